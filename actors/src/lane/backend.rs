@@ -1,0 +1,137 @@
+//! What a lane calls: any asynchronous operation that can succeed, refuse, fail or answer in two parts.
+//!
+//! A backend speaks a dialect and classifies; it never retries, waits for its turn or counts: that is
+//! the lane's work. One attempt runs in a task of its own, so a panic in a backend costs that attempt.
+
+use std::{fmt, future::Future, pin::Pin, time::Duration};
+
+use kebne_control::{Outcome, QuotaHints};
+use tokio_util::sync::CancellationToken;
+
+/// Makes one attempt at a time against one capacity domain (an endpoint, a model, a key).
+pub trait Backend: Send + Sync + 'static {
+    /// What is asked. Cheap to clone: each attempt gets its own copy.
+    type Request: Clone + Send + 'static;
+    /// What is answered at once; a streamed rest goes into [`Answer::tail`].
+    type Response: Send + 'static;
+
+    /// Makes one attempt.
+    ///
+    /// Dropping the future cancels it, and must cancel the work behind it too.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says which class of ending this was.
+    fn attempt(
+        &self,
+        attempt: Attempt<Self::Request>,
+    ) -> impl Future<Output = Result<Answer<Self::Response>, Failure>> + Send;
+}
+
+/// One attempt as the backend sees it.
+#[derive(Clone, Debug)]
+pub struct Attempt<R> {
+    /// What the caller asks.
+    pub request: R,
+    /// Which attempt of the call this is; the first is 1.
+    pub number: u32,
+    /// This attempt is the one wake call of a cold lane: a dialect that can hold may ask for that.
+    pub wake: bool,
+    /// Time left to the first part of the answer. The lane enforces it too; a backend may pass it on.
+    pub first_part_timeout: Option<Duration>,
+    /// Time between two parts of a streamed answer; the tail enforces it.
+    pub idle_timeout: Duration,
+    /// Cancelled when the caller goes away or the lane gives up; a tail must watch it.
+    pub cancelled: CancellationToken,
+}
+
+/// A successful answer: what is known now, and perhaps a rest that is still to be streamed.
+pub struct Answer<T> {
+    /// Handed to the caller at once. From here on the call cannot be retried.
+    pub response: T,
+    /// Drives the rest of the answer to its end while the call keeps its place in flight.
+    pub tail: Option<Tail>,
+    /// Output tokens, when the answer is complete and said so.
+    pub tokens: Option<u32>,
+    /// What the answer's headers said of quotas.
+    pub quota: QuotaHints,
+}
+
+/// The rest of a streamed answer, run to its end by the worker.
+pub type Tail = Pin<Box<dyn Future<Output = TailEnding> + Send>>;
+
+/// How a streamed answer ended.
+#[derive(Clone, Debug)]
+pub struct TailEnding {
+    /// The class of the ending.
+    pub outcome: Outcome,
+    /// Why, when it was no success.
+    pub error: Option<String>,
+}
+
+impl<T> Answer<T> {
+    /// Makes an answer that is complete.
+    pub fn complete(response: T) -> Self {
+        Self {
+            response,
+            tail: None,
+            tokens: None,
+            quota: QuotaHints::default(),
+        }
+    }
+
+    /// Makes an answer whose rest is driven by `tail`.
+    pub fn streamed(response: T, tail: Tail) -> Self {
+        Self {
+            response,
+            tail: Some(tail),
+            tokens: None,
+            quota: QuotaHints::default(),
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Answer<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Answer")
+            .field("response", &self.response)
+            .field("streamed", &self.tail.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an attempt did not succeed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The class that control reacts to.
+    pub outcome: Outcome,
+    /// What happened, for the log and the caller.
+    pub message: String,
+    /// The backend's status code, when it answered with one.
+    pub status: Option<u16>,
+    /// The backend's answer body, to be passed on unchanged when the fault is the caller's.
+    pub body: Option<bytes::Bytes>,
+    /// What the answer's headers said of quotas.
+    pub quota: QuotaHints,
+}
+
+impl Failure {
+    /// Makes a failure without status or body.
+    pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            message: message.into(),
+            status: None,
+            body: None,
+            quota: QuotaHints::default(),
+        }
+    }
+
+    /// Adds the status code that the backend answered with.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+}

@@ -1,0 +1,106 @@
+//! One call through a lane: what the caller may say, how it can end, and why it was refused.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::lane::backend::Failure;
+
+/// What a caller says of a call besides the request itself.
+#[derive(Clone, Debug)]
+pub struct CallOptions {
+    /// Time from now after which the caller no longer wants the answer.
+    pub deadline: Duration,
+    /// Bytes this call holds while it waits; charged to the queue's byte budget.
+    pub bytes: u64,
+    /// Expected cost in tokens (prompt plus expected output); zero when unknown.
+    pub tokens: u32,
+    /// Who calls, for fairness; calls of one tenant share its turn.
+    pub tenant: u64,
+    /// Zero is served first; higher bands wait.
+    pub priority: u8,
+    /// Time to the first part of the answer, or `None` for answers that come whole.
+    pub first_part_timeout: Option<Duration>,
+    /// The caller would rather be refused than wait for a cold backend.
+    pub refuse_when_cold: bool,
+}
+
+/// The one way in which a call ended. Every call that reached a lane ends in exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Answered in full.
+    Success,
+    /// Failed after it was admitted: the backend failed and no retry was left, or a stream broke.
+    Error,
+    /// Admitted, and not answered in time.
+    Timeout,
+    /// Refused: never given to the backend, or refused by it until the deadline.
+    Shed,
+    /// The caller went away.
+    Cancelled,
+    /// Lost to a panic with no retry left.
+    Panic,
+    /// Cut off because the process stopped.
+    Drained,
+    /// The caller's own fault, said by the backend.
+    Rejected,
+}
+
+/// Why a call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// The queue holds as many calls as it may.
+    QueueFull,
+    /// The queue holds as many bytes as it may.
+    QueueBytes,
+    /// The predicted wait is longer than the caller's deadline.
+    WaitTooLong,
+    /// The deadline passed while the call waited.
+    QueueTimeout,
+    /// The backend is loading and will not be ready in time.
+    Cold,
+    /// The backend fails; only probes are sent.
+    Broken,
+    /// The backend asked for a pause that outlasts the deadline.
+    Backoff,
+    /// The backend's quota is used up.
+    Quota,
+    /// This process is stopping.
+    Draining,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Refused before or instead of an attempt; the backend did no work for it.
+    #[error("refused: {reason:?}")]
+    Refused {
+        /// The true reason.
+        reason: RefusalReason,
+        /// When a new try is expected to be let in (unclamped; the wire rule is the service's).
+        retry_after: Option<Duration>,
+        /// When the backend is expected to be ready, while it loads.
+        ready_in: Option<Duration>,
+    },
+    /// The backend failed and no retry was left.
+    #[error("failed after {attempts} attempts: {failure}")]
+    Failed {
+        /// The last failure.
+        failure: Failure,
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// The backend did not answer in time.
+    #[error("timed out after {attempts} attempts: {what}")]
+    Timeout {
+        /// Which clock ran out: `connect`, `first_token`, `idle` or `total`.
+        what: &'static str,
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// The lane is gone: its actor gave up and was not restarted.
+    #[error("the lane has stopped")]
+    Stopped,
+}

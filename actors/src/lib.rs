@@ -1,0 +1,6 @@
+//! Akka's actor semantics on actix, and the actors of an adaptive lane.
+//!
+//! Two layers: [`lane`] is what an application embeds (a call goes in, an answer or a refusal with its
+//! true reason comes out); the modules beside it are the actor system that the lane is built on.
+
+pub mod lane;

@@ -1,0 +1,13 @@
+//! Chance that the caller brings: the pure crate rolls no dice of its own.
+
+/// A source of uniform random numbers, seeded by whoever owns it.
+pub trait Chance {
+    /// Returns the next number, uniform in `[0, 1)`.
+    fn unit(&mut self) -> f64;
+}
+
+impl<F: FnMut() -> f64> Chance for F {
+    fn unit(&mut self) -> f64 {
+        self()
+    }
+}

@@ -1,0 +1,101 @@
+//! What the controller allows the worker pool to do: the only thing that flows from one to the other.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// The state of a lane as callers and operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaneState {
+    /// Nothing is known: not called yet, or not for so long that it may have gone to sleep.
+    Unknown,
+    /// Known to be asleep; the next wake call is due later.
+    Cold,
+    /// One wake call is on its way.
+    Waking,
+    /// Answered once; the limit still grows from its small start.
+    Warming,
+    /// Working at a verified limit.
+    Ready,
+    /// The backend asked for a pause, or its quota is used up.
+    Backoff,
+    /// Failed so often in a row that only a probe is sent now and then.
+    Broken,
+}
+
+impl LaneState {
+    /// Returns the label used in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Cold => "cold",
+            Self::Waking => "waking",
+            Self::Warming => "warming",
+            Self::Ready => "ready",
+            Self::Backoff => "backoff",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// How the pool may dispatch right now.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode")]
+pub enum Permission {
+    /// Up to the concurrency limit, within the rate.
+    Open,
+    /// One call at a time (idle, cold or half-open), not before `not_before`; the rest is held.
+    SingleFlight {
+        /// The earliest time of the next probe.
+        not_before: Timestamp,
+    },
+    /// Nothing until `until`; the rest is held.
+    Paused {
+        /// When dispatching may go on.
+        until: Timestamp,
+    },
+    /// Nothing, and callers are to be refused at once, because waiting is hopeless until `until`.
+    Closed {
+        /// When the quota is renewed.
+        until: Timestamp,
+    },
+}
+
+/// A token bucket that the pool charges at each dispatch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BucketGrant {
+    /// Refill in units per second.
+    pub rate: f64,
+    /// Capacity in units.
+    pub burst: f64,
+    /// The level may not be above this at the time of the grant (from a `remaining` header).
+    pub level_max: Option<f64>,
+}
+
+/// Everything the pool needs to know to decide on the next dispatch and the next refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Calls that may be in flight at once; at least 1.
+    pub concurrency: u32,
+    /// Whether, and how, to dispatch.
+    pub permission: Permission,
+    /// The bucket that counts requests, once there is evidence of one.
+    pub requests: Option<BucketGrant>,
+    /// The bucket that counts tokens, once there is evidence of one.
+    pub tokens: Option<BucketGrant>,
+    /// Time one attempt may take; grows when a slow tail has been proved.
+    pub attempt_timeout: Duration,
+    /// A call with less time left than this is not dispatched: it would fail at the brink.
+    pub service_time_high: Duration,
+    /// Calls per second that the backend completes, for predicting waits; none before the first success.
+    pub delivered_rate: Option<f64>,
+    /// When the backend is expected to serve, while it does not.
+    pub ready_eta: Option<Timestamp>,
+    /// Retries per success that the lane may spend (a ratio over retries, hedges and fallbacks).
+    pub retry_ratio: f64,
+    /// The state behind all this.
+    pub state: LaneState,
+}

@@ -1,0 +1,3 @@
+//! The Kebne gateway: an OpenAI-compatible service in front of fragile, cold-starting model servers.
+
+pub mod llm;

@@ -1,0 +1,3 @@
+//! The `kebne` program.
+
+fn main() {}
