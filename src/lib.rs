@@ -1,3 +1,4 @@
 //! The Kebne gateway: an OpenAI-compatible service in front of fragile, cold-starting model servers.
 
 pub mod llm;
+pub mod settings;

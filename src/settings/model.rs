@@ -1,0 +1,64 @@
+//! Models as callers name them, and the backends that serve each.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::{SettingsError, Validate, join};
+
+/// One model that callers may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSettings {
+    /// The name in requests and in `GET /v1/models`. Default `simulated`.
+    pub name: String,
+    /// Other names for the same model. Default none.
+    pub aliases: Vec<String>,
+    /// Backends in order of preference; the next is tried when one cannot serve. Default `["simulated"]`.
+    pub backends: Vec<String>,
+    /// What a backend calls this model, where that differs from `name`: backend name → model name.
+    pub upstream: BTreeMap<String, String>,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            name: "simulated".to_owned(),
+            aliases: Vec::new(),
+            backends: vec!["simulated".to_owned()],
+            upstream: BTreeMap::new(),
+        }
+    }
+}
+
+impl Validate for ModelSettings {
+    fn validate(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        if self.name.is_empty() {
+            errors.push(SettingsError::new(
+                join(path, "name"),
+                "a model needs a name",
+            ));
+        }
+        if self.backends.is_empty() {
+            errors.push(SettingsError::new(
+                join(path, "backends"),
+                "a model needs a backend",
+            ));
+        }
+        for backend in self
+            .upstream
+            .keys()
+            .filter(|name| !self.backends.contains(name))
+        {
+            let message = format!("`{backend}` is not among the model's backends");
+            let error = SettingsError::new(join(&join(path, "upstream"), backend), message);
+            errors.push(
+                error
+                    .with_allowed(self.backends.iter().cloned())
+                    .suggesting(backend),
+            );
+        }
+        errors
+    }
+}
