@@ -1,4 +1,5 @@
 //! The Kebne gateway: an OpenAI-compatible service in front of fragile, cold-starting model servers.
 
+pub mod cli;
 pub mod llm;
 pub mod settings;

@@ -1,0 +1,116 @@
+//! The command line: what can be asked of the program, and with which code it exits.
+//!
+//! Each command lives in a file of its own and writes its result to a given writer, so that tests read what
+//! a user would see. Only [`run`] knows the process: arguments, environment, standard output and error.
+
+pub mod check;
+pub mod exit;
+pub mod key;
+pub mod logging;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::{Environment, SettingsErrors};
+pub use exit::ExitCode;
+
+/// A gateway of actors in front of fragile, cold-starting LLM backends.
+#[derive(Debug, Parser)]
+#[command(name = "kebne", version, about, after_help = exit::HELP, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate the settings, print the effective ones as TOML, and say where each value came from.
+    Check {
+        /// The settings file; without it only defaults and environment count.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Make a new API key and print it with the hash that goes into the settings.
+    Key,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The settings are wrong.
+    #[error("the settings are wrong:\n{0}")]
+    Settings(#[from] SettingsErrors),
+    /// The settings could not be written as TOML.
+    #[error("the settings cannot be shown: {0}")]
+    Show(#[from] toml::ser::Error),
+    /// The system gave no randomness for a key.
+    #[error("no randomness for a key: {0}")]
+    Randomness(io::Error),
+    /// The result could not be written.
+    #[error("cannot write the result: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl CommandError {
+    /// Returns the code that the process ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Settings(_) => ExitCode::Settings,
+            Self::Show(_) | Self::Randomness(_) | Self::Write(_) => ExitCode::Failure,
+        }
+    }
+}
+
+/// Reads the arguments, does what they ask, writes results to `output` and complaints to `complaints`.
+pub fn run<I, T>(
+    arguments: I,
+    environment: &dyn Environment,
+    output: &mut dyn Write,
+    complaints: &mut dyn Write,
+) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let parsed = match Cli::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return explain(&error, output, complaints),
+    };
+    let done = match parsed.command {
+        Command::Check { config } => check::run(config.as_deref(), environment, output),
+        Command::Key => key::run(output),
+    };
+    let Err(error) = done else {
+        return ExitCode::Success;
+    };
+    let written = writeln!(complaints, "error: {error}");
+    if written.is_err() {
+        ExitCode::Failure
+    } else {
+        error.exit_code()
+    }
+}
+
+/// Writes help and version to the output, and wrong usage to the complaints.
+fn explain(error: &clap::Error, output: &mut dyn Write, complaints: &mut dyn Write) -> ExitCode {
+    let (written, code) = if error.use_stderr() {
+        (write!(complaints, "{error}"), ExitCode::Usage)
+    } else {
+        (write!(output, "{error}"), ExitCode::Success)
+    };
+    if written.is_err() {
+        ExitCode::Failure
+    } else {
+        code
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! `kebne check`: the effective settings, and which layer set each value.
+//!
+//! The output is TOML that can be used as a settings file again, except that secrets are masked.
+
+use std::{collections::BTreeMap, io::Write, path::Path};
+
+use toml::{Table, Value};
+
+use crate::{
+    cli::CommandError,
+    settings::{Environment, Origin, load},
+};
+
+/// Written in place of a secret.
+const MASK: &str = "********";
+
+/// Keys that hold a secret or what could be turned into one. The name of the environment variable that
+/// holds a key (`key_env`) is no secret.
+const SECRETS: [&str; 6] = ["keys", "key", "hash", "secret", "password", "headers"];
+
+/// Validates and prints.
+///
+/// # Errors
+/// When the settings are wrong or the output cannot be written.
+pub fn run(
+    config: Option<&Path>,
+    environment: &dyn Environment,
+    output: &mut dyn Write,
+) -> Result<(), CommandError> {
+    let loaded = load::load(config, environment)?;
+    let mut tree = Table::try_from(&loaded.settings)?;
+    mask(&mut tree);
+    write!(output, "{}", toml::to_string(&tree)?)?;
+    write_origins(&loaded.origins, output)?;
+    Ok(())
+}
+
+/// Replaces every text under a secret's key.
+fn mask(table: &mut Table) {
+    for (key, value) in table.iter_mut() {
+        if SECRETS.contains(&key.as_str()) {
+            mask_all(value);
+            continue;
+        }
+        match value {
+            Value::Table(inner) => mask(inner),
+            Value::Array(items) => items
+                .iter_mut()
+                .filter_map(Value::as_table_mut)
+                .for_each(mask),
+            _ => {}
+        }
+    }
+}
+
+/// Replaces every text in a value; keys and numbers stay readable.
+fn mask_all(value: &mut Value) {
+    match value {
+        Value::String(text) => MASK.clone_into(text),
+        Value::Array(items) => items.iter_mut().for_each(mask_all),
+        Value::Table(table) => table.iter_mut().for_each(|(_, inner)| mask_all(inner)),
+        _ => {}
+    }
+}
+
+/// Lists, as comments, the values that are not defaults.
+fn write_origins(
+    origins: &BTreeMap<String, Origin>,
+    output: &mut dyn Write,
+) -> std::io::Result<()> {
+    let set: Vec<_> = origins
+        .iter()
+        .filter(|(_, origin)| **origin != Origin::Default)
+        .collect();
+    if set.is_empty() {
+        return writeln!(output, "\n# Every value is the default.");
+    }
+    writeln!(
+        output,
+        "\n# Set by a file or by the environment; every other value is the default:"
+    )?;
+    for (path, origin) in set {
+        writeln!(output, "# {path} <- {origin}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_at_any_depth_and_nothing_else_is() {
+        let mut tree: Table = r#"
+            name = "open"
+            [server]
+            keys = [{ name = "a", hash = "h" }]
+            [[backends]]
+            key_env = "MODEL_KEY"
+            headers = { authorization = "Bearer x" }
+        "#
+        .parse()
+        .unwrap();
+        mask(&mut tree);
+        let text = toml::to_string(&tree).unwrap();
+        assert!(
+            !text.contains("Bearer") && !text.contains("\"h\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("MODEL_KEY") && text.contains("open"),
+            "{text}"
+        );
+    }
+}

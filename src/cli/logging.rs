@@ -1,0 +1,35 @@
+//! Starts the log as the settings say. It goes to standard error: standard output belongs to results.
+
+use std::io;
+
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::settings::{LogFormat, LogSettings};
+
+/// Why the log could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter is none; validated settings never lead here.
+    #[error("the log filter is wrong: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Something else in this process has started a log already.
+    #[error("the log is already started: {0}")]
+    Started(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts the log of this process; called once, before anything is logged.
+///
+/// # Errors
+/// See [`LoggingError`].
+pub fn start(settings: &LogSettings) -> Result<(), LoggingError> {
+    let filter: Targets = settings.filter.parse()?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = match settings.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init()?;
+    Ok(())
+}

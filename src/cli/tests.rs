@@ -1,0 +1,71 @@
+//! What a user sees of the command line.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// Runs the program with an environment of its own; returns code, output and complaints.
+fn kebne(arguments: &[&str], variables: &[(&str, &str)]) -> (ExitCode, String, String) {
+    let pairs = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let environment: BTreeMap<String, String> = pairs.collect();
+    let (mut output, mut complaints) = (Vec::new(), Vec::new());
+    let arguments = std::iter::once(&"kebne").chain(arguments);
+    let code = run(arguments, &environment, &mut output, &mut complaints);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (code, text(output), text(complaints))
+}
+
+#[test]
+fn check_prints_settings_that_can_be_read_again_and_says_who_set_what() {
+    let (code, output, _) = kebne(&["check"], &[("KEBNE__LOG__FORMAT", "json")]);
+    assert_eq!(code, ExitCode::Success);
+    assert!(
+        output.contains("# log.format <- KEBNE__LOG__FORMAT"),
+        "{output}"
+    );
+    let settings: crate::settings::Settings = toml::from_str(&output).unwrap();
+    assert_eq!(settings.log.format, crate::settings::LogFormat::Json);
+}
+
+#[test]
+fn check_of_wrong_settings_ends_with_code_3_and_prints_nothing_else() {
+    let variables = [
+        ("KEBNE__LOG__FORMAT", "jsn"),
+        ("KEBNE__SERVER__LISTENN", "x"),
+    ];
+    let (code, output, complaints) = kebne(&["check"], &variables);
+    assert_eq!((code, output.as_str()), (ExitCode::Settings, ""));
+    assert!(
+        complaints.contains("log.format: unknown value `jsn`"),
+        "{complaints}"
+    );
+    assert!(
+        complaints.contains("server.listenn: unknown key"),
+        "{complaints}"
+    );
+}
+
+#[test]
+fn wrong_usage_ends_with_code_2() {
+    let (code, output, complaints) = kebne(&["chekc"], &[]);
+    assert_eq!((code, output.as_str()), (ExitCode::Usage, ""));
+    assert!(complaints.contains("chekc"), "{complaints}");
+}
+
+#[test]
+fn help_names_every_exit_code_and_version_the_package() {
+    let (code, output, _) = kebne(&["--help"], &[]);
+    assert_eq!(code, ExitCode::Success);
+    for number in [
+        ExitCode::Success,
+        ExitCode::Failure,
+        ExitCode::Usage,
+        ExitCode::Settings,
+    ] {
+        assert!(output.contains(&format!("{} ", number as u8)), "{output}");
+    }
+    let (_, version, _) = kebne(&["--version"], &[]);
+    assert_eq!(version, format!("kebne {}\n", env!("CARGO_PKG_VERSION")));
+}
