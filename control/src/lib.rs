@@ -6,11 +6,26 @@
 //! in virtual time is the law that ships.
 
 pub mod chance;
+pub mod controller;
 pub mod grant;
+pub mod limit;
+pub mod load_time;
+mod num;
 pub mod outcome;
+pub mod pool;
+mod rate;
+pub mod settings;
 pub mod time;
+pub mod verdict;
 
 pub use chance::Chance;
+pub use controller::{AttemptId, Controller, ControllerReport, Effect, Message, Snapshot};
 pub use grant::{BucketGrant, Grant, LaneState, Permission};
+pub use load_time::LoadTimes;
 pub use outcome::{BucketHint, Outcome, QuotaHints};
+pub use pool::{
+    AfterAttempt, CallId, Dispatch, Exhaustion, Offer, Pool, PoolReport, Refusal, RefusalReason,
+};
+pub use settings::{ControllerSettings, Invalid, Law, PoolSettings};
 pub use time::Timestamp;
+pub use verdict::{Verdict, VerdictKind};

@@ -47,29 +47,7 @@ pub enum Ending {
     Rejected,
 }
 
-/// Why a call was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefusalReason {
-    /// The queue holds as many calls as it may.
-    QueueFull,
-    /// The queue holds as many bytes as it may.
-    QueueBytes,
-    /// The predicted wait is longer than the caller's deadline.
-    WaitTooLong,
-    /// The deadline passed while the call waited.
-    QueueTimeout,
-    /// The backend is loading and will not be ready in time.
-    Cold,
-    /// The backend fails; only probes are sent.
-    Broken,
-    /// The backend asked for a pause that outlasts the deadline.
-    Backoff,
-    /// The backend's quota is used up.
-    Quota,
-    /// This process is stopping.
-    Draining,
-}
+pub use kebne_control::RefusalReason;
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]

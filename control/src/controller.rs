@@ -1,0 +1,427 @@
+//! The rate controller's state machine: from attempt events to the next [`Grant`].
+//!
+//! Owns what is known of one backend: its state, limit, rate, load times and fault rate. It exists so
+//! that the law is one function of message and time. It never dispatches, never waits, and never lets
+//! a loading answer, a caller's fault or a cancel teach it "slower".
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limit::{self, Limit, Sample, Signal};
+use crate::load_time::LoadTimes;
+use crate::num::{calls, seconds};
+use crate::rate::Rate;
+use crate::{
+    Chance, ControllerSettings, Grant, LaneState, Outcome, Permission, QuotaHints, Timestamp,
+    Verdict,
+};
+
+mod phase;
+use phase::Phase;
+
+/// Names one attempt; unique within a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId(pub u64);
+
+/// What the controller is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Message {
+    /// An attempt was sent.
+    Dispatched {
+        /// Which.
+        attempt: AttemptId,
+        /// In flight, this one included.
+        in_flight: u32,
+        /// Expected cost in tokens; zero when unknown.
+        tokens: u32,
+        /// Sent as a probe under a single-flight grant.
+        probe: bool,
+    },
+    /// The first part of an answer arrived.
+    FirstPart {
+        /// Which.
+        attempt: AttemptId,
+    },
+    /// An attempt ended.
+    Ended {
+        /// Which.
+        attempt: AttemptId,
+        /// How.
+        outcome: Outcome,
+        /// What its headers said of quotas.
+        quota: QuotaHints,
+    },
+    /// How many calls wait now.
+    Demand {
+        /// Calls waiting.
+        queued: u32,
+    },
+    /// Traffic is expected soon: wake the backend.
+    Prewarm,
+    /// The time asked for by `next_wakeup` has come.
+    Wakeup,
+}
+
+/// What the controller wants done or known.
+#[derive(Clone, Copy, Debug)]
+pub enum Effect {
+    /// The pool's new grant.
+    Grant(Grant),
+    /// The lane's state changed.
+    State {
+        /// Before.
+        from: LaneState,
+        /// After.
+        to: LaneState,
+    },
+    /// A limit decided something.
+    Verdict(Verdict),
+    /// A wake call of the lane's own is wanted.
+    Prewarm,
+}
+
+/// What was learned and survives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Snapshot {
+    /// The limit last in force, in calls.
+    pub limit: Option<f64>,
+    /// How long the backend takes to load.
+    pub load_times: LoadTimes,
+    /// The learned request rate, per second.
+    pub request_rate: Option<f64>,
+    /// Share of attempts that fail for reasons other than load.
+    pub fault_rate: f64,
+}
+
+/// The controller as `/state` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ControllerReport {
+    /// The state.
+    pub state: LaneState,
+    /// The limit before rounding.
+    pub limit: f64,
+    /// The grant in force.
+    pub grant: Grant,
+    /// Median load time.
+    pub load_time_p50: Option<Duration>,
+    /// Ninetieth percentile of the load time.
+    pub load_time_p90: Option<Duration>,
+    /// Share of attempts that fail for reasons other than load.
+    pub fault_rate: f64,
+    /// Attempts in flight, as the controller knows.
+    pub in_flight: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    sent: Timestamp,
+    in_flight_at_start: u32,
+    probe: bool,
+    first_part: Option<Timestamp>,
+}
+
+/// The state machine of one lane's controller.
+#[derive(Debug)]
+pub struct Controller {
+    settings: ControllerSettings,
+    phase: Phase,
+    limit: Box<dyn Limit>,
+    memory: Option<f64>,
+    rate: Rate,
+    load_times: LoadTimes,
+    flights: BTreeMap<AttemptId, Flight>,
+    paused_until: Timestamp,
+    quota_until: Timestamp,
+    queued: u32,
+    last_activity: Timestamp,
+    ready_since: Timestamp,
+    failures_in_row: u32,
+    fault_rate: f64,
+    log_mean: Option<f64>,
+    log_variance: f64,
+    grant: Grant,
+}
+
+impl Controller {
+    /// Starts idle, with what an earlier life learned.
+    pub fn new(settings: &ControllerSettings, learned: Option<&Snapshot>, now: Timestamp) -> Self {
+        let learned = learned.cloned().unwrap_or_default();
+        let mut rate = Rate::default();
+        rate.remember(learned.request_rate);
+        let limit = limit::build(settings, now);
+        let grant = Grant {
+            concurrency: calls(limit.limit()),
+            permission: Permission::SingleFlight { not_before: now },
+            requests: rate.requests,
+            tokens: None,
+            attempt_timeout: settings.attempt_timeout,
+            service_time_high: Duration::ZERO,
+            delivered_rate: None,
+            ready_eta: None,
+            retry_ratio: settings.retry_ratio,
+            state: LaneState::Unknown,
+        };
+        Self {
+            settings: settings.clone(),
+            phase: Phase::Idle,
+            limit,
+            memory: learned.limit,
+            rate,
+            load_times: learned.load_times,
+            flights: BTreeMap::new(),
+            paused_until: Timestamp::ZERO,
+            quota_until: Timestamp::ZERO,
+            queued: 0,
+            last_activity: now,
+            ready_since: now,
+            failures_in_row: 0,
+            fault_rate: learned.fault_rate.clamp(0.0, 0.7),
+            log_mean: None,
+            log_variance: 0.1,
+            grant,
+        }
+    }
+
+    /// Takes one message; O(log n) in the calls in flight.
+    pub fn step(
+        &mut self,
+        message: Message,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match message {
+            Message::Dispatched {
+                attempt,
+                in_flight,
+                probe,
+                ..
+            } => {
+                self.last_activity = now;
+                let flight = Flight {
+                    sent: now,
+                    in_flight_at_start: in_flight,
+                    probe,
+                    first_part: None,
+                };
+                self.flights.insert(attempt, flight);
+            }
+            Message::FirstPart { attempt } => {
+                let binding = self.queued > 0;
+                if let Some(flight) = self.flights.get_mut(&attempt) {
+                    flight.first_part.get_or_insert(now);
+                    self.limit.acknowledged(binding, now);
+                }
+            }
+            Message::Ended {
+                attempt,
+                outcome,
+                quota,
+            } => {
+                self.last_activity = now;
+                self.rate.hints(&quota);
+                let in_flight = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
+                if let Some(flight) = self.flights.remove(&attempt) {
+                    let verdict = self.ended(flight, in_flight, outcome, now, chance);
+                    effects.extend(verdict.map(Effect::Verdict));
+                }
+            }
+            Message::Demand { queued } => self.queued = queued,
+            Message::Prewarm => {
+                if self.asleep() && self.flights.is_empty() {
+                    effects.push(Effect::Prewarm);
+                }
+            }
+            Message::Wakeup => {}
+        }
+        self.fall_idle(now);
+        self.publish(now, &mut effects);
+        effects
+    }
+
+    /// Returns the grant in force.
+    pub fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    /// Returns when `Wakeup` is wanted: the end of a pause, or falling idle.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let pause = match self.grant.permission {
+            Permission::Paused { until } | Permission::Closed { until } => Some(until),
+            _ => None,
+        };
+        let idle = matches!(self.phase, Phase::Running)
+            .then(|| self.last_activity.after(self.settings.idle))
+            .filter(|_| self.flights.is_empty());
+        pause.into_iter().chain(idle).min()
+    }
+
+    /// Returns what was learned, to be kept across restarts.
+    pub fn snapshot(&self) -> Snapshot {
+        let running = matches!(self.phase, Phase::Running) && !self.limit.warming();
+        Snapshot {
+            limit: if running {
+                Some(self.limit.limit())
+            } else {
+                self.memory
+            },
+            load_times: self.load_times.clone(),
+            request_rate: self.rate.requests.map(|grant| grant.rate),
+            fault_rate: self.fault_rate,
+        }
+    }
+
+    /// Returns the controller as an operator sees it.
+    pub fn report(&self, _now: Timestamp) -> ControllerReport {
+        ControllerReport {
+            state: self.grant.state,
+            limit: self.limit.limit(),
+            grant: self.grant,
+            load_time_p50: self.load_times.quantile(0.5),
+            load_time_p90: self.load_times.quantile(0.9),
+            fault_rate: self.fault_rate,
+            in_flight: self.flights.len(),
+        }
+    }
+
+    fn ended(
+        &mut self,
+        flight: Flight,
+        in_flight_end: u32,
+        outcome: Outcome,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> Option<Verdict> {
+        let signal = match outcome {
+            Outcome::Success { .. } => Signal::Served,
+            Outcome::Cold { estimated } => {
+                self.cold(flight, estimated, now);
+                return None;
+            }
+            Outcome::Rate { retry_after, .. } => {
+                let asked = retry_after.unwrap_or(Duration::from_secs(1));
+                if asked > self.settings.quota_horizon {
+                    self.quota_until = now.after(asked);
+                } else {
+                    let until = self.rate.refused(asked, now, chance);
+                    self.paused_until = self.paused_until.max(until);
+                }
+                return None;
+            }
+            Outcome::Quota { reset } => {
+                self.quota_until = now.after(reset.unwrap_or(self.settings.quota_horizon));
+                return None;
+            }
+            Outcome::Client | Outcome::Cancelled => return None,
+            Outcome::Limit => Signal::Refused,
+            Outcome::Fault => Signal::Fault,
+            Outcome::Timeout => Signal::Timeout,
+        };
+        self.move_phase(flight, signal, now);
+        self.learn(flight, in_flight_end, outcome, signal, now)
+    }
+
+    fn learn(
+        &mut self,
+        flight: Flight,
+        in_flight_end: u32,
+        outcome: Outcome,
+        signal: Signal,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        let whole = now.since(flight.sent).as_secs_f64().max(1e-6);
+        if signal == Signal::Served {
+            self.rate.accepted(now, self.queued > 0);
+            let log = whole.ln();
+            let mean = *self.log_mean.get_or_insert(log);
+            self.log_mean = Some(mean + 0.05 * (log - mean));
+            self.log_variance += 0.05 * ((log - mean).powi(2) - self.log_variance);
+        }
+        let first = flight
+            .first_part
+            .map(|at| at.since(flight.sent).as_secs_f64().max(1e-6));
+        let log_latency = match (first, outcome) {
+            (Some(first), _) => first.ln(),
+            // Twenty tokens is about what the prefill costs.
+            (None, Outcome::Success { tokens: Some(n) }) => (whole / (f64::from(n) + 20.0)).ln(),
+            _ => whole.ln(),
+        };
+        if !matches!(self.phase, Phase::Running) {
+            return None;
+        }
+        let sample = Sample {
+            signal,
+            in_flight: flight.in_flight_at_start,
+            in_flight_end,
+            sent: flight.sent,
+            latency: seconds(first.unwrap_or(whole)),
+            log_latency,
+            binding: self.queued > 0,
+        };
+        self.limit.sample(&sample, now)
+    }
+
+    /// Emits the grant when it differs enough to matter, and the state when it changed.
+    fn publish(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let next = self.make_grant(now);
+        let old = self.grant;
+        if next.state != old.state {
+            effects.push(Effect::State {
+                from: old.state,
+                to: next.state,
+            });
+        }
+        // The smoothed estimates move at each answer; a change below 5 % decides nothing.
+        let near = |a: f64, b: f64| (a - b).abs() <= 0.05 * b.abs();
+        let same_rate = match (next.delivered_rate, old.delivered_rate) {
+            (Some(a), Some(b)) => near(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let high = (
+            next.service_time_high.as_secs_f64(),
+            old.service_time_high.as_secs_f64(),
+        );
+        let coarse = Grant {
+            delivered_rate: old.delivered_rate,
+            service_time_high: old.service_time_high,
+            ..next
+        };
+        if coarse != old || !same_rate || !near(high.0, high.1) {
+            self.grant = next;
+            effects.push(Effect::Grant(next));
+        }
+    }
+
+    fn make_grant(&self, now: Timestamp) -> Grant {
+        let deviation = self.log_variance.max(0.0).sqrt();
+        let high = self
+            .log_mean
+            .map_or(0.0, |mean| (mean + 2.5 * deviation).exp());
+        let running = matches!(self.phase, Phase::Running);
+        let ready = running && !self.limit.warming();
+        let delivered = self.log_mean.filter(|_| ready).map(|mean| {
+            let by_limit = self.limit.limit() / (mean + 0.5 * self.log_variance).exp();
+            self.rate
+                .requests
+                .map_or(by_limit, |grant| by_limit.min(grant.rate))
+        });
+        Grant {
+            concurrency: calls(self.limit.limit()),
+            permission: self.permission(now),
+            requests: self.rate.requests,
+            tokens: self.rate.tokens,
+            attempt_timeout: self.settings.attempt_timeout,
+            service_time_high: seconds(high),
+            delivered_rate: delivered,
+            ready_eta: self.ready_eta(),
+            retry_ratio: self.settings.retry_ratio,
+            state: self.state(now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The states that are not about how much, but about whether: idle, cold, running, broken.
+
+use std::time::Duration;
+
+use super::{Controller, Flight};
+use crate::limit::Signal;
+use crate::{LaneState, Permission, Timestamp};
+
+/// An episode of loading.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cold {
+    /// The first loading answer.
+    pub(super) since: Timestamp,
+    /// When the next probe is due.
+    pub(super) next_probe: Timestamp,
+    /// When the backend first promised to be ready.
+    pub(super) promised: Option<Timestamp>,
+}
+
+/// Whether calls may go at all.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    /// Silent for so long that the backend may sleep: one call first.
+    Idle,
+    /// Known to load: one probe at a time, at `next_probe`.
+    Cold(Cold),
+    /// Serving at the limit.
+    Running,
+    /// Failing: one probe per backoff.
+    Broken {
+        /// The next probe.
+        next_probe: Timestamp,
+        /// The wait after it, should it fail.
+        backoff: Duration,
+    },
+}
+
+impl Controller {
+    pub(super) fn asleep(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Cold(_))
+    }
+
+    /// Notes a loading answer.
+    pub(super) fn cold(&mut self, flight: Flight, estimated: Option<Duration>, now: Timestamp) {
+        // An answer to a call that was sent before the backend got ready is old news.
+        if matches!(self.phase, Phase::Running) && flight.sent < self.ready_since {
+            return;
+        }
+        self.failures_in_row = 0;
+        let mut episode = if let Phase::Cold(episode) = self.phase {
+            episode
+        } else {
+            if matches!(self.phase, Phase::Running) {
+                self.memory = Some(self.limit.limit());
+            }
+            Cold {
+                since: now,
+                next_probe: now,
+                promised: None,
+            }
+        };
+        let promise = estimated.map(|left| now.after(left));
+        let first = *episode
+            .promised
+            .get_or_insert(promise.unwrap_or(Timestamp::MAX));
+        let slack = Duration::from_secs(2);
+        let trusted = estimated.filter(|left| now.after(*left) <= first.after(slack));
+        if trusted.is_none() && first != Timestamp::MAX {
+            // The promise slipped: it is a constant, not an estimate.
+            episode.promised = Some(Timestamp::MAX);
+        }
+        let elapsed = now.since(episode.since);
+        episode.next_probe = now.after(self.load_times.next_probe(elapsed, trusted));
+        self.phase = Phase::Cold(episode);
+    }
+
+    /// Moves between the phases on an answer that is not about loading or quotas.
+    pub(super) fn move_phase(&mut self, flight: Flight, signal: Signal, now: Timestamp) {
+        let alive = matches!(signal, Signal::Served | Signal::Refused);
+        if alive {
+            self.failures_in_row = 0;
+        } else {
+            self.failures_in_row = self.failures_in_row.saturating_add(1);
+        }
+        let failed = if alive { 0.0 } else { 1.0 };
+        if matches!(self.phase, Phase::Running) {
+            self.fault_rate += 0.02 * (failed - self.fault_rate);
+        }
+        match self.phase {
+            Phase::Idle | Phase::Cold(_) | Phase::Broken { .. } if alive => self.start(now),
+            Phase::Idle if self.failures_in_row >= 2 => self.trip(now),
+            Phase::Cold(mut episode) if flight.probe => {
+                let elapsed = now.since(episode.since);
+                episode.next_probe = now.after(self.load_times.next_probe(elapsed, None));
+                self.phase = Phase::Cold(episode);
+            }
+            Phase::Broken { backoff, .. } if flight.probe => {
+                let doubled = (backoff * 2).min(self.settings.breaker_backoff_max);
+                self.phase = Phase::Broken {
+                    next_probe: now.after(backoff),
+                    backoff: doubled,
+                };
+            }
+            Phase::Running if self.hopeless() => self.trip(now),
+            _ => {}
+        }
+    }
+
+    /// Says whether failures in a row are too many for the known fault rate: `p0^k < 1e-6`.
+    fn hopeless(&self) -> bool {
+        let p0 = self.fault_rate.clamp(0.05, 0.7);
+        f64::from(self.failures_in_row) * p0.ln() < (1e-6_f64).ln()
+    }
+
+    fn trip(&mut self, now: Timestamp) {
+        if matches!(self.phase, Phase::Running) {
+            self.memory = Some(0.7 * self.limit.limit());
+        }
+        // The failures that tripped it are an outage, not the backend's everyday fault rate.
+        self.fault_rate = self.fault_rate.min(0.3);
+        let first = self.settings.breaker_backoff;
+        let backoff = (first * 2).min(self.settings.breaker_backoff_max);
+        self.phase = Phase::Broken {
+            next_probe: now.after(first),
+            backoff,
+        };
+    }
+
+    fn start(&mut self, now: Timestamp) {
+        if let Phase::Cold(episode) = self.phase {
+            self.load_times.record(now.since(episode.since));
+        }
+        self.limit.restart(self.memory, now);
+        self.failures_in_row = 0;
+        self.ready_since = now;
+        self.phase = Phase::Running;
+    }
+
+    /// Falls idle after silence: the backend may have gone to sleep.
+    pub(super) fn fall_idle(&mut self, now: Timestamp) {
+        let silent = now.since(self.last_activity) >= self.settings.idle;
+        if matches!(self.phase, Phase::Running) && self.flights.is_empty() && silent {
+            self.memory = Some(self.limit.limit());
+            self.phase = Phase::Idle;
+        }
+    }
+
+    pub(super) fn permission(&self, now: Timestamp) -> Permission {
+        if now < self.quota_until {
+            return Permission::Closed {
+                until: self.quota_until,
+            };
+        }
+        if now < self.paused_until {
+            return Permission::Paused {
+                until: self.paused_until,
+            };
+        }
+        match self.phase {
+            Phase::Running => Permission::Open,
+            Phase::Idle => Permission::SingleFlight {
+                not_before: Timestamp::ZERO,
+            },
+            Phase::Cold(Cold { next_probe, .. }) | Phase::Broken { next_probe, .. } => {
+                Permission::SingleFlight {
+                    not_before: next_probe,
+                }
+            }
+        }
+    }
+
+    pub(super) fn state(&self, now: Timestamp) -> LaneState {
+        if now < self.quota_until || now < self.paused_until {
+            return LaneState::Backoff;
+        }
+        let probing = self
+            .flights
+            .values()
+            .next_back()
+            .is_some_and(|flight| flight.probe);
+        match self.phase {
+            Phase::Idle | Phase::Cold(_) if probing => LaneState::Waking,
+            Phase::Idle => LaneState::Unknown,
+            Phase::Cold(_) => LaneState::Cold,
+            Phase::Running if self.limit.warming() => LaneState::Warming,
+            Phase::Running => LaneState::Ready,
+            Phase::Broken { .. } => LaneState::Broken,
+        }
+    }
+
+    pub(super) fn ready_eta(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Cold(episode) => {
+                let promised = episode.promised.filter(|at| *at != Timestamp::MAX);
+                let learned = self
+                    .load_times
+                    .expected()
+                    .map(|took| episode.since.after(took));
+                promised.or(learned).map(|at| at.max(episode.next_probe))
+            }
+            Phase::Broken { next_probe, .. } => Some(next_probe),
+            Phase::Idle | Phase::Running => None,
+        }
+    }
+}

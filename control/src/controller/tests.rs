@@ -1,0 +1,90 @@
+use super::*;
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_secs_f64(seconds)
+}
+
+fn call(c: &mut Controller, id: u64, outcome: Outcome, now: f64) {
+    let mut chance = || 0.5;
+    let attempt = AttemptId(id);
+    let probe = c.grant().permission != Permission::Open;
+    let sent = Message::Dispatched {
+        attempt,
+        in_flight: 2,
+        tokens: 0,
+        probe,
+    };
+    c.step(sent, at(now), &mut chance);
+    let ended = Message::Ended {
+        attempt,
+        outcome,
+        quota: QuotaHints::default(),
+    };
+    c.step(ended, at(now + 0.1), &mut chance);
+}
+
+const OK: Outcome = Outcome::Success { tokens: None };
+
+#[test]
+fn limit_grows_with_successes_only_while_calls_wait() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    call(&mut c, 0, OK, 0.0);
+    call(&mut c, 1, OK, 1.0);
+    assert_eq!(c.grant().concurrency, 2);
+    c.step(Message::Demand { queued: 5 }, at(2.0), &mut || 0.5);
+    call(&mut c, 2, OK, 2.0);
+    assert_eq!(c.grant().concurrency, 3);
+}
+
+#[test]
+fn loading_holds_back_and_its_time_is_learned() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    let cold = Outcome::Cold {
+        estimated: Some(Duration::from_secs(20)),
+    };
+    call(&mut c, 0, cold, 0.0);
+    assert_eq!(c.grant().state, LaneState::Cold);
+    assert_eq!(
+        c.grant().permission,
+        Permission::SingleFlight {
+            not_before: at(20.2)
+        }
+    );
+    call(&mut c, 1, OK, 20.2);
+    assert_eq!(c.grant().permission, Permission::Open);
+    let learned = c.snapshot().load_times.quantile(0.5);
+    assert_eq!(learned, Some(Duration::from_millis(20_200)));
+}
+
+#[test]
+fn failures_in_a_row_break_the_lane_and_a_success_mends_it() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    call(&mut c, 0, OK, 0.0);
+    for id in 1..20 {
+        call(&mut c, id, Outcome::Fault, 1.0);
+    }
+    assert_eq!(c.grant().state, LaneState::Broken);
+    call(&mut c, 20, OK, 9.0);
+    assert_eq!(c.grant().permission, Permission::Open);
+}
+
+#[test]
+fn a_pause_is_obeyed_and_refusals_cut_the_limit_once_per_epoch() {
+    let settings = ControllerSettings {
+        limit_initial: 10,
+        ..ControllerSettings::default()
+    };
+    let mut c = Controller::new(&settings, None, at(0.0));
+    call(&mut c, 0, OK, 0.0);
+    call(&mut c, 1, Outcome::Limit, 1.0);
+    let cut = c.report(at(1.1)).limit;
+    call(&mut c, 2, Outcome::Limit, 1.05);
+    assert!((cut - 1.7).abs() < 1e-9);
+    assert!((c.report(at(1.2)).limit - cut).abs() < 1e-9);
+    let rate = Outcome::Rate {
+        retry_after: Some(Duration::from_secs(5)),
+        slow_down: false,
+    };
+    call(&mut c, 3, rate, 2.0);
+    assert!(matches!(c.grant().permission, Permission::Paused { until } if until > at(7.0)));
+}

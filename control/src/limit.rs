@@ -1,0 +1,66 @@
+//! The concurrency limit behind one trait, so that laws can be compared with the same plumbing.
+//!
+//! A law sees samples and answers with verdicts. It never sees cold answers, quotas or the caller's
+//! own faults: those say nothing about how much the backend can carry at once.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::{ControllerSettings, Timestamp, Verdict, settings::Law};
+
+mod aimd;
+mod fixed;
+
+/// What a sample says besides its latency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Served, or its first part arrived.
+    Served,
+    /// Refused for load, without a clock.
+    Refused,
+    /// Failed, perhaps for another reason than load.
+    Fault,
+    /// Not answered in time.
+    Timeout,
+}
+
+/// One attempt as a law sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// What happened.
+    pub signal: Signal,
+    /// In flight at dispatch, this one included.
+    pub in_flight: u32,
+    /// In flight at the end, this one included.
+    pub in_flight_end: u32,
+    /// When it was sent.
+    pub sent: Timestamp,
+    /// Time to the first part or the end.
+    pub latency: Duration,
+    /// Natural logarithm of the latency, normalised by output length where that is known.
+    pub log_latency: f64,
+    /// Whether callers were waiting: the limit was what held them back.
+    pub binding: bool,
+}
+
+/// A law that moves the concurrency limit.
+pub trait Limit: Debug + Send {
+    /// Returns the limit in force, in calls; at least 1.
+    fn limit(&self) -> f64;
+    /// Learns from one sample; at most one verdict.
+    fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict>;
+    /// Learns that a first part arrived; laws that ramp by acknowledgements grow here.
+    fn acknowledged(&mut self, _binding: bool, _now: Timestamp) {}
+    /// Starts small again after a cold start, an outage or silence; `memory` ends the fast growth.
+    fn restart(&mut self, memory: Option<f64>, now: Timestamp);
+    /// Says whether the limit is still in its first, fast growth.
+    fn warming(&self) -> bool;
+}
+
+/// Makes the law that the settings name.
+pub(crate) fn build(settings: &ControllerSettings, now: Timestamp) -> Box<dyn Limit> {
+    match settings.law {
+        Law::Fixed => Box::new(fixed::Fixed::new(settings)),
+        Law::Aimd => Box::new(aimd::Aimd::new(settings, now)),
+    }
+}

@@ -1,0 +1,28 @@
+//! The plain limit: a number.
+
+use super::{Limit, Sample};
+use crate::{ControllerSettings, Timestamp, Verdict};
+
+/// A limit that never moves.
+#[derive(Debug)]
+pub(crate) struct Fixed(f64);
+
+impl Fixed {
+    /// Takes the initial limit.
+    pub(crate) fn new(settings: &ControllerSettings) -> Self {
+        Self(f64::from(settings.limit_initial))
+    }
+}
+
+impl Limit for Fixed {
+    fn limit(&self) -> f64 {
+        self.0
+    }
+    fn sample(&mut self, _sample: &Sample, _now: Timestamp) -> Option<Verdict> {
+        None
+    }
+    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
+    fn warming(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,179 @@
+//! Who is let in, and the truth for those who are not.
+
+use std::time::Duration;
+
+use super::{
+    Call, CallId, LaneState, Meta, Offer, Permission, Pool, Refusal, RefusalReason, Timestamp,
+    real, seconds,
+};
+
+impl<T> Pool<T> {
+    /// Lets a call in, or gives it back with the reason.
+    ///
+    /// # Errors
+    /// Returns the payload and the refusal when the queue is full, the wait would outlast the
+    /// deadline, or waiting is useless.
+    pub fn offer(&mut self, offer: Offer<T>, now: Timestamp) -> Result<CallId, (T, Refusal)> {
+        if let Some(reason) = self.objection(&offer, now) {
+            let refusal = self.refusal(reason, now);
+            return Err((offer.payload, refusal));
+        }
+        if self.calls.len() >= self.settings.queue_max && !self.may_go_at_once() {
+            // The tenant with the longest queue sheds first, not the one that asks.
+            let Some(victim) = self.queue.victim(offer.tenant) else {
+                return Err((offer.payload, self.refusal(RefusalReason::QueueFull, now)));
+            };
+            self.queue.remove(victim);
+            let refusal = self.refusal(RefusalReason::QueueFull, now);
+            if let Some(call) = self.take(victim) {
+                self.refused.push((call.payload, refusal));
+            }
+        }
+        let id = CallId(self.next_id);
+        self.next_id += 1;
+        let meta = Meta {
+            id,
+            arrived: now,
+            deadline: offer.deadline,
+            bytes: offer.bytes,
+            tokens: offer.tokens,
+            tenant: offer.tenant,
+            priority: offer.priority,
+            attempts: 0,
+        };
+        self.insert(
+            Call {
+                payload: offer.payload,
+                meta,
+            },
+            None,
+        );
+        Ok(id)
+    }
+
+    /// A call that finds the queue empty and a slot free is not waiting, whatever the queue may hold.
+    fn may_go_at_once(&self) -> bool {
+        self.calls.is_empty()
+            && self.in_flight() < self.grant.concurrency
+            && self.grant.permission == Permission::Open
+    }
+
+    fn objection(&self, offer: &Offer<T>, now: Timestamp) -> Option<RefusalReason> {
+        let left = offer.deadline.since(now);
+        if self.closed {
+            return Some(RefusalReason::Draining);
+        }
+        if left.is_zero() {
+            return Some(RefusalReason::QueueTimeout);
+        }
+        if self.bytes.saturating_add(offer.bytes) > self.settings.queue_bytes_max {
+            return Some(RefusalReason::QueueBytes);
+        }
+        match self.grant.permission {
+            Permission::Closed { until } if now < until => return Some(RefusalReason::Quota),
+            Permission::Paused { until } if until > offer.deadline => {
+                return Some(RefusalReason::Backoff);
+            }
+            _ => {}
+        }
+        let late = self.grant.ready_eta.is_some_and(|at| at > offer.deadline);
+        match self.grant.state {
+            LaneState::Cold | LaneState::Waking if late || offer.refuse_when_cold => {
+                return Some(RefusalReason::Cold);
+            }
+            LaneState::Broken if late => return Some(RefusalReason::Broken),
+            _ => {}
+        }
+        // A newcomer of a short queue is not charged with another tenant's backlog.
+        let wait = self
+            .predicted_wait(now)
+            .filter(|_| self.queue.victim(offer.tenant).is_none());
+        wait.filter(|wait| *wait > left)
+            .map(|_| RefusalReason::WaitTooLong)
+    }
+
+    /// Predicts the wait of a call offered now: `position / delivered rate`.
+    pub(super) fn predicted_wait(&self, now: Timestamp) -> Option<Duration> {
+        if let Some(at) = self.grant.ready_eta {
+            return Some(at.since(now));
+        }
+        if self.queue.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let rate = self.grant.delivered_rate.filter(|rate| *rate > 0.0)?;
+        Some(seconds(real(self.queue.len()) / rate))
+    }
+
+    pub(super) fn refusal(&self, reason: RefusalReason, now: Timestamp) -> Refusal {
+        let ready_in = self.grant.ready_eta.map(|at| at.since(now));
+        let retry_after = match self.grant.permission {
+            Permission::Paused { until } | Permission::Closed { until } => Some(until.since(now)),
+            _ => ready_in.or_else(|| self.predicted_wait(now)),
+        };
+        Refusal {
+            reason,
+            retry_after,
+            ready_in,
+        }
+    }
+
+    /// Names what kept a waiting call from being served.
+    pub(super) fn waiting_reason(&self) -> RefusalReason {
+        match (self.grant.permission, self.grant.state) {
+            (Permission::Closed { .. }, _) => RefusalReason::Quota,
+            (Permission::Paused { .. }, _) => RefusalReason::Backoff,
+            (_, LaneState::Cold | LaneState::Waking) => RefusalReason::Cold,
+            (_, LaneState::Broken) => RefusalReason::Broken,
+            _ => RefusalReason::QueueTimeout,
+        }
+    }
+
+    /// Returns the time below which a call would fail at the brink.
+    pub(super) fn brink(&self, meta: &Meta) -> Duration {
+        let whole = meta.deadline.since(meta.arrived);
+        self.grant
+            .service_time_high
+            .min(whole.mul_f64(self.settings.brink_share))
+    }
+
+    pub(super) fn insert(&mut self, call: Call<T>, not_before: Option<Timestamp>) {
+        let meta = call.meta;
+        self.bytes += meta.bytes;
+        self.deadlines.insert((meta.deadline, meta.id));
+        match not_before {
+            Some(at) => {
+                self.delayed.insert((at, meta.id));
+            }
+            None => self
+                .queue
+                .push(meta.id, meta.priority, meta.tenant, meta.tokens),
+        }
+        self.calls.insert(meta.id, call);
+    }
+
+    pub(super) fn take(&mut self, id: CallId) -> Option<Call<T>> {
+        let call = self.calls.remove(&id)?;
+        self.bytes -= call.meta.bytes;
+        self.deadlines.remove(&(call.meta.deadline, id));
+        Some(call)
+    }
+
+    pub(super) fn queue_remove(&mut self, id: CallId) {
+        if !self.queue.remove(id) {
+            self.delayed.retain(|entry| entry.1 != id);
+        }
+    }
+
+    pub(super) fn release_delayed(&mut self, now: Timestamp) {
+        while let Some(&(at, id)) = self.delayed.first() {
+            if at > now {
+                break;
+            }
+            self.delayed.remove(&(at, id));
+            if let Some(call) = self.calls.get(&id) {
+                let meta = call.meta;
+                self.queue.push(id, meta.priority, meta.tenant, meta.tokens);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+use super::*;
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_secs_f64(seconds)
+}
+
+fn pool(permission: Permission) -> Pool<u32> {
+    let settings = crate::ControllerSettings::default();
+    let controller = crate::Controller::new(&settings, None, at(0.0));
+    let grant = Grant {
+        permission,
+        concurrency: 2,
+        state: LaneState::Ready,
+        ..controller.grant()
+    };
+    let small = PoolSettings {
+        queue_max: 3,
+        ..PoolSettings::default()
+    };
+    Pool::new(&small, grant, at(0.0))
+}
+
+fn offer(payload: u32, tenant: u64) -> Offer<u32> {
+    Offer {
+        payload,
+        deadline: at(10.0),
+        bytes: 1,
+        tokens: 0,
+        tenant,
+        priority: 0,
+        refuse_when_cold: false,
+    }
+}
+
+#[test]
+fn no_more_than_the_limit_is_in_flight() {
+    let mut p = pool(Permission::Open);
+    for i in 0..3 {
+        p.offer(offer(i, 0), at(0.0)).unwrap();
+    }
+    assert_eq!(p.next(at(0.0)).unwrap().in_flight, 1);
+    assert_eq!(p.next(at(0.0)).unwrap().in_flight, 2);
+    assert!(p.next(at(0.0)).is_none());
+}
+
+#[test]
+fn a_refused_call_returns_to_the_head_and_uses_no_attempt() {
+    let mut p = pool(Permission::Open);
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    p.offer(offer(1, 0), at(0.0)).unwrap();
+    let first = p.next(at(0.0)).unwrap();
+    let after = p.ended(
+        first.attempt,
+        0,
+        Outcome::Limit,
+        false,
+        at(1.0),
+        &mut || 0.5,
+    );
+    assert!(matches!(after, AfterAttempt::Held(call) if call == first.call));
+    let again = p.next(at(1.0)).unwrap();
+    assert_eq!((again.payload, again.number), (0, 1));
+}
+
+#[test]
+fn one_probe_at_a_time_under_a_single_flight_grant() {
+    let mut p = pool(Permission::SingleFlight {
+        not_before: at(2.0),
+    });
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    p.offer(offer(1, 0), at(0.0)).unwrap();
+    assert!(p.next(at(1.0)).is_none());
+    assert!(p.next(at(2.0)).unwrap().probe);
+    assert!(p.next(at(2.0)).is_none());
+}
+
+#[test]
+fn the_longest_queue_sheds_first_and_every_call_ends_once() {
+    let mut p = pool(Permission::Paused { until: at(9.0) });
+    for i in 0..3 {
+        p.offer(offer(i, 7), at(0.0)).unwrap();
+    }
+    assert_eq!(
+        p.offer(offer(3, 7), at(0.0)).unwrap_err().1.reason,
+        RefusalReason::QueueFull
+    );
+    p.offer(offer(4, 8), at(0.0)).unwrap();
+    let shed = p.expire(at(0.0));
+    assert_eq!(shed[0].0, 2);
+    let left: Vec<u32> = p
+        .expire(at(10.0))
+        .into_iter()
+        .map(|(payload, _)| payload)
+        .collect();
+    assert_eq!((left, p.queued(), p.in_flight()), (vec![0, 1, 4], 0, 0));
+}
+
+#[test]
+fn retries_spend_the_budget_and_then_end() {
+    let mut p = pool(Permission::Open);
+    p.retries = 1.0;
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    let first = p.next(at(0.0)).unwrap();
+    let after = p.ended(
+        first.attempt,
+        0,
+        Outcome::Fault,
+        false,
+        at(0.0),
+        &mut || 0.0,
+    );
+    assert!(matches!(after, AfterAttempt::Retry { .. }));
+    let second = p.next(at(1.0)).unwrap();
+    let end = p.ended(
+        second.attempt,
+        0,
+        Outcome::Fault,
+        false,
+        at(1.0),
+        &mut || 0.0,
+    );
+    assert!(matches!(
+        end,
+        AfterAttempt::Exhausted(0, Exhaustion::Budget)
+    ));
+}

@@ -1,0 +1,190 @@
+//! What the operator may set, with ranges checked once.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The law that moves the concurrency limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Law {
+    /// Slow start, then additive increase and multiplicative decrease.
+    #[default]
+    Aimd,
+    /// The initial limit, for ever.
+    Fixed,
+}
+
+/// A settings value out of its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The field's name.
+    pub field: &'static str,
+    /// What is allowed.
+    pub allowed: &'static str,
+}
+
+/// Settings of the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControllerSettings {
+    /// The law; default AIMD.
+    pub law: Law,
+    /// Limit at the start, in calls; 1 to `limit_max`, default 2.
+    pub limit_initial: u32,
+    /// Highest limit, in calls; 1 to 100000, default 200.
+    pub limit_max: u32,
+    /// Factor of the limit at a refusal; 0.1 to 0.99, default 0.85.
+    pub backoff_ratio: f64,
+    /// Silence after which the backend may have gone to sleep; default 30 s.
+    pub idle: Duration,
+    /// Time one attempt may take; default 60 s.
+    pub attempt_timeout: Duration,
+    /// Retries per success; 0 to 1, default 0.2.
+    pub retry_ratio: f64,
+    /// A pause longer than this is a used-up quota: callers are refused at once; default 5 min.
+    pub quota_horizon: Duration,
+    /// First wait of a broken lane before its next probe; default 1 s.
+    pub breaker_backoff: Duration,
+    /// Longest wait of a broken lane; default 8 s.
+    pub breaker_backoff_max: Duration,
+}
+
+impl Default for ControllerSettings {
+    fn default() -> Self {
+        Self {
+            law: Law::Aimd,
+            limit_initial: 2,
+            limit_max: 200,
+            backoff_ratio: 0.85,
+            idle: Duration::from_secs(30),
+            attempt_timeout: Duration::from_mins(1),
+            retry_ratio: 0.2,
+            quota_horizon: Duration::from_mins(5),
+            breaker_backoff: Duration::from_secs(1),
+            breaker_backoff_max: Duration::from_secs(8),
+        }
+    }
+}
+
+impl ControllerSettings {
+    /// Returns every field that is out of range.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let checks = [
+            (
+                "limit_max",
+                "1 to 100000",
+                (1..=100_000).contains(&self.limit_max),
+            ),
+            (
+                "limit_initial",
+                "1 to `limit_max`",
+                (1..=self.limit_max).contains(&self.limit_initial),
+            ),
+            (
+                "backoff_ratio",
+                "0.1 to 0.99",
+                (0.1..=0.99).contains(&self.backoff_ratio),
+            ),
+            (
+                "retry_ratio",
+                "0 to 1",
+                (0.0..=1.0).contains(&self.retry_ratio),
+            ),
+            ("idle", "more than 0", !self.idle.is_zero()),
+            (
+                "attempt_timeout",
+                "more than 0",
+                !self.attempt_timeout.is_zero(),
+            ),
+            (
+                "breaker_backoff",
+                "more than 0",
+                !self.breaker_backoff.is_zero(),
+            ),
+            (
+                "breaker_backoff_max",
+                "at least `breaker_backoff`",
+                self.breaker_backoff_max >= self.breaker_backoff,
+            ),
+        ];
+        failed(&checks)
+    }
+}
+
+/// Settings of the pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolSettings {
+    /// Calls that may wait; 0 to 1000000, default 1000.
+    pub queue_max: usize,
+    /// Bytes that waiting calls may hold; default 64 MiB.
+    pub queue_bytes_max: u64,
+    /// Attempts of one call; 1 to 20, default 6.
+    pub attempts_max: u32,
+    /// Share of dispatches that starts at the lowest band, as one in so many; 2 to 1000, default 5.
+    pub reserved_one_in: u32,
+    /// Largest part of a call's whole time that the brink rule may claim; 0 to 1, default 0.6.
+    pub brink_share: f64,
+    /// Retries in hand at the start; default 10.
+    pub retry_start: f64,
+    /// Retries that can be saved up; default 60.
+    pub retry_cap: f64,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            queue_max: 1000,
+            queue_bytes_max: 64 << 20,
+            attempts_max: 6,
+            reserved_one_in: 5,
+            brink_share: 0.6,
+            retry_start: 10.0,
+            retry_cap: 60.0,
+        }
+    }
+}
+
+impl PoolSettings {
+    /// Returns every field that is out of range.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let checks = [
+            ("queue_max", "0 to 1000000", self.queue_max <= 1_000_000),
+            (
+                "attempts_max",
+                "1 to 20",
+                (1..=20).contains(&self.attempts_max),
+            ),
+            (
+                "reserved_one_in",
+                "2 to 1000",
+                (2..=1000).contains(&self.reserved_one_in),
+            ),
+            (
+                "brink_share",
+                "0 to 1",
+                (0.0..=1.0).contains(&self.brink_share),
+            ),
+            (
+                "retry_cap",
+                "0 to 10000",
+                (0.0..=10_000.0).contains(&self.retry_cap),
+            ),
+            (
+                "retry_start",
+                "0 to `retry_cap`",
+                (0.0..=self.retry_cap).contains(&self.retry_start),
+            ),
+        ];
+        failed(&checks)
+    }
+}
+
+fn failed(checks: &[(&'static str, &'static str, bool)]) -> Vec<Invalid> {
+    checks
+        .iter()
+        .filter(|(_, _, fine)| !fine)
+        .map(|&(field, allowed, _)| Invalid { field, allowed })
+        .collect()
+}

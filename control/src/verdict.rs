@@ -1,0 +1,41 @@
+//! Why a limit changed, with the numbers that decided: what the log, `/state` and the page show.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What a limit decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// A refusal cut the limit.
+    Clamp,
+}
+
+/// One decision of a limit, printed like `CLAMP 16.0->13.6 refused or late`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// What was tried or done.
+    pub kind: VerdictKind,
+    /// The limit (calls) or rate (per second) before.
+    pub from: f64,
+    /// The limit or rate tried or set.
+    pub to: f64,
+    /// The measured latency elasticity and its standard error, when an experiment decided.
+    pub elasticity: Option<(f64, f64)>,
+    /// The result and its reason, in words.
+    pub result: &'static str,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            VerdictKind::Clamp => "CLAMP",
+        };
+        write!(f, "{kind} {:.1}->{:.1}", self.from, self.to)?;
+        if let Some((elasticity, error)) = self.elasticity {
+            write!(f, " e={elasticity:.2}±{error:.2}")?;
+        }
+        write!(f, " {}", self.result)
+    }
+}
