@@ -69,3 +69,57 @@ fn help_names_every_exit_code_and_version_the_package() {
     let (_, version, _) = kebne(&["--version"], &[]);
     assert_eq!(version, format!("kebne {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+/// Returns the lines of the README's shell blocks.
+fn readme_commands() -> Vec<&'static str> {
+    let readme = include_str!("../../README.md");
+    let blocks = readme.split("```sh\n").skip(1);
+    blocks
+        .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
+        .collect()
+}
+
+#[test]
+fn every_command_of_the_readme_is_one_that_works() {
+    let commands = readme_commands();
+    assert!(commands.len() >= 2, "{commands:?}");
+    for command in commands {
+        if let Some(arguments) = command.strip_prefix("cargo run --release -- ") {
+            let arguments: Vec<&str> = arguments.split(' ').collect();
+            let (code, output, complaints) = kebne(&arguments, &[]);
+            assert_eq!(
+                (code, complaints.as_str()),
+                (ExitCode::Success, ""),
+                "{command}"
+            );
+            assert!(!output.is_empty(), "{command}");
+        } else {
+            assert_eq!(command, "./scripts/test");
+            let ci = include_str!("../../.ci/run");
+            assert!(
+                ci.lines().any(|line| line == command),
+                "CI does not run {command}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_error_that_the_readme_shows_is_the_one_that_is_printed() {
+    let readme = include_str!("../../README.md");
+    let shown = readme
+        .split("```text\n")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap();
+    let (_, _, complaints) = kebne(&["check"], &[("KEBNE__SERVER__LISTENN", "x")]);
+    let (path, _) = shown.split_once("; allowed").unwrap();
+    assert!(complaints.contains(path), "{complaints}");
+    let origin = "(from KEBNE__SERVER__LISTENN)";
+    assert!(
+        shown.ends_with(origin) && complaints.contains(origin),
+        "{complaints}"
+    );
+}
