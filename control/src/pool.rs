@@ -14,6 +14,7 @@ use crate::{AttemptId, Chance, Grant, LaneState, Outcome, Permission, PoolSettin
 
 mod admission;
 mod bucket;
+mod drain;
 mod queue;
 use bucket::Bucket;
 use queue::Queue;

@@ -104,7 +104,8 @@ impl<T> Pool<T> {
         Some(seconds(real(self.queue.len()) / rate))
     }
 
-    pub(super) fn refusal(&self, reason: RefusalReason, now: Timestamp) -> Refusal {
+    /// Says what a caller refused for `reason` needs to know.
+    pub fn refusal(&self, reason: RefusalReason, now: Timestamp) -> Refusal {
         let ready_in = self.grant.ready_eta.map(|at| at.since(now));
         let retry_after = match self.grant.permission {
             Permission::Paused { until } | Permission::Closed { until } => Some(until.since(now)),
