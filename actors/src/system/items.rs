@@ -1,0 +1,150 @@
+//! The futures that an actor runs beside its messages.
+//!
+//! actix polls all of an actor's futures at each message, so that thousands of them make it slow. Here
+//! each has a waker of its own, and only those that were woken are polled, in the order of waking.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Wake, Waker},
+};
+
+use actix::{Actor, ActorFuture, SpawnHandle};
+use futures_util::task::AtomicWaker;
+
+pub(crate) type BoxItem<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
+
+/// The futures of one incarnation.
+pub(crate) struct Items<A: Actor> {
+    last: SpawnHandle,
+    slots: BTreeMap<usize, Slot<A>>,
+    ready: Arc<Ready>,
+}
+
+struct Slot<A: Actor> {
+    /// Taken out while it is polled.
+    future: Option<BoxItem<A>>,
+    waker: Arc<ItemWaker>,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    woken: Mutex<VecDeque<usize>>,
+    any: AtomicBool,
+    cell: AtomicWaker,
+}
+
+struct ItemWaker {
+    key: usize,
+    queued: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Wake for ItemWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, SeqCst) {
+            self.ready.push(self.key);
+        }
+    }
+}
+
+impl Ready {
+    fn push(&self, key: usize) {
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        woken.push_back(key);
+        self.any.store(true, SeqCst);
+        drop(woken);
+        self.cell.wake();
+    }
+
+    fn pop(&self) -> Option<usize> {
+        if !self.any.load(SeqCst) {
+            return None;
+        }
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = woken.pop_front();
+        self.any.store(!woken.is_empty(), SeqCst);
+        key
+    }
+}
+
+impl<A: Actor> Items<A> {
+    pub(crate) fn new() -> Self {
+        Self {
+            last: SpawnHandle::default(),
+            slots: BTreeMap::new(),
+            ready: Arc::default(),
+        }
+    }
+
+    /// Adds a future; it is polled in the next turn.
+    pub(crate) fn add(&mut self, future: BoxItem<A>) -> SpawnHandle {
+        self.last = self.last.next();
+        let key = self.last.into_usize();
+        let waker = Arc::new(ItemWaker {
+            key,
+            queued: AtomicBool::new(true),
+            ready: Arc::clone(&self.ready),
+        });
+        let slot = Slot {
+            future: Some(future),
+            waker,
+        };
+        self.slots.insert(key, slot);
+        self.ready.push(key);
+        self.last
+    }
+
+    /// Drops a future; says whether it was still there.
+    pub(crate) fn cancel(&mut self, handle: SpawnHandle) -> bool {
+        self.slots.remove(&handle.into_usize()).is_some()
+    }
+
+    /// Takes the next woken future out to be polled; it is put back with [`Items::put_back`].
+    pub(crate) fn take_woken(&mut self) -> Option<(usize, BoxItem<A>, Waker)> {
+        while let Some(key) = self.ready.pop() {
+            let Some(slot) = self.slots.get_mut(&key) else {
+                continue;
+            };
+            slot.waker.queued.store(false, SeqCst);
+            if let Some(future) = slot.future.take() {
+                return Some((key, future, Waker::from(Arc::clone(&slot.waker))));
+            }
+        }
+        None
+    }
+
+    /// Puts a future back that is not done, unless it was cancelled meanwhile.
+    pub(crate) fn put_back(&mut self, key: usize, future: BoxItem<A>) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.future = Some(future);
+        }
+    }
+
+    /// Forgets a future that is done.
+    pub(crate) fn done(&mut self, key: usize) {
+        self.slots.remove(&key);
+    }
+
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.ready.cell.register(waker);
+    }
+}
+
+impl<A: Actor> fmt::Debug for Items<A> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Items")
+            .field("len", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
