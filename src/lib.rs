@@ -1,5 +1,7 @@
 //! The Kebne gateway: an OpenAI-compatible service in front of fragile, cold-starting model servers.
 
+pub mod backend;
 pub mod cli;
 pub mod llm;
 pub mod settings;
+pub mod simulate;

@@ -15,13 +15,14 @@ pub mod log;
 pub mod model;
 pub mod prompts;
 pub mod server;
+pub mod simulation;
 pub mod units;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use backend::BackendSettings;
+pub use backend::{BackendKind, BackendSettings};
 pub use context::ContextSettings;
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::{SettingsError, SettingsErrors};
@@ -31,6 +32,7 @@ pub use log::{LogFormat, LogSettings};
 pub use model::ModelSettings;
 pub use prompts::PromptSettings;
 pub use server::ServerSettings;
+pub use simulation::SimulationSettings;
 pub use units::{ByteCount, HumanDuration};
 
 /// The defaults as the program carries them; also the documentation of every key.
@@ -58,6 +60,8 @@ pub struct Settings {
     pub models: Vec<ModelSettings>,
     /// Named prompt templates.
     pub prompts: Vec<PromptSettings>,
+    /// The model that `kebne simulate` serves.
+    pub simulation: SimulationSettings,
 }
 
 impl Default for Settings {
@@ -69,6 +73,7 @@ impl Default for Settings {
             backends: vec![BackendSettings::default()],
             models: vec![ModelSettings::default()],
             prompts: Vec::new(),
+            simulation: SimulationSettings::default(),
         }
     }
 }
@@ -78,6 +83,7 @@ impl Validate for Settings {
         let mut errors = self.server.validate(&join(path, "server"));
         errors.extend(self.log.validate(&join(path, "log")));
         errors.extend(self.context.validate(&join(path, "context")));
+        errors.extend(self.simulation.validate(&join(path, "simulation")));
         errors.extend(validate_each(&self.backends, &join(path, "backends")));
         errors.extend(validate_each(&self.models, &join(path, "models")));
         errors.extend(validate_each(&self.prompts, &join(path, "prompts")));

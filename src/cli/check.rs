@@ -16,7 +16,15 @@ const MASK: &str = "********";
 
 /// Keys that hold a secret or what could be turned into one. The name of the environment variable that
 /// holds a key (`key_env`) is no secret.
-const SECRETS: [&str; 6] = ["keys", "key", "hash", "secret", "password", "headers"];
+const SECRETS: [&str; 7] = [
+    "keys",
+    "key",
+    "hash",
+    "secret",
+    "password",
+    "headers",
+    "wake_headers",
+];
 
 /// Validates and prints.
 ///

@@ -1,15 +1,65 @@
 //! Backends: what a lane calls, and how.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{LaneSettings, SettingsError, Validate, join};
+use crate::settings::{
+    ByteCount, HumanDuration, LaneSettings, SettingsError, SimulationSettings, Validate, join,
+};
 
-/// Settings of one backend and its lane.
+/// What speaks on the other side of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// A model inside this process that needs nothing.
+    #[default]
+    Simulated,
+    /// Any server of the `OpenAI` dialect.
+    OpenAi,
+    /// A text-generation inference server.
+    HuggingFace,
+}
+
+/// Settings of one backend and its lane. The keys below `kind` belong to the kinds that call a server over HTTP,
+/// `simulation` to `simulated` only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackendSettings {
     /// The name of the backend and of its lane. Default `simulated`.
     pub name: String,
+    /// What speaks on the other side: `simulated`, `openai` or `huggingface`. Default `simulated`.
+    pub kind: BackendKind,
+    /// Where the server is, for example `http://127.0.0.1:8000/v1`; needed by kinds that call one.
+    pub base_url: Option<String>,
+    /// What the server calls the model, where that differs from the caller's name for it.
+    pub model: Option<String>,
+    /// The environment variable that holds the server's API key. Without it no key is sent.
+    pub api_key_env: Option<String>,
+    /// The header that carries the bare key; without it the key goes as `Authorization: Bearer`.
+    pub api_key_header: Option<String>,
+    /// More headers for every request.
+    pub headers: BTreeMap<String, String>,
+    /// More headers for the one call that wakes a cold backend, for servers that can hold a call while they load.
+    pub wake_headers: BTreeMap<String, String>,
+    /// Time to connect, TLS included. Default `5s`.
+    pub connect_timeout: Option<HumanDuration>,
+    /// Without a success for this long, a refused connection and a bare 502 or 503 mean that the server is asleep
+    /// or loading, not broken. Default `1m`.
+    pub asleep_after: Option<HumanDuration>,
+    /// Further statuses by which this server says that it is asleep, for example `[404]`. Default none.
+    pub cold_statuses: Vec<u16>,
+    /// The largest whole answer that is read. Default `32MiB`.
+    pub answer_size_max: Option<ByteCount>,
+    /// The largest event of a stream that is read. Default `1MiB`.
+    pub event_size_max: Option<ByteCount>,
+    /// Only `huggingface`: ask the server to hold the call that wakes it (`x-wait-for-model`). Default false.
+    pub wait_for_model: Option<bool>,
+    /// Only `huggingface`: a Jinja template that makes one text of `messages`. Default `role: content` lines.
+    pub chat_template: Option<String>,
+    /// Only `simulated`: the model's behaviour, with the keys of `[simulation]`.
+    #[serde(skip_serializing_if = "SimulationSettings::is_default")]
+    pub simulation: SimulationSettings,
     /// The lane's bounds.
     pub limits: LaneSettings,
 }
@@ -18,6 +68,21 @@ impl Default for BackendSettings {
     fn default() -> Self {
         Self {
             name: "simulated".to_owned(),
+            kind: BackendKind::default(),
+            base_url: None,
+            model: None,
+            api_key_env: None,
+            api_key_header: None,
+            headers: BTreeMap::new(),
+            wake_headers: BTreeMap::new(),
+            connect_timeout: None,
+            asleep_after: None,
+            cold_statuses: Vec::new(),
+            answer_size_max: None,
+            event_size_max: None,
+            wait_for_model: None,
+            chat_template: None,
+            simulation: SimulationSettings::default(),
             limits: LaneSettings::default(),
         }
     }
@@ -26,12 +91,191 @@ impl Default for BackendSettings {
 impl Validate for BackendSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = self.limits.validate(&join(path, "limits"));
+        errors.extend(self.simulation.validate(&join(path, "simulation")));
         if self.name.is_empty() {
             errors.push(SettingsError::new(
                 join(path, "name"),
                 "a backend needs a name",
             ));
         }
+        errors.extend(self.misplaced(path));
+        errors.extend(self.wrong_values(path));
         errors
+    }
+}
+
+impl BackendSettings {
+    /// Finds keys that this kind does not have.
+    fn misplaced(&self, path: &str) -> Vec<SettingsError> {
+        let over_http = [
+            ("base_url", self.base_url.is_some()),
+            ("api_key_env", self.api_key_env.is_some()),
+            ("api_key_header", self.api_key_header.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("wake_headers", !self.wake_headers.is_empty()),
+            ("connect_timeout", self.connect_timeout.is_some()),
+            ("asleep_after", self.asleep_after.is_some()),
+            ("cold_statuses", !self.cold_statuses.is_empty()),
+            ("answer_size_max", self.answer_size_max.is_some()),
+            ("event_size_max", self.event_size_max.is_some()),
+        ];
+        let generation = [
+            ("wait_for_model", self.wait_for_model.is_some()),
+            ("chat_template", self.chat_template.is_some()),
+        ];
+        let simulation = [("simulation", !self.simulation.is_default())];
+        let mut misplaced: Vec<(&str, bool)> = Vec::new();
+        if self.kind == BackendKind::Simulated {
+            misplaced.extend(over_http);
+        } else {
+            misplaced.extend(simulation);
+        }
+        if self.kind != BackendKind::HuggingFace {
+            misplaced.extend(generation);
+        }
+        let set = misplaced.into_iter().filter(|(_, set)| *set);
+        let kind = self.kind.name();
+        set.map(|(key, _)| {
+            SettingsError::new(
+                join(path, key),
+                format!("a backend of kind `{kind}` has no such key"),
+            )
+        })
+        .collect()
+    }
+
+    /// Finds values that cannot be.
+    fn wrong_values(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut refuse =
+            |key: &str, message: String| errors.push(SettingsError::new(join(path, key), message));
+        match self.base_url.as_deref().map(str::parse::<http::Uri>) {
+            None if self.kind != BackendKind::Simulated => {
+                refuse(
+                    "base_url",
+                    format!("a backend of kind `{}` needs it", self.kind.name()),
+                );
+            }
+            Some(Err(error)) => refuse("base_url", format!("is no URL: {error}")),
+            Some(Ok(url))
+                if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() =>
+            {
+                refuse(
+                    "base_url",
+                    format!("`{url}` is no `http://` or `https://` URL with a host"),
+                );
+            }
+            _ => {}
+        }
+        for (key, headers) in [
+            ("headers", &self.headers),
+            ("wake_headers", &self.wake_headers),
+        ] {
+            for (name, value) in headers {
+                let at = join(key, name);
+                if http::HeaderName::try_from(name.as_str()).is_err() {
+                    refuse(&at, "is no name of a header".to_owned());
+                } else if http::HeaderValue::try_from(value.as_str()).is_err() {
+                    refuse(&at, "its value cannot stand in a header".to_owned());
+                }
+            }
+        }
+        if let Some(name) = &self.api_key_header {
+            if http::HeaderName::try_from(name.as_str()).is_err() {
+                refuse("api_key_header", format!("`{name}` is no name of a header"));
+            }
+            if self.api_key_env.is_none() {
+                refuse(
+                    "api_key_header",
+                    "has no key to carry: set `api_key_env`".to_owned(),
+                );
+            }
+        }
+        for (index, status) in self.cold_statuses.iter().enumerate() {
+            if !(400..600).contains(status) {
+                refuse(
+                    &format!("cold_statuses[{index}]"),
+                    format!("`{status}` is no status from 400 to 599"),
+                );
+            }
+        }
+        for (key, size) in [
+            ("answer_size_max", self.answer_size_max),
+            ("event_size_max", self.event_size_max),
+        ] {
+            if let Some(size) = size.filter(|size| size.get() < 1024) {
+                refuse(key, format!("`{size}` is less than 1KiB"));
+            }
+        }
+        if self
+            .connect_timeout
+            .is_some_and(|timeout| timeout.get().is_zero())
+        {
+            refuse("connect_timeout", "must be more than nothing".to_owned());
+        }
+        errors
+    }
+}
+
+impl BackendKind {
+    /// Returns the name used in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simulated => "simulated",
+            Self::OpenAi => "openai",
+            Self::HuggingFace => "huggingface",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(text: &str) -> Vec<String> {
+        let settings: BackendSettings = toml::from_str(text).unwrap();
+        settings
+            .validate("b")
+            .into_iter()
+            .map(|error| error.path)
+            .collect()
+    }
+
+    #[test]
+    fn keys_of_another_kind_are_refused_by_name() {
+        assert_eq!(
+            paths("base_url = 'http://a'\nwait_for_model = true"),
+            ["b.base_url", "b.wait_for_model"]
+        );
+        assert_eq!(
+            paths("kind = 'openai'\nbase_url = 'http://a'\nchat_template = ''"),
+            ["b.chat_template"]
+        );
+        let simulation = "kind = 'huggingface'\nbase_url = 'http://a'\n[simulation]\nseed = 3";
+        assert_eq!(paths(simulation), ["b.simulation"]);
+    }
+
+    #[test]
+    fn a_server_needs_an_address_that_is_one() {
+        assert_eq!(paths("kind = 'openai'"), ["b.base_url"]);
+        for url in ["ftp://a/v1", "/v1", "http://", "http://a b"] {
+            assert_eq!(
+                paths(&format!("kind = 'openai'\nbase_url = '{url}'")),
+                ["b.base_url"],
+                "{url}"
+            );
+        }
+        assert!(
+            paths("kind = 'openai'\nbase_url = 'https://a.example/v1?api-version=1'").is_empty()
+        );
+    }
+
+    #[test]
+    fn headers_and_statuses_are_checked_one_by_one() {
+        let text = "kind = 'openai'\nbase_url = 'http://a'\ncold_statuses = [404, 200]\napi_key_header = 'api-key'\n[headers]\n'a b' = 'x'\ngood = 'x'";
+        assert_eq!(
+            paths(text),
+            ["b.headers.a b", "b.api_key_header", "b.cold_statuses[1]"]
+        );
     }
 }

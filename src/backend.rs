@@ -1,0 +1,84 @@
+//! The backends of the gateway: each speaks one dialect to one model server and classifies what comes back.
+//!
+//! One attempt in, one answer or one [`Failure`](kebne_actors::lane::Failure) out. Nothing here retries, waits for
+//! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
+
+mod pump;
+pub mod simulated;
+
+use kebne_actors::lane::{Answer, Attempt, Backend, Failure};
+
+use crate::{
+    llm::{ModelRequest, ModelResponse},
+    settings::{BackendKind, BackendSettings, Environment},
+};
+pub use simulated::SimulatedBackend;
+
+/// One backend of the gateway.
+#[derive(Debug)]
+pub enum ModelBackend {
+    /// A model inside this process.
+    Simulated(SimulatedBackend),
+}
+
+/// Why a backend cannot be made of its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The environment variable that is to hold the API key is not set.
+    #[error(
+        "backend `{backend}`: the environment variable `{variable}` of `api_key_env` is not set"
+    )]
+    NoKey {
+        /// The backend.
+        backend: String,
+        /// The variable.
+        variable: String,
+    },
+    /// A setting has no such value; validated settings never lead here.
+    #[error("backend `{backend}`: `{key}`: {reason}")]
+    Setting {
+        /// The backend.
+        backend: String,
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl ModelBackend {
+    /// Makes the backend that the settings describe. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn build(
+        settings: &BackendSettings,
+        _environment: &dyn Environment,
+    ) -> Result<Self, BuildError> {
+        match settings.kind {
+            BackendKind::Simulated => {
+                let profile = settings.simulation.profile();
+                Ok(Self::Simulated(SimulatedBackend::new(profile)))
+            }
+            kind => Err(BuildError::Setting {
+                backend: settings.name.clone(),
+                key: "kind",
+                reason: format!("`{}` is not built in yet", kind.name()),
+            }),
+        }
+    }
+}
+
+impl Backend for ModelBackend {
+    type Request = ModelRequest;
+    type Response = ModelResponse;
+
+    async fn attempt(
+        &self,
+        attempt: Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        match self {
+            Self::Simulated(backend) => backend.attempt(attempt).await,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Pumps the rest of a stream from a backend to the caller, and knows every way in which that ends.
+//!
+//! The next part is read only when the last one was taken: a slow reader slows the upstream read, and the time it
+//! takes is never charged to the backend.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use kebne_actors::lane::{Answer, Failure, TailEnding};
+use kebne_control::Outcome;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::llm::{ModelResponse, STREAM_BUFFER_ITEMS, StreamItem};
+
+/// Where the parts of a stream come from. Dropping it closes the connection behind it.
+pub(crate) trait EventSource: Send + 'static {
+    /// Waits for one or more complete events; `None` is the clean end.
+    ///
+    /// # Errors
+    /// When the stream is lost.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Failure>> + Send;
+
+    /// Returns the output tokens, as far as they are known at the end.
+    fn tokens(&self) -> Option<u32>;
+}
+
+/// Makes the answer of a stream whose first events are there.
+pub(crate) fn stream<S: EventSource>(
+    first: Bytes,
+    source: S,
+    idle_timeout: Duration,
+    cancelled: CancellationToken,
+) -> Answer<ModelResponse> {
+    let (sender, receiver) = mpsc::channel(STREAM_BUFFER_ITEMS);
+    // The channel was just made and has room, so this cannot fail; a reader would see a lost stream if it did.
+    let sent = sender.try_send(StreamItem::Events(first));
+    debug_assert!(sent.is_ok(), "a new channel has room");
+    let tail = Box::pin(pump(source, sender, idle_timeout, cancelled));
+    Answer::streamed(ModelResponse::Stream(receiver), tail)
+}
+
+/// Pumps until the stream ends, is lost, or nobody wants it any more.
+async fn pump<S: EventSource>(
+    mut source: S,
+    sender: mpsc::Sender<StreamItem>,
+    idle_timeout: Duration,
+    cancelled: CancellationToken,
+) -> TailEnding {
+    let unwanted = async {
+        tokio::select! {
+            () = cancelled.cancelled() => {}
+            () = sender.closed() => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        () = unwanted => TailEnding { outcome: Outcome::Cancelled, error: None },
+        ending = deliver(&mut source, &sender, idle_timeout) => ending,
+    }
+}
+
+/// Moves parts until the stream ends.
+async fn deliver<S: EventSource>(
+    source: &mut S,
+    sender: &mpsc::Sender<StreamItem>,
+    idle_timeout: Duration,
+) -> TailEnding {
+    let gone = || TailEnding {
+        outcome: Outcome::Cancelled,
+        error: None,
+    };
+    let lost = loop {
+        match tokio::time::timeout(idle_timeout, source.next()).await {
+            Ok(Ok(Some(events))) => {
+                if sender.send(StreamItem::Events(events)).await.is_err() {
+                    return gone();
+                }
+            }
+            Ok(Ok(None)) => {
+                let delivered = sender.send(StreamItem::End).await.is_ok();
+                let outcome = Outcome::Success {
+                    tokens: source.tokens(),
+                };
+                return if delivered {
+                    TailEnding {
+                        outcome,
+                        error: None,
+                    }
+                } else {
+                    gone()
+                };
+            }
+            Ok(Err(failure)) => break failure,
+            Err(_) => {
+                let waited = humantime::format_duration(idle_timeout);
+                let message =
+                    format!("the backend sent nothing for {waited} in the middle of a stream");
+                break Failure::new(Outcome::Timeout, message);
+            }
+        }
+    };
+    let ending = TailEnding {
+        outcome: lost.outcome,
+        error: Some(lost.message.clone()),
+    };
+    if sender.send(StreamItem::Lost(lost)).await.is_err() {
+        return gone();
+    }
+    ending
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives `parts` events, each after `each`, then ends, or stays open.
+    struct Scripted {
+        parts: u32,
+        each: Duration,
+        ends: bool,
+    }
+
+    impl EventSource for Scripted {
+        async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+            if self.parts == 0 && self.ends {
+                return Ok(None);
+            }
+            if self.parts == 0 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(self.each).await;
+            self.parts -= 1;
+            Ok(Some(Bytes::from_static(b"data: {}\n\n")))
+        }
+
+        fn tokens(&self) -> Option<u32> {
+            Some(7)
+        }
+    }
+
+    fn start(
+        source: Scripted,
+        idle: u64,
+    ) -> (
+        mpsc::Receiver<StreamItem>,
+        tokio::task::JoinHandle<TailEnding>,
+        CancellationToken,
+    ) {
+        let cancelled = CancellationToken::new();
+        let first = Bytes::from_static(b"data: {}\n\n");
+        let answer = stream(first, source, Duration::from_secs(idle), cancelled.clone());
+        let ModelResponse::Stream(receiver) = answer.response else {
+            panic!("a stream was asked for");
+        };
+        (receiver, tokio::spawn(answer.tail.unwrap()), cancelled)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_not_taken_for_a_silent_backend() {
+        let source = Scripted {
+            parts: 100,
+            each: Duration::from_millis(10),
+            ends: true,
+        };
+        let (mut receiver, tail, _) = start(source, 1);
+        let mut events = 0;
+        while let Some(item) = receiver.recv().await {
+            match item {
+                StreamItem::Events(_) => events += 1,
+                StreamItem::End => break,
+                StreamItem::Lost(failure) => panic!("lost: {failure}"),
+            }
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        assert_eq!(events, 101);
+        assert_eq!(
+            tail.await.unwrap().outcome,
+            Outcome::Success { tokens: Some(7) }
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_backend_is_a_loss_by_timeout_after_the_idle_time() {
+        let begun = tokio::time::Instant::now();
+        let source = Scripted {
+            parts: 1,
+            each: Duration::from_secs(1),
+            ends: false,
+        };
+        let (mut receiver, tail, _) = start(source, 5);
+        assert!(matches!(receiver.recv().await, Some(StreamItem::Events(_))));
+        assert!(matches!(receiver.recv().await, Some(StreamItem::Events(_))));
+        let Some(StreamItem::Lost(failure)) = receiver.recv().await else {
+            panic!("not lost");
+        };
+        assert_eq!(failure.outcome, Outcome::Timeout);
+        assert_eq!(begun.elapsed(), Duration::from_secs(6));
+        assert_eq!(tail.await.unwrap().outcome, Outcome::Timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelling_or_dropping_the_reader_ends_the_tail_at_once() {
+        for drop_reader in [true, false] {
+            let source = Scripted {
+                parts: 0,
+                each: Duration::ZERO,
+                ends: false,
+            };
+            let (receiver, tail, cancelled) = start(source, 3600);
+            tokio::task::yield_now().await;
+            let begun = tokio::time::Instant::now();
+            let kept = if drop_reader {
+                drop(receiver);
+                None
+            } else {
+                cancelled.cancel();
+                Some(receiver)
+            };
+            assert_eq!(tail.await.unwrap().outcome, Outcome::Cancelled);
+            assert!(
+                begun.elapsed() < Duration::from_millis(100),
+                "{drop_reader}"
+            );
+            drop(kept);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelling_ends_a_tail_that_waits_for_a_reader_who_reads_nothing() {
+        let source = Scripted {
+            parts: 1000,
+            each: Duration::ZERO,
+            ends: true,
+        };
+        let (receiver, tail, cancelled) = start(source, 3600);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cancelled.cancel();
+        assert_eq!(tail.await.unwrap().outcome, Outcome::Cancelled);
+        drop(receiver);
+    }
+}

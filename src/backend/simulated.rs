@@ -1,0 +1,306 @@
+//! The simulated model inside this process: what a client of its server would see, without the wire.
+//!
+//! Time is tokio's, so a test with paused time sees minutes of cold starts in no time.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use kebne_actors::lane::{Answer, Attempt, Failure};
+use kebne_control::{Outcome, Timestamp};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    backend::pump::{self, EventSource},
+    llm::{Endpoint, ModelRequest, ModelResponse},
+    simulate::{
+        Decision, Fault, Model, Profile, Status, Work, WorkEnding,
+        dialect::{self, Ask, Writer},
+        text::Text,
+    },
+};
+
+/// A model inside this process.
+pub struct SimulatedBackend {
+    shared: Arc<Shared>,
+    /// Numbers the calls, for the ids in answers.
+    calls: AtomicU64,
+}
+
+/// The model, and the epoch of its time.
+struct Shared {
+    model: Mutex<Model>,
+    epoch: Instant,
+}
+
+impl Shared {
+    fn with<T>(&self, act: impl FnOnce(&mut Model, Timestamp) -> T) -> T {
+        let now = Timestamp::from_duration(self.epoch.elapsed());
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        act(&mut model, now)
+    }
+}
+
+/// The place of an accepted call in the model; dropping it, however the call ends, gives it back.
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.with(Model::leave);
+    }
+}
+
+impl SimulatedBackend {
+    /// Makes a model that behaves as the profile says, from now on.
+    pub fn new(profile: Profile) -> Self {
+        let shared = Shared {
+            model: Mutex::new(Model::new(profile, Timestamp::ZERO)),
+            epoch: Instant::now(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            calls: AtomicU64::new(1),
+        }
+    }
+
+    /// Returns what the model looks like now.
+    pub fn status(&self) -> Status {
+        self.shared.with(Model::status)
+    }
+
+    /// Makes one attempt.
+    ///
+    /// # Errors
+    /// As the model decides, and for a body that is no request.
+    pub async fn attempt(
+        &self,
+        attempt: Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        let request = &attempt.request;
+        let ask = Ask::parse(&request.body).map_err(|error| not_understood(&error))?;
+        let (decision, fault) = self.shared.with(Model::arrive);
+        let work = accepted(decision)?;
+        let place = Place(Arc::clone(&self.shared));
+        let work = suffer(fault, work, self.slow_latency()).await?;
+        sleep(work.first_token).await;
+        if work.ending == WorkEnding::Failed {
+            return Err(Failure::new(Outcome::Fault, "the simulated model failed").with_status(500));
+        }
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let writer = Writer::new(
+            request.endpoint,
+            &ask,
+            &format!("simulated-{number}"),
+            created(),
+        );
+        if request.endpoint == Endpoint::Embeddings {
+            return Ok(whole(dialect::embeddings(&ask), None));
+        }
+        let wanted = self.shared.with(|model, _| model.profile().answer_tokens);
+        let text = Text::answer(&ask.last_turn(), wanted, ask.max());
+        let broken_after = broken_after(&work, fault, text.tokens.len());
+        if request.stream {
+            let source = Tokens {
+                text,
+                writer,
+                work,
+                fault,
+                broken_after,
+                next: 0,
+                _place: place,
+            };
+            return streamed(source, attempt).await;
+        }
+        let tokens = u32::try_from(text.tokens.len()).unwrap_or(u32::MAX);
+        sleep(work.token_time.saturating_mul(tokens.saturating_sub(1))).await;
+        if broken_after.is_some() {
+            return Err(broken());
+        }
+        Ok(whole(writer.whole(&text), Some(tokens)))
+    }
+
+    fn slow_latency(&self) -> Duration {
+        self.shared.with(|model, _| model.profile().slow_latency)
+    }
+}
+
+impl fmt::Debug for SimulatedBackend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SimulatedBackend")
+            .finish_non_exhaustive()
+    }
+}
+
+/// The tokens of a streamed answer, each when its time has come.
+struct Tokens {
+    text: Text,
+    writer: Writer,
+    work: Work,
+    fault: Option<Fault>,
+    /// The number of tokens after which the stream breaks, if it does.
+    broken_after: Option<usize>,
+    next: usize,
+    _place: Place,
+}
+
+impl EventSource for Tokens {
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let count = self.text.tokens.len();
+        if self.broken_after == Some(self.next) {
+            match self.fault {
+                Some(Fault::Stall) => std::future::pending::<()>().await,
+                Some(Fault::ErrorEvent) => {
+                    return Err(Failure::new(
+                        Outcome::Fault,
+                        "the simulated model reported an error in its stream",
+                    ));
+                }
+                _ => return Err(broken()),
+            }
+        }
+        if self.next > count {
+            return Ok(None);
+        }
+        let events = if let Some(token) = self.text.tokens.get(self.next) {
+            if self.next > 0 {
+                sleep(self.work.token_time).await;
+            }
+            self.writer.token(token, self.next == 0)
+        } else {
+            self.writer.end(&self.text)
+        };
+        self.next += 1;
+        Ok(Some(Bytes::from(events)))
+    }
+
+    fn tokens(&self) -> Option<u32> {
+        u32::try_from(self.text.tokens.len()).ok()
+    }
+}
+
+/// Takes the first token and leaves the rest to the tail.
+async fn streamed(
+    mut source: Tokens,
+    attempt: Attempt<ModelRequest>,
+) -> Result<Answer<ModelResponse>, Failure> {
+    let first = source.next().await?.ok_or_else(broken)?;
+    Ok(pump::stream(
+        first,
+        source,
+        attempt.idle_timeout,
+        attempt.cancelled,
+    ))
+}
+
+/// Turns a refusal of the model into the failure that its server's answer would be classified as.
+fn accepted(decision: Decision) -> Result<Work, Failure> {
+    let (outcome, status, message) = match decision {
+        Decision::Accepted(work) => return Ok(work),
+        Decision::Loading { estimated, .. } => {
+            let outcome = Outcome::Cold {
+                estimated: Some(estimated),
+            };
+            (outcome, 503, "the simulated model is loading")
+        }
+        Decision::Refused => (Outcome::Limit, 503, "the simulated model is overloaded"),
+        Decision::Limited { retry_after } => {
+            let outcome = Outcome::Rate {
+                retry_after: Some(retry_after),
+                slow_down: false,
+            };
+            (outcome, 429, "the simulated model is asked too often")
+        }
+    };
+    Err(Failure::new(outcome, message).with_status(status))
+}
+
+/// Suffers what an ordered fault does before the first token.
+async fn suffer(fault: Option<Fault>, work: Work, slow_latency: Duration) -> Result<Work, Failure> {
+    let failed =
+        |outcome, status, message: &str| Err(Failure::new(outcome, message).with_status(status));
+    match fault {
+        Some(Fault::Reset) => Err(Failure::new(
+            Outcome::Fault,
+            "the simulated model closed the connection",
+        )),
+        Some(Fault::Garbage | Fault::EndlessLine) => Err(Failure::new(
+            Outcome::Fault,
+            "the simulated model sent no answer that can be read",
+        )),
+        Some(Fault::Http500) => failed(Outcome::Fault, 500, "the simulated model failed"),
+        Some(Fault::Overloaded) => failed(Outcome::Limit, 503, "the simulated model is overloaded"),
+        Some(Fault::Quota) => failed(
+            Outcome::Quota { reset: None },
+            429,
+            "the simulated quota is used up",
+        ),
+        Some(Fault::RateLimit) => {
+            let retry_after = Some(Duration::from_secs(1));
+            failed(
+                Outcome::Rate {
+                    retry_after,
+                    slow_down: false,
+                },
+                429,
+                "the simulated model is asked too often",
+            )
+        }
+        Some(Fault::Loading) => failed(
+            Outcome::Cold { estimated: None },
+            503,
+            "the simulated model is loading",
+        ),
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::SlowFirstToken) => Ok(Work {
+            first_token: slow_latency,
+            ..work
+        }),
+        Some(Fault::HalfStream | Fault::Stall | Fault::ErrorEvent | Fault::NoDone) | None => {
+            Ok(work)
+        }
+    }
+}
+
+/// Returns the number of tokens after which the answer breaks, if it does. The first token always comes.
+fn broken_after(work: &Work, fault: Option<Fault>, tokens: usize) -> Option<usize> {
+    match fault {
+        Some(Fault::HalfStream | Fault::Stall | Fault::ErrorEvent) => Some((tokens / 2).max(1)),
+        Some(Fault::NoDone) => Some(tokens),
+        _ if work.ending == WorkEnding::Broken => Some((tokens / 2).max(1)),
+        _ => None,
+    }
+}
+
+fn broken() -> Failure {
+    Failure::new(Outcome::Fault, "the simulated model broke off")
+}
+
+fn not_understood(error: &serde_json::Error) -> Failure {
+    let message = format!("the request is not understood: {error}");
+    let body = dialect::error(&message, "invalid_request_error", None);
+    let mut failure = Failure::new(Outcome::Client, message).with_status(400);
+    failure.body = Some(Bytes::from(body));
+    failure
+}
+
+fn whole(body: String, tokens: Option<u32>) -> Answer<ModelResponse> {
+    let mut answer = Answer::complete(ModelResponse::Whole(Bytes::from(body)));
+    answer.tokens = tokens;
+    answer
+}
+
+/// Returns the seconds since 1970 that answers carry.
+fn created() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! The simulated model as a pure machine: it is told of arrivals and departures and decides, with seeded
+//! chance, what becomes of each call. It never sleeps, reads a clock or does I/O, so the in-process backend,
+//! the HTTP server and a run in virtual time show the same model.
+
+use std::time::Duration;
+
+use kebne_control::Timestamp;
+
+use crate::simulate::{Fault, Profile};
+
+/// A model that loads, warms up, has a knee and forgets when idle.
+#[derive(Debug)]
+pub struct Model {
+    profile: Profile,
+    chance: fastrand::Rng,
+    phase: Phase,
+    in_flight: u32,
+    /// Requests that the rate limit still grants, and when that was counted.
+    granted: f64,
+    granted_at: Timestamp,
+}
+
+/// Where the model is between asleep and ready.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Asleep,
+    Loading { ready_at: Timestamp },
+    Awake { since: Timestamp, last: Timestamp },
+}
+
+/// What the model looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Status {
+    /// Time until it is ready: `None` when asleep, zero when ready.
+    pub ready_in: Option<Duration>,
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// Calls served at full speed now; zero unless ready.
+    pub capacity: f64,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decision {
+    /// The model is loading (this call may have started that).
+    Loading {
+        /// What the model says of the time left.
+        estimated: Duration,
+        /// When it will really be ready, for a call that is held until then.
+        ready_at: Timestamp,
+    },
+    /// Too much is in flight.
+    Refused,
+    /// Too many requests came in a short time.
+    Limited {
+        /// Time until the next one is granted.
+        retry_after: Duration,
+    },
+    /// Taken. [`Model::leave`] must be called once when the call is over, however it ends.
+    Accepted(Work),
+}
+
+/// How an accepted call goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
+    /// Time to the first token, or to the failure.
+    pub first_token: Duration,
+    /// Time per token after the first.
+    pub token_time: Duration,
+    /// How it ends.
+    pub ending: WorkEnding,
+}
+
+/// How an accepted call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkEnding {
+    /// With all tokens.
+    Complete,
+    /// With status 500 when the first token is due.
+    Failed,
+    /// With a cut after half of the tokens.
+    Broken,
+}
+
+/// What the rate limit grants at once, in seconds' worth of its rate: real limits of "60 per minute" are often
+/// enforced as one per second.
+const BURST_SECONDS: f64 = 1.0;
+
+impl Model {
+    /// Makes a model that is asleep, or ready when its profile has no cold start.
+    pub fn new(profile: Profile, now: Timestamp) -> Self {
+        let phase = if profile.cold_start.is_zero() {
+            Phase::Awake {
+                since: now,
+                last: now,
+            }
+        } else {
+            Phase::Asleep
+        };
+        Self {
+            chance: fastrand::Rng::with_seed(profile.seed),
+            phase,
+            in_flight: 0,
+            granted: burst(&profile),
+            granted_at: now,
+            profile,
+        }
+    }
+
+    /// Returns the profile that the model was made with.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// Decides what becomes of a call that arrives now, and whether a fault ordered for all calls hits it.
+    pub fn arrive(&mut self, now: Timestamp) -> (Decision, Option<Fault>) {
+        let fault = self.draw_fault();
+        (self.decide(now), fault)
+    }
+
+    /// Notes that an accepted call is over.
+    pub fn leave(&mut self, now: Timestamp) {
+        debug_assert!(self.in_flight > 0, "a call leaves that never arrived");
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Phase::Awake { last, .. } = &mut self.phase {
+            *last = now;
+        }
+    }
+
+    /// Returns what the model looks like from outside.
+    pub fn status(&mut self, now: Timestamp) -> Status {
+        self.advance(now);
+        let ready_in = match self.phase {
+            Phase::Asleep => None,
+            Phase::Loading { ready_at } => Some(ready_at.since(now)),
+            Phase::Awake { .. } => Some(Duration::ZERO),
+        };
+        Status {
+            ready_in,
+            in_flight: self.in_flight,
+            capacity: self.capacity(now),
+        }
+    }
+
+    fn decide(&mut self, now: Timestamp) -> Decision {
+        self.advance(now);
+        if let Some(ready_at) = self.wake(now) {
+            let rest = ready_at.since(now);
+            return Decision::Loading {
+                estimated: self.profile.cold_estimate.unwrap_or(rest),
+                ready_at,
+            };
+        }
+        if let Some(retry_after) = self.over_rate(now) {
+            return Decision::Limited { retry_after };
+        }
+        let capacity = self.capacity(now);
+        let load = f64::from(self.in_flight) + 1.0;
+        if load > (capacity * self.profile.refuse_above).floor().max(1.0) {
+            return Decision::Refused;
+        }
+        self.in_flight += 1;
+        if let Phase::Awake { last, .. } = &mut self.phase {
+            *last = now;
+        }
+        Decision::Accepted(self.work((load / capacity).max(1.0)))
+    }
+
+    /// Moves on to what the passing of time alone brings: ready after loading, asleep after idling.
+    fn advance(&mut self, now: Timestamp) {
+        if let Phase::Loading { ready_at } = self.phase
+            && now >= ready_at
+        {
+            self.phase = Phase::Awake {
+                since: ready_at,
+                last: ready_at,
+            };
+        }
+        if let Phase::Awake { last, .. } = self.phase
+            && self.in_flight == 0
+            && !self.profile.cold_start.is_zero()
+            && self
+                .profile
+                .idle_after
+                .is_some_and(|idle| now.since(last) >= idle)
+        {
+            self.phase = Phase::Asleep;
+        }
+    }
+
+    /// Starts to load if asleep; returns when the model will be ready, or `None` when it is.
+    fn wake(&mut self, now: Timestamp) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Awake { .. } => None,
+            Phase::Loading { ready_at } => Some(ready_at),
+            Phase::Asleep => {
+                let factor = self.spread(self.profile.cold_start_spread);
+                let ready_at = now.after(scaled(self.profile.cold_start, factor));
+                self.phase = Phase::Loading { ready_at };
+                Some(ready_at)
+            }
+        }
+    }
+
+    /// Charges the rate limit, or returns the time until it grants the next request.
+    fn over_rate(&mut self, now: Timestamp) -> Option<Duration> {
+        if self.profile.requests_per_minute == 0 {
+            return None;
+        }
+        let per_second = f64::from(self.profile.requests_per_minute) / 60.0;
+        let earned = now.since(self.granted_at).as_secs_f64() * per_second;
+        self.granted = (self.granted + earned).min(burst(&self.profile));
+        self.granted_at = now;
+        if self.granted >= 1.0 {
+            self.granted -= 1.0;
+            return None;
+        }
+        let seconds = (1.0 - self.granted) / per_second;
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+
+    /// Returns how many calls are served at full speed now.
+    fn capacity(&self, now: Timestamp) -> f64 {
+        let Phase::Awake { since, .. } = self.phase else {
+            return 0.0;
+        };
+        let (start, full) = (self.profile.capacity_start, self.profile.capacity);
+        let growth = self.profile.capacity_growth.as_secs_f64();
+        let grown = if growth > 0.0 && !self.profile.cold_start.is_zero() {
+            (now.since(since).as_secs_f64() / growth).min(1.0)
+        } else {
+            1.0
+        };
+        f64::from(start) + (f64::from(full) - f64::from(start)) * grown
+    }
+
+    /// Draws the luck of one call; always as many numbers, so that the n-th call's luck depends on n only.
+    fn work(&mut self, slowdown: f64) -> Work {
+        let factor = self.spread(self.profile.latency_spread);
+        let slow = self.chance.f64() < self.profile.slow_share;
+        let ending_draw = self.chance.f64();
+        let latency = if slow {
+            self.profile.slow_latency
+        } else {
+            self.profile.latency
+        };
+        let ending = if ending_draw < self.profile.failure_share {
+            WorkEnding::Failed
+        } else if ending_draw < self.profile.failure_share + self.profile.break_share {
+            WorkEnding::Broken
+        } else {
+            WorkEnding::Complete
+        };
+        Work {
+            first_token: scaled(latency, factor * slowdown),
+            token_time: scaled(self.profile.token_time, slowdown),
+            ending,
+        }
+    }
+
+    fn draw_fault(&mut self) -> Option<Fault> {
+        let fault = self.profile.fault?;
+        (self.chance.f64() < self.profile.fault_share).then_some(fault)
+    }
+
+    /// Draws a factor uniform in `1 ± width`.
+    fn spread(&mut self, width: f64) -> f64 {
+        1.0 + width * (2.0 * self.chance.f64() - 1.0)
+    }
+}
+
+/// Returns the most that the rate limit grants at once; always at least one request.
+fn burst(profile: &Profile) -> f64 {
+    (f64::from(profile.requests_per_minute) / 60.0 * BURST_SECONDS).max(1.0)
+}
+
+/// Multiplies a duration; a product beyond what a duration can hold becomes the longest one.
+fn scaled(duration: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests;

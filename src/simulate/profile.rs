@@ -1,0 +1,139 @@
+//! What a simulated model is like: every number of its behaviour, and the presets.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::simulate::Fault;
+
+/// Time after which the plan's caller gives an attempt up. It belongs to the caller, not to the model, and
+/// stands here because the preset `plan` is only the plan's job together with it.
+pub const PLAN_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A named set of behaviour to start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// A small model that is pleasant to try: a cold start of some seconds, then streams that can be read.
+    #[default]
+    Default,
+    /// The plan's model: 300 ms, one call in five at 3 s, one in ten fails.
+    Plan,
+    /// No cold start, no waiting, no faults: what is left is the cost of whoever calls.
+    Instant,
+}
+
+/// Every number of a simulated model's behaviour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Seed of all chance; the n-th accepted call has the same luck in every run.
+    pub seed: u64,
+    /// Time to load; zero means that the model is always ready.
+    pub cold_start: Duration,
+    /// A real load takes `cold_start` times a factor uniform in `1 ± cold_start_spread`.
+    pub cold_start_spread: f64,
+    /// What is told as `estimated_time` whatever the truth; `None` tells the true rest.
+    pub cold_estimate: Option<Duration>,
+    /// Time without calls after which the model is unloaded; `None` means never.
+    pub idle_after: Option<Duration>,
+    /// Calls served at full speed right after loading.
+    pub capacity_start: u32,
+    /// Calls served at full speed once warm.
+    pub capacity: u32,
+    /// Time from `capacity_start` to `capacity`, in a straight line.
+    pub capacity_growth: Duration,
+    /// Calls in flight beyond this multiple of the capacity are refused; between the capacity and it, each
+    /// call is slower in proportion.
+    pub refuse_above: f64,
+    /// Requests granted per minute, with bursts of a second's worth; zero means no such limit.
+    pub requests_per_minute: u32,
+    /// Time to the first token.
+    pub latency: Duration,
+    /// A call takes its latency times a factor uniform in `1 ± latency_spread`.
+    pub latency_spread: f64,
+    /// Share of calls that take `slow_latency` instead.
+    pub slow_share: f64,
+    /// Time to the first token of a slow call.
+    pub slow_latency: Duration,
+    /// Share of calls that end with status 500 when their first token is due.
+    pub failure_share: f64,
+    /// Share of calls that break after half of their tokens.
+    pub break_share: f64,
+    /// Time per token after the first.
+    pub token_time: Duration,
+    /// Tokens of an answer, unless the caller asks for fewer or the echo of the prompt is longer.
+    pub answer_tokens: u32,
+    /// A fault that calls suffer.
+    pub fault: Option<Fault>,
+    /// Share of calls that suffer `fault`.
+    pub fault_share: f64,
+}
+
+impl Profile {
+    /// Returns the numbers of a preset.
+    pub fn preset(preset: Preset) -> Self {
+        match preset {
+            Preset::Default => Self::friendly(),
+            Preset::Plan => Self::plan(),
+            Preset::Instant => Self::instant(),
+        }
+    }
+
+    /// A cold start short enough to watch and long enough to notice; few faults, so that the first run shows
+    /// both that they happen and that callers do not see them.
+    fn friendly() -> Self {
+        Self {
+            seed: 1,
+            cold_start: Duration::from_secs(4),
+            cold_start_spread: 0.25,
+            cold_estimate: None,
+            idle_after: Some(Duration::from_mins(5)),
+            capacity_start: 1,
+            capacity: 8,
+            capacity_growth: Duration::from_secs(10),
+            refuse_above: 2.0,
+            requests_per_minute: 0,
+            latency: Duration::from_millis(150),
+            latency_spread: 0.3,
+            slow_share: 0.05,
+            slow_latency: Duration::from_millis(1500),
+            failure_share: 0.02,
+            break_share: 0.0,
+            token_time: Duration::from_millis(25),
+            answer_tokens: 48,
+            fault: None,
+            fault_share: 1.0,
+        }
+    }
+
+    /// The numbers of the plan; whole answers, so no time per token.
+    fn plan() -> Self {
+        Self {
+            idle_after: None,
+            latency: Duration::from_millis(300),
+            latency_spread: 0.0,
+            slow_share: 0.2,
+            slow_latency: Duration::from_secs(3),
+            failure_share: 0.1,
+            token_time: Duration::ZERO,
+            answer_tokens: 16,
+            ..Self::friendly()
+        }
+    }
+
+    /// Nothing takes time and nothing is refused.
+    fn instant() -> Self {
+        Self {
+            cold_start: Duration::ZERO,
+            idle_after: None,
+            capacity_start: u32::MAX,
+            capacity: u32::MAX,
+            latency: Duration::ZERO,
+            latency_spread: 0.0,
+            slow_share: 0.0,
+            failure_share: 0.0,
+            token_time: Duration::ZERO,
+            ..Self::friendly()
+        }
+    }
+}
