@@ -3,7 +3,9 @@
 //! One attempt in, one answer or one [`Failure`](kebne_actors::lane::Failure) out. Nothing here retries, waits for
 //! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
 
+pub mod classify;
 mod pump;
+pub mod quota;
 pub mod simulated;
 
 use kebne_actors::lane::{Answer, Attempt, Backend, Failure};

@@ -1,0 +1,290 @@
+//! What a model server's refusal means: one pure table for all servers that speak these dialects.
+//!
+//! The class decides everything that follows, so a loading model must never look like an overloaded one and an
+//! overloaded one never like a broken one. Servers say the same thing in different words; the words are here and
+//! nowhere else. Sources: the servers' own code and pages, named beside each word list.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode};
+use kebne_control::Outcome;
+use serde_json::Value;
+
+use crate::backend::quota;
+
+/// A clock further away than this is no rate limit but a used-up quota: no caller waits that long.
+const QUOTA_HORIZON: Duration = Duration::from_mins(5);
+
+/// An estimate further away than this is no estimate; the longest seen in the wild is 42 minutes.
+const ESTIMATE_MAX: Duration = Duration::from_hours(2);
+
+/// Only so much of a body that is not JSON is searched for words.
+const TEXT_MAX: usize = 4096;
+
+/// An answer that is no success, as far as its meaning depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The body, or the beginning of a long one.
+    pub body: &'a [u8],
+    /// A success is on record since the server can last have gone to sleep, and this is no wake call.
+    pub proven: bool,
+    /// Further statuses by which this server says that it is asleep.
+    pub cold_statuses: &'a [u16],
+    /// The wall clock, for headers that name a date.
+    pub now: SystemTime,
+}
+
+/// Loading: Hugging Face "is currently loading", llama.cpp "Loading model", `OpenAI` "is still being loaded" (429),
+/// Bedrock `ModelNotReadyException`, vLLM production stack and proxies that scale from zero.
+const LOADING: [&str; 11] = [
+    "currently loading",
+    "loading model",
+    "model is loading",
+    "still being loaded",
+    "still loading",
+    "modelnotready",
+    "model not ready",
+    "model_loading",
+    "is starting",
+    "starting up",
+    "warming up",
+];
+
+/// Overload: TGI `overloaded`, Ollama "server busy" and "maximum pending requests exceeded", vLLM's queue bound,
+/// Hugging Face "Model too busy", `OpenAI` `server_is_overloaded`, Anthropic and Azure `overloaded`.
+const OVERLOADED: [&str; 9] = [
+    "overloaded",
+    "server busy",
+    "too busy",
+    "pending requests",
+    "queue is full",
+    "queue full",
+    "max_num_queued",
+    "concurrency limit",
+    "no slot available",
+];
+
+/// Used-up quotas: `OpenAI` `insufficient_quota` and billing limits, Anthropic spend limits, daily quotas.
+const QUOTA: [&str; 8] = [
+    "insufficient_quota",
+    "exceeded your current quota",
+    "billing",
+    "spend_limit",
+    "spend limit",
+    "credit balance",
+    "per day",
+    "daily",
+];
+
+/// A proxy without a server behind it: Envoy, nginx, Kubernetes ingress.
+const NO_SERVER: [&str; 5] = [
+    "no healthy upstream",
+    "upstream connect error",
+    "service temporarily unavailable",
+    "unhealthy",
+    "no available server",
+];
+
+/// Says what an answer that is no success means.
+pub fn classify(refusal: &Refusal<'_>) -> Outcome {
+    let said = Said::read(refusal.body);
+    let clock = quota::retry_after(refusal.headers, refusal.now).or_else(|| said.clock());
+    let status = refusal.status.as_u16();
+    if refusal.cold_statuses.contains(&status) {
+        return Outcome::Cold {
+            estimated: said.estimated.or(clock),
+        };
+    }
+    match status {
+        402 => Outcome::Quota { reset: clock },
+        408 => Outcome::Timeout,
+        429 => too_many(&said, clock),
+        503 | 529 => unavailable(refusal, &said, clock),
+        500.. => broken(refusal, &said),
+        400..=499 if status == 424 => Outcome::Fault, // TGI: the generation itself failed.
+        400..=499 => Outcome::Client,
+        _ => Outcome::Fault, // A redirect or an informational answer: no model server sends one.
+    }
+}
+
+/// Says what an error within a stream means, when the stream had said nothing else before.
+pub fn classify_event(body: &[u8]) -> Outcome {
+    let said = Said::read(body);
+    let status = said
+        .status
+        .and_then(|status| StatusCode::from_u16(status).ok());
+    if said.has(&LOADING) {
+        return Outcome::Cold {
+            estimated: said.estimated,
+        };
+    }
+    match status {
+        Some(status) if status.is_client_error() || status.is_server_error() => {
+            classify(&Refusal {
+                status,
+                headers: &HeaderMap::new(),
+                body,
+                proven: true,
+                cold_statuses: &[],
+                now: SystemTime::UNIX_EPOCH,
+            })
+        }
+        _ if said.has(&QUOTA) => Outcome::Quota { reset: None },
+        _ if said.has(&OVERLOADED) || said.has(&["rate_limit"]) => Outcome::Limit,
+        _ if said.has(&["invalid_request_error"]) => Outcome::Client,
+        _ => Outcome::Fault,
+    }
+}
+
+fn too_many(said: &Said, clock: Option<Duration>) -> Outcome {
+    if said.has(&LOADING) || said.estimated.is_some() {
+        return Outcome::Cold {
+            estimated: said.estimated.or(clock),
+        };
+    }
+    if said.has(&["slow_down"]) {
+        return Outcome::Rate {
+            retry_after: clock,
+            slow_down: true,
+        };
+    }
+    if said.has(&QUOTA) && clock.is_none_or(|clock| clock > QUOTA_HORIZON) {
+        return Outcome::Quota { reset: clock };
+    }
+    clocked(clock)
+}
+
+fn unavailable(refusal: &Refusal<'_>, said: &Said, clock: Option<Duration>) -> Outcome {
+    if said.estimated.is_some() || said.has(&LOADING) {
+        return Outcome::Cold {
+            estimated: said.estimated.or(clock),
+        };
+    }
+    if said.has(&["slow_down"]) {
+        return Outcome::Rate {
+            retry_after: clock,
+            slow_down: true,
+        };
+    }
+    if said.has(&OVERLOADED) || refusal.status.as_u16() == 529 {
+        return clocked(clock);
+    }
+    if !refusal.proven {
+        return Outcome::Cold { estimated: clock };
+    }
+    if said.has(&NO_SERVER) {
+        return Outcome::Fault;
+    }
+    clocked(clock)
+}
+
+/// Status 500 and above that is neither 503 nor 529.
+fn broken(refusal: &Refusal<'_>, said: &Said) -> Outcome {
+    if said.has(&LOADING) {
+        return Outcome::Cold {
+            estimated: said.estimated,
+        };
+    }
+    if said.has(&["overloaded_error", "server_is_overloaded"]) {
+        return Outcome::Limit;
+    }
+    match refusal.status.as_u16() {
+        502 if !refusal.proven => Outcome::Cold { estimated: None },
+        _ => Outcome::Fault,
+    }
+}
+
+/// With a clock it is the rate that is limited, without one what is in flight.
+fn clocked(clock: Option<Duration>) -> Outcome {
+    match clock {
+        Some(clock) if clock > QUOTA_HORIZON => Outcome::Quota { reset: Some(clock) },
+        Some(_) => Outcome::Rate {
+            retry_after: clock,
+            slow_down: false,
+        },
+        None => Outcome::Limit,
+    }
+}
+
+/// What an error body says.
+#[derive(Debug, Default)]
+struct Said {
+    /// Message, type and code in lower case.
+    text: String,
+    /// `estimated_time`.
+    estimated: Option<Duration>,
+    /// A status named in the body.
+    status: Option<u16>,
+}
+
+impl Said {
+    fn read(body: &[u8]) -> Self {
+        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+            let start = &body[..body.len().min(TEXT_MAX)];
+            return Self {
+                text: String::from_utf8_lossy(start).to_lowercase(),
+                ..Self::default()
+            };
+        };
+        // Gemini's OpenAI surface wraps the object in a list.
+        let value = value.get(0).unwrap_or(&value);
+        let error = value.get("error").unwrap_or(value);
+        let mut text = error.as_str().unwrap_or_default().to_lowercase();
+        for holder in [error, value] {
+            for key in [
+                "message",
+                "type",
+                "code",
+                "status",
+                "error_type",
+                "error_code",
+                "detail",
+                "__type",
+            ] {
+                if let Some(word) = holder.get(key).and_then(Value::as_str) {
+                    text.push('\n');
+                    text.push_str(&word.to_lowercase());
+                }
+            }
+        }
+        if let Some(code) = error.pointer("/details/error_code").and_then(Value::as_str) {
+            text.push('\n');
+            text.push_str(&code.to_lowercase());
+        }
+        let estimate = value
+            .get("estimated_time")
+            .or_else(|| error.get("estimated_time"));
+        let estimated = estimate
+            .and_then(Value::as_f64)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let status = ["code", "status", "status_code"]
+            .iter()
+            .find_map(|key| error.get(key).and_then(Value::as_u64));
+        Self {
+            text,
+            estimated: estimated.map(|estimated| estimated.min(ESTIMATE_MAX)),
+            status: status.and_then(|status| u16::try_from(status).ok()),
+        }
+    }
+
+    fn has(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.text.contains(word))
+    }
+
+    /// Reads "try again in 1.2s" and "retry in 10h17m".
+    fn clock(&self) -> Option<Duration> {
+        let (_, rest) = self
+            .text
+            .split_once("again in ")
+            .or_else(|| self.text.split_once("retry in "))?;
+        let word = rest.split_whitespace().next()?;
+        quota::parse_span(word.trim_end_matches(['.', ',', ';']))
+    }
+}
+
+#[cfg(test)]
+mod tests;
