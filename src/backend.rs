@@ -4,9 +4,14 @@
 //! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
 
 pub mod classify;
+mod one_chunk;
+pub mod openai;
 mod pump;
 pub mod quota;
 pub mod simulated;
+mod splice;
+mod sse;
+mod upstream;
 
 use kebne_actors::lane::{Answer, Attempt, Backend, Failure};
 
@@ -14,13 +19,17 @@ use crate::{
     llm::{ModelRequest, ModelResponse},
     settings::{BackendKind, BackendSettings, Environment},
 };
+pub use openai::OpenAiBackend;
 pub use simulated::SimulatedBackend;
+pub use splice::with_model;
 
 /// One backend of the gateway.
 #[derive(Debug)]
 pub enum ModelBackend {
     /// A model inside this process.
     Simulated(SimulatedBackend),
+    /// A client of a server of the `OpenAI` dialect.
+    OpenAi(Box<OpenAiBackend>),
 }
 
 /// Why a backend cannot be made of its settings.
@@ -55,14 +64,18 @@ impl ModelBackend {
     /// See [`BuildError`].
     pub fn build(
         settings: &BackendSettings,
-        _environment: &dyn Environment,
+        environment: &dyn Environment,
     ) -> Result<Self, BuildError> {
         match settings.kind {
             BackendKind::Simulated => {
                 let profile = settings.simulation.profile();
                 Ok(Self::Simulated(SimulatedBackend::new(profile)))
             }
-            kind => Err(BuildError::Setting {
+            BackendKind::OpenAi => {
+                let backend = OpenAiBackend::build(settings, environment)?;
+                Ok(Self::OpenAi(Box::new(backend)))
+            }
+            kind @ BackendKind::HuggingFace => Err(BuildError::Setting {
                 backend: settings.name.clone(),
                 key: "kind",
                 reason: format!("`{}` is not built in yet", kind.name()),
@@ -81,6 +94,7 @@ impl Backend for ModelBackend {
     ) -> Result<Answer<ModelResponse>, Failure> {
         match self {
             Self::Simulated(backend) => backend.attempt(attempt).await,
+            Self::OpenAi(backend) => backend.attempt(attempt).await,
         }
     }
 }

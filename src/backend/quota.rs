@@ -156,13 +156,13 @@ mod tests {
         headers
     }
 
-    fn bucket(limit: f64, remaining: f64, reset: u64, window: u64) -> Option<BucketHint> {
-        Some(BucketHint {
+    fn bucket(limit: f64, remaining: f64, reset: u64, window: u64) -> BucketHint {
+        BucketHint {
             limit,
             remaining,
             reset: Some(Duration::from_secs(reset)),
             window: Duration::from_secs(window),
-        })
+        }
     }
 
     #[test]
@@ -176,23 +176,32 @@ mod tests {
             ("x-ratelimit-remaining-tokens", "149984"),
             ("x-ratelimit-reset-tokens", "6m0s"),
         ]);
-        assert_eq!(hints(&openai, now).requests, bucket(60.0, 59.0, 1, 60));
+        assert_eq!(
+            hints(&openai, now).requests,
+            Some(bucket(60.0, 59.0, 1, 60))
+        );
         assert_eq!(
             hints(&openai, now).tokens,
-            bucket(150_000.0, 149_984.0, 360, 60)
+            Some(bucket(150_000.0, 149_984.0, 360, 60))
         );
         let anthropic = headers(&[
             ("anthropic-ratelimit-requests-limit", "50"),
             ("anthropic-ratelimit-requests-remaining", "0"),
             ("anthropic-ratelimit-requests-reset", "2026-01-01T00:00:30Z"),
         ]);
-        assert_eq!(hints(&anthropic, now).requests, bucket(50.0, 0.0, 30, 60));
+        assert_eq!(
+            hints(&anthropic, now).requests,
+            Some(bucket(50.0, 0.0, 30, 60))
+        );
         assert_eq!(retry_after(&anthropic, now), Some(Duration::from_secs(30)));
         let ietf = headers(&[
             ("ratelimit", "\"api\";r=0;t=55"),
             ("ratelimit-policy", "\"fixed window\";\"api\";q=500;w=300"),
         ]);
-        assert_eq!(hints(&ietf, now).requests, bucket(500.0, 0.0, 55, 300));
+        assert_eq!(
+            hints(&ietf, now).requests,
+            Some(bucket(500.0, 0.0, 55, 300))
+        );
     }
 
     #[test]

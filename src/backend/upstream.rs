@@ -1,0 +1,401 @@
+//! One model server over HTTP: connecting, sending, reading within bounds, and what each failure on the way means.
+//!
+//! Both dialects use it. It holds one connection pool per backend and the one fact that classification needs from
+//! the past: when the server was last seen to work.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fmt::Write as _,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use kebne_actors::lane::Failure;
+use kebne_control::Outcome;
+use reqwest::{Client, Response, Url};
+use tokio::time::Instant;
+
+use crate::{
+    backend::{
+        BuildError,
+        classify::{Refusal, classify},
+        quota,
+    },
+    settings::{BackendSettings, ByteCount, Environment, HumanDuration},
+};
+
+/// Default of `connect_timeout`, as in the `OpenAI` SDKs.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Default of `asleep_after`: shorter than any scale-to-zero time seen, longer than a restart's blip.
+const ASLEEP_AFTER: Duration = Duration::from_mins(1);
+
+/// Default of `answer_size_max`: a batch of 2048 embeddings of 1536 numbers in base64 is 17 MiB.
+const ANSWER_SIZE_MAX: usize = 32 << 20;
+
+/// Default of `event_size_max`: far above any chunk of tokens, and a tool call's arguments fit.
+const EVENT_SIZE_MAX: usize = 1 << 20;
+
+/// Only so much of an error's body is read; the largest validation errors are some KiB.
+const ERROR_SIZE_MAX: usize = 64 << 10;
+
+/// An error's body that takes longer than this is left unread: the status says enough.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An idle connection is closed before the usual server does it (15 s and more; uvicorn closes after 5 s, which is
+/// noticed when it happens), so that a call seldom meets a connection that is about to die.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(14);
+
+/// A model server.
+pub(crate) struct Upstream {
+    client: Client,
+    base_url: Url,
+    headers: HeaderMap,
+    wake_headers: HeaderMap,
+    asleep_after: Duration,
+    cold_statuses: Vec<u16>,
+    answer_size_max: usize,
+    event_size_max: usize,
+    /// When the server last answered with a success.
+    worked_at: Mutex<Option<Instant>>,
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    /// Appended to the base URL.
+    pub(crate) path: &'a str,
+    /// A JSON body.
+    pub(crate) body: Bytes,
+    /// The caller's request id.
+    pub(crate) request_id: &'a str,
+    /// An event stream is wanted.
+    pub(crate) stream: bool,
+    /// This is the one call that wakes a cold lane.
+    pub(crate) wake: bool,
+}
+
+impl Upstream {
+    pub(crate) fn build(
+        settings: &BackendSettings,
+        environment: &dyn Environment,
+    ) -> Result<Self, BuildError> {
+        let wrong = |key, reason: &dyn std::fmt::Display| BuildError::Setting {
+            backend: settings.name.clone(),
+            key,
+            reason: reason.to_string(),
+        };
+        let given = settings.base_url.as_deref().unwrap_or_default();
+        let base_url = Url::parse(given).map_err(|error| wrong("base_url", &error))?;
+        let mut headers =
+            header_map(&settings.headers).map_err(|error| wrong("headers", &error))?;
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        if let Some((name, value)) = api_key(settings, environment)? {
+            headers.insert(name, value);
+        }
+        let wake_headers =
+            header_map(&settings.wake_headers).map_err(|error| wrong("wake_headers", &error))?;
+        let connect_timeout = settings
+            .connect_timeout
+            .map_or(CONNECT_TIMEOUT, HumanDuration::get);
+        let client = client(connect_timeout, base_url.scheme() == "https")
+            .map_err(|error| wrong("base_url", &error))?;
+        Ok(Self {
+            client,
+            base_url,
+            headers,
+            wake_headers,
+            asleep_after: settings
+                .asleep_after
+                .map_or(ASLEEP_AFTER, HumanDuration::get),
+            cold_statuses: settings.cold_statuses.clone(),
+            answer_size_max: settings
+                .answer_size_max
+                .map_or(ANSWER_SIZE_MAX, ByteCount::as_usize),
+            event_size_max: settings
+                .event_size_max
+                .map_or(EVENT_SIZE_MAX, ByteCount::as_usize),
+            worked_at: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn event_size_max(&self) -> usize {
+        self.event_size_max
+    }
+
+    /// Sends a call and returns its successful answer, of which only the head is read.
+    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Response, Failure> {
+        let accept = if call.stream {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
+        let mut request = self
+            .client
+            .post(self.url(call.path))
+            .headers(self.headers.clone())
+            .header(header::ACCEPT, accept)
+            .header("x-request-id", call.request_id)
+            .body(call.body);
+        if call.wake {
+            request = request.headers(self.wake_headers.clone());
+        }
+        let proven = !call.wake && self.is_proven();
+        let response = request
+            .send()
+            .await
+            .map_err(|error| not_sent(&error, proven))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refused(response, proven).await)
+    }
+
+    /// Reads a whole answer within its bound.
+    pub(crate) async fn read(&self, response: Response) -> Result<Bytes, Failure> {
+        read(response, self.answer_size_max).await
+    }
+
+    /// Notes that the server works.
+    pub(crate) fn worked(&self) {
+        *self
+            .worked_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Says whether the server was seen to work since it can last have gone to sleep.
+    pub(crate) fn is_proven(&self) -> bool {
+        let worked_at = *self
+            .worked_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        worked_at.is_some_and(|worked_at| worked_at.elapsed() < self.asleep_after)
+    }
+
+    /// Appends a path to the base URL and keeps its query (`?api-version=…`).
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base_url.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{path}"));
+        url
+    }
+
+    /// Classifies an answer that is no success.
+    async fn refused(&self, response: Response, proven: bool) -> Failure {
+        let status = response.status();
+        let headers = response.headers().clone();
+        let read =
+            tokio::time::timeout(ERROR_BODY_TIMEOUT, read_some(response, ERROR_SIZE_MAX)).await;
+        let body = read.unwrap_or_default();
+        let now = SystemTime::now();
+        let outcome = classify(&Refusal {
+            status,
+            headers: &headers,
+            body: &body,
+            proven,
+            cold_statuses: &self.cold_statuses,
+            now,
+        });
+        let mut failure = Failure::new(outcome, said(status, &body)).with_status(status.as_u16());
+        failure.quota = quota::hints(&headers, now);
+        failure.body = Some(body);
+        failure
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Upstream")
+            .field("base_url", &self.base_url.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the connection pool of one backend.
+fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread may have been faster; then its provider is the one, and it is the same.
+        let installed = rustls::crypto::ring::default_provider().install_default();
+        tracing::trace!(installed = installed.is_ok(), "crypto provider");
+    }
+    let mut builder = Client::builder()
+        .connect_timeout(connect_timeout)
+        .tcp_nodelay(true)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy();
+    if !tls {
+        // The system's certificates are not needed, and reading them takes tens of milliseconds.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build()
+}
+
+/// Finds the key and the header that carries it.
+fn api_key(
+    settings: &BackendSettings,
+    environment: &dyn Environment,
+) -> Result<Option<(HeaderName, HeaderValue)>, BuildError> {
+    let Some(variable) = &settings.api_key_env else {
+        return Ok(None);
+    };
+    let key = environment
+        .get(variable)
+        .filter(|key| !key.trim().is_empty());
+    let key = key.ok_or_else(|| BuildError::NoKey {
+        backend: settings.name.clone(),
+        variable: variable.clone(),
+    })?;
+    let wrong = |reason: &str| BuildError::Setting {
+        backend: settings.name.clone(),
+        key: "api_key_env",
+        reason: reason.to_owned(),
+    };
+    let (name, value) = match &settings.api_key_header {
+        Some(name) => (
+            HeaderName::try_from(name).map_err(|_| wrong("the header's name is none"))?,
+            key.trim().to_owned(),
+        ),
+        None => (header::AUTHORIZATION, format!("Bearer {}", key.trim())),
+    };
+    let mut value =
+        HeaderValue::try_from(value).map_err(|_| wrong("the key cannot stand in a header"))?;
+    value.set_sensitive(true);
+    Ok(Some((name, value)))
+}
+
+fn header_map(pairs: &BTreeMap<String, String>) -> Result<HeaderMap, http::Error> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
+    Ok(headers)
+}
+
+/// Says what it means that no answer came.
+pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
+    let message = with_sources("the backend did not answer", error);
+    let outcome = if !error.is_connect() {
+        if error.is_timeout() {
+            Outcome::Timeout
+        } else {
+            Outcome::Fault
+        }
+    } else if caused_by_tls(error) {
+        Outcome::Fault
+    } else if !proven {
+        Outcome::Cold { estimated: None }
+    } else if error.is_timeout() {
+        Outcome::Timeout
+    } else {
+        Outcome::Fault
+    };
+    Failure::new(outcome, message)
+}
+
+/// Says that an answer broke off.
+pub(crate) fn broke_off(error: &reqwest::Error) -> Failure {
+    Failure::new(Outcome::Fault, with_sources("the backend broke off", error))
+}
+
+/// A certificate that is wrong stays wrong: that is no server asleep.
+fn caused_by_tls(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let in_io = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if cause.is::<rustls::Error>()
+            || in_io.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
+        {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// Joins an error's causes, which say more than the error itself. The URL is left out: it may hold a secret.
+fn with_sources(what: &str, error: &reqwest::Error) -> String {
+    let mut message = what.to_owned();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Writing to a text cannot fail.
+        if write!(message, ": {cause}").is_err() {
+            break;
+        }
+        source = cause.source();
+    }
+    message
+}
+
+/// Describes a refusal for the log: the status and the beginning of what was said.
+fn said(status: StatusCode, body: &[u8]) -> String {
+    /// Enough for a sentence, too little to fill a log.
+    const SAID_MAX: usize = 200;
+    let text = String::from_utf8_lossy(&body[..body.len().min(SAID_MAX)]);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() {
+        format!("the backend answered with status {status}")
+    } else {
+        format!("the backend answered with status {status}: {text}")
+    }
+}
+
+/// Reads a body of at most `max` bytes; a body that comes in one piece is not copied.
+async fn read(mut response: Response, max: usize) -> Result<Bytes, Failure> {
+    let too_large = || {
+        Failure::new(
+            Outcome::Fault,
+            format!("the backend's answer is larger than {max} bytes"),
+        )
+    };
+    let announced = response
+        .content_length()
+        .and_then(|length| usize::try_from(length).ok())
+        .unwrap_or(0);
+    if announced > max {
+        return Err(too_large());
+    }
+    let Some(first) = response.chunk().await.map_err(|error| broke_off(&error))? else {
+        return Ok(Bytes::new());
+    };
+    let Some(second) = response.chunk().await.map_err(|error| broke_off(&error))? else {
+        return Ok(first);
+    };
+    let mut whole = BytesMut::with_capacity(announced.max(first.len() + second.len()));
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&second);
+    while let Some(chunk) = response.chunk().await.map_err(|error| broke_off(&error))? {
+        if whole.len() + chunk.len() > max {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    if whole.len() > max {
+        Err(too_large())
+    } else {
+        Ok(whole.freeze())
+    }
+}
+
+/// Reads as much of a body as comes, up to `max` bytes; a body that breaks off is as long as it is.
+async fn read_some(mut response: Response, max: usize) -> Bytes {
+    let mut some = BytesMut::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        some.extend_from_slice(&chunk[..chunk.len().min(max - some.len())]);
+        if some.len() == max {
+            break;
+        }
+    }
+    some.freeze()
+}
