@@ -4,6 +4,7 @@
 //! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
 
 pub mod classify;
+pub mod huggingface;
 mod one_chunk;
 pub mod openai;
 mod pump;
@@ -19,6 +20,7 @@ use crate::{
     llm::{ModelRequest, ModelResponse},
     settings::{BackendKind, BackendSettings, Environment},
 };
+pub use huggingface::HuggingFaceBackend;
 pub use openai::OpenAiBackend;
 pub use simulated::SimulatedBackend;
 pub use splice::with_model;
@@ -30,6 +32,8 @@ pub enum ModelBackend {
     Simulated(SimulatedBackend),
     /// A client of a server of the `OpenAI` dialect.
     OpenAi(Box<OpenAiBackend>),
+    /// A client of a text-generation inference server.
+    HuggingFace(Box<HuggingFaceBackend>),
 }
 
 /// Why a backend cannot be made of its settings.
@@ -75,11 +79,10 @@ impl ModelBackend {
                 let backend = OpenAiBackend::build(settings, environment)?;
                 Ok(Self::OpenAi(Box::new(backend)))
             }
-            kind @ BackendKind::HuggingFace => Err(BuildError::Setting {
-                backend: settings.name.clone(),
-                key: "kind",
-                reason: format!("`{}` is not built in yet", kind.name()),
-            }),
+            BackendKind::HuggingFace => {
+                let backend = HuggingFaceBackend::build(settings, environment)?;
+                Ok(Self::HuggingFace(Box::new(backend)))
+            }
         }
     }
 }
@@ -95,6 +98,10 @@ impl Backend for ModelBackend {
         match self {
             Self::Simulated(backend) => backend.attempt(attempt).await,
             Self::OpenAi(backend) => backend.attempt(attempt).await,
+            Self::HuggingFace(backend) => backend.attempt(attempt).await,
         }
     }
 }
+
+#[cfg(test)]
+mod wire;

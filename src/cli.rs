@@ -7,6 +7,7 @@ pub mod check;
 pub mod exit;
 pub mod key;
 pub mod logging;
+pub mod simulate;
 
 use std::{
     ffi::OsString,
@@ -16,7 +17,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{Environment, SettingsErrors};
+use crate::{
+    settings::{Environment, SettingsErrors},
+    simulate::Preset,
+};
 pub use exit::ExitCode;
 
 /// A gateway of actors in front of fragile, cold-starting LLM backends.
@@ -37,6 +41,18 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Serve a simulated model on loopback, to try any client or gateway against.
+    Simulate {
+        /// The port; 0 takes a free one.
+        #[arg(long, value_name = "N")]
+        port: u16,
+        /// The settings file, of which only `[simulation]` counts.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The behaviour to start from: `default`, `plan` or `instant`; wins over the settings.
+        #[arg(long, value_name = "NAME")]
+        preset: Option<Preset>,
+    },
     /// Make a new API key and print it with the hash that goes into the settings.
     Key,
 }
@@ -53,6 +69,9 @@ pub enum CommandError {
     /// The system gave no randomness for a key.
     #[error("no randomness for a key: {0}")]
     Randomness(io::Error),
+    /// The simulated model could not be served.
+    #[error("cannot serve the simulated model: {0}")]
+    Simulate(#[source] io::Error),
     /// The result could not be written.
     #[error("cannot write the result: {0}")]
     Write(#[from] io::Error),
@@ -63,7 +82,9 @@ impl CommandError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Settings(_) => ExitCode::Settings,
-            Self::Show(_) | Self::Randomness(_) | Self::Write(_) => ExitCode::Failure,
+            Self::Show(_) | Self::Randomness(_) | Self::Simulate(_) | Self::Write(_) => {
+                ExitCode::Failure
+            }
         }
     }
 }
@@ -85,6 +106,11 @@ where
     };
     let done = match parsed.command {
         Command::Check { config } => check::run(config.as_deref(), environment, output),
+        Command::Simulate {
+            port,
+            config,
+            preset,
+        } => simulate::run(port, config.as_deref(), preset, environment, output),
         Command::Key => key::run(output),
     };
     let Err(error) = done else {

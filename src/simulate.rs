@@ -6,10 +6,14 @@
 
 pub mod dialect;
 pub mod fault;
+pub mod live;
 pub mod model;
 pub mod profile;
+pub mod server;
 pub mod text;
 
 pub use fault::{FAULT_HEADER, Fault};
+pub use live::{LiveModel, Place};
 pub use model::{Decision, Model, Status, Work, WorkEnding};
-pub use profile::{PLAN_ATTEMPT_TIMEOUT, Preset, Profile};
+pub use profile::{PLAN_ATTEMPT_TIMEOUT, Preset, Profile, UnknownPreset};
+pub use server::serve;

@@ -255,3 +255,6 @@ fn is_event_stream(response: &Response) -> bool {
     let kind = response.headers().get(http::header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,74 +4,45 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use kebne_actors::lane::{Answer, Attempt, Failure};
-use kebne_control::{Outcome, Timestamp};
-use tokio::time::{Instant, sleep};
+use kebne_control::Outcome;
+use tokio::time::sleep;
 
 use crate::{
     backend::pump::{self, EventSource},
     llm::{Endpoint, ModelRequest, ModelResponse},
     simulate::{
-        Decision, Fault, Model, Profile, Status, Work, WorkEnding,
+        Decision, Fault, LiveModel, Place, Profile, Status, Work, WorkEnding,
         dialect::{self, Ask, Writer},
         text::Text,
     },
 };
 
 /// A model inside this process.
+#[derive(Debug)]
 pub struct SimulatedBackend {
-    shared: Arc<Shared>,
+    model: LiveModel,
     /// Numbers the calls, for the ids in answers.
     calls: AtomicU64,
-}
-
-/// The model, and the epoch of its time.
-struct Shared {
-    model: Mutex<Model>,
-    epoch: Instant,
-}
-
-impl Shared {
-    fn with<T>(&self, act: impl FnOnce(&mut Model, Timestamp) -> T) -> T {
-        let now = Timestamp::from_duration(self.epoch.elapsed());
-        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        act(&mut model, now)
-    }
-}
-
-/// The place of an accepted call in the model; dropping it, however the call ends, gives it back.
-struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.with(Model::leave);
-    }
 }
 
 impl SimulatedBackend {
     /// Makes a model that behaves as the profile says, from now on.
     pub fn new(profile: Profile) -> Self {
-        let shared = Shared {
-            model: Mutex::new(Model::new(profile, Timestamp::ZERO)),
-            epoch: Instant::now(),
-        };
         Self {
-            shared: Arc::new(shared),
+            model: LiveModel::new(profile),
             calls: AtomicU64::new(1),
         }
     }
 
     /// Returns what the model looks like now.
     pub fn status(&self) -> Status {
-        self.shared.with(Model::status)
+        self.model.status()
     }
 
     /// Makes one attempt.
@@ -83,11 +54,11 @@ impl SimulatedBackend {
         attempt: Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
         let request = &attempt.request;
-        let ask = Ask::parse(&request.body).map_err(|error| not_understood(&error))?;
-        let (decision, fault) = self.shared.with(Model::arrive);
-        let work = accepted(decision)?;
-        let place = Place(Arc::clone(&self.shared));
-        let work = suffer(fault, work, self.slow_latency()).await?;
+        let ask = Ask::parse(&request.body).map_err(not_understood)?;
+        ask.check(request.endpoint).map_err(not_understood)?;
+        let (decision, fault, place) = self.model.arrive();
+        let work = accepted(decision).map_err(|failure| self.with_quota(failure))?;
+        let work = suffer(fault, work, self.model.profile().slow_latency).await?;
         sleep(work.first_token).await;
         if work.ending == WorkEnding::Failed {
             return Err(Failure::new(Outcome::Fault, "the simulated model failed").with_status(500));
@@ -102,7 +73,7 @@ impl SimulatedBackend {
         if request.endpoint == Endpoint::Embeddings {
             return Ok(whole(dialect::embeddings(&ask), None));
         }
-        let wanted = self.shared.with(|model, _| model.profile().answer_tokens);
+        let wanted = self.model.profile().answer_tokens;
         let text = Text::answer(&ask.last_turn(), wanted, ask.max());
         let broken_after = broken_after(&work, fault, text.tokens.len());
         if request.stream {
@@ -125,16 +96,9 @@ impl SimulatedBackend {
         Ok(whole(writer.whole(&text), Some(tokens)))
     }
 
-    fn slow_latency(&self) -> Duration {
-        self.shared.with(|model, _| model.profile().slow_latency)
-    }
-}
-
-impl fmt::Debug for SimulatedBackend {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("SimulatedBackend")
-            .finish_non_exhaustive()
+    fn with_quota(&self, mut failure: Failure) -> Failure {
+        failure.quota = self.model.quota();
+        failure
     }
 }
 
@@ -147,7 +111,7 @@ struct Tokens {
     /// The number of tokens after which the stream breaks, if it does.
     broken_after: Option<usize>,
     next: usize,
-    _place: Place,
+    _place: Option<Place>,
 }
 
 impl EventSource for Tokens {
@@ -282,8 +246,8 @@ fn broken() -> Failure {
     Failure::new(Outcome::Fault, "the simulated model broke off")
 }
 
-fn not_understood(error: &serde_json::Error) -> Failure {
-    let message = format!("the request is not understood: {error}");
+fn not_understood(reason: impl fmt::Display) -> Failure {
+    let message = format!("the request is not understood: {reason}");
     let body = dialect::error(&message, "invalid_request_error", None);
     let mut failure = Failure::new(Outcome::Client, message).with_status(400);
     failure.body = Some(Bytes::from(body));

@@ -125,6 +125,11 @@ impl Upstream {
         })
     }
 
+    /// Adds a header to the calls that wake the server.
+    pub(crate) fn add_wake_header(&mut self, name: HeaderName, value: HeaderValue) {
+        self.wake_headers.insert(name, value);
+    }
+
     pub(crate) fn event_size_max(&self) -> usize {
         self.event_size_max
     }

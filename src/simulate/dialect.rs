@@ -61,6 +61,20 @@ impl Ask {
         serde_json::from_slice(body)
     }
 
+    /// Finds what a real server would refuse for this operation.
+    ///
+    /// # Errors
+    /// A sentence for the caller that names the key.
+    pub fn check(&self, endpoint: Endpoint) -> Result<(), &'static str> {
+        match endpoint {
+            Endpoint::Chat if self.messages.is_empty() => {
+                Err("`messages` must hold at least one message")
+            }
+            Endpoint::Embeddings if self.input.is_null() => Err("`input` is missing"),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns what the model answers to: the last user message, or the prompt.
     pub fn last_turn(&self) -> String {
         let last = self

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use kebne_control::Timestamp;
+use kebne_control::{BucketHint, Timestamp};
 
 use crate::simulate::{Fault, Profile};
 
@@ -18,6 +18,8 @@ pub struct Model {
     /// Requests that the rate limit still grants, and when that was counted.
     granted: f64,
     granted_at: Timestamp,
+    arrived: u64,
+    accepted: u64,
 }
 
 /// Where the model is between asleep and ready.
@@ -37,6 +39,10 @@ pub struct Status {
     pub in_flight: u32,
     /// Calls served at full speed now; zero unless ready.
     pub capacity: f64,
+    /// Calls that arrived so far, refused ones included.
+    pub arrived: u64,
+    /// Calls that were accepted so far.
+    pub accepted: u64,
 }
 
 /// What becomes of a call.
@@ -103,6 +109,8 @@ impl Model {
             in_flight: 0,
             granted: burst(&profile),
             granted_at: now,
+            arrived: 0,
+            accepted: 0,
             profile,
         }
     }
@@ -114,6 +122,7 @@ impl Model {
 
     /// Decides what becomes of a call that arrives now, and whether a fault ordered for all calls hits it.
     pub fn arrive(&mut self, now: Timestamp) -> (Decision, Option<Fault>) {
+        self.arrived += 1;
         let fault = self.draw_fault();
         (self.decide(now), fault)
     }
@@ -139,7 +148,24 @@ impl Model {
             ready_in,
             in_flight: self.in_flight,
             capacity: self.capacity(now),
+            arrived: self.arrived,
+            accepted: self.accepted,
         }
+    }
+
+    /// Returns what the rate limit would tell in headers; `None` when there is none.
+    pub fn quota(&mut self, now: Timestamp) -> Option<BucketHint> {
+        if self.profile.requests_per_minute == 0 {
+            return None;
+        }
+        self.earn(now);
+        let missing = burst(&self.profile) - self.granted;
+        Some(BucketHint {
+            limit: f64::from(self.profile.requests_per_minute),
+            remaining: self.granted.floor(),
+            reset: Duration::try_from_secs_f64(missing / self.rate()).ok(),
+            window: Duration::from_mins(1),
+        })
     }
 
     fn decide(&mut self, now: Timestamp) -> Decision {
@@ -160,6 +186,7 @@ impl Model {
             return Decision::Refused;
         }
         self.in_flight += 1;
+        self.accepted += 1;
         if let Phase::Awake { last, .. } = &mut self.phase {
             *last = now;
         }
@@ -207,16 +234,25 @@ impl Model {
         if self.profile.requests_per_minute == 0 {
             return None;
         }
-        let per_second = f64::from(self.profile.requests_per_minute) / 60.0;
-        let earned = now.since(self.granted_at).as_secs_f64() * per_second;
-        self.granted = (self.granted + earned).min(burst(&self.profile));
-        self.granted_at = now;
+        self.earn(now);
         if self.granted >= 1.0 {
             self.granted -= 1.0;
             return None;
         }
-        let seconds = (1.0 - self.granted) / per_second;
+        let seconds = (1.0 - self.granted) / self.rate();
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+
+    /// Adds what the rate limit granted since it was last asked.
+    fn earn(&mut self, now: Timestamp) {
+        let earned = now.since(self.granted_at).as_secs_f64() * self.rate();
+        self.granted = (self.granted + earned).min(burst(&self.profile));
+        self.granted_at = now;
+    }
+
+    /// Returns the requests granted per second.
+    fn rate(&self) -> f64 {
+        f64::from(self.profile.requests_per_minute) / 60.0
     }
 
     /// Returns how many calls are served at full speed now.

@@ -1,6 +1,6 @@
 //! What a simulated model is like: every number of its behaviour, and the presets.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,32 @@ pub enum Preset {
     Plan,
     /// No cold start, no waiting, no faults: what is left is the cost of whoever calls.
     Instant,
+}
+
+impl Preset {
+    /// Returns the name used in settings and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Plan => "plan",
+            Self::Instant => "instant",
+        }
+    }
+}
+
+/// A name that no preset has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no preset named `{0}`; there are `default`, `plan` and `instant`")]
+pub struct UnknownPreset(String);
+
+impl FromStr for Preset {
+    type Err = UnknownPreset;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Default, Self::Plan, Self::Instant];
+        let found = all.into_iter().find(|preset| preset.name() == name);
+        found.ok_or_else(|| UnknownPreset(name.to_owned()))
+    }
 }
 
 /// Every number of a simulated model's behaviour.

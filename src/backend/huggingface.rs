@@ -1,0 +1,302 @@
+//! Hugging Face's text-generation inference: `POST /models/{model}` with `inputs` and `parameters`, offered to
+//! callers as chat and completions.
+//!
+//! The dialect knows one text in and one text out. A chat becomes a text by a template, a stream is emulated as one
+//! chunk, and what the dialect cannot do (tools, several choices, embeddings) is refused with a sentence instead of
+//! being left out silently. Other sampling keys that it does not know are ignored.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use kebne_actors::lane::{Answer, Attempt, Failure};
+use kebne_control::Outcome;
+use minijinja::{Environment as Templates, context};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    backend::{
+        BuildError,
+        classify::classify_event,
+        one_chunk, quota, splice,
+        upstream::{Call, Upstream},
+    },
+    llm::{Endpoint, ModelRequest, ModelResponse},
+    settings::{BackendSettings, Environment},
+};
+
+/// The chat template when none is set: what base models continue best, one line per message.
+const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:";
+
+/// The template's name; there is only one.
+const CHAT: &str = "chat_template";
+
+/// A client of one server.
+#[derive(Debug)]
+pub struct HuggingFaceBackend {
+    upstream: Upstream,
+    model: Option<String>,
+    templates: Templates<'static>,
+}
+
+/// What is read of a request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    messages: Vec<Map<String, Value>>,
+    prompt: Value,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    seed: Option<u64>,
+    frequency_penalty: Option<f64>,
+    stop: Value,
+    n: Option<u64>,
+    tools: Vec<Value>,
+}
+
+/// What a server said.
+#[derive(Debug, PartialEq, Eq)]
+struct Generated {
+    text: String,
+    cut: bool,
+    tokens: Option<u32>,
+}
+
+impl HuggingFaceBackend {
+    /// Makes the client that the settings describe.
+    ///
+    /// # Errors
+    /// When the key's variable is not set, the template is none, or a setting has no such value.
+    pub fn build(
+        settings: &BackendSettings,
+        environment: &dyn Environment,
+    ) -> Result<Self, BuildError> {
+        let mut templates = Templates::new();
+        let template = settings
+            .chat_template
+            .as_deref()
+            .unwrap_or(CHAT_TEMPLATE)
+            .to_owned();
+        templates
+            .add_template_owned(CHAT, template)
+            .map_err(|error| BuildError::Setting {
+                backend: settings.name.clone(),
+                key: "chat_template",
+                reason: error.to_string(),
+            })?;
+        let mut upstream = Upstream::build(settings, environment)?;
+        if settings.wait_for_model == Some(true) {
+            let name = HeaderName::from_static("x-wait-for-model");
+            upstream.add_wake_header(name, HeaderValue::from_static("true"));
+        }
+        Ok(Self {
+            upstream,
+            model: settings.model.clone(),
+            templates,
+        })
+    }
+
+    /// Makes one attempt.
+    ///
+    /// # Errors
+    /// A [`Failure`] with its class.
+    pub async fn attempt(
+        &self,
+        attempt: Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        let request = &attempt.request;
+        let asked: Asked = serde_json::from_slice(&request.body)
+            .map_err(|error| refused(&format!("the request is not understood: {error}")))?;
+        let inputs = self.inputs(request.endpoint, &asked)?;
+        let body = json!({"inputs": inputs, "parameters": parameters(&asked)}).to_string();
+        let callers_model = splice::model_of(request);
+        let model = self.model.as_deref().unwrap_or(&callers_model);
+        let call = Call {
+            path: &format!("models/{model}"),
+            body: Bytes::from(body),
+            request_id: &request.request_id,
+            stream: false,
+            wake: attempt.wake,
+        };
+        let response = self.upstream.send(call).await?;
+        let quota = quota::hints(response.headers(), SystemTime::now());
+        let body = self.upstream.read(response).await?;
+        let generated = generated(&body, &inputs)?;
+        self.upstream.worked();
+        let tokens = generated.tokens;
+        let whole = Bytes::from(chat_answer(request, &callers_model, &generated));
+        let mut answer = if request.stream {
+            let chunks = one_chunk::of_answer(request.endpoint, &request.body, &whole);
+            let chunks = chunks
+                .ok_or_else(|| Failure::new(Outcome::Fault, "the answer cannot be streamed"))?;
+            one_chunk::stream(chunks, tokens, &attempt)
+        } else {
+            Answer::complete(ModelResponse::Whole(whole))
+        };
+        answer.tokens = tokens;
+        answer.quota = quota;
+        Ok(answer)
+    }
+
+    /// Makes the one text that the dialect takes.
+    fn inputs(&self, endpoint: Endpoint, asked: &Asked) -> Result<String, Failure> {
+        if !asked.tools.is_empty() {
+            return Err(refused("`tools` are not known to the text-generation API"));
+        }
+        if asked.n.is_some_and(|n| n != 1) {
+            return Err(refused(
+                "`n` other than 1 is not known to the text-generation API",
+            ));
+        }
+        match endpoint {
+            Endpoint::Embeddings => Err(refused(
+                "this model is served by the text-generation API, which has no embeddings",
+            )),
+            Endpoint::Completions => {
+                let prompt = asked.prompt.as_str().map(str::to_owned);
+                prompt
+                    .ok_or_else(|| refused("`prompt` must be one text for the text-generation API"))
+            }
+            Endpoint::Chat if asked.messages.is_empty() => {
+                Err(refused("`messages` must hold at least one message"))
+            }
+            Endpoint::Chat => {
+                let messages: Vec<Value> =
+                    asked.messages.iter().map(flat).collect::<Result<_, _>>()?;
+                let template = self.templates.get_template(CHAT);
+                let rendered = template.and_then(|template| {
+                    template.render(context! { messages => minijinja::value::Serde(&messages), add_generation_prompt => true, bos_token => "", eos_token => "" })
+                });
+                rendered.map_err(|error| {
+                    refused(&format!("the chat template refuses the messages: {error}"))
+                })
+            }
+        }
+    }
+}
+
+/// Returns a message whose content is one text.
+fn flat(message: &Map<String, Value>) -> Result<Value, Failure> {
+    let mut message = message.clone();
+    if let Some(Value::Array(parts)) = message.get("content") {
+        let texts: Option<Vec<&str>> = parts.iter().map(|part| part["text"].as_str()).collect();
+        let texts =
+            texts.ok_or_else(|| refused("only text parts are known to the text-generation API"))?;
+        message.insert("content".to_owned(), Value::from(texts.concat()));
+    }
+    Ok(Value::Object(message))
+}
+
+/// Translates the sampling keys.
+fn parameters(asked: &Asked) -> Value {
+    let mut parameters = Map::new();
+    let mut set = |key: &str, value: Value| {
+        if !value.is_null() {
+            parameters.insert(key.to_owned(), value);
+        }
+    };
+    set("return_full_text", json!(false));
+    set(
+        "max_new_tokens",
+        json!(asked.max_completion_tokens.or(asked.max_tokens)),
+    );
+    // The dialect refuses a temperature of 0, which callers use to say "do not sample".
+    let sampled = asked.temperature.filter(|temperature| *temperature > 0.0);
+    set("temperature", json!(sampled));
+    set(
+        "do_sample",
+        json!(asked.temperature.map(|temperature| temperature > 0.0)),
+    );
+    // It also refuses a top_p of 1, which means the same as none.
+    set(
+        "top_p",
+        json!(asked.top_p.filter(|top_p| *top_p > 0.0 && *top_p < 1.0)),
+    );
+    set("seed", json!(asked.seed));
+    set("frequency_penalty", json!(asked.frequency_penalty));
+    let stop = match &asked.stop {
+        Value::String(_) => json!([asked.stop]),
+        other => other.clone(),
+    };
+    set("stop", stop);
+    Value::Object(parameters)
+}
+
+/// Reads what a server said, in each of the shapes that are in use: a list of one, one, a list in a list, a text.
+fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
+    let unreadable = || {
+        let start = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        Failure::new(
+            Outcome::Fault,
+            format!("the backend's answer cannot be read; it begins with `{start}`"),
+        )
+    };
+    let mut value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
+    // Two levels of lists are the deepest seen.
+    for _ in 0..2 {
+        if let Value::Array(items) = &mut value {
+            if items.is_empty() {
+                return Err(unreadable());
+            }
+            value = items.swap_remove(0);
+        }
+    }
+    if !value["error"].is_null() {
+        let mut failure = Failure::new(
+            classify_event(body),
+            "the backend answered with an error under status 200",
+        );
+        failure.body = Some(body.clone());
+        return Err(failure);
+    }
+    let said = ["generated_text", "text", "summary_text"]
+        .iter()
+        .find_map(|key| value[*key].as_str());
+    let said = said.or_else(|| value.as_str()).ok_or_else(unreadable)?;
+    // A server that does not know `return_full_text` begins with what it was asked.
+    let text = said.strip_prefix(inputs).unwrap_or(said).to_owned();
+    let details = &value["details"];
+    let tokens = details["generated_tokens"]
+        .as_u64()
+        .and_then(|tokens| u32::try_from(tokens).ok());
+    Ok(Generated {
+        text,
+        cut: details["finish_reason"] == "length",
+        tokens,
+    })
+}
+
+/// Writes the answer in the dialect that the caller speaks. Usage is left out: the prompt's tokens are not known.
+fn chat_answer(request: &ModelRequest, model: &str, generated: &Generated) -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let created = since.map_or(0, |since| since.as_secs());
+    let reason = if generated.cut { "length" } else { "stop" };
+    let (prefix, object, choice) = if request.endpoint == Endpoint::Chat {
+        let message =
+            json!({"role": "assistant", "content": generated.text.trim_start(), "refusal": null});
+        let choice =
+            json!({"index": 0, "message": message, "logprobs": null, "finish_reason": reason});
+        ("chatcmpl", "chat.completion", choice)
+    } else {
+        let choice =
+            json!({"index": 0, "text": generated.text, "logprobs": null, "finish_reason": reason});
+        ("cmpl", "text_completion", choice)
+    };
+    let id = format!("{prefix}-{}", request.request_id);
+    json!({"id": id, "object": object, "created": created, "model": model, "choices": [choice]})
+        .to_string()
+}
+
+/// Refuses what the dialect cannot do.
+fn refused(message: &str) -> Failure {
+    let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}});
+    let mut failure = Failure::new(Outcome::Client, message).with_status(400);
+    failure.body = Some(Bytes::from(body.to_string()));
+    failure
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! What the tests of the HTTP backends share: servers on free ports, and attempts.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kebne_actors::lane::{Answer, Attempt, Backend as _, Failure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    backend::ModelBackend,
+    llm::{Endpoint, ModelRequest, ModelResponse, StreamItem},
+    settings::{BackendSettings, SimulationSettings},
+    simulate,
+};
+
+/// A simulated model on a free port; dropping it stops it.
+pub(crate) struct SimulatedServer {
+    pub(crate) address: SocketAddr,
+    shutdown: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SimulatedServer {
+    pub(crate) fn start(settings: &str) -> Self {
+        let settings: SimulationSettings = toml::from_str(settings).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        let thread = std::thread::spawn(move || {
+            let served =
+                actix_rt::System::new().block_on(simulate::serve(listener, settings, token));
+            served.unwrap();
+        });
+        Self {
+            address,
+            shutdown,
+            thread: Some(thread),
+        }
+    }
+
+    /// Waits until no call is in flight; fails after a time that no machine needs.
+    pub(crate) async fn becomes_idle(&self) {
+        let url = format!("http://{}/simulate/state", self.address);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let idle = async {
+            loop {
+                let body = client
+                    .get(&url)
+                    .send()
+                    .await
+                    .unwrap()
+                    .bytes()
+                    .await
+                    .unwrap();
+                let state: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                if state["in_flight"] == 0 {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), idle)
+            .await
+            .expect("a call leaked");
+    }
+}
+
+impl Drop for SimulatedServer {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// A server that reads one request, answers it with given bytes, and hands the request over.
+pub(crate) async fn canned(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<String>) {
+    let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let count = socket.read(&mut buffer).await.unwrap();
+            request.extend_from_slice(&buffer[..count]);
+            let text = String::from_utf8_lossy(&request);
+            let length = text
+                .split("content-length: ")
+                .nth(1)
+                .and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
+            let body = text
+                .split_once("\r\n\r\n")
+                .map_or(0, |(_, body)| body.len());
+            if length.is_some_and(|length| body >= length) || count == 0 {
+                break;
+            }
+        }
+        socket.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    (address, served)
+}
+
+pub(crate) fn build(settings: &str, address: SocketAddr, path: &str) -> ModelBackend {
+    let text = format!("base_url = 'http://{address}{path}'\n{settings}");
+    let settings: BackendSettings = toml::from_str(&text).unwrap();
+    let environment =
+        std::collections::BTreeMap::from([("A_KEY".to_owned(), "secret\n".to_owned())]);
+    ModelBackend::build(&settings, &environment).unwrap()
+}
+
+pub(crate) fn chat(stream: bool) -> Attempt<ModelRequest> {
+    let body = format!(
+        r#"{{ "model":"m","messages":[{{"role":"user","content":"hello"}}],"stream":{stream}}}"#
+    );
+    attempt(Endpoint::Chat, body, stream)
+}
+
+pub(crate) fn attempt(endpoint: Endpoint, body: String, stream: bool) -> Attempt<ModelRequest> {
+    let start = body.find("\"m\"").unwrap();
+    Attempt {
+        request: ModelRequest {
+            endpoint,
+            body: Bytes::from(body),
+            model_span: start..start + 3,
+            stream,
+            request_id: Arc::from("req-7"),
+        },
+        number: 1,
+        wake: false,
+        first_part_timeout: None,
+        idle_timeout: Duration::from_secs(20),
+        cancelled: CancellationToken::new(),
+    }
+}
+
+pub(crate) fn whole(answer: Answer<ModelResponse>) -> serde_json::Value {
+    let ModelResponse::Whole(body) = answer.response else {
+        panic!("a whole answer was asked for");
+    };
+    serde_json::from_slice(&body).unwrap()
+}
+
+/// Reads a stream to its end: the events, and how it ended.
+pub(crate) async fn read(answer: Answer<ModelResponse>) -> (String, StreamItem) {
+    let ModelResponse::Stream(mut receiver) = answer.response else {
+        panic!("a stream was asked for");
+    };
+    tokio::spawn(answer.tail.unwrap());
+    let mut events = String::new();
+    loop {
+        match receiver.recv().await.unwrap() {
+            StreamItem::Events(more) => events += std::str::from_utf8(&more).unwrap(),
+            last => return (events, last),
+        }
+    }
+}
+
+/// Makes an attempt that must not take forever.
+pub(crate) async fn try_once(
+    backend: &ModelBackend,
+    attempt: Attempt<ModelRequest>,
+) -> Result<Answer<ModelResponse>, Failure> {
+    let made = tokio::time::timeout(Duration::from_secs(20), backend.attempt(attempt)).await;
+    made.expect("the attempt hangs")
+}

@@ -1,0 +1,93 @@
+//! The simulated model on a running clock, shared by its callers: what both of its shells stand on.
+//!
+//! Owns the lock and the epoch, and the guard by which a call leaves the model however it ends. Time is tokio's.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kebne_control::{QuotaHints, Timestamp};
+use tokio::time::{Instant, sleep_until};
+
+use crate::simulate::{Decision, Fault, Model, Profile, Status};
+
+/// A model whose time passes. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LiveModel {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    model: Mutex<Model>,
+    profile: Profile,
+    epoch: Instant,
+}
+
+/// The place of an accepted call; dropping it, however the call ends, gives it back.
+#[derive(Debug)]
+pub struct Place(LiveModel);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let now = self.0.now();
+        self.0.model().leave(now);
+    }
+}
+
+impl LiveModel {
+    /// Makes a model that behaves as the profile says, from now on.
+    pub fn new(profile: Profile) -> Self {
+        let shared = Shared {
+            model: Mutex::new(Model::new(profile.clone(), Timestamp::ZERO)),
+            profile,
+            epoch: Instant::now(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Returns the profile that the model was made with.
+    pub fn profile(&self) -> &Profile {
+        &self.shared.profile
+    }
+
+    /// Asks what becomes of a call. An accepted one gets the place that it must hold until it is over.
+    pub fn arrive(&self) -> (Decision, Option<Fault>, Option<Place>) {
+        let now = self.now();
+        let (decision, fault) = self.model().arrive(now);
+        let accepted = matches!(decision, Decision::Accepted(_));
+        let place = accepted.then(|| Place(self.clone()));
+        (decision, fault, place)
+    }
+
+    /// Waits until the model is ready, for a call that is held while it loads.
+    pub async fn ready_at(&self, ready_at: Timestamp) {
+        sleep_until(self.shared.epoch + ready_at.since(Timestamp::ZERO)).await;
+    }
+
+    /// Returns what the model looks like now.
+    pub fn status(&self) -> Status {
+        let now = self.now();
+        self.model().status(now)
+    }
+
+    /// Returns what the rate limit would tell in headers now.
+    pub fn quota(&self) -> QuotaHints {
+        let now = self.now();
+        QuotaHints {
+            requests: self.model().quota(now),
+            tokens: None,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_duration(self.shared.epoch.elapsed())
+    }
+
+    fn model(&self) -> MutexGuard<'_, Model> {
+        self.shared
+            .model
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
