@@ -3,18 +3,18 @@
 //! Both dialects use it. It holds one connection pool per backend and the one fact that classification needs from
 //! the past: when the server was last seen to work.
 
+mod body;
+mod transport;
+
 use std::{
     collections::BTreeMap,
-    error::Error,
-    fmt::Write as _,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kebne_actors::lane::Failure;
-use kebne_control::Outcome;
 use reqwest::{Client, Response, Url};
 use tokio::time::Instant;
 
@@ -48,6 +48,8 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// An idle connection is closed before the usual server does it (15 s and more; uvicorn closes after 5 s, which is
 /// noticed when it happens), so that a call seldom meets a connection that is about to die.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(14);
+
+pub(crate) use transport::broke_off;
 
 /// A model server.
 pub(crate) struct Upstream {
@@ -155,7 +157,7 @@ impl Upstream {
         let response = request
             .send()
             .await
-            .map_err(|error| not_sent(&error, proven))?;
+            .map_err(|error| transport::not_sent(&error, proven))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -164,7 +166,7 @@ impl Upstream {
 
     /// Reads a whole answer within its bound.
     pub(crate) async fn read(&self, response: Response) -> Result<Bytes, Failure> {
-        read(response, self.answer_size_max).await
+        body::read(response, self.answer_size_max).await
     }
 
     /// Notes that the server works.
@@ -196,8 +198,11 @@ impl Upstream {
     async fn refused(&self, response: Response, proven: bool) -> Failure {
         let status = response.status();
         let headers = response.headers().clone();
-        let read =
-            tokio::time::timeout(ERROR_BODY_TIMEOUT, read_some(response, ERROR_SIZE_MAX)).await;
+        let read = tokio::time::timeout(
+            ERROR_BODY_TIMEOUT,
+            body::read_some(response, ERROR_SIZE_MAX),
+        )
+        .await;
         let body = read.unwrap_or_default();
         let now = SystemTime::now();
         let outcome = classify(&Refusal {
@@ -286,63 +291,6 @@ fn header_map(pairs: &BTreeMap<String, String>) -> Result<HeaderMap, http::Error
     Ok(headers)
 }
 
-/// Says what it means that no answer came.
-pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
-    let message = with_sources("the backend did not answer", error);
-    let outcome = if !error.is_connect() {
-        if error.is_timeout() {
-            Outcome::Timeout
-        } else {
-            Outcome::Fault
-        }
-    } else if caused_by_tls(error) {
-        Outcome::Fault
-    } else if !proven {
-        Outcome::Cold { estimated: None }
-    } else if error.is_timeout() {
-        Outcome::Timeout
-    } else {
-        Outcome::Fault
-    };
-    Failure::new(outcome, message)
-}
-
-/// Says that an answer broke off.
-pub(crate) fn broke_off(error: &reqwest::Error) -> Failure {
-    Failure::new(Outcome::Fault, with_sources("the backend broke off", error))
-}
-
-/// A certificate that is wrong stays wrong: that is no server asleep.
-fn caused_by_tls(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let in_io = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if cause.is::<rustls::Error>()
-            || in_io.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
-        {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
-}
-
-/// Joins an error's causes, which say more than the error itself. The URL is left out: it may hold a secret.
-fn with_sources(what: &str, error: &reqwest::Error) -> String {
-    let mut message = what.to_owned();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Writing to a text cannot fail.
-        if write!(message, ": {cause}").is_err() {
-            break;
-        }
-        source = cause.source();
-    }
-    message
-}
-
 /// Describes a refusal for the log: the status and the beginning of what was said.
 fn said(status: StatusCode, body: &[u8]) -> String {
     /// Enough for a sentence, too little to fill a log.
@@ -354,53 +302,4 @@ fn said(status: StatusCode, body: &[u8]) -> String {
     } else {
         format!("the backend answered with status {status}: {text}")
     }
-}
-
-/// Reads a body of at most `max` bytes; a body that comes in one piece is not copied.
-async fn read(mut response: Response, max: usize) -> Result<Bytes, Failure> {
-    let too_large = || {
-        Failure::new(
-            Outcome::Fault,
-            format!("the backend's answer is larger than {max} bytes"),
-        )
-    };
-    let announced = response
-        .content_length()
-        .and_then(|length| usize::try_from(length).ok())
-        .unwrap_or(0);
-    if announced > max {
-        return Err(too_large());
-    }
-    let Some(first) = response.chunk().await.map_err(|error| broke_off(&error))? else {
-        return Ok(Bytes::new());
-    };
-    let Some(second) = response.chunk().await.map_err(|error| broke_off(&error))? else {
-        return Ok(first);
-    };
-    let mut whole = BytesMut::with_capacity(announced.max(first.len() + second.len()));
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&second);
-    while let Some(chunk) = response.chunk().await.map_err(|error| broke_off(&error))? {
-        if whole.len() + chunk.len() > max {
-            return Err(too_large());
-        }
-        whole.extend_from_slice(&chunk);
-    }
-    if whole.len() > max {
-        Err(too_large())
-    } else {
-        Ok(whole.freeze())
-    }
-}
-
-/// Reads as much of a body as comes, up to `max` bytes; a body that breaks off is as long as it is.
-async fn read_some(mut response: Response, max: usize) -> Bytes {
-    let mut some = BytesMut::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        some.extend_from_slice(&chunk[..chunk.len().min(max - some.len())]);
-        if some.len() == max {
-            break;
-        }
-    }
-    some.freeze()
 }

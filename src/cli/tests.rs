@@ -70,6 +70,24 @@ fn help_names_every_exit_code_and_version_the_package() {
     assert_eq!(version, format!("kebne {}\n", env!("CARGO_PKG_VERSION")));
 }
 
+#[test]
+fn simulate_names_the_presets_that_there_are_and_a_port_that_is_taken() {
+    let (code, _, complaints) = kebne(&["simulate", "--port", "0", "--preset", "fast"], &[]);
+    assert_eq!(code, ExitCode::Usage);
+    assert!(
+        complaints.contains("`default`, `plan` and `instant`"),
+        "{complaints}"
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, output, complaints) = kebne(&["simulate", "--port", &port], &[]);
+    assert_eq!((code, output.as_str()), (ExitCode::Failure, ""));
+    assert!(
+        complaints.contains("cannot serve the simulated model"),
+        "{complaints}"
+    );
+}
+
 /// Returns the lines of the README's shell blocks.
 fn readme_commands() -> Vec<&'static str> {
     let readme = include_str!("../../README.md");

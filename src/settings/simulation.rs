@@ -191,4 +191,28 @@ mod tests {
         ];
         assert_eq!(paths, keys.map(|key| format!("simulation.{key}")));
     }
+
+    #[test]
+    fn the_values_that_the_file_shows_are_those_of_the_preset_default() {
+        let (_, section) = crate::settings::DEFAULTS
+            .split_once("\n[simulation]\n")
+            .unwrap();
+        let without_default = ["cold_estimate", "fault"];
+        let mut shown = String::new();
+        let mut keys = 0;
+        for line in section.lines().filter_map(|line| line.strip_prefix("# ")) {
+            let Some((key, _)) = line.split_once(" = ") else {
+                continue;
+            };
+            if key.contains(' ') || without_default.contains(&key) {
+                continue;
+            }
+            shown += line;
+            shown.push('\n');
+            keys += 1;
+        }
+        let settings: SimulationSettings = toml::from_str(&shown).unwrap();
+        assert_eq!(settings.profile(), Profile::preset(Preset::Default));
+        assert!(keys >= 18, "{shown}");
+    }
 }
