@@ -104,6 +104,7 @@ pub fn classify(refusal: &Refusal<'_>) -> Outcome {
         408 => Outcome::Timeout,
         429 => too_many(&said, clock),
         503 | 529 => unavailable(refusal, &said, clock),
+        501 => Outcome::Client, // llama.cpp: the operation is not known; asking again does not teach it.
         500.. => broken(refusal, &said),
         400..=499 if status == 424 => Outcome::Fault, // TGI: the generation itself failed.
         400..=499 => Outcome::Client,

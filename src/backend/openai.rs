@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kebne_actors::lane::{Answer, Attempt, Failure};
 use kebne_control::{Outcome, QuotaHints};
 use reqwest::Response;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     backend::{
@@ -28,6 +28,9 @@ use crate::{
 
 /// Time that the end of a body may take after `[DONE]`: read to its end, the connection can be used again.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Chunks held back at the head of a stream at most: one per choice is usual, and few callers want several.
+const PREAMBLES_MAX: usize = 8;
 
 /// A client of one server.
 #[derive(Debug)]
@@ -111,10 +114,7 @@ impl OpenAiBackend {
             ended: false,
             started: false,
         };
-        let first = source.next().await?;
-        let first = first.ok_or_else(|| {
-            Failure::new(Outcome::Fault, "the backend's stream ended before it began")
-        })?;
+        let first = source.head().await?;
         source.started = true;
         Ok(pump::stream(
             first,
@@ -174,6 +174,32 @@ impl EventSource for Events {
 }
 
 impl Events {
+    /// Waits for the first events that say something. A chunk that only names the role is held back: servers send
+    /// it before they have read the prompt, and until there is more the call can still be retried.
+    async fn head(&mut self) -> Result<Bytes, Failure> {
+        let mut held = BytesMut::new();
+        for _ in 0..PREAMBLES_MAX {
+            let Some(events) = self.next().await? else {
+                break;
+            };
+            let speaks = !is_preamble(&events);
+            if speaks && held.is_empty() {
+                return Ok(events);
+            }
+            held.extend_from_slice(&events);
+            if speaks {
+                break;
+            }
+        }
+        if held.is_empty() {
+            return Err(Failure::new(
+                Outcome::Fault,
+                "the backend's stream ended before it began",
+            ));
+        }
+        Ok(held.freeze())
+    }
+
     /// Reads the body to its end, if that is near.
     async fn drain(&mut self) {
         if self.ended {
@@ -211,6 +237,24 @@ impl Events {
             ),
         }
     }
+}
+
+/// Says whether the events are one chunk of which no choice says anything yet.
+fn is_preamble(events: &[u8]) -> bool {
+    let Some(data) = events.strip_prefix(b"data:") else {
+        return false;
+    };
+    let Ok(chunk) = serde_json::from_slice::<Value>(data) else {
+        return false;
+    };
+    let says_nothing = |choice: &Value| {
+        let delta = choice["delta"].as_object();
+        let silent =
+            |(key, value): (&String, &Value)| key == "role" || value.is_null() || value == "";
+        choice["finish_reason"].is_null() && delta.is_some_and(|delta| delta.iter().all(silent))
+    };
+    let choices = chunk["choices"].as_array();
+    choices.is_some_and(|choices| !choices.is_empty() && choices.iter().all(says_nothing))
 }
 
 /// What is looked at in a whole answer; reading it proves that the rest is JSON.

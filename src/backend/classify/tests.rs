@@ -58,7 +58,7 @@ fn means(row: &Row, proven: bool) -> Outcome {
 }
 
 /// Answers that mean the same whether or not the server has been seen to work.
-const ALWAYS: [Row; 31] = [
+const ALWAYS: [Row; 32] = [
     row(
         "hugging face",
         503,
@@ -196,6 +196,13 @@ const ALWAYS: [Row; 31] = [
         &[],
         r#"{"type":"error","error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}"#,
         Outcome::Quota { reset: None },
+    ),
+    row(
+        "llama.cpp",
+        501,
+        &[],
+        r#"{"error":{"code":501,"message":"This server does not support embeddings","type":"not_supported_error"}}"#,
+        Outcome::Client,
     ),
     row(
         "tgi",

@@ -301,6 +301,40 @@ async fn an_error_at_the_head_of_a_stream_or_under_status_200_is_a_failure() {
 }
 
 #[test]
+fn only_a_chunk_that_says_nothing_is_held_back() {
+    let chunk = |delta: &str| {
+        format!("data: {{\"choices\":[{{\"delta\":{delta},\"finish_reason\":null}}]}}\n\n")
+    };
+    for silent in [
+        "{}",
+        r#"{"role":"assistant","content":null}"#,
+        r#"{"role":"assistant","content":"","refusal":null}"#,
+    ] {
+        assert!(is_preamble(chunk(silent).as_bytes()), "{silent}");
+    }
+    for speaking in [
+        r#"{"content":"a"}"#,
+        r#"{"role":"assistant","tool_calls":[{}]}"#,
+        r#"{"reasoning_content":"m"}"#,
+    ] {
+        assert!(!is_preamble(chunk(speaking).as_bytes()), "{speaking}");
+    }
+    assert!(!is_preamble(b"data: {\"choices\":[{\"text\":\"\"}]}\n\n"));
+    let two = chunk("{}").repeat(2);
+    assert!(!is_preamble(two.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_loss_after_the_role_alone_can_still_be_retried() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":null},\"finish_reason\":null}]}\n\n";
+    let (address, _served) = canned(answer).await;
+    let failure = try_once(&build("kind = 'openai'", address, ""), chat(true))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.outcome, Outcome::Fault, "{failure}");
+}
+
+#[test]
 fn a_key_that_is_not_set_is_named() {
     let settings: BackendSettings =
         toml::from_str("kind = 'openai'\nbase_url = 'http://a'\napi_key_env = 'NO_SUCH'").unwrap();
