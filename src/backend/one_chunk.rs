@@ -84,6 +84,10 @@ impl EventSource for Nothing {
     fn tokens(&self) -> Option<u32> {
         self.tokens
     }
+
+    fn is_complete(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -142,7 +142,6 @@ impl EventSource for Events {
                 return Err(self.lost(problem));
             }
             if self.framer.is_done() {
-                self.drain().await;
                 return Ok(None);
             }
             if self.ended {
@@ -171,6 +170,22 @@ impl EventSource for Events {
     fn tokens(&self) -> Option<u32> {
         Some(self.framer.tokens())
     }
+
+    fn is_complete(&self) -> bool {
+        self.framer.is_done()
+    }
+
+    /// Reads the body to its end, if that is near: then the connection can be used again.
+    async fn finish(&mut self) {
+        if self.ended {
+            return;
+        }
+        let to_the_end = async { while let Ok(Some(_)) = self.response.chunk().await {} };
+        // A server that keeps the body open costs its connection, nothing else.
+        self.ended = tokio::time::timeout(DRAIN_TIMEOUT, to_the_end)
+            .await
+            .is_ok();
+    }
 }
 
 impl Events {
@@ -198,18 +213,6 @@ impl Events {
             ));
         }
         Ok(held.freeze())
-    }
-
-    /// Reads the body to its end, if that is near.
-    async fn drain(&mut self) {
-        if self.ended {
-            return;
-        }
-        let to_the_end = async { while let Ok(Some(_)) = self.response.chunk().await {} };
-        // A server that keeps the body open costs its connection, nothing else.
-        self.ended = tokio::time::timeout(DRAIN_TIMEOUT, to_the_end)
-            .await
-            .is_ok();
     }
 
     fn lost(&self, problem: &Problem) -> Failure {

@@ -23,6 +23,14 @@ pub(crate) trait EventSource: Send + 'static {
 
     /// Returns the output tokens, as far as they are known at the end.
     fn tokens(&self) -> Option<u32>;
+
+    /// Says whether the last event was given: what follows is only the end, and need not be waited for.
+    fn is_complete(&self) -> bool;
+
+    /// Tidies up after the last event, once the caller has it.
+    fn finish(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Makes the answer of a stream whose first events are there.
@@ -53,11 +61,27 @@ async fn pump<S: EventSource>(
             () = sender.closed() => {}
         }
     };
-    tokio::select! {
+    let ending = tokio::select! {
         biased;
-        () = unwanted => TailEnding { outcome: Outcome::Cancelled, error: None },
-        ending = deliver(&mut source, &sender, idle_timeout) => ending,
+        () = unwanted => None,
+        ending = deliver(&mut source, &sender, idle_timeout) => Some(ending),
+    };
+    // A caller who has seen `[DONE]` goes away at once; the backend has succeeded all the same.
+    let ending = ending.unwrap_or_else(|| TailEnding {
+        outcome: if source.is_complete() {
+            Outcome::Success {
+                tokens: source.tokens(),
+            }
+        } else {
+            Outcome::Cancelled
+        },
+        error: None,
+    });
+    drop(sender);
+    if source.is_complete() {
+        source.finish().await;
     }
+    ending
 }
 
 /// Moves parts until the stream ends.
@@ -71,24 +95,28 @@ async fn deliver<S: EventSource>(
         error: None,
     };
     let lost = loop {
-        match tokio::time::timeout(idle_timeout, source.next()).await {
+        let next = if source.is_complete() {
+            Ok(Ok(None))
+        } else {
+            tokio::time::timeout(idle_timeout, source.next()).await
+        };
+        match next {
             Ok(Ok(Some(events))) => {
                 if sender.send(StreamItem::Events(events)).await.is_err() {
                     return gone();
                 }
             }
             Ok(Ok(None)) => {
-                let delivered = sender.send(StreamItem::End).await.is_ok();
                 let outcome = Outcome::Success {
                     tokens: source.tokens(),
                 };
-                return if delivered {
-                    TailEnding {
-                        outcome,
-                        error: None,
-                    }
-                } else {
-                    gone()
+                // A caller who is gone by now has all events.
+                let ending = TailEnding {
+                    outcome,
+                    error: None,
+                };
+                return match sender.send(StreamItem::End).await {
+                    Ok(()) | Err(_) => ending,
                 };
             }
             Ok(Err(failure)) => break failure,
@@ -136,6 +164,10 @@ mod tests {
 
         fn tokens(&self) -> Option<u32> {
             Some(7)
+        }
+
+        fn is_complete(&self) -> bool {
+            self.parts == 0 && self.ends
         }
     }
 
@@ -238,5 +270,21 @@ mod tests {
         cancelled.cancel();
         assert_eq!(tail.await.unwrap().outcome, Outcome::Cancelled);
         drop(receiver);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_leaves_with_the_last_event_does_not_make_it_a_cancellation() {
+        let source = Scripted {
+            parts: 1,
+            each: Duration::ZERO,
+            ends: true,
+        };
+        let (mut receiver, tail, _) = start(source, 5);
+        for _ in 0..2 {
+            assert!(matches!(receiver.recv().await, Some(StreamItem::Events(_))));
+        }
+        drop(receiver);
+        let tokens = Some(7);
+        assert_eq!(tail.await.unwrap().outcome, Outcome::Success { tokens });
     }
 }

@@ -147,6 +147,10 @@ impl EventSource for Tokens {
     fn tokens(&self) -> Option<u32> {
         u32::try_from(self.text.tokens.len()).ok()
     }
+
+    fn is_complete(&self) -> bool {
+        self.next > self.text.tokens.len()
+    }
 }
 
 /// Takes the first token and leaves the rest to the tail.

@@ -142,7 +142,8 @@ impl Framer {
     fn inspect(&mut self, events: &Bytes) -> Option<Bytes> {
         let mut clean = true;
         let mut any_data = false;
-        let mut in_event = false;
+        // The current event has data; one without is no event to a caller, and an SDK trips over it.
+        let mut has_data = false;
         // Where the current event begins: an error or `[DONE]` cuts there.
         let mut event_start = 0;
         let mut done = false;
@@ -151,7 +152,7 @@ impl Framer {
             let next = place + line.len() + 1;
             let kind = kind_of(line);
             clean &=
-                kind != Line::Drop && !line.ends_with(b"\r") && (kind != Line::Blank || in_event);
+                kind != Line::Drop && !line.ends_with(b"\r") && (kind != Line::Blank || has_data);
             match kind {
                 Line::Keep(Some(data)) => self.data(data, events),
                 Line::Done => done = true,
@@ -160,10 +161,11 @@ impl Framer {
             if done || self.problem.is_some() {
                 break;
             }
-            any_data |= matches!(kind, Line::Keep(Some(_)));
-            in_event = kind != Line::Blank && (in_event || kind != Line::Drop);
+            has_data |= matches!(kind, Line::Keep(Some(_)));
             place = next;
-            if !in_event {
+            if kind == Line::Blank {
+                any_data |= has_data;
+                has_data = false;
                 event_start = next;
             }
         }
@@ -215,19 +217,24 @@ impl Framer {
 /// Copies events without what callers must not see.
 fn rewritten(events: &[u8]) -> BytesMut {
     let mut kept = BytesMut::with_capacity(events.len() + DONE.len());
-    let mut in_event = false;
+    let mut has_data = false;
+    let mut event_start = 0;
     for line in lines(events) {
         match kind_of(line) {
             Line::Drop => {}
-            Line::Blank if !in_event => {}
             Line::Blank => {
-                kept.extend_from_slice(b"\n");
-                in_event = false;
+                if has_data {
+                    kept.extend_from_slice(b"\n");
+                } else {
+                    kept.truncate(event_start);
+                }
+                event_start = kept.len();
+                has_data = false;
             }
-            Line::Keep(_) | Line::Done => {
+            kind @ (Line::Keep(_) | Line::Done) => {
                 kept.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
                 kept.extend_from_slice(b"\n");
-                in_event = true;
+                has_data |= kind != Line::Keep(None);
             }
         }
     }

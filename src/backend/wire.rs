@@ -48,30 +48,23 @@ impl SimulatedServer {
         }
     }
 
-    /// Waits until no call is in flight; fails after a time that no machine needs.
-    pub(crate) async fn becomes_idle(&self) {
+    /// Returns the server's side of the story. Each question is a connection of its own.
+    pub(crate) async fn state(&self) -> serde_json::Value {
         let url = format!("http://{}/simulate/state", self.address);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let body = client.get(&url).send().await.unwrap().bytes().await;
+        serde_json::from_slice(&body.unwrap()).unwrap()
+    }
+
+    /// Waits until no call is in flight; fails after a time that no machine needs.
+    pub(crate) async fn becomes_idle(&self) {
         let idle = async {
-            loop {
-                let body = client
-                    .get(&url)
-                    .send()
-                    .await
-                    .unwrap()
-                    .bytes()
-                    .await
-                    .unwrap();
-                let state: serde_json::Value = serde_json::from_slice(&body).unwrap();
-                if state["in_flight"] == 0 {
-                    return;
-                }
+            while self.state().await["in_flight"] != 0 {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), idle)
-            .await
-            .expect("a call leaked");
+        let waited = tokio::time::timeout(Duration::from_secs(10), idle).await;
+        waited.expect("a call leaked");
     }
 }
 

@@ -12,7 +12,10 @@ use std::{
     any::Any,
     io,
     net::TcpListener,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -47,6 +50,8 @@ struct State {
     model: LiveModel,
     /// Numbers the calls, for the ids in answers.
     calls: AtomicU64,
+    /// Connections accepted so far.
+    connections: Arc<AtomicU64>,
 }
 
 /// What an accepted call needs to be answered.
@@ -67,9 +72,11 @@ pub async fn serve(
     settings: SimulationSettings,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
+    let connections = Arc::new(AtomicU64::new(0));
     let state = Data::new(State {
         model: LiveModel::new(settings.profile()),
         calls: AtomicU64::new(1),
+        connections: Arc::clone(&connections),
     });
     let server = HttpServer::new(move || {
         App::new()
@@ -84,7 +91,10 @@ pub async fn serve(
     // A caller who closes its half wants no answer any more; its place must come back at once.
     .h1_allow_half_closed(false)
     .client_request_timeout(Duration::from_secs(10))
-    .on_connect(remember_socket)
+    .on_connect(move |connection, extensions| {
+        connections.fetch_add(1, Ordering::Relaxed);
+        remember_socket(connection, extensions);
+    })
     .listen(listener)?
     .run();
     let handle = server.handle();
@@ -149,6 +159,7 @@ async fn show_state(state: Data<State>) -> HttpResponse {
         "capacity": status.capacity,
         "arrived": status.arrived,
         "accepted": status.accepted,
+        "connections": state.connections.load(Ordering::Relaxed),
     }))
 }
 

@@ -300,6 +300,48 @@ async fn an_error_at_the_head_of_a_stream_or_under_status_200_is_a_failure() {
     }
 }
 
+#[tokio::test]
+async fn calls_after_one_another_share_one_connection() {
+    let server = SimulatedServer::start(INSTANT);
+    let backend = openai(&server, "");
+    for stream in [false, true, true, false, true, false] {
+        let mut answer = try_once(&backend, chat(stream)).await.unwrap();
+        if let Some(tail) = answer.tail.take() {
+            let ModelResponse::Stream(mut receiver) = answer.response else {
+                panic!("a stream was asked for");
+            };
+            let tail = tokio::spawn(tail);
+            while receiver.recv().await.is_some() {}
+            tail.await.unwrap();
+        }
+    }
+    let state = server.state().await;
+    assert_eq!(
+        (&state["connections"], &state["accepted"]),
+        (&2.into(), &6.into())
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_is_broken_and_not_asleep() {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listener = listener.await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut socket, answer)
+            .await
+            .unwrap();
+        std::future::pending::<()>().await;
+    });
+    let settings = format!("kind = 'openai'\nbase_url = 'https://{address}/v1'");
+    let settings: BackendSettings = toml::from_str(&settings).unwrap();
+    let backend = ModelBackend::build(&settings, &std::collections::BTreeMap::new()).unwrap();
+    let failure = try_once(&backend, chat(false)).await.unwrap_err();
+    assert_eq!(failure.outcome, Outcome::Fault, "{failure}");
+}
+
 #[test]
 fn only_a_chunk_that_says_nothing_is_held_back() {
     let chunk = |delta: &str| {

@@ -119,3 +119,25 @@ fn tokens_are_what_the_usage_said_or_else_the_events() {
     let usage = format!("{events}data: {{\"usage\": {{\"completion_tokens\":17}}}}\n\n");
     assert_eq!(pass(usage.as_bytes(), 7).2.tokens(), 17);
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_comes_what_is_passed_on_is_events_that_a_caller_can_bear(
+        lines in proptest::collection::vec("(data: ?|id: ?|retry:|:|event: ?|)(\\{\\}|\\{\"error\":[01]\\}|\\[DONE\\]|x|)\r?\n", 0..20),
+        piece in 1_usize..40,
+    ) {
+        let stream = lines.concat();
+        let (passed, _, framer) = pass(stream.as_bytes(), piece);
+        proptest::prop_assert!(passed.is_empty() || passed.ends_with("\n\n"));
+        proptest::prop_assert!(!passed.contains('\r') && !passed.contains("\n\n\n"), "{passed:?}");
+        for line in passed.lines() {
+            let borne = ["id:", "retry:", ":"].iter().all(|bad| !line.starts_with(bad));
+            proptest::prop_assert!(borne && line != "id" && line != "retry", "{passed:?}");
+        }
+        let done = passed.matches("data: [DONE]\n").count();
+        proptest::prop_assert!(done <= 1 && (done == 0 || passed.ends_with("data: [DONE]\n\n")), "{passed:?}");
+        proptest::prop_assert!(done == 0 || framer.problem().is_none());
+        let at_once = pass(stream.as_bytes(), stream.len().max(1)).0;
+        proptest::prop_assert_eq!(passed, at_once, "cut in pieces of {}", piece);
+    }
+}

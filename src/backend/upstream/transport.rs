@@ -31,21 +31,15 @@ pub(crate) fn broke_off(error: &reqwest::Error) -> Failure {
     Failure::new(Outcome::Fault, with_sources("the backend broke off", error))
 }
 
-/// A certificate that is wrong stays wrong: that is no server asleep.
-fn caused_by_tls(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let in_io = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if cause.is::<rustls::Error>()
-            || in_io.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
-        {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
+/// A certificate that is wrong stays wrong: that is no server asleep. An I/O error hides what it wraps from
+/// `source`, so both ways down are taken.
+fn caused_by_tls(error: &(dyn Error + 'static)) -> bool {
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|wrapped| caused_by_tls(wrapped))
+        || error.source().is_some_and(caused_by_tls)
 }
 
 /// Joins an error's causes, which say more than the error itself. The URL is left out: it may hold a secret.
