@@ -100,6 +100,7 @@ pub fn classify(refusal: &Refusal<'_>) -> Outcome {
         };
     }
     match status {
+        401 | 407 => Outcome::Fault, // The key is ours: not the caller's fault.
         402 => Outcome::Quota { reset: clock },
         408 => Outcome::Timeout,
         429 => too_many(&said, clock),

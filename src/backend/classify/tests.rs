@@ -58,7 +58,7 @@ fn means(row: &Row, proven: bool) -> Outcome {
 }
 
 /// Answers that mean the same whether or not the server has been seen to work.
-const ALWAYS: [Row; 32] = [
+const ALWAYS: [Row; 33] = [
     row(
         "hugging face",
         503,
@@ -259,6 +259,13 @@ const ALWAYS: [Row; 32] = [
         &[],
         r#"[{"error":{"code":429,"message":"Please retry in 38.5s.","status":"RESOURCE_EXHAUSTED"}}]"#,
         rate(38_500),
+    ),
+    row(
+        "openai",
+        401,
+        &[],
+        r#"{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","code":"invalid_api_key"}}"#,
+        Outcome::Fault,
     ),
     row(
         "a payment",
