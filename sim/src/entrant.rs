@@ -1,0 +1,114 @@
+//! What enters the comparison: a law, and whether it gets the lane's knowledge of cold starts and quotas.
+//!
+//! A published limiter knows refusals, not reasons. So a baseline runs *bare*: the queue, the deadlines,
+//! the held refusals and the retry budget are the same, but a loading answer and a quota's refusal reach
+//! it as a plain refusal, with `Retry-After` obeyed as a pause. `name+` gives it everything.
+
+use std::time::Duration;
+
+use kebne_control::{ControllerSettings, Grant, Law, Outcome, Permission, QuotaHints, Timestamp};
+
+use crate::scenario::Scenario;
+
+/// One law in the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entrant {
+    pub(crate) name: &'static str,
+    pub(crate) law: Law,
+    pub(crate) initial: u32,
+    /// Refusals reach it without their reason.
+    pub(crate) bare: bool,
+}
+
+const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
+    Entrant {
+        name,
+        law,
+        initial,
+        bare: true,
+    }
+}
+
+const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
+    Entrant {
+        name,
+        law,
+        initial,
+        bare: false,
+    }
+}
+
+/// Everything that may enter, the controller first.
+pub(crate) const ENTRANTS: &[Entrant] = &[
+    full("kebne", Law::Aimd, 2),
+    bare("fixed", Law::Fixed, 16),
+    bare("aimd", Law::Aimd, 4),
+    full("fixed+", Law::Fixed, 16),
+    full("aimd+", Law::Aimd, 4),
+];
+
+/// The names compared when none are asked for.
+pub(crate) const DEFAULT: &[&str] = &["kebne", "fixed", "aimd"];
+
+/// Finds an entrant by its name.
+pub(crate) fn find(name: &str) -> Option<Entrant> {
+    ENTRANTS
+        .iter()
+        .copied()
+        .find(|entrant| entrant.name == name)
+}
+
+impl Entrant {
+    /// Returns the controller's settings for a scenario.
+    pub(crate) fn settings(&self, scenario: &Scenario) -> ControllerSettings {
+        ControllerSettings {
+            law: self.law,
+            limit_initial: self.initial,
+            attempt_timeout: Duration::try_from_secs_f64(scenario.timeout)
+                .unwrap_or(Duration::from_mins(1)),
+            ..ControllerSettings::default()
+        }
+    }
+}
+
+/// What a bare law sees, and the pause that its plumbing keeps for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Blindfold {
+    pause: Timestamp,
+}
+
+impl Blindfold {
+    /// Takes the reason off a refusal, and keeps its `Retry-After`.
+    pub(crate) fn outcome(&mut self, outcome: Outcome, now: Timestamp) -> Outcome {
+        match outcome {
+            Outcome::Rate { retry_after, .. } => {
+                let asked = retry_after.unwrap_or(Duration::ZERO);
+                self.pause = self.pause.max(now.after(asked));
+                Outcome::Limit
+            }
+            Outcome::Cold { .. } | Outcome::Quota { .. } => Outcome::Limit,
+            other => other,
+        }
+    }
+
+    /// Hides the quota headers.
+    pub(crate) fn hints(_hints: QuotaHints) -> QuotaHints {
+        QuotaHints::default()
+    }
+
+    /// Lays the pause over a grant.
+    pub(crate) fn grant(self, grant: Grant, now: Timestamp) -> Grant {
+        if self.pause > now && grant.permission == Permission::Open {
+            return Grant {
+                permission: Permission::Paused { until: self.pause },
+                ..grant
+            };
+        }
+        grant
+    }
+
+    /// Returns when the pause ends, while there is one.
+    pub(crate) fn wakeup(self, now: Timestamp) -> Option<Timestamp> {
+        (self.pause > now).then_some(self.pause)
+    }
+}

@@ -1,0 +1,200 @@
+//! One gateway in virtual time: the controller and the pool that ship, wired as the actors wire them.
+//!
+//! It must never decide: each method stamps the time, calls the two machines, and carries the grant over.
+
+use kebne_control::{
+    AfterAttempt, AttemptId, Controller, Dispatch, Effect, Message, Offer, Outcome, Pool,
+    PoolSettings, QuotaHints, Timestamp,
+};
+
+use crate::arrivals::Call;
+use crate::dice::{Dice, Purpose};
+use crate::entrant::{Blindfold, Entrant};
+use crate::ledger::{End, Ledger, Note};
+use crate::number::at;
+use crate::scenario::Scenario;
+
+/// A gateway in front of the backend.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    index: usize,
+    controller: Controller,
+    pool: Pool<usize>,
+    dice: Dice,
+    blindfold: Option<Blindfold>,
+    queued: u32,
+    /// The wakeup that is on the agenda.
+    pub(crate) due: Option<Timestamp>,
+}
+
+impl Gateway {
+    pub(crate) fn new(entrant: Entrant, scenario: &Scenario, seed: u64, index: usize) -> Self {
+        let controller = Controller::new(&entrant.settings(scenario), None, Timestamp::ZERO);
+        let pool = Pool::new(
+            &PoolSettings::default(),
+            controller.grant(),
+            Timestamp::ZERO,
+        );
+        Self {
+            index,
+            controller,
+            pool,
+            dice: Dice::new(seed, Purpose::Law, crate::key(index), 0),
+            blindfold: entrant.bare.then(Blindfold::default),
+            queued: 0,
+            due: None,
+        }
+    }
+
+    fn tell(&mut self, message: Message, now: Timestamp, ledger: &mut Ledger) {
+        for effect in self.controller.step(message, now, &mut self.dice) {
+            match effect {
+                Effect::Grant(_) | Effect::Prewarm => {}
+                Effect::State { from, to } => {
+                    ledger.note(now, self.index, Note::State(from.label(), to.label()));
+                }
+                Effect::Verdict(verdict) => ledger.note(now, self.index, Note::Verdict(verdict)),
+            }
+        }
+        let grant = self.controller.grant();
+        let grant = match &self.blindfold {
+            Some(blindfold) => blindfold.grant(grant, now),
+            None => grant,
+        };
+        self.pool.set_grant(grant, now);
+    }
+
+    /// Offers a call; a refusal is booked at once.
+    pub(crate) fn offer(
+        &mut self,
+        id: usize,
+        call: &Call,
+        scenario: &Scenario,
+        now: Timestamp,
+        ledger: &mut Ledger,
+    ) -> bool {
+        let priority = scenario.tenants.get(call.tenant).map_or(0, |t| t.priority);
+        let offer = Offer {
+            payload: id,
+            deadline: at(call.at + scenario.deadline),
+            bytes: 1,
+            tokens: call.cost,
+            tenant: crate::key(call.tenant),
+            priority,
+            refuse_when_cold: false,
+        };
+        if let Err((id, refusal)) = self.pool.offer(offer, now) {
+            ledger.reason("refused", &refusal.reason);
+            ledger.close(id, call, End::Refused, now);
+            return false;
+        }
+        true
+    }
+
+    /// Takes the next attempt out of the pool, and tells the controller.
+    pub(crate) fn next(&mut self, now: Timestamp, ledger: &mut Ledger) -> Option<Dispatch<usize>> {
+        let dispatch = self.pool.next(now)?;
+        let message = Message::Dispatched {
+            attempt: dispatch.attempt,
+            in_flight: dispatch.in_flight,
+            tokens: 0,
+            probe: dispatch.probe,
+        };
+        self.tell(message, now, ledger);
+        Some(dispatch)
+    }
+
+    /// Returns the calls that the pool gave up, with the reason.
+    pub(crate) fn expire(&mut self, now: Timestamp, ledger: &mut Ledger) -> Vec<usize> {
+        let mut expired = Vec::new();
+        for (id, refusal) in self.pool.expire(now) {
+            ledger.reason("expired", &refusal.reason);
+            expired.push(id);
+        }
+        expired
+    }
+
+    /// Tells the controller how many wait, if that has changed; says whether it did.
+    pub(crate) fn demand(&mut self, now: Timestamp, ledger: &mut Ledger) -> bool {
+        let queued = u32::try_from(self.pool.queued()).unwrap_or(u32::MAX);
+        if queued == self.queued {
+            return false;
+        }
+        self.queued = queued;
+        self.tell(Message::Demand { queued }, now, ledger);
+        true
+    }
+
+    pub(crate) fn first_part(&mut self, attempt: AttemptId, now: Timestamp, ledger: &mut Ledger) {
+        self.tell(Message::FirstPart { attempt }, now, ledger);
+    }
+
+    /// Settles an attempt; returns the end of its call, when it has ended.
+    pub(crate) fn ended(
+        &mut self,
+        attempt: AttemptId,
+        id: usize,
+        outcome: Outcome,
+        quota: QuotaHints,
+        now: Timestamp,
+        ledger: &mut Ledger,
+    ) -> Option<End> {
+        let (seen, hints) = match &mut self.blindfold {
+            Some(blindfold) => (blindfold.outcome(outcome, now), Blindfold::hints(quota)),
+            None => (outcome, quota),
+        };
+        if seen.is_refusal() {
+            ledger.note(now, self.index, Note::Refusal(outcome.label()));
+        }
+        let message = Message::Ended {
+            attempt,
+            outcome: seen,
+            quota: hints,
+        };
+        self.tell(message, now, ledger);
+        let after = self
+            .pool
+            .ended(attempt, id, seen, false, now, &mut self.dice);
+        match after {
+            AfterAttempt::Done(_) if matches!(outcome, Outcome::Success { .. }) => {
+                Some(End::Served)
+            }
+            AfterAttempt::Done(_) => Some(End::Failed),
+            AfterAttempt::Held(_) | AfterAttempt::Retry { .. } => None,
+            AfterAttempt::Exhausted(_, why) => {
+                ledger.reason("failed", &why);
+                Some(End::Failed)
+            }
+        }
+    }
+
+    /// Wakes the controller when its time has come.
+    pub(crate) fn wake(&mut self, now: Timestamp, ledger: &mut Ledger) {
+        self.tell(Message::Wakeup, now, ledger);
+    }
+
+    /// Returns when this gateway wants to be woken.
+    pub(crate) fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
+        let pause = self.blindfold.and_then(|blindfold| blindfold.wakeup(now));
+        [
+            self.pool.next_wakeup(now),
+            self.controller.next_wakeup(),
+            pause,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(crate) fn limit(&self) -> f64 {
+        f64::from(self.controller.grant().concurrency)
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.pool.in_flight()
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.pool.queued()
+    }
+}

@@ -1,0 +1,313 @@
+//! One run: a scenario, a seed and an entrant, from the first arrival until every call has ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kebne_control::{AttemptId, Outcome, QuotaHints, Timestamp};
+
+use crate::agenda::{Agenda, Event};
+use crate::arrivals::{self, Call};
+use crate::backend::{Admission, Answer, Backend, JobId, Request};
+use crate::dice::{Dice, Purpose};
+use crate::entrant::Entrant;
+use crate::gateway::Gateway;
+use crate::ledger::{End, Ledger, Moment};
+use crate::number::at;
+use crate::scenario::Scenario;
+
+/// Events after which a run is declared stuck; the longest scenario needs a hundredth of it.
+const EVENTS_MAX: u64 = 50_000_000;
+/// Least time between two wakeups of a gateway, so that a wish in the past cannot stop the clock.
+const WAKE_STEP: Duration = Duration::from_micros(100);
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    gateway: usize,
+    attempt: AttemptId,
+    call: usize,
+}
+
+/// A run in progress.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    calls: Vec<Call>,
+    taken: Vec<u32>,
+    backend: Backend,
+    backend_due: Option<Timestamp>,
+    gateways: Vec<Gateway>,
+    flights: BTreeMap<JobId, Flight>,
+    next_job: JobId,
+    agenda: Agenda,
+    ledger: Ledger,
+    now: Timestamp,
+}
+
+/// Runs an entrant through a scenario.
+pub(crate) fn run(scenario: &Scenario, seed: u64, entrant: Entrant, keeps_notes: bool) -> Ledger {
+    let mut run = Run::new(scenario, seed, entrant);
+    run.ledger.keeps_notes = keeps_notes;
+    run.go();
+    run.ledger.episodes = run.backend.episodes();
+    run.ledger.left_over = run.gateways.iter().map(Gateway::queued).sum::<usize>()
+        + run.flights.len()
+        + run.calls.len().saturating_sub(run.ledger.ends.len());
+    run.ledger
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, seed: u64, entrant: Entrant) -> Self {
+        let calls = arrivals::draw(scenario, seed);
+        let gateways = (0..scenario.gateways.len())
+            .map(|index| Gateway::new(entrant, scenario, seed, index))
+            .collect();
+        let mut agenda = Agenda::default();
+        for (id, call) in calls.iter().enumerate() {
+            agenda.add(at(call.at), Event::Arrival(id));
+        }
+        agenda.add(Timestamp::ZERO, Event::Backend);
+        agenda.add(Timestamp::ZERO, Event::Sample);
+        Self {
+            scenario,
+            seed,
+            taken: vec![0; calls.len()],
+            calls,
+            backend: Backend::new(scenario, seed),
+            backend_due: None,
+            gateways,
+            flights: BTreeMap::new(),
+            next_job: 0,
+            agenda,
+            ledger: Ledger::new(scenario),
+            now: Timestamp::ZERO,
+        }
+    }
+
+    fn go(&mut self) {
+        for _ in 0..EVENTS_MAX {
+            let Some((now, event)) = self.agenda.next() else {
+                return;
+            };
+            self.now = now;
+            for answer in self.backend.advance(now) {
+                self.answered(answer);
+            }
+            self.handle(event);
+            self.plan_backend();
+            if self.now.as_secs_f64() > self.scenario.duration
+                && self.ledger.ends.len() == self.calls.len()
+            {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Arrival(id) => self.arrive(id),
+            Event::Backend => {}
+            Event::Told(answer) => self.answered(answer),
+            Event::Timeout(job) => {
+                if self.flights.contains_key(&job) {
+                    self.backend.cancel(job, self.now);
+                    self.answered(Answer {
+                        job,
+                        outcome: Some(Outcome::Timeout),
+                        hints: QuotaHints::default(),
+                    });
+                }
+            }
+            Event::Gateway(index) => {
+                // An entry that was overtaken by an earlier one is stale.
+                let gateway = self.gateways.get_mut(index);
+                if let Some(gateway) = gateway.filter(|g| g.due == Some(self.now)) {
+                    gateway.due = None;
+                    gateway.wake(self.now, &mut self.ledger);
+                    self.pump(index);
+                }
+            }
+            Event::Sample => self.sample(),
+        }
+    }
+
+    fn sample(&mut self) {
+        let moment = Moment {
+            time: self.now.as_secs_f64(),
+            limit: self.gateways.iter().map(Gateway::limit).sum(),
+            in_flight: self.gateways.iter().map(Gateway::in_flight).sum(),
+            capacity: self.backend.best(self.now),
+            queued: self.gateways.iter().map(Gateway::queued).sum(),
+        };
+        self.ledger.moments.push(moment);
+        if self.now.as_secs_f64() < self.scenario.duration + self.scenario.deadline {
+            let next = self.now.after(Duration::from_millis(500));
+            self.agenda.add(next, Event::Sample);
+        }
+    }
+
+    fn arrive(&mut self, id: usize) {
+        let Some(&call) = self.calls.get(id) else {
+            return;
+        };
+        let Some(gateway) = self.gateways.get_mut(call.gateway) else {
+            return;
+        };
+        let taken = gateway.offer(id, &call, self.scenario, self.now, &mut self.ledger);
+        if !taken {
+            self.call_again(&call);
+        }
+        self.pump(call.gateway);
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let Some(&flight) = self.flights.get(&answer.job) else {
+            return;
+        };
+        let Some(gateway) = self.gateways.get_mut(flight.gateway) else {
+            return;
+        };
+        let Some(outcome) = answer.outcome else {
+            gateway.first_part(flight.attempt, self.now, &mut self.ledger);
+            self.pump(flight.gateway);
+            return;
+        };
+        self.flights.remove(&answer.job);
+        self.ledger.attempt(&outcome);
+        let end = gateway.ended(
+            flight.attempt,
+            flight.call,
+            outcome,
+            answer.hints,
+            self.now,
+            &mut self.ledger,
+        );
+        if let Some(end) = end {
+            self.close(flight.call, end);
+        }
+        self.pump(flight.gateway);
+    }
+
+    fn close(&mut self, id: usize, end: End) {
+        if let Some(&call) = self.calls.get(id) {
+            self.ledger.close(id, &call, end, self.now);
+            self.call_again(&call);
+        }
+    }
+
+    /// A closed loop thinks, and calls again.
+    fn call_again(&mut self, call: &Call) {
+        let closed = self
+            .scenario
+            .tenants
+            .get(call.tenant)
+            .filter(|t| t.closed > 0);
+        let Some(tenant) = closed else { return };
+        let id = self.calls.len();
+        let mut dice = Dice::new(
+            self.seed,
+            Purpose::Arrival,
+            crate::key(call.tenant),
+            crate::key(id),
+        );
+        let time = self.now.as_secs_f64() + dice.exponential(tenant.think.max(0.1));
+        if time < self.scenario.duration {
+            self.calls.push(arrivals::make(
+                self.scenario,
+                self.seed,
+                id,
+                time,
+                call.tenant,
+            ));
+            self.taken.push(0);
+            self.agenda.add(at(time), Event::Arrival(id));
+        }
+    }
+
+    /// Sends whatever a gateway may send now, and notes when it wants to be woken.
+    fn pump(&mut self, index: usize) {
+        // A grant may open once more after the demand is told; more than that is for the next event.
+        for _ in 0..2 {
+            self.dispatch_all(index);
+            let Some(gateway) = self.gateways.get_mut(index) else {
+                return;
+            };
+            let expired = gateway.expire(self.now, &mut self.ledger);
+            let changed = gateway.demand(self.now, &mut self.ledger);
+            for id in expired {
+                self.close(id, End::Expired);
+            }
+            if !changed {
+                break;
+            }
+        }
+        let Some(gateway) = self.gateways.get_mut(index) else {
+            return;
+        };
+        if let Some(wish) = gateway.next_wakeup(self.now) {
+            let wake = wish.max(self.now.after(WAKE_STEP));
+            if gateway.due.is_none_or(|due| wake < due || due <= self.now) {
+                gateway.due = Some(wake);
+                self.agenda.add(wake, Event::Gateway(index));
+            }
+        }
+    }
+
+    fn dispatch_all(&mut self, index: usize) {
+        while let Some(gateway) = self.gateways.get_mut(index) {
+            let Some(dispatch) = gateway.next(self.now, &mut self.ledger) else {
+                return;
+            };
+            let id = dispatch.payload;
+            let job = self.next_job;
+            self.next_job += 1;
+            let flight = Flight {
+                gateway: index,
+                attempt: dispatch.attempt,
+                call: id,
+            };
+            self.flights.insert(job, flight);
+            self.agenda
+                .add(self.now.after(dispatch.timeout), Event::Timeout(job));
+            self.send(job, id);
+        }
+    }
+
+    fn send(&mut self, job: JobId, id: usize) {
+        let (Some(call), Some(taken)) = (self.calls.get(id), self.taken.get_mut(id)) else {
+            return;
+        };
+        let request = Request {
+            job,
+            call: id,
+            taken: *taken,
+            work: call.work,
+            cost: call.cost,
+            tokens: call.tokens,
+        };
+        match self.backend.admit(request, self.now) {
+            Admission::Taken => *taken += 1,
+            Admission::Refused(outcome, hints) => {
+                let told = at(self.now.as_secs_f64() + self.scenario.backend.refusal_time);
+                let answer = Answer {
+                    job,
+                    outcome: Some(outcome),
+                    hints,
+                };
+                self.agenda.add(told, Event::Told(answer));
+            }
+        }
+        self.plan_backend();
+    }
+
+    fn plan_backend(&mut self) {
+        if let Some(next) = self.backend.next_change(self.now)
+            && self
+                .backend_due
+                .is_none_or(|due| next < due || due <= self.now)
+        {
+            self.backend_due = Some(next);
+            self.agenda.add(next, Event::Backend);
+        }
+    }
+}

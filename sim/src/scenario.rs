@@ -1,0 +1,347 @@
+//! One scenario as its TOML file describes it: who calls, what the backend can, and what goes wrong.
+//!
+//! It exists so that a scenario is data. All times are seconds from the start of the run, all curves are
+//! lists of `[time, value]`. Unknown keys are errors. It must never decide anything.
+
+use serde::{Deserialize, Serialize};
+
+/// A curve: points in time and their values.
+pub(crate) type Curve = Vec<(f64, f64)>;
+
+/// What the useful work of a call is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Value {
+    /// Its service time: counting calls would reward dropping long ones.
+    #[default]
+    Work,
+    /// One.
+    Calls,
+    /// Its tokens.
+    Tokens,
+}
+
+/// A scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    /// Length of the arrivals; the run goes on for one more deadline.
+    pub(crate) duration: f64,
+    /// Patience of a caller.
+    pub(crate) deadline: f64,
+    /// Time one attempt may take.
+    pub(crate) timeout: f64,
+    /// When the reaction clock starts.
+    #[serde(default)]
+    pub(crate) event: Option<f64>,
+    #[serde(default)]
+    pub(crate) value: Value,
+    pub(crate) tenants: Vec<Tenant>,
+    /// When each gateway joins.
+    #[serde(default = "one_gateway")]
+    pub(crate) gateways: Vec<f64>,
+    #[serde(default)]
+    pub(crate) work: Work,
+    pub(crate) backend: Backend,
+}
+
+fn one_gateway() -> Vec<f64> {
+    vec![0.0]
+}
+
+/// One stream of calls.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tenant {
+    /// Calls per second; linear between points, a step is two points at one time.
+    pub(crate) rate: Curve,
+    /// Band; zero goes first.
+    #[serde(default)]
+    pub(crate) priority: u8,
+    /// This many callers that call again one think time after each answer, instead of `rate`.
+    #[serde(default)]
+    pub(crate) closed: u32,
+    /// Mean think time of the closed loop.
+    #[serde(default)]
+    pub(crate) think: f64,
+    /// Calls of one arrival.
+    #[serde(default = "one")]
+    pub(crate) burst: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What one call costs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Work {
+    /// Mean service time; tokens on a batch server.
+    pub(crate) mean: f64,
+    /// Log-deviation.
+    pub(crate) sigma: f64,
+    /// A second class: this share of the calls ...
+    pub(crate) long_share: f64,
+    /// ... is this many times as long.
+    pub(crate) long_factor: f64,
+    /// Tokens per second of service, told in the answer; zero tells nothing.
+    pub(crate) tokens_told: f64,
+    /// Mean quota cost in tokens; zero has no token cost.
+    pub(crate) cost_mean: f64,
+    /// Log-deviation of the quota cost.
+    pub(crate) cost_sigma: f64,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            mean: 0.8,
+            sigma: 0.35,
+            long_share: 0.0,
+            long_factor: 20.0,
+            tokens_told: 0.0,
+            cost_mean: 0.0,
+            cost_sigma: 0.7,
+        }
+    }
+}
+
+/// The backend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Backend {
+    /// Calls served at once; a staircase over time.
+    pub(crate) slots: Curve,
+    /// Waiting line before it refuses; absent is unbounded and silent.
+    #[serde(default)]
+    pub(crate) line: Option<u32>,
+    /// Time a refusal takes.
+    #[serde(default = "refusal_time")]
+    pub(crate) refusal_time: f64,
+    /// Work goes on after the client has hung up.
+    #[serde(default)]
+    pub(crate) ignores_cancel: bool,
+    #[serde(default)]
+    pub(crate) batch: Option<Batch>,
+    #[serde(default)]
+    pub(crate) thrash: Option<Thrash>,
+    #[serde(default)]
+    pub(crate) cold: Option<Cold>,
+    #[serde(default)]
+    pub(crate) scaler: Option<Scaler>,
+    #[serde(default)]
+    pub(crate) quota: Option<Quota>,
+    #[serde(default)]
+    pub(crate) faults: Faults,
+    /// Windows in which all is slower.
+    #[serde(default)]
+    pub(crate) brownouts: Vec<Brownout>,
+    /// Windows in which no call is answered at all.
+    #[serde(default)]
+    pub(crate) outages: Vec<Outage>,
+}
+
+fn refusal_time() -> f64 {
+    0.05
+}
+
+/// A server that works on all calls at once: `t0 + t1 n` seconds per token with `n` calls.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Batch {
+    pub(crate) t0: f64,
+    pub(crate) t1: f64,
+    /// Tokens of work before the first token comes out.
+    pub(crate) prefill: f64,
+    /// The answer streams, so that its first part is seen.
+    pub(crate) streams: bool,
+}
+
+/// Slows down beyond `knee`: speed times `max(floor, 1 - slope (n / knee - 1))`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Thrash {
+    pub(crate) knee: f64,
+    pub(crate) slope: f64,
+    pub(crate) floor: f64,
+}
+
+/// How a sleeping backend answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Dialect {
+    /// 503 with the true time left.
+    Honest,
+    /// 503 with an estimate of 20 s that never changes.
+    Constant,
+    /// 503 "loading" without an estimate.
+    Silent,
+    /// The connection is held until the model is there.
+    Holding,
+    /// 502 of a proxy that does not know why.
+    Proxy,
+}
+
+/// Scale to zero.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cold {
+    pub(crate) dialect: Dialect,
+    /// Mean load time.
+    pub(crate) boot: f64,
+    /// Log-deviation of the load time.
+    #[serde(default)]
+    pub(crate) sigma: f64,
+    /// Asleep at the start.
+    pub(crate) asleep: bool,
+    /// Falls asleep after this much silence; zero never does.
+    #[serde(default)]
+    pub(crate) sleep_after: f64,
+    /// Share of the slots that works right after loading.
+    #[serde(default = "full")]
+    pub(crate) warm_from: f64,
+    /// Time until all slots work.
+    #[serde(default)]
+    pub(crate) warm_time: f64,
+}
+
+fn full() -> f64 {
+    1.0
+}
+
+/// Adds replicas of `slots` each while they are busy.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scaler {
+    pub(crate) busy_share: f64,
+    pub(crate) busy_time: f64,
+    pub(crate) boot: f64,
+    pub(crate) max: u32,
+}
+
+/// What a refusal for quota tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Telling {
+    /// 429 and nothing more.
+    Nothing,
+    /// A whole number of seconds.
+    RetryAfter,
+    /// Retry-After, and the quota headers on every answer.
+    Headers,
+}
+
+/// A rate quota.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quota {
+    /// Units per minute.
+    pub(crate) per_minute: f64,
+    pub(crate) burst: f64,
+    pub(crate) telling: Telling,
+    /// Units are tokens instead of calls.
+    #[serde(default)]
+    pub(crate) tokens: bool,
+    /// A refused call costs one unit too, down to minus this.
+    #[serde(default)]
+    pub(crate) debt: f64,
+    /// Share of the quota that another client uses in every other `foreign_period`.
+    #[serde(default)]
+    pub(crate) foreign_share: f64,
+    #[serde(default)]
+    pub(crate) foreign_period: f64,
+    /// The quota grows by half in each period, up to `per_minute`, from this share of it.
+    #[serde(default)]
+    pub(crate) ramp_from: f64,
+    #[serde(default)]
+    pub(crate) ramp_period: f64,
+}
+
+/// Failures that load does not explain.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Faults {
+    /// Share of the attempts that ends in a 500.
+    pub(crate) share: f64,
+    /// The share during a burst of `burst_time` in each `burst_period`.
+    pub(crate) burst_share: f64,
+    pub(crate) burst_time: f64,
+    pub(crate) burst_period: f64,
+    /// Part of the work done before the fault shows.
+    pub(crate) after: f64,
+    /// Share of the attempts that takes `slow_factor` as long.
+    pub(crate) slow_share: f64,
+    pub(crate) slow_factor: f64,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            share: 0.0,
+            burst_share: 0.0,
+            burst_time: 0.0,
+            burst_period: 0.0,
+            after: 1.0,
+            slow_share: 0.0,
+            slow_factor: 10.0,
+        }
+    }
+}
+
+/// A window in which calls that start take `factor` as long.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Brownout {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) factor: f64,
+}
+
+/// A window in which nothing is answered.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Outage {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    /// Connections are refused at once instead of hanging.
+    #[serde(default)]
+    pub(crate) refused: bool,
+}
+
+/// Returns the value of a curve, linear between its points and flat outside.
+pub(crate) fn linear(curve: &[(f64, f64)], time: f64) -> f64 {
+    let mut before: Option<(f64, f64)> = None;
+    for &(at, value) in curve {
+        if at > time {
+            return match before {
+                Some((from, old)) => old + (value - old) * (time - from) / (at - from),
+                None => value,
+            };
+        }
+        before = Some((at, value));
+    }
+    before.map_or(0.0, |point| point.1)
+}
+
+/// Returns the value of a staircase: that of the last point not after `time`.
+pub(crate) fn stair(curve: &[(f64, f64)], time: f64) -> f64 {
+    let passed = curve.iter().take_while(|point| point.0 <= time).last();
+    passed.or(curve.first()).map_or(0.0, |point| point.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_two_points_at_one_time() {
+        let curve = [(0.0, 5.0), (60.0, 5.0), (60.0, 40.0), (100.0, 40.0)];
+        assert!((linear(&curve, 59.9) - 5.0).abs() < 1e-9);
+        assert!((linear(&curve, 60.0) - 40.0).abs() < 1e-9);
+        assert!((linear(&[(0.0, 2.0), (60.0, 24.0)], 30.0) - 13.0).abs() < 1e-9);
+        assert!((stair(&[(0.0, 24.0), (120.0, 8.0)], 119.0) - 24.0).abs() < 1e-9);
+    }
+}
