@@ -1,9 +1,24 @@
 //! One lane in front of one backend: admission, adaptive limit, cold start, retries, exactly one ending.
 
+mod actor;
+pub(crate) mod attempt;
 pub mod backend;
 pub mod call;
+mod endings;
 pub mod handle;
+pub(crate) mod job;
+pub(crate) mod kept;
+pub(crate) mod permits;
+mod settings;
+mod snapshot;
+pub(crate) mod status;
 
 pub use backend::{Answer, Attempt, Backend, Failure, Tail, TailEnding};
 pub use call::{CallError, CallOptions, Ending, RefusalReason};
-pub use handle::{CallGuard, LaneHandle, Reply};
+pub use endings::EndingCounts;
+pub use handle::{CallGuard, LaneBuilder, LaneHandle, Reply};
+pub use settings::LaneSettings;
+pub use snapshot::LaneSnapshot;
+
+#[cfg(test)]
+mod tests;

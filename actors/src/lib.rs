@@ -5,4 +5,8 @@
 
 pub mod clock;
 pub mod lane;
+mod rate_controller;
+pub mod supervisor;
 pub mod system;
+mod worker;
+mod worker_pool;

@@ -105,8 +105,8 @@ impl ActorSystem {
         loop {
             let last = {
                 let cells = self.inner.cells();
-                let top = cells.top.iter().rev();
-                top.filter_map(|id| cells.all.get(id).cloned()).next()
+                let mut top = cells.top.iter().rev();
+                top.find_map(|id| cells.all.get(id).cloned())
             };
             let Some(cell) = last else { break };
             cell.request_stop();

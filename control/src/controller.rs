@@ -214,6 +214,11 @@ impl Controller {
                 if let Some(flight) = self.flights.get_mut(&attempt) {
                     flight.first_part.get_or_insert(now);
                     self.limit.acknowledged(binding, now);
+                    let (woke, flight) = (flight.probe, *flight);
+                    if woke && !matches!(self.phase, Phase::Running) {
+                        // The backend serves: the others need not wait for the end of this stream.
+                        self.move_phase(flight, Signal::Served, now);
+                    }
                 }
             }
             Message::Ended {
@@ -261,12 +266,13 @@ impl Controller {
 
     /// Returns what was learned, to be kept across restarts.
     pub fn snapshot(&self) -> Snapshot {
-        let running = matches!(self.phase, Phase::Running) && !self.limit.warming();
+        let running = matches!(self.phase, Phase::Running);
+        let reached = running.then(|| self.limit.limit());
         Snapshot {
-            limit: if running {
-                Some(self.limit.limit())
-            } else {
-                self.memory
+            // A climb that is still under way has not disproved what was reached before it.
+            limit: match (reached, self.memory) {
+                (Some(reached), Some(memory)) if self.limit.warming() => Some(reached.max(memory)),
+                (reached, memory) => reached.or(memory),
             },
             load_times: self.load_times.clone(),
             request_rate: self.rate.requests.map(|grant| grant.rate),

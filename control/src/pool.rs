@@ -227,6 +227,11 @@ impl<T> Pool<T> {
         self.grant = grant;
     }
 
+    /// Returns the grant in force.
+    pub fn grant(&self) -> Grant {
+        self.grant
+    }
+
     /// Takes one call out that may be sent now. Calls found at the brink on the way come out of
     /// [`Pool::expire`], so that is to be called after the last `next`.
     pub fn next(&mut self, now: Timestamp) -> Option<Dispatch<T>> {

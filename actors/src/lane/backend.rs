@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// Makes one attempt at a time against one capacity domain (an endpoint, a model, a key).
 pub trait Backend: Send + Sync + 'static {
     /// What is asked. Cheap to clone: each attempt gets its own copy.
-    type Request: Clone + Send + 'static;
+    type Request: Clone + Send + Sync + 'static;
     /// What is answered at once; a streamed rest goes into [`Answer::tail`].
     type Response: Send + 'static;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kebne_control::{Outcome, Refusal};
 use serde::Serialize;
 
 use crate::lane::backend::Failure;
@@ -47,6 +48,34 @@ pub enum Ending {
     Rejected,
 }
 
+impl Ending {
+    /// Every ending, in the order of the discriminants.
+    pub const ALL: [Self; 8] = [
+        Self::Success,
+        Self::Error,
+        Self::Timeout,
+        Self::Shed,
+        Self::Cancelled,
+        Self::Panic,
+        Self::Drained,
+        Self::Rejected,
+    ];
+
+    /// Returns the label used in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Shed => "shed",
+            Self::Cancelled => "cancelled",
+            Self::Panic => "panic",
+            Self::Drained => "drained",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
 pub use kebne_control::RefusalReason;
 
 /// Why a call has no answer.
@@ -78,7 +107,40 @@ pub enum CallError {
         /// Attempts made.
         attempts: u32,
     },
+    /// An attempt panicked and no retry was left.
+    #[error("lost to a panic after {attempts} attempts")]
+    Panicked {
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// Cut off because the lane was told to stop.
+    #[error("cut off because the lane stops")]
+    Drained,
     /// The lane is gone: its actor gave up and was not restarted.
     #[error("the lane has stopped")]
     Stopped,
+}
+
+impl CallError {
+    /// Returns the ending that this error is counted as.
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Refused { .. } => Ending::Shed,
+            Self::Failed { failure, .. } if failure.outcome == Outcome::Client => Ending::Rejected,
+            Self::Failed { .. } | Self::Stopped => Ending::Error,
+            Self::Timeout { .. } => Ending::Timeout,
+            Self::Panicked { .. } => Ending::Panic,
+            Self::Drained => Ending::Drained,
+        }
+    }
+}
+
+impl From<Refusal> for CallError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused {
+            reason: refusal.reason,
+            retry_after: refusal.retry_after,
+            ready_in: refusal.ready_in,
+        }
+    }
 }

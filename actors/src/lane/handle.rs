@@ -2,15 +2,58 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::lane::{
-    backend::Backend,
-    call::{CallError, CallOptions, Ending},
+use kebne_control::{Controller, LaneState, Pool, RefusalReason, Snapshot, controller};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    clock::Clock,
+    lane::{
+        actor::{Lane, LaneParts, Route},
+        backend::Backend,
+        call::{CallError, CallOptions, Ending},
+        endings::{EndingCounts, Endings},
+        job::{Job, Shared},
+        kept::{Kept, KeptController, KeptPool},
+        permits::Permits,
+        settings::LaneSettings,
+        snapshot::LaneSnapshot,
+        status::Status,
+    },
+    rate_controller::{GetController, Observe},
+    supervisor::{Adopt, Supervisor},
+    system::{ActorRef, Recipient},
+    worker_pool::{Cancel, Close, CutOff, Enqueue, GetPool, PoolParts, SpendRetry},
 };
+
+/// Time that the lane's actors have to answer a question about themselves.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time beyond the deadline after which a caller stops waiting for the lane's own verdict: only a thread
+/// that a backend blocks takes that long.
+const VERDICT_GRACE: Duration = Duration::from_secs(1);
 
 /// A handle to one lane; clones share it.
 pub struct LaneHandle<B: Backend> {
-    /// The backend, called directly until the lane's actors stand between.
+    inner: Arc<Inner<B>>,
+}
+
+struct Inner<B: Backend> {
+    name: Arc<str>,
+    clock: Clock,
+    permits: Permits,
+    endings: Arc<Endings>,
+    status: Arc<Status>,
+    learned: Kept<KeptController>,
+    route: watch::Receiver<Option<Route<B>>>,
+}
+
+/// How to start a lane.
+pub struct LaneBuilder<B: Backend> {
+    name: String,
+    settings: LaneSettings,
     backend: Arc<B>,
+    learned: Option<Snapshot>,
+    arbiter: Option<actix_rt::ArbiterHandle>,
+    wake_request: Option<(B::Request, CallOptions)>,
 }
 
 /// An admitted call's answer.
@@ -19,7 +62,7 @@ pub struct Reply<T> {
     pub response: T,
     /// Must live as long as the answer is being delivered.
     pub guard: CallGuard,
-    /// Attempts made, this one included.
+    /// Attempts made, this one included; refusals by the backend do not count.
     pub attempts: u32,
     /// Time spent waiting before the successful attempt was dispatched.
     pub waited: Duration,
@@ -27,37 +70,143 @@ pub struct Reply<T> {
 
 /// Rides with the answer's body. Dropped without [`CallGuard::finish`], the call counts as cancelled and the
 /// upstream work is cancelled.
-#[derive(Debug)]
 pub struct CallGuard {
-    ending: Option<Ending>,
+    live: Option<Live>,
+}
+
+struct Live {
+    shared: Arc<Shared>,
+    endings: Arc<Endings>,
+    cancel: Recipient<Cancel>,
 }
 
 impl CallGuard {
-    /// Reports how the call ended and gives its place back. Only the first report of a call counts.
+    /// Reports how the call ended and gives its place back. Only the first report of a call counts; when the
+    /// lane itself ended the call meanwhile (a timeout, a panic, a drain), its reason is what is counted.
     pub fn finish(mut self, ending: Ending) {
-        self.ending = Some(ending);
+        let Some(live) = self.live.take() else {
+            return;
+        };
+        if ending == Ending::Success {
+            live.endings.end(ending);
+            return;
+        }
+        live.endings.end(live.shared.verdict().unwrap_or(ending));
+        live.shared.cancelled.cancel();
     }
 }
-impl<B: Backend> Clone for LaneHandle<B> {
-    fn clone(&self) -> Self {
-        Self {
-            backend: Arc::clone(&self.backend),
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        let Some(live) = self.live.take() else {
+            return;
+        };
+        let ending = live.shared.verdict().unwrap_or(Ending::Cancelled);
+        live.endings.end(ending);
+        live.shared.cancelled.cancel();
+        if let Some(call) = live.shared.number() {
+            // When the pool is gone, so is the call.
+            let _harmless_if_lost = live.cancel.tell(Cancel(call));
         }
     }
 }
 
-impl<B: Backend> fmt::Debug for LaneHandle<B> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("LaneHandle").finish_non_exhaustive()
+impl<B: Backend> LaneBuilder<B> {
+    /// Describes a lane in front of `backend`.
+    pub fn new(name: impl Into<String>, backend: Arc<B>) -> Self {
+        Self {
+            name: name.into(),
+            settings: LaneSettings::default(),
+            backend,
+            learned: None,
+            arbiter: None,
+            wake_request: None,
+        }
     }
-}
 
-impl<T: fmt::Debug> fmt::Debug for Reply<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Reply")
-            .field("response", &self.response)
-            .finish_non_exhaustive()
+    /// Sets the settings.
+    #[must_use]
+    pub fn settings(mut self, settings: LaneSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Starts from what an earlier life learned (limit, load times, rate).
+    #[must_use]
+    pub fn learned(mut self, learned: Option<Snapshot>) -> Self {
+        self.learned = learned;
+        self
+    }
+
+    /// Sets the thread that the lane's actors and attempts run on; default the supervisor's.
+    #[must_use]
+    pub fn on_arbiter(mut self, arbiter: actix_rt::ArbiterHandle) -> Self {
+        self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Sets what [`LaneHandle::prewarm`] sends to a backend that sleeps.
+    #[must_use]
+    pub fn wake_request(mut self, request: B::Request, options: CallOptions) -> Self {
+        self.wake_request = Some((request, options));
+        self
+    }
+
+    /// Starts the lane's actors under the supervisor; returns when they run.
+    pub async fn start(self, supervisor: &ActorRef<Supervisor>) -> LaneHandle<B> {
+        let clock = Clock::start();
+        let now = clock.now();
+        let settings = self.settings;
+        let workers_max = usize::try_from(settings.controller.limit_max).unwrap_or(usize::MAX);
+        let permits = Permits::new(settings.pool.queue_max.saturating_add(workers_max));
+        let grant = Controller::new(&settings.controller, self.learned.as_ref(), now).grant();
+        let kept = KeptPool {
+            pool: Pool::new(&settings.pool, grant, now),
+            in_flight: std::collections::BTreeMap::new(),
+            next_worker: 0,
+            observer: None,
+        };
+        let learned = Kept::new(KeptController::new(self.learned));
+        let status = Arc::new(Status::default());
+        let name: Arc<str> = self.name.into();
+        let pool = PoolParts {
+            lane: Arc::clone(&name),
+            backend: self.backend,
+            clock,
+            seed: settings.seed,
+            kept: Kept::new(kept),
+            status: Arc::clone(&status),
+            permits: permits.clone(),
+            workers_max,
+            idle_timeout: settings.idle_timeout,
+            wake_request: self.wake_request.map(Arc::new),
+        };
+        let (route, mut routes) = watch::channel(None);
+        let parts = LaneParts {
+            settings,
+            pool,
+            controller: learned.clone(),
+            route: Arc::new(route),
+        };
+        let mut props = Lane::props(parts);
+        if let Some(arbiter) = self.arbiter {
+            props = props.on_arbiter(arbiter);
+        }
+        let adopted = supervisor.tell(Adopt::new(props, format!("lane-{name}")));
+        if adopted.is_enqueued() && routes.wait_for(Option::is_some).await.is_err() {
+            tracing::error!(lane = %name, "the lane did not start");
+        }
+        LaneHandle {
+            inner: Arc::new(Inner {
+                name,
+                clock,
+                permits,
+                endings: Arc::default(),
+                status,
+                learned,
+                route: routes,
+            }),
+        }
     }
 }
 
@@ -73,37 +222,215 @@ impl<B: Backend> LaneHandle<B> {
         request: B::Request,
         options: CallOptions,
     ) -> Result<Reply<B::Response>, CallError> {
-        let cancelled = tokio_util::sync::CancellationToken::new();
-        let attempt = crate::lane::Attempt {
-            request,
-            number: 1,
-            wake: false,
-            first_part_timeout: options.first_part_timeout,
-            idle_timeout: options.deadline,
-            cancelled,
+        let inner = &*self.inner;
+        inner.endings.call();
+        let Some(permit) = inner.permits.take() else {
+            inner.endings.end(Ending::Shed);
+            return Err(CallError::Refused {
+                reason: RefusalReason::QueueFull,
+                retry_after: None,
+                ready_in: None,
+            });
         };
-        let answer = self
-            .backend
-            .attempt(attempt)
-            .await
-            .map_err(|failure| CallError::Failed {
-                failure,
-                attempts: 1,
-            })?;
-        if let Some(tail) = answer.tail {
-            tokio::spawn(tail);
-        }
-        let guard = CallGuard { ending: None };
-        Ok(Reply {
-            response: answer.response,
-            guard,
-            attempts: 1,
-            waited: Duration::ZERO,
+        let Some(route) = inner.route().await else {
+            inner.endings.end(Ending::Error);
+            return Err(CallError::Stopped);
+        };
+        let shared = Arc::new(Shared::new(permit));
+        let guard = CallGuard {
+            live: Some(Live {
+                shared: Arc::clone(&shared),
+                endings: Arc::clone(&inner.endings),
+                cancel: route.pool.control_recipient(),
+            }),
+        };
+        let patience = options.deadline.saturating_add(VERDICT_GRACE);
+        let deadline = inner.clock.now().after(options.deadline);
+        let (outbox, answer) = oneshot::channel();
+        let job = Arc::new(Job::new(request, options, deadline, outbox, shared));
+        let offered = route.pool.tell(Enqueue(job));
+        let answered = if offered.is_enqueued() {
+            tokio::time::timeout(patience, answer).await
+        } else {
+            Ok(Ok(Err(CallError::Stopped)))
+        };
+        let error = match answered {
+            Ok(Ok(Ok(delivery))) => {
+                return Ok(Reply {
+                    response: delivery.response,
+                    guard,
+                    attempts: delivery.attempts,
+                    waited: delivery.waited,
+                });
+            }
+            Ok(Ok(Err(error))) => error,
+            Ok(Err(_)) => CallError::Stopped,
+            Err(_) => CallError::Timeout {
+                what: "total",
+                attempts: 0,
+            },
+        };
+        guard.finish(error.ending());
+        Err(error)
+    }
+
+    /// Returns the lane's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Returns the state that the controller published last.
+    pub fn state(&self) -> LaneState {
+        self.inner.status.state()
+    }
+
+    /// Returns the concurrency limit that the controller published last, in calls.
+    pub fn limit(&self) -> u32 {
+        self.inner.status.limit()
+    }
+
+    /// Returns how many calls the lane holds, waiting or running.
+    pub fn live(&self) -> usize {
+        self.inner.permits.taken()
+    }
+
+    /// Returns how many calls reached the lane and how they ended.
+    pub fn endings(&self) -> EndingCounts {
+        self.inner.endings.counts()
+    }
+
+    /// Returns what the lane has learned, to be given to its next life.
+    pub fn learned(&self) -> Option<Snapshot> {
+        self.inner.learned.lock().learned.clone()
+    }
+
+    /// Returns the lane as an operator sees it; `None` when its actors do not answer.
+    pub async fn snapshot(&self) -> Option<LaneSnapshot> {
+        let route = self.inner.route.borrow().clone()?;
+        let (controller, pool) = tokio::join!(
+            route.controller.ask_control(GetController, ASK_TIMEOUT),
+            route.pool.ask_control(GetPool, ASK_TIMEOUT),
+        );
+        let (controller, pool) = (controller.ok()?, pool.ok()?);
+        Some(LaneSnapshot {
+            name: Arc::clone(&self.inner.name),
+            state: self.state(),
+            controller: controller.report,
+            verdicts: controller
+                .verdicts
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            pool: pool.report,
+            workers: pool.workers,
+            workers_idle: pool.workers_idle,
+            worker_restarts: self.inner.status.restarts(),
+            live: self.live(),
+            endings: self.endings(),
         })
     }
 
-    /// Makes a handle that calls the backend directly.
-    pub fn direct(backend: Arc<B>) -> Self {
-        Self { backend }
+    /// Wakes the backend, if it sleeps and a wake request is set, before any caller asks.
+    pub fn prewarm(&self) {
+        if let Some(route) = &*self.inner.route.borrow() {
+            let event = controller::Message::Prewarm;
+            route.controller.inform(Observe { event, number: 0 });
+        }
+    }
+
+    /// Spends one retry of this lane's budget on an attempt at another lane; says whether it had one.
+    pub async fn spend_retry(&self) -> bool {
+        let route = self.inner.route.borrow().clone();
+        match route {
+            Some(route) => {
+                let spent = route.pool.ask_control(SpendRetry, ASK_TIMEOUT).await;
+                spent.unwrap_or(false)
+            }
+            None => true,
+        }
+    }
+
+    /// Refuses new calls from now on; what was admitted goes on.
+    pub async fn close(&self) {
+        let route = self.inner.route.borrow().clone();
+        if let Some(route) = route
+            && let Err(error) = route.pool.ask_control(Close, ASK_TIMEOUT).await
+        {
+            tracing::warn!(lane = %self.inner.name, %error, "the pool did not close");
+        }
+    }
+
+    /// Waits until no call is left.
+    pub async fn when_idle(&self) {
+        self.inner.permits.when_none_taken().await;
+    }
+
+    /// Gives up every call that is left; returns how many were cut off.
+    pub async fn cut_off(&self) -> usize {
+        let route = self.inner.route.borrow().clone();
+        match route {
+            Some(route) => {
+                let cut = route.pool.ask_control(CutOff, ASK_TIMEOUT).await;
+                cut.unwrap_or_else(|_| self.live())
+            }
+            None => self.live(),
+        }
+    }
+}
+
+impl<B: Backend> Inner<B> {
+    /// Returns the way to the pool, waiting while the lane restarts; `None` when it has stopped for good.
+    async fn route(&self) -> Option<Route<B>> {
+        if let Some(route) = &*self.route.borrow() {
+            return Some(route.clone());
+        }
+        let mut routes = self.route.clone();
+        let route = routes.wait_for(Option::is_some).await.ok()?;
+        route.clone()
+    }
+}
+
+impl<B: Backend> Clone for LaneHandle<B> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for LaneHandle<B> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("LaneHandle")
+            .field("name", &self.inner.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> fmt::Debug for LaneBuilder<B> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("LaneBuilder")
+            .field("name", &self.name)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Reply<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Reply")
+            .field("response", &self.response)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CallGuard {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CallGuard")
+            .field("live", &self.live.is_some())
+            .finish()
     }
 }

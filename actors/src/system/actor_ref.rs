@@ -277,6 +277,15 @@ impl<A: Actor> ActorRef<A> {
         }
     }
 
+    /// Offers a message to the control lane where a receiver that has stopped makes it needless.
+    pub fn inform<M>(&self, message: M)
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let _needless_if_closed = self.control(message);
+    }
+
     /// Sends a message and waits for its answer, at most for `timeout`. When this future is dropped
     /// before the actor got to the message, the message is skipped.
     ///

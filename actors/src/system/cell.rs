@@ -137,11 +137,11 @@ where
         self.looked = false;
         match catch_unwind(AssertUnwindSafe(|| (self.props.factory)())) {
             Ok(actor) => self.actor = Some(actor),
-            Err(panic) => return self.failed(Fault::Start(text(&*panic))),
+            Err(panic) => return self.failed(&Fault::Start(text(&*panic))),
         }
         self.core.set_state(ActorState::Running);
         self.phase = Phase::Run;
-        self.guarded(|actor, ctx| actor.started(ctx));
+        self.guarded(Actor::started);
         if let Some(Fault::Panic(message)) =
             self.ctx.failure.take_if(|f| matches!(f, Fault::Panic(_)))
         {
@@ -276,7 +276,7 @@ where
             }
         }
         if let Some(fault) = self.ctx.failure.take() {
-            return Some(self.failed(fault));
+            return Some(self.failed(&fault));
         }
         if self.ctx.stopping {
             return Some(self.begin_stop(After::End(StopCause::Stopped)));
@@ -284,10 +284,10 @@ where
         None
     }
 
-    fn failed(&mut self, fault: Fault) -> Step {
+    fn failed(&mut self, fault: &Fault) -> Step {
         let now = Instant::now();
         let strategy = &self.props.strategy;
-        let verdict = self.record.judge(strategy, &fault, now, &mut self.dice);
+        let verdict = self.record.judge(strategy, fault, now, &mut self.dice);
         tracing::warn!(actor = %self.core.path, %fault, ?verdict, "an actor failed");
         let after = match verdict {
             // There is no state to go on with when the start itself failed.
@@ -330,9 +330,9 @@ where
         if !self.ctx.children.is_empty() {
             return Step::Wait;
         }
-        let after = match std::mem::replace(&mut self.phase, Phase::Start) {
-            Phase::StopChildren(after) => after,
-            _ => return Step::Again,
+        let ended = std::mem::replace(&mut self.phase, Phase::Start);
+        let Phase::StopChildren(after) = ended else {
+            return Step::Again;
         };
         self.end_incarnation();
         match after {
@@ -350,7 +350,7 @@ where
 
     /// Runs `stopped` and drops the actor and everything that belonged to this incarnation.
     fn end_incarnation(&mut self) {
-        self.guarded(|actor, ctx| actor.stopped(ctx));
+        self.guarded(Actor::stopped);
         let stash = std::mem::take(&mut self.ctx.stash);
         self.core.mailbox.put_back(stash);
         let fresh = Context::new(

@@ -158,7 +158,7 @@ where
     {
         let myself = self.self_ref();
         let watcher = Box::new(move |terminated| {
-            let _unneeded_if_gone = myself.control(terminated);
+            myself.inform(terminated);
         });
         other.core.add_watcher(self.core.id, watcher);
     }
@@ -172,7 +172,7 @@ where
     {
         let myself = self.self_ref();
         let watcher = Box::new(move |_| {
-            let _unneeded_if_gone = myself.control(message);
+            myself.inform(message);
         });
         other.core.add_watcher(self.core.id, watcher);
     }
@@ -307,7 +307,7 @@ where
         let myself = self.self_ref();
         actix_rt::spawn(async move {
             let message = map(future.await);
-            let _unneeded_if_gone = myself.control(message);
+            myself.inform(message);
         });
     }
 

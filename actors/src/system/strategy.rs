@@ -54,6 +54,7 @@ type Decider = Arc<dyn Fn(&Fault) -> Directive + Send + Sync>;
 pub struct Strategy {
     decide: Decider,
     limit: Option<(u32, Duration)>,
+    escalate_at_limit: bool,
     backoff: Option<Backoff>,
 }
 
@@ -71,6 +72,7 @@ impl Strategy {
         Self {
             decide: Arc::new(decider),
             limit: None,
+            escalate_at_limit: false,
             backoff: None,
         }
     }
@@ -99,6 +101,13 @@ impl Strategy {
     #[must_use]
     pub fn with_limit(mut self, restarts: u32, window: Duration) -> Self {
         self.limit = Some((restarts, window));
+        self
+    }
+
+    /// Fails the parent, instead of only stopping, when the limit is exceeded.
+    #[must_use]
+    pub fn escalate_at_limit(mut self) -> Self {
+        self.escalate_at_limit = true;
         self
     }
 
@@ -182,7 +191,13 @@ impl Record {
             Directive::Resume => Verdict::Resume,
             Directive::Stop => Verdict::Stop,
             Directive::Escalate => Verdict::Escalate,
-            Directive::Restart if self.exceeds(strategy, now) => Verdict::Stop,
+            Directive::Restart if self.exceeds(strategy, now) => {
+                if strategy.escalate_at_limit {
+                    Verdict::Escalate
+                } else {
+                    Verdict::Stop
+                }
+            }
             Directive::Restart => Verdict::Restart(self.wait(strategy, now, chance)),
         }
     }

@@ -36,7 +36,8 @@ struct Panic;
 struct Fail;
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Do(Box<dyn FnOnce(&mut Counter, &mut Context<Counter>) + Send>);
+struct Do(Act);
+type Act = Box<dyn FnOnce(&mut Counter, &mut Context<Counter>) + Send>;
 
 struct Counter {
     sum: u32,
@@ -280,7 +281,7 @@ async fn a_flooded_actor_does_not_starve_its_sibling_or_its_timers() {
     let flooded = system.spawn(counter(&log).throughput(16), "flooded");
     let sibling = system.spawn(counter(&Log::default()), "sibling");
     act(&flooded, |_, ctx| {
-        ctx.start_timer("t", Note("timer"), Duration::from_millis(1))
+        ctx.start_timer("t", Note("timer"), Duration::from_millis(1));
     });
     assert!(flooded.tell(Spin).is_enqueued());
     let start = tokio::time::Instant::now();

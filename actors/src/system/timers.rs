@@ -43,7 +43,7 @@ struct Timer<A: Actor> {
 
 /// The timers of one incarnation.
 pub(crate) struct Timers<A: Actor> {
-    timers: BTreeMap<Key, Timer<A>>,
+    by_key: BTreeMap<Key, Timer<A>>,
     generation: u64,
     /// A timer was started since the last poll, so its sleep has no waker yet.
     pub(crate) dirty: bool,
@@ -59,7 +59,7 @@ pub(crate) struct Due<A: Actor> {
 impl<A: Actor> Timers<A> {
     pub(crate) fn new() -> Self {
         Self {
-            timers: BTreeMap::new(),
+            by_key: BTreeMap::new(),
             generation: 0,
             dirty: false,
         }
@@ -74,28 +74,28 @@ impl<A: Actor> Timers<A> {
             generation: self.generation,
             action: Some(action),
         };
-        self.timers.insert(key, timer);
+        self.by_key.insert(key, timer);
     }
 
     pub(crate) fn cancel(&mut self, key: &str) -> bool {
-        self.timers.remove(key).is_some()
+        self.by_key.remove(key).is_some()
     }
 
     /// Sets a timer to fire `delay` from now.
     pub(crate) fn postpone(&mut self, key: &str, delay: Duration) {
-        if let Some(timer) = self.timers.get_mut(key) {
+        if let Some(timer) = self.by_key.get_mut(key) {
             timer.sleep.as_mut().reset(Instant::now() + delay);
             self.dirty = true;
         }
     }
 
     pub(crate) fn is_active(&self, key: &str) -> bool {
-        self.timers.contains_key(key)
+        self.by_key.contains_key(key)
     }
 
     /// Takes the first due timer; it is settled with [`Timers::fired`] after its action ran.
     pub(crate) fn take_due(&mut self, task: &mut Task<'_>) -> Option<Due<A>> {
-        for (key, timer) in &mut self.timers {
+        for (key, timer) in &mut self.by_key {
             if timer.action.is_some() && timer.sleep.as_mut().poll(task) == Poll::Ready(()) {
                 let action = timer.action.take()?;
                 return Some(Due {
@@ -111,7 +111,7 @@ impl<A: Actor> Timers<A> {
 
     /// Sets a timer that fired for its next time, unless its action cancelled or replaced it.
     pub(crate) fn fired(&mut self, due: Due<A>) {
-        let Some(timer) = self.timers.get_mut(&due.key) else {
+        let Some(timer) = self.by_key.get_mut(&due.key) else {
             return;
         };
         if timer.generation != due.generation {
@@ -119,7 +119,7 @@ impl<A: Actor> Timers<A> {
         }
         let next = match timer.repeat {
             Repeat::Once => {
-                self.timers.remove(&due.key);
+                self.by_key.remove(&due.key);
                 return;
             }
             Repeat::Delay(delay) => Instant::now() + delay,
@@ -133,6 +133,6 @@ impl<A: Actor> Timers<A> {
 
 impl<A: Actor> fmt::Debug for Timers<A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(self.timers.keys()).finish()
+        formatter.debug_list().entries(self.by_key.keys()).finish()
     }
 }

@@ -1,0 +1,88 @@
+//! What survives a restart of a lane's actors: the queue, the attempts in flight, what was learned.
+//!
+//! An actor's state is fresh after a restart; what must not be lost lives here, owned by the lane and
+//! lent to one incarnation at a time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use kebne_control::{AttemptId, Pool, Snapshot, Verdict};
+
+use crate::{
+    lane::{Backend, job::Job},
+    rate_controller::Observe,
+    system::Recipient,
+};
+
+/// Verdicts kept for `/state`: enough to see the last climb.
+const VERDICTS_KEPT: usize = 32;
+
+/// A worker's number within its lane; numbers are not used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerId(pub(crate) u64);
+
+/// An attempt in flight: whose, and who makes it.
+pub(crate) struct InFlight<B: Backend> {
+    pub(crate) job: Arc<Job<B>>,
+    pub(crate) worker: WorkerId,
+}
+
+/// The pool's memory.
+pub(crate) struct KeptPool<B: Backend> {
+    pub(crate) pool: Pool<Arc<Job<B>>>,
+    pub(crate) in_flight: BTreeMap<AttemptId, InFlight<B>>,
+    pub(crate) next_worker: u64,
+    /// Who is told how attempts go: the controller, once it has introduced itself.
+    pub(crate) observer: Option<Recipient<Observe>>,
+}
+
+/// The controller's memory.
+#[derive(Debug)]
+pub(crate) struct KeptController {
+    pub(crate) learned: Option<Snapshot>,
+    verdicts: VecDeque<Verdict>,
+}
+
+/// A memory lent to one incarnation at a time.
+#[derive(Debug)]
+pub(crate) struct Kept<T>(Arc<Mutex<T>>);
+
+impl<T> Kept<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Arc::new(Mutex::new(value)))
+    }
+
+    /// Locks it. Only one actor at a time does, so nobody ever waits; a panic while it was held is no
+    /// reason to lose what it holds.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl KeptController {
+    pub(crate) fn new(learned: Option<Snapshot>) -> Self {
+        Self {
+            learned,
+            verdicts: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn note(&mut self, verdict: Verdict) {
+        if self.verdicts.len() >= VERDICTS_KEPT {
+            self.verdicts.pop_front();
+        }
+        self.verdicts.push_back(verdict);
+    }
+
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        self.verdicts.iter().copied().collect()
+    }
+}

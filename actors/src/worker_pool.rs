@@ -1,0 +1,310 @@
+//! The actor that is the bounded mailbox: who waits, who goes next, who is refused.
+//!
+//! A thin shell around [`kebne_control::Pool`]: workers pull calls from it, the controller's grants bound
+//! it, callers hear of refusals at once. It exists so that the bound is strict and control messages never
+//! wait behind work: the queue is in the pool, not in a mailbox. Restarted, it keeps the queue; attempts
+//! that its workers lost are tried again when no byte has gone out.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::{Actor, Handler};
+use kebne_control::{Offer, Timestamp, controller};
+
+use crate::{
+    clock::{Clock, Dice},
+    lane::{
+        Backend, CallError, CallOptions, Ending,
+        attempt::AttemptEnd,
+        job::{Job, Shared},
+        kept::{Kept, KeptPool, WorkerId},
+        permits::Permits,
+        status::Status,
+    },
+    rate_controller::{LimitChanged, WakeWanted},
+    system::{ActorRef, Context},
+    worker::Worker,
+};
+
+mod messages;
+mod settle;
+mod turn;
+
+use messages::WakeupDue;
+pub(crate) use messages::{
+    AttemptEnded, Cancel, Close, CutOff, Enqueue, FirstPart, GetPool, PoolView, SpendRetry,
+    WorkerReady,
+};
+
+/// What a pool needs to start; clones share what is kept.
+pub(crate) struct PoolParts<B: Backend> {
+    pub(crate) lane: Arc<str>,
+    pub(crate) backend: Arc<B>,
+    pub(crate) clock: Clock,
+    pub(crate) seed: u64,
+    pub(crate) kept: Kept<KeptPool<B>>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) permits: Permits,
+    /// Workers that may exist at once: the highest limit.
+    pub(crate) workers_max: usize,
+    /// Longest silence within a streamed answer.
+    pub(crate) idle_timeout: Duration,
+    /// What to send when the backend is to be woken before any caller asks.
+    pub(crate) wake_request: Option<Arc<(B::Request, CallOptions)>>,
+}
+
+/// The bounded mailbox of one lane.
+pub(crate) struct WorkerPool<B: Backend> {
+    parts: PoolParts<B>,
+    dice: Dice,
+    workers: BTreeMap<WorkerId, ActorRef<Worker<B>>>,
+    /// Workers that wait for an attempt, the last to finish first.
+    idle: Vec<WorkerId>,
+    /// Workers that were started and have not pulled yet.
+    starting: usize,
+    /// Attempt events told to the controller; each is answered by a grant.
+    told: u64,
+    /// The last event answered.
+    answered: u64,
+    /// The last event that may forbid what the grant in force allows: nothing is sent before its answer.
+    binding: u64,
+    demand_told: bool,
+    armed: Option<Timestamp>,
+}
+
+impl<B: Backend> WorkerPool<B> {
+    pub(crate) fn new(parts: PoolParts<B>) -> Self {
+        Self {
+            dice: Dice::seeded(parts.seed),
+            parts,
+            workers: BTreeMap::new(),
+            idle: Vec::new(),
+            starting: 0,
+            told: 0,
+            answered: 0,
+            binding: 0,
+            demand_told: false,
+            armed: None,
+        }
+    }
+}
+
+impl<B: Backend> Actor for WorkerPool<B> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.settle_lost();
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<Enqueue<B>> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, Enqueue(job): Enqueue<B>, ctx: &mut Context<Self>) {
+        if job.is_cancelled() {
+            return;
+        }
+        self.offer(&job);
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<Cancel> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, Cancel(call): Cancel, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        let waiting = self.parts.kept.lock().pool.cancel(call, now);
+        if waiting.is_some() {
+            self.turn(ctx);
+        }
+    }
+}
+
+impl<B: Backend> Handler<WorkerReady> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, WorkerReady { worker }: WorkerReady, ctx: &mut Context<Self>) {
+        if !self.workers.contains_key(&worker) {
+            return;
+        }
+        self.starting = self.starting.saturating_sub(1);
+        self.settle_lost_by(worker);
+        self.idle.push(worker);
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<FirstPart> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, FirstPart { attempt }: FirstPart, _ctx: &mut Context<Self>) {
+        self.observe(controller::Message::FirstPart { attempt }, false);
+    }
+}
+
+impl<B: Backend> Handler<AttemptEnded> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, ended: AttemptEnded, ctx: &mut Context<Self>) {
+        if ended.ready && self.workers.contains_key(&ended.worker) {
+            self.idle.push(ended.worker);
+        }
+        if !ended.ready {
+            // The worker restarts; until it pulls again it counts as starting.
+            self.starting += 1;
+            self.parts.status.worker_restarted();
+        }
+        self.settle(ended.attempt, ended.end);
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<LimitChanged> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, changed: LimitChanged, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        {
+            let mut kept = self.parts.kept.lock();
+            if let Some(observer) = changed.observer {
+                kept.observer = Some(observer);
+                // A controller that just started owes no answer to what its forerunner was told.
+                self.answered = self.told;
+            }
+            kept.pool.set_grant(changed.grant, now);
+        }
+        self.answered = self.answered.max(changed.seen.unwrap_or(0));
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<WakeWanted> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, _: WakeWanted, ctx: &mut Context<Self>) {
+        let Some(wake) = self.parts.wake_request.clone() else {
+            tracing::debug!(lane = %self.parts.lane, "no wake call is configured");
+            return;
+        };
+        let Some(permit) = self.parts.permits.take() else {
+            // As many calls wait as may: one of them is the wake call.
+            return;
+        };
+        let (request, options) = (*wake).clone();
+        let deadline = self.parts.clock.now().after(options.deadline);
+        let (outbox, _nobody) = tokio::sync::oneshot::channel();
+        let shared = Arc::new(Shared::new(permit));
+        let job = Job::new(request, options, deadline, outbox, shared);
+        self.offer(&Arc::new(job));
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<WakeupDue> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, _: WakeupDue, ctx: &mut Context<Self>) {
+        self.armed = None;
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<Close> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, _ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        self.parts.kept.lock().pool.close(now);
+    }
+}
+
+impl<B: Backend> Handler<CutOff> for WorkerPool<B> {
+    type Result = usize;
+
+    fn handle(&mut self, _: CutOff, _ctx: &mut Context<Self>) -> usize {
+        let mut kept = self.parts.kept.lock();
+        let waiting = kept.pool.take_waiting();
+        let running = kept
+            .in_flight
+            .values()
+            .map(|flight| Arc::clone(&flight.job));
+        let jobs: Vec<_> = waiting.into_iter().chain(running).collect();
+        for job in &jobs {
+            job.shared().condemn(Ending::Drained);
+            job.deliver(Err(CallError::Drained));
+            job.shared().cancelled.cancel();
+        }
+        jobs.len()
+    }
+}
+
+impl<B: Backend> Handler<SpendRetry> for WorkerPool<B> {
+    type Result = bool;
+
+    fn handle(&mut self, _: SpendRetry, _ctx: &mut Context<Self>) -> bool {
+        self.parts.kept.lock().pool.spend_retry()
+    }
+}
+
+impl<B: Backend> Handler<GetPool> for WorkerPool<B> {
+    type Result = PoolView;
+
+    fn handle(&mut self, _: GetPool, _ctx: &mut Context<Self>) -> PoolView {
+        PoolView {
+            report: self.parts.kept.lock().pool.report(self.parts.clock.now()),
+            workers: self.workers.len(),
+            workers_idle: self.idle.len(),
+        }
+    }
+}
+
+impl<B: Backend> WorkerPool<B> {
+    fn offer(&mut self, job: &Arc<Job<B>>) {
+        let now = self.parts.clock.now();
+        let offer = Offer {
+            deadline: job.deadline,
+            bytes: job.options.bytes,
+            tokens: job.options.tokens,
+            tenant: job.options.tenant,
+            priority: job.options.priority,
+            refuse_when_cold: job.options.refuse_when_cold,
+            payload: Arc::clone(job),
+        };
+        let mut kept = self.parts.kept.lock();
+        match kept.pool.offer(offer, now) {
+            Ok(call) => {
+                job.shared().admitted(call);
+                if job.is_cancelled() {
+                    kept.pool.cancel(call, now);
+                }
+            }
+            Err((refused, refusal)) => {
+                refused.deliver(Err(refusal.into()));
+            }
+        }
+    }
+}
+
+impl<B: Backend> Clone for PoolParts<B> {
+    fn clone(&self) -> Self {
+        Self {
+            lane: Arc::clone(&self.lane),
+            backend: Arc::clone(&self.backend),
+            kept: self.kept.clone(),
+            status: Arc::clone(&self.status),
+            permits: self.permits.clone(),
+            wake_request: self.wake_request.clone(),
+            ..*self
+        }
+    }
+}
+
+/// The end of an attempt that nobody will report any more.
+fn lost() -> AttemptEnd {
+    AttemptEnd {
+        outcome: kebne_control::Outcome::Fault,
+        quota: kebne_control::QuotaHints::default(),
+        committed: false,
+    }
+}

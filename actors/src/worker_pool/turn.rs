@@ -1,0 +1,163 @@
+//! One turn of the pool: send what may be sent, refuse what is hopeless, set the timer.
+
+use std::{sync::Arc, time::Duration};
+
+use kebne_control::{Dispatch, Timestamp, controller};
+
+use crate::{
+    lane::{
+        Backend, CallError,
+        attempt::Run,
+        job::Job,
+        kept::{InFlight, WorkerId},
+    },
+    rate_controller::Observe,
+    system::{Context, Props, Strategy},
+    worker::{RunAttempt, Worker},
+    worker_pool::{WakeupDue, WorkerPool},
+};
+
+/// First wait of a worker that failed before it is restarted: long enough to break a hot loop.
+const WORKER_BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// Longest wait of a worker that keeps failing; the breaker acts long before it matters.
+const WORKER_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Shortest timer, for something due now that waits for another actor's answer.
+const TIMER_MIN: Duration = Duration::from_millis(1);
+/// Messages that may wait for a worker: it has one attempt at a time.
+const WORKER_MAILBOX: usize = 4;
+
+impl<B: Backend> WorkerPool<B> {
+    /// Does all that is due now.
+    pub(super) fn turn(&mut self, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        self.hire(ctx);
+        while self.answered >= self.binding {
+            let Some(worker) = self.idle.pop() else { break };
+            let next = self.parts.kept.lock().pool.next(now);
+            let Some(dispatch) = next else {
+                self.idle.push(worker);
+                break;
+            };
+            self.dispatch(worker, dispatch);
+        }
+        self.expire(now);
+        self.tell_demand();
+        self.arm(now, ctx);
+    }
+
+    /// Starts workers for the calls that could be sent now.
+    fn hire(&mut self, ctx: &mut Context<Self>) {
+        let missing = {
+            let kept = self.parts.kept.lock();
+            let room = kept
+                .pool
+                .grant()
+                .concurrency
+                .saturating_sub(kept.pool.in_flight());
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let ready = self.idle.len() + self.starting;
+            room.min(kept.pool.queued()).saturating_sub(ready)
+        };
+        let allowed = self.parts.workers_max.saturating_sub(self.workers.len());
+        for _ in 0..missing.min(allowed) {
+            let id = {
+                let mut kept = self.parts.kept.lock();
+                kept.next_worker += 1;
+                WorkerId(kept.next_worker)
+            };
+            let backend = Arc::clone(&self.parts.backend);
+            let pool = ctx.self_ref();
+            let restart = Strategy::restart().with_backoff(WORKER_BACKOFF_MIN, WORKER_BACKOFF_MAX);
+            let props = Props::new(move || Worker::new(id, Arc::clone(&backend), pool.clone()))
+                .supervise(restart)
+                .mailbox(WORKER_MAILBOX);
+            let worker = ctx.spawn_child(props, &format!("worker-{}", id.0));
+            self.workers.insert(id, worker);
+            self.starting += 1;
+        }
+    }
+
+    fn dispatch(&mut self, worker: WorkerId, dispatch: Dispatch<Arc<Job<B>>>) {
+        let job = dispatch.payload;
+        let made = job.begin_attempt();
+        tracing::trace!(lane = %self.parts.lane, call = dispatch.call.0, attempt = dispatch.attempt.0, made, "dispatched");
+        let run = Run {
+            attempt: dispatch.attempt,
+            number: dispatch.number,
+            wake: dispatch.probe,
+            timeout: dispatch.timeout,
+            deadline: self.parts.clock.instant(dispatch.deadline),
+            waited: dispatch.waited,
+            idle_timeout: self.parts.idle_timeout,
+            job: Arc::clone(&job),
+        };
+        let tokens = job.options.tokens;
+        let flight = InFlight { job, worker };
+        self.parts
+            .kept
+            .lock()
+            .in_flight
+            .insert(dispatch.attempt, flight);
+        let event = controller::Message::Dispatched {
+            attempt: dispatch.attempt,
+            in_flight: dispatch.in_flight,
+            tokens,
+            probe: dispatch.probe,
+        };
+        self.observe(event, dispatch.probe);
+        let sent = self
+            .workers
+            .get(&worker)
+            .map(|worker| worker.tell(RunAttempt(run)));
+        if !sent.is_some_and(crate::system::Offer::is_enqueued) {
+            self.workers.remove(&worker);
+            self.settle_lost_by(worker);
+        }
+    }
+
+    /// Tells the controller what happened; `binding` events hold dispatching back until it has answered.
+    pub(super) fn observe(&mut self, event: controller::Message, binding: bool) {
+        let kept = self.parts.kept.lock();
+        let Some(observer) = &kept.observer else {
+            return;
+        };
+        self.told += 1;
+        let number = self.told;
+        if observer.tell(Observe { event, number }).is_enqueued() && binding {
+            self.binding = number;
+        }
+    }
+
+    /// Answers the calls that can no longer be served.
+    fn expire(&mut self, now: Timestamp) {
+        let expired = self.parts.kept.lock().pool.expire(now);
+        for (job, refusal) in expired {
+            if job.was_lost() {
+                job.fail();
+            } else {
+                job.deliver(Err(CallError::from(refusal)));
+            }
+        }
+    }
+
+    fn tell_demand(&mut self) {
+        let queued = self.parts.kept.lock().pool.queued();
+        if (queued > 0) != self.demand_told {
+            self.demand_told = queued > 0;
+            let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+            self.observe(controller::Message::Demand { queued }, false);
+        }
+    }
+
+    /// Keeps one timer, no later than the pool's next wakeup; one that fires early does no harm.
+    fn arm(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        let Some(next) = self.parts.kept.lock().pool.next_wakeup(now) else {
+            return;
+        };
+        if self.armed.is_some_and(|armed| armed <= next) {
+            return;
+        }
+        self.armed = Some(next);
+        ctx.start_timer("wakeup", WakeupDue, next.since(now).max(TIMER_MIN));
+    }
+}
