@@ -14,8 +14,8 @@ use crate::load_time::LoadTimes;
 use crate::num::{calls, seconds};
 use crate::rate::Rate;
 use crate::{
-    Chance, ControllerSettings, Grant, LaneState, Outcome, Permission, QuotaHints, Timestamp,
-    Verdict,
+    BucketGrant, Chance, ControllerSettings, Grant, LaneState, Outcome, Permission, QuotaHints,
+    Timestamp, Verdict,
 };
 
 mod phase;
@@ -417,7 +417,7 @@ impl Controller {
         Grant {
             concurrency: calls(self.limit.limit()),
             permission: self.permission(now),
-            requests: self.rate.requests,
+            requests: tighter(self.rate.requests, self.limit.rate(now)),
             tokens: self.rate.tokens,
             attempt_timeout: self.settings.attempt_timeout,
             service_time_high: seconds(high),
@@ -426,6 +426,14 @@ impl Controller {
             retry_ratio: self.settings.retry_ratio,
             state: self.state(now),
         }
+    }
+}
+
+/// Returns the bucket with the lower rate.
+fn tighter(a: Option<BucketGrant>, b: Option<BucketGrant>) -> Option<BucketGrant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.rate < a.rate { b } else { a }),
+        (a, b) => a.or(b),
     }
 }
 

@@ -6,10 +6,17 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::{ControllerSettings, Timestamp, Verdict, settings::Law};
+use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict, settings::Law};
 
 mod aimd;
+mod aws;
 mod fixed;
+mod gradient2;
+mod seed;
+mod sre;
+mod vector;
+mod vegas;
+mod window;
 
 /// What a sample says besides its latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +60,10 @@ pub trait Limit: Debug + Send {
     fn acknowledged(&mut self, _binding: bool, _now: Timestamp) {}
     /// Starts small again after a cold start, an outage or silence; `memory` ends the fast growth.
     fn restart(&mut self, memory: Option<f64>, now: Timestamp);
+    /// Returns the rate that the law sets besides its limit; most set none.
+    fn rate(&self, _now: Timestamp) -> Option<BucketGrant> {
+        None
+    }
     /// Says whether the limit is still in its first, fast growth.
     fn warming(&self) -> bool;
 }
@@ -62,5 +73,14 @@ pub(crate) fn build(settings: &ControllerSettings, now: Timestamp) -> Box<dyn Li
     match settings.law {
         Law::Fixed => Box::new(fixed::Fixed::new(settings)),
         Law::Aimd => Box::new(aimd::Aimd::new(settings, now)),
+        Law::Gradient2 => Box::new(gradient2::Gradient2::new(settings)),
+        Law::Vegas => Box::new(vegas::Vegas::new(settings)),
+        Law::Vector => Box::new(vector::Vector::new(settings)),
+        Law::Aws => Box::new(aws::Aws::new(settings, now)),
+        Law::Sre => Box::new(sre::Sre::new(settings, now)),
+        Law::Seed => Box::new(seed::Seed::default()),
     }
 }
+
+#[cfg(test)]
+mod tests;

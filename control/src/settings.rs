@@ -13,6 +13,18 @@ pub enum Law {
     Aimd,
     /// The initial limit, for ever.
     Fixed,
+    /// Netflix `Gradient2Limit`.
+    Gradient2,
+    /// Netflix `VegasLimit`.
+    Vegas,
+    /// Vector's adaptive request concurrency.
+    Vector,
+    /// The adaptive retry mode of the AWS SDKs: a rate.
+    Aws,
+    /// The client throttle of Google's SRE book: a rate.
+    Sre,
+    /// Eight at once, ten per second, and a breaker.
+    Seed,
 }
 
 /// A settings value out of its range.

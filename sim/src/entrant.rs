@@ -43,12 +43,30 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
     full("kebne", Law::Aimd, 2),
     bare("fixed", Law::Fixed, 16),
     bare("aimd", Law::Aimd, 4),
+    bare("seed", Law::Seed, 8),
+    bare("vegas", Law::Vegas, 4),
+    bare("gradient2", Law::Gradient2, 4),
+    bare("vector", Law::Vector, 1),
+    bare("aws", Law::Aws, 4),
+    bare("sre", Law::Sre, 4),
     full("fixed+", Law::Fixed, 16),
+    full("gradient2+", Law::Gradient2, 4),
+    full("vector+", Law::Vector, 1),
     full("aimd+", Law::Aimd, 4),
 ];
 
 /// The names compared when none are asked for.
-pub(crate) const DEFAULT: &[&str] = &["kebne", "fixed", "aimd"];
+pub(crate) const DEFAULT: &[&str] = &[
+    "kebne",
+    "fixed",
+    "seed",
+    "aimd",
+    "vegas",
+    "gradient2",
+    "vector",
+    "aws",
+    "sre",
+];
 
 /// Finds an entrant by its name.
 pub(crate) fn find(name: &str) -> Option<Entrant> {

@@ -1,0 +1,81 @@
+//! The client throttle of Google's SRE book, as the rate that its refusals leave.
+//!
+//! There a client refuses locally with `p = max(0, (requests - 2 accepts) / (requests + 1))` over two
+//! minutes: it sends what the backend accepts, twice. Here the same part is held instead of refused, so
+//! the law is a rate: none while `requests <= 2 accepts`, else `2 accepts / time`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Limit, Sample, Signal};
+use crate::num::real;
+use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict};
+
+/// The book's K.
+const MULTIPLE: f64 = 2.0;
+/// The book's history.
+const HISTORY: Duration = Duration::from_mins(2);
+/// Samples kept; above it the oldest go early, which two minutes of 500 calls per second do not need.
+const KEPT: usize = 65_536;
+
+/// The throttle.
+#[derive(Debug)]
+pub(crate) struct Sre {
+    max: f64,
+    seen: VecDeque<(Timestamp, bool)>,
+    accepts: usize,
+    start: Timestamp,
+}
+
+impl Sre {
+    /// Starts open.
+    pub(crate) fn new(settings: &ControllerSettings, now: Timestamp) -> Self {
+        Self {
+            max: f64::from(settings.limit_max),
+            seen: VecDeque::new(),
+            accepts: 0,
+            start: now,
+        }
+    }
+}
+
+impl Limit for Sre {
+    fn limit(&self) -> f64 {
+        self.max
+    }
+
+    fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
+        let accepted = sample.signal == Signal::Served;
+        self.seen.push_back((now, accepted));
+        self.accepts += usize::from(accepted);
+        while let Some(&(at, accepted)) = self.seen.front() {
+            if now.since(at) <= HISTORY && self.seen.len() <= KEPT {
+                break;
+            }
+            self.seen.pop_front();
+            self.accepts -= usize::from(accepted);
+        }
+        None
+    }
+
+    fn rate(&self, now: Timestamp) -> Option<BucketGrant> {
+        let accepted = MULTIPLE * real(self.accepts);
+        if real(self.seen.len()) <= accepted {
+            return None;
+        }
+        let time = now.since(self.start).min(HISTORY).as_secs_f64().max(1.0);
+        // The book's `+ 1` lets a request through now and then when nothing was accepted.
+        let rate = (accepted / time).max(1.0 / HISTORY.as_secs_f64());
+        Some(BucketGrant {
+            rate,
+            burst: rate.max(1.0),
+            level_max: None,
+        })
+    }
+
+    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
+
+    fn warming(&self) -> bool {
+        false
+    }
+}
