@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod cli;
+pub mod gateway;
 pub mod llm;
 pub mod settings;
 pub mod simulate;

@@ -1,29 +1,133 @@
 //! The HTTP service: where it listens, who may call, and its bounds.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{SettingsError, Validate};
+use crate::settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
 
 /// Settings of the HTTP service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSettings {
-    /// Address and port to listen on. Default `127.0.0.1:8080`.
+    /// Address and port to listen on; other than loopback only with `keys`. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// Who may call. Default nobody in particular: no key is asked for.
+    pub keys: Vec<KeySettings>,
+    /// Threads that serve HTTP; 1 to 256. Default 2.
+    pub workers: usize,
+    /// Connections that each of these threads may hold; 1 to 1000000. Default 4096.
+    pub connections_max: usize,
+    /// The largest request body that is read. Default 16MiB.
+    pub body_size_max: ByteCount,
+    /// Time for a caller to send its headers, and again for its body. Default 15s.
+    pub request_timeout: HumanDuration,
+    /// Time for which an idle connection is kept. Default 75s.
+    pub keep_alive: HumanDuration,
+    /// Time a call may take when the caller says nothing. Default 2m.
+    pub deadline_default: HumanDuration,
+    /// The longest time a caller may ask for. Default 10m.
+    pub deadline_max: HumanDuration,
+    /// Time a stream may wait for its first token before the answer begins without it, so that no middleman
+    /// cuts the silent connection; before it, errors still have their true status. Default 20s.
+    pub stream_opens_after: HumanDuration,
+    /// Time between the comments that keep a waiting stream alive. Default 10s.
+    pub keep_alive_comment: HumanDuration,
+    /// Time for what was admitted to end after the stop signal. Default 30s.
+    pub drain_deadline: HumanDuration,
+}
+
+/// One API key, known by its hash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeySettings {
+    /// The name by which the key's owner appears in the log; each name once.
+    pub name: String,
+    /// The key's SHA-256 in lowercase hexadecimal, as `kebne key` prints it.
+    pub hash: String,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
+        let seconds = |seconds| HumanDuration(Duration::from_secs(seconds));
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            keys: Vec::new(),
+            workers: 2,
+            connections_max: 4096,
+            body_size_max: ByteCount(16 << 20),
+            request_timeout: seconds(15),
+            keep_alive: seconds(75),
+            deadline_default: seconds(120),
+            deadline_max: seconds(600),
+            stream_opens_after: seconds(20),
+            keep_alive_comment: seconds(10),
+            drain_deadline: seconds(30),
         }
     }
 }
 
 impl Validate for ServerSettings {
-    fn validate(&self, _path: &str) -> Vec<SettingsError> {
-        Vec::new()
+    fn validate(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut require = |fine: bool, key: &str, message: &str| {
+            if !fine {
+                errors.push(SettingsError::new(join(path, key), message));
+            }
+        };
+        require(
+            !self.keys.is_empty() || self.listen.ip().is_loopback(),
+            "listen",
+            "without `keys` only a loopback address is allowed, such as 127.0.0.1:8080",
+        );
+        require(
+            (1..=256).contains(&self.workers),
+            "workers",
+            "must be 1 to 256",
+        );
+        require(
+            (1..=1_000_000).contains(&self.connections_max),
+            "connections_max",
+            "must be 1 to 1000000",
+        );
+        require(
+            self.body_size_max.0 > 0,
+            "body_size_max",
+            "must be more than 0",
+        );
+        require(
+            self.deadline_default.0 <= self.deadline_max.0,
+            "deadline_default",
+            "must be at most `deadline_max`",
+        );
+        let durations = [
+            ("request_timeout", self.request_timeout),
+            ("deadline_default", self.deadline_default),
+            ("stream_opens_after", self.stream_opens_after),
+            ("keep_alive_comment", self.keep_alive_comment),
+        ];
+        for (key, value) in durations {
+            require(!value.0.is_zero(), key, "must be more than 0");
+        }
+        for (index, key) in self.keys.iter().enumerate() {
+            let at = |field: &str| format!("keys[{index}].{field}");
+            require(!key.name.is_empty(), &at("name"), "a key needs a name");
+            let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            require(
+                key.hash.len() == 64 && key.hash.bytes().all(hex),
+                &at("hash"),
+                "must be 64 lowercase hexadecimal digits, as `kebne key` prints them",
+            );
+            let again = self
+                .keys
+                .iter()
+                .take(index)
+                .any(|other| other.name == key.name);
+            require(!again, &at("name"), "is used more than once");
+        }
+        errors
     }
 }

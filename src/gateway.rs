@@ -1,0 +1,332 @@
+//! From a model's name to the lanes that serve it.
+//!
+//! Owns the routes and the handles of the lanes. It exists so that the HTTP surface knows no lane and a lane
+//! no other: falling back from one to the next happens here, before the first byte and at the cost of a retry.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use kebne_actors::{
+    lane::{
+        CallError, CallOptions, Ending, EndingCounts, LaneBuilder, LaneHandle, LaneSnapshot,
+        RefusalReason, Reply,
+    },
+    supervisor::Supervisor,
+    system::{ActorReport, ActorSystem},
+};
+use kebne_control::{LaneState, Outcome};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    backend::{BuildError, ModelBackend, with_model},
+    llm::{ModelRequest, ModelResponse},
+    settings::{Environment, Settings},
+};
+
+/// The models and the lanes behind them; clones share both.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    system: ActorSystem,
+    lanes: Vec<Lane>,
+    /// By model name and by alias.
+    routes: BTreeMap<String, Arc<Route>>,
+    /// Names in the order of the settings, aliases left out.
+    models: Vec<String>,
+}
+
+struct Lane {
+    handle: LaneHandle<ModelBackend>,
+    first_token_timeout: Duration,
+}
+
+/// Where a model's calls go, in order of preference.
+struct Route {
+    model: String,
+    targets: Vec<Target>,
+}
+
+struct Target {
+    lane: usize,
+    /// What the backend calls the model, where that differs.
+    upstream: Option<String>,
+}
+
+/// An answer, and who gave it.
+#[derive(Debug)]
+pub struct GatewayReply {
+    /// The answer, its guard included.
+    pub reply: Reply<ModelResponse>,
+    /// The lane that answered.
+    pub lane: String,
+    /// Attempts of all lanes that were tried.
+    pub attempts: u32,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// No model has this name.
+    #[error("the model `{0}` does not exist")]
+    UnknownModel(String),
+    /// The last lane that was tried said no.
+    #[error("lane `{lane}`: {error}")]
+    Call {
+        /// The lane.
+        lane: String,
+        /// What it said.
+        #[source]
+        error: CallError,
+    },
+}
+
+/// The gateway as `/state` shows it.
+#[derive(Debug, Serialize)]
+pub struct GatewaySnapshot {
+    /// Every living actor.
+    pub actors: Vec<ActorReport>,
+    /// Messages that found nobody to handle them.
+    pub dead_letters: u64,
+    /// The lanes whose actors answered.
+    pub lanes: Vec<LaneSnapshot>,
+}
+
+impl Gateway {
+    /// Starts the actors that the settings describe; each lane on a thread of its own, as far as there are
+    /// cores.
+    ///
+    /// # Errors
+    /// When a backend cannot be made of its settings.
+    pub async fn start(
+        settings: &Settings,
+        environment: &dyn Environment,
+    ) -> Result<Self, BuildError> {
+        let system = ActorSystem::new("kebne", fastrand::u64(..));
+        let supervisor = Supervisor::spawn(&system);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads: Vec<_> = (0..cores.min(settings.backends.len()))
+            .map(|_| actix_rt::Arbiter::new().handle())
+            .collect();
+        let mut lanes = Vec::new();
+        for (backend_settings, thread) in settings.backends.iter().zip(threads.iter().cycle()) {
+            let backend = Arc::new(ModelBackend::build(backend_settings, environment)?);
+            let limits = &backend_settings.limits;
+            let handle = LaneBuilder::new(backend_settings.name.as_str(), backend)
+                .settings(limits.lane())
+                .on_arbiter(thread.clone())
+                .start(&supervisor)
+                .await;
+            lanes.push(Lane {
+                handle,
+                first_token_timeout: limits.first_token_timeout.0,
+            });
+        }
+        let (routes, models) = routes(settings);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                system,
+                lanes,
+                routes,
+                models,
+            }),
+        })
+    }
+
+    /// Returns the names of the models, in the order of the settings.
+    pub fn models(&self) -> &[String] {
+        &self.inner.models
+    }
+
+    /// Returns the model's own name for a name or an alias.
+    pub fn canonical(&self, name: &str) -> Option<&str> {
+        self.inner
+            .routes
+            .get(name)
+            .map(|route| route.model.as_str())
+    }
+
+    /// Makes a call: through the first lane of the model that serves it.
+    ///
+    /// # Errors
+    /// See [`GatewayError`].
+    pub async fn call(
+        &self,
+        model: &str,
+        request: ModelRequest,
+        options: CallOptions,
+    ) -> Result<GatewayReply, GatewayError> {
+        let unknown = || GatewayError::UnknownModel(model.to_owned());
+        let route = Arc::clone(self.inner.routes.get(model).ok_or_else(unknown)?);
+        let due = Instant::now() + options.deadline;
+        let mut before = 0;
+        let mut targets = route.targets.iter().peekable();
+        while let Some(target) = targets.next() {
+            let Some(lane) = self.inner.lanes.get(target.lane) else {
+                continue;
+            };
+            let request = match &target.upstream {
+                Some(upstream) => with_model(&request, upstream),
+                None if model == route.model => request.clone(),
+                None => with_model(&request, &route.model),
+            };
+            let mut options = options.clone();
+            options.deadline = due.saturating_duration_since(Instant::now());
+            options.first_part_timeout = request.stream.then_some(lane.first_token_timeout);
+            let name = lane.handle.name().to_owned();
+            let error = match lane.handle.call(request, options).await {
+                Ok(reply) => {
+                    let attempts = before + reply.attempts;
+                    return Ok(GatewayReply {
+                        reply,
+                        lane: name,
+                        attempts,
+                    });
+                }
+                Err(error) => error,
+            };
+            if targets.peek().is_none() || due <= Instant::now() || !falls_back(lane, &error).await
+            {
+                return Err(GatewayError::Call { lane: name, error });
+            }
+            before += attempts(&error);
+            tracing::debug!(lane = name, %error, "falling back to the model's next backend");
+        }
+        Err(unknown())
+    }
+
+    /// Returns each lane's name, with how its calls ended.
+    pub fn endings(&self) -> Vec<(&str, EndingCounts)> {
+        let lanes = self.inner.lanes.iter();
+        lanes
+            .map(|lane| (lane.handle.name(), lane.handle.endings()))
+            .collect()
+    }
+
+    /// Says whether some lane may serve: not all of them are broken.
+    pub fn is_ready(&self) -> bool {
+        let mut lanes = self.inner.lanes.iter();
+        lanes.any(|lane| lane.handle.state() != LaneState::Broken)
+    }
+
+    /// Returns the whole tree, for `/state`.
+    pub async fn snapshot(&self) -> GatewaySnapshot {
+        let snapshots = self.inner.lanes.iter().map(|lane| lane.handle.snapshot());
+        let lanes = futures_util::future::join_all(snapshots).await;
+        GatewaySnapshot {
+            actors: self.inner.system.tree(),
+            dead_letters: self.inner.system.dead_letters(),
+            lanes: lanes.into_iter().flatten().collect(),
+        }
+    }
+
+    /// Waits until an actor fails for good; returns the reason.
+    pub async fn when_failed(&self) -> String {
+        self.inner.system.when_failed().await
+    }
+
+    /// Refuses new calls from now on.
+    pub async fn close(&self) {
+        for lane in &self.inner.lanes {
+            lane.handle.close().await;
+        }
+    }
+
+    /// Waits until no lane holds a call.
+    pub async fn when_idle(&self) {
+        for lane in &self.inner.lanes {
+            lane.handle.when_idle().await;
+        }
+    }
+
+    /// Gives up every call that is left; returns how many were cut off.
+    pub async fn cut_off(&self) -> usize {
+        let mut cut = 0;
+        for lane in &self.inner.lanes {
+            cut += lane.handle.cut_off().await;
+        }
+        cut
+    }
+
+    /// Stops all actors.
+    pub async fn terminate(&self) {
+        self.inner.system.terminate().await;
+    }
+}
+
+/// Says whether the next lane is to be tried: a refusal costs nothing, a failure costs a retry.
+async fn falls_back(lane: &Lane, error: &CallError) -> bool {
+    match error {
+        CallError::Refused { reason, .. } => *reason != RefusalReason::Draining,
+        CallError::Failed { failure, .. } if failure.outcome == Outcome::Client => false,
+        CallError::Failed { .. } | CallError::Timeout { .. } | CallError::Panicked { .. } => {
+            lane.handle.spend_retry().await
+        }
+        CallError::Stopped => true,
+        CallError::Drained => false,
+    }
+}
+
+/// Returns the attempts behind an error.
+fn attempts(error: &CallError) -> u32 {
+    match error {
+        CallError::Failed { attempts, .. }
+        | CallError::Timeout { attempts, .. }
+        | CallError::Panicked { attempts } => *attempts,
+        CallError::Refused { .. } | CallError::Drained | CallError::Stopped => 0,
+    }
+}
+
+/// Returns the routes by name and alias, and the names in order.
+fn routes(settings: &Settings) -> (BTreeMap<String, Arc<Route>>, Vec<String>) {
+    let position = |name: &String| settings.backends.iter().position(|b| b.name == *name);
+    let mut routes = BTreeMap::new();
+    let mut models = Vec::new();
+    for model in &settings.models {
+        let targets = model.backends.iter().filter_map(|backend| {
+            Some(Target {
+                lane: position(backend)?,
+                upstream: model.upstream.get(backend).cloned(),
+            })
+        });
+        let route = Arc::new(Route {
+            model: model.name.clone(),
+            targets: targets.collect(),
+        });
+        models.push(model.name.clone());
+        for name in std::iter::once(&model.name).chain(&model.aliases) {
+            routes.insert(name.clone(), Arc::clone(&route));
+        }
+    }
+    if settings.models.is_empty() {
+        for (lane, backend) in settings.backends.iter().enumerate() {
+            let target = Target {
+                lane,
+                upstream: None,
+            };
+            let route = Route {
+                model: backend.name.clone(),
+                targets: vec![target],
+            };
+            models.push(backend.name.clone());
+            routes.insert(backend.name.clone(), Arc::new(route));
+        }
+    }
+    (routes, models)
+}
+
+/// The sum over all lanes of the calls that ended in `ending`.
+pub fn total(endings: &[(&str, EndingCounts)], ending: Ending) -> u64 {
+    endings.iter().map(|(_, counts)| counts.of(ending)).sum()
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Gateway")
+            .field("models", &self.inner.models)
+            .finish_non_exhaustive()
+    }
+}
