@@ -1,7 +1,7 @@
 //! The command line: `bench`, `explain`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::entrant::{self, DEFAULT, ENTRANTS, Entrant};
 use crate::ledger::{Ledger, Note};
 use crate::scenario::Scenario;
-use crate::{bench, oracle, run, score, suite, table};
+use crate::{bench, gate, oracle, plot, random, report, run, score, suite};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,28 @@ pub(crate) enum CliError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file could not be read.
+    #[error("cannot read `{path}`: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The recorded numbers are not what they should be.
+    #[error("recorded numbers `{path}`: {source}")]
+    Marks {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// The controller has become worse.
+    #[error("the gate is closed:\n{0}")]
+    Gate(String),
+    /// The numbers could not be put in TOML.
+    #[error("cannot write toml: {0}")]
+    Toml(#[from] toml::ser::Error),
     /// The result could not be put in JSON.
     #[error("cannot write json: {0}")]
     Json(#[from] serde_json::Error),
@@ -52,6 +74,8 @@ struct Arguments {
 enum Command {
     /// Compares laws over the scenarios.
     Bench(Bench),
+    /// Fails when the controller has become worse than recorded.
+    Gate(Gate),
     /// Shows the verdicts of one run as a timeline.
     Explain(Explain),
 }
@@ -67,9 +91,21 @@ struct Bench {
     /// Laws, with commas between; `all` takes every one.
     #[arg(long, value_delimiter = ',')]
     laws: Vec<String>,
-    /// Only scenarios whose name is one of these.
+    /// Only named scenarios with one of these names; `none` runs the random ones alone.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Leaves these named scenarios out.
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<String>,
+    /// Also runs this many random scenarios, one seed each.
+    #[arg(long, default_value_t = 0)]
+    random: u64,
+    /// Number of the first random scenario.
+    #[arg(long, default_value_t = 300)]
+    first_random: u64,
+    /// Also draws limit against capacity of the first law into this folder.
+    #[arg(long)]
+    plot: Option<PathBuf>,
     /// Every column for every law.
     #[arg(long)]
     full: bool,
@@ -82,8 +118,18 @@ struct Bench {
 }
 
 #[derive(Debug, clap::Args)]
+struct Gate {
+    /// The recorded numbers.
+    #[arg(long, default_value = "sim/gate.toml")]
+    file: PathBuf,
+    /// Records the numbers of now instead of judging them.
+    #[arg(long)]
+    record: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct Explain {
-    /// The scenario's name.
+    /// The scenario's name; `R17` is random scenario 17.
     scenario: String,
     /// The seed.
     #[arg(long, default_value_t = 31)]
@@ -98,6 +144,7 @@ pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Bench(options) => bench_command(&options),
+        Command::Gate(options) => gate_command(&options),
         Command::Explain(options) => explain(&options),
     };
     match result {
@@ -140,7 +187,8 @@ fn choose(all: Vec<Scenario>, only: &[String]) -> Result<Vec<Scenario>, CliError
         return Ok(all);
     }
     let same = |scenario: &Scenario, name: &String| scenario.name.eq_ignore_ascii_case(name);
-    if let Some(name) = only.iter().find(|name| !all.iter().any(|s| same(s, name))) {
+    let known = |name: &String| name == "none" || all.iter().any(|s| same(s, name));
+    if let Some(name) = only.iter().find(|name| !known(name)) {
         return Err(CliError::Scenario(name.clone()));
     }
     let chosen = all
@@ -150,42 +198,82 @@ fn choose(all: Vec<Scenario>, only: &[String]) -> Result<Vec<Scenario>, CliError
 }
 
 fn bench_command(options: &Bench) -> Result<String, CliError> {
-    let plan = bench::Plan {
-        scenarios: choose(suite::named()?, &options.only)?,
+    let skipped = |s: &Scenario| options.skip.iter().any(|n| s.name.eq_ignore_ascii_case(n));
+    let mut plan = bench::Plan {
+        scenarios: choose(suite::named()?, &options.only)?
+            .into_iter()
+            .filter(|scenario| !skipped(scenario))
+            .collect(),
         entrants: laws(&options.laws)?,
         seeds: (0..options.seeds).map(|i| options.first_seed + i).collect(),
         threads: options.threads,
         bar: true,
     };
-    let rows = bench::compare(&plan);
+    let named = bench::compare(&plan);
+    let numbers = options.first_random..options.first_random + options.random;
+    plan.scenarios = numbers.map(random::draw).collect();
+    let seeds = std::mem::replace(&mut plan.seeds, vec![options.first_seed]);
+    let drawn = bench::compare(&plan);
     if let Some(path) = &options.json {
-        let names: Vec<&str> = plan.entrants.iter().map(|e| e.name).collect();
-        let document = serde_json::json!({ "laws": names, "seeds": plan.seeds, "rows": rows });
-        write(path, &serde_json::to_vec_pretty(&document)?)?;
+        write(path, &report::json(&plan.entrants, &seeds, &named, &drawn)?)?;
     }
-    let mut text = String::new();
-    if options.full {
-        text.push_str(&table::table(&rows, &plan.entrants));
-        text.push('\n');
+    if let Some(folder) = &options.plot {
+        for row in named.iter().chain(&drawn) {
+            let title = format!("{} {}", row.scenario, row.title);
+            let path = folder.join(format!("{}.svg", row.scenario.to_lowercase()));
+            write(&path, plot::svg(&title, &row.moments).as_bytes())?;
+        }
     }
-    text.push_str(&table::grid(&rows, &plan.entrants));
-    Ok(text)
+    Ok(report::text(&plan.entrants, &named, &drawn, options.full))
 }
 
-fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), CliError> {
-    std::fs::write(path, bytes).map_err(|source| CliError::Write {
-        path: path.clone(),
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let failed = |source| CliError::Write {
+        path: path.to_owned(),
         source,
-    })
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    std::fs::write(path, bytes).map_err(failed)
+}
+
+fn gate_command(options: &Gate) -> Result<String, CliError> {
+    let kebne = laws(&["kebne".to_owned()])?;
+    let Some(&entrant) = kebne.first() else {
+        return Ok(String::new());
+    };
+    let measured = gate::measure(suite::named()?, entrant, true);
+    if options.record {
+        write(&options.file, toml::to_string(&measured)?.as_bytes())?;
+        return Ok("recorded\n".to_owned());
+    }
+    let text = std::fs::read_to_string(&options.file).map_err(|source| CliError::Read {
+        path: options.file.clone(),
+        source,
+    })?;
+    let recorded: gate::Marks = toml::from_str(&text).map_err(|source| CliError::Marks {
+        path: options.file.clone(),
+        source: Box::new(source),
+    })?;
+    let failures = gate::judge(&recorded, &measured);
+    if failures.is_empty() {
+        let count = measured.scenarios.len();
+        return Ok(format!("{count} scenarios are as good as recorded\n"));
+    }
+    Err(CliError::Gate(failures.join("\n")))
 }
 
 fn explain(options: &Explain) -> Result<String, CliError> {
-    let mut chosen = choose(suite::named()?, std::slice::from_ref(&options.scenario))?;
-    let Some(scenario) = chosen.pop() else {
-        return Err(CliError::Scenario(options.scenario.clone()));
+    let number = options.scenario.trim_start_matches(['R', 'r']).parse();
+    let scenario = match number {
+        Ok(number) if options.scenario.starts_with(['R', 'r']) => random::draw(number),
+        _ => choose(suite::named()?, std::slice::from_ref(&options.scenario))?
+            .pop()
+            .ok_or_else(|| CliError::Scenario(options.scenario.clone()))?,
     };
     let entrants = laws(std::slice::from_ref(&options.law))?;
-    let mut lines = Vec::new();
+    let mut lines = vec![format!("{} {}", scenario.name, scenario.title)];
     for entrant in entrants {
         let book = run::run(&scenario, options.seed, entrant, true);
         let reference = oracle::run(&scenario, options.seed);

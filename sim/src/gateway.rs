@@ -3,8 +3,8 @@
 //! It must never decide: each method stamps the time, calls the two machines, and carries the grant over.
 
 use kebne_control::{
-    AfterAttempt, AttemptId, Controller, Dispatch, Effect, Message, Offer, Outcome, Pool,
-    PoolSettings, QuotaHints, Timestamp,
+    AfterAttempt, AttemptId, Controller, Dispatch, Effect, Grant, Message, Offer, Outcome,
+    Permission, Pool, PoolSettings, QuotaHints, Timestamp,
 };
 
 use crate::arrivals::Call;
@@ -56,12 +56,15 @@ impl Gateway {
                 Effect::Verdict(verdict) => ledger.note(now, self.index, Note::Verdict(verdict)),
             }
         }
+        self.pool.set_grant(self.granted(now), now);
+    }
+
+    fn granted(&self, now: Timestamp) -> Grant {
         let grant = self.controller.grant();
-        let grant = match &self.blindfold {
+        match &self.blindfold {
             Some(blindfold) => blindfold.grant(grant, now),
             None => grant,
-        };
-        self.pool.set_grant(grant, now);
+        }
     }
 
     /// Offers a call; a refusal is booked at once.
@@ -93,7 +96,14 @@ impl Gateway {
 
     /// Takes the next attempt out of the pool, and tells the controller.
     pub(crate) fn next(&mut self, now: Timestamp, ledger: &mut Ledger) -> Option<Dispatch<usize>> {
+        let grant = self.granted(now);
         let dispatch = self.pool.next(now)?;
+        let allowed = match grant.permission {
+            Permission::Open => dispatch.in_flight <= grant.concurrency,
+            Permission::SingleFlight { not_before } => dispatch.probe && now >= not_before,
+            Permission::Paused { until } | Permission::Closed { until } => now >= until,
+        };
+        ledger.violations += u32::from(!allowed);
         let message = Message::Dispatched {
             attempt: dispatch.attempt,
             in_flight: dispatch.in_flight,

@@ -13,15 +13,22 @@ mod bench;
 mod cli;
 mod dice;
 mod entrant;
+mod gate;
 mod gateway;
 mod ledger;
 mod number;
 mod oracle;
+mod plot;
+mod random;
+mod report;
 mod run;
 mod scenario;
 mod score;
 mod suite;
 mod table;
+
+#[cfg(test)]
+mod tests;
 
 /// Turns an index into a key of chance.
 fn key(index: usize) -> u64 {

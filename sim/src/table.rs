@@ -44,8 +44,8 @@ pub(crate) fn summary(rows: &[Row], index: usize) -> Summary {
 /// Writes the whole table in Markdown.
 pub(crate) fn table(rows: &[Row], entrants: &[Entrant]) -> String {
     let mut lines = vec![
-        "| scenario | law | goodput/oracle | of offered | of admitted | avoidable apart | wasted | t90 s | p50 / p99 s | fairness | over | wakes |".to_owned(),
-        format!("|{}", "---|".repeat(12)),
+        "| scenario | law | goodput/oracle | of offered | of admitted | avoidable apart | wasted | attempts | t90 s | p50 / p99 s | fairness | over | wakes |".to_owned(),
+        format!("|{}", "---|".repeat(13)),
     ];
     for row in rows {
         for (entrant, score) in entrants.iter().zip(&row.scores) {
@@ -66,6 +66,7 @@ fn line(row: &Row, entrant: &Entrant, score: &Score) -> String {
         format!("{:.3}", score.admitted),
         format!("{:.3}", score.success),
         format!("{:.3}", score.wasted),
+        format!("{:.2}", score.attempts),
         maybe(score.t90),
         format!("{:.1} / {:.1}", score.p50, score.p99),
         format!("{:.3}", score.fairness),
