@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Timeout(JobId),
     /// This gateway asked to be woken.
     Gateway(usize),
+    /// The controllers start anew.
+    Restart,
     /// Time to note limit and capacity.
     Sample,
 }

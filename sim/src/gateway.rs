@@ -3,8 +3,8 @@
 //! It must never decide: each method stamps the time, calls the two machines, and carries the grant over.
 
 use kebne_control::{
-    AfterAttempt, AttemptId, Controller, Dispatch, Effect, Grant, Message, Offer, Outcome,
-    Permission, Pool, PoolSettings, QuotaHints, Timestamp,
+    AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Message,
+    Offer, Outcome, Permission, Pool, PoolSettings, QuotaHints, Timestamp,
 };
 
 use crate::arrivals::Call;
@@ -19,6 +19,7 @@ use crate::scenario::Scenario;
 pub(crate) struct Gateway {
     index: usize,
     controller: Controller,
+    settings: ControllerSettings,
     pool: Pool<usize>,
     dice: Dice,
     blindfold: Option<Blindfold>,
@@ -29,7 +30,8 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn new(entrant: Entrant, scenario: &Scenario, seed: u64, index: usize) -> Self {
-        let controller = Controller::new(&entrant.settings(scenario), None, Timestamp::ZERO);
+        let settings = entrant.settings(scenario);
+        let controller = Controller::new(&settings, None, Timestamp::ZERO);
         let pool = Pool::new(
             &PoolSettings::default(),
             controller.grant(),
@@ -38,6 +40,7 @@ impl Gateway {
         Self {
             index,
             controller,
+            settings,
             pool,
             dice: Dice::new(seed, Purpose::Law, crate::key(index), 0),
             blindfold: entrant.bare.then(Blindfold::default),
@@ -181,6 +184,14 @@ impl Gateway {
     /// Wakes the controller when its time has come.
     pub(crate) fn wake(&mut self, now: Timestamp, ledger: &mut Ledger) {
         self.tell(Message::Wakeup, now, ledger);
+    }
+
+    /// Starts the controller anew from what it had learned, as its supervisor does.
+    pub(crate) fn restart(&mut self, now: Timestamp) {
+        let learned = self.controller.snapshot();
+        self.controller = Controller::new(&self.settings, Some(&learned), now);
+        self.queued = 0;
+        self.pool.set_grant(self.granted(now), now);
     }
 
     /// Returns when this gateway wants to be woken.

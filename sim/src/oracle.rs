@@ -89,7 +89,7 @@ impl Oracle<'_> {
                     }
                 }
                 Event::Sample => self.sample(),
-                Event::Backend | Event::Gateway(_) => {}
+                Event::Backend | Event::Gateway(_) | Event::Restart => {}
             }
             self.dispatch();
             self.plan();

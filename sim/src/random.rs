@@ -50,6 +50,7 @@ pub(crate) fn draw(number: u64) -> Scenario {
             burst: 1,
         }],
         gateways: vec![0.0],
+        restarts: Vec::new(),
         work: Work {
             mean,
             sigma,

@@ -66,6 +66,9 @@ impl<'a> Run<'a> {
         for (id, call) in calls.iter().enumerate() {
             agenda.add(at(call.at), Event::Arrival(id));
         }
+        for restart in &scenario.restarts {
+            agenda.add(at(*restart), Event::Restart);
+        }
         agenda.add(Timestamp::ZERO, Event::Backend);
         agenda.add(Timestamp::ZERO, Event::Sample);
         Self {
@@ -124,6 +127,14 @@ impl<'a> Run<'a> {
                 if let Some(gateway) = gateway.filter(|g| g.due == Some(self.now)) {
                     gateway.due = None;
                     gateway.wake(self.now, &mut self.ledger);
+                    self.pump(index);
+                }
+            }
+            Event::Restart => {
+                for index in 0..self.gateways.len() {
+                    if let Some(gateway) = self.gateways.get_mut(index) {
+                        gateway.restart(self.now);
+                    }
                     self.pump(index);
                 }
             }

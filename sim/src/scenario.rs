@@ -42,6 +42,9 @@ pub(crate) struct Scenario {
     /// When each gateway joins.
     #[serde(default = "one_gateway")]
     pub(crate) gateways: Vec<f64>,
+    /// When each gateway's controller is started anew from what it had learned.
+    #[serde(default)]
+    pub(crate) restarts: Vec<f64>,
     #[serde(default)]
     pub(crate) work: Work,
     pub(crate) backend: Backend,
@@ -253,6 +256,12 @@ pub(crate) struct Quota {
     pub(crate) foreign_share: f64,
     #[serde(default)]
     pub(crate) foreign_period: f64,
+    /// Calls after which a second, long quota is used up; zero has none ...
+    #[serde(default)]
+    pub(crate) spent_after: f64,
+    /// ... until this time.
+    #[serde(default)]
+    pub(crate) spent_until: f64,
     /// The quota grows by half in each period, up to `per_minute`, from this share of it.
     #[serde(default)]
     pub(crate) ramp_from: f64,

@@ -61,7 +61,7 @@ pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score
         t90: scenario.event.map(|event| reaction(event, run, oracle)),
         p50: quantile(&run.latencies, 0.5),
         p99: quantile(&run.latencies, 0.99),
-        fairness: jain(&run.tenants, &oracle.tenants),
+        fairness: jain(scenario, &run.tenants, &oracle.tenants),
         over: crowding(run),
         wakes: (run.episodes > 0).then(|| ratio(cold, f64::from(run.episodes), 0.0)),
         ends: run
@@ -94,13 +94,14 @@ fn reaction(event: f64, run: &Ledger, oracle: &Ledger) -> f64 {
     f64::INFINITY
 }
 
-/// Jain's index of what each tenant got over what the oracle, which is fair, gave it.
-fn jain(got: &[f64], fair: &[f64]) -> f64 {
+/// Jain's index of what each tenant of the first band got over what the oracle, which is fair, gave it.
+fn jain(scenario: &Scenario, got: &[f64], fair: &[f64]) -> f64 {
     let shares: Vec<f64> = got
         .iter()
         .zip(fair)
-        .filter(|(_, fair)| **fair > 0.0)
-        .map(|(got, fair)| (got / fair).min(1.0))
+        .zip(&scenario.tenants)
+        .filter(|((_, fair), tenant)| **fair > 0.0 && tenant.priority == 0)
+        .map(|((got, fair), _)| (got / fair).min(1.0))
         .collect();
     let sum: f64 = shares.iter().sum();
     let squares: f64 = shares.iter().map(|share| share * share).sum();

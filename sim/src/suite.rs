@@ -72,6 +72,9 @@ const FILES: &[(&str, &str)] = files![
     "s34-connection-refused.toml",
     "s35-loud-collapse.toml",
     "s36-soak.toml",
+    "s37-daily-quota.toml",
+    "s38-restarts.toml",
+    "s39-rpm-headers.toml",
 ];
 
 /// Parses and checks every embedded scenario, in the order of their names.

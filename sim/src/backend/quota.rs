@@ -13,6 +13,8 @@ pub(crate) struct Meter {
     quota: Quota,
     level: f64,
     at: Timestamp,
+    /// Calls let in so far.
+    used: f64,
 }
 
 impl Meter {
@@ -22,6 +24,7 @@ impl Meter {
             quota,
             level: quota.burst,
             at: Timestamp::ZERO,
+            used: 0.0,
         }
     }
 
@@ -62,14 +65,25 @@ impl Meter {
     /// Says whether a call of this cost would be let in; a cost above the burst needs a full bucket.
     pub(crate) fn holds(&mut self, cost: u32, now: Timestamp) -> bool {
         self.refill(now);
-        self.level + 1e-9 >= self.units(cost).min(self.quota.burst)
+        self.spent(now).is_none() && self.level + 1e-9 >= self.units(cost).min(self.quota.burst)
+    }
+
+    /// Returns how long the long quota is still used up.
+    fn spent(&self, now: Timestamp) -> Option<Duration> {
+        let left = at(self.quota.spent_until).since(now);
+        let over = self.quota.spent_after > 0.0 && self.used >= self.quota.spent_after;
+        (over && !left.is_zero()).then_some(left)
     }
 
     /// Charges a call, or refuses it.
     pub(crate) fn charge(&mut self, cost: u32, now: Timestamp) -> Result<(), Outcome> {
         if self.holds(cost, now) {
             self.level -= self.units(cost);
+            self.used += 1.0;
             return Ok(());
+        }
+        if let Some(left) = self.spent(now) {
+            return Err(Outcome::Quota { reset: Some(left) });
         }
         if self.quota.debt > 0.0 {
             self.level = (self.level - 1.0).max(-self.quota.debt);
@@ -125,6 +139,8 @@ mod tests {
             debt,
             foreign_share: 0.0,
             foreign_period: 0.0,
+            spent_after: 0.0,
+            spent_until: 0.0,
             ramp_from: 0.0,
             ramp_period: 0.0,
         }
