@@ -7,17 +7,20 @@ pub mod check;
 pub mod exit;
 pub mod key;
 pub mod logging;
+pub mod serve;
 pub mod simulate;
 
 use std::{
     ffi::OsString,
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
 };
 
 use clap::{Parser, Subcommand};
 
 use crate::{
+    service::ServiceError,
     settings::{Environment, SettingsErrors},
     simulate::Preset,
 };
@@ -25,16 +28,25 @@ pub use exit::ExitCode;
 
 /// A gateway of actors in front of fragile, cold-starting LLM backends.
 #[derive(Debug, Parser)]
-#[command(name = "kebne", version, about, after_help = exit::HELP, arg_required_else_help = true)]
+#[command(name = "kebne", version, about, after_help = exit::HELP)]
 pub struct Cli {
-    /// What to do.
+    /// What to do; `serve` when nothing is said.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve the gateway (the default).
+    Serve {
+        /// The settings file; without it only defaults and environment count.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The address to listen on; wins over the settings.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+    },
     /// Validate the settings, print the effective ones as TOML, and say where each value came from.
     Check {
         /// The settings file; without it only defaults and environment count.
@@ -72,6 +84,18 @@ pub enum CommandError {
     /// The simulated model could not be served.
     #[error("cannot serve the simulated model: {0}")]
     Simulate(#[source] io::Error),
+    /// The log could not be started.
+    #[error("{0}")]
+    Log(#[source] logging::LoggingError),
+    /// The address could not be listened on.
+    #[error("cannot listen: {0}")]
+    Serve(#[source] io::Error),
+    /// The service ended otherwise than it was told to.
+    #[error("{0}")]
+    Service(#[from] ServiceError),
+    /// The service was stopped before every admitted call had ended.
+    #[error("{0} admitted calls were cut off")]
+    CutOff(usize),
     /// The result could not be written.
     #[error("cannot write the result: {0}")]
     Write(#[from] io::Error),
@@ -82,9 +106,14 @@ impl CommandError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Settings(_) => ExitCode::Settings,
-            Self::Show(_) | Self::Randomness(_) | Self::Simulate(_) | Self::Write(_) => {
-                ExitCode::Failure
-            }
+            Self::Show(_)
+            | Self::Randomness(_)
+            | Self::Simulate(_)
+            | Self::Log(_)
+            | Self::Serve(_)
+            | Self::Service(_)
+            | Self::CutOff(_)
+            | Self::Write(_) => ExitCode::Failure,
         }
     }
 }
@@ -104,7 +133,14 @@ where
         Ok(parsed) => parsed,
         Err(error) => return explain(&error, output, complaints),
     };
-    let done = match parsed.command {
+    let serve = Command::Serve {
+        config: None,
+        listen: None,
+    };
+    let done = match parsed.command.unwrap_or(serve) {
+        Command::Serve { config, listen } => {
+            serve::run(config.as_deref(), listen, environment, output)
+        }
         Command::Check { config } => check::run(config.as_deref(), environment, output),
         Command::Simulate {
             port,

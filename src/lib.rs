@@ -3,6 +3,9 @@
 pub mod backend;
 pub mod cli;
 pub mod gateway;
+pub mod http;
 pub mod llm;
+pub mod metrics;
+pub mod service;
 pub mod settings;
 pub mod simulate;

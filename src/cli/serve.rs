@@ -1,0 +1,65 @@
+//! `kebne serve`: the gateway, until it is told to stop.
+
+use std::{
+    io::{self, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    cli::{CommandError, logging},
+    service::{self, Shutdown},
+    settings::{Environment, SettingsErrors, Validate, load},
+};
+
+/// Serves until SIGINT or SIGTERM, then drains; a second signal does not wait.
+///
+/// # Errors
+/// When the settings are wrong, the address is taken, an actor fails for good, or calls were cut off.
+pub fn run(
+    config: Option<&Path>,
+    listen: Option<SocketAddr>,
+    environment: &dyn Environment,
+    output: &mut dyn Write,
+) -> Result<(), CommandError> {
+    let mut settings = load::load(config, environment)?.settings;
+    if let Some(listen) = listen {
+        settings.server.listen = listen;
+        let errors = settings.server.validate("server");
+        if !errors.is_empty() {
+            return Err(CommandError::Settings(SettingsErrors(errors)));
+        }
+    }
+    logging::start(&settings.log).map_err(CommandError::Log)?;
+    let listener = TcpListener::bind(settings.server.listen).map_err(CommandError::Serve)?;
+    let address = listener.local_addr().map_err(CommandError::Serve)?;
+    writeln!(output, "kebne on http://{address}/v1")?;
+    output.flush()?;
+    let served = actix_rt::System::new().block_on(async {
+        let shutdown = Shutdown::default();
+        listen_for_signals(shutdown.clone())?;
+        service::run(listener, &settings, environment, shutdown).await
+    });
+    match served? {
+        0 => Ok(()),
+        cut_off => Err(CommandError::CutOff(cut_off)),
+    }
+}
+
+/// The first signal drains, the second ends at once.
+fn listen_for_signals(shutdown: Shutdown) -> io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    actix_rt::spawn(async move {
+        for token in [shutdown.drain, shutdown.now] {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+            token.cancel();
+        }
+    });
+    Ok(())
+}

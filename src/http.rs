@@ -1,0 +1,134 @@
+//! The HTTP service: the `OpenAI` dialect towards callers, and what operators ask.
+//!
+//! Knows HTTP and nothing of lanes: it parses what admission needs, asks the gateway, and tells the truth
+//! about the outcome.
+
+mod admin;
+pub mod auth;
+pub mod body;
+mod calls;
+pub mod error;
+pub mod request;
+
+use std::{
+    io,
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    dev::ServerHandle,
+    http::header::{HeaderName, HeaderValue},
+    web::{self, Data},
+};
+
+use crate::{gateway::Gateway, metrics::Metrics, settings::ServerSettings};
+
+/// Time that connections get to write out what they hold when the server stops.
+const FLUSH_SECS: u64 = 2;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// What all handlers share.
+#[derive(Debug)]
+pub struct State {
+    /// The models.
+    pub gateway: Gateway,
+    /// The service's settings.
+    pub settings: ServerSettings,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// When the service started.
+    pub started: Instant,
+    draining: AtomicBool,
+}
+
+impl State {
+    /// Makes the state of a service that is about to start.
+    pub fn new(gateway: Gateway, settings: ServerSettings) -> Self {
+        Self {
+            gateway,
+            settings,
+            metrics: Metrics::new(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Says whether the service is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(SeqCst)
+    }
+
+    /// Marks the service as stopping.
+    pub fn drain(&self) {
+        self.draining.store(true, SeqCst);
+    }
+}
+
+/// Starts the service; it runs until the handle stops it.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandle> {
+    let settings = state.settings.clone();
+    let data = Data::from(state);
+    let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(routes))
+        .workers(settings.workers)
+        .max_connections(settings.connections_max)
+        .backlog(BACKLOG)
+        .disable_signals()
+        .shutdown_timeout(FLUSH_SECS)
+        .tcp_nodelay(true)
+        // A caller who closes its half wants no answer any more: its call must be cancelled at once.
+        .h1_allow_half_closed(false)
+        .keep_alive(settings.keep_alive.0)
+        .client_request_timeout(settings.request_timeout.0)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .listen(listener)?
+        .run();
+    let handle = server.handle();
+    actix_rt::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server ended");
+        }
+    });
+    Ok(handle)
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    let only = |path: &str, route: actix_web::Route| {
+        web::resource(path.to_owned())
+            .route(route)
+            .default_service(web::to(admin::no_such_method))
+    };
+    config
+        .service(only("/v1/chat/completions", web::post().to(calls::chat)))
+        .service(only("/v1/completions", web::post().to(calls::completions)))
+        .service(only("/v1/embeddings", web::post().to(calls::embeddings)))
+        .service(only("/v1/models", web::get().to(admin::models)))
+        .service(only("/v1/models/{id:.+}", web::get().to(admin::model)))
+        .service(only("/healthz", web::get().to(admin::healthz)))
+        .service(only("/readyz", web::get().to(admin::readyz)))
+        .service(only("/metrics", web::get().to(admin::metrics)))
+        .service(only("/state", web::get().to(admin::show_state)))
+        .default_service(web::to(admin::no_such_path));
+}
+
+/// Names the request in its response.
+fn set_request_id(response: &mut HttpResponse, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        let name = HeaderName::from_static("x-request-id");
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// Cuts a small, positive number off to a whole one.
+pub(crate) fn whole(number: f64) -> u64 {
+    Duration::try_from_secs_f64(number).map_or(0, |duration| duration.as_secs())
+}

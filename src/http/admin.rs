@@ -1,0 +1,106 @@
+//! What an operator and a load balancer ask: health, readiness, metrics, state; and the list of models.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{Data, Path},
+};
+use serde_json::json;
+
+use crate::http::{State, auth, error::ApiError, request};
+
+/// `GET /healthz`: the process lives.
+pub(super) async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok"}))
+}
+
+/// `GET /readyz`: calls are let in.
+pub(super) async fn readyz(state: Data<State>) -> HttpResponse {
+    let reason = if state.is_draining() {
+        "draining"
+    } else if state.gateway.is_ready() {
+        return HttpResponse::Ok().json(json!({"status": "ready"}));
+    } else {
+        "broken"
+    };
+    HttpResponse::ServiceUnavailable().json(json!({"status": reason}))
+}
+
+/// `GET /metrics`: the Prometheus text format.
+pub(super) async fn metrics(http: HttpRequest, state: Data<State>) -> HttpResponse {
+    if let Err(error) = auth::caller(http.headers(), &state.settings.keys) {
+        return error.response(fastrand::f64());
+    }
+    let snapshot = state.gateway.snapshot().await;
+    match state.metrics.text(&snapshot) {
+        Ok(text) => HttpResponse::Ok()
+            .insert_header((
+                header::CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            ))
+            .body(text),
+        Err(_) => ApiError::internal("the metrics cannot be written").response(0.0),
+    }
+}
+
+/// `GET /state`: the actor tree and the lanes.
+pub(super) async fn show_state(http: HttpRequest, state: Data<State>) -> HttpResponse {
+    if let Err(error) = auth::caller(http.headers(), &state.settings.keys) {
+        return error.response(fastrand::f64());
+    }
+    let snapshot = state.gateway.snapshot().await;
+    HttpResponse::Ok().json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "draining": state.is_draining(),
+        "uptime_seconds": state.started.elapsed().as_secs(),
+        "actors": snapshot.actors,
+        "dead_letters": snapshot.dead_letters,
+        "lanes": snapshot.lanes,
+    }))
+}
+
+/// `GET /v1/models`.
+pub(super) async fn models(http: HttpRequest, state: Data<State>) -> HttpResponse {
+    let listed = auth::caller(http.headers(), &state.settings.keys).map(|_| {
+        let models = state.gateway.models().iter();
+        let data: Vec<_> = models.map(|name| model_object(name)).collect();
+        HttpResponse::Ok().json(json!({"object": "list", "data": data}))
+    });
+    respond(&http, listed)
+}
+
+/// `GET /v1/models/{id}`.
+pub(super) async fn model(
+    http: HttpRequest,
+    name: Path<String>,
+    state: Data<State>,
+) -> HttpResponse {
+    let found = auth::caller(http.headers(), &state.settings.keys).and_then(|_| {
+        let model = state.gateway.canonical(&name);
+        let model = model.ok_or_else(|| ApiError::unknown_model(&name))?;
+        Ok(HttpResponse::Ok().json(model_object(model)))
+    });
+    respond(&http, found)
+}
+
+/// Any other path.
+pub(super) async fn no_such_path(http: HttpRequest) -> HttpResponse {
+    let message = format!("there is no `{} {}`", http.method(), http.path());
+    respond(&http, Err(ApiError::not_found(message)))
+}
+
+/// A path with another method.
+pub(super) async fn no_such_method(http: HttpRequest) -> HttpResponse {
+    respond(&http, Err(ApiError::method_not_allowed()))
+}
+
+/// Finishes a response: the error's, where there is one, and the request id.
+pub(super) fn respond(http: &HttpRequest, result: Result<HttpResponse, ApiError>) -> HttpResponse {
+    let mut response = result.unwrap_or_else(|error| error.response(fastrand::f64()));
+    crate::http::set_request_id(&mut response, &request::request_id(http.headers()));
+    response
+}
+
+fn model_object(name: &str) -> serde_json::Value {
+    json!({"id": name, "object": "model", "created": 0, "owned_by": "kebne"})
+}

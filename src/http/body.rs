@@ -1,0 +1,192 @@
+//! The body of a streamed answer: the backend's events as they come, never more than a few in memory.
+//!
+//! While the first token is waited for, comments keep the connection alive. A loss is told within the stream
+//! and never looks like an end. The call's guard lives here, so that a caller who goes away is noticed by the
+//! body being dropped.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use kebne_actors::lane::{CallGuard, Ending, Failure};
+use kebne_control::Outcome;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval},
+};
+
+use crate::{
+    gateway::{GatewayError, GatewayReply},
+    http::error::ApiError,
+    llm::{ModelResponse, StreamItem},
+};
+
+/// A call that is still being made.
+pub type PendingCall = Pin<Box<dyn Future<Output = Result<GatewayReply, GatewayError>>>>;
+
+/// Told of each event, for whoever follows the answer (a session).
+pub trait Follow {
+    /// Takes the next events of the answer.
+    fn events(&mut self, events: &Bytes);
+    /// The answer is over; `clean` says whether it came whole.
+    fn over(&mut self, clean: bool);
+}
+
+enum State {
+    Waiting(PendingCall),
+    Streaming {
+        items: mpsc::Receiver<StreamItem>,
+        guard: CallGuard,
+    },
+    Over,
+}
+
+/// A streamed answer on its way to the caller.
+pub struct StreamBody {
+    state: State,
+    comments: Interval,
+    follower: Option<Box<dyn Follow>>,
+}
+
+/// The comment that keeps a waiting connection alive.
+const COMMENT: Bytes = Bytes::from_static(b": waiting for the first token\n\n");
+
+impl StreamBody {
+    /// Makes the body of an answer that has begun.
+    pub fn streaming(
+        items: mpsc::Receiver<StreamItem>,
+        guard: CallGuard,
+        comment_every: Duration,
+    ) -> Self {
+        Self::new(State::Streaming { items, guard }, comment_every)
+    }
+
+    /// Makes the body of an answer that is still waited for.
+    pub fn waiting(call: PendingCall, comment_every: Duration) -> Self {
+        Self::new(State::Waiting(call), comment_every)
+    }
+
+    fn new(state: State, comment_every: Duration) -> Self {
+        // Nothing is said at once: the first comment is due after one interval.
+        let comments = tokio::time::interval_at(Instant::now() + comment_every, comment_every);
+        Self {
+            state,
+            comments,
+            follower: None,
+        }
+    }
+
+    /// Has `follower` told of the events.
+    #[must_use]
+    pub fn followed_by(mut self, follower: Option<Box<dyn Follow>>) -> Self {
+        self.follower = follower;
+        self
+    }
+
+    /// Ends the stream, counting the call.
+    fn end(&mut self, ending: Ending) {
+        if let State::Streaming { guard, .. } = std::mem::replace(&mut self.state, State::Over) {
+            guard.finish(ending);
+        }
+        if let Some(mut follower) = self.follower.take() {
+            follower.over(ending == Ending::Success);
+        }
+    }
+
+    fn lost(&mut self, message: &str) -> Bytes {
+        self.end(Ending::Error);
+        let failure = Failure::new(Outcome::Fault, message);
+        let error = kebne_actors::lane::CallError::Failed {
+            failure,
+            attempts: 1,
+        };
+        let error = GatewayError::Call {
+            lane: String::new(),
+            error,
+        };
+        ApiError::from_gateway(&error).event()
+    }
+
+    /// Takes the answer that was waited for.
+    fn begin(&mut self, answer: Result<GatewayReply, GatewayError>) -> Option<Bytes> {
+        match answer {
+            Err(error) => {
+                self.state = State::Over;
+                self.end(Ending::Error);
+                Some(ApiError::from_gateway(&error).event())
+            }
+            Ok(reply) => match reply.reply.response {
+                ModelResponse::Stream(items) => {
+                    let guard = reply.reply.guard;
+                    self.state = State::Streaming { items, guard };
+                    None
+                }
+                ModelResponse::Whole(_) => {
+                    self.state = State::Over;
+                    reply.reply.guard.finish(Ending::Error);
+                    Some(self.lost("it answered in one piece where a stream was asked for"))
+                }
+            },
+        }
+    }
+}
+
+impl MessageBody for StreamBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::Over => return Poll::Ready(None),
+                State::Waiting(call) => match call.as_mut().poll(task) {
+                    Poll::Ready(answer) => {
+                        if let Some(event) = this.begin(answer) {
+                            return Poll::Ready(Some(Ok(event)));
+                        }
+                    }
+                    Poll::Pending => {
+                        return this.comments.poll_tick(task).map(|_| Some(Ok(COMMENT)));
+                    }
+                },
+                State::Streaming { items, .. } => match items.poll_recv(task) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(StreamItem::Events(events))) => {
+                        if let Some(follower) = &mut this.follower {
+                            follower.events(&events);
+                        }
+                        return Poll::Ready(Some(Ok(events)));
+                    }
+                    Poll::Ready(Some(StreamItem::End)) => this.end(Ending::Success),
+                    Poll::Ready(Some(StreamItem::Lost(failure))) => {
+                        let event = this.lost(&failure.message);
+                        return Poll::Ready(Some(Ok(event)));
+                    }
+                    Poll::Ready(None) => {
+                        let event = this.lost("the answer broke off");
+                        return Poll::Ready(Some(Ok(event)));
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for StreamBody {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("StreamBody").finish_non_exhaustive()
+    }
+}

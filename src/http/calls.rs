@@ -1,0 +1,191 @@
+//! The calls to models: chat, completions, embeddings.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::header,
+    web::{Data, Payload},
+};
+use bytes::Bytes;
+use kebne_actors::lane::{CallOptions, Ending};
+use tokio::time::Instant;
+
+use crate::{
+    gateway::GatewayReply,
+    http::{
+        State, auth,
+        body::{PendingCall, StreamBody},
+        error::ApiError,
+        request::{self, Parsed},
+    },
+    llm::{Endpoint, ModelResponse},
+};
+
+/// `POST /v1/chat/completions`.
+pub(super) async fn chat(http: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    answer(Endpoint::Chat, http, payload, state).await
+}
+
+/// `POST /v1/completions`.
+pub(super) async fn completions(
+    http: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    answer(Endpoint::Completions, http, payload, state).await
+}
+
+/// `POST /v1/embeddings`.
+pub(super) async fn embeddings(
+    http: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    answer(Endpoint::Embeddings, http, payload, state).await
+}
+
+async fn answer(
+    endpoint: Endpoint,
+    http: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    let started = Instant::now();
+    let id = request::request_id(http.headers());
+    let mut model = String::new();
+    let result = call(
+        endpoint,
+        &http,
+        payload,
+        &state,
+        Arc::clone(&id),
+        &mut model,
+    )
+    .await;
+    let mut response = result.unwrap_or_else(|error| {
+        tracing::debug!(request = %id, status = error.status().as_u16(), reason = error.reason(), "refused or failed");
+        error.response(fastrand::f64())
+    });
+    let status = response.status().as_u16();
+    let name = state.gateway.canonical(&model).unwrap_or("");
+    state.metrics.answered(name, status, started.elapsed());
+    crate::http::set_request_id(&mut response, &id);
+    response
+}
+
+async fn call(
+    endpoint: Endpoint,
+    http: &HttpRequest,
+    payload: Payload,
+    state: &Data<State>,
+    id: Arc<str>,
+    model: &mut String,
+) -> Result<HttpResponse, ApiError> {
+    let caller = auth::caller(http.headers(), &state.settings.keys)?;
+    let deadline = request::deadline(http, &state.settings)?;
+    let body = read(payload, state).await?;
+    let parsed = request::parse(endpoint, body, id)?;
+    model.clone_from(&parsed.model);
+    let options = CallOptions {
+        deadline,
+        bytes: u64::try_from(parsed.request.body.len()).unwrap_or(u64::MAX),
+        tokens: parsed.tokens,
+        tenant: caller.tenant,
+        priority: 0,
+        first_part_timeout: None,
+        refuse_when_cold: false,
+    };
+    let stream = parsed.request.stream;
+    let mut pending = start(state, parsed, options);
+    if !stream {
+        let reply = pending
+            .await
+            .map_err(|error| ApiError::from_gateway(&error))?;
+        return whole(reply);
+    }
+    // A short wait still has its true status; a long one must not look dead to those between.
+    let opens_after = state.settings.stream_opens_after.0;
+    let comment_every = state.settings.keep_alive_comment.0;
+    let answer = tokio::time::timeout(opens_after, &mut pending).await;
+    let Ok(answer) = answer else {
+        let body = StreamBody::waiting(pending, comment_every);
+        return Ok(event_stream(&mut HttpResponse::Ok()).body(body));
+    };
+    streamed(
+        answer.map_err(|error| ApiError::from_gateway(&error))?,
+        comment_every,
+    )
+}
+
+/// Starts a call whose future owns all it needs; dropping it cancels the call.
+fn start(state: &Data<State>, parsed: Parsed, options: CallOptions) -> PendingCall {
+    let gateway = state.gateway.clone();
+    Box::pin(async move { gateway.call(&parsed.model, parsed.request, options).await })
+}
+
+/// Reads a bounded body in bounded time.
+async fn read(payload: Payload, state: &Data<State>) -> Result<Bytes, ApiError> {
+    let limit = state.settings.body_size_max.as_usize();
+    let body = payload.to_bytes_limited(limit);
+    let body = tokio::time::timeout(state.settings.request_timeout.0, body).await;
+    match body.map_err(|_| ApiError::slow_request())? {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) => Err(ApiError::bad_request(
+            None,
+            format!("the body broke off: {error}"),
+        )),
+        Err(_) => Err(ApiError::too_large(limit)),
+    }
+}
+
+fn whole(reply: GatewayReply) -> Result<HttpResponse, ApiError> {
+    let mut response = HttpResponse::Ok();
+    describe(&mut response, &reply);
+    match reply.reply.response {
+        ModelResponse::Whole(body) => {
+            reply.reply.guard.finish(Ending::Success);
+            Ok(response
+                .content_type(header::ContentType::json())
+                .body(body))
+        }
+        ModelResponse::Stream(_) => {
+            reply.reply.guard.finish(Ending::Error);
+            Err(ApiError::internal(
+                "the backend streamed where it was asked for one piece",
+            ))
+        }
+    }
+}
+
+fn streamed(reply: GatewayReply, comment_every: Duration) -> Result<HttpResponse, ApiError> {
+    let mut response = HttpResponse::Ok();
+    describe(&mut response, &reply);
+    match reply.reply.response {
+        ModelResponse::Stream(items) => {
+            let body = StreamBody::streaming(items, reply.reply.guard, comment_every);
+            Ok(event_stream(&mut response).body(body))
+        }
+        ModelResponse::Whole(_) => {
+            reply.reply.guard.finish(Ending::Error);
+            Err(ApiError::internal(
+                "the backend answered in one piece where a stream was asked for",
+            ))
+        }
+    }
+}
+
+/// Says who answered, after how many attempts and which wait.
+fn describe(response: &mut HttpResponseBuilder, reply: &GatewayReply) {
+    response.insert_header(("x-kebne-lane", reply.lane.as_str()));
+    response.insert_header(("x-kebne-attempts", reply.attempts));
+    let waited = u64::try_from(reply.reply.waited.as_millis()).unwrap_or(u64::MAX);
+    response.insert_header(("x-kebne-waited-ms", waited));
+}
+
+fn event_stream(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+    response
+        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header(("x-accel-buffering", "no"))
+}

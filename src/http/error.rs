@@ -1,0 +1,370 @@
+//! What callers are told when there is no answer: the only place where status codes are chosen.
+//!
+//! 429: there is capacity, but not for this call now. 503: there is no capacity (cold, broken, draining).
+//! 504: admitted, and the backend did not answer in time. Retry hints lie in (0, 60] seconds, because the
+//! client libraries give up or storm beyond that; the true time is in the body.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use kebne_actors::lane::{CallError, Failure, RefusalReason};
+use kebne_control::Outcome;
+use serde_json::{Value, json};
+
+use crate::gateway::GatewayError;
+
+/// The longest hint that client libraries follow.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+/// The hint when nothing better is known.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+/// Share by which hints are spread, so that callers do not come back in one wave.
+const RETRY_SPREAD: f64 = 0.25;
+
+/// When to come back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Retry {
+    /// The caller's own rules apply.
+    Unsaid,
+    /// Not at all: it would be useless, or has been done.
+    Never,
+    /// After this time.
+    After(Duration),
+}
+
+/// An answer that says no.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    param: Option<String>,
+    message: String,
+    retry: Retry,
+    ready_in: Option<Duration>,
+    /// The backend's own words, passed on because the fault is the caller's.
+    verbatim: Option<bytes::Bytes>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind,
+            code: None,
+            param: None,
+            message: message.into(),
+            retry: Retry::Unsaid,
+            ready_in: None,
+            verbatim: None,
+        }
+    }
+
+    fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    fn never(mut self) -> Self {
+        self.retry = Retry::Never;
+        self
+    }
+
+    fn after(mut self, after: Option<Duration>) -> Self {
+        self.retry = Retry::After(after.unwrap_or(RETRY_AFTER_DEFAULT));
+        self
+    }
+
+    /// The request is wrong; `param` names the field.
+    pub fn bad_request(param: Option<&str>, message: impl Into<String>) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
+        error.param = param.map(str::to_owned);
+        error
+    }
+
+    /// The key is missing or unknown.
+    pub fn unauthorized() -> Self {
+        let message = "a valid API key is needed: `Authorization: Bearer <key>`";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message)
+            .code("invalid_api_key")
+    }
+
+    /// The thing asked for does not exist, or is another's.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("not_found")
+    }
+
+    /// The model does not exist.
+    pub fn unknown_model(name: &str) -> Self {
+        let mut error = Self::not_found(format!("the model `{name}` does not exist"));
+        error.code = Some("model_not_found");
+        error.param = Some("model".to_owned());
+        error
+    }
+
+    /// The path exists, the method does not.
+    pub fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "invalid_request_error",
+            "this path does not know this method",
+        )
+    }
+
+    /// The body is larger than is read.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request_error",
+            format!("the request body is larger than {limit} bytes"),
+        )
+    }
+
+    /// The body did not come in time.
+    pub fn slow_request() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "invalid_request_error",
+            "the request body did not arrive in time",
+        )
+    }
+
+    /// Something of ours failed.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// Something of ours is full; `code` says what.
+    pub fn exhausted(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "requests", message).code(code)
+    }
+
+    /// What a call through the gateway ended in.
+    pub fn from_gateway(error: &GatewayError) -> Self {
+        match error {
+            GatewayError::UnknownModel(name) => Self::unknown_model(name),
+            GatewayError::Call { error, .. } => Self::from_call(error),
+        }
+    }
+
+    fn from_call(error: &CallError) -> Self {
+        match error {
+            CallError::Refused {
+                reason,
+                retry_after,
+                ready_in,
+            } => Self::refused(*reason, *retry_after, *ready_in),
+            CallError::Failed { failure, .. } => Self::failed(failure),
+            CallError::Timeout { what, .. } => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout_error",
+                format!("the backend did not answer in time (`{what}` timeout)"),
+            )
+            .code("upstream_timeout")
+            .never(),
+            CallError::Panicked { .. } => {
+                Self::internal("the call was lost inside the gateway").code("attempt_lost")
+            }
+            CallError::Drained | CallError::Stopped => {
+                Self::refused(RefusalReason::Draining, None, None)
+            }
+        }
+    }
+
+    fn refused(
+        reason: RefusalReason,
+        retry_after: Option<Duration>,
+        ready_in: Option<Duration>,
+    ) -> Self {
+        let (busy, none) = (
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        );
+        let (limit, away) = ("requests", "service_unavailable_error");
+        let (status, kind, code, message) = match reason {
+            RefusalReason::QueueFull => (busy, limit, "queue_full", "too many calls wait already"),
+            RefusalReason::QueueBytes => (
+                busy,
+                limit,
+                "queue_full",
+                "the waiting calls hold too many bytes",
+            ),
+            RefusalReason::WaitTooLong => (
+                busy,
+                limit,
+                "wait_too_long",
+                "the wait would outlast the deadline",
+            ),
+            RefusalReason::QueueTimeout => (
+                none,
+                away,
+                "queue_timeout",
+                "the deadline passed while the call waited",
+            ),
+            RefusalReason::Cold => (none, away, "model_loading", "the model is loading"),
+            RefusalReason::Broken => (none, away, "backend_broken", "the backend fails"),
+            RefusalReason::Backoff => (
+                none,
+                away,
+                "server_is_overloaded",
+                "the backend asked for a pause",
+            ),
+            RefusalReason::Draining => (none, away, "draining", "this gateway is stopping"),
+            RefusalReason::Quota => {
+                let message = "the backend's quota is used up";
+                return Self::new(busy, "insufficient_quota", message)
+                    .code("insufficient_quota")
+                    .never();
+            }
+        };
+        let mut error = Self::new(status, kind, message)
+            .code(code)
+            .after(retry_after);
+        error.ready_in = ready_in;
+        error
+    }
+
+    fn failed(failure: &Failure) -> Self {
+        if failure.outcome == Outcome::Client {
+            let status = failure
+                .status
+                .and_then(|status| StatusCode::from_u16(status).ok());
+            let status = status.filter(StatusCode::is_client_error);
+            let mut error = Self::bad_request(None, failure.message.clone());
+            error.status = status.unwrap_or(StatusCode::BAD_REQUEST);
+            error.verbatim.clone_from(&failure.body);
+            return error;
+        }
+        if matches!(failure.outcome, Outcome::Quota { .. }) {
+            return Self::refused(RefusalReason::Quota, None, None);
+        }
+        // The lane has tried as often as is sensible.
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "server_error",
+            format!("the backend failed: {}", failure.message),
+        )
+        .code("upstream_error")
+        .never()
+    }
+
+    /// Returns the machine-readable reason.
+    pub fn reason(&self) -> &'static str {
+        self.code.unwrap_or(self.kind)
+    }
+
+    /// Returns the status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the error object with its four keys, and the true time until the backend is ready if known.
+    pub fn body(&self) -> Value {
+        let mut error = json!({
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        });
+        if let (Some(ready_in), Some(object)) = (self.ready_in, error.as_object_mut()) {
+            object.insert("estimated_time".to_owned(), json!(ready_in.as_secs_f64()));
+        }
+        json!({ "error": error })
+    }
+
+    /// Returns the event that tells of a loss within a stream. No `[DONE]` follows it.
+    pub fn event(&self) -> bytes::Bytes {
+        format!("data: {}\n\n", self.body()).into()
+    }
+
+    /// Returns the response; `chance`, in `[0, 1)`, spreads the hint.
+    pub fn response(&self, chance: f64) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header(("x-kebne-reason", self.reason()));
+        match self.retry {
+            Retry::Unsaid => {}
+            Retry::Never => {
+                response.insert_header(("x-should-retry", "false"));
+            }
+            Retry::After(after) => {
+                let (seconds, millis) = hint(after, chance);
+                response.insert_header((header::RETRY_AFTER, seconds));
+                response.insert_header(("retry-after-ms", millis));
+            }
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        match &self.verbatim {
+            Some(body) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => response
+                .content_type(header::ContentType::json())
+                .body(body.clone()),
+            _ => response.json(self.body()),
+        }
+    }
+}
+
+/// Returns whole seconds and milliseconds of a hint, both in (0, 60] s, spread upwards.
+fn hint(after: Duration, chance: f64) -> (u64, u64) {
+    let spread = after.mul_f64(1.0 + RETRY_SPREAD * chance);
+    let bounded = spread.clamp(Duration::from_millis(100), RETRY_AFTER_MAX);
+    let millis = u64::try_from(bounded.as_millis()).unwrap_or(60_000);
+    // At the bound the spread goes downwards, or all would come back in the same second.
+    let millis = if millis == 60_000 {
+        60_000 - crate::http::whole(15_000.0 * chance)
+    } else {
+        millis
+    };
+    (millis.div_ceil(1000), millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_lie_above_zero_and_at_most_at_sixty_seconds() {
+        for millis in [0, 1, 999, 1000, 59_999, 60_000, 3_600_000] {
+            for chance in [0.0, 0.5, 0.999] {
+                let (seconds, ms) = hint(Duration::from_millis(millis), chance);
+                assert!((1..=60).contains(&seconds), "{millis} {seconds}");
+                assert!((1..=60_000).contains(&ms), "{millis} {ms}");
+                assert!(ms <= seconds * 1000);
+            }
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_its_status_reason_and_hint() {
+        let table = [
+            (RefusalReason::QueueFull, 429, "queue_full", true),
+            (RefusalReason::QueueBytes, 429, "queue_full", true),
+            (RefusalReason::WaitTooLong, 429, "wait_too_long", true),
+            (RefusalReason::QueueTimeout, 503, "queue_timeout", true),
+            (RefusalReason::Cold, 503, "model_loading", true),
+            (RefusalReason::Broken, 503, "backend_broken", true),
+            (RefusalReason::Backoff, 503, "server_is_overloaded", true),
+            (RefusalReason::Draining, 503, "draining", true),
+            (RefusalReason::Quota, 429, "insufficient_quota", false),
+        ];
+        for (reason, status, code, hinted) in table {
+            let error = ApiError::refused(reason, Some(Duration::from_secs(90)), None);
+            let response = error.response(0.3);
+            assert_eq!(response.status().as_u16(), status, "{reason:?}");
+            assert_eq!(error.reason(), code);
+            let headers = response.headers();
+            assert_eq!(headers.contains_key("retry-after"), hinted, "{reason:?}");
+            assert_eq!(
+                headers.contains_key("x-should-retry"),
+                !hinted,
+                "{reason:?}"
+            );
+            let body = error.body();
+            for key in ["message", "type", "param", "code"] {
+                assert!(body["error"].get(key).is_some(), "{reason:?} lacks {key}");
+            }
+        }
+    }
+}

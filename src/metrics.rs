@@ -1,0 +1,209 @@
+//! The metrics, in Prometheus' text format.
+//!
+//! What the lanes count is read from their snapshots when asked for; only what happens at the HTTP surface is
+//! counted here.
+
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+
+use kebne_actors::lane::{Ending, LaneSnapshot};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::gateway::GatewaySnapshot;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    model: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByModel {
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByLane {
+    lane: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByEnding {
+    lane: String,
+    ending: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    lane: String,
+    state: &'static str,
+}
+
+type Level = Gauge<f64, AtomicU64>;
+
+/// Reads one number of a lane.
+type Read = fn(&LaneSnapshot) -> f64;
+
+/// What the HTTP surface counts.
+#[derive(Clone)]
+pub struct Metrics {
+    answered: Family<Answered, Counter>,
+    /// Time until the answer began.
+    seconds: Family<ByModel, Histogram>,
+}
+
+/// Buckets from a gateway's own answer to a cold start of minutes, in seconds.
+const BUCKETS: [f64; 14] = [
+    0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 120.0, 600.0,
+];
+
+impl Metrics {
+    /// Starts at zero.
+    pub fn new() -> Self {
+        Self {
+            answered: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+        }
+    }
+
+    /// Counts an answer; an unknown model has an empty name, so that callers cannot make labels.
+    pub fn answered(&self, model: &str, status: u16, after: Duration) {
+        let model = model.to_owned();
+        let labels = ByModel {
+            model: model.clone(),
+        };
+        self.seconds
+            .get_or_create(&labels)
+            .observe(after.as_secs_f64());
+        self.answered
+            .get_or_create(&Answered { model, status })
+            .inc();
+    }
+
+    /// Writes all metrics.
+    ///
+    /// # Errors
+    /// When the text cannot be written.
+    pub fn text(&self, snapshot: &GatewaySnapshot) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("kebne");
+        let help = "Answers by model and status";
+        registry.register("answers", help, self.answered.clone());
+        let help = "Time until an answer began, in seconds";
+        registry.register("answer_seconds", help, self.seconds.clone());
+        lanes(&mut registry, &snapshot.lanes);
+        let restarts = Counter::<u64>::default();
+        restarts.inc_by(
+            snapshot
+                .actors
+                .iter()
+                .map(|actor| u64::from(actor.restarts))
+                .sum(),
+        );
+        registry.register(
+            "actor_restarts_alive",
+            "Restarts of the actors alive",
+            restarts,
+        );
+        let dead = Counter::<u64>::default();
+        dead.inc_by(snapshot.dead_letters);
+        registry.register("dead_letters", "Messages that nobody handled", dead);
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
+    let calls = Family::<ByEnding, Counter>::default();
+    let restarts = Family::<ByLane, Counter>::default();
+    let states = Family::<ByState, Gauge>::default();
+    let levels: [(&str, &str, Read); 8] = [
+        ("limit", "Calls that may be in flight", |lane| {
+            f64::from(lane.controller.grant.concurrency)
+        }),
+        ("in_flight", "Attempts in flight", |lane| {
+            f64::from(lane.pool.in_flight)
+        }),
+        ("queue", "Calls that wait", |lane| real(lane.pool.queued)),
+        ("queue_bytes", "Bytes of the calls that wait", |lane| {
+            real_u64(lane.pool.queued_bytes)
+        }),
+        ("calls_live", "Calls that the lane holds", |lane| {
+            real(lane.live)
+        }),
+        ("workers", "Workers alive", |lane| real(lane.workers)),
+        ("retry_budget", "Retries in hand", |lane| {
+            lane.pool.retry_budget
+        }),
+        (
+            "rate",
+            "Requests per second allowed; 0 without a rate",
+            |lane| {
+                lane.controller
+                    .grant
+                    .requests
+                    .map_or(0.0, |bucket| bucket.rate)
+            },
+        ),
+    ];
+    for (name, help, read) in levels {
+        let family = Family::<ByLane, Level>::default();
+        for lane in lanes {
+            family.get_or_create(&by_lane(lane)).set(read(lane));
+        }
+        registry.register(name, help, family);
+    }
+    for lane in lanes {
+        for ending in Ending::ALL {
+            let labels = ByEnding {
+                lane: lane.name.to_string(),
+                ending: ending.label(),
+            };
+            calls.get_or_create(&labels).inc_by(lane.endings.of(ending));
+        }
+        restarts
+            .get_or_create(&by_lane(lane))
+            .inc_by(u64::from(lane.worker_restarts));
+        let state = ByState {
+            lane: lane.name.to_string(),
+            state: lane.state.label(),
+        };
+        states.get_or_create(&state).set(1);
+    }
+    registry.register("calls", "Calls by lane and ending", calls);
+    registry.register(
+        "worker_restarts",
+        "Workers restarted after a failure",
+        restarts,
+    );
+    registry.register("state", "The lane's state: 1 at the one it is in", states);
+}
+
+fn by_lane(lane: &LaneSnapshot) -> ByLane {
+    ByLane {
+        lane: lane.name.to_string(),
+    }
+}
+
+fn real(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
+}
+
+fn real_u64(count: u64) -> f64 {
+    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
+}

@@ -1,0 +1,75 @@
+//! The whole service, from a listener and settings to an orderly end.
+
+use std::{io, net::TcpListener, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    backend::BuildError,
+    gateway::Gateway,
+    http::{self, State},
+    settings::{Environment, Settings},
+};
+
+/// How the service is told to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Stop admitting, finish what was admitted.
+    pub drain: CancellationToken,
+    /// Do not wait any longer.
+    pub now: CancellationToken,
+}
+
+/// Why the service ended otherwise than it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A backend cannot be made of its settings.
+    #[error(transparent)]
+    Backend(#[from] BuildError),
+    /// The listener cannot be used.
+    #[error("cannot listen: {0}")]
+    Listen(#[from] io::Error),
+    /// An actor failed more often than its restarts allow.
+    #[error("an actor failed for good: {0}")]
+    Actor(String),
+}
+
+/// Serves until `shutdown`, then drains; returns how many calls were cut off. Must run on an actix system.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub async fn run(
+    listener: TcpListener,
+    settings: &Settings,
+    environment: &dyn Environment,
+    shutdown: Shutdown,
+) -> Result<usize, ServiceError> {
+    let gateway = Gateway::start(settings, environment).await?;
+    let state = Arc::new(State::new(gateway.clone(), settings.server.clone()));
+    let server = http::start(listener, Arc::clone(&state))?;
+    let failed = tokio::select! {
+        () = shutdown.drain.cancelled() => None,
+        () = shutdown.now.cancelled() => None,
+        reason = gateway.when_failed() => Some(reason),
+    };
+    state.drain();
+    gateway.close().await;
+    if failed.is_none() {
+        tracing::info!(deadline = %settings.server.drain_deadline, "draining: no new calls are let in");
+        tokio::select! {
+            () = gateway.when_idle() => {}
+            () = tokio::time::sleep(settings.server.drain_deadline.0) => {}
+            () = shutdown.now.cancelled() => {}
+        }
+    }
+    let cut_off = gateway.cut_off().await;
+    if cut_off > 0 {
+        tracing::warn!(cut_off, "calls were cut off");
+    }
+    server.stop(true).await;
+    gateway.terminate().await;
+    match failed {
+        Some(reason) => Err(ServiceError::Actor(reason)),
+        None => Ok(cut_off),
+    }
+}
