@@ -256,7 +256,11 @@ impl<T> Pool<T> {
             return None;
         }
         loop {
-            let id = self.queue.pop()?;
+            let id = if probe {
+                self.most_patient()?
+            } else {
+                self.queue.pop()?
+            };
             let Some(call) = self.take(id) else { continue };
             if call.meta.deadline.since(now) < self.brink(&call.meta) {
                 let refusal = self.refusal(RefusalReason::WaitTooLong, now);
@@ -265,6 +269,15 @@ impl<T> Pool<T> {
             }
             return Some(self.send(call, probe, now));
         }
+    }
+
+    /// Takes the waiting call with the most time left out of the queue: the oldest one would be gone
+    /// before a loading backend could answer, and a lane probed by such calls never wakes.
+    fn most_patient(&mut self) -> Option<CallId> {
+        let mut latest = self.deadlines.iter().rev().map(|entry| entry.1);
+        let id = latest.find(|id| self.queue.holds(*id))?;
+        self.queue.remove(id);
+        Some(id)
     }
 
     fn send(&mut self, call: Call<T>, probe: bool, now: Timestamp) -> Dispatch<T> {

@@ -68,6 +68,10 @@ impl Queue {
         self.places.len()
     }
 
+    pub(super) fn holds(&self, id: CallId) -> bool {
+        self.places.contains_key(&id)
+    }
+
     pub(super) fn push(&mut self, id: CallId, band: u8, tenant: u64, tokens: u32) {
         // A call of unknown cost weighs as one of a thousand tokens, so that hiding it gains nothing.
         let cost = if tokens == 0 {

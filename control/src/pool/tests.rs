@@ -124,3 +124,19 @@ fn retries_spend_the_budget_and_then_end() {
         AfterAttempt::Exhausted(0, Exhaustion::Budget)
     ));
 }
+
+#[test]
+fn a_probe_is_the_call_that_can_wait_longest() {
+    let mut p = pool(Permission::SingleFlight {
+        not_before: at(0.0),
+    });
+    for (payload, deadline) in [(0, 1.0), (1, 9.0), (2, 5.0)] {
+        let patient = Offer {
+            deadline: at(deadline),
+            ..offer(payload, 0)
+        };
+        p.offer(patient, at(0.0)).unwrap();
+    }
+    assert_eq!(p.next(at(0.0)).unwrap().payload, 1);
+    assert!(p.next(at(0.0)).is_none());
+}
