@@ -1,6 +1,6 @@
 //! The backends of the gateway: each speaks one dialect to one model server and classifies what comes back.
 //!
-//! One attempt in, one answer or one [`Failure`](kebne_actors::lane::Failure) out. Nothing here retries, waits for
+//! One attempt in, one answer or one [`Failure`] out. Nothing here retries, waits for
 //! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
 
 pub mod classify;
