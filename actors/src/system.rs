@@ -19,10 +19,13 @@ use tokio::sync::watch as watch_channel;
 mod actor_ref;
 mod cell;
 mod context;
+mod dead_letters;
 mod envelope;
+mod event_stream;
 mod items;
 mod mailbox;
 mod props;
+mod receptionist;
 mod report;
 mod strategy;
 mod timers;
@@ -30,12 +33,17 @@ mod watch;
 
 pub use actor_ref::{ActorRef, AskError, Offer, Recipient};
 pub use context::Context;
+pub use dead_letters::DeadLetter;
+pub use event_stream::{EventStream, Restarted, Subscription};
+pub use mailbox::{Overflow, PRIORITY_NORMAL};
 pub use props::Props;
+pub use receptionist::{Listing, Receptionist, Service, ServiceKey};
 pub use report::{ActorReport, ActorState};
-pub use strategy::{Directive, Fault, Strategy};
+pub use strategy::{Directive, Fault, Strategy, SystemFault};
 pub use watch::{StopCause, Terminated};
 
 use actor_ref::{AnyCell, Parent};
+use dead_letters::DeadLetters;
 
 /// A tree of actors; clones share it.
 #[derive(Clone)]
@@ -47,7 +55,9 @@ struct Inner {
     name: String,
     seed: u64,
     next_id: AtomicU64,
-    dead_letters: Arc<AtomicU64>,
+    dead_letters: Arc<DeadLetters>,
+    events: EventStream,
+    receptionist: Receptionist,
     cells: Mutex<Cells>,
     fatal: watch_channel::Sender<Option<String>>,
 }
@@ -61,17 +71,41 @@ struct Cells {
 
 impl ActorSystem {
     /// Makes an empty system whose chance (the jitter of restarts) comes from `seed`.
+    ///
+    /// Built with `panic = "abort"` a panic ends the process instead of one actor's life; that is said in
+    /// the log here, and by [`ActorSystem::catches_panics`].
     pub fn new(name: &str, seed: u64) -> Self {
+        if !Self::catches_panics() {
+            tracing::error!("built with `panic = \"abort\"`: no panic can be supervised");
+        }
+        let events = EventStream::default();
         Self {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
                 seed,
                 next_id: AtomicU64::new(1),
-                dead_letters: Arc::default(),
+                dead_letters: Arc::new(DeadLetters::new(events.clone())),
+                events,
+                receptionist: Receptionist::default(),
                 cells: Mutex::default(),
                 fatal: watch_channel::Sender::new(None),
             }),
         }
+    }
+
+    /// Says whether a panicking actor can be supervised: not when built with `panic = "abort"`.
+    pub const fn catches_panics() -> bool {
+        cfg!(panic = "unwind")
+    }
+
+    /// Returns the event stream: [`DeadLetter`], [`Restarted`], and whatever else is published.
+    pub fn events(&self) -> &EventStream {
+        &self.inner.events
+    }
+
+    /// Returns the receptionist.
+    pub fn receptionist(&self) -> &Receptionist {
+        &self.inner.receptionist
     }
 
     /// Returns the system's name.
@@ -125,7 +159,7 @@ impl ActorSystem {
 
     /// Returns how many messages found nobody to handle them.
     pub fn dead_letters(&self) -> u64 {
-        self.inner.dead_letters.load(SeqCst)
+        self.inner.dead_letters.count()
     }
 
     /// Waits until an actor under `/user` escalates its failure; returns what it said.
@@ -145,7 +179,7 @@ impl ActorSystem {
         self.inner.next_id.fetch_add(1, SeqCst)
     }
 
-    pub(crate) fn dead_letter_count(&self) -> Arc<AtomicU64> {
+    pub(crate) fn dead_letter_box(&self) -> Arc<DeadLetters> {
         Arc::clone(&self.inner.dead_letters)
     }
 
@@ -192,5 +226,7 @@ impl fmt::Debug for ActorSystem {
     }
 }
 
+#[cfg(test)]
+mod more_tests;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    envelope::{Ask, Envelope, Fate, Tell},
-    mailbox::Mailbox,
+    dead_letters::DeadLetters,
+    envelope::{Ask, Envelope, Fate, Tell, Watched},
+    mailbox::{Mailbox, Offered, Overflow, PRIORITY_NORMAL},
     report::{ActorReport, ActorState},
     watch::{StopCause, Terminated},
 };
@@ -67,6 +68,8 @@ pub enum AskError {
 #[derive(Debug)]
 pub(crate) enum Signal {
     Stop,
+    Overflow,
+    DeathPact(Terminated),
     ChildStopped { id: u64 },
     ChildEscalated { path: Arc<str>, message: String },
 }
@@ -101,7 +104,7 @@ pub(crate) struct Core<A: Actor> {
     stopped: CancellationToken,
     /// Why it stopped; `None` while it lives. Guards `watchers` against a late watch.
     watchers: Mutex<Watchers>,
-    dead_letters: Arc<AtomicU64>,
+    dead_letters: Arc<DeadLetters>,
 }
 
 #[derive(Default)]
@@ -114,13 +117,13 @@ impl<A: Actor> Core<A> {
     pub(crate) fn new(
         id: u64,
         path: Arc<str>,
-        capacity: usize,
-        dead_letters: Arc<AtomicU64>,
+        (capacity, overflow): (usize, Overflow),
+        dead_letters: Arc<DeadLetters>,
     ) -> Self {
         Self {
             id,
             path,
-            mailbox: Mailbox::new(capacity),
+            mailbox: Mailbox::new(capacity, overflow),
             restarts: AtomicU32::new(0),
             state: AtomicU8::new(ActorState::Starting as u8),
             signals: Mutex::new(VecDeque::new()),
@@ -197,14 +200,34 @@ impl<A: Actor> Core<A> {
     }
 
     fn dead_letter(&self, envelope: Envelope<A>) {
-        self.dead_letters.fetch_add(1, SeqCst);
-        tracing::debug!(actor = %self.path, message = envelope.type_name(), "dead letter");
+        let message = envelope.type_name();
         envelope.abandon();
+        self.dead_letters.note(&self.path, message);
     }
 
-    fn refuse(&self, offer: Offer, envelope: Envelope<A>) -> Offer {
+    /// Sees to what an offer left over.
+    fn settle(&self, offered: Offered<A>) -> Offer {
+        for envelope in offered.evicted {
+            self.dead_letter(envelope);
+        }
+        let Some((offer, envelope)) = offered.refused else {
+            return Offer::Enqueued;
+        };
         self.dead_letter(envelope);
+        if offer == Offer::Failed {
+            self.signal(Signal::Overflow);
+        }
         offer
+    }
+
+    /// Tells a watcher on the control lane.
+    pub(crate) fn tell_watcher<M>(&self, message: M, active: Arc<AtomicBool>)
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let watched = Box::new(Watched { message, active });
+        let _a_stopped_watcher_needs_no_news = self.mailbox.offer_control(watched);
     }
 }
 
@@ -258,10 +281,31 @@ impl<A: Actor> ActorRef<A> {
         A: Handler<M>,
         M: Message + Send + 'static,
     {
-        match self.core.mailbox.offer(Box::new(Tell(message))) {
-            Ok(()) => Offer::Enqueued,
-            Err((offer, envelope)) => self.core.refuse(offer, envelope),
-        }
+        self.tell_with_priority(message, PRIORITY_NORMAL)
+    }
+
+    /// Offers a message that goes before those of lower priority (a tell's is [`PRIORITY_NORMAL`]) and
+    /// behind those of the same.
+    pub fn tell_with_priority<M>(&self, message: M, priority: u8) -> Offer
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let mailbox = &self.core.mailbox;
+        self.core
+            .settle(mailbox.offer(priority, Box::new(Tell(message))))
+    }
+
+    /// Offers a message; waits for room when the mailbox is full and its overflow strategy is
+    /// backpressure.
+    pub async fn offer<M>(&self, message: M) -> Offer
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let mailbox = &self.core.mailbox;
+        let offered = mailbox.offer_waiting(PRIORITY_NORMAL, Box::new(Tell(message)));
+        self.core.settle(offered.await)
     }
 
     /// Offers a message to the control lane, which never waits behind work and has no bound of its own:
@@ -271,10 +315,9 @@ impl<A: Actor> ActorRef<A> {
         A: Handler<M>,
         M: Message + Send + 'static,
     {
-        match self.core.mailbox.offer_control(Box::new(Tell(message))) {
-            Ok(()) => Offer::Enqueued,
-            Err(envelope) => self.core.refuse(Offer::Closed, envelope),
-        }
+        let mailbox = &self.core.mailbox;
+        self.core
+            .settle(mailbox.offer_control(Box::new(Tell(message))))
     }
 
     /// Offers a message to the control lane where a receiver that has stopped makes it needless.
@@ -297,10 +340,10 @@ impl<A: Actor> ActorRef<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        self.ask_by(message, timeout, |mailbox, envelope| {
-            mailbox.offer(envelope)
-        })
-        .await
+        let offer = async |mailbox: &Mailbox<A>, envelope| {
+            mailbox.offer_waiting(PRIORITY_NORMAL, envelope).await
+        };
+        self.ask_by(message, timeout, offer).await
     }
 
     /// Asks through the control lane.
@@ -313,19 +356,15 @@ impl<A: Actor> ActorRef<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        self.ask_by(message, timeout, |mailbox, envelope| {
-            mailbox
-                .offer_control(envelope)
-                .map_err(|envelope| (Offer::Closed, envelope))
-        })
-        .await
+        let offer = async |mailbox: &Mailbox<A>, envelope| mailbox.offer_control(envelope);
+        self.ask_by(message, timeout, offer).await
     }
 
     async fn ask_by<M>(
         &self,
         message: M,
         timeout: Duration,
-        offer: impl FnOnce(&Mailbox<A>, Envelope<A>) -> Result<(), (Offer, Envelope<A>)>,
+        offer: impl AsyncFnOnce(&Mailbox<A>, Envelope<A>) -> Offered<A>,
     ) -> Result<M::Result, AskError>
     where
         A: Handler<M>,
@@ -334,25 +373,35 @@ impl<A: Actor> ActorRef<A> {
     {
         let (answer, answered) = oneshot::channel();
         let fate = Arc::new(Fate::default());
+        // Cancelled however this future ends, which after an answer interests nobody.
+        let _given_up = fate.given_up.clone().drop_guard();
         let envelope = Box::new(Ask {
             message,
             answer,
             fate: Arc::clone(&fate),
         });
-        if let Err((offer, envelope)) = offer(&self.core.mailbox, envelope) {
-            let waits = self.core.state() == ActorState::Restarting;
-            return Err(match self.core.refuse(offer, envelope) {
-                Offer::Closed => AskError::Stopped,
-                _ if waits => AskError::Restarting,
-                _ => AskError::MailboxFull,
-            });
-        }
-        match tokio::time::timeout(timeout, answered).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) if fate.was_begun() => Err(AskError::Failed),
-            Ok(Err(_)) => Err(AskError::Stopped),
-            Err(_) => Err(AskError::TimedOut),
-        }
+        let asked = async {
+            let offered = offer(&self.core.mailbox, envelope).await;
+            match self.core.settle(offered) {
+                Offer::Enqueued => {}
+                Offer::Closed => return Err(AskError::Stopped),
+                Offer::Dropped | Offer::Failed => {
+                    return Err(if self.core.state() == ActorState::Restarting {
+                        AskError::Restarting
+                    } else {
+                        AskError::MailboxFull
+                    });
+                }
+            }
+            match answered.await {
+                Ok(answer) => Ok(answer),
+                Err(_) if fate.was_begun() => Err(AskError::Failed),
+                Err(_) if self.is_alive() => Err(AskError::MailboxFull),
+                Err(_) => Err(AskError::Stopped),
+            }
+        };
+        let answered = tokio::time::timeout(timeout, asked).await;
+        answered.unwrap_or(Err(AskError::TimedOut))
     }
 
     /// Returns a recipient of one message type, which says nothing of who receives it.

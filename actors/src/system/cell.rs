@@ -22,9 +22,10 @@ use super::{
     actor_ref::{Core, Parent, Signal},
     context::Context,
     envelope::Envelope,
+    event_stream::Restarted,
     props::Props,
     report::ActorState,
-    strategy::{Fault, Record, Verdict},
+    strategy::{Fault, Record, SystemFault, Verdict},
     watch::StopCause,
 };
 use crate::clock::Dice;
@@ -65,6 +66,8 @@ where
     actor: Option<A>,
     ctx: Context<A>,
     phase: Phase,
+    /// Runs while a `ctx.wait` holds the mailbox up.
+    hang: Option<Pin<Box<Sleep>>>,
     /// Whose turn it is when both a future and a message are ready.
     work_first: bool,
     /// Timers and actix's own mailbox have been looked at in this poll.
@@ -126,6 +129,7 @@ where
             actor: None,
             ctx,
             phase: Phase::Start,
+            hang: None,
             work_first: false,
             looked: false,
         }
@@ -203,7 +207,9 @@ where
             return;
         }
         self.ctx.touch();
+        self.ctx.asker = envelope.asker();
         self.guarded(|actor, ctx| envelope.deliver(actor, ctx));
+        self.ctx.asker = None;
     }
 
     fn poll_item(&mut self) -> bool {
@@ -232,13 +238,29 @@ where
         let mut done = true;
         self.guarded(|actor, ctx| done = future.as_mut().poll(actor, ctx, task).is_ready());
         if done {
+            self.hang = None;
             return Step::Again;
         }
         self.ctx.waits.push_front(future);
-        if self.ctx.failure.is_some() || self.ctx.stopping {
+        if self.ctx.failure.is_some() || self.ctx.stopping || self.hangs(task) {
             return Step::Again;
         }
         Step::Wait
+    }
+
+    /// Says whether the wait in hand has used up its time; if so the actor fails and the wait is dropped.
+    fn hangs(&mut self, task: &mut Task<'_>) -> bool {
+        let Some(limit) = self.props.hang_after else {
+            return false;
+        };
+        let timer = self.hang.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if timer.as_mut().poll(task).is_pending() {
+            return false;
+        }
+        self.hang = None;
+        self.ctx.waits.clear();
+        self.ctx.failure = Some(SystemFault::Hang(limit).into());
+        true
     }
 
     /// Handles what came through actix's own addresses, if any was ever asked for.
@@ -270,6 +292,10 @@ where
                 Signal::ChildStopped { id } => {
                     self.ctx.children.remove(&id);
                 }
+                Signal::Overflow => self.ctx.failure = Some(SystemFault::Overflow.into()),
+                Signal::DeathPact(terminated) => {
+                    self.ctx.failure = Some(SystemFault::DeathPact(terminated).into());
+                }
                 Signal::ChildEscalated { path, message } => {
                     self.ctx.failure = Some(Fault::Child { path, message });
                 }
@@ -296,6 +322,13 @@ where
             Verdict::Restart(delay) => After::Restart(delay),
             Verdict::Escalate => After::End(StopCause::Escalated(fault.to_string())),
         };
+        if let After::Restart(_) = after {
+            self.ctx.system.events().publish(&Restarted {
+                path: Arc::clone(&self.core.path),
+                fault: fault.to_string(),
+                restarts: self.core.restarts.load(SeqCst) + 1,
+            });
+        }
         self.begin_stop(after)
     }
 
@@ -305,7 +338,10 @@ where
             After::End(_) => ActorState::Stopping,
         };
         self.core.set_state(state);
-        for child in self.ctx.children.values() {
+        let children: Vec<_> = self.ctx.children.values().cloned().collect();
+        for child in children {
+            // The next incarnation does not know this child, so it is not told of its end.
+            self.ctx.end_watch(child.id());
             child.request_stop();
         }
         self.phase = Phase::StopChildren(after);
@@ -323,8 +359,8 @@ where
                     self.ctx.children.remove(&id);
                 }
                 Signal::Stop => *after = After::End(StopCause::Stopped),
-                // The child is about to be gone in any case.
-                Signal::ChildEscalated { .. } => {}
+                // This incarnation is about to be gone in any case.
+                Signal::ChildEscalated { .. } | Signal::DeathPact(_) | Signal::Overflow => {}
             }
         }
         if !self.ctx.children.is_empty() {
@@ -353,13 +389,15 @@ where
         self.guarded(Actor::stopped);
         let stash = std::mem::take(&mut self.ctx.stash);
         self.core.mailbox.put_back(stash);
-        let fresh = Context::new(
+        self.hang = None;
+        let mut fresh = Context::new(
             Arc::clone(&self.core),
             self.ctx.system.clone(),
             Rc::clone(&self.ctx.bridge),
             self.props.throughput,
             self.props.stash_max,
         );
+        fresh.watching = std::mem::take(&mut self.ctx.watching);
         let old = (self.actor.take(), std::mem::replace(&mut self.ctx, fresh));
         if catch_unwind(AssertUnwindSafe(move || drop(old))).is_err() {
             tracing::warn!(actor = %self.core.path, "an actor panicked while it was dropped");

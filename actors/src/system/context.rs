@@ -7,7 +7,10 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -19,10 +22,11 @@ use actix::{
     },
 };
 use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ActorSystem,
-    actor_ref::{ActorRef, AnyCell, Core},
+    actor_ref::{ActorRef, AnyCell, Core, Signal},
     envelope::{Envelope, Tell},
     items::Items,
     props::{Props, launch},
@@ -62,6 +66,10 @@ where
     pub(crate) bridge: Rc<Bridge<A>>,
     pub(crate) spent: usize,
     pub(crate) throughput: usize,
+    /// Whom this actor watches; kept across restarts.
+    pub(crate) watching: BTreeMap<u64, Arc<AtomicBool>>,
+    /// Cancelled when whoever asked for the message in hand gives up.
+    pub(crate) asker: Option<CancellationToken>,
 }
 
 /// The key of the receive timeout among the timers; no user's key starts with a NUL.
@@ -93,6 +101,8 @@ where
             bridge,
             spent: 0,
             throughput,
+            watching: BTreeMap::new(),
+            asker: None,
         }
     }
 
@@ -151,15 +161,15 @@ where
     }
 
     /// Has this actor told once when `other` stops (not at a restart); at once when it already has.
+    /// Watching the same actor again replaces the watch.
     pub fn watch<C>(&mut self, other: &ActorRef<C>)
     where
         C: Actor,
         A: Handler<Terminated>,
     {
-        let myself = self.self_ref();
-        let watcher = Box::new(move |terminated| {
-            myself.inform(terminated);
-        });
+        let active = self.begin_watch(other.core.id);
+        let core = Arc::clone(&self.core);
+        let watcher = Box::new(move |terminated| core.tell_watcher(terminated, active));
         other.core.add_watcher(self.core.id, watcher);
     }
 
@@ -170,16 +180,51 @@ where
         A: Handler<M>,
         M: Message + Send + 'static,
     {
-        let myself = self.self_ref();
-        let watcher = Box::new(move |_| {
-            myself.inform(message);
+        let active = self.begin_watch(other.core.id);
+        let core = Arc::clone(&self.core);
+        let watcher = Box::new(move |_| core.tell_watcher(message, active));
+        other.core.add_watcher(self.core.id, watcher);
+    }
+
+    /// Has this actor fail when `other` stops: a death pact, which Akka makes of each unhandled
+    /// `Terminated`.
+    pub fn watch_or_die<C: Actor>(&mut self, other: &ActorRef<C>) {
+        let active = self.begin_watch(other.core.id);
+        let core = Arc::clone(&self.core);
+        let watcher = Box::new(move |terminated| {
+            if active.load(SeqCst) {
+                core.signal(Signal::DeathPact(terminated));
+            }
         });
         other.core.add_watcher(self.core.id, watcher);
     }
 
-    /// Ends a watch.
+    fn begin_watch(&mut self, other: u64) -> Arc<AtomicBool> {
+        // Watches that fired are forgotten here, so that their number stays that of the living.
+        self.watching.retain(|_, active| active.load(SeqCst));
+        let active = Arc::new(AtomicBool::new(true));
+        if let Some(old) = self.watching.insert(other, Arc::clone(&active)) {
+            old.store(false, SeqCst);
+        }
+        active
+    }
+
+    /// Ends a watch; nothing of it is handled any more, even if it is already queued.
     pub fn unwatch<C: Actor>(&mut self, other: &ActorRef<C>) {
+        self.end_watch(other.core.id);
         other.core.remove_watcher(self.core.id);
+    }
+
+    pub(crate) fn end_watch(&mut self, other: u64) {
+        if let Some(active) = self.watching.remove(&other) {
+            active.store(false, SeqCst);
+        }
+    }
+
+    /// Returns a token that is cancelled when whoever asked for the message in hand gives up (its ask
+    /// timed out or was dropped) or has the answer; after a tell it never is.
+    pub fn asker(&self) -> CancellationToken {
+        self.asker.clone().unwrap_or_default()
     }
 
     /// Handles `message` once after `delay`; replaces the timer of that key.

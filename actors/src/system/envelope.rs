@@ -2,11 +2,12 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
 };
 
 use actix::{Actor, Handler, Message, dev::MessageResponse};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// What a cell can do with a queued message.
 pub(crate) trait Deliver<A: Actor>: Send {
@@ -19,6 +20,11 @@ pub(crate) trait Deliver<A: Actor>: Send {
     /// Says whether nobody waits for the answer any more, so that the work can be skipped.
     fn is_forsaken(&self) -> bool {
         false
+    }
+
+    /// Returns what is cancelled when the asker gives up; `None` for a tell.
+    fn asker(&self) -> Option<CancellationToken> {
+        None
     }
 
     /// The message's type, for dead letters.
@@ -49,7 +55,11 @@ where
 
 /// How far an ask got before its answer was lost.
 #[derive(Debug, Default)]
-pub(crate) struct Fate(AtomicU8);
+pub(crate) struct Fate {
+    stage: AtomicU8,
+    /// Cancelled when the asker no longer waits.
+    pub(crate) given_up: CancellationToken,
+}
 
 /// Waiting in the mailbox.
 const QUEUED: u8 = 0;
@@ -60,7 +70,7 @@ const ABANDONED: u8 = 2;
 
 impl Fate {
     pub(crate) fn was_begun(&self) -> bool {
-        self.0.load(SeqCst) == BEGUN
+        self.stage.load(SeqCst) == BEGUN
     }
 }
 
@@ -78,7 +88,7 @@ where
     M::Result: Send,
 {
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
-        self.fate.0.store(BEGUN, SeqCst);
+        self.fate.stage.store(BEGUN, SeqCst);
         actor
             .handle(self.message, ctx)
             .handle(ctx, Some(self.answer));
@@ -86,15 +96,47 @@ where
 
     fn abandon(self: Box<Self>) {
         debug_assert_eq!(
-            self.fate.0.load(SeqCst),
+            self.fate.stage.load(SeqCst),
             QUEUED,
             "a begun ask is not queued"
         );
-        self.fate.0.store(ABANDONED, SeqCst);
+        self.fate.stage.store(ABANDONED, SeqCst);
     }
 
     fn is_forsaken(&self) -> bool {
         self.answer.is_closed()
+    }
+
+    fn asker(&self) -> Option<CancellationToken> {
+        Some(self.fate.given_up.clone())
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<M>()
+    }
+}
+
+/// A message to a watcher, which an ended watch takes back even when it is already queued.
+pub(crate) struct Watched<M> {
+    pub(crate) message: M,
+    /// Shared with the watcher's context; false once the watch has ended.
+    pub(crate) active: Arc<AtomicBool>,
+}
+
+impl<A, M> Deliver<A> for Watched<M>
+where
+    A: Actor + Handler<M>,
+    M: Message + Send + 'static,
+{
+    fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
+        self.active.store(false, SeqCst);
+        actor.handle(self.message, ctx).handle(ctx, None);
+    }
+
+    fn abandon(self: Box<Self>) {}
+
+    fn is_forsaken(&self) -> bool {
+        !self.active.load(SeqCst)
     }
 
     fn type_name(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! How an actor is made: its factory, its strategy, its bounds, its thread.
 
-use std::{fmt, rc::Rc, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
@@ -10,6 +10,7 @@ use super::{
     actor_ref::{ActorRef, AnyCell, Core, Parent},
     cell::Cell,
     context::{Bridge, Context},
+    mailbox::Overflow,
     strategy::Strategy,
     watch::StopCause,
 };
@@ -28,6 +29,8 @@ pub struct Props<A: Actor> {
     pub(crate) capacity: usize,
     pub(crate) throughput: usize,
     pub(crate) stash_max: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) hang_after: Option<Duration>,
     arbiter: Option<ArbiterHandle>,
 }
 
@@ -40,6 +43,8 @@ impl<A: Actor> Props<A> {
             capacity: CAPACITY,
             throughput: THROUGHPUT,
             stash_max: STASH_MAX,
+            overflow: Overflow::default(),
+            hang_after: None,
             arbiter: None,
         }
     }
@@ -55,6 +60,21 @@ impl<A: Actor> Props<A> {
     #[must_use]
     pub fn mailbox(mut self, capacity: usize) -> Self {
         self.capacity = capacity.max(1);
+        self
+    }
+
+    /// Sets what a full mailbox does with one more message; default [`Overflow::DropNew`].
+    #[must_use]
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Has the actor fail when one `ctx.wait` (an `AtomicResponse` too) holds its mailbox up for longer
+    /// than this; default never. A handler that blocks its thread cannot be interrupted by this.
+    #[must_use]
+    pub fn hang_after(mut self, limit: Duration) -> Self {
+        self.hang_after = Some(limit);
         self
     }
 
@@ -113,8 +133,8 @@ where
     let core = Arc::new(Core::new(
         id,
         path,
-        props.capacity,
-        system.dead_letter_count(),
+        (props.capacity, props.overflow),
+        system.dead_letter_box(),
     ));
     let reference = ActorRef {
         core: Arc::clone(&core),

@@ -5,10 +5,33 @@ use std::{fmt, sync::Arc, time::Duration};
 use kebne_control::Chance;
 use tokio::time::Instant;
 
+use super::watch::Terminated;
+
+/// A failure that the system reports in the actor's stead; a decider finds it by downcasting a
+/// [`Fault::Error`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SystemFault {
+    /// It waited in `ctx.wait` for longer than `Props::hang_after` allows.
+    #[error("made no progress for {0:?}")]
+    Hang(Duration),
+    /// Its mailbox was full and its overflow strategy is to fail.
+    #[error("its mailbox overflowed")]
+    Overflow,
+    /// An actor that it cannot live without stopped: see `Context::watch_or_die`.
+    #[error("`{}`, which it depends on, is gone: {}", .0.path, .0.cause)]
+    DeathPact(Terminated),
+}
+
+impl From<SystemFault> for Fault {
+    fn from(fault: SystemFault) -> Self {
+        Self::Error(Box::new(fault))
+    }
+}
+
 /// Why an actor failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// A handler reported an error by `Context::fail`.
+    /// A handler reported an error by `Context::fail`, or the system did: then it is a [`SystemFault`].
     Error(Box<dyn std::error::Error + Send + Sync>),
     /// A handler, a hook or an actor future panicked, with this message.
     Panic(String),

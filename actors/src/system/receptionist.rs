@@ -1,0 +1,221 @@
+//! The receptionist: actors found by what they serve instead of by who made them.
+//!
+//! Owns the listings. An actor leaves its listings when it stops (not when it restarts), so that a listing
+//! never holds a dead one for longer than its ending takes.
+
+use std::{
+    any::{Any, TypeId},
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    marker::PhantomData,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use actix::{Actor, Handler, Message};
+
+use super::{
+    actor_ref::{ActorRef, Offer, Recipient},
+    context::Context,
+};
+
+/// The first of the keys by which the receptionist watches; beyond any actor's id.
+const FIRST_WATCH: u64 = 1 << 63;
+
+/// What an actor serves: a name, and the message it takes.
+pub struct ServiceKey<M> {
+    name: Cow<'static, str>,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M: 'static> ServiceKey<M> {
+    /// Makes a key; keys of the same name and message are the same.
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            name: name.into(),
+            message: PhantomData,
+        }
+    }
+
+    fn id(&self) -> (String, TypeId) {
+        (self.name.clone().into_owned(), TypeId::of::<M>())
+    }
+}
+
+impl<M> Clone for ServiceKey<M> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            message: PhantomData,
+        }
+    }
+}
+
+impl<M> fmt::Debug for ServiceKey<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("ServiceKey")
+            .field(&self.name)
+            .finish()
+    }
+}
+
+/// An actor that serves a key.
+#[derive(Debug)]
+pub struct Service<M> {
+    /// The actor's path.
+    pub path: Arc<str>,
+    /// The way to it.
+    pub recipient: Recipient<M>,
+}
+
+/// Who serves a key now, in the order of registration.
+#[derive(Debug)]
+pub struct Listing<M>(pub Vec<Service<M>>);
+
+impl<M> Clone for Listing<M> {
+    fn clone(&self) -> Self {
+        let services = self.0.iter().map(|service| Service {
+            path: Arc::clone(&service.path),
+            recipient: service.recipient.clone(),
+        });
+        Self(services.collect())
+    }
+}
+
+impl<M: 'static> Message for Listing<M> {
+    type Result = ();
+}
+
+/// Finds actors by [`ServiceKey`]; clones share the listings.
+#[derive(Clone, Default)]
+pub struct Receptionist {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    last: AtomicU64,
+    desks: Mutex<BTreeMap<(String, TypeId), Box<dyn Any + Send>>>,
+}
+
+/// One key's services and those who want to know of them.
+struct Desk<M> {
+    services: BTreeMap<u64, Service<M>>,
+    subscribers: Vec<Recipient<Listing<M>>>,
+}
+
+impl<M: 'static> Desk<M> {
+    fn listing(&self) -> Listing<M> {
+        let services = self.services.values().map(|service| Service {
+            path: Arc::clone(&service.path),
+            recipient: service.recipient.clone(),
+        });
+        Listing(services.collect())
+    }
+}
+
+type Desks = BTreeMap<(String, TypeId), Box<dyn Any + Send>>;
+
+impl Receptionist {
+    fn desks(&self) -> MutexGuard<'_, Desks> {
+        let desks = self.inner.desks.lock();
+        desks.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists `actor` under `key` until it stops.
+    pub fn register<A, M>(&self, key: &ServiceKey<M>, actor: &ActorRef<A>)
+    where
+        A: Actor<Context = Context<A>> + Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let id = FIRST_WATCH + self.inner.last.fetch_add(1, SeqCst);
+        let service = Service {
+            path: Arc::clone(&actor.core.path),
+            recipient: actor.recipient(),
+        };
+        self.change(key, |desk| {
+            // Registering twice lists once.
+            desk.services
+                .retain(|_, listed| listed.path != service.path);
+            desk.services.insert(id, service);
+        });
+        let receptionist = self.clone();
+        let key = key.clone();
+        let forget = move |_| {
+            receptionist.change(&key, |desk| {
+                desk.services.remove(&id);
+            });
+        };
+        actor.core.add_watcher(id, Box::new(forget));
+    }
+
+    /// Takes `actor` from the listing of `key`.
+    pub fn deregister<A, M>(&self, key: &ServiceKey<M>, actor: &ActorRef<A>)
+    where
+        A: Actor,
+        M: Message + Send + 'static,
+    {
+        self.change(key, |desk| {
+            desk.services
+                .retain(|_, listed| *listed.path != *actor.core.path);
+        });
+    }
+
+    /// Returns who serves `key` now.
+    pub fn find<M: Message + Send + 'static>(&self, key: &ServiceKey<M>) -> Listing<M> {
+        let desks = self.desks();
+        let desk = desks.get(&key.id());
+        let desk = desk.and_then(|desk| desk.downcast_ref::<Desk<M>>());
+        desk.map_or_else(|| Listing(Vec::new()), Desk::listing)
+    }
+
+    /// Tells `subscriber` the listing of `key` now and at each change. A subscriber that is a function must
+    /// not call the receptionist.
+    pub fn subscribe<M>(&self, key: &ServiceKey<M>, subscriber: Recipient<Listing<M>>)
+    where
+        M: Message + Send + 'static,
+    {
+        self.with_desk(key, |desk| {
+            if subscriber.tell(desk.listing()) != Offer::Closed {
+                desk.subscribers.push(subscriber);
+            }
+        });
+    }
+
+    fn with_desk<M: 'static>(&self, key: &ServiceKey<M>, act: impl FnOnce(&mut Desk<M>)) {
+        let mut desks = self.desks();
+        let desk = desks.entry(key.id()).or_insert_with(|| {
+            Box::new(Desk::<M> {
+                services: BTreeMap::new(),
+                subscribers: Vec::new(),
+            })
+        });
+        if let Some(desk) = desk.downcast_mut::<Desk<M>>() {
+            act(desk);
+        }
+    }
+
+    /// Changes a desk and tells its subscribers, in the order of the changes; those that stopped are
+    /// forgotten.
+    fn change<M: 'static>(&self, key: &ServiceKey<M>, act: impl FnOnce(&mut Desk<M>)) {
+        self.with_desk(key, |desk| {
+            act(desk);
+            let listing = desk.listing();
+            desk.subscribers
+                .retain(|subscriber| subscriber.tell(listing.clone()) != Offer::Closed);
+        });
+    }
+}
+
+impl fmt::Debug for Receptionist {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Receptionist")
+            .field("keys", &self.desks().len())
+            .finish_non_exhaustive()
+    }
+}
