@@ -384,7 +384,7 @@ async fn a_drain_refuses_new_calls_finishes_the_admitted_and_cuts_the_rest_off()
         _ => Play::Hang,
     });
     let bench = lane(script, LaneSettings::default()).await;
-    let calls = futures_util::future::join(bench.call(0, 60 * SECOND), bench.call(1, 60 * SECOND));
+    let calls = futures_util::future::join(bench.call(0, 90 * SECOND), bench.call(1, 60 * SECOND));
     let drain = async {
         tokio::time::sleep(SECOND / 2).await;
         bench.lane.close().await;
