@@ -6,10 +6,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use kebne_actors::{
-    lane::{
-        CallError, CallOptions, Ending, EndingCounts, LaneBuilder, LaneHandle, LaneSnapshot,
-        RefusalReason, Reply,
-    },
+    lane::{CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, RefusalReason, Reply},
     supervisor::Supervisor,
     system::{ActorReport, ActorSystem},
 };
@@ -31,6 +28,8 @@ pub struct Gateway {
 
 struct Inner {
     system: ActorSystem,
+    /// The threads that the lanes run on; stopped after the actors.
+    threads: Vec<actix_rt::ArbiterHandle>,
     lanes: Vec<Lane>,
     /// By model name and by alias.
     routes: BTreeMap<String, Arc<Route>>,
@@ -128,6 +127,7 @@ impl Gateway {
         Ok(Self {
             inner: Arc::new(Inner {
                 system,
+                threads,
                 lanes,
                 routes,
                 models,
@@ -197,14 +197,6 @@ impl Gateway {
         Err(unknown())
     }
 
-    /// Returns each lane's name, with how its calls ended.
-    pub fn endings(&self) -> Vec<(&str, EndingCounts)> {
-        let lanes = self.inner.lanes.iter();
-        lanes
-            .map(|lane| (lane.handle.name(), lane.handle.endings()))
-            .collect()
-    }
-
     /// Says whether some lane may serve: not all of them are broken.
     pub fn is_ready(&self) -> bool {
         let mut lanes = self.inner.lanes.iter();
@@ -250,9 +242,12 @@ impl Gateway {
         cut
     }
 
-    /// Stops all actors.
+    /// Stops all actors and their threads.
     pub async fn terminate(&self) {
         self.inner.system.terminate().await;
+        for thread in &self.inner.threads {
+            thread.stop();
+        }
     }
 }
 
@@ -315,11 +310,6 @@ fn routes(settings: &Settings) -> (BTreeMap<String, Arc<Route>>, Vec<String>) {
         }
     }
     (routes, models)
-}
-
-/// The sum over all lanes of the calls that ended in `ending`.
-pub fn total(endings: &[(&str, EndingCounts)], ending: Ending) -> u64 {
-    endings.iter().map(|(_, counts)| counts.of(ending)).sum()
 }
 
 impl fmt::Debug for Gateway {

@@ -127,8 +127,3 @@ fn set_request_id(response: &mut HttpResponse, id: &str) {
         response.headers_mut().insert(name, value);
     }
 }
-
-/// Cuts a small, positive number off to a whole one.
-pub(crate) fn whole(number: f64) -> u64 {
-    Duration::try_from_secs_f64(number).map_or(0, |duration| duration.as_secs())
-}

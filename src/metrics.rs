@@ -94,17 +94,15 @@ impl Metrics {
         let help = "Time until an answer began, in seconds";
         registry.register("answer_seconds", help, self.seconds.clone());
         lanes(&mut registry, &snapshot.lanes);
-        let restarts = Counter::<u64>::default();
-        restarts.inc_by(
-            snapshot
-                .actors
-                .iter()
-                .map(|actor| u64::from(actor.restarts))
-                .sum(),
-        );
+        let restarts = Level::default();
+        let restarted = snapshot
+            .actors
+            .iter()
+            .map(|actor| f64::from(actor.restarts));
+        restarts.set(restarted.sum());
         registry.register(
-            "actor_restarts_alive",
-            "Restarts of the actors alive",
+            "alive_actor_restarts",
+            "Restarts so far of the actors alive now; falls when one of them stops",
             restarts,
         );
         let dead = Counter::<u64>::default();
@@ -141,7 +139,7 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }),
         ("queue", "Calls that wait", |lane| real(lane.pool.queued)),
         ("queue_bytes", "Bytes of the calls that wait", |lane| {
-            real_u64(lane.pool.queued_bytes)
+            real(lane.pool.queued_bytes)
         }),
         ("calls_live", "Calls that the lane holds", |lane| {
             real(lane.live)
@@ -200,10 +198,7 @@ fn by_lane(lane: &LaneSnapshot) -> ByLane {
     }
 }
 
-fn real(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
-}
-
-fn real_u64(count: u64) -> f64 {
-    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
+/// A gauge's reading; what is beyond four billion shows as that.
+fn real(count: impl TryInto<u32>) -> f64 {
+    count.try_into().map_or(f64::from(u32::MAX), f64::from)
 }

@@ -3,16 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    process::{Command, Stdio},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kebne::{
     service::{self, Shutdown},
     settings::{ProcessEnvironment, Settings},
-    simulate::Preset,
+    simulate::{Fault, Preset},
 };
 
 struct Service {
@@ -23,6 +24,10 @@ struct Service {
 
 impl Service {
     fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    fn start_with(change: impl FnOnce(&mut Settings) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::default();
@@ -30,6 +35,7 @@ impl Service {
         let thread = std::thread::spawn(move || {
             let mut settings = Settings::default();
             settings.backends[0].simulation.preset = Preset::Instant;
+            change(&mut settings);
             actix_rt::System::new()
                 .block_on(service::run(listener, &settings, &ProcessEnvironment, stop))
                 .unwrap()
@@ -41,20 +47,28 @@ impl Service {
         }
     }
 
+    fn open(&self, method: &str, path: &str, body: &str) -> TcpStream {
+        request(self.address, method, path, body)
+    }
+
     fn send(&self, method: &str, path: &str, body: &str) -> String {
-        let mut socket = TcpStream::connect(self.address).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        let length = body.len();
-        write!(
-            socket,
-            "{method} {path} HTTP/1.1\r\nhost: kebne\r\nconnection: close\r\nx-request-id: mine\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        answer
+        rest(self.open(method, path, body))
+    }
+
+    /// Waits until the metrics hold a line; the bound is wide because the machine may be busy.
+    fn await_metric(&self, line: &str) {
+        let since = Instant::now();
+        loop {
+            let metrics = self.send("GET", "/metrics", "");
+            if metrics.lines().any(|seen| seen == line) {
+                return;
+            }
+            assert!(
+                since.elapsed() < Duration::from_secs(20),
+                "no `{line}` in:\n{metrics}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn stop(self) -> usize {
@@ -64,6 +78,28 @@ impl Service {
 }
 
 const CHAT: &str = "/v1/chat/completions";
+const STREAM: &str =
+    r#"{"model":"simulated","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+
+fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let length = body.len();
+    write!(
+        socket,
+        "{method} {path} HTTP/1.1\r\nhost: kebne\r\nconnection: close\r\nx-request-id: mine\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    socket
+}
+
+fn rest(mut socket: TcpStream) -> String {
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
 
 #[test]
 fn calls_are_answered_whole_and_streamed_and_counted_once() {
@@ -76,11 +112,7 @@ fn calls_are_answered_whole_and_streamed_and_counted_once() {
     assert!(whole.starts_with("HTTP/1.1 200"), "{whole}");
     assert!(whole.contains("x-request-id: mine"), "{whole}");
     assert!(whole.contains("chat.completion"), "{whole}");
-    let streamed = service.send(
-        "POST",
-        CHAT,
-        r#"{"model":"simulated","stream":true,"messages":[{"role":"user","content":"hi"}]}"#,
-    );
+    let streamed = service.send("POST", CHAT, STREAM);
     assert!(streamed.contains("text/event-stream"), "{streamed}");
     assert!(streamed.contains("data: [DONE]\n\n"), "{streamed}");
     let metrics = service.send("GET", "/metrics", "");
@@ -125,4 +157,89 @@ fn bad_input_gets_the_right_status_and_all_four_keys() {
         }
     }
     assert_eq!(service.stop(), 0);
+}
+
+fn assert_cancelled_when_the_caller_leaves(fault: Fault, part: &str) {
+    let service = Service::start_with(move |settings| {
+        settings.backends[0].simulation.fault = Some(fault);
+    });
+    let mut socket = service.open("POST", CHAT, STREAM);
+    service.await_metric(r#"kebne_in_flight{lane="simulated"} 1.0"#);
+    let mut seen = String::new();
+    while !seen.contains(part) {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        seen.push(char::from(byte[0]));
+    }
+    drop(socket);
+    service.await_metric(r#"kebne_calls_total{lane="simulated",ending="cancelled"} 1"#);
+    service.await_metric(r#"kebne_in_flight{lane="simulated"} 0.0"#);
+    service.await_metric(r#"kebne_calls_live{lane="simulated"} 0.0"#);
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn a_caller_that_leaves_before_the_first_byte_is_counted_as_cancelled() {
+    assert_cancelled_when_the_caller_leaves(Fault::Hang, "");
+}
+
+#[test]
+fn a_caller_that_leaves_within_a_stream_is_counted_as_cancelled() {
+    assert_cancelled_when_the_caller_leaves(Fault::Stall, "data: ");
+}
+
+#[test]
+fn a_stream_that_breaks_says_so_and_does_not_look_whole() {
+    let service = Service::start_with(|settings| {
+        settings.backends[0].simulation.fault = Some(Fault::HalfStream);
+    });
+    let answer = service.send("POST", CHAT, STREAM);
+    assert!(answer.contains(r#"data: {"error":"#), "{answer}");
+    assert!(!answer.contains("[DONE]"), "{answer}");
+    service.await_metric(r#"kebne_calls_total{lane="simulated",ending="error"} 1"#);
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn what_does_not_end_before_the_drain_deadline_is_cut_off_and_reported() {
+    let service = Service::start_with(|settings| {
+        settings.backends[0].simulation.fault = Some(Fault::Hang);
+        settings.server.drain_deadline.0 = Duration::from_millis(200);
+    });
+    let socket = service.open("POST", CHAT, STREAM);
+    service.await_metric(r#"kebne_in_flight{lane="simulated"} 1.0"#);
+    assert_eq!(service.stop(), 1);
+    let answer = rest(socket);
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("draining"), "{answer}");
+}
+
+#[test]
+fn the_readmes_main_job_is_held_through_the_cold_start_and_the_program_drains() {
+    let readme = include_str!("../README.md");
+    let call = readme.split("curl -N ").nth(1).unwrap();
+    let body = call
+        .split("-d '")
+        .nth(1)
+        .unwrap()
+        .split('\'')
+        .next()
+        .unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_kebne"))
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let output = program.stdout.take().unwrap();
+    BufReader::new(output).read_line(&mut said).unwrap();
+    let address = said.trim().strip_prefix("kebne on http://").unwrap();
+    let address = address.strip_suffix("/v1").unwrap().parse().unwrap();
+    let answer = rest(request(address, "POST", CHAT, body));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("data: [DONE]\n\n"), "{answer}");
+    let killed = Command::new("kill").arg(program.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    assert_eq!(program.wait().unwrap().code(), Some(0));
 }

@@ -39,7 +39,7 @@ pub use mailbox::{Overflow, PRIORITY_NORMAL};
 pub use props::Props;
 pub use receptionist::{Listing, Receptionist, Service, ServiceKey};
 pub use report::{ActorReport, ActorState};
-pub use strategy::{Directive, Fault, Strategy, SystemFault};
+pub use strategy::{Directive, Fault, Strategy};
 pub use watch::{StopCause, Terminated};
 
 use actor_ref::{AnyCell, Parent};

@@ -14,8 +14,7 @@ use std::{
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use kebne_actors::lane::{CallGuard, Ending, Failure};
-use kebne_control::Outcome;
+use kebne_actors::lane::{CallGuard, Ending};
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval},
@@ -30,14 +29,6 @@ use crate::{
 /// A call that is still being made.
 pub type PendingCall = Pin<Box<dyn Future<Output = Result<GatewayReply, GatewayError>>>>;
 
-/// Told of each event, for whoever follows the answer (a session).
-pub trait Follow {
-    /// Takes the next events of the answer.
-    fn events(&mut self, events: &Bytes);
-    /// The answer is over; `clean` says whether it came whole.
-    fn over(&mut self, clean: bool);
-}
-
 enum State {
     Waiting(PendingCall),
     Streaming {
@@ -51,7 +42,6 @@ enum State {
 pub struct StreamBody {
     state: State,
     comments: Interval,
-    follower: Option<Box<dyn Follow>>,
 }
 
 /// The comment that keeps a waiting connection alive.
@@ -75,18 +65,7 @@ impl StreamBody {
     fn new(state: State, comment_every: Duration) -> Self {
         // Nothing is said at once: the first comment is due after one interval.
         let comments = tokio::time::interval_at(Instant::now() + comment_every, comment_every);
-        Self {
-            state,
-            comments,
-            follower: None,
-        }
-    }
-
-    /// Has `follower` told of the events.
-    #[must_use]
-    pub fn followed_by(mut self, follower: Option<Box<dyn Follow>>) -> Self {
-        self.follower = follower;
-        self
+        Self { state, comments }
     }
 
     /// Ends the stream, counting the call.
@@ -94,31 +73,19 @@ impl StreamBody {
         if let State::Streaming { guard, .. } = std::mem::replace(&mut self.state, State::Over) {
             guard.finish(ending);
         }
-        if let Some(mut follower) = self.follower.take() {
-            follower.over(ending == Ending::Success);
-        }
     }
 
     fn lost(&mut self, message: &str) -> Bytes {
         self.end(Ending::Error);
-        let failure = Failure::new(Outcome::Fault, message);
-        let error = kebne_actors::lane::CallError::Failed {
-            failure,
-            attempts: 1,
-        };
-        let error = GatewayError::Call {
-            lane: String::new(),
-            error,
-        };
-        ApiError::from_gateway(&error).event()
+        ApiError::upstream(message).event()
     }
 
     /// Takes the answer that was waited for.
     fn begin(&mut self, answer: Result<GatewayReply, GatewayError>) -> Option<Bytes> {
         match answer {
             Err(error) => {
+                // The lane has counted this ending.
                 self.state = State::Over;
-                self.end(Ending::Error);
                 Some(ApiError::from_gateway(&error).event())
             }
             Ok(reply) => match reply.reply.response {
@@ -128,7 +95,6 @@ impl StreamBody {
                     None
                 }
                 ModelResponse::Whole(_) => {
-                    self.state = State::Over;
                     reply.reply.guard.finish(Ending::Error);
                     Some(self.lost("it answered in one piece where a stream was asked for"))
                 }
@@ -165,9 +131,6 @@ impl MessageBody for StreamBody {
                 State::Streaming { items, .. } => match items.poll_recv(task) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(StreamItem::Events(events))) => {
-                        if let Some(follower) = &mut this.follower {
-                            follower.events(&events);
-                        }
                         return Poll::Ready(Some(Ok(events)));
                     }
                     Poll::Ready(Some(StreamItem::End)) => this.end(Ending::Success),

@@ -18,6 +18,8 @@ use crate::gateway::GatewayError;
 
 /// The longest hint that client libraries follow.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+/// The shortest hint: a client that comes back at once learns nothing new.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 /// The hint when nothing better is known.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// Share by which hints are spread, so that callers do not come back in one wave.
@@ -136,11 +138,6 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
-    /// Something of ours is full; `code` says what.
-    pub fn exhausted(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "requests", message).code(code)
-    }
-
     /// What a call through the gateway ended in.
     pub fn from_gateway(error: &GatewayError) -> Self {
         match error {
@@ -240,14 +237,15 @@ impl ApiError {
         if matches!(failure.outcome, Outcome::Quota { .. }) {
             return Self::refused(RefusalReason::Quota, None, None);
         }
-        // The lane has tried as often as is sensible.
-        Self::new(
-            StatusCode::BAD_GATEWAY,
-            "server_error",
-            format!("the backend failed: {}", failure.message),
-        )
-        .code("upstream_error")
-        .never()
+        Self::upstream(&failure.message)
+    }
+
+    /// The backend failed, and the lane has tried as often as is sensible.
+    pub fn upstream(message: &str) -> Self {
+        let message = format!("the backend failed: {message}");
+        Self::new(StatusCode::BAD_GATEWAY, "server_error", message)
+            .code("upstream_error")
+            .never()
     }
 
     /// Returns the machine-readable reason.
@@ -309,14 +307,13 @@ impl ApiError {
 /// Returns whole seconds and milliseconds of a hint, both in (0, 60] s, spread upwards.
 fn hint(after: Duration, chance: f64) -> (u64, u64) {
     let spread = after.mul_f64(1.0 + RETRY_SPREAD * chance);
-    let bounded = spread.clamp(Duration::from_millis(100), RETRY_AFTER_MAX);
-    let millis = u64::try_from(bounded.as_millis()).unwrap_or(60_000);
-    // At the bound the spread goes downwards, or all would come back in the same second.
-    let millis = if millis == 60_000 {
-        60_000 - crate::http::whole(15_000.0 * chance)
+    let bounded = if spread < RETRY_AFTER_MAX {
+        spread.max(RETRY_AFTER_MIN)
     } else {
-        millis
+        // At the bound the spread goes downwards, or all would come back in the same second.
+        RETRY_AFTER_MAX.mul_f64(1.0 - RETRY_SPREAD * chance)
     };
+    let millis = u64::try_from(bounded.as_millis()).unwrap_or(60_000);
     (millis.div_ceil(1000), millis)
 }
 

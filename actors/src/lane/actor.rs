@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     rate_controller::{ControllerParts, RateController},
-    system::{ActorRef, Context, Directive, Fault, Props, Strategy},
+    system::{ActorRef, Context, Props, Strategy},
     worker_pool::{PoolParts, WorkerPool},
 };
 
@@ -93,13 +93,9 @@ impl<B: Backend> Actor for Lane<B> {
 
 /// Restarts after a backoff; a child that gave up fails its parent.
 fn restart_or_escalate() -> Strategy {
-    Strategy::decide(|fault| match fault {
-        Fault::Start(_) | Fault::Error(_) | Fault::Panic(_) | Fault::Child { .. } => {
-            Directive::Restart
-        }
-    })
-    .with_backoff(BACKOFF.0, BACKOFF.1)
-    .escalate_at_limit()
+    Strategy::restart()
+        .with_backoff(BACKOFF.0, BACKOFF.1)
+        .escalate_at_limit()
 }
 
 impl<B: Backend> Clone for Route<B> {

@@ -77,7 +77,8 @@ pub struct CallGuard {
 struct Live {
     shared: Arc<Shared>,
     endings: Arc<Endings>,
-    cancel: Recipient<Cancel>,
+    /// Who is to forget the call when it still waits; none before it was offered.
+    cancel: Option<Recipient<Cancel>>,
 }
 
 impl CallGuard {
@@ -104,9 +105,9 @@ impl Drop for CallGuard {
         let ending = live.shared.verdict().unwrap_or(Ending::Cancelled);
         live.endings.end(ending);
         live.shared.cancelled.cancel();
-        if let Some(call) = live.shared.number() {
+        if let (Some(call), Some(cancel)) = (live.shared.number(), live.cancel) {
             // When the pool is gone, so is the call.
-            let _harmless_if_lost = live.cancel.tell(Cancel(call));
+            let _harmless_if_lost = cancel.tell(Cancel(call));
         }
     }
 }
@@ -232,28 +233,33 @@ impl<B: Backend> LaneHandle<B> {
                 ready_in: None,
             });
         };
-        let Some(route) = inner.route().await else {
-            inner.endings.end(Ending::Error);
-            return Err(CallError::Stopped);
-        };
         let shared = Arc::new(Shared::new(permit));
-        let guard = CallGuard {
+        // From here on the guard counts the ending, whatever becomes of this future.
+        let mut guard = CallGuard {
             live: Some(Live {
                 shared: Arc::clone(&shared),
                 endings: Arc::clone(&inner.endings),
-                cancel: route.pool.control_recipient(),
+                cancel: None,
             }),
         };
         let patience = options.deadline.saturating_add(VERDICT_GRACE);
-        let deadline = inner.clock.now().after(options.deadline);
-        let (outbox, answer) = oneshot::channel();
-        let job = Arc::new(Job::new(request, options, deadline, outbox, shared));
-        let offered = route.pool.tell(Enqueue(job));
-        let answered = if offered.is_enqueued() {
-            tokio::time::timeout(patience, answer).await
-        } else {
-            Ok(Ok(Err(CallError::Stopped)))
+        let offer = async {
+            let deadline = inner.clock.now().after(options.deadline);
+            let Some(route) = inner.route().await else {
+                return Ok(Err(CallError::Stopped));
+            };
+            if let Some(live) = &mut guard.live {
+                live.cancel = Some(route.pool.control_recipient());
+            }
+            let (outbox, answer) = oneshot::channel();
+            let job = Arc::new(Job::new(request, options, deadline, outbox, shared));
+            if route.pool.tell(Enqueue(job)).is_enqueued() {
+                answer.await
+            } else {
+                Ok(Err(CallError::Stopped))
+            }
         };
+        let answered = tokio::time::timeout(patience, offer).await;
         let error = match answered {
             Ok(Ok(Ok(delivery))) => {
                 return Ok(Reply {

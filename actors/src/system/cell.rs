@@ -25,7 +25,7 @@ use super::{
     event_stream::Restarted,
     props::Props,
     report::ActorState,
-    strategy::{Fault, Record, SystemFault, Verdict},
+    strategy::{Fault, Record, Verdict},
     watch::StopCause,
 };
 use crate::clock::Dice;
@@ -259,7 +259,7 @@ where
         }
         self.hang = None;
         self.ctx.waits.clear();
-        self.ctx.failure = Some(SystemFault::Hang(limit).into());
+        self.ctx.failure = Some(Fault::Hang(limit));
         true
     }
 
@@ -292,9 +292,9 @@ where
                 Signal::ChildStopped { id } => {
                     self.ctx.children.remove(&id);
                 }
-                Signal::Overflow => self.ctx.failure = Some(SystemFault::Overflow.into()),
+                Signal::Overflow => self.ctx.failure = Some(Fault::Overflow),
                 Signal::DeathPact(terminated) => {
-                    self.ctx.failure = Some(SystemFault::DeathPact(terminated).into());
+                    self.ctx.failure = Some(Fault::DeathPact(terminated));
                 }
                 Signal::ChildEscalated { path, message } => {
                     self.ctx.failure = Some(Fault::Child { path, message });

@@ -7,31 +7,10 @@ use tokio::time::Instant;
 
 use super::watch::Terminated;
 
-/// A failure that the system reports in the actor's stead; a decider finds it by downcasting a
-/// [`Fault::Error`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SystemFault {
-    /// It waited in `ctx.wait` for longer than `Props::hang_after` allows.
-    #[error("made no progress for {0:?}")]
-    Hang(Duration),
-    /// Its mailbox was full and its overflow strategy is to fail.
-    #[error("its mailbox overflowed")]
-    Overflow,
-    /// An actor that it cannot live without stopped: see `Context::watch_or_die`.
-    #[error("`{}`, which it depends on, is gone: {}", .0.path, .0.cause)]
-    DeathPact(Terminated),
-}
-
-impl From<SystemFault> for Fault {
-    fn from(fault: SystemFault) -> Self {
-        Self::Error(Box::new(fault))
-    }
-}
-
 /// Why an actor failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// A handler reported an error by `Context::fail`, or the system did: then it is a [`SystemFault`].
+    /// A handler reported an error by `Context::fail`.
     Error(Box<dyn std::error::Error + Send + Sync>),
     /// A handler, a hook or an actor future panicked, with this message.
     Panic(String),
@@ -44,6 +23,12 @@ pub enum Fault {
         /// What it said.
         message: String,
     },
+    /// It waited in `ctx.wait` for longer than this, which is what `Props::hang_after` allows.
+    Hang(Duration),
+    /// Its mailbox was full and its overflow strategy is to fail.
+    Overflow,
+    /// An actor that it cannot live without stopped: see `Context::watch_or_die`.
+    DeathPact(Terminated),
 }
 
 impl fmt::Display for Fault {
@@ -53,6 +38,11 @@ impl fmt::Display for Fault {
             Self::Panic(message) => write!(formatter, "panicked: {message}"),
             Self::Start(message) => write!(formatter, "failed to start: {message}"),
             Self::Child { path, message } => write!(formatter, "child `{path}` failed: {message}"),
+            Self::Hang(limit) => write!(formatter, "made no progress for {limit:?}"),
+            Self::Overflow => formatter.write_str("its mailbox overflowed"),
+            Self::DeathPact(Terminated { path, cause }) => {
+                write!(formatter, "`{path}`, which it depends on, is gone: {cause}")
+            }
         }
     }
 }
