@@ -75,6 +75,17 @@ pub struct BucketGrant {
     pub level_max: Option<f64>,
 }
 
+impl BucketGrant {
+    /// Makes a bucket that refills at `rate` per second and holds a second's worth, at least one unit.
+    pub fn per_second(rate: f64) -> Self {
+        Self {
+            rate,
+            burst: rate.max(1.0),
+            level_max: None,
+        }
+    }
+}
+
 /// Everything the pool needs to know to decide on the next dispatch and the next refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {

@@ -58,14 +58,17 @@ pub trait Limit: Debug + Send {
     fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict>;
     /// Learns that a first part arrived; laws that ramp by acknowledgements grow here.
     fn acknowledged(&mut self, _binding: bool, _now: Timestamp) {}
-    /// Starts small again after a cold start, an outage or silence; `memory` ends the fast growth.
-    fn restart(&mut self, memory: Option<f64>, now: Timestamp);
+    /// Starts small again after a cold start, an outage or silence; `memory` ends the fast growth. Most
+    /// laws go on as they are.
+    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
     /// Returns the rate that the law sets besides its limit; most set none.
     fn rate(&self, _now: Timestamp) -> Option<BucketGrant> {
         None
     }
-    /// Says whether the limit is still in its first, fast growth.
-    fn warming(&self) -> bool;
+    /// Says whether the limit is still in its first, fast growth; most laws have none.
+    fn warming(&self) -> bool {
+        false
+    }
 }
 
 /// Makes the law that the settings name.

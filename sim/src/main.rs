@@ -26,6 +26,7 @@ mod scenario;
 mod score;
 mod suite;
 mod table;
+mod world;
 
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use kebne_control::{Outcome, Timestamp};
 
-use crate::agenda::{Agenda, Event};
+use crate::agenda::Event;
 use crate::arrivals::{self, Call};
-use crate::backend::{Admission, Answer, Backend, JobId, Request};
+use crate::backend::{Answer, JobId};
 use crate::dice::{Dice, Purpose};
 use crate::ledger::{End, Ledger, Moment};
 use crate::number::{at, count, real};
 use crate::scenario::Scenario;
+use crate::world::World;
 
 /// How often it looks again while calls wait: for quotas, which refill without an event.
 const LOOK: Duration = Duration::from_millis(20);
@@ -25,15 +26,12 @@ struct Oracle<'a> {
     scenario: &'a Scenario,
     seed: u64,
     calls: Vec<Call>,
-    taken: Vec<u32>,
     queues: Vec<VecDeque<usize>>,
     turn: usize,
-    backend: Backend,
-    backend_due: Option<Timestamp>,
+    world: World,
     look_due: Option<Timestamp>,
     flights: BTreeMap<JobId, usize>,
     next_job: JobId,
-    agenda: Agenda,
     ledger: Ledger,
     now: Timestamp,
 }
@@ -41,38 +39,29 @@ struct Oracle<'a> {
 /// Runs the oracle through a scenario.
 pub(crate) fn run(scenario: &Scenario, seed: u64) -> Ledger {
     let calls = arrivals::draw(scenario, seed);
-    let mut agenda = Agenda::default();
-    for (id, call) in calls.iter().enumerate() {
-        agenda.add(at(call.at), Event::Arrival(id));
-    }
-    agenda.add(Timestamp::ZERO, Event::Backend);
-    agenda.add(Timestamp::ZERO, Event::Sample);
     let mut oracle = Oracle {
         scenario,
         seed,
-        taken: vec![0; calls.len()],
+        world: World::new(scenario, seed, &calls),
         calls,
         queues: vec![VecDeque::new(); scenario.tenants.len()],
         turn: 0,
-        backend: Backend::new(scenario, seed),
-        backend_due: None,
         look_due: None,
         flights: BTreeMap::new(),
         next_job: 0,
-        agenda,
         ledger: Ledger::new(scenario),
         now: Timestamp::ZERO,
     };
     oracle.go();
-    oracle.ledger.episodes = oracle.backend.episodes();
+    oracle.ledger.episodes = oracle.world.backend.episodes();
     oracle.ledger
 }
 
 impl Oracle<'_> {
     fn go(&mut self) {
-        while let Some((now, event)) = self.agenda.next() {
+        while let Some((now, event)) = self.world.agenda.next() {
             self.now = now;
-            for answer in self.backend.advance(now) {
+            for answer in self.world.backend.advance(now) {
                 self.answered(&answer);
             }
             match event {
@@ -80,7 +69,7 @@ impl Oracle<'_> {
                 Event::Told(answer) => self.answered(&answer),
                 Event::Timeout(job) => {
                     if self.flights.contains_key(&job) {
-                        self.backend.cancel(job, now);
+                        self.world.backend.cancel(job, now);
                         self.answered(&Answer {
                             job,
                             outcome: Some(Outcome::Timeout),
@@ -103,14 +92,14 @@ impl Oracle<'_> {
     fn sample(&mut self) {
         self.ledger.moments.push(Moment {
             time: self.now.as_secs_f64(),
-            limit: real(self.backend.best(self.now)),
+            limit: real(self.world.backend.best(self.now)),
             in_flight: count(real(self.flights.len())),
-            capacity: self.backend.best(self.now),
+            capacity: self.world.backend.best(self.now),
             queued: self.queues.iter().map(VecDeque::len).sum(),
         });
         if self.now.as_secs_f64() < self.scenario.duration + self.scenario.deadline {
             let next = self.now.after(Duration::from_millis(500));
-            self.agenda.add(next, Event::Sample);
+            self.world.agenda.add(next, Event::Sample);
         }
     }
 
@@ -162,8 +151,8 @@ impl Oracle<'_> {
                 time,
                 call.tenant,
             ));
-            self.taken.push(0);
-            self.agenda.add(at(time), Event::Arrival(next));
+            self.world.taken.push(0);
+            self.world.agenda.add(at(time), Event::Arrival(next));
         }
     }
 
@@ -173,7 +162,7 @@ impl Oracle<'_> {
             let tenant = (self.turn + step) % self.queues.len();
             while let Some(&id) = self.queues.get(tenant).and_then(VecDeque::front) {
                 let call = self.calls.get(id)?;
-                let end = self.now.as_secs_f64() + self.backend.least_time(call.work);
+                let end = self.now.as_secs_f64() + self.world.backend.least_time(call.work);
                 if end <= call.at + self.scenario.deadline {
                     self.turn = tenant;
                     return Some(id);
@@ -194,8 +183,8 @@ impl Oracle<'_> {
     fn dispatch(&mut self) {
         while let Some(id) = self.head() {
             let cost = self.calls.get(id).map_or(0, |call| call.cost);
-            let wake = self.backend.asleep();
-            if !wake && !self.backend.would_start(cost, self.now) {
+            let wake = self.world.backend.asleep();
+            if !wake && !self.world.backend.would_start(cost, self.now) {
                 return;
             }
             let tenant = self.turn;
@@ -206,7 +195,7 @@ impl Oracle<'_> {
     }
 
     fn send(&mut self, id: usize) {
-        let (Some(call), Some(taken)) = (self.calls.get(id), self.taken.get_mut(id)) else {
+        let Some(call) = self.calls.get(id) else {
             return;
         };
         let job = self.next_job;
@@ -214,50 +203,23 @@ impl Oracle<'_> {
         self.flights.insert(job, id);
         let left = call.at + self.scenario.deadline - self.now.as_secs_f64();
         // The wake call may be held while the model loads; then only its caller's patience counts.
-        let patience = if self.backend.slots(self.now) == 0 {
+        let patience = if self.world.backend.slots(self.now) == 0 {
             left
         } else {
             left.min(self.scenario.timeout)
         };
         let hangs_up = at(self.now.as_secs_f64() + patience);
-        self.agenda.add(hangs_up, Event::Timeout(job));
-        let request = Request {
-            job,
-            call: id,
-            taken: *taken,
-            work: call.work,
-            cost: call.cost,
-            tokens: call.tokens,
-        };
-        match self.backend.admit(request, self.now) {
-            Admission::Taken => *taken += 1,
-            Admission::Refused(outcome, hints) => {
-                let told = at(self.now.as_secs_f64() + self.scenario.backend.refusal_time);
-                let outcome = Some(outcome);
-                let answer = Answer {
-                    job,
-                    outcome,
-                    hints,
-                };
-                self.agenda.add(told, Event::Told(answer));
-            }
-        }
+        self.world.agenda.add(hangs_up, Event::Timeout(job));
+        self.world.send(job, id, call, self.now);
     }
 
     fn plan(&mut self) {
-        if let Some(next) = self.backend.next_change(self.now)
-            && self
-                .backend_due
-                .is_none_or(|due| next < due || due <= self.now)
-        {
-            self.backend_due = Some(next);
-            self.agenda.add(next, Event::Backend);
-        }
+        self.world.plan_backend(self.now);
         let waiting = self.queues.iter().any(|queue| !queue.is_empty());
         if waiting && self.look_due.is_none_or(|due| due <= self.now) {
             let next = self.now.after(LOOK);
             self.look_due = Some(next);
-            self.agenda.add(next, Event::Gateway(0));
+            self.world.agenda.add(next, Event::Gateway(0));
         }
     }
 }

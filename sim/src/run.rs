@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use kebne_control::{AttemptId, Outcome, QuotaHints, Timestamp};
 
-use crate::agenda::{Agenda, Event};
+use crate::agenda::Event;
 use crate::arrivals::{self, Call};
-use crate::backend::{Admission, Answer, Backend, JobId, Request};
+use crate::backend::{Answer, JobId};
 use crate::dice::{Dice, Purpose};
 use crate::entrant::Entrant;
 use crate::gateway::Gateway;
 use crate::ledger::{End, Ledger, Moment};
 use crate::number::at;
 use crate::scenario::Scenario;
+use crate::world::World;
 
 /// Events after which a run is declared stuck; the longest scenario needs a hundredth of it.
 const EVENTS_MAX: u64 = 50_000_000;
@@ -33,13 +34,10 @@ pub(crate) struct Run<'a> {
     scenario: &'a Scenario,
     seed: u64,
     calls: Vec<Call>,
-    taken: Vec<u32>,
-    backend: Backend,
-    backend_due: Option<Timestamp>,
+    world: World,
     gateways: Vec<Gateway>,
     flights: BTreeMap<JobId, Flight>,
     next_job: JobId,
-    agenda: Agenda,
     ledger: Ledger,
     now: Timestamp,
 }
@@ -49,7 +47,7 @@ pub(crate) fn run(scenario: &Scenario, seed: u64, entrant: Entrant, keeps_notes:
     let mut run = Run::new(scenario, seed, entrant);
     run.ledger.keeps_notes = keeps_notes;
     run.go();
-    run.ledger.episodes = run.backend.episodes();
+    run.ledger.episodes = run.world.backend.episodes();
     run.ledger.left_over = run.gateways.iter().map(Gateway::queued).sum::<usize>()
         + run.flights.len()
         + run.calls.len().saturating_sub(run.ledger.ends.len());
@@ -62,26 +60,14 @@ impl<'a> Run<'a> {
         let gateways = (0..scenario.gateways.len())
             .map(|index| Gateway::new(entrant, scenario, seed, index))
             .collect();
-        let mut agenda = Agenda::default();
-        for (id, call) in calls.iter().enumerate() {
-            agenda.add(at(call.at), Event::Arrival(id));
-        }
-        for restart in &scenario.restarts {
-            agenda.add(at(*restart), Event::Restart);
-        }
-        agenda.add(Timestamp::ZERO, Event::Backend);
-        agenda.add(Timestamp::ZERO, Event::Sample);
         Self {
             scenario,
             seed,
-            taken: vec![0; calls.len()],
+            world: World::new(scenario, seed, &calls),
             calls,
-            backend: Backend::new(scenario, seed),
-            backend_due: None,
             gateways,
             flights: BTreeMap::new(),
             next_job: 0,
-            agenda,
             ledger: Ledger::new(scenario),
             now: Timestamp::ZERO,
         }
@@ -89,15 +75,15 @@ impl<'a> Run<'a> {
 
     fn go(&mut self) {
         for _ in 0..EVENTS_MAX {
-            let Some((now, event)) = self.agenda.next() else {
+            let Some((now, event)) = self.world.agenda.next() else {
                 return;
             };
             self.now = now;
-            for answer in self.backend.advance(now) {
+            for answer in self.world.backend.advance(now) {
                 self.answered(answer);
             }
             self.handle(event);
-            self.plan_backend();
+            self.world.plan_backend(self.now);
             if self.now.as_secs_f64() > self.scenario.duration
                 && self.ledger.ends.len() == self.calls.len()
             {
@@ -113,7 +99,7 @@ impl<'a> Run<'a> {
             Event::Told(answer) => self.answered(answer),
             Event::Timeout(job) => {
                 if self.flights.contains_key(&job) {
-                    self.backend.cancel(job, self.now);
+                    self.world.backend.cancel(job, self.now);
                     self.answered(Answer {
                         job,
                         outcome: Some(Outcome::Timeout),
@@ -147,13 +133,13 @@ impl<'a> Run<'a> {
             time: self.now.as_secs_f64(),
             limit: self.gateways.iter().map(Gateway::limit).sum(),
             in_flight: self.gateways.iter().map(Gateway::in_flight).sum(),
-            capacity: self.backend.best(self.now),
+            capacity: self.world.backend.best(self.now),
             queued: self.gateways.iter().map(Gateway::queued).sum(),
         };
         self.ledger.moments.push(moment);
         if self.now.as_secs_f64() < self.scenario.duration + self.scenario.deadline {
             let next = self.now.after(Duration::from_millis(500));
-            self.agenda.add(next, Event::Sample);
+            self.world.agenda.add(next, Event::Sample);
         }
     }
 
@@ -230,8 +216,8 @@ impl<'a> Run<'a> {
                 time,
                 call.tenant,
             ));
-            self.taken.push(0);
-            self.agenda.add(at(time), Event::Arrival(id));
+            self.world.taken.push(0);
+            self.world.agenda.add(at(time), Event::Arrival(id));
         }
     }
 
@@ -259,7 +245,7 @@ impl<'a> Run<'a> {
             let wake = wish.max(self.now.after(WAKE_STEP));
             if gateway.due.is_none_or(|due| wake < due || due <= self.now) {
                 gateway.due = Some(wake);
-                self.agenda.add(wake, Event::Gateway(index));
+                self.world.agenda.add(wake, Event::Gateway(index));
             }
         }
     }
@@ -278,47 +264,17 @@ impl<'a> Run<'a> {
                 call: id,
             };
             self.flights.insert(job, flight);
-            self.agenda
+            self.world
+                .agenda
                 .add(self.now.after(dispatch.timeout), Event::Timeout(job));
             self.send(job, id);
         }
     }
 
     fn send(&mut self, job: JobId, id: usize) {
-        let (Some(call), Some(taken)) = (self.calls.get(id), self.taken.get_mut(id)) else {
-            return;
-        };
-        let request = Request {
-            job,
-            call: id,
-            taken: *taken,
-            work: call.work,
-            cost: call.cost,
-            tokens: call.tokens,
-        };
-        match self.backend.admit(request, self.now) {
-            Admission::Taken => *taken += 1,
-            Admission::Refused(outcome, hints) => {
-                let told = at(self.now.as_secs_f64() + self.scenario.backend.refusal_time);
-                let answer = Answer {
-                    job,
-                    outcome: Some(outcome),
-                    hints,
-                };
-                self.agenda.add(told, Event::Told(answer));
-            }
-        }
-        self.plan_backend();
-    }
-
-    fn plan_backend(&mut self) {
-        if let Some(next) = self.backend.next_change(self.now)
-            && self
-                .backend_due
-                .is_none_or(|due| next < due || due <= self.now)
-        {
-            self.backend_due = Some(next);
-            self.agenda.add(next, Event::Backend);
+        if let Some(call) = self.calls.get(id) {
+            self.world.send(job, id, call, self.now);
+            self.world.plan_backend(self.now);
         }
     }
 }

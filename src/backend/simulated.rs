@@ -75,7 +75,7 @@ impl SimulatedBackend {
         }
         let wanted = self.model.profile().answer_tokens;
         let text = Text::answer(&ask.last_turn(), wanted, ask.max());
-        let broken_after = broken_after(&work, fault, text.tokens.len());
+        let broken_after = work.broken_after(fault, text.tokens.len());
         if request.stream {
             let source = Tokens {
                 text,
@@ -233,16 +233,6 @@ async fn suffer(fault: Option<Fault>, work: Work, slow_latency: Duration) -> Res
         Some(Fault::HalfStream | Fault::Stall | Fault::ErrorEvent | Fault::NoDone) | None => {
             Ok(work)
         }
-    }
-}
-
-/// Returns the number of tokens after which the answer breaks, if it does. The first token always comes.
-fn broken_after(work: &Work, fault: Option<Fault>, tokens: usize) -> Option<usize> {
-    match fault {
-        Some(Fault::HalfStream | Fault::Stall | Fault::ErrorEvent) => Some((tokens / 2).max(1)),
-        Some(Fault::NoDone) => Some(tokens),
-        _ if work.ending == WorkEnding::Broken => Some((tokens / 2).max(1)),
-        _ => None,
     }
 }
 

@@ -77,6 +77,18 @@ pub struct Work {
     pub ending: WorkEnding,
 }
 
+impl Work {
+    /// Returns the number of tokens after which the answer breaks, if it does. The first token always comes.
+    pub fn broken_after(&self, fault: Option<Fault>, tokens: usize) -> Option<usize> {
+        match fault {
+            Some(Fault::HalfStream | Fault::Stall | Fault::ErrorEvent) => Some((tokens / 2).max(1)),
+            Some(Fault::NoDone) => Some(tokens),
+            _ if self.ending == WorkEnding::Broken => Some((tokens / 2).max(1)),
+            _ => None,
+        }
+    }
+}
+
 /// How an accepted call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkEnding {

@@ -82,16 +82,6 @@ impl Limit for Aws {
     }
 
     fn rate(&self, _now: Timestamp) -> Option<BucketGrant> {
-        self.fill.map(|rate| BucketGrant {
-            rate,
-            burst: rate.max(1.0),
-            level_max: None,
-        })
-    }
-
-    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
-
-    fn warming(&self) -> bool {
-        false
+        self.fill.map(BucketGrant::per_second)
     }
 }

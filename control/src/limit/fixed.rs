@@ -21,8 +21,4 @@ impl Limit for Fixed {
     fn sample(&mut self, _sample: &Sample, _now: Timestamp) -> Option<Verdict> {
         None
     }
-    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
-    fn warming(&self) -> bool {
-        false
-    }
 }

@@ -60,10 +60,4 @@ impl Limit for Gradient2 {
         self.limit = next.clamp(1.0, self.max);
         None
     }
-
-    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
-
-    fn warming(&self) -> bool {
-        false
-    }
 }

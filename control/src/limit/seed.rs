@@ -54,10 +54,4 @@ impl Limit for Seed {
             level_max: None,
         })
     }
-
-    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
-
-    fn warming(&self) -> bool {
-        false
-    }
 }

@@ -66,16 +66,6 @@ impl Limit for Sre {
         let time = now.since(self.start).min(HISTORY).as_secs_f64().max(1.0);
         // The book's `+ 1` lets a request through now and then when nothing was accepted.
         let rate = (accepted / time).max(1.0 / HISTORY.as_secs_f64());
-        Some(BucketGrant {
-            rate,
-            burst: rate.max(1.0),
-            level_max: None,
-        })
-    }
-
-    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
-
-    fn warming(&self) -> bool {
-        false
+        Some(BucketGrant::per_second(rate))
     }
 }

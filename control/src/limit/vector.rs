@@ -93,10 +93,4 @@ impl Limit for Vector {
         }
         None
     }
-
-    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
-
-    fn warming(&self) -> bool {
-        false
-    }
 }

@@ -70,10 +70,4 @@ impl Limit for Vegas {
         self.limit = next.clamp(1.0, self.max);
         None
     }
-
-    fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
-
-    fn warming(&self) -> bool {
-        false
-    }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{llm::StreamItem, simulate::Preset};
+use crate::{backend::wire::read, llm::StreamItem, simulate::Preset};
 
 fn quiet() -> Profile {
     Profile {
@@ -52,20 +52,6 @@ fn with_fault(fault: Fault) -> SimulatedBackend {
         fault: Some(fault),
         ..ready()
     })
-}
-
-async fn read(answer: Answer<ModelResponse>) -> (String, StreamItem) {
-    let ModelResponse::Stream(mut receiver) = answer.response else {
-        panic!("a stream was asked for");
-    };
-    tokio::spawn(answer.tail.unwrap());
-    let mut events = String::new();
-    loop {
-        match receiver.recv().await.unwrap() {
-            StreamItem::Events(more) => events += std::str::from_utf8(&more).unwrap(),
-            last => return (events, last),
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::{
     llm::Endpoint,
     simulate::{
-        Fault, LiveModel, Work, WorkEnding,
+        Fault, LiveModel, WorkEnding,
         dialect::{self, Ask, Writer},
         server::{Admitted, State, bad_request, created, faults},
         text::Text,
@@ -90,7 +90,9 @@ async fn speak(endpoint: Endpoint, ask: &Ask, admitted: Admitted, state: &State)
         state.model.profile().answer_tokens,
         ask.max(),
     );
-    let broken_after = broken_after(&admitted.work, admitted.fault, text.tokens.len());
+    let broken_after = admitted
+        .work
+        .broken_after(admitted.fault, text.tokens.len());
     if ask.stream {
         let tokens = Tokens {
             text,
@@ -169,16 +171,6 @@ impl Tokens {
                 Some((Err(io::ErrorKind::ConnectionReset.into()), self))
             }
         }
-    }
-}
-
-/// Returns the number of tokens after which the answer breaks, if it does. The first token always comes.
-fn broken_after(work: &Work, fault: Option<Fault>, tokens: usize) -> Option<usize> {
-    match fault {
-        Some(Fault::HalfStream | Fault::Stall | Fault::ErrorEvent) => Some((tokens / 2).max(1)),
-        Some(Fault::NoDone) => Some(tokens),
-        _ if work.ending == WorkEnding::Broken => Some((tokens / 2).max(1)),
-        _ => None,
     }
 }
 
