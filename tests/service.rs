@@ -84,7 +84,7 @@ const STREAM: &str =
 fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
     socket
-        .set_read_timeout(Some(Duration::from_secs(60)))
+        .set_read_timeout(Some(Duration::from_mins(1)))
         .unwrap();
     let length = body.len();
     write!(
