@@ -4,6 +4,7 @@
 //! true reason comes out); the modules beside it are the actor system that the lane is built on.
 
 pub mod clock;
+pub mod context_manager;
 pub mod lane;
 mod rate_controller;
 pub mod supervisor;

@@ -3,9 +3,16 @@
 //!
 //! Not in the path of any call.
 
+use std::time::Duration;
+
 use actix::{Actor, Handler, Message};
 
-use crate::system::{ActorRef, ActorSystem, Context, Directive, Fault, Props, Strategy};
+use tokio::sync::oneshot;
+
+use crate::system::{ActorRef, ActorSystem, AskError, Context, Directive, Fault, Props, Strategy};
+
+/// Time within which the supervisor, which never works for long, must have started a child.
+const ADOPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Spawn = Box<dyn FnOnce(&mut Context<Supervisor>) + Send>;
 
@@ -40,6 +47,28 @@ impl Adopt {
         Self(Box::new(move |ctx| {
             ctx.spawn_child(props, &name);
         }))
+    }
+
+    /// Has the supervisor start a child and returns the reference to it.
+    ///
+    /// # Errors
+    /// When the supervisor does not answer.
+    pub async fn ask<A>(
+        supervisor: &ActorRef<Supervisor>,
+        props: Props<A>,
+        name: impl Into<String>,
+    ) -> Result<ActorRef<A>, AskError>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let name = name.into();
+        let (answer, child) = oneshot::channel();
+        let adopt = Self(Box::new(move |ctx| {
+            // Who asked may have given up; the child is supervised all the same.
+            answer.send(ctx.spawn_child(props, &name)).ok();
+        }));
+        supervisor.ask_control(adopt, ADOPT_TIMEOUT).await?;
+        child.await.map_err(|_| AskError::Failed)
     }
 }
 
