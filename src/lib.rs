@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod cli;
+pub mod context;
 pub mod gateway;
 pub mod http;
 pub mod llm;
