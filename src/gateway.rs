@@ -6,9 +6,10 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use kebne_actors::{
+    context_manager::ContextHandle,
     lane::{CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, RefusalReason, Reply},
     supervisor::Supervisor,
-    system::{ActorReport, ActorSystem},
+    system::{ActorReport, ActorSystem, AskError},
 };
 use kebne_control::{LaneState, Outcome};
 use serde::Serialize;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{BuildError, ModelBackend, with_model},
+    context::{self, ContextStartError},
     llm::{ModelRequest, ModelResponse},
     settings::{Environment, Settings},
 };
@@ -28,6 +30,7 @@ pub struct Gateway {
 
 struct Inner {
     system: ActorSystem,
+    context: ContextHandle,
     /// The threads that the lanes run on; stopped after the actors.
     threads: Vec<actix_rt::ArbiterHandle>,
     lanes: Vec<Lane>,
@@ -82,6 +85,20 @@ pub enum GatewayError {
     },
 }
 
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A backend cannot be made of its settings.
+    #[error(transparent)]
+    Backend(#[from] BuildError),
+    /// Sessions cannot be kept.
+    #[error(transparent)]
+    Context(#[from] ContextStartError),
+    /// The actor system does not answer.
+    #[error("an actor was not started: {0}")]
+    Actor(#[from] AskError),
+}
+
 /// The gateway as `/state` shows it.
 #[derive(Debug, Serialize)]
 pub struct GatewaySnapshot {
@@ -98,13 +115,15 @@ impl Gateway {
     /// cores.
     ///
     /// # Errors
-    /// When a backend cannot be made of its settings.
+    /// When a backend cannot be made of its settings, or sessions cannot be kept.
     pub async fn start(
         settings: &Settings,
         environment: &dyn Environment,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, StartError> {
+        let context = context::parts(&settings.context, environment)?;
         let system = ActorSystem::new("kebne", fastrand::u64(..));
         let supervisor = Supervisor::spawn(&system);
+        let context = ContextHandle::start(&supervisor, context).await?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads: Vec<_> = (0..cores.min(settings.backends.len()))
             .map(|_| actix_rt::Arbiter::new().handle())
@@ -127,12 +146,18 @@ impl Gateway {
         Ok(Self {
             inner: Arc::new(Inner {
                 system,
+                context,
                 threads,
                 lanes,
                 routes,
                 models,
             }),
         })
+    }
+
+    /// Returns the sessions.
+    pub fn context(&self) -> &ContextHandle {
+        &self.inner.context
     }
 
     /// Returns the names of the models, in the order of the settings.

@@ -8,7 +8,10 @@ pub mod auth;
 pub mod body;
 mod calls;
 pub mod error;
+mod prompts;
 pub mod request;
+mod sessions;
+mod turn;
 
 use std::{
     io,
@@ -27,7 +30,14 @@ use actix_web::{
     web::{self, Data},
 };
 
-use crate::{gateway::Gateway, metrics::Metrics, settings::ServerSettings};
+use kebne_actors::context_manager::ContextHandle;
+
+use crate::{
+    context::prompts::Prompts,
+    gateway::Gateway,
+    metrics::Metrics,
+    settings::{ContextSettings, ServerSettings, Settings},
+};
 
 /// Time that connections get to write out what they hold when the server stops.
 const FLUSH_SECS: u64 = 2;
@@ -41,6 +51,12 @@ pub struct State {
     pub gateway: Gateway,
     /// The service's settings.
     pub settings: ServerSettings,
+    /// The sessions.
+    pub context: ContextHandle,
+    /// The sessions' settings.
+    pub context_settings: ContextSettings,
+    /// The prompts.
+    pub prompts: Prompts,
     /// What is counted.
     pub metrics: Metrics,
     /// When the service started.
@@ -50,10 +66,13 @@ pub struct State {
 
 impl State {
     /// Makes the state of a service that is about to start.
-    pub fn new(gateway: Gateway, settings: ServerSettings) -> Self {
+    pub fn new(gateway: Gateway, settings: &Settings) -> Self {
         Self {
+            context: gateway.context().clone(),
             gateway,
-            settings,
+            settings: settings.server.clone(),
+            context_settings: settings.context.clone(),
+            prompts: Prompts::new(&settings.prompts),
             metrics: Metrics::new(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -111,6 +130,24 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(only("/v1/chat/completions", web::post().to(calls::chat)))
         .service(only("/v1/completions", web::post().to(calls::completions)))
         .service(only("/v1/embeddings", web::post().to(calls::embeddings)))
+        .service(
+            only("/v1/sessions", web::post().to(sessions::create))
+                .route(web::get().to(sessions::list)),
+        )
+        .service(only(
+            "/v1/sessions/{id}/turns",
+            web::get().to(sessions::turns),
+        ))
+        .service(
+            only("/v1/sessions/{id}", web::get().to(sessions::read))
+                .route(web::post().to(sessions::change))
+                .route(web::delete().to(sessions::remove)),
+        )
+        .service(only("/v1/prompts", web::get().to(prompts::list)))
+        .service(only(
+            "/v1/prompts/{name}/render",
+            web::post().to(prompts::render),
+        ))
         .service(only("/v1/models", web::get().to(admin::models)))
         .service(only("/v1/models/{id:.+}", web::get().to(admin::model)))
         .service(only("/healthz", web::get().to(admin::healthz)))

@@ -5,8 +5,7 @@ use std::{io, net::TcpListener, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backend::BuildError,
-    gateway::Gateway,
+    gateway::{Gateway, StartError},
     http::{self, State},
     settings::{Environment, Settings},
 };
@@ -23,9 +22,9 @@ pub struct Shutdown {
 /// Why the service ended otherwise than it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// A backend cannot be made of its settings.
+    /// What the settings describe cannot be started.
     #[error(transparent)]
-    Backend(#[from] BuildError),
+    Start(#[from] StartError),
     /// The listener cannot be used.
     #[error("cannot listen: {0}")]
     Listen(#[from] io::Error),
@@ -45,7 +44,7 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Result<usize, ServiceError> {
     let gateway = Gateway::start(settings, environment).await?;
-    let state = Arc::new(State::new(gateway.clone(), settings.server.clone()));
+    let state = Arc::new(State::new(gateway.clone(), settings));
     let server = http::start(listener, Arc::clone(&state))?;
     let failed = tokio::select! {
         () = shutdown.drain.cancelled() => None,

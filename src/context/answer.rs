@@ -91,7 +91,9 @@ impl Answer {
         for (key, value) in delta {
             match (key.as_str(), value) {
                 ("tool_calls", Value::Array(calls)) => {
-                    calls.into_iter().for_each(|call| self.add_call(call));
+                    for call in calls {
+                        self.add_call(call);
+                    }
                 }
                 (_, value) if KEPT.contains(&key.as_str()) && !value.is_null() => {
                     merge(self.message.entry(key).or_insert(Value::Null), value);
@@ -174,6 +176,10 @@ mod tests {
         answer.finish()
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "reads better where it is called"
+    )]
     fn delta(delta: Value) -> Value {
         json!({"choices": [{"index": 0, "delta": delta}]})
     }

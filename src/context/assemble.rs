@@ -126,7 +126,7 @@ impl NewTurn {
         let lead = lead.0.as_ref();
         let lead = lead.map(|text| json!({"role": "system", "content": text}).to_string());
         let kept = history.iter().map(|turn| inner(&turn.content.messages));
-        let lists = lead.iter().map(|lead| lead.as_bytes());
+        let lists = lead.iter().map(String::as_bytes);
         let lists = lists.chain(kept).chain(std::iter::once(own));
         let mut assembled = BytesMut::with_capacity(body.len());
         assembled.put_slice(before);

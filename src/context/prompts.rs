@@ -98,19 +98,21 @@ impl Prompts {
             name: name.to_owned(),
             message,
         };
-        let text = template.render(minijinja::value::Serde(input)).map_err(|error| {
-            let variables = match error.kind() {
-                ErrorKind::UndefinedError => self.undefined(name, input),
-                _ => Vec::new(),
-            };
-            if variables.is_empty() {
-                return failed(error.to_string());
-            }
-            PromptError::Undefined {
-                name: name.to_owned(),
-                variables,
-            }
-        })?;
+        let text = template
+            .render(minijinja::value::Serde(input))
+            .map_err(|error| {
+                let variables = match error.kind() {
+                    ErrorKind::UndefinedError => self.undefined(name, input),
+                    _ => Vec::new(),
+                };
+                if variables.is_empty() {
+                    return failed(error.to_string());
+                }
+                PromptError::Undefined {
+                    name: name.to_owned(),
+                    variables,
+                }
+            })?;
         if text.len() > PROMPT_SIZE_MAX {
             return Err(failed(format!(
                 "the text is longer than {PROMPT_SIZE_MAX} bytes"

@@ -24,10 +24,12 @@ const BATCH_MAX: usize = 128;
 /// Tells the caller of a step how the transaction ended.
 type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+type Act = Box<dyn FnOnce(Result<&Database, StoreError>) -> Acknowledge + Send>;
+
 struct Step {
     writes: bool,
     /// Acts within the transaction, and returns what is to be said after it.
-    act: Box<dyn FnOnce(Result<&Database, StoreError>) -> Acknowledge + Send>,
+    act: Act,
 }
 
 /// Keeps sessions in an `SQLite` file.

@@ -12,6 +12,9 @@ pub struct Caller {
     pub name: String,
     /// The key's place among the keys, from 1; 0 when no keys are set.
     pub tenant: u64,
+    /// Whom the caller's sessions belong to: the key's hash, so that a new key of the same name is somebody
+    /// else; empty when no keys are set.
+    pub owner: String,
 }
 
 /// Says who calls.
@@ -23,6 +26,7 @@ pub fn caller(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiEr
         return Ok(Caller {
             name: String::new(),
             tenant: 0,
+            owner: String::new(),
         });
     }
     let header = headers
@@ -40,6 +44,7 @@ pub fn caller(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiEr
             found = Some(Caller {
                 name: key.name.clone(),
                 tenant,
+                owner: key.hash.clone(),
             });
         }
     }

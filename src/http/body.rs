@@ -22,7 +22,10 @@ use tokio::{
 
 use crate::{
     gateway::{GatewayError, GatewayReply},
-    http::error::ApiError,
+    http::{
+        error::ApiError,
+        turn::{Follow, Keeping},
+    },
     llm::{ModelResponse, StreamItem},
 };
 
@@ -35,12 +38,21 @@ enum State {
         items: mpsc::Receiver<StreamItem>,
         guard: CallGuard,
     },
+    /// The last events wait until the session's turn is kept: who sees the end finds the turn.
+    Keeping {
+        keeping: Keeping,
+        last: Bytes,
+        items: mpsc::Receiver<StreamItem>,
+        guard: CallGuard,
+    },
     Over,
 }
 
 /// A streamed answer on its way to the caller.
 pub struct StreamBody {
     state: State,
+    /// Who reads along for the session, until the end.
+    follow: Option<Follow>,
     comments: Interval,
 }
 
@@ -49,35 +61,88 @@ const COMMENT: Bytes = Bytes::from_static(b": waiting for the first token\n\n");
 
 impl StreamBody {
     /// Makes the body of an answer that has begun.
-    pub fn streaming(
+    pub(super) fn streaming(
         items: mpsc::Receiver<StreamItem>,
         guard: CallGuard,
+        follow: Option<Follow>,
         comment_every: Duration,
     ) -> Self {
-        Self::new(State::Streaming { items, guard }, comment_every)
+        Self::new(State::Streaming { items, guard }, follow, comment_every)
     }
 
     /// Makes the body of an answer that is still waited for.
-    pub fn waiting(call: PendingCall, comment_every: Duration) -> Self {
-        Self::new(State::Waiting(call), comment_every)
+    pub(super) fn waiting(
+        call: PendingCall,
+        follow: Option<Follow>,
+        comment_every: Duration,
+    ) -> Self {
+        Self::new(State::Waiting(call), follow, comment_every)
     }
 
-    fn new(state: State, comment_every: Duration) -> Self {
+    fn new(state: State, follow: Option<Follow>, comment_every: Duration) -> Self {
         // Nothing is said at once: the first comment is due after one interval.
         let comments = tokio::time::interval_at(Instant::now() + comment_every, comment_every);
-        Self { state, comments }
+        Self {
+            state,
+            follow,
+            comments,
+        }
     }
 
     /// Ends the stream, counting the call.
     fn end(&mut self, ending: Ending) {
-        if let State::Streaming { guard, .. } = std::mem::replace(&mut self.state, State::Over) {
-            guard.finish(ending);
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Streaming { guard, .. } | State::Keeping { guard, .. } => guard.finish(ending),
+            State::Waiting(_) | State::Over => {}
         }
     }
 
     fn lost(&mut self, message: &str) -> Bytes {
         self.end(Ending::Error);
         ApiError::upstream(message).event()
+    }
+
+    /// Passes events on, unless they are the last of a session's call: those wait until the turn is kept.
+    fn pass(&mut self, events: Bytes) -> Option<Bytes> {
+        let is_last = |follow: &mut Follow| follow.feed(&events);
+        let Some(follow) = self.follow.take_if(is_last) else {
+            return Some(events);
+        };
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Streaming { items, guard } => {
+                self.state = State::Keeping {
+                    keeping: follow.keep(),
+                    last: events,
+                    items,
+                    guard,
+                };
+                None
+            }
+            other => {
+                self.state = other;
+                Some(events)
+            }
+        }
+    }
+
+    /// Goes on after the turn was kept, or tells that it was not.
+    fn kept(&mut self, kept: Result<u64, ApiError>) -> Bytes {
+        if let Err(error) = kept {
+            self.end(Ending::Error);
+            return error.event();
+        }
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Keeping {
+                last, items, guard, ..
+            } => {
+                self.state = State::Streaming { items, guard };
+                last
+            }
+            other => {
+                self.state = other;
+                Bytes::new()
+            }
+        }
     }
 
     /// Takes the answer that was waited for.
@@ -128,10 +193,21 @@ impl MessageBody for StreamBody {
                         return this.comments.poll_tick(task).map(|_| Some(Ok(COMMENT)));
                     }
                 },
+                State::Keeping { keeping, .. } => match keeping.as_mut().poll(task) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(kept) => return Poll::Ready(Some(Ok(this.kept(kept)))),
+                },
                 State::Streaming { items, .. } => match items.poll_recv(task) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(StreamItem::Events(events))) => {
-                        return Poll::Ready(Some(Ok(events)));
+                        if let Some(events) = this.pass(events) {
+                            return Poll::Ready(Some(Ok(events)));
+                        }
+                    }
+                    Poll::Ready(Some(StreamItem::End)) if this.follow.is_some() => {
+                        // Unseen, because a clean stream says `[DONE]`: its turn was not kept.
+                        let event = this.lost("the answer had no end");
+                        return Poll::Ready(Some(Ok(event)));
                     }
                     Poll::Ready(Some(StreamItem::End)) => this.end(Ending::Success),
                     Poll::Ready(Some(StreamItem::Lost(failure))) => {

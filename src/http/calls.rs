@@ -18,6 +18,7 @@ use crate::{
         body::{PendingCall, StreamBody},
         error::ApiError,
         request::{self, Parsed},
+        turn::{self, Follow},
     },
     llm::{Endpoint, ModelResponse},
 };
@@ -85,8 +86,9 @@ async fn call(
     let caller = auth::caller(http.headers(), &state.settings.keys)?;
     let deadline = request::deadline(http, &state.settings)?;
     let body = read(payload, state).await?;
-    let parsed = request::parse(endpoint, body, id)?;
+    let mut parsed = request::parse(endpoint, body, id)?;
     model.clone_from(&parsed.model);
+    let follow = turn::prepare(state, http.headers(), &caller, &mut parsed.request).await?;
     let options = CallOptions {
         deadline,
         bytes: u64::try_from(parsed.request.body.len()).unwrap_or(u64::MAX),
@@ -102,18 +104,19 @@ async fn call(
         let reply = pending
             .await
             .map_err(|error| ApiError::from_gateway(&error))?;
-        return whole(reply);
+        return whole(reply, follow).await;
     }
     // A short wait still has its true status; a long one must not look dead to those between.
     let opens_after = state.settings.stream_opens_after.0;
     let comment_every = state.settings.keep_alive_comment.0;
     let answer = tokio::time::timeout(opens_after, &mut pending).await;
     let Ok(answer) = answer else {
-        let body = StreamBody::waiting(pending, comment_every);
+        let body = StreamBody::waiting(pending, follow, comment_every);
         return Ok(event_stream(&mut HttpResponse::Ok()).body(body));
     };
     streamed(
         answer.map_err(|error| ApiError::from_gateway(&error))?,
+        follow,
         comment_every,
     )
 }
@@ -125,7 +128,7 @@ fn start(state: &Data<State>, parsed: Parsed, options: CallOptions) -> PendingCa
 }
 
 /// Reads a bounded body in bounded time.
-async fn read(payload: Payload, state: &Data<State>) -> Result<Bytes, ApiError> {
+pub(super) async fn read(payload: Payload, state: &Data<State>) -> Result<Bytes, ApiError> {
     let limit = state.settings.body_size_max.as_usize();
     let body = payload.to_bytes_limited(limit);
     let body = tokio::time::timeout(state.settings.request_timeout.0, body).await;
@@ -139,11 +142,21 @@ async fn read(payload: Payload, state: &Data<State>) -> Result<Bytes, ApiError> 
     }
 }
 
-fn whole(reply: GatewayReply) -> Result<HttpResponse, ApiError> {
+async fn whole(reply: GatewayReply, follow: Option<Follow>) -> Result<HttpResponse, ApiError> {
     let mut response = HttpResponse::Ok();
-    describe(&mut response, &reply);
+    describe(&mut response, &reply, follow.as_ref());
     match reply.reply.response {
         ModelResponse::Whole(body) => {
+            if let Some(follow) = follow {
+                // Answered only when it is kept.
+                match follow.keep_whole(&body).await {
+                    Ok(number) => response.insert_header(("x-kebne-session-turn", number)),
+                    Err(error) => {
+                        reply.reply.guard.finish(Ending::Error);
+                        return Err(error);
+                    }
+                };
+            }
             reply.reply.guard.finish(Ending::Success);
             Ok(response
                 .content_type(header::ContentType::json())
@@ -158,12 +171,16 @@ fn whole(reply: GatewayReply) -> Result<HttpResponse, ApiError> {
     }
 }
 
-fn streamed(reply: GatewayReply, comment_every: Duration) -> Result<HttpResponse, ApiError> {
+fn streamed(
+    reply: GatewayReply,
+    follow: Option<Follow>,
+    comment_every: Duration,
+) -> Result<HttpResponse, ApiError> {
     let mut response = HttpResponse::Ok();
-    describe(&mut response, &reply);
+    describe(&mut response, &reply, follow.as_ref());
     match reply.reply.response {
         ModelResponse::Stream(items) => {
-            let body = StreamBody::streaming(items, reply.reply.guard, comment_every);
+            let body = StreamBody::streaming(items, reply.reply.guard, follow, comment_every);
             Ok(event_stream(&mut response).body(body))
         }
         ModelResponse::Whole(_) => {
@@ -176,7 +193,11 @@ fn streamed(reply: GatewayReply, comment_every: Duration) -> Result<HttpResponse
 }
 
 /// Says who answered, after how many attempts and which wait.
-fn describe(response: &mut HttpResponseBuilder, reply: &GatewayReply) {
+fn describe(response: &mut HttpResponseBuilder, reply: &GatewayReply, follow: Option<&Follow>) {
+    if let Some((sent, left_out)) = follow.map(|follow| follow.history) {
+        response.insert_header(("x-kebne-history-turns", sent));
+        response.insert_header(("x-kebne-history-left-out", left_out));
+    }
     response.insert_header(("x-kebne-lane", reply.lane.as_str()));
     response.insert_header(("x-kebne-attempts", reply.attempts));
     let waited = u64::try_from(reply.reply.waited.as_millis()).unwrap_or(u64::MAX);

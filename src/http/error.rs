@@ -10,11 +10,14 @@ use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
-use kebne_actors::lane::{CallError, Failure, RefusalReason};
+use kebne_actors::{
+    context_manager::{ContextError, store::StoreError},
+    lane::{CallError, Failure, RefusalReason},
+};
 use kebne_control::Outcome;
 use serde_json::{Value, json};
 
-use crate::gateway::GatewayError;
+use crate::{context::prompts::PromptError, gateway::GatewayError};
 
 /// The longest hint that client libraries follow.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
@@ -131,6 +134,23 @@ impl ApiError {
             "invalid_request_error",
             "the request body did not arrive in time",
         )
+    }
+
+    /// A prompt made no text.
+    pub fn prompt(error: &PromptError) -> Self {
+        let message = error.to_string();
+        match error {
+            PromptError::Unknown(_) => Self::not_found(message).code("prompt_not_found"),
+            PromptError::Undefined { .. } | PromptError::Failed { .. } => {
+                Self::bad_request(Some("prompt"), message).code("prompt_failed")
+            }
+        }
+    }
+
+    /// The model answered, and its turn could not be kept.
+    pub fn not_kept(why: &str) -> Self {
+        let message = format!("the model answered, but the turn was not kept: {why}");
+        Self::internal(message).code("turn_not_kept").never()
     }
 
     /// Something of ours failed.
@@ -300,6 +320,38 @@ impl ApiError {
                 .content_type(header::ContentType::json())
                 .body(body.clone()),
             _ => response.json(self.body()),
+        }
+    }
+}
+
+impl From<ContextError> for ApiError {
+    fn from(error: ContextError) -> Self {
+        let message = error.to_string();
+        let conflict = |status, code| {
+            let error = Self::new(status, "invalid_request_error", message.clone());
+            error.code(code).never()
+        };
+        match error {
+            ContextError::Store(StoreError::NoSuchSession) => {
+                let mut error = Self::not_found(message).code("session_not_found");
+                error.param = Some("x-kebne-session".to_owned());
+                error
+            }
+            ContextError::Store(StoreError::Full) => {
+                conflict(StatusCode::TOO_MANY_REQUESTS, "too_many_sessions")
+            }
+            ContextError::Store(StoreError::TurnsFull) => {
+                conflict(StatusCode::CONFLICT, "session_full")
+            }
+            ContextError::Store(StoreError::Damaged(_)) => Self::internal(message)
+                .code("session_store_damaged")
+                .never(),
+            ContextError::Store(StoreError::Failed(_) | StoreError::Lost)
+            | ContextError::NoAnswer(_) => {
+                let away = StatusCode::SERVICE_UNAVAILABLE;
+                let error = Self::new(away, "service_unavailable_error", message);
+                error.code("session_store_unavailable").after(None)
+            }
         }
     }
 }

@@ -1,0 +1,78 @@
+//! Prompts: which there are, and what they make of given values.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Path, Payload},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    context::prompts::PromptInput,
+    http::{State, admin::respond, auth, calls, error::ApiError},
+};
+
+/// What a preview is made of; all of it may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Preview {
+    /// The session whose metadata is used.
+    session: Option<String>,
+    /// Metadata in place of the session's.
+    metadata: Option<serde_json::Map<String, Value>>,
+    /// The call's body.
+    request: serde_json::Map<String, Value>,
+    /// The text of the caller's last message.
+    input: String,
+}
+
+/// `GET /v1/prompts`.
+pub(super) async fn list(http: HttpRequest, state: Data<State>) -> HttpResponse {
+    let listed = auth::caller(http.headers(), &state.settings.keys).map(|_| {
+        let each = state.prompts.list().into_iter();
+        let data: Vec<Value> = each
+            .map(|(name, uses)| json!({"object": "prompt", "name": name, "variables": uses}))
+            .collect();
+        HttpResponse::Ok().json(json!({"object": "list", "data": data, "has_more": false}))
+    });
+    respond(&http, listed)
+}
+
+/// `POST /v1/prompts/{name}/render`.
+pub(super) async fn render(
+    http: HttpRequest,
+    name: Path<String>,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    let rendered = async {
+        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let body = calls::read(payload, &state).await?;
+        let preview: Preview = if body.is_empty() {
+            Preview::default()
+        } else {
+            serde_json::from_slice(&body).map_err(|error| {
+                ApiError::bad_request(None, format!("the body cannot be read: {error}"))
+            })?
+        };
+        let of_session = match &preview.session {
+            Some(id) => Some(state.context.read(&caller.owner, id).await?),
+            None => None,
+        };
+        let metadata = match (preview.metadata, of_session) {
+            (Some(metadata), _) => metadata.into(),
+            (None, Some(session)) => json!(session.details.metadata),
+            (None, None) => json!({}),
+        };
+        let input = PromptInput {
+            session: metadata,
+            request: preview.request.into(),
+            input: preview.input,
+        };
+        let text = state.prompts.render(&name, &input);
+        let text = text.map_err(|error| ApiError::prompt(&error))?;
+        let shown = json!({"object": "prompt.rendered", "name": *name, "text": text});
+        Ok(HttpResponse::Ok().json(shown))
+    };
+    respond(&http, rendered.await)
+}

@@ -1,0 +1,256 @@
+//! Sessions as their owner manages them.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Path, Payload, Query},
+};
+use kebne_actors::context_manager::{
+    Change,
+    store::{Details, Page, Session, Turn},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
+
+use crate::http::{State, admin::respond, auth, calls, error::ApiError};
+
+/// Entries of metadata, and the longest name and value of one: what `OpenAI`'s metadata may have.
+const METADATA_MAX: (usize, usize, usize) = (16, 64, 512);
+/// Items of one answer at most, and when nothing is said.
+const PAGE: (usize, usize) = (100, 20);
+/// Bytes of chance in a session's id: nobody guesses it.
+const ID_SIZE: usize = 16;
+
+/// Which part of a list is wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+/// `POST /v1/sessions`.
+pub(super) async fn create(
+    http: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    let made = async {
+        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let wanted = read_change(payload, &state).await?;
+        let mut id = [0; ID_SIZE];
+        getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;
+        let id = format!("sess_{}", hex::encode(id));
+        let details = Details {
+            metadata: wanted.metadata.unwrap_or_default(),
+            system_prompt: wanted.system_prompt.flatten(),
+            prompt: wanted.prompt.flatten(),
+        };
+        let session = state.context.create(&caller.owner, id, details).await?;
+        Ok(HttpResponse::Ok().json(shown(&session, &state)))
+    };
+    respond(&http, made.await)
+}
+
+/// `GET /v1/sessions`.
+pub(super) async fn list(
+    http: HttpRequest,
+    part: Result<Query<Part>, actix_web::Error>,
+    state: Data<State>,
+) -> HttpResponse {
+    let listed = async {
+        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let (limit, after) = part_of(part)?;
+        let page = Page {
+            after,
+            limit: limit + 1,
+        };
+        let sessions = state.context.list(&caller.owner, page).await?;
+        let each = sessions.iter().take(limit);
+        let data: Vec<Value> = each.map(|session| shown(session, &state)).collect();
+        Ok(page_of(&data, sessions.len() > limit))
+    };
+    respond(&http, listed.await)
+}
+
+/// `GET /v1/sessions/{id}`.
+pub(super) async fn read(http: HttpRequest, id: Path<String>, state: Data<State>) -> HttpResponse {
+    let found = async {
+        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let session = state.context.read(&caller.owner, &id).await?;
+        Ok(HttpResponse::Ok().json(shown(&session, &state)))
+    };
+    respond(&http, found.await)
+}
+
+/// `POST /v1/sessions/{id}`: sets what it names.
+pub(super) async fn change(
+    http: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    let changed = async {
+        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let wanted = read_change(payload, &state).await?;
+        let session = state.context.change(&caller.owner, &id, wanted).await?;
+        Ok(HttpResponse::Ok().json(shown(&session, &state)))
+    };
+    respond(&http, changed.await)
+}
+
+/// `DELETE /v1/sessions/{id}`.
+pub(super) async fn remove(
+    http: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HttpResponse {
+    let removed = async {
+        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        state.context.remove(&caller.owner, &id).await?;
+        let gone = json!({"id": *id, "object": "session.deleted", "deleted": true});
+        Ok(HttpResponse::Ok().json(gone))
+    };
+    respond(&http, removed.await)
+}
+
+/// `GET /v1/sessions/{id}/turns`: in order; `after` is the number of a turn.
+pub(super) async fn turns(
+    http: HttpRequest,
+    id: Path<String>,
+    part: Result<Query<Part>, actix_web::Error>,
+    state: Data<State>,
+) -> HttpResponse {
+    let found = async {
+        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let (limit, after) = part_of(part)?;
+        let after = after.map_or(Ok(0), |text| {
+            let wrong = || ApiError::bad_request(Some("after"), "`after` must be a turn's number");
+            text.parse().map_err(|_| wrong())
+        })?;
+        let turns = state.context.turns(&caller.owner, &id, after, limit + 1);
+        let turns = turns.await?;
+        let shown: Result<Vec<Value>, ApiError> =
+            turns.iter().take(limit).map(shown_turn).collect();
+        Ok(page_of(&shown?, turns.len() > limit))
+    };
+    respond(&http, found.await)
+}
+
+fn part_of(
+    part: Result<Query<Part>, actix_web::Error>,
+) -> Result<(usize, Option<String>), ApiError> {
+    let part = part.map_err(|error| ApiError::bad_request(None, format!("the query: {error}")))?;
+    let (max, default) = PAGE;
+    let limit = part.limit.unwrap_or(default);
+    if !(1..=max).contains(&limit) {
+        let message = format!("`limit` must be 1 to {max}");
+        return Err(ApiError::bad_request(Some("limit"), message));
+    }
+    Ok((limit, part.into_inner().after))
+}
+
+fn page_of(data: &[Value], has_more: bool) -> HttpResponse {
+    HttpResponse::Ok().json(json!({"object": "list", "data": data, "has_more": has_more}))
+}
+
+fn shown(session: &Session, state: &State) -> Value {
+    let settings = &state.context_settings;
+    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let idle_end = session.used.saturating_add(millis(settings.idle_expiry.0));
+    let age_end = session.created.saturating_add(millis(settings.age_max.0));
+    json!({
+        "id": session.id,
+        "object": "session",
+        "created_at": session.created / 1000,
+        "last_used_at": session.used / 1000,
+        "expires_at": idle_end.min(age_end) / 1000,
+        "turns": session.turns,
+        "tokens": session.tokens,
+        "metadata": session.details.metadata,
+        "system_prompt": session.details.system_prompt,
+        "prompt": session.details.prompt,
+    })
+}
+
+fn shown_turn(turn: &Turn) -> Result<Value, ApiError> {
+    let messages: &RawValue = serde_json::from_slice(&turn.content.messages)
+        .map_err(|_| ApiError::internal("a turn that was kept cannot be read"))?;
+    Ok(json!({
+        "object": "session.turn",
+        "number": turn.number,
+        "tokens": turn.content.tokens,
+        "messages": messages,
+    }))
+}
+
+/// Reads what is to be set; an empty body sets nothing.
+async fn read_change(payload: Payload, state: &Data<State>) -> Result<Change, ApiError> {
+    let body = calls::read(payload, state).await?;
+    let mut change = Change::default();
+    if body.is_empty() {
+        return Ok(change);
+    }
+    let fields: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::bad_request(None, format!("the body is no valid JSON object: {error}"))
+    })?;
+    let size_max = state.context_settings.turn_size_max.as_usize();
+    for (key, value) in fields {
+        match key.as_str() {
+            "metadata" => change.metadata = Some(metadata(value)?),
+            "system_prompt" => {
+                change.system_prompt = Some(text_or_null(&key, value, size_max)?);
+            }
+            "prompt" => {
+                let name = text_or_null(&key, value, size_max)?;
+                if let Some(unknown) = name.as_ref().filter(|name| !state.prompts.has(name)) {
+                    let message = format!("there is no prompt `{unknown}`");
+                    return Err(ApiError::bad_request(Some("prompt"), message));
+                }
+                change.prompt = Some(name);
+            }
+            _ => {
+                let message = format!(
+                    "`{key}` is not known; `metadata`, `system_prompt` and `prompt` can be set"
+                );
+                return Err(ApiError::bad_request(Some(&key), message));
+            }
+        }
+    }
+    Ok(change)
+}
+
+fn text_or_null(key: &str, value: Value, size_max: usize) -> Result<Option<String>, ApiError> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) if text.len() <= size_max => Ok(Some(text)),
+        _ => {
+            let message = format!("`{key}` must be a text of at most {size_max} bytes, or null");
+            Err(ApiError::bad_request(Some(key), message))
+        }
+    }
+}
+
+fn metadata(value: Value) -> Result<std::collections::BTreeMap<String, String>, ApiError> {
+    let (entries_max, name_max, value_max) = METADATA_MAX;
+    let wrong = || {
+        let message = format!(
+            "`metadata` must be an object of at most {entries_max} texts, names of at most {name_max} and \
+            values of at most {value_max} characters"
+        );
+        ApiError::bad_request(Some("metadata"), message)
+    };
+    let entries = match value {
+        Value::Null => Map::new(),
+        Value::Object(entries) if entries.len() <= entries_max => entries,
+        _ => return Err(wrong()),
+    };
+    let each = entries.into_iter().map(|(name, value)| match value {
+        Value::String(text)
+            if name.chars().count() <= name_max && text.chars().count() <= value_max =>
+        {
+            Ok((name, text))
+        }
+        _ => Err(wrong()),
+    });
+    each.collect()
+}
