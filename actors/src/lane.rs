@@ -17,6 +17,7 @@ pub use backend::{Answer, Attempt, Backend, Failure, Tail, TailEnding};
 pub use call::{CallError, CallOptions, Ending, RefusalReason};
 pub use endings::EndingCounts;
 pub use handle::{CallGuard, LaneBuilder, LaneHandle, Reply};
+pub use kebne_control::Outcome;
 pub use settings::LaneSettings;
 pub use snapshot::LaneSnapshot;
 

@@ -26,6 +26,21 @@ pub struct CallOptions {
     pub refuse_when_cold: bool,
 }
 
+impl CallOptions {
+    /// Makes the options of a call of unknown size, by nobody in particular, that is given up after `deadline`.
+    pub const fn within(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            bytes: 0,
+            tokens: 0,
+            tenant: 0,
+            priority: 0,
+            first_part_timeout: None,
+            refuse_when_cold: false,
+        }
+    }
+}
+
 /// The one way in which a call ended. Every call that reached a lane ends in exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
