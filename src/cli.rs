@@ -4,6 +4,7 @@
 //! a user would see. Only [`run`] knows the process: arguments, environment, standard output and error.
 
 pub mod check;
+pub mod demo;
 pub mod exit;
 pub mod key;
 pub mod logging;
@@ -20,6 +21,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
+    demo::Job,
     service::ServiceError,
     settings::{Environment, SettingsErrors},
     simulate::Preset,
@@ -64,6 +66,21 @@ pub enum Command {
         /// The behaviour to start from: `default`, `plan` or `instant`; wins over the settings.
         #[arg(long, value_name = "NAME")]
         preset: Option<Preset>,
+    },
+    /// Do one job twice, with a fixed strategy and through a lane, and print a table of both.
+    Demo {
+        /// Prompts; 1 to 10000.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        calls: u16,
+        /// Seed of the simulated model's chance.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// Let time jump: the same job within a second.
+        #[arg(long)]
+        fast: bool,
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
     },
     /// Make a new API key and print it with the hash that goes into the settings.
     Key,
@@ -147,6 +164,15 @@ where
             config,
             preset,
         } => simulate::run(port, config.as_deref(), preset, environment, output),
+        Command::Demo {
+            calls,
+            seed,
+            fast,
+            json,
+        } => {
+            let calls = usize::from(calls);
+            demo::run(Job { calls, seed }, fast, json, output)
+        }
         Command::Key => key::run(output),
     };
     let Err(error) = done else {

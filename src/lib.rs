@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod cli;
 pub mod context;
+pub mod demo;
 pub mod gateway;
 pub mod http;
 pub mod llm;

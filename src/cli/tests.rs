@@ -138,13 +138,8 @@ fn every_command_of_the_readme_is_one_that_works() {
 #[test]
 fn the_error_that_the_readme_shows_is_the_one_that_is_printed() {
     let readme = include_str!("../../README.md");
-    let shown = readme
-        .split("```text\n")
-        .nth(1)
-        .unwrap()
-        .lines()
-        .next()
-        .unwrap();
+    let shown = readme.lines().find(|line| line.contains("LISTENN"));
+    let shown = shown.unwrap();
     let (_, _, complaints) = kebne(&["check"], &[("KEBNE__SERVER__LISTENN", "x")]);
     let (path, _) = shown.split_once("; allowed").unwrap();
     assert!(complaints.contains(path), "{complaints}");
@@ -153,4 +148,19 @@ fn the_error_that_the_readme_shows_is_the_one_that_is_printed() {
         shown.ends_with(origin) && complaints.contains(origin),
         "{complaints}"
     );
+}
+
+#[test]
+fn the_table_that_the_readme_shows_is_the_one_that_is_printed() {
+    let readme = include_str!("../../README.md");
+    let shown = readme.split("demo --fast").nth(1).unwrap();
+    let shown = shown.split("```text\n").nth(1).unwrap();
+    let shown = shown.split("```").next().unwrap();
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, output, _) = kebne(&["demo", "--fast"], &[]);
+    let printed: Vec<String> = output.lines().map(words).collect();
+    assert!(shown.lines().count() >= 6, "{shown}");
+    for line in shown.lines().map(words) {
+        assert!(printed.contains(&line), "`{line}` is not in:\n{output}");
+    }
 }
