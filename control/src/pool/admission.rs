@@ -18,7 +18,7 @@ impl<T> Pool<T> {
             let refusal = self.refusal(reason, now);
             return Err((offer.payload, refusal));
         }
-        if self.calls.len() >= self.settings.queue_max && !self.may_go_at_once() {
+        if self.calls.len() >= self.settings.queue_max && !self.may_go_at_once(now) {
             // The tenant with the longest queue sheds first, not the one that asks.
             let Some(victim) = self.queue.victim(offer.tenant) else {
                 return Err((offer.payload, self.refusal(RefusalReason::QueueFull, now)));
@@ -52,10 +52,14 @@ impl<T> Pool<T> {
     }
 
     /// A call that finds the queue empty and a slot free is not waiting, whatever the queue may hold.
-    fn may_go_at_once(&self) -> bool {
-        self.calls.is_empty()
-            && self.in_flight() < self.grant.concurrency
-            && self.grant.permission == Permission::Open
+    fn may_go_at_once(&self, now: Timestamp) -> bool {
+        let permitted = match self.grant.permission {
+            Permission::Open => true,
+            // Else a lane without a queue would never send the call that wakes its backend.
+            Permission::SingleFlight { not_before } => now >= not_before && self.probes == 0,
+            Permission::Paused { .. } | Permission::Closed { .. } => false,
+        };
+        permitted && self.calls.is_empty() && self.in_flight() < self.grant.concurrency
     }
 
     fn objection(&self, offer: &Offer<T>, now: Timestamp) -> Option<RefusalReason> {

@@ -75,6 +75,19 @@ fn one_probe_at_a_time_under_a_single_flight_grant() {
 }
 
 #[test]
+fn without_a_queue_one_call_still_wakes_the_backend() {
+    let mut p = pool(Permission::SingleFlight {
+        not_before: at(2.0),
+    });
+    p.settings.queue_max = 0;
+    assert!(p.offer(offer(0, 0), at(1.0)).is_err(), "it is not time yet");
+    p.offer(offer(1, 0), at(2.0)).unwrap();
+    assert!(p.offer(offer(2, 0), at(2.0)).is_err(), "one is enough");
+    assert!(p.next(at(2.0)).unwrap().probe);
+    assert!(p.offer(offer(3, 0), at(2.0)).is_err(), "nobody may wait");
+}
+
+#[test]
 fn the_longest_queue_sheds_first_and_every_call_ends_once() {
     let mut p = pool(Permission::Paused { until: at(9.0) });
     for i in 0..3 {
