@@ -3,6 +3,8 @@
 //! Two layers: [`lane`] is what an application embeds (a call goes in, an answer or a refusal with its
 //! true reason comes out); the modules beside it are the actor system that the lane is built on.
 
+pub mod backoff;
+pub mod breaker;
 pub mod clock;
 pub mod context_manager;
 pub mod lane;
