@@ -9,6 +9,7 @@ pub mod clock;
 pub mod context_manager;
 pub mod lane;
 mod rate_controller;
+pub mod retry;
 pub mod supervisor;
 pub mod system;
 mod worker;
