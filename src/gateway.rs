@@ -3,7 +3,11 @@
 //! Owns the routes and the handles of the lanes. It exists so that the HTTP surface knows no lane and a lane
 //! no other: falling back from one to the next happens here, before the first byte and at the cost of a retry.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use kebne_actors::{
     context_manager::ContextHandle,
@@ -18,8 +22,9 @@ use tokio::time::Instant;
 use crate::{
     backend::{BuildError, ModelBackend, with_model},
     context::{self, ContextStartError},
+    learned::Learned,
     llm::{ModelRequest, ModelResponse},
-    settings::{Environment, Settings},
+    settings::{BackendSettings, Environment, Settings},
 };
 
 /// The models and the lanes behind them; clones share both.
@@ -38,11 +43,13 @@ struct Inner {
     routes: BTreeMap<String, Arc<Route>>,
     /// Names in the order of the settings, aliases left out.
     models: Vec<String>,
+    /// The file for what the lanes learn, if they are to remember it.
+    learned: Option<Mutex<Learned>>,
 }
 
 struct Lane {
     handle: LaneHandle<ModelBackend>,
-    first_token_timeout: Duration,
+    settings: BackendSettings,
 }
 
 /// Where a model's calls go, in order of preference.
@@ -128,18 +135,24 @@ impl Gateway {
         let threads: Vec<_> = (0..cores.min(settings.backends.len()))
             .map(|_| actix_rt::Arbiter::new().handle())
             .collect();
+        let learned = Learned::open(&settings.server.learned_path);
         let mut lanes = Vec::new();
         for (backend_settings, thread) in settings.backends.iter().zip(threads.iter().cycle()) {
             let backend = Arc::new(ModelBackend::build(backend_settings, environment)?);
             let limits = &backend_settings.limits;
             let handle = LaneBuilder::new(backend_settings.name.as_str(), backend)
                 .settings(limits.lane())
+                .learned(
+                    learned
+                        .as_ref()
+                        .and_then(|learned| learned.of(backend_settings)),
+                )
                 .on_arbiter(thread.clone())
                 .start(&supervisor)
                 .await;
             lanes.push(Lane {
                 handle,
-                first_token_timeout: limits.first_token_timeout.0,
+                settings: backend_settings.clone(),
             });
         }
         let (routes, models) = routes(settings);
@@ -151,6 +164,7 @@ impl Gateway {
                 lanes,
                 routes,
                 models,
+                learned: learned.map(Mutex::new),
             }),
         })
     }
@@ -199,7 +213,9 @@ impl Gateway {
             };
             let mut options = options.clone();
             options.deadline = due.saturating_duration_since(Instant::now());
-            options.first_part_timeout = request.stream.then_some(lane.first_token_timeout);
+            options.first_part_timeout = request
+                .stream
+                .then_some(lane.settings.limits.first_token_timeout.0);
             let name = lane.handle.name().to_owned();
             let error = match lane.handle.call(request, options).await {
                 Ok(reply) => {
@@ -236,6 +252,24 @@ impl Gateway {
             actors: self.inner.system.tree(),
             dead_letters: self.inner.system.dead_letters(),
             lanes: lanes.into_iter().flatten().collect(),
+        }
+    }
+
+    /// Writes down what the lanes have learned, if that is wanted and there is something new. A file that
+    /// cannot be written is said in the log: calls do not depend on it.
+    pub fn remember(&self) {
+        let Some(learned) = &self.inner.learned else {
+            return;
+        };
+        let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in &self.inner.lanes {
+            if let Some(snapshot) = lane.handle.learned() {
+                learned.note(&lane.settings, snapshot);
+            }
+        }
+        if let Err(error) = learned.write() {
+            let path = learned.path().display();
+            tracing::warn!(%path, %error, "what was learned cannot be written");
         }
     }
 

@@ -6,6 +6,7 @@ pub mod context;
 pub mod demo;
 pub mod gateway;
 pub mod http;
+pub mod learned;
 pub mod llm;
 pub mod metrics;
 pub mod service;

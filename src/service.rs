@@ -1,6 +1,6 @@
 //! The whole service, from a listener and settings to an orderly end.
 
-use std::{io, net::TcpListener, sync::Arc};
+use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,6 +9,9 @@ use crate::{
     http::{self, State},
     settings::{Environment, Settings},
 };
+
+/// Time between two looks at what the lanes have learned.
+const REMEMBER_EVERY: Duration = Duration::from_secs(30);
 
 /// How the service is told to stop.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +53,7 @@ pub async fn run(
         () = shutdown.drain.cancelled() => None,
         () = shutdown.now.cancelled() => None,
         reason = gateway.when_failed() => Some(reason),
+        never = remember(&gateway) => match never {},
     };
     state.drain();
     gateway.close().await;
@@ -61,6 +65,7 @@ pub async fn run(
             () = shutdown.now.cancelled() => {}
         }
     }
+    gateway.remember();
     let cut_off = gateway.cut_off().await;
     if cut_off > 0 {
         tracing::warn!(cut_off, "calls were cut off");
@@ -70,5 +75,13 @@ pub async fn run(
     match failed {
         Some(reason) => Err(ServiceError::Actor(reason)),
         None => Ok(cut_off),
+    }
+}
+
+/// Writes down now and then what was learned, so that a sudden death costs little of it.
+async fn remember(gateway: &Gateway) -> Infallible {
+    loop {
+        tokio::time::sleep(REMEMBER_EVERY).await;
+        gateway.remember();
     }
 }

@@ -5,6 +5,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     process::{Command, Stdio},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -35,6 +36,7 @@ impl Service {
         let thread = std::thread::spawn(move || {
             let mut settings = Settings::default();
             settings.backends[0].simulation.preset = Preset::Instant;
+            settings.server.learned_path = PathBuf::new();
             change(&mut settings);
             actix_rt::System::new()
                 .block_on(service::run(listener, &settings, &ProcessEnvironment, stop))
@@ -225,8 +227,10 @@ fn the_readmes_main_job_is_held_through_the_cold_start_and_the_program_drains() 
         .split('\'')
         .next()
         .unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_kebne"))
         .args(["serve", "--listen", "127.0.0.1:0"])
+        .current_dir(folder.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -242,4 +246,9 @@ fn the_readmes_main_job_is_held_through_the_cold_start_and_the_program_drains() 
     let killed = Command::new("kill").arg(program.id().to_string()).status();
     assert!(killed.unwrap().success());
     assert_eq!(program.wait().unwrap().code(), Some(0));
+    // What it learned of the cold start is there for the next one.
+    let learned = std::fs::read(folder.path().join("kebne-data/learned.json")).unwrap();
+    let learned: serde_json::Value = serde_json::from_slice(&learned).unwrap();
+    let load_times = &learned["lanes"]["simulated"]["learned"]["load_times"]["seen"];
+    assert_eq!(load_times.as_array().map(Vec::len), Some(1), "{learned}");
 }

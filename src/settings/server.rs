@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -38,6 +39,9 @@ pub struct ServerSettings {
     pub keep_alive_comment: HumanDuration,
     /// Time for what was admitted to end after the stop signal. Default 30s.
     pub drain_deadline: HumanDuration,
+    /// The file for what lanes learn (limits, load times), so that the next start knows it; empty for none.
+    /// Default `kebne-data/learned.json`, from where the program is started.
+    pub learned_path: PathBuf,
 }
 
 /// One API key, known by its hash.
@@ -66,6 +70,7 @@ impl Default for ServerSettings {
             stream_opens_after: seconds(20),
             keep_alive_comment: seconds(10),
             drain_deadline: seconds(30),
+            learned_path: PathBuf::from("kebne-data/learned.json"),
         }
     }
 }

@@ -1,0 +1,8 @@
+//! The real program from outside: called over sockets, killed, started again.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod program;
+mod restarts;
+mod sessions;
+mod upstream;

@@ -1,0 +1,180 @@
+//! The program under test, with a folder of its own.
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const SESSION: &str = "x-kebne-session";
+
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// The program, with a folder of its own; killed when the test is over.
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Program {
+    pub(crate) fn start(folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut child = Self::command(folder, variables)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let output = child.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut said).unwrap();
+        let address = said.trim().strip_prefix("kebne on http://").unwrap();
+        let address = address.strip_suffix("/v1").unwrap().parse().unwrap();
+        Self { child, address }
+    }
+
+    /// Starts without the simulated backend's settings.
+    pub(crate) fn start_plain(folder: &Path, config: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kebne"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(config)
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
+        let address = said.trim().strip_prefix("kebne on http://").unwrap();
+        let address = address.strip_suffix("/v1").unwrap().parse().unwrap();
+        Self { child, address }
+    }
+
+    pub(crate) fn command(folder: &Path, variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kebne"));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .env("KEBNE__BACKENDS__0__SIMULATION__PRESET", "instant")
+            .envs(variables.iter().copied())
+            .current_dir(folder)
+            .stdout(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.try_send(method, path, headers, &body).unwrap()
+    }
+
+    /// Sends a request; `None` when the program dies before the whole answer is there.
+    pub(crate) fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Answer> {
+        let mut socket = TcpStream::connect(self.address).ok()?;
+        let timeout = Some(Duration::from_mins(1));
+        socket.set_read_timeout(timeout).unwrap();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: kebne\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        write!(head, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        socket.write_all(head.as_bytes()).ok()?;
+        let mut text = String::new();
+        socket.read_to_string(&mut text).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        Some(Answer {
+            status: head.split(' ').nth(1)?.parse().ok()?,
+            head: head.to_lowercase(),
+            body: body.to_owned(),
+        })
+    }
+
+    /// Asks the program to stop; returns its exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").arg(pid).status();
+        assert!(asked.unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
+    pub(crate) fn session(&self) -> String {
+        let made = self.send("POST", "/v1/sessions", &[], &Value::Null).json();
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn chat(&self, session: &str, text: &str) -> Answer {
+        let body = json!({"model": "simulated", "messages": [{"role": "user", "content": text}]});
+        self.send("POST", CHAT, &[(SESSION, session)], &body)
+    }
+
+    /// Returns the texts of all messages of a session, with the role's first letter.
+    pub(crate) fn texts(&self, session: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        let mut after = 0;
+        loop {
+            let path = format!("/v1/sessions/{session}/turns?limit=100&after={after}");
+            let page = self.send("GET", &path, &[], &Value::Null).json();
+            for turn in page["data"].as_array().unwrap() {
+                after += 1;
+                assert_eq!(turn["number"], after);
+                for message in turn["messages"].as_array().unwrap() {
+                    let role = &message["role"].as_str().unwrap()[..1];
+                    texts.push(format!("{role} {}", message["content"].as_str().unwrap()));
+                }
+            }
+            if page["has_more"] == false {
+                return texts;
+            }
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub(crate) fn code(&self) -> (u16, String) {
+        let code = self.json()["error"]["code"].as_str().unwrap().to_owned();
+        (self.status, code)
+    }
+
+    pub(crate) fn has(&self, header: &str) -> bool {
+        self.head.lines().any(|line| line == header)
+    }
+}
