@@ -6,3 +6,5 @@ mod program;
 mod restarts;
 mod sessions;
 mod upstream;
+mod upstreams;
+mod wire;

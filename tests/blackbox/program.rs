@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -109,6 +109,48 @@ impl Program {
             head: head.to_lowercase(),
             body: body.to_owned(),
         })
+    }
+
+    /// Waits until the metrics hold a line; the bound is wide because the machine may be busy.
+    pub(crate) fn await_metric(&self, line: &str) {
+        let since = Instant::now();
+        loop {
+            let metrics = self.send("GET", "/metrics", &[], &Value::Null).body;
+            if metrics.lines().any(|seen| seen == line) {
+                return;
+            }
+            assert!(
+                since.elapsed() < Duration::from_secs(20),
+                "no `{line}` in:\n{metrics}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Makes a call, leaves once it is in flight (a stream: once it has begun), and says when that was.
+    pub(crate) fn leave(&self, stream: bool) -> Instant {
+        let body = json!({"model": "simulated", "stream": stream, "messages": [{"role": "user", "content": "a"}]});
+        let body = body.to_string();
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        let length = body.len();
+        write!(
+            socket,
+            "POST {CHAT} HTTP/1.1\r\nhost: kebne\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        if stream {
+            let mut seen = String::new();
+            let mut part = [0; 4096];
+            while !seen.contains("data: ") {
+                let read = socket.read(&mut part).unwrap();
+                assert!(read > 0, "{seen}");
+                seen.push_str(std::str::from_utf8(&part[..read]).unwrap());
+            }
+        } else {
+            self.await_metric(r#"kebne_in_flight{lane="simulated"} 1.0"#);
+        }
+        drop(socket);
+        Instant::now()
     }
 
     /// Asks the program to stop; returns its exit code.

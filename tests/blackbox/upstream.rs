@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     path::Path,
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -75,4 +75,27 @@ pub(crate) fn asked(requests: &mpsc::Receiver<Value>) -> Vec<String> {
         format!("{role} {}", message["content"].as_str().unwrap())
     });
     texts.collect()
+}
+
+/// A model server that says `said` and then nothing; tells when each caller has closed its connection.
+pub(crate) fn silent_after(said: String) -> (String, mpsc::Receiver<Instant>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (tell, closed) = mpsc::channel();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut request = [0; 4096];
+            if socket.read(&mut request).is_err() {
+                continue;
+            }
+            socket.write_all(said.as_bytes()).ok();
+            // Whatever else comes is part of the request; the end is the caller's.
+            while socket.read(&mut request).is_ok_and(|read| read > 0) {}
+            if tell.send(Instant::now()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, closed)
 }

@@ -1,0 +1,157 @@
+//! Model servers that lie, stall, cut, and never stop talking.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    program::{CHAT, Program, folder},
+    upstream::{in_front_of, upstream, whole},
+};
+
+const LIMITS: &str = "event_size_max = \"1KiB\"\nanswer_size_max = \"4KiB\"\n\
+    limits = { attempts_max = 1, idle_timeout = \"500ms\", attempt_timeout = \"2s\" }\n";
+
+fn ask(program: &Program, stream: bool) -> crate::program::Answer {
+    let body = json!({"model": "simulated", "stream": stream, "messages": [{"role": "user", "content": "a"}]});
+    program.send("POST", CHAT, &[], &body)
+}
+
+/// Nothing is in flight and every call has its ending.
+fn assert_balanced(program: &Program, calls: u64) {
+    program.await_metric(r#"kebne_in_flight{lane="simulated"} 0.0"#);
+    program.await_metric(r#"kebne_calls_live{lane="simulated"} 0.0"#);
+    let metrics = program.send("GET", "/metrics", &[], &Value::Null).body;
+    let ended = metrics
+        .lines()
+        .filter(|line| line.starts_with("kebne_calls_total{"));
+    let ended: u64 = ended
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(ended, calls, "{metrics}");
+}
+
+const JSON: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+const EVENTS: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+
+fn piece(text: &str) -> String {
+    let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
+    format!("data: {chunk}\n\n")
+}
+
+#[test]
+fn a_whole_answer_that_is_none_is_a_bad_gateway() {
+    let lies = [
+        format!("{JSON}content-length: 500\r\n\r\n{{\"choices\": ["),
+        format!("{JSON}\r\nthese are not the bytes you are looking for"),
+        format!("{JSON}content-length: 0\r\n\r\n"),
+        format!("{JSON}\r\n{{\"x\": \"{}\"}}", "y".repeat(8192)),
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
+        "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
+        "SSH-2.0-OpenSSH\r\n".to_owned(),
+        String::new(),
+    ];
+    for lie in lies {
+        let folder = folder();
+        let said = lie.clone();
+        // A first good answer, so that a refused connection does not count as a cold start.
+        let (url, _requests) = upstream(move |number| {
+            if number == 0 {
+                whole("yes")
+            } else {
+                said.clone()
+            }
+        });
+        let program = in_front_of(folder.path(), &url, LIMITS);
+        assert_eq!(ask(&program, false).status, 200);
+        let answer = ask(&program, false);
+        assert_eq!(
+            answer.code(),
+            (502, "upstream_error".to_owned()),
+            "{lie}\n{}",
+            answer.body
+        );
+        assert_balanced(&program, 2);
+    }
+}
+
+#[test]
+fn a_stream_that_is_lost_says_so_within_itself_and_has_no_end() {
+    let start = format!("{EVENTS}{}", piece("He"));
+    let lost = [
+        start.clone(),
+        format!("{start}data: {{\"error\": {{\"message\": \"gone\"}}}}\n\n"),
+        format!("{start}data: {}", "x".repeat(1 << 20)),
+        format!("{start}data: these are no chunks\n\n"),
+    ];
+    for said in lost {
+        let folder = folder();
+        let (url, _requests) = upstream(move |_| said.clone());
+        let program = in_front_of(folder.path(), &url, LIMITS);
+        let answer = ask(&program, true);
+        assert!(!answer.body.contains("[DONE]"), "{}", answer.body);
+        assert!(answer.body.contains("\"error\":{"), "{}", answer.body);
+        // What is wrong before the first event went out still has its status.
+        if answer.status == 200 {
+            assert!(
+                answer.body.contains("data: {\"choices\""),
+                "{}",
+                answer.body
+            );
+        } else {
+            assert_eq!(answer.code(), (502, "upstream_error".to_owned()));
+        }
+        assert_balanced(&program, 1);
+    }
+}
+
+#[test]
+fn a_server_that_falls_silent_is_given_up() {
+    // The socket stays open: the thread that answers sleeps before it drops it.
+    let folder = folder();
+    let (url, _requests) = crate::upstream::silent_after(format!("{EVENTS}{}", piece("He")));
+    let program = in_front_of(folder.path(), &url, LIMITS);
+    let since = std::time::Instant::now();
+    let stalled = ask(&program, true);
+    assert!(
+        stalled.body.contains("\"error\":{") && !stalled.body.contains("[DONE]"),
+        "{}",
+        stalled.body
+    );
+    assert!(since.elapsed() < Duration::from_secs(15));
+    assert_balanced(&program, 1);
+    let folder = crate::program::folder();
+    let (url, _requests) = crate::upstream::silent_after(String::new());
+    let program = in_front_of(folder.path(), &url, LIMITS);
+    let silent = ask(&program, false);
+    assert_eq!(
+        silent.code(),
+        (504, "upstream_timeout".to_owned()),
+        "{}",
+        silent.body
+    );
+    assert_balanced(&program, 1);
+}
+
+#[test]
+fn a_caller_that_leaves_is_left_by_the_upstream_call_too() {
+    for stream in [false, true] {
+        let folder = folder();
+        let said = if stream {
+            format!("{EVENTS}{}", piece("He"))
+        } else {
+            String::new()
+        };
+        let (url, closed) = crate::upstream::silent_after(said);
+        let program = in_front_of(folder.path(), &url, "");
+        let left = program.leave(stream);
+        let noticed = closed.recv_timeout(Duration::from_secs(20)).unwrap();
+        let took = noticed.saturating_duration_since(left);
+        println!("stream {stream}: the upstream call was closed {took:?} after its caller left");
+        // The aim is 100 ms; a busy machine gets more.
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        program.await_metric(r#"kebne_calls_total{lane="simulated",ending="cancelled"} 1"#);
+        assert_balanced(&program, 1);
+    }
+}
