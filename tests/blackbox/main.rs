@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod program;
+mod refusals;
 mod restarts;
 mod sessions;
 mod upstream;

@@ -92,7 +92,17 @@ impl Program {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Option<Answer> {
-        let mut socket = TcpStream::connect(self.address).ok()?;
+        Self::exchange(self.address, method, path, headers, body)
+    }
+
+    pub(crate) fn exchange(
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Answer> {
+        let mut socket = TcpStream::connect(address).ok()?;
         let timeout = Some(Duration::from_mins(1));
         socket.set_read_timeout(timeout).unwrap();
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: kebne\r\nconnection: close\r\n");
@@ -153,11 +163,15 @@ impl Program {
         Instant::now()
     }
 
-    /// Asks the program to stop; returns its exit code.
-    pub(crate) fn terminate(&mut self) -> Option<i32> {
+    pub(crate) fn ask_to_stop(&self) {
         let pid = self.child.id().to_string();
         let asked = Command::new("kill").arg(pid).status();
         assert!(asked.unwrap().success());
+    }
+
+    /// Asks the program to stop; returns its exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        self.ask_to_stop();
         self.child.wait().unwrap().code()
     }
 
