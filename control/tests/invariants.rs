@@ -1,0 +1,361 @@
+//! What holds of controller and pool together, whatever happens in whatever order.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use kebne_control::{
+    AfterAttempt, AttemptId, Controller, ControllerSettings, Effect, Law, Message, Offer, Outcome,
+    Permission, Pool, PoolSettings, QuotaHints, Timestamp,
+};
+use proptest::prelude::*;
+
+/// Something that happens to a lane.
+#[derive(Clone, Debug)]
+enum Event {
+    /// Time goes by.
+    Pass(u16),
+    /// A call asks to be let in.
+    Offer {
+        patience: u16,
+        tenant: u8,
+        priority: u8,
+        bytes: u8,
+    },
+    /// The oldest attempts but so many ends.
+    End { place: u8, outcome: u8 },
+    /// A caller goes away.
+    Leave(u8),
+    /// The first part of an answer comes.
+    FirstPart(u8),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (1..5000_u16).prop_map(Event::Pass),
+        5 => (1..20_000_u16, 0..3_u8, 0..2_u8, any::<u8>()).prop_map(
+            |(patience, tenant, priority, bytes)| Event::Offer { patience, tenant, priority, bytes }
+        ),
+        5 => (any::<u8>(), any::<u8>()).prop_map(|(place, outcome)| Event::End { place, outcome }),
+        1 => any::<u8>().prop_map(Event::Leave),
+        1 => any::<u8>().prop_map(Event::FirstPart),
+    ]
+}
+
+const LAWS: [Law; 8] = [
+    Law::Aimd,
+    Law::Fixed,
+    Law::Gradient2,
+    Law::Vegas,
+    Law::Vector,
+    Law::Aws,
+    Law::Sre,
+    Law::Seed,
+];
+
+fn outcome(number: u8) -> Outcome {
+    let second = Duration::from_secs(1);
+    match number % 16 {
+        0..8 => Outcome::Success { tokens: Some(10) },
+        8 => Outcome::Fault,
+        9 => Outcome::Timeout,
+        10 => Outcome::Limit,
+        11 => Outcome::Rate {
+            retry_after: Some(second),
+            slow_down: number > 128,
+        },
+        12 => Outcome::Cold {
+            estimated: (number > 128).then_some(3 * second),
+        },
+        13 => Outcome::Client,
+        14 => Outcome::Cancelled,
+        _ => Outcome::Quota {
+            reset: Some(2 * second),
+        },
+    }
+}
+
+struct Lane {
+    now: Timestamp,
+    controller: Controller,
+    pool: Pool<u64>,
+    settings: (ControllerSettings, PoolSettings),
+    chance: fastrand::Rng,
+    offered: u64,
+    /// How often each call ended.
+    endings: BTreeMap<u64, u32>,
+    running: BTreeMap<AttemptId, u64>,
+    waiting: BTreeSet<u64>,
+    ids: BTreeMap<u64, kebne_control::CallId>,
+    /// The number of the attempt that a refused call must have when it is sent again.
+    refused_at: BTreeMap<u64, u32>,
+    numbers: BTreeMap<AttemptId, u32>,
+    log: Vec<String>,
+}
+
+impl Lane {
+    fn new(law: Law) -> Self {
+        let controller = ControllerSettings {
+            law,
+            limit_max: 20,
+            ..ControllerSettings::default()
+        };
+        let pool = PoolSettings {
+            queue_max: 10,
+            queue_bytes_max: 600,
+            ..PoolSettings::default()
+        };
+        let now = Timestamp::from_secs_f64(1000.0);
+        let machine = Controller::new(&controller, None, now);
+        Self {
+            now,
+            pool: Pool::new(&pool, machine.grant(), now),
+            controller: machine,
+            settings: (controller, pool),
+            chance: fastrand::Rng::with_seed(7),
+            offered: 0,
+            endings: BTreeMap::new(),
+            running: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            ids: BTreeMap::new(),
+            refused_at: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    fn tell(&mut self, message: Message) {
+        let chance = &mut self.chance;
+        let effects = self
+            .controller
+            .step(message, self.now, &mut || chance.f64());
+        for effect in effects {
+            self.log.push(format!("{effect:?}"));
+            if let Effect::Grant(grant) = effect {
+                assert!(
+                    (1..=self.settings.0.limit_max).contains(&grant.concurrency),
+                    "{grant:?}"
+                );
+                self.pool.set_grant(grant, self.now);
+            }
+        }
+    }
+
+    fn end(&mut self, call: u64) {
+        *self.endings.entry(call).or_default() += 1;
+        self.waiting.remove(&call);
+    }
+
+    fn happens(&mut self, event: &Event) {
+        match *event {
+            Event::Pass(millis) => {
+                self.now = self.now.after(Duration::from_millis(millis.into()));
+                self.tell(Message::Wakeup);
+            }
+            Event::Offer {
+                patience,
+                tenant,
+                priority,
+                bytes,
+            } => {
+                let call = self.offered;
+                self.offered += 1;
+                let offer = Offer {
+                    payload: call,
+                    deadline: self.now.after(Duration::from_millis(patience.into())),
+                    bytes: bytes.into(),
+                    tokens: 10,
+                    tenant: tenant.into(),
+                    priority,
+                    refuse_when_cold: false,
+                };
+                match self.pool.offer(offer, self.now) {
+                    Ok(id) => {
+                        self.waiting.insert(call);
+                        self.ids.insert(call, id);
+                    }
+                    Err((payload, refusal)) => {
+                        self.log.push(format!("{refusal:?}"));
+                        self.end(payload);
+                    }
+                }
+            }
+            Event::End {
+                place,
+                outcome: number,
+            } => self.ends(place, outcome(number)),
+            Event::Leave(place) => self.leaves(place),
+            Event::FirstPart(place) => {
+                if let Some(attempt) = nth(self.running.keys(), place) {
+                    self.tell(Message::FirstPart { attempt });
+                }
+            }
+        }
+        self.pump();
+        self.check();
+    }
+
+    fn ends(&mut self, place: u8, outcome: Outcome) {
+        let Some(attempt) = nth(self.running.keys(), place) else {
+            return;
+        };
+        let call = self.running.remove(&attempt).unwrap();
+        let number = self.numbers.remove(&attempt).unwrap();
+        let chance = &mut self.chance;
+        let after = self
+            .pool
+            .ended(attempt, call, outcome, false, self.now, &mut || {
+                chance.f64()
+            });
+        self.log.push(format!("{after:?}"));
+        match after {
+            AfterAttempt::Done(call) | AfterAttempt::Exhausted(call, _) => self.end(call),
+            AfterAttempt::Held(_) => {
+                self.refused_at.insert(call, number);
+                self.waiting.insert(call);
+            }
+            AfterAttempt::Retry { .. } => {
+                self.refused_at.remove(&call);
+                self.waiting.insert(call);
+            }
+        }
+        let quota = QuotaHints::default();
+        self.tell(Message::Ended {
+            attempt,
+            outcome,
+            quota,
+        });
+    }
+
+    fn leaves(&mut self, place: u8) {
+        if let Some(call) = nth(self.waiting.iter(), place) {
+            let taken = self.pool.cancel(self.ids[&call], self.now);
+            assert_eq!(taken, Some(call), "a waiting call is in the pool");
+            self.end(call);
+        } else if let Some(attempt) = nth(self.running.keys(), place) {
+            let call = self.running.remove(&attempt).unwrap();
+            self.numbers.remove(&attempt);
+            self.pool.released(attempt, self.now);
+            self.end(call);
+            let (outcome, quota) = (Outcome::Cancelled, QuotaHints::default());
+            self.tell(Message::Ended {
+                attempt,
+                outcome,
+                quota,
+            });
+        }
+    }
+
+    /// Sends what may be sent, as a worker pool does.
+    fn pump(&mut self) {
+        loop {
+            let grant = self.pool.grant();
+            let before = self.pool.in_flight();
+            let Some(sent) = self.pool.next(self.now) else {
+                break;
+            };
+            match grant.permission {
+                Permission::Open => assert!(sent.in_flight <= grant.concurrency, "{grant:?}"),
+                Permission::SingleFlight { not_before } => {
+                    assert!(self.now >= not_before && sent.probe, "{grant:?}");
+                }
+                Permission::Paused { until } | Permission::Closed { until } => {
+                    assert!(self.now >= until && before == 0, "{grant:?}");
+                }
+            }
+            if let Some(number) = self.refused_at.remove(&sent.payload) {
+                assert_eq!(sent.number, number, "a refusal used an attempt");
+            }
+            assert!(
+                self.waiting.remove(&sent.payload),
+                "sent while it was not waiting"
+            );
+            self.running.insert(sent.attempt, sent.payload);
+            self.numbers.insert(sent.attempt, sent.number);
+            self.log.push(format!("{sent:?}"));
+            self.tell(Message::Dispatched {
+                attempt: sent.attempt,
+                in_flight: sent.in_flight,
+                tokens: 10,
+                probe: sent.probe,
+            });
+        }
+        for (call, refusal) in self.pool.expire(self.now) {
+            self.log.push(format!("{call} {refusal:?}"));
+            self.end(call);
+        }
+        let queued = u32::try_from(self.pool.queued()).unwrap();
+        self.tell(Message::Demand { queued });
+    }
+
+    fn check(&self) {
+        let report = self.pool.report(self.now);
+        assert_eq!(report.queued, self.waiting.len());
+        assert_eq!(self.pool.in_flight() as usize, self.running.len());
+        assert!(
+            self.endings.values().all(|count| *count == 1),
+            "{:?}",
+            self.endings
+        );
+        let live = (self.waiting.len() + self.running.len()) as u64;
+        assert_eq!(
+            self.offered,
+            self.endings.len() as u64 + live,
+            "a call was lost"
+        );
+        assert!(
+            (0.0..=self.settings.1.retry_cap).contains(&report.retry_budget),
+            "{report:?}"
+        );
+        assert!(report.queued_bytes <= self.settings.1.queue_bytes_max * 2);
+    }
+}
+
+/// Returns the item at a place, counted round and round.
+fn nth<'a, T: Copy + 'a>(items: impl ExactSizeIterator<Item = &'a T>, place: u8) -> Option<T> {
+    let count = items.len();
+    let mut items = items;
+    (count > 0).then(|| *items.nth(usize::from(place) % count).unwrap())
+}
+
+fn run(law: Law, events: &[Event]) -> Lane {
+    let mut lane = Lane::new(law);
+    for event in events {
+        lane.happens(event);
+    }
+    lane
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_bounds_hold_and_each_call_ends_once(
+        law in proptest::sample::select(LAWS.to_vec()),
+        events in proptest::collection::vec(event(), 0..300),
+    ) {
+        let mut lane = run(law, &events);
+        // All that is left comes to its end too.
+        while !lane.running.is_empty() {
+            lane.happens(&Event::End { place: 0, outcome: 13 });
+        }
+        for _ in 0..40 {
+            lane.happens(&Event::Pass(5000));
+            while !lane.running.is_empty() {
+                lane.happens(&Event::End { place: 0, outcome: 13 });
+            }
+        }
+        prop_assert_eq!(lane.endings.len() as u64, lane.offered);
+    }
+
+    #[test]
+    fn the_same_events_give_the_same_decisions(
+        law in proptest::sample::select(LAWS.to_vec()),
+        events in proptest::collection::vec(event(), 0..200),
+    ) {
+        prop_assert_eq!(run(law, &events).log, run(law, &events).log);
+    }
+}
