@@ -76,6 +76,9 @@ const RESTARTS_MAX: u32 = 10;
 const WINDOW: Duration = Duration::from_mins(1);
 /// First and longest wait before the store is opened anew.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Time after which a store that has not answered counts as lost: beyond what a busy disk takes, and below
+/// what those who ask wait.
+const STORE_PATIENCE: Duration = Duration::from_secs(8);
 /// Questions that may wait.
 const MAILBOX: usize = 1024;
 
@@ -116,7 +119,7 @@ impl ContextManager {
         }
     }
 
-    /// Runs a step on the store; a store that has ended fails this actor.
+    /// Runs a step on the store; a store that has ended or hangs fails this actor.
     fn with_store<T, F>(
         &self,
         ctx: &Context<Self>,
@@ -131,7 +134,9 @@ impl ContextManager {
         };
         let this = ctx.self_ref();
         Box::pin(async move {
-            let result = step(store).await;
+            // A store that hangs is as good as one that has ended.
+            let done = tokio::time::timeout(STORE_PATIENCE, step(store)).await;
+            let result = done.unwrap_or(Err(StoreError::Lost));
             if matches!(result, Err(StoreError::Lost)) {
                 this.inform(StoreLost);
             }

@@ -13,9 +13,8 @@ fn ask(program: &Program, deadline: &str) -> Answer {
 fn assert_hint(answer: &Answer) {
     let value = |name: &str| {
         let line = answer.head.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("no {name} in {}", answer.head))
-            .parse::<u64>()
-            .unwrap()
+        assert!(line.is_some(), "no {name} in {}", answer.head);
+        line.unwrap().parse::<u64>().unwrap()
     };
     assert!(
         (1..=60).contains(&value("retry-after: ")),

@@ -242,14 +242,18 @@ async fn lists_are_read_page_by_page_newest_first() {
     bench.system.terminate().await;
 }
 
-/// A store that ends once told so; what it keeps is behind it.
+/// A store that ends once told so, or hangs; what it keeps is behind it.
 struct Fragile {
     ended: Arc<AtomicBool>,
+    hangs: bool,
     kept: Arc<MemoryStore>,
 }
 
 impl Fragile {
     fn or<T: Send + 'static>(&self, step: impl FnOnce() -> Stored<T>) -> Stored<T> {
+        if self.ended.load(SeqCst) && self.hangs {
+            return Box::pin(std::future::pending());
+        }
         if self.ended.load(SeqCst) {
             return Box::pin(std::future::ready(Err(StoreError::Lost)));
         }
@@ -289,6 +293,15 @@ impl SessionStore for Fragile {
 
 #[actix::test]
 async fn a_lost_store_is_opened_anew_and_nothing_acknowledged_is_lost() {
+    opened_anew(false).await;
+}
+
+#[actix::test]
+async fn a_store_that_hangs_is_opened_anew_too() {
+    opened_anew(true).await;
+}
+
+async fn opened_anew(hangs: bool) {
     let kept = Arc::new(MemoryStore::default());
     let latest = Arc::new(Mutex::new(Arc::new(AtomicBool::new(false))));
     let opened = Arc::new(AtomicU32::new(0));
@@ -298,7 +311,7 @@ async fn a_lost_store_is_opened_anew_and_nothing_acknowledged_is_lost() {
         let ended = Arc::new(AtomicBool::new(false));
         *flag.lock().unwrap() = Arc::clone(&ended);
         let kept = Arc::clone(&behind);
-        Ok(Arc::new(Fragile { ended, kept }) as _)
+        Ok(Arc::new(Fragile { ended, hangs, kept }) as _)
     })
     .await;
     bench.create("ann", "s").await.unwrap();
