@@ -32,7 +32,7 @@ pub struct Answer {
     message: Map<String, Value>,
     tool_calls: Vec<Value>,
     is_done: bool,
-    /// Bytes seen.
+    /// Bytes of the texts in the message so far.
     size: usize,
 }
 
@@ -48,9 +48,6 @@ impl Answer {
 
     /// Reads complete events; what is no chat chunk is passed over.
     pub fn feed(&mut self, events: &[u8], size_max: usize) {
-        self.size = self.size.saturating_add(events.len());
-        // What is too large is not kept; the bound is on bytes as they come, which are more than those kept.
-        let too_large = self.is_too_large(size_max);
         for line in events.split(|byte| *byte == b'\n') {
             let Some(data) = line.strip_prefix(b"data:") else {
                 continue;
@@ -58,7 +55,9 @@ impl Answer {
             let data = data.trim_ascii();
             if data == b"[DONE]" {
                 self.is_done = true;
-            } else if !too_large && let Ok(chunk) = serde_json::from_slice::<Chunk>(data) {
+            } else if !self.is_too_large(size_max)
+                && let Ok(chunk) = serde_json::from_slice::<Chunk>(data)
+            {
                 let first = chunk.choices.into_iter().find(|choice| choice.index == 0);
                 if let Some(delta) = first.and_then(|choice| choice.message) {
                     self.add(delta);
@@ -72,10 +71,9 @@ impl Answer {
         self.is_done
     }
 
-    /// Says whether the stream is larger than what is kept: each token comes in an event of its own, which
-    /// is some hundred times its size.
+    /// Says whether the message is larger than what is kept; no more of it is read then.
     pub fn is_too_large(&self, size_max: usize) -> bool {
-        self.size > size_max.saturating_mul(256)
+        self.size > size_max
     }
 
     /// Returns the whole message; `None` when there was none.
@@ -89,6 +87,9 @@ impl Answer {
 
     fn add(&mut self, delta: Map<String, Value>) {
         for (key, value) in delta {
+            if KEPT.contains(&key.as_str()) {
+                self.size = self.size.saturating_add(weight(&value));
+            }
             match (key.as_str(), value) {
                 ("tool_calls", Value::Array(calls)) => {
                     for call in calls {
@@ -130,6 +131,19 @@ impl Answer {
                 }
             }
         }
+    }
+}
+
+/// Returns the bytes of all texts in a value, names included.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            fields.map(|(name, value)| name.len() + weight(value)).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
     }
 }
 
@@ -223,6 +237,17 @@ mod tests {
             {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
         ]});
         assert_eq!(message, Some(expected));
+    }
+
+    #[test]
+    fn no_more_is_held_than_may_be_kept() {
+        let mut answer = Answer::default();
+        let event = format!("data: {}\n\n", delta(json!({"content": "x".repeat(100)})));
+        for _ in 0..1000 {
+            answer.feed(event.as_bytes(), 1000);
+        }
+        assert!(answer.is_too_large(1000));
+        assert!(answer.size <= 1100, "{}", answer.size);
     }
 
     #[test]

@@ -88,11 +88,15 @@ async fn call(
     let body = read(payload, state).await?;
     let mut parsed = request::parse(endpoint, body, id)?;
     model.clone_from(&parsed.model);
+    let said = parsed.request.body.len();
     let follow = turn::prepare(state, http.headers(), &caller, &mut parsed.request).await?;
+    // History is sent too, and so weighs too.
+    let more = parsed.request.body.len().saturating_sub(said);
+    let tokens = parsed.tokens.saturating_add(request::tokens_of(more));
     let options = CallOptions {
         deadline,
         bytes: u64::try_from(parsed.request.body.len()).unwrap_or(u64::MAX),
-        tokens: parsed.tokens,
+        tokens,
         tenant: caller.tenant,
         priority: 0,
         first_part_timeout: None,

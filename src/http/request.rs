@@ -76,7 +76,7 @@ pub fn parse(endpoint: Endpoint, body: Bytes, request_id: Arc<str>) -> Result<Pa
         Endpoint::Embeddings => 0,
         _ => bound.unwrap_or(OUTPUT_TOKENS),
     };
-    let prompt = u32::try_from(body.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
+    let prompt = tokens_of(body.len());
     let model_span = span(&body, raw_model.get());
     Ok(Parsed {
         model,
@@ -89,6 +89,11 @@ pub fn parse(endpoint: Endpoint, body: Bytes, request_id: Arc<str>) -> Result<Pa
             request_id,
         },
     })
+}
+
+/// Returns about how many tokens so many bytes of a prompt are.
+pub fn tokens_of(bytes: usize) -> u32 {
+    u32::try_from(bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX)
 }
 
 fn value<'a, T: Deserialize<'a>>(
