@@ -1,0 +1,261 @@
+//! Pekko's stream operators for [`futures_core::Stream`], as the extension trait [`FlowExt`].
+//!
+//! Owns the operators that Rust's own combinators lack or mean differently: a token-bucket throttle, work
+//! that advances while the consumer is idle, buffers that overflow, heartbeats, restarts, kill switches and
+//! the four timeouts. It is no graph language, and it hides no buffer: what reads ahead says so.
+//!
+//! What differs from Pekko:
+//!
+//! - A stream is pulled; a stage "materialises" at its first poll. Stages that must work by themselves
+//!   ([`Detached`]) run in a task, need tokio's runtime and a `Send + 'static` source.
+//! - Errors are elements: a stage that can fail yields `Result`, and an error is its last element. So an `Err`
+//!   does not overtake the elements before it in a buffer. [`FlowExt::fail_fast`] ends a stream after its
+//!   first error, [`FlowExt::flatten_errors`] makes one error of two.
+//! - A panic in a function given to a stage reaches whoever polls, but in `map_async`, where it is an error.
+
+mod bucket;
+mod buffer;
+mod detached;
+mod fail_fast;
+mod keep_alive;
+mod kill_switch;
+mod link;
+mod map_async;
+mod places;
+mod queue;
+mod restart;
+mod throttle;
+mod timeouts;
+mod via_lane;
+
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_util::StreamExt;
+
+pub use bucket::TokenBucket;
+pub use buffer::{BufferOverflow, BufferPolicy};
+pub use detached::Detached;
+pub use fail_fast::FailFast;
+pub use keep_alive::KeepAlive;
+pub use kill_switch::{KillSwitch, Killable};
+pub use map_async::{MapError, MapOptions};
+pub use queue::{AlreadyCompleted, QueueOffer, QueueSource, SourceQueue, source_queue};
+pub use restart::{Restart, RestartSettings, restart_source};
+pub use throttle::{Enforce, Pace, RateExceeded, Throttle};
+pub use timeouts::{StreamTimeout, Timed, TimeoutKind};
+pub use via_lane::ViaLane;
+
+use crate::lane::{Backend, LaneHandle};
+
+/// Pekko's operators for any stream.
+pub trait FlowExt: Stream + Sized {
+    /// Lets elements pass at a pace; those that come too early wait. The bucket starts full, so the first
+    /// burst passes at once, and time without elements fills it again. Tokio's timer rounds a wait up to
+    /// whole milliseconds; the bucket makes up for it.
+    fn throttle(self, pace: Pace) -> Throttle<Self, fn(&Self::Item) -> u64> {
+        Throttle::new(self, pace, |_| 1)
+    }
+
+    /// As [`FlowExt::throttle`], with a cost for each element. One dearer than the burst waits in proportion.
+    fn throttle_by<F: FnMut(&Self::Item) -> u64>(self, pace: Pace, cost: F) -> Throttle<Self, F> {
+        Throttle::new(self, pace, cost)
+    }
+
+    /// Fails with [`RateExceeded`] when an element comes too early for the pace. One dearer than the burst
+    /// can never pass.
+    fn throttle_enforcing<F: FnMut(&Self::Item) -> u64>(
+        self,
+        pace: Pace,
+        cost: F,
+    ) -> Enforce<Self, F> {
+        Enforce::new(self, pace, cost)
+    }
+
+    /// Works on up to `parallelism` elements at a time (0 counts as 1), emits in order, and fails at the
+    /// first failure as soon as it happens. Each element's work is a task: it goes on while the consumer is
+    /// idle, and dropping the stream aborts it. Done elements that wait for their turn count as running.
+    fn map_async<F, W, U, E>(self, parallelism: usize, work: F) -> Detached<Result<U, MapError<E>>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+        F: FnMut(Self::Item) -> W + Send + 'static,
+        W: Future<Output = Result<U, E>> + Send + 'static,
+        U: Send + 'static,
+        E: Send + 'static,
+    {
+        self.map_async_with(MapOptions::ordered(parallelism), work)
+    }
+
+    /// As [`FlowExt::map_async`], emitting each element as it is done.
+    fn map_async_unordered<F, W, U, E>(
+        self,
+        parallelism: usize,
+        work: F,
+    ) -> Detached<Result<U, MapError<E>>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+        F: FnMut(Self::Item) -> W + Send + 'static,
+        W: Future<Output = Result<U, E>> + Send + 'static,
+        U: Send + 'static,
+        E: Send + 'static,
+    {
+        self.map_async_with(MapOptions::unordered(parallelism), work)
+    }
+
+    /// As [`FlowExt::map_async`], with a choice of order and of failures to skip.
+    fn map_async_with<F, W, U, E>(
+        self,
+        options: MapOptions<E>,
+        work: F,
+    ) -> Detached<Result<U, MapError<E>>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+        F: FnMut(Self::Item) -> W + Send + 'static,
+        W: Future<Output = Result<U, E>> + Send + 'static,
+        U: Send + 'static,
+        E: Send + 'static,
+    {
+        map_async::map_async(self, options, work)
+    }
+
+    /// Sends each element, a request, through a lane: as many at a time as the lane admits, in place of a
+    /// fixed throttle. See [`ViaLane`].
+    fn via_lane<B>(self, lane: &LaneHandle<B>) -> ViaLane<Self, B>
+    where
+        Self: Stream<Item = B::Request> + Send + 'static,
+        B: Backend,
+    {
+        ViaLane::new(self, lane.clone())
+    }
+
+    /// Reads up to `size` elements (0 counts as 1) ahead of the consumer; `policy` says what a full buffer
+    /// does.
+    fn buffer(self, size: usize, policy: BufferPolicy) -> Detached<Self::Item>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        buffer::buffer(self, size, policy)
+    }
+
+    /// Reads up to `size` elements (0 counts as 1) ahead, and fails at one more; what was kept is lost.
+    fn buffer_or_fail(self, size: usize) -> Detached<Result<Self::Item, BufferOverflow>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        buffer::buffer_or_fail(self, size)
+    }
+
+    /// Folds elements that come faster than they are asked for into one; never slows its source.
+    fn conflate(
+        self,
+        aggregate: impl FnMut(Self::Item, Self::Item) -> Self::Item + Send + 'static,
+    ) -> Detached<Self::Item>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        buffer::batch(self, usize::MAX, |item| item, aggregate)
+    }
+
+    /// As [`FlowExt::conflate`], folding into another type that starts from the first element.
+    fn conflate_with_seed<A: Send + 'static>(
+        self,
+        seed: impl FnMut(Self::Item) -> A + Send + 'static,
+        aggregate: impl FnMut(A, Self::Item) -> A + Send + 'static,
+    ) -> Detached<A>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        buffer::batch(self, usize::MAX, seed, aggregate)
+    }
+
+    /// As [`FlowExt::conflate_with_seed`], folding at most `max` elements (0 counts as 1) into one and
+    /// slowing its source then.
+    fn batch<A: Send + 'static>(
+        self,
+        max: usize,
+        seed: impl FnMut(Self::Item) -> A + Send + 'static,
+        aggregate: impl FnMut(A, Self::Item) -> A + Send + 'static,
+    ) -> Detached<A>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        buffer::batch(self, max, seed, aggregate)
+    }
+
+    /// Groups elements: emits when `size` (0 counts as 1) are together, or `window` after the last group,
+    /// whichever is first; never an empty group, and the rest at the end.
+    fn grouped_within(self, size: usize, window: Duration) -> Detached<Vec<Self::Item>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        buffer::grouped_within(self, size, window)
+    }
+
+    /// Injects an element when the source was silent for `idle`. Injected elements never queue, and a real
+    /// element is preferred.
+    fn keep_alive<F: FnMut() -> Self::Item>(self, idle: Duration, inject: F) -> KeepAlive<Self, F> {
+        KeepAlive::new(self, idle, inject)
+    }
+
+    /// Lets a switch end the stream from outside.
+    fn via_kill_switch<E: Clone>(self, switch: &KillSwitch<E>) -> Killable<Self, E> {
+        Killable::new(self, switch)
+    }
+
+    /// Fails when the first element takes longer than `limit`; so does an end without any.
+    fn initial_timeout(self, limit: Duration) -> Timed<Self> {
+        Timed::new(self, TimeoutKind::Initial, limit)
+    }
+
+    /// Fails when an element, the first included, or the end takes longer than `limit` after the one before.
+    /// A slow consumer counts too: see [`FlowExt::backpressure_timeout`] to tell it apart.
+    fn idle_timeout(self, limit: Duration) -> Timed<Self> {
+        Timed::new(self, TimeoutKind::Idle, limit)
+    }
+
+    /// Fails when the stream has not ended after `limit`.
+    fn completion_timeout(self, limit: Duration) -> Timed<Self> {
+        Timed::new(self, TimeoutKind::Completion, limit)
+    }
+
+    /// Fails when the consumer takes longer than `limit` after an element to ask for the next. The source is
+    /// dropped then, not when the consumer comes back; it is read one element ahead.
+    fn backpressure_timeout(self, limit: Duration) -> Detached<Result<Self::Item, StreamTimeout>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        timeouts::backpressure_timeout(self, limit)
+    }
+
+    /// Ends the stream after its first error, as a failure ends a stream of Pekko's.
+    fn fail_fast<T, E>(self) -> FailFast<Self>
+    where
+        Self: Stream<Item = Result<T, E>>,
+    {
+        FailFast::new(self)
+    }
+
+    /// Makes one error of the two that two stages in a row can yield.
+    fn flatten_errors<T, A, B, E>(self) -> impl Stream<Item = Result<T, E>>
+    where
+        Self: Stream<Item = Result<Result<T, A>, B>>,
+        E: From<A> + From<B>,
+    {
+        self.map(|item| item.map_err(E::from)?.map_err(E::from))
+    }
+}
+
+impl<S: Stream> FlowExt for S {}
+
+#[cfg(test)]
+mod tests;
