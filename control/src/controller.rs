@@ -210,16 +210,8 @@ impl Controller {
                 self.flights.insert(attempt, flight);
             }
             Message::FirstPart { attempt } => {
-                let binding = self.queued > 0;
-                if let Some(flight) = self.flights.get_mut(&attempt) {
-                    flight.first_part.get_or_insert(now);
-                    self.limit.acknowledged(binding, now);
-                    let (woke, flight) = (flight.probe, *flight);
-                    if woke && !matches!(self.phase, Phase::Running) {
-                        // The backend serves: the others need not wait for the end of this stream.
-                        self.move_phase(flight, Signal::Served, now);
-                    }
-                }
+                let verdict = self.first_part(attempt, now);
+                effects.extend(verdict.map(Effect::Verdict));
             }
             Message::Ended {
                 attempt,
@@ -291,6 +283,35 @@ impl Controller {
             fault_rate: self.fault_rate,
             in_flight: self.flights.len(),
         }
+    }
+
+    fn first_part(&mut self, attempt: AttemptId, now: Timestamp) -> Option<Verdict> {
+        let in_flight_end = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
+        let flight = self.flights.get_mut(&attempt)?;
+        if flight.first_part.is_some() {
+            return None;
+        }
+        flight.first_part = Some(now);
+        let flight = *flight;
+        if !matches!(self.phase, Phase::Running) {
+            if flight.probe {
+                // The backend serves: the others need not wait for the end of this stream.
+                self.move_phase(flight, Signal::Served, now);
+            }
+            return None;
+        }
+        let took = now.since(flight.sent);
+        let sample = Sample {
+            signal: Signal::Served,
+            in_flight: flight.in_flight_at_start,
+            in_flight_end,
+            sent: flight.sent,
+            latency: took,
+            log_latency: took.as_secs_f64().max(1e-6).ln(),
+            binding: self.queued > 0,
+            acknowledged: true,
+        };
+        self.limit.acknowledged(&sample, now)
     }
 
     fn ended(
@@ -366,6 +387,7 @@ impl Controller {
             latency: seconds(first.unwrap_or(whole)),
             log_latency,
             binding: self.queued > 0,
+            acknowledged: first.is_some(),
         };
         self.limit.sample(&sample, now)
     }

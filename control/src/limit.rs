@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict, settings::Law};
 
+mod adaptive;
 mod aimd;
 mod aws;
 mod fixed;
@@ -48,6 +49,8 @@ pub struct Sample {
     pub log_latency: f64,
     /// Whether callers were waiting: the limit was what held them back.
     pub binding: bool,
+    /// Its first part was told before as an acknowledgement; the latency is that of the first part.
+    pub acknowledged: bool,
 }
 
 /// A law that moves the concurrency limit.
@@ -57,7 +60,11 @@ pub trait Limit: Debug + Send {
     /// Learns from one sample; at most one verdict.
     fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict>;
     /// Learns that a first part arrived; laws that ramp by acknowledgements grow here.
-    fn acknowledged(&mut self, _binding: bool, _now: Timestamp) {}
+    fn acknowledged(&mut self, _sample: &Sample, _now: Timestamp) -> Option<Verdict> {
+        None
+    }
+    /// Takes a level that the rate needs, when refusals turn out to come from a rate.
+    fn release(&mut self, _level: f64, _now: Timestamp) {}
     /// Starts small again after a cold start, an outage or silence; `memory` ends the fast growth. Most
     /// laws go on as they are.
     fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
@@ -74,6 +81,7 @@ pub trait Limit: Debug + Send {
 /// Makes the law that the settings name.
 pub(crate) fn build(settings: &ControllerSettings, now: Timestamp) -> Box<dyn Limit> {
     match settings.law {
+        Law::Adaptive => Box::new(adaptive::Adaptive::new(settings, now)),
         Law::Fixed => Box::new(fixed::Fixed::new(settings)),
         Law::Aimd => Box::new(aimd::Aimd::new(settings, now)),
         Law::Gradient2 => Box::new(gradient2::Gradient2::new(settings)),

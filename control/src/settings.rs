@@ -11,6 +11,8 @@ pub enum Law {
     /// Slow start, then additive increase and multiplicative decrease.
     #[default]
     Aimd,
+    /// Paired experiments on the latency elasticity; refusals clamp to what was served.
+    Adaptive,
     /// The initial limit, for ever.
     Fixed,
     /// Netflix `Gradient2Limit`.
@@ -46,6 +48,11 @@ pub struct ControllerSettings {
     pub limit_initial: u32,
     /// Highest limit, in calls; 1 to 100000, default 200.
     pub limit_max: u32,
+    /// Latency elasticity at which growth stops, the share of the asymptotic throughput; 0.1 to 0.95,
+    /// default 0.65.
+    pub theta: f64,
+    /// Refusals per success that experiments may cost; 0 to 0.2, default 0.005.
+    pub exploration: f64,
     /// Factor of the limit at a refusal; 0.1 to 0.99, default 0.85.
     pub backoff_ratio: f64,
     /// Silence after which the backend may have gone to sleep; default 30 s.
@@ -68,6 +75,8 @@ impl Default for ControllerSettings {
             law: Law::Aimd,
             limit_initial: 2,
             limit_max: 200,
+            theta: 0.65,
+            exploration: 0.005,
             backoff_ratio: 0.85,
             idle: Duration::from_secs(30),
             attempt_timeout: Duration::from_mins(1),
@@ -92,6 +101,12 @@ impl ControllerSettings {
                 "limit_initial",
                 "1 to `limit_max`",
                 (1..=self.limit_max).contains(&self.limit_initial),
+            ),
+            ("theta", "0.1 to 0.95", (0.1..=0.95).contains(&self.theta)),
+            (
+                "exploration",
+                "0 to 0.2",
+                (0.0..=0.2).contains(&self.exploration),
             ),
             (
                 "backoff_ratio",

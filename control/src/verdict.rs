@@ -10,6 +10,18 @@ use serde::Serialize;
 pub enum VerdictKind {
     /// A refusal cut the limit.
     Clamp,
+    /// A higher level was tried.
+    Up,
+    /// A lower level was tried.
+    Down,
+    /// The backend became slower or lossier by itself; a lower level is tried.
+    Anomaly,
+    /// A limit that was not used fell.
+    Decay,
+    /// Refusals turned out to come from a rate, or not to.
+    Rate,
+    /// The attempt timeout moved; `from` and `to` are seconds.
+    Timeout,
 }
 
 /// One decision of a limit, printed like `CLAMP 16.0->13.6 refused or late`.
@@ -31,6 +43,12 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             VerdictKind::Clamp => "CLAMP",
+            VerdictKind::Up => "UP",
+            VerdictKind::Down => "DOWN",
+            VerdictKind::Anomaly => "ANOMALY",
+            VerdictKind::Decay => "DECAY",
+            VerdictKind::Rate => "RATE",
+            VerdictKind::Timeout => "TIMEOUT",
         };
         write!(f, "{kind} {:.1}->{:.1}", self.from, self.to)?;
         if let Some((elasticity, error)) = self.elasticity {

@@ -45,7 +45,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-const LAWS: [Law; 8] = [
+const LAWS: [Law; 9] = [
+    Law::Adaptive,
     Law::Aimd,
     Law::Fixed,
     Law::Gradient2,

@@ -41,6 +41,7 @@ const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
 /// Everything that may enter, the controller first.
 pub(crate) const ENTRANTS: &[Entrant] = &[
     full("kebne", Law::Aimd, 2),
+    full("adaptive", Law::Adaptive, 2),
     bare("fixed", Law::Fixed, 16),
     bare("aimd", Law::Aimd, 4),
     bare("seed", Law::Seed, 8),

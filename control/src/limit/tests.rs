@@ -20,6 +20,7 @@ fn sample(signal: Signal, in_flight: u32, latency: f64) -> Sample {
         latency: seconds(latency),
         log_latency: latency.ln(),
         binding: true,
+        acknowledged: false,
     }
 }
 

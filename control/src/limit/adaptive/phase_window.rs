@@ -1,0 +1,142 @@
+//! The samples of one phase of an experiment, and the numbers that a verdict needs of them.
+//!
+//! `Y = p35(y)`, `se = 1.30 * 1.4826 * MAD(y) / sqrt(m)`, `X = mean(x)`, `p = bad / all` (the study, §4.3).
+//! The 35th percentile and not the median: waiting shows most in short calls.
+
+use crate::limit::{Sample, Signal};
+use crate::num::real;
+
+/// Most samples of one phase; the longest verdict takes a hundred.
+const KEPT: usize = 160;
+/// Stands for the latency of a call that was given up: above every latency, not part of any mean.
+const CENSORED: f64 = 50.0;
+
+/// What a phase amounts to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Summary {
+    /// Mean of the logarithm of the calls in flight.
+    pub(super) x: f64,
+    /// 35th percentile of the logarithm of the latency.
+    pub(super) y: f64,
+    /// Standard error of `y`.
+    pub(super) error: f64,
+    /// Share of attempts that failed or timed out.
+    pub(super) loss: f64,
+    /// Attempts behind `loss`.
+    pub(super) attempts: f64,
+}
+
+/// The samples of the phase under way.
+#[derive(Debug, Default)]
+pub(super) struct Phased {
+    x: Vec<f64>,
+    y: Vec<f64>,
+    bad: usize,
+    all: usize,
+    /// Samples at the last look that decided nothing.
+    pub(super) looked: usize,
+}
+
+impl Phased {
+    pub(super) fn clear(&mut self) {
+        self.x.clear();
+        self.y.clear();
+        self.bad = 0;
+        self.all = 0;
+        self.looked = 0;
+    }
+
+    pub(super) fn push(&mut self, x: f64, sample: &Sample, timed: bool) {
+        let bad = matches!(sample.signal, Signal::Fault | Signal::Timeout);
+        // An acknowledgement is not an ending; the ending of an acknowledged call counts only as that.
+        if !(timed && sample.acknowledged) {
+            self.all += 1;
+            self.bad += usize::from(bad);
+        }
+        let y = match sample.signal {
+            Signal::Served if timed => sample.log_latency,
+            Signal::Timeout => CENSORED,
+            _ => return,
+        };
+        if self.y.len() < KEPT {
+            self.x.push(x);
+            self.y.push(y);
+        }
+    }
+
+    /// Returns the samples with a latency.
+    pub(super) fn len(&self) -> usize {
+        self.y.len()
+    }
+
+    /// Returns attempts of the phase that ended, failed ones included.
+    pub(super) fn attempts(&self) -> usize {
+        self.all
+    }
+
+    pub(super) fn summary(&self) -> Option<Summary> {
+        let mut sorted = self.y.clone();
+        sorted.sort_by(f64::total_cmp);
+        let y = quantile(&sorted, 0.35)?;
+        let middle = quantile(&sorted, 0.5)?;
+        let mut away: Vec<f64> = sorted.iter().map(|y| (y - middle).abs()).collect();
+        away.sort_by(f64::total_cmp);
+        let spread = 1.4826 * quantile(&away, 0.5)?;
+        let count = real(self.y.len());
+        Some(Summary {
+            x: self.x.iter().sum::<f64>() / count,
+            y,
+            // Ties have no spread, yet a handful of equal values is no certainty.
+            error: (1.30 * spread / count.sqrt()).max(0.01),
+            loss: real(self.bad) / real(self.all.max(1)),
+            attempts: real(self.all.max(1)),
+        })
+    }
+
+    /// Returns the median of the last sixteen latencies.
+    pub(super) fn recent(&self) -> Option<f64> {
+        let from = self.y.len().checked_sub(16)?;
+        let mut last = self.y.get(from..)?.to_vec();
+        last.sort_by(f64::total_cmp);
+        quantile(&last, 0.5)
+    }
+}
+
+/// Interpolates between the two nearest of the sorted values.
+pub(super) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let position = q.clamp(0.0, 1.0) * real(last);
+    let below = usize::try_from(crate::num::calls(position + 1.0) - 1).ok()?;
+    let low = *sorted.get(below)?;
+    let high = *sorted.get((below + 1).min(last))?;
+    Some(low + (position - real(below)) * (high - low))
+}
+
+impl Summary {
+    /// Joins two windows of the same level, weighing them by their certainty.
+    pub(super) fn joined(self, newer: Self) -> Self {
+        let (a, b) = (self.error.powi(-2), newer.error.powi(-2));
+        // The older half of the evidence fades, so that slow drift is followed.
+        let a = a.min(b);
+        let share = b / (a + b);
+        let mix = |old: f64, new: f64| old + share * (new - old);
+        Self {
+            x: mix(self.x, newer.x),
+            y: mix(self.y, newer.y),
+            error: (a + b).powf(-0.5),
+            loss: mix(self.loss, newer.loss),
+            attempts: self.attempts.min(newer.attempts) + newer.attempts,
+        }
+    }
+
+    /// Returns how much more is lost here than there, and the standard error of that.
+    pub(super) fn loss_above(&self, other: &Self) -> (f64, f64) {
+        let variance = |s: &Self| {
+            // One failure more than seen, so that no failures in six calls are no proof of none.
+            let p = (s.loss * s.attempts + 0.5) / (s.attempts + 1.0);
+            p * (1.0 - p) / s.attempts
+        };
+        let error = (variance(self) + variance(other)).sqrt();
+        (self.loss - other.loss, error)
+    }
+}
