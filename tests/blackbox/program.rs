@@ -26,11 +26,18 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Starts with an instant simulated model unless `variables` say otherwise.
     pub(crate) fn start(folder: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = Self::command(folder, variables)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        Self::spawn(&mut Self::command(folder, variables))
+    }
+
+    /// Starts without the simulated backend's settings.
+    pub(crate) fn start_plain(folder: &Path, config: &Path) -> Self {
+        Self::spawn(Self::bare(folder).arg("--config").arg(config))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let mut said = String::new();
         let output = child.stdout.take().unwrap();
         BufReader::new(output).read_line(&mut said).unwrap();
@@ -39,33 +46,20 @@ impl Program {
         Self { child, address }
     }
 
-    /// Starts without the simulated backend's settings.
-    pub(crate) fn start_plain(folder: &Path, config: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kebne"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(config)
-            .current_dir(folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
-        let address = said.trim().strip_prefix("kebne on http://").unwrap();
-        let address = address.strip_suffix("/v1").unwrap().parse().unwrap();
-        Self { child, address }
-    }
-
-    pub(crate) fn command(folder: &Path, variables: &[(&str, &str)]) -> Command {
+    fn bare(folder: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kebne"));
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
-            .env("KEBNE__BACKENDS__0__SIMULATION__PRESET", "instant")
-            .envs(variables.iter().copied())
             .current_dir(folder)
             .stdout(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn command(folder: &Path, variables: &[(&str, &str)]) -> Command {
+        let mut command = Self::bare(folder);
+        command
+            .env("KEBNE__BACKENDS__0__SIMULATION__PRESET", "instant")
+            .envs(variables.iter().copied());
         command
     }
 
