@@ -1,3 +1,3 @@
-//! Not yet written.
+//! Runs the conformance suite against one library or all, and prints the matrix.
 
 fn main() {}
