@@ -15,3 +15,8 @@ pub mod supervisor;
 pub mod system;
 mod worker;
 mod worker_pool;
+
+pub use system::{
+    ActorRef, ActorSystem, AskError, Context, DeadLetter, Directive, Fault, Listing, Offer,
+    Overflow, Props, Recipient, ServiceKey, StopCause, Strategy, Terminated,
+};

@@ -1,0 +1,15 @@
+//! From Akka to Rust: the chapters as documentation whose examples are compiled and run.
+//!
+//! Owns nothing but the pages beside it: each module is one page, and each Rust example of a page is a test of
+//! this crate. It is never published, and nothing depends on it.
+
+#[doc = include_str!("../01-first-actor.md")]
+pub mod ch01 {}
+#[doc = include_str!("../02-chat-room.md")]
+pub mod ch02 {}
+#[doc = include_str!("../03-interaction-patterns.md")]
+pub mod ch03 {}
+#[doc = include_str!("../04-failure.md")]
+pub mod ch04 {}
+#[doc = include_str!("../05-supervision.md")]
+pub mod ch05 {}
