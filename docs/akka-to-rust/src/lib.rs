@@ -13,3 +13,11 @@ pub mod ch03 {}
 pub mod ch04 {}
 #[doc = include_str!("../05-supervision.md")]
 pub mod ch05 {}
+#[doc = include_str!("../06-backoff.md")]
+pub mod ch06 {}
+#[doc = include_str!("../07-watch.md")]
+pub mod ch07 {}
+#[doc = include_str!("../08-stash-timers.md")]
+pub mod ch08 {}
+#[doc = include_str!("../09-streams.md")]
+pub mod streams {}

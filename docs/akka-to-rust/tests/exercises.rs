@@ -17,6 +17,15 @@ mod ch04;
 #[cfg(test)]
 #[path = "../exercises/ch05.rs"]
 mod ch05;
+#[cfg(test)]
+#[path = "../exercises/ch06.rs"]
+mod ch06;
+#[cfg(test)]
+#[path = "../exercises/ch07.rs"]
+mod ch07;
+#[cfg(test)]
+#[path = "../exercises/ch08.rs"]
+mod ch08;
 
 #[actix::test]
 async fn ch01() {
@@ -41,4 +50,19 @@ async fn ch04() {
 #[actix::test]
 async fn ch05() {
     ch05::check().await;
+}
+
+#[actix::test]
+async fn ch06() {
+    ch06::check().await;
+}
+
+#[actix::test]
+async fn ch07() {
+    ch07::check().await;
+}
+
+#[actix::test]
+async fn ch08() {
+    ch08::check().await;
 }

@@ -18,6 +18,15 @@ mod exercise04;
 #[path = "../exercises/ch05.rs"]
 mod exercise05;
 #[cfg(test)]
+#[path = "../exercises/ch06.rs"]
+mod exercise06;
+#[cfg(test)]
+#[path = "../exercises/ch07.rs"]
+mod exercise07;
+#[cfg(test)]
+#[path = "../exercises/ch08.rs"]
+mod exercise08;
+#[cfg(test)]
 #[path = "../solutions/ch01.rs"]
 mod solution01;
 #[cfg(test)]
@@ -32,6 +41,15 @@ mod solution04;
 #[cfg(test)]
 #[path = "../solutions/ch05.rs"]
 mod solution05;
+#[cfg(test)]
+#[path = "../solutions/ch06.rs"]
+mod solution06;
+#[cfg(test)]
+#[path = "../solutions/ch07.rs"]
+mod solution07;
+#[cfg(test)]
+#[path = "../solutions/ch08.rs"]
+mod solution08;
 
 #[actix::test]
 #[should_panic(expected = "exercise 1: ")]
@@ -86,6 +104,39 @@ async fn exercise_5_fails_as_given_out() {
 #[actix::test]
 async fn solution_5_passes() {
     solution05::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 6: ")]
+async fn exercise_6_fails_as_given_out() {
+    exercise06::check().await;
+}
+
+#[actix::test]
+async fn solution_6_passes() {
+    solution06::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 7: ")]
+async fn exercise_7_fails_as_given_out() {
+    exercise07::check().await;
+}
+
+#[actix::test]
+async fn solution_7_passes() {
+    solution07::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 8: ")]
+async fn exercise_8_fails_as_given_out() {
+    exercise08::check().await;
+}
+
+#[actix::test]
+async fn solution_8_passes() {
+    solution08::check().await;
 }
 
 /// The line from which on an exercise and its solution are the same.
