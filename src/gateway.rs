@@ -280,9 +280,8 @@ impl Gateway {
 
     /// Refuses new calls from now on.
     pub async fn close(&self) {
-        for lane in &self.inner.lanes {
-            lane.handle.close().await;
-        }
+        let lanes = self.inner.lanes.iter().map(|lane| lane.handle.close());
+        futures_util::future::join_all(lanes).await;
     }
 
     /// Waits until no lane holds a call.
@@ -294,11 +293,9 @@ impl Gateway {
 
     /// Gives up every call that is left; returns how many were cut off.
     pub async fn cut_off(&self) -> usize {
-        let mut cut = 0;
-        for lane in &self.inner.lanes {
-            cut += lane.handle.cut_off().await;
-        }
-        cut
+        let lanes = self.inner.lanes.iter().map(|lane| lane.handle.cut_off());
+        let cut = futures_util::future::join_all(lanes).await;
+        cut.into_iter().sum()
     }
 
     /// Stops all actors and their threads.

@@ -2,13 +2,17 @@
 
 use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
 
+use kebne_actors::shutdown::{AddTaskError, PhasesError, Reason};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     gateway::{Gateway, StartError},
     http::{self, State},
+    service::plan::Plan,
     settings::{Environment, Settings},
 };
+
+mod plan;
 
 /// Time between two looks at what the lanes have learned.
 const REMEMBER_EVERY: Duration = Duration::from_secs(30);
@@ -34,6 +38,12 @@ pub enum ServiceError {
     /// An actor failed more often than its restarts allow.
     #[error("an actor failed for good: {0}")]
     Actor(String),
+    /// The end of the service cannot be planned: its phases have no order.
+    #[error("the shutdown cannot be planned: {0}")]
+    Phases(#[from] PhasesError),
+    /// The end of the service cannot be planned: a phase does not take a task.
+    #[error("the shutdown cannot be planned: {0}")]
+    Task(#[from] AddTaskError),
 }
 
 /// Serves until `shutdown`, then drains; returns how many calls were cut off. Must run on an actix system.
@@ -49,29 +59,24 @@ pub async fn run(
     let gateway = Gateway::start(settings, environment).await?;
     let state = Arc::new(State::new(gateway.clone(), settings));
     let server = http::start(listener, Arc::clone(&state))?;
+    let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
     let failed = tokio::select! {
         () = shutdown.drain.cancelled() => None,
         () = shutdown.now.cancelled() => None,
         reason = gateway.when_failed() => Some(reason),
         never = remember(&gateway) => match never {},
     };
-    state.drain();
-    gateway.close().await;
-    if failed.is_none() {
+    if failed.is_some() {
+        plan.impatient.cancel();
+    } else {
         tracing::info!(deadline = %settings.server.drain_deadline, "draining: no new calls are let in");
-        tokio::select! {
-            () = gateway.when_idle() => {}
-            () = tokio::time::sleep(settings.server.drain_deadline.0) => {}
-            () = shutdown.now.cancelled() => {}
-        }
     }
-    gateway.remember();
-    let cut_off = gateway.cut_off().await;
+    let reason = failed.clone().map_or(Reason::Requested, Reason::Failed);
+    plan.shutdown.run(reason).await;
+    let cut_off = plan.cut_off();
     if cut_off > 0 {
         tracing::warn!(cut_off, "calls were cut off");
     }
-    server.stop(true).await;
-    gateway.terminate().await;
     match failed {
         Some(reason) => Err(ServiceError::Actor(reason)),
         None => Ok(cut_off),

@@ -46,6 +46,7 @@ pub mod context_manager;
 pub mod lane;
 mod rate_controller;
 pub mod retry;
+pub mod shutdown;
 pub mod streams;
 pub mod supervisor;
 pub mod system;

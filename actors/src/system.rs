@@ -42,6 +42,8 @@ pub use report::{ActorReport, ActorState};
 pub use strategy::{Directive, Fault, Strategy};
 pub use watch::{StopCause, Terminated};
 
+pub(crate) use cell::text as panic_text;
+
 use actor_ref::{AnyCell, Parent};
 use dead_letters::DeadLetters;
 

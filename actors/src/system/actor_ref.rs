@@ -340,10 +340,7 @@ impl<A: Actor> ActorRef<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let offer = async |mailbox: &Mailbox<A>, envelope| {
-            mailbox.offer_waiting(PRIORITY_NORMAL, envelope).await
-        };
-        self.ask_by(message, timeout, offer).await
+        self.ask_by(message, timeout, false).await
     }
 
     /// Asks through the control lane.
@@ -356,15 +353,14 @@ impl<A: Actor> ActorRef<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let offer = async |mailbox: &Mailbox<A>, envelope| mailbox.offer_control(envelope);
-        self.ask_by(message, timeout, offer).await
+        self.ask_by(message, timeout, true).await
     }
 
     async fn ask_by<M>(
         &self,
         message: M,
         timeout: Duration,
-        offer: impl AsyncFnOnce(&Mailbox<A>, Envelope<A>) -> Offered<A>,
+        control: bool,
     ) -> Result<M::Result, AskError>
     where
         A: Handler<M>,
@@ -381,7 +377,12 @@ impl<A: Actor> ActorRef<A> {
             fate: Arc::clone(&fate),
         });
         let asked = async {
-            let offered = offer(&self.core.mailbox, envelope).await;
+            let mailbox = &self.core.mailbox;
+            let offered = if control {
+                mailbox.offer_control(envelope)
+            } else {
+                mailbox.offer_waiting(PRIORITY_NORMAL, envelope).await
+            };
             match self.core.settle(offered) {
                 Offer::Enqueued => {}
                 Offer::Closed => return Err(AskError::Stopped),

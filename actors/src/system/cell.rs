@@ -444,7 +444,7 @@ where
 }
 
 /// Returns a panic's message.
-fn text(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn text(panic: &(dyn Any + Send)) -> String {
     let known = panic
         .downcast_ref::<&'static str>()
         .map(|text| (*text).to_owned())

@@ -1,0 +1,329 @@
+//! Coordinated shutdown: named phases, one after the other, each with tasks that run at the same time.
+//!
+//! Owns the tasks, and the one run there is. It exists so that what serves stops in an order that somebody wrote
+//! down (no new work, then the end of the old, then the connections, then the actors), and that a part that
+//! hangs costs its phase's time and not the process its end. It never runs a task twice, and never waits for a
+//! task beyond its phase's time.
+//!
+//! Source: Pekko's `CoordinatedShutdown`. What differs: a task that its phase's time cuts off is dropped, where
+//! Pekko lets it run on; a run ends with a [`Report`]; an unknown dependency and an unknown first phase are
+//! errors; there is no hook that ends the process, which is the program's own to do.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use actix::Actor;
+use tokio::sync::watch;
+
+use crate::system::{ActorRef, ActorSystem, Context};
+
+mod phases;
+mod report;
+mod run;
+
+pub use phases::{
+    ACTOR_SYSTEM_TERMINATE, BEFORE_ACTOR_SYSTEM_TERMINATE, BEFORE_CLUSTER_SHUTDOWN,
+    BEFORE_SERVICE_UNBIND, CLUSTER_EXITING, CLUSTER_EXITING_DONE, CLUSTER_LEAVE,
+    CLUSTER_SHARDING_SHUTDOWN_REGION, CLUSTER_SHUTDOWN, Phase, Phases, PhasesError,
+    SERVICE_REQUESTS_DONE, SERVICE_STOP, SERVICE_UNBIND,
+};
+pub use report::{PhaseEnd, PhaseReport, Report, TaskEnd, TaskReport};
+
+/// What a task may fail with.
+pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
+
+type TaskFuture = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
+type TaskBody = Box<dyn FnOnce() -> TaskFuture + Send>;
+
+/// Why the shutdown was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nobody said why.
+    Unknown,
+    /// Someone asked for it: an operator, a signal.
+    Requested,
+    /// Something failed for good; this is what it said.
+    Failed(String),
+    /// Another reason, in the program's own words.
+    Other(Cow<'static, str>),
+}
+
+/// Why a task was not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddTaskError {
+    /// There is no such phase.
+    #[error("the phase `{0}` does not exist")]
+    UnknownPhase(String),
+    /// The task has no name, by which a report could tell of it.
+    #[error("a task of the phase `{0}` has no name")]
+    Unnamed(String),
+    /// The phase has begun, or will not come any more.
+    #[error("it is too late for the task `{task}` of the phase `{phase}`")]
+    TooLate {
+        /// The phase.
+        phase: String,
+        /// The task.
+        task: String,
+    },
+}
+
+/// A run cannot begin with a phase that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the phase `{0}` does not exist")]
+pub struct UnknownPhase(pub String);
+
+/// The shutdown of one program; clones share it.
+#[derive(Clone)]
+pub struct CoordinatedShutdown {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// In the order of running.
+    phases: Vec<(String, Phase)>,
+    next_task: AtomicU64,
+    state: Mutex<State>,
+    report: watch::Sender<Option<Report>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The tasks of the phases to come, in the order of adding.
+    tasks: BTreeMap<String, BTreeMap<u64, Task>>,
+    /// Why it runs; none before it does.
+    reason: Option<Reason>,
+    /// How many phases have begun or were passed over.
+    begun: usize,
+}
+
+struct Task {
+    name: String,
+    body: TaskBody,
+}
+
+/// A task that was added; it may be taken back until its phase begins. Dropping this takes nothing back.
+#[derive(Debug)]
+pub struct TaskHandle {
+    shutdown: CoordinatedShutdown,
+    phase: String,
+    id: u64,
+}
+
+impl TaskHandle {
+    /// Takes the task back, which then never runs; says whether it was still there to be taken.
+    pub fn cancel(&self) -> bool {
+        let mut state = self.shutdown.inner.state();
+        let tasks = state.tasks.get_mut(&self.phase);
+        tasks.is_some_and(|tasks| tasks.remove(&self.id).is_some())
+    }
+}
+
+impl CoordinatedShutdown {
+    /// Makes a shutdown of these phases, without tasks.
+    ///
+    /// # Errors
+    /// When the phases have no order: see [`PhasesError`].
+    pub fn new(phases: Phases) -> Result<Self, PhasesError> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                phases: phases.into_order()?,
+                next_task: AtomicU64::new(0),
+                state: Mutex::default(),
+                report: watch::Sender::new(None),
+            }),
+        })
+    }
+
+    /// Adds a task to a phase. Tasks of a phase run at the same time; several may bear the same name.
+    ///
+    /// # Errors
+    /// When there is no such phase, the name is empty, or the phase has begun.
+    pub fn add_task<F>(
+        &self,
+        phase: &str,
+        name: &str,
+        task: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<TaskHandle, AddTaskError>
+    where
+        F: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        let Some(place) = self.inner.place(phase) else {
+            return Err(AddTaskError::UnknownPhase(phase.to_owned()));
+        };
+        if name.is_empty() {
+            return Err(AddTaskError::Unnamed(phase.to_owned()));
+        }
+        let mut state = self.inner.state();
+        if place < state.begun {
+            return Err(AddTaskError::TooLate {
+                phase: phase.to_owned(),
+                task: name.to_owned(),
+            });
+        }
+        let id = self.inner.next_task.fetch_add(1, SeqCst);
+        let task = Task {
+            name: name.to_owned(),
+            body: Box::new(move || Box::pin(async move { task().await })),
+        };
+        let tasks = state.tasks.entry(phase.to_owned()).or_default();
+        tasks.insert(id, task);
+        drop(state);
+        Ok(TaskHandle {
+            shutdown: self.clone(),
+            phase: phase.to_owned(),
+            id,
+        })
+    }
+
+    /// Adds a task that has an actor stop, and waits until it has: by `stop`, which may tell it a message of
+    /// its own or call [`ActorRef::stop`]. An actor that is gone already costs no time.
+    ///
+    /// # Errors
+    /// See [`CoordinatedShutdown::add_task`].
+    pub fn add_actor_termination<A>(
+        &self,
+        phase: &str,
+        name: &str,
+        actor: &ActorRef<A>,
+        stop: impl FnOnce(&ActorRef<A>) + Send + 'static,
+    ) -> Result<TaskHandle, AddTaskError>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let actor = actor.clone();
+        self.add_task(phase, name, move || async move {
+            stop(&actor);
+            actor.when_stopped().await;
+            Ok(())
+        })
+    }
+
+    /// Adds the task that stops all actors of a system, to the phase [`ACTOR_SYSTEM_TERMINATE`].
+    ///
+    /// # Errors
+    /// See [`CoordinatedShutdown::add_task`].
+    pub fn add_system(&self, system: &ActorSystem) -> Result<TaskHandle, AddTaskError> {
+        let system = system.clone();
+        self.add_task(
+            ACTOR_SYSTEM_TERMINATE,
+            "terminate-system",
+            move || async move {
+                system.terminate().await;
+                Ok(())
+            },
+        )
+    }
+
+    /// Runs all phases, in a task of its own, and waits for the end. It runs once: a later call waits for the
+    /// same end and has the same report, with the first reason. Dropping this future stops nothing.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn run(&self, reason: Reason) -> Report {
+        self.start(0, reason);
+        self.ended().await
+    }
+
+    /// As [`CoordinatedShutdown::run`], without the phases before `phase`.
+    ///
+    /// # Errors
+    /// When there is no such phase; nothing was run then.
+    pub async fn run_from(&self, phase: &str, reason: Reason) -> Result<Report, UnknownPhase> {
+        let place = self.inner.place(phase);
+        let first = place.ok_or_else(|| UnknownPhase(phase.to_owned()))?;
+        self.start(first, reason);
+        Ok(self.ended().await)
+    }
+
+    /// Waits until a run has ended, whoever starts it.
+    pub async fn ended(&self) -> Report {
+        let mut reports = self.inner.report.subscribe();
+        let ended = reports.wait_for(Option::is_some).await;
+        match ended.ok().and_then(|report| report.clone()) {
+            Some(report) => report,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns why it runs or ran; `None` before it does.
+    pub fn reason(&self) -> Option<Reason> {
+        self.inner.state().reason.clone()
+    }
+
+    /// Returns the phases' names in the order of running.
+    pub fn phases(&self) -> impl Iterator<Item = &str> {
+        self.inner.phases.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns how long a phase may take; `None` when there is no such phase.
+    pub fn timeout(&self, phase: &str) -> Option<Duration> {
+        let place = self.inner.place(phase)?;
+        let phase = self.inner.phases.get(place);
+        phase.map(|(_, phase)| phase.timeout)
+    }
+
+    /// Returns how long a run may take at most: the sum over the enabled phases that have a task now.
+    pub fn total_timeout(&self) -> Duration {
+        let state = self.inner.state();
+        let phases = self.inner.phases.iter().filter(|(name, phase)| {
+            let tasks = state.tasks.get(name);
+            phase.enabled && tasks.is_some_and(|tasks| !tasks.is_empty())
+        });
+        phases.map(|(_, phase)| phase.timeout).sum()
+    }
+
+    fn start(&self, first: usize, reason: Reason) {
+        {
+            let mut state = self.inner.state();
+            if state.reason.is_some() {
+                return;
+            }
+            tracing::info!(?reason, "coordinated shutdown");
+            state.reason = Some(reason.clone());
+            state.begun = first;
+        }
+        tokio::spawn(run::drive(Arc::clone(&self.inner), first, reason));
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, phase: &str) -> Option<usize> {
+        self.phases.iter().position(|(name, _)| name == phase)
+    }
+
+    /// Begins the phase at `place`: returns its tasks, to which none is added any more.
+    fn begin(&self, place: usize, phase: &str) -> Vec<Task> {
+        let mut state = self.state();
+        state.begun = place + 1;
+        let tasks = state.tasks.remove(phase).unwrap_or_default();
+        tasks.into_values().collect()
+    }
+}
+
+impl fmt::Debug for CoordinatedShutdown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.inner.state();
+        formatter
+            .debug_struct("CoordinatedShutdown")
+            .field("reason", &state.reason)
+            .field("begun", &state.begun)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

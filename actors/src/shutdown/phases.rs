@@ -1,0 +1,235 @@
+//! The phases of a shutdown: a directed graph without cycles, by name.
+
+use std::{collections::BTreeMap, time::Duration};
+
+/// Before the program stops taking in new connections: announcing it.
+pub const BEFORE_SERVICE_UNBIND: &str = "before-service-unbind";
+/// No new work is let in.
+pub const SERVICE_UNBIND: &str = "service-unbind";
+/// The work that was let in is done.
+pub const SERVICE_REQUESTS_DONE: &str = "service-requests-done";
+/// What serves is stopped.
+pub const SERVICE_STOP: &str = "service-stop";
+/// Before a cluster's parts are stopped; see [`Phases::with_cluster`].
+pub const BEFORE_CLUSTER_SHUTDOWN: &str = "before-cluster-shutdown";
+/// A cluster's shards are handed over; see [`Phases::with_cluster`].
+pub const CLUSTER_SHARDING_SHUTDOWN_REGION: &str = "cluster-sharding-shutdown-region";
+/// The node says that it leaves; see [`Phases::with_cluster`].
+pub const CLUSTER_LEAVE: &str = "cluster-leave";
+/// Its singletons are handed over; see [`Phases::with_cluster`].
+pub const CLUSTER_EXITING: &str = "cluster-exiting";
+/// The others know that it has left; see [`Phases::with_cluster`].
+pub const CLUSTER_EXITING_DONE: &str = "cluster-exiting-done";
+/// The cluster's parts are stopped; see [`Phases::with_cluster`].
+pub const CLUSTER_SHUTDOWN: &str = "cluster-shutdown";
+/// The last chance to talk to actors.
+pub const BEFORE_ACTOR_SYSTEM_TERMINATE: &str = "before-actor-system-terminate";
+/// The actors are stopped.
+pub const ACTOR_SYSTEM_TERMINATE: &str = "actor-system-terminate";
+
+/// How long a phase may take that was told nothing else, as in Pekko.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the phases may take to which Pekko gives more: they wait for others.
+const LONG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// The phases that come before it.
+    pub depends_on: Vec<String>,
+    /// How long its tasks may take, all together. Default 5 s.
+    pub timeout: Duration,
+    /// Whether the run goes on after a task of it failed or its time ran out. Default yes.
+    pub recover: bool,
+    /// Whether its tasks are run at all. Default yes.
+    pub enabled: bool,
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self {
+            depends_on: Vec::new(),
+            timeout: TIMEOUT,
+            recover: true,
+            enabled: true,
+        }
+    }
+}
+
+impl Phase {
+    /// Makes a phase that comes after those, with defaults.
+    pub fn after<S: Into<String>>(depends_on: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            depends_on: depends_on.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Sets how long its tasks may take, all together.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Sets whether the run goes on after a failure.
+    #[must_use]
+    pub fn recover(self, recover: bool) -> Self {
+        Self { recover, ..self }
+    }
+
+    /// Sets whether its tasks are run at all.
+    #[must_use]
+    pub fn enabled(self, enabled: bool) -> Self {
+        Self { enabled, ..self }
+    }
+}
+
+/// Why phases have no order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PhasesError {
+    /// These phases come before themselves, each after the next.
+    #[error("phases depend on themselves: `{}`", .0.join("` after `"))]
+    Cycle(Vec<String>),
+    /// A phase depends on one that does not exist.
+    #[error("the phase `{phase}` depends on `{depends_on}`, which does not exist")]
+    UnknownDependency {
+        /// The phase.
+        phase: String,
+        /// What it depends on.
+        depends_on: String,
+    },
+}
+
+/// The phases of a shutdown by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phases {
+    pub(super) by_name: BTreeMap<String, Phase>,
+}
+
+impl Default for Phases {
+    /// Pekko's phases without those of its cluster, which Kebne does not have: the four of a service, then the
+    /// two of the actor system. The last may take 10 s, the others 5 s.
+    fn default() -> Self {
+        Self::empty()
+            .with(BEFORE_SERVICE_UNBIND, Phase::default())
+            .with(SERVICE_UNBIND, Phase::after([BEFORE_SERVICE_UNBIND]))
+            .with(SERVICE_REQUESTS_DONE, Phase::after([SERVICE_UNBIND]))
+            .with(SERVICE_STOP, Phase::after([SERVICE_REQUESTS_DONE]))
+            .with(BEFORE_ACTOR_SYSTEM_TERMINATE, Phase::after([SERVICE_STOP]))
+            .with(
+                ACTOR_SYSTEM_TERMINATE,
+                Phase::after([BEFORE_ACTOR_SYSTEM_TERMINATE]).timeout(LONG_TIMEOUT),
+            )
+    }
+}
+
+impl Phases {
+    /// Returns no phases at all, for programs whose phases are all their own.
+    pub fn empty() -> Self {
+        Self {
+            by_name: BTreeMap::new(),
+        }
+    }
+
+    /// Returns all twelve phases of Pekko, for programs that bring a cluster of their own or tasks that were
+    /// written for those names. Two of the six more may take 10 s.
+    pub fn with_cluster() -> Self {
+        let sharding = Phase::after([BEFORE_CLUSTER_SHUTDOWN]).timeout(LONG_TIMEOUT);
+        Self::default()
+            .with(BEFORE_CLUSTER_SHUTDOWN, Phase::after([SERVICE_STOP]))
+            .with(CLUSTER_SHARDING_SHUTDOWN_REGION, sharding)
+            .with(
+                CLUSTER_LEAVE,
+                Phase::after([CLUSTER_SHARDING_SHUTDOWN_REGION]),
+            )
+            .with(
+                CLUSTER_EXITING,
+                Phase::after([CLUSTER_LEAVE]).timeout(LONG_TIMEOUT),
+            )
+            .with(CLUSTER_EXITING_DONE, Phase::after([CLUSTER_EXITING]))
+            .with(CLUSTER_SHUTDOWN, Phase::after([CLUSTER_EXITING_DONE]))
+            .with(
+                BEFORE_ACTOR_SYSTEM_TERMINATE,
+                Phase::after([CLUSTER_SHUTDOWN]),
+            )
+    }
+
+    /// Adds a phase, or replaces the one of that name.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, phase: Phase) -> Self {
+        self.by_name.insert(name.into(), phase);
+        self
+    }
+
+    /// Changes a phase, if there is one of that name.
+    #[must_use]
+    pub fn change(mut self, name: &str, change: impl FnOnce(Phase) -> Phase) -> Self {
+        if let Some(phase) = self.by_name.get_mut(name) {
+            *phase = change(std::mem::take(phase));
+        }
+        self
+    }
+
+    /// Returns the names in an order in which each phase comes after those it depends on; where that leaves a
+    /// choice, by name.
+    ///
+    /// # Errors
+    /// See [`PhasesError`].
+    pub fn order(&self) -> Result<Vec<&str>, PhasesError> {
+        let mut sorting = Sorting {
+            phases: &self.by_name,
+            path: Vec::new(),
+            order: Vec::new(),
+        };
+        for name in self.by_name.keys() {
+            sorting.visit(name)?;
+        }
+        Ok(sorting.order)
+    }
+
+    /// Returns the phases in that order.
+    pub(super) fn into_order(mut self) -> Result<Vec<(String, Phase)>, PhasesError> {
+        let names: Vec<String> = self.order()?.into_iter().map(str::to_owned).collect();
+        let phases = names.into_iter().filter_map(|name| {
+            let phase = self.by_name.remove(&name)?;
+            Some((name, phase))
+        });
+        Ok(phases.collect())
+    }
+}
+
+/// A topological sort, depth first.
+struct Sorting<'a> {
+    phases: &'a BTreeMap<String, Phase>,
+    /// The phases being visited, each because the one before depends on it.
+    path: Vec<&'a str>,
+    order: Vec<&'a str>,
+}
+
+impl<'a> Sorting<'a> {
+    fn visit(&mut self, name: &'a str) -> Result<(), PhasesError> {
+        if self.order.contains(&name) {
+            return Ok(());
+        }
+        if let Some(first) = self.path.iter().position(|visited| *visited == name) {
+            let cycle = self.path.iter().skip(first).chain([&name]);
+            return Err(PhasesError::Cycle(
+                cycle.map(|name| (*name).to_owned()).collect(),
+            ));
+        }
+        let Some(phase) = self.phases.get(name) else {
+            let phase = self.path.last().copied().unwrap_or_default();
+            return Err(PhasesError::UnknownDependency {
+                phase: phase.to_owned(),
+                depends_on: name.to_owned(),
+            });
+        };
+        self.path.push(name);
+        for dependency in &phase.depends_on {
+            self.visit(dependency)?;
+        }
+        self.path.pop();
+        self.order.push(name);
+        Ok(())
+    }
+}

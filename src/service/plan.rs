@@ -1,0 +1,116 @@
+//! In which order the service ends: Pekko's phases, and what is done in each.
+//!
+//! The listener stays open while calls drain, so that a late caller hears 503 with a `Retry-After` and not a refused
+//! connection: "unbind" is to let nothing more in.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use actix_web::dev::ServerHandle;
+use kebne_actors::shutdown::{
+    ACTOR_SYSTEM_TERMINATE, CoordinatedShutdown, Phases, SERVICE_REQUESTS_DONE, SERVICE_STOP,
+    SERVICE_UNBIND,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{gateway::Gateway, http::State, service::ServiceError};
+
+/// Time to cut off what is left (each lane answers within 2 s) and to write out what connections hold (2 s more),
+/// twice over.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How the service ends.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Runs it.
+    pub(super) shutdown: CoordinatedShutdown,
+    /// Cancelled when calls are no longer waited for.
+    pub(super) impatient: CancellationToken,
+    cut_off: Arc<AtomicUsize>,
+}
+
+impl Plan {
+    /// Plans the end of a service that has started; `now` ends the wait for calls.
+    pub(super) fn new(
+        gateway: &Gateway,
+        state: &Arc<State>,
+        server: &ServerHandle,
+        now: &CancellationToken,
+    ) -> Result<Self, ServiceError> {
+        let drain_deadline = state.settings.drain_deadline.0;
+        let phases = Phases::default()
+            .change(SERVICE_REQUESTS_DONE, |phase| phase.timeout(drain_deadline))
+            .change(SERVICE_STOP, |phase| phase.timeout(STOP_TIMEOUT));
+        let plan = Self {
+            shutdown: CoordinatedShutdown::new(phases)?,
+            impatient: now.child_token(),
+            cut_off: Arc::default(),
+        };
+        plan.refuse_new_calls(gateway, state)?;
+        plan.wait_for_calls(gateway)?;
+        plan.stop_serving(gateway, server)?;
+        plan.terminate(gateway)?;
+        Ok(plan)
+    }
+
+    /// Returns how many calls were cut off.
+    pub(super) fn cut_off(&self) -> usize {
+        self.cut_off.load(SeqCst)
+    }
+
+    fn refuse_new_calls(&self, gateway: &Gateway, state: &Arc<State>) -> Result<(), ServiceError> {
+        let (gateway, state) = (gateway.clone(), Arc::clone(state));
+        let refuse = || async move {
+            state.drain();
+            gateway.close().await;
+            Ok(())
+        };
+        self.shutdown
+            .add_task(SERVICE_UNBIND, "refuse-new-calls", refuse)?;
+        Ok(())
+    }
+
+    fn wait_for_calls(&self, gateway: &Gateway) -> Result<(), ServiceError> {
+        let (gateway, impatient) = (gateway.clone(), self.impatient.clone());
+        let wait = || async move {
+            tokio::select! {
+                () = gateway.when_idle() => {}
+                () = impatient.cancelled() => {}
+            }
+            Ok(())
+        };
+        self.shutdown
+            .add_task(SERVICE_REQUESTS_DONE, "wait-for-calls", wait)?;
+        Ok(())
+    }
+
+    /// What is cut off still has its answer written, so connections are closed after it.
+    fn stop_serving(&self, gateway: &Gateway, server: &ServerHandle) -> Result<(), ServiceError> {
+        let (gateway, server) = (gateway.clone(), server.clone());
+        let cut_off = Arc::clone(&self.cut_off);
+        let stop = || async move {
+            gateway.remember();
+            cut_off.store(gateway.cut_off().await, SeqCst);
+            server.stop(true).await;
+            Ok(())
+        };
+        self.shutdown.add_task(SERVICE_STOP, "stop-serving", stop)?;
+        Ok(())
+    }
+
+    fn terminate(&self, gateway: &Gateway) -> Result<(), ServiceError> {
+        let gateway = gateway.clone();
+        let terminate = || async move {
+            gateway.terminate().await;
+            Ok(())
+        };
+        self.shutdown
+            .add_task(ACTOR_SYSTEM_TERMINATE, "terminate", terminate)?;
+        Ok(())
+    }
+}
