@@ -1,6 +1,19 @@
 //! What a case is, and how it can end.
+//!
+//! # Adding a case
+//! Write one function whose name is the sentence that must hold, taking the driver of its area and returning a
+//! [`Verdict`], and list it with [`cases!`](crate::cases) in the same file, naming the Pekko specification and topic it
+//! follows and its [`Stance`]. Mark it `isolated` when some library may abort the process or spin its thread
+//! for ever on it. A whole new file of cases is added to [`registry`](crate::registry) by one line.
+//!
+//! A case moves time itself: the clock is tokio's and paused, so a sleep ends when nothing else can run. It never sees
+//! real time, takes chance from [`SEED`] only, and asks for nothing that Pekko does not document or that is
+//! no trap of actix.
 
 use std::{fmt, future::Future, pin::Pin};
+
+/// Where the chance of every case starts.
+pub const SEED: u64 = 0x6b65_626e;
 
 /// The part of the semantics that a case belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +30,29 @@ pub enum Level {
     L5,
     /// Shutdown.
     L6,
+}
+
+impl Level {
+    /// All levels in order.
+    pub const ALL: [Self; 6] = [Self::L1, Self::L2, Self::L3, Self::L4, Self::L5, Self::L6];
+
+    /// Says what the level is about.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::L1 => "messages, asks, lifecycle",
+            Self::L2 => "supervision, watch, timers, stash",
+            Self::L3 => "mailbox, fairness, routers, work pulling",
+            Self::L4 => "rate, breaker, retry",
+            Self::L5 => "streams, HTTP",
+            Self::L6 => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self:?}")
+    }
 }
 
 /// How Kebne stands to what the cited specification says.
@@ -94,16 +130,20 @@ pub fn ensure_eq<T: PartialEq + fmt::Debug>(what: &str, seen: &T, expected: &T) 
     })
 }
 
-/// Writes a list of cases whose functions are named `$name`: `cases![Driver; L4: [isolated?] name => topic, stance; ...]`.
+/// Writes a list of cases: `cases![dyn Driver, L4; name => topic, stance; name => topic, stance, isolated; …]`.
+///
+/// Each name is that of an `async fn(&dyn Driver) -> Verdict` in scope.
 #[macro_export]
 macro_rules! cases {
-    ($driver:ty, $level:ident; $($name:ident => $topic:literal, $stance:expr;)*) => {
+    (@isolated) => { false };
+    (@isolated isolated) => { true };
+    ($driver:ty, $level:ident; $($name:ident => $topic:literal, $stance:expr $(, $isolated:ident)?;)*) => {
         &[$($crate::case::Case::<$driver> {
             level: $crate::case::Level::$level,
             name: stringify!($name),
             topic: $topic,
             stance: $stance,
-            isolated: false,
+            isolated: $crate::cases!(@isolated $($isolated)?),
             run: |driver| Box::pin($name(driver)),
         }),*]
     };

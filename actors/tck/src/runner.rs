@@ -1,0 +1,177 @@
+//! Runs one case on one library.
+//!
+//! Each run has a fresh thread with an actix system of its own and paused time, and a watchdog on real
+//! time. A case marked `isolated` runs in a process of its own, so that a library that aborts the process or never
+//! gives its thread back fails the case and not the suite. Never must a run share anything with another.
+
+use std::{
+    any::Any,
+    io::Read,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    case::{Failure, Verdict},
+    driver::Library,
+    registry::AnyCase,
+};
+
+/// Real time that a run may take. A run takes milliseconds; this is for those that never end, on a machine with
+/// much else to do.
+const REAL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Paused time that a run may take: beyond it the case waits for what never comes.
+const PAUSED_TIME_MAX: Duration = Duration::from_hours(10_000);
+
+/// Marks the line by which a process of one case tells its verdict.
+const PASSED: &str = "verdict: passed";
+const FAILED: &str = "verdict: failed: ";
+const NOT_APPLICABLE: &str = "verdict: not applicable: ";
+
+/// Runs cases; clones run the same program for isolated ones.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    program: PathBuf,
+}
+
+impl Runner {
+    /// Makes a runner; `program` is this suite's own program, started anew for isolated cases.
+    pub fn new(program: PathBuf) -> Self {
+        Self { program }
+    }
+
+    /// Runs a case, in a process of its own if it needs that.
+    ///
+    /// # Errors
+    /// Says why the case did not pass.
+    pub fn run(&self, library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
+        if case.isolated {
+            self.run_in_process(library.name(), case.name)
+        } else {
+            run_here(library, case)
+        }
+    }
+
+    fn run_in_process(&self, library: &str, case: &str) -> Verdict {
+        let cannot = |error: std::io::Error| Failure::Failed(format!("no process for it: {error}"));
+        let mut process = Command::new(&self.program)
+            .args(["--in-process", "--library", library, "--case", case])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(cannot)?;
+        let output = process.stdout.take();
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            let read = output.map(|mut output| output.read_to_string(&mut text));
+            let _the_watchdog_came_first = tell.send(read.map(|_| text));
+        });
+        let told = told.recv_timeout(REAL_TIME_MAX);
+        if told.is_err() {
+            process.kill().map_err(cannot)?;
+        }
+        let status = process.wait().map_err(cannot)?;
+        match told {
+            Ok(text) => verdict_of(&text.unwrap_or_default()).unwrap_or_else(|| {
+                Err(Failure::Failed(format!("took its process down: {status}")))
+            }),
+            Err(_) => Err(never_ended()),
+        }
+    }
+}
+
+fn never_ended() -> Failure {
+    Failure::Failed(format!(
+        "its thread was not given back in {REAL_TIME_MAX:?}"
+    ))
+}
+
+/// Runs a case in this process, on a thread of its own.
+///
+/// # Errors
+/// Says why the case did not pass.
+pub fn run_here(library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
+    let (tell, told) = mpsc::channel();
+    let (library, case) = (Arc::clone(library), case.clone());
+    let spawned = thread::Builder::new()
+        .name(case.name.to_owned())
+        .spawn(move || {
+            let run = || in_system(&*library, &case);
+            let verdict = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+                Err(Failure::Failed(format!("panicked: {}", text_of(&*panic))))
+            });
+            let _the_watchdog_came_first = tell.send(verdict);
+        });
+    if let Err(error) = spawned {
+        return Err(Failure::Failed(format!("no thread for it: {error}")));
+    }
+    told.recv_timeout(REAL_TIME_MAX)
+        .unwrap_or_else(|_| Err(never_ended()))
+}
+
+fn in_system(library: &dyn Library, case: &AnyCase) -> Verdict {
+    actix_rt::System::new().block_on(async {
+        tokio::time::pause();
+        let Some(running) = case.start(library) else {
+            let why = format!("{} offers no {}", library.name(), case.area);
+            return Err(Failure::NotApplicable(why));
+        };
+        let ended = tokio::time::timeout(PAUSED_TIME_MAX, running).await;
+        ended.unwrap_or_else(|_| Err(Failure::Failed("waited for what never came".to_owned())))
+    })
+}
+
+/// Writes a verdict as the line that [`Runner::run`] reads.
+pub fn line_of(verdict: &Verdict) -> String {
+    match verdict {
+        Ok(()) => PASSED.to_owned(),
+        Err(Failure::Failed(why)) => format!("{FAILED}{}", why.replace('\n', " ")),
+        Err(Failure::NotApplicable(why)) => format!("{NOT_APPLICABLE}{}", why.replace('\n', " ")),
+    }
+}
+
+fn verdict_of(output: &str) -> Option<Verdict> {
+    output.lines().find_map(|line| {
+        if line == PASSED {
+            return Some(Ok(()));
+        }
+        let failed = line.strip_prefix(FAILED);
+        let failed = failed.map(|why| Failure::Failed(why.to_owned()));
+        let not_applicable = || {
+            let why = line.strip_prefix(NOT_APPLICABLE)?;
+            Some(Failure::NotApplicable(why.to_owned()))
+        };
+        failed.or_else(not_applicable).map(Err)
+    })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_survives_the_way_through_a_process() {
+        let verdicts = [
+            Ok(()),
+            Err(Failure::Failed("a, b".to_owned())),
+            Err(Failure::NotApplicable("no stash".to_owned())),
+        ];
+        for verdict in verdicts {
+            let output = format!("noise\n{}\n", line_of(&verdict));
+            assert_eq!(verdict_of(&output), Some(verdict));
+        }
+        assert_eq!(verdict_of("noise"), None);
+    }
+}
