@@ -5,7 +5,10 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -87,9 +90,13 @@ pub(crate) trait AnyCell: Send + Sync {
     fn request_stop(&self);
     fn stopped(&self) -> &CancellationToken;
     fn report(&self) -> ActorReport;
+    /// How many messages wait or are in work.
+    fn load(&self) -> usize;
+    /// Has `watcher` called once when the actor stops, at once when it already has.
+    fn watched_by(&self, key: u64, watcher: Watcher);
 }
 
-type Watcher = Box<dyn FnOnce(Terminated) + Send>;
+pub(crate) type Watcher = Box<dyn FnOnce(Terminated) + Send>;
 
 /// The part of an actor that outlives its incarnations and that others may reach.
 pub(crate) struct Core<A: Actor> {
@@ -102,6 +109,10 @@ pub(crate) struct Core<A: Actor> {
     /// Set with each signal, so that a turn without signals takes no lock.
     signalled: AtomicBool,
     stopped: CancellationToken,
+    /// A tell is in the actor's hands, or a `ctx.wait` that it began.
+    busy: AtomicBool,
+    /// Asks that the actor has taken and not answered.
+    asks_in_work: Arc<AtomicUsize>,
     /// Why it stopped; `None` while it lives. Guards `watchers` against a late watch.
     watchers: Mutex<Watchers>,
     dead_letters: Arc<DeadLetters>,
@@ -129,6 +140,8 @@ impl<A: Actor> Core<A> {
             signals: Mutex::new(VecDeque::new()),
             signalled: AtomicBool::new(false),
             stopped: CancellationToken::new(),
+            busy: AtomicBool::new(false),
+            asks_in_work: Arc::default(),
             watchers: Mutex::default(),
             dead_letters,
         }
@@ -140,6 +153,15 @@ impl<A: Actor> Core<A> {
 
     pub(crate) fn state(&self) -> ActorState {
         ActorState::from_number(self.state.load(SeqCst))
+    }
+
+    /// Notes whether a tell is in work; only a load is made of it, so that no order is needed.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Relaxed);
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Relaxed)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -256,6 +278,15 @@ impl<A: Actor> AnyCell for Core<A> {
             mailbox: self.mailbox.len(),
         }
     }
+
+    fn load(&self) -> usize {
+        let in_work = usize::from(self.is_busy()) + self.asks_in_work.load(SeqCst);
+        self.mailbox.len() + in_work
+    }
+
+    fn watched_by(&self, key: u64, watcher: Watcher) {
+        self.add_watcher(key, watcher);
+    }
 }
 
 impl<A: Actor> Parent for Core<A> {
@@ -368,7 +399,7 @@ impl<A: Actor> ActorRef<A> {
         M::Result: Send,
     {
         let (answer, answered) = oneshot::channel();
-        let fate = Arc::new(Fate::default());
+        let fate = Arc::new(Fate::new(Arc::clone(&self.core.asks_in_work)));
         // Cancelled however this future ends, which after an answer interests nobody.
         let _given_up = fate.given_up.clone().drop_guard();
         let envelope = Box::new(Ask {

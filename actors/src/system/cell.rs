@@ -208,7 +208,10 @@ where
         }
         self.ctx.touch();
         self.ctx.asker = envelope.asker();
+        self.core.set_busy(self.ctx.asker.is_none());
         self.guarded(|actor, ctx| envelope.deliver(actor, ctx));
+        self.core
+            .set_busy(self.core.is_busy() && self.ctx.is_waiting());
         self.ctx.asker = None;
     }
 
@@ -239,6 +242,8 @@ where
         self.guarded(|actor, ctx| done = future.as_mut().poll(actor, ctx, task).is_ready());
         if done {
             self.hang = None;
+            self.core
+                .set_busy(self.core.is_busy() && self.ctx.is_waiting());
             return Step::Again;
         }
         self.ctx.waits.push_front(future);
@@ -390,6 +395,7 @@ where
         let stash = std::mem::take(&mut self.ctx.stash);
         self.core.mailbox.put_back(stash);
         self.hang = None;
+        self.core.set_busy(false);
         let mut fresh = Context::new(
             Arc::clone(&self.core),
             self.ctx.system.clone(),

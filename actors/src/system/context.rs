@@ -29,6 +29,7 @@ use super::{
     actor_ref::{ActorRef, AnyCell, Core, Signal},
     envelope::{Envelope, Tell},
     items::Items,
+    message_ref::MessageRef,
     props::{Props, launch},
     strategy::Fault,
     timers::{Key, Repeat, Timers},
@@ -184,6 +185,19 @@ where
         let core = Arc::clone(&self.core);
         let watcher = Box::new(move |_| core.tell_watcher(message, active));
         other.core.add_watcher(self.core.id, watcher);
+    }
+
+    /// As [`Context::watch_with`], of an actor of which one message type is known.
+    pub fn watch_narrow<N, M>(&mut self, other: &MessageRef<N>, message: M)
+    where
+        N: Message + 'static,
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let active = self.begin_watch(other.id());
+        let core = Arc::clone(&self.core);
+        let watcher = Box::new(move |_| core.tell_watcher(message, active));
+        other.cell().watched_by(self.core.id, watcher);
     }
 
     /// Has this actor fail when `other` stops: a death pact, which Akka makes of each unhandled

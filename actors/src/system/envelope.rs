@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst},
 };
 
 use actix::{Actor, Handler, Message, dev::MessageResponse};
@@ -54,11 +54,13 @@ where
 }
 
 /// How far an ask got before its answer was lost.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fate {
     stage: AtomicU8,
     /// Cancelled when the asker no longer waits.
     pub(crate) given_up: CancellationToken,
+    /// The actor's asks in work, this one included once it is begun.
+    in_work: Arc<AtomicUsize>,
 }
 
 /// Waiting in the mailbox.
@@ -69,8 +71,29 @@ const BEGUN: u8 = 1;
 const ABANDONED: u8 = 2;
 
 impl Fate {
+    pub(crate) fn new(in_work: Arc<AtomicUsize>) -> Self {
+        Self {
+            stage: AtomicU8::new(QUEUED),
+            given_up: CancellationToken::new(),
+            in_work,
+        }
+    }
+
+    fn begin(&self) {
+        self.stage.store(BEGUN, SeqCst);
+        self.in_work.fetch_add(1, SeqCst);
+    }
+
     pub(crate) fn was_begun(&self) -> bool {
         self.stage.load(SeqCst) == BEGUN
+    }
+}
+
+impl Drop for Fate {
+    fn drop(&mut self) {
+        if self.was_begun() {
+            self.in_work.fetch_sub(1, SeqCst);
+        }
     }
 }
 
@@ -88,7 +111,7 @@ where
     M::Result: Send,
 {
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
-        self.fate.stage.store(BEGUN, SeqCst);
+        self.fate.begin();
         actor
             .handle(self.message, ctx)
             .handle(ctx, Some(self.answer));

@@ -20,6 +20,7 @@ use actix::{Actor, Handler, Message};
 use super::{
     actor_ref::{ActorRef, Offer, Recipient},
     context::Context,
+    message_ref::MessageRef,
 };
 
 /// The first of the keys by which the receptionist watches; beyond any actor's id.
@@ -64,30 +65,48 @@ impl<M> fmt::Debug for ServiceKey<M> {
 }
 
 /// An actor that serves a key.
-#[derive(Debug)]
-pub struct Service<M> {
+pub struct Service<M: Message> {
     /// The actor's path.
     pub path: Arc<str>,
     /// The way to it.
     pub recipient: Recipient<M>,
+    /// The actor, which may be asked too.
+    pub actor: MessageRef<M>,
 }
 
-/// Who serves a key now, in the order of registration.
-#[derive(Debug)]
-pub struct Listing<M>(pub Vec<Service<M>>);
-
-impl<M> Clone for Listing<M> {
+impl<M: Message> Clone for Service<M> {
     fn clone(&self) -> Self {
-        let services = self.0.iter().map(|service| Service {
-            path: Arc::clone(&service.path),
-            recipient: service.recipient.clone(),
-        });
-        Self(services.collect())
+        Self {
+            path: Arc::clone(&self.path),
+            recipient: self.recipient.clone(),
+            actor: self.actor.clone(),
+        }
     }
 }
 
-impl<M: 'static> Message for Listing<M> {
+/// Who serves a key now, in the order of registration.
+pub struct Listing<M: Message>(pub Vec<Service<M>>);
+
+impl<M: Message> Clone for Listing<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<M: Message + 'static> Message for Listing<M> {
     type Result = ();
+}
+
+impl<M: Message + 'static> fmt::Debug for Service<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Service").field(&self.path).finish()
+    }
+}
+
+impl<M: Message + 'static> fmt::Debug for Listing<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Listing").field(&self.0).finish()
+    }
 }
 
 /// Finds actors by [`ServiceKey`]; clones share the listings.
@@ -103,18 +122,14 @@ struct Inner {
 }
 
 /// One key's services and those who want to know of them.
-struct Desk<M> {
+struct Desk<M: Message> {
     services: BTreeMap<u64, Service<M>>,
     subscribers: Vec<Recipient<Listing<M>>>,
 }
 
-impl<M: 'static> Desk<M> {
+impl<M: Message + 'static> Desk<M> {
     fn listing(&self) -> Listing<M> {
-        let services = self.services.values().map(|service| Service {
-            path: Arc::clone(&service.path),
-            recipient: service.recipient.clone(),
-        });
-        Listing(services.collect())
+        Listing(self.services.values().cloned().collect())
     }
 }
 
@@ -131,11 +146,13 @@ impl Receptionist {
     where
         A: Actor<Context = Context<A>> + Handler<M>,
         M: Message + Send + 'static,
+        M::Result: Send,
     {
         let id = FIRST_WATCH + self.inner.last.fetch_add(1, SeqCst);
         let service = Service {
             path: Arc::clone(&actor.core.path),
             recipient: actor.recipient(),
+            actor: actor.narrow(),
         };
         self.change(key, |desk| {
             // Registering twice lists once.
@@ -186,7 +203,7 @@ impl Receptionist {
         });
     }
 
-    fn with_desk<M: 'static>(&self, key: &ServiceKey<M>, act: impl FnOnce(&mut Desk<M>)) {
+    fn with_desk<M: Message + 'static>(&self, key: &ServiceKey<M>, act: impl FnOnce(&mut Desk<M>)) {
         let mut desks = self.desks();
         let desk = desks.entry(key.id()).or_insert_with(|| {
             Box::new(Desk::<M> {
@@ -201,7 +218,7 @@ impl Receptionist {
 
     /// Changes a desk and tells its subscribers, in the order of the changes; those that stopped are
     /// forgotten.
-    fn change<M: 'static>(&self, key: &ServiceKey<M>, act: impl FnOnce(&mut Desk<M>)) {
+    fn change<M: Message + 'static>(&self, key: &ServiceKey<M>, act: impl FnOnce(&mut Desk<M>)) {
         self.with_desk(key, |desk| {
             act(desk);
             let listing = desk.listing();
