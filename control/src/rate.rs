@@ -14,6 +14,8 @@ use crate::{BucketGrant, BucketHint, Chance, QuotaHints, Timestamp};
 const ACCEPTED_KEPT: usize = 1024;
 /// Part of a quota that is used, so that clocks that differ do not meet the edge.
 const MARGIN: f64 = 0.985;
+/// Least time that an accepted rate is measured over: below it one burst looks like a rate.
+const MEASURED_MIN: Duration = Duration::from_secs(1);
 /// Quiet time before the rate grows.
 const QUIET: Duration = Duration::from_secs(8);
 
@@ -74,9 +76,7 @@ impl Rate {
         let window = (asked * 5).max(Duration::from_secs(5));
         // One cut per burst of refusals: those already on the wire say nothing new.
         if !self.by_header && now.since(self.last_refusal) > Duration::from_secs(1) {
-            let recent = self.accepted.iter().rev();
-            let count = recent.take_while(|at| now.since(**at) <= window).count();
-            let accepted = 0.95 * real(count.max(1)) / window.as_secs_f64();
+            let accepted = 0.95 * self.accepted_rate(window, now);
             let rate = self
                 .requests
                 .map_or(accepted, |old| accepted.min(0.93 * old.rate));
@@ -84,6 +84,20 @@ impl Rate {
         }
         self.last_refusal = now;
         now.after(asked.mul_f64(1.0 + 0.1 * chance.unit()))
+    }
+
+    /// Returns the calls accepted per second within `window`, or since the first one where that is shorter: a
+    /// silence before the traffic says nothing of what is granted.
+    fn accepted_rate(&self, window: Duration, now: Timestamp) -> f64 {
+        let recent = self.accepted.iter().rev();
+        let recent: Vec<_> = recent.take_while(|at| now.since(**at) <= window).collect();
+        let known = match recent.last() {
+            // Older ones are known: the window is full.
+            Some(_) if recent.len() < self.accepted.len() => window,
+            Some(first) => now.since(**first).max(MEASURED_MIN),
+            None => window,
+        };
+        real(recent.len().max(1)) / known.as_secs_f64()
     }
 }
 
@@ -102,5 +116,25 @@ fn from_hint(hint: &BucketHint) -> BucketGrant {
         rate,
         burst: (0.1 * hint.limit).max(1.0),
         level_max: Some(hint.remaining),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Timestamp {
+        Timestamp::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn a_rate_is_measured_over_the_time_that_there_was_traffic() {
+        let mut rate = Rate::default();
+        for call in 0..60 {
+            rate.accepted(at(100.0 + f64::from(call) / 30.0), true);
+        }
+        rate.refused(Duration::from_secs(1), at(102.0), &mut || 0.0);
+        let learned = rate.requests.unwrap().rate;
+        assert!((28.0..30.0).contains(&learned), "{learned}");
     }
 }
