@@ -12,7 +12,7 @@ pub mod quota;
 pub mod simulated;
 mod splice;
 mod sse;
-mod upstream;
+pub(crate) mod upstream;
 
 use kebne_actors::lane::{Answer, Attempt, Backend, Failure};
 

@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod exit;
 pub mod key;
+pub mod load;
 pub mod logging;
 pub mod serve;
 pub mod simulate;
@@ -19,6 +20,8 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use kebne_sim::script::Script;
+use kebne_sim::script::ScriptError;
 
 use crate::{
     demo::Job,
@@ -27,6 +30,7 @@ use crate::{
     simulate::Preset,
 };
 pub use exit::ExitCode;
+pub use load::LoadArguments;
 
 /// A gateway of actors in front of fragile, cold-starting LLM backends.
 #[derive(Debug, Parser)]
@@ -66,7 +70,18 @@ pub enum Command {
         /// The behaviour to start from: `default`, `plan` or `instant`; wins over the settings.
         #[arg(long, value_name = "NAME")]
         preset: Option<Preset>,
+        /// Serve the backend of a scenario, such as `S03`, in place of the model of the settings.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "preset"])]
+        scenario: Option<String>,
+        /// How many times as fast the scenario goes; 0.1 to 100.
+        #[arg(long, value_name = "N", default_value_t = 1.0, requires = "scenario")]
+        speed: f64,
+        /// Seed of the scenario's chance.
+        #[arg(long, value_name = "N", default_value_t = 1, requires = "scenario")]
+        seed: u64,
     },
+    /// Send calls to a service on this machine when they are due, and report how each ended.
+    Load(Box<LoadArguments>),
     /// Do one job twice, with a fixed strategy and through a lane, and print a table of both.
     Demo {
         /// Prompts; 1 to 10000.
@@ -101,6 +116,12 @@ pub enum CommandError {
     /// The simulated model could not be served.
     #[error("cannot serve the simulated model: {0}")]
     Simulate(#[source] io::Error),
+    /// The scenario cannot be played.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// The load could not be sent.
+    #[error(transparent)]
+    Load(#[from] load::LoadCommandError),
     /// The log could not be started.
     #[error("{0}")]
     Log(#[source] logging::LoggingError),
@@ -123,6 +144,7 @@ impl CommandError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Settings(_) => ExitCode::Settings,
+            Self::Script(_) | Self::Load(_) => ExitCode::Usage,
             Self::Show(_)
             | Self::Randomness(_)
             | Self::Simulate(_)
@@ -163,7 +185,19 @@ where
             port,
             config,
             preset,
+            scenario: None,
+            ..
         } => simulate::run(port, config.as_deref(), preset, environment, output),
+        Command::Simulate {
+            port,
+            scenario: Some(name),
+            speed,
+            seed,
+            ..
+        } => Script::named(&name, speed, seed)
+            .map_err(CommandError::from)
+            .and_then(|script| simulate::run_script(port, &script, output)),
+        Command::Load(arguments) => load::run(&arguments, environment, output),
         Command::Demo {
             calls,
             seed,

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod http;
 pub mod learned;
 pub mod llm;
+pub mod load;
 pub mod metrics;
 pub mod service;
 pub mod settings;

@@ -10,10 +10,11 @@ pub mod live;
 pub mod model;
 pub mod profile;
 pub mod server;
+pub mod stage;
 pub mod text;
 
 pub use fault::{FAULT_HEADER, Fault};
 pub use live::{LiveModel, Place};
 pub use model::{Decision, Model, Status, Work, WorkEnding};
 pub use profile::{PLAN_ATTEMPT_TIMEOUT, Preset, Profile, UnknownPreset};
-pub use server::serve;
+pub use server::{serve, serve_script};

@@ -65,6 +65,11 @@ impl Agenda {
         });
     }
 
+    /// Returns when the next event is due.
+    pub(crate) fn due(&self) -> Option<Timestamp> {
+        self.heap.peek().map(|entry| entry.key.0.0)
+    }
+
     pub(crate) fn next(&mut self) -> Option<(Timestamp, Event)> {
         let entry = self.heap.pop()?;
         Some((entry.key.0.0, entry.event))

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::entrant::{self, DEFAULT, ENTRANTS, Entrant};
 use crate::ledger::{Ledger, Note};
 use crate::scenario::Scenario;
-use crate::{bench, gate, oracle, plot, random, report, run, score, suite};
+use crate::{agree, bench, gate, oracle, plot, random, report, run, score, suite};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,9 @@ pub(crate) enum CliError {
     /// The controller has become worse.
     #[error("the gate is closed:\n{0}")]
     Gate(String),
+    /// The runs over sockets could not be made, or do not agree.
+    #[error(transparent)]
+    Agree(#[from] agree::AgreeError),
     /// The numbers could not be put in TOML.
     #[error("cannot write toml: {0}")]
     Toml(#[from] toml::ser::Error),
@@ -76,6 +79,8 @@ enum Command {
     Bench(Bench),
     /// Fails when the controller has become worse than recorded.
     Gate(Gate),
+    /// Plays scenarios over real sockets and compares them with virtual time.
+    Agree(agree::Agree),
     /// Shows the verdicts of one run as a timeline.
     Explain(Explain),
 }
@@ -140,11 +145,12 @@ struct Explain {
 }
 
 /// Runs the command line.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Bench(options) => bench_command(&options),
         Command::Gate(options) => gate_command(&options),
+        Command::Agree(options) => agree::run(&options).map_err(CliError::from),
         Command::Explain(options) => explain(&options),
     };
     match result {

@@ -77,6 +77,23 @@ pub(crate) fn find(name: &str) -> Option<Entrant> {
         .find(|entrant| entrant.name == name)
 }
 
+/// Returns the name in the settings of the law that is their default.
+pub(crate) fn default_law() -> String {
+    let named = serde_json::to_value(Law::default()).unwrap_or_default();
+    named.as_str().unwrap_or_default().to_owned()
+}
+
+/// Returns the controller with a law, which has a name in the settings, and the defaults of everything else.
+pub(crate) fn by_law(law: &str) -> Option<Entrant> {
+    let named = serde_json::Value::String(law.to_owned());
+    let law = serde_json::from_value(named).ok()?;
+    Some(full(
+        "script",
+        law,
+        ControllerSettings::default().limit_initial,
+    ))
+}
+
 impl Entrant {
     /// Returns the controller's settings for a scenario.
     pub(crate) fn settings(&self, scenario: &Scenario) -> ControllerSettings {

@@ -1,41 +1,7 @@
-//! The simulator of the lane's control law: a fragile backend, its callers and an oracle in virtual time.
-//!
-//! It drives exactly the two machines that ship, `kebne_control::Controller` and `kebne_control::Pool`.
-//! It exists so that a law is judged before it meets a real backend. It opens no socket and reads no clock;
-//! a seed gives the same table, bit by bit.
+//! The `kebne-sim` program.
 
 use std::process::ExitCode;
 
-mod agenda;
-mod arrivals;
-mod backend;
-mod bench;
-mod cli;
-mod dice;
-mod entrant;
-mod gate;
-mod gateway;
-mod ledger;
-mod number;
-mod oracle;
-mod plot;
-mod random;
-mod report;
-mod run;
-mod scenario;
-mod score;
-mod suite;
-mod table;
-mod world;
-
-#[cfg(test)]
-mod tests;
-
-/// Turns an index into a key of chance.
-fn key(index: usize) -> u64 {
-    u64::try_from(index).unwrap_or(u64::MAX)
-}
-
 fn main() -> ExitCode {
-    cli::main()
+    kebne_sim::cli::main()
 }

@@ -229,8 +229,8 @@ impl std::fmt::Debug for Upstream {
     }
 }
 
-/// Makes the connection pool of one backend.
-fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
+/// Makes a connection pool: no proxies, no redirects, and the system's certificates only where `tls` needs them.
+pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Another thread may have been faster; then its provider is the one, and it is the same.
         let installed = rustls::crypto::ring::default_provider().install_default();

@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use kebne_sim::script::Script;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::{
     simulate::{self, Preset},
 };
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves a model until SIGINT or SIGTERM.
 ///
 /// # Errors
 /// When the settings are wrong, the port is taken, or the output cannot be written.
@@ -28,21 +29,39 @@ pub fn run(
 ) -> Result<(), CommandError> {
     let mut settings = load::load(config, environment)?.settings.simulation;
     settings.preset = preset.unwrap_or(settings.preset);
+    let what = settings.preset.name();
+    serve(port, what, output, |listener, shutdown| {
+        simulate::serve(listener, settings, shutdown)
+    })
+}
+
+/// Serves a scenario's backend until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When the port is taken, or the output cannot be written.
+pub fn run_script(port: u16, script: &Script, output: &mut dyn Write) -> Result<(), CommandError> {
+    serve(port, &script.title(), output, |listener, shutdown| {
+        simulate::serve_script(listener, script, shutdown)
+    })
+}
+
+fn serve<F: Future<Output = io::Result<()>>>(
+    port: u16,
+    what: &str,
+    output: &mut dyn Write,
+    server: impl FnOnce(TcpListener, CancellationToken) -> F,
+) -> Result<(), CommandError> {
     // Loopback only: it has no keys and does what anyone asks.
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(CommandError::Simulate)?;
     let address = listener.local_addr().map_err(CommandError::Simulate)?;
-    writeln!(
-        output,
-        "simulated model ({}) on http://{address}/v1",
-        settings.preset.name()
-    )?;
+    writeln!(output, "simulated model ({what}) on http://{address}/v1")?;
     output.flush()?;
     let served = actix_rt::System::new().block_on(async {
         let shutdown = CancellationToken::new();
         let mut terminated = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
-        let serve = simulate::serve(listener, settings, shutdown.clone());
+        let serve = server(listener, shutdown.clone());
         let stop = async {
             tokio::select! {
                 _ = terminated.recv() => {}

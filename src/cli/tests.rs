@@ -164,3 +164,25 @@ fn the_table_that_the_readme_shows_is_the_one_that_is_printed() {
         assert!(printed.contains(&line), "`{line}` is not in:\n{output}");
     }
 }
+
+#[test]
+fn a_load_on_another_machine_and_a_scenario_that_cannot_be_played_are_wrong_usage() {
+    let (code, _, complaints) = kebne(&["load", "--url", "http://192.0.2.1/v1"], &[]);
+    assert_eq!(code, ExitCode::Usage);
+    assert!(
+        complaints.contains("must name this machine"),
+        "{complaints}"
+    );
+    for (name, why) in [
+        ("S17", "several gateways"),
+        ("S999", "no scenario is called"),
+    ] {
+        let (code, _, complaints) = kebne(&["load", "--scenario", name], &[]);
+        assert_eq!(code, ExitCode::Usage);
+        assert!(complaints.contains(why), "{complaints}");
+    }
+    let missing = ["load", "--key-env", "NOT_SET"];
+    let (code, _, complaints) = kebne(&missing, &[]);
+    assert_eq!(code, ExitCode::Usage);
+    assert!(complaints.contains("`NOT_SET`"), "{complaints}");
+}

@@ -7,6 +7,9 @@
 mod answers;
 mod faults;
 mod generation;
+mod scripted;
+
+pub use scripted::serve_script;
 
 use std::{
     any::Any,

@@ -5,6 +5,7 @@
 mod program;
 mod refusals;
 mod restarts;
+mod scenarios;
 mod sessions;
 mod upstream;
 mod upstreams;

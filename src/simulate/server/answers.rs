@@ -8,6 +8,7 @@ use actix_web::{
     web::Bytes,
 };
 use futures_util::{StreamExt, stream};
+use kebne_control::{BucketHint, QuotaHints};
 use tokio::time::sleep;
 
 use crate::{
@@ -56,19 +57,40 @@ pub(super) async fn answer(
 
 /// Adds what the rate limit has left, as `OpenAI`'s headers do.
 pub(super) fn tell_quota(response: &mut HttpResponse, model: &LiveModel) {
-    let Some(bucket) = model.quota().requests else {
-        return;
-    };
-    let reset = bucket.reset.unwrap_or_default().as_millis();
-    let told = [
-        ("x-ratelimit-limit-requests", bucket.limit.to_string()),
-        (
+    tell_hints(response, &model.quota());
+}
+
+/// Adds what is left of the quotas.
+pub(super) fn tell_hints(response: &mut HttpResponse, hints: &QuotaHints) {
+    tell_bucket(
+        response,
+        hints.requests,
+        [
+            "x-ratelimit-limit-requests",
             "x-ratelimit-remaining-requests",
-            bucket.remaining.to_string(),
-        ),
-        ("x-ratelimit-reset-requests", format!("{reset}ms")),
+            "x-ratelimit-reset-requests",
+        ],
+    );
+    tell_bucket(
+        response,
+        hints.tokens,
+        [
+            "x-ratelimit-limit-tokens",
+            "x-ratelimit-remaining-tokens",
+            "x-ratelimit-reset-tokens",
+        ],
+    );
+}
+
+fn tell_bucket(response: &mut HttpResponse, bucket: Option<BucketHint>, names: [&'static str; 3]) {
+    let Some(bucket) = bucket else { return };
+    let reset = bucket.reset.unwrap_or_default().as_millis();
+    let values = [
+        bucket.limit.to_string(),
+        bucket.remaining.to_string(),
+        format!("{reset}ms"),
     ];
-    for (name, value) in told {
+    for (name, value) in names.into_iter().zip(values) {
         if let Ok(value) = HeaderValue::try_from(value) {
             response
                 .headers_mut()

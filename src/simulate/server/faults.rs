@@ -37,14 +37,7 @@ pub(super) async fn before_work(
             .body("\u{0}<html>neither JSON nor events"),
         Fault::EndlessLine => endless_line(),
         Fault::RateLimit => limited(Duration::from_secs(1)),
-        Fault::Quota => {
-            let message =
-                "You exceeded your current quota, please check your plan and billing details.";
-            let body = dialect::error(message, "insufficient_quota", Some("insufficient_quota"));
-            HttpResponse::TooManyRequests()
-                .content_type("application/json")
-                .body(body)
-        }
+        Fault::Quota => used_up(None),
         Fault::Overloaded => overloaded(dialect),
         Fault::Loading => loading(dialect, None),
         Fault::HalfStream
@@ -120,6 +113,17 @@ pub(super) fn limited(retry_after: Duration) -> HttpResponse {
         .insert_header(("retry-after-ms", retry_after.as_millis().to_string()))
         .content_type("application/json")
         .body(body)
+}
+
+/// A quota that is used up, until a time or for good.
+pub(super) fn used_up(reset: Option<Duration>) -> HttpResponse {
+    let message = "You exceeded your current quota, please check your plan and billing details.";
+    let body = dialect::error(message, "insufficient_quota", Some("insufficient_quota"));
+    let mut response = HttpResponse::TooManyRequests();
+    if let Some(reset) = reset {
+        response.insert_header(("retry-after", reset.as_secs_f64().ceil().to_string()));
+    }
+    response.content_type("application/json").body(body)
 }
 
 /// An event whose end never comes; how much is sent is for the reader to decide.

@@ -1,0 +1,39 @@
+//! The simulator of the lane's control law: a fragile backend, its callers and an oracle in virtual time.
+//!
+//! It drives exactly the two machines that ship, `kebne_control::Controller` and `kebne_control::Pool`.
+//! It exists so that a law is judged before it meets a real backend. It opens no socket and reads no clock;
+//! a seed gives the same table, bit by bit. [`script`] lends the same backends and callers to a program that
+//! has sockets.
+
+mod agenda;
+mod agree;
+mod arrivals;
+mod backend;
+mod bench;
+pub mod cli;
+mod dice;
+mod entrant;
+mod gate;
+mod gateway;
+mod ledger;
+mod number;
+mod oracle;
+mod plot;
+mod random;
+mod report;
+mod run;
+mod scale;
+mod scenario;
+mod score;
+pub mod script;
+mod suite;
+mod table;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+/// Turns an index into a key of chance.
+fn key(index: usize) -> u64 {
+    u64::try_from(index).unwrap_or(u64::MAX)
+}
