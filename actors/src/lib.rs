@@ -50,6 +50,8 @@ pub mod shutdown;
 pub mod streams;
 pub mod supervisor;
 pub mod system;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod worker;
 mod worker_pool;
 

@@ -1,0 +1,239 @@
+//! Whose turn it is: of all the threads under one manual clock a single one runs at a time.
+//!
+//! Owns the turn and its order. A thread gives its turn back when its runtime is about to park, which is
+//! when it has nothing to do; so a turn ends at the same point in every run. It must never let the clock go
+//! on while some thread has been woken since its last turn.
+
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use tokio::sync::oneshot;
+
+/// Steps of the clock without one waking of the test's body, after which nothing is expected any more: a
+/// timer of 10 ms reaches it after almost three hours.
+const STEPS_MAX: u64 = 1_000_000;
+
+/// Who may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Clock,
+    Seat(usize),
+}
+
+/// One thread under the clock.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    number: usize,
+    turn: Condvar,
+    /// False once the thread's own clock says that nobody had woken it in this turn.
+    active: AtomicBool,
+    /// The next park only takes note of the sentinel's registration.
+    pass: AtomicBool,
+}
+
+impl Seat {
+    /// Says that the thread found nothing to do in this turn.
+    pub(crate) fn found_nothing(&self) {
+        self.active.store(false, SeqCst);
+    }
+
+    /// Says that the thread's sentinel is about to be set.
+    pub(crate) fn sets_sentinel(&self) {
+        self.pass.store(true, SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    holder: Holder,
+    /// To whom a turn is given back; the clock, but while a new thread is made ready.
+    lender: Holder,
+    seats: Vec<Arc<Seat>>,
+    /// How many of the seats have parked for the first time.
+    arrived: usize,
+    /// Who waits until nobody has anything to do.
+    settling: Vec<oneshot::Sender<()>>,
+    steps: u64,
+    order: fastrand::Rng,
+    /// Turns are over: every thread runs as it likes, and time stands still.
+    closing: bool,
+    /// The clock's thread may end.
+    ended: bool,
+}
+
+/// The turns of one test.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    state: Mutex<State>,
+    clock: Condvar,
+    arrival: Condvar,
+    returned: Condvar,
+}
+
+impl Turns {
+    /// Makes turns that begin with the first seat; `seed` decides who follows whom.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            state: Mutex::new(State {
+                holder: Holder::Seat(0),
+                lender: Holder::Clock,
+                seats: Vec::new(),
+                arrived: 0,
+                settling: Vec::new(),
+                steps: 0,
+                order: fastrand::Rng::with_seed(seed),
+                closing: false,
+                ended: false,
+            }),
+            clock: Condvar::new(),
+            arrival: Condvar::new(),
+            returned: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add_seat(&self) -> Arc<Seat> {
+        let mut state = self.lock();
+        let seat = Arc::new(Seat {
+            number: state.seats.len(),
+            turn: Condvar::new(),
+            active: AtomicBool::new(true),
+            pass: AtomicBool::new(false),
+        });
+        state.seats.push(Arc::clone(&seat));
+        seat
+    }
+
+    /// Waits until the thread of the seat added last waits for its turn.
+    pub(crate) fn await_arrival(&self) {
+        let mut state = self.lock();
+        // The first seat is the test's own, which has never to arrive.
+        while state.arrived + 1 < state.seats.len() {
+            state = wait(&self.arrival, state);
+        }
+    }
+
+    /// Gives `seat` a turn out of that of the thread that calls this.
+    pub(crate) fn lend(&self, seat: &Seat) {
+        let mut state = self.lock();
+        let mine = state.holder;
+        state.lender = mine;
+        state.holder = Holder::Seat(seat.number);
+        self.notify_holder(&state);
+        while state.holder != mine {
+            state = wait(&self.returned, state);
+        }
+        state.lender = Holder::Clock;
+    }
+
+    fn notify_holder(&self, state: &State) {
+        match state.holder {
+            Holder::Clock => self.clock.notify_one(),
+            Holder::Seat(number) if state.lender == state.holder => {
+                debug_assert!(number < state.seats.len(), "a seat lends its turn");
+                self.returned.notify_one();
+            }
+            Holder::Seat(number) => {
+                if let Some(seat) = state.seats.get(number) {
+                    seat.turn.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Gives the turn back and waits for the next: what a thread does before it parks.
+    pub(crate) fn park(&self, seat: &Seat) {
+        if seat.pass.swap(false, SeqCst) {
+            return;
+        }
+        let mine = Holder::Seat(seat.number);
+        let mut state = self.lock();
+        if state.holder == mine {
+            state.holder = state.lender;
+            self.notify_holder(&state);
+        } else {
+            state.arrived += 1;
+            self.arrival.notify_one();
+        }
+        while state.holder != mine && !state.closing {
+            state = wait(&seat.turn, state);
+        }
+        seat.active.store(true, SeqCst);
+    }
+
+    /// Gives everyone turns until nobody has anything to do: what the clock does before it goes on. Says
+    /// whether the test still expects anything.
+    pub(crate) fn settle(&self) -> bool {
+        let mut state = self.lock();
+        while state.holder != Holder::Clock && !state.closing {
+            state = wait(&self.clock, state);
+        }
+        loop {
+            let mut order: Vec<_> = state.seats.clone();
+            state.order.shuffle(&mut order);
+            let mut active = false;
+            for seat in order {
+                state.holder = Holder::Seat(seat.number);
+                self.notify_holder(&state);
+                while state.holder != Holder::Clock && !state.closing {
+                    state = wait(&self.clock, state);
+                }
+                active |= seat.active.load(SeqCst);
+            }
+            while state.closing && !state.ended {
+                state = wait(&self.clock, state);
+            }
+            if state.ended {
+                return true;
+            }
+            if active {
+                continue;
+            }
+            let settling = std::mem::take(&mut state.settling);
+            if settling.is_empty() {
+                state.steps += 1;
+                return state.steps < STEPS_MAX;
+            }
+            for waiter in settling {
+                let _it_may_have_given_up = waiter.send(());
+            }
+        }
+    }
+
+    /// Is told as soon as nobody has anything to do, before time goes on.
+    pub(crate) fn when_settled(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().settling.push(sender);
+        receiver
+    }
+
+    /// Notes that the test's body was woken.
+    pub(crate) fn body_was_woken(&self) {
+        self.lock().steps = 0;
+    }
+
+    /// Ends the turns: every thread runs as it likes.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        for seat in &state.seats {
+            seat.turn.notify_one();
+        }
+        self.clock.notify_one();
+    }
+
+    /// Lets the clock's thread end.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
+        self.clock.notify_one();
+    }
+}
+
+fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
