@@ -52,6 +52,7 @@ pub mod supervisor;
 pub mod system;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod work_pulling;
 mod worker;
 mod worker_pool;
 

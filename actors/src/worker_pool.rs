@@ -56,11 +56,8 @@ pub(crate) struct PoolParts<B: Backend> {
 pub(crate) struct WorkerPool<B: Backend> {
     parts: PoolParts<B>,
     dice: Dice,
+    /// The way to each of this incarnation's workers.
     workers: BTreeMap<WorkerId, ActorRef<Worker<B>>>,
-    /// Workers that wait for an attempt, the last to finish first.
-    idle: Vec<WorkerId>,
-    /// Workers that were started and have not pulled yet.
-    starting: usize,
     /// Attempt events told to the controller; each is answered by a grant.
     told: u64,
     /// The last event answered.
@@ -77,8 +74,6 @@ impl<B: Backend> WorkerPool<B> {
             dice: Dice::seeded(parts.seed),
             parts,
             workers: BTreeMap::new(),
-            idle: Vec::new(),
-            starting: 0,
             told: 0,
             answered: 0,
             binding: 0,
@@ -125,12 +120,10 @@ impl<B: Backend> Handler<WorkerReady> for WorkerPool<B> {
     type Result = ();
 
     fn handle(&mut self, WorkerReady { worker }: WorkerReady, ctx: &mut Context<Self>) {
-        if !self.workers.contains_key(&worker) {
+        if !self.parts.kept.lock().ledger.pull(worker) {
             return;
         }
-        self.starting = self.starting.saturating_sub(1);
         self.settle_lost_by(worker);
-        self.idle.push(worker);
         self.turn(ctx);
     }
 }
@@ -147,12 +140,10 @@ impl<B: Backend> Handler<AttemptEnded> for WorkerPool<B> {
     type Result = ();
 
     fn handle(&mut self, ended: AttemptEnded, ctx: &mut Context<Self>) {
-        if ended.ready && self.workers.contains_key(&ended.worker) {
-            self.idle.push(ended.worker);
-        }
-        if !ended.ready {
-            // The worker restarts; until it pulls again it counts as starting.
-            self.starting += 1;
+        if ended.ready {
+            self.parts.kept.lock().ledger.pull(ended.worker);
+        } else {
+            self.parts.kept.lock().ledger.restart(ended.worker);
             self.parts.status.worker_restarted();
         }
         self.settle(ended.attempt, ended.end);
@@ -225,10 +216,7 @@ impl<B: Backend> Handler<CutOff> for WorkerPool<B> {
     fn handle(&mut self, _: CutOff, _ctx: &mut Context<Self>) -> usize {
         let mut kept = self.parts.kept.lock();
         let waiting = kept.pool.take_waiting();
-        let running = kept
-            .in_flight
-            .values()
-            .map(|flight| Arc::clone(&flight.job));
+        let running = kept.ledger.things().map(Arc::clone);
         let jobs: Vec<_> = waiting.into_iter().chain(running).collect();
         for job in &jobs {
             job.shared().condemn(Ending::Drained);
@@ -251,10 +239,11 @@ impl<B: Backend> Handler<GetPool> for WorkerPool<B> {
     type Result = PoolView;
 
     fn handle(&mut self, _: GetPool, _ctx: &mut Context<Self>) -> PoolView {
+        let kept = self.parts.kept.lock();
         PoolView {
-            report: self.parts.kept.lock().pool.report(self.parts.clock.now()),
-            workers: self.workers.len(),
-            workers_idle: self.idle.len(),
+            report: kept.pool.report(self.parts.clock.now()),
+            workers: kept.ledger.workers(),
+            workers_idle: kept.ledger.idle_count(),
         }
     }
 }

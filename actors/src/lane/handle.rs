@@ -22,6 +22,7 @@ use crate::{
     rate_controller::{GetController, Observe},
     supervisor::{Adopt, Supervisor},
     system::{ActorRef, Recipient},
+    work_pulling::ledger::Ledger,
     worker_pool::{Cancel, Close, CutOff, Enqueue, GetPool, PoolParts, SpendRetry},
 };
 
@@ -171,7 +172,7 @@ impl<B: Backend> LaneBuilder<B> {
         let grant = Controller::new(&settings.controller, self.learned.as_ref(), now).grant();
         let kept = KeptPool {
             pool: Pool::new(&settings.pool, grant, now),
-            in_flight: std::collections::BTreeMap::new(),
+            ledger: Ledger::new(),
             next_worker: 0,
             observer: None,
         };

@@ -4,7 +4,7 @@
 //! lent to one incarnation at a time.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     lane::{Backend, job::Job},
     rate_controller::Observe,
     system::Recipient,
+    work_pulling::ledger::Ledger,
 };
 
 /// Verdicts kept for `/state`: enough to see the last climb.
@@ -23,16 +24,11 @@ const VERDICTS_KEPT: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkerId(pub(crate) u64);
 
-/// An attempt in flight: whose, and who makes it.
-pub(crate) struct InFlight<B: Backend> {
-    pub(crate) job: Arc<Job<B>>,
-    pub(crate) worker: WorkerId,
-}
-
 /// The pool's memory.
 pub(crate) struct KeptPool<B: Backend> {
     pub(crate) pool: Pool<Arc<Job<B>>>,
-    pub(crate) in_flight: BTreeMap<AttemptId, InFlight<B>>,
+    /// Which workers there are, and whose attempts they make.
+    pub(crate) ledger: Ledger<WorkerId, AttemptId, Arc<Job<B>>>,
     pub(crate) next_worker: u64,
     /// Who is told how attempts go: the controller, once it has introduced itself.
     pub(crate) observer: Option<Recipient<Observe>>,

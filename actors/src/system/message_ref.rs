@@ -21,6 +21,7 @@ pub struct MessageRef<M: Message>(Arc<dyn Reach<M>>);
 trait Reach<M: Message>: Send + Sync {
     fn cell(&self) -> &dyn AnyCell;
     fn tell(&self, message: M) -> Offer;
+    fn control(&self, message: M) -> Offer;
     fn offer(&self, message: M) -> Boxed<'_, Offer>;
     fn ask(&self, message: M, timeout: Duration) -> Boxed<'_, Result<M::Result, AskError>>;
 }
@@ -37,6 +38,10 @@ where
 
     fn tell(&self, message: M) -> Offer {
         Self::tell(self, message)
+    }
+
+    fn control(&self, message: M) -> Offer {
+        Self::control(self, message)
     }
 
     fn offer(&self, message: M) -> Boxed<'_, Offer> {
@@ -67,6 +72,11 @@ impl<M: Message + 'static> MessageRef<M> {
     /// Offers a message; never waits.
     pub fn tell(&self, message: M) -> Offer {
         self.0.tell(message)
+    }
+
+    /// Offers a message to the control lane: see [`ActorRef::control`].
+    pub fn control(&self, message: M) -> Offer {
+        self.0.control(message)
     }
 
     /// Offers a message; waits for room as [`ActorRef::offer`] does.

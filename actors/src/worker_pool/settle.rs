@@ -18,17 +18,17 @@ impl<B: Backend> WorkerPool<B> {
         let now = self.parts.clock.now();
         let after = {
             let mut kept = self.parts.kept.lock();
-            let Some(flight) = kept.in_flight.remove(&attempt) else {
+            let Some((_, job)) = kept.ledger.take(attempt) else {
                 return;
             };
-            if flight.job.is_cancelled() && !matches!(end.outcome, Outcome::Success { .. }) {
+            if job.is_cancelled() && !matches!(end.outcome, Outcome::Success { .. }) {
                 kept.pool.released(attempt, now);
                 None
             } else {
                 let (outcome, committed) = (end.outcome, end.committed);
-                let after =
-                    kept.pool
-                        .ended(attempt, flight.job, outcome, committed, now, &mut self.dice);
+                let after = kept
+                    .pool
+                    .ended(attempt, job, outcome, committed, now, &mut self.dice);
                 Some(after)
             }
         };
@@ -60,7 +60,11 @@ impl<B: Backend> WorkerPool<B> {
 
     /// Settles the attempts of an earlier incarnation's workers: they died with it.
     pub(super) fn settle_lost(&mut self) {
-        let attempts: Vec<_> = self.parts.kept.lock().in_flight.keys().copied().collect();
+        let attempts = {
+            let mut kept = self.parts.kept.lock();
+            kept.ledger.dismiss_all();
+            kept.ledger.numbers()
+        };
         for attempt in attempts {
             self.settle_as_lost(attempt);
         }
@@ -68,14 +72,7 @@ impl<B: Backend> WorkerPool<B> {
 
     /// Settles the attempt that a worker had when it was restarted, if nobody reported its end.
     pub(super) fn settle_lost_by(&mut self, worker: WorkerId) {
-        let attempts: Vec<_> = {
-            let kept = self.parts.kept.lock();
-            let of_worker = kept
-                .in_flight
-                .iter()
-                .filter(|entry| entry.1.worker == worker);
-            of_worker.map(|entry| *entry.0).collect()
-        };
+        let attempts = self.parts.kept.lock().ledger.numbers_of(worker);
         for attempt in attempts {
             self.settle_as_lost(attempt);
         }
@@ -83,11 +80,11 @@ impl<B: Backend> WorkerPool<B> {
 
     fn settle_as_lost(&mut self, attempt: AttemptId) {
         let mut end = lost();
-        if let Some(flight) = self.parts.kept.lock().in_flight.get(&attempt) {
-            flight.job.lose(Lost::Panic);
-            end.committed = flight.job.is_answered();
+        if let Some((_, job)) = self.parts.kept.lock().ledger.held(attempt) {
+            job.lose(Lost::Panic);
+            end.committed = job.is_answered();
             if end.committed {
-                flight.job.shared().condemn(Ending::Panic);
+                job.shared().condemn(Ending::Panic);
             }
         }
         self.settle(attempt, end);

@@ -5,12 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kebne_control::{Dispatch, Timestamp, controller};
 
 use crate::{
-    lane::{
-        Backend, CallError,
-        attempt::Run,
-        job::Job,
-        kept::{InFlight, WorkerId},
-    },
+    lane::{Backend, CallError, attempt::Run, job::Job, kept::WorkerId},
     rate_controller::Observe,
     system::{Context, Props, Strategy},
     worker::{RunAttempt, Worker},
@@ -32,10 +27,13 @@ impl<B: Backend> WorkerPool<B> {
         let now = self.parts.clock.now();
         self.hire(ctx);
         while self.answered >= self.binding {
-            let Some(worker) = self.idle.pop() else { break };
-            let next = self.parts.kept.lock().pool.next(now);
-            let Some(dispatch) = next else {
-                self.idle.push(worker);
+            let next = {
+                let mut kept = self.parts.kept.lock();
+                // The last to finish goes first.
+                let idle = kept.ledger.idle().next_back();
+                idle.and_then(|worker| Some((worker, kept.pool.next(now)?)))
+            };
+            let Some((worker, dispatch)) = next else {
                 break;
             };
             self.dispatch(worker, dispatch);
@@ -55,7 +53,7 @@ impl<B: Backend> WorkerPool<B> {
                 .concurrency
                 .saturating_sub(kept.pool.in_flight());
             let room = usize::try_from(room).unwrap_or(usize::MAX);
-            let ready = self.idle.len() + self.starting;
+            let ready = kept.ledger.idle_count() + kept.ledger.starting_count();
             room.min(kept.pool.queued()).saturating_sub(ready)
         };
         let allowed = self.parts.workers_max.saturating_sub(self.workers.len());
@@ -63,7 +61,9 @@ impl<B: Backend> WorkerPool<B> {
             let id = {
                 let mut kept = self.parts.kept.lock();
                 kept.next_worker += 1;
-                WorkerId(kept.next_worker)
+                let id = WorkerId(kept.next_worker);
+                kept.ledger.hire(id);
+                id
             };
             let backend = Arc::clone(&self.parts.backend);
             let pool = ctx.self_ref();
@@ -73,7 +73,6 @@ impl<B: Backend> WorkerPool<B> {
                 .mailbox(WORKER_MAILBOX);
             let worker = ctx.spawn_child(props, &format!("worker-{}", id.0));
             self.workers.insert(id, worker);
-            self.starting += 1;
         }
     }
 
@@ -92,12 +91,11 @@ impl<B: Backend> WorkerPool<B> {
             job: Arc::clone(&job),
         };
         let tokens = job.options.tokens;
-        let flight = InFlight { job, worker };
         self.parts
             .kept
             .lock()
-            .in_flight
-            .insert(dispatch.attempt, flight);
+            .ledger
+            .hand(worker, dispatch.attempt, job);
         let event = controller::Message::Dispatched {
             attempt: dispatch.attempt,
             in_flight: dispatch.in_flight,
@@ -111,6 +109,7 @@ impl<B: Backend> WorkerPool<B> {
             .map(|worker| worker.tell(RunAttempt(run)));
         if !sent.is_some_and(crate::system::Offer::is_enqueued) {
             self.workers.remove(&worker);
+            self.parts.kept.lock().ledger.dismiss(worker);
             self.settle_lost_by(worker);
         }
     }

@@ -1,0 +1,195 @@
+//! A job in a worker's hands, and what its producer hears of it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix::Message;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    book::HandId,
+    desk::{Confirmed, Desk, GivenUp},
+};
+use crate::system::ActorRef;
+
+/// A job for a worker, which confirms it when it is done. Dropped without that (by a panic, a restart, a
+/// worker that stops or forgets it) the job goes to another worker.
+pub struct Delivery<T: Send + Sync + 'static> {
+    job: Arc<T>,
+    number: u32,
+    hand: HandId,
+    withdrawn: CancellationToken,
+    /// Taken when it is confirmed.
+    desk: Option<ActorRef<Desk<T>>>,
+}
+
+impl<T: Send + Sync + 'static> Message for Delivery<T> {
+    type Result = ();
+}
+
+impl<T: Send + Sync + 'static> Delivery<T> {
+    pub(super) fn new(
+        job: Arc<T>,
+        number: u32,
+        hand: HandId,
+        withdrawn: CancellationToken,
+        desk: ActorRef<Desk<T>>,
+    ) -> Self {
+        Self {
+            job,
+            number,
+            hand,
+            withdrawn,
+            desk: Some(desk),
+        }
+    }
+
+    /// Returns the job.
+    pub fn job(&self) -> &Arc<T> {
+        &self.job
+    }
+
+    /// Returns which delivery of the job this is: 1, or more after workers lost it.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Returns a token that is cancelled when the job has been taken from this worker, because its actor stopped
+    /// or was deregistered, or because the desk stopped: work on it has no use any more.
+    pub fn withdrawn(&self) -> &CancellationToken {
+        &self.withdrawn
+    }
+
+    /// Says that the job is done, and so that its worker waits for the next one. It has no effect when the job
+    /// was withdrawn.
+    pub fn confirm(mut self) {
+        if let Some(desk) = self.desk.take().filter(ActorRef::is_alive) {
+            desk.inform(Confirmed(self.hand));
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        if let Some(desk) = self.desk.take().filter(ActorRef::is_alive) {
+            desk.inform(GivenUp(self.hand));
+        }
+    }
+}
+
+impl<T: Send + Sync + fmt::Debug + 'static> fmt::Debug for Delivery<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Delivery")
+            .field("job", &self.job)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It waits for a worker, for the first time or again.
+    Waiting,
+    /// A worker has it.
+    Taken {
+        /// Which delivery this is, from 1.
+        delivery: u32,
+    },
+    /// A worker has done it.
+    Confirmed {
+        /// How often it was delivered.
+        deliveries: u32,
+    },
+    /// Workers lost it as often as is allowed.
+    GivenBack {
+        /// How often it was delivered.
+        deliveries: u32,
+    },
+}
+
+/// Why a job is not known to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkError {
+    /// As many jobs as may be are not done yet; this one was not taken, so that it is safe to try again.
+    #[error("the buffer is full")]
+    Full,
+    /// The desk has stopped. The job is not done, or was not known to be.
+    #[error("the desk has stopped")]
+    Stopped,
+    /// Workers lost the job as often as is allowed.
+    #[error("the job was lost by {deliveries} workers")]
+    GivenBack {
+        /// How often it was delivered.
+        deliveries: u32,
+    },
+    /// Nobody confirmed the job in time; it stays in the buffer and may still be done.
+    #[error("the job was not confirmed in time")]
+    TimedOut,
+}
+
+/// A producer's view of one job. Dropping it changes nothing for the job.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    progress: watch::Receiver<Progress>,
+}
+
+impl Receipt {
+    pub(super) fn new() -> (watch::Sender<Progress>, Self) {
+        let (sender, progress) = watch::channel(Progress::Waiting);
+        (sender, Self { progress })
+    }
+
+    /// Returns how far the job is.
+    pub fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    /// Waits until a worker has the job, or has had it; returns which delivery that is.
+    ///
+    /// # Errors
+    /// When the desk stops first.
+    pub async fn taken(&mut self) -> Result<u32, WorkError> {
+        let left = |progress: &Progress| *progress != Progress::Waiting;
+        let progress = self.progress.wait_for(left).await;
+        match progress.map_err(|_| WorkError::Stopped).as_deref() {
+            Ok(
+                Progress::Taken { delivery: number }
+                | Progress::Confirmed { deliveries: number }
+                | Progress::GivenBack { deliveries: number },
+            ) => Ok(*number),
+            Ok(Progress::Waiting) | Err(_) => Err(WorkError::Stopped),
+        }
+    }
+
+    /// Waits until the job is done; returns how often it was delivered for that.
+    ///
+    /// # Errors
+    /// When it was given back, or the desk stops first.
+    pub async fn confirmed(&mut self) -> Result<u32, WorkError> {
+        let over = |progress: &Progress| {
+            matches!(
+                progress,
+                Progress::Confirmed { .. } | Progress::GivenBack { .. }
+            )
+        };
+        let progress = self.progress.wait_for(over).await;
+        match progress.map_err(|_| WorkError::Stopped).as_deref() {
+            Ok(Progress::Confirmed { deliveries }) => Ok(*deliveries),
+            Ok(Progress::GivenBack { deliveries }) => Err(WorkError::GivenBack {
+                deliveries: *deliveries,
+            }),
+            Ok(_) | Err(_) => Err(WorkError::Stopped),
+        }
+    }
+
+    /// As [`Receipt::confirmed`], at most for `timeout`.
+    ///
+    /// # Errors
+    /// See [`WorkError`].
+    pub async fn confirmed_within(&mut self, timeout: Duration) -> Result<u32, WorkError> {
+        let confirmed = tokio::time::timeout(timeout, self.confirmed()).await;
+        confirmed.unwrap_or(Err(WorkError::TimedOut))
+    }
+}
