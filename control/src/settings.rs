@@ -153,6 +153,10 @@ pub struct PoolSettings {
     pub reserved_one_in: u32,
     /// Largest part of a call's whole time that the brink rule may claim; 0 to 1, default 0.6.
     pub brink_share: f64,
+    /// Hold after a call's first refusal, doubled by each further one; more than 0, default 50 ms.
+    pub hold_first: Duration,
+    /// Longest hold; at least `hold_first`, default 2 s.
+    pub hold_max: Duration,
     /// Retries in hand at the start; default 10.
     pub retry_start: f64,
     /// Retries that can be saved up; default 60.
@@ -167,6 +171,8 @@ impl Default for PoolSettings {
             attempts_max: 6,
             reserved_one_in: 5,
             brink_share: 0.6,
+            hold_first: Duration::from_millis(50),
+            hold_max: Duration::from_secs(2),
             retry_start: 10.0,
             retry_cap: 60.0,
         }
@@ -192,6 +198,12 @@ impl PoolSettings {
                 "brink_share",
                 "0 to 1",
                 (0.0..=1.0).contains(&self.brink_share),
+            ),
+            ("hold_first", "more than 0", !self.hold_first.is_zero()),
+            (
+                "hold_max",
+                "at least `hold_first`",
+                self.hold_max >= self.hold_first,
             ),
             (
                 "retry_cap",

@@ -40,6 +40,7 @@ impl<T> Pool<T> {
             tenant: offer.tenant,
             priority: offer.priority,
             attempts: 0,
+            refusals: 0,
         };
         self.insert(
             Call {
@@ -166,6 +167,7 @@ impl<T> Pool<T> {
     pub(super) fn queue_remove(&mut self, id: CallId) {
         if !self.queue.remove(id) {
             self.delayed.retain(|entry| entry.1 != id);
+            self.held.remove(&id);
         }
     }
 
@@ -175,6 +177,7 @@ impl<T> Pool<T> {
                 break;
             }
             self.delayed.remove(&(at, id));
+            self.held.remove(&id);
             if let Some(call) = self.calls.get(&id) {
                 let meta = call.meta;
                 self.queue.push(id, meta.priority, meta.tenant, meta.tokens);

@@ -58,8 +58,34 @@ fn a_refused_call_returns_to_the_head_and_uses_no_attempt() {
         &mut || 0.5,
     );
     assert!(matches!(after, AfterAttempt::Held(call) if call == first.call));
-    let again = p.next(at(1.0)).unwrap();
+    assert_eq!(p.next_wakeup(at(1.0)), Some(at(1.0375)));
+    let again = p.next(at(1.0375)).unwrap();
     assert_eq!((again.payload, again.number), (0, 1));
+}
+
+#[test]
+fn a_call_refused_again_and_again_is_held_longer_and_keeps_its_slot() {
+    let mut p = pool(Permission::Open);
+    for i in 0..3 {
+        p.offer(offer(i, 0), at(0.0)).unwrap();
+    }
+    let first = p.next(at(0.0)).unwrap();
+    let mut now = at(0.0);
+    let mut waits = Vec::new();
+    let mut refused = p.next(now).unwrap();
+    for _ in 0..8 {
+        p.ended(refused.attempt, 1, Outcome::Limit, false, now, &mut || 1.0);
+        assert!(p.next(now).is_none(), "the third call took its slot");
+        let due = p.next_wakeup(now).unwrap();
+        waits.push(due.since(now).as_millis());
+        now = due;
+        refused = p.next(now).unwrap();
+        assert_eq!((refused.payload, refused.number), (1, 1));
+    }
+    assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
+    let served = Outcome::Success { tokens: None };
+    p.ended(first.attempt, 0, served, false, now, &mut || 0.5);
+    assert_eq!(p.next(now).unwrap().payload, 2);
 }
 
 #[test]

@@ -1,0 +1,141 @@
+//! What the pool is asked and what it answers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AttemptId, Timestamp};
+
+/// Names one admitted call; later calls have higher numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct CallId(pub u64);
+
+/// A call that asks to be let in.
+#[derive(Clone, Debug)]
+pub struct Offer<T> {
+    /// What is to be sent.
+    pub payload: T,
+    /// When the caller stops waiting.
+    pub deadline: Timestamp,
+    /// Bytes it holds while it waits.
+    pub bytes: u64,
+    /// Expected cost in tokens; zero when unknown.
+    pub tokens: u32,
+    /// Whose call it is.
+    pub tenant: u64,
+    /// Band; zero goes first.
+    pub priority: u8,
+    /// The caller would rather be refused than wait for a cold backend.
+    pub refuse_when_cold: bool,
+}
+
+/// Why a call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// The queue holds as many calls as it may.
+    QueueFull,
+    /// The queue holds as many bytes as it may.
+    QueueBytes,
+    /// The predicted wait is longer than the caller's deadline.
+    WaitTooLong,
+    /// The deadline passed while the call waited.
+    QueueTimeout,
+    /// The backend is loading and will not be ready in time.
+    Cold,
+    /// The backend fails; only probes are sent.
+    Broken,
+    /// The backend asked for a pause that outlasts the deadline.
+    Backoff,
+    /// The backend's quota is used up.
+    Quota,
+    /// This process is stopping.
+    Draining,
+}
+
+/// A refusal with what the caller needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The true reason.
+    pub reason: RefusalReason,
+    /// When a new try is expected to be let in.
+    pub retry_after: Option<Duration>,
+    /// When the backend is expected to be ready, while it is not.
+    pub ready_in: Option<Duration>,
+}
+
+/// One attempt to send now.
+#[derive(Debug)]
+pub struct Dispatch<T> {
+    /// What to send.
+    pub payload: T,
+    /// The call.
+    pub call: CallId,
+    /// This attempt.
+    pub attempt: AttemptId,
+    /// One for the first attempt that counts.
+    pub number: u32,
+    /// Sent under a single-flight grant.
+    pub probe: bool,
+    /// Time it may take: the attempt's timeout or the time left, whichever is less.
+    pub timeout: Duration,
+    /// When the caller stops waiting.
+    pub deadline: Timestamp,
+    /// In flight, this one included.
+    pub in_flight: u32,
+    /// Time since the call was offered.
+    pub waited: Duration,
+}
+
+/// Why a failed call is not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exhaustion {
+    /// It has used all its attempts.
+    Attempts,
+    /// The lane has used its retry budget.
+    Budget,
+    /// Too little time is left.
+    Deadline,
+    /// The backend refuses, and waiting is useless.
+    Refused(RefusalReason),
+}
+
+/// What follows the end of an attempt.
+#[derive(Debug)]
+pub enum AfterAttempt<T> {
+    /// Final, as the outcome says.
+    Done(T),
+    /// Refused without work: back at the head of the queue, at once or after a hold.
+    Held(CallId),
+    /// To be tried again at `at`.
+    Retry {
+        /// The call.
+        call: CallId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Failed, and not to be tried again.
+    Exhausted(T, Exhaustion),
+}
+
+/// The pool as `/state` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PoolReport {
+    /// Calls waiting.
+    pub queued: usize,
+    /// Bytes of the calls waiting.
+    pub queued_bytes: u64,
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// Calls waiting for their next attempt after a failure.
+    pub retrying: usize,
+    /// Calls held after a refusal; each keeps a slot.
+    pub held: usize,
+    /// Retries in hand.
+    pub retry_budget: f64,
+    /// Wait predicted for a call offered now.
+    pub predicted_wait: Option<Duration>,
+    /// Whether new calls are refused because the process stops.
+    pub closed: bool,
+}

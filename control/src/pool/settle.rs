@@ -1,0 +1,101 @@
+//! What follows the end of an attempt: done, held, tried again, or given up.
+
+use super::{
+    AfterAttempt, AttemptId, Call, Chance, Exhaustion, Meta, Outcome, Pool, RefusalReason, Running,
+    Timestamp, seconds,
+};
+
+impl<T> Pool<T> {
+    /// Settles an attempt that ended while its caller still waits. `committed`: bytes went out.
+    pub fn ended(
+        &mut self,
+        attempt: AttemptId,
+        payload: T,
+        outcome: Outcome,
+        committed: bool,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> AfterAttempt<T> {
+        let Some(running) = self.end_running(attempt) else {
+            return AfterAttempt::Done(payload);
+        };
+        let meta = running.meta;
+        match outcome {
+            Outcome::Success { .. } => {
+                self.retries = (self.retries + self.grant.retry_ratio).min(self.settings.retry_cap);
+                AfterAttempt::Done(payload)
+            }
+            Outcome::Client | Outcome::Cancelled => AfterAttempt::Done(payload),
+            _ if committed => AfterAttempt::Done(payload),
+            Outcome::Quota { .. } => {
+                AfterAttempt::Exhausted(payload, Exhaustion::Refused(RefusalReason::Quota))
+            }
+            Outcome::Fault | Outcome::Timeout => self.retry(meta, payload, now, chance),
+            Outcome::Cold { .. } | Outcome::Rate { .. } | Outcome::Limit => {
+                self.put_back(meta, payload, outcome, now, chance)
+            }
+        }
+    }
+
+    /// Settles an attempt whose caller is gone.
+    pub fn released(&mut self, attempt: AttemptId, _now: Timestamp) {
+        self.end_running(attempt);
+    }
+
+    fn end_running(&mut self, attempt: AttemptId) -> Option<Running> {
+        let running = self.running.remove(&attempt)?;
+        self.probes -= u32::from(running.probe);
+        Some(running)
+    }
+
+    /// Puts a refused call back. A plain refusal holds it for a growing time: `first * 2^(k-1) * U(1/2, 1)` after
+    /// the k-th in a row, at most the longest. The other refusals have their own clock in the grant.
+    fn put_back(
+        &mut self,
+        mut meta: Meta,
+        payload: T,
+        outcome: Outcome,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> AfterAttempt<T> {
+        if meta.deadline <= now {
+            return AfterAttempt::Exhausted(payload, Exhaustion::Refused(self.waiting_reason()));
+        }
+        meta.attempts -= 1;
+        let mut until = None;
+        if outcome == Outcome::Limit {
+            let growth = f64::from(meta.refusals.min(20)).exp2() * (0.5 + 0.5 * chance.unit());
+            meta.refusals = meta.refusals.saturating_add(1);
+            let wait = seconds(self.settings.hold_first.as_secs_f64() * growth);
+            until = Some(now.after(wait.min(self.settings.hold_max)));
+            self.held.insert(meta.id);
+        }
+        self.insert(Call { payload, meta }, until);
+        AfterAttempt::Held(meta.id)
+    }
+
+    /// Full jitter: `0.05 + U(0, 0.2 * 2^k)` seconds after the k-th attempt.
+    fn retry(
+        &mut self,
+        mut meta: Meta,
+        payload: T,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> AfterAttempt<T> {
+        if meta.attempts >= self.settings.attempts_max {
+            return AfterAttempt::Exhausted(payload, Exhaustion::Attempts);
+        }
+        let exponent = f64::from(meta.attempts.min(16));
+        let at = now.after(seconds(0.05 + chance.unit() * 0.2 * exponent.exp2()));
+        if at.after(self.brink(&meta)) > meta.deadline {
+            return AfterAttempt::Exhausted(payload, Exhaustion::Deadline);
+        }
+        if self.retries < 1.0 {
+            return AfterAttempt::Exhausted(payload, Exhaustion::Budget);
+        }
+        self.retries -= 1.0;
+        meta.refusals = 0;
+        self.insert(Call { payload, meta }, Some(at));
+        AfterAttempt::Retry { call: meta.id, at }
+    }
+}
