@@ -18,7 +18,11 @@ use crate::{
     Timestamp, Verdict,
 };
 
+mod faults;
+mod patience;
 mod phase;
+use faults::FaultCause;
+use patience::{Answer, Patience};
 use phase::Phase;
 
 /// Names one attempt; unique within a lane.
@@ -140,6 +144,8 @@ pub struct Controller {
     ready_since: Timestamp,
     failures_in_row: u32,
     fault_rate: f64,
+    fault_cause: FaultCause,
+    patience: Patience,
     log_mean: Option<f64>,
     log_variance: f64,
     grant: Grant,
@@ -158,6 +164,7 @@ impl Controller {
             requests: rate.requests,
             tokens: None,
             attempt_timeout: settings.attempt_timeout,
+            attempt_timeout_base: settings.attempt_timeout,
             service_time_high: Duration::ZERO,
             delivered_rate: None,
             ready_eta: None,
@@ -179,6 +186,8 @@ impl Controller {
             ready_since: now,
             failures_in_row: 0,
             fault_rate: learned.fault_rate.clamp(0.0, 0.7),
+            fault_cause: FaultCause::default(),
+            patience: Patience::new(settings.attempt_timeout),
             log_mean: None,
             log_variance: 0.1,
             grant,
@@ -222,6 +231,8 @@ impl Controller {
                 self.rate.hints(&quota);
                 let in_flight = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
                 if let Some(flight) = self.flights.remove(&attempt) {
+                    let waited = self.weigh(flight, outcome, now);
+                    effects.extend(waited.map(Effect::Verdict));
                     let verdict = self.ended(flight, in_flight, outcome, now, chance);
                     effects.extend(verdict.map(Effect::Verdict));
                 }
@@ -351,6 +362,32 @@ impl Controller {
         self.learn(flight, in_flight_end, outcome, signal, now)
     }
 
+    /// Learns what an ending says of timeouts and of the cause of faults.
+    fn weigh(&mut self, flight: Flight, outcome: Outcome, now: Timestamp) -> Option<Verdict> {
+        let (answer, failed) = match outcome {
+            Outcome::Success { .. } => (Some(Answer::Served), false),
+            Outcome::Timeout if flight.first_part.is_none() => (Some(Answer::Timeout), true),
+            Outcome::Fault | Outcome::Timeout => (None, true),
+            _ => return None,
+        };
+        if !matches!(self.phase, Phase::Running) {
+            return None;
+        }
+        self.fault_cause.observe(flight.in_flight_at_start, failed);
+        let took = flight.first_part.unwrap_or(now).since(flight.sent);
+        self.patience.observe(answer?, took, now)
+    }
+
+    /// Returns the retries per success that the lane may spend now.
+    fn retry_ratio(&self) -> f64 {
+        let ordinary = self.settings.retry_ratio;
+        if self.fault_cause.is_independent() {
+            ordinary.max(self.settings.retry_ratio_max)
+        } else {
+            ordinary
+        }
+    }
+
     fn learn(
         &mut self,
         flight: Flight,
@@ -441,11 +478,12 @@ impl Controller {
             permission: self.permission(now),
             requests: tighter(self.rate.requests, self.limit.rate(now)),
             tokens: self.rate.tokens,
-            attempt_timeout: self.settings.attempt_timeout,
+            attempt_timeout: self.patience.timeout(),
+            attempt_timeout_base: self.settings.attempt_timeout,
             service_time_high: seconds(high),
             delivered_rate: delivered,
             ready_eta: self.ready_eta(),
-            retry_ratio: self.settings.retry_ratio,
+            retry_ratio: self.retry_ratio(),
             state: self.state(now),
         }
     }

@@ -99,6 +99,8 @@ pub struct Grant {
     pub tokens: Option<BucketGrant>,
     /// Time one attempt may take; grows when a slow tail has been proved.
     pub attempt_timeout: Duration,
+    /// Time that the operator allows one attempt. A longer `attempt_timeout` takes at most half of the time left.
+    pub attempt_timeout_base: Duration,
     /// A call with less time left than this is not dispatched: it would fail at the brink.
     pub service_time_high: Duration,
     /// Calls per second that the backend completes, for predicting waits; none before the first success.

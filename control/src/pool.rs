@@ -7,6 +7,7 @@
 use crate::num::{real, seconds};
 use crate::{AttemptId, Chance, Grant, LaneState, Outcome, Permission, PoolSettings, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 mod admission;
 mod bucket;
@@ -170,11 +171,19 @@ impl<T> Pool<T> {
             attempt,
             number: meta.attempts,
             probe,
-            timeout: self.grant.attempt_timeout.min(meta.deadline.since(now)),
+            timeout: self.timeout(meta.deadline.since(now)),
             deadline: meta.deadline,
             in_flight: self.in_flight(),
             waited: now.since(meta.arrived),
         }
+    }
+
+    /// Returns the time an attempt may take with `left` until the deadline: what the operator allows, or more where a
+    /// slow tail was proved, but then at most half of what is left.
+    fn timeout(&self, left: Duration) -> Duration {
+        let base = self.grant.attempt_timeout_base;
+        let raised = self.grant.attempt_timeout.min(left / 2);
+        base.max(raised).min(self.grant.attempt_timeout).min(left)
     }
 
     /// Takes a waiting call out, because its caller is gone.

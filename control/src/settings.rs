@@ -61,6 +61,8 @@ pub struct ControllerSettings {
     pub attempt_timeout: Duration,
     /// Retries per success; 0 to 1, default 0.2.
     pub retry_ratio: f64,
+    /// Retries per success while faults are proved to have another cause than load; 0 to 1, default 0.6.
+    pub retry_ratio_max: f64,
     /// A pause longer than this is a used-up quota: callers are refused at once; default 5 min.
     pub quota_horizon: Duration,
     /// First wait of a broken lane before its next probe; default 1 s.
@@ -81,6 +83,7 @@ impl Default for ControllerSettings {
             idle: Duration::from_secs(30),
             attempt_timeout: Duration::from_mins(1),
             retry_ratio: 0.2,
+            retry_ratio_max: 0.6,
             quota_horizon: Duration::from_mins(5),
             breaker_backoff: Duration::from_secs(1),
             breaker_backoff_max: Duration::from_secs(8),
@@ -119,6 +122,11 @@ impl ControllerSettings {
                 (0.0..=1.0).contains(&self.retry_ratio),
             ),
             ("idle", "more than 0", !self.idle.is_zero()),
+            (
+                "retry_ratio_max",
+                "0 to 1",
+                (0.0..=1.0).contains(&self.retry_ratio_max),
+            ),
             (
                 "attempt_timeout",
                 "more than 0",

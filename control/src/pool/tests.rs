@@ -58,7 +58,6 @@ fn a_refused_call_returns_to_the_head_and_uses_no_attempt() {
         &mut || 0.5,
     );
     assert!(matches!(after, AfterAttempt::Held(call) if call == first.call));
-    assert_eq!(p.next_wakeup(at(1.0)), Some(at(1.0375)));
     let again = p.next(at(1.0375)).unwrap();
     assert_eq!((again.payload, again.number), (0, 1));
 }
