@@ -60,6 +60,8 @@ pub struct Pool<T> {
     delayed: BTreeSet<(Timestamp, CallId)>,
     /// Calls held after a refusal: each keeps its slot, so that no other is refused in its place.
     held: BTreeSet<CallId>,
+    /// Calls to be tried again once the retry budget has the means.
+    unpaid: BTreeSet<CallId>,
     running: BTreeMap<AttemptId, Running>,
     probes: u32,
     bytes: u64,
@@ -83,6 +85,7 @@ impl<T> Pool<T> {
             deadlines: BTreeSet::new(),
             delayed: BTreeSet::new(),
             held: BTreeSet::new(),
+            unpaid: BTreeSet::new(),
             running: BTreeMap::new(),
             probes: 0,
             bytes: 0,
@@ -220,6 +223,7 @@ impl<T> Pool<T> {
         }
         let expiry = self.deadlines.first().map(|entry| entry.0);
         let retry = self.delayed.first().map(|entry| entry.0);
+        let retry = retry.filter(|at| *at != Timestamp::MAX);
         let waiting = !self.queue.is_empty();
         let gate = match self.grant.permission {
             Permission::SingleFlight { .. } if self.probes > 0 => None,

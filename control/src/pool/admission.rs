@@ -168,6 +168,7 @@ impl<T> Pool<T> {
         if !self.queue.remove(id) {
             self.delayed.retain(|entry| entry.1 != id);
             self.held.remove(&id);
+            self.unpaid.remove(&id);
         }
     }
 

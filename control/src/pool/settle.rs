@@ -2,7 +2,7 @@
 
 use super::{
     AfterAttempt, AttemptId, Call, Chance, Exhaustion, Meta, Outcome, Pool, RefusalReason, Running,
-    Timestamp, seconds,
+    Timestamp, real, seconds,
 };
 
 impl<T> Pool<T> {
@@ -23,6 +23,7 @@ impl<T> Pool<T> {
         match outcome {
             Outcome::Success { .. } => {
                 self.retries = (self.retries + self.grant.retry_ratio).min(self.settings.retry_cap);
+                self.pay(now);
                 AfterAttempt::Done(payload)
             }
             Outcome::Client | Outcome::Cancelled => AfterAttempt::Done(payload),
@@ -74,7 +75,8 @@ impl<T> Pool<T> {
         AfterAttempt::Held(meta.id)
     }
 
-    /// Full jitter: `0.05 + U(0, 0.2 * 2^k)` seconds after the k-th attempt.
+    /// Full jitter: `0.05 + U(0, 0.2 * 2^k)` seconds after the k-th attempt. A call that the budget cannot pay for now
+    /// waits until it can, if that is in time.
     fn retry(
         &mut self,
         mut meta: Meta,
@@ -90,12 +92,42 @@ impl<T> Pool<T> {
         if at.after(self.brink(&meta)) > meta.deadline {
             return AfterAttempt::Exhausted(payload, Exhaustion::Deadline);
         }
-        if self.retries < 1.0 {
+        meta.refusals = 0;
+        if self.retries >= 1.0 && self.unpaid.is_empty() {
+            self.retries -= 1.0;
+            self.insert(Call { payload, meta }, Some(at));
+            return AfterAttempt::Retry { call: meta.id, at };
+        }
+        let Some(paid) = self.paid_at(now).map(|paid| paid.max(at)) else {
+            return AfterAttempt::Exhausted(payload, Exhaustion::Budget);
+        };
+        if paid.after(self.brink(&meta)) > meta.deadline {
             return AfterAttempt::Exhausted(payload, Exhaustion::Budget);
         }
-        self.retries -= 1.0;
-        meta.refusals = 0;
-        self.insert(Call { payload, meta }, Some(at));
-        AfterAttempt::Retry { call: meta.id, at }
+        self.unpaid.insert(meta.id);
+        self.insert(Call { payload, meta }, Some(Timestamp::MAX));
+        AfterAttempt::Retry {
+            call: meta.id,
+            at: paid,
+        }
+    }
+
+    /// Predicts when the successes to come will have paid for one more retry; none while nothing is delivered.
+    fn paid_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let income = self.grant.delivered_rate? * self.grant.retry_ratio;
+        let missing = real(self.unpaid.len()) + 1.0 - self.retries;
+        (income > 0.0).then(|| now.after(seconds(missing / income)))
+    }
+
+    /// Lets the calls that wait for the budget go, the oldest first, as far as it carries them.
+    fn pay(&mut self, now: Timestamp) {
+        while self.retries >= 1.0 {
+            let Some(id) = self.unpaid.pop_first() else {
+                return;
+            };
+            self.retries -= 1.0;
+            self.delayed.remove(&(Timestamp::MAX, id));
+            self.delayed.insert((now, id));
+        }
     }
 }

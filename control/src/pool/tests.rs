@@ -178,3 +178,56 @@ fn a_probe_is_the_call_that_can_wait_longest() {
     assert_eq!(p.next(at(0.0)).unwrap().payload, 1);
     assert!(p.next(at(0.0)).is_none());
 }
+
+#[test]
+fn a_retry_that_the_budget_cannot_pay_waits_for_successes_or_ends() {
+    let mut p = pool(Permission::Open);
+    p.retries = 0.0;
+    p.grant.retry_ratio = 0.5;
+    p.grant.delivered_rate = Some(1.0);
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    p.offer(offer(1, 0), at(0.0)).unwrap();
+    let failed = p.next(at(0.0)).unwrap();
+    let served = p.next(at(0.0)).unwrap();
+    let after = p.ended(
+        failed.attempt,
+        0,
+        Outcome::Fault,
+        false,
+        at(1.0),
+        &mut || 0.0,
+    );
+    assert!(matches!(after, AfterAttempt::Retry { at: paid, .. } if paid == at(3.0)));
+    assert!(p.next(at(5.0)).is_none(), "nothing was earned");
+    let done = Outcome::Success { tokens: None };
+    p.ended(served.attempt, 1, done, false, at(5.0), &mut || 0.0);
+    assert!(p.next(at(5.0)).is_none(), "half a retry was earned");
+    p.offer(offer(2, 0), at(5.0)).unwrap();
+    let served = p.next(at(5.0)).unwrap();
+    p.ended(served.attempt, 2, done, false, at(6.0), &mut || 0.0);
+    let again = p.next(at(6.0)).unwrap();
+    assert_eq!((again.payload, again.number), (0, 2));
+    // Where nothing is delivered, nothing will be earned.
+    p.grant.delivered_rate = None;
+    let after = p.ended(
+        again.attempt,
+        0,
+        Outcome::Fault,
+        false,
+        at(6.5),
+        &mut || 0.0,
+    );
+    assert!(matches!(
+        after,
+        AfterAttempt::Exhausted(0, Exhaustion::Budget)
+    ));
+}
+
+#[test]
+fn a_raised_timeout_takes_at_most_half_of_the_time_left() {
+    let mut p = pool(Permission::Open);
+    p.grant.attempt_timeout_base = Duration::from_secs(2);
+    p.grant.attempt_timeout = Duration::from_secs(6);
+    let timeout = |left| p.timeout(Duration::from_secs(left)).as_secs_f64();
+    assert_eq!([60, 12, 8, 3, 1].map(timeout), [6.0, 6.0, 4.0, 2.0, 1.0]);
+}
