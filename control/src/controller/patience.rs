@@ -193,10 +193,10 @@ mod tests {
     #[test]
     fn a_raise_that_does_not_pay_is_undone_and_blocked() {
         let mut patience = Patience::new(BASE);
-        serve(&mut patience, Duration::from_secs(60), 2000, 1.0);
+        serve(&mut patience, Duration::from_mins(1), 2000, 1.0);
         assert_eq!(patience.timeout(), BASE);
-        assert!(serve(&mut patience, Duration::from_secs(60), 500, 200.0).is_empty());
-        serve(&mut patience, Duration::from_secs(60), 100, 302.0);
+        assert!(serve(&mut patience, Duration::from_mins(1), 500, 200.0).is_empty());
+        serve(&mut patience, Duration::from_mins(1), 100, 302.0);
         assert!(patience.timeout() > BASE);
         assert!(patience.timeout() <= BASE * 3);
     }
