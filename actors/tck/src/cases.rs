@@ -2,7 +2,64 @@
 
 use crate::{case::Case, driver};
 
+mod asks;
+mod backoff;
+mod dead_letters;
+mod events;
+mod failures;
+mod lifecycle;
+mod limits;
 mod messages;
+mod pipes;
+mod receptionist;
+mod starts;
+mod tree;
 
 /// The cases of single actors and their trees.
-pub const ACTORS: &[&[Case<dyn driver::actors::Driver>]] = &[messages::CASES];
+pub const ACTORS: &[&[Case<dyn driver::actors::Driver>]] = &[
+    messages::CASES,
+    asks::CASES,
+    lifecycle::CASES,
+    lifecycle::SHUTDOWN,
+    tree::CASES,
+    pipes::CASES,
+    events::CASES,
+    dead_letters::CASES,
+    receptionist::CASES,
+    failures::CASES,
+    limits::CASES,
+    starts::CASES,
+    backoff::CASES,
+];
+
+/// What nearly every file of cases about actors uses.
+mod prelude {
+    use std::time::Duration;
+
+    pub(super) use crate::{
+        case::{
+            Case, Failure,
+            Stance::{Different, Same, Trap},
+            Verdict, ensure, ensure_eq,
+        },
+        cases,
+        driver::actors::{Claim, Driver, Offer, PATIENCE, Puppet, Refusal, Topic, World},
+        puppet::{Answer, Command::*, Overflow, PipedOutcome, Repeat, Script, Spec, Supervision},
+    };
+
+    pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+    pub(super) const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// A puppet of this name that does nothing by itself.
+    pub(super) fn plain(name: &'static str) -> Spec {
+        Spec::named(name)
+    }
+
+    /// A puppet that is restarted at once whenever it fails.
+    pub(super) fn restarted(name: &'static str) -> Spec {
+        Spec::named(name).supervised(Supervision::restart())
+    }
+}

@@ -26,6 +26,10 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/conformance.
 
 /// Runs Pekko's documented behaviour as cases against actor libraries.
 #[derive(Debug, Parser)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 struct Options {
     /// Run every case on every library.
     #[arg(long)]

@@ -148,6 +148,11 @@ pub trait Stage {
         Err(Unsupported("pipe to self"))
     }
 
+    /// Asks another beside the actor and has what [`told_of`] makes of it come as a message.
+    fn ask_and_pipe(&mut self, _other: &Puppet, _script: Script, _timeout: Duration) -> Did {
+        Err(Unsupported("ask within an actor"))
+    }
+
     /// Runs a future that belongs to this incarnation and performs the script with its state.
     fn spawn_future(&mut self, _after: Duration, _script: Script) -> Did {
         Err(Unsupported("futures of an actor"))
@@ -263,6 +268,7 @@ async fn obey(
 ) -> Result<Answer, Unsupported> {
     match command {
         Command::Note(text) => body.note(text),
+        Command::NoteNumber(number) => body.note(&number.to_string()),
         Command::NoteTime(text) => {
             let text = format!("{text} at {} ms", body.shared.millis());
             body.note(&text);
@@ -281,6 +287,10 @@ async fn obey(
         Command::Tell(other, script) => {
             let told = other.tell(script);
             return Ok(told.map_or(Answer::Done, Answer::Offer));
+        }
+        Command::StopPuppet(other) => {
+            let stopped = other.stop();
+            return Ok(stopped.map_or(Answer::Unsupported("stop from outside"), |()| Answer::Done));
         }
         Command::TellMyself(script) => stage.tell_myself(script)?,
         Command::Spin => spin(body, stage)?,
@@ -332,11 +342,25 @@ async fn on_stage(
         Command::NoReceiveTimeout => stage.no_receive_timeout()?,
         Command::Pipe(after, outcome) => stage.pipe(after, outcome)?,
         Command::SpawnFuture(after, script) => stage.spawn_future(after, script)?,
+        Command::AskAndPipe(other, script, timeout) => {
+            stage.ask_and_pipe(&other, script, timeout)?;
+        }
         Command::Hold(time) => stage.hold(time).await?,
         Command::NoteWhenForsaken(note) => stage.note_when_forsaken(shared, note)?,
         _ => return Err(Unsupported("such command")),
     }
     Ok(Answer::Done)
+}
+
+/// Returns what an actor tells itself of the answer to its ask.
+pub fn told_of(answer: Option<&Answer>) -> Script {
+    match answer {
+        Some(Answer::Number(number)) => {
+            Script(vec![Command::Note("got"), Command::NoteNumber(*number)])
+        }
+        Some(_) => Command::Note("got another answer").into(),
+        None => Command::Note("got no answer").into(),
+    }
 }
 
 /// Panics on purpose.

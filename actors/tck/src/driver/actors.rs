@@ -44,6 +44,26 @@ pub trait Driver: Send + Sync {
     fn claims(&self, claim: Claim) -> Result<(), Unsupported>;
 }
 
+impl dyn Driver + '_ {
+    /// Opens a world with one puppet in it.
+    ///
+    /// # Errors
+    /// Fails as not applicable where the library cannot make such an actor.
+    pub async fn with(&self, spec: Spec) -> Result<(World, Puppet), Failure> {
+        let world = self.open();
+        let puppet = world.spawn(spec).await?;
+        Ok((world, puppet))
+    }
+
+    /// Ends the case where the library does not claim this.
+    ///
+    /// # Errors
+    /// Fails as not applicable.
+    pub fn needs(&self, claim: Claim) -> Verdict {
+        Ok(self.claims(claim)?)
+    }
+}
+
 /// What a library may or may not claim, where no command shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -65,8 +85,10 @@ pub enum Claim {
     PanicIsFailure,
     /// The bound of a mailbox holds whoever sends.
     StrictBound,
-    /// An actor takes its turn with others on its thread.
-    Fairness,
+    /// A request to stop goes before the messages that wait.
+    StopGoesFirst,
+    /// A supervisor's answer to a failure is not to stop by the default of the library.
+    StopsByDefault,
 }
 
 /// What became of an offered message.
@@ -508,6 +530,22 @@ impl World {
     /// Fails as not applicable where the library cannot make such an actor.
     pub async fn spawn(&self, spec: Spec) -> Result<Puppet, Failure> {
         Ok(self.backend.spawn(spec).await?)
+    }
+
+    /// Stops all actors and waits for them.
+    ///
+    /// # Errors
+    /// Fails as not applicable where the library cannot.
+    pub async fn terminate(&self) -> Verdict {
+        Ok(self.backend.terminate().await?)
+    }
+
+    /// Returns the count of dead letters.
+    ///
+    /// # Errors
+    /// Fails as not applicable where the library has none.
+    pub fn dead_letters(&self) -> Result<u64, Failure> {
+        Ok(self.backend.dead_letters()?)
     }
 
     /// Waits until all that can happen at once has happened.

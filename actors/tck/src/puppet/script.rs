@@ -26,6 +26,8 @@ impl<const N: usize> From<[Command; N]> for Script {
 pub enum Command {
     /// Note `<name> <text>` in the log.
     Note(&'static str),
+    /// Note `<name> <number>`.
+    NoteNumber(i64),
     /// Note `<name> <text> at <n> ms`, in paused time since the world was opened.
     NoteTime(&'static str),
     /// Note `<name> has <sum>`.
@@ -46,6 +48,8 @@ pub enum Command {
     Stop,
     /// Tell another puppet, and answer what became of it.
     Tell(Puppet, Script),
+    /// Ask a puppet to stop, as from outside.
+    StopPuppet(Puppet),
     /// Tell oneself.
     TellMyself(Script),
     /// Count, and tell oneself to go on so until the world has had enough.
@@ -90,6 +94,8 @@ pub enum Command {
     Pipe(Duration, PipedOutcome),
     /// Run a future of this incarnation that performs a script with its state.
     SpawnFuture(Duration, Script),
+    /// Ask another, and note `<name> got` and the number, or `<name> got no answer`, as a message of its own.
+    AskAndPipe(Puppet, Script, Duration),
     /// Handle nothing else for a while.
     Hold(Duration),
     /// Drop the answer.

@@ -11,7 +11,7 @@ use kebne_actors::system::{ActorRef, Context};
 use tokio::time::sleep;
 
 use super::{
-    actor::{KebnePuppet, Tell},
+    actor::{Ask, KebnePuppet, Tell},
     props::props,
     reference,
     reference::puppet,
@@ -21,7 +21,7 @@ use crate::{
         Unsupported,
         actors::{Puppet, Shared},
     },
-    puppet::{Did, PipedOutcome, Repeat, Script, Spec, Stage, blow_up},
+    puppet::{Did, PipedOutcome, Repeat, Script, Spec, Stage, blow_up, told_of},
 };
 
 pub(super) struct OnKebne<'a>(pub(super) &'a mut Context<KebnePuppet>);
@@ -142,6 +142,14 @@ impl Stage for OnKebne<'_> {
         self.0.pipe_to_self(future, |result| match result {
             Ok(script) | Err(script) => Tell(script),
         });
+        Ok(())
+    }
+
+    fn ask_and_pipe(&mut self, other: &Puppet, script: Script, timeout: Duration) -> Did {
+        let other = reference(other)?.clone();
+        let asked = async move { other.ask(Ask(script), timeout).await };
+        self.0
+            .pipe_to_self(asked, |answer| Tell(told_of(answer.as_ref().ok())));
         Ok(())
     }
 
