@@ -16,9 +16,9 @@ use std::{
 use actix::Actor;
 use tokio::sync::watch as watch_channel;
 
-mod actor_ref;
+pub(crate) mod actor_ref;
 mod cell;
-mod context;
+pub(crate) mod context;
 mod dead_letters;
 mod envelope;
 mod event_stream;
@@ -185,6 +185,16 @@ impl ActorSystem {
 
     pub(crate) fn dead_letter_box(&self) -> Arc<DeadLetters> {
         Arc::clone(&self.inner.dead_letters)
+    }
+
+    /// Returns the path of a living actor.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn path_of(&self, id: u64) -> Option<Arc<str>> {
+        self.inner
+            .cells()
+            .all
+            .get(&id)
+            .map(|cell| Arc::clone(cell.path()))
     }
 
     pub(crate) fn register(&self, cell: Arc<dyn AnyCell>) {

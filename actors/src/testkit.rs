@@ -52,12 +52,22 @@
     reason = "an expectation that is not met ends the test, as `assert!` does"
 )]
 
+mod effects;
+mod faults;
+mod inbox;
+mod logs;
 mod manual_clock;
 mod probe;
 mod turns;
 
-#[cfg(test)]
-mod tests;
-
+pub use effects::{BehaviourKit, Effect};
+pub use faults::{FaultCounts, FaultKind, Faults, Injected};
+pub use inbox::Inbox;
+pub use logs::{LogProbe, Logged};
 pub use manual_clock::ManualClock;
 pub use probe::{Asked, Fish, Probe, ProbeActor, Quiet};
+
+#[cfg(test)]
+mod more_tests;
+#[cfg(test)]
+mod tests;

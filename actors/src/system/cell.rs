@@ -209,7 +209,17 @@ where
         self.ctx.touch();
         self.ctx.asker = envelope.asker();
         self.core.set_busy(self.ctx.asker.is_none());
-        self.guarded(|actor, ctx| envelope.deliver(actor, ctx));
+        let mut intercept = self.props.intercept.take();
+        self.guarded(|actor, ctx| {
+            envelope.begin();
+            let taken = intercept
+                .as_mut()
+                .is_none_or(|intercept| intercept(actor, ctx, envelope.type_name()));
+            if taken {
+                envelope.deliver(actor, ctx);
+            }
+        });
+        self.props.intercept = intercept;
         self.core
             .set_busy(self.core.is_busy() && self.ctx.is_waiting());
         self.ctx.asker = None;

@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 /// What a cell can do with a queued message.
 pub(crate) trait Deliver<A: Actor>: Send {
+    /// Says that the message is in the actor's hands, before [`Deliver::deliver`].
+    fn begin(&self) {}
+
     /// Hands the message to the actor.
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context);
 
@@ -110,8 +113,11 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
+    fn begin(&self) {
         self.fate.begin();
+    }
+
+    fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
         actor
             .handle(self.message, ctx)
             .handle(ctx, Some(self.answer));

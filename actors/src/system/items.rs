@@ -104,6 +104,12 @@ impl<A: Actor> Items<A> {
         self.last
     }
 
+    /// Returns how many futures have not ended.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Drops a future; says whether it was still there.
     pub(crate) fn cancel(&mut self, handle: SpawnHandle) -> bool {
         self.slots.remove(&handle.into_usize()).is_some()

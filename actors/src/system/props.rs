@@ -22,6 +22,10 @@ const THROUGHPUT: usize = 64;
 /// Messages that may be stashed.
 const STASH_MAX: usize = 1024;
 
+/// Sees each message, by the name of its type, before the actor does; says whether the actor is to have it.
+pub(crate) type Intercept<A> =
+    Box<dyn FnMut(&mut A, &mut <A as Actor>::Context, &'static str) -> bool + Send>;
+
 /// How to make an actor, again and again.
 pub struct Props<A: Actor> {
     pub(crate) factory: Box<dyn FnMut() -> A + Send>,
@@ -31,6 +35,7 @@ pub struct Props<A: Actor> {
     pub(crate) stash_max: usize,
     pub(crate) overflow: Overflow,
     pub(crate) hang_after: Option<Duration>,
+    pub(crate) intercept: Option<Intercept<A>>,
     arbiter: Option<ArbiterHandle>,
 }
 
@@ -45,6 +50,7 @@ impl<A: Actor> Props<A> {
             stash_max: STASH_MAX,
             overflow: Overflow::default(),
             hang_after: None,
+            intercept: None,
             arbiter: None,
         }
     }
@@ -75,6 +81,19 @@ impl<A: Actor> Props<A> {
     #[must_use]
     pub fn hang_after(mut self, limit: Duration) -> Self {
         self.hang_after = Some(limit);
+        self
+    }
+
+    /// Has `intercept` see each message, by the name of its type, before the actor does; default nothing.
+    /// When it returns false the message is dropped, and an ask fails. What it does to the context (fail,
+    /// stop, wait) and its panic are the actor's own. After Pekko's `Behaviors.intercept`, but it sees no
+    /// signals, and not what comes by timers or actix's own addresses; it outlives the actor's restarts.
+    #[must_use]
+    pub fn intercept(
+        mut self,
+        intercept: impl FnMut(&mut A, &mut A::Context, &'static str) -> bool + Send + 'static,
+    ) -> Self {
+        self.intercept = Some(Box::new(intercept));
         self
     }
 

@@ -93,6 +93,13 @@ impl<A: Actor> Timers<A> {
         self.by_key.contains_key(key)
     }
 
+    /// Returns every timer's key, its generation and when it is due.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&Key, u64, Instant)> {
+        let timers = self.by_key.iter();
+        timers.map(|(key, timer)| (key, timer.generation, timer.sleep.deadline()))
+    }
+
     /// Takes the first due timer; it is settled with [`Timers::fired`] after its action ran.
     pub(crate) fn take_due(&mut self, task: &mut Task<'_>) -> Option<Due<A>> {
         for (key, timer) in &mut self.by_key {

@@ -70,9 +70,7 @@ where
     /// Spawns a probe in `system`, on this thread.
     pub fn new(system: &ActorSystem, name: &str) -> Self {
         let (sender, received) = unbounded_channel();
-        let props = Props::new(move || ProbeActor {
-            received: sender.clone(),
-        });
+        let props = Props::new(move || ProbeActor::new(sender.clone()));
         Self {
             actor: system.spawn(props.mailbox(usize::MAX), name),
             system: system.clone(),
@@ -316,6 +314,12 @@ impl<M: Message> Asked<M> {
     /// Says whether someone asked, rather than told.
     pub fn has_asker(&self) -> bool {
         self.reply.is_some()
+    }
+}
+
+impl<M: Message> ProbeActor<M> {
+    pub(crate) fn new(received: UnboundedSender<Asked<M>>) -> Self {
+        Self { received }
     }
 }
 
