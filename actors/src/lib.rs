@@ -46,6 +46,7 @@ pub mod context_manager;
 pub mod lane;
 mod rate_controller;
 pub mod retry;
+pub mod router;
 pub mod shutdown;
 pub mod streams;
 pub mod supervisor;
@@ -58,6 +59,6 @@ mod worker_pool;
 
 pub use system::{
     ActorRef, ActorReport, ActorState, ActorSystem, AskError, Context, DeadLetter, Directive,
-    EventStream, Fault, Listing, Offer, Overflow, PRIORITY_NORMAL, Props, Receptionist, Recipient,
-    Restarted, Service, ServiceKey, StopCause, Strategy, Subscription, Terminated,
+    EventStream, Fault, Listing, MessageRef, Offer, Overflow, PRIORITY_NORMAL, Props, Receptionist,
+    Recipient, Restarted, Service, ServiceKey, StopCause, Strategy, Subscription, Terminated,
 };

@@ -47,7 +47,7 @@ pub use watch::{StopCause, Terminated};
 pub(crate) use cell::text as panic_text;
 
 use actor_ref::{AnyCell, Parent};
-use dead_letters::DeadLetters;
+pub(crate) use dead_letters::DeadLetters;
 
 /// A tree of actors; clones share it.
 #[derive(Clone)]

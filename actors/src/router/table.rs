@@ -1,0 +1,318 @@
+//! What a router knows: its routees, whose turn it is, and what waits until it has started.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use actix::Message;
+use tokio::sync::watch;
+
+use super::routing::{Chooser, Routee, Routing};
+use crate::{
+    clock::Dice,
+    system::{DeadLetters, MessageRef, Offer},
+};
+
+impl<M: Message + 'static> Routee for MessageRef<M> {
+    fn id(&self) -> u64 {
+        Self::id(self)
+    }
+
+    fn name(&self) -> &str {
+        self.path()
+    }
+
+    fn load(&self) -> usize {
+        Self::load(self)
+    }
+}
+
+/// Which messages go to all routees.
+pub(super) struct Broadcast<M> {
+    pub(super) matches: Box<dyn Fn(&M) -> bool + Send + Sync>,
+    pub(super) copy: fn(&M) -> M,
+}
+
+/// Where a router is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Open,
+    Stopped,
+}
+
+struct Routees<M: Message> {
+    phase: Phase,
+    all: Vec<MessageRef<M>>,
+    chooser: Chooser,
+    /// What was told to the router before it had started.
+    held: VecDeque<M>,
+}
+
+/// What a router's handles and its actor share.
+pub(super) struct Table<M: Message> {
+    routees: Mutex<Routees<M>>,
+    routing: Routing<M>,
+    pub(super) broadcast: Option<Broadcast<M>>,
+    /// Messages that may be held until it has started.
+    hold: usize,
+    /// Says whether it has started, or stopped.
+    started: watch::Sender<bool>,
+    dice: Mutex<Dice>,
+    dead_letters: Arc<DeadLetters>,
+}
+
+/// Where a message goes.
+pub(super) enum Place<M: Message> {
+    /// To this routee.
+    To(MessageRef<M>, M),
+    /// Nowhere yet.
+    Held,
+    /// Nowhere.
+    Refused(Offer),
+}
+
+impl<M> Table<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    pub(super) fn new(
+        routing: Routing<M>,
+        broadcast: Option<Broadcast<M>>,
+        (hold, seed): (usize, u64),
+        dead_letters: Arc<DeadLetters>,
+    ) -> Self {
+        let routees = Routees {
+            phase: Phase::Starting,
+            all: Vec::new(),
+            chooser: routing.chooser(),
+            held: VecDeque::new(),
+        };
+        Self {
+            routees: Mutex::new(routees),
+            routing,
+            broadcast,
+            hold,
+            started: watch::Sender::new(false),
+            dice: Mutex::new(Dice::seeded(seed)),
+            dead_letters,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Routees<M>> {
+        self.routees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds a message its place; one that has none is a dead letter of the router at `path`.
+    pub(super) fn place(&self, message: M, path: &str) -> Place<M> {
+        let key = self.routing.key(&message);
+        let mut routees = self.lock();
+        let refused = match routees.phase {
+            Phase::Stopped => Offer::Closed,
+            Phase::Starting if routees.held.len() < self.hold => {
+                routees.held.push_back(message);
+                return Place::Held;
+            }
+            Phase::Starting => Offer::Dropped,
+            Phase::Open => match routees.choose(key) {
+                Some(routee) => return Place::To(routee, message),
+                None => Offer::Dropped,
+            },
+        };
+        drop(routees);
+        self.refuse(path);
+        Place::Refused(refused)
+    }
+
+    /// Counts a message that has no place.
+    pub(super) fn refuse(&self, path: &str) {
+        let path: Arc<str> = path.into();
+        self.dead_letters.note(&path, std::any::type_name::<M>());
+    }
+
+    /// Tells a message to a routee, to all, or holds it.
+    pub(super) fn tell(&self, message: M, path: &str) -> Offer {
+        let goes_to_all = self
+            .broadcast
+            .as_ref()
+            .filter(|all| (all.matches)(&message));
+        if let Some(broadcast) = goes_to_all
+            && self.has_started()
+        {
+            return self.tell_all(&message, broadcast.copy, path).0;
+        }
+        match self.place(message, path) {
+            Place::To(routee, message) => routee.tell(message),
+            Place::Held => Offer::Enqueued,
+            Place::Refused(offer) => offer,
+        }
+    }
+
+    /// Tells a message to all routees; returns what became of it, and how many took it. It is taken when at
+    /// least one took it.
+    pub(super) fn tell_all(&self, message: &M, copy: fn(&M) -> M, path: &str) -> (Offer, usize) {
+        let (phase, all) = {
+            let routees = self.lock();
+            (routees.phase, routees.all.clone())
+        };
+        if all.is_empty() {
+            self.refuse(path);
+            let stopped = phase == Phase::Stopped;
+            let offer = if stopped {
+                Offer::Closed
+            } else {
+                Offer::Dropped
+            };
+            return (offer, 0);
+        }
+        let offers = all.iter().map(|routee| routee.tell(copy(message)));
+        let taken = offers.filter(|offer| offer.is_enqueued()).count();
+        let offer = if taken > 0 {
+            Offer::Enqueued
+        } else {
+            Offer::Dropped
+        };
+        (offer, taken)
+    }
+
+    /// Returns the routees in an order of chance.
+    pub(super) fn shuffled(&self) -> Vec<MessageRef<M>> {
+        let mut all = self.living();
+        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in (1..all.len()).rev() {
+            all.swap(place, super::routing::any(&mut dice, place + 1));
+        }
+        all
+    }
+
+    /// Returns the routees in their order.
+    pub(super) fn living(&self) -> Vec<MessageRef<M>> {
+        let mut all = self.lock().all.clone();
+        all.retain(MessageRef::is_alive);
+        all
+    }
+
+    pub(super) fn has_started(&self) -> bool {
+        self.lock().phase != Phase::Starting
+    }
+
+    /// Waits until the router has started.
+    pub(super) async fn when_started(&self) {
+        let mut started = self.started.subscribe();
+        // The sender is in the table, and so lives as long as this future.
+        if started.wait_for(|started| *started).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes the routees there are now, in their order; those that were there keep their places before the new.
+    pub(super) fn update(&self, now: Vec<MessageRef<M>>, path: &str) {
+        {
+            let mut routees = self.lock();
+            if routees.phase == Phase::Stopped {
+                return;
+            }
+            let gone: Vec<u64> = routees.all.iter().map(MessageRef::id).collect();
+            for id in gone {
+                if !now.iter().any(|routee| routee.id() == id) {
+                    routees.remove(id);
+                }
+            }
+            for routee in now {
+                routees.add(routee);
+            }
+        }
+        self.release(path);
+    }
+
+    /// Takes a routee out that stopped; returns how many are left.
+    pub(super) fn remove(&self, id: u64) -> usize {
+        let mut routees = self.lock();
+        routees.remove(id);
+        routees.all.len()
+    }
+
+    /// Tells what was held, in its order and before what comes later, outside the lock.
+    fn release(&self, path: &str) {
+        loop {
+            let held = {
+                let mut routees = self.lock();
+                if routees.phase != Phase::Starting {
+                    return;
+                }
+                if routees.held.is_empty() {
+                    routees.phase = Phase::Open;
+                    break;
+                }
+                std::mem::take(&mut routees.held)
+            };
+            for message in held {
+                self.tell_held(message, path);
+            }
+        }
+        self.started.send_replace(true);
+    }
+
+    fn tell_held(&self, message: M, path: &str) {
+        let goes_to_all = self
+            .broadcast
+            .as_ref()
+            .filter(|all| (all.matches)(&message));
+        if let Some(broadcast) = goes_to_all {
+            // A routee that refuses it counts it as a dead letter; its sender was told nothing.
+            let _told = self.tell_all(&message, broadcast.copy, path);
+            return;
+        }
+        let key = self.routing.key(&message);
+        let routee = self.lock().choose(key);
+        if routee.map(|routee| routee.tell(message)).is_none() {
+            self.refuse(path);
+        }
+    }
+
+    /// Refuses everything from now on.
+    pub(super) fn close(&self, path: &str) {
+        let held = {
+            let mut routees = self.lock();
+            routees.phase = Phase::Stopped;
+            routees.all.clear();
+            std::mem::take(&mut routees.held)
+        };
+        for _message in held {
+            self.refuse(path);
+        }
+        self.started.send_replace(true);
+    }
+}
+
+impl<M: Message + 'static> Routees<M> {
+    fn add(&mut self, routee: MessageRef<M>) {
+        let known = self.all.iter().any(|other| other.id() == routee.id());
+        if !known && routee.is_alive() {
+            self.chooser.added(&routee);
+            self.all.push(routee);
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        let place = self.all.iter().position(|routee| routee.id() == id);
+        if let Some(place) = place {
+            let routee = self.all.remove(place);
+            self.chooser.removed(place, &routee);
+        }
+    }
+
+    /// Chooses a routee; one that is dead, of which the router is yet to hear, leaves at once.
+    fn choose(&mut self, key: u64) -> Option<MessageRef<M>> {
+        loop {
+            let place = self.chooser.choose(key, &self.all)?;
+            let routee = self.all.get(place)?;
+            if routee.is_alive() {
+                return Some(routee.clone());
+            }
+            self.remove(routee.id());
+        }
+    }
+}
