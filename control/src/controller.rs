@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::limit::{self, Limit, Sample, Signal};
 use crate::load_time::LoadTimes;
 use crate::num::{calls, seconds};
-use crate::rate::Rate;
+use crate::rate::{Contradictions, Rate};
 use crate::{
     BucketGrant, Chance, ControllerSettings, Grant, LaneState, Outcome, Permission, QuotaHints,
     Timestamp, Verdict,
 };
 
+mod evidence;
 mod faults;
 mod patience;
 mod phase;
@@ -135,6 +136,7 @@ pub struct Controller {
     limit: Box<dyn Limit>,
     memory: Option<f64>,
     rate: Rate,
+    contradictions: Contradictions,
     load_times: LoadTimes,
     flights: BTreeMap<AttemptId, Flight>,
     paused_until: Timestamp,
@@ -148,6 +150,8 @@ pub struct Controller {
     patience: Patience,
     log_mean: Option<f64>,
     log_variance: f64,
+    /// Answers behind `log_mean`.
+    answers: u32,
     grant: Grant,
 }
 
@@ -177,6 +181,7 @@ impl Controller {
             limit,
             memory: learned.limit,
             rate,
+            contradictions: Contradictions::default(),
             load_times: learned.load_times,
             flights: BTreeMap::new(),
             paused_until: Timestamp::ZERO,
@@ -189,7 +194,8 @@ impl Controller {
             fault_cause: FaultCause::default(),
             patience: Patience::new(settings.attempt_timeout),
             log_mean: None,
-            log_variance: 0.1,
+            log_variance: 0.5,
+            answers: 0,
             grant,
         }
     }
@@ -217,6 +223,7 @@ impl Controller {
                     first_part: None,
                 };
                 self.flights.insert(attempt, flight);
+                self.limit.dispatched(in_flight, now);
             }
             Message::FirstPart { attempt } => {
                 let verdict = self.first_part(attempt, now);
@@ -246,6 +253,10 @@ impl Controller {
             Message::Wakeup => {}
         }
         self.fall_idle(now);
+        if matches!(self.phase, Phase::Running) {
+            let verdict = self.limit.tick(self.queued > 0, now);
+            effects.extend(verdict.map(Effect::Verdict));
+        }
         self.publish(now, &mut effects);
         effects
     }
@@ -339,12 +350,15 @@ impl Controller {
                 self.cold(flight, estimated, now);
                 return None;
             }
-            Outcome::Rate { retry_after, .. } => {
+            Outcome::Rate {
+                retry_after,
+                slow_down,
+            } => {
                 let asked = retry_after.unwrap_or(Duration::from_secs(1));
                 if asked > self.settings.quota_horizon {
                     self.quota_until = now.after(asked);
                 } else {
-                    let until = self.rate.refused(asked, now, chance);
+                    let until = self.rate.refused(asked, slow_down, now, chance);
                     self.paused_until = self.paused_until.max(until);
                 }
                 return None;
@@ -354,11 +368,17 @@ impl Controller {
                 return None;
             }
             Outcome::Client | Outcome::Cancelled => return None,
+            Outcome::Limit if self.rate.is_inferred() => return self.refused_by_rate(now, chance),
             Outcome::Limit => Signal::Refused,
             Outcome::Fault => Signal::Fault,
+            Outcome::Timeout if self.hurried(flight, now) => return None,
             Outcome::Timeout => Signal::Timeout,
         };
+        let rate = self.watch(flight, signal, now);
         self.move_phase(flight, signal, now);
+        if rate.is_some() {
+            return rate;
+        }
         self.learn(flight, in_flight_end, outcome, signal, now)
     }
 
@@ -401,6 +421,7 @@ impl Controller {
             self.rate.accepted(now, self.queued > 0);
             let log = whole.ln();
             let mean = *self.log_mean.get_or_insert(log);
+            self.answers = self.answers.saturating_add(1);
             self.log_mean = Some(mean + 0.05 * (log - mean));
             self.log_variance += 0.05 * ((log - mean).powi(2) - self.log_variance);
         }

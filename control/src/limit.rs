@@ -57,6 +57,12 @@ pub struct Sample {
 pub trait Limit: Debug + Send {
     /// Returns the limit in force, in calls; at least 1.
     fn limit(&self) -> f64;
+    /// Learns that a call was sent, `in_flight` with it.
+    fn dispatched(&mut self, _in_flight: u32, _now: Timestamp) {}
+    /// Looks at the time, at each event of a serving lane; `binding`: calls are waiting.
+    fn tick(&mut self, _binding: bool, _now: Timestamp) -> Option<Verdict> {
+        None
+    }
     /// Learns from one sample; at most one verdict.
     fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict>;
     /// Learns that a first part arrived; laws that ramp by acknowledgements grow here.
@@ -71,6 +77,10 @@ pub trait Limit: Debug + Send {
     /// Returns the rate that the law sets besides its limit; most set none.
     fn rate(&self, _now: Timestamp) -> Option<BucketGrant> {
         None
+    }
+    /// Returns the part of the limit that has been proved; for most laws all of it.
+    fn proved(&self) -> f64 {
+        self.limit()
     }
     /// Says whether the limit is still in its first, fast growth; most laws have none.
     fn warming(&self) -> bool {

@@ -43,7 +43,7 @@ impl LoadTimes {
 
     /// Returns the wait from now to the next probe, `elapsed` into the warm-up.
     ///
-    /// `history and el < 0.9 H: 0.97 H - el; trusted estimate: est + 0.1; else clamp(0.12 el, 1, 6)`.
+    /// `history and el < 0.9 H: 0.97 H - el; trusted estimate: est + 0.1; else clamp(0.25 el, 2, 8)`.
     pub fn next_probe(&self, elapsed: Duration, trusted: Option<Duration>) -> Duration {
         let elapsed = elapsed.as_secs_f64();
         if let Some(history) = self.average.filter(|h| elapsed < 0.9 * h) {
@@ -51,7 +51,7 @@ impl LoadTimes {
         }
         match trusted {
             Some(estimate) => estimate.saturating_add(Duration::from_millis(100)),
-            None => seconds((0.12 * elapsed).clamp(1.0, 6.0)),
+            None => seconds((0.25 * elapsed).clamp(2.0, 8.0)),
         }
     }
 

@@ -1,23 +1,53 @@
 //! How fast: the request and token rates, absent until there is evidence, and the pauses asked for.
 //!
-//! Headers give the rate outright (`0.985 * limit / window`). A refusal with a clock gives a pause and
-//! `r = min(0.93 r, 0.95 A)`, where `A` is the rate accepted of late. After 8 s without refusal the
-//! rate grows by 1 % per second while it binds.
+//! Headers give the rate outright (`0.985 * limit / window`). Without them a refusal with a clock is the
+//! measure: at each refusal the provider's bucket is empty, so the calls accepted between two refusals are
+//! the rate times the time between them. With `A` accepted in `t` seconds:
+//!
+//! ```text
+//! first refusal       : r = 0.95 A / t, t = max(5 s, 5 asked), or all that is known
+//! r grew by 30 %      : the same
+//! t >= 4 s            : r = min(0.99 r, A / t * (1 - max(0.01, 1 / A)))
+//! sooner              : r = clamp(A / t, 0.5 r, 0.8 r)
+//! quiet for q seconds : r grows by 1 % per second, and faster the longer it may, while it binds
+//! ```
+//!
+//! `q` is 8 s and doubles with each refusal, up to 2 min: a quota that has been found is not asked for again and
+//! again. Below 0.9 of the best rate of the last two minutes `q` is 3 to 8 s and the growth 15 % per second: what a
+//! foreign client took comes back at once. A refusal without a clock may come from a rate too:
+//! `contradiction` says when.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::num::real;
+use crate::num::{real, seconds};
 use crate::{BucketGrant, BucketHint, Chance, QuotaHints, Timestamp};
 
-/// Acceptances remembered for the accepted rate.
+mod contradiction;
+pub(crate) use contradiction::Contradictions;
+
+/// Acceptances remembered for the first estimate.
 const ACCEPTED_KEPT: usize = 1024;
 /// Part of a quota that is used, so that clocks that differ do not meet the edge.
 const MARGIN: f64 = 0.985;
 /// Least time that an accepted rate is measured over: below it one burst looks like a rate.
 const MEASURED_MIN: Duration = Duration::from_secs(1);
-/// Quiet time before the rate grows.
-const QUIET: Duration = Duration::from_secs(8);
+/// Shortest and longest quiet time before the rate grows, in seconds.
+const QUIET: (f64, f64) = (8.0, 120.0);
+/// The same below a rate that was served before.
+const QUIET_BELOW: (f64, f64) = (3.0, 8.0);
+/// Time between refusals that makes a measurement, in seconds.
+const MEASURED: f64 = 4.0;
+/// How long the best rate is remembered.
+const BEST_KEPT: Duration = Duration::from_mins(2);
+/// Part of the best rate below which the rate is on its way back.
+const BELOW: f64 = 0.9;
+/// Growth since the last cut after which the average since then is no measure.
+const GROWN: f64 = 1.3;
+/// Shortest time of such a growth, in seconds: a sooner one only went back to what had been served.
+const GROWN_FOR: f64 = 20.0;
+/// Refusals that undo a rate that was inferred.
+const UNDO: u32 = 3;
 
 /// The rates of one lane.
 #[derive(Debug, Default)]
@@ -27,9 +57,21 @@ pub(crate) struct Rate {
     /// The token bucket.
     pub(crate) tokens: Option<BucketGrant>,
     accepted: VecDeque<Timestamp>,
+    /// Calls accepted since the last refusal.
+    count: f64,
     last_refusal: Timestamp,
     last_growth: Timestamp,
+    growing_since: Option<Timestamp>,
+    /// Quiet time before the rate grows, and before it goes back to what was served before, in seconds.
+    quiet: f64,
+    quiet_below: f64,
+    /// What the rate was after the last cut.
+    at_cut: f64,
+    best: f64,
+    best_at: Timestamp,
     by_header: bool,
+    /// Refusals since the rate was inferred from refusals without a clock; none when it was not.
+    inferred: Option<u32>,
 }
 
 impl Rate {
@@ -44,15 +86,29 @@ impl Rate {
             self.accepted.pop_front();
         }
         self.accepted.push_back(now);
-        if self.by_header || now.since(self.last_refusal) < QUIET {
-            self.last_growth = now;
-            return;
-        }
+        self.count += 1.0;
         let elapsed = now.since(self.last_growth).as_secs_f64().min(1.0);
         self.last_growth = now;
-        if let Some(grant) = self.requests.as_mut().filter(|_| binding) {
-            *grant = bucket(grant.rate * (1.0 + 0.01 * elapsed));
+        let below = self.below(now);
+        let wait = if below { self.quiet_below } else { self.quiet };
+        let quiet = now.since(self.last_refusal).as_secs_f64() >= wait;
+        let known = if below {
+            0.98 * self.best
+        } else {
+            f64::INFINITY
+        };
+        let Some(grant) = self.requests.as_mut() else {
+            return;
+        };
+        if self.by_header || !quiet || !binding {
+            self.growing_since = None;
+            return;
         }
+        let since = now
+            .since(*self.growing_since.get_or_insert(now))
+            .as_secs_f64();
+        let pace = if below { 0.15 } else { 0.01 + 0.001 * since };
+        *grant = bucket((grant.rate * (1.0 + pace * elapsed)).min(known));
     }
 
     /// Takes what the headers say.
@@ -66,24 +122,76 @@ impl Rate {
         }
     }
 
-    /// Notes a refusal with a clock; returns until when to pause.
+    fn below(&self, now: Timestamp) -> bool {
+        let known = now.since(self.best_at) < BEST_KEPT;
+        known
+            && self
+                .requests
+                .is_some_and(|grant| grant.rate < BELOW * self.best)
+    }
+
+    /// Notes a refusal with a clock; returns until when to pause. `slow_down`: the quota itself grows, and
+    /// is followed at the pace that is allowed.
     pub(crate) fn refused(
         &mut self,
         asked: Duration,
+        slow_down: bool,
         now: Timestamp,
         chance: &mut dyn Chance,
     ) -> Timestamp {
-        let window = (asked * 5).max(Duration::from_secs(5));
         // One cut per burst of refusals: those already on the wire say nothing new.
         if !self.by_header && now.since(self.last_refusal) > Duration::from_secs(1) {
-            let accepted = 0.95 * self.accepted_rate(window, now);
-            let rate = self
-                .requests
-                .map_or(accepted, |old| accepted.min(0.93 * old.rate));
-            self.requests = Some(bucket(rate.max(0.02)));
+            self.cut(asked, slow_down, now);
         }
         self.last_refusal = now;
         now.after(asked.mul_f64(1.0 + 0.1 * chance.unit()))
+    }
+
+    fn cut(&mut self, asked: Duration, slow_down: bool, now: Timestamp) {
+        let elapsed = now.since(self.last_refusal).as_secs_f64();
+        let window = (asked * 5).max(Duration::from_secs(5));
+        let newest = 0.95 * self.accepted_rate(window, now);
+        let Some(old) = self.requests.map(|grant| grant.rate) else {
+            self.quiet = QUIET.0;
+            self.quiet_below = QUIET_BELOW.0;
+            self.set(newest);
+            return;
+        };
+        if slow_down {
+            // The quota itself grows: what it was on average is less than what it is.
+            self.quiet = QUIET.0;
+            self.set(newest.min(0.95 * old));
+            return;
+        }
+        // A rate that grew much was below the quota for long: then the average says nothing.
+        let grown = old > GROWN * self.at_cut && elapsed > GROWN_FOR;
+        let measured = if grown {
+            newest
+        } else {
+            self.count / elapsed.max(0.1)
+        };
+        if elapsed < MEASURED {
+            // So soon again: the quota has shrunk, or the best rate was a little less than believed.
+            self.best *= 0.98;
+            self.set(measured.clamp(0.5 * old, 0.8 * old));
+            return;
+        }
+        let margin = (1.0 / self.count.max(2.0)).max(0.01);
+        let disproved = old >= 0.95 * self.best && !grown;
+        if measured > self.best || disproved || now.since(self.best_at) > BEST_KEPT {
+            self.best = measured;
+        }
+        if measured >= BELOW * self.best {
+            self.best_at = now;
+        }
+        let rate = (measured * (1.0 - margin)).min(0.99 * old);
+        if rate < BELOW * self.best {
+            self.quiet_below = (2.0 * self.quiet_below).clamp(QUIET_BELOW.0, QUIET_BELOW.1);
+        } else {
+            self.quiet_below = QUIET_BELOW.0;
+            self.quiet = (2.0 * self.quiet).clamp(QUIET.0, QUIET.1);
+        }
+        self.set(rate);
     }
 
     /// Returns the calls accepted per second within `window`, or since the first one where that is shorter: a
@@ -98,6 +206,50 @@ impl Rate {
             None => window,
         };
         real(recent.len().max(1)) / known.as_secs_f64()
+    }
+
+    fn set(&mut self, rate: f64) {
+        self.requests = Some(bucket(rate.max(0.02)));
+        self.at_cut = rate;
+        self.count = 0.0;
+        self.growing_since = None;
+    }
+
+    /// Takes a rate that refusals without a clock have betrayed.
+    pub(crate) fn infer(&mut self, rate: f64, now: Timestamp) {
+        self.quiet = QUIET.0;
+        self.quiet_below = QUIET_BELOW.0;
+        self.set(MARGIN * rate);
+        self.last_refusal = now;
+        self.inferred = Some(0);
+    }
+
+    /// Says whether a refusal without a clock is one of the inferred rate's.
+    pub(crate) fn is_inferred(&self) -> bool {
+        self.inferred.is_some()
+    }
+
+    /// Counts a refusal of an inferred rate; says whether the rate is disproved by it: refusals that go on
+    /// at a slower pace never came from a rate.
+    pub(crate) fn disproved(&mut self, now: Timestamp) -> bool {
+        let soon = now.since(self.last_refusal).as_secs_f64() < QUIET.0;
+        let refusals = match self.inferred {
+            Some(refusals) if soon => refusals + 1,
+            _ => 1,
+        };
+        self.inferred = Some(refusals);
+        if refusals < UNDO {
+            return false;
+        }
+        self.inferred = None;
+        self.requests = None;
+        true
+    }
+
+    /// Returns how long one call of the rate takes.
+    pub(crate) fn turn(&self) -> Duration {
+        self.requests
+            .map_or(Duration::ZERO, |grant| seconds(1.0 / grant.rate.max(0.02)))
     }
 }
 
@@ -120,21 +272,4 @@ fn from_hint(hint: &BucketHint) -> BucketGrant {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: f64) -> Timestamp {
-        Timestamp::from_secs_f64(seconds)
-    }
-
-    #[test]
-    fn a_rate_is_measured_over_the_time_that_there_was_traffic() {
-        let mut rate = Rate::default();
-        for call in 0..60 {
-            rate.accepted(at(100.0 + f64::from(call) / 30.0), true);
-        }
-        rate.refused(Duration::from_secs(1), at(102.0), &mut || 0.0);
-        let learned = rate.requests.unwrap().rate;
-        assert!((28.0..30.0).contains(&learned), "{learned}");
-    }
-}
+mod tests;

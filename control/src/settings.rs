@@ -29,6 +29,13 @@ pub enum Law {
     Seed,
 }
 
+impl Law {
+    /// Says whether refusals without a clock may be laid to a rate: the published laws lay them to the load.
+    pub(crate) fn infers_rates(self) -> bool {
+        matches!(self, Self::Adaptive)
+    }
+}
+
 /// A settings value out of its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {

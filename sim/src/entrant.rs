@@ -18,6 +18,8 @@ pub(crate) struct Entrant {
     pub(crate) initial: u32,
     /// Refusals reach it without their reason.
     pub(crate) bare: bool,
+    /// Its limit is the backend's true capacity: what the same plumbing reaches with a perfect law.
+    pub(crate) told: bool,
 }
 
 const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
@@ -26,6 +28,7 @@ const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
         law,
         initial,
         bare: true,
+        told: false,
     }
 }
 
@@ -35,6 +38,7 @@ const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
         law,
         initial,
         bare: false,
+        told: false,
     }
 }
 
@@ -54,6 +58,13 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
     full("gradient2+", Law::Gradient2, 4),
     full("vector+", Law::Vector, 1),
     full("aimd+", Law::Aimd, 4),
+    Entrant {
+        name: "told",
+        law: Law::Fixed,
+        initial: 2,
+        bare: false,
+        told: true,
+    },
 ];
 
 /// The names compared when none are asked for.

@@ -23,6 +23,8 @@ pub(crate) struct Gateway {
     pool: Pool<usize>,
     dice: Dice,
     blindfold: Option<Blindfold>,
+    /// The true capacity, for the entrant that is told.
+    told: Option<u32>,
     queued: u32,
     /// The wakeup that is on the agenda.
     pub(crate) due: Option<Timestamp>,
@@ -44,6 +46,7 @@ impl Gateway {
             pool,
             dice: Dice::new(seed, Purpose::Law, crate::key(index), 0),
             blindfold: entrant.bare.then(Blindfold::default),
+            told: None,
             queued: 0,
             due: None,
         }
@@ -63,11 +66,22 @@ impl Gateway {
     }
 
     fn granted(&self, now: Timestamp) -> Grant {
-        let grant = self.controller.grant();
+        let mut grant = self.controller.grant();
+        if let Some(told) = self.told {
+            let more = f64::from(told) / f64::from(grant.concurrency.max(1));
+            grant.delivered_rate = grant.delivered_rate.map(|rate| rate * more);
+            grant.concurrency = told;
+        }
         match &self.blindfold {
             Some(blindfold) => blindfold.grant(grant, now),
             None => grant,
         }
+    }
+
+    /// Takes the true capacity, for an entrant that is told.
+    pub(crate) fn tell_capacity(&mut self, capacity: u32, now: Timestamp) {
+        self.told = Some(capacity);
+        self.pool.set_grant(self.granted(now), now);
     }
 
     /// Offers a call; a refusal is booked at once.

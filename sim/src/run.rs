@@ -33,6 +33,7 @@ struct Flight {
 pub(crate) struct Run<'a> {
     scenario: &'a Scenario,
     seed: u64,
+    told: bool,
     calls: Vec<Call>,
     world: World,
     gateways: Vec<Gateway>,
@@ -63,6 +64,7 @@ impl<'a> Run<'a> {
         Self {
             scenario,
             seed,
+            told: entrant.told,
             world: World::new(scenario, seed, &calls),
             calls,
             gateways,
@@ -223,6 +225,9 @@ impl<'a> Run<'a> {
 
     /// Sends whatever a gateway may send now, and notes when it wants to be woken.
     fn pump(&mut self, index: usize) {
+        if self.told {
+            self.tell_capacity(index);
+        }
         // A grant may open once more after the demand is told; more than that is for the next event.
         for _ in 0..2 {
             self.dispatch_all(index);
@@ -247,6 +252,19 @@ impl<'a> Run<'a> {
                 gateway.due = Some(wake);
                 self.world.agenda.add(wake, Event::Gateway(index));
             }
+        }
+    }
+
+    /// Tells a gateway its share of the true capacity.
+    fn tell_capacity(&mut self, index: usize) {
+        let now = self.now.as_secs_f64();
+        let joined = self.scenario.gateways.iter().filter(|from| **from <= now);
+        let share = self.world.backend.best(self.now) / joined.count().max(1);
+        if let Some(gateway) = self.gateways.get_mut(index) {
+            gateway.tell_capacity(
+                crate::number::count(crate::number::real(share.max(1))),
+                self.now,
+            );
         }
     }
 

@@ -6,6 +6,9 @@ use super::{Controller, Flight};
 use crate::limit::Signal;
 use crate::{LaneState, Permission, Timestamp};
 
+/// How much later a promise may be than the first one and still be the same.
+const SLACK: Duration = Duration::from_secs(2);
+
 /// An episode of loading.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cold {
@@ -15,6 +18,8 @@ pub(super) struct Cold {
     pub(super) next_probe: Timestamp,
     /// When the backend first promised to be ready.
     pub(super) promised: Option<Timestamp>,
+    /// A later promise was for a later time.
+    pub(super) broke_promise: bool,
 }
 
 /// Whether calls may go at all.
@@ -51,24 +56,24 @@ impl Controller {
             episode
         } else {
             if matches!(self.phase, Phase::Running) {
-                self.memory = Some(self.limit.limit());
+                self.memory = Some(self.limit.proved());
             }
             Cold {
                 since: now,
                 next_probe: now,
                 promised: None,
+                broke_promise: false,
             }
         };
         let promise = estimated.map(|left| now.after(left));
-        let first = *episode
-            .promised
-            .get_or_insert(promise.unwrap_or(Timestamp::MAX));
-        let slack = Duration::from_secs(2);
-        let trusted = estimated.filter(|left| now.after(*left) <= first.after(slack));
-        if trusted.is_none() && first != Timestamp::MAX {
-            // The promise slipped: it is a constant, not an estimate.
-            episode.promised = Some(Timestamp::MAX);
-        }
+        let first = episode.promised.or(promise);
+        episode.promised = first;
+        // A promise that slips is a constant, not an estimate: it is not trusted again.
+        let slipped = promise
+            .zip(first)
+            .is_some_and(|(new, old)| new > old.after(SLACK));
+        episode.broke_promise |= slipped;
+        let trusted = estimated.filter(|_| !episode.broke_promise);
         let elapsed = now.since(episode.since);
         episode.next_probe = now.after(self.load_times.next_probe(elapsed, trusted));
         self.phase = Phase::Cold(episode);
@@ -114,7 +119,7 @@ impl Controller {
 
     fn trip(&mut self, now: Timestamp) {
         if matches!(self.phase, Phase::Running) {
-            self.memory = Some(0.7 * self.limit.limit());
+            self.memory = Some(0.7 * self.limit.proved());
         }
         // The failures that tripped it are an outage, not the backend's everyday fault rate.
         self.fault_rate = self.fault_rate.min(0.3);
@@ -140,7 +145,7 @@ impl Controller {
     pub(super) fn fall_idle(&mut self, now: Timestamp) {
         let silent = now.since(self.last_activity) >= self.settings.idle;
         if matches!(self.phase, Phase::Running) && self.flights.is_empty() && silent {
-            self.memory = Some(self.limit.limit());
+            self.memory = Some(self.limit.proved());
             self.phase = Phase::Idle;
         }
     }
@@ -191,7 +196,7 @@ impl Controller {
     pub(super) fn ready_eta(&self) -> Option<Timestamp> {
         match self.phase {
             Phase::Cold(episode) => {
-                let promised = episode.promised.filter(|at| *at != Timestamp::MAX);
+                let promised = episode.promised.filter(|_| !episode.broke_promise);
                 let learned = self
                     .load_times
                     .expected()

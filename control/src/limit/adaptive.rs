@@ -12,34 +12,48 @@ use super::{Limit, Sample, Signal};
 use crate::verdict::VerdictKind;
 use crate::{ControllerSettings, Timestamp, Verdict};
 
+mod edge;
 mod elasticity;
 mod experiment;
 mod hold;
+mod ladder;
 mod phase_window;
-mod refusal;
+mod ramp;
 
+use edge::Edge;
 use elasticity::History;
+use ladder::Ladder;
 use phase_window::{Phased, Summary};
 
-/// A backend that refused within this time refuses aloud: its queue is bounded.
-const LOUD: Duration = Duration::from_mins(5);
 /// A limit not half used for this long is unproved (RFC 7661).
 const VALIDITY: Duration = Duration::from_mins(1);
-/// Time in which a backend that serves earns one refusal, however few calls it answers: else one with long
-/// calls would never be tried again.
-const CREDIT: Duration = Duration::from_mins(1);
-/// Most refusals that may be owed to, or saved up in, the budget.
-const BUDGET_CAP: f64 = 2.0;
 
 /// What is being tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
+    /// Growing fast; rung after rung is proved.
+    Ramp,
     /// Serving at the verified level; windows are compared with the reference.
     Hold,
     /// Climbing to, then measuring, a higher level.
     Up { target: f64 },
-    /// Measuring a lower level; an anomaly started it when `anomaly`.
-    Down { target: f64, anomaly: bool },
+    /// Measuring a lower level.
+    Down { target: f64, why: Why },
+    /// Serving right below the level at which the backend refuses.
+    Edge,
+    /// Asking for one call more than was ever let in.
+    Probe,
+}
+
+/// What a lower level is measured for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// To see whether anything is lost: it is done now and then.
+    Routine,
+    /// The backend became slower or lossier.
+    Anomaly,
+    /// Less may be served at the edge than below it.
+    Edge,
 }
 
 /// The law's state.
@@ -49,20 +63,23 @@ pub(crate) struct Adaptive {
     theta: f64,
     /// Refusals per success that upward experiments may cost.
     exploration: f64,
-    backoff_ratio: f64,
     initial: f64,
     max: f64,
-    /// In force now.
+    /// In force now; a whole number.
     limit: f64,
-    /// Last verified level.
+    /// Last verified level; a whole number.
     level: f64,
     mode: Mode,
     /// Relative size of the next step up.
     step: f64,
-    /// Still in the first, fast growth; it ends at the first refusal or rejected step.
-    ramping: bool,
-    /// Where an earlier life was, which the fast growth may reach unproved.
+    /// Still in the first growth after a start.
+    warming: bool,
+    /// Successes since calls last waited.
+    unbound: f64,
+    /// Where an earlier life was, most of which the ramp may reach unproved.
     memory: Option<f64>,
+    ladder: Ladder,
+    edge: Edge,
     window: Phased,
     reference: Option<Summary>,
     /// Lowest reference latency since the last rebase, for the absolute guard.
@@ -70,12 +87,10 @@ pub(crate) struct Adaptive {
     history: History,
     /// Calls sent before the last cut say nothing new.
     epoch: Timestamp,
-    last_refusal: Option<Timestamp>,
-    budget: f64,
-    /// When the budget last grew.
-    paid: Timestamp,
-    holds_left: u32,
-    holds_planned: u32,
+    /// No experiment before this.
+    rest_until: Timestamp,
+    /// Seconds of the last rest; doubled by each experiment that led nowhere.
+    rest: f64,
     experiments: u32,
     /// The number of experiments at which one goes down, and how many lie between two such.
     down_after: u32,
@@ -91,25 +106,24 @@ impl Adaptive {
         Self {
             theta: settings.theta,
             exploration: settings.exploration,
-            backoff_ratio: settings.backoff_ratio,
             initial,
             max: f64::from(settings.limit_max),
             limit: initial,
             level: initial,
-            mode: Mode::Hold,
+            mode: Mode::Ramp,
             step: 1.0,
-            ramping: true,
+            warming: true,
+            unbound: 0.0,
             memory: None,
+            ladder: Ladder::new(initial, None),
+            edge: Edge::new(now),
             window: Phased::default(),
             reference: None,
             best: f64::INFINITY,
             history: History::default(),
             epoch: now,
-            last_refusal: None,
-            budget: 0.0,
-            paid: now,
-            holds_left: 1,
-            holds_planned: 1,
+            rest_until: now,
+            rest: 0.0,
             experiments: 0,
             down_after: hold::DOWN_AFTER.0,
             down_every: hold::DOWN_AFTER.0,
@@ -118,15 +132,9 @@ impl Adaptive {
         }
     }
 
-    fn loud(&self, now: Timestamp) -> bool {
-        self.last_refusal.is_some_and(|at| now.since(at) < LOUD)
-    }
-
     /// Samples that a look needs: `clamp(0.8 L, 6, 40)`, at least 16 unless the step is upward.
     fn look(&self) -> usize {
-        let least = if self.ramping {
-            4.0
-        } else if matches!(self.mode, Mode::Up { .. }) {
+        let least = if matches!(self.mode, Mode::Up { .. }) {
             6.0
         } else {
             16.0
@@ -138,34 +146,54 @@ impl Adaptive {
     /// Says whether a sample was taken near the level under test.
     fn belongs(&self, middle: f64) -> bool {
         match self.mode {
-            Mode::Hold => middle >= 0.7 * self.level,
+            // What was sent before a cut still ends above the level.
+            Mode::Hold => middle >= 0.7 * self.level && middle <= 1.1 * self.level + 1.0,
+            Mode::Edge | Mode::Probe => middle >= 0.7 * self.level,
             Mode::Up { target } => middle >= (self.level * target).sqrt(),
             Mode::Down { target, .. } => middle <= (self.level * target).sqrt(),
+            Mode::Ramp => false,
         }
     }
 
-    fn observe(&mut self, sample: &Sample, timed: bool) {
+    fn observe(&mut self, sample: &Sample, timed: bool, now: Timestamp) -> Option<Verdict> {
         let middle =
             f64::midpoint(f64::from(sample.in_flight), f64::from(sample.in_flight_end)).max(1.0);
         let served = sample.signal == Signal::Served;
         if timed && served {
             self.history.push(middle.ln(), sample.log_latency);
         }
+        if self.mode == Mode::Ramp {
+            let rung = self.ladder.push(middle, sample, timed);
+            return self.look_ramp(rung, now);
+        }
         if sample.sent >= self.epoch && self.belongs(middle) {
             self.window.push(middle.ln(), sample, timed);
         }
+        match self.mode {
+            Mode::Hold => self.look_hold(sample, now),
+            Mode::Up { target } => self.look_up(target, now),
+            Mode::Down { target, why } => self.look_down(target, why, now),
+            Mode::Edge | Mode::Probe => self.look_edge(now),
+            Mode::Ramp => None,
+        }
+    }
+
+    fn set_limit(&mut self, limit: f64) {
+        self.limit = limit;
+        self.edge.moved();
     }
 
     /// Enters a mode with an empty window.
     fn enter(&mut self, mode: Mode) {
         self.mode = mode;
         self.window.clear();
-        self.limit = match mode {
-            Mode::Hold => self.level,
+        let limit = match mode {
+            Mode::Hold | Mode::Edge => self.level,
             // The climb is one per success; the look comes when the level is reached.
-            Mode::Up { .. } => self.limit.max(self.level),
+            Mode::Up { .. } | Mode::Ramp | Mode::Probe => self.limit.max(self.level),
             Mode::Down { target, .. } => target,
         };
+        self.set_limit(limit);
     }
 
     fn verdict(
@@ -184,6 +212,16 @@ impl Adaptive {
         }
     }
 
+    fn verdict_from(&self, kind: VerdictKind, from: f64, result: &'static str) -> Verdict {
+        Verdict {
+            kind,
+            from,
+            to: self.level,
+            elasticity: None,
+            result,
+        }
+    }
+
     /// Lets a limit that was not half used for a minute fall to twice the most that was.
     fn validate(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
         self.used = self.used.max(f64::from(sample.in_flight));
@@ -193,42 +231,37 @@ impl Adaptive {
         let proved = (2.0 * self.used).max(self.initial);
         self.used = 0.0;
         self.used_since = now;
-        if proved >= self.level {
+        if proved >= self.limit {
             return None;
         }
         let verdict = self.verdict(VerdictKind::Decay, proved, None, "not half used");
         self.level = proved;
         self.reference = None;
-        self.enter(Mode::Hold);
+        self.limit = proved;
+        let mode = if self.mode == Mode::Ramp {
+            self.ladder = Ladder::new(proved, None);
+            Mode::Ramp
+        } else if matches!(self.mode, Mode::Edge | Mode::Probe) {
+            Mode::Edge
+        } else {
+            Mode::Hold
+        };
+        self.enter(mode);
         Some(verdict)
     }
 
-    /// Grows by one towards the target of a climb, or towards the remembered level.
-    fn grow(&mut self, sample: &Sample, now: Timestamp) {
+    /// Grows by one per success or first part while calls wait.
+    fn grow(&mut self, sample: &Sample) {
         if !sample.binding {
             return;
         }
-        if let (true, Some(memory)) = (self.ramping, self.memory) {
-            // Half of what was proved before needs no proof again; the rest is climbed by steps.
-            if self.level < 0.5 * memory && self.mode == Mode::Hold {
-                self.level = (self.level + 1.0).min(0.5 * memory);
-                self.limit = self.level;
-                self.window.clear();
-            }
-        }
-        if let Mode::Up { target } = self.mode
-            && self.limit < target
-        {
-            self.limit = (self.limit + 1.0).min(target);
-        }
-        debug_assert!(self.limit <= self.max, "below the ceiling at {now:?}");
-    }
-
-    fn decide(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
         match self.mode {
-            Mode::Hold => self.look_hold(sample, now),
-            Mode::Up { target } => self.look_up(target, now),
-            Mode::Down { target, anomaly } => self.look_down(target, anomaly),
+            Mode::Ramp if f64::from(sample.in_flight) * 2.0 >= self.limit => self.climb(),
+            Mode::Up { target } if self.limit < target => {
+                let next = (self.limit + 1.0).min(target);
+                self.set_limit(next);
+            }
+            _ => {}
         }
     }
 }
@@ -238,54 +271,67 @@ impl Limit for Adaptive {
         self.limit
     }
 
+    fn dispatched(&mut self, in_flight: u32, now: Timestamp) {
+        self.press(in_flight, now);
+    }
+
+    fn tick(&mut self, binding: bool, now: Timestamp) -> Option<Verdict> {
+        self.let_in(binding, now)
+    }
+
     fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
         if sample.signal == Signal::Refused {
             return self.refused(sample, now);
         }
         if sample.signal == Signal::Served {
-            let waited = now.since(self.paid).as_secs_f64() / CREDIT.as_secs_f64();
-            self.paid = now;
-            self.budget = (self.budget + self.exploration + waited).min(BUDGET_CAP);
+            self.edge.earn(self.exploration, sample.latency, now);
+            self.count_unbound(sample, now);
             if !sample.acknowledged {
-                self.grow(sample, now);
+                self.grow(sample);
             }
         }
-        self.observe(sample, !sample.acknowledged);
-        self.validate(sample, now)
-            .or_else(|| self.decide(sample, now))
+        let decay = self.validate(sample, now);
+        let verdict = self.observe(sample, !sample.acknowledged, now);
+        verdict.or(decay)
     }
 
     fn acknowledged(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
-        self.grow(sample, now);
-        self.observe(sample, true);
-        self.decide(sample, now)
+        self.grow(sample);
+        self.observe(sample, true, now)
     }
 
     fn restart(&mut self, memory: Option<f64>, now: Timestamp) {
         self.level = self.initial;
+        self.limit = self.initial;
         self.step = 1.0;
-        self.ramping = true;
+        self.warming = true;
+        self.unbound = 0.0;
         self.memory = memory.map(|level| level.min(self.max));
         self.reference = None;
         self.best = f64::INFINITY;
+        self.history.clear();
         self.epoch = now;
-        self.holds_left = 1;
-        self.holds_planned = 1;
+        self.rest_until = now;
+        self.rest = 0.0;
         self.used = 0.0;
         self.used_since = now;
-        self.enter(Mode::Hold);
+        self.start_ramp();
     }
 
     fn release(&mut self, level: f64, now: Timestamp) {
-        self.level = level.clamp(self.initial, self.max);
+        self.level = level.floor().clamp(self.initial, self.max);
         self.reference = None;
-        self.ramping = false;
+        self.warming = false;
         self.epoch = now;
-        self.enter(Mode::Hold);
+        self.hold();
+    }
+
+    fn proved(&self) -> f64 {
+        self.level
     }
 
     fn warming(&self) -> bool {
-        self.ramping
+        self.warming
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::phase_window::{Summary, quantile};
+use super::phase_window::{CENSORED, Summary, quantile};
 use crate::num::real;
 
 /// Samples kept for the local slope: more would reach into another time of the backend.
@@ -91,7 +91,7 @@ impl History {
     /// Estimates the elasticity between two phases; none when they are at the same level.
     pub(super) fn elasticity(&self, low: &Summary, high: &Summary) -> Option<Estimate> {
         let apart = high.x - low.x;
-        if apart < 0.03 {
+        if apart < 0.03 || low.y > 0.5 * CENSORED {
             return None;
         }
         let pair = Estimate {

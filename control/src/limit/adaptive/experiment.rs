@@ -1,33 +1,33 @@
 //! The two experiments: is more served at a higher level, and is anything lost at a lower one.
 
-use super::elasticity::{Estimate, RAMP_PRIOR};
-use super::{Adaptive, Mode, Summary};
+use super::elasticity::Estimate;
+use super::{Adaptive, Mode, Summary, Why};
 use crate::num::real;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// Absolute guard: a level four times slower than the best is not tried further (the study, §4.8).
-const GUARD: f64 = 1.386;
+/// Absolute guard: a level 2.5 times slower than the best is not tried further (`ln 2.5`; the study, §4.8).
+const GUARD: f64 = 0.916;
+/// Elasticity above which less is served at a level than below it, with a margin for noise.
+const COLLAPSE: f64 = 1.1;
+
+/// Returns how far down a backend that is slower by `slower` (in logarithms) is tried: `exp(0.2 - d)`.
+pub(super) fn depth(slower: f64) -> f64 {
+    (0.2 - slower).exp().clamp(0.5, 0.75)
+}
 
 impl Adaptive {
     /// Starts a step up when the budget and the ceiling allow one.
-    pub(super) fn start_up(&mut self, now: Timestamp) -> bool {
-        if self.memory.is_some_and(|memory| self.level >= memory) {
-            // What an earlier life had reached ends the fast growth, like TCP's threshold.
-            self.ramping = false;
-        }
-        let size = if self.ramping {
-            1.0
-        } else if self.loud(now) || self.level < 8.0 {
+    pub(super) fn start_up(&mut self) -> bool {
+        let size = if self.level < 8.0 {
             self.step.max(0.5)
         } else {
-            self.step.clamp(0.12, 0.25)
+            self.step.max(0.12)
         };
         let target = (self.level + 1.0)
-            .max(self.level * (1.0 + size))
+            .max((self.level * (1.0 + size)).floor())
             .min(self.max);
-        let affordable = self.ramping || self.budget >= 0.0;
-        if target <= self.level || !affordable {
+        if target <= self.level {
             return false;
         }
         self.enter(Mode::Up { target });
@@ -35,12 +35,12 @@ impl Adaptive {
     }
 
     /// Starts a step down by `factor`.
-    pub(super) fn start_down(&mut self, factor: f64, anomaly: bool) -> bool {
-        let target = (factor * self.level).min(self.level - 1.0);
+    pub(super) fn start_down(&mut self, factor: f64, why: Why) -> bool {
+        let target = (factor * self.level).floor().min(self.level - 1.0);
         if target < 1.0 {
             return false;
         }
-        self.enter(Mode::Down { target, anomaly });
+        self.enter(Mode::Down { target, why });
         true
     }
 
@@ -49,7 +49,7 @@ impl Adaptive {
         if let Some(recent) = self.window.recent() {
             let error = base.error.hypot(0.35 * base.error);
             if recent > base.y + 0.9 + 4.0 * error {
-                return Some(self.reject(target, None, "reject, slow already"));
+                return Some(self.reject(now, target, None, "reject, slow already"));
             }
         }
         let least = self.look();
@@ -59,69 +59,62 @@ impl Adaptive {
             return None;
         }
         let Some(high) = self.window.summary() else {
-            return Some(self.reject(target, None, "reject, nothing served"));
+            return Some(self.reject(now, target, None, "reject, nothing served"));
         };
         self.window.looked = self.window.len();
         let (gap, gap_error) = high.loss_above(&base);
         if gap > 0.06 + 1.5 * gap_error {
-            return Some(self.reject(target, None, "reject, more lost"));
+            return Some(self.reject(now, target, None, "reject, more lost"));
         }
         if high.y - self.best > GUARD + 2.0 * high.error {
-            return Some(self.reject(target, None, "reject, four times the best"));
+            return Some(self.reject(now, target, None, "reject, far above the best"));
         }
-        let Some(mut e) = self.history.elasticity(&base, &high) else {
-            return (self.window.len() >= 4 * least)
-                .then(|| self.reject(target, None, "reject, level not reached"));
+        let most = (4.0 * real(least)).min(100.0);
+        let late = real(self.window.len()) >= most;
+        let apart = high.x - base.x >= 0.5 * (target / self.level).ln();
+        let Some(e) = self.history.elasticity(&base, &high).filter(|_| apart) else {
+            return late.then(|| self.reject(now, target, None, "reject, level not reached"));
         };
-        if self.ramping {
-            e = e.joined(RAMP_PRIOR);
-        }
         let numbers = Some((e.value, e.error));
         if e.value - 0.7 * e.error > self.theta {
-            return Some(self.reject(target, numbers, "reject"));
+            return Some(self.reject(now, target, numbers, "reject"));
         }
-        let most = if self.ramping {
-            real(least) * 1.5
-        } else {
-            (4.0 * real(least)).min(100.0)
-        };
         let sure = e.value + 0.7 * e.error < self.theta;
-        let late = real(self.window.len()) >= most;
         if sure || (late && e.value - 0.5 * e.error < self.theta) {
-            return Some(self.accept(target, high, e, now));
+            return Some(self.accept(target, high, e));
         }
-        late.then(|| self.reject(target, numbers, "reject, unproved"))
+        late.then(|| self.reject(now, target, numbers, "reject, unproved"))
     }
 
-    fn accept(&mut self, target: f64, high: Summary, e: Estimate, now: Timestamp) -> Verdict {
+    fn accept(&mut self, target: f64, high: Summary, e: Estimate) -> Verdict {
         let verdict = self.verdict(VerdictKind::Up, target, Some((e.value, e.error)), "accept");
         self.level = target;
         self.reference = Some(high);
         self.best = self.best.min(high.y);
         self.step = (2.0 * self.step).min(1.0);
-        self.holds_planned = 1;
+        self.rest = 0.0;
         self.experiments += 1;
-        if !self.start_up(now) {
-            self.hold(1);
+        if !self.start_up() {
+            self.hold();
         }
         verdict
     }
 
     pub(super) fn reject(
         &mut self,
+        now: Timestamp,
         target: f64,
         elasticity: Option<(f64, f64)>,
         why: &'static str,
     ) -> Verdict {
         let verdict = self.verdict(VerdictKind::Up, target, elasticity, why);
-        self.ramping = false;
         self.step = ((target / self.level).sqrt() - 1.0).clamp(0.12, 0.5);
         self.experiments += 1;
-        self.hold_longer();
+        self.rest(now);
         verdict
     }
 
-    pub(super) fn look_down(&mut self, target: f64, anomaly: bool) -> Option<Verdict> {
+    pub(super) fn look_down(&mut self, target: f64, why: Why, now: Timestamp) -> Option<Verdict> {
         let base = self.reference?;
         let least = self.look();
         if self.window.len() < least && self.window.attempts() < 2 * least {
@@ -132,7 +125,12 @@ impl Adaptive {
         let numbers = e.map(|e| (e.value, e.error));
         let (gap, gap_error) = base.loss_above(&low);
         let fewer_lost = gap > 0.06 + 1.5 * gap_error;
-        let faster = e.is_some_and(|e| e.value - 1.3 * e.error > 0.9 * self.theta);
+        let needed = if why == Why::Edge {
+            COLLAPSE
+        } else {
+            0.9 * self.theta
+        };
+        let faster = e.is_some_and(|e| e.value - 1.3 * e.error > needed);
         self.experiments += 1;
         let (least_between, most_between) = super::hold::DOWN_AFTER;
         self.down_every = if faster || fewer_lost {
@@ -144,25 +142,34 @@ impl Adaptive {
         if faster || fewer_lost {
             let verdict = self.verdict(VerdictKind::Down, target, numbers, "accept");
             self.level = target;
-            self.ramping = false;
             self.reference = Some(low);
             self.best = self.best.min(low.y);
             self.step = 0.12;
-            let factor = if anomaly { 0.7 } else { 0.8 };
-            if !self.start_down(factor, anomaly) {
-                self.hold(1);
+            self.edge.shy |= why == Why::Edge;
+            let factor = match why {
+                Why::Routine => 0.8,
+                Why::Anomaly => depth(low.y - self.best),
+                Why::Edge => 0.7,
+            };
+            let next = if why == Why::Edge { Why::Routine } else { why };
+            if !self.start_down(factor, next) {
+                self.hold();
             }
             return Some(verdict);
         }
-        let why = if anomaly {
+        let result = if why == Why::Anomaly {
             // Slower, but not because of us: the backend's new normal.
             self.rebase();
             "undo and rebase"
         } else {
             "undo"
         };
-        let verdict = self.verdict(VerdictKind::Down, target, numbers, why);
-        self.hold_longer();
+        let verdict = self.verdict(VerdictKind::Down, target, numbers, result);
+        if why == Why::Edge {
+            self.enter(Mode::Edge);
+            return Some(verdict);
+        }
+        self.rest(now);
         Some(verdict)
     }
 

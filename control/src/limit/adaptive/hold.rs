@@ -1,27 +1,38 @@
 //! Serving at the verified level: each window is compared with the reference, and starts what comes next.
 
-use super::{Adaptive, Mode, Sample, Summary};
+use super::experiment::depth;
+use super::{Adaptive, Mode, Sample, Summary, Why};
 use crate::{Timestamp, Verdict, verdict::VerdictKind};
 
-/// Most windows between two experiments.
-const HOLDS_MAX: u32 = 4;
+/// Shortest and longest rest between two experiments, in seconds.
+const REST: (f64, f64) = (1.0, 16.0);
+/// Slowdown of the newest sixteen that is an anomaly before the window is full: `ln 2`.
+const SUDDEN: f64 = 0.7;
 /// After so many experiments one goes down, on a backend that does not refuse; twice as many after each that
 /// found nothing, up to the second number.
 pub(super) const DOWN_AFTER: (u32, u32) = (2, 12);
 
 impl Adaptive {
-    pub(super) fn hold(&mut self, windows: u32) {
-        self.holds_left = windows;
+    pub(super) fn hold(&mut self) {
         self.enter(Mode::Hold);
     }
 
-    /// Holds, twice as long after each experiment that led nowhere.
-    pub(super) fn hold_longer(&mut self) {
-        self.hold(self.holds_planned);
-        self.holds_planned = (2 * self.holds_planned).min(HOLDS_MAX);
+    /// Rests, twice as long after each experiment that led nowhere.
+    pub(super) fn rest(&mut self, now: Timestamp) {
+        self.rest = (2.0 * self.rest).clamp(REST.0, REST.1);
+        self.rest_until = now.after(crate::num::seconds(self.rest));
+        self.hold();
     }
 
     pub(super) fn look_hold(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
+        if let (Some(base), Some(recent)) = (self.reference, self.window.recent())
+            && recent - base.y > SUDDEN + 3.0 * base.error
+            && let Some(seen) = self.window.summary()
+        {
+            // Twice as slow is not waited out.
+            self.window.clear();
+            return self.anomaly(&base, &seen, "slower at once");
+        }
         let least = self.look();
         if self.window.len() < least && self.window.attempts() < 2 * least {
             return None;
@@ -31,61 +42,72 @@ impl Adaptive {
         let Some(base) = self.reference else {
             self.reference = Some(seen);
             self.best = self.best.min(seen.y);
-            self.holds_left = self.holds_left.saturating_sub(1);
             self.next_experiment(sample, now);
             return None;
         };
-        if let Some(verdict) = self.changed(&base, &seen, now) {
+        if let Some(verdict) = self.changed(&base, &seen) {
             return Some(verdict);
         }
         let merged = base.joined(seen);
         self.reference = Some(merged);
         self.best = self.best.min(merged.y);
-        self.holds_left = self.holds_left.saturating_sub(1);
         self.next_experiment(sample, now);
         None
     }
 
     /// Reacts to a backend that has become slower, lossier or faster by itself.
-    fn changed(&mut self, base: &Summary, seen: &Summary, now: Timestamp) -> Option<Verdict> {
+    pub(super) fn changed(&mut self, base: &Summary, seen: &Summary) -> Option<Verdict> {
         let error = base.error.hypot(seen.error);
         let (gap, gap_error) = seen.loss_above(base);
         let slower = seen.y - base.y > 0.35 + 3.0 * error;
         if slower || gap > 0.12 + 3.0 * gap_error {
             let why = if slower { "slower" } else { "more lost" };
-            self.reference = Some(*seen);
-            let from = self.level;
-            if self.start_down(0.7, true) {
-                return Some(Verdict {
-                    kind: VerdictKind::Anomaly,
-                    from,
-                    to: self.limit,
-                    elasticity: None,
-                    result: why,
-                });
-            }
-            self.rebase();
-            return None;
+            return self.anomaly(base, seen, why);
         }
         if base.y - seen.y > 0.35 + 3.0 * error {
             self.reference = Some(*seen);
             self.best = seen.y;
             self.step = self.step.max(0.5);
-            self.start_up(now);
+            self.start_up();
         }
         None
     }
 
+    /// Starts a step down because the backend has become slower or lossier by itself.
+    fn anomaly(&mut self, base: &Summary, seen: &Summary, why: &'static str) -> Option<Verdict> {
+        self.reference = Some(*seen);
+        let from = self.level;
+        if self.start_down(depth(seen.y - base.y), Why::Anomaly) {
+            return Some(Verdict {
+                kind: VerdictKind::Anomaly,
+                from,
+                to: self.limit,
+                elasticity: None,
+                result: why,
+            });
+        }
+        self.rebase();
+        None
+    }
+
     fn next_experiment(&mut self, sample: &Sample, now: Timestamp) {
-        if self.holds_left > 0 {
+        if now < self.rest_until {
             return;
         }
         let down_is_due = self.experiments >= self.down_after;
-        if down_is_due && !self.ramping && !self.loud(now) && self.start_down(0.8, false) {
+        if down_is_due
+            && (self.edge.shy || !self.edge.loud(now))
+            && self.start_down(0.8, Why::Routine)
+        {
             return;
         }
-        if sample.binding {
-            self.start_up(now);
+        if !self.edge.shy && self.edge.loud(now) {
+            // The edge is known: ask for one call more, not for a verdict.
+            self.enter(Mode::Edge);
+            return;
+        }
+        if sample.binding && self.edge.affords(now) {
+            self.start_up();
         }
     }
 }

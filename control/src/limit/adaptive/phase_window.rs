@@ -9,7 +9,7 @@ use crate::num::real;
 /// Most samples of one phase; the longest verdict takes a hundred.
 const KEPT: usize = 160;
 /// Stands for the latency of a call that was given up: above every latency, not part of any mean.
-const CENSORED: f64 = 50.0;
+pub(super) const CENSORED: f64 = 50.0;
 
 /// What a phase amounts to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,14 +53,21 @@ impl Phased {
             self.all += 1;
             self.bad += usize::from(bad);
         }
-        let y = match sample.signal {
-            Signal::Served if timed => sample.log_latency,
-            Signal::Timeout => CENSORED,
-            _ => return,
+        let Some(y) = Self::latency(sample, timed) else {
+            return;
         };
         if self.y.len() < KEPT {
             self.x.push(x);
             self.y.push(y);
+        }
+    }
+
+    /// Returns the logarithm of the latency that a sample stands for; none when it says nothing of it.
+    pub(super) fn latency(sample: &Sample, timed: bool) -> Option<f64> {
+        match sample.signal {
+            Signal::Served if timed => Some(sample.log_latency),
+            Signal::Timeout => Some(CENSORED),
+            _ => None,
         }
     }
 

@@ -1,0 +1,218 @@
+//! The first, fast growth as a ladder of rungs, each twice as high as the one below.
+//!
+//! The limit grows by one per success without a pause, up to [`AHEAD`] times the highest rung that was
+//! proved. A rung is judged as soon as enough calls that ran there have ended, against the two rungs
+//! below it: the growth runs ahead of its proof by one round trip, and not by more.
+
+use std::collections::VecDeque;
+
+use super::elasticity::{History, RAMP_PRIOR};
+use super::phase_window::{CENSORED, Phased, Summary, quantile};
+use crate::limit::Sample;
+use crate::num::{calls, real};
+
+/// How far the growth may run ahead of the highest proved rung, below eight calls and above.
+const AHEAD: (f64, f64) = (3.0, 2.0);
+/// The newest samples, whatever their rung, that are compared with the oldest ones.
+const RECENT: usize = 12;
+/// The oldest samples of a climb: what a call takes when little is in flight.
+const OLDEST: usize = 8;
+/// Slowdown against the oldest samples that ends the unproved growth: `ln 1.65`.
+const SUSPECT: f64 = 0.5;
+/// Rungs kept; the highest limit that can be set is below `2^20`.
+const RUNGS: usize = 21;
+/// Fewest samples that make a rung a reference.
+const LEAST: usize = 4;
+
+/// What a rung's samples say.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Judgement {
+    /// The rung serves more than those below it.
+    Proved {
+        /// The elasticity and its error, where there was a rung to compare with.
+        elasticity: Option<(f64, f64)>,
+    },
+    /// The rung serves no more, or loses more.
+    Refuted {
+        /// The elasticity and its error, where there was a rung to compare with.
+        elasticity: Option<(f64, f64)>,
+        /// Where the elasticity puts the knee, in calls.
+        knee: f64,
+        /// Why, in words.
+        why: &'static str,
+    },
+}
+
+/// The rungs of one climb.
+#[derive(Debug, Default)]
+pub(super) struct Ladder {
+    base: f64,
+    rungs: Vec<Phased>,
+    proved: usize,
+    below: Option<Summary>,
+    oldest: Phased,
+    recent: VecDeque<(f64, f64)>,
+}
+
+impl Ladder {
+    /// Starts at a level; `below` is what was measured there.
+    pub(super) fn new(base: f64, below: Option<Summary>) -> Self {
+        Self {
+            base: base.max(1.0),
+            rungs: Vec::new(),
+            proved: 0,
+            below,
+            oldest: Phased::default(),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Returns the highest level proved.
+    pub(super) fn top(&self) -> f64 {
+        self.base * real(1 << self.proved.min(RUNGS))
+    }
+
+    /// Returns how high the growth may run without a further proof.
+    pub(super) fn reach(&self) -> f64 {
+        let top = self.top();
+        top * if top < 8.0 { AHEAD.0 } else { AHEAD.1 }
+    }
+
+    /// Returns the logarithm of the latency when little was in flight.
+    pub(super) fn best(&self) -> Option<f64> {
+        self.below
+            .or_else(|| self.oldest.summary())
+            .map(|low| low.y)
+    }
+
+    fn index(&self, middle: f64) -> usize {
+        if middle < self.base {
+            return 0;
+        }
+        let rung = (middle / self.base).log2().floor() + 1.0;
+        usize::try_from(calls(rung)).map_or(RUNGS, |index| index.min(RUNGS))
+    }
+
+    /// Adds a sample; returns the rung that it may have completed.
+    pub(super) fn push(&mut self, middle: f64, sample: &Sample, timed: bool) -> usize {
+        let index = self.index(middle);
+        if self.rungs.len() <= index {
+            self.rungs.resize_with(index + 1, Phased::default);
+        }
+        if let Some(rung) = self.rungs.get_mut(index) {
+            rung.push(middle.ln(), sample, timed);
+        }
+        if self.oldest.len() < OLDEST {
+            self.oldest.push(middle.ln(), sample, timed);
+        } else if let Some(y) = Phased::latency(sample, timed) {
+            if self.recent.len() >= RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((middle.ln(), y));
+        }
+        index
+    }
+
+    /// Says, by where a backend without any queue would stand, that the newest calls wait in one.
+    ///
+    /// `d = median(y of the newest) - Y(oldest)`; suspect if `d - 1.5 se > 0.5`; knee: `exp(x - d)`.
+    fn suspicion(&self) -> Option<Judgement> {
+        if self.recent.len() < RECENT {
+            return None;
+        }
+        let base = self.below.or_else(|| self.oldest.summary())?;
+        let mut ys: Vec<f64> = self.recent.iter().map(|point| point.1).collect();
+        ys.sort_by(f64::total_cmp);
+        let middle = quantile(&ys, 0.35)?;
+        let spread = base.error * base.attempts.min(real(OLDEST)).sqrt() / real(RECENT).sqrt();
+        let slower = middle - base.y;
+        if slower - 1.5 * base.error.hypot(spread) <= SUSPECT {
+            return None;
+        }
+        let x = self.recent.iter().map(|point| point.0).sum::<f64>() / real(RECENT);
+        Some(Judgement::Refuted {
+            elasticity: None,
+            knee: (x - slower).exp().max(base.x.exp()),
+            why: "reject, calls wait",
+        })
+    }
+
+    fn reference(&self, index: usize) -> Option<Summary> {
+        let rung = self.rungs.get(index)?;
+        let own = (rung.len() >= LEAST).then(|| rung.summary()).flatten();
+        own.or(self.below.filter(|_| index == 0))
+    }
+
+    /// Judges a rung when it has enough samples and has not been judged.
+    pub(super) fn judge(
+        &mut self,
+        index: usize,
+        history: &History,
+        theta: f64,
+    ) -> Option<Judgement> {
+        if let Some(suspicion) = self.suspicion() {
+            return Some(suspicion);
+        }
+        if index <= self.proved {
+            return None;
+        }
+        let height = self.base * real(1 << index.min(RUNGS));
+        let needed = usize::try_from(calls((0.6 * height).clamp(4.0, 40.0))).unwrap_or(40);
+        let rung = self.rungs.get(index)?;
+        if rung.len() < needed && rung.attempts() < 2 * needed {
+            return None;
+        }
+        let lower: Vec<Summary> = (0..index)
+            .rev()
+            .filter_map(|at| self.reference(at))
+            .take(2)
+            .collect();
+        let Some(high) = rung.summary() else {
+            let knee = self.top();
+            return Some(Judgement::Refuted {
+                elasticity: None,
+                knee,
+                why: "reject, nothing served",
+            });
+        };
+        if high.y > 0.5 * CENSORED {
+            let knee = self.base;
+            return Some(Judgement::Refuted {
+                elasticity: None,
+                knee,
+                why: "reject, late",
+            });
+        }
+        let mut nearest = None;
+        for low in &lower {
+            let (gap, gap_error) = high.loss_above(low);
+            if gap > 0.06 + 1.5 * gap_error {
+                let knee = low.x.exp();
+                return Some(Judgement::Refuted {
+                    elasticity: None,
+                    knee,
+                    why: "reject, more lost",
+                });
+            }
+            let Some(e) = history.elasticity(low, &high) else {
+                continue;
+            };
+            let e = e.joined(RAMP_PRIOR);
+            let numbers = Some((e.value, e.error));
+            nearest = nearest.or(numbers);
+            if e.value - 0.7 * e.error > theta {
+                let slower = (high.y - low.y).clamp(0.0, high.x - low.x);
+                let knee = (high.x - slower).exp();
+                return Some(Judgement::Refuted {
+                    elasticity: numbers,
+                    knee,
+                    why: "reject",
+                });
+            }
+        }
+        self.proved = index;
+        Some(Judgement::Proved {
+            elasticity: nearest,
+        })
+    }
+}

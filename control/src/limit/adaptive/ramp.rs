@@ -1,0 +1,82 @@
+//! The fast growth: after a start, and when capacity far above the known edge turns up.
+
+use super::ladder::{Judgement, Ladder};
+use super::{Adaptive, Mode, Sample};
+use crate::verdict::VerdictKind;
+use crate::{Timestamp, Verdict};
+
+/// Part of a remembered level that needs no proof again.
+const REMEMBERED: f64 = 0.7;
+
+impl Adaptive {
+    /// Starts to climb from the level in force.
+    pub(super) fn start_ramp(&mut self) {
+        self.ladder = Ladder::new(self.level, self.reference);
+        self.enter(Mode::Ramp);
+    }
+
+    /// Returns how high the ramp may be now.
+    fn ceiling(&self) -> f64 {
+        let known = self
+            .memory
+            .map_or(0.0, |memory| (REMEMBERED * memory).floor());
+        self.ladder.reach().max(known).min(self.max)
+    }
+
+    /// Grows the ramp by one call.
+    pub(super) fn climb(&mut self) {
+        let next = (self.limit + 1.0).min(self.ceiling());
+        if next > self.limit {
+            self.set_limit(next);
+        }
+    }
+
+    pub(super) fn look_ramp(&mut self, rung: usize, now: Timestamp) -> Option<Verdict> {
+        let from = self.level;
+        match self.ladder.judge(rung, &self.history, self.theta)? {
+            Judgement::Proved { elasticity } => {
+                self.level = self.ladder.top().min(self.limit).max(self.level);
+                (self.level > from)
+                    .then(|| self.verdict(VerdictKind::Up, from, elasticity, "accept"))
+            }
+            Judgement::Refuted {
+                elasticity,
+                knee,
+                why,
+            } => {
+                self.level = (1.2 * knee).ceil().clamp(1.0, self.limit);
+                let verdict = self.verdict(VerdictKind::Up, self.limit, elasticity, why);
+                self.warming = false;
+                self.best = self
+                    .ladder
+                    .best()
+                    .map_or(self.best, |best| best.min(self.best));
+                self.step = 0.25;
+                self.reference = None;
+                self.experiments += 1;
+                self.rest(now);
+                Some(verdict)
+            }
+        }
+    }
+
+    /// Notes how long calls have not waited: a limit that holds no one back is not still being found.
+    pub(super) fn count_unbound(&mut self, sample: &Sample, _now: Timestamp) {
+        if sample.binding {
+            self.unbound = 0.0;
+        } else {
+            self.unbound += 1.0;
+        }
+        if self.unbound > 2.0 * self.limit + 20.0 {
+            self.warming = false;
+            self.unbound = 0.0;
+            // What ran ahead of its proof and was not needed is given back.
+            if self.mode == Mode::Ramp && self.limit > self.level {
+                self.set_limit(self.level);
+            }
+            if self.mode == Mode::Ramp {
+                self.ladder = Ladder::new(self.level, None);
+            }
+        }
+    }
+}
