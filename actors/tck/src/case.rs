@@ -124,7 +124,11 @@ pub fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Verdict {
 ///
 /// # Errors
 /// Returns [`Failure::Failed`] with both values.
-pub fn ensure_eq<T: PartialEq + fmt::Debug>(what: &str, seen: &T, expected: &T) -> Verdict {
+pub fn ensure_eq<T: PartialEq + fmt::Debug + ?Sized>(
+    what: &str,
+    seen: &T,
+    expected: &T,
+) -> Verdict {
     ensure(seen == expected, || {
         format!("{what}: expected {expected:?}, saw {seen:?}")
     })

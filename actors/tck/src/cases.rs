@@ -9,11 +9,15 @@ mod events;
 mod failures;
 mod lifecycle;
 mod limits;
+mod mailbox;
 mod messages;
 mod pipes;
 mod receptionist;
 mod starts;
+mod stash;
+mod timers;
 mod tree;
+mod watch;
 
 /// The cases of single actors and their trees.
 pub const ACTORS: &[&[Case<dyn driver::actors::Driver>]] = &[
@@ -30,6 +34,10 @@ pub const ACTORS: &[&[Case<dyn driver::actors::Driver>]] = &[
     limits::CASES,
     starts::CASES,
     backoff::CASES,
+    watch::CASES,
+    timers::CASES,
+    stash::CASES,
+    mailbox::CASES,
 ];
 
 /// What nearly every file of cases about actors uses.

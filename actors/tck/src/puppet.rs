@@ -82,7 +82,7 @@ pub trait Stage {
         Err(Unsupported("list of children"))
     }
 
-    /// Watches; the end is noted as `<name> saw <name of other> stop`.
+    /// Watches; the end is noted as `<name> saw <name of other> stop`, or `fail`.
     fn watch(&mut self, _other: &Puppet) -> impl Future<Output = Did> + Send {
         async { Err(Unsupported("death watch")) }
     }
@@ -160,6 +160,11 @@ pub trait Stage {
 
     /// Handles nothing else for a while.
     fn hold(&mut self, time: Duration) -> impl Future<Output = Did> + Send;
+
+    /// Ends the thread that this actor runs on.
+    fn end_thread(&mut self) -> Did {
+        Err(Unsupported("thread of one's own"))
+    }
 
     /// Has `note` noted when the asker of the message in hand waits no more.
     fn note_when_forsaken(&mut self, _shared: &Arc<Shared>, _note: &'static str) -> Did {
@@ -346,6 +351,7 @@ async fn on_stage(
             stage.ask_and_pipe(&other, script, timeout)?;
         }
         Command::Hold(time) => stage.hold(time).await?,
+        Command::EndThread => stage.end_thread()?,
         Command::NoteWhenForsaken(note) => stage.note_when_forsaken(shared, note)?,
         _ => return Err(Unsupported("such command")),
     }

@@ -474,6 +474,11 @@ pub trait Backend {
         Box::pin(async { Err(Unsupported("escalation to a guardian")) })
     }
 
+    /// Returns what the library says of whether it can catch panics in this build.
+    fn catches_panics(&self) -> Result<bool, Unsupported> {
+        Err(Unsupported("word on whether panics can be caught"))
+    }
+
     /// Returns the paths of all living actors, in order.
     fn tree(&self) -> Result<Vec<String>, Unsupported> {
         Err(Unsupported("tree of actors"))

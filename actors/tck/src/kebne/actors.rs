@@ -115,6 +115,10 @@ impl Backend for KebneWorld {
         Box::pin(async { Ok(self.system.when_failed().await) })
     }
 
+    fn catches_panics(&self) -> Result<bool, Unsupported> {
+        Ok(ActorSystem::catches_panics())
+    }
+
     fn tree(&self) -> Result<Vec<String>, Unsupported> {
         let tree = self.system.tree();
         Ok(tree.iter().map(|report| report.path.to_string()).collect())

@@ -64,7 +64,7 @@ pub enum Command {
     Path,
     /// Answer a reference to oneself.
     Myself,
-    /// Watch, and note `<name> saw <other> stop`.
+    /// Watch, and note `<name> saw <other> stop` or `fail`.
     Watch(Puppet),
     /// Watch, and get a script at the end.
     WatchWith(Puppet, Script),
@@ -98,6 +98,8 @@ pub enum Command {
     AskAndPipe(Puppet, Script, Duration),
     /// Handle nothing else for a while.
     Hold(Duration),
+    /// End the thread that one runs on.
+    EndThread,
     /// Drop the answer.
     NeverAnswer,
     /// Answer this number after a while, handling others meanwhile.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::{Actor, Handler, Message, dev::MessageResponse};
 use futures_util::FutureExt;
-use kebne_actors::system::{Context, Listing, Terminated};
+use kebne_actors::system::{Context, Listing, StopCause, Terminated};
 use tokio::{sync::oneshot, time::sleep};
 
 use super::{props::PuppetError, stage::OnKebne};
@@ -125,6 +125,10 @@ impl Handler<Terminated> for KebnePuppet {
 
     fn handle(&mut self, terminated: Terminated, _: &mut Context<Self>) {
         let name = terminated.path.rsplit('/').next().unwrap_or_default();
-        self.body.note(&format!("saw {name} stop"));
+        let how = match terminated.cause {
+            StopCause::Stopped => "stop",
+            _ => "fail",
+        };
+        self.body.note(&format!("saw {name} {how}"));
     }
 }

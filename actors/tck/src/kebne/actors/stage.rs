@@ -177,6 +177,11 @@ impl Stage for OnKebne<'_> {
         Ok(())
     }
 
+    fn end_thread(&mut self) -> Did {
+        actix_rt::Arbiter::current().stop();
+        Ok(())
+    }
+
     fn path(&mut self) -> Result<String, Unsupported> {
         Ok(self.0.path().to_owned())
     }
