@@ -206,7 +206,7 @@ impl CircuitBreaker {
         self.inner.core().machine.state()
     }
 
-    /// Returns the failures in a row, counted while closed; 0 in the other states.
+    /// Returns the failures in a row, counted while closed and kept until it closes again.
     pub fn failures(&self) -> u32 {
         self.inner.core().machine.failures()
     }

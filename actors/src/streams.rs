@@ -15,20 +15,24 @@
 
 mod bucket;
 mod buffer;
+mod delay;
 mod detached;
 mod fail_fast;
 mod keep_alive;
 mod kill_switch;
 mod link;
 mod map_async;
+mod map_partitioned;
 mod places;
 mod queue;
+mod recover;
 mod restart;
+mod supervise;
 mod throttle;
 mod timeouts;
 mod via_lane;
 
-use std::time::Duration;
+use std::{hash::Hash, time::Duration};
 
 use futures_core::Stream;
 use futures_util::StreamExt;
@@ -41,12 +45,17 @@ pub use keep_alive::KeepAlive;
 pub use kill_switch::{KillSwitch, Killable};
 pub use map_async::{MapError, MapOptions};
 pub use queue::{AlreadyCompleted, QueueOffer, QueueSource, SourceQueue, source_queue};
+pub use recover::Recover;
 pub use restart::{Restart, RestartSettings, restart_source};
+pub use supervise::{Directive, Scan, Supervise};
 pub use throttle::{Enforce, Pace, RateExceeded, Throttle};
 pub use timeouts::{StreamTimeout, Timed, TimeoutKind};
 pub use via_lane::ViaLane;
 
 use crate::lane::{Backend, LaneHandle};
+
+/// Elements that a delay holds unless told otherwise: Pekko's input buffer.
+const HELD: usize = 16;
 
 /// Pekko's operators for any stream.
 pub trait FlowExt: Stream + Sized {
@@ -121,6 +130,27 @@ pub trait FlowExt: Stream + Sized {
         map_async::map_async(self, options, work)
     }
 
+    /// As [`FlowExt::map_async_with`], working on one element at a time of each key, as `key` says, and on up to the
+    /// options' parallelism of keys. Elements of one key are worked on in their order. Up to 10 elements wait for
+    /// their key, read ahead so that one busy key does not hold up the others. Pekko's `mapAsyncPartitioned`.
+    fn map_async_partitioned<K, F, W, U, E>(
+        self,
+        options: MapOptions<E>,
+        key: impl FnMut(&Self::Item) -> K + Send + 'static,
+        work: F,
+    ) -> Detached<Result<U, MapError<E>>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+        K: Eq + Hash + Clone + Send + 'static,
+        F: FnMut(Self::Item, &K) -> W + Send + 'static,
+        W: Future<Output = Result<U, E>> + Send + 'static,
+        U: Send + 'static,
+        E: Send + 'static,
+    {
+        map_partitioned::map_partitioned(self, options, key, work)
+    }
+
     /// Sends each element, a request, through a lane: as many at a time as the lane admits, in place of a
     /// fixed throttle. See [`ViaLane`].
     fn via_lane<B>(self, lane: &LaneHandle<B>) -> ViaLane<Self, B>
@@ -148,6 +178,31 @@ pub trait FlowExt: Stream + Sized {
         Self::Item: Send + 'static,
     {
         buffer::buffer_or_fail(self, size)
+    }
+
+    /// Holds each element back for `delay` after it came, up to 16 at a time, Pekko's default; then it reads
+    /// no further.
+    fn delay(self, delay: Duration) -> Detached<Self::Item>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        delay::delay(self, HELD, BufferPolicy::Backpressure, move |_| delay)
+    }
+
+    /// Holds each element back for its own delay after it came, as `delay` says; the order is kept, so an element
+    /// waits for those before it. Holds up to `size` (0 counts as 1); `policy` says what happens then.
+    fn delay_with(
+        self,
+        size: usize,
+        policy: BufferPolicy,
+        delay: impl FnMut(&Self::Item) -> Duration + Send + 'static,
+    ) -> Detached<Self::Item>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+    {
+        delay::delay(self, size, policy, delay)
     }
 
     /// Folds elements that come faster than they are asked for into one; never slows its source.
@@ -243,6 +298,42 @@ pub trait FlowExt: Stream + Sized {
         Self: Stream<Item = Result<T, E>>,
     {
         FailFast::new(self)
+    }
+
+    /// Goes on with the source that `recover` makes of an error, in its place and at once, up to `attempts` times
+    /// (`None` is without end, 0 never). The error is passed on when no attempt is left or `recover` has none.
+    fn recover_with_retries<T, E, R, F>(
+        self,
+        attempts: Option<u32>,
+        recover: F,
+    ) -> Recover<Self, R, F>
+    where
+        Self: Stream<Item = Result<T, E>>,
+        R: Stream<Item = Result<T, E>>,
+        F: FnMut(&E) -> Option<R>,
+    {
+        Recover::new(self, attempts, recover)
+    }
+
+    /// Skips the errors that `decide` does not stop at; the stream ends with the first that it does. There is no
+    /// state to reset, so [`Directive::Restart`] is as [`Directive::Resume`].
+    fn supervise<T, E, D>(self, decide: D) -> Supervise<Self, D>
+    where
+        Self: Stream<Item = Result<T, E>>,
+        D: FnMut(&E) -> Directive,
+    {
+        Supervise::new(self, decide)
+    }
+
+    /// Emits `zero`, and then what `step` makes of the last emission and each element. `decide` says what to do about
+    /// an element that `step` fails on; after [`Directive::Restart`] it emits `zero` again, as Pekko's `scan` does.
+    fn scan_supervised<A, E, F, D>(self, zero: A, step: F, decide: D) -> Scan<Self, A, F, D>
+    where
+        A: Clone,
+        F: FnMut(&A, Self::Item) -> Result<A, E>,
+        D: FnMut(&E) -> Directive,
+    {
+        Scan::new(self, zero, step, decide)
     }
 
     /// Makes one error of the two that two stages in a row can yield.

@@ -13,6 +13,8 @@ use crate::backoff::stretched;
 pub(super) struct Machine {
     settings: BreakerSettings,
     state: State,
+    /// Failures in a row of the last closed spell; kept until the next one begins.
+    failures: u32,
     /// Counts the states entered; a result counts only in the one in which its call began.
     era: u64,
     /// How long the next opening lasts.
@@ -21,7 +23,7 @@ pub(super) struct Machine {
 
 #[derive(Debug)]
 enum State {
-    Closed { failures: u32 },
+    Closed,
     Open { until: Instant },
     HalfOpen { probing: bool },
 }
@@ -45,7 +47,8 @@ impl Machine {
         Self {
             next_reset: settings.reset_timeout,
             settings,
-            state: State::Closed { failures: 0 },
+            state: State::Closed,
+            failures: 0,
             era: 0,
         }
     }
@@ -64,7 +67,7 @@ impl Machine {
     /// Lets a call in, or says for how long calls are still refused.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
         match &mut self.state {
-            State::Closed { .. } => {}
+            State::Closed => {}
             State::Open { until } => return Err(until.saturating_duration_since(now)),
             State::HalfOpen { probing: true } => return Err(Duration::ZERO),
             State::HalfOpen { probing } => *probing = true,
@@ -82,15 +85,16 @@ impl Machine {
         if ticket.era != self.era {
             return None;
         }
-        match &mut self.state {
-            State::Closed { failures } => {
-                *failures = 0;
+        match self.state {
+            State::Closed => {
+                self.failures = 0;
                 None
             }
             State::Open { .. } => None,
             State::HalfOpen { .. } => {
                 self.next_reset = self.settings.reset_timeout;
-                self.enter(State::Closed { failures: 0 });
+                self.failures = 0;
+                self.enter(State::Closed);
                 Some(Entered::Closed)
             }
         }
@@ -106,10 +110,10 @@ impl Machine {
         if ticket.era != self.era {
             return None;
         }
-        match &mut self.state {
-            State::Closed { failures } => {
-                *failures = failures.saturating_add(1);
-                (*failures >= self.settings.max_failures).then(|| self.open(now, chance))
+        match self.state {
+            State::Closed => {
+                self.failures = self.failures.saturating_add(1);
+                (self.failures >= self.settings.max_failures).then(|| self.open(now, chance))
             }
             State::Open { .. } => None,
             State::HalfOpen { .. } => Some(self.open(now, chance)),
@@ -128,17 +132,14 @@ impl Machine {
 
     pub(super) fn state(&self) -> BreakerState {
         match self.state {
-            State::Closed { .. } => BreakerState::Closed,
+            State::Closed => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
     pub(super) fn failures(&self) -> u32 {
-        match self.state {
-            State::Closed { failures } => failures,
-            State::Open { .. } | State::HalfOpen { .. } => 0,
-        }
+        self.failures
     }
 
     pub(super) fn next_reset(&self) -> Duration {

@@ -67,7 +67,7 @@ where
     })
 }
 
-fn keep<T>(kept: &mut VecDeque<T>, item: T, size: usize, policy: BufferPolicy) {
+pub(super) fn keep<T>(kept: &mut VecDeque<T>, item: T, size: usize, policy: BufferPolicy) {
     if kept.len() >= size {
         match policy {
             BufferPolicy::Backpressure => {}

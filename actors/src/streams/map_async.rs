@@ -56,6 +56,18 @@ impl<E> MapOptions<E> {
         }
     }
 
+    pub(super) fn parallelism(&self) -> usize {
+        self.parallelism
+    }
+
+    pub(super) fn is_ordered(&self) -> bool {
+        self.ordered
+    }
+
+    pub(super) fn resumes(&self, error: &MapError<E>) -> bool {
+        self.resume.as_ref().is_some_and(|resume| resume(error))
+    }
+
     /// Skips an element whose failure `resume` says yes to; asked once per failure. Default: none.
     #[must_use]
     pub fn resuming(
@@ -149,7 +161,7 @@ where
             }
         };
         if let Some(error) = failure
-            && !options.resume.as_ref().is_some_and(|resume| resume(&error))
+            && !options.resumes(&error)
         {
             return Err(error);
         }
@@ -157,7 +169,7 @@ where
 }
 
 /// Notes a task's result; a failure gives its place up and is returned.
-fn note<U, E>(
+pub(super) fn note<U, E>(
     joined: Result<(Id, Result<U, E>), JoinError>,
     numbers: &mut HashMap<Id, u64>,
     places: &mut Places<U>,
@@ -184,7 +196,7 @@ fn lost(error: JoinError) -> String {
     }
 }
 
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())

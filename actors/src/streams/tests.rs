@@ -1,4 +1,5 @@
 mod ends;
+mod gaps;
 mod lane;
 mod map_async;
 mod pace;
