@@ -4,6 +4,7 @@ use crate::{case::Case, driver};
 
 mod asks;
 mod backoff;
+mod breaker;
 mod dead_letters;
 mod events;
 mod failures;
@@ -12,9 +13,12 @@ mod limits;
 mod mailbox;
 mod messages;
 mod pipes;
+mod rate;
 mod receptionist;
+mod retry;
 mod starts;
 mod stash;
+mod streams;
 mod timers;
 mod tree;
 mod watch;
@@ -39,6 +43,18 @@ pub const ACTORS: &[&[Case<dyn driver::actors::Driver>]] = &[
     stash::CASES,
     mailbox::CASES,
 ];
+
+/// The cases of token buckets.
+pub const RATE: &[&[Case<dyn driver::rate::RateDriver>]] = &[rate::CASES];
+
+/// The cases of circuit breakers.
+pub const BREAKER: &[&[Case<dyn driver::breaker::BreakerDriver>]] = breaker::CASES;
+
+/// The cases of retries.
+pub const RETRY: &[&[Case<dyn driver::retry::RetryDriver>]] = &[retry::CASES];
+
+/// The cases of streams.
+pub const STREAMS: &[&[Case<dyn driver::streams::StreamDriver>]] = streams::CASES;
 
 /// What nearly every file of cases about actors uses.
 mod prelude {

@@ -10,6 +10,10 @@ use std::fmt;
 use crate::case::Failure;
 
 pub mod actors;
+pub mod breaker;
+pub mod rate;
+pub mod retry;
+pub mod streams;
 
 /// A library under test.
 pub trait Library: fmt::Debug + Send + Sync {
@@ -23,6 +27,37 @@ pub trait Library: fmt::Debug + Send + Sync {
     fn actors(&self) -> Option<&(dyn actors::Driver + 'static)> {
         None
     }
+
+    /// Returns the driver for token buckets.
+    fn rate(&self) -> Option<&(dyn rate::RateDriver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for circuit breakers.
+    fn breaker(&self) -> Option<&(dyn breaker::BreakerDriver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for retries.
+    fn retry(&self) -> Option<&(dyn retry::RetryDriver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for streams.
+    fn streams(&self) -> Option<&(dyn streams::StreamDriver + 'static)> {
+        None
+    }
+}
+
+/// What a library offers, or why the case does not apply to it.
+pub type Offered<T> = Result<T, Failure>;
+
+/// Says that a library has no notion of this.
+///
+/// # Errors
+/// Always.
+pub fn not_offered<T>(what: &'static str) -> Offered<T> {
+    Err(Unsupported(what).into())
 }
 
 /// What a library has no notion of, in a few words such as `a stash`.

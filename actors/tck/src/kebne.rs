@@ -1,8 +1,12 @@
 //! The adapter for Kebne.
 
-use crate::driver::{Library, actors as actors_driver};
+use crate::driver::{self, Library, actors as actors_driver};
 
 mod actors;
+mod breaker;
+mod rate;
+mod retry;
+mod streams;
 
 /// Kebne, as the suite sees it.
 #[derive(Debug, Default)]
@@ -19,5 +23,21 @@ impl Library for Kebne {
 
     fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
         Some(&actors::Actors)
+    }
+
+    fn rate(&self) -> Option<&(dyn driver::rate::RateDriver + 'static)> {
+        Some(&rate::KebneRate)
+    }
+
+    fn breaker(&self) -> Option<&(dyn driver::breaker::BreakerDriver + 'static)> {
+        Some(&breaker::KebneBreaker)
+    }
+
+    fn retry(&self) -> Option<&(dyn driver::retry::RetryDriver + 'static)> {
+        Some(&retry::KebneRetry)
+    }
+
+    fn streams(&self) -> Option<&(dyn driver::streams::StreamDriver + 'static)> {
+        Some(&streams::KebneStreams)
     }
 }

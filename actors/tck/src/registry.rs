@@ -79,6 +79,18 @@ pub fn cases() -> Vec<AnyCase> {
     for list in cases::ACTORS {
         add(&mut all, "actors", list, |library| library.actors());
     }
+    for list in cases::RATE {
+        add(&mut all, "rate", list, |library| library.rate());
+    }
+    for list in cases::BREAKER {
+        add(&mut all, "breaker", list, |library| library.breaker());
+    }
+    for list in cases::RETRY {
+        add(&mut all, "retry", list, |library| library.retry());
+    }
+    for list in cases::STREAMS {
+        add(&mut all, "streams", list, |library| library.streams());
+    }
     all.sort_by_key(|case| case.level);
     all
 }

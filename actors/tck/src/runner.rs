@@ -116,8 +116,13 @@ pub fn run_here(library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
 }
 
 fn in_system(library: &dyn Library, case: &AnyCase) -> Verdict {
-    actix_rt::System::new().block_on(async {
-        tokio::time::pause();
+    // Paused from the start: a clock that is paused later stands between two ticks of its timer.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build();
+    let Ok(runtime) = runtime else {
+        return Err(Failure::Failed("no runtime for it".to_owned()));
+    };
+    actix_rt::System::with_tokio_rt(move || runtime).block_on(async {
         let Some(running) = case.start(library) else {
             let why = format!("{} offers no {}", library.name(), case.area);
             return Err(Failure::NotApplicable(why));

@@ -1,0 +1,34 @@
+//! Kebne's token bucket as the suite sees it.
+
+use std::time::Duration;
+
+use kebne_actors::streams::TokenBucket;
+use tokio::time::Instant;
+
+use crate::driver::{
+    Offered,
+    rate::{Bucket, RateDriver},
+};
+
+/// Makes Kebne's token buckets.
+#[derive(Debug)]
+pub(super) struct KebneRate;
+
+struct Shaped {
+    bucket: TokenBucket,
+    epoch: Instant,
+}
+
+impl RateDriver for KebneRate {
+    fn bucket(&self, capacity: u64, interval: Duration) -> Offered<Box<dyn Bucket>> {
+        let epoch = Instant::now();
+        let bucket = TokenBucket::new(capacity, interval, epoch);
+        Ok(Box::new(Shaped { bucket, epoch }))
+    }
+}
+
+impl Bucket for Shaped {
+    fn offer(&mut self, at: Duration, cost: u64) -> Duration {
+        self.bucket.offer(self.epoch + at, cost)
+    }
+}
