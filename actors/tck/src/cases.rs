@@ -16,6 +16,8 @@ mod pipes;
 mod rate;
 mod receptionist;
 mod retry;
+mod routers;
+mod routing;
 mod starts;
 mod stash;
 mod streams;
@@ -55,6 +57,9 @@ pub const RETRY: &[&[Case<dyn driver::retry::RetryDriver>]] = &[retry::CASES];
 
 /// The cases of streams.
 pub const STREAMS: &[&[Case<dyn driver::streams::StreamDriver>]] = streams::CASES;
+
+/// The cases of routers.
+pub const ROUTERS: &[&[Case<dyn driver::routers::Driver>]] = &[routers::CASES, routing::CASES];
 
 /// What nearly every file of cases about actors uses.
 mod prelude {

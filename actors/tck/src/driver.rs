@@ -13,6 +13,7 @@ pub mod actors;
 pub mod breaker;
 pub mod rate;
 pub mod retry;
+pub mod routers;
 pub mod streams;
 
 /// A library under test.
@@ -45,6 +46,11 @@ pub trait Library: fmt::Debug + Send + Sync {
 
     /// Returns the driver for streams.
     fn streams(&self) -> Option<&(dyn streams::StreamDriver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for routers.
+    fn routers(&self) -> Option<&(dyn routers::Driver + 'static)> {
         None
     }
 }

@@ -6,6 +6,7 @@ mod actors;
 mod breaker;
 mod rate;
 mod retry;
+mod routers;
 mod streams;
 
 /// Kebne, as the suite sees it.
@@ -39,5 +40,9 @@ impl Library for Kebne {
 
     fn streams(&self) -> Option<&(dyn driver::streams::StreamDriver + 'static)> {
         Some(&streams::KebneStreams)
+    }
+
+    fn routers(&self) -> Option<&(dyn driver::routers::Driver + 'static)> {
+        Some(&routers::Routers)
     }
 }

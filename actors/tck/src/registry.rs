@@ -91,6 +91,9 @@ pub fn cases() -> Vec<AnyCase> {
     for list in cases::STREAMS {
         add(&mut all, "streams", list, |library| library.streams());
     }
+    for list in cases::ROUTERS {
+        add(&mut all, "routers", list, |library| library.routers());
+    }
     all.sort_by_key(|case| case.level);
     all
 }
