@@ -3,6 +3,17 @@
 //! Owns nothing but the pages beside it: each module is one page, and each Rust example of a page is a test of
 //! this crate. It is never published, and nothing depends on it.
 
+#[doc = include_str!("../00-map.md")]
+#[doc = include_str!(concat!(env!("OUT_DIR"), "/links.md"))]
+pub mod map {
+    mod named {
+        #![expect(
+            unused_imports,
+            reason = "an import fails when the map names what is not there"
+        )]
+        include!(concat!(env!("OUT_DIR"), "/imports.rs"));
+    }
+}
 #[doc = include_str!("../01-first-actor.md")]
 pub mod ch01 {}
 #[doc = include_str!("../02-chat-room.md")]

@@ -1,0 +1,126 @@
+//! What the pages name exists: the tests of the map, the cases of the semantics, the pages that are linked.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+fn here() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files under `folder` of this extension.
+fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension)?);
+        } else if has(&path, extension) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn has(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}
+
+/// The names of all functions under `folder`.
+fn functions(folder: &Path) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for file in files(folder, "rs")? {
+        for line in fs::read_to_string(file)?.lines() {
+            let Some((_, after)) = line.split_once("fn ") else {
+                continue;
+            };
+            let name = after.split(|c: char| !c.is_alphanumeric() && c != '_');
+            names.extend(name.take(1).map(str::to_owned));
+        }
+    }
+    Ok(names)
+}
+
+/// What stands between backticks.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_row_of_the_map_names_its_api_and_a_proof_that_exists_or_says_why_not() {
+    let actors = here().join("../../actors");
+    let mut proofs = functions(&actors).unwrap();
+    proofs.extend(functions(&here().join("tests")).unwrap());
+    let map = fs::read_to_string(here().join("00-map.md")).unwrap();
+    let mut rows = 0;
+    for row in map.lines().filter(|line| line.starts_with("| ")) {
+        let columns: Vec<_> = row.trim_matches('|').split(" |").map(str::trim).collect();
+        let [akka, kebne, proof, differs] = columns[..] else {
+            panic!("not four columns: {row}");
+        };
+        if akka == "Akka" {
+            continue;
+        }
+        rows += 1;
+        if kebne == "—" {
+            assert!(!differs.is_empty() && proof.is_empty(), "no reason: {row}");
+            continue;
+        }
+        assert!(kebne.contains('`'), "no API: {row}");
+        assert!(spans(proof).count() > 0, "no proof: {row}");
+        for name in spans(proof) {
+            assert!(proofs.contains(name), "no such test or case: `{name}`");
+        }
+    }
+    assert!(rows > 80, "{rows} rows");
+}
+
+#[test]
+fn every_rule_of_the_semantics_names_cases_that_exist() {
+    let cases = functions(&here().join("../../actors/tck/src/cases")).unwrap();
+    let page = fs::read_to_string(here().join("../semantics.md")).unwrap();
+    let rules: Vec<_> = page.split("\n**").skip(1).collect();
+    for (number, rule) in (1..).zip(&rules) {
+        let begin: String = rule.chars().take(60).collect();
+        assert!(
+            rule.starts_with(&format!("{number}. ")),
+            "not rule {number}: {begin}"
+        );
+        let (_, named) = rule.split_once("\nCases: ").expect(&begin);
+        let named = named.lines().next().unwrap_or_default();
+        assert!(spans(named).count() > 0, "no case: {begin}");
+        for name in spans(named) {
+            assert!(
+                cases.contains(name),
+                "rule {number}: no such case: `{name}`"
+            );
+        }
+    }
+    assert!(rules.len() >= 30, "{} rules", rules.len());
+}
+
+#[test]
+fn every_linked_page_exists() {
+    let mut links = 0;
+    let mut pages = files(&here(), "md").unwrap();
+    pages.push(here().join("../semantics.md"));
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for (_, after) in text
+            .match_indices("](")
+            .map(|(at, _)| text.split_at(at + 2))
+        {
+            let target = after.split([')', '#']).next().unwrap_or_default();
+            // Other brackets are code, or lead out of the repository.
+            if !has(Path::new(target), "md") || target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let folder = page.parent().unwrap();
+            assert!(folder.join(target).exists(), "{}: {target}", page.display());
+        }
+    }
+    assert!(links > 20, "{links} links");
+}
