@@ -12,12 +12,14 @@ mod lifecycle;
 mod limits;
 mod mailbox;
 mod messages;
+mod phases;
 mod pipes;
 mod rate;
 mod receptionist;
 mod retry;
 mod routers;
 mod routing;
+mod shutdown;
 mod starts;
 mod stash;
 mod streams;
@@ -60,6 +62,9 @@ pub const STREAMS: &[&[Case<dyn driver::streams::StreamDriver>]] = streams::CASE
 
 /// The cases of routers.
 pub const ROUTERS: &[&[Case<dyn driver::routers::Driver>]] = &[routers::CASES, routing::CASES];
+
+/// The cases of coordinated shutdown.
+pub const SHUTDOWN: &[&[Case<dyn driver::shutdown::Driver>]] = &[phases::CASES, shutdown::CASES];
 
 /// What nearly every file of cases about actors uses.
 mod prelude {

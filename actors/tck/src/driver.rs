@@ -14,6 +14,7 @@ pub mod breaker;
 pub mod rate;
 pub mod retry;
 pub mod routers;
+pub mod shutdown;
 pub mod streams;
 
 /// A library under test.
@@ -51,6 +52,11 @@ pub trait Library: fmt::Debug + Send + Sync {
 
     /// Returns the driver for routers.
     fn routers(&self) -> Option<&(dyn routers::Driver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for coordinated shutdown.
+    fn shutdown(&self) -> Option<&(dyn shutdown::Driver + 'static)> {
         None
     }
 }

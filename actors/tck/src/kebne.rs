@@ -7,6 +7,7 @@ mod breaker;
 mod rate;
 mod retry;
 mod routers;
+mod shutdown;
 mod streams;
 
 /// Kebne, as the suite sees it.
@@ -44,5 +45,9 @@ impl Library for Kebne {
 
     fn routers(&self) -> Option<&(dyn driver::routers::Driver + 'static)> {
         Some(&routers::Routers)
+    }
+
+    fn shutdown(&self) -> Option<&(dyn driver::shutdown::Driver + 'static)> {
+        Some(&shutdown::Shutdowns)
     }
 }

@@ -94,6 +94,11 @@ pub fn cases() -> Vec<AnyCase> {
     for list in cases::ROUTERS {
         add(&mut all, "routers", list, |library| library.routers());
     }
+    for list in cases::SHUTDOWN {
+        add(&mut all, "coordinated shutdown", list, |library| {
+            library.shutdown()
+        });
+    }
     all.sort_by_key(|case| case.level);
     all
 }
