@@ -98,7 +98,7 @@ fn every_rule_of_the_semantics_names_cases_that_exist() {
             );
         }
     }
-    assert!(rules.len() >= 30, "{} rules", rules.len());
+    assert!(rules.len() >= 60, "{} rules", rules.len());
 }
 
 #[test]
