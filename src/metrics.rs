@@ -126,11 +126,9 @@ impl fmt::Debug for Metrics {
     }
 }
 
-fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
-    let calls = Family::<ByEnding, Counter>::default();
-    let restarts = Family::<ByLane, Counter>::default();
-    let states = Family::<ByState, Gauge>::default();
-    let levels: [(&str, &str, Read); 8] = [
+/// Registers what is high or low at the moment.
+fn levels(registry: &mut Registry, lanes: &[LaneSnapshot]) {
+    let levels: [(&str, &str, Read); 11] = [
         ("limit", "Calls that may be in flight", |lane| {
             f64::from(lane.controller.grant.concurrency)
         }),
@@ -143,6 +141,17 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }),
         ("calls_live", "Calls that the lane holds", |lane| {
             real(lane.live)
+        }),
+        ("held", "Calls held after a refusal", |lane| {
+            real(lane.pool.held)
+        }),
+        (
+            "attempt_timeout_seconds",
+            "Time one attempt may take now",
+            |lane| lane.controller.grant.attempt_timeout.as_secs_f64(),
+        ),
+        ("retry_ratio", "Retries per success in force", |lane| {
+            lane.controller.grant.retry_ratio
         }),
         ("workers", "Workers alive", |lane| real(lane.workers)),
         ("retry_budget", "Retries in hand", |lane| {
@@ -166,6 +175,13 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }
         registry.register(name, help, family);
     }
+}
+
+fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
+    levels(registry, lanes);
+    let calls = Family::<ByEnding, Counter>::default();
+    let restarts = Family::<ByLane, Counter>::default();
+    let states = Family::<ByState, Gauge>::default();
     for lane in lanes {
         for ending in Ending::ALL {
             let labels = ByEnding {

@@ -255,6 +255,7 @@ impl<B: Backend> WorkerPool<B> {
             deadline: job.deadline,
             bytes: job.options.bytes,
             tokens: job.options.tokens,
+            output_tokens_max: job.options.output_tokens_max,
             tenant: job.options.tenant,
             priority: job.options.priority,
             refuse_when_cold: job.options.refuse_when_cold,

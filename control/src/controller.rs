@@ -22,8 +22,9 @@ mod evidence;
 mod faults;
 mod patience;
 mod phase;
+mod weigh;
 use faults::FaultCause;
-use patience::{Answer, Patience};
+use patience::Patience;
 use phase::Phase;
 
 /// Names one attempt; unique within a lane.
@@ -173,6 +174,7 @@ impl Controller {
             delivered_rate: None,
             ready_eta: None,
             retry_ratio: settings.retry_ratio,
+            trial_above: None,
             state: LaneState::Unknown,
         };
         Self {
@@ -238,8 +240,8 @@ impl Controller {
                 self.rate.hints(&quota);
                 let in_flight = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
                 if let Some(flight) = self.flights.remove(&attempt) {
-                    let waited = self.weigh(flight, outcome, now);
-                    effects.extend(waited.map(Effect::Verdict));
+                    let verdicts = self.weigh(flight, outcome, now);
+                    effects.extend(verdicts.into_iter().flatten().map(Effect::Verdict));
                     let verdict = self.ended(flight, in_flight, outcome, now, chance);
                     effects.extend(verdict.map(Effect::Verdict));
                 }
@@ -382,32 +384,6 @@ impl Controller {
         self.learn(flight, in_flight_end, outcome, signal, now)
     }
 
-    /// Learns what an ending says of timeouts and of the cause of faults.
-    fn weigh(&mut self, flight: Flight, outcome: Outcome, now: Timestamp) -> Option<Verdict> {
-        let (answer, failed) = match outcome {
-            Outcome::Success { .. } => (Some(Answer::Served), false),
-            Outcome::Timeout if flight.first_part.is_none() => (Some(Answer::Timeout), true),
-            Outcome::Fault | Outcome::Timeout => (None, true),
-            _ => return None,
-        };
-        if !matches!(self.phase, Phase::Running) {
-            return None;
-        }
-        self.fault_cause.observe(flight.in_flight_at_start, failed);
-        let took = flight.first_part.unwrap_or(now).since(flight.sent);
-        self.patience.observe(answer?, took, now)
-    }
-
-    /// Returns the retries per success that the lane may spend now.
-    fn retry_ratio(&self) -> f64 {
-        let ordinary = self.settings.retry_ratio;
-        if self.fault_cause.is_independent() {
-            ordinary.max(self.settings.retry_ratio_max)
-        } else {
-            ordinary
-        }
-    }
-
     fn learn(
         &mut self,
         flight: Flight,
@@ -505,6 +481,7 @@ impl Controller {
             delivered_rate: delivered,
             ready_eta: self.ready_eta(),
             retry_ratio: self.retry_ratio(),
+            trial_above: self.limit.trial_above().map(calls),
             state: self.state(now),
         }
     }

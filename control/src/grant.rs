@@ -109,6 +109,8 @@ pub struct Grant {
     pub ready_eta: Option<Timestamp>,
     /// Retries per success that the lane may spend (a ratio over retries, hedges and fallbacks).
     pub retry_ratio: f64,
+    /// Calls in flight from which on a further one is a trial of more load: one of the lowest band is to make it.
+    pub trial_above: Option<u32>,
     /// The state behind all this.
     pub state: LaneState,
 }

@@ -26,6 +26,6 @@ pub use outcome::{BucketHint, Outcome, QuotaHints};
 pub use pool::{
     AfterAttempt, CallId, Dispatch, Exhaustion, Offer, Pool, PoolReport, Refusal, RefusalReason,
 };
-pub use settings::{ControllerSettings, Invalid, Law, PoolSettings};
+pub use settings::{ControllerSettings, Invalid, Law, Order, PoolSettings};
 pub use time::Timestamp;
 pub use verdict::{Verdict, VerdictKind};

@@ -82,6 +82,10 @@ pub trait Limit: Debug + Send {
     fn proved(&self) -> f64 {
         self.limit()
     }
+    /// Returns the verified level while a higher one is on trial, in calls.
+    fn trial_above(&self) -> Option<f64> {
+        None
+    }
     /// Says whether the limit is still in its first, fast growth; most laws have none.
     fn warming(&self) -> bool {
         false

@@ -5,21 +5,26 @@
 //! never decides how much the backend can carry; that comes in the [`Grant`].
 
 use crate::num::{real, seconds};
-use crate::{AttemptId, Chance, Grant, LaneState, Outcome, Permission, PoolSettings, Timestamp};
+use crate::{
+    AttemptId, Chance, Grant, LaneState, Outcome, Permission, PoolSettings, Timestamp,
+    settings::Order,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 mod admission;
 mod bucket;
 mod drain;
+mod load;
 mod messages;
 mod queue;
 mod settle;
 use bucket::Bucket;
+use load::{Load, OutputLength};
 pub use messages::{
     AfterAttempt, CallId, Dispatch, Exhaustion, Offer, PoolReport, Refusal, RefusalReason,
 };
-use queue::Queue;
+use queue::{Choice, Entry, Queue};
 
 #[derive(Debug)]
 struct Call<T> {
@@ -34,12 +39,29 @@ struct Meta {
     arrived: Timestamp,
     deadline: Timestamp,
     bytes: u64,
+    /// Reserved until the true cost is known.
     tokens: u32,
+    /// The part of them that is no guess: the prompt.
+    fixed_tokens: u32,
     tenant: u64,
     priority: u8,
     attempts: u32,
     /// Refusals in a row.
     refusals: u32,
+    /// It was sent, and came back.
+    sent: bool,
+}
+
+impl Meta {
+    fn entry(&self) -> Entry {
+        Entry {
+            id: self.id,
+            band: self.priority,
+            tenant: self.tenant,
+            tokens: self.tokens,
+            returned: self.sent,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +69,9 @@ struct Running {
     meta: Meta,
     probe: bool,
 }
+
+/// Part of its deadline that the oldest call has waited when a backlog counts as overload.
+const OVERDUE: f64 = 0.25;
 
 /// The state machine of one lane's pool.
 #[derive(Debug)]
@@ -70,6 +95,8 @@ pub struct Pool<T> {
     retries: f64,
     requests: Bucket,
     tokens: Bucket,
+    load: Load,
+    output: OutputLength,
     refused: Vec<(T, Refusal)>,
     closed: bool,
 }
@@ -94,6 +121,8 @@ impl<T> Pool<T> {
             retries: settings.retry_start,
             requests: Bucket::new(grant.requests, now),
             tokens: Bucket::new(grant.tokens, now),
+            load: Load::default(),
+            output: OutputLength::default(),
             refused: Vec::new(),
             closed: false,
         }
@@ -134,11 +163,12 @@ impl<T> Pool<T> {
         if !self.requests.holds(1.0, now) || !self.tokens.holds(1.0, now) {
             return None;
         }
+        let choice = self.choice(now);
         loop {
             let id = if probe {
                 self.most_patient()?
             } else {
-                self.queue.pop()?
+                self.queue.pop(choice)?
             };
             let Some(call) = self.take(id) else { continue };
             if call.meta.deadline.since(now) < self.brink(&call.meta) {
@@ -147,6 +177,22 @@ impl<T> Pool<T> {
                 continue;
             }
             return Some(self.send(call, probe, now));
+        }
+    }
+
+    /// Says which call goes next: one of the lowest band where the law tries whether more can be carried, the newest
+    /// under sustained overload if the operator wants that.
+    fn choice(&self, now: Timestamp) -> Choice {
+        let trial = self.grant.trial_above;
+        let newest = self.settings.order == Order::NewestFirst
+            && self.load.exceeds(now)
+            && self.calls.first_key_value().is_some_and(|(_, oldest)| {
+                let whole = oldest.meta.deadline.since(oldest.meta.arrived);
+                now.since(oldest.meta.arrived) > whole.mul_f64(OVERDUE)
+            });
+        Choice {
+            newest,
+            lowest: trial.is_some_and(|level| self.in_flight() >= level),
         }
     }
 
@@ -162,6 +208,7 @@ impl<T> Pool<T> {
     fn send(&mut self, call: Call<T>, probe: bool, now: Timestamp) -> Dispatch<T> {
         let mut meta = call.meta;
         meta.attempts += 1;
+        meta.sent = true;
         let attempt = AttemptId(self.next_attempt);
         self.next_attempt += 1;
         self.probes += u32::from(probe);

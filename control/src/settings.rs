@@ -36,6 +36,18 @@ impl Law {
     }
 }
 
+/// The order of the calls of one tenant in the first band.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The oldest first, always.
+    #[default]
+    Fifo,
+    /// The newest first while clearly more calls come than are served and the oldest has waited for a quarter of its
+    /// deadline; the oldest first otherwise.
+    NewestFirst,
+}
+
 /// A settings value out of its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
@@ -162,6 +174,8 @@ pub struct PoolSettings {
     pub queue_max: usize,
     /// Bytes that waiting calls may hold; default 64 MiB.
     pub queue_bytes_max: u64,
+    /// The order within the first band; lower bands are always served oldest first. Default FIFO.
+    pub order: Order,
     /// Attempts of one call; 1 to 20, default 6.
     pub attempts_max: u32,
     /// Share of dispatches that starts at the lowest band, as one in so many; 2 to 1000, default 5.
@@ -183,6 +197,7 @@ impl Default for PoolSettings {
         Self {
             queue_max: 1000,
             queue_bytes_max: 64 << 20,
+            order: Order::Fifo,
             attempts_max: 6,
             reserved_one_in: 5,
             brink_share: 0.6,

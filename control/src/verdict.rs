@@ -20,6 +20,8 @@ pub enum VerdictKind {
     Decay,
     /// Refusals turned out to come from a rate, or not to.
     Rate,
+    /// The retry ratio changed, because the cause of the faults became clear; `from` and `to` are retries per success.
+    Retries,
     /// The attempt timeout moved; `from` and `to` are seconds.
     Timeout,
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Verdict {
             VerdictKind::Anomaly => "ANOMALY",
             VerdictKind::Decay => "DECAY",
             VerdictKind::Rate => "RATE",
+            VerdictKind::Retries => "RETRIES",
             VerdictKind::Timeout => "TIMEOUT",
         };
         write!(f, "{kind} {:.1}->{:.1}", self.from, self.to)?;

@@ -169,6 +169,7 @@ impl Lane {
                     deadline: self.now.after(Duration::from_millis(patience.into())),
                     bytes: bytes.into(),
                     tokens: 10,
+                    output_tokens_max: 0,
                     tenant: tenant.into(),
                     priority,
                     refuse_when_cold: false,

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use kebne_control::{ControllerSettings, Grant, Law, Outcome, Permission, QuotaHints, Timestamp};
+use kebne_control::{
+    ControllerSettings, Grant, Law, Order, Outcome, Permission, PoolSettings, QuotaHints, Timestamp,
+};
 
 use crate::scenario::Scenario;
 
@@ -20,6 +22,8 @@ pub(crate) struct Entrant {
     pub(crate) bare: bool,
     /// Its limit is the backend's true capacity: what the same plumbing reaches with a perfect law.
     pub(crate) told: bool,
+    /// The order of its queue.
+    pub(crate) order: Order,
 }
 
 const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
@@ -29,6 +33,7 @@ const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
         initial,
         bare: true,
         told: false,
+        order: Order::Fifo,
     }
 }
 
@@ -39,6 +44,16 @@ const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
         initial,
         bare: false,
         told: false,
+        order: Order::Fifo,
+    }
+}
+
+/// The same with a queue that is served newest first under overload.
+const fn newest(entrant: Entrant, name: &'static str) -> Entrant {
+    Entrant {
+        name,
+        order: Order::NewestFirst,
+        ..entrant
     }
 }
 
@@ -64,7 +79,10 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
         initial: 2,
         bare: false,
         told: true,
+        order: Order::Fifo,
     },
+    newest(full("kebne", Law::Aimd, 2), "kebne-newest"),
+    newest(full("adaptive", Law::Adaptive, 2), "adaptive-newest"),
 ];
 
 /// The names compared when none are asked for.
@@ -106,6 +124,14 @@ pub(crate) fn by_law(law: &str) -> Option<Entrant> {
 }
 
 impl Entrant {
+    /// Returns the pool's settings.
+    pub(crate) fn pool(&self) -> PoolSettings {
+        PoolSettings {
+            order: self.order,
+            ..PoolSettings::default()
+        }
+    }
+
     /// Returns the controller's settings for a scenario.
     pub(crate) fn settings(&self, scenario: &Scenario) -> ControllerSettings {
         ControllerSettings {

@@ -4,7 +4,7 @@
 
 use kebne_control::{
     AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Message,
-    Offer, Outcome, Permission, Pool, PoolSettings, QuotaHints, Timestamp,
+    Offer, Outcome, Permission, Pool, QuotaHints, Timestamp,
 };
 
 use crate::arrivals::Call;
@@ -34,11 +34,7 @@ impl Gateway {
     pub(crate) fn new(entrant: Entrant, scenario: &Scenario, seed: u64, index: usize) -> Self {
         let settings = entrant.settings(scenario);
         let controller = Controller::new(&settings, None, Timestamp::ZERO);
-        let pool = Pool::new(
-            &PoolSettings::default(),
-            controller.grant(),
-            Timestamp::ZERO,
-        );
+        let pool = Pool::new(&entrant.pool(), controller.grant(), Timestamp::ZERO);
         Self {
             index,
             controller,
@@ -99,6 +95,7 @@ impl Gateway {
             deadline: at(call.at + scenario.deadline),
             bytes: 1,
             tokens: call.cost,
+            output_tokens_max: 0,
             tenant: crate::key(call.tenant),
             priority,
             refuse_when_cold: false,

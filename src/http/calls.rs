@@ -97,6 +97,7 @@ async fn call(
         deadline,
         bytes: u64::try_from(parsed.request.body.len()).unwrap_or(u64::MAX),
         tokens,
+        output_tokens_max: parsed.output_tokens_max,
         tenant: caller.tenant,
         priority: 0,
         first_part_timeout: None,

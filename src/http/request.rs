@@ -40,8 +40,10 @@ pub struct Parsed {
     pub model: String,
     /// What goes to a backend.
     pub request: ModelRequest,
-    /// Expected cost in tokens.
+    /// Highest cost in tokens, prompt and output.
     pub tokens: u32,
+    /// The part of them that only bounds the output.
+    pub output_tokens_max: u32,
 }
 
 /// Reads a body.
@@ -81,6 +83,7 @@ pub fn parse(endpoint: Endpoint, body: Bytes, request_id: Arc<str>) -> Result<Pa
     Ok(Parsed {
         model,
         tokens: prompt.saturating_add(output),
+        output_tokens_max: output,
         request: ModelRequest {
             endpoint,
             body,

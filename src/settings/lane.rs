@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kebne_control::{ControllerSettings, Law, PoolSettings};
+use kebne_control::{ControllerSettings, Law, Order, PoolSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
@@ -21,7 +21,18 @@ pub struct LaneSettings {
     pub queue_max: usize,
     /// Bytes that waiting calls may hold. Default 64MiB.
     pub queue_bytes_max: ByteCount,
-    /// Time one attempt may take until its answer, or until a stream's first token. Default 60s.
+    /// The order of waiting calls of one key. Default `fifo`.
+    pub queue_order: Order,
+    /// One dispatch in so many goes to the lowest priority that waits; 2 to 1000. Default 5.
+    pub reserved_one_in: u32,
+    /// Largest part of a call's whole time that may be kept free for its service; 0 to 1. Default 0.6.
+    pub brink_share: f64,
+    /// Hold after a call's first refusal, doubled by each further one. Default 50ms.
+    pub hold_first: HumanDuration,
+    /// Longest hold; at least `hold_first`. Default 2s.
+    pub hold_max: HumanDuration,
+    /// Time one attempt may take until its answer, or until a stream's first token; it grows by itself up to three
+    /// times while a slow tail is proved. Default 60s.
     pub attempt_timeout: HumanDuration,
     /// Time to a stream's first token; does not run while the backend loads. Default 60s.
     pub first_token_timeout: HumanDuration,
@@ -31,6 +42,12 @@ pub struct LaneSettings {
     pub attempts_max: u32,
     /// Retries and fallbacks per success; 0 to 1. Default 0.2.
     pub retry_ratio: f64,
+    /// The same while faults are proved to have another cause than load; 0 to 1. Default 0.6.
+    pub retry_ratio_max: f64,
+    /// Retries in hand at the start; 0 to `retry_cap`. Default 10.
+    pub retry_start: f64,
+    /// Retries that can be saved up; 0 to 10000. Default 60.
+    pub retry_cap: f64,
     /// Silence after which the backend may have gone to sleep. Default 30s.
     pub idle_after: HumanDuration,
     /// Seed of jitter. Default 1.
@@ -47,11 +64,19 @@ impl Default for LaneSettings {
             limit_max: controller.limit_max,
             queue_max: pool.queue_max,
             queue_bytes_max: ByteCount(pool.queue_bytes_max),
+            queue_order: pool.order,
+            reserved_one_in: pool.reserved_one_in,
+            brink_share: pool.brink_share,
+            hold_first: HumanDuration(pool.hold_first),
+            hold_max: HumanDuration(pool.hold_max),
             attempt_timeout: HumanDuration(controller.attempt_timeout),
             first_token_timeout: HumanDuration(Duration::from_mins(1)),
             idle_timeout: HumanDuration(Duration::from_secs(30)),
             attempts_max: pool.attempts_max,
             retry_ratio: controller.retry_ratio,
+            retry_ratio_max: controller.retry_ratio_max,
+            retry_start: pool.retry_start,
+            retry_cap: pool.retry_cap,
             idle_after: HumanDuration(controller.idle),
             seed: 1,
         }
@@ -69,13 +94,20 @@ impl LaneSettings {
                 idle: self.idle_after.0,
                 attempt_timeout: self.attempt_timeout.0,
                 retry_ratio: self.retry_ratio,
+                retry_ratio_max: self.retry_ratio_max,
                 ..ControllerSettings::default()
             },
             pool: PoolSettings {
                 queue_max: self.queue_max,
                 queue_bytes_max: self.queue_bytes_max.0,
+                order: self.queue_order,
                 attempts_max: self.attempts_max,
-                ..PoolSettings::default()
+                reserved_one_in: self.reserved_one_in,
+                brink_share: self.brink_share,
+                hold_first: self.hold_first.0,
+                hold_max: self.hold_max.0,
+                retry_start: self.retry_start,
+                retry_cap: self.retry_cap,
             },
             idle_timeout: self.idle_timeout.0,
             seed: self.seed,

@@ -14,8 +14,11 @@ pub struct CallOptions {
     pub deadline: Duration,
     /// Bytes this call holds while it waits; charged to the queue's byte budget.
     pub bytes: u64,
-    /// Expected cost in tokens (prompt plus expected output); zero when unknown.
+    /// Highest cost in tokens (prompt plus the bound of the output); zero when unknown.
     pub tokens: u32,
+    /// The part of `tokens` that only bounds the output: the lane learns what outputs really take, reserves that, and
+    /// settles when the answer has ended. Zero when `tokens` is the true cost.
+    pub output_tokens_max: u32,
     /// Who calls, for fairness; calls of one tenant share its turn.
     pub tenant: u64,
     /// Zero is served first; higher bands wait.
@@ -33,6 +36,7 @@ impl CallOptions {
             deadline,
             bytes: 0,
             tokens: 0,
+            output_tokens_max: 0,
             tenant: 0,
             priority: 0,
             first_part_timeout: None,

@@ -125,6 +125,7 @@ fn options(deadline: Duration) -> CallOptions {
         deadline,
         bytes: 10,
         tokens: 0,
+        output_tokens_max: 0,
         tenant: 0,
         priority: 0,
         first_part_timeout: None,

@@ -12,10 +12,7 @@ use std::{
 
 use actix::Message;
 
-use super::{
-    actor_ref::{Offer, Recipient},
-    catch::guard,
-};
+use super::actor_ref::{Offer, Recipient};
 
 /// An actor failed and is made anew.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -34,9 +31,6 @@ pub struct Restarted {
 pub struct Subscription(u64);
 
 /// Publishes events by their type; clones share the subscriptions.
-///
-/// A subscription is to one type: Rust has no supertypes to subscribe to. An enum of events, or one
-/// subscription for each type through `ActorRef::adapter`, takes their place.
 #[derive(Clone, Default)]
 pub struct EventStream {
     inner: Arc<Mutex<Subscribers>>,
@@ -86,10 +80,7 @@ impl EventStream {
         };
         let mut taken = 0;
         for (id, subscriber) in subscribers {
-            let mut offer = Offer::Failed;
-            // A subscriber may be a function of the user's, and who publishes is not to die of it.
-            guard("event stream", || offer = subscriber.tell(event.clone()));
-            match offer {
+            match subscriber.tell(event.clone()) {
                 Offer::Enqueued => taken += 1,
                 Offer::Closed => {
                     self.unsubscribe(Subscription(id));

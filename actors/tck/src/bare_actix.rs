@@ -1,22 +1,6 @@
-//! The adapter for bare actix.
-//!
-//! | asked for | given |
-//! |---|---|
-//! | tell | `do_send`, or `try_send` where a bound was asked for |
-//! | ask | `send` with its timeout |
-//! | tell oneself | `ctx.notify` |
-//! | restart | `Supervisor`, whose `restarting` makes the state fresh |
-//! | timers | `run_later`, `run_interval`, one handle for each key |
-//! | wait | `ctx.wait` |
-//! | pipe to self | a spawned task that sends its outcome |
-//! | a future of the actor | `ctx.spawn` |
-//! | receptionist | the system registry: one service for each type of actor |
-//!
-//! Not claimed: stopping from outside, children, watch, errors as failures, stash, priorities, dead letters, events.
+//! The adapter for actix.
 
-use crate::driver::{Library, actors as actors_driver};
-
-mod actors;
+use crate::driver::Library;
 
 /// Bare actix, as the suite sees it.
 #[derive(Debug, Default)]
@@ -29,9 +13,5 @@ impl Library for BareActix {
 
     fn version(&self) -> &'static str {
         "0.13.5"
-    }
-
-    fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
-        Some(&actors::Actors)
     }
 }

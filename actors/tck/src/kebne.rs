@@ -9,7 +9,6 @@ mod retry;
 mod routers;
 mod shutdown;
 mod streams;
-mod work_pulling;
 
 /// Kebne, as the suite sees it.
 #[derive(Debug, Default)]
@@ -50,9 +49,5 @@ impl Library for Kebne {
 
     fn shutdown(&self) -> Option<&(dyn driver::shutdown::Driver + 'static)> {
         Some(&shutdown::Shutdowns)
-    }
-
-    fn work_pulling(&self) -> Option<&(dyn driver::work_pulling::Driver + 'static)> {
-        Some(&work_pulling::Pulling)
     }
 }

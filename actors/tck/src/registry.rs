@@ -99,11 +99,6 @@ pub fn cases() -> Vec<AnyCase> {
             library.shutdown()
         });
     }
-    for list in cases::WORK_PULLING {
-        add(&mut all, "work pulling", list, |library| {
-            library.work_pulling()
-        });
-    }
     all.sort_by_key(|case| case.level);
     all
 }

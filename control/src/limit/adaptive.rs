@@ -330,6 +330,10 @@ impl Limit for Adaptive {
         self.level
     }
 
+    fn trial_above(&self) -> Option<f64> {
+        matches!(self.mode, Mode::Up { .. }).then_some(self.level)
+    }
+
     fn warming(&self) -> bool {
         self.warming
     }

@@ -14,6 +14,7 @@ impl<T> Pool<T> {
     /// Returns the payload and the refusal when the queue is full, the wait would outlast the
     /// deadline, or waiting is useless.
     pub fn offer(&mut self, offer: Offer<T>, now: Timestamp) -> Result<CallId, (T, Refusal)> {
+        self.load.arrived(now);
         if let Some(reason) = self.objection(&offer, now) {
             let refusal = self.refusal(reason, now);
             return Err((offer.payload, refusal));
@@ -36,11 +37,13 @@ impl<T> Pool<T> {
             arrived: now,
             deadline: offer.deadline,
             bytes: offer.bytes,
-            tokens: offer.tokens,
+            tokens: self.output.reserve(offer.tokens, offer.output_tokens_max),
+            fixed_tokens: offer.tokens.saturating_sub(offer.output_tokens_max),
             tenant: offer.tenant,
             priority: offer.priority,
             attempts: 0,
             refusals: 0,
+            sent: false,
         };
         self.insert(
             Call {
@@ -93,7 +96,9 @@ impl<T> Pool<T> {
         let wait = self
             .predicted_wait(now)
             .filter(|_| self.queue.victim(offer.tenant).is_none());
-        wait.filter(|wait| *wait > left)
+        // What is left when its turn comes must be enough to be sent; the wait is a guess, so half of that is asked.
+        let brink = self.brink_of(left);
+        wait.filter(|wait| *wait + brink / 2 > left)
             .map(|_| RefusalReason::WaitTooLong)
     }
 
@@ -136,7 +141,10 @@ impl<T> Pool<T> {
 
     /// Returns the time below which a call would fail at the brink.
     pub(super) fn brink(&self, meta: &Meta) -> Duration {
-        let whole = meta.deadline.since(meta.arrived);
+        self.brink_of(meta.deadline.since(meta.arrived))
+    }
+
+    fn brink_of(&self, whole: Duration) -> Duration {
         self.grant
             .service_time_high
             .min(whole.mul_f64(self.settings.brink_share))
@@ -150,9 +158,7 @@ impl<T> Pool<T> {
             Some(at) => {
                 self.delayed.insert((at, meta.id));
             }
-            None => self
-                .queue
-                .push(meta.id, meta.priority, meta.tenant, meta.tokens),
+            None => self.queue.push(meta.entry()),
         }
         self.calls.insert(meta.id, call);
     }
@@ -180,8 +186,7 @@ impl<T> Pool<T> {
             self.delayed.remove(&(at, id));
             self.held.remove(&id);
             if let Some(call) = self.calls.get(&id) {
-                let meta = call.meta;
-                self.queue.push(id, meta.priority, meta.tenant, meta.tokens);
+                self.queue.push(call.meta.entry());
             }
         }
     }

@@ -19,8 +19,11 @@ pub struct Offer<T> {
     pub deadline: Timestamp,
     /// Bytes it holds while it waits.
     pub bytes: u64,
-    /// Expected cost in tokens; zero when unknown.
+    /// Highest cost in tokens, prompt and output; zero when unknown.
     pub tokens: u32,
+    /// The part of `tokens` that only bounds the output; what outputs really take is learned. Zero when `tokens` is
+    /// the true cost.
+    pub output_tokens_max: u32,
     /// Whose call it is.
     pub tenant: u64,
     /// Band; zero goes first.

@@ -11,6 +11,8 @@ use super::CallId;
 #[derive(Debug, Default)]
 struct Tenant {
     calls: BTreeSet<CallId>,
+    /// Those of them that were sent and came back: they go first in any order.
+    returned: BTreeSet<CallId>,
     served: f64,
 }
 
@@ -21,6 +23,27 @@ struct Band {
     order: BTreeSet<(u64, u64)>,
     /// Service of the tenant served last: a newcomer starts here, not at zero.
     clock: f64,
+}
+
+/// Which of the waiting calls goes next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Choice {
+    /// The newest of the first band, instead of the oldest.
+    pub(super) newest: bool,
+    /// Of the last band, whatever the turn.
+    pub(super) lowest: bool,
+}
+
+/// What the queue needs to know of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) id: CallId,
+    pub(super) band: u8,
+    pub(super) tenant: u64,
+    /// Expected tokens; zero when unknown.
+    pub(super) tokens: u32,
+    /// It was sent before.
+    pub(super) returned: bool,
 }
 
 /// Where a call stands.
@@ -48,6 +71,15 @@ fn key(served: f64) -> u64 {
     })
 }
 
+/// A call of unknown cost weighs as one of a thousand tokens, so that hiding it gains nothing.
+fn weight(tokens: u32) -> f64 {
+    if tokens == 0 {
+        1000.0
+    } else {
+        f64::from(tokens)
+    }
+}
+
 impl Queue {
     pub(super) fn new(reserved_one_in: u32) -> Self {
         Self {
@@ -72,13 +104,11 @@ impl Queue {
         self.places.contains_key(&id)
     }
 
-    pub(super) fn push(&mut self, id: CallId, band: u8, tenant: u64, tokens: u32) {
-        // A call of unknown cost weighs as one of a thousand tokens, so that hiding it gains nothing.
-        let cost = if tokens == 0 {
-            1000.0
-        } else {
-            f64::from(tokens)
-        };
+    pub(super) fn push(&mut self, new: Entry) {
+        let Entry {
+            id, band, tenant, ..
+        } = new;
+        let cost = weight(new.tokens);
         self.places.insert(id, Place { band, tenant, cost });
         let level = self.bands.entry(band).or_default();
         let clock = level.clock;
@@ -88,22 +118,45 @@ impl Queue {
             level.order.insert((key(entry.served), tenant));
         }
         entry.calls.insert(id);
+        if new.returned {
+            entry.returned.insert(id);
+        }
         self.resize(tenant, 1);
     }
 
     /// Takes the next call out.
-    pub(super) fn pop(&mut self) -> Option<CallId> {
+    pub(super) fn pop(&mut self, choice: Choice) -> Option<CallId> {
         self.turn = (self.turn + 1) % self.reserved_one_in;
-        let (_, band) = if self.turn == 0 {
+        let (&number, band) = if self.turn == 0 || choice.lowest {
             self.bands.last_key_value()?
         } else {
             self.bands.first_key_value()?
         };
         let &(_, tenant) = band.order.first()?;
-        let calls = &band.tenants.get(&tenant)?.calls;
-        let id = *calls.first()?;
+        let entry = band.tenants.get(&tenant)?;
+        let next = if choice.newest && number == 0 {
+            entry.calls.last()
+        } else {
+            entry.calls.first()
+        };
+        let id = *entry.returned.first().or(next)?;
         self.detach(id, true);
         Some(id)
+    }
+
+    /// Corrects the service that a tenant received by what its call cost in the end.
+    pub(super) fn settle(&mut self, band: u8, tenant: u64, expected: u32, real: u32) {
+        let Some(level) = self.bands.get_mut(&band) else {
+            return;
+        };
+        let Some(entry) = level.tenants.get_mut(&tenant) else {
+            return;
+        };
+        let queued = level.order.remove(&(key(entry.served), tenant));
+        entry.served = (entry.served + weight(real) - weight(expected)).max(0.0);
+        if queued {
+            level.order.insert((key(entry.served), tenant));
+        }
     }
 
     pub(super) fn remove(&mut self, id: CallId) -> bool {
@@ -134,6 +187,7 @@ impl Queue {
         if let Some(entry) = band.tenants.get_mut(&place.tenant) {
             band.order.remove(&(key(entry.served), place.tenant));
             entry.calls.remove(&id);
+            entry.returned.remove(&id);
             if charge {
                 band.clock = band.clock.max(entry.served);
                 entry.served += place.cost;

@@ -21,7 +21,9 @@ impl<T> Pool<T> {
         };
         let meta = running.meta;
         match outcome {
-            Outcome::Success { .. } => {
+            Outcome::Success { tokens } => {
+                self.load.served(now);
+                self.settle_tokens(&meta, tokens, now);
                 self.retries = (self.retries + self.grant.retry_ratio).min(self.settings.retry_cap);
                 self.pay(now);
                 AfterAttempt::Done(payload)
@@ -36,6 +38,20 @@ impl<T> Pool<T> {
                 self.put_back(meta, payload, outcome, now, chance)
             }
         }
+    }
+
+    /// Replaces the reserve of a served call by its true cost, in the token bucket and in its tenant's service.
+    fn settle_tokens(&mut self, meta: &Meta, output: Option<u32>, now: Timestamp) {
+        let Some(output) = output else { return };
+        self.output.observe(output);
+        if meta.tokens == meta.fixed_tokens {
+            return;
+        }
+        let real = meta.fixed_tokens.saturating_add(output);
+        self.tokens
+            .spend(f64::from(real) - f64::from(meta.tokens), now);
+        self.queue
+            .settle(meta.priority, meta.tenant, meta.tokens, real);
     }
 
     /// Settles an attempt whose caller is gone.

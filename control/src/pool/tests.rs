@@ -26,6 +26,7 @@ fn offer(payload: u32, tenant: u64) -> Offer<u32> {
         deadline: at(10.0),
         bytes: 1,
         tokens: 0,
+        output_tokens_max: 0,
         tenant,
         priority: 0,
         refuse_when_cold: false,
@@ -230,4 +231,88 @@ fn a_raised_timeout_takes_at_most_half_of_the_time_left() {
     p.grant.attempt_timeout = Duration::from_secs(6);
     let timeout = |left| p.timeout(Duration::from_secs(left)).as_secs();
     assert_eq!([60, 12, 8, 3, 1].map(timeout), [6, 6, 4, 2, 1]);
+}
+
+#[test]
+fn the_newest_goes_first_under_overload_but_never_before_one_that_came_back() {
+    let mut p = pool(Permission::Open);
+    p.settings.order = Order::NewestFirst;
+    p.settings.queue_max = 100;
+    p.grant.concurrency = 1;
+    for i in 0..6 {
+        p.offer(offer(i, 0), at(0.0)).unwrap();
+    }
+    let sent = p.next(at(0.0)).unwrap();
+    assert_eq!(sent.payload, 0, "nobody has waited yet");
+    p.released(sent.attempt, at(3.0));
+    let sent = p.next(at(3.0)).unwrap();
+    assert_eq!(sent.payload, 5, "the oldest has waited 3 s of 10 s");
+    let reset = Outcome::Rate {
+        retry_after: None,
+        slow_down: false,
+    };
+    p.offer(offer(6, 0), at(3.0)).unwrap();
+    p.ended(sent.attempt, 5, reset, false, at(3.1), &mut || 0.5);
+    let sent = p.next(at(3.1)).unwrap();
+    assert_eq!(sent.payload, 5, "it had its turn");
+    p.released(sent.attempt, at(3.2));
+    // A lower band is served in order, whatever the load.
+    for i in 10..12 {
+        let batch = Offer {
+            priority: 1,
+            ..offer(i, 0)
+        };
+        p.offer(batch, at(3.2)).unwrap();
+    }
+    p.grant.concurrency = 100;
+    let order: Vec<u32> = std::iter::from_fn(|| p.next(at(3.3)))
+        .map(|sent| sent.payload)
+        .collect();
+    assert_eq!(order.iter().filter(|i| **i < 10).count(), 5);
+    let batch: Vec<&u32> = order.iter().filter(|i| **i >= 10).collect();
+    assert_eq!(batch, [&10, &11]);
+}
+
+#[test]
+fn a_trial_of_more_load_is_made_by_the_lowest_band() {
+    let mut p = pool(Permission::Open);
+    p.grant.trial_above = Some(1);
+    for (i, priority) in [(0, 0), (1, 0), (2, 1)] {
+        let banded = Offer {
+            priority,
+            ..offer(i, 0)
+        };
+        p.offer(banded, at(0.0)).unwrap();
+    }
+    assert_eq!(p.next(at(0.0)).unwrap().payload, 0, "within what is proved");
+    assert_eq!(p.next(at(0.0)).unwrap().payload, 2);
+}
+
+#[test]
+fn a_tenant_is_charged_what_its_calls_cost_in_the_end() {
+    let mut p = pool(Permission::Open);
+    p.settings.queue_max = 100;
+    p.grant.concurrency = 1;
+    let mut served = [0_u32; 2];
+    for i in 0..40 {
+        for tenant in 0..2 {
+            let bounded = Offer {
+                tokens: 1000,
+                output_tokens_max: 900,
+                ..offer(i, tenant)
+            };
+            p.offer(bounded, at(0.0)).unwrap();
+        }
+    }
+    // The answers of tenant 0 take their whole bound, those of tenant 1 a ninth of it.
+    for _ in 0..40 {
+        let sent = p.next(at(0.0)).unwrap();
+        let tenant = p.running[&sent.attempt].meta.tenant;
+        served[usize::try_from(tenant).unwrap()] += 1;
+        let tokens = Some(if tenant == 0 { 900 } else { 100 });
+        let done = Outcome::Success { tokens };
+        let payload = sent.payload;
+        p.ended(sent.attempt, payload, done, false, at(0.0), &mut || 0.5);
+    }
+    assert!(served[1] >= 4 * served[0], "{served:?}");
 }

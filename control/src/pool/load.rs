@@ -1,0 +1,125 @@
+//! Whether more calls come than are served, and how long their answers are.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+
+/// Time constant of the rates.
+const MEMORY: Duration = Duration::from_secs(10);
+/// Arrivals over completions from which on the backlog does not drain.
+const EXCESS: f64 = 1.1;
+
+/// An exponentially forgotten rate, per second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    rate: f64,
+    at: Timestamp,
+}
+
+impl Pace {
+    fn now(self, now: Timestamp) -> f64 {
+        let silent = now.since(self.at).as_secs_f64() / MEMORY.as_secs_f64();
+        self.rate * (-silent).exp()
+    }
+
+    fn count(&mut self, now: Timestamp) {
+        self.rate = self.now(now) + 1.0 / MEMORY.as_secs_f64();
+        self.at = now;
+    }
+}
+
+/// Calls offered against calls served.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    offered: Pace,
+    served: Pace,
+}
+
+impl Load {
+    pub(super) fn arrived(&mut self, now: Timestamp) {
+        self.offered.count(now);
+    }
+
+    pub(super) fn served(&mut self, now: Timestamp) {
+        self.served.count(now);
+    }
+
+    /// Says whether clearly more calls come than are served.
+    pub(super) fn exceeds(&self, now: Timestamp) -> bool {
+        self.offered.now(now) > EXCESS * self.served.now(now)
+    }
+}
+
+/// Answers seen before their length is believed.
+const SEEN_MIN: u32 = 20;
+/// Step of the quantile, as a part of itself: a doubling takes some 15 long answers.
+const STEP: f64 = 0.05;
+
+/// The learned ninetieth percentile of the output tokens.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OutputLength {
+    high: f64,
+    seen: u32,
+}
+
+impl OutputLength {
+    /// Learns from one answer: the estimate moves up nine times as far as down, so that one in ten lies above it.
+    pub(super) fn observe(&mut self, tokens: u32) {
+        let tokens = f64::from(tokens.max(1));
+        self.seen = self.seen.saturating_add(1);
+        if self.seen == 1 {
+            self.high = tokens;
+        } else if tokens > self.high {
+            self.high *= (0.9 * STEP).exp();
+        } else {
+            self.high *= (-0.1 * STEP).exp();
+        }
+    }
+
+    /// Returns the tokens to reserve for a call of at most `most`, of which `output` bound its answer:
+    /// `prompt + min(output, p90)`.
+    pub(super) fn reserve(&self, most: u32, output: u32) -> u32 {
+        if self.seen < SEEN_MIN {
+            return most;
+        }
+        let expected = crate::num::calls(self.high);
+        most.saturating_sub(output.saturating_sub(expected))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_answer_in_ten_is_longer_than_the_reserve() {
+        let mut chance = fastrand::Rng::with_seed(3);
+        let mut length = OutputLength::default();
+        assert_eq!(length.reserve(1100, 1000), 1100, "nothing is known");
+        for _ in 0..2000 {
+            length.observe(chance.u32(0..200));
+        }
+        let reserve = length.reserve(1100, 1000);
+        assert!((260..=300).contains(&reserve), "{reserve}");
+        assert_eq!(length.reserve(150, 50), 150, "the bound is the lesser");
+    }
+
+    #[test]
+    fn a_backlog_that_does_not_drain_is_overload() {
+        let mut load = Load::default();
+        for tenth in 0..300_u32 {
+            let now = Timestamp::from_secs_f64(f64::from(tenth) / 10.0);
+            load.arrived(now);
+            if tenth % 2 == 0 {
+                load.served(now);
+            }
+        }
+        assert!(load.exceeds(Timestamp::from_secs_f64(30.0)));
+        for tenth in 300..600_u32 {
+            let now = Timestamp::from_secs_f64(f64::from(tenth) / 10.0);
+            load.arrived(now);
+            load.served(now);
+        }
+        assert!(!load.exceeds(Timestamp::from_secs_f64(60.0)));
+    }
+}
