@@ -60,5 +60,6 @@ mod worker_pool;
 pub use system::{
     ActorRef, ActorReport, ActorState, ActorSystem, AskError, Context, DeadLetter, Directive,
     EventStream, Fault, Listing, MessageRef, Offer, Overflow, PRIORITY_NORMAL, Props, Receptionist,
-    Recipient, Restarted, Service, ServiceKey, StopCause, Strategy, Subscription, Terminated,
+    Recipient, Restarted, Service, ServiceKey, StopCause, Strategy, Subscription,
+    SuppressedDeadLetter, TaskPanicked, Terminated, Termination, Undelivered,
 };

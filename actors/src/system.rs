@@ -4,50 +4,52 @@
 //! [`Context`]; what actix leaves open (bounds, restarts on panic, watch, fairness) is decided here, by a
 //! loop of our own around actix's public `dev` traits.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use actix::Actor;
-use tokio::sync::watch as watch_channel;
 
 pub(crate) mod actor_ref;
+mod catch;
 mod cell;
 pub(crate) mod context;
+pub(crate) mod core;
 mod dead_letters;
 mod envelope;
 mod event_stream;
+mod fault;
+mod guardian;
 mod items;
 mod mailbox;
 mod message_ref;
 mod props;
 mod receptionist;
+mod recipient;
 mod report;
 mod strategy;
 mod timers;
 mod watch;
 
-pub use actor_ref::{ActorRef, AskError, Offer, Recipient};
-pub use context::Context;
-pub use dead_letters::DeadLetter;
+pub use actor_ref::{ActorRef, AskError, Offer};
+pub use context::{Context, TaskPanicked};
+pub use dead_letters::{DeadLetter, SuppressedDeadLetter, Undelivered};
 pub use event_stream::{EventStream, Restarted, Subscription};
+pub use fault::Fault;
+pub use guardian::Termination;
 pub use mailbox::{Overflow, PRIORITY_NORMAL};
 pub use message_ref::MessageRef;
 pub use props::Props;
 pub use receptionist::{Listing, Receptionist, Service, ServiceKey};
+pub use recipient::Recipient;
 pub use report::{ActorReport, ActorState};
-pub use strategy::{Directive, Fault, Strategy};
+pub use strategy::{Directive, Strategy};
 pub use watch::{StopCause, Terminated};
 
-pub(crate) use cell::text as panic_text;
+pub(crate) use catch::text as panic_text;
 
 use actor_ref::{AnyCell, Parent};
 pub(crate) use dead_letters::DeadLetters;
+use dead_letters::Kind;
+use guardian::Guardian;
 
 /// A tree of actors; clones share it.
 #[derive(Clone)]
@@ -58,19 +60,10 @@ pub struct ActorSystem {
 struct Inner {
     name: String,
     seed: u64,
-    next_id: AtomicU64,
     dead_letters: Arc<DeadLetters>,
     events: EventStream,
     receptionist: Receptionist,
-    cells: Mutex<Cells>,
-    fatal: watch_channel::Sender<Option<String>>,
-}
-
-#[derive(Default)]
-struct Cells {
-    all: BTreeMap<u64, Arc<dyn AnyCell>>,
-    /// The guardian's children, in the order of spawning.
-    top: Vec<u64>,
+    guardian: Arc<Guardian>,
 }
 
 impl ActorSystem {
@@ -87,12 +80,10 @@ impl ActorSystem {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
                 seed,
-                next_id: AtomicU64::new(1),
                 dead_letters: Arc::new(DeadLetters::new(events.clone())),
                 events,
                 receptionist: Receptionist::default(),
-                cells: Mutex::default(),
-                fatal: watch_channel::Sender::new(None),
+                guardian: Arc::default(),
             }),
         }
     }
@@ -117,46 +108,57 @@ impl ActorSystem {
         &self.inner.name
     }
 
-    /// Spawns an actor under `/user`, on this thread unless the props say otherwise. A name that is taken
-    /// gets a number appended.
+    /// Spawns an actor under `/user`, on this thread unless the props say otherwise.
+    ///
+    /// A name that is taken gets a number appended, and a `/` in it becomes `%2F`; Pekko refuses both. Once
+    /// the system terminates an actor that is spawned here has stopped from the beginning.
     pub fn spawn<A>(&self, props: Props<A>, name: &str) -> ActorRef<A>
     where
         A: Actor<Context = Context<A>>,
     {
-        let path = format!("/user/{name}");
-        let taken = self
-            .inner
-            .cells()
-            .all
-            .values()
-            .any(|cell| **cell.path() == *path);
-        let parent = Arc::clone(&self.inner) as Arc<dyn Parent>;
-        let actor = props::launch(self, parent, &path, taken, props);
-        if actor.is_alive() {
-            self.inner.cells().top.push(actor.core.id);
-        }
+        let parent = Arc::clone(&self.inner.guardian) as Arc<dyn Parent>;
+        let actor = props::launch(self, parent, path("/user", name), props);
+        self.inner.guardian.adopt(actor.core.id);
         actor
     }
 
-    /// Stops all actors, the last spawned first and each after its children.
-    pub async fn terminate(&self) {
-        loop {
-            let last = {
-                let cells = self.inner.cells();
-                let mut top = cells.top.iter().rev();
-                top.find_map(|id| cells.all.get(id).cloned())
-            };
-            let Some(cell) = last else { break };
-            cell.request_stop();
-            cell.stopped().cancelled().await;
-            self.forget(cell.id());
-        }
+    /// Spawns an actor under `/user`, by a name that no other actor ever bears.
+    pub fn spawn_anonymous<A>(&self, props: Props<A>) -> ActorRef<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        self.spawn(props, &self.anonymous_name())
+    }
+
+    /// Stops all actors, the last spawned first and each after its children; says in which order they
+    /// stopped. It may be called again and by many at once, who all hear the same.
+    pub async fn terminate(&self) -> Termination {
+        self.inner.guardian.terminate().await;
+        self.inner.guardian.termination()
+    }
+
+    /// Terminates, waiting for `limit` at most: an actor that blocks its thread cannot be ended, and is named
+    /// in the answer.
+    pub async fn terminate_within(&self, limit: Duration) -> Termination {
+        let terminated = tokio::time::timeout(limit, self.inner.guardian.terminate());
+        // Who did not stop in time is in the answer.
+        terminated.await.ok();
+        self.inner.guardian.termination()
+    }
+
+    /// Waits until a termination that somebody began has ended.
+    pub async fn when_terminated(&self) {
+        self.inner.guardian.when_terminated().await;
+    }
+
+    /// Says whether the system is terminating or has terminated.
+    pub fn is_terminating(&self) -> bool {
+        self.inner.guardian.is_terminating()
     }
 
     /// Returns every living actor, ordered by path.
     pub fn tree(&self) -> Vec<ActorReport> {
-        let cells: Vec<_> = self.inner.cells().all.values().cloned().collect();
-        let mut reports: Vec<_> = cells.iter().map(|cell| cell.report()).collect();
+        let mut reports = self.inner.guardian.reports();
         reports.sort_by(|a, b| a.path.cmp(&b.path));
         reports
     }
@@ -166,21 +168,20 @@ impl ActorSystem {
         self.inner.dead_letters.count()
     }
 
-    /// Waits until an actor under `/user` escalates its failure; returns what it said.
+    /// Has lost messages of type `M` published as [`SuppressedDeadLetter`], neither counted nor logged: for
+    /// those whose loss is expected. In Pekko the type says so itself, by `DeadLetterSuppression`.
+    pub fn suppress_dead_letters<M: 'static>(&self) {
+        self.inner.dead_letters.suppress(Kind::of::<M>());
+    }
+
+    /// Waits until an actor under `/user` escalates its failure; returns what it said. What follows is the
+    /// application's to decide; Pekko's guardian ends the system.
     pub async fn when_failed(&self) -> String {
-        let mut fatal = self.inner.fatal.subscribe();
-        match fatal.wait_for(Option::is_some).await {
-            Ok(message) => message.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
-        }
+        self.inner.guardian.when_failed().await
     }
 
     pub(crate) fn seed(&self) -> u64 {
         self.inner.seed
-    }
-
-    pub(crate) fn next_id(&self) -> u64 {
-        self.inner.next_id.fetch_add(1, SeqCst)
     }
 
     pub(crate) fn dead_letter_box(&self) -> Arc<DeadLetters> {
@@ -190,44 +191,35 @@ impl ActorSystem {
     /// Returns the path of a living actor.
     #[cfg(feature = "testkit")]
     pub(crate) fn path_of(&self, id: u64) -> Option<Arc<str>> {
-        self.inner
-            .cells()
-            .all
-            .get(&id)
-            .map(|cell| Arc::clone(cell.path()))
+        self.inner.guardian.path_of(id)
+    }
+
+    /// Returns a new actor's id, and its path: `path`, with the id if that is taken.
+    pub(crate) fn claim(&self, path: String) -> (u64, Arc<str>) {
+        self.inner.guardian.claim(path)
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(crate) fn next_id(&self) -> u64 {
+        self.inner.guardian.next_id()
+    }
+
+    pub(crate) fn anonymous_name(&self) -> String {
+        format!("${}", self.inner.guardian.next_id())
     }
 
     pub(crate) fn register(&self, cell: Arc<dyn AnyCell>) {
-        self.inner.cells().all.insert(cell.id(), cell);
+        self.inner.guardian.register(cell);
     }
 
     pub(crate) fn forget(&self, id: u64) {
-        self.inner.forget(id);
+        self.inner.guardian.forget(id);
     }
 }
 
-impl Inner {
-    fn cells(&self) -> MutexGuard<'_, Cells> {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn forget(&self, id: u64) {
-        let mut cells = self.cells();
-        cells.all.remove(&id);
-        cells.top.retain(|top| *top != id);
-    }
-}
-
-impl Parent for Inner {
-    fn child_stopped(&self, id: u64) {
-        self.forget(id);
-    }
-
-    fn child_escalated(&self, path: Arc<str>, message: &str) {
-        tracing::error!(actor = %path, message, "an actor escalated to the guardian");
-        self.fatal
-            .send_replace(Some(format!("`{path}`: {message}")));
-    }
+/// Returns the path of a child; a name stays one step of it.
+fn path(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", name.replace('/', "%2F"))
 }
 
 impl fmt::Debug for ActorSystem {
@@ -235,12 +227,10 @@ impl fmt::Debug for ActorSystem {
         formatter
             .debug_struct("ActorSystem")
             .field("name", &self.inner.name)
-            .field("actors", &self.inner.cells().all.len())
+            .field("actors", &self.inner.guardian.len())
             .finish_non_exhaustive()
     }
 }
 
-#[cfg(test)]
-mod more_tests;
 #[cfg(test)]
 mod tests;

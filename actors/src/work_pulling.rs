@@ -167,7 +167,7 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
             Err((refusal, _)) => {
                 let path: Arc<str> = self.path().into();
                 let dead_letters = self.system.dead_letter_box();
-                dead_letters.note(&path, std::any::type_name::<T>());
+                dead_letters.note_dropped::<T>(&path);
                 match refusal {
                     WorkError::Full => Offer::Dropped,
                     _ => Offer::Closed,

@@ -129,7 +129,7 @@ where
     /// Counts a message that has no place.
     pub(super) fn refuse(&self, path: &str) {
         let path: Arc<str> = path.into();
-        self.dead_letters.note(&path, std::any::type_name::<M>());
+        self.dead_letters.note_dropped::<M>(&path);
     }
 
     /// Tells a message to a routee, to all, or holds it.

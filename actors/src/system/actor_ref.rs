@@ -1,28 +1,18 @@
-//! How an actor is reached: a reference that survives its restarts, and a recipient of one message type.
+//! How an actor is reached: a reference that survives its restarts.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicBool, AtomicU8, AtomicU32, AtomicUsize,
-            Ordering::{Relaxed, SeqCst},
-        },
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{Actor, Handler, Message};
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
+pub(crate) use super::{
+    core::{AnyCell, Core, Parent, Signal},
+    recipient::Recipient,
+};
 use super::{
-    dead_letters::DeadLetters,
-    envelope::{Ask, Envelope, Fate, Tell, Watched},
-    mailbox::{Mailbox, Offered, Overflow, PRIORITY_NORMAL},
+    envelope::{Adapted, Ask, Fate, Tell, Unnoticed},
+    mailbox::{Offered, PRIORITY_NORMAL, Refusal},
     report::{ActorReport, ActorState},
-    watch::{StopCause, Terminated},
 };
 
 /// What became of an offered message.
@@ -52,9 +42,9 @@ pub enum AskError {
     /// The actor has stopped; the message was not handled.
     #[error("the actor has stopped")]
     Stopped,
-    /// The mailbox is full while the actor waits for its restart; the message was not handled, so that
-    /// it is safe to try again.
-    #[error("the actor is restarting and its mailbox is full")]
+    /// The actor waits for its restart, and its mailbox is full or its strategy refuses messages meanwhile;
+    /// the message was not handled, so that it is safe to try again.
+    #[error("the actor is restarting")]
     Restarting,
     /// The handler failed, or dropped the answer.
     #[error("the actor failed to answer")]
@@ -65,239 +55,6 @@ pub enum AskError {
     /// The mailbox is full; the message was not handled.
     #[error("the mailbox is full")]
     MailboxFull,
-}
-
-/// What a cell is told besides messages.
-#[derive(Debug)]
-pub(crate) enum Signal {
-    Stop,
-    Overflow,
-    DeathPact(Terminated),
-    ChildStopped { id: u64 },
-    ChildEscalated { path: Arc<str>, message: String },
-}
-
-/// Who hears that a child stopped or escalated.
-pub(crate) trait Parent: Send + Sync {
-    fn child_stopped(&self, id: u64);
-    fn child_escalated(&self, path: Arc<str>, message: &str);
-}
-
-/// A cell as its parent and the system see it.
-pub(crate) trait AnyCell: Send + Sync {
-    fn id(&self) -> u64;
-    fn path(&self) -> &Arc<str>;
-    fn request_stop(&self);
-    fn stopped(&self) -> &CancellationToken;
-    fn report(&self) -> ActorReport;
-    /// How many messages wait or are in work.
-    fn load(&self) -> usize;
-    /// Has `watcher` called once when the actor stops, at once when it already has.
-    fn watched_by(&self, key: u64, watcher: Watcher);
-}
-
-pub(crate) type Watcher = Box<dyn FnOnce(Terminated) + Send>;
-
-/// The part of an actor that outlives its incarnations and that others may reach.
-pub(crate) struct Core<A: Actor> {
-    pub(crate) id: u64,
-    pub(crate) path: Arc<str>,
-    pub(crate) mailbox: Mailbox<A>,
-    pub(crate) restarts: AtomicU32,
-    state: AtomicU8,
-    signals: Mutex<VecDeque<Signal>>,
-    /// Set with each signal, so that a turn without signals takes no lock.
-    signalled: AtomicBool,
-    stopped: CancellationToken,
-    /// A tell is in the actor's hands, or a `ctx.wait` that it began.
-    busy: AtomicBool,
-    /// Asks that the actor has taken and not answered.
-    asks_in_work: Arc<AtomicUsize>,
-    /// Why it stopped; `None` while it lives. Guards `watchers` against a late watch.
-    watchers: Mutex<Watchers>,
-    dead_letters: Arc<DeadLetters>,
-}
-
-#[derive(Default)]
-struct Watchers {
-    ended: Option<StopCause>,
-    waiting: BTreeMap<u64, Watcher>,
-}
-
-impl<A: Actor> Core<A> {
-    pub(crate) fn new(
-        id: u64,
-        path: Arc<str>,
-        (capacity, overflow): (usize, Overflow),
-        dead_letters: Arc<DeadLetters>,
-    ) -> Self {
-        Self {
-            id,
-            path,
-            mailbox: Mailbox::new(capacity, overflow),
-            restarts: AtomicU32::new(0),
-            state: AtomicU8::new(ActorState::Starting as u8),
-            signals: Mutex::new(VecDeque::new()),
-            signalled: AtomicBool::new(false),
-            stopped: CancellationToken::new(),
-            busy: AtomicBool::new(false),
-            asks_in_work: Arc::default(),
-            watchers: Mutex::default(),
-            dead_letters,
-        }
-    }
-
-    pub(crate) fn set_state(&self, state: ActorState) {
-        self.state.store(state as u8, SeqCst);
-    }
-
-    pub(crate) fn state(&self) -> ActorState {
-        ActorState::from_number(self.state.load(SeqCst))
-    }
-
-    /// Notes whether a tell is in work; only a load is made of it, so that no order is needed.
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Relaxed);
-    }
-
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Relaxed)
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        lock(&self.signals).push_back(signal);
-        self.signalled.store(true, SeqCst);
-        self.mailbox.wake();
-    }
-
-    pub(crate) fn take_signal(&self) -> Option<Signal> {
-        if !self.signalled.load(SeqCst) {
-            return None;
-        }
-        let mut signals = lock(&self.signals);
-        let signal = signals.pop_front();
-        self.signalled.store(!signals.is_empty(), SeqCst);
-        signal
-    }
-
-    /// Has `watcher` called once when the actor stops, at once when it already has.
-    pub(crate) fn add_watcher(&self, key: u64, watcher: Watcher) {
-        let mut watchers = lock(&self.watchers);
-        match watchers.ended.clone() {
-            None => {
-                watchers.waiting.insert(key, watcher);
-            }
-            Some(cause) => {
-                drop(watchers);
-                watcher(Terminated {
-                    path: Arc::clone(&self.path),
-                    cause,
-                });
-            }
-        }
-    }
-
-    pub(crate) fn remove_watcher(&self, key: u64) {
-        lock(&self.watchers).waiting.remove(&key);
-    }
-
-    /// Ends the actor for everyone who can reach it.
-    pub(crate) fn end(&self, cause: &StopCause) {
-        self.set_state(ActorState::Stopped);
-        for envelope in self.mailbox.close() {
-            self.dead_letter(envelope);
-        }
-        let waiting = {
-            let mut watchers = lock(&self.watchers);
-            watchers.ended = Some(cause.clone());
-            std::mem::take(&mut watchers.waiting)
-        };
-        self.stopped.cancel();
-        for watcher in waiting.into_values() {
-            watcher(Terminated {
-                path: Arc::clone(&self.path),
-                cause: cause.clone(),
-            });
-        }
-    }
-
-    fn dead_letter(&self, envelope: Envelope<A>) {
-        let message = envelope.type_name();
-        envelope.abandon();
-        self.dead_letters.note(&self.path, message);
-    }
-
-    /// Sees to what an offer left over.
-    fn settle(&self, offered: Offered<A>) -> Offer {
-        for envelope in offered.evicted {
-            self.dead_letter(envelope);
-        }
-        let Some((offer, envelope)) = offered.refused else {
-            return Offer::Enqueued;
-        };
-        self.dead_letter(envelope);
-        if offer == Offer::Failed {
-            self.signal(Signal::Overflow);
-        }
-        offer
-    }
-
-    /// Tells a watcher on the control lane.
-    pub(crate) fn tell_watcher<M>(&self, message: M, active: Arc<AtomicBool>)
-    where
-        A: Handler<M>,
-        M: Message + Send + 'static,
-    {
-        let watched = Box::new(Watched { message, active });
-        let _a_stopped_watcher_needs_no_news = self.mailbox.offer_control(watched);
-    }
-}
-
-impl<A: Actor> AnyCell for Core<A> {
-    fn id(&self) -> u64 {
-        self.id
-    }
-
-    fn path(&self) -> &Arc<str> {
-        &self.path
-    }
-
-    fn request_stop(&self) {
-        self.signal(Signal::Stop);
-    }
-
-    fn stopped(&self) -> &CancellationToken {
-        &self.stopped
-    }
-
-    fn report(&self) -> ActorReport {
-        ActorReport {
-            path: Arc::clone(&self.path),
-            state: self.state(),
-            restarts: self.restarts.load(SeqCst),
-            mailbox: self.mailbox.len(),
-        }
-    }
-
-    fn load(&self) -> usize {
-        let in_work = usize::from(self.is_busy()) + self.asks_in_work.load(SeqCst);
-        self.mailbox.len() + in_work
-    }
-
-    fn watched_by(&self, key: u64, watcher: Watcher) {
-        self.add_watcher(key, watcher);
-    }
-}
-
-impl<A: Actor> Parent for Core<A> {
-    fn child_stopped(&self, id: u64) {
-        self.signal(Signal::ChildStopped { id });
-    }
-
-    fn child_escalated(&self, path: Arc<str>, message: &str) {
-        let message = message.to_owned();
-        self.signal(Signal::ChildEscalated { path, message });
-    }
 }
 
 /// A reference to an actor: cheap to clone, usable from any thread, valid across restarts.
@@ -323,8 +80,18 @@ impl<A: Actor> ActorRef<A> {
         M: Message + Send + 'static,
     {
         let mailbox = &self.core.mailbox;
-        self.core
-            .settle(mailbox.offer(priority, Box::new(Tell(message))))
+        self.settle(mailbox.offer(priority, Box::new(Tell(message))))
+    }
+
+    /// Offers a message that leaves the receive timeout as it is: Pekko's `NotInfluenceReceiveTimeout`,
+    /// chosen by the sender.
+    pub fn tell_unnoticed<M>(&self, message: M) -> Offer
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let envelope = Box::new(Unnoticed(message));
+        self.settle(self.core.mailbox.offer(PRIORITY_NORMAL, envelope))
     }
 
     /// Offers a message; waits for room when the mailbox is full and its overflow strategy is
@@ -336,7 +103,7 @@ impl<A: Actor> ActorRef<A> {
     {
         let mailbox = &self.core.mailbox;
         let offered = mailbox.offer_waiting(PRIORITY_NORMAL, Box::new(Tell(message)));
-        self.core.settle(offered.await)
+        self.settle(offered.await)
     }
 
     /// Offers a message to the control lane, which never waits behind work and has no bound of its own:
@@ -347,8 +114,7 @@ impl<A: Actor> ActorRef<A> {
         M: Message + Send + 'static,
     {
         let mailbox = &self.core.mailbox;
-        self.core
-            .settle(mailbox.offer_control(Box::new(Tell(message))))
+        self.settle(mailbox.offer_control(Box::new(Tell(message))))
     }
 
     /// Offers a message to the control lane where a receiver that has stopped makes it needless.
@@ -415,9 +181,10 @@ impl<A: Actor> ActorRef<A> {
                 mailbox.offer_waiting(PRIORITY_NORMAL, envelope).await
             };
             match self.core.settle(offered) {
-                Offer::Enqueued => {}
-                Offer::Closed => return Err(AskError::Stopped),
-                Offer::Dropped | Offer::Failed => {
+                Ok(()) => {}
+                Err(Refusal::Closed) => return Err(AskError::Stopped),
+                Err(Refusal::Restarting) => return Err(AskError::Restarting),
+                Err(Refusal::Full | Refusal::Failed) => {
                     return Err(if self.core.state() == ActorState::Restarting {
                         AskError::Restarting
                     } else {
@@ -443,7 +210,7 @@ impl<A: Actor> ActorRef<A> {
         M: Message + Send + 'static,
     {
         let myself = self.clone();
-        Recipient(Arc::new(move |message| myself.tell(message)))
+        Recipient::new(move |message| myself.tell(message))
     }
 
     /// Returns a recipient that uses the control lane.
@@ -453,10 +220,37 @@ impl<A: Actor> ActorRef<A> {
         M: Message + Send + 'static,
     {
         let myself = self.clone();
-        Recipient(Arc::new(move |message| myself.control(message)))
+        Recipient::new(move |message| myself.control(message))
     }
 
-    /// Asks the actor to stop after the message it handles now.
+    /// Returns a recipient of another protocol, whose messages the actor translates into its own before it
+    /// handles them: Pekko's message adapter. A panic in the translation is a failure of the actor. There
+    /// may be any number of adapters, also for one type.
+    pub fn adapter<N, M>(&self, translate: impl Fn(N) -> M + Send + Sync + 'static) -> Recipient<N>
+    where
+        A: Handler<M>,
+        N: Send + 'static,
+        M: Message + 'static,
+    {
+        let myself = self.clone();
+        let adapt = Arc::new(translate);
+        Recipient::new(move |message| {
+            let adapt = Arc::clone(&adapt);
+            let envelope = Box::new(Adapted { message, adapt });
+            myself.settle(myself.core.mailbox.offer(PRIORITY_NORMAL, envelope))
+        })
+    }
+
+    fn settle(&self, offered: Offered<A>) -> Offer {
+        match self.core.settle(offered) {
+            Ok(()) => Offer::Enqueued,
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// Asks the actor to stop after the message it handles now, before those that wait; a `ctx.wait` that it
+    /// is in is dropped. To let it handle what waits first, tell it a message of yours upon which it stops
+    /// itself: Pekko's `PoisonPill`.
     pub fn stop(&self) {
         self.core.request_stop();
     }
@@ -505,35 +299,4 @@ impl<A: Actor> fmt::Debug for ActorRef<A> {
             .field(&self.core.path)
             .finish()
     }
-}
-
-/// Receives one type of message; who stands behind it is not said.
-pub struct Recipient<M>(Arc<dyn Fn(M) -> Offer + Send + Sync>);
-
-impl<M> Recipient<M> {
-    /// Makes a recipient of a function, for tests and for things that are no actors.
-    pub fn new(receive: impl Fn(M) -> Offer + Send + Sync + 'static) -> Self {
-        Self(Arc::new(receive))
-    }
-
-    /// Offers a message; never waits.
-    pub fn tell(&self, message: M) -> Offer {
-        (self.0)(message)
-    }
-}
-
-impl<M> Clone for Recipient<M> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<M> fmt::Debug for Recipient<M> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Recipient").finish_non_exhaustive()
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,18 +1,17 @@
 //! The loop that drives one actor through its lives.
 //!
 //! Owns the incarnation and what follows its failures. Everything of the user's runs under a catch, so
-//! that a panic costs one message (or one incarnation), a panicking `stopped` never ends the process, and
-//! the mailbox outlives both.
+//! that a panic costs one message (or one incarnation), a panicking `stopped` or drop never ends the process,
+//! and the mailbox outlives them. (Two panics at once, such as a drop that panics while a handler's panic
+//! unwinds, end any Rust program.)
 
 use std::{
-    any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::Arc,
     task::{Context as Task, Poll},
-    time::Duration,
 };
 
 use actix::Actor;
@@ -20,15 +19,18 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
     actor_ref::{Core, Parent, Signal},
-    context::Context,
+    catch::{bury, text},
+    context::{Context, Stage},
     envelope::Envelope,
-    event_stream::Restarted,
+    fault::Fault,
     props::Props,
     report::ActorState,
-    strategy::{Fault, Record, Verdict},
+    strategy::Record,
     watch::StopCause,
 };
 use crate::clock::Dice;
+
+mod ending;
 
 /// Where the cell is.
 enum Phase {
@@ -42,7 +44,7 @@ enum Phase {
 /// What follows when the children are gone.
 #[derive(Debug)]
 enum After {
-    Restart(Duration),
+    Restart { at: Instant, keep_children: bool },
     End(StopCause),
 }
 
@@ -51,6 +53,7 @@ enum Step {
     Again,
     Wait,
     Yield,
+    Done,
 }
 
 /// One actor: its incarnation, its context, its record of failures.
@@ -72,6 +75,8 @@ where
     work_first: bool,
     /// Timers and actix's own mailbox have been looked at in this poll.
     looked: bool,
+    /// What came during a restart and concerns the next incarnation.
+    deferred: Vec<Signal>,
 }
 
 // Nothing in a cell is pinned in place: the actor is only ever borrowed.
@@ -90,14 +95,14 @@ where
         this.ctx.spent = 0;
         this.looked = false;
         loop {
-            let step = match this.phase {
-                Phase::Start => this.start(task),
-                Phase::Run => this.run(task),
-                Phase::Backoff(_) => this.back_off(task),
-                Phase::StopChildren(_) => this.stop_children(),
-                Phase::Done => return Poll::Ready(()),
-            };
+            // What is the user's is caught where it runs; this catches what it drops elsewhere.
+            let step = catch_unwind(AssertUnwindSafe(|| this.step(task)));
+            let step = step.unwrap_or_else(|panic| {
+                this.ctx.fault(Fault::Panic(text(&*panic)));
+                Step::Again
+            });
             match step {
+                Step::Done => return Poll::Ready(()),
                 Step::Again => {}
                 Step::Wait => return Poll::Pending,
                 Step::Yield => {
@@ -132,6 +137,17 @@ where
             hang: None,
             work_first: false,
             looked: false,
+            deferred: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, task: &mut Task<'_>) -> Step {
+        match self.phase {
+            Phase::Start => self.start(task),
+            Phase::Run => self.run(task),
+            Phase::Backoff(_) => self.back_off(task),
+            Phase::StopChildren(_) => self.stop_children(),
+            Phase::Done => Step::Done,
         }
     }
 
@@ -139,17 +155,26 @@ where
         self.core.set_state(ActorState::Starting);
         self.ctx.items.register(task.waker());
         self.looked = false;
-        match catch_unwind(AssertUnwindSafe(|| (self.props.factory)())) {
-            Ok(actor) => self.actor = Some(actor),
-            Err(panic) => return self.failed(&Fault::Start(text(&*panic))),
-        }
-        self.core.set_state(ActorState::Running);
+        self.record.restarted(Instant::now());
         self.phase = Phase::Run;
-        self.guarded(Actor::started);
-        if let Some(Fault::Panic(message)) =
-            self.ctx.failure.take_if(|f| matches!(f, Fault::Panic(_)))
-        {
-            self.ctx.failure = Some(Fault::Start(message));
+        match catch_unwind(AssertUnwindSafe(|| (self.props.factory)())) {
+            Ok(Ok(actor)) => self.actor = Some(actor),
+            Ok(Err(error)) => self.ctx.fault(Fault::Error(error)),
+            Err(panic) => self.ctx.fault(Fault::Start(text(&*panic))),
+        }
+        if self.ctx.failure.is_none() {
+            self.guarded(Actor::started);
+        }
+        match self.ctx.failure.take() {
+            None => {}
+            Some(Fault::Panic(message)) => return self.failed(&Fault::Start(message)),
+            Some(fault) => return self.failed(&fault),
+        }
+        self.ctx.stage = Stage::Running;
+        self.core.set_state(ActorState::Running);
+        self.core.mailbox.refuse_work(false);
+        for signal in std::mem::take(&mut self.deferred) {
+            self.core.signal(signal);
         }
         Step::Again
     }
@@ -206,7 +231,9 @@ where
         if envelope.is_forsaken() {
             return;
         }
-        self.ctx.touch();
+        if envelope.influences_receive_timeout() {
+            self.ctx.touch();
+        }
         self.ctx.asker = envelope.asker();
         self.core.set_busy(self.ctx.asker.is_none());
         let mut intercept = self.props.intercept.take();
@@ -214,9 +241,11 @@ where
             envelope.begin();
             let taken = intercept
                 .as_mut()
-                .is_none_or(|intercept| intercept(actor, ctx, envelope.type_name()));
+                .is_none_or(|intercept| intercept(actor, ctx, envelope.kind().name));
             if taken {
                 envelope.deliver(actor, ctx);
+            } else {
+                envelope.skip(ctx);
             }
         });
         self.props.intercept = intercept;
@@ -273,8 +302,8 @@ where
             return false;
         }
         self.hang = None;
-        self.ctx.waits.clear();
-        self.ctx.failure = Some(Fault::Hang(limit));
+        bury(&self.core.path, std::mem::take(&mut self.ctx.waits));
+        self.ctx.fault(Fault::Hang(limit));
         true
     }
 
@@ -295,175 +324,7 @@ where
         };
         let ctx = &mut self.ctx;
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| act(actor, ctx))) {
-            self.ctx.failure = Some(Fault::Panic(text(&*panic)));
+            self.ctx.fault(Fault::Panic(text(&*panic)));
         }
     }
-
-    /// Looks at signals, a failure and a wish to stop.
-    fn attend(&mut self) -> Option<Step> {
-        while let Some(signal) = self.core.take_signal() {
-            match signal {
-                Signal::Stop => self.ctx.stopping = true,
-                Signal::ChildStopped { id } => {
-                    self.ctx.children.remove(&id);
-                }
-                Signal::Overflow => self.ctx.failure = Some(Fault::Overflow),
-                Signal::DeathPact(terminated) => {
-                    self.ctx.failure = Some(Fault::DeathPact(terminated));
-                }
-                Signal::ChildEscalated { path, message } => {
-                    self.ctx.failure = Some(Fault::Child { path, message });
-                }
-            }
-        }
-        if let Some(fault) = self.ctx.failure.take() {
-            return Some(self.failed(&fault));
-        }
-        if self.ctx.stopping {
-            return Some(self.begin_stop(After::End(StopCause::Stopped)));
-        }
-        None
-    }
-
-    fn failed(&mut self, fault: &Fault) -> Step {
-        let now = Instant::now();
-        let strategy = &self.props.strategy;
-        let verdict = self.record.judge(strategy, fault, now, &mut self.dice);
-        tracing::warn!(actor = %self.core.path, %fault, ?verdict, "an actor failed");
-        let after = match verdict {
-            // There is no state to go on with when the start itself failed.
-            Verdict::Resume if self.actor.is_some() => return Step::Again,
-            Verdict::Resume | Verdict::Stop => After::End(StopCause::Failed(fault.to_string())),
-            Verdict::Restart(delay) => After::Restart(delay),
-            Verdict::Escalate => After::End(StopCause::Escalated(fault.to_string())),
-        };
-        if let After::Restart(_) = after {
-            self.ctx.system.events().publish(&Restarted {
-                path: Arc::clone(&self.core.path),
-                fault: fault.to_string(),
-                restarts: self.core.restarts.load(SeqCst) + 1,
-            });
-        }
-        self.begin_stop(after)
-    }
-
-    fn begin_stop(&mut self, after: After) -> Step {
-        let state = match after {
-            After::Restart(_) => ActorState::Restarting,
-            After::End(_) => ActorState::Stopping,
-        };
-        self.core.set_state(state);
-        let children: Vec<_> = self.ctx.children.values().cloned().collect();
-        for child in children {
-            // The next incarnation does not know this child, so it is not told of its end.
-            self.ctx.end_watch(child.id());
-            child.request_stop();
-        }
-        self.phase = Phase::StopChildren(after);
-        Step::Again
-    }
-
-    /// Waits for the children, then ends the incarnation.
-    fn stop_children(&mut self) -> Step {
-        let Phase::StopChildren(after) = &mut self.phase else {
-            return Step::Again;
-        };
-        while let Some(signal) = self.core.take_signal() {
-            match signal {
-                Signal::ChildStopped { id } => {
-                    self.ctx.children.remove(&id);
-                }
-                Signal::Stop => *after = After::End(StopCause::Stopped),
-                // This incarnation is about to be gone in any case.
-                Signal::ChildEscalated { .. } | Signal::DeathPact(_) | Signal::Overflow => {}
-            }
-        }
-        if !self.ctx.children.is_empty() {
-            return Step::Wait;
-        }
-        let ended = std::mem::replace(&mut self.phase, Phase::Start);
-        let Phase::StopChildren(after) = ended else {
-            return Step::Again;
-        };
-        self.end_incarnation();
-        match after {
-            After::Restart(delay) => {
-                self.core.restarts.fetch_add(1, SeqCst);
-                if !delay.is_zero() {
-                    self.core.set_state(ActorState::Restarting);
-                    self.phase = Phase::Backoff(Box::pin(sleep(delay)));
-                }
-            }
-            After::End(cause) => self.end(&cause),
-        }
-        Step::Again
-    }
-
-    /// Runs `stopped` and drops the actor and everything that belonged to this incarnation.
-    fn end_incarnation(&mut self) {
-        self.guarded(Actor::stopped);
-        let stash = std::mem::take(&mut self.ctx.stash);
-        self.core.mailbox.put_back(stash);
-        self.hang = None;
-        self.core.set_busy(false);
-        let mut fresh = Context::new(
-            Arc::clone(&self.core),
-            self.ctx.system.clone(),
-            Rc::clone(&self.ctx.bridge),
-            self.props.throughput,
-            self.props.stash_max,
-        );
-        fresh.watching = std::mem::take(&mut self.ctx.watching);
-        let old = (self.actor.take(), std::mem::replace(&mut self.ctx, fresh));
-        if catch_unwind(AssertUnwindSafe(move || drop(old))).is_err() {
-            tracing::warn!(actor = %self.core.path, "an actor panicked while it was dropped");
-        }
-    }
-
-    fn back_off(&mut self, task: &mut Task<'_>) -> Step {
-        while let Some(signal) = self.core.take_signal() {
-            if matches!(signal, Signal::Stop) {
-                return self.begin_stop(After::End(StopCause::Stopped));
-            }
-        }
-        let Phase::Backoff(sleep) = &mut self.phase else {
-            return Step::Again;
-        };
-        if sleep.as_mut().poll(task).is_pending() {
-            return Step::Wait;
-        }
-        self.phase = Phase::Start;
-        Step::Again
-    }
-
-    fn end(&mut self, cause: &StopCause) {
-        self.phase = Phase::Done;
-        self.core.end(cause);
-        self.ctx.system.forget(self.core.id);
-        if let StopCause::Escalated(message) = cause {
-            self.parent
-                .child_escalated(Arc::clone(&self.core.path), message);
-        }
-        self.parent.child_stopped(self.core.id);
-    }
-}
-
-impl<A> Drop for Cell<A>
-where
-    A: Actor<Context = Context<A>>,
-{
-    fn drop(&mut self) {
-        if !matches!(self.phase, Phase::Done) {
-            self.end(&StopCause::Lost);
-        }
-    }
-}
-
-/// Returns a panic's message.
-pub(crate) fn text(panic: &(dyn Any + Send)) -> String {
-    let known = panic
-        .downcast_ref::<&'static str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    known.unwrap_or_else(|| "a panic without a message".to_owned())
 }

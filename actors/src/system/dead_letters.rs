@@ -1,11 +1,13 @@
 //! Messages that nobody will handle: counted, published, and logged without flooding the log.
 //!
 //! Owns the count and the log's budget. A lost [`DeadLetter`] is counted only, so that a slow subscriber
-//! cannot make dead letters of dead letters.
+//! cannot make dead letters of dead letters. Source: Pekko's dead letters and their suspended log.
 
 use std::{
+    any::TypeId,
+    collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -21,7 +23,21 @@ const LOGGED_MAX: u32 = 10;
 /// How long the log is silent after those, as in Pekko.
 const SILENCE: Duration = Duration::from_mins(5);
 
+/// Why nobody will handle a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The actor has stopped.
+    Stopped,
+    /// The mailbox was full, or closed to work while the actor restarts: Pekko's `Dropped`.
+    Dropped,
+}
+
 /// A message that nobody will handle.
+///
+/// Unlike in Pekko neither the message nor its sender is in it: messages are moved, not shared, and need
+/// not be printable. An answer that comes too late is none: whoever asked has gone, and the token of
+/// `Context::asker` says so to the one who works. There is no `UnhandledMessage`: a message that an actor
+/// does not handle does not compile.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct DeadLetter {
@@ -29,12 +45,36 @@ pub struct DeadLetter {
     pub path: Arc<str>,
     /// The message's type.
     pub message: &'static str,
+    /// Why it is dead.
+    pub reason: Undelivered,
+}
+
+/// A dead letter of a type whose loss is expected: see `ActorSystem::suppress_dead_letters`.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct SuppressedDeadLetter(pub DeadLetter);
+
+/// A message's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    id: TypeId,
+    pub(crate) name: &'static str,
+}
+
+impl Kind {
+    pub(crate) fn of<M: 'static>() -> Self {
+        Self {
+            id: TypeId::of::<M>(),
+            name: std::any::type_name::<M>(),
+        }
+    }
 }
 
 /// What becomes of dead letters in one system.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     count: AtomicU64,
+    suppressed: RwLock<BTreeSet<TypeId>>,
     budget: Mutex<Budget>,
     events: EventStream,
 }
@@ -82,6 +122,7 @@ impl DeadLetters {
     pub(crate) fn new(events: EventStream) -> Self {
         Self {
             count: AtomicU64::new(0),
+            suppressed: RwLock::default(),
             budget: Mutex::default(),
             events,
         }
@@ -91,10 +132,39 @@ impl DeadLetters {
         self.count.load(SeqCst)
     }
 
-    /// Notes a message of type `message` for the actor at `path`.
-    pub(crate) fn note(&self, path: &Arc<str>, message: &'static str) {
+    pub(crate) fn suppress(&self, kind: Kind) {
+        let suppressed = self.suppressed.write();
+        suppressed
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(kind.id);
+    }
+
+    fn is_suppressed(&self, kind: Kind) -> bool {
+        let suppressed = self.suppressed.read();
+        suppressed
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&kind.id)
+    }
+
+    /// Notes a message of type `M` for which there was no room, or nobody.
+    pub(crate) fn note_dropped<M: 'static>(&self, path: &Arc<str>) {
+        self.note(path, Kind::of::<M>(), Undelivered::Dropped);
+    }
+
+    /// Notes a message for the actor at `path`.
+    pub(crate) fn note(&self, path: &Arc<str>, kind: Kind, reason: Undelivered) {
+        let letter = DeadLetter {
+            path: Arc::clone(path),
+            message: kind.name,
+            reason,
+        };
+        if self.is_suppressed(kind) {
+            self.events.publish(&SuppressedDeadLetter(letter));
+            return;
+        }
         self.count.fetch_add(1, SeqCst);
-        if message == std::any::type_name::<DeadLetter>() {
+        let own = [Kind::of::<DeadLetter>(), Kind::of::<SuppressedDeadLetter>()];
+        if own.contains(&kind) {
             return;
         }
         let logging = {
@@ -102,12 +172,10 @@ impl DeadLetters {
             budget.spend(Instant::now())
         };
         if let Logging::Logged { suppressed } = logging {
-            tracing::info!(actor = %path, message, suppressed, "dead letter");
+            let message = kind.name;
+            tracing::info!(actor = %path, message, ?reason, suppressed, "dead letter");
         }
-        self.events.publish(&DeadLetter {
-            path: Arc::clone(path),
-            message,
-        });
+        self.events.publish(&letter);
     }
 }
 

@@ -9,6 +9,8 @@ use actix::{Actor, Handler, Message, dev::MessageResponse};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::{context::Context, dead_letters::Kind};
+
 /// What a cell can do with a queued message.
 pub(crate) trait Deliver<A: Actor>: Send {
     /// Says that the message is in the actor's hands, before [`Deliver::deliver`].
@@ -16,6 +18,9 @@ pub(crate) trait Deliver<A: Actor>: Send {
 
     /// Hands the message to the actor.
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context);
+
+    /// Drops the message where the actor was about to handle it.
+    fn skip(self: Box<Self>, _ctx: &mut A::Context) {}
 
     /// Says that nobody will handle the message.
     fn abandon(self: Box<Self>);
@@ -31,7 +36,12 @@ pub(crate) trait Deliver<A: Actor>: Send {
     }
 
     /// The message's type, for dead letters.
-    fn type_name(&self) -> &'static str;
+    fn kind(&self) -> Kind;
+
+    /// Says whether the receive timeout starts anew with it.
+    fn influences_receive_timeout(&self) -> bool {
+        true
+    }
 }
 
 /// A queued message.
@@ -51,8 +61,82 @@ where
 
     fn abandon(self: Box<Self>) {}
 
-    fn type_name(&self) -> &'static str {
-        std::any::type_name::<M>()
+    fn kind(&self) -> Kind {
+        Kind::of::<M>()
+    }
+}
+
+/// A tell that leaves the receive timeout as it is.
+pub(crate) struct Unnoticed<M>(pub(crate) M);
+
+impl<A, M> Deliver<A> for Unnoticed<M>
+where
+    A: Actor + Handler<M>,
+    M: Message + Send + 'static,
+{
+    fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
+        actor.handle(self.0, ctx).handle(ctx, None);
+    }
+
+    fn abandon(self: Box<Self>) {}
+
+    fn kind(&self) -> Kind {
+        Kind::of::<M>()
+    }
+
+    fn influences_receive_timeout(&self) -> bool {
+        false
+    }
+}
+
+/// A message in another protocol than the actor's, which the actor itself translates, so that a panic in the
+/// translation is its failure and not the sender's.
+pub(crate) struct Adapted<N, F> {
+    pub(crate) message: N,
+    pub(crate) adapt: Arc<F>,
+}
+
+impl<A, N, M, F> Deliver<A> for Adapted<N, F>
+where
+    A: Actor + Handler<M>,
+    N: Send + 'static,
+    M: Message + 'static,
+    F: Fn(N) -> M + Send + Sync + 'static,
+{
+    fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
+        let message = (self.adapt)(self.message);
+        actor.handle(message, ctx).handle(ctx, None);
+    }
+
+    fn abandon(self: Box<Self>) {}
+
+    fn kind(&self) -> Kind {
+        Kind::of::<N>()
+    }
+}
+
+/// Stands in the mailbox for a notification of the actor to itself, which may not leave its thread.
+pub(crate) struct Notified(pub(crate) Kind);
+
+impl<A> Deliver<A> for Notified
+where
+    A: Actor<Context = Context<A>>,
+{
+    fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut Context<A>) {
+        // There is one note for each of these, and both keep their order.
+        if let Some(note) = ctx.notes.pop_front() {
+            note(actor, ctx);
+        }
+    }
+
+    fn skip(self: Box<Self>, ctx: &mut Context<A>) {
+        ctx.notes.pop_front();
+    }
+
+    fn abandon(self: Box<Self>) {}
+
+    fn kind(&self) -> Kind {
+        self.0
     }
 }
 
@@ -140,25 +224,27 @@ where
         Some(self.fate.given_up.clone())
     }
 
-    fn type_name(&self) -> &'static str {
-        std::any::type_name::<M>()
+    fn kind(&self) -> Kind {
+        Kind::of::<M>()
     }
 }
 
 /// A message to a watcher, which an ended watch takes back even when it is already queued.
 pub(crate) struct Watched<M> {
     pub(crate) message: M,
+    /// Whom it watched.
+    pub(crate) id: u64,
     /// Shared with the watcher's context; false once the watch has ended.
     pub(crate) active: Arc<AtomicBool>,
 }
 
 impl<A, M> Deliver<A> for Watched<M>
 where
-    A: Actor + Handler<M>,
+    A: Actor<Context = Context<A>> + Handler<M>,
     M: Message + Send + 'static,
 {
-    fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
-        self.active.store(false, SeqCst);
+    fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut Context<A>) {
+        ctx.watch_fired(self.id, &self.active);
         actor.handle(self.message, ctx).handle(ctx, None);
     }
 
@@ -168,7 +254,7 @@ where
         !self.active.load(SeqCst)
     }
 
-    fn type_name(&self) -> &'static str {
-        std::any::type_name::<M>()
+    fn kind(&self) -> Kind {
+        Kind::of::<M>()
     }
 }

@@ -12,7 +12,10 @@ use std::{
 
 use actix::Message;
 
-use super::actor_ref::{Offer, Recipient};
+use super::{
+    actor_ref::{Offer, Recipient},
+    catch::guard,
+};
 
 /// An actor failed and is made anew.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -31,6 +34,9 @@ pub struct Restarted {
 pub struct Subscription(u64);
 
 /// Publishes events by their type; clones share the subscriptions.
+///
+/// A subscription is to one type: Rust has no supertypes to subscribe to. An enum of events, or one
+/// subscription for each type through `ActorRef::adapter`, takes their place.
 #[derive(Clone, Default)]
 pub struct EventStream {
     inner: Arc<Mutex<Subscribers>>,
@@ -80,7 +86,10 @@ impl EventStream {
         };
         let mut taken = 0;
         for (id, subscriber) in subscribers {
-            match subscriber.tell(event.clone()) {
+            let mut offer = Offer::Failed;
+            // A subscriber may be a function of the user's, and who publishes is not to die of it.
+            guard("event stream", || offer = subscriber.tell(event.clone()));
+            match offer {
                 Offer::Enqueued => taken += 1,
                 Offer::Closed => {
                     self.unsubscribe(Subscription(id));

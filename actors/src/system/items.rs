@@ -141,6 +141,12 @@ impl<A: Actor> Items<A> {
         self.slots.remove(&key);
     }
 
+    /// Forgets all; returns them, to be dropped with care.
+    pub(crate) fn clear(&mut self) -> Vec<BoxItem<A>> {
+        let slots = std::mem::take(&mut self.slots).into_values();
+        slots.filter_map(|slot| slot.future).collect()
+    }
+
     pub(crate) fn register(&self, waker: &Waker) {
         self.ready.cell.register(waker);
     }

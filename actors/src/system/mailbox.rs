@@ -4,9 +4,13 @@
 //! count under one lock, whoever sends. The control lane is for messages whose number is bounded by
 //! something else (a permit, a worker, a child); they never wait behind work. Within the work lane a higher
 //! priority goes first, and equal ones stay in order.
+//!
+//! Two things enter the work lane beyond its bound, both by the actor's own doing: what it unstashes, which
+//! was accepted once, and what must not be lost (its notifications to itself, and the end of whom it
+//! watches). They count, so that others are refused the sooner; the latter are never dropped for room.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -17,15 +21,19 @@ use tokio::sync::Notify;
 
 use super::{actor_ref::Offer, envelope::Envelope};
 
+mod work;
+
+use work::{End, Work};
+
 /// What a full mailbox does with one more message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// Refuses the new message: the default.
     #[default]
     DropNew,
-    /// Drops the oldest message of the lowest priority.
+    /// Drops the oldest message of the lowest priority; the new one, if its priority is lower still.
     DropHead,
-    /// Drops the youngest message of the lowest priority.
+    /// Drops the youngest message of the lowest priority; the new one, if its priority is lower still.
     DropTail,
     /// Drops all waiting messages.
     DropBuffer,
@@ -52,74 +60,77 @@ struct Lanes<A: Actor> {
     control: VecDeque<Envelope<A>>,
     work: Work<A>,
     closed: bool,
+    /// Work is refused while the actor restarts.
+    refusing: bool,
 }
 
-/// The work lane: one queue for each priority in use.
-struct Work<A: Actor> {
-    by_priority: BTreeMap<u8, VecDeque<Envelope<A>>>,
-    len: usize,
+/// Why a message did not get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Full,
+    /// The strategy refuses messages while the actor restarts.
+    Restarting,
+    Closed,
+    Failed,
 }
 
-impl<A: Actor> Work<A> {
-    fn new() -> Self {
-        Self {
-            by_priority: BTreeMap::new(),
-            len: 0,
+impl From<Refusal> for Offer {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full | Refusal::Restarting => Self::Dropped,
+            Refusal::Closed => Self::Closed,
+            Refusal::Failed => Self::Failed,
         }
-    }
-
-    fn push_back(&mut self, priority: u8, envelope: Envelope<A>) {
-        self.len += 1;
-        let queue = self.by_priority.entry(priority).or_default();
-        queue.push_back(envelope);
-    }
-
-    /// Puts a message before all others, whatever their priority.
-    fn push_front(&mut self, envelope: Envelope<A>) {
-        self.len += 1;
-        let queue = self.by_priority.entry(u8::MAX).or_default();
-        queue.push_front(envelope);
-    }
-
-    fn pop_first(&mut self) -> Option<Envelope<A>> {
-        let mut queues = self.by_priority.values_mut().rev();
-        let envelope = queues.find_map(VecDeque::pop_front)?;
-        self.len -= 1;
-        Some(envelope)
-    }
-
-    /// Takes a message of the lowest priority: the oldest, or the youngest.
-    fn evict(&mut self, oldest: bool) -> Option<Envelope<A>> {
-        let mut queues = self.by_priority.values_mut();
-        let envelope = queues.find_map(|queue| {
-            if oldest {
-                queue.pop_front()
-            } else {
-                queue.pop_back()
-            }
-        })?;
-        self.len -= 1;
-        Some(envelope)
-    }
-
-    fn drain(&mut self) -> Vec<Envelope<A>> {
-        self.len = 0;
-        let queues = std::mem::take(&mut self.by_priority);
-        queues.into_values().rev().flatten().collect()
     }
 }
 
 /// What an offer did: the message is in, or it is given back; and what it pushed out.
 pub(crate) struct Offered<A: Actor> {
-    pub(crate) refused: Option<(Offer, Envelope<A>)>,
+    pub(crate) refused: Option<(Refusal, Envelope<A>)>,
     pub(crate) evicted: Vec<Envelope<A>>,
 }
 
 impl<A: Actor> Offered<A> {
-    fn refused(offer: Offer, envelope: Envelope<A>) -> Self {
+    fn refused(refusal: Refusal, envelope: Envelope<A>) -> Self {
         Self {
-            refused: Some((offer, envelope)),
+            refused: Some((refusal, envelope)),
             evicted: Vec::new(),
+        }
+    }
+
+    fn taken() -> Self {
+        Self {
+            refused: None,
+            evicted: Vec::new(),
+        }
+    }
+}
+
+impl<A: Actor> Lanes<A> {
+    fn offer(&mut self, mailbox: &Mailbox<A>, priority: u8, envelope: Envelope<A>) -> Offered<A> {
+        if self.closed {
+            return Offered::refused(Refusal::Closed, envelope);
+        }
+        if self.refusing {
+            return Offered::refused(Refusal::Restarting, envelope);
+        }
+        let mut evicted = Vec::new();
+        if self.work.len() >= mailbox.capacity {
+            match mailbox.overflow {
+                Overflow::DropNew | Overflow::Backpressure => {}
+                Overflow::Fail => return Offered::refused(Refusal::Failed, envelope),
+                Overflow::DropHead => evicted.extend(self.work.evict(End::Oldest, priority)),
+                Overflow::DropTail => evicted.extend(self.work.evict(End::Youngest, priority)),
+                Overflow::DropBuffer => evicted = self.work.evict_all(),
+            }
+            if evicted.is_empty() {
+                return Offered::refused(Refusal::Full, envelope);
+            }
+        }
+        self.work.push_back(priority, envelope);
+        Offered {
+            refused: None,
+            evicted,
         }
     }
 }
@@ -131,6 +142,7 @@ impl<A: Actor> Mailbox<A> {
                 control: VecDeque::new(),
                 work: Work::new(),
                 closed: false,
+                refusing: false,
             }),
             capacity,
             overflow,
@@ -145,30 +157,24 @@ impl<A: Actor> Mailbox<A> {
 
     /// Puts a message into the work lane behind those of its priority, or gives it back.
     pub(crate) fn offer(&self, priority: u8, envelope: Envelope<A>) -> Offered<A> {
-        let mut evicted = Vec::new();
+        let offered = self.lanes().offer(self, priority, envelope);
+        if offered.refused.is_none() {
+            self.waker.wake();
+        }
+        offered
+    }
+
+    /// Puts a message that must not be lost into the work lane, whatever its bound.
+    pub(crate) fn offer_essential(&self, envelope: Envelope<A>) -> Offered<A> {
         {
             let mut lanes = self.lanes();
             if lanes.closed {
-                return Offered::refused(Offer::Closed, envelope);
+                return Offered::refused(Refusal::Closed, envelope);
             }
-            if lanes.work.len >= self.capacity {
-                match self.overflow {
-                    Overflow::DropNew | Overflow::Backpressure => {
-                        return Offered::refused(Offer::Dropped, envelope);
-                    }
-                    Overflow::Fail => return Offered::refused(Offer::Failed, envelope),
-                    Overflow::DropHead => evicted.extend(lanes.work.evict(true)),
-                    Overflow::DropTail => evicted.extend(lanes.work.evict(false)),
-                    Overflow::DropBuffer => evicted = lanes.work.drain(),
-                }
-            }
-            lanes.work.push_back(priority, envelope);
+            lanes.work.push_essential(PRIORITY_NORMAL, envelope);
         }
         self.waker.wake();
-        Offered {
-            refused: None,
-            evicted,
-        }
+        Offered::taken()
     }
 
     /// Puts a message into the work lane, waiting for room where the overflow strategy is backpressure.
@@ -180,7 +186,7 @@ impl<A: Actor> Mailbox<A> {
             room.as_mut().enable();
             let offered = self.offer(priority, envelope);
             match offered.refused {
-                Some((Offer::Dropped, back)) if self.overflow == Overflow::Backpressure => {
+                Some((Refusal::Full, back)) if self.overflow == Overflow::Backpressure => {
                     envelope = back;
                 }
                 refused => return Offered { refused, ..offered },
@@ -194,15 +200,12 @@ impl<A: Actor> Mailbox<A> {
         {
             let mut lanes = self.lanes();
             if lanes.closed {
-                return Offered::refused(Offer::Closed, envelope);
+                return Offered::refused(Refusal::Closed, envelope);
             }
             lanes.control.push_back(envelope);
         }
         self.waker.wake();
-        Offered {
-            refused: None,
-            evicted: Vec::new(),
-        }
+        Offered::taken()
     }
 
     /// Puts stashed messages before all others, in their order.
@@ -211,6 +214,11 @@ impl<A: Actor> Mailbox<A> {
         for envelope in envelopes.into_iter().rev() {
             lanes.work.push_front(envelope);
         }
+    }
+
+    /// Refuses work, or takes it again; what waits stays, and the control lane stays open.
+    pub(crate) fn refuse_work(&self, refusing: bool) {
+        self.lanes().refusing = refusing;
     }
 
     pub(crate) fn take_control(&self) -> Option<Envelope<A>> {
@@ -230,14 +238,14 @@ impl<A: Actor> Mailbox<A> {
         let mut lanes = self.lanes();
         lanes.closed = true;
         let control = std::mem::take(&mut lanes.control);
-        let work = lanes.work.drain();
+        let work = lanes.work.take_all();
         self.room.notify_waiters();
         control.into_iter().chain(work).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
         let lanes = self.lanes();
-        lanes.work.len + lanes.control.len()
+        lanes.work.len() + lanes.control.len()
     }
 
     pub(crate) fn register(&self, waker: &std::task::Waker) {

@@ -1,6 +1,6 @@
 //! How an actor is made: its factory, its strategy, its bounds, its thread.
 
-use std::{fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{error::Error, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
@@ -10,6 +10,7 @@ use super::{
     actor_ref::{ActorRef, AnyCell, Core, Parent},
     cell::Cell,
     context::{Bridge, Context},
+    fault::Fault,
     mailbox::Overflow,
     strategy::Strategy,
     watch::StopCause,
@@ -26,9 +27,14 @@ const STASH_MAX: usize = 1024;
 pub(crate) type Intercept<A> =
     Box<dyn FnMut(&mut A, &mut <A as Actor>::Context, &'static str) -> bool + Send>;
 
+type BoxError = Box<dyn Error + Send + Sync>;
+type Factory<A> = Box<dyn FnMut() -> Result<A, BoxError> + Send>;
+type Hook<A> = Box<dyn FnMut(&mut A, &mut <A as Actor>::Context, &Fault) + Send>;
+
 /// How to make an actor, again and again.
 pub struct Props<A: Actor> {
-    pub(crate) factory: Box<dyn FnMut() -> A + Send>,
+    pub(crate) factory: Factory<A>,
+    pub(crate) before_restart: Option<Hook<A>>,
     pub(crate) strategy: Strategy,
     pub(crate) capacity: usize,
     pub(crate) throughput: usize,
@@ -41,9 +47,21 @@ pub struct Props<A: Actor> {
 
 impl<A: Actor> Props<A> {
     /// Makes props from a factory, which is called at the start and at each restart.
-    pub fn new(factory: impl FnMut() -> A + Send + 'static) -> Self {
+    pub fn new(mut factory: impl FnMut() -> A + Send + 'static) -> Self {
+        Self::with_factory(Box::new(move || Ok(factory())))
+    }
+
+    /// Makes props from a factory that may fail; its error is a failure of the start.
+    pub fn try_new<E: Into<BoxError>>(
+        mut factory: impl FnMut() -> Result<A, E> + Send + 'static,
+    ) -> Self {
+        Self::with_factory(Box::new(move || factory().map_err(Into::into)))
+    }
+
+    fn with_factory(factory: Factory<A>) -> Self {
         Self {
-            factory: Box::new(factory),
+            factory,
+            before_restart: None,
             strategy: Strategy::stop(),
             capacity: CAPACITY,
             throughput: THROUGHPUT,
@@ -59,6 +77,17 @@ impl<A: Actor> Props<A> {
     #[must_use]
     pub fn supervise(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
+        self
+    }
+
+    /// Has `hook` called with the failed instance before a restart, first of all: Pekko's `PreRestart`. Its own
+    /// failure is only logged. For actix's `Supervised` it is `|actor, ctx, _| actor.restarting(ctx)`.
+    #[must_use]
+    pub fn before_restart(
+        mut self,
+        hook: impl FnMut(&mut A, &mut A::Context, &Fault) + Send + 'static,
+    ) -> Self {
+        self.before_restart = Some(Box::new(hook));
         self
     }
 
@@ -131,24 +160,17 @@ impl<A: Actor> fmt::Debug for Props<A> {
     }
 }
 
-/// Starts a cell and returns the way to it.
+/// Starts a cell and returns the way to it. Its path is `path`, with a number if that is taken.
 pub(crate) fn launch<A>(
     system: &ActorSystem,
     parent: Arc<dyn Parent>,
-    path: &str,
-    number_it: bool,
+    path: String,
     props: Props<A>,
 ) -> ActorRef<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    let id = system.next_id();
-    let path: Arc<str> = if number_it {
-        tracing::warn!(path, id, "the name is taken; a number was appended");
-        format!("{path}-{id}").into()
-    } else {
-        path.into()
-    };
+    let (id, path) = system.claim(path);
     let core = Arc::new(Core::new(
         id,
         path,
@@ -159,31 +181,61 @@ where
         core: Arc::clone(&core),
     };
     system.register(Arc::clone(&core) as Arc<dyn AnyCell>);
+    if system.is_terminating() && parent.is_guardian() {
+        // Nobody would stop it.
+        core.end(&StopCause::Stopped);
+        system.forget(core.id);
+        return reference;
+    }
     let arbiter = props.arbiter.clone();
+    let unstarted = Unstarted {
+        system: system.clone(),
+        parent: Arc::clone(&parent),
+        core: Some(Arc::clone(&core)),
+    };
     let system = system.clone();
-    let lost = Arc::clone(&core);
-    let lost_parent = Arc::clone(&parent);
-    let registry = system.clone();
     let start = move || {
-        let bridge = Rc::new(Bridge::new());
         let ctx = Context::new(
             Arc::clone(&core),
             system,
-            bridge,
+            Rc::new(Bridge::new()),
             props.throughput,
             props.stash_max,
         );
+        unstarted.begin();
         actix_rt::spawn(Cell::new(core, parent, props, ctx));
     };
     match arbiter {
         None => start(),
         Some(arbiter) => {
             if !arbiter.spawn_fn(start) {
-                lost.end(&StopCause::Lost);
-                registry.forget(lost.id);
-                lost_parent.child_stopped(lost.id);
+                tracing::warn!(actor = %reference.core.path, "its thread is gone");
             }
         }
     }
     reference
+}
+
+/// An actor on its way to its thread; if the thread ends first, so does the actor.
+struct Unstarted<A: Actor> {
+    system: ActorSystem,
+    parent: Arc<dyn Parent>,
+    /// Taken when it starts.
+    core: Option<Arc<Core<A>>>,
+}
+
+impl<A: Actor> Unstarted<A> {
+    fn begin(mut self) {
+        self.core = None;
+    }
+}
+
+impl<A: Actor> Drop for Unstarted<A> {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.take() {
+            core.end(&StopCause::Lost);
+            self.system.forget(core.id);
+            self.parent.child_stopped(core.id);
+        }
+    }
 }

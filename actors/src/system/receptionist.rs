@@ -123,13 +123,15 @@ struct Inner {
 
 /// One key's services and those who want to know of them.
 struct Desk<M: Message> {
-    services: BTreeMap<u64, Service<M>>,
+    /// In the order of registration, each with the key of its watch.
+    services: Vec<(u64, Service<M>)>,
     subscribers: Vec<Recipient<Listing<M>>>,
 }
 
 impl<M: Message + 'static> Desk<M> {
     fn listing(&self) -> Listing<M> {
-        Listing(self.services.values().cloned().collect())
+        let services = self.services.iter();
+        Listing(services.map(|(_, service)| service.clone()).collect())
     }
 }
 
@@ -141,33 +143,42 @@ impl Receptionist {
         desks.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists `actor` under `key` until it stops.
+    /// Lists `actor` under `key` until it stops. An actor may serve any number of keys; listing it twice under
+    /// one lists it once.
     pub fn register<A, M>(&self, key: &ServiceKey<M>, actor: &ActorRef<A>)
     where
         A: Actor<Context = Context<A>> + Handler<M>,
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let id = FIRST_WATCH + self.inner.last.fetch_add(1, SeqCst);
+        let watch = FIRST_WATCH + self.inner.last.fetch_add(1, SeqCst);
         let service = Service {
             path: Arc::clone(&actor.core.path),
             recipient: actor.recipient(),
             actor: actor.narrow(),
         };
-        self.change(key, |desk| {
-            // Registering twice lists once.
-            desk.services
-                .retain(|_, listed| listed.path != service.path);
-            desk.services.insert(id, service);
+        let added = self.change(key, |desk| {
+            let mut services = desk.services.iter();
+            let known = services.any(|(_, other)| other.actor == service.actor);
+            if !known {
+                desk.services.push((watch, service));
+            }
+            !known
         });
+        if !added {
+            return;
+        }
         let receptionist = self.clone();
         let key = key.clone();
         let forget = move |_| {
             receptionist.change(&key, |desk| {
-                desk.services.remove(&id);
+                let listed = desk.services.len();
+                desk.services.retain(|(id, _)| *id != watch);
+                desk.services.len() < listed
             });
         };
-        actor.core.add_watcher(id, Box::new(forget));
+        // Called at once if the actor has stopped, also between the listing and here.
+        actor.core.add_watcher(watch, Box::new(forget));
     }
 
     /// Takes `actor` from the listing of `key`.
@@ -176,10 +187,16 @@ impl Receptionist {
         A: Actor,
         M: Message + Send + 'static,
     {
+        let mut listed = None;
         self.change(key, |desk| {
-            desk.services
-                .retain(|_, listed| *listed.path != *actor.core.path);
+            let mut services = desk.services.iter();
+            let at = services.position(|(_, service)| service.actor.id() == actor.core.id);
+            listed = at.map(|at| desk.services.remove(at));
+            listed.is_some()
         });
+        if let Some((watch, _)) = listed {
+            actor.core.remove_watcher(watch);
+        }
     }
 
     /// Returns who serves `key` now.
@@ -207,24 +224,36 @@ impl Receptionist {
         let mut desks = self.desks();
         let desk = desks.entry(key.id()).or_insert_with(|| {
             Box::new(Desk::<M> {
-                services: BTreeMap::new(),
+                services: Vec::new(),
                 subscribers: Vec::new(),
             })
         });
-        if let Some(desk) = desk.downcast_mut::<Desk<M>>() {
-            act(desk);
+        let Some(desk) = desk.downcast_mut::<Desk<M>>() else {
+            return;
+        };
+        act(desk);
+        if desk.services.is_empty() && desk.subscribers.is_empty() {
+            desks.remove(&key.id());
         }
     }
 
-    /// Changes a desk and tells its subscribers, in the order of the changes; those that stopped are
-    /// forgotten.
-    fn change<M: Message + 'static>(&self, key: &ServiceKey<M>, act: impl FnOnce(&mut Desk<M>)) {
+    /// Has `act` change a desk and, if it says that it did, tells the subscribers, in the order of the changes;
+    /// those that stopped are forgotten. Returns what `act` said.
+    fn change<M: Message + 'static>(
+        &self,
+        key: &ServiceKey<M>,
+        act: impl FnOnce(&mut Desk<M>) -> bool,
+    ) -> bool {
+        let mut changed = false;
         self.with_desk(key, |desk| {
-            act(desk);
-            let listing = desk.listing();
-            desk.subscribers
-                .retain(|subscriber| subscriber.tell(listing.clone()) != Offer::Closed);
+            changed = act(desk);
+            if changed {
+                let listing = desk.listing();
+                desk.subscribers
+                    .retain(|subscriber| subscriber.tell(listing.clone()) != Offer::Closed);
+            }
         });
+        changed
     }
 }
 

@@ -1,51 +1,18 @@
 //! What follows a failure: resume, restart, stop or escalate, how often, and after which wait.
+//!
+//! A strategy never acts: it judges a failure, and the cell does what was judged.
+//! Source: Pekko's `SupervisorStrategy` and its `Supervision`, as documented.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use kebne_control::Chance;
-use tokio::time::Instant;
+use tracing::Level;
 
-use super::watch::Terminated;
+use super::fault::Fault;
 
-/// Why an actor failed.
-#[derive(Debug)]
-pub enum Fault {
-    /// A handler reported an error by `Context::fail`.
-    Error(Box<dyn std::error::Error + Send + Sync>),
-    /// A handler, a hook or an actor future panicked, with this message.
-    Panic(String),
-    /// The factory or `started` panicked, with this message.
-    Start(String),
-    /// A child escalated its failure.
-    Child {
-        /// The child's path.
-        path: Arc<str>,
-        /// What it said.
-        message: String,
-    },
-    /// It waited in `ctx.wait` for longer than this, which is what `Props::hang_after` allows.
-    Hang(Duration),
-    /// Its mailbox was full and its overflow strategy is to fail.
-    Overflow,
-    /// An actor that it cannot live without stopped: see `Context::watch_or_die`.
-    DeathPact(Terminated),
-}
+mod record;
 
-impl fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Error(error) => write!(formatter, "{error}"),
-            Self::Panic(message) => write!(formatter, "panicked: {message}"),
-            Self::Start(message) => write!(formatter, "failed to start: {message}"),
-            Self::Child { path, message } => write!(formatter, "child `{path}` failed: {message}"),
-            Self::Hang(limit) => write!(formatter, "made no progress for {limit:?}"),
-            Self::Overflow => formatter.write_str("its mailbox overflowed"),
-            Self::DeathPact(Terminated { path, cause }) => {
-                write!(formatter, "`{path}`, which it depends on, is gone: {cause}")
-            }
-        }
-    }
-}
+use record::Layer;
+pub(crate) use record::{Action, Moment, Record, Verdict};
 
 /// What is done about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,33 +27,45 @@ pub enum Directive {
     Escalate,
 }
 
-type Decider = Arc<dyn Fn(&Fault) -> Directive + Send + Sync>;
-
 /// How a supervised actor's failures are met.
+///
+/// A strategy may be narrowed to some failures ([`Strategy::on`], [`Strategy::when`]) and followed by another
+/// ([`Strategy::or_else`]); the first that applies decides, as the innermost of Pekko's nested `supervise`
+/// does, and a failure to which none applies stops the actor. Each keeps its own counts.
+///
+/// A failure of the start (the factory, or anything up to the end of `started`) is met as in Pekko:
+/// `resume` stops, because there is no state to go on with; a restart with neither limit nor backoff stops,
+/// because it would fail for ever; a limit holds for starts too (a limit of 1 gives a failed first start no
+/// second try); with a backoff it is tried again after the wait. Pekko makes the rule about restarts without
+/// a limit for the first start only; here it holds for each, since the loop is the same.
+///
+/// ```
+/// use std::{io, time::Duration};
+///
+/// use kebne_actors::{Fault, Strategy};
+///
+/// let strategy = Strategy::resume()
+///     .on::<std::num::ParseIntError>()
+///     .or_else(
+///         Strategy::restart()
+///             .on::<io::Error>()
+///             .with_backoff(Duration::from_millis(200), Duration::from_secs(10)),
+///     )
+///     .or_else(Strategy::restart().when(|fault| matches!(fault, Fault::Panic(_))));
+/// ```
+///
+/// Pekko's classic `BackoffOpts.onStop` has no counterpart: an actor that stopped stays stopped, so that
+/// there is no `withFinalStopMessage` either.
 #[derive(Clone)]
 pub struct Strategy {
-    decide: Decider,
-    limit: Option<(u32, Duration)>,
-    escalate_at_limit: bool,
-    backoff: Option<Backoff>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Backoff {
-    min: Duration,
-    max: Duration,
-    jitter: f64,
-    reset_after: Duration,
+    layers: Vec<Layer>,
 }
 
 impl Strategy {
     /// Decides by the failure.
     pub fn decide(decider: impl Fn(&Fault) -> Directive + Send + Sync + 'static) -> Self {
         Self {
-            decide: Arc::new(decider),
-            limit: None,
-            escalate_at_limit: false,
-            backoff: None,
+            layers: vec![Layer::new(Arc::new(decider))],
         }
     }
 
@@ -110,143 +89,121 @@ impl Strategy {
         Self::decide(|_| Directive::Escalate)
     }
 
-    /// Allows `restarts` in a window that the first failure opens; one more stops the actor.
+    /// Narrows the strategy to failures for which `condition` holds.
     #[must_use]
-    pub fn with_limit(mut self, restarts: u32, window: Duration) -> Self {
-        self.limit = Some((restarts, window));
+    pub fn when(self, condition: impl Fn(&Fault) -> bool + Send + Sync + 'static) -> Self {
+        let condition: record::Condition = Arc::new(condition);
+        self.each(|layer| layer.narrow(&condition))
+    }
+
+    /// Narrows the strategy to failures that were reported by `Context::fail` with an `E`.
+    #[must_use]
+    pub fn on<E: Error + 'static>(self) -> Self {
+        self.when(|fault| fault.downcast_ref::<E>().is_some())
+    }
+
+    /// Has `other` decide about failures to which this strategy does not apply.
+    #[must_use]
+    pub fn or_else(mut self, other: Self) -> Self {
+        self.layers.extend(other.layers);
         self
     }
 
-    /// Fails the parent, instead of only stopping, when the limit is exceeded.
+    /// Allows `restarts` in a window that the first failure opens; one more stops the actor.
     #[must_use]
-    pub fn escalate_at_limit(mut self) -> Self {
-        self.escalate_at_limit = true;
-        self
+    pub fn with_limit(self, restarts: u32, window: Duration) -> Self {
+        self.each(|layer| layer.limit = Some((restarts, window)))
+    }
+
+    /// Allows `restarts` in a row: with a backoff, until it starts over; without one, in the actor's life. One
+    /// more stops the actor. Default without a limit.
+    #[must_use]
+    pub fn with_max_restarts(self, restarts: u32) -> Self {
+        self.each(|layer| layer.restarts_max = Some(restarts))
+    }
+
+    /// Fails the parent, instead of only stopping, when a limit is exceeded.
+    #[must_use]
+    pub fn escalate_at_limit(self) -> Self {
+        self.each(|layer| layer.escalate_at_limit = true)
     }
 
     /// Waits before the k-th restart (from zero) for `min(max, min * 2^k) * (1 + U(0, jitter))`, as
     /// Pekko does, with a jitter of 0.2. The count falls to zero after `(min + max) / 2` without failure.
+    ///
+    /// The wait begins with the failure, while the children stop. Meanwhile messages wait in the mailbox,
+    /// within its own bound, instead of in a stash of 1000 as in Pekko: what a full mailbox drops is a dead
+    /// letter, and an ask hears [`super::AskError::Restarting`]. See [`Strategy::reject_while_restarting`].
     #[must_use]
-    pub fn with_backoff(mut self, min: Duration, max: Duration) -> Self {
-        let reset_after = min.saturating_add(max) / 2;
-        self.backoff = Some(Backoff {
-            min,
-            max,
-            jitter: 0.2,
-            reset_after,
-        });
-        self
+    pub fn with_backoff(self, min: Duration, max: Duration) -> Self {
+        self.each(|layer| layer.backoff = Some((min, max)))
     }
 
-    /// Sets the jitter of the backoff, a share of the wait that is added at most; default 0.2.
+    /// Sets the jitter of the backoff, a share of the wait that is added at most; 0 to 1, default 0.2.
     #[must_use]
-    pub fn with_jitter(mut self, jitter: f64) -> Self {
-        if let Some(backoff) = &mut self.backoff {
-            backoff.jitter = jitter.clamp(0.0, 1.0);
-        }
-        self
+    pub fn with_jitter(self, jitter: f64) -> Self {
+        self.each(|layer| layer.jitter = jitter.clamp(0.0, 1.0))
     }
 
-    /// Sets the quiet time after which the backoff starts over.
+    /// Sets the quiet time after a restart after which the backoff starts over; default `(min + max) / 2`.
     #[must_use]
-    pub fn with_reset_after(mut self, reset_after: Duration) -> Self {
-        if let Some(backoff) = &mut self.backoff {
-            backoff.reset_after = reset_after;
-        }
+    pub fn with_reset_after(self, reset_after: Duration) -> Self {
+        self.each(|layer| layer.reset = record::Reset::After(reset_after))
+    }
+
+    /// Has the backoff start over only by `Context::reset_backoff`, not by time.
+    #[must_use]
+    pub fn with_manual_reset(self) -> Self {
+        self.each(|layer| layer.reset = record::Reset::Manual)
+    }
+
+    /// Lets children live on at a restart, as Pekko's `withStopChildren(false)`; default they are stopped.
+    /// The new instance finds them by `Context::child`.
+    #[must_use]
+    pub fn keep_children(self) -> Self {
+        self.each(|layer| layer.keep_children = true)
+    }
+
+    /// Refuses messages from the failure until the new instance has started, instead of letting them wait:
+    /// a tell is dropped, and an ask hears [`super::AskError::Restarting`] at once. What waited before stays,
+    /// and the control lane stays open. For those who would rather be told to come back.
+    #[must_use]
+    pub fn reject_while_restarting(self) -> Self {
+        self.each(|layer| layer.reject = true)
+    }
+
+    /// Sets the level at which failures are logged; default error, as in Pekko.
+    #[must_use]
+    pub fn with_log_level(self, level: Level) -> Self {
+        self.each(|layer| layer.log = Some(level))
+    }
+
+    /// Sets the level for failures beyond the first `failures` in a row; default the same level for all.
+    #[must_use]
+    pub fn with_critical_log_level(self, level: Level, failures: u32) -> Self {
+        self.each(|layer| layer.critical = Some((level, failures)))
+    }
+
+    /// Logs no failures. They are still published as `Restarted`, and told to watchers.
+    #[must_use]
+    pub fn without_logging(self) -> Self {
+        self.each(|layer| layer.log = None)
+    }
+
+    fn each(mut self, change: impl Fn(&mut Layer)) -> Self {
+        self.layers.iter_mut().for_each(change);
         self
     }
 }
 
 impl fmt::Debug for Strategy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Strategy")
-            .field("limit", &self.limit)
-            .field("backoff", &self.backoff)
-            .finish_non_exhaustive()
+        formatter.debug_list().entries(&self.layers).finish()
     }
 }
 
 impl Default for Strategy {
     fn default() -> Self {
         Self::stop()
-    }
-}
-
-/// What is to be done now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Resume,
-    Restart(Duration),
-    Stop,
-    Escalate,
-}
-
-/// The failures of one actor, counted across its restarts.
-#[derive(Debug, Default)]
-pub(crate) struct Record {
-    window_opened: Option<Instant>,
-    in_window: u32,
-    in_row: u32,
-    last_restart: Option<Instant>,
-}
-
-impl Record {
-    /// Judges a failure at `now`.
-    pub(crate) fn judge(
-        &mut self,
-        strategy: &Strategy,
-        fault: &Fault,
-        now: Instant,
-        chance: &mut dyn Chance,
-    ) -> Verdict {
-        match (strategy.decide)(fault) {
-            Directive::Resume => Verdict::Resume,
-            Directive::Stop => Verdict::Stop,
-            Directive::Escalate => Verdict::Escalate,
-            Directive::Restart if self.exceeds(strategy, now) => {
-                if strategy.escalate_at_limit {
-                    Verdict::Escalate
-                } else {
-                    Verdict::Stop
-                }
-            }
-            Directive::Restart => Verdict::Restart(self.wait(strategy, now, chance)),
-        }
-    }
-
-    /// Counts a failure in the fixed window; says whether it is one too many.
-    fn exceeds(&mut self, strategy: &Strategy, now: Instant) -> bool {
-        let Some((restarts, window)) = strategy.limit else {
-            return false;
-        };
-        match self.window_opened {
-            Some(opened) if now.saturating_duration_since(opened) <= window => self.in_window += 1,
-            _ => {
-                self.window_opened = Some(now);
-                self.in_window = 1;
-            }
-        }
-        self.in_window > restarts
-    }
-
-    fn wait(&mut self, strategy: &Strategy, now: Instant, chance: &mut dyn Chance) -> Duration {
-        let Some(backoff) = strategy.backoff else {
-            return Duration::ZERO;
-        };
-        let quiet = self
-            .last_restart
-            .is_some_and(|at| now.saturating_duration_since(at) >= backoff.reset_after);
-        if quiet {
-            self.in_row = 0;
-        }
-        // 2^30 times any minimum is beyond any maximum, as in Pekko.
-        let doubled = backoff.min.saturating_mul(1 << self.in_row.min(30));
-        self.in_row = self.in_row.saturating_add(1);
-        let wait = doubled
-            .min(backoff.max)
-            .mul_f64(1.0 + chance.unit() * backoff.jitter);
-        self.last_restart = now.checked_add(wait);
-        wait
     }
 }

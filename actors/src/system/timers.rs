@@ -1,7 +1,8 @@
 //! Timers by key: starting a key again replaces its timer, and a cancelled one never fires.
 //!
-//! They are polled by the cell itself, before work is taken, so that a flooded actor's timers are on time
-//! and no message of a dead timer can be under way.
+//! They are looked at by the cell itself, before work is taken, so that a flooded actor's timers are on time
+//! and no message of a dead timer can be under way: what Pekko checks by a generation in each message
+//! cannot happen here. One sleep waits for the first of them, however many there are.
 
 use std::{
     borrow::Cow,
@@ -22,6 +23,11 @@ pub(crate) type Key = Cow<'static, str>;
 /// What a timer does when it fires.
 pub(crate) type Action<A> = Box<dyn FnMut(&mut A, &mut <A as Actor>::Context)>;
 
+/// The shortest time between two firings: tokio's clock ticks so, and shorter ones would only spin.
+const PERIOD_MIN: Duration = Duration::from_millis(1);
+/// Beyond what anyone waits for, and within what the clock can say.
+const FAR_AWAY: Duration = Duration::from_hours(24 * 365 * 30);
+
 /// When a timer fires again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -34,9 +40,9 @@ pub(crate) enum Repeat {
 }
 
 struct Timer<A: Actor> {
-    sleep: Pin<Box<Sleep>>,
+    /// When it fires, and its place among those that fire then.
+    due: (Instant, u64),
     repeat: Repeat,
-    generation: u64,
     /// Taken out while it runs.
     action: Option<Action<A>>,
 }
@@ -44,8 +50,12 @@ struct Timer<A: Actor> {
 /// The timers of one incarnation.
 pub(crate) struct Timers<A: Actor> {
     by_key: BTreeMap<Key, Timer<A>>,
+    /// Those that are to fire, by time and then by age.
+    queue: BTreeMap<(Instant, u64), Key>,
     generation: u64,
-    /// A timer was started since the last poll, so its sleep has no waker yet.
+    /// Set for the first in the queue.
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// The first in the queue may have changed since the sleep was set.
     pub(crate) dirty: bool,
 }
 
@@ -53,6 +63,8 @@ pub(crate) struct Timers<A: Actor> {
 pub(crate) struct Due<A: Actor> {
     key: Key,
     generation: u64,
+    at: Instant,
+    repeat: Repeat,
     pub(crate) action: Action<A>,
 }
 
@@ -60,33 +72,56 @@ impl<A: Actor> Timers<A> {
     pub(crate) fn new() -> Self {
         Self {
             by_key: BTreeMap::new(),
+            queue: BTreeMap::new(),
             generation: 0,
+            sleep: None,
             dirty: false,
         }
     }
 
-    pub(crate) fn start(&mut self, key: Key, first: Instant, repeat: Repeat, action: Action<A>) {
+    /// Starts a timer that fires first after `delay`; drops the one of that key.
+    pub(crate) fn start(&mut self, key: Key, delay: Duration, repeat: Repeat, action: Action<A>) {
+        self.cancel(&key);
         self.generation += 1;
-        self.dirty = true;
+        let due = (later(Instant::now(), delay), self.generation);
+        self.queue.insert(due, key.clone());
         let timer = Timer {
-            sleep: Box::pin(sleep_until(first)),
+            due,
             repeat,
-            generation: self.generation,
             action: Some(action),
         };
         self.by_key.insert(key, timer);
+        self.dirty = true;
     }
 
     pub(crate) fn cancel(&mut self, key: &str) -> bool {
-        self.by_key.remove(key).is_some()
+        let Some(timer) = self.by_key.remove(key) else {
+            return false;
+        };
+        self.queue.remove(&timer.due);
+        self.dirty = true;
+        true
+    }
+
+    /// Cancels all; returns what they would have done, to be dropped with care.
+    pub(crate) fn clear(&mut self) -> Vec<Action<A>> {
+        self.queue.clear();
+        self.sleep = None;
+        let timers = std::mem::take(&mut self.by_key).into_values();
+        timers.filter_map(|timer| timer.action).collect()
     }
 
     /// Sets a timer to fire `delay` from now.
     pub(crate) fn postpone(&mut self, key: &str, delay: Duration) {
-        if let Some(timer) = self.by_key.get_mut(key) {
-            timer.sleep.as_mut().reset(Instant::now() + delay);
-            self.dirty = true;
-        }
+        let Some(timer) = self.by_key.get_mut(key) else {
+            return;
+        };
+        let Some(key) = self.queue.remove(&timer.due) else {
+            return;
+        };
+        timer.due.0 = later(Instant::now(), delay);
+        self.queue.insert(timer.due, key);
+        self.dirty = true;
     }
 
     pub(crate) fn is_active(&self, key: &str) -> bool {
@@ -97,45 +132,67 @@ impl<A: Actor> Timers<A> {
     #[cfg(feature = "testkit")]
     pub(crate) fn each(&self) -> impl Iterator<Item = (&Key, u64, Instant)> {
         let timers = self.by_key.iter();
-        timers.map(|(key, timer)| (key, timer.generation, timer.sleep.deadline()))
+        timers.map(|(key, timer)| (key, timer.due.1, timer.due.0))
     }
 
-    /// Takes the first due timer; it is settled with [`Timers::fired`] after its action ran.
+    /// Takes the first due timer; it is settled with [`Timers::fired`] after its action ran. One that fires
+    /// once is no longer active by then.
     pub(crate) fn take_due(&mut self, task: &mut Task<'_>) -> Option<Due<A>> {
-        for (key, timer) in &mut self.by_key {
-            if timer.action.is_some() && timer.sleep.as_mut().poll(task) == Poll::Ready(()) {
-                let action = timer.action.take()?;
+        loop {
+            let (&(at, _), _) = self.queue.first_key_value()?;
+            if at > Instant::now() && !self.passes(at, task) {
+                self.dirty = false;
+                return None;
+            }
+            let ((at, generation), key) = self.queue.pop_first()?;
+            let timer = self.by_key.get_mut(&key)?;
+            let (repeat, action) = (timer.repeat, timer.action.take());
+            if repeat == Repeat::Once {
+                self.by_key.remove(&key);
+            }
+            if let Some(action) = action {
                 return Some(Due {
-                    key: key.clone(),
-                    generation: timer.generation,
+                    key,
+                    generation,
+                    at,
+                    repeat,
                     action,
                 });
             }
         }
-        self.dirty = false;
-        None
+    }
+
+    /// Says whether `at` has passed; if not, the task is woken then.
+    fn passes(&mut self, at: Instant, task: &mut Task<'_>) -> bool {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(task) == Poll::Ready(())
     }
 
     /// Sets a timer that fired for its next time, unless its action cancelled or replaced it.
     pub(crate) fn fired(&mut self, due: Due<A>) {
+        let next = match due.repeat {
+            Repeat::Once => return,
+            Repeat::Delay(delay) => later(Instant::now(), delay.max(PERIOD_MIN)),
+            Repeat::Rate(interval) => later(due.at, interval.max(PERIOD_MIN)),
+        };
         let Some(timer) = self.by_key.get_mut(&due.key) else {
             return;
         };
-        if timer.generation != due.generation {
+        if timer.due.1 != due.generation {
             return;
         }
-        let next = match timer.repeat {
-            Repeat::Once => {
-                self.by_key.remove(&due.key);
-                return;
-            }
-            Repeat::Delay(delay) => Instant::now() + delay,
-            Repeat::Rate(interval) => timer.sleep.deadline() + interval,
-        };
-        timer.sleep.as_mut().reset(next);
+        timer.due.0 = next;
         timer.action = Some(due.action);
+        self.queue.insert(timer.due, due.key);
         self.dirty = true;
     }
+}
+
+fn later(from: Instant, delay: Duration) -> Instant {
+    from.checked_add(delay).unwrap_or_else(|| from + FAR_AWAY)
 }
 
 impl<A: Actor> fmt::Debug for Timers<A> {

@@ -10,7 +10,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::Arc,
     task,
     time::Duration,
 };
@@ -233,10 +233,11 @@ where
             runtime.block_on(tokio::time::advance(duration));
         }
         loop {
-            let due = self
-                .ctx
-                .timers
-                .take_due(&mut task::Context::from_waker(task::Waker::noop()));
+            let due = {
+                let _time = self.time.enter();
+                let task = &mut task::Context::from_waker(task::Waker::noop());
+                self.ctx.timers.take_due(task)
+            };
             let Some(mut due) = due else { break };
             self.act(|actor, ctx| (due.action)(actor, ctx));
             let _time = self.time.enter();
@@ -282,7 +283,7 @@ where
             .ctx
             .watching
             .iter()
-            .filter(|(_, active)| active.load(SeqCst))
+            .filter(|(_, watch)| watch.is_active())
             .map(|(id, _)| {
                 let path = self.system.path_of(*id);
                 (

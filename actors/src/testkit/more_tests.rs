@@ -262,8 +262,8 @@ async fn the_log_is_expected_of() {
     let clerk = system.spawn(props, "clerk");
     assert_eq!(clerk.ask(Order::Panic, SECOND).await, Err(AskError::Failed));
     clerk.when_stopped().await;
-    logs.expect(Level::WARN, "an actor failed actor=/user/clerk", 1);
-    logs.expect(Level::ERROR, "", 0);
+    logs.expect(Level::ERROR, "an actor failed actor=/user/clerk", 1);
+    logs.expect(Level::WARN, "", 0);
     drop(logs);
     let later = LogProbe::start();
     assert_eq!(later.events(), []);

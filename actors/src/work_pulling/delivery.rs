@@ -146,6 +146,15 @@ impl Receipt {
         *self.progress.borrow()
     }
 
+    /// Says whether the desk stopped before the job was done, so that there is no more to hear.
+    pub fn is_lost(&self) -> bool {
+        let ended = matches!(
+            self.progress(),
+            Progress::Confirmed { .. } | Progress::GivenBack { .. }
+        );
+        !ended && self.progress.has_changed().is_err()
+    }
+
     /// Waits until a worker has the job, or has had it; returns which delivery that is.
     ///
     /// # Errors

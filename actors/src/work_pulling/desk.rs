@@ -352,5 +352,5 @@ fn fitness<T: Send + Sync + 'static>(worker: Option<&MessageRef<Delivery<T>>>) -
 fn note_dead<T: Send + Sync + 'static>(ctx: &Context<Desk<T>>) {
     let path: Arc<str> = ctx.path().into();
     let dead_letters = ctx.system().dead_letter_box();
-    dead_letters.note(&path, std::any::type_name::<T>());
+    dead_letters.note_dropped::<T>(&path);
 }

@@ -409,6 +409,7 @@ async fn what_a_desk_leaves_is_withdrawn_counted_and_said() {
     delivery.confirm();
     assert_eq!(bench.system.dead_letters(), 2);
     for receipt in &mut receipts {
+        assert!(receipt.is_lost());
         assert_eq!(receipt.confirmed().await, Err(WorkError::Stopped));
     }
     assert!(bench.work.stats().await.is_err());

@@ -1,6 +1,22 @@
-//! The adapter for actix.
+//! The adapter for bare actix.
+//!
+//! | asked for | given |
+//! |---|---|
+//! | tell | `do_send`, or `try_send` where a bound was asked for |
+//! | ask | `send` with its timeout |
+//! | tell oneself | `ctx.notify` |
+//! | restart | `Supervisor`, whose `restarting` makes the state fresh |
+//! | timers | `run_later`, `run_interval`, one handle for each key |
+//! | wait | `ctx.wait` |
+//! | pipe to self | a spawned task that sends its outcome |
+//! | a future of the actor | `ctx.spawn` |
+//! | receptionist | the system registry: one service for each type of actor |
+//!
+//! Not claimed: stopping from outside, children, watch, errors as failures, stash, priorities, dead letters, events.
 
-use crate::driver::Library;
+use crate::driver::{Library, actors as actors_driver};
+
+mod actors;
 
 /// Bare actix, as the suite sees it.
 #[derive(Debug, Default)]
@@ -13,5 +29,9 @@ impl Library for BareActix {
 
     fn version(&self) -> &'static str {
         "0.13.5"
+    }
+
+    fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
+        Some(&actors::Actors)
     }
 }

@@ -26,6 +26,7 @@ mod streams;
 mod timers;
 mod tree;
 mod watch;
+mod work_pulling;
 
 /// The cases of single actors and their trees.
 pub const ACTORS: &[&[Case<dyn driver::actors::Driver>]] = &[
@@ -65,6 +66,9 @@ pub const ROUTERS: &[&[Case<dyn driver::routers::Driver>]] = &[routers::CASES, r
 
 /// The cases of coordinated shutdown.
 pub const SHUTDOWN: &[&[Case<dyn driver::shutdown::Driver>]] = &[phases::CASES, shutdown::CASES];
+
+/// The cases of work pulling.
+pub const WORK_PULLING: &[&[Case<dyn driver::work_pulling::Driver>]] = &[work_pulling::CASES];
 
 /// What nearly every file of cases about actors uses.
 mod prelude {

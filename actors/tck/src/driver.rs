@@ -16,6 +16,7 @@ pub mod retry;
 pub mod routers;
 pub mod shutdown;
 pub mod streams;
+pub mod work_pulling;
 
 /// A library under test.
 pub trait Library: fmt::Debug + Send + Sync {
@@ -57,6 +58,11 @@ pub trait Library: fmt::Debug + Send + Sync {
 
     /// Returns the driver for coordinated shutdown.
     fn shutdown(&self) -> Option<&(dyn shutdown::Driver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for work pulling.
+    fn work_pulling(&self) -> Option<&(dyn work_pulling::Driver + 'static)> {
         None
     }
 }

@@ -1,6 +1,26 @@
 //! The adapter for kameo.
+//!
+//! | asked for | given |
+//! |---|---|
+//! | top of the tree, children | `supervise`, under a guardian or the parent |
+//! | tell, offer, ask | `tell().try_send()`, `tell().send()`, `ask()` with its timeouts |
+//! | bound | a bounded mailbox of that capacity, 64 when none was asked for |
+//! | restart, with a limit | `RestartPolicy::Transient`, `restart_limit` |
+//! | restart without a limit | the default of five in five seconds |
+//! | resume, stop by class | `on_panic`, which sees the error or the panic |
+//! | escalation, death pact | `on_link_died` that breaks |
+//! | watch | `link`, noted in `on_link_died` |
+//! | single timers | `send_after`, one handle for each key |
+//! | pipe to self | a task that tells its outcome, as `Context::pipe` does |
+//! | receptionist | the registry of names |
+//! | termination | a graceful stop of the guardian |
+//!
+//! Not claimed: backoff, stash, priorities, dead letters, events, paths, receive timeout, repeated timers.
+//! The window of a limit is measured by the system's clock, which a case cannot move.
 
-use crate::driver::Library;
+use crate::driver::{Library, actors as actors_driver};
+
+mod actors;
 
 /// Kameo, as the suite sees it.
 #[derive(Debug, Default)]
@@ -13,5 +33,9 @@ impl Library for Kameo {
 
     fn version(&self) -> &'static str {
         "0.22.2"
+    }
+
+    fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
+        Some(&actors::Actors)
     }
 }

@@ -9,6 +9,7 @@ mod retry;
 mod routers;
 mod shutdown;
 mod streams;
+mod work_pulling;
 
 /// Kebne, as the suite sees it.
 #[derive(Debug, Default)]
@@ -49,5 +50,9 @@ impl Library for Kebne {
 
     fn shutdown(&self) -> Option<&(dyn driver::shutdown::Driver + 'static)> {
         Some(&shutdown::Shutdowns)
+    }
+
+    fn work_pulling(&self) -> Option<&(dyn driver::work_pulling::Driver + 'static)> {
+        Some(&work_pulling::Pulling)
     }
 }

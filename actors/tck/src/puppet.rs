@@ -177,7 +177,7 @@ pub trait Stage {
     }
 
     /// Returns a reference to this actor.
-    fn myself(&mut self) -> Puppet;
+    fn myself(&mut self) -> Result<Puppet, Unsupported>;
 }
 
 impl Body {
@@ -295,7 +295,7 @@ async fn obey(
         }
         Command::StopPuppet(other) => {
             let stopped = other.stop();
-            return Ok(stopped.map_or(Answer::Unsupported("stop from outside"), |()| Answer::Done));
+            stopped.map_err(|_| Unsupported("stop from outside"))?;
         }
         Command::TellMyself(script) => stage.tell_myself(script)?,
         Command::Spin => spin(body, stage)?,
@@ -333,7 +333,7 @@ async fn on_stage(
         Command::StopChild(child) => return stage.stop_child(&child).map(Answer::Yes),
         Command::Children => return stage.children().map(Answer::Texts),
         Command::Path => return stage.path().map(Answer::Text),
-        Command::Myself => return Ok(Answer::Puppet(stage.myself())),
+        Command::Myself => return stage.myself().map(Answer::Puppet),
         Command::Watch(other) => stage.watch(&other).await?,
         Command::WatchWith(other, script) => stage.watch_with(&other, script)?,
         Command::WatchOrDie(other) => stage.watch_or_die(&other).await?,

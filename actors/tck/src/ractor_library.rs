@@ -1,6 +1,24 @@
 //! The adapter for ractor.
+//!
+//! | asked for | given |
+//! |---|---|
+//! | top of the tree, children | `spawn_linked`, under a guardian or the parent |
+//! | tell, ask | `send_message`, `call` with its timeout |
+//! | stop | `stop`, which goes before messages |
+//! | a failing handler | `handle` returns an error; the actor ends, its supervisor is told |
+//! | watch | supervision events: of children, and of others by `monitor` |
+//! | timers | `send_after`, `send_interval`, one handle for each key |
+//! | pipe to self | a task that sends its outcome |
+//! | recipient | `get_derived` |
+//! | receptionist | process groups |
+//! | termination | `stop_children_and_wait` of the guardian |
+//!
+//! Not claimed: restarts (they are left to the application's supervisor), bounds, stash, priorities, dead letters,
+//! paths, receive timeout. A bound that only gives room is as good as none.
 
-use crate::driver::Library;
+use crate::driver::{Library, actors as actors_driver};
+
+mod actors;
 
 /// Ractor, as the suite sees it.
 #[derive(Debug, Default)]
@@ -13,5 +31,9 @@ impl Library for Ractor {
 
     fn version(&self) -> &'static str {
         "0.16.5"
+    }
+
+    fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
+        Some(&actors::Actors)
     }
 }

@@ -99,6 +99,11 @@ pub fn cases() -> Vec<AnyCase> {
             library.shutdown()
         });
     }
+    for list in cases::WORK_PULLING {
+        add(&mut all, "work pulling", list, |library| {
+            library.work_pulling()
+        });
+    }
     all.sort_by_key(|case| case.level);
     all
 }

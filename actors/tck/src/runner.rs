@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    case::{Failure, Verdict},
+    case::{Failure, Stance, Verdict},
     driver::Library,
     registry::AnyCase,
 };
@@ -26,6 +26,9 @@ use crate::{
 const REAL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Paused time that a run may take: beyond it the case waits for what never comes.
 const PAUSED_TIME_MAX: Duration = Duration::from_hours(10_000);
+
+/// The library that the deliberate differences are of.
+const KEBNE: &str = "kebne";
 
 /// Marks the line by which a process of one case tells its verdict.
 const PASSED: &str = "verdict: passed";
@@ -44,15 +47,23 @@ impl Runner {
         Self { program }
     }
 
-    /// Runs a case, in a process of its own if it needs that.
+    /// Runs a case, in a process of its own if it needs that. A case in which Kebne deliberately differs from
+    /// Pekko binds nobody else: another library may pass it, but does not fail it.
     ///
     /// # Errors
     /// Says why the case did not pass.
     pub fn run(&self, library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
-        if case.isolated {
+        let verdict = if case.isolated {
             self.run_in_process(library.name(), case.name)
         } else {
             run_here(library, case)
+        };
+        match (verdict, case.stance) {
+            (Err(Failure::Failed(why)), Stance::Different(_)) if library.name() != KEBNE => {
+                let why = format!("Pekko asks for something else; and {why}");
+                Err(Failure::NotApplicable(why))
+            }
+            (verdict, _) => verdict,
         }
     }
 
@@ -102,11 +113,12 @@ pub fn run_here(library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
     let spawned = thread::Builder::new()
         .name(case.name.to_owned())
         .spawn(move || {
-            let run = || in_system(&*library, &case);
-            let verdict = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-                Err(Failure::Failed(format!("panicked: {}", text_of(&*panic))))
-            });
-            let _the_watchdog_came_first = tell.send(verdict);
+            // The verdict is told before the system goes, whose actors may panic once more as they are dropped.
+            let ran = catch_unwind(AssertUnwindSafe(|| in_system(&*library, &case, &tell)));
+            if let Err(panic) = ran {
+                let why = format!("panicked: {}", text_of(&*panic));
+                let _told_before_or_given_up = tell.send(Err(Failure::Failed(why)));
+            }
         });
     if let Err(error) = spawned {
         return Err(Failure::Failed(format!("no thread for it: {error}")));
@@ -115,21 +127,27 @@ pub fn run_here(library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
         .unwrap_or_else(|_| Err(never_ended()))
 }
 
-fn in_system(library: &dyn Library, case: &AnyCase) -> Verdict {
+fn in_system(library: &dyn Library, case: &AnyCase, tell: &mpsc::Sender<Verdict>) {
     // Paused from the start: a clock that is paused later stands between two ticks of its timer.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().start_paused(true).build();
-    let Ok(runtime) = runtime else {
-        return Err(Failure::Failed("no runtime for it".to_owned()));
+    let Ok(runtime) = runtime.enable_all().start_paused(true).build() else {
+        let _the_watchdog_came_first =
+            tell.send(Err(Failure::Failed("no runtime for it".to_owned())));
+        return;
     };
     actix_rt::System::with_tokio_rt(move || runtime).block_on(async {
-        let Some(running) = case.start(library) else {
-            let why = format!("{} offers no {}", library.name(), case.area);
-            return Err(Failure::NotApplicable(why));
+        let verdict = match case.start(library) {
+            None => {
+                let why = format!("{} offers no {}", library.name(), case.area);
+                Err(Failure::NotApplicable(why))
+            }
+            Some(running) => match tokio::time::timeout(PAUSED_TIME_MAX, running).await {
+                Ok(verdict) => verdict,
+                Err(_) => Err(Failure::Failed("waited for what never came".to_owned())),
+            },
         };
-        let ended = tokio::time::timeout(PAUSED_TIME_MAX, running).await;
-        ended.unwrap_or_else(|_| Err(Failure::Failed("waited for what never came".to_owned())))
-    })
+        let _the_watchdog_came_first = tell.send(verdict);
+    });
 }
 
 /// Writes a verdict as the line that [`Runner::run`] reads.

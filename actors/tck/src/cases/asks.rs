@@ -243,8 +243,8 @@ async fn work_begun_for_a_dropped_ask_sees_its_token_cancelled(driver: &dyn Driv
     let script = [NoteWhenForsaken("forsaken"), AnswerAfter(10 * SECOND, 1)];
     let mut asked = a.try_ask(script, PATIENCE);
     let early = (&mut asked).now_or_never();
-    ensure(early.is_none(), || format!("answered {early:?}"))?;
     world.expect_notes(&[]).await?;
+    ensure(early.is_none(), || format!("answered {early:?}"))?;
     drop(asked);
     world.expect_notes(&["forsaken"]).await
 }
@@ -255,8 +255,8 @@ async fn work_begun_for_an_ask_that_timed_out_sees_its_token_cancelled(
     let (world, a) = driver.with(plain("a")).await?;
     let script = [NoteWhenForsaken("forsaken"), AnswerAfter(10 * SECOND, 1)];
     let answer = a.try_ask(script, SECOND).await;
-    ensure_eq("answer", &answer, &Err(Refusal::TimedOut))?;
-    world.expect_notes(&["forsaken"]).await
+    world.expect_notes(&["forsaken"]).await?;
+    ensure_eq("answer", &answer, &Err(Refusal::TimedOut))
 }
 
 async fn the_token_of_a_tell_is_never_cancelled(driver: &dyn Driver) -> Verdict {

@@ -152,6 +152,7 @@ async fn messages_that_come_while_an_actor_restarts_are_handled_by_the_next(
 }
 
 async fn an_actor_survives_a_hundred_failures_without_a_limit(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::UnlimitedRestarts)?;
     let (world, a) = driver.with(restarted("a").mailbox(500)).await?;
     a.tell_all((0..100).map(|_| Panic("on purpose")))?;
     a.tell(Note("alive"))?;
@@ -231,7 +232,10 @@ async fn rules_hold_after_a_restart(driver: &dyn Driver) -> Verdict {
     let rules = Supervision::by_class(&[(A, Resume), (B, Restart)]);
     let (world, a) = driver.with(plain("a").supervised(rules)).await?;
     for _ in 0..3 {
-        a.tell_all([Fail(B), Add(5), Fail(A)])?;
+        a.tell(Fail(B))?;
+        world.settle().await?;
+        a.tell_all([Add(5), Fail(A)])?;
+        world.settle().await?;
         ensure_eq("sum", &a.ask_number(Get).await?, &5)?;
     }
     a.tell(Panic("on purpose"))?;

@@ -28,7 +28,7 @@ pub(super) const SHUTDOWN: &[Case<dyn Driver>] = cases![dyn Driver, L6;
     termination_waits_for_a_slow_child => "ActorSystemSpec: awaitTermination after termination callbacks", Same;
     termination_of_an_empty_system_ends_at_once => "ActorSystemSpec: be able to terminate immediately", Same;
     termination_stops_an_actor_that_waits_for_its_restart => "ActorSystemSpec: reliably deny creation of actors while shutting down", Same;
-    a_panicking_stop_hook_does_not_hold_termination_up => "ActorLifeCycleSpec: log failures in postStop", Same;
+    a_panicking_stop_hook_does_not_hold_termination_up => "ActorLifeCycleSpec: log failures in postStop", Same, isolated;
     nothing_accepted_is_lost_silently_at_termination => "ActorSystemSpec: log dead letters", Trap("T13");
     every_ask_ends_at_termination => "AskSpec: fail the future if the actor is already terminated", Trap("T13");
 ];
@@ -200,6 +200,7 @@ async fn termination_stops_the_last_spawned_first(driver: &dyn Driver) -> Verdic
 }
 
 async fn termination_waits_for_a_slow_child(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::ChildrenStopFirst)?;
     let (world, parent) = driver.with(plain("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
     child.tell(Hold(SECOND))?;

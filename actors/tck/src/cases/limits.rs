@@ -16,7 +16,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L2;
     each_actor_has_a_limit_of_its_own => "SupervisorSpec: not restart child more times than permitted", Same;
     the_stop_hook_runs_when_the_limit_is_exceeded => "SupervisionSpec: stop when restart limit is hit", Same;
     a_limit_may_escalate_when_it_is_exceeded => "SupervisorSpec: not restart child more times than permitted", Same;
-    a_panicking_stop_hook_does_not_keep_an_actor_from_its_restart => "SupervisorSpec: attempt restart when exception during restart", Same;
+    a_panicking_stop_hook_does_not_keep_an_actor_from_its_restart => "SupervisorSpec: attempt restart when exception during restart", Same, isolated;
     a_panic_in_a_handler_and_in_the_stop_hook_leaves_the_process_alive => "ActorLifeCycleSpec: log failures in postStop", Trap("T2"), isolated;
     a_panic_in_the_stop_hook_alone_leaves_the_process_alive => "ActorLifeCycleSpec: log failures in postStop", Trap("T2"), isolated;
     a_panic_in_the_start_hook_and_in_the_stop_hook_leaves_the_process_alive => "ActorLifeCycleSpec: not break supervisor strategy due to unhandled exception in preStart", Trap("T2"), isolated;
@@ -75,6 +75,7 @@ async fn a_limit_of_zero_stops_at_the_first_failure(driver: &dyn Driver) -> Verd
 }
 
 async fn the_limit_starts_over_when_its_window_has_closed(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::MovableWindow)?;
     let (world, a) = driver.with(limited("a", 2)).await?;
     for _ in 0..2 {
         fail(&world, &a).await?;
@@ -87,6 +88,7 @@ async fn the_limit_starts_over_when_its_window_has_closed(driver: &dyn Driver) -
 async fn the_window_is_opened_by_the_first_failure_and_does_not_slide(
     driver: &dyn Driver,
 ) -> Verdict {
+    driver.needs(Claim::MovableWindow)?;
     let (world, a) = driver.with(limited("a", 2)).await?;
     // Three failures within a second, but not of the second that the first opened.
     for wait in [0, 900, 200, 100] {
@@ -103,6 +105,7 @@ async fn the_window_is_opened_by_the_first_failure_and_does_not_slide(
 }
 
 async fn failures_within_the_window_count_however_far_apart(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::MovableWindow)?;
     let (world, a) = driver.with(limited("a", 2)).await?;
     for wait in [0, 450, 450] {
         world.pass(ms(wait)).await?;
@@ -112,6 +115,7 @@ async fn failures_within_the_window_count_however_far_apart(driver: &dyn Driver)
 }
 
 async fn slow_failures_never_exceed_the_limit(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::MovableWindow)?;
     let (world, a) = driver.with(limited("a", 1)).await?;
     for _ in 0..10 {
         fail(&world, &a).await?;
@@ -122,8 +126,10 @@ async fn slow_failures_never_exceed_the_limit(driver: &dyn Driver) -> Verdict {
 
 async fn panics_and_errors_count_together(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(limited("a", 2)).await?;
-    a.tell_all([Fail(Class::A), Panic("on purpose"), Fail(Class::B)])?;
-    world.settle().await?;
+    for failing in [Fail(Class::A), Panic("on purpose"), Fail(Class::B)] {
+        a.tell(failing)?;
+        world.settle().await?;
+    }
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 

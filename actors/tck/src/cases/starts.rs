@@ -16,7 +16,9 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L2;
     a_class_without_a_rule_stops_at_a_failed_start => "SupervisionSpec: fail to restart when deferred factory throws unhandled", Same;
     messages_told_before_a_failed_start_are_kept_for_the_next => "SupervisionSpec: ensure stash message retention on start exception when restart", Same;
     messages_told_before_a_failed_start_are_kept_through_the_backoff => "SupervisionSpec: ensure stash message retention on start exception when backoff", Same;
-    an_actor_to_restart_that_stops_in_its_start_stays_stopped => "SupervisionSpec: that is initially stopped should be stopped", Same;
+    messages_told_before_the_start_outlive_the_failure_of_the_first_of_them => "SupervisionSpec: restart when handled exception", Same;
+    messages_told_before_the_start_are_handled_in_order => "DeferredSpec: must create underlying", Same;
+    an_actor_to_restart_that_stops_in_its_start_stays_stopped => "SupervisionSpec: that is initially stopped should be stopped", Same, isolated;
     a_limited_actor_that_stops_in_its_start_stays_stopped => "SupervisionSpec: that is initially stopped should be stopped", Same;
     an_actor_to_back_off_that_stops_in_its_start_stays_stopped => "SupervisionSpec: that is initially stopped should be stopped", Same;
     an_actor_to_resume_that_stops_in_its_start_stays_stopped => "SupervisionSpec: that is initially stopped should be stopped", Same;
@@ -145,6 +147,7 @@ async fn resume_stops_when_the_factory_fails(driver: &dyn Driver) -> Verdict {
 }
 
 async fn a_class_without_a_rule_stops_at_a_failed_start(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::StartFailuresHaveClasses)?;
     let rules = [
         (Class::A, Directive::Restart),
         (Class::Panic, Directive::Restart),
@@ -169,6 +172,20 @@ async fn messages_told_before_a_failed_start_are_kept_through_the_backoff(
     driver: &dyn Driver,
 ) -> Verdict {
     expect_messages_kept(driver, backoff()).await
+}
+
+async fn messages_told_before_the_start_outlive_the_failure_of_the_first_of_them(
+    driver: &dyn Driver,
+) -> Verdict {
+    let (world, a) = driver.with(restarted("a").early()).await?;
+    a.tell_all([Panic("on purpose"), Note("1"), Note("2")])?;
+    world.expect_notes(&["a 1", "a 2"]).await
+}
+
+async fn messages_told_before_the_start_are_handled_in_order(driver: &dyn Driver) -> Verdict {
+    let (world, a) = driver.with(plain("a").early()).await?;
+    a.tell_all([Note("1"), Note("2"), Note("3")])?;
+    world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
 async fn expect_stopped_in_start(driver: &dyn Driver, supervision: Supervision) -> Verdict {

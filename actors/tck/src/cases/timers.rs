@@ -279,14 +279,17 @@ async fn missed(driver: &dyn Driver, repeat: Repeat) -> Result<[usize; 2], Failu
 }
 
 async fn ticks_missed_under_a_fixed_delay_are_one(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::FixedDelay)?;
     ensure_eq("ticks", &missed(driver, Repeat::Delay).await?[0], &1)
 }
 
 async fn ticks_missed_under_a_fixed_rate_are_made_up_for(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::FixedRate)?;
     ensure_eq("ticks", &missed(driver, Repeat::Rate).await?[0], &5)
 }
 
 async fn a_fixed_rate_keeps_its_beat_after_a_delay(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::FixedRate)?;
     // The sixth is due at 600 ms, 50 ms after the hold.
     ensure_eq("ticks", &missed(driver, Repeat::Rate).await?[1], &6)
 }

@@ -72,6 +72,7 @@ async fn a_watcher_hears_once(driver: &dyn Driver) -> Verdict {
 }
 
 async fn a_watcher_of_a_stopped_actor_hears_at_once(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WatchesTheDead)?;
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
     other.tell(Stop)?;
@@ -154,6 +155,7 @@ async fn a_watcher_hears_only_of_whom_it_watches(driver: &dyn Driver) -> Verdict
 }
 
 async fn an_ended_watch_is_silent_although_its_message_waits(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WatchesTheDead)?;
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
     other.tell(Stop)?;
@@ -192,6 +194,7 @@ async fn a_watcher_gets_a_message_of_its_own(driver: &dyn Driver) -> Verdict {
 }
 
 async fn a_message_of_ones_own_comes_at_once_from_a_stopped_actor(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WatchesTheDead)?;
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
     other.tell(Stop)?;
@@ -261,6 +264,7 @@ async fn a_parent_may_watch_its_child(driver: &dyn Driver) -> Verdict {
 }
 
 async fn a_parent_may_watch_a_child_that_stopped(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WatchesTheDead)?;
     let (world, parent) = driver.with(plain("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
     child.tell(Stop)?;
@@ -338,6 +342,7 @@ async fn a_death_pact_is_a_failure_that_supervision_meets(driver: &dyn Driver) -
 }
 
 async fn a_death_pact_with_a_stopped_actor_fails_at_once(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WatchesTheDead)?;
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
     other.tell(Panic("on purpose"))?;

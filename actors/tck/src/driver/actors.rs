@@ -81,14 +81,32 @@ pub enum Claim {
     TimersEndWithIncarnation,
     /// The children of an actor stop before it does.
     ChildrenStopFirst,
-    /// A panic in a handler is a failure that supervision sees.
-    PanicIsFailure,
     /// The bound of a mailbox holds whoever sends.
     StrictBound,
     /// A request to stop goes before the messages that wait.
     StopGoesFirst,
-    /// A supervisor's answer to a failure is not to stop by the default of the library.
+    /// The failure of a child is of no consequence to its parent unless it asks for that.
     StopsByDefault,
+    /// Restarts may go on without a limit.
+    UnlimitedRestarts,
+    /// What follows a failure to start may depend on its class.
+    StartFailuresHaveClasses,
+    /// Who watches an actor that has stopped hears of it.
+    WatchesTheDead,
+    /// A request to stop an actor that has stopped is one.
+    SecondStopIsHarmless,
+    /// What an actor tells itself counts against the bound of its mailbox.
+    SelfSendsAreBounded,
+    /// A repeated timer may wait for its time anew after each tick.
+    FixedDelay,
+    /// A repeated timer may keep its beat and make up for missed ticks.
+    FixedRate,
+    /// A mailbox has a bound although nobody asked for one.
+    BoundedByDefault,
+    /// A mailbox without a bound of its own has room for a thousand.
+    RoomyByDefault,
+    /// The window of a limit of restarts is measured on a clock that a case can move.
+    MovableWindow,
 }
 
 /// What became of an offered message.

@@ -41,6 +41,8 @@ pub struct Spec {
     pub stopping: Hook,
     /// Whether it runs on a thread of its own.
     pub elsewhere: bool,
+    /// Whether it is told things before it has started; else a library may have spawning wait for that.
+    pub early: bool,
     incarnations: Arc<AtomicU32>,
 }
 
@@ -60,6 +62,7 @@ impl Spec {
             starting: Arc::clone(&nothing),
             stopping: nothing,
             elsewhere: false,
+            early: false,
             incarnations: Arc::default(),
         }
     }
@@ -137,6 +140,13 @@ impl Spec {
     #[must_use]
     pub fn elsewhere(mut self) -> Self {
         self.elsewhere = true;
+        self
+    }
+
+    /// Says that it is told things before it has started.
+    #[must_use]
+    pub fn early(mut self) -> Self {
+        self.early = true;
         self
     }
 

@@ -99,7 +99,7 @@ fn class_of(fault: &Fault) -> Class {
             let puppet_error = error.downcast_ref::<PuppetError>();
             puppet_error.map_or(Class::Panic, |error| error.0)
         }
-        Fault::Panic(_) => Class::Panic,
+        Fault::Panic(_) | Fault::Task(_) => Class::Panic,
         Fault::Start(_) => Class::Start,
         Fault::Child { .. } => Class::Child,
         Fault::Hang(_) => Class::Hang,

@@ -186,7 +186,7 @@ impl Stage for OnKebne<'_> {
         Ok(self.0.path().to_owned())
     }
 
-    fn myself(&mut self) -> Puppet {
-        puppet(self.0.self_ref())
+    fn myself(&mut self) -> Result<Puppet, Unsupported> {
+        Ok(puppet(self.0.self_ref()))
     }
 }

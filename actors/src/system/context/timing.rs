@@ -1,0 +1,112 @@
+//! Timers by key, and the receive timeout.
+
+use std::time::Duration;
+
+use actix::{Actor, Handler, Message, dev::MessageResponse};
+
+use super::Context;
+use crate::system::timers::{Key, Repeat};
+
+/// The key of the receive timeout among the timers; no user's key starts with a NUL.
+const RECEIVE_TIMEOUT: &str = "\0receive-timeout";
+
+impl<A> Context<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    /// Handles `message` once after `delay`; replaces the timer of that key. All timers end at a restart and
+    /// at a stop.
+    pub fn start_timer<M>(&mut self, key: impl Into<Key>, message: M, delay: Duration)
+    where
+        A: Handler<M>,
+        M: Message + 'static,
+    {
+        let mut message = Some(message);
+        let action = Box::new(move |actor: &mut A, ctx: &mut Self| {
+            if let Some(message) = message.take() {
+                actor.handle(message, ctx).handle(ctx, None);
+            }
+        });
+        self.timers.start(key.into(), delay, Repeat::Once, action);
+    }
+
+    /// Handles a copy of `message` again and again, `delay` after the last time, at least a millisecond: a
+    /// delay puts all later times off, and none is made up for.
+    pub fn start_timer_with_fixed_delay<M>(
+        &mut self,
+        key: impl Into<Key>,
+        message: M,
+        delay: Duration,
+    ) where
+        A: Handler<M>,
+        M: Message + Clone + 'static,
+    {
+        self.repeat(key.into(), message, delay, Repeat::Delay(delay));
+    }
+
+    /// Handles a copy of `message` at each multiple of `interval`, at least a millisecond; after a delay the
+    /// missed ones follow at once.
+    pub fn start_timer_at_fixed_rate<M>(
+        &mut self,
+        key: impl Into<Key>,
+        message: M,
+        interval: Duration,
+    ) where
+        A: Handler<M>,
+        M: Message + Clone + 'static,
+    {
+        self.repeat(key.into(), message, interval, Repeat::Rate(interval));
+    }
+
+    fn repeat<M>(&mut self, key: Key, message: M, first: Duration, repeat: Repeat)
+    where
+        A: Handler<M>,
+        M: Message + Clone + 'static,
+    {
+        let action = Box::new(move |actor: &mut A, ctx: &mut Self| {
+            actor.handle(message.clone(), ctx).handle(ctx, None);
+        });
+        self.timers.start(key, first, repeat, action);
+    }
+
+    /// Cancels a timer, which then never fires; says whether there was one.
+    pub fn cancel_timer(&mut self, key: &str) -> bool {
+        self.timers.cancel(key)
+    }
+
+    /// Says whether a timer of that key is running.
+    pub fn is_timer_active(&self, key: &str) -> bool {
+        self.timers.is_active(key)
+    }
+
+    /// Handles a copy of `message` whenever no message came for `timeout`.
+    ///
+    /// Every message counts but those sent by `ActorRef::tell_unnoticed`. Timers do not count, being the
+    /// actor's own doing; in Pekko they do, unless their message is a `NotInfluenceReceiveTimeout`.
+    pub fn set_receive_timeout<M>(&mut self, timeout: Duration, message: M)
+    where
+        A: Handler<M>,
+        M: Message + Clone + 'static,
+    {
+        self.receive_timeout = Some(timeout);
+        self.repeat(
+            RECEIVE_TIMEOUT.into(),
+            message,
+            timeout,
+            Repeat::Delay(timeout),
+        );
+    }
+
+    /// Ends the receive timeout.
+    pub fn cancel_receive_timeout(&mut self) {
+        self.receive_timeout = None;
+        self.timers.cancel(RECEIVE_TIMEOUT);
+    }
+
+    /// Starts the receive timeout anew, because a message came.
+    pub(crate) fn touch(&mut self) {
+        if let Some(timeout) = self.receive_timeout {
+            self.timers.postpone(RECEIVE_TIMEOUT, timeout);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Whom an actor watches, and how it hears of their end.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use actix::{Actor, Handler, Message};
+
+use super::Context;
+use crate::system::{
+    actor_ref::ActorRef, catch::guard, core::Signal, message_ref::MessageRef, watch::Terminated,
+};
+
+/// A watch that has not ended.
+pub(crate) struct Watch {
+    /// Shared with the news that is to come; false once the watch has ended.
+    active: Arc<AtomicBool>,
+    /// Has the watched actor forget the watcher.
+    forget: Box<dyn FnOnce()>,
+}
+
+impl Watch {
+    /// Says whether the watch has not ended.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(SeqCst)
+    }
+}
+
+impl<A> Context<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    /// Has this actor told once when `other` stops (not at a restart); at once when it already has.
+    /// The news comes behind what `other` told this actor before it stopped, and is never dropped.
+    ///
+    /// Watching the same actor again, in whichever way, replaces the watch; in Pekko a `watch` and a
+    /// `watchWith` of one actor are an error. A watch outlives this actor's restarts, but not that of a child
+    /// which a restart stops. Without a handler of [`Terminated`] this does not compile, so that Pekko's death
+    /// pact is chosen by [`Context::watch_or_die`].
+    pub fn watch<C>(&mut self, other: &ActorRef<C>)
+    where
+        C: Actor,
+        A: Handler<Terminated>,
+    {
+        let active = self.begin_watch(other);
+        let id = other.core.id;
+        let core = Arc::clone(&self.core);
+        let watcher = Box::new(move |terminated| core.tell_watcher(terminated, id, active));
+        other.core.add_watcher(self.core.id, watcher);
+    }
+
+    /// As [`Context::watch`], with a message of one's own.
+    pub fn watch_with<C, M>(&mut self, other: &ActorRef<C>, message: M)
+    where
+        C: Actor,
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let active = self.begin_watch(other);
+        let id = other.core.id;
+        let core = Arc::clone(&self.core);
+        let watcher = Box::new(move |_| core.tell_watcher(message, id, active));
+        other.core.add_watcher(self.core.id, watcher);
+    }
+
+    /// As [`Context::watch_with`], of an actor of which one message type is known.
+    pub fn watch_narrow<N, M>(&mut self, other: &MessageRef<N>, message: M)
+    where
+        N: Message + 'static,
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let id = other.id();
+        let (watched, myself) = (other.clone(), self.core.id);
+        let active = self.note_watch(id, Box::new(move || watched.cell().unwatched_by(myself)));
+        let core = Arc::clone(&self.core);
+        let watcher = Box::new(move |_| core.tell_watcher(message, id, active));
+        other.cell().watched_by(self.core.id, watcher);
+    }
+
+    /// Has this actor fail when `other` stops: a death pact, which Akka makes of each unhandled
+    /// `Terminated`.
+    pub fn watch_or_die<C: Actor>(&mut self, other: &ActorRef<C>) {
+        let active = self.begin_watch(other);
+        let id = other.core.id;
+        let core = Arc::clone(&self.core);
+        let watcher = Box::new(move |terminated| {
+            core.signal(Signal::DeathPact {
+                terminated,
+                id,
+                active,
+            });
+        });
+        other.core.add_watcher(self.core.id, watcher);
+    }
+
+    fn begin_watch<C: Actor>(&mut self, other: &ActorRef<C>) -> Arc<AtomicBool> {
+        let (watched, myself) = (Arc::clone(&other.core), self.core.id);
+        let forget = Box::new(move || watched.remove_watcher(myself));
+        self.note_watch(other.core.id, forget)
+    }
+
+    fn note_watch(&mut self, other: u64, forget: Box<dyn FnOnce()>) -> Arc<AtomicBool> {
+        let active = Arc::new(AtomicBool::new(true));
+        let watch = Watch {
+            active: Arc::clone(&active),
+            forget,
+        };
+        if let Some(old) = self.watching.insert(other, watch) {
+            old.active.store(false, SeqCst);
+        }
+        active
+    }
+
+    /// Ends a watch; nothing of it is handled any more, even if it is already queued.
+    pub fn unwatch<C: Actor>(&mut self, other: &ActorRef<C>) {
+        self.end_watch(other.core.id);
+    }
+
+    pub(crate) fn end_watch(&mut self, other: u64) {
+        if let Some(watch) = self.watching.remove(&other) {
+            watch.active.store(false, SeqCst);
+            (watch.forget)();
+        }
+    }
+
+    /// Forgets a watch whose news is being handled; says whether it had not ended.
+    pub(crate) fn watch_fired(&mut self, other: u64, active: &Arc<AtomicBool>) -> bool {
+        let known = self.watching.get(&other);
+        if known.is_some_and(|watch| Arc::ptr_eq(&watch.active, active)) {
+            self.watching.remove(&other);
+        }
+        active.swap(false, SeqCst)
+    }
+
+    /// Ends all watches, so that those who live longer need not remember this actor.
+    pub(crate) fn end_all_watches(&mut self) {
+        for watch in std::mem::take(&mut self.watching).into_values() {
+            watch.active.store(false, SeqCst);
+            guard(&self.core.path, watch.forget);
+        }
+    }
+}

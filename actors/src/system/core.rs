@@ -1,0 +1,316 @@
+//! The part of an actor that outlives its incarnations and that others may reach.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+};
+
+use actix::{Actor, Handler, Message};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    catch::guard,
+    context::Context,
+    dead_letters::{DeadLetters, Undelivered},
+    envelope::{Envelope, Watched},
+    mailbox::{Mailbox, Offered, Overflow, Refusal},
+    report::{ActorReport, ActorState},
+    watch::{StopCause, Terminated},
+};
+
+/// What a cell is told besides messages.
+#[derive(Debug)]
+pub(crate) enum Signal {
+    Stop,
+    Overflow,
+    /// One whom the actor cannot live without is gone; taken back if the watch has ended.
+    DeathPact {
+        terminated: Terminated,
+        id: u64,
+        active: Arc<AtomicBool>,
+    },
+    /// A piped future of the incarnation with so many restarts before it panicked.
+    TaskPanicked {
+        restarts: u32,
+        message: String,
+    },
+    ChildStopped {
+        id: u64,
+    },
+    ChildEscalated {
+        path: Arc<str>,
+        message: String,
+    },
+}
+
+/// Who hears that a child stopped or escalated.
+pub(crate) trait Parent: Send + Sync {
+    fn child_stopped(&self, id: u64);
+    fn child_escalated(&self, path: Arc<str>, message: &str);
+    /// Says whether it is `/user` itself.
+    fn is_guardian(&self) -> bool {
+        false
+    }
+}
+
+/// A cell as its parent and the system see it.
+pub(crate) trait AnyCell: Send + Sync {
+    fn id(&self) -> u64;
+    fn path(&self) -> &Arc<str>;
+    fn request_stop(&self);
+    fn stopped(&self) -> &CancellationToken;
+    fn report(&self) -> ActorReport;
+    /// How many messages wait or are in work.
+    fn load(&self) -> usize;
+    /// Has `watcher` called once when the actor stops, at once when it already has.
+    fn watched_by(&self, key: u64, watcher: Watcher);
+    /// Forgets the watcher of that key.
+    fn unwatched_by(&self, key: u64);
+    /// How many watch it.
+    #[cfg(test)]
+    fn watchers(&self) -> usize;
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+pub(crate) type Watcher = Box<dyn FnOnce(Terminated) + Send>;
+
+/// The part of an actor that outlives its incarnations and that others may reach.
+pub(crate) struct Core<A: Actor> {
+    pub(crate) id: u64,
+    pub(crate) path: Arc<str>,
+    pub(crate) mailbox: Mailbox<A>,
+    pub(crate) restarts: AtomicU32,
+    state: AtomicU8,
+    signals: Mutex<VecDeque<Signal>>,
+    /// Set with each signal, so that a turn without signals takes no lock.
+    signalled: AtomicBool,
+    stopped: CancellationToken,
+    /// A tell is in the actor's hands, or a `ctx.wait` that it began.
+    busy: AtomicBool,
+    /// Asks that the actor has taken and not answered.
+    pub(crate) asks_in_work: Arc<AtomicUsize>,
+    /// Why it stopped; `None` while it lives. Guards `watchers` against a late watch.
+    watchers: Mutex<Watchers>,
+    dead_letters: Arc<DeadLetters>,
+}
+
+#[derive(Default)]
+struct Watchers {
+    ended: Option<StopCause>,
+    waiting: BTreeMap<u64, Watcher>,
+}
+
+impl<A: Actor> Core<A> {
+    pub(crate) fn new(
+        id: u64,
+        path: Arc<str>,
+        (capacity, overflow): (usize, Overflow),
+        dead_letters: Arc<DeadLetters>,
+    ) -> Self {
+        Self {
+            id,
+            path,
+            mailbox: Mailbox::new(capacity, overflow),
+            restarts: AtomicU32::new(0),
+            state: AtomicU8::new(ActorState::Starting as u8),
+            signals: Mutex::new(VecDeque::new()),
+            signalled: AtomicBool::new(false),
+            stopped: CancellationToken::new(),
+            busy: AtomicBool::new(false),
+            asks_in_work: Arc::default(),
+            watchers: Mutex::default(),
+            dead_letters,
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: ActorState) {
+        self.state.store(state as u8, SeqCst);
+    }
+
+    pub(crate) fn state(&self) -> ActorState {
+        ActorState::from_number(self.state.load(SeqCst))
+    }
+
+    /// Notes whether a tell is in work; only a load is made of it, so that no order is needed.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Relaxed);
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Relaxed)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        lock(&self.signals).push_back(signal);
+        self.signalled.store(true, SeqCst);
+        self.mailbox.wake();
+    }
+
+    pub(crate) fn take_signal(&self) -> Option<Signal> {
+        if !self.signalled.load(SeqCst) {
+            return None;
+        }
+        let mut signals = lock(&self.signals);
+        let signal = signals.pop_front();
+        self.signalled.store(!signals.is_empty(), SeqCst);
+        signal
+    }
+
+    /// Has `watcher` called once when the actor stops, at once when it already has.
+    pub(crate) fn add_watcher(&self, key: u64, watcher: Watcher) {
+        let mut watchers = lock(&self.watchers);
+        match watchers.ended.clone() {
+            None => {
+                watchers.waiting.insert(key, watcher);
+            }
+            Some(cause) => {
+                drop(watchers);
+                watcher(Terminated {
+                    path: Arc::clone(&self.path),
+                    cause,
+                });
+            }
+        }
+    }
+
+    pub(crate) fn remove_watcher(&self, key: u64) {
+        lock(&self.watchers).waiting.remove(&key);
+    }
+
+    /// Ends the actor for everyone who can reach it.
+    pub(crate) fn end(&self, cause: &StopCause) {
+        self.set_state(ActorState::Stopped);
+        for envelope in self.mailbox.close() {
+            self.dead_letter(envelope, Undelivered::Stopped);
+        }
+        let waiting = {
+            let mut watchers = lock(&self.watchers);
+            watchers.ended = Some(cause.clone());
+            std::mem::take(&mut watchers.waiting)
+        };
+        self.stopped.cancel();
+        for watcher in waiting.into_values() {
+            let terminated = Terminated {
+                path: Arc::clone(&self.path),
+                cause: cause.clone(),
+            };
+            // A watcher may be a function of the user's.
+            guard(&self.path, || watcher(terminated));
+        }
+    }
+
+    fn dead_letter(&self, envelope: Envelope<A>, reason: Undelivered) {
+        let kind = envelope.kind();
+        guard(&self.path, || envelope.abandon());
+        self.dead_letters.note(&self.path, kind, reason);
+    }
+
+    /// Sees to what an offer left over.
+    pub(crate) fn settle(&self, offered: Offered<A>) -> Result<(), Refusal> {
+        for envelope in offered.evicted {
+            self.dead_letter(envelope, Undelivered::Dropped);
+        }
+        let Some((refusal, envelope)) = offered.refused else {
+            return Ok(());
+        };
+        let reason = match refusal {
+            Refusal::Closed => Undelivered::Stopped,
+            Refusal::Full | Refusal::Restarting | Refusal::Failed => Undelivered::Dropped,
+        };
+        self.dead_letter(envelope, reason);
+        if refusal == Refusal::Failed {
+            self.signal(Signal::Overflow);
+        }
+        Err(refusal)
+    }
+}
+
+impl<A> Core<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    /// Tells a watcher, behind what the watched actor told it before.
+    pub(crate) fn tell_watcher<M>(&self, message: M, id: u64, active: Arc<AtomicBool>)
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let watched = Box::new(Watched {
+            message,
+            id,
+            active,
+        });
+        let _a_stopped_watcher_needs_no_news = self.mailbox.offer_essential(watched);
+    }
+}
+
+impl<A: Actor> AnyCell for Core<A> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn path(&self) -> &Arc<str> {
+        &self.path
+    }
+
+    fn request_stop(&self) {
+        self.signal(Signal::Stop);
+    }
+
+    fn stopped(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    fn report(&self) -> ActorReport {
+        ActorReport {
+            path: Arc::clone(&self.path),
+            state: self.state(),
+            restarts: self.restarts.load(SeqCst),
+            mailbox: self.mailbox.len(),
+        }
+    }
+
+    fn load(&self) -> usize {
+        let in_work = usize::from(self.is_busy()) + self.asks_in_work.load(SeqCst);
+        self.mailbox.len() + in_work
+    }
+
+    fn watched_by(&self, key: u64, watcher: Watcher) {
+        self.add_watcher(key, watcher);
+    }
+
+    fn unwatched_by(&self, key: u64) {
+        self.remove_watcher(key);
+    }
+
+    #[cfg(test)]
+    fn watchers(&self) -> usize {
+        lock(&self.watchers).waiting.len()
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl<A: Actor> Parent for Core<A> {
+    fn child_stopped(&self, id: u64) {
+        self.signal(Signal::ChildStopped { id });
+    }
+
+    fn child_escalated(&self, path: Arc<str>, message: &str) {
+        let message = message.to_owned();
+        self.signal(Signal::ChildEscalated { path, message });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
