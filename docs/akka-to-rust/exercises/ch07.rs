@@ -43,8 +43,7 @@ struct Dispatcher {
 
 impl Dispatcher {
     fn hire(&mut self, ctx: &mut Context<Self>) {
-        // The news of an end comes by the control lane; so must the reports, to come before it.
-        let report = ctx.self_ref().control_recipient();
+        let report = ctx.self_ref().recipient();
         let worker = ctx.spawn_child(Props::new(move || Worker(report.clone())), "worker");
         for job in &self.unfinished {
             let _gone = worker.tell(Job(*job));

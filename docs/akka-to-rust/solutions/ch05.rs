@@ -4,15 +4,14 @@
 use std::{io, num::ParseIntError, time::Duration};
 
 use actix::{Actor, Handler, Message};
-use kebne_actors::{ActorSystem, Context, Directive, Fault, Props, Strategy};
+use kebne_actors::{ActorSystem, Context, Props, Strategy};
 
 fn strategy() -> Strategy {
-    Strategy::decide(|fault| match fault {
-        Fault::Error(error) if error.is::<ParseIntError>() => Directive::Resume,
-        Fault::Error(error) if error.is::<io::Error>() => Directive::Restart,
-        _ => Directive::Stop,
-    })
-    .with_limit(3, Duration::from_mins(1))
+    Strategy::resume().on::<ParseIntError>().or_else(
+        Strategy::restart()
+            .on::<io::Error>()
+            .with_limit(3, Duration::from_mins(1)),
+    )
 }
 
 #[derive(Message)]

@@ -185,6 +185,6 @@ async fn order(system: &ActorSystem) -> Part {
     let _enqueued = watcher.tell(Watch(other));
     settle().await;
     let order = drain(&mut news).join(", then ");
-    say(&format!("differs: 7 first {order}"))?;
+    say(&format!("7 first {order}"))?;
     Ok(())
 }

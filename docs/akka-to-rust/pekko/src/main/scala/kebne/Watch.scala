@@ -101,6 +101,6 @@ object Watch {
 
     val order = kit.createTestProbe[String]()
     kit.spawn(watcher(order.ref)) ! "go"
-    Main.sayDifferent(s"7 first ${order.receiveMessages(2).mkString(", then ")}")
+    Main.say(s"7 first ${order.receiveMessages(2).mkString(", then ")}")
   }
 }
