@@ -10,7 +10,7 @@ pub(crate) use super::{
     recipient::Recipient,
 };
 use super::{
-    envelope::{Adapted, Ask, Fate, Tell, Unnoticed},
+    envelope::{Adapted, Ask, Asking, Fate, Tell, Unnoticed},
     mailbox::{Offered, PRIORITY_NORMAL, Refusal},
     report::{ActorReport, ActorState},
 };
@@ -165,13 +165,12 @@ impl<A: Actor> ActorRef<A> {
         M::Result: Send,
     {
         let (answer, answered) = oneshot::channel();
-        let fate = Arc::new(Fate::new(Arc::clone(&self.core.asks_in_work)));
-        // Cancelled however this future ends, which after an answer interests nobody.
-        let _given_up = fate.given_up.clone().drop_guard();
+        let asking = Asking(Arc::new(Fate::new(Arc::clone(&self.core.asks_in_work))));
+        let fate = &asking.0;
         let envelope = Box::new(Ask {
             message,
             answer,
-            fate: Arc::clone(&fate),
+            fate: Arc::clone(fate),
         });
         let asked = async {
             let mailbox = &self.core.mailbox;

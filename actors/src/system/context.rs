@@ -15,7 +15,7 @@ use super::{
     ActorSystem,
     actor_ref::{ActorRef, AnyCell, Core},
     catch::bury,
-    envelope::Envelope,
+    envelope::{Envelope, Fate},
     fault::Fault,
     items::Items,
     props::{Props, launch},
@@ -74,7 +74,7 @@ where
     /// The backoff is to start over.
     pub(crate) backoff_reset: bool,
     /// Cancelled when whoever asked for the message in hand gives up.
-    pub(crate) asker: Option<CancellationToken>,
+    pub(crate) asker: Option<Arc<Fate>>,
 }
 
 impl<A> Context<A>
@@ -209,7 +209,8 @@ where
     /// Returns a token that is cancelled when whoever asked for the message in hand gives up (its ask
     /// timed out or was dropped) or has the answer; after a tell it never is.
     pub fn asker(&self) -> CancellationToken {
-        self.asker.clone().unwrap_or_default()
+        let fate = self.asker.as_ref();
+        fate.map_or_else(CancellationToken::new, |fate| fate.given_up())
     }
 
     pub(crate) fn is_waiting(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A message on its way to an actor, and what becomes of it when it never gets there.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst},
 };
 
@@ -31,7 +31,7 @@ pub(crate) trait Deliver<A: Actor>: Send {
     }
 
     /// Returns what is cancelled when the asker gives up; `None` for a tell.
-    fn asker(&self) -> Option<CancellationToken> {
+    fn asker(&self) -> Option<Arc<Fate>> {
         None
     }
 
@@ -144,8 +144,10 @@ where
 #[derive(Debug)]
 pub(crate) struct Fate {
     stage: AtomicU8,
-    /// Cancelled when the asker no longer waits.
-    pub(crate) given_up: CancellationToken,
+    /// Cancelled when the asker no longer waits; made when a handler wants it, which few do.
+    given_up: OnceLock<CancellationToken>,
+    /// The asker no longer waits.
+    is_over: AtomicBool,
     /// The actor's asks in work, this one included once it is begun.
     in_work: Arc<AtomicUsize>,
 }
@@ -161,7 +163,8 @@ impl Fate {
     pub(crate) fn new(in_work: Arc<AtomicUsize>) -> Self {
         Self {
             stage: AtomicU8::new(QUEUED),
-            given_up: CancellationToken::new(),
+            given_up: OnceLock::new(),
+            is_over: AtomicBool::new(false),
             in_work,
         }
     }
@@ -169,6 +172,23 @@ impl Fate {
     fn begin(&self) {
         self.stage.store(BEGUN, SeqCst);
         self.in_work.fetch_add(1, SeqCst);
+    }
+
+    /// Returns a token that is cancelled once the asker no longer waits.
+    pub(crate) fn given_up(&self) -> CancellationToken {
+        let token = self.given_up.get_or_init(CancellationToken::new);
+        if self.is_over.load(SeqCst) {
+            token.cancel();
+        }
+        token.clone()
+    }
+
+    /// Says that the asker no longer waits.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, SeqCst);
+        if let Some(token) = self.given_up.get() {
+            token.cancel();
+        }
     }
 
     pub(crate) fn was_begun(&self) -> bool {
@@ -181,6 +201,16 @@ impl Drop for Fate {
         if self.was_begun() {
             self.in_work.fetch_sub(1, SeqCst);
         }
+    }
+}
+
+/// An ask as its asker has it; dropped when the asker no longer waits.
+#[derive(Debug)]
+pub(crate) struct Asking(pub(crate) Arc<Fate>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -220,8 +250,8 @@ where
         self.answer.is_closed()
     }
 
-    fn asker(&self) -> Option<CancellationToken> {
-        Some(self.fate.given_up.clone())
+    fn asker(&self) -> Option<Arc<Fate>> {
+        Some(Arc::clone(&self.fate))
     }
 
     fn kind(&self) -> Kind {

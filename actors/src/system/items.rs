@@ -147,8 +147,12 @@ impl<A: Actor> Items<A> {
         slots.filter_map(|slot| slot.future).collect()
     }
 
-    pub(crate) fn register(&self, waker: &Waker) {
-        self.ready.cell.register(waker);
+    /// Has `waker` woken from now on, or nobody.
+    pub(crate) fn register(&self, waker: Option<&Waker>) {
+        match waker {
+            Some(waker) => self.ready.cell.register(waker),
+            None => drop(self.ready.cell.take()),
+        }
     }
 }
 

@@ -179,6 +179,9 @@ impl<A: Actor> Mailbox<A> {
 
     /// Puts a message into the work lane, waiting for room where the overflow strategy is backpressure.
     pub(crate) async fn offer_waiting(&self, priority: u8, envelope: Envelope<A>) -> Offered<A> {
+        if self.overflow != Overflow::Backpressure {
+            return self.offer(priority, envelope);
+        }
         let mut envelope = envelope;
         loop {
             // Registered before the try, so that room made in between is not missed.
@@ -186,7 +189,7 @@ impl<A: Actor> Mailbox<A> {
             room.as_mut().enable();
             let offered = self.offer(priority, envelope);
             match offered.refused {
-                Some((Refusal::Full, back)) if self.overflow == Overflow::Backpressure => {
+                Some((Refusal::Full, back)) => {
                     envelope = back;
                 }
                 refused => return Offered { refused, ..offered },
@@ -248,8 +251,12 @@ impl<A: Actor> Mailbox<A> {
         lanes.work.len() + lanes.control.len()
     }
 
-    pub(crate) fn register(&self, waker: &std::task::Waker) {
-        self.waker.register(waker);
+    /// Has `waker` woken from now on, or nobody.
+    pub(crate) fn register(&self, waker: Option<&std::task::Waker>) {
+        match waker {
+            Some(waker) => self.waker.register(waker),
+            None => drop(self.waker.take()),
+        }
     }
 
     pub(crate) fn wake(&self) {
