@@ -32,6 +32,11 @@ impl Clock {
     }
 }
 
+/// Returns the real time, which no test can pause: for what happens to real threads only.
+pub(crate) fn real_now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 /// A seeded source of chance.
 #[derive(Clone, Debug)]
 pub struct Dice(fastrand::Rng);

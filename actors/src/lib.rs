@@ -58,8 +58,8 @@ mod worker;
 mod worker_pool;
 
 pub use system::{
-    ActorRef, ActorReport, ActorState, ActorSystem, AskError, Context, DeadLetter, Directive,
-    EventStream, Fault, Listing, MessageRef, Offer, Overflow, PRIORITY_NORMAL, Props, Receptionist,
-    Recipient, Restarted, Service, ServiceKey, StopCause, Strategy, Subscription,
+    ActorRef, ActorReport, ActorState, ActorSystem, AskError, Blocked, Context, DeadLetter,
+    Directive, EventStream, Fault, Listing, MessageRef, Offer, Overflow, PRIORITY_NORMAL, Props,
+    Receptionist, Recipient, Restarted, Service, ServiceKey, StopCause, Strategy, Subscription,
     SuppressedDeadLetter, TaskPanicked, Terminated, Termination, Undelivered,
 };

@@ -28,6 +28,7 @@ mod report;
 mod strategy;
 mod timers;
 mod watch;
+mod watchdog;
 
 pub use actor_ref::{ActorRef, AskError, Offer};
 pub use context::{Context, TaskPanicked};
@@ -43,6 +44,7 @@ pub use recipient::Recipient;
 pub use report::{ActorReport, ActorState};
 pub use strategy::{Directive, Strategy};
 pub use watch::{StopCause, Terminated};
+pub use watchdog::Blocked;
 
 pub(crate) use catch::text as panic_text;
 
@@ -50,6 +52,7 @@ use actor_ref::{AnyCell, Parent};
 pub(crate) use dead_letters::DeadLetters;
 use dead_letters::Kind;
 use guardian::Guardian;
+use watchdog::Watchdog;
 
 /// A tree of actors; clones share it.
 #[derive(Clone)]
@@ -64,6 +67,7 @@ struct Inner {
     events: EventStream,
     receptionist: Receptionist,
     guardian: Arc<Guardian>,
+    watchdog: Arc<Watchdog>,
 }
 
 impl ActorSystem {
@@ -84,6 +88,7 @@ impl ActorSystem {
                 events,
                 receptionist: Receptionist::default(),
                 guardian: Arc::default(),
+                watchdog: Arc::default(),
             }),
         }
     }
@@ -182,6 +187,10 @@ impl ActorSystem {
 
     pub(crate) fn seed(&self) -> u64 {
         self.inner.seed
+    }
+
+    pub(crate) fn watchdog(&self) -> &Arc<Watchdog> {
+        &self.inner.watchdog
     }
 
     pub(crate) fn dead_letter_box(&self) -> Arc<DeadLetters> {

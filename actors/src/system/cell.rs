@@ -27,10 +27,14 @@ use super::{
     report::ActorState,
     strategy::Record,
     watch::StopCause,
+    watchdog::Beat,
 };
 use crate::clock::Dice;
 
 mod ending;
+
+/// What an actor does when it handles no message of its mailbox.
+const HOOK: &str = "a hook, a timer or a future";
 
 /// Where the cell is.
 enum Phase {
@@ -75,6 +79,9 @@ where
     work_first: bool,
     /// Timers and actix's own mailbox have been looked at in this poll.
     looked: bool,
+    /// What the user's code is at, and where that is noted if somebody is to know.
+    doing: &'static str,
+    beat: Option<Arc<Beat>>,
     /// What came during a restart and concerns the next incarnation.
     deferred: Vec<Signal>,
 }
@@ -135,6 +142,10 @@ where
         ctx: Context<A>,
     ) -> Self {
         let dice = Dice::seeded(ctx.system.seed() ^ core.id);
+        let beat = props.report_blocked_after.map(|limit| {
+            let watchdog = ctx.system.watchdog();
+            watchdog.watch(Arc::clone(&core.path), limit, ctx.system.events())
+        });
         Self {
             core,
             parent,
@@ -147,6 +158,8 @@ where
             hang: None,
             work_first: false,
             looked: false,
+            doing: HOOK,
+            beat,
             deferred: Vec::new(),
         }
     }
@@ -251,6 +264,7 @@ where
         }
         self.ctx.asker = envelope.asker();
         self.core.set_busy(self.ctx.asker.is_none());
+        self.doing = envelope.kind().name;
         let mut intercept = self.props.intercept.take();
         self.guarded(|actor, ctx| {
             envelope.begin();
@@ -264,6 +278,7 @@ where
             }
         });
         self.props.intercept = intercept;
+        self.doing = HOOK;
         self.core
             .set_busy(self.core.is_busy() && self.ctx.is_waiting());
         self.ctx.asker = None;
@@ -338,8 +353,14 @@ where
             return;
         };
         let ctx = &mut self.ctx;
+        if let Some(beat) = &self.beat {
+            beat.begin(self.doing);
+        }
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| act(actor, ctx))) {
             self.ctx.fault(Fault::Panic(text(&*panic)));
+        }
+        if let Some(beat) = &self.beat {
+            beat.end();
         }
     }
 }

@@ -41,6 +41,7 @@ pub struct Props<A: Actor> {
     pub(crate) stash_max: usize,
     pub(crate) overflow: Overflow,
     pub(crate) hang_after: Option<Duration>,
+    pub(crate) report_blocked_after: Option<Duration>,
     pub(crate) intercept: Option<Intercept<A>>,
     arbiter: Option<ArbiterHandle>,
 }
@@ -68,6 +69,7 @@ impl<A: Actor> Props<A> {
             stash_max: STASH_MAX,
             overflow: Overflow::default(),
             hang_after: None,
+            report_blocked_after: None,
             intercept: None,
             arbiter: None,
         }
@@ -106,10 +108,22 @@ impl<A: Actor> Props<A> {
     }
 
     /// Has the actor fail when one `ctx.wait` (an `AtomicResponse` too) holds its mailbox up for longer
-    /// than this; default never. A handler that blocks its thread cannot be interrupted by this.
+    /// than this; default never. A handler that blocks its thread cannot be interrupted by this: see
+    /// [`Props::report_blocked_after`].
     #[must_use]
     pub fn hang_after(mut self, limit: Duration) -> Self {
         self.hang_after = Some(limit);
+        self
+    }
+
+    /// Has the event [`Blocked`] published, and an error logged, when a handler, hook, timer or future of the
+    /// actor holds its thread for longer than this, in real time and while it still does; default never.
+    /// Nothing can interrupt it; who hears of it may end the process, as a progress deadline would.
+    ///
+    /// [`Blocked`]: super::Blocked
+    #[must_use]
+    pub fn report_blocked_after(mut self, limit: Duration) -> Self {
+        self.report_blocked_after = Some(limit);
         self
     }
 

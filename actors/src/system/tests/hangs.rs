@@ -39,3 +39,30 @@ async fn the_token_of_an_ask_is_cancelled_when_the_asker_waits_no_more() {
     let (cancelled_when_handled, token) = told.try_recv().unwrap();
     assert!(!cancelled_when_handled && token.is_cancelled());
 }
+
+#[actix::test]
+async fn a_handler_that_holds_its_thread_is_reported_while_it_does() {
+    let system = ActorSystem::new("test", 1);
+    let (report, reported) = std::sync::mpsc::channel();
+    let subscriber = Recipient::new(move |blocked: Blocked| match report.send(blocked) {
+        Ok(()) => Offer::Enqueued,
+        Err(_) => Offer::Closed,
+    });
+    system.events().subscribe(subscriber);
+    let arbiter = actix_rt::Arbiter::new();
+    let limit = Duration::from_millis(5);
+    let props = plain(&Log::default())
+        .report_blocked_after(limit)
+        .on_arbiter(arbiter.handle());
+    let actor = system.spawn(props, "a");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    act(&actor, move |_| {
+        // Held until the report has come; without a report this test never ends.
+        let _nobody_else_receives = tell.send(reported.recv());
+    });
+    let blocked = told.await.unwrap().unwrap();
+    assert_eq!((&*blocked.path, blocked.limit), ("/user/a", limit));
+    assert!(blocked.doing.ends_with("Do"), "{}", blocked.doing);
+    system.terminate().await;
+    arbiter.stop();
+}

@@ -8,7 +8,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L1;
     an_actor_handles_others_while_its_future_runs => "ActorContextPipeToSelfSpec: handle success", Same;
     outcomes_come_in_the_order_of_their_ends => "ActorContextPipeToSelfSpec: handle success", Same;
     a_future_that_panics_does_not_fail_the_actor => "ActorContextPipeToSelfSpec: handle failure",
-        Different("its message never comes, where Pekko's mapping gets the exception; a panic has no value to map");
+        Different("the panic comes as a value by `try_pipe_to_self`, which is used here; by `pipe_to_self` it is the actor's failure");
     a_message_of_a_future_reaches_the_next_incarnation => "SupervisionSpec: restart when handled exception", Same;
     a_message_of_a_future_after_the_stop_harms_nobody => "MessageAdapterSpec: redirect to DeadLetter after termination", Same;
     a_message_of_a_future_can_fail_the_actor => "SupervisionSpec: apply supervision to adapter function", Same;

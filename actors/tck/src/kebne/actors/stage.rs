@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix::{AsyncContext, fut::ActorFutureExt};
-use kebne_actors::system::{ActorRef, Context};
+use kebne_actors::system::{ActorRef, Context, TaskPanicked};
 use tokio::time::sleep;
 
 use super::{
@@ -139,8 +139,9 @@ impl Stage for OnKebne<'_> {
                 PipedOutcome::Panic => blow_up("in a piped future"),
             }
         };
-        self.0.pipe_to_self(future, |result| match result {
-            Ok(script) | Err(script) => Tell(script),
+        self.0.try_pipe_to_self(future, |result| match result {
+            Ok(Ok(script) | Err(script)) => Tell(script),
+            Err(TaskPanicked(_)) => Tell(Script(Vec::new())),
         });
         Ok(())
     }
