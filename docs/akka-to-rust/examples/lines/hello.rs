@@ -92,6 +92,19 @@ impl Handler<Greeted> for Bot {
     }
 }
 
+/// Spawns two children of one name, and tells the path of the second.
+struct Parent(Recipient<String>);
+
+impl Actor for Parent {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.spawn_child(Props::new(|| Greeter), "twin");
+        let second = ctx.spawn_child(Props::new(|| Greeter), "twin");
+        let _gone = self.0.tell(second.path().to_owned());
+    }
+}
+
 pub(crate) async fn run() -> Part {
     let system = ActorSystem::new("hello", 1);
     let counter = system.spawn(Props::new(|| Counter(0)), "counter");
@@ -115,5 +128,17 @@ pub(crate) async fn run() -> Part {
         say(&format!("1 bot: {line}"))?;
     }
     say("1 bot: stopped")?;
+
+    let (tell, mut names) = probe();
+    system.spawn(Props::new(move || Parent(tell.clone())), "parent");
+    crate::settle().await;
+    let twins = drain(&mut names);
+    let numbered = twins
+        .iter()
+        .all(|path| path.starts_with("/user/parent/twin-"));
+    let how = if numbered { "numbered" } else { "refused" };
+    say(&format!(
+        "differs: 2 a child by a name that is taken is {how}"
+    ))?;
     Ok(())
 }

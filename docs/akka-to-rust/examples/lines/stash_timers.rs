@@ -70,8 +70,8 @@ impl Handler<Say> for Store {
                 let _gone = self.seen.tell(word);
             }
             _ => {
-                if ctx.stash(Say(word)).is_err() {
-                    ctx.fail("the stash is full");
+                if let Err(Say(_)) = ctx.stash(Say(word)) {
+                    let _gone = self.seen.tell("given back");
                 }
             }
         }
@@ -178,5 +178,21 @@ async fn stash(system: &ActorSystem) -> Part {
     let kept = drain(&mut told).contains(&"1");
     let what = if kept { "kept" } else { "lost" };
     say(&format!("differs: 8 stashed before a restart: {what}"))?;
+
+    let (told, mut answers) = probe();
+    let small = Props::new(move || Store {
+        seen: told.clone(),
+        open: false,
+    });
+    let small = system.spawn(small.stash(1), "small");
+    for word in ["1", "2", "open"] {
+        let _enqueued = small.tell(Say(word));
+    }
+    settle().await;
+    let given_back = drain(&mut answers).contains(&"given back");
+    let what = if given_back { "given back" } else { "lost" };
+    say(&format!(
+        "differs: 8 one message more than a stash holds is {what}"
+    ))?;
     Ok(())
 }

@@ -85,7 +85,22 @@ pub(crate) async fn run() -> Part {
     if !unsupervised.is_alive() {
         say("5 without a strategy a failure stops it")?;
     }
+    starts(&system, "without a limit", Strategy::restart()).await?;
+    let limited = Strategy::restart().with_limit(3, Duration::from_hours(1));
+    starts(&system, "with a limit of 3", limited).await?;
     hooks(&system).await
+}
+
+/// Says how often an actor is started whose start fails.
+async fn starts(system: &ActorSystem, how: &str, strategy: Strategy) -> Part {
+    let (tell, mut started) = probe();
+    let props = Props::new(move || Client(tell.clone())).supervise(strategy);
+    system.spawn(props, "failing").when_stopped().await;
+    let times = drain(&mut started).len();
+    say(&format!(
+        "5 a restart {how} whose start fails is started {times} times"
+    ))?;
+    Ok(())
 }
 
 /// Says when it was started and ended; `true` makes it fail, `false` stops it.

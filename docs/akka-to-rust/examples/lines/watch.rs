@@ -149,7 +149,54 @@ pub(crate) async fn run() -> Part {
     watch("gone before");
     settle().await;
     say(&format!("7 news of the dead: {}", words(drain(&mut news))))?;
+    twice(&system).await?;
     order(&system).await
+}
+
+/// Whether a message of one's own counts after a watch of the same actor.
+async fn twice(system: &ActorSystem) -> Part {
+    let (heard, mut news) = probe();
+    let other = system.spawn(Props::new(|| Work(probe().0)), "other");
+    let watched = other.clone();
+    let props = Props::new(move || Twice(heard.clone(), watched.clone()));
+    system.spawn(props, "twice");
+    settle().await;
+    other.stop();
+    settle().await;
+    let counts = drain(&mut news) == ["gone"];
+    let how = if counts { "counts" } else { "is refused" };
+    say(&format!(
+        "differs: 7 a watchWith after a watch of the same actor {how}"
+    ))?;
+    Ok(())
+}
+
+/// Watches the same actor in both ways.
+struct Twice(Recipient<&'static str>, ActorRef<Work>);
+
+impl Actor for Twice {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.watch(&self.1);
+        ctx.watch_with(&self.1, Words("gone"));
+    }
+}
+
+impl Handler<Terminated> for Twice {
+    type Result = ();
+
+    fn handle(&mut self, _: Terminated, _: &mut Context<Self>) {
+        let _gone = self.0.tell("terminated");
+    }
+}
+
+impl Handler<Words> for Twice {
+    type Result = ();
+
+    fn handle(&mut self, Words(words): Words, _: &mut Context<Self>) {
+        let _gone = self.0.tell(words);
+    }
 }
 
 /// Has a message of its own for another's end.

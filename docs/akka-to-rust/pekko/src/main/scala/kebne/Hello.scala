@@ -62,5 +62,14 @@ object Hello {
     greeted.receiveMessages(3).foreach(line => Main.say(s"1 bot: $line"))
     greeted.expectTerminated(bot)
     Main.say("1 bot: stopped")
+
+    val names = kit.createTestProbe[String]()
+    kit.spawn(Behaviors.setup[Greeter.Greet] { context =>
+      context.spawn(Greeter(), "twin")
+      names.ref ! (try context.spawn(Greeter(), "twin").path.name
+      catch { case _: org.apache.pekko.actor.InvalidActorNameException => "refused" })
+      Behaviors.empty
+    })
+    Main.sayDifferent(s"2 a child by a name that is taken is ${names.receiveMessage()}")
   }
 }

@@ -85,6 +85,18 @@ object StashTimers {
     val first = seen.receiveMessages(2)
     Main.sayDifferent(s"8 stashed before a restart: ${if (first == Seq("open", "3")) "lost" else "kept"}")
 
+    val full = kit.createTestProbe[String]()
+    val small = kit.spawn(Behaviors.withStash[String](1) { stash =>
+      Behaviors.receiveMessage { message =>
+        full.ref ! (try { stash.stash(message); "kept" }
+        catch { case _: org.apache.pekko.actor.typed.javadsl.StashOverflowException => "thrown about" })
+        Behaviors.same
+      }
+    })
+    small ! "1"
+    small ! "2"
+    Main.sayDifferent(s"8 one message more than a stash holds is ${full.receiveMessages(2).last}")
+
     val quiet = kit.createTestProbe[String]()
     val session = kit.spawn(Behaviors.setup[String] { context =>
       context.setReceiveTimeout(30.seconds, "quiet")

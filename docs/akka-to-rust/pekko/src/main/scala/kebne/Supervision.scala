@@ -48,7 +48,22 @@ object Supervision {
     done.expectTerminated(unsupervised)
     Main.say("5 without a strategy a failure stops it")
 
+    starts(kit, "without a limit", SupervisorStrategy.restart)
+    starts(kit, "with a limit of 3", SupervisorStrategy.restart.withLimit(3, 1.hour))
     hooks(kit)
+  }
+
+  /** How often an actor is started whose start fails. */
+  private def starts(kit: ActorTestKit, how: String, strategy: SupervisorStrategy): Unit = {
+    val started = kit.createTestProbe[String]()
+    val failing: Behavior[String] = Behaviors.setup { _ =>
+      started.ref ! "started"
+      throw new RuntimeException("no connection")
+    }
+    val ref = kit.spawn(Behaviors.supervise(failing).onFailure[Exception](strategy))
+    started.expectTerminated(ref)
+    val times = Iterator.continually(scala.util.Try(started.receiveMessage(100.millis))).takeWhile(_.isSuccess).size
+    Main.say(s"5 a restart $how whose start fails is started $times times")
   }
 
   private def hooks(kit: ActorTestKit): Unit = {

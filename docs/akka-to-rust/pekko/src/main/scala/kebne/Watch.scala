@@ -99,6 +99,16 @@ object Watch {
     })
     Main.say(s"7 news of the dead: ${news.receiveMessage()}")
 
+    val twice = kit.createTestProbe[String]()
+    val target = kit.spawn(work)
+    kit.spawn(Behaviors.setup[String] { context =>
+      context.watch(target)
+      twice.ref ! (try { context.watchWith(target, "gone"); "counts" }
+      catch { case _: IllegalStateException => "is refused" })
+      Behaviors.empty
+    })
+    Main.sayDifferent(s"7 a watchWith after a watch of the same actor ${twice.receiveMessage()}")
+
     val order = kit.createTestProbe[String]()
     kit.spawn(watcher(order.ref)) ! "go"
     Main.say(s"7 first ${order.receiveMessages(2).mkString(", then ")}")
