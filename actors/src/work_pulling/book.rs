@@ -27,7 +27,7 @@ struct Entry<P> {
 }
 
 /// Whether a worker may get a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fitness {
     /// It can work at once.
     Ready,
@@ -115,10 +115,7 @@ impl<P> Book<P> {
         fitness: impl Fn(WorkerId) -> Fitness,
     ) -> Option<Hand<'_, P>> {
         let job = *self.waiting.first()?;
-        let idle = self.ledger.idle().map(|worker| (fitness(worker), worker));
-        let (_, worker) = idle
-            .filter(|(fitness, _)| *fitness != Fitness::Gone)
-            .min_by_key(|(fitness, _)| *fitness)?;
+        let worker = self.fittest(fitness)?;
         let entry = self.jobs.get_mut(&job)?;
         self.waiting.remove(&job);
         self.last_hand += 1;
@@ -131,6 +128,19 @@ impl<P> Book<P> {
             delivery: entry.deliveries,
             payload: &mut entry.payload,
         })
+    }
+
+    /// Returns the first idle worker that is ready, or else the first that will be.
+    fn fittest(&self, fitness: impl Fn(WorkerId) -> Fitness) -> Option<WorkerId> {
+        let mut later = None;
+        for worker in self.ledger.idle() {
+            match fitness(worker) {
+                Fitness::Ready => return Some(worker),
+                Fitness::Later => later = later.or(Some(worker)),
+                Fitness::Gone => {}
+            }
+        }
+        later
     }
 
     /// Takes a job back that did not reach its worker, which is struck out; it does not count as a delivery.
