@@ -21,6 +21,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L2;
     a_panic_in_the_stop_hook_alone_leaves_the_process_alive => "ActorLifeCycleSpec: log failures in postStop", Trap("T2"), isolated;
     a_panic_in_the_start_hook_and_in_the_stop_hook_leaves_the_process_alive => "ActorLifeCycleSpec: not break supervisor strategy due to unhandled exception in preStart", Trap("T2"), isolated;
     an_actor_that_stops_in_every_start_is_not_started_for_ever => "SupervisionSpec: that is initially stopped should be stopped", Trap("T3"), isolated;
+    an_actor_that_fails_in_every_start_is_not_started_for_ever => "SupervisionSpec: fail instead of restart when deferred factory throws", Trap("T3"), isolated;
     a_sibling_is_served_while_an_actor_fails_in_every_start => "SupervisionSpec: fail after more than limit in restart.withLimit when deferred factory throws", Trap("T3"), isolated;
     an_actor_that_waits_too_long_fails => "docs, fault-tolerance: none",
         Different("Pekko has no such failure; a wait that holds the mailbox up for longer than `hang_after` is one here");
@@ -228,6 +229,17 @@ async fn an_actor_that_stops_in_every_start_is_not_started_for_ever(
     let spec = restarted("a").starting(|_| Stop);
     expect_only_itself_stopped(driver, spec.clone(), Note("never")).await?;
     ensure_eq("incarnations", &spec.incarnations(), &1)
+}
+
+async fn an_actor_that_fails_in_every_start_is_not_started_for_ever(
+    driver: &dyn Driver,
+) -> Verdict {
+    let spec = restarted("a").starting(|_| Panic("in the start hook"));
+    expect_only_itself_stopped(driver, spec.clone(), Note("never")).await?;
+    let incarnations = spec.incarnations();
+    ensure(incarnations <= 10, || {
+        format!("started {incarnations} times")
+    })
 }
 
 async fn a_sibling_is_served_while_an_actor_fails_in_every_start(driver: &dyn Driver) -> Verdict {

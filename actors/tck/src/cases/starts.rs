@@ -7,11 +7,17 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L2;
     an_unsupervised_actor_stops_when_its_factory_fails => "SupervisionSpec: stop when strategy is stop - exception in setup", Same;
     an_unsupervised_actor_stops_when_its_start_hook_panics => "SupervisionSpec: stop when strategy is stop - exception in setup", Same;
     an_unsupervised_actor_stops_when_its_start_hook_reports_an_error => "SupervisionSpec: stop when strategy is stop - exception in setup", Same;
+    restart_without_limit_stops_when_the_first_start_fails => "SupervisionSpec: fail instead of restart when deferred factory throws", Same;
+    restart_without_limit_stops_when_the_factory_fails => "SupervisionSpec: fail instead of restart when deferred factory throws", Same;
+    restart_without_limit_stops_when_a_later_start_fails => "SupervisionSpec: fail to restart when deferred factory throws unhandled",
+        Different("the rule that a start without a limit is not tried again holds for every start, where in Pekko for the first only");
     restart_with_limit_tries_a_failed_start_again => "SupervisionSpec: restart.withLimit when deferred factory throws", Same;
     restart_with_limit_tries_a_failed_factory_again => "SupervisionSpec: restart.withLimit when deferred factory throws", Same;
+    restart_with_limit_gives_up_on_starts_that_fail => "SupervisionSpec: fail after more than limit in restart.withLimit when deferred factory throws", Same;
     backoff_tries_a_failed_start_again => "SupervisionSpec: restart with exponential backoff when deferred factory throws", Same;
     backoff_tries_a_failed_factory_again => "SupervisionSpec: restart with exponential backoff when deferred factory throws", Same;
     backoff_waits_longer_with_each_failed_start => "SupervisionSpec: restart with exponential backoff when deferred factory throws", Same;
+    resume_stops_when_the_start_hook_panics => "SupervisionSpec: fail to resume when deferred factory throws", Same;
     resume_stops_when_the_factory_fails => "SupervisionSpec: fail to resume when deferred factory throws", Same;
     a_class_without_a_rule_stops_at_a_failed_start => "SupervisionSpec: fail to restart when deferred factory throws unhandled", Same;
     messages_told_before_a_failed_start_are_kept_for_the_next => "SupervisionSpec: ensure stash message retention on start exception when restart", Same;
@@ -94,6 +100,31 @@ async fn an_unsupervised_actor_stops_when_its_start_hook_reports_an_error(
     expect_ended(driver, plain("a").starting(|_| Fail(Class::A)), 1).await
 }
 
+async fn restart_without_limit_stops_when_the_first_start_fails(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::UnlimitedRestarts)?;
+    expect_ended(driver, fails_to_start(restarted("a"), 1), 1).await
+}
+
+async fn restart_without_limit_stops_when_the_factory_fails(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::UnlimitedRestarts)?;
+    expect_ended(driver, fails_to_make(restarted("a"), 1), 1).await
+}
+
+async fn restart_without_limit_stops_when_a_later_start_fails(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::UnlimitedRestarts)?;
+    let spec = restarted("a").starting(|incarnation| match incarnation {
+        2 => Panic("in the start hook"),
+        _ => Urgent,
+    });
+    let (world, a) = driver.with(spec.clone()).await?;
+    a.tell(Panic("on purpose"))?;
+    world.settle().await?;
+    ensure(!a.is_alive(), || {
+        format!("it lives, in incarnation {}", spec.incarnations())
+    })?;
+    ensure_eq("incarnations", &spec.incarnations(), &2)
+}
+
 async fn restart_with_limit_tries_a_failed_start_again(driver: &dyn Driver) -> Verdict {
     expect_alive(
         driver,
@@ -110,6 +141,14 @@ async fn restart_with_limit_tries_a_failed_factory_again(driver: &dyn Driver) ->
         3,
     )
     .await
+}
+
+async fn restart_with_limit_gives_up_on_starts_that_fail(driver: &dyn Driver) -> Verdict {
+    let spec = fails_to_start(plain("a").supervised(limited()), 100);
+    let (world, a) = driver.with(spec.clone()).await?;
+    world.settle().await?;
+    ensure(!a.is_alive(), || "it lives".to_owned())?;
+    ensure_eq("incarnations", &spec.incarnations(), &4)
 }
 
 async fn backoff_tries_a_failed_start_again(driver: &dyn Driver) -> Verdict {
@@ -140,6 +179,15 @@ async fn backoff_waits_longer_with_each_failed_start(driver: &dyn Driver) -> Ver
     }
     // Starts at 0, 1, 3 and 7 s; looked at after 2, 4, 6 and 8 s.
     ensure_eq("incarnations", &seen, &vec![2, 3, 3, 4])
+}
+
+async fn resume_stops_when_the_start_hook_panics(driver: &dyn Driver) -> Verdict {
+    expect_ended(
+        driver,
+        fails_to_start(plain("a").supervised(resume()), 1),
+        1,
+    )
+    .await
 }
 
 async fn resume_stops_when_the_factory_fails(driver: &dyn Driver) -> Verdict {
