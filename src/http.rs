@@ -8,6 +8,7 @@ pub mod auth;
 pub mod body;
 mod calls;
 pub mod error;
+mod panics;
 mod prompts;
 pub mod request;
 mod sessions;
@@ -27,6 +28,7 @@ use actix_web::{
     App, HttpResponse, HttpServer,
     dev::ServerHandle,
     http::header::{HeaderName, HeaderValue},
+    middleware::from_fn,
     web::{self, Data},
 };
 
@@ -97,7 +99,28 @@ impl State {
 pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandle> {
     let settings = state.settings.clone();
     let data = Data::from(state);
-    let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(routes))
+    serve(listener, &settings, move |config| {
+        config.app_data(data.clone());
+        routes(config);
+    })
+}
+
+/// Serves any routes by this service's rules: a handler that panics is answered with 500, a caller that leaves
+/// has its handler dropped at once, and connections keep to the settings. Runs until the handle stops it.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve(
+    listener: TcpListener,
+    settings: &ServerSettings,
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+) -> io::Result<ServerHandle> {
+    let app = move || {
+        App::new()
+            .wrap(from_fn(panics::guard))
+            .configure(routes.clone())
+    };
+    let server = HttpServer::new(app)
         .workers(settings.workers)
         .max_connections(settings.connections_max)
         .backlog(BACKLOG)

@@ -14,9 +14,10 @@
 //!
 //! Not claimed: stopping from outside, children, watch, errors as failures, stash, priorities, dead letters, events.
 
-use crate::driver::{Library, actors as actors_driver};
+use crate::driver::{self, Library, actors as actors_driver};
 
 mod actors;
+mod http;
 
 /// Bare actix, as the suite sees it.
 #[derive(Debug, Default)]
@@ -33,5 +34,9 @@ impl Library for BareActix {
 
     fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
         Some(&actors::Actors)
+    }
+
+    fn http(&self) -> Option<&(dyn driver::http::HttpDriver + 'static)> {
+        Some(&http::BareHttp)
     }
 }

@@ -8,6 +8,7 @@ mod breaker;
 mod dead_letters;
 mod events;
 mod failures;
+mod http;
 mod lifecycle;
 mod limits;
 mod mailbox;
@@ -66,6 +67,8 @@ pub const ROUTERS: &[&[Case<dyn driver::routers::Driver>]] = &[routers::CASES, r
 
 /// The cases of coordinated shutdown.
 pub const SHUTDOWN: &[&[Case<dyn driver::shutdown::Driver>]] = &[phases::CASES, shutdown::CASES];
+/// The cases of HTTP.
+pub const HTTP: &[&[Case<dyn driver::http::HttpDriver>]] = &[http::CASES];
 
 /// The cases of work pulling.
 pub const WORK_PULLING: &[&[Case<dyn driver::work_pulling::Driver>]] = &[work_pulling::CASES];

@@ -11,6 +11,7 @@ use crate::case::Failure;
 
 pub mod actors;
 pub mod breaker;
+pub mod http;
 pub mod rate;
 pub mod retry;
 pub mod routers;
@@ -63,6 +64,11 @@ pub trait Library: fmt::Debug + Send + Sync {
 
     /// Returns the driver for work pulling.
     fn work_pulling(&self) -> Option<&(dyn work_pulling::Driver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for serving HTTP.
+    fn http(&self) -> Option<&(dyn http::HttpDriver + 'static)> {
         None
     }
 }

@@ -4,6 +4,7 @@ use crate::driver::{self, Library, actors as actors_driver};
 
 mod actors;
 mod breaker;
+mod http;
 mod rate;
 mod retry;
 mod routers;
@@ -54,5 +55,9 @@ impl Library for Kebne {
 
     fn work_pulling(&self) -> Option<&(dyn driver::work_pulling::Driver + 'static)> {
         Some(&work_pulling::Pulling)
+    }
+
+    fn http(&self) -> Option<&(dyn driver::http::HttpDriver + 'static)> {
+        Some(&http::KebneHttp)
     }
 }

@@ -104,6 +104,9 @@ pub fn cases() -> Vec<AnyCase> {
             library.work_pulling()
         });
     }
+    for list in cases::HTTP {
+        add(&mut all, "http", list, |library| library.http());
+    }
     all.sort_by_key(|case| case.level);
     all
 }

@@ -1,0 +1,77 @@
+//! What becomes of a handler that panics: an answer, in place of a connection cut without a byte.
+//!
+//! Owns the catching. A panic costs the one request: its future is dropped, so its call is cancelled and its permit
+//! comes back. A panic after the head of a streamed answer cuts the connection, which the caller must not take for an
+//! end. With `panic = "abort"` there is nothing to catch.
+
+use std::panic::AssertUnwindSafe;
+
+use actix_web::{
+    Error,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
+    middleware::Next,
+};
+use futures_util::FutureExt;
+
+use crate::http::{error::ApiError, request, set_request_id};
+
+/// Answers 500 for a handler that panics.
+pub(super) async fn guard<B: MessageBody + 'static>(
+    http: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let id = request::request_id(http.headers());
+    let path = http.path().to_owned();
+    let call = AssertUnwindSafe(async move { next.call(http).await });
+    let Ok(answer) = call.catch_unwind().await else {
+        // The panic's own words were told by the panic hook; they are not the caller's business.
+        tracing::error!(%path, request_id = %id, "a handler panicked");
+        let error = ApiError::internal("the service failed on this request");
+        let mut response = error.response(fastrand::f64());
+        set_request_id(&mut response, &id);
+        return Err(InternalError::from_response("a handler panicked", response).into());
+    };
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, HttpResponse, middleware::from_fn, test, web};
+
+    use super::*;
+
+    async fn panics() -> HttpResponse {
+        panic!("as scripted")
+    }
+
+    async fn waits_and_panics() -> HttpResponse {
+        tokio::task::yield_now().await;
+        panic!("as scripted")
+    }
+
+    #[actix::test]
+    async fn a_handler_that_panics_is_answered_with_its_request_id() {
+        let app = App::new()
+            .wrap(from_fn(guard))
+            .route("/now", web::get().to(panics))
+            .route("/later", web::get().to(waits_and_panics))
+            .route("/well", web::get().to(HttpResponse::NoContent));
+        let app = test::init_service(app).await;
+        for path in ["/now", "/later"] {
+            let request = test::TestRequest::get().uri(path);
+            let request = request.insert_header(("x-request-id", "abc")).to_request();
+            let error = test::try_call_service(&app, request).await.unwrap_err();
+            let response = error.error_response();
+            assert_eq!(response.status(), 500);
+            assert_eq!(response.headers().get("x-request-id").unwrap(), "abc");
+            let body = actix_web::body::to_bytes(response.into_body()).await.ok();
+            let body: serde_json::Value = serde_json::from_slice(&body.unwrap()).unwrap();
+            assert!(body["error"]["message"].is_string(), "{body}");
+            assert!(!body.to_string().contains("as scripted"), "{body}");
+        }
+        let well = test::TestRequest::get().uri("/well").to_request();
+        assert_eq!(test::call_service(&app, well).await.status(), 204);
+    }
+}
