@@ -27,6 +27,9 @@ use faults::FaultCause;
 use patience::Patience;
 use phase::Phase;
 
+/// Part of the attempt timeout that a call must have left while nothing is known of the service time.
+const UNKNOWN_SHARE: f64 = 0.2;
+
 /// Names one attempt; unique within a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId(pub u64);
@@ -459,9 +462,11 @@ impl Controller {
 
     fn make_grant(&self, now: Timestamp) -> Grant {
         let deviation = self.log_variance.max(0.0).sqrt();
+        // Before the first answer, a call with no time left would only teach that it had none.
+        let unknown = UNKNOWN_SHARE * self.settings.attempt_timeout.as_secs_f64();
         let high = self
             .log_mean
-            .map_or(0.0, |mean| (mean + 2.5 * deviation).exp());
+            .map_or(unknown, |mean| (mean + 2.5 * deviation).exp());
         let running = matches!(self.phase, Phase::Running);
         let ready = running && !self.limit.warming();
         let delivered = self.log_mean.filter(|_| ready).map(|mean| {

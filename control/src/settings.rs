@@ -97,7 +97,7 @@ impl Default for ControllerSettings {
             limit_initial: 2,
             limit_max: 200,
             theta: 0.65,
-            exploration: 0.005,
+            exploration: 0.002,
             backoff_ratio: 0.85,
             idle: Duration::from_secs(30),
             attempt_timeout: Duration::from_mins(1),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
 use crate::verdict::VerdictKind;
-use crate::{ControllerSettings, Timestamp, Verdict};
+use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict};
 
 mod edge;
 mod elasticity;
@@ -27,6 +27,9 @@ use phase_window::{Phased, Summary};
 
 /// A limit not half used for this long is unproved (RFC 7661).
 const VALIDITY: Duration = Duration::from_mins(1);
+
+/// Most error of a latency that may be the best known: the lowest of noisy ones is too low.
+const BEST_ERROR: f64 = 1.0;
 
 /// What is being tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,11 +85,13 @@ pub(crate) struct Adaptive {
     edge: Edge,
     window: Phased,
     reference: Option<Summary>,
-    /// Lowest reference latency since the last rebase, for the absolute guard.
-    best: f64,
+    /// Lowest reference latency since the last rebase and its error, for the absolute guard.
+    best: Option<(f64, f64)>,
     history: History,
     /// Calls sent before the last cut say nothing new.
     epoch: Timestamp,
+    /// Calls sent before this waited behind those of a level that was left.
+    settled: Timestamp,
     /// No experiment before this.
     rest_until: Timestamp,
     /// Seconds of the last rest; doubled by each experiment that led nowhere.
@@ -119,9 +124,10 @@ impl Adaptive {
             edge: Edge::new(now),
             window: Phased::default(),
             reference: None,
-            best: f64::INFINITY,
+            best: None,
             history: History::default(),
             epoch: now,
+            settled: now,
             rest_until: now,
             rest: 0.0,
             experiments: 0,
@@ -143,14 +149,15 @@ impl Adaptive {
         usize::try_from(crate::num::calls(count)).unwrap_or(40)
     }
 
-    /// Says whether a sample was taken near the level under test.
-    fn belongs(&self, middle: f64) -> bool {
+    /// Says whether a sample was taken near the level under test. A call that was sent on the way there waited
+    /// in the queue of the level that was left.
+    fn belongs(&self, sent_at: f64, middle: f64) -> bool {
         match self.mode {
             // What was sent before a cut still ends above the level.
             Mode::Hold => middle >= 0.7 * self.level && middle <= 1.1 * self.level + 1.0,
             Mode::Edge | Mode::Probe => middle >= 0.7 * self.level,
-            Mode::Up { target } => middle >= (self.level * target).sqrt(),
-            Mode::Down { target, .. } => middle <= (self.level * target).sqrt(),
+            Mode::Up { target } => middle.min(sent_at) >= (self.level * target).sqrt(),
+            Mode::Down { target, .. } => middle.max(sent_at) <= (self.level * target).sqrt(),
             Mode::Ramp => false,
         }
     }
@@ -166,7 +173,7 @@ impl Adaptive {
             let rung = self.ladder.push(middle, sample, timed);
             return self.look_ramp(rung, now);
         }
-        if sample.sent >= self.epoch && self.belongs(middle) {
+        if sample.sent >= self.epoch.max(self.settled) && self.belongs(f64::from(sample.in_flight), middle) {
             self.window.push(middle.ln(), sample, timed);
         }
         match self.mode {
@@ -194,6 +201,18 @@ impl Adaptive {
             Mode::Down { target, .. } => target,
         };
         self.set_limit(limit);
+    }
+
+    /// Lowers the best latency known, unless the new one is too uncertain.
+    fn improve_best(&mut self, y: f64, error: f64) {
+        if error <= BEST_ERROR && self.best.is_none_or(|best| y < best.0) {
+            self.best = Some((y, error));
+        }
+    }
+
+    /// Returns how much slower (in logarithms) a latency is than the best known.
+    fn slower_than_best(&self, y: f64) -> f64 {
+        self.best.map_or(0.0, |best| y - best.0)
     }
 
     fn verdict(
@@ -308,7 +327,7 @@ impl Limit for Adaptive {
         self.unbound = 0.0;
         self.memory = memory.map(|level| level.min(self.max));
         self.reference = None;
-        self.best = f64::INFINITY;
+        self.best = None;
         self.history.clear();
         self.epoch = now;
         self.rest_until = now;
@@ -332,6 +351,15 @@ impl Limit for Adaptive {
 
     fn trial_above(&self) -> Option<f64> {
         matches!(self.mode, Mode::Up { .. }).then_some(self.level)
+    }
+
+    fn rate(&self, _now: Timestamp) -> Option<BucketGrant> {
+        let pace = self.edge.pace()?;
+        Some(BucketGrant {
+            rate: pace,
+            burst: 1.0,
+            level_max: None,
+        })
     }
 
     fn warming(&self) -> bool {

@@ -19,13 +19,13 @@ use crate::{Timestamp, Verdict};
 /// A backend that refused within this time refuses aloud.
 const LOUD: Duration = Duration::from_mins(5);
 /// Time in which a backend that serves earns one refusal, however few calls it answers.
-const CREDIT: f64 = 60.0;
+const CREDIT: f64 = 120.0;
 /// Most refusals saved up in the budget; as many may be owed.
 const BUDGET_CAP: f64 = 3.0;
 /// Shortest and longest wait between probes, in seconds; the shortest is one usual latency if that is more.
 const GAP: (f64, f64) = (0.5, 8.0);
 /// Probes after a surprise that need no budget: what went away often comes back.
-const FREE: u32 = 3;
+const FREE: u32 = 2;
 /// Slowdown at the edge, against what a call takes when little is in flight, that is looked into: `ln 1.8`.
 const SLOW: f64 = 0.6;
 /// A run that grows this much above its start is a new climb, to be proved by latency too.
@@ -41,6 +41,8 @@ pub(super) struct Edge {
     pressed: Option<Timestamp>,
     /// Refusals in a row at levels that were held.
     surprises: u32,
+    /// Refusals in a row with one call in flight.
+    starved: u32,
     /// Smoothed latency of what is served, in seconds.
     usual: f64,
     budget: f64,
@@ -65,6 +67,7 @@ impl Edge {
             refusal_time: 0.1,
             pressed: None,
             surprises: 0,
+            starved: 0,
             usual: 0.0,
             budget: 0.0,
             paid: now,
@@ -78,6 +81,13 @@ impl Edge {
         }
     }
 
+    /// Returns the pace of a backend that refuses even one call at a time: `10 / 2^(k - 2)` per second after
+    /// `k >= 3` refusals, at least one in three seconds.
+    pub(super) fn pace(&self) -> Option<f64> {
+        let doublings = self.starved.checked_sub(2).filter(|k| *k > 0)?;
+        Some((10.0 / f64::from(doublings.min(5)).exp2()).max(0.3))
+    }
+
     /// Forgets that a call was sent at the limit, because the limit moved.
     pub(super) fn moved(&mut self) {
         self.pressed = None;
@@ -89,10 +99,16 @@ impl Edge {
 
     /// Learns from what was served.
     pub(super) fn earn(&mut self, exploration: f64, latency: Duration, now: Timestamp) {
+        self.starved = 0;
         self.usual += 0.1 * (latency.as_secs_f64() - self.usual);
         let waited = now.since(self.paid).as_secs_f64() / CREDIT;
         self.paid = now;
         self.budget = (self.budget + exploration + waited).min(BUDGET_CAP);
+    }
+
+    /// Returns the smoothed latency of what is served.
+    pub(super) fn usual(&self) -> Duration {
+        seconds(self.usual)
     }
 
     fn shortest_gap(&self) -> f64 {
@@ -115,7 +131,7 @@ impl Edge {
     }
 
     fn may_probe(&self, now: Timestamp) -> bool {
-        now >= self.next_probe && (self.budget >= 0.0 || self.free > 0)
+        now >= self.next_probe && !self.untested && (self.budget >= 0.0 || self.free > 0)
     }
 }
 
@@ -182,6 +198,7 @@ impl Adaptive {
             return None;
         }
         self.edge.last_refusal = Some(now);
+        self.edge.starved += u32::from(sample.in_flight <= 1);
         self.epoch = now;
         let served = (f64::from(sample.in_flight) - 1.0).max(1.0);
         let from = self.limit;
@@ -192,6 +209,7 @@ impl Adaptive {
             Mode::Probe => served >= self.level,
             Mode::Edge | Mode::Hold | Mode::Down { .. } => false,
         };
+        let same = matches!(self.mode, Mode::Probe) && found;
         let (next, why) = if found {
             self.edge_found(served)
         } else {
@@ -203,6 +221,10 @@ impl Adaptive {
         if self.edge.shy {
             self.reference = None;
             self.hold();
+        } else if same {
+            // The windows at the edge go on.
+            self.mode = Mode::Edge;
+            self.set_limit(self.level);
         } else {
             self.enter(Mode::Edge);
         }
@@ -218,10 +240,7 @@ impl Adaptive {
     fn edge_found(&mut self, served: f64) -> (f64, &'static str) {
         if self.mode == Mode::Ramp {
             self.edge.untested = true;
-            self.best = self
-                .ladder
-                .best()
-                .map_or(self.best, |best| best.min(self.best));
+            self.learn_best();
             self.edge.free = 1;
             self.edge.gap = self.edge.shortest_gap();
             self.reference = None;
@@ -234,7 +253,7 @@ impl Adaptive {
 
     fn surprised(&mut self, served: f64, held: bool) -> (f64, &'static str) {
         self.edge.surprises += 1;
-        self.edge.free = if self.edge.surprises > 1 { FREE } else { 1 };
+        self.edge.free = if self.edge.surprises > 1 { FREE } else { u32::from(self.edge.budget >= 0.0) };
         self.edge.gap = self.edge.shortest_gap();
         self.edge.shy = false;
         self.reference = None;
@@ -259,7 +278,7 @@ impl Adaptive {
         if self.edge.untested {
             self.edge.untested = false;
             self.reference = Some(seen);
-            if seen.y - self.best > SLOW + 2.0 * seen.error {
+            if self.slower_than_best(seen.y) > SLOW + 2.0 * seen.error {
                 self.start_down(0.7, Why::Edge);
             }
             return None;

@@ -7,7 +7,9 @@ use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
 /// Absolute guard: a level 2.5 times slower than the best is not tried further (`ln 2.5`; the study, §4.8).
-const GUARD: f64 = 0.916;
+const GUARD: f64 = 0.8;
+/// Smallest step: a smaller one cannot be told from noise.
+const STEP_LEAST: f64 = 0.12;
 /// Elasticity above which less is served at a level than below it, with a margin for noise.
 const COLLAPSE: f64 = 1.1;
 
@@ -22,7 +24,7 @@ impl Adaptive {
         let size = if self.level < 8.0 {
             self.step.max(0.5)
         } else {
-            self.step.max(0.12)
+            self.step.max(STEP_LEAST)
         };
         let target = (self.level + 1.0)
             .max((self.level * (1.0 + size)).floor())
@@ -46,6 +48,9 @@ impl Adaptive {
 
     pub(super) fn look_up(&mut self, target: f64, now: Timestamp) -> Option<Verdict> {
         let base = self.reference?;
+        if self.window.is_late(&base) {
+            return Some(self.reject(now, target, None, "reject, too late"));
+        }
         if let Some(recent) = self.window.recent() {
             let error = base.error.hypot(0.35 * base.error);
             if recent > base.y + 0.9 + 4.0 * error {
@@ -66,7 +71,8 @@ impl Adaptive {
         if gap > 0.06 + 1.5 * gap_error {
             return Some(self.reject(now, target, None, "reject, more lost"));
         }
-        if high.y - self.best > GUARD + 2.0 * high.error {
+        let doubt = self.best.map_or(0.0, |best| best.1).hypot(high.error);
+        if self.slower_than_best(high.y) > GUARD + doubt {
             return Some(self.reject(now, target, None, "reject, far above the best"));
         }
         let most = (4.0 * real(least)).min(100.0);
@@ -90,7 +96,7 @@ impl Adaptive {
         let verdict = self.verdict(VerdictKind::Up, target, Some((e.value, e.error)), "accept");
         self.level = target;
         self.reference = Some(high);
-        self.best = self.best.min(high.y);
+        self.improve_best(high.y, high.error);
         self.step = (2.0 * self.step).min(1.0);
         self.rest = 0.0;
         self.experiments += 1;
@@ -108,7 +114,7 @@ impl Adaptive {
         why: &'static str,
     ) -> Verdict {
         let verdict = self.verdict(VerdictKind::Up, target, elasticity, why);
-        self.step = ((target / self.level).sqrt() - 1.0).clamp(0.12, 0.5);
+        self.step = ((target / self.level).sqrt() - 1.0).clamp(STEP_LEAST, 0.5);
         self.experiments += 1;
         self.rest(now);
         verdict
@@ -143,12 +149,12 @@ impl Adaptive {
             let verdict = self.verdict(VerdictKind::Down, target, numbers, "accept");
             self.level = target;
             self.reference = Some(low);
-            self.best = self.best.min(low.y);
-            self.step = 0.12;
+            self.improve_best(low.y, low.error);
+            self.step = STEP_LEAST;
             self.edge.shy |= why == Why::Edge;
             let factor = match why {
                 Why::Routine => 0.8,
-                Why::Anomaly => depth(low.y - self.best),
+                Why::Anomaly => depth(self.slower_than_best(low.y)),
                 Why::Edge => 0.7,
             };
             let next = if why == Why::Edge { Why::Routine } else { why };
@@ -158,8 +164,9 @@ impl Adaptive {
             return Some(verdict);
         }
         let result = if why == Why::Anomaly {
-            // Slower, but not because of us: the backend's new normal.
+            // Slower, but not because of us: the backend's new normal, to be searched anew.
             self.rebase();
+
             "undo and rebase"
         } else {
             "undo"
@@ -176,7 +183,7 @@ impl Adaptive {
     /// Forgets what was measured of a backend that has changed.
     pub(super) fn rebase(&mut self) {
         self.reference = None;
-        self.best = f64::INFINITY;
+        self.best = None;
         self.history.clear();
     }
 }

@@ -20,13 +20,14 @@ impl Adaptive {
     /// Rests, twice as long after each experiment that led nowhere.
     pub(super) fn rest(&mut self, now: Timestamp) {
         self.rest = (2.0 * self.rest).clamp(REST.0, REST.1);
+        self.settled = now.after(self.edge.usual());
         self.rest_until = now.after(crate::num::seconds(self.rest));
         self.hold();
     }
 
     pub(super) fn look_hold(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
-        if let (Some(base), Some(recent)) = (self.reference, self.window.recent())
-            && recent - base.y > SUDDEN + 3.0 * base.error
+        if let Some(base) = self.reference
+            && (self.window.is_late(&base) || self.suddenly_slow(&base))
             && let Some(seen) = self.window.summary()
         {
             // Twice as slow is not waited out.
@@ -41,7 +42,7 @@ impl Adaptive {
         self.window.clear();
         let Some(base) = self.reference else {
             self.reference = Some(seen);
-            self.best = self.best.min(seen.y);
+            self.improve_best(seen.y, seen.error);
             self.next_experiment(sample, now);
             return None;
         };
@@ -50,9 +51,14 @@ impl Adaptive {
         }
         let merged = base.joined(seen);
         self.reference = Some(merged);
-        self.best = self.best.min(merged.y);
+        self.improve_best(merged.y, merged.error);
         self.next_experiment(sample, now);
         None
+    }
+
+    fn suddenly_slow(&self, base: &Summary) -> bool {
+        let recent = self.window.recent();
+        recent.is_some_and(|recent| recent - base.y > SUDDEN + 3.0 * base.error)
     }
 
     /// Reacts to a backend that has become slower, lossier or faster by itself.
@@ -66,7 +72,7 @@ impl Adaptive {
         }
         if base.y - seen.y > 0.35 + 3.0 * error {
             self.reference = Some(*seen);
-            self.best = seen.y;
+            self.best = Some((seen.y, seen.error));
             self.step = self.step.max(0.5);
             self.start_up();
         }

@@ -78,11 +78,9 @@ impl Ladder {
         top * if top < 8.0 { AHEAD.0 } else { AHEAD.1 }
     }
 
-    /// Returns the logarithm of the latency when little was in flight.
-    pub(super) fn best(&self) -> Option<f64> {
-        self.below
-            .or_else(|| self.oldest.summary())
-            .map(|low| low.y)
+    /// Returns what was measured when little was in flight.
+    pub(super) fn foot(&self) -> Option<Summary> {
+        self.below.or_else(|| self.oldest.summary())
     }
 
     fn index(&self, middle: f64) -> usize {

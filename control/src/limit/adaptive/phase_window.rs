@@ -22,6 +22,8 @@ pub(super) struct Summary {
     pub(super) error: f64,
     /// Share of attempts that failed or timed out.
     pub(super) loss: f64,
+    /// Share of attempts that timed out.
+    pub(super) late: f64,
     /// Attempts behind `loss`.
     pub(super) attempts: f64,
 }
@@ -32,6 +34,7 @@ pub(super) struct Phased {
     x: Vec<f64>,
     y: Vec<f64>,
     bad: usize,
+    late: usize,
     all: usize,
     /// Samples at the last look that decided nothing.
     pub(super) looked: usize,
@@ -42,6 +45,7 @@ impl Phased {
         self.x.clear();
         self.y.clear();
         self.bad = 0;
+        self.late = 0;
         self.all = 0;
         self.looked = 0;
     }
@@ -52,6 +56,7 @@ impl Phased {
         if !(timed && sample.acknowledged) {
             self.all += 1;
             self.bad += usize::from(bad);
+            self.late += usize::from(sample.signal == Signal::Timeout);
         }
         let Some(y) = Self::latency(sample, timed) else {
             return;
@@ -96,8 +101,14 @@ impl Phased {
             // Ties have no spread, yet a handful of equal values is no certainty.
             error: (1.30 * spread / count.sqrt()).max(0.01),
             loss: real(self.bad) / real(self.all.max(1)),
+            late: real(self.late) / real(self.all.max(1)),
             attempts: real(self.all.max(1)),
         })
+    }
+
+    /// Says whether timeouts come that the reference had not: three, and one in eight more.
+    pub(super) fn is_late(&self, base: &Summary) -> bool {
+        self.late >= 3 && real(self.late) > (base.late + 0.125) * real(self.all)
     }
 
     /// Returns the median of the last sixteen latencies.
@@ -132,6 +143,7 @@ impl Summary {
             y: mix(self.y, newer.y),
             error: (a + b).powf(-0.5),
             loss: mix(self.loss, newer.loss),
+            late: mix(self.late, newer.late),
             attempts: self.attempts.min(newer.attempts) + newer.attempts,
         }
     }

@@ -47,16 +47,20 @@ impl Adaptive {
                 self.level = (1.2 * knee).ceil().clamp(1.0, self.limit);
                 let verdict = self.verdict(VerdictKind::Up, self.limit, elasticity, why);
                 self.warming = false;
-                self.best = self
-                    .ladder
-                    .best()
-                    .map_or(self.best, |best| best.min(self.best));
+                self.learn_best();
                 self.step = 0.25;
                 self.reference = None;
                 self.experiments += 1;
                 self.rest(now);
                 Some(verdict)
             }
+        }
+    }
+
+    /// Takes over what a call took at the foot of the ladder.
+    pub(super) fn learn_best(&mut self) {
+        if let Some(low) = self.ladder.foot() {
+            self.improve_best(low.y, low.error);
         }
     }
 
