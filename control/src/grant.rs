@@ -57,7 +57,7 @@ pub enum Permission {
         /// When dispatching may go on.
         until: Timestamp,
     },
-    /// Nothing, and callers are to be refused at once, because waiting is hopeless until `until`.
+    /// Nothing until `until`; callers who cannot wait that long are to be refused at once.
     Closed {
         /// When the quota is renewed.
         until: Timestamp,

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Law {
-    /// Slow start, then additive increase and multiplicative decrease.
-    #[default]
-    Aimd,
     /// Paired experiments on the latency elasticity; refusals clamp to what was served.
+    #[default]
     Adaptive,
+    /// Slow start, then additive increase and multiplicative decrease.
+    Aimd,
     /// The initial limit, for ever.
     Fixed,
     /// Netflix `Gradient2Limit`.
@@ -61,7 +61,7 @@ pub struct Invalid {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ControllerSettings {
-    /// The law; default AIMD.
+    /// The law; default adaptive.
     pub law: Law,
     /// Limit at the start, in calls; 1 to `limit_max`, default 2.
     pub limit_initial: u32,
@@ -70,7 +70,7 @@ pub struct ControllerSettings {
     /// Latency elasticity at which growth stops, the share of the asymptotic throughput; 0.1 to 0.95,
     /// default 0.65.
     pub theta: f64,
-    /// Refusals per success that experiments may cost; 0 to 0.2, default 0.005.
+    /// Refusals per success that experiments may cost; 0 to 0.2, default 0.003.
     pub exploration: f64,
     /// Factor of the limit at a refusal; 0.1 to 0.99, default 0.85.
     pub backoff_ratio: f64,
@@ -93,11 +93,11 @@ pub struct ControllerSettings {
 impl Default for ControllerSettings {
     fn default() -> Self {
         Self {
-            law: Law::Aimd,
+            law: Law::Adaptive,
             limit_initial: 2,
             limit_max: 200,
             theta: 0.65,
-            exploration: 0.002,
+            exploration: 0.003,
             backoff_ratio: 0.85,
             idle: Duration::from_secs(30),
             attempt_timeout: Duration::from_mins(1),

@@ -59,8 +59,7 @@ const fn newest(entrant: Entrant, name: &'static str) -> Entrant {
 
 /// Everything that may enter, the controller first.
 pub(crate) const ENTRANTS: &[Entrant] = &[
-    full("kebne", Law::Aimd, 2),
-    full("adaptive", Law::Adaptive, 2),
+    full("kebne", Law::Adaptive, 2),
     bare("fixed", Law::Fixed, 16),
     bare("aimd", Law::Aimd, 4),
     bare("seed", Law::Seed, 8),
@@ -81,8 +80,7 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
         told: true,
         order: Order::Fifo,
     },
-    newest(full("kebne", Law::Aimd, 2), "kebne-newest"),
-    newest(full("adaptive", Law::Adaptive, 2), "adaptive-newest"),
+    newest(full("kebne", Law::Adaptive, 2), "kebne-newest"),
 ];
 
 /// The names compared when none are asked for.

@@ -11,7 +11,7 @@ use crate::settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LaneSettings {
-    /// The law that moves the concurrency limit. Default `aimd`.
+    /// The law that moves the concurrency limit. Default `adaptive`.
     pub law: Law,
     /// Calls in flight at the start; 1 to `limit_max`. Default 2.
     pub limit_initial: u32,

@@ -71,6 +71,7 @@ fn failures_in_a_row_break_the_lane_and_a_success_mends_it() {
 #[test]
 fn a_pause_is_obeyed_and_refusals_cut_the_limit_once_per_epoch() {
     let settings = ControllerSettings {
+        law: crate::Law::Aimd,
         limit_initial: 10,
         ..ControllerSettings::default()
     };
@@ -87,4 +88,41 @@ fn a_pause_is_obeyed_and_refusals_cut_the_limit_once_per_epoch() {
     };
     call(&mut c, 3, rate, 2.0);
     assert!(matches!(c.grant().permission, Permission::Paused { until } if until > at(7.0)));
+}
+
+#[test]
+fn a_promise_that_slips_is_not_trusted_again() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    let lie = Outcome::Cold {
+        estimated: Some(Duration::from_secs(20)),
+    };
+    call(&mut c, 0, lie, 0.0);
+    call(&mut c, 1, lie, 20.2);
+    let Permission::SingleFlight { not_before } = c.grant().permission else {
+        panic!("{:?}", c.grant());
+    };
+    // clamp(0.25 * 20.2, 2, 8) after the answer, and not 20 s.
+    assert!(
+        (25.0..26.0).contains(&not_before.as_secs_f64()),
+        "{not_before:?}"
+    );
+}
+
+#[test]
+fn a_call_that_had_too_little_time_does_not_speak_against_the_backend() {
+    let settings = ControllerSettings {
+        attempt_timeout: Duration::from_secs(10),
+        ..ControllerSettings::default()
+    };
+    let mut c = Controller::new(&settings, None, at(0.0));
+    call(&mut c, 0, OK, 0.0);
+    for id in 1..12 {
+        // Each gives up after 0.1 s, because its caller had no more.
+        call(&mut c, id, Outcome::Timeout, real(id));
+    }
+    assert_ne!(c.grant().state, LaneState::Broken);
+}
+
+fn real(id: u64) -> f64 {
+    crate::num::real(usize::try_from(id).unwrap())
 }

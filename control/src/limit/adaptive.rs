@@ -173,7 +173,9 @@ impl Adaptive {
             let rung = self.ladder.push(middle, sample, timed);
             return self.look_ramp(rung, now);
         }
-        if sample.sent >= self.epoch.max(self.settled) && self.belongs(f64::from(sample.in_flight), middle) {
+        if sample.sent >= self.epoch.max(self.settled)
+            && self.belongs(f64::from(sample.in_flight), middle)
+        {
             self.window.push(middle.ln(), sample, timed);
         }
         match self.mode {

@@ -78,7 +78,9 @@ impl<T> Pool<T> {
             return Some(RefusalReason::QueueBytes);
         }
         match self.grant.permission {
-            Permission::Closed { until } if now < until => return Some(RefusalReason::Quota),
+            Permission::Closed { until } if until > offer.deadline => {
+                return Some(RefusalReason::Quota);
+            }
             Permission::Paused { until } if until > offer.deadline => {
                 return Some(RefusalReason::Backoff);
             }

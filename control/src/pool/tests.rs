@@ -316,3 +316,17 @@ fn a_tenant_is_charged_what_its_calls_cost_in_the_end() {
     }
     assert!(served[1] >= 4 * served[0], "{served:?}");
 }
+
+#[test]
+fn a_used_up_quota_refuses_only_those_who_cannot_wait_for_its_renewal() {
+    let mut p = pool(Permission::Closed { until: at(8.0) });
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    assert!(p.next(at(7.9)).is_none());
+    let short = Offer {
+        deadline: at(7.0),
+        ..offer(1, 0)
+    };
+    let (_, refusal) = p.offer(short, at(0.0)).unwrap_err();
+    assert_eq!(refusal.reason, RefusalReason::Quota);
+    assert_eq!(p.next(at(8.0)).unwrap().payload, 0);
+}

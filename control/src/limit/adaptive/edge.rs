@@ -19,13 +19,13 @@ use crate::{Timestamp, Verdict};
 /// A backend that refused within this time refuses aloud.
 const LOUD: Duration = Duration::from_mins(5);
 /// Time in which a backend that serves earns one refusal, however few calls it answers.
-const CREDIT: f64 = 120.0;
+const CREDIT: f64 = 60.0;
 /// Most refusals saved up in the budget; as many may be owed.
 const BUDGET_CAP: f64 = 3.0;
 /// Shortest and longest wait between probes, in seconds; the shortest is one usual latency if that is more.
 const GAP: (f64, f64) = (0.5, 8.0);
 /// Probes after a surprise that need no budget: what went away often comes back.
-const FREE: u32 = 2;
+const FREE: u32 = 3;
 /// Slowdown at the edge, against what a call takes when little is in flight, that is looked into: `ln 1.8`.
 const SLOW: f64 = 0.6;
 /// A run that grows this much above its start is a new climb, to be proved by latency too.
@@ -253,7 +253,7 @@ impl Adaptive {
 
     fn surprised(&mut self, served: f64, held: bool) -> (f64, &'static str) {
         self.edge.surprises += 1;
-        self.edge.free = if self.edge.surprises > 1 { FREE } else { u32::from(self.edge.budget >= 0.0) };
+        self.edge.free = if self.edge.surprises > 1 { FREE } else { 1 };
         self.edge.gap = self.edge.shortest_gap();
         self.edge.shy = false;
         self.reference = None;
