@@ -365,7 +365,7 @@ impl Limit for Adaptive {
     }
 
     fn warming(&self) -> bool {
-        self.warming
+        self.warming && self.limit < self.max
     }
 }
 
