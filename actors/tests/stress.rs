@@ -14,7 +14,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     thread,
     time::Duration,
@@ -22,7 +22,9 @@ use std::{
 
 use actix::{Actor, Handler, Message};
 use actix_rt::Arbiter;
-use kebne_actors::{ActorRef, ActorSystem, Context, Offer, Overflow, Props, Strategy, Terminated};
+use kebne_actors::{
+    ActorRef, ActorSystem, AskError, Context, Offer, Overflow, Props, Strategy, Terminated,
+};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// Threads that send at once: more than a small machine has cores.
@@ -318,6 +320,103 @@ async fn each_end_is_heard_of_once_by_each_watcher_whatever_the_order() {
         assert!(heard.try_recv().is_err(), "round {round}: heard once more");
         assert_eq!(times.len(), victims.len(), "round {round}");
         assert!(times.values().all(|count| *count == watchers.len()));
+    }
+    for arbiter in arbiters {
+        arbiter.stop();
+        arbiter.join().unwrap();
+    }
+}
+
+/// A parent whose children fail, stop and are made anew on other threads.
+struct Parent {
+    arbiters: Vec<actix_rt::ArbiterHandle>,
+    chance: fastrand::Rng,
+    alive: Arc<AtomicUsize>,
+}
+
+/// Says how many of its kind live.
+struct Child {
+    alive: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "usize")]
+struct Breed(usize);
+
+impl Actor for Parent {
+    type Context = Context<Self>;
+}
+
+impl Actor for Child {
+    type Context = Context<Self>;
+    fn started(&mut self, _: &mut Context<Self>) {
+        self.alive.fetch_add(1, SeqCst);
+    }
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.alive.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Handler<Job> for Child {
+    type Result = ();
+    fn handle(&mut self, job: Job, _: &mut Context<Self>) {
+        assert!(matches!(job, Job::Count), "by chance");
+    }
+}
+
+impl Handler<Breed> for Parent {
+    type Result = usize;
+    fn handle(&mut self, Breed(children): Breed, ctx: &mut Context<Self>) -> usize {
+        for _ in 0..children {
+            let alive = Arc::clone(&self.alive);
+            let props = Props::new(move || Child {
+                alive: Arc::clone(&alive),
+            });
+            let arbiter = self.chance.choice(&self.arbiters).unwrap().clone();
+            let strategy = match self.chance.u32(..3) {
+                0 => Strategy::restart(),
+                1 => Strategy::stop(),
+                _ => Strategy::escalate(),
+            };
+            let child = ctx.spawn_child(props.supervise(strategy).on_arbiter(arbiter), "child");
+            if self.chance.u32(..4) == 0 {
+                assert!(child.tell(Job::Panic).is_enqueued());
+            }
+        }
+        children
+    }
+}
+
+#[actix::test]
+async fn no_child_outlives_a_parent_that_fails_and_is_stopped_meanwhile() {
+    let seed = seed();
+    let arbiters = [Arbiter::new(), Arbiter::new(), Arbiter::new()];
+    let handles: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
+    for round in 0..ROUNDS {
+        let system = ActorSystem::new("stress", round);
+        let alive = Arc::new(AtomicUsize::new(0));
+        let (kept, hands) = (Arc::clone(&alive), handles.clone());
+        let mut chance = fastrand::Rng::with_seed(seed ^ (round << 8));
+        let mut own = chance.fork();
+        let props = Props::new(move || Parent {
+            arbiters: hands.clone(),
+            chance: own.fork(),
+            alive: Arc::clone(&kept),
+        });
+        let props = props.supervise(Strategy::restart());
+        let parent = system.spawn(props.on_arbiter(handles[0].clone()), "parent");
+        for _ in 0..chance.u32(1..20) {
+            // A failing child makes the parent fail, at any time.
+            match parent.ask(Breed(chance.usize(..4)), LONG).await {
+                Ok(_) | Err(AskError::Failed) => {}
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
+        parent.stop();
+        parent.when_stopped().await;
+        assert_eq!(alive.load(SeqCst), 0, "round {round}: a child outlived it");
+        system.terminate().await;
+        assert!(system.tree().is_empty(), "round {round}");
     }
     for arbiter in arbiters {
         arbiter.stop();

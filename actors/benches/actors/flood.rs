@@ -244,13 +244,12 @@ pub(crate) fn print() {
     let between =
         |at: f64| move |o: &Outcome| format!("{:.0}", quantile(&mut o.between.clone(), at));
     let late = |at: f64| {
-        move |o: &Outcome| match o.late.is_empty() {
-            true => format!("never, {} of {wanted}", o.ticks),
-            false => format!(
-                "{:.2} ms of {}/{wanted}",
-                quantile(&mut o.late.clone(), at) * 1e3,
-                o.ticks
-            ),
+        move |o: &Outcome| {
+            let late = quantile(&mut o.late.clone(), at) * 1e3;
+            if late.is_nan() {
+                return format!("never, {} of {wanted}", o.ticks);
+            }
+            format!("{late:.2} ms of {}/{wanted}", o.ticks)
         }
     };
     line(

@@ -81,6 +81,10 @@ where
             Action::Resume => Step::Again,
             Action::Stop => self.begin_stop(After::End(StopCause::Failed(said))),
             Action::Escalate => self.begin_stop(After::End(StopCause::Escalated(said))),
+            // A stop that was asked for is not undone by a restart.
+            Action::Restart { .. } if self.ctx.stopping => {
+                self.begin_stop(After::End(StopCause::Stopped))
+            }
             Action::Restart {
                 wait,
                 keep_children,

@@ -24,6 +24,19 @@ async fn a_restart_after_a_panic_keeps_the_mailbox_and_loses_the_failing_message
 }
 
 #[actix::test]
+async fn a_stop_that_comes_with_a_failure_is_not_undone_by_the_restart() {
+    let log = Log::default();
+    let system = ActorSystem::new("test", 1);
+    let actor = system.spawn(counter(&log).supervise(Strategy::restart()), "counter");
+    act(&actor, |_, ctx| {
+        ctx.self_ref().stop();
+        panic!("on purpose");
+    });
+    actor.when_stopped().await;
+    assert_eq!(log.entries(), ["started", "stopped"]);
+}
+
+#[actix::test]
 async fn resume_keeps_the_state() {
     let system = ActorSystem::new("test", 1);
     let props = counter(&Log::default()).supervise(Strategy::resume());
