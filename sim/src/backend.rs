@@ -67,6 +67,8 @@ pub(crate) struct Backend {
     edges: Vec<Timestamp>,
     edge: usize,
     dead: bool,
+    /// Calls refused by chance so far.
+    pub(crate) unlucky: u64,
 }
 
 impl Backend {
@@ -89,6 +91,7 @@ impl Backend {
             edges,
             edge: 0,
             dead: false,
+            unlucky: 0,
         }
     }
 
@@ -193,6 +196,13 @@ impl Backend {
         let ready = matches!(self.boot.awake, Awake::Ready(_));
         if !ready && !self.boot.holds() {
             return Admission::Refused(self.boot.refusal(now), QuotaHints::default());
+        }
+        let chance = self.settings.faults.refused_share;
+        let keys = (crate::key(request.call), request.job);
+        if chance > 0.0 && Dice::new(self.seed, Purpose::Refusal, keys.0, keys.1).unit() < chance {
+            self.unlucky += 1;
+            let hints = self.hints(now);
+            return Admission::Refused(Outcome::Limit, hints);
         }
         if let Some(meter) = &mut self.meter
             && let Err(outcome) = meter.charge(request.cost, now)

@@ -17,6 +17,7 @@ pub(crate) enum Purpose {
     Boot = 7,
     Law = 8,
     Scenario = 9,
+    Refusal = 10,
 }
 
 /// A stream of numbers in `[0, 1)`; splitmix64, which is stable, short and good enough here.

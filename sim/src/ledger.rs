@@ -61,6 +61,8 @@ pub(crate) struct Ledger {
     pub(crate) episodes: u32,
     pub(crate) reasons: BTreeMap<String, u64>,
     pub(crate) left_over: usize,
+    /// Refusals that the scenario injects by chance.
+    pub(crate) unlucky: u64,
     /// Dispatches that the grant did not allow; a bug of the pool.
     pub(crate) violations: u32,
 }
@@ -83,6 +85,7 @@ impl Ledger {
             episodes: 0,
             reasons: BTreeMap::new(),
             left_over: 0,
+            unlucky: 0,
             violations: 0,
         }
     }

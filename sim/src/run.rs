@@ -49,6 +49,7 @@ pub(crate) fn run(scenario: &Scenario, seed: u64, entrant: Entrant, keeps_notes:
     run.ledger.keeps_notes = keeps_notes;
     run.go();
     run.ledger.episodes = run.world.backend.episodes();
+    run.ledger.unlucky = run.world.backend.unlucky;
     run.ledger.left_over = run.gateways.iter().map(Gateway::queued).sum::<usize>()
         + run.flights.len()
         + run.calls.len().saturating_sub(run.ledger.ends.len());

@@ -284,6 +284,8 @@ pub(crate) struct Faults {
     /// Share of the attempts that takes `slow_factor` as long.
     pub(crate) slow_share: f64,
     pub(crate) slow_factor: f64,
+    /// Share of the attempts that is refused by chance, whatever is in flight.
+    pub(crate) refused_share: f64,
 }
 
 impl Default for Faults {
@@ -296,6 +298,7 @@ impl Default for Faults {
             after: 1.0,
             slow_share: 0.0,
             slow_factor: 10.0,
+            refused_share: 0.0,
         }
     }
 }

@@ -49,7 +49,8 @@ pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score
     };
     let all: f64 = run.attempts.keys().map(|label| count(label)).sum();
     let good = count("success");
-    let injected = count("fault");
+    let unlucky = usize::try_from(run.unlucky).unwrap_or(usize::MAX);
+    let injected = count("fault") + real(unlucky);
     let cold = count("cold");
     Score {
         goodput: ratio(run.work, oracle.work, 1.0),

@@ -75,6 +75,7 @@ const FILES: &[(&str, &str)] = files![
     "s37-daily-quota.toml",
     "s38-restarts.toml",
     "s39-rpm-headers.toml",
+    "s40-chance-refusals.toml",
 ];
 
 /// Parses and checks every embedded scenario, in the order of their names.

@@ -81,6 +81,8 @@ pub(crate) struct Adaptive {
     unbound: f64,
     /// Where an earlier life was, most of which the ramp may reach unproved.
     memory: Option<f64>,
+    /// The lane broke under this law: the next ramp ends at the remembered level.
+    humbled: bool,
     ladder: Ladder,
     edge: Edge,
     window: Phased,
@@ -120,6 +122,7 @@ impl Adaptive {
             warming: true,
             unbound: 0.0,
             memory: None,
+            humbled: false,
             ladder: Ladder::new(initial, None),
             edge: Edge::new(now),
             window: Phased::default(),
@@ -337,6 +340,10 @@ impl Limit for Adaptive {
         self.used = 0.0;
         self.used_since = now;
         self.start_ramp();
+    }
+
+    fn broken(&mut self) {
+        self.humbled = true;
     }
 
     fn release(&mut self, level: f64, now: Timestamp) {

@@ -21,7 +21,7 @@ const LOUD: Duration = Duration::from_mins(5);
 /// Time in which a backend that serves earns one refusal, however few calls it answers.
 const CREDIT: f64 = 60.0;
 /// Most refusals saved up in the budget; as many may be owed.
-const BUDGET_CAP: f64 = 3.0;
+pub(super) const BUDGET_CAP: f64 = 3.0;
 /// Shortest and longest wait between probes, in seconds; the shortest is one usual latency if that is more.
 const GAP: (f64, f64) = (0.5, 8.0);
 /// Probes after a surprise that need no budget: what went away often comes back.
@@ -45,7 +45,7 @@ pub(super) struct Edge {
     starved: u32,
     /// Smoothed latency of what is served, in seconds.
     usual: f64,
-    budget: f64,
+    pub(super) budget: f64,
     paid: Timestamp,
     gap: f64,
     next_probe: Timestamp,

@@ -20,7 +20,13 @@ impl Adaptive {
         let known = self
             .memory
             .map_or(0.0, |memory| (REMEMBERED * memory).floor());
-        self.ladder.reach().max(known).min(self.max)
+        let reach = self.ladder.reach().max(known);
+        let reach = if self.humbled {
+            reach.min(self.memory.unwrap_or(reach)).max(self.initial)
+        } else {
+            reach
+        };
+        reach.floor().min(self.max)
     }
 
     /// Grows the ramp by one call.
@@ -28,6 +34,17 @@ impl Adaptive {
         let next = (self.limit + 1.0).min(self.ceiling());
         if next > self.limit {
             self.set_limit(next);
+        } else if self.humbled
+            && self
+                .memory
+                .is_none_or(|memory| self.limit >= memory.floor())
+        {
+            // Where the backend broke is not run past: the rest is climbed by steps that are measured.
+            self.humbled = false;
+            self.warming = false;
+            self.level = self.limit;
+            self.step = 0.25;
+            self.hold();
         }
     }
 

@@ -178,3 +178,65 @@ fn it_never_leaves_its_bounds() {
     }
     assert!((law.limit() - 1.0).abs() < 1e-9);
 }
+
+#[test]
+fn after_a_breakdown_the_ramp_ends_where_it_happened() {
+    let mut law = law();
+    drive_loud(&mut law, 40, 10.0, 400, 0);
+    law.broken();
+    law.restart(Some(9.8), at(60.0));
+    assert!((law.limit() - 2.0).abs() < 1e-9);
+    let mut most = law.limit();
+    for step in 0..40 {
+        let now = 60.0 + f64::from(step) * 0.1;
+        // What ends now was sent when half as much was in flight.
+        let in_flight = calls(law.limit()).div_ceil(2);
+        law.sample(&sample(Signal::Served, in_flight, 1.0, now), at(now));
+        most = most.max(law.limit());
+    }
+    assert!((most - 9.0).abs() < 1e-9, "{most}");
+    assert!(!law.warming());
+}
+
+/// What may happen to a law.
+fn event() -> impl proptest::strategy::Strategy<Value = (u8, u32, f64, bool)> {
+    use proptest::prelude::any;
+    (any::<u8>(), 1..60_u32, 0.01..20.0_f64, any::<bool>())
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_it_sees_limit_and_budget_keep_their_bounds(
+        events in proptest::collection::vec(event(), 0..400)
+    ) {
+        let settings = ControllerSettings { limit_max: 50, ..ControllerSettings::default() };
+        let mut law = Adaptive::new(&settings, Timestamp::ZERO);
+        let (mut now, mut cut) = (30.0, Timestamp::ZERO);
+        for (kind, in_flight, latency, binding) in events {
+            now += latency / 10.0;
+            let signal = match kind % 8 {
+                0 => Signal::Refused,
+                1 => Signal::Fault,
+                2 => Signal::Timeout,
+                _ => Signal::Served,
+            };
+            law.dispatched(in_flight, at(now));
+            let seen = Sample { binding, ..sample(signal, in_flight, latency, now) };
+            let verdict = law.sample(&seen, at(now));
+            if verdict.is_some_and(|verdict| verdict.kind == VerdictKind::Clamp) {
+                proptest::prop_assert!(seen.sent >= cut, "one cut per epoch");
+                cut = at(now);
+            }
+            law.tick(binding, at(now));
+            if kind == 255 {
+                law.broken();
+            }
+            if kind > 252 {
+                law.restart(Some(latency), at(now));
+            }
+            proptest::prop_assert!((1.0..=50.0).contains(&law.limit()), "{law:?}");
+            proptest::prop_assert!(law.limit().fract() < 1e-9, "whole: {law:?}");
+            proptest::prop_assert!(law.edge.budget.abs() <= edge::BUDGET_CAP, "{law:?}");
+        }
+    }
+}
