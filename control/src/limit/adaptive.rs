@@ -1,4 +1,4 @@
-//! The adaptive law: paired experiments on the latency elasticity (the study's §4.3, `docs/control.md`).
+//! The adaptive law: paired experiments on the latency elasticity (`docs/control.md`).
 //!
 //! Owns the verified level, the experiment under way and the budget that experiments may lose. It exists
 //! because signals differ in trust: a refusal clamps to what was being served, at once; latency, timeouts

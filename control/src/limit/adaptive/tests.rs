@@ -1,3 +1,5 @@
+//! The equations are those of `docs/control.md`.
+
 use super::*;
 use crate::num::{calls, seconds};
 
