@@ -138,14 +138,28 @@ impl Matrix {
         text
     }
 
+    /// Writes why cases failed as a list in Markdown.
+    fn list_of_failures(&self) -> String {
+        let mut text = String::new();
+        for line in self.failures().lines() {
+            let mut parts = line.splitn(3, ": ");
+            let (library, case, why) = (parts.next(), parts.next(), parts.next());
+            let case = case.unwrap_or_default().replace('_', " ");
+            let (library, why) = (library.unwrap_or_default(), why.unwrap_or_default());
+            let _never_fails = writeln!(text, "- **{library}**, {case}: `{why}`");
+        }
+        text
+    }
+
     /// Puts the generated part into `page`, in place of the one that is there; `None` if it has no place for it.
     pub fn write_into(&self, page: &str, as_of: &str) -> Option<String> {
         let (before, rest) = page.split_once(BEGIN)?;
         let (_, after) = rest.split_once(END)?;
         Some(format!(
             "{before}{BEGIN}\nAs of {as_of}; each cell counts passed / failed / not applicable.\n\n{}\n\
-             ## Deliberate differences\n\n{}\n## Every case\n{}{END}{after}",
+             ## What failed, and how\n\n{}\n## Deliberate differences\n\n{}\n## Every case\n{}{END}{after}",
             self.summary(),
+            self.list_of_failures(),
             self.differences(),
             self.details(),
         ))

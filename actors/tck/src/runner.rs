@@ -138,7 +138,11 @@ fn in_system(library: &dyn Library, case: &AnyCase, tell: &mpsc::Sender<Verdict>
     actix_rt::System::with_tokio_rt(move || runtime).block_on(async {
         let verdict = match case.start(library) {
             None => {
-                let why = format!("{} offers no {}", library.name(), case.area);
+                let why = format!(
+                    "no driver for {} was written for {}",
+                    case.area,
+                    library.name()
+                );
                 Err(Failure::NotApplicable(why))
             }
             Some(running) => match tokio::time::timeout(PAUSED_TIME_MAX, running).await {

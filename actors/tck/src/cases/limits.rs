@@ -23,11 +23,11 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L2;
     an_actor_that_stops_in_every_start_is_not_started_for_ever => "SupervisionSpec: that is initially stopped should be stopped", Trap("T3"), isolated;
     an_actor_that_fails_in_every_start_is_not_started_for_ever => "SupervisionSpec: fail instead of restart when deferred factory throws", Trap("T3"), isolated;
     a_sibling_is_served_while_an_actor_fails_in_every_start => "SupervisionSpec: fail after more than limit in restart.withLimit when deferred factory throws", Trap("T3"), isolated;
-    an_actor_that_waits_too_long_fails => "docs, fault-tolerance: none",
+    an_actor_that_waits_too_long_fails => "none",
         Different("Pekko has no such failure; a wait that holds the mailbox up for longer than `hang_after` is one here");
-    an_actor_that_waits_less_than_its_limit_does_not_fail => "docs, fault-tolerance: none",
+    an_actor_that_waits_less_than_its_limit_does_not_fail => "none",
         Different("Pekko has no such failure; a wait that holds the mailbox up for longer than `hang_after` is one here");
-    an_actor_restarted_after_a_hang_goes_on_with_its_mailbox => "docs, fault-tolerance: none",
+    an_actor_restarted_after_a_hang_goes_on_with_its_mailbox => "none",
         Different("Pekko has no such failure; a wait that holds the mailbox up for longer than `hang_after` is one here");
     children_stop_when_their_parent_restarts => "SupervisionSpec: stop children when restarting", Same;
     children_stop_before_the_next_incarnation_starts => "SupervisionSpec: stop children when restarting", Same;
