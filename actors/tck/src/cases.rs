@@ -9,6 +9,7 @@ mod dead_letters;
 mod events;
 mod failures;
 mod http;
+mod layers;
 mod lifecycle;
 mod limits;
 mod mailbox;
@@ -44,6 +45,7 @@ pub const ACTORS: &[&[Case<dyn driver::actors::Driver>]] = &[
     limits::CASES,
     starts::CASES,
     backoff::CASES,
+    layers::CASES,
     watch::CASES,
     timers::CASES,
     stash::CASES,

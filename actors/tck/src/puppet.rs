@@ -15,7 +15,7 @@ mod script;
 mod spec;
 
 pub use script::{Answer, Command, PipedOutcome, Repeat, Script};
-pub use spec::{Backoff, Class, Directive, Hook, Overflow, Question, Spec, Supervision};
+pub use spec::{Backoff, Class, Directive, Hook, Overflow, Question, Spec, Supervision, Wish};
 
 /// What a puppet remembers; one for each incarnation.
 #[derive(Debug)]
@@ -138,6 +138,16 @@ pub trait Stage {
         Err(Unsupported("stash"))
     }
 
+    /// Has the first of the stashed messages handled before all others.
+    fn unstash_some(&mut self, _messages: usize) -> Did {
+        Err(Unsupported("stash that gives back some"))
+    }
+
+    /// Has the backoff of this actor's restarts start over.
+    fn reset_backoff(&mut self) -> Did {
+        Err(Unsupported("reset of a backoff by hand"))
+    }
+
     /// Has the stashed messages handled before all others.
     fn unstash(&mut self) -> Did {
         Err(Unsupported("stash"))
@@ -223,7 +233,11 @@ impl Body {
 
     /// Says whether an arriving script is to be stashed.
     fn is_stashing(&self, script: &Script) -> bool {
-        self.stashing && !matches!(script.0.first(), Some(Command::Unstash | Command::Urgent))
+        self.stashing
+            && !matches!(
+                script.0.first(),
+                Some(Command::Unstash | Command::UnstashSome(_) | Command::Urgent)
+            )
     }
 }
 
@@ -306,6 +320,11 @@ async fn obey(
             stage.unstash()?;
         }
         Command::UnstashStillStashing => stage.unstash()?,
+        Command::UnstashSome(messages) => {
+            body.stashing = false;
+            stage.unstash_some(messages)?;
+        }
+        Command::ResetBackoff => stage.reset_backoff()?,
         Command::Urgent => {}
         command => return on_stage(&body.shared, stage, command).await,
     }

@@ -75,6 +75,7 @@ fn is_supervised(supervision: Option<&Supervision>) -> Result<bool, Unsupported>
     let Some(supervision) = supervision else {
         return Ok(false);
     };
+    supervision.is_plain()?;
     if !supervision.rules.is_empty() {
         return Err(Unsupported("supervision by the class of a failure"));
     }

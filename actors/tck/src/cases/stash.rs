@@ -20,6 +20,9 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L2;
     a_failing_stashed_message_is_lost_and_the_others_are_handled_when_resuming => "StashSpec: handle resume correctly on failure unstashing", Same;
     the_stash_is_handled_after_a_restart => "ActorWithStashSpec: process stashed messages after restart", Same;
     an_actor_that_stops_while_unstashing_handles_no_more => "StashSpec: deal with stop", Same;
+    a_stash_gives_back_a_few_at_a_time => "StashSpec: support unstash a few at a time", Same;
+    a_stash_gives_back_at_most_what_it_has => "StashBufferSpec: unstash at most the number of messages in the buffer", Same;
+    what_a_stash_keeps_goes_on_waiting => "StashSpec: support unstash a few at a time", Same;
     two_actors_have_each_a_stash_of_their_own => "ActorWithStashSpec: stash messages", Same;
 ];
 
@@ -148,6 +151,28 @@ async fn an_actor_that_stops_while_unstashing_handles_no_more(driver: &dyn Drive
     world
         .expect_entries(&["a started", "a 1", "a stopped"])
         .await
+}
+
+async fn a_stash_gives_back_a_few_at_a_time(driver: &dyn Driver) -> Verdict {
+    let (world, a) = driver.with(plain("a")).await?;
+    a.tell_all([Stashing, Note("1"), Note("2"), Note("3"), UnstashSome(2)])?;
+    world.expect_notes(&["a 1", "a 2"]).await?;
+    a.tell(UnstashSome(1))?;
+    world.expect_notes(&["a 1", "a 2", "a 3"]).await
+}
+
+async fn a_stash_gives_back_at_most_what_it_has(driver: &dyn Driver) -> Verdict {
+    let (world, a) = driver.with(plain("a")).await?;
+    a.tell_all([Stashing, Note("1"), Note("2"), UnstashSome(10), Note("3")])?;
+    world.expect_notes(&["a 1", "a 2", "a 3"]).await
+}
+
+async fn what_a_stash_keeps_goes_on_waiting(driver: &dyn Driver) -> Verdict {
+    let (world, a) = driver.with(plain("a")).await?;
+    a.tell_all([Stashing, Note("1"), Note("2"), UnstashSome(1), Note("3")])?;
+    world.expect_notes(&["a 1", "a 3"]).await?;
+    a.tell(Unstash)?;
+    world.expect_notes(&["a 1", "a 3", "a 2"]).await
 }
 
 async fn two_actors_have_each_a_stash_of_their_own(driver: &dyn Driver) -> Verdict {

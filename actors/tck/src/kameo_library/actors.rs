@@ -129,6 +129,7 @@ fn policy(spec: &Spec) -> Result<RestartPolicy, Unsupported> {
     let Some(supervision) = &spec.supervision else {
         return Ok(RestartPolicy::Never);
     };
+    supervision.is_plain()?;
     if supervision.backoff.is_some() {
         return Err(Unsupported("backoff"));
     }

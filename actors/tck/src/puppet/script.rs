@@ -86,6 +86,10 @@ pub enum Command {
     Stashing,
     /// Stash no more, and handle what is stashed.
     Unstash,
+    /// Stash no more, and handle the first so many of what is stashed.
+    UnstashSome(usize),
+    /// Let the backoff of one's restarts start over.
+    ResetBackoff,
     /// Handle what is stashed, stashing what comes.
     UnstashStillStashing,
     /// Nothing; says that the message is not to be stashed.

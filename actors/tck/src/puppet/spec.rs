@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::script::{Command, Script};
+use crate::driver::Unsupported;
 
 /// What a hook does in the incarnation of this number, from 1.
 pub type Hook = Arc<dyn Fn(u32) -> Script + Send + Sync>;
@@ -239,6 +240,19 @@ pub struct Backoff {
     pub reset_after: Option<Duration>,
 }
 
+/// What else a supervision may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Let children live on at a restart.
+    KeepChildren,
+    /// Start the backoff over by a command only.
+    ResetByHand,
+    /// Refuse messages while the actor restarts.
+    RefuseMeanwhile,
+    /// Allow so many restarts in a row.
+    RestartsMax(u32),
+}
+
 /// What follows failures.
 #[derive(Clone, Debug)]
 pub struct Supervision {
@@ -252,6 +266,10 @@ pub struct Supervision {
     pub escalate_at_limit: bool,
     /// The waits before restarts.
     pub backoff: Option<Backoff>,
+    /// What else is asked for.
+    pub wishes: Vec<Wish>,
+    /// The only classes that this is for, and what meets the others, with counts of its own.
+    pub nested: Option<(Vec<Class>, Box<Supervision>)>,
 }
 
 impl Supervision {
@@ -263,6 +281,8 @@ impl Supervision {
             limit: None,
             escalate_at_limit: false,
             backoff: None,
+            wishes: Vec::new(),
+            nested: None,
         }
     }
 
@@ -304,6 +324,37 @@ impl Supervision {
     pub fn escalate_at_limit(mut self) -> Self {
         self.escalate_at_limit = true;
         self
+    }
+
+    /// Asks for something else besides.
+    #[must_use]
+    pub fn wish(mut self, wish: Wish) -> Self {
+        self.wishes.push(wish);
+        self
+    }
+
+    /// Is for these classes only; `outer` meets the others.
+    #[must_use]
+    pub fn inside(mut self, classes: &[Class], outer: Self) -> Self {
+        self.nested = Some((classes.to_vec(), Box::new(outer)));
+        self
+    }
+
+    /// Says whether neither a wish nor a nesting is asked for.
+    ///
+    /// # Errors
+    /// Names what is asked for.
+    pub fn is_plain(&self) -> Result<(), Unsupported> {
+        if self.nested.is_some() {
+            return Err(Unsupported("nested supervision"));
+        }
+        match self.wishes.first() {
+            None => Ok(()),
+            Some(Wish::KeepChildren) => Err(Unsupported("children that outlive a restart")),
+            Some(Wish::ResetByHand) => Err(Unsupported("reset of a backoff by hand")),
+            Some(Wish::RefuseMeanwhile) => Err(Unsupported("refusal while an actor restarts")),
+            Some(Wish::RestartsMax(_)) => Err(Unsupported("maximum of restarts in a row")),
+        }
     }
 
     /// Sets the jitter of the backoff.

@@ -103,6 +103,7 @@ struct RactorWorld {
 
 fn check(spec: &Spec) -> Result<(), Unsupported> {
     if let Some(supervision) = &spec.supervision {
+        supervision.is_plain()?;
         let stops = supervision.rules.is_empty() && supervision.otherwise == Directive::Stop;
         if !stops || supervision.limit.is_some() || supervision.backoff.is_some() {
             return Err(Unsupported("restart by the library"));

@@ -9,7 +9,7 @@ use kebne_actors::system::{
 use super::actor::KebnePuppet;
 use crate::{
     driver::actors::Shared,
-    puppet::{Body, Class, Directive, Overflow, Spec, Supervision},
+    puppet::{Body, Class, Directive, Overflow, Spec, Supervision, Wish},
 };
 
 /// The error by which a puppet fails.
@@ -65,7 +65,9 @@ fn overflow(strategy: Overflow) -> KebneOverflow {
     }
 }
 
-fn strategy(supervision: Supervision) -> Strategy {
+fn strategy(mut supervision: Supervision) -> Strategy {
+    let nested = supervision.nested.take();
+    let wishes = std::mem::take(&mut supervision.wishes);
     let limit = supervision.limit;
     let backoff = supervision.backoff;
     let escalate_at_limit = supervision.escalate_at_limit;
@@ -90,7 +92,21 @@ fn strategy(supervision: Supervision) -> Strategy {
             strategy = strategy.with_reset_after(quiet);
         }
     }
-    strategy
+    for wish in wishes {
+        strategy = match wish {
+            Wish::KeepChildren => strategy.keep_children(),
+            Wish::ResetByHand => strategy.with_manual_reset(),
+            Wish::RefuseMeanwhile => strategy.reject_while_restarting(),
+            Wish::RestartsMax(restarts) => strategy.with_max_restarts(restarts),
+        };
+    }
+    match nested {
+        None => strategy,
+        Some((classes, outer)) => {
+            let inner = strategy.when(move |fault| classes.contains(&class_of(fault)));
+            inner.or_else(self::strategy(*outer))
+        }
+    }
 }
 
 fn class_of(fault: &Fault) -> Class {

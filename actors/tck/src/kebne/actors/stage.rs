@@ -125,6 +125,16 @@ impl Stage for OnKebne<'_> {
         Ok(self.0.stash(Tell(script)).is_ok())
     }
 
+    fn unstash_some(&mut self, messages: usize) -> Did {
+        self.0.unstash(messages);
+        Ok(())
+    }
+
+    fn reset_backoff(&mut self) -> Did {
+        self.0.reset_backoff();
+        Ok(())
+    }
+
     fn unstash(&mut self) -> Did {
         self.0.unstash_all();
         Ok(())
