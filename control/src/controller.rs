@@ -7,122 +7,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::limit::{self, Limit, Sample, Signal};
 use crate::load_time::LoadTimes;
 use crate::num::{calls, seconds};
 use crate::rate::{Contradictions, Rate};
 use crate::{
-    BucketGrant, Chance, ControllerSettings, Grant, LaneState, Outcome, Permission, QuotaHints,
-    Timestamp, Verdict,
+    BucketGrant, Chance, ControllerSettings, Grant, LaneState, Outcome, Permission, Timestamp,
+    Verdict,
 };
 
 mod evidence;
 mod faults;
+mod messages;
 mod patience;
 mod phase;
 mod weigh;
 use faults::FaultCause;
+pub use messages::{AttemptId, ControllerReport, Effect, Message, Snapshot};
 use patience::Patience;
 use phase::Phase;
 
 /// Part of the attempt timeout that a call must have left while nothing is known of the service time.
 const UNKNOWN_SHARE: f64 = 0.2;
-
-/// Names one attempt; unique within a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct AttemptId(pub u64);
-
-/// What the controller is told.
-#[derive(Clone, Copy, Debug)]
-pub enum Message {
-    /// An attempt was sent.
-    Dispatched {
-        /// Which.
-        attempt: AttemptId,
-        /// In flight, this one included.
-        in_flight: u32,
-        /// Expected cost in tokens; zero when unknown.
-        tokens: u32,
-        /// Sent as a probe under a single-flight grant.
-        probe: bool,
-    },
-    /// The first part of an answer arrived.
-    FirstPart {
-        /// Which.
-        attempt: AttemptId,
-    },
-    /// An attempt ended.
-    Ended {
-        /// Which.
-        attempt: AttemptId,
-        /// How.
-        outcome: Outcome,
-        /// What its headers said of quotas.
-        quota: QuotaHints,
-    },
-    /// How many calls wait now.
-    Demand {
-        /// Calls waiting.
-        queued: u32,
-    },
-    /// Traffic is expected soon: wake the backend.
-    Prewarm,
-    /// The time asked for by `next_wakeup` has come.
-    Wakeup,
-}
-
-/// What the controller wants done or known.
-#[derive(Clone, Copy, Debug)]
-pub enum Effect {
-    /// The pool's new grant.
-    Grant(Grant),
-    /// The lane's state changed.
-    State {
-        /// Before.
-        from: LaneState,
-        /// After.
-        to: LaneState,
-    },
-    /// A limit decided something.
-    Verdict(Verdict),
-    /// A wake call of the lane's own is wanted.
-    Prewarm,
-}
-
-/// What was learned and survives a restart.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Snapshot {
-    /// The limit last in force, in calls.
-    pub limit: Option<f64>,
-    /// How long the backend takes to load.
-    pub load_times: LoadTimes,
-    /// The learned request rate, per second.
-    pub request_rate: Option<f64>,
-    /// Share of attempts that fail for reasons other than load.
-    pub fault_rate: f64,
-}
-
-/// The controller as `/state` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct ControllerReport {
-    /// The state.
-    pub state: LaneState,
-    /// The limit before rounding.
-    pub limit: f64,
-    /// The grant in force.
-    pub grant: Grant,
-    /// Median load time.
-    pub load_time_p50: Option<Duration>,
-    /// Ninetieth percentile of the load time.
-    pub load_time_p90: Option<Duration>,
-    /// Share of attempts that fail for reasons other than load.
-    pub fault_rate: f64,
-    /// Attempts in flight, as the controller knows.
-    pub in_flight: usize,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Flight {

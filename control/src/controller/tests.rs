@@ -1,4 +1,5 @@
 use super::*;
+use crate::QuotaHints;
 
 fn at(seconds: f64) -> Timestamp {
     Timestamp::from_secs_f64(seconds)

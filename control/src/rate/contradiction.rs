@@ -1,4 +1,4 @@
-//! Refusals without a clock that cannot come from a limit on concurrency (the study, §4.5).
+//! Refusals without a clock that cannot come from a limit on concurrency.
 //!
 //! A concurrency limit never refuses below what it serves. A refused call is contradicted when a call sent
 //! up to three seconds after it, with a third more in flight, is served; or when it was refused at half of

@@ -6,7 +6,7 @@ use crate::num::real;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// Absolute guard: a level 2.5 times slower than the best is not tried further (`ln 2.5`; the study, §4.8).
+/// Absolute guard: a level 2.2 times slower than the best is not tried further (`ln 2.2`).
 const GUARD: f64 = 0.8;
 /// Smallest step: a smaller one cannot be told from noise.
 const STEP_LEAST: f64 = 0.12;

@@ -1,6 +1,6 @@
 //! The samples of one phase of an experiment, and the numbers that a verdict needs of them.
 //!
-//! `Y = p35(y)`, `se = 1.30 * 1.4826 * MAD(y) / sqrt(m)`, `X = mean(x)`, `p = bad / all` (the study, §4.3).
+//! `Y = p35(y)`, `se = 1.30 * 1.4826 * MAD(y) / sqrt(m)`, `X = mean(x)`, `p = bad / all`.
 //! The 35th percentile and not the median: waiting shows most in short calls.
 
 use crate::limit::{Sample, Signal};
