@@ -2,7 +2,7 @@
 //!
 //! # Adding a case
 //! Write one function whose name is the sentence that must hold, taking the driver of its area and returning a
-//! [`Verdict`], and list it with [`cases!`](crate::cases) in the same file, naming the Pekko specification and topic it
+//! [`Verdict`], and list it with [`cases!`](crate::cases!) in the same file, naming the Pekko specification and topic it
 //! follows and its [`Stance`]. Mark it `isolated` when some library may abort the process or spin its thread
 //! for ever on it. A whole new file of cases is added to [`registry`](crate::registry) by one line.
 //!

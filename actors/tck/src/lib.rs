@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`case`] | what a case is, how it ends, and how to add one |
 //! | [`driver`] | what a library is to the suite, and the driver of each area |
-//! | [`cases`] | the cases, one file for each topic |
+//! | [`mod@cases`] | the cases, one file for each topic |
 //! | `http_app` | the handlers that every HTTP server under test serves |
 //! | [`registry`] | the list of all cases and of all libraries |
 //! | [`runner`] | running a case: a fresh thread, paused time, a watchdog, a process where it must be |

@@ -1,7 +1,7 @@
 //! The list of all cases and of all libraries.
 //!
 //! Cases of different areas have different drivers; here their types are erased, so that whoever runs
-//! them needs to know none of them. To add an area: give it a method in [`Library`], a suite in [`suites`].
+//! them needs to know none of them. To add an area: give it a method in [`Library`], a list in `cases`.
 
 use std::{fmt, sync::Arc};
 

@@ -12,7 +12,7 @@ use std::{
 
 use super::Offered;
 
-/// Serves the handlers of [`http_app`](crate::http_app).
+/// Serves the handlers of `http_app`.
 pub trait HttpDriver {
     /// Starts a server on a thread of its own, with the library's defaults.
     ///
