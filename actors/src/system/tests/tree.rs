@@ -114,7 +114,13 @@ async fn a_termination_in_time_names_who_blocks_its_thread() {
     let arbiter = actix_rt::Arbiter::new();
     let actor = system.spawn(counter(&log).on_arbiter(arbiter.handle()), "blocked");
     let (release, blocked) = std::sync::mpsc::channel::<()>();
-    act(&actor, move |_, _| assert!(blocked.recv().is_err()));
+    let (begin, begun) = std::sync::mpsc::channel::<()>();
+    act(&actor, move |_, _| {
+        begin.send(()).unwrap();
+        assert!(blocked.recv().is_err());
+    });
+    // A stop that came before the message would be served first.
+    begun.recv().unwrap();
     let termination = system.terminate_within(SECOND).await;
     assert_eq!(&*termination.cut_off[0], "/user/blocked");
     drop(release);
