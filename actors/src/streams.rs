@@ -348,5 +348,10 @@ pub trait FlowExt: Stream + Sized {
 
 impl<S: Stream> FlowExt for S {}
 
+/// Compiles and runs the program of `docs/streams.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/streams.md")]
+struct Page;
+
 #[cfg(test)]
 mod tests;

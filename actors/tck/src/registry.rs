@@ -137,6 +137,29 @@ mod tests {
     }
 
     #[test]
+    fn the_page_on_streams_names_cases_that_exist() {
+        let names: BTreeSet<_> = cases().iter().map(|case| case.name).collect();
+        let page = include_str!("../../../docs/streams.md");
+        let rows = page
+            .lines()
+            .filter(|line| line.starts_with("| `") || line.starts_with("| a "));
+        let mut named = 0;
+        for row in rows {
+            let column = row
+                .trim_end_matches(" |")
+                .rsplit(" | ")
+                .next()
+                .unwrap_or_default();
+            for case in column.split(", ") {
+                let case = case.trim_matches('`');
+                assert!(names.contains(case), "no case `{case}`, named in: {row}");
+                named += 1;
+            }
+        }
+        assert!(named > 40, "only {named} cases are named");
+    }
+
+    #[test]
     fn the_versions_named_are_those_that_are_built() {
         let lock = include_str!("../../../Cargo.lock");
         for library in libraries() {
