@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use kebne_control::{Outcome, QuotaHints, Timestamp};
 
-use crate::agenda::{Agenda, Event};
+use crate::agenda::Event;
 use crate::arrivals::{self, Call};
-use crate::backend::{Admission, Backend, Request};
 use crate::entrant;
 use crate::scenario::{Scenario, Value};
+use crate::world::World;
 use crate::{oracle, run, score, suite};
 
 /// Why a scenario cannot be played.
@@ -157,11 +157,11 @@ impl Script {
 
     /// Sets the backend up, at the scenario's start.
     pub fn stage(&self) -> Stage {
+        // Whoever holds the stage makes the calls, so none is on its agenda.
+        let mut world = World::new(&self.scenario, self.seed, &[]);
+        world.taken = vec![0; self.calls.len()];
         Stage {
-            backend: Backend::new(&self.scenario, self.seed),
-            agenda: Agenda::default(),
-            refusal_time: duration(self.scenario.backend.refusal_time),
-            taken: vec![0; self.calls.len()],
+            world,
             calls: self.calls.clone(),
             next_job: 0,
         }
@@ -182,11 +182,8 @@ pub struct Said {
 /// The backend of a script; whoever holds it tells it the time, which never goes back.
 #[derive(Debug)]
 pub struct Stage {
-    backend: Backend,
-    /// Refusals that are under way.
-    agenda: Agenda,
-    refusal_time: Duration,
-    taken: Vec<u32>,
+    /// The backend, and the refusals that are under way.
+    world: World,
     calls: Vec<Call>,
     next_job: u64,
 }
@@ -197,38 +194,19 @@ impl Stage {
         let job = self.next_job;
         self.next_job += 1;
         let id = id % self.calls.len().max(1);
-        let (Some(call), Some(taken)) = (self.calls.get(id), self.taken.get_mut(id)) else {
-            return job;
-        };
-        let request = Request {
-            job,
-            call: id,
-            taken: *taken,
-            work: call.work,
-            cost: call.cost,
-            tokens: call.tokens,
-        };
-        match self.backend.admit(request, now) {
-            Admission::Taken => *taken += 1,
-            Admission::Refused(outcome, hints) => {
-                let answer = crate::backend::Answer {
-                    job,
-                    outcome: Some(outcome),
-                    hints,
-                };
-                let told = now.after(self.refusal_time);
-                self.agenda.add(told, Event::Told(answer));
-            }
+        if let Some(call) = self.calls.get(id) {
+            self.world.send(job, id, call, now);
         }
         job
     }
 
     /// Brings everything to `now`; to be called before [`Stage::arrive`] and whenever [`Stage::next_change`] is due.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Said> {
-        let answers = self.backend.advance(now).into_iter();
+        let answers = self.world.backend.advance(now).into_iter();
         let mut said: Vec<Said> = answers.map(Said::from).collect();
-        while self.agenda.due().is_some_and(|due| due <= now) {
-            if let Some((_, Event::Told(answer))) = self.agenda.next() {
+        let agenda = &mut self.world.agenda;
+        while agenda.due().is_some_and(|due| due <= now) {
+            if let Some((_, Event::Told(answer))) = agenda.next() {
                 said.push(answer.into());
             }
         }
@@ -237,18 +215,19 @@ impl Stage {
 
     /// Notes that the caller of an attempt has hung up.
     pub fn leave(&mut self, job: u64, now: Timestamp) {
-        self.backend.cancel(job, now);
+        self.world.backend.cancel(job, now);
     }
 
     /// Returns when something happens, should no one call.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let told = self.agenda.due();
-        self.backend.next_change(now).into_iter().chain(told).min()
+        let told = self.world.agenda.due();
+        let change = self.world.backend.next_change(now);
+        change.into_iter().chain(told).min()
     }
 
     /// Returns how many calls it can serve at once now.
     pub fn slots(&self, now: Timestamp) -> usize {
-        self.backend.best(now)
+        self.world.backend.best(now)
     }
 
     /// Returns when the call `id` is due, by which the first one seen sets the clock.
