@@ -119,9 +119,10 @@ fn a_drain_ends_what_was_let_in_and_lets_nobody_else_in() {
         .collect();
     program.await_metric(r#"kebne_calls_live{lane="simulated"} 2.0"#);
     program.ask_to_stop();
+    // Before the drain begins a call may be let in, or find that both slots are taken for too long.
     let refused = loop {
         let answer = ask(&program, "5000");
-        if answer.status != 200 {
+        if !matches!(answer.status, 200 | 429) {
             break answer;
         }
     };
