@@ -241,7 +241,7 @@ impl Gateway {
     /// Says whether some lane may serve: not all of them are broken.
     pub fn is_ready(&self) -> bool {
         let mut lanes = self.inner.lanes.iter();
-        lanes.any(|lane| lane.handle.state() != LaneState::Broken)
+        lanes.any(|lane| lane.handle.state() != LaneState::Open)
     }
 
     /// Returns the whole tree, for `/state`.

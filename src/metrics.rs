@@ -6,6 +6,7 @@
 use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use kebne_actors::lane::{Ending, LaneSnapshot};
+use kebne_control::LaneState;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -193,11 +194,14 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         restarts
             .get_or_create(&by_lane(lane))
             .inc_by(u64::from(lane.worker_restarts));
-        let state = ByState {
-            lane: lane.name.to_string(),
-            state: lane.state.label(),
-        };
-        states.get_or_create(&state).set(1);
+        for state in LaneState::ALL {
+            let labels = ByState {
+                lane: lane.name.to_string(),
+                state: state.label(),
+            };
+            let here = i64::from(state == lane.state);
+            states.get_or_create(&labels).set(here);
+        }
     }
     registry.register("calls", "Calls by lane and ending", calls);
     registry.register(
@@ -205,7 +209,8 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         "Workers restarted after a failure",
         restarts,
     );
-    registry.register("state", "The lane's state: 1 at the one it is in", states);
+    let help = "The lane's state: 1 at the one it is in, 0 at the others";
+    registry.register("state", help, states);
 }
 
 fn by_lane(lane: &LaneSnapshot) -> ByLane {

@@ -43,6 +43,7 @@ pub(crate) struct GetController;
 pub(crate) struct ControllerView {
     pub(crate) report: ControllerReport,
     pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) states: Vec<String>,
 }
 
 /// Emitted to the pool after each event: the grant in force.
@@ -127,6 +128,7 @@ impl RateController {
                 Effect::Grant(_) => {}
                 Effect::State { from, to } => {
                     moved = true;
+                    self.parts.kept.lock().moved(from, to);
                     tracing::info!(lane = %self.parts.lane, from = from.label(), to = to.label(), "the lane's state changed");
                 }
                 Effect::Verdict(verdict) => {
@@ -208,9 +210,11 @@ impl Handler<GetController> for RateController {
     type Result = ControllerView;
 
     fn handle(&mut self, _: GetController, _ctx: &mut Context<Self>) -> ControllerView {
+        let kept = self.parts.kept.lock();
         ControllerView {
             report: self.law.report(self.parts.clock.now()),
-            verdicts: self.parts.kept.lock().verdicts(),
+            verdicts: kept.verdicts(),
+            states: kept.states(),
         }
     }
 }

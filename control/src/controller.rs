@@ -84,7 +84,7 @@ impl Controller {
             ready_eta: None,
             retry_ratio: settings.retry_ratio,
             trial_above: None,
-            state: LaneState::Unknown,
+            state: LaneState::Idle,
         };
         Self {
             settings: settings.clone(),
@@ -209,6 +209,7 @@ impl Controller {
     pub fn report(&self, _now: Timestamp) -> ControllerReport {
         ControllerReport {
             state: self.grant.state,
+            behind: self.state_behind_pauses(),
             limit: self.limit.limit(),
             grant: self.grant,
             load_time_p50: self.load_times.quantile(0.5),

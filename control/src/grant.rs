@@ -6,37 +6,54 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// The state of a lane as callers and operators see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The state of a lane as callers and operators see it. `Paused` and `Quota` lie over one of the others, which goes on
+/// behind them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LaneState {
     /// Nothing is known: not called yet, or not for so long that it may have gone to sleep.
-    Unknown,
-    /// Known to be asleep; the next wake call is due later.
+    #[default]
+    Idle,
+    /// One call is on its way to learn whether the backend serves; the others are held.
+    Probe,
+    /// Known to load; the next probe is due later, the others are held.
     Cold,
-    /// One wake call is on its way.
-    Waking,
-    /// Answered once; the limit still grows from its small start.
-    Warming,
-    /// Working at a verified limit.
-    Ready,
-    /// The backend asked for a pause, or its quota is used up.
-    Backoff,
-    /// Failed so often in a row that only a probe is sent now and then.
-    Broken,
+    /// Serves; the limit still grows fast from its small start.
+    Ramp,
+    /// Serves at a verified limit.
+    Steady,
+    /// The breaker is open: so many calls failed in a row that only a probe is sent now and then.
+    Open,
+    /// The backend asked for a pause; nothing is sent until its end.
+    Paused,
+    /// The backend's quota is used up; nothing is sent until it is renewed.
+    Quota,
 }
 
 impl LaneState {
+    /// Every state, in the order of the discriminants.
+    pub const ALL: [Self; 8] = [
+        Self::Idle,
+        Self::Probe,
+        Self::Cold,
+        Self::Ramp,
+        Self::Steady,
+        Self::Open,
+        Self::Paused,
+        Self::Quota,
+    ];
+
     /// Returns the label used in metrics and logs.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Unknown => "unknown",
+            Self::Idle => "idle",
+            Self::Probe => "probe",
             Self::Cold => "cold",
-            Self::Waking => "waking",
-            Self::Warming => "warming",
-            Self::Ready => "ready",
-            Self::Backoff => "backoff",
-            Self::Broken => "broken",
+            Self::Ramp => "ramp",
+            Self::Steady => "steady",
+            Self::Open => "open",
+            Self::Paused => "paused",
+            Self::Quota => "quota",
         }
     }
 }

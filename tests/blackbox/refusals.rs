@@ -36,6 +36,14 @@ fn a_backend_that_asks_for_a_pause_gets_it() {
     let answer = ask(&program, "400");
     assert_eq!(answer.code(), (503, "server_is_overloaded".to_owned()));
     assert_hint(&answer);
+    let state = program.send("GET", "/state", &[], &Value::Null).json();
+    let changes = state["lanes"][0]["state_changes"].as_array().unwrap();
+    let changes: Vec<_> = changes
+        .iter()
+        .map(|change| change.as_str().unwrap())
+        .collect();
+    assert_eq!(changes[0], "idle->probe", "{changes:?}");
+    assert!(changes.contains(&"probe->paused"), "{changes:?}");
 }
 
 #[test]
@@ -56,6 +64,13 @@ fn a_backend_that_only_fails_is_broken_and_the_gateway_not_ready() {
     assert_eq!(
         (ready.status, ready.json()["status"].clone()),
         (503, json!("broken"))
+    );
+    program.await_metric(r#"kebne_state{lane="simulated",state="open"} 1"#);
+    program.await_metric(r#"kebne_state{lane="simulated",state="steady"} 0"#);
+    let lane = program.send("GET", "/state", &[], &Value::Null).json()["lanes"][0].clone();
+    assert_eq!(
+        (&lane["state"], &lane["controller"]["behind"]),
+        (&json!("open"), &json!("open"))
     );
     assert_eq!(
         program.send("GET", "/healthz", &[], &Value::Null).status,

@@ -330,6 +330,7 @@ impl<B: Backend> LaneHandle<B> {
         Some(LaneSnapshot {
             name: Arc::clone(&self.inner.name),
             state: self.state(),
+            state_changes: controller.states,
             controller: controller.report,
             verdicts: controller
                 .verdicts

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kebne_control::{AttemptId, Pool, Snapshot, Verdict};
+use kebne_control::{AttemptId, LaneState, Pool, Snapshot, Verdict};
 
 use crate::{
     lane::{Backend, job::Job},
@@ -19,6 +19,8 @@ use crate::{
 
 /// Verdicts kept for `/state`: enough to see the last climb.
 const VERDICTS_KEPT: usize = 32;
+/// State changes kept for `/state`: enough to see the last cold start and what led to it.
+const STATES_KEPT: usize = 16;
 
 /// A worker's number within its lane; numbers are not used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +41,7 @@ pub(crate) struct KeptPool<B: Backend> {
 pub(crate) struct KeptController {
     pub(crate) learned: Option<Snapshot>,
     verdicts: VecDeque<Verdict>,
+    states: VecDeque<(LaneState, LaneState)>,
 }
 
 /// A memory lent to one incarnation at a time.
@@ -68,6 +71,7 @@ impl KeptController {
         Self {
             learned,
             verdicts: VecDeque::new(),
+            states: VecDeque::new(),
         }
     }
 
@@ -76,6 +80,20 @@ impl KeptController {
             self.verdicts.pop_front();
         }
         self.verdicts.push_back(verdict);
+    }
+
+    pub(crate) fn moved(&mut self, from: LaneState, to: LaneState) {
+        if self.states.len() >= STATES_KEPT {
+            self.states.pop_front();
+        }
+        self.states.push_back((from, to));
+    }
+
+    /// Returns the last state changes, oldest first, like `idle->probe`.
+    pub(crate) fn states(&self) -> Vec<String> {
+        let label =
+            |(from, to): &(LaneState, LaneState)| format!("{}->{}", from.label(), to.label());
+        self.states.iter().map(label).collect()
     }
 
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {

@@ -14,6 +14,8 @@ pub struct LaneSnapshot {
     pub name: Arc<str>,
     /// The state of its backend.
     pub state: LaneState,
+    /// The last changes of state, oldest first.
+    pub state_changes: Vec<String>,
     /// Limit, rate, load times.
     pub controller: ControllerReport,
     /// The last decisions of the limit, oldest first.

@@ -4,17 +4,6 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 use kebne_control::{Grant, LaneState};
 
-/// The states in the order of their numbers.
-const STATES: [LaneState; 7] = [
-    LaneState::Unknown,
-    LaneState::Cold,
-    LaneState::Waking,
-    LaneState::Warming,
-    LaneState::Ready,
-    LaneState::Backoff,
-    LaneState::Broken,
-];
-
 /// The last grant's headline, published by the controller.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
@@ -25,19 +14,13 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn publish(&self, grant: &Grant) {
-        let number = STATES.iter().position(|state| *state == grant.state);
-        self.state.store(
-            number.and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
-            Relaxed,
-        );
+        self.state.store(grant.state as u8, Relaxed);
         self.limit.store(grant.concurrency, Relaxed);
     }
 
     pub(crate) fn state(&self) -> LaneState {
-        STATES
-            .get(usize::from(self.state.load(Relaxed)))
-            .copied()
-            .unwrap_or(LaneState::Unknown)
+        let number = usize::from(self.state.load(Relaxed));
+        LaneState::ALL.get(number).copied().unwrap_or_default()
     }
 
     pub(crate) fn limit(&self) -> u32 {

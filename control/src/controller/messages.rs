@@ -87,6 +87,8 @@ pub struct Snapshot {
 pub struct ControllerReport {
     /// The state.
     pub state: LaneState,
+    /// The state that goes on behind a pause or a used-up quota; without one, the state itself.
+    pub behind: LaneState,
     /// The limit before rounding.
     pub limit: f64,
     /// The grant in force.

@@ -176,21 +176,29 @@ impl Controller {
     }
 
     pub(super) fn state(&self, now: Timestamp) -> LaneState {
-        if now < self.quota_until || now < self.paused_until {
-            return LaneState::Backoff;
+        if now < self.quota_until {
+            LaneState::Quota
+        } else if now < self.paused_until {
+            LaneState::Paused
+        } else {
+            self.state_behind_pauses()
         }
+    }
+
+    /// Returns the state without a pause or a used-up quota, which lie over it.
+    pub(super) fn state_behind_pauses(&self) -> LaneState {
         let probing = self
             .flights
             .values()
             .next_back()
             .is_some_and(|flight| flight.probe);
         match self.phase {
-            Phase::Idle | Phase::Cold(_) if probing => LaneState::Waking,
-            Phase::Idle => LaneState::Unknown,
+            Phase::Idle | Phase::Cold(_) if probing => LaneState::Probe,
+            Phase::Idle => LaneState::Idle,
             Phase::Cold(_) => LaneState::Cold,
-            Phase::Running if self.limit.warming() => LaneState::Warming,
-            Phase::Running => LaneState::Ready,
-            Phase::Broken { .. } => LaneState::Broken,
+            Phase::Running if self.limit.warming() => LaneState::Ramp,
+            Phase::Running => LaneState::Steady,
+            Phase::Broken { .. } => LaneState::Open,
         }
     }
 

@@ -64,7 +64,7 @@ fn failures_in_a_row_break_the_lane_and_a_success_mends_it() {
     for id in 1..20 {
         call(&mut c, id, Outcome::Fault, 1.0);
     }
-    assert_eq!(c.grant().state, LaneState::Broken);
+    assert_eq!(c.grant().state, LaneState::Open);
     call(&mut c, 20, OK, 9.0);
     assert_eq!(c.grant().permission, Permission::Open);
 }
@@ -89,6 +89,63 @@ fn a_pause_is_obeyed_and_refusals_cut_the_limit_once_per_epoch() {
     };
     call(&mut c, 3, rate, 2.0);
     assert!(matches!(c.grant().permission, Permission::Paused { until } if until > at(7.0)));
+}
+
+#[test]
+fn each_state_has_its_name_and_a_pause_lies_over_it() {
+    let settings = ControllerSettings {
+        law: crate::Law::Adaptive,
+        ..ControllerSettings::default()
+    };
+    let mut c = Controller::new(&settings, None, at(0.0));
+    assert_eq!(c.grant().state, LaneState::Idle);
+    let probe = Message::Dispatched {
+        attempt: AttemptId(100),
+        in_flight: 1,
+        tokens: 0,
+        probe: true,
+    };
+    c.step(probe, at(0.0), &mut || 0.5);
+    assert_eq!(c.grant().state, LaneState::Probe);
+    let cold = Message::Ended {
+        attempt: AttemptId(100),
+        outcome: Outcome::Cold { estimated: None },
+        quota: QuotaHints::default(),
+    };
+    c.step(cold, at(0.1), &mut || 0.5);
+    assert_eq!(c.grant().state, LaneState::Cold);
+    call(&mut c, 1, OK, 5.0);
+    assert_eq!(c.grant().state, LaneState::Ramp);
+    let rate = Outcome::Rate {
+        retry_after: Some(Duration::from_secs(2)),
+        slow_down: false,
+    };
+    call(&mut c, 2, rate, 6.0);
+    let report = c.report(at(6.1));
+    assert_eq!(
+        (report.state, report.behind),
+        (LaneState::Paused, LaneState::Ramp)
+    );
+    c.step(Message::Wakeup, at(9.0), &mut || 0.5);
+    assert_eq!(c.grant().state, LaneState::Ramp);
+    // Nobody waits: the limit is not what holds callers back, and the ramp is over.
+    for id in 3..60 {
+        call(&mut c, id, OK, 9.0 + real(id));
+    }
+    assert_eq!(c.grant().state, LaneState::Steady);
+    call(&mut c, 60, Outcome::Quota { reset: None }, 70.0);
+    let report = c.report(at(70.2));
+    assert_eq!(
+        (report.state, report.behind),
+        (LaneState::Quota, LaneState::Steady)
+    );
+    c.step(Message::Wakeup, at(700.0), &mut || 0.5);
+    assert_eq!(c.grant().state, LaneState::Idle);
+    call(&mut c, 61, OK, 701.0);
+    for id in 62..100 {
+        call(&mut c, id, Outcome::Fault, 702.0 + real(id) / 50.0);
+    }
+    assert_eq!(c.grant().state, LaneState::Open);
 }
 
 #[test]
@@ -121,7 +178,7 @@ fn a_call_that_had_too_little_time_does_not_speak_against_the_backend() {
         // Each gives up after 0.1 s, because its caller had no more.
         call(&mut c, id, Outcome::Timeout, real(id));
     }
-    assert_ne!(c.grant().state, LaneState::Broken);
+    assert_ne!(c.grant().state, LaneState::Open);
 }
 
 fn real(id: u64) -> f64 {

@@ -88,10 +88,10 @@ impl<T> Pool<T> {
         }
         let late = self.grant.ready_eta.is_some_and(|at| at > offer.deadline);
         match self.grant.state {
-            LaneState::Cold | LaneState::Waking if late || offer.refuse_when_cold => {
+            LaneState::Cold | LaneState::Probe if late || offer.refuse_when_cold => {
                 return Some(RefusalReason::Cold);
             }
-            LaneState::Broken if late => return Some(RefusalReason::Broken),
+            LaneState::Open if late => return Some(RefusalReason::Broken),
             _ => {}
         }
         // A newcomer of a short queue is not charged with another tenant's backlog.
@@ -135,8 +135,8 @@ impl<T> Pool<T> {
         match (self.grant.permission, self.grant.state) {
             (Permission::Closed { .. }, _) => RefusalReason::Quota,
             (Permission::Paused { .. }, _) => RefusalReason::Backoff,
-            (_, LaneState::Cold | LaneState::Waking) => RefusalReason::Cold,
-            (_, LaneState::Broken) => RefusalReason::Broken,
+            (_, LaneState::Cold | LaneState::Probe) => RefusalReason::Cold,
+            (_, LaneState::Open) => RefusalReason::Broken,
             _ => RefusalReason::QueueTimeout,
         }
     }

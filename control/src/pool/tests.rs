@@ -10,7 +10,7 @@ fn pool(permission: Permission) -> Pool<u32> {
     let grant = Grant {
         permission,
         concurrency: 2,
-        state: LaneState::Ready,
+        state: LaneState::Steady,
         ..controller.grant()
     };
     let small = PoolSettings {
