@@ -13,14 +13,16 @@
 //! | single timers | `send_after`, one handle for each key |
 //! | pipe to self | a task that tells its outcome, as `Context::pipe` does |
 //! | receptionist | the registry of names |
+//! | pool, broadcast | `ActorPool` of the companion crate `kameo_actors` |
 //! | termination | a graceful stop of the guardian |
 //!
 //! Not claimed: backoff, stash, priorities, dead letters, events, paths, receive timeout, repeated timers.
 //! The window of a limit is measured by the system's clock, which a case cannot move.
 
-use crate::driver::{Library, actors as actors_driver};
+use crate::driver::{Library, actors as actors_driver, routers as routers_driver};
 
 mod actors;
+mod routers;
 
 /// Kameo, as the suite sees it.
 #[derive(Debug, Default)]
@@ -37,5 +39,9 @@ impl Library for Kameo {
 
     fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
         Some(&actors::Actors)
+    }
+
+    fn routers(&self) -> Option<&(dyn routers_driver::Driver + 'static)> {
+        Some(&routers::Routers)
     }
 }

@@ -11,14 +11,16 @@
 //! | pipe to self | a task that sends its outcome |
 //! | recipient | `get_derived` |
 //! | receptionist | process groups |
+//! | pool | a `Factory`: round robin, key-persistent, queuer for the least loaded; discards the newest |
 //! | termination | `stop_children_and_wait` of the guardian |
 //!
 //! Not claimed: restarts (they are left to the application's supervisor), bounds, stash, priorities, dead letters,
 //! paths, receive timeout. A bound that only gives room is as good as none.
 
-use crate::driver::{Library, actors as actors_driver};
+use crate::driver::{Library, actors as actors_driver, routers as routers_driver};
 
 mod actors;
+mod routers;
 
 /// Ractor, as the suite sees it.
 #[derive(Debug, Default)]
@@ -35,5 +37,9 @@ impl Library for Ractor {
 
     fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
         Some(&actors::Actors)
+    }
+
+    fn routers(&self) -> Option<&(dyn routers_driver::Driver + 'static)> {
+        Some(&routers::Routers)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         Verdict, ensure, ensure_eq,
     },
     cases,
-    driver::routers::{Act, Choice, Driver, Job, Spec, settle},
+    driver::routers::{Act, Choice, Claim, Driver, Job, Spec, settle},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,6 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L3;
     a_pool_makes_its_routees_and_each_message_goes_to_one => "RoutersSpec: create n children and route messages to", Same;
     a_pool_gives_each_routee_its_turn_by_default => "RoundRobinSpec: deliver messages in a round robin fashion", Same;
+    a_pool_told_to_take_turns_gives_each_routee_its_turn => "RoundRobinSpec: deliver messages in a round robin fashion", Same;
     a_pool_goes_on_with_the_rest_when_some_routees_stop => "RoutersSpec: keep routing to the rest of the children if some children stops", Same;
     a_pool_stops_with_its_last_routee => "RoutersSpec: stops if all children stops", Same;
     a_routee_that_is_restarted_stays_in_the_pool => "RoutersSpec: keep routing to the rest of the children if some children stops", Same;
@@ -53,17 +54,33 @@ async fn a_pool_makes_its_routees_and_each_message_goes_to_one(driver: &dyn Driv
 }
 
 async fn a_pool_gives_each_routee_its_turn_by_default(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::TurnsByDefault)?;
+    expect_turns(driver, Spec::default()).await
+}
+
+async fn a_pool_told_to_take_turns_gives_each_routee_its_turn(driver: &dyn Driver) -> Verdict {
+    expect_turns(driver, Spec::choosing(Choice::RoundRobin)).await
+}
+
+/// Expects each of three routees to have its turn, in an order that is the library's own and stays the same.
+async fn expect_turns(driver: &dyn Driver, spec: Spec) -> Verdict {
     let stage = driver.open();
-    let router = stage.pool(3, Spec::default())?;
+    let router = stage.pool(3, spec)?;
     settle().await;
-    for expected in ["1", "2", "3", "1", "2"] {
+    let mut turns = Vec::new();
+    for _ in 0..8 {
         router.tell_keys([0])?;
-        stage.expect_names(&[expected]).await?;
+        turns.extend(stage.names().await);
     }
-    Ok(())
+    ensure_eq("times handled", &turns.len(), &8)?;
+    let first_round: BTreeSet<_> = turns.iter().take(3).collect();
+    ensure_eq("routees in a round", &first_round.len(), &3)?;
+    let again: Vec<_> = (0..8).map(|turn| turns[turn % 3].clone()).collect();
+    ensure_eq("turns", &turns, &again)
 }
 
 async fn a_pool_goes_on_with_the_rest_when_some_routees_stop(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::RouteesLeave)?;
     let stage = driver.open();
     let router = stage.pool(4, Spec::default())?;
     for _ in 0..2 {
@@ -81,6 +98,7 @@ async fn a_pool_goes_on_with_the_rest_when_some_routees_stop(driver: &dyn Driver
 }
 
 async fn a_pool_stops_with_its_last_routee(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::RouteesLeave)?;
     let stage = driver.open();
     let router = stage.pool(2, Spec::default())?;
     router.tell(Job::to(Act::Stop));
@@ -99,15 +117,18 @@ async fn a_routee_that_is_restarted_stays_in_the_pool(driver: &dyn Driver) -> Ve
     };
     let router = stage.pool(2, restarted)?;
     router.tell(Job::to(Act::Panic));
-    stage.expect_names(&["1"]).await?;
-    for expected in ["2", "1", "2"] {
-        router.tell_keys([0])?;
-        stage.expect_names(&[expected]).await?;
+    ensure_eq("panicked", &stage.names().await.len(), &1)?;
+    // Both have work at once, so that neither way of choosing leaves one out.
+    for _ in 0..2 {
+        router.tell(Job::to(Act::Hold(SECOND)));
     }
-    Ok(())
+    let mut names = stage.names().await;
+    names.sort_unstable();
+    ensure_eq("routees", &names, &["1", "2"].map(String::from).to_vec())
 }
 
 async fn a_routee_that_panics_unsupervised_leaves_the_pool(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::RouteesLeave)?;
     let stage = driver.open();
     let router = stage.pool(2, Spec::default())?;
     router.tell(Job::to(Act::Panic));
@@ -195,6 +216,7 @@ async fn a_message_to_a_stopped_router_is_not_taken_and_a_dead_letter(
 }
 
 async fn the_bounds_of_the_routees_are_the_bound_of_the_router(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::AddsNoRoom)?;
     let stage = driver.open();
     let spec = Spec {
         mailbox: 2,
@@ -202,13 +224,22 @@ async fn the_bounds_of_the_routees_are_the_bound_of_the_router(driver: &dyn Driv
     };
     let router = stage.pool(3, spec)?;
     settle().await;
-    let taken: Vec<_> = (0..8).map(|key| router.tell(Job::of(key))).collect();
+    for _ in 0..3 {
+        router.tell(Job::to(Act::Hold(SECOND)));
+    }
+    ensure_eq("at work", &stage.names().await.len(), &3)?;
+    let mut taken = Vec::new();
+    for key in 0..8 {
+        taken.push(router.offer(Job::of(key)).await);
+    }
     let expected = [true, true, true, true, true, true, false, false];
     ensure_eq("taken", &taken, &expected.to_vec())?;
+    tokio::time::sleep(SECOND).await;
     ensure_eq("handled", &stage.settled().await.len(), &6)
 }
 
 async fn a_router_adds_no_room_however_many_send_through_it(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::AddsNoRoom)?;
     let stage = driver.open();
     let spec = Spec {
         mailbox: 4,
@@ -220,7 +251,7 @@ async fn a_router_adds_no_room_however_many_send_through_it(driver: &dyn Driver)
     settle().await;
     let mut taken = 0;
     for key in 0..500 {
-        taken += usize::from(router.tell(Job::of(key)));
+        taken += usize::from(router.offer(Job::of(key)).await);
     }
     ensure_eq("taken", &taken, &4)
 }

@@ -14,6 +14,33 @@ pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 pub trait Driver: Send + Sync {
     /// Opens an empty stage.
     fn open(&self) -> Box<dyn Stage>;
+
+    /// Says whether the library claims this.
+    ///
+    /// # Errors
+    /// Returns what it has no notion of.
+    fn claims(&self, claim: Claim) -> Result<(), Unsupported>;
+}
+
+impl dyn Driver + '_ {
+    /// Ends the case where the library does not claim this.
+    ///
+    /// # Errors
+    /// Fails as not applicable.
+    pub fn needs(&self, claim: Claim) -> Verdict {
+        Ok(self.claims(claim)?)
+    }
+}
+
+/// What a library may or may not claim of its routers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A pool that is told nothing else gives each routee its turn.
+    TurnsByDefault,
+    /// A routee of a pool that stops, or that panics and is not to be restarted, is not replaced.
+    RouteesLeave,
+    /// What a routee refuses waits nowhere else.
+    AddsNoRoom,
 }
 
 /// What a routee does with a job after it has logged it.
@@ -79,7 +106,8 @@ pub struct Spec {
     pub broadcast_from: Option<u32>,
     /// Messages that may wait for each routee of a pool.
     pub mailbox: usize,
-    /// Whether a pool's routees are restarted when they panic; otherwise they stop.
+    /// Whether a pool's routees are restarted, or replaced, when they panic; otherwise they stop, where the library
+    /// has pools of such (see [`Claim::RouteesLeave`]).
     pub restarted: bool,
 }
 
@@ -154,8 +182,13 @@ pub trait Member {
 
 /// A router.
 pub trait Router {
-    /// Tells a job to it; says whether it was taken.
+    /// Tells a job to it; says whether it was taken, as far as that is known at once.
     fn tell(&self, job: Job) -> bool;
+
+    /// Offers a job to it; says whether it was taken, once that is known.
+    fn offer(&self, job: Job) -> Soon<'_, bool> {
+        Box::pin(std::future::ready(self.tell(job)))
+    }
 
     /// Asks; `None` when there is no answer in time.
     ///

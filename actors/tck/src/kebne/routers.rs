@@ -17,7 +17,7 @@ use crate::{
     case::SEED,
     driver::{
         Unsupported,
-        routers::{self as suite, Act, Choice, Handled, Job, Member, Soon, Spec, Stage},
+        routers::{self as suite, Act, Choice, Claim, Handled, Job, Member, Soon, Spec, Stage},
     },
 };
 
@@ -34,6 +34,12 @@ impl suite::Driver for Routers {
             system: ActorSystem::new("tck", SEED),
             log: Log::default(),
         })
+    }
+
+    fn claims(&self, claim: Claim) -> Result<(), Unsupported> {
+        match claim {
+            Claim::TurnsByDefault | Claim::RouteesLeave | Claim::AddsNoRoom => Ok(()),
+        }
     }
 }
 
