@@ -20,7 +20,7 @@ mod messages;
 mod queue;
 mod settle;
 use bucket::Bucket;
-use load::{Load, OutputLength};
+use load::{Hope, Load, OutputLength};
 pub use messages::{
     AfterAttempt, CallId, Dispatch, Exhaustion, Offer, PoolReport, Refusal, RefusalReason,
 };
@@ -96,6 +96,7 @@ pub struct Pool<T> {
     requests: Bucket,
     tokens: Bucket,
     load: Load,
+    hope: Hope,
     output: OutputLength,
     refused: Vec<(T, Refusal)>,
     closed: bool,
@@ -122,6 +123,7 @@ impl<T> Pool<T> {
             requests: Bucket::new(grant.requests, now),
             tokens: Bucket::new(grant.tokens, now),
             load: Load::default(),
+            hope: Hope::default(),
             output: OutputLength::default(),
             refused: Vec::new(),
             closed: false,
@@ -133,6 +135,7 @@ impl<T> Pool<T> {
         self.requests.set(grant.requests, self.grant.requests, now);
         self.tokens.set(grant.tokens, self.grant.tokens, now);
         self.grant = grant;
+        self.hope.note(grant.delivered_rate.unwrap_or(0.0), now);
     }
 
     /// Returns the grant in force.

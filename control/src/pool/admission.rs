@@ -7,6 +7,10 @@ use super::{
     real, seconds,
 };
 
+/// Part of the best rate of the last minutes that a caller may hope for; less than all, because the best of noisy
+/// numbers is too high.
+const HOPED: f64 = 0.65;
+
 impl<T> Pool<T> {
     /// Lets a call in, or gives it back with the reason.
     ///
@@ -96,7 +100,7 @@ impl<T> Pool<T> {
         }
         // A newcomer of a short queue is not charged with another tenant's backlog.
         let wait = self
-            .predicted_wait(now)
+            .hoped_wait(now)
             .filter(|_| self.queue.victim(offer.tenant).is_none());
         // What is left when its turn comes must be enough to be sent; the wait is a guess, so half of that is asked.
         let brink = self.brink_of(left);
@@ -114,6 +118,16 @@ impl<T> Pool<T> {
         }
         let rate = self.grant.delivered_rate.filter(|rate| *rate > 0.0)?;
         Some(seconds(real(self.queue.len()) / rate))
+    }
+
+    /// Predicts the wait at the best rate of the last minutes: a caller is not sent away for a dip that may end in time.
+    fn hoped_wait(&self, now: Timestamp) -> Option<Duration> {
+        let wait = self.predicted_wait(now)?;
+        if self.grant.ready_eta.is_some() {
+            return Some(wait);
+        }
+        let best = seconds(real(self.queue.len()) / (HOPED * self.hope.rate()).max(1e-9));
+        Some(wait.min(best))
     }
 
     /// Says what a caller refused for `reason` needs to know.

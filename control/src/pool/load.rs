@@ -50,6 +50,41 @@ impl Load {
     }
 }
 
+/// How long what was delivered once is hoped for again, in spells.
+const SPELLS: usize = 4;
+/// Length of a spell.
+const SPELL: Duration = Duration::from_secs(30);
+
+/// The best rate delivered in the last minutes: what went away often comes back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hope {
+    best: [f64; SPELLS],
+    ends: Timestamp,
+}
+
+impl Hope {
+    /// Notes what is delivered now, per second.
+    pub(super) fn note(&mut self, rate: f64, now: Timestamp) {
+        for _ in 0..SPELLS {
+            if now < self.ends {
+                break;
+            }
+            self.best.rotate_right(1);
+            self.best[0] = 0.0;
+            self.ends = self.ends.after(SPELL);
+        }
+        if now >= self.ends {
+            self.ends = now.after(SPELL);
+        }
+        self.best[0] = self.best[0].max(rate);
+    }
+
+    /// Returns the best rate, per second.
+    pub(super) fn rate(&self) -> f64 {
+        self.best.iter().copied().fold(0.0, f64::max)
+    }
+}
+
 /// Answers seen before their length is believed.
 const SEEN_MIN: u32 = 20;
 /// Step of the quantile, as a part of itself: a doubling takes some 15 long answers.
@@ -121,5 +156,23 @@ mod tests {
             load.served(now);
         }
         assert!(!load.exceeds(Timestamp::from_secs_f64(60.0)));
+    }
+
+    #[test]
+    fn what_was_delivered_is_hoped_for_for_two_minutes() {
+        let mut hope = Hope::default();
+        hope.note(20.0, Timestamp::from_secs_f64(1000.0));
+        let mut until = 0.0;
+        for second in 1001..1300_u32 {
+            let now = f64::from(second);
+            hope.note(5.0, Timestamp::from_secs_f64(now));
+            if hope.rate() > 19.0 {
+                until = now;
+            }
+        }
+        assert!((1089.0..=1120.0).contains(&until), "{until}");
+        assert!((hope.rate() - 5.0).abs() < 1e-9, "{hope:?}");
+        hope.note(1.0, Timestamp::from_secs_f64(9000.0));
+        assert!((hope.rate() - 1.0).abs() < 1e-9, "{hope:?}");
     }
 }

@@ -330,3 +330,38 @@ fn a_used_up_quota_refuses_only_those_who_cannot_wait_for_its_renewal() {
     assert_eq!(refusal.reason, RefusalReason::Quota);
     assert_eq!(p.next(at(8.0)).unwrap().payload, 0);
 }
+
+#[test]
+fn no_one_is_sent_away_for_a_dip_that_may_end_in_time() {
+    let mut p = pool(Permission::Open);
+    p.settings.queue_max = 1000;
+    let delivers = |p: &mut Pool<u32>, rate: f64, now: f64| {
+        let delivered_rate = Some(rate);
+        let grant = Grant {
+            delivered_rate,
+            ..p.grant()
+        };
+        p.set_grant(grant, at(now));
+    };
+    delivers(&mut p, 20.0, 0.0);
+    delivers(&mut p, 1.0, 10.0);
+    let from = |now: f64, p: &mut Pool<u32>| {
+        let in_time = || Offer {
+            deadline: at(now + 10.0),
+            ..offer(0, 0)
+        };
+        let mut taken = 0;
+        while p.offer(in_time(), at(now)).is_ok() {
+            taken += 1;
+        }
+        taken
+    };
+    // A good half of what was delivered would serve 100 in 10 s, what is delivered now serves 10.
+    let hopeful = from(10.0, &mut p);
+    assert!((100..200).contains(&hopeful), "{hopeful}");
+    p.expire(at(500.0));
+    delivers(&mut p, 1.0, 499.0);
+    delivers(&mut p, 1.0, 500.0);
+    let sober = from(500.0, &mut p);
+    assert!((8..=11).contains(&sober), "{sober}");
+}
