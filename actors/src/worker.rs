@@ -108,8 +108,9 @@ impl<B: Backend> Handler<AttemptPanicked<B>> for Worker<B> {
     type Result = ();
 
     fn handle(&mut self, AttemptPanicked(run): AttemptPanicked<B>, ctx: &mut Context<Self>) {
+        run.job.ended(run.attempt);
         run.job.lose(Lost::Panic);
-        let committed = run.job.is_answered();
+        let committed = run.job.is_answered_by(run.attempt);
         if committed {
             run.job.shared().condemn(Ending::Panic);
         }

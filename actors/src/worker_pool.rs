@@ -132,6 +132,8 @@ impl<B: Backend> Handler<FirstPart> for WorkerPool<B> {
     type Result = ();
 
     fn handle(&mut self, FirstPart { attempt }: FirstPart, _ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        self.parts.kept.lock().pool.first_part(attempt, now);
         self.observe(controller::Message::FirstPart { attempt }, false);
     }
 }
@@ -217,10 +219,13 @@ impl<B: Backend> Handler<CutOff> for WorkerPool<B> {
         let mut kept = self.parts.kept.lock();
         let waiting = kept.pool.take_waiting();
         let running = kept.ledger.things().map(Arc::clone);
-        let jobs: Vec<_> = waiting.into_iter().chain(running).collect();
+        let mut jobs: Vec<_> = waiting.into_iter().chain(running).collect();
+        // A call may have two attempts in flight.
+        jobs.sort_by_key(|job| job.shared().number());
+        jobs.dedup_by_key(|job| job.shared().number());
         for job in &jobs {
             job.shared().condemn(Ending::Drained);
-            job.deliver(Err(CallError::Drained));
+            job.refuse(CallError::Drained);
             job.shared().cancelled.cancel();
         }
         jobs.len()
@@ -259,6 +264,7 @@ impl<B: Backend> WorkerPool<B> {
             tenant: job.options.tenant,
             priority: job.options.priority,
             refuse_when_cold: job.options.refuse_when_cold,
+            hedge: job.options.hedge,
             payload: Arc::clone(job),
         };
         let mut kept = self.parts.kept.lock();
@@ -270,7 +276,7 @@ impl<B: Backend> WorkerPool<B> {
                 }
             }
             Err((refused, refusal)) => {
-                refused.deliver(Err(refusal.into()));
+                refused.refuse(refusal.into());
             }
         }
     }

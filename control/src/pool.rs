@@ -15,14 +15,17 @@ use std::time::Duration;
 mod admission;
 mod bucket;
 mod drain;
+mod hedge;
 mod load;
 mod messages;
+mod quantile;
 mod queue;
 mod settle;
 use bucket::Bucket;
+use hedge::Hedging;
 use load::{Hope, Load, OutputLength};
 pub use messages::{
-    AfterAttempt, CallId, Dispatch, Exhaustion, Offer, PoolReport, Refusal, RefusalReason,
+    AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, Offer, PoolReport, Refusal, RefusalReason,
 };
 use queue::{Choice, Entry, Queue};
 
@@ -50,6 +53,8 @@ struct Meta {
     refusals: u32,
     /// It was sent, and came back.
     sent: bool,
+    /// It may be sent a second time while it runs, and was not yet.
+    hedge: bool,
 }
 
 impl Meta {
@@ -68,6 +73,15 @@ impl Meta {
 struct Running {
     meta: Meta,
     probe: bool,
+    sent: Timestamp,
+    /// The first part of its answer came.
+    begun: bool,
+    /// It is a hedge.
+    hedge: bool,
+    /// The call's other attempt, while that runs.
+    twin: Option<AttemptId>,
+    /// The call has ended through the other attempt.
+    moot: bool,
 }
 
 /// Part of its deadline that the oldest call has waited when a backlog counts as overload.
@@ -98,6 +112,7 @@ pub struct Pool<T> {
     load: Load,
     hope: Hope,
     output: OutputLength,
+    hedging: Hedging,
     refused: Vec<(T, Refusal)>,
     closed: bool,
 }
@@ -125,6 +140,7 @@ impl<T> Pool<T> {
             load: Load::default(),
             hope: Hope::default(),
             output: OutputLength::default(),
+            hedging: Hedging::default(),
             refused: Vec::new(),
             closed: false,
         }
@@ -212,18 +228,41 @@ impl<T> Pool<T> {
         let mut meta = call.meta;
         meta.attempts += 1;
         meta.sent = true;
+        let attempt = self.number_attempt();
+        self.probes += u32::from(probe);
+        let running = Running {
+            meta,
+            probe,
+            sent: now,
+            begun: false,
+            hedge: false,
+            twin: None,
+            moot: false,
+        };
+        if meta.hedge && !probe {
+            self.hedging.may_be_late(now, attempt);
+        }
+        self.start(attempt, running, now).with(call.payload)
+    }
+
+    fn number_attempt(&mut self) -> AttemptId {
         let attempt = AttemptId(self.next_attempt);
         self.next_attempt += 1;
-        self.probes += u32::from(probe);
+        attempt
+    }
+
+    /// Books an attempt as in flight.
+    fn start(&mut self, attempt: AttemptId, running: Running, now: Timestamp) -> Dispatch<()> {
+        let meta = running.meta;
         self.requests.spend(1.0, now);
         self.tokens.spend(f64::from(meta.tokens), now);
-        self.running.insert(attempt, Running { meta, probe });
+        self.running.insert(attempt, running);
         Dispatch {
-            payload: call.payload,
+            payload: (),
             call: meta.id,
             attempt,
             number: meta.attempts,
-            probe,
+            probe: running.probe,
             timeout: self.timeout(meta.deadline.since(now)),
             deadline: meta.deadline,
             in_flight: self.in_flight(),
@@ -266,7 +305,7 @@ impl<T> Pool<T> {
         self.closed = true;
     }
 
-    /// Returns when something is due: an expiry, a retry, a refill, the end of a pause, a probe.
+    /// Returns when something is due: an expiry, a retry, a refill, the end of a pause, a probe, a hedge.
     pub fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
         if !self.refused.is_empty() {
             return Some(now);
@@ -287,7 +326,9 @@ impl<T> Pool<T> {
             ),
         };
         let gate = gate.filter(|_| waiting).map(|at| at.max(now));
-        expiry.into_iter().chain(retry).chain(gate).min()
+        let hedge = self.hedge_due(now);
+        let due = [expiry, retry, gate, hedge];
+        due.into_iter().flatten().min()
     }
 
     /// Returns the attempts in flight.
@@ -315,6 +356,9 @@ impl<T> Pool<T> {
             retrying: self.delayed.len() - self.held.len(),
             held: self.held.len(),
             retry_budget: self.retries,
+            hedge_after: self.hedge_after(),
+            hedges_sent: self.hedging.sent,
+            hedges_won: self.hedging.won,
             predicted_wait: self.predicted_wait(now),
             closed: self.closed,
         }

@@ -190,6 +190,10 @@ pub struct PoolSettings {
     pub retry_start: f64,
     /// Retries that can be saved up; default 60.
     pub retry_cap: f64,
+    /// Hedges per success, each paid for by a retry too; 0 to 0.2, default 0, which is no hedging.
+    pub hedge_ratio: f64,
+    /// Highest cost of a call that is hedged, in tokens (prompt and bound of the output); default 2000.
+    pub hedge_tokens_max: u32,
 }
 
 impl Default for PoolSettings {
@@ -205,6 +209,8 @@ impl Default for PoolSettings {
             hold_max: Duration::from_secs(2),
             retry_start: 10.0,
             retry_cap: 60.0,
+            hedge_ratio: 0.0,
+            hedge_tokens_max: 2000,
         }
     }
 }
@@ -244,6 +250,11 @@ impl PoolSettings {
                 "retry_start",
                 "0 to `retry_cap`",
                 (0.0..=self.retry_cap).contains(&self.retry_start),
+            ),
+            (
+                "hedge_ratio",
+                "0 to 0.2",
+                (0.0..=0.2).contains(&self.hedge_ratio),
             ),
         ];
         failed(&checks)

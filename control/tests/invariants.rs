@@ -8,8 +8,8 @@ use std::{
 };
 
 use kebne_control::{
-    AfterAttempt, AttemptId, Controller, ControllerSettings, Effect, Law, Message, Offer, Outcome,
-    Permission, Pool, PoolSettings, QuotaHints, Timestamp,
+    AfterAttempt, AttemptId, Controller, ControllerSettings, Effect, Hedge, Law, Message, Offer,
+    Order, Outcome, Permission, Pool, PoolSettings, QuotaHints, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -24,6 +24,7 @@ enum Event {
         tenant: u8,
         priority: u8,
         bytes: u8,
+        hedge: bool,
     },
     /// The oldest attempts but so many ends.
     End { place: u8, outcome: u8 },
@@ -36,8 +37,8 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => (1..5000_u16).prop_map(Event::Pass),
-        5 => (1..20_000_u16, 0..3_u8, 0..2_u8, any::<u8>()).prop_map(
-            |(patience, tenant, priority, bytes)| Event::Offer { patience, tenant, priority, bytes }
+        5 => (1..20_000_u16, 0..3_u8, 0..2_u8, any::<u8>(), any::<bool>()).prop_map(
+            |(patience, tenant, priority, bytes, hedge)| Event::Offer { patience, tenant, priority, bytes, hedge }
         ),
         5 => (any::<u8>(), any::<u8>()).prop_map(|(place, outcome)| Event::End { place, outcome }),
         1 => any::<u8>().prop_map(Event::Leave),
@@ -60,7 +61,9 @@ const LAWS: [Law; 9] = [
 fn outcome(number: u8) -> Outcome {
     let second = Duration::from_secs(1);
     match number % 16 {
-        0..8 => Outcome::Success { tokens: Some(10) },
+        0..8 => Outcome::Success {
+            tokens: Some(u32::from(number)),
+        },
         8 => Outcome::Fault,
         9 => Outcome::Timeout,
         10 => Outcome::Limit,
@@ -89,6 +92,14 @@ struct Lane {
     /// How often each call ended.
     endings: BTreeMap<u64, u32>,
     running: BTreeMap<AttemptId, u64>,
+    /// Attempts whose call has ended through the other attempt.
+    moot: BTreeSet<AttemptId>,
+    hedged: BTreeSet<u64>,
+    /// Tenant and band of each call, and whether it was sent.
+    kinds: BTreeMap<u64, (u8, u8)>,
+    sent: BTreeSet<u64>,
+    /// Calls that went before an older one of their kind.
+    overtook: u32,
     waiting: BTreeSet<u64>,
     ids: BTreeMap<u64, kebne_control::CallId>,
     /// The number of the attempt that a refused call must have when it is sent again.
@@ -98,7 +109,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(law: Law) -> Self {
+    fn new(law: Law, order: Order) -> Self {
         let controller = ControllerSettings {
             law,
             limit_max: 20,
@@ -107,6 +118,8 @@ impl Lane {
         let pool = PoolSettings {
             queue_max: 10,
             queue_bytes_max: 600,
+            order,
+            hedge_ratio: 0.2,
             ..PoolSettings::default()
         };
         let now = Timestamp::from_secs_f64(1000.0);
@@ -120,11 +133,34 @@ impl Lane {
             offered: 0,
             endings: BTreeMap::new(),
             running: BTreeMap::new(),
+            moot: BTreeSet::new(),
+            hedged: BTreeSet::new(),
+            kinds: BTreeMap::new(),
+            sent: BTreeSet::new(),
+            overtook: 0,
             waiting: BTreeSet::new(),
             ids: BTreeMap::new(),
             refused_at: BTreeMap::new(),
             numbers: BTreeMap::new(),
             log: Vec::new(),
+        }
+    }
+
+    /// Lets it see enough answers, each after 100 ms, to know when an attempt is late.
+    fn teach(&mut self) {
+        for _ in 0..60 {
+            self.happens(&Event::Offer {
+                patience: 20_000,
+                tenant: 0,
+                priority: 0,
+                bytes: 1,
+                hedge: true,
+            });
+            self.happens(&Event::Pass(100));
+            self.happens(&Event::End {
+                place: 0,
+                outcome: 0,
+            });
         }
     }
 
@@ -161,18 +197,21 @@ impl Lane {
                 tenant,
                 priority,
                 bytes,
+                hedge,
             } => {
                 let call = self.offered;
                 self.offered += 1;
+                self.kinds.insert(call, (tenant, priority));
                 let offer = Offer {
                     payload: call,
                     deadline: self.now.after(Duration::from_millis(patience.into())),
                     bytes: bytes.into(),
-                    tokens: 10,
-                    output_tokens_max: 0,
+                    tokens: 100 + u32::from(bytes),
+                    output_tokens_max: bytes.into(),
                     tenant: tenant.into(),
                     priority,
                     refuse_when_cold: false,
+                    hedge,
                 };
                 match self.pool.offer(offer, self.now) {
                     Ok(id) => {
@@ -192,6 +231,7 @@ impl Lane {
             Event::Leave(place) => self.leaves(place),
             Event::FirstPart(place) => {
                 if let Some(attempt) = nth(self.running.keys(), place) {
+                    self.pool.first_part(attempt, self.now);
                     self.tell(Message::FirstPart { attempt });
                 }
             }
@@ -206,6 +246,7 @@ impl Lane {
         };
         let call = self.running.remove(&attempt).unwrap();
         let number = self.numbers.remove(&attempt).unwrap();
+        let moot = self.moot.remove(&attempt);
         let chance = &mut self.chance;
         let after = self
             .pool
@@ -214,7 +255,17 @@ impl Lane {
             });
         self.log.push(format!("{after:?}"));
         match after {
-            AfterAttempt::Done(call) | AfterAttempt::Exhausted(call, _) => self.end(call),
+            AfterAttempt::Doubled => {
+                let other = self.running.values().any(|other| *other == call);
+                assert!(moot || other, "nobody is left to decide");
+            }
+            _ if moot => panic!("decided twice"),
+            AfterAttempt::Done(call) => {
+                let others = self.running.iter().filter(|(_, other)| **other == call);
+                self.moot.extend(others.map(|(other, _)| *other));
+                self.end(call);
+            }
+            AfterAttempt::Exhausted(call, _) => self.end(call),
             AfterAttempt::Held(_) => {
                 self.refused_at.insert(call, number);
                 self.waiting.insert(call);
@@ -240,9 +291,17 @@ impl Lane {
         } else if let Some(attempt) = nth(self.running.keys(), place) {
             let call = self.running.remove(&attempt).unwrap();
             self.numbers.remove(&attempt);
-            self.pool.released(attempt, self.now);
-            self.end(call);
             let (outcome, quota) = (Outcome::Cancelled, QuotaHints::default());
+            if self.moot.remove(&attempt) {
+                // Its call has ended: it is the loser that is cancelled.
+                self.pool
+                    .ended(attempt, call, outcome, false, self.now, &mut || 0.5);
+            } else {
+                self.pool.released(attempt, self.now);
+                let others = self.running.iter().filter(|(_, other)| **other == call);
+                self.moot.extend(others.map(|(other, _)| *other));
+                self.end(call);
+            }
             self.tell(Message::Ended {
                 attempt,
                 outcome,
@@ -253,6 +312,7 @@ impl Lane {
 
     /// Sends what may be sent, as a worker pool does.
     fn pump(&mut self) {
+        let mut turns = Vec::new();
         loop {
             let grant = self.pool.grant();
             let before = self.pool.in_flight();
@@ -275,6 +335,9 @@ impl Lane {
                 self.waiting.remove(&sent.payload),
                 "sent while it was not waiting"
             );
+            if self.sent.insert(sent.payload) && !sent.probe {
+                turns.push((sent.payload, self.rivals(sent.payload)));
+            }
             self.running.insert(sent.attempt, sent.payload);
             self.numbers.insert(sent.attempt, sent.number);
             self.log.push(format!("{sent:?}"));
@@ -285,12 +348,60 @@ impl Lane {
                 probe: sent.probe,
             });
         }
+        let mut expired = BTreeSet::new();
         for (call, refusal) in self.pool.expire(self.now) {
             self.log.push(format!("{call} {refusal:?}"));
             self.end(call);
+            expired.insert(call);
+        }
+        for (call, mut rivals) in turns {
+            rivals.retain(|rival| !expired.contains(rival));
+            self.check_turn(call, &rivals);
+        }
+        while let Some(hedge) = self.pool.hedge(self.now) {
+            self.double(hedge);
         }
         let queued = u32::try_from(self.pool.queued()).unwrap();
         self.tell(Message::Demand { queued });
+    }
+
+    /// Returns the calls that a call goes before, of those of its tenant and band that were not sent yet.
+    fn rivals(&self, call: u64) -> BTreeSet<u64> {
+        let fresh = self.waiting.difference(&self.sent);
+        let kind = self.kinds[&call];
+        fresh.filter(|c| self.kinds[c] == kind).copied().collect()
+    }
+
+    fn check_turn(&mut self, call: u64, rivals: &BTreeSet<u64>) {
+        let oldest = rivals.iter().all(|rival| *rival > call);
+        let newest = rivals.iter().all(|rival| *rival < call);
+        self.overtook += u32::from(!oldest);
+        let newest_may = self.settings.1.order == Order::NewestFirst && self.kinds[&call].1 == 0;
+        assert!(
+            oldest || (newest_may && newest),
+            "{call} went before {rivals:?}"
+        );
+    }
+
+    /// Sends a second attempt.
+    fn double(&mut self, hedge: Hedge) {
+        let grant = self.pool.grant();
+        assert_eq!(grant.permission, Permission::Open);
+        assert!(hedge.dispatch.in_flight <= grant.concurrency, "{grant:?}");
+        assert!(self.waiting.is_empty(), "a hedge went before a call");
+        let call = self.running[&hedge.doubles];
+        assert!(self.hedged.insert(call), "hedged twice");
+        assert!(!self.moot.contains(&hedge.doubles), "its call has ended");
+        let sent = hedge.dispatch;
+        self.running.insert(sent.attempt, call);
+        self.numbers.insert(sent.attempt, sent.number);
+        self.log.push(format!("{sent:?}"));
+        self.tell(Message::Dispatched {
+            attempt: sent.attempt,
+            in_flight: sent.in_flight,
+            tokens: 10,
+            probe: sent.probe,
+        });
     }
 
     fn check(&self) {
@@ -302,7 +413,12 @@ impl Lane {
             "{:?}",
             self.endings
         );
-        let live = (self.waiting.len() + self.running.len()) as u64;
+        let running = self
+            .running
+            .iter()
+            .filter(|(attempt, _)| !self.moot.contains(attempt));
+        let calls: BTreeSet<_> = running.map(|(_, call)| *call).collect();
+        let live = (self.waiting.len() + calls.len()) as u64;
         assert_eq!(
             self.offered,
             self.endings.len() as u64 + live,
@@ -323,12 +439,19 @@ fn nth<'a, T: Copy + 'a>(items: impl ExactSizeIterator<Item = &'a T>, place: u8)
     (count > 0).then(|| *items.nth(usize::from(place) % count).unwrap())
 }
 
-fn run(law: Law, events: &[Event]) -> Lane {
-    let mut lane = Lane::new(law);
+fn run(law: Law, order: Order, taught: bool, events: &[Event]) -> Lane {
+    let mut lane = Lane::new(law, order);
+    if taught {
+        lane.teach();
+    }
     for event in events {
         lane.happens(event);
     }
     lane
+}
+
+fn order() -> impl Strategy<Value = Order> {
+    prop_oneof![Just(Order::Fifo), Just(Order::NewestFirst)]
 }
 
 proptest! {
@@ -337,9 +460,11 @@ proptest! {
     #[test]
     fn whatever_happens_bounds_hold_and_each_call_ends_once(
         law in proptest::sample::select(LAWS.to_vec()),
+        order in order(),
+        taught in any::<bool>(),
         events in proptest::collection::vec(event(), 0..300),
     ) {
-        let mut lane = run(law, &events);
+        let mut lane = run(law, order, taught, &events);
         // All that is left comes to its end too.
         while !lane.running.is_empty() {
             lane.happens(&Event::End { place: 0, outcome: 13 });
@@ -356,8 +481,26 @@ proptest! {
     #[test]
     fn the_same_events_give_the_same_decisions(
         law in proptest::sample::select(LAWS.to_vec()),
+        order in order(),
+        taught in any::<bool>(),
         events in proptest::collection::vec(event(), 0..200),
     ) {
-        prop_assert_eq!(run(law, &events).log, run(law, &events).log);
+        prop_assert_eq!(run(law, order, taught, &events).log, run(law, order, taught, &events).log);
     }
+}
+
+#[test]
+fn the_events_of_these_tests_do_make_hedges_and_newest_first() {
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let events = proptest::collection::vec(event(), 200..300);
+    let (mut hedged, mut overtook) = (0, 0);
+    for _ in 0..40 {
+        let events = events.new_tree(&mut runner).unwrap().current();
+        let lane = run(Law::Adaptive, Order::NewestFirst, true, &events);
+        hedged += lane.hedged.len();
+        overtook += lane.overtook;
+    }
+    assert!(hedged >= 10, "{hedged} hedges in 40 runs");
+    assert!(overtook >= 10, "{overtook} newest first in 40 runs");
 }

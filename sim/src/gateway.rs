@@ -99,6 +99,7 @@ impl Gateway {
             tenant: crate::key(call.tenant),
             priority,
             refuse_when_cold: false,
+            hedge: true,
         };
         if let Err((id, refusal)) = self.pool.offer(offer, now) {
             ledger.reason("refused", &refusal.reason);

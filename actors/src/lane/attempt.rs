@@ -61,7 +61,13 @@ impl AttemptEnd {
 impl<B: Backend> Run<B> {
     /// Makes the attempt; `first_part` is called when a streamed answer begins.
     pub(crate) async fn make(&self, backend: &B, first_part: impl FnOnce()) -> AttemptEnd {
-        let cancelled = self.job.shared().cancelled.child_token();
+        let end = self.run(backend, first_part).await;
+        self.job.ended(self.attempt);
+        end
+    }
+
+    async fn run(&self, backend: &B, first_part: impl FnOnce()) -> AttemptEnd {
+        let cancelled = self.job.begin(self.attempt);
         let (limit, clock) = self.first_clock();
         let attempt = Attempt {
             request: self.job.request.clone(),
@@ -122,7 +128,7 @@ impl<B: Backend> Run<B> {
         if answer.tail.is_some() {
             first_part();
         }
-        let delivered = self.job.deliver(Ok(delivery));
+        let delivered = self.job.answer(self.attempt, delivery);
         let outcome = match answer.tail {
             None => Outcome::Success {
                 tokens: answer.tokens,
@@ -133,7 +139,7 @@ impl<B: Backend> Run<B> {
         AttemptEnd {
             outcome,
             quota,
-            committed: true,
+            committed: self.job.is_answered_by(self.attempt),
         }
     }
 

@@ -27,6 +27,9 @@ pub struct CallOptions {
     pub first_part_timeout: Option<Duration>,
     /// The caller would rather be refused than wait for a cold backend.
     pub refuse_when_cold: bool,
+    /// The call changes nothing at the backend, so that a late attempt may be doubled where the lane hedges
+    /// (`hedge_ratio`).
+    pub hedge: bool,
 }
 
 impl CallOptions {
@@ -41,6 +44,7 @@ impl CallOptions {
             priority: 0,
             first_part_timeout: None,
             refuse_when_cold: false,
+            hedge: false,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use kebne_control::{CallId, Timestamp};
+use kebne_control::{AttemptId, CallId, Timestamp};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -39,13 +39,22 @@ pub(crate) struct Job<B: Backend> {
     pub(crate) options: CallOptions,
     /// When the caller stops waiting.
     pub(crate) deadline: Timestamp,
-    /// Where the answer goes; empty once it went.
-    outbox: Mutex<Option<Outbox<B::Response>>>,
+    outlet: Mutex<Outlet<B::Response>>,
     /// The last attempt's failure, which becomes the call's when no retry is left.
     last: Mutex<Option<Lost>>,
     /// Attempts made, refused ones included.
     attempts: AtomicU32,
     shared: std::sync::Arc<Shared>,
+}
+
+/// Where the answer goes, and who is to bring it.
+struct Outlet<R> {
+    /// Empty once the answer went.
+    outbox: Option<Outbox<R>>,
+    /// The attempt whose answer went.
+    answered_by: Option<AttemptId>,
+    /// The attempts that run, each with what cancels it alone.
+    running: Vec<(AttemptId, CancellationToken)>,
 }
 
 /// The part of a call that does not depend on what is asked; the caller's guard holds it too.
@@ -123,7 +132,11 @@ impl<B: Backend> Job<B> {
             request,
             options,
             deadline,
-            outbox: Mutex::new(Some(outbox)),
+            outlet: Mutex::new(Outlet {
+                outbox: Some(outbox),
+                answered_by: None,
+                running: Vec::new(),
+            }),
             last: Mutex::new(None),
             attempts: AtomicU32::new(0),
             shared,
@@ -139,9 +152,27 @@ impl<B: Backend> Job<B> {
         self.shared.cancelled.is_cancelled()
     }
 
-    /// Counts an attempt; returns its number.
-    pub(crate) fn begin_attempt(&self) -> u32 {
+    /// Counts an attempt; returns how many there were.
+    pub(crate) fn count_attempt(&self) -> u32 {
         self.attempts.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Returns what cancels an attempt that begins: its caller leaves, or the call's other attempt answers.
+    pub(crate) fn begin(&self, attempt: AttemptId) -> CancellationToken {
+        let token = self.shared.cancelled.child_token();
+        let mut outlet = lock(&self.outlet);
+        if outlet.outbox.is_none() {
+            token.cancel();
+        }
+        outlet.running.push((attempt, token.clone()));
+        token
+    }
+
+    /// Forgets an attempt that has ended.
+    pub(crate) fn ended(&self, attempt: AttemptId) {
+        lock(&self.outlet)
+            .running
+            .retain(|(other, _)| *other != attempt);
     }
 
     /// Remembers how an attempt was lost.
@@ -158,15 +189,43 @@ impl<B: Backend> Job<B> {
         }
     }
 
-    /// Gives the caller its answer; the first one counts. Says whether the caller was still there.
-    pub(crate) fn deliver(&self, result: Result<Delivery<B::Response>, CallError>) -> bool {
-        let outbox = lock(&self.outbox).take();
-        outbox.is_some_and(|outbox| outbox.send(result).is_ok())
+    /// Gives the caller the answer of an attempt; the first one counts, and cancels the call's other attempt. Says
+    /// whether this was the first and the caller was still there.
+    pub(crate) fn answer(&self, attempt: AttemptId, delivery: Delivery<B::Response>) -> bool {
+        let outbox = {
+            let mut outlet = lock(&self.outlet);
+            let outbox = outlet.outbox.take();
+            if outbox.is_some() {
+                outlet.answered_by = Some(attempt);
+                outlet.cancel_all_but(Some(attempt));
+            }
+            outbox
+        };
+        outbox.is_some_and(|outbox| outbox.send(Ok(delivery)).is_ok())
     }
 
-    /// Says whether an answer went out already.
+    /// Ends the call without an answer, unless it had one; attempts that still run are cancelled.
+    pub(crate) fn refuse(&self, error: CallError) {
+        let outbox = {
+            let mut outlet = lock(&self.outlet);
+            let outbox = outlet.outbox.take();
+            if outbox.is_some() {
+                outlet.cancel_all_but(None);
+            }
+            outbox
+        };
+        // A caller that has left needs no reason.
+        let _left = outbox.map(|outbox| outbox.send(Err(error)));
+    }
+
+    /// Says whether an answer, or the reason why there is none, went out already.
     pub(crate) fn is_answered(&self) -> bool {
-        lock(&self.outbox).is_none()
+        lock(&self.outlet).outbox.is_none()
+    }
+
+    /// Says whether the answer of this attempt went out: with it, there is no going back.
+    pub(crate) fn is_answered_by(&self, attempt: AttemptId) -> bool {
+        lock(&self.outlet).answered_by == Some(attempt)
     }
 
     /// Ends the call with the last attempt's failure.
@@ -178,7 +237,17 @@ impl<B: Backend> Job<B> {
             Some(Lost::Panic) => CallError::Panicked { attempts },
             None => CallError::Stopped,
         };
-        self.deliver(Err(error));
+        self.refuse(error);
+    }
+}
+
+impl<R> Outlet<R> {
+    fn cancel_all_but(&self, winner: Option<AttemptId>) {
+        for (attempt, token) in &self.running {
+            if Some(*attempt) != winner {
+                token.cancel();
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kebne_control::{AttemptId, LaneState, Pool, Snapshot, Verdict};
+use kebne_control::{AttemptId, Dispatch, Hedge, LaneState, Pool, Snapshot, Timestamp, Verdict};
 
 use crate::{
     lane::{Backend, job::Job},
@@ -34,6 +34,18 @@ pub(crate) struct KeptPool<B: Backend> {
     pub(crate) next_worker: u64,
     /// Who is told how attempts go: the controller, once it has introduced itself.
     pub(crate) observer: Option<Recipient<Observe>>,
+}
+
+impl<B: Backend> KeptPool<B> {
+    /// Takes the hedge that is due, for the call of the attempt that it doubles.
+    pub(crate) fn hedge(&mut self, now: Timestamp) -> Option<Dispatch<Arc<Job<B>>>> {
+        let Hedge { doubles, dispatch } = self.pool.hedge(now)?;
+        if let Some((_, job)) = self.ledger.held(doubles) {
+            return Some(dispatch.with(Arc::clone(job)));
+        }
+        self.pool.released(dispatch.attempt, now);
+        None
+    }
 }
 
 /// The controller's memory.

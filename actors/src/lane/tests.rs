@@ -11,6 +11,8 @@ use kebne_control::{Chance, ControllerSettings, Outcome, PoolSettings};
 use super::*;
 use crate::{clock::Dice, supervisor::Supervisor, system::ActorSystem};
 
+mod hedging;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 type Behave = Box<dyn Fn(usize, Attempt<u32>) -> Play + Send + Sync>;
@@ -130,6 +132,7 @@ fn options(deadline: Duration) -> CallOptions {
         priority: 0,
         first_part_timeout: None,
         refuse_when_cold: false,
+        hedge: false,
     }
 }
 

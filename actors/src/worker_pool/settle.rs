@@ -41,7 +41,8 @@ impl<B: Backend> WorkerPool<B> {
         };
         self.observe(event, binding);
         match after {
-            None | Some(AfterAttempt::Held(_) | AfterAttempt::Retry { .. }) => {}
+            None
+            | Some(AfterAttempt::Held(_) | AfterAttempt::Retry { .. } | AfterAttempt::Doubled) => {}
             Some(AfterAttempt::Done(job)) => finish(&job),
             Some(AfterAttempt::Exhausted(job, why)) => self.exhaust(&job, why),
         }
@@ -52,7 +53,7 @@ impl<B: Backend> WorkerPool<B> {
             Exhaustion::Refused(reason) if !job.was_lost() => {
                 let now = self.parts.clock.now();
                 let refusal = self.parts.kept.lock().pool.refusal(reason, now);
-                job.deliver(Err(CallError::from(refusal)));
+                job.refuse(CallError::from(refusal));
             }
             _ => job.fail(),
         }
@@ -81,8 +82,9 @@ impl<B: Backend> WorkerPool<B> {
     fn settle_as_lost(&mut self, attempt: AttemptId) {
         let mut end = lost();
         if let Some((_, job)) = self.parts.kept.lock().ledger.held(attempt) {
+            job.ended(attempt);
             job.lose(Lost::Panic);
-            end.committed = job.is_answered();
+            end.committed = job.is_answered_by(attempt);
             if end.committed {
                 job.shared().condemn(Ending::Panic);
             }

@@ -39,13 +39,30 @@ impl<B: Backend> WorkerPool<B> {
             self.dispatch(worker, dispatch);
         }
         self.expire(now);
+        self.hedge(now);
         self.tell_demand();
         self.arm(now, ctx);
     }
 
-    /// Starts workers for the calls that could be sent now.
+    /// Doubles late attempts, as far as there are workers that have nothing else to do.
+    fn hedge(&mut self, now: Timestamp) {
+        while self.answered >= self.binding {
+            let next = {
+                let mut kept = self.parts.kept.lock();
+                let idle = kept.ledger.idle().next_back();
+                idle.and_then(|worker| Some((worker, kept.hedge(now)?)))
+            };
+            let Some((worker, dispatch)) = next else {
+                break;
+            };
+            self.dispatch(worker, dispatch);
+        }
+    }
+
+    /// Starts workers for the calls that could be sent now, and one for a hedge that is due.
     fn hire(&mut self, ctx: &mut Context<Self>) {
         let missing = {
+            let now = self.parts.clock.now();
             let kept = self.parts.kept.lock();
             let room = kept
                 .pool
@@ -54,7 +71,9 @@ impl<B: Backend> WorkerPool<B> {
                 .saturating_sub(kept.pool.in_flight());
             let room = usize::try_from(room).unwrap_or(usize::MAX);
             let ready = kept.ledger.idle_count() + kept.ledger.starting_count();
-            room.min(kept.pool.queued()).saturating_sub(ready)
+            let late = kept.pool.hedge_due(now).is_some_and(|due| due <= now);
+            let wanted = kept.pool.queued().max(usize::from(late));
+            room.min(wanted).saturating_sub(ready)
         };
         let allowed = self.parts.workers_max.saturating_sub(self.workers.len());
         for _ in 0..missing.min(allowed) {
@@ -78,7 +97,7 @@ impl<B: Backend> WorkerPool<B> {
 
     fn dispatch(&mut self, worker: WorkerId, dispatch: Dispatch<Arc<Job<B>>>) {
         let job = dispatch.payload;
-        let made = job.begin_attempt();
+        let made = job.count_attempt();
         tracing::trace!(lane = %self.parts.lane, call = dispatch.call.0, attempt = dispatch.attempt.0, made, "dispatched");
         let run = Run {
             attempt: dispatch.attempt,
@@ -134,7 +153,7 @@ impl<B: Backend> WorkerPool<B> {
             if job.was_lost() {
                 job.fail();
             } else {
-                job.deliver(Err(CallError::from(refusal)));
+                job.refuse(CallError::from(refusal));
             }
         }
     }

@@ -48,6 +48,7 @@ impl<T> Pool<T> {
             attempts: 0,
             refusals: 0,
             sent: false,
+            hedge: self.may_be_hedged(&offer),
         };
         self.insert(
             Call {

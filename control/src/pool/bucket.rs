@@ -64,6 +64,12 @@ impl Bucket {
         }
     }
 
+    /// Returns the units in hand; less than none when the bucket owes.
+    #[cfg(test)]
+    pub(super) fn level(&self) -> f64 {
+        self.level
+    }
+
     /// Returns when the bucket will hold `units`.
     pub(super) fn ready(&self, units: f64, now: Timestamp) -> Timestamp {
         let Some(grant) = self.grant else { return now };

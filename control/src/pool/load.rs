@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::quantile::Quantile;
 use crate::Timestamp;
 
 /// Time constant of the rates.
@@ -87,37 +88,26 @@ impl Hope {
 
 /// Answers seen before their length is believed.
 const SEEN_MIN: u32 = 20;
-/// Step of the quantile, as a part of itself: a doubling takes some 15 long answers.
-const STEP: f64 = 0.05;
+/// Output tokens of which one answer in ten has more.
+const LONG: f64 = 0.9;
 
 /// The learned ninetieth percentile of the output tokens.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OutputLength {
-    high: f64,
-    seen: u32,
-}
+pub(super) struct OutputLength(Quantile);
 
 impl OutputLength {
-    /// Learns from one answer: the estimate moves up nine times as far as down, so that one in ten lies above it.
+    /// Learns from one answer.
     pub(super) fn observe(&mut self, tokens: u32) {
-        let tokens = f64::from(tokens.max(1));
-        self.seen = self.seen.saturating_add(1);
-        if self.seen == 1 {
-            self.high = tokens;
-        } else if tokens > self.high {
-            self.high *= (0.9 * STEP).exp();
-        } else {
-            self.high *= (-0.1 * STEP).exp();
-        }
+        self.0.observe(f64::from(tokens.max(1)), LONG);
     }
 
     /// Returns the tokens to reserve for a call of at most `most`, of which `output` bound its answer:
     /// `prompt + min(output, p90)`.
     pub(super) fn reserve(&self, most: u32, output: u32) -> u32 {
-        if self.seen < SEEN_MIN {
+        let Some(high) = self.0.after(SEEN_MIN) else {
             return most;
-        }
-        let expected = crate::num::calls(self.high);
+        };
+        let expected = crate::num::calls(high);
         most.saturating_sub(output.saturating_sub(expected))
     }
 }

@@ -30,6 +30,8 @@ pub struct Offer<T> {
     pub priority: u8,
     /// The caller would rather be refused than wait for a cold backend.
     pub refuse_when_cold: bool,
+    /// May be sent a second time while the first attempt runs: it changes nothing at the backend.
+    pub hedge: bool,
 }
 
 /// Why a call was refused.
@@ -90,6 +92,32 @@ pub struct Dispatch<T> {
     pub waited: Duration,
 }
 
+/// A second attempt of a call whose first one is late.
+#[derive(Debug)]
+pub struct Hedge {
+    /// The attempt that it doubles. The first of the two that answers counts, and the other is to be cancelled.
+    pub doubles: AttemptId,
+    /// What to send: the payload of that attempt once more.
+    pub dispatch: Dispatch<()>,
+}
+
+impl<T> Dispatch<T> {
+    /// Returns the same attempt with another payload.
+    pub fn with<U>(self, payload: U) -> Dispatch<U> {
+        Dispatch {
+            payload,
+            call: self.call,
+            attempt: self.attempt,
+            number: self.number,
+            probe: self.probe,
+            timeout: self.timeout,
+            deadline: self.deadline,
+            in_flight: self.in_flight,
+            waited: self.waited,
+        }
+    }
+}
+
 /// Why a failed call is not tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +148,8 @@ pub enum AfterAttempt<T> {
     },
     /// Failed, and not to be tried again.
     Exhausted(T, Exhaustion),
+    /// Nothing: the call's other attempt decides, or has decided.
+    Doubled,
 }
 
 /// The pool as `/state` shows it.
@@ -137,6 +167,12 @@ pub struct PoolReport {
     pub held: usize,
     /// Retries in hand.
     pub retry_budget: f64,
+    /// Time after which an attempt is late enough to be hedged; none while hedging is off or not enough is known.
+    pub hedge_after: Option<Duration>,
+    /// Hedges sent.
+    pub hedges_sent: u64,
+    /// Hedges that answered before the attempt they doubled.
+    pub hedges_won: u64,
     /// Wait predicted for a call offered now.
     pub predicted_wait: Option<Duration>,
     /// Whether new calls are refused because the process stops.

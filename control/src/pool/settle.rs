@@ -19,10 +19,17 @@ impl<T> Pool<T> {
         let Some(running) = self.end_running(attempt) else {
             return AfterAttempt::Done(payload);
         };
+        self.learn_lateness(&running, outcome, now);
+        let last = matches!(outcome, Outcome::Success { .. } | Outcome::Client);
+        if running.moot || !self.decides(&running, last || committed, outcome.is_refusal()) {
+            return AfterAttempt::Doubled;
+        }
         let meta = running.meta;
         match outcome {
             Outcome::Success { tokens } => {
                 self.load.served(now);
+                self.hedging
+                    .served(running.hedge, self.settings.hedge_ratio);
                 self.settle_tokens(&meta, tokens, now);
                 self.retries = (self.retries + self.grant.retry_ratio).min(self.settings.retry_cap);
                 self.pay(now);
@@ -56,12 +63,15 @@ impl<T> Pool<T> {
 
     /// Settles an attempt whose caller is gone.
     pub fn released(&mut self, attempt: AttemptId, _now: Timestamp) {
-        self.end_running(attempt);
+        if let Some(running) = self.end_running(attempt) {
+            self.decides(&running, true, false);
+        }
     }
 
     fn end_running(&mut self, attempt: AttemptId) -> Option<Running> {
         let running = self.running.remove(&attempt)?;
         self.probes -= u32::from(running.probe);
+        self.hedging.is_decided(running.sent, attempt);
         Some(running)
     }
 

@@ -30,6 +30,7 @@ fn offer(payload: u32, tenant: u64) -> Offer<u32> {
         tenant,
         priority: 0,
         refuse_when_cold: false,
+        hedge: false,
     }
 }
 
@@ -364,4 +365,35 @@ fn no_one_is_sent_away_for_a_dip_that_may_end_in_time() {
     delivers(&mut p, 1.0, 500.0);
     let sober = from(500.0, &mut p);
     assert!((8..=11).contains(&sober), "{sober}");
+
+proptest::proptest! {
+    #[test]
+    fn the_token_bucket_ends_up_charged_with_what_calls_cost(
+        calls in proptest::collection::vec((0..500_u32, 0..500_u32, 0..600_u32, 0..4_u8), 1..60),
+    ) {
+        let mut p = pool(Permission::Open);
+        p.settings.queue_max = 100;
+        let bucket = crate::BucketGrant { rate: 0.0, burst: 1e6, level_max: None };
+        p.set_grant(Grant { tokens: Some(bucket), concurrency: 100, ..p.grant() }, at(0.0));
+        let mut left = 1e6;
+        for (number, &(prompt, bound, output, how)) in (0..).zip(&calls) {
+            let tokens = prompt + bound;
+            let bounded = Offer { tokens, output_tokens_max: bound, ..offer(number, 0) };
+            p.offer(bounded, at(0.0)).unwrap();
+            let sent = p.next(at(0.0)).unwrap();
+            let reserved = p.running[&sent.attempt].meta.tokens;
+            proptest::prop_assert!((prompt..=tokens).contains(&reserved));
+            let outcome = match how {
+                0 => Outcome::Client,
+                1 => Outcome::Success { tokens: None },
+                _ => Outcome::Success { tokens: Some(output) },
+            };
+            p.ended(sent.attempt, number, outcome, false, at(0.0), &mut || 0.5);
+            // A reserve that is no guess is not settled; a failed call may have cost all that was reserved.
+            let known = how > 1 && reserved > prompt;
+            left -= f64::from(if known { prompt + output } else { reserved });
+        }
+        p.set_grant(Grant { tokens: Some(bucket), ..p.grant() }, at(0.0));
+        proptest::prop_assert!((p.tokens.level() - left).abs() < 1e-6);
+    }
 }

@@ -1,0 +1,174 @@
+//! A second attempt for a call whose first one is late.
+//!
+//! Owns when a hedge is due, what it costs, and which of two attempts decides. It exists for the tail that is the
+//! attempt's and not the call's: one slow replica, one lost packet. It must never add load that somebody waits for:
+//! a hedge goes only while nothing waits and a slot is free, after the time within which 95 % of the attempts answer,
+//! at most once per call, and each costs a retry besides its own budget. Source: Dean and Barroso, "The Tail at
+//! Scale" (2013), hedged requests.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::quantile::Quantile;
+use super::{AttemptId, Hedge, Offer, Outcome, Permission, Pool, Running, Timestamp, seconds};
+
+/// Share of the attempts that answer before an attempt is late.
+const LATE: f64 = 0.95;
+/// Attempts seen before their time is believed.
+const SEEN_MIN: u32 = 50;
+/// Hedges that can be saved up.
+const CAP: f64 = 3.0;
+
+/// What is known of late attempts, and what may be spent on them.
+#[derive(Debug, Default)]
+pub(super) struct Hedging {
+    /// Seconds until the first part of an answer.
+    answer: Quantile,
+    /// Attempts that may be doubled, the oldest first.
+    open: BTreeSet<(Timestamp, AttemptId)>,
+    budget: f64,
+    pub(super) sent: u64,
+    pub(super) won: u64,
+}
+
+impl Hedging {
+    /// Notes an attempt that may be doubled when it is late.
+    pub(super) fn may_be_late(&mut self, sent: Timestamp, attempt: AttemptId) {
+        self.open.insert((sent, attempt));
+    }
+
+    /// Forgets an attempt that answers, or has ended.
+    pub(super) fn is_decided(&mut self, sent: Timestamp, attempt: AttemptId) {
+        self.open.remove(&(sent, attempt));
+    }
+
+    /// Notes that a call was served, by a hedge or not.
+    pub(super) fn served(&mut self, hedge: bool, ratio: f64) {
+        self.won += u64::from(hedge);
+        self.budget = (self.budget + ratio).min(CAP);
+    }
+}
+
+impl<T> Pool<T> {
+    /// Says whether a call is of those that are hedged: one that changes nothing, of the first band, and short.
+    pub(super) fn may_be_hedged(&self, offer: &Offer<T>) -> bool {
+        self.settings.hedge_ratio > 0.0
+            && offer.hedge
+            && offer.priority == 0
+            && offer.tokens <= self.settings.hedge_tokens_max
+    }
+
+    /// Notes that the first part of an answer came: from here on the attempt is not late.
+    pub fn first_part(&mut self, attempt: AttemptId, now: Timestamp) {
+        let Some(running) = self.running.get_mut(&attempt) else {
+            return;
+        };
+        if !running.begun {
+            running.begun = true;
+            let running = *running;
+            self.hedging.is_decided(running.sent, attempt);
+            self.answers(&running, now);
+        }
+    }
+
+    /// Doubles the oldest late attempt, if that costs nobody anything.
+    pub fn hedge(&mut self, now: Timestamp) -> Option<Hedge> {
+        while self.hedge_due(now).is_some_and(|due| due <= now) {
+            let (_, doubles) = self.hedging.open.pop_first()?;
+            let Some(first) = self.running.get(&doubles).copied() else {
+                continue;
+            };
+            let left = first.meta.deadline.since(now);
+            if left < self.brink(&first.meta) || first.meta.attempts >= self.settings.attempts_max {
+                continue;
+            }
+            return Some(self.double(doubles, first, now));
+        }
+        None
+    }
+
+    fn double(&mut self, doubles: AttemptId, mut first: Running, now: Timestamp) -> Hedge {
+        let attempt = self.number_attempt();
+        first.meta.hedge = false;
+        first.twin = Some(attempt);
+        self.running.insert(doubles, first);
+        let mut second = Running {
+            sent: now,
+            hedge: true,
+            twin: Some(doubles),
+            ..first
+        };
+        second.meta.attempts += 1;
+        self.retries -= 1.0;
+        self.hedging.budget -= 1.0;
+        self.hedging.sent += 1;
+        let dispatch = self.start(attempt, second, now);
+        Hedge { doubles, dispatch }
+    }
+
+    /// Returns when the next hedge is due; none while anything is against it.
+    pub fn hedge_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let after = self.hedge_after()?;
+        let (sent, _) = self.hedging.open.first()?;
+        let level = self.grant.trial_above.unwrap_or(u32::MAX);
+        let free = self.in_flight() < self.grant.concurrency.min(level) && self.calls.is_empty();
+        let paid = self.retries >= 1.0 && self.hedging.budget >= 1.0 && !self.closed;
+        if !free || !paid || self.grant.permission != Permission::Open {
+            return None;
+        }
+        let refilled = self.requests.ready(1.0, now);
+        let refilled = refilled.max(self.tokens.ready(1.0, now));
+        Some(sent.after(after).max(refilled))
+    }
+
+    /// Returns the time after which an attempt is late.
+    pub(super) fn hedge_after(&self) -> Option<Duration> {
+        if self.settings.hedge_ratio > 0.0 {
+            self.hedging.answer.after(SEEN_MIN).map(seconds)
+        } else {
+            None
+        }
+    }
+
+    /// Says whether an attempt that ended decides about its call. It does when it is the only one, or when it is
+    /// `last`: then the other one no longer counts. A refusal uses no attempt, whichever of the two it meets.
+    pub(super) fn decides(&mut self, ended: &Running, last: bool, refused: bool) -> bool {
+        let other = ended.twin.and_then(|twin| self.running.get_mut(&twin));
+        let Some(other) = other else { return true };
+        other.twin = None;
+        other.moot = last;
+        let made = other.meta.attempts.max(ended.meta.attempts);
+        other.meta.attempts = made - u32::from(refused);
+        last
+    }
+
+    /// Learns from an attempt's end how long answers take.
+    pub(super) fn learn_lateness(&mut self, ended: &Running, outcome: Outcome, now: Timestamp) {
+        match outcome {
+            Outcome::Success { .. } if !ended.begun => self.answers(ended, now),
+            // It takes longer than that, and was late already: that is all the quantile asks.
+            Outcome::Timeout if !ended.begun && !ended.hedge => self.took(ended, now),
+            _ => {}
+        }
+    }
+
+    /// An attempt answers; the one that it overtook takes longer than what was seen of it.
+    fn answers(&mut self, running: &Running, now: Timestamp) {
+        self.took(running, now);
+        let overtaken = running.twin.filter(|_| running.hedge);
+        let first = overtaken.and_then(|twin| self.running.get(&twin)).copied();
+        if let Some(first) = first.filter(|first| !first.begun) {
+            self.took(&first, now);
+        }
+    }
+
+    fn took(&mut self, running: &Running, now: Timestamp) {
+        if self.settings.hedge_ratio > 0.0 {
+            let took = now.since(running.sent).as_secs_f64().max(1e-6);
+            self.hedging.answer.observe(took, LATE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
