@@ -38,6 +38,12 @@ struct ByEnding {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    lane: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByState {
     lane: String,
     state: &'static str,
@@ -182,6 +188,7 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     levels(registry, lanes);
     let calls = Family::<ByEnding, Counter>::default();
     let restarts = Family::<ByLane, Counter>::default();
+    let hedges = Family::<ByResult, Counter>::default();
     let states = Family::<ByState, Gauge>::default();
     for lane in lanes {
         for ending in Ending::ALL {
@@ -202,12 +209,23 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
             let here = i64::from(state == lane.state);
             states.get_or_create(&labels).set(here);
         }
+        let pool = &lane.pool;
+        for (result, count) in [("sent", pool.hedges_sent), ("won", pool.hedges_won)] {
+            let lane = lane.name.to_string();
+            let labels = ByResult { lane, result };
+            hedges.get_or_create(&labels).inc_by(count);
+        }
     }
     registry.register("calls", "Calls by lane and ending", calls);
     registry.register(
         "worker_restarts",
         "Workers restarted after a failure",
         restarts,
+    );
+    registry.register(
+        "hedges",
+        "Second attempts of late calls: sent, and those that answered first",
+        hedges,
     );
     let help = "The lane's state: 1 at the one it is in, 0 at the others";
     registry.register("state", help, states);

@@ -13,7 +13,7 @@ use kebne_control::{
 use crate::scenario::Scenario;
 
 /// One law in the comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Entrant {
     pub(crate) name: &'static str,
     pub(crate) law: Law,
@@ -24,6 +24,8 @@ pub(crate) struct Entrant {
     pub(crate) told: bool,
     /// The order of its queue.
     pub(crate) order: Order,
+    /// Hedges per success.
+    pub(crate) hedges: f64,
 }
 
 const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
@@ -34,6 +36,7 @@ const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
         bare: true,
         told: false,
         order: Order::Fifo,
+        hedges: 0.0,
     }
 }
 
@@ -45,6 +48,7 @@ const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
         bare: false,
         told: false,
         order: Order::Fifo,
+        hedges: 0.0,
     }
 }
 
@@ -53,6 +57,15 @@ const fn newest(entrant: Entrant, name: &'static str) -> Entrant {
     Entrant {
         name,
         order: Order::NewestFirst,
+        ..entrant
+    }
+}
+
+/// The same with late attempts doubled.
+const fn hedged(entrant: Entrant, name: &'static str) -> Entrant {
+    Entrant {
+        name,
+        hedges: 0.05,
         ..entrant
     }
 }
@@ -79,8 +92,10 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
         bare: false,
         told: true,
         order: Order::Fifo,
+        hedges: 0.0,
     },
     newest(full("kebne", Law::Adaptive, 2), "kebne-newest"),
+    hedged(full("kebne", Law::Adaptive, 2), "kebne-hedged"),
 ];
 
 /// The names compared when none are asked for.
@@ -126,6 +141,7 @@ impl Entrant {
     pub(crate) fn pool(&self) -> PoolSettings {
         PoolSettings {
             order: self.order,
+            hedge_ratio: self.hedges,
             ..PoolSettings::default()
         }
     }

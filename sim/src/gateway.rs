@@ -3,8 +3,8 @@
 //! It must never decide: each method stamps the time, calls the two machines, and carries the grant over.
 
 use kebne_control::{
-    AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Message,
-    Offer, Outcome, Permission, Pool, QuotaHints, Timestamp,
+    AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Hedge,
+    Message, Offer, Outcome, Permission, Pool, QuotaHints, Timestamp,
 };
 
 use crate::arrivals::Call;
@@ -119,6 +119,22 @@ impl Gateway {
             Permission::Paused { until } | Permission::Closed { until } => now >= until,
         };
         ledger.violations += u32::from(!allowed);
+        self.dispatched(&dispatch, now, ledger);
+        Some(dispatch)
+    }
+
+    /// Takes the hedge that is due out of the pool, and tells the controller.
+    pub(crate) fn hedge(&mut self, now: Timestamp, ledger: &mut Ledger) -> Option<Hedge> {
+        let grant = self.granted(now);
+        let hedge = self.pool.hedge(now)?;
+        let in_flight = hedge.dispatch.in_flight;
+        let allowed = grant.permission == Permission::Open && in_flight <= grant.concurrency;
+        ledger.violations += u32::from(!allowed);
+        self.dispatched(&hedge.dispatch, now, ledger);
+        Some(hedge)
+    }
+
+    fn dispatched<T>(&mut self, dispatch: &Dispatch<T>, now: Timestamp, ledger: &mut Ledger) {
         let message = Message::Dispatched {
             attempt: dispatch.attempt,
             in_flight: dispatch.in_flight,
@@ -126,7 +142,6 @@ impl Gateway {
             probe: dispatch.probe,
         };
         self.tell(message, now, ledger);
-        Some(dispatch)
     }
 
     /// Returns the calls that the pool gave up, with the reason.
@@ -151,6 +166,7 @@ impl Gateway {
     }
 
     pub(crate) fn first_part(&mut self, attempt: AttemptId, now: Timestamp, ledger: &mut Ledger) {
+        self.pool.first_part(attempt, now);
         self.tell(Message::FirstPart { attempt }, now, ledger);
     }
 
@@ -185,7 +201,7 @@ impl Gateway {
                 Some(End::Served)
             }
             AfterAttempt::Done(_) => Some(End::Failed),
-            AfterAttempt::Held(_) | AfterAttempt::Retry { .. } => None,
+            AfterAttempt::Held(_) | AfterAttempt::Retry { .. } | AfterAttempt::Doubled => None,
             AfterAttempt::Exhausted(_, why) => {
                 ledger.reason("failed", &why);
                 Some(End::Failed)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kebne_control::{AttemptId, Outcome, QuotaHints, Timestamp};
+use kebne_control::{AttemptId, Dispatch, Hedge, Outcome, QuotaHints, Timestamp};
 
 use crate::agenda::Event;
 use crate::arrivals::{self, Call};
@@ -169,6 +169,7 @@ impl<'a> Run<'a> {
         };
         let Some(outcome) = answer.outcome else {
             gateway.first_part(flight.attempt, self.now, &mut self.ledger);
+            self.cancel_other(answer.job, flight);
             self.pump(flight.gateway);
             return;
         };
@@ -183,9 +184,27 @@ impl<'a> Run<'a> {
             &mut self.ledger,
         );
         if let Some(end) = end {
+            self.cancel_other(answer.job, flight);
             self.close(flight.call, end);
         }
         self.pump(flight.gateway);
+    }
+
+    /// Cancels the other attempt of a call that is answered.
+    fn cancel_other(&mut self, winner: JobId, flight: Flight) {
+        let mut flights = self.flights.iter();
+        let other = flights.find(|(job, other)| other.call == flight.call && **job != winner);
+        let Some((&job, &loser)) = other else { return };
+        self.flights.remove(&job);
+        self.world.backend.cancel(job, self.now);
+        self.ledger.attempt(&Outcome::Cancelled);
+        if let Some(gateway) = self.gateways.get_mut(loser.gateway) {
+            let hints = QuotaHints::default();
+            let (attempt, call) = (loser.attempt, loser.call);
+            let outcome = Outcome::Cancelled;
+            // The winner decides about the call.
+            let _none = gateway.ended(attempt, call, outcome, hints, self.now, &mut self.ledger);
+        }
     }
 
     fn close(&mut self, id: usize, end: End) {
@@ -240,6 +259,7 @@ impl<'a> Run<'a> {
             for id in expired {
                 self.close(id, End::Expired);
             }
+            self.hedge_all(index);
             if !changed {
                 break;
             }
@@ -274,23 +294,37 @@ impl<'a> Run<'a> {
             let Some(dispatch) = gateway.next(self.now, &mut self.ledger) else {
                 return;
             };
-            let id = dispatch.payload;
-            let job = self.next_job;
-            self.next_job += 1;
-            let flight = Flight {
-                gateway: index,
-                attempt: dispatch.attempt,
-                call: id,
-            };
-            self.flights.insert(job, flight);
-            self.world
-                .agenda
-                .add(self.now.after(dispatch.timeout), Event::Timeout(job));
-            self.send(job, id);
+            self.send(index, &dispatch);
         }
     }
 
-    fn send(&mut self, job: JobId, id: usize) {
+    fn hedge_all(&mut self, index: usize) {
+        while let Some(gateway) = self.gateways.get_mut(index) {
+            let Some(Hedge { doubles, dispatch }) = gateway.hedge(self.now, &mut self.ledger)
+            else {
+                return;
+            };
+            let mut flights = self.flights.values();
+            let first = flights.find(|f| f.gateway == index && f.attempt == doubles);
+            if let Some(&Flight { call, .. }) = first {
+                self.send(index, &dispatch.with(call));
+            }
+        }
+    }
+
+    fn send(&mut self, gateway: usize, dispatch: &Dispatch<usize>) {
+        let id = dispatch.payload;
+        let job = self.next_job;
+        self.next_job += 1;
+        let flight = Flight {
+            gateway,
+            attempt: dispatch.attempt,
+            call: id,
+        };
+        self.flights.insert(job, flight);
+        self.world
+            .agenda
+            .add(self.now.after(dispatch.timeout), Event::Timeout(job));
         if let Some(call) = self.calls.get(id) {
             self.world.send(job, id, call, self.now);
             self.world.plan_backend(self.now);

@@ -51,12 +51,14 @@ pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score
     let good = count("success");
     let unlucky = usize::try_from(run.unlucky).unwrap_or(usize::MAX);
     let injected = count("fault") + real(unlucky);
+    // The loser of two attempts of one call: wasted, and no failure.
+    let overtaken = count("cancelled");
     let cold = count("cold");
     Score {
         goodput: ratio(run.work, oracle.work, 1.0),
         offered: ratio(served, calls, 1.0),
         admitted: ratio(served, calls - run.ended(End::Refused), 1.0),
-        success: ratio(good, all - injected, 1.0),
+        success: ratio(good, all - injected - overtaken, 1.0),
         wasted: ratio(all - good, good, all),
         attempts: ratio(all, calls, 0.0),
         t90: scenario.event.map(|event| reaction(event, run, oracle)),

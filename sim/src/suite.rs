@@ -76,6 +76,7 @@ const FILES: &[(&str, &str)] = files![
     "s38-restarts.toml",
     "s39-rpm-headers.toml",
     "s40-chance-refusals.toml",
+    "s41-slow-attempts.toml",
 ];
 
 /// Parses and checks every embedded scenario, in the order of their names.

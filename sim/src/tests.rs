@@ -79,7 +79,7 @@ fn every_offered_call_ends_exactly_once_and_nothing_is_left() {
     let short = named.into_iter().filter(|s| s.duration < 1000.0);
     for mut scenario in short.chain((0..20).map(random::draw)) {
         scenario.duration = scenario.duration.min(40.0);
-        for name in ["kebne", "aimd"] {
+        for name in ["kebne", "aimd", "kebne-hedged"] {
             let book = run::run(&scenario, 5, find(name).unwrap(), false);
             let what = format!("{} {name}", scenario.name);
             assert_eq!(book.twice, 0, "{what}: a call ended twice");
@@ -136,4 +136,24 @@ fn each_dialect_of_cold_start_is_waited_out_by_the_oracle_and_the_lane() {
         let told = book.attempts.get("cold").copied().unwrap_or(0);
         assert!(told <= most, "{dialect}: {told} loading answers");
     }
+}
+
+#[test]
+fn hedging_cuts_the_tail_that_is_bad_luck_for_one_attempt_in_twenty() {
+    let named = suite::named().unwrap();
+    let slow = named.iter().find(|s| s.name == "S41").unwrap();
+    let run = |law| {
+        let book = run::run(slow, 6, find(law).unwrap(), false);
+        let reference = oracle::run(slow, 6);
+        crate::score::score(slow, &book, &reference)
+    };
+    let (plain, hedged) = (run("kebne"), run("kebne-hedged"));
+    assert!(
+        hedged.p99 < 0.5 * plain.p99,
+        "p99 {} s without, {} s with",
+        plain.p99,
+        hedged.p99
+    );
+    assert!(hedged.attempts < 1.06, "{} attempts", hedged.attempts);
+    assert!(hedged.goodput > plain.goodput - 0.002);
 }

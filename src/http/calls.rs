@@ -102,6 +102,7 @@ async fn call(
         priority: 0,
         first_part_timeout: None,
         refuse_when_cold: false,
+        hedge: parsed.changes_nothing,
     };
     let stream = parsed.request.stream;
     let mut pending = start(state, parsed, options);

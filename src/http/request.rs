@@ -31,6 +31,8 @@ struct Fields<'a> {
     max_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
 }
 
 /// A request that was understood.
@@ -44,6 +46,8 @@ pub struct Parsed {
     pub tokens: u32,
     /// The part of them that only bounds the output.
     pub output_tokens_max: u32,
+    /// It leaves nothing behind at the backend, so that it may be sent twice.
+    pub changes_nothing: bool,
 }
 
 /// Reads a body.
@@ -84,6 +88,9 @@ pub fn parse(endpoint: Endpoint, body: Bytes, request_id: Arc<str>) -> Result<Pa
         model,
         tokens: prompt.saturating_add(output),
         output_tokens_max: output,
+        changes_nothing: fields
+            .store
+            .is_none_or(|raw| matches!(raw.get(), "false" | "null")),
         request: ModelRequest {
             endpoint,
             body,

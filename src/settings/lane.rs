@@ -48,6 +48,10 @@ pub struct LaneSettings {
     pub retry_start: f64,
     /// Retries that can be saved up; 0 to 10000. Default 60.
     pub retry_cap: f64,
+    /// Hedges (second attempts of late calls) per success, each paid for by a retry too; 0 to 0.2. Default 0: none.
+    pub hedge_ratio: f64,
+    /// Highest cost of a call that is hedged, in tokens. Default 2000.
+    pub hedge_tokens_max: u32,
     /// Silence after which the backend may have gone to sleep. Default 30s.
     pub idle_after: HumanDuration,
     /// Seed of jitter. Default 1.
@@ -77,6 +81,8 @@ impl Default for LaneSettings {
             retry_ratio_max: controller.retry_ratio_max,
             retry_start: pool.retry_start,
             retry_cap: pool.retry_cap,
+            hedge_ratio: pool.hedge_ratio,
+            hedge_tokens_max: pool.hedge_tokens_max,
             idle_after: HumanDuration(controller.idle),
             seed: 1,
         }
@@ -108,6 +114,8 @@ impl LaneSettings {
                 hold_max: self.hold_max.0,
                 retry_start: self.retry_start,
                 retry_cap: self.retry_cap,
+                hedge_ratio: self.hedge_ratio,
+                hedge_tokens_max: self.hedge_tokens_max,
             },
             idle_timeout: self.idle_timeout.0,
             seed: self.seed,

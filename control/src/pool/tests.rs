@@ -365,6 +365,7 @@ fn no_one_is_sent_away_for_a_dip_that_may_end_in_time() {
     delivers(&mut p, 1.0, 500.0);
     let sober = from(500.0, &mut p);
     assert!((8..=11).contains(&sober), "{sober}");
+}
 
 proptest::proptest! {
     #[test]
