@@ -78,10 +78,18 @@ struct Running {
     begun: bool,
     /// It is a hedge.
     hedge: bool,
-    /// The call's other attempt, while that runs.
-    twin: Option<AttemptId>,
-    /// The call has ended through the other attempt.
-    moot: bool,
+    other: Other,
+}
+
+/// The other attempt of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    /// There is none, or it failed: this one decides.
+    None,
+    /// It runs too.
+    Runs(AttemptId),
+    /// It has ended the call: this one no longer counts.
+    Decided,
 }
 
 /// Part of its deadline that the oldest call has waited when a backlog counts as overload.
@@ -236,8 +244,7 @@ impl<T> Pool<T> {
             sent: now,
             begun: false,
             hedge: false,
-            twin: None,
-            moot: false,
+            other: Other::None,
         };
         if meta.hedge && !probe {
             self.hedging.may_be_late(now, attempt);

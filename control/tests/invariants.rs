@@ -102,9 +102,8 @@ struct Lane {
     overtook: u32,
     waiting: BTreeSet<u64>,
     ids: BTreeMap<u64, kebne_control::CallId>,
-    /// The number of the attempt that a refused call must have when it is sent again.
-    refused_at: BTreeMap<u64, u32>,
-    numbers: BTreeMap<AttemptId, u32>,
+    /// Attempts of each call that ended in more than a refusal.
+    used: BTreeMap<u64, u32>,
     log: Vec<String>,
 }
 
@@ -140,8 +139,7 @@ impl Lane {
             overtook: 0,
             waiting: BTreeSet::new(),
             ids: BTreeMap::new(),
-            refused_at: BTreeMap::new(),
-            numbers: BTreeMap::new(),
+            used: BTreeMap::new(),
             log: Vec::new(),
         }
     }
@@ -245,7 +243,6 @@ impl Lane {
             return;
         };
         let call = self.running.remove(&attempt).unwrap();
-        let number = self.numbers.remove(&attempt).unwrap();
         let moot = self.moot.remove(&attempt);
         let chance = &mut self.chance;
         let after = self
@@ -254,24 +251,24 @@ impl Lane {
                 chance.f64()
             });
         self.log.push(format!("{after:?}"));
+        if !outcome.is_refusal() {
+            *self.used.entry(call).or_default() += 1;
+        }
+        if moot {
+            assert!(matches!(after, AfterAttempt::Doubled), "decided twice");
+        }
         match after {
             AfterAttempt::Doubled => {
                 let other = self.running.values().any(|other| *other == call);
                 assert!(moot || other, "nobody is left to decide");
             }
-            _ if moot => panic!("decided twice"),
             AfterAttempt::Done(call) => {
                 let others = self.running.iter().filter(|(_, other)| **other == call);
                 self.moot.extend(others.map(|(other, _)| *other));
                 self.end(call);
             }
             AfterAttempt::Exhausted(call, _) => self.end(call),
-            AfterAttempt::Held(_) => {
-                self.refused_at.insert(call, number);
-                self.waiting.insert(call);
-            }
-            AfterAttempt::Retry { .. } => {
-                self.refused_at.remove(&call);
+            AfterAttempt::Held(_) | AfterAttempt::Retry { .. } => {
                 self.waiting.insert(call);
             }
         }
@@ -290,7 +287,6 @@ impl Lane {
             self.end(call);
         } else if let Some(attempt) = nth(self.running.keys(), place) {
             let call = self.running.remove(&attempt).unwrap();
-            self.numbers.remove(&attempt);
             let (outcome, quota) = (Outcome::Cancelled, QuotaHints::default());
             if self.moot.remove(&attempt) {
                 // Its call has ended: it is the loser that is cancelled.
@@ -328,9 +324,8 @@ impl Lane {
                     assert!(self.now >= until && before == 0, "{grant:?}");
                 }
             }
-            if let Some(number) = self.refused_at.remove(&sent.payload) {
-                assert_eq!(sent.number, number, "a refusal used an attempt");
-            }
+            let used = self.used.get(&sent.payload).copied().unwrap_or(0);
+            assert_eq!(sent.number, used + 1, "a refusal uses no attempt");
             assert!(
                 self.waiting.remove(&sent.payload),
                 "sent while it was not waiting"
@@ -339,7 +334,6 @@ impl Lane {
                 turns.push((sent.payload, self.rivals(sent.payload)));
             }
             self.running.insert(sent.attempt, sent.payload);
-            self.numbers.insert(sent.attempt, sent.number);
             self.log.push(format!("{sent:?}"));
             self.tell(Message::Dispatched {
                 attempt: sent.attempt,
@@ -394,7 +388,6 @@ impl Lane {
         assert!(!self.moot.contains(&hedge.doubles), "its call has ended");
         let sent = hedge.dispatch;
         self.running.insert(sent.attempt, call);
-        self.numbers.insert(sent.attempt, sent.number);
         self.log.push(format!("{sent:?}"));
         self.tell(Message::Dispatched {
             attempt: sent.attempt,

@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::quantile::Quantile;
-use super::{AttemptId, Hedge, Offer, Outcome, Permission, Pool, Running, Timestamp, seconds};
+use super::{
+    AttemptId, Hedge, Offer, Other, Outcome, Permission, Pool, Running, Timestamp, seconds,
+};
 
 /// Share of the attempts that answer before an attempt is late.
 const LATE: f64 = 0.95;
@@ -90,12 +92,12 @@ impl<T> Pool<T> {
     fn double(&mut self, doubles: AttemptId, mut first: Running, now: Timestamp) -> Hedge {
         let attempt = self.number_attempt();
         first.meta.hedge = false;
-        first.twin = Some(attempt);
+        first.other = Other::Runs(attempt);
         self.running.insert(doubles, first);
         let mut second = Running {
             sent: now,
             hedge: true,
-            twin: Some(doubles),
+            other: Other::Runs(doubles),
             ..first
         };
         second.meta.attempts += 1;
@@ -133,10 +135,13 @@ impl<T> Pool<T> {
     /// Says whether an attempt that ended decides about its call. It does when it is the only one, or when it is
     /// `last`: then the other one no longer counts. A refusal uses no attempt, whichever of the two it meets.
     pub(super) fn decides(&mut self, ended: &Running, last: bool, refused: bool) -> bool {
-        let other = ended.twin.and_then(|twin| self.running.get_mut(&twin));
+        let other = match ended.other {
+            Other::None => return true,
+            Other::Decided => return false,
+            Other::Runs(other) => self.running.get_mut(&other),
+        };
         let Some(other) = other else { return true };
-        other.twin = None;
-        other.moot = last;
+        other.other = if last { Other::Decided } else { Other::None };
         let made = other.meta.attempts.max(ended.meta.attempts);
         other.meta.attempts = made - u32::from(refused);
         last
@@ -155,9 +160,11 @@ impl<T> Pool<T> {
     /// An attempt answers; the one that it overtook takes longer than what was seen of it.
     fn answers(&mut self, running: &Running, now: Timestamp) {
         self.took(running, now);
-        let overtaken = running.twin.filter(|_| running.hedge);
-        let first = overtaken.and_then(|twin| self.running.get(&twin)).copied();
-        if let Some(first) = first.filter(|first| !first.begun) {
+        let Other::Runs(first) = running.other else {
+            return;
+        };
+        let first = self.running.get(&first).copied();
+        if let Some(first) = first.filter(|first| running.hedge && !first.begun) {
             self.took(&first, now);
         }
     }

@@ -21,7 +21,7 @@ impl<T> Pool<T> {
         };
         self.learn_lateness(&running, outcome, now);
         let last = matches!(outcome, Outcome::Success { .. } | Outcome::Client);
-        if running.moot || !self.decides(&running, last || committed, outcome.is_refusal()) {
+        if !self.decides(&running, last || committed, outcome.is_refusal()) {
             return AfterAttempt::Doubled;
         }
         let meta = running.meta;
