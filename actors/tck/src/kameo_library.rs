@@ -11,12 +11,15 @@
 //! | escalation, death pact | `on_link_died` that breaks |
 //! | watch | `link`, noted in `on_link_died` |
 //! | single timers | `send_after`, one handle for each key |
+//! | repeated timers | `Scheduler` of the companion crate `kameo_actors`, bursts for a fixed rate |
+//! | event stream | its `MessageBus`, best effort; it does not say how many took an event |
 //! | pipe to self | a task that tells its outcome, as `Context::pipe` does |
 //! | receptionist | the registry of names |
-//! | pool, broadcast | `ActorPool` of the companion crate `kameo_actors` |
+//! | pool, broadcast | its `ActorPool` |
 //! | termination | a graceful stop of the guardian |
 //!
-//! Not claimed: backoff, stash, priorities, dead letters, events, paths, receive timeout, repeated timers.
+//! Not claimed: backoff, stash, priorities, dead letters, paths, receive timeout. The companion crate's `MessageQueue`,
+//! `Broker` and `PubSub` deliver to all who listen, as the bus does, and have no case of their own.
 //! The window of a limit is measured by the system's clock, which a case cannot move.
 
 use crate::driver::{Library, actors as actors_driver, routers as routers_driver};

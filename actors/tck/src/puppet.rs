@@ -109,8 +109,8 @@ pub trait Stage {
         _after: Duration,
         _repeat: Repeat,
         _script: Script,
-    ) -> Did {
-        Err(Unsupported("timers"))
+    ) -> impl Future<Output = Did> + Send {
+        async { Err(Unsupported("timers")) }
     }
 
     /// Cancels a timer; says whether there was one.
@@ -358,7 +358,7 @@ async fn on_stage(
         Command::WatchOrDie(other) => stage.watch_or_die(&other).await?,
         Command::Unwatch(other) => stage.unwatch(&other).await?,
         Command::StartTimer(key, after, repeat, script) => {
-            stage.start_timer(key, after, repeat, script)?;
+            stage.start_timer(key, after, repeat, script).await?;
         }
         Command::CancelTimer(key) => return stage.cancel_timer(key).map(Answer::Yes),
         Command::IsTimerActive(key) => return stage.is_timer_active(key).map(Answer::Yes),

@@ -9,18 +9,23 @@
 //! | watch | supervision events: of children, and of others by `monitor` |
 //! | timers | `send_after`, `send_interval`, one handle for each key |
 //! | pipe to self | a task that sends its outcome |
+//! | event stream | one `OutputPort` for each topic, which ends a subscription with its actor only |
 //! | recipient | `get_derived` |
 //! | receptionist | process groups |
 //! | pool | a `Factory`: round robin, key-persistent, queuer for the least loaded; discards the newest |
+//! | work pulling | a `Factory` with `QueuerRouting` and `RetriableMessage`: a job is given out again until it is completed |
 //! | termination | `stop_children_and_wait` of the guardian |
 //!
 //! Not claimed: restarts (they are left to the application's supervisor), bounds, stash, priorities, dead letters,
 //! paths, receive timeout. A bound that only gives room is as good as none.
 
-use crate::driver::{Library, actors as actors_driver, routers as routers_driver};
+use crate::driver::{
+    Library, actors as actors_driver, routers as routers_driver, work_pulling as pulling_driver,
+};
 
 mod actors;
 mod routers;
+mod work_pulling;
 
 /// Ractor, as the suite sees it.
 #[derive(Debug, Default)]
@@ -41,5 +46,9 @@ impl Library for Ractor {
 
     fn routers(&self) -> Option<&(dyn routers_driver::Driver + 'static)> {
         Some(&routers::Routers)
+    }
+
+    fn work_pulling(&self) -> Option<&(dyn pulling_driver::Driver + 'static)> {
+        Some(&work_pulling::Pulling)
     }
 }

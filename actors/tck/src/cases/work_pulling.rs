@@ -7,7 +7,7 @@ use crate::{
         Verdict, ensure, ensure_eq,
     },
     cases,
-    driver::work_pulling::{After, Desk, Driver, Progress, Receipt, Spec, settle},
+    driver::work_pulling::{After, Claim, Desk, Driver, Progress, Receipt, Spec, settle},
 };
 
 pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L3;
@@ -29,6 +29,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L3;
     a_producer_hears_it_also_when_a_worker_died_of_it => "WorkPullingSpec: reply to MessageWithConfirmation also when worker dies", Same;
     a_producer_that_starts_anew_is_asked => "WorkPullingSpec: allow restart of producer", Same;
     a_restarted_worker_gets_its_job_again => "ReliableDeliverySpec: allow replacement of destination", Same;
+    the_job_of_a_worker_that_panics_is_done_all_the_same => "WorkPullingSpec: resend unconfirmed to other if worker dies", Same;
     the_job_of_an_unregistered_worker_is_handed_over => "DurableWorkPullingSpec: hand over, and resend unconfirmed when worker is unregistered", Same;
     a_job_that_its_worker_forgets_comes_back => "WorkPullingSpec: resend unconfirmed to other if worker dies",
         Different("a delivery that is dropped comes back at once; Pekko cannot see that a living worker has lost one");
@@ -62,7 +63,7 @@ async fn counts(desk: &dyn Desk, expected: (usize, usize, usize)) -> Verdict {
 
 async fn a_producer_is_asked_only_when_a_worker_is_there(driver: &dyn Driver) -> Verdict {
     let desk = open(driver)?;
-    desk.start_producer();
+    desk.start_producer()?;
     settle().await;
     ensure_eq("asked without a worker", &desk.requests(), &0)?;
     let worker = desk.worker("a", After::Stop);
@@ -74,7 +75,7 @@ async fn a_producer_is_asked_only_when_a_worker_is_there(driver: &dyn Driver) ->
 
 async fn a_producer_is_asked_for_one_job_at_a_time(driver: &dyn Driver) -> Verdict {
     let desk = open(driver)?;
-    desk.start_producer();
+    desk.start_producer()?;
     let _workers = ["a", "b", "c"].map(|name| desk.worker(name, After::Stop));
     for job in 0..3 {
         settle().await;
@@ -86,7 +87,7 @@ async fn a_producer_is_asked_for_one_job_at_a_time(driver: &dyn Driver) -> Verdi
 
 async fn each_of_two_workers_gets_a_job(driver: &dyn Driver) -> Verdict {
     let desk = open(driver)?;
-    desk.start_producer();
+    desk.start_producer()?;
     let workers = ["a", "b"].map(|name| desk.worker(name, After::Stop));
     send(&*desk, 1).await?;
     send(&*desk, 2).await?;
@@ -129,7 +130,7 @@ async fn one_worker_gets_the_jobs_in_their_order(driver: &dyn Driver) -> Verdict
 
 async fn a_slow_producer_keeps_no_worker_from_its_job(driver: &dyn Driver) -> Verdict {
     let desk = open(driver)?;
-    desk.start_producer();
+    desk.start_producer()?;
     let worker = desk.worker("a", After::Stop);
     for job in 0..5 {
         worker.expect(&[]).await?;
@@ -181,6 +182,7 @@ async fn a_job_goes_to_an_idle_worker_not_behind_a_busy_one(driver: &dyn Driver)
 }
 
 async fn the_unconfirmed_job_of_a_dead_worker_goes_to_another(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
     desk.offer(1)?;
@@ -193,6 +195,7 @@ async fn the_unconfirmed_job_of_a_dead_worker_goes_to_another(driver: &dyn Drive
 }
 
 async fn a_confirmed_job_is_not_given_out_again(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
     desk.offer(1)?;
@@ -205,6 +208,7 @@ async fn a_confirmed_job_is_not_given_out_again(driver: &dyn Driver) -> Verdict 
 }
 
 async fn a_job_that_was_lost_goes_before_younger_ones(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
     for job in 1..=3 {
@@ -222,6 +226,7 @@ async fn a_job_that_was_lost_goes_before_younger_ones(driver: &dyn Driver) -> Ve
 }
 
 async fn the_job_of_the_only_worker_waits_for_the_next(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
     desk.offer(1)?;
@@ -235,6 +240,7 @@ async fn the_job_of_the_only_worker_waits_for_the_next(driver: &dyn Driver) -> V
 async fn a_confirmation_that_comes_after_its_worker_died_is_not_heard(
     driver: &dyn Driver,
 ) -> Verdict {
+    driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
     let receipt = desk.submit(1)?;
@@ -256,7 +262,7 @@ async fn a_confirmation_that_comes_after_its_worker_died_is_not_heard(
 
 async fn a_producer_hears_when_its_job_is_confirmed_and_not_before(driver: &dyn Driver) -> Verdict {
     let desk = open(driver)?;
-    desk.start_producer();
+    desk.start_producer()?;
     let worker = desk.worker("a", After::Stop);
     let receipt = send(&*desk, 1).await?;
     worker.expect(&[1]).await?;
@@ -266,8 +272,9 @@ async fn a_producer_hears_when_its_job_is_confirmed_and_not_before(driver: &dyn 
 }
 
 async fn a_producer_hears_it_also_when_a_worker_died_of_it(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
-    desk.start_producer();
+    desk.start_producer()?;
     let first = desk.worker("a", After::Stop);
     let receipt = send(&*desk, 1).await?;
     let second = desk.worker("b", After::Stop);
@@ -280,11 +287,11 @@ async fn a_producer_hears_it_also_when_a_worker_died_of_it(driver: &dyn Driver) 
 
 async fn a_producer_that_starts_anew_is_asked(driver: &dyn Driver) -> Verdict {
     let desk = open(driver)?;
-    desk.start_producer();
+    desk.start_producer()?;
     let worker = desk.worker("a", After::Stop);
     settle().await;
     ensure_eq("the first was asked", &desk.requests(), &1)?;
-    desk.start_producer();
+    desk.start_producer()?;
     send(&*desk, 1).await?;
     worker.expect(&[1]).await?;
     worker.done().await?;
@@ -301,6 +308,27 @@ async fn a_restarted_worker_gets_its_job_again(driver: &dyn Driver) -> Verdict {
     worker.expect(&[1]).await?;
     worker.done().await?;
     ensure_eq("done", &receipt.progress(), &Progress::Confirmed(2))
+}
+
+async fn the_job_of_a_worker_that_panics_is_done_all_the_same(driver: &dyn Driver) -> Verdict {
+    let desk = open(driver)?;
+    let workers = ["a", "b"].map(|name| desk.worker(name, After::Restart));
+    desk.offer(1)?;
+    for _ in 0..3 {
+        settle().await;
+        let holder = workers.iter().find(|worker| worker.jobs() == [1]);
+        let holder = holder.ok_or_else(|| Failure::Failed("nobody has the job".to_owned()))?;
+        holder.panic();
+    }
+    settle().await;
+    let held: Vec<_> = workers.iter().flat_map(|worker| worker.jobs()).collect();
+    ensure_eq("jobs in hand", &held, &vec![1])?;
+    ensure_eq(
+        "confirmed",
+        &workers.iter().any(|worker| worker.confirm()),
+        &true,
+    )?;
+    counts(&*desk, (2, 0, 0)).await
 }
 
 async fn the_job_of_an_unregistered_worker_is_handed_over(driver: &dyn Driver) -> Verdict {

@@ -17,6 +17,29 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// Returns what the library has no notion of.
     fn open(&self, spec: Spec) -> Result<Box<dyn Desk>, Unsupported>;
+
+    /// Says whether the library claims this.
+    ///
+    /// # Errors
+    /// Returns what it has no notion of.
+    fn claims(&self, claim: Claim) -> Result<(), Unsupported>;
+}
+
+impl dyn Driver + '_ {
+    /// Ends the case where the library does not claim this.
+    ///
+    /// # Errors
+    /// Fails as not applicable.
+    pub fn needs(&self, claim: Claim) -> Verdict {
+        Ok(self.claims(claim)?)
+    }
+}
+
+/// What a library may or may not claim of work pulling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A worker that ends, and is not to be restarted, is not replaced.
+    WorkersLeave,
 }
 
 /// A desk to be made.
@@ -46,7 +69,7 @@ pub enum Progress {
 /// How a worker that panics goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// It stops.
+    /// It stops, where a worker can leave for good (see [`Claim::WorkersLeave`]).
     Stop,
     /// It is restarted at once.
     Restart,
@@ -67,7 +90,10 @@ pub trait Desk {
     fn submit(&self, job: u32) -> Result<Box<dyn Receipt>, Unsupported>;
 
     /// Starts the producer, or starts it anew: a later one takes the place of the first.
-    fn start_producer(&self);
+    ///
+    /// # Errors
+    /// Returns what the library has no notion of.
+    fn start_producer(&self) -> Result<(), Unsupported>;
 
     /// Returns how many jobs the last producer is asked for and has not sent.
     fn requests(&self) -> usize;

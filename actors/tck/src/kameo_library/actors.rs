@@ -12,12 +12,16 @@ use kameo::{
     registry::ACTOR_REGISTRY,
     supervision::RestartPolicy,
 };
+use kameo_actors::{
+    message_bus::{MessageBus, Publish, Register, Unregister},
+    scheduler::Scheduler,
+};
 use std::{ops::ControlFlow, sync::PoisonError};
 
 use crate::{
     driver::{
         Unsupported,
-        actors::{Backend, Claim, Driver, Puppet, Shared, Soon, World},
+        actors::{Backend, Claim, Driver, Puppet, Shared, Soon, Subscription, Topic, World},
     },
     puppet::{Directive, Overflow, Script, Spec},
 };
@@ -26,7 +30,7 @@ mod actor;
 mod reference;
 mod stage;
 
-use actor::{KameoPuppet, Tell, Ties};
+use actor::{Aides, Blue, KameoPuppet, Red, Tell, Ties};
 use reference::KameoHandle;
 
 /// What a mailbox holds that was given no bound, as in kameo itself.
@@ -44,6 +48,10 @@ impl Driver for Actors {
         let shared = Shared::new();
         let backend = Box::new(KameoWorld {
             guardian: Guardian::spawn(()),
+            aides: Aides {
+                scheduler: Scheduler::spawn(Scheduler::new()),
+                bus: MessageBus::spawn(MessageBus::default()),
+            },
             shared: Arc::clone(&shared),
             number: WORLDS.fetch_add(1, SeqCst),
         });
@@ -64,7 +72,7 @@ impl Driver for Actors {
             Claim::StopsByDefault => Err(Unsupported(
                 "indifference to the failure of a child by default",
             )),
-            Claim::FixedDelay | Claim::FixedRate => Err(Unsupported("repeated timer")),
+            Claim::FixedDelay => Err(Unsupported("interval that waits for its actor")),
             Claim::RoomyByDefault => Err(Unsupported("mailbox of more than 64 by default")),
             Claim::MovableWindow => Err(Unsupported("window but by the system's clock")),
             Claim::UnlimitedRestarts => Err(Unsupported("restart without a limit")),
@@ -73,6 +81,7 @@ impl Driver for Actors {
             Claim::SecondStopIsHarmless
             | Claim::AskSaysWhy
             | Claim::FreshState
+            | Claim::FixedRate
             | Claim::ChildrenStopFirst
             | Claim::StrictBound
             | Claim::BoundedByDefault
@@ -104,6 +113,7 @@ impl Actor for Guardian {
 
 struct KameoWorld {
     guardian: ActorRef<Guardian>,
+    aides: Aides,
     shared: Arc<Shared>,
     number: u64,
 }
@@ -154,6 +164,7 @@ async fn spawn_under<S: Actor>(
     supervisor: &ActorRef<S>,
     spec: Spec,
     shared: &Arc<Shared>,
+    aides: &Aides,
 ) -> Result<Puppet, Unsupported> {
     let policy = policy(&spec)?;
     let capacity = spec.mailbox.unwrap_or(DEFAULT_CAPACITY);
@@ -163,7 +174,7 @@ async fn spawn_under<S: Actor>(
         .supervision
         .as_ref()
         .and_then(|supervision| supervision.limit);
-    let args = (spec, Arc::clone(shared), Arc::new(Ties::default()));
+    let args = (spec, Arc::clone(shared), Ties::new(aides.clone()));
     let mut child = KameoPuppet::supervise(supervisor, args).restart_policy(policy);
     if let Some((restarts, window)) = limit {
         child = child.restart_limit(restarts, window);
@@ -183,7 +194,7 @@ impl KameoWorld {
 
 impl Backend for KameoWorld {
     fn spawn(&self, spec: Spec) -> Soon<'_, Result<Puppet, Unsupported>> {
-        Box::pin(spawn_under(&self.guardian, spec, &self.shared))
+        Box::pin(spawn_under(&self.guardian, spec, &self.shared, &self.aides))
     }
 
     fn terminate(&self) -> Soon<'_, Result<(), Unsupported>> {
@@ -218,4 +229,47 @@ impl Backend for KameoWorld {
         };
         Ok(usize::from(actor.tell(Tell(script)).try_send().is_ok()))
     }
+
+    fn subscribe(&self, topic: Topic, puppet: &Puppet) -> Result<Subscription, Unsupported> {
+        let actor = KameoHandle::of(puppet)?.actor();
+        let (id, actor, bus) = (actor.id(), actor.clone(), &self.aides.bus);
+        let told = match topic {
+            Topic::Red => bus
+                .tell(Register(actor.recipient::<Red>()))
+                .try_send()
+                .is_ok(),
+            Topic::Blue => bus
+                .tell(Register(actor.recipient::<Blue>()))
+                .try_send()
+                .is_ok(),
+        };
+        heard(told)?;
+        Ok(Box::new((topic, id)))
+    }
+
+    fn unsubscribe(&self, subscription: Subscription) -> Result<Option<bool>, Unsupported> {
+        let subscription = subscription.downcast::<(Topic, ActorId)>();
+        let (topic, id) =
+            *subscription.map_err(|_| Unsupported("subscription of another library"))?;
+        let bus = &self.aides.bus;
+        heard(match topic {
+            Topic::Red => bus.tell(Unregister::<Red>::new(id)).try_send().is_ok(),
+            Topic::Blue => bus.tell(Unregister::<Blue>::new(id)).try_send().is_ok(),
+        })?;
+        Ok(None)
+    }
+
+    fn publish(&self, topic: Topic, number: i64) -> Result<Option<usize>, Unsupported> {
+        let bus = &self.aides.bus;
+        heard(match topic {
+            Topic::Red => bus.tell(Publish(Red(number))).try_send().is_ok(),
+            Topic::Blue => bus.tell(Publish(Blue(number))).try_send().is_ok(),
+        })?;
+        Ok(None)
+    }
+}
+
+/// Ends the case when the bus of a world is too full to hear something.
+fn heard(told: bool) -> Result<(), Unsupported> {
+    told.then_some(()).ok_or(Unsupported("bus with room"))
 }

@@ -167,17 +167,17 @@ impl Backend for KebneWorld {
         }))
     }
 
-    fn unsubscribe(&self, ticket: Ticket) -> Result<bool, Unsupported> {
+    fn unsubscribe(&self, ticket: Ticket) -> Result<Option<bool>, Unsupported> {
         let subscription = ticket.downcast::<Subscription>();
         let subscription =
             subscription.map_err(|_| Unsupported("subscription of another library"))?;
-        Ok(self.events().unsubscribe(*subscription))
+        Ok(Some(self.events().unsubscribe(*subscription)))
     }
 
-    fn publish(&self, topic: Topic, number: i64) -> Result<usize, Unsupported> {
-        Ok(match topic {
+    fn publish(&self, topic: Topic, number: i64) -> Result<Option<usize>, Unsupported> {
+        Ok(Some(match topic {
             Topic::Red => self.events().publish(&Event::<true>(number)),
             Topic::Blue => self.events().publish(&Event::<false>(number)),
-        })
+        }))
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     case::SEED,
     driver::{
         Unsupported,
-        work_pulling::{self as suite, After, Desk, Driver, Progress, Soon, Spec},
+        work_pulling::{self as suite, After, Claim, Desk, Driver, Progress, Soon, Spec},
     },
 };
 
@@ -35,6 +35,12 @@ impl Driver for Pulling {
             system,
             requests: Shared::default(),
         }))
+    }
+
+    fn claims(&self, claim: Claim) -> Result<(), Unsupported> {
+        match claim {
+            Claim::WorkersLeave => Ok(()),
+        }
     }
 }
 
@@ -62,7 +68,7 @@ impl Desk for Bench {
         }
     }
 
-    fn start_producer(&self) {
+    fn start_producer(&self) -> Result<(), Unsupported> {
         lock(&self.requests).clear();
         let requests = Arc::clone(&self.requests);
         let producer = Recipient::new(move |request| {
@@ -70,6 +76,7 @@ impl Desk for Bench {
             Offer::Enqueued
         });
         self.work.start_producer(producer);
+        Ok(())
     }
 
     fn requests(&self) -> usize {

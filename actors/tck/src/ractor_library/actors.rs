@@ -5,13 +5,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::SeqCst},
 };
 
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent, pg};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, OutputPort, SupervisionEvent, pg};
 use tokio::sync::OnceCell;
 
 use crate::{
     driver::{
         Unsupported,
-        actors::{Backend, Claim, Driver, Puppet, Shared, Soon, World},
+        actors::{Backend, Claim, Driver, Puppet, Shared, Soon, Subscription, Topic, World},
     },
     puppet::{Directive, Script, Spec},
 };
@@ -37,6 +37,8 @@ impl Driver for Actors {
             guardian: OnceCell::new(),
             shared: Arc::clone(&shared),
             directory: Arc::default(),
+            red: OutputPort::default(),
+            blue: OutputPort::default(),
             number: WORLDS.fetch_add(1, SeqCst),
         });
         World { backend, shared }
@@ -98,6 +100,8 @@ struct RactorWorld {
     guardian: OnceCell<ActorRef<()>>,
     shared: Arc<Shared>,
     directory: Arc<Directory>,
+    red: OutputPort<i64>,
+    blue: OutputPort<i64>,
     number: u64,
 }
 
@@ -146,6 +150,13 @@ async fn spawn_under(
 }
 
 impl RactorWorld {
+    fn port(&self, topic: Topic) -> &OutputPort<i64> {
+        match topic {
+            Topic::Red => &self.red,
+            Topic::Blue => &self.blue,
+        }
+    }
+
     fn group(&self, key: &str) -> String {
         format!("{key} of world {}", self.number)
     }
@@ -194,5 +205,21 @@ impl Backend for RactorWorld {
             .iter()
             .filter(|member| member.send_message(Order::Tell(script.clone())).is_ok());
         Ok(told.count())
+    }
+
+    fn subscribe(&self, topic: Topic, puppet: &Puppet) -> Result<Subscription, Unsupported> {
+        let actor = RactorHandle::of(puppet)?.clone();
+        let event = move |number| Some(Order::Event(topic, number));
+        self.port(topic).subscribe(actor, event);
+        Ok(Box::new(()))
+    }
+
+    fn unsubscribe(&self, _: Subscription) -> Result<Option<bool>, Unsupported> {
+        Err(Unsupported("end of a subscription but with its actor"))
+    }
+
+    fn publish(&self, topic: Topic, number: i64) -> Result<Option<usize>, Unsupported> {
+        self.port(topic).send(number);
+        Ok(None)
     }
 }

@@ -39,7 +39,7 @@ impl Stage for OnActix<'_> {
         after: Duration,
         repeat: Repeat,
         script: Script,
-    ) -> Did {
+    ) -> impl Future<Output = Did> + Send {
         let handle = match repeat {
             Repeat::Once => self.ctx.run_later(after, move |actor, ctx| {
                 actor.timers.remove(key);
@@ -52,7 +52,7 @@ impl Stage for OnActix<'_> {
         if let Some(old) = self.timers.insert(key, handle) {
             self.ctx.cancel_future(old);
         }
-        Ok(())
+        std::future::ready(Ok(()))
     }
 
     fn cancel_timer(&mut self, key: &'static str) -> Result<bool, Unsupported> {

@@ -154,13 +154,13 @@ pub trait Backend {
         Err(Unsupported("event stream"))
     }
 
-    /// Ends a subscription; says whether there was one.
-    fn unsubscribe(&self, _subscription: Subscription) -> Result<bool, Unsupported> {
+    /// Ends a subscription; says whether there was one, `None` where the library does not.
+    fn unsubscribe(&self, _subscription: Subscription) -> Result<Option<bool>, Unsupported> {
         Err(Unsupported("event stream"))
     }
 
-    /// Publishes an event; returns how many took it.
-    fn publish(&self, _topic: Topic, _number: i64) -> Result<usize, Unsupported> {
+    /// Publishes an event; returns how many took it, `None` where the library does not say.
+    fn publish(&self, _topic: Topic, _number: i64) -> Result<Option<usize>, Unsupported> {
         Err(Unsupported("event stream"))
     }
 }
@@ -257,6 +257,15 @@ impl World {
     pub async fn expect_entries(&self, expected: &[&str]) -> Verdict {
         self.settle().await?;
         ensure_eq("log", &self.entries(), &owned(expected))
+    }
+
+    /// Publishes an event, and expects that so many take it, where the library says how many do.
+    ///
+    /// # Errors
+    /// Fails the case when others do, and as not applicable where the library has no events.
+    pub fn expect_taken(&self, topic: Topic, number: i64, takers: usize) -> Verdict {
+        let taken = self.backend.publish(topic, number)?;
+        ensure_eq("taken by", &taken.unwrap_or(takers), &takers)
     }
 
     /// Returns how often `text` is in the log, hooks included.

@@ -12,6 +12,7 @@ use kameo::{
     message::{Context, Message},
     reply::DelegatedReply,
 };
+use kameo_actors::{message_bus::MessageBus, scheduler::Scheduler};
 use tokio::{task::AbortHandle, time::sleep};
 
 use super::stage::OnKameo;
@@ -24,10 +25,19 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct PuppetError(pub(super) Class);
 
+/// The actors of kameo's companion crate that serve a world.
+#[derive(Clone)]
+pub(super) struct Aides {
+    /// For timers that repeat.
+    pub(super) scheduler: ActorRef<Scheduler>,
+    /// For events.
+    pub(super) bus: ActorRef<MessageBus>,
+}
+
 /// What binds an actor to others; it outlives the actor's restarts, as the links do.
-#[derive(Debug, Default)]
 pub(super) struct Ties {
     bonds: Mutex<Bonds>,
+    pub(super) aides: Aides,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +53,11 @@ pub(super) struct Bonds {
 }
 
 impl Ties {
+    pub(super) fn new(aides: Aides) -> Arc<Self> {
+        let bonds = Mutex::default();
+        Arc::new(Self { bonds, aides })
+    }
+
     pub(super) fn bonds(&self) -> MutexGuard<'_, Bonds> {
         self.bonds.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,6 +69,7 @@ pub(super) struct KameoPuppet {
 }
 
 /// A script told.
+#[derive(Clone)]
 pub(super) struct Tell(pub(super) Script);
 
 /// A script asked.
@@ -191,5 +207,29 @@ impl Message<Ask> for KameoPuppet {
             (Performed::Failed(_) | Performed::Never, _) | (_, None) => {}
         }
         delegated
+    }
+}
+
+/// An event of the red topic.
+#[derive(Clone)]
+pub(super) struct Red(pub(super) i64);
+
+/// An event of the blue topic.
+#[derive(Clone)]
+pub(super) struct Blue(pub(super) i64);
+
+impl Message<Red> for KameoPuppet {
+    type Reply = ();
+
+    async fn handle(&mut self, Red(number): Red, _: &mut Context<Self, ()>) {
+        self.body.note(&format!("red {number}"));
+    }
+}
+
+impl Message<Blue> for KameoPuppet {
+    type Reply = ();
+
+    async fn handle(&mut self, Blue(number): Blue, _: &mut Context<Self, ()>) {
+        self.body.note(&format!("blue {number}"));
     }
 }

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use kameo::actor::{ActorRef, WeakActorRef};
-use tokio::{task::AbortHandle, time::sleep};
+use kameo_actors::scheduler::SetInterval;
+use tokio::{
+    task::AbortHandle,
+    time::{MissedTickBehavior, sleep},
+};
 
 use super::{
     actor::{KameoPuppet, Tell, Ties},
@@ -75,6 +79,23 @@ impl OnKameo {
     }
 }
 
+impl OnKameo {
+    /// Has the scheduler tell a tick again and again.
+    async fn interval(
+        &self,
+        me: &ActorRef<KameoPuppet>,
+        period: Duration,
+        missed: MissedTickBehavior,
+        tick: Tell,
+    ) -> Result<AbortHandle, Unsupported> {
+        let interval = SetInterval::new(me.downgrade(), period, tick)
+            .start_delay(period)
+            .set_missed_tick_behaviour(missed);
+        let asked = self.ties.aides.scheduler.ask(interval).await;
+        asked.map_err(|_| Unsupported("answer of a scheduler that stopped"))
+    }
+}
+
 impl Stage for OnKameo {
     fn stop(&mut self) -> Did {
         if self.moment != Moment::Running {
@@ -96,7 +117,7 @@ impl Stage for OnKameo {
     async fn spawn(&mut self, spec: Spec, shared: &Arc<Shared>) -> Result<Puppet, Unsupported> {
         let escalates = spec.supervision.as_ref();
         let escalates = escalates.is_some_and(|s| s.otherwise == Directive::Escalate);
-        let child = spawn_under(&self.me()?, spec, shared).await?;
+        let child = spawn_under(&self.me()?, spec, shared, &self.ties.aides).await?;
         if escalates {
             let id = KameoHandle::of(&child)?.actor().id();
             self.ties.bonds().escalating.insert(id);
@@ -130,21 +151,25 @@ impl Stage for OnKameo {
         Ok(())
     }
 
-    fn start_timer(
+    async fn start_timer(
         &mut self,
         key: &'static str,
         after: Duration,
         repeat: Repeat,
         script: Script,
     ) -> Did {
-        if repeat != Repeat::Once {
-            return Err(Unsupported("repeated timer"));
-        }
-        let timer = self
-            .me()?
-            .tell(Tell(script))
-            .send_after(after)
-            .abort_handle();
+        let (me, tick) = (self.me()?, Tell(script));
+        let timer = match repeat {
+            Repeat::Once => me.tell(tick).send_after(after).abort_handle(),
+            Repeat::Delay => {
+                self.interval(&me, after, MissedTickBehavior::Delay, tick)
+                    .await?
+            }
+            Repeat::Rate => {
+                self.interval(&me, after, MissedTickBehavior::Burst, tick)
+                    .await?
+            }
+        };
         if let Some(old) = self.ties.bonds().timers.insert(key, timer) {
             old.abort();
         }

@@ -93,14 +93,14 @@ impl Stage for OnKebne<'_> {
         after: Duration,
         repeat: Repeat,
         script: Script,
-    ) -> Did {
+    ) -> impl Future<Output = Did> + Send {
         let message = Tell(script);
         match repeat {
             Repeat::Once => self.0.start_timer(key, message, after),
             Repeat::Delay => self.0.start_timer_with_fixed_delay(key, message, after),
             Repeat::Rate => self.0.start_timer_at_fixed_rate(key, message, after),
         }
-        Ok(())
+        ready(Ok(()))
     }
 
     fn cancel_timer(&mut self, key: &'static str) -> Result<bool, Unsupported> {

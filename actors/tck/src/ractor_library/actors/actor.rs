@@ -13,7 +13,7 @@ use tokio::{task::AbortHandle, time::sleep};
 
 use super::stage::OnRactor;
 use crate::{
-    driver::actors::Shared,
+    driver::actors::{Shared, Topic},
     puppet::{Answer, Body, Class, Performed, Script, Spec, receive},
 };
 
@@ -44,6 +44,8 @@ impl Directory {
 pub(super) enum Order {
     Tell(Script),
     Ask(Script, RpcReplyPort<Answer>),
+    /// An event of a topic.
+    Event(Topic, i64),
 }
 
 /// What a recipient of one type may be sent.
@@ -62,7 +64,7 @@ impl TryFrom<Order> for TellOnly {
     fn try_from(order: Order) -> Result<Self, ()> {
         match order {
             Order::Tell(script) => Ok(Self(script)),
-            Order::Ask(..) => Err(()),
+            Order::Ask(..) | Order::Event(..) => Err(()),
         }
     }
 }
@@ -143,6 +145,14 @@ impl Actor for RactorPuppet {
         let (script, port) = match order {
             Order::Tell(script) => (script, None),
             Order::Ask(script, port) => (script, Some(port)),
+            Order::Event(Topic::Red, number) => {
+                body.note(&format!("red {number}"));
+                return Ok(());
+            }
+            Order::Event(Topic::Blue, number) => {
+                body.note(&format!("blue {number}"));
+                return Ok(());
+            }
         };
         let performed = receive(body, &mut stage, script).await;
         let end = ended(&performed);

@@ -97,7 +97,7 @@ impl Stage for OnRactor<'_> {
         Ok(())
     }
 
-    fn start_timer(
+    async fn start_timer(
         &mut self,
         key: &'static str,
         after: Duration,
