@@ -33,6 +33,29 @@ pub(crate) struct Observe {
     pub(crate) number: u64,
 }
 
+/// Says that traffic is expected soon; asks whether a wake call is wanted for it.
+#[derive(Debug, Message)]
+#[rtype(result = "PrewarmView")]
+pub(crate) struct ExpectTraffic;
+
+/// What the law says to [`ExpectTraffic`].
+#[derive(Debug, actix::MessageResponse)]
+pub(crate) struct PrewarmView {
+    /// A wake call is wanted.
+    pub(crate) wanted: bool,
+    /// The backend serves; otherwise, without a wake call wanted, one is on its way.
+    pub(crate) serves: bool,
+}
+
+/// What carrying the law's effects out came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    /// The state changed.
+    moved: bool,
+    /// A wake call is wanted.
+    wake: bool,
+}
+
 /// Asks for the controller's report.
 #[derive(Debug, Message)]
 #[rtype(result = "ControllerView")]
@@ -58,11 +81,6 @@ pub(crate) struct LimitChanged {
     pub(crate) observer: Option<Recipient<Observe>>,
 }
 
-/// Emitted to the pool when traffic is expected and the backend sleeps.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct WakeWanted;
-
 /// The time that the law asked for has come.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -79,7 +97,6 @@ pub(crate) struct ControllerParts {
     pub(crate) status: Arc<Status>,
     /// Who obeys the grants: set before the controller starts.
     pub(crate) pool: Recipient<LimitChanged>,
-    pub(crate) wake: Recipient<WakeWanted>,
 }
 
 /// Wraps the law of one lane.
@@ -104,13 +121,18 @@ impl RateController {
         }
     }
 
-    fn step(&mut self, event: controller::Message, seen: Option<u64>, ctx: &mut Context<Self>) {
+    fn step(
+        &mut self,
+        event: controller::Message,
+        seen: Option<u64>,
+        ctx: &mut Context<Self>,
+    ) -> Done {
         let now = self.parts.clock.now();
         let ended = matches!(event, controller::Message::Ended { .. });
         let effects = self.law.step(event, now, &mut self.dice);
         let changed = effects.iter().any(|e| matches!(e, Effect::Grant(_)));
-        let moved = self.act(effects);
-        if moved || (ended && now.since(self.saved) >= SAVE_EVERY) {
+        let done = self.act(effects);
+        if done.moved || (ended && now.since(self.saved) >= SAVE_EVERY) {
             self.save(now);
         }
         // The pool waits for an answer to each event it sent, and to no other.
@@ -118,16 +140,17 @@ impl RateController {
             self.tell_grant(seen, None);
         }
         self.arm(now, ctx);
+        done
     }
 
-    /// Carries effects out; says whether the state changed.
-    fn act(&mut self, effects: Vec<Effect>) -> bool {
-        let mut moved = false;
+    /// Carries effects out.
+    fn act(&mut self, effects: Vec<Effect>) -> Done {
+        let mut done = Done::default();
         for effect in effects {
             match effect {
                 Effect::Grant(_) => {}
                 Effect::State { from, to } => {
-                    moved = true;
+                    done.moved = true;
                     self.parts.kept.lock().moved(from, to);
                     tracing::info!(lane = %self.parts.lane, from = from.label(), to = to.label(), "the lane's state changed");
                 }
@@ -135,12 +158,10 @@ impl RateController {
                     tracing::debug!(lane = %self.parts.lane, %verdict, "the limit was decided");
                     self.parts.kept.lock().note(verdict);
                 }
-                Effect::Prewarm => {
-                    let _harmless_if_lost = self.parts.wake.tell(WakeWanted);
-                }
+                Effect::Prewarm => done.wake = true,
             }
         }
-        moved
+        done
     }
 
     fn tell_grant(&self, seen: Option<u64>, observer: Option<Recipient<Observe>>) {
@@ -203,6 +224,18 @@ impl Handler<WakeupDue> for RateController {
     fn handle(&mut self, _: WakeupDue, ctx: &mut Context<Self>) {
         self.wakeup = None;
         self.step(controller::Message::Wakeup, None, ctx);
+    }
+}
+
+impl Handler<ExpectTraffic> for RateController {
+    type Result = PrewarmView;
+
+    fn handle(&mut self, _: ExpectTraffic, ctx: &mut Context<Self>) -> PrewarmView {
+        let done = self.step(controller::Message::Prewarm, None, ctx);
+        PrewarmView {
+            wanted: done.wake,
+            serves: self.law.serves(),
+        }
     }
 }
 

@@ -8,19 +8,20 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, Handler};
-use kebne_control::{Offer, Timestamp, controller};
+use kebne_control::{Offer, Refusal, Timestamp, controller};
 
 use crate::{
     clock::{Clock, Dice},
     lane::{
         Backend, CallError, CallOptions, Ending,
         attempt::AttemptEnd,
-        job::{Job, Shared},
+        endings::Endings,
+        job::Job,
         kept::{Kept, KeptPool, WorkerId},
         permits::Permits,
         status::Status,
     },
-    rate_controller::{LimitChanged, WakeWanted},
+    rate_controller::LimitChanged,
     system::{ActorRef, Context},
     worker::Worker,
 };
@@ -28,6 +29,7 @@ use crate::{
 mod messages;
 mod settle;
 mod turn;
+pub(crate) mod wake;
 
 use messages::WakeupDue;
 pub(crate) use messages::{
@@ -50,6 +52,8 @@ pub(crate) struct PoolParts<B: Backend> {
     pub(crate) idle_timeout: Duration,
     /// What to send when the backend is to be woken before any caller asks.
     pub(crate) wake_request: Option<Arc<(B::Request, CallOptions)>>,
+    /// How those wake calls ended.
+    pub(crate) prewarms: Arc<Endings>,
 }
 
 /// The bounded mailbox of one lane.
@@ -99,7 +103,8 @@ impl<B: Backend> Handler<Enqueue<B>> for WorkerPool<B> {
         if job.is_cancelled() {
             return;
         }
-        self.offer(&job);
+        // The caller has been told of a refusal.
+        let _refused = self.offer(&job).is_err();
         self.turn(ctx);
     }
 }
@@ -172,28 +177,6 @@ impl<B: Backend> Handler<LimitChanged> for WorkerPool<B> {
     }
 }
 
-impl<B: Backend> Handler<WakeWanted> for WorkerPool<B> {
-    type Result = ();
-
-    fn handle(&mut self, _: WakeWanted, ctx: &mut Context<Self>) {
-        let Some(wake) = self.parts.wake_request.clone() else {
-            tracing::debug!(lane = %self.parts.lane, "no wake call is configured");
-            return;
-        };
-        let Some(permit) = self.parts.permits.take() else {
-            // As many calls wait as may: one of them is the wake call.
-            return;
-        };
-        let (request, options) = (*wake).clone();
-        let deadline = self.parts.clock.now().after(options.deadline);
-        let (outbox, _nobody) = tokio::sync::oneshot::channel();
-        let shared = Arc::new(Shared::new(permit));
-        let job = Job::new(request, options, deadline, outbox, shared);
-        self.offer(&Arc::new(job));
-        self.turn(ctx);
-    }
-}
-
 impl<B: Backend> Handler<WakeupDue> for WorkerPool<B> {
     type Result = ();
 
@@ -209,6 +192,7 @@ impl<B: Backend> Handler<Close> for WorkerPool<B> {
     fn handle(&mut self, _: Close, _ctx: &mut Context<Self>) {
         let now = self.parts.clock.now();
         self.parts.kept.lock().pool.close(now);
+        self.end_wake();
     }
 }
 
@@ -254,7 +238,8 @@ impl<B: Backend> Handler<GetPool> for WorkerPool<B> {
 }
 
 impl<B: Backend> WorkerPool<B> {
-    fn offer(&mut self, job: &Arc<Job<B>>) {
+    /// Offers a call to the pool; one that is refused is told so.
+    fn offer(&mut self, job: &Arc<Job<B>>) -> Result<(), Refusal> {
         let now = self.parts.clock.now();
         let offer = Offer {
             deadline: job.deadline,
@@ -274,9 +259,11 @@ impl<B: Backend> WorkerPool<B> {
                 if job.is_cancelled() {
                     kept.pool.cancel(call, now);
                 }
+                Ok(())
             }
             Err((refused, refusal)) => {
                 refused.refuse(refusal.into());
+                Err(refusal)
             }
         }
     }
@@ -291,6 +278,7 @@ impl<B: Backend> Clone for PoolParts<B> {
             status: Arc::clone(&self.status),
             permits: self.permits.clone(),
             wake_request: self.wake_request.clone(),
+            prewarms: Arc::clone(&self.prewarms),
             ..*self
         }
     }

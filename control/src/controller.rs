@@ -157,7 +157,9 @@ impl Controller {
             }
             Message::Demand { queued } => self.queued = queued,
             Message::Prewarm => {
-                if self.asleep() && self.flights.is_empty() {
+                // Silence that nobody has noticed yet may have let it fall asleep.
+                self.fall_idle(now);
+                if !self.serves() && self.flights.is_empty() {
                     effects.push(Effect::Prewarm);
                 }
             }
@@ -170,6 +172,11 @@ impl Controller {
         }
         self.publish(now, &mut effects);
         effects
+    }
+
+    /// Says whether the backend is known to serve: it is neither idle, nor cold, nor broken.
+    pub fn serves(&self) -> bool {
+        matches!(self.phase, Phase::Running)
     }
 
     /// Returns the grant in force.
@@ -305,11 +312,7 @@ impl Controller {
         let whole = now.since(flight.sent).as_secs_f64().max(1e-6);
         if signal == Signal::Served {
             self.rate.accepted(now, self.queued > 0);
-            let log = whole.ln();
-            let mean = *self.log_mean.get_or_insert(log);
-            self.answers = self.answers.saturating_add(1);
-            self.log_mean = Some(mean + 0.05 * (log - mean));
-            self.log_variance += 0.05 * ((log - mean).powi(2) - self.log_variance);
+            self.learn_service_time(flight, whole.ln());
         }
         let first = flight
             .first_part
@@ -334,6 +337,20 @@ impl Controller {
             acknowledged: first.is_some(),
         };
         self.limit.sample(&sample, now)
+    }
+
+    /// Learns how long a call takes. A probe may have been held while the backend loaded: it teaches only what agrees
+    /// with what is known.
+    fn learn_service_time(&mut self, flight: Flight, log: f64) {
+        let deviation = self.log_variance.max(0.0).sqrt();
+        let usual = |mean: f64| log <= mean + 2.5 * deviation;
+        if flight.probe && !self.log_mean.is_some_and(usual) {
+            return;
+        }
+        let mean = *self.log_mean.get_or_insert(log);
+        self.answers = self.answers.saturating_add(1);
+        self.log_mean = Some(mean + 0.05 * (log - mean));
+        self.log_variance += 0.05 * ((log - mean).powi(2) - self.log_variance);
     }
 
     /// Emits the grant when it differs enough to matter, and the state when it changed.

@@ -270,7 +270,7 @@ impl<T> Pool<T> {
             attempt,
             number: meta.attempts,
             probe: running.probe,
-            timeout: self.timeout(meta.deadline.since(now)),
+            timeout: self.timeout(running.probe, meta.deadline.since(now)),
             deadline: meta.deadline,
             in_flight: self.in_flight(),
             waited: now.since(meta.arrived),
@@ -278,11 +278,16 @@ impl<T> Pool<T> {
     }
 
     /// Returns the time an attempt may take with `left` until the deadline: what the operator allows, or more where a
-    /// slow tail was proved, but then at most half of what is left.
-    fn timeout(&self, left: Duration) -> Duration {
+    /// slow tail was proved, but then at most half of what is left. A probe is given the time that loading takes, but
+    /// not one of a broken backend: that is not loading.
+    fn timeout(&self, probe: bool, left: Duration) -> Duration {
         let base = self.grant.attempt_timeout_base;
         let raised = self.grant.attempt_timeout.min(left / 2);
-        base.max(raised).min(self.grant.attempt_timeout).min(left)
+        let usual = base.max(raised).min(self.grant.attempt_timeout);
+        if probe && self.grant.state != LaneState::Open {
+            return usual.max(self.settings.wake_timeout).min(left);
+        }
+        usual.min(left)
     }
 
     /// Takes a waiting call out, because its caller is gone.
@@ -347,6 +352,11 @@ impl<T> Pool<T> {
     fn slots_taken(&self) -> u32 {
         self.in_flight()
             .saturating_add(u32::try_from(self.held.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Says whether the call waits, between attempts included.
+    pub fn is_waiting(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
     }
 
     /// Returns the calls waiting, those between attempts included.

@@ -186,6 +186,9 @@ pub struct PoolSettings {
     pub hold_first: Duration,
     /// Longest hold; at least `hold_first`, default 2 s.
     pub hold_max: Duration,
+    /// Time that a call may take which probes a backend that is not known to serve, where that is more than an attempt
+    /// may take: some hold the call until they have loaded. More than 0, default 2 min.
+    pub wake_timeout: Duration,
     /// Retries in hand at the start; default 10.
     pub retry_start: f64,
     /// Retries that can be saved up; default 60.
@@ -207,6 +210,7 @@ impl Default for PoolSettings {
             brink_share: 0.6,
             hold_first: Duration::from_millis(50),
             hold_max: Duration::from_secs(2),
+            wake_timeout: Duration::from_mins(2),
             retry_start: 10.0,
             retry_cap: 60.0,
             hedge_ratio: 0.0,
@@ -241,6 +245,7 @@ impl PoolSettings {
                 "at least `hold_first`",
                 self.hold_max >= self.hold_first,
             ),
+            ("wake_timeout", "more than 0", !self.wake_timeout.is_zero()),
             (
                 "retry_cap",
                 "0 to 10000",

@@ -129,9 +129,13 @@ fn each_dialect_of_cold_start_is_waited_out_by_the_oracle_and_the_lane() {
             "event = 30\n[[tenants]]\nrate = [[0, 4]]\n[backend]\nslots = [[0, 8]]\n[backend.cold]\ndialect = \"{dialect}\"\nboot = 30\nasleep = true"
         ));
         cold.deadline = 60.0;
+        cold.timeout = 10.0;
         let book = run::run(&cold, 2, find("kebne").unwrap(), false);
         let reference = oracle::run(&cold, 2);
         assert_eq!(book.episodes, 1, "{dialect}");
+        // The one call that wakes it outlasts the time that an ordinary attempt may take.
+        let given_up = book.attempts.get("timeout").copied().unwrap_or(0);
+        assert!(dialect != "holding" || given_up == 0, "{given_up} probes");
         assert!(book.work >= 0.95 * reference.work, "{dialect} lost work");
         let told = book.attempts.get("cold").copied().unwrap_or(0);
         assert!(told <= most, "{dialect}: {told} loading answers");

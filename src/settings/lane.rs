@@ -34,6 +34,9 @@ pub struct LaneSettings {
     /// Time one attempt may take until its answer, or until a stream's first token; it grows by itself up to three
     /// times while a slow tail is proved. Default 60s.
     pub attempt_timeout: HumanDuration,
+    /// Time that the call may take which wakes a backend, where that is more than `attempt_timeout`: some hold it until
+    /// they have loaded. Default 2m.
+    pub wake_timeout: HumanDuration,
     /// Time to a stream's first token; does not run while the backend loads. Default 60s.
     pub first_token_timeout: HumanDuration,
     /// Longest silence between two tokens of a stream. Default 30s.
@@ -74,6 +77,7 @@ impl Default for LaneSettings {
             hold_first: HumanDuration(pool.hold_first),
             hold_max: HumanDuration(pool.hold_max),
             attempt_timeout: HumanDuration(controller.attempt_timeout),
+            wake_timeout: HumanDuration(pool.wake_timeout),
             first_token_timeout: HumanDuration(Duration::from_mins(1)),
             idle_timeout: HumanDuration(Duration::from_secs(30)),
             attempts_max: pool.attempts_max,
@@ -112,6 +116,7 @@ impl LaneSettings {
                 brink_share: self.brink_share,
                 hold_first: self.hold_first.0,
                 hold_max: self.hold_max.0,
+                wake_timeout: self.wake_timeout.0,
                 retry_start: self.retry_start,
                 retry_cap: self.retry_cap,
                 hedge_ratio: self.hedge_ratio,

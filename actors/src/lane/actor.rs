@@ -71,7 +71,6 @@ impl<B: Backend> Actor for Lane<B> {
             kept: self.parts.controller.clone(),
             status: Arc::clone(&self.parts.pool.status),
             pool: pool.control_recipient(),
-            wake: pool.control_recipient(),
         };
         let props = Props::new(move || {
             // Each incarnation's chance differs, or a panic that hangs on chance would come again.

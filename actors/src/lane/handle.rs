@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use kebne_control::{Controller, LaneState, Pool, RefusalReason, Snapshot, controller};
+use kebne_control::{Controller, LaneState, Pool, RefusalReason, Snapshot};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -19,32 +19,33 @@ use crate::{
         snapshot::LaneSnapshot,
         status::Status,
     },
-    rate_controller::{GetController, Observe},
+    rate_controller::GetController,
     supervisor::{Adopt, Supervisor},
     system::{ActorRef, Recipient},
     work_pulling::ledger::Ledger,
-    worker_pool::{Cancel, Close, CutOff, Enqueue, GetPool, PoolParts, SpendRetry},
+    worker_pool::{Cancel, Close, CutOff, Enqueue, GetPool, PoolParts, SpendRetry, wake::LastWake},
 };
 
 /// Time that the lane's actors have to answer a question about themselves.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time beyond the deadline after which a caller stops waiting for the lane's own verdict: only a thread
 /// that a backend blocks takes that long.
 const VERDICT_GRACE: Duration = Duration::from_secs(1);
 
 /// A handle to one lane; clones share it.
 pub struct LaneHandle<B: Backend> {
-    inner: Arc<Inner<B>>,
+    pub(super) inner: Arc<Inner<B>>,
 }
 
-struct Inner<B: Backend> {
+pub(super) struct Inner<B: Backend> {
     name: Arc<str>,
     clock: Clock,
     permits: Permits,
     endings: Arc<Endings>,
+    prewarms: Arc<Endings>,
     status: Arc<Status>,
     learned: Kept<KeptController>,
-    route: watch::Receiver<Option<Route<B>>>,
+    pub(super) route: watch::Receiver<Option<Route<B>>>,
 }
 
 /// How to start a lane.
@@ -91,6 +92,29 @@ impl<T> Reply<T> {
 }
 
 impl CallGuard {
+    /// Guards a call that was just made; `cancel`: who is to forget it when it still waits.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        endings: Arc<Endings>,
+        cancel: Option<Recipient<Cancel>>,
+    ) -> Self {
+        Self {
+            live: Some(Live {
+                shared,
+                endings,
+                cancel,
+            }),
+        }
+    }
+
+    /// Waits until the lane gives the call up.
+    pub(crate) async fn cancelled(&self) {
+        match &self.live {
+            Some(live) => live.shared.cancelled.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Reports how the call ended and gives its place back. Only the first report of a call counts; when the
     /// lane itself ended the call meanwhile (a timeout, a panic, a drain), its reason is what is counted.
     pub fn finish(mut self, ending: Ending) {
@@ -174,10 +198,12 @@ impl<B: Backend> LaneBuilder<B> {
             pool: Pool::new(&settings.pool, grant, now),
             ledger: Ledger::new(),
             next_worker: 0,
+            last_wake: LastWake::default(),
             observer: None,
         };
         let learned = Kept::new(KeptController::new(self.learned));
         let status = Arc::new(Status::default());
+        let prewarms = Arc::new(Endings::default());
         let name: Arc<str> = self.name.into();
         let pool = PoolParts {
             lane: Arc::clone(&name),
@@ -190,6 +216,7 @@ impl<B: Backend> LaneBuilder<B> {
             workers_max,
             idle_timeout: settings.idle_timeout,
             wake_request: self.wake_request.map(Arc::new),
+            prewarms: Arc::clone(&prewarms),
         };
         let (route, mut routes) = watch::channel(None);
         let parts = LaneParts {
@@ -212,6 +239,7 @@ impl<B: Backend> LaneBuilder<B> {
                 clock,
                 permits,
                 endings: Arc::default(),
+                prewarms,
                 status,
                 learned,
                 route: routes,
@@ -244,13 +272,7 @@ impl<B: Backend> LaneHandle<B> {
         };
         let shared = Arc::new(Shared::new(permit));
         // From here on the guard counts the ending, whatever becomes of this future.
-        let mut guard = CallGuard {
-            live: Some(Live {
-                shared: Arc::clone(&shared),
-                endings: Arc::clone(&inner.endings),
-                cancel: None,
-            }),
-        };
+        let mut guard = CallGuard::new(Arc::clone(&shared), Arc::clone(&inner.endings), None);
         let patience = options.deadline.saturating_add(VERDICT_GRACE);
         let offer = async {
             let deadline = inner.clock.now().after(options.deadline);
@@ -343,15 +365,8 @@ impl<B: Backend> LaneHandle<B> {
             worker_restarts: self.inner.status.restarts(),
             live: self.live(),
             endings: self.endings(),
+            prewarms: self.inner.prewarms.counts(),
         })
-    }
-
-    /// Wakes the backend, if it sleeps and a wake request is set, before any caller asks.
-    pub fn prewarm(&self) {
-        if let Some(route) = &*self.inner.route.borrow() {
-            let event = controller::Message::Prewarm;
-            route.controller.inform(Observe { event, number: 0 });
-        }
     }
 
     /// Spends one retry of this lane's budget on an attempt at another lane; says whether it had one.

@@ -15,6 +15,7 @@ use crate::{
     rate_controller::Observe,
     system::Recipient,
     work_pulling::ledger::Ledger,
+    worker_pool::wake::LastWake,
 };
 
 /// Verdicts kept for `/state`: enough to see the last climb.
@@ -32,6 +33,8 @@ pub(crate) struct KeptPool<B: Backend> {
     /// Which workers there are, and whose attempts they make.
     pub(crate) ledger: Ledger<WorkerId, AttemptId, Arc<Job<B>>>,
     pub(crate) next_worker: u64,
+    /// The lane's own call to wake the backend.
+    pub(crate) last_wake: LastWake,
     /// Who is told how attempts go: the controller, once it has introduced itself.
     pub(crate) observer: Option<Recipient<Observe>>,
 }

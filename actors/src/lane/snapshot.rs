@@ -32,4 +32,6 @@ pub struct LaneSnapshot {
     pub live: usize,
     /// How many calls came and how they ended.
     pub endings: EndingCounts,
+    /// How many wake calls the lane made of its own, and how they ended.
+    pub prewarms: EndingCounts,
 }

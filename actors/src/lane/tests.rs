@@ -108,13 +108,19 @@ struct Bench {
 }
 
 async fn lane(script: Arc<Script>, settings: LaneSettings) -> Bench {
+    build(script, settings, |lane| lane).await
+}
+
+async fn build(
+    script: Arc<Script>,
+    settings: LaneSettings,
+    more: impl FnOnce(LaneBuilder<Script>) -> LaneBuilder<Script>,
+) -> Bench {
     tokio::time::pause();
     let system = ActorSystem::new("test", 7);
     let supervisor = Supervisor::spawn(&system);
-    let lane = LaneBuilder::new("x", Arc::clone(&script))
-        .settings(settings)
-        .start(&supervisor)
-        .await;
+    let lane = LaneBuilder::new("x", Arc::clone(&script)).settings(settings);
+    let lane = more(lane).start(&supervisor).await;
     Bench {
         system,
         lane,
@@ -432,3 +438,5 @@ async fn what_was_learned_starts_the_next_life() {
         "{learned:?}"
     );
 }
+
+mod prewarm;

@@ -44,7 +44,7 @@ pub enum Message {
         /// Calls waiting.
         queued: u32,
     },
-    /// Traffic is expected soon: wake the backend.
+    /// Traffic is expected soon: a wake call is wanted, unless the backend serves or a call is on its way to it.
     Prewarm,
     /// The time asked for by `next_wakeup` has come.
     Wakeup,

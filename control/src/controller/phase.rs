@@ -41,10 +41,6 @@ pub(super) enum Phase {
 }
 
 impl Controller {
-    pub(super) fn asleep(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Cold(_))
-    }
-
     /// Notes a loading answer.
     pub(super) fn cold(&mut self, flight: Flight, estimated: Option<Duration>, now: Timestamp) {
         // An answer to a call that was sent before the backend got ready is old news.

@@ -149,6 +149,74 @@ fn each_state_has_its_name_and_a_pause_lies_over_it() {
 }
 
 #[test]
+fn the_time_that_a_probe_was_held_is_no_service_time() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    let unknown = c.grant().service_time_high;
+    let probe = Message::Dispatched {
+        attempt: AttemptId(0),
+        in_flight: 1,
+        tokens: 0,
+        probe: true,
+    };
+    c.step(probe, at(0.0), &mut || 0.5);
+    let served = Message::Ended {
+        attempt: AttemptId(0),
+        outcome: OK,
+        quota: QuotaHints::default(),
+    };
+    c.step(served, at(90.0), &mut || 0.5);
+    let later = c.step(Message::Wakeup, at(90.0), &mut || 0.5);
+    assert!(later.is_empty(), "{later:?}");
+    assert_eq!(
+        c.grant().service_time_high.max(unknown),
+        Duration::from_secs(12)
+    );
+    call(&mut c, 1, OK, 90.0);
+    assert!(c.grant().service_time_high < Duration::from_secs(1));
+    // What agrees with what is known is learned from a probe too.
+    let answers = c.answers;
+    call(&mut c, 2, OK, 130.0);
+    assert_eq!(c.answers, answers + 1);
+}
+
+#[test]
+fn traffic_that_is_expected_wakes_once_and_not_what_serves() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    let expect = |c: &mut Controller, now: f64| {
+        let effects = c.step(Message::Prewarm, at(now), &mut || 0.5);
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Prewarm))
+    };
+    assert!(expect(&mut c, 0.0));
+    let probe = Message::Dispatched {
+        attempt: AttemptId(0),
+        in_flight: 1,
+        tokens: 0,
+        probe: true,
+    };
+    c.step(probe, at(1.0), &mut || 0.5);
+    assert!(!expect(&mut c, 2.0), "a call is on its way");
+    let served = Message::Ended {
+        attempt: AttemptId(0),
+        outcome: OK,
+        quota: QuotaHints::default(),
+    };
+    c.step(served, at(3.0), &mut || 0.5);
+    assert!(c.serves() && !expect(&mut c, 4.0));
+    // The silence was not noticed by a wakeup.
+    assert!(expect(&mut c, 40.0));
+    for id in 1..40 {
+        call(&mut c, id, Outcome::Fault, 41.0);
+    }
+    assert_eq!(c.grant().state, LaneState::Open);
+    assert!(
+        expect(&mut c, 42.0),
+        "a broken backend is probed when its time has come"
+    );
+}
+
+#[test]
 fn a_promise_that_slips_is_not_trusted_again() {
     let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
     let lie = Outcome::Cold {

@@ -35,6 +35,38 @@ fn offer(payload: u32, tenant: u64) -> Offer<u32> {
 }
 
 #[test]
+fn a_probe_is_given_the_time_to_load_unless_the_backend_is_broken() {
+    let patient = |until: f64| Offer {
+        deadline: at(until),
+        ..offer(0, 0)
+    };
+    for (state, expected) in [
+        (LaneState::Idle, 120.0),
+        (LaneState::Cold, 120.0),
+        (LaneState::Open, 60.0),
+    ] {
+        let mut p = pool(Permission::SingleFlight {
+            not_before: at(0.0),
+        });
+        p.set_grant(Grant { state, ..p.grant() }, at(0.0));
+        p.offer(patient(600.0), at(0.0)).unwrap();
+        let sent = p.next(at(0.0)).unwrap();
+        assert_eq!(sent.timeout, Duration::from_secs_f64(expected), "{state:?}");
+        let mut p = pool(Permission::SingleFlight {
+            not_before: at(0.0),
+        });
+        p.set_grant(Grant { state, ..p.grant() }, at(0.0));
+        p.offer(patient(30.0), at(0.0)).unwrap();
+        let sent = p.next(at(0.0)).unwrap();
+        assert_eq!(
+            sent.timeout,
+            Duration::from_secs(30),
+            "its caller waits no longer"
+        );
+    }
+}
+
+#[test]
 fn no_more_than_the_limit_is_in_flight() {
     let mut p = pool(Permission::Open);
     for i in 0..3 {
@@ -230,7 +262,7 @@ fn a_raised_timeout_takes_at_most_half_of_the_time_left() {
     let mut p = pool(Permission::Open);
     p.grant.attempt_timeout_base = Duration::from_secs(2);
     p.grant.attempt_timeout = Duration::from_secs(6);
-    let timeout = |left| p.timeout(Duration::from_secs(left)).as_secs();
+    let timeout = |left| p.timeout(false, Duration::from_secs(left)).as_secs();
     assert_eq!([60, 12, 8, 3, 1].map(timeout), [6, 6, 4, 2, 1]);
 }
 
