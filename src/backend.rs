@@ -13,6 +13,7 @@ pub mod simulated;
 mod splice;
 mod sse;
 pub(crate) mod upstream;
+pub(crate) mod wake;
 
 use kebne_actors::lane::{Answer, Attempt, Backend, Failure};
 

@@ -11,7 +11,10 @@ use std::{
 
 use kebne_actors::{
     context_manager::ContextHandle,
-    lane::{CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, RefusalReason, Reply},
+    lane::{
+        CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, PrewarmError,
+        RefusalReason, Reply,
+    },
     supervisor::Supervisor,
     system::{ActorReport, ActorSystem, AskError},
 };
@@ -20,7 +23,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{BuildError, ModelBackend, with_model},
+    backend::{BuildError, ModelBackend, wake, with_model},
     context::{self, ContextStartError},
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
@@ -81,6 +84,18 @@ pub enum GatewayError {
     /// No model has this name.
     #[error("the model `{0}` does not exist")]
     UnknownModel(String),
+    /// No backend has this name.
+    #[error("the backend `{0}` does not exist")]
+    UnknownBackend(String),
+    /// The backend was not woken.
+    #[error("backend `{backend}`: {error}")]
+    Prewarm {
+        /// The backend.
+        backend: String,
+        /// Why not.
+        #[source]
+        error: PrewarmError,
+    },
     /// The last lane that was tried said no.
     #[error("lane `{lane}`: {error}")]
     Call {
@@ -140,6 +155,7 @@ impl Gateway {
         for (backend_settings, thread) in settings.backends.iter().zip(threads.iter().cycle()) {
             let backend = Arc::new(ModelBackend::build(backend_settings, environment)?);
             let limits = &backend_settings.limits;
+            let (wake, wake_options) = wake::call(backend_settings, settings)?;
             let handle = LaneBuilder::new(backend_settings.name.as_str(), backend)
                 .settings(limits.lane())
                 .learned(
@@ -147,6 +163,7 @@ impl Gateway {
                         .as_ref()
                         .and_then(|learned| learned.of(backend_settings)),
                 )
+                .wake_request(wake, wake_options)
                 .on_arbiter(thread.clone())
                 .start(&supervisor)
                 .await;
@@ -156,7 +173,7 @@ impl Gateway {
             });
         }
         let (routes, models) = routes(settings);
-        Ok(Self {
+        let gateway = Self {
             inner: Arc::new(Inner {
                 system,
                 context,
@@ -166,7 +183,39 @@ impl Gateway {
                 models,
                 learned: learned.map(Mutex::new),
             }),
-        })
+        };
+        gateway.prewarm_at_start().await;
+        Ok(gateway)
+    }
+
+    /// Wakes the backends that are to be woken as the service starts. One that cannot be woken is said in the
+    /// log: callers may still reach it.
+    async fn prewarm_at_start(&self) {
+        let lanes = self.inner.lanes.iter();
+        for lane in lanes.filter(|lane| lane.settings.prewarm.at_start) {
+            let backend = lane.handle.name();
+            match lane.handle.prewarm().await {
+                Ok(_) => tracing::info!(backend, "the backend is being woken"),
+                Err(error) => tracing::warn!(backend, %error, "the backend was not woken"),
+            }
+        }
+    }
+
+    /// Wakes a backend before any caller asks; returns when that is decided, not when it is warm.
+    ///
+    /// # Errors
+    /// When there is no such backend, or its lane does not let the wake call in.
+    pub async fn prewarm(&self, backend: &str) -> Result<(Prewarm, LaneState), GatewayError> {
+        let mut lanes = self.inner.lanes.iter();
+        let lane = lanes
+            .find(|lane| lane.handle.name() == backend)
+            .ok_or_else(|| GatewayError::UnknownBackend(backend.to_owned()))?;
+        let woken = lane.handle.prewarm().await;
+        let woken = woken.map_err(|error| GatewayError::Prewarm {
+            backend: backend.to_owned(),
+            error,
+        })?;
+        Ok((woken, lane.handle.state()))
     }
 
     /// Returns the sessions.

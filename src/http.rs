@@ -173,6 +173,10 @@ fn routes(config: &mut web::ServiceConfig) {
         ))
         .service(only("/v1/models", web::get().to(admin::models)))
         .service(only("/v1/models/{id:.+}", web::get().to(admin::model)))
+        .service(only(
+            "/backends/{name}/prewarm",
+            web::post().to(admin::prewarm),
+        ))
         .service(only("/healthz", web::get().to(admin::healthz)))
         .service(only("/readyz", web::get().to(admin::readyz)))
         .service(only("/metrics", web::get().to(admin::metrics)))

@@ -187,6 +187,7 @@ fn levels(registry: &mut Registry, lanes: &[LaneSnapshot]) {
 fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     levels(registry, lanes);
     let calls = Family::<ByEnding, Counter>::default();
+    let prewarms = Family::<ByEnding, Counter>::default();
     let restarts = Family::<ByLane, Counter>::default();
     let hedges = Family::<ByResult, Counter>::default();
     let states = Family::<ByState, Gauge>::default();
@@ -197,6 +198,9 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
                 ending: ending.label(),
             };
             calls.get_or_create(&labels).inc_by(lane.endings.of(ending));
+            prewarms
+                .get_or_create(&labels)
+                .inc_by(lane.prewarms.of(ending));
         }
         restarts
             .get_or_create(&by_lane(lane))
@@ -217,6 +221,8 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }
     }
     registry.register("calls", "Calls by lane and ending", calls);
+    let help = "Wake calls of the lane's own, by lane and ending";
+    registry.register("prewarms", help, prewarms);
     registry.register(
         "worker_restarts",
         "Workers restarted after a failure",

@@ -5,6 +5,7 @@ use actix_web::{
     http::header,
     web::{Data, Path},
 };
+use kebne_actors::lane::Prewarm;
 use serde_json::json;
 
 use crate::http::{State, auth, error::ApiError, request};
@@ -57,6 +58,32 @@ pub(super) async fn show_state(http: HttpRequest, state: Data<State>) -> HttpRes
         "dead_letters": snapshot.dead_letters,
         "lanes": snapshot.lanes,
     }))
+}
+
+/// `POST /backends/{name}/prewarm`: wakes a backend before any caller asks. 202 while it is being woken, 200 when it
+/// serves already; how the wake call ends is in `/state` and in the metrics.
+pub(super) async fn prewarm(
+    http: HttpRequest,
+    name: Path<String>,
+    state: Data<State>,
+) -> HttpResponse {
+    let result = match auth::caller(http.headers(), &state.settings.keys) {
+        Ok(_) => wake(&name, &state).await,
+        Err(error) => Err(error),
+    };
+    respond(&http, result)
+}
+
+async fn wake(name: &str, state: &State) -> Result<HttpResponse, ApiError> {
+    let woken = state.gateway.prewarm(name).await;
+    let (woken, lane) = woken.map_err(|error| ApiError::from_gateway(&error))?;
+    let (mut response, said) = match woken {
+        Prewarm::Sent => (HttpResponse::Accepted(), "sent"),
+        Prewarm::Joined => (HttpResponse::Accepted(), "joined"),
+        Prewarm::Awake => (HttpResponse::Ok(), "awake"),
+    };
+    let body = json!({"backend": name, "prewarm": said, "state": lane.label()});
+    Ok(response.json(body))
 }
 
 /// `GET /v1/models`.

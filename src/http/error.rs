@@ -12,7 +12,7 @@ use actix_web::{
 };
 use kebne_actors::{
     context_manager::{ContextError, store::StoreError},
-    lane::{CallError, Failure, RefusalReason},
+    lane::{CallError, Failure, PrewarmError, RefusalReason},
 };
 use kebne_control::Outcome;
 use serde_json::{Value, json};
@@ -162,6 +162,20 @@ impl ApiError {
     pub fn from_gateway(error: &GatewayError) -> Self {
         match error {
             GatewayError::UnknownModel(name) => Self::unknown_model(name),
+            GatewayError::UnknownBackend(name) => {
+                let mut error = Self::not_found(format!("the backend `{name}` does not exist"));
+                error.code = Some("backend_not_found");
+                error
+            }
+            GatewayError::Prewarm { error, .. } => match error {
+                PrewarmError::Refused {
+                    reason,
+                    retry_after,
+                } => Self::refused(*reason, *retry_after, None),
+                PrewarmError::Unset | PrewarmError::NoAnswer => {
+                    Self::internal(error.to_string()).code("not_woken")
+                }
+            },
             GatewayError::Call { error, .. } => Self::from_call(error),
         }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{
-    ByteCount, HumanDuration, LaneSettings, SettingsError, SimulationSettings, Validate, join,
+    ByteCount, HumanDuration, LaneSettings, PrewarmOperation, PrewarmSettings, SettingsError,
+    SimulationSettings, Validate, join,
 };
 
 /// What speaks on the other side of a backend.
@@ -57,6 +58,8 @@ pub struct BackendSettings {
     pub wait_for_model: Option<bool>,
     /// Only `huggingface`: a Jinja template that makes one text of `messages`. Default `role: content` lines.
     pub chat_template: Option<String>,
+    /// The call that warms it up before the first caller comes.
+    pub prewarm: PrewarmSettings,
     /// Only `simulated`: the model's behaviour, with the keys of `[simulation]`.
     #[serde(skip_serializing_if = "SimulationSettings::is_default")]
     pub simulation: SimulationSettings,
@@ -82,6 +85,7 @@ impl Default for BackendSettings {
             event_size_max: None,
             wait_for_model: None,
             chat_template: None,
+            prewarm: PrewarmSettings::default(),
             simulation: SimulationSettings::default(),
             limits: LaneSettings::default(),
         }
@@ -91,6 +95,7 @@ impl Default for BackendSettings {
 impl Validate for BackendSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = self.limits.validate(&join(path, "limits"));
+        errors.extend(self.prewarm.validate(&join(path, "prewarm")));
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         if self.name.is_empty() {
             errors.push(SettingsError::new(
@@ -119,6 +124,7 @@ impl BackendSettings {
             ("answer_size_max", self.answer_size_max.is_some()),
             ("event_size_max", self.event_size_max.is_some()),
         ];
+        let embeds = self.prewarm.operation == PrewarmOperation::Embeddings;
         let generation = [
             ("wait_for_model", self.wait_for_model.is_some()),
             ("chat_template", self.chat_template.is_some()),
@@ -133,13 +139,19 @@ impl BackendSettings {
         if self.kind != BackendKind::HuggingFace {
             misplaced.extend(generation);
         }
+        if embeds && self.kind == BackendKind::HuggingFace {
+            misplaced.push(("prewarm.operation", true));
+        }
         let set = misplaced.into_iter().filter(|(_, set)| *set);
         let kind = self.kind.name();
         set.map(|(key, _)| {
-            SettingsError::new(
-                join(path, key),
-                format!("a backend of kind `{kind}` has no such key"),
-            )
+            let what = if key == "prewarm.operation" {
+                "operation"
+            } else {
+                "key"
+            };
+            let message = format!("a backend of kind `{kind}` has no such {what}");
+            SettingsError::new(join(path, key), message)
         })
         .collect()
     }
@@ -251,6 +263,9 @@ mod tests {
             paths("kind = 'openai'\nbase_url = 'http://a'\nchat_template = ''"),
             ["b.chat_template"]
         );
+        let embeddings =
+            "kind = 'huggingface'\nbase_url = 'http://a'\n[prewarm]\noperation = 'embeddings'";
+        assert_eq!(paths(embeddings), ["b.prewarm.operation"]);
         let simulation = "kind = 'huggingface'\nbase_url = 'http://a'\n[simulation]\nseed = 3";
         assert_eq!(paths(simulation), ["b.simulation"]);
     }

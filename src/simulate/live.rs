@@ -55,14 +55,19 @@ impl LiveModel {
     pub fn arrive(&self) -> (Decision, Option<Fault>, Option<Place>) {
         let now = self.now();
         let (decision, fault) = self.model().arrive(now);
-        let accepted = matches!(decision, Decision::Accepted(_));
-        let place = accepted.then(|| Place(self.clone()));
-        (decision, fault, place)
+        (decision, fault, self.place(decision))
     }
 
-    /// Waits until the model is ready, for a call that is held while it loads.
-    pub async fn ready_at(&self, ready_at: Timestamp) {
+    /// Holds a call until the model is ready, and asks again what becomes of it.
+    pub async fn hold(&self, ready_at: Timestamp) -> (Decision, Option<Place>) {
         sleep_until(self.shared.epoch + ready_at.since(Timestamp::ZERO)).await;
+        let now = self.now();
+        let decision = self.model().held(now);
+        (decision, self.place(decision))
+    }
+
+    fn place(&self, decision: Decision) -> Option<Place> {
+        matches!(decision, Decision::Accepted(_)).then(|| Place(self.clone()))
     }
 
     /// Returns what the model looks like now.

@@ -139,6 +139,11 @@ impl Model {
         (self.decide(now), fault)
     }
 
+    /// Decides again on a call that was held until the model was ready; it is still the one that arrived.
+    pub fn held(&mut self, now: Timestamp) -> Decision {
+        self.decide(now)
+    }
+
     /// Notes that an accepted call is over.
     pub fn leave(&mut self, now: Timestamp) {
         debug_assert!(self.in_flight > 0, "a call leaves that never arrived");

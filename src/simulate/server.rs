@@ -185,35 +185,34 @@ impl State {
         if let Some(response) = faults::before_work(ordered, dialect, socket).await {
             return Err(response);
         }
-        loop {
-            let (decision, drawn, place) = self.model.arrive();
-            let work = match decision {
-                Decision::Accepted(work) => work,
+        let (mut decision, drawn, mut place) = self.model.arrive();
+        let work = loop {
+            match decision {
+                Decision::Accepted(work) => break work,
                 Decision::Loading { ready_at, .. } if is_held(request) => {
-                    self.model.ready_at(ready_at).await;
-                    continue;
+                    (decision, place) = self.model.hold(ready_at).await;
                 }
                 refusal => return Err(self.refuse(&refusal, dialect)),
-            };
-            if let Some(response) = faults::before_work(drawn, dialect, socket).await {
-                return Err(response);
             }
-            let fault = ordered.or(drawn);
-            let slow = fault == Some(Fault::SlowFirstToken);
-            let first_token = if slow {
-                self.model.profile().slow_latency
-            } else {
-                work.first_token
-            };
-            return Ok(Admitted {
-                work: Work {
-                    first_token,
-                    ..work
-                },
-                fault,
-                _place: place,
-            });
+        };
+        if let Some(response) = faults::before_work(drawn, dialect, socket).await {
+            return Err(response);
         }
+        let fault = ordered.or(drawn);
+        let slow = fault == Some(Fault::SlowFirstToken);
+        let first_token = if slow {
+            self.model.profile().slow_latency
+        } else {
+            work.first_token
+        };
+        Ok(Admitted {
+            work: Work {
+                first_token,
+                ..work
+            },
+            fault,
+            _place: place,
+        })
     }
 
     fn refuse(&self, refusal: &Decision, dialect: faults::Dialect) -> HttpResponse {

@@ -1,43 +1,19 @@
 //! A scenario over sockets: simulated backend, gateway and load, each a process of its own.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::program::{Program, folder};
-
-/// A backend that ends with the test.
-struct Backend(Child);
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn backend(arguments: &[&str]) -> (Backend, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kebne"))
-        .args(["simulate", "--port", "0"])
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = String::new();
-    let output = child.stdout.take().unwrap();
-    BufReader::new(output).read_line(&mut said).unwrap();
-    let url = said.trim().rsplit(' ').next().unwrap().to_owned();
-    (Backend(child), url)
-}
+use crate::{
+    program::{Program, folder},
+    upstream::simulated,
+};
 
 /// The bounds are wide, because the machine may be busy: `kebne-sim agree` is what measures.
 #[test]
 fn a_load_through_the_gateway_serves_a_scenario_and_every_call_is_counted_once() {
     let scenario = ["--scenario", "S19", "--speed", "12"];
-    let (_backend, upstream) = backend(&scenario);
+    let (_backend, upstream) = simulated(&scenario, &[]);
     let folder = folder();
     let config = folder.path().join("kebne.toml");
     let settings = format!(

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::Path,
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -98,4 +99,30 @@ pub(crate) fn silent_after(said: String) -> (String, mpsc::Receiver<Instant>) {
         }
     });
     (url, closed)
+}
+
+/// A backend that ends with the test.
+pub(crate) struct Backend(Child);
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Starts `kebne simulate`; returns it and its URL.
+pub(crate) fn simulated(arguments: &[&str], variables: &[(&str, &str)]) -> (Backend, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kebne"))
+        .args(["simulate", "--port", "0"])
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let output = child.stdout.take().unwrap();
+    BufReader::new(output).read_line(&mut said).unwrap();
+    let url = said.trim().rsplit(' ').next().unwrap().to_owned();
+    (Backend(child), url)
 }

@@ -179,6 +179,7 @@ fn the_file_shows_exactly_the_keys_that_the_types_have() {
             "upstream",
             "headers",
             "wake_headers",
+            "prewarm",
             "simulation",
         ];
         let known: std::collections::BTreeSet<String> = known

@@ -1,0 +1,102 @@
+//! The smallest call that wakes a backend, as its settings describe it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kebne_actors::lane::CallOptions;
+use serde_json::Value;
+
+use crate::{
+    backend::BuildError,
+    llm::ModelRequest,
+    settings::{BackendSettings, Settings},
+};
+
+/// Returns the call, and how long it may take.
+///
+/// # Errors
+/// When the body that is set is no JSON object; validated settings never lead here.
+pub(crate) fn call(
+    backend: &BackendSettings,
+    settings: &Settings,
+) -> Result<(ModelRequest, CallOptions), BuildError> {
+    let request = request(backend, &model_name(backend, settings))?;
+    let mut options = CallOptions::within(deadline(backend, settings));
+    options.bytes = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
+    options.tokens = 2;
+    Ok((request, options))
+}
+
+fn request(backend: &BackendSettings, model: &str) -> Result<ModelRequest, BuildError> {
+    let fields = backend.prewarm.fields();
+    let fields = fields.map_err(|reason| BuildError::Setting {
+        backend: backend.name.clone(),
+        key: "prewarm.body",
+        reason,
+    })?;
+    let (head, model) = (r#"{"model":"#, Value::from(model).to_string());
+    let comma = if fields.is_empty() { "" } else { "," };
+    let fields = Value::Object(fields).to_string();
+    let rest = fields.strip_prefix('{').unwrap_or(&fields);
+    let body = format!("{head}{model}{comma}{rest}");
+    Ok(ModelRequest {
+        endpoint: backend.prewarm.operation.endpoint(),
+        body: Bytes::from(body),
+        model_span: head.len()..head.len() + model.len(),
+        stream: false,
+        request_id: format!("prewarm-{:016x}", fastrand::u64(..)).into(),
+    })
+}
+
+/// Returns what callers call the model that this backend serves first: its own name for it, where there is one.
+fn model_name(backend: &BackendSettings, settings: &Settings) -> String {
+    let serves = |model: &&crate::settings::ModelSettings| model.backends.contains(&backend.name);
+    let model = settings.models.iter().find(serves);
+    model.map_or_else(
+        || backend.name.clone(),
+        |model| {
+            let upstream = model.upstream.get(&backend.name);
+            upstream.unwrap_or(&model.name).clone()
+        },
+    )
+}
+
+/// Nobody waits for the answer, so it may take as long as any call, or as one wake call.
+fn deadline(backend: &BackendSettings, settings: &Settings) -> Duration {
+    let longest = settings.server.deadline_max.0;
+    longest.max(backend.limits.wake_timeout.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{backend::splice, llm::Endpoint};
+
+    fn settings(text: &str) -> Settings {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_call_is_small_and_bears_the_model_that_the_backend_serves() {
+        let own = settings("[[backends]]\nname = 'a\"b'");
+        let (request, options) = call(&own.backends[0], &own).unwrap();
+        assert_eq!(splice::model_of(&request), "a\"b");
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(
+            (&body["model"], &body["max_tokens"]),
+            (&Value::from("a\"b"), &Value::from(1))
+        );
+        assert!(options.deadline >= Duration::from_mins(10));
+
+        let routed = settings(
+            "[[backends]]\nname = 'b'\n[backends.prewarm]\noperation = 'embeddings'\nbody = '{\"input\": [\"x\"], \"stream\": false}'\n[[models]]\nname = 'm'\nbackends = ['b']\nupstream = {b = 'u'}",
+        );
+        let (request, _) = call(&routed.backends[0], &routed).unwrap();
+        assert_eq!(
+            (request.endpoint, splice::model_of(&request)),
+            (Endpoint::Embeddings, "u".to_owned())
+        );
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(body["input"][0], "x");
+    }
+}
