@@ -10,7 +10,7 @@ use crate::{
 };
 
 const LIMITS: &str = "event_size_max = \"1KiB\"\nanswer_size_max = \"4KiB\"\n\
-    limits = { attempts_max = 1, idle_timeout = \"500ms\", attempt_timeout = \"2s\" }\n";
+    limits = { attempts_max = 1, idle_timeout = \"500ms\", attempt_timeout = \"2s\", wake_timeout = \"2s\" }\n";
 
 fn ask(program: &Program, stream: bool) -> crate::program::Answer {
     let body = json!({"model": "simulated", "stream": stream, "messages": [{"role": "user", "content": "a"}]});
