@@ -148,7 +148,7 @@ impl<T> Pool<T> {
             load: Load::default(),
             hope: Hope::default(),
             output: OutputLength::default(),
-            hedging: Hedging::default(),
+            hedging: Hedging::new(settings.hedge_ratio),
             refused: Vec::new(),
             closed: false,
         }

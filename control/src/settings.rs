@@ -193,7 +193,8 @@ pub struct PoolSettings {
     pub retry_start: f64,
     /// Retries that can be saved up; default 60.
     pub retry_cap: f64,
-    /// Hedges per success, each paid for by a retry too; 0 to 0.2, default 0, which is no hedging.
+    /// Hedges per success, each paid for by a retry too, and so the share of attempts that count as late; 0 to 0.2,
+    /// default 0, which is no hedging.
     pub hedge_ratio: f64,
     /// Highest cost of a call that is hedged, in tokens (prompt and bound of the output); default 2000.
     pub hedge_tokens_max: u32,

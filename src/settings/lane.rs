@@ -51,7 +51,8 @@ pub struct LaneSettings {
     pub retry_start: f64,
     /// Retries that can be saved up; 0 to 10000. Default 60.
     pub retry_cap: f64,
-    /// Hedges (second attempts of late calls) per success, each paid for by a retry too; 0 to 0.2. Default 0: none.
+    /// Hedges (second attempts of late calls) per success, each paid for by a retry too, and so the share of attempts
+    /// that count as late; 0 to 0.2. Default 0: none.
     pub hedge_ratio: f64,
     /// Highest cost of a call that is hedged, in tokens. Default 2000.
     pub hedge_tokens_max: u32,

@@ -2,8 +2,8 @@
 //!
 //! Owns when a hedge is due, what it costs, and which of two attempts decides. It exists for the tail that is the
 //! attempt's and not the call's: one slow replica, one lost packet. It must never add load that somebody waits for:
-//! a hedge goes only while nothing waits and a slot is free, after the time within which 95 % of the attempts answer,
-//! at most once per call, and each costs a retry besides its own budget. Source: Dean and Barroso, "The Tail at
+//! a hedge goes only while nothing waits and a slot is free, after the time within which all attempts but the share
+//! that may be hedged answer, at most once per call, and each costs a retry besides its own budget. Source: Dean and Barroso, "The Tail at
 //! Scale" (2013), hedged requests.
 
 use std::collections::BTreeSet;
@@ -14,16 +14,15 @@ use super::{
     AttemptId, Hedge, Offer, Other, Outcome, Permission, Pool, Running, Timestamp, seconds,
 };
 
-/// Share of the attempts that answer before an attempt is late.
-const LATE: f64 = 0.95;
 /// Attempts seen before their time is believed.
-const SEEN_MIN: u32 = 50;
+const SEEN_MIN: usize = 50;
 /// Hedges that can be saved up.
 const CAP: f64 = 3.0;
 
 /// What is known of late attempts, and what may be spent on them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hedging {
+    ratio: f64,
     /// Seconds until the first part of an answer.
     answer: Quantile,
     /// Attempts that may be doubled, the oldest first.
@@ -34,6 +33,18 @@ pub(super) struct Hedging {
 }
 
 impl Hedging {
+    /// Starts without knowledge and without means; `ratio` hedges per success are allowed.
+    pub(super) fn new(ratio: f64) -> Self {
+        Self {
+            ratio,
+            answer: Quantile::new(1.0 - ratio, SEEN_MIN),
+            open: BTreeSet::new(),
+            budget: 0.0,
+            sent: 0,
+            won: 0,
+        }
+    }
+
     /// Notes an attempt that may be doubled when it is late.
     pub(super) fn may_be_late(&mut self, sent: Timestamp, attempt: AttemptId) {
         self.open.insert((sent, attempt));
@@ -45,16 +56,16 @@ impl Hedging {
     }
 
     /// Notes that a call was served, by a hedge or not.
-    pub(super) fn served(&mut self, hedge: bool, ratio: f64) {
+    pub(super) fn served(&mut self, hedge: bool) {
         self.won += u64::from(hedge);
-        self.budget = (self.budget + ratio).min(CAP);
+        self.budget = (self.budget + self.ratio).min(CAP);
     }
 }
 
 impl<T> Pool<T> {
     /// Says whether a call is of those that are hedged: one that changes nothing, of the first band, and short.
     pub(super) fn may_be_hedged(&self, offer: &Offer<T>) -> bool {
-        self.settings.hedge_ratio > 0.0
+        self.hedging.ratio > 0.0
             && offer.hedge
             && offer.priority == 0
             && offer.tokens <= self.settings.hedge_tokens_max
@@ -125,11 +136,7 @@ impl<T> Pool<T> {
 
     /// Returns the time after which an attempt is late.
     pub(super) fn hedge_after(&self) -> Option<Duration> {
-        if self.settings.hedge_ratio > 0.0 {
-            self.hedging.answer.after(SEEN_MIN).map(seconds)
-        } else {
-            None
-        }
+        self.hedging.answer.value().map(seconds)
     }
 
     /// Says whether an attempt that ended decides about its call. It does when it is the only one, or when it is
@@ -170,9 +177,9 @@ impl<T> Pool<T> {
     }
 
     fn took(&mut self, running: &Running, now: Timestamp) {
-        if self.settings.hedge_ratio > 0.0 {
+        if self.hedging.ratio > 0.0 {
             let took = now.since(running.sent).as_secs_f64().max(1e-6);
-            self.hedging.answer.observe(took, LATE);
+            self.hedging.answer.observe(took);
         }
     }
 }

@@ -87,24 +87,30 @@ impl Hope {
 }
 
 /// Answers seen before their length is believed.
-const SEEN_MIN: u32 = 20;
+const SEEN_MIN: usize = 20;
 /// Output tokens of which one answer in ten has more.
 const LONG: f64 = 0.9;
 
 /// The learned ninetieth percentile of the output tokens.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct OutputLength(Quantile);
+
+impl Default for OutputLength {
+    fn default() -> Self {
+        Self(Quantile::new(LONG, SEEN_MIN))
+    }
+}
 
 impl OutputLength {
     /// Learns from one answer.
     pub(super) fn observe(&mut self, tokens: u32) {
-        self.0.observe(f64::from(tokens.max(1)), LONG);
+        self.0.observe(f64::from(tokens.max(1)));
     }
 
     /// Returns the tokens to reserve for a call of at most `most`, of which `output` bound its answer:
     /// `prompt + min(output, p90)`.
     pub(super) fn reserve(&self, most: u32, output: u32) -> u32 {
-        let Some(high) = self.0.after(SEEN_MIN) else {
+        let Some(high) = self.0.value() else {
             return most;
         };
         let expected = crate::num::calls(high);

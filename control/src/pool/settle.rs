@@ -28,8 +28,7 @@ impl<T> Pool<T> {
         match outcome {
             Outcome::Success { tokens } => {
                 self.load.served(now);
-                self.hedging
-                    .served(running.hedge, self.settings.hedge_ratio);
+                self.hedging.served(running.hedge);
                 self.settle_tokens(&meta, tokens, now);
                 self.retries = (self.retries + self.grant.retry_ratio).min(self.settings.retry_cap);
                 self.pay(now);
