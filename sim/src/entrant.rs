@@ -26,6 +26,8 @@ pub(crate) struct Entrant {
     pub(crate) order: Order,
     /// Hedges per success.
     pub(crate) hedges: f64,
+    /// Refusals per success that experiments may cost, where that is not the default.
+    pub(crate) exploration: Option<f64>,
 }
 
 const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
@@ -37,6 +39,7 @@ const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
         told: false,
         order: Order::Fifo,
         hedges: 0.0,
+        exploration: None,
     }
 }
 
@@ -49,6 +52,7 @@ const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
         told: false,
         order: Order::Fifo,
         hedges: 0.0,
+        exploration: None,
     }
 }
 
@@ -66,6 +70,15 @@ const fn hedged(entrant: Entrant, name: &'static str) -> Entrant {
     Entrant {
         name,
         hedges: 0.05,
+        ..entrant
+    }
+}
+
+/// The same with another budget for experiments.
+const fn exploring(entrant: Entrant, name: &'static str, exploration: f64) -> Entrant {
+    Entrant {
+        name,
+        exploration: Some(exploration),
         ..entrant
     }
 }
@@ -93,9 +106,14 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
         told: true,
         order: Order::Fifo,
         hedges: 0.0,
+        exploration: None,
     },
     newest(full("kebne", Law::Adaptive, 2), "kebne-newest"),
     hedged(full("kebne", Law::Adaptive, 2), "kebne-hedged"),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.0005", 0.0005),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.001", 0.001),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.01", 0.01),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.03", 0.03),
 ];
 
 /// The names compared when none are asked for.
@@ -148,12 +166,14 @@ impl Entrant {
 
     /// Returns the controller's settings for a scenario.
     pub(crate) fn settings(&self, scenario: &Scenario) -> ControllerSettings {
+        let usual = ControllerSettings::default();
         ControllerSettings {
             law: self.law,
+            exploration: self.exploration.unwrap_or(usual.exploration),
             limit_initial: self.initial,
             attempt_timeout: Duration::try_from_secs_f64(scenario.timeout)
                 .unwrap_or(Duration::from_mins(1)),
-            ..ControllerSettings::default()
+            ..usual
         }
     }
 }

@@ -17,6 +17,9 @@ pub struct LaneSettings {
     pub limit_initial: u32,
     /// Calls that may ever be in flight; 1 to 100000. Default 200.
     pub limit_max: u32,
+    /// Refusals per success that trials of more load may cost; 0 to 0.2. More finds new capacity sooner and fails more
+    /// calls. Default 0.003.
+    pub exploration: f64,
     /// Calls that may wait; 0 to 1000000. Default 1000.
     pub queue_max: usize,
     /// Bytes that waiting calls may hold. Default 64MiB.
@@ -70,6 +73,7 @@ impl Default for LaneSettings {
             law: controller.law,
             limit_initial: controller.limit_initial,
             limit_max: controller.limit_max,
+            exploration: controller.exploration,
             queue_max: pool.queue_max,
             queue_bytes_max: ByteCount(pool.queue_bytes_max),
             queue_order: pool.order,
@@ -102,6 +106,7 @@ impl LaneSettings {
                 law: self.law,
                 limit_initial: self.limit_initial,
                 limit_max: self.limit_max,
+                exploration: self.exploration,
                 idle: self.idle_after.0,
                 attempt_timeout: self.attempt_timeout.0,
                 retry_ratio: self.retry_ratio,
