@@ -10,9 +10,11 @@
 //! | wait | `ctx.wait` |
 //! | pipe to self | a spawned task that sends its outcome |
 //! | a future of the actor | `ctx.spawn` |
+//! | event stream | the `SystemBroker` of the companion crate `actix-broker`; it ends a subscription with its actor only |
 //! | receptionist | the system registry: one service for each type of actor |
 //!
-//! Not claimed: stopping from outside, children, watch, errors as failures, stash, priorities, dead letters, events.
+//! Not claimed: stopping from outside, children, watch, errors as failures, stash, priorities, dead letters. A pool of
+//! threads, `SyncArbiter`, is not asked: its threads do not follow paused time.
 
 use crate::driver::{self, Library, actors as actors_driver};
 

@@ -14,16 +14,19 @@
 //! | receptionist | process groups |
 //! | pool | a `Factory`: round robin, key-persistent, queuer for the least loaded; discards the newest |
 //! | work pulling | a `Factory` with `QueuerRouting` and `RetriableMessage`: a job is given out again until it is completed |
+//! | rate | `LeakyBucketRateLimiter`, which refuses |
 //! | termination | `stop_children_and_wait` of the guardian |
 //!
 //! Not claimed: restarts (they are left to the application's supervisor), bounds, stash, priorities, dead letters,
 //! paths, receive timeout. A bound that only gives room is as good as none.
 
 use crate::driver::{
-    Library, actors as actors_driver, routers as routers_driver, work_pulling as pulling_driver,
+    Library, actors as actors_driver, rate as rate_driver, routers as routers_driver,
+    work_pulling as pulling_driver,
 };
 
 mod actors;
+mod rate;
 mod routers;
 mod work_pulling;
 
@@ -50,5 +53,9 @@ impl Library for Ractor {
 
     fn work_pulling(&self) -> Option<&(dyn pulling_driver::Driver + 'static)> {
         Some(&work_pulling::Pulling)
+    }
+
+    fn rate(&self) -> Option<&(dyn rate_driver::RateDriver + 'static)> {
+        Some(&rate::Limits)
     }
 }

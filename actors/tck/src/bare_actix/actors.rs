@@ -6,11 +6,14 @@ use std::{
 };
 
 use actix::{Actor, Addr, Context, Supervisor, SystemRegistry, SystemService};
+use actix_broker::{Broker, SystemBroker};
 
 use crate::{
     driver::{
         Unsupported,
-        actors::{Backend, Claim, Driver, Puppet, Shared, Soon, World},
+        actors::{
+            Backend, Claim, Driver, MOMENT, Puppet, Shared, Soon, Subscription, Topic, World,
+        },
     },
     puppet::{Body, Directive, Overflow, Script, Spec, Supervision},
 };
@@ -19,7 +22,7 @@ mod actor;
 mod reference;
 mod stage;
 
-use actor::{ActixPuppet, Tell};
+use actor::{ActixPuppet, Blue, Red, Subscribe, Tell};
 use reference::ActixHandle;
 
 /// Opens worlds on actix.
@@ -42,13 +45,14 @@ impl Driver for Actors {
                 Err(Unsupported("life after the last address is dropped"))
             }
             Claim::AskSaysWhy => Err(Unsupported("reason of an ask's end but `Closed`")),
-            Claim::ChildrenStopFirst => Err(Unsupported("children")),
+            Claim::ChildrenStopFirst | Claim::StopOrder => Err(Unsupported("children")),
             Claim::StopGoesFirst => Err(Unsupported("stop from outside")),
             Claim::FixedDelay => Err(Unsupported("interval with a fixed delay")),
             Claim::BoundedByDefault => Err(Unsupported("bound for `do_send`")),
             Claim::StartFailuresHaveClasses => Err(Unsupported("class of a failure")),
             Claim::WatchesTheDead => Err(Unsupported("death watch")),
             Claim::SecondStopIsHarmless => Err(Unsupported("stop from outside")),
+            Claim::EventsAreBounded => Err(Unsupported("bound for what a broker issues")),
             Claim::SelfSendsAreBounded => Err(Unsupported("bound for `notify`")),
             Claim::AskIsCancelled
             | Claim::FreshState
@@ -146,6 +150,31 @@ impl Backend for ActixWorld {
         }
         ActixPuppet::from_registry().do_send(Tell(script));
         Ok(1)
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        topic: Topic,
+        puppet: &'a Puppet,
+    ) -> Soon<'a, Result<Subscription, Unsupported>> {
+        Box::pin(async move {
+            ActixHandle::of(puppet)?.address().do_send(Subscribe(topic));
+            // It is subscribed when it has handled that, and the broker what it says then.
+            tokio::time::sleep(MOMENT).await;
+            Ok(Box::new(()) as Subscription)
+        })
+    }
+
+    fn unsubscribe(&self, _: Subscription) -> Result<Option<bool>, Unsupported> {
+        Err(Unsupported("end of a subscription but with its actor"))
+    }
+
+    fn publish(&self, topic: Topic, number: i64) -> Result<Option<usize>, Unsupported> {
+        match topic {
+            Topic::Red => Broker::<SystemBroker>::issue_async(Red(number)),
+            Topic::Blue => Broker::<SystemBroker>::issue_async(Blue(number)),
+        }
+        Ok(None)
     }
 }
 

@@ -21,14 +21,14 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L1;
 
 async fn a_subscriber_hears_an_event(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    world.backend.subscribe(Topic::Red, &a)?;
+    world.backend.subscribe(Topic::Red, &a).await?;
     world.expect_taken(Topic::Red, 1, 1)?;
     world.expect_notes(&["a red 1"]).await
 }
 
 async fn a_subscriber_hears_events_of_its_type_only(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    world.backend.subscribe(Topic::Red, &a)?;
+    world.backend.subscribe(Topic::Red, &a).await?;
     world.backend.publish(Topic::Blue, 1)?;
     world.backend.publish(Topic::Red, 2)?;
     world.expect_notes(&["a red 2"]).await
@@ -37,13 +37,13 @@ async fn a_subscriber_hears_events_of_its_type_only(driver: &dyn Driver) -> Verd
 async fn a_subscriber_hears_nothing_from_before(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.publish(Topic::Red, 1)?;
-    world.backend.subscribe(Topic::Red, &a)?;
+    world.backend.subscribe(Topic::Red, &a).await?;
     world.expect_notes(&[]).await
 }
 
 async fn events_come_in_the_order_of_publishing(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    world.backend.subscribe(Topic::Red, &a)?;
+    world.backend.subscribe(Topic::Red, &a).await?;
     for number in 1..=3 {
         world.backend.publish(Topic::Red, number)?;
     }
@@ -54,7 +54,7 @@ async fn every_subscriber_hears_an_event(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     for puppet in [&a, &b] {
-        world.backend.subscribe(Topic::Red, puppet)?;
+        world.backend.subscribe(Topic::Red, puppet).await?;
     }
     world.expect_taken(Topic::Red, 1, 2)?;
     world.settle().await?;
@@ -64,8 +64,8 @@ async fn every_subscriber_hears_an_event(driver: &dyn Driver) -> Verdict {
 
 async fn one_actor_may_subscribe_to_two_types(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    world.backend.subscribe(Topic::Red, &a)?;
-    world.backend.subscribe(Topic::Blue, &a)?;
+    world.backend.subscribe(Topic::Red, &a).await?;
+    world.backend.subscribe(Topic::Blue, &a).await?;
     world.backend.publish(Topic::Red, 1)?;
     world.backend.publish(Topic::Blue, 2)?;
     world.expect_notes(&["a red 1", "a blue 2"]).await
@@ -73,7 +73,7 @@ async fn one_actor_may_subscribe_to_two_types(driver: &dyn Driver) -> Verdict {
 
 async fn an_ended_subscription_is_silent(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    let subscription = world.backend.subscribe(Topic::Red, &a)?;
+    let subscription = world.backend.subscribe(Topic::Red, &a).await?;
     let ended = world.backend.unsubscribe(subscription)?;
     ensure_eq("ended", &ended.unwrap_or(true), &true)?;
     world.expect_taken(Topic::Red, 1, 0)?;
@@ -83,9 +83,9 @@ async fn an_ended_subscription_is_silent(driver: &dyn Driver) -> Verdict {
 async fn ending_a_subscription_leaves_the_others(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
-    let of_a = world.backend.subscribe(Topic::Red, &a)?;
-    world.backend.subscribe(Topic::Red, &b)?;
-    world.backend.subscribe(Topic::Blue, &a)?;
+    let of_a = world.backend.subscribe(Topic::Red, &a).await?;
+    world.backend.subscribe(Topic::Red, &b).await?;
+    world.backend.subscribe(Topic::Blue, &a).await?;
     world.backend.unsubscribe(of_a)?;
     world.backend.publish(Topic::Red, 1)?;
     world.settle().await?;
@@ -101,7 +101,7 @@ async fn an_event_without_subscribers_harms_nobody(driver: &dyn Driver) -> Verdi
 
 async fn a_subscriber_that_stopped_is_forgotten(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    world.backend.subscribe(Topic::Red, &a)?;
+    world.backend.subscribe(Topic::Red, &a).await?;
     a.tell(Stop)?;
     world.settle().await?;
     world.expect_taken(Topic::Red, 1, 0)?;
@@ -112,7 +112,7 @@ async fn a_subscriber_that_stopped_is_forgotten(driver: &dyn Driver) -> Verdict 
 
 async fn a_subscriber_is_still_one_after_a_restart(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(restarted("a")).await?;
-    world.backend.subscribe(Topic::Red, &a)?;
+    world.backend.subscribe(Topic::Red, &a).await?;
     a.tell(Panic("on purpose"))?;
     world.settle().await?;
     world.backend.publish(Topic::Red, 1)?;
@@ -120,9 +120,10 @@ async fn a_subscriber_is_still_one_after_a_restart(driver: &dyn Driver) -> Verdi
 }
 
 async fn an_event_is_lost_to_a_subscriber_whose_mailbox_is_full(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::EventsAreBounded)?;
     let spec = plain("a").mailbox(1).overflow(Overflow::DropNew);
     let (world, a) = driver.with(spec).await?;
-    world.backend.subscribe(Topic::Red, &a)?;
+    world.backend.subscribe(Topic::Red, &a).await?;
     a.tell(Hold(SECOND))?;
     world.settle().await?;
     world.expect_taken(Topic::Red, 1, 1)?;

@@ -187,6 +187,7 @@ async fn termination_stops_children_before_their_parents(driver: &dyn Driver) ->
 }
 
 async fn termination_stops_the_last_spawned_first(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::StopOrder)?;
     let world = driver.open();
     for name in ["1", "2", "3"] {
         world.spawn(plain(name)).await?;

@@ -9,7 +9,7 @@ use crate::{
         Verdict, ensure, ensure_eq,
     },
     cases,
-    driver::rate::{Bucket, RateDriver},
+    driver::rate::{Bucket, Claim, RateDriver},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -18,6 +18,7 @@ const MS: Duration = Duration::from_millis(1);
 pub(super) const CASES: &[Case<dyn RateDriver>] = cases![dyn RateDriver, L4;
     a_bucket_starts_full => "TokenBucketSpec: start full", Same;
     a_bucket_keeps_no_more_than_its_capacity => "TokenBucketSpec: maintain maximum capacity", Same;
+    a_dear_offer_takes_all_it_costs_at_once => "TokenBucketSpec: start full", Same;
     a_cost_of_zero_is_free => "TokenBucketSpec: calculate correctly with no cost", Same;
     tokens_arrive_at_whole_intervals => "TokenBucketSpec: calculate correctly with different rates", Same;
     a_cost_above_the_capacity_waits_in_proportion => "TokenBucketSpec: allow cost larger than capacity", Same;
@@ -36,117 +37,139 @@ fn bucket(driver: &dyn RateDriver, capacity: u64) -> Result<Box<dyn Bucket>, cra
     driver.bucket(capacity, MS * 10)
 }
 
+/// Expects as many tokens as the capacity at once, and no more.
+fn expect_full(bucket: &mut dyn Bucket, capacity: usize, at: Duration) -> Verdict {
+    for token in 0..capacity {
+        let waited = bucket.offer(at, 1);
+        ensure(waited == Some(Duration::ZERO), || {
+            format!("token {token} of {capacity}: {waited:?}")
+        })?;
+    }
+    let waited = bucket.offer(at, 1);
+    ensure(waited.is_none_or(|wait| wait == MS * 10), || {
+        format!("one more than {capacity}: {waited:?}")
+    })
+}
+
 async fn a_bucket_starts_full(driver: &dyn RateDriver) -> Verdict {
-    let mut bucket = bucket(driver, 3)?;
-    ensure_eq(
-        "the first three tokens",
-        &bucket.offer(Duration::ZERO, 3),
-        &Duration::ZERO,
-    )?;
-    ensure_eq("the fourth", &bucket.offer(Duration::ZERO, 1), &(MS * 10))
+    expect_full(&mut *bucket(driver, 3)?, 3, Duration::ZERO)
 }
 
 async fn a_bucket_keeps_no_more_than_its_capacity(driver: &dyn RateDriver) -> Verdict {
+    expect_full(&mut *bucket(driver, 3)?, 3, MS * 10_000)
+}
+
+async fn a_dear_offer_takes_all_it_costs_at_once(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Costs)?;
+    driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 3)?;
     ensure_eq(
-        "after a long silence",
-        &bucket.offer(MS * 10_000, 3),
+        "three tokens",
+        &bucket.wait(Duration::ZERO, 3),
         &Duration::ZERO,
     )?;
-    ensure_eq("one more", &bucket.offer(MS * 10_000, 1), &(MS * 10))
+    ensure_eq("the fourth", &bucket.wait(Duration::ZERO, 1), &(MS * 10))
 }
 
 async fn a_cost_of_zero_is_free(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Costs)?;
+    driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 1)?;
-    ensure_eq("a dear offer", &bucket.offer(Duration::ZERO, 5), &(MS * 40))?;
+    ensure_eq("a dear offer", &bucket.wait(Duration::ZERO, 5), &(MS * 40))?;
     ensure_eq(
         "nothing from an empty bucket",
-        &bucket.offer(MS, 0),
+        &bucket.wait(MS, 0),
         &Duration::ZERO,
     )
 }
 
 async fn tokens_arrive_at_whole_intervals(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 1)?;
     ensure_eq(
         "the first",
-        &bucket.offer(Duration::ZERO, 1),
+        &bucket.wait(Duration::ZERO, 1),
         &Duration::ZERO,
     )?;
-    ensure_eq("at 4 ms", &bucket.offer(MS * 4, 1), &(MS * 6))?;
-    ensure_eq("at 19 ms", &bucket.offer(MS * 19, 1), &MS)?;
-    ensure_eq("at 35 ms", &bucket.offer(MS * 35, 1), &Duration::ZERO)
+    ensure_eq("at 4 ms", &bucket.wait(MS * 4, 1), &(MS * 6))?;
+    ensure_eq("at 19 ms", &bucket.wait(MS * 19, 1), &MS)?;
+    ensure_eq("at 35 ms", &bucket.wait(MS * 35, 1), &Duration::ZERO)
 }
 
 async fn a_cost_above_the_capacity_waits_in_proportion(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Costs)?;
+    driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 2)?;
-    ensure_eq("7 of 2", &bucket.offer(Duration::ZERO, 7), &(MS * 50))
+    ensure_eq("7 of 2", &bucket.wait(Duration::ZERO, 7), &(MS * 50))
 }
 
 async fn a_dear_offer_delays_the_offers_after_it(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Costs)?;
+    driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 10)?;
-    ensure_eq("20 of 10", &bucket.offer(Duration::ZERO, 20), &(MS * 100))?;
+    ensure_eq("20 of 10", &bucket.wait(Duration::ZERO, 20), &(MS * 100))?;
     ensure_eq(
         "at the end of its wait",
-        &bucket.offer(MS * 100, 1),
+        &bucket.wait(MS * 100, 1),
         &(MS * 10),
     )?;
     ensure_eq(
         "ten of the 14 since",
-        &bucket.offer(MS * 250, 10),
+        &bucket.wait(MS * 250, 10),
         &Duration::ZERO,
     )?;
-    ensure_eq("one more", &bucket.offer(MS * 250, 1), &(MS * 10))
+    ensure_eq("one more", &bucket.wait(MS * 250, 1), &(MS * 10))
 }
 
 async fn zero_capacity_makes_every_offer_wait(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 0)?;
-    ensure_eq("the first", &bucket.offer(Duration::ZERO, 1), &(MS * 10))?;
-    ensure_eq(
-        "half an interval late",
-        &bucket.offer(MS * 25, 1),
-        &(MS * 5),
-    )?;
+    ensure_eq("the first", &bucket.wait(Duration::ZERO, 1), &(MS * 10))?;
+    ensure_eq("half an interval late", &bucket.wait(MS * 25, 1), &(MS * 5))?;
     ensure_eq(
         "after a long silence",
-        &bucket.offer(MS * 1000, 1),
+        &bucket.wait(MS * 1000, 1),
         &(MS * 10),
     )
 }
 
 async fn a_very_slow_bucket_counts_exactly(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Costs)?;
+    driver.needs(Claim::Lends)?;
     let day = Duration::from_hours(24);
     let mut bucket = driver.bucket(1, day)?;
     ensure_eq(
         "the first",
-        &bucket.offer(Duration::ZERO, 1),
+        &bucket.wait(Duration::ZERO, 1),
         &Duration::ZERO,
     )?;
     let nearly = day.saturating_sub(Duration::from_nanos(1));
     ensure_eq(
         "a moment early",
-        &bucket.offer(nearly, 1),
+        &bucket.wait(nearly, 1),
         &Duration::from_nanos(1),
     )?;
-    ensure_eq("two days later", &bucket.offer(day * 3, 1), &Duration::ZERO)?;
-    ensure_eq("and at once", &bucket.offer(day * 3, 2), &(day * 2))
+    ensure_eq("two days later", &bucket.wait(day * 3, 1), &Duration::ZERO)?;
+    ensure_eq("and at once", &bucket.wait(day * 3, 2), &(day * 2))
 }
 
 async fn a_very_fast_bucket_counts_exactly(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Costs)?;
+    driver.needs(Claim::Lends)?;
     let nano = Duration::from_nanos(1);
     let mut bucket = driver.bucket(10, nano)?;
     ensure_eq(
         "the burst",
-        &bucket.offer(Duration::ZERO, 10),
+        &bucket.wait(Duration::ZERO, 10),
         &Duration::ZERO,
     )?;
-    ensure_eq("a million", &bucket.offer(Duration::ZERO, 1_000_000), &MS)?;
+    ensure_eq("a million", &bucket.wait(Duration::ZERO, 1_000_000), &MS)?;
     ensure_eq(
         "5 ns later",
-        &bucket.offer(MS + nano * 5, 5),
+        &bucket.wait(MS + nano * 5, 5),
         &Duration::ZERO,
     )?;
-    ensure_eq("and one more", &bucket.offer(MS + nano * 5, 1), &nano)
+    ensure_eq("and one more", &bucket.wait(MS + nano * 5, 1), &nano)
 }
 
 async fn regular_offers_below_the_rate_never_wait(driver: &dyn RateDriver) -> Verdict {
@@ -155,17 +178,19 @@ async fn regular_offers_below_the_rate_never_wait(driver: &dyn RateDriver) -> Ve
         // Never in step with the interval, and never faster.
         let at = MS * 11 * n;
         let waited = bucket.offer(at, 1);
-        ensure(waited.is_zero(), || {
-            format!("the offer at {at:?} waited {waited:?}")
+        ensure(waited == Some(Duration::ZERO), || {
+            format!("the offer at {at:?}: {waited:?}")
         })?;
     }
     Ok(())
 }
 
 async fn a_clock_that_steps_back_adds_no_tokens(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Costs)?;
+    driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 2)?;
-    ensure_eq("at 1 s", &bucket.offer(MS * 1000, 2), &Duration::ZERO)?;
-    let waited = bucket.offer(MS * 990, 1);
+    ensure_eq("at 1 s", &bucket.wait(MS * 1000, 2), &Duration::ZERO)?;
+    let waited = bucket.wait(MS * 990, 1);
     ensure(waited >= MS * 10, || {
         format!("10 ms back, a token waited only {waited:?}")
     })
@@ -208,6 +233,8 @@ impl Naive {
 }
 
 async fn a_bucket_equals_the_naive_model(driver: &dyn RateDriver) -> Verdict {
+    driver.needs(Claim::Costs)?;
+    driver.needs(Claim::Lends)?;
     for seed in SEED..SEED + 200 {
         let mut chance = fastrand::Rng::with_seed(seed);
         let (capacity, interval) = (chance.u64(0..6), chance.u64(1..7));
@@ -224,7 +251,7 @@ async fn a_bucket_equals_the_naive_model(driver: &dyn RateDriver) -> Verdict {
             naive.pass(chance.u64(0..20));
             let cost = chance.u64(0..9);
             // Perfect timing: the next offer is made when this one's wait has ended at the earliest.
-            let seen = bucket.offer(ms(naive.now), cost);
+            let seen = bucket.wait(ms(naive.now), cost);
             let expected = ms(naive.take(cost));
             ensure(seen == expected, || {
                 format!("seed {seed}, offer {offer}: expected a wait of {expected:?}, saw {seen:?}")

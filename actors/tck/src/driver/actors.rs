@@ -76,6 +76,8 @@ pub enum Claim {
     TimersEndWithIncarnation,
     /// The children of an actor stop before it does.
     ChildrenStopFirst,
+    /// Actors of one parent stop in an order, the last spawned first.
+    StopOrder,
     /// The bound of a mailbox holds whoever sends.
     StrictBound,
     /// A request to stop goes before the messages that wait.
@@ -92,6 +94,8 @@ pub enum Claim {
     SecondStopIsHarmless,
     /// What an actor tells itself counts against the bound of its mailbox.
     SelfSendsAreBounded,
+    /// What is published counts against the bound of its subscriber's mailbox.
+    EventsAreBounded,
     /// A repeated timer may wait for its time anew after each tick.
     FixedDelay,
     /// A repeated timer may keep its beat and make up for missed ticks.

@@ -74,6 +74,7 @@ impl Driver for Actors {
             )),
             Claim::FixedDelay => Err(Unsupported("interval that waits for its actor")),
             Claim::RoomyByDefault => Err(Unsupported("mailbox of more than 64 by default")),
+            Claim::StopOrder => Err(Unsupported("order in which children stop")),
             Claim::MovableWindow => Err(Unsupported("window but by the system's clock")),
             Claim::UnlimitedRestarts => Err(Unsupported("restart without a limit")),
             Claim::StartFailuresHaveClasses => Err(Unsupported("class of a failure to start")),
@@ -85,6 +86,7 @@ impl Driver for Actors {
             | Claim::ChildrenStopFirst
             | Claim::StrictBound
             | Claim::BoundedByDefault
+            | Claim::EventsAreBounded
             | Claim::SelfSendsAreBounded => Ok(()),
         }
     }
@@ -230,21 +232,21 @@ impl Backend for KameoWorld {
         Ok(usize::from(actor.tell(Tell(script)).try_send().is_ok()))
     }
 
-    fn subscribe(&self, topic: Topic, puppet: &Puppet) -> Result<Subscription, Unsupported> {
-        let actor = KameoHandle::of(puppet)?.actor();
-        let (id, actor, bus) = (actor.id(), actor.clone(), &self.aides.bus);
-        let told = match topic {
-            Topic::Red => bus
-                .tell(Register(actor.recipient::<Red>()))
-                .try_send()
-                .is_ok(),
-            Topic::Blue => bus
-                .tell(Register(actor.recipient::<Blue>()))
-                .try_send()
-                .is_ok(),
-        };
-        heard(told)?;
-        Ok(Box::new((topic, id)))
+    fn subscribe<'a>(
+        &'a self,
+        topic: Topic,
+        puppet: &'a Puppet,
+    ) -> Soon<'a, Result<Subscription, Unsupported>> {
+        Box::pin(async move {
+            let actor = KameoHandle::of(puppet)?.actor();
+            let (id, actor, bus) = (actor.id(), actor.clone(), &self.aides.bus);
+            let told = match topic {
+                Topic::Red => bus.tell(Register(actor.recipient::<Red>())).await.is_ok(),
+                Topic::Blue => bus.tell(Register(actor.recipient::<Blue>())).await.is_ok(),
+            };
+            heard(told)?;
+            Ok(Box::new((topic, id)) as Subscription)
+        })
     }
 
     fn unsubscribe(&self, subscription: Subscription) -> Result<Option<bool>, Unsupported> {

@@ -1,6 +1,6 @@
 //! Kebne's actors as puppets: every concept of the driver has its counterpart, one to one.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use kebne_actors::system::{
     ActorRef, ActorSystem, DeadLetter, EventStream, Offer as KebneOffer, Recipient, Restarted,
@@ -159,12 +159,17 @@ impl Backend for KebneWorld {
         Ok(())
     }
 
-    fn subscribe(&self, topic: Topic, puppet: &Puppet) -> Result<Ticket, Unsupported> {
-        let actor = reference(puppet)?;
-        Ok(Box::new(match topic {
+    fn subscribe<'a>(
+        &'a self,
+        topic: Topic,
+        puppet: &'a Puppet,
+    ) -> Soon<'a, Result<Ticket, Unsupported>> {
+        let subscribe = |actor: &ActorRef<KebnePuppet>| match topic {
             Topic::Red => self.events().subscribe::<Event<true>>(actor.recipient()),
             Topic::Blue => self.events().subscribe::<Event<false>>(actor.recipient()),
-        }))
+        };
+        let ticket = reference(puppet).map(|actor| -> Ticket { Box::new(subscribe(actor)) });
+        Box::pin(ready(ticket))
     }
 
     fn unsubscribe(&self, ticket: Ticket) -> Result<Option<bool>, Unsupported> {

@@ -6,8 +6,8 @@ use kebne_actors::streams::TokenBucket;
 use tokio::time::Instant;
 
 use crate::driver::{
-    Offered,
-    rate::{Bucket, RateDriver},
+    Offered, Unsupported,
+    rate::{Bucket, Claim, RateDriver},
 };
 
 /// Makes Kebne's token buckets.
@@ -25,10 +25,16 @@ impl RateDriver for KebneRate {
         let bucket = TokenBucket::new(capacity, interval, epoch);
         Ok(Box::new(Shaped { bucket, epoch }))
     }
+
+    fn claims(&self, claim: Claim) -> Result<(), Unsupported> {
+        match claim {
+            Claim::Costs | Claim::Lends => Ok(()),
+        }
+    }
 }
 
 impl Bucket for Shaped {
-    fn offer(&mut self, at: Duration, cost: u64) -> Duration {
-        self.bucket.offer(self.epoch + at, cost)
+    fn offer(&mut self, at: Duration, cost: u64) -> Option<Duration> {
+        Some(self.bucket.offer(self.epoch + at, cost))
     }
 }

@@ -56,9 +56,11 @@ impl Driver for Actors {
             Claim::ChildrenStopFirst => {
                 Err(Unsupported("wait of a stopping actor for its children"))
             }
-            Claim::StrictBound | Claim::BoundedByDefault | Claim::SelfSendsAreBounded => {
-                Err(Unsupported("bound of a mailbox"))
-            }
+            Claim::StrictBound
+            | Claim::BoundedByDefault
+            | Claim::SelfSendsAreBounded
+            | Claim::EventsAreBounded => Err(Unsupported("bound of a mailbox")),
+            Claim::StopOrder => Err(Unsupported("order in which children stop")),
             Claim::StopsByDefault => {
                 Err(Unsupported("indifference to the end of a child by default"))
             }
@@ -207,11 +209,17 @@ impl Backend for RactorWorld {
         Ok(told.count())
     }
 
-    fn subscribe(&self, topic: Topic, puppet: &Puppet) -> Result<Subscription, Unsupported> {
-        let actor = RactorHandle::of(puppet)?.clone();
-        let event = move |number| Some(Order::Event(topic, number));
-        self.port(topic).subscribe(actor, event);
-        Ok(Box::new(()))
+    fn subscribe<'a>(
+        &'a self,
+        topic: Topic,
+        puppet: &'a Puppet,
+    ) -> Soon<'a, Result<Subscription, Unsupported>> {
+        Box::pin(async move {
+            let actor = RactorHandle::of(puppet)?.clone();
+            let event = move |number| Some(Order::Event(topic, number));
+            self.port(topic).subscribe(actor, event);
+            Ok(Box::new(()) as Subscription)
+        })
     }
 
     fn unsubscribe(&self, _: Subscription) -> Result<Option<bool>, Unsupported> {

@@ -3,11 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, Message, SpawnHandle, Supervised, dev::MessageResponse};
+use actix_broker::BrokerSubscribe;
 use futures_util::FutureExt;
 use tokio::{sync::oneshot, time::sleep};
 
 use super::stage::OnActix;
-use crate::puppet::{Answer, Body, Performed, Script, receive};
+use crate::{
+    driver::actors::Topic,
+    puppet::{Answer, Body, Performed, Script, receive},
+};
 
 pub(super) struct ActixPuppet {
     pub(super) body: Body,
@@ -99,6 +103,48 @@ impl ActixPuppet {
             Some(Performed::Later(delay, answer)) => Response::Later(delay, answer),
             Some(Performed::Failed(_) | Performed::Never) | None => Response::Never,
         }
+    }
+}
+
+/// Has a puppet subscribe to a topic, which only an actor itself can.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Subscribe(pub(super) Topic);
+
+impl Handler<Subscribe> for ActixPuppet {
+    type Result = ();
+
+    fn handle(&mut self, Subscribe(topic): Subscribe, ctx: &mut Context<Self>) {
+        match topic {
+            Topic::Red => self.subscribe_system_async::<Red>(ctx),
+            Topic::Blue => self.subscribe_system_async::<Blue>(ctx),
+        }
+    }
+}
+
+/// An event of the red topic.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Red(pub(super) i64);
+
+/// An event of the blue topic.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Blue(pub(super) i64);
+
+impl Handler<Red> for ActixPuppet {
+    type Result = ();
+
+    fn handle(&mut self, Red(number): Red, _: &mut Context<Self>) {
+        self.body.note(&format!("red {number}"));
+    }
+}
+
+impl Handler<Blue> for ActixPuppet {
+    type Result = ();
+
+    fn handle(&mut self, Blue(number): Blue, _: &mut Context<Self>) {
+        self.body.note(&format!("blue {number}"));
     }
 }
 

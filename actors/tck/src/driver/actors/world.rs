@@ -150,8 +150,12 @@ pub trait Backend {
     }
 
     /// Has the puppet note each later event of a topic; returns what ends it.
-    fn subscribe(&self, _topic: Topic, _puppet: &Puppet) -> Result<Subscription, Unsupported> {
-        Err(Unsupported("event stream"))
+    fn subscribe<'a>(
+        &'a self,
+        _topic: Topic,
+        _puppet: &'a Puppet,
+    ) -> Soon<'a, Result<Subscription, Unsupported>> {
+        Box::pin(async { Err(Unsupported("event stream")) })
     }
 
     /// Ends a subscription; says whether there was one, `None` where the library does not.
