@@ -296,6 +296,9 @@ impl Limit for Adaptive {
     }
 
     fn dispatched(&mut self, in_flight: u32, now: Timestamp) {
+        if self.mode == Mode::Ramp {
+            self.ladder.dispatched(now);
+        }
         self.press(in_flight, now);
     }
 

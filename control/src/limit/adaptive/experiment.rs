@@ -8,6 +8,8 @@ use crate::{Timestamp, Verdict};
 
 /// Absolute guard: a level 2.2 times slower than the best is not tried further (`ln 2.2`).
 const GUARD: f64 = 0.8;
+/// Slowdown of the newest sixteen that ends a step up before its look: `ln 2.2`.
+const TOO_SLOW: f64 = 0.8;
 /// Smallest step: a smaller one cannot be told from noise.
 const STEP_LEAST: f64 = 0.12;
 /// Elasticity above which less is served at a level than below it, with a margin for noise.
@@ -51,11 +53,10 @@ impl Adaptive {
         if self.window.is_late(&base) {
             return Some(self.reject(now, target, None, "reject, too late"));
         }
-        if let Some(recent) = self.window.recent() {
-            let error = base.error.hypot(0.35 * base.error);
-            if recent > base.y + 0.9 + 4.0 * error {
-                return Some(self.reject(now, target, None, "reject, slow already"));
-            }
+        if let Some((slower, error)) = self.window.suddenly(&base)
+            && slower > TOO_SLOW + 2.0 * error
+        {
+            return Some(self.reject(now, target, None, "reject, slow already"));
         }
         let least = self.look();
         let needed = least.max(self.window.looked + self.window.looked.div_ceil(2));

@@ -6,8 +6,8 @@ use crate::{Timestamp, Verdict, verdict::VerdictKind};
 
 /// Shortest and longest rest between two experiments, in seconds.
 const REST: (f64, f64) = (1.0, 16.0);
-/// Slowdown of the newest sixteen that is an anomaly before the window is full: `ln 2`.
-const SUDDEN: f64 = 0.7;
+/// Slowdown of the newest sixteen that is an anomaly before the window is full: `ln 1.8`.
+const SUDDEN: f64 = 0.6;
 /// After so many experiments one goes down, on a backend that does not refuse; twice as many after each that
 /// found nothing, up to the second number.
 pub(super) const DOWN_AFTER: (u32, u32) = (2, 12);
@@ -57,8 +57,8 @@ impl Adaptive {
     }
 
     fn suddenly_slow(&self, base: &Summary) -> bool {
-        let recent = self.window.recent();
-        recent.is_some_and(|recent| recent - base.y > SUDDEN + 3.0 * base.error)
+        let newest = self.window.suddenly(base);
+        newest.is_some_and(|(slower, error)| slower > SUDDEN + 2.0 * error)
     }
 
     /// Reacts to a backend that has become slower, lossier or faster by itself.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::elasticity::{History, RAMP_PRIOR};
 use super::phase_window::{CENSORED, Phased, Summary, quantile};
+use crate::Timestamp;
 use crate::limit::Sample;
 use crate::num::{calls, real};
 
@@ -15,10 +16,14 @@ use crate::num::{calls, real};
 const AHEAD: (f64, f64) = (3.0, 2.0);
 /// The newest samples, whatever their rung, that are compared with the oldest ones.
 const RECENT: usize = 12;
-/// The oldest samples of a climb: what a call takes when little is in flight.
+/// The first calls of a climb: what a call takes when little is in flight.
 const OLDEST: usize = 8;
+/// Most of them that may still be out.
+const MISSING: usize = 3;
 /// Slowdown against the oldest samples that ends the unproved growth: `ln 1.65`.
 const SUSPECT: f64 = 0.5;
+/// Standard error of the logarithm of the highest proved level, taken for the knee.
+const PROVED_ERROR: f64 = 0.4;
 /// Rungs kept; the highest limit that can be set is below `2^20`.
 const RUNGS: usize = 21;
 /// Fewest samples that make a rung a reference.
@@ -51,6 +56,9 @@ pub(super) struct Ladder {
     proved: usize,
     below: Option<Summary>,
     oldest: Phased,
+    /// The first calls sent, and when the last of them was.
+    sent: usize,
+    sent_until: Timestamp,
     recent: VecDeque<(f64, f64)>,
 }
 
@@ -63,6 +71,8 @@ impl Ladder {
             proved: 0,
             below,
             oldest: Phased::default(),
+            sent: 0,
+            sent_until: Timestamp::ZERO,
             recent: VecDeque::new(),
         }
     }
@@ -78,9 +88,21 @@ impl Ladder {
         top * if top < 8.0 { AHEAD.0 } else { AHEAD.1 }
     }
 
-    /// Returns what was measured when little was in flight.
+    /// Notes a call that is sent.
+    pub(super) fn dispatched(&mut self, now: Timestamp) {
+        if self.sent < OLDEST {
+            self.sent += 1;
+            self.sent_until = now;
+        }
+    }
+
+    /// Returns what was measured when little was in flight: of the first calls sent, and not of the first that ended,
+    /// which are the short ones.
     pub(super) fn foot(&self) -> Option<Summary> {
-        self.below.or_else(|| self.oldest.summary())
+        let missing = OLDEST.saturating_sub(self.oldest.len());
+        self.below
+            .or_else(|| self.oldest.summary_of_all(missing))
+            .filter(|_| self.below.is_some() || missing <= MISSING)
     }
 
     fn index(&self, middle: f64) -> usize {
@@ -100,7 +122,7 @@ impl Ladder {
         if let Some(rung) = self.rungs.get_mut(index) {
             rung.push(middle.ln(), sample, timed);
         }
-        if self.oldest.len() < OLDEST {
+        if sample.sent <= self.sent_until && self.oldest.len() < OLDEST {
             self.oldest.push(middle.ln(), sample, timed);
         } else if let Some(y) = Phased::latency(sample, timed) {
             if self.recent.len() >= RECENT {
@@ -113,12 +135,13 @@ impl Ladder {
 
     /// Says, by where a backend without any queue would stand, that the newest calls wait in one.
     ///
-    /// `d = median(y of the newest) - Y(oldest)`; suspect if `d - 1.5 se > 0.5`; knee: `exp(x - d)`.
+    /// `d = Y(newest) - Y(first)`; suspect if `d - 1.5 se > 0.5`; knee: `exp(x - d)`, joined with the top of the ladder
+    /// where that is higher.
     fn suspicion(&self) -> Option<Judgement> {
         if self.recent.len() < RECENT {
             return None;
         }
-        let base = self.below.or_else(|| self.oldest.summary())?;
+        let base = self.foot()?;
         let mut ys: Vec<f64> = self.recent.iter().map(|point| point.1).collect();
         ys.sort_by(f64::total_cmp);
         let middle = quantile(&ys, 0.35)?;
@@ -128,9 +151,14 @@ impl Ladder {
             return None;
         }
         let x = self.recent.iter().map(|point| point.0).sum::<f64>() / real(RECENT);
+        // The highest proved level is evidence too, the more the noisier the slowdown is.
+        let own = base.error.hypot(spread).powi(-2);
+        let share = PROVED_ERROR.powi(-2) / (own + PROVED_ERROR.powi(-2));
+        let knee = x - slower;
+        let knee = knee + share * (self.top().ln() - knee).max(0.0);
         Some(Judgement::Refuted {
             elasticity: None,
-            knee: (x - slower).exp().max(base.x.exp()),
+            knee: knee.exp().max(base.x.exp()).min(x.exp()),
             why: "reject, calls wait",
         })
     }

@@ -8,6 +8,11 @@ use crate::num::real;
 
 /// Most samples of one phase; the longest verdict takes a hundred.
 const KEPT: usize = 160;
+/// The quantile of the latency, and the standard error of it from one sample of deviation one.
+const LEVEL: f64 = 0.35;
+const ERROR: f64 = 1.30;
+/// The newest samples that are looked at before a window is full.
+const NEWEST: usize = 16;
 /// Stands for the latency of a call that was given up: above every latency, not part of any mean.
 pub(super) const CENSORED: f64 = 50.0;
 
@@ -20,6 +25,8 @@ pub(super) struct Summary {
     pub(super) y: f64,
     /// Standard error of `y`.
     pub(super) error: f64,
+    /// Deviation of one sample.
+    pub(super) spread: f64,
     /// Share of attempts that failed or timed out.
     pub(super) loss: f64,
     /// Share of attempts that timed out.
@@ -87,9 +94,18 @@ impl Phased {
     }
 
     pub(super) fn summary(&self) -> Option<Summary> {
+        self.summary_of_all(0)
+    }
+
+    /// Summarises a phase of which so many calls are still out: each of them is longer than those that ended.
+    pub(super) fn summary_of_all(&self, missing: usize) -> Option<Summary> {
+        if self.y.is_empty() {
+            return None;
+        }
         let mut sorted = self.y.clone();
+        sorted.extend(std::iter::repeat_n(CENSORED, missing));
         sorted.sort_by(f64::total_cmp);
-        let y = quantile(&sorted, 0.35)?;
+        let y = quantile(&sorted, LEVEL)?;
         let middle = quantile(&sorted, 0.5)?;
         let mut away: Vec<f64> = sorted.iter().map(|y| (y - middle).abs()).collect();
         away.sort_by(f64::total_cmp);
@@ -99,7 +115,8 @@ impl Phased {
             x: self.x.iter().sum::<f64>() / count,
             y,
             // Ties have no spread, yet a handful of equal values is no certainty.
-            error: (1.30 * spread / count.sqrt()).max(0.01),
+            error: (ERROR * spread / count.sqrt()).max(0.01),
+            spread,
             loss: real(self.bad) / real(self.all.max(1)),
             late: real(self.late) / real(self.all.max(1)),
             attempts: real(self.all.max(1)),
@@ -111,12 +128,14 @@ impl Phased {
         self.late >= 3 && real(self.late) > (base.late + 0.125) * real(self.all)
     }
 
-    /// Returns the median of the last sixteen latencies.
-    pub(super) fn recent(&self) -> Option<f64> {
-        let from = self.y.len().checked_sub(16)?;
+    /// Returns how much slower the newest were than the reference, and the standard error of that.
+    pub(super) fn suddenly(&self, base: &Summary) -> Option<(f64, f64)> {
+        let from = self.y.len().checked_sub(NEWEST)?;
         let mut last = self.y.get(from..)?.to_vec();
         last.sort_by(f64::total_cmp);
-        quantile(&last, 0.5)
+        let own = ERROR * base.spread / real(NEWEST).sqrt();
+        let slower = quantile(&last, LEVEL)? - base.y;
+        Some((slower, base.error.hypot(own)))
     }
 }
 
@@ -142,6 +161,7 @@ impl Summary {
             x: mix(self.x, newer.x),
             y: mix(self.y, newer.y),
             error: (a + b).powf(-0.5),
+            spread: mix(self.spread, newer.spread),
             loss: mix(self.loss, newer.loss),
             late: mix(self.late, newer.late),
             attempts: self.attempts.min(newer.attempts) + newer.attempts,
