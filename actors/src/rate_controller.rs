@@ -178,7 +178,7 @@ impl RateController {
 
     fn save(&mut self, now: Timestamp) {
         self.saved = now;
-        self.parts.kept.lock().learned = Some(self.law.snapshot());
+        self.parts.kept.lock().learned = Some(self.law.snapshot(now));
     }
 
     /// Keeps one timer: at the law's next wakeup.

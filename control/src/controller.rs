@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::limit::{self, Limit, Sample, Signal};
 use crate::load_time::LoadTimes;
 use crate::num::{calls, seconds};
-use crate::rate::{Contradictions, Rate};
+use crate::rate::{Contradictions, Plea, Rate};
 use crate::{
     BucketGrant, Chance, ControllerSettings, Grant, LaneState, Outcome, Permission, Timestamp,
     Verdict,
@@ -70,12 +70,14 @@ impl Controller {
     pub fn new(settings: &ControllerSettings, learned: Option<&Snapshot>, now: Timestamp) -> Self {
         let learned = learned.cloned().unwrap_or_default();
         let mut rate = Rate::default();
-        rate.remember(learned.request_rate);
+        let plea = learned.rate_ceiling;
+        let plea = plea.map(|rate| Plea::new(rate, now, settings.slow_down_period));
+        rate.remember(learned.request_rate, plea);
         let limit = limit::build(settings, now);
         let grant = Grant {
             concurrency: calls(limit.limit()),
             permission: Permission::SingleFlight { not_before: now },
-            requests: rate.requests,
+            requests: rate.requests(now),
             tokens: None,
             attempt_timeout: settings.attempt_timeout,
             attempt_timeout_base: settings.attempt_timeout,
@@ -197,7 +199,7 @@ impl Controller {
     }
 
     /// Returns what was learned, to be kept across restarts.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let running = matches!(self.phase, Phase::Running);
         let reached = running.then(|| self.limit.limit());
         Snapshot {
@@ -207,7 +209,8 @@ impl Controller {
                 (reached, memory) => reached.or(memory),
             },
             load_times: self.load_times.clone(),
-            request_rate: self.rate.requests.map(|grant| grant.rate),
+            request_rate: self.rate.requests(now).map(|grant| grant.rate),
+            rate_ceiling: self.rate.ceiling(now),
             fault_rate: self.fault_rate,
         }
     }
@@ -277,8 +280,7 @@ impl Controller {
                 if asked > self.settings.quota_horizon {
                     self.quota_until = now.after(asked);
                 } else {
-                    let until = self.rate.refused(asked, slow_down, now, chance);
-                    self.paused_until = self.paused_until.max(until);
+                    return self.refused_with_a_clock(asked, slow_down, now, chance);
                 }
                 return None;
             }
@@ -396,13 +398,13 @@ impl Controller {
         let delivered = self.log_mean.filter(|_| ready).map(|mean| {
             let by_limit = self.limit.limit() / (mean + 0.5 * self.log_variance).exp();
             self.rate
-                .requests
+                .requests(now)
                 .map_or(by_limit, |grant| by_limit.min(grant.rate))
         });
         Grant {
             concurrency: calls(self.limit.limit()),
             permission: self.permission(now),
-            requests: tighter(self.rate.requests, self.limit.rate(now)),
+            requests: tighter(self.rate.requests(now), self.limit.rate(now)),
             tokens: self.rate.tokens,
             attempt_timeout: self.patience.timeout(),
             attempt_timeout_base: self.settings.attempt_timeout,

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! `q` is 8 s and doubles with each refusal, up to 2 min: a quota that has been found is not asked for again and
-//! again. Below 0.9 of the best rate of the last two minutes `q` is 3 to 8 s and the growth 15 % per second: what a
+//! again. A provider's explicit `slow_down` bounds the growth besides: `plea` says how. Below 0.9 of the best rate of the last two minutes `q` is 3 to 8 s and the growth 15 % per second: what a
 //! foreign client took comes back at once. A refusal without a clock may come from a rate too:
 //! `contradiction` says when.
 
@@ -24,7 +24,9 @@ use crate::num::{real, seconds};
 use crate::{BucketGrant, BucketHint, Chance, QuotaHints, Timestamp};
 
 mod contradiction;
+mod plea;
 pub(crate) use contradiction::Contradictions;
+pub(crate) use plea::Plea;
 
 /// Acceptances remembered for the first estimate.
 const ACCEPTED_KEPT: usize = 1024;
@@ -46,14 +48,20 @@ const BELOW: f64 = 0.9;
 const GROWN: f64 = 1.3;
 /// Shortest time of such a growth, in seconds: a sooner one only went back to what had been served.
 const GROWN_FOR: f64 = 20.0;
+/// Time within which refusals are one.
+const BURST: Duration = Duration::from_secs(1);
+/// Part of what was taken that is left after a first refusal, or a plea.
+const OF_TAKEN: f64 = 0.95;
+/// The lowest rate, per second.
+const RATE_MIN: f64 = 0.02;
 /// Refusals that undo a rate that was inferred.
 const UNDO: u32 = 3;
 
 /// The rates of one lane.
 #[derive(Debug, Default)]
 pub(crate) struct Rate {
-    /// The request bucket.
-    pub(crate) requests: Option<BucketGrant>,
+    /// The request bucket, without what a plea leaves of it.
+    requests: Option<BucketGrant>,
     /// The token bucket.
     pub(crate) tokens: Option<BucketGrant>,
     accepted: VecDeque<Timestamp>,
@@ -70,14 +78,38 @@ pub(crate) struct Rate {
     best: f64,
     best_at: Timestamp,
     by_header: bool,
+    plea: Option<Plea>,
     /// Refusals since the rate was inferred from refusals without a clock; none when it was not.
     inferred: Option<u32>,
 }
 
 impl Rate {
-    /// Takes the rate over from an earlier life.
-    pub(crate) fn remember(&mut self, requests: Option<f64>) {
+    /// Takes over what an earlier life knew.
+    pub(crate) fn remember(&mut self, requests: Option<f64>, plea: Option<Plea>) {
         self.requests = requests.map(bucket);
+        self.plea = plea;
+    }
+
+    /// Returns the request bucket in force.
+    pub(crate) fn requests(&self, now: Timestamp) -> Option<BucketGrant> {
+        let Some(ceiling) = self.ceiling(now) else {
+            return self.requests;
+        };
+        let below = bucket(ceiling);
+        Some(match self.requests {
+            Some(grant) if grant.rate <= ceiling => grant,
+            Some(grant) => BucketGrant {
+                burst: grant.burst.min(below.burst),
+                level_max: grant.level_max,
+                ..below
+            },
+            None => below,
+        })
+    }
+
+    /// Returns the highest rate that the provider's last plea allows now.
+    pub(crate) fn ceiling(&self, now: Timestamp) -> Option<f64> {
+        self.plea?.ceiling(now)
     }
 
     /// Notes a call that the backend took.
@@ -90,6 +122,7 @@ impl Rate {
         let elapsed = now.since(self.last_growth).as_secs_f64().min(1.0);
         self.last_growth = now;
         let below = self.below(now);
+        let ceiling = self.ceiling(now).unwrap_or(f64::INFINITY);
         let wait = if below { self.quiet_below } else { self.quiet };
         let quiet = now.since(self.last_refusal).as_secs_f64() >= wait;
         let known = if below {
@@ -97,6 +130,7 @@ impl Rate {
         } else {
             f64::INFINITY
         };
+        let plea = self.plea.filter(|plea| plea.ceiling(now).is_some());
         let Some(grant) = self.requests.as_mut() else {
             return;
         };
@@ -108,7 +142,9 @@ impl Rate {
             .since(*self.growing_since.get_or_insert(now))
             .as_secs_f64();
         let pace = if below { 0.15 } else { 0.01 + 0.001 * since };
-        *grant = bucket((grant.rate * (1.0 + pace * elapsed)).min(known));
+        let pace = plea.map_or(pace, |plea| pace.min(plea.pace()));
+        let grown = (grant.rate * (1.0 + pace * elapsed)).min(known);
+        *grant = bucket(grown.min(ceiling.max(grant.rate)));
     }
 
     /// Takes what the headers say.
@@ -130,39 +166,50 @@ impl Rate {
                 .is_some_and(|grant| grant.rate < BELOW * self.best)
     }
 
-    /// Notes a refusal with a clock; returns until when to pause. `slow_down`: the quota itself grows, and
-    /// is followed at the pace that is allowed.
+    /// Notes a refusal with a clock; returns until when to pause. With `slow_down` the quota itself grows, by half in
+    /// the time given, and is followed at that pace.
     pub(crate) fn refused(
         &mut self,
         asked: Duration,
-        slow_down: bool,
+        slow_down: Option<Duration>,
         now: Timestamp,
         chance: &mut dyn Chance,
     ) -> Timestamp {
         // One cut per burst of refusals: those already on the wire say nothing new.
-        if !self.by_header && now.since(self.last_refusal) > Duration::from_secs(1) {
-            self.cut(asked, slow_down, now);
+        if !self.by_header && now.since(self.last_refusal) > BURST {
+            self.cut(asked, now);
+        }
+        if let Some(period) = slow_down
+            && self.plea.is_none_or(|plea| plea.age(now) > BURST)
+        {
+            self.pleaded(asked, period, now);
         }
         self.last_refusal = now;
         now.after(asked.mul_f64(1.0 + 0.1 * chance.unit()))
     }
 
-    fn cut(&mut self, asked: Duration, slow_down: bool, now: Timestamp) {
+    /// Holds the growth back: from what the refusal left, or from what was taken where headers tell another quota.
+    fn pleaded(&mut self, asked: Duration, period: Duration, now: Timestamp) {
+        let taken = OF_TAKEN * self.accepted_rate(window(asked), now);
+        let left = self.requests.map_or(taken, |grant| grant.rate);
+        let rate = if self.by_header {
+            taken.min(left)
+        } else {
+            left
+        };
+        self.plea = Some(Plea::new(rate.max(RATE_MIN), now, period));
+        self.quiet = self.quiet.min(plea::quiet_max(period).max(QUIET.0));
+    }
+
+    fn cut(&mut self, asked: Duration, now: Timestamp) {
         let elapsed = now.since(self.last_refusal).as_secs_f64();
-        let window = (asked * 5).max(Duration::from_secs(5));
-        let newest = 0.95 * self.accepted_rate(window, now);
+        let newest = OF_TAKEN * self.accepted_rate(window(asked), now);
         let Some(old) = self.requests.map(|grant| grant.rate) else {
             self.quiet = QUIET.0;
             self.quiet_below = QUIET_BELOW.0;
             self.set(newest);
             return;
         };
-        if slow_down {
-            // The quota itself grows: what it was on average is less than what it is.
-            self.quiet = QUIET.0;
-            self.set(newest.min(0.95 * old));
-            return;
-        }
         // A rate that grew much was below the quota for long: then the average says nothing.
         let grown = old > GROWN * self.at_cut && elapsed > GROWN_FOR;
         let measured = if grown {
@@ -209,7 +256,7 @@ impl Rate {
     }
 
     fn set(&mut self, rate: f64) {
-        self.requests = Some(bucket(rate.max(0.02)));
+        self.requests = Some(bucket(rate.max(RATE_MIN)));
         self.at_cut = rate;
         self.count = 0.0;
         self.growing_since = None;
@@ -251,6 +298,11 @@ impl Rate {
         self.requests
             .map_or(Duration::ZERO, |grant| seconds(1.0 / grant.rate.max(0.02)))
     }
+}
+
+/// Returns the time over which the accepted rate is measured at a refusal.
+fn window(asked: Duration) -> Duration {
+    (asked * 5).max(Duration::from_secs(5))
 }
 
 fn bucket(rate: f64) -> BucketGrant {

@@ -84,6 +84,8 @@ pub struct ControllerSettings {
     pub retry_ratio_max: f64,
     /// A pause longer than this is a used-up quota: callers are refused at once; default 5 min.
     pub quota_horizon: Duration,
+    /// Time in which the rate may grow by half after the provider asked to slow down; more than 0, default 15 min.
+    pub slow_down_period: Duration,
     /// First wait of a broken lane before its next probe; default 1 s.
     pub breaker_backoff: Duration,
     /// Longest wait of a broken lane; default 8 s.
@@ -104,6 +106,7 @@ impl Default for ControllerSettings {
             retry_ratio: 0.2,
             retry_ratio_max: 0.6,
             quota_horizon: Duration::from_mins(5),
+            slow_down_period: Duration::from_mins(15),
             breaker_backoff: Duration::from_secs(1),
             breaker_backoff_max: Duration::from_secs(8),
         }
@@ -150,6 +153,11 @@ impl ControllerSettings {
                 "attempt_timeout",
                 "more than 0",
                 !self.attempt_timeout.is_zero(),
+            ),
+            (
+                "slow_down_period",
+                "more than 0",
+                !self.slow_down_period.is_zero(),
             ),
             (
                 "breaker_backoff",

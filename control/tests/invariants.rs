@@ -8,8 +8,8 @@ use std::{
 };
 
 use kebne_control::{
-    AfterAttempt, AttemptId, Controller, ControllerSettings, Effect, Hedge, Law, Message, Offer,
-    Order, Outcome, Permission, Pool, PoolSettings, QuotaHints, Timestamp,
+    AfterAttempt, AttemptId, BucketHint, Controller, ControllerSettings, Effect, Hedge, Law,
+    Message, Offer, Order, Outcome, Permission, Pool, PoolSettings, QuotaHints, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -82,6 +82,20 @@ fn outcome(number: u8) -> Outcome {
     }
 }
 
+/// Some answers tell of a quota, far above what is sent.
+fn told(number: u8) -> QuotaHints {
+    let wide = BucketHint {
+        limit: 60_000.0,
+        remaining: 50_000.0,
+        reset: None,
+        window: Duration::from_mins(1),
+    };
+    QuotaHints {
+        requests: (number > 192).then_some(wide),
+        tokens: None,
+    }
+}
+
 struct Lane {
     now: Timestamp,
     controller: Controller,
@@ -104,6 +118,8 @@ struct Lane {
     ids: BTreeMap<u64, kebne_control::CallId>,
     /// Attempts of each call that ended in more than a refusal.
     used: BTreeMap<u64, u32>,
+    /// When the provider last asked to slow down, and the rate that this left.
+    plea: Option<(Timestamp, f64)>,
     log: Vec<String>,
 }
 
@@ -140,6 +156,7 @@ impl Lane {
             waiting: BTreeSet::new(),
             ids: BTreeMap::new(),
             used: BTreeMap::new(),
+            plea: None,
             log: Vec::new(),
         }
     }
@@ -225,7 +242,7 @@ impl Lane {
             Event::End {
                 place,
                 outcome: number,
-            } => self.ends(place, outcome(number)),
+            } => self.ends(place, outcome(number), told(number)),
             Event::Leave(place) => self.leaves(place),
             Event::FirstPart(place) => {
                 if let Some(attempt) = nth(self.running.keys(), place) {
@@ -236,9 +253,10 @@ impl Lane {
         }
         self.pump();
         self.check();
+        self.check_plea();
     }
 
-    fn ends(&mut self, place: u8, outcome: Outcome) {
+    fn ends(&mut self, place: u8, outcome: Outcome, quota: QuotaHints) {
         let Some(attempt) = nth(self.running.keys(), place) else {
             return;
         };
@@ -272,12 +290,39 @@ impl Lane {
                 self.waiting.insert(call);
             }
         }
-        let quota = QuotaHints::default();
         self.tell(Message::Ended {
             attempt,
             outcome,
             quota,
         });
+        let asked = matches!(
+            outcome,
+            Outcome::Rate {
+                slow_down: true,
+                ..
+            }
+        );
+        if let Some(bucket) = self.controller.grant().requests.filter(|_| asked) {
+            self.plea = Some((self.now, bucket.rate));
+        }
+    }
+
+    /// Never more than half more within one period of a plea to slow down.
+    fn check_plea(&self) {
+        // These laws set a rate of their own besides.
+        let own = matches!(self.settings.0.law, Law::Aws | Law::Sre | Law::Seed);
+        let (Some((at, rate)), false) = (self.plea, own) else {
+            return;
+        };
+        // A plea within a second of another one does not count.
+        let since = self.now.since(at).as_secs_f64() + 1.0;
+        let periods = since / self.settings.0.slow_down_period.as_secs_f64();
+        let ceiling = rate * 1.5_f64.powf(1.0 + periods.floor());
+        let bucket = self.controller.grant().requests;
+        assert!(
+            periods >= 4.0 || bucket.is_some_and(|bucket| bucket.rate <= 1.02 * ceiling),
+            "{bucket:?} above {ceiling} {since} s after a plea at {rate}"
+        );
     }
 
     fn leaves(&mut self, place: u8) {

@@ -166,6 +166,10 @@ impl Entrant {
 
     /// Returns the controller's settings for a scenario.
     pub(crate) fn settings(&self, scenario: &Scenario) -> ControllerSettings {
+        let period = scenario
+            .backend
+            .quota
+            .map_or(0.0, |quota| quota.ramp_period);
         let usual = ControllerSettings::default();
         ControllerSettings {
             law: self.law,
@@ -173,6 +177,11 @@ impl Entrant {
             limit_initial: self.initial,
             attempt_timeout: Duration::try_from_secs_f64(scenario.timeout)
                 .unwrap_or(Duration::from_mins(1)),
+            // As the provider's documents say it, which an operator has read.
+            slow_down_period: Duration::try_from_secs_f64(period)
+                .ok()
+                .filter(|period| !period.is_zero())
+                .unwrap_or(usual.slow_down_period),
             ..usual
         }
     }

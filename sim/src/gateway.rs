@@ -216,7 +216,7 @@ impl Gateway {
 
     /// Starts the controller anew from what it had learned, as its supervisor does.
     pub(crate) fn restart(&mut self, now: Timestamp) {
-        let learned = self.controller.snapshot();
+        let learned = self.controller.snapshot(now);
         self.controller = Controller::new(&self.settings, Some(&learned), now);
         self.queued = 0;
         self.pool.set_grant(self.granted(now), now);

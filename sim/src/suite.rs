@@ -77,6 +77,7 @@ const FILES: &[(&str, &str)] = files![
     "s39-rpm-headers.toml",
     "s40-chance-refusals.toml",
     "s41-slow-attempts.toml",
+    "s42-slow-down.toml",
 ];
 
 /// Parses and checks every embedded scenario, in the order of their names.

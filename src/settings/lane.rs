@@ -61,6 +61,8 @@ pub struct LaneSettings {
     pub hedge_tokens_max: u32,
     /// Silence after which the backend may have gone to sleep. Default 30s.
     pub idle_after: HumanDuration,
+    /// Time in which the rate may grow by half after the provider asked to slow down. Default 15m.
+    pub slow_down_period: HumanDuration,
     /// Seed of jitter. Default 1.
     pub seed: u64,
 }
@@ -93,6 +95,7 @@ impl Default for LaneSettings {
             hedge_ratio: pool.hedge_ratio,
             hedge_tokens_max: pool.hedge_tokens_max,
             idle_after: HumanDuration(controller.idle),
+            slow_down_period: HumanDuration(controller.slow_down_period),
             seed: 1,
         }
     }
@@ -109,6 +112,7 @@ impl LaneSettings {
                 exploration: self.exploration,
                 idle: self.idle_after.0,
                 attempt_timeout: self.attempt_timeout.0,
+                slow_down_period: self.slow_down_period.0,
                 retry_ratio: self.retry_ratio,
                 retry_ratio_max: self.retry_ratio_max,
                 ..ControllerSettings::default()

@@ -1,6 +1,8 @@
 //! What an ending is evidence of, where that is not what it says: refusals that come from a rate, and
 //! timeouts of calls that were late already.
 
+use std::time::Duration;
+
 use super::{Controller, Flight, Phase};
 use crate::limit::Signal;
 use crate::{Chance, Timestamp, Verdict, VerdictKind};
@@ -40,13 +42,45 @@ impl Controller {
         })
     }
 
+    /// Pauses and cuts the rate as a refusal asks; says what became of the rate, if it changed.
+    pub(super) fn refused_with_a_clock(
+        &mut self,
+        asked: Duration,
+        slow_down: bool,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> Option<Verdict> {
+        let rate = |controller: &Self| {
+            controller
+                .rate
+                .requests(now)
+                .map_or(0.0, |grant| grant.rate)
+        };
+        let from = rate(self);
+        let period = slow_down.then_some(self.settings.slow_down_period);
+        let until = self.rate.refused(asked, period, now, chance);
+        self.paused_until = self.paused_until.max(until);
+        let to = rate(self);
+        ((to - from).abs() > f64::EPSILON).then_some(Verdict {
+            kind: VerdictKind::Rate,
+            from,
+            to,
+            elasticity: None,
+            result: if slow_down {
+                "asked to slow down"
+            } else {
+                "refused with a clock"
+            },
+        })
+    }
+
     pub(super) fn refused_by_rate(
         &mut self,
         now: Timestamp,
         chance: &mut dyn Chance,
     ) -> Option<Verdict> {
         if !self.rate.disproved(now) {
-            let until = self.rate.refused(self.rate.turn(), false, now, chance);
+            let until = self.rate.refused(self.rate.turn(), None, now, chance);
             self.paused_until = self.paused_until.max(until);
             return None;
         }

@@ -78,6 +78,8 @@ pub struct Snapshot {
     pub load_times: LoadTimes,
     /// The learned request rate, per second.
     pub request_rate: Option<f64>,
+    /// The highest rate that the provider's plea to slow down allows, per second.
+    pub rate_ceiling: Option<f64>,
     /// Share of attempts that fail for reasons other than load.
     pub fault_rate: f64,
 }

@@ -6,10 +6,21 @@ fn at(seconds: f64) -> Timestamp {
 
 /// Sends at the rate granted to a provider of `quota` per second and a burst; counts refusals and calls taken.
 fn drive(rate: &mut Rate, quota: impl Fn(f64) -> f64, from: f64, to: f64) -> (u32, u32) {
+    plead(rate, None, quota, from, to)
+}
+
+/// The same with a provider that asks to slow down, and grows by half in the time given.
+fn plead(
+    rate: &mut Rate,
+    slow_down: Option<Duration>,
+    quota: impl Fn(f64) -> f64,
+    from: f64,
+    to: f64,
+) -> (u32, u32) {
     let (mut level, mut now, mut pause) = (5.0_f64, from, at(0.0));
     let (mut refused, mut taken) = (0, 0);
     while now < to {
-        let pace = rate.requests.map_or(20.0, |grant| grant.rate);
+        let pace = rate.requests(at(now)).map_or(20.0, |grant| grant.rate);
         let step = 1.0 / pace;
         now += step;
         level = (level + step * quota(now)).min(5.0);
@@ -23,7 +34,7 @@ fn drive(rate: &mut Rate, quota: impl Fn(f64) -> f64, from: f64, to: f64) -> (u3
         } else {
             refused += 1;
             let asked = Duration::from_secs(1);
-            pause = rate.refused(asked, false, at(now), &mut || 0.5);
+            pause = rate.refused(asked, slow_down, at(now), &mut || 0.5);
         }
     }
     (refused, taken)
@@ -36,6 +47,48 @@ fn a_quota_is_found_and_then_left_alone() {
     let (refused, taken) = drive(&mut rate, |_| 5.0, 160.0, 400.0);
     assert!(refused <= 5, "{refused}");
     assert!(taken >= 1140, "of 1200: {taken}");
+}
+
+#[test]
+fn a_plea_is_followed_at_the_providers_pace() {
+    let period = Duration::from_mins(15);
+    let quota = |now: f64| 4.0 * 1.5_f64.powf((now - 100.0) / 900.0);
+    let mut rate = Rate::default();
+    let (refused, taken) = plead(&mut rate, Some(period), quota, 100.0, 1900.0);
+    assert!(refused <= 30, "{refused}");
+    // The integral of the quota over two periods.
+    let whole = 4.0 * 900.0 / 1.5_f64.ln() * 1.25;
+    assert!(f64::from(taken) >= 0.9 * whole, "{taken} of {whole}");
+}
+
+#[test]
+fn a_plea_holds_what_the_headers_allow_and_is_forgotten() {
+    let mut rate = Rate::default();
+    let hints = QuotaHints {
+        requests: Some(BucketHint {
+            limit: 6000.0,
+            remaining: 5000.0,
+            reset: None,
+            window: Duration::from_mins(1),
+        }),
+        tokens: None,
+    };
+    for call in 0..100 {
+        rate.accepted(at(100.0 + f64::from(call) / 10.0), true);
+    }
+    rate.hints(&hints);
+    let told = rate.requests(at(110.0)).unwrap().rate;
+    let period = Some(Duration::from_mins(15));
+    rate.refused(Duration::from_secs(1), period, at(110.0), &mut || 0.0);
+    // Ten per second were taken, and may become half more.
+    rate.hints(&hints);
+    let held = rate.requests(at(120.0)).unwrap();
+    assert!((9.0..=15.1).contains(&held.rate), "{held:?} of {told}");
+    assert!(
+        held.burst <= 5.0 && held.level_max == Some(5000.0),
+        "{held:?}"
+    );
+    assert!((rate.requests(at(3800.0)).unwrap().rate - told).abs() < 1e-9);
 }
 
 #[test]
@@ -64,7 +117,7 @@ fn an_inferred_rate_is_undone_by_refusals_at_its_own_pace() {
     for step in 0..2 {
         let now = at(101.0 + f64::from(step));
         assert!(!rate.disproved(now));
-        rate.refused(rate.turn(), false, now, &mut || 0.5);
+        rate.refused(rate.turn(), None, now, &mut || 0.5);
     }
     assert!(rate.disproved(at(103.0)));
     assert!(rate.requests.is_none() && !rate.is_inferred());
@@ -108,7 +161,7 @@ fn a_rate_is_measured_over_the_time_that_there_was_traffic() {
     for call in 0..60 {
         rate.accepted(at(100.0 + f64::from(call) / 30.0), true);
     }
-    rate.refused(Duration::from_secs(1), false, at(102.0), &mut || 0.0);
-    let learned = rate.requests.unwrap().rate;
+    rate.refused(Duration::from_secs(1), None, at(102.0), &mut || 0.0);
+    let learned = rate.requests(at(102.0)).unwrap().rate;
     assert!((28.0..30.0).contains(&learned), "{learned}");
 }
