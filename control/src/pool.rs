@@ -298,6 +298,8 @@ impl<T> Pool<T> {
 
     /// Returns the calls that can no longer be served, each exactly once.
     pub fn expire(&mut self, now: Timestamp) -> Vec<(T, Refusal)> {
+        // Here too, because `next` is not asked while nobody could take the call.
+        self.release_delayed(now);
         while let Some(&(deadline, id)) = self.deadlines.first() {
             if deadline > now {
                 break;
@@ -325,22 +327,34 @@ impl<T> Pool<T> {
         let expiry = self.deadlines.first().map(|entry| entry.0);
         let retry = self.delayed.first().map(|entry| entry.0);
         let retry = retry.filter(|at| *at != Timestamp::MAX);
-        let waiting = !self.queue.is_empty();
-        let gate = match self.grant.permission {
-            Permission::SingleFlight { .. } if self.probes > 0 => None,
-            Permission::SingleFlight { not_before } => Some(not_before),
-            Permission::Paused { until } | Permission::Closed { until } => Some(until),
-            Permission::Open if self.slots_taken() >= self.grant.concurrency => None,
-            Permission::Open => Some(
-                self.requests
-                    .ready(1.0, now)
-                    .max(self.tokens.ready(1.0, now)),
-            ),
-        };
-        let gate = gate.filter(|_| waiting).map(|at| at.max(now));
+        let gate = self.gate(now);
         let hedge = self.hedge_due(now);
         let due = [expiry, retry, gate, hedge];
         due.into_iter().flatten().min()
+    }
+
+    /// Returns when the next waiting call may go; none when that is not a matter of time, but of an attempt's end.
+    fn gate(&self, now: Timestamp) -> Option<Timestamp> {
+        let permitted = match self.grant.permission {
+            _ if self.queue.is_empty() => return None,
+            Permission::Open if self.slots_taken() >= self.grant.concurrency => return None,
+            Permission::Open => now,
+            Permission::SingleFlight { .. } if self.probes > 0 => return None,
+            Permission::SingleFlight { not_before } => not_before,
+            Permission::Paused { until } | Permission::Closed { until }
+                if until <= now && self.in_flight() > 0 =>
+            {
+                return None;
+            }
+            Permission::Paused { until } | Permission::Closed { until } => until,
+        };
+        Some(permitted.max(self.refilled(now)))
+    }
+
+    /// Returns when the buckets hold a request.
+    fn refilled(&self, now: Timestamp) -> Timestamp {
+        let requests = self.requests.ready(1.0, now);
+        requests.max(self.tokens.ready(1.0, now))
     }
 
     /// Returns the attempts in flight.

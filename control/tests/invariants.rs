@@ -400,6 +400,12 @@ impl Lane {
         while let Some(hedge) = self.pool.hedge(self.now) {
             self.double(hedge);
         }
+        let due = self.pool.next_wakeup(self.now);
+        assert!(
+            due.is_none_or(|due| due > self.now),
+            "all that was due was done, yet it asks for {due:?}: {:?}",
+            self.pool.grant()
+        );
         let queued = u32::try_from(self.pool.queued()).unwrap();
         self.tell(Message::Demand { queued });
     }

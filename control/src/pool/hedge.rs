@@ -129,9 +129,7 @@ impl<T> Pool<T> {
         if !free || !paid || self.grant.permission != Permission::Open {
             return None;
         }
-        let refilled = self.requests.ready(1.0, now);
-        let refilled = refilled.max(self.tokens.ready(1.0, now));
-        Some(sent.after(after).max(refilled))
+        Some(sent.after(after).max(self.refilled(now)))
     }
 
     /// Returns the time after which an attempt is late.

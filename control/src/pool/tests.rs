@@ -430,3 +430,81 @@ proptest::proptest! {
         proptest::prop_assert!((p.tokens.level() - left).abs() < 1e-6);
     }
 }
+
+#[test]
+fn a_probe_that_the_rate_forbids_is_asked_for_when_the_rate_allows_it() {
+    let permission = Permission::SingleFlight {
+        not_before: at(0.0),
+    };
+    let mut p = pool(permission);
+    let slow = crate::BucketGrant {
+        rate: 0.5,
+        burst: 1.0,
+        level_max: Some(0.0),
+    };
+    let limited = Grant {
+        requests: Some(slow),
+        ..p.grant()
+    };
+    p.set_grant(limited, at(0.0));
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    assert!(p.next(at(0.0)).is_none());
+    let due = p.next_wakeup(at(0.0)).unwrap();
+    let wait = due.since(at(0.0)).as_secs_f64();
+    assert!((1.9..2.1).contains(&wait), "{wait}");
+    assert!(p.next(due).is_some());
+}
+
+#[test]
+fn a_pause_that_is_over_is_waited_for_no_more_while_an_attempt_runs() {
+    let mut p = pool(Permission::Open);
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    p.next(at(0.0)).unwrap();
+    let until = at(1.0);
+    let paused = Grant {
+        permission: Permission::Paused { until },
+        ..p.grant()
+    };
+    p.set_grant(paused, at(0.0));
+    p.offer(offer(1, 0), at(0.0)).unwrap();
+    assert_eq!(p.next_wakeup(at(0.5)), Some(until));
+    assert!(p.next(until).is_none(), "one call is safe, and one runs");
+    assert_eq!(p.next_wakeup(until), Some(at(10.0)), "its deadline is next");
+}
+
+#[test]
+fn a_retry_that_is_due_is_not_asked_for_again_while_nobody_can_take_it() {
+    let mut p = pool(Permission::Open);
+    let patient = |payload| Offer {
+        deadline: at(60.0),
+        ..offer(payload, 0)
+    };
+    for payload in 0..2 {
+        p.offer(patient(payload), at(0.0)).unwrap();
+    }
+    let failed = p.next(at(0.0)).unwrap();
+    p.next(at(0.0)).unwrap();
+    let after = p.ended(
+        failed.attempt,
+        0,
+        Outcome::Fault,
+        false,
+        at(1.0),
+        &mut || 0.5,
+    );
+    let AfterAttempt::Retry { at: due, .. } = after else {
+        panic!("{after:?}");
+    };
+    let full = Grant {
+        concurrency: 1,
+        ..p.grant()
+    };
+    p.set_grant(full, at(1.0));
+    assert_eq!(p.next_wakeup(at(1.0)), Some(due));
+    assert!(p.expire(due).is_empty());
+    assert_eq!(
+        p.next_wakeup(due),
+        Some(at(60.0)),
+        "an attempt's end is next, or the deadline"
+    );
+}
