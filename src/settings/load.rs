@@ -300,7 +300,7 @@ fn explain(error: ConfigError) -> SettingsError {
         ConfigError::NotFound(key) => (key, "is missing".to_owned()),
         other => (String::new(), other.to_string()),
     };
-    from_message(path.trim_end_matches('.').to_owned(), &message)
+    from_message(segments(&path).join(".").replace(".[", "["), &message)
 }
 
 /// Reads what serde says of an unknown key or value.
@@ -347,9 +347,9 @@ fn remove(tree: &mut Value, path: &str) -> bool {
     }
 }
 
-/// Splits `backends[0].name` into `backends`, `[0]` and `name`.
+/// Splits `backends[0].name`, which the `config` crate writes `backends[0]name`, into `backends`, `[0]` and `name`.
 fn segments(path: &str) -> Vec<String> {
-    let spaced = path.replace('[', ".[");
+    let spaced = path.replace('[', ".[").replace(']', "].");
     let parts = spaced.split('.').filter(|part| !part.is_empty());
     parts.map(str::to_owned).collect()
 }

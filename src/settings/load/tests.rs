@@ -85,6 +85,29 @@ fn a_wrong_value_names_what_is_allowed() {
 }
 
 #[test]
+fn a_wrong_value_in_a_table_of_a_backend_is_told_as_well_as_any_other() {
+    let text = "[[backends]]\nname = 'a'\n[backends.limits]\nlaw = 'aimed'\nhedge_ratio = 'much'\n\
+        hedge_token_max = 1\n[backends.prewarm]\noperation = 'chats'";
+    let errors = errors_of(text, &[]);
+    let paths: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
+    let prewarm = "backends[0].prewarm.operation";
+    let limits =
+        ["hedge_ratio", "hedge_token_max", "law"].map(|key| join("backends[0].limits", key));
+    assert_eq!(paths, [&limits[0], &limits[1], &limits[2], prewarm]);
+    let [ratio, tokens, law, operation] = &errors[..] else {
+        panic!("{errors:?}");
+    };
+    assert!(ratio.message.contains("floating point"), "{ratio}");
+    assert_eq!(tokens.suggestion.as_deref(), Some("hedge_tokens_max"));
+    assert_eq!(law.suggestion.as_deref(), Some("aimd"));
+    assert_eq!(operation.allowed, ["chat", "completions", "embeddings"]);
+    for error in &errors {
+        let origin = error.origin.as_deref().unwrap_or_default();
+        assert!(origin.contains(".toml"), "{error}");
+    }
+}
+
+#[test]
 fn a_model_of_an_unknown_backend_is_a_contradiction() {
     let text = "[[backends]]\nname = \"left\"\n[[models]]\nname = \"m\"\nbackends = [\"lefd\"]";
     let errors = errors_of(text, &[]);
