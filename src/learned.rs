@@ -68,7 +68,8 @@ impl Learned {
     }
 
     /// Takes note of what is known of a backend now.
-    pub fn note(&mut self, backend: &BackendSettings, learned: Snapshot) {
+    pub fn note(&mut self, backend: &BackendSettings, mut learned: Snapshot) {
+        learned.momentary = None;
         let lane = Lane {
             backend: fingerprint(backend),
             learned,

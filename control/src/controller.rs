@@ -23,7 +23,7 @@ mod patience;
 mod phase;
 mod weigh;
 use faults::FaultCause;
-pub use messages::{AttemptId, ControllerReport, Effect, Message, Snapshot};
+pub use messages::{AttemptId, ControllerReport, Effect, Message, Momentary, Snapshot};
 use patience::Patience;
 use phase::Phase;
 
@@ -72,7 +72,7 @@ impl Controller {
         let mut rate = Rate::default();
         let plea = learned.rate_ceiling;
         let plea = plea.map(|rate| Plea::new(rate, now, settings.slow_down_period));
-        rate.remember(learned.request_rate, plea);
+        rate.remember(learned.request_rate, learned.request_rate_inferred, plea);
         let limit = limit::build(settings, now);
         let grant = Grant {
             concurrency: calls(limit.limit()),
@@ -88,7 +88,7 @@ impl Controller {
             trial_above: None,
             state: LaneState::Idle,
         };
-        Self {
+        let mut controller = Self {
             settings: settings.clone(),
             phase: Phase::Idle,
             limit,
@@ -110,7 +110,12 @@ impl Controller {
             log_variance: 0.5,
             answers: 0,
             grant,
+        };
+        let fresh = |momentary: &Momentary| now.since(momentary.at) < settings.idle;
+        if let Some(momentary) = learned.momentary.filter(fresh) {
+            controller.resume(momentary, now);
         }
+        controller
     }
 
     /// Takes one message; O(log n) in the calls in flight.
@@ -210,9 +215,28 @@ impl Controller {
             },
             load_times: self.load_times.clone(),
             request_rate: self.rate.requests(now).map(|grant| grant.rate),
+            request_rate_inferred: self.rate.is_inferred(),
             rate_ceiling: self.rate.ceiling(now),
             fault_rate: self.fault_rate,
+            momentary: (running && !self.limit.warming()).then(|| Momentary {
+                at: self.last_activity,
+                level: self.limit.proved(),
+                latency: self.log_mean.map(|mean| (mean, self.log_variance)),
+            }),
         }
+    }
+
+    /// Goes on at the level of a forerunner that served until a moment ago, and verifies it by the ordinary windows: to
+    /// start small again would leave a backend idle whose calls are still out.
+    fn resume(&mut self, momentary: Momentary, now: Timestamp) {
+        self.limit.restart(Some(momentary.level), now);
+        self.limit.release(momentary.level, now);
+        self.phase = Phase::Running;
+        if let Some((mean, variance)) = momentary.latency {
+            self.log_mean = Some(mean);
+            self.log_variance = variance;
+        }
+        self.grant = self.make_grant(now);
     }
 
     /// Returns the controller as an operator sees it.

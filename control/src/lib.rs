@@ -19,7 +19,9 @@ pub mod time;
 pub mod verdict;
 
 pub use chance::Chance;
-pub use controller::{AttemptId, Controller, ControllerReport, Effect, Message, Snapshot};
+pub use controller::{
+    AttemptId, Controller, ControllerReport, Effect, Message, Momentary, Snapshot,
+};
 pub use grant::{BucketGrant, Grant, LaneState, Permission};
 pub use load_time::LoadTimes;
 pub use outcome::{BucketHint, Outcome, QuotaHints};

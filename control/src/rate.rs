@@ -85,8 +85,11 @@ pub(crate) struct Rate {
 
 impl Rate {
     /// Takes over what an earlier life knew.
-    pub(crate) fn remember(&mut self, requests: Option<f64>, plea: Option<Plea>) {
+    ///
+    /// A rate that was inferred is one to be questioned still: refusals may disprove it.
+    pub(crate) fn remember(&mut self, requests: Option<f64>, inferred: bool, plea: Option<Plea>) {
         self.requests = requests.map(bucket);
+        self.inferred = (inferred && requests.is_some()).then_some(0);
         self.plea = plea;
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::load_time::LoadTimes;
-use crate::{Grant, LaneState, Outcome, QuotaHints, Verdict};
+use crate::{Grant, LaneState, Outcome, QuotaHints, Timestamp, Verdict};
 
 /// Names one attempt; unique within a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,10 +78,26 @@ pub struct Snapshot {
     pub load_times: LoadTimes,
     /// The learned request rate, per second.
     pub request_rate: Option<f64>,
+    /// The rate was inferred from refusals that said nothing of one, so refusals may disprove it.
+    pub request_rate_inferred: bool,
     /// The highest rate that the provider's plea to slow down allows, per second.
     pub rate_ceiling: Option<f64>,
     /// Share of attempts that fail for reasons other than load.
     pub fault_rate: f64,
+    /// What is true for a moment only; never written down, so that the next process does not believe it.
+    #[serde(skip)]
+    pub momentary: Option<Momentary>,
+}
+
+/// What a controller that is restarted in the midst of traffic goes on with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Momentary {
+    /// When the backend served.
+    pub at: Timestamp,
+    /// The limit then, in calls; none is kept while it still ramps.
+    pub level: f64,
+    /// Mean and variance of the logarithm of the latency, once there was an answer.
+    pub latency: Option<(f64, f64)>,
 }
 
 /// The controller as `/state` shows it.

@@ -217,6 +217,53 @@ fn traffic_that_is_expected_wakes_once_and_not_what_serves() {
 }
 
 #[test]
+fn an_inferred_rate_is_questioned_after_a_restart_and_a_told_one_is_not() {
+    for inferred in [true, false] {
+        let learned = Snapshot {
+            request_rate: Some(5.0),
+            request_rate_inferred: inferred,
+            ..Snapshot::default()
+        };
+        let mut c = Controller::new(&ControllerSettings::default(), Some(&learned), at(100.0));
+        assert_eq!(c.snapshot(at(100.0)).request_rate_inferred, inferred);
+        let rate = c.grant().requests.map(|bucket| bucket.rate);
+        assert_eq!(rate, Some(5.0));
+        call(&mut c, 0, OK, 100.0);
+        for id in 1..6 {
+            // Refusals that go on at a slower pace never came from a rate.
+            call(&mut c, id, Outcome::Limit, 100.0 + 2.0 * real(id));
+        }
+        assert_eq!(c.grant().requests.is_none(), inferred);
+        assert!(!c.snapshot(at(112.0)).request_rate_inferred);
+    }
+}
+
+#[test]
+fn a_controller_restarted_in_the_midst_of_traffic_goes_on_where_it_was() {
+    let settings = ControllerSettings::default();
+    let mut c = Controller::new(&settings, None, at(0.0));
+    for id in 0..60 {
+        call(&mut c, id, OK, real(id) / 5.0);
+    }
+    assert_eq!(c.grant().state, LaneState::Steady);
+    let mut learned = c.snapshot(at(12.0));
+    let moment = learned.momentary.as_mut().unwrap();
+    moment.level = 17.0;
+    let again = Controller::new(&settings, Some(&learned), at(13.0));
+    let grant = again.grant();
+    assert_eq!((grant.state, grant.concurrency), (LaneState::Steady, 17));
+    assert_eq!(grant.permission, Permission::Open);
+    assert!(
+        grant.service_time_high < Duration::from_secs(1),
+        "{grant:?}"
+    );
+    // After a silence in which it may have gone to sleep, it is asked first.
+    let later = Controller::new(&settings, Some(&learned), at(60.0));
+    assert_eq!(later.grant().state, LaneState::Idle);
+    assert_ne!(later.grant().permission, Permission::Open);
+}
+
+#[test]
 fn a_promise_that_slips_is_not_trusted_again() {
     let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
     let lie = Outcome::Cold {
