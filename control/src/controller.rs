@@ -30,6 +30,9 @@ use phase::Phase;
 /// Part of the attempt timeout that a call must have left while nothing is known of the service time.
 const UNKNOWN_SHARE: f64 = 0.2;
 
+/// Deviations above the mean of the log latency that a call must have left: one call in four hundred takes longer.
+const BRINK: f64 = 2.8;
+
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     sent: Timestamp,
@@ -416,7 +419,7 @@ impl Controller {
         let unknown = UNKNOWN_SHARE * self.settings.attempt_timeout.as_secs_f64();
         let high = self
             .log_mean
-            .map_or(unknown, |mean| (mean + 2.5 * deviation).exp());
+            .map_or(unknown, |mean| (mean + BRINK * deviation).exp());
         let running = matches!(self.phase, Phase::Running);
         let ready = running && !self.limit.warming();
         let delivered = self.log_mean.filter(|_| ready).map(|mean| {

@@ -12,6 +12,7 @@ use super::{Limit, Sample, Signal};
 use crate::verdict::VerdictKind;
 use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict};
 
+mod absence;
 mod edge;
 mod elasticity;
 mod experiment;
@@ -148,6 +149,10 @@ impl Adaptive {
         } else {
             16.0
         };
+        self.look_of(least)
+    }
+
+    fn look_of(&self, least: f64) -> usize {
         let count = (0.8 * self.limit).clamp(least, 40.0);
         usize::try_from(crate::num::calls(count)).unwrap_or(40)
     }

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use super::absence::Absence;
 use super::{Adaptive, Mode, Sample, Why};
 use crate::num::seconds;
 use crate::verdict::VerdictKind;
@@ -56,6 +57,8 @@ pub(super) struct Edge {
     run_from: f64,
     /// The edge has not been compared with a level below it.
     untested: bool,
+    /// When a capacity that went away came back before.
+    absence: Absence,
     /// Less is served at the edge than below it: refusals are not the limit to look for.
     pub(super) shy: bool,
 }
@@ -77,6 +80,7 @@ impl Edge {
             pays: false,
             run_from: 1.0,
             untested: false,
+            absence: Absence::new(now),
             shy: false,
         }
     }
@@ -131,7 +135,8 @@ impl Edge {
     }
 
     fn may_probe(&self, now: Timestamp) -> bool {
-        now >= self.next_probe && !self.untested && (self.budget >= 0.0 || self.free > 0)
+        let paid = now >= self.next_probe && (self.budget >= 0.0 || self.free > 0);
+        !self.untested && (paid || self.absence.is_due(now))
     }
 }
 
@@ -154,7 +159,7 @@ impl Adaptive {
                 if !self.edge.may_probe(now) || self.level >= self.max {
                     return None;
                 }
-                self.edge.pays = self.edge.free == 0;
+                self.edge.pays = self.edge.free == 0 && now >= self.edge.next_probe;
                 self.edge.free = self.edge.free.saturating_sub(1);
                 self.edge.run_from = self.level;
                 self.mode = Mode::Probe;
@@ -166,6 +171,7 @@ impl Adaptive {
                 self.edge.gap = self.edge.shortest_gap();
                 let from = self.edge.run_from;
                 if self.level > CLIMB * from + 2.0 {
+                    self.edge.absence.rises(now);
                     let verdict = self.verdict_from(VerdictKind::Up, from, "let in, climb");
                     self.start_ramp();
                     return Some(verdict);
@@ -210,6 +216,11 @@ impl Adaptive {
             Mode::Edge | Mode::Hold | Mode::Down { .. } => false,
         };
         let same = matches!(self.mode, Mode::Probe) && found;
+        if held {
+            self.edge.absence.falls(self.level, now);
+        } else if self.mode == Mode::Probe {
+            self.edge.absence.asked(now);
+        }
         let (next, why) = if found {
             self.edge_found(served)
         } else {
@@ -269,7 +280,12 @@ impl Adaptive {
 
     /// Compares the windows at the edge: with what was measured below it, and with each other.
     pub(super) fn look_edge(&mut self, now: Timestamp) -> Option<Verdict> {
-        let least = self.look();
+        let least = if self.edge.untested {
+            // No probe before this look: it is short.
+            self.look_of(6.0)
+        } else {
+            self.look()
+        };
         if self.window.len() < least && self.window.attempts() < 2 * least {
             return None;
         }
