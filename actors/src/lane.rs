@@ -3,6 +3,7 @@
 mod actor;
 pub(crate) mod attempt;
 pub mod backend;
+mod builder;
 pub mod call;
 pub(crate) mod endings;
 pub mod handle;
@@ -15,9 +16,10 @@ mod snapshot;
 pub(crate) mod status;
 
 pub use backend::{Answer, Attempt, Backend, Failure, Tail, TailEnding};
+pub use builder::LaneBuilder;
 pub use call::{CallError, CallOptions, Ending, RefusalReason};
 pub use endings::EndingCounts;
-pub use handle::{CallGuard, LaneBuilder, LaneHandle, Reply};
+pub use handle::{CallGuard, LaneHandle, Reply};
 pub use kebne_control::Outcome;
 pub use prewarm::{Prewarm, PrewarmError};
 pub use settings::LaneSettings;

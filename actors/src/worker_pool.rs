@@ -62,9 +62,7 @@ pub(crate) struct WorkerPool<B: Backend> {
     dice: Dice,
     /// The way to each of this incarnation's workers.
     workers: BTreeMap<WorkerId, ActorRef<Worker<B>>>,
-    /// Attempt events told to the controller; each is answered by a grant.
-    told: u64,
-    /// The last event answered.
+    /// The last attempt event that the controller has answered, by a grant.
     answered: u64,
     /// The last event that may forbid what the grant in force allows: nothing is sent before its answer.
     binding: u64,
@@ -78,7 +76,6 @@ impl<B: Backend> WorkerPool<B> {
             dice: Dice::seeded(parts.seed),
             parts,
             workers: BTreeMap::new(),
-            told: 0,
             answered: 0,
             binding: 0,
             demand_told: false,
@@ -168,7 +165,7 @@ impl<B: Backend> Handler<LimitChanged> for WorkerPool<B> {
             if let Some(observer) = changed.observer {
                 kept.observer = Some(observer);
                 // A controller that just started owes no answer to what its forerunner was told.
-                self.answered = self.told;
+                self.answered = kept.told;
             }
             kept.pool.set_grant(changed.grant, now);
         }

@@ -2,28 +2,25 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use kebne_control::{Controller, LaneState, Pool, RefusalReason, Snapshot};
+use kebne_control::{LaneState, RefusalReason, Snapshot};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
     clock::Clock,
     lane::{
-        actor::{Lane, LaneParts, Route},
+        actor::Route,
         backend::Backend,
         call::{CallError, CallOptions, Ending},
         endings::{EndingCounts, Endings},
         job::{Job, Shared},
-        kept::{Kept, KeptController, KeptPool},
+        kept::{Kept, KeptController},
         permits::Permits,
-        settings::LaneSettings,
         snapshot::LaneSnapshot,
         status::Status,
     },
     rate_controller::GetController,
-    supervisor::{Adopt, Supervisor},
-    system::{ActorRef, Recipient},
-    work_pulling::ledger::Ledger,
-    worker_pool::{Cancel, Close, CutOff, Enqueue, GetPool, PoolParts, SpendRetry, wake::LastWake},
+    system::Recipient,
+    worker_pool::{Cancel, Close, CutOff, Enqueue, GetPool, SpendRetry},
 };
 
 /// Time that the lane's actors have to answer a question about themselves.
@@ -38,24 +35,14 @@ pub struct LaneHandle<B: Backend> {
 }
 
 pub(super) struct Inner<B: Backend> {
-    name: Arc<str>,
-    clock: Clock,
-    permits: Permits,
-    endings: Arc<Endings>,
-    prewarms: Arc<Endings>,
-    status: Arc<Status>,
-    learned: Kept<KeptController>,
+    pub(super) name: Arc<str>,
+    pub(super) clock: Clock,
+    pub(super) permits: Permits,
+    pub(super) endings: Arc<Endings>,
+    pub(super) prewarms: Arc<Endings>,
+    pub(super) status: Arc<Status>,
+    pub(super) learned: Kept<KeptController>,
     pub(super) route: watch::Receiver<Option<Route<B>>>,
-}
-
-/// How to start a lane.
-pub struct LaneBuilder<B: Backend> {
-    name: String,
-    settings: LaneSettings,
-    backend: Arc<B>,
-    learned: Option<Snapshot>,
-    arbiter: Option<actix_rt::ArbiterHandle>,
-    wake_request: Option<(B::Request, CallOptions)>,
 }
 
 /// An admitted call's answer.
@@ -141,109 +128,6 @@ impl Drop for CallGuard {
         if let (Some(call), Some(cancel)) = (live.shared.number(), live.cancel) {
             // When the pool is gone, so is the call.
             let _harmless_if_lost = cancel.tell(Cancel(call));
-        }
-    }
-}
-
-impl<B: Backend> LaneBuilder<B> {
-    /// Describes a lane in front of `backend`.
-    pub fn new(name: impl Into<String>, backend: Arc<B>) -> Self {
-        Self {
-            name: name.into(),
-            settings: LaneSettings::default(),
-            backend,
-            learned: None,
-            arbiter: None,
-            wake_request: None,
-        }
-    }
-
-    /// Sets the settings.
-    #[must_use]
-    pub fn settings(mut self, settings: LaneSettings) -> Self {
-        self.settings = settings;
-        self
-    }
-
-    /// Starts from what an earlier life learned (limit, load times, rate).
-    #[must_use]
-    pub fn learned(mut self, learned: Option<Snapshot>) -> Self {
-        self.learned = learned;
-        self
-    }
-
-    /// Sets the thread that the lane's actors and attempts run on; default the supervisor's.
-    #[must_use]
-    pub fn on_arbiter(mut self, arbiter: actix_rt::ArbiterHandle) -> Self {
-        self.arbiter = Some(arbiter);
-        self
-    }
-
-    /// Sets what [`LaneHandle::prewarm`] sends to a backend that sleeps.
-    #[must_use]
-    pub fn wake_request(mut self, request: B::Request, options: CallOptions) -> Self {
-        self.wake_request = Some((request, options));
-        self
-    }
-
-    /// Starts the lane's actors under the supervisor; returns when they run.
-    pub async fn start(self, supervisor: &ActorRef<Supervisor>) -> LaneHandle<B> {
-        let clock = Clock::start();
-        let now = clock.now();
-        let settings = self.settings;
-        let workers_max = usize::try_from(settings.controller.limit_max).unwrap_or(usize::MAX);
-        let permits = Permits::new(settings.pool.queue_max.saturating_add(workers_max));
-        let grant = Controller::new(&settings.controller, self.learned.as_ref(), now).grant();
-        let kept = KeptPool {
-            pool: Pool::new(&settings.pool, grant, now),
-            ledger: Ledger::new(),
-            next_worker: 0,
-            last_wake: LastWake::default(),
-            observer: None,
-        };
-        let learned = Kept::new(KeptController::new(self.learned));
-        let status = Arc::new(Status::default());
-        let prewarms = Arc::new(Endings::default());
-        let name: Arc<str> = self.name.into();
-        let pool = PoolParts {
-            lane: Arc::clone(&name),
-            backend: self.backend,
-            clock,
-            seed: settings.seed,
-            kept: Kept::new(kept),
-            status: Arc::clone(&status),
-            permits: permits.clone(),
-            workers_max,
-            idle_timeout: settings.idle_timeout,
-            wake_request: self.wake_request.map(Arc::new),
-            prewarms: Arc::clone(&prewarms),
-        };
-        let (route, mut routes) = watch::channel(None);
-        let parts = LaneParts {
-            settings,
-            pool,
-            controller: learned.clone(),
-            route: Arc::new(route),
-        };
-        let mut props = Lane::props(parts);
-        if let Some(arbiter) = self.arbiter {
-            props = props.on_arbiter(arbiter);
-        }
-        let adopted = supervisor.tell(Adopt::new(props, format!("lane-{name}")));
-        if adopted.is_enqueued() && routes.wait_for(Option::is_some).await.is_err() {
-            tracing::error!(lane = %name, "the lane did not start");
-        }
-        LaneHandle {
-            inner: Arc::new(Inner {
-                name,
-                clock,
-                permits,
-                endings: Arc::default(),
-                prewarms,
-                status,
-                learned,
-                route: routes,
-            }),
         }
     }
 }
@@ -434,16 +318,6 @@ impl<B: Backend> fmt::Debug for LaneHandle<B> {
         formatter
             .debug_struct("LaneHandle")
             .field("name", &self.inner.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<B: Backend> fmt::Debug for LaneBuilder<B> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("LaneBuilder")
-            .field("name", &self.name)
-            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

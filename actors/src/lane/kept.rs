@@ -37,6 +37,8 @@ pub(crate) struct KeptPool<B: Backend> {
     pub(crate) last_wake: LastWake,
     /// Who is told how attempts go: the controller, once it has introduced itself.
     pub(crate) observer: Option<Recipient<Observe>>,
+    /// Attempt events told; kept, so that an answer to an earlier incarnation is not taken for one to this.
+    pub(crate) told: u64,
 }
 
 impl<B: Backend> KeptPool<B> {

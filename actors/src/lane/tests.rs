@@ -12,6 +12,8 @@ use super::*;
 use crate::{clock::Dice, supervisor::Supervisor, system::ActorSystem};
 
 mod hedging;
+mod prewarm;
+mod restarts;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -438,5 +440,3 @@ async fn what_was_learned_starts_the_next_life() {
         "{learned:?}"
     );
 }
-
-mod prewarm;

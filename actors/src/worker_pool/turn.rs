@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use kebne_control::{Dispatch, Timestamp, controller};
 
 use crate::{
-    lane::{Backend, CallError, attempt::Run, job::Job, kept::WorkerId},
+    lane::{
+        Backend, CallError,
+        attempt::Run,
+        job::Job,
+        kept::{KeptPool, WorkerId},
+    },
     rate_controller::Observe,
     system::{Context, Props, Strategy},
     worker::{RunAttempt, Worker},
@@ -135,12 +140,13 @@ impl<B: Backend> WorkerPool<B> {
 
     /// Tells the controller what happened; `binding` events hold dispatching back until it has answered.
     pub(super) fn observe(&mut self, event: controller::Message, binding: bool) {
-        let kept = self.parts.kept.lock();
-        let Some(observer) = &kept.observer else {
+        let mut kept = self.parts.kept.lock();
+        let KeptPool { observer, told, .. } = &mut *kept;
+        let Some(observer) = observer else {
             return;
         };
-        self.told += 1;
-        let number = self.told;
+        *told += 1;
+        let number = *told;
         if observer.tell(Observe { event, number }).is_enqueued() && binding {
             self.binding = number;
         }

@@ -3,12 +3,12 @@
 use super::*;
 
 /// Requests from here on are the ones that a test looks at; the others teach the lane that an answer takes 100 ms.
-const LATE: u32 = 1000;
-const ANSWER: Duration = Duration::from_millis(100);
+pub(super) const LATE: u32 = 1000;
+pub(super) const ANSWER: Duration = Duration::from_millis(100);
 
 /// Starts a lane that hedges and has seen enough answers to know when an attempt is late. `behave` says what becomes
 /// of the first, second, ... attempt of a call that a test looks at.
-async fn taught(behave: impl Fn(u32, u32) -> Play + Send + Sync + 'static) -> Bench {
+pub(super) async fn taught(behave: impl Fn(u32, u32) -> Play + Send + Sync + 'static) -> Bench {
     let seen = Mutex::new(std::collections::BTreeMap::<u32, u32>::new());
     let script = Script::new(move |_, attempt| {
         if attempt.request < LATE {
@@ -40,7 +40,7 @@ async fn taught(behave: impl Fn(u32, u32) -> Play + Send + Sync + 'static) -> Be
 }
 
 impl Bench {
-    async fn hedged(&self, request: u32) -> Result<Reply<u32>, CallError> {
+    pub(super) async fn hedged(&self, request: u32) -> Result<Reply<u32>, CallError> {
         let options = CallOptions {
             hedge: true,
             ..options(20 * SECOND)
@@ -48,7 +48,7 @@ impl Bench {
         self.lane.call(request, options).await
     }
 
-    async fn hedges(&self) -> (u64, u64) {
+    pub(super) async fn hedges(&self) -> (u64, u64) {
         let pool = self.lane.snapshot().await.unwrap().pool;
         (pool.hedges_sent, pool.hedges_won)
     }
