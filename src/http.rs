@@ -12,6 +12,7 @@ mod panics;
 mod prompts;
 pub mod request;
 mod sessions;
+mod share;
 mod turn;
 
 use std::{

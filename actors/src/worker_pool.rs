@@ -245,6 +245,7 @@ impl<B: Backend> WorkerPool<B> {
             output_tokens_max: job.options.output_tokens_max,
             tenant: job.options.tenant,
             priority: job.options.priority,
+            weight: job.options.weight,
             refuse_when_cold: job.options.refuse_when_cold,
             hedge: job.options.hedge,
             payload: Arc::clone(job),

@@ -48,6 +48,7 @@ struct Meta {
     fixed_tokens: u32,
     tenant: u64,
     priority: u8,
+    weight: f64,
     attempts: u32,
     /// Refusals in a row.
     refusals: u32,
@@ -64,6 +65,7 @@ impl Meta {
             band: self.priority,
             tenant: self.tenant,
             tokens: self.tokens,
+            weight: self.weight,
             returned: self.sent,
         }
     }

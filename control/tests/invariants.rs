@@ -225,6 +225,7 @@ impl Lane {
                     output_tokens_max: bytes.into(),
                     tenant: tenant.into(),
                     priority,
+                    weight: f64::from(tenant % 3) + 0.5,
                     refuse_when_cold: false,
                     hedge,
                 };

@@ -98,6 +98,7 @@ impl Gateway {
             output_tokens_max: 0,
             tenant: crate::key(call.tenant),
             priority,
+            weight: 1.0,
             refuse_when_cold: false,
             hedge: true,
         };

@@ -6,15 +6,21 @@ use subtle::ConstantTimeEq;
 use crate::{cli::key, http::error::ApiError, settings::server::KeySettings};
 
 /// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
     /// The key's name; empty when no keys are set.
     pub name: String,
-    /// The key's place among the keys, from 1; 0 when no keys are set.
-    pub tenant: u64,
+    /// Whose turn its calls take: the key's tenant; empty when no keys are set.
+    pub tenant: String,
     /// Whom the caller's sessions belong to: the key's hash, so that a new key of the same name is somebody
     /// else; empty when no keys are set.
     pub owner: String,
+    /// The first band that its calls may use.
+    pub priority: u8,
+    /// Its share against other tenants'.
+    pub weight: f64,
+    /// It may name tenants of its own.
+    pub names_tenants: bool,
 }
 
 /// Says who calls.
@@ -25,8 +31,11 @@ pub fn caller(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiEr
     if keys.is_empty() {
         return Ok(Caller {
             name: String::new(),
-            tenant: 0,
+            tenant: String::new(),
             owner: String::new(),
+            priority: 0,
+            weight: 1.0,
+            names_tenants: true,
         });
     }
     let header = headers
@@ -39,12 +48,15 @@ pub fn caller(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiEr
     let hash = key::hash(given.ok_or_else(ApiError::unauthorized)?);
     let mut found = None;
     // Every key is compared, so that the time tells nothing of which one it was.
-    for (tenant, key) in (1..).zip(keys) {
+    for key in keys {
         if bool::from(hash.as_bytes().ct_eq(key.hash.as_bytes())) {
             found = Some(Caller {
                 name: key.name.clone(),
-                tenant,
+                tenant: key.tenant.as_ref().unwrap_or(&key.name).clone(),
                 owner: key.hash.clone(),
+                priority: key.priority,
+                weight: key.weight,
+                names_tenants: key.names_tenants,
             });
         }
     }

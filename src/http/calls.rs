@@ -18,6 +18,7 @@ use crate::{
         body::{PendingCall, StreamBody},
         error::ApiError,
         request::{self, Parsed},
+        share,
         turn::{self, Follow},
     },
     llm::{Endpoint, ModelResponse},
@@ -84,6 +85,7 @@ async fn call(
     model: &mut String,
 ) -> Result<HttpResponse, ApiError> {
     let caller = auth::caller(http.headers(), &state.settings.keys)?;
+    let share = share::of(http.headers(), &caller)?;
     let deadline = request::deadline(http, &state.settings)?;
     let body = read(payload, state).await?;
     let mut parsed = request::parse(endpoint, body, id)?;
@@ -98,10 +100,11 @@ async fn call(
         bytes: u64::try_from(parsed.request.body.len()).unwrap_or(u64::MAX),
         tokens,
         output_tokens_max: parsed.output_tokens_max,
-        tenant: caller.tenant,
-        priority: 0,
+        tenant: share.tenant,
+        priority: share.priority,
+        weight: share.weight,
         first_part_timeout: None,
-        refuse_when_cold: false,
+        refuse_when_cold: share.refuse_when_cold,
         hedge: parsed.changes_nothing,
     };
     let stream = parsed.request.stream;

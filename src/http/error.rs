@@ -96,6 +96,13 @@ impl ApiError {
             .code("invalid_api_key")
     }
 
+    /// The key may not do that; `param` names what it asked for.
+    pub fn not_allowed(param: &str, message: impl Into<String>) -> Self {
+        let mut error = Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message);
+        error.param = Some(param.to_owned());
+        error.code("not_allowed")
+    }
+
     /// The thing asked for does not exist, or is another's.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("not_found")

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
 
 /// Settings of the HTTP service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSettings {
     /// Address and port to listen on; other than loopback only with `keys`. Default `127.0.0.1:8080`.
@@ -44,14 +44,40 @@ pub struct ServerSettings {
     pub learned_path: PathBuf,
 }
 
+/// The last band that a call may be in.
+pub const PRIORITY_MAX: u8 = 9;
+/// The smallest and the largest share of a tenant against another.
+const WEIGHTS: (f64, f64) = (0.01, 100.0);
+
 /// One API key, known by its hash.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeySettings {
     /// The name by which the key's owner appears in the log; each name once.
     pub name: String,
     /// The key's SHA-256 in lowercase hexadecimal, as `kebne key` prints it.
     pub hash: String,
+    /// Whose turn the key's calls take; keys of one tenant share it. Default the key's own name.
+    pub tenant: Option<String>,
+    /// The first band that the key's calls may use, and theirs when they name none: 0 goes first, 9 last. Default 0.
+    pub priority: u8,
+    /// The tenant's share against that of others in the same band; 0.01 to 100. Default 1.
+    pub weight: f64,
+    /// The key's calls may name tenants of their own (`x-kebne-tenant`), each with this share. Default false.
+    pub names_tenants: bool,
+}
+
+impl Default for KeySettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            hash: String::new(),
+            tenant: None,
+            priority: 0,
+            weight: 1.0,
+            names_tenants: false,
+        }
+    }
 }
 
 impl Default for ServerSettings {
@@ -117,6 +143,20 @@ impl Validate for ServerSettings {
         for (key, value) in durations {
             require(!value.0.is_zero(), key, "must be more than 0");
         }
+        errors.extend(self.wrong_keys(path));
+        errors
+    }
+}
+
+impl ServerSettings {
+    /// Finds what is wrong with the keys, one by one.
+    fn wrong_keys(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut require = |fine: bool, key: &str, message: &str| {
+            if !fine {
+                errors.push(SettingsError::new(join(path, key), message));
+            }
+        };
         for (index, key) in self.keys.iter().enumerate() {
             let at = |field: &str| format!("keys[{index}].{field}");
             require(!key.name.is_empty(), &at("name"), "a key needs a name");
@@ -125,6 +165,21 @@ impl Validate for ServerSettings {
                 key.hash.len() == 64 && key.hash.bytes().all(hex),
                 &at("hash"),
                 "must be 64 lowercase hexadecimal digits, as `kebne key` prints them",
+            );
+            require(
+                key.tenant.as_ref().is_none_or(|tenant| !tenant.is_empty()),
+                &at("tenant"),
+                "must not be empty; without it the key's name is the tenant",
+            );
+            require(
+                key.priority <= PRIORITY_MAX,
+                &at("priority"),
+                "must be 0 to 9",
+            );
+            require(
+                (WEIGHTS.0..=WEIGHTS.1).contains(&key.weight),
+                &at("weight"),
+                "must be 0.01 to 100",
             );
             let again = self
                 .keys

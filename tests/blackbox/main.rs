@@ -8,6 +8,7 @@ mod refusals;
 mod restarts;
 mod scenarios;
 mod sessions;
+mod shares;
 mod upstream;
 mod upstreams;
 mod wire;

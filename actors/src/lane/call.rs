@@ -23,6 +23,8 @@ pub struct CallOptions {
     pub tenant: u64,
     /// Zero is served first; higher bands wait.
     pub priority: u8,
+    /// The tenant's share against others' of its band, by tokens; 1 for all is equal shares.
+    pub weight: f64,
     /// Time to the first part of the answer, or `None` for answers that come whole.
     pub first_part_timeout: Option<Duration>,
     /// The caller would rather be refused than wait for a cold backend.
@@ -42,6 +44,7 @@ impl CallOptions {
             output_tokens_max: 0,
             tenant: 0,
             priority: 0,
+            weight: 1.0,
             first_part_timeout: None,
             refuse_when_cold: false,
             hedge: false,

@@ -138,6 +138,7 @@ fn options(deadline: Duration) -> CallOptions {
         output_tokens_max: 0,
         tenant: 0,
         priority: 0,
+        weight: 1.0,
         first_part_timeout: None,
         refuse_when_cold: false,
         hedge: false,

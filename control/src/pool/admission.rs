@@ -11,6 +11,9 @@ use super::{
 /// numbers is too high.
 const HOPED: f64 = 0.65;
 
+/// The smallest share of a tenant: whatever it is told, the queue stays finite.
+const WEIGHT_MIN: f64 = 0.001;
+
 impl<T> Pool<T> {
     /// Lets a call in, or gives it back with the reason.
     ///
@@ -45,6 +48,7 @@ impl<T> Pool<T> {
             fixed_tokens: offer.tokens.saturating_sub(offer.output_tokens_max),
             tenant: offer.tenant,
             priority: offer.priority,
+            weight: offer.weight.max(WEIGHT_MIN),
             attempts: 0,
             refusals: 0,
             sent: false,

@@ -28,6 +28,8 @@ pub struct Offer<T> {
     pub tenant: u64,
     /// Band; zero goes first.
     pub priority: u8,
+    /// The tenant's share against others' of its band; 1 for all is equal shares. Values below 0.001 count as that.
+    pub weight: f64,
     /// The caller would rather be refused than wait for a cold backend.
     pub refuse_when_cold: bool,
     /// May be sent a second time while the first attempt runs: it changes nothing at the backend.

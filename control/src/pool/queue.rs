@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::CallId;
 
+/// Tenants of a band that are few.
+const SWEEP_LEAST: usize = 64;
+
 #[derive(Debug, Default)]
 struct Tenant {
     calls: BTreeSet<CallId>,
@@ -21,8 +24,23 @@ struct Band {
     tenants: BTreeMap<u64, Tenant>,
     /// Tenants with calls by service received, in millionths so that the order is total.
     order: BTreeSet<(u64, u64)>,
-    /// Service of the tenant served last: a newcomer starts here, not at zero.
+    /// Service that a tenant has received which always waited: a newcomer starts here, not at zero.
     clock: f64,
+    /// Tenants at which those without calls are looked at.
+    sweep_at: usize,
+}
+
+impl Band {
+    /// Forgets the tenants without calls that are ahead of nobody, so that names cannot pile up.
+    fn sweep(&mut self) {
+        if self.tenants.len() < self.sweep_at.max(SWEEP_LEAST) {
+            return;
+        }
+        let clock = self.clock;
+        self.tenants
+            .retain(|_, tenant| !tenant.calls.is_empty() || tenant.served > clock);
+        self.sweep_at = 2 * self.tenants.len();
+    }
 }
 
 /// Which of the waiting calls goes next.
@@ -42,6 +60,8 @@ pub(super) struct Entry {
     pub(super) tenant: u64,
     /// Expected tokens; zero when unknown.
     pub(super) tokens: u32,
+    /// The tenant's share; its service counts as that much less.
+    pub(super) weight: f64,
     /// It was sent before.
     pub(super) returned: bool,
 }
@@ -108,9 +128,10 @@ impl Queue {
         let Entry {
             id, band, tenant, ..
         } = new;
-        let cost = weight(new.tokens);
+        let cost = weight(new.tokens) / new.weight;
         self.places.insert(id, Place { band, tenant, cost });
         let level = self.bands.entry(band).or_default();
+        level.sweep();
         let clock = level.clock;
         let entry = level.tenants.entry(tenant).or_default();
         if entry.calls.is_empty() {
@@ -145,15 +166,17 @@ impl Queue {
     }
 
     /// Corrects the service that a tenant received by what its call cost in the end.
-    pub(super) fn settle(&mut self, band: u8, tenant: u64, expected: u32, real: u32) {
-        let Some(level) = self.bands.get_mut(&band) else {
+    pub(super) fn settle(&mut self, call: Entry, real: u32) {
+        let tenant = call.tenant;
+        let Some(level) = self.bands.get_mut(&call.band) else {
             return;
         };
         let Some(entry) = level.tenants.get_mut(&tenant) else {
             return;
         };
         let queued = level.order.remove(&(key(entry.served), tenant));
-        entry.served = (entry.served + weight(real) - weight(expected)).max(0.0);
+        let more = (weight(real) - weight(call.tokens)) / call.weight;
+        entry.served = (entry.served + more).max(0.0);
         if queued {
             level.order.insert((key(entry.served), tenant));
         }
@@ -184,12 +207,16 @@ impl Queue {
         let Some(band) = self.bands.get_mut(&place.band) else {
             return false;
         };
+        let waiting = band.order.len();
         if let Some(entry) = band.tenants.get_mut(&place.tenant) {
             band.order.remove(&(key(entry.served), place.tenant));
             entry.calls.remove(&id);
             entry.returned.remove(&id);
             if charge {
-                band.clock = band.clock.max(entry.served);
+                // Each of the waiting tenants is due its part of what was served: else newcomers, who start at the
+                // clock, would hold it, and go before those who were served already for ever.
+                let part = place.cost / crate::num::real(waiting.max(1));
+                band.clock = band.clock.max(entry.served) + part;
                 entry.served += place.cost;
             }
             if entry.calls.is_empty() {
@@ -216,5 +243,56 @@ impl Queue {
             self.lengths.insert(tenant, new);
             self.longest.insert((new, tenant));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tenants_do_not_pile_up_in_a_band_that_is_never_empty() {
+        let mut queue = Queue::new(5);
+        // Some calls are long, so that their tenants are ahead of the clock when they have no more.
+        let entry = |id: u64| Entry {
+            id: CallId(id),
+            band: 0,
+            tenant: id,
+            tokens: if id.is_multiple_of(50) { 1000 } else { 1 },
+            weight: 1.0,
+            returned: false,
+        };
+        for id in 0..20_000 {
+            queue.push(entry(id));
+            if queue.len() > 50 {
+                assert!(queue.pop(Choice::default()).is_some());
+            }
+        }
+        let known: usize = queue.bands.values().map(|band| band.tenants.len()).sum();
+        assert!(known <= 200, "{known}");
+    }
+
+    #[test]
+    fn newcomers_do_not_go_before_a_tenant_for_ever() {
+        let mut queue = Queue::new(1000);
+        let entry = |id: u64, tenant: u64| Entry {
+            id: CallId(id),
+            band: 0,
+            tenant,
+            tokens: 10,
+            weight: 1.0,
+            returned: false,
+        };
+        for id in 0..20 {
+            queue.push(entry(id, 0));
+        }
+        let mut served = 0;
+        for id in 20..120 {
+            // Each newcomer calls once, under a name of its own.
+            queue.push(entry(id, id));
+            queue.push(entry(1000 + id, 1000 + id));
+            served += u32::from(queue.pop(Choice::default()).is_some_and(|id| id.0 < 20));
+        }
+        assert!(served >= 3, "{served} of 100 turns");
     }
 }

@@ -56,8 +56,7 @@ impl<T> Pool<T> {
         let real = meta.fixed_tokens.saturating_add(output);
         self.tokens
             .spend(f64::from(real) - f64::from(meta.tokens), now);
-        self.queue
-            .settle(meta.priority, meta.tenant, meta.tokens, real);
+        self.queue.settle(meta.entry(), real);
     }
 
     /// Settles an attempt whose caller is gone.

@@ -29,6 +29,7 @@ fn offer(payload: u32, tenant: u64) -> Offer<u32> {
         output_tokens_max: 0,
         tenant,
         priority: 0,
+        weight: 1.0,
         refuse_when_cold: false,
         hedge: false,
     }
@@ -319,6 +320,32 @@ fn a_trial_of_more_load_is_made_by_the_lowest_band() {
     }
     assert_eq!(p.next(at(0.0)).unwrap().payload, 0, "within what is proved");
     assert_eq!(p.next(at(0.0)).unwrap().payload, 2);
+}
+
+#[test]
+fn a_larger_share_is_served_that_much_more() {
+    let mut p = pool(Permission::Open);
+    p.settings.queue_max = 100;
+    let mut taken = [0, 0];
+    for number in 0..40 {
+        for (tenant, weight) in [(0, 3.0), (1, 1.0)] {
+            let offered = Offer {
+                weight,
+                deadline: at(100.0),
+                ..offer(number, tenant)
+            };
+            p.offer(offered, at(0.0)).unwrap();
+        }
+    }
+    let served = Outcome::Success { tokens: None };
+    for _ in 0..40 {
+        let sent = p.next(at(0.0)).unwrap();
+        let tenant = p.running[&sent.attempt].meta.tenant;
+        taken[usize::try_from(tenant).unwrap()] += 1;
+        let (attempt, call) = (sent.attempt, sent.payload);
+        p.ended(attempt, call, served, false, at(0.0), &mut || 0.5);
+    }
+    assert_eq!(taken, [30, 10]);
 }
 
 #[test]

@@ -214,6 +214,16 @@ fn the_file_shows_exactly_the_keys_that_the_types_have() {
 }
 
 #[test]
+fn the_file_names_every_key_of_an_api_key() {
+    let errors = errors_of("[[server.keys]]\nno_such_key = 1", &[]);
+    let keys = &errors[0].allowed;
+    assert!(keys.len() >= 6, "{errors:?}");
+    for key in keys {
+        assert!(DEFAULTS.contains(&format!("`{key}`")), "{key}");
+    }
+}
+
+#[test]
 fn the_file_holds_exactly_the_defaults_of_the_types() {
     let file: toml::Table = DEFAULTS.parse().unwrap();
     let types = toml::Table::try_from(Settings::default()).unwrap();

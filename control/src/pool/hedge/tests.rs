@@ -26,6 +26,7 @@ fn offer(payload: u32, now: f64) -> Offer<u32> {
         output_tokens_max: 0,
         tenant: 0,
         priority: 0,
+        weight: 1.0,
         refuse_when_cold: false,
         hedge: true,
     }

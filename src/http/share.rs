@@ -1,0 +1,201 @@
+//! Whose turn a call is: its tenant, its band and the tenant's share, as its key allows and its headers ask.
+//!
+//! The lanes are fair between tenants and serve lower bands later; here is decided which of both a caller may name.
+//! It must never let a header raise a call above what its key was given: that is an error, not a clamp, because a
+//! caller that believes to be first should hear that it is not.
+
+use actix_web::http::header::HeaderMap;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    http::{auth::Caller, error::ApiError},
+    settings::server::PRIORITY_MAX,
+};
+
+/// Names the band: 0 goes first.
+const PRIORITY: &str = "x-kebne-priority";
+/// Names the tenant within the key's own.
+const TENANT: &str = "x-kebne-tenant";
+/// Whether the caller waits while its model loads, as Hugging Face's clients say it.
+const WAIT: &str = "x-wait-for-model";
+/// The longest name of a tenant.
+const TENANT_MAX: usize = 128;
+
+/// What the lanes need to know of a caller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Share {
+    /// Calls of one tenant share its turn.
+    pub(super) tenant: u64,
+    /// Zero is served first.
+    pub(super) priority: u8,
+    /// The tenant's share against the others'.
+    pub(super) weight: f64,
+    /// The caller would rather be refused than wait for a cold backend.
+    pub(super) refuse_when_cold: bool,
+}
+
+/// Returns the share of a call.
+///
+/// # Errors
+/// A 400 for a header without sense, a 403 for one that the key does not allow; both name the header.
+pub(super) fn of(headers: &HeaderMap, caller: &Caller) -> Result<Share, ApiError> {
+    Ok(Share {
+        tenant: tenant(headers, caller)?,
+        priority: priority(headers, caller)?,
+        weight: caller.weight,
+        refuse_when_cold: !waits(headers)?,
+    })
+}
+
+fn priority(headers: &HeaderMap, caller: &Caller) -> Result<u8, ApiError> {
+    let Some(text) = text(headers, PRIORITY)? else {
+        return Ok(caller.priority);
+    };
+    let asked = text.trim().parse::<u8>().ok();
+    let asked = asked
+        .filter(|asked| *asked <= PRIORITY_MAX)
+        .ok_or_else(|| {
+            let message = format!("`{PRIORITY}` must be a whole number from 0 to {PRIORITY_MAX}");
+            ApiError::bad_request(Some(PRIORITY), message)
+        })?;
+    if asked < caller.priority {
+        let best = caller.priority;
+        let message = format!("`{PRIORITY}` must be at least {best} for this key");
+        return Err(ApiError::not_allowed(PRIORITY, message));
+    }
+    Ok(asked)
+}
+
+fn tenant(headers: &HeaderMap, caller: &Caller) -> Result<u64, ApiError> {
+    let Some(name) = text(headers, TENANT)? else {
+        return Ok(number(&[&caller.tenant]));
+    };
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if name.is_empty() || name.len() > TENANT_MAX || !plain {
+        let message =
+            format!("`{TENANT}` must be 1 to {TENANT_MAX} printable characters without spaces");
+        return Err(ApiError::bad_request(Some(TENANT), message));
+    }
+    if !caller.names_tenants {
+        let message = format!("`{TENANT}` is not allowed for this key");
+        return Err(ApiError::not_allowed(TENANT, message));
+    }
+    Ok(number(&[&caller.tenant, name]))
+}
+
+fn waits(headers: &HeaderMap) -> Result<bool, ApiError> {
+    let Some(text) = text(headers, WAIT)? else {
+        return Ok(true);
+    };
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => {
+            let message = format!("`{WAIT}` must be `true` or `false`");
+            Err(ApiError::bad_request(Some(WAIT), message))
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let unreadable = |_| ApiError::bad_request(Some(name), format!("`{name}` is no plain text"));
+    let value = headers.get(name);
+    value
+        .map(|value| value.to_str().map_err(unreadable))
+        .transpose()
+}
+
+/// Returns a tenant's number: the same for the same names in every process, and not to be guessed into another's.
+fn number(names: &[&str]) -> u64 {
+    let mut hash = Sha256::new();
+    for name in names {
+        hash.update(name.len().to_le_bytes());
+        hash.update(name.as_bytes());
+    }
+    let digest = hash.finalize();
+    let first = digest.first_chunk::<8>().copied().unwrap_or_default();
+    u64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn caller(tenant: &str) -> Caller {
+        Caller {
+            name: tenant.to_owned(),
+            tenant: tenant.to_owned(),
+            owner: String::new(),
+            priority: 2,
+            weight: 3.0,
+            names_tenants: true,
+        }
+    }
+
+    fn with(headers: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| {
+            let name = HeaderName::try_from(*name).unwrap();
+            (name, HeaderValue::try_from(*value).unwrap())
+        };
+        headers.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_call_without_headers_has_what_its_key_gives_it() {
+        let share = of(&with(&[]), &caller("a")).unwrap();
+        assert_eq!((share.priority, share.weight), (2, 3.0));
+        assert!(!share.refuse_when_cold);
+        let same = of(&with(&[(PRIORITY, "9")]), &caller("a")).unwrap();
+        assert_eq!((same.tenant, same.priority), (share.tenant, 9));
+        assert_ne!(of(&with(&[]), &caller("b")).unwrap().tenant, share.tenant);
+    }
+
+    #[test]
+    fn a_named_tenant_is_another_one_of_its_own_key_only() {
+        let tenant = |key: &str, name: &str| {
+            let share = of(&with(&[(TENANT, name)]), &caller(key)).unwrap();
+            share.tenant
+        };
+        assert_eq!(tenant("a", "x"), tenant("a", "x"));
+        assert_ne!(tenant("a", "x"), tenant("a", "y"));
+        assert_ne!(tenant("a", "x"), tenant("b", "x"));
+        assert_ne!(tenant("a", "bc"), tenant("ab", "c"));
+    }
+
+    #[test]
+    fn bad_and_forbidden_values_name_the_header() {
+        let long = "x".repeat(TENANT_MAX + 1);
+        for (name, value, status) in [
+            (PRIORITY, "high", 400),
+            (PRIORITY, "-1", 400),
+            (PRIORITY, "10", 400),
+            (PRIORITY, "256", 400),
+            (PRIORITY, "1", 403),
+            (TENANT, "", 400),
+            (TENANT, "a b", 400),
+            (TENANT, &long, 400),
+            (WAIT, "maybe", 400),
+        ] {
+            let error = of(&with(&[(name, value)]), &caller("a")).unwrap_err();
+            assert_eq!(error.status().as_u16(), status, "{name}: {value}");
+            assert_eq!(error.body()["error"]["param"], name, "{value}");
+            assert!(
+                error.body()["error"]["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains(name)
+            );
+        }
+        let mut silent = caller("a");
+        silent.names_tenants = false;
+        let error = of(&with(&[(TENANT, "x")]), &silent).unwrap_err();
+        assert_eq!(
+            (error.status().as_u16(), error.reason()),
+            (403, "not_allowed")
+        );
+        let refuses = of(&with(&[(WAIT, "false")]), &silent).unwrap();
+        assert!(refuses.refuse_when_cold);
+    }
+}
