@@ -74,7 +74,7 @@ impl Controller {
         let learned = learned.cloned().unwrap_or_default();
         let mut rate = Rate::default();
         let plea = learned.rate_ceiling;
-        let plea = plea.map(|rate| Plea::new(rate, now, settings.slow_down_period));
+        let plea = plea.map(|most| Plea::with_ceiling(most, now, settings.slow_down_period));
         rate.remember(learned.request_rate, learned.request_rate_inferred, plea);
         let limit = limit::build(settings, now);
         let grant = Grant {
@@ -114,8 +114,7 @@ impl Controller {
             answers: 0,
             grant,
         };
-        let fresh = |momentary: &Momentary| now.since(momentary.at) < settings.idle;
-        if let Some(momentary) = learned.momentary.filter(fresh) {
+        if let Some(momentary) = learned.momentary {
             controller.resume(momentary, now);
         }
         controller
@@ -221,23 +220,30 @@ impl Controller {
             request_rate_inferred: self.rate.is_inferred(),
             rate_ceiling: self.rate.ceiling(now),
             fault_rate: self.fault_rate,
-            momentary: (running && !self.limit.warming()).then(|| Momentary {
+            momentary: Some(Momentary {
                 at: self.last_activity,
-                level: self.limit.proved(),
+                paused_until: self.paused_until,
+                quota_until: self.quota_until,
+                level: (running && !self.limit.warming()).then(|| self.limit.proved()),
                 latency: self.log_mean.map(|mean| (mean, self.log_variance)),
             }),
         }
     }
 
     /// Goes on at the level of a forerunner that served until a moment ago, and verifies it by the ordinary windows: to
-    /// start small again would leave a backend idle whose calls are still out.
+    /// start small again would leave a backend idle whose calls are still out. What the backend asked for holds on.
     fn resume(&mut self, momentary: Momentary, now: Timestamp) {
-        self.limit.restart(Some(momentary.level), now);
-        self.limit.release(momentary.level, now);
-        self.phase = Phase::Running;
-        if let Some((mean, variance)) = momentary.latency {
-            self.log_mean = Some(mean);
-            self.log_variance = variance;
+        self.paused_until = momentary.paused_until;
+        self.quota_until = momentary.quota_until;
+        let fresh = now.since(momentary.at) < self.settings.idle;
+        if let Some(level) = momentary.level.filter(|_| fresh) {
+            self.limit.restart(Some(level), now);
+            self.limit.release(level, now);
+            self.phase = Phase::Running;
+            if let Some((mean, variance)) = momentary.latency {
+                self.log_mean = Some(mean);
+                self.log_variance = variance;
+            }
         }
         self.grant = self.make_grant(now);
     }

@@ -92,10 +92,14 @@ pub struct Snapshot {
 /// What a controller that is restarted in the midst of traffic goes on with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentary {
-    /// When the backend served.
+    /// When an attempt was sent or ended last.
     pub at: Timestamp,
-    /// The limit then, in calls; none is kept while it still ramps.
-    pub level: f64,
+    /// The end of the pause that the backend asked for; in the past without one.
+    pub paused_until: Timestamp,
+    /// When the used-up quota is renewed; in the past without one.
+    pub quota_until: Timestamp,
+    /// The limit then, in calls, if the backend served; none is kept while it still ramps.
+    pub level: Option<f64>,
     /// Mean and variance of the logarithm of the latency, once there was an answer.
     pub latency: Option<(f64, f64)>,
 }

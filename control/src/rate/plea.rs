@@ -39,6 +39,11 @@ impl Plea {
         Self { rate, at, period }
     }
 
+    /// Goes on from the ceiling that an earlier life knew, as if a period began now.
+    pub(crate) fn with_ceiling(most: f64, now: Timestamp, period: Duration) -> Self {
+        Self::new(most / GROWTH, now, period)
+    }
+
     /// Returns the time since the provider asked.
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
         now.since(self.at)
@@ -74,5 +79,12 @@ mod tests {
             assert_eq!(ceiling(seconds), Some(most), "{seconds}");
         }
         assert_eq!(ceiling(3600.0), None);
+    }
+
+    #[test]
+    fn a_ceiling_that_is_remembered_is_no_higher() {
+        let (at, period) = (Timestamp::from_secs_f64(7.0), Duration::from_mins(15));
+        let again = Plea::with_ceiling(15.0, at, period);
+        assert_eq!(again.ceiling(at), Some(15.0));
     }
 }
