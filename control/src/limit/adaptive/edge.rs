@@ -3,8 +3,8 @@
 //! A refusal comes back at once, so a call at the limit that is still out after `1.5 r + 20 ms` (`r`: the
 //! smoothed time that a refusal takes) was let in. The limit moves by one and waits for that before it
 //! moves again: `probe: L + 1; let in: keep and go on; refused: back`. One refusal is charged to the budget,
-//! which earns `exploration` per success and one per minute; the wait between probes doubles from 0.5 s to
-//! 8 s while they fail.
+//! which earns `exploration` per success, and one per minute but at most `exploration` per success besides; the
+//! wait between probes triples from 0.5 s to 8 s while they fail.
 //!
 //! A refusal at a level that was held is a surprise: `L = served`, and each further one before a call at
 //! the limit is let in cuts by 0.8, 0.6, 0.5: one refusal may be chance, four are a capacity that went away.
@@ -19,12 +19,14 @@ use crate::{Timestamp, Verdict};
 
 /// A backend that refused within this time refuses aloud.
 const LOUD: Duration = Duration::from_mins(5);
-/// Time in which a backend that serves earns one refusal, however few calls it answers.
+/// Time in which a backend that serves is lent one refusal.
 const CREDIT: f64 = 60.0;
 /// Most refusals saved up in the budget; as many may be owed.
 pub(super) const BUDGET_CAP: f64 = 3.0;
 /// Shortest and longest wait between probes, in seconds; the shortest is one usual latency if that is more.
 const GAP: (f64, f64) = (0.5, 8.0);
+/// Growth of that wait while probes fail.
+const GROWTH: f64 = 3.0;
 /// Probes after a surprise that need no budget: what went away often comes back.
 const FREE: u32 = 3;
 /// Slowdown at the edge, against what a call takes when little is in flight, that is looked into: `ln 1.8`.
@@ -105,7 +107,8 @@ impl Edge {
     pub(super) fn earn(&mut self, exploration: f64, latency: Duration, now: Timestamp) {
         self.starved = 0;
         self.usual += 0.1 * (latency.as_secs_f64() - self.usual);
-        let waited = now.since(self.paid).as_secs_f64() / CREDIT;
+        // A slow backend does not live on credit: at most as much is lent as is earned.
+        let waited = (now.since(self.paid).as_secs_f64() / CREDIT).min(exploration);
         self.paid = now;
         self.budget = (self.budget + exploration + waited).min(BUDGET_CAP);
     }
@@ -257,7 +260,7 @@ impl Adaptive {
             self.reference = None;
             return (served, "edge found");
         }
-        self.edge.gap = (2.0 * self.edge.gap).min(GAP.1);
+        self.edge.gap = (GROWTH * self.edge.gap).min(GAP.1);
         self.step = 0.25;
         (self.level.max(served.min(self.limit)), "edge found")
     }

@@ -10,6 +10,8 @@ use crate::{Timestamp, Verdict};
 const GUARD: f64 = 0.8;
 /// Slowdown of the newest sixteen that ends a step up before its look: `ln 2.2`.
 const TOO_SLOW: f64 = 0.8;
+/// Largest step: a hidden queue twice as long takes long to drain.
+const STEP_MOST: f64 = 0.5;
 /// Smallest step: a smaller one cannot be told from noise.
 const STEP_LEAST: f64 = 0.12;
 /// Elasticity above which less is served at a level than below it, with a margin for noise.
@@ -98,7 +100,7 @@ impl Adaptive {
         self.level = target;
         self.reference = Some(high);
         self.improve_best(high.y, high.error);
-        self.step = (2.0 * self.step).min(1.0);
+        self.step = (2.0 * self.step).min(STEP_MOST);
         self.rest = 0.0;
         self.experiments += 1;
         if !self.start_up() {
