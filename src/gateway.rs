@@ -12,23 +12,26 @@ use std::{
 use kebne_actors::{
     context_manager::ContextHandle,
     lane::{
-        CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, PrewarmError,
-        RefusalReason, Reply,
+        CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, RefusalReason,
+        Reply,
     },
     supervisor::Supervisor,
-    system::{ActorReport, ActorSystem, AskError},
+    system::{ActorReport, ActorSystem},
 };
 use kebne_control::{LaneState, Outcome};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{BuildError, ModelBackend, wake, with_model},
-    context::{self, ContextStartError},
+    backend::{ModelBackend, wake, with_model},
+    context,
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
     settings::{BackendSettings, Environment, Settings},
 };
+
+mod error;
+pub use error::{GatewayError, StartError};
 
 /// The models and the lanes behind them; clones share both.
 #[derive(Clone)]
@@ -76,49 +79,6 @@ pub struct GatewayReply {
     pub lane: String,
     /// Attempts of all lanes that were tried.
     pub attempts: u32,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum GatewayError {
-    /// No model has this name.
-    #[error("the model `{0}` does not exist")]
-    UnknownModel(String),
-    /// No backend has this name.
-    #[error("the backend `{0}` does not exist")]
-    UnknownBackend(String),
-    /// The backend was not woken.
-    #[error("backend `{backend}`: {error}")]
-    Prewarm {
-        /// The backend.
-        backend: String,
-        /// Why not.
-        #[source]
-        error: PrewarmError,
-    },
-    /// The last lane that was tried said no.
-    #[error("lane `{lane}`: {error}")]
-    Call {
-        /// The lane.
-        lane: String,
-        /// What it said.
-        #[source]
-        error: CallError,
-    },
-}
-
-/// Why the gateway cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A backend cannot be made of its settings.
-    #[error(transparent)]
-    Backend(#[from] BuildError),
-    /// Sessions cannot be kept.
-    #[error(transparent)]
-    Context(#[from] ContextStartError),
-    /// The actor system does not answer.
-    #[error("an actor was not started: {0}")]
-    Actor(#[from] AskError),
 }
 
 /// The gateway as `/state` shows it.

@@ -32,6 +32,12 @@ struct ByLane {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByBand {
+    lane: String,
+    priority: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByEnding {
     lane: String,
     ending: &'static str,
@@ -188,6 +194,7 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     levels(registry, lanes);
     let calls = Family::<ByEnding, Counter>::default();
     let prewarms = Family::<ByEnding, Counter>::default();
+    let bands = Family::<ByBand, Level>::default();
     let restarts = Family::<ByLane, Counter>::default();
     let hedges = Family::<ByResult, Counter>::default();
     let states = Family::<ByState, Gauge>::default();
@@ -205,6 +212,13 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         restarts
             .get_or_create(&by_lane(lane))
             .inc_by(u64::from(lane.worker_restarts));
+        for band in &lane.pool.bands {
+            let labels = ByBand {
+                lane: lane.name.to_string(),
+                priority: band.band,
+            };
+            bands.get_or_create(&labels).set(real(band.queued));
+        }
         for state in LaneState::ALL {
             let labels = ByState {
                 lane: lane.name.to_string(),
@@ -221,6 +235,8 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }
     }
     registry.register("calls", "Calls by lane and ending", calls);
+    let help = "Calls that wait for their turn, by priority; none where nobody waits";
+    registry.register("queue_by_priority", help, bands);
     let help = "Wake calls of the lane's own, by lane and ending";
     registry.register("prewarms", help, prewarms);
     registry.register(

@@ -18,6 +18,7 @@ use crate::{
 
 mod evidence;
 mod faults;
+mod memory;
 mod messages;
 mod patience;
 mod phase;
@@ -205,49 +206,6 @@ impl Controller {
         pause.into_iter().chain(idle).min()
     }
 
-    /// Returns what was learned, to be kept across restarts.
-    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let running = matches!(self.phase, Phase::Running);
-        let reached = running.then(|| self.limit.limit());
-        Snapshot {
-            // A climb that is still under way has not disproved what was reached before it.
-            limit: match (reached, self.memory) {
-                (Some(reached), Some(memory)) if self.limit.warming() => Some(reached.max(memory)),
-                (reached, memory) => reached.or(memory),
-            },
-            load_times: self.load_times.clone(),
-            request_rate: self.rate.requests(now).map(|grant| grant.rate),
-            request_rate_inferred: self.rate.is_inferred(),
-            rate_ceiling: self.rate.ceiling(now),
-            fault_rate: self.fault_rate,
-            momentary: Some(Momentary {
-                at: self.last_activity,
-                paused_until: self.paused_until,
-                quota_until: self.quota_until,
-                level: (running && !self.limit.warming()).then(|| self.limit.proved()),
-                latency: self.log_mean.map(|mean| (mean, self.log_variance)),
-            }),
-        }
-    }
-
-    /// Goes on at the level of a forerunner that served until a moment ago, and verifies it by the ordinary windows: to
-    /// start small again would leave a backend idle whose calls are still out. What the backend asked for holds on.
-    fn resume(&mut self, momentary: Momentary, now: Timestamp) {
-        self.paused_until = momentary.paused_until;
-        self.quota_until = momentary.quota_until;
-        let fresh = now.since(momentary.at) < self.settings.idle;
-        if let Some(level) = momentary.level.filter(|_| fresh) {
-            self.limit.restart(Some(level), now);
-            self.limit.release(level, now);
-            self.phase = Phase::Running;
-            if let Some((mean, variance)) = momentary.latency {
-                self.log_mean = Some(mean);
-                self.log_variance = variance;
-            }
-        }
-        self.grant = self.make_grant(now);
-    }
-
     /// Returns the controller as an operator sees it.
     pub fn report(&self, _now: Timestamp) -> ControllerReport {
         ControllerReport {
@@ -374,20 +332,6 @@ impl Controller {
         self.limit.sample(&sample, now)
     }
 
-    /// Learns how long a call takes. A probe may have been held while the backend loaded: it teaches only what agrees
-    /// with what is known.
-    fn learn_service_time(&mut self, flight: Flight, log: f64) {
-        let deviation = self.log_variance.max(0.0).sqrt();
-        let usual = |mean: f64| log <= mean + 2.5 * deviation;
-        if flight.probe && !self.log_mean.is_some_and(usual) {
-            return;
-        }
-        let mean = *self.log_mean.get_or_insert(log);
-        self.answers = self.answers.saturating_add(1);
-        self.log_mean = Some(mean + 0.05 * (log - mean));
-        self.log_variance += 0.05 * ((log - mean).powi(2) - self.log_variance);
-    }
-
     /// Emits the grant when it differs enough to matter, and the state when it changed.
     fn publish(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let next = self.make_grant(now);
@@ -437,7 +381,7 @@ impl Controller {
         Grant {
             concurrency: calls(self.limit.limit()),
             permission: self.permission(now),
-            requests: tighter(self.rate.requests(now), self.limit.rate(now)),
+            requests: BucketGrant::tighter(self.rate.requests(now), self.limit.rate(now)),
             tokens: self.rate.tokens,
             attempt_timeout: self.patience.timeout(),
             attempt_timeout_base: self.settings.attempt_timeout,
@@ -448,14 +392,6 @@ impl Controller {
             trial_above: self.limit.trial_above().map(calls),
             state: self.state(now),
         }
-    }
-}
-
-/// Returns the bucket with the lower rate.
-fn tighter(a: Option<BucketGrant>, b: Option<BucketGrant>) -> Option<BucketGrant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if b.rate < a.rate { b } else { a }),
-        (a, b) => a.or(b),
     }
 }
 

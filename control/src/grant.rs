@@ -101,6 +101,14 @@ impl BucketGrant {
             level_max: None,
         }
     }
+
+    /// Returns the bucket with the lower rate.
+    pub(crate) fn tighter(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(if b.rate < a.rate { b } else { a }),
+            (a, b) => a.or(b),
+        }
+    }
 }
 
 /// Everything the pool needs to know to decide on the next dispatch and the next refusal.

@@ -26,8 +26,8 @@ pub use grant::{BucketGrant, Grant, LaneState, Permission};
 pub use load_time::LoadTimes;
 pub use outcome::{BucketHint, Outcome, QuotaHints};
 pub use pool::{
-    AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, Offer, Pool, PoolReport, Refusal,
-    RefusalReason,
+    AfterAttempt, BandReport, CallId, Dispatch, Exhaustion, Hedge, Offer, Pool, PoolReport,
+    Refusal, RefusalReason,
 };
 pub use settings::{ControllerSettings, Invalid, Law, Order, PoolSettings};
 pub use time::Timestamp;

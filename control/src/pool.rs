@@ -20,12 +20,14 @@ mod load;
 mod messages;
 mod quantile;
 mod queue;
+mod report;
 mod settle;
 use bucket::Bucket;
 use hedge::Hedging;
 use load::{Hope, Load, OutputLength};
 pub use messages::{
-    AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, Offer, PoolReport, Refusal, RefusalReason,
+    AfterAttempt, BandReport, CallId, Dispatch, Exhaustion, Hedge, Offer, PoolReport, Refusal,
+    RefusalReason,
 };
 use queue::{Choice, Entry, Queue};
 
@@ -378,23 +380,6 @@ impl<T> Pool<T> {
     /// Returns the calls waiting, those between attempts included.
     pub fn queued(&self) -> usize {
         self.calls.len()
-    }
-
-    /// Returns the pool as an operator sees it.
-    pub fn report(&self, now: Timestamp) -> PoolReport {
-        PoolReport {
-            queued: self.calls.len(),
-            queued_bytes: self.bytes,
-            in_flight: self.in_flight(),
-            retrying: self.delayed.len() - self.held.len(),
-            held: self.held.len(),
-            retry_budget: self.retries,
-            hedge_after: self.hedge_after(),
-            hedges_sent: self.hedging.sent,
-            hedges_won: self.hedging.won,
-            predicted_wait: self.predicted_wait(now),
-            closed: self.closed,
-        }
     }
 }
 

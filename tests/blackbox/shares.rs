@@ -154,6 +154,12 @@ fn a_low_band_waits_while_a_high_one_is_served() {
             });
         }
         await_queue(&program, "user", 20);
+        let user = [("authorization", "Bearer user")];
+        let metrics = program.send("GET", "/metrics", &user, &Value::Null).body;
+        assert!(
+            metrics.contains(r#"kebne_queue_by_priority{lane="b",priority="5"}"#),
+            "{metrics}"
+        );
         for _ in 0..3 {
             let before = served.load(SeqCst);
             assert_eq!(ask(&program, "user", &[]).status, 200);

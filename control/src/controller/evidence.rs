@@ -105,4 +105,18 @@ impl Controller {
             .is_some_and(|mean| took >= (mean + self.log_variance.max(0.0).sqrt()).exp());
         matches!(self.phase, Phase::Running) && !whole && !usual
     }
+
+    /// Learns how long a call takes. A probe may have been held while the backend loaded: it teaches only what agrees
+    /// with what is known.
+    pub(super) fn learn_service_time(&mut self, flight: Flight, log: f64) {
+        let deviation = self.log_variance.max(0.0).sqrt();
+        let usual = |mean: f64| log <= mean + 2.5 * deviation;
+        if flight.probe && !self.log_mean.is_some_and(usual) {
+            return;
+        }
+        let mean = *self.log_mean.get_or_insert(log);
+        self.answers = self.answers.saturating_add(1);
+        self.log_mean = Some(mean + 0.05 * (log - mean));
+        self.log_variance += 0.05 * ((log - mean).powi(2) - self.log_variance);
+    }
 }

@@ -154,11 +154,24 @@ pub enum AfterAttempt<T> {
     Doubled,
 }
 
+/// The calls of one band that wait for their turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BandReport {
+    /// The band; zero goes first.
+    pub band: u8,
+    /// Its calls.
+    pub queued: usize,
+    /// Tenants that they belong to.
+    pub tenants: usize,
+}
+
 /// The pool as `/state` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PoolReport {
     /// Calls waiting.
     pub queued: usize,
+    /// Those of them that wait for their turn, by band; the rest waits for a time.
+    pub bands: Vec<BandReport>,
     /// Bytes of the calls waiting.
     pub queued_bytes: u64,
     /// Attempts in flight.

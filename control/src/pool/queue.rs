@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::CallId;
+use super::{BandReport, CallId};
 
 /// Tenants of a band that are few.
 const SWEEP_LEAST: usize = 64;
@@ -118,6 +118,16 @@ impl Queue {
 
     pub(super) fn len(&self) -> usize {
         self.places.len()
+    }
+
+    /// Returns how many wait in each band.
+    pub(super) fn waiting(&self) -> Vec<BandReport> {
+        let report = |(number, band): (&u8, &Band)| BandReport {
+            band: *number,
+            queued: band.tenants.values().map(|tenant| tenant.calls.len()).sum(),
+            tenants: band.order.len(),
+        };
+        self.bands.iter().map(report).collect()
     }
 
     pub(super) fn holds(&self, id: CallId) -> bool {

@@ -1,0 +1,51 @@
+//! What can go wrong between a model's name and an answer, and at the start.
+
+use kebne_actors::{
+    lane::{CallError, PrewarmError},
+    system::AskError,
+};
+
+use crate::{backend::BuildError, context::ContextStartError};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// No model has this name.
+    #[error("the model `{0}` does not exist")]
+    UnknownModel(String),
+    /// No backend has this name.
+    #[error("the backend `{0}` does not exist")]
+    UnknownBackend(String),
+    /// The backend was not woken.
+    #[error("backend `{backend}`: {error}")]
+    Prewarm {
+        /// The backend.
+        backend: String,
+        /// Why not.
+        #[source]
+        error: PrewarmError,
+    },
+    /// The last lane that was tried said no.
+    #[error("lane `{lane}`: {error}")]
+    Call {
+        /// The lane.
+        lane: String,
+        /// What it said.
+        #[source]
+        error: CallError,
+    },
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A backend cannot be made of its settings.
+    #[error(transparent)]
+    Backend(#[from] BuildError),
+    /// Sessions cannot be kept.
+    #[error(transparent)]
+    Context(#[from] ContextStartError),
+    /// The actor system does not answer.
+    #[error("an actor was not started: {0}")]
+    Actor(#[from] AskError),
+}
