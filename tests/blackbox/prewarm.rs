@@ -116,6 +116,7 @@ fn a_backend_of_each_kind_is_warm_before_the_first_caller_comes() {
         let lane = &state["lanes"][0];
         assert_eq!(lane["endings"]["calls"], 0, "{lane}");
         assert_eq!(lane["prewarms"]["calls"], 1, "{lane}");
+        assert_eq!(lane["prewarms"]["ended"]["success"], 1, "{lane}");
         assert_ne!(lane["controller"]["load_time_p50"], Value::Null, "{lane}");
         assert_eq!(prewarm(&program), (200, "awake".to_owned()), "{kind}");
         assert_eq!(ask(&program).status, 200, "{kind}");

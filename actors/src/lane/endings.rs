@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::lane::call::Ending;
 
@@ -18,7 +18,8 @@ pub(crate) struct Endings {
 pub struct EndingCounts {
     /// Calls that reached the lane.
     pub calls: u64,
-    /// Calls by ending, in the order of [`Ending::ALL`].
+    /// Calls by ending, in the order of [`Ending::ALL`]; serialised by the endings' labels.
+    #[serde(serialize_with = "by_label")]
     pub ended: [u64; Ending::ALL.len()],
 }
 
@@ -57,4 +58,11 @@ impl EndingCounts {
     pub fn live(&self) -> u64 {
         self.calls.saturating_sub(self.ended.iter().sum())
     }
+}
+
+fn by_label<S: Serializer>(
+    ended: &[u64; Ending::ALL.len()],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(Ending::ALL.iter().map(|ending| ending.label()).zip(ended))
 }
