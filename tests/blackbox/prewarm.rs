@@ -62,7 +62,7 @@ fn arrived(url: &str) -> Value {
 
 #[test]
 fn a_server_that_holds_its_wake_call_is_sent_one_and_the_callers_wait_for_it() {
-    let (_server, url) = loading("2500ms");
+    let (_server, url) = loading("4s");
     let folder = folder();
     let holds = "wake_headers = {x-scale-up-timeout = \"60\"}\nlimits = {attempt_timeout = \"1s\"}";
     let program = in_front_of(folder.path(), "openai", &at(&url), holds);
