@@ -8,8 +8,8 @@ use std::{
 };
 
 use kebne_control::{
-    AfterAttempt, AttemptId, BucketHint, Controller, ControllerSettings, Effect, Hedge, Law,
-    Message, Offer, Order, Outcome, Permission, Pool, PoolSettings, QuotaHints, Timestamp,
+    AfterAttempt, AttemptId, BucketHint, Controller, ControllerSettings, Dispatch, Effect, Hedge,
+    Law, Message, Offer, Order, Outcome, Permission, Pool, PoolSettings, QuotaHints, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -379,14 +379,7 @@ impl Lane {
             if self.sent.insert(sent.payload) && !sent.probe {
                 turns.push((sent.payload, self.rivals(sent.payload)));
             }
-            self.running.insert(sent.attempt, sent.payload);
-            self.log.push(format!("{sent:?}"));
-            self.tell(Message::Dispatched {
-                attempt: sent.attempt,
-                in_flight: sent.in_flight,
-                tokens: 10,
-                probe: sent.probe,
-            });
+            self.dispatched(&sent);
         }
         let mut expired = BTreeSet::new();
         for (call, refusal) in self.pool.expire(self.now) {
@@ -438,8 +431,11 @@ impl Lane {
         let call = self.running[&hedge.doubles];
         assert!(self.hedged.insert(call), "hedged twice");
         assert!(!self.moot.contains(&hedge.doubles), "its call has ended");
-        let sent = hedge.dispatch;
-        self.running.insert(sent.attempt, call);
+        self.dispatched(&hedge.dispatch.with(call));
+    }
+
+    fn dispatched(&mut self, sent: &Dispatch<u64>) {
+        self.running.insert(sent.attempt, sent.payload);
         self.log.push(format!("{sent:?}"));
         self.tell(Message::Dispatched {
             attempt: sent.attempt,
