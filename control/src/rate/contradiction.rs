@@ -2,8 +2,8 @@
 //!
 //! A concurrency limit never refuses below what it serves. A refused call is contradicted when a call sent
 //! up to three seconds after it, with a third more in flight, is served; or when it was refused at half of
-//! what was served in the five to ten seconds before it, which a capacity that went away does for ten seconds
-//! at most. Four contradictions (one per second) over more than eight seconds are a rate: it is what was
+//! what was served of the calls sent in the four to eight seconds before it, which a capacity that went away does for
+//! eight seconds at most. Four contradictions (one per second) over more than eight seconds are a rate: it is what was
 //! accepted between the first and the last of them.
 
 use std::collections::VecDeque;
@@ -22,8 +22,8 @@ const NEEDED: usize = 4;
 const SPAN: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(40));
 /// Least time between two contradictions that both count.
 const APART: Duration = Duration::from_secs(1);
-/// Length of the spells whose most served level is remembered.
-const SPELL: Duration = Duration::from_secs(5);
+/// Length of the spells whose most served level is remembered; two of them are no longer than contradictions take.
+const SPELL: Duration = Duration::from_secs(4);
 /// After a rate that was disproved no other is looked for.
 const RESPITE: Duration = Duration::from_mins(5);
 
@@ -36,9 +36,9 @@ pub(crate) struct Contradictions {
     proved: VecDeque<(Timestamp, u64)>,
     accepted: u64,
     not_before: Timestamp,
-    /// Most in flight with a call that was served, in this spell of five seconds and in the one before.
+    /// Most in flight with a call that was served, of those sent in this spell and in the one before.
     served_most: (u32, u32),
-    spell_ends: Timestamp,
+    spell_from: Timestamp,
 }
 
 impl Contradictions {
@@ -53,6 +53,7 @@ impl Contradictions {
             self.open.pop_front();
         }
         self.open.push_back((sent, in_flight));
+        self.spell(sent);
         let most = self.served_most.0.max(self.served_most.1);
         if in_flight.saturating_mul(2) <= most {
             return self.contradicted(now);
@@ -68,11 +69,12 @@ impl Contradictions {
         now: Timestamp,
     ) -> Option<f64> {
         self.accepted += 1;
-        if now >= self.spell_ends {
-            self.served_most = (0, self.served_most.0);
-            self.spell_ends = now.after(SPELL);
+        self.spell(sent);
+        if sent >= self.spell_from {
+            self.served_most.0 = self.served_most.0.max(in_flight);
+        } else if sent.after(SPELL) >= self.spell_from {
+            self.served_most.1 = self.served_most.1.max(in_flight);
         }
-        self.served_most.0 = self.served_most.0.max(in_flight);
         self.open
             .retain(|open| now.since(open.0) < Duration::from_mins(1));
         let before = self.open.len();
@@ -84,6 +86,20 @@ impl Contradictions {
             return None;
         }
         self.contradicted(now)
+    }
+
+    /// Begins a new spell when a call was sent after the end of this one.
+    fn spell(&mut self, sent: Timestamp) {
+        let over = sent.since(self.spell_from);
+        if over >= SPELL {
+            let last = if over < SPELL * 2 {
+                self.served_most.0
+            } else {
+                0
+            };
+            self.served_most = (0, last);
+            self.spell_from = sent;
+        }
     }
 
     fn contradicted(&mut self, now: Timestamp) -> Option<f64> {

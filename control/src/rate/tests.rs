@@ -156,6 +156,20 @@ fn refusals_at_the_edge_betray_nothing() {
 }
 
 #[test]
+fn calls_that_were_sent_before_a_capacity_went_away_betray_nothing() {
+    let mut watch = Contradictions::default();
+    // Calls take four seconds. At 110 s a capacity of 20 falls to 6; what was let in before is served to its end.
+    for tenth in 0..400_u32 {
+        let now = 100.0 + f64::from(tenth) / 10.0;
+        let level = if now < 114.0 { 20 } else { 6 };
+        assert_eq!(watch.served(at(now - 4.0), level, at(now)), None);
+        if now >= 110.0 && tenth % 5 == 0 {
+            assert_eq!(watch.refused(at(now), 7, at(now)), None, "at {now} s");
+        }
+    }
+}
+
+#[test]
 fn a_rate_is_measured_over_the_time_that_there_was_traffic() {
     let mut rate = Rate::default();
     for call in 0..60 {
