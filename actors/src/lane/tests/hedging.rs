@@ -132,6 +132,52 @@ async fn the_panic_of_one_attempt_does_not_condemn_the_other() {
 }
 
 #[actix::test]
+async fn an_attempt_that_panics_as_the_other_answers_does_not_decide() {
+    let end = Mutex::new(None);
+    let bench = taught(move |_, nth| {
+        let now = tokio::time::Instant::now();
+        let end = *end.lock().unwrap().get_or_insert(now + SECOND);
+        match nth {
+            1 => Play::Panic(end - now),
+            _ => Play::Answer(end - now),
+        }
+    })
+    .await;
+    bench.hedged(LATE).await.unwrap().complete();
+    assert_eq!(bench.hedges().await, (1, 1));
+    assert_eq!(ended(&bench, Ending::Success), 121);
+    assert_eq!(bench.lane.snapshot().await.unwrap().worker_restarts, 1);
+    bench.assert_quiet().await;
+}
+
+#[test]
+fn an_attempt_that_begins_after_the_answer_is_cancelled_before_it_is_made() {
+    let permit = permits::Permits::new(1).take().unwrap();
+    let shared = Arc::new(job::Shared::new(permit));
+    let (outbox, mut answer) = tokio::sync::oneshot::channel();
+    let call: job::Job<Script> = job::Job::new(
+        1,
+        options(SECOND),
+        kebne_control::Timestamp::ZERO,
+        outbox,
+        shared,
+    );
+    let [first, second] = [1, 2].map(kebne_control::AttemptId);
+    let running = call.begin(first);
+    let delivery = |response| job::Delivery {
+        response,
+        attempts: 1,
+        waited: Duration::ZERO,
+    };
+    assert!(call.answer(first, delivery(7)));
+    assert!(!running.is_cancelled(), "the winner may go on streaming");
+    assert!(call.begin(second).is_cancelled());
+    assert!(!call.answer(second, delivery(8)), "one answer");
+    assert!(call.is_answered_by(first) && !call.is_answered_by(second));
+    assert_eq!(answer.try_recv().unwrap().unwrap().response, 7);
+}
+
+#[actix::test]
 async fn when_both_fail_the_call_is_tried_again() {
     let bench = taught(|_, nth| match nth {
         1 => Play::Panic(SECOND),
