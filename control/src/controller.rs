@@ -279,7 +279,12 @@ impl Controller {
                 self.quota_until = now.after(reset.unwrap_or(self.settings.quota_horizon));
                 return None;
             }
-            Outcome::Client | Outcome::Cancelled => return None,
+            Outcome::Client | Outcome::Cancelled => {
+                if flight.first_part.is_none() {
+                    self.limit.wordless(flight.sent);
+                }
+                return None;
+            }
             Outcome::Limit if self.rate.is_inferred() => return self.refused_by_rate(now, chance),
             Outcome::Limit => Signal::Refused,
             Outcome::Fault => Signal::Fault,

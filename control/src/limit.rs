@@ -59,6 +59,8 @@ pub trait Limit: Debug + Send {
     fn limit(&self) -> f64;
     /// Learns that a call was sent, `in_flight` with it.
     fn dispatched(&mut self, _in_flight: u32, _now: Timestamp) {}
+    /// Learns that a call sent at `sent` ended without a word about the load: its caller left, or was at fault.
+    fn wordless(&mut self, _sent: Timestamp) {}
     /// Looks at the time, at each event of a serving lane; `binding`: calls are waiting.
     fn tick(&mut self, _binding: bool, _now: Timestamp) -> Option<Verdict> {
         None

@@ -300,6 +300,10 @@ impl Limit for Adaptive {
         self.limit
     }
 
+    fn wordless(&mut self, sent: Timestamp) {
+        self.ladder.wordless(sent);
+    }
+
     fn dispatched(&mut self, in_flight: u32, now: Timestamp) {
         if self.mode == Mode::Ramp {
             self.ladder.dispatched(now);

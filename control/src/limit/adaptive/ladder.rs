@@ -96,6 +96,14 @@ impl Ladder {
         }
     }
 
+    /// Notes that a call ended without a word about the load. Were it one of the first, the next one takes its place:
+    /// callers that leave must not leave a climb without a foot.
+    pub(super) fn wordless(&mut self, sent: Timestamp) {
+        if sent <= self.sent_until {
+            self.sent = self.sent.saturating_sub(1).max(self.oldest.len());
+        }
+    }
+
     /// Returns what was measured when little was in flight: of the first calls sent, and not of the first that ended,
     /// which are the short ones.
     pub(super) fn foot(&self) -> Option<Summary> {

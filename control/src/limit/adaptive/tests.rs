@@ -242,3 +242,31 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn callers_that_leave_do_not_leave_a_climb_without_a_foot() {
+    for leave in [0, 5, 8] {
+        let mut law = law();
+        for call in 0..8 {
+            law.dispatched(2, at(10.0 + f64::from(call) * 0.1));
+        }
+        for call in 0..leave {
+            law.wordless(at(10.0 + f64::from(call) * 0.1));
+        }
+        for _ in 0..leave {
+            law.dispatched(2, at(11.0));
+        }
+        for call in leave..8 {
+            let ended = 11.0 + f64::from(call) * 0.1;
+            law.sample(&sample(Signal::Served, 2, 1.0, ended), at(ended));
+        }
+        for _ in 0..leave {
+            law.sample(&sample(Signal::Served, 2, 1.0, 12.0), at(12.0));
+        }
+        let foot = law.ladder.foot();
+        assert!(
+            foot.is_some_and(|foot| foot.y.abs() < 1e-9),
+            "{leave} left: {foot:?}"
+        );
+    }
+}
