@@ -76,7 +76,12 @@ impl Controller {
         let mut rate = Rate::default();
         let plea = learned.rate_ceiling;
         let plea = plea.map(|most| Plea::with_ceiling(most, now, settings.slow_down_period));
-        rate.remember(learned.request_rate, learned.request_rate_inferred, plea);
+        rate.remember(
+            learned.request_rate,
+            learned.request_rate_inferred,
+            plea,
+            now,
+        );
         let limit = limit::build(settings, now);
         let grant = Grant {
             concurrency: calls(limit.limit()),

@@ -56,6 +56,17 @@ const OF_TAKEN: f64 = 0.95;
 const RATE_MIN: f64 = 0.02;
 /// Refusals that undo a rate that was inferred.
 const UNDO: u32 = 3;
+/// Part of an inferred rate below which refusals undo it too: they come by chance, and not from a rate.
+const UNDO_BELOW: f64 = 0.3;
+
+/// A rate that refusals without a clock betrayed.
+#[derive(Clone, Copy, Debug)]
+struct Inferred {
+    /// At first, per second.
+    rate: f64,
+    /// Refusals since, each within the quiet time of the last.
+    refusals: u32,
+}
 
 /// The rates of one lane.
 #[derive(Debug, Default)]
@@ -79,17 +90,27 @@ pub(crate) struct Rate {
     best_at: Timestamp,
     by_header: bool,
     plea: Option<Plea>,
-    /// Refusals since the rate was inferred from refusals without a clock; none when it was not.
-    inferred: Option<u32>,
+    /// Until when too little was seen since the start to measure a rate that an earlier life knew.
+    unmeasured_until: Timestamp,
+    /// None when the rate was not inferred.
+    inferred: Option<Inferred>,
 }
 
 impl Rate {
     /// Takes over what an earlier life knew.
     ///
     /// A rate that was inferred is one to be questioned still: refusals may disprove it.
-    pub(crate) fn remember(&mut self, requests: Option<f64>, inferred: bool, plea: Option<Plea>) {
+    pub(crate) fn remember(
+        &mut self,
+        requests: Option<f64>,
+        inferred: bool,
+        plea: Option<Plea>,
+        now: Timestamp,
+    ) {
+        self.unmeasured_until = now.after(window(Duration::ZERO));
         self.requests = requests.map(bucket);
-        self.inferred = (inferred && requests.is_some()).then_some(0);
+        let inferred = requests.filter(|_| inferred);
+        self.inferred = inferred.map(|rate| Inferred { rate, refusals: 0 });
         self.plea = plea;
     }
 
@@ -213,6 +234,11 @@ impl Rate {
             self.set(newest);
             return;
         };
+        if now < self.unmeasured_until {
+            // What was taken before the start is not known: the few calls since then are no measure.
+            self.set(OF_TAKEN * old);
+            return;
+        }
         // A rate that grew much was below the quota for long: then the average says nothing.
         let grown = old > GROWN * self.at_cut && elapsed > GROWN_FOR;
         let measured = if grown {
@@ -269,9 +295,10 @@ impl Rate {
     pub(crate) fn infer(&mut self, rate: f64, now: Timestamp) {
         self.quiet = QUIET.0;
         self.quiet_below = QUIET_BELOW.0;
-        self.set(MARGIN * rate);
+        let rate = MARGIN * rate;
+        self.set(rate);
         self.last_refusal = now;
-        self.inferred = Some(0);
+        self.inferred = Some(Inferred { rate, refusals: 0 });
     }
 
     /// Says whether a refusal without a clock is one of the inferred rate's.
@@ -282,13 +309,14 @@ impl Rate {
     /// Counts a refusal of an inferred rate; says whether the rate is disproved by it: refusals that go on
     /// at a slower pace never came from a rate.
     pub(crate) fn disproved(&mut self, now: Timestamp) -> bool {
-        let soon = now.since(self.last_refusal).as_secs_f64() < QUIET.0;
-        let refusals = match self.inferred {
-            Some(refusals) if soon => refusals + 1,
-            _ => 1,
+        let Some(mut inferred) = self.inferred else {
+            return false;
         };
-        self.inferred = Some(refusals);
-        if refusals < UNDO {
+        let soon = now.since(self.last_refusal).as_secs_f64() < QUIET.0;
+        inferred.refusals = if soon { inferred.refusals + 1 } else { 1 };
+        self.inferred = Some(inferred);
+        let left = self.requests.map_or(0.0, |grant| grant.rate);
+        if inferred.refusals < UNDO && left >= UNDO_BELOW * inferred.rate {
             return false;
         }
         self.inferred = None;

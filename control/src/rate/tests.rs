@@ -179,3 +179,36 @@ fn a_rate_is_measured_over_the_time_that_there_was_traffic() {
     let learned = rate.requests(at(102.0)).unwrap().rate;
     assert!((28.0..30.0).contains(&learned), "{learned}");
 }
+
+#[test]
+fn a_refusal_right_after_a_restart_is_no_measure_of_a_known_rate() {
+    for taken in 0..4 {
+        let mut rate = Rate::default();
+        rate.remember(Some(5.0), false, None, at(3600.0));
+        for call in 0..taken {
+            rate.accepted(at(3600.5 + f64::from(call) * 0.2), true);
+        }
+        rate.refused(Duration::from_secs(1), None, at(3602.0), &mut || 0.5);
+        let left = rate.requests(at(3602.0)).unwrap().rate;
+        assert!((4.7..5.0).contains(&left), "{taken} taken: {left}");
+    }
+}
+
+#[test]
+fn an_inferred_rate_that_rare_refusals_cut_again_and_again_is_undone() {
+    let mut rate = Rate::default();
+    rate.infer(5.0, at(100.0));
+    let mut now = 100.0;
+    while rate.is_inferred() {
+        // Three calls in twelve seconds are taken, then one is refused by chance.
+        for _ in 0..3 {
+            now += 4.0;
+            rate.accepted(at(now), true);
+        }
+        if !rate.disproved(at(now)) {
+            rate.refused(rate.turn(), None, at(now), &mut || 0.5);
+        }
+        assert!(now < 300.0, "{rate:?}");
+    }
+    assert!(rate.requests.is_none());
+}
