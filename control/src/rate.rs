@@ -5,6 +5,7 @@
 //! the rate times the time between them. With `A` accepted in `t` seconds:
 //!
 //! ```text
+//! first 5 s of a life : r = 0.95 r, where an earlier life knew r
 //! first refusal       : r = 0.95 A / t, t = max(5 s, 5 asked), or all that is known
 //! r grew by 30 %      : the same
 //! t >= 4 s            : r = min(0.99 r, A / t * (1 - max(0.01, 1 / A)))
@@ -107,7 +108,9 @@ impl Rate {
         plea: Option<Plea>,
         now: Timestamp,
     ) {
-        self.unmeasured_until = now.after(window(Duration::ZERO));
+        if requests.is_some() {
+            self.unmeasured_until = now.after(window(Duration::ZERO));
+        }
         self.requests = requests.map(bucket);
         let inferred = requests.filter(|_| inferred);
         self.inferred = inferred.map(|rate| Inferred { rate, refusals: 0 });

@@ -3,8 +3,8 @@
 //! Owns when a hedge is due, what it costs, and which of two attempts decides. It exists for the tail that is the
 //! attempt's and not the call's: one slow replica, one lost packet. It must never add load that somebody waits for:
 //! a hedge goes only while nothing waits and a slot is free, after the time within which all attempts but the share
-//! that may be hedged answer, at most once per call, and each costs a retry besides its own budget. Source: Dean and Barroso, "The Tail at
-//! Scale" (2013), hedged requests.
+//! that may be hedged answer, at most once per call, and each costs a retry besides its own budget. Source: Dean and
+//! Barroso, "The Tail at Scale" (2013), hedged requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
