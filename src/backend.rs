@@ -3,15 +3,11 @@
 //! One attempt in, one answer or one [`Failure`] out. Nothing here retries, waits for
 //! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
 
-pub mod classify;
 pub mod huggingface;
 mod one_chunk;
 pub mod openai;
 mod pump;
-pub mod quota;
 pub mod simulated;
-mod splice;
-mod sse;
 pub(crate) mod upstream;
 pub(crate) mod wake;
 
@@ -24,7 +20,6 @@ use crate::{
 pub use huggingface::HuggingFaceBackend;
 pub use openai::OpenAiBackend;
 pub use simulated::SimulatedBackend;
-pub use splice::with_model;
 
 /// One backend of the gateway.
 #[derive(Debug)]

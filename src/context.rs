@@ -1,10 +1,8 @@
-//! Conversations: where they are kept, what of them goes along with a call, and prompts made from templates.
+//! Conversations: the stores that keep them, the counting of their tokens, and prompts made from templates.
 //!
-//! The rules of sessions are in `kebne_actors::context_manager`; here are the file and its encryption, the
-//! tokenizer, the templates, and the shape of chat messages.
+//! The rules of sessions are in `kebne_actors::context_manager`, the shape of chat messages in `kebne_wire::turn`;
+//! here are the file and its encryption, the tokenizer and the templates.
 
-mod answer;
-mod assemble;
 mod database;
 pub mod prompts;
 mod seal;
@@ -25,8 +23,6 @@ use kebne_actors::context_manager::{
 
 use crate::settings::{ContextSettings, Environment, context::StoreKind};
 
-pub use answer::Answer;
-pub use assemble::{Lead, NewTurn, Refusal};
 pub use seal::{BadKey, Sealer};
 pub use sqlite::SqliteStore;
 

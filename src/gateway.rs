@@ -19,11 +19,12 @@ use kebne_actors::{
     system::{ActorReport, ActorSystem},
 };
 use kebne_control::{LaneState, Outcome};
+use kebne_wire::splice::with_model;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{ModelBackend, wake, with_model},
+    backend::{ModelBackend, wake},
     context,
     learned::Learned,
     llm::{ModelRequest, ModelResponse},

@@ -1,51 +1,11 @@
-//! What travels between the HTTP surface, the lanes and the clients of model servers.
+//! The types that travel between the HTTP surface, the lanes and the clients of model servers.
 //!
-//! The caller's bytes are carried as they came: only what admission needs is ever parsed, and a streamed
-//! answer is passed on as complete server-sent events without copying them.
-
-use std::sync::Arc;
+//! A streamed answer passed on as complete server-sent events without copying them.
 
 use bytes::Bytes;
 use kebne_actors::lane::Failure;
+pub use kebne_wire::request::{Endpoint, ModelRequest};
 use tokio::sync::mpsc;
-
-/// Which operation of the OpenAI dialect a call asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Endpoint {
-    /// `POST /v1/chat/completions`.
-    Chat,
-    /// `POST /v1/completions`.
-    Completions,
-    /// `POST /v1/embeddings`.
-    Embeddings,
-}
-
-impl Endpoint {
-    /// Returns the path under the API's base, without a leading slash.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Chat => "chat/completions",
-            Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
-        }
-    }
-}
-
-/// One call to a model, in the OpenAI dialect. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct ModelRequest {
-    /// The operation.
-    pub endpoint: Endpoint,
-    /// The JSON body, exactly as it is to be sent except for the model's name.
-    pub body: Bytes,
-    /// Where in `body` the value of the top-level `model` key lies, quotes included, so that a backend
-    /// which knows the model by another name can splice that in without parsing again.
-    pub model_span: std::ops::Range<usize>,
-    /// The caller asked for a stream.
-    pub stream: bool,
-    /// The caller's `x-request-id`, or ours; sent upstream too.
-    pub request_id: Arc<str>,
-}
 
 /// A model's answer: a success of the backend, whole or streamed.
 #[derive(Debug)]

@@ -11,15 +11,14 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use kebne_actors::lane::{Answer, Attempt, Failure};
 use kebne_control::Outcome;
+use kebne_wire::{classify::classify_event, one_chunk::of_answer, quota, splice};
 use minijinja::{Environment as Templates, context};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     backend::{
-        BuildError,
-        classify::classify_event,
-        one_chunk, quota, splice,
+        BuildError, one_chunk,
         upstream::{Call, Upstream},
     },
     llm::{Endpoint, ModelRequest, ModelResponse},
@@ -129,7 +128,7 @@ impl HuggingFaceBackend {
         let tokens = generated.tokens;
         let whole = Bytes::from(chat_answer(request, &callers_model, &generated));
         let mut answer = if request.stream {
-            let chunks = one_chunk::of_answer(request.endpoint, &request.body, &whole);
+            let chunks = of_answer(request.endpoint, &request.body, &whole);
             let chunks = chunks
                 .ok_or_else(|| Failure::new(Outcome::Fault, "the answer cannot be streamed"))?;
             one_chunk::stream(chunks, tokens, &attempt)

@@ -8,18 +8,20 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kebne_actors::lane::{Answer, Attempt, Failure};
 use kebne_control::{Outcome, QuotaHints};
+use kebne_wire::{
+    classify::classify_event,
+    one_chunk::of_answer,
+    quota, splice,
+    sse::{Framer, Problem},
+};
 use reqwest::Response;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     backend::{
-        BuildError,
-        classify::classify_event,
-        one_chunk, pump,
+        BuildError, one_chunk, pump,
         pump::EventSource,
-        quota, splice,
-        sse::{Framer, Problem},
         upstream::{Call, Upstream, broke_off},
     },
     llm::{ModelRequest, ModelResponse},
@@ -92,8 +94,7 @@ impl OpenAiBackend {
         let body = self.upstream.read(response).await?;
         let tokens = check(&body, quota)?;
         if attempt.request.stream {
-            let chunks =
-                one_chunk::of_answer(attempt.request.endpoint, &attempt.request.body, &body);
+            let chunks = of_answer(attempt.request.endpoint, &attempt.request.body, &body);
             let chunks = chunks.ok_or_else(|| unreadable(&body))?;
             return Ok(one_chunk::stream(chunks, tokens, attempt));
         }

@@ -15,15 +15,15 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kebne_actors::lane::Failure;
+use kebne_wire::{
+    classify::{Refusal, classify},
+    quota,
+};
 use reqwest::{Client, Response, Url};
 use tokio::time::Instant;
 
 use crate::{
-    backend::{
-        BuildError,
-        classify::{Refusal, classify},
-        quota,
-    },
+    backend::BuildError,
     settings::{BackendSettings, ByteCount, Environment, HumanDuration},
 };
 

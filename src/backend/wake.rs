@@ -70,7 +70,8 @@ fn deadline(backend: &BackendSettings, settings: &Settings) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backend::splice, llm::Endpoint};
+    use crate::llm::Endpoint;
+    use kebne_wire::splice;
 
     fn settings(text: &str) -> Settings {
         toml::from_str(text).unwrap()

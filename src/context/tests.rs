@@ -1,18 +1,13 @@
-//! Sessions in a file: what is kept, what a key protects, what damage looks like; and calls put together.
+//! Tests of sessions in a file: what is kept, what a key protects, how damage is reported.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use bytes::Bytes;
 use kebne_actors::context_manager::store::{
-    Alive, Details, Page, Session, SessionStore, StoreError, Turn, TurnContent,
+    Alive, Details, Page, Session, SessionStore, StoreError, TurnContent,
 };
-use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    context::tokens::Tokenizer,
-    llm::{Endpoint, ModelRequest},
-};
 
 fn session(id: &str, created: u64) -> Session {
     Session {
@@ -228,87 +223,4 @@ async fn lists_caps_and_expiry_hold_in_the_file() {
     assert_eq!(store.turns("a", 0, 9).await, Ok(Vec::new()));
     assert_eq!(store.remove("b").await, Ok(true));
     assert_eq!(store.remove("b").await, Ok(false));
-}
-
-fn request(body: &str) -> ModelRequest {
-    let start = body.find("\"m\"").unwrap();
-    ModelRequest {
-        endpoint: Endpoint::Chat,
-        body: Bytes::copy_from_slice(body.as_bytes()),
-        model_span: start..start + 3,
-        stream: false,
-        request_id: Arc::from("r"),
-    }
-}
-
-fn turn(messages: &str) -> Turn {
-    Turn {
-        number: 1,
-        content: content(messages, 1),
-    }
-}
-
-#[test]
-fn lead_and_history_go_before_the_callers_messages_and_all_else_stays() {
-    let history = [turn(
-        r#"[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]"#,
-    )];
-    let lead = Lead(Some("Be \"brief\".".to_owned()));
-    for body in [
-        r#"{"x":1e2,"model":"m", "messages": [ {"role":"user","content":"c"} ],"y":[ ]}"#,
-        r#"{"messages":[{"role":"user","content":"c"}] ,"x":1e2, "y":[ ], "model":"m"}"#,
-    ] {
-        let request = request(body);
-        let new = NewTurn::read(&request.body).unwrap();
-        let assembled = new.assemble(&request, &lead, &history);
-        assert_eq!(&assembled.body[assembled.model_span.clone()], b"\"m\"");
-        let text = std::str::from_utf8(&assembled.body).unwrap();
-        assert!(text.contains("1e2") && text.contains("[ ]"), "{text}");
-        let value: Value = serde_json::from_str(text).unwrap();
-        let said: Vec<&str> = value["messages"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|message| message["content"].as_str().unwrap())
-            .collect();
-        assert_eq!(said, ["Be \"brief\".", "a", "b", "c"]);
-        let same = new.assemble(&request, &Lead(None), &[]);
-        assert_eq!(
-            serde_json::from_slice::<Value>(&same.body).unwrap(),
-            serde_json::from_str::<Value>(body).unwrap()
-        );
-    }
-}
-
-#[test]
-fn a_turn_keeps_what_was_said_and_answered_but_no_instructions() {
-    let body = r#"{"model":"m","messages":[{"role":"system","content":"x"},{"role":"user","content":"a", "name":"ann"}]}"#;
-    let new = NewTurn::read(&request(body).body).unwrap();
-    assert!(new.has_instructions());
-    assert_eq!(new.input(), "a");
-    let answer = json!({"role": "assistant", "content": "b"});
-    let kept = new.answered(&answer, Tokenizer::O200kBase);
-    assert!(kept.leads);
-    assert_eq!(kept.tokens, 10);
-    let messages: Value = serde_json::from_slice(&kept.messages).unwrap();
-    let expected = json!([{"role": "user", "content": "a", "name": "ann"}, answer]);
-    assert_eq!(messages, expected);
-    let tool = r#"{"model":"m","messages":[{"role":"tool","tool_call_id":"1","content":"42"}]}"#;
-    let tool = NewTurn::read(&request(tool).body).unwrap();
-    assert!(!tool.answered(&answer, Tokenizer::O200kBase).leads);
-}
-
-#[test]
-fn a_call_that_cannot_be_kept_names_its_field() {
-    for (body, param) in [
-        (r#"{"model":"m"}"#, "messages"),
-        (r#"{"model":"m","messages":"hi"}"#, "messages"),
-        (r#"{"model":"m","messages":[]}"#, "messages"),
-        (r#"{"model":"m","messages":["hi"]}"#, "messages"),
-        (r#"{"model":"m","messages":[{"content":"hi"}]}"#, "messages"),
-        (r#"{"model":"m","messages":[{"role":"user"}],"n":2}"#, "n"),
-    ] {
-        let refusal = NewTurn::read(&request(body).body).unwrap_err();
-        assert_eq!(refusal.param, param, "{body}");
-    }
 }

@@ -9,6 +9,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use kebne_actors::lane::{CallOptions, Ending};
+use kebne_wire::request::{Parsed, parse, tokens_of};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,8 +18,7 @@ use crate::{
         State, auth,
         body::{PendingCall, StreamBody},
         error::ApiError,
-        request::{self, Parsed},
-        share,
+        request, share,
         turn::{self, Follow},
     },
     llm::{Endpoint, ModelResponse},
@@ -88,13 +88,13 @@ async fn call(
     let share = share::of(http.headers(), &caller)?;
     let deadline = request::deadline(http, &state.settings)?;
     let body = read(payload, state).await?;
-    let mut parsed = request::parse(endpoint, body, id)?;
+    let mut parsed = parse(endpoint, body, id)?;
     model.clone_from(&parsed.model);
     let said = parsed.request.body.len();
     let follow = turn::prepare(state, http.headers(), &caller, &mut parsed.request).await?;
     // History is sent too, and so weighs too.
     let more = parsed.request.body.len().saturating_sub(said);
-    let tokens = parsed.tokens.saturating_add(request::tokens_of(more));
+    let tokens = parsed.tokens.saturating_add(tokens_of(more));
     let options = CallOptions {
         deadline,
         bytes: u64::try_from(parsed.request.body.len()).unwrap_or(u64::MAX),

@@ -15,6 +15,7 @@ use kebne_actors::{
     lane::{CallError, Failure, PrewarmError, RefusalReason},
 };
 use kebne_control::Outcome;
+use kebne_wire::{request::RequestError, turn::TurnError};
 use serde_json::{Value, json};
 
 use crate::{context::prompts::PromptError, gateway::GatewayError};
@@ -342,6 +343,18 @@ impl ApiError {
                 .body(body.clone()),
             _ => response.json(self.body()),
         }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        Self::bad_request(error.param.as_deref(), error.message)
+    }
+}
+
+impl From<TurnError> for ApiError {
+    fn from(error: TurnError) -> Self {
+        Self::bad_request(Some(error.param), error.message)
     }
 }
 

@@ -4,11 +4,18 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use actix_web::http::header::HeaderMap;
 use bytes::Bytes;
-use kebne_actors::context_manager::{ContextHandle, store::Session};
+use kebne_actors::context_manager::{
+    ContextHandle,
+    store::{Session, TurnContent},
+};
+use kebne_wire::{
+    answer::Answer,
+    turn::{Lead, NewTurn},
+};
 use serde_json::Value;
 
 use crate::{
-    context::{Answer, Lead, NewTurn, Refusal, prompts::PromptInput, tokens::Tokenizer},
+    context::{prompts::PromptInput, tokens::Tokenizer},
     http::{State, auth::Caller, error::ApiError},
     llm::{Endpoint, ModelRequest},
 };
@@ -52,15 +59,14 @@ pub(super) async fn prepare(
         let message = format!("`{param}` is for /v1/chat/completions only");
         return Err(ApiError::bad_request(Some(param), message));
     }
-    let new = NewTurn::read(&request.body)
-        .map_err(|Refusal { param, message }| ApiError::bad_request(Some(param), message))?;
+    let new = NewTurn::read(&request.body)?;
     let session = match session {
         None => None,
         Some(id) => Some(opened(state, caller, id, &new).await?),
     };
     let lead = lead(state, session.as_ref(), prompt, &new, &request.body)?;
     let Some(session) = session else {
-        *request = new.assemble(request, &lead, &[]);
+        *request = new.assemble(request, &lead, []);
         return Ok(None);
     };
     let tokenizer = state.context_settings.tokenizer;
@@ -68,13 +74,16 @@ pub(super) async fn prepare(
     let counted = Arc::clone(&new);
     let (lead, own) = blocking(move || {
         let led = lead.0.as_deref().map_or(0, |text| tokenizer.count(text));
-        let own = counted.tokens(tokenizer).saturating_add(led);
+        let own = counted
+            .tokens(|message| tokenizer.count_message(message))
+            .saturating_add(led);
         (lead, own)
     })
     .await?;
     let left = state.context_settings.tokens_max.saturating_sub(own);
     let history = state.context.fit(&session.id, left).await?;
-    *request = new.assemble(request, &lead, &history);
+    let messages = history.iter().map(|turn| turn.content.messages.as_ref());
+    *request = new.assemble(request, &lead, messages);
     let left_out = session.turns.saturating_sub(history.len() as u64);
     Ok(Some(Follow {
         context: state.context.clone(),
@@ -181,7 +190,15 @@ impl Follow {
     ) -> Keeping {
         Box::pin(async move {
             let message = message.ok_or_else(|| ApiError::not_kept("it holds no message"))?;
-            let turn = blocking(move || new.answered(&message, tokenizer)).await?;
+            let turn = blocking(move || {
+                new.answered(&message, |message| tokenizer.count_message(message))
+            });
+            let turn = turn.await?;
+            let turn = TurnContent {
+                messages: turn.messages.into(),
+                tokens: turn.tokens,
+                leads: turn.leads,
+            };
             // What was asked and what was answered may each be as large as is kept.
             if turn.messages.len() > size_max.saturating_mul(2) {
                 return Err(ApiError::not_kept("it is too large"));

@@ -2,3 +2,18 @@
 //!
 //! Nothing in this crate performs I/O or reads a clock: every function takes bytes, headers and the current time as
 //! arguments and returns values. It knows dialects, never actors.
+
+pub mod answer;
+pub mod classify;
+pub mod one_chunk;
+pub mod quota;
+pub mod request;
+pub mod splice;
+pub mod sse;
+pub mod turn;
+
+pub use request::{Endpoint, ModelRequest};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

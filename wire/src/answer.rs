@@ -1,14 +1,14 @@
-//! Reads the assistant's message out of an answer, whole or streamed, so that it can be kept.
+//! Reads the assistant's message out of an answer, whole or streamed, so that a session can keep it.
 //!
-//! Only what can be sent back to a model is taken over: role, content, refusal, calls of tools. Reasoning and
-//! annotations stay with the caller.
+//! Only what can be sent back to a model is taken over: role, content, refusal, tool calls. Reasoning and
+//! annotations are not kept.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// What a model takes back of its own message.
+/// The fields of its own message that a model accepts back.
 const KEPT: [&str; 5] = ["content", "refusal", "tool_calls", "function_call", "name"];
-/// Calls of tools that one streamed message may hold.
+/// Tool calls that one streamed message may hold.
 const TOOL_CALLS_MAX: usize = 128;
 
 /// A whole answer, as far as it is read; also one event of a streamed one.
@@ -46,7 +46,7 @@ impl Answer {
         finished(message)
     }
 
-    /// Reads complete events; what is no chat chunk is passed over.
+    /// Reads complete events; an event that is not a chat chunk is skipped.
     pub fn feed(&mut self, events: &[u8], size_max: usize) {
         for line in events.split(|byte| *byte == b'\n') {
             let Some(data) = line.strip_prefix(b"data:") else {
@@ -66,12 +66,12 @@ impl Answer {
         }
     }
 
-    /// Says whether the stream has said its last.
+    /// Returns `true` if the end of the stream was read.
     pub fn is_done(&self) -> bool {
         self.is_done
     }
 
-    /// Says whether the message is larger than what is kept; no more of it is read then.
+    /// Returns `true` if the message is larger than `size_max` bytes; no more of it is read then.
     pub fn is_too_large(&self, size_max: usize) -> bool {
         self.size > size_max
     }

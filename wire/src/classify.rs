@@ -1,8 +1,8 @@
-//! What a model server's refusal means: one pure table for all servers that speak these dialects.
+//! Classifies the refusals of model servers: one table for all servers that speak these dialects.
 //!
-//! The class decides everything that follows, so a loading model must never look like an overloaded one and an
-//! overloaded one never like a broken one. Servers say the same thing in different words; the words are here and
-//! nowhere else. Sources: the servers' own code and pages, named beside each word list.
+//! The class decides everything that follows, so a loading model must not be taken for an overloaded one, nor an
+//! overloaded one for a broken one. Servers use different words for the same condition; all the words are in this
+//! file. Sources: the servers' own code and pages, named beside each word list.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,18 +10,18 @@ use http::{HeaderMap, StatusCode};
 use kebne_control::Outcome;
 use serde_json::Value;
 
-use crate::backend::quota;
+use crate::quota;
 
-/// A clock further away than this is no rate limit but a used-up quota: no caller waits that long.
+/// A reset further away than this is a used-up quota, not a rate limit: no caller waits that long.
 const QUOTA_HORIZON: Duration = Duration::from_mins(5);
 
-/// An estimate further away than this is no estimate; the longest seen in the wild is 42 minutes.
+/// Longer estimates are cut to this; the longest seen in the wild is 42 minutes.
 const ESTIMATE_MAX: Duration = Duration::from_hours(2);
 
 /// Only so much of a body that is not JSON is searched for words.
 const TEXT_MAX: usize = 4096;
 
-/// An answer that is no success, as far as its meaning depends on it.
+/// The parts of an unsuccessful answer on which its class depends.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
     /// The status.
@@ -30,9 +30,9 @@ pub struct Refusal<'a> {
     pub headers: &'a HeaderMap,
     /// The body, or the beginning of a long one.
     pub body: &'a [u8],
-    /// A success is on record since the server can last have gone to sleep, and this is no wake call.
+    /// `true` if the server has answered with success since it can last have gone to sleep, and this is not a wake call.
     pub proven: bool,
-    /// Further statuses by which this server says that it is asleep.
+    /// Further statuses by which this server reports that it is asleep.
     pub cold_statuses: &'a [u16],
     /// The wall clock, for headers that name a date.
     pub now: SystemTime,
@@ -89,7 +89,7 @@ const NO_SERVER: [&str; 5] = [
     "no available server",
 ];
 
-/// Says what an answer that is no success means.
+/// Returns the class of an unsuccessful answer.
 pub fn classify(refusal: &Refusal<'_>) -> Outcome {
     let said = Said::read(refusal.body);
     let clock = quota::retry_after(refusal.headers, refusal.now).or_else(|| said.clock());
@@ -113,7 +113,7 @@ pub fn classify(refusal: &Refusal<'_>) -> Outcome {
     }
 }
 
-/// Says what an error within a stream means, when the stream had said nothing else before.
+/// Returns the class of an error within a stream that has delivered nothing else before.
 pub fn classify_event(body: &[u8]) -> Outcome {
     let said = Said::read(body);
     let status = said
@@ -212,7 +212,7 @@ fn clocked(clock: Option<Duration>) -> Outcome {
     }
 }
 
-/// What an error body says.
+/// The parts of an error body that decide its class.
 #[derive(Debug, Default)]
 struct Said {
     /// Message, type and code in lower case.

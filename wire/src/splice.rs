@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::llm::ModelRequest;
+use crate::request::ModelRequest;
 
 /// Returns the request with the value of its `model` key replaced; every other byte stays.
 #[must_use]
@@ -30,7 +30,7 @@ pub fn with_model(request: &ModelRequest, model: &str) -> ModelRequest {
 }
 
 /// Returns the model's name as the request has it; empty when the span holds no JSON text.
-pub(crate) fn model_of(request: &ModelRequest) -> String {
+pub fn model_of(request: &ModelRequest) -> String {
     let quoted: &[u8] = request
         .body
         .get(request.model_span.clone())
@@ -39,7 +39,7 @@ pub(crate) fn model_of(request: &ModelRequest) -> String {
 }
 
 /// Returns the body under another name where one is set.
-pub(crate) fn body_for(request: &ModelRequest, model: Option<&str>) -> Bytes {
+pub fn body_for(request: &ModelRequest, model: Option<&str>) -> Bytes {
     match model {
         Some(model) => with_model(request, model).body,
         None => request.body.clone(),
@@ -51,7 +51,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::llm::Endpoint;
+    use crate::request::Endpoint;
 
     #[test]
     fn only_the_name_changes_and_can_be_changed_again() {

@@ -1,9 +1,9 @@
-//! What headers say of quotas and clocks, in the four dialects that are in use.
+//! Reads quotas and retry times from headers, in the four dialects that are in use.
 //!
 //! `OpenAI`: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` with resets like `6m0s`. Anthropic:
 //! `anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}` with dates. IETF drafts: `RateLimit` with
-//! `RateLimit-Policy`, and the older `ratelimit-{limit,remaining,reset}`. Pure; a header that cannot be read is
-//! as good as absent.
+//! `RateLimit-Policy`, and the older `ratelimit-{limit,remaining,reset}`. A header that cannot be read is
+//! treated as absent.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use kebne_control::{BucketHint, QuotaHints};
 /// The window when the dialect does not name one: limits are published per minute.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// Reads what the headers say of the buckets for requests and tokens.
+/// Reads the state of the buckets for requests and tokens.
 pub fn hints(headers: &HeaderMap, now: SystemTime) -> QuotaHints {
     QuotaHints {
         requests: openai(headers, "requests")

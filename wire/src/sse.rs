@@ -1,8 +1,8 @@
 //! Cuts the bytes of an event stream into complete events, passing them on uncopied where they may go as they are.
 //!
-//! What callers must never see is taken out: `id:` and `retry:` lines (an SDK then delivers empty events), comments
-//! (keep-alive is the service's own) and carriage returns. It also notices what decides how the stream ended:
-//! `[DONE]`, `finish_reason`, an error in band, usage. Pure: bytes in, events out; bounded by the largest event.
+//! Lines that callers must not get are removed: `id:` and `retry:` (an SDK then delivers empty events), comments
+//! (the service sends its own) and carriage returns. The framer also reads what decides how the stream ended:
+//! `[DONE]`, `finish_reason`, an error in band, usage. Memory is bounded by the largest event.
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memmem, memrchr};
@@ -12,20 +12,20 @@ use serde_json::value::RawValue;
 /// The event that ends a stream, exactly as SDKs compare it.
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// How a stream cannot go on.
+/// The reason why a stream cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+pub enum Problem {
     /// The server reported an error in band: the event's data.
     Error(Bytes),
     /// An event is larger than allowed.
     TooLarge,
-    /// The data of an event are no JSON object.
+    /// The data of an event are not a JSON object.
     Garbage,
 }
 
 /// Cuts one stream.
 #[derive(Debug)]
-pub(crate) struct Framer {
+pub struct Framer {
     /// The beginning of an event whose end has not come yet.
     pending: BytesMut,
     event_size_max: usize,
@@ -52,7 +52,8 @@ enum Line<'a> {
 }
 
 impl Framer {
-    pub(crate) fn new(event_size_max: usize) -> Self {
+    /// Makes a framer for events of at most `event_size_max` bytes.
+    pub fn new(event_size_max: usize) -> Self {
         Self {
             pending: BytesMut::new(),
             event_size_max,
@@ -65,7 +66,7 @@ impl Framer {
     }
 
     /// Takes the next bytes and returns the events that are complete now, if any carries data.
-    pub(crate) fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+    pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
         if self.done || self.problem.is_some() {
             return None;
         }
@@ -90,7 +91,7 @@ impl Framer {
 
     /// Takes the end of the bytes: what is left counts as an event. Returns the last events and whether the
     /// stream was whole.
-    pub(crate) fn end(&mut self) -> (Option<Bytes>, bool) {
+    pub fn end(&mut self) -> (Option<Bytes>, bool) {
         let mut rest = self.pending.split();
         if !rest.is_empty() && !self.done && self.problem.is_none() {
             rest.extend_from_slice(b"\n\n");
@@ -102,18 +103,18 @@ impl Framer {
         (self.with_done(None), whole && self.problem.is_none())
     }
 
-    /// Says whether `[DONE]` was passed on.
-    pub(crate) fn is_done(&self) -> bool {
+    /// Returns `true` if `[DONE]` was passed on.
+    pub fn is_done(&self) -> bool {
         self.done
     }
 
     /// Returns what made it impossible to go on.
-    pub(crate) fn problem(&self) -> Option<&Problem> {
+    pub fn problem(&self) -> Option<&Problem> {
         self.problem.as_ref()
     }
 
     /// Returns the output tokens: what the usage said, or the number of events with data.
-    pub(crate) fn tokens(&self) -> u32 {
+    pub fn tokens(&self) -> u32 {
         self.usage.unwrap_or(self.events)
     }
 
@@ -255,7 +256,7 @@ fn lines(events: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Says what a line is.
+/// Classifies a line.
 fn kind_of(line: &[u8]) -> Line<'_> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let is_field = |name: &[u8]| {
@@ -294,7 +295,7 @@ fn end_of_events(bytes: &[u8]) -> usize {
     0
 }
 
-/// Says whether the object has an error that is not null.
+/// Returns `true` if the object has an error that is not null.
 fn has_error(data: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Reported<'a> {
@@ -305,7 +306,7 @@ fn has_error(data: &[u8]) -> bool {
 }
 
 /// Reads the output tokens out of an answer or a chunk.
-pub(crate) fn completion_tokens(data: &[u8]) -> Option<u32> {
+pub fn completion_tokens(data: &[u8]) -> Option<u32> {
     #[derive(Deserialize)]
     struct Counted {
         usage: Option<Usage>,

@@ -1,0 +1,220 @@
+//! A request to a model, and what admission reads of it in one borrowed pass over the caller's bytes.
+//!
+//! The body is carried as it came. Only the top-level fields that decide where a call goes and what it may cost are
+//! parsed; everything else is left for the backend to judge.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Bytes of prompt per token, about; only used to weigh calls against each other.
+const BYTES_PER_TOKEN: usize = 4;
+/// Output tokens assumed of a call that sets no bound.
+const OUTPUT_TOKENS: u32 = 256;
+
+/// Which operation of the `OpenAI` dialect a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`.
+    Chat,
+    /// `POST /v1/completions`.
+    Completions,
+    /// `POST /v1/embeddings`.
+    Embeddings,
+}
+
+impl Endpoint {
+    /// Returns the path under the API's base, without a leading slash.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "chat/completions",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+        }
+    }
+}
+
+/// One call to a model, in the `OpenAI` dialect. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ModelRequest {
+    /// The operation.
+    pub endpoint: Endpoint,
+    /// The JSON body, exactly as it is to be sent except for the model's name.
+    pub body: Bytes,
+    /// Where in `body` the value of the top-level `model` key lies, quotes included, so that a backend
+    /// which knows the model by another name can splice that in without parsing again.
+    pub model_span: Range<usize>,
+    /// The caller asked for a stream.
+    pub stream: bool,
+    /// The caller's `x-request-id`, or a new one; sent upstream too.
+    pub request_id: Arc<str>,
+}
+
+/// The reason why a request body cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct RequestError {
+    /// The field that is wrong; `None` when the body as a whole cannot be read.
+    pub param: Option<String>,
+    /// What is wrong, as a sentence for the caller.
+    pub message: String,
+}
+
+/// The top-level fields that admission reads; all others are passed on unread.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+}
+
+/// A request body that was read.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The model that the caller named.
+    pub model: String,
+    /// The request as it goes to a backend.
+    pub request: ModelRequest,
+    /// Highest cost in tokens, prompt and output.
+    pub tokens: u32,
+    /// The part of `tokens` that only bounds the output.
+    pub output_tokens_max: u32,
+    /// `true` if the call stores nothing at the backend, so that it may be sent twice.
+    pub changes_nothing: bool,
+}
+
+/// Reads a request body.
+///
+/// # Errors
+/// When the body is not a JSON object, a field has the wrong type, or `model` is missing. The error names the field.
+pub fn parse(
+    endpoint: Endpoint,
+    body: Bytes,
+    request_id: Arc<str>,
+) -> Result<Parsed, RequestError> {
+    let fields: Fields<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+    let raw_model = fields
+        .model
+        .ok_or_else(|| wrong("model", "`model` is missing".to_owned()))?;
+    let model: String = value(raw_model, "model", "a string")?;
+    let stream = match fields.stream {
+        Some(raw) if endpoint != Endpoint::Embeddings => {
+            value::<Option<bool>>(raw, "stream", "true or false")?.unwrap_or(false)
+        }
+        _ => false,
+    };
+    let bound = match (fields.max_completion_tokens, fields.max_tokens) {
+        (Some(raw), _) => value(raw, "max_completion_tokens", "a whole number")?,
+        (None, Some(raw)) => value(raw, "max_tokens", "a whole number")?,
+        (None, None) => None,
+    };
+    let output = match endpoint {
+        Endpoint::Embeddings => 0,
+        _ => bound.unwrap_or(OUTPUT_TOKENS),
+    };
+    let prompt = tokens_of(body.len());
+    let model_span = span(&body, raw_model.get());
+    Ok(Parsed {
+        model,
+        tokens: prompt.saturating_add(output),
+        output_tokens_max: output,
+        changes_nothing: fields
+            .store
+            .is_none_or(|raw| matches!(raw.get(), "false" | "null")),
+        request: ModelRequest {
+            endpoint,
+            body,
+            model_span,
+            stream,
+            request_id,
+        },
+    })
+}
+
+/// Estimates the number of tokens in a prompt of `bytes` bytes.
+pub fn tokens_of(bytes: usize) -> u32 {
+    u32::try_from(bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX)
+}
+
+fn unreadable(error: &serde_json::Error) -> RequestError {
+    let text = error.to_string();
+    // The library says "duplicate field `model`": the caller knows the field by that name.
+    let param = text
+        .strip_prefix("duplicate field `")
+        .and_then(|rest| rest.split('`').next());
+    RequestError {
+        param: param.map(str::to_owned),
+        message: format!("the body is not a valid JSON object: {text}"),
+    }
+}
+
+fn wrong(param: &str, message: String) -> RequestError {
+    RequestError {
+        param: Some(param.to_owned()),
+        message,
+    }
+}
+
+fn value<'a, T: Deserialize<'a>>(
+    raw: &'a RawValue,
+    param: &str,
+    wanted: &str,
+) -> Result<T, RequestError> {
+    serde_json::from_str(raw.get()).map_err(|_| wrong(param, format!("`{param}` must be {wanted}")))
+}
+
+/// Returns where a part borrowed from `body` lies in it.
+fn span(body: &Bytes, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - body.as_ptr().addr();
+    start..start + part.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &'static str) -> Result<Parsed, RequestError> {
+        parse(
+            Endpoint::Chat,
+            Bytes::from_static(body.as_bytes()),
+            "id".into(),
+        )
+    }
+
+    #[test]
+    fn the_models_span_is_found_wherever_it_stands() {
+        let parsed =
+            read(r#"{"messages":[{"model":"no"}], "model" : "a\u0062", "stream":true}"#).unwrap();
+        assert_eq!(parsed.model, "ab");
+        assert!(parsed.request.stream);
+        let span = parsed.request.model_span.clone();
+        assert_eq!(&parsed.request.body[span], br#""a\u0062""#);
+    }
+
+    #[test]
+    fn bad_input_names_the_field() {
+        let cases = [
+            (r#"{"messages":[]}"#, Some("model")),
+            (r#"{"model":1}"#, Some("model")),
+            (r#"{"model":"a","model":"b"}"#, Some("model")),
+            (r#"{"model":"a","stream":"yes"}"#, Some("stream")),
+            (r#"{"model":"a","max_tokens":-1}"#, Some("max_tokens")),
+            (r#"{"model":"a""#, None),
+            ("[1]", None),
+            ("", None),
+        ];
+        for (body, param) in cases {
+            let error = read(body).unwrap_err();
+            assert_eq!(error.param.as_deref(), param, "{body}");
+        }
+    }
+}
