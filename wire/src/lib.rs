@@ -4,12 +4,14 @@
 //! arguments and returns values. It knows dialects, never actors.
 
 pub mod answer;
+pub mod anthropic;
 pub mod classify;
 pub mod one_chunk;
 pub mod quota;
 pub mod request;
 pub mod splice;
 pub mod sse;
+pub mod translate;
 pub mod turn;
 
 pub use request::{Endpoint, ModelRequest};

@@ -1,0 +1,371 @@
+//! Messages answers, whole or streamed, as chat answers.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    anthropic::{stop_reason::finish_reason, usage},
+    translate::BadAnswer,
+};
+
+/// Bytes that are held of blocks without a counterpart until they are complete.
+const HELD_SIZE_MAX: usize = 16 << 20;
+
+/// Translates a whole message into a chat answer; `created` is the time in seconds since 1970, which a message lacks.
+///
+/// # Errors
+/// If the bytes are not a message.
+pub fn chat_of_message(message: &[u8], created: u64) -> Result<Value, BadAnswer> {
+    let message = serde_json::from_slice(message);
+    let message: Value = message.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
+    let Value::Object(mut message) = message else {
+        return Err(BadAnswer::Lacks("content"));
+    };
+    if let Some(error) = message.get("error") {
+        return Err(BadAnswer::Reported(
+            error["message"].as_str().unwrap_or_default().to_owned(),
+        ));
+    }
+    let Some(Value::Array(blocks)) = message.shift_remove("content") else {
+        return Err(BadAnswer::Lacks("content"));
+    };
+    let reason = finish_reason(message.shift_remove("stop_reason").as_ref());
+    let counted = message.shift_remove("usage");
+    let counted = counted.as_ref().and_then(Value::as_object);
+    let mut answer = json!({
+        "id": message.shift_remove("id"),
+        "object": "chat.completion",
+        "created": created,
+        "model": message.shift_remove("model"),
+        "choices": [{
+            "index": 0, "message": chat_message(blocks), "finish_reason": reason, "logprobs": null,
+        }],
+    });
+    if let Some(counted) = counted {
+        answer["usage"] = usage::to_chat(counted);
+    }
+    for key in ["type", "role"] {
+        message.shift_remove(key);
+    }
+    pass_on(message, &mut answer);
+    Ok(answer)
+}
+
+fn chat_message(blocks: Vec<Value>) -> Value {
+    let (mut text, mut reasoning) = (None::<String>, String::new());
+    let (mut calls, mut thinking, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for block in blocks {
+        let own = |key: &str| block[key].as_str().unwrap_or_default();
+        match own("type") {
+            "text" => {
+                text.get_or_insert_default().push_str(own("text"));
+                if !block["citations"].is_null() {
+                    others.push(block);
+                }
+            }
+            "thinking" => {
+                reasoning.push_str(own("thinking"));
+                thinking.push(block);
+            }
+            "redacted_thinking" => thinking.push(block),
+            "tool_use" => {
+                let function =
+                    json!({"name": block["name"], "arguments": block["input"].to_string()});
+                calls.push(json!({"id": block["id"], "type": "function", "function": function}));
+            }
+            _ => others.push(block),
+        }
+    }
+    let mut message = json!({"role": "assistant", "content": text, "refusal": null});
+    if !reasoning.is_empty() {
+        message["reasoning_content"] = reasoning.into();
+    }
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    // Signatures, citations and the work of Anthropic's own tools have no place in chat; they are there unchanged.
+    if !thinking.is_empty() {
+        message["thinking_blocks"] = thinking.into();
+    }
+    if !others.is_empty() {
+        message["content_blocks"] = others.into();
+    }
+    message
+}
+
+/// Adds the members that chat does not know.
+fn pass_on(message: Map<String, Value>, answer: &mut Value) {
+    for (key, value) in message {
+        if !value.is_null() && answer.get(&key).is_none() {
+            answer[key] = value;
+        }
+    }
+}
+
+/// Writes a chat stream from the events of a Messages stream.
+#[derive(Debug)]
+pub struct ChunkWriter {
+    include_usage: bool,
+    created: u64,
+    id: Value,
+    model: Value,
+    usage: Map<String, Value>,
+    stop_reason: Option<Value>,
+    is_done: bool,
+    /// For each open `tool_use` block: its index, the index of its call, and the input it was started with.
+    calls: Vec<(u64, usize, Option<String>)>,
+    next_call: usize,
+    /// Blocks that have no counterpart, with their indices; they are handed on when they are complete.
+    others: Vec<(u64, Value)>,
+    /// Bytes that have come for such blocks.
+    held_size: usize,
+}
+
+impl ChunkWriter {
+    /// Creates a writer that has written nothing. `include_usage` is the caller's `stream_options.include_usage`,
+    /// `created` the time in seconds since 1970.
+    pub fn new(include_usage: bool, created: u64) -> Self {
+        Self {
+            include_usage,
+            created,
+            id: Value::Null,
+            model: Value::Null,
+            usage: Map::new(),
+            stop_reason: None,
+            is_done: false,
+            calls: Vec::new(),
+            next_call: 0,
+            others: Vec::new(),
+            held_size: 0,
+        }
+    }
+
+    /// Returns `true` once the end of the message is written.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Returns the output tokens that the backend has counted so far.
+    pub fn output_tokens(&self) -> Option<u64> {
+        self.usage.get("output_tokens").and_then(Value::as_u64)
+    }
+
+    /// Translates the data of one event and appends the chunks to `out`. A `ping` and an unknown event become nothing.
+    ///
+    /// # Errors
+    /// If the data is not JSON or reports an error, or if the message stops without a reason.
+    pub fn data(&mut self, data: &[u8], out: &mut String) -> Result<(), BadAnswer> {
+        if !self.others.is_empty() {
+            self.held_size = self.held_size.saturating_add(data.len());
+            if self.held_size > HELD_SIZE_MAX {
+                return Err(BadAnswer::TooLarge(HELD_SIZE_MAX));
+            }
+        }
+        let event = serde_json::from_slice(data);
+        let mut event: Value = event.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
+        let index = event["index"].as_u64();
+        match event["type"].as_str().unwrap_or_default() {
+            "message_start" => self.start(event["message"].take(), out),
+            "content_block_start" => {
+                let index = index.ok_or(BadAnswer::Lacks("index"))?;
+                self.start_block(index, event["content_block"].take(), out);
+            }
+            "content_block_delta" => {
+                let index = index.ok_or(BadAnswer::Lacks("index"))?;
+                self.delta(index, event["delta"].take(), out);
+            }
+            "content_block_stop" => self.stop_block(index, out),
+            "message_delta" => {
+                if let Value::Object(usage) = event["usage"].take() {
+                    let counted = usage.into_iter().filter(|(_, count)| !count.is_null());
+                    self.usage.extend(counted);
+                }
+                let reason = event["delta"]["stop_reason"].take();
+                if !reason.is_null() {
+                    self.stop_reason = Some(reason);
+                }
+            }
+            "message_stop" => return self.end(out),
+            "error" => {
+                let message = event["error"]["message"].as_str().unwrap_or_default();
+                return Err(BadAnswer::Reported(message.to_owned()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, mut message: Value, out: &mut String) {
+        self.id = message["id"].take();
+        self.model = message["model"].take();
+        if let Value::Object(usage) = message["usage"].take() {
+            self.usage = usage;
+        }
+        self.write(json!({"role": "assistant", "content": ""}), None, out);
+    }
+
+    fn start_block(&mut self, index: u64, block: Value, out: &mut String) {
+        match block["type"].as_str().unwrap_or_default() {
+            "tool_use" => {
+                let input = &block["input"];
+                let input = input.as_object().filter(|input| !input.is_empty());
+                let input = input.map(|_| block["input"].to_string());
+                let call = self.next_call;
+                self.next_call += 1;
+                self.calls.push((index, call, input));
+                let function = json!({"name": block["name"], "arguments": ""});
+                let call = json!({
+                    "index": call, "id": block["id"], "type": "function", "function": function,
+                });
+                self.write(json!({"tool_calls": [call]}), None, out);
+            }
+            "redacted_thinking" => self.write(json!({"thinking_blocks": [block]}), None, out),
+            "text" | "thinking" => {
+                let kind = block["type"].as_str().unwrap_or_default();
+                let text = block[kind].as_str().unwrap_or_default();
+                if !text.is_empty() {
+                    let key = if kind == "text" {
+                        "content"
+                    } else {
+                        "reasoning_content"
+                    };
+                    self.write(json!({key: text}), None, out);
+                }
+                if kind == "thinking" {
+                    self.others.push((index, block));
+                }
+            }
+            _ => self.others.push((index, block)),
+        }
+    }
+
+    fn delta(&mut self, index: u64, mut delta: Value, out: &mut String) {
+        let kind = delta["type"].as_str().unwrap_or_default().to_owned();
+        match kind.as_str() {
+            "text_delta" => self.write(json!({"content": delta["text"].take()}), None, out),
+            "thinking_delta" => {
+                self.extend_other(index, "thinking", &delta["thinking"]);
+                self.write(
+                    json!({"reasoning_content": delta["thinking"].take()}),
+                    None,
+                    out,
+                );
+            }
+            "signature_delta" => self.extend_other(index, "signature", &delta["signature"]),
+            "input_json_delta" => {
+                let json = delta["partial_json"].take();
+                let call = self.calls.iter_mut().find(|(own, ..)| *own == index);
+                if let Some((_, call, input)) = call {
+                    if json != "" {
+                        *input = None;
+                    }
+                    let call = json!({"index": call, "function": {"arguments": json}});
+                    self.write(json!({"tool_calls": [call]}), None, out);
+                } else {
+                    self.extend_other(index, "partial_json", &json);
+                }
+            }
+            _ => {
+                if let Some((_, block)) = self.others.iter_mut().find(|(own, _)| *own == index)
+                    && let Some(deltas) = block
+                        .as_object_mut()
+                        .map(|block| block.entry("deltas").or_insert_with(|| json!([])))
+                    && let Some(deltas) = deltas.as_array_mut()
+                {
+                    deltas.push(delta);
+                }
+            }
+        }
+    }
+
+    fn stop_block(&mut self, index: Option<u64>, out: &mut String) {
+        let Some(index) = index else {
+            return;
+        };
+        if let Some(place) = self.calls.iter().position(|(own, ..)| *own == index) {
+            let (_, call, input) = self.calls.swap_remove(place);
+            // The input came whole with the start; without either, it is the empty object.
+            if let Some(input) = input {
+                let call = json!({"index": call, "function": {"arguments": input}});
+                self.write(json!({"tool_calls": [call]}), None, out);
+            }
+        }
+        if let Some(place) = self.others.iter().position(|(own, _)| *own == index) {
+            let (_, block) = self.others.swap_remove(place);
+            let is_thinking = block["type"] == "thinking";
+            let key = if is_thinking {
+                "thinking_blocks"
+            } else {
+                "content_blocks"
+            };
+            self.write(json!({key: [block]}), None, out);
+        }
+    }
+
+    fn extend_other(&mut self, index: u64, key: &str, text: &Value) {
+        let Some(text) = text.as_str() else {
+            return;
+        };
+        let block = self.others.iter_mut().find(|(own, _)| *own == index);
+        if let Some(Value::Object(block)) = block.map(|(_, block)| block) {
+            match block.get_mut(key) {
+                Some(Value::String(known)) => known.push_str(text),
+                _ => {
+                    block.insert(key.to_owned(), text.into());
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, out: &mut String) -> Result<(), BadAnswer> {
+        if self.is_done {
+            return Ok(());
+        }
+        let reason = finish_reason(self.stop_reason.as_ref());
+        if reason.is_null() {
+            return Err(BadAnswer::Incomplete);
+        }
+        self.is_done = true;
+        self.write(json!({}), Some(&reason), out);
+        if self.include_usage {
+            let mut chunk = self.chunk(&json!([]));
+            chunk["usage"] = usage::to_chat(&self.usage);
+            push(&chunk, out);
+        }
+        out.push_str("data: [DONE]\n\n");
+        Ok(())
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers build it for this call"
+    )]
+    fn write(&self, delta: Value, finish_reason: Option<&Value>, out: &mut String) {
+        let mut chunk = self.chunk(&json!([
+            {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": null}
+        ]));
+        if self.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        push(&chunk, out);
+    }
+
+    fn chunk(&self, choices: &Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        })
+    }
+}
+
+fn push(chunk: &Value, out: &mut String) {
+    let written = write!(out, "data: {chunk}\n\n");
+    debug_assert!(written.is_ok(), "a string takes every write");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! Chat chunks as the events of a Messages stream.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::{
+    anthropic::{
+        message::{MessageContext, set_stop, tool_use},
+        stop_reason::Stop,
+        usage,
+    },
+    translate::{BadAnswer, ChatReader, JsonDepth, Piece},
+};
+
+/// What an open content block holds.
+#[derive(Debug)]
+enum Kind {
+    Thinking,
+    Text,
+    /// A tool call; its brackets tell when its arguments are complete.
+    Tool {
+        slot: usize,
+        depth: JsonDepth,
+    },
+}
+
+#[derive(Debug)]
+struct Block {
+    index: usize,
+    kind: Kind,
+}
+
+/// Writes a Messages stream from the chunks of a chat stream: `message_start`, `ping`, the content blocks, then
+/// `message_delta` and `message_stop`.
+///
+/// A block is closed before the next one begins, except when a server goes back and forth between tool calls: then a
+/// call stays open until its arguments are complete.
+#[derive(Debug)]
+pub struct EventWriter {
+    context: MessageContext,
+    reader: ChatReader,
+    has_begun: bool,
+    has_ended: bool,
+    refused: bool,
+    open: Vec<Block>,
+    next_index: usize,
+}
+
+impl EventWriter {
+    /// Creates a writer that has written nothing.
+    pub fn new(context: MessageContext) -> Self {
+        Self {
+            context,
+            reader: ChatReader::default(),
+            has_begun: false,
+            has_ended: false,
+            refused: false,
+            open: Vec::new(),
+            next_index: 0,
+        }
+    }
+
+    /// Translates the data of one chat event, `[DONE]` included, and appends the events to `out`.
+    ///
+    /// # Errors
+    /// If the data is not a chat chunk or reports an error, or if the stream is done before the answer is. After an
+    /// error, the caller ends the stream with [`error_event`](crate::anthropic::error_event).
+    pub fn data(&mut self, data: &[u8], out: &mut String) -> Result<(), BadAnswer> {
+        if data.trim_ascii() == b"[DONE]" {
+            return self.end(out);
+        }
+        let chunk = serde_json::from_slice(data);
+        let chunk: Value = chunk.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
+        let pieces = self.reader.chunk(chunk)?;
+        if !self.has_begun {
+            self.begin(out);
+        }
+        for piece in pieces {
+            self.piece(piece, out)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the end of the message. Does nothing if it is written already.
+    ///
+    /// # Errors
+    /// If the backend has not said why it stopped.
+    pub fn end(&mut self, out: &mut String) -> Result<(), BadAnswer> {
+        if self.has_ended {
+            return Ok(());
+        }
+        self.reader.end()?;
+        self.has_ended = true;
+        for block in std::mem::take(&mut self.open) {
+            stop(&block, out);
+        }
+        let end = Stop::of_chat(&self.reader, self.refused, &self.context.stop_sequences);
+        let mut delta = std::mem::take(&mut self.reader.other);
+        set_stop(&mut delta, &end);
+        let usage = usage::of_chat(self.reader.usage.as_ref());
+        event(
+            "message_delta",
+            &json!({"type": "message_delta", "delta": delta, "usage": usage}),
+            out,
+        );
+        event("message_stop", &json!({"type": "message_stop"}), out);
+        Ok(())
+    }
+
+    /// Returns the event that keeps an idle connection alive.
+    pub fn ping() -> &'static str {
+        "event: ping\ndata: {\"type\": \"ping\"}\n\n"
+    }
+
+    fn begin(&mut self, out: &mut String) {
+        self.has_begun = true;
+        let mut message = self.context.empty_message(&self.reader);
+        // The counts are known at the end; these are replaced by those of `message_delta`.
+        message.insert("usage".to_owned(), usage::of_chat(None).into());
+        event(
+            "message_start",
+            &json!({"type": "message_start", "message": message}),
+            out,
+        );
+        out.push_str(Self::ping());
+    }
+
+    fn piece(&mut self, piece: Piece, out: &mut String) -> Result<(), BadAnswer> {
+        match piece {
+            Piece::Reasoning(text) => {
+                let empty = json!({"type": "thinking", "thinking": "", "signature": ""});
+                let index = self.current(|kind| matches!(kind, Kind::Thinking));
+                let index = index.unwrap_or_else(|| self.start(Kind::Thinking, &empty, out));
+                delta(
+                    index,
+                    &json!({"type": "thinking_delta", "thinking": text}),
+                    out,
+                );
+            }
+            Piece::Refusal(text) => {
+                self.refused = true;
+                self.text(&text, out);
+            }
+            Piece::Text { text, .. } => self.text(&text, out),
+            Piece::Call { slot, id, name } => {
+                let depth = JsonDepth::default();
+                self.start(Kind::Tool { slot, depth }, &tool_use(&id, &name), out);
+            }
+            Piece::Arguments { slot, text } => self.arguments(slot, &text, out)?,
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str, out: &mut String) {
+        let empty = json!({"type": "text", "text": "", "citations": null});
+        let index = self.current(|kind| matches!(kind, Kind::Text));
+        let index = index.unwrap_or_else(|| self.start(Kind::Text, &empty, out));
+        delta(index, &json!({"type": "text_delta", "text": text}), out);
+    }
+
+    fn arguments(&mut self, slot: usize, text: &str, out: &mut String) -> Result<(), BadAnswer> {
+        for block in &mut self.open {
+            if let Kind::Tool { slot: own, depth } = &mut block.kind
+                && *own == slot
+            {
+                depth.push(text);
+                let json = json!({"type": "input_json_delta", "partial_json": text});
+                delta(block.index, &json, out);
+                return Ok(());
+            }
+        }
+        // The block was closed because its arguments were complete: only blanks can follow.
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        Err(BadAnswer::Contradicts("tool_calls[].function.arguments"))
+    }
+
+    /// Returns the index of the newest block if it is open and of the kind.
+    fn current(&self, is_kind: impl Fn(&Kind) -> bool) -> Option<usize> {
+        let block = self.open.last()?;
+        (block.index + 1 == self.next_index && is_kind(&block.kind)).then_some(block.index)
+    }
+
+    /// Closes what can be closed and opens a block.
+    fn start(&mut self, kind: Kind, content: &Value, out: &mut String) -> usize {
+        self.open.retain(|block| {
+            let stays = matches!(&block.kind, Kind::Tool { depth, .. } if !depth.is_complete());
+            if !stays {
+                stop(block, out);
+            }
+            stays
+        });
+        let index = self.next_index;
+        self.next_index += 1;
+        self.open.push(Block { index, kind });
+        let start = json!({
+            "type": "content_block_start", "index": index, "content_block": content,
+        });
+        event("content_block_start", &start, out);
+        index
+    }
+}
+
+fn delta(index: usize, delta: &Value, out: &mut String) {
+    let delta = json!({"type": "content_block_delta", "index": index, "delta": delta});
+    event("content_block_delta", &delta, out);
+}
+
+fn stop(block: &Block, out: &mut String) {
+    let stop = json!({"type": "content_block_stop", "index": block.index});
+    event("content_block_stop", &stop, out);
+}
+
+/// Appends one server-sent event.
+fn event(name: &str, data: &Value, out: &mut String) {
+    let written = write!(out, "event: {name}\ndata: {data}\n\n");
+    debug_assert!(written.is_ok(), "a string takes every write");
+}
+
+#[cfg(test)]
+mod tests;
