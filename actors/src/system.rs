@@ -19,12 +19,13 @@ mod event_stream;
 mod fault;
 mod guardian;
 mod items;
-mod mailbox;
+pub(crate) mod mailbox;
 mod message_ref;
 mod props;
 mod receptionist;
 mod recipient;
 mod report;
+pub(crate) mod response;
 mod strategy;
 mod timers;
 mod watch;
@@ -49,6 +50,7 @@ pub use watchdog::Blocked;
 pub(crate) use catch::text as panic_text;
 
 use actor_ref::{AnyCell, Parent};
+pub(crate) use core::ParentKind;
 pub(crate) use dead_letters::DeadLetters;
 use dead_letters::Kind;
 use guardian::Guardian;
@@ -115,16 +117,15 @@ impl ActorSystem {
 
     /// Spawns an actor under `/user`, on this thread unless the props say otherwise.
     ///
-    /// A name that is taken gets a number appended, and a `/` in it becomes `%2F`; Pekko refuses both. Once
-    /// the system terminates an actor that is spawned here has stopped from the beginning.
+    /// A name that is taken gets a number appended, and a `/` in it becomes `%2F`; Pekko refuses both. An actor
+    /// that is spawned once the system terminates has stopped from the beginning: when
+    /// [`ActorSystem::terminate`] returns no actor is alive, whichever thread spawned it.
     pub fn spawn<A>(&self, props: Props<A>, name: &str) -> ActorRef<A>
     where
         A: Actor<Context = Context<A>>,
     {
         let parent = Arc::clone(&self.inner.guardian) as Arc<dyn Parent>;
-        let actor = props::launch(self, parent, path("/user", name), props);
-        self.inner.guardian.adopt(actor.core.id);
-        actor
+        props::launch(self, parent, path("/user", name), props)
     }
 
     /// Spawns an actor under `/user`, by a name that no other actor ever bears.
@@ -217,8 +218,9 @@ impl ActorSystem {
         format!("${}", self.inner.guardian.next_id())
     }
 
-    pub(crate) fn register(&self, cell: Arc<dyn AnyCell>) {
-        self.inner.guardian.register(cell);
+    /// Registers a new actor; returns `false` where nobody would stop it any more.
+    pub(crate) fn register(&self, cell: Arc<dyn AnyCell>, parent: ParentKind) -> bool {
+        self.inner.guardian.register(cell, parent)
     }
 
     pub(crate) fn forget(&self, id: u64) {

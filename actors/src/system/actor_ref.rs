@@ -5,14 +5,15 @@ use std::{fmt, sync::Arc, time::Duration};
 use actix::{Actor, Handler, Message};
 use tokio::sync::oneshot;
 
+use super::{
+    context::Context,
+    envelope::{Adapted, Ask, AskState, Asking, Tell, Unnoticed},
+    mailbox::{Offered, PRIORITY_NORMAL, Refusal},
+    report::{ActorReport, ActorState},
+};
 pub(crate) use super::{
     core::{AnyCell, Core, Parent, Signal},
     recipient::Recipient,
-};
-use super::{
-    envelope::{Adapted, Ask, Asking, Fate, Tell, Unnoticed},
-    mailbox::{Offered, PRIORITY_NORMAL, Refusal},
-    report::{ActorReport, ActorState},
 };
 
 /// What became of an offered message.
@@ -62,7 +63,10 @@ pub struct ActorRef<A: Actor> {
     pub(crate) core: Arc<Core<A>>,
 }
 
-impl<A: Actor> ActorRef<A> {
+impl<A> ActorRef<A>
+where
+    A: Actor<Context = Context<A>>,
+{
     /// Offers a message; never waits.
     pub fn tell<M>(&self, message: M) -> Offer
     where
@@ -106,8 +110,12 @@ impl<A: Actor> ActorRef<A> {
         self.settle(offered.await)
     }
 
-    /// Offers a message to the control lane, which never waits behind work and has no bound of its own:
-    /// only for messages whose number is bounded by something else.
+    /// Offers a message to the control lane, whose messages go before all work.
+    ///
+    /// The lane is for messages whose number is bounded by something else, such as permits or children. Its own
+    /// bound, [`Props::control_mailbox`], is far above that.
+    ///
+    /// [`Props::control_mailbox`]: crate::Props::control_mailbox
     pub fn control<M>(&self, message: M) -> Offer
     where
         A: Handler<M>,
@@ -117,7 +125,8 @@ impl<A: Actor> ActorRef<A> {
         self.settle(mailbox.offer_control(Box::new(Tell(message))))
     }
 
-    /// Offers a message to the control lane where a receiver that has stopped makes it needless.
+    /// As [`ActorRef::control`], where nothing depends on whether the message is taken. One that is refused,
+    /// because the actor has stopped or the lane is full, is a dead letter.
     pub fn inform<M>(&self, message: M)
     where
         A: Handler<M>,
@@ -165,12 +174,13 @@ impl<A: Actor> ActorRef<A> {
         M::Result: Send,
     {
         let (answer, answered) = oneshot::channel();
-        let asking = Asking(Arc::new(Fate::new(Arc::clone(&self.core.asks_in_work))));
-        let fate = &asking.0;
+        let asks_in_work = Arc::clone(&self.core.asks_in_work);
+        let asking = Asking(Arc::new(AskState::new(asks_in_work)));
+        let state = &asking.0;
         let envelope = Box::new(Ask {
             message,
             answer,
-            fate: Arc::clone(fate),
+            state: Arc::clone(state),
         });
         let asked = async {
             let mailbox = &self.core.mailbox;
@@ -191,12 +201,7 @@ impl<A: Actor> ActorRef<A> {
                     });
                 }
             }
-            match answered.await {
-                Ok(answer) => Ok(answer),
-                Err(_) if fate.was_begun() => Err(AskError::Failed),
-                Err(_) if self.is_alive() => Err(AskError::MailboxFull),
-                Err(_) => Err(AskError::Stopped),
-            }
+            answered.await.map_err(|_| state.error())
         };
         let answered = tokio::time::timeout(timeout, asked).await;
         answered.unwrap_or(Err(AskError::TimedOut))

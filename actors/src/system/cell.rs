@@ -9,7 +9,6 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    rc::Rc,
     sync::Arc,
     task::{Context as Task, Poll, Waker},
 };
@@ -223,14 +222,14 @@ where
             self.deliver(envelope);
             return Step::Again;
         }
-        if !self.looked || self.ctx.timers.dirty {
+        if !self.looked || self.ctx.timers.dirty || self.ctx.bridge.is_unwatched() {
             if let Some(mut due) = self.ctx.timers.take_due(task) {
                 self.guarded(|actor, ctx| (due.action)(actor, ctx));
                 self.ctx.timers.fired(due);
                 return Step::Again;
             }
-            self.poll_bridge(task);
-            self.looked = true;
+            // Where the mailbox has no room it is looked at again behind the next message.
+            self.looked = self.ctx.bridge.pull(&self.core.mailbox, task);
         }
         self.work_first = !self.work_first;
         if self.work_first {
@@ -241,9 +240,6 @@ where
             return Step::Again;
         }
         self.ctx.spent -= 1;
-        if self.ctx.failure.is_some() || self.ctx.stopping {
-            return Step::Again;
-        }
         Step::Wait
     }
 
@@ -256,7 +252,7 @@ where
     }
 
     fn deliver(&mut self, envelope: Envelope<A>) {
-        if envelope.is_forsaken() {
+        if envelope.is_abandoned() {
             return;
         }
         if envelope.influences_receive_timeout() {
@@ -289,22 +285,26 @@ where
             return false;
         };
         let mut done = true;
+        self.ctx.pauses.begin();
         self.guarded(|actor, ctx| {
             let polled = future
                 .as_mut()
                 .poll(actor, ctx, &mut Task::from_waker(&waker));
             done = polled.is_ready();
         });
+        let (handled, paused) = self.ctx.pauses.end();
+        self.ctx.spent += handled.saturating_sub(1);
         if done {
             self.ctx.items.done(key);
         } else {
-            self.ctx.items.put_back(key, future);
+            self.ctx.items.put_back(key, future, paused);
         }
         true
     }
 
     fn poll_wait(&mut self, task: &mut Task<'_>) -> Step {
-        let Some(mut future) = self.ctx.waits.pop_front() else {
+        // The last first, as in actix.
+        let Some(mut future) = self.ctx.waits.pop() else {
             return Step::Again;
         };
         let mut done = true;
@@ -315,7 +315,7 @@ where
                 .set_busy(self.core.is_busy() && self.ctx.is_waiting());
             return Step::Again;
         }
-        self.ctx.waits.push_front(future);
+        self.ctx.waits.push(future);
         if self.ctx.failure.is_some() || self.ctx.stopping || self.hangs(task) {
             return Step::Again;
         }
@@ -335,16 +335,6 @@ where
         bury(&self.core.path, std::mem::take(&mut self.ctx.waits));
         self.ctx.fault(Fault::Hang(limit));
         true
-    }
-
-    /// Handles what came through actix's own addresses, if any was ever asked for.
-    fn poll_bridge(&mut self, task: &mut Task<'_>) {
-        let bridge = Rc::clone(&self.ctx.bridge);
-        let Some(mut mailbox) = bridge.mailbox.take() else {
-            return;
-        };
-        self.guarded(|actor, ctx| mailbox.poll(actor, ctx, task));
-        bridge.mailbox.replace(Some(mailbox));
     }
 
     /// Runs the user's code; a panic becomes a failure.

@@ -12,12 +12,12 @@ use actix::Actor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ActorSystem,
-    actor_ref::{ActorRef, AnyCell, Core},
+    ActorSystem, ParentKind,
+    actor_ref::{ActorRef, AnyCell, Core, Parent},
     catch::bury,
-    envelope::{Envelope, Fate},
+    envelope::{AskState, Envelope},
     fault::Fault,
-    items::Items,
+    items::{Items, Pauses},
     props::{Props, launch},
     timers::Timers,
 };
@@ -45,6 +45,19 @@ pub(crate) enum Stage {
     Running,
     /// It ends, and another follows.
     Restarting,
+    /// It ends for good: its children have stopped, and its `stopped` hook runs.
+    Ending,
+}
+
+/// The parent of actors that are spawned too late.
+struct Ending;
+
+impl Parent for Ending {
+    fn child_stopped(&self, _: u64) {}
+    fn child_escalated(&self, _: Arc<str>, _: &str) {}
+    fn kind(&self) -> ParentKind {
+        ParentKind::Ending
+    }
 }
 
 /// The context of one incarnation of an actor.
@@ -57,7 +70,8 @@ where
     pub(crate) failure: Option<Fault>,
     pub(crate) stopping: bool,
     pub(crate) items: Items<A>,
-    pub(crate) waits: VecDeque<BoxFuture<A>>,
+    /// Futures that hold the mailbox up; the last goes first.
+    pub(crate) waits: Vec<BoxFuture<A>>,
     pub(crate) timers: Timers<A>,
     pub(crate) receive_timeout: Option<Duration>,
     pub(crate) stash: VecDeque<Envelope<A>>,
@@ -74,7 +88,11 @@ where
     /// The backoff is to start over.
     pub(crate) backoff_reset: bool,
     /// Cancelled when whoever asked for the message in hand gives up.
-    pub(crate) asker: Option<Arc<Fate>>,
+    pub(crate) asker: Option<Arc<AskState>>,
+    /// What the future that is polled asked.
+    pub(crate) pauses: Pauses,
+    /// It ends without its `stopping` hook.
+    pub(crate) terminated: bool,
 }
 
 impl<A> Context<A>
@@ -94,7 +112,7 @@ where
             failure: None,
             stopping: false,
             items: Items::new(),
-            waits: VecDeque::new(),
+            waits: Vec::new(),
             timers: Timers::new(),
             receive_timeout: None,
             stash: VecDeque::new(),
@@ -108,6 +126,8 @@ where
             stage: Stage::Starting,
             backoff_reset: false,
             asker: None,
+            pauses: Pauses::default(),
+            terminated: false,
         }
     }
 
@@ -164,12 +184,16 @@ where
     }
 
     /// Spawns a child, by default on this actor's thread. It is stopped before this actor stops or
-    /// restarts. A name that a living child bears gets a number appended; a `/` in it becomes `%2F`.
+    /// restarts. A name that a living child bears gets a number appended; a `/` in it becomes `%2F`. A child
+    /// that is spawned in `stopped` when the actor ends has stopped from the beginning; Pekko throws.
     pub fn spawn_child<C>(&mut self, props: Props<C>, name: &str) -> ActorRef<C>
     where
         C: Actor<Context = Context<C>>,
     {
         let path = super::path(&self.core.path, name);
+        if self.stage == Stage::Ending {
+            return launch(&self.system, Arc::new(Ending), path, props);
+        }
         let parent = Arc::clone(&self.core);
         let child = launch(&self.system, parent, path, props);
         self.children
@@ -209,8 +233,8 @@ where
     /// Returns a token that is cancelled when whoever asked for the message in hand gives up (its ask
     /// timed out or was dropped) or has the answer; after a tell it never is.
     pub fn asker(&self) -> CancellationToken {
-        let fate = self.asker.as_ref();
-        fate.map_or_else(CancellationToken::new, |fate| fate.given_up())
+        let asker = self.asker.as_ref();
+        asker.map_or_else(CancellationToken::new, |asker| asker.given_up())
     }
 
     pub(crate) fn is_waiting(&self) -> bool {

@@ -20,7 +20,7 @@ use super::{
     context::Context,
     dead_letters::{DeadLetters, Undelivered},
     envelope::{Envelope, Watched},
-    mailbox::{Mailbox, Offered, Overflow, Refusal},
+    mailbox::{Bounds, Mailbox, Offered, Refusal},
     report::{ActorReport, ActorState},
     watch::{StopCause, Terminated},
 };
@@ -50,14 +50,36 @@ pub(crate) enum Signal {
     },
 }
 
+impl Signal {
+    /// Returns `true` if two of them say no more than one.
+    fn is_repeatable(&self) -> bool {
+        matches!(self, Self::Stop | Self::Overflow)
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 /// Who hears that a child stopped or escalated.
 pub(crate) trait Parent: Send + Sync {
     fn child_stopped(&self, id: u64);
     fn child_escalated(&self, path: Arc<str>, message: &str);
-    /// Says whether it is `/user` itself.
-    fn is_guardian(&self) -> bool {
-        false
+    /// Returns what an actor spawned now is registered as.
+    fn kind(&self) -> ParentKind {
+        ParentKind::Actor
     }
+}
+
+/// What an actor's parent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParentKind {
+    /// `/user` itself, which takes no more actors once the system terminates.
+    Guardian,
+    /// An actor, which stops its children before it stops.
+    Actor,
+    /// An actor that has stopped its children and ends: nobody would stop one more.
+    Ending,
 }
 
 /// A cell as its parent and the system see it.
@@ -111,13 +133,13 @@ impl<A: Actor> Core<A> {
     pub(crate) fn new(
         id: u64,
         path: Arc<str>,
-        (capacity, overflow): (usize, Overflow),
+        bounds: Bounds,
         dead_letters: Arc<DeadLetters>,
     ) -> Self {
         Self {
             id,
             path,
-            mailbox: Mailbox::new(capacity, overflow),
+            mailbox: Mailbox::new(bounds),
             restarts: AtomicU32::new(0),
             state: AtomicU8::new(ActorState::Starting as u8),
             signals: Mutex::new(VecDeque::new()),
@@ -147,10 +169,25 @@ impl<A: Actor> Core<A> {
         self.busy.load(Relaxed)
     }
 
+    /// Has the cell attend to `signal` before its next message. A second stop or overflow adds nothing to the
+    /// first, and an actor that has stopped takes none, so that signals do not pile up.
     pub(crate) fn signal(&self, signal: Signal) {
-        lock(&self.signals).push_back(signal);
-        self.signalled.store(true, SeqCst);
+        {
+            let mut signals = lock(&self.signals);
+            let is_repeated = signal.is_repeatable() && signals.iter().any(|s| s.is_like(&signal));
+            if is_repeated || self.state() == ActorState::Stopped {
+                return;
+            }
+            signals.push_back(signal);
+            self.signalled.store(true, SeqCst);
+        }
         self.mailbox.wake();
+    }
+
+    /// Returns how many signals wait.
+    #[cfg(test)]
+    pub(crate) fn signals_waiting(&self) -> usize {
+        lock(&self.signals).len()
     }
 
     pub(crate) fn take_signal(&self) -> Option<Signal> {
@@ -186,7 +223,11 @@ impl<A: Actor> Core<A> {
 
     /// Ends the actor for everyone who can reach it.
     pub(crate) fn end(&self, cause: &StopCause) {
-        self.set_state(ActorState::Stopped);
+        {
+            let mut signals = lock(&self.signals);
+            self.set_state(ActorState::Stopped);
+            signals.clear();
+        }
         for envelope in self.mailbox.close() {
             self.dead_letter(envelope, Undelivered::Stopped);
         }
@@ -206,9 +247,10 @@ impl<A: Actor> Core<A> {
         }
     }
 
-    fn dead_letter(&self, envelope: Envelope<A>, reason: Undelivered) {
+    /// Drops a message that nobody will handle, and notes it.
+    pub(crate) fn dead_letter(&self, envelope: Envelope<A>, reason: Undelivered) {
         let kind = envelope.kind();
-        guard(&self.path, || envelope.abandon());
+        guard(&self.path, || envelope.abandon(reason));
         self.dead_letters.note(&self.path, kind, reason);
     }
 

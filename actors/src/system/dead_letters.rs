@@ -63,9 +63,13 @@ pub(crate) struct Kind {
 
 impl Kind {
     pub(crate) fn of<M: 'static>() -> Self {
+        Self::named::<M>(std::any::type_name::<M>())
+    }
+
+    pub(crate) fn named<M: 'static>(name: &'static str) -> Self {
         Self {
             id: TypeId::of::<M>(),
-            name: std::any::type_name::<M>(),
+            name,
         }
     }
 }

@@ -1,19 +1,24 @@
-//! A message on its way to an actor, and what becomes of it when it never gets there.
+//! A message on its way to an actor, and what happens to it when it is not handled.
 
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst},
 };
 
-use actix::{Actor, Handler, Message, dev::MessageResponse};
+use actix::{Actor, Handler, Message};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{context::Context, dead_letters::Kind};
+use super::{
+    actor_ref::AskError,
+    context::Context,
+    dead_letters::{Kind, Undelivered},
+    response::respond,
+};
 
 /// What a cell can do with a queued message.
 pub(crate) trait Deliver<A: Actor>: Send {
-    /// Says that the message is in the actor's hands, before [`Deliver::deliver`].
+    /// Notes that the actor takes the message, before [`Deliver::deliver`].
     fn begin(&self) {}
 
     /// Hands the message to the actor.
@@ -22,23 +27,23 @@ pub(crate) trait Deliver<A: Actor>: Send {
     /// Drops the message where the actor was about to handle it.
     fn skip(self: Box<Self>, _ctx: &mut A::Context) {}
 
-    /// Says that nobody will handle the message.
-    fn abandon(self: Box<Self>);
+    /// Drops the message, which will not be handled for this reason.
+    fn abandon(self: Box<Self>, _reason: Undelivered) {}
 
-    /// Says whether nobody waits for the answer any more, so that the work can be skipped.
-    fn is_forsaken(&self) -> bool {
+    /// Returns `true` if nobody waits for the answer any more, so that the work can be skipped.
+    fn is_abandoned(&self) -> bool {
         false
     }
 
     /// Returns what is cancelled when the asker gives up; `None` for a tell.
-    fn asker(&self) -> Option<Arc<Fate>> {
+    fn asker(&self) -> Option<Arc<AskState>> {
         None
     }
 
     /// The message's type, for dead letters.
     fn kind(&self) -> Kind;
 
-    /// Says whether the receive timeout starts anew with it.
+    /// Returns `true` if the receive timeout starts anew with the message.
     fn influences_receive_timeout(&self) -> bool {
         true
     }
@@ -52,14 +57,13 @@ pub(crate) struct Tell<M>(pub(crate) M);
 
 impl<A, M> Deliver<A> for Tell<M>
 where
-    A: Actor + Handler<M>,
+    A: Actor<Context = Context<A>> + Handler<M>,
     M: Message + Send + 'static,
 {
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
-        actor.handle(self.0, ctx).handle(ctx, None);
+        let response = actor.handle(self.0, ctx);
+        respond::<A, M>(response, ctx, None);
     }
-
-    fn abandon(self: Box<Self>) {}
 
     fn kind(&self) -> Kind {
         Kind::of::<M>()
@@ -71,14 +75,13 @@ pub(crate) struct Unnoticed<M>(pub(crate) M);
 
 impl<A, M> Deliver<A> for Unnoticed<M>
 where
-    A: Actor + Handler<M>,
+    A: Actor<Context = Context<A>> + Handler<M>,
     M: Message + Send + 'static,
 {
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
-        actor.handle(self.0, ctx).handle(ctx, None);
+        let response = actor.handle(self.0, ctx);
+        respond::<A, M>(response, ctx, None);
     }
-
-    fn abandon(self: Box<Self>) {}
 
     fn kind(&self) -> Kind {
         Kind::of::<M>()
@@ -98,17 +101,16 @@ pub(crate) struct Adapted<N, F> {
 
 impl<A, N, M, F> Deliver<A> for Adapted<N, F>
 where
-    A: Actor + Handler<M>,
+    A: Actor<Context = Context<A>> + Handler<M>,
     N: Send + 'static,
     M: Message + 'static,
     F: Fn(N) -> M + Send + Sync + 'static,
 {
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
         let message = (self.adapt)(self.message);
-        actor.handle(message, ctx).handle(ctx, None);
+        let response = actor.handle(message, ctx);
+        respond::<A, M>(response, ctx, None);
     }
-
-    fn abandon(self: Box<Self>) {}
 
     fn kind(&self) -> Kind {
         Kind::of::<N>()
@@ -133,16 +135,14 @@ where
         ctx.notes.pop_front();
     }
 
-    fn abandon(self: Box<Self>) {}
-
     fn kind(&self) -> Kind {
         self.0
     }
 }
 
-/// How far an ask got before its answer was lost.
+/// How far an ask got; shared by the asker and the message.
 #[derive(Debug)]
-pub(crate) struct Fate {
+pub(crate) struct AskState {
     stage: AtomicU8,
     /// Cancelled when the asker no longer waits; made when a handler wants it, which few do.
     given_up: OnceLock<CancellationToken>,
@@ -154,12 +154,14 @@ pub(crate) struct Fate {
 
 /// Waiting in the mailbox.
 const QUEUED: u8 = 0;
-/// Given to the actor.
+/// Taken by the actor.
 const BEGUN: u8 = 1;
-/// Left in the mailbox of an actor that stopped.
-const ABANDONED: u8 = 2;
+/// Still in the mailbox when the actor stopped.
+const STOPPED: u8 = 2;
+/// Dropped from the mailbox to make room.
+const DROPPED: u8 = 3;
 
-impl Fate {
+impl AskState {
     pub(crate) fn new(in_work: Arc<AtomicUsize>) -> Self {
         Self {
             stage: AtomicU8::new(QUEUED),
@@ -183,7 +185,7 @@ impl Fate {
         token.clone()
     }
 
-    /// Says that the asker no longer waits.
+    /// Notes that the asker no longer waits.
     pub(crate) fn end(&self) {
         self.is_over.store(true, SeqCst);
         if let Some(token) = self.given_up.get() {
@@ -191,12 +193,21 @@ impl Fate {
         }
     }
 
-    pub(crate) fn was_begun(&self) -> bool {
+    fn was_begun(&self) -> bool {
         self.stage.load(SeqCst) == BEGUN
+    }
+
+    /// Returns why the answer was lost.
+    pub(crate) fn error(&self) -> AskError {
+        match self.stage.load(SeqCst) {
+            BEGUN => AskError::Failed,
+            DROPPED => AskError::MailboxFull,
+            _ => AskError::Stopped,
+        }
     }
 }
 
-impl Drop for Fate {
+impl Drop for AskState {
     fn drop(&mut self) {
         if self.was_begun() {
             self.in_work.fetch_sub(1, SeqCst);
@@ -206,7 +217,7 @@ impl Drop for Fate {
 
 /// An ask as its asker has it; dropped when the asker no longer waits.
 #[derive(Debug)]
-pub(crate) struct Asking(pub(crate) Arc<Fate>);
+pub(crate) struct Asking(pub(crate) Arc<AskState>);
 
 impl Drop for Asking {
     fn drop(&mut self) {
@@ -218,40 +229,39 @@ impl Drop for Asking {
 pub(crate) struct Ask<M: Message> {
     pub(crate) message: M,
     pub(crate) answer: oneshot::Sender<M::Result>,
-    pub(crate) fate: Arc<Fate>,
+    pub(crate) state: Arc<AskState>,
 }
 
 impl<A, M> Deliver<A> for Ask<M>
 where
-    A: Actor + Handler<M>,
+    A: Actor<Context = Context<A>> + Handler<M>,
     M: Message + Send + 'static,
     M::Result: Send,
 {
     fn begin(&self) {
-        self.fate.begin();
+        self.state.begin();
     }
 
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
-        actor
-            .handle(self.message, ctx)
-            .handle(ctx, Some(self.answer));
+        let response = actor.handle(self.message, ctx);
+        respond::<A, M>(response, ctx, Some(self.answer));
     }
 
-    fn abandon(self: Box<Self>) {
-        debug_assert_eq!(
-            self.fate.stage.load(SeqCst),
-            QUEUED,
-            "a begun ask is not queued"
-        );
-        self.fate.stage.store(ABANDONED, SeqCst);
+    fn abandon(self: Box<Self>, reason: Undelivered) {
+        let stage = match reason {
+            Undelivered::Stopped => STOPPED,
+            Undelivered::Dropped => DROPPED,
+        };
+        // Before the answer is dropped, which wakes the asker.
+        self.state.stage.store(stage, SeqCst);
     }
 
-    fn is_forsaken(&self) -> bool {
+    fn is_abandoned(&self) -> bool {
         self.answer.is_closed()
     }
 
-    fn asker(&self) -> Option<Arc<Fate>> {
-        Some(Arc::clone(&self.fate))
+    fn asker(&self) -> Option<Arc<AskState>> {
+        Some(Arc::clone(&self.state))
     }
 
     fn kind(&self) -> Kind {
@@ -275,12 +285,11 @@ where
 {
     fn deliver(self: Box<Self>, actor: &mut A, ctx: &mut Context<A>) {
         ctx.watch_fired(self.id, &self.active);
-        actor.handle(self.message, ctx).handle(ctx, None);
+        let response = actor.handle(self.message, ctx);
+        respond::<A, M>(response, ctx, None);
     }
 
-    fn abandon(self: Box<Self>) {}
-
-    fn is_forsaken(&self) -> bool {
+    fn is_abandoned(&self) -> bool {
         !self.active.load(SeqCst)
     }
 

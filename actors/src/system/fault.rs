@@ -18,7 +18,8 @@ pub enum Fault {
     Panic(String),
     /// The factory failed, or `started` panicked, with this message.
     Start(String),
-    /// A future given to `Context::pipe_to_self` panicked, with this message.
+    /// A future given to `Context::pipe_to_self`, or returned by a handler as a `ResponseFuture`, panicked with
+    /// this message.
     Task(String),
     /// A child escalated its failure.
     Child {
@@ -51,7 +52,7 @@ impl fmt::Display for Fault {
             Self::Error(error) => write!(formatter, "{error}"),
             Self::Panic(message) => write!(formatter, "panicked: {message}"),
             Self::Start(message) => write!(formatter, "failed to start: {message}"),
-            Self::Task(message) => write!(formatter, "a piped future panicked: {message}"),
+            Self::Task(message) => write!(formatter, "a task of the actor panicked: {message}"),
             Self::Child { path, message } => write!(formatter, "child `{path}` failed: {message}"),
             Self::Hang(limit) => write!(formatter, "made no progress for {limit:?}"),
             Self::Overflow => formatter.write_str("its mailbox overflowed"),

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     actor_ref::{AnyCell, Parent},
+    core::ParentKind,
     report::ActorReport,
 };
 
@@ -69,16 +70,24 @@ impl Guardian {
         (id, path)
     }
 
-    pub(super) fn register(&self, cell: Arc<dyn AnyCell>) {
-        self.cells().all.insert(cell.id(), cell);
-    }
-
-    /// Takes a living actor as a child.
-    pub(super) fn adopt(&self, id: u64) {
+    /// Registers a new actor, as a child of `/user` if that is its parent. Returns `false`, and frees its path,
+    /// where nobody would stop it any more.
+    pub(super) fn register(&self, cell: Arc<dyn AnyCell>, parent: ParentKind) -> bool {
         let mut cells = self.cells();
-        if cells.all.contains_key(&id) {
-            cells.top.push(id);
+        let refused = match parent {
+            ParentKind::Guardian => cells.stopped.is_some(),
+            ParentKind::Actor => false,
+            ParentKind::Ending => true,
+        };
+        if refused {
+            cells.paths.remove(cell.path());
+            return false;
         }
+        if parent == ParentKind::Guardian {
+            cells.top.push(cell.id());
+        }
+        cells.all.insert(cell.id(), cell);
+        true
     }
 
     pub(super) fn forget(&self, id: u64) {
@@ -162,7 +171,7 @@ impl Parent for Guardian {
             .send_replace(Some(format!("`{path}`: {message}")));
     }
 
-    fn is_guardian(&self) -> bool {
-        true
+    fn kind(&self) -> ParentKind {
+        ParentKind::Guardian
     }
 }

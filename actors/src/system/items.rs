@@ -4,6 +4,7 @@
 //! each has a waker of its own, and only those that were woken are polled, in the order of waking.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, VecDeque},
     fmt,
     pin::Pin,
@@ -18,6 +19,44 @@ use actix::{Actor, ActorFuture, SpawnHandle};
 use futures_util::task::AtomicWaker;
 
 pub(crate) type BoxItem<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
+
+/// What actix's stream futures ask of the context while they are polled.
+///
+/// They ask after each item whether the context waits, and if so return without a waker, since actix polls them
+/// again whenever it polls the context. The asking is counted, so that each item is one of the turn's messages, and a
+/// future that was told to pause is polled again.
+#[derive(Debug, Default)]
+pub(crate) struct Pauses {
+    polling: Cell<bool>,
+    asked: Cell<usize>,
+    paused: Cell<bool>,
+}
+
+impl Pauses {
+    /// Notes that a future is about to be polled.
+    pub(crate) fn begin(&self) {
+        self.polling.set(true);
+        self.asked.set(0);
+        self.paused.set(false);
+    }
+
+    /// Answers a question whether the context waits; `left` messages are left of the turn, the poll included.
+    pub(crate) fn ask(&self, is_held: bool, left: usize) -> bool {
+        if !self.polling.get() {
+            return is_held;
+        }
+        self.asked.set(self.asked.get() + 1);
+        let paused = is_held || self.asked.get() >= left;
+        self.paused.set(paused);
+        paused
+    }
+
+    /// Notes that the future was polled; returns how many items it handled and whether it was told to pause.
+    pub(crate) fn end(&self) -> (usize, bool) {
+        self.polling.set(false);
+        (self.asked.get(), self.paused.get())
+    }
+}
 
 /// The futures of one incarnation.
 pub(crate) struct Items<A: Actor> {
@@ -129,10 +168,14 @@ impl<A: Actor> Items<A> {
         None
     }
 
-    /// Puts a future back that is not done, unless it was cancelled meanwhile.
-    pub(crate) fn put_back(&mut self, key: usize, future: BoxItem<A>) {
+    /// Puts a future back that is not done, unless it was cancelled meanwhile. One that `paused` because the
+    /// context was waiting is polled again once it no longer is: it registered no waker.
+    pub(crate) fn put_back(&mut self, key: usize, future: BoxItem<A>, paused: bool) {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.future = Some(future);
+            if paused {
+                slot.waker.wake_by_ref();
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! actix gives each clone of an address a free slot, so its mailbox is no bound. Here the bound is one
 //! count under one lock, whoever sends. The control lane is for messages whose number is bounded by
-//! something else (a permit, a worker, a child); they never wait behind work. Within the work lane a higher
+//! something else (a permit, a worker, a child); they never wait behind work, and a bound of its own, far above
+//! what is usual, keeps a mistake from using up the memory. Within the work lane a higher
 //! priority goes first, and equal ones stay in order.
 //!
 //! Two things enter the work lane beyond its bound, both by the actor's own doing: what it unstashes, which
@@ -46,11 +47,20 @@ pub enum Overflow {
 /// The priority of messages that were given none; higher goes first.
 pub const PRIORITY_NORMAL: u8 = 128;
 
+/// How many messages may wait, and what is done beyond that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Messages in the work lane.
+    pub(crate) capacity: usize,
+    pub(crate) overflow: Overflow,
+    /// Messages in the control lane.
+    pub(crate) control: usize,
+}
+
 /// The messages that wait for one actor; survives the actor's restarts.
 pub(crate) struct Mailbox<A: Actor> {
     lanes: Mutex<Lanes<A>>,
-    capacity: usize,
-    overflow: Overflow,
+    bounds: Bounds,
     waker: AtomicWaker,
     /// Told at each message that leaves, for senders that wait for room.
     room: Notify,
@@ -115,8 +125,8 @@ impl<A: Actor> Lanes<A> {
             return Offered::refused(Refusal::Restarting, envelope);
         }
         let mut evicted = Vec::new();
-        if self.work.len() >= mailbox.capacity {
-            match mailbox.overflow {
+        if self.work.len() >= mailbox.bounds.capacity {
+            match mailbox.bounds.overflow {
                 Overflow::DropNew | Overflow::Backpressure => {}
                 Overflow::Fail => return Offered::refused(Refusal::Failed, envelope),
                 Overflow::DropHead => evicted.extend(self.work.evict(End::Oldest, priority)),
@@ -136,7 +146,7 @@ impl<A: Actor> Lanes<A> {
 }
 
 impl<A: Actor> Mailbox<A> {
-    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             lanes: Mutex::new(Lanes {
                 control: VecDeque::new(),
@@ -144,8 +154,7 @@ impl<A: Actor> Mailbox<A> {
                 closed: false,
                 refusing: false,
             }),
-            capacity,
-            overflow,
+            bounds,
             waker: AtomicWaker::new(),
             room: Notify::new(),
         }
@@ -179,7 +188,7 @@ impl<A: Actor> Mailbox<A> {
 
     /// Puts a message into the work lane, waiting for room where the overflow strategy is backpressure.
     pub(crate) async fn offer_waiting(&self, priority: u8, envelope: Envelope<A>) -> Offered<A> {
-        if self.overflow != Overflow::Backpressure {
+        if self.bounds.overflow != Overflow::Backpressure {
             return self.offer(priority, envelope);
         }
         let mut envelope = envelope;
@@ -198,12 +207,21 @@ impl<A: Actor> Mailbox<A> {
         }
     }
 
-    /// Puts a message at the end of the control lane, or gives it back when the actor has stopped.
+    /// Returns `true` if the work lane has room.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lanes().work.len() < self.bounds.capacity
+    }
+
+    /// Puts a message at the end of the control lane, or gives it back when the actor has stopped or the lane
+    /// is full.
     pub(crate) fn offer_control(&self, envelope: Envelope<A>) -> Offered<A> {
         {
             let mut lanes = self.lanes();
             if lanes.closed {
                 return Offered::refused(Refusal::Closed, envelope);
+            }
+            if lanes.control.len() >= self.bounds.control {
+                return Offered::refused(Refusal::Full, envelope);
             }
             lanes.control.push_back(envelope);
         }
@@ -230,7 +248,7 @@ impl<A: Actor> Mailbox<A> {
 
     pub(crate) fn take_work(&self) -> Option<Envelope<A>> {
         let taken = self.lanes().work.pop_first();
-        if taken.is_some() && self.overflow == Overflow::Backpressure {
+        if taken.is_some() && self.bounds.overflow == Overflow::Backpressure {
             self.room.notify_one();
         }
         taken
@@ -269,7 +287,7 @@ impl<A: Actor> fmt::Debug for Mailbox<A> {
         formatter
             .debug_struct("Mailbox")
             .field("len", &self.len())
-            .field("capacity", &self.capacity)
+            .field("bounds", &self.bounds)
             .finish_non_exhaustive()
     }
 }

@@ -11,13 +11,16 @@ use super::{
     cell::Cell,
     context::{Bridge, Context},
     fault::Fault,
-    mailbox::Overflow,
+    mailbox::{Bounds, Overflow},
     strategy::Strategy,
     watch::StopCause,
 };
 
 /// Messages that may wait for an actor that was told nothing else.
 const CAPACITY: usize = 1024;
+/// Control messages that may wait: far more than the workers, children and permits that bound them, and little enough
+/// to fit into memory.
+const CONTROL_CAPACITY: usize = 65_536;
 /// Messages an actor may handle before others on its thread have their turn.
 ///
 /// The end of a turn costs nearly a microsecond, which the messages of the turn share. With 16 a tell costs 1.6 times
@@ -40,10 +43,9 @@ pub struct Props<A: Actor> {
     pub(crate) factory: Factory<A>,
     pub(crate) before_restart: Option<Hook<A>>,
     pub(crate) strategy: Strategy,
-    pub(crate) capacity: usize,
+    pub(crate) bounds: Bounds,
     pub(crate) throughput: usize,
     pub(crate) stash_max: usize,
-    pub(crate) overflow: Overflow,
     pub(crate) hang_after: Option<Duration>,
     pub(crate) report_blocked_after: Option<Duration>,
     pub(crate) intercept: Option<Intercept<A>>,
@@ -68,10 +70,13 @@ impl<A: Actor> Props<A> {
             factory,
             before_restart: None,
             strategy: Strategy::stop(),
-            capacity: CAPACITY,
+            bounds: Bounds {
+                capacity: CAPACITY,
+                overflow: Overflow::default(),
+                control: CONTROL_CAPACITY,
+            },
             throughput: THROUGHPUT,
             stash_max: STASH_MAX,
-            overflow: Overflow::default(),
             hang_after: None,
             report_blocked_after: None,
             intercept: None,
@@ -100,14 +105,22 @@ impl<A: Actor> Props<A> {
     /// Sets how many messages may wait; at least 1, default 1024.
     #[must_use]
     pub fn mailbox(mut self, capacity: usize) -> Self {
-        self.capacity = capacity.max(1);
+        self.bounds.capacity = capacity.max(1);
+        self
+    }
+
+    /// Sets how many messages may wait in the control lane; at least 1, default 65,536. A message beyond that is
+    /// refused and becomes a dead letter, whatever the overflow strategy.
+    #[must_use]
+    pub fn control_mailbox(mut self, capacity: usize) -> Self {
+        self.bounds.control = capacity.max(1);
         self
     }
 
     /// Sets what a full mailbox does with one more message; default [`Overflow::DropNew`].
     #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
+        self.bounds.overflow = overflow;
         self
     }
 
@@ -175,7 +188,7 @@ impl<A: Actor> fmt::Debug for Props<A> {
         formatter
             .debug_struct("Props")
             .field("strategy", &self.strategy)
-            .field("capacity", &self.capacity)
+            .field("bounds", &self.bounds)
             .field("throughput", &self.throughput)
             .finish_non_exhaustive()
     }
@@ -192,20 +205,14 @@ where
     A: Actor<Context = Context<A>>,
 {
     let (id, path) = system.claim(path);
-    let core = Arc::new(Core::new(
-        id,
-        path,
-        (props.capacity, props.overflow),
-        system.dead_letter_box(),
-    ));
+    let core = Arc::new(Core::new(id, path, props.bounds, system.dead_letter_box()));
     let reference = ActorRef {
         core: Arc::clone(&core),
     };
-    system.register(Arc::clone(&core) as Arc<dyn AnyCell>);
-    if system.is_terminating() && parent.is_guardian() {
-        // Nobody would stop it.
+    // Registered or refused in one step: a termination that begins after it stops the actor.
+    let registered = system.register(Arc::clone(&core) as Arc<dyn AnyCell>, parent.kind());
+    if !registered {
         core.end(&StopCause::Stopped);
-        system.forget(core.id);
         return reference;
     }
     let arbiter = props.arbiter.clone();

@@ -3,6 +3,7 @@
 mod counter;
 mod plain;
 
+mod actix_side;
 mod asks;
 mod events;
 mod hangs;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Handler, Message, dev::MessageResponse};
+use actix::{Actor, Handler, Message};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     sync::oneshot,
@@ -28,7 +28,10 @@ use crate::system::{
     ActorRef, ActorSystem, Context, Fault, Overflow,
     actor_ref::{AnyCell, Core},
     context::Bridge,
+    core::ParentKind,
+    mailbox::Bounds,
     panic_text,
+    response::respond,
 };
 
 /// Messages that the actor may tell itself, or stash.
@@ -143,10 +146,14 @@ where
         let core = Arc::new(Core::new(
             system.next_id(),
             format!("/user/{name}").into(),
-            (ROOM, Overflow::default()),
+            Bounds {
+                capacity: ROOM,
+                overflow: Overflow::default(),
+                control: ROOM,
+            },
             system.dead_letter_box(),
         ));
-        system.register(Arc::clone(&core) as Arc<dyn AnyCell>);
+        system.register(Arc::clone(&core) as Arc<dyn AnyCell>, ParentKind::Actor);
         let ctx = Context::new(
             Arc::clone(&core),
             system.clone(),
@@ -198,7 +205,10 @@ where
         A: Handler<M>,
         M: Message + 'static,
     {
-        self.act(|actor, ctx| actor.handle(message, ctx).handle(ctx, None));
+        self.act(|actor, ctx| {
+            let response = actor.handle(message, ctx);
+            respond::<A, M>(response, ctx, None);
+        });
         self.take_effects()
     }
 
@@ -211,7 +221,10 @@ where
         M::Result: Send,
     {
         let (answer, mut answered) = oneshot::channel();
-        self.act(|actor, ctx| actor.handle(message, ctx).handle(ctx, Some(answer)));
+        self.act(|actor, ctx| {
+            let response = actor.handle(message, ctx);
+            respond::<A, M>(response, ctx, Some(answer));
+        });
         (answered.try_recv().ok(), self.take_effects())
     }
 
@@ -220,7 +233,7 @@ where
     pub fn run_one(&mut self) -> Option<Vec<Effect>> {
         let mailbox = &self.core.mailbox;
         let envelope = mailbox.take_control().or_else(|| mailbox.take_work())?;
-        if !envelope.is_forsaken() {
+        if !envelope.is_abandoned() {
             envelope.begin();
             self.act(|actor, ctx| envelope.deliver(actor, ctx));
         }

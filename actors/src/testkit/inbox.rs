@@ -10,6 +10,8 @@ use crate::system::{
     ActorRef, ActorSystem, Context, Overflow, Recipient,
     actor_ref::{AnyCell, Core},
     context::Bridge,
+    core::ParentKind,
+    mailbox::Bounds,
 };
 
 /// Keeps what it is told, for a test without a runtime: see [`super::BehaviourKit::inbox`].
@@ -28,10 +30,14 @@ where
         let core = Arc::new(Core::new(
             system.next_id(),
             format!("/user/{name}").into(),
-            (usize::MAX, Overflow::default()),
+            Bounds {
+                capacity: usize::MAX,
+                overflow: Overflow::default(),
+                control: usize::MAX,
+            },
             system.dead_letter_box(),
         ));
-        system.register(Arc::clone(&core) as Arc<dyn AnyCell>);
+        system.register(Arc::clone(&core) as Arc<dyn AnyCell>, ParentKind::Actor);
         let (sender, received) = unbounded_channel();
         Self {
             actor: ProbeActor::new(sender),

@@ -16,6 +16,7 @@ use crate::system::{
     catch::{bury, guard, text},
     context::{Context, Stage},
     core::Signal,
+    dead_letters::Undelivered,
     event_stream::Restarted,
     fault::Fault,
     report::ActorState,
@@ -170,10 +171,13 @@ where
             After::Restart { keep_children, .. } => keep_children,
             After::End(_) => {
                 self.core.set_state(ActorState::Stopping);
-                self.guarded(|actor, ctx| {
-                    // In Akka a stop cannot be refused.
-                    actor.stopping(ctx);
-                });
+                self.ctx.stopping = true;
+                if !self.ctx.terminated {
+                    self.guarded(|actor, ctx| {
+                        // In Akka a stop cannot be refused.
+                        actor.stopping(ctx);
+                    });
+                }
                 self.log_late_failure();
                 false
             }
@@ -217,6 +221,9 @@ where
         let Phase::StopChildren(after) = ended else {
             return Step::Again;
         };
+        if matches!(after, After::End(_)) {
+            self.ctx.stage = Stage::Ending;
+        }
         self.end_incarnation(keep_children);
         match after {
             After::Restart { at, .. } => {
@@ -308,6 +315,9 @@ where
         self.phase = Phase::Done;
         self.ctx.end_all_watches();
         self.core.end(cause);
+        for envelope in self.ctx.bridge.close() {
+            self.core.dead_letter(envelope, Undelivered::Stopped);
+        }
         bury(&self.core.path, std::mem::take(&mut self.ctx.notes));
         self.ctx.system.forget(self.core.id);
         if let StopCause::Escalated(message) = cause {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Handler, Message, dev::MessageResponse};
+use actix::{Actor, Handler, Message};
 
 use super::Context;
-use crate::system::timers::{Key, Repeat};
+use crate::system::{
+    response::respond,
+    timers::{Key, Repeat},
+};
 
 /// The key of the receive timeout among the timers; no user's key starts with a NUL.
 const RECEIVE_TIMEOUT: &str = "\0receive-timeout";
@@ -24,7 +27,8 @@ where
         let mut message = Some(message);
         let action = Box::new(move |actor: &mut A, ctx: &mut Self| {
             if let Some(message) = message.take() {
-                actor.handle(message, ctx).handle(ctx, None);
+                let response = actor.handle(message, ctx);
+                respond::<A, M>(response, ctx, None);
             }
         });
         self.timers.start(key.into(), delay, Repeat::Once, action);
@@ -64,7 +68,8 @@ where
         M: Message + Clone + 'static,
     {
         let action = Box::new(move |actor: &mut A, ctx: &mut Self| {
-            actor.handle(message.clone(), ctx).handle(ctx, None);
+            let response = actor.handle(message.clone(), ctx);
+            respond::<A, M>(response, ctx, None);
         });
         self.timers.start(key, first, repeat, action);
     }
