@@ -9,6 +9,7 @@ pub mod classify;
 pub mod one_chunk;
 pub mod quota;
 pub mod request;
+pub mod responses;
 pub mod splice;
 pub mod sse;
 pub mod translate;

@@ -94,6 +94,11 @@ fn chat_message(blocks: Vec<Value>) -> Value {
     message
 }
 
+/// Takes a member of what may not be an object.
+fn take(value: &mut Value, key: &str) -> Value {
+    value.get_mut(key).map(Value::take).unwrap_or_default()
+}
+
 /// Adds the members that chat does not know.
 fn pass_on(message: Map<String, Value>, answer: &mut Value) {
     for (key, value) in message {
@@ -166,22 +171,22 @@ impl ChunkWriter {
         let mut event: Value = event.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
         let index = event["index"].as_u64();
         match event["type"].as_str().unwrap_or_default() {
-            "message_start" => self.start(event["message"].take(), out),
+            "message_start" => self.start(take(&mut event, "message"), out),
             "content_block_start" => {
                 let index = index.ok_or(BadAnswer::Lacks("index"))?;
-                self.start_block(index, event["content_block"].take(), out);
+                self.start_block(index, take(&mut event, "content_block"), out);
             }
             "content_block_delta" => {
                 let index = index.ok_or(BadAnswer::Lacks("index"))?;
-                self.delta(index, event["delta"].take(), out);
+                self.delta(index, take(&mut event, "delta"), out);
             }
             "content_block_stop" => self.stop_block(index, out),
             "message_delta" => {
-                if let Value::Object(usage) = event["usage"].take() {
+                if let Value::Object(usage) = take(&mut event, "usage") {
                     let counted = usage.into_iter().filter(|(_, count)| !count.is_null());
                     self.usage.extend(counted);
                 }
-                let reason = event["delta"]["stop_reason"].take();
+                let reason = take(&mut take(&mut event, "delta"), "stop_reason");
                 if !reason.is_null() {
                     self.stop_reason = Some(reason);
                 }
@@ -197,9 +202,9 @@ impl ChunkWriter {
     }
 
     fn start(&mut self, mut message: Value, out: &mut String) {
-        self.id = message["id"].take();
-        self.model = message["model"].take();
-        if let Value::Object(usage) = message["usage"].take() {
+        self.id = take(&mut message, "id");
+        self.model = take(&mut message, "model");
+        if let Value::Object(usage) = take(&mut message, "usage") {
             self.usage = usage;
         }
         self.write(json!({"role": "assistant", "content": ""}), None, out);
@@ -243,18 +248,18 @@ impl ChunkWriter {
     fn delta(&mut self, index: u64, mut delta: Value, out: &mut String) {
         let kind = delta["type"].as_str().unwrap_or_default().to_owned();
         match kind.as_str() {
-            "text_delta" => self.write(json!({"content": delta["text"].take()}), None, out),
+            "text_delta" => self.write(json!({"content": take(&mut delta, "text")}), None, out),
             "thinking_delta" => {
                 self.extend_other(index, "thinking", &delta["thinking"]);
                 self.write(
-                    json!({"reasoning_content": delta["thinking"].take()}),
+                    json!({"reasoning_content": take(&mut delta, "thinking")}),
                     None,
                     out,
                 );
             }
             "signature_delta" => self.extend_other(index, "signature", &delta["signature"]),
             "input_json_delta" => {
-                let json = delta["partial_json"].take();
+                let json = take(&mut delta, "partial_json");
                 let call = self.calls.iter_mut().find(|(own, ..)| *own == index);
                 if let Some((_, call, input)) = call {
                     if json != "" {

@@ -90,10 +90,10 @@ pub fn message_of_chat(answer: &[u8], context: &MessageContext) -> Result<Value,
 pub(super) fn set_stop(target: &mut Map<String, Value>, stop: &Stop) {
     target.insert("stop_reason".to_owned(), stop.reason.clone().into());
     target.insert("stop_sequence".to_owned(), stop.sequence.clone().into());
-    if stop.reason == "refusal" {
-        let details = json!({"type": "refusal", "category": null, "explanation": null});
-        target.insert("stop_details".to_owned(), details);
-    }
+    let details = json!({"type": "refusal", "category": null, "explanation": null});
+    let details = (stop.reason == "refusal").then_some(details);
+    target.insert("stop_details".to_owned(), details.into());
+    target.insert("container".to_owned(), Value::Null);
 }
 
 fn content(pieces: Vec<Piece>) -> Vec<Value> {

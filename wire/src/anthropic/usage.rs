@@ -24,9 +24,16 @@ pub(super) fn of_chat(usage: Option<&Map<String, Value>>) -> Map<String, Value> 
         "cache_read_input_tokens".to_owned(),
         cached.unwrap_or(0).into(),
     );
-    if let Some(reasoning) = reasoning {
-        let details = json!({"thinking_tokens": reasoning});
-        target.insert("output_tokens_details".to_owned(), details);
+    let details = reasoning.map(|reasoning| json!({"thinking_tokens": reasoning}));
+    target.insert("output_tokens_details".to_owned(), details.into());
+    // The API's schema requires these; a chat server has no such counts.
+    for key in [
+        "cache_creation",
+        "server_tool_use",
+        "inference_geo",
+        "service_tier",
+    ] {
+        target.insert(key.to_owned(), Value::Null);
     }
     // A server's own counts, such as its price, stay.
     for (key, value) in source {
@@ -40,14 +47,15 @@ pub(super) fn to_chat(usage: &Map<String, Value>) -> Value {
     let count = |key: &str| usage.get(key).and_then(Value::as_u64).unwrap_or(0);
     let cached = count("cache_read_input_tokens");
     let written = count("cache_creation_input_tokens");
-    let prompt = count("input_tokens") + cached + written;
+    let prompt = count("input_tokens").saturating_add(cached);
+    let prompt = prompt.saturating_add(written);
     let completion = count("output_tokens");
     let thinking = usage.get("output_tokens_details");
     let thinking = thinking.and_then(|details| details.get("thinking_tokens")?.as_u64());
     let mut target = json!({
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": prompt + completion,
+        "total_tokens": prompt.saturating_add(completion),
         "prompt_tokens_details": {"cached_tokens": cached},
         "completion_tokens_details": {"reasoning_tokens": thinking.unwrap_or(0)},
     });
@@ -80,6 +88,7 @@ mod tests {
         let expected = json!({
             "input_tokens": 6, "output_tokens": 5, "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 4, "output_tokens_details": {"thinking_tokens": 2}, "cost": 0.5,
+            "cache_creation": null, "server_tool_use": null, "inference_geo": null, "service_tier": null,
         });
         assert_eq!(Value::Object(message.clone()), expected);
         let back = to_chat(&message);

@@ -18,7 +18,10 @@ impl<'p> Fields<'p> {
     /// If the value is not an object.
     pub(crate) fn of(value: Value, path: Path<'p>) -> Result<Self, InvalidField> {
         match value {
-            Value::Object(map) => Ok(Self { path, map }),
+            Value::Object(mut map) => {
+                map.retain(|_, value| !value.is_null());
+                Ok(Self { path, map })
+            }
             _ => Err(InvalidField::at(path, "must be an object")),
         }
     }
@@ -30,7 +33,7 @@ impl<'p> Fields<'p> {
 
     /// Takes a field.
     pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
-        self.map.shift_remove(key).filter(|value| !value.is_null())
+        self.map.shift_remove(key)
     }
 
     /// Returns a field that stays.

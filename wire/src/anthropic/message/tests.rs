@@ -31,7 +31,10 @@ fn a_text_becomes_a_message() {
         "id": "msg_7", "type": "message", "role": "assistant", "model": "qwen",
         "content": [{"type": "text", "text": "hi", "citations": null}],
         "stop_reason": "end_turn", "stop_sequence": null, "stop_details": null, "container": null,
-        "usage": {"input_tokens": 3, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0},
+        "usage": {
+            "input_tokens": 3, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+            "output_tokens_details": null, "cache_creation": null, "server_tool_use": null, "inference_geo": null, "service_tier": null,
+        },
         "system_fingerprint": "f",
     });
     assert_eq!(message, expected);

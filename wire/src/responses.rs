@@ -1,0 +1,19 @@
+//! The `OpenAI` Responses API for callers, over chat backends.
+//!
+//! [`to_chat`] translates a request; [`Template`] holds what the answer repeats of it; [`response_of_chat`] and
+//! [`EventWriter`] translate the answer back. Which response continues which one is data here
+//! ([`ResponsesCall::previous_response_id`]): who keeps responses decides what that means.
+
+mod event_writer;
+mod events;
+mod input;
+mod items;
+mod output;
+mod parts;
+mod template;
+mod to_chat;
+mod tools;
+
+pub use event_writer::{EventWriter, response_of_chat};
+pub use template::Template;
+pub use to_chat::{ResponsesCall, to_chat};

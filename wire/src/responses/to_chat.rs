@@ -1,0 +1,301 @@
+//! A Responses request as a chat request.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    responses::{input, template::Template, tools},
+    translate::{Fields, InvalidField, Omitted, Path, Translated},
+};
+
+/// Fields whose effect needs a server that runs responses by itself.
+const SERVER_SIDE: [&str; 3] = ["background", "prompt", "context_management"];
+/// Fields of the chat API that change the shape of the answer, so that the answer could not be translated back.
+const CHAT_ONLY: [&str; 7] = [
+    "n",
+    "logprobs",
+    "audio",
+    "modalities",
+    "functions",
+    "function_call",
+    "web_search_options",
+];
+/// Fields with the same name and meaning on both sides, which the answer repeats.
+const SHARED: [&str; 9] = [
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "parallel_tool_calls",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "user",
+];
+
+/// A translated request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResponsesCall {
+    /// The chat request. Its first message is the `instructions`, if there are any; they hold for this call only.
+    pub chat: Translated,
+    /// `true` if the first message of the chat request is the instructions.
+    pub has_instructions: bool,
+    /// What the answer repeats of the request.
+    pub template: Template,
+    /// The response that this one continues.
+    pub previous_response_id: Option<String>,
+    /// The conversation that this call belongs to.
+    pub conversation: Option<String>,
+    /// `true` if the response is to be kept, so that it can be retrieved and continued.
+    pub store: bool,
+    /// `true` if the caller wants events.
+    pub stream: bool,
+}
+
+/// Translates a Responses request into a chat request.
+///
+/// # Errors
+/// If a field is missing, has the wrong type, or asks for what a chat backend cannot do.
+pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
+    let mut fields = Fields::of(request, Path::Root)?;
+    let mut omitted = Omitted::default();
+    let (mut chat, mut echo) = (Map::new(), Map::new());
+    let model = fields.require_text("model")?;
+    echo.insert("model".to_owned(), model.clone().into());
+    chat.insert("model".to_owned(), model.into());
+    let has_instructions = messages(&mut fields, &mut chat, &mut echo, &mut omitted)?;
+    for key in SHARED {
+        if let Some(value) = fields.take(key) {
+            echo.insert(key.to_owned(), value.clone());
+            chat.insert(key.to_owned(), value);
+        }
+    }
+    limits(&mut fields, &mut chat, &mut echo)?;
+    tools::to_chat(&mut fields, &mut chat, &mut echo)?;
+    text(&mut fields, &mut chat, &mut echo)?;
+    reasoning(&mut fields, &mut chat, &mut echo, &mut omitted)?;
+    include(&mut fields, &mut chat, &mut echo, &mut omitted)?;
+    let stream = fields.take_flag("stream")?;
+    if stream {
+        chat.insert("stream".to_owned(), true.into());
+        chat.insert("stream_options".to_owned(), json!({"include_usage": true}));
+    }
+    if let Some(options) = fields.take("stream_options")
+        && options["include_obfuscation"] == true
+    {
+        omitted.add("stream_options.include_obfuscation");
+    }
+    let store = fields.take("store").is_none_or(|store| store != false);
+    echo.insert("store".to_owned(), store.into());
+    let previous_response_id = fields.take_text("previous_response_id")?;
+    echo.insert(
+        "previous_response_id".to_owned(),
+        previous_response_id.clone().into(),
+    );
+    let conversation = conversation(&mut fields)?;
+    if conversation.is_some() && previous_response_id.is_some() {
+        return Err(fields.wrong("conversation", "cannot stand beside `previous_response_id`"));
+    }
+    if let Some(id) = &conversation {
+        echo.insert("conversation".to_owned(), json!({"id": id}));
+    }
+    for key in SERVER_SIDE.into_iter().chain(CHAT_ONLY) {
+        fields.refuse(key)?;
+    }
+    omitted.add_taken(&mut fields, "prompt_cache_retention");
+    fields.pass_rest(&mut chat)?;
+    Ok(ResponsesCall {
+        chat: Translated {
+            body: chat.into(),
+            omitted: omitted.finish(),
+        },
+        has_instructions,
+        template: Template::new(echo),
+        previous_response_id,
+        conversation,
+        store,
+        stream,
+    })
+}
+
+/// Sets `messages`, and returns `true` if the first of them is the instructions.
+fn messages(
+    fields: &mut Fields<'_>,
+    chat: &mut Map<String, Value>,
+    echo: &mut Map<String, Value>,
+    omitted: &mut Omitted,
+) -> Result<bool, InvalidField> {
+    let mut messages = Vec::new();
+    let instructions = fields.take_text("instructions")?;
+    if let Some(text) = &instructions {
+        messages.push(json!({"role": "system", "content": text}));
+    }
+    let has_instructions = instructions.is_some();
+    echo.insert("instructions".to_owned(), instructions.into());
+    let root = fields.path();
+    match fields.require("input")? {
+        Value::String(text) => messages.push(json!({"role": "user", "content": text})),
+        Value::Array(items) => {
+            messages.extend(input::messages(items, root.key("input"), omitted)?);
+        }
+        _ => return Err(fields.wrong("input", "must be a string or a list")),
+    }
+    chat.insert("messages".to_owned(), messages.into());
+    Ok(has_instructions)
+}
+
+fn limits(
+    fields: &mut Fields<'_>,
+    chat: &mut Map<String, Value>,
+    echo: &mut Map<String, Value>,
+) -> Result<(), InvalidField> {
+    if let Some(limit) = fields.take("max_output_tokens") {
+        if limit.as_u64().is_none_or(|limit| limit == 0) {
+            return Err(fields.wrong("max_output_tokens", "must be a whole number above 0"));
+        }
+        echo.insert("max_output_tokens".to_owned(), limit.clone());
+        chat.insert("max_tokens".to_owned(), limit);
+    }
+    // Counts calls of the provider's own tools only, and there are none of these.
+    if let Some(limit) = fields.take("max_tool_calls") {
+        echo.insert("max_tool_calls".to_owned(), limit);
+    }
+    if let Some(metadata) = fields.take("metadata") {
+        if !metadata.is_object() {
+            return Err(fields.wrong("metadata", "must be an object"));
+        }
+        echo.insert("metadata".to_owned(), metadata);
+    }
+    match fields.take_text("truncation")?.as_deref() {
+        None | Some("disabled") => {}
+        Some("auto") => return Err(InvalidField::unsupported(fields.path().key("truncation"))),
+        Some(_) => return Err(fields.wrong("truncation", "must be `disabled` or `auto`")),
+    }
+    Ok(())
+}
+
+/// `text.format` is chat's `response_format`, and `text.verbosity` its `verbosity`.
+fn text(
+    fields: &mut Fields<'_>,
+    chat: &mut Map<String, Value>,
+    echo: &mut Map<String, Value>,
+) -> Result<(), InvalidField> {
+    let Some(text) = fields.take("text") else {
+        return Ok(());
+    };
+    let root = fields.path();
+    let path = root.key("text");
+    let mut own = text.clone();
+    let mut text = Fields::of(text, path)?;
+    if let Some(own) = own.as_object_mut() {
+        complete_format(own);
+    }
+    echo.insert("text".to_owned(), own);
+    if let Some(verbosity) = text.take_text("verbosity")? {
+        chat.insert("verbosity".to_owned(), verbosity.into());
+    }
+    if let Some(format) = text.take("format") {
+        let path = path.key("format");
+        let mut format = Fields::of(format, path)?;
+        match format.require_text("type")?.as_str() {
+            "text" => {}
+            "json_object" => {
+                chat.insert("response_format".to_owned(), json!({"type": "json_object"}));
+            }
+            "json_schema" => {
+                let mut schema = Map::new();
+                schema.insert("name".to_owned(), format.require_text("name")?.into());
+                schema.insert("schema".to_owned(), format.require("schema")?);
+                format.pass_rest(&mut schema)?;
+                let format = json!({"type": "json_schema", "json_schema": schema});
+                chat.insert("response_format".to_owned(), format);
+            }
+            _ => {
+                let reason = "must be `text`, `json_object` or `json_schema`";
+                return Err(format.wrong("type", reason));
+            }
+        }
+    }
+    text.refuse_rest()
+}
+
+/// Adds the members of a format that an answer repeats.
+fn complete_format(text: &mut Map<String, Value>) {
+    let format = text.entry("format").or_insert(Value::Null);
+    if format.is_null() {
+        *format = json!({"type": "text"});
+    }
+    if format["type"] == "json_schema"
+        && let Some(format) = format.as_object_mut()
+    {
+        format.entry("description").or_insert(Value::Null);
+        format.entry("strict").or_insert(false.into());
+    }
+}
+
+fn reasoning(
+    fields: &mut Fields<'_>,
+    chat: &mut Map<String, Value>,
+    echo: &mut Map<String, Value>,
+    omitted: &mut Omitted,
+) -> Result<(), InvalidField> {
+    let Some(reasoning) = fields.take("reasoning") else {
+        return Ok(());
+    };
+    let root = fields.path();
+    echo.insert("reasoning".to_owned(), reasoning.clone());
+    let mut reasoning = Fields::of(reasoning, root.key("reasoning"))?;
+    if let Some(effort) = reasoning.take_text("effort")? {
+        chat.insert("reasoning_effort".to_owned(), effort.into());
+    }
+    // Chat backends that show reasoning show all of it.
+    for key in ["summary", "generate_summary"] {
+        if reasoning.take(key).is_some() {
+            omitted.add(format!("reasoning.{key}"));
+        }
+    }
+    reasoning.refuse_rest()
+}
+
+/// Log probabilities are asked for in `include`; all other additions belong to the provider's own tools, or are
+/// encrypted.
+fn include(
+    fields: &mut Fields<'_>,
+    chat: &mut Map<String, Value>,
+    echo: &mut Map<String, Value>,
+    omitted: &mut Omitted,
+) -> Result<(), InvalidField> {
+    for item in fields.take_list("include")?.unwrap_or_default() {
+        match item.as_str() {
+            Some("message.output_text.logprobs") => {
+                chat.insert("logprobs".to_owned(), true.into());
+            }
+            Some(name) => omitted.add(format!("include: {name}")),
+            None => return Err(fields.wrong("include", "must be a list of strings")),
+        }
+    }
+    if let Some(count) = fields.take("top_logprobs") {
+        if count != 0 {
+            chat.insert("logprobs".to_owned(), true.into());
+            chat.insert("top_logprobs".to_owned(), count.clone());
+        }
+        echo.insert("top_logprobs".to_owned(), count);
+    }
+    Ok(())
+}
+
+fn conversation(fields: &mut Fields<'_>) -> Result<Option<String>, InvalidField> {
+    match fields.take("conversation") {
+        None => Ok(None),
+        Some(Value::String(id)) => Ok(Some(id)),
+        Some(conversation) => {
+            let root = fields.path();
+            let mut conversation = Fields::of(conversation, root.key("conversation"))?;
+            let id = conversation.require_text("id")?;
+            conversation.refuse_rest()?;
+            Ok(Some(id))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

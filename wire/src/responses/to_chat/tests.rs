@@ -1,0 +1,295 @@
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "JSON reads better where it is passed by value"
+)]
+
+use serde_json::json;
+
+use super::*;
+
+fn request(more: Value) -> Value {
+    let mut request = json!({"model": "m", "input": "hi"});
+    for (key, value) in more.as_object().unwrap() {
+        request[key] = value.clone();
+    }
+    request
+}
+
+fn chat(more: Value) -> Value {
+    to_chat(request(more)).unwrap().chat.body
+}
+
+fn messages(input: Value) -> Value {
+    chat(json!({"input": input}))["messages"].clone()
+}
+
+fn refused(more: Value) -> String {
+    to_chat(request(more)).unwrap_err().field
+}
+
+#[test]
+fn each_field_has_its_counterpart() {
+    let tool =
+        |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}});
+    let function = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
+    let table = [
+        (json!({}), json!({})),
+        (json!({"max_output_tokens": 5}), json!({"max_tokens": 5})),
+        (
+            json!({"temperature": 0.5, "top_p": 0.1, "user": "u"}),
+            json!({"temperature": 0.5, "top_p": 0.1, "user": "u"}),
+        ),
+        (
+            json!({"stream": true}),
+            json!({"stream": true, "stream_options": {"include_usage": true}}),
+        ),
+        (
+            json!({"store": false, "metadata": {"a": "b"}, "max_tool_calls": 3, "truncation": "disabled"}),
+            json!({}),
+        ),
+        (
+            json!({"reasoning": {"effort": "low", "summary": "auto"}}),
+            json!({"reasoning_effort": "low"}),
+        ),
+        (
+            json!({"text": {"verbosity": "low"}}),
+            json!({"verbosity": "low"}),
+        ),
+        (json!({"text": {"format": {"type": "text"}}}), json!({})),
+        (
+            json!({"text": {"format": {"type": "json_object"}}}),
+            json!({"response_format": {"type": "json_object"}}),
+        ),
+        (
+            json!({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": true}}}),
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": true}}}),
+        ),
+        (
+            json!({"tools": [tool("f")]}),
+            json!({"tools": [function("f")]}),
+        ),
+        (
+            json!({"tool_choice": "required"}),
+            json!({"tool_choice": "required"}),
+        ),
+        (
+            json!({"tools": [tool("f")], "tool_choice": {"type": "function", "name": "f"}}),
+            json!({"tools": [function("f")], "tool_choice": {"type": "function", "function": {"name": "f"}}}),
+        ),
+        (
+            json!({"tools": [tool("f"), tool("g")], "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "g"}]}}),
+            json!({"tools": [function("g")], "tool_choice": "required"}),
+        ),
+        (
+            json!({"include": ["message.output_text.logprobs"], "top_logprobs": 2}),
+            json!({"logprobs": true, "top_logprobs": 2}),
+        ),
+        (json!({"top_logprobs": 0}), json!({})),
+        (
+            json!({"min_p": 0.1, "previous_response_id": null}),
+            json!({"min_p": 0.1}),
+        ),
+    ];
+    for (more, expected) in table {
+        let mut all = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+        for (key, value) in expected.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        assert_eq!(chat(more.clone()), all, "{more}");
+    }
+}
+
+#[test]
+fn instructions_go_first_and_are_named() {
+    let call = to_chat(request(json!({"instructions": "be brief"}))).unwrap();
+    assert!(call.has_instructions);
+    assert_eq!(
+        call.chat.body["messages"][0],
+        json!({"role": "system", "content": "be brief"})
+    );
+    assert!(!to_chat(request(json!({}))).unwrap().has_instructions);
+}
+
+#[test]
+fn what_a_response_continues_is_data() {
+    let call = |more: Value| to_chat(request(more)).unwrap();
+    let first = call(json!({}));
+    assert!(first.store && !first.stream);
+    assert_eq!(
+        (first.previous_response_id, first.conversation),
+        (None, None)
+    );
+    let next = call(json!({"previous_response_id": "resp_1", "store": false, "stream": true}));
+    assert!(!next.store && next.stream);
+    assert_eq!(next.previous_response_id.as_deref(), Some("resp_1"));
+    for conversation in [json!("conv_1"), json!({"id": "conv_1"})] {
+        let next = call(json!({"conversation": conversation}));
+        assert_eq!(next.conversation.as_deref(), Some("conv_1"));
+    }
+    assert_eq!(
+        refused(json!({"conversation": "c", "previous_response_id": "r"})),
+        "conversation"
+    );
+}
+
+#[test]
+fn messages_and_media_become_messages() {
+    let table = [
+        (
+            json!({"role": "user", "content": "a"}),
+            json!({"role": "user", "content": "a"}),
+        ),
+        (
+            json!({"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "a"}]}),
+            json!({"role": "system", "content": "a"}),
+        ),
+        (
+            json!({"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "a", "annotations": [], "logprobs": []}]}),
+            json!({"role": "assistant", "content": "a"}),
+        ),
+        (
+            json!({"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}),
+            json!({"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}),
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "https://x", "detail": "low"}]}),
+            json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "https://x", "detail": "low"}}]}),
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}]}),
+            json!({"role": "user", "content": [{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}}]}),
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}),
+            json!({"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}),
+        ),
+    ];
+    for (item, message) in table {
+        assert_eq!(messages(json!([item])), json!([message]), "{item}");
+    }
+}
+
+#[test]
+fn a_round_of_tools_is_one_message_of_calls() {
+    let call = |id: &str| json!({"type": "function_call", "id": "fc", "status": "completed", "call_id": id, "name": "f", "arguments": "{}"});
+    let result = |id: &str, output: Value| json!({"type": "function_call_output", "call_id": id, "output": output});
+    let translated = messages(json!([
+        {"role": "user", "content": "go"},
+        {"type": "reasoning", "id": "rs", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+        {"role": "assistant", "content": "I look."},
+        call("a"),
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "and"}]},
+        call("b"),
+        result("a", json!("one")),
+        result("b", json!([{"type": "input_text", "text": "two"}, {"type": "input_image", "image_url": "https://x"}])),
+        {"role": "assistant", "content": "Done."},
+        {"role": "assistant", "content": "Really."},
+    ]));
+    let chat_call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let expected = json!([
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": "I look.", "reasoning_content": "hm\n\nand", "tool_calls": [chat_call("a"), chat_call("b")]},
+        {"role": "tool", "tool_call_id": "a", "content": "one"},
+        {"role": "tool", "tool_call_id": "b", "content": "two"},
+        {"role": "user", "content": [{"type": "text", "text": "Result of tool call b:"}, {"type": "image_url", "image_url": {"url": "https://x"}}]},
+        {"role": "assistant", "content": "Done."},
+        {"role": "assistant", "content": "Really."},
+    ]);
+    assert_eq!(translated, expected);
+}
+
+#[test]
+fn what_has_no_counterpart_is_refused_by_name() {
+    let item = |item: Value| json!({"input": [item]});
+    let part = |part: Value| json!({"input": [{"role": "user", "content": [part]}]});
+    let table = [
+        (json!({"model": null}), "model"),
+        (json!({"input": null}), "input"),
+        (json!({"input": 1}), "input"),
+        (json!({"background": true}), "background"),
+        (json!({"prompt": {"id": "p"}}), "prompt"),
+        (json!({"truncation": "auto"}), "truncation"),
+        (json!({"n": 2}), "n"),
+        (json!({"messages": []}), "messages"),
+        (json!({"max_output_tokens": 0}), "max_output_tokens"),
+        (json!({"metadata": "x"}), "metadata"),
+        (
+            json!({"text": {"format": {"type": "grammar"}}}),
+            "text.format.type",
+        ),
+        (
+            json!({"text": {"format": {"type": "json_schema", "schema": {}}}}),
+            "text.format.name",
+        ),
+        (json!({"reasoning": {"depth": 1}}), "reasoning.depth"),
+        (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
+        (json!({"tools": [{"type": "function"}]}), "tools[0].name"),
+        (json!({"tool_choice": "maybe"}), "tool_choice"),
+        (json!({"tool_choice": {"type": "mcp"}}), "tool_choice.type"),
+        (
+            item(json!({"type": "item_reference", "id": "x"})),
+            "input[0].type",
+        ),
+        (item(json!({"type": "web_search_call"})), "input[0].type"),
+        (
+            item(json!({"role": "robot", "content": "x"})),
+            "input[0].role",
+        ),
+        (item(json!({"role": "user"})), "input[0].content"),
+        (
+            item(json!({"role": "user", "content": "x", "name": "n"})),
+            "input[0].name",
+        ),
+        (
+            item(json!({"type": "function_call", "call_id": "c", "name": "f"})),
+            "input[0].arguments",
+        ),
+        (
+            item(json!({"type": "function_call_output", "output": "x"})),
+            "input[0].call_id",
+        ),
+        (
+            part(json!({"type": "input_image", "file_id": "f"})),
+            "input[0].content[0].file_id",
+        ),
+        (
+            part(json!({"type": "input_image"})),
+            "input[0].content[0].image_url",
+        ),
+        (
+            part(json!({"type": "input_file", "file_url": "https://x"})),
+            "input[0].content[0].file_url",
+        ),
+        (
+            part(json!({"type": "hologram"})),
+            "input[0].content[0].type",
+        ),
+    ];
+    for (more, field) in table {
+        assert_eq!(refused(more.clone()), field, "{more}");
+    }
+}
+
+#[test]
+fn hints_are_left_out_by_name() {
+    let call = to_chat(request(json!({
+        "reasoning": {"summary": "auto"},
+        "include": ["reasoning.encrypted_content"],
+        "stream_options": {"include_obfuscation": true},
+        "input": [
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "x"}], "encrypted_content": "e"},
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "phase": "final_answer", "content": [{"type": "output_text", "text": "y", "annotations": [{"type": "url_citation"}]}]},
+        ],
+    })));
+    let expected = [
+        "annotations",
+        "encrypted_content",
+        "include: reasoning.encrypted_content",
+        "phase",
+        "reasoning",
+        "reasoning.summary",
+        "stream_options.include_obfuscation",
+    ];
+    assert_eq!(call.unwrap().chat.omitted, expected);
+}

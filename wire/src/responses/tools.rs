@@ -1,0 +1,97 @@
+//! Tool definitions and tool choices.
+
+use serde_json::{Map, Value, json};
+
+use crate::translate::{Fields, InvalidField, Path};
+
+/// Moves `tools` and `tool_choice` into a chat request, and keeps them for the answer.
+///
+/// Few backends know a list of allowed tools, so that only the allowed ones are sent.
+pub(super) fn to_chat(
+    fields: &mut Fields<'_>,
+    chat: &mut Map<String, Value>,
+    echo: &mut Map<String, Value>,
+) -> Result<(), InvalidField> {
+    let root = fields.path();
+    let path = root.key("tools");
+    let mut functions = Vec::new();
+    let mut echoed = Vec::new();
+    for (index, tool) in fields
+        .take_list("tools")?
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+    {
+        echoed.push(echo_of(&tool));
+        functions.push(tool_to_chat(tool, path.index(index))?);
+    }
+    echo.insert("tools".to_owned(), echoed.into());
+    if let Some(choice) = fields.take("tool_choice") {
+        echo.insert("tool_choice".to_owned(), choice.clone());
+        let choice = choice_to_chat(choice, root.key("tool_choice"), &mut functions)?;
+        chat.insert("tool_choice".to_owned(), choice);
+    }
+    if !functions.is_empty() {
+        chat.insert("tools".to_owned(), functions.into());
+    }
+    Ok(())
+}
+
+/// Returns a tool with all the members that an answer repeats.
+fn echo_of(tool: &Value) -> Value {
+    let mut tool = tool.clone();
+    if let Some(tool) = tool.as_object_mut() {
+        for key in ["description", "parameters", "strict"] {
+            tool.entry(key).or_insert(Value::Null);
+        }
+    }
+    tool
+}
+
+fn tool_to_chat(tool: Value, path: Path<'_>) -> Result<Value, InvalidField> {
+    let mut tool = Fields::of(tool, path)?;
+    let kind = tool.require_text("type")?;
+    // Every other tool is run by the provider, or has a grammar of its own.
+    if kind != "function" {
+        let reason = format!("`{kind}` is not supported by this model's backend");
+        return Err(InvalidField::at(path.key("type"), reason));
+    }
+    let mut function = Map::new();
+    function.insert("name".to_owned(), tool.require_text("name")?.into());
+    tool.pass_rest(&mut function)?;
+    Ok(json!({"type": "function", "function": function}))
+}
+
+fn choice_to_chat(
+    choice: Value,
+    path: Path<'_>,
+    functions: &mut Vec<Value>,
+) -> Result<Value, InvalidField> {
+    if let Value::String(word) = &choice {
+        if ["none", "auto", "required"].contains(&word.as_str()) {
+            return Ok(choice);
+        }
+        let reason = "must be `none`, `auto`, `required` or name a function";
+        return Err(InvalidField::at(path, reason));
+    }
+    let mut choice = Fields::of(choice, path)?;
+    match choice.require_text("type")?.as_str() {
+        "function" => {
+            let name = choice.require_text("name")?;
+            choice.refuse_rest()?;
+            Ok(json!({"type": "function", "function": {"name": name}}))
+        }
+        "allowed_tools" => {
+            let mode = choice.take_text("mode")?;
+            let allowed = choice.take_list("tools")?.unwrap_or_default();
+            choice.refuse_rest()?;
+            let is_allowed = |function: &Value| {
+                let mut allowed = allowed.iter();
+                allowed.any(|tool| tool["name"] == function["function"]["name"])
+            };
+            functions.retain(is_allowed);
+            Ok(mode.unwrap_or_else(|| "auto".to_owned()).into())
+        }
+        _ => Err(InvalidField::unsupported(path.key("type"))),
+    }
+}
