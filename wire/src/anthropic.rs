@@ -2,7 +2,8 @@
 //!
 //! For callers: [`to_chat`] translates a Messages request into a chat request, [`message_of_chat`] and [`EventWriter`]
 //! translate the answer back. For backends: [`from_chat`] translates a chat request into a Messages request,
-//! [`chat_of_message`] and [`ChunkWriter`] translate the answer back. [`ErrorKind`] names the errors of both.
+//! [`chat_of_message`] and [`ChunkWriter`] translate the answer back, and [`Progress`] follows a stream that is passed on
+//! as it comes. [`ErrorKind`] names the errors of both.
 
 mod blocks;
 mod chunk_writer;
@@ -10,6 +11,7 @@ mod error_kind;
 mod event_writer;
 mod from_chat;
 mod message;
+mod progress;
 mod stop_reason;
 mod to_chat;
 mod tools;
@@ -20,6 +22,7 @@ pub use error_kind::{ErrorKind, error_body, error_event};
 pub use event_writer::EventWriter;
 pub use from_chat::{FromChat, from_chat};
 pub use message::{MessageContext, message_of_chat};
+pub use progress::Progress;
 pub use to_chat::to_chat;
 
 /// The wrapper for tool arguments that are not a JSON object, as Anthropic's documentation of fine-grained tool

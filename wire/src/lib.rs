@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod anthropic;
 pub mod classify;
+pub mod multipart;
 pub mod one_chunk;
 pub mod quota;
 pub mod request;

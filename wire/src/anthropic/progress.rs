@@ -1,0 +1,176 @@
+//! How far a Messages stream is that is passed on as it comes.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::translate::BadAnswer;
+
+#[derive(Deserialize)]
+struct EventView<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(default)]
+    message: Option<MessageView>,
+    #[serde(default)]
+    usage: Option<UsageView>,
+    #[serde(borrow, default)]
+    delta: Option<DeltaView<'a>>,
+    #[serde(borrow, default)]
+    error: Option<ErrorView<'a>>,
+}
+
+#[derive(Deserialize)]
+struct MessageView {
+    #[serde(default)]
+    usage: Option<UsageView>,
+}
+
+#[derive(Deserialize)]
+struct UsageView {
+    #[serde(default)]
+    output_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct DeltaView<'a> {
+    #[serde(borrow, default)]
+    stop_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct ErrorView<'a> {
+    #[serde(borrow, default)]
+    message: Option<Cow<'a, str>>,
+}
+
+/// The part of a message that has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Nothing,
+    Begun,
+    Speaking,
+    /// The reason to stop is known.
+    Ending,
+    Done,
+}
+
+/// Follows one stream: a message is complete when `message_stop` comes after a reason to stop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    stage: Stage,
+    output_tokens: u64,
+}
+
+impl Progress {
+    /// Reads the data of one event.
+    ///
+    /// # Errors
+    /// If the data is not an event or reports an error, or if the message stops before it begins or without a reason.
+    pub fn note(&mut self, data: &[u8]) -> Result<(), BadAnswer> {
+        let event: EventView<'_> =
+            serde_json::from_slice(data).map_err(|error| BadAnswer::NotJson(error.to_string()))?;
+        let kind = event.kind.as_deref().ok_or(BadAnswer::Lacks("type"))?;
+        let counted = event.message.and_then(|message| message.usage);
+        let counted = event
+            .usage
+            .or(counted)
+            .and_then(|usage| usage.output_tokens);
+        self.output_tokens = counted.unwrap_or(self.output_tokens);
+        match kind {
+            "message_start" => self.reach(Stage::Begun),
+            "content_block_start" | "content_block_delta" if self.stage >= Stage::Begun => {
+                self.reach(Stage::Speaking);
+            }
+            "message_delta" if self.stage >= Stage::Begun => {
+                let reason = event.delta.and_then(|delta| delta.stop_reason);
+                let has_reason = reason.is_some_and(|reason| !reason.is_empty());
+                self.reach(if has_reason {
+                    Stage::Ending
+                } else {
+                    Stage::Speaking
+                });
+            }
+            "message_stop" if self.stage >= Stage::Ending => self.reach(Stage::Done),
+            "message_stop" => return Err(BadAnswer::Incomplete),
+            "error" => {
+                let message = event.error.and_then(|error| error.message);
+                return Err(BadAnswer::Reported(
+                    message.unwrap_or_default().into_owned(),
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn reach(&mut self, stage: Stage) {
+        self.stage = self.stage.max(stage);
+    }
+
+    /// Returns `true` once the message has content, or a reason to have none.
+    pub fn has_spoken(self) -> bool {
+        self.stage >= Stage::Speaking
+    }
+
+    /// Returns `true` once the message is complete.
+    pub fn is_done(self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Returns the output tokens that the backend has counted so far.
+    pub fn output_tokens(self) -> u64 {
+        self.output_tokens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn noted(events: &[serde_json::Value]) -> Result<Progress, BadAnswer> {
+        let mut progress = Progress::default();
+        for event in events {
+            progress.note(event.to_string().as_bytes())?;
+        }
+        Ok(progress)
+    }
+
+    #[test]
+    fn a_message_is_done_when_it_stops_for_a_reason() {
+        let start =
+            json!({"type": "message_start", "message": {"id": "m", "usage": {"output_tokens": 1}}});
+        let ping = json!({"type": "ping"});
+        let block = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
+        let end = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}});
+        let stop = json!({"type": "message_stop"});
+        let begun = noted(&[start.clone(), ping.clone()]).unwrap();
+        assert!(!begun.has_spoken() && !begun.is_done());
+        assert_eq!(begun.output_tokens(), 1);
+        let spoken = noted(&[start.clone(), ping, block.clone()]).unwrap();
+        assert!(spoken.has_spoken() && !spoken.is_done());
+        let done = noted(&[start.clone(), block.clone(), end.clone(), stop.clone()]).unwrap();
+        assert!(done.is_done());
+        assert_eq!(done.output_tokens(), 7);
+        for events in [&[start, block, stop.clone()][..], &[end, stop][..]] {
+            assert!(matches!(noted(events), Err(BadAnswer::Incomplete)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_event_is_an_error() {
+        let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
+        assert!(matches!(noted(&[error]), Err(BadAnswer::Reported(text)) if text == "Overloaded"));
+        assert!(matches!(
+            noted(&[json!({"choices": []})]),
+            Err(BadAnswer::Lacks(_))
+        ));
+        assert!(matches!(
+            noted(&[json!([])]),
+            Err(BadAnswer::NotJson(_) | BadAnswer::Lacks(_))
+        ));
+    }
+}
