@@ -7,11 +7,12 @@ pub mod huggingface;
 mod one_chunk;
 pub mod openai;
 mod pump;
+#[cfg(feature = "lab")]
 pub mod simulated;
 pub(crate) mod upstream;
 pub(crate) mod wake;
 
-use kebne_actors::lane::{Answer, Attempt, Backend, Failure};
+use kebne_lane::{Answer, Attempt, Backend, Failure};
 
 use crate::{
     llm::{ModelRequest, ModelResponse},
@@ -19,12 +20,14 @@ use crate::{
 };
 pub use huggingface::HuggingFaceBackend;
 pub use openai::OpenAiBackend;
+#[cfg(feature = "lab")]
 pub use simulated::SimulatedBackend;
 
 /// One backend of the gateway.
 #[derive(Debug)]
 pub enum ModelBackend {
     /// A model inside this process.
+    #[cfg(feature = "lab")]
     Simulated(SimulatedBackend),
     /// A client of a server of the `OpenAI` dialect.
     OpenAi(Box<OpenAiBackend>),
@@ -67,6 +70,7 @@ impl ModelBackend {
         environment: &dyn Environment,
     ) -> Result<Self, BuildError> {
         match settings.kind {
+            #[cfg(feature = "lab")]
             BackendKind::Simulated => {
                 let profile = settings.simulation.profile();
                 Ok(Self::Simulated(SimulatedBackend::new(profile)))
@@ -92,6 +96,7 @@ impl Backend for ModelBackend {
         attempt: Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
         match self {
+            #[cfg(feature = "lab")]
             Self::Simulated(backend) => backend.attempt(attempt).await,
             Self::OpenAi(backend) => backend.attempt(attempt).await,
             Self::HuggingFace(backend) => backend.attempt(attempt).await,

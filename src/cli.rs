@@ -4,13 +4,12 @@
 //! a user would see. Only [`run`] knows the process: arguments, environment, standard output and error.
 
 pub mod check;
-pub mod demo;
 pub mod exit;
 pub mod key;
-pub mod load;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod logging;
 pub mod serve;
-pub mod simulate;
 
 use std::{
     ffi::OsString,
@@ -19,18 +18,12 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Parser, Subcommand};
-use kebne_sim::script::Script;
-use kebne_sim::script::ScriptError;
-
 use crate::{
-    demo::Job,
     service::ServiceError,
     settings::{Environment, SettingsErrors},
-    simulate::Preset,
 };
+use clap::{Parser, Subcommand};
 pub use exit::ExitCode;
-pub use load::LoadArguments;
 
 /// A gateway of actors in front of fragile, cold-starting LLM backends.
 #[derive(Debug, Parser)]
@@ -59,44 +52,10 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Serve a simulated model on loopback, to try any client or gateway against.
-    Simulate {
-        /// The port; 0 takes a free one.
-        #[arg(long, value_name = "N")]
-        port: u16,
-        /// The settings file, of which only `[simulation]` counts.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-        /// The behaviour to start from: `default`, `plan` or `instant`; wins over the settings.
-        #[arg(long, value_name = "NAME")]
-        preset: Option<Preset>,
-        /// Serve the backend of a scenario, such as `S03`, in place of the model of the settings.
-        #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "preset"])]
-        scenario: Option<String>,
-        /// How many times as fast the scenario goes; 0.1 to 100.
-        #[arg(long, value_name = "N", default_value_t = 1.0, requires = "scenario")]
-        speed: f64,
-        /// Seed of the scenario's chance.
-        #[arg(long, value_name = "N", default_value_t = 1, requires = "scenario")]
-        seed: u64,
-    },
-    /// Send calls to a service on this machine when they are due, and report how each ended.
-    Load(Box<LoadArguments>),
-    /// Do one job twice, with a fixed strategy and through a lane, and print a table of both.
-    Demo {
-        /// Prompts; 1 to 10000.
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-        calls: u16,
-        /// Seed of the simulated model's chance.
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        seed: u64,
-        /// Let time jump: the same job within a second.
-        #[arg(long)]
-        fast: bool,
-        /// Print JSON in place of the table.
-        #[arg(long)]
-        json: bool,
-    },
+    /// The commands to try and judge the gateway.
+    #[cfg(feature = "lab")]
+    #[command(flatten)]
+    Lab(lab::LabCommand),
     /// Make a new API key and print it with the hash that goes into the settings.
     Key,
 }
@@ -113,15 +72,10 @@ pub enum CommandError {
     /// The system gave no randomness for a key.
     #[error("no randomness for a key: {0}")]
     Randomness(io::Error),
-    /// The simulated model could not be served.
-    #[error("cannot serve the simulated model: {0}")]
-    Simulate(#[source] io::Error),
-    /// The scenario cannot be played.
+    /// A command of the lab failed.
+    #[cfg(feature = "lab")]
     #[error(transparent)]
-    Script(#[from] ScriptError),
-    /// The load could not be sent.
-    #[error(transparent)]
-    Load(#[from] load::LoadCommandError),
+    Lab(#[from] lab::LabError),
     /// The log could not be started.
     #[error("{0}")]
     Log(#[source] logging::LoggingError),
@@ -144,10 +98,10 @@ impl CommandError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Settings(_) => ExitCode::Settings,
-            Self::Script(_) | Self::Load(_) => ExitCode::Usage,
+            #[cfg(feature = "lab")]
+            Self::Lab(error) => error.exit_code(),
             Self::Show(_)
             | Self::Randomness(_)
-            | Self::Simulate(_)
             | Self::Log(_)
             | Self::Serve(_)
             | Self::Service(_)
@@ -181,32 +135,8 @@ where
             serve::run(config.as_deref(), listen, environment, output)
         }
         Command::Check { config } => check::run(config.as_deref(), environment, output),
-        Command::Simulate {
-            port,
-            config,
-            preset,
-            scenario: None,
-            ..
-        } => simulate::run(port, config.as_deref(), preset, environment, output),
-        Command::Simulate {
-            port,
-            scenario: Some(name),
-            speed,
-            seed,
-            ..
-        } => Script::named(&name, speed, seed)
-            .map_err(CommandError::from)
-            .and_then(|script| simulate::run_script(port, &script, output)),
-        Command::Load(arguments) => load::run(&arguments, environment, output),
-        Command::Demo {
-            calls,
-            seed,
-            fast,
-            json,
-        } => {
-            let calls = usize::from(calls);
-            demo::run(Job { calls, seed }, fast, json, output)
-        }
+        #[cfg(feature = "lab")]
+        Command::Lab(command) => lab::run(command, environment, output),
         Command::Key => key::run(output),
     };
     let Err(error) = done else {

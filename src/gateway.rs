@@ -9,26 +9,22 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use kebne_actors::{
-    context_manager::ContextHandle,
-    lane::{
-        CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, RefusalReason,
-        Reply,
-    },
-    supervisor::Supervisor,
-    system::{ActorReport, ActorSystem},
-};
+use kebne_actors::{ActorReport, ActorSystem};
+use kebne_context::ContextHandle;
 use kebne_control::{LaneState, Outcome};
+use kebne_lane::{
+    CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, RefusalReason, Reply,
+};
 use kebne_wire::splice::with_model;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
     backend::{ModelBackend, wake},
-    context,
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
     settings::{BackendSettings, Environment, Settings},
+    supervisor::Supervisor,
 };
 
 mod error;
@@ -103,10 +99,11 @@ impl Gateway {
         settings: &Settings,
         environment: &dyn Environment,
     ) -> Result<Self, StartError> {
-        let context = context::parts(&settings.context, environment)?;
+        let key = environment.get(&settings.context.key_env);
+        let context = kebne_context::parts(&settings.context, key.as_deref())?;
         let system = ActorSystem::new("kebne", fastrand::u64(..));
         let supervisor = Supervisor::spawn(&system);
-        let context = ContextHandle::start(&supervisor, context).await?;
+        let context = ContextHandle::start_under(&supervisor, context).await?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads: Vec<_> = (0..cores.min(settings.backends.len()))
             .map(|_| actix_rt::Arbiter::new().handle())
@@ -118,7 +115,7 @@ impl Gateway {
             let limits = &backend_settings.limits;
             let (wake, wake_options) = wake::call(backend_settings, settings)?;
             let handle = LaneBuilder::new(backend_settings.name.as_str(), backend)
-                .settings(limits.lane())
+                .settings(limits.clone())
                 .learned(
                     learned
                         .as_ref()
@@ -126,8 +123,12 @@ impl Gateway {
                 )
                 .wake_request(wake, wake_options)
                 .on_arbiter(thread.clone())
-                .start(&supervisor)
-                .await;
+                .start_under(&supervisor)
+                .await
+                .map_err(|error| StartError::Lane {
+                    lane: backend_settings.name.clone(),
+                    error,
+                })?;
             lanes.push(Lane {
                 handle,
                 settings: backend_settings.clone(),

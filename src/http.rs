@@ -33,10 +33,9 @@ use actix_web::{
     web::{self, Data},
 };
 
-use kebne_actors::context_manager::ContextHandle;
+use kebne_context::{ContextHandle, prompts::Prompts};
 
 use crate::{
-    context::prompts::Prompts,
     gateway::Gateway,
     metrics::Metrics,
     settings::{ContextSettings, ServerSettings, Settings},

@@ -3,7 +3,7 @@
 //! A streamed answer passed on as complete server-sent events without copying them.
 
 use bytes::Bytes;
-use kebne_actors::lane::Failure;
+use kebne_lane::Failure;
 pub use kebne_wire::request::{Endpoint, ModelRequest};
 use tokio::sync::mpsc;
 

@@ -5,8 +5,8 @@
 
 use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
-use kebne_actors::lane::{Ending, LaneSnapshot};
 use kebne_control::LaneState;
+use kebne_lane::{Ending, LaneSnapshot};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},

@@ -6,45 +6,34 @@
 //! Nothing here keeps global state and nothing but [`environment`] touches the process environment.
 
 pub mod backend;
-pub mod context;
 pub mod environment;
-pub mod error;
-pub mod lane;
 pub mod load;
 pub mod log;
 pub mod model;
 pub mod prewarm;
-pub mod prompts;
 pub mod server;
-pub mod simulation;
-pub mod units;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 pub use backend::{BackendKind, BackendSettings};
-pub use context::ContextSettings;
 pub use environment::{Environment, ProcessEnvironment};
-pub use error::{SettingsError, SettingsErrors};
-pub use lane::LaneSettings;
+pub use kebne_context::{ContextSettings, PromptSettings};
+#[cfg(feature = "lab")]
+pub use kebne_lab::simulate::SimulationSettings;
+pub use kebne_lane::LaneSettings;
+pub use kebne_settings::{
+    ByteCount, HumanDuration, SettingsError, SettingsErrors, Validate, join, validate_each,
+};
 pub use load::{Loaded, Origin};
 pub use log::{LogFormat, LogSettings};
 pub use model::ModelSettings;
 pub use prewarm::{PrewarmOperation, PrewarmSettings};
-pub use prompts::PromptSettings;
 pub use server::ServerSettings;
-pub use simulation::SimulationSettings;
-pub use units::{ByteCount, HumanDuration};
 
 /// The defaults as the program carries them; also the documentation of every key.
 pub const DEFAULTS: &str = include_str!("../config/kebne.toml");
-
-/// Checks a section against itself; what spans sections is checked by [`Settings`].
-pub trait Validate {
-    /// Returns every contradiction and every value out of range below `path`, for example `backends[0]`.
-    fn validate(&self, path: &str) -> Vec<SettingsError>;
-}
 
 /// The root of the settings tree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +52,7 @@ pub struct Settings {
     /// Named prompt templates.
     pub prompts: Vec<PromptSettings>,
     /// The model that `kebne simulate` serves.
+    #[cfg(feature = "lab")]
     pub simulation: SimulationSettings,
 }
 
@@ -72,12 +62,34 @@ impl Default for Settings {
             server: ServerSettings::default(),
             log: LogSettings::default(),
             context: ContextSettings::default(),
-            backends: vec![BackendSettings::default()],
-            models: vec![ModelSettings::default()],
+            backends: default_backends(),
+            models: default_models(),
             prompts: Vec::new(),
+            #[cfg(feature = "lab")]
             simulation: SimulationSettings::default(),
         }
     }
+}
+
+/// A first run needs a backend: the simulated model, where it is built in.
+#[cfg(feature = "lab")]
+fn default_backends() -> Vec<BackendSettings> {
+    vec![BackendSettings::default()]
+}
+
+#[cfg(feature = "lab")]
+fn default_models() -> Vec<ModelSettings> {
+    vec![ModelSettings::default()]
+}
+
+#[cfg(not(feature = "lab"))]
+fn default_backends() -> Vec<BackendSettings> {
+    Vec::new()
+}
+
+#[cfg(not(feature = "lab"))]
+fn default_models() -> Vec<ModelSettings> {
+    Vec::new()
 }
 
 impl Validate for Settings {
@@ -85,6 +97,7 @@ impl Validate for Settings {
         let mut errors = self.server.validate(&join(path, "server"));
         errors.extend(self.log.validate(&join(path, "log")));
         errors.extend(self.context.validate(&join(path, "context")));
+        #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         errors.extend(validate_each(&self.backends, &join(path, "backends")));
         errors.extend(validate_each(&self.models, &join(path, "models")));
@@ -143,14 +156,6 @@ impl Settings {
     }
 }
 
-/// Validates each element of a list under its index.
-fn validate_each<T: Validate>(items: &[T], path: &str) -> Vec<SettingsError> {
-    let with_index = items.iter().enumerate();
-    with_index
-        .flat_map(|(index, item)| item.validate(&format!("{path}[{index}]")))
-        .collect()
-}
-
 /// Reports every value that stands in the list more than once.
 fn repeated(values: &[&str], path: &str, key: &str) -> Vec<SettingsError> {
     let mut seen = BTreeSet::new();
@@ -165,13 +170,4 @@ fn repeated(values: &[&str], path: &str, key: &str) -> Vec<SettingsError> {
         }
     }
     errors
-}
-
-/// Appends a key to a path.
-pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
 }

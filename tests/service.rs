@@ -14,8 +14,8 @@ use std::{
 use kebne::{
     service::{self, Shutdown},
     settings::{ProcessEnvironment, Settings},
-    simulate::{Fault, Preset},
 };
+use kebne_lab::simulate::{Fault, Preset};
 
 struct Service {
     address: SocketAddr,

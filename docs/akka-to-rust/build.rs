@@ -6,9 +6,7 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=00-map.md");
     let map = fs::read_to_string("00-map.md")?;
     let spans = map.split('`').skip(1).step_by(2);
-    let paths: BTreeSet<_> = spans
-        .filter(|span| span.starts_with("kebne_actors::"))
-        .collect();
+    let paths: BTreeSet<_> = spans.filter(|span| span.starts_with("kebne_")).collect();
     let mut links = String::from("\n\n## The API that the map names\n\n");
     let mut imports = String::new();
     let mut types = BTreeSet::new();

@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use kebne_actors::lane::{Answer, Attempt, Failure};
 use kebne_control::Outcome;
+use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{classify::classify_event, one_chunk::of_answer, quota, splice};
 use minijinja::{Environment as Templates, context};
 use serde::Deserialize;

@@ -1,7 +1,7 @@
 //! Hands a stream whose events are all there to the caller, for servers that cannot stream.
 
 use bytes::Bytes;
-use kebne_actors::lane::{Answer, Attempt, Failure};
+use kebne_lane::{Answer, Attempt, Failure};
 
 use crate::{
     backend::pump::{self, EventSource},

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kebne_actors::lane::{Answer, Attempt, Failure};
 use kebne_control::{Outcome, QuotaHints};
+use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
     classify::classify_event,
     one_chunk::of_answer,

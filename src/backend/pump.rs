@@ -6,8 +6,8 @@
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use kebne_actors::lane::{Answer, Failure, TailEnding};
 use kebne_control::Outcome;
+use kebne_lane::{Answer, Failure, TailEnding};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

@@ -9,18 +9,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use kebne_actors::lane::{Answer, Attempt, Failure};
 use kebne_control::Outcome;
+use kebne_lab::simulate::{
+    Fault, LiveModel, Place, Profile, Status, Work, WorkEnding,
+    dialect::{self, Ask, Writer},
+    text::Text,
+    work_of,
+};
+use kebne_lane::{Answer, Attempt, Failure};
 use tokio::time::sleep;
 
 use crate::{
     backend::pump::{self, EventSource},
     llm::{Endpoint, ModelRequest, ModelResponse},
-    simulate::{
-        Decision, Fault, LiveModel, Place, Profile, Status, Work, WorkEnding,
-        dialect::{self, Ask, Writer},
-        text::Text,
-    },
 };
 
 /// A model inside this process.
@@ -57,7 +58,7 @@ impl SimulatedBackend {
         let ask = Ask::parse(&request.body).map_err(not_understood)?;
         ask.check(request.endpoint).map_err(not_understood)?;
         let (decision, fault, place) = self.model.arrive();
-        let work = accepted(decision).map_err(|failure| self.with_quota(failure))?;
+        let work = work_of(decision).map_err(|failure| self.with_quota(failure))?;
         let work = suffer(fault, work, self.model.profile().slow_latency).await?;
         sleep(work.first_token).await;
         if work.ending == WorkEnding::Failed {
@@ -165,28 +166,6 @@ async fn streamed(
         attempt.idle_timeout,
         attempt.cancelled,
     ))
-}
-
-/// Turns a refusal of the model into the failure that its server's answer would be classified as.
-fn accepted(decision: Decision) -> Result<Work, Failure> {
-    let (outcome, status, message) = match decision {
-        Decision::Accepted(work) => return Ok(work),
-        Decision::Loading { estimated, .. } => {
-            let outcome = Outcome::Cold {
-                estimated: Some(estimated),
-            };
-            (outcome, 503, "the simulated model is loading")
-        }
-        Decision::Refused => (Outcome::Limit, 503, "the simulated model is overloaded"),
-        Decision::Limited { retry_after } => {
-            let outcome = Outcome::Rate {
-                retry_after: Some(retry_after),
-                slow_down: false,
-            };
-            (outcome, 429, "the simulated model is asked too often")
-        }
-    };
-    Err(Failure::new(outcome, message).with_status(status))
 }
 
 /// Suffers what an ordered fault does before the first token.

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use kebne_actors::lane::Failure;
+use kebne_lane::Failure;
 use kebne_wire::{
     classify::{Refusal, classify},
     quota,

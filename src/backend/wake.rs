@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kebne_actors::lane::CallOptions;
+use kebne_lane::CallOptions;
 use serde_json::Value;
 
 use crate::{

@@ -8,7 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use kebne_actors::lane::{Answer, Attempt, Backend as _, Failure};
+use kebne_lab::simulate;
+use kebne_lane::{Answer, Attempt, Backend as _, Failure};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net,
@@ -19,7 +20,6 @@ use crate::{
     backend::ModelBackend,
     llm::{Endpoint, ModelRequest, ModelResponse, StreamItem},
     settings::{BackendSettings, SimulationSettings},
-    simulate,
 };
 
 /// A simulated model on a free port; dropping it stops it.

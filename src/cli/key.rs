@@ -1,39 +1,18 @@
 //! `kebne key`: a new API key. The key is shown once; the settings hold its hash only.
 
-use std::{
-    fs::File,
-    io::{Read, Write},
-};
+use std::io::Write;
 
-use sha2::{Digest, Sha256};
-
-use crate::cli::CommandError;
-
-/// What every key begins with, so that secret scanners recognise one that leaked.
-const PREFIX: &str = "kebne-";
-
-/// 256 bits: with that much chance in the key a plain hash suffices, because it cannot be guessed.
-const KEY_BYTES: usize = 32;
+use crate::{api_key, cli::CommandError};
 
 /// Makes a key and prints it with the hash for the settings.
 ///
 /// # Errors
 /// When the system has no randomness or the output cannot be written.
 pub fn run(output: &mut dyn Write) -> Result<(), CommandError> {
-    let mut random = [0_u8; KEY_BYTES];
-    let mut source = File::open("/dev/urandom").map_err(CommandError::Randomness)?;
-    source
-        .read_exact(&mut random)
-        .map_err(CommandError::Randomness)?;
-    let key = format!("{PREFIX}{}", hex::encode(random));
+    let key = api_key::generate().map_err(CommandError::Randomness)?;
     writeln!(output, "key:  {key}")?;
-    writeln!(output, "hash: {}", hash(&key))?;
+    writeln!(output, "hash: {}", api_key::hash(&key))?;
     Ok(())
-}
-
-/// Returns the hash of a key as the settings hold it: SHA-256 in lowercase hexadecimal.
-pub fn hash(key: &str) -> String {
-    hex::encode(Sha256::digest(key.as_bytes()))
 }
 
 #[cfg(test)]
@@ -49,16 +28,16 @@ mod tests {
             let text = String::from_utf8(output).unwrap();
             let (key, hashed) = text.trim().split_once('\n').unwrap();
             let key = key.strip_prefix("key:  ").unwrap().to_owned();
-            assert_eq!(hashed.strip_prefix("hash: ").unwrap(), hash(&key));
+            assert_eq!(hashed.strip_prefix("hash: ").unwrap(), api_key::hash(&key));
             keys.push(key);
         }
         assert_ne!(keys[0], keys[1]);
-        assert_eq!(keys[0].len(), PREFIX.len() + 2 * KEY_BYTES);
+        assert_eq!(keys[0].len(), "kebne-".len() + 64);
     }
 
     #[test]
     fn the_hash_is_sha_256() {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(hash("abc"), expected);
+        assert_eq!(api_key::hash("abc"), expected);
     }
 }

@@ -119,7 +119,7 @@ fn every_command_of_the_readme_is_one_that_works() {
         if let Ok(cli) = Cli::try_parse_from(program)
             && matches!(
                 cli.command,
-                None | Some(Command::Serve { .. } | Command::Simulate { .. })
+                None | Some(Command::Serve { .. } | Command::Lab(lab::LabCommand::Simulate { .. }))
             )
         {
             // It serves until it is told to stop.

@@ -1,11 +1,10 @@
 //! What can go wrong between a model's name and an answer, and at the start.
 
-use kebne_actors::{
-    lane::{CallError, PrewarmError},
-    system::AskError,
-};
+use kebne_actors::AskError;
+use kebne_context::ContextStartError;
+use kebne_lane::{CallError, PrewarmError};
 
-use crate::{backend::BuildError, context::ContextStartError};
+use crate::backend::BuildError;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +44,15 @@ pub enum StartError {
     /// Sessions cannot be kept.
     #[error(transparent)]
     Context(#[from] ContextStartError),
+    /// A lane did not start.
+    #[error("lane `{lane}`: {error}")]
+    Lane {
+        /// The lane.
+        lane: String,
+        /// The reason.
+        #[source]
+        error: kebne_lane::StartError,
+    },
     /// The actor system does not answer.
     #[error("an actor was not started: {0}")]
     Actor(#[from] AskError),

@@ -5,7 +5,7 @@ use actix_web::{
     http::header,
     web::{Data, Path},
 };
-use kebne_actors::lane::Prewarm;
+use kebne_lane::Prewarm;
 use serde_json::json;
 
 use crate::http::{State, auth, error::ApiError, request};

@@ -3,7 +3,7 @@
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use subtle::ConstantTimeEq;
 
-use crate::{cli::key, http::error::ApiError, settings::server::KeySettings};
+use crate::{api_key, http::error::ApiError, settings::server::KeySettings};
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub fn caller(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiEr
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let hash = key::hash(given.ok_or_else(ApiError::unauthorized)?);
+    let hash = api_key::hash(given.ok_or_else(ApiError::unauthorized)?);
     let mut found = None;
     // Every key is compared, so that the time tells nothing of which one it was.
     for key in keys {

@@ -14,7 +14,7 @@ use std::{
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use kebne_actors::lane::{CallGuard, Ending};
+use kebne_lane::{CallGuard, Ending};
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval},

@@ -8,7 +8,7 @@ use actix_web::{
     web::{Data, Payload},
 };
 use bytes::Bytes;
-use kebne_actors::lane::{CallOptions, Ending};
+use kebne_lane::{CallOptions, Ending};
 use kebne_wire::request::{Parsed, parse, tokens_of};
 use tokio::time::Instant;
 

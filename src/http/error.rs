@@ -10,15 +10,13 @@ use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
-use kebne_actors::{
-    context_manager::{ContextError, store::StoreError},
-    lane::{CallError, Failure, PrewarmError, RefusalReason},
-};
+use kebne_context::{ContextError, prompts::PromptError, store::StoreError};
 use kebne_control::Outcome;
+use kebne_lane::{CallError, Failure, PrewarmError, RefusalReason};
 use kebne_wire::{request::RequestError, turn::TurnError};
 use serde_json::{Value, json};
 
-use crate::{context::prompts::PromptError, gateway::GatewayError};
+use crate::gateway::GatewayError;
 
 /// The longest hint that client libraries follow.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);

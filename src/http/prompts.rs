@@ -7,10 +7,9 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{
-    context::prompts::PromptInput,
-    http::{State, admin::respond, auth, calls, error::ApiError},
-};
+use kebne_context::prompts::PromptInput;
+
+use crate::http::{State, admin::respond, auth, calls, error::ApiError};
 
 /// What a preview is made of; all of it may be left out.
 #[derive(Debug, Default, Deserialize)]

@@ -4,7 +4,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Path, Payload, Query},
 };
-use kebne_actors::context_manager::{
+use kebne_context::{
     Change,
     store::{Details, Page, Session, Turn},
 };

@@ -4,9 +4,11 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use actix_web::http::header::HeaderMap;
 use bytes::Bytes;
-use kebne_actors::context_manager::{
+use kebne_context::{
     ContextHandle,
+    prompts::PromptInput,
     store::{Session, TurnContent},
+    tokens::Tokenizer,
 };
 use kebne_wire::{
     answer::Answer,
@@ -15,7 +17,6 @@ use kebne_wire::{
 use serde_json::Value;
 
 use crate::{
-    context::{prompts::PromptInput, tokens::Tokenizer},
     http::{State, auth::Caller, error::ApiError},
     llm::{Endpoint, ModelRequest},
 };

@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "lab")]
+use crate::settings::SimulationSettings;
 use crate::settings::{
     ByteCount, HumanDuration, LaneSettings, PrewarmOperation, PrewarmSettings, SettingsError,
-    SimulationSettings, Validate, join,
+    Validate, join,
 };
 
 /// What speaks on the other side of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {
-    /// A model inside this process that needs nothing.
+    /// A model inside this process that needs nothing. Not in a build without the feature `lab`.
+    #[cfg(feature = "lab")]
     #[default]
     Simulated,
     /// Any server of the `OpenAI` dialect.
+    #[cfg_attr(not(feature = "lab"), default)]
     OpenAi,
     /// A text-generation inference server.
     HuggingFace,
@@ -61,6 +65,7 @@ pub struct BackendSettings {
     /// The call that warms it up before the first caller comes.
     pub prewarm: PrewarmSettings,
     /// Only `simulated`: the model's behaviour, with the keys of `[simulation]`.
+    #[cfg(feature = "lab")]
     #[serde(skip_serializing_if = "SimulationSettings::is_default")]
     pub simulation: SimulationSettings,
     /// The lane's bounds.
@@ -86,6 +91,7 @@ impl Default for BackendSettings {
             wait_for_model: None,
             chat_template: None,
             prewarm: PrewarmSettings::default(),
+            #[cfg(feature = "lab")]
             simulation: SimulationSettings::default(),
             limits: LaneSettings::default(),
         }
@@ -96,6 +102,7 @@ impl Validate for BackendSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = self.limits.validate(&join(path, "limits"));
         errors.extend(self.prewarm.validate(&join(path, "prewarm")));
+        #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         if self.name.is_empty() {
             errors.push(SettingsError::new(
@@ -129,12 +136,13 @@ impl BackendSettings {
             ("wait_for_model", self.wait_for_model.is_some()),
             ("chat_template", self.chat_template.is_some()),
         ];
-        let simulation = [("simulation", !self.simulation.is_default())];
         let mut misplaced: Vec<(&str, bool)> = Vec::new();
-        if self.kind == BackendKind::Simulated {
+        if !self.kind.calls_a_server() {
             misplaced.extend(over_http);
-        } else {
-            misplaced.extend(simulation);
+        }
+        #[cfg(feature = "lab")]
+        if self.kind.calls_a_server() {
+            misplaced.push(("simulation", !self.simulation.is_default()));
         }
         if self.kind != BackendKind::HuggingFace {
             misplaced.extend(generation);
@@ -162,7 +170,7 @@ impl BackendSettings {
         let mut refuse =
             |key: &str, message: String| errors.push(SettingsError::new(join(path, key), message));
         match self.base_url.as_deref().map(str::parse::<http::Uri>) {
-            None if self.kind != BackendKind::Simulated => {
+            None if self.kind.calls_a_server() => {
                 refuse(
                     "base_url",
                     format!("a backend of kind `{}` needs it", self.kind.name()),
@@ -230,9 +238,19 @@ impl BackendSettings {
 }
 
 impl BackendKind {
+    /// Returns `true` if backends of this kind call a server over HTTP.
+    pub fn calls_a_server(self) -> bool {
+        match self {
+            #[cfg(feature = "lab")]
+            Self::Simulated => false,
+            Self::OpenAi | Self::HuggingFace => true,
+        }
+    }
+
     /// Returns the name used in settings.
     pub fn name(self) -> &'static str {
         match self {
+            #[cfg(feature = "lab")]
             Self::Simulated => "simulated",
             Self::OpenAi => "openai",
             Self::HuggingFace => "huggingface",

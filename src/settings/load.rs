@@ -8,9 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use config::{Config, ConfigError, File, FileFormat, Value, ValueKind};
 use serde::Deserialize;
 
-use crate::settings::{
-    DEFAULTS, Environment, Settings, SettingsError, SettingsErrors, Validate, join,
-};
+use crate::settings::{Environment, Settings, SettingsError, SettingsErrors, Validate, join};
 
 /// What every environment variable that sets a key begins with.
 pub const ENVIRONMENT_PREFIX: &str = "KEBNE__";
@@ -94,7 +92,9 @@ pub fn load(file: Option<&Path>, environment: &dyn Environment) -> Result<Loaded
 
 /// Merges the defaults and the file.
 fn merge(file: Option<&Path>) -> Result<Value, SettingsError> {
-    let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    let defaults = toml::to_string(&Settings::default())
+        .map_err(|error| SettingsError::new("", error.to_string()))?;
+    let mut builder = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
     if let Some(path) = file {
         if let Err(error) = std::fs::File::open(path) {
             let message = format!("cannot read the file `{}`: {error}", path.display());

@@ -9,7 +9,7 @@ use crate::{
     upstream::simulated,
 };
 
-/// The bounds are wide, because the machine may be busy: `kebne-sim agree` is what measures.
+/// The bounds are wide, because the machine may be busy: `kebne-lab agree` is what measures.
 #[test]
 fn a_load_through_the_gateway_serves_a_scenario_and_every_call_is_counted_once() {
     let scenario = ["--scenario", "S19", "--speed", "12"];

@@ -138,7 +138,7 @@ fn what_is_wrong_is_told_by_its_field() {
 #[test]
 fn a_session_belongs_to_the_key_that_made_it() {
     let folder = folder();
-    let hash = |key: &str| kebne::cli::key::hash(key);
+    let hash = |key: &str| kebne::api_key::hash(key);
     let config = folder.path().join("kebne.toml");
     let keys = ["ann", "bob"].map(|name| {
         let hash = hash(&format!("key-of-{name}"));

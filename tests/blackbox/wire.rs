@@ -268,7 +268,7 @@ fn without_keys_only_loopback_is_listened_on() {
 fn without_a_key_nothing_but_health_is_answered() {
     let folder = folder();
     let config = folder.path().join("kebne.toml");
-    let hash = kebne::cli::key::hash("the-key");
+    let hash = kebne::api_key::hash("the-key");
     fs::write(
         &config,
         format!("[[server.keys]]\nname = \"a\"\nhash = \"{hash}\"\n"),

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{backend::wire::read, llm::StreamItem, simulate::Preset};
+use kebne_lab::simulate::Preset;
+
+use crate::{backend::wire::read, llm::StreamItem};
 
 fn quiet() -> Profile {
     Profile {

@@ -1,8 +1,8 @@
 //! Reads bodies within bounds, without copying one that comes in one piece.
 
 use bytes::{Bytes, BytesMut};
-use kebne_actors::lane::Failure;
 use kebne_control::Outcome;
+use kebne_lane::Failure;
 use reqwest::Response;
 
 use crate::backend::upstream::transport::broke_off;

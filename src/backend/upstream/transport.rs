@@ -2,8 +2,8 @@
 
 use std::{error::Error, fmt::Write as _};
 
-use kebne_actors::lane::Failure;
 use kebne_control::Outcome;
+use kebne_lane::Failure;
 
 /// Says what it means that no answer came.
 pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::settings::DEFAULTS;
 
 type Variables = BTreeMap<String, String>;
 
@@ -232,4 +233,30 @@ fn the_file_holds_exactly_the_defaults_of_the_types() {
         assert_eq!(file.get(key).unwrap_or(&empty), value, "{key}");
     }
     assert!(file.keys().all(|key| types.contains_key(key)));
+}
+
+#[test]
+fn the_simulation_that_the_file_shows_is_the_preset_default() {
+    let (_, section) = DEFAULTS.split_once("\n[simulation]\n").unwrap();
+    let without_default = ["cold_estimate", "fault"];
+    let mut shown = String::new();
+    let mut keys = 0;
+    for line in section.lines().filter_map(|line| line.strip_prefix("# ")) {
+        let Some((key, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        if key.contains(' ') || without_default.contains(&key) {
+            continue;
+        }
+        shown += line;
+        shown.push('\n');
+        keys += 1;
+    }
+    let settings: crate::settings::SimulationSettings = toml::from_str(&shown).unwrap();
+    let preset = kebne_lab::simulate::Preset::Default;
+    assert_eq!(
+        settings.profile(),
+        kebne_lab::simulate::Profile::preset(preset)
+    );
+    assert!(keys >= 18, "{shown}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use kebne_actors::breaker::{self, BreakerError, BreakerSettings, CallEvent, CircuitBreaker};
+use kebne_streams::breaker::{self, BreakerError, BreakerSettings, CallEvent, CircuitBreaker};
 
 use crate::{
     case::Failure,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kebne_actors::streams::TokenBucket;
+use kebne_streams::TokenBucket;
 use tokio::time::Instant;
 
 use crate::driver::{

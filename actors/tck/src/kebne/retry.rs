@@ -1,7 +1,7 @@
 //! Kebne's retries as the suite sees them.
 
 use futures_util::{FutureExt, future::LocalBoxFuture};
-use kebne_actors::{backoff::Backoff, retry::Retry};
+use kebne_streams::{backoff::Backoff, retry::Retry};
 
 use crate::{
     case::Failure,

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use kebne_actors::{
-    backoff::Backoff,
-    streams::{
-        self, BufferPolicy, FlowExt, KillSwitch, MapError, MapOptions, Pace, QueueOffer,
-        RestartSettings, SourceQueue, StreamTimeout, TimeoutKind, restart_source, source_queue,
-    },
+use kebne_streams::{
+    BufferPolicy, FlowExt, KillSwitch, MapError, MapOptions, Pace, QueueOffer, RestartSettings,
+    SourceQueue, StreamTimeout, TimeoutKind, backoff::Backoff, restart_source, source_queue,
 };
 
 use crate::{
@@ -185,9 +182,9 @@ impl StreamDriver for KebneStreams {
 
     fn sum_supervised(&self, flow: Flow, directive: Directive) -> Offered<Flow> {
         let directive = match directive {
-            Directive::Stop => streams::Directive::Stop,
-            Directive::Resume => streams::Directive::Resume,
-            Directive::Restart => streams::Directive::Restart,
+            Directive::Stop => kebne_streams::Directive::Stop,
+            Directive::Resume => kebne_streams::Directive::Resume,
+            Directive::Restart => kebne_streams::Directive::Restart,
         };
         let step = |sum: &u64, item: Result<u64, Fault>| match item? {
             13 => Err(Fault::Scripted("thirteen")),

@@ -10,11 +10,12 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt, stream};
-use kebne_actors::{
+use kebne_streams::{
+    FlowExt, MapOptions, Pace, QueueOffer,
     backoff::Backoff,
     breaker::{BreakerError, BreakerSettings, CircuitBreaker},
     retry::Retry,
-    streams::{FlowExt, MapOptions, Pace, QueueOffer, source_queue},
+    source_queue,
 };
 use tokio::time::{Instant, sleep};
 

@@ -1,0 +1,170 @@
+//! How the rest of the program speaks to the context manager.
+
+use std::time::Duration;
+
+use actix::{Actor, Handler, Message};
+
+use kebne_actors::{ActorRef, ActorSystem, AskError, Context, Spawn};
+
+use crate::{
+    context_manager::{ContextManager, ContextParts},
+    messages::{Append, Change, Create, FitTurns, List, Open, Read, ReadTurns, Remove, Set},
+    store::{Details, Page, Session, StoreError, Turn, TurnContent},
+};
+
+/// The name of the actor.
+const NAME: &str = "context-manager";
+/// Time within which the store must have answered.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a question about a session has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContextError {
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The context manager did not answer; a new try may succeed.
+    #[error("the context manager does not answer: {0}")]
+    NoAnswer(#[from] AskError),
+}
+
+/// A handle to the context manager; clones share it.
+#[derive(Clone, Debug)]
+pub struct ContextHandle {
+    actor: ActorRef<ContextManager>,
+}
+
+impl ContextHandle {
+    /// Starts a context manager as `/user/context-manager`.
+    pub fn start(system: &ActorSystem, parts: ContextParts) -> Self {
+        Self {
+            actor: system.spawn(ContextManager::props(parts), NAME),
+        }
+    }
+
+    /// Starts a context manager as a child of `parent`, which handles [`Spawn`].
+    ///
+    /// # Errors
+    /// When `parent` has stopped or does not answer.
+    pub async fn start_under<P>(parent: &ActorRef<P>, parts: ContextParts) -> Result<Self, AskError>
+    where
+        P: Actor<Context = Context<P>> + Handler<Spawn>,
+    {
+        let actor = Spawn::ask(parent, ContextManager::props(parts), NAME).await?;
+        Ok(Self { actor })
+    }
+
+    /// Makes a session.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when the owner holds as many as it may.
+    pub async fn create(
+        &self,
+        owner: &str,
+        id: String,
+        details: Details,
+    ) -> Result<Session, ContextError> {
+        let owner = owner.to_owned();
+        self.ask(Create { id, owner, details }).await
+    }
+
+    /// Returns a session that its owner may see.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchSession`] when there is none, it has expired, or it is another's.
+    pub async fn read(&self, owner: &str, id: &str) -> Result<Session, ContextError> {
+        let (owner, id) = (owner.to_owned(), id.to_owned());
+        self.ask(Read { owner, id }).await
+    }
+
+    /// Returns a session that is to take another turn.
+    ///
+    /// # Errors
+    /// As [`ContextHandle::read`], and [`StoreError::TurnsFull`] when it holds as many turns as it may. Calls
+    /// that run side by side may still go beyond that by their number: what was answered is never lost.
+    pub async fn open(&self, owner: &str, id: &str) -> Result<Session, ContextError> {
+        let (owner, id) = (owner.to_owned(), id.to_owned());
+        self.ask(Open { owner, id }).await
+    }
+
+    /// Returns an owner's sessions, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchSession`] when the page begins behind a session that is not there.
+    pub async fn list(&self, owner: &str, page: Page) -> Result<Vec<Session>, ContextError> {
+        let owner = owner.to_owned();
+        self.ask(List { owner, page }).await
+    }
+
+    /// Changes what the owner set.
+    ///
+    /// # Errors
+    /// As [`ContextHandle::read`].
+    pub async fn change(
+        &self,
+        owner: &str,
+        id: &str,
+        change: Change,
+    ) -> Result<Session, ContextError> {
+        let (owner, id) = (owner.to_owned(), id.to_owned());
+        self.ask(Set { owner, id, change }).await
+    }
+
+    /// Removes a session and its turns.
+    ///
+    /// # Errors
+    /// As [`ContextHandle::read`].
+    pub async fn remove(&self, owner: &str, id: &str) -> Result<(), ContextError> {
+        let (owner, id) = (owner.to_owned(), id.to_owned());
+        self.ask(Remove { owner, id }).await
+    }
+
+    /// Returns turns behind the number `after`, the oldest first.
+    ///
+    /// # Errors
+    /// As [`ContextHandle::read`].
+    pub async fn turns(
+        &self,
+        owner: &str,
+        id: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Turn>, ContextError> {
+        let (owner, id) = (owner.to_owned(), id.to_owned());
+        self.ask(ReadTurns {
+            owner,
+            id,
+            after,
+            limit,
+        })
+        .await
+    }
+
+    /// Returns the newest turns of a session that together fit `tokens_max`, the oldest of them first. The
+    /// caller has read the session before.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub async fn fit(&self, id: &str, tokens_max: u64) -> Result<Vec<Turn>, ContextError> {
+        let id = id.to_owned();
+        self.ask(FitTurns { id, tokens_max }).await
+    }
+
+    /// Appends a finished turn; returns its number once it is kept.
+    ///
+    /// # Errors
+    /// When the session is gone, or the store fails.
+    pub async fn append(&self, id: &str, content: TurnContent) -> Result<u64, ContextError> {
+        let id = id.to_owned();
+        self.ask(Append { id, content }).await
+    }
+
+    async fn ask<M, T>(&self, message: M) -> Result<T, ContextError>
+    where
+        M: Message<Result = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+        ContextManager: Handler<M> + actix::Actor<Context = Context<ContextManager>>,
+    {
+        Ok(self.actor.ask(message, ASK_TIMEOUT).await??)
+    }
+}

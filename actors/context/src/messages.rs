@@ -1,0 +1,104 @@
+//! What the context manager is told and asked.
+
+use std::collections::BTreeMap;
+
+use actix::Message;
+
+use crate::store::{Details, Page, Session, StoreError, Turn, TurnContent};
+
+/// Makes a session.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Session, StoreError>")]
+pub(crate) struct Create {
+    pub(crate) id: String,
+    pub(crate) owner: String,
+    pub(crate) details: Details,
+}
+
+/// Reads a session that its owner may see.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Session, StoreError>")]
+pub(crate) struct Read {
+    pub(crate) owner: String,
+    pub(crate) id: String,
+}
+
+/// Reads a session that is to take another turn.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Session, StoreError>")]
+pub(crate) struct Open {
+    pub(crate) owner: String,
+    pub(crate) id: String,
+}
+
+/// Lists an owner's sessions.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Vec<Session>, StoreError>")]
+pub(crate) struct List {
+    pub(crate) owner: String,
+    pub(crate) page: Page,
+}
+
+/// What is to be set anew; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The new metadata, in place of all of the old.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// The new system prompt, or none.
+    pub system_prompt: Option<Option<String>>,
+    /// The new template, or none.
+    pub prompt: Option<Option<String>>,
+}
+
+/// Changes what an owner set.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Session, StoreError>")]
+pub(crate) struct Set {
+    pub(crate) owner: String,
+    pub(crate) id: String,
+    pub(crate) change: Change,
+}
+
+/// Removes a session.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct Remove {
+    pub(crate) owner: String,
+    pub(crate) id: String,
+}
+
+/// Reads turns in order.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Vec<Turn>, StoreError>")]
+pub(crate) struct ReadTurns {
+    pub(crate) owner: String,
+    pub(crate) id: String,
+    pub(crate) after: u64,
+    pub(crate) limit: usize,
+}
+
+/// Returns the newest turns that fit a budget.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Vec<Turn>, StoreError>")]
+pub(crate) struct FitTurns {
+    pub(crate) id: String,
+    pub(crate) tokens_max: u64,
+}
+
+/// Appends a finished turn.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<u64, StoreError>")]
+pub(crate) struct Append {
+    pub(crate) id: String,
+    pub(crate) content: TurnContent,
+}
+
+/// Removes what has expired.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Sweep;
+
+/// The store has ended.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct StoreLost;

@@ -1,0 +1,104 @@
+//! Sessions: where they are kept, for how long, and how large they may grow.
+
+use std::{path::PathBuf, time::Duration};
+
+use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
+use serde::{Deserialize, Serialize};
+
+use crate::tokens::Tokenizer;
+
+/// Where sessions are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// In a file, which the first session makes.
+    #[default]
+    Sqlite,
+    /// In memory: gone with the process.
+    Memory,
+}
+
+/// Settings of sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContextSettings {
+    /// `sqlite` or `memory`. Default `sqlite`.
+    pub store: StoreKind,
+    /// The file of the `sqlite` store. Default `kebne-data/sessions.sqlite`, from where the program is started.
+    pub path: PathBuf,
+    /// The environment variable that holds the key under which the file is encrypted, 64 hexadecimal digits;
+    /// while it is not set, the file is not encrypted. Default `KEBNE_CONTEXT_KEY`.
+    pub key_env: String,
+    /// The tokenizer that counts: `o200k_base` or `cl100k_base`. Default `o200k_base`.
+    pub tokenizer: Tokenizer,
+    /// Tokens that a session's call may have before it is sent: system prompt, history and new messages; at
+    /// least 1. Only history is left out to keep it. Default 4096.
+    pub tokens_max: u64,
+    /// The largest turn that is kept, and so the largest messages of a session's call; 1KiB to 16MiB. Default 1MiB.
+    pub turn_size_max: ByteCount,
+    /// Sessions that each key may hold; at least 1. Default 10000.
+    pub sessions_max: u64,
+    /// Turns that a session may hold; at least 1. Default 1000.
+    pub turns_max: u64,
+    /// A session that was not used for this long is removed. Default 30 days.
+    pub idle_expiry: HumanDuration,
+    /// A session that was made this long ago is removed. Default 1 year.
+    pub age_max: HumanDuration,
+}
+
+impl Default for ContextSettings {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        // A year as the units have it: 365.25 days.
+        const YEAR: u64 = 365 * DAY + DAY / 4;
+        Self {
+            store: StoreKind::Sqlite,
+            path: PathBuf::from("kebne-data/sessions.sqlite"),
+            key_env: "KEBNE_CONTEXT_KEY".to_owned(),
+            tokenizer: Tokenizer::O200kBase,
+            tokens_max: 4096,
+            turn_size_max: ByteCount::from_mib(1),
+            sessions_max: 10_000,
+            turns_max: 1000,
+            idle_expiry: HumanDuration::from_secs(30 * DAY),
+            age_max: HumanDuration::from_secs(YEAR),
+        }
+    }
+}
+
+impl Validate for ContextSettings {
+    fn validate(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut require = |fine: bool, key: &str, message: &str| {
+            if !fine {
+                errors.push(SettingsError::new(join(path, key), message));
+            }
+        };
+        let is_file = self.path.file_name().is_some();
+        require(is_file, "path", "must name a file");
+        require(!self.key_env.is_empty(), "key_env", "must name a variable");
+        for (key, value) in [
+            ("tokens_max", self.tokens_max),
+            ("sessions_max", self.sessions_max),
+            ("turns_max", self.turns_max),
+        ] {
+            require(value >= 1, key, "must be at least 1");
+        }
+        let size = ByteCount::from_kib(1)..=ByteCount::from_mib(16);
+        require(
+            size.contains(&self.turn_size_max),
+            "turn_size_max",
+            "must be 1KiB to 16MiB",
+        );
+        let second = Duration::from_secs(1);
+        for (key, value) in [("idle_expiry", self.idle_expiry), ("age_max", self.age_max)] {
+            require(value.0 >= second, key, "must be at least 1s");
+        }
+        require(
+            self.idle_expiry <= self.age_max,
+            "idle_expiry",
+            "must be at most `age_max`",
+        );
+        errors
+    }
+}

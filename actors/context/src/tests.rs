@@ -1,0 +1,335 @@
+//! The rules of sessions, on a store in memory and in paused time.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kebne_actors::ActorSystem;
+
+use crate::{
+    store::{Alive, Details, Page, Session, SessionStore, StoreError, Stored, Turn, TurnContent},
+    *,
+};
+
+/// A context manager whose wall clock the test moves.
+struct Bench {
+    system: ActorSystem,
+    context: ContextHandle,
+    millis: Arc<AtomicU64>,
+}
+
+impl Bench {
+    fn start(limits: ContextLimits) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self::start_on(limits, move || Ok(Arc::clone(&store) as _))
+    }
+
+    fn start_on(
+        limits: ContextLimits,
+        open: impl Fn() -> Result<Arc<dyn SessionStore>, StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        tokio::time::pause();
+        let system = ActorSystem::new("test", 1);
+        let millis = Arc::new(AtomicU64::new(1_000_000_000));
+        let clock = Arc::clone(&millis);
+        let parts = ContextParts {
+            open: Arc::new(open),
+            limits,
+            clock: Arc::new(move || clock.load(SeqCst)),
+        };
+        let context = ContextHandle::start(&system, parts);
+        Self {
+            system,
+            context,
+            millis,
+        }
+    }
+
+    fn pass(&self, span: Duration) {
+        let millis = u64::try_from(span.as_millis()).unwrap();
+        self.millis.fetch_add(millis, SeqCst);
+    }
+
+    async fn create(&self, owner: &str, id: &str) -> Result<Session, ContextError> {
+        let details = Details::default();
+        self.context.create(owner, id.to_owned(), details).await
+    }
+}
+
+fn turn(text: &str, tokens: u64, leads: bool) -> TurnContent {
+    TurnContent {
+        tokens,
+        leads,
+        messages: Bytes::copy_from_slice(text.as_bytes()),
+    }
+}
+
+fn texts(turns: &[Turn]) -> Vec<&str> {
+    let texts = turns
+        .iter()
+        .map(|turn| std::str::from_utf8(&turn.content.messages));
+    texts.map(Result::unwrap).collect()
+}
+
+const NONE: Result<(), ContextError> = Err(ContextError::Store(StoreError::NoSuchSession));
+
+#[actix::test]
+async fn another_owner_sees_nothing_of_a_session() {
+    let bench = Bench::start(ContextLimits::default());
+    let context = &bench.context;
+    bench.create("ann", "s").await.unwrap();
+    context.append("s", turn("hello", 1, true)).await.unwrap();
+    assert_eq!(context.read("bob", "s").await.map(drop), NONE);
+    assert_eq!(context.turns("bob", "s", 0, 9).await.map(drop), NONE);
+    let change = Change::default();
+    assert_eq!(context.change("bob", "s", change).await.map(drop), NONE);
+    assert_eq!(context.remove("bob", "s").await, NONE);
+    let page = Page {
+        after: None,
+        limit: 9,
+    };
+    assert_eq!(context.list("bob", page.clone()).await.unwrap(), []);
+    assert_eq!(context.list("ann", page).await.unwrap().len(), 1);
+    assert_eq!(context.read("ann", "s").await.unwrap().turns, 1);
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn the_newest_turns_that_fit_are_chosen() {
+    let bench = Bench::start(ContextLimits::default());
+    bench.create("ann", "s").await.unwrap();
+    for (text, tokens) in [("a", 10), ("b", 30), ("c", 20), ("d", 5)] {
+        let kept = bench.context.append("s", turn(text, tokens, true)).await;
+        kept.unwrap();
+    }
+    for (budget, expected) in [
+        (100, vec!["a", "b", "c", "d"]),
+        (64, vec!["b", "c", "d"]),
+        (54, vec!["c", "d"]),
+        (24, vec!["d"]),
+        (4, vec![]),
+    ] {
+        let turns = bench.context.fit("s", budget).await.unwrap();
+        assert_eq!(texts(&turns), expected, "{budget}");
+    }
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_tools_result_is_not_sent_without_its_call() {
+    let bench = Bench::start(ContextLimits::default());
+    bench.create("ann", "s").await.unwrap();
+    for (text, leads) in [("call", true), ("result", false), ("next", true)] {
+        let kept = bench.context.append("s", turn(text, 10, leads)).await;
+        kept.unwrap();
+    }
+    let whole = bench.context.fit("s", 30).await.unwrap();
+    assert_eq!(texts(&whole), ["call", "result", "next"]);
+    let part = bench.context.fit("s", 20).await.unwrap();
+    assert_eq!(texts(&part), ["next"]);
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_session_expires_when_idle_and_when_old() {
+    let limits = ContextLimits {
+        idle_expiry: Duration::from_secs(10),
+        age_max: Duration::from_secs(25),
+        ..ContextLimits::default()
+    };
+    let bench = Bench::start(limits);
+    bench.create("ann", "idle").await.unwrap();
+    bench.create("ann", "used").await.unwrap();
+    for _ in 0..2 {
+        bench.pass(Duration::from_secs(9));
+        let kept = bench.context.append("used", turn("x", 1, true)).await;
+        kept.unwrap();
+    }
+    assert_eq!(bench.context.read("ann", "idle").await.map(drop), NONE);
+    assert_eq!(bench.context.read("ann", "used").await.unwrap().turns, 2);
+    bench.pass(Duration::from_secs(9));
+    assert_eq!(bench.context.read("ann", "used").await.map(drop), NONE);
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn what_has_expired_is_removed_and_makes_room() {
+    let limits = ContextLimits {
+        sessions_max: 2,
+        idle_expiry: Duration::from_secs(10),
+        ..ContextLimits::default()
+    };
+    let store = Arc::new(MemoryStore::default());
+    let shared = Arc::clone(&store);
+    let bench = Bench::start_on(limits, move || Ok(Arc::clone(&shared) as _));
+    bench.create("ann", "a").await.unwrap();
+    bench.create("ann", "b").await.unwrap();
+    let full = bench.create("ann", "c").await.map(drop);
+    assert_eq!(full, Err(ContextError::Store(StoreError::Full)));
+    bench.create("bob", "d").await.unwrap();
+    bench.pass(Duration::from_secs(11));
+    bench.create("ann", "c").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(store.find("a").await.unwrap(), None);
+    assert!(store.find("c").await.unwrap().is_some());
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_session_with_all_its_turns_takes_no_other_but_can_be_read() {
+    let limits = ContextLimits {
+        turns_max: 1,
+        ..ContextLimits::default()
+    };
+    let bench = Bench::start(limits);
+    bench.create("ann", "s").await.unwrap();
+    bench.context.open("ann", "s").await.unwrap();
+    bench.context.append("s", turn("a", 1, true)).await.unwrap();
+    let full = bench.context.open("ann", "s").await;
+    assert_eq!(full, Err(ContextError::Store(StoreError::TurnsFull)));
+    assert_eq!(bench.context.read("ann", "s").await.unwrap().turns, 1);
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_change_sets_what_it_names_and_leaves_the_rest() {
+    let bench = Bench::start(ContextLimits::default());
+    bench.create("ann", "s").await.unwrap();
+    let metadata = BTreeMap::from([("city".to_owned(), "Kiruna".to_owned())]);
+    let first = Change {
+        metadata: Some(metadata.clone()),
+        system_prompt: Some(Some("Be brief.".to_owned())),
+        prompt: None,
+    };
+    bench.context.change("ann", "s", first).await.unwrap();
+    let second = Change {
+        system_prompt: Some(None),
+        ..Change::default()
+    };
+    let session = bench.context.change("ann", "s", second).await.unwrap();
+    assert_eq!(session.details.metadata, metadata);
+    assert_eq!(session.details.system_prompt, None);
+    let read = bench.context.read("ann", "s").await.unwrap();
+    assert_eq!(read, session);
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn lists_are_read_page_by_page_newest_first() {
+    let bench = Bench::start(ContextLimits::default());
+    for id in ["a", "b", "c"] {
+        bench.create("ann", id).await.unwrap();
+        bench.pass(Duration::from_millis(1));
+    }
+    let ids = async |after: Option<&str>| {
+        let page = Page {
+            after: after.map(str::to_owned),
+            limit: 2,
+        };
+        let sessions = bench.context.list("ann", page).await.unwrap();
+        let ids = sessions.into_iter().map(|session| session.id);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(None).await, ["c", "b"]);
+    assert_eq!(ids(Some("b")).await, ["a"]);
+    bench.system.terminate().await;
+}
+
+/// A store that ends once told so, or hangs; what it keeps is behind it.
+struct Fragile {
+    ended: Arc<AtomicBool>,
+    hangs: bool,
+    kept: Arc<MemoryStore>,
+}
+
+impl Fragile {
+    fn or<T: Send + 'static>(&self, step: impl FnOnce() -> Stored<T>) -> Stored<T> {
+        if self.ended.load(SeqCst) && self.hangs {
+            return Box::pin(std::future::pending());
+        }
+        if self.ended.load(SeqCst) {
+            return Box::pin(std::future::ready(Err(StoreError::Lost)));
+        }
+        step()
+    }
+}
+
+impl SessionStore for Fragile {
+    fn insert(&self, session: Session, sessions_max: u64, alive: Alive) -> Stored<()> {
+        self.or(|| self.kept.insert(session, sessions_max, alive))
+    }
+    fn find(&self, id: &str) -> Stored<Option<Session>> {
+        self.or(|| self.kept.find(id))
+    }
+    fn change(&self, id: &str, details: Details, now: u64) -> Stored<()> {
+        self.or(|| self.kept.change(id, details, now))
+    }
+    fn append(&self, id: &str, content: TurnContent, now: u64) -> Stored<u64> {
+        self.or(|| self.kept.append(id, content, now))
+    }
+    fn newest(&self, id: &str, tokens_max: u64) -> Stored<Vec<Turn>> {
+        self.or(|| self.kept.newest(id, tokens_max))
+    }
+    fn turns(&self, id: &str, after: u64, limit: usize) -> Stored<Vec<Turn>> {
+        self.or(|| self.kept.turns(id, after, limit))
+    }
+    fn list(&self, owner: &str, alive: Alive, page: Page) -> Stored<Vec<Session>> {
+        self.or(|| self.kept.list(owner, alive, page))
+    }
+    fn remove(&self, id: &str) -> Stored<bool> {
+        self.or(|| self.kept.remove(id))
+    }
+    fn expire(&self, alive: Alive) -> Stored<u64> {
+        self.or(|| self.kept.expire(alive))
+    }
+}
+
+#[actix::test]
+async fn a_lost_store_is_opened_anew_and_nothing_acknowledged_is_lost() {
+    opened_anew(false).await;
+}
+
+#[actix::test]
+async fn a_store_that_hangs_is_opened_anew_too() {
+    opened_anew(true).await;
+}
+
+async fn opened_anew(hangs: bool) {
+    let kept = Arc::new(MemoryStore::default());
+    let latest = Arc::new(Mutex::new(Arc::new(AtomicBool::new(false))));
+    let opened = Arc::new(AtomicU32::new(0));
+    let (behind, flag, count) = (Arc::clone(&kept), Arc::clone(&latest), Arc::clone(&opened));
+    let bench = Bench::start_on(ContextLimits::default(), move || {
+        count.fetch_add(1, SeqCst);
+        let ended = Arc::new(AtomicBool::new(false));
+        *flag.lock().unwrap() = Arc::clone(&ended);
+        let kept = Arc::clone(&behind);
+        Ok(Arc::new(Fragile { ended, hangs, kept }) as _)
+    });
+    bench.create("ann", "s").await.unwrap();
+    bench.context.append("s", turn("a", 1, true)).await.unwrap();
+    latest.lock().unwrap().store(true, SeqCst);
+    let lost = bench.context.append("s", turn("b", 1, true)).await;
+    assert_eq!(lost, Err(ContextError::Store(StoreError::Lost)));
+    // The restart waits for its backoff; the question waits in the mailbox meanwhile.
+    let session = bench.context.read("ann", "s").await.unwrap();
+    assert_eq!(session.turns, 1);
+    assert_eq!(opened.load(SeqCst), 2);
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_store_that_cannot_be_opened_ends_the_system_with_the_reason() {
+    let bench = Bench::start_on(ContextLimits::default(), || {
+        Err(StoreError::Damaged("not a database".to_owned()))
+    });
+    let reason = bench.system.when_failed().await;
+    assert!(reason.contains("not a database"), "{reason}");
+    bench.system.terminate().await;
+}

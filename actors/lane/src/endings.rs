@@ -1,0 +1,68 @@
+//! How many calls reached a lane, and how each ended: the books that must balance.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use serde::{Serialize, Serializer};
+
+use crate::call::Ending;
+
+/// Counters of one lane, shared by its handle's clones and its guards.
+#[derive(Debug, Default)]
+pub(crate) struct Endings {
+    calls: AtomicU64,
+    ended: [AtomicU64; Ending::ALL.len()],
+}
+
+/// How many calls reached a lane and how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EndingCounts {
+    /// Calls that reached the lane.
+    pub calls: u64,
+    /// Calls by ending, in the order of [`Ending::ALL`]; serialised by the endings' labels.
+    #[serde(serialize_with = "by_label")]
+    pub ended: [u64; Ending::ALL.len()],
+}
+
+impl Endings {
+    pub(crate) fn call(&self) {
+        self.calls.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn end(&self, ending: Ending) {
+        if let Some(counter) = self.ended.get(ending as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> EndingCounts {
+        // Endings first: a call that ends meanwhile is then seen as live, never as ended twice.
+        let ended = std::array::from_fn(|index| {
+            self.ended
+                .get(index)
+                .map_or(0, |counter| counter.load(Relaxed))
+        });
+        EndingCounts {
+            calls: self.calls.load(Relaxed),
+            ended,
+        }
+    }
+}
+
+impl EndingCounts {
+    /// Returns the calls that ended in `ending`.
+    pub fn of(&self, ending: Ending) -> u64 {
+        self.ended.get(ending as usize).copied().unwrap_or(0)
+    }
+
+    /// Returns the calls that have not ended yet.
+    pub fn live(&self) -> u64 {
+        self.calls.saturating_sub(self.ended.iter().sum())
+    }
+}
+
+fn by_label<S: Serializer>(
+    ended: &[u64; Ending::ALL.len()],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(Ending::ALL.iter().map(|ending| ending.label()).zip(ended))
+}

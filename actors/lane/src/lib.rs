@@ -1,0 +1,46 @@
+//! An adaptive lane in front of any async call: admission, concurrency limit, rate, cold start, retries, and exactly one
+//! ending per call.
+//!
+//! [`LaneBuilder`] starts a lane in front of a [`Backend`]; [`LaneHandle::call`] sends a request through it and returns the
+//! answer or the reason why there is none. A lane knows nothing of HTTP or of models.
+//!
+//! Inside, each file uses only files further up in this list: the types that a caller and a backend see ([`backend`],
+//! [`call`], [`endings`], [`settings`], [`snapshot`]); `job` and `guard`, a call as the lane holds it; `attempt` and
+//! `worker`, which make attempts; `rate_controller`, which decides how many at once; `worker_pool`, which decides who goes
+//! next; `lane`, their parent; [`handle`], [`LaneBuilder`] and [`ViaLane`], the ways in.
+
+mod attempt;
+pub mod backend;
+mod builder;
+pub mod call;
+mod clock;
+pub mod endings;
+mod guard;
+pub mod handle;
+mod job;
+mod kept;
+mod lane;
+mod prewarm;
+mod rate_controller;
+pub mod settings;
+pub mod snapshot;
+mod status;
+mod via_lane;
+mod worker;
+mod worker_pool;
+
+pub use backend::{Answer, Attempt, Backend, Failure, Tail, TailEnding};
+pub use builder::{LaneBuilder, StartError};
+pub use call::{CallError, CallOptions, Ending, RefusalReason};
+pub use endings::EndingCounts;
+pub use guard::{CallGuard, Reply};
+pub use handle::LaneHandle;
+pub use kebne_control::{LaneState, Law, Order, Outcome, QuotaHints, Snapshot};
+pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
+pub use prewarm::{Prewarm, PrewarmError};
+pub use settings::LaneSettings;
+pub use snapshot::LaneSnapshot;
+pub use via_lane::{LaneFlowExt, ViaLane};
+
+#[cfg(test)]
+mod tests;

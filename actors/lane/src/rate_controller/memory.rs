@@ -1,0 +1,53 @@
+//! What survives a restart of the controller: what was learned, and the last verdicts and state changes.
+
+use std::collections::VecDeque;
+
+use kebne_control::{LaneState, Snapshot, Verdict};
+
+/// Verdicts kept for `/state`: enough to see the last climb.
+const VERDICTS_KEPT: usize = 32;
+/// State changes kept for `/state`: enough to see the last cold start and what led to it.
+const STATES_KEPT: usize = 16;
+
+/// The controller's memory.
+#[derive(Debug)]
+pub(crate) struct ControllerMemory {
+    pub(crate) learned: Option<Snapshot>,
+    verdicts: VecDeque<Verdict>,
+    states: VecDeque<(LaneState, LaneState)>,
+}
+
+impl ControllerMemory {
+    pub(crate) fn new(learned: Option<Snapshot>) -> Self {
+        Self {
+            learned,
+            verdicts: VecDeque::new(),
+            states: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn note(&mut self, verdict: Verdict) {
+        if self.verdicts.len() >= VERDICTS_KEPT {
+            self.verdicts.pop_front();
+        }
+        self.verdicts.push_back(verdict);
+    }
+
+    pub(crate) fn moved(&mut self, from: LaneState, to: LaneState) {
+        if self.states.len() >= STATES_KEPT {
+            self.states.pop_front();
+        }
+        self.states.push_back((from, to));
+    }
+
+    /// Returns the last state changes, oldest first, like `idle->probe`.
+    pub(crate) fn states(&self) -> Vec<String> {
+        let label =
+            |(from, to): &(LaneState, LaneState)| format!("{}->{}", from.label(), to.label());
+        self.states.iter().map(label).collect()
+    }
+
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        self.verdicts.iter().copied().collect()
+    }
+}

@@ -1,0 +1,292 @@
+//! The actor that is the bounded mailbox: who waits, who goes next, who is refused.
+//!
+//! A thin shell around [`kebne_control::Pool`]: workers pull calls from it, the controller's grants bound
+//! it, callers hear of refusals at once. It exists so that the bound is strict and control messages never
+//! wait behind work: the queue is in the pool, not in a mailbox. Restarted, it keeps the queue; attempts
+//! that its workers lost are tried again when no byte has gone out.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::{Actor, Handler};
+use kebne_control::{Offer, Refusal, Timestamp, controller};
+
+use kebne_actors::{ActorRef, Context, clock::Dice, work_pulling::permits::Permits};
+
+use crate::{
+    attempt::AttemptEnd,
+    backend::Backend,
+    call::{CallError, CallOptions, Ending},
+    clock::Clock,
+    endings::Endings,
+    guard::CallAbandoned,
+    job::Job,
+    kept::Kept,
+    rate_controller::LimitChanged,
+    status::Status,
+    worker::{AttemptEnded, FirstPart, Worker, WorkerId, WorkerReady},
+};
+
+mod memory;
+mod messages;
+mod settle;
+mod turn;
+mod wake;
+
+pub(crate) use memory::PoolMemory;
+use messages::WakeupDue;
+pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, SpendRetry};
+pub(crate) use wake::{LastWake, SendWake, WakeAnswer};
+
+/// What a pool needs to start; clones share what is kept.
+pub(crate) struct PoolParts<B: Backend> {
+    pub(crate) lane: Arc<str>,
+    pub(crate) backend: Arc<B>,
+    pub(crate) clock: Clock,
+    pub(crate) seed: u64,
+    pub(crate) kept: Kept<PoolMemory<B>>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) permits: Permits,
+    /// Workers that may exist at once: the highest limit.
+    pub(crate) workers_max: usize,
+    /// Longest silence within a streamed answer.
+    pub(crate) idle_timeout: Duration,
+    /// What to send when the backend is to be woken before any caller asks.
+    pub(crate) wake_request: Option<Arc<(B::Request, CallOptions)>>,
+    /// How those wake calls ended.
+    pub(crate) prewarms: Arc<Endings>,
+}
+
+/// The bounded mailbox of one lane.
+pub(crate) struct WorkerPool<B: Backend> {
+    parts: PoolParts<B>,
+    dice: Dice,
+    /// The way to each of this incarnation's workers.
+    workers: BTreeMap<WorkerId, ActorRef<Worker<B>>>,
+    /// The last attempt event that the controller has answered, by a grant.
+    answered: u64,
+    /// The last event that may forbid what the grant in force allows: nothing is sent before its answer.
+    binding: u64,
+    demand_told: bool,
+    armed: Option<Timestamp>,
+}
+
+impl<B: Backend> WorkerPool<B> {
+    pub(crate) fn new(parts: PoolParts<B>) -> Self {
+        Self {
+            dice: Dice::seeded(parts.seed),
+            parts,
+            workers: BTreeMap::new(),
+            answered: 0,
+            binding: 0,
+            demand_told: false,
+            armed: None,
+        }
+    }
+}
+
+impl<B: Backend> Actor for WorkerPool<B> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.settle_lost();
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<Enqueue<B>> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, Enqueue(job): Enqueue<B>, ctx: &mut Context<Self>) {
+        if job.is_cancelled() {
+            return;
+        }
+        // The caller has been told of a refusal.
+        let _refused = self.offer(&job).is_err();
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<CallAbandoned> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, CallAbandoned(call): CallAbandoned, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        let waiting = self.parts.kept.lock().pool.cancel(call, now);
+        if waiting.is_some() {
+            self.turn(ctx);
+        }
+    }
+}
+
+impl<B: Backend> Handler<WorkerReady> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, WorkerReady { worker }: WorkerReady, ctx: &mut Context<Self>) {
+        if !self.parts.kept.lock().ledger.pull(worker) {
+            return;
+        }
+        self.settle_lost_by(worker);
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<FirstPart> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, FirstPart { attempt }: FirstPart, _ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        self.parts.kept.lock().pool.first_part(attempt, now);
+        self.observe(controller::Message::FirstPart { attempt }, false);
+    }
+}
+
+impl<B: Backend> Handler<AttemptEnded> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, ended: AttemptEnded, ctx: &mut Context<Self>) {
+        if ended.ready {
+            self.parts.kept.lock().ledger.pull(ended.worker);
+        } else {
+            self.parts.kept.lock().ledger.restart(ended.worker);
+            self.parts.status.worker_restarted();
+        }
+        self.settle(ended.attempt, ended.end);
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<LimitChanged> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, changed: LimitChanged, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        {
+            let mut kept = self.parts.kept.lock();
+            if let Some(observer) = changed.observer {
+                kept.observer = Some(observer);
+                // A controller that just started owes no answer to what its forerunner was told.
+                self.answered = kept.told;
+            }
+            kept.pool.set_grant(changed.grant, now);
+        }
+        self.answered = self.answered.max(changed.seen.unwrap_or(0));
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<WakeupDue> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, _: WakeupDue, ctx: &mut Context<Self>) {
+        self.armed = None;
+        self.turn(ctx);
+    }
+}
+
+impl<B: Backend> Handler<Close> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, _ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        self.parts.kept.lock().pool.close(now);
+        self.end_wake();
+    }
+}
+
+impl<B: Backend> Handler<CutOff> for WorkerPool<B> {
+    type Result = usize;
+
+    fn handle(&mut self, _: CutOff, _ctx: &mut Context<Self>) -> usize {
+        let mut kept = self.parts.kept.lock();
+        let waiting = kept.pool.take_waiting();
+        let running = kept.ledger.things().map(Arc::clone);
+        let mut jobs: Vec<_> = waiting.into_iter().chain(running).collect();
+        // A call may have two attempts in flight.
+        jobs.sort_by_key(|job| job.shared().number());
+        jobs.dedup_by_key(|job| job.shared().number());
+        for job in &jobs {
+            job.shared().condemn(Ending::Drained);
+            job.refuse(CallError::Drained);
+            job.shared().cancelled.cancel();
+        }
+        jobs.len()
+    }
+}
+
+impl<B: Backend> Handler<SpendRetry> for WorkerPool<B> {
+    type Result = bool;
+
+    fn handle(&mut self, _: SpendRetry, _ctx: &mut Context<Self>) -> bool {
+        self.parts.kept.lock().pool.spend_retry()
+    }
+}
+
+impl<B: Backend> Handler<GetPool> for WorkerPool<B> {
+    type Result = PoolView;
+
+    fn handle(&mut self, _: GetPool, _ctx: &mut Context<Self>) -> PoolView {
+        let kept = self.parts.kept.lock();
+        PoolView {
+            report: kept.pool.report(self.parts.clock.now()),
+            workers: kept.ledger.workers(),
+            workers_idle: kept.ledger.idle_count(),
+        }
+    }
+}
+
+impl<B: Backend> WorkerPool<B> {
+    /// Offers a call to the pool; one that is refused is told so.
+    fn offer(&mut self, job: &Arc<Job<B>>) -> Result<(), Refusal> {
+        let now = self.parts.clock.now();
+        let offer = Offer {
+            deadline: job.deadline,
+            bytes: job.options.bytes,
+            tokens: job.options.tokens,
+            output_tokens_max: job.options.output_tokens_max,
+            tenant: job.options.tenant,
+            priority: job.options.priority,
+            weight: job.options.weight,
+            refuse_when_cold: job.options.refuse_when_cold,
+            hedge: job.options.hedge,
+            payload: Arc::clone(job),
+        };
+        let mut kept = self.parts.kept.lock();
+        match kept.pool.offer(offer, now) {
+            Ok(call) => {
+                job.shared().admitted(call);
+                if job.is_cancelled() {
+                    kept.pool.cancel(call, now);
+                }
+                Ok(())
+            }
+            Err((refused, refusal)) => {
+                refused.refuse(refusal.into());
+                Err(refusal)
+            }
+        }
+    }
+}
+
+impl<B: Backend> Clone for PoolParts<B> {
+    fn clone(&self) -> Self {
+        Self {
+            lane: Arc::clone(&self.lane),
+            backend: Arc::clone(&self.backend),
+            kept: self.kept.clone(),
+            status: Arc::clone(&self.status),
+            permits: self.permits.clone(),
+            wake_request: self.wake_request.clone(),
+            prewarms: Arc::clone(&self.prewarms),
+            ..*self
+        }
+    }
+}
+
+/// The end of an attempt that nobody will report any more.
+fn lost() -> AttemptEnd {
+    AttemptEnd {
+        outcome: kebne_control::Outcome::Fault,
+        quota: kebne_control::QuotaHints::default(),
+        committed: false,
+    }
+}

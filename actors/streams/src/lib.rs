@@ -1,0 +1,59 @@
+//! Pekko's stream operators for [`futures_core::Stream`], with a circuit breaker, retries and backoff.
+//!
+//! [`FlowExt`] gives every stream the operators that Rust's own combinators lack or define differently: a token-bucket
+//! throttle, work that advances while the consumer is idle, buffers with an overflow policy, heartbeats, restarts, kill
+//! switches and the four timeouts. [`breaker`] and [`retry`] guard any async call, in a stream or not; [`backoff`] holds
+//! the formula that retries and restarting streams wait by; [`stage`] is for stages of your own. Nothing in this crate
+//! knows actors.
+//!
+//! What differs from Pekko:
+//!
+//! - A stream is pulled: a stage starts at its first poll. Stages that work on their own ([`Detached`]) run in a task and
+//!   need tokio's runtime and a `Send + 'static` source.
+//! - Errors are elements: a stage that can fail yields `Result`, and an error is its last element. An `Err` does not
+//!   overtake the elements before it in a buffer. [`FlowExt::fail_fast`] ends a stream after its first error;
+//!   [`FlowExt::flatten_errors`] merges two error types into one.
+//! - A panic in a function given to a stage reaches the task that polls, except in `map_async`, where it is an error.
+//! - No buffer is hidden: a stage that reads ahead says so in its documentation.
+
+pub mod backoff;
+pub mod breaker;
+pub mod retry;
+pub mod stage;
+
+mod bucket;
+mod buffer;
+mod delay;
+mod detached;
+mod fail_fast;
+mod flow;
+mod keep_alive;
+mod kill_switch;
+mod link;
+mod map_async;
+mod map_partitioned;
+mod places;
+mod queue;
+mod recover;
+mod restart;
+mod supervise;
+mod throttle;
+mod timeouts;
+
+#[cfg(test)]
+mod tests;
+
+pub use bucket::TokenBucket;
+pub use buffer::{BufferOverflow, BufferPolicy};
+pub use detached::Detached;
+pub use fail_fast::FailFast;
+pub use flow::FlowExt;
+pub use keep_alive::KeepAlive;
+pub use kill_switch::{KillSwitch, Killable};
+pub use map_async::{MapError, MapOptions};
+pub use queue::{AlreadyCompleted, QueueOffer, QueueSource, SourceQueue, source_queue};
+pub use recover::Recover;
+pub use restart::{Restart, RestartSettings, restart_source};
+pub use supervise::{Directive, Scan, Supervise};
+pub use throttle::{Enforce, Pace, RateExceeded, Throttle};
+pub use timeouts::{StreamTimeout, Timed, TimeoutKind};

@@ -1,0 +1,73 @@
+//! What was begun and not yet emitted, in the order in which it is to be emitted.
+
+use std::collections::VecDeque;
+
+/// The places of elements under way, in the order of their beginning or of their end.
+#[derive(Debug)]
+pub struct Places<U> {
+    ordered: bool,
+    begun: u64,
+    slots: VecDeque<(u64, Option<U>)>,
+}
+
+impl<U> Places<U> {
+    /// Makes an empty queue. When `ordered`, results leave in the order in which they were begun; otherwise in the order in
+    /// which they were done.
+    pub fn new(ordered: bool) -> Self {
+        Self {
+            ordered,
+            begun: 0,
+            slots: VecDeque::new(),
+        }
+    }
+
+    /// Returns the number of elements that were begun and not taken.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Returns `true` if every element that was begun has been taken.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Takes a place and returns its number.
+    pub fn begin(&mut self) -> u64 {
+        self.begun += 1;
+        self.slots.push_back((self.begun, None));
+        self.begun
+    }
+
+    /// Notes a result; in order it waits for those before it, else only for those done before it.
+    pub fn done(&mut self, number: u64, value: U) {
+        let Some(place) = self.slots.iter().position(|slot| slot.0 == number) else {
+            return;
+        };
+        if self.ordered {
+            self.slots[place].1 = Some(value);
+            return;
+        }
+        self.slots.remove(place);
+        let done = self.slots.iter().take_while(|slot| slot.1.is_some());
+        let end = done.count();
+        self.slots.insert(end, (number, Some(value)));
+    }
+
+    /// Gives a place up.
+    pub fn skip(&mut self, number: u64) {
+        self.slots.retain(|slot| slot.0 != number);
+    }
+
+    /// Says whether an element may be emitted.
+    pub fn is_ready(&self) -> bool {
+        self.slots.front().is_some_and(|slot| slot.1.is_some())
+    }
+
+    /// Takes the element to be emitted next, if it is ready.
+    pub fn take(&mut self) -> Option<U> {
+        if !self.is_ready() {
+            return None;
+        }
+        self.slots.pop_front().and_then(|slot| slot.1)
+    }
+}

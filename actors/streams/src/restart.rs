@@ -1,0 +1,180 @@
+//! A source that is made anew when it ends, after a wait that grows.
+//!
+//! Owns when the next source is made. An element in flight in a source that fails is lost with it, as in
+//! Pekko. Source: Pekko `RestartSource`, `RestartSettings` and `RestartSpec`.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::backoff::Backoff;
+
+/// When a source is made again.
+#[derive(Clone, Debug)]
+pub struct RestartSettings {
+    backoff: Backoff,
+    max_restarts: Option<u32>,
+    within: Duration,
+    on_completion: bool,
+    seed: u64,
+}
+
+impl RestartSettings {
+    /// Restarts on failure and on completion, without end, after `backoff`. The wait starts from its minimum
+    /// again when a source has lived for longer than `within`, which is that minimum unless
+    /// [`RestartSettings::max_restarts`] sets it.
+    pub fn new(backoff: Backoff) -> Self {
+        Self {
+            within: backoff.min(),
+            backoff,
+            max_restarts: None,
+            on_completion: true,
+            seed: 1,
+        }
+    }
+
+    /// Restarts at most this often, until a source has lived for longer than `within`; then the count starts
+    /// again. 0 never restarts.
+    #[must_use]
+    pub fn max_restarts(mut self, restarts: u32, within: Duration) -> Self {
+        self.max_restarts = Some(restarts);
+        self.within = within;
+        self
+    }
+
+    /// Lets a completed source complete the stream: Pekko's `onFailuresWithBackoff`.
+    #[must_use]
+    pub fn on_failures_only(mut self) -> Self {
+        self.on_completion = false;
+        self
+    }
+
+    /// Sets the seed of the backoff's random part; default 1.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// A stream whose source is made anew when it ends; see [`restart_source`].
+pub struct Restart<S, F, E> {
+    settings: RestartSettings,
+    factory: F,
+    decide: Box<dyn FnMut(&E) -> bool + Send>,
+    dice: fastrand::Rng,
+    phase: Phase<S>,
+    restarts: u32,
+    /// Until when an end counts as one more in a row.
+    window_ends: Option<Instant>,
+}
+
+enum Phase<S> {
+    Due,
+    Running(Pin<Box<S>>),
+    Waiting(Pin<Box<Sleep>>),
+    Ended,
+}
+
+/// Streams what `factory`'s source yields, and makes a new source when one fails (yields an `Err`, which is
+/// not passed on) or completes. When no restart is left or allowed, the last error is passed on and the
+/// stream ends. Dropping it drops the source, also while it waits.
+pub fn restart_source<S, F, T, E>(settings: RestartSettings, factory: F) -> Restart<S, F, E>
+where
+    S: Stream<Item = Result<T, E>>,
+    F: FnMut() -> S,
+{
+    Restart {
+        dice: fastrand::Rng::with_seed(settings.seed),
+        settings,
+        factory,
+        decide: Box::new(|_| true),
+        phase: Phase::Due,
+        restarts: 0,
+        window_ends: None,
+    }
+}
+
+impl<S, F, E> Restart<S, F, E> {
+    /// Restarts only on errors that `restart_on` says yes to; the others fail the stream at once.
+    #[must_use]
+    pub fn restart_on(mut self, restart_on: impl FnMut(&E) -> bool + Send + 'static) -> Self {
+        self.decide = Box::new(restart_on);
+        self
+    }
+
+    /// Plans the next source; false when no restart is left.
+    fn plan(&mut self) -> bool {
+        let now = Instant::now();
+        if self.window_ends.is_some_and(|ends| ends <= now) {
+            self.restarts = 0;
+        }
+        if self.settings.max_restarts == Some(self.restarts) {
+            return false;
+        }
+        let backoff = &self.settings.backoff;
+        let wait = backoff.delay(self.restarts, self.dice.f64());
+        self.restarts = self.restarts.saturating_add(1);
+        self.phase = Phase::Waiting(Box::pin(sleep(wait)));
+        true
+    }
+}
+
+impl<S, F, E> Unpin for Restart<S, F, E> {}
+
+impl<S, F, T, E> Stream for Restart<S, F, E>
+where
+    S: Stream<Item = Result<T, E>>,
+    F: FnMut() -> S,
+{
+    type Item = Result<T, E>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let ended = match &mut this.phase {
+                Phase::Due => {
+                    this.phase = Phase::Running(Box::pin((this.factory)()));
+                    this.window_ends = Instant::now().checked_add(this.settings.within);
+                    continue;
+                }
+                Phase::Waiting(wait) => {
+                    ready!(wait.as_mut().poll(context));
+                    this.phase = Phase::Due;
+                    continue;
+                }
+                Phase::Ended => return Poll::Ready(None),
+                Phase::Running(source) => match ready!(source.as_mut().poll_next(context)) {
+                    Some(Ok(item)) => return Poll::Ready(Some(Ok(item))),
+                    Some(Err(error)) => Some(error),
+                    None => None,
+                },
+            };
+            // The source that ended is dropped before anything else is done.
+            this.phase = Phase::Ended;
+            let restart = match &ended {
+                Some(error) => (this.decide)(error),
+                None => this.settings.on_completion,
+            };
+            if !restart || !this.plan() {
+                return Poll::Ready(ended.map(Err));
+            }
+        }
+    }
+}
+
+impl<S, F, E> fmt::Debug for Restart<S, F, E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Restart")
+            .field("settings", &self.settings)
+            .field("restarts", &self.restarts)
+            .finish_non_exhaustive()
+    }
+}

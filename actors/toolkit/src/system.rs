@@ -1,0 +1,249 @@
+//! The actor system: named actors in a tree, supervised, with bounded mailboxes, on actix's traits.
+//!
+//! An actor is an ordinary `actix::Actor` with ordinary `actix::Handler`s whose context is
+//! [`Context`]; what actix leaves open (bounds, restarts on panic, watch, fairness) is decided here, by a
+//! loop of our own around actix's public `dev` traits.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix::Actor;
+
+pub(crate) mod actor_ref;
+mod catch;
+mod cell;
+pub(crate) mod context;
+pub(crate) mod core;
+mod dead_letters;
+mod envelope;
+mod event_stream;
+mod fault;
+mod guardian;
+mod items;
+pub(crate) mod mailbox;
+mod message_ref;
+mod props;
+mod receptionist;
+mod recipient;
+mod report;
+pub(crate) mod response;
+mod spawn;
+mod strategy;
+mod timers;
+mod watch;
+mod watchdog;
+
+pub use actor_ref::{ActorRef, AskError, Offer};
+pub use context::{Context, TaskPanicked};
+pub use dead_letters::{DeadLetter, SuppressedDeadLetter, Undelivered};
+pub use event_stream::{EventStream, Restarted, Subscription};
+pub use fault::Fault;
+pub use guardian::Termination;
+pub use mailbox::{Overflow, PRIORITY_NORMAL};
+pub use message_ref::MessageRef;
+pub use props::Props;
+pub use receptionist::{Listing, Receptionist, Service, ServiceKey};
+pub use recipient::Recipient;
+pub use report::{ActorReport, ActorState};
+pub use spawn::Spawn;
+pub use strategy::{Directive, Strategy};
+pub use watch::{StopCause, Terminated};
+pub use watchdog::Blocked;
+
+pub(crate) use catch::text as panic_text;
+
+use actor_ref::{AnyCell, Parent};
+pub(crate) use core::ParentKind;
+pub(crate) use dead_letters::DeadLetters;
+use dead_letters::Kind;
+use guardian::Guardian;
+use watchdog::Watchdog;
+
+/// A tree of actors; clones share it.
+#[derive(Clone)]
+pub struct ActorSystem {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    seed: u64,
+    dead_letters: Arc<DeadLetters>,
+    events: EventStream,
+    receptionist: Receptionist,
+    guardian: Arc<Guardian>,
+    watchdog: Arc<Watchdog>,
+}
+
+impl ActorSystem {
+    /// Makes an empty system whose chance (the jitter of restarts) comes from `seed`.
+    ///
+    /// Built with `panic = "abort"` a panic ends the process instead of one actor's life; that is said in
+    /// the log here, and by [`ActorSystem::catches_panics`].
+    pub fn new(name: &str, seed: u64) -> Self {
+        if !Self::catches_panics() {
+            tracing::error!("built with `panic = \"abort\"`: no panic can be supervised");
+        }
+        let events = EventStream::default();
+        Self {
+            inner: Arc::new(Inner {
+                name: name.to_owned(),
+                seed,
+                dead_letters: Arc::new(DeadLetters::new(events.clone())),
+                events,
+                receptionist: Receptionist::default(),
+                guardian: Arc::default(),
+                watchdog: Arc::default(),
+            }),
+        }
+    }
+
+    /// Says whether a panicking actor can be supervised: not when built with `panic = "abort"`.
+    pub const fn catches_panics() -> bool {
+        cfg!(panic = "unwind")
+    }
+
+    /// Returns the event stream: [`DeadLetter`], [`Restarted`], and whatever else is published.
+    pub fn events(&self) -> &EventStream {
+        &self.inner.events
+    }
+
+    /// Returns the receptionist.
+    pub fn receptionist(&self) -> &Receptionist {
+        &self.inner.receptionist
+    }
+
+    /// Returns the system's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Spawns an actor under `/user`, on this thread unless the props say otherwise.
+    ///
+    /// A name that is taken gets a number appended, and a `/` in it becomes `%2F`; Pekko refuses both. An actor
+    /// that is spawned once the system terminates has stopped from the beginning: when
+    /// [`ActorSystem::terminate`] returns no actor is alive, whichever thread spawned it.
+    pub fn spawn<A>(&self, props: Props<A>, name: &str) -> ActorRef<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let parent = Arc::clone(&self.inner.guardian) as Arc<dyn Parent>;
+        props::launch(self, parent, path("/user", name), props)
+    }
+
+    /// Spawns an actor under `/user`, by a name that no other actor ever bears.
+    pub fn spawn_anonymous<A>(&self, props: Props<A>) -> ActorRef<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        self.spawn(props, &self.anonymous_name())
+    }
+
+    /// Stops all actors, the last spawned first and each after its children; says in which order they
+    /// stopped. It may be called again and by many at once, who all hear the same.
+    pub async fn terminate(&self) -> Termination {
+        self.inner.guardian.terminate().await;
+        self.inner.guardian.termination()
+    }
+
+    /// Terminates, waiting for `limit` at most: an actor that blocks its thread cannot be ended, and is named
+    /// in the answer.
+    pub async fn terminate_within(&self, limit: Duration) -> Termination {
+        let terminated = tokio::time::timeout(limit, self.inner.guardian.terminate());
+        // Who did not stop in time is in the answer.
+        terminated.await.ok();
+        self.inner.guardian.termination()
+    }
+
+    /// Waits until a termination that somebody began has ended.
+    pub async fn when_terminated(&self) {
+        self.inner.guardian.when_terminated().await;
+    }
+
+    /// Says whether the system is terminating or has terminated.
+    pub fn is_terminating(&self) -> bool {
+        self.inner.guardian.is_terminating()
+    }
+
+    /// Returns every living actor, ordered by path.
+    pub fn tree(&self) -> Vec<ActorReport> {
+        let mut reports = self.inner.guardian.reports();
+        reports.sort_by(|a, b| a.path.cmp(&b.path));
+        reports
+    }
+
+    /// Returns how many messages found nobody to handle them.
+    pub fn dead_letters(&self) -> u64 {
+        self.inner.dead_letters.count()
+    }
+
+    /// Has lost messages of type `M` published as [`SuppressedDeadLetter`], neither counted nor logged: for
+    /// those whose loss is expected. In Pekko the type says so itself, by `DeadLetterSuppression`.
+    pub fn suppress_dead_letters<M: 'static>(&self) {
+        self.inner.dead_letters.suppress(Kind::of::<M>());
+    }
+
+    /// Waits until an actor under `/user` escalates its failure; returns what it said. What follows is the
+    /// application's to decide; Pekko's guardian ends the system.
+    pub async fn when_failed(&self) -> String {
+        self.inner.guardian.when_failed().await
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.inner.seed
+    }
+
+    pub(crate) fn watchdog(&self) -> &Arc<Watchdog> {
+        &self.inner.watchdog
+    }
+
+    pub(crate) fn dead_letter_box(&self) -> Arc<DeadLetters> {
+        Arc::clone(&self.inner.dead_letters)
+    }
+
+    /// Returns the path of a living actor.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn path_of(&self, id: u64) -> Option<Arc<str>> {
+        self.inner.guardian.path_of(id)
+    }
+
+    /// Returns a new actor's id, and its path: `path`, with the id if that is taken.
+    pub(crate) fn claim(&self, path: String) -> (u64, Arc<str>) {
+        self.inner.guardian.claim(path)
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(crate) fn next_id(&self) -> u64 {
+        self.inner.guardian.next_id()
+    }
+
+    pub(crate) fn anonymous_name(&self) -> String {
+        format!("${}", self.inner.guardian.next_id())
+    }
+
+    /// Registers a new actor; returns `false` where nobody would stop it any more.
+    pub(crate) fn register(&self, cell: Arc<dyn AnyCell>, parent: ParentKind) -> bool {
+        self.inner.guardian.register(cell, parent)
+    }
+
+    pub(crate) fn forget(&self, id: u64) {
+        self.inner.guardian.forget(id);
+    }
+}
+
+/// Returns the path of a child; a name stays one step of it.
+fn path(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", name.replace('/', "%2F"))
+}
+
+impl fmt::Debug for ActorSystem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ActorSystem")
+            .field("name", &self.inner.name)
+            .field("actors", &self.inner.guardian.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! What an actor can do: `type Context = kebne_actors::Context<Self>` in place of actix's.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::Actor;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ActorSystem, ParentKind,
+    actor_ref::{ActorRef, AnyCell, Core, Parent},
+    catch::bury,
+    envelope::{AskState, Envelope},
+    fault::Fault,
+    items::{Items, Pauses},
+    props::Props,
+    spawn::Children,
+    timers::Timers,
+};
+
+mod actix_side;
+mod piping;
+mod stashing;
+mod timing;
+mod watching;
+
+pub use piping::TaskPanicked;
+
+use actix_side::BoxFuture;
+pub(crate) use actix_side::Bridge;
+use watching::Watch;
+
+/// A notification of an actor to itself.
+type Note<A> = Box<dyn FnOnce(&mut A, &mut Context<A>)>;
+
+/// Where an incarnation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// In the factory or `started`, whose failure is one of the start.
+    Starting,
+    Running,
+    /// It ends, and another follows.
+    Restarting,
+    /// It ends for good: its children have stopped, and its `stopped` hook runs.
+    Ending,
+}
+
+/// The parent of actors that are spawned too late.
+struct Ending;
+
+impl Parent for Ending {
+    fn child_stopped(&self, _: u64) {}
+    fn child_escalated(&self, _: Arc<str>, _: &str) {}
+    fn kind(&self) -> ParentKind {
+        ParentKind::Ending
+    }
+}
+
+/// The context of one incarnation of an actor.
+pub struct Context<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    pub(crate) core: Arc<Core<A>>,
+    pub(crate) system: ActorSystem,
+    pub(crate) failure: Option<Fault>,
+    pub(crate) stopping: bool,
+    pub(crate) items: Items<A>,
+    /// Futures that hold the mailbox up; the last goes first.
+    pub(crate) waits: Vec<BoxFuture<A>>,
+    pub(crate) timers: Timers<A>,
+    pub(crate) receive_timeout: Option<Duration>,
+    pub(crate) stash: VecDeque<Envelope<A>>,
+    stash_max: usize,
+    pub(crate) children: BTreeMap<u64, Arc<dyn AnyCell>>,
+    pub(crate) bridge: Rc<Bridge<A>>,
+    pub(crate) spent: usize,
+    pub(crate) throughput: usize,
+    /// Whom this actor watches; kept across restarts.
+    pub(crate) watching: BTreeMap<u64, Watch>,
+    /// What the mailbox's notifications stand for, in their order; kept across restarts.
+    pub(crate) notes: VecDeque<Note<A>>,
+    pub(crate) stage: Stage,
+    /// The backoff is to start over.
+    pub(crate) backoff_reset: bool,
+    /// Cancelled when whoever asked for the message in hand gives up.
+    pub(crate) asker: Option<Arc<AskState>>,
+    /// What the future that is polled asked.
+    pub(crate) pauses: Pauses,
+    /// It ends without its `stopping` hook.
+    pub(crate) terminated: bool,
+}
+
+impl<A> Context<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    pub(crate) fn new(
+        core: Arc<Core<A>>,
+        system: ActorSystem,
+        bridge: Rc<Bridge<A>>,
+        throughput: usize,
+        stash_max: usize,
+    ) -> Self {
+        Self {
+            core,
+            system,
+            failure: None,
+            stopping: false,
+            items: Items::new(),
+            waits: Vec::new(),
+            timers: Timers::new(),
+            receive_timeout: None,
+            stash: VecDeque::new(),
+            stash_max,
+            children: BTreeMap::new(),
+            bridge,
+            spent: 0,
+            throughput,
+            watching: BTreeMap::new(),
+            notes: VecDeque::new(),
+            stage: Stage::Starting,
+            backoff_reset: false,
+            asker: None,
+            pauses: Pauses::default(),
+            terminated: false,
+        }
+    }
+
+    /// Returns a reference to this actor.
+    pub fn self_ref(&self) -> ActorRef<A> {
+        ActorRef {
+            core: Arc::clone(&self.core),
+        }
+    }
+
+    /// Returns this actor's path, such as `/user/lane-x/worker-3`.
+    pub fn path(&self) -> &str {
+        &self.core.path
+    }
+
+    /// Returns the system that this actor belongs to.
+    pub fn system(&self) -> &ActorSystem {
+        &self.system
+    }
+
+    /// Fails: after this handler the strategy decides what follows. The first failure of a turn counts.
+    pub fn fail(&mut self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
+        self.fault(Fault::Error(error.into()));
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.failure.get_or_insert(fault);
+    }
+
+    /// Returns the value, or fails with the error.
+    pub fn ok_or_fail<T, E>(&mut self, result: Result<T, E>) -> Option<T>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        result.map_err(|error| self.fail(error)).ok()
+    }
+
+    /// Stops this actor after this handler: `stopping`, children, then `stopped`. As in Akka nothing can
+    /// refuse it, so that what actix's `stopping` returns does not matter.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Says whether this instance ends because the actor restarts: in `Props::before_restart` and in
+    /// `stopped`, which runs at the end of each instance. In Pekko's typed actors `PostStop` is for the last
+    /// one only, and `PreRestart` for the others.
+    pub fn is_restarting(&self) -> bool {
+        self.stage == Stage::Restarting
+    }
+
+    /// Lets the backoff of this actor's restarts start over.
+    pub fn reset_backoff(&mut self) {
+        self.backoff_reset = true;
+    }
+
+    /// Spawns a child, by default on this actor's thread. It is stopped before this actor stops or
+    /// restarts. A name that a living child bears gets a number appended; a `/` in it becomes `%2F`. A child
+    /// that is spawned in `stopped` when the actor ends has stopped from the beginning; Pekko throws.
+    pub fn spawn_child<C>(&mut self, props: Props<C>, name: &str) -> ActorRef<C>
+    where
+        C: Actor<Context = Context<C>>,
+    {
+        self.children_mut().spawn(props, name)
+    }
+
+    pub(crate) fn children_mut(&mut self) -> Children<'_> {
+        let ends = self.stage == Stage::Ending;
+        Children {
+            system: &self.system,
+            parent: if ends {
+                Arc::new(Ending)
+            } else {
+                Arc::clone(&self.core) as Arc<dyn Parent>
+            },
+            parent_path: &self.core.path,
+            living: (!ends).then_some(&mut self.children),
+        }
+    }
+
+    /// Spawns a child under a name that no other actor ever bears.
+    pub fn spawn_anonymous_child<C>(&mut self, props: Props<C>) -> ActorRef<C>
+    where
+        C: Actor<Context = Context<C>>,
+    {
+        let name = self.system.anonymous_name();
+        self.spawn_child(props, &name)
+    }
+
+    /// Returns the living child of that name if it is a `C`.
+    pub fn child<C: Actor>(&self, name: &str) -> Option<ActorRef<C>> {
+        let path = super::path(&self.core.path, name);
+        let mut children = self.children.values();
+        let child = children.find(|child| **child.path() == *path)?;
+        let core = Arc::clone(child).as_any().downcast().ok()?;
+        Some(ActorRef { core })
+    }
+
+    /// Asks a child to stop; says whether it is one.
+    pub fn stop_child<C: Actor>(&mut self, child: &ActorRef<C>) -> bool {
+        let known = self.children.get(&child.core.id);
+        known.inspect(|cell| cell.request_stop()).is_some()
+    }
+
+    /// Returns the paths of the living children.
+    pub fn children(&self) -> impl Iterator<Item = &str> {
+        self.children.values().map(|child| &**child.path())
+    }
+
+    /// Returns a token that is cancelled when whoever asked for the message in hand gives up (its ask
+    /// timed out or was dropped) or has the answer; after a tell it never is.
+    pub fn asker(&self) -> CancellationToken {
+        let asker = self.asker.as_ref();
+        asker.map_or_else(CancellationToken::new, |asker| asker.given_up())
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waits.is_empty()
+    }
+
+    /// Drops what belongs to this incarnation alone, piece by piece.
+    pub(crate) fn clear(&mut self) {
+        let path = Arc::clone(&self.core.path);
+        bury(&path, self.timers.clear());
+        bury(&path, std::mem::take(&mut self.waits));
+        bury(&path, self.items.clear());
+    }
+}
+
+impl<A> fmt::Debug for Context<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Context")
+            .field("path", &self.core.path)
+            .field("children", &self.children.len())
+            .field("timers", &self.timers)
+            .finish_non_exhaustive()
+    }
+}

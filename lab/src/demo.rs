@@ -1,0 +1,243 @@
+//! The plan's job, done twice: with the fixed strategy that the plan wrote down, and through a lane.
+//!
+//! Both do the same prompts against the same simulated model with the same seed, and both start while it is
+//! cold. The clock is tokio's: paused, the same code takes no time.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use kebne_actors::ActorSystem;
+use kebne_lane::{
+    Answer, Attempt, Backend, CallOptions, Failure, LaneBuilder, LaneHandle, LaneSettings, Outcome,
+    Reply, StartError,
+};
+use serde::Serialize;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::simulate::{
+    LiveModel, PLAN_ATTEMPT_TIMEOUT, Preset, Profile, WorkEnding, text::Text, work_of,
+};
+
+/// Calls that the plan lets go slowly before it lets the rest go fast.
+const SLOW_CALLS: usize = 20;
+/// Time between two calls, at first and then.
+const SLOW_EVERY: Duration = Duration::from_millis(500);
+const FAST_EVERY: Duration = Duration::from_millis(100);
+/// Calls that the plan has in flight at most.
+const PARALLEL: usize = 4;
+/// Further attempts of the plan's, and the time before each.
+const RETRIES: u32 = 2;
+const RETRY_AFTER: Duration = Duration::from_millis(300);
+/// Time that a caller of the lane is ready to wait: the job is a batch.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// Time between two looks at the lane's limit.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// Prompts.
+    pub calls: usize,
+    /// Seed of the model's chance.
+    pub seed: u64,
+}
+
+/// How it went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Prompts that were answered.
+    pub successes: u64,
+    /// Prompts that were not.
+    pub failures: u64,
+    /// Calls that reached the model, refused ones included.
+    pub upstream_calls: u64,
+    /// Those of them that answered nobody.
+    pub wasted_calls: u64,
+    /// Time from the first prompt to the last answer, in seconds.
+    pub seconds: f64,
+    /// The limit on calls in flight as it changed: seconds, and the limit from then on.
+    pub limits: Vec<(f64, u32)>,
+}
+
+/// Is told of each ending and of each new limit, while the job runs.
+pub trait Watcher {
+    /// A prompt was answered, or not.
+    fn ended(&self, success: bool);
+    /// Another number of calls may be in flight.
+    fn limit(&self, limit: u32);
+}
+
+/// The model, counting who reaches it.
+#[derive(Debug)]
+struct Counted {
+    model: LiveModel,
+    calls: AtomicU64,
+}
+
+impl Counted {
+    fn new(job: Job) -> Arc<Self> {
+        let profile = Profile {
+            seed: job.seed,
+            ..Profile::preset(Preset::Plan)
+        };
+        Arc::new(Self {
+            model: LiveModel::new(profile),
+            calls: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Backend for Counted {
+    type Request = usize;
+    type Response = Text;
+
+    async fn attempt(&self, attempt: Attempt<usize>) -> Result<Answer<Text>, Failure> {
+        self.calls.fetch_add(1, Relaxed);
+        let (decision, _, _place) = self.model.arrive();
+        let work = work_of(decision)?;
+        sleep(work.first_token).await;
+        if work.ending == WorkEnding::Failed {
+            return Err(Failure::new(Outcome::Fault, "the simulated model failed"));
+        }
+        let prompt = format!("prompt {}", attempt.request);
+        let text = Text::answer(&prompt, self.model.profile().answer_tokens, None);
+        let tokens = u32::try_from(text.tokens.len()).unwrap_or(u32::MAX);
+        sleep(work.token_time.saturating_mul(tokens.saturating_sub(1))).await;
+        Ok(Answer::complete(text))
+    }
+}
+
+/// Does the job as the plan has it: a fixed pace in two steps, four in parallel, a timeout, two retries.
+pub async fn fixed(job: Job, watcher: &dyn Watcher) -> Report {
+    let model = Counted::new(job);
+    let since = Instant::now();
+    let mut slow = interval(SLOW_EVERY);
+    let mut fast = interval(FAST_EVERY);
+    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    fast.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let paced = stream::unfold((0, slow, fast), |(number, mut slow, mut fast)| async move {
+        if number >= job.calls {
+            return None;
+        }
+        if number < SLOW_CALLS {
+            slow.tick().await;
+        } else {
+            fast.tick().await;
+        }
+        Some((number, (number + 1, slow, fast)))
+    });
+    let answered = paced
+        .map(|number| persist(Arc::clone(&model), number))
+        .buffered(PARALLEL);
+    let successes = answered
+        .fold(0, |successes, success| {
+            watcher.ended(success);
+            std::future::ready(successes + u64::from(success))
+        })
+        .await;
+    report(job, &model, since, successes, Vec::new())
+}
+
+/// Makes one call with the plan's timeout and retries; says whether it was answered.
+async fn persist(model: Arc<Counted>, number: usize) -> bool {
+    for attempt in 0..=RETRIES {
+        if attempt > 0 {
+            sleep(RETRY_AFTER).await;
+        }
+        let attempt = Attempt {
+            request: number,
+            number: attempt + 1,
+            wake: false,
+            first_part_timeout: None,
+            idle_timeout: Duration::MAX,
+            cancelled: CancellationToken::new(),
+        };
+        if let Ok(Ok(_)) = timeout(PLAN_ATTEMPT_TIMEOUT, model.attempt(attempt)).await {
+            return true;
+        }
+    }
+    false
+}
+
+/// Does the job through a lane with its default settings: all calls at once, and the lane decides.
+///
+/// Must run on an actix system.
+///
+/// # Errors
+/// When the lane does not start.
+pub async fn kebne(job: Job, watcher: &dyn Watcher) -> Result<Report, StartError> {
+    let model = Counted::new(job);
+    let system = ActorSystem::new("demo", job.seed);
+    let settings = LaneSettings {
+        seed: job.seed,
+        ..LaneSettings::default()
+    };
+    let lane = LaneBuilder::new("model", Arc::clone(&model))
+        .settings(settings)
+        .start(&system)
+        .await?;
+    let since = Instant::now();
+    let calls = (0..job.calls).map(|number| {
+        let lane = lane.clone();
+        async move {
+            let reply = lane.call(number, CallOptions::within(PATIENCE)).await;
+            let success = reply.map(Reply::complete).is_ok();
+            watcher.ended(success);
+            u64::from(success)
+        }
+    });
+    let answered = futures_util::future::join_all(calls);
+    let mut limits = Vec::new();
+    let successes = tokio::select! {
+        successes = answered => successes.into_iter().sum(),
+        () = look(&lane, since, watcher, &mut limits) => 0,
+    };
+    let report = report(job, &model, since, successes, limits);
+    system.terminate().await;
+    Ok(report)
+}
+
+/// Notes each new limit, for as long as it is polled.
+async fn look(
+    lane: &LaneHandle<Counted>,
+    since: Instant,
+    watcher: &dyn Watcher,
+    limits: &mut Vec<(f64, u32)>,
+) {
+    loop {
+        let limit = lane.limit();
+        if limits.last().is_none_or(|(_, last)| *last != limit) {
+            limits.push((since.elapsed().as_secs_f64(), limit));
+            watcher.limit(limit);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn report(
+    job: Job,
+    model: &Counted,
+    since: Instant,
+    successes: u64,
+    limits: Vec<(f64, u32)>,
+) -> Report {
+    let upstream_calls = model.calls.load(Relaxed);
+    Report {
+        successes,
+        failures: job.calls as u64 - successes,
+        upstream_calls,
+        wasted_calls: upstream_calls.saturating_sub(successes),
+        seconds: since.elapsed().as_secs_f64(),
+        limits,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! An open-loop load: calls are sent when they are due, however the service answers, and each ends once in the report.
+//!
+//! It exists to judge a gateway from its callers' side. A closed loop would slow down with the service and hide what
+//! overload does; here a late service only means more calls in flight. It never retries and never waits before it
+//! sends, so that what is reported is what was asked for.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::Url;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+mod call;
+mod plan;
+mod report;
+
+pub use call::{Call, End};
+pub use plan::{Offered, Plan, PlanError};
+pub use report::{Latency, Report};
+
+/// Calls that may be under way at once; one more is not sent, and counted as that.
+const IN_FLIGHT_MAX: usize = 10_000;
+
+/// Where the calls go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The HTTP client that sends the calls.
+    pub client: reqwest::Client,
+    /// The service's base URL, such as `http://127.0.0.1:8080/v1`.
+    pub url: Url,
+    /// The model asked for.
+    pub model: String,
+    /// The API key, where the service wants one.
+    pub key: Option<String>,
+}
+
+/// Hears how a load goes on.
+pub trait Watcher {
+    /// A call has ended; so many are under way.
+    fn ended(&self, call: &Call, in_flight: usize);
+}
+
+/// Why a load could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The base URL cannot be extended.
+    #[error("`{0}` is no base URL of a service")]
+    Url(Url),
+}
+
+/// Sends the calls of a plan when they are due, and waits for the end of each.
+///
+/// # Errors
+/// When the target's URL is not a base URL.
+pub async fn drive(
+    plan: &Plan,
+    target: &Target,
+    watcher: &dyn Watcher,
+) -> Result<Report, LoadError> {
+    let sender = Arc::new(call::Sender::new(target, plan)?);
+    let start = Instant::now();
+    let mut under_way = JoinSet::new();
+    let mut ended = Vec::with_capacity(plan.calls.len());
+    let mut book = |call: Call, in_flight: usize| {
+        watcher.ended(&call, in_flight);
+        ended.push(call);
+    };
+    for offered in &plan.calls {
+        let due = start + offered.at;
+        loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(due) => break,
+                Some(call) = under_way.join_next() => {
+                    book(joined(call), under_way.len());
+                }
+            }
+        }
+        if under_way.len() >= IN_FLIGHT_MAX {
+            book(Call::not_sent(*offered), under_way.len());
+            continue;
+        }
+        let sender = Arc::clone(&sender);
+        let offered = *offered;
+        under_way.spawn_local(async move { sender.send(offered, due).await });
+    }
+    while let Some(call) = under_way.join_next().await {
+        book(joined(call), under_way.len());
+    }
+    Ok(Report::new(plan, ended, start.elapsed()))
+}
+
+/// A task that panicked is a failure of its call like another.
+fn joined(call: Result<Call, tokio::task::JoinError>) -> Call {
+    call.unwrap_or_else(|error| Call {
+        id: usize::MAX,
+        late: Duration::ZERO,
+        latency: Duration::ZERO,
+        first_part: None,
+        end: End::Failed(format!("driver: {error}")),
+    })
+}
+
+#[cfg(test)]
+mod tests;

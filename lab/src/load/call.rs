@@ -1,0 +1,195 @@
+//! One call of a load: sent, read to its end, and named by how it ended.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, Url, header};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use crate::load::{LoadError, Offered, Plan, Target};
+
+/// What a caller waits beyond its deadline, so that the service can say that it has passed.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Only so much of an answer is looked at for its end.
+const TAIL: usize = 4096;
+
+/// How a call ended, as its caller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Answered in full, within the deadline.
+    Served,
+    /// Told to come back (429 or 503), for this reason.
+    Shed(String),
+    /// Not answered in full, or too late, for this cause.
+    Failed(String),
+}
+
+/// A call that has ended.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its number in the plan.
+    pub id: usize,
+    /// How much later than due it was sent.
+    pub late: Duration,
+    /// From when it was due to its end.
+    pub latency: Duration,
+    /// From when it was due to the first bytes of a streamed answer.
+    pub first_part: Option<Duration>,
+    /// How it ended.
+    pub end: End,
+}
+
+impl Call {
+    /// A call that the driver had no room for.
+    pub(super) fn not_sent(offered: Offered) -> Self {
+        Self {
+            id: offered.id,
+            late: Duration::ZERO,
+            latency: Duration::ZERO,
+            first_part: None,
+            end: End::Failed("not_sent".to_owned()),
+        }
+    }
+}
+
+/// Sends calls over one pool of connections.
+#[derive(Debug)]
+pub(super) struct Sender {
+    client: Client,
+    url: Url,
+    model: String,
+    key: Option<String>,
+    deadline: Duration,
+    stream: bool,
+    max_tokens: Option<u32>,
+}
+
+impl Sender {
+    pub(super) fn new(target: &Target, plan: &Plan) -> Result<Self, LoadError> {
+        let mut url = target.url.clone();
+        url.path_segments_mut()
+            .map_err(|()| LoadError::Url(target.url.clone()))?
+            .pop_if_empty()
+            .extend(["chat", "completions"]);
+        let client = target.client.clone();
+        Ok(Self {
+            client,
+            url,
+            model: target.model.clone(),
+            key: target.key.clone(),
+            deadline: plan.deadline,
+            stream: plan.stream,
+            max_tokens: plan.max_tokens,
+        })
+    }
+
+    /// Sends a call that is due and reads its answer.
+    pub(super) async fn send(&self, offered: Offered, due: Instant) -> Call {
+        let late = due.elapsed();
+        let mut first_part = None;
+        let answered = self.exchange(offered.id, due, &mut first_part);
+        let ended = timeout_at(due + self.deadline + PATIENCE, answered).await;
+        let latency = due.elapsed();
+        let end = match ended {
+            Ok(End::Served) if latency > self.deadline => End::Failed("too_late".to_owned()),
+            Ok(end) => end,
+            Err(_) => End::Failed("no_answer".to_owned()),
+        };
+        Call {
+            id: offered.id,
+            late,
+            latency,
+            first_part,
+            end,
+        }
+    }
+
+    async fn exchange(&self, id: usize, due: Instant, first_part: &mut Option<Duration>) -> End {
+        let mut body = json!({
+            "model": self.model, "stream": self.stream,
+            "messages": [{"role": "user", "content": format!("call {id}")}],
+        });
+        if let Some(max_tokens) = self.max_tokens {
+            body["max_tokens"] = json!(max_tokens);
+        }
+        let left = self.deadline.saturating_sub(due.elapsed()).as_millis();
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-kebne-deadline-ms", left.max(1).to_string())
+            .body(body.to_string());
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => return End::Failed("connect".to_owned()),
+            Err(_) => return End::Failed("connection".to_owned()),
+        };
+        let status = response.status().as_u16();
+        if status != 200 {
+            return refused(status, response).await;
+        }
+        self.read(response, due, first_part).await
+    }
+
+    /// Reads an answer to its end; a stream must say that it has ended.
+    async fn read(
+        &self,
+        mut response: Response,
+        due: Instant,
+        first_part: &mut Option<Duration>,
+    ) -> End {
+        let mut tail = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(bytes)) => {
+                    if self.stream {
+                        first_part.get_or_insert_with(|| due.elapsed());
+                    }
+                    tail.extend_from_slice(&bytes);
+                    let surplus = tail.len().saturating_sub(TAIL);
+                    tail.drain(..surplus);
+                }
+                Ok(None) => break,
+                Err(_) => return End::Failed("broken".to_owned()),
+            }
+        }
+        if !self.stream {
+            return End::Served;
+        }
+        let tail = String::from_utf8_lossy(&tail);
+        if tail.trim_end().ends_with("data: [DONE]") && !tail.contains("\"error\"") {
+            End::Served
+        } else {
+            End::Failed("broken".to_owned())
+        }
+    }
+}
+
+/// Names a refusal or an error by what the service says of it, or by its status.
+async fn refused(status: u16, response: Response) -> End {
+    let said = |name: &str| {
+        let value = response.headers().get(name)?;
+        Some(value.to_str().ok()?.to_owned())
+    };
+    let reason = said("x-kebne-reason");
+    let reason = match reason {
+        Some(reason) => reason,
+        None => code(response)
+            .await
+            .unwrap_or_else(|| format!("status_{status}")),
+    };
+    match status {
+        429 | 503 | 529 => End::Shed(reason),
+        504 => End::Failed(format!("timeout: {reason}")),
+        _ => End::Failed(reason),
+    }
+}
+
+/// Reads the code in the error of a service that is not Kebne.
+async fn code(response: Response) -> Option<String> {
+    let body: Value = serde_json::from_slice(&response.bytes().await.ok()?).ok()?;
+    Some(body["error"]["code"].as_str()?.to_owned())
+}

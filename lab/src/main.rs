@@ -1,0 +1,7 @@
+//! The `kebne-lab` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kebne_lab::sim::cli::main()
+}

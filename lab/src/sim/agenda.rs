@@ -1,0 +1,77 @@
+//! What happens next: events in order of time, and of their making where times are equal.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use kebne_control::Timestamp;
+
+use crate::sim::backend::{Answer, JobId};
+
+/// One thing to happen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// This call is offered.
+    Arrival(usize),
+    /// The backend changes by itself.
+    Backend,
+    /// A refusal reaches its client.
+    Told(Answer),
+    /// The client of this job hangs up.
+    Timeout(JobId),
+    /// This gateway asked to be woken.
+    Gateway(usize),
+    /// The controllers start anew.
+    Restart,
+    /// Time to note limit and capacity.
+    Sample,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Reverse<(Timestamp, u64)>,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+/// The events to come.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    heap: BinaryHeap<Entry>,
+    made: u64,
+}
+
+impl Agenda {
+    pub(crate) fn add(&mut self, at: Timestamp, event: Event) {
+        self.made += 1;
+        self.heap.push(Entry {
+            key: Reverse((at, self.made)),
+            event,
+        });
+    }
+
+    /// Returns when the next event is due.
+    pub(crate) fn due(&self) -> Option<Timestamp> {
+        self.heap.peek().map(|entry| entry.key.0.0)
+    }
+
+    pub(crate) fn next(&mut self) -> Option<(Timestamp, Event)> {
+        let entry = self.heap.pop()?;
+        Some((entry.key.0.0, entry.event))
+    }
+}

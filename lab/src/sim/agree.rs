@@ -1,0 +1,238 @@
+//! Scenarios over real sockets: the program simulates the backend, serves the gateway and sends the load, each in a
+//! process of its own, and the goodput is held against that of virtual time.
+//!
+//! It exists because a simulator can be wrong: a difference is a bug in one of the two. The scenarios are made faster,
+//! for both alike, so that each takes less than a minute.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+
+use crate::sim::script::{Script, ScriptError};
+
+/// The scenarios played when none are asked for: loud and silent limits, a drop, a rise, cold starts, a quota, an
+/// outage, a batch server that streams, and one where nothing is wrong.
+const DEFAULT: &str = "S01,S03,S04,S05,S07,S10,S12,S15,S18,S19";
+
+/// Which scenarios, how fast, and how near the two must be.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Agree {
+    /// The program to run.
+    #[arg(long, default_value = "target/release/kebne")]
+    program: PathBuf,
+    /// Names of scenarios.
+    #[arg(long, value_delimiter = ',', default_value = DEFAULT)]
+    scenarios: Vec<String>,
+    /// How many times as fast they go.
+    #[arg(long, default_value_t = 6.0)]
+    speed: f64,
+    /// The seed of calls and backend.
+    #[arg(long, default_value_t = 31)]
+    seed: u64,
+    /// The law, by its name in settings; the settings' default where nothing is said.
+    #[arg(long)]
+    law: Option<String>,
+    /// Points of goodput that the two may differ by.
+    #[arg(long, default_value_t = 5.0)]
+    tolerance: f64,
+}
+
+/// Why the comparison failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AgreeError {
+    /// A scenario cannot be played.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// A process could not be run.
+    #[error("`{program}`: {source}")]
+    Run { program: PathBuf, source: io::Error },
+    /// A process said something else than it should.
+    #[error("`{program}` {what}")]
+    Said { program: PathBuf, what: String },
+    /// The two runs differ.
+    #[error("{table}\nvirtual time and sockets differ by more than {tolerance} points in {names}")]
+    Differ {
+        table: String,
+        tolerance: f64,
+        names: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Played {
+    load: Load,
+    scenario: Judged,
+}
+
+#[derive(Debug, Deserialize)]
+struct Load {
+    success_of_offered: f64,
+    success_of_admitted: f64,
+    sent_late: Late,
+}
+
+#[derive(Debug, Deserialize)]
+struct Late {
+    p99_ms: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Judged {
+    title: String,
+    goodput: f64,
+    virtual_goodput: f64,
+    virtual_success_of_offered: f64,
+}
+
+/// A process that ends with its owner.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone is what is wanted, too.
+        let _gone = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+/// Plays the scenarios one after the other and returns the table.
+pub(crate) fn run(options: &Agree) -> Result<String, AgreeError> {
+    let law = match &options.law {
+        Some(law) => law.clone(),
+        None => crate::sim::entrant::default_law(),
+    };
+    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {elapsed:>4}  {msg}");
+    let bar = ProgressBar::new(u64::try_from(options.scenarios.len()).unwrap_or(0));
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut table = String::from(
+        "| scenario | goodput, virtual | sockets | points | of offered, virtual | sockets | of admitted | sent late p99 ms |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    let mut differ = Vec::new();
+    for name in &options.scenarios {
+        bar.set_message(name.clone());
+        let played = play(options, name, &law)?;
+        let (load, judged) = (played.load, played.scenario);
+        let points = 100.0 * (judged.goodput - judged.virtual_goodput);
+        if points.abs() > options.tolerance {
+            differ.push(name.clone());
+        }
+        let written = writeln!(
+            table,
+            "| {} | {:.3} | {:.3} | {points:+.1} | {:.3} | {:.3} | {:.3} | {:.1} |",
+            judged.title,
+            judged.virtual_goodput,
+            judged.goodput,
+            judged.virtual_success_of_offered,
+            load.success_of_offered,
+            load.success_of_admitted,
+            load.sent_late.p99_ms,
+        );
+        debug_assert!(written.is_ok(), "a string takes everything");
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let table = format!(
+        "Law `{law}`, {} times as fast, seed {}.\n\n{table}",
+        options.speed, options.seed
+    );
+    if differ.is_empty() {
+        return Ok(table);
+    }
+    Err(AgreeError::Differ {
+        table,
+        tolerance: options.tolerance,
+        names: differ.join(", "),
+    })
+}
+
+fn play(options: &Agree, name: &str, law: &str) -> Result<Played, AgreeError> {
+    let script = Script::named(name, options.speed, options.seed)?;
+    let failed = |source| AgreeError::Run {
+        program: options.program.clone(),
+        source,
+    };
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let speed = options.speed.to_string();
+    let seed = options.seed.to_string();
+    let which = ["--scenario", name, "--speed", &speed, "--seed", &seed];
+    let (_backend, backend) = start(
+        options,
+        folder.path(),
+        &[&["simulate", "--port", "0"], &which[..]].concat(),
+    )?;
+    let config = folder.path().join("kebne.toml");
+    std::fs::write(&config, settings(&script, &backend, law)).map_err(failed)?;
+    let config = config.to_string_lossy().into_owned();
+    let (_gateway, gateway) = start(options, folder.path(), &["serve", "--config", &config])?;
+    let load = [
+        &["load", "--json", "--url", &gateway, "--law", law],
+        &which[..],
+    ]
+    .concat();
+    let output = command(options, folder.path(), &load)
+        .output()
+        .map_err(failed)?;
+    serde_json::from_slice(&output.stdout).map_err(|error| AgreeError::Said {
+        program: options.program.clone(),
+        what: format!(
+            "load: {error}; {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ),
+    })
+}
+
+/// The settings of a gateway that has what the virtual one has.
+fn settings(script: &Script, backend: &str, law: &str) -> String {
+    let timeout = script.attempt_timeout().as_millis();
+    format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nlearned_path = \"\"\n\n[log]\nfilter = \"warn\"\n\n\
+         [[backends]]\nname = \"simulated\"\nkind = \"openai\"\nbase_url = \"{backend}\"\n\n\
+         [backends.limits]\nlaw = \"{law}\"\nattempt_timeout = \"{timeout}ms\"\nfirst_token_timeout = \"{timeout}ms\"\n\n\
+         [[models]]\nname = \"simulated\"\nbackends = [\"simulated\"]\n"
+    )
+}
+
+fn command(options: &Agree, folder: &Path, arguments: &[&str]) -> Command {
+    let program = options.program.canonicalize();
+    let mut command = Command::new(program.unwrap_or_else(|_| options.program.clone()));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Starts a server; returns it with its base URL, which it says in its first line.
+fn start(
+    options: &Agree,
+    folder: &Path,
+    arguments: &[&str],
+) -> Result<(Running, String), AgreeError> {
+    let failed = |source| AgreeError::Run {
+        program: options.program.clone(),
+        source,
+    };
+    let mut child = command(options, folder, arguments)
+        .spawn()
+        .map_err(failed)?;
+    let output = child.stdout.take();
+    let running = Running(child);
+    let mut said = String::new();
+    if let Some(output) = output {
+        BufReader::new(output)
+            .read_line(&mut said)
+            .map_err(failed)?;
+    }
+    let url = said.trim().rsplit(' ').next().unwrap_or_default();
+    if url.starts_with("http://") {
+        return Ok((running, url.to_owned()));
+    }
+    Err(AgreeError::Said {
+        program: options.program.clone(),
+        what: format!("said `{}` in place of its address", said.trim()),
+    })
+}

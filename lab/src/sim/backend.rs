@@ -1,0 +1,294 @@
+//! The model of a fragile backend: what it takes, what it refuses, when it answers.
+//!
+//! Owns the backend's true state, which only the oracle may ask for. It exists so that a law can be
+//! judged in virtual time. It must never know who calls it.
+
+use std::collections::BTreeMap;
+
+use kebne_control::{Outcome, QuotaHints, Timestamp};
+
+use crate::sim::dice::{Dice, Purpose};
+use crate::sim::number::{at, whole};
+use crate::sim::scenario::{self, Scenario, stair};
+
+mod boot;
+mod engine;
+mod quota;
+mod scaler;
+
+use boot::{Awake, Boot};
+pub(crate) use engine::JobId;
+use engine::{Engine, Job, Passed};
+use quota::Meter;
+use scaler::Scaler;
+
+/// A call as it reaches the backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// Unique per attempt.
+    pub(crate) job: JobId,
+    /// The call, which keys its chance.
+    pub(crate) call: usize,
+    /// How often the backend has taken this call before.
+    pub(crate) taken: u32,
+    pub(crate) work: f64,
+    pub(crate) cost: u32,
+    pub(crate) tokens: Option<u32>,
+}
+
+/// Something the backend says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) job: JobId,
+    /// `None` is the first part of an answer.
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) hints: QuotaHints,
+}
+
+/// Whether a request was let in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Admission {
+    /// An answer will come, or not.
+    Taken,
+    /// Refused, told after the refusal time.
+    Refused(Outcome, QuotaHints),
+}
+
+/// The backend of one run.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    settings: scenario::Backend,
+    seed: u64,
+    engine: Engine,
+    boot: Boot,
+    meter: Option<Meter>,
+    scaler: Option<Scaler>,
+    jobs: BTreeMap<JobId, (Request, bool)>,
+    edges: Vec<Timestamp>,
+    edge: usize,
+    dead: bool,
+    /// Calls refused by chance so far.
+    pub(crate) unlucky: u64,
+}
+
+impl Backend {
+    /// Builds the backend of a scenario.
+    pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
+        let settings = scenario.backend.clone();
+        let steps = settings.slots.iter().map(|point| point.0);
+        let outages = settings.outages.iter().flat_map(|o| [o.from, o.to]);
+        let brownouts = settings.brownouts.iter().flat_map(|b| [b.from, b.to]);
+        let mut edges: Vec<Timestamp> = steps.chain(outages).chain(brownouts).map(at).collect();
+        edges.sort_unstable();
+        Self {
+            engine: Engine::new(settings.batch, settings.thrash),
+            boot: Boot::new(settings.cold, seed),
+            meter: settings.quota.map(Meter::new),
+            scaler: settings.scaler.map(Scaler::new),
+            settings,
+            seed,
+            jobs: BTreeMap::new(),
+            edges,
+            edge: 0,
+            dead: false,
+            unlucky: 0,
+        }
+    }
+
+    /// Returns the true number of slots now.
+    pub(crate) fn slots(&self, now: Timestamp) -> usize {
+        let staircase = stair(&self.settings.slots, now.as_secs_f64());
+        let replicas = self.scaler.as_ref().map_or(1, |scaler| scaler.replicas);
+        let share = self.boot.warm_share(now);
+        let slots = whole(staircase * share * f64::from(replicas) + 1e-9);
+        if self.dead {
+            0
+        } else if share > 0.0 {
+            slots.max(1)
+        } else {
+            0
+        }
+    }
+
+    /// Returns how many calls at once serve best: the slots, or the knee where that comes first.
+    pub(crate) fn best(&self, now: Timestamp) -> usize {
+        let knee = self.settings.thrash.map_or(usize::MAX, |t| whole(t.knee));
+        self.slots(now).min(knee)
+    }
+
+    /// Returns the cold starts so far.
+    pub(crate) fn episodes(&self) -> u32 {
+        self.boot.episodes
+    }
+
+    /// Brings everything to `now`; returns the answers in order.
+    pub(crate) fn advance(&mut self, now: Timestamp) -> Vec<Answer> {
+        let passed = self.engine.advance(now);
+        let answers: Vec<Answer> = passed
+            .into_iter()
+            .filter_map(|what| self.answer(what, now))
+            .collect();
+        while self.edges.get(self.edge).is_some_and(|edge| *edge <= now) {
+            self.edge += 1;
+        }
+        let time = now.as_secs_f64();
+        let within = |from: f64, to: f64| from <= time && time < to;
+        let outages = &self.settings.outages;
+        self.dead = outages.iter().any(|o| within(o.from, o.to));
+        if self.dead {
+            // What it was working on is never answered.
+            self.engine.clear();
+            self.jobs.clear();
+        }
+        let brownouts = &self.settings.brownouts;
+        let slow = brownouts.iter().find(|b| within(b.from, b.to));
+        self.engine.drag = slow.map_or(1.0, |brownout| brownout.factor);
+        let load = self.engine.running() + self.engine.waiting();
+        self.boot.advance(load > 0, now);
+        let each = stair(&self.settings.slots, time);
+        if let Some(scaler) = &mut self.scaler {
+            scaler.advance(load, each, now);
+        }
+        self.engine.fill(self.slots(now));
+        answers
+    }
+
+    fn answer(&mut self, what: Passed, now: Timestamp) -> Option<Answer> {
+        let (job, outcome) = match what {
+            Passed::First(job) => (job, None),
+            Passed::Finished(job) => {
+                let (request, fault) = self.jobs.remove(&job)?;
+                let outcome = if fault {
+                    Outcome::Fault
+                } else {
+                    Outcome::Success {
+                        tokens: request.tokens,
+                    }
+                };
+                (job, Some(outcome))
+            }
+        };
+        Some(Answer {
+            job,
+            outcome,
+            hints: self.hints(now),
+        })
+    }
+
+    fn hints(&mut self, now: Timestamp) -> QuotaHints {
+        let meter = self.meter.as_mut();
+        meter.map_or_else(QuotaHints::default, |meter| meter.hints(now))
+    }
+
+    /// Takes a request, or refuses it. `advance` must have been called for `now`.
+    pub(crate) fn admit(&mut self, request: Request, now: Timestamp) -> Admission {
+        if self.dead {
+            let time = now.as_secs_f64();
+            let mut outages = self.settings.outages.iter();
+            let refused = outages.any(|o| o.refused && o.from <= time && time < o.to);
+            return if refused {
+                Admission::Refused(Outcome::Fault, QuotaHints::default())
+            } else {
+                Admission::Taken
+            };
+        }
+        self.boot.wake(now);
+        let ready = matches!(self.boot.awake, Awake::Ready(_));
+        if !ready && !self.boot.holds() {
+            return Admission::Refused(self.boot.refusal(now), QuotaHints::default());
+        }
+        let chance = self.settings.faults.refused_share;
+        let keys = (crate::sim::key(request.call), request.job);
+        if chance > 0.0 && Dice::new(self.seed, Purpose::Refusal, keys.0, keys.1).unit() < chance {
+            self.unlucky += 1;
+            let hints = self.hints(now);
+            return Admission::Refused(Outcome::Limit, hints);
+        }
+        if let Some(meter) = &mut self.meter
+            && let Err(outcome) = meter.charge(request.cost, now)
+        {
+            let hints = meter.hints(now);
+            return Admission::Refused(outcome, hints);
+        }
+        let slots = self.slots(now);
+        let starts = self.engine.running() < slots;
+        let waiting = u32::try_from(self.engine.waiting()).unwrap_or(u32::MAX);
+        if !starts && ready && self.settings.line.is_some_and(|line| waiting >= line) {
+            let hints = self.hints(now);
+            return Admission::Refused(Outcome::Limit, hints);
+        }
+        let job = self.job(&request, now);
+        self.jobs.insert(request.job, (request, job.fault));
+        if starts {
+            self.engine.start(request.job, job);
+        } else {
+            self.engine.wait(request.job, job);
+        }
+        // The silence before sleep is counted from the last work.
+        self.boot.advance(ready, now);
+        Admission::Taken
+    }
+
+    fn job(&self, request: &Request, now: Timestamp) -> Job {
+        let faults = &self.settings.faults;
+        let keys = (crate::sim::key(request.call), u64::from(request.taken));
+        let time = now.as_secs_f64();
+        let bursting =
+            faults.burst_period > 0.0 && time.rem_euclid(faults.burst_period) < faults.burst_time;
+        let share = if bursting {
+            faults.burst_share
+        } else {
+            faults.share
+        };
+        let fault = Dice::new(self.seed, Purpose::Fault, keys.0, keys.1).unit() < share;
+        let slow = Dice::new(self.seed, Purpose::Slow, keys.0, keys.1).unit() < faults.slow_share;
+        let prefill = self.settings.batch.map_or(0.0, |batch| batch.prefill);
+        let stretch = if slow { faults.slow_factor } else { 1.0 };
+        let done = if fault { faults.after } else { 1.0 };
+        let streams = self.settings.batch.is_some_and(|batch| batch.streams);
+        Job {
+            work: (request.work * stretch * done + prefill).max(1e-6),
+            first: (streams && !fault).then_some(prefill.max(1e-6)),
+            fault,
+        }
+    }
+
+    /// Notes that the client has hung up.
+    pub(crate) fn cancel(&mut self, job: JobId, now: Timestamp) {
+        if self.settings.ignores_cancel {
+            return;
+        }
+        self.engine.cancel(job);
+        self.jobs.remove(&job);
+        self.engine.fill(self.slots(now));
+    }
+
+    /// Returns when something changes, should no one call.
+    pub(crate) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let mark = self.engine.next_mark();
+        let edge = self.edges.get(self.edge).copied();
+        let boot = self.boot.next_change(now);
+        let scaler = self.scaler.as_ref().map(Scaler::next_change);
+        [mark, edge, boot, scaler].into_iter().flatten().min()
+    }
+
+    /// Says whether a call would start at once: the oracle's eye.
+    pub(crate) fn would_start(&mut self, cost: u32, now: Timestamp) -> bool {
+        let free = self.engine.running() < self.best(now) && self.engine.waiting() == 0;
+        free && self
+            .meter
+            .as_mut()
+            .is_none_or(|meter| meter.holds(cost, now))
+    }
+
+    /// Says whether it sleeps and a call would wake it: the oracle's eye.
+    pub(crate) fn asleep(&self) -> bool {
+        !self.dead && self.boot.awake == Awake::Asleep
+    }
+
+    /// Returns the least time that `work` needs from now: the oracle's eye.
+    pub(crate) fn least_time(&self, work: f64) -> f64 {
+        let prefill = self.settings.batch.map_or(0.0, |batch| batch.prefill);
+        (work + prefill) / self.engine.speed(self.engine.running() + 1, 0)
+    }
+}

@@ -1,0 +1,162 @@
+//! The jobs that are being worked on, all at the same speed, and the line behind them.
+//!
+//! Work is measured against one odometer: a job is done when the odometer has passed its mark. So slots
+//! (speed 1), batch servers (speed falls with the number) and thrashing are one model.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use kebne_control::Timestamp;
+
+use crate::sim::number::{at, real};
+use crate::sim::scenario::{Batch, Thrash};
+
+/// Names one job at the backend; unique within a run.
+pub(crate) type JobId = u64;
+
+/// What a job is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    /// Work in service seconds or tokens, prefill included.
+    pub(crate) work: f64,
+    /// Work until the first part comes out, when the answer streams.
+    pub(crate) first: Option<f64>,
+    /// It ends in a fault.
+    pub(crate) fault: bool,
+}
+
+/// What the odometer passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Passed {
+    /// The first part came out.
+    First(JobId),
+    /// All work is done.
+    Finished(JobId),
+}
+
+/// The working part of the backend.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    batch: Option<Batch>,
+    thrash: Option<Thrash>,
+    odometer: f64,
+    at: Timestamp,
+    /// Marks as bits of positive floats, whose order is that of the floats.
+    marks: BTreeSet<(u64, Passed)>,
+    running: BTreeMap<JobId, (u64, Option<u64>)>,
+    line: VecDeque<(JobId, Job)>,
+    /// Times slower than normal, for all.
+    pub(crate) drag: f64,
+}
+
+impl Engine {
+    pub(crate) fn new(batch: Option<Batch>, thrash: Option<Thrash>) -> Self {
+        Self {
+            batch,
+            thrash,
+            odometer: 0.0,
+            at: Timestamp::ZERO,
+            marks: BTreeSet::new(),
+            running: BTreeMap::new(),
+            line: VecDeque::new(),
+            drag: 1.0,
+        }
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Work per second of each job while `running` are worked on and `waiting` hold memory.
+    pub(crate) fn speed(&self, running: usize, waiting: usize) -> f64 {
+        let base = self
+            .batch
+            .map_or(1.0, |b| 1.0 / (b.t0 + b.t1 * real(running)));
+        let load = real(running + waiting);
+        let thrash = self.thrash.map_or(1.0, |t| {
+            (1.0 - t.slope * (load / t.knee - 1.0))
+                .max(t.floor)
+                .min(1.0)
+        });
+        base * thrash / self.drag
+    }
+
+    fn present_speed(&self) -> f64 {
+        self.speed(self.running.len(), self.line.len())
+    }
+
+    /// Brings the odometer to `now` and returns what it passed, in order.
+    pub(crate) fn advance(&mut self, now: Timestamp) -> Vec<Passed> {
+        let elapsed = now.since(self.at).as_secs_f64();
+        if !self.running.is_empty() {
+            self.odometer += elapsed * self.present_speed();
+        }
+        self.at = now;
+        let mut passed = Vec::new();
+        while let Some(&(mark, what)) = self.marks.first() {
+            if f64::from_bits(mark) > self.odometer + 1e-9 {
+                break;
+            }
+            self.marks.pop_first();
+            if let Passed::Finished(job) = what {
+                self.running.remove(&job);
+            }
+            passed.push(what);
+        }
+        passed
+    }
+
+    /// Returns when the next mark will be passed, should nothing change.
+    pub(crate) fn next_mark(&self) -> Option<Timestamp> {
+        let &(mark, _) = self.marks.first()?;
+        let left = (f64::from_bits(mark) - self.odometer).max(0.0) / self.present_speed();
+        // One nanosecond more, so that rounding never wakes the run too early for ever.
+        Some(at(self.at.as_secs_f64() + left).max(Timestamp::from_nanos(self.at.as_nanos() + 1)))
+    }
+
+    pub(crate) fn start(&mut self, id: JobId, job: Job) {
+        let end = (self.odometer + job.work).to_bits();
+        let first = job.first.map(|work| (self.odometer + work).to_bits());
+        self.marks.insert((end, Passed::Finished(id)));
+        if let Some(first) = first {
+            self.marks.insert((first, Passed::First(id)));
+        }
+        self.running.insert(id, (end, first));
+    }
+
+    pub(crate) fn wait(&mut self, id: JobId, job: Job) {
+        self.line.push_back((id, job));
+    }
+
+    /// Starts waiting jobs while fewer than `slots` run.
+    pub(crate) fn fill(&mut self, slots: usize) {
+        while self.running.len() < slots {
+            let Some((id, job)) = self.line.pop_front() else {
+                return;
+            };
+            self.start(id, job);
+        }
+    }
+
+    /// Drops a job whose client has hung up.
+    pub(crate) fn cancel(&mut self, id: JobId) {
+        if let Some((end, first)) = self.running.remove(&id) {
+            self.marks.remove(&(end, Passed::Finished(id)));
+            if let Some(first) = first {
+                self.marks.remove(&(first, Passed::First(id)));
+            }
+        } else {
+            self.line.retain(|entry| entry.0 != id);
+        }
+    }
+
+    /// Loses everything, as a crash does.
+    pub(crate) fn clear(&mut self) {
+        self.marks.clear();
+        self.running.clear();
+        self.line.clear();
+    }
+}

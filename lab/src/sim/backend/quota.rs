@@ -1,0 +1,167 @@
+//! The provider's quota: a bucket that fills all the time, and what a refusal tells.
+
+use std::time::Duration;
+
+use kebne_control::{BucketHint, Outcome, QuotaHints, Timestamp};
+
+use crate::sim::number::at;
+use crate::sim::scenario::{Quota, Telling};
+
+/// The bucket.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    quota: Quota,
+    level: f64,
+    at: Timestamp,
+    /// Calls let in so far.
+    used: f64,
+}
+
+impl Meter {
+    /// Starts full.
+    pub(crate) fn new(quota: Quota) -> Self {
+        Self {
+            quota,
+            level: quota.burst,
+            at: Timestamp::ZERO,
+            used: 0.0,
+        }
+    }
+
+    /// Units per second at `time`, after what others use and before the ramp has ended.
+    fn rate(&self, time: f64) -> f64 {
+        let q = &self.quota;
+        let full = q.per_minute / 60.0;
+        let foreign = q.foreign_period > 0.0 && (time / q.foreign_period).rem_euclid(2.0) >= 1.0;
+        let left = if foreign { 1.0 - q.foreign_share } else { 1.0 };
+        let ramp = if q.ramp_period > 0.0 {
+            (q.ramp_from * 1.5_f64.powf(time / q.ramp_period)).min(1.0)
+        } else {
+            1.0
+        };
+        full * left * ramp
+    }
+
+    fn refill(&mut self, now: Timestamp) {
+        // In steps, because the rate moves with time.
+        let mut from = self.at.as_secs_f64();
+        let to = now.as_secs_f64();
+        while from < to {
+            let step = (to - from).min(1.0);
+            self.level = (self.level + step * self.rate(from)).min(self.quota.burst);
+            from += step;
+        }
+        self.at = self.at.max(now);
+    }
+
+    fn units(&self, cost: u32) -> f64 {
+        if self.quota.tokens {
+            f64::from(cost)
+        } else {
+            1.0
+        }
+    }
+
+    /// Says whether a call of this cost would be let in; a cost above the burst needs a full bucket.
+    pub(crate) fn holds(&mut self, cost: u32, now: Timestamp) -> bool {
+        self.refill(now);
+        self.spent(now).is_none() && self.level + 1e-9 >= self.units(cost).min(self.quota.burst)
+    }
+
+    /// Returns how long the long quota is still used up.
+    fn spent(&self, now: Timestamp) -> Option<Duration> {
+        let left = at(self.quota.spent_until).since(now);
+        let over = self.quota.spent_after > 0.0 && self.used >= self.quota.spent_after;
+        (over && !left.is_zero()).then_some(left)
+    }
+
+    /// Charges a call, or refuses it.
+    pub(crate) fn charge(&mut self, cost: u32, now: Timestamp) -> Result<(), Outcome> {
+        if self.holds(cost, now) {
+            self.level -= self.units(cost);
+            self.used += 1.0;
+            return Ok(());
+        }
+        if let Some(left) = self.spent(now) {
+            return Err(Outcome::Quota { reset: Some(left) });
+        }
+        if self.quota.debt > 0.0 {
+            self.level = (self.level - 1.0).max(-self.quota.debt);
+        }
+        let missing = self.units(cost).min(self.quota.burst) - self.level;
+        let wait = (missing / self.rate(now.as_secs_f64()).max(1e-3)).ceil();
+        Err(match self.quota.telling {
+            Telling::Nothing => Outcome::Limit,
+            _ => Outcome::Rate {
+                retry_after: Duration::try_from_secs_f64(wait.max(1.0)).ok(),
+                slow_down: self.quota.ramp_period > 0.0,
+            },
+        })
+    }
+
+    /// Returns the headers of an answer sent now.
+    pub(crate) fn hints(&mut self, now: Timestamp) -> QuotaHints {
+        self.refill(now);
+        if self.quota.telling != Telling::Headers {
+            return QuotaHints::default();
+        }
+        let full = (self.quota.burst - self.level).max(0.0) / (self.quota.per_minute / 60.0);
+        let hint = Some(BucketHint {
+            limit: self.quota.per_minute,
+            remaining: self.level.max(0.0).floor(),
+            reset: Some(at(full).since(Timestamp::ZERO)),
+            window: Duration::from_mins(1),
+        });
+        if self.quota.tokens {
+            QuotaHints {
+                requests: None,
+                tokens: hint,
+            }
+        } else {
+            QuotaHints {
+                requests: hint,
+                tokens: None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quota(debt: f64) -> Quota {
+        Quota {
+            per_minute: 300.0,
+            burst: 30.0,
+            telling: Telling::RetryAfter,
+            tokens: false,
+            debt,
+            foreign_share: 0.0,
+            foreign_period: 0.0,
+            spent_after: 0.0,
+            spent_until: 0.0,
+            ramp_from: 0.0,
+            ramp_period: 0.0,
+        }
+    }
+
+    #[test]
+    fn a_quota_serves_its_burst_and_its_rate() {
+        let mut meter = Meter::new(quota(0.0));
+        let served = (0..10_000)
+            .filter(|step| meter.charge(0, at(f64::from(*step) * 0.01)).is_ok())
+            .count();
+        // 30 at once and 5 per second for 100 s.
+        assert!((528..=531).contains(&served), "{served}");
+    }
+
+    #[test]
+    fn refusals_that_are_charged_starve_whoever_hammers() {
+        let mut meter = Meter::new(quota(30.0));
+        let served = (0..10_000)
+            .filter(|step| meter.charge(0, at(f64::from(*step) * 0.01)).is_ok())
+            .count();
+        assert!(served < 60, "{served}");
+    }
+}

@@ -1,0 +1,314 @@
+//! The command line: `bench`, `explain`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::sim::entrant::{self, DEFAULT, ENTRANTS, Entrant};
+use crate::sim::ledger::{Ledger, Note};
+use crate::sim::scenario::Scenario;
+use crate::sim::{agree, bench, gate, oracle, plot, random, report, run, score, suite};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// A scenario file is wrong.
+    #[error(transparent)]
+    Suite(#[from] suite::SuiteError),
+    /// A law that does not exist.
+    #[error("no law is called `{name}`; there are {known}")]
+    Law {
+        /// As asked for.
+        name: String,
+        /// What exists.
+        known: String,
+    },
+    /// A scenario that does not exist.
+    #[error("no scenario is called `{0}`")]
+    Scenario(String),
+    /// A file could not be written.
+    #[error("cannot write `{path}`: {source}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file could not be read.
+    #[error("cannot read `{path}`: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The recorded numbers are not what they should be.
+    #[error("recorded numbers `{path}`: {source}")]
+    Marks {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// The controller has become worse.
+    #[error("the gate is closed:\n{0}")]
+    Gate(String),
+    /// The runs over sockets could not be made, or do not agree.
+    #[error(transparent)]
+    Agree(#[from] agree::AgreeError),
+    /// The numbers could not be put in TOML.
+    #[error("cannot write toml: {0}")]
+    Toml(#[from] toml::ser::Error),
+    /// The result could not be put in JSON.
+    #[error("cannot write json: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "kebne-lab", about = "Judges control laws in virtual time")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compares laws over the scenarios.
+    Bench(Bench),
+    /// Fails when the controller has become worse than recorded.
+    Gate(Gate),
+    /// Plays scenarios over real sockets and compares them with virtual time.
+    Agree(agree::Agree),
+    /// Shows the verdicts of one run as a timeline.
+    Explain(Explain),
+}
+
+#[derive(Debug, clap::Args)]
+struct Bench {
+    /// Seeds per named scenario.
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 31)]
+    first_seed: u64,
+    /// Laws, with commas between; `all` takes every one.
+    #[arg(long, value_delimiter = ',')]
+    laws: Vec<String>,
+    /// Only named scenarios with one of these names; `none` runs the random ones alone.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Leaves these named scenarios out.
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<String>,
+    /// Also runs this many random scenarios, one seed each.
+    #[arg(long, default_value_t = 0)]
+    random: u64,
+    /// Number of the first random scenario.
+    #[arg(long, default_value_t = 300)]
+    first_random: u64,
+    /// Also draws limit against capacity of the first law into this folder.
+    #[arg(long)]
+    plot: Option<PathBuf>,
+    /// Every column for every law.
+    #[arg(long)]
+    full: bool,
+    /// Also writes everything as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+#[derive(Debug, clap::Args)]
+struct Gate {
+    /// The recorded numbers.
+    #[arg(long, default_value = "lab/gate.toml")]
+    file: PathBuf,
+    /// Records the numbers of now instead of judging them.
+    #[arg(long)]
+    record: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// The scenario's name; `R17` is random scenario 17.
+    scenario: String,
+    /// The seed.
+    #[arg(long, default_value_t = 31)]
+    seed: u64,
+    /// The law.
+    #[arg(long, default_value = "kebne")]
+    law: String,
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Bench(options) => bench_command(&options),
+        Command::Gate(options) => gate_command(&options),
+        Command::Agree(options) => agree::run(&options).map_err(CliError::from),
+        Command::Explain(options) => explain(&options),
+    };
+    match result {
+        Ok(text) => {
+            // A closed pipe is the reader's choice.
+            drop(std::io::stdout().write_all(text.as_bytes()));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            drop(writeln!(std::io::stderr(), "error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn laws(names: &[String]) -> Result<Vec<Entrant>, CliError> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(ENTRANTS.to_vec());
+    }
+    let asked: Vec<&str> = if names.is_empty() {
+        DEFAULT.to_vec()
+    } else {
+        names.iter().map(String::as_str).collect()
+    };
+    let find = |name: &&str| {
+        entrant::find(name).ok_or_else(|| CliError::Law {
+            name: (*name).to_owned(),
+            known: ENTRANTS
+                .iter()
+                .map(|e| e.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    };
+    asked.iter().map(find).collect()
+}
+
+fn choose(all: Vec<Scenario>, only: &[String]) -> Result<Vec<Scenario>, CliError> {
+    if only.is_empty() {
+        return Ok(all);
+    }
+    let same = |scenario: &Scenario, name: &String| scenario.name.eq_ignore_ascii_case(name);
+    let known = |name: &String| name == "none" || all.iter().any(|s| same(s, name));
+    if let Some(name) = only.iter().find(|name| !known(name)) {
+        return Err(CliError::Scenario(name.clone()));
+    }
+    let chosen = all
+        .into_iter()
+        .filter(|scenario| only.iter().any(|name| same(scenario, name)));
+    Ok(chosen.collect())
+}
+
+fn bench_command(options: &Bench) -> Result<String, CliError> {
+    let skipped = |s: &Scenario| options.skip.iter().any(|n| s.name.eq_ignore_ascii_case(n));
+    let mut plan = bench::Plan {
+        scenarios: choose(suite::named()?, &options.only)?
+            .into_iter()
+            .filter(|scenario| !skipped(scenario))
+            .collect(),
+        entrants: laws(&options.laws)?,
+        seeds: (0..options.seeds).map(|i| options.first_seed + i).collect(),
+        threads: options.threads,
+        bar: true,
+    };
+    let named = bench::compare(&plan);
+    let numbers = options.first_random..options.first_random + options.random;
+    plan.scenarios = numbers.map(random::draw).collect();
+    let seeds = std::mem::replace(&mut plan.seeds, vec![options.first_seed]);
+    let drawn = bench::compare(&plan);
+    if let Some(path) = &options.json {
+        write(path, &report::json(&plan.entrants, &seeds, &named, &drawn)?)?;
+    }
+    if let Some(folder) = &options.plot {
+        for row in named.iter().chain(&drawn) {
+            let title = format!("{} {}", row.scenario, row.title);
+            let path = folder.join(format!("{}.svg", row.scenario.to_lowercase()));
+            write(&path, plot::svg(&title, &row.moments).as_bytes())?;
+        }
+    }
+    Ok(report::text(&plan.entrants, &named, &drawn, options.full))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let failed = |source| CliError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    std::fs::write(path, bytes).map_err(failed)
+}
+
+fn gate_command(options: &Gate) -> Result<String, CliError> {
+    let kebne = laws(&["kebne".to_owned()])?;
+    let Some(&entrant) = kebne.first() else {
+        return Ok(String::new());
+    };
+    let measured = gate::measure(suite::named()?, entrant, true);
+    if options.record {
+        write(&options.file, toml::to_string(&measured)?.as_bytes())?;
+        return Ok("recorded\n".to_owned());
+    }
+    let text = std::fs::read_to_string(&options.file).map_err(|source| CliError::Read {
+        path: options.file.clone(),
+        source,
+    })?;
+    let recorded: gate::Marks = toml::from_str(&text).map_err(|source| CliError::Marks {
+        path: options.file.clone(),
+        source: Box::new(source),
+    })?;
+    let failures = gate::judge(&recorded, &measured);
+    if failures.is_empty() {
+        let count = measured.scenarios.len();
+        return Ok(format!("{count} scenarios are as good as recorded\n"));
+    }
+    Err(CliError::Gate(failures.join("\n")))
+}
+
+fn explain(options: &Explain) -> Result<String, CliError> {
+    let number = options.scenario.trim_start_matches(['R', 'r']).parse();
+    let scenario = match number {
+        Ok(number) if options.scenario.starts_with(['R', 'r']) => random::draw(number),
+        _ => choose(suite::named()?, std::slice::from_ref(&options.scenario))?
+            .pop()
+            .ok_or_else(|| CliError::Scenario(options.scenario.clone()))?,
+    };
+    let entrants = laws(std::slice::from_ref(&options.law))?;
+    let mut lines = vec![format!("{} {}", scenario.name, scenario.title)];
+    for entrant in entrants {
+        let book = run::run(&scenario, options.seed, entrant, true);
+        let reference = oracle::run(&scenario, options.seed);
+        timeline(&book, &mut lines);
+        let result = score::score(&scenario, &book, &reference);
+        lines.push(serde_json::to_string_pretty(&result)?);
+    }
+    lines.push(String::new());
+    Ok(lines.join("\n"))
+}
+
+/// Writes what was decided, and every 10 s what limit and capacity were.
+fn timeline(book: &Ledger, lines: &mut Vec<String>) {
+    let mut moments = book.moments.iter().peekable();
+    for (at, gateway, note) in &book.notes {
+        let time = at.as_secs_f64();
+        while let Some(moment) = moments.next_if(|moment| moment.time <= time) {
+            if moment.time.rem_euclid(10.0) < 0.25 {
+                lines.push(format!(
+                    "{:8.2}    limit {} in flight {} capacity {} queued {}",
+                    moment.time, moment.limit, moment.in_flight, moment.capacity, moment.queued
+                ));
+            }
+        }
+        let line = match note {
+            Note::Verdict(verdict) => verdict.to_string(),
+            Note::State(from, to) => format!("{from} -> {to}"),
+            Note::Refusal(class) => format!("refused: {class}"),
+        };
+        lines.push(format!("{time:8.2} [{gateway}] {line}"));
+    }
+}

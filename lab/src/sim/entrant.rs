@@ -1,0 +1,230 @@
+//! What enters the comparison: a law, and whether it gets the lane's knowledge of cold starts and quotas.
+//!
+//! A published limiter knows refusals, not reasons. So a baseline runs *bare*: the queue, the deadlines,
+//! the held refusals and the retry budget are the same, but a loading answer and a quota's refusal reach
+//! it as a plain refusal, with `Retry-After` obeyed as a pause. `name+` gives it everything.
+
+use std::time::Duration;
+
+use kebne_control::{
+    ControllerSettings, Grant, Law, Order, Outcome, Permission, PoolSettings, QuotaHints, Timestamp,
+};
+
+use crate::sim::scenario::Scenario;
+
+/// One law in the comparison.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Entrant {
+    pub(crate) name: &'static str,
+    pub(crate) law: Law,
+    pub(crate) initial: u32,
+    /// Refusals reach it without their reason.
+    pub(crate) bare: bool,
+    /// Its limit is the backend's true capacity: what the same plumbing reaches with a perfect law.
+    pub(crate) told: bool,
+    /// The order of its queue.
+    pub(crate) order: Order,
+    /// Hedges per success.
+    pub(crate) hedges: f64,
+    /// Refusals per success that experiments may cost, where that is not the default.
+    pub(crate) exploration: Option<f64>,
+}
+
+const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
+    Entrant {
+        name,
+        law,
+        initial,
+        bare: true,
+        told: false,
+        order: Order::Fifo,
+        hedges: 0.0,
+        exploration: None,
+    }
+}
+
+const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
+    Entrant {
+        name,
+        law,
+        initial,
+        bare: false,
+        told: false,
+        order: Order::Fifo,
+        hedges: 0.0,
+        exploration: None,
+    }
+}
+
+/// The same with a queue that is served newest first under overload.
+const fn newest(entrant: Entrant, name: &'static str) -> Entrant {
+    Entrant {
+        name,
+        order: Order::NewestFirst,
+        ..entrant
+    }
+}
+
+/// The same with late attempts doubled.
+const fn hedged(entrant: Entrant, name: &'static str) -> Entrant {
+    Entrant {
+        name,
+        hedges: 0.05,
+        ..entrant
+    }
+}
+
+/// The same with another budget for experiments.
+const fn exploring(entrant: Entrant, name: &'static str, exploration: f64) -> Entrant {
+    Entrant {
+        name,
+        exploration: Some(exploration),
+        ..entrant
+    }
+}
+
+/// Everything that may enter, the controller first.
+pub(crate) const ENTRANTS: &[Entrant] = &[
+    full("kebne", Law::Adaptive, 2),
+    bare("fixed", Law::Fixed, 16),
+    bare("aimd", Law::Aimd, 4),
+    bare("seed", Law::Seed, 8),
+    bare("vegas", Law::Vegas, 4),
+    bare("gradient2", Law::Gradient2, 4),
+    bare("vector", Law::Vector, 1),
+    bare("aws", Law::Aws, 4),
+    bare("sre", Law::Sre, 4),
+    full("fixed+", Law::Fixed, 16),
+    full("gradient2+", Law::Gradient2, 4),
+    full("vector+", Law::Vector, 1),
+    full("aimd+", Law::Aimd, 4),
+    Entrant {
+        name: "told",
+        law: Law::Fixed,
+        initial: 2,
+        bare: false,
+        told: true,
+        order: Order::Fifo,
+        hedges: 0.0,
+        exploration: None,
+    },
+    newest(full("kebne", Law::Adaptive, 2), "kebne-newest"),
+    hedged(full("kebne", Law::Adaptive, 2), "kebne-hedged"),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.0005", 0.0005),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.001", 0.001),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.01", 0.01),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.03", 0.03),
+];
+
+/// The names compared when none are asked for.
+pub(crate) const DEFAULT: &[&str] = &[
+    "kebne",
+    "fixed",
+    "seed",
+    "aimd",
+    "vegas",
+    "gradient2",
+    "vector",
+    "aws",
+    "sre",
+];
+
+/// Finds an entrant by its name.
+pub(crate) fn find(name: &str) -> Option<Entrant> {
+    ENTRANTS
+        .iter()
+        .copied()
+        .find(|entrant| entrant.name == name)
+}
+
+/// Returns the name in the settings of the law that is their default.
+pub(crate) fn default_law() -> String {
+    let named = serde_json::to_value(Law::default()).unwrap_or_default();
+    named.as_str().unwrap_or_default().to_owned()
+}
+
+/// Returns the controller with a law, which has a name in the settings, and the defaults of everything else.
+pub(crate) fn by_law(law: &str) -> Option<Entrant> {
+    let named = serde_json::Value::String(law.to_owned());
+    let law = serde_json::from_value(named).ok()?;
+    Some(full(
+        "script",
+        law,
+        ControllerSettings::default().limit_initial,
+    ))
+}
+
+impl Entrant {
+    /// Returns the pool's settings.
+    pub(crate) fn pool(&self) -> PoolSettings {
+        PoolSettings {
+            order: self.order,
+            hedge_ratio: self.hedges,
+            ..PoolSettings::default()
+        }
+    }
+
+    /// Returns the controller's settings for a scenario.
+    pub(crate) fn settings(&self, scenario: &Scenario) -> ControllerSettings {
+        let period = scenario
+            .backend
+            .quota
+            .map_or(0.0, |quota| quota.ramp_period);
+        let usual = ControllerSettings::default();
+        ControllerSettings {
+            law: self.law,
+            exploration: self.exploration.unwrap_or(usual.exploration),
+            limit_initial: self.initial,
+            attempt_timeout: Duration::try_from_secs_f64(scenario.timeout)
+                .unwrap_or(Duration::from_mins(1)),
+            // As the provider's documents say it, which an operator has read.
+            slow_down_period: Duration::try_from_secs_f64(period)
+                .ok()
+                .filter(|period| !period.is_zero())
+                .unwrap_or(usual.slow_down_period),
+            ..usual
+        }
+    }
+}
+
+/// What a bare law sees, and the pause that its plumbing keeps for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Blindfold {
+    pause: Timestamp,
+}
+
+impl Blindfold {
+    /// Takes the reason off a refusal, and keeps its `Retry-After`.
+    pub(crate) fn outcome(&mut self, outcome: Outcome, now: Timestamp) -> Outcome {
+        match outcome {
+            Outcome::Rate { retry_after, .. } => {
+                let asked = retry_after.unwrap_or(Duration::ZERO);
+                self.pause = self.pause.max(now.after(asked));
+                Outcome::Limit
+            }
+            Outcome::Cold { .. } | Outcome::Quota { .. } => Outcome::Limit,
+            other => other,
+        }
+    }
+
+    /// Hides the quota headers.
+    pub(crate) fn hints(_hints: QuotaHints) -> QuotaHints {
+        QuotaHints::default()
+    }
+
+    /// Lays the pause over a grant.
+    pub(crate) fn grant(self, grant: Grant, now: Timestamp) -> Grant {
+        if self.pause > now && grant.permission == Permission::Open {
+            return Grant {
+                permission: Permission::Paused { until: self.pause },
+                ..grant
+            };
+        }
+        grant
+    }
+
+    /// Returns when the pause ends, while there is one.
+    pub(crate) fn wakeup(self, now: Timestamp) -> Option<Timestamp> {
+        (self.pause > now).then_some(self.pause)
+    }
+}

@@ -1,0 +1,250 @@
+//! One gateway in virtual time: the controller and the pool that ship, wired as the actors wire them.
+//!
+//! It must never decide: each method stamps the time, calls the two machines, and carries the grant over.
+
+use kebne_control::{
+    AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Hedge,
+    Message, Offer, Outcome, Permission, Pool, QuotaHints, Timestamp,
+};
+
+use crate::sim::arrivals::Call;
+use crate::sim::dice::{Dice, Purpose};
+use crate::sim::entrant::{Blindfold, Entrant};
+use crate::sim::ledger::{End, Ledger, Note};
+use crate::sim::number::at;
+use crate::sim::scenario::Scenario;
+
+/// A gateway in front of the backend.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    index: usize,
+    controller: Controller,
+    settings: ControllerSettings,
+    pool: Pool<usize>,
+    dice: Dice,
+    blindfold: Option<Blindfold>,
+    /// The true capacity, for the entrant that is told.
+    told: Option<u32>,
+    queued: u32,
+    /// The wakeup that is on the agenda.
+    pub(crate) due: Option<Timestamp>,
+}
+
+impl Gateway {
+    pub(crate) fn new(entrant: Entrant, scenario: &Scenario, seed: u64, index: usize) -> Self {
+        let settings = entrant.settings(scenario);
+        let controller = Controller::new(&settings, None, Timestamp::ZERO);
+        let pool = Pool::new(&entrant.pool(), controller.grant(), Timestamp::ZERO);
+        Self {
+            index,
+            controller,
+            settings,
+            pool,
+            dice: Dice::new(seed, Purpose::Law, crate::sim::key(index), 0),
+            blindfold: entrant.bare.then(Blindfold::default),
+            told: None,
+            queued: 0,
+            due: None,
+        }
+    }
+
+    fn tell(&mut self, message: Message, now: Timestamp, ledger: &mut Ledger) {
+        for effect in self.controller.step(message, now, &mut self.dice) {
+            match effect {
+                Effect::Grant(_) | Effect::Prewarm => {}
+                Effect::State { from, to } => {
+                    ledger.note(now, self.index, Note::State(from.label(), to.label()));
+                }
+                Effect::Verdict(verdict) => ledger.note(now, self.index, Note::Verdict(verdict)),
+            }
+        }
+        self.pool.set_grant(self.granted(now), now);
+    }
+
+    fn granted(&self, now: Timestamp) -> Grant {
+        let mut grant = self.controller.grant();
+        if let Some(told) = self.told {
+            let more = f64::from(told) / f64::from(grant.concurrency.max(1));
+            grant.delivered_rate = grant.delivered_rate.map(|rate| rate * more);
+            grant.concurrency = told;
+        }
+        match &self.blindfold {
+            Some(blindfold) => blindfold.grant(grant, now),
+            None => grant,
+        }
+    }
+
+    /// Takes the true capacity, for an entrant that is told.
+    pub(crate) fn tell_capacity(&mut self, capacity: u32, now: Timestamp) {
+        self.told = Some(capacity);
+        self.pool.set_grant(self.granted(now), now);
+    }
+
+    /// Offers a call; a refusal is booked at once.
+    pub(crate) fn offer(
+        &mut self,
+        id: usize,
+        call: &Call,
+        scenario: &Scenario,
+        now: Timestamp,
+        ledger: &mut Ledger,
+    ) -> bool {
+        let priority = scenario.tenants.get(call.tenant).map_or(0, |t| t.priority);
+        let offer = Offer {
+            payload: id,
+            deadline: at(call.at + scenario.deadline),
+            bytes: 1,
+            tokens: call.cost,
+            output_tokens_max: 0,
+            tenant: crate::sim::key(call.tenant),
+            priority,
+            weight: 1.0,
+            refuse_when_cold: false,
+            hedge: true,
+        };
+        if let Err((id, refusal)) = self.pool.offer(offer, now) {
+            ledger.reason("refused", &refusal.reason);
+            ledger.close(id, call, End::Refused, now);
+            return false;
+        }
+        true
+    }
+
+    /// Takes the next attempt out of the pool, and tells the controller.
+    pub(crate) fn next(&mut self, now: Timestamp, ledger: &mut Ledger) -> Option<Dispatch<usize>> {
+        let grant = self.granted(now);
+        let dispatch = self.pool.next(now)?;
+        let allowed = match grant.permission {
+            Permission::Open => dispatch.in_flight <= grant.concurrency,
+            Permission::SingleFlight { not_before } => dispatch.probe && now >= not_before,
+            Permission::Paused { until } | Permission::Closed { until } => now >= until,
+        };
+        ledger.violations += u32::from(!allowed);
+        self.dispatched(&dispatch, now, ledger);
+        Some(dispatch)
+    }
+
+    /// Takes the hedge that is due out of the pool, and tells the controller.
+    pub(crate) fn hedge(&mut self, now: Timestamp, ledger: &mut Ledger) -> Option<Hedge> {
+        let grant = self.granted(now);
+        let hedge = self.pool.hedge(now)?;
+        let in_flight = hedge.dispatch.in_flight;
+        let allowed = grant.permission == Permission::Open && in_flight <= grant.concurrency;
+        ledger.violations += u32::from(!allowed);
+        self.dispatched(&hedge.dispatch, now, ledger);
+        Some(hedge)
+    }
+
+    fn dispatched<T>(&mut self, dispatch: &Dispatch<T>, now: Timestamp, ledger: &mut Ledger) {
+        let message = Message::Dispatched {
+            attempt: dispatch.attempt,
+            in_flight: dispatch.in_flight,
+            tokens: 0,
+            probe: dispatch.probe,
+        };
+        self.tell(message, now, ledger);
+    }
+
+    /// Returns the calls that the pool gave up, with the reason.
+    pub(crate) fn expire(&mut self, now: Timestamp, ledger: &mut Ledger) -> Vec<usize> {
+        let mut expired = Vec::new();
+        for (id, refusal) in self.pool.expire(now) {
+            ledger.reason("expired", &refusal.reason);
+            expired.push(id);
+        }
+        expired
+    }
+
+    /// Tells the controller how many wait, if that has changed; says whether it did.
+    pub(crate) fn demand(&mut self, now: Timestamp, ledger: &mut Ledger) -> bool {
+        let queued = u32::try_from(self.pool.queued()).unwrap_or(u32::MAX);
+        if queued == self.queued {
+            return false;
+        }
+        self.queued = queued;
+        self.tell(Message::Demand { queued }, now, ledger);
+        true
+    }
+
+    pub(crate) fn first_part(&mut self, attempt: AttemptId, now: Timestamp, ledger: &mut Ledger) {
+        self.pool.first_part(attempt, now);
+        self.tell(Message::FirstPart { attempt }, now, ledger);
+    }
+
+    /// Settles an attempt; returns the end of its call, when it has ended.
+    pub(crate) fn ended(
+        &mut self,
+        attempt: AttemptId,
+        id: usize,
+        outcome: Outcome,
+        quota: QuotaHints,
+        now: Timestamp,
+        ledger: &mut Ledger,
+    ) -> Option<End> {
+        let (seen, hints) = match &mut self.blindfold {
+            Some(blindfold) => (blindfold.outcome(outcome, now), Blindfold::hints(quota)),
+            None => (outcome, quota),
+        };
+        if seen.is_refusal() {
+            ledger.note(now, self.index, Note::Refusal(outcome.label()));
+        }
+        let message = Message::Ended {
+            attempt,
+            outcome: seen,
+            quota: hints,
+        };
+        self.tell(message, now, ledger);
+        let after = self
+            .pool
+            .ended(attempt, id, seen, false, now, &mut self.dice);
+        match after {
+            AfterAttempt::Done(_) if matches!(outcome, Outcome::Success { .. }) => {
+                Some(End::Served)
+            }
+            AfterAttempt::Done(_) => Some(End::Failed),
+            AfterAttempt::Held(_) | AfterAttempt::Retry { .. } | AfterAttempt::Doubled => None,
+            AfterAttempt::Exhausted(_, why) => {
+                ledger.reason("failed", &why);
+                Some(End::Failed)
+            }
+        }
+    }
+
+    /// Wakes the controller when its time has come.
+    pub(crate) fn wake(&mut self, now: Timestamp, ledger: &mut Ledger) {
+        self.tell(Message::Wakeup, now, ledger);
+    }
+
+    /// Starts the controller anew from what it had learned, as its supervisor does.
+    pub(crate) fn restart(&mut self, now: Timestamp) {
+        let learned = self.controller.snapshot(now);
+        self.controller = Controller::new(&self.settings, Some(&learned), now);
+        self.queued = 0;
+        self.pool.set_grant(self.granted(now), now);
+    }
+
+    /// Returns when this gateway wants to be woken.
+    pub(crate) fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
+        let pause = self.blindfold.and_then(|blindfold| blindfold.wakeup(now));
+        [
+            self.pool.next_wakeup(now),
+            self.controller.next_wakeup(),
+            pause,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(crate) fn limit(&self) -> f64 {
+        f64::from(self.controller.grant().concurrency)
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.pool.in_flight()
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.pool.queued()
+    }
+}

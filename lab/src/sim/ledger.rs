@@ -1,0 +1,139 @@
+//! The books of one run: every offered call ends exactly once here, every attempt is counted by its end.
+
+use std::collections::BTreeMap;
+
+use kebne_control::{Outcome, Timestamp, Verdict};
+use serde::Serialize;
+
+use crate::sim::arrivals::Call;
+use crate::sim::number::{real, whole};
+use crate::sim::scenario::{Scenario, Value};
+
+/// Length of the windows in which work is counted for the reaction time.
+pub(crate) const WINDOW: f64 = 5.0;
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    /// Answered in time.
+    Served,
+    /// Never let in.
+    Refused,
+    /// Let in, and given up while it waited.
+    Expired,
+    /// Let in, tried, and failed.
+    Failed,
+}
+
+/// Limit and capacity at one moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Moment {
+    pub(crate) time: f64,
+    pub(crate) limit: f64,
+    pub(crate) in_flight: u32,
+    pub(crate) capacity: usize,
+    pub(crate) queued: usize,
+}
+
+/// A line of the timeline.
+#[derive(Clone, Debug)]
+pub(crate) enum Note {
+    Verdict(Verdict),
+    State(&'static str, &'static str),
+    Refusal(&'static str),
+}
+
+/// The books.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    value: Value,
+    pub(crate) ends: BTreeMap<usize, End>,
+    pub(crate) twice: u32,
+    pub(crate) latencies: Vec<f64>,
+    pub(crate) attempts: BTreeMap<&'static str, u64>,
+    pub(crate) work: f64,
+    pub(crate) windows: Vec<f64>,
+    pub(crate) tenants: Vec<f64>,
+    pub(crate) moments: Vec<Moment>,
+    pub(crate) notes: Vec<(Timestamp, usize, Note)>,
+    pub(crate) keeps_notes: bool,
+    pub(crate) episodes: u32,
+    pub(crate) reasons: BTreeMap<String, u64>,
+    pub(crate) left_over: usize,
+    /// Refusals that the scenario injects by chance.
+    pub(crate) unlucky: u64,
+    /// Dispatches that the grant did not allow; a bug of the pool.
+    pub(crate) violations: u32,
+}
+
+impl Ledger {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let length = scenario.duration + 2.0 * scenario.deadline;
+        Self {
+            value: scenario.value,
+            ends: BTreeMap::new(),
+            twice: 0,
+            latencies: Vec::new(),
+            attempts: BTreeMap::new(),
+            work: 0.0,
+            windows: vec![0.0; whole(length / WINDOW) + 1],
+            tenants: vec![0.0; scenario.tenants.len()],
+            moments: Vec::new(),
+            notes: Vec::new(),
+            keeps_notes: false,
+            episodes: 0,
+            reasons: BTreeMap::new(),
+            left_over: 0,
+            unlucky: 0,
+            violations: 0,
+        }
+    }
+
+    /// Closes a call; a second close is counted as the bug that it is.
+    pub(crate) fn close(&mut self, id: usize, call: &Call, end: End, now: Timestamp) {
+        if self.ends.insert(id, end).is_some() {
+            self.twice += 1;
+        }
+        if end != End::Served {
+            return;
+        }
+        let time = now.as_secs_f64();
+        self.latencies.push(time - call.at);
+        let value = match self.value {
+            Value::Work => call.work,
+            Value::Calls => 1.0,
+            Value::Tokens => f64::from(call.cost),
+        };
+        self.work += value;
+        if let Some(window) = self.windows.get_mut(whole(time / WINDOW)) {
+            *window += value;
+        }
+        if let Some(tenant) = self.tenants.get_mut(call.tenant) {
+            *tenant += value;
+        }
+    }
+
+    /// Counts an attempt's end.
+    pub(crate) fn attempt(&mut self, outcome: &Outcome) {
+        *self.attempts.entry(outcome.label()).or_default() += 1;
+    }
+
+    /// Counts why a call was not served.
+    pub(crate) fn reason(&mut self, what: &str, reason: &impl std::fmt::Debug) {
+        *self
+            .reasons
+            .entry(format!("{what} {reason:?}"))
+            .or_default() += 1;
+    }
+
+    pub(crate) fn note(&mut self, now: Timestamp, gateway: usize, note: Note) {
+        if self.keeps_notes {
+            self.notes.push((now, gateway, note));
+        }
+    }
+
+    pub(crate) fn ended(&self, end: End) -> f64 {
+        real(self.ends.values().filter(|e| **e == end).count())
+    }
+}

@@ -1,0 +1,333 @@
+//! One run: a scenario, a seed and an entrant, from the first arrival until every call has ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kebne_control::{AttemptId, Dispatch, Hedge, Outcome, QuotaHints, Timestamp};
+
+use crate::sim::agenda::Event;
+use crate::sim::arrivals::{self, Call};
+use crate::sim::backend::{Answer, JobId};
+use crate::sim::dice::{Dice, Purpose};
+use crate::sim::entrant::Entrant;
+use crate::sim::gateway::Gateway;
+use crate::sim::ledger::{End, Ledger, Moment};
+use crate::sim::number::at;
+use crate::sim::scenario::Scenario;
+use crate::sim::world::World;
+
+/// Events after which a run is declared stuck; the longest scenario needs a hundredth of it.
+const EVENTS_MAX: u64 = 50_000_000;
+/// Least time between two wakeups of a gateway, so that a wish in the past cannot stop the clock.
+const WAKE_STEP: Duration = Duration::from_micros(100);
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    gateway: usize,
+    attempt: AttemptId,
+    call: usize,
+}
+
+/// A run in progress.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    told: bool,
+    calls: Vec<Call>,
+    world: World,
+    gateways: Vec<Gateway>,
+    flights: BTreeMap<JobId, Flight>,
+    next_job: JobId,
+    ledger: Ledger,
+    now: Timestamp,
+}
+
+/// Runs an entrant through a scenario.
+pub(crate) fn run(scenario: &Scenario, seed: u64, entrant: Entrant, keeps_notes: bool) -> Ledger {
+    let mut run = Run::new(scenario, seed, entrant);
+    run.ledger.keeps_notes = keeps_notes;
+    run.go();
+    run.ledger.episodes = run.world.backend.episodes();
+    run.ledger.unlucky = run.world.backend.unlucky;
+    run.ledger.left_over = run.gateways.iter().map(Gateway::queued).sum::<usize>()
+        + run.flights.len()
+        + run.calls.len().saturating_sub(run.ledger.ends.len());
+    run.ledger
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, seed: u64, entrant: Entrant) -> Self {
+        let calls = arrivals::draw(scenario, seed);
+        let gateways = (0..scenario.gateways.len())
+            .map(|index| Gateway::new(entrant, scenario, seed, index))
+            .collect();
+        Self {
+            scenario,
+            seed,
+            told: entrant.told,
+            world: World::new(scenario, seed, &calls),
+            calls,
+            gateways,
+            flights: BTreeMap::new(),
+            next_job: 0,
+            ledger: Ledger::new(scenario),
+            now: Timestamp::ZERO,
+        }
+    }
+
+    fn go(&mut self) {
+        for _ in 0..EVENTS_MAX {
+            let Some((now, event)) = self.world.agenda.next() else {
+                return;
+            };
+            self.now = now;
+            for answer in self.world.backend.advance(now) {
+                self.answered(answer);
+            }
+            self.handle(event);
+            self.world.plan_backend(self.now);
+            if self.now.as_secs_f64() > self.scenario.duration
+                && self.ledger.ends.len() == self.calls.len()
+            {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Arrival(id) => self.arrive(id),
+            Event::Backend => {}
+            Event::Told(answer) => self.answered(answer),
+            Event::Timeout(job) => {
+                if self.flights.contains_key(&job) {
+                    self.world.backend.cancel(job, self.now);
+                    self.answered(Answer {
+                        job,
+                        outcome: Some(Outcome::Timeout),
+                        hints: QuotaHints::default(),
+                    });
+                }
+            }
+            Event::Gateway(index) => {
+                // An entry that was overtaken by an earlier one is stale.
+                let gateway = self.gateways.get_mut(index);
+                if let Some(gateway) = gateway.filter(|g| g.due == Some(self.now)) {
+                    gateway.due = None;
+                    gateway.wake(self.now, &mut self.ledger);
+                    self.pump(index);
+                }
+            }
+            Event::Restart => {
+                for index in 0..self.gateways.len() {
+                    if let Some(gateway) = self.gateways.get_mut(index) {
+                        gateway.restart(self.now);
+                    }
+                    self.pump(index);
+                }
+            }
+            Event::Sample => self.sample(),
+        }
+    }
+
+    fn sample(&mut self) {
+        let moment = Moment {
+            time: self.now.as_secs_f64(),
+            limit: self.gateways.iter().map(Gateway::limit).sum(),
+            in_flight: self.gateways.iter().map(Gateway::in_flight).sum(),
+            capacity: self.world.backend.best(self.now),
+            queued: self.gateways.iter().map(Gateway::queued).sum(),
+        };
+        self.ledger.moments.push(moment);
+        if self.now.as_secs_f64() < self.scenario.duration + self.scenario.deadline {
+            let next = self.now.after(Duration::from_millis(500));
+            self.world.agenda.add(next, Event::Sample);
+        }
+    }
+
+    fn arrive(&mut self, id: usize) {
+        let Some(&call) = self.calls.get(id) else {
+            return;
+        };
+        let Some(gateway) = self.gateways.get_mut(call.gateway) else {
+            return;
+        };
+        let taken = gateway.offer(id, &call, self.scenario, self.now, &mut self.ledger);
+        if !taken {
+            self.call_again(&call);
+        }
+        self.pump(call.gateway);
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let Some(&flight) = self.flights.get(&answer.job) else {
+            return;
+        };
+        let Some(gateway) = self.gateways.get_mut(flight.gateway) else {
+            return;
+        };
+        let Some(outcome) = answer.outcome else {
+            gateway.first_part(flight.attempt, self.now, &mut self.ledger);
+            self.cancel_other(answer.job, flight);
+            self.pump(flight.gateway);
+            return;
+        };
+        self.flights.remove(&answer.job);
+        self.ledger.attempt(&outcome);
+        let end = gateway.ended(
+            flight.attempt,
+            flight.call,
+            outcome,
+            answer.hints,
+            self.now,
+            &mut self.ledger,
+        );
+        if let Some(end) = end {
+            self.cancel_other(answer.job, flight);
+            self.close(flight.call, end);
+        }
+        self.pump(flight.gateway);
+    }
+
+    /// Cancels the other attempt of a call that is answered.
+    fn cancel_other(&mut self, winner: JobId, flight: Flight) {
+        let mut flights = self.flights.iter();
+        let other = flights.find(|(job, other)| other.call == flight.call && **job != winner);
+        let Some((&job, &loser)) = other else { return };
+        self.flights.remove(&job);
+        self.world.backend.cancel(job, self.now);
+        self.ledger.attempt(&Outcome::Cancelled);
+        if let Some(gateway) = self.gateways.get_mut(loser.gateway) {
+            let hints = QuotaHints::default();
+            let (attempt, call) = (loser.attempt, loser.call);
+            let outcome = Outcome::Cancelled;
+            // The winner decides about the call.
+            let _none = gateway.ended(attempt, call, outcome, hints, self.now, &mut self.ledger);
+        }
+    }
+
+    fn close(&mut self, id: usize, end: End) {
+        if let Some(&call) = self.calls.get(id) {
+            self.ledger.close(id, &call, end, self.now);
+            self.call_again(&call);
+        }
+    }
+
+    /// A closed loop thinks, and calls again.
+    fn call_again(&mut self, call: &Call) {
+        let closed = self
+            .scenario
+            .tenants
+            .get(call.tenant)
+            .filter(|t| t.closed > 0);
+        let Some(tenant) = closed else { return };
+        let id = self.calls.len();
+        let mut dice = Dice::new(
+            self.seed,
+            Purpose::Arrival,
+            crate::sim::key(call.tenant),
+            crate::sim::key(id),
+        );
+        let time = self.now.as_secs_f64() + dice.exponential(tenant.think.max(0.1));
+        if time < self.scenario.duration {
+            self.calls.push(arrivals::make(
+                self.scenario,
+                self.seed,
+                id,
+                time,
+                call.tenant,
+            ));
+            self.world.taken.push(0);
+            self.world.agenda.add(at(time), Event::Arrival(id));
+        }
+    }
+
+    /// Sends whatever a gateway may send now, and notes when it wants to be woken.
+    fn pump(&mut self, index: usize) {
+        if self.told {
+            self.tell_capacity(index);
+        }
+        // A grant may open once more after the demand is told; more than that is for the next event.
+        for _ in 0..2 {
+            self.dispatch_all(index);
+            let Some(gateway) = self.gateways.get_mut(index) else {
+                return;
+            };
+            let expired = gateway.expire(self.now, &mut self.ledger);
+            let changed = gateway.demand(self.now, &mut self.ledger);
+            for id in expired {
+                self.close(id, End::Expired);
+            }
+            self.hedge_all(index);
+            if !changed {
+                break;
+            }
+        }
+        let Some(gateway) = self.gateways.get_mut(index) else {
+            return;
+        };
+        if let Some(wish) = gateway.next_wakeup(self.now) {
+            let wake = wish.max(self.now.after(WAKE_STEP));
+            if gateway.due.is_none_or(|due| wake < due || due <= self.now) {
+                gateway.due = Some(wake);
+                self.world.agenda.add(wake, Event::Gateway(index));
+            }
+        }
+    }
+
+    /// Tells a gateway its share of the true capacity.
+    fn tell_capacity(&mut self, index: usize) {
+        let now = self.now.as_secs_f64();
+        let joined = self.scenario.gateways.iter().filter(|from| **from <= now);
+        let share = self.world.backend.best(self.now) / joined.count().max(1);
+        if let Some(gateway) = self.gateways.get_mut(index) {
+            gateway.tell_capacity(
+                crate::sim::number::count(crate::sim::number::real(share.max(1))),
+                self.now,
+            );
+        }
+    }
+
+    fn dispatch_all(&mut self, index: usize) {
+        while let Some(gateway) = self.gateways.get_mut(index) {
+            let Some(dispatch) = gateway.next(self.now, &mut self.ledger) else {
+                return;
+            };
+            self.send(index, &dispatch);
+        }
+    }
+
+    fn hedge_all(&mut self, index: usize) {
+        while let Some(gateway) = self.gateways.get_mut(index) {
+            let Some(Hedge { doubles, dispatch }) = gateway.hedge(self.now, &mut self.ledger)
+            else {
+                return;
+            };
+            let mut flights = self.flights.values();
+            let first = flights.find(|f| f.gateway == index && f.attempt == doubles);
+            if let Some(&Flight { call, .. }) = first {
+                self.send(index, &dispatch.with(call));
+            }
+        }
+    }
+
+    fn send(&mut self, gateway: usize, dispatch: &Dispatch<usize>) {
+        let id = dispatch.payload;
+        let job = self.next_job;
+        self.next_job += 1;
+        let flight = Flight {
+            gateway,
+            attempt: dispatch.attempt,
+            call: id,
+        };
+        self.flights.insert(job, flight);
+        self.world
+            .agenda
+            .add(self.now.after(dispatch.timeout), Event::Timeout(job));
+        if let Some(call) = self.calls.get(id) {
+            self.world.send(job, id, call, self.now);
+            self.world.plan_backend(self.now);
+        }
+    }
+}

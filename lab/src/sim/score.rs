@@ -1,0 +1,153 @@
+//! What one run is worth against the oracle's run of the same calls.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sim::ledger::{End, Ledger, WINDOW};
+use crate::sim::number::{mean, quantile, ratio, real, whole};
+use crate::sim::scenario::Scenario;
+
+/// The numbers of one run, or their mean over seeds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Score {
+    /// Useful work in time over the oracle's.
+    pub(crate) goodput: f64,
+    /// Calls served over calls offered.
+    pub(crate) offered: f64,
+    /// Calls served over calls let in.
+    pub(crate) admitted: f64,
+    /// Attempts served over attempts, without the faults that the scenario injects.
+    pub(crate) success: f64,
+    /// Attempts that failed, over successes.
+    pub(crate) wasted: f64,
+    /// Attempts over calls offered.
+    pub(crate) attempts: f64,
+    /// Seconds from the event to 90 % of the oracle's; none without an event; infinite when never.
+    pub(crate) t90: Option<f64>,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// Jain's index of the tenants' work over their fair shares; 1 for a single tenant.
+    pub(crate) fairness: f64,
+    /// 99th percentile of calls in flight over true slots.
+    pub(crate) over: f64,
+    /// Loading answers per cold start; none without one.
+    pub(crate) wakes: Option<f64>,
+    /// Attempts by their end.
+    pub(crate) ends: BTreeMap<String, f64>,
+    /// Calls not served, by their reason.
+    pub(crate) reasons: BTreeMap<String, f64>,
+}
+
+/// Scores a run.
+pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score {
+    let calls = real(run.ends.len());
+    let served = run.ended(End::Served);
+    let count = |label: &str| {
+        let number = run.attempts.get(label).copied().unwrap_or(0);
+        real(usize::try_from(number).unwrap_or(usize::MAX))
+    };
+    let all: f64 = run.attempts.keys().map(|label| count(label)).sum();
+    let good = count("success");
+    let unlucky = usize::try_from(run.unlucky).unwrap_or(usize::MAX);
+    let injected = count("fault") + real(unlucky);
+    // The loser of two attempts of one call: wasted, and no failure.
+    let overtaken = count("cancelled");
+    let cold = count("cold");
+    Score {
+        goodput: ratio(run.work, oracle.work, 1.0),
+        offered: ratio(served, calls, 1.0),
+        admitted: ratio(served, calls - run.ended(End::Refused), 1.0),
+        success: ratio(good, all - injected - overtaken, 1.0),
+        wasted: ratio(all - good, good, all),
+        attempts: ratio(all, calls, 0.0),
+        t90: scenario.event.map(|event| reaction(event, run, oracle)),
+        p50: quantile(&run.latencies, 0.5),
+        p99: quantile(&run.latencies, 0.99),
+        fairness: jain(scenario, &run.tenants, &oracle.tenants),
+        over: crowding(run),
+        wakes: (run.episodes > 0).then(|| ratio(cold, f64::from(run.episodes), 0.0)),
+        ends: run
+            .attempts
+            .keys()
+            .map(|label| ((*label).to_owned(), count(label)))
+            .collect(),
+        reasons: run
+            .reasons
+            .iter()
+            .map(|(k, v)| (k.clone(), real(usize::try_from(*v).unwrap_or(usize::MAX))))
+            .collect(),
+    }
+}
+
+/// Seconds from the event until two windows in a row reach 90 % of the oracle's work.
+fn reaction(event: f64, run: &Ledger, oracle: &Ledger) -> f64 {
+    let first = whole(event / WINDOW);
+    let pairs = run.windows.iter().zip(&oracle.windows).enumerate();
+    let good: Vec<(usize, bool)> = pairs
+        .skip(first)
+        .filter(|(_, (_, oracle))| **oracle > 0.0)
+        .map(|(at, (mine, oracle))| (at, *mine >= 0.9 * oracle))
+        .collect();
+    for pair in good.windows(2) {
+        if let [(at, true), (_, true)] = pair {
+            return real(at - first) * WINDOW;
+        }
+    }
+    f64::INFINITY
+}
+
+/// Jain's index of what each tenant of the first band got over what the oracle, which is fair, gave it.
+fn jain(scenario: &Scenario, got: &[f64], fair: &[f64]) -> f64 {
+    let shares: Vec<f64> = got
+        .iter()
+        .zip(fair)
+        .zip(&scenario.tenants)
+        .filter(|((_, fair), tenant)| **fair > 0.0 && tenant.priority == 0)
+        .map(|((got, fair), _)| (got / fair).min(1.0))
+        .collect();
+    let sum: f64 = shares.iter().sum();
+    let squares: f64 = shares.iter().map(|share| share * share).sum();
+    ratio(sum * sum, real(shares.len()) * squares, 1.0)
+}
+
+fn crowding(run: &Ledger) -> f64 {
+    let moments = run.moments.iter().filter(|moment| moment.capacity > 0);
+    let ratios: Vec<f64> = moments
+        .map(|m| f64::from(m.in_flight) / real(m.capacity))
+        .collect();
+    quantile(&ratios, 0.99)
+}
+
+/// Averages the scores of several seeds.
+pub(crate) fn average(scores: &[Score]) -> Score {
+    let over = |get: fn(&Score) -> f64| mean(&scores.iter().map(get).collect::<Vec<_>>());
+    let maybe = |get: fn(&Score) -> Option<f64>| {
+        let values: Vec<f64> = scores.iter().filter_map(get).collect();
+        (!values.is_empty()).then(|| mean(&values))
+    };
+    Score {
+        goodput: over(|s| s.goodput),
+        offered: over(|s| s.offered),
+        admitted: over(|s| s.admitted),
+        success: over(|s| s.success),
+        wasted: over(|s| s.wasted),
+        attempts: over(|s| s.attempts),
+        t90: maybe(|s| s.t90),
+        p50: over(|s| s.p50),
+        p99: over(|s| s.p99),
+        fairness: over(|s| s.fairness),
+        over: over(|s| s.over),
+        wakes: maybe(|s| s.wakes),
+        ends: sums(scores, |s| &s.ends),
+        reasons: sums(scores, |s| &s.reasons),
+    }
+}
+
+fn sums(scores: &[Score], get: fn(&Score) -> &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let mut all: BTreeMap<String, f64> = BTreeMap::new();
+    for (label, number) in scores.iter().flat_map(get) {
+        *all.entry(label.clone()).or_default() += number / real(scores.len());
+    }
+    all
+}

@@ -1,0 +1,163 @@
+//! Whole runs: the oracle on cases with a known answer, conservation, determinism, cold dialects.
+
+use crate::sim::bench::{Plan, compare};
+use crate::sim::entrant::{DEFAULT, find};
+use crate::sim::ledger::{End, Ledger};
+use crate::sim::scenario::Scenario;
+use crate::sim::{oracle, random, run, suite};
+
+fn scenario(rest: &str) -> Scenario {
+    let text = format!(
+        "name = \"T\"\ntitle = \"test\"\nduration = 200\ndeadline = 20\ntimeout = 20\n{rest}"
+    );
+    suite::parse("test", &text).unwrap()
+}
+
+/// Work that the oracle served between the filling and the draining of the queue, per second.
+fn steady(book: &Ledger) -> f64 {
+    book.windows[6..38].iter().sum::<f64>() / (32.0 * 5.0)
+}
+
+fn near(value: f64, known: f64, part: f64) {
+    assert!(
+        (value / known - 1.0).abs() < part,
+        "{value} is not near {known}"
+    );
+}
+
+#[test]
+fn the_oracle_keeps_every_slot_busy() {
+    let overload = scenario(
+        "value = \"work\"\n[[tenants]]\nrate = [[0, 20]]\n[backend]\nslots = [[0, 8]]\nline = 2",
+    );
+    // Eight slots do eight seconds of work per second.
+    near(steady(&oracle::run(&overload, 1)), 8.0, 0.02);
+}
+
+#[test]
+fn the_oracle_uses_a_quota_to_its_last_unit() {
+    let quota = scenario(
+        "value = \"calls\"\n[[tenants]]\nrate = [[0, 9]]\n[backend]\nslots = [[0, 64]]\n[backend.quota]\nper_minute = 300\nburst = 30\ntelling = \"nothing\"",
+    );
+    let book = oracle::run(&quota, 1);
+    near(steady(&book), 5.0, 0.02);
+    assert_eq!(book.attempts.get("limit"), None, "and is never refused");
+}
+
+#[test]
+fn the_oracle_serves_a_batch_server_at_its_knee() {
+    let batch = scenario(
+        "[[tenants]]\nrate = [[0, 30]]\n[work]\nmean = 100\nsigma = 0.01\n[backend]\nslots = [[0, 256]]\n[backend.batch]\nt0 = 0.02\nt1 = 0.0006\nprefill = 20\nstreams = true\n[backend.thrash]\nknee = 48\nslope = 1.2\nfloor = 0.25",
+    );
+    // 48 calls, each at 1 / (t0 + 48 t1) tokens per second, of which 100 in 120 are useful.
+    let known = 48.0 / (0.02 + 48.0 * 0.0006) * 100.0 / 120.0;
+    near(steady(&oracle::run(&batch, 1)), known, 0.03);
+}
+
+#[test]
+fn the_oracle_repeats_faults_at_once() {
+    let faults = scenario(
+        "[[tenants]]\nrate = [[0, 30]]\n[backend]\nslots = [[0, 8]]\nline = 0\n[backend.faults]\nshare = 0.25",
+    );
+    // A fault takes as long as a success, so three quarters of the work are useful.
+    near(steady(&oracle::run(&faults, 1)), 6.0, 0.03);
+}
+
+#[test]
+fn the_oracle_wakes_a_sleeper_with_one_call_and_serves_all_who_can_wait() {
+    let cold = scenario(
+        "[[tenants]]\nrate = [[0, 2]]\n[backend]\nslots = [[0, 8]]\n[backend.cold]\ndialect = \"silent\"\nboot = 15\nasleep = true",
+    );
+    let book = oracle::run(&cold, 1);
+    assert_eq!(book.attempts.get("cold"), Some(&1));
+    assert!(book.ended(End::Served) >= 0.98 * crate::sim::number::real(book.ends.len()));
+}
+
+#[test]
+fn every_offered_call_ends_exactly_once_and_nothing_is_left() {
+    let named = suite::named().unwrap();
+    let short = named.into_iter().filter(|s| s.duration < 1000.0);
+    for mut scenario in short.chain((0..20).map(random::draw)) {
+        scenario.duration = scenario.duration.min(40.0);
+        for name in ["kebne", "aimd", "kebne-hedged"] {
+            let book = run::run(&scenario, 5, find(name).unwrap(), false);
+            let what = format!("{} {name}", scenario.name);
+            assert_eq!(book.twice, 0, "{what}: a call ended twice");
+            assert_eq!(book.left_over, 0, "{what}: a call never ended");
+            assert_eq!(book.violations, 0, "{what}: sent without permission");
+            assert!(!book.ends.is_empty(), "{what}: nothing was offered");
+        }
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_table_bit_by_bit_on_any_number_of_threads() {
+    let table = |threads: usize, seed: u64| {
+        let named = suite::named().unwrap();
+        let chosen = ["S01", "S06", "S16", "S17b"];
+        let plan = Plan {
+            scenarios: named
+                .into_iter()
+                .filter(|s| chosen.contains(&s.name.as_str()))
+                .map(|s| Scenario {
+                    duration: s.duration.min(60.0),
+                    ..s
+                })
+                .collect(),
+            entrants: DEFAULT.iter().map(|name| find(name).unwrap()).collect(),
+            seeds: vec![seed, seed + 1],
+            threads,
+            bar: false,
+        };
+        serde_json::to_string(&compare(&plan)).unwrap()
+    };
+    let first = table(1, 3);
+    assert_eq!(first, table(2, 3));
+    assert_ne!(first, table(2, 9), "another seed is another table");
+}
+
+#[test]
+fn each_dialect_of_cold_start_is_waited_out_by_the_oracle_and_the_lane() {
+    for (dialect, most) in [
+        ("honest", 3),
+        ("constant", 24),
+        ("silent", 24),
+        ("holding", 0),
+        ("proxy", 0),
+    ] {
+        let mut cold = scenario(&format!(
+            "event = 30\n[[tenants]]\nrate = [[0, 4]]\n[backend]\nslots = [[0, 8]]\n[backend.cold]\ndialect = \"{dialect}\"\nboot = 30\nasleep = true"
+        ));
+        cold.deadline = 60.0;
+        cold.timeout = 10.0;
+        let book = run::run(&cold, 2, find("kebne").unwrap(), false);
+        let reference = oracle::run(&cold, 2);
+        assert_eq!(book.episodes, 1, "{dialect}");
+        // The one call that wakes it outlasts the time that an ordinary attempt may take.
+        let given_up = book.attempts.get("timeout").copied().unwrap_or(0);
+        assert!(dialect != "holding" || given_up == 0, "{given_up} probes");
+        assert!(book.work >= 0.95 * reference.work, "{dialect} lost work");
+        let told = book.attempts.get("cold").copied().unwrap_or(0);
+        assert!(told <= most, "{dialect}: {told} loading answers");
+    }
+}
+
+#[test]
+fn hedging_cuts_the_tail_that_is_bad_luck_for_one_attempt_in_twenty() {
+    let named = suite::named().unwrap();
+    let slow = named.iter().find(|s| s.name == "S41").unwrap();
+    let run = |law| {
+        let book = run::run(slow, 6, find(law).unwrap(), false);
+        let reference = oracle::run(slow, 6);
+        crate::sim::score::score(slow, &book, &reference)
+    };
+    let (plain, hedged) = (run("kebne"), run("kebne-hedged"));
+    assert!(
+        hedged.p99 < 0.5 * plain.p99,
+        "p99 {} s without, {} s with",
+        plain.p99,
+        hedged.p99
+    );
+    assert!(hedged.attempts < 1.06, "{} attempts", hedged.attempts);
+    assert!(hedged.goodput > plain.goodput - 0.002);
+}

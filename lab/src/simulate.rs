@@ -1,0 +1,23 @@
+//! A model server without a model: it is cold, loads, warms up, has a capacity, slow calls and failures.
+//!
+//! [`Model`] decides and is pure; [`dialect`] and [`text`] hold what is answered. The HTTP server and the program's backend
+//! inside the process are two shells around them. The model does not protect itself: it exists to be overrun.
+
+pub mod dialect;
+pub mod fault;
+pub mod live;
+pub mod model;
+pub mod profile;
+mod refusal;
+pub mod server;
+mod settings;
+pub mod stage;
+pub mod text;
+
+pub use fault::{FAULT_HEADER, Fault};
+pub use live::{LiveModel, Place};
+pub use model::{Decision, Model, Status, Work, WorkEnding};
+pub use profile::{PLAN_ATTEMPT_TIMEOUT, Preset, Profile, UnknownPreset};
+pub use refusal::work_of;
+pub use server::{serve, serve_script};
+pub use settings::SimulationSettings;

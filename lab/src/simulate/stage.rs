@@ -1,0 +1,224 @@
+//! The backend of a scenario on a running clock: `crate::sim::script` with time, and one channel per attempt.
+//!
+//! Owns the lock, the clock's zero and who waits for what. The first call seen sets the clock, by when it is due in
+//! the scenario, so that callers and backend agree on the time without speaking of it. It decides nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::sim::script::{Said, Script, Stage};
+use kebne_control::Timestamp;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep_until},
+};
+
+/// A first part and an end: more is never said of one attempt.
+const SAYINGS: usize = 2;
+
+/// A scenario's backend whose time passes. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LiveStage {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Told when something may happen earlier than was known.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    stage: Stage,
+    /// The scenario's start; none until the first call.
+    epoch: Option<Instant>,
+    waiting: BTreeMap<u64, mpsc::Sender<Said>>,
+    arrived: u64,
+}
+
+/// What the stage looks like now.
+#[derive(Clone, Copy, Debug)]
+pub struct StageStatus {
+    /// Attempts that wait for an answer.
+    pub in_flight: usize,
+    /// Calls that can be served at once; zero before the first.
+    pub slots: usize,
+    /// Attempts that arrived so far.
+    pub arrived: u64,
+}
+
+/// An attempt at the backend; dropping it hangs up.
+#[derive(Debug)]
+pub struct Attempt {
+    job: u64,
+    said: mpsc::Receiver<Said>,
+    stage: LiveStage,
+}
+
+impl LiveStage {
+    /// Sets a script's backend up; its time begins with the first call.
+    pub fn new(script: &Script) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                inner: Mutex::new(Inner {
+                    stage: script.stage(),
+                    epoch: None,
+                    waiting: BTreeMap::new(),
+                    arrived: 0,
+                }),
+                changed: Notify::new(),
+            }),
+        }
+    }
+
+    /// Lets an attempt of a call arrive; a call without a number is the next of the script.
+    pub fn arrive(&self, call: Option<usize>) -> Attempt {
+        let (sayings, said) = mpsc::channel(SAYINGS);
+        let mut inner = self.inner();
+        let next = usize::try_from(inner.arrived).unwrap_or(usize::MAX);
+        let call = call.unwrap_or(next);
+        inner.arrived += 1;
+        if inner.epoch.is_none() {
+            let start = Instant::now().checked_sub(inner.stage.due(call));
+            inner.epoch = start.or_else(|| Some(Instant::now()));
+        }
+        let now = inner.now();
+        inner.catch_up(now);
+        let job = inner.stage.arrive(call, now);
+        inner.waiting.insert(job, sayings);
+        drop(inner);
+        self.shared.changed.notify_one();
+        Attempt {
+            job,
+            said,
+            stage: self.clone(),
+        }
+    }
+
+    /// Lets time pass, for ever.
+    pub async fn run(&self) {
+        loop {
+            let next = {
+                let mut inner = self.inner();
+                inner.epoch.and_then(|epoch| {
+                    let now = inner.now();
+                    inner.catch_up(now);
+                    let next = inner.stage.next_change(now)?;
+                    Some(epoch + next.since(Timestamp::ZERO))
+                })
+            };
+            let changed = self.shared.changed.notified();
+            match next {
+                None => changed.await,
+                Some(next) => tokio::select! {
+                    () = changed => {}
+                    () = sleep_until(next) => {}
+                },
+            }
+        }
+    }
+
+    /// Returns what it looks like now.
+    pub fn status(&self) -> StageStatus {
+        let mut inner = self.inner();
+        let now = inner.now();
+        let started = inner.epoch.is_some();
+        if started {
+            inner.catch_up(now);
+        }
+        StageStatus {
+            in_flight: inner.waiting.len(),
+            slots: if started { inner.stage.slots(now) } else { 0 },
+            arrived: inner.arrived,
+        }
+    }
+
+    fn leave(&self, job: u64) {
+        let mut inner = self.inner();
+        if inner.waiting.remove(&job).is_some() {
+            let now = inner.now();
+            inner.catch_up(now);
+            inner.stage.leave(job, now);
+            drop(inner);
+            self.shared.changed.notify_one();
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        let inner = self.shared.inner.lock();
+        inner.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Timestamp {
+        let elapsed = self.epoch.map(|epoch| epoch.elapsed());
+        Timestamp::from_duration(elapsed.unwrap_or_default())
+    }
+
+    /// Brings the backend to `now`, and says what it says.
+    fn catch_up(&mut self, now: Timestamp) {
+        for said in self.stage.advance(now) {
+            let listener = if said.outcome.is_some() {
+                self.waiting.remove(&said.job)
+            } else {
+                self.waiting.get(&said.job).cloned()
+            };
+            // Who has hung up needs no answer.
+            let _heard = listener.is_some_and(|listener| listener.try_send(said).is_ok());
+        }
+    }
+}
+
+impl Attempt {
+    /// Waits for what the backend says next; in an outage, for ever.
+    pub async fn said(&mut self) -> Said {
+        match self.said.recv().await {
+            Some(said) => said,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.stage.leave(self.job);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kebne_control::Outcome;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_beyond_slots_and_line_are_refused_and_a_call_that_hangs_up_frees_its_slot() {
+        // 24 slots and a line of 6.
+        let script = Script::named("S03", 1.0, 1).unwrap();
+        let stage = LiveStage::new(&script);
+        let running = stage.clone();
+        let driver = tokio::spawn(async move { running.run().await });
+        let mut attempts: Vec<_> = (0..30).map(|id| stage.arrive(Some(id))).collect();
+        let mut refused = stage.arrive(Some(30));
+        assert_eq!(refused.said().await.outcome, Some(Outcome::Limit));
+        assert_eq!(stage.status().in_flight, 30);
+        attempts.truncate(10);
+        assert_eq!(stage.status().in_flight, 10);
+        for attempt in &mut attempts {
+            let said = tokio::time::timeout(Duration::from_mins(1), attempt.said()).await;
+            assert!(matches!(
+                said.unwrap().outcome,
+                Some(Outcome::Success { .. })
+            ));
+        }
+        assert_eq!(stage.status().in_flight, 0);
+        driver.abort();
+    }
+}

@@ -1,7 +1,0 @@
-//! The `kebne-sim` program.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    kebne_sim::cli::main()
-}

@@ -1,0 +1,25 @@
+//! API keys: how one is made, and the hash by which the settings know it.
+
+use std::{fs::File, io, io::Read};
+
+use sha2::{Digest, Sha256};
+
+/// The prefix of every key, so that secret scanners recognise a key that leaked.
+const PREFIX: &str = "kebne-";
+/// Random bytes of a key. With 256 random bits a plain hash suffices, because the key cannot be guessed.
+const KEY_BYTES: usize = 32;
+
+/// Makes a new key from the system's source of randomness.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn generate() -> io::Result<String> {
+    let mut random = [0_u8; KEY_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(format!("{PREFIX}{}", hex::encode(random)))
+}
+
+/// Returns the hash of a key as the settings hold it: SHA-256 in lowercase hexadecimal.
+pub fn hash(key: &str) -> String {
+    hex::encode(Sha256::digest(key.as_bytes()))
+}
