@@ -8,6 +8,7 @@ mod event_writer;
 mod events;
 mod input;
 mod items;
+mod kept;
 mod output;
 mod parts;
 mod template;
@@ -15,5 +16,6 @@ mod to_chat;
 mod tools;
 
 pub use event_writer::{EventWriter, response_of_chat};
+pub use kept::{Kept, KeptView, line_of, response_id, tree_of};
 pub use template::Template;
 pub use to_chat::{ResponsesCall, to_chat};

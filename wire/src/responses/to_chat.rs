@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     responses::{input, template::Template, tools},
-    translate::{Fields, InvalidField, Omitted, Path, Translated},
+    translate::{Fields, InvalidField, Omitted, Path},
 };
 
 /// Fields whose effect needs a server that runs responses by itself.
@@ -35,10 +35,14 @@ const SHARED: [&str; 9] = [
 /// A translated request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResponsesCall {
-    /// The chat request. Its first message is the `instructions`, if there are any; they hold for this call only.
-    pub chat: Translated,
-    /// `true` if the first message of the chat request is the instructions.
-    pub has_instructions: bool,
+    /// The chat request without its messages.
+    chat: Map<String, Value>,
+    /// The text that leads this call and no later one.
+    instructions: Option<String>,
+    /// What the caller says, as chat messages.
+    pub messages: Vec<Value>,
+    /// Names of the fields that chat has no place for and that change only cost or speed.
+    pub omitted: Vec<String>,
     /// What the answer repeats of the request.
     pub template: Template,
     /// The response that this one continues.
@@ -47,8 +51,23 @@ pub struct ResponsesCall {
     pub conversation: Option<String>,
     /// `true` if the response is to be kept, so that it can be retrieved and continued.
     pub store: bool,
+    /// `true` if old messages of the conversation may be left out to make the call fit.
+    pub truncates: bool,
     /// `true` if the caller wants events.
     pub stream: bool,
+}
+
+impl ResponsesCall {
+    /// Returns the chat request with the messages of earlier responses between the instructions and its own.
+    pub fn chat(&self, history: impl IntoIterator<Item = Value>) -> Value {
+        let instructions = self.instructions.iter();
+        let instructions = instructions.map(|text| json!({"role": "system", "content": text}));
+        let own = self.messages.iter().cloned();
+        let mut chat = self.chat.clone();
+        let messages: Vec<Value> = instructions.chain(history).chain(own).collect();
+        chat.insert("messages".to_owned(), messages.into());
+        chat.into()
+    }
 }
 
 /// Translates a Responses request into a chat request.
@@ -62,7 +81,9 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
     let model = fields.require_text("model")?;
     echo.insert("model".to_owned(), model.clone().into());
     chat.insert("model".to_owned(), model.into());
-    let has_instructions = messages(&mut fields, &mut chat, &mut echo, &mut omitted)?;
+    let instructions = fields.take_text("instructions")?;
+    echo.insert("instructions".to_owned(), instructions.clone().into());
+    let messages = messages(&mut fields, &mut omitted)?;
     for key in SHARED {
         if let Some(value) = fields.take(key) {
             echo.insert(key.to_owned(), value.clone());
@@ -102,13 +123,21 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
         fields.refuse(key)?;
     }
     omitted.add_taken(&mut fields, "prompt_cache_retention");
+    if fields.get("messages").is_some() {
+        return Err(fields.wrong(
+            "messages",
+            "is a field of another API; this one has `input`",
+        ));
+    }
     fields.pass_rest(&mut chat)?;
     Ok(ResponsesCall {
-        chat: Translated {
-            body: chat.into(),
-            omitted: omitted.finish(),
-        },
-        has_instructions,
+        chat,
+        instructions,
+        messages,
+        omitted: omitted.finish(),
+        truncates: echo
+            .get("truncation")
+            .is_some_and(|truncation| truncation == "auto"),
         template: Template::new(echo),
         previous_response_id,
         conversation,
@@ -117,30 +146,14 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
     })
 }
 
-/// Sets `messages`, and returns `true` if the first of them is the instructions.
-fn messages(
-    fields: &mut Fields<'_>,
-    chat: &mut Map<String, Value>,
-    echo: &mut Map<String, Value>,
-    omitted: &mut Omitted,
-) -> Result<bool, InvalidField> {
-    let mut messages = Vec::new();
-    let instructions = fields.take_text("instructions")?;
-    if let Some(text) = &instructions {
-        messages.push(json!({"role": "system", "content": text}));
-    }
-    let has_instructions = instructions.is_some();
-    echo.insert("instructions".to_owned(), instructions.into());
+/// Returns the messages that `input` becomes.
+fn messages(fields: &mut Fields<'_>, omitted: &mut Omitted) -> Result<Vec<Value>, InvalidField> {
     let root = fields.path();
     match fields.require("input")? {
-        Value::String(text) => messages.push(json!({"role": "user", "content": text})),
-        Value::Array(items) => {
-            messages.extend(input::messages(items, root.key("input"), omitted)?);
-        }
-        _ => return Err(fields.wrong("input", "must be a string or a list")),
+        Value::String(text) => Ok(vec![json!({"role": "user", "content": text})]),
+        Value::Array(items) => input::messages(items, root.key("input"), omitted),
+        _ => Err(fields.wrong("input", "must be a string or a list")),
     }
-    chat.insert("messages".to_owned(), messages.into());
-    Ok(has_instructions)
 }
 
 fn limits(
@@ -167,7 +180,9 @@ fn limits(
     }
     match fields.take_text("truncation")?.as_deref() {
         None | Some("disabled") => {}
-        Some("auto") => return Err(InvalidField::unsupported(fields.path().key("truncation"))),
+        Some("auto") => {
+            echo.insert("truncation".to_owned(), "auto".into());
+        }
         Some(_) => return Err(fields.wrong("truncation", "must be `disabled` or `auto`")),
     }
     Ok(())

@@ -16,7 +16,7 @@ fn request(more: Value) -> Value {
 }
 
 fn chat(more: Value) -> Value {
-    to_chat(request(more)).unwrap().chat.body
+    to_chat(request(more)).unwrap().chat([])
 }
 
 fn messages(input: Value) -> Value {
@@ -100,14 +100,13 @@ fn each_field_has_its_counterpart() {
 }
 
 #[test]
-fn instructions_go_first_and_are_named() {
+fn instructions_go_before_the_history_and_are_not_kept() {
     let call = to_chat(request(json!({"instructions": "be brief"}))).unwrap();
-    assert!(call.has_instructions);
-    assert_eq!(
-        call.chat.body["messages"][0],
-        json!({"role": "system", "content": "be brief"})
-    );
-    assert!(!to_chat(request(json!({}))).unwrap().has_instructions);
+    let earlier = json!({"role": "assistant", "content": "so"});
+    let own = json!({"role": "user", "content": "hi"});
+    let expected = json!([{"role": "system", "content": "be brief"}, earlier, own]);
+    assert_eq!(call.chat([earlier])["messages"], expected);
+    assert_eq!(call.messages, [own]);
 }
 
 #[test]
@@ -119,6 +118,7 @@ fn what_a_response_continues_is_data() {
         (first.previous_response_id, first.conversation),
         (None, None)
     );
+    assert!(!first.truncates && call(json!({"truncation": "auto"})).truncates);
     let next = call(json!({"previous_response_id": "resp_1", "store": false, "stream": true}));
     assert!(!next.store && next.stream);
     assert_eq!(next.previous_response_id.as_deref(), Some("resp_1"));
@@ -208,7 +208,7 @@ fn what_has_no_counterpart_is_refused_by_name() {
         (json!({"input": 1}), "input"),
         (json!({"background": true}), "background"),
         (json!({"prompt": {"id": "p"}}), "prompt"),
-        (json!({"truncation": "auto"}), "truncation"),
+        (json!({"truncation": "some"}), "truncation"),
         (json!({"n": 2}), "n"),
         (json!({"messages": []}), "messages"),
         (json!({"max_output_tokens": 0}), "max_output_tokens"),
@@ -291,5 +291,5 @@ fn hints_are_left_out_by_name() {
         "reasoning.summary",
         "stream_options.include_obfuscation",
     ];
-    assert_eq!(call.unwrap().chat.omitted, expected);
+    assert_eq!(call.unwrap().omitted, expected);
 }
