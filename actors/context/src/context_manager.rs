@@ -12,7 +12,8 @@ use kebne_actors::{Context, Props, Strategy};
 
 use crate::{
     messages::{
-        Append, Create, FitTurns, List, Open, Read, ReadTurns, Remove, Set, StoreLost, Sweep,
+        Append, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set, StoreLost,
+        Sweep,
     },
     store::{Alive, Session, SessionStore, StoreError, Stored, Turn},
 };
@@ -264,6 +265,18 @@ impl Handler<ReadTurns> for ContextManager {
         self.with_store(ctx, async move |store| {
             own(&*store).await?;
             store.turns(&read.id, read.after, read.limit).await
+        })
+    }
+}
+
+impl Handler<RemoveTurn> for ContextManager {
+    type Result = ResponseFuture<Result<bool, StoreError>>;
+
+    fn handle(&mut self, remove: RemoveTurn, ctx: &mut Context<Self>) -> Self::Result {
+        let own = self.own(&remove.owner, &remove.id);
+        self.with_store(ctx, async move |store| {
+            own(&*store).await?;
+            store.remove_turn(&remove.id, remove.number).await
         })
     }
 }

@@ -8,7 +8,9 @@ use kebne_actors::{ActorRef, ActorSystem, AskError, Context, Spawn};
 
 use crate::{
     context_manager::{ContextManager, ContextParts},
-    messages::{Append, Change, Create, FitTurns, List, Open, Read, ReadTurns, Remove, Set},
+    messages::{
+        Append, Change, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set,
+    },
     store::{Details, Page, Session, StoreError, Turn, TurnContent},
 };
 
@@ -138,6 +140,20 @@ impl ContextHandle {
             limit,
         })
         .await
+    }
+
+    /// Removes one turn of a session and returns `true` if there was one. The numbers of the others stay.
+    ///
+    /// # Errors
+    /// As [`ContextHandle::read`].
+    pub async fn remove_turn(
+        &self,
+        owner: &str,
+        id: &str,
+        number: u64,
+    ) -> Result<bool, ContextError> {
+        let (owner, id) = (owner.to_owned(), id.to_owned());
+        self.ask(RemoveTurn { owner, id, number }).await
     }
 
     /// Returns the newest turns of a session that together fit `tokens_max`, the oldest of them first. The

@@ -92,6 +92,17 @@ impl SessionStore for MemoryStore {
         })
     }
 
+    fn remove_turn(&self, id: &str, number: u64) -> Stored<bool> {
+        self.with(id, |session, turns| {
+            let Some(place) = turns.iter().position(|turn| turn.number == number) else {
+                return false;
+            };
+            let turn = turns.remove(place);
+            session.tokens = session.tokens.saturating_sub(turn.content.tokens);
+            true
+        })
+    }
+
     fn list(&self, owner: &str, alive: Alive, page: Page) -> Stored<Vec<Session>> {
         let sessions = self.lock();
         let mut own: Vec<_> = sessions

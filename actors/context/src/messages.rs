@@ -77,6 +77,15 @@ pub(crate) struct ReadTurns {
     pub(crate) limit: usize,
 }
 
+/// Removes one turn.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<bool, StoreError>")]
+pub(crate) struct RemoveTurn {
+    pub(crate) owner: String,
+    pub(crate) id: String,
+    pub(crate) number: u64,
+}
+
 /// Returns the newest turns that fit a budget.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Vec<Turn>, StoreError>")]

@@ -190,6 +190,11 @@ impl SessionStore for SqliteStore {
         self.step(false, move |database| database.turns(&id, after, limit))
     }
 
+    fn remove_turn(&self, id: &str, number: u64) -> Stored<bool> {
+        let id = id.to_owned();
+        self.step(true, move |database| database.remove_turn(&id, number))
+    }
+
     fn list(&self, owner: &str, alive: Alive, page: Page) -> Stored<Vec<Session>> {
         let owner = owner.to_owned();
         self.step(false, move |database| database.list(&owner, alive, &page))

@@ -17,7 +17,7 @@ pub struct Session {
     pub created: u64,
     /// When it last took a turn or was changed, in milliseconds of Unix time.
     pub used: u64,
-    /// Turns it holds.
+    /// Turns it has taken, removed ones included: the number of the newest.
     pub turns: u64,
     /// Tokens of all its turns.
     pub tokens: u64,
@@ -129,6 +129,9 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Returns turns behind the number `after`, the oldest first.
     fn turns(&self, id: &str, after: u64, limit: usize) -> Stored<Vec<Turn>>;
+
+    /// Removes one turn and returns `true` if there was one. The numbers of the others stay.
+    fn remove_turn(&self, id: &str, number: u64) -> Stored<bool>;
 
     /// Returns an owner's sessions that have not expired, the newest first.
     fn list(&self, owner: &str, alive: Alive, page: Page) -> Stored<Vec<Session>>;

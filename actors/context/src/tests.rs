@@ -241,6 +241,25 @@ async fn lists_are_read_page_by_page_newest_first() {
     bench.system.terminate().await;
 }
 
+#[actix::test]
+async fn a_removed_turn_leaves_the_numbers_of_the_others() {
+    let bench = Bench::start(ContextLimits::default());
+    let context = &bench.context;
+    bench.create("ann", "s").await.unwrap();
+    for text in ["a", "b"] {
+        context.append("s", turn(text, 10, true)).await.unwrap();
+    }
+    let other = context.remove_turn("bob", "s", 2).await;
+    assert_eq!(other.map(drop), NONE);
+    assert_eq!(context.remove_turn("ann", "s", 2).await, Ok(true));
+    assert_eq!(context.remove_turn("ann", "s", 2).await, Ok(false));
+    assert_eq!(context.append("s", turn("c", 5, true)).await, Ok(3));
+    let turns = context.turns("ann", "s", 0, 9).await.unwrap();
+    assert_eq!(texts(&turns), ["a", "c"]);
+    assert_eq!(context.read("ann", "s").await.unwrap().tokens, 15);
+    bench.system.terminate().await;
+}
+
 /// A store that ends once told so, or hangs; what it keeps is behind it.
 struct Fragile {
     ended: Arc<AtomicBool>,
@@ -278,6 +297,9 @@ impl SessionStore for Fragile {
     }
     fn turns(&self, id: &str, after: u64, limit: usize) -> Stored<Vec<Turn>> {
         self.or(|| self.kept.turns(id, after, limit))
+    }
+    fn remove_turn(&self, id: &str, number: u64) -> Stored<bool> {
+        self.or(|| self.kept.remove_turn(id, number))
     }
     fn list(&self, owner: &str, alive: Alive, page: Page) -> Stored<Vec<Session>> {
         self.or(|| self.kept.list(owner, alive, page))

@@ -218,6 +218,23 @@ impl Database {
         Ok(found)
     }
 
+    pub(super) fn remove_turn(&self, id: &str, turn: u64) -> Result<bool, Problem> {
+        let remove = "DELETE FROM turns WHERE session = ?1 AND number = ?2 RETURNING tokens";
+        let tokens: Option<i64> = self
+            .connection
+            .prepare_cached(remove)?
+            .query_row(params![id, number(turn)], |row| row.get(0))
+            .optional()?;
+        let Some(tokens) = tokens else {
+            return Ok(false);
+        };
+        let note = "UPDATE sessions SET tokens = max(tokens - ?2, 0) WHERE id = ?1";
+        self.connection
+            .prepare_cached(note)?
+            .execute(params![id, tokens])?;
+        Ok(true)
+    }
+
     pub(super) fn list(
         &self,
         owner: &str,

@@ -80,6 +80,24 @@ async fn what_was_kept_is_there_when_the_file_is_opened_again() {
 }
 
 #[tokio::test]
+async fn a_removed_turn_is_gone_from_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for sealer in [None, key("a")] {
+        let path = folder.path().join(format!("{}", sealer.is_some()));
+        write(&path, sealer.clone()).await;
+        let store = SqliteStore::open(path, sealer).unwrap();
+        assert_eq!(store.remove_turn("s", 1).await, Ok(true));
+        assert_eq!(store.remove_turn("s", 1).await, Ok(false));
+        assert_eq!(store.append("s", content("d", 1), 3).await, Ok(4));
+        let turns = store.turns("s", 0, 9).await.unwrap();
+        let numbers: Vec<u64> = turns.iter().map(|turn| turn.number).collect();
+        assert_eq!(numbers, [2, 3, 4]);
+        let session = store.find("s").await.unwrap().unwrap();
+        assert_eq!((session.turns, session.tokens), (4, 21));
+    }
+}
+
+#[tokio::test]
 async fn no_file_is_made_before_the_first_session() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions.sqlite");
