@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod backend;
 pub mod cli;
+pub mod conversations;
 pub mod gateway;
 pub mod http;
 pub mod learned;

@@ -1,0 +1,315 @@
+//! Responses that are kept: they can be retrieved, continued and deleted.
+//!
+//! The responses that continue one another form a tree, and each tree is a session of the context manager, in a space of
+//! its own: it is not among its owner's sessions and does not count as one. A turn of such a session holds one response
+//! and the chat messages that it stands for (`kebne_wire::responses::Kept`).
+
+use bytes::Bytes;
+use kebne_context::{
+    ContextError, ContextHandle, ContextSettings,
+    store::{Details, Fit, StoreError, Turn, TurnContent},
+    tokens::Tokenizer,
+};
+use kebne_wire::responses::{Kept, KeptView, line_of, response_id, tree_of};
+use serde_json::Value;
+
+/// Turns that are read from the store in one step.
+const PAGE: usize = 64;
+/// Bytes of one tree that are read to continue it.
+const TREE_SIZE_MAX: usize = 64 << 20;
+
+/// The reason why a response cannot be found, continued or kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConversationError {
+    /// There is no such response, or it is another's.
+    #[error("there is no response `{0}`")]
+    NotFound(String),
+    /// The conversation is too long to be continued.
+    #[error("the conversation holds more than {TREE_SIZE_MAX} bytes")]
+    TooLong,
+    /// The response cannot be kept.
+    #[error("the response cannot be kept: {0}")]
+    NotKept(&'static str),
+    /// The store of sessions has refused or failed.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+}
+
+/// All kept responses.
+#[derive(Clone, Debug)]
+pub struct Conversations {
+    context: ContextHandle,
+    tokenizer: Tokenizer,
+    tokens_max: u64,
+    size_max: usize,
+}
+
+/// The messages of earlier responses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The chat messages, the oldest first.
+    pub messages: Vec<Value>,
+    /// Responses whose messages these are.
+    pub turns: usize,
+    /// Earlier responses that were left out because they do not fit.
+    pub left_out: usize,
+}
+
+/// Where a response that is being made will be kept.
+///
+/// A tree that was made for it is removed again when the place is dropped without a response.
+#[derive(Debug)]
+pub struct Place {
+    conversations: Conversations,
+    owner: String,
+    session: String,
+    /// The id that the response has.
+    pub id: String,
+    is_new: bool,
+    is_used: bool,
+}
+
+impl Conversations {
+    /// Keeps responses with the sessions, within the bounds of their settings.
+    pub fn new(context: ContextHandle, settings: &ContextSettings) -> Self {
+        Self {
+            context,
+            tokenizer: settings.tokenizer,
+            tokens_max: settings.tokens_max,
+            size_max: settings.turn_size_max.as_usize(),
+        }
+    }
+
+    /// Returns the messages of a response and of those that it continues. With `truncates`, the oldest are left out
+    /// that do not fit the budget of sessions.
+    ///
+    /// # Errors
+    /// If there is no such response, or the store fails.
+    pub async fn history(
+        &self,
+        owner: &str,
+        id: &str,
+        truncates: bool,
+    ) -> Result<History, ConversationError> {
+        let turns = self.turns(owner, id).await?;
+        let (turns, kept): (Vec<&Turn>, Vec<KeptView<'_>>) = turns
+            .iter()
+            .filter_map(|turn| Some((turn, KeptView::read(&turn.content.messages)?)))
+            .unzip();
+        let line = line_of(&kept, id).ok_or_else(|| not_found(id))?;
+        let mut fit = Fit::new(if truncates { self.tokens_max } else { u64::MAX });
+        for place in line.iter().rev() {
+            if !fit.takes(turns[*place].content.tokens) {
+                break;
+            }
+            fit.take(turns[*place].clone());
+        }
+        let chosen = fit.finish();
+        let mut messages = Vec::new();
+        for turn in &chosen {
+            let kept = KeptView::read(&turn.content.messages);
+            let own = kept.map(|kept| serde_json::from_str(kept.messages.get()));
+            let own: Vec<Value> = own.and_then(Result::ok).unwrap_or_default();
+            messages.extend(own);
+        }
+        Ok(History {
+            messages,
+            turns: chosen.len(),
+            left_out: line.len() - chosen.len(),
+        })
+    }
+
+    /// Returns a response as its caller got it, as JSON.
+    ///
+    /// # Errors
+    /// If there is no such response, or the store fails.
+    pub async fn read(&self, owner: &str, id: &str) -> Result<Bytes, ConversationError> {
+        let (turn, _) = self.find(owner, id).await?;
+        let kept = KeptView::read(&turn.content.messages).ok_or_else(|| not_found(id))?;
+        Ok(Bytes::copy_from_slice(kept.response.get().as_bytes()))
+    }
+
+    /// Removes a response; those that continue it go on without it.
+    ///
+    /// # Errors
+    /// If there is no such response, or the store fails.
+    pub async fn remove(&self, owner: &str, id: &str) -> Result<(), ConversationError> {
+        let (turn, others) = self.find(owner, id).await?;
+        let (owner, session) = (space_of(owner), session_of(id)?);
+        if others == 0 {
+            self.context.remove(&owner, &session).await?;
+        } else {
+            self.context
+                .remove_turn(&owner, &session, turn.number)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for a response: in the tree of the one that it continues, or in a new one.
+    ///
+    /// # Errors
+    /// If the response that it continues is not there, or its owner or the tree holds as much as it may.
+    pub async fn place(
+        &self,
+        owner: &str,
+        previous: Option<&str>,
+    ) -> Result<Place, ConversationError> {
+        let space = space_of(owner);
+        let (id, session) = if let Some(previous) = previous {
+            let session = session_of(previous)?;
+            let tree = tree_of(previous).ok_or_else(|| not_found(previous))?;
+            let opened = self.context.open(&space, &session).await;
+            opened.map_err(|error| missing(error, previous))?;
+            (response_id(tree, random()?), session)
+        } else {
+            let tree = u128::from(random()?) << 64 | u128::from(random()?);
+            let id = response_id(tree, random()?);
+            let session = session_of(&id)?;
+            let details = Details::default();
+            self.context
+                .create(&space, session.clone(), details)
+                .await?;
+            (id, session)
+        };
+        Ok(Place {
+            conversations: self.clone(),
+            owner: space,
+            session,
+            id,
+            is_new: previous.is_none(),
+            is_used: false,
+        })
+    }
+
+    /// Returns a response's turn, and how many other turns its tree has.
+    async fn find(&self, owner: &str, id: &str) -> Result<(Turn, usize), ConversationError> {
+        let turns = self.turns(owner, id).await?;
+        let others = turns.len() - 1;
+        let is_it = |turn: &Turn| {
+            let kept = KeptView::read(&turn.content.messages);
+            kept.is_some_and(|kept| kept.id == id)
+        };
+        let found = turns.into_iter().find(is_it);
+        Ok((found.ok_or_else(|| not_found(id))?, others))
+    }
+
+    /// Returns all turns of a response's tree; there is at least one.
+    async fn turns(&self, owner: &str, id: &str) -> Result<Vec<Turn>, ConversationError> {
+        let (space, session) = (space_of(owner), session_of(id)?);
+        let mut turns: Vec<Turn> = Vec::new();
+        let mut size = 0;
+        loop {
+            let after = turns.last().map_or(0, |turn| turn.number);
+            let page = self.context.turns(&space, &session, after, PAGE).await;
+            let page = page.map_err(|error| missing(error, id))?;
+            size += page
+                .iter()
+                .map(|turn| turn.content.messages.len())
+                .sum::<usize>();
+            if size > TREE_SIZE_MAX {
+                return Err(ConversationError::TooLong);
+            }
+            let is_last = page.len() < PAGE;
+            turns.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        if turns.is_empty() {
+            return Err(not_found(id));
+        }
+        Ok(turns)
+    }
+}
+
+impl Place {
+    /// Keeps the response. `asked` are the chat messages of its request, without instructions.
+    ///
+    /// # Errors
+    /// If it is too large, or the store fails.
+    pub async fn keep(
+        mut self,
+        response: Value,
+        asked: Vec<Value>,
+    ) -> Result<(), ConversationError> {
+        let tokenizer = self.conversations.tokenizer;
+        let counted = tokio::task::spawn_blocking(move || {
+            let kept = Kept::new(&response, asked);
+            let tokens = kept.messages.iter();
+            let tokens = tokens.map(|message| tokenizer.count_message(message)).sum();
+            let leads = kept
+                .messages
+                .first()
+                .is_none_or(|first| first["role"] != "tool");
+            let messages = serde_json::to_vec(&kept).unwrap_or_default();
+            TurnContent {
+                tokens,
+                leads,
+                messages: messages.into(),
+            }
+        });
+        let counted = counted.await;
+        let turn =
+            counted.map_err(|_| ConversationError::NotKept("its tokens were not counted"))?;
+        // What was asked, what was answered and the answer's own form may each be as large as a turn.
+        if turn.messages.len() > self.conversations.size_max.saturating_mul(3) {
+            return Err(ConversationError::NotKept("it is too large"));
+        }
+        self.conversations
+            .context
+            .append(&self.session, turn)
+            .await?;
+        self.is_used = true;
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.is_new || self.is_used {
+            return;
+        }
+        let context = self.conversations.context.clone();
+        let (owner, session) = (self.owner.clone(), self.session.clone());
+        actix_rt::spawn(async move {
+            // A tree that stays behind is empty and expires.
+            if let Err(error) = context.remove(&owner, &session).await {
+                tracing::debug!(%error, "an empty conversation was not removed");
+            }
+        });
+    }
+}
+
+/// Returns the owner of an owner's trees. No owner's name has this character.
+fn space_of(owner: &str) -> String {
+    format!("{owner}\u{1f}responses")
+}
+
+fn session_of(id: &str) -> Result<String, ConversationError> {
+    let tree = tree_of(id).ok_or_else(|| not_found(id))?;
+    Ok(format!("tree_{tree:032x}"))
+}
+
+fn not_found(id: &str) -> ConversationError {
+    ConversationError::NotFound(id.to_owned())
+}
+
+/// Says of a tree that is missing that the response is.
+fn missing(error: ContextError, id: &str) -> ConversationError {
+    match error {
+        ContextError::Store(StoreError::NoSuchSession) => not_found(id),
+        error => error.into(),
+    }
+}
+
+/// Returns a number that nobody guesses.
+fn random() -> Result<u64, ConversationError> {
+    let mut bytes = [0; 8];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|_| ConversationError::NotKept("the system has no random numbers"))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests;
