@@ -323,6 +323,8 @@ async fn falls_back(lane: &Lane, error: &CallError) -> bool {
     match error {
         CallError::Refused { reason, .. } => *reason != RefusalReason::Draining,
         CallError::Failed { failure, .. } if failure.outcome == Outcome::Client => false,
+        // No load comes from these, and a budget that successes fill would never pay for them.
+        CallError::Failed { failure, .. } if failure.outcome.is_final() => true,
         CallError::Failed { .. } | CallError::Timeout { .. } | CallError::Panicked { .. } => {
             lane.handle.spend_retry().await
         }

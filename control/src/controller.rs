@@ -284,7 +284,7 @@ impl Controller {
                 self.quota_until = now.after(reset.unwrap_or(self.settings.quota_horizon));
                 return None;
             }
-            Outcome::Client | Outcome::Cancelled => {
+            Outcome::Client | Outcome::Unusable | Outcome::Misconfigured | Outcome::Cancelled => {
                 if flight.first_part.is_none() {
                     self.limit.wordless(flight.sent);
                 }

@@ -42,12 +42,23 @@ pub enum Outcome {
     Timeout,
     /// The caller's own fault (other 4xx); teaches nothing.
     Client,
+    /// The backend answered, and the answer cannot be used: it cannot be read, is too large, or a redirect. Another
+    /// attempt would end the same way, so there is none; teaches nothing.
+    Unusable,
+    /// The backend does not accept the gateway's own settings: its key, its path (401, 403, 404 without a reason).
+    /// Another attempt would end the same way, so there is none; teaches nothing.
+    Misconfigured,
     /// The caller went away; teaches nothing.
     Cancelled,
 }
 
 impl Outcome {
-    /// Says whether the backend refused without doing work: the call may go again at no cost.
+    /// Returns `true` if another attempt would end the same way, so that the call ends here.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Client | Self::Unusable | Self::Misconfigured)
+    }
+
+    /// Returns `true` if the backend refused without doing work: the call may go again at no cost.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -66,6 +77,8 @@ impl Outcome {
             Self::Fault => "fault",
             Self::Timeout => "timeout",
             Self::Client => "client",
+            Self::Unusable => "unusable",
+            Self::Misconfigured => "misconfigured",
             Self::Cancelled => "cancelled",
         }
     }

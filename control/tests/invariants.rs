@@ -60,7 +60,7 @@ const LAWS: [Law; 9] = [
 
 fn outcome(number: u8) -> Outcome {
     let second = Duration::from_secs(1);
-    match number % 16 {
+    match number % 18 {
         0..8 => Outcome::Success {
             tokens: Some(u32::from(number)),
         },
@@ -75,6 +75,8 @@ fn outcome(number: u8) -> Outcome {
             estimated: (number > 128).then_some(3 * second),
         },
         13 => Outcome::Client,
+        15 => Outcome::Unusable,
+        16 => Outcome::Misconfigured,
         14 => Outcome::Cancelled,
         _ => Outcome::Quota {
             reset: Some(2 * second),

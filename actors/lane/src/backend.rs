@@ -20,7 +20,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Dropping the future cancels it, and must cancel the work behind it too.
     ///
     /// # Errors
-    /// A [`Failure`] that says which class of ending this was.
+    /// A [`Failure`] with the class of its ending.
     fn attempt(
         &self,
         attempt: Attempt<Self::Request>,
@@ -106,8 +106,10 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 pub struct Failure {
     /// The class that control reacts to.
     pub outcome: Outcome,
-    /// What happened, for the log and the caller.
+    /// What happened, for the log. It may hold what the backend said, so callers never get it.
     pub message: String,
+    /// The reason code for the caller; `None` when the outcome says enough.
+    pub reason: Option<&'static str>,
     /// The backend's status code, when it answered with one.
     pub status: Option<u16>,
     /// The backend's answer body, to be passed on unchanged when the fault is the caller's.
@@ -122,10 +124,18 @@ impl Failure {
         Self {
             outcome,
             message: message.into(),
+            reason: None,
             status: None,
             body: None,
             quota: QuotaHints::default(),
         }
+    }
+
+    /// Adds the reason code for the caller.
+    #[must_use]
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
     }
 
     /// Adds the status code that the backend answered with.

@@ -20,7 +20,7 @@ impl<T> Pool<T> {
             return AfterAttempt::Done(payload);
         };
         self.learn_lateness(&running, outcome, now);
-        let last = matches!(outcome, Outcome::Success { .. } | Outcome::Client);
+        let last = matches!(outcome, Outcome::Success { .. }) || outcome.is_final();
         if !self.decides(&running, last || committed, outcome.is_refusal()) {
             return AfterAttempt::Doubled;
         }
@@ -34,7 +34,9 @@ impl<T> Pool<T> {
                 self.pay(now);
                 AfterAttempt::Done(payload)
             }
-            Outcome::Client | Outcome::Cancelled => AfterAttempt::Done(payload),
+            Outcome::Client | Outcome::Unusable | Outcome::Misconfigured | Outcome::Cancelled => {
+                AfterAttempt::Done(payload)
+            }
             _ if committed => AfterAttempt::Done(payload),
             Outcome::Quota { .. } => {
                 AfterAttempt::Exhausted(payload, Exhaustion::Refused(RefusalReason::Quota))

@@ -116,9 +116,12 @@ fn ended(outcome: Outcome, said: &Said, ask: &Ask) -> HttpResponse {
         } => faults::limited(after),
         Outcome::Rate { .. } | Outcome::Limit => faults::overloaded(faults::Dialect::OpenAi),
         Outcome::Quota { reset } => faults::used_up(reset),
-        Outcome::Fault | Outcome::Timeout | Outcome::Client | Outcome::Cancelled => {
-            faults::failed()
-        }
+        Outcome::Fault
+        | Outcome::Timeout
+        | Outcome::Client
+        | Outcome::Unusable
+        | Outcome::Misconfigured
+        | Outcome::Cancelled => faults::failed(),
     };
     answers::tell_hints(&mut response, &said.hints);
     response
