@@ -3,10 +3,12 @@
 //! One attempt in, one answer or one [`Failure`] out. Nothing here retries, waits for
 //! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
 
+mod failure;
 pub mod huggingface;
 mod one_chunk;
 pub mod openai;
 mod pump;
+pub mod reason;
 #[cfg(feature = "lab")]
 pub mod simulated;
 pub(crate) mod upstream;

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
-use kebne_wire::{classify::classify_event, one_chunk::of_answer, quota, splice};
+use kebne_wire::{error::is_error, one_chunk::of_answer, quota, splice, stream::Problem};
 use minijinja::{Environment as Templates, context};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     backend::{
-        BuildError, one_chunk,
+        BuildError, failure, one_chunk,
         upstream::{Call, Upstream},
     },
     llm::{Endpoint, ModelRequest, ModelResponse},
@@ -122,8 +122,12 @@ impl HuggingFaceBackend {
         };
         let response = self.upstream.send(call).await?;
         let quota = quota::hints(response.headers(), SystemTime::now());
-        let body = self.upstream.read(response).await?;
-        let generated = generated(&body, &inputs)?;
+        let generated = match self.upstream.read(response).await {
+            Ok(body) => generated(&body, &inputs),
+            Err(failure) => Err(failure),
+        };
+        let generated =
+            generated.inspect_err(|failure| self.upstream.report(failure, &request.request_id))?;
         self.upstream.worked();
         let tokens = generated.tokens;
         let whole = Bytes::from(chat_answer(request, &callers_model, &generated));
@@ -226,13 +230,7 @@ fn parameters(asked: &Asked) -> Value {
 
 /// Reads what a server said, in each of the shapes that are in use: a list of one, one, a list in a list, a text.
 fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
-    let unreadable = || {
-        let start = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-        Failure::new(
-            Outcome::Fault,
-            format!("the backend's answer cannot be read; it begins with `{start}`"),
-        )
-    };
+    let unreadable = || failure::unreadable(body);
     let mut value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
     // Two levels of lists are the deepest seen.
     for _ in 0..2 {
@@ -243,13 +241,8 @@ fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
             value = items.swap_remove(0);
         }
     }
-    if !value["error"].is_null() {
-        let mut failure = Failure::new(
-            classify_event(body),
-            "the backend answered with an error under status 200",
-        );
-        failure.body = Some(body.clone());
-        return Err(failure);
+    if is_error(&value) {
+        return Err(failure::of_problem(&Problem::Error(body.clone()), false));
     }
     let said = ["generated_text", "text", "summary_text"]
         .iter()

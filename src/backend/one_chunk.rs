@@ -15,12 +15,7 @@ pub(crate) fn stream(
     attempt: &Attempt<ModelRequest>,
 ) -> Answer<ModelResponse> {
     let source = Nothing { tokens };
-    pump::stream(
-        events,
-        source,
-        attempt.idle_timeout,
-        attempt.cancelled.clone(),
-    )
+    pump::stream(events, source, attempt.cancelled.clone())
 }
 
 /// The rest of a stream whose first part was everything.

@@ -1,38 +1,35 @@
 //! Any server of the `OpenAI` dialect: `OpenAI`, vLLM, TGI, Ollama, llama.cpp's server and their like.
 //!
 //! The caller's body goes upstream as it came (but for the model's name) and the answer comes back as it is (but for
-//! lines that SDKs cannot bear). A stream that the caller did not ask usage for is not changed.
+//! lines that SDKs cannot read). What an answer is, a stream or one piece, is found out from its bytes: a stream that
+//! nobody asked for is folded into one answer, and one piece becomes a stream where one was asked for.
 
-use std::time::Duration;
+mod events;
 
-use bytes::{Bytes, BytesMut};
-use kebne_control::{Outcome, QuotaHints};
+use kebne_control::QuotaHints;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
-    classify::classify_event,
+    fold::Fold,
     one_chunk::of_answer,
-    quota, splice,
-    sse::{Framer, Problem},
+    quota,
+    sniff::Kind,
+    splice,
+    stream::{self, Framer},
+    whole,
 };
-use reqwest::Response;
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
 
+use self::events::Events;
 use crate::{
     backend::{
-        BuildError, one_chunk, pump,
-        pump::EventSource,
-        upstream::{Call, Upstream, broke_off},
+        BuildError, failure, one_chunk, pump,
+        upstream::{Call, Incoming, Upstream},
     },
     llm::{ModelRequest, ModelResponse},
     settings::{BackendSettings, Environment},
 };
 
-/// Time that the end of a body may take after `[DONE]`: read to its end, the connection can be used again.
-const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
-
-/// Chunks held back at the head of a stream at most: one per choice is usual, and few callers want several.
-const PREAMBLES_MAX: usize = 8;
+/// Bytes of an answer that are shown in a log when it cannot be used.
+const SHOWN_MAX: usize = 200;
 
 /// A client of one server.
 #[derive(Debug)]
@@ -74,234 +71,106 @@ impl OpenAiBackend {
         };
         let response = self.upstream.send(call).await?;
         let quota = quota::hints(response.headers(), std::time::SystemTime::now());
-        let mut answer = if request.stream && is_event_stream(&response) {
-            self.streamed(response, &attempt).await?
-        } else {
-            self.whole(response, &attempt).await?
+        let answered = match self.upstream.incoming(response, request.stream) {
+            Ok(body) => self.answered(body, &attempt).await,
+            Err(failure) => Err(failure),
         };
+        let mut answer = answered.map_err(|failure| self.noted(failure, request, quota))?;
         self.upstream.worked();
         answer.quota = quota;
         Ok(answer)
     }
 
+    /// Adds what is known of a failed answer, and logs it.
+    fn noted(&self, mut failure: Failure, request: &ModelRequest, quota: QuotaHints) -> Failure {
+        failure.quota = quota;
+        self.upstream.report(&failure, &request.request_id);
+        failure
+    }
+
+    /// Reads an answer as what it is, whatever its label says.
+    async fn answered(
+        &self,
+        mut body: Incoming,
+        attempt: &Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        match body.kind().await? {
+            Some(Kind::Events) if attempt.request.stream => self.streamed(body, attempt).await,
+            Some(Kind::Events) => self.folded(body, attempt).await,
+            Some(Kind::Json) => self.whole(body, attempt).await,
+            Some(Kind::Other) => {
+                let start = body.chunk().await?.unwrap_or_default();
+                Err(failure::unreadable(&start))
+            }
+            None => Err(failure::cut("the backend's answer ended before it began")),
+        }
+    }
+
     /// Reads a whole answer, and makes one chunk of it when the caller wants a stream that the server did not send.
     async fn whole(
         &self,
-        response: Response,
+        body: Incoming,
         attempt: &Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
-        let quota = quota::hints(response.headers(), std::time::SystemTime::now());
-        let body = self.upstream.read(response).await?;
-        let tokens = check(&body, quota)?;
-        if attempt.request.stream {
-            let chunks = of_answer(attempt.request.endpoint, &attempt.request.body, &body);
-            let chunks = chunks.ok_or_else(|| unreadable(&body))?;
-            return Ok(one_chunk::stream(chunks, tokens, attempt));
+        let request = &attempt.request;
+        let body = body.read(self.upstream.answer_size_max()).await?;
+        let start = body.slice(..body.len().min(SHOWN_MAX));
+        let checked = whole::check(request.endpoint, body).map_err(|problem| {
+            let mut failure = failure::of_problem(&problem, false);
+            if !matches!(problem, stream::Problem::Error(_)) {
+                failure.message =
+                    format!("{}; it begins: {}", failure.message, failure::said(&start));
+            }
+            failure
+        })?;
+        if request.stream {
+            let chunks = of_answer(request.endpoint, &request.body, &checked.body);
+            let chunks = chunks.ok_or_else(|| failure::unreadable(&start))?;
+            return Ok(one_chunk::stream(chunks, checked.tokens, attempt));
         }
-        let mut answer = Answer::complete(ModelResponse::Whole(body));
-        answer.tokens = tokens;
+        let mut answer = Answer::complete(ModelResponse::Whole(checked.body));
+        answer.tokens = checked.tokens;
+        Ok(answer)
+    }
+
+    /// Folds a stream that nobody asked for into one answer.
+    async fn folded(
+        &self,
+        mut body: Incoming,
+        attempt: &Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        let request = &attempt.request;
+        let mut fold = Fold::new(
+            request.endpoint,
+            self.upstream.event_size_max(),
+            self.upstream.answer_size_max(),
+            request.choices,
+        );
+        while let Some(chunk) = body.chunk().await? {
+            if fold.push(chunk) {
+                break;
+            }
+        }
+        let folded = fold.finish();
+        let folded = folded.map_err(|problem| failure::of_problem(&problem, false))?;
+        let (whole, tokens) =
+            folded.ok_or_else(|| failure::cut("the backend's stream ended before it was done"))?;
+        let mut answer = Answer::complete(ModelResponse::Whole(whole));
+        answer.tokens = Some(tokens);
         Ok(answer)
     }
 
     /// Waits for the first event and leaves the rest to the tail.
     async fn streamed(
         &self,
-        response: Response,
+        body: Incoming,
         attempt: &Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
-        let mut source = Events {
-            response,
-            framer: Framer::new(self.upstream.event_size_max()),
-            ended: false,
-            started: false,
-        };
+        let framer = Framer::new(self.upstream.event_size_max(), attempt.request.choices);
+        let mut source = Events::new(body, framer, attempt.idle_timeout);
         let first = source.head().await?;
-        source.started = true;
-        Ok(pump::stream(
-            first,
-            source,
-            attempt.idle_timeout,
-            attempt.cancelled.clone(),
-        ))
+        Ok(pump::stream(first, source, attempt.cancelled.clone()))
     }
-}
-
-/// The events of one answer.
-struct Events {
-    response: Response,
-    framer: Framer,
-    /// The bytes have come to their end.
-    ended: bool,
-    /// The first event is with the caller: an error can no longer be a refusal.
-    started: bool,
-}
-
-impl EventSource for Events {
-    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        loop {
-            if let Some(problem) = self.framer.problem() {
-                return Err(self.lost(problem));
-            }
-            if self.framer.is_done() {
-                return Ok(None);
-            }
-            if self.ended {
-                return Err(Failure::new(
-                    Outcome::Fault,
-                    "the backend's stream ended before it was done",
-                ));
-            }
-            let chunk = self
-                .response
-                .chunk()
-                .await
-                .map_err(|error| broke_off(&error))?;
-            let events = if let Some(chunk) = chunk {
-                self.framer.push(chunk)
-            } else {
-                self.ended = true;
-                self.framer.end().0
-            };
-            if events.is_some() {
-                return Ok(events);
-            }
-        }
-    }
-
-    fn tokens(&self) -> Option<u32> {
-        Some(self.framer.tokens())
-    }
-
-    fn is_complete(&self) -> bool {
-        self.framer.is_done()
-    }
-
-    /// Reads the body to its end, if that is near: then the connection can be used again.
-    async fn finish(&mut self) {
-        if self.ended {
-            return;
-        }
-        let to_the_end = async { while let Ok(Some(_)) = self.response.chunk().await {} };
-        // A server that keeps the body open costs its connection, nothing else.
-        self.ended = tokio::time::timeout(DRAIN_TIMEOUT, to_the_end)
-            .await
-            .is_ok();
-    }
-}
-
-impl Events {
-    /// Waits for the first events that say something. A chunk that only names the role is held back: servers send
-    /// it before they have read the prompt, and until there is more the call can still be retried.
-    async fn head(&mut self) -> Result<Bytes, Failure> {
-        let mut held = BytesMut::new();
-        for _ in 0..PREAMBLES_MAX {
-            let Some(events) = self.next().await? else {
-                break;
-            };
-            let speaks = !is_preamble(&events);
-            if speaks && held.is_empty() {
-                return Ok(events);
-            }
-            held.extend_from_slice(&events);
-            if speaks {
-                break;
-            }
-        }
-        if held.is_empty() {
-            return Err(Failure::new(
-                Outcome::Fault,
-                "the backend's stream ended before it began",
-            ));
-        }
-        Ok(held.freeze())
-    }
-
-    fn lost(&self, problem: &Problem) -> Failure {
-        match problem {
-            Problem::Error(data) => {
-                let outcome = classify_event(data);
-                let begun = self.started && outcome.is_refusal();
-                let said = String::from_utf8_lossy(&data[..data.len().min(200)]).into_owned();
-                let message = format!("the backend reported an error in its stream: {said}");
-                let mut failure =
-                    Failure::new(if begun { Outcome::Fault } else { outcome }, message);
-                if outcome == Outcome::Client {
-                    failure = failure.with_status(400);
-                    failure.body = Some(data.clone());
-                }
-                failure
-            }
-            Problem::TooLarge => Failure::new(
-                Outcome::Fault,
-                "an event of the backend's stream is too large",
-            ),
-            Problem::Garbage => Failure::new(
-                Outcome::Fault,
-                "the backend's stream holds data that are no JSON object",
-            ),
-        }
-    }
-}
-
-/// Says whether the events are one chunk of which no choice says anything yet.
-fn is_preamble(events: &[u8]) -> bool {
-    let Some(data) = events.strip_prefix(b"data:") else {
-        return false;
-    };
-    let Ok(chunk) = serde_json::from_slice::<Value>(data) else {
-        return false;
-    };
-    let says_nothing = |choice: &Value| {
-        let delta = choice["delta"].as_object();
-        let silent =
-            |(key, value): (&String, &Value)| key == "role" || value.is_null() || value == "";
-        choice["finish_reason"].is_null() && delta.is_some_and(|delta| delta.iter().all(silent))
-    };
-    let choices = chunk["choices"].as_array();
-    choices.is_some_and(|choices| !choices.is_empty() && choices.iter().all(says_nothing))
-}
-
-/// What is looked at in a whole answer; reading it proves that the rest is JSON.
-#[derive(Deserialize)]
-struct Looked<'a> {
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-    #[serde(default)]
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default)]
-    completion_tokens: Option<u32>,
-}
-
-/// Checks that a whole answer is one, and returns its output tokens.
-fn check(body: &Bytes, quota: QuotaHints) -> Result<Option<u32>, Failure> {
-    let looked: Looked<'_> = serde_json::from_slice(body).map_err(|_| unreadable(body))?;
-    if looked.error.is_some() {
-        let mut failure = Failure::new(
-            classify_event(body),
-            "the backend answered with an error under status 200",
-        );
-        failure.quota = quota;
-        failure.body = Some(body.clone());
-        return Err(failure);
-    }
-    Ok(looked.usage.and_then(|usage| usage.completion_tokens))
-}
-
-fn unreadable(body: &[u8]) -> Failure {
-    let start = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-    Failure::new(
-        Outcome::Fault,
-        format!("the backend's answer cannot be read; it begins with `{start}`"),
-    )
-}
-
-fn is_event_stream(response: &Response) -> bool {
-    let kind = response.headers().get(http::header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Pumps the rest of a stream from a backend to the caller, and knows every way in which that ends.
+//! Pumps the rest of a stream from a backend to the caller, and handles every way in which that ends.
 //!
 //! The next part is read only when the last one was taken: a slow reader slows the upstream read, and the time it
 //! takes is never charged to the backend.
@@ -11,20 +11,23 @@ use kebne_lane::{Answer, Failure, TailEnding};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::llm::{ModelResponse, STREAM_BUFFER_ITEMS, StreamItem};
+use crate::{
+    backend::reason::SILENT,
+    llm::{ModelResponse, STREAM_BUFFER_ITEMS, StreamItem},
+};
 
 /// Where the parts of a stream come from. Dropping it closes the connection behind it.
 pub(crate) trait EventSource: Send + 'static {
     /// Waits for one or more complete events; `None` is the clean end.
     ///
     /// # Errors
-    /// When the stream is lost.
+    /// When the stream is lost, or nothing came for the idle timeout.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Failure>> + Send;
 
     /// Returns the output tokens, as far as they are known at the end.
     fn tokens(&self) -> Option<u32>;
 
-    /// Says whether the last event was given: what follows is only the end, and need not be waited for.
+    /// Returns `true` if the last event was given: only the end follows, and need not be waited for.
     fn is_complete(&self) -> bool;
 
     /// Tidies up after the last event, once the caller has it.
@@ -33,18 +36,58 @@ pub(crate) trait EventSource: Send + 'static {
     }
 }
 
+/// Bounds the time between two parts of a source whose parts are all that it sends.
+pub(crate) struct Timed<S> {
+    source: S,
+    idle_timeout: Duration,
+}
+
+impl<S> Timed<S> {
+    pub(crate) fn new(source: S, idle_timeout: Duration) -> Self {
+        Self {
+            source,
+            idle_timeout,
+        }
+    }
+}
+
+impl<S: EventSource> EventSource for Timed<S> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let next = tokio::time::timeout(self.idle_timeout, self.source.next()).await;
+        next.unwrap_or_else(|_| Err(silent(self.idle_timeout)))
+    }
+
+    fn tokens(&self) -> Option<u32> {
+        self.source.tokens()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.source.is_complete()
+    }
+
+    async fn finish(&mut self) {
+        self.source.finish().await;
+    }
+}
+
+/// Makes the failure of a stream in which nothing came for `waited`.
+pub(crate) fn silent(waited: Duration) -> Failure {
+    let waited = humantime::format_duration(waited);
+    let message = format!("the backend sent nothing for {waited} in the middle of a stream");
+    Failure::new(Outcome::Timeout, message).because(SILENT)
+}
+
 /// Makes the answer of a stream whose first events are there.
 pub(crate) fn stream<S: EventSource>(
     first: Bytes,
     source: S,
-    idle_timeout: Duration,
     cancelled: CancellationToken,
 ) -> Answer<ModelResponse> {
     let (sender, receiver) = mpsc::channel(STREAM_BUFFER_ITEMS);
     // The channel was just made and has room, so this cannot fail; a reader would see a lost stream if it did.
     let sent = sender.try_send(StreamItem::Events(first));
     debug_assert!(sent.is_ok(), "a new channel has room");
-    let tail = Box::pin(pump(source, sender, idle_timeout, cancelled));
+    let tail = Box::pin(pump(source, sender, cancelled));
     Answer::streamed(ModelResponse::Stream(receiver), tail)
 }
 
@@ -52,7 +95,6 @@ pub(crate) fn stream<S: EventSource>(
 async fn pump<S: EventSource>(
     mut source: S,
     sender: mpsc::Sender<StreamItem>,
-    idle_timeout: Duration,
     cancelled: CancellationToken,
 ) -> TailEnding {
     let unwanted = async {
@@ -64,7 +106,7 @@ async fn pump<S: EventSource>(
     let ending = tokio::select! {
         biased;
         () = unwanted => None,
-        ending = deliver(&mut source, &sender, idle_timeout) => Some(ending),
+        ending = deliver(&mut source, &sender) => Some(ending),
     };
     // A caller who has seen `[DONE]` goes away at once; the backend has succeeded all the same.
     let ending = ending.unwrap_or_else(|| TailEnding {
@@ -85,28 +127,24 @@ async fn pump<S: EventSource>(
 }
 
 /// Moves parts until the stream ends.
-async fn deliver<S: EventSource>(
-    source: &mut S,
-    sender: &mpsc::Sender<StreamItem>,
-    idle_timeout: Duration,
-) -> TailEnding {
+async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamItem>) -> TailEnding {
     let gone = || TailEnding {
         outcome: Outcome::Cancelled,
         error: None,
     };
     let lost = loop {
         let next = if source.is_complete() {
-            Ok(Ok(None))
+            Ok(None)
         } else {
-            tokio::time::timeout(idle_timeout, source.next()).await
+            source.next().await
         };
         match next {
-            Ok(Ok(Some(events))) => {
+            Ok(Some(events)) => {
                 if sender.send(StreamItem::Events(events)).await.is_err() {
                     return gone();
                 }
             }
-            Ok(Ok(None)) => {
+            Ok(None) => {
                 let outcome = Outcome::Success {
                     tokens: source.tokens(),
                 };
@@ -119,13 +157,7 @@ async fn deliver<S: EventSource>(
                     Ok(()) | Err(_) => ending,
                 };
             }
-            Ok(Err(failure)) => break failure,
-            Err(_) => {
-                let waited = humantime::format_duration(idle_timeout);
-                let message =
-                    format!("the backend sent nothing for {waited} in the middle of a stream");
-                break Failure::new(Outcome::Timeout, message);
-            }
+            Err(failure) => break failure,
         }
     };
     let ending = TailEnding {
@@ -181,7 +213,8 @@ mod tests {
     ) {
         let cancelled = CancellationToken::new();
         let first = Bytes::from_static(b"data: {}\n\n");
-        let answer = stream(first, source, Duration::from_secs(idle), cancelled.clone());
+        let source = Timed::new(source, Duration::from_secs(idle));
+        let answer = stream(first, source, cancelled.clone());
         let ModelResponse::Stream(receiver) = answer.response else {
             panic!("a stream was asked for");
         };
@@ -213,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_backend_is_a_loss_by_timeout_after_the_idle_time() {
+    async fn a_silent_source_is_a_loss_by_timeout_after_the_idle_time() {
         let begun = tokio::time::Instant::now();
         let source = Scripted {
             parts: 1,

@@ -160,12 +160,8 @@ async fn streamed(
     attempt: Attempt<ModelRequest>,
 ) -> Result<Answer<ModelResponse>, Failure> {
     let first = source.next().await?.ok_or_else(broken)?;
-    Ok(pump::stream(
-        first,
-        source,
-        attempt.idle_timeout,
-        attempt.cancelled,
-    ))
+    let source = pump::Timed::new(source, attempt.idle_timeout);
+    Ok(pump::stream(first, source, attempt.cancelled))
 }
 
 /// Suffers what an ordered fault does before the first token.

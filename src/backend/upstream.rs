@@ -1,29 +1,38 @@
-//! One model server over HTTP: connecting, sending, reading within bounds, and what each failure on the way means.
+//! One model server over HTTP: connecting, sending, reading within bounds, and classifying each failure on the way.
 //!
-//! Both dialects use it. It holds one connection pool per backend and the one fact that classification needs from
-//! the past: when the server was last seen to work.
+//! All dialects use it. It holds one connection pool per backend and the one fact that classification needs from the
+//! past: when the server was last seen to work.
 
-mod body;
+mod incoming;
+mod log;
+mod redirect;
 mod transport;
+mod upload;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{
     classify::{Refusal, classify},
-    quota,
+    quota, redact,
 };
-use reqwest::{Client, Response, Url};
+use log::Log;
+use reqwest::{Body, Client, RequestBuilder, Response, Url};
 use tokio::time::Instant;
+use upload::Upload;
 
 use crate::{
-    backend::BuildError,
+    backend::{BuildError, failure, reason::REDIRECTED},
     settings::{BackendSettings, ByteCount, Environment, HumanDuration},
 };
 
@@ -36,8 +45,8 @@ const ASLEEP_AFTER: Duration = Duration::from_mins(1);
 /// Default of `answer_size_max`: a batch of 2048 embeddings of 1536 numbers in base64 is 17 MiB.
 const ANSWER_SIZE_MAX: usize = 32 << 20;
 
-/// Default of `event_size_max`: far above any chunk of tokens, and a tool call's arguments fit.
-const EVENT_SIZE_MAX: usize = 1 << 20;
+/// Default of `event_size_max`: a generated image in base64 comes in one event.
+const EVENT_SIZE_MAX: usize = 16 << 20;
 
 /// Only so much of an error's body is read; the largest validation errors are some KiB.
 const ERROR_SIZE_MAX: usize = 64 << 10;
@@ -49,10 +58,11 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// noticed when it happens), so that a call seldom meets a connection that is about to die.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(14);
 
-pub(crate) use transport::broke_off;
+pub(crate) use incoming::Incoming;
 
 /// A model server.
 pub(crate) struct Upstream {
+    log: Log,
     client: Client,
     base_url: Url,
     headers: HeaderMap,
@@ -109,6 +119,7 @@ impl Upstream {
         let client = client(connect_timeout, base_url.scheme() == "https")
             .map_err(|error| wrong("base_url", &error))?;
         Ok(Self {
+            log: Log::new(&settings.name),
             client,
             base_url,
             headers,
@@ -138,35 +149,92 @@ impl Upstream {
 
     /// Sends a call and returns its successful answer, of which only the head is read.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Response, Failure> {
+        let proven = !call.wake && self.is_proven();
+        let sent = self.send_to(&call, proven).await;
+        sent.inspect_err(|failure| self.report(failure, call.request_id))
+    }
+
+    /// Sends a call, to another address of the same server if that is what it answers.
+    async fn send_to(&self, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
+        let mut url = self.url(call.path);
+        for _ in 0..=redirect::HOPS_MAX {
+            let response = self.post(&url, call, proven).await?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            match redirect::target(&url, &response) {
+                Some(target) => url = target,
+                None => return Err(self.refused(response, proven).await),
+            }
+        }
+        let message = "the backend redirects in a circle; `base_url` is wrong";
+        Err(Failure::new(Outcome::Unusable, message).because(REDIRECTED))
+    }
+
+    /// Posts a call and returns the answer, whatever its status.
+    async fn post(&self, url: &Url, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
+        if call.body.len() < upload::PIECE {
+            let sent = self.request(url, call).body(call.body.clone()).send().await;
+            return sent.map_err(|error| transport::not_sent(&error, proven));
+        }
+        let is_sent = Arc::new(AtomicBool::new(false));
+        let body = Upload::new(call.body.clone(), Arc::clone(&is_sent));
+        let sent = self.request(url, call).body(Body::wrap(body)).send().await;
+        match sent {
+            // The server closed before it had the whole request, and may have said why.
+            Err(error) if transport::was_closed(&error) && !is_sent.load(Relaxed) => {
+                let body = Upload::careful(call.body.clone(), is_sent);
+                let sent = self.request(url, call).body(Body::wrap(body)).send().await;
+                sent.map_err(|error| transport::not_sent(&error, proven))
+            }
+            sent => sent.map_err(|error| transport::not_sent(&error, proven)),
+        }
+    }
+
+    fn request(&self, url: &Url, call: &Call<'_>) -> RequestBuilder {
         let accept = if call.stream {
             "text/event-stream"
         } else {
             "application/json"
         };
-        let mut request = self
+        let request = self
             .client
-            .post(self.url(call.path))
+            .post(url.clone())
             .headers(self.headers.clone())
             .header(header::ACCEPT, accept)
-            .header("x-request-id", call.request_id)
-            .body(call.body);
+            .header("x-request-id", call.request_id);
         if call.wake {
-            request = request.headers(self.wake_headers.clone());
+            request.headers(self.wake_headers.clone())
+        } else {
+            request
         }
-        let proven = !call.wake && self.is_proven();
-        let response = request
-            .send()
-            .await
-            .map_err(|error| transport::not_sent(&error, proven))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        Err(self.refused(response, proven).await)
+    }
+
+    /// Writes a failure to the log.
+    pub(crate) fn report(&self, failure: &Failure, request_id: &str) {
+        self.log.failure(failure, request_id, Instant::now());
+    }
+
+    /// Takes the body of an answer, to be read within the bound for whole answers.
+    pub(crate) fn incoming(&self, response: Response, stream: bool) -> Result<Incoming, Failure> {
+        let max = if stream {
+            usize::MAX
+        } else {
+            self.answer_size_max
+        };
+        Incoming::of(response, max)
+    }
+
+    /// Returns the bound of whole answers.
+    pub(crate) fn answer_size_max(&self) -> usize {
+        self.answer_size_max
     }
 
     /// Reads a whole answer within its bound.
     pub(crate) async fn read(&self, response: Response) -> Result<Bytes, Failure> {
-        body::read(response, self.answer_size_max).await
+        self.incoming(response, false)?
+            .read(self.answer_size_max)
+            .await
     }
 
     /// Notes that the server works.
@@ -177,7 +245,7 @@ impl Upstream {
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Says whether the server was seen to work since it can last have gone to sleep.
+    /// Returns `true` if the server was seen to work since it can last have gone to sleep.
     pub(crate) fn is_proven(&self) -> bool {
         let worked_at = *self
             .worked_at
@@ -198,12 +266,15 @@ impl Upstream {
     async fn refused(&self, response: Response, proven: bool) -> Failure {
         let status = response.status();
         let headers = response.headers().clone();
-        let read = tokio::time::timeout(
-            ERROR_BODY_TIMEOUT,
-            body::read_some(response, ERROR_SIZE_MAX),
-        )
-        .await;
-        let body = read.unwrap_or_default();
+        let location = redirect::location(&response);
+        let body = match Incoming::of(response, ERROR_SIZE_MAX) {
+            Ok(body) => {
+                let read = body.read_some(ERROR_SIZE_MAX);
+                let read = tokio::time::timeout(ERROR_BODY_TIMEOUT, read).await;
+                read.unwrap_or_default()
+            }
+            Err(_) => Bytes::new(),
+        };
         let now = SystemTime::now();
         let outcome = classify(&Refusal {
             status,
@@ -213,9 +284,11 @@ impl Upstream {
             cold_statuses: &self.cold_statuses,
             now,
         });
-        let mut failure = Failure::new(outcome, said(status, &body)).with_status(status.as_u16());
+        let message = said(status, &body, location.as_deref());
+        let mut failure = Failure::new(outcome, message).with_status(status.as_u16());
+        failure.reason = status.is_redirection().then_some(REDIRECTED);
         failure.quota = quota::hints(&headers, now);
-        failure.body = Some(body);
+        failure.body = Some(body).filter(|_| outcome == Outcome::Client);
         failure
     }
 }
@@ -224,7 +297,7 @@ impl std::fmt::Debug for Upstream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Upstream")
-            .field("base_url", &self.base_url.as_str())
+            .field("base_url", &redact::url(self.base_url.as_str()))
             .finish_non_exhaustive()
     }
 }
@@ -291,15 +364,15 @@ fn header_map(pairs: &BTreeMap<String, String>) -> Result<HeaderMap, http::Error
     Ok(headers)
 }
 
-/// Describes a refusal for the log: the status and the beginning of what was said.
-fn said(status: StatusCode, body: &[u8]) -> String {
-    /// Enough for a sentence, too little to fill a log.
-    const SAID_MAX: usize = 200;
-    let text = String::from_utf8_lossy(&body[..body.len().min(SAID_MAX)]);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() {
-        format!("the backend answered with status {status}")
-    } else {
-        format!("the backend answered with status {status}: {text}")
+/// Describes a refusal for the log: the status, and what was said.
+fn said(status: StatusCode, body: &[u8], location: Option<&str>) -> String {
+    let mut message = format!("the backend answered with status {status}");
+    let text = failure::said(body);
+    if !text.is_empty() {
+        message = format!("{message}: {text}");
+    }
+    match location {
+        Some(location) => format!("{message} (to `{location}`)"),
+        None => message,
     }
 }

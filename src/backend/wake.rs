@@ -39,13 +39,12 @@ fn request(backend: &BackendSettings, model: &str) -> Result<ModelRequest, Build
     let fields = Value::Object(fields).to_string();
     let rest = fields.strip_prefix('{').unwrap_or(&fields);
     let body = format!("{head}{model}{comma}{rest}");
-    Ok(ModelRequest {
-        endpoint: backend.prewarm.operation.endpoint(),
-        body: Bytes::from(body),
-        model_span: head.len()..head.len() + model.len(),
-        stream: false,
-        request_id: format!("prewarm-{:016x}", fastrand::u64(..)).into(),
-    })
+    Ok(ModelRequest::new(
+        backend.prewarm.operation.endpoint(),
+        Bytes::from(body),
+        head.len()..head.len() + model.len(),
+        format!("prewarm-{:016x}", fastrand::u64(..)).into(),
+    ))
 }
 
 /// Returns what callers call the model that this backend serves first: its own name for it, where there is one.

@@ -75,8 +75,13 @@ impl Drop for SimulatedServer {
     }
 }
 
-/// A server that reads one request, answers it with given bytes, and hands the request over.
+/// A server that reads one request, answers it with a given text, and hands the request over.
 pub(crate) async fn canned(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<String>) {
+    canned_bytes(answer.as_bytes().to_vec()).await
+}
+
+/// A server that reads one request, answers it with given bytes, and hands the request over.
+pub(crate) async fn canned_bytes(answer: Vec<u8>) -> (SocketAddr, tokio::task::JoinHandle<String>) {
     let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .unwrap();
@@ -100,7 +105,7 @@ pub(crate) async fn canned(answer: &'static str) -> (SocketAddr, tokio::task::Jo
                 break;
             }
         }
-        socket.write_all(answer.as_bytes()).await.unwrap();
+        socket.write_all(&answer).await.unwrap();
         String::from_utf8(request).unwrap()
     });
     (address, served)
@@ -125,11 +130,13 @@ pub(crate) fn attempt(endpoint: Endpoint, body: String, stream: bool) -> Attempt
     let start = body.find("\"m\"").unwrap();
     Attempt {
         request: ModelRequest {
-            endpoint,
-            body: Bytes::from(body),
-            model_span: start..start + 3,
             stream,
-            request_id: Arc::from("req-7"),
+            ..ModelRequest::new(
+                endpoint,
+                Bytes::from(body),
+                start..start + 3,
+                Arc::from("req-7"),
+            )
         },
         number: 1,
         wake: false,

@@ -97,9 +97,14 @@ impl StreamBody {
         }
     }
 
-    fn lost(&mut self, message: &str) -> Bytes {
+    fn lost(&mut self, error: &ApiError) -> Bytes {
         self.end(Ending::Error);
-        ApiError::upstream(message).event()
+        error.event()
+    }
+
+    fn cut(&mut self) -> Bytes {
+        let message = "the backend's answer broke off";
+        self.lost(&ApiError::upstream(message))
     }
 
     /// Passes events on, unless they are the last of a session's call: those wait until the turn is kept.
@@ -161,7 +166,7 @@ impl StreamBody {
                 }
                 ModelResponse::Whole(_) => {
                     reply.reply.guard.finish(Ending::Error);
-                    Some(self.lost("it answered in one piece where a stream was asked for"))
+                    Some(self.lost(&ApiError::internal("the answer is not a stream")))
                 }
             },
         }
@@ -206,16 +211,16 @@ impl MessageBody for StreamBody {
                     }
                     Poll::Ready(Some(StreamItem::End)) if this.follow.is_some() => {
                         // Unseen, because a clean stream says `[DONE]`: its turn was not kept.
-                        let event = this.lost("the answer had no end");
+                        let event = this.cut();
                         return Poll::Ready(Some(Ok(event)));
                     }
                     Poll::Ready(Some(StreamItem::End)) => this.end(Ending::Success),
                     Poll::Ready(Some(StreamItem::Lost(failure))) => {
-                        let event = this.lost(&failure.message);
+                        let event = this.lost(&ApiError::failed(&failure));
                         return Poll::Ready(Some(Ok(event)));
                     }
                     Poll::Ready(None) => {
-                        let event = this.lost("the answer broke off");
+                        let event = this.cut();
                         return Poll::Ready(Some(Ok(event)));
                     }
                 },

@@ -13,10 +13,10 @@ use actix_web::{
 use kebne_context::{ContextError, prompts::PromptError, store::StoreError};
 use kebne_control::Outcome;
 use kebne_lane::{CallError, Failure, PrewarmError, RefusalReason};
-use kebne_wire::{request::RequestError, turn::TurnError};
+use kebne_wire::{error::ErrorView, request::RequestError, turn::TurnError};
 use serde_json::{Value, json};
 
-use crate::gateway::GatewayError;
+use crate::{backend::reason, gateway::GatewayError};
 
 /// The longest hint that client libraries follow.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
@@ -48,7 +48,7 @@ pub struct ApiError {
     message: String,
     retry: Retry,
     ready_in: Option<Duration>,
-    /// The backend's own words, passed on because the fault is the caller's.
+    /// The backend's own error object, passed on because the fault is the caller's.
     verbatim: Option<bytes::Bytes>,
 }
 
@@ -263,26 +263,65 @@ impl ApiError {
         error
     }
 
-    fn failed(failure: &Failure) -> Self {
-        if failure.outcome == Outcome::Client {
-            let status = failure
-                .status
-                .and_then(|status| StatusCode::from_u16(status).ok());
-            let status = status.filter(StatusCode::is_client_error);
-            let mut error = Self::bad_request(None, failure.message.clone());
-            error.status = status.unwrap_or(StatusCode::BAD_REQUEST);
-            error.verbatim.clone_from(&failure.body);
-            return error;
+    /// The backend failed, and the lane has tried as often as is sensible. What the backend said reaches the caller only
+    /// when the fault is the caller's own; in all other cases it may hold keys, names or another caller's words.
+    pub fn failed(failure: &Failure) -> Self {
+        match failure.outcome {
+            Outcome::Client => Self::refused_by_backend(failure),
+            Outcome::Quota { .. } => Self::refused(RefusalReason::Quota, None, None),
+            Outcome::Misconfigured => {
+                let message = "the backend does not accept this gateway's configuration";
+                Self::upstream(message).code("backend_misconfigured")
+            }
+            Outcome::Timeout => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout_error",
+                "the backend did not answer in time",
+            )
+            .code("upstream_timeout")
+            .never(),
+            Outcome::Unusable if failure.reason == Some(reason::TOO_LARGE) => {
+                Self::upstream("the backend's answer is larger than this gateway accepts")
+            }
+            Outcome::Unusable if failure.reason == Some(reason::REDIRECTED) => {
+                Self::upstream("the backend redirects to another address")
+            }
+            Outcome::Unusable => Self::upstream("the backend's answer cannot be read"),
+            _ if failure.reason == Some(reason::CUT) => {
+                Self::upstream("the backend's answer broke off")
+            }
+            _ if failure.reason == Some(reason::UNREACHABLE) => {
+                Self::upstream("the backend cannot be reached")
+            }
+            _ => Self::upstream("the backend failed"),
         }
-        if matches!(failure.outcome, Outcome::Quota { .. }) {
-            return Self::refused(RefusalReason::Quota, None, None);
-        }
-        Self::upstream(&failure.message)
     }
 
-    /// The backend failed, and the lane has tried as often as is sensible.
+    /// The backend refused the request itself, and said why.
+    fn refused_by_backend(failure: &Failure) -> Self {
+        let status = failure
+            .status
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .filter(|status| status.is_client_error() || *status == StatusCode::NOT_IMPLEMENTED);
+        let body = failure.body.as_deref().unwrap_or_default();
+        let view = ErrorView::read(body).filter(|view| !view.message.is_empty());
+        let is_own_shape = serde_json::from_slice::<Value>(body)
+            .is_ok_and(|body| body["error"]["message"].is_string());
+        let view = view.unwrap_or_else(|| ErrorView {
+            message: "the backend refused the request".to_owned(),
+            ..ErrorView::default()
+        });
+        let mut error = Self::bad_request(view.param.as_deref(), view.message);
+        error.status = status.unwrap_or(StatusCode::BAD_REQUEST);
+        if error.status == StatusCode::PAYLOAD_TOO_LARGE {
+            error = error.code("request_too_large");
+        }
+        error.verbatim = failure.body.clone().filter(|_| is_own_shape);
+        error
+    }
+
+    /// The backend failed in a way that a fixed sentence describes.
     pub fn upstream(message: &str) -> Self {
-        let message = format!("the backend failed: {message}");
         Self::new(StatusCode::BAD_GATEWAY, "server_error", message)
             .code("upstream_error")
             .never()
@@ -314,7 +353,9 @@ impl ApiError {
 
     /// Returns the event that tells of a loss within a stream. No `[DONE]` follows it.
     pub fn event(&self) -> bytes::Bytes {
-        format!("data: {}\n\n", self.body()).into()
+        let own = self.verbatim.as_deref();
+        let own = own.and_then(|body| serde_json::from_slice::<Value>(body).ok());
+        format!("data: {}\n\n", own.unwrap_or_else(|| self.body())).into()
     }
 
     /// Returns the response; `chance`, in `[0, 1)`, spreads the hint.
@@ -336,10 +377,10 @@ impl ApiError {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         match &self.verbatim {
-            Some(body) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => response
+            Some(body) => response
                 .content_type(header::ContentType::json())
                 .body(body.clone()),
-            _ => response.json(self.body()),
+            None => response.json(self.body()),
         }
     }
 }

@@ -12,6 +12,7 @@ use kebne_context::{
 };
 use kebne_wire::{
     answer::Answer,
+    message::MessageError,
     turn::{Lead, NewTurn},
 };
 use serde_json::Value;
@@ -187,10 +188,10 @@ impl Follow {
         session: String,
         new: Arc<NewTurn>,
         (tokenizer, size_max): (Tokenizer, usize),
-        message: Option<Value>,
+        message: Result<Value, MessageError>,
     ) -> Keeping {
         Box::pin(async move {
-            let message = message.ok_or_else(|| ApiError::not_kept("it holds no message"))?;
+            let message = message.map_err(|error| ApiError::not_kept(&error.to_string()))?;
             let turn = blocking(move || {
                 new.answered(&message, |message| tokenizer.count_message(message))
             });

@@ -56,7 +56,7 @@ pub struct BackendSettings {
     pub cold_statuses: Vec<u16>,
     /// The largest whole answer that is read. Default `32MiB`.
     pub answer_size_max: Option<ByteCount>,
-    /// The largest event of a stream that is read. Default `1MiB`.
+    /// The largest event of a stream that is read. Default `16MiB`.
     pub event_size_max: Option<ByteCount>,
     /// Only `huggingface`: ask the server to hold the call that wakes it (`x-wait-for-model`). Default false.
     pub wait_for_model: Option<bool>,

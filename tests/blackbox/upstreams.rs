@@ -77,6 +77,61 @@ fn a_whole_answer_that_is_none_is_a_bad_gateway() {
 }
 
 #[test]
+fn what_is_wrong_for_one_call_is_asked_for_once_and_costs_nobody_else() {
+    const BAD: usize = 12;
+    let secret = "sk-abcdefghijklmnop";
+    let json = |status: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    };
+    let key = json!({"error": {"message": format!("Incorrect API key: {secret}, org-ABCDEFGH")}});
+    for (said, code) in [
+        (
+            format!("{JSON}\r\nthese are not the bytes"),
+            "upstream_error",
+        ),
+        (format!("{JSON}\r\n[]"), "upstream_error"),
+        (
+            format!("{EVENTS}data: {}\n\n", "x".repeat(8 << 10)),
+            "upstream_error",
+        ),
+        (
+            json("307 Moved\r\nlocation: http://127.0.0.1:1/", ""),
+            "upstream_error",
+        ),
+        (json("401 No", &key.to_string()), "backend_misconfigured"),
+        (json("403 No", &key.to_string()), "backend_misconfigured"),
+    ] {
+        let folder = folder();
+        let (url, requests) = upstream(move |number| {
+            if number < BAD {
+                said.clone()
+            } else {
+                whole("yes")
+            }
+        });
+        let more = "event_size_max = \"1KiB\"\nanswer_size_max = \"4KiB\"\n";
+        let program = in_front_of(folder.path(), &url, more);
+        let since = std::time::Instant::now();
+        for number in 0..BAD {
+            let answer = ask(&program, number % 2 == 0);
+            assert_eq!(answer.code(), (502, code.to_owned()), "{}", answer.body);
+            assert!(!answer.body.contains("abcdefgh"), "{}", answer.body);
+            assert!(!answer.body.contains("ABCDEFGH"), "{}", answer.body);
+        }
+        assert_eq!(ask(&program, false).status, 200, "{code}");
+        // Three attempts each would take seconds, and the breaker would have closed the lane.
+        assert!(
+            since.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            since.elapsed()
+        );
+        assert_eq!(requests.try_iter().count(), BAD + 1);
+        assert_balanced(&program, 13);
+    }
+}
+
+#[test]
 fn a_stream_that_is_lost_says_so_within_itself_and_has_no_end() {
     let start = format!("{EVENTS}{}", piece("He"));
     let lost = [

@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use bytes::Bytes;
-use kebne_wire::{answer::Answer, sse::Framer};
+use kebne_wire::{answer::Answer, stream::Framer};
 
 /// A stream with a comment, an `id:` line and carriage returns, which callers never see.
 const STREAM: &str = ": processing\r\n\r\n\
@@ -13,7 +13,7 @@ data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" världen\"},\"finish_
 data: [DONE]\r\n\r\n";
 
 fn main() {
-    let mut framer = Framer::new(64 * 1024);
+    let mut framer = Framer::new(64 * 1024, 1);
     let mut answer = Answer::default();
     for piece in STREAM.as_bytes().chunks(40) {
         if let Some(events) = framer.push(Bytes::copy_from_slice(piece)) {
@@ -22,5 +22,10 @@ fn main() {
         }
     }
     println!("complete: {}", framer.is_done());
-    println!("kept: {}", answer.finish().unwrap_or_default());
+    println!(
+        "kept: {}",
+        answer
+            .finish()
+            .map_or_else(|error| error.to_string(), |message| message.to_string())
+    );
 }

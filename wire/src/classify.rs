@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use kebne_control::Outcome;
 use serde_json::Value;
 
-use crate::quota;
+use crate::{error::ErrorView, quota};
 
 /// A reset further away than this is a used-up quota, not a rate limit: no caller waits that long.
 const QUOTA_HORIZON: Duration = Duration::from_mins(5);
@@ -100,45 +100,109 @@ pub fn classify(refusal: &Refusal<'_>) -> Outcome {
         };
     }
     match status {
-        401 | 407 => Outcome::Fault, // The key is ours: not the caller's fault.
+        401 | 403 | 407 => Outcome::Misconfigured, // The key is the gateway's, not the caller's.
         402 => Outcome::Quota { reset: clock },
         408 => Outcome::Timeout,
         429 => too_many(&said, clock),
         503 | 529 => unavailable(refusal, &said, clock),
+        404 | 405 if !said.is_error => Outcome::Misconfigured, // No such path: `base_url` is wrong.
         501 => Outcome::Client, // llama.cpp: the operation is not known; asking again does not teach it.
         500.. => broken(refusal, &said),
         400..=499 if status == 424 => Outcome::Fault, // TGI: the generation itself failed.
         400..=499 => Outcome::Client,
-        _ => Outcome::Fault, // A redirect or an informational answer: no model server sends one.
+        300..=399 => Outcome::Unusable, // Moved, and every attempt would be.
+        _ => Outcome::Fault,
     }
 }
 
-/// Returns the class of an error within a stream that has delivered nothing else before.
-pub fn classify_event(body: &[u8]) -> Outcome {
+/// An error that came where an answer belongs: under status 200, or within a stream.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InBand {
+    /// The class, when nothing of an answer came before.
+    pub outcome: Outcome,
+    /// The status that the error would have had as an answer, when that is known.
+    pub status: Option<u16>,
+}
+
+/// The words by which errors that name no status say which one they mean, in lower case: `type` and `code` of `OpenAI`,
+/// Anthropic, Google, vLLM.
+const STATUS_OF_TYPE: [(u16, &[&str]); 9] = [
+    (
+        401,
+        &[
+            "authentication_error",
+            "authenticationerror",
+            "invalid_api_key",
+            "unauthenticated",
+        ],
+    ),
+    (
+        403,
+        &[
+            "permission_error",
+            "permissiondeniederror",
+            "permission_denied",
+        ],
+    ),
+    (
+        404,
+        &["not_found_error", "notfounderror", "model_not_found"],
+    ),
+    (413, &["request_too_large"]),
+    (422, &["unprocessableentityerror"]),
+    (
+        429,
+        &[
+            "rate_limit",
+            "ratelimiterror",
+            "too_many_requests",
+            "resource_exhausted",
+        ],
+    ),
+    (529, &["overloaded_error", "server_is_overloaded"]),
+    (504, &["timeout_error", "deadline_exceeded"]),
+    (
+        400,
+        &[
+            "invalid_request_error",
+            "badrequesterror",
+            "bad_request",
+            "invalid_argument",
+            "context_length_exceeded",
+            "content_filter",
+            "invalid_prompt",
+        ],
+    ),
+];
+
+/// Returns what an error means that came where an answer belongs.
+pub fn classify_event(body: &[u8]) -> InBand {
     let said = Said::read(body);
-    let status = said
-        .status
-        .and_then(|status| StatusCode::from_u16(status).ok());
-    if said.has(&LOADING) {
-        return Outcome::Cold {
+    let named = said.status.or_else(|| said.status_of_type());
+    let status = named.and_then(|status| StatusCode::from_u16(status).ok());
+    let outcome = if said.has(&LOADING) {
+        Outcome::Cold {
             estimated: said.estimated,
-        };
-    }
-    match status {
-        Some(status) if status.is_client_error() || status.is_server_error() => {
-            classify(&Refusal {
-                status,
-                headers: &HeaderMap::new(),
-                body,
-                proven: true,
-                cold_statuses: &[],
-                now: SystemTime::UNIX_EPOCH,
-            })
         }
-        _ if said.has(&QUOTA) => Outcome::Quota { reset: None },
-        _ if said.has(&OVERLOADED) || said.has(&["rate_limit"]) => Outcome::Limit,
-        _ if said.has(&["invalid_request_error"]) => Outcome::Client,
-        _ => Outcome::Fault,
+    } else if said.has(&QUOTA) && named.is_none_or(|status| status == 429) {
+        Outcome::Quota { reset: None }
+    } else if let Some(status) = status {
+        classify(&Refusal {
+            status,
+            headers: &HeaderMap::new(),
+            body,
+            proven: true,
+            cold_statuses: &[],
+            now: SystemTime::UNIX_EPOCH,
+        })
+    } else if said.has(&OVERLOADED) {
+        Outcome::Limit
+    } else {
+        Outcome::Fault
+    };
+    InBand {
+        outcome,
+        status: named,
     }
 }
 
@@ -219,13 +283,17 @@ struct Said {
     text: String,
     /// `estimated_time`.
     estimated: Option<Duration>,
+    /// The type and the code alone, in lower case.
+    kind: String,
     /// A status named in the body.
     status: Option<u16>,
+    /// The body is an error that says more than that a path does not exist.
+    is_error: bool,
 }
 
 impl Said {
     fn read(body: &[u8]) -> Self {
-        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        let Ok(whole) = serde_json::from_slice::<Value>(body) else {
             let start = &body[..body.len().min(TEXT_MAX)];
             return Self {
                 text: String::from_utf8_lossy(start).to_lowercase(),
@@ -233,7 +301,8 @@ impl Said {
             };
         };
         // Gemini's OpenAI surface wraps the object in a list.
-        let value = value.get(0).unwrap_or(&value);
+        let whole = &whole;
+        let value = whole.get(0).unwrap_or(whole);
         let error = value.get("error").unwrap_or(value);
         let mut text = error.as_str().unwrap_or_default().to_lowercase();
         for holder in [error, value] {
@@ -263,14 +332,27 @@ impl Said {
         let estimated = estimate
             .and_then(Value::as_f64)
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let status = ["code", "status", "status_code"]
-            .iter()
-            .find_map(|key| error.get(key).and_then(Value::as_u64));
+        let view = ErrorView::of(whole).unwrap_or_default();
+        let kind = [view.kind.as_deref(), view.code.as_deref()].map(Option::unwrap_or_default);
+        let kind = kind.join("\n").to_lowercase();
+        let nothing = matches!(
+            view.message.as_str(),
+            "" | "Not Found" | "Method Not Allowed"
+        );
         Self {
             text,
             estimated: estimated.map(|estimated| estimated.min(ESTIMATE_MAX)),
-            status: status.and_then(|status| u16::try_from(status).ok()),
+            is_error: !nothing || kind.trim() != "",
+            kind,
+            status: view.status,
         }
+    }
+
+    /// Returns the status that the type or the code stands for.
+    fn status_of_type(&self) -> Option<u16> {
+        let named = |words: &&[&str]| words.iter().any(|word| self.kind.contains(word));
+        let found = STATUS_OF_TYPE.iter().find(|(_, words)| named(words));
+        found.map(|(status, _)| *status)
     }
 
     fn has(&self, words: &[&str]) -> bool {

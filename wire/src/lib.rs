@@ -5,16 +5,26 @@
 
 pub mod answer;
 pub mod anthropic;
+mod chunk;
 pub mod classify;
+pub mod encoding;
+pub mod error;
+pub mod fold;
+pub mod json;
+pub mod message;
 pub mod multipart;
 pub mod one_chunk;
 pub mod quota;
+pub mod redact;
 pub mod request;
 pub mod responses;
+pub mod sniff;
 pub mod splice;
 pub mod sse;
+pub mod stream;
 pub mod translate;
 pub mod turn;
+pub mod whole;
 
 pub use request::{Endpoint, ModelRequest};
 

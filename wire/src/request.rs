@@ -6,11 +6,14 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// Bytes of prompt per token, about; only used to weigh calls against each other.
 const BYTES_PER_TOKEN: usize = 4;
+/// Choices that an answer may have; what asks for more is answered, and only so many are waited for.
+const CHOICES_MAX: u32 = 4096;
 /// Output tokens assumed of a call that sets no bound.
 const OUTPUT_TOKENS: u32 = 256;
 
@@ -48,8 +51,32 @@ pub struct ModelRequest {
     pub model_span: Range<usize>,
     /// The caller asked for a stream.
     pub stream: bool,
+    /// Choices that the answer has: a stream is complete when each of them has ended. At least 1.
+    pub choices: u32,
     /// The caller's `x-request-id`, or a new one; sent upstream too.
     pub request_id: Arc<str>,
+    /// Headers of the caller that go upstream, such as `traceparent`.
+    pub headers: Option<Arc<HeaderMap>>,
+}
+
+impl ModelRequest {
+    /// Makes a request for one whole answer.
+    pub fn new(
+        endpoint: Endpoint,
+        body: Bytes,
+        model_span: Range<usize>,
+        request_id: Arc<str>,
+    ) -> Self {
+        Self {
+            endpoint,
+            body,
+            model_span,
+            stream: false,
+            choices: 1,
+            request_id,
+            headers: None,
+        }
+    }
 }
 
 /// The reason why a request body cannot be used.
@@ -75,6 +102,10 @@ struct Fields<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     store: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
 }
 
 /// A request body that was read.
@@ -112,11 +143,11 @@ pub fn parse(
         }
         _ => false,
     };
-    let bound = match (fields.max_completion_tokens, fields.max_tokens) {
-        (Some(raw), _) => value(raw, "max_completion_tokens", "a whole number")?,
-        (None, Some(raw)) => value(raw, "max_tokens", "a whole number")?,
-        (None, None) => None,
+    let bound = match bound(fields.max_completion_tokens, "max_completion_tokens")? {
+        None => bound(fields.max_tokens, "max_tokens")?,
+        bound => bound,
     };
+    let choices = choices(endpoint, &fields);
     let output = match endpoint {
         Endpoint::Embeddings => 0,
         _ => bound.unwrap_or(OUTPUT_TOKENS),
@@ -131,13 +162,50 @@ pub fn parse(
             .store
             .is_none_or(|raw| matches!(raw.get(), "false" | "null")),
         request: ModelRequest {
-            endpoint,
-            body,
-            model_span,
             stream,
-            request_id,
+            choices,
+            ..ModelRequest::new(endpoint, body, model_span, request_id)
         },
     })
+}
+
+/// Reads a bound of the output. Servers take a number below zero, such as `-1`, for none.
+fn bound(raw: Option<&RawValue>, param: &str) -> Result<Option<u32>, RequestError> {
+    let Some(raw) = raw else {
+        return Ok(None);
+    };
+    let Some(number) = value::<Option<f64>>(raw, param, "a whole number")? else {
+        return Ok(None);
+    };
+    if number.fract() != 0.0 {
+        return Err(wrong(param, format!("`{param}` must be a whole number")));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast from a float saturates, and what is below zero is no bound"
+    )]
+    Ok((number >= 0.0).then_some(number as u32))
+}
+
+/// Returns how many choices the answer has: `n` for each prompt. What is not a number is left for the backend to refuse.
+fn choices(endpoint: Endpoint, fields: &Fields<'_>) -> u32 {
+    let n = fields
+        .n
+        .and_then(|raw| raw.get().parse::<u32>().ok())
+        .map_or(1, |n| n.clamp(1, CHOICES_MAX));
+    let prompts = match fields.prompt {
+        Some(raw) if endpoint == Endpoint::Completions && raw.get().starts_with('[') => {
+            let each: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+            // A list of numbers is one prompt, as its tokens.
+            let is_list = each
+                .first()
+                .is_some_and(|first| first.get().starts_with(['"', '[']));
+            if is_list { each.len() } else { 1 }
+        }
+        _ => 1,
+    };
+    u32::try_from(prompts).map_or(n, |prompts| n.saturating_mul(prompts).min(CHOICES_MAX))
 }
 
 /// Estimates the number of tokens in a prompt of `bytes` bytes.
@@ -201,13 +269,54 @@ mod tests {
     }
 
     #[test]
+    fn the_bound_of_the_output_is_read_as_servers_read_it() {
+        for (fields, bound) in [
+            ("\"max_tokens\":7", 7),
+            ("\"max_tokens\":7.0", 7),
+            ("\"max_tokens\":-1", OUTPUT_TOKENS),
+            ("\"max_tokens\":null", OUTPUT_TOKENS),
+            ("\"max_tokens\":1e20", u32::MAX),
+            ("\"max_completion_tokens\":null,\"max_tokens\":7", 7),
+            ("\"max_completion_tokens\":3,\"max_tokens\":7", 3),
+        ] {
+            let body = format!("{{\"model\":\"a\",{fields}}}");
+            let parsed = parse(Endpoint::Chat, Bytes::from(body), "id".into()).unwrap();
+            assert_eq!(parsed.output_tokens_max, bound, "{fields}");
+        }
+    }
+
+    #[test]
+    fn the_choices_are_those_of_each_prompt() {
+        for (endpoint, fields, choices) in [
+            (Endpoint::Chat, "\"x\":1", 1),
+            (Endpoint::Chat, "\"n\":3", 3),
+            (Endpoint::Chat, "\"n\":null", 1),
+            (Endpoint::Chat, "\"n\":0", 1),
+            (Endpoint::Completions, "\"prompt\":\"a\",\"n\":2", 2),
+            (Endpoint::Completions, "\"prompt\":[\"a\",\"b\"],\"n\":2", 4),
+            (Endpoint::Completions, "\"prompt\":[1,2,3]", 1),
+            (Endpoint::Completions, "\"prompt\":[[1,2],[3]]", 2),
+            (Endpoint::Chat, "\"n\":4000000000", CHOICES_MAX),
+        ] {
+            let body = format!("{{\"model\":\"a\",{fields}}}");
+            let parsed = parse(endpoint, Bytes::from(body), "id".into()).unwrap();
+            assert_eq!(parsed.request.choices, choices, "{fields}");
+        }
+    }
+
+    #[test]
     fn bad_input_names_the_field() {
         let cases = [
             (r#"{"messages":[]}"#, Some("model")),
             (r#"{"model":1}"#, Some("model")),
             (r#"{"model":"a","model":"b"}"#, Some("model")),
             (r#"{"model":"a","stream":"yes"}"#, Some("stream")),
-            (r#"{"model":"a","max_tokens":-1}"#, Some("max_tokens")),
+            (r#"{"model":"a","max_tokens":1.5}"#, Some("max_tokens")),
+            (r#"{"model":"a","max_tokens":"1"}"#, Some("max_tokens")),
+            (
+                r#"{"model":"a","max_completion_tokens":[]}"#,
+                Some("max_completion_tokens"),
+            ),
             (r#"{"model":"a""#, None),
             ("[1]", None),
             ("", None),

@@ -57,13 +57,12 @@ mod tests {
     fn only_the_name_changes_and_can_be_changed_again() {
         let text = r#"{ "x":1e2,"model" : "a", "y":[ ]}"#;
         let start = text.find("\"a\"").unwrap();
-        let request = ModelRequest {
-            endpoint: Endpoint::Chat,
-            body: Bytes::from_static(text.as_bytes()),
-            model_span: start..start + 3,
-            stream: false,
-            request_id: Arc::from("r"),
-        };
+        let request = ModelRequest::new(
+            Endpoint::Chat,
+            Bytes::from_static(text.as_bytes()),
+            start..start + 3,
+            Arc::from("r"),
+        );
         let renamed = with_model(&request, "org/\"q\" model");
         assert_eq!(
             renamed.body,

@@ -1,324 +1,289 @@
-//! Cuts the bytes of an event stream into complete events, passing them on uncopied where they may go as they are.
+//! Server-sent events, as the HTML standard defines them, from bytes that are cut at arbitrary places.
 //!
-//! Lines that callers must not get are removed: `id:` and `retry:` (an SDK then delivers empty events), comments
-//! (the service sends its own) and carriage returns. The framer also reads what decides how the stream ended:
-//! `[DONE]`, `finish_reason`, an error in band, usage. Memory is bounded by the largest event.
+//! [`Splitter`] cuts bytes into whole events and copies nothing as long as a server ends its lines with line feeds.
+//! [`events`] reads the events out of what it returns. [`Decoder`] does both and returns owned events. An event whose
+//! blank line has not come when the stream ends is discarded. Memory is bounded by the largest event.
+//!
+//! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
+
+use std::{borrow::Cow, ops::Range};
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memmem, memrchr};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use memchr::{memchr, memchr2, memmem};
 
-/// The event that ends a stream, exactly as SDKs compare it.
-const DONE: &[u8] = b"data: [DONE]\n\n";
+/// The byte order mark that a stream may begin with.
+const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
-/// The reason why a stream cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// The server reported an error in band: the event's data.
-    Error(Bytes),
-    /// An event is larger than allowed.
-    TooLarge,
-    /// The data of an event are not a JSON object.
-    Garbage,
+/// An event is larger than allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event of the stream is larger than {max} bytes")]
+pub struct TooLarge {
+    /// The bound.
+    pub max: usize,
 }
 
-/// Cuts one stream.
+/// Cuts one stream into whole events with line feeds as line ends.
 #[derive(Debug)]
-pub struct Framer {
-    /// The beginning of an event whose end has not come yet.
+pub struct Splitter {
+    /// The beginning of an event whose end has not come yet, with line feeds only.
     pending: BytesMut,
     event_size_max: usize,
-    /// `[DONE]` was passed on; whatever follows is ignored.
-    done: bool,
-    /// A chunk gave its reason to finish.
-    finished: bool,
-    /// Output tokens, as the usage said.
-    usage: Option<u32>,
-    /// Events with data, about one token each.
-    events: u32,
-    problem: Option<Problem>,
+    /// How many bytes of a byte order mark the stream has begun with; `None` once that is decided.
+    mark: Option<usize>,
+    /// The last byte was a carriage return: a line feed that follows belongs to it.
+    after_return: bool,
 }
 
-/// What one line of a stream is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line<'a> {
-    /// Passed on: data, or an event's name or a field that nobody knows.
-    Keep(Option<&'a [u8]>),
-    /// Taken out: `id:`, `retry:`, a comment.
-    Drop,
-    Blank,
-    Done,
-}
-
-impl Framer {
-    /// Makes a framer for events of at most `event_size_max` bytes.
+impl Splitter {
+    /// Makes a splitter for events of at most `event_size_max` bytes.
     pub fn new(event_size_max: usize) -> Self {
         Self {
             pending: BytesMut::new(),
             event_size_max,
-            done: false,
-            finished: false,
-            usage: None,
-            events: 0,
-            problem: None,
+            mark: Some(0),
+            after_return: false,
         }
     }
 
-    /// Takes the next bytes and returns the events that are complete now, if any carries data.
-    pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
-        if self.done || self.problem.is_some() {
-            return None;
-        }
+    /// Takes the next bytes and returns the events that are complete now: lines that end with line feeds, the last of
+    /// which is blank.
+    ///
+    /// # Errors
+    /// When an incomplete event is larger than allowed.
+    pub fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, TooLarge> {
+        let chunk = self.with_line_feeds(chunk);
         let mut whole = if self.pending.is_empty() {
             chunk
         } else {
-            // A blank line may lie across the seam: three bytes back is the longest of its beginnings.
-            let searched = self.pending.len().saturating_sub(3);
+            // A blank line may lie across the seam.
+            let searched = self.pending.len() - 1;
             self.pending.extend_from_slice(&chunk);
-            if end_of_events(&self.pending[searched..]) == 0 {
-                self.bound_pending();
-                return None;
+            if memmem::find(&self.pending[searched..], b"\n\n").is_none() {
+                return self.bounded(None);
             }
             self.pending.split().freeze()
         };
-        let end = end_of_events(&whole);
+        let end = memmem::rfind(&whole, b"\n\n").map_or(0, |at| at + 2);
         let rest = whole.split_off(end);
         self.pending.extend_from_slice(&rest);
-        self.bound_pending();
-        self.inspect(&whole)
+        self.bounded(Some(whole).filter(|whole| !whole.is_empty()))
     }
 
-    /// Takes the end of the bytes: what is left counts as an event. Returns the last events and whether the
-    /// stream was whole.
-    pub fn end(&mut self) -> (Option<Bytes>, bool) {
-        let mut rest = self.pending.split();
-        if !rest.is_empty() && !self.done && self.problem.is_none() {
-            rest.extend_from_slice(b"\n\n");
-            let events = self.inspect(&rest.freeze());
-            let whole = self.done || self.finished;
-            return (self.with_done(events), whole && self.problem.is_none());
-        }
-        let whole = self.done || self.finished;
-        (self.with_done(None), whole && self.problem.is_none())
+    /// Returns the incomplete event at the end of the stream, which the standard discards.
+    pub fn take_incomplete(&mut self) -> Bytes {
+        self.pending.split().freeze()
     }
 
-    /// Returns `true` if `[DONE]` was passed on.
-    pub fn is_done(&self) -> bool {
-        self.done
-    }
-
-    /// Returns what made it impossible to go on.
-    pub fn problem(&self) -> Option<&Problem> {
-        self.problem.as_ref()
-    }
-
-    /// Returns the output tokens: what the usage said, or the number of events with data.
-    pub fn tokens(&self) -> u32 {
-        self.usage.unwrap_or(self.events)
-    }
-
-    /// Adds the `[DONE]` that a server left out after it gave its reason to finish.
-    fn with_done(&mut self, events: Option<Bytes>) -> Option<Bytes> {
-        if self.done || !self.finished || self.problem.is_some() {
-            return events;
-        }
-        self.done = true;
-        let Some(events) = events else {
-            return Some(Bytes::from_static(DONE));
-        };
-        let mut more = BytesMut::from(events);
-        more.extend_from_slice(DONE);
-        Some(more.freeze())
-    }
-
-    fn bound_pending(&mut self) {
+    fn bounded(&mut self, whole: Option<Bytes>) -> Result<Option<Bytes>, TooLarge> {
         if self.pending.len() > self.event_size_max {
-            self.problem = Some(Problem::TooLarge);
             self.pending.clear();
+            return Err(TooLarge {
+                max: self.event_size_max,
+            });
         }
+        Ok(whole)
     }
 
-    /// Looks at complete events; returns them as they are, or rewritten when something must go.
-    fn inspect(&mut self, events: &Bytes) -> Option<Bytes> {
-        let mut clean = true;
-        let mut any_data = false;
-        // The current event has data; one without is no event to a caller, and an SDK trips over it.
-        let mut has_data = false;
-        // Where the current event begins: an error or `[DONE]` cuts there.
-        let mut event_start = 0;
-        let mut done = false;
-        let mut place = 0;
-        for line in lines(events) {
-            let next = place + line.len() + 1;
-            let kind = kind_of(line);
-            clean &=
-                kind != Line::Drop && !line.ends_with(b"\r") && (kind != Line::Blank || has_data);
-            match kind {
-                Line::Keep(Some(data)) => self.data(data, events),
-                Line::Done => done = true,
-                _ => {}
-            }
-            if done || self.problem.is_some() {
-                break;
-            }
-            has_data |= matches!(kind, Line::Keep(Some(_)));
-            place = next;
-            if kind == Line::Blank {
-                any_data |= has_data;
-                has_data = false;
-                event_start = next;
-            }
+    /// Removes the byte order mark and makes every line end a line feed.
+    fn with_line_feeds(&mut self, chunk: Bytes) -> Bytes {
+        let chunk = self.without_mark(chunk);
+        if chunk.is_empty() || (!self.after_return && memchr(b'\r', &chunk).is_none()) {
+            return chunk;
         }
-        let cut = if done || self.problem.is_some() {
-            event_start
-        } else {
-            events.len()
+        let mut lines = BytesMut::with_capacity(chunk.len());
+        let mut rest: &[u8] = &chunk;
+        if std::mem::take(&mut self.after_return) {
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        }
+        while let Some(at) = memchr(b'\r', rest) {
+            lines.extend_from_slice(&rest[..at]);
+            lines.extend_from_slice(b"\n");
+            rest = &rest[at + 1..];
+            if rest.is_empty() {
+                self.after_return = true;
+            }
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        }
+        lines.extend_from_slice(rest);
+        lines.freeze()
+    }
+
+    /// Removes the byte order mark, which may come in several pieces.
+    fn without_mark(&mut self, mut chunk: Bytes) -> Bytes {
+        let Some(begun) = self.mark else {
+            return chunk;
         };
-        let exact = done && events[cut..].starts_with(DONE);
-        self.done = done;
-        if !any_data && !done {
-            return None;
+        let left = &BYTE_ORDER_MARK[begun..];
+        let same = left.iter().zip(&chunk).take_while(|(a, b)| a == b).count();
+        if same == left.len() {
+            self.mark = None;
+            return chunk.split_off(same);
         }
-        if clean && (exact || !done) {
-            let end = if done { cut + DONE.len() } else { cut };
-            return Some(events.slice(..end));
+        if same == chunk.len() {
+            self.mark = Some(begun + same);
+            return Bytes::new();
         }
-        let mut kept = rewritten(&events[..cut]);
-        if done {
-            kept.extend_from_slice(DONE);
+        self.mark = None;
+        if begun == 0 {
+            return chunk;
         }
-        Some(kept.freeze())
-    }
-
-    /// Notes what one line of data tells.
-    fn data(&mut self, data: &[u8], events: &Bytes) {
-        if data.first() != Some(&b'{') {
-            self.problem = Some(Problem::Garbage);
-            return;
-        }
-        self.events = self.events.saturating_add(1);
-        if memmem::find(data, b"\"error\"").is_some() && has_error(data) {
-            self.problem = Some(Problem::Error(events.slice_ref(data)));
-            return;
-        }
-        if let Some(at) = memmem::find(data, b"\"finish_reason\"") {
-            let value = data[at + 15..].iter().find(|byte| !b" :".contains(byte));
-            self.finished |= value == Some(&b'"');
-        }
-        if let Some(at) = memmem::find(data, b"\"usage\"") {
-            let value = data[at + 7..].iter().find(|byte| !b" :".contains(byte));
-            if value == Some(&b'{') {
-                self.usage = completion_tokens(data).or(self.usage);
-            }
-        }
+        // It was not a mark after all: what was held back is text.
+        let mut text = BytesMut::from(&BYTE_ORDER_MARK[..begun]);
+        text.extend_from_slice(&chunk);
+        text.freeze()
     }
 }
 
-/// Copies events without what callers must not see.
-fn rewritten(events: &[u8]) -> BytesMut {
-    let mut kept = BytesMut::with_capacity(events.len() + DONE.len());
-    let mut has_data = false;
-    let mut event_start = 0;
-    for line in lines(events) {
-        match kind_of(line) {
-            Line::Drop => {}
-            Line::Blank => {
-                if has_data {
-                    kept.extend_from_slice(b"\n");
-                } else {
-                    kept.truncate(event_start);
-                }
-                event_start = kept.len();
-                has_data = false;
-            }
-            kind @ (Line::Keep(_) | Line::Done) => {
-                kept.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
-                kept.extend_from_slice(b"\n");
-                has_data |= kind != Line::Keep(None);
-            }
-        }
-    }
-    kept
+/// One event of a stream, borrowed from the lines that hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Where the event lies, its blank line included.
+    pub span: Range<usize>,
+    /// The value of its last `event` field; `None` when it has none or an empty one.
+    pub name: Option<&'a [u8]>,
+    /// The values of its `data` fields, joined by line feeds; `None` when it has none, so that it is not an event to a
+    /// reader.
+    pub data: Option<Cow<'a, [u8]>>,
+    /// `true` if the event is one line of data that is not empty, after at most one line with its name.
+    pub is_plain: bool,
+    /// Lines that are not fields but the text of a JSON value, which the standard ignores.
+    pub stray: Option<&'a [u8]>,
 }
 
-/// Returns the lines of complete events, without their line feeds.
-fn lines(events: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = events;
+/// Reads the events out of whole lines, as [`Splitter::push`] returns them.
+pub fn events(lines: &[u8]) -> impl Iterator<Item = Event<'_>> {
+    let mut place = 0;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
+        if place >= lines.len() {
             return None;
         }
-        let length = memchr(b'\n', rest).unwrap_or(rest.len());
-        let line = &rest[..length];
-        rest = rest.get(length + 1..).unwrap_or_default();
-        Some(line)
+        let event = read_event(lines, place);
+        place = event.span.end;
+        Some(event)
     })
 }
 
-/// Classifies a line.
-fn kind_of(line: &[u8]) -> Line<'_> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let is_field = |name: &[u8]| {
-        line.strip_prefix(name)
-            .is_some_and(|rest| rest.is_empty() || rest[0] == b':')
+fn read_event(lines: &[u8], start: usize) -> Event<'_> {
+    let mut event = Event {
+        span: start..lines.len(),
+        name: None,
+        data: None,
+        is_plain: true,
+        stray: None,
     };
-    match line.first() {
-        None => Line::Blank,
-        Some(b'd') if line.starts_with(b"data:") => {
-            let data = &line[5..];
-            let data = data.strip_prefix(b" ").unwrap_or(data);
-            if data.trim_ascii() == b"[DONE]" {
-                Line::Done
-            } else {
-                Line::Keep(Some(data))
+    let mut stray: Option<Range<usize>> = None;
+    let mut place = start;
+    while place < lines.len() {
+        let length = memchr(b'\n', &lines[place..]).unwrap_or(lines.len() - place);
+        let line = &lines[place..place + length];
+        let next = (place + length + 1).min(lines.len());
+        if line.is_empty() {
+            event.span.end = next;
+            break;
+        }
+        match field(line) {
+            (b"data", value) => {
+                event.is_plain &= event.data.is_none() && !value.is_empty();
+                event.data = Some(match event.data.take() {
+                    None => Cow::Borrowed(value),
+                    Some(before) => {
+                        let mut joined = before.into_owned();
+                        joined.push(b'\n');
+                        joined.extend_from_slice(value);
+                        Cow::Owned(joined)
+                    }
+                });
+            }
+            (b"event", value) => {
+                event.is_plain &= event.name.is_none() && event.data.is_none();
+                event.name = Some(value).filter(|value| !value.is_empty());
+            }
+            _ => {
+                event.is_plain = false;
+                if stray.is_some() || matches!(line.trim_ascii_start().first(), Some(b'{' | b'[')) {
+                    let begin = stray.map_or(place, |stray| stray.start);
+                    stray = Some(begin..place + length);
+                }
             }
         }
-        Some(b':') => Line::Drop,
-        Some(b'i') if is_field(b"id") => Line::Drop,
-        Some(b'r') if is_field(b"retry") => Line::Drop,
-        Some(_) => Line::Keep(None),
+        place = next;
     }
+    event.is_plain &= event.data.is_some();
+    event.stray = stray.map(|stray| &lines[stray]);
+    event
 }
 
-/// Returns the length of everything up to and including the last blank line.
-fn end_of_events(bytes: &[u8]) -> usize {
-    let mut end = bytes.len();
-    while let Some(at) = memrchr(b'\n', &bytes[..end]) {
-        let before = &bytes[..at];
-        let before = before.strip_suffix(b"\r").unwrap_or(before);
-        if before.ends_with(b"\n") {
-            return at + 1;
+/// Splits a line into the name and the value of its field; a comment has an empty name.
+fn field(line: &[u8]) -> (&[u8], &[u8]) {
+    match memchr(b':', line) {
+        None => (line, b""),
+        Some(colon) => {
+            let value = &line[colon + 1..];
+            (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
         }
-        end = at;
     }
-    0
 }
 
-/// Returns `true` if the object has an error that is not null.
-fn has_error(data: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Reported<'a> {
-        #[serde(borrow, default)]
-        error: Option<&'a RawValue>,
-    }
-    serde_json::from_slice::<Reported<'_>>(data).is_ok_and(|reported| reported.error.is_some())
+/// An event with its own memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedEvent {
+    /// The event's name; `message` when the stream does not give one.
+    pub name: String,
+    /// The event's data.
+    pub data: String,
 }
 
-/// Reads the output tokens out of an answer or a chunk.
-pub fn completion_tokens(data: &[u8]) -> Option<u32> {
-    #[derive(Deserialize)]
-    struct Counted {
-        usage: Option<Usage>,
+/// Decodes a stream into owned events.
+#[derive(Debug)]
+pub struct Decoder {
+    splitter: Splitter,
+}
+
+impl Decoder {
+    /// Makes a decoder for events of at most `event_size_max` bytes.
+    pub fn new(event_size_max: usize) -> Self {
+        Self {
+            splitter: Splitter::new(event_size_max),
+        }
     }
-    #[derive(Deserialize)]
-    struct Usage {
-        completion_tokens: Option<u32>,
+
+    /// Takes the next bytes and returns the events that are complete now.
+    ///
+    /// # Errors
+    /// When an event is larger than allowed.
+    pub fn push(&mut self, chunk: Bytes) -> Result<Vec<OwnedEvent>, TooLarge> {
+        let Some(lines) = self.splitter.push(chunk)? else {
+            return Ok(Vec::new());
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let decoded = events(&lines).filter_map(|event| {
+            Some(OwnedEvent {
+                name: event.name.map_or_else(|| "message".to_owned(), text),
+                data: text(&event.data?),
+            })
+        });
+        Ok(decoded.collect())
     }
-    serde_json::from_slice::<Counted>(data)
-        .ok()?
-        .usage?
-        .completion_tokens
+}
+
+/// Writes an event with one line of data.
+///
+/// Line ends in `data` become spaces: in JSON they can only stand between values.
+pub fn write(name: Option<&[u8]>, data: &[u8], out: &mut BytesMut) {
+    if let Some(name) = name {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(name);
+        out.extend_from_slice(b"\n");
+    }
+    out.extend_from_slice(b"data: ");
+    let mut rest = data;
+    while let Some(at) = memchr2(b'\n', b'\r', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(b" ");
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.extend_from_slice(b"\n\n");
 }
 
 #[cfg(test)]

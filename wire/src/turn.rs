@@ -209,13 +209,12 @@ mod tests {
 
     fn request(body: &str) -> ModelRequest {
         let start = body.find("\"m\"").unwrap();
-        ModelRequest {
-            endpoint: Endpoint::Chat,
-            body: Bytes::copy_from_slice(body.as_bytes()),
-            model_span: start..start + 3,
-            stream: false,
-            request_id: Arc::from("r"),
-        }
+        ModelRequest::new(
+            Endpoint::Chat,
+            Bytes::copy_from_slice(body.as_bytes()),
+            start..start + 3,
+            Arc::from("r"),
+        )
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn every_shape_of_answer_is_read() {
     }
     for body in ["", "[]", "3", "{}", "<html>"] {
         let failure = generated(&Bytes::from_static(body.as_bytes()), "prompt").unwrap_err();
-        assert_eq!(failure.outcome, Outcome::Fault, "{body}");
+        assert_eq!(failure.outcome, Outcome::Unusable, "{body}");
     }
     let failure = generated(
         &Bytes::from_static(br#"{"error":"Model x is currently loading","estimated_time":9.5}"#),

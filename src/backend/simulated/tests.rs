@@ -35,11 +35,13 @@ fn attempt(stream: bool) -> Attempt<ModelRequest> {
     let start = body.find("\"m\"").unwrap();
     Attempt {
         request: ModelRequest {
-            endpoint: Endpoint::Chat,
-            body: Bytes::from(body),
-            model_span: start..start + 3,
             stream,
-            request_id: Arc::from("r"),
+            ..ModelRequest::new(
+                Endpoint::Chat,
+                Bytes::from(body),
+                start..start + 3,
+                Arc::from("r"),
+            )
         },
         number: 1,
         wake: false,

@@ -1,11 +1,18 @@
-//! What it means that an answer did not come, or not to its end.
+//! Classifies answers that did not come, or not to their end.
 
-use std::{error::Error, fmt::Write as _};
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::{self, ErrorKind},
+};
 
 use kebne_control::Outcome;
 use kebne_lane::Failure;
+use kebne_wire::redact;
 
-/// Says what it means that no answer came.
+use crate::backend::{failure, reason::UNREACHABLE};
+
+/// Makes the failure of a call that got no answer.
 pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
     let message = with_sources("the backend did not answer", error);
     let outcome = if !error.is_connect() {
@@ -23,15 +30,37 @@ pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
     } else {
         Outcome::Fault
     };
-    Failure::new(outcome, message)
+    let failure = Failure::new(outcome, message);
+    if error.is_connect() {
+        failure.because(UNREACHABLE)
+    } else {
+        failure
+    }
 }
 
-/// Says that an answer broke off.
+/// Makes the failure of an answer that broke off.
 pub(crate) fn broke_off(error: &reqwest::Error) -> Failure {
-    Failure::new(Outcome::Fault, with_sources("the backend broke off", error))
+    failure::cut(with_sources("the backend broke off", error))
 }
 
-/// A certificate that is wrong stays wrong: that is no server asleep. An I/O error hides what it wraps from
+/// Returns `true` if the server closed the connection while the request was being sent.
+pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            let closed = [
+                ErrorKind::BrokenPipe,
+                ErrorKind::ConnectionReset,
+                ErrorKind::ConnectionAborted,
+            ];
+            return closed.contains(&error.kind());
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// A certificate that is wrong stays wrong: the server is not asleep. An I/O error hides what it wraps from
 /// `source`, so both ways down are taken.
 fn caused_by_tls(error: &(dyn Error + 'static)) -> bool {
     let wrapped = error
@@ -53,5 +82,5 @@ fn with_sources(what: &str, error: &reqwest::Error) -> String {
         }
         source = cause.source();
     }
-    message
+    redact::text(&message)
 }

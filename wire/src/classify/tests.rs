@@ -58,7 +58,7 @@ fn means(row: &Row, proven: bool) -> Outcome {
 }
 
 /// Answers that mean the same whether or not the server has been seen to work.
-const ALWAYS: [Row; 33] = [
+const ALWAYS: [Row; 41] = [
     row(
         "hugging face",
         503,
@@ -265,7 +265,63 @@ const ALWAYS: [Row; 33] = [
         401,
         &[],
         r#"{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","code":"invalid_api_key"}}"#,
-        Outcome::Fault,
+        Outcome::Misconfigured,
+    ),
+    row(
+        "anthropic",
+        403,
+        &[],
+        r#"{"type":"error","error":{"type":"permission_error","message":"x"}}"#,
+        Outcome::Misconfigured,
+    ),
+    row(
+        "a proxy",
+        403,
+        &[],
+        "<html>Forbidden</html>",
+        Outcome::Misconfigured,
+    ),
+    row(
+        "a wrong address",
+        307,
+        &[("location", "/v1/chat/completions/")],
+        "",
+        Outcome::Unusable,
+    ),
+    row(
+        "a wrong path",
+        404,
+        &[],
+        "<html>Not Found</html>",
+        Outcome::Misconfigured,
+    ),
+    row(
+        "fastapi, a wrong path",
+        404,
+        &[],
+        r#"{"detail":"Not Found"}"#,
+        Outcome::Misconfigured,
+    ),
+    row(
+        "fastapi, a wrong path",
+        405,
+        &[],
+        r#"{"detail":"Method Not Allowed"}"#,
+        Outcome::Misconfigured,
+    ),
+    row(
+        "vllm",
+        404,
+        &[],
+        r#"{"object":"error","message":"The model `x` does not exist.","type":"NotFoundError","code":404}"#,
+        Outcome::Client,
+    ),
+    row(
+        "nginx",
+        413,
+        &[],
+        "<html>Request Entity Too Large</html>",
+        Outcome::Client,
     ),
     row(
         "a payment",
@@ -355,22 +411,63 @@ fn an_error_at_the_head_of_a_stream_means_what_its_code_means() {
         (
             r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
             cold(None),
+            Some(503),
         ),
         (
             r#"{"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}}"#,
             Outcome::Client,
+            Some(400),
         ),
         (
             r#"{"error":{"message":"Model is overloaded","type":"overloaded"}}"#,
             Outcome::Limit,
+            None,
         ),
         (
             r#"{"error":{"message":"CUDA error","code":500}}"#,
             Outcome::Fault,
+            Some(500),
         ),
-        (r#"{"error":"something"}"#, Outcome::Fault),
+        (r#"{"error":"something"}"#, Outcome::Fault, None),
+        (
+            r#"{"object":"error","message":"x","type":"BadRequestError","code":400}"#,
+            Outcome::Client,
+            Some(400),
+        ),
+        (
+            r#"{"object":"error","message":"x","type":"NotFoundError"}"#,
+            Outcome::Client,
+            Some(404),
+        ),
+        (
+            r#"{"error":{"message":"x","type":"invalid_request_error","code":"context_length_exceeded"}}"#,
+            Outcome::Client,
+            Some(400),
+        ),
+        (
+            r#"{"error":{"message":"x","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+            Outcome::Quota { reset: None },
+            None,
+        ),
+        (
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+            Outcome::Limit,
+            Some(529),
+        ),
+        (
+            r#"{"type":"error","error":{"type":"authentication_error","message":"x"}}"#,
+            Outcome::Misconfigured,
+            Some(401),
+        ),
+        (
+            r#"{"type":"error","error":{"type":"rate_limit_error","message":"x"}}"#,
+            Outcome::Limit,
+            Some(429),
+        ),
+        (r#"{"detail":"something"}"#, Outcome::Fault, None),
     ];
-    for (body, outcome) in cases {
-        assert_eq!(classify_event(body.as_bytes()), outcome, "{body}");
+    for (body, outcome, status) in cases {
+        let in_band = classify_event(body.as_bytes());
+        assert_eq!(in_band, InBand { outcome, status }, "{body}");
     }
 }

@@ -1,0 +1,131 @@
+//! Makes failures of what a backend's answer has wrong with it.
+//!
+//! Each failure has a class for the lane, a reason code for the caller and a message for the log, from which secrets and
+//! long quotations are removed. What the backend said reaches a caller only when the fault is the caller's own.
+
+use bytes::Bytes;
+use kebne_control::Outcome;
+use kebne_lane::Failure;
+use kebne_wire::{classify::classify_event, error::ErrorView, redact, stream::Problem};
+
+use crate::backend::reason::{CUT, TOO_LARGE, UNREADABLE};
+
+/// Bytes of a body that are shown in a log.
+const SHOWN_MAX: usize = 200;
+
+/// Makes the failure of an answer that cannot be used. `started`: a part of the answer is with the caller already.
+pub(crate) fn of_problem(problem: &Problem, started: bool) -> Failure {
+    match problem {
+        Problem::Error(data) => of_error(data, started),
+        Problem::TooLarge => Failure::new(
+            Outcome::Unusable,
+            "an event of the backend's answer is larger than `event_size_max`, or the answer than `answer_size_max`",
+        )
+        .because(TOO_LARGE),
+        Problem::Unreadable => Failure::new(
+            Outcome::Unusable,
+            "the backend's answer is not valid in the dialect that it should have",
+        )
+        .because(UNREADABLE),
+        Problem::Empty => Failure::new(
+            Outcome::Unusable,
+            "the backend's answer holds none of the fields that an answer must have",
+        )
+        .because(UNREADABLE),
+        Problem::Failed => Failure::new(
+            Outcome::Fault,
+            "the backend gave up the answer and said so in its finish reason",
+        )
+        .because(CUT),
+    }
+}
+
+/// Makes the failure of an error that came where an answer belongs.
+fn of_error(data: &Bytes, started: bool) -> Failure {
+    let in_band = classify_event(data);
+    let message = format!(
+        "the backend reported an error instead of an answer: {}",
+        said(data)
+    );
+    // A refusal in the middle of an answer did cost work, and cannot be asked for again.
+    let outcome = if started && in_band.outcome.is_refusal() {
+        Outcome::Fault
+    } else {
+        in_band.outcome
+    };
+    let mut failure = Failure::new(outcome, message);
+    failure.status = in_band.status;
+    if outcome == Outcome::Client {
+        failure.status = Some(in_band.status.unwrap_or(400));
+        failure.body = Some(data.clone());
+    }
+    failure
+}
+
+/// Makes the failure of an answer that ended before it was complete.
+pub(crate) fn cut(message: impl Into<String>) -> Failure {
+    Failure::new(Outcome::Fault, message).because(CUT)
+}
+
+/// Makes the failure of an answer that is not what its dialect has; `start` is how it begins.
+pub(crate) fn unreadable(start: &[u8]) -> Failure {
+    let message = format!(
+        "the backend's answer cannot be read; it begins: {}",
+        said(start)
+    );
+    Failure::new(Outcome::Unusable, message).because(UNREADABLE)
+}
+
+/// Returns what a body says, for a log: the message of an error, or the beginning of the body, without secrets.
+pub(crate) fn said(body: &[u8]) -> String {
+    let message = ErrorView::read(body).map(|view| view.message);
+    let text = message
+        .filter(|message| !message.is_empty())
+        .unwrap_or_else(|| {
+            String::from_utf8_lossy(&body[..body.len().min(SHOWN_MAX)]).into_owned()
+        });
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown = redact::text(&text);
+    let end = shown.floor_char_boundary(SHOWN_MAX);
+    shown[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_status_and_only_a_callers_fault_keeps_its_words() {
+        let error = |text: &'static str| Problem::Error(Bytes::from_static(text.as_bytes()));
+        let long =
+            error(r#"{"object":"error","message":"too long","type":"BadRequestError","code":422}"#);
+        let failure = of_problem(&long, false);
+        assert_eq!(
+            (failure.outcome, failure.status),
+            (Outcome::Client, Some(422))
+        );
+        assert!(failure.body.is_some());
+        let key =
+            error(r#"{"error":{"message":"bad key sk-abcdefgh","type":"authentication_error"}}"#);
+        let failure = of_problem(&key, false);
+        assert_eq!(failure.outcome, Outcome::Misconfigured);
+        assert!(
+            failure.body.is_none() && !failure.message.contains("abcdefgh"),
+            "{failure}"
+        );
+        let busy = error(r#"{"error":{"code":429}}"#);
+        assert_eq!(of_problem(&busy, false).outcome, Outcome::Limit);
+        assert_eq!(of_problem(&busy, true).outcome, Outcome::Fault);
+    }
+
+    #[test]
+    fn what_a_body_says_is_short_and_without_secrets() {
+        let html = format!("<html>\n  Bearer abcdef {}</html>", "x ".repeat(500));
+        let shown = said(html.as_bytes());
+        assert!(shown.starts_with("<html> Bearer *** x x"), "{shown}");
+        assert!(shown.len() <= SHOWN_MAX);
+        let validation =
+            r#"{"detail":[{"loc":["body","n"],"msg":"not a number","input":"my secret prompt"}]}"#;
+        assert_eq!(said(validation.as_bytes()), "`body.n`: not a number");
+    }
+}

@@ -1,0 +1,128 @@
+//! The events of one streamed answer, as they come from the server.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kebne_lane::Failure;
+use kebne_wire::stream::Framer;
+
+use crate::backend::{
+    failure,
+    pump::{self, EventSource},
+    upstream::Incoming,
+};
+
+/// Time that the end of a body may take after `[DONE]`: read to its end, the connection can be used again.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Parts held back at the head of a stream at most: one chunk per choice is usual, and few callers want several.
+const PREAMBLES_MAX: usize = 8;
+
+/// The events of one answer.
+pub(super) struct Events {
+    body: Incoming,
+    framer: Framer,
+    /// Longest time without a byte.
+    idle_timeout: Duration,
+    /// The bytes have come to their end.
+    ended: bool,
+    /// The first event is with the caller: an error can no longer be a refusal.
+    started: bool,
+}
+
+impl EventSource for Events {
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            if let Some(problem) = self.framer.problem() {
+                return Err(failure::of_problem(problem, self.started));
+            }
+            if self.framer.is_done() {
+                return Ok(None);
+            }
+            if self.ended {
+                return Err(failure::cut(
+                    "the backend's stream ended before it was done",
+                ));
+            }
+            let events = match self.bytes().await {
+                Ok(Some(chunk)) => self.framer.push(chunk),
+                Ok(None) => self.end(),
+                // Every choice has ended; only the end of the stream is missing.
+                Err(_) if self.framer.is_answered() => self.end(),
+                Err(failure) => return Err(failure),
+            };
+            if events.is_some() {
+                return Ok(events);
+            }
+        }
+    }
+
+    fn tokens(&self) -> Option<u32> {
+        Some(self.framer.tokens())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.framer.is_done()
+    }
+
+    /// Reads the body to its end, if that is near: then the connection can be used again.
+    async fn finish(&mut self) {
+        if self.ended {
+            return;
+        }
+        let to_the_end = async { while let Ok(Some(_)) = self.body.chunk().await {} };
+        // A server that keeps the body open costs its connection, nothing else.
+        self.ended = tokio::time::timeout(DRAIN_TIMEOUT, to_the_end)
+            .await
+            .is_ok();
+    }
+}
+
+impl Events {
+    pub(super) fn new(body: Incoming, framer: Framer, idle_timeout: Duration) -> Self {
+        Self {
+            body,
+            framer,
+            idle_timeout,
+            ended: false,
+            started: false,
+        }
+    }
+
+    /// Waits for the first events that say something. Chunks that only name the role are held back: servers send them
+    /// before they have read the prompt, and until there is more the call can still be retried.
+    pub(super) async fn head(&mut self) -> Result<Bytes, Failure> {
+        let mut held = BytesMut::new();
+        for _ in 0..PREAMBLES_MAX {
+            let Some(events) = self.next().await? else {
+                break;
+            };
+            let speaks = self.framer.has_spoken();
+            if speaks && held.is_empty() {
+                self.started = true;
+                return Ok(events);
+            }
+            held.extend_from_slice(&events);
+            if speaks {
+                break;
+            }
+        }
+        self.started = true;
+        Ok(held.freeze())
+    }
+
+    /// Waits for the next bytes. Comments are signs of life too: what is bounded is the time without any byte. The time
+    /// to the first event is bounded by the lane.
+    async fn bytes(&mut self) -> Result<Option<Bytes>, Failure> {
+        if !self.started {
+            return self.body.chunk().await;
+        }
+        let chunk = tokio::time::timeout(self.idle_timeout, self.body.chunk()).await;
+        chunk.unwrap_or_else(|_| Err(pump::silent(self.idle_timeout)))
+    }
+
+    fn end(&mut self) -> Option<Bytes> {
+        self.ended = true;
+        self.framer.end().0
+    }
+}

@@ -1,0 +1,14 @@
+//! The reasons of failures, by which callers get the sentence that fits.
+
+/// The answer cannot be read.
+pub const UNREADABLE: &str = "unreadable_answer";
+/// The answer, or an event of it, is larger than allowed.
+pub const TOO_LARGE: &str = "answer_too_large";
+/// The answer ended before it was complete.
+pub const CUT: &str = "answer_cut";
+/// The backend redirects to where its key must not go.
+pub const REDIRECTED: &str = "backend_redirects";
+/// Nothing came for longer than the idle timeout.
+pub const SILENT: &str = "backend_silent";
+/// No connection to the backend could be made.
+pub const UNREACHABLE: &str = "backend_unreachable";

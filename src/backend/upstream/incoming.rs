@@ -1,0 +1,181 @@
+//! The body of an answer as it comes: decoded where it is compressed, and known by its first bytes.
+
+use bytes::{Bytes, BytesMut};
+use kebne_control::Outcome;
+use kebne_lane::Failure;
+use kebne_wire::{
+    encoding::{Decoder, EncodingError},
+    sniff::{Kind, kind_of},
+};
+use reqwest::Response;
+
+use crate::backend::{
+    failure,
+    reason::{TOO_LARGE, UNREADABLE},
+    upstream::transport::broke_off,
+};
+
+/// Compressed bytes that are decoded in one step: they become 4 MiB at most.
+const STEP: usize = 4096;
+
+/// A body that is being read.
+pub(crate) struct Incoming {
+    response: Response,
+    decoder: Option<Decoder>,
+    /// Compressed bytes that are not decoded yet.
+    compressed: Bytes,
+    /// What was read to find out the kind, and is still to be given out.
+    head: Option<Bytes>,
+    ended: bool,
+}
+
+impl Incoming {
+    /// Takes the body of an answer; `max` bounds its decoded size.
+    pub(crate) fn of(response: Response, max: usize) -> Result<Self, Failure> {
+        let encoding = response.headers().get(http::header::CONTENT_ENCODING);
+        let encoding = encoding.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()));
+        let decoder = Decoder::new(encoding.as_deref().unwrap_or_default(), max);
+        Ok(Self {
+            decoder: decoder.map_err(|error| not_decoded(&error))?,
+            response,
+            compressed: Bytes::new(),
+            head: None,
+            ended: false,
+        })
+    }
+
+    /// Returns the next bytes, of which there is at least one; `None` at the end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        if let Some(head) = self.head.take() {
+            return Ok(Some(head));
+        }
+        self.next().await
+    }
+
+    /// Finds out what the body is; `None` when it is empty.
+    pub(crate) async fn kind(&mut self) -> Result<Option<Kind>, Failure> {
+        let Some(first) = self.next().await? else {
+            return Ok(None);
+        };
+        let mut kind = kind_of(&first);
+        let mut start = BytesMut::new();
+        while kind.is_none() {
+            if start.is_empty() {
+                start.extend_from_slice(&first);
+            }
+            let Some(more) = self.next().await? else {
+                break;
+            };
+            start.extend_from_slice(&more);
+            kind = kind_of(&start);
+        }
+        let head = if start.is_empty() {
+            first
+        } else {
+            start.freeze()
+        };
+        let is_blank = head.trim_ascii().is_empty();
+        self.head = Some(head);
+        Ok(kind.or((!is_blank).then_some(Kind::Other)))
+    }
+
+    /// Reads the rest of the body, of at most `max` bytes. A body that comes in one piece is not copied.
+    pub(crate) async fn read(mut self, max: usize) -> Result<Bytes, Failure> {
+        let announced = self
+            .response
+            .content_length()
+            .filter(|_| self.decoder.is_none())
+            .and_then(|length| usize::try_from(length).ok())
+            .unwrap_or(0);
+        if announced > max {
+            return Err(too_large(max));
+        }
+        let Some(first) = self.chunk().await? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = self.chunk().await? else {
+            return if first.len() > max {
+                Err(too_large(max))
+            } else {
+                Ok(first)
+            };
+        };
+        let mut whole = BytesMut::with_capacity(announced.max(first.len() + second.len()));
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&second);
+        while whole.len() <= max {
+            match self.chunk().await? {
+                Some(chunk) => whole.extend_from_slice(&chunk),
+                None => return Ok(whole.freeze()),
+            }
+        }
+        Err(too_large(max))
+    }
+
+    /// Reads as much of the body as comes, up to `max` bytes.
+    pub(crate) async fn read_some(mut self, max: usize) -> Bytes {
+        let mut some = BytesMut::new();
+        while let Ok(Some(chunk)) = self.chunk().await {
+            some.extend_from_slice(&chunk[..chunk.len().min(max - some.len())]);
+            if some.len() == max {
+                break;
+            }
+        }
+        some.freeze()
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            if let Some(decoded) = self.decode()? {
+                return Ok(Some(decoded));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let chunk = self.response.chunk().await;
+            match chunk.map_err(|error| broke_off(&error))? {
+                Some(chunk) if self.decoder.is_some() => self.compressed = chunk,
+                Some(chunk) if chunk.is_empty() => {}
+                Some(chunk) => return Ok(Some(chunk)),
+                None => {
+                    self.ended = true;
+                    if let Some(mut decoder) = self.decoder.take() {
+                        let rest = decoder.finish().map_err(|error| not_decoded(&error))?;
+                        return Ok(Some(rest).filter(|rest| !rest.is_empty()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decodes what is there, step by step, until something comes of it.
+    fn decode(&mut self) -> Result<Option<Bytes>, Failure> {
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(None);
+        };
+        while !self.compressed.is_empty() {
+            let step = self.compressed.split_to(self.compressed.len().min(STEP));
+            let decoded = decoder.push(&step).map_err(|error| not_decoded(&error))?;
+            if !decoded.is_empty() {
+                return Ok(Some(decoded));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn too_large(max: usize) -> Failure {
+    let message = format!("the backend's answer is larger than {max} bytes (`answer_size_max`)");
+    Failure::new(Outcome::Unusable, message).because(TOO_LARGE)
+}
+
+fn not_decoded(error: &EncodingError) -> Failure {
+    match error {
+        EncodingError::Incomplete(_) => failure::cut(format!("the backend broke off: {error}")),
+        EncodingError::TooLarge(max) => too_large(*max),
+        EncodingError::Unknown(_) | EncodingError::Damaged(_) => {
+            let message = format!("the backend's answer cannot be decoded: {error}");
+            Failure::new(Outcome::Unusable, message).because(UNREADABLE)
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A large request body in pieces, so that an answer that comes before its end is read.
+//!
+//! A server that refuses a large body answers before it has read it, and closes. If the client is writing at that
+//! moment, the write fails and the answer is lost. Pieces make that moment short; the second, careful upload waits for
+//! an early answer before it sends anything.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+
+/// Bodies from this size on are sent in pieces of it.
+pub(super) const PIECE: usize = 64 << 10;
+
+/// Time in which a server that refuses a body by its announced size has done so.
+const EARLY: Duration = Duration::from_millis(250);
+
+/// One body.
+pub(super) struct Upload {
+    rest: Bytes,
+    /// Set once the last piece was handed over: the server may have the whole request.
+    is_sent: Arc<AtomicBool>,
+    /// Runs before the first piece.
+    early: Option<Pin<Box<Sleep>>>,
+    /// A pause after each piece lets an answer be read.
+    pauses: bool,
+    is_paused: bool,
+}
+
+impl Upload {
+    pub(super) fn new(body: Bytes, is_sent: Arc<AtomicBool>) -> Self {
+        Self {
+            rest: body,
+            is_sent,
+            early: None,
+            pauses: false,
+            is_paused: false,
+        }
+    }
+
+    /// Makes an upload that gives the server time to refuse it before it begins.
+    pub(super) fn careful(body: Bytes, is_sent: Arc<AtomicBool>) -> Self {
+        Self {
+            early: Some(Box::pin(tokio::time::sleep(EARLY))),
+            pauses: true,
+            ..Self::new(body, is_sent)
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(early) = &mut self.early {
+            if early.as_mut().poll(task).is_pending() {
+                return Poll::Pending;
+            }
+            self.early = None;
+        }
+        if self.pauses && !self.is_paused {
+            self.is_paused = true;
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.is_paused = false;
+        if self.rest.is_empty() {
+            self.is_sent.store(true, Relaxed);
+            return Poll::Ready(None);
+        }
+        let length = self.rest.len().min(PIECE);
+        let piece = self.rest.split_to(length);
+        if self.rest.is_empty() {
+            self.is_sent.store(true, Relaxed);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,107 @@
+//! JSON as Python servers write it: `NaN`, `Infinity` and `-Infinity` are made numbers that every reader accepts.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use memchr::memchr2;
+use serde::de::IgnoredAny;
+
+/// Stands for an infinite number: OpenAI writes -9999.0 for the logarithm of a probability of zero.
+const FINITE: (&[u8], &[u8]) = (b"9999.0", b"-9999.0");
+
+/// Returns `true` if the bytes are one JSON value.
+pub fn is_valid(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+}
+
+/// Returns the text with every number that is not finite replaced: `-Infinity` by `-9999.0`, `Infinity` by `9999.0`,
+/// `NaN` by `null`. `None` when there is no such number or the result is not one JSON value.
+pub fn with_finite_numbers(text: &[u8]) -> Option<Bytes> {
+    let mut finite = Vec::new();
+    let mut copied = 0;
+    let mut place = 0;
+    while let Some(at) = next_letter(text, place) {
+        let rest = &text[at..];
+        let (length, value): (usize, &[u8]) = if rest.starts_with(b"NaN") {
+            (3, b"null")
+        } else if rest.starts_with(b"Infinity") {
+            (8, FINITE.0)
+        } else {
+            place = at + 1;
+            continue;
+        };
+        let is_negative = value != b"null" && at > copied && text[at - 1] == b'-';
+        let start = at - usize::from(is_negative);
+        finite.extend_from_slice(&text[copied..start]);
+        finite.extend_from_slice(if is_negative { FINITE.1 } else { value });
+        place = at + length;
+        copied = place;
+    }
+    if copied == 0 {
+        return None;
+    }
+    finite.extend_from_slice(&text[copied..]);
+    is_valid(&finite).then(|| Bytes::from(finite))
+}
+
+/// Finds the next `N` or `I` that is not inside a string.
+fn next_letter(text: &[u8], mut place: usize) -> Option<usize> {
+    loop {
+        let rest = text.get(place..)?;
+        let letter = memchr2(b'N', b'I', rest);
+        let quote = memchr::memchr(b'"', rest);
+        match (letter, quote) {
+            (None, _) => return None,
+            (Some(letter), Some(quote)) if quote < letter => {
+                place = end_of_string(text, place + quote + 1)?;
+            }
+            (Some(letter), _) => return Some(place + letter),
+        }
+    }
+}
+
+/// Returns the place after the quote that ends the string which begins at `place`.
+fn end_of_string(text: &[u8], mut place: usize) -> Option<usize> {
+    loop {
+        let at = place + memchr2(b'"', b'\\', text.get(place..)?)?;
+        if text[at] == b'"' {
+            return Some(at + 1);
+        }
+        place = at + 2;
+    }
+}
+
+/// Returns the bytes as text: sequences that are not UTF-8 become U+FFFD.
+pub(crate) fn as_utf8(bytes: Bytes) -> Bytes {
+    match String::from_utf8_lossy(&bytes) {
+        Cow::Borrowed(_) => bytes,
+        Cow::Owned(text) => Bytes::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_finite_are_replaced_outside_of_strings() {
+        let cases = [
+            (r#"{"a":-Infinity}"#, Some(r#"{"a":-9999.0}"#)),
+            (
+                r#"[NaN, Infinity,"NaN\" Infinity\\",-Infinity]"#,
+                Some(r#"[null, 9999.0,"NaN\" Infinity\\",-9999.0]"#),
+            ),
+            (r#"{"a":"-Infinity"}"#, None),
+            (r#"{"a":1}"#, None),
+            (r#"{"a":NaN"#, None),
+            (r#"{"a":InfinityNaN}"#, None),
+            (r#"{"a":"NaN"#, None),
+            ("N", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let finite = with_finite_numbers(text.as_bytes());
+            assert_eq!(finite.as_deref(), expected.map(str::as_bytes), "{text}");
+        }
+    }
+}

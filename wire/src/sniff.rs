@@ -1,0 +1,72 @@
+//! Finds out from its first bytes what a body is, because its `content-type` is often wrong.
+
+/// What a body holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Server-sent events.
+    Events,
+    /// A JSON value.
+    Json,
+    /// Something else, such as a page of HTML.
+    Other,
+}
+
+/// The fields that an event stream can begin with.
+const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
+
+/// Blank bytes at the head of a body that are looked through: some servers send them to keep a connection alive.
+pub const BLANK_MAX: usize = 64 << 10;
+
+/// Returns what a body is that begins with `start`; `None` while that is not decided.
+///
+/// A body that is only blank up to [`BLANK_MAX`] bytes is [`Kind::Other`].
+pub fn kind_of(start: &[u8]) -> Option<Kind> {
+    let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start);
+    let text = text.trim_ascii_start();
+    let Some(first) = text.first() else {
+        return (start.len() > BLANK_MAX).then_some(Kind::Other);
+    };
+    match first {
+        b'{' | b'[' | b'"' => Some(Kind::Json),
+        b':' => Some(Kind::Events),
+        0xEF if b"\xEF\xBB\xBF".starts_with(text) => None,
+        _ => {
+            let name = text
+                .iter()
+                .position(|byte| matches!(byte, b':' | b'\n' | b'\r'));
+            match name {
+                Some(end) if FIELDS.contains(&&text[..end]) => Some(Kind::Events),
+                None if FIELDS.iter().any(|field| field.starts_with(text)) => None,
+                _ => Some(Kind::Other),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_known_by_its_first_bytes() {
+        for (start, kind) in [
+            ("data: x", Some(Kind::Events)),
+            ("\u{feff}\r\n\r\ndata", None),
+            (": OPENROUTER PROCESSING", Some(Kind::Events)),
+            ("event:x", Some(Kind::Events)),
+            ("retry\n", Some(Kind::Events)),
+            ("  \n {", Some(Kind::Json)),
+            ("[", Some(Kind::Json)),
+            ("<!doctype html>", Some(Kind::Other)),
+            ("database", Some(Kind::Other)),
+            ("upstream connect error", Some(Kind::Other)),
+            ("d", None),
+            (" \n", None),
+            ("", None),
+        ] {
+            assert_eq!(kind_of(start.as_bytes()), kind, "{start:?}");
+        }
+        assert_eq!(kind_of(b"\xEF\xBB"), None);
+        assert_eq!(kind_of(&b" ".repeat(BLANK_MAX + 1)), Some(Kind::Other));
+    }
+}

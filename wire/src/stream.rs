@@ -1,0 +1,326 @@
+//! Reads the stream of an answer in the `OpenAI` dialect and passes its events on, uncopied where they may go as they are.
+//!
+//! Lines that callers must not get are removed: `id:` and `retry:` (an SDK then delivers empty events), comments (the
+//! service sends its own) and events without data. Each event that is passed on has one line of data that is a JSON
+//! object. The framer also decides how the stream ended: an answer is complete when `[DONE]` came or every choice has a
+//! reason to finish; everything else is a loss. Memory is bounded by the largest event.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    chunk::{CHOICES_MAX, ChoiceView, ChunkView, Finish},
+    error::ErrorView,
+    json,
+    sse::{Event, Splitter, events, write},
+};
+
+/// The event that ends a stream, exactly as SDKs compare it.
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// The reason why an answer cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The server reported an error where an answer belongs: the error as it came.
+    Error(Bytes),
+    /// An event, or the whole answer, is larger than allowed.
+    TooLarge,
+    /// The data are not JSON, or not of the shape that the dialect has.
+    Unreadable,
+    /// It is well-formed and holds no choice.
+    Empty,
+    /// A choice ended with a reason that reports a failure, such as `abort`.
+    Failed,
+}
+
+/// Reads one stream.
+#[derive(Debug)]
+pub struct Framer {
+    splitter: Splitter,
+    event_size_max: usize,
+    progress: Progress,
+    /// `[DONE]` was passed on; everything after it is ignored.
+    done: bool,
+    /// Output tokens, as the usage has them.
+    usage: Option<u32>,
+    /// Chunks, about one token each.
+    chunks: u32,
+    problem: Option<Problem>,
+}
+
+/// How far the choices of an answer are.
+#[derive(Debug)]
+struct Progress {
+    /// Choices that were asked for.
+    expected: usize,
+    /// The choices seen, by index.
+    choices: Vec<Choice>,
+    spoke: bool,
+}
+
+#[derive(Debug)]
+struct Choice {
+    index: u32,
+    ended: bool,
+    /// It went on after a reason to finish, so its reasons mean nothing.
+    is_unreliable: bool,
+}
+
+/// What happens to one event.
+enum Verdict {
+    Keep,
+    Replace(Bytes),
+    Drop,
+    Done,
+    Stop,
+}
+
+impl Framer {
+    /// Makes a framer for events of at most `event_size_max` bytes and an answer of `choices` choices.
+    pub fn new(event_size_max: usize, choices: u32) -> Self {
+        let expected = usize::try_from(choices).unwrap_or(usize::MAX);
+        Self {
+            splitter: Splitter::new(event_size_max),
+            event_size_max,
+            progress: Progress {
+                expected: expected.clamp(1, CHOICES_MAX),
+                choices: Vec::new(),
+                spoke: false,
+            },
+            done: false,
+            usage: None,
+            chunks: 0,
+            problem: None,
+        }
+    }
+
+    /// Takes the next bytes and returns the events that are complete now, if any is to be passed on.
+    pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+        if self.done || self.problem.is_some() {
+            return None;
+        }
+        if let Ok(lines) = self.splitter.push(chunk) {
+            return self.inspect(lines?);
+        }
+        self.problem = Some(Problem::TooLarge);
+        None
+    }
+
+    /// Takes the end of the bytes. Returns the events that are still to be passed on, and `true` if the answer is
+    /// complete. What is incomplete is discarded.
+    pub fn end(&mut self) -> (Option<Bytes>, bool) {
+        let rest = self.splitter.take_incomplete();
+        if !self.done && self.problem.is_none() {
+            self.inspect_incomplete(&rest);
+        }
+        if self.problem.is_some() {
+            return (None, false);
+        }
+        if self.done {
+            return (None, true);
+        }
+        if !self.is_answered() {
+            return (None, false);
+        }
+        self.done = true;
+        (Some(Bytes::from_static(DONE)), true)
+    }
+
+    /// Returns `true` if `[DONE]` was passed on.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Returns `true` if every choice has a reason to finish: the answer is complete even if `[DONE]` never comes.
+    pub fn is_answered(&self) -> bool {
+        self.problem.is_none() && self.progress.is_answered()
+    }
+
+    /// Returns `true` if a choice has said something, or ended.
+    pub fn has_spoken(&self) -> bool {
+        self.progress.spoke
+    }
+
+    /// Returns `true` if an event with choices has come.
+    pub fn has_begun(&self) -> bool {
+        !self.progress.choices.is_empty()
+    }
+
+    /// Returns what made it impossible to go on.
+    pub fn problem(&self) -> Option<&Problem> {
+        self.problem.as_ref()
+    }
+
+    /// Returns the output tokens: what the usage says, or the number of chunks.
+    pub fn tokens(&self) -> u32 {
+        self.usage.unwrap_or(self.chunks)
+    }
+
+    /// Looks at complete events; returns them as they are, or rewritten when something must go.
+    fn inspect(&mut self, lines: Bytes) -> Option<Bytes> {
+        let lines = json::as_utf8(lines);
+        let mut rewritten: Option<BytesMut> = None;
+        // As long as nothing is rewritten, everything up to here goes as it is.
+        let mut plain_end = 0;
+        for event in events(&lines) {
+            let verdict = self.judge(&event, &lines);
+            let is_exact = match verdict {
+                Verdict::Keep => event.is_plain,
+                Verdict::Done => &lines[event.span.clone()] == DONE,
+                Verdict::Replace(_) | Verdict::Drop => false,
+                Verdict::Stop => break,
+            };
+            if is_exact && rewritten.is_none() {
+                plain_end = event.span.end;
+            } else {
+                let out = rewritten.get_or_insert_with(|| BytesMut::from(&lines[..plain_end]));
+                match &verdict {
+                    Verdict::Keep if is_exact => out.extend_from_slice(&lines[event.span.clone()]),
+                    Verdict::Keep => write(event.name, event.data.as_deref().unwrap_or(b"{}"), out),
+                    Verdict::Replace(data) => write(event.name, data, out),
+                    Verdict::Done => out.extend_from_slice(DONE),
+                    Verdict::Drop | Verdict::Stop => {}
+                }
+            }
+            if matches!(verdict, Verdict::Done) {
+                self.done = true;
+                break;
+            }
+        }
+        let passed = match rewritten {
+            None => lines.slice(..plain_end),
+            Some(out) => out.freeze(),
+        };
+        Some(passed).filter(|passed| !passed.is_empty())
+    }
+
+    /// Looks for an error or `[DONE]` in what is incomplete at the end; neither can be the beginning of anything else.
+    fn inspect_incomplete(&mut self, rest: &Bytes) {
+        let Some(event) = events(rest).last() else {
+            return;
+        };
+        let data = event.data.as_deref().unwrap_or_default().trim_ascii();
+        let text = event.stray.unwrap_or(data);
+        if data == b"[DONE]" && self.has_begun() {
+            self.progress.end_all();
+        } else if ErrorView::read(text).is_some() {
+            self.problem = Some(Problem::Error(Bytes::copy_from_slice(text)));
+        }
+    }
+
+    /// Decides about one event.
+    fn judge(&mut self, event: &Event<'_>, lines: &Bytes) -> Verdict {
+        if event.span.len() > self.event_size_max {
+            return self.stop(Problem::TooLarge);
+        }
+        if let Some(stray) = event.stray
+            && ErrorView::read(stray).is_some()
+        {
+            return self.stop(Problem::Error(lines.slice_ref(stray)));
+        }
+        let Some(data) = &event.data else {
+            return Verdict::Drop;
+        };
+        let owned = || match data {
+            Cow::Borrowed(data) => lines.slice_ref(data),
+            Cow::Owned(data) => Bytes::copy_from_slice(data),
+        };
+        match data.trim_ascii() {
+            b"" => Verdict::Drop,
+            b"[DONE]" if self.has_begun() => Verdict::Done,
+            b"[DONE]" => self.stop(Problem::Empty),
+            _ if event.name == Some(b"error") => self.stop(Problem::Error(owned())),
+            text => match serde_json::from_slice(text) {
+                Ok(chunk) => self.note(&chunk, text, owned),
+                Err(_) => self.repair(text, owned),
+            },
+        }
+    }
+
+    /// Takes a chunk that the JSON parser refuses, or that is not a chunk.
+    fn repair(&mut self, text: &[u8], owned: impl Fn() -> Bytes) -> Verdict {
+        let finite = json::with_finite_numbers(text);
+        let chunk = finite.as_deref().map(serde_json::from_slice);
+        if let (Some(finite), Some(Ok(chunk))) = (&finite, chunk) {
+            return match self.note(&chunk, finite, owned) {
+                Verdict::Keep => Verdict::Replace(finite.clone()),
+                other => other,
+            };
+        }
+        if ErrorView::read(text).is_some() {
+            return self.stop(Problem::Error(owned()));
+        }
+        self.stop(Problem::Unreadable)
+    }
+
+    /// Notes what a chunk says.
+    fn note(&mut self, chunk: &ChunkView, text: &[u8], owned: impl Fn() -> Bytes) -> Verdict {
+        if chunk.is_suspect && ErrorView::read(text).is_some() {
+            return self.stop(Problem::Error(owned()));
+        }
+        self.usage = chunk.tokens.or(self.usage);
+        let Some(choices) = &chunk.choices else {
+            // A sign of life; a caller would look for its choices.
+            let is_nothing = chunk.is_bare && !chunk.has_usage;
+            return if is_nothing {
+                Verdict::Drop
+            } else {
+                Verdict::Keep
+            };
+        };
+        self.chunks = self.chunks.saturating_add(1);
+        match self.progress.note(choices) {
+            Ok(()) => Verdict::Keep,
+            Err(problem) => self.stop(problem),
+        }
+    }
+
+    fn stop(&mut self, problem: Problem) -> Verdict {
+        self.problem = Some(problem);
+        Verdict::Stop
+    }
+}
+
+impl Progress {
+    fn is_answered(&self) -> bool {
+        self.choices.len() >= self.expected && self.choices.iter().all(|choice| choice.ended)
+    }
+
+    fn end_all(&mut self) {
+        for choice in &mut self.choices {
+            choice.ended = true;
+        }
+        self.expected = self.choices.len();
+    }
+
+    fn note(&mut self, choices: &[ChoiceView]) -> Result<(), Problem> {
+        for (position, view) in (0..).zip(choices) {
+            let index = view.index.unwrap_or(position);
+            let known = self.choices.iter().position(|choice| choice.index == index);
+            let place = known.unwrap_or(self.choices.len());
+            if place >= CHOICES_MAX {
+                return Err(Problem::Unreadable);
+            }
+            if known.is_none() {
+                self.choices.push(Choice {
+                    index,
+                    ended: false,
+                    is_unreliable: false,
+                });
+            }
+            let choice = &mut self.choices[place];
+            if view.finish == Finish::Failed {
+                return Err(Problem::Failed);
+            }
+            choice.is_unreliable |= choice.ended && view.speaks;
+            choice.ended |= view.finish == Finish::Ended;
+            choice.ended &= !choice.is_unreliable;
+            self.spoke |= view.speaks || choice.ended;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

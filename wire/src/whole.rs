@@ -1,0 +1,187 @@
+//! Checks that a whole answer is one: a JSON object with the fields that its dialect requires, and not an error.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    chunk::{ChunkView, Finish},
+    error::ErrorView,
+    json,
+    request::Endpoint,
+    stream::Problem,
+};
+
+/// A whole answer that can be passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The body: as it came, or with numbers that are not finite replaced.
+    pub body: Bytes,
+    /// Output tokens, when the usage is there.
+    pub tokens: Option<u32>,
+}
+
+/// The answer of an embeddings call.
+#[derive(Deserialize)]
+struct Embeddings<'a> {
+    #[serde(borrow)]
+    data: Option<Vec<Embedding<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Embedding<'a> {
+    #[serde(borrow)]
+    embedding: Option<&'a RawValue>,
+}
+
+/// Checks a whole answer.
+///
+/// # Errors
+/// When it is an error, cannot be read, or holds no choice (no embedding).
+pub fn check(endpoint: Endpoint, body: Bytes) -> Result<Whole, Problem> {
+    let (body, chunk) = match serde_json::from_slice(&body) {
+        Ok(chunk) => (body, chunk),
+        Err(_) => repaired(body)?,
+    };
+    if chunk.is_suspect && ErrorView::read(&body).is_some() {
+        return Err(Problem::Error(body));
+    }
+    let tokens = chunk.tokens;
+    if endpoint == Endpoint::Embeddings {
+        let answer: Embeddings<'_> =
+            serde_json::from_slice(&body).map_err(|_| Problem::Unreadable)?;
+        let embeddings = answer.data.unwrap_or_default();
+        let is_complete = embeddings.iter().all(|each| each.embedding.is_some());
+        if embeddings.is_empty() || !is_complete {
+            return Err(Problem::Empty);
+        }
+        return Ok(Whole { body, tokens });
+    }
+    let choices = chunk.choices.unwrap_or_default();
+    if choices.is_empty() || !choices.iter().all(|choice| choice.has_message) {
+        return Err(Problem::Empty);
+    }
+    if choices.iter().any(|choice| choice.finish == Finish::Failed) {
+        return Err(Problem::Failed);
+    }
+    Ok(Whole { body, tokens })
+}
+
+/// Reads a body that the JSON parser refuses, or that is not an object.
+fn repaired(body: Bytes) -> Result<(Bytes, ChunkView), Problem> {
+    if ErrorView::read(&body).is_some() {
+        return Err(Problem::Error(body));
+    }
+    let finite = json::with_finite_numbers(&body);
+    let chunk = finite.as_deref().map(serde_json::from_slice);
+    match (finite, chunk) {
+        (Some(finite), Some(Ok(chunk))) => Ok((finite, chunk)),
+        _ if json::is_valid(&body) && is_empty(&body) => Err(Problem::Empty),
+        _ => Err(Problem::Unreadable),
+    }
+}
+
+/// Returns `true` for `[]`, `null` and the like.
+fn is_empty(body: &[u8]) -> bool {
+    matches!(body.trim_ascii(), b"[]" | b"null" | b"\"\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(endpoint: Endpoint, body: &str) -> Result<Whole, Problem> {
+        check(endpoint, Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn an_answer_passes_as_it_came() {
+        for (endpoint, body) in [
+            (
+                Endpoint::Chat,
+                r#"{"choices":[{"message":{"content":""}}],"usage":{"completion_tokens":3}}"#,
+            ),
+            (
+                Endpoint::Completions,
+                r#"{"choices":[{"text":""}],"error":null,"usage":{"completion_tokens":3}}"#,
+            ),
+            (
+                Endpoint::Embeddings,
+                r#"{"data":[{"embedding":[1]}],"usage":{"completion_tokens":3}}"#,
+            ),
+        ] {
+            let body = Bytes::from_static(body.as_bytes());
+            let whole = check(endpoint, body.clone()).unwrap();
+            assert_eq!(
+                (whole.body.as_ptr(), whole.tokens),
+                (body.as_ptr(), Some(3))
+            );
+        }
+    }
+
+    #[test]
+    fn required_fields_are_required() {
+        for body in [
+            "{}",
+            "[]",
+            "null",
+            r#"{"choices":[]}"#,
+            r#"{"choices":null}"#,
+            r#"{"choices":[{}]}"#,
+            r#"{"choices":[{"message":null}]}"#,
+            r#"{"id":"x"}"#,
+        ] {
+            assert_eq!(checked(Endpoint::Chat, body), Err(Problem::Empty), "{body}");
+        }
+        for body in [
+            "{}",
+            r#"{"data":[]}"#,
+            r#"{"data":[{}]}"#,
+            r#"{"data":[{"embedding":[1]},{}]}"#,
+            r#"{"data":[{"embedding":null}]}"#,
+        ] {
+            assert_eq!(
+                checked(Endpoint::Embeddings, body),
+                Err(Problem::Empty),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_is_never_an_answer() {
+        for body in [
+            r#"{"detail":"no"}"#,
+            r#"{"object":"error","message":"no"}"#,
+            r#"{"error":{"message":"no"},"choices":[{"message":{}}]}"#,
+            r#"[{"error":{"message":"no"}}]"#,
+            r#"{"error":"no"}"#,
+        ] {
+            let error = Problem::Error(Bytes::copy_from_slice(body.as_bytes()));
+            assert_eq!(checked(Endpoint::Chat, body), Err(error.clone()), "{body}");
+            assert_eq!(checked(Endpoint::Embeddings, body), Err(error), "{body}");
+        }
+        let failed = r#"{"choices":[{"message":{"content":"x"},"finish_reason":"error"}]}"#;
+        assert_eq!(checked(Endpoint::Chat, failed), Err(Problem::Failed));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_and_what_can_be_repaired_is_repaired() {
+        for body in ["", "<html>", r#"{"choices":["#, "7", r#"{"choices":{}}"#] {
+            assert_eq!(
+                checked(Endpoint::Chat, body),
+                Err(Problem::Unreadable),
+                "{body}"
+            );
+        }
+        let whole = checked(
+            Endpoint::Chat,
+            r#"{"choices":[{"message":{},"logprobs":-Infinity}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            whole.body,
+            r#"{"choices":[{"message":{},"logprobs":-9999.0}]}"#
+        );
+    }
+}
