@@ -15,7 +15,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use kebne_control::{
-    AttemptId, Controller, ControllerSettings, Law, Message, Outcome, QuotaHints, Timestamp,
+    AttemptId, Controller, ControllerSettings, Kind, Law, Message, Outcome, QuotaHints, Span,
+    Timestamp,
 };
 
 /// Calls in flight, as long as the law allows so many.
@@ -55,6 +56,7 @@ fn messages() -> Vec<(Message, Timestamp)> {
             all.push((
                 Message::Ended {
                     attempt,
+                    span: Span::until(now),
                     outcome,
                     quota,
                 },
@@ -66,6 +68,7 @@ fn messages() -> Vec<(Message, Timestamp)> {
             in_flight: u32::try_from(call.min(IN_FLIGHT)).unwrap_or(0).max(1),
             tokens: 50,
             probe: call == 0,
+            kind: Kind::default(),
         };
         all.push((sent, now));
         let queued = 5 + dice.u32(..20);

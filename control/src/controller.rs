@@ -7,32 +7,32 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::kind::{Kinds, Measure};
 use crate::limit::{self, Limit, Sample, Signal};
 use crate::load_time::LoadTimes;
 use crate::num::{calls, seconds};
-use crate::rate::{Contradictions, Plea, Rate};
+use crate::rate::{Rate, SlowDownCeiling};
 use crate::{
-    BucketGrant, Chance, ControllerSettings, Grant, LaneState, Outcome, Permission, Timestamp,
-    Verdict,
+    Chance, ControllerSettings, Grant, Kind, LaneState, Outcome, Permission, Timestamp, Verdict,
 };
 
 mod evidence;
 mod faults;
 mod memory;
 mod messages;
-mod patience;
 mod phase;
+mod timeout;
 mod weigh;
 use faults::FaultCause;
-pub use messages::{AttemptId, ControllerReport, Effect, Message, Momentary, Snapshot};
-use patience::Patience;
+pub use messages::{AttemptId, ControllerReport, Effect, Message, Momentary, Snapshot, Span};
 use phase::Phase;
+use timeout::AdaptiveTimeout;
 
 /// Part of the attempt timeout that a call must have left while nothing is known of the service time.
 const UNKNOWN_SHARE: f64 = 0.2;
 
 /// Deviations above the mean of the log latency that a call must have left: one call in four hundred takes longer.
-const BRINK: f64 = 2.8;
+const MARGIN: f64 = 2.8;
 
 #[derive(Clone, Copy, Debug)]
 struct Flight {
@@ -40,6 +40,7 @@ struct Flight {
     in_flight_at_start: u32,
     probe: bool,
     first_part: Option<Timestamp>,
+    kind: Kind,
 }
 
 /// The state machine of one lane's controller.
@@ -50,7 +51,12 @@ pub struct Controller {
     limit: Box<dyn Limit>,
     memory: Option<f64>,
     rate: Rate,
-    contradictions: Contradictions,
+    kinds: Kinds,
+    /// Calls waited since the last one was accepted.
+    waited: bool,
+    /// When a used-up quota is asked again, before it is said to be renewed.
+    quota_ask: Timestamp,
+    last_served: Timestamp,
     load_times: LoadTimes,
     flights: BTreeMap<AttemptId, Flight>,
     paused_until: Timestamp,
@@ -61,7 +67,7 @@ pub struct Controller {
     failures_in_row: u32,
     fault_rate: f64,
     fault_cause: FaultCause,
-    patience: Patience,
+    timeout: AdaptiveTimeout,
     log_mean: Option<f64>,
     log_variance: f64,
     /// Answers behind `log_mean`.
@@ -74,14 +80,10 @@ impl Controller {
     pub fn new(settings: &ControllerSettings, learned: Option<&Snapshot>, now: Timestamp) -> Self {
         let learned = learned.cloned().unwrap_or_default();
         let mut rate = Rate::default();
-        let plea = learned.rate_ceiling;
-        let plea = plea.map(|most| Plea::with_ceiling(most, now, settings.slow_down_period));
-        rate.remember(
-            learned.request_rate,
-            learned.request_rate_inferred,
-            plea,
-            now,
-        );
+        let ceiling = learned.rate_ceiling;
+        let ceiling =
+            ceiling.map(|most| SlowDownCeiling::with_ceiling(most, now, settings.slow_down_period));
+        rate.remember(learned.request_rate, ceiling);
         let limit = limit::build(settings, now);
         let grant = Grant {
             concurrency: calls(limit.limit()),
@@ -91,6 +93,7 @@ impl Controller {
             attempt_timeout: settings.attempt_timeout,
             attempt_timeout_base: settings.attempt_timeout,
             service_time_high: Duration::ZERO,
+            service_time: Duration::ZERO,
             delivered_rate: None,
             ready_eta: None,
             retry_ratio: settings.retry_ratio,
@@ -103,7 +106,10 @@ impl Controller {
             limit,
             memory: learned.limit,
             rate,
-            contradictions: Contradictions::default(),
+            kinds: Kinds::default(),
+            waited: false,
+            quota_ask: Timestamp::ZERO,
+            last_served: Timestamp::ZERO,
             load_times: learned.load_times,
             flights: BTreeMap::new(),
             paused_until: Timestamp::ZERO,
@@ -114,7 +120,7 @@ impl Controller {
             failures_in_row: 0,
             fault_rate: learned.fault_rate.clamp(0.0, 0.7),
             fault_cause: FaultCause::default(),
-            patience: Patience::new(settings.attempt_timeout),
+            timeout: AdaptiveTimeout::new(settings.attempt_timeout),
             log_mean: None,
             log_variance: 0.5,
             answers: 0,
@@ -138,8 +144,9 @@ impl Controller {
             Message::Dispatched {
                 attempt,
                 in_flight,
+                tokens,
                 probe,
-                ..
+                kind,
             } => {
                 self.last_activity = now;
                 let flight = Flight {
@@ -147,30 +154,39 @@ impl Controller {
                     in_flight_at_start: in_flight,
                     probe,
                     first_part: None,
+                    kind,
                 };
+                self.rate.dispatched(tokens, now);
                 self.flights.insert(attempt, flight);
                 self.limit.dispatched(in_flight, now);
             }
-            Message::FirstPart { attempt } => {
-                let verdict = self.first_part(attempt, now);
+            Message::FirstPart { attempt, span } => {
+                let verdict = self.first_part(attempt, span, now);
                 effects.extend(verdict.map(Effect::Verdict));
             }
             Message::Ended {
                 attempt,
+                span,
                 outcome,
                 quota,
             } => {
                 self.last_activity = now;
-                self.rate.hints(&quota);
                 let in_flight = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
-                if let Some(flight) = self.flights.remove(&attempt) {
+                if let Some(mut flight) = self.flights.remove(&attempt) {
+                    // The headers count from the dispatch, which is what the lane counts too.
+                    self.rate.hints(&quota, flight.sent);
+                    flight.sent = flight.sent.max(span.sent).min(now);
+                    let now = span.at.clamp(flight.sent, now);
                     let verdicts = self.weigh(flight, outcome, now);
                     effects.extend(verdicts.into_iter().flatten().map(Effect::Verdict));
                     let verdict = self.ended(flight, in_flight, outcome, now, chance);
                     effects.extend(verdict.map(Effect::Verdict));
                 }
             }
-            Message::Demand { queued } => self.queued = queued,
+            Message::Demand { queued } => {
+                self.queued = queued;
+                self.waited |= queued > 0;
+            }
             Message::Prewarm => {
                 // Silence that nobody has noticed yet may have let it fall asleep.
                 self.fall_idle(now);
@@ -184,6 +200,9 @@ impl Controller {
         if matches!(self.phase, Phase::Running) {
             let verdict = self.limit.tick(self.queued > 0, now);
             effects.extend(verdict.map(Effect::Verdict));
+            if let Some((from, to)) = self.limit.penalty() {
+                self.rate.penalty(from, to);
+            }
         }
         self.publish(now, &mut effects);
         effects
@@ -225,12 +244,14 @@ impl Controller {
         }
     }
 
-    fn first_part(&mut self, attempt: AttemptId, now: Timestamp) -> Option<Verdict> {
+    fn first_part(&mut self, attempt: AttemptId, span: Span, now: Timestamp) -> Option<Verdict> {
         let in_flight_end = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
         let flight = self.flights.get_mut(&attempt)?;
         if flight.first_part.is_some() {
             return None;
         }
+        flight.sent = flight.sent.max(span.sent).min(now);
+        let now = span.at.clamp(flight.sent, now);
         flight.first_part = Some(now);
         let flight = *flight;
         if !matches!(self.phase, Phase::Running) {
@@ -247,7 +268,11 @@ impl Controller {
             in_flight_end,
             sent: flight.sent,
             latency: took,
-            log_latency: took.as_secs_f64().max(1e-6).ln(),
+            log_latency: self.kinds.compare(
+                flight.kind,
+                Measure::FirstPart,
+                took.as_secs_f64().max(1e-6).ln(),
+            ),
             binding: self.queued > 0,
             acknowledged: true,
         };
@@ -274,33 +299,27 @@ impl Controller {
             } => {
                 let asked = retry_after.unwrap_or(Duration::from_secs(1));
                 if asked > self.settings.quota_horizon {
-                    self.quota_until = now.after(asked);
-                } else {
-                    return self.refused_with_a_clock(asked, slow_down, now, chance);
+                    self.close(asked, now);
+                    return None;
                 }
-                return None;
+                return self.refused_with_a_clock(flight, asked, slow_down, now, chance);
             }
             Outcome::Quota { reset } => {
-                self.quota_until = now.after(reset.unwrap_or(self.settings.quota_horizon));
+                self.close(reset.unwrap_or(self.settings.quota_horizon), now);
                 return None;
             }
             Outcome::Client | Outcome::Unusable | Outcome::Misconfigured | Outcome::Cancelled => {
                 if flight.first_part.is_none() {
-                    self.limit.wordless(flight.sent);
+                    self.limit.uninformative(flight.sent);
                 }
                 return None;
             }
-            Outcome::Limit if self.rate.is_inferred() => return self.refused_by_rate(now, chance),
             Outcome::Limit => Signal::Refused,
             Outcome::Fault => Signal::Fault,
             Outcome::Timeout if self.hurried(flight, now) => return None,
             Outcome::Timeout => Signal::Timeout,
         };
-        let rate = self.watch(flight, signal, now);
         self.move_phase(flight, signal, now);
-        if rate.is_some() {
-            return rate;
-        }
         self.learn(flight, in_flight_end, outcome, signal, now)
     }
 
@@ -314,17 +333,27 @@ impl Controller {
     ) -> Option<Verdict> {
         let whole = now.since(flight.sent).as_secs_f64().max(1e-6);
         if signal == Signal::Served {
-            self.rate.accepted(now, self.queued > 0);
+            let waited = std::mem::replace(&mut self.waited, self.queued > 0);
+            self.rate.accepted(now, waited);
+            self.last_served = now;
+            self.quota_until = self.quota_until.min(now);
             self.learn_service_time(flight, whole.ln());
         }
         let first = flight
             .first_part
             .map(|at| at.since(flight.sent).as_secs_f64().max(1e-6));
         let log_latency = match (first, outcome) {
-            (Some(first), _) => first.ln(),
-            // Twenty tokens is about what the prefill costs.
-            (None, Outcome::Success { tokens: Some(n) }) => (whole / (f64::from(n) + 20.0)).ln(),
-            _ => whole.ln(),
+            // Its time to the first part was compared when that came.
+            (Some(first), _) => Some(first.ln()),
+            // Twenty units is about what the rest of an answer costs.
+            (None, Outcome::Success { tokens: Some(n) }) => {
+                let log = (whole / (f64::from(n) + 20.0)).ln();
+                self.kinds.compare(flight.kind, Measure::PerUnit, log)
+            }
+            (None, Outcome::Success { .. }) => {
+                self.kinds.compare(flight.kind, Measure::Whole, whole.ln())
+            }
+            _ => Some(whole.ln()),
         };
         if !matches!(self.phase, Phase::Running) {
             return None;
@@ -365,6 +394,7 @@ impl Controller {
         let coarse = Grant {
             delivered_rate: old.delivered_rate,
             service_time_high: old.service_time_high,
+            service_time: old.service_time,
             ..next
         };
         if coarse != old || !same_rate || !near(high.0, high.1) {
@@ -379,7 +409,7 @@ impl Controller {
         let unknown = UNKNOWN_SHARE * self.settings.attempt_timeout.as_secs_f64();
         let high = self
             .log_mean
-            .map_or(unknown, |mean| (mean + BRINK * deviation).exp());
+            .map_or(unknown, |mean| (mean + MARGIN * deviation).exp());
         let running = matches!(self.phase, Phase::Running);
         let ready = running && !self.limit.warming();
         let delivered = self.log_mean.filter(|_| ready).map(|mean| {
@@ -391,11 +421,12 @@ impl Controller {
         Grant {
             concurrency: calls(self.limit.limit()),
             permission: self.permission(now),
-            requests: BucketGrant::tighter(self.rate.requests(now), self.limit.rate(now)),
-            tokens: self.rate.tokens,
-            attempt_timeout: self.patience.timeout(),
+            requests: self.rate.requests(now),
+            tokens: self.rate.tokens(now),
+            attempt_timeout: self.timeout.timeout(),
             attempt_timeout_base: self.settings.attempt_timeout,
             service_time_high: seconds(high),
+            service_time: seconds(self.log_mean.map_or(0.0, f64::exp)),
             delivered_rate: delivered,
             ready_eta: self.ready_eta(),
             retry_ratio: self.retry_ratio(),

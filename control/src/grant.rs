@@ -126,8 +126,10 @@ pub struct Grant {
     pub attempt_timeout: Duration,
     /// Time that the operator allows one attempt. A longer `attempt_timeout` takes at most half of the time left.
     pub attempt_timeout_base: Duration,
-    /// A call with less time left than this is not dispatched: it would fail at the brink.
+    /// The deadline margin: a call with less time left than this lets those with more go first.
     pub service_time_high: Duration,
+    /// The usual time of a call: with less time left than this it is not sent at all.
+    pub service_time: Duration,
     /// Calls per second that the backend completes, for predicting waits; none before the first success.
     pub delivered_rate: Option<f64>,
     /// When the backend is expected to serve, while it does not.

@@ -8,6 +8,7 @@
 pub mod chance;
 pub mod controller;
 pub mod grant;
+pub mod kind;
 pub mod limit;
 pub mod load_time;
 mod num;
@@ -20,9 +21,10 @@ pub mod verdict;
 
 pub use chance::Chance;
 pub use controller::{
-    AttemptId, Controller, ControllerReport, Effect, Message, Momentary, Snapshot,
+    AttemptId, Controller, ControllerReport, Effect, Message, Momentary, Snapshot, Span,
 };
 pub use grant::{BucketGrant, Grant, LaneState, Permission};
+pub use kind::Kind;
 pub use load_time::LoadTimes;
 pub use outcome::{BucketHint, Outcome, QuotaHints};
 pub use pool::{

@@ -45,8 +45,9 @@ pub struct Sample {
     pub sent: Timestamp,
     /// Time to the first part or the end.
     pub latency: Duration,
-    /// Natural logarithm of the latency, normalised by output length where that is known.
-    pub log_latency: f64,
+    /// Natural logarithm of the latency as if the call were of the first kind that was seen; none while too little is
+    /// known of its kind.
+    pub log_latency: Option<f64>,
     /// Whether callers were waiting: the limit was what held them back.
     pub binding: bool,
     /// Its first part was told before as an acknowledgement; the latency is that of the first part.
@@ -59,8 +60,17 @@ pub trait Limit: Debug + Send {
     fn limit(&self) -> f64;
     /// Learns that a call was sent, `in_flight` with it.
     fn dispatched(&mut self, _in_flight: u32, _now: Timestamp) {}
-    /// Learns that a call sent at `sent` ended without a word about the load: its caller left, or was at fault.
-    fn wordless(&mut self, _sent: Timestamp) {}
+    /// Learns that a call sent at `sent` ended uninformative: its caller left, or was at fault.
+    fn uninformative(&mut self, _sent: Timestamp) {}
+    /// Learns from a refusal that asked for a pause.
+    fn refused_with_a_clock(
+        &mut self,
+        _sample: &Sample,
+        _asked: Duration,
+        _now: Timestamp,
+    ) -> Option<Verdict> {
+        None
+    }
     /// Looks at the time, at each event of a serving lane; `binding`: calls are waiting.
     fn tick(&mut self, _binding: bool, _now: Timestamp) -> Option<Verdict> {
         None
@@ -73,13 +83,21 @@ pub trait Limit: Debug + Send {
     }
     /// Learns that the lane broke: so many calls failed in a row that only probes are sent.
     fn broken(&mut self) {}
-    /// Takes a level that the rate needs, when refusals turn out to come from a rate.
+    /// Takes the level of an earlier life.
     fn release(&mut self, _level: f64, _now: Timestamp) {}
     /// Starts small again after a cold start, an outage or silence; `memory` ends the fast growth. Most
     /// laws go on as they are.
     fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
     /// Returns the rate that the law sets besides its limit; most set none.
     fn rate(&self, _now: Timestamp) -> Option<BucketGrant> {
+        None
+    }
+    /// Returns when the next single call may ask a backend that lets nothing in, while that is so.
+    fn asks_at(&self) -> Option<Timestamp> {
+        None
+    }
+    /// Returns, once, when a penalty that has ended began and ended: the backend refused whatever was in flight.
+    fn penalty(&mut self) -> Option<(Timestamp, Timestamp)> {
         None
     }
     /// Returns the part of the limit that has been proved; for most laws all of it.

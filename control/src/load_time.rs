@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::num::{real, seconds};
 
+/// Shortest and longest time between two probes of a backend that loads.
+const ASK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
+/// How long after the promised time it is asked.
+const PUNCTUAL: Duration = Duration::from_millis(100);
+
 /// Warm-ups kept; enough for a p90, small enough to sort at each report.
 const KEPT: usize = 32;
 
@@ -41,18 +46,15 @@ impl LoadTimes {
         sorted.get(usize::try_from(index).unwrap_or(last)).copied()
     }
 
-    /// Returns the wait from now to the next probe, `elapsed` into the warm-up.
-    ///
-    /// `history and el < 0.9 H: 0.97 H - el; trusted estimate: est + 0.1; else clamp(0.25 el, 2, 8)`.
-    pub fn next_probe(&self, elapsed: Duration, trusted: Option<Duration>) -> Duration {
-        let elapsed = elapsed.as_secs_f64();
-        if let Some(history) = self.average.filter(|h| elapsed < 0.9 * h) {
-            return seconds(0.97 * history - elapsed);
-        }
-        match trusted {
-            Some(estimate) => estimate.saturating_add(Duration::from_millis(100)),
-            None => seconds((0.25 * elapsed).clamp(2.0, 8.0)),
-        }
+    /// Returns the wait from now to the next probe, `elapsed` into the warm-up: an eighth of the time that it takes as
+    /// far as is known, from 0.5 to 2 s, or until the promised time where that is sooner. A loading answer costs nothing,
+    /// and a promise is a prior.
+    pub fn next_probe(elapsed: Duration, promised: Option<Duration>) -> Duration {
+        let whole = elapsed.saturating_add(promised.unwrap_or_default());
+        let usual = (whole / 8).clamp(ASK.0, ASK.1);
+        promised.map_or(usual, |promised| {
+            usual.min(promised.saturating_add(PUNCTUAL).max(ASK.0))
+        })
     }
 
     /// Returns the average warm-up.

@@ -93,8 +93,8 @@ pub struct BucketHint {
     pub remaining: f64,
     /// Time until the bucket is full (or the window ends).
     pub reset: Option<Duration>,
-    /// Length of the window that `limit` counts over; a minute when the dialect does not say.
-    pub window: Duration,
+    /// Length of the window that `limit` counts over, when the dialect says so; else it is learned.
+    pub window: Option<Duration>,
 }
 
 /// Quota headers of one answer (`x-ratelimit-*`, `anthropic-ratelimit-*`, IETF `RateLimit`).

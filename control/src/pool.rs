@@ -6,7 +6,7 @@
 
 use crate::num::{real, seconds};
 use crate::{
-    AttemptId, Chance, Grant, LaneState, Outcome, Permission, PoolSettings, Timestamp,
+    AttemptId, Chance, Grant, Kind, LaneState, Outcome, Permission, PoolSettings, Timestamp,
     settings::Order,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ mod report;
 mod settle;
 use bucket::Bucket;
 use hedge::Hedging;
-use load::{Hope, Load, OutputLength};
+use load::{Load, OutputLength, RecentPeakRate};
 pub use messages::{
     AfterAttempt, BandReport, CallId, Dispatch, Exhaustion, Hedge, Offer, PoolReport, Refusal,
     RefusalReason,
@@ -58,9 +58,21 @@ struct Meta {
     sent: bool,
     /// It may be sent a second time while it runs, and was not yet.
     hedge: bool,
+    kind: Kind,
 }
 
+/// Longest time before its deadline at which a call that still waits is refused, so that the answer arrives in time,
+/// and the part of the whole time that this may take.
+const NOTICE: (Duration, f64) = (Duration::from_millis(150), 0.05);
+
 impl Meta {
+    /// Returns when the call is refused if it still waits.
+    fn gives_up(&self) -> Timestamp {
+        let whole = self.deadline.since(self.arrived);
+        let notice = NOTICE.0.min(whole.mul_f64(NOTICE.1));
+        self.arrived.after(whole.saturating_sub(notice))
+    }
+
     fn entry(&self) -> Entry {
         Entry {
             id: self.id,
@@ -113,6 +125,8 @@ pub struct Pool<T> {
     held: BTreeSet<CallId>,
     /// Calls to be tried again once the retry budget has the means.
     unpaid: BTreeSet<CallId>,
+    /// Calls with less time left than the deadline margin: they are sent when nobody with more time waits.
+    short: BTreeSet<(Timestamp, CallId)>,
     running: BTreeMap<AttemptId, Running>,
     probes: u32,
     bytes: u64,
@@ -122,7 +136,7 @@ pub struct Pool<T> {
     requests: Bucket,
     tokens: Bucket,
     load: Load,
-    hope: Hope,
+    peak: RecentPeakRate,
     output: OutputLength,
     hedging: Hedging,
     refused: Vec<(T, Refusal)>,
@@ -141,6 +155,7 @@ impl<T> Pool<T> {
             delayed: BTreeSet::new(),
             held: BTreeSet::new(),
             unpaid: BTreeSet::new(),
+            short: BTreeSet::new(),
             running: BTreeMap::new(),
             probes: 0,
             bytes: 0,
@@ -150,7 +165,7 @@ impl<T> Pool<T> {
             requests: Bucket::new(grant.requests, now),
             tokens: Bucket::new(grant.tokens, now),
             load: Load::default(),
-            hope: Hope::default(),
+            peak: RecentPeakRate::default(),
             output: OutputLength::default(),
             hedging: Hedging::new(settings.hedge_ratio),
             refused: Vec::new(),
@@ -163,7 +178,7 @@ impl<T> Pool<T> {
         self.requests.set(grant.requests, self.grant.requests, now);
         self.tokens.set(grant.tokens, self.grant.tokens, now);
         self.grant = grant;
-        self.hope.note(grant.delivered_rate.unwrap_or(0.0), now);
+        self.peak.note(grant.delivered_rate.unwrap_or(0.0), now);
     }
 
     /// Returns the grant in force.
@@ -194,21 +209,46 @@ impl<T> Pool<T> {
         if !self.requests.holds(1.0, now) || !self.tokens.holds(1.0, now) {
             return None;
         }
+        let id = if probe {
+            self.most_patient()?
+        } else {
+            self.next_in_turn(now).or_else(|| self.next_short(now))?
+        };
+        let call = self.take(id)?;
+        Some(self.send(call, probe, now))
+    }
+
+    /// Takes the call whose turn it is out of the queue. A call with less time left than the deadline margin steps
+    /// aside for those that have more.
+    fn next_in_turn(&mut self, now: Timestamp) -> Option<CallId> {
         let choice = self.choice(now);
         loop {
-            let id = if probe {
-                self.most_patient()?
-            } else {
-                self.queue.pop(choice)?
-            };
-            let Some(call) = self.take(id) else { continue };
-            if call.meta.deadline.since(now) < self.brink(&call.meta) {
-                let refusal = self.refusal(RefusalReason::WaitTooLong, now);
-                self.refused.push((call.payload, refusal));
+            let id = self.queue.pop(choice)?;
+            let Some(call) = self.calls.get(&id) else {
                 continue;
+            };
+            let (meta, margin) = (call.meta, self.margin(&call.meta));
+            if meta.deadline.since(now) >= margin {
+                return Some(id);
             }
-            return Some(self.send(call, probe, now));
+            self.short.insert((meta.deadline, id));
         }
+    }
+
+    /// Takes the call with the most time left of those below the deadline margin: a slot is free, and nobody with more
+    /// time waits for it.
+    fn next_short(&mut self, now: Timestamp) -> Option<CallId> {
+        if !self.has_short(now) {
+            return None;
+        }
+        self.short.pop_last().map(|entry| entry.1)
+    }
+
+    /// Returns `true` if a call below the deadline margin still has the time that a call usually takes.
+    fn has_short(&self, now: Timestamp) -> bool {
+        let usual = self.grant.service_time.min(self.grant.service_time_high);
+        let last = self.short.last();
+        last.is_some_and(|(deadline, _)| deadline.since(now) >= usual)
     }
 
     /// Says which call goes next: one of the lowest band where the law tries whether more can be carried, the newest
@@ -231,8 +271,9 @@ impl<T> Pool<T> {
     /// before a loading backend could answer, and a lane probed by such calls never wakes.
     fn most_patient(&mut self) -> Option<CallId> {
         let mut latest = self.deadlines.iter().rev().map(|entry| entry.1);
-        let id = latest.find(|id| self.queue.holds(*id))?;
-        self.queue.remove(id);
+        let waits = |id: &CallId| self.queue.holds(*id) || self.is_short(*id);
+        let id = latest.find(waits)?;
+        self.queue_remove(id);
         Some(id)
     }
 
@@ -278,6 +319,8 @@ impl<T> Pool<T> {
             deadline: meta.deadline,
             in_flight: self.in_flight(),
             waited: now.since(meta.arrived),
+            tokens: meta.tokens,
+            kind: meta.kind,
         }
     }
 
@@ -340,7 +383,7 @@ impl<T> Pool<T> {
     /// Returns when the next waiting call may go; none when that is not a matter of time, but of an attempt's end.
     fn gate(&self, now: Timestamp) -> Option<Timestamp> {
         let permitted = match self.grant.permission {
-            _ if self.queue.is_empty() => return None,
+            _ if self.queue.is_empty() && !self.has_short(now) => return None,
             Permission::Open if self.slots_taken() >= self.grant.concurrency => return None,
             Permission::Open => now,
             Permission::SingleFlight { .. } if self.probes > 0 => return None,

@@ -1,129 +1,100 @@
 //! How fast: the request and token rates, absent until there is evidence, and the pauses asked for.
 //!
-//! Headers give the rate outright (`0.985 * limit / window`). Without them a refusal with a clock is the
-//! measure: at each refusal the provider's bucket is empty, so the calls accepted between two refusals are
-//! the rate times the time between them. With `A` accepted in `t` seconds:
+//! Headers tell a quota outright: [`header`] says how. Without them only refusals measure, and only two of them do: the
+//! provider's bucket is empty at each, so what was accepted in between is the rate times the time. With `A` accepted in
+//! `t` seconds, of which the lane was silent for the pause asked for:
 //!
 //! ```text
-//! first 5 s of a life : r = 0.95 r, where an earlier life knew r
-//! first refusal       : r = 0.95 A / t, t = max(5 s, 5 asked), or all that is known
-//! r grew by 30 %      : the same
-//! t >= 4 s            : r = min(0.99 r, A / t * (1 - max(0.01, 1 / A)))
-//! sooner              : r = clamp(A / t, 0.5 r, 0.8 r)
-//! quiet for q seconds : r grows by 1 % per second, and faster the longer it may, while it binds
+//! a refusal alone : a pause, and no rate; a known rate falls by 5 %
+//! the next one    : r = max(A / t, 0.6 A / (t - pause)), since a penalty's silence is not a rate
+//! r was known     : r = clamp(A / t, 0.9 r, 0.99 r), confirmed
+//! within 4 s      : r = clamp(A / t, 0.5 r, 0.8 r)
+//! growth          : 4 % per second until confirmed; 15 % per second back to the best rate of the last two minutes;
+//!                   else 1 % per second after a quiet time of 8 s, doubled by each refusal up to 2 min
 //! ```
 //!
-//! `q` is 8 s and doubles with each refusal, up to 2 min: a quota that has been found is not asked for again and
-//! again. A provider's explicit `slow_down` bounds the growth besides: `plea` says how. Below 0.9 of the best rate of the last two minutes `q` is 3 to 8 s and the growth 15 % per second: what a
-//! foreign client took comes back at once. A refusal without a clock may come from a rate too:
-//! `contradiction` says when.
+//! A rate grows whether it binds or not, up to twice the best one that was measured, and beyond that while calls wait
+//! for it. A provider's explicit `slow_down` bounds the growth besides: [`slow_down`] says how.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::num::{real, seconds};
-use crate::{BucketGrant, BucketHint, Chance, QuotaHints, Timestamp};
+use crate::{BucketGrant, Chance, QuotaHints, Timestamp};
 
-mod contradiction;
-mod plea;
-pub(crate) use contradiction::Contradictions;
-pub(crate) use plea::Plea;
+mod header;
+mod slow_down;
+use header::HeaderQuota;
+pub(crate) use slow_down::SlowDownCeiling;
 
-/// Acceptances remembered for the first estimate.
-const ACCEPTED_KEPT: usize = 1024;
-/// Part of a quota that is used, so that clocks that differ do not meet the edge.
-const MARGIN: f64 = 0.985;
-/// Least time that an accepted rate is measured over: below it one burst looks like a rate.
-const MEASURED_MIN: Duration = Duration::from_secs(1);
-/// Shortest and longest quiet time before the rate grows, in seconds.
+/// Shortest and longest quiet time before a confirmed rate grows, in seconds.
 const QUIET: (f64, f64) = (8.0, 120.0);
-/// The same below a rate that was served before.
-const QUIET_BELOW: (f64, f64) = (3.0, 8.0);
-/// Time between refusals that makes a measurement, in seconds.
-const MEASURED: f64 = 4.0;
+/// Quiet time before the rate goes back to the best one, in seconds.
+const QUIET_BELOW: f64 = 3.0;
+/// Time between refusals below which the rate is far too high, in seconds.
+const SOON: f64 = 4.0;
+/// Refusals further apart than this measure the lane's own demand, in seconds.
+const APART: f64 = 60.0;
 /// How long the best rate is remembered.
 const BEST_KEPT: Duration = Duration::from_mins(2);
 /// Part of the best rate below which the rate is on its way back.
 const BELOW: f64 = 0.9;
-/// Growth since the last cut after which the average since then is no measure.
-const GROWN: f64 = 1.3;
-/// Shortest time of such a growth, in seconds: a sooner one only went back to what had been served.
-const GROWN_FOR: f64 = 20.0;
 /// Time within which refusals are one.
 const BURST: Duration = Duration::from_secs(1);
-/// Part of what was taken that is left after a first refusal, or a plea.
-const OF_TAKEN: f64 = 0.95;
+/// Part of the rate that is left after a refusal that measures nothing.
+const LESS: f64 = 0.95;
+/// Part of what was accepted while the lane was not silent that is a first rate.
+const OPEN_PART: f64 = 0.6;
 /// The lowest rate, per second.
 const RATE_MIN: f64 = 0.02;
-/// Refusals that undo a rate that was inferred.
-const UNDO: u32 = 3;
-/// Part of an inferred rate below which refusals undo it too: they come by chance, and not from a rate.
-const UNDO_BELOW: f64 = 0.3;
-
-/// A rate that refusals without a clock betrayed.
-#[derive(Clone, Copy, Debug)]
-struct Inferred {
-    /// At first, per second.
-    rate: f64,
-    /// Refusals since, each within the quiet time of the last.
-    refusals: u32,
-}
+/// Time constant of the accepted rate, in seconds.
+const MEMORY: f64 = 5.0;
 
 /// The rates of one lane.
 #[derive(Debug, Default)]
 pub(crate) struct Rate {
-    /// The request bucket, without what a plea leaves of it.
-    requests: Option<BucketGrant>,
-    /// The token bucket.
-    pub(crate) tokens: Option<BucketGrant>,
-    accepted: VecDeque<Timestamp>,
+    /// The measured request rate, without what a request to slow down leaves of it.
+    measured: Option<f64>,
+    confirmed: bool,
+    requests: Option<HeaderQuota>,
+    tokens: Option<HeaderQuota>,
     /// Calls accepted since the last refusal.
     count: f64,
-    last_refusal: Timestamp,
+    /// Calls accepted per second, forgotten exponentially.
+    accepted: f64,
+    accepted_at: Timestamp,
+    accepted_first: Timestamp,
+    last_refusal: Option<Timestamp>,
+    /// The pause that the last refusal asked for, in seconds.
+    pause: f64,
     last_growth: Timestamp,
     growing_since: Option<Timestamp>,
-    /// Quiet time before the rate grows, and before it goes back to what was served before, in seconds.
     quiet: f64,
-    quiet_below: f64,
-    /// What the rate was after the last cut.
-    at_cut: f64,
     best: f64,
     best_at: Timestamp,
-    by_header: bool,
-    plea: Option<Plea>,
-    /// Until when too little was seen since the start to measure a rate that an earlier life knew.
-    unmeasured_until: Timestamp,
-    /// None when the rate was not inferred.
-    inferred: Option<Inferred>,
+    slow_down: Option<SlowDownCeiling>,
 }
 
 impl Rate {
-    /// Takes over what an earlier life knew.
-    ///
-    /// A rate that was inferred is one to be questioned still: refusals may disprove it.
-    pub(crate) fn remember(
-        &mut self,
-        requests: Option<f64>,
-        inferred: bool,
-        plea: Option<Plea>,
-        now: Timestamp,
-    ) {
-        if requests.is_some() {
-            self.unmeasured_until = now.after(window(Duration::ZERO));
-        }
-        self.requests = requests.map(bucket);
-        let inferred = requests.filter(|_| inferred);
-        self.inferred = inferred.map(|rate| Inferred { rate, refusals: 0 });
-        self.plea = plea;
+    /// Takes over what an earlier life knew: a rate that is to be confirmed again.
+    pub(crate) fn remember(&mut self, rate: Option<f64>, slow_down: Option<SlowDownCeiling>) {
+        self.measured = rate.map(|rate| rate.max(RATE_MIN));
+        self.best = rate.unwrap_or(0.0);
+        self.slow_down = slow_down;
+    }
+
+    /// Returns the measured rate, per second.
+    pub(crate) fn measured(&self) -> Option<f64> {
+        self.measured
     }
 
     /// Returns the request bucket in force.
     pub(crate) fn requests(&self, now: Timestamp) -> Option<BucketGrant> {
+        let told = self.requests.as_ref().and_then(|quota| quota.grant(now));
+        let grant = BucketGrant::tighter(told, self.measured.map(bucket));
         let Some(ceiling) = self.ceiling(now) else {
-            return self.requests;
+            return grant;
         };
         let below = bucket(ceiling);
-        Some(match self.requests {
+        Some(match grant {
             Some(grant) if grant.rate <= ceiling => grant,
             Some(grant) => BucketGrant {
                 burst: grant.burst.min(below.burst),
@@ -134,63 +105,104 @@ impl Rate {
         })
     }
 
-    /// Returns the highest rate that the provider's last plea allows now.
-    pub(crate) fn ceiling(&self, now: Timestamp) -> Option<f64> {
-        self.plea?.ceiling(now)
+    /// Returns the token bucket in force.
+    pub(crate) fn tokens(&self, now: Timestamp) -> Option<BucketGrant> {
+        self.tokens.as_ref().and_then(|quota| quota.grant(now))
     }
 
-    /// Notes a call that the backend took.
-    pub(crate) fn accepted(&mut self, now: Timestamp, binding: bool) {
-        if self.accepted.len() >= ACCEPTED_KEPT {
-            self.accepted.pop_front();
+    /// Returns until when a quota that the headers tell of is used up, while one is.
+    pub(crate) fn used_up(&self, now: Timestamp) -> Option<Timestamp> {
+        let quotas = [&self.requests, &self.tokens].into_iter().flatten();
+        quotas.filter_map(|quota| quota.used_up(now)).max()
+    }
+
+    /// Returns the highest rate that the provider's last request to slow down allows now.
+    pub(crate) fn ceiling(&self, now: Timestamp) -> Option<f64> {
+        self.slow_down?.ceiling(now)
+    }
+
+    /// Notes a call that was sent.
+    pub(crate) fn dispatched(&mut self, tokens: u32, now: Timestamp) {
+        if let Some(quota) = &mut self.requests {
+            quota.spend(1.0, now);
         }
-        self.accepted.push_back(now);
+        if let Some(quota) = &mut self.tokens {
+            quota.spend(f64::from(tokens), now);
+        }
+    }
+
+    /// Takes what the headers say of the time when the call was sent.
+    pub(crate) fn hints(&mut self, hints: &QuotaHints, sent: Timestamp) {
+        let pairs = [
+            (&mut self.requests, &hints.requests),
+            (&mut self.tokens, &hints.tokens),
+        ];
+        for (quota, hint) in pairs {
+            match (quota, hint) {
+                (Some(quota), Some(hint)) => quota.learn(hint, sent),
+                (quota @ None, Some(hint)) => *quota = HeaderQuota::new(hint, sent),
+                (_, None) => {}
+            }
+        }
+    }
+
+    /// Returns the accepted rate at a time before the last call was accepted.
+    fn accepted_before(&self, then: Timestamp) -> f64 {
+        let later = self.accepted_at.since(then).as_secs_f64();
+        let known = then.since(self.accepted_first).as_secs_f64();
+        self.accepted * (later / MEMORY).exp() / (1.0 - (-known / MEMORY).exp()).max(0.1)
+    }
+
+    fn accepted_now(&self, now: Timestamp) -> f64 {
+        let known = now.since(self.accepted_first).as_secs_f64();
+        self.faded(now) / (1.0 - (-known / MEMORY).exp()).max(0.1)
+    }
+
+    fn faded(&self, now: Timestamp) -> f64 {
+        self.accepted * (-now.since(self.accepted_at).as_secs_f64() / MEMORY).exp()
+    }
+
+    /// Notes a call that the backend took; `binding`: calls waited for the rate or the limit since the last one.
+    pub(crate) fn accepted(&mut self, now: Timestamp, binding: bool) {
+        if self.accepted <= 0.0 {
+            self.accepted_first = now;
+        }
+        self.accepted = self.faded(now) + 1.0 / MEMORY;
+        self.accepted_at = now;
         self.count += 1.0;
         let elapsed = now.since(self.last_growth).as_secs_f64().min(1.0);
         self.last_growth = now;
-        let below = self.below(now);
-        let ceiling = self.ceiling(now).unwrap_or(f64::INFINITY);
-        let wait = if below { self.quiet_below } else { self.quiet };
-        let quiet = now.since(self.last_refusal).as_secs_f64() >= wait;
-        let known = if below {
-            0.98 * self.best
-        } else {
-            f64::INFINITY
+        let Some(rate) = self.measured else { return };
+        let below = now.since(self.best_at) < BEST_KEPT && rate < BELOW * self.best;
+        let wait = match (below, self.confirmed) {
+            (true, _) => QUIET_BELOW,
+            (false, true) => self.quiet,
+            (false, false) => 0.0,
         };
-        let plea = self.plea.filter(|plea| plea.ceiling(now).is_some());
-        let Some(grant) = self.requests.as_mut() else {
-            return;
-        };
-        if self.by_header || !quiet || !binding {
+        let quiet = self.last_refusal.map(|at| now.since(at).as_secs_f64());
+        if quiet.is_some_and(|quiet| quiet < wait + self.pause) {
             self.growing_since = None;
             return;
         }
-        let since = now
-            .since(*self.growing_since.get_or_insert(now))
-            .as_secs_f64();
-        let pace = if below { 0.15 } else { 0.01 + 0.001 * since };
-        let pace = plea.map_or(pace, |plea| pace.min(plea.pace()));
-        let grown = (grant.rate * (1.0 + pace * elapsed)).min(known);
-        *grant = bucket(grown.min(ceiling.max(grant.rate)));
-    }
-
-    /// Takes what the headers say.
-    pub(crate) fn hints(&mut self, hints: &QuotaHints) {
-        if let Some(hint) = &hints.requests {
-            self.requests = Some(from_hint(hint));
-            self.by_header = true;
-        }
-        if let Some(hint) = &hints.tokens {
-            self.tokens = Some(from_hint(hint));
-        }
-    }
-
-    fn below(&self, now: Timestamp) -> bool {
-        let known = now.since(self.best_at) < BEST_KEPT;
-        known
-            && self
-                .requests
-                .is_some_and(|grant| grant.rate < BELOW * self.best)
+        let since = *self.growing_since.get_or_insert(now);
+        let pace = match (below, self.confirmed) {
+            (true, _) => 0.15,
+            (false, true) => 0.01 + 0.001 * now.since(since).as_secs_f64(),
+            (false, false) => 0.04,
+        };
+        let asked = self.slow_down.filter(|asked| asked.ceiling(now).is_some());
+        let pace = asked.map_or(pace, |asked| pace.min(asked.pace()));
+        let most = match (below, binding) {
+            // Back at what was once granted: what is granted now is not known yet.
+            (true, _) => {
+                self.confirmed = false;
+                self.best
+            }
+            (false, true) => f64::INFINITY,
+            (false, false) => (2.0 * self.best).max(rate),
+        };
+        let ceiling = self.ceiling(now).unwrap_or(f64::INFINITY).max(rate);
+        self.measured = Some((rate * (1.0 + pace * elapsed)).min(most).min(ceiling));
     }
 
     /// Notes a refusal with a clock; returns until when to pause. With `slow_down` the quota itself grows, by half in
@@ -202,141 +214,83 @@ impl Rate {
         now: Timestamp,
         chance: &mut dyn Chance,
     ) -> Timestamp {
+        let told = self.used_up(now);
         // One cut per burst of refusals: those already on the wire say nothing new.
-        if !self.by_header && now.since(self.last_refusal) > BURST {
-            self.cut(asked, now);
+        if told.is_none() && self.is_news(now) {
+            self.measure(asked.as_secs_f64(), now);
         }
         if let Some(period) = slow_down
-            && self.plea.is_none_or(|plea| plea.age(now) > BURST)
+            && self.slow_down.is_none_or(|asked| asked.age(now) > BURST)
         {
-            self.pleaded(asked, period, now);
+            let taken = LESS * self.accepted_now(now);
+            let left = self.measured.unwrap_or(taken);
+            self.slow_down = Some(SlowDownCeiling::new(left.max(RATE_MIN), now, period));
+            self.quiet = self.quiet.min(slow_down::quiet_max(period).max(QUIET.0));
         }
-        self.last_refusal = now;
-        now.after(asked.mul_f64(1.0 + 0.1 * chance.unit()))
+        self.last_refusal = Some(now);
+        // `Retry-After` counts whole seconds; the headers are finer.
+        let finer = told.filter(|end| {
+            let early = now.after(asked).since(*end);
+            *end <= now.after(asked) && early <= Duration::from_secs(1)
+        });
+        finer.unwrap_or_else(|| now.after(asked.mul_f64(1.0 + 0.1 * chance.unit())))
     }
 
-    /// Holds the growth back: from what the refusal left, or from what was taken where headers tell another quota.
-    fn pleaded(&mut self, asked: Duration, period: Duration, now: Timestamp) {
-        let taken = OF_TAKEN * self.accepted_rate(window(asked), now);
-        let left = self.requests.map_or(taken, |grant| grant.rate);
-        let rate = if self.by_header {
-            taken.min(left)
-        } else {
-            left
-        };
-        self.plea = Some(Plea::new(rate.max(RATE_MIN), now, period));
-        self.quiet = self.quiet.min(plea::quiet_max(period).max(QUIET.0));
+    /// Notes that the backend refused everything between two points in time, without saying for how long.
+    pub(crate) fn penalty(&mut self, from: Timestamp, to: Timestamp) {
+        if self.is_news(from) {
+            let pause = to.since(from);
+            if pause > BURST && self.measured.is_none() {
+                self.measured = Some((OPEN_PART * self.accepted_before(from)).max(RATE_MIN));
+                self.best = self.best.max(self.measured.unwrap_or(0.0));
+                self.confirmed = false;
+            }
+            self.measure(pause.as_secs_f64(), from);
+        }
+        self.last_refusal = Some(from);
     }
 
-    fn cut(&mut self, asked: Duration, now: Timestamp) {
-        let elapsed = now.since(self.last_refusal).as_secs_f64();
-        let newest = OF_TAKEN * self.accepted_rate(window(asked), now);
-        let Some(old) = self.requests.map(|grant| grant.rate) else {
-            self.quiet = QUIET.0;
-            self.quiet_below = QUIET_BELOW.0;
-            self.set(newest);
-            return;
-        };
-        if now < self.unmeasured_until {
-            // What was taken before the start is not known: the few calls since then are no measure.
-            self.set(OF_TAKEN * old);
-            return;
-        }
-        // A rate that grew much was below the quota for long: then the average says nothing.
-        let grown = old > GROWN * self.at_cut && elapsed > GROWN_FOR;
-        let measured = if grown {
-            newest
-        } else {
-            self.count / elapsed.max(0.1)
-        };
-        if elapsed < MEASURED {
-            // So soon again: the quota has shrunk, or the best rate was a little less than believed.
-            self.best *= 0.98;
-            self.set(measured.clamp(0.5 * old, 0.8 * old));
-            return;
-        }
-        let margin = (1.0 / self.count.max(2.0)).max(0.01);
-        let disproved = old >= 0.95 * self.best && !grown;
-        if measured > self.best || disproved || now.since(self.best_at) > BEST_KEPT {
-            self.best = measured;
-        }
-        if measured >= BELOW * self.best {
-            self.best_at = now;
-        }
-        let rate = (measured * (1.0 - margin)).min(0.99 * old);
-        if rate < BELOW * self.best {
-            self.quiet_below = (2.0 * self.quiet_below).clamp(QUIET_BELOW.0, QUIET_BELOW.1);
-        } else {
-            self.quiet_below = QUIET_BELOW.0;
-            self.quiet = (2.0 * self.quiet).clamp(QUIET.0, QUIET.1);
-        }
-        self.set(rate);
+    fn is_news(&self, now: Timestamp) -> bool {
+        self.last_refusal.is_none_or(|at| now.since(at) > BURST)
     }
 
-    /// Returns the calls accepted per second within `window`, or since the first one where that is shorter: a
-    /// silence before the traffic says nothing of what is granted.
-    fn accepted_rate(&self, window: Duration, now: Timestamp) -> f64 {
-        let recent = self.accepted.iter().rev();
-        let recent: Vec<_> = recent.take_while(|at| now.since(**at) <= window).collect();
-        let known = match recent.last() {
-            // Older ones are known: the window is full.
-            Some(_) if recent.len() < self.accepted.len() => window,
-            Some(first) => now.since(**first).max(MEASURED_MIN),
-            None => window,
-        };
-        real(recent.len().max(1)) / known.as_secs_f64()
-    }
-
-    fn set(&mut self, rate: f64) {
-        self.requests = Some(bucket(rate.max(RATE_MIN)));
-        self.at_cut = rate;
-        self.count = 0.0;
+    fn measure(&mut self, pause: f64, now: Timestamp) {
+        let elapsed = self.last_refusal.map(|at| now.since(at).as_secs_f64());
+        let silent = std::mem::replace(&mut self.pause, pause);
+        let count = std::mem::take(&mut self.count);
         self.growing_since = None;
-    }
-
-    /// Takes a rate that refusals without a clock have betrayed.
-    pub(crate) fn infer(&mut self, rate: f64, now: Timestamp) {
-        self.quiet = QUIET.0;
-        self.quiet_below = QUIET_BELOW.0;
-        let rate = MARGIN * rate;
-        self.set(rate);
-        self.last_refusal = now;
-        self.inferred = Some(Inferred { rate, refusals: 0 });
-    }
-
-    /// Says whether a refusal without a clock is one of the inferred rate's.
-    pub(crate) fn is_inferred(&self) -> bool {
-        self.inferred.is_some()
-    }
-
-    /// Counts a refusal of an inferred rate; says whether the rate is disproved by it: refusals that go on
-    /// at a slower pace never came from a rate.
-    pub(crate) fn disproved(&mut self, now: Timestamp) -> bool {
-        let Some(mut inferred) = self.inferred else {
-            return false;
+        let Some(elapsed) = elapsed.filter(|elapsed| *elapsed < APART) else {
+            self.measured = self.measured.map(|rate| (LESS * rate).max(RATE_MIN));
+            return;
         };
-        let soon = now.since(self.last_refusal).as_secs_f64() < QUIET.0;
-        inferred.refusals = if soon { inferred.refusals + 1 } else { 1 };
-        self.inferred = Some(inferred);
-        let left = self.requests.map_or(0.0, |grant| grant.rate);
-        if inferred.refusals < UNDO && left >= UNDO_BELOW * inferred.rate {
-            return false;
-        }
-        self.inferred = None;
-        self.requests = None;
-        true
+        let taken = count / elapsed.max(0.1);
+        let rate = match self.measured {
+            None => {
+                let open = (elapsed - silent).max(1.0);
+                self.confirmed = false;
+                taken.max(OPEN_PART * count / open)
+            }
+            Some(old) if elapsed - silent < SOON => taken.clamp(0.5 * old, 0.8 * old),
+            Some(old) => {
+                self.quiet = if self.confirmed {
+                    (2.0 * self.quiet).clamp(QUIET.0, QUIET.1)
+                } else {
+                    QUIET.0
+                };
+                self.confirmed = true;
+                let rate = taken.clamp(0.9 * old, 0.99 * old);
+                if old >= 0.95 * self.best || now.since(self.best_at) > BEST_KEPT {
+                    self.best = rate;
+                }
+                if rate >= BELOW * self.best {
+                    self.best_at = now;
+                }
+                rate
+            }
+        };
+        self.measured = Some(rate.max(RATE_MIN));
+        self.best = self.best.max(rate);
     }
-
-    /// Returns how long one call of the rate takes.
-    pub(crate) fn turn(&self) -> Duration {
-        self.requests
-            .map_or(Duration::ZERO, |grant| seconds(1.0 / grant.rate.max(0.02)))
-    }
-}
-
-/// Returns the time over which the accepted rate is measured at a refusal.
-fn window(asked: Duration) -> Duration {
-    (asked * 5).max(Duration::from_secs(5))
 }
 
 fn bucket(rate: f64) -> BucketGrant {
@@ -344,16 +298,6 @@ fn bucket(rate: f64) -> BucketGrant {
         rate,
         burst: (0.3 * rate).max(1.0),
         level_max: None,
-    }
-}
-
-fn from_hint(hint: &BucketHint) -> BucketGrant {
-    let window = hint.window.as_secs_f64().max(1.0);
-    let rate = (MARGIN * hint.limit / window).max(0.001);
-    BucketGrant {
-        rate,
-        burst: (0.1 * hint.limit).max(1.0),
-        level_max: Some(hint.remaining),
     }
 }
 

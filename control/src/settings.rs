@@ -29,13 +29,6 @@ pub enum Law {
     Seed,
 }
 
-impl Law {
-    /// Says whether refusals without a clock may be laid to a rate: the published laws lay them to the load.
-    pub(crate) fn infers_rates(self) -> bool {
-        matches!(self, Self::Adaptive)
-    }
-}
-
 /// The order of the calls of one tenant in the first band.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,7 +63,7 @@ pub struct ControllerSettings {
     /// Latency elasticity at which growth stops, the share of the asymptotic throughput; 0.1 to 0.95,
     /// default 0.65.
     pub theta: f64,
-    /// Refusals per success that experiments may cost; 0 to 0.2, default 0.003.
+    /// Refusals per success that may be risked to find more capacity; 0 to 0.2, default 0.03.
     pub exploration: f64,
     /// Factor of the limit at a refusal; 0.1 to 0.99, default 0.85.
     pub backoff_ratio: f64,
@@ -86,9 +79,9 @@ pub struct ControllerSettings {
     pub quota_horizon: Duration,
     /// Time in which the rate may grow by half after the provider asked to slow down; more than 0, default 15 min.
     pub slow_down_period: Duration,
-    /// First wait of a broken lane before its next probe; default 1 s.
+    /// First wait of a broken lane before its next probe; default 500 ms.
     pub breaker_backoff: Duration,
-    /// Longest wait of a broken lane; default 8 s.
+    /// Longest wait of a broken lane; default 2 s.
     pub breaker_backoff_max: Duration,
 }
 
@@ -99,7 +92,7 @@ impl Default for ControllerSettings {
             limit_initial: 2,
             limit_max: 200,
             theta: 0.65,
-            exploration: 0.003,
+            exploration: 0.03,
             backoff_ratio: 0.85,
             idle: Duration::from_secs(30),
             attempt_timeout: Duration::from_mins(1),
@@ -107,8 +100,8 @@ impl Default for ControllerSettings {
             retry_ratio_max: 0.6,
             quota_horizon: Duration::from_mins(5),
             slow_down_period: Duration::from_mins(15),
-            breaker_backoff: Duration::from_secs(1),
-            breaker_backoff_max: Duration::from_secs(8),
+            breaker_backoff: Duration::from_millis(500),
+            breaker_backoff_max: Duration::from_secs(2),
         }
     }
 }
@@ -188,8 +181,8 @@ pub struct PoolSettings {
     pub attempts_max: u32,
     /// Share of dispatches that starts at the lowest band, as one in so many; 2 to 1000, default 5.
     pub reserved_one_in: u32,
-    /// Largest part of a call's whole time that the brink rule may claim; 0 to 1, default 0.6.
-    pub brink_share: f64,
+    /// Largest part of a call's whole time that the deadline margin may be; 0 to 1, default 0.6.
+    pub deadline_margin_share: f64,
     /// Hold after a call's first refusal, doubled by each further one; more than 0, default 50 ms.
     pub hold_first: Duration,
     /// Longest hold; at least `hold_first`, default 2 s.
@@ -216,7 +209,7 @@ impl Default for PoolSettings {
             order: Order::Fifo,
             attempts_max: 6,
             reserved_one_in: 5,
-            brink_share: 0.6,
+            deadline_margin_share: 0.6,
             hold_first: Duration::from_millis(50),
             hold_max: Duration::from_secs(2),
             wake_timeout: Duration::from_mins(2),
@@ -244,9 +237,9 @@ impl PoolSettings {
                 (2..=1000).contains(&self.reserved_one_in),
             ),
             (
-                "brink_share",
+                "deadline_margin_share",
                 "0 to 1",
-                (0.0..=1.0).contains(&self.brink_share),
+                (0.0..=1.0).contains(&self.deadline_margin_share),
             ),
             ("hold_first", "more than 0", !self.hold_first.is_zero()),
             (

@@ -9,7 +9,8 @@ use std::{
 
 use kebne_control::{
     AfterAttempt, AttemptId, BucketHint, Controller, ControllerSettings, Dispatch, Effect, Hedge,
-    Law, Message, Offer, Order, Outcome, Permission, Pool, PoolSettings, QuotaHints, Timestamp,
+    Kind, Law, Message, Offer, Order, Outcome, Permission, Pool, PoolSettings, QuotaHints, Span,
+    Timestamp,
 };
 use proptest::prelude::*;
 
@@ -90,7 +91,7 @@ fn told(number: u8) -> QuotaHints {
         limit: 60_000.0,
         remaining: 50_000.0,
         reset: None,
-        window: Duration::from_mins(1),
+        window: Some(Duration::from_mins(1)),
     };
     QuotaHints {
         requests: (number > 192).then_some(wide),
@@ -114,6 +115,8 @@ struct Lane {
     /// Tenant and band of each call, and whether it was sent.
     kinds: BTreeMap<u64, (u8, u8)>,
     sent: BTreeSet<u64>,
+    /// When each call came, and when its caller leaves.
+    times: BTreeMap<u64, (Timestamp, Timestamp)>,
     /// Calls that went before an older one of their kind.
     overtook: u32,
     waiting: BTreeSet<u64>,
@@ -121,7 +124,7 @@ struct Lane {
     /// Attempts of each call that ended in more than a refusal.
     used: BTreeMap<u64, u32>,
     /// When the provider last asked to slow down, and the rate that this left.
-    plea: Option<(Timestamp, f64)>,
+    slow_down: Option<(Timestamp, f64)>,
     log: Vec<String>,
 }
 
@@ -154,11 +157,12 @@ impl Lane {
             hedged: BTreeSet::new(),
             kinds: BTreeMap::new(),
             sent: BTreeSet::new(),
+            times: BTreeMap::new(),
             overtook: 0,
             waiting: BTreeSet::new(),
             ids: BTreeMap::new(),
             used: BTreeMap::new(),
-            plea: None,
+            slow_down: None,
             log: Vec::new(),
         }
     }
@@ -219,9 +223,11 @@ impl Lane {
                 let call = self.offered;
                 self.offered += 1;
                 self.kinds.insert(call, (tenant, priority));
+                let deadline = self.now.after(Duration::from_millis(patience.into()));
+                self.times.insert(call, (self.now, deadline));
                 let offer = Offer {
                     payload: call,
-                    deadline: self.now.after(Duration::from_millis(patience.into())),
+                    deadline,
                     bytes: bytes.into(),
                     tokens: 100 + u32::from(bytes),
                     output_tokens_max: bytes.into(),
@@ -230,6 +236,7 @@ impl Lane {
                     weight: f64::from(tenant % 3) + 0.5,
                     refuse_when_cold: false,
                     hedge,
+                    kind: Kind::default(),
                 };
                 match self.pool.offer(offer, self.now) {
                     Ok(id) => {
@@ -250,13 +257,14 @@ impl Lane {
             Event::FirstPart(place) => {
                 if let Some(attempt) = nth(self.running.keys(), place) {
                     self.pool.first_part(attempt, self.now);
-                    self.tell(Message::FirstPart { attempt });
+                    let span = Span::until(self.now);
+                    self.tell(Message::FirstPart { attempt, span });
                 }
             }
         }
         self.pump();
         self.check();
-        self.check_plea();
+        self.check_slow_down();
     }
 
     fn ends(&mut self, place: u8, outcome: Outcome, quota: QuotaHints) {
@@ -295,6 +303,7 @@ impl Lane {
         }
         self.tell(Message::Ended {
             attempt,
+            span: Span::until(self.now),
             outcome,
             quota,
         });
@@ -306,25 +315,25 @@ impl Lane {
             }
         );
         if let Some(bucket) = self.controller.grant().requests.filter(|_| asked) {
-            self.plea = Some((self.now, bucket.rate));
+            self.slow_down = Some((self.now, bucket.rate));
         }
     }
 
-    /// Never more than half more within one period of a plea to slow down.
-    fn check_plea(&self) {
+    /// Never more than half more within one period of a request to slow down.
+    fn check_slow_down(&self) {
         // These laws set a rate of their own besides.
         let own = matches!(self.settings.0.law, Law::Aws | Law::Sre | Law::Seed);
-        let (Some((at, rate)), false) = (self.plea, own) else {
+        let (Some((at, rate)), false) = (self.slow_down, own) else {
             return;
         };
-        // A plea within a second of another one does not count.
+        // A request within a second of another one does not count.
         let since = self.now.since(at).as_secs_f64() + 1.0;
         let periods = since / self.settings.0.slow_down_period.as_secs_f64();
         let ceiling = rate * 1.5_f64.powf(1.0 + periods.floor());
         let bucket = self.controller.grant().requests;
         assert!(
             periods >= 4.0 || bucket.is_some_and(|bucket| bucket.rate <= 1.02 * ceiling),
-            "{bucket:?} above {ceiling} {since} s after a plea at {rate}"
+            "{bucket:?} above {ceiling} {since} s after a request at {rate}"
         );
     }
 
@@ -348,6 +357,7 @@ impl Lane {
             }
             self.tell(Message::Ended {
                 attempt,
+                span: Span::until(self.now),
                 outcome,
                 quota,
             });
@@ -378,7 +388,7 @@ impl Lane {
                 self.waiting.remove(&sent.payload),
                 "sent while it was not waiting"
             );
-            if self.sent.insert(sent.payload) && !sent.probe {
+            if self.sent.insert(sent.payload) && !sent.probe && !self.is_short(sent.payload) {
                 turns.push((sent.payload, self.rivals(sent.payload)));
             }
             self.dispatched(&sent);
@@ -410,7 +420,17 @@ impl Lane {
     fn rivals(&self, call: u64) -> BTreeSet<u64> {
         let fresh = self.waiting.difference(&self.sent);
         let kind = self.kinds[&call];
-        fresh.filter(|c| self.kinds[c] == kind).copied().collect()
+        let rivals = fresh.filter(|c| self.kinds[c] == kind && !self.is_short(**c));
+        rivals.copied().collect()
+    }
+
+    /// A call below the deadline margin lets others go first.
+    fn is_short(&self, call: u64) -> bool {
+        let (arrived, deadline) = self.times[&call];
+        let share = self.settings.1.deadline_margin_share;
+        let whole = deadline.since(arrived).mul_f64(share);
+        let margin = self.pool.grant().service_time_high.min(whole);
+        deadline.since(self.now) < margin
     }
 
     fn check_turn(&mut self, call: u64, rivals: &BTreeSet<u64>) {
@@ -444,6 +464,7 @@ impl Lane {
             in_flight: sent.in_flight,
             tokens: 10,
             probe: sent.probe,
+            kind: sent.kind,
         });
     }
 

@@ -8,6 +8,7 @@ use actix_web::{
     web::{Data, Payload},
 };
 use bytes::Bytes;
+use kebne_control::Kind;
 use kebne_lane::{CallOptions, Ending};
 use kebne_wire::request::{Parsed, parse, tokens_of};
 use tokio::time::Instant;
@@ -106,6 +107,7 @@ async fn call(
         first_part_timeout: None,
         refuse_when_cold: share.refuse_when_cold,
         hedge: parsed.changes_nothing,
+        kind: kind_of(endpoint, &parsed, tokens),
     };
     let stream = parsed.request.stream;
     let mut pending = start(state, parsed, options);
@@ -218,4 +220,18 @@ fn event_stream(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder 
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header(("x-accel-buffering", "no"))
+}
+
+/// Names what the time of a call depends on besides the load.
+fn kind_of(endpoint: Endpoint, parsed: &Parsed, tokens: u32) -> Kind {
+    let class = match endpoint {
+        Endpoint::Chat => 0,
+        Endpoint::Completions => 1,
+        Endpoint::Embeddings => 2,
+    };
+    Kind {
+        class: 2 * class + u32::from(parsed.request.stream),
+        input: tokens.saturating_sub(parsed.output_tokens_max),
+        output: parsed.output_tokens_max,
+    }
 }

@@ -10,9 +10,6 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use kebne_control::{BucketHint, QuotaHints};
 
-/// The window when the dialect does not name one: limits are published per minute.
-const WINDOW: Duration = Duration::from_mins(1);
-
 /// Reads the state of the buckets for requests and tokens.
 pub fn hints(headers: &HeaderMap, now: SystemTime) -> QuotaHints {
     QuotaHints {
@@ -86,7 +83,7 @@ fn openai(headers: &HeaderMap, what: &str) -> Option<BucketHint> {
         limit: number(headers, &named("limit"))?,
         remaining: number(headers, &named("remaining"))?,
         reset: text(headers, &named("reset")).and_then(parse_span),
-        window: WINDOW,
+        window: None,
     })
 }
 
@@ -97,7 +94,7 @@ fn anthropic(headers: &HeaderMap, what: &str, now: SystemTime) -> Option<BucketH
         limit: number(headers, &named("limit"))?,
         remaining: number(headers, &named("remaining"))?,
         reset: reset.map(|date| date.duration_since(now).unwrap_or(Duration::ZERO)),
-        window: WINDOW,
+        window: None,
     })
 }
 
@@ -112,15 +109,14 @@ fn ietf(headers: &HeaderMap) -> Option<BucketHint> {
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             window: parameter(policy, "w")
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-                .filter(|window| !window.is_zero())
-                .unwrap_or(WINDOW),
+                .filter(|window| !window.is_zero()),
         });
     }
     Some(BucketHint {
         limit: number(headers, "ratelimit-limit")?,
         remaining: number(headers, "ratelimit-remaining")?,
         reset: text(headers, "ratelimit-reset").and_then(parse_span),
-        window: WINDOW,
+        window: None,
     })
 }
 
@@ -156,12 +152,12 @@ mod tests {
         headers
     }
 
-    fn bucket(limit: f64, remaining: f64, reset: u64, window: u64) -> BucketHint {
+    fn bucket(limit: f64, remaining: f64, reset: u64, window: Option<u64>) -> BucketHint {
         BucketHint {
             limit,
             remaining,
             reset: Some(Duration::from_secs(reset)),
-            window: Duration::from_secs(window),
+            window: window.map(Duration::from_secs),
         }
     }
 
@@ -178,11 +174,11 @@ mod tests {
         ]);
         assert_eq!(
             hints(&openai, now).requests,
-            Some(bucket(60.0, 59.0, 1, 60))
+            Some(bucket(60.0, 59.0, 1, None))
         );
         assert_eq!(
             hints(&openai, now).tokens,
-            Some(bucket(150_000.0, 149_984.0, 360, 60))
+            Some(bucket(150_000.0, 149_984.0, 360, None))
         );
         let anthropic = headers(&[
             ("anthropic-ratelimit-requests-limit", "50"),
@@ -191,7 +187,7 @@ mod tests {
         ]);
         assert_eq!(
             hints(&anthropic, now).requests,
-            Some(bucket(50.0, 0.0, 30, 60))
+            Some(bucket(50.0, 0.0, 30, None))
         );
         assert_eq!(retry_after(&anthropic, now), Some(Duration::from_secs(30)));
         let ietf = headers(&[
@@ -200,7 +196,7 @@ mod tests {
         ]);
         assert_eq!(
             hints(&ietf, now).requests,
-            Some(bucket(500.0, 0.0, 55, 300))
+            Some(bucket(500.0, 0.0, 55, Some(300)))
         );
     }
 

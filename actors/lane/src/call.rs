@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kebne_control::{Outcome, Refusal};
+use kebne_control::{Kind, Outcome, Refusal};
 use serde::Serialize;
 
 use crate::backend::Failure;
@@ -32,6 +32,9 @@ pub struct CallOptions {
     /// The call changes nothing at the backend, so that a late attempt may be doubled where the lane hedges
     /// (`hedge_ratio`).
     pub hedge: bool,
+    /// What the time of the call can be compared with: calls that differ by nature (in what is asked for, in the sizes
+    /// of what goes and comes) are of different kinds, or the lane takes a change of the mix for a change of the backend.
+    pub kind: Kind,
 }
 
 impl CallOptions {
@@ -48,6 +51,11 @@ impl CallOptions {
             first_part_timeout: None,
             refuse_when_cold: false,
             hedge: false,
+            kind: Kind {
+                class: 0,
+                input: 0,
+                output: 0,
+            },
         }
     }
 }

@@ -18,8 +18,8 @@ pub struct LaneSettings {
     pub limit_initial: u32,
     /// Calls that may ever be in flight; 1 to 100000. Default 200.
     pub limit_max: u32,
-    /// Refusals per success that trials of more load may cost; 0 to 0.2. More finds new capacity sooner and fails more
-    /// calls. Default 0.003.
+    /// Refusals per success that trials of more load may cost; 0 to 0.2. A refused call keeps its place. More finds new
+    /// capacity sooner, and asks the backend more often in vain. Default 0.03.
     pub exploration: f64,
     /// Calls that may wait; 0 to 1000000. Default 1000.
     pub queue_max: usize,
@@ -30,7 +30,7 @@ pub struct LaneSettings {
     /// One dispatch in so many goes to the lowest priority that waits; 2 to 1000. Default 5.
     pub reserved_one_in: u32,
     /// Largest part of a call's whole time that may be kept free for its service; 0 to 1. Default 0.6.
-    pub brink_share: f64,
+    pub deadline_margin_share: f64,
     /// Hold after a call's first refusal, doubled by each further one. Default 50ms.
     pub hold_first: HumanDuration,
     /// Longest hold; at least `hold_first`. Default 2s.
@@ -81,7 +81,7 @@ impl Default for LaneSettings {
             queue_bytes_max: ByteCount(pool.queue_bytes_max),
             queue_order: pool.order,
             reserved_one_in: pool.reserved_one_in,
-            brink_share: pool.brink_share,
+            deadline_margin_share: pool.deadline_margin_share,
             hold_first: HumanDuration(pool.hold_first),
             hold_max: HumanDuration(pool.hold_max),
             attempt_timeout: HumanDuration(controller.attempt_timeout),
@@ -127,7 +127,7 @@ impl LaneSettings {
             order: self.queue_order,
             attempts_max: self.attempts_max,
             reserved_one_in: self.reserved_one_in,
-            brink_share: self.brink_share,
+            deadline_margin_share: self.deadline_margin_share,
             hold_first: self.hold_first.0,
             hold_max: self.hold_max.0,
             wake_timeout: self.wake_timeout.0,

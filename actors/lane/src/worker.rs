@@ -8,7 +8,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use actix::{Actor, Handler, Message};
 use futures_util::FutureExt;
-use kebne_control::{AttemptId, Outcome, QuotaHints};
+use kebne_control::{AttemptId, Outcome, QuotaHints, Span, Timestamp};
 use tokio::task::AbortHandle;
 
 use kebne_actors::{Context, Recipient};
@@ -17,6 +17,7 @@ use crate::{
     attempt::{AttemptEnd, Run},
     backend::Backend,
     call::Ending,
+    clock::Clock,
     job::Lost,
 };
 
@@ -36,6 +37,8 @@ pub(crate) struct WorkerReady {
 #[rtype(result = "()")]
 pub(crate) struct FirstPart {
     pub(crate) attempt: AttemptId,
+    /// When the attempt began, and when the answer did.
+    pub(crate) span: Span,
 }
 
 /// Emitted when an attempt has ended.
@@ -45,6 +48,8 @@ pub(crate) struct AttemptEnded {
     pub(crate) worker: WorkerId,
     pub(crate) attempt: AttemptId,
     pub(crate) end: AttemptEnd,
+    /// When the attempt began and ended.
+    pub(crate) span: Span,
     /// The worker pulls its next attempt with this event. A worker that failed pulls once it is restarted.
     pub(crate) ready: bool,
 }
@@ -72,7 +77,7 @@ pub(crate) struct RunAttempt<B: Backend>(pub(crate) Run<B>);
 /// The attempt panicked.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct AttemptPanicked<B: Backend>(Run<B>);
+struct AttemptPanicked<B: Backend>(Run<B>, Span);
 
 /// An attempt panicked: the error that the worker fails with.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +87,7 @@ struct Panicked;
 /// Makes attempts at a backend, one at a time.
 pub(crate) struct Worker<B: Backend> {
     id: WorkerId,
+    clock: Clock,
     backend: Arc<B>,
     reports: Arc<Reports>,
     /// The attempt that runs; aborted when the worker stops.
@@ -89,14 +95,20 @@ pub(crate) struct Worker<B: Backend> {
 }
 
 impl<B: Backend> Worker<B> {
-    pub(crate) fn new(id: WorkerId, backend: Arc<B>, reports: Arc<Reports>) -> Self {
+    pub(crate) fn new(id: WorkerId, clock: Clock, backend: Arc<B>, reports: Arc<Reports>) -> Self {
         Self {
             id,
+            clock,
             backend,
             reports,
             running: None,
         }
     }
+}
+
+fn until_now(sent: Timestamp, clock: Clock) -> Span {
+    let at = clock.now();
+    Span { sent, at }
 }
 
 impl<B: Backend> Actor for Worker<B> {
@@ -121,25 +133,31 @@ impl<B: Backend> Handler<RunAttempt<B>> for Worker<B> {
         let reports = Arc::clone(&self.reports);
         let myself = ctx.self_ref();
         let worker = self.id;
+        let clock = self.clock;
         let task = actix_rt::spawn(async move {
             let begun = Arc::clone(&reports);
             let attempt = run.attempt;
+            let sent = clock.now();
             let first_part = move || {
-                Reports::emit(&begun.first_part, FirstPart { attempt });
+                let span = until_now(sent, clock);
+                Reports::emit(&begun.first_part, FirstPart { attempt, span });
             };
             let made = AssertUnwindSafe(run.make(&*backend, first_part));
-            match made.catch_unwind().await {
+            let made = made.catch_unwind().await;
+            let span = until_now(sent, clock);
+            match made {
                 Ok(end) => {
                     let ended = AttemptEnded {
                         worker,
                         attempt,
                         end,
+                        span,
                         ready: true,
                     };
                     Reports::emit(&reports.ended, ended);
                 }
                 Err(_) => {
-                    myself.inform(AttemptPanicked(run));
+                    myself.inform(AttemptPanicked(run, span));
                 }
             }
         });
@@ -150,7 +168,7 @@ impl<B: Backend> Handler<RunAttempt<B>> for Worker<B> {
 impl<B: Backend> Handler<AttemptPanicked<B>> for Worker<B> {
     type Result = ();
 
-    fn handle(&mut self, AttemptPanicked(run): AttemptPanicked<B>, ctx: &mut Context<Self>) {
+    fn handle(&mut self, AttemptPanicked(run, span): AttemptPanicked<B>, ctx: &mut Context<Self>) {
         run.job.ended(run.attempt);
         run.job.lose(Lost::Panic);
         let committed = run.job.is_answered_by(run.attempt);
@@ -166,6 +184,7 @@ impl<B: Backend> Handler<AttemptPanicked<B>> for Worker<B> {
             worker: self.id,
             attempt: run.attempt,
             end,
+            span,
             ready: false,
         };
         Reports::emit(&self.reports.ended, ended);

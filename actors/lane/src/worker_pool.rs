@@ -133,10 +133,10 @@ impl<B: Backend> Handler<WorkerReady> for WorkerPool<B> {
 impl<B: Backend> Handler<FirstPart> for WorkerPool<B> {
     type Result = ();
 
-    fn handle(&mut self, FirstPart { attempt }: FirstPart, _ctx: &mut Context<Self>) {
+    fn handle(&mut self, FirstPart { attempt, span }: FirstPart, _ctx: &mut Context<Self>) {
         let now = self.parts.clock.now();
         self.parts.kept.lock().pool.first_part(attempt, now);
-        self.observe(controller::Message::FirstPart { attempt }, false);
+        self.observe(controller::Message::FirstPart { attempt, span }, false);
     }
 }
 
@@ -150,7 +150,7 @@ impl<B: Backend> Handler<AttemptEnded> for WorkerPool<B> {
             self.parts.kept.lock().ledger.restart(ended.worker);
             self.parts.status.worker_restarted();
         }
-        self.settle(ended.attempt, ended.end);
+        self.settle(ended.attempt, ended.end, ended.span);
         self.turn(ctx);
     }
 }
@@ -248,6 +248,7 @@ impl<B: Backend> WorkerPool<B> {
             weight: job.options.weight,
             refuse_when_cold: job.options.refuse_when_cold,
             hedge: job.options.hedge,
+            kind: job.options.kind,
             payload: Arc::clone(job),
         };
         let mut kept = self.parts.kept.lock();

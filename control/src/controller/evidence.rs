@@ -1,66 +1,61 @@
-//! What an ending is evidence of, where that is not what it says: refusals that come from a rate, and
-//! timeouts of calls that were late already.
+//! What an ending is evidence of, where that is not what it says: refusals with a clock, used-up quotas, and timeouts of
+//! calls that were late already.
 
 use std::time::Duration;
 
 use super::{Controller, Flight, Phase};
-use crate::limit::Signal;
+use crate::limit::{Sample, Signal};
 use crate::{Chance, Timestamp, Verdict, VerdictKind};
 
 /// Answers that make the usual latency known.
 const ANSWERS_LEAST: u32 = 16;
+/// A closure further away than this is no span, but a date or a mistake.
+const CLOSED_MAX: Duration = Duration::from_hours(32 * 24);
+/// Part of a closure after which it is asked whether it still holds, and the shortest and longest time until then.
+const ASK_PART: u32 = 20;
+const ASK: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(15));
 
 impl Controller {
-    /// Looks for refusals without a clock that come from a rate all the same.
-    pub(super) fn watch(
-        &mut self,
-        flight: Flight,
-        signal: Signal,
-        now: Timestamp,
-    ) -> Option<Verdict> {
-        if !self.settings.law.infers_rates() {
-            return None;
-        }
-        let n = flight.in_flight_at_start;
-        let rate = match signal {
-            Signal::Refused => self.contradictions.refused(flight.sent, n, now)?,
-            Signal::Served => self.contradictions.served(flight.sent, n, now)?,
-            Signal::Fault | Signal::Timeout => return None,
+    /// Closes the lane because a quota is used up; now and then one call asks whether it still is.
+    pub(super) fn close(&mut self, asked: Duration, now: Timestamp) {
+        let asked = if asked > CLOSED_MAX {
+            self.settings.quota_horizon
+        } else {
+            asked
         };
-        let usual = self
-            .log_mean
-            .map_or(1.0, |mean| (mean + 0.5 * self.log_variance).exp());
-        let from = self.limit.limit();
-        self.rate.infer(rate, now);
-        self.limit.release(2.0 * rate * usual, now);
-        Some(Verdict {
-            kind: VerdictKind::Rate,
-            from,
-            to: rate,
-            elasticity: None,
-            result: "refused below what is served: a rate",
-        })
+        self.quota_until = now.after(asked);
+        self.quota_ask = now.after((asked / ASK_PART).clamp(ASK.0, ASK.1));
     }
 
-    /// Pauses and cuts the rate as a refusal asks; says what became of the rate, if it changed.
+    /// Pauses as a refusal asks; says what became of the rate, if it changed. The backend may mean what was in flight.
     pub(super) fn refused_with_a_clock(
         &mut self,
+        flight: Flight,
         asked: Duration,
         slow_down: bool,
         now: Timestamp,
         chance: &mut dyn Chance,
     ) -> Option<Verdict> {
-        let rate = |controller: &Self| {
-            controller
-                .rate
-                .requests(now)
-                .map_or(0.0, |grant| grant.rate)
-        };
-        let from = rate(self);
+        let from = self.rate.measured().unwrap_or(0.0);
         let period = slow_down.then_some(self.settings.slow_down_period);
+        let told = self.rate.used_up(now).is_some();
         let until = self.rate.refused(asked, period, now, chance);
         self.paused_until = self.paused_until.max(until);
-        let to = rate(self);
+        let to = self.rate.measured().unwrap_or(0.0);
+        if matches!(self.phase, Phase::Running) && !told && !slow_down {
+            let in_flight = flight.in_flight_at_start;
+            let sample = Sample {
+                signal: Signal::Refused,
+                in_flight,
+                in_flight_end: in_flight,
+                sent: flight.sent,
+                latency: now.since(flight.sent),
+                log_latency: None,
+                binding: true,
+                acknowledged: false,
+            };
+            let _ = sample;
+        }
         ((to - from).abs() > f64::EPSILON).then_some(Verdict {
             kind: VerdictKind::Rate,
             from,
@@ -71,26 +66,6 @@ impl Controller {
             } else {
                 "refused with a clock"
             },
-        })
-    }
-
-    pub(super) fn refused_by_rate(
-        &mut self,
-        now: Timestamp,
-        chance: &mut dyn Chance,
-    ) -> Option<Verdict> {
-        if !self.rate.disproved(now) {
-            let until = self.rate.refused(self.rate.turn(), None, now, chance);
-            self.paused_until = self.paused_until.max(until);
-            return None;
-        }
-        self.contradictions.rest(now);
-        Some(Verdict {
-            kind: VerdictKind::Rate,
-            from: self.limit.limit(),
-            to: self.limit.limit(),
-            elasticity: None,
-            result: "refused at a slower pace too: not a rate",
         })
     }
 

@@ -15,8 +15,7 @@ impl Controller {
                 (reached, memory) => reached.or(memory),
             },
             load_times: self.load_times.clone(),
-            request_rate: self.rate.requests(now).map(|grant| grant.rate),
-            request_rate_inferred: self.rate.is_inferred(),
+            request_rate: self.rate.measured(),
             rate_ceiling: self.rate.ceiling(now),
             fault_rate: self.fault_rate,
             momentary: Some(Momentary {
@@ -33,7 +32,9 @@ impl Controller {
     /// start small again would leave a backend idle whose calls are still out. What the backend asked for holds on.
     pub(super) fn resume(&mut self, momentary: Momentary, now: Timestamp) {
         self.paused_until = momentary.paused_until;
-        self.quota_until = momentary.quota_until;
+        if momentary.quota_until > now {
+            self.close(momentary.quota_until.since(now), now);
+        }
         let fresh = now.since(momentary.at) < self.settings.idle;
         if let Some(level) = momentary.level.filter(|_| fresh) {
             self.limit.restart(Some(level), now);

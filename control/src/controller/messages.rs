@@ -5,11 +5,28 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::load_time::LoadTimes;
-use crate::{Grant, LaneState, Outcome, QuotaHints, Timestamp, Verdict};
+use crate::{Grant, Kind, LaneState, Outcome, QuotaHints, Timestamp, Verdict};
 
 /// Names one attempt; unique within a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId(pub u64);
+
+/// A stretch of time, noted where it happened: a lane's own backlog is no part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When the call was sent.
+    pub sent: Timestamp,
+    /// When what is told of it happened.
+    pub at: Timestamp,
+}
+
+impl Span {
+    /// Makes the stretch that ends at `at` and began when the call was dispatched.
+    pub fn until(at: Timestamp) -> Self {
+        let sent = Timestamp::ZERO;
+        Self { sent, at }
+    }
+}
 
 /// What the controller is told.
 #[derive(Clone, Copy, Debug)]
@@ -24,16 +41,22 @@ pub enum Message {
         tokens: u32,
         /// Sent as a probe under a single-flight grant.
         probe: bool,
+        /// What its time can be compared with.
+        kind: Kind,
     },
     /// The first part of an answer arrived.
     FirstPart {
         /// Which.
         attempt: AttemptId,
+        /// When it was sent, and when the part arrived.
+        span: Span,
     },
     /// An attempt ended.
     Ended {
         /// Which.
         attempt: AttemptId,
+        /// When it was sent, and when it ended.
+        span: Span,
         /// How.
         outcome: Outcome,
         /// What its headers said of quotas.
@@ -78,9 +101,7 @@ pub struct Snapshot {
     pub load_times: LoadTimes,
     /// The learned request rate, per second.
     pub request_rate: Option<f64>,
-    /// The rate was inferred from refusals that said nothing of one, so refusals may disprove it.
-    pub request_rate_inferred: bool,
-    /// The highest rate that the provider's plea to slow down allows, per second.
+    /// The highest rate that the provider's request to slow down allows, per second.
     pub rate_ceiling: Option<f64>,
     /// Share of attempts that fail for reasons other than load.
     pub fault_rate: f64,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Controller, Flight};
 use crate::limit::Signal;
-use crate::{LaneState, Permission, Timestamp};
+use crate::{LaneState, LoadTimes, Permission, Timestamp};
 
 /// How much later a promise may be than the first one and still be the same.
 const SLACK: Duration = Duration::from_secs(2);
@@ -43,8 +43,10 @@ pub(super) enum Phase {
 impl Controller {
     /// Notes a loading answer.
     pub(super) fn cold(&mut self, flight: Flight, estimated: Option<Duration>, now: Timestamp) {
-        // An answer to a call that was sent before the backend got ready is old news.
-        if matches!(self.phase, Phase::Running) && flight.sent < self.ready_since {
+        // An answer to a call that was sent before the backend got ready is old news. While others are served, one
+        // replica loads, not the lane.
+        let running = matches!(self.phase, Phase::Running);
+        if running && (flight.sent < self.ready_since || self.serves_others(now)) {
             return;
         }
         self.failures_in_row = 0;
@@ -71,8 +73,15 @@ impl Controller {
         episode.broke_promise |= slipped;
         let trusted = estimated.filter(|_| !episode.broke_promise);
         let elapsed = now.since(episode.since);
-        episode.next_probe = now.after(self.load_times.next_probe(elapsed, trusted));
+        episode.next_probe = now.after(LoadTimes::next_probe(elapsed, trusted));
         self.phase = Phase::Cold(episode);
+    }
+
+    /// Returns `true` if calls were served a moment ago.
+    fn serves_others(&self, now: Timestamp) -> bool {
+        let usual = self.log_mean.map_or(0.0, f64::exp);
+        let lately = crate::num::seconds((2.0 * usual).clamp(1.0, 10.0));
+        !self.flights.is_empty() && now.since(self.last_served) < lately
     }
 
     /// Moves between the phases on an answer that is not about loading or quotas.
@@ -92,7 +101,7 @@ impl Controller {
             Phase::Idle if self.failures_in_row >= 2 => self.trip(now),
             Phase::Cold(mut episode) if flight.probe => {
                 let elapsed = now.since(episode.since);
-                episode.next_probe = now.after(self.load_times.next_probe(elapsed, None));
+                episode.next_probe = now.after(LoadTimes::next_probe(elapsed, None));
                 self.phase = Phase::Cold(episode);
             }
             Phase::Broken { backoff, .. } if flight.probe => {
@@ -149,17 +158,24 @@ impl Controller {
 
     pub(super) fn permission(&self, now: Timestamp) -> Permission {
         if now < self.quota_until {
-            return Permission::Closed {
-                until: self.quota_until,
+            return if now < self.quota_ask {
+                Permission::Closed {
+                    until: self.quota_until,
+                }
+            } else {
+                Permission::SingleFlight {
+                    not_before: self.quota_ask,
+                }
             };
         }
-        if now < self.paused_until {
-            return Permission::Paused {
-                until: self.paused_until,
-            };
+        if let Some(until) = self.pause(now) {
+            return Permission::Paused { until };
         }
         match self.phase {
-            Phase::Running => Permission::Open,
+            Phase::Running => match self.limit.asks_at() {
+                Some(not_before) => Permission::SingleFlight { not_before },
+                None => Permission::Open,
+            },
             Phase::Idle => Permission::SingleFlight {
                 not_before: Timestamp::ZERO,
             },
@@ -171,10 +187,18 @@ impl Controller {
         }
     }
 
+    /// Returns the end of the pause that the backend asked for, or of the window that its headers say is used up.
+    fn pause(&self, now: Timestamp) -> Option<Timestamp> {
+        let told = self.rate.used_up(now).into_iter();
+        told.chain(Some(self.paused_until))
+            .filter(|until| now < *until)
+            .max()
+    }
+
     pub(super) fn state(&self, now: Timestamp) -> LaneState {
         if now < self.quota_until {
             LaneState::Quota
-        } else if now < self.paused_until {
+        } else if self.pause(now).is_some() {
             LaneState::Paused
         } else {
             self.state_behind_pauses()

@@ -14,10 +14,12 @@ fn call(c: &mut Controller, id: u64, outcome: Outcome, now: f64) {
         in_flight: 2,
         tokens: 0,
         probe,
+        kind: Kind::default(),
     };
     c.step(sent, at(now), &mut chance);
     let ended = Message::Ended {
         attempt,
+        span: Span::until(at(now + 0.1)),
         outcome,
         quota: QuotaHints::default(),
     };
@@ -48,7 +50,7 @@ fn loading_holds_back_and_its_time_is_learned() {
     assert_eq!(
         c.grant().permission,
         Permission::SingleFlight {
-            not_before: at(20.2)
+            not_before: at(2.1)
         }
     );
     call(&mut c, 1, OK, 20.2);
@@ -104,11 +106,13 @@ fn each_state_has_its_name_and_a_pause_lies_over_it() {
         in_flight: 1,
         tokens: 0,
         probe: true,
+        kind: Kind::default(),
     };
     c.step(probe, at(0.0), &mut || 0.5);
     assert_eq!(c.grant().state, LaneState::Probe);
     let cold = Message::Ended {
         attempt: AttemptId(100),
+        span: Span::until(at(0.1)),
         outcome: Outcome::Cold { estimated: None },
         quota: QuotaHints::default(),
     };
@@ -157,10 +161,12 @@ fn the_time_that_a_probe_was_held_is_no_service_time() {
         in_flight: 1,
         tokens: 0,
         probe: true,
+        kind: Kind::default(),
     };
     c.step(probe, at(0.0), &mut || 0.5);
     let served = Message::Ended {
         attempt: AttemptId(0),
+        span: Span::until(at(90.0)),
         outcome: OK,
         quota: QuotaHints::default(),
     };
@@ -194,11 +200,13 @@ fn traffic_that_is_expected_wakes_once_and_not_what_serves() {
         in_flight: 1,
         tokens: 0,
         probe: true,
+        kind: Kind::default(),
     };
     c.step(probe, at(1.0), &mut || 0.5);
     assert!(!expect(&mut c, 2.0), "a call is on its way");
     let served = Message::Ended {
         attempt: AttemptId(0),
+        span: Span::until(at(3.0)),
         outcome: OK,
         quota: QuotaHints::default(),
     };
@@ -217,25 +225,82 @@ fn traffic_that_is_expected_wakes_once_and_not_what_serves() {
 }
 
 #[test]
-fn an_inferred_rate_is_questioned_after_a_restart_and_a_told_one_is_not() {
-    for inferred in [true, false] {
-        let learned = Snapshot {
-            request_rate: Some(5.0),
-            request_rate_inferred: inferred,
-            ..Snapshot::default()
-        };
-        let mut c = Controller::new(&ControllerSettings::default(), Some(&learned), at(100.0));
-        assert_eq!(c.snapshot(at(100.0)).request_rate_inferred, inferred);
-        let rate = c.grant().requests.map(|bucket| bucket.rate);
-        assert_eq!(rate, Some(5.0));
-        call(&mut c, 0, OK, 100.0);
-        for id in 1..6 {
-            // Refusals that go on at a slower pace never came from a rate.
-            call(&mut c, id, Outcome::Limit, 100.0 + 2.0 * real(id));
-        }
-        assert_eq!(c.grant().requests.is_none(), inferred);
-        assert!(!c.snapshot(at(112.0)).request_rate_inferred);
+fn a_rate_of_an_earlier_life_grows_without_being_asked_for_more() {
+    let learned = Snapshot {
+        request_rate: Some(5.0),
+        ..Snapshot::default()
+    };
+    let mut c = Controller::new(&ControllerSettings::default(), Some(&learned), at(100.0));
+    let rate = |c: &Controller| c.grant().requests.map(|bucket| bucket.rate);
+    assert_eq!(rate(&c), Some(5.0));
+    // One caller, one call at a time: nobody ever waits.
+    for id in 0..100 {
+        call(&mut c, id, OK, 100.0 + real(id) / 2.0);
     }
+    assert!(rate(&c).is_some_and(|rate| rate > 9.0), "{:?}", rate(&c));
+    assert_eq!(c.snapshot(at(150.0)).request_rate, rate(&c));
+}
+
+#[test]
+fn one_refusal_with_a_clock_costs_a_lone_caller_the_pause_and_no_more() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    for id in 0..50 {
+        call(&mut c, id, OK, real(id) / 5.0);
+    }
+    let rate = Outcome::Rate {
+        retry_after: Some(Duration::from_secs(2)),
+        slow_down: false,
+    };
+    call(&mut c, 50, rate, 10.0);
+    assert!(matches!(c.grant().permission, Permission::Paused { until } if until < at(12.4)));
+    c.step(Message::Wakeup, at(12.4), &mut || 0.5);
+    assert_eq!(c.grant().permission, Permission::Open);
+    assert_eq!(c.grant().requests, None);
+}
+
+#[test]
+fn a_closure_that_cannot_be_is_short_and_a_long_one_is_asked_now_and_then() {
+    let years = Duration::from_hours(24 * 365 * 57);
+    for (reset, closed) in [(years, 300.0), (Duration::from_hours(24), 86_400.0)] {
+        let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+        call(&mut c, 0, OK, 0.0);
+        call(&mut c, 1, Outcome::Quota { reset: Some(reset) }, 1.0);
+        let Permission::Closed { until } = c.grant().permission else {
+            panic!("{:?}", c.grant());
+        };
+        assert!(
+            (until.as_secs_f64() - 1.1 - closed).abs() < 1e-6,
+            "{until:?}"
+        );
+        c.step(Message::Wakeup, at(1000.0), &mut || 0.5);
+        assert!(!matches!(c.grant().permission, Permission::Closed { .. }));
+        call(&mut c, 2, OK, 1000.0);
+        assert_eq!(c.grant().permission, Permission::Open);
+    }
+}
+
+#[test]
+fn a_replica_that_loads_does_not_make_a_lane_cold_that_serves() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    call(&mut c, 0, OK, 0.0);
+    let send = |c: &mut Controller, id: u64, now: f64| {
+        let sent = Message::Dispatched {
+            attempt: AttemptId(id),
+            in_flight: 2,
+            tokens: 0,
+            probe: false,
+            kind: Kind::default(),
+        };
+        c.step(sent, at(now), &mut || 0.5);
+    };
+    let loads = Outcome::Cold { estimated: None };
+    send(&mut c, 1000, 0.5);
+    call(&mut c, 1, loads, 0.6);
+    assert_eq!(c.grant().permission, Permission::Open);
+    assert!(c.snapshot(at(1.0)).load_times.expected().is_none());
+    // Nothing is served any more: the lane is cold.
+    call(&mut c, 2, loads, 12.0);
+    assert_eq!(c.grant().state, LaneState::Cold);
 }
 
 #[test]
@@ -309,21 +374,21 @@ fn a_plea_to_slow_down_is_no_weaker_after_restarts() {
 }
 
 #[test]
-fn a_promise_that_slips_is_not_trusted_again() {
+fn a_backend_that_loads_is_asked_again_within_seconds_whatever_it_promised() {
     let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
-    let lie = Outcome::Cold {
+    let says = Outcome::Cold {
         estimated: Some(Duration::from_secs(20)),
     };
-    call(&mut c, 0, lie, 0.0);
-    call(&mut c, 1, lie, 20.2);
-    let Permission::SingleFlight { not_before } = c.grant().permission else {
-        panic!("{:?}", c.grant());
-    };
-    // clamp(0.25 * 20.2, 2, 8) after the answer, and not 20 s.
-    assert!(
-        (25.0..26.0).contains(&not_before.as_secs_f64()),
-        "{not_before:?}"
-    );
+    let mut now = 0.0;
+    for id in 0..20 {
+        call(&mut c, id, says, now);
+        let Permission::SingleFlight { not_before } = c.grant().permission else {
+            panic!("{:?}", c.grant());
+        };
+        let wait = not_before.as_secs_f64() - now - 0.1;
+        assert!((0.49..=2.01).contains(&wait), "{wait} s at {now} s");
+        now = not_before.as_secs_f64();
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What endings say besides how much the backend can carry: how long to wait, and how often to try again.
 
-use super::patience::Answer;
+use super::timeout::Answer;
 use super::{Controller, Flight, Outcome, Phase, Timestamp, Verdict};
 use crate::VerdictKind;
 
@@ -37,7 +37,7 @@ impl Controller {
             },
         });
         let took = flight.first_part.unwrap_or(now).since(flight.sent);
-        let timeout = answer.and_then(|answer| self.patience.observe(answer, took, now));
+        let timeout = answer.and_then(|answer| self.timeout.observe(answer, took, now));
         [ratio, timeout]
     }
 

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
 use crate::verdict::VerdictKind;
-use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict};
+use crate::{ControllerSettings, Timestamp, Verdict};
 
-mod absence;
 mod edge;
 mod elasticity;
 mod experiment;
@@ -83,7 +82,9 @@ pub(crate) struct Adaptive {
     /// Where an earlier life was, most of which the ramp may reach unproved.
     memory: Option<f64>,
     /// The lane broke under this law: the next ramp ends at the remembered level.
-    humbled: bool,
+    climbs_to_memory: bool,
+    /// Highest level that the ramp proved since the last start.
+    proved_most: f64,
     ladder: Ladder,
     edge: Edge,
     window: Phased,
@@ -123,7 +124,8 @@ impl Adaptive {
             warming: true,
             unbound: 0.0,
             memory: None,
-            humbled: false,
+            climbs_to_memory: false,
+            proved_most: initial,
             ladder: Ladder::new(initial, None),
             edge: Edge::new(now),
             window: Phased::default(),
@@ -174,8 +176,11 @@ impl Adaptive {
         let middle =
             f64::midpoint(f64::from(sample.in_flight), f64::from(sample.in_flight_end)).max(1.0);
         let served = sample.signal == Signal::Served;
-        if timed && served {
-            self.history.push(middle.ln(), sample.log_latency);
+        if timed
+            && served
+            && let Some(y) = sample.log_latency
+        {
+            self.history.push(middle.ln(), y);
         }
         if self.mode == Mode::Ramp {
             let rung = self.ladder.push(middle, sample, timed);
@@ -300,8 +305,8 @@ impl Limit for Adaptive {
         self.limit
     }
 
-    fn wordless(&mut self, sent: Timestamp) {
-        self.ladder.wordless(sent);
+    fn uninformative(&mut self, sent: Timestamp) {
+        self.ladder.uninformative(sent);
     }
 
     fn dispatched(&mut self, in_flight: u32, now: Timestamp) {
@@ -355,7 +360,7 @@ impl Limit for Adaptive {
     }
 
     fn broken(&mut self) {
-        self.humbled = true;
+        self.climbs_to_memory = true;
     }
 
     fn release(&mut self, level: f64, now: Timestamp) {
@@ -374,13 +379,12 @@ impl Limit for Adaptive {
         matches!(self.mode, Mode::Up { .. }).then_some(self.level)
     }
 
-    fn rate(&self, _now: Timestamp) -> Option<BucketGrant> {
-        let pace = self.edge.pace()?;
-        Some(BucketGrant {
-            rate: pace,
-            burst: 1.0,
-            level_max: None,
-        })
+    fn asks_at(&self) -> Option<Timestamp> {
+        self.edge.asks_at()
+    }
+
+    fn penalty(&mut self) -> Option<(Timestamp, Timestamp)> {
+        self.edge.penalty.take()
     }
 
     fn warming(&self) -> bool {

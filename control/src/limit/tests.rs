@@ -18,7 +18,7 @@ fn sample(signal: Signal, in_flight: u32, latency: f64) -> Sample {
         in_flight_end: in_flight,
         sent: Timestamp::ZERO,
         latency: seconds(latency),
-        log_latency: latency.ln(),
+        log_latency: Some(latency.ln()),
         binding: true,
         acknowledged: false,
     }

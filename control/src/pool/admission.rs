@@ -7,9 +7,8 @@ use super::{
     real, seconds,
 };
 
-/// Part of the best rate of the last minutes that a caller may hope for; less than all, because the best of noisy
-/// numbers is too high.
-const HOPED: f64 = 0.65;
+/// How many times the best rate of the last minutes the backend may come to serve while a call waits.
+const GROWTH: f64 = 2.0;
 
 /// The smallest share of a tenant: whatever it is told, the queue stays finite.
 const WEIGHT_MIN: f64 = 0.001;
@@ -53,6 +52,7 @@ impl<T> Pool<T> {
             refusals: 0,
             sent: false,
             hedge: self.may_be_hedged(&offer),
+            kind: offer.kind,
         };
         self.insert(
             Call {
@@ -95,7 +95,11 @@ impl<T> Pool<T> {
             }
             _ => {}
         }
-        let late = self.grant.ready_eta.is_some_and(|at| at > offer.deadline);
+        // An estimate of the time to load is a prior: half of it may be all that is left.
+        let late = self
+            .grant
+            .ready_eta
+            .is_some_and(|at| at.since(now) / 2 > left);
         match self.grant.state {
             LaneState::Cold | LaneState::Probe if late || offer.refuse_when_cold => {
                 return Some(RefusalReason::Cold);
@@ -105,11 +109,9 @@ impl<T> Pool<T> {
         }
         // A newcomer of a short queue is not charged with another tenant's backlog.
         let wait = self
-            .hoped_wait(now)
+            .least_wait(now)
             .filter(|_| self.queue.victim(offer.tenant).is_none());
-        // What is left when its turn comes must be enough to be sent; the wait is a guess, so half of that is asked.
-        let brink = self.brink_of(left);
-        wait.filter(|wait| *wait + brink / 2 > left)
+        wait.filter(|wait| *wait > left)
             .map(|_| RefusalReason::WaitTooLong)
     }
 
@@ -125,14 +127,14 @@ impl<T> Pool<T> {
         Some(seconds(real(self.queue.len()) / rate))
     }
 
-    /// Predicts the wait at the best rate of the last minutes: a caller is not sent away for a dip that may end in time.
-    fn hoped_wait(&self, now: Timestamp) -> Option<Duration> {
-        let wait = self.predicted_wait(now)?;
-        if self.grant.ready_eta.is_some() {
-            return Some(wait);
+    /// Returns the wait at [`GROWTH`] times the best rate of the last minutes: no call is refused for a wait that may
+    /// still end in time.
+    fn least_wait(&self, now: Timestamp) -> Option<Duration> {
+        if let Some(at) = self.grant.ready_eta {
+            return Some(at.since(now) / 2);
         }
-        let best = seconds(real(self.queue.len()) / (HOPED * self.hope.rate()).max(1e-9));
-        Some(wait.min(best))
+        let best = self.peak.rate();
+        (best > 0.0).then(|| seconds(real(self.queue.len()) / (GROWTH * best)))
     }
 
     /// Says what a caller refused for `reason` needs to know.
@@ -160,21 +162,21 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Returns the time below which a call would fail at the brink.
-    pub(super) fn brink(&self, meta: &Meta) -> Duration {
-        self.brink_of(meta.deadline.since(meta.arrived))
+    /// Returns the deadline margin of a call: with less time left it lets those with more go first.
+    pub(super) fn margin(&self, meta: &Meta) -> Duration {
+        self.margin_of(meta.deadline.since(meta.arrived))
     }
 
-    fn brink_of(&self, whole: Duration) -> Duration {
+    fn margin_of(&self, whole: Duration) -> Duration {
         self.grant
             .service_time_high
-            .min(whole.mul_f64(self.settings.brink_share))
+            .min(whole.mul_f64(self.settings.deadline_margin_share))
     }
 
     pub(super) fn insert(&mut self, call: Call<T>, not_before: Option<Timestamp>) {
         let meta = call.meta;
         self.bytes += meta.bytes;
-        self.deadlines.insert((meta.deadline, meta.id));
+        self.deadlines.insert((meta.gives_up(), meta.id));
         match not_before {
             Some(at) => {
                 self.delayed.insert((at, meta.id));
@@ -187,7 +189,7 @@ impl<T> Pool<T> {
     pub(super) fn take(&mut self, id: CallId) -> Option<Call<T>> {
         let call = self.calls.remove(&id)?;
         self.bytes -= call.meta.bytes;
-        self.deadlines.remove(&(call.meta.deadline, id));
+        self.deadlines.remove(&(call.meta.gives_up(), id));
         Some(call)
     }
 
@@ -196,7 +198,16 @@ impl<T> Pool<T> {
             self.delayed.retain(|entry| entry.1 != id);
             self.held.remove(&id);
             self.unpaid.remove(&id);
+            if let Some(call) = self.calls.get(&id) {
+                self.short.remove(&(call.meta.deadline, id));
+            }
         }
+    }
+
+    /// Returns `true` if the call waits below the deadline margin.
+    pub(super) fn is_short(&self, id: CallId) -> bool {
+        let call = self.calls.get(&id);
+        call.is_some_and(|call| self.short.contains(&(call.meta.deadline, id)))
     }
 
     pub(super) fn release_delayed(&mut self, now: Timestamp) {

@@ -92,7 +92,8 @@ impl<T> Pool<T> {
                 continue;
             };
             let left = first.meta.deadline.since(now);
-            if left < self.brink(&first.meta) || first.meta.attempts >= self.settings.attempts_max {
+            if left < self.margin(&first.meta) || first.meta.attempts >= self.settings.attempts_max
+            {
                 continue;
             }
             return Some(self.double(doubles, first, now));

@@ -51,19 +51,19 @@ impl Load {
     }
 }
 
-/// How long what was delivered once is hoped for again, in spells.
+/// How long what was delivered once is kept, in spells.
 const SPELLS: usize = 4;
 /// Length of a spell.
 const SPELL: Duration = Duration::from_secs(30);
 
 /// The best rate delivered in the last minutes: what went away often comes back.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hope {
+pub(super) struct RecentPeakRate {
     best: [f64; SPELLS],
     ends: Timestamp,
 }
 
-impl Hope {
+impl RecentPeakRate {
     /// Notes what is delivered now, per second.
     pub(super) fn note(&mut self, rate: f64, now: Timestamp) {
         for _ in 0..SPELLS {
@@ -155,20 +155,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_is_hoped_for_for_two_minutes() {
-        let mut hope = Hope::default();
-        hope.note(20.0, Timestamp::from_secs_f64(1000.0));
+    fn the_best_rate_is_kept_for_two_minutes() {
+        let mut peak = RecentPeakRate::default();
+        peak.note(20.0, Timestamp::from_secs_f64(1000.0));
         let mut until = 0.0;
         for second in 1001..1300_u32 {
             let now = f64::from(second);
-            hope.note(5.0, Timestamp::from_secs_f64(now));
-            if hope.rate() > 19.0 {
+            peak.note(5.0, Timestamp::from_secs_f64(now));
+            if peak.rate() > 19.0 {
                 until = now;
             }
         }
         assert!((1089.0..=1120.0).contains(&until), "{until}");
-        assert!((hope.rate() - 5.0).abs() < 1e-9, "{hope:?}");
-        hope.note(1.0, Timestamp::from_secs_f64(9000.0));
-        assert!((hope.rate() - 1.0).abs() < 1e-9, "{hope:?}");
+        assert!((peak.rate() - 5.0).abs() < 1e-9, "{peak:?}");
+        peak.note(1.0, Timestamp::from_secs_f64(9000.0));
+        assert!((peak.rate() - 1.0).abs() < 1e-9, "{peak:?}");
     }
 }

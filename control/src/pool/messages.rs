@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttemptId, Timestamp};
+use crate::{AttemptId, Kind, Timestamp};
 
 /// Names one admitted call; later calls have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -34,6 +34,8 @@ pub struct Offer<T> {
     pub refuse_when_cold: bool,
     /// May be sent a second time while the first attempt runs: it changes nothing at the backend.
     pub hedge: bool,
+    /// What its time can be compared with.
+    pub kind: Kind,
 }
 
 /// Why a call was refused.
@@ -92,6 +94,10 @@ pub struct Dispatch<T> {
     pub in_flight: u32,
     /// Time since the call was offered.
     pub waited: Duration,
+    /// Cost in tokens that is reserved for it.
+    pub tokens: u32,
+    /// What its time can be compared with.
+    pub kind: Kind,
 }
 
 /// A second attempt of a call whose first one is late.
@@ -116,6 +122,8 @@ impl<T> Dispatch<T> {
             deadline: self.deadline,
             in_flight: self.in_flight,
             waited: self.waited,
+            tokens: self.tokens,
+            kind: self.kind,
         }
     }
 }

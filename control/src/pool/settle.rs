@@ -1,8 +1,8 @@
 //! What follows the end of an attempt: done, held, tried again, or given up.
 
 use super::{
-    AfterAttempt, AttemptId, Call, Chance, Exhaustion, Meta, Outcome, Pool, RefusalReason, Running,
-    Timestamp, real, seconds,
+    AfterAttempt, AttemptId, Call, Chance, Exhaustion, Meta, Outcome, Permission, Pool,
+    RefusalReason, Running, Timestamp, real, seconds,
 };
 
 impl<T> Pool<T> {
@@ -90,7 +90,9 @@ impl<T> Pool<T> {
         }
         meta.attempts -= 1;
         let mut until = None;
-        if outcome == Outcome::Limit {
+        // A loading answer of a lane that serves comes from one replica of several.
+        let open = self.grant.permission == Permission::Open;
+        if outcome == Outcome::Limit || (open && matches!(outcome, Outcome::Cold { .. })) {
             let growth = f64::from(meta.refusals.min(20)).exp2() * (0.5 + 0.5 * chance.unit());
             meta.refusals = meta.refusals.saturating_add(1);
             let wait = seconds(self.settings.hold_first.as_secs_f64() * growth);
@@ -115,7 +117,7 @@ impl<T> Pool<T> {
         }
         let exponent = f64::from(meta.attempts.min(16));
         let at = now.after(seconds(0.05 + chance.unit() * 0.2 * exponent.exp2()));
-        if at.after(self.brink(&meta)) > meta.deadline {
+        if at.after(self.margin(&meta)) > meta.deadline {
             return AfterAttempt::Exhausted(payload, Exhaustion::Deadline);
         }
         meta.refusals = 0;
@@ -127,7 +129,7 @@ impl<T> Pool<T> {
         let Some(paid) = self.paid_at(now).map(|paid| paid.max(at)) else {
             return AfterAttempt::Exhausted(payload, Exhaustion::Budget);
         };
-        if paid.after(self.brink(&meta)) > meta.deadline {
+        if paid.after(self.margin(&meta)) > meta.deadline {
             return AfterAttempt::Exhausted(payload, Exhaustion::Budget);
         }
         self.unpaid.insert(meta.id);

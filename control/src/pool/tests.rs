@@ -32,6 +32,7 @@ fn offer(payload: u32, tenant: u64) -> Offer<u32> {
         weight: 1.0,
         refuse_when_cold: false,
         hedge: false,
+        kind: crate::Kind::default(),
     }
 }
 
@@ -416,14 +417,43 @@ fn no_one_is_sent_away_for_a_dip_that_may_end_in_time() {
         }
         taken
     };
-    // A good half of what was delivered would serve 100 in 10 s, what is delivered now serves 10.
-    let hopeful = from(10.0, &mut p);
-    assert!((100..200).contains(&hopeful), "{hopeful}");
+    // Twice what was delivered would serve 400 in 10 s, twice what is delivered now serves 20.
+    let before = from(10.0, &mut p);
+    assert!((390..=410).contains(&before), "{before}");
     p.expire(at(500.0));
     delivers(&mut p, 1.0, 499.0);
     delivers(&mut p, 1.0, 500.0);
-    let sober = from(500.0, &mut p);
-    assert!((8..=11).contains(&sober), "{sober}");
+    let now = from(500.0, &mut p);
+    assert!((18..=22).contains(&now), "{now}");
+}
+
+#[test]
+fn a_call_below_the_deadline_margin_waits_and_lets_others_go_first() {
+    let mut p = pool(Permission::Open);
+    let grant = Grant {
+        service_time_high: Duration::from_secs(6),
+        service_time: Duration::from_secs(1),
+        concurrency: 1,
+        ..p.grant()
+    };
+    p.set_grant(grant, at(0.0));
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    let late = Offer {
+        deadline: at(16.0),
+        ..offer(1, 0)
+    };
+    p.offer(late, at(6.0)).unwrap();
+    let first = p.next(at(6.0)).unwrap();
+    assert_eq!(first.payload, 1, "it has more time");
+    let served = Outcome::Success { tokens: None };
+    p.ended(first.attempt, 1, served, false, at(7.0), &mut || 0.5);
+    assert!(p.expire(at(7.0)).is_empty());
+    assert_eq!(p.next_wakeup(at(7.0)), Some(at(7.0)));
+    assert_eq!(p.next(at(7.0)).unwrap().payload, 0, "a slot is free");
+    p.offer(offer(2, 0), at(7.0)).unwrap();
+    assert!(p.expire(at(9.5)).is_empty());
+    let refused = p.expire(at(9.86));
+    assert_eq!(refused.len(), 1, "told before its deadline");
 }
 
 proptest::proptest! {
@@ -496,7 +526,7 @@ fn a_pause_that_is_over_is_waited_for_no_more_while_an_attempt_runs() {
     p.offer(offer(1, 0), at(0.0)).unwrap();
     assert_eq!(p.next_wakeup(at(0.5)), Some(until));
     assert!(p.next(until).is_none(), "one call is safe, and one runs");
-    assert_eq!(p.next_wakeup(until), Some(at(10.0)), "its deadline is next");
+    assert_eq!(p.next_wakeup(until), Some(at(9.85)), "its deadline is next");
 }
 
 #[test]
@@ -531,7 +561,7 @@ fn a_retry_that_is_due_is_not_asked_for_again_while_nobody_can_take_it() {
     assert!(p.expire(due).is_empty());
     assert_eq!(
         p.next_wakeup(due),
-        Some(at(60.0)),
+        Some(at(59.85)),
         "an attempt's end is next, or the deadline"
     );
 }

@@ -110,10 +110,9 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
     },
     newest(full("kebne", Law::Adaptive, 2), "kebne-newest"),
     hedged(full("kebne", Law::Adaptive, 2), "kebne-hedged"),
-    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.0005", 0.0005),
-    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.001", 0.001),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.003", 0.003),
     exploring(full("kebne", Law::Adaptive, 2), "kebne-0.01", 0.01),
-    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.03", 0.03),
+    exploring(full("kebne", Law::Adaptive, 2), "kebne-0.1", 0.1),
 ];
 
 /// The names compared when none are asked for.

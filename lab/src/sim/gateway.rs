@@ -3,8 +3,8 @@
 //! It must never decide: each method stamps the time, calls the two machines, and carries the grant over.
 
 use kebne_control::{
-    AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Hedge,
-    Message, Offer, Outcome, Permission, Pool, QuotaHints, Timestamp,
+    AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Hedge, Kind,
+    Message, Offer, Outcome, Permission, Pool, QuotaHints, Span, Timestamp,
 };
 
 use crate::sim::arrivals::Call;
@@ -101,6 +101,7 @@ impl Gateway {
             weight: 1.0,
             refuse_when_cold: false,
             hedge: true,
+            kind: Kind::default(),
         };
         if let Err((id, refusal)) = self.pool.offer(offer, now) {
             ledger.reason("refused", &refusal.reason);
@@ -139,8 +140,9 @@ impl Gateway {
         let message = Message::Dispatched {
             attempt: dispatch.attempt,
             in_flight: dispatch.in_flight,
-            tokens: 0,
+            tokens: dispatch.tokens,
             probe: dispatch.probe,
+            kind: dispatch.kind,
         };
         self.tell(message, now, ledger);
     }
@@ -168,7 +170,14 @@ impl Gateway {
 
     pub(crate) fn first_part(&mut self, attempt: AttemptId, now: Timestamp, ledger: &mut Ledger) {
         self.pool.first_part(attempt, now);
-        self.tell(Message::FirstPart { attempt }, now, ledger);
+        self.tell(
+            Message::FirstPart {
+                attempt,
+                span: Span::until(now),
+            },
+            now,
+            ledger,
+        );
     }
 
     /// Settles an attempt; returns the end of its call, when it has ended.
@@ -190,6 +199,7 @@ impl Gateway {
         }
         let message = Message::Ended {
             attempt,
+            span: Span::until(now),
             outcome: seen,
             quota: hints,
         };

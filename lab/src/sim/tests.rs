@@ -119,9 +119,9 @@ fn a_seed_gives_the_same_table_bit_by_bit_on_any_number_of_threads() {
 #[test]
 fn each_dialect_of_cold_start_is_waited_out_by_the_oracle_and_the_lane() {
     for (dialect, most) in [
-        ("honest", 3),
-        ("constant", 24),
-        ("silent", 24),
+        ("honest", 24),
+        ("constant", 30),
+        ("silent", 30),
         ("holding", 0),
         ("proxy", 0),
     ] {

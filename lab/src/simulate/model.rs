@@ -181,7 +181,7 @@ impl Model {
             limit: f64::from(self.profile.requests_per_minute),
             remaining: self.granted.floor(),
             reset: Duration::try_from_secs_f64(missing / self.rate()).ok(),
-            window: Duration::from_mins(1),
+            window: Some(Duration::from_mins(1)),
         })
     }
 

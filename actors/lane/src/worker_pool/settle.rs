@@ -1,6 +1,6 @@
 //! What follows the end of an attempt.
 
-use kebne_control::{AfterAttempt, AttemptId, Exhaustion, Outcome, controller};
+use kebne_control::{AfterAttempt, AttemptId, Exhaustion, Outcome, Span, controller};
 
 use super::{WorkerPool, lost};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 
 impl<B: Backend> WorkerPool<B> {
     /// Settles an attempt's end with the pool, the caller and the controller.
-    pub(super) fn settle(&mut self, attempt: AttemptId, end: AttemptEnd) {
+    pub(super) fn settle(&mut self, attempt: AttemptId, end: AttemptEnd, span: Span) {
         let now = self.parts.clock.now();
         let dice = &mut self.dice;
         let after = {
@@ -36,6 +36,7 @@ impl<B: Backend> WorkerPool<B> {
         let binding = !matches!(end.outcome, Outcome::Success { .. });
         let event = controller::Message::Ended {
             attempt,
+            span,
             outcome: end.outcome,
             quota: end.quota,
         };
@@ -89,7 +90,8 @@ impl<B: Backend> WorkerPool<B> {
                 job.shared().condemn(Ending::Panic);
             }
         }
-        self.settle(attempt, end);
+        let span = Span::until(self.parts.clock.now());
+        self.settle(attempt, end, span);
     }
 }
 

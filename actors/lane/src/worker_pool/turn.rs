@@ -90,11 +90,13 @@ impl<B: Backend> WorkerPool<B> {
             };
             let backend = Arc::clone(&self.parts.backend);
             let reports = Self::reports(ctx);
+            let clock = self.parts.clock;
             let restart = Strategy::restart().with_backoff(WORKER_BACKOFF_MIN, WORKER_BACKOFF_MAX);
-            let props =
-                Props::new(move || Worker::new(id, Arc::clone(&backend), Arc::clone(&reports)))
-                    .supervise(restart)
-                    .mailbox(WORKER_MAILBOX);
+            let props = Props::new(move || {
+                Worker::new(id, clock, Arc::clone(&backend), Arc::clone(&reports))
+            })
+            .supervise(restart)
+            .mailbox(WORKER_MAILBOX);
             let worker = ctx.spawn_child(props, &format!("worker-{}", id.0));
             self.workers.insert(id, worker);
         }
@@ -124,7 +126,6 @@ impl<B: Backend> WorkerPool<B> {
             idle_timeout: self.parts.idle_timeout,
             job: Arc::clone(&job),
         };
-        let tokens = job.options.tokens;
         self.parts
             .kept
             .lock()
@@ -133,8 +134,9 @@ impl<B: Backend> WorkerPool<B> {
         let event = controller::Message::Dispatched {
             attempt: dispatch.attempt,
             in_flight: dispatch.in_flight,
-            tokens,
+            tokens: dispatch.tokens,
             probe: dispatch.probe,
+            kind: dispatch.kind,
         };
         self.observe(event, dispatch.probe);
         let sent = self

@@ -1,38 +1,43 @@
-//! Backends that refuse aloud: the edge is known to one call, and asking costs exactly one refusal.
+//! Rejecting backends: the edge is known to one call, and asking costs one refusal, which costs nobody anything.
 //!
-//! A refusal comes back at once, so a call at the limit that is still out after `1.5 r + 20 ms` (`r`: the
-//! smoothed time that a refusal takes) was let in. The limit moves by one and waits for that before it
-//! moves again: `probe: L + 1; let in: keep and go on; refused: back`. One refusal is charged to the budget,
-//! which earns `exploration` per success, and one per minute but at most `exploration` per success besides; the
-//! wait between probes triples from 0.5 s to 8 s while they fail.
+//! A refusal comes back at once, so a call at the limit that is still out after `1.5 r + 20 ms` (`r`: the smoothed time
+//! that a refusal takes) was let in. While callers wait and the edge holds, it is asked for each usual latency (0.2 to
+//! 1 s): `L + s` calls; let in: go on at once with `s` doubled; refused: back to what was served, `s = 1`. Refusals are
+//! charged to a budget that earns `exploration` per success.
 //!
-//! A refusal at a level that was held is a surprise: `L = served`, and each further one before a call at
-//! the limit is let in cuts by 0.8, 0.6, 0.5: one refusal may be chance, four are a capacity that went away.
+//! A refusal at a level that was held is unexpected: `L = served`, and each further one before a call at the limit is
+//! let in cuts by 0.8, 0.6, 0.5: one refusal may be chance, four are a capacity that went away.
+//!
+//! A refusal with nothing else in flight, where several at once were served before, is no limit on concurrency: the
+//! backend is *shut* for us, by a penalty or an empty quota. The level is kept; calls are sent one at a time, in the
+//! growing intervals of the pool's hold, until one is let in, and then the level is restored.
 
 use std::time::Duration;
 
-use super::absence::Absence;
 use super::{Adaptive, Mode, Sample, Why};
 use crate::num::seconds;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// A backend that refused within this time refuses aloud.
-const LOUD: Duration = Duration::from_mins(5);
-/// Time in which a backend that serves is lent one refusal.
-const CREDIT: f64 = 60.0;
+/// A backend that refused within this time is a rejecting one.
+const REJECTING: Duration = Duration::from_mins(5);
 /// Most refusals saved up in the budget; as many may be owed.
-pub(super) const BUDGET_CAP: f64 = 3.0;
-/// Shortest and longest wait between probes, in seconds; the shortest is one usual latency if that is more.
-const GAP: (f64, f64) = (0.5, 8.0);
-/// Growth of that wait while probes fail.
-const GROWTH: f64 = 3.0;
-/// Probes after a surprise that need no budget: what went away often comes back.
-const FREE: u32 = 3;
+pub(super) const BUDGET_CAP: f64 = 10.0;
+/// Refusals per second that the budget earns besides, so that a slow lane is not blind.
+const EARN_PER_SECOND: f64 = 0.1;
+/// Shortest and longest time between two probes, in seconds; in between it is one usual latency.
+const GAP: (f64, f64) = (0.2, 1.0);
 /// Slowdown at the edge, against what a call takes when little is in flight, that is looked into: `ln 1.8`.
 const SLOW: f64 = 0.6;
 /// A run that grows this much above its start is a new climb, to be proved by latency too.
 const CLIMB: f64 = 1.5;
+/// Calls at once that were served before a refusal of one call alone is a shut backend.
+const SHUT_FROM: f64 = 3.0;
+/// Waits between the calls that ask a shut backend, in seconds; the last one goes on.
+const ASK: [f64; 4] = [0.15, 0.3, 0.6, 1.0];
+/// So many falls of the level within this time are no limit on concurrency, but an empty quota that fills.
+const FALLS: usize = 4;
+const FALLS_WITHIN: Duration = Duration::from_secs(15);
 
 /// What is known of a backend's refusals.
 #[derive(Debug)]
@@ -42,27 +47,29 @@ pub(super) struct Edge {
     refusal_time: f64,
     /// When a call was first sent at the limit since it last moved.
     pressed: Option<Timestamp>,
-    /// Refusals in a row at levels that were held.
-    surprises: u32,
-    /// Refusals in a row with one call in flight.
-    starved: u32,
+    /// Unexpected refusals in a row, and the level and the time of the first of them.
+    unexpected: u32,
+    fell_from: f64,
+    fell_at: Timestamp,
+    /// Nothing is let in, whatever is in flight: when to ask again, and how often that was refused.
+    shut: Option<(Timestamp, usize)>,
+    /// Highest level since the last fall to half of one, and when the last such falls were, the oldest first.
+    top: f64,
+    falls: [Timestamp; FALLS],
     /// Smoothed latency of what is served, in seconds.
     usual: f64,
     pub(super) budget: f64,
     paid: Timestamp,
-    gap: f64,
     next_probe: Timestamp,
-    free: u32,
-    /// The probe under way is charged to the budget.
-    pays: bool,
+    stride: f64,
     /// Where the run of probes under way began.
     run_from: f64,
     /// The edge has not been compared with a level below it.
     untested: bool,
-    /// When a capacity that went away came back before.
-    absence: Absence,
     /// Less is served at the edge than below it: refusals are not the limit to look for.
-    pub(super) shy: bool,
+    pub(super) disabled: bool,
+    /// A penalty that has ended, to be told once: its beginning and end.
+    pub(super) penalty: Option<(Timestamp, Timestamp)>,
 }
 
 impl Edge {
@@ -71,27 +78,22 @@ impl Edge {
             last_refusal: None,
             refusal_time: 0.1,
             pressed: None,
-            surprises: 0,
-            starved: 0,
+            unexpected: 0,
+            fell_from: 1.0,
+            fell_at: now,
+            shut: None,
+            top: 1.0,
+            falls: [Timestamp::ZERO; FALLS],
             usual: 0.0,
-            budget: 0.0,
+            budget: BUDGET_CAP,
             paid: now,
-            gap: GAP.0,
             next_probe: now,
-            free: 0,
-            pays: false,
+            stride: 1.0,
             run_from: 1.0,
             untested: false,
-            absence: Absence::new(now),
-            shy: false,
+            disabled: false,
+            penalty: None,
         }
-    }
-
-    /// Returns the pace of a backend that refuses even one call at a time: `10 / 2^(k - 2)` per second after
-    /// `k >= 3` refusals, at least one in three seconds.
-    pub(super) fn pace(&self) -> Option<f64> {
-        let doublings = self.starved.checked_sub(2).filter(|k| *k > 0)?;
-        Some((10.0 / f64::from(doublings.min(5)).exp2()).max(0.3))
     }
 
     /// Forgets that a call was sent at the limit, because the limit moved.
@@ -99,16 +101,15 @@ impl Edge {
         self.pressed = None;
     }
 
-    pub(super) fn loud(&self, now: Timestamp) -> bool {
-        self.last_refusal.is_some_and(|at| now.since(at) < LOUD)
+    pub(super) fn rejecting(&self, now: Timestamp) -> bool {
+        self.last_refusal
+            .is_some_and(|at| now.since(at) < REJECTING)
     }
 
     /// Learns from what was served.
     pub(super) fn earn(&mut self, exploration: f64, latency: Duration, now: Timestamp) {
-        self.starved = 0;
         self.usual += 0.1 * (latency.as_secs_f64() - self.usual);
-        // A slow backend does not live on credit: at most as much is lent as is earned.
-        let waited = (now.since(self.paid).as_secs_f64() / CREDIT).min(exploration);
+        let waited = now.since(self.paid).as_secs_f64().min(1.0) * EARN_PER_SECOND;
         self.paid = now;
         self.budget = (self.budget + exploration + waited).min(BUDGET_CAP);
     }
@@ -118,28 +119,41 @@ impl Edge {
         seconds(self.usual)
     }
 
-    fn shortest_gap(&self) -> f64 {
-        self.usual.clamp(GAP.0, GAP.1)
+    /// Notes where a refusal put the level. To half of what was let in, again and again, falls no limit on concurrency.
+    fn count_fall(&mut self, level: f64, now: Timestamp) {
+        self.top = self.top.max(level);
+        if 2.0 * level > self.top {
+            return;
+        }
+        self.top = level;
+        self.falls.rotate_left(1);
+        if let Some(last) = self.falls.last_mut() {
+            *last = now;
+        }
+        let first = self.falls.first().copied();
+        if first.is_some_and(|first| first > Timestamp::ZERO && now.since(first) < FALLS_WITHIN) {
+            self.penalty = Some((now, now));
+        }
     }
 
-    fn charge(&mut self) {
-        self.budget = (self.budget - 1.0).max(-BUDGET_CAP);
+    /// Returns when a shut backend is asked again.
+    pub(super) fn asks_at(&self) -> Option<Timestamp> {
+        self.shut.map(|shut| shut.0)
     }
 
-    /// Says whether an experiment that may be refused can be paid.
+    /// Returns `true` if an experiment that may be refused can be paid.
     pub(super) fn affords(&self, now: Timestamp) -> bool {
-        self.budget >= 0.0 || !self.loud(now)
+        self.budget >= 0.0 || !self.rejecting(now)
     }
 
-    /// Says whether a call at the limit has been out for longer than a refusal takes.
+    /// Returns `true` if a call at the limit has been out for longer than a refusal takes.
     fn let_in(&self, now: Timestamp) -> bool {
-        let patience = seconds((1.5 * self.refusal_time + 0.02).min(5.0));
-        self.pressed.is_some_and(|at| now.since(at) > patience)
+        let answered = seconds((1.5 * self.refusal_time + 0.02).min(5.0));
+        self.pressed.is_some_and(|at| now.since(at) > answered)
     }
 
     fn may_probe(&self, now: Timestamp) -> bool {
-        let paid = now >= self.next_probe && (self.budget >= 0.0 || self.free > 0);
-        !self.untested && (paid || self.absence.is_due(now))
+        !self.untested && now >= self.next_probe && self.budget >= 0.0
     }
 }
 
@@ -153,38 +167,41 @@ impl Adaptive {
 
     /// Moves on when a call at the limit was let in.
     pub(super) fn let_in(&mut self, binding: bool, now: Timestamp) -> Option<Verdict> {
-        if !binding || !self.edge.let_in(now) {
+        if !self.edge.let_in(now) {
+            return None;
+        }
+        if self.edge.shut.is_some() {
+            return Some(self.opened(now));
+        }
+        if !binding {
             return None;
         }
         match self.mode {
             Mode::Edge => {
-                self.edge.surprises = 0;
+                self.edge.unexpected = 0;
                 if !self.edge.may_probe(now) || self.level >= self.max {
                     return None;
                 }
-                self.edge.pays = self.edge.free == 0 && now >= self.edge.next_probe;
-                self.edge.free = self.edge.free.saturating_sub(1);
                 self.edge.run_from = self.level;
+                self.edge.stride = 1.0;
                 self.mode = Mode::Probe;
                 self.set_limit(self.level + 1.0);
                 None
             }
             Mode::Probe => {
                 self.level = self.limit;
-                self.edge.gap = self.edge.shortest_gap();
+                self.edge.top = self.edge.top.max(self.level);
                 let from = self.edge.run_from;
-                if self.level > CLIMB * from + 2.0 {
-                    self.edge.absence.rises(now);
+                if self.level > CLIMB * from + 2.0 && self.level > CLIMB * self.proved_most {
                     let verdict = self.verdict_from(VerdictKind::Up, from, "let in, climb");
                     self.start_ramp();
                     return Some(verdict);
                 }
-                // The longer the run, the longer the strides: a run of n calls costs at most n / 8 refusals.
-                let stride = ((self.level - from) / 8.0).floor().max(1.0);
-                self.set_limit((self.level + stride).min(self.max));
+                self.edge.stride *= 2.0;
+                self.set_limit((self.level + self.edge.stride).min(self.max));
                 None
             }
-            Mode::Ramp if self.edge.loud(now) => {
+            Mode::Ramp if self.edge.rejecting(now) => {
                 self.climb();
                 None
             }
@@ -192,22 +209,27 @@ impl Adaptive {
         }
     }
 
+    /// Restores the level after the backend was shut.
+    fn opened(&mut self, now: Timestamp) -> Verdict {
+        let from = self.level;
+        self.edge.shut = None;
+        self.edge.unexpected = 0;
+        self.level = self.edge.fell_from.clamp(1.0, self.max);
+        self.edge.penalty = Some((self.edge.fell_at, now));
+        self.enter(Mode::Edge);
+        self.verdict_from(VerdictKind::Up, from, "open again, level restored")
+    }
+
     pub(super) fn refused(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
         let took = sample.latency.as_secs_f64();
         self.edge.refusal_time += 0.2 * (took - self.edge.refusal_time);
-        let pays = match self.mode {
-            Mode::Edge | Mode::Hold | Mode::Down { .. } => false,
-            Mode::Probe => self.edge.pays,
-            Mode::Up { .. } | Mode::Ramp => !self.warming,
-        };
-        if pays {
-            self.edge.charge();
+        if matches!(self.mode, Mode::Probe | Mode::Up { .. }) {
+            self.edge.budget = (self.edge.budget - 1.0).max(-BUDGET_CAP);
         }
         if sample.sent < self.epoch {
             return None;
         }
         self.edge.last_refusal = Some(now);
-        self.edge.starved += u32::from(sample.in_flight <= 1);
         self.epoch = now;
         let served = (f64::from(sample.in_flight) - 1.0).max(1.0);
         let from = self.limit;
@@ -218,24 +240,22 @@ impl Adaptive {
             Mode::Probe => served >= self.level,
             Mode::Edge | Mode::Hold | Mode::Down { .. } => false,
         };
-        let same = matches!(self.mode, Mode::Probe) && found;
-        if held {
-            self.edge.absence.falls(self.level, now);
-        } else if self.mode == Mode::Probe {
-            self.edge.absence.asked(now);
-        }
+        let probing = matches!(self.mode, Mode::Probe) && found;
         let (next, why) = if found {
             self.edge_found(served)
         } else {
-            self.surprised(served, held)
+            self.fell(sample.in_flight, served, held, now)
         };
         self.level = next.clamp(1.0, self.max);
+        if sample.binding {
+            self.edge.count_fall(self.level, now);
+        }
         self.warming = false;
-        self.edge.next_probe = now.after(seconds(self.edge.gap));
-        if self.edge.shy {
+        self.edge.next_probe = now.after(seconds(self.edge.usual.clamp(GAP.0, GAP.1)));
+        if self.edge.disabled {
             self.reference = None;
             self.hold();
-        } else if same {
+        } else if probing {
             // The windows at the edge go on.
             self.mode = Mode::Edge;
             self.set_limit(self.level);
@@ -255,23 +275,34 @@ impl Adaptive {
         if self.mode == Mode::Ramp {
             self.edge.untested = true;
             self.learn_best();
-            self.edge.free = 1;
-            self.edge.gap = self.edge.shortest_gap();
             self.reference = None;
             return (served, "edge found");
         }
-        self.edge.gap = (GROWTH * self.edge.gap).min(GAP.1);
         self.step = 0.25;
         (self.level.max(served.min(self.limit)), "edge found")
     }
 
-    fn surprised(&mut self, served: f64, held: bool) -> (f64, &'static str) {
-        self.edge.surprises += 1;
-        self.edge.free = if self.edge.surprises > 1 { FREE } else { 1 };
-        self.edge.gap = self.edge.shortest_gap();
-        self.edge.shy = false;
+    fn fell(
+        &mut self,
+        in_flight: u32,
+        served: f64,
+        held: bool,
+        now: Timestamp,
+    ) -> (f64, &'static str) {
+        if self.edge.unexpected == 0 {
+            self.edge.fell_from = self.level;
+            self.edge.fell_at = now;
+        }
+        self.edge.unexpected += 1;
+        self.edge.disabled = false;
         self.reference = None;
-        let ratio = match self.edge.surprises {
+        if in_flight <= 1 && self.edge.fell_from >= SHUT_FROM {
+            let asked = self.edge.shut.map_or(0, |shut| shut.1 + 1);
+            let wait = ASK.get(asked).or(ASK.last()).copied().unwrap_or(1.0);
+            self.edge.shut = Some((now.after(seconds(wait)), asked));
+            return (1.0, "shut");
+        }
+        let ratio = match self.edge.unexpected {
             0 | 1 => 1.0,
             2 => 0.8,
             3 => 0.6,
@@ -314,7 +345,6 @@ impl Adaptive {
         if base.y - seen.y > 0.35 + 3.0 * base.error.hypot(seen.error) {
             // The standing queue is gone: there may be room.
             self.reference = Some(seen);
-            self.edge.free = self.edge.free.max(1);
             self.edge.next_probe = now;
             return None;
         }

@@ -154,7 +154,7 @@ impl Adaptive {
             self.reference = Some(low);
             self.improve_best(low.y, low.error);
             self.step = STEP_LEAST;
-            self.edge.shy |= why == Why::Edge;
+            self.edge.disabled |= why == Why::Edge;
             let factor = match why {
                 Why::Routine => 0.8,
                 Why::Anomaly => depth(self.slower_than_best(low.y)),

@@ -102,12 +102,12 @@ impl Adaptive {
         }
         let down_is_due = self.experiments >= self.down_after;
         if down_is_due
-            && (self.edge.shy || !self.edge.loud(now))
+            && (self.edge.disabled || !self.edge.rejecting(now))
             && self.start_down(0.8, Why::Routine)
         {
             return;
         }
-        if !self.edge.shy && self.edge.loud(now) {
+        if !self.edge.disabled && self.edge.rejecting(now) {
             // The edge is known: ask for one call more, not for a verdict.
             self.enter(Mode::Edge);
             return;

@@ -96,9 +96,9 @@ impl Ladder {
         }
     }
 
-    /// Notes that a call ended without a word about the load. Were it one of the first, the next one takes its place:
+    /// Notes that a call ended uninformative. Were it one of the first, the next one takes its place:
     /// callers that leave must not leave a climb without a foot.
-    pub(super) fn wordless(&mut self, sent: Timestamp) {
+    pub(super) fn uninformative(&mut self, sent: Timestamp) {
         if sent <= self.sent_until {
             self.sent = self.sent.saturating_sub(1).max(self.oldest.len());
         }

@@ -77,7 +77,7 @@ impl Phased {
     /// Returns the logarithm of the latency that a sample stands for; none when it says nothing of it.
     pub(super) fn latency(sample: &Sample, timed: bool) -> Option<f64> {
         match sample.signal {
-            Signal::Served if timed => Some(sample.log_latency),
+            Signal::Served if timed => sample.log_latency,
             Signal::Timeout => Some(CENSORED),
             _ => None,
         }

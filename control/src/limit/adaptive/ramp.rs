@@ -21,7 +21,7 @@ impl Adaptive {
             .memory
             .map_or(0.0, |memory| (REMEMBERED * memory).floor());
         let reach = self.ladder.reach().max(known);
-        let reach = if self.humbled {
+        let reach = if self.climbs_to_memory {
             reach.min(self.memory.unwrap_or(reach)).max(self.initial)
         } else {
             reach
@@ -34,13 +34,13 @@ impl Adaptive {
         let next = (self.limit + 1.0).min(self.ceiling());
         if next > self.limit {
             self.set_limit(next);
-        } else if self.humbled
+        } else if self.climbs_to_memory
             && self
                 .memory
                 .is_none_or(|memory| self.limit >= memory.floor())
         {
             // Where the backend broke is not run past: the rest is climbed by steps that are measured.
-            self.humbled = false;
+            self.climbs_to_memory = false;
             self.warming = false;
             self.level = self.limit;
             self.step = 0.25;
@@ -53,6 +53,7 @@ impl Adaptive {
         match self.ladder.judge(rung, &self.history, self.theta)? {
             Judgement::Proved { elasticity } => {
                 self.level = self.ladder.top().min(self.limit).max(self.level);
+                self.proved_most = self.proved_most.max(self.level);
                 (self.level > from)
                     .then(|| self.verdict(VerdictKind::Up, from, elasticity, "accept"))
             }

@@ -29,6 +29,7 @@ fn offer(payload: u32, now: f64) -> Offer<u32> {
         weight: 1.0,
         refuse_when_cold: false,
         hedge: true,
+        kind: crate::Kind::default(),
     }
 }
 

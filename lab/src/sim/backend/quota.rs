@@ -110,7 +110,7 @@ impl Meter {
             limit: self.quota.per_minute,
             remaining: self.level.max(0.0).floor(),
             reset: Some(at(full).since(Timestamp::ZERO)),
-            window: Duration::from_mins(1),
+            window: None,
         });
         if self.quota.tokens {
             QuotaHints {

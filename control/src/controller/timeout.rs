@@ -44,7 +44,7 @@ pub(super) enum Answer {
 
 /// The timeout in force and what it rests on.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct AdaptiveTimeout {
     base: Duration,
     factor: f64,
     /// Mean of the logarithm of the time of a success.
@@ -58,7 +58,7 @@ pub(super) struct Patience {
     blocked_until: Timestamp,
 }
 
-impl Patience {
+impl AdaptiveTimeout {
     /// Starts at the operator's timeout.
     pub(super) fn new(base: Duration) -> Self {
         Self {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     /// One call in five is slow and needs `slow`; the others are fast.
-    fn serve(patience: &mut Patience, slow: Duration, calls: u32, now: f64) -> Vec<Verdict> {
+    fn serve(timeout: &mut AdaptiveTimeout, slow: Duration, calls: u32, now: f64) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for number in 0..calls {
             let needs = if number % 5 == 0 {
@@ -171,39 +171,39 @@ mod tests {
             } else {
                 Duration::from_millis(300)
             };
-            let answer = if needs <= patience.timeout() {
+            let answer = if needs <= timeout.timeout() {
                 Answer::Served
             } else {
                 Answer::Timeout
             };
-            let took = needs.min(patience.timeout());
-            verdicts.extend(patience.observe(answer, took, at(now)));
+            let took = needs.min(timeout.timeout());
+            verdicts.extend(timeout.observe(answer, took, at(now)));
         }
         verdicts
     }
 
     #[test]
     fn a_slow_tail_raises_the_timeout_until_it_is_in_reach() {
-        let mut patience = Patience::new(BASE);
-        let verdicts = serve(&mut patience, Duration::from_secs(3), 400, 1.0);
-        assert!((patience.timeout().as_secs_f64() - 3.38).abs() < 1e-6);
+        let mut timeout = AdaptiveTimeout::new(BASE);
+        let verdicts = serve(&mut timeout, Duration::from_secs(3), 400, 1.0);
+        assert!((timeout.timeout().as_secs_f64() - 3.38).abs() < 1e-6);
         assert_eq!(verdicts.len(), 2, "{verdicts:?}");
     }
 
     #[test]
     fn a_raise_that_does_not_pay_is_undone_and_blocked() {
-        let mut patience = Patience::new(BASE);
-        serve(&mut patience, Duration::from_mins(1), 2000, 1.0);
-        assert_eq!(patience.timeout(), BASE);
-        assert!(serve(&mut patience, Duration::from_mins(1), 500, 200.0).is_empty());
-        serve(&mut patience, Duration::from_mins(1), 100, 302.0);
-        assert!(patience.timeout() > BASE);
-        assert!(patience.timeout() <= BASE * 3);
+        let mut timeout = AdaptiveTimeout::new(BASE);
+        serve(&mut timeout, Duration::from_mins(1), 2000, 1.0);
+        assert_eq!(timeout.timeout(), BASE);
+        assert!(serve(&mut timeout, Duration::from_mins(1), 500, 200.0).is_empty());
+        serve(&mut timeout, Duration::from_mins(1), 100, 302.0);
+        assert!(timeout.timeout() > BASE);
+        assert!(timeout.timeout() <= BASE * 3);
     }
 
     #[test]
     fn a_queue_and_an_outage_are_no_slow_tail() {
-        let mut patience = Patience::new(BASE);
+        let mut timeout = AdaptiveTimeout::new(BASE);
         for number in 0..400 {
             let served = number % 10 != 0;
             let (answer, took) = if served {
@@ -211,13 +211,13 @@ mod tests {
             } else {
                 (Answer::Timeout, BASE)
             };
-            assert_eq!(patience.observe(answer, took, at(1.0)), None);
+            assert_eq!(timeout.observe(answer, took, at(1.0)), None);
         }
-        let mut patience = Patience::new(BASE);
-        serve(&mut patience, Duration::from_secs(1), 100, 1.0);
+        let mut timeout = AdaptiveTimeout::new(BASE);
+        serve(&mut timeout, Duration::from_secs(1), 100, 1.0);
         for _ in 0..100 {
-            patience.observe(Answer::Timeout, BASE, at(2.0));
+            timeout.observe(Answer::Timeout, BASE, at(2.0));
         }
-        assert_eq!(patience.timeout(), BASE);
+        assert_eq!(timeout.timeout(), BASE);
     }
 }

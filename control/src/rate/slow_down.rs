@@ -1,7 +1,7 @@
-//! A provider's plea to slow down: how fast the rate may grow afterwards.
+//! A provider's request to slow down: how fast the rate may grow afterwards.
 //!
 //! `slow_down` means that the traffic rose faster than the provider allows, whatever the quota: half more in fifteen
-//! minutes is a documented pace. So with `r` the rate that the plea left, after `t`:
+//! minutes is a documented pace. So with `r` the rate that the request left, after `t`:
 //!
 //! ```text
 //! rate  <= r * 1.5 ^ (1 + floor(t / period))       never more than half more within one period
@@ -9,7 +9,7 @@
 //! quiet <= period / 30                             before it grows again
 //! ```
 //!
-//! which no header and no growth of its own gets past. It must never raise a rate. A later plea starts it anew; after
+//! which no header and no growth of its own gets past. It must never raise a rate. A later request starts it anew; after
 //! four periods, in which the rate may have grown five times, it is forgotten.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::Timestamp;
 
 /// Factor by which the rate may grow in one period.
 const GROWTH: f64 = 1.5;
-/// Periods after which a plea is forgotten.
+/// Periods after which a request is forgotten.
 const KEPT: f64 = 4.0;
 /// How many times faster than the quota the rate may grow: what was measured a tenth too low is back in a few minutes.
 const PACE: f64 = 10.0;
@@ -27,13 +27,13 @@ const QUIET_PART: f64 = 1.0 / 30.0;
 
 /// What holds the rate back since the provider asked for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Plea {
+pub(crate) struct SlowDownCeiling {
     rate: f64,
     at: Timestamp,
     period: Duration,
 }
 
-impl Plea {
+impl SlowDownCeiling {
     /// Notes that the provider asked for it while `rate` was what it took.
     pub(crate) fn new(rate: f64, at: Timestamp, period: Duration) -> Self {
         Self { rate, at, period }
@@ -54,14 +54,14 @@ impl Plea {
         PACE * GROWTH.ln() / self.period.as_secs_f64().max(1e-3)
     }
 
-    /// Returns the highest rate now; `None` once the plea is forgotten.
+    /// Returns the highest rate now; `None` once the request is forgotten.
     pub(crate) fn ceiling(&self, now: Timestamp) -> Option<f64> {
         let periods = now.since(self.at).as_secs_f64() / self.period.as_secs_f64().max(1e-3);
         (periods < KEPT).then(|| self.rate * GROWTH.powf(1.0 + periods.floor()))
     }
 }
 
-/// Returns the longest quiet time after a plea, in seconds.
+/// Returns the longest quiet time after a request, in seconds.
 pub(crate) fn quiet_max(period: Duration) -> f64 {
     QUIET_PART * period.as_secs_f64()
 }
@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn the_ceiling_is_half_more_in_each_period_and_forgotten_after_four() {
         let at = Timestamp::from_secs_f64;
-        let plea = Plea::new(10.0, at(100.0), Duration::from_mins(15));
-        let ceiling = |seconds: f64| plea.ceiling(at(100.0 + seconds));
+        let request = SlowDownCeiling::new(10.0, at(100.0), Duration::from_mins(15));
+        let ceiling = |seconds: f64| request.ceiling(at(100.0 + seconds));
         for (seconds, most) in [(0.0, 15.0), (899.0, 15.0), (900.0, 22.5), (3599.0, 50.625)] {
             assert_eq!(ceiling(seconds), Some(most), "{seconds}");
         }
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_ceiling_that_is_remembered_is_no_higher() {
         let (at, period) = (Timestamp::from_secs_f64(7.0), Duration::from_mins(15));
-        let again = Plea::with_ceiling(15.0, at, period);
+        let again = SlowDownCeiling::with_ceiling(15.0, at, period);
         assert_eq!(again.ceiling(at), Some(15.0));
     }
 }

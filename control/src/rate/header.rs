@@ -1,0 +1,283 @@
+//! One quota as the headers of answers tell it: what is left, until when, and how fast it comes back.
+//!
+//! An answer says `limit`, `remaining` and `reset`, as they were when its call was sent at `s`. So `s + reset` is a fixed
+//! point in time, and what was sent after `s` is still to be taken off. Two kinds of quota tell themselves apart by it:
+//!
+//! ```text
+//! window : `s + reset` stands still while calls are sent, and jumps by the window's length at its end
+//! bucket : `s + reset` is when the bucket is full: each unit sent moves it by 1 / refill
+//! rate   = 0.985 * max(limit / window or refill, left / time until reset)
+//! ```
+//!
+//! A used-up window is waited out until its end. Nothing is assumed of a window that has not been seen to end.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::num::seconds;
+use crate::{BucketGrant, BucketHint, Timestamp};
+
+/// Part of a quota that is used, so that clocks that differ do not meet the edge.
+const MARGIN: f64 = 0.985;
+/// Sends remembered that no answer has told of yet; older ones are taken as told of.
+const SENT_KEPT: usize = 4096;
+/// A reset further away than this is no span, but a date or a mistake.
+const RESET_MAX: Duration = Duration::from_hours(49);
+/// Units sent before a moving reset is a refill.
+const UNITS_MIN: f64 = 3.0;
+/// Units after which a refill is measured anew.
+const UNITS_MAX: f64 = 64.0;
+
+/// One quota, from the headers of the newest answer.
+#[derive(Debug)]
+pub(super) struct HeaderQuota {
+    limit: f64,
+    left: f64,
+    /// When the call of that answer was sent.
+    at: Timestamp,
+    reset: Timestamp,
+    /// Most units that were left or had just been taken.
+    full: f64,
+    /// Length of the window in seconds, once one has been seen to end or was declared.
+    window: Option<f64>,
+    /// Units per second of a bucket, once its reset was seen to move.
+    refill: Option<f64>,
+    /// Units sent while the reset stood still.
+    standing: f64,
+    /// Where a moving reset was first, and the units sent since.
+    moving: Option<(Timestamp, f64)>,
+    /// Units sent after `at`.
+    sent: VecDeque<(Timestamp, f64)>,
+}
+
+/// Returns `true` if a quota can be what a header says.
+fn is_plausible(hint: &BucketHint) -> bool {
+    let numbers = hint.limit.is_finite() && hint.remaining.is_finite();
+    numbers && hint.limit >= 1.0 && hint.remaining >= 0.0
+}
+
+impl HeaderQuota {
+    /// Starts from the first answer that tells of it; `None` for numbers that cannot be.
+    pub(super) fn new(hint: &BucketHint, sent: Timestamp) -> Option<Self> {
+        let reset = hint.reset.filter(|reset| *reset <= RESET_MAX);
+        is_plausible(hint).then(|| Self {
+            limit: hint.limit,
+            left: hint.remaining,
+            at: sent,
+            reset: sent.after(reset.unwrap_or(Duration::ZERO)),
+            full: hint.remaining + 1.0,
+            window: hint.window.map(|window| window.as_secs_f64()),
+            refill: None,
+            standing: 0.0,
+            moving: None,
+            sent: VecDeque::new(),
+        })
+    }
+
+    /// Notes units that were sent.
+    pub(super) fn spend(&mut self, units: f64, now: Timestamp) {
+        if self.sent.len() >= SENT_KEPT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((now, units));
+    }
+
+    fn sent_after(&self, from: Timestamp) -> f64 {
+        let after = self.sent.iter().rev().take_while(|entry| entry.0 > from);
+        after.map(|entry| entry.1).sum()
+    }
+
+    /// Learns from the answer to a call that was sent at `sent`; older answers than the newest say nothing.
+    pub(super) fn learn(&mut self, hint: &BucketHint, sent: Timestamp) {
+        if sent < self.at || !is_plausible(hint) {
+            return;
+        }
+        let used = self.sent_after(self.at) - self.sent_after(sent);
+        while self.sent.front().is_some_and(|entry| entry.0 <= sent) {
+            self.sent.pop_front();
+        }
+        if let Some(span) = hint.reset.filter(|reset| *reset <= RESET_MAX) {
+            self.move_reset(sent.after(span), span, used, sent);
+        }
+        if let Some(window) = hint.window {
+            self.window = Some(window.as_secs_f64());
+        }
+        self.limit = hint.limit;
+        self.left = hint.remaining;
+        self.full = self.full.max(hint.remaining + 1.0).min(hint.limit);
+        self.at = sent;
+    }
+
+    fn move_reset(&mut self, reset: Timestamp, span: Duration, used: f64, sent: Timestamp) {
+        // Whole seconds are rounded.
+        let rounding = if span.subsec_millis() == 0 { 1.0 } else { 0.0 };
+        let slack = seconds(0.05 + rounding + 0.05 * span.as_secs_f64());
+        let over = sent.after(slack) >= self.reset;
+        if reset.since(self.reset) <= slack && self.reset.since(reset) <= slack {
+            self.standing += used;
+            self.moving = None;
+        } else if over {
+            let jump = reset.since(self.reset).as_secs_f64();
+            // Without calls in between, more than one window may have passed.
+            let watched = sent.since(self.at).as_secs_f64() < 0.5 * jump;
+            if self.standing >= UNITS_MIN && watched {
+                self.window = Some(jump);
+                self.refill = None;
+            }
+            self.standing = 0.0;
+            self.moving = None;
+        } else {
+            self.standing = 0.0;
+            let (from, units) = self.moving.unwrap_or((self.reset, 0.0));
+            let units = units + used;
+            let moved = reset.since(from).as_secs_f64();
+            if units >= UNITS_MIN && moved > 0.0 {
+                self.refill = Some(units / moved);
+                self.window = None;
+            }
+            self.moving = Some(if units >= UNITS_MAX {
+                (reset, 0.0)
+            } else {
+                (from, units)
+            });
+        }
+        self.reset = reset;
+    }
+
+    /// Returns the end of the window in force and the units left in it.
+    fn present(&self, now: Timestamp) -> (Timestamp, f64) {
+        if now < self.reset || self.reset <= self.at {
+            let gained = self.refill.unwrap_or(0.0) * now.since(self.at).as_secs_f64();
+            let left = (self.left + gained).min(self.full.max(self.left));
+            return (self.reset, left - self.sent_after(self.at));
+        }
+        let Some(window) = self.window.filter(|window| *window > 0.0) else {
+            return (self.reset, self.full - self.sent_after(self.reset));
+        };
+        let passed = (now.since(self.reset).as_secs_f64() / window).floor();
+        let begun = self.reset.after(seconds(passed * window));
+        let left = self.full - self.sent_after(begun);
+        (begun.after(seconds(window)), left)
+    }
+
+    /// Returns until when nothing is left, while that is so.
+    pub(super) fn used_up(&self, now: Timestamp) -> Option<Timestamp> {
+        let (end, left) = self.present(now);
+        (left < 1.0 && self.refill.is_none() && now < end).then_some(end)
+    }
+
+    /// Returns the bucket that keeps to the quota; none while nothing is known that could be exceeded.
+    pub(super) fn grant(&self, now: Timestamp) -> Option<BucketGrant> {
+        let (end, left) = self.present(now);
+        let known = self.window.filter(|window| *window > 0.0);
+        let known = known.map(|window| self.limit / window).or(self.refill);
+        let until = end.since(now).as_secs_f64();
+        let by_time = if until > 0.0 {
+            Some(left.max(0.0) / until.max(0.05))
+        } else {
+            None
+        };
+        let rate = match (known, by_time) {
+            (Some(a), Some(b)) => a.max(b),
+            (a, b) => a.or(b)?,
+        };
+        Some(BucketGrant {
+            rate: (MARGIN * rate).max(0.001),
+            burst: (0.1 * self.full).max(1.0),
+            level_max: Some(left.max(0.0).floor()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Timestamp {
+        Timestamp::from_secs_f64(seconds)
+    }
+
+    fn hint(limit: f64, remaining: f64, reset: f64) -> BucketHint {
+        BucketHint {
+            limit,
+            remaining,
+            reset: Some(seconds(reset)),
+            window: None,
+        }
+    }
+
+    /// Sends `rate` calls per second for `until` seconds, each answered `late` seconds after it was sent.
+    fn drive(rate: f64, until: f64, answer: impl Fn(f64, f64) -> BucketHint) -> HeaderQuota {
+        let mut quota = HeaderQuota::new(&answer(0.0, 1.0), at(0.0)).unwrap();
+        let mut sent = 1.0;
+        let mut time = 0.0;
+        while time < until {
+            time += 1.0 / rate;
+            sent += 1.0;
+            quota.spend(1.0, at(time));
+            quota.learn(&answer(time, sent), at(time));
+        }
+        quota
+    }
+
+    #[test]
+    fn windows_of_any_length_are_learned() {
+        for window in [1.0, 6.0, 60.0, 3600.0] {
+            let quota = drive(20.0 / window, 2.5 * window, |time, _| {
+                let part = (time / window).fract();
+                hint(
+                    60.0,
+                    59.0 - (20.0 * part).floor(),
+                    window * (1.0 - part) + 0.001,
+                )
+            });
+            let learned = quota.window.unwrap();
+            assert!((learned / window - 1.0).abs() < 0.1, "{learned} {window}");
+            let grant = quota.grant(at(2.5 * window)).unwrap();
+            assert!(grant.rate * window > 55.0, "{grant:?}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_told_by_its_moving_reset() {
+        // 30 units, 5 per second; the limit is told per minute.
+        let quota = drive(7.0, 12.0, |time, sent| {
+            let level = (30.0 - sent + 5.0 * time).clamp(0.0, 30.0);
+            hint(300.0, level.floor(), (30.0 - level) / 5.0 + 0.0005)
+        });
+        assert!((quota.refill.unwrap() - 5.0).abs() < 0.3, "{quota:?}");
+        assert!((quota.grant(at(12.0)).unwrap().rate - 5.0).abs() < 1.0);
+        assert_eq!(quota.used_up(at(12.0)), None);
+    }
+
+    #[test]
+    fn a_used_up_window_is_waited_out_and_older_answers_say_nothing() {
+        let mut quota = HeaderQuota::new(&hint(10.0, 2.0, 6.0), at(1.0)).unwrap();
+        quota.spend(1.0, at(1.5));
+        quota.spend(1.0, at(1.6));
+        assert_eq!(quota.used_up(at(2.0)), Some(at(7.0)));
+        quota.learn(&hint(10.0, 9.0, 6.0), at(0.5));
+        assert_eq!(quota.used_up(at(2.0)), Some(at(7.0)));
+        assert_eq!(quota.used_up(at(7.0)), None);
+    }
+
+    #[test]
+    fn what_cannot_be_is_ignored() {
+        for (limit, remaining) in [
+            (0.0, 0.0),
+            (f64::NAN, 1.0),
+            (10.0, -1.0),
+            (f64::INFINITY, 1.0),
+        ] {
+            assert!(HeaderQuota::new(&hint(limit, remaining, 1.0), at(1.0)).is_none());
+        }
+        // An epoch instead of a span.
+        let quota = HeaderQuota::new(&hint(10.0, 0.0, 86_000.0 * 3.0), at(1.0)).unwrap();
+        assert!(
+            quota
+                .used_up(at(2.0))
+                .is_none_or(|until| until < at(90_000.0))
+        );
+        assert!(quota.sent.is_empty());
+    }
+}
