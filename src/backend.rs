@@ -3,6 +3,7 @@
 //! One attempt in, one answer or one [`Failure`] out. Nothing here retries, waits for
 //! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
 
+pub mod anthropic;
 mod failure;
 pub mod huggingface;
 mod one_chunk;
@@ -20,6 +21,7 @@ use crate::{
     llm::{ModelRequest, ModelResponse},
     settings::{BackendKind, BackendSettings, Environment},
 };
+pub use anthropic::AnthropicBackend;
 pub use huggingface::HuggingFaceBackend;
 pub use openai::OpenAiBackend;
 #[cfg(feature = "lab")]
@@ -35,6 +37,8 @@ pub enum ModelBackend {
     OpenAi(Box<OpenAiBackend>),
     /// A client of a text-generation inference server.
     HuggingFace(Box<HuggingFaceBackend>),
+    /// A client of a server of the Messages API.
+    Anthropic(Box<AnthropicBackend>),
 }
 
 /// Why a backend cannot be made of its settings.
@@ -85,6 +89,10 @@ impl ModelBackend {
                 let backend = HuggingFaceBackend::build(settings, environment)?;
                 Ok(Self::HuggingFace(Box::new(backend)))
             }
+            BackendKind::Anthropic => {
+                let backend = AnthropicBackend::build(settings, environment)?;
+                Ok(Self::Anthropic(Box::new(backend)))
+            }
         }
     }
 }
@@ -102,6 +110,7 @@ impl Backend for ModelBackend {
             Self::Simulated(backend) => backend.attempt(attempt).await,
             Self::OpenAi(backend) => backend.attempt(attempt).await,
             Self::HuggingFace(backend) => backend.attempt(attempt).await,
+            Self::Anthropic(backend) => backend.attempt(attempt).await,
         }
     }
 }

@@ -33,7 +33,7 @@ use upload::Upload;
 
 use crate::{
     backend::{BuildError, failure, reason::REDIRECTED},
-    settings::{BackendSettings, ByteCount, Environment, HumanDuration},
+    settings::{BackendKind, BackendSettings, ByteCount, Environment, HumanDuration},
 };
 
 /// Default of `connect_timeout`, as in the `OpenAI` SDKs.
@@ -348,6 +348,9 @@ fn api_key(
             HeaderName::try_from(name).map_err(|_| wrong("the header's name is none"))?,
             key.trim().to_owned(),
         ),
+        None if settings.kind == BackendKind::Anthropic => {
+            (HeaderName::from_static("x-api-key"), key.trim().to_owned())
+        }
         None => (header::AUTHORIZATION, format!("Bearer {}", key.trim())),
     };
     let mut value =

@@ -24,6 +24,8 @@ pub enum BackendKind {
     OpenAi,
     /// A text-generation inference server.
     HuggingFace,
+    /// Anthropic's Messages API, or a server that speaks it.
+    Anthropic,
 }
 
 /// Settings of one backend and its lane. The keys below `kind` belong to the kinds that call a server over HTTP,
@@ -33,7 +35,7 @@ pub enum BackendKind {
 pub struct BackendSettings {
     /// The name of the backend and of its lane. Default `simulated`.
     pub name: String,
-    /// What speaks on the other side: `simulated`, `openai` or `huggingface`. Default `simulated`.
+    /// What speaks on the other side: `simulated`, `openai`, `huggingface` or `anthropic`. Default `simulated`.
     pub kind: BackendKind,
     /// Where the server is, for example `http://127.0.0.1:8000/v1`; needed by kinds that call one.
     pub base_url: Option<String>,
@@ -41,7 +43,8 @@ pub struct BackendSettings {
     pub model: Option<String>,
     /// The environment variable that holds the server's API key. Without it no key is sent.
     pub api_key_env: Option<String>,
-    /// The header that carries the bare key; without it the key goes as `Authorization: Bearer`.
+    /// The header that carries the bare key. Without it the key goes as `Authorization: Bearer`, and to `anthropic` as
+    /// `x-api-key`.
     pub api_key_header: Option<String>,
     /// More headers for every request.
     pub headers: BTreeMap<String, String>,
@@ -60,6 +63,8 @@ pub struct BackendSettings {
     pub event_size_max: Option<ByteCount>,
     /// Only `huggingface`: ask the server to hold the call that wakes it (`x-wait-for-model`). Default false.
     pub wait_for_model: Option<bool>,
+    /// Only `anthropic`: the bound of the output of a chat call that sets none; at least 1. Default 4096.
+    pub output_tokens_default: Option<u32>,
     /// Only `huggingface`: a Jinja template that makes one text of `messages`. Default `role: content` lines.
     pub chat_template: Option<String>,
     /// The call that warms it up before the first caller comes.
@@ -89,6 +94,7 @@ impl Default for BackendSettings {
             answer_size_max: None,
             event_size_max: None,
             wait_for_model: None,
+            output_tokens_default: None,
             chat_template: None,
             prewarm: PrewarmSettings::default(),
             #[cfg(feature = "lab")]
@@ -147,7 +153,14 @@ impl BackendSettings {
         if self.kind != BackendKind::HuggingFace {
             misplaced.extend(generation);
         }
-        if embeds && self.kind == BackendKind::HuggingFace {
+        if self.kind != BackendKind::Anthropic {
+            let set = self.output_tokens_default.is_some();
+            misplaced.push(("output_tokens_default", set));
+        }
+        let is_chat_only = matches!(self.kind, BackendKind::HuggingFace | BackendKind::Anthropic);
+        let completes = self.prewarm.operation == PrewarmOperation::Completions;
+        let is_anthropic = self.kind == BackendKind::Anthropic;
+        if (embeds && is_chat_only) || (completes && is_anthropic) {
             misplaced.push(("prewarm.operation", true));
         }
         let set = misplaced.into_iter().filter(|(_, set)| *set);
@@ -227,10 +240,11 @@ impl BackendSettings {
                 refuse(key, format!("`{size}` is less than 1KiB"));
             }
         }
-        if self
-            .connect_timeout
-            .is_some_and(|timeout| timeout.get().is_zero())
-        {
+        if self.output_tokens_default == Some(0) {
+            refuse("output_tokens_default", "must be at least 1".to_owned());
+        }
+        let timeout = self.connect_timeout.map(HumanDuration::get);
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
             refuse("connect_timeout", "must be more than nothing".to_owned());
         }
         errors
@@ -243,7 +257,7 @@ impl BackendKind {
         match self {
             #[cfg(feature = "lab")]
             Self::Simulated => false,
-            Self::OpenAi | Self::HuggingFace => true,
+            Self::OpenAi | Self::HuggingFace | Self::Anthropic => true,
         }
     }
 
@@ -254,6 +268,7 @@ impl BackendKind {
             Self::Simulated => "simulated",
             Self::OpenAi => "openai",
             Self::HuggingFace => "huggingface",
+            Self::Anthropic => "anthropic",
         }
     }
 }
@@ -286,6 +301,13 @@ mod tests {
         assert_eq!(paths(embeddings), ["b.prewarm.operation"]);
         let simulation = "kind = 'huggingface'\nbase_url = 'http://a'\n[simulation]\nseed = 3";
         assert_eq!(paths(simulation), ["b.simulation"]);
+        let limit = "kind = 'openai'\nbase_url = 'http://a'\noutput_tokens_default = 9";
+        assert_eq!(paths(limit), ["b.output_tokens_default"]);
+        let anthropic = "kind = 'anthropic'\nbase_url = 'http://a'\noutput_tokens_default = 0\n[prewarm]\noperation = 'completions'";
+        assert_eq!(
+            paths(anthropic),
+            ["b.prewarm.operation", "b.output_tokens_default"]
+        );
     }
 
     #[test]

@@ -57,6 +57,17 @@ pub struct ModelRequest {
     pub request_id: Arc<str>,
     /// Headers of the caller that go upstream, such as `traceparent`.
     pub headers: Option<Arc<HeaderMap>>,
+    /// The call as its caller sent it in the Messages API, for backends that speak that API themselves.
+    pub message: Option<Native>,
+}
+
+/// A body in the dialect of the caller.
+#[derive(Clone, Debug)]
+pub struct Native {
+    /// The JSON body.
+    pub body: Bytes,
+    /// Where in `body` the value of the top-level `model` key lies, quotes included.
+    pub model_span: Range<usize>,
 }
 
 impl ModelRequest {
@@ -75,6 +86,7 @@ impl ModelRequest {
             choices: 1,
             request_id,
             headers: None,
+            message: None,
         }
     }
 }

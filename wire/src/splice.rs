@@ -1,32 +1,42 @@
 //! Puts another model name into a request without parsing or re-encoding the rest.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::request::ModelRequest;
+use crate::request::{ModelRequest, Native};
 
 /// Returns the request with the value of its `model` key replaced; every other byte stays.
 #[must_use]
 pub fn with_model(request: &ModelRequest, model: &str) -> ModelRequest {
-    let span = &request.model_span;
-    let quoted = serde_json::Value::from(model).to_string();
-    let (Some(before), Some(after)) =
-        (request.body.get(..span.start), request.body.get(span.end..))
-    else {
-        debug_assert!(false, "the span lies within the body");
-        return request.clone();
-    };
-    if &request.body[span.clone()] == quoted.as_bytes() {
-        return request.clone();
-    }
-    let mut body = BytesMut::with_capacity(before.len() + quoted.len() + after.len());
-    body.put_slice(before);
-    body.put_slice(quoted.as_bytes());
-    body.put_slice(after);
+    let (body, model_span) = replaced(&request.body, &request.model_span, model);
     ModelRequest {
-        body: body.freeze(),
-        model_span: span.start..span.start + quoted.len(),
+        body,
+        model_span,
         ..request.clone()
     }
+}
+
+/// Returns the body of a caller's own dialect with the value of its `model` key replaced.
+pub fn native_with_model(native: &Native, model: &str) -> Bytes {
+    replaced(&native.body, &native.model_span, model).0
+}
+
+/// Puts a model's name in the place of what lies at `span`; returns the body and where the name lies in it.
+fn replaced(body: &Bytes, span: &Range<usize>, model: &str) -> (Bytes, Range<usize>) {
+    let quoted = serde_json::Value::from(model).to_string();
+    let (Some(before), Some(after)) = (body.get(..span.start), body.get(span.end..)) else {
+        debug_assert!(false, "the span lies within the body");
+        return (body.clone(), span.clone());
+    };
+    if &body[span.clone()] == quoted.as_bytes() {
+        return (body.clone(), span.clone());
+    }
+    let mut renamed = BytesMut::with_capacity(before.len() + quoted.len() + after.len());
+    renamed.put_slice(before);
+    renamed.put_slice(quoted.as_bytes());
+    renamed.put_slice(after);
+    (renamed.freeze(), span.start..span.start + quoted.len())
 }
 
 /// Returns the model's name as the request has it; empty when the span holds no JSON text.
@@ -70,6 +80,12 @@ mod tests {
         );
         assert_eq!(model_of(&renamed), "org/\"q\" model");
         assert_eq!(with_model(&renamed, "a").body, request.body);
+        let native = Native {
+            body: request.body.clone(),
+            model_span: request.model_span.clone(),
+        };
+        let native = native_with_model(&native, "org/\"q\" model");
+        assert_eq!(native, renamed.body);
         assert_eq!(
             with_model(&request, "a").body.as_ptr(),
             request.body.as_ptr()

@@ -1,0 +1,277 @@
+//! Anthropic's Messages API, and servers that speak it.
+//!
+//! A call that came as a Messages request goes upstream as it came, but for the model's name, and its answer goes back
+//! as it is: whoever takes it sees by its first bytes whether it is a message or a chat answer. A chat call is
+//! translated into a Messages request, and its answer into a chat answer.
+
+mod events;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use kebne_control::Outcome;
+use kebne_lane::{Answer, Attempt, Failure};
+use kebne_wire::{
+    Endpoint,
+    anthropic::{ChunkWriter, FromChat, chat_of_message, from_chat},
+    fold::Fold,
+    one_chunk::of_answer,
+    quota,
+    sniff::Kind,
+    splice,
+    stream::Problem,
+    translate::{BadAnswer, InvalidField},
+};
+use serde_json::{Value, json};
+
+use self::events::Events;
+use crate::{
+    backend::{
+        BuildError, failure, one_chunk, pump,
+        upstream::{Call, Incoming, Upstream},
+    },
+    llm::{ModelRequest, ModelResponse},
+    settings::{BackendSettings, Environment},
+};
+
+/// `max_tokens` of a chat call that sets no bound; Anthropic's API requires one.
+const OUTPUT_TOKENS_DEFAULT: u32 = 4096;
+
+/// The version of the API, which every request names; `headers` of the settings may name another.
+const VERSION: &str = "2023-06-01";
+
+/// A client of one server.
+#[derive(Debug)]
+pub struct AnthropicBackend {
+    upstream: Upstream,
+    model: Option<String>,
+    options: FromChat,
+}
+
+impl AnthropicBackend {
+    /// Makes the client that the settings describe.
+    ///
+    /// # Errors
+    /// When the key's variable is not set, or a setting has no such value.
+    pub fn build(
+        settings: &BackendSettings,
+        environment: &dyn Environment,
+    ) -> Result<Self, BuildError> {
+        let limit = settings.output_tokens_default;
+        let mut settings = settings.clone();
+        let version = settings.headers.entry("anthropic-version".to_owned());
+        version.or_insert_with(|| VERSION.to_owned());
+        Ok(Self {
+            upstream: Upstream::build(&settings, environment)?,
+            model: settings.model,
+            options: FromChat {
+                max_tokens_default: limit.unwrap_or(OUTPUT_TOKENS_DEFAULT),
+            },
+        })
+    }
+
+    /// Makes one attempt.
+    ///
+    /// # Errors
+    /// A [`Failure`] with its class; once a first event was there, the loss comes in the stream instead.
+    pub async fn attempt(
+        &self,
+        attempt: Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        let request = &attempt.request;
+        let (body, form) = self.body(request)?;
+        let call = Call {
+            path: "messages",
+            body,
+            request_id: &request.request_id,
+            stream: request.stream,
+            wake: attempt.wake,
+        };
+        let response = self.upstream.send(call).await?;
+        let quota = quota::hints(response.headers(), SystemTime::now());
+        let answered = match self.upstream.incoming(response, request.stream) {
+            Ok(body) => self.answered(body, form, &attempt).await,
+            Err(failure) => Err(failure),
+        };
+        let mut answer = answered.map_err(|mut failure| {
+            failure.quota = quota;
+            self.upstream.report(&failure, &request.request_id);
+            failure
+        })?;
+        self.upstream.worked();
+        answer.quota = quota;
+        Ok(answer)
+    }
+
+    /// Returns the Messages request, and the form in which the caller's surface takes the answer.
+    fn body(&self, request: &ModelRequest) -> Result<(Bytes, Form), Failure> {
+        let model = self.model.clone();
+        let model = model.unwrap_or_else(|| splice::model_of(request));
+        if let Some(message) = &request.message {
+            return Ok((splice::native_with_model(message, &model), Form::Message));
+        }
+        if request.endpoint != Endpoint::Chat {
+            let message = format!(
+                "the backend of this model has no `{}`",
+                request.endpoint.path()
+            );
+            return Err(client(None, &message));
+        }
+        let mut chat: Value = serde_json::from_slice(&request.body)
+            .map_err(|error| client(None, &format!("the body is not valid JSON: {error}")))?;
+        let include_usage = chat["stream_options"]["include_usage"] == true;
+        if let Some(chat) = chat.as_object_mut() {
+            chat.insert("model".to_owned(), model.into());
+        }
+        let translated = from_chat(chat, self.options);
+        let translated = translated.map_err(|error| unsupported(&error))?;
+        let body = translated.body.to_string().into();
+        Ok((body, Form::Chat { include_usage }))
+    }
+
+    async fn answered(
+        &self,
+        mut body: Incoming,
+        form: Form,
+        attempt: &Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        match body.kind().await? {
+            Some(Kind::Events) if attempt.request.stream => {
+                self.streamed(body, form, attempt).await
+            }
+            Some(Kind::Events) => self.folded(body, attempt).await,
+            Some(Kind::Json) => self.whole(body, form, attempt).await,
+            Some(Kind::Other) => {
+                let start = body.chunk().await?.unwrap_or_default();
+                Err(failure::unreadable(&start))
+            }
+            None => Err(failure::cut("the backend's answer ended before it began")),
+        }
+    }
+
+    async fn whole(
+        &self,
+        body: Incoming,
+        form: Form,
+        attempt: &Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        let body = body.read(self.upstream.answer_size_max()).await?;
+        // The translation also checks that it is a message.
+        let chat =
+            chat_of_message(&body, unix_seconds()).map_err(|error| bad(&error, &body, false))?;
+        let tokens = chat["usage"]["completion_tokens"].as_u64();
+        let tokens = tokens.and_then(|tokens| u32::try_from(tokens).ok());
+        if attempt.request.stream {
+            let chat = chat.to_string();
+            let request = &attempt.request;
+            let chunks = of_answer(Endpoint::Chat, &request.body, chat.as_bytes());
+            let chunks = chunks.ok_or_else(|| failure::unreadable(&body))?;
+            return Ok(one_chunk::stream(chunks, tokens, attempt));
+        }
+        let body = match form {
+            Form::Message => body,
+            Form::Chat { .. } => chat.to_string().into(),
+        };
+        let mut answer = Answer::complete(ModelResponse::Whole(body));
+        answer.tokens = tokens;
+        Ok(answer)
+    }
+
+    /// Folds a stream that nobody asked for into one chat answer.
+    async fn folded(
+        &self,
+        body: Incoming,
+        attempt: &Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        let form = Form::Chat {
+            include_usage: true,
+        };
+        let event_size_max = self.upstream.event_size_max();
+        let mut events = Events::new(body, form, event_size_max, attempt.idle_timeout);
+        let mut fold = Fold::new(
+            Endpoint::Chat,
+            // A chunk frames the data of an event.
+            event_size_max.saturating_mul(2),
+            self.upstream.answer_size_max(),
+            1,
+        );
+        while let Some(chunks) = pump::EventSource::next(&mut events).await? {
+            if fold.push(chunks) {
+                break;
+            }
+        }
+        let folded = fold.finish();
+        let folded = folded.map_err(|problem| failure::of_problem(&problem, false))?;
+        let (whole, tokens) =
+            folded.ok_or_else(|| failure::cut("the backend's stream ended before it was done"))?;
+        let mut answer = Answer::complete(ModelResponse::Whole(whole));
+        answer.tokens = Some(tokens);
+        Ok(answer)
+    }
+
+    async fn streamed(
+        &self,
+        body: Incoming,
+        form: Form,
+        attempt: &Attempt<ModelRequest>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        let event_size_max = self.upstream.event_size_max();
+        let mut source = Events::new(body, form, event_size_max, attempt.idle_timeout);
+        let first = source.head().await?;
+        Ok(pump::stream(first, source, attempt.cancelled.clone()))
+    }
+}
+
+/// The form in which the caller's surface takes the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As the backend sends it.
+    Message,
+    /// As a chat answer.
+    Chat { include_usage: bool },
+}
+
+impl Form {
+    fn writer(self) -> Option<ChunkWriter> {
+        match self {
+            Self::Message => None,
+            Self::Chat { include_usage } => Some(ChunkWriter::new(include_usage, unix_seconds())),
+        }
+    }
+}
+
+/// Makes the failure of an answer that cannot be translated. `started`: a part of it is with the caller already.
+fn bad(error: &BadAnswer, data: &[u8], started: bool) -> Failure {
+    match error {
+        BadAnswer::Reported(_) => {
+            failure::of_problem(&Problem::Error(Bytes::copy_from_slice(data)), started)
+        }
+        BadAnswer::Incomplete => failure::cut("the backend's stream ended before it was done"),
+        BadAnswer::TooLarge(_) => failure::of_problem(&Problem::TooLarge, started),
+        BadAnswer::NotJson(_) | BadAnswer::Lacks(_) | BadAnswer::Contradicts(_) => {
+            failure::unreadable(data)
+        }
+    }
+}
+
+/// Makes the failure of a request that the backend cannot carry out.
+fn unsupported(error: &InvalidField) -> Failure {
+    client(Some(&error.field), &error.to_string())
+}
+
+fn client(param: Option<&str>, message: &str) -> Failure {
+    let mut failure = Failure::new(Outcome::Client, message).with_status(400);
+    let error = json!({
+        "message": message, "type": "invalid_request_error", "param": param, "code": null,
+    });
+    failure.body = Some(json!({"error": error}).to_string().into());
+    failure
+}
+
+fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests;
