@@ -1,96 +1,31 @@
-//! The HTTP service: the `OpenAI` dialect towards callers, and what operators ask.
+//! The HTTP service: its routes, and what operators ask.
 //!
-//! Knows HTTP and nothing of lanes: it parses what admission needs, asks the gateway, and tells the truth
-//! about the outcome.
+//! Calls to models are handed to the stages; everything else is answered here.
 
 mod admin;
-pub mod auth;
-pub mod body;
 mod calls;
-pub mod error;
 mod panics;
 mod prompts;
-pub mod request;
+mod request_id;
 mod sessions;
-mod share;
-mod turn;
 
-use std::{
-    io,
-    net::TcpListener,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    time::{Duration, Instant},
-};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpServer,
     dev::ServerHandle,
-    http::header::{HeaderName, HeaderValue},
     middleware::from_fn,
     web::{self, Data},
 };
 
-use kebne_context::{ContextHandle, prompts::Prompts};
+use crate::{settings::ServerSettings, surface::openai};
 
-use crate::{
-    gateway::Gateway,
-    metrics::Metrics,
-    settings::{ContextSettings, ServerSettings, Settings},
-};
+pub use crate::state::State;
 
 /// Time that connections get to write out what they hold when the server stops.
 const FLUSH_SECS: u64 = 2;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-
-/// What all handlers share.
-#[derive(Debug)]
-pub struct State {
-    /// The models.
-    pub gateway: Gateway,
-    /// The service's settings.
-    pub settings: ServerSettings,
-    /// The sessions.
-    pub context: ContextHandle,
-    /// The sessions' settings.
-    pub context_settings: ContextSettings,
-    /// The prompts.
-    pub prompts: Prompts,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// When the service started.
-    pub started: Instant,
-    draining: AtomicBool,
-}
-
-impl State {
-    /// Makes the state of a service that is about to start.
-    pub fn new(gateway: Gateway, settings: &Settings) -> Self {
-        Self {
-            context: gateway.context().clone(),
-            gateway,
-            settings: settings.server.clone(),
-            context_settings: settings.context.clone(),
-            prompts: Prompts::new(&settings.prompts),
-            metrics: Metrics::new(),
-            started: Instant::now(),
-            draining: AtomicBool::new(false),
-        }
-    }
-
-    /// Says whether the service is stopping.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(SeqCst)
-    }
-
-    /// Marks the service as stopping.
-    pub fn drain(&self) {
-        self.draining.store(true, SeqCst);
-    }
-}
 
 /// Starts the service; it runs until the handle stops it.
 ///
@@ -150,9 +85,9 @@ fn routes(config: &mut web::ServiceConfig) {
             .default_service(web::to(admin::no_such_method))
     };
     config
-        .service(only("/v1/chat/completions", web::post().to(calls::chat)))
-        .service(only("/v1/completions", web::post().to(calls::completions)))
-        .service(only("/v1/embeddings", web::post().to(calls::embeddings)))
+        .service(only("/v1/chat/completions", calls::post(&openai::CHAT)))
+        .service(only("/v1/completions", calls::post(&openai::COMPLETIONS)))
+        .service(only("/v1/embeddings", calls::post(&openai::EMBEDDINGS)))
         .service(
             only("/v1/sessions", web::post().to(sessions::create))
                 .route(web::get().to(sessions::list)),
@@ -182,12 +117,4 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(only("/metrics", web::get().to(admin::metrics)))
         .service(only("/state", web::get().to(admin::show_state)))
         .default_service(web::to(admin::no_such_path));
-}
-
-/// Names the request in its response.
-fn set_request_id(response: &mut HttpResponse, id: &str) {
-    if let Ok(value) = HeaderValue::from_str(id) {
-        let name = HeaderName::from_static("x-request-id");
-        response.headers_mut().insert(name, value);
-    }
 }

@@ -11,4 +11,7 @@ pub mod llm;
 pub mod metrics;
 pub mod service;
 pub mod settings;
+pub mod stages;
+pub mod state;
 pub mod supervisor;
+pub mod surface;

@@ -22,6 +22,12 @@ struct Answered {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    model: String,
+    ending: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByModel {
     model: String,
 }
@@ -64,6 +70,7 @@ type Read = fn(&LaneSnapshot) -> f64;
 #[derive(Clone)]
 pub struct Metrics {
     answered: Family<Answered, Counter>,
+    ended: Family<Ended, Counter>,
     /// Time until the answer began.
     seconds: Family<ByModel, Histogram>,
 }
@@ -78,6 +85,7 @@ impl Metrics {
     pub fn new() -> Self {
         Self {
             answered: Family::default(),
+            ended: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
         }
     }
@@ -96,6 +104,15 @@ impl Metrics {
             .inc();
     }
 
+    /// Counts the one ending of a call; an unknown model has an empty name.
+    pub fn ended(&self, model: &str, ending: Ending) {
+        let labels = Ended {
+            model: model.to_owned(),
+            ending: ending.label(),
+        };
+        self.ended.get_or_create(&labels).inc();
+    }
+
     /// Writes all metrics.
     ///
     /// # Errors
@@ -104,6 +121,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("kebne");
         let help = "Answers by model and status";
         registry.register("answers", help, self.answered.clone());
+        let help = "Requests to models by model and ending, each counted once";
+        registry.register("requests", help, self.ended.clone());
         let help = "Time until an answer began, in seconds";
         registry.register("answer_seconds", help, self.seconds.clone());
         lanes(&mut registry, &snapshot.lanes);

@@ -8,7 +8,12 @@ use actix_web::{
 use kebne_lane::Prewarm;
 use serde_json::json;
 
-use crate::http::{State, auth, error::ApiError, request};
+use crate::{
+    http::request_id,
+    stages::caller,
+    state::State,
+    surface::{error::ApiError, openai},
+};
 
 /// `GET /healthz`: the process lives.
 pub(super) async fn healthz() -> HttpResponse {
@@ -29,8 +34,8 @@ pub(super) async fn readyz(state: Data<State>) -> HttpResponse {
 
 /// `GET /metrics`: the Prometheus text format.
 pub(super) async fn metrics(http: HttpRequest, state: Data<State>) -> HttpResponse {
-    if let Err(error) = auth::caller(http.headers(), &state.settings.keys) {
-        return error.response(fastrand::f64());
+    if let Err(error) = caller::of(http.headers(), &state.settings.keys) {
+        return respond(&http, Err(error));
     }
     let snapshot = state.gateway.snapshot().await;
     match state.metrics.text(&snapshot) {
@@ -40,14 +45,17 @@ pub(super) async fn metrics(http: HttpRequest, state: Data<State>) -> HttpRespon
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
             ))
             .body(text),
-        Err(_) => ApiError::internal("the metrics cannot be written").response(0.0),
+        Err(_) => respond(
+            &http,
+            Err(ApiError::internal("the metrics cannot be written")),
+        ),
     }
 }
 
 /// `GET /state`: the actor tree and the lanes.
 pub(super) async fn show_state(http: HttpRequest, state: Data<State>) -> HttpResponse {
-    if let Err(error) = auth::caller(http.headers(), &state.settings.keys) {
-        return error.response(fastrand::f64());
+    if let Err(error) = caller::of(http.headers(), &state.settings.keys) {
+        return respond(&http, Err(error));
     }
     let snapshot = state.gateway.snapshot().await;
     HttpResponse::Ok().json(json!({
@@ -67,7 +75,7 @@ pub(super) async fn prewarm(
     name: Path<String>,
     state: Data<State>,
 ) -> HttpResponse {
-    let result = match auth::caller(http.headers(), &state.settings.keys) {
+    let result = match caller::of(http.headers(), &state.settings.keys) {
         Ok(_) => wake(&name, &state).await,
         Err(error) => Err(error),
     };
@@ -88,7 +96,7 @@ async fn wake(name: &str, state: &State) -> Result<HttpResponse, ApiError> {
 
 /// `GET /v1/models`.
 pub(super) async fn models(http: HttpRequest, state: Data<State>) -> HttpResponse {
-    let listed = auth::caller(http.headers(), &state.settings.keys).map(|_| {
+    let listed = caller::of(http.headers(), &state.settings.keys).map(|_| {
         let models = state.gateway.models().iter();
         let data: Vec<_> = models.map(|name| model_object(name)).collect();
         HttpResponse::Ok().json(json!({"object": "list", "data": data}))
@@ -102,7 +110,7 @@ pub(super) async fn model(
     name: Path<String>,
     state: Data<State>,
 ) -> HttpResponse {
-    let found = auth::caller(http.headers(), &state.settings.keys).and_then(|_| {
+    let found = caller::of(http.headers(), &state.settings.keys).and_then(|_| {
         let model = state.gateway.canonical(&name);
         let model = model.ok_or_else(|| ApiError::unknown_model(&name))?;
         Ok(HttpResponse::Ok().json(model_object(model)))
@@ -121,11 +129,12 @@ pub(super) async fn no_such_method(http: HttpRequest) -> HttpResponse {
     respond(&http, Err(ApiError::method_not_allowed()))
 }
 
-/// Finishes a response: the error's, where there is one, and the request id.
+/// Makes the response: the error's, where there is one.
 pub(super) fn respond(http: &HttpRequest, result: Result<HttpResponse, ApiError>) -> HttpResponse {
-    let mut response = result.unwrap_or_else(|error| error.response(fastrand::f64()));
-    crate::http::set_request_id(&mut response, &request::request_id(http.headers()));
-    response
+    result.unwrap_or_else(|error| {
+        let id = request_id::of(http);
+        error.response(&openai::CHAT, &id, fastrand::f64())
+    })
 }
 
 fn model_object(name: &str) -> serde_json::Value {

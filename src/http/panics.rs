@@ -15,25 +15,31 @@ use actix_web::{
 };
 use futures_util::FutureExt;
 
-use crate::http::{error::ApiError, request, set_request_id};
+use crate::{
+    http::request_id,
+    surface::{error::ApiError, openai},
+};
 
 /// Answers 500 for a handler that panics.
 pub(super) async fn guard<B: MessageBody + 'static>(
     http: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let id = request::request_id(http.headers());
+    let id = request_id::assign(&http);
     let path = http.path().to_owned();
     let call = AssertUnwindSafe(async move { next.call(http).await });
     let Ok(answer) = call.catch_unwind().await else {
         // The panic's own words were told by the panic hook; they are not the caller's business.
         tracing::error!(%path, request_id = %id, "a handler panicked");
         let error = ApiError::internal("the service failed on this request");
-        let mut response = error.response(fastrand::f64());
-        set_request_id(&mut response, &id);
+        let mut response = error.response(&openai::CHAT, &id, fastrand::f64());
+        request_id::name(response.headers_mut(), &id);
         return Err(InternalError::from_response("a handler panicked", response).into());
     };
-    answer
+    answer.map(|mut answer| {
+        request_id::name(answer.headers_mut(), &id);
+        answer
+    })
 }
 
 #[cfg(test)]
@@ -49,6 +55,34 @@ mod tests {
     async fn waits_and_panics() -> HttpResponse {
         tokio::task::yield_now().await;
         panic!("as scripted")
+    }
+
+    #[actix::test]
+    async fn a_request_without_an_id_gets_one_that_its_handler_knows_too() {
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let note = std::sync::Arc::clone(&seen);
+        let handler = move |http: actix_web::HttpRequest| {
+            let note = std::sync::Arc::clone(&note);
+            async move {
+                *note.lock().unwrap() = request_id::of(&http).to_string();
+                assert!(http.path() != "/panics", "as scripted");
+                HttpResponse::NoContent().finish()
+            }
+        };
+        let app = App::new()
+            .wrap(from_fn(guard))
+            .default_service(web::to(handler));
+        let app = test::init_service(app).await;
+        for path in ["/panics", "/well"] {
+            let request = test::TestRequest::get().uri(path).to_request();
+            let headers = match test::try_call_service(&app, request).await {
+                Ok(response) => response.headers().clone(),
+                Err(error) => error.error_response().headers().clone(),
+            };
+            let id = headers.get("x-request-id").unwrap().to_str().unwrap();
+            assert!(id.starts_with("req_"), "{id}");
+            assert_eq!(*seen.lock().unwrap(), id, "{path}");
+        }
     }
 
     #[actix::test]

@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 
 use kebne_context::prompts::PromptInput;
 
-use crate::http::{State, admin::respond, auth, calls, error::ApiError};
+use crate::{
+    http::admin::respond,
+    stages::{caller, read_body},
+    state::State,
+    surface::error::ApiError,
+};
 
 /// What a preview is made of; all of it may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -27,7 +32,7 @@ struct Preview {
 
 /// `GET /v1/prompts`.
 pub(super) async fn list(http: HttpRequest, state: Data<State>) -> HttpResponse {
-    let listed = auth::caller(http.headers(), &state.settings.keys).map(|_| {
+    let listed = caller::of(http.headers(), &state.settings.keys).map(|_| {
         let each = state.prompts.list().into_iter();
         let data: Vec<Value> = each
             .map(|(name, uses)| json!({"object": "prompt", "name": name, "variables": uses}))
@@ -45,8 +50,8 @@ pub(super) async fn render(
     state: Data<State>,
 ) -> HttpResponse {
     let rendered = async {
-        let caller = auth::caller(http.headers(), &state.settings.keys)?;
-        let body = calls::read(payload, &state).await?;
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
+        let body = read_body(payload, &state).await?;
         let preview: Preview = if body.is_empty() {
             Preview::default()
         } else {

@@ -11,7 +11,12 @@ use kebne_context::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use crate::http::{State, admin::respond, auth, calls, error::ApiError};
+use crate::{
+    http::admin::respond,
+    stages::{caller, read_body},
+    state::State,
+    surface::error::ApiError,
+};
 
 /// Entries of metadata, and the longest name and value of one: what `OpenAI`'s metadata may have.
 const METADATA_MAX: (usize, usize, usize) = (16, 64, 512);
@@ -35,7 +40,7 @@ pub(super) async fn create(
     state: Data<State>,
 ) -> HttpResponse {
     let made = async {
-        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
         let wanted = read_change(payload, &state).await?;
         let mut id = [0; ID_SIZE];
         getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;
@@ -58,7 +63,7 @@ pub(super) async fn list(
     state: Data<State>,
 ) -> HttpResponse {
     let listed = async {
-        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
         let (limit, after) = part_of(part)?;
         let page = Page {
             after,
@@ -75,7 +80,7 @@ pub(super) async fn list(
 /// `GET /v1/sessions/{id}`.
 pub(super) async fn read(http: HttpRequest, id: Path<String>, state: Data<State>) -> HttpResponse {
     let found = async {
-        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
         let session = state.context.read(&caller.owner, &id).await?;
         Ok(HttpResponse::Ok().json(shown(&session, &state)))
     };
@@ -90,7 +95,7 @@ pub(super) async fn change(
     state: Data<State>,
 ) -> HttpResponse {
     let changed = async {
-        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
         let wanted = read_change(payload, &state).await?;
         let session = state.context.change(&caller.owner, &id, wanted).await?;
         Ok(HttpResponse::Ok().json(shown(&session, &state)))
@@ -105,7 +110,7 @@ pub(super) async fn remove(
     state: Data<State>,
 ) -> HttpResponse {
     let removed = async {
-        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
         state.context.remove(&caller.owner, &id).await?;
         let gone = json!({"id": *id, "object": "session.deleted", "deleted": true});
         Ok(HttpResponse::Ok().json(gone))
@@ -121,7 +126,7 @@ pub(super) async fn turns(
     state: Data<State>,
 ) -> HttpResponse {
     let found = async {
-        let caller = auth::caller(http.headers(), &state.settings.keys)?;
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
         let (limit, after) = part_of(part)?;
         let after = after.map_or(Ok(0), |text| {
             let wrong = || ApiError::bad_request(Some("after"), "`after` must be a turn's number");
@@ -185,7 +190,7 @@ fn shown_turn(turn: &Turn) -> Result<Value, ApiError> {
 
 /// Reads what is to be set; an empty body sets nothing.
 async fn read_change(payload: Payload, state: &Data<State>) -> Result<Change, ApiError> {
-    let body = calls::read(payload, state).await?;
+    let body = read_body(payload, state).await?;
     let mut change = Change::default();
     if body.is_empty() {
         return Ok(change);

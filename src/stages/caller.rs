@@ -1,9 +1,13 @@
 //! Who calls: keys are known by their hash and compared in constant time.
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::HeaderMap;
 use subtle::ConstantTimeEq;
 
-use crate::{api_key, http::error::ApiError, settings::server::KeySettings};
+use crate::{
+    api_key,
+    settings::server::KeySettings,
+    surface::{bearer, error::ApiError},
+};
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +27,19 @@ pub struct Caller {
     pub names_tenants: bool,
 }
 
-/// Says who calls.
+/// Returns the caller behind the bearer token of a request.
 ///
 /// # Errors
-/// A 401 when keys are set and none of them was given.
-pub fn caller(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError> {
+/// As [`of_key`].
+pub fn of(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError> {
+    of_key(bearer(headers), keys)
+}
+
+/// Returns the caller behind a key.
+///
+/// # Errors
+/// A 401 when keys are set and none of them was presented.
+pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, ApiError> {
     if keys.is_empty() {
         return Ok(Caller {
             name: String::new(),
@@ -38,14 +50,7 @@ pub fn caller(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiEr
             names_tenants: true,
         });
     }
-    let header = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let given = header.and_then(|value| {
-        let (scheme, key) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-    });
-    let hash = api_key::hash(given.ok_or_else(ApiError::unauthorized)?);
+    let hash = api_key::hash(presented.ok_or_else(ApiError::unauthorized)?);
     let mut found = None;
     // Every key is compared, so that the time tells nothing of which one it was.
     for key in keys {

@@ -18,8 +18,9 @@ use kebne_wire::{
 use serde_json::Value;
 
 use crate::{
-    http::{State, auth::Caller, error::ApiError},
-    llm::{Endpoint, ModelRequest},
+    llm::ModelRequest,
+    state::State,
+    surface::{Surface, error::ApiError},
 };
 
 /// Names the session that a call belongs to.
@@ -42,30 +43,51 @@ pub(super) struct Follow {
     pub(super) history: (usize, u64),
 }
 
-/// Puts a call together; returns who follows it when it belongs to a session.
+/// What a call's headers ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'h> {
+    pub(super) session: Option<&'h str>,
+    pub(super) prompt: Option<&'h str>,
+}
+
+/// Reads which session and which prompt a call names.
 ///
 /// # Errors
-/// When the session or the prompt is not there, or the call cannot belong to a session.
+/// When a header is not a name, or the operation has neither sessions nor prompts.
+pub(super) fn wanted<'h>(
+    headers: &'h HeaderMap,
+    surface: &dyn Surface,
+) -> Result<Wanted<'h>, ApiError> {
+    let (session, prompt) = (header(headers, SESSION)?, header(headers, PROMPT)?);
+    if !surface.has_turns() && (session.is_some() || prompt.is_some()) {
+        let param = if session.is_some() { SESSION } else { PROMPT };
+        let message = format!("`{param}` is not supported by this operation");
+        return Err(ApiError::bad_request(Some(param), message));
+    }
+    Ok(Wanted { session, prompt })
+}
+
+/// Puts a call together: what leads it, its session's history, its own messages. Returns what keeps its turn when it
+/// belongs to a session.
+///
+/// # Errors
+/// When the prompt does not exist, or the call cannot belong to a session.
 pub(super) async fn prepare(
     state: &State,
-    headers: &HeaderMap,
-    caller: &Caller,
+    session: Option<Session>,
+    prompt: Option<String>,
     request: &mut ModelRequest,
 ) -> Result<Option<Follow>, ApiError> {
-    let (session, prompt) = (header(headers, SESSION)?, header(headers, PROMPT)?);
     if session.is_none() && prompt.is_none() {
         return Ok(None);
     }
-    if request.endpoint != Endpoint::Chat {
-        let param = if session.is_some() { SESSION } else { PROMPT };
-        let message = format!("`{param}` is for /v1/chat/completions only");
-        return Err(ApiError::bad_request(Some(param), message));
-    }
     let new = NewTurn::read(&request.body)?;
-    let session = match session {
-        None => None,
-        Some(id) => Some(opened(state, caller, id, &new).await?),
-    };
+    let size_max = state.context_settings.turn_size_max;
+    if session.is_some() && new.size() > size_max.as_usize() {
+        let message = format!("a session's `messages` may be {size_max} at most");
+        return Err(ApiError::bad_request(Some("messages"), message));
+    }
+    let prompt = prompt.as_deref();
     let lead = lead(state, session.as_ref(), prompt, &new, &request.body)?;
     let Some(session) = session else {
         *request = new.assemble(request, &lead, []);
@@ -96,21 +118,6 @@ pub(super) async fn prepare(
         answer: Answer::default(),
         history: (history.len(), left_out),
     }))
-}
-
-/// Opens the session that a call names.
-async fn opened(
-    state: &State,
-    caller: &Caller,
-    id: &str,
-    new: &NewTurn,
-) -> Result<Session, ApiError> {
-    let size_max = state.context_settings.turn_size_max;
-    if new.size() > size_max.as_usize() {
-        let message = format!("a session's `messages` may be {size_max} at most");
-        return Err(ApiError::bad_request(Some("messages"), message));
-    }
-    Ok(state.context.open(&caller.owner, id).await?)
 }
 
 /// Returns what leads the call: the prompt that it names; else nothing when it brings instructions of its

@@ -12,11 +12,11 @@ use actix_web::{
 };
 use kebne_context::{ContextError, prompts::PromptError, store::StoreError};
 use kebne_control::Outcome;
-use kebne_lane::{CallError, Failure, PrewarmError, RefusalReason};
+use kebne_lane::{CallError, Ending, Failure, PrewarmError, RefusalReason};
 use kebne_wire::{error::ErrorView, request::RequestError, turn::TurnError};
 use serde_json::{Value, json};
 
-use crate::{backend::reason, gateway::GatewayError};
+use crate::{backend::reason, gateway::GatewayError, surface::Surface};
 
 /// The longest hint that client libraries follow.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
@@ -48,6 +48,8 @@ pub struct ApiError {
     message: String,
     retry: Retry,
     ready_in: Option<Duration>,
+    /// How a call ends that gets this answer.
+    ending: Ending,
     /// The backend's own error object, passed on because the fault is the caller's.
     verbatim: Option<bytes::Bytes>,
 }
@@ -62,12 +64,22 @@ impl ApiError {
             message: message.into(),
             retry: Retry::Unsaid,
             ready_in: None,
+            ending: if status.is_client_error() {
+                Ending::Rejected
+            } else {
+                Ending::Error
+            },
             verbatim: None,
         }
     }
 
     fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
+        self
+    }
+
+    fn ending_in(mut self, ending: Ending) -> Self {
+        self.ending = ending;
         self
     }
 
@@ -200,12 +212,13 @@ impl ApiError {
                 format!("the backend did not answer in time (`{what}` timeout)"),
             )
             .code("upstream_timeout")
+            .ending_in(Ending::Timeout)
             .never(),
-            CallError::Panicked { .. } => {
-                Self::internal("the call was lost inside the gateway").code("attempt_lost")
-            }
+            CallError::Panicked { .. } => Self::internal("the call was lost inside the gateway")
+                .code("attempt_lost")
+                .ending_in(Ending::Panic),
             CallError::Drained | CallError::Stopped => {
-                Self::refused(RefusalReason::Draining, None, None)
+                Self::refused(RefusalReason::Draining, None, None).ending_in(Ending::Drained)
             }
         }
     }
@@ -253,11 +266,13 @@ impl ApiError {
                 let message = "the backend's quota is used up";
                 return Self::new(busy, "insufficient_quota", message)
                     .code("insufficient_quota")
+                    .ending_in(Ending::Shed)
                     .never();
             }
         };
         let mut error = Self::new(status, kind, message)
             .code(code)
+            .ending_in(Ending::Shed)
             .after(retry_after);
         error.ready_in = ready_in;
         error
@@ -279,6 +294,7 @@ impl ApiError {
                 "the backend did not answer in time",
             )
             .code("upstream_timeout")
+            .ending_in(Ending::Timeout)
             .never(),
             Outcome::Unusable if failure.reason == Some(reason::TOO_LARGE) => {
                 Self::upstream("the backend's answer is larger than this gateway accepts")
@@ -351,16 +367,19 @@ impl ApiError {
         json!({ "error": error })
     }
 
-    /// Returns the event that tells of a loss within a stream. No `[DONE]` follows it.
-    pub fn event(&self) -> bytes::Bytes {
-        let own = self.verbatim.as_deref();
-        let own = own.and_then(|body| serde_json::from_slice::<Value>(body).ok());
-        format!("data: {}\n\n", own.unwrap_or_else(|| self.body())).into()
+    /// Returns how a call ends that gets this answer.
+    pub fn ending(&self) -> Ending {
+        self.ending
     }
 
-    /// Returns the response; `chance`, in `[0, 1)`, spreads the hint.
-    pub fn response(&self, chance: f64) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status);
+    /// Returns the backend's own error object, if it is to be passed on.
+    pub fn verbatim(&self) -> Option<&bytes::Bytes> {
+        self.verbatim.as_ref()
+    }
+
+    /// Returns the response in the dialect of `surface`; `chance`, in `[0, 1)`, spreads the hint.
+    pub fn response(&self, surface: &dyn Surface, request_id: &str, chance: f64) -> HttpResponse {
+        let mut response = HttpResponse::build(surface.status(self));
         response.insert_header(("x-kebne-reason", self.reason()));
         match self.retry {
             Retry::Unsaid => {}
@@ -376,12 +395,9 @@ impl ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        match &self.verbatim {
-            Some(body) => response
-                .content_type(header::ContentType::json())
-                .body(body.clone()),
-            None => response.json(self.body()),
-        }
+        response
+            .content_type(header::ContentType::json())
+            .body(surface.error_body(self, request_id))
     }
 }
 
@@ -473,7 +489,7 @@ mod tests {
         ];
         for (reason, status, code, hinted) in table {
             let error = ApiError::refused(reason, Some(Duration::from_secs(90)), None);
-            let response = error.response(0.3);
+            let response = error.response(&crate::surface::openai::CHAT, "id", 0.3);
             assert_eq!(response.status().as_u16(), status, "{reason:?}");
             assert_eq!(error.reason(), code);
             let headers = response.headers();

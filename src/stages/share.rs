@@ -7,10 +7,7 @@
 use actix_web::http::header::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    http::{auth::Caller, error::ApiError},
-    settings::server::PRIORITY_MAX,
-};
+use crate::{settings::server::PRIORITY_MAX, stages::caller::Caller, surface::error::ApiError};
 
 /// Names the band: 0 goes first.
 const PRIORITY: &str = "x-kebne-priority";

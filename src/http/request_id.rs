@@ -1,0 +1,52 @@
+//! The id of a request: the caller's own, or a new one. A request has one id, whatever becomes of it.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpMessage, HttpRequest,
+    dev::ServiceRequest,
+    http::header::{HeaderMap, HeaderName, HeaderValue},
+};
+
+/// The longest id that is taken over from a caller.
+const LENGTH_MAX: usize = 128;
+/// The header that carries it.
+const NAME: HeaderName = HeaderName::from_static("x-request-id");
+
+#[derive(Clone)]
+struct RequestId(Arc<str>);
+
+/// Gives a request that has just come in its id.
+pub(super) fn assign(request: &ServiceRequest) -> Arc<str> {
+    let id = choose(request.headers());
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    id
+}
+
+/// Returns the id of a request.
+pub(super) fn of(request: &HttpRequest) -> Arc<str> {
+    let assigned = request.extensions().get::<RequestId>().cloned();
+    match assigned {
+        Some(RequestId(id)) => id,
+        None => choose(request.headers()),
+    }
+}
+
+/// Names the request in its response.
+pub(super) fn name(headers: &mut HeaderMap, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(NAME, value);
+    }
+}
+
+/// Returns the caller's id when it is short and printable, else a new one.
+fn choose(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(NAME).and_then(|id| id.to_str().ok());
+    let usable = |id: &&str| {
+        !id.is_empty() && id.len() <= LENGTH_MAX && id.bytes().all(|b| b.is_ascii_graphic())
+    };
+    match given.filter(usable) {
+        Some(id) => id.into(),
+        None => format!("req_{:032x}", fastrand::u128(..)).into(),
+    }
+}

@@ -1,0 +1,129 @@
+//! The account of a call: its metrics, its line in the log, its response.
+//!
+//! An account is opened before the first stage and closed exactly once, when it is dropped: with the end of the
+//! response's body, with the handler when its caller has left, or with a panic. Whatever happens in between, each call is
+//! counted in one ending.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    thread,
+};
+
+use actix_web::{
+    HttpResponse,
+    body::{BodySize, BoxBody, MessageBody},
+    web::{Bytes, Data},
+};
+use kebne_lane::Ending;
+use tokio::time::Instant;
+
+use crate::{
+    stages::{Call, lane::Answer},
+    state::State,
+    surface::error::ApiError,
+};
+
+/// The open account of a call.
+pub(super) struct Account {
+    state: Data<State>,
+    call: Call,
+    opened: Instant,
+    /// The status that was answered; `None` before there was an answer.
+    status: Option<u16>,
+}
+
+/// A response's body, which closes the account when it goes.
+struct Accounted {
+    body: BoxBody,
+    account: Account,
+}
+
+impl Account {
+    /// Opens the account of a call that has just come in.
+    pub(super) fn open(state: &Data<State>, call: Call) -> Self {
+        Self {
+            state: state.clone(),
+            call,
+            opened: Instant::now(),
+            status: None,
+        }
+    }
+
+    /// Makes the response; the account rides with its body.
+    pub(super) fn settle(mut self, answer: Result<Answer, ApiError>) -> HttpResponse {
+        let response = match answer {
+            Ok(answer) => answer.into_response(),
+            Err(error) => {
+                self.call
+                    .notes
+                    .set_ending(error.ending(), Some(error.reason()));
+                self.say_why(&error);
+                error.response(self.call.surface, &self.call.id, fastrand::f64())
+            }
+        };
+        let status = response.status().as_u16();
+        self.status = Some(status);
+        let model = self.call.notes.model();
+        let metrics = &self.state.metrics;
+        metrics.answered(&model, status, self.opened.elapsed());
+        response.map_body(|_, body| {
+            BoxBody::new(Accounted {
+                body,
+                account: self,
+            })
+        })
+    }
+
+    fn say_why(&self, error: &ApiError) {
+        tracing::debug!(request = %self.call.id, status = error.status().as_u16(), reason = error.reason(), "refused or failed");
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let notes = &self.call.notes;
+        let unfinished = if thread::panicking() {
+            Ending::Panic
+        } else {
+            Ending::Cancelled
+        };
+        let ending = notes.ending().unwrap_or(unfinished);
+        let (key, model, lane) = (notes.key(), notes.model(), notes.lane());
+        self.state.metrics.ended(&model, ending);
+        tracing::debug!(
+            target: "kebne::call",
+            request = %self.call.id,
+            surface = self.call.surface.name(),
+            key,
+            model,
+            lane,
+            attempts = notes.attempts(),
+            status = self.status,
+            ending = ending.label(),
+            reason = notes.reason(),
+            seconds = self.opened.elapsed().as_secs_f64(),
+            "a call ended",
+        );
+    }
+}
+
+impl MessageBody for Accounted {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.get_mut();
+        let next = Pin::new(&mut this.body).poll_next(task);
+        if matches!(next, Poll::Ready(None)) {
+            this.account.call.notes.set_ending(Ending::Success, None);
+        }
+        next
+    }
+}

@@ -1,0 +1,47 @@
+//! Finds out who calls.
+
+use actix_web::web::Data;
+
+use crate::{
+    stages::{
+        Arrival, Call, Stage,
+        caller::{self, Caller},
+    },
+    state::State,
+    surface::error::ApiError,
+};
+
+/// Finds out who calls; ends the call of an unknown key with 401.
+pub(super) struct Authenticate<'a> {
+    state: &'a Data<State>,
+    call: Call,
+}
+
+/// A call whose caller is known.
+pub(super) struct Known {
+    pub(super) call: Call,
+    pub(super) caller: Caller,
+    pub(super) arrival: Arrival,
+}
+
+impl<'a> Authenticate<'a> {
+    pub(super) fn new(state: &'a Data<State>, call: Call) -> Self {
+        Self { state, call }
+    }
+}
+
+impl Stage for Authenticate<'_> {
+    type In = Arrival;
+    type Out = Known;
+
+    async fn run(&self, arrival: Arrival) -> Result<Known, ApiError> {
+        let presented = arrival.surface.key(arrival.http.headers());
+        let caller = caller::of_key(presented, &self.state.settings.keys)?;
+        self.call.notes.set_key(&caller.name);
+        Ok(Known {
+            call: self.call.clone(),
+            caller,
+            arrival,
+        })
+    }
+}

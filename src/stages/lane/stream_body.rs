@@ -1,0 +1,266 @@
+//! The body of a streamed answer: the backend's events as they come, never more than a few in memory.
+//!
+//! While the first token is waited for, comments keep the connection alive. A loss is told within the stream
+//! and never looks like an end. The call's guard lives here, so that a caller who goes away is noticed by the
+//! body being dropped.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use kebne_lane::{CallGuard, Ending};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval},
+};
+
+use crate::{
+    gateway::{GatewayError, GatewayReply},
+    llm::{ModelResponse, StreamItem},
+    stages::{
+        Call,
+        turn::{Follow, Keeping},
+    },
+    surface::{AnswerWriter, error::ApiError},
+};
+
+/// A call that is still being made.
+pub(super) type PendingCall = Pin<Box<dyn Future<Output = Result<GatewayReply, GatewayError>>>>;
+
+enum State {
+    Waiting(PendingCall),
+    Streaming {
+        items: mpsc::Receiver<StreamItem>,
+        guard: CallGuard,
+    },
+    /// The last events wait until the session's turn is kept: who sees the end finds the turn.
+    Keeping {
+        keeping: Keeping,
+        last: Bytes,
+        items: mpsc::Receiver<StreamItem>,
+        guard: CallGuard,
+    },
+    Over,
+}
+
+/// A streamed answer on its way to the caller.
+pub(super) struct StreamBody {
+    call: Call,
+    state: State,
+    /// Reads along for the session, until the end.
+    follow: Option<Follow>,
+    /// Writes the events in the caller's dialect.
+    writer: Box<dyn AnswerWriter>,
+    comments: Interval,
+}
+
+impl StreamBody {
+    /// Makes a body without an answer; [`StreamBody::begun`] or [`StreamBody::waiting`] follows.
+    pub(super) fn new(
+        call: Call,
+        follow: Option<Follow>,
+        writer: Box<dyn AnswerWriter>,
+        comment_every: Duration,
+    ) -> Self {
+        // Nothing is said at once: the first comment is due after one interval.
+        let comments = tokio::time::interval_at(Instant::now() + comment_every, comment_every);
+        Self {
+            call,
+            state: State::Over,
+            follow,
+            writer,
+            comments,
+        }
+    }
+
+    /// Takes an answer that has begun.
+    ///
+    /// # Errors
+    /// When the backend did not stream.
+    pub(super) fn begun(mut self, reply: GatewayReply) -> Result<Self, ApiError> {
+        self.take(reply).map(|()| self)
+    }
+
+    /// Waits for the answer.
+    pub(super) fn waiting(mut self, pending: PendingCall) -> Self {
+        self.state = State::Waiting(pending);
+        self
+    }
+
+    fn take(&mut self, reply: GatewayReply) -> Result<(), ApiError> {
+        self.call.notes.set_lane(&reply.lane, reply.attempts);
+        let guard = reply.reply.guard;
+        match reply.reply.response {
+            ModelResponse::Stream(items) => {
+                self.state = State::Streaming { items, guard };
+                Ok(())
+            }
+            ModelResponse::Whole(_) => {
+                guard.finish(Ending::Error);
+                let message = "the backend answered in one piece where a stream was asked for";
+                Err(ApiError::internal(message))
+            }
+        }
+    }
+
+    /// Ends the stream, counting the call.
+    fn end(&mut self, ending: Ending) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Streaming { guard, .. } | State::Keeping { guard, .. } => guard.finish(ending),
+            State::Waiting(_) | State::Over => {}
+        }
+    }
+
+    /// Ends the stream with an error that its caller can see.
+    fn fail(&mut self, error: &ApiError) -> Bytes {
+        self.end(Ending::Error);
+        let notes = &self.call.notes;
+        notes.set_ending(error.ending(), Some(error.reason()));
+        self.call.surface.error_event(error, &self.call.id)
+    }
+
+    fn cut(&mut self) -> Bytes {
+        self.fail(&ApiError::upstream("the backend's answer broke off"))
+    }
+
+    /// Writes events in the caller's dialect.
+    fn write(&mut self, events: Bytes) -> Bytes {
+        match self.writer.events(events) {
+            Ok(events) => events,
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Ends the stream cleanly, with what the caller's dialect puts at its end.
+    fn finish(&mut self) -> Bytes {
+        match self.writer.end() {
+            Ok(last) => {
+                self.end(Ending::Success);
+                last
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Passes events on, unless they are the last of a session's call: those wait until the turn is kept.
+    fn pass(&mut self, events: Bytes) -> Option<Bytes> {
+        let is_last = |follow: &mut Follow| follow.feed(&events);
+        let Some(follow) = self.follow.take_if(is_last) else {
+            return Some(events);
+        };
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Streaming { items, guard } => {
+                self.state = State::Keeping {
+                    keeping: follow.keep(),
+                    last: events,
+                    items,
+                    guard,
+                };
+                None
+            }
+            other => {
+                self.state = other;
+                Some(events)
+            }
+        }
+    }
+
+    /// Goes on after the turn was kept, or ends with the error that it was not.
+    fn kept(&mut self, kept: Result<u64, ApiError>) -> Bytes {
+        if let Err(error) = kept {
+            return self.fail(&error);
+        }
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Keeping {
+                last, items, guard, ..
+            } => {
+                self.state = State::Streaming { items, guard };
+                self.write(last)
+            }
+            other => {
+                self.state = other;
+                Bytes::new()
+            }
+        }
+    }
+
+    /// Takes the answer that was waited for; returns the event of an error.
+    fn begin(&mut self, answer: Result<GatewayReply, GatewayError>) -> Option<Bytes> {
+        // The lane has counted the ending of a call that failed.
+        self.state = State::Over;
+        let answer = answer.map_err(|error| ApiError::from_gateway(&error));
+        let begun = answer.and_then(|reply| self.take(reply));
+        begun.err().map(|error| self.fail(&error))
+    }
+
+    /// Returns the next part of the answer; an empty one means that there is more to come.
+    fn poll_part(&mut self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match &mut self.state {
+            State::Over => Poll::Ready(None),
+            State::Waiting(call) => match call.as_mut().poll(task) {
+                Poll::Ready(answer) => Poll::Ready(Some(self.begin(answer).unwrap_or_default())),
+                Poll::Pending => {
+                    let due = self.comments.poll_tick(task);
+                    due.map(|_| Some(self.call.surface.keep_alive()))
+                }
+            },
+            State::Keeping { keeping, .. } => match keeping.as_mut().poll(task) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(kept) => Poll::Ready(Some(self.kept(kept))),
+            },
+            State::Streaming { items, .. } => {
+                let item = std::task::ready!(items.poll_recv(task));
+                Poll::Ready(Some(self.on_item(item)))
+            }
+        }
+    }
+
+    fn on_item(&mut self, item: Option<StreamItem>) -> Bytes {
+        match item {
+            Some(StreamItem::Events(events)) => match self.pass(events) {
+                Some(events) => self.write(events),
+                None => Bytes::new(),
+            },
+            // Unseen, because a clean stream says `[DONE]`: its turn was not kept.
+            Some(StreamItem::End) if self.follow.is_some() => self.cut(),
+            Some(StreamItem::End) => self.finish(),
+            Some(StreamItem::Lost(failure)) => self.fail(&ApiError::failed(&failure)),
+            None => self.cut(),
+        }
+    }
+}
+
+impl MessageBody for StreamBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let this = self.get_mut();
+        loop {
+            match std::task::ready!(this.poll_part(task)) {
+                None => return Poll::Ready(None),
+                // An empty chunk would end a body of unknown length.
+                Some(part) if part.is_empty() => {}
+                Some(part) => return Poll::Ready(Some(Ok(part))),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for StreamBody {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("StreamBody").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! The body of an answer that comes whole. The call ends when the answer is written, not when it is handed over.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    body::{BodySize, MessageBody},
+    web::Bytes,
+};
+use kebne_lane::{CallGuard, Ending};
+
+/// Bytes that are handed to the connection at once. The connection asks for more when it has written most of what it
+/// holds, so that a caller who stops reading is noticed while the answer is not yet written.
+const PART: usize = 32 << 10;
+
+/// A whole answer on its way to its caller, and the guard of the call.
+pub(super) struct WholeBody {
+    rest: Bytes,
+    size: u64,
+    guard: Option<CallGuard>,
+    /// The connection was given the time to write the last part.
+    is_flushed: bool,
+}
+
+impl WholeBody {
+    pub(super) fn new(body: Bytes, guard: CallGuard) -> Self {
+        Self {
+            size: u64::try_from(body.len()).unwrap_or(u64::MAX),
+            rest: body,
+            guard: Some(guard),
+            is_flushed: false,
+        }
+    }
+}
+
+impl MessageBody for WholeBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.size)
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let this = self.get_mut();
+        if !this.rest.is_empty() {
+            let part = this.rest.split_to(this.rest.len().min(PART));
+            return Poll::Ready(Some(Ok(part)));
+        }
+        if !this.is_flushed {
+            // A connection writes when its body has nothing to give.
+            this.is_flushed = true;
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(guard) = this.guard.take() {
+            guard.finish(Ending::Success);
+        }
+        Poll::Ready(None)
+    }
+}

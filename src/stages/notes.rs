@@ -1,0 +1,72 @@
+//! What the stages note of a call for its account: who called what, and how it went.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use kebne_lane::Ending;
+
+/// The notes on one call; clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes(Rc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    key: RefCell<String>,
+    model: RefCell<String>,
+    lane: RefCell<String>,
+    attempts: Cell<u32>,
+    ending: Cell<Option<Ending>>,
+    reason: Cell<Option<&'static str>>,
+}
+
+impl Notes {
+    /// Notes the name of the key.
+    pub(super) fn set_key(&self, key: &str) {
+        key.clone_into(&mut self.0.key.borrow_mut());
+    }
+
+    /// Notes the model by its own name; never a name that only a caller made up.
+    pub(super) fn set_model(&self, model: &str) {
+        model.clone_into(&mut self.0.model.borrow_mut());
+    }
+
+    /// Notes the lane that answered, and the attempts it took.
+    pub(super) fn set_lane(&self, lane: &str, attempts: u32) {
+        lane.clone_into(&mut self.0.lane.borrow_mut());
+        self.0.attempts.set(attempts);
+    }
+
+    /// Notes how the call ended and why; only the first note counts.
+    pub(super) fn set_ending(&self, ending: Ending, reason: Option<&'static str>) {
+        if self.0.ending.get().is_none() {
+            self.0.ending.set(Some(ending));
+            self.0.reason.set(reason);
+        }
+    }
+
+    pub(super) fn key(&self) -> String {
+        self.0.key.borrow().clone()
+    }
+
+    pub(super) fn model(&self) -> String {
+        self.0.model.borrow().clone()
+    }
+
+    pub(super) fn lane(&self) -> String {
+        self.0.lane.borrow().clone()
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.0.attempts.get()
+    }
+
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.0.ending.get()
+    }
+
+    pub(super) fn reason(&self) -> &'static str {
+        self.0.reason.get().unwrap_or("")
+    }
+}

@@ -1,0 +1,38 @@
+//! Finds the model that a call is for.
+
+use actix_web::web::Data;
+
+use crate::{
+    stages::{Stage, shape::Shaped},
+    state::State,
+    surface::error::ApiError,
+};
+
+/// Finds the model that a call is for: an alias leads to its model, an unknown name to 404.
+pub(super) struct Route<'a> {
+    state: &'a Data<State>,
+}
+
+/// A call whose model is served here.
+pub(super) struct Routed {
+    /// The call; its model is one that the gateway knows, by its own name or an alias.
+    pub(super) shaped: Shaped,
+}
+
+impl<'a> Route<'a> {
+    pub(super) fn new(state: &'a Data<State>) -> Self {
+        Self { state }
+    }
+}
+
+impl Stage for Route<'_> {
+    type In = Shaped;
+    type Out = Routed;
+
+    async fn run(&self, shaped: Shaped) -> Result<Routed, ApiError> {
+        let model = self.state.gateway.canonical(&shaped.model);
+        let model = model.ok_or_else(|| ApiError::unknown_model(&shaped.model))?;
+        shaped.call.notes.set_model(model);
+        Ok(Routed { shaped })
+    }
+}

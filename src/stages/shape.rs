@@ -1,0 +1,105 @@
+//! Makes a call of the body: reads the caller's dialect, then puts the session's history and the prompt before it.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::web::Data;
+use kebne_control::Kind;
+use kebne_lane::CallOptions;
+use kebne_wire::request::tokens_of;
+
+use crate::{
+    llm::{Endpoint, ModelRequest},
+    stages::{
+        Call, Stage,
+        admit::Admitted,
+        share::Share,
+        turn::{self, Follow},
+    },
+    state::State,
+    surface::{AnswerWriter, Reading, error::ApiError},
+};
+
+/// Makes a call of the body.
+pub(super) struct Shape<'a> {
+    state: &'a Data<State>,
+}
+
+/// A call in the form in which lanes take it.
+pub(super) struct Shaped {
+    pub(super) call: Call,
+    /// The model, as the caller named it.
+    pub(super) model: String,
+    pub(super) request: ModelRequest,
+    pub(super) options: CallOptions,
+    /// Keeps the turn, when the call belongs to a session.
+    pub(super) follow: Option<Follow>,
+    /// Writes the answer in the caller's dialect.
+    pub(super) writer: Box<dyn AnswerWriter>,
+}
+
+impl<'a> Shape<'a> {
+    pub(super) fn new(state: &'a Data<State>) -> Self {
+        Self { state }
+    }
+}
+
+impl Stage for Shape<'_> {
+    type In = Admitted;
+    type Out = Shaped;
+
+    async fn run(&self, admitted: Admitted) -> Result<Shaped, ApiError> {
+        let Admitted {
+            call,
+            share,
+            deadline,
+            session,
+            prompt,
+            body,
+        } = admitted;
+        let reading = call.surface.read(body, Arc::clone(&call.id))?;
+        let Reading { mut parsed, writer } = reading;
+        let said = parsed.request.body.len();
+        let follow = turn::prepare(self.state, session, prompt, &mut parsed.request).await?;
+        // History is sent too, and so weighs too.
+        let more = parsed.request.body.len().saturating_sub(said);
+        let mut options = options(share, deadline, &parsed.request);
+        options.tokens = parsed.tokens.saturating_add(tokens_of(more));
+        options.output_tokens_max = parsed.output_tokens_max;
+        options.hedge = parsed.changes_nothing;
+        options.kind = kind_of(&parsed.request, options.tokens, options.output_tokens_max);
+        Ok(Shaped {
+            call,
+            model: parsed.model,
+            request: parsed.request,
+            options,
+            follow,
+            writer,
+        })
+    }
+}
+
+/// Returns what a lane needs to know of a call besides its cost in tokens.
+fn options(share: Share, deadline: Duration, request: &ModelRequest) -> CallOptions {
+    CallOptions {
+        bytes: u64::try_from(request.body.len()).unwrap_or(u64::MAX),
+        tenant: share.tenant,
+        priority: share.priority,
+        weight: share.weight,
+        refuse_when_cold: share.refuse_when_cold,
+        ..CallOptions::within(deadline)
+    }
+}
+
+/// Names what the time of a call depends on besides the load.
+fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u32) -> Kind {
+    let class = match request.endpoint {
+        Endpoint::Chat => 0,
+        Endpoint::Completions => 1,
+        Endpoint::Embeddings => 2,
+    };
+    Kind {
+        class: 2 * class + u32::from(request.stream),
+        input: tokens.saturating_sub(output_tokens_max),
+        output: output_tokens_max,
+    }
+}

@@ -1,0 +1,195 @@
+//! Every ending of a call, each counted once.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    App, HttpRequest,
+    body::{MessageBody, to_bytes},
+    dev::ServiceResponse,
+    test::{TestRequest, call_service, init_service, try_call_service},
+    web::{self, Data, Payload},
+};
+use bytes::Bytes;
+use kebne_lab::simulate::{Fault, Preset};
+use kebne_lane::Ending;
+
+use super::*;
+use crate::{
+    gateway::Gateway,
+    settings::{ProcessEnvironment, Settings},
+    surface::{Reading, openai},
+};
+
+/// Panics where a body is read.
+#[derive(Debug)]
+struct Panics;
+
+impl Surface for Panics {
+    fn name(&self) -> &'static str {
+        "panics"
+    }
+
+    fn has_turns(&self) -> bool {
+        false
+    }
+
+    fn read(&self, _body: Bytes, _request_id: Arc<str>) -> Result<Reading, ApiError> {
+        panic!("as scripted")
+    }
+
+    fn error_body(&self, _error: &ApiError, _request_id: &str) -> Bytes {
+        Bytes::new()
+    }
+
+    fn error_event(&self, _error: &ApiError, _request_id: &str) -> Bytes {
+        Bytes::new()
+    }
+}
+
+async fn state(fault: Option<Fault>) -> Data<State> {
+    let mut settings = Settings::default();
+    settings.server.learned_path = std::path::PathBuf::new();
+    settings.context.store = kebne_context::StoreKind::Memory;
+    let backend = &mut settings.backends[0];
+    backend.simulation.preset = Preset::Instant;
+    backend.simulation.fault = fault;
+    backend.limits.attempts_max = 1;
+    let gateway = Gateway::start(&settings, &ProcessEnvironment)
+        .await
+        .unwrap();
+    Data::new(State::new(gateway, &settings))
+}
+
+macro_rules! app {
+    ($state:expr, $surface:expr) => {{
+        let route = |http: HttpRequest, payload: Payload, state: Data<State>| async move {
+            let arrival = Arrival {
+                surface: $surface,
+                id: "id".into(),
+                http,
+                payload,
+            };
+            serve(state, arrival).await
+        };
+        let app = App::new()
+            .app_data($state.clone())
+            .route("/", web::post().to(route));
+        init_service(app).await
+    }};
+}
+
+fn request(body: &str) -> TestRequest {
+    TestRequest::post()
+        .uri("/")
+        .insert_header(("x-kebne-deadline-ms", "300"))
+        .set_payload(body.to_owned())
+}
+
+fn body(stream: bool) -> String {
+    format!(
+        r#"{{"model":"simulated","stream":{stream},"messages":[{{"role":"user","content":"a"}}]}}"#
+    )
+}
+
+/// Returns how often each ending was counted.
+async fn endings(state: &State) -> Vec<(String, u64)> {
+    let text = state.metrics.text(&state.gateway.snapshot().await).unwrap();
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("kebne_requests_total{"));
+    let each = lines.map(|line| {
+        let ending = line.split("ending=\"").nth(1).unwrap();
+        let count = line.rsplit(' ').next().unwrap().parse().unwrap();
+        (ending.split('"').next().unwrap().to_owned(), count)
+    });
+    each.collect()
+}
+
+async fn assert_one(state: &State, ending: Ending) {
+    assert_eq!(endings(state).await, [(ending.label().to_owned(), 1)]);
+}
+
+async fn read(response: ServiceResponse) -> String {
+    let body = to_bytes(response.into_body()).await.ok().unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+#[actix::test]
+async fn every_ending_of_a_call_is_counted_once() {
+    let cases = [
+        (None, body(false), Ending::Success),
+        (None, body(true), Ending::Success),
+        (None, "{".to_owned(), Ending::Rejected),
+        (None, r#"{"model":"none"}"#.to_owned(), Ending::Rejected),
+        (Some(Fault::Http500), body(false), Ending::Error),
+        (Some(Fault::HalfStream), body(true), Ending::Error),
+        (Some(Fault::Hang), body(false), Ending::Timeout),
+        (Some(Fault::Quota), body(false), Ending::Shed),
+    ];
+    for (fault, body, ending) in cases {
+        let state = state(fault).await;
+        let app = app!(state, &openai::CHAT);
+        let response = call_service(&app, request(&body).to_request()).await;
+        assert_eq!(
+            endings(&state).await,
+            [],
+            "{fault:?}: not before it is written"
+        );
+        read(response).await;
+        assert_one(&state, ending).await;
+    }
+}
+
+#[actix::test]
+async fn a_caller_that_leaves_before_its_answer_is_counted_once() {
+    let state = state(Some(Fault::Hang)).await;
+    let app = app!(state, &openai::CHAT);
+    let call = call_service(&app, request(&body(false)).to_request());
+    let left = tokio::time::timeout(Duration::from_millis(50), call).await;
+    assert!(left.is_err());
+    assert_one(&state, Ending::Cancelled).await;
+}
+
+#[actix::test]
+async fn a_caller_that_leaves_within_its_answer_is_counted_once() {
+    for stream in [false, true] {
+        let state = state(None).await;
+        let app = app!(state, &openai::CHAT);
+        let response = call_service(&app, request(&body(stream)).to_request()).await;
+        let mut body = response.into_body();
+        let first = std::future::poll_fn(|task| std::pin::Pin::new(&mut body).poll_next(task));
+        assert!(first.await.is_some());
+        drop(body);
+        assert_one(&state, Ending::Cancelled).await;
+        let lanes = state.gateway.snapshot().await.lanes;
+        assert_eq!(lanes[0].endings.of(Ending::Cancelled), 1, "{stream}");
+    }
+}
+
+#[actix::test]
+async fn a_panic_is_counted_once() {
+    let state = state(None).await;
+    let app = app!(state, &Panics);
+    let call = try_call_service(&app, request(&body(false)).to_request());
+    let call = std::panic::AssertUnwindSafe(call);
+    assert!(futures_util::FutureExt::catch_unwind(call).await.is_err());
+    assert_one(&state, Ending::Panic).await;
+}
+
+#[actix::test]
+async fn a_call_that_is_cut_off_by_the_end_of_the_service_is_counted_once() {
+    let state = state(Some(Fault::Hang)).await;
+    let app = app!(state, &openai::CHAT);
+    let long = request(&body(false)).insert_header(("x-kebne-deadline-ms", "60000"));
+    let call = call_service(&app, long.to_request());
+    let cut = async {
+        while state.gateway.snapshot().await.lanes[0].pool.in_flight == 0 {
+            tokio::task::yield_now().await;
+        }
+        state.gateway.close().await;
+        assert_eq!(state.gateway.cut_off().await, 1);
+    };
+    let (response, ()) = tokio::join!(call, cut);
+    assert!(read(response).await.contains("draining"));
+    assert_one(&state, Ending::Drained).await;
+}

@@ -1,0 +1,60 @@
+//! What all requests share.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::Instant,
+};
+
+use kebne_context::{ContextHandle, prompts::Prompts};
+
+use crate::{
+    gateway::Gateway,
+    metrics::Metrics,
+    settings::{ContextSettings, ServerSettings, Settings},
+};
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct State {
+    /// The models.
+    pub gateway: Gateway,
+    /// The service's settings.
+    pub settings: ServerSettings,
+    /// The sessions.
+    pub context: ContextHandle,
+    /// The sessions' settings.
+    pub context_settings: ContextSettings,
+    /// The prompts.
+    pub prompts: Prompts,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// When the service started.
+    pub started: Instant,
+    draining: AtomicBool,
+}
+
+impl State {
+    /// Makes the state of a service that is about to start.
+    pub fn new(gateway: Gateway, settings: &Settings) -> Self {
+        Self {
+            context: gateway.context().clone(),
+            gateway,
+            settings: settings.server.clone(),
+            context_settings: settings.context.clone(),
+            prompts: Prompts::new(&settings.prompts),
+            metrics: Metrics::new(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns `true` if the service is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(SeqCst)
+    }
+
+    /// Marks the service as stopping.
+    pub fn drain(&self) {
+        self.draining.store(true, SeqCst);
+    }
+}
