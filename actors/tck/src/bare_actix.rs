@@ -19,6 +19,7 @@
 use crate::driver::{self, Library, actors as actors_driver};
 
 mod actors;
+mod contexts;
 mod http;
 
 /// Bare actix, as the suite sees it.
@@ -36,6 +37,10 @@ impl Library for BareActix {
 
     fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
         Some(&actors::Actors)
+    }
+
+    fn contexts(&self) -> Option<&(dyn driver::contexts::ContextDriver + 'static)> {
+        Some(&contexts::Contexts)
     }
 
     fn http(&self) -> Option<&(dyn driver::http::HttpDriver + 'static)> {

@@ -5,6 +5,7 @@ use crate::{case::Case, driver};
 mod asks;
 mod backoff;
 mod breaker;
+mod contexts;
 mod dead_letters;
 mod events;
 mod failures;
@@ -51,6 +52,9 @@ pub const ACTORS: &[&[Case<dyn driver::actors::Driver>]] = &[
     stash::CASES,
     mailbox::CASES,
 ];
+
+/// The cases of actix's contexts.
+pub const CONTEXTS: &[&[Case<dyn driver::contexts::ContextDriver>]] = &[contexts::CASES];
 
 /// The cases of token buckets.
 pub const RATE: &[&[Case<dyn driver::rate::RateDriver>]] = &[rate::CASES];

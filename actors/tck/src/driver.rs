@@ -11,6 +11,7 @@ use crate::case::Failure;
 
 pub mod actors;
 pub mod breaker;
+pub mod contexts;
 pub mod http;
 pub mod rate;
 pub mod retry;
@@ -29,6 +30,11 @@ pub trait Library: fmt::Debug + Send + Sync {
 
     /// Returns the driver for single actors and their trees.
     fn actors(&self) -> Option<&(dyn actors::Driver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for actix's contexts.
+    fn contexts(&self) -> Option<&(dyn contexts::ContextDriver + 'static)> {
         None
     }
 

@@ -4,6 +4,7 @@ use crate::driver::{self, Library, actors as actors_driver};
 
 mod actors;
 mod breaker;
+mod contexts;
 mod http;
 mod rate;
 mod retry;
@@ -27,6 +28,10 @@ impl Library for Kebne {
 
     fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
         Some(&actors::Actors)
+    }
+
+    fn contexts(&self) -> Option<&(dyn driver::contexts::ContextDriver + 'static)> {
+        Some(&contexts::Contexts)
     }
 
     fn rate(&self) -> Option<&(dyn driver::rate::RateDriver + 'static)> {

@@ -8,6 +8,7 @@
 //! | [`case`] | what a case is, how it ends, and how to add one |
 //! | [`driver`] | what a library is to the suite, and the driver of each area |
 //! | [`mod@cases`] | the cases, one file for each topic |
+//! | [`contexts`] | an actor of stock actix code, for any context |
 //! | `http_app` | the handlers that every HTTP server under test serves |
 //! | [`registry`] | the list of all cases and of all libraries |
 //! | [`runner`] | running a case: a fresh thread, paused time, a watchdog, a process where it must be |
@@ -17,6 +18,7 @@
 pub mod bare_actix;
 pub mod case;
 pub mod cases;
+pub mod contexts;
 pub mod driver;
 mod http_app;
 pub mod kameo_library;

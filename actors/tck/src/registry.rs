@@ -79,6 +79,11 @@ pub fn cases() -> Vec<AnyCase> {
     for list in cases::ACTORS {
         add(&mut all, "actors", list, |library| library.actors());
     }
+    for list in cases::CONTEXTS {
+        add(&mut all, "actix's contexts", list, |library| {
+            library.contexts()
+        });
+    }
     for list in cases::RATE {
         add(&mut all, "rate", list, |library| library.rate());
     }
