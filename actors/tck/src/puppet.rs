@@ -37,6 +37,8 @@ pub enum Performed {
     Answer(Answer),
     /// Answer this after a while, handling other messages meanwhile.
     Later(Duration, Answer),
+    /// Answer this after a while by a future of the actor, or panic in it.
+    Within(Duration, Option<Answer>),
     /// Drop the answer.
     Never,
     /// Fail by an error of this class.
@@ -54,6 +56,11 @@ pub type Did = Result<(), Unsupported>;
 pub trait Stage {
     /// Stops this actor.
     fn stop(&mut self) -> Did;
+
+    /// Returns an error where this actor cannot answer by a future of its own.
+    fn can_answer_within(&self) -> Did {
+        Err(Unsupported("answer by a future of the actor"))
+    }
 
     /// Says whether this actor can fail by returning or reporting an error.
     fn can_fail(&self) -> Did {
@@ -265,6 +272,10 @@ pub async fn perform(body: &mut Body, stage: &mut impl Stage, script: Script) ->
             },
             Command::Panic(text) => blow_up(text),
             Command::NeverAnswer => Performed::Never,
+            Command::AnswerWithin(delay, number) => match stage.can_answer_within() {
+                Ok(()) => Performed::Within(delay, number.map(Answer::Number)),
+                Err(what) => return unsupported(body, what),
+            },
             Command::AnswerAfter(delay, number) => Performed::Later(delay, Answer::Number(number)),
             command => match obey(body, stage, command).await {
                 Ok(answer) => Performed::Answer(answer),

@@ -241,6 +241,7 @@ where
 
     /// Waits for the start; returns what is left of `timeout`.
     async fn start_within(&self, timeout: Duration) -> Result<Duration, AskError> {
+        crate::system::place::require_runtime("ask");
         let asked = Instant::now();
         let started = tokio::time::timeout(timeout, self.table.when_started()).await;
         started.map_err(|_| AskError::TimedOut)?;

@@ -4,11 +4,13 @@
 //! [`Context`]; what actix leaves open (bounds, restarts on panic, watch, fairness) is decided here, by a
 //! loop of our own around actix's public `dev` traits.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, thread, time::Duration};
 
 use actix::Actor;
+use actix_rt::ArbiterHandle;
 
 pub(crate) mod actor_ref;
+mod blocking;
 mod catch;
 mod cell;
 pub(crate) mod context;
@@ -21,6 +23,7 @@ mod guardian;
 mod items;
 pub(crate) mod mailbox;
 mod message_ref;
+pub(crate) mod place;
 mod props;
 mod receptionist;
 mod recipient;
@@ -122,12 +125,67 @@ impl ActorSystem {
     /// A name that is taken gets a number appended, and a `/` in it becomes `%2F`; Pekko refuses both. An actor
     /// that is spawned once the system terminates has stopped from the beginning: when
     /// [`ActorSystem::terminate`] returns no actor is alive, whichever thread spawned it.
+    ///
+    /// # Panics
+    /// On a thread that runs no local tasks, such as under `#[tokio::main]`, unless the props name another by
+    /// [`Props::on_arbiter`]: see [`ActorSystem::start_thread`].
     pub fn spawn<A>(&self, props: Props<A>, name: &str) -> ActorRef<A>
     where
         A: Actor<Context = Context<A>>,
     {
         let parent = Arc::clone(&self.inner.guardian) as Arc<dyn Parent>;
         props::launch(self, parent, path("/user", name), props)
+    }
+
+    /// Starts a thread for actors, which ends when the system has terminated: for programs under
+    /// `#[tokio::main]`, which have no thread of actix's.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix::{Actor, Handler, Message};
+    /// use kebne_actors::{ActorSystem, Context, Props};
+    ///
+    /// #[derive(Message)]
+    /// #[rtype(result = "&'static str")]
+    /// struct Ping;
+    ///
+    /// struct Ponger;
+    /// impl Actor for Ponger {
+    ///     type Context = Context<Self>;
+    /// }
+    /// impl Handler<Ping> for Ponger {
+    ///     type Result = actix::MessageResult<Ping>;
+    ///     fn handle(&mut self, _: Ping, _: &mut Context<Self>) -> Self::Result {
+    ///         actix::MessageResult("pong")
+    ///     }
+    /// }
+    ///
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let system = ActorSystem::new("example", 1);
+    ///     let thread = system.start_thread()?;
+    ///     let ponger = system.spawn(Props::new(|| Ponger).on_arbiter(thread), "ponger");
+    ///     assert_eq!(ponger.ask(Ping, Duration::from_secs(1)).await, Ok("pong"));
+    ///     system.terminate().await;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the error of the operating system when it has no thread to give.
+    pub fn start_thread(&self) -> io::Result<ArbiterHandle> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let system = self.clone();
+        let run = move || {
+            let runner = actix_rt::System::new();
+            let _the_caller_waits = sender.send(actix_rt::System::current().arbiter().clone());
+            runner.block_on(system.when_terminated());
+        };
+        thread::Builder::new()
+            .name(self.name().to_owned())
+            .spawn(run)?;
+        receiver.recv().map_err(io::Error::other)
     }
 
     /// Spawns an actor under `/user`, by a name that no other actor ever bears.
@@ -147,7 +205,11 @@ impl ActorSystem {
 
     /// Terminates, waiting for `limit` at most: an actor that blocks its thread cannot be ended, and is named
     /// in the answer.
+    ///
+    /// # Panics
+    /// When it is polled on a thread that no tokio runtime runs on, which the limit needs.
     pub async fn terminate_within(&self, limit: Duration) -> Termination {
+        place::require_runtime("terminate_within");
         let terminated = tokio::time::timeout(limit, self.inner.guardian.terminate());
         // Who did not stop in time is in the answer.
         terminated.await.ok();

@@ -32,3 +32,5 @@ pub mod ch07 {}
 pub mod ch08 {}
 #[doc = include_str!("../09-streams.md")]
 pub mod streams {}
+#[doc = include_str!("../../from-actix.md")]
+pub mod from_actix {}

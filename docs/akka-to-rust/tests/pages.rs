@@ -33,11 +33,14 @@ fn functions(folder: &Path) -> io::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for file in files(folder, "rs")? {
         for line in fs::read_to_string(file)?.lines() {
-            let Some((_, after)) = line.split_once("fn ") else {
-                continue;
+            // A function, or a case of the suite that a macro writes.
+            let name = match line.split_once("fn ") {
+                Some((_, after)) => after
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next(),
+                None => line.split_once(" => \"").map(|(before, _)| before.trim()),
             };
-            let name = after.split(|c: char| !c.is_alphanumeric() && c != '_');
-            names.extend(name.take(1).map(str::to_owned));
+            names.extend(name.map(str::to_owned));
         }
     }
     Ok(names)

@@ -100,6 +100,9 @@ fn start(spec: Spec, shared: &Arc<Shared>) -> Result<Addr<ActixPuppet>, Unsuppor
         None | Some(Overflow::DropNew | Overflow::Backpressure) => {}
         Some(_) => return Err(Unsupported("overflow strategies")),
     }
+    if spec.max_in_flight.is_some() {
+        return Err(Unsupported("bound for answers under way"));
+    }
     if spec.throughput.is_some() {
         return Err(Unsupported("throughput of a turn"));
     }

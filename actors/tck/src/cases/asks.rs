@@ -24,6 +24,12 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L1;
     an_asker_learns_that_the_actor_had_stopped => "AskSpec: fail the future if the actor is already terminated", Trap("T15");
     an_asker_learns_that_the_actor_stopped_before_its_message => "AskSpec: fail the future if the actor is already terminated", Trap("T15");
     an_asker_learns_that_the_handler_failed => "AskSpec: fail asking actor if responder function throws", Trap("T15");
+    one_panic_among_a_hundred_asks_is_told_from_its_bystanders => "none",
+        Trap("stock actix closes all hundred, and Pekko lets all hundred run into their timeouts");
+    an_ask_under_way_when_its_actor_stops_is_interrupted => "AskSpec: fail the future if the actor is already terminated", Trap("T15");
+    an_actor_that_answers_by_futures_takes_no_more_than_its_maximum => "MapAsyncSpec: not run more futures than requested parallelism",
+        Different("Pekko bounds the asks under way in the stream that asks, not in the actor");
+    answers_beyond_the_maximum_wait_in_the_mailbox_within_its_bound => "none", Trap("a mailbox does not bound what was taken from it");
     an_asker_learns_that_the_answer_was_dropped => "AskSpec: fail the future if the actor doesn't reply in time", Trap("T15");
     an_asker_learns_that_the_mailbox_was_full => "MailboxSelectorSpec: set capacity on a bounded mailbox", Trap("T15");
     an_asker_learns_that_the_actor_restarts_so_that_a_new_try_is_safe => "BackoffSupervisorSpec: reply to sender if replyWhileStopped is specified", Trap("T15");
@@ -178,6 +184,75 @@ async fn an_asker_learns_that_the_handler_failed(driver: &dyn Driver) -> Verdict
     driver.needs(Claim::AskSaysWhy)?;
     let (_world, a) = driver.with(plain("a")).await?;
     expect_refusal(&a, Panic("on purpose"), Refusal::Failed).await
+}
+
+async fn one_panic_among_a_hundred_asks_is_told_from_its_bystanders(
+    driver: &dyn Driver,
+) -> Verdict {
+    driver.needs(Claim::AskSaysWhy)?;
+    let (_world, a) = driver.with(restarted("a")).await?;
+    let asks = (0..100).map(|n| {
+        let answer = if n == 50 { (1, None) } else { (2, Some(n)) };
+        a.try_ask(AnswerWithin(ms(answer.0), answer.1), PATIENCE)
+    });
+    for (n, answer) in join_all(asks).await.into_iter().enumerate() {
+        let expected = if n == 50 {
+            Refusal::Failed
+        } else {
+            Refusal::Interrupted
+        };
+        ensure_eq("answer", &answer, &Err(expected))?;
+    }
+    ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &2)
+}
+
+async fn an_ask_under_way_when_its_actor_stops_is_interrupted(driver: &dyn Driver) -> Verdict {
+    driver.needs(Claim::AskSaysWhy)?;
+    let (world, a) = driver.with(plain("a")).await?;
+    let asked = a.try_ask(AnswerWithin(SECOND, Some(1)), PATIENCE);
+    let stopped = async {
+        world.settle().await?;
+        a.tell(Stop)
+    };
+    let (answer, stopped) = futures_util::join!(asked, stopped);
+    stopped?;
+    ensure_eq("answer", &answer, &Err(Refusal::Interrupted))
+}
+
+async fn an_actor_that_answers_by_futures_takes_no_more_than_its_maximum(
+    driver: &dyn Driver,
+) -> Verdict {
+    let spec = plain("a").max_in_flight(3);
+    let (world, a) = driver.with(spec).await?;
+    let asks =
+        (0..9).map(|_| a.try_ask([NoteTime("begun"), AnswerWithin(ms(10), Some(0))], PATIENCE));
+    join_all(asks).await;
+    let begun = [0, 10, 20].map(|at| world.times(&format!("a begun at {at} ms")));
+    ensure_eq("begun", &begun, &[3, 3, 3])
+}
+
+async fn answers_beyond_the_maximum_wait_in_the_mailbox_within_its_bound(
+    driver: &dyn Driver,
+) -> Verdict {
+    let spec = plain("a").max_in_flight(1).mailbox(2);
+    let (world, a) = driver.with(spec).await?;
+    let first = a.try_ask(AnswerWithin(SECOND, Some(0)), PATIENCE);
+    let rest = async {
+        world.settle().await?;
+        let offers = (1..=4).map(|number| a.tell(NoteNumber(number)));
+        let offers = offers.collect::<Result<Vec<_>, _>>()?;
+        let expected = [
+            Offer::Enqueued,
+            Offer::Enqueued,
+            Offer::Dropped,
+            Offer::Dropped,
+        ];
+        ensure_eq("offers", &offers[..], &expected[..])
+    };
+    let (first, rest) = futures_util::join!(first, rest);
+    rest?;
+    ensure_eq("answer", &first, &Ok(Answer::Number(0)))?;
+    world.expect_notes(&["a 1", "a 2"]).await
 }
 
 async fn an_asker_learns_that_the_answer_was_dropped(driver: &dyn Driver) -> Verdict {

@@ -130,6 +130,8 @@ pub enum Refusal {
     Restarting,
     /// The actor failed on the message, or dropped the answer.
     Failed,
+    /// The actor failed on another message, or stopped, while it worked on this one.
+    Interrupted,
     /// No answer came in time.
     TimedOut,
     /// The mailbox is full.

@@ -108,6 +108,8 @@ pub enum Command {
     NeverAnswer,
     /// Answer this number after a while, handling others meanwhile.
     AnswerAfter(Duration, i64),
+    /// Answer this number after a while by a future of the actor, or panic in it, handling others meanwhile.
+    AnswerWithin(Duration, Option<i64>),
     /// Note this when the asker waits no more.
     NoteWhenForsaken(&'static str),
 }

@@ -30,6 +30,8 @@ pub struct Spec {
     pub overflow: Option<Overflow>,
     /// How many messages are handled in one turn; `None` for the library's default.
     pub throughput: Option<usize>,
+    /// How many answers may be under way; `None` for the library's default.
+    pub max_in_flight: Option<usize>,
     /// How many messages may be stashed; `None` for the library's default.
     pub stash: Option<usize>,
     /// After how long a wait counts as a hang; `None` for never.
@@ -57,6 +59,7 @@ impl Spec {
             mailbox: None,
             overflow: None,
             throughput: None,
+            max_in_flight: None,
             stash: None,
             hang_after: None,
             making_fails: Arc::new(|_| false),
@@ -93,6 +96,13 @@ impl Spec {
     #[must_use]
     pub fn throughput(mut self, messages: usize) -> Self {
         self.throughput = Some(messages);
+        self
+    }
+
+    /// Sets how many answers may be under way.
+    #[must_use]
+    pub fn max_in_flight(mut self, answers: usize) -> Self {
+        self.max_in_flight = Some(answers);
         self
     }
 

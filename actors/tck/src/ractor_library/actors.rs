@@ -118,6 +118,9 @@ fn check(spec: &Spec) -> Result<(), Unsupported> {
     if spec.overflow.is_some() {
         return Err(Unsupported("bound of a mailbox"));
     }
+    if spec.max_in_flight.is_some() {
+        return Err(Unsupported("bound for answers under way"));
+    }
     if spec.throughput.is_some() {
         return Err(Unsupported("throughput of a turn"));
     }

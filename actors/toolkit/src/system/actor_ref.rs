@@ -3,12 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{Actor, Handler, Message};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
+    blocking,
     context::Context,
     envelope::{Adapted, Ask, AskState, Asking, Tell, Unnoticed},
     mailbox::{Offered, PRIORITY_NORMAL, Refusal},
+    place,
     report::{ActorReport, ActorState},
 };
 pub(crate) use super::{
@@ -47,9 +49,13 @@ pub enum AskError {
     /// the message was not handled, so that it is safe to try again.
     #[error("the actor is restarting")]
     Restarting,
-    /// The handler failed, or dropped the answer.
+    /// This message failed: its handler, or the future of its answer, panicked or dropped the answer.
     #[error("the actor failed to answer")]
     Failed,
+    /// The actor failed on another message, or stopped, while the future of this answer ran. The work may have
+    /// been done in part.
+    #[error("the actor ended before it answered")]
+    Interrupted,
     /// No answer in time; the message may still be handled, unless it has not begun.
     #[error("the actor did not answer in time")]
     TimedOut,
@@ -139,7 +145,11 @@ where
     /// before the actor got to the message, the message is skipped.
     ///
     /// # Errors
-    /// Says why there is no answer, and so whether a new try is safe: see [`AskError`].
+    /// Returns why there is no answer: see [`AskError`].
+    ///
+    /// # Panics
+    /// When it is polled on a thread that no tokio runtime runs on, which the timeout needs; use
+    /// [`ActorRef::ask_blocking`] there.
     pub async fn ask<M>(&self, message: M, timeout: Duration) -> Result<M::Result, AskError>
     where
         A: Handler<M>,
@@ -153,6 +163,9 @@ where
     ///
     /// # Errors
     /// See [`AskError`].
+    ///
+    /// # Panics
+    /// As [`ActorRef::ask`] does.
     pub async fn ask_control<M>(&self, message: M, timeout: Duration) -> Result<M::Result, AskError>
     where
         A: Handler<M>,
@@ -162,12 +175,46 @@ where
         self.ask_by(message, timeout, true).await
     }
 
+    /// Asks from a thread that no runtime runs on, and blocks it until the answer comes, at most for `timeout`.
+    ///
+    /// It may also be used where a runtime allows blocking, such as in `tokio::task::spawn_blocking`.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    ///
+    /// # Panics
+    /// In asynchronous code, where it would block the thread that the actor may need; use [`ActorRef::ask`] there.
+    pub fn ask_blocking<M>(&self, message: M, timeout: Duration) -> Result<M::Result, AskError>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        match Handle::try_current() {
+            Ok(runtime) => runtime.block_on(self.ask(message, timeout)),
+            Err(_) => blocking::wait_for(self.ask_without_timeout(message, false), timeout)
+                .unwrap_or(Err(AskError::TimedOut)),
+        }
+    }
+
     async fn ask_by<M>(
         &self,
         message: M,
         timeout: Duration,
         control: bool,
     ) -> Result<M::Result, AskError>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        place::require_runtime("ask");
+        let asked = self.ask_without_timeout(message, control);
+        let answered = tokio::time::timeout(timeout, asked).await;
+        answered.unwrap_or(Err(AskError::TimedOut))
+    }
+
+    async fn ask_without_timeout<M>(&self, message: M, control: bool) -> Result<M::Result, AskError>
     where
         A: Handler<M>,
         M: Message + Send + 'static,
@@ -182,29 +229,24 @@ where
             answer,
             state: Arc::clone(state),
         });
-        let asked = async {
-            let mailbox = &self.core.mailbox;
-            let offered = if control {
-                mailbox.offer_control(envelope)
-            } else {
-                mailbox.offer_waiting(PRIORITY_NORMAL, envelope).await
-            };
-            match self.core.settle(offered) {
-                Ok(()) => {}
-                Err(Refusal::Closed) => return Err(AskError::Stopped),
-                Err(Refusal::Restarting) => return Err(AskError::Restarting),
-                Err(Refusal::Full | Refusal::Failed) => {
-                    return Err(if self.core.state() == ActorState::Restarting {
-                        AskError::Restarting
-                    } else {
-                        AskError::MailboxFull
-                    });
+        let mailbox = &self.core.mailbox;
+        let offered = if control {
+            mailbox.offer_control(envelope)
+        } else {
+            mailbox.offer_waiting(PRIORITY_NORMAL, envelope).await
+        };
+        match self.core.settle(offered) {
+            Ok(()) => answered.await.map_err(|_| state.error()),
+            Err(Refusal::Closed) => Err(AskError::Stopped),
+            Err(Refusal::Restarting) => Err(AskError::Restarting),
+            Err(Refusal::Full | Refusal::Failed) => {
+                if self.core.state() == ActorState::Restarting {
+                    Err(AskError::Restarting)
+                } else {
+                    Err(AskError::MailboxFull)
                 }
             }
-            answered.await.map_err(|_| state.error())
-        };
-        let answered = tokio::time::timeout(timeout, asked).await;
-        answered.unwrap_or(Err(AskError::TimedOut))
+        }
     }
 
     /// Returns a recipient of one message type, which says nothing of who receives it.

@@ -9,7 +9,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::SeqCst},
     task::{Context as Task, Poll, Waker},
 };
 
@@ -17,12 +17,12 @@ use actix::Actor;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    actor_ref::{Core, Parent, Signal},
+    actor_ref::{AnyCell, Core, Parent, Signal},
     catch::{bury, text},
     context::{Context, Stage},
     envelope::Envelope,
     fault::Fault,
-    props::Props,
+    props::{MadeOnce, Props},
     report::ActorState,
     strategy::Record,
     watch::StopCause,
@@ -186,6 +186,9 @@ where
         self.phase = Phase::Run;
         match catch_unwind(AssertUnwindSafe(|| (self.props.factory)())) {
             Ok(Ok(actor)) => self.actor = Some(actor),
+            Ok(Err(error)) if error.is::<MadeOnce>() => {
+                return self.begin_stop(After::End(StopCause::Failed(error.to_string())));
+            }
             Ok(Err(error)) => self.ctx.fault(Fault::Error(error)),
             Err(panic) => self.ctx.fault(Fault::Start(text(&*panic))),
         }
@@ -244,6 +247,10 @@ where
     }
 
     fn work(&mut self) -> bool {
+        let max = self.props.max_in_flight;
+        if max.is_some_and(|max| self.core.in_flight().load(SeqCst) >= max) {
+            return false;
+        }
         let Some(envelope) = self.core.mailbox.take_work() else {
             return false;
         };
@@ -298,13 +305,16 @@ where
             self.ctx.items.done(key);
         } else {
             self.ctx.items.put_back(key, future, paused);
+            if self.ctx.failure.is_some() {
+                self.ctx.items.blame(key);
+            }
         }
         true
     }
 
     fn poll_wait(&mut self, task: &mut Task<'_>) -> Step {
         // The last first, as in actix.
-        let Some(mut future) = self.ctx.waits.pop() else {
+        let Some((mut future, in_flight)) = self.ctx.waits.pop() else {
             return Step::Again;
         };
         let mut done = true;
@@ -315,7 +325,7 @@ where
                 .set_busy(self.core.is_busy() && self.ctx.is_waiting());
             return Step::Again;
         }
-        self.ctx.waits.push(future);
+        self.ctx.waits.push((future, in_flight));
         if self.ctx.failure.is_some() || self.ctx.stopping || self.hangs(task) {
             return Step::Again;
         }
@@ -332,7 +342,7 @@ where
             return false;
         }
         self.hang = None;
-        bury(&self.core.path, std::mem::take(&mut self.ctx.waits));
+        bury(&self.core.path, self.ctx.waits.pop());
         self.ctx.fault(Fault::Hang(limit));
         true
     }
@@ -343,6 +353,7 @@ where
             return;
         };
         let ctx = &mut self.ctx;
+        ctx.answering.set(false);
         if let Some(beat) = &self.beat {
             beat.begin(self.doing);
         }

@@ -1,6 +1,7 @@
 //! What an actor can do: `type Context = kebne_actors::Context<Self>` in place of actix's.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, VecDeque},
     fmt,
     rc::Rc,
@@ -17,7 +18,7 @@ use super::{
     catch::bury,
     envelope::{AskState, Envelope},
     fault::Fault,
-    items::{Items, Pauses},
+    items::{InFlight, Items, Pauses},
     props::Props,
     spawn::Children,
     timers::Timers,
@@ -72,7 +73,7 @@ where
     pub(crate) stopping: bool,
     pub(crate) items: Items<A>,
     /// Futures that hold the mailbox up; the last goes first.
-    pub(crate) waits: Vec<BoxFuture<A>>,
+    pub(crate) waits: Vec<(BoxFuture<A>, Option<InFlight>)>,
     pub(crate) timers: Timers<A>,
     pub(crate) receive_timeout: Option<Duration>,
     pub(crate) stash: VecDeque<Envelope<A>>,
@@ -90,6 +91,8 @@ where
     pub(crate) backoff_reset: bool,
     /// Cancelled when whoever asked for the message in hand gives up.
     pub(crate) asker: Option<Arc<AskState>>,
+    /// Futures that are spawned now are a handler's answer.
+    pub(crate) answering: Cell<bool>,
     /// What the future that is polled asked.
     pub(crate) pauses: Pauses,
     /// It ends without its `stopping` hook.
@@ -127,6 +130,7 @@ where
             stage: Stage::Starting,
             backoff_reset: false,
             asker: None,
+            answering: Cell::new(false),
             pauses: Pauses::default(),
             terminated: false,
         }
@@ -244,6 +248,17 @@ where
         asker.map_or_else(CancellationToken::new, |asker| asker.given_up())
     }
 
+    /// Returns the place of a future that is spawned now, if it is a handler's answer.
+    fn in_flight(&self) -> Option<InFlight> {
+        let answering = self.answering.get();
+        answering.then(|| self.begin_flight())
+    }
+
+    pub(crate) fn begin_flight(&self) -> InFlight {
+        let cell = Arc::clone(&self.core) as Arc<dyn AnyCell>;
+        InFlight::new(self.asker.as_ref(), cell)
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waits.is_empty()
     }
@@ -251,6 +266,11 @@ where
     /// Drops what belongs to this incarnation alone, piece by piece.
     pub(crate) fn clear(&mut self) {
         let path = Arc::clone(&self.core.path);
+        self.items.interrupt();
+        self.waits
+            .iter()
+            .filter_map(|(_, in_flight)| in_flight.as_ref())
+            .for_each(InFlight::interrupt);
         bury(&path, self.timers.clear());
         bury(&path, std::mem::take(&mut self.waits));
         bury(&path, self.items.clear());

@@ -91,6 +91,10 @@ pub(crate) trait AnyCell: Send + Sync {
     fn report(&self) -> ActorReport;
     /// How many messages wait or are in work.
     fn load(&self) -> usize;
+    /// How many of its answers are futures that have not ended.
+    fn in_flight(&self) -> &AtomicUsize;
+    /// Has the cell look for work.
+    fn wake(&self);
     /// Has `watcher` called once when the actor stops, at once when it already has.
     fn watched_by(&self, key: u64, watcher: Watcher);
     /// Forgets the watcher of that key.
@@ -116,6 +120,8 @@ pub(crate) struct Core<A: Actor> {
     stopped: CancellationToken,
     /// A tell is in the actor's hands, or a `ctx.wait` that it began.
     busy: AtomicBool,
+    /// Answers that are futures and have not ended.
+    in_flight: AtomicUsize,
     /// Asks that the actor has taken and not answered.
     pub(crate) asks_in_work: Arc<AtomicUsize>,
     /// Why it stopped; `None` while it lives. Guards `watchers` against a late watch.
@@ -146,6 +152,7 @@ impl<A: Actor> Core<A> {
             signalled: AtomicBool::new(false),
             stopped: CancellationToken::new(),
             busy: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
             asks_in_work: Arc::default(),
             watchers: Mutex::default(),
             dead_letters,
@@ -322,6 +329,14 @@ impl<A: Actor> AnyCell for Core<A> {
     fn load(&self) -> usize {
         let in_work = usize::from(self.is_busy()) + self.asks_in_work.load(SeqCst);
         self.mailbox.len() + in_work
+    }
+
+    fn in_flight(&self) -> &AtomicUsize {
+        &self.in_flight
+    }
+
+    fn wake(&self) {
+        self.mailbox.wake();
     }
 
     fn watched_by(&self, key: u64, watcher: Watcher) {

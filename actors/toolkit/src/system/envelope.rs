@@ -160,6 +160,8 @@ const BEGUN: u8 = 1;
 const STOPPED: u8 = 2;
 /// Dropped from the mailbox to make room.
 const DROPPED: u8 = 3;
+/// Taken by an instance that ended of something else.
+const INTERRUPTED: u8 = 4;
 
 impl AskState {
     pub(crate) fn new(in_work: Arc<AtomicUsize>) -> Self {
@@ -194,7 +196,12 @@ impl AskState {
     }
 
     fn was_begun(&self) -> bool {
-        self.stage.load(SeqCst) == BEGUN
+        matches!(self.stage.load(SeqCst), BEGUN | INTERRUPTED)
+    }
+
+    /// Notes that the answer is lost although its message did not fail.
+    pub(crate) fn interrupt(&self) {
+        self.stage.store(INTERRUPTED, SeqCst);
     }
 
     /// Returns why the answer was lost.
@@ -202,6 +209,7 @@ impl AskState {
         match self.stage.load(SeqCst) {
             BEGUN => AskError::Failed,
             DROPPED => AskError::MailboxFull,
+            INTERRUPTED => AskError::Interrupted,
             _ => AskError::Stopped,
         }
     }

@@ -9,7 +9,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Wake, Waker},
@@ -17,6 +17,8 @@ use std::{
 
 use actix::{Actor, ActorFuture, SpawnHandle};
 use futures_util::task::AtomicWaker;
+
+use super::{actor_ref::AnyCell, envelope::AskState};
 
 pub(crate) type BoxItem<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
 
@@ -58,6 +60,39 @@ impl Pauses {
     }
 }
 
+/// A handler's answer that is a future: it is in flight until the future has ended.
+pub(crate) struct InFlight {
+    /// Whoever asked for the answer and still waits, unless the future is what failed.
+    asker: Option<Weak<AskState>>,
+    cell: Arc<dyn AnyCell>,
+}
+
+impl InFlight {
+    pub(crate) fn new(asker: Option<&Arc<AskState>>, cell: Arc<dyn AnyCell>) -> Self {
+        cell.in_flight().fetch_add(1, SeqCst);
+        Self {
+            asker: asker.map(Arc::downgrade),
+            cell,
+        }
+    }
+
+    /// Notes that the answer is lost although the future did not fail.
+    pub(crate) fn interrupt(&self) {
+        let asker = self.asker.as_ref();
+        if let Some(asker) = asker.and_then(Weak::upgrade) {
+            asker.interrupt();
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.cell.in_flight().fetch_sub(1, SeqCst);
+        // There may be room for one more.
+        self.cell.wake();
+    }
+}
+
 /// The futures of one incarnation.
 pub(crate) struct Items<A: Actor> {
     last: SpawnHandle,
@@ -68,6 +103,8 @@ pub(crate) struct Items<A: Actor> {
 struct Slot<A: Actor> {
     /// Taken out while it is polled.
     future: Option<BoxItem<A>>,
+    /// The answer that it is.
+    in_flight: Option<InFlight>,
     waker: Arc<ItemWaker>,
 }
 
@@ -126,7 +163,7 @@ impl<A: Actor> Items<A> {
     }
 
     /// Adds a future; it is polled in the next turn.
-    pub(crate) fn add(&mut self, future: BoxItem<A>) -> SpawnHandle {
+    pub(crate) fn add(&mut self, future: BoxItem<A>, in_flight: Option<InFlight>) -> SpawnHandle {
         self.last = self.last.next();
         let key = self.last.into_usize();
         let waker = Arc::new(ItemWaker {
@@ -136,6 +173,7 @@ impl<A: Actor> Items<A> {
         });
         let slot = Slot {
             future: Some(future),
+            in_flight,
             waker,
         };
         self.slots.insert(key, slot);
@@ -177,6 +215,23 @@ impl<A: Actor> Items<A> {
                 slot.waker.wake_by_ref();
             }
         }
+    }
+
+    /// Notes that a future failed its actor: its asker is not told that another did.
+    pub(crate) fn blame(&mut self, key: usize) {
+        let slot = self.slots.get_mut(&key);
+        if let Some(in_flight) = slot.and_then(|slot| slot.in_flight.as_mut()) {
+            in_flight.asker = None;
+        }
+    }
+
+    /// Notes that every answer in flight is lost although its future did not fail.
+    pub(crate) fn interrupt(&self) {
+        let in_flight = self
+            .slots
+            .values()
+            .filter_map(|slot| slot.in_flight.as_ref());
+        in_flight.for_each(InFlight::interrupt);
     }
 
     /// Forgets a future that is done.

@@ -12,6 +12,7 @@ use super::{
     context::{Bridge, Context},
     fault::Fault,
     mailbox::{Bounds, Overflow},
+    place,
     strategy::Strategy,
     watch::StopCause,
 };
@@ -46,6 +47,7 @@ pub struct Props<A: Actor> {
     pub(crate) bounds: Bounds,
     pub(crate) throughput: usize,
     pub(crate) stash_max: usize,
+    pub(crate) max_in_flight: Option<usize>,
     pub(crate) hang_after: Option<Duration>,
     pub(crate) report_blocked_after: Option<Duration>,
     pub(crate) intercept: Option<Intercept<A>>,
@@ -65,6 +67,16 @@ impl<A: Actor> Props<A> {
         Self::with_factory(Box::new(move || factory().map_err(Into::into)))
     }
 
+    /// Makes props of an actor that is there already, which moves to its thread. It cannot be made a second time: a
+    /// failure that its strategy would meet by a restart stops it.
+    pub fn once(actor: A) -> Self
+    where
+        A: Send,
+    {
+        let mut actor = Some(actor);
+        Self::try_new(move || actor.take().ok_or(MadeOnce))
+    }
+
     fn with_factory(factory: Factory<A>) -> Self {
         Self {
             factory,
@@ -77,6 +89,7 @@ impl<A: Actor> Props<A> {
             },
             throughput: THROUGHPUT,
             stash_max: STASH_MAX,
+            max_in_flight: None,
             hang_after: None,
             report_blocked_after: None,
             intercept: None,
@@ -103,9 +116,24 @@ impl<A: Actor> Props<A> {
     }
 
     /// Sets how many messages may wait; at least 1, default 1024.
+    ///
+    /// This does not bound the messages in work: a handler that returns a future takes its message from the
+    /// mailbox at once. See [`Props::max_in_flight`].
     #[must_use]
     pub fn mailbox(mut self, capacity: usize) -> Self {
         self.bounds.capacity = capacity.max(1);
+        self
+    }
+
+    /// Sets how many answers may be futures that have not ended; at least 1, default without a limit.
+    ///
+    /// At the limit the actor takes no work: messages wait in the mailbox, within its bound. Counted are the futures
+    /// that handlers return (`ResponseActFuture`, `ResponseFuture`, `Response`, `ActorResponse`), of tells and asks
+    /// alike, not those given to `ctx.spawn` or `pipe_to_self`. Control messages, timers and futures go on. An actor
+    /// that awaits in such a future the answer to a message to itself waits for ever at the limit.
+    #[must_use]
+    pub fn max_in_flight(mut self, futures: usize) -> Self {
+        self.max_in_flight = Some(futures.max(1));
         self
     }
 
@@ -183,6 +211,11 @@ impl<A: Actor> Props<A> {
     }
 }
 
+/// The error of a factory that has given away its only actor.
+#[derive(Debug, thiserror::Error)]
+#[error("it was made by `Props::once` and cannot be made again")]
+pub(crate) struct MadeOnce;
+
 impl<A: Actor> fmt::Debug for Props<A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -234,7 +267,7 @@ where
         actix_rt::spawn(Cell::new(core, parent, props, ctx));
     };
     match arbiter {
-        None => start(),
+        None => place::start_here(&reference.core.path, start),
         Some(arbiter) => {
             if !arbiter.spawn_fn(start) {
                 tracing::warn!(actor = %reference.core.path, "its thread is gone");

@@ -50,7 +50,10 @@ pub(crate) fn respond<A, M>(
         response.handle(ctx, Some(sender));
         watch_task(ctx, receiver, answer);
     } else {
+        // What it spawns is the answer.
+        ctx.answering.set(true);
         response.handle(ctx, answer);
+        ctx.answering.set(false);
     }
 }
 
@@ -86,7 +89,9 @@ fn run_beside<A, T: 'static>(
     A: Actor<Context = Context<A>>,
 {
     let incarnation = Incarnation::of(ctx);
+    let in_flight = ctx.begin_flight();
     actix_rt::spawn(async move {
+        let _until_it_has_ended = in_flight;
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(value) => send(answer, value),
             // Before the answer is dropped, so that an asker who hears of it finds the actor failed.
@@ -108,7 +113,9 @@ fn watch_task<A, T: 'static>(
         return;
     }
     let incarnation = Incarnation::of(ctx);
+    let in_flight = ctx.begin_flight();
     actix_rt::spawn(async move {
+        let _until_it_has_ended = in_flight;
         let witness = Arc::new(Witness::default());
         let watched = Watched {
             receiver,

@@ -9,6 +9,7 @@ mod events;
 mod hangs;
 mod mailbox;
 mod overflow;
+mod places;
 mod stash;
 mod supervision;
 mod timers;

@@ -16,6 +16,10 @@ use tokio::{
 
 use crate::system::{ActorRef, ActorSystem, Context, Props, Recipient, StopCause, Terminated};
 
+/// The resolution of tokio's timers. A wait for less, such as none at all, lasts so long, so that on paused time and
+/// under a manual clock everything that happens without time passing has happened.
+const RESOLUTION: Duration = Duration::from_millis(1);
+
 /// Receives every message of one type, and answers asks when the test says so.
 ///
 /// Its mailbox has no bound, and it never stops by itself. The waits take the time of the runtime that the
@@ -128,7 +132,7 @@ where
     #[track_caller]
     pub fn expect_asked(&mut self, max: Duration) -> impl Future<Output = Asked<M>> {
         let caller = Location::caller();
-        let until = Instant::now() + max;
+        let until = Instant::now() + max.max(RESOLUTION);
         async move {
             match self.next_until(until).await {
                 Some(asked) => asked,
@@ -144,7 +148,7 @@ where
     #[track_caller]
     pub fn expect_no_message(&mut self, duration: Duration) -> impl Future<Output = ()> {
         let caller = Location::caller();
-        let until = Instant::now() + duration;
+        let until = Instant::now() + duration.max(RESOLUTION);
         async move {
             assert!(
                 self.next_until(until).await.is_none(),
@@ -165,7 +169,7 @@ where
         max: Duration,
     ) -> impl Future<Output = Vec<M>> {
         let caller = Location::caller();
-        let until = Instant::now() + max;
+        let until = Instant::now() + max.max(RESOLUTION);
         async move {
             let mut messages = Vec::new();
             while messages.len() < count {
@@ -194,7 +198,7 @@ where
         mut judge: impl FnMut(&M) -> Fish,
     ) -> impl Future<Output = Vec<M>> {
         let caller = Location::caller();
-        let until = Instant::now() + max;
+        let until = Instant::now() + max.max(RESOLUTION);
         async move {
             let mut kept = Vec::new();
             loop {
@@ -228,7 +232,7 @@ where
         max: Duration,
     ) -> impl Future<Output = StopCause> {
         let caller = Location::caller();
-        let until = Instant::now() + max;
+        let until = Instant::now() + max.max(RESOLUTION);
         let (sender, terminated) = oneshot::channel::<Terminated>();
         // A key of its own, so that a probe may wait for one actor twice.
         let key = self.system.next_id();

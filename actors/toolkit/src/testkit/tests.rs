@@ -278,6 +278,28 @@ fn a_wait_that_nothing_can_end_panics() {
 }
 
 #[test]
+fn a_wait_of_no_time_sees_what_happens_without_time_passing_on_every_arbiter() {
+    for seed in 1..=20 {
+        ManualClock::run(seed, async |clock| {
+            let system = ActorSystem::new("test", seed);
+            let mut probe = Probe::<Text>::new(&system, "probe");
+            for _ in 0..3 {
+                let (recipient, far) = (probe.recipient(), clock.arbiter());
+                let relay = clock.arbiter();
+                assert!(far.spawn(async move {
+                    assert!(relay.spawn(async move {
+                        assert!(recipient.tell(Text("here")).is_enqueued());
+                    }));
+                }));
+                let message = probe.expect_message(Duration::ZERO).await;
+                assert_eq!(message, Text("here"));
+            }
+            probe.expect_no_message(Duration::ZERO).await;
+        });
+    }
+}
+
+#[test]
 #[should_panic(expected = "on purpose")]
 fn a_panic_in_the_body_ends_all_threads_and_is_the_tests() {
     ManualClock::run(1, async |clock| {

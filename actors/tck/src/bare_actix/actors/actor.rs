@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use actix::{Actor, Context, Handler, Message, SpawnHandle, Supervised, dev::MessageResponse};
+use actix::{
+    Actor, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised,
+    dev::MessageResponse,
+    fut::{ActorFutureExt, wrap_future},
+};
 use actix_broker::BrokerSubscribe;
 use futures_util::FutureExt;
 use tokio::{sync::oneshot, time::sleep};
@@ -10,7 +14,7 @@ use tokio::{sync::oneshot, time::sleep};
 use super::stage::OnActix;
 use crate::{
     driver::actors::Topic,
-    puppet::{Answer, Body, Performed, Script, receive},
+    puppet::{Answer, Body, Performed, Script, blow_up, receive},
 };
 
 pub(super) struct ActixPuppet {
@@ -42,11 +46,12 @@ pub(super) struct Ask(pub(super) Script);
 pub(super) enum Response {
     Now(Answer),
     Later(Duration, Answer),
+    Within(Duration, Option<Answer>),
     Never,
 }
 
 impl<M: Message<Result = Answer>> MessageResponse<ActixPuppet, M> for Response {
-    fn handle(self, _: &mut Context<ActixPuppet>, answer: Option<oneshot::Sender<Answer>>) {
+    fn handle(self, ctx: &mut Context<ActixPuppet>, answer: Option<oneshot::Sender<Answer>>) {
         let Some(sender) = answer else { return };
         match self {
             Self::Now(answer) => {
@@ -57,6 +62,15 @@ impl<M: Message<Result = Answer>> MessageResponse<ActixPuppet, M> for Response {
                     sleep(delay).await;
                     let _an_asker_may_have_left = sender.send(answer);
                 });
+            }
+            Self::Within(delay, answer) => {
+                let slept = wrap_future::<_, ActixPuppet>(sleep(delay));
+                ctx.spawn(slept.map(move |(), _, _| match answer {
+                    Some(answer) => {
+                        let _an_asker_may_have_left = sender.send(answer);
+                    }
+                    None => blow_up("in the future of an answer"),
+                }));
             }
             Self::Never => {}
         }
@@ -101,6 +115,7 @@ impl ActixPuppet {
         match receive(&mut self.body, &mut stage, script).now_or_never() {
             Some(Performed::Answer(answer)) => Response::Now(answer),
             Some(Performed::Later(delay, answer)) => Response::Later(delay, answer),
+            Some(Performed::Within(delay, answer)) => Response::Within(delay, answer),
             Some(Performed::Failed(_) | Performed::Never) | None => Response::Never,
         }
     }

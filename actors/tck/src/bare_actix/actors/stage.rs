@@ -28,6 +28,10 @@ impl Stage for OnActix<'_> {
         Ok(())
     }
 
+    fn can_answer_within(&self) -> Did {
+        Ok(())
+    }
+
     fn tell_myself(&mut self, script: Script) -> Did {
         self.ctx.notify(Tell(script));
         Ok(())

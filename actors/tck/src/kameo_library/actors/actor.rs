@@ -204,7 +204,7 @@ impl Message<Ask> for KameoPuppet {
                 });
             }
             // In kameo the error of an ask is its answer, and no failure of the actor.
-            (Performed::Failed(_) | Performed::Never, _) | (_, None) => {}
+            (Performed::Failed(_) | Performed::Within(..) | Performed::Never, _) | (_, None) => {}
         }
         delegated
     }

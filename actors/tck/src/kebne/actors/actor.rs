@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Handler, Message, dev::MessageResponse};
+use actix::{
+    Actor, AsyncContext, Handler, Message,
+    dev::MessageResponse,
+    fut::{ActorFutureExt, wrap_future},
+};
 use futures_util::FutureExt;
 use kebne_actors::system::{Context, Listing, StopCause, Terminated};
 use tokio::{sync::oneshot, time::sleep};
 
 use super::{props::PuppetError, stage::OnKebne};
-use crate::puppet::{Answer, Body, Performed, Script, receive};
+use crate::puppet::{Answer, Body, Performed, Script, blow_up, receive};
 
 pub(super) struct KebnePuppet {
     pub(super) body: Body,
@@ -33,11 +37,12 @@ pub(super) struct Event<const RED: bool>(pub(super) i64);
 pub(super) enum Response {
     Now(Answer),
     Later(Duration, Answer),
+    Within(Duration, Option<Answer>),
     Never,
 }
 
 impl<M: Message<Result = Answer>> MessageResponse<KebnePuppet, M> for Response {
-    fn handle(self, _: &mut Context<KebnePuppet>, answer: Option<oneshot::Sender<Answer>>) {
+    fn handle(self, ctx: &mut Context<KebnePuppet>, answer: Option<oneshot::Sender<Answer>>) {
         let Some(sender) = answer else { return };
         match self {
             Self::Now(answer) => {
@@ -48,6 +53,15 @@ impl<M: Message<Result = Answer>> MessageResponse<KebnePuppet, M> for Response {
                     sleep(delay).await;
                     let _an_asker_may_have_left = sender.send(answer);
                 });
+            }
+            Self::Within(delay, answer) => {
+                let slept = wrap_future::<_, KebnePuppet>(sleep(delay));
+                ctx.spawn(slept.map(move |(), _, _| match answer {
+                    Some(answer) => {
+                        let _an_asker_may_have_left = sender.send(answer);
+                    }
+                    None => blow_up("in the future of an answer"),
+                }));
             }
             Self::Never => {}
         }
@@ -78,6 +92,7 @@ impl KebnePuppet {
         match receive(&mut self.body, &mut stage, script).now_or_never() {
             Some(Performed::Answer(answer)) => Response::Now(answer),
             Some(Performed::Later(delay, answer)) => Response::Later(delay, answer),
+            Some(Performed::Within(delay, answer)) => Response::Within(delay, answer),
             Some(Performed::Failed(class)) => {
                 ctx.fail(PuppetError(class));
                 Response::Never

@@ -39,6 +39,9 @@ pub(super) fn props(spec: Spec, shared: &Arc<Shared>) -> Props<KebnePuppet> {
     if let Some(strategy) = spec.overflow {
         props = props.overflow(overflow(strategy));
     }
+    if let Some(answers) = spec.max_in_flight {
+        props = props.max_in_flight(answers);
+    }
     if let Some(messages) = spec.throughput {
         props = props.throughput(messages);
     }

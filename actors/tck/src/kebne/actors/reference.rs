@@ -53,6 +53,7 @@ impl Handle for KebneHandle {
                 AskError::Stopped => Refusal::Stopped,
                 AskError::Restarting => Refusal::Restarting,
                 AskError::Failed => Refusal::Failed,
+                AskError::Interrupted => Refusal::Interrupted,
                 AskError::TimedOut => Refusal::TimedOut,
                 AskError::MailboxFull => Refusal::MailboxFull,
             })

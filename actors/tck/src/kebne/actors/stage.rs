@@ -46,6 +46,10 @@ impl Stage for OnKebne<'_> {
         Ok(())
     }
 
+    fn can_answer_within(&self) -> Did {
+        Ok(())
+    }
+
     fn tell_myself(&mut self, script: Script) -> Did {
         let _a_full_mailbox_is_for_the_case_to_see = self.0.self_ref().tell(Tell(script));
         Ok(())

@@ -166,7 +166,7 @@ impl Actor for RactorPuppet {
                     let _an_asker_may_have_left = port.send(answer);
                 });
             }
-            (Performed::Failed(_) | Performed::Never, _) | (_, None) => {}
+            (Performed::Failed(_) | Performed::Within(..) | Performed::Never, _) | (_, None) => {}
         }
         end
     }

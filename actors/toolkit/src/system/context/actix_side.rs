@@ -177,14 +177,16 @@ where
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        self.items.add(Box::pin(future))
+        let in_flight = self.in_flight();
+        self.items.add(Box::pin(future), in_flight)
     }
 
     fn wait<F>(&mut self, future: F)
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        self.waits.push(Box::pin(future));
+        let in_flight = self.in_flight();
+        self.waits.push((Box::pin(future), in_flight));
     }
 
     /// Returns `true` if the actor waits in `ctx.wait`, stops or has failed; asked by a future that the actor
