@@ -10,7 +10,6 @@
 //! errors; there is no hook that ends the process, which is the program's own to do.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     fmt,
     future::Future,
@@ -37,26 +36,13 @@ pub use phases::{
     CLUSTER_SHARDING_SHUTDOWN_REGION, CLUSTER_SHUTDOWN, Phase, Phases, PhasesError,
     SERVICE_REQUESTS_DONE, SERVICE_STOP, SERVICE_UNBIND,
 };
-pub use report::{PhaseEnd, PhaseReport, Report, TaskEnd, TaskReport};
+pub use report::{PhaseEnd, PhaseReport, Reason, Report, TaskEnd, TaskReport};
 
 /// What a task may fail with.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
 type TaskFuture = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
 type TaskBody = Box<dyn FnOnce() -> TaskFuture + Send>;
-
-/// Why the shutdown was run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Nobody said why.
-    Unknown,
-    /// Someone asked for it: an operator, a signal.
-    Requested,
-    /// Something failed for good; this is what it said.
-    Failed(String),
-    /// Another reason, in the program's own words.
-    Other(Cow<'static, str>),
-}
 
 /// Why a task was not added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,6 +10,7 @@ use actix::Actor;
 use actix_rt::ArbiterHandle;
 
 pub(crate) mod actor_ref;
+mod ask;
 mod blocking;
 mod catch;
 mod cell;
@@ -23,6 +24,8 @@ mod guardian;
 mod items;
 pub(crate) mod mailbox;
 mod message_ref;
+mod messages;
+mod offer;
 pub(crate) mod place;
 mod props;
 mod receptionist;
@@ -35,7 +38,8 @@ mod timers;
 mod watch;
 mod watchdog;
 
-pub use actor_ref::{ActorRef, AskError, Offer};
+pub use actor_ref::ActorRef;
+pub use ask::AskError;
 pub use context::{Context, TaskPanicked};
 pub use dead_letters::{DeadLetter, SuppressedDeadLetter, Undelivered};
 pub use event_stream::{EventStream, Restarted, Subscription};
@@ -43,6 +47,7 @@ pub use fault::Fault;
 pub use guardian::Termination;
 pub use mailbox::{Overflow, PRIORITY_NORMAL};
 pub use message_ref::MessageRef;
+pub use offer::Offer;
 pub use props::Props;
 pub use receptionist::{Listing, Receptionist, Service, ServiceKey};
 pub use recipient::Recipient;
@@ -54,8 +59,8 @@ pub use watchdog::Blocked;
 
 pub(crate) use catch::text as panic_text;
 
-use actor_ref::{AnyCell, Parent};
 pub(crate) use core::ParentKind;
+use core::{AnyCell, Parent};
 pub(crate) use dead_letters::DeadLetters;
 use dead_letters::Kind;
 use guardian::Guardian;

@@ -33,7 +33,7 @@ pub mod permits;
 pub use delivery::{Delivery, Progress, Receipt, WorkError};
 pub use desk::WorkStats;
 
-use book::WorkerId;
+use book::ActorId;
 use desk::{Declined, Desk, GetStats, Parts, Register, StartProducer, Strike, Submit};
 use permits::{Permit, Permits};
 
@@ -228,7 +228,7 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
 
     /// Strikes a worker out. What it holds is withdrawn and goes to another.
     pub fn deregister<W: Actor>(&self, worker: &ActorRef<W>) {
-        self.desk.inform(Strike(WorkerId(worker.core.id)));
+        self.desk.inform(Strike(ActorId(worker.core.id)));
     }
 
     /// Takes the workers that the receptionist lists under `key`, now and later. One that leaves the listing

@@ -1,8 +1,19 @@
 //! What became of each phase and each task of a run.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use super::Reason;
+/// Why the shutdown was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nobody said why.
+    Unknown,
+    /// Someone asked for it: an operator, a signal.
+    Requested,
+    /// Something failed for good; this is what it said.
+    Failed(String),
+    /// Another reason, in the program's own words.
+    Other(Cow<'static, str>),
+}
 
 /// How a run of the shutdown went.
 #[derive(Clone, Debug, PartialEq, Eq)]

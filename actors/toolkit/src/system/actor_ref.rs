@@ -6,63 +6,17 @@ use actix::{Actor, Handler, Message};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
+    ask::{AskError, AskState, Asking},
     blocking,
     context::Context,
-    envelope::{Adapted, Ask, AskState, Asking, Tell, Unnoticed},
+    core::{AnyCell, Core},
     mailbox::{Offered, PRIORITY_NORMAL, Refusal},
+    messages::{Adapted, Ask, Tell, Unnoticed},
+    offer::Offer,
     place,
+    recipient::Recipient,
     report::{ActorReport, ActorState},
 };
-pub(crate) use super::{
-    core::{AnyCell, Core, Parent, Signal},
-    recipient::Recipient,
-};
-
-/// What became of an offered message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Offer {
-    /// It waits in the mailbox.
-    Enqueued,
-    /// The mailbox is full: it was dropped.
-    Dropped,
-    /// The actor has stopped.
-    Closed,
-    /// The overflow strategy failed the mailbox.
-    Failed,
-}
-
-impl Offer {
-    /// Says whether the message waits in the mailbox.
-    pub fn is_enqueued(self) -> bool {
-        self == Self::Enqueued
-    }
-}
-
-/// Why an ask has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
-    /// The actor has stopped; the message was not handled.
-    #[error("the actor has stopped")]
-    Stopped,
-    /// The actor waits for its restart, and its mailbox is full or its strategy refuses messages meanwhile;
-    /// the message was not handled, so that it is safe to try again.
-    #[error("the actor is restarting")]
-    Restarting,
-    /// This message failed: its handler, or the future of its answer, panicked or dropped the answer.
-    #[error("the actor failed to answer")]
-    Failed,
-    /// The actor failed on another message, or stopped, while the future of this answer ran. The work may have
-    /// been done in part.
-    #[error("the actor ended before it answered")]
-    Interrupted,
-    /// No answer in time; the message may still be handled, unless it has not begun.
-    #[error("the actor did not answer in time")]
-    TimedOut,
-    /// The mailbox is full; the message was not handled.
-    #[error("the mailbox is full")]
-    MailboxFull,
-}
 
 /// A reference to an actor: cheap to clone, usable from any thread, valid across restarts.
 pub struct ActorRef<A: Actor> {
@@ -116,9 +70,9 @@ where
         self.settle(offered.await)
     }
 
-    /// Offers a message to the control lane, whose messages go before all work.
+    /// Offers a message to the control queue, whose messages go before all work.
     ///
-    /// The lane is for messages whose number is bounded by something else, such as permits or children. Its own
+    /// The queue is for messages whose number is bounded by something else, such as permits or children. Its own
     /// bound, [`Props::control_mailbox`], is far above that.
     ///
     /// [`Props::control_mailbox`]: crate::Props::control_mailbox
@@ -132,7 +86,7 @@ where
     }
 
     /// As [`ActorRef::control`], where nothing depends on whether the message is taken. One that is refused,
-    /// because the actor has stopped or the lane is full, is a dead letter.
+    /// because the actor has stopped or the queue is full, is a dead letter.
     pub fn inform<M>(&self, message: M)
     where
         A: Handler<M>,
@@ -159,7 +113,7 @@ where
         self.ask_by(message, timeout, false).await
     }
 
-    /// Asks through the control lane.
+    /// Asks through the control queue.
     ///
     /// # Errors
     /// See [`AskError`].
@@ -259,7 +213,7 @@ where
         Recipient::new(move |message| myself.tell(message))
     }
 
-    /// Returns a recipient that uses the control lane.
+    /// Returns a recipient that uses the control queue.
     pub fn control_recipient<M>(&self) -> Recipient<M>
     where
         A: Handler<M>,
@@ -311,7 +265,7 @@ where
         self.core.stopped().cancelled().await;
     }
 
-    /// Returns the path, such as `/user/lane-x/worker-3`.
+    /// Returns the path, such as `/user/shop/worker-3`.
     pub fn path(&self) -> &str {
         &self.core.path
     }

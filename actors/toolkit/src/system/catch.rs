@@ -14,7 +14,7 @@ pub(crate) fn guard(path: &str, act: impl FnOnce()) {
 }
 
 /// Drops the user's values one by one, so that no two panics meet, which would end the process.
-pub(crate) fn bury<T>(path: &str, things: impl IntoIterator<Item = T>) {
+pub(crate) fn drop_guarded<T>(path: &str, things: impl IntoIterator<Item = T>) {
     for thing in things {
         guard(path, || drop(thing));
     }

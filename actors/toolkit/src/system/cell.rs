@@ -17,9 +17,9 @@ use actix::Actor;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    actor_ref::{AnyCell, Core, Parent, Signal},
-    catch::{bury, text},
+    catch::{drop_guarded, text},
     context::{Context, Stage},
+    core::{AnyCell, Core, Parent, Signal},
     envelope::Envelope,
     fault::Fault,
     props::{MadeOnce, Props},
@@ -342,7 +342,7 @@ where
             return false;
         }
         self.hang = None;
-        bury(&self.core.path, self.ctx.waits.pop());
+        drop_guarded(&self.core.path, self.ctx.waits.pop());
         self.ctx.fault(Fault::Hang(limit));
         true
     }

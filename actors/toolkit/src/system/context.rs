@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ActorSystem, ParentKind,
-    actor_ref::{ActorRef, AnyCell, Core, Parent},
-    catch::bury,
-    envelope::{AskState, Envelope},
+    actor_ref::ActorRef,
+    ask::AskState,
+    catch::drop_guarded,
+    core::{AnyCell, Core, Parent},
+    envelope::Envelope,
     fault::Fault,
     items::{InFlight, Items, Pauses},
     props::Props,
@@ -143,7 +145,7 @@ where
         }
     }
 
-    /// Returns this actor's path, such as `/user/lane-x/worker-3`.
+    /// Returns this actor's path, such as `/user/shop/worker-3`.
     pub fn path(&self) -> &str {
         &self.core.path
     }
@@ -271,9 +273,9 @@ where
             .iter()
             .filter_map(|(_, in_flight)| in_flight.as_ref())
             .for_each(InFlight::interrupt);
-        bury(&path, self.timers.clear());
-        bury(&path, std::mem::take(&mut self.waits));
-        bury(&path, self.items.clear());
+        drop_guarded(&path, self.timers.clear());
+        drop_guarded(&path, std::mem::take(&mut self.waits));
+        drop_guarded(&path, self.items.clear());
     }
 }
 

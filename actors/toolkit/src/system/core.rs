@@ -12,14 +12,13 @@ use std::{
     },
 };
 
-use actix::{Actor, Handler, Message};
+use actix::Actor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     catch::guard,
-    context::Context,
     dead_letters::{DeadLetters, Undelivered},
-    envelope::{Envelope, Watched},
+    envelope::Envelope,
     mailbox::{Bounds, Mailbox, Offered, Refusal},
     report::{ActorReport, ActorState},
     watch::{StopCause, Terminated},
@@ -278,25 +277,6 @@ impl<A: Actor> Core<A> {
             self.signal(Signal::Overflow);
         }
         Err(refusal)
-    }
-}
-
-impl<A> Core<A>
-where
-    A: Actor<Context = Context<A>>,
-{
-    /// Tells a watcher, behind what the watched actor told it before.
-    pub(crate) fn tell_watcher<M>(&self, message: M, id: u64, active: Arc<AtomicBool>)
-    where
-        A: Handler<M>,
-        M: Message + Send + 'static,
-    {
-        let watched = Box::new(Watched {
-            message,
-            id,
-            active,
-        });
-        let _a_stopped_watcher_needs_no_news = self.mailbox.offer_essential(watched);
     }
 }
 

@@ -12,10 +12,7 @@ use std::{
 
 use actix::Message;
 
-use super::{
-    actor_ref::{Offer, Recipient},
-    catch::guard,
-};
+use super::{catch::guard, offer::Offer, recipient::Recipient};
 
 /// An actor failed and is made anew.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]

@@ -15,8 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    actor_ref::{AnyCell, Parent},
-    core::ParentKind,
+    core::{AnyCell, Parent, ParentKind},
     report::ActorReport,
 };
 

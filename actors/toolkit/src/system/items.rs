@@ -18,7 +18,7 @@ use std::{
 use actix::{Actor, ActorFuture, SpawnHandle};
 use futures_util::task::AtomicWaker;
 
-use super::{actor_ref::AnyCell, envelope::AskState};
+use super::{ask::AskState, core::AnyCell};
 
 pub(crate) type BoxItem<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
 

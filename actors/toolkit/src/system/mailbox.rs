@@ -1,12 +1,12 @@
-//! The bounded mailbox: two lanes, one strict bound.
+//! The bounded mailbox: two queues, one strict bound.
 //!
 //! actix gives each clone of an address a free slot, so its mailbox is no bound. Here the bound is one
-//! count under one lock, whoever sends. The control lane is for messages whose number is bounded by
+//! count under one lock, whoever sends. The control queue is for messages whose number is bounded by
 //! something else (a permit, a worker, a child); they never wait behind work, and a bound of its own, far above
-//! what is usual, keeps a mistake from using up the memory. Within the work lane a higher
+//! what is usual, keeps a mistake from using up the memory. Within the work queue a higher
 //! priority goes first, and equal ones stay in order.
 //!
-//! Two things enter the work lane beyond its bound, both by the actor's own doing: what it unstashes, which
+//! Two things enter the work queue beyond its bound, both by the actor's own doing: what it unstashes, which
 //! was accepted once, and what must not be lost (its notifications to itself, and the end of whom it
 //! watches). They count, so that others are refused the sooner; the latter are never dropped for room.
 
@@ -20,7 +20,7 @@ use actix::Actor;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use super::{actor_ref::Offer, envelope::Envelope};
+use super::{envelope::Envelope, offer::Offer};
 
 mod work;
 
@@ -50,23 +50,23 @@ pub const PRIORITY_NORMAL: u8 = 128;
 /// How many messages may wait, and what is done beyond that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Messages in the work lane.
+    /// Messages in the work queue.
     pub(crate) capacity: usize,
     pub(crate) overflow: Overflow,
-    /// Messages in the control lane.
+    /// Messages in the control queue.
     pub(crate) control: usize,
 }
 
 /// The messages that wait for one actor; survives the actor's restarts.
 pub(crate) struct Mailbox<A: Actor> {
-    lanes: Mutex<Lanes<A>>,
+    queues: Mutex<Queues<A>>,
     bounds: Bounds,
     waker: AtomicWaker,
     /// Told at each message that leaves, for senders that wait for room.
     room: Notify,
 }
 
-struct Lanes<A: Actor> {
+struct Queues<A: Actor> {
     control: VecDeque<Envelope<A>>,
     work: Work<A>,
     closed: bool,
@@ -116,7 +116,7 @@ impl<A: Actor> Offered<A> {
     }
 }
 
-impl<A: Actor> Lanes<A> {
+impl<A: Actor> Queues<A> {
     fn offer(&mut self, mailbox: &Mailbox<A>, priority: u8, envelope: Envelope<A>) -> Offered<A> {
         if self.closed {
             return Offered::refused(Refusal::Closed, envelope);
@@ -148,7 +148,7 @@ impl<A: Actor> Lanes<A> {
 impl<A: Actor> Mailbox<A> {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
-            lanes: Mutex::new(Lanes {
+            queues: Mutex::new(Queues {
                 control: VecDeque::new(),
                 work: Work::new(),
                 closed: false,
@@ -160,33 +160,33 @@ impl<A: Actor> Mailbox<A> {
         }
     }
 
-    fn lanes(&self) -> MutexGuard<'_, Lanes<A>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queues(&self) -> MutexGuard<'_, Queues<A>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a message into the work lane behind those of its priority, or gives it back.
+    /// Puts a message into the work queue behind those of its priority, or gives it back.
     pub(crate) fn offer(&self, priority: u8, envelope: Envelope<A>) -> Offered<A> {
-        let offered = self.lanes().offer(self, priority, envelope);
+        let offered = self.queues().offer(self, priority, envelope);
         if offered.refused.is_none() {
             self.waker.wake();
         }
         offered
     }
 
-    /// Puts a message that must not be lost into the work lane, whatever its bound.
+    /// Puts a message that must not be lost into the work queue, whatever its bound.
     pub(crate) fn offer_essential(&self, envelope: Envelope<A>) -> Offered<A> {
         {
-            let mut lanes = self.lanes();
-            if lanes.closed {
+            let mut queues = self.queues();
+            if queues.closed {
                 return Offered::refused(Refusal::Closed, envelope);
             }
-            lanes.work.push_essential(PRIORITY_NORMAL, envelope);
+            queues.work.push_essential(PRIORITY_NORMAL, envelope);
         }
         self.waker.wake();
         Offered::taken()
     }
 
-    /// Puts a message into the work lane, waiting for room where the overflow strategy is backpressure.
+    /// Puts a message into the work queue, waiting for room where the overflow strategy is backpressure.
     pub(crate) async fn offer_waiting(&self, priority: u8, envelope: Envelope<A>) -> Offered<A> {
         if self.bounds.overflow != Overflow::Backpressure {
             return self.offer(priority, envelope);
@@ -207,23 +207,23 @@ impl<A: Actor> Mailbox<A> {
         }
     }
 
-    /// Returns `true` if the work lane has room.
+    /// Returns `true` if the work queue has room.
     pub(crate) fn has_room(&self) -> bool {
-        self.lanes().work.len() < self.bounds.capacity
+        self.queues().work.len() < self.bounds.capacity
     }
 
-    /// Puts a message at the end of the control lane, or gives it back when the actor has stopped or the lane
+    /// Puts a message at the end of the control queue, or gives it back when the actor has stopped or the queue
     /// is full.
     pub(crate) fn offer_control(&self, envelope: Envelope<A>) -> Offered<A> {
         {
-            let mut lanes = self.lanes();
-            if lanes.closed {
+            let mut queues = self.queues();
+            if queues.closed {
                 return Offered::refused(Refusal::Closed, envelope);
             }
-            if lanes.control.len() >= self.bounds.control {
+            if queues.control.len() >= self.bounds.control {
                 return Offered::refused(Refusal::Full, envelope);
             }
-            lanes.control.push_back(envelope);
+            queues.control.push_back(envelope);
         }
         self.waker.wake();
         Offered::taken()
@@ -231,23 +231,23 @@ impl<A: Actor> Mailbox<A> {
 
     /// Puts stashed messages before all others, in their order.
     pub(crate) fn put_back(&self, envelopes: VecDeque<Envelope<A>>) {
-        let mut lanes = self.lanes();
+        let mut queues = self.queues();
         for envelope in envelopes.into_iter().rev() {
-            lanes.work.push_front(envelope);
+            queues.work.push_front(envelope);
         }
     }
 
-    /// Refuses work, or takes it again; what waits stays, and the control lane stays open.
+    /// Refuses work, or takes it again; what waits stays, and the control queue stays open.
     pub(crate) fn refuse_work(&self, refusing: bool) {
-        self.lanes().refusing = refusing;
+        self.queues().refusing = refusing;
     }
 
     pub(crate) fn take_control(&self) -> Option<Envelope<A>> {
-        self.lanes().control.pop_front()
+        self.queues().control.pop_front()
     }
 
     pub(crate) fn take_work(&self) -> Option<Envelope<A>> {
-        let taken = self.lanes().work.pop_first();
+        let taken = self.queues().work.pop_first();
         if taken.is_some() && self.bounds.overflow == Overflow::Backpressure {
             self.room.notify_one();
         }
@@ -256,17 +256,17 @@ impl<A: Actor> Mailbox<A> {
 
     /// Refuses messages from now on; returns those that nobody will handle.
     pub(crate) fn close(&self) -> Vec<Envelope<A>> {
-        let mut lanes = self.lanes();
-        lanes.closed = true;
-        let control = std::mem::take(&mut lanes.control);
-        let work = lanes.work.take_all();
+        let mut queues = self.queues();
+        queues.closed = true;
+        let control = std::mem::take(&mut queues.control);
+        let work = queues.work.take_all();
         self.room.notify_waiters();
         control.into_iter().chain(work).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        let lanes = self.lanes();
-        lanes.work.len() + lanes.control.len()
+        let queues = self.queues();
+        queues.work.len() + queues.control.len()
     }
 
     /// Has `waker` woken from now on, or nobody.

@@ -5,9 +5,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use actix::{Actor, Handler, Message};
 
 use super::{
-    actor_ref::{ActorRef, AnyCell, AskError, Offer, Recipient},
-    context::Context,
-    report::ActorState,
+    actor_ref::ActorRef, ask::AskError, context::Context, core::AnyCell, offer::Offer,
+    recipient::Recipient, report::ActorState,
 };
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -74,7 +73,7 @@ impl<M: Message + 'static> MessageRef<M> {
         self.0.tell(message)
     }
 
-    /// Offers a message to the control lane: see [`ActorRef::control`].
+    /// Offers a message to the control queue: see [`ActorRef::control`].
     pub fn control(&self, message: M) -> Offer {
         self.0.control(message)
     }

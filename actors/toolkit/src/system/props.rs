@@ -7,9 +7,10 @@ use actix_rt::ArbiterHandle;
 
 use super::{
     ActorSystem,
-    actor_ref::{ActorRef, AnyCell, Core, Parent},
+    actor_ref::ActorRef,
     cell::Cell,
     context::{Bridge, Context},
+    core::{AnyCell, Core, Parent},
     fault::Fault,
     mailbox::{Bounds, Overflow},
     place,
@@ -137,7 +138,7 @@ impl<A: Actor> Props<A> {
         self
     }
 
-    /// Sets how many messages may wait in the control lane; at least 1, default 65,536. A message beyond that is
+    /// Sets how many messages may wait in the control queue; at least 1, default 65,536. A message beyond that is
     /// refused and becomes a dead letter, whatever the overflow strategy.
     #[must_use]
     pub fn control_mailbox(mut self, capacity: usize) -> Self {

@@ -18,9 +18,8 @@ use std::{
 use actix::{Actor, Handler, Message};
 
 use super::{
-    actor_ref::{ActorRef, Offer, Recipient},
-    context::Context,
-    message_ref::MessageRef,
+    actor_ref::ActorRef, context::Context, message_ref::MessageRef, offer::Offer,
+    recipient::Recipient,
 };
 
 /// The first of the keys by which the receptionist watches; beyond any actor's id.

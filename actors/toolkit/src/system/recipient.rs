@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::actor_ref::Offer;
+use super::offer::Offer;
 
 /// Receives one type of message; who stands behind it is not said.
 pub struct Recipient<M>(Arc<dyn Fn(M) -> Offer + Send + Sync>);

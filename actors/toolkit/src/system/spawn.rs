@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 
 use super::{
     ActorSystem, Context,
-    actor_ref::{ActorRef, AnyCell, AskError, Parent},
+    actor_ref::ActorRef,
+    ask::AskError,
+    core::{AnyCell, Parent},
     props::{Props, launch},
 };
 

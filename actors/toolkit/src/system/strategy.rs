@@ -11,21 +11,9 @@ use super::fault::Fault;
 
 mod record;
 
+pub use record::Directive;
 use record::Layer;
 pub(crate) use record::{Action, Moment, Record, Verdict};
-
-/// What is done about a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Directive {
-    /// Go on with the same state; the failing message is lost.
-    Resume,
-    /// Go on with fresh state; the mailbox is kept, the failing message is lost.
-    Restart,
-    /// Stop.
-    Stop,
-    /// Stop, and let the parent fail.
-    Escalate,
-}
 
 /// How a supervised actor's failures are met.
 ///
@@ -58,7 +46,7 @@ pub enum Directive {
 /// there is no `withFinalStopMessage` either.
 #[derive(Clone)]
 pub struct Strategy {
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
 }
 
 impl Strategy {
@@ -166,7 +154,7 @@ impl Strategy {
 
     /// Refuses messages from the failure until the new instance has started, instead of letting them wait:
     /// a tell is dropped, and an ask hears [`super::AskError::Restarting`] at once. What waited before stays,
-    /// and the control lane stays open. For those who would rather be told to come back.
+    /// and the control queue stays open. For those who would rather be told to come back.
     #[must_use]
     pub fn reject_while_restarting(self) -> Self {
         self.each(|layer| layer.reject = true)

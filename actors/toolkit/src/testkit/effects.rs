@@ -26,9 +26,9 @@ use tokio::{
 use super::inbox::Inbox;
 use crate::system::{
     ActorRef, ActorSystem, Context, Fault, Overflow,
-    actor_ref::{AnyCell, Core},
     context::Bridge,
     core::ParentKind,
+    core::{AnyCell, Core},
     mailbox::Bounds,
     panic_text,
     response::respond,

@@ -8,9 +8,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::probe::{Asked, ProbeActor};
 use crate::system::{
     ActorRef, ActorSystem, Context, Overflow, Recipient,
-    actor_ref::{AnyCell, Core},
     context::Bridge,
     core::ParentKind,
+    core::{AnyCell, Core},
     mailbox::Bounds,
 };
 

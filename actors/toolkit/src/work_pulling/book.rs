@@ -17,7 +17,7 @@ pub(super) struct HandId(u64);
 
 /// A worker's number: its actor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct WorkerId(pub(super) u64);
+pub(super) struct ActorId(pub(super) u64);
 
 /// A job, and how often it was handed out.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) enum Fitness {
 /// A job to be handed to a worker.
 #[derive(Debug)]
 pub(super) struct Hand<'a, P> {
-    pub(super) worker: WorkerId,
+    pub(super) worker: ActorId,
     pub(super) number: HandId,
     /// Which delivery of the job this is, from 1.
     pub(super) delivery: u32,
@@ -62,7 +62,7 @@ pub(super) struct Book<P> {
     deliveries_max: Option<u32>,
     jobs: BTreeMap<JobId, Entry<P>>,
     waiting: BTreeSet<JobId>,
-    ledger: Ledger<WorkerId, HandId, JobId>,
+    ledger: Ledger<ActorId, HandId, JobId>,
     last_job: u64,
     last_hand: u64,
 }
@@ -92,7 +92,7 @@ impl<P> Book<P> {
     }
 
     /// Enters a worker that waits for work; says whether it is a new one.
-    pub(super) fn register(&mut self, worker: WorkerId) -> bool {
+    pub(super) fn register(&mut self, worker: ActorId) -> bool {
         if self.ledger.knows(worker) {
             return false;
         }
@@ -102,7 +102,7 @@ impl<P> Book<P> {
     }
 
     /// Strikes a worker out; returns what becomes of each job that it held.
-    pub(super) fn strike(&mut self, worker: WorkerId) -> Vec<Lost<P>> {
+    pub(super) fn strike(&mut self, worker: ActorId) -> Vec<Lost<P>> {
         self.ledger.dismiss(worker);
         let hands = self.ledger.numbers_of(worker);
         let lost = hands.into_iter().filter_map(|hand| self.lose(hand));
@@ -110,10 +110,7 @@ impl<P> Book<P> {
     }
 
     /// Hands the oldest waiting job to the worker that has been idle longest, of those that are fittest.
-    pub(super) fn hand_out(
-        &mut self,
-        fitness: impl Fn(WorkerId) -> Fitness,
-    ) -> Option<Hand<'_, P>> {
+    pub(super) fn hand_out(&mut self, fitness: impl Fn(ActorId) -> Fitness) -> Option<Hand<'_, P>> {
         let job = *self.waiting.first()?;
         let worker = self.fittest(fitness)?;
         let entry = self.jobs.get_mut(&job)?;
@@ -131,7 +128,7 @@ impl<P> Book<P> {
     }
 
     /// Returns the first idle worker that is ready, or else the first that will be.
-    fn fittest(&self, fitness: impl Fn(WorkerId) -> Fitness) -> Option<WorkerId> {
+    fn fittest(&self, fitness: impl Fn(ActorId) -> Fitness) -> Option<ActorId> {
         let mut later = None;
         for worker in self.ledger.idle() {
             match fitness(worker) {
@@ -156,7 +153,7 @@ impl<P> Book<P> {
     }
 
     /// Returns the jobs that a worker holds.
-    pub(super) fn held_by(&self, worker: WorkerId) -> impl Iterator<Item = &P> {
+    pub(super) fn held_by(&self, worker: ActorId) -> impl Iterator<Item = &P> {
         let hands = self.ledger.numbers_of(worker).into_iter();
         let jobs = hands.filter_map(|hand| self.ledger.held(hand));
         jobs.filter_map(|(_, job)| Some(&self.jobs.get(job)?.payload))
@@ -228,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    fn any(_: WorkerId) -> Fitness {
+    fn any(_: ActorId) -> Fitness {
         Fitness::Ready
     }
 
@@ -242,9 +239,9 @@ mod tests {
         let mut book = Book::new(None);
         book.accept(7);
         assert!(hand(&mut book).is_none(), "nobody works");
-        assert!(book.register(WorkerId(2)));
-        assert!(book.register(WorkerId(1)));
-        assert!(!book.register(WorkerId(2)), "twice counts once");
+        assert!(book.register(ActorId(2)));
+        assert!(book.register(ActorId(1)));
+        assert!(!book.register(ActorId(2)), "twice counts once");
         assert_eq!(book.demand(), 1);
         let (worker, first, ..) = hand(&mut book).unwrap();
         assert_eq!(worker, 2);
@@ -258,12 +255,12 @@ mod tests {
     #[test]
     fn a_lost_job_goes_before_younger_ones_and_its_late_worker_is_not_heard() {
         let mut book = Book::new(None);
-        book.register(WorkerId(1));
+        book.register(ActorId(1));
         book.accept(7);
         book.accept(8);
         let (_, first, ..) = hand(&mut book).unwrap();
-        assert_eq!(book.strike(WorkerId(1)), [Lost::Waits]);
-        book.register(WorkerId(2));
+        assert_eq!(book.strike(ActorId(1)), [Lost::Waits]);
+        book.register(ActorId(2));
         let (worker, second, delivery, job) = hand(&mut book).unwrap();
         assert_eq!((worker, delivery, job), (2, 2, 7));
         assert_eq!(book.confirm(first), None);
@@ -275,7 +272,7 @@ mod tests {
     #[test]
     fn a_job_that_was_lost_too_often_is_given_back() {
         let mut book = Book::new(Some(2));
-        book.register(WorkerId(1));
+        book.register(ActorId(1));
         book.accept(7);
         for lost in [
             Lost::Waits,
@@ -294,31 +291,31 @@ mod tests {
     fn a_worker_that_restarts_gets_a_job_only_when_no_other_is_idle_and_a_dying_one_never() {
         let mut book = Book::new(None);
         for worker in [0, 1, 2] {
-            book.register(WorkerId(worker));
+            book.register(ActorId(worker));
             book.accept(0);
         }
-        let fitness = |worker: WorkerId| match worker.0 {
+        let fitness = |worker: ActorId| match worker.0 {
             0 => Fitness::Gone,
             1 => Fitness::Later,
             _ => Fitness::Ready,
         };
-        assert_eq!(book.hand_out(fitness).unwrap().worker, WorkerId(2));
-        assert_eq!(book.hand_out(fitness).unwrap().worker, WorkerId(1));
+        assert_eq!(book.hand_out(fitness).unwrap().worker, ActorId(2));
+        assert_eq!(book.hand_out(fitness).unwrap().worker, ActorId(1));
         assert!(book.hand_out(fitness).is_none());
     }
 
     #[test]
     fn a_job_that_did_not_reach_its_worker_was_not_delivered() {
         let mut book = Book::new(Some(1));
-        book.register(WorkerId(1));
+        book.register(ActorId(1));
         book.accept(7);
         let (_, number, ..) = hand(&mut book).unwrap();
         book.retract(number);
         assert_eq!((book.workers(), book.waiting()), (0, 1));
-        book.register(WorkerId(2));
+        book.register(ActorId(2));
         let (worker, _, delivery, job) = hand(&mut book).unwrap();
         assert_eq!((worker, delivery, job), (2, 1, 7));
-        assert_eq!(book.held_by(WorkerId(2)).collect::<Vec<_>>(), [&7]);
+        assert_eq!(book.held_by(ActorId(2)).collect::<Vec<_>>(), [&7]);
     }
 
     proptest! {
@@ -337,10 +334,10 @@ mod tests {
                         vec![]
                     }
                     1 => {
-                        book.register(WorkerId(number));
+                        book.register(ActorId(number));
                         vec![]
                     }
-                    2 => book.strike(WorkerId(number)),
+                    2 => book.strike(ActorId(number)),
                     3 => {
                         if let Some((_, hand, delivery, _)) = hand(&mut book) {
                             prop_assert!(delivery <= max);

@@ -1,6 +1,6 @@
 //! The actor between producers and workers: a thin shell around the [`Book`].
 //!
-//! All it is told comes on the control lane: the number of those messages is bounded by the permits, by the
+//! All it is told comes on the control queue: the number of those messages is bounded by the permits, by the
 //! deliveries under way and by the workers.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     GivenBack, RequestNext, WorkPulling,
-    book::{Book, Fitness, HandId, Lost, WorkerId},
+    book::{ActorId, Book, Fitness, HandId, Lost},
     delivery::{Delivery, Progress},
     permits::{Permit, Permits},
 };
@@ -46,7 +46,7 @@ pub(super) struct Register<T: Send + Sync + 'static>(pub(super) MessageRef<Deliv
 /// Strikes a worker out: it was deregistered, or is dead.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Strike(pub(super) WorkerId);
+pub(super) struct Strike(pub(super) ActorId);
 
 /// A worker has done its job.
 #[derive(Message)]
@@ -96,9 +96,9 @@ pub(super) struct Parts<T: Send + Sync + 'static> {
 /// The actor between producers and workers.
 pub(super) struct Desk<T: Send + Sync + 'static> {
     book: Book<Held<T>>,
-    workers: BTreeMap<WorkerId, MessageRef<Delivery<T>>>,
+    workers: BTreeMap<ActorId, MessageRef<Delivery<T>>>,
     /// The workers that are here because a key lists them.
-    listed: Vec<WorkerId>,
+    listed: Vec<ActorId>,
     producer: Option<Recipient<RequestNext<T>>>,
     /// The request for which the producer has sent no job yet.
     requested: Option<u64>,
@@ -189,7 +189,7 @@ impl<T: Send + Sync + 'static> Handler<Listing<Delivery<T>>> for Desk<T> {
     fn handle(&mut self, Listing(services): Listing<Delivery<T>>, ctx: &mut Context<Self>) {
         let listed: Vec<_> = services
             .iter()
-            .map(|service| WorkerId(service.actor.id()))
+            .map(|service| ActorId(service.actor.id()))
             .collect();
         for gone in std::mem::replace(&mut self.listed, listed) {
             if !self.listed.contains(&gone) {
@@ -241,14 +241,14 @@ impl<T: Send + Sync + 'static> Handler<GetStats> for Desk<T> {
 
 impl<T: Send + Sync + 'static> Desk<T> {
     fn register(&mut self, worker: MessageRef<Delivery<T>>, ctx: &mut Context<Self>) {
-        let id = WorkerId(worker.id());
+        let id = ActorId(worker.id());
         if worker.is_alive() && self.book.register(id) {
             ctx.watch_narrow(&worker, Strike(id));
             self.workers.insert(id, worker);
         }
     }
 
-    fn strike(&mut self, worker: WorkerId, ctx: &mut Context<Self>) {
+    fn strike(&mut self, worker: ActorId, ctx: &mut Context<Self>) {
         self.workers.remove(&worker);
         for held in self.book.held_by(worker) {
             held.withdrawn.cancel();

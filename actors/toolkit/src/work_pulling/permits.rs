@@ -10,7 +10,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-/// The permits of one lane.
+/// The permits of one owner.
 #[derive(Clone, Debug)]
 pub struct Permits {
     count: Arc<Count>,

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{After, Cell, Phase, Step};
 use crate::system::{
-    catch::{bury, guard, text},
+    catch::{drop_guarded, guard, text},
     context::{Context, Stage},
     core::Signal,
     dead_letters::Undelivered,
@@ -119,9 +119,13 @@ where
     /// if it panics.
     fn judge(&mut self, fault: &Fault, now: Instant) -> (Verdict, String) {
         let moment = self.moment();
-        let (record, strategy, dice) = (&mut self.record, &self.props.strategy, &mut self.dice);
+        let (record, layers, dice) = (
+            &mut self.record,
+            &self.props.strategy.layers,
+            &mut self.dice,
+        );
         let judged = catch_unwind(AssertUnwindSafe(|| {
-            let verdict = record.judge(strategy, fault, moment, now, &mut || dice.unit());
+            let verdict = record.judge(layers, fault, moment, now, &mut || dice.unit());
             (verdict, fault.to_string())
         }));
         judged.unwrap_or_else(|panic| {
@@ -150,7 +154,7 @@ where
     /// Lets the instance that failed clean up; what that fails of is only logged.
     fn before_restart(&mut self, fault: &Fault) {
         self.ctx.stage = Stage::Restarting;
-        bury(&self.core.path, self.ctx.timers.clear());
+        drop_guarded(&self.core.path, self.ctx.timers.clear());
         let Some(mut hook) = self.props.before_restart.take() else {
             return;
         };
@@ -288,7 +292,7 @@ where
         fresh.watching = std::mem::take(&mut self.ctx.watching);
         fresh.notes = std::mem::take(&mut self.ctx.notes);
         fresh.spent = self.ctx.spent;
-        bury(&self.core.path, self.actor.take());
+        drop_guarded(&self.core.path, self.actor.take());
         self.ctx.clear();
         let old = std::mem::replace(&mut self.ctx, fresh);
         guard(&self.core.path, move || drop(old));
@@ -318,7 +322,7 @@ where
         for envelope in self.ctx.bridge.close() {
             self.core.dead_letter(envelope, Undelivered::Stopped);
         }
-        bury(&self.core.path, std::mem::take(&mut self.ctx.notes));
+        drop_guarded(&self.core.path, std::mem::take(&mut self.ctx.notes));
         self.ctx.system.forget(self.core.id);
         if let StopCause::Escalated(message) = cause {
             self.parent
@@ -337,7 +341,7 @@ where
             return;
         }
         // Its thread is shutting down: nothing of the user's runs any more but drops.
-        bury(&self.core.path, self.actor.take());
+        drop_guarded(&self.core.path, self.actor.take());
         self.ctx.clear();
         let stash = std::mem::take(&mut self.ctx.stash);
         self.core.mailbox.put_back(stash);

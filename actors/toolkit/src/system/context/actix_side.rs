@@ -27,8 +27,9 @@ use tokio::{sync::oneshot, time::sleep};
 use super::{Context, Stage};
 use crate::system::{
     dead_letters::Kind,
-    envelope::{Deliver, Envelope, Notified},
+    envelope::{Deliver, Envelope},
     mailbox::Mailbox,
+    messages::Notified,
     response::respond,
 };
 

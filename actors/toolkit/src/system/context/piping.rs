@@ -6,7 +6,7 @@ use actix::{Actor, Handler, Message};
 use futures_util::FutureExt;
 
 use super::Context;
-use crate::system::{catch::text, core::Signal, envelope::Tell};
+use crate::system::{catch::text, core::Signal, messages::Tell};
 
 /// A piped future panicked, with this message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use actix::{Actor, Handler, Message};
 
 use super::Context;
-use crate::system::{catch::bury, envelope::Tell};
+use crate::system::{catch::drop_guarded, messages::Tell};
 
 impl<A> Context<A>
 where
@@ -56,6 +56,6 @@ where
 
     /// Drops all stashed messages; they are no dead letters.
     pub fn clear_stash(&mut self) {
-        bury(&self.core.path, std::mem::take(&mut self.stash));
+        drop_guarded(&self.core.path, std::mem::take(&mut self.stash));
     }
 }

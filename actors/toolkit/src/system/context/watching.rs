@@ -9,7 +9,12 @@ use actix::{Actor, Handler, Message};
 
 use super::Context;
 use crate::system::{
-    actor_ref::ActorRef, catch::guard, core::Signal, message_ref::MessageRef, watch::Terminated,
+    actor_ref::ActorRef,
+    catch::guard,
+    core::{Core, Signal},
+    message_ref::MessageRef,
+    messages::Watched,
+    watch::Terminated,
 };
 
 /// A watch that has not ended.
@@ -47,7 +52,7 @@ where
         let active = self.begin_watch(other);
         let id = other.core.id;
         let core = Arc::clone(&self.core);
-        let watcher = Box::new(move |terminated| core.tell_watcher(terminated, id, active));
+        let watcher = Box::new(move |terminated| tell_watcher(&core, terminated, id, active));
         other.core.add_watcher(self.core.id, watcher);
     }
 
@@ -61,7 +66,7 @@ where
         let active = self.begin_watch(other);
         let id = other.core.id;
         let core = Arc::clone(&self.core);
-        let watcher = Box::new(move |_| core.tell_watcher(message, id, active));
+        let watcher = Box::new(move |_| tell_watcher(&core, message, id, active));
         other.core.add_watcher(self.core.id, watcher);
     }
 
@@ -76,7 +81,7 @@ where
         let (watched, myself) = (other.clone(), self.core.id);
         let active = self.note_watch(id, Box::new(move || watched.cell().unwatched_by(myself)));
         let core = Arc::clone(&self.core);
-        let watcher = Box::new(move |_| core.tell_watcher(message, id, active));
+        let watcher = Box::new(move |_| tell_watcher(&core, message, id, active));
         other.cell().watched_by(self.core.id, watcher);
     }
 
@@ -142,4 +147,18 @@ where
             guard(&self.core.path, watch.forget);
         }
     }
+}
+
+/// Tells a watcher, behind what the watched actor told it before.
+fn tell_watcher<A, M>(core: &Core<A>, message: M, id: u64, active: Arc<AtomicBool>)
+where
+    A: Actor<Context = Context<A>> + Handler<M>,
+    M: Message + Send + 'static,
+{
+    let watched = Box::new(Watched {
+        message,
+        id,
+        active,
+    });
+    let _a_stopped_watcher_needs_no_news = core.mailbox.offer_essential(watched);
 }

@@ -1,4 +1,4 @@
-//! The work lane: one queue for each priority in use.
+//! The work queue: one list for each priority in use.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -5,8 +5,20 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::{Directive, Strategy};
 use crate::system::fault::Fault;
+
+/// What is done about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directive {
+    /// Go on with the same state; the failing message is lost.
+    Resume,
+    /// Go on with fresh state; the mailbox is kept, the failing message is lost.
+    Restart,
+    /// Stop.
+    Stop,
+    /// Stop, and let the parent fail.
+    Escalate,
+}
 
 pub(super) type Decider = Arc<dyn Fn(&Fault) -> Directive + Send + Sync>;
 pub(super) type Condition = Arc<dyn Fn(&Fault) -> bool + Send + Sync>;
@@ -16,7 +28,7 @@ const JITTER: f64 = 0.2;
 
 /// One of a strategy's strategies, of which the first that applies decides.
 #[derive(Clone)]
-pub(super) struct Layer {
+pub(crate) struct Layer {
     decide: Decider,
     /// It applies where all of these hold.
     conditions: Vec<Condition>,
@@ -169,17 +181,17 @@ impl Record {
     /// Judges a failure at `now`.
     pub(crate) fn judge(
         &mut self,
-        strategy: &Strategy,
+        layers: &[Layer],
         fault: &Fault,
         moment: Moment,
         now: Instant,
         chance: &mut dyn FnMut() -> f64,
     ) -> Verdict {
-        let mut layers = strategy.layers.iter().enumerate();
-        let Some((index, layer)) = layers.find(|(_, layer)| layer.applies(fault)) else {
+        let mut numbered = layers.iter().enumerate();
+        let Some((index, layer)) = numbered.find(|(_, layer)| layer.applies(fault)) else {
             return Verdict::stop();
         };
-        self.counts.resize(strategy.layers.len(), Counts::default());
+        self.counts.resize(layers.len(), Counts::default());
         let counts = &mut self.counts[index];
         let action = match (layer.decide)(fault) {
             Directive::Resume if moment == Moment::Running => Action::Resume,

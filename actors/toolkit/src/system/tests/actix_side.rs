@@ -711,7 +711,7 @@ async fn streams_of_an_actor_run_to_their_end() {
 }
 
 #[actix::test]
-async fn the_control_lane_has_a_bound_too() {
+async fn the_control_queue_has_a_bound_too() {
     let log = Log::default();
     let system = ActorSystem::new("test", 1);
     let actor = system.spawn(counter(&log), "counter");

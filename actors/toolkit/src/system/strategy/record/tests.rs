@@ -1,4 +1,5 @@
 use super::*;
+use crate::system::Strategy;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,7 +30,7 @@ impl Bench {
     fn judge(&mut self, fault: &Fault, moment: Moment) -> Verdict {
         let chance = &mut || 0.0;
         self.record
-            .judge(&self.strategy, fault, moment, self.now, chance)
+            .judge(&self.strategy.layers, fault, moment, self.now, chance)
     }
 
     /// Fails while running; returns the wait of the restart, which then takes place.
@@ -53,7 +54,7 @@ fn the_wait_doubles_up_to_the_maximum_and_the_jitter_may_exceed_it() {
     assert_eq!(waits, [SECOND, 2 * SECOND, 3 * SECOND, 3 * SECOND]);
     let chance = &mut || 1.0;
     let verdict = bench.record.judge(
-        &bench.strategy,
+        &bench.strategy.layers,
         &panic(),
         Moment::Running,
         bench.now,
@@ -210,7 +211,7 @@ fn the_settings_of_a_backoff_may_come_in_any_order() {
     let mut bench = Bench::new(strategy);
     let chance = &mut || 1.0;
     let verdict = bench.record.judge(
-        &bench.strategy,
+        &bench.strategy.layers,
         &panic(),
         Moment::Running,
         bench.now,
