@@ -1,5 +1,4 @@
-//! How long to wait before the next try: Pekko's exponential formula, shared by retries and restarting
-//! streams.
+//! Exponential backoff: Pekko's formula, shared by retries and restarting streams.
 //!
 //! Owns the formula and the range of its parameters. It never reads a clock and never sleeps.
 
@@ -11,7 +10,7 @@ use std::time::Duration;
 pub struct InvalidSetting {
     /// The field's name.
     pub field: &'static str,
-    /// What is allowed.
+    /// The allowed range.
     pub allowed: &'static str,
 }
 
@@ -36,11 +35,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Makes a backoff from `min` (more than 0) to `max` (at least `min`), with a random factor between 0
-    /// and 1; 0.2 adds up to a fifth.
+    /// Creates a backoff from `min` (more than 0) to `max` (at least `min`), with a random factor between 0 and 1;
+    /// 0.2 adds up to a fifth.
     ///
     /// # Errors
-    /// The first parameter out of its range.
+    /// Returns the first parameter that is out of its range.
     pub fn new(min: Duration, max: Duration, random_factor: f64) -> Result<Self, InvalidSetting> {
         require(!min.is_zero(), "min_backoff", "more than 0")?;
         require(max >= min, "max_backoff", "at least `min_backoff`")?;
@@ -68,7 +67,7 @@ impl Backoff {
     }
 }
 
-/// Returns `duration · factor`, or nothing when that is no duration.
+/// Returns `duration · factor`, or `None` if that is not a duration.
 pub(crate) fn stretched(duration: Duration, factor: f64) -> Option<Duration> {
     // Without a factor the value stays exact to the nanosecond.
     if factor.total_cmp(&1.0).is_eq() {

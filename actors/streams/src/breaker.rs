@@ -64,7 +64,7 @@ pub enum BreakerError<E> {
     Failed(E),
 }
 
-/// What became of one call, as told to the listeners of [`CircuitBreaker::on_call`].
+/// The result of one call, as passed to the listeners of [`CircuitBreaker::on_call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEvent {
     /// It counted as a success after this long.
@@ -106,10 +106,10 @@ struct Listeners {
 }
 
 impl CircuitBreaker {
-    /// Makes a closed breaker.
+    /// Creates a closed breaker.
     ///
     /// # Errors
-    /// The first setting out of its range.
+    /// Returns the first setting that is out of its range.
     pub fn new(settings: BreakerSettings) -> Result<Self, InvalidSetting> {
         settings.validate()?;
         let inner = Inner {
@@ -125,7 +125,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// Makes a call if the breaker lets it; every `Err` is a failure.
+    /// Makes a call if the breaker admits it; every `Err` is a failure.
     ///
     /// # Errors
     /// See [`BreakerError`].
@@ -136,9 +136,9 @@ impl CircuitBreaker {
         self.call_deciding(body, Result::is_err).await
     }
 
-    /// Makes a call if the breaker lets it; `is_failure` says of a result whether it counts as a failure. It
-    /// may excuse an error (the caller's own fault) and accuse a value. What the caller gets stays the same.
-    /// A call past the call timeout is a failure whatever the decider would say.
+    /// Makes a call if the breaker admits it. A result counts as a failure if `is_failure` returns `true`, which it
+    /// may do for a value, and not do for an error that is the caller's. The caller gets the result unchanged. A
+    /// call beyond the call timeout always counts as a failure.
     ///
     /// # Errors
     /// See [`BreakerError`].
@@ -161,9 +161,8 @@ impl CircuitBreaker {
         result.map_err(BreakerError::Failed)
     }
 
-    /// Makes a call that does not wait, if the breaker lets it; every `Err` is a failure. A call that
-    /// returns after the call timeout is a failure too, though its answer is handed over: nothing can
-    /// interrupt it.
+    /// Makes a synchronous call if the breaker admits it; every `Err` is a failure. A call that returns after the
+    /// call timeout is a failure too, but its result is returned, for it cannot be interrupted.
     ///
     /// # Errors
     /// [`BreakerError::Open`] and [`BreakerError::Failed`].
@@ -239,7 +238,7 @@ impl CircuitBreaker {
     }
 }
 
-/// A call under way; dropped without a result, it is forgotten.
+/// A call under way. If it is dropped without a result, it does not count.
 struct Call<'a> {
     inner: &'a Arc<Inner>,
     ticket: Ticket,
@@ -355,8 +354,8 @@ impl Inner {
         }
     }
 
-    /// Makes the breaker half-open at `until` though nobody calls. The task holds no breaker alive and ends
-    /// by itself; there is at most one, for an opening ends in no other way.
+    /// Makes the breaker half-open at `until`, without a call. The task does not keep the breaker alive, and ends
+    /// by itself; there is at most one, because an opening ends in no other way.
     fn wake_at(self: &Arc<Self>, until: Instant) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
@@ -378,7 +377,7 @@ impl Inner {
     }
 }
 
-/// Runs a listener; its panic must not reach the call it listens to.
+/// Runs a listener; its panic does not reach the call.
 fn guarded(listener: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(listener)).is_err() {
         tracing::error!("a listener of a circuit breaker panicked");

@@ -1,8 +1,8 @@
 //! A token bucket in whole nanoseconds: Pekko's `TokenBucket`, without a clock of its own.
 //!
-//! Owns how long an offer waits. The bucket starts full; a token arrives every `interval`; an offer dearer
-//! than what is there waits for the rest and leaves nothing, and the next token comes one interval after that
-//! wait has ended. Source: Pekko `TokenBucketSpec`.
+//! Owns the wait of an offer. The bucket starts full, and a token arrives every `interval`. An offer that costs
+//! more than the bucket has waits for the rest and empties it, and the next token comes one interval after that
+//! wait. Source: Pekko `TokenBucketSpec`.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// Makes a full bucket of `capacity` tokens; one more arrives every `interval`, more than 0 (less counts
-    /// as 1 ns). A capacity of 0 makes every offer wait.
+    /// Creates a full bucket of `capacity` tokens; one more arrives every `interval`, more than 0 (less counts as 1
+    /// ns). A capacity of 0 makes every offer wait.
     pub fn new(capacity: u64, interval: Duration, now: Instant) -> Self {
         Self {
             capacity,
@@ -32,7 +32,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes `cost` tokens and returns how long to wait until they are there; zero when they are.
+    /// Takes `cost` tokens and returns the wait until they are available; zero if they are.
     pub fn offer(&mut self, now: Instant, cost: u64) -> Duration {
         let now = now.saturating_duration_since(self.epoch).as_nanos();
         let arrived = now.saturating_sub(self.updated) / self.interval;

@@ -1,7 +1,6 @@
 //! Stages that read ahead of a slow consumer: buffers, conflation and groups.
 //!
-//! Owns what is kept between the source's pace and the consumer's, always bounded: by a size, or by folding
-//! many elements into one.
+//! Owns the elements between source and consumer, always bounded: by a size, or by folding many elements into one.
 
 use std::{collections::VecDeque, pin::pin, time::Duration};
 
@@ -17,23 +16,23 @@ use super::{detached::Detached, link::Outlet};
 /// What a full buffer does with one more element; Pekko's overflow strategies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BufferPolicy {
-    /// Does not ask the source for it.
+    /// Does not ask the source for another element.
     Backpressure,
-    /// Drops the oldest element for it.
+    /// Drops the oldest element.
     DropHead,
-    /// Drops the youngest element for it.
+    /// Drops the youngest element.
     DropTail,
-    /// Drops all elements for it.
+    /// Drops all elements.
     DropBuffer,
-    /// Drops it.
+    /// Drops the new element.
     DropNew,
 }
 
-/// A buffer of [`FlowExt::buffer_or_fail`](super::FlowExt::buffer_or_fail) was full.
+/// The error of a full buffer of [`FlowExt::buffer_or_fail`](super::FlowExt::buffer_or_fail).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the buffer overflowed its {size} elements")]
 pub struct BufferOverflow {
-    /// The most elements it holds.
+    /// The capacity of the buffer.
     pub size: usize,
 }
 

@@ -1,7 +1,7 @@
-//! Elements held back, each by its own delay, in their order.
+//! Delays elements, each by its own delay, and keeps their order.
 //!
-//! Owns when an element is due: its delay after it came. It holds a bounded number of elements and reads
-//! ahead for them. Source: Pekko `FlowDelaySpec`.
+//! Owns the time at which an element is due. It holds a bounded number of elements, which it reads ahead. Source:
+//! Pekko `FlowDelaySpec`.
 
 use std::{collections::VecDeque, pin::pin, time::Duration};
 

@@ -15,11 +15,11 @@ use super::link::{Inlet, Outlet, link};
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The stream of a stage with a task of its own.
+/// The stream of a stage that runs in a task of its own.
 ///
-/// The task starts at the first poll, within tokio's runtime, and takes its source with it; dropping this
-/// aborts it, and with it all that it started. A panic in the task (in the source, or in a function given to
-/// the stage, unless the stage says otherwise) reaches whoever polls this.
+/// The task starts at the first poll, within tokio's runtime, and owns its source. Dropping the stream aborts the
+/// task and everything that it started. A panic in the task (in the source, or in a function given to the stage,
+/// unless documented otherwise) resumes in the task that polls the stream.
 pub struct Detached<T> {
     stage: Stage<T>,
 }
@@ -31,7 +31,7 @@ enum Stage<T> {
 }
 
 impl<T: Send + 'static> Detached<T> {
-    /// Makes a stream whose elements are what `work` writes to its outlet. The stream ends when `work` does.
+    /// Creates a stream of the elements that `work` writes to its outlet. The stream ends when `work` does.
     pub fn new<F>(work: impl FnOnce(Outlet<T>) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The end of a stream at its first error.
+//! Ends a stream at its first error.
 
 use std::{
     pin::Pin,

@@ -11,25 +11,26 @@ use crate::{
     TimeoutKind, buffer, delay, map_async, map_partitioned, timeouts,
 };
 
-/// Elements that a delay holds unless told otherwise: Pekko's input buffer.
+/// Elements that a delay holds by default: Pekko's input buffer.
 const HELD: usize = 16;
 
 /// Pekko's operators for any stream.
 pub trait FlowExt: Stream + Sized {
-    /// Lets elements pass at a pace; those that come too early wait. The bucket starts full, so the first
-    /// burst passes at once, and time without elements fills it again. Tokio's timer rounds a wait up to
-    /// whole milliseconds; the bucket makes up for it.
+    /// Limits the rate of elements; those that come too early wait. The bucket starts full, so that the first burst
+    /// passes at once, and it fills again while no elements come. Tokio's timer rounds a wait up to whole
+    /// milliseconds, which the bucket makes up for.
     fn throttle(self, pace: Pace) -> Throttle<Self, fn(&Self::Item) -> u64> {
         Throttle::new(self, pace, |_| 1)
     }
 
-    /// As [`FlowExt::throttle`], with a cost for each element. One dearer than the burst waits in proportion.
+    /// As [`FlowExt::throttle`], with a cost for each element. An element that costs more than the burst waits in
+    /// proportion.
     fn throttle_by<F: FnMut(&Self::Item) -> u64>(self, pace: Pace, cost: F) -> Throttle<Self, F> {
         Throttle::new(self, pace, cost)
     }
 
-    /// Fails with [`RateExceeded`] when an element comes too early for the pace. One dearer than the burst
-    /// can never pass.
+    /// Fails with [`RateExceeded`] if an element comes too early. An element that costs more than the burst can
+    /// never pass.
     fn throttle_enforcing<F: FnMut(&Self::Item) -> u64>(
         self,
         pace: Pace,
@@ -108,7 +109,7 @@ pub trait FlowExt: Stream + Sized {
         map_partitioned::map_partitioned(self, options, key, work)
     }
 
-    /// Reads up to `size` elements (0 counts as 1) ahead of the consumer; `policy` says what a full buffer
+    /// Reads up to `size` elements (0 counts as 1) ahead of the consumer; `policy` determines what a full buffer
     /// does.
     fn buffer(self, size: usize, policy: BufferPolicy) -> Detached<Self::Item>
     where
@@ -118,7 +119,7 @@ pub trait FlowExt: Stream + Sized {
         buffer::buffer(self, size, policy)
     }
 
-    /// Reads up to `size` elements (0 counts as 1) ahead, and fails at one more; what was kept is lost.
+    /// Reads up to `size` elements (0 counts as 1) ahead, and fails at one more; the buffered elements are lost.
     fn buffer_or_fail(self, size: usize) -> Detached<Result<Self::Item, BufferOverflow>>
     where
         Self: Send + 'static,
@@ -127,8 +128,7 @@ pub trait FlowExt: Stream + Sized {
         buffer::buffer_or_fail(self, size)
     }
 
-    /// Holds each element back for `delay` after it came, up to 16 at a time, Pekko's default; then it reads
-    /// no further.
+    /// Delays each element by `delay`, and holds up to 16 at a time, Pekko's default; then it reads no further.
     fn delay(self, delay: Duration) -> Detached<Self::Item>
     where
         Self: Send + 'static,
@@ -137,8 +137,8 @@ pub trait FlowExt: Stream + Sized {
         delay::delay(self, HELD, BufferPolicy::Backpressure, move |_| delay)
     }
 
-    /// Holds each element back for its own delay after it came, as `delay` says; the order is kept, so an element
-    /// waits for those before it. Holds up to `size` (0 counts as 1); `policy` says what happens then.
+    /// Delays each element by the result of `delay`; the order is kept, so that an element waits for those before
+    /// it. Holds up to `size` elements (0 counts as 1); `policy` determines what happens then.
     fn delay_with(
         self,
         size: usize,
@@ -208,29 +208,29 @@ pub trait FlowExt: Stream + Sized {
         KeepAlive::new(self, idle, inject)
     }
 
-    /// Lets a switch end the stream from outside.
+    /// Adds the stream to a kill switch, which can end it from outside.
     fn via_kill_switch<E: Clone>(self, switch: &KillSwitch<E>) -> Killable<Self, E> {
         Killable::new(self, switch)
     }
 
-    /// Fails when the first element takes longer than `limit`; so does an end without any.
+    /// Fails if the first element, or an end without any, takes longer than `limit`.
     fn initial_timeout(self, limit: Duration) -> Timed<Self> {
         Timed::new(self, TimeoutKind::Initial, limit)
     }
 
-    /// Fails when an element, the first included, or the end takes longer than `limit` after the one before.
-    /// A slow consumer counts too: see [`FlowExt::backpressure_timeout`] to tell it apart.
+    /// Fails if an element, the first one included, or the end takes longer than `limit` after the one before. A
+    /// slow consumer counts too; [`FlowExt::backpressure_timeout`] is for it alone.
     fn idle_timeout(self, limit: Duration) -> Timed<Self> {
         Timed::new(self, TimeoutKind::Idle, limit)
     }
 
-    /// Fails when the stream has not ended after `limit`.
+    /// Fails if the stream has not ended after `limit`.
     fn completion_timeout(self, limit: Duration) -> Timed<Self> {
         Timed::new(self, TimeoutKind::Completion, limit)
     }
 
-    /// Fails when the consumer takes longer than `limit` after an element to ask for the next. The source is
-    /// dropped then, not when the consumer comes back; it is read one element ahead.
+    /// Fails if the consumer takes longer than `limit` after an element to ask for the next. The source is dropped
+    /// at that time, not when the consumer asks again; it is read one element ahead.
     fn backpressure_timeout(self, limit: Duration) -> Detached<Result<Self::Item, StreamTimeout>>
     where
         Self: Send + 'static,
@@ -239,7 +239,7 @@ pub trait FlowExt: Stream + Sized {
         timeouts::backpressure_timeout(self, limit)
     }
 
-    /// Ends the stream after its first error, as a failure ends a stream of Pekko's.
+    /// Ends the stream after its first error, as a failure ends a stream in Pekko.
     fn fail_fast<T, E>(self) -> FailFast<Self>
     where
         Self: Stream<Item = Result<T, E>>,
@@ -247,8 +247,9 @@ pub trait FlowExt: Stream + Sized {
         FailFast::new(self)
     }
 
-    /// Goes on with the source that `recover` makes of an error, in its place and at once, up to `attempts` times
-    /// (`None` is without end, 0 never). The error is passed on when no attempt is left or `recover` has none.
+    /// Continues with the source that `recover` returns for an error, in its place and at once, up to `attempts`
+    /// times (`None` is unlimited, 0 never). The error is passed on if no attempt is left or `recover` returns
+    /// `None`.
     fn recover_with_retries<T, E, R, F>(
         self,
         attempts: Option<u32>,
@@ -262,8 +263,8 @@ pub trait FlowExt: Stream + Sized {
         Recover::new(self, attempts, recover)
     }
 
-    /// Skips the errors that `decide` does not stop at; the stream ends with the first that it does. There is no
-    /// state to reset, so [`Directive::Restart`] is as [`Directive::Resume`].
+    /// Skips errors for which `decide` does not return [`Directive::Stop`]; the stream ends with the first one for
+    /// which it does. There is no state to reset, so that [`Directive::Restart`] equals [`Directive::Resume`].
     fn supervise<T, E, D>(self, decide: D) -> Supervise<Self, D>
     where
         Self: Stream<Item = Result<T, E>>,
@@ -272,8 +273,8 @@ pub trait FlowExt: Stream + Sized {
         Supervise::new(self, decide)
     }
 
-    /// Emits `zero`, and then what `step` makes of the last emission and each element. `decide` says what to do about
-    /// an element that `step` fails on; after [`Directive::Restart`] it emits `zero` again, as Pekko's `scan` does.
+    /// Emits `zero`, and then the result of `step` for the last emission and each element. `decide` determines what
+    /// follows if `step` fails; after [`Directive::Restart`] it emits `zero` again, as Pekko's `scan` does.
     fn scan_supervised<A, E, F, D>(self, zero: A, step: F, decide: D) -> Scan<Self, A, F, D>
     where
         A: Clone,
@@ -283,7 +284,7 @@ pub trait FlowExt: Stream + Sized {
         Scan::new(self, zero, step, decide)
     }
 
-    /// Makes one error of the two that two stages in a row can yield.
+    /// Merges the errors of two stages in a row into one.
     fn flatten_errors<T, A, B, E>(self) -> impl Stream<Item = Result<T, E>>
     where
         Self: Stream<Item = Result<Result<T, A>, B>>,

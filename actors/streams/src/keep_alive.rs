@@ -1,6 +1,6 @@
-//! Elements injected into a silence: the heartbeat of a stream of events.
+//! Heartbeats: elements injected when a stream is silent.
 //!
-//! Owns the clock of the silence. It never queues an injected element, and prefers a real one.
+//! Owns the clock of the silence. Injected elements are never queued, and a real element takes precedence.
 
 use std::{
     fmt,

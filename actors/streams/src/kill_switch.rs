@@ -1,6 +1,6 @@
-//! Ends a stream, or many, from outside: by completion or by an error.
+//! A kill switch: ends one or several streams from outside, by completion or by an error.
 //!
-//! Owns the ending, which is decided once: the first call wins. Source: Pekko `FlowKillSwitchSpec`.
+//! Owns the end, which is set once: the first call wins. Source: Pekko `FlowKillSwitchSpec`.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use std::{
 use futures_core::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Ends every stream that it was put into. Clones share it. `E` is the error of an abort.
+/// Ends every stream that it was added to. Clones share it. `E` is the error of an abort.
 pub struct KillSwitch<E> {
     inner: Arc<Inner<E>>,
 }
@@ -24,8 +24,7 @@ struct Inner<E> {
 }
 
 impl<E: Clone> KillSwitch<E> {
-    /// Makes a switch that was not pulled. One switch for one stream is Pekko's unique switch, for many its
-    /// shared one.
+    /// Creates a switch. A switch for one stream is Pekko's unique kill switch, for several its shared one.
     pub fn new() -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -35,19 +34,19 @@ impl<E: Clone> KillSwitch<E> {
         }
     }
 
-    /// Completes the streams; those it is put into later complete at once. Says whether this was the first
-    /// call; a later one changes nothing.
+    /// Completes the streams; streams that it is added to later complete at once. Returns `true` for the first
+    /// call; later ones have no effect.
     pub fn shutdown(&self) -> bool {
         self.pull(None)
     }
 
-    /// Fails the streams with `error`; those it is put into later fail at once. Says whether this was the
-    /// first call; a later one changes nothing.
+    /// Fails the streams with `error`; streams that it is added to later fail at once. Returns `true` for the first
+    /// call; later ones have no effect.
     pub fn abort(&self, error: E) -> bool {
         self.pull(Some(error))
     }
 
-    /// Says whether the switch was pulled.
+    /// Returns `true` if the switch was used.
     pub fn is_pulled(&self) -> bool {
         self.inner.pulled.is_cancelled()
     }

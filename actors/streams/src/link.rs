@@ -1,7 +1,7 @@
-//! A hand-over of one element at a time between a task and the consumer of its stream.
+//! A link between a task and the consumer of its stream, which passes one element at a time.
 //!
-//! Owns the demand: the producer learns when the consumer asks, which no channel with a buffer can tell. It
-//! holds at most one element, and only after it was asked for.
+//! Owns the demand: the producer sees when the consumer asks, which a channel with a buffer cannot show. It holds
+//! at most one element, and only after it was asked for.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use std::{
 
 struct Slot<T> {
     item: Option<T>,
-    /// The consumer asked and was given nothing yet.
+    /// The consumer asked and has no element yet.
     wanted: bool,
     ended: bool,
     consumer: Option<Waker>,

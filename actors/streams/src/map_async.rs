@@ -1,7 +1,7 @@
-//! Asynchronous work on each element, at most so many at a time, which goes on while the consumer is idle.
+//! Asynchronous work on elements with a bounded parallelism, which goes on while the consumer is idle.
 //!
-//! Owns the tasks: each element's work is a task, so that it advances by itself and its panic is an error of
-//! the stream. A failure ends the stream when it happens, not when its turn comes. Source: Pekko
+//! Owns the tasks: the work on each element is a task, so that it advances by itself and its panic is an error of
+//! the stream. A failure ends the stream when it happens, not in the order of the elements. Source: Pekko
 //! `FlowMapAsyncSpec`, `FlowMapAsyncUnorderedSpec`.
 
 use std::{
@@ -31,7 +31,7 @@ pub enum MapError<E> {
 
 type Resume<E> = Arc<dyn Fn(&MapError<E>) -> bool + Send + Sync>;
 
-/// How [`FlowExt::map_async_with`](super::FlowExt::map_async_with) works.
+/// The options of [`FlowExt::map_async_with`](super::FlowExt::map_async_with).
 pub struct MapOptions<E> {
     parallelism: usize,
     ordered: bool,
@@ -68,7 +68,7 @@ impl<E> MapOptions<E> {
         self.resume.as_ref().is_some_and(|resume| resume(error))
     }
 
-    /// Skips an element whose failure `resume` says yes to; asked once per failure. Default: none.
+    /// Skips an element if `resume` returns `true` for its failure; called once for each failure. Default none.
     #[must_use]
     pub fn resuming(
         mut self,

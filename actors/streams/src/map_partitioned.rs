@@ -1,7 +1,7 @@
 //! Asynchronous work on elements, one at a time of each key, which goes on while the consumer is idle.
 //!
-//! Owns which element is worked on next: the first in the order of the source whose key is free. It holds at
-//! most [`WAITING_MAX`] elements that wait for theirs. Source: Pekko `FlowMapAsyncPartitionedSpec`.
+//! Owns the choice of the next element: the first in the order of the source whose key is free. It holds at most
+//! [`WAITING_MAX`] elements that wait for their key. Source: Pekko `FlowMapAsyncPartitionedSpec`.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

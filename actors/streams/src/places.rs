@@ -1,4 +1,4 @@
-//! What was begun and not yet emitted, in the order in which it is to be emitted.
+//! The elements under way, in the order in which they are emitted.
 
 use std::collections::VecDeque;
 
@@ -11,8 +11,8 @@ pub struct Places<U> {
 }
 
 impl<U> Places<U> {
-    /// Makes an empty queue. When `ordered`, results leave in the order in which they were begun; otherwise in the order in
-    /// which they were done.
+    /// Creates an empty queue. If `ordered`, results leave in the order in which they were begun; otherwise in the
+    /// order in which they were done.
     pub fn new(ordered: bool) -> Self {
         Self {
             ordered,
@@ -58,7 +58,7 @@ impl<U> Places<U> {
         self.slots.retain(|slot| slot.0 != number);
     }
 
-    /// Says whether an element may be emitted.
+    /// Returns `true` if an element can be emitted.
     pub fn is_ready(&self) -> bool {
         self.slots.front().is_some_and(|slot| slot.1.is_some())
     }

@@ -1,8 +1,7 @@
-//! A bounded queue that is the source of a stream: each offer learns at once what became of it.
+//! A bounded queue that is the source of a stream. The result of an offer is known at once.
 //!
-//! Owns the elements offered and not yet pulled; strictly bounded under any number of clones. An element that
-//! was enqueued is delivered unless the stream is dropped or the queue fails. Source: Pekko
-//! `BoundedSourceQueueSpec`.
+//! Owns the elements offered and not yet pulled; the bound is strict for any number of clones. An enqueued element
+//! is delivered unless the stream is dropped or the queue fails. Source: Pekko `BoundedSourceQueueSpec`.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +13,7 @@ use std::{
 
 use futures_core::Stream;
 
-/// What became of an offer; what was not taken is given back.
+/// The result of an offer; an element that was not accepted is returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueOffer<T, E> {
     /// It will be delivered, unless the stream is dropped or the queue fails.
@@ -28,7 +27,7 @@ pub enum QueueOffer<T, E> {
 }
 
 impl<T, E> QueueOffer<T, E> {
-    /// Says whether the element was taken.
+    /// Returns `true` if the element was accepted.
     pub fn is_enqueued(&self) -> bool {
         matches!(self, Self::Enqueued)
     }
@@ -39,13 +38,13 @@ impl<T, E> QueueOffer<T, E> {
 #[error("the queue has already been completed")]
 pub struct AlreadyCompleted;
 
-/// The end that offers; clones share it. When the last is dropped, the queue completes.
+/// The sending end; clones share it. The queue completes when the last one is dropped.
 pub struct SourceQueue<T, E>(Arc<Handle<T, E>>);
 
 /// Completes the queue with the last clone.
 struct Handle<T, E>(Arc<Mutex<Queue<T, E>>>);
 
-/// The end that is a stream. A failure overtakes what was enqueued, as in Pekko.
+/// The receiving end, a stream. A failure takes precedence over enqueued elements, as in Pekko.
 pub struct QueueSource<T, E>(Arc<Mutex<Queue<T, E>>>);
 
 struct Queue<T, E> {
@@ -63,7 +62,7 @@ enum State<E> {
     Cancelled,
 }
 
-/// Makes a queue of up to `size` elements (0 counts as 1) and the stream of them.
+/// Creates a queue of up to `size` elements (0 counts as 1) and its stream.
 pub fn source_queue<T, E: Clone>(size: usize) -> (SourceQueue<T, E>, QueueSource<T, E>) {
     let queue = Arc::new(Mutex::new(Queue {
         size: size.max(1),
@@ -98,18 +97,18 @@ impl<T, E: Clone> SourceQueue<T, E> {
         QueueOffer::Enqueued
     }
 
-    /// Completes the stream after what was enqueued.
+    /// Completes the stream after the enqueued elements.
     ///
     /// # Errors
-    /// When the queue was completed or failed before.
+    /// Returns an error if the queue was completed or failed before.
     pub fn complete(&self) -> Result<(), AlreadyCompleted> {
         self.0.end(State::Completed)
     }
 
-    /// Fails the stream at once; what was enqueued is dropped.
+    /// Fails the stream at once; enqueued elements are dropped.
     ///
     /// # Errors
-    /// When the queue was completed or failed before.
+    /// Returns an error if the queue was completed or failed before.
     pub fn fail(&self, error: E) -> Result<(), AlreadyCompleted> {
         self.0.end(State::Failed(error, false))
     }
@@ -119,7 +118,7 @@ impl<T, E: Clone> SourceQueue<T, E> {
         lock(&self.0.0).waiting.len()
     }
 
-    /// Says whether no element waits.
+    /// Returns `true` if no element waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

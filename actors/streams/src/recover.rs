@@ -1,7 +1,7 @@
-//! Another source in place of one that failed.
+//! Recovery: another source in place of one that failed.
 //!
-//! Owns how often the stream goes on after a failure. It goes on at once: [`restart_source`](super::restart_source)
-//! waits. Source: Pekko `FlowRecoverWithSpec`.
+//! Owns the number of recoveries. The next source follows at once; [`restart_source`](super::restart_source) waits
+//! before it. Source: Pekko `FlowRecoverWithSpec`.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use futures_core::Stream;
 pub struct Recover<S, R, F> {
     source: Current<S, R>,
     replace: F,
-    /// How often it may still go on; none is without end.
+    /// The recoveries that are left; `None` for unlimited.
     left: Option<u32>,
 }
 

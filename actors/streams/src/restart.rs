@@ -1,7 +1,7 @@
-//! A source that is made anew when it ends, after a wait that grows.
+//! A source that is created again when it ends, after a wait that grows.
 //!
-//! Owns when the next source is made. An element in flight in a source that fails is lost with it, as in
-//! Pekko. Source: Pekko `RestartSource`, `RestartSettings` and `RestartSpec`.
+//! Owns the times of the restarts. An element in flight in a source that fails is lost with it, as in Pekko.
+//! Source: Pekko `RestartSource`, `RestartSettings` and `RestartSpec`.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::backoff::Backoff;
 
-/// When a source is made again.
+/// When a source is created again.
 #[derive(Clone, Debug)]
 pub struct RestartSettings {
     backoff: Backoff,
@@ -63,7 +63,7 @@ impl RestartSettings {
     }
 }
 
-/// A stream whose source is made anew when it ends; see [`restart_source`].
+/// A stream whose source is created again when it ends; see [`restart_source`].
 pub struct Restart<S, F, E> {
     settings: RestartSettings,
     factory: F,
@@ -102,14 +102,14 @@ where
 }
 
 impl<S, F, E> Restart<S, F, E> {
-    /// Restarts only on errors that `restart_on` says yes to; the others fail the stream at once.
+    /// Restarts only on errors for which `restart_on` returns `true`; the others fail the stream at once.
     #[must_use]
     pub fn restart_on(mut self, restart_on: impl FnMut(&E) -> bool + Send + 'static) -> Self {
         self.decide = Box::new(restart_on);
         self
     }
 
-    /// Plans the next source; false when no restart is left.
+    /// Plans the next source; returns `false` if no restart is left.
     fn plan(&mut self) -> bool {
         let now = Instant::now();
         if self.window_ends.is_some_and(|ends| ends <= now) {

@@ -1,5 +1,5 @@
-//! Tries again by Pekko's rules: the first attempt at once, then up to `retries` more, each after a delay;
-//! the last result is what the caller gets.
+//! Retries by Pekko's rules: the first attempt is made at once, then up to `retries` more, each after a delay; the
+//! caller gets the last result.
 //!
 //! Owns how often and after which wait. It never looks into a result: a decider does. A lane has its own
 //! retries, paid from a budget; this is for everything else. Source: Pekko `RetrySupport` and `RetrySpec`.
@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::backoff::Backoff;
 
-/// How often to try again and how long to wait before each try.
+/// The number of retries and the delay before each.
 #[derive(Clone, Debug)]
 pub struct Retry {
     retries: u32,
@@ -25,7 +25,7 @@ enum Delay {
 }
 
 impl Retry {
-    /// Tries again up to `retries` times, at once. `retries` counts the *additional* attempts, as Pekko's
+    /// Retries up to `retries` times, without a delay. `retries` counts the *additional* attempts, as Pekko's
     /// `attempts` does: 0 means one attempt in all.
     pub fn times(retries: u32) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Retry {
         self
     }
 
-    /// Waits what the function says before the nth retry, n counted from 1; `None` is no wait.
+    /// Waits for the result of the function before the nth retry, n counted from 1; `None` means without a delay.
     #[must_use]
     pub fn delays(
         mut self,
@@ -70,7 +70,7 @@ impl Retry {
     /// Attempts until a success, or until no retry is left.
     ///
     /// # Errors
-    /// The error of the last attempt.
+    /// Returns the error of the last attempt.
     pub async fn run<T, E, F>(&self, attempt: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
@@ -78,12 +78,12 @@ impl Retry {
         self.run_deciding(attempt, Result::is_err).await
     }
 
-    /// Attempts until `retry_on` is content with the result, or until no retry is left. The decider may
-    /// refuse to retry an error, and may retry a value; it is not asked of the last attempt. A panic in an
-    /// attempt is not caught.
+    /// Attempts until `retry_on` returns `false` for the result, or until no retry is left. The function may refuse
+    /// to retry an error, and may retry a value; it is not called for the last attempt. A panic in an attempt is
+    /// not caught.
     ///
     /// # Errors
-    /// The error of the last attempt.
+    /// Returns the error of the last attempt.
     pub async fn run_deciding<T, E, F>(
         &self,
         mut attempt: impl FnMut() -> F,

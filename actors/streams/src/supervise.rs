@@ -1,4 +1,4 @@
-//! What a stage does about an element that it fails on.
+//! Supervision of stages: what a stage does when it fails on an element.
 //!
 //! Owns the choice between failing, skipping, and skipping with a fresh state: Pekko's stream supervision, where a
 //! failure is an `Err` of the stage's function. It never catches a panic. Source: Pekko `Supervision`, and the cases of
@@ -13,7 +13,7 @@ use std::{
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-/// What to do about an element that a stage failed on.
+/// What a stage does after it failed on an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
     /// Fail the stream.

@@ -1,4 +1,4 @@
-//! A pace for a stream: shaping waits, enforcing fails.
+//! A rate limit for a stream: shaping waits, enforcing fails.
 //!
 //! Owns the wait before an element; it pulls the next element only when it is asked for one.
 
@@ -16,10 +16,10 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::bucket::TokenBucket;
 use crate::backoff::{InvalidSetting, require};
 
-/// An unset burst is worth this much time of the pace, as in Pekko.
+/// The default burst is worth this much time of the rate, as in Pekko.
 const AUTOMATIC_BURST: Duration = Duration::from_millis(100);
 
-/// How much may pass in how much time.
+/// The rate limit: how much may pass in how much time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     interval: Duration,
@@ -31,7 +31,7 @@ impl Pace {
     /// burst of 100 ms worth, at least 1. `cost` is at least 1, `per` at least 1 ns for each.
     ///
     /// # Errors
-    /// The parameter out of its range.
+    /// Returns the parameter that is out of its range.
     pub fn new(cost: u32, per: Duration) -> Result<Self, InvalidSetting> {
         require(cost > 0, "cost", "at least 1")?;
         let interval = per / cost;
@@ -57,7 +57,8 @@ impl Pace {
     }
 }
 
-/// An element exceeded the pace of [`FlowExt::throttle_enforcing`](super::FlowExt::throttle_enforcing).
+/// The error of an element that exceeded the rate of
+/// [`FlowExt::throttle_enforcing`](super::FlowExt::throttle_enforcing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an element of cost {cost} came {early:?} too early for its pace")]
 pub struct RateExceeded {
@@ -68,7 +69,7 @@ pub struct RateExceeded {
 }
 
 pin_project! {
-    /// A stream whose elements wait for their pace.
+    /// A stream with a limited rate, whose early elements wait.
     pub struct Throttle<S: Stream, F> {
         #[pin]
         source: S,
@@ -80,7 +81,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// A stream that fails when an element exceeds the pace.
+    /// A stream that fails if an element exceeds the rate.
     pub struct Enforce<S, F> {
         #[pin]
         source: S,

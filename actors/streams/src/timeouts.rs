@@ -1,7 +1,7 @@
-//! The four clocks of a stream: to the first element, between elements, over all, and of a slow consumer.
+//! The four timeouts of a stream: to the first element, between elements, over all, and of a slow consumer.
 //!
-//! Owns which clock ran out. For a stream of tokens: time to the first token, between tokens, total, and the
-//! slow client. A stream that fails drops its source first. Source: Pekko `TimeoutsSpec`.
+//! Owns the clocks. For a stream of tokens: time to the first token, between tokens, total, and the slow client. A
+//! stream that fails drops its source first. Source: Pekko `TimeoutsSpec`.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::{detached::Detached, link::Outlet};
 
-/// Which clock of a stream ran out.
+/// The timeout of a stream that ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeoutKind {
     /// The first element took too long.
@@ -29,23 +29,23 @@ pub enum TimeoutKind {
     Backpressure,
 }
 
-/// A stream did not keep to a timeout.
+/// The error of a stream that exceeded a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stream exceeded its {kind:?} timeout of {limit:?}")]
 pub struct StreamTimeout {
-    /// Which clock ran out.
+    /// The timeout that ran out.
     pub kind: TimeoutKind,
-    /// What it allowed.
+    /// Its limit.
     pub limit: Duration,
 }
 
 /// A stream with an initial, an idle or a completion timeout. The clock starts at the first poll.
 pub struct Timed<S> {
-    /// None once the stream has ended.
+    /// `None` once the stream has ended.
     source: Option<Pin<Box<S>>>,
     kind: TimeoutKind,
     limit: Duration,
-    /// None before the first poll, and when an initial timeout has been kept.
+    /// `None` before the first poll, and after the first element of an initial timeout.
     clock: Option<Pin<Box<Sleep>>>,
     started: bool,
 }
@@ -107,8 +107,8 @@ impl<S> fmt::Debug for Timed<S> {
 
 type Guarded<T> = Outlet<Result<T, StreamTimeout>>;
 
-/// Fails when the consumer does not ask within `limit` of the last element. The source is read one element
-/// ahead meanwhile, to see whether it has ended: then nobody is late.
+/// Fails if the consumer does not ask within `limit` of the last element. The source is read one element ahead
+/// meanwhile, to see whether it has ended: then the consumer is not late.
 pub(super) fn backpressure_timeout<S>(
     source: S,
     limit: Duration,
@@ -140,7 +140,7 @@ async fn guard<S: Stream>(
     Ok(())
 }
 
-/// Waits for demand and the next element; in time for the first, however long for the second.
+/// Waits for demand, within the limit, and for the next element, without one.
 async fn demanded<S: Stream>(
     mut source: Pin<&mut Fuse<S>>,
     limit: Duration,

@@ -1,19 +1,23 @@
 //! Routers: one reference, many actors behind it.
 //!
-//! Owns the list of routees and whose turn it is. A router is no stop on the way: a message goes from the sender's
-//! own thread into the chosen routee's mailbox, and the routee's offer is the router's, so that a router adds no
-//! queue and hides no bound. Only what is told before its actor has started is held, up to a bound.
+//! Owns the list of routees and the choice among them. A router has no queue: a message goes from the sender's
+//! thread into the chosen routee's mailbox, and the routee's offer is the router's result, so that the bounds of
+//! the routees hold. Only messages told before the router has started are held, up to a bound.
 //!
-//! A *pool* makes its routees, as supervised children; one that stops leaves the pool, and with the last the router
-//! stops. A *group* finds them, by a key of the receptionist, and follows the listing; it lives without any.
+//! A *pool* creates its routees, as supervised children. A routee that stops leaves the pool, and the router stops
+//! with the last one. A *group* finds its routees by a key of the receptionist and follows the listing; it goes on
+//! without any.
+//!
+//! A router is for one message type. For several, register the actors under a key for each type, and use a group
+//! for each key.
 //!
 //! Source: Pekko's `Routers` (typed), and its classic smallest-mailbox, tail-chopping and scatter-gather routers.
 //! What differs:
 //! - The router's own mailbox does not lie between sender and routee, as in Pekko's classic routers.
 //! - The receptionist answers at once, so that a group holds messages for one turn of its actor, not for a round
 //!   trip.
-//! - An ask that failed is no answer: asking more than one goes on until all have failed.
-//! - There is no resizer. Who wants workers by demand has work pulling.
+//! - An ask that failed does not count as an answer: asking several routees goes on until all have failed.
+//! - There is no resizer; use work pulling to give work to workers on demand.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -49,7 +53,7 @@ where
     head: ActorRef<RouterActor<M>>,
 }
 
-/// How to make a router.
+/// Describes a router.
 pub struct RouterBuilder<M>
 where
     M: Message + Send + 'static,
@@ -57,7 +61,7 @@ where
 {
     source: Source<M>,
     routing: Option<Routing<M>>,
-    /// The strategy of a router that was told none.
+    /// Decides the default strategy.
     is_pool: bool,
     broadcast: Option<Broadcast<M>>,
     hold: usize,
@@ -78,14 +82,14 @@ where
         }
     }
 
-    /// Sets the strategy; by default a pool goes round robin and a group by chance.
+    /// Sets the strategy; default round robin for a pool, and random for a group.
     #[must_use]
     pub fn routing(mut self, routing: Routing<M>) -> Self {
         self.routing = Some(routing);
         self
     }
 
-    /// Has the messages for which `matches` holds told to all routees.
+    /// Sends the messages for which `matches` returns `true` to all routees.
     #[must_use]
     pub fn broadcast_when(mut self, matches: impl Fn(&M) -> bool + Send + Sync + 'static) -> Self
     where
@@ -160,12 +164,12 @@ where
         RouterBuilder::new(head::group(key.clone()), false)
     }
 
-    /// Offers a message to a routee; never waits. Without a routee it is dropped, and a dead letter.
+    /// Offers a message to a routee; never waits. Without a routee the message is a dead letter.
     pub fn tell(&self, message: M) -> Offer {
         self.table.tell(message, self.path())
     }
 
-    /// Offers a message to a routee; waits for room where that one's overflow strategy is backpressure.
+    /// Offers a message to a routee; waits for room if the routee's overflow strategy is backpressure.
     pub async fn offer(&self, message: M) -> Offer {
         self.table.when_started().await;
         if self.goes_to_all(&message) {
@@ -181,7 +185,7 @@ where
     /// Asks a routee, at most for `timeout`. A message that goes to all is answered by the first.
     ///
     /// # Errors
-    /// See [`AskError`]; without a routee it is `Stopped`: nobody handled the message.
+    /// See [`AskError`]; without a routee it is `Stopped`.
     pub async fn ask(&self, message: M, timeout: Duration) -> Result<M::Result, AskError> {
         let left = self.start_within(timeout).await?;
         if let Some(broadcast) = &self.table.broadcast
@@ -196,10 +200,10 @@ where
         }
     }
 
-    /// Asks all routees at once, and returns the first answer. The asks that lost are skipped, or cancelled.
+    /// Asks all routees at once, and returns the first answer. The other asks are skipped or cancelled.
     ///
     /// # Errors
-    /// The last error, when all have failed.
+    /// Returns the last error if all have failed.
     pub async fn ask_first(&self, message: M, timeout: Duration) -> Result<M::Result, AskError>
     where
         M: Clone,
@@ -208,11 +212,11 @@ where
         asks::first(self.table.living(), || message.clone(), left).await
     }
 
-    /// Asks one routee by chance, and another each time `interval` has passed without an answer, or one has
-    /// failed; returns the first answer. It cuts the tail of slow answers for few asks more.
+    /// Asks a random routee, and another one each time `interval` passes without an answer or one fails; returns
+    /// the first answer. This shortens the tail of slow answers at the cost of a few more asks.
     ///
     /// # Errors
-    /// `TimedOut` after `timeout`, or the last error when all have failed.
+    /// Returns `TimedOut` after `timeout`, or the last error if all have failed.
     pub async fn ask_tail_chopping(
         &self,
         message: M,
@@ -226,7 +230,7 @@ where
         asks::in_turn(self.table.shuffled(), || message.clone(), interval, left).await
     }
 
-    /// Tells a message to all routees there are; returns how many took it.
+    /// Tells a message to all routees; returns how many accepted it.
     pub fn broadcast(&self, message: &M) -> usize
     where
         M: Clone,
@@ -239,7 +243,7 @@ where
         broadcast.is_some_and(|all| (all.matches)(message))
     }
 
-    /// Waits for the start; returns what is left of `timeout`.
+    /// Waits for the start; returns the rest of `timeout`.
     async fn start_within(&self, timeout: Duration) -> Result<Duration, AskError> {
         crate::system::place::require_runtime("ask");
         let asked = Instant::now();
@@ -248,7 +252,7 @@ where
         Ok(timeout.saturating_sub(asked.elapsed()))
     }
 
-    /// Returns the routees that live, in their order.
+    /// Returns the living routees in their order.
     pub fn routees(&self) -> Vec<MessageRef<M>> {
         self.table.living()
     }
@@ -269,7 +273,7 @@ where
         self.head.stop();
     }
 
-    /// Says whether the router has not stopped.
+    /// Returns `true` if the router has not stopped.
     pub fn is_alive(&self) -> bool {
         self.head.is_alive()
     }

@@ -1,9 +1,8 @@
 //! Coordinated shutdown: named phases, one after the other, each with tasks that run at the same time.
 //!
-//! Owns the tasks, and the one run there is. It exists so that what serves stops in an order that somebody wrote
-//! down (no new work, then the end of the old, then the connections, then the actors), and that a part that
-//! hangs costs its phase's time and not the process its end. It never runs a task twice, and never waits for a
-//! task beyond its phase's time.
+//! Owns the tasks and the only run. A program uses it to stop in a fixed order (no new work, then the running work,
+//! then the connections, then the actors). A part that hangs costs at most the time of its phase. A task never runs
+//! twice, and is never awaited beyond its phase's time.
 //!
 //! Source: Pekko's `CoordinatedShutdown`. What differs: a task that its phase's time cuts off is dropped, where
 //! Pekko lets it run on; a run ends with a [`Report`]; an unknown dependency and an unknown first phase are
@@ -38,7 +37,7 @@ pub use phases::{
 };
 pub use report::{PhaseEnd, PhaseReport, Reason, Report, TaskEnd, TaskReport};
 
-/// What a task may fail with.
+/// The error of a task.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
 type TaskFuture = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
@@ -47,13 +46,13 @@ type TaskBody = Box<dyn FnOnce() -> TaskFuture + Send>;
 /// Why a task was not added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddTaskError {
-    /// There is no such phase.
+    /// The phase does not exist.
     #[error("the phase `{0}` does not exist")]
     UnknownPhase(String),
-    /// The task has no name, by which a report could tell of it.
+    /// The task has no name, which the report needs.
     #[error("a task of the phase `{0}` has no name")]
     Unnamed(String),
-    /// The phase has begun, or will not come any more.
+    /// The phase has begun, or will not run any more.
     #[error("it is too late for the task `{task}` of the phase `{phase}`")]
     TooLate {
         /// The phase.
@@ -97,7 +96,7 @@ struct Task {
     body: TaskBody,
 }
 
-/// A task that was added; it may be taken back until its phase begins. Dropping this takes nothing back.
+/// A task that was added. It can be removed until its phase begins; dropping the handle does not remove it.
 #[derive(Debug)]
 pub struct TaskHandle {
     shutdown: CoordinatedShutdown,
@@ -106,7 +105,7 @@ pub struct TaskHandle {
 }
 
 impl TaskHandle {
-    /// Takes the task back, which then never runs; says whether it was still there to be taken.
+    /// Removes the task, so that it never runs. Returns `false` if its phase has begun.
     pub fn cancel(&self) -> bool {
         let mut state = self.shutdown.inner.state();
         let tasks = state.tasks.get_mut(&self.phase);
@@ -115,10 +114,10 @@ impl TaskHandle {
 }
 
 impl CoordinatedShutdown {
-    /// Makes a shutdown of these phases, without tasks.
+    /// Creates a shutdown of these phases, without tasks.
     ///
     /// # Errors
-    /// When the phases have no order: see [`PhasesError`].
+    /// Returns an error if the phases have no order: see [`PhasesError`].
     pub fn new(phases: Phases) -> Result<Self, PhasesError> {
         Ok(Self {
             inner: Arc::new(Inner {
@@ -130,10 +129,10 @@ impl CoordinatedShutdown {
         })
     }
 
-    /// Adds a task to a phase. Tasks of a phase run at the same time; several may bear the same name.
+    /// Adds a task to a phase. The tasks of a phase run at the same time; several may have the same name.
     ///
     /// # Errors
-    /// When there is no such phase, the name is empty, or the phase has begun.
+    /// Returns an error if the phase does not exist or has begun, or if the name is empty.
     pub fn add_task<F>(
         &self,
         phase: &str,
@@ -171,8 +170,8 @@ impl CoordinatedShutdown {
         })
     }
 
-    /// Adds a task that has an actor stop, and waits until it has: by `stop`, which may tell it a message of
-    /// its own or call [`ActorRef::stop`]. An actor that is gone already costs no time.
+    /// Adds a task that stops an actor and waits for it. `stop` may tell the actor a message or call
+    /// [`ActorRef::stop`]. An actor that has stopped costs no time.
     ///
     /// # Errors
     /// See [`CoordinatedShutdown::add_task`].
@@ -210,8 +209,8 @@ impl CoordinatedShutdown {
         )
     }
 
-    /// Runs all phases, in a task of its own, and waits for the end. It runs once: a later call waits for the
-    /// same end and has the same report, with the first reason. Dropping this future stops nothing.
+    /// Runs all phases in a task of its own, and waits for the end. It runs once: a later call waits for the same
+    /// run and returns the same report, with the first reason. Dropping this future does not stop the run.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -223,7 +222,7 @@ impl CoordinatedShutdown {
     /// As [`CoordinatedShutdown::run`], without the phases before `phase`.
     ///
     /// # Errors
-    /// When there is no such phase; nothing was run then.
+    /// Returns an error if the phase does not exist; nothing is run then.
     pub async fn run_from(&self, phase: &str, reason: Reason) -> Result<Report, UnknownPhase> {
         let place = self.inner.place(phase);
         let first = place.ok_or_else(|| UnknownPhase(phase.to_owned()))?;
@@ -231,7 +230,7 @@ impl CoordinatedShutdown {
         Ok(self.ended().await)
     }
 
-    /// Waits until a run has ended, whoever starts it.
+    /// Waits until the run has ended. It does not start it.
     pub async fn ended(&self) -> Report {
         let mut reports = self.inner.report.subscribe();
         let ended = reports.wait_for(Option::is_some).await;
@@ -241,7 +240,7 @@ impl CoordinatedShutdown {
         }
     }
 
-    /// Returns why it runs or ran; `None` before it does.
+    /// Returns the reason of the run; `None` before it begins.
     pub fn reason(&self) -> Option<Reason> {
         self.inner.state().reason.clone()
     }
@@ -251,14 +250,14 @@ impl CoordinatedShutdown {
         self.inner.phases.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Returns how long a phase may take; `None` when there is no such phase.
+    /// Returns the time limit of a phase; `None` if it does not exist.
     pub fn timeout(&self, phase: &str) -> Option<Duration> {
         let place = self.inner.place(phase)?;
         let phase = self.inner.phases.get(place);
         phase.map(|(_, phase)| phase.timeout)
     }
 
-    /// Returns how long a run may take at most: the sum over the enabled phases that have a task now.
+    /// Returns the longest time that a run may take: the sum over the enabled phases that have a task now.
     pub fn total_timeout(&self) -> Duration {
         let state = self.inner.state();
         let phases = self.inner.phases.iter().filter(|(name, phase)| {

@@ -83,10 +83,10 @@ struct Inner {
 }
 
 impl ActorSystem {
-    /// Makes an empty system whose chance (the jitter of restarts) comes from `seed`.
+    /// Creates an empty system. `seed` determines its random numbers, such as the jitter of restarts.
     ///
-    /// Built with `panic = "abort"` a panic ends the process instead of one actor's life; that is said in
-    /// the log here, and by [`ActorSystem::catches_panics`].
+    /// In a build with `panic = "abort"` a panic ends the process instead of one actor. An error is logged here then,
+    /// and [`ActorSystem::catches_panics`] returns `false`.
     pub fn new(name: &str, seed: u64) -> Self {
         if !Self::catches_panics() {
             tracing::error!("built with `panic = \"abort\"`: no panic can be supervised");
@@ -105,7 +105,7 @@ impl ActorSystem {
         }
     }
 
-    /// Says whether a panicking actor can be supervised: not when built with `panic = "abort"`.
+    /// Returns `true` if a panicking actor can be supervised, which needs a build without `panic = "abort"`.
     pub const fn catches_panics() -> bool {
         cfg!(panic = "unwind")
     }
@@ -193,7 +193,7 @@ impl ActorSystem {
         receiver.recv().map_err(io::Error::other)
     }
 
-    /// Spawns an actor under `/user`, by a name that no other actor ever bears.
+    /// Spawns an actor under `/user` with a unique name.
     pub fn spawn_anonymous<A>(&self, props: Props<A>) -> ActorRef<A>
     where
         A: Actor<Context = Context<A>>,
@@ -201,32 +201,32 @@ impl ActorSystem {
         self.spawn(props, &self.anonymous_name())
     }
 
-    /// Stops all actors, the last spawned first and each after its children; says in which order they
-    /// stopped. It may be called again and by many at once, who all hear the same.
+    /// Stops all actors, the last spawned first and each after its children, and returns the order in which they
+    /// stopped. It may be called several times and at the same time; all calls return the same.
     pub async fn terminate(&self) -> Termination {
         self.inner.guardian.terminate().await;
         self.inner.guardian.termination()
     }
 
-    /// Terminates, waiting for `limit` at most: an actor that blocks its thread cannot be ended, and is named
-    /// in the answer.
+    /// Terminates, and waits for `limit` at most. An actor that blocks its thread cannot be stopped; it is listed in
+    /// [`Termination::cut_off`].
     ///
     /// # Panics
     /// When it is polled on a thread that no tokio runtime runs on, which the limit needs.
     pub async fn terminate_within(&self, limit: Duration) -> Termination {
         place::require_runtime("terminate_within");
         let terminated = tokio::time::timeout(limit, self.inner.guardian.terminate());
-        // Who did not stop in time is in the answer.
+        // Actors that did not stop in time are listed in the answer.
         terminated.await.ok();
         self.inner.guardian.termination()
     }
 
-    /// Waits until a termination that somebody began has ended.
+    /// Waits until the system has terminated. It does not begin the termination.
     pub async fn when_terminated(&self) {
         self.inner.guardian.when_terminated().await;
     }
 
-    /// Says whether the system is terminating or has terminated.
+    /// Returns `true` if the system is terminating or has terminated.
     pub fn is_terminating(&self) -> bool {
         self.inner.guardian.is_terminating()
     }
@@ -238,19 +238,19 @@ impl ActorSystem {
         reports
     }
 
-    /// Returns how many messages found nobody to handle them.
+    /// Returns the number of dead letters: messages that will not be handled.
     pub fn dead_letters(&self) -> u64 {
         self.inner.dead_letters.count()
     }
 
-    /// Has lost messages of type `M` published as [`SuppressedDeadLetter`], neither counted nor logged: for
-    /// those whose loss is expected. In Pekko the type says so itself, by `DeadLetterSuppression`.
+    /// Publishes dead letters of type `M` as [`SuppressedDeadLetter`], and neither counts nor logs them. Use it for
+    /// messages whose loss is expected. In Pekko a message type extends `DeadLetterSuppression`.
     pub fn suppress_dead_letters<M: 'static>(&self) {
         self.inner.dead_letters.suppress(Kind::of::<M>());
     }
 
-    /// Waits until an actor under `/user` escalates its failure; returns what it said. What follows is the
-    /// application's to decide; Pekko's guardian ends the system.
+    /// Waits until an actor under `/user` escalates its failure, and returns the failure. The application decides
+    /// what follows; Pekko's guardian ends the system.
     pub async fn when_failed(&self) -> String {
         self.inner.guardian.when_failed().await
     }
@@ -287,7 +287,7 @@ impl ActorSystem {
         format!("${}", self.inner.guardian.next_id())
     }
 
-    /// Registers a new actor; returns `false` where nobody would stop it any more.
+    /// Registers a new actor. Returns `false` if it would never be stopped.
     pub(crate) fn register(&self, cell: Arc<dyn AnyCell>, parent: ParentKind) -> bool {
         self.inner.guardian.register(cell, parent)
     }

@@ -1,20 +1,20 @@
 //! Work pulling: jobs wait at a desk until a worker has room for one, and are done at least once.
 //!
-//! Owns the jobs that are not done yet, strictly bounded. A worker that is idle gets the oldest job, one at a
-//! time, and confirms it; what a worker drops, or holds when it stops, goes to another. It exists because pushing
-//! work at workers guesses who has room, and loses what a dead one had. It never hands a job to two workers at
-//! once, and never forgets one that it accepted: each is confirmed, given back or, with the desk, counted as a
-//! dead letter.
+//! Owns the jobs that are not done yet, strictly bounded. An idle worker gets the oldest job, one at a time, and
+//! confirms it. A job that a worker drops, or has when it stops, goes to another. Pushing work to workers would
+//! have to guess which one has room, and would lose the jobs of one that stops. A job is never with two workers at
+//! once, and an accepted job is never lost: it is confirmed, given back or, when the desk stops, counted as a dead
+//! letter.
 //!
 //! Source: Pekko's `WorkPullingProducerController` and `ConsumerController`. What differs:
-//! - A delivery comes back when it is dropped, so that a worker that restarts or forgets it need not register
-//!   anew; Pekko sends it again when the consumer has started anew.
+//! - A delivery returns to the desk when it is dropped, so that a worker that restarts or forgets it need not
+//!   register again; Pekko sends it again when the consumer has started again.
 //! - A worker has one job, not a window of 50 of which it sees one at a time: a job that lies behind another in a
 //!   slow worker's window could not go to an idle one.
 //! - A producer may offer without being asked; the bound counts all jobs that are not done. Pekko's producer
 //!   must wait for `RequestNext`, and its bound of 1000 counts what waits.
-//! - Jobs that are lost too often may be given back; Pekko delivers them for ever.
-//! - Nothing is kept on disk: there is no durable queue.
+//! - Jobs that are lost too often may be given back; Pekko delivers them without a limit.
+//! - There is no durable queue: jobs are kept in memory.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ use permits::{Permit, Permits};
 
 /// Jobs that may be accepted and not done, as in Pekko.
 const BUFFER: usize = 1000;
-/// Time that a desk, which never works for long, has to say how it is.
+/// Time within which a desk, which never works for long, must answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A desk where jobs `T` wait for workers; clones share it.
@@ -49,15 +49,16 @@ pub struct WorkPulling<T: Send + Sync + 'static> {
     system: ActorSystem,
 }
 
-/// How to make a desk.
+/// Describes a desk.
 pub struct WorkPullingBuilder<T: Send + Sync + 'static> {
     buffer: usize,
     deliveries_max: Option<u32>,
     given_back: Option<Recipient<GivenBack<T>>>,
 }
 
-/// Tells a producer that a worker waits for a job: it may send one, for which there is room in the buffer. It is
-/// told so once, until it has sent one. Dropped unused, it comes again when something changes at the desk.
+/// Sent to a producer when a worker waits for a job: the producer may send one, for which the buffer has room. It
+/// is sent once until the producer has sent a job. If it is dropped unused, it is sent again when the state of the
+/// desk changes.
 pub struct RequestNext<T: Send + Sync + 'static> {
     work: WorkPulling<T>,
     number: u64,
@@ -69,7 +70,7 @@ impl<T: Send + Sync + 'static> Message for RequestNext<T> {
     type Result = ();
 }
 
-/// A job that was lost by as many workers as is allowed.
+/// Sent when a job was lost by as many workers as the limit allows.
 #[derive(Debug)]
 pub struct GivenBack<T> {
     /// The job.
@@ -107,8 +108,8 @@ impl<T: Send + Sync + 'static> WorkPullingBuilder<T> {
         self
     }
 
-    /// Sets who gets the jobs that are given back; default nobody: they are dead letters then, as they are when
-    /// the receiver refuses them.
+    /// Sets the receiver of the jobs that are given back. Without one, or if it refuses them, they are dead
+    /// letters.
     #[must_use]
     pub fn give_back_to(mut self, recipient: Recipient<GivenBack<T>>) -> Self {
         self.given_back = Some(recipient);
@@ -175,10 +176,10 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
         }
     }
 
-    /// Offers a job; returns a receipt by which its progress is seen.
+    /// Offers a job; returns a receipt that shows its progress.
     ///
     /// # Errors
-    /// Gives the job back when the buffer is full or the desk has stopped.
+    /// Returns the job if the buffer is full or the desk has stopped.
     pub fn submit(&self, job: T) -> Result<Receipt, (WorkError, T)> {
         if !self.desk.is_alive() {
             return Err((WorkError::Stopped, job));
@@ -189,7 +190,7 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
         }
     }
 
-    /// Sends a job whose place is taken; a desk that has stopped drops it, and the receipt says so.
+    /// Sends a job that has a permit; a stopped desk drops it, which the receipt shows.
     fn send(&self, job: T, permit: Permit, request: Option<u64>) -> Receipt {
         let (progress, receipt) = Receipt::new();
         self.desk.inform(Submit {
@@ -202,7 +203,7 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
     }
 
     /// Offers a job and waits until a worker has confirmed it, at most for `timeout`; returns how often it was
-    /// delivered. Dropping the future does not take the job back.
+    /// delivered. Dropping the future does not withdraw the job.
     ///
     /// # Errors
     /// See [`WorkError`].
@@ -211,14 +212,14 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
         receipt.confirmed_within(timeout).await
     }
 
-    /// Has `producer` told whenever a worker waits for a job and none waits for it: one [`RequestNext`] for each
-    /// job it sends. A second producer takes the place of the first; started anew, it is told anew.
+    /// Registers the producer, which is sent a [`RequestNext`] whenever a worker waits and no job does: one for
+    /// each job that it sends. A second producer replaces the first; one that is registered again is asked again.
     pub fn start_producer(&self, producer: Recipient<RequestNext<T>>) {
         self.desk.inform(StartProducer(producer));
     }
 
-    /// Enters a worker, until it stops: it gets a job whenever it has confirmed the last. Its deliveries go
-    /// before other messages that wait for it. Registering it again changes nothing.
+    /// Registers a worker until it stops: it gets a job whenever it has confirmed the last one. Deliveries use its
+    /// control queue. Registering it again has no effect.
     pub fn register<W>(&self, worker: &ActorRef<W>)
     where
         W: Actor<Context = Context<W>> + Handler<Delivery<T>>,
@@ -226,22 +227,22 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
         self.desk.inform(Register(worker.narrow()));
     }
 
-    /// Strikes a worker out. What it holds is withdrawn and goes to another.
+    /// Deregisters a worker. Its job is withdrawn and goes to another.
     pub fn deregister<W: Actor>(&self, worker: &ActorRef<W>) {
         self.desk.inform(Strike(ActorId(worker.core.id)));
     }
 
-    /// Takes the workers that the receptionist lists under `key`, now and later. One that leaves the listing
-    /// is struck out.
+    /// Registers the workers that the receptionist lists under `key`, now and later. One that leaves the listing is
+    /// deregistered.
     pub fn register_listed(&self, key: &ServiceKey<Delivery<T>>) {
         let listings = self.desk.control_recipient();
         self.system.receptionist().subscribe(key, listings);
     }
 
-    /// Returns how the desk is doing.
+    /// Returns the counts of workers and jobs.
     ///
     /// # Errors
-    /// When the desk has stopped.
+    /// Returns an error if the desk has stopped.
     pub async fn stats(&self) -> Result<WorkStats, AskError> {
         self.desk.ask_control(GetStats, ASK_TIMEOUT).await
     }
@@ -271,7 +272,7 @@ impl<T: Send + Sync + 'static> RequestNext<T> {
         }
     }
 
-    /// Sends the job that was asked for. When the desk has stopped meanwhile, the receipt says so.
+    /// Sends the requested job. If the desk has stopped meanwhile, the receipt shows it.
     pub fn send(mut self, job: T) -> Receipt {
         match self.permit.take() {
             Some(permit) => self.work.send(job, permit, Some(self.number)),

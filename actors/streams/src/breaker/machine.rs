@@ -1,4 +1,4 @@
-//! The states of a circuit breaker and what moves it between them, without clock, lock or listener.
+//! The state machine of a circuit breaker, without clock, lock or listeners.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{BreakerSettings, BreakerState};
 use crate::backoff::stretched;
 
-/// The breaker's state, moved by calls and by time.
+/// The state of a breaker, changed by calls and by time.
 #[derive(Debug)]
 pub(super) struct Machine {
     settings: BreakerSettings,
@@ -27,7 +27,7 @@ enum State {
     HalfOpen { probing: bool },
 }
 
-/// Leave to make one call, and the state in which it began.
+/// The permission to make one call, and the state in which it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     era: u64,
@@ -63,7 +63,7 @@ impl Machine {
         }
     }
 
-    /// Lets a call in, or says for how long calls are still refused.
+    /// Admits a call, or returns for how long calls are still refused.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
         match &mut self.state {
             State::Closed => {}
@@ -114,7 +114,7 @@ impl Machine {
         }
     }
 
-    /// Forgets a call that ended without a result, so that another may probe.
+    /// Drops a call that ended without a result, so that another may probe.
     pub(super) fn abandon(&mut self, ticket: Ticket) {
         if ticket.era != self.era {
             return;

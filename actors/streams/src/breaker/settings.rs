@@ -1,4 +1,4 @@
-//! What may be set of a circuit breaker.
+//! The settings of a circuit breaker.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Asking more than one routee: the first answer counts.
+//! Asks several routees and returns the first answer.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ where
     Ok(answer)
 }
 
-/// Asks one after the other, the next when `interval` has passed or one said no; returns the first answer.
+/// Asks one after the other, the next one when `interval` has passed or one has failed; returns the first answer.
 pub(super) async fn in_turn<M>(
     routees: Vec<MessageRef<M>>,
     copy: impl Fn() -> M,

@@ -12,7 +12,7 @@ use crate::system::{Context, Listing, MessageRef, Props, ServiceKey};
 #[rtype(result = "()")]
 struct RouteeGone(u64);
 
-/// Finds a router its first routees.
+/// Finds the first routees of a router.
 pub(super) type Source<M> =
     Box<dyn FnOnce(&Table<M>, &mut Context<RouterActor<M>>) + Send + 'static>;
 
@@ -40,7 +40,7 @@ where
     }
 }
 
-/// Returns what makes a pool's routees: `size` children.
+/// Returns the source of a pool: `size` children.
 pub(super) fn pool<A, M>(
     size: usize,
     mut props: impl FnMut(usize) -> Props<A> + Send + 'static,
@@ -63,7 +63,7 @@ where
     })
 }
 
-/// Returns what finds a group's routees: whoever is listed under `key`.
+/// Returns the source of a group: the actors listed under `key`.
 pub(super) fn group<M>(key: ServiceKey<M>) -> Source<M>
 where
     M: Message + Send + 'static,

@@ -1,4 +1,4 @@
-//! Who gets the next message: the strategies of a router.
+//! The strategies by which a router chooses a routee.
 
 use std::{fmt, hash::Hash, sync::Arc};
 
@@ -18,19 +18,19 @@ enum Kind<M> {
 }
 
 impl<M> Routing<M> {
-    /// Each routee in turn. One that leaves makes no other miss its turn.
+    /// Chooses each routee in turn. A routee that leaves does not make another miss its turn.
     pub fn round_robin() -> Self {
         Self(Kind::RoundRobin)
     }
 
-    /// Any routee, each with the same chance.
+    /// Chooses a random routee, each with the same probability.
     pub fn random(seed: u64) -> Self {
         Self(Kind::Random { seed })
     }
 
-    /// The same routee for the same `key`, for as long as it is there; when it leaves, only its own keys move.
-    /// Each routee is on a ring `points` times (Pekko's virtual nodes; at least 1): 10 share keys out roughly,
-    /// 100 within a third.
+    /// Chooses the same routee for the same `key` while that routee is there; when it leaves, only its keys move.
+    /// Each routee has `points` points on a ring (Pekko's virtual nodes; at least 1): with 10 the keys are spread
+    /// roughly, with 100 within a third.
     pub fn consistent_hash<K: Hash>(
         points: u32,
         key: impl Fn(&M) -> K + Send + Sync + 'static,
@@ -39,15 +39,15 @@ impl<M> Routing<M> {
         Self(Kind::ConsistentHash { points, key })
     }
 
-    /// The less loaded of two routees that chance chooses: see `MessageRef::load`. That comes close to the least
-    /// loaded of all, for the cost of two looks, and no crowd runs to the one that was idle a moment ago.
+    /// Chooses the less loaded of two random routees: see `MessageRef::load`. This comes close to the least loaded
+    /// of all at the cost of looking at two, and avoids that all senders choose the same idle routee.
     ///
-    /// Pekko's smallest mailbox looks at all routees, and knows no asks in work.
+    /// Pekko's smallest mailbox looks at all routees, and does not count asks in work.
     pub fn least_loaded(seed: u64) -> Self {
         Self(Kind::LeastLoaded { seed })
     }
 
-    /// Returns the message's place on the ring; any number where the strategy has none.
+    /// Returns the message's place on the ring; any number if the strategy has no ring.
     pub(super) fn key(&self, message: &M) -> u64 {
         match &self.0 {
             Kind::ConsistentHash { key, .. } => key(message),

@@ -1,4 +1,4 @@
-//! What a router knows: its routees, whose turn it is, and what waits until it has started.
+//! The state of a router: its routees, the choice among them, and what waits until it has started.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ pub(super) struct Broadcast<M> {
     pub(super) copy: fn(&M) -> M,
 }
 
-/// Where a router is in its life.
+/// A stage of a router's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Starting,
@@ -46,7 +46,7 @@ struct Routees<M: Message> {
     phase: Phase,
     all: Vec<MessageRef<M>>,
     chooser: Chooser,
-    /// What was told to the router before it had started.
+    /// Messages told to the router before it had started.
     held: VecDeque<M>,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Table<M: Message> {
     pub(super) broadcast: Option<Broadcast<M>>,
     /// Messages that may be held until it has started.
     hold: usize,
-    /// Says whether it has started, or stopped.
+    /// Returns `true` if the router has started or stopped.
     started: watch::Sender<bool>,
     dice: Mutex<Dice>,
     dead_letters: Arc<DeadLetters>,
@@ -105,7 +105,7 @@ where
         self.routees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds a message its place; one that has none is a dead letter of the router at `path`.
+    /// Chooses the place of a message; without one it is a dead letter of the router at `path`.
     pub(super) fn place(&self, message: M, path: &str) -> Place<M> {
         let key = self.routing.key(&message);
         let mut routees = self.lock();
@@ -150,8 +150,8 @@ where
         }
     }
 
-    /// Tells a message to all routees; returns what became of it, and how many took it. It is taken when at
-    /// least one took it.
+    /// Tells a message to all routees; returns the result and how many accepted it. It is enqueued if at least one
+    /// accepted it.
     pub(super) fn tell_all(&self, message: &M, copy: fn(&M) -> M, path: &str) -> (Offer, usize) {
         let (phase, all) = {
             let routees = self.lock();
@@ -304,7 +304,7 @@ impl<M: Message + 'static> Routees<M> {
         }
     }
 
-    /// Chooses a routee; one that is dead, of which the router is yet to hear, leaves at once.
+    /// Chooses a routee; one that has stopped leaves at once, before the router is notified.
     fn choose(&mut self, key: u64) -> Option<MessageRef<M>> {
         loop {
             let place = self.chooser.choose(key, &self.all)?;

@@ -4,21 +4,21 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// Before the program stops taking in new connections: announcing it.
 pub const BEFORE_SERVICE_UNBIND: &str = "before-service-unbind";
-/// No new work is let in.
+/// New work is refused.
 pub const SERVICE_UNBIND: &str = "service-unbind";
-/// The work that was let in is done.
+/// Accepted work is completed.
 pub const SERVICE_REQUESTS_DONE: &str = "service-requests-done";
-/// What serves is stopped.
+/// The services are stopped.
 pub const SERVICE_STOP: &str = "service-stop";
 /// Before a cluster's parts are stopped; see [`Phases::with_cluster`].
 pub const BEFORE_CLUSTER_SHUTDOWN: &str = "before-cluster-shutdown";
 /// A cluster's shards are handed over; see [`Phases::with_cluster`].
 pub const CLUSTER_SHARDING_SHUTDOWN_REGION: &str = "cluster-sharding-shutdown-region";
-/// The node says that it leaves; see [`Phases::with_cluster`].
+/// The node announces that it leaves; see [`Phases::with_cluster`].
 pub const CLUSTER_LEAVE: &str = "cluster-leave";
 /// Its singletons are handed over; see [`Phases::with_cluster`].
 pub const CLUSTER_EXITING: &str = "cluster-exiting";
-/// The others know that it has left; see [`Phases::with_cluster`].
+/// The other nodes know that it has left; see [`Phases::with_cluster`].
 pub const CLUSTER_EXITING_DONE: &str = "cluster-exiting-done";
 /// The cluster's parts are stopped; see [`Phases::with_cluster`].
 pub const CLUSTER_SHUTDOWN: &str = "cluster-shutdown";
@@ -27,9 +27,9 @@ pub const BEFORE_ACTOR_SYSTEM_TERMINATE: &str = "before-actor-system-terminate";
 /// The actors are stopped.
 pub const ACTOR_SYSTEM_TERMINATE: &str = "actor-system-terminate";
 
-/// How long a phase may take that was told nothing else, as in Pekko.
+/// The default time limit of a phase, as in Pekko.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the phases may take to which Pekko gives more: they wait for others.
+/// The time limit of the phases to which Pekko gives more, because they wait for others.
 const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One phase.
@@ -57,7 +57,7 @@ impl Default for Phase {
 }
 
 impl Phase {
-    /// Makes a phase that comes after those, with defaults.
+    /// Creates a phase that comes after those, with defaults.
     pub fn after<S: Into<String>>(depends_on: impl IntoIterator<Item = S>) -> Self {
         Self {
             depends_on: depends_on.into_iter().map(Into::into).collect(),
@@ -124,15 +124,15 @@ impl Default for Phases {
 }
 
 impl Phases {
-    /// Returns no phases at all, for programs whose phases are all their own.
+    /// Returns an empty set, for programs that define all their phases.
     pub fn empty() -> Self {
         Self {
             by_name: BTreeMap::new(),
         }
     }
 
-    /// Returns all twelve phases of Pekko, for programs that bring a cluster of their own or tasks that were
-    /// written for those names. Two of the six more may take 10 s.
+    /// Returns all twelve phases of Pekko, for programs that have a cluster or tasks written for those names. Two
+    /// of the additional six may take 10 s.
     pub fn with_cluster() -> Self {
         let sharding = Phase::after([BEFORE_CLUSTER_SHUTDOWN]).timeout(LONG_TIMEOUT);
         Self::default()
@@ -161,7 +161,7 @@ impl Phases {
         self
     }
 
-    /// Changes a phase, if there is one of that name.
+    /// Changes the phase of that name, if it exists.
     #[must_use]
     pub fn change(mut self, name: &str, change: impl FnOnce(Phase) -> Phase) -> Self {
         if let Some(phase) = self.by_name.get_mut(name) {

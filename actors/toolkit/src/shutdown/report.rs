@@ -1,32 +1,32 @@
-//! What became of each phase and each task of a run.
+//! The report of a run: the result of each phase and task.
 
 use std::{borrow::Cow, time::Duration};
 
 /// Why the shutdown was run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Nobody said why.
+    /// No reason was given.
     Unknown,
-    /// Someone asked for it: an operator, a signal.
+    /// It was requested, by an operator or a signal.
     Requested,
-    /// Something failed for good; this is what it said.
+    /// Something failed for good, with this message.
     Failed(String),
     /// Another reason, in the program's own words.
     Other(Cow<'static, str>),
 }
 
-/// How a run of the shutdown went.
+/// The report of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Why it was run.
     pub reason: Reason,
-    /// All phases in their order, those that were not run too.
+    /// All phases in their order, including those that did not run.
     pub phases: Vec<PhaseReport>,
-    /// The phase after whose failure the run was given up, if it was: its `recover` is off.
+    /// The phase whose failure ended the run early, if one did: its `recover` is off.
     pub aborted_in: Option<String>,
 }
 
-/// What became of one phase.
+/// The result of one phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseReport {
     /// Its name.
@@ -52,7 +52,7 @@ pub enum PhaseEnd {
     NotRun,
 }
 
-/// What became of one task.
+/// The result of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskReport {
     /// Its name.
@@ -66,7 +66,7 @@ pub struct TaskReport {
 pub enum TaskEnd {
     /// It is done.
     Done,
-    /// It failed, or panicked, with these words.
+    /// It failed or panicked, with this message.
     Failed(String),
     /// Its phase's time ran out; it was dropped.
     CutOff,
@@ -75,12 +75,12 @@ pub enum TaskEnd {
 }
 
 impl Report {
-    /// Says whether all went well: no task failed, none was cut off, no phase was given up.
+    /// Returns `true` if no task failed or was cut off, and no phase was skipped after a failure.
     pub fn is_clean(&self) -> bool {
         self.aborted_in.is_none() && self.failed().next().is_none() && !self.timed_out()
     }
 
-    /// Returns what became of a phase.
+    /// Returns the report of a phase.
     pub fn phase(&self, name: &str) -> Option<&PhaseReport> {
         self.phases.iter().find(|phase| phase.name == name)
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::system::panic_text;
 
-/// The deadline of a phase whose own is beyond what the clock can say: ten years, which nobody waits.
+/// The deadline of a phase whose own is beyond the clock's range: ten years.
 const FAR: Duration = Duration::from_hours(24 * 3650);
 
 /// Runs the phases from the one at `first` and publishes the report.

@@ -1,4 +1,4 @@
-//! How an actor is reached: a reference that survives its restarts.
+//! A reference to an actor, which survives the actor's restarts.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -47,8 +47,8 @@ where
         self.settle(mailbox.offer(priority, Box::new(Tell(message))))
     }
 
-    /// Offers a message that leaves the receive timeout as it is: Pekko's `NotInfluenceReceiveTimeout`,
-    /// chosen by the sender.
+    /// Offers a message that does not reset the receive timeout: Pekko's `NotInfluenceReceiveTimeout`, chosen by
+    /// the sender.
     pub fn tell_unnoticed<M>(&self, message: M) -> Offer
     where
         A: Handler<M>,
@@ -95,8 +95,10 @@ where
         let _needless_if_closed = self.control(message);
     }
 
-    /// Sends a message and waits for its answer, at most for `timeout`. When this future is dropped
-    /// before the actor got to the message, the message is skipped.
+    /// Sends a message and waits for its answer, at most for `timeout`.
+    ///
+    /// The message is sent when the future is first polled. If the future is dropped before the actor takes the
+    /// message, the message is skipped.
     ///
     /// # Errors
     /// Returns why there is no answer: see [`AskError`].
@@ -203,7 +205,7 @@ where
         }
     }
 
-    /// Returns a recipient of one message type, which says nothing of who receives it.
+    /// Returns a recipient of one message type, which hides the type of the actor.
     pub fn recipient<M>(&self) -> Recipient<M>
     where
         A: Handler<M>,
@@ -248,14 +250,14 @@ where
         }
     }
 
-    /// Asks the actor to stop after the message it handles now, before those that wait; a `ctx.wait` that it
-    /// is in is dropped. To let it handle what waits first, tell it a message of yours upon which it stops
-    /// itself: Pekko's `PoisonPill`.
+    /// Asks the actor to stop after the message it handles now. Stop takes precedence over queued messages, and a
+    /// running `ctx.wait` is dropped. To have queued messages handled first, tell the actor a message of your own on
+    /// which it calls `ctx.stop()`: Pekko's `PoisonPill`.
     pub fn stop(&self) {
         self.core.request_stop();
     }
 
-    /// Says whether the actor has not stopped.
+    /// Returns `true` if the actor has not stopped.
     pub fn is_alive(&self) -> bool {
         !self.core.stopped().is_cancelled()
     }

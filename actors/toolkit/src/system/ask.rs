@@ -15,8 +15,8 @@ pub enum AskError {
     /// The actor has stopped; the message was not handled.
     #[error("the actor has stopped")]
     Stopped,
-    /// The actor waits for its restart, and its mailbox is full or its strategy refuses messages meanwhile;
-    /// the message was not handled, so that it is safe to try again.
+    /// The actor is about to restart, and its mailbox is full or its strategy refuses messages meanwhile. The
+    /// message was not handled, so that it is safe to retry.
     #[error("the actor is restarting")]
     Restarting,
     /// This message failed: its handler, or the future of its answer, panicked or dropped the answer.
@@ -26,7 +26,7 @@ pub enum AskError {
     /// been done in part.
     #[error("the actor ended before it answered")]
     Interrupted,
-    /// No answer in time; the message may still be handled, unless it has not begun.
+    /// No answer came in time. A message that the actor has taken may still be handled; one that waits is skipped.
     #[error("the actor did not answer in time")]
     TimedOut,
     /// The mailbox is full; the message was not handled.
@@ -38,7 +38,7 @@ pub enum AskError {
 #[derive(Debug)]
 pub(crate) struct AskState {
     stage: AtomicU8,
-    /// Cancelled when the asker no longer waits; made when a handler wants it, which few do.
+    /// Cancelled when the asker no longer waits; created when a handler asks for it, which few do.
     given_up: OnceLock<CancellationToken>,
     /// The asker no longer waits.
     is_over: AtomicBool,

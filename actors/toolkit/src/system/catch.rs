@@ -1,11 +1,11 @@
-//! The user's code, run so that its panics end nothing but itself.
+//! Runs code of the application, and catches its panics.
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Runs the user's code outside of any message, such as a drop; a panic is logged.
+/// Runs code of the application outside of any message, such as a drop; a panic is logged.
 pub(crate) fn guard(path: &str, act: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(act)) {
         let panic = text(&*panic);
@@ -13,7 +13,7 @@ pub(crate) fn guard(path: &str, act: impl FnOnce()) {
     }
 }
 
-/// Drops the user's values one by one, so that no two panics meet, which would end the process.
+/// Drops the application's values one by one, each guarded, for two panics at once would end the process.
 pub(crate) fn drop_guarded<T>(path: &str, things: impl IntoIterator<Item = T>) {
     for thing in things {
         guard(path, || drop(thing));

@@ -78,7 +78,7 @@ where
     work_first: bool,
     /// Timers and actix's own mailbox have been looked at in this poll.
     looked: bool,
-    /// What the user's code is at, and where that is noted if somebody is to know.
+    /// What the application's code does, and where that is noted for the watchdog.
     doing: &'static str,
     beat: Option<Arc<Beat>>,
     /// What came during a restart and concerns the next incarnation.
@@ -173,7 +173,7 @@ where
         }
     }
 
-    /// Has messages, signals and futures wake this task, or nobody.
+    /// Registers this task to be woken by messages, signals and futures, or not.
     fn register(&self, waker: Option<&Waker>) {
         self.core.mailbox.register(waker);
         self.ctx.items.register(waker);
@@ -332,7 +332,7 @@ where
         Step::Wait
     }
 
-    /// Says whether the wait in hand has used up its time; if so the actor fails and the wait is dropped.
+    /// Returns `true` if the current wait has used up its time; the actor fails then, and the wait is dropped.
     fn hangs(&mut self, task: &mut Task<'_>) -> bool {
         let Some(limit) = self.props.hang_after else {
             return false;

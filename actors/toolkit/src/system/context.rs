@@ -1,4 +1,4 @@
-//! What an actor can do: `type Context = kebne_actors::Context<Self>` in place of actix's.
+//! The context of an actor: `type Context = kebne_actors::Context<Self>` in place of actix's.
 
 use std::{
     cell::Cell,
@@ -41,7 +41,7 @@ use watching::Watch;
 /// A notification of an actor to itself.
 type Note<A> = Box<dyn FnOnce(&mut A, &mut Context<A>)>;
 
-/// Where an incarnation is.
+/// A stage of an instance's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// In the factory or `started`, whose failure is one of the start.
@@ -74,7 +74,7 @@ where
     pub(crate) failure: Option<Fault>,
     pub(crate) stopping: bool,
     pub(crate) items: Items<A>,
-    /// Futures that hold the mailbox up; the last goes first.
+    /// Futures of `ctx.wait`, which hold back the mailbox; the last goes first.
     pub(crate) waits: Vec<(BoxFuture<A>, Option<InFlight>)>,
     pub(crate) timers: Timers<A>,
     pub(crate) receive_timeout: Option<Duration>,
@@ -84,14 +84,14 @@ where
     pub(crate) bridge: Rc<Bridge<A>>,
     pub(crate) spent: usize,
     pub(crate) throughput: usize,
-    /// Whom this actor watches; kept across restarts.
+    /// The watches of this actor; kept across restarts.
     pub(crate) watching: BTreeMap<u64, Watch>,
-    /// What the mailbox's notifications stand for, in their order; kept across restarts.
+    /// The notifications that wait in the mailbox, in their order; kept across restarts.
     pub(crate) notes: VecDeque<Note<A>>,
     pub(crate) stage: Stage,
-    /// The backoff is to start over.
+    /// The backoff is to be reset.
     pub(crate) backoff_reset: bool,
-    /// Cancelled when whoever asked for the message in hand gives up.
+    /// The ask that is handled now, if it is one.
     pub(crate) asker: Option<Arc<AskState>>,
     /// Futures that are spawned now are a handler's answer.
     pub(crate) answering: Cell<bool>,
@@ -155,7 +155,8 @@ where
         &self.system
     }
 
-    /// Fails: after this handler the strategy decides what follows. The first failure of a turn counts.
+    /// Reports a failure: the strategy decides what follows after this handler. If a handler reports several, the
+    /// first one counts.
     pub fn fail(&mut self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
         self.fault(Fault::Error(error.into()));
     }
@@ -164,7 +165,7 @@ where
         self.failure.get_or_insert(fault);
     }
 
-    /// Returns the value, or fails with the error.
+    /// Returns the value, or reports the error as a failure.
     pub fn ok_or_fail<T, E>(&mut self, result: Result<T, E>) -> Option<T>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -172,27 +173,27 @@ where
         result.map_err(|error| self.fail(error)).ok()
     }
 
-    /// Stops this actor after this handler: `stopping`, children, then `stopped`. As in Akka nothing can
-    /// refuse it, so that what actix's `stopping` returns does not matter.
+    /// Stops this actor after this handler: `stopping`, children, then `stopped`. As in Akka a stop cannot be
+    /// refused: the result of actix's `stopping` is ignored.
     pub fn stop(&mut self) {
         self.stopping = true;
     }
 
-    /// Says whether this instance ends because the actor restarts: in `Props::before_restart` and in
+    /// Returns `true` if this instance ends because the actor restarts: in `Props::before_restart`, and in
     /// `stopped`, which runs at the end of each instance. In Pekko's typed actors `PostStop` is for the last
-    /// one only, and `PreRestart` for the others.
+    /// instance only, and `PreRestart` for the others.
     pub fn is_restarting(&self) -> bool {
         self.stage == Stage::Restarting
     }
 
-    /// Lets the backoff of this actor's restarts start over.
+    /// Resets the backoff of this actor's restarts.
     pub fn reset_backoff(&mut self) {
         self.backoff_reset = true;
     }
 
-    /// Spawns a child, by default on this actor's thread. It is stopped before this actor stops or
-    /// restarts. A name that a living child bears gets a number appended; a `/` in it becomes `%2F`. A child
-    /// that is spawned in `stopped` when the actor ends has stopped from the beginning; Pekko throws.
+    /// Spawns a child, by default on this actor's thread. It is stopped before this actor stops or restarts. A name
+    /// that a living child has gets a number appended; a `/` in it becomes `%2F`. A child that is spawned in
+    /// `stopped` when the actor ends has stopped from the beginning; Pekko throws.
     pub fn spawn_child<C>(&mut self, props: Props<C>, name: &str) -> ActorRef<C>
     where
         C: Actor<Context = Context<C>>,
@@ -214,7 +215,7 @@ where
         }
     }
 
-    /// Spawns a child under a name that no other actor ever bears.
+    /// Spawns a child with a unique name.
     pub fn spawn_anonymous_child<C>(&mut self, props: Props<C>) -> ActorRef<C>
     where
         C: Actor<Context = Context<C>>,
@@ -232,7 +233,7 @@ where
         Some(ActorRef { core })
     }
 
-    /// Asks a child to stop; says whether it is one.
+    /// Asks a child to stop. Returns `false` if it is not a child.
     pub fn stop_child<C: Actor>(&mut self, child: &ActorRef<C>) -> bool {
         let known = self.children.get(&child.core.id);
         known.inspect(|cell| cell.request_stop()).is_some()
@@ -243,8 +244,8 @@ where
         self.children.values().map(|child| &**child.path())
     }
 
-    /// Returns a token that is cancelled when whoever asked for the message in hand gives up (its ask
-    /// timed out or was dropped) or has the answer; after a tell it never is.
+    /// Returns a token that is cancelled when the asker of the current message no longer waits, because its ask
+    /// timed out, was dropped or is answered. The token of a tell is never cancelled.
     pub fn asker(&self) -> CancellationToken {
         let asker = self.asker.as_ref();
         asker.map_or_else(CancellationToken::new, |asker| asker.given_up())
@@ -265,7 +266,7 @@ where
         !self.waits.is_empty()
     }
 
-    /// Drops what belongs to this incarnation alone, piece by piece.
+    /// Drops the futures and timers of this instance, each guarded.
     pub(crate) fn clear(&mut self) {
         let path = Arc::clone(&self.core.path);
         self.items.interrupt();

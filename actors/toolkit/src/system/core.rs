@@ -24,12 +24,12 @@ use super::{
     watch::{StopCause, Terminated},
 };
 
-/// What a cell is told besides messages.
+/// What a cell attends to besides messages.
 #[derive(Debug)]
 pub(crate) enum Signal {
     Stop,
     Overflow,
-    /// One whom the actor cannot live without is gone; taken back if the watch has ended.
+    /// An actor watched with `watch_or_die` has stopped; ignored if the watch has ended.
     DeathPact {
         terminated: Terminated,
         id: u64,
@@ -60,7 +60,7 @@ impl Signal {
     }
 }
 
-/// Who hears that a child stopped or escalated.
+/// The parent of an actor: notified when a child stops or escalates.
 pub(crate) trait Parent: Send + Sync {
     fn child_stopped(&self, id: u64);
     fn child_escalated(&self, path: Arc<str>, message: &str);
@@ -77,7 +77,7 @@ pub(crate) enum ParentKind {
     Guardian,
     /// An actor, which stops its children before it stops.
     Actor,
-    /// An actor that has stopped its children and ends: nobody would stop one more.
+    /// An actor that has stopped its children and ends; it would not stop one more.
     Ending,
 }
 
@@ -92,9 +92,9 @@ pub(crate) trait AnyCell: Send + Sync {
     fn load(&self) -> usize;
     /// How many of its answers are futures that have not ended.
     fn in_flight(&self) -> &AtomicUsize;
-    /// Has the cell look for work.
+    /// Wakes the cell.
     fn wake(&self);
-    /// Has `watcher` called once when the actor stops, at once when it already has.
+    /// Calls `watcher` once when the actor stops, at once if it has stopped.
     fn watched_by(&self, key: u64, watcher: Watcher);
     /// Forgets the watcher of that key.
     fn unwatched_by(&self, key: u64);
@@ -175,8 +175,8 @@ impl<A: Actor> Core<A> {
         self.busy.load(Relaxed)
     }
 
-    /// Has the cell attend to `signal` before its next message. A second stop or overflow adds nothing to the
-    /// first, and an actor that has stopped takes none, so that signals do not pile up.
+    /// Queues a signal, which the cell attends to before its next message. A second stop or overflow is dropped, and so
+    /// is a signal to a stopped actor, so that signals do not pile up.
     pub(crate) fn signal(&self, signal: Signal) {
         {
             let mut signals = lock(&self.signals);
@@ -206,7 +206,7 @@ impl<A: Actor> Core<A> {
         signal
     }
 
-    /// Has `watcher` called once when the actor stops, at once when it already has.
+    /// Calls `watcher` once when the actor stops, at once if it has stopped.
     pub(crate) fn add_watcher(&self, key: u64, watcher: Watcher) {
         let mut watchers = lock(&self.watchers);
         match watchers.ended.clone() {
@@ -227,7 +227,7 @@ impl<A: Actor> Core<A> {
         lock(&self.watchers).waiting.remove(&key);
     }
 
-    /// Ends the actor for everyone who can reach it.
+    /// Ends the actor: closes its mailbox and notifies its watchers.
     pub(crate) fn end(&self, cause: &StopCause) {
         {
             let mut signals = lock(&self.signals);
@@ -248,19 +248,19 @@ impl<A: Actor> Core<A> {
                 path: Arc::clone(&self.path),
                 cause: cause.clone(),
             };
-            // A watcher may be a function of the user's.
+            // A watcher may be a function of the application's.
             guard(&self.path, || watcher(terminated));
         }
     }
 
-    /// Drops a message that nobody will handle, and notes it.
+    /// Drops a message that will not be handled, and notes it as a dead letter.
     pub(crate) fn dead_letter(&self, envelope: Envelope<A>, reason: Undelivered) {
         let kind = envelope.kind();
         guard(&self.path, || envelope.abandon(reason));
         self.dead_letters.note(&self.path, kind, reason);
     }
 
-    /// Sees to what an offer left over.
+    /// Notes what an offer refused or evicted as dead letters.
     pub(crate) fn settle(&self, offered: Offered<A>) -> Result<(), Refusal> {
         for envelope in offered.evicted {
             self.dead_letter(envelope, Undelivered::Dropped);

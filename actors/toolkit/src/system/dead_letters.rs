@@ -1,7 +1,7 @@
-//! Messages that nobody will handle: counted, published, and logged without flooding the log.
+//! Dead letters: messages that will not be handled. They are counted, published, and logged without flooding the log.
 //!
-//! Owns the count and the log's budget. A lost [`DeadLetter`] is counted only, so that a slow subscriber
-//! cannot make dead letters of dead letters. Source: Pekko's dead letters and their suspended log.
+//! Owns the count and the limit of the log. A [`DeadLetter`] that is itself lost is only counted, so that a slow
+//! subscriber cannot cause dead letters about dead letters. Source: Pekko's dead letters and their suspended log.
 
 use std::{
     any::TypeId,
@@ -23,7 +23,7 @@ const LOGGED_MAX: u32 = 10;
 /// How long the log is silent after those, as in Pekko.
 const SILENCE: Duration = Duration::from_mins(5);
 
-/// Why nobody will handle a message.
+/// Why a message will not be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undelivered {
     /// The actor has stopped.
@@ -32,20 +32,20 @@ pub enum Undelivered {
     Dropped,
 }
 
-/// A message that nobody will handle.
+/// A message that will not be handled.
 ///
-/// Unlike in Pekko neither the message nor its sender is in it: messages are moved, not shared, and need
-/// not be printable. An answer that comes too late is none: whoever asked has gone, and the token of
-/// `Context::asker` says so to the one who works. There is no `UnhandledMessage`: a message that an actor
-/// does not handle does not compile.
+/// Unlike in Pekko it contains neither the message nor its sender: messages are moved, not shared, and need not be
+/// printable. An answer that comes too late is not a dead letter: the asker has its error, and the token of
+/// `Context::asker` is cancelled. There is no `UnhandledMessage`: a message that an actor does not handle does not
+/// compile.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct DeadLetter {
-    /// To whom it was sent.
+    /// The path of the receiver.
     pub path: Arc<str>,
     /// The message's type.
     pub message: &'static str,
-    /// Why it is dead.
+    /// Why it will not be handled.
     pub reason: Undelivered,
 }
 
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-/// What becomes of dead letters in one system.
+/// The dead letters of one system.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     count: AtomicU64,
@@ -93,7 +93,7 @@ struct Budget {
 /// Whether a dead letter is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Logging {
-    /// It is, and so many before it were not.
+    /// It is logged; so many before it were not.
     Logged {
         suppressed: u64,
     },
@@ -150,7 +150,7 @@ impl DeadLetters {
             .contains(&kind.id)
     }
 
-    /// Notes a message of type `M` for which there was no room, or nobody.
+    /// Notes a message of type `M` that was dropped.
     pub(crate) fn note_dropped<M: 'static>(&self, path: &Arc<str>) {
         self.note(path, Kind::of::<M>(), Undelivered::Dropped);
     }

@@ -23,7 +23,7 @@ pub(crate) trait Deliver<A: Actor>: Send {
     /// Drops the message, which will not be handled for this reason.
     fn abandon(self: Box<Self>, _reason: Undelivered) {}
 
-    /// Returns `true` if nobody waits for the answer any more, so that the work can be skipped.
+    /// Returns `true` if the asker no longer waits, so that the message can be skipped.
     fn is_abandoned(&self) -> bool {
         false
     }
@@ -36,7 +36,7 @@ pub(crate) trait Deliver<A: Actor>: Send {
     /// The message's type, for dead letters.
     fn kind(&self) -> Kind;
 
-    /// Returns `true` if the receive timeout starts anew with the message.
+    /// Returns `true` if the message resets the receive timeout.
     fn influences_receive_timeout(&self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
-//! The system's event stream: whoever subscribes to a type hears every event of that type.
+//! The event stream of a system: publishes events to the subscribers of their type.
 //!
-//! Owns the subscriptions. It never waits for a subscriber: an event that a full mailbox refuses is lost to
-//! that subscriber, and a subscriber that has stopped is forgotten at the next event.
+//! Owns the subscriptions. It never waits for a subscriber: an event that a full mailbox refuses is lost to that
+//! subscriber, and a stopped subscriber is removed at the next event.
 
 use std::{
     any::{Any, TypeId},
@@ -14,13 +14,13 @@ use actix::Message;
 
 use super::{catch::guard, offer::Offer, recipient::Recipient};
 
-/// An actor failed and is made anew.
+/// Published when an actor has failed and restarts.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Restarted {
     /// The actor.
     pub path: Arc<str>,
-    /// What it failed of.
+    /// The failure.
     pub fault: String,
     /// Its restarts since it was spawned, this one included.
     pub restarts: u32,
@@ -32,8 +32,8 @@ pub struct Subscription(u64);
 
 /// Publishes events by their type; clones share the subscriptions.
 ///
-/// A subscription is to one type: Rust has no supertypes to subscribe to. An enum of events, or one
-/// subscription for each type through `ActorRef::adapter`, takes their place.
+/// A subscription is to one type, for Rust has no supertypes. To receive several, publish an enum, or subscribe to
+/// each type through `ActorRef::adapter`.
 #[derive(Clone, Default)]
 pub struct EventStream {
     inner: Arc<Mutex<Subscribers>>,
@@ -50,7 +50,7 @@ impl EventStream {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has every later event of type `E` told to `subscriber`.
+    /// Subscribes to the events of type `E` that are published from now on.
     pub fn subscribe<E: Send + 'static>(&self, subscriber: Recipient<E>) -> Subscription {
         let mut subscribers = self.lock();
         subscribers.last += 1;
@@ -60,14 +60,14 @@ impl EventStream {
         Subscription(id)
     }
 
-    /// Ends a subscription; says whether there was one.
+    /// Ends a subscription. Returns `false` if there was none.
     pub fn unsubscribe(&self, subscription: Subscription) -> bool {
         let mut subscribers = self.lock();
         let mut of_types = subscribers.by_type.values_mut();
         of_types.any(|of_type| of_type.remove(&subscription.0).is_some())
     }
 
-    /// Tells `event` to every subscriber of its type; returns how many took it.
+    /// Publishes `event` to every subscriber of its type; returns how many accepted it.
     pub fn publish<E: Clone + Send + 'static>(&self, event: &E) -> usize {
         // Told outside the lock, so that a subscriber may itself publish or subscribe.
         let subscribers: Vec<(u64, Recipient<E>)> = {
@@ -84,7 +84,7 @@ impl EventStream {
         let mut taken = 0;
         for (id, subscriber) in subscribers {
             let mut offer = Offer::Failed;
-            // A subscriber may be a function of the user's, and who publishes is not to die of it.
+            // A subscriber may be a function of the application's; its panic is not the publisher's.
             guard("event stream", || offer = subscriber.tell(event.clone()));
             match offer {
                 Offer::Enqueued => taken += 1,

@@ -6,8 +6,8 @@ use super::watch::Terminated;
 
 /// Why an actor failed.
 ///
-/// An `Err` that a handler returns is an answer to whoever asked, not a failure: only [`Context::fail`]
-/// makes it one. A message that the actor does not handle is no failure either: it does not compile.
+/// An `Err` that a handler returns is an answer to the asker and not a failure: report a failure by
+/// [`Context::fail`]. A message that the actor does not handle does not compile.
 ///
 /// [`Context::fail`]: super::Context::fail
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub enum Fault {
     Child {
         /// The child's path.
         path: Arc<str>,
-        /// What it said.
+        /// The child's failure.
         message: String,
     },
-    /// It waited in `ctx.wait` for longer than this, which is what `Props::hang_after` allows.
+    /// One `ctx.wait` took longer than this, the limit of `Props::hang_after`.
     Hang(Duration),
-    /// Its mailbox was full and its overflow strategy is to fail.
+    /// Its mailbox was full, and its overflow strategy is [`Overflow::Fail`](super::Overflow::Fail).
     Overflow,
-    /// An actor that it cannot live without stopped: see `Context::watch_or_die`.
+    /// An actor watched with `Context::watch_or_die` has stopped.
     DeathPact(Terminated),
 }
 

@@ -1,6 +1,6 @@
-//! `/user`: the parent of the actors that have no other, and the register of all.
+//! The guardian `/user`: the parent of all top-level actors, and the registry of all actors.
 //!
-//! Owns which actors live, under which paths, and their ordered end. It has no mailbox and handles nothing.
+//! Owns the living actors, their paths, and their ordered termination. It has no mailbox and handles no messages.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,12 +19,12 @@ use super::{
     report::ActorReport,
 };
 
-/// How a system ended.
+/// The result of terminating a system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Termination {
-    /// Who stopped since it began, in that order.
+    /// The actors that stopped, in that order.
     pub stopped: Vec<Arc<str>>,
-    /// Who had not stopped in time, ordered by path.
+    /// The actors that had not stopped in time, ordered by path.
     pub cut_off: Vec<Arc<str>>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Guardian {
     last_id: AtomicU64,
     cells: Mutex<Cells>,
     terminated: CancellationToken,
-    /// What an actor under `/user` escalated.
+    /// The failure that an actor under `/user` escalated.
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -43,7 +43,7 @@ struct Cells {
     paths: BTreeSet<Arc<str>>,
     /// Those under `/user`, in the order of spawning.
     top: Vec<u64>,
-    /// Who stopped since the termination began; `None` before.
+    /// The actors that stopped since the termination began; `None` before.
     stopped: Option<Vec<Arc<str>>>,
 }
 
@@ -69,8 +69,8 @@ impl Guardian {
         (id, path)
     }
 
-    /// Registers a new actor, as a child of `/user` if that is its parent. Returns `false`, and frees its path,
-    /// where nobody would stop it any more.
+    /// Registers a new actor, as a child of `/user` if that is its parent. Returns `false`, and frees its path, if the
+    /// actor would never be stopped.
     pub(super) fn register(&self, cell: Arc<dyn AnyCell>, parent: ParentKind) -> bool {
         let mut cells = self.cells();
         let refused = match parent {

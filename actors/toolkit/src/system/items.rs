@@ -1,7 +1,7 @@
 //! The futures that an actor runs beside its messages.
 //!
-//! actix polls all of an actor's futures at each message, so that thousands of them make it slow. Here
-//! each has a waker of its own, and only those that were woken are polled, in the order of waking.
+//! actix polls all of an actor's futures at each message, so that thousands of them slow the mailbox. Here each
+//! future has a waker of its own, and only woken futures are polled, in the order of waking.
 
 use std::{
     cell::Cell,
@@ -24,9 +24,9 @@ pub(crate) type BoxItem<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
 
 /// What actix's stream futures ask of the context while they are polled.
 ///
-/// They ask after each item whether the context waits, and if so return without a waker, since actix polls them
-/// again whenever it polls the context. The asking is counted, so that each item is one of the turn's messages, and a
-/// future that was told to pause is polled again.
+/// They ask after each item whether the context waits, and if so return `Pending` without a waker, for actix polls
+/// them again whenever it polls the context. Here the questions are counted, so that each item counts as a message of
+/// the turn, and a future that was told to pause is polled again.
 #[derive(Debug, Default)]
 pub(crate) struct Pauses {
     polling: Cell<bool>,
@@ -187,7 +187,7 @@ impl<A: Actor> Items<A> {
         self.slots.len()
     }
 
-    /// Drops a future; says whether it was still there.
+    /// Drops a future. Returns `false` if it had ended.
     pub(crate) fn cancel(&mut self, handle: SpawnHandle) -> bool {
         self.slots.remove(&handle.into_usize()).is_some()
     }
@@ -217,7 +217,7 @@ impl<A: Actor> Items<A> {
         }
     }
 
-    /// Notes that a future failed its actor: its asker is not told that another did.
+    /// Notes that this future caused the failure, so that its asker does not get `AskError::Interrupted`.
     pub(crate) fn blame(&mut self, key: usize) {
         let slot = self.slots.get_mut(&key);
         if let Some(in_flight) = slot.and_then(|slot| slot.in_flight.as_mut()) {
@@ -245,7 +245,7 @@ impl<A: Actor> Items<A> {
         slots.filter_map(|slot| slot.future).collect()
     }
 
-    /// Has `waker` woken from now on, or nobody.
+    /// Registers `waker` to be woken, or none.
     pub(crate) fn register(&self, waker: Option<&Waker>) {
         match waker {
             Some(waker) => self.ready.cell.register(waker),

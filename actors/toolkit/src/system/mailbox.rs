@@ -1,9 +1,9 @@
-//! The bounded mailbox: two queues, one strict bound.
+//! The bounded mailbox: a work queue with a strict bound, and a control queue.
 //!
-//! actix gives each clone of an address a free slot, so its mailbox is no bound. Here the bound is one
-//! count under one lock, whoever sends. The control queue is for messages whose number is bounded by
-//! something else (a permit, a worker, a child); they never wait behind work, and a bound of its own, far above
-//! what is usual, keeps a mistake from using up the memory. Within the work queue a higher
+//! actix gives each clone of an address a free slot, so that its mailbox is not bounded. Here the bound is one count
+//! under one lock, for all senders. The control queue is for messages whose number is bounded by
+//! something else (a permit, a worker, a child); they are handled before work, and a bound of its own, far
+//! above what is usual, keeps a mistake from using up the memory. Within the work queue a higher
 //! priority goes first, and equal ones stay in order.
 //!
 //! Two things enter the work queue beyond its bound, both by the actor's own doing: what it unstashes, which
@@ -62,7 +62,7 @@ pub(crate) struct Mailbox<A: Actor> {
     queues: Mutex<Queues<A>>,
     bounds: Bounds,
     waker: AtomicWaker,
-    /// Told at each message that leaves, for senders that wait for room.
+    /// Notified at each message that leaves, for senders that wait for room.
     room: Notify,
 }
 
@@ -94,7 +94,7 @@ impl From<Refusal> for Offer {
     }
 }
 
-/// What an offer did: the message is in, or it is given back; and what it pushed out.
+/// The result of an offer: whether the message was taken, and what it evicted.
 pub(crate) struct Offered<A: Actor> {
     pub(crate) refused: Option<(Refusal, Envelope<A>)>,
     pub(crate) evicted: Vec<Envelope<A>>,
@@ -254,7 +254,7 @@ impl<A: Actor> Mailbox<A> {
         taken
     }
 
-    /// Refuses messages from now on; returns those that nobody will handle.
+    /// Refuses messages from now on; returns those that will not be handled.
     pub(crate) fn close(&self) -> Vec<Envelope<A>> {
         let mut queues = self.queues();
         queues.closed = true;
@@ -269,7 +269,7 @@ impl<A: Actor> Mailbox<A> {
         queues.work.len() + queues.control.len()
     }
 
-    /// Has `waker` woken from now on, or nobody.
+    /// Registers `waker` to be woken, or none.
     pub(crate) fn register(&self, waker: Option<&std::task::Waker>) {
         match waker {
             Some(waker) => self.waker.register(waker),

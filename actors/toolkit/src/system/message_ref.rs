@@ -1,4 +1,4 @@
-//! A reference narrowed to one message type: what a router or a listing knows of an actor.
+//! A reference to an actor of which only one message type is known, as routers and listings use it.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A reference to an actor of which only one message type is known; clones share it.
 ///
-/// Unlike a [`Recipient`] it may be asked, and says how the actor fares.
+/// Unlike a [`Recipient`] it can be asked, and it reports the actor's state and load.
 pub struct MessageRef<M: Message>(Arc<dyn Reach<M>>);
 
 /// An actor behind a [`MessageRef`].
@@ -102,7 +102,7 @@ impl<M: Message + 'static> MessageRef<M> {
         self.0.cell().path()
     }
 
-    /// Says whether the actor has not stopped.
+    /// Returns `true` if the actor has not stopped.
     pub fn is_alive(&self) -> bool {
         !self.0.cell().stopped().is_cancelled()
     }
@@ -112,8 +112,8 @@ impl<M: Message + 'static> MessageRef<M> {
         self.0.cell().report().state
     }
 
-    /// Returns how much the actor has to do: the messages that wait in its mailbox, and those in work, which
-    /// are the one in its hands and the asks that it has taken and not yet answered.
+    /// Returns the actor's load: the messages that wait in its mailbox, the message that it handles, and the asks
+    /// that it has taken and not answered.
     pub fn load(&self) -> usize {
         self.0.cell().load()
     }

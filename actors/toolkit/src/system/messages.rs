@@ -146,7 +146,7 @@ where
 /// A message to a watcher, which an ended watch takes back even when it is already queued.
 pub(crate) struct Watched<M> {
     pub(crate) message: M,
-    /// Whom it watched.
+    /// The id of the watched actor.
     pub(crate) id: u64,
     /// Shared with the watcher's context; false once the watch has ended.
     pub(crate) active: Arc<AtomicBool>,

@@ -1,21 +1,21 @@
 //! The result of offering a message.
 
-/// What became of an offered message.
+/// The result of offering a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Offer {
-    /// It waits in the mailbox.
+    /// The message is in the mailbox.
     Enqueued,
-    /// The mailbox is full: it was dropped.
+    /// The mailbox is full, and the message was dropped.
     Dropped,
     /// The actor has stopped.
     Closed,
-    /// The overflow strategy failed the mailbox.
+    /// The mailbox is full, and its overflow strategy fails the actor.
     Failed,
 }
 
 impl Offer {
-    /// Says whether the message waits in the mailbox.
+    /// Returns `true` if the message is in the mailbox.
     pub fn is_enqueued(self) -> bool {
         self == Self::Enqueued
     }

@@ -1,4 +1,4 @@
-//! Where an actor may run and an ask may wait, and what is said where they may not.
+//! The threads on which actors run and asks wait, and the panics elsewhere.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,7 +15,7 @@ pub(super) fn start_here(path: &str, start: impl FnOnce()) {
              `actix::System::new().block_on(…)`, or give them a thread by `Props::on_arbiter`"
         ));
     }
-    // tokio tells by a panic alone whether a thread runs tasks of its own.
+    // Whether a thread runs local tasks can only be found out by tokio's panic.
     if catch_unwind(AssertUnwindSafe(start)).is_err() {
         refuse(&format!(
             "`{path}` was spawned where no task can stay on its thread, such as under `#[tokio::main]`: use \

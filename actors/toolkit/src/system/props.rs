@@ -1,4 +1,4 @@
-//! How an actor is made: its factory, its strategy, its bounds, its thread.
+//! Props: an actor's factory, strategy, bounds and thread.
 
 use std::{error::Error, fmt, rc::Rc, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use super::{
     watch::StopCause,
 };
 
-/// Messages that may wait for an actor that was told nothing else.
+/// The default bound of the mailbox.
 const CAPACITY: usize = 1024;
 /// Control messages that may wait: far more than the workers, children and permits that bound them, and little enough
 /// to fit into memory.
@@ -32,7 +32,7 @@ const THROUGHPUT: usize = 64;
 /// Messages that may be stashed.
 const STASH_MAX: usize = 1024;
 
-/// Sees each message, by the name of its type, before the actor does; says whether the actor is to have it.
+/// Called with the type name of each message before it is handled; returns `true` if the actor is to handle it.
 pub(crate) type Intercept<A> =
     Box<dyn FnMut(&mut A, &mut <A as Actor>::Context, &'static str) -> bool + Send>;
 
@@ -40,7 +40,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 type Factory<A> = Box<dyn FnMut() -> Result<A, BoxError> + Send>;
 type Hook<A> = Box<dyn FnMut(&mut A, &mut <A as Actor>::Context, &Fault) + Send>;
 
-/// How to make an actor, again and again.
+/// Describes how to create an actor, at its start and at each restart.
 pub struct Props<A: Actor> {
     pub(crate) factory: Factory<A>,
     pub(crate) before_restart: Option<Hook<A>>,
@@ -56,20 +56,20 @@ pub struct Props<A: Actor> {
 }
 
 impl<A: Actor> Props<A> {
-    /// Makes props from a factory, which is called at the start and at each restart.
+    /// Creates props from a factory, which is called at the start and at each restart.
     pub fn new(mut factory: impl FnMut() -> A + Send + 'static) -> Self {
         Self::with_factory(Box::new(move || Ok(factory())))
     }
 
-    /// Makes props from a factory that may fail; its error is a failure of the start.
+    /// Creates props from a factory that may fail; its error is a failure of the start.
     pub fn try_new<E: Into<BoxError>>(
         mut factory: impl FnMut() -> Result<A, E> + Send + 'static,
     ) -> Self {
         Self::with_factory(Box::new(move || factory().map_err(Into::into)))
     }
 
-    /// Makes props of an actor that is there already, which moves to its thread. It cannot be made a second time: a
-    /// failure that its strategy would meet by a restart stops it.
+    /// Creates props from a value, which moves to the actor's thread. The actor cannot be created a second time: a
+    /// failure that leads to a restart stops it.
     pub fn once(actor: A) -> Self
     where
         A: Send,
@@ -105,8 +105,8 @@ impl<A: Actor> Props<A> {
         self
     }
 
-    /// Has `hook` called with the failed instance before a restart, first of all: Pekko's `PreRestart`. Its own
-    /// failure is only logged. For actix's `Supervised` it is `|actor, ctx, _| actor.restarting(ctx)`.
+    /// Sets a hook that is called with the failed instance at the beginning of a restart: Pekko's `PreRestart`. A
+    /// failure of the hook is only logged. For actix's `Supervised` use `|actor, ctx, _| actor.restarting(ctx)`.
     #[must_use]
     pub fn before_restart(
         mut self,
@@ -153,8 +153,8 @@ impl<A: Actor> Props<A> {
         self
     }
 
-    /// Has the actor fail when one `ctx.wait` (an `AtomicResponse` too) holds its mailbox up for longer
-    /// than this; default never. A handler that blocks its thread cannot be interrupted by this: see
+    /// Sets the longest time that one `ctx.wait` (or `AtomicResponse`) may take before the actor fails with
+    /// [`Fault::Hang`]; default unlimited. A handler that blocks its thread is not interrupted by this: see
     /// [`Props::report_blocked_after`].
     #[must_use]
     pub fn hang_after(mut self, limit: Duration) -> Self {
@@ -162,9 +162,9 @@ impl<A: Actor> Props<A> {
         self
     }
 
-    /// Has the event [`Blocked`] published, and an error logged, when a handler, hook, timer or future of the
-    /// actor holds its thread for longer than this, in real time and while it still does; default never.
-    /// Nothing can interrupt it; who hears of it may end the process, as a progress deadline would.
+    /// Publishes the event [`Blocked`] and logs an error when a handler, hook, timer or future of the actor holds its
+    /// thread for longer than this, in real time and while it still does; default never. It cannot be interrupted; a
+    /// subscriber may end the process.
     ///
     /// [`Blocked`]: super::Blocked
     #[must_use]
@@ -173,10 +173,11 @@ impl<A: Actor> Props<A> {
         self
     }
 
-    /// Has `intercept` see each message, by the name of its type, before the actor does; default nothing.
-    /// When it returns false the message is dropped, and an ask fails. What it does to the context (fail,
-    /// stop, wait) and its panic are the actor's own. After Pekko's `Behaviors.intercept`, but it sees no
-    /// signals, and not what comes by timers or actix's own addresses; it outlives the actor's restarts.
+    /// Sets a function that is called with the type name of each message before it is handled; default none.
+    ///
+    /// If it returns `false` the message is dropped, and an ask fails. What it does to the context (fail, stop, wait)
+    /// and its panic count as the actor's. After Pekko's `Behaviors.intercept`, but it is not called for signals and
+    /// timers, and knows only one type name for messages through actix's own addresses. It outlives restarts.
     #[must_use]
     pub fn intercept(
         mut self,
@@ -204,7 +205,7 @@ impl<A: Actor> Props<A> {
         self
     }
 
-    /// Sets the thread to run on; default the spawner's.
+    /// Sets the thread to run on; default the thread that spawns the actor.
     #[must_use]
     pub fn on_arbiter(mut self, arbiter: ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
@@ -278,7 +279,7 @@ where
     reference
 }
 
-/// An actor on its way to its thread; if the thread ends first, so does the actor.
+/// An actor that is not yet on its thread; if the thread ends first, so does the actor.
 struct Unstarted<A: Actor> {
     system: ActorSystem,
     parent: Arc<dyn Parent>,

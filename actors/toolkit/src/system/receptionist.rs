@@ -1,4 +1,4 @@
-//! The receptionist: actors found by what they serve instead of by who made them.
+//! The receptionist: finds actors by the service that they offer.
 //!
 //! Owns the listings. An actor leaves its listings when it stops (not when it restarts), so that a listing
 //! never holds a dead one for longer than its ending takes.
@@ -63,11 +63,11 @@ impl<M> fmt::Debug for ServiceKey<M> {
     }
 }
 
-/// An actor that serves a key.
+/// An actor registered under a key.
 pub struct Service<M: Message> {
     /// The actor's path.
     pub path: Arc<str>,
-    /// The way to it.
+    /// The actor, as a recipient.
     pub recipient: Recipient<M>,
     /// The actor, which may be asked too.
     pub actor: MessageRef<M>,
@@ -83,7 +83,7 @@ impl<M: Message> Clone for Service<M> {
     }
 }
 
-/// Who serves a key now, in the order of registration.
+/// The actors registered under a key, in the order of registration.
 pub struct Listing<M: Message>(pub Vec<Service<M>>);
 
 impl<M: Message> Clone for Listing<M> {
@@ -120,7 +120,7 @@ struct Inner {
     desks: Mutex<BTreeMap<(String, TypeId), Box<dyn Any + Send>>>,
 }
 
-/// One key's services and those who want to know of them.
+/// The services of one key, and the subscribers to its listing.
 struct Desk<M: Message> {
     /// In the order of registration, each with the key of its watch.
     services: Vec<(u64, Service<M>)>,
@@ -142,8 +142,8 @@ impl Receptionist {
         desks.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists `actor` under `key` until it stops. An actor may serve any number of keys; listing it twice under
-    /// one lists it once.
+    /// Registers `actor` under `key` until it stops. An actor may be registered under any number of keys; a second
+    /// registration under the same key has no effect.
     pub fn register<A, M>(&self, key: &ServiceKey<M>, actor: &ActorRef<A>)
     where
         A: Actor<Context = Context<A>> + Handler<M>,
@@ -180,7 +180,7 @@ impl Receptionist {
         actor.core.add_watcher(watch, Box::new(forget));
     }
 
-    /// Takes `actor` from the listing of `key`.
+    /// Removes `actor` from the listing of `key`.
     pub fn deregister<A, M>(&self, key: &ServiceKey<M>, actor: &ActorRef<A>)
     where
         A: Actor,
@@ -198,7 +198,7 @@ impl Receptionist {
         }
     }
 
-    /// Returns who serves `key` now.
+    /// Returns the actors that are registered under `key` now.
     pub fn find<M: Message + Send + 'static>(&self, key: &ServiceKey<M>) -> Listing<M> {
         let desks = self.desks();
         let desk = desks.get(&key.id());
@@ -206,8 +206,9 @@ impl Receptionist {
         desk.map_or_else(|| Listing(Vec::new()), Desk::listing)
     }
 
-    /// Tells `subscriber` the listing of `key` now and at each change. A subscriber that is a function must
-    /// not call the receptionist.
+    /// Tells `subscriber` the listing of `key` now and at each change.
+    ///
+    /// A subscriber that is a function must not call the receptionist, which is locked meanwhile.
     pub fn subscribe<M>(&self, key: &ServiceKey<M>, subscriber: Recipient<Listing<M>>)
     where
         M: Message + Send + 'static,
@@ -236,8 +237,8 @@ impl Receptionist {
         }
     }
 
-    /// Has `act` change a desk and, if it says that it did, tells the subscribers, in the order of the changes;
-    /// those that stopped are forgotten. Returns what `act` said.
+    /// Lets `act` change a desk. If it returns `true`, the subscribers are told the new listing, in the order of the
+    /// changes, and stopped ones are removed. Returns what `act` returned.
     fn change<M: Message + 'static>(
         &self,
         key: &ServiceKey<M>,

@@ -1,14 +1,14 @@
-//! A recipient of one message type, behind which anything may stand.
+//! A recipient of one message type: an actor, a router or a function.
 
 use std::{fmt, sync::Arc};
 
 use super::offer::Offer;
 
-/// Receives one type of message; who stands behind it is not said.
+/// Receives one type of message, on behalf of an actor, a router or a function.
 pub struct Recipient<M>(Arc<dyn Fn(M) -> Offer + Send + Sync>);
 
 impl<M> Recipient<M> {
-    /// Makes a recipient of a function, for tests and for things that are no actors.
+    /// Creates a recipient from a function, for tests and for receivers that are not actors.
     pub fn new(receive: impl Fn(M) -> Offer + Send + Sync + 'static) -> Self {
         Self(Arc::new(receive))
     }
@@ -18,8 +18,8 @@ impl<M> Recipient<M> {
         (self.0)(message)
     }
 
-    /// Returns a recipient of `N`, each of which is translated and told to this one. The translation runs
-    /// where the message is sent; an actor that is to translate itself uses `ActorRef::adapter`.
+    /// Returns a recipient of `N` that translates each message and tells it to this one. The translation runs in the
+    /// sender; use `ActorRef::adapter` to run it in the receiving actor.
     pub fn contramap<N>(self, translate: impl Fn(N) -> M + Send + Sync + 'static) -> Recipient<N>
     where
         M: 'static,

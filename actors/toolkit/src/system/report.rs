@@ -1,15 +1,15 @@
-//! An actor as the tree shows it.
+//! The state of an actor, as `ActorSystem::tree` and `ActorRef::report` return it.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
-/// Where an actor is in its life.
+/// A stage of an actor's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum ActorState {
-    /// Being made.
+    /// The factory or `started` runs.
     Starting,
     /// Handling messages.
     Running,
@@ -17,7 +17,7 @@ pub enum ActorState {
     Restarting,
     /// Stopping: waiting for its children.
     Stopping,
-    /// Gone for good.
+    /// Stopped for good.
     Stopped,
 }
 
@@ -36,9 +36,9 @@ impl ActorState {
 /// One actor of the tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ActorReport {
-    /// Where it is in the tree.
+    /// The actor's path.
     pub path: Arc<str>,
-    /// Where it is in its life.
+    /// The stage of its life.
     pub state: ActorState,
     /// Restarts since it was spawned.
     pub restarts: u32,

@@ -1,8 +1,7 @@
 //! Handing a handler's result to whoever asked.
 //!
-//! Owns what actix leaves to chance: it runs a [`ResponseFuture`] in a task whose panic nobody hears of. Here
-//! such a panic is a failure of the actor. A type of the application's own that spawns a task in its
-//! `MessageResponse` is out of reach.
+//! actix runs a [`ResponseFuture`] in a task of its own and ignores its panic. Here such a panic is a failure of the
+//! actor. The panic of a task that a `MessageResponse` of the application spawns cannot be caught.
 
 use std::{
     any::Any,
@@ -57,7 +56,7 @@ pub(crate) fn respond<A, M>(
     }
 }
 
-/// An incarnation whose failure a task's panic is.
+/// The instance that fails if its task panics.
 struct Incarnation<A: Actor> {
     core: Arc<Core<A>>,
     restarts: u32,
@@ -94,7 +93,7 @@ fn run_beside<A, T: 'static>(
         let _until_it_has_ended = in_flight;
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(value) => send(answer, value),
-            // Before the answer is dropped, so that an asker who hears of it finds the actor failed.
+            // Signalled before the answer is dropped, so that the asker finds the actor failed.
             Err(panic) => incarnation.panicked(catch::text(&*panic)),
         }
     });
@@ -157,7 +156,7 @@ impl Wake for Witness {
     }
 }
 
-/// A receiver whose waking is witnessed.
+/// A receiver that notes how it is woken.
 struct Watched<T> {
     receiver: oneshot::Receiver<T>,
     witness: Arc<Witness>,

@@ -1,4 +1,4 @@
-//! The spawn protocol: a message by which an actor spawns a child for somebody else.
+//! The spawn protocol: a message by which an actor spawns a child for another.
 //!
 //! It exists so that a library can start its actors below a parent whose type it does not know. After Akka's
 //! `SpawnProtocol`.

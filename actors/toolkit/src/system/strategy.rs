@@ -1,6 +1,6 @@
-//! What follows a failure: resume, restart, stop or escalate, how often, and after which wait.
+//! Supervision strategies: resume, restart, stop or escalate, with limits and backoff.
 //!
-//! A strategy never acts: it judges a failure, and the cell does what was judged.
+//! A strategy never acts: it decides, and the cell carries the decision out.
 //! Source: Pekko's `SupervisorStrategy` and its `Supervision`, as documented.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
@@ -15,15 +15,15 @@ pub use record::Directive;
 use record::Layer;
 pub(crate) use record::{Action, Moment, Record, Verdict};
 
-/// How a supervised actor's failures are met.
+/// The supervision strategy of an actor: what follows its failures.
 ///
 /// A strategy may be narrowed to some failures ([`Strategy::on`], [`Strategy::when`]) and followed by another
 /// ([`Strategy::or_else`]); the first that applies decides, as the innermost of Pekko's nested `supervise`
 /// does, and a failure to which none applies stops the actor. Each keeps its own counts.
 ///
-/// A failure of the start (the factory, or anything up to the end of `started`) is met as in Pekko:
+/// A failure of the start (the factory, or anything up to the end of `started`) is handled as in Pekko:
 /// `resume` stops, because there is no state to go on with; a restart with neither limit nor backoff stops,
-/// because it would fail for ever; a limit holds for starts too (a limit of 1 gives a failed first start no
+/// because it would fail forever; a limit holds for starts too (a limit of 1 gives a failed first start no
 /// second try); with a backoff it is tried again after the wait. Pekko makes the rule about restarts without
 /// a limit for the first start only; here it holds for each, since the loop is the same.
 ///
@@ -90,7 +90,7 @@ impl Strategy {
         self.when(|fault| fault.downcast_ref::<E>().is_some())
     }
 
-    /// Has `other` decide about failures to which this strategy does not apply.
+    /// Uses `other` for failures to which this strategy does not apply.
     #[must_use]
     pub fn or_else(mut self, other: Self) -> Self {
         self.layers.extend(other.layers);
@@ -121,7 +121,7 @@ impl Strategy {
     ///
     /// The wait begins with the failure, while the children stop. Meanwhile messages wait in the mailbox,
     /// within its own bound, instead of in a stash of 1000 as in Pekko: what a full mailbox drops is a dead
-    /// letter, and an ask hears [`super::AskError::Restarting`]. See [`Strategy::reject_while_restarting`].
+    /// letter, and an ask returns [`super::AskError::Restarting`]. See [`Strategy::reject_while_restarting`].
     #[must_use]
     pub fn with_backoff(self, min: Duration, max: Duration) -> Self {
         self.each(|layer| layer.backoff = Some((min, max)))
@@ -139,7 +139,7 @@ impl Strategy {
         self.each(|layer| layer.reset = record::Reset::After(reset_after))
     }
 
-    /// Has the backoff start over only by `Context::reset_backoff`, not by time.
+    /// Resets the backoff only by `Context::reset_backoff`, not by time.
     #[must_use]
     pub fn with_manual_reset(self) -> Self {
         self.each(|layer| layer.reset = record::Reset::Manual)
@@ -153,8 +153,8 @@ impl Strategy {
     }
 
     /// Refuses messages from the failure until the new instance has started, instead of letting them wait:
-    /// a tell is dropped, and an ask hears [`super::AskError::Restarting`] at once. What waited before stays,
-    /// and the control queue stays open. For those who would rather be told to come back.
+    /// a tell is dropped, and an ask returns [`super::AskError::Restarting`] at once. Queued messages stay, and the
+    /// control queue stays open. Use this to fail fast instead of queueing.
     #[must_use]
     pub fn reject_while_restarting(self) -> Self {
         self.each(|layer| layer.reject = true)
@@ -172,7 +172,7 @@ impl Strategy {
         self.each(|layer| layer.critical = Some((level, failures)))
     }
 
-    /// Logs no failures. They are still published as `Restarted`, and told to watchers.
+    /// Logs no failures. They are still published as `Restarted`, and watchers are still notified.
     #[must_use]
     pub fn without_logging(self) -> Self {
         self.each(|layer| layer.log = None)

@@ -162,7 +162,7 @@ impl<A: Actor> Timers<A> {
         }
     }
 
-    /// Says whether `at` has passed; if not, the task is woken then.
+    /// Returns `true` if `at` has passed; otherwise the task is woken then.
     fn passes(&mut self, at: Instant, task: &mut Task<'_>) -> bool {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() != at {

@@ -1,4 +1,4 @@
-//! What a watcher hears when an actor stops: once, with the cause, and not at a restart.
+//! The message that a watcher receives when an actor stops: once, with the cause, and not at a restart.
 
 use std::{fmt, sync::Arc};
 
@@ -7,13 +7,13 @@ use actix::Message;
 /// Why an actor stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopCause {
-    /// It was asked to, by itself or by others.
+    /// It was asked to stop, by itself or by others.
     Stopped,
-    /// It failed, and its strategy said stop or its restarts were used up.
+    /// It failed, and its strategy stops it or its restarts are used up.
     Failed(String),
-    /// It failed, and its strategy said that the parent is to fail.
+    /// It failed, and its strategy escalates the failure to the parent.
     Escalated(String),
-    /// The thread that it was to run on is gone.
+    /// The thread that it ran on has ended.
     Lost,
 }
 

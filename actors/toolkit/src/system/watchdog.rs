@@ -1,4 +1,4 @@
-//! Reports an actor that holds its thread: a handler that computes or blocks for too long.
+//! Reports actors that hold their thread: handlers that compute or block for too long.
 //!
 //! A thread of its own looks at those actors that asked for it, since theirs cannot: nothing on a blocked
 //! thread runs, timers included. It measures real time, also where a test has paused tokio's clock, for it
@@ -18,19 +18,19 @@ use crate::clock::real_now;
 /// The shortest time between two looks.
 const LOOK_MIN: Duration = Duration::from_millis(1);
 
-/// An actor has held its thread for longer than it is to; it still does.
+/// Published when an actor holds its thread for longer than its limit, while it still does.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Blocked {
     /// The actor.
     pub path: Arc<str>,
-    /// The message that it handles, or what else it does.
+    /// The type of the message that it handles, or what else it does.
     pub doing: &'static str,
-    /// What is allowed by `Props::report_blocked_after`.
+    /// The limit, set by `Props::report_blocked_after`.
     pub limit: Duration,
 }
 
-/// What one actor is at.
+/// What one actor does.
 #[derive(Debug)]
 pub(crate) struct Beat {
     path: Arc<str>,
@@ -85,7 +85,7 @@ impl Beat {
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
     watched: Mutex<Watched>,
-    /// Told when one more is watched, which may be looked at more often.
+    /// Notified when another actor is watched, whose limit may be shorter.
     changed: Condvar,
 }
 

@@ -45,7 +45,7 @@ pub enum Effect {
         /// The child's path.
         path: String,
     },
-    /// It told a child, or itself, so many messages.
+    /// It told a child or itself so many messages.
     Told {
         /// The receiver's path.
         path: String,
@@ -62,7 +62,7 @@ pub enum Effect {
         /// The actor's path.
         path: String,
     },
-    /// It started a timer, or started it anew.
+    /// It started or restarted a timer.
     TimerStarted {
         /// The timer's key.
         key: String,
@@ -84,7 +84,7 @@ pub enum Effect {
     FuturesSpawned(usize),
     /// It waits for so many futures (`ctx.wait`, `AtomicResponse`), which never run.
     Waits(usize),
-    /// It failed, or panicked, with this fault; there is no strategy here to meet it.
+    /// It failed or panicked with this fault. No strategy is applied here.
     Failed(String),
     /// It wishes to stop.
     Stopped,
@@ -190,7 +190,7 @@ where
         self.ctx.self_ref()
     }
 
-    /// Makes an actor outside that keeps what it is told.
+    /// Creates an actor outside that keeps its messages.
     pub fn inbox<M>(&self, name: &str) -> Inbox<M>
     where
         M: Message + Send + 'static,

@@ -1,4 +1,4 @@
-//! An actor that never runs: what it is told waits until the test takes it.
+//! An actor that never runs: its messages wait until the test takes them.
 
 use std::{any::type_name, fmt, rc::Rc, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::system::{
     mailbox::Bounds,
 };
 
-/// Keeps what it is told, for a test without a runtime: see [`super::BehaviourKit::inbox`].
+/// Keeps its messages, for a test without a runtime: see [`super::BehaviourKit::inbox`].
 pub struct Inbox<M: Message + 'static> {
     actor: ProbeActor<M>,
     ctx: Context<ProbeActor<M>>,

@@ -1,4 +1,4 @@
-//! Expectations of the log: what was said on this thread while a test looked.
+//! Expectations of the log of this thread.
 
 use std::{
     fmt::{self, Write},

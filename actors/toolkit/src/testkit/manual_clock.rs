@@ -1,4 +1,4 @@
-//! One clock over all arbiters: time that goes on only when nobody has anything to do.
+//! A manual clock for all arbiters: time advances only when no thread has anything to do.
 //!
 //! tokio's paused time is a runtime's own, and each arbiter has a runtime. Here the timers of all of them
 //! are those of one more runtime, whose paused clock is the only one that anyone reads. That runtime has
@@ -32,16 +32,15 @@ use super::{
 /// How far a thread's own clock goes when the thread has nothing to do; any length would do.
 const SENTINEL: Duration = Duration::from_millis(1);
 
-/// How far the clock goes when nobody has a timer, to find that the test waits in vain; no test waits as
-/// long.
+/// How far the clock advances without a timer, to detect that the test waits in vain; no test waits as long.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
 /// A clock that a test shares with all of its arbiters.
 ///
-/// Time stands still while anyone has anything to do. When the test waits and nobody has, it goes on to the
-/// next due instant of anyone; [`ManualClock::time_passes`] waits for exactly so long. Two runs of one
-/// program with one seed have the same order of events on all arbiters, and another seed has another order
-/// among them. One thread runs at a time, each until it has nothing to do.
+/// Time stands still while any thread has something to do. When the test waits and no thread has, time advances to
+/// the next timer of any thread; [`ManualClock::time_passes`] waits for exactly its duration. Two runs of a program
+/// with the same seed have the same order of events on all arbiters; another seed may have another order. One
+/// thread runs at a time, each until it has nothing to do.
 ///
 /// The resolution is that of tokio's timers, 1 ms. What a test must not use under this clock: sockets (the
 /// runtimes have no I/O), `tokio::select!` without `biased` and maps in random order (they are chance
@@ -55,9 +54,9 @@ pub struct ManualClock {
     turns: Arc<Turns>,
     time: Handle,
     arbiters: RefCell<Vec<Arbiter>>,
-    /// Tells the arbiters' residents to leave.
+    /// Ends the arbiters' sentinels.
     closing: CancellationToken,
-    /// Tells the clock's own thread to end.
+    /// Ends the clock's own thread.
     ended: CancellationToken,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -128,13 +127,13 @@ impl ManualClock {
         handle
     }
 
-    /// Lets exactly `duration` pass and then waits until nobody has anything to do.
+    /// Lets exactly `duration` pass, and then waits until no thread has anything to do.
     pub async fn time_passes(&self, duration: Duration) {
         sleep(duration).await;
         self.settle().await;
     }
 
-    /// Waits until nobody has anything to do; no time passes.
+    /// Waits until no thread has anything to do; no time passes.
     pub async fn settle(&self) {
         let _only_at_the_end = self.turns.when_settled().await;
     }
@@ -190,7 +189,7 @@ impl fmt::Debug for ManualClock {
     }
 }
 
-/// Starts the thread whose runtime has everyone's timers and nothing else.
+/// Starts the thread whose runtime has the timers of all threads and nothing else.
 fn start_clock(
     turns: &Arc<Turns>,
     ended: &CancellationToken,
@@ -224,7 +223,7 @@ fn start_clock(
     }
 }
 
-/// Makes a runtime whose thread takes turns.
+/// Creates a runtime whose thread takes turns.
 fn paused_runtime(turns: &Arc<Turns>, seat: &Arc<Seat>) -> Runtime {
     let (turns, seat) = (Arc::clone(turns), Arc::clone(seat));
     paused(move || turns.park(&seat))

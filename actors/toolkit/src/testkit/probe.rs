@@ -1,4 +1,4 @@
-//! A probe: a real actor that keeps what it is told until the test asks for it.
+//! A probe: an actor that keeps the messages it receives until the test takes them.
 
 use std::{any::type_name, fmt, panic::Location, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::system::{ActorRef, ActorSystem, Context, Props, Recipient, StopCause,
 /// under a manual clock everything that happens without time passing has happened.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
-/// Receives every message of one type, and answers asks when the test says so.
+/// Receives every message of one type, and answers asks when the test does.
 ///
 /// Its mailbox has no bound, and it never stops by itself. The waits take the time of the runtime that the
 /// test runs on: virtual time when that is paused, as it always is under a [`super::ManualClock`].
@@ -62,7 +62,7 @@ pub trait Quiet {
     /// Expects that no message has come.
     ///
     /// # Panics
-    /// When one has.
+    /// Panics if one has.
     fn assert_quiet(&mut self);
 }
 
@@ -93,12 +93,13 @@ where
         self.actor.recipient()
     }
 
-    /// Waits at most `max` for the next message.
+    /// Waits at most `max` for the next message. A wait of less than a millisecond lasts one, so that everything
+    /// that can happen at once has happened: on paused time and under a manual clock, on every arbiter.
     ///
-    /// A message that was asked is answered by nobody then: see [`Probe::expect_asked`].
+    /// An ask gets no answer then: see [`Probe::expect_asked`].
     ///
     /// # Panics
-    /// When none comes.
+    /// Panics if none comes.
     #[track_caller]
     pub fn expect_message(&mut self, max: Duration) -> impl Future<Output = M> {
         let asked = self.expect_asked(max);
@@ -108,7 +109,7 @@ where
     /// Waits at most `max` for the next message and expects it to be `wanted`.
     ///
     /// # Panics
-    /// When none comes, and when it is another.
+    /// Panics if none comes, or another.
     #[track_caller]
     pub fn expect_eq(&mut self, wanted: &M, max: Duration) -> impl Future<Output = ()>
     where
@@ -128,7 +129,7 @@ where
     /// Waits at most `max` for the next message and returns it with the way to answer it.
     ///
     /// # Panics
-    /// When none comes.
+    /// Panics if none comes.
     #[track_caller]
     pub fn expect_asked(&mut self, max: Duration) -> impl Future<Output = Asked<M>> {
         let caller = Location::caller();
@@ -141,10 +142,10 @@ where
         }
     }
 
-    /// Waits for `duration` and expects that no message comes.
+    /// Waits for `duration`, at least a millisecond, and expects that no message comes.
     ///
     /// # Panics
-    /// When one comes.
+    /// Panics if one comes.
     #[track_caller]
     pub fn expect_no_message(&mut self, duration: Duration) -> impl Future<Output = ()> {
         let caller = Location::caller();
@@ -161,7 +162,7 @@ where
     /// Waits at most `max` in all for the next `count` messages.
     ///
     /// # Panics
-    /// When fewer come.
+    /// Panics if fewer come.
     #[track_caller]
     pub fn receive_messages(
         &mut self,
@@ -190,7 +191,7 @@ where
     /// kept.
     ///
     /// # Panics
-    /// When none is the last, and when `judge` says that one fails the test.
+    /// Panics if none is the last, or if `judge` fails the test.
     #[track_caller]
     pub fn fish_for(
         &mut self,
@@ -224,7 +225,7 @@ where
     /// Waits at most `max` until `other` has stopped, and returns why; at once when it already has.
     ///
     /// # Panics
-    /// When it has not stopped by then.
+    /// Panics if it has not stopped by then.
     #[track_caller]
     pub fn expect_terminated<A: Actor>(
         &self,
@@ -304,7 +305,7 @@ impl<M: Message> Asked<M> {
     /// Answers the message.
     ///
     /// # Panics
-    /// When it was told, and so has no asker; an asker that has given up is no mistake.
+    /// Panics if the message was told and so has no asker. An asker that no longer waits is ignored.
     #[track_caller]
     pub fn reply(self, answer: M::Result) {
         match self.reply {
@@ -315,7 +316,7 @@ impl<M: Message> Asked<M> {
         }
     }
 
-    /// Says whether someone asked, rather than told.
+    /// Returns `true` if the message was asked and not told.
     pub fn has_asker(&self) -> bool {
         self.reply.is_some()
     }

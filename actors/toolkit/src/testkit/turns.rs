@@ -1,8 +1,8 @@
-//! Whose turn it is: of all the threads under one manual clock a single one runs at a time.
+//! Turns of threads: of all the threads under one manual clock a single one runs at a time.
 //!
-//! Owns the turn and its order. A thread gives its turn back when its runtime is about to park, which is
-//! when it has nothing to do; so a turn ends at the same point in every run. It must never let the clock go
-//! on while some thread has been woken since its last turn.
+//! Owns the turn and its order. A thread gives its turn back when its runtime is about to park, which is when it
+//! has nothing to do; so a turn ends at the same point in every run. The clock must never advance while a thread
+//! has been woken since its last turn.
 
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 /// timer of 10 ms reaches it after almost three hours.
 const STEPS_MAX: u64 = 1_000_000;
 
-/// Who may run.
+/// The thread that may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Clock,
@@ -27,19 +27,19 @@ enum Holder {
 pub(crate) struct Seat {
     number: usize,
     turn: Condvar,
-    /// False once the thread's own clock says that nobody had woken it in this turn.
+    /// `false` once the thread's own clock shows that it was not woken in this turn.
     active: AtomicBool,
     /// The next park only takes note of the sentinel's registration.
     pass: AtomicBool,
 }
 
 impl Seat {
-    /// Says that the thread found nothing to do in this turn.
+    /// Notes that the thread found nothing to do in this turn.
     pub(crate) fn found_nothing(&self) {
         self.active.store(false, SeqCst);
     }
 
-    /// Says that the thread's sentinel is about to be set.
+    /// Notes that the thread's sentinel is about to be set.
     pub(crate) fn sets_sentinel(&self) {
         self.pass.store(true, SeqCst);
     }
@@ -48,16 +48,16 @@ impl Seat {
 #[derive(Debug)]
 struct State {
     holder: Holder,
-    /// To whom a turn is given back; the clock, but while a new thread is made ready.
+    /// The holder that gets a turn back: the clock, except while a new thread is prepared.
     lender: Holder,
     seats: Vec<Arc<Seat>>,
     /// How many of the seats have parked for the first time.
     arrived: usize,
-    /// Who waits until nobody has anything to do.
+    /// Waits until no thread has anything to do.
     settling: Vec<oneshot::Sender<()>>,
     steps: u64,
     order: fastrand::Rng,
-    /// Turns are over: every thread runs as it likes, and time stands still.
+    /// Turns are over: every thread runs freely, and time stands still.
     closing: bool,
     /// The clock's thread may end.
     ended: bool,
@@ -73,7 +73,7 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Makes turns that begin with the first seat; `seed` decides who follows whom.
+    /// Creates turns that begin with the first seat; `seed` determines their order.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             state: Mutex::new(State {
@@ -166,8 +166,8 @@ impl Turns {
         seat.active.store(true, SeqCst);
     }
 
-    /// Gives everyone turns until nobody has anything to do: what the clock does before it goes on. Says
-    /// whether the test still expects anything.
+    /// Gives every thread turns until none has anything to do, before the clock advances. Returns `false` if the
+    /// test waits in vain.
     pub(crate) fn settle(&self) -> bool {
         let mut state = self.lock();
         while state.holder != Holder::Clock && !state.closing {
@@ -205,7 +205,7 @@ impl Turns {
         }
     }
 
-    /// Is told as soon as nobody has anything to do, before time goes on.
+    /// Returns a receiver that is notified when no thread has anything to do, before time advances.
     pub(crate) fn when_settled(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.lock().settling.push(sender);
@@ -217,7 +217,7 @@ impl Turns {
         self.lock().steps = 0;
     }
 
-    /// Ends the turns: every thread runs as it likes.
+    /// Ends the turns: every thread runs freely.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;

@@ -33,7 +33,7 @@ pub(super) enum Fitness {
     Ready,
     /// It will, after its restart: only when no other is idle.
     Later,
-    /// It is about to be struck out.
+    /// It is about to be removed.
     Gone,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Hand<'a, P> {
     pub(super) payload: &'a mut P,
 }
 
-/// What becomes of a job that a worker lost.
+/// What follows for a job that a worker lost.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lost<P> {
     /// It waits for another worker, before all younger jobs.
@@ -91,7 +91,7 @@ impl<P> Book<P> {
         self.waiting.insert(job);
     }
 
-    /// Enters a worker that waits for work; says whether it is a new one.
+    /// Enters a worker that waits for work. Returns `false` if it is already known.
     pub(super) fn register(&mut self, worker: ActorId) -> bool {
         if self.ledger.knows(worker) {
             return false;
@@ -101,7 +101,7 @@ impl<P> Book<P> {
         true
     }
 
-    /// Strikes a worker out; returns what becomes of each job that it held.
+    /// Removes a worker; returns what follows for each job that it had.
     pub(super) fn strike(&mut self, worker: ActorId) -> Vec<Lost<P>> {
         self.ledger.dismiss(worker);
         let hands = self.ledger.numbers_of(worker);
@@ -210,7 +210,7 @@ impl<P> Book<P> {
         self.ledger.idle_count()
     }
 
-    /// Takes all jobs out: nobody will do them.
+    /// Removes all jobs, which will not be done.
     pub(super) fn abandon(&mut self) -> Vec<P> {
         self.waiting.clear();
         self.ledger.dismiss_all();

@@ -1,4 +1,4 @@
-//! A job in a worker's hands, and what its producer hears of it.
+//! A job delivered to a worker, and its progress as the producer sees it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::system::ActorRef;
 
-/// A job for a worker, which confirms it when it is done. Dropped without that (by a panic, a restart, a
-/// worker that stops or forgets it) the job goes to another worker.
+/// A job for a worker, which confirms it when it is done. If the delivery is dropped unconfirmed (by a panic, a
+/// restart, a worker that stops or forgets it), the job goes to another worker.
 pub struct Delivery<T: Send + Sync + 'static> {
     job: Arc<T>,
     number: u32,
@@ -54,14 +54,13 @@ impl<T: Send + Sync + 'static> Delivery<T> {
         self.number
     }
 
-    /// Returns a token that is cancelled when the job has been taken from this worker, because its actor stopped
-    /// or was deregistered, or because the desk stopped: work on it has no use any more.
+    /// Returns a token that is cancelled when the job is withdrawn from this worker, because its actor stopped or
+    /// was deregistered, or because the desk stopped. Work on it is of no use then.
     pub fn withdrawn(&self) -> &CancellationToken {
         &self.withdrawn
     }
 
-    /// Says that the job is done, and so that its worker waits for the next one. It has no effect when the job
-    /// was withdrawn.
+    /// Confirms that the job is done; the worker gets the next one. It has no effect if the job was withdrawn.
     pub fn confirm(mut self) {
         if let Some(desk) = self.desk.take().filter(ActorRef::is_alive) {
             desk.inform(Confirmed(self.hand));
@@ -87,7 +86,7 @@ impl<T: Send + Sync + fmt::Debug + 'static> fmt::Debug for Delivery<T> {
     }
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// It waits for a worker, for the first time or again.
@@ -102,29 +101,29 @@ pub enum Progress {
         /// How often it was delivered.
         deliveries: u32,
     },
-    /// Workers lost it as often as is allowed.
+    /// Workers lost it as often as the limit allows.
     GivenBack {
         /// How often it was delivered.
         deliveries: u32,
     },
 }
 
-/// Why a job is not known to be done.
+/// Why a job is not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkError {
-    /// As many jobs as may be are not done yet; this one was not taken, so that it is safe to try again.
+    /// The buffer is full. The job was not accepted, so that it is safe to retry.
     #[error("the buffer is full")]
     Full,
-    /// The desk has stopped. The job is not done, or was not known to be.
+    /// The desk has stopped. The job is not done, or not confirmed.
     #[error("the desk has stopped")]
     Stopped,
-    /// Workers lost the job as often as is allowed.
+    /// Workers lost the job as often as the limit allows.
     #[error("the job was lost by {deliveries} workers")]
     GivenBack {
         /// How often it was delivered.
         deliveries: u32,
     },
-    /// Nobody confirmed the job in time; it stays in the buffer and may still be done.
+    /// The job was not confirmed in time; it stays in the buffer and may still be done.
     #[error("the job was not confirmed in time")]
     TimedOut,
 }
@@ -141,12 +140,12 @@ impl Receipt {
         (sender, Self { progress })
     }
 
-    /// Returns how far the job is.
+    /// Returns the progress of the job.
     pub fn progress(&self) -> Progress {
         *self.progress.borrow()
     }
 
-    /// Says whether the desk stopped before the job was done, so that there is no more to hear.
+    /// Returns `true` if the desk stopped before the job was confirmed; its progress does not change any more.
     pub fn is_lost(&self) -> bool {
         let ended = matches!(
             self.progress(),
@@ -158,7 +157,7 @@ impl Receipt {
     /// Waits until a worker has the job, or has had it; returns which delivery that is.
     ///
     /// # Errors
-    /// When the desk stops first.
+    /// Returns an error if the desk stops first.
     pub async fn taken(&mut self) -> Result<u32, WorkError> {
         let left = |progress: &Progress| *progress != Progress::Waiting;
         let progress = self.progress.wait_for(left).await;
@@ -175,7 +174,7 @@ impl Receipt {
     /// Waits until the job is done; returns how often it was delivered for that.
     ///
     /// # Errors
-    /// When it was given back, or the desk stops first.
+    /// Returns an error if the job is given back or the desk stops first.
     pub async fn confirmed(&mut self) -> Result<u32, WorkError> {
         let over = |progress: &Progress| {
             matches!(

@@ -1,7 +1,7 @@
 //! The actor between producers and workers: a thin shell around the [`Book`].
 //!
-//! All it is told comes on the control queue: the number of those messages is bounded by the permits, by the
-//! deliveries under way and by the workers.
+//! Its messages use the control queue: their number is bounded by the permits, by the deliveries under way and by
+//! the workers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,17 +33,17 @@ pub(super) struct Submit<T> {
 #[rtype(result = "()")]
 pub(super) struct Declined(pub(super) u64);
 
-/// Has a producer told when there is demand.
+/// Registers a producer.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct StartProducer<T: Send + Sync + 'static>(pub(super) Recipient<RequestNext<T>>);
 
-/// Enters a worker.
+/// Registers a worker.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Register<T: Send + Sync + 'static>(pub(super) MessageRef<Delivery<T>>);
 
-/// Strikes a worker out: it was deregistered, or is dead.
+/// Removes a worker that was deregistered or has stopped.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Strike(pub(super) ActorId);
@@ -58,17 +58,17 @@ pub(super) struct Confirmed(pub(super) HandId);
 #[rtype(result = "()")]
 pub(super) struct GivenUp(pub(super) HandId);
 
-/// Asks how things are.
+/// Asks for the counts.
 #[derive(Message)]
 #[rtype(result = "WorkStats")]
 pub(super) struct GetStats;
 
-/// How a desk is doing.
+/// The counts of a desk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, actix::MessageResponse)]
 pub struct WorkStats {
     /// Workers that are registered.
     pub workers: usize,
-    /// Those of them that have nothing to do.
+    /// Workers that wait for a job.
     pub idle: usize,
     /// Jobs that wait for a worker.
     pub waiting: usize,
@@ -258,7 +258,7 @@ impl<T: Send + Sync + 'static> Desk<T> {
         }
     }
 
-    /// Sees to a job that a worker lost.
+    /// Gives a lost job back if it was lost too often.
     fn settle(&mut self, lost: Lost<Held<T>>, ctx: &mut Context<Self>) {
         let Lost::GivenBack {
             payload,
@@ -346,7 +346,7 @@ fn fitness<T: Send + Sync + 'static>(worker: Option<&MessageRef<Delivery<T>>>) -
     }
 }
 
-/// Counts a job that nobody will do.
+/// Counts a job that will not be done.
 fn note_dead<T: Send + Sync + 'static>(ctx: &Context<Desk<T>>) {
     let path: Arc<str> = ctx.path().into();
     let dead_letters = ctx.system().dead_letter_box();

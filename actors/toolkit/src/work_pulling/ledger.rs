@@ -1,12 +1,12 @@
-//! The book of work pulling: which workers there are, which of them wait for work, and who holds what.
+//! The ledger of work pulling: the workers, the idle ones among them, and what each of them has.
 //!
-//! Pure: no clock, no actor, no chance. It exists so that the lane's pool and the pattern for everyone keep one
-//! book in one way. Nothing that was handed out leaves it but by [`Ledger::take`], so that what a worker held when
-//! it died is still there to be given to another.
+//! Pure: no clock, no actor, no random numbers. It is shared by the desk of this module and by pools elsewhere.
+//! What was handed out leaves it only by [`Ledger::take`], so that what a worker had when it stopped can be given
+//! to another.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// How a worker stands.
+/// The state of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     /// It was started, or restarts, and has not pulled yet.
@@ -17,7 +17,7 @@ enum Standing {
     Working,
 }
 
-/// Who works on what: workers `W`, and things `T` that are handed to them, each time under a new number `H`.
+/// Workers `W`, and things `T` that are handed to them, each time under a new number `H`.
 #[derive(Debug)]
 pub struct Ledger<W, H, T> {
     workers: BTreeMap<W, Standing>,
@@ -37,7 +37,7 @@ impl<W, H, T> Default for Ledger<W, H, T> {
 }
 
 impl<W: Copy + Ord, H: Copy + Ord, T> Ledger<W, H, T> {
-    /// Makes a ledger without workers.
+    /// Creates a ledger without workers.
     pub fn new() -> Self {
         Self::default()
     }
@@ -47,7 +47,7 @@ impl<W: Copy + Ord, H: Copy + Ord, T> Ledger<W, H, T> {
         self.set(worker, Standing::Starting);
     }
 
-    /// Notes that a worker waits for work; says whether it is known. Pulling twice counts once.
+    /// Notes that a worker waits for work. Returns `false` if the worker is unknown. Pulling twice counts once.
     pub fn pull(&mut self, worker: W) -> bool {
         let known = self.knows(worker);
         if known && self.workers.get(&worker) != Some(&Standing::Idle) {
@@ -63,13 +63,13 @@ impl<W: Copy + Ord, H: Copy + Ord, T> Ledger<W, H, T> {
         }
     }
 
-    /// Strikes a worker out; what it holds stays in the book. Says whether it was known.
+    /// Removes a worker; what it has stays in the ledger. Returns `false` if it was unknown.
     pub fn dismiss(&mut self, worker: W) -> bool {
         self.idle.retain(|idle| *idle != worker);
         self.workers.remove(&worker).is_some()
     }
 
-    /// Strikes all workers out; what they hold stays in the book.
+    /// Removes all workers; what they have stays in the ledger.
     pub fn dismiss_all(&mut self) {
         self.workers.clear();
         self.idle.clear();
@@ -107,7 +107,7 @@ impl<W: Copy + Ord, H: Copy + Ord, T> Ledger<W, H, T> {
         self.held.remove(&number)
     }
 
-    /// Returns what was handed under that number, and to whom.
+    /// Returns what was handed under that number, and the worker that has it.
     pub fn held(&self, number: H) -> Option<(W, &T)> {
         let (worker, thing) = self.held.get(&number)?;
         Some((*worker, thing))

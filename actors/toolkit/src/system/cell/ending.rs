@@ -115,8 +115,8 @@ where
         }
     }
 
-    /// Returns what follows a failure, and what it says. Both may be the user's code, which stops the actor
-    /// if it panics.
+    /// Returns what follows a failure, and its message. Both may run code of the application, whose panic stops the
+    /// actor.
     fn judge(&mut self, fault: &Fault, now: Instant) -> (Verdict, String) {
         let moment = self.moment();
         let (record, layers, dice) = (
@@ -196,7 +196,7 @@ where
     fn stop_all_children(&mut self) {
         let children: Vec<_> = self.ctx.children.values().cloned().collect();
         for child in children {
-            // The next incarnation does not know this child, so it is not told of its end.
+            // The next instance does not know this child, so that its end is not reported.
             self.ctx.end_watch(child.id());
             child.request_stop();
         }

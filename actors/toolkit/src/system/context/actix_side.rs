@@ -1,8 +1,8 @@
 //! The traits by which actix reaches a context, and the way for actix's own `Addr` to reach the actor.
 //!
-//! actix polls every future of an actor whenever it polls the actor; this context polls those that were woken, and
-//! those that it told to pause. A message that comes through an `Addr` is moved into the mailbox behind what waits there
-//! when the actor looks, so that its order with messages told to the `ActorRef` is not kept.
+//! actix polls every future of an actor whenever it polls the actor; this context polls the futures that were
+//! woken, and those that it told to pause. A message sent to an `Addr` is moved to the end of the mailbox when the
+//! actor next looks, so that its order with messages told to the `ActorRef` is not kept.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -33,12 +33,13 @@ use crate::system::{
     response::respond,
 };
 
-/// Messages that wait in one of actix's own addresses before `try_send` refuses and `send` waits, for each sender.
+/// The capacity of actix's own channel: messages of one sender that wait before `try_send` refuses and `send`
+/// waits.
 const BRIDGE_CAPACITY: usize = 16;
 
-/// A way for actix's own `Addr` to reach the actor; it lives as long as the cell.
+/// The receiving end of actix's own addresses; it lives as long as the cell.
 ///
-/// What is sent waits in actix's channel until the cell moves it into the mailbox.
+/// Messages wait in actix's channel until the cell moves them into the mailbox.
 pub(crate) struct Bridge<A>
 where
     A: Actor<Context = Context<A>>,
@@ -49,7 +50,7 @@ where
     unwatched: Cell<bool>,
 }
 
-/// A future that holds the mailbox up, or runs beside it.
+/// A future that holds back the mailbox, or runs beside it.
 pub(crate) type BoxFuture<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
 
 impl<A> Bridge<A>
@@ -105,7 +106,7 @@ where
         }
     }
 
-    /// Closes the addresses; returns what nobody will handle.
+    /// Closes the addresses; returns the messages that will not be handled.
     pub(crate) fn close(&self) -> Vec<Envelope<A>> {
         let mut unhandled: Vec<Envelope<A>> = Vec::new();
         let Some(mut receiver) = self.receiver.take() else {
@@ -166,8 +167,7 @@ impl<A> AsyncContext<A> for Context<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    /// Returns an address of actix's kind: what is sent to it is handled in its turn, behind what waits in the
-    /// mailbox when the actor next looks.
+    /// Returns an `actix::Addr`. Messages sent to it are moved to the end of the mailbox when the actor next looks.
     fn address(&self) -> Addr<A> {
         // The channel behind it is looked at in the cell's next turn.
         self.core.mailbox.wake();
@@ -221,8 +221,7 @@ where
         self.spawn(delayed)
     }
 
-    /// Handles `message` in its turn: behind what this actor was told before, by itself or by others. It is
-    /// never refused, and counts as a waiting message.
+    /// Adds `message` to the end of the mailbox. It is never refused, and counts as a waiting message.
     fn notify<M>(&mut self, message: M)
     where
         A: Handler<M>,

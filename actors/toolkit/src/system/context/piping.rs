@@ -1,4 +1,4 @@
-//! Futures whose results come back as messages.
+//! Futures whose results are handled as messages.
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::atomic::Ordering::SeqCst};
 
@@ -17,11 +17,11 @@ impl<A> Context<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    /// Runs a future in a task of its own and has its result handled as a message, behind those that wait;
-    /// it is never dropped for room.
+    /// Runs a future in a task of its own, and adds its result to the end of the mailbox as a message, which is
+    /// never refused.
     ///
-    /// A panic in the future or in `map` is a failure of this actor, [`Fault::Task`], unless it has been
-    /// restarted meanwhile. The task outlives this actor; what comes of it then is a dead letter.
+    /// A panic in the future or in `map` is a failure of this actor, [`Fault::Task`], unless the actor has been
+    /// restarted meanwhile. The task outlives the actor; its result is a dead letter then.
     ///
     /// [`Fault::Task`]: crate::system::Fault::Task
     pub fn pipe_to_self<F, M>(&mut self, future: F, map: impl FnOnce(F::Output) -> M + 'static)
@@ -48,7 +48,7 @@ where
         });
     }
 
-    /// As [`Context::pipe_to_self`], with a panic of the future as a value.
+    /// As [`Context::pipe_to_self`], but passes a panic of the future to `map` as a value.
     pub fn try_pipe_to_self<F, M>(
         &mut self,
         future: F,

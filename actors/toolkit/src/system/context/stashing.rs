@@ -1,4 +1,4 @@
-//! Messages put aside for later.
+//! The stash: messages put aside for later.
 
 use actix::{Actor, Handler, Message};
 
@@ -11,11 +11,11 @@ where
 {
     /// Puts a message aside until [`Context::unstash_all`].
     ///
-    /// At a restart what is stashed goes back to the front of the mailbox, and at a stop it becomes dead
-    /// letters. A message that answers by its result is answered by the handler that stashes it.
+    /// At a restart the stashed messages return to the front of the mailbox, and at a stop they become dead
+    /// letters. An ask is answered by the handler that stashes its message.
     ///
     /// # Errors
-    /// Gives the message back when the stash is full.
+    /// Returns the message if the stash is full.
     pub fn stash<M>(&mut self, message: M) -> Result<(), M>
     where
         A: Handler<M>,
@@ -30,9 +30,9 @@ where
 
     /// Puts the stashed messages before all others that wait, in their order.
     ///
-    /// They are accepted messages, so that the mailbox's bound does not hold for them; while it is exceeded
-    /// others are refused. Each is handled in a turn of its own: one that is stashed again is not seen in
-    /// this pass, and one that fails is gone while the rest remains.
+    /// The mailbox's bound does not apply to them, for they were accepted before; while it is exceeded other
+    /// messages are refused. Each is handled by itself: one that is stashed again is not handled again in this
+    /// pass, and if one fails the others remain.
     pub fn unstash_all(&mut self) {
         self.core.mailbox.put_back(std::mem::take(&mut self.stash));
     }
@@ -49,12 +49,12 @@ where
         self.stash.len()
     }
 
-    /// Says whether no more messages can be stashed.
+    /// Returns `true` if the stash is full.
     pub fn is_stash_full(&self) -> bool {
         self.stash.len() >= self.stash_max
     }
 
-    /// Drops all stashed messages; they are no dead letters.
+    /// Drops all stashed messages. They do not become dead letters.
     pub fn clear_stash(&mut self) {
         drop_guarded(&self.core.path, std::mem::take(&mut self.stash));
     }

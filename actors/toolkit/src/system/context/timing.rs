@@ -34,8 +34,8 @@ where
         self.timers.start(key.into(), delay, Repeat::Once, action);
     }
 
-    /// Handles a copy of `message` again and again, `delay` after the last time, at least a millisecond: a
-    /// delay puts all later times off, and none is made up for.
+    /// Handles a copy of `message` repeatedly, each time `delay` (at least a millisecond) after the last time. A
+    /// late timer delays all later ones; missed ones are not made up for.
     pub fn start_timer_with_fixed_delay<M>(
         &mut self,
         key: impl Into<Key>,
@@ -48,8 +48,8 @@ where
         self.repeat(key.into(), message, delay, Repeat::Delay(delay));
     }
 
-    /// Handles a copy of `message` at each multiple of `interval`, at least a millisecond; after a delay the
-    /// missed ones follow at once.
+    /// Handles a copy of `message` at each multiple of `interval`, which is at least a millisecond. Missed ones
+    /// follow at once.
     pub fn start_timer_at_fixed_rate<M>(
         &mut self,
         key: impl Into<Key>,
@@ -74,20 +74,20 @@ where
         self.timers.start(key, first, repeat, action);
     }
 
-    /// Cancels a timer, which then never fires; says whether there was one.
+    /// Cancels a timer, which then never fires. Returns `false` if there was none.
     pub fn cancel_timer(&mut self, key: &str) -> bool {
         self.timers.cancel(key)
     }
 
-    /// Says whether a timer of that key is running.
+    /// Returns `true` if a timer of that key is running.
     pub fn is_timer_active(&self, key: &str) -> bool {
         self.timers.is_active(key)
     }
 
-    /// Handles a copy of `message` whenever no message came for `timeout`.
+    /// Handles a copy of `message` whenever no message has been handled for `timeout`.
     ///
-    /// Every message counts but those sent by `ActorRef::tell_unnoticed`. Timers do not count, being the
-    /// actor's own doing; in Pekko they do, unless their message is a `NotInfluenceReceiveTimeout`.
+    /// Every message resets the timeout, except those sent by `ActorRef::tell_unnoticed`. Timers do not reset it;
+    /// in Pekko they do, unless their message is a `NotInfluenceReceiveTimeout`.
     pub fn set_receive_timeout<M>(&mut self, timeout: Duration, message: M)
     where
         A: Handler<M>,
@@ -108,7 +108,7 @@ where
         self.timers.cancel(RECEIVE_TIMEOUT);
     }
 
-    /// Starts the receive timeout anew, because a message came.
+    /// Resets the receive timeout, because a message is handled.
     pub(crate) fn touch(&mut self) {
         if let Some(timeout) = self.receive_timeout {
             self.timers.postpone(RECEIVE_TIMEOUT, timeout);

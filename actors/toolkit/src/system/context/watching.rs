@@ -1,4 +1,4 @@
-//! Whom an actor watches, and how it hears of their end.
+//! Death watch: the actors that an actor watches, and how it is notified.
 
 use std::sync::{
     Arc,
@@ -19,14 +19,14 @@ use crate::system::{
 
 /// A watch that has not ended.
 pub(crate) struct Watch {
-    /// Shared with the news that is to come; false once the watch has ended.
+    /// Shared with the notification; `false` once the watch has ended.
     active: Arc<AtomicBool>,
-    /// Has the watched actor forget the watcher.
+    /// Removes the watcher from the watched actor.
     forget: Box<dyn FnOnce()>,
 }
 
 impl Watch {
-    /// Says whether the watch has not ended.
+    /// Returns `true` if the watch has not ended.
     #[cfg(feature = "testkit")]
     pub(crate) fn is_active(&self) -> bool {
         self.active.load(SeqCst)
@@ -37,13 +37,14 @@ impl<A> Context<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    /// Has this actor told once when `other` stops (not at a restart); at once when it already has.
-    /// The news comes behind what `other` told this actor before it stopped, and is never dropped.
+    /// Watches `other`: this actor receives [`Terminated`] once when `other` stops (not at a restart), at once if
+    /// it has stopped. The message comes behind those that `other` told this actor before it stopped, and is never
+    /// dropped.
     ///
-    /// Watching the same actor again, in whichever way, replaces the watch; in Pekko a `watch` and a
-    /// `watchWith` of one actor are an error. A watch outlives this actor's restarts, but not that of a child
-    /// which a restart stops. Without a handler of [`Terminated`] this does not compile, so that Pekko's death
-    /// pact is chosen by [`Context::watch_or_die`].
+    /// Watching the same actor again, by any of these methods, replaces the watch; in Pekko a `watch` and a
+    /// `watchWith` of one actor are an error. A watch outlives this actor's restarts, unless it is of a child that
+    /// the restart stops. Without a handler of [`Terminated`] this does not compile; use [`Context::watch_or_die`]
+    /// for Pekko's death pact.
     pub fn watch<C>(&mut self, other: &ActorRef<C>)
     where
         C: Actor,
@@ -56,7 +57,7 @@ where
         other.core.add_watcher(self.core.id, watcher);
     }
 
-    /// As [`Context::watch`], with a message of one's own.
+    /// As [`Context::watch`], with a custom message.
     pub fn watch_with<C, M>(&mut self, other: &ActorRef<C>, message: M)
     where
         C: Actor,
@@ -85,7 +86,7 @@ where
         other.cell().watched_by(self.core.id, watcher);
     }
 
-    /// Has this actor fail when `other` stops: a death pact, which Akka makes of each unhandled
+    /// Makes this actor fail when `other` stops: a death pact, which in Akka follows from each unhandled
     /// `Terminated`.
     pub fn watch_or_die<C: Actor>(&mut self, other: &ActorRef<C>) {
         let active = self.begin_watch(other);
@@ -119,7 +120,7 @@ where
         active
     }
 
-    /// Ends a watch; nothing of it is handled any more, even if it is already queued.
+    /// Ends a watch. Its message is not handled any more, even if it is already queued.
     pub fn unwatch<C: Actor>(&mut self, other: &ActorRef<C>) {
         self.end_watch(other.core.id);
     }
@@ -131,7 +132,7 @@ where
         }
     }
 
-    /// Forgets a watch whose news is being handled; says whether it had not ended.
+    /// Removes a watch whose message is being handled. Returns `false` if it had ended.
     pub(crate) fn watch_fired(&mut self, other: u64, active: &Arc<AtomicBool>) -> bool {
         let known = self.watching.get(&other);
         if known.is_some_and(|watch| Arc::ptr_eq(&watch.active, active)) {
@@ -140,7 +141,7 @@ where
         active.swap(false, SeqCst)
     }
 
-    /// Ends all watches, so that those who live longer need not remember this actor.
+    /// Ends all watches, so that actors that live longer do not keep this one in memory.
     pub(crate) fn end_all_watches(&mut self) {
         for watch in std::mem::take(&mut self.watching).into_values() {
             watch.active.store(false, SeqCst);
@@ -149,7 +150,7 @@ where
     }
 }
 
-/// Tells a watcher, behind what the watched actor told it before.
+/// Tells a watcher, behind the messages that the watched actor told it before.
 fn tell_watcher<A, M>(core: &Core<A>, message: M, id: u64, active: Arc<AtomicBool>)
 where
     A: Actor<Context = Context<A>> + Handler<M>,

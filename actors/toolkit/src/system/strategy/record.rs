@@ -1,4 +1,4 @@
-//! One actor's failures, counted across its restarts, and what is to be done about the next.
+//! The failures of one actor, counted across its restarts, and the decision about the next.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use tracing::Level;
 
 use crate::system::fault::Fault;
 
-/// What is done about a failure.
+/// What a strategy decides about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
     /// Go on with the same state; the failing message is lost.
@@ -23,7 +23,7 @@ pub enum Directive {
 pub(super) type Decider = Arc<dyn Fn(&Fault) -> Directive + Send + Sync>;
 pub(super) type Condition = Arc<dyn Fn(&Fault) -> bool + Send + Sync>;
 
-/// The jitter of a backoff that was told no other.
+/// The default jitter of a backoff.
 const JITTER: f64 = 0.2;
 
 /// One of a strategy's strategies, of which the first that applies decides.
@@ -265,7 +265,7 @@ impl Counts {
         }
     }
 
-    /// Counts a failure in the fixed window; says whether it is one too many.
+    /// Counts a failure in the fixed window. Returns `true` if the limit is exceeded.
     fn exceeds(&mut self, layer: &Layer, moment: Moment, now: Instant) -> bool {
         let Some((restarts, window)) = layer.limit else {
             return false;
