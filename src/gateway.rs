@@ -99,7 +99,7 @@ impl Gateway {
         settings: &Settings,
         environment: &dyn Environment,
     ) -> Result<Self, StartError> {
-        let key = environment.get(&settings.context.key_env);
+        let key = environment.get(&settings.context.key_env)?;
         let context = kebne_context::parts(&settings.context, key.as_deref())?;
         let system = ActorSystem::new("kebne", fastrand::u64(..));
         let supervisor = Supervisor::spawn(&system);

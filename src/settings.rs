@@ -1,9 +1,9 @@
-//! Everything that can be set, as types that were checked once.
+//! The settings of the program: types, layers, and errors.
 //!
-//! Values come in three layers: the embedded defaults (`config/kebne.toml` itself), a file, and environment
-//! variables such as `KEBNE__SERVER__LISTEN`. Reading stops at the first layer that cannot be parsed, but
-//! every wrong key and every contradiction in it is reported at once, with its path and what is allowed.
-//! Nothing here keeps global state and nothing but [`environment`] touches the process environment.
+//! Values come in three layers: the defaults of the types, a TOML file, and environment variables such as
+//! `KEBNE__SERVER__LISTEN`. A file that is not TOML is reported with the place of its first error. Otherwise all unknown
+//! keys and wrong values are reported at once, each with its place, its path and what is allowed; if there are none,
+//! all contradictions are. There is no global state, and only [`environment`] reads the process environment.
 
 pub mod backend;
 pub mod environment;
@@ -11,6 +11,7 @@ pub mod load;
 pub mod log;
 pub mod model;
 pub mod prewarm;
+mod schema;
 pub mod server;
 
 use std::collections::BTreeSet;
@@ -18,21 +19,21 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use backend::{BackendKind, BackendSettings};
-pub use environment::{Environment, ProcessEnvironment};
+pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use kebne_context::{ContextSettings, PromptSettings};
 #[cfg(feature = "lab")]
 pub use kebne_lab::simulate::SimulationSettings;
 pub use kebne_lane::LaneSettings;
 pub use kebne_settings::{
-    ByteCount, HumanDuration, SettingsError, SettingsErrors, Validate, join, validate_each,
+    ByteCount, HumanDuration, Origin, SettingsError, SettingsErrors, Validate, join, validate_each,
 };
-pub use load::{Loaded, Origin};
+pub use load::Loaded;
 pub use log::{LogFormat, LogSettings};
 pub use model::ModelSettings;
 pub use prewarm::{PrewarmOperation, PrewarmSettings};
 pub use server::ServerSettings;
 
-/// The defaults as the program carries them; also the documentation of every key.
+/// `config/kebne.toml`: every key with its default and documentation.
 pub const DEFAULTS: &str = include_str!("../config/kebne.toml");
 
 /// The root of the settings tree.
@@ -47,7 +48,7 @@ pub struct Settings {
     pub context: ContextSettings,
     /// Backends, one lane each; at least one.
     pub backends: Vec<BackendSettings>,
-    /// Models callers may ask for. When empty, each backend is offered under its own name.
+    /// Models that callers may ask for. If empty, each backend is offered under its own name.
     pub models: Vec<ModelSettings>,
     /// Named prompt templates.
     pub prompts: Vec<PromptSettings>,
@@ -71,7 +72,7 @@ impl Default for Settings {
     }
 }
 
-/// A first run needs a backend: the simulated model, where it is built in.
+/// A first run needs a backend: the simulated model, if it is built in.
 #[cfg(feature = "lab")]
 fn default_backends() -> Vec<BackendSettings> {
     vec![BackendSettings::default()]
@@ -126,7 +127,7 @@ impl Settings {
         errors
     }
 
-    /// Checks that each model's name and alias is taken once and that its backends exist.
+    /// Finds names and aliases of more than one model, and backends that do not exist.
     fn model_contradictions(&self, path: &str, backend_names: &[&str]) -> Vec<SettingsError> {
         let mut errors = Vec::new();
         let mut taken = BTreeSet::new();
@@ -156,7 +157,7 @@ impl Settings {
     }
 }
 
-/// Reports every value that stands in the list more than once.
+/// Returns an error for every value that is in the list more than once.
 fn repeated(values: &[&str], path: &str, key: &str) -> Vec<SettingsError> {
     let mut seen = BTreeSet::new();
     let mut errors = Vec::new();
@@ -171,3 +172,7 @@ fn repeated(values: &[&str], path: &str, key: &str) -> Vec<SettingsError> {
     }
     errors
 }
+
+#[cfg(test)]
+#[cfg(feature = "lab")]
+mod tests;

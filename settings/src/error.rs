@@ -1,45 +1,54 @@
-//! What is wrong with the settings, said so that it can be put right without looking anything up.
+//! Errors in settings: the key, the problem, what is allowed, and the place in the file or the environment.
 
 use std::fmt;
 
-/// Similarity is only worth a suggestion up to this many edits; beyond it the words have nothing in common.
+use crate::Origin;
+
+/// The largest number of edits between two words that makes one a suggestion for the other.
 const SUGGESTION_EDITS_MAX: usize = 3;
 
 /// One wrong key or value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub struct SettingsError {
-    /// Where: the key's path, for example `backends[0].limits.initial`; empty for the whole file.
+    /// The layer that the value came from, if known. The first field, so that errors are sorted by their place.
+    pub origin: Option<Origin>,
+    /// The path of the key, for example `backends[0].limits.limit_initial`; empty for the whole file.
     pub path: String,
-    /// What is wrong: lowercase, values in backticks.
+    /// The problem: lowercase, values in backticks.
     pub message: String,
-    /// What would be right, when that can be listed.
+    /// The allowed values or keys, if they can be listed.
     pub allowed: Vec<String>,
-    /// Which of `allowed` was probably meant.
+    /// The element of `allowed` that was probably meant.
     pub suggestion: Option<String>,
-    /// Which layer the value came from, when known.
-    pub origin: Option<String>,
 }
 
 impl SettingsError {
-    /// Makes an error at a path.
+    /// Creates an error at a path.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
+            origin: None,
             path: path.into(),
             message: message.into(),
             allowed: Vec::new(),
             suggestion: None,
-            origin: None,
         }
     }
 
-    /// Says what is allowed.
+    /// Sets the place of the error; the defaults are not a place.
+    #[must_use]
+    pub fn at(mut self, origin: &Origin) -> Self {
+        self.origin = Some(origin.clone()).filter(|origin| !origin.is_default());
+        self
+    }
+
+    /// Sets the allowed values or keys.
     #[must_use]
     pub fn with_allowed<S: Into<String>>(mut self, allowed: impl IntoIterator<Item = S>) -> Self {
         self.allowed = allowed.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Suggests the allowed word nearest to what was `given`, when one is near.
+    /// Suggests the allowed word nearest to `given`, if one is near.
     #[must_use]
     pub fn suggesting(mut self, given: &str) -> Self {
         let by_distance = self.allowed.iter().map(|word| (edits(given, word), word));
@@ -53,6 +62,9 @@ impl SettingsError {
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place @ Origin::File { .. }) = &self.origin {
+            write!(formatter, "{place}: ")?;
+        }
         if !self.path.is_empty() {
             write!(formatter, "{}: ", self.path)?;
         }
@@ -63,14 +75,14 @@ impl fmt::Display for SettingsError {
         if !self.allowed.is_empty() {
             write!(formatter, "; allowed: `{}`", self.allowed.join("`, `"))?;
         }
-        if let Some(origin) = &self.origin {
-            write!(formatter, " (from {origin})")?;
+        if let Some(Origin::Variable(name)) = &self.origin {
+            write!(formatter, " (from {name})")?;
         }
         Ok(())
     }
 }
 
-/// All that is wrong, sorted by path.
+/// All errors of the settings, sorted by their place and path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
 pub struct SettingsErrors(pub Vec<SettingsError>);
@@ -114,6 +126,27 @@ mod tests {
             text,
             "server.lisen: unknown key; did you mean `listen`?; allowed: `listen`, `keys`"
         );
+    }
+
+    #[test]
+    fn a_place_in_a_file_comes_first_and_a_variable_last() {
+        let error = SettingsError::new("server.workers", "must be 1 to 256");
+        let file = Origin::File {
+            path: "kebne.toml".to_owned(),
+            line: 12,
+            column: 3,
+        };
+        assert_eq!(
+            error.clone().at(&file).to_string(),
+            "kebne.toml:12:3: server.workers: must be 1 to 256"
+        );
+        let variable = Origin::Variable("KEBNE__SERVER__WORKERS".to_owned());
+        assert_eq!(
+            error.clone().at(&variable).to_string(),
+            "server.workers: must be 1 to 256 (from KEBNE__SERVER__WORKERS)"
+        );
+        let default = error.at(&Origin::Default).to_string();
+        assert_eq!(default, "server.workers: must be 1 to 256");
     }
 
     #[test]

@@ -1,19 +1,22 @@
-//! Values that carry their unit in the text: `30s`, `64KiB`. A bare number is refused where it would be
-//! ambiguous, so that nobody has to guess between seconds and milliseconds.
+//! Values that carry their unit in the text: `30s`, `64KiB`. A number without a unit is an error, because `30` may
+//! mean seconds or milliseconds.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, marker::PhantomData, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor},
+};
 
 /// A span of time, written `250ms`, `30s`, `1h` or `1m 30s`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HumanDuration(pub Duration);
 
-/// An amount of bytes, written `64KiB`, `10MB` or `512B`.
+/// A number of bytes, written `64KiB`, `10MB` or `512B`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteCount(pub u64);
 
-/// A text that is no amount with a unit.
+/// Text that is not an amount with a unit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not {what}: {reason}; write it like {examples}")]
 pub struct UnitError {
@@ -26,12 +29,12 @@ pub struct UnitError {
 impl HumanDuration {
     const EXAMPLES: &'static str = "`250ms`, `30s` or `1h`";
 
-    /// Makes a duration of whole milliseconds.
+    /// Creates a duration of whole milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 
-    /// Makes a duration of whole seconds.
+    /// Creates a duration of whole seconds.
     pub const fn from_secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
     }
@@ -45,12 +48,12 @@ impl HumanDuration {
 impl ByteCount {
     const EXAMPLES: &'static str = "`512B`, `64KiB` or `10MiB`";
 
-    /// Makes a count of kibibytes.
+    /// Creates a count of kibibytes.
     pub const fn from_kib(kib: u64) -> Self {
         Self(kib * 1024)
     }
 
-    /// Makes a count of mebibytes.
+    /// Creates a count of mebibytes.
     pub const fn from_mib(mib: u64) -> Self {
         Self(mib * 1024 * 1024)
     }
@@ -141,37 +144,50 @@ impl Serialize for ByteCount {
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_text(deserializer)
+        deserializer.deserialize_any(WithUnit {
+            expected: "a duration such as `250ms`, `30s` or `1h`",
+            value: PhantomData,
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for ByteCount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_text(deserializer)
+        deserializer.deserialize_any(WithUnit {
+            expected: "an amount of bytes such as `512B`, `64KiB` or `10MiB`",
+            value: PhantomData,
+        })
     }
 }
 
-/// Reads a text and parses it; a number becomes a text without unit and is refused as such.
-fn deserialize_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err = UnitError>,
-{
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Given {
-        Text(String),
-        Whole(i64),
-        Decimal(f64),
-        Flag(bool),
+/// Reads text and parses it; a number becomes text without a unit, which is an error.
+struct WithUnit<T> {
+    expected: &'static str,
+    value: PhantomData<T>,
+}
+
+impl<T: FromStr<Err = UnitError>> Visitor<'_> for WithUnit<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.expected)
     }
-    let text = match Given::deserialize(deserializer)? {
-        Given::Text(text) => text,
-        Given::Whole(number) => number.to_string(),
-        Given::Decimal(number) => number.to_string(),
-        Given::Flag(flag) => flag.to_string(),
-    };
-    text.parse().map_err(de::Error::custom)
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The check that each settings struct makes of itself.
+//! Validation of settings structs.
 
 use crate::SettingsError;
 
@@ -9,7 +9,7 @@ pub trait Validate {
     fn validate(&self, path: &str) -> Vec<SettingsError>;
 }
 
-/// Validates each element of a list under its index.
+/// Validates each element of a list; the path of each is `path` with its index.
 pub fn validate_each<T: Validate>(items: &[T], path: &str) -> Vec<SettingsError> {
     let with_index = items.iter().enumerate();
     with_index

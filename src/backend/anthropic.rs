@@ -34,9 +34,6 @@ use crate::{
     settings::{BackendSettings, Environment},
 };
 
-/// `max_tokens` of a chat call that sets no bound; Anthropic's API requires one.
-const OUTPUT_TOKENS_DEFAULT: u32 = 4096;
-
 /// The version of the API, which every request names; `headers` of the settings may name another.
 const VERSION: &str = "2023-06-01";
 
@@ -65,7 +62,7 @@ impl AnthropicBackend {
             upstream: Upstream::build(&settings, environment)?,
             model: settings.model,
             options: FromChat {
-                max_tokens_default: limit.unwrap_or(OUTPUT_TOKENS_DEFAULT),
+                max_tokens_default: limit,
             },
         })
     }

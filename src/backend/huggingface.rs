@@ -87,7 +87,7 @@ impl HuggingFaceBackend {
                 reason: error.to_string(),
             })?;
         let mut upstream = Upstream::build(settings, environment)?;
-        if settings.wait_for_model == Some(true) {
+        if settings.wait_for_model {
             let name = HeaderName::from_static("x-wait-for-model");
             upstream.add_wake_header(name, HeaderValue::from_static("true"));
         }

@@ -33,20 +33,8 @@ use upload::Upload;
 
 use crate::{
     backend::{BuildError, failure, reason::REDIRECTED},
-    settings::{BackendKind, BackendSettings, ByteCount, Environment, HumanDuration},
+    settings::{BackendKind, BackendSettings, Environment},
 };
-
-/// Default of `connect_timeout`, as in the `OpenAI` SDKs.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Default of `asleep_after`: shorter than any scale-to-zero time seen, longer than a restart's blip.
-const ASLEEP_AFTER: Duration = Duration::from_mins(1);
-
-/// Default of `answer_size_max`: a batch of 2048 embeddings of 1536 numbers in base64 is 17 MiB.
-const ANSWER_SIZE_MAX: usize = 32 << 20;
-
-/// Default of `event_size_max`: a generated image in base64 comes in one event.
-const EVENT_SIZE_MAX: usize = 16 << 20;
 
 /// Only so much of an error's body is read; the largest validation errors are some KiB.
 const ERROR_SIZE_MAX: usize = 64 << 10;
@@ -113,10 +101,7 @@ impl Upstream {
         }
         let wake_headers =
             header_map(&settings.wake_headers).map_err(|error| wrong("wake_headers", &error))?;
-        let connect_timeout = settings
-            .connect_timeout
-            .map_or(CONNECT_TIMEOUT, HumanDuration::get);
-        let client = client(connect_timeout, base_url.scheme() == "https")
+        let client = client(settings.connect_timeout.get(), base_url.scheme() == "https")
             .map_err(|error| wrong("base_url", &error))?;
         Ok(Self {
             log: Log::new(&settings.name),
@@ -124,16 +109,10 @@ impl Upstream {
             base_url,
             headers,
             wake_headers,
-            asleep_after: settings
-                .asleep_after
-                .map_or(ASLEEP_AFTER, HumanDuration::get),
+            asleep_after: settings.asleep_after.get(),
             cold_statuses: settings.cold_statuses.clone(),
-            answer_size_max: settings
-                .answer_size_max
-                .map_or(ANSWER_SIZE_MAX, ByteCount::as_usize),
-            event_size_max: settings
-                .event_size_max
-                .map_or(EVENT_SIZE_MAX, ByteCount::as_usize),
+            answer_size_max: settings.answer_size_max.as_usize(),
+            event_size_max: settings.event_size_max.as_usize(),
             worked_at: Mutex::new(None),
         })
     }
@@ -333,6 +312,11 @@ fn api_key(
     };
     let key = environment
         .get(variable)
+        .map_err(|error| BuildError::Setting {
+            backend: settings.name.clone(),
+            key: "api_key_env",
+            reason: error.to_string(),
+        })?
         .filter(|key| !key.trim().is_empty());
     let key = key.ok_or_else(|| BuildError::NoKey {
         backend: settings.name.clone(),

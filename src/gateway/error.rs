@@ -4,7 +4,7 @@ use kebne_actors::AskError;
 use kebne_context::ContextStartError;
 use kebne_lane::{CallError, PrewarmError};
 
-use crate::backend::BuildError;
+use crate::{backend::BuildError, settings::NotUtf8};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum StartError {
     /// A backend cannot be made of its settings.
     #[error(transparent)]
     Backend(#[from] BuildError),
+    /// The variable that holds the key of the session file cannot be read.
+    #[error(transparent)]
+    Key(#[from] NotUtf8),
     /// Sessions cannot be kept.
     #[error(transparent)]
     Context(#[from] ContextStartError),

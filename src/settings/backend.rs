@@ -1,4 +1,4 @@
-//! Backends: what a lane calls, and how.
+//! Backends: the servers that lanes call.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,22 @@ use crate::settings::{
     Validate, join,
 };
 
-/// What speaks on the other side of a backend.
+/// Time to connect, as in the `OpenAI` SDKs.
+const CONNECT_TIMEOUT: HumanDuration = HumanDuration::from_secs(5);
+
+/// Shorter than the shortest scale-to-zero time that servers use, longer than a restart takes.
+const ASLEEP_AFTER: HumanDuration = HumanDuration::from_secs(60);
+
+/// A batch of 2048 embeddings of 1536 numbers in base64 is 17 MiB.
+const ANSWER_SIZE_MAX: ByteCount = ByteCount::from_mib(32);
+
+/// A generated image in base64 comes in one event.
+const EVENT_SIZE_MAX: ByteCount = ByteCount::from_mib(16);
+
+/// `max_tokens` of a chat call that sets no bound, which Anthropic's API requires; enough for several pages.
+const OUTPUT_TOKENS_DEFAULT: u32 = 4096;
+
+/// The protocol of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {
@@ -35,11 +50,11 @@ pub enum BackendKind {
 pub struct BackendSettings {
     /// The name of the backend and of its lane. Default `simulated`.
     pub name: String,
-    /// What speaks on the other side: `simulated`, `openai`, `huggingface` or `anthropic`. Default `simulated`.
+    /// The protocol: `simulated`, `openai`, `huggingface` or `anthropic`. Default `simulated`.
     pub kind: BackendKind,
-    /// Where the server is, for example `http://127.0.0.1:8000/v1`; needed by kinds that call one.
+    /// The URL of the server, for example `http://127.0.0.1:8000/v1`; required by kinds that call one.
     pub base_url: Option<String>,
-    /// What the server calls the model, where that differs from the caller's name for it.
+    /// The server's name for the model; without it, the caller's.
     pub model: Option<String>,
     /// The environment variable that holds the server's API key. Without it no key is sent.
     pub api_key_env: Option<String>,
@@ -51,21 +66,21 @@ pub struct BackendSettings {
     /// More headers for the one call that wakes a cold backend, for servers that can hold a call while they load.
     pub wake_headers: BTreeMap<String, String>,
     /// Time to connect, TLS included. Default `5s`.
-    pub connect_timeout: Option<HumanDuration>,
+    pub connect_timeout: HumanDuration,
     /// Without a success for this long, a refused connection and a bare 502 or 503 mean that the server is asleep
     /// or loading, not broken. Default `1m`.
-    pub asleep_after: Option<HumanDuration>,
+    pub asleep_after: HumanDuration,
     /// Further statuses by which this server says that it is asleep, for example `[404]`. Default none.
     pub cold_statuses: Vec<u16>,
     /// The largest whole answer that is read. Default `32MiB`.
-    pub answer_size_max: Option<ByteCount>,
+    pub answer_size_max: ByteCount,
     /// The largest event of a stream that is read. Default `16MiB`.
-    pub event_size_max: Option<ByteCount>,
+    pub event_size_max: ByteCount,
     /// Only `huggingface`: ask the server to hold the call that wakes it (`x-wait-for-model`). Default false.
-    pub wait_for_model: Option<bool>,
+    pub wait_for_model: bool,
     /// Only `anthropic`: the bound of the output of a chat call that sets none; at least 1. Default 4096.
-    pub output_tokens_default: Option<u32>,
-    /// Only `huggingface`: a Jinja template that makes one text of `messages`. Default `role: content` lines.
+    pub output_tokens_default: u32,
+    /// Only `huggingface`: a Jinja template that turns `messages` into one text; without it, lines of `role: content`.
     pub chat_template: Option<String>,
     /// The call that warms it up before the first caller comes.
     pub prewarm: PrewarmSettings,
@@ -88,13 +103,13 @@ impl Default for BackendSettings {
             api_key_header: None,
             headers: BTreeMap::new(),
             wake_headers: BTreeMap::new(),
-            connect_timeout: None,
-            asleep_after: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            asleep_after: ASLEEP_AFTER,
             cold_statuses: Vec::new(),
-            answer_size_max: None,
-            event_size_max: None,
-            wait_for_model: None,
-            output_tokens_default: None,
+            answer_size_max: ANSWER_SIZE_MAX,
+            event_size_max: EVENT_SIZE_MAX,
+            wait_for_model: false,
+            output_tokens_default: OUTPUT_TOKENS_DEFAULT,
             chat_template: None,
             prewarm: PrewarmSettings::default(),
             #[cfg(feature = "lab")]
@@ -111,10 +126,7 @@ impl Validate for BackendSettings {
         #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         if self.name.is_empty() {
-            errors.push(SettingsError::new(
-                join(path, "name"),
-                "a backend needs a name",
-            ));
+            errors.push(SettingsError::new(join(path, "name"), "must not be empty"));
         }
         errors.extend(self.misplaced(path));
         errors.extend(self.wrong_values(path));
@@ -131,15 +143,15 @@ impl BackendSettings {
             ("api_key_header", self.api_key_header.is_some()),
             ("headers", !self.headers.is_empty()),
             ("wake_headers", !self.wake_headers.is_empty()),
-            ("connect_timeout", self.connect_timeout.is_some()),
-            ("asleep_after", self.asleep_after.is_some()),
+            ("connect_timeout", self.connect_timeout != CONNECT_TIMEOUT),
+            ("asleep_after", self.asleep_after != ASLEEP_AFTER),
             ("cold_statuses", !self.cold_statuses.is_empty()),
-            ("answer_size_max", self.answer_size_max.is_some()),
-            ("event_size_max", self.event_size_max.is_some()),
+            ("answer_size_max", self.answer_size_max != ANSWER_SIZE_MAX),
+            ("event_size_max", self.event_size_max != EVENT_SIZE_MAX),
         ];
         let embeds = self.prewarm.operation == PrewarmOperation::Embeddings;
         let generation = [
-            ("wait_for_model", self.wait_for_model.is_some()),
+            ("wait_for_model", self.wait_for_model),
             ("chat_template", self.chat_template.is_some()),
         ];
         let mut misplaced: Vec<(&str, bool)> = Vec::new();
@@ -154,7 +166,7 @@ impl BackendSettings {
             misplaced.extend(generation);
         }
         if self.kind != BackendKind::Anthropic {
-            let set = self.output_tokens_default.is_some();
+            let set = self.output_tokens_default != OUTPUT_TOKENS_DEFAULT;
             misplaced.push(("output_tokens_default", set));
         }
         let is_chat_only = matches!(self.kind, BackendKind::HuggingFace | BackendKind::Anthropic);
@@ -177,7 +189,7 @@ impl BackendSettings {
         .collect()
     }
 
-    /// Finds values that cannot be.
+    /// Finds values that are not allowed.
     fn wrong_values(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
         let mut refuse =
@@ -189,13 +201,13 @@ impl BackendSettings {
                     format!("a backend of kind `{}` needs it", self.kind.name()),
                 );
             }
-            Some(Err(error)) => refuse("base_url", format!("is no URL: {error}")),
+            Some(Err(error)) => refuse("base_url", format!("is not a URL: {error}")),
             Some(Ok(url))
                 if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() =>
             {
                 refuse(
                     "base_url",
-                    format!("`{url}` is no `http://` or `https://` URL with a host"),
+                    format!("`{url}` is not an `http://` or `https://` URL with a host"),
                 );
             }
             _ => {}
@@ -207,28 +219,25 @@ impl BackendSettings {
             for (name, value) in headers {
                 let at = join(key, name);
                 if http::HeaderName::try_from(name.as_str()).is_err() {
-                    refuse(&at, "is no name of a header".to_owned());
+                    refuse(&at, "is not a header name".to_owned());
                 } else if http::HeaderValue::try_from(value.as_str()).is_err() {
-                    refuse(&at, "its value cannot stand in a header".to_owned());
+                    refuse(&at, "is not a valid header value".to_owned());
                 }
             }
         }
         if let Some(name) = &self.api_key_header {
             if http::HeaderName::try_from(name.as_str()).is_err() {
-                refuse("api_key_header", format!("`{name}` is no name of a header"));
+                refuse("api_key_header", format!("`{name}` is not a header name"));
             }
             if self.api_key_env.is_none() {
-                refuse(
-                    "api_key_header",
-                    "has no key to carry: set `api_key_env`".to_owned(),
-                );
+                refuse("api_key_header", "needs `api_key_env`".to_owned());
             }
         }
         for (index, status) in self.cold_statuses.iter().enumerate() {
             if !(400..600).contains(status) {
                 refuse(
                     &format!("cold_statuses[{index}]"),
-                    format!("`{status}` is no status from 400 to 599"),
+                    format!("`{status}` is not a status from 400 to 599"),
                 );
             }
         }
@@ -236,16 +245,15 @@ impl BackendSettings {
             ("answer_size_max", self.answer_size_max),
             ("event_size_max", self.event_size_max),
         ] {
-            if let Some(size) = size.filter(|size| size.get() < 1024) {
+            if size.get() < 1024 {
                 refuse(key, format!("`{size}` is less than 1KiB"));
             }
         }
-        if self.output_tokens_default == Some(0) {
+        if self.output_tokens_default == 0 {
             refuse("output_tokens_default", "must be at least 1".to_owned());
         }
-        let timeout = self.connect_timeout.map(HumanDuration::get);
-        if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            refuse("connect_timeout", "must be more than nothing".to_owned());
+        if self.connect_timeout.get().is_zero() {
+            refuse("connect_timeout", "must be more than 0".to_owned());
         }
         errors
     }

@@ -1,13 +1,22 @@
-//! The process environment behind a trait, so that a test never reads or changes the real one.
+//! The process environment behind a trait, so that tests neither read nor change the real one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ffi::OsString};
 
-/// Where environment variables come from.
+/// The value of a variable is not UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the value of the environment variable `{0}` is not UTF-8")]
+pub struct NotUtf8(pub String);
+
+/// A source of environment variables.
 pub trait Environment {
-    /// Returns one variable, or `None` when it is not set or not UTF-8.
-    fn get(&self, name: &str) -> Option<String>;
+    /// Returns the value of a variable, or `None` if it is not set.
+    ///
+    /// # Errors
+    /// The value is not UTF-8. A secret that cannot be read must not be taken for one that is not set.
+    fn get(&self, name: &str) -> Result<Option<String>, NotUtf8>;
+
     /// Returns all variables whose names start with `prefix`, by name.
-    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String>;
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, Result<String, NotUtf8>>;
 }
 
 /// The environment that the process was started with.
@@ -15,29 +24,33 @@ pub trait Environment {
 pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+    fn get(&self, name: &str) -> Result<Option<String>, NotUtf8> {
+        let value = std::env::var_os(name).map(OsString::into_string);
+        value.transpose().map_err(|_| NotUtf8(name.to_owned()))
     }
 
-    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
-        let readable = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        readable
-            .filter(|(name, _)| name.starts_with(prefix))
-            .collect()
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, Result<String, NotUtf8>> {
+        let mut variables = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with(prefix) {
+                let value = value.into_string().map_err(|_| NotUtf8(name.clone()));
+                variables.insert(name, value);
+            }
+        }
+        variables
     }
 }
 
 impl Environment for BTreeMap<String, String> {
-    fn get(&self, name: &str) -> Option<String> {
-        BTreeMap::get(self, name).cloned()
+    fn get(&self, name: &str) -> Result<Option<String>, NotUtf8> {
+        Ok(BTreeMap::get(self, name).cloned())
     }
 
-    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, Result<String, NotUtf8>> {
         let matching = self.iter().filter(|(name, _)| name.starts_with(prefix));
         matching
-            .map(|(name, value)| (name.clone(), value.clone()))
+            .map(|(name, value)| (name.clone(), Ok(value.clone())))
             .collect()
     }
 }

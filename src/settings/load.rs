@@ -1,89 +1,63 @@
-//! Reads the layers and turns them into [`Settings`], or says everything that is wrong with them.
+//! Reads the layers and turns them into [`Settings`], or returns every error in them.
 //!
-//! The layers are merged by the `config` crate; the environment is laid on top here, because its keys need
-//! the name of the variable in each message and an index for each list (`KEBNE__BACKENDS__0__NAME`).
+//! A layer is a [`tree`] whose values know their place. The file and the environment are laid over the defaults; then
+//! the types read the result.
 
-use std::{collections::BTreeMap, path::Path};
+mod deserialize;
+mod path;
+mod tree;
+mod variables;
 
-use config::{Config, ConfigError, File, FileFormat, Value, ValueKind};
+use std::{collections::BTreeMap, io::Read, path::Path};
+
 use serde::Deserialize;
 
-use crate::settings::{Environment, Settings, SettingsError, SettingsErrors, Validate, join};
+use crate::settings::{
+    Environment, Origin, Settings, SettingsError, SettingsErrors, Validate, join,
+    schema::{self, Shape},
+};
+use deserialize::Fault;
+use path::written;
+pub(crate) use path::{Segment, segments};
+use tree::{Kind, Node};
+pub use variables::ENVIRONMENT_PREFIX;
 
-/// What every environment variable that sets a key begins with.
-pub const ENVIRONMENT_PREFIX: &str = "KEBNE__";
-
-/// Separates the parts of a key in the name of an environment variable.
-const ENVIRONMENT_SEPARATOR: &str = "__";
-
-/// A list named by an index in the environment never grows beyond this; it bounds what a typo can allocate.
-const ENVIRONMENT_INDEX_MAX: usize = 255;
-
-/// Errors reported at once; more would not be read.
+/// The largest number of errors that are reported at once.
 const ERRORS_MAX: usize = 64;
 
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// The embedded defaults.
-    Default,
-    /// The file with this path.
-    File(String),
-    /// The environment variable with this name.
-    Environment(String),
-}
+/// The largest settings file that is read, in bytes; far above a file with a thousand backends.
+const FILE_SIZE_MAX: u64 = 4 << 20;
 
-impl std::fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Default => write!(formatter, "default"),
-            Self::File(path) => write!(formatter, "{path}"),
-            Self::Environment(name) => write!(formatter, "{name}"),
-        }
-    }
-}
-
-/// Valid settings, and which layer set each value.
+/// Valid settings, and the layer that set each value.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// The path of each value that was set by a layer, and that layer.
+    /// The path of each value that a layer set, and that layer.
     pub origins: BTreeMap<String, Origin>,
 }
 
-/// Reads defaults, then `file` when there is one, then the environment, and validates the result.
+/// Reads the defaults, then `file` if there is one, then the environment, and validates the result.
 ///
 /// # Errors
-/// Every unknown key, wrong value and contradiction that was found.
+/// A file that cannot be read or parsed. Otherwise every unknown key and every value of a wrong type; if there are
+/// none, every value that is out of range and every contradiction.
 pub fn load(file: Option<&Path>, environment: &dyn Environment) -> Result<Loaded, SettingsErrors> {
-    let mut tree = merge(file).map_err(|error| SettingsErrors(vec![error]))?;
-    let mut errors = Vec::new();
-    let mut from_environment = BTreeMap::new();
-    for (name, text) in environment.with_prefix(ENVIRONMENT_PREFIX) {
-        match lay(&mut tree, &name, &text) {
-            Ok(path) => {
-                from_environment.insert(path, name);
-            }
-            Err(error) => errors.push(error),
-        }
-    }
-    drop_models_of_replaced_backends(&mut tree, &from_environment);
+    let mut tree = layers(file).map_err(|error| SettingsErrors(vec![error]))?;
+    let mut errors = variables::lay_all(&mut tree, environment);
+    drop_models_of_replaced_backends(&mut tree);
     let mut origins = BTreeMap::new();
-    collect_origins(&tree, "", &from_environment, &mut origins);
-    let settings = deserialize(tree, &mut errors);
+    collect_origins(&tree, &mut Vec::new(), &mut origins);
+    let settings = deserialize(&mut tree, &mut errors);
     if errors.is_empty() {
-        errors = settings.validate("");
+        let invalid = settings.validate("").into_iter();
+        errors.extend(invalid.map(|error| {
+            let origin = origin_of(&tree, &segments(&error.path));
+            error.at(origin)
+        }));
     }
     if errors.is_empty() {
         return Ok(Loaded { settings, origins });
-    }
-    for error in &mut errors {
-        let origin = origin_of(&error.path, &origins).filter(|origin| **origin != Origin::Default);
-        error.origin = error
-            .origin
-            .take()
-            .or_else(|| origin.map(ToString::to_string));
     }
     errors.sort();
     errors.dedup();
@@ -91,272 +65,169 @@ pub fn load(file: Option<&Path>, environment: &dyn Environment) -> Result<Loaded
 }
 
 /// Merges the defaults and the file.
-fn merge(file: Option<&Path>) -> Result<Value, SettingsError> {
-    let defaults = toml::to_string(&Settings::default())
+fn layers(file: Option<&Path>) -> Result<Node, SettingsError> {
+    let defaults = toml::Table::try_from(Settings::default())
         .map_err(|error| SettingsError::new("", error.to_string()))?;
-    let mut builder = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
+    let mut tree = Node::from_defaults(&toml::Value::Table(defaults));
     if let Some(path) = file {
-        if let Err(error) = std::fs::File::open(path) {
+        let text = read(path).map_err(|error| {
             let message = format!("cannot read the file `{}`: {error}", path.display());
-            return Err(SettingsError::new("", message));
-        }
-        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
-    }
-    let merged = builder
-        .build()
-        .map_err(|error| SettingsError::new("", error.to_string()))?;
-    Ok(merged.cache)
-}
-
-/// Lays one environment variable onto the tree and returns the path that it set.
-fn lay(tree: &mut Value, name: &str, text: &str) -> Result<String, SettingsError> {
-    let key = name.trim_start_matches(ENVIRONMENT_PREFIX).to_lowercase();
-    let mut path = String::new();
-    let mut place = tree;
-    for segment in key.split(ENVIRONMENT_SEPARATOR) {
-        if segment.is_empty() {
-            let message = format!("the environment variable `{name}` has an empty part in its key");
-            return Err(SettingsError::new(path, message));
-        }
-        let index = segment.parse::<usize>().ok();
-        path = index.map_or_else(|| join(&path, segment), |index| format!("{path}[{index}]"));
-        let next = match index {
-            Some(index) => element(place, index),
-            None => field(place, segment),
-        };
-        place = next.ok_or_else(|| {
-            let message = format!("`{name}` skips an index; lists are set without gaps");
-            SettingsError::new(path.clone(), message)
+            SettingsError::new("", message)
         })?;
+        tree.overlay(Node::parse(&text, &path.display().to_string())?);
     }
-    *place = read_text(text);
-    Ok(path)
+    Ok(tree)
 }
 
-/// Returns the place of a key, making a table where there is none.
-fn field<'a>(place: &'a mut Value, key: &str) -> Option<&'a mut Value> {
-    if !matches!(place.kind, ValueKind::Table(_)) {
-        place.kind = ValueKind::Table(config::Map::new());
+/// Reads a whole file of a bounded size.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(FILE_SIZE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_SIZE_MAX {
+        let message = format!("it is larger than {} MiB", FILE_SIZE_MAX >> 20);
+        return Err(std::io::Error::other(message));
     }
-    let ValueKind::Table(table) = &mut place.kind else {
-        return None;
-    };
-    let absent = || Value::new(None, ValueKind::Nil);
-    Some(table.entry(key.to_owned()).or_insert_with(absent))
+    Ok(text)
 }
 
-/// Returns the place of an index, which may be one past the end of the list.
-fn element(place: &mut Value, index: usize) -> Option<&mut Value> {
-    if !matches!(place.kind, ValueKind::Array(_)) {
-        place.kind = ValueKind::Array(Vec::new());
-    }
-    let ValueKind::Array(items) = &mut place.kind else {
-        return None;
-    };
-    if index == items.len() && index <= ENVIRONMENT_INDEX_MAX {
-        items.push(Value::new(None, ValueKind::Table(config::Map::new())));
-    }
-    items.get_mut(index)
-}
-
-/// Reads a variable's text: lists and inline tables as TOML, anything else as text, which the types convert.
-fn read_text(text: &str) -> Value {
-    if text.starts_with(['[', '{']) {
-        let document = format!("value = {text}");
-        let parsed = Config::builder().add_source(File::from_str(&document, FileFormat::Toml));
-        let value = parsed
-            .build()
-            .and_then(|parsed| parsed.get::<Value>("value"));
-        if let Ok(value) = value {
-            return value;
-        }
-    }
-    Value::new(None, ValueKind::String(text.to_owned()))
-}
-
-/// Takes the default models away when a layer replaced the default backends but named no models: they would
-/// only point at a backend that is gone.
-fn drop_models_of_replaced_backends(tree: &mut Value, from_environment: &BTreeMap<String, String>) {
-    let ValueKind::Table(root) = &mut tree.kind else {
+/// Removes the default models if a layer replaced the default backends but named no models: they would only name a
+/// backend that does not exist.
+fn drop_models_of_replaced_backends(tree: &mut Node) {
+    let Kind::Table(root) = &mut tree.kind else {
         return;
     };
-    let is_default = |key: &str, value: Option<&Value>| {
-        let set_by_variable = from_environment.keys().any(|path| path.starts_with(key));
-        !set_by_variable && value.is_none_or(|value| first_origin(value).is_none())
-    };
-    let backends_are_default = is_default("backends", root.get("backends"));
-    let models_are_default = is_default("models", root.get("models"));
-    if models_are_default && !backends_are_default {
+    let is_default = |key: &str| root.get(key).is_none_or(|node| node.first_set().is_none());
+    if is_default("models") && !is_default("backends") {
+        root.remove("models");
         root.insert(
             "models".to_owned(),
-            Value::new(None, ValueKind::Array(Vec::new())),
+            Node::new(Kind::List(Vec::new()), Origin::Default),
         );
     }
 }
 
-/// Returns the file that a value or anything in it came from; `None` means the embedded defaults.
-fn first_origin(value: &Value) -> Option<&str> {
-    let own = value.origin();
-    match &value.kind {
-        ValueKind::Table(table) => own.or_else(|| table.values().find_map(first_origin)),
-        ValueKind::Array(items) => own.or_else(|| items.iter().find_map(first_origin)),
-        _ => own,
-    }
-}
-
-/// Notes the origin of each value that is no table.
-fn collect_origins(
-    value: &Value,
-    path: &str,
-    variables: &BTreeMap<String, String>,
-    origins: &mut BTreeMap<String, Origin>,
-) {
-    if let Some(name) = variables.get(path) {
-        origins.insert(path.to_owned(), Origin::Environment(name.clone()));
-        return;
-    }
-    match &value.kind {
-        ValueKind::Table(table) => {
+/// Records the origin of each value that is not a table.
+fn collect_origins(node: &Node, path: &mut Vec<Segment>, origins: &mut BTreeMap<String, Origin>) {
+    let mut visit = |segment: Segment, item: &Node| {
+        path.push(segment);
+        collect_origins(item, path, origins);
+        path.pop();
+    };
+    match &node.kind {
+        Kind::Table(table) => {
             for (key, item) in table {
-                collect_origins(item, &join(path, key), variables, origins);
+                visit(Segment::Key(key.clone()), item);
             }
         }
-        ValueKind::Array(items) if items.iter().any(is_table) => {
+        Kind::List(items) if items.iter().any(Node::is_table) => {
             for (index, item) in items.iter().enumerate() {
-                collect_origins(item, &format!("{path}[{index}]"), variables, origins);
+                visit(Segment::Index(index), item);
             }
         }
         _ => {
-            let file = first_origin(value).map(|file| Origin::File(file.to_owned()));
-            origins.insert(path.to_owned(), file.unwrap_or(Origin::Default));
+            let origin = node.first_set().unwrap_or(&Origin::Default);
+            origins.insert(written(path), origin.clone());
         }
     }
 }
 
-fn is_table(value: &Value) -> bool {
-    matches!(value.kind, ValueKind::Table(_))
-}
-
-/// Finds the layer of a path, or of the first value below it.
-fn origin_of<'a>(path: &str, origins: &'a BTreeMap<String, Origin>) -> Option<&'a Origin> {
-    if let Some(origin) = origins.get(path) {
-        return Some(origin);
+/// Returns the place to blame for an error at `path`: that of the value or of a value below it; where nothing was set
+/// at the path, that of the nearest table around it.
+fn origin_of<'a>(tree: &'a Node, path: &[Segment]) -> &'a Origin {
+    let (mut node, mut around) = (Some(tree), &tree.origin);
+    for segment in path {
+        node = node.and_then(|node| node.get(segment));
+        match node {
+            Some(node) if !node.origin.is_default() => around = &node.origin,
+            Some(_) => {}
+            None => break,
+        }
     }
-    let mut below = origins
-        .range(path.to_owned()..)
-        .take_while(|(key, _)| key.starts_with(path));
-    below
-        .find(|(_, origin)| **origin != Origin::Default)
-        .map(|(_, origin)| origin)
+    node.and_then(Node::first_set).unwrap_or(around)
 }
 
-/// Turns the tree into settings. Each value that does not fit is noted and taken out, so that the next wrong
-/// one is found too; what is returned is only of use when nothing was noted.
-fn deserialize(mut tree: Value, errors: &mut Vec<SettingsError>) -> Settings {
+/// Turns the tree into settings. Each value that does not fit is recorded and removed, so that the next one is found
+/// too; the result is only of use if nothing was recorded.
+fn deserialize(tree: &mut Node, errors: &mut Vec<SettingsError>) -> Settings {
     while errors.len() < ERRORS_MAX {
-        let error = match tree.clone().try_deserialize::<Settings>() {
+        let error = match Settings::deserialize(&*tree) {
             Ok(settings) => return settings,
-            Err(error) => explain(error),
+            Err(error) => error,
         };
-        let error = variants(&error).unwrap_or(error);
-        let path = error.path.clone();
-        errors.push(error);
-        if !remove(&mut tree, &path) {
+        let mut path = error.path();
+        errors.push(explain(tree, &path, &error.fault));
+        if let Fault::UnknownKey { key, .. } = error.fault {
+            path.push(Segment::Key(key));
+        }
+        if !tree.remove(&path) {
             break;
         }
     }
     Settings::default()
 }
 
-/// Asks serde for the values of an enumeration, which the `config` crate does not list: a document that holds
-/// the wrong value alone is deserialised once more.
-fn variants(error: &SettingsError) -> Option<SettingsError> {
-    const MARK: &str = "does not have variant constructor ";
-    let (_, given) = error.message.split_once(MARK)?;
-    let mut document = serde_json::Value::from(given);
-    for segment in segments(&error.path).iter().rev() {
-        document = match index_of(segment) {
-            Some(_) => serde_json::json!([document]),
-            None => serde_json::json!({ segment.as_str(): document }),
-        };
-    }
-    let message = Settings::deserialize(document).err()?.to_string();
-    Some(from_message(error.path.clone(), &message))
-}
-
-/// Makes one of our errors of one of the `config` crate's.
-fn explain(error: ConfigError) -> SettingsError {
-    let (path, message) = match error {
-        ConfigError::At { error, key, .. } => (key.unwrap_or_default(), error.to_string()),
-        ConfigError::Type {
-            key,
-            unexpected,
-            expected,
-            ..
-        } => (
-            key.unwrap_or_default(),
-            format!("expected {expected}, found {unexpected}"),
-        ),
-        ConfigError::NotFound(key) => (key, "is missing".to_owned()),
-        other => (String::new(), other.to_string()),
-    };
-    from_message(segments(&path).join(".").replace(".[", "["), &message)
-}
-
-/// Reads what serde says of an unknown key or value.
-fn from_message(path: String, message: &str) -> SettingsError {
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    match quoted.split_first() {
-        Some((key, allowed)) if message.starts_with("unknown field") => {
-            SettingsError::new(join(&path, key), "unknown key")
+/// Describes a fault that the types found.
+fn explain(tree: &Node, path: &[Segment], fault: &Fault) -> SettingsError {
+    let at = written(path);
+    let origin = origin_of(tree, path);
+    match fault {
+        Fault::UnknownKey { key, allowed } => {
+            let table = tree.find(path).and_then(|node| match &node.kind {
+                Kind::Table(table) => table.get(key),
+                _ => None,
+            });
+            SettingsError::new(join(&at, key), "unknown key")
                 .with_allowed(allowed.iter().copied())
                 .suggesting(key)
+                .at(table.map_or(origin, |node| node.key_origin(origin)))
         }
-        Some((value, allowed)) if message.starts_with("unknown variant") => {
-            SettingsError::new(path, format!("unknown value `{value}`"))
+        Fault::UnknownValue { value, allowed } => {
+            SettingsError::new(at, format!("unknown value `{value}`"))
                 .with_allowed(allowed.iter().copied())
                 .suggesting(value)
+                .at(origin)
         }
-        _ => SettingsError::new(path, message),
-    }
-}
-
-/// Takes the value at a path such as `backends[0].name` out of the tree.
-fn remove(tree: &mut Value, path: &str) -> bool {
-    let mut segments = segments(path);
-    let Some(last) = segments.pop() else {
-        return false;
-    };
-    let mut place = tree;
-    for segment in segments {
-        let next = match (&mut place.kind, index_of(&segment)) {
-            (ValueKind::Array(items), Some(index)) => items.get_mut(index),
-            (ValueKind::Table(table), None) => table.get_mut(&segment),
-            _ => None,
-        };
-        let Some(next) = next else { return false };
-        place = next;
-    }
-    match (&mut place.kind, index_of(&last)) {
-        (ValueKind::Array(items), Some(index)) if index < items.len() => {
-            items.remove(index);
-            true
+        Fault::WantsList => SettingsError::new(at, wants_list(path, origin)).at(origin),
+        Fault::WantsTable => {
+            let header = header(path);
+            let message = match origin {
+                Origin::Variable(name) => format!("is a table; set `{name}__<key>`"),
+                _ => format!("is a table, not a list: write `[{header}]`, not `[[{header}]]`"),
+            };
+            SettingsError::new(at, message).at(origin)
         }
-        (ValueKind::Table(table), None) => table.remove(&last).is_some(),
-        _ => false,
+        Fault::Message(message) => SettingsError::new(at, message).at(origin),
     }
 }
 
-/// Splits `backends[0].name`, which the `config` crate writes `backends[0]name`, into `backends`, `[0]` and `name`.
-fn segments(path: &str) -> Vec<String> {
-    let spaced = path.replace('[', ".[").replace(']', "].");
-    let parts = spaced.split('.').filter(|part| !part.is_empty());
-    parts.map(str::to_owned).collect()
+/// Describes how a list is written, where something else was found.
+fn wants_list(path: &[Segment], origin: &Origin) -> String {
+    let mut element = path.to_vec();
+    element.push(Segment::Index(0));
+    let is_of_tables = matches!(schema::shape::<Settings>(&element), Shape::Table { .. });
+    let header = header(path);
+    let variable = variables::name_of(path);
+    match origin {
+        Origin::Variable(_) if is_of_tables => {
+            format!("is a list; set `{variable}__0__<key>`")
+        }
+        Origin::Variable(_) => format!("is a list; set `{variable}__0`"),
+        _ if is_of_tables => format!("is a list: write `[[{header}]]`, not `[{header}]`"),
+        _ => {
+            let key = path.last().map(ToString::to_string).unwrap_or_default();
+            format!("is a list: write `{key} = [\"…\"]`")
+        }
+    }
 }
 
-/// Reads `[3]`.
-fn index_of(segment: &str) -> Option<usize> {
-    segment.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+/// Returns the path as the header of a table has it, without indices.
+fn header(path: &[Segment]) -> String {
+    let keys = path.iter().filter_map(|segment| match segment {
+        Segment::Key(key) => Some(key.as_str()),
+        Segment::Index(_) => None,
+    });
+    keys.collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! The log: what is written, and in which shape. It always goes to standard error.
+//! The log: levels and format. It is written to standard error.
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::Targets;
 
 use crate::settings::{SettingsError, Validate, join};
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -41,7 +41,7 @@ impl Validate for LogSettings {
             return Vec::new();
         };
         let message = format!(
-            "`{}` is no filter such as `info,kebne=debug`: {error}",
+            "`{}` is not a filter such as `info,kebne=debug`: {error}",
             self.filter
         );
         let levels = ["off", "error", "warn", "info", "debug", "trace"];

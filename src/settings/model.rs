@@ -1,4 +1,4 @@
-//! Models as callers name them, and the backends that serve each.
+//! Models that callers may ask for, and the backends that serve them.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct ModelSettings {
     pub aliases: Vec<String>,
     /// Backends in order of preference; the next is tried when one cannot serve. Default `["simulated"]`.
     pub backends: Vec<String>,
-    /// What a backend calls this model, where that differs from `name`: backend name → model name.
+    /// The name of this model at a backend, if it is not `name`: backend name → model name.
     pub upstream: BTreeMap<String, String>,
 }
 
@@ -35,15 +35,12 @@ impl Validate for ModelSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
         if self.name.is_empty() {
-            errors.push(SettingsError::new(
-                join(path, "name"),
-                "a model needs a name",
-            ));
+            errors.push(SettingsError::new(join(path, "name"), "must not be empty"));
         }
         if self.backends.is_empty() {
             errors.push(SettingsError::new(
                 join(path, "backends"),
-                "a model needs a backend",
+                "at least one backend is needed",
             ));
         }
         for backend in self

@@ -1,4 +1,4 @@
-//! The call that warms a backend up before the first caller comes.
+//! The call that wakes a backend before the first caller arrives.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use crate::{
     settings::{SettingsError, Validate, join},
 };
 
-/// Which operation the call asks for.
+/// The operation of the call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrewarmOperation {
@@ -25,11 +25,11 @@ pub enum PrewarmOperation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrewarmSettings {
-    /// Make it as the service starts. Default false: only when an operator asks for it.
+    /// Make the call when the service starts. Default false: only if an operator asks for it.
     pub at_start: bool,
-    /// What it asks for: one word, of which one token is answered. Default `chat`.
+    /// The operation: `chat`, `completions` or `embeddings`, with one word and one token of output. Default `chat`.
     pub operation: PrewarmOperation,
-    /// Its body instead, a JSON object without `model`, which is filled in, and not streamed.
+    /// The whole body of the call instead: a JSON object without `model` (it is filled in) and without `stream`.
     pub body: Option<String>,
 }
 
@@ -57,12 +57,12 @@ impl PrewarmSettings {
     /// Returns the body without its model.
     ///
     /// # Errors
-    /// What is wrong with the body that is set.
+    /// The reason why the configured body cannot be used.
     pub fn fields(&self) -> Result<Map<String, Value>, String> {
         let body = self.body.as_deref();
         let body = body.unwrap_or_else(|| self.operation.smallest_body());
         let fields: Map<String, Value> =
-            serde_json::from_str(body).map_err(|error| format!("is no JSON object: {error}"))?;
+            serde_json::from_str(body).map_err(|error| format!("is not a JSON object: {error}"))?;
         if fields.contains_key("model") {
             return Err("must not have `model`, which is filled in".to_owned());
         }

@@ -16,7 +16,7 @@ use crate::settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
 pub struct ServerSettings {
     /// Address and port to listen on; other than loopback only with `keys`. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
-    /// Who may call. Default nobody in particular: no key is asked for.
+    /// API keys; without any, callers need no key. Default none.
     pub keys: Vec<KeySettings>,
     /// Threads that serve HTTP; 1 to 256. Default 2.
     pub workers: usize,
@@ -57,7 +57,7 @@ pub struct KeySettings {
     pub name: String,
     /// The key's SHA-256 in lowercase hexadecimal, as `kebne key` prints it.
     pub hash: String,
-    /// Whose turn the key's calls take; keys of one tenant share it. Default the key's own name.
+    /// The tenant of the key's calls; keys of one tenant share its queue. Without it, the key's name.
     pub tenant: Option<String>,
     /// The first band that the key's calls may use, and theirs when they name none: 0 goes first, 9 last. Default 0.
     pub priority: u8,

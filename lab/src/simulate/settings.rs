@@ -1,4 +1,4 @@
-//! The simulated model: a preset, and what differs from it.
+//! Settings of the simulated model: a preset, and what differs from it.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::simulate::{Fault, Preset, Profile};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimulationSettings {
-    /// What to start from: `default`, `plan` or `instant`. Default `default`.
+    /// The preset: `default`, `plan` or `instant`. Default `default`.
     pub preset: Preset,
-    /// Seed of all chance.
+    /// Seed of all randomness.
     pub seed: Option<u64>,
     /// Time to load; `0s` for a model that is always ready.
     pub cold_start: Option<HumanDuration>,
     /// A real load takes `cold_start` times 1 ± this; 0 to 1.
     pub cold_start_spread: Option<f64>,
-    /// Tell this as `estimated_time` whatever the truth is.
+    /// Reported as `estimated_time`; without it, the true remaining time.
     pub cold_estimate: Option<HumanDuration>,
     /// Time without calls after which the model is unloaded; `0s` for never.
     pub idle_after: Option<HumanDuration>,
@@ -64,7 +64,7 @@ impl SimulationSettings {
         }
     }
 
-    /// Says whether nothing was set.
+    /// Returns `true` if nothing was set.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }

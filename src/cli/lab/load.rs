@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::{
     backend::upstream,
     cli::{CommandError, lab::LabError},
-    settings::{Environment, HumanDuration},
+    settings::{Environment, HumanDuration, NotUtf8},
 };
 
 /// Time to connect.
@@ -80,6 +80,9 @@ pub enum LoadCommandError {
     /// The variable for the key is not set.
     #[error("the environment variable `{0}` (`--key-env`) is not set")]
     Key(String),
+    /// The variable for the key cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] NotUtf8),
     /// The scenario cannot be played.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -149,7 +152,7 @@ fn target(
         return Err(LoadCommandError::NotLoopback(arguments.url.clone()));
     }
     let key = arguments.key_env.as_ref().map(|name| {
-        let key = environment.get(name);
+        let key = environment.get(name)?;
         key.ok_or_else(|| LoadCommandError::Key(name.clone()))
     });
     let tls = arguments.url.scheme() == "https";

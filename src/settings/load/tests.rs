@@ -1,9 +1,6 @@
-//! Layers, and what is said of wrong ones.
-
-use std::io::Write;
+//! Layers, and the errors in them.
 
 use super::*;
-use crate::settings::DEFAULTS;
 
 type Variables = BTreeMap<String, String>;
 
@@ -14,26 +11,39 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
         .collect()
 }
 
+/// Loads a file that is called `kebne.toml` in messages.
 fn load_text(text: &str, pairs: &[(&str, &str)]) -> Result<Loaded, SettingsErrors> {
-    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    load(Some(file.path()), &variables(pairs))
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kebne.toml");
+    std::fs::write(&path, text).unwrap();
+    let folder = format!("{}/", folder.path().display());
+    load(Some(&path), &variables(pairs)).map_err(|mut errors| {
+        for error in &mut errors.0 {
+            error.message = error.message.replace(&folder, "");
+            if let Some(Origin::File { path, .. }) = &mut error.origin {
+                *path = path.replace(&folder, "");
+            }
+        }
+        errors
+    })
 }
 
-fn errors_of(text: &str, pairs: &[(&str, &str)]) -> Vec<SettingsError> {
-    load_text(text, pairs).unwrap_err().0
+/// Returns the errors as they are shown, without the list of what is allowed.
+fn shown(text: &str, pairs: &[(&str, &str)]) -> Vec<String> {
+    let errors = load_text(text, pairs).unwrap_err().0;
+    let without_allowed = errors.into_iter().map(|mut error| {
+        error.allowed.clear();
+        error.to_string()
+    });
+    without_allowed.collect()
 }
 
 #[test]
 fn without_file_and_environment_the_defaults_are_what_the_types_say() {
     let loaded = load(None, &Variables::new()).unwrap();
     assert_eq!(loaded.settings, Settings::default());
-    assert!(
-        loaded
-            .origins
-            .values()
-            .all(|origin| *origin == Origin::Default)
-    );
+    let origins = loaded.origins;
+    assert!(origins.len() > 50 && origins.values().all(Origin::is_default));
 }
 
 #[test]
@@ -43,77 +53,217 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(loaded.settings.server.listen.port(), 2);
     assert_eq!(loaded.settings.log.filter, "warn");
     let origin = |path: &str| loaded.origins.get(path).cloned();
-    let variable = Origin::Environment("KEBNE__SERVER__LISTEN".to_owned());
+    let variable = Origin::Variable("KEBNE__SERVER__LISTEN".to_owned());
     assert_eq!(origin("server.listen"), Some(variable));
-    assert!(matches!(origin("log.filter"), Some(Origin::File(_))));
+    let filter = origin("log.filter").unwrap();
+    assert!(matches!(
+        filter,
+        Origin::File {
+            line: 4,
+            column: 10,
+            ..
+        }
+    ));
     assert_eq!(origin("log.format"), Some(Origin::Default));
 }
 
 #[test]
-fn every_unknown_key_is_reported_with_its_path_and_the_nearest_one() {
-    let text = "[server]\nlisten_to = \"x\"\n[[backends]]\nnam = \"a\"\n[logs]\n";
-    let errors = errors_of(text, &[]);
-    let paths: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
-    assert_eq!(paths, ["backends[0].nam", "logs", "server.listen_to"]);
-    let suggestions: Vec<Option<&str>> = errors
-        .iter()
-        .map(|error| error.suggestion.as_deref())
-        .collect();
-    assert_eq!(suggestions, [Some("name"), Some("log"), Some("listen")]);
+fn every_unknown_key_is_reported_with_its_place_its_path_and_the_nearest_one() {
+    let text = "[server]\n  listen_to = \"x\"\n\n[[backends]]\nname = \"b\"\nnam = \"a\"\n[logs]\n";
+    let expected = [
+        "kebne.toml:2:3: server.listen_to: unknown key; did you mean `listen`?",
+        "kebne.toml:6:1: backends[0].nam: unknown key; did you mean `name`?",
+        "kebne.toml:7:2: logs: unknown key; did you mean `log`?",
+    ];
+    assert_eq!(shown(text, &[]), expected);
+    let errors = load_text(text, &[]).unwrap_err().0;
     assert!(errors.iter().all(|error| !error.allowed.is_empty()));
 }
 
 #[test]
+fn columns_are_counted_in_characters() {
+    let text = "log = { filter = \"äöü\", formt = \"json\" }";
+    let expected = ["kebne.toml:1:25: log.formt: unknown key; did you mean `format`?"];
+    assert_eq!(shown(text, &[]), expected);
+}
+
+#[test]
 fn an_unknown_key_in_the_environment_names_the_variable() {
-    let errors = errors_of("", &[("KEBNE__LOG__FILTRE", "debug")]);
-    assert_eq!(errors.len(), 1, "{errors:?}");
-    let text = errors[0].to_string();
-    assert!(
-        text.starts_with("log.filtre: unknown key; did you mean `filter`?"),
-        "{text}"
+    let errors = load_text("", &[("KEBNE__LOG__FILTRE", "debug")]).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "log.filtre: unknown key; did you mean `filter`?; allowed: `filter`, `format` (from KEBNE__LOG__FILTRE)"
     );
-    assert!(text.ends_with("(from KEBNE__LOG__FILTRE)"), "{text}");
 }
 
 #[test]
 fn a_wrong_value_names_what_is_allowed() {
-    let errors = errors_of("[log]\nformat = \"jsn\"\nfilter = \"loud\"", &[]);
-    assert_eq!(errors[0].path, "log.format");
-    assert_eq!(errors[0].allowed, ["text", "json"]);
-    let errors = errors_of("[log]\nfilter = \"kebne=loud\"", &[]);
+    let errors = load_text("[log]\nformat = \"jsn\"\nfilter = \"loud\"", &[]).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "kebne.toml:2:10: log.format: unknown value `jsn`; did you mean `json`?; allowed: `text`, `json`"
+    );
+    let errors = load_text("[log]\nfilter = \"kebne=loud\"", &[])
+        .unwrap_err()
+        .0;
     assert_eq!(errors[0].path, "log.filter");
     assert!(errors[0].allowed.contains(&"debug".to_owned()));
+    assert!(
+        errors[0]
+            .to_string()
+            .starts_with("kebne.toml:2:10: log.filter: ")
+    );
 }
 
 #[test]
-fn a_wrong_value_in_a_table_of_a_backend_is_told_as_well_as_any_other() {
-    let text = "[[backends]]\nname = 'a'\n[backends.limits]\nlaw = 'aimed'\nhedge_ratio = 'much'\n\
-        hedge_token_max = 1\n[backends.prewarm]\noperation = 'chats'";
-    let errors = errors_of(text, &[]);
-    let paths: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
-    let prewarm = "backends[0].prewarm.operation";
-    let limits =
-        ["hedge_ratio", "hedge_token_max", "law"].map(|key| join("backends[0].limits", key));
-    assert_eq!(paths, [&limits[0], &limits[1], &limits[2], prewarm]);
-    let [ratio, tokens, law, operation] = &errors[..] else {
-        panic!("{errors:?}");
-    };
-    assert!(ratio.message.contains("floating point"), "{ratio}");
-    assert_eq!(tokens.suggestion.as_deref(), Some("hedge_tokens_max"));
-    assert_eq!(law.suggestion.as_deref(), Some("aimd"));
-    assert_eq!(operation.allowed, ["chat", "completions", "embeddings"]);
-    for error in &errors {
-        let origin = error.origin.as_deref().unwrap_or_default();
-        assert!(origin.contains(".toml"), "{error}");
+fn a_value_of_another_type_is_described_in_the_terms_of_toml() {
+    let text = "[server]\nworkers = \"two\"\nbody_size_max = 16\nkeep_alive = 75\n[[backends]]\nname = 5\n\
+        cold_statuses = [404, \"x\", 70000]\n[backends.limits]\nhedge_ratio = \"much\"\nlaw = 3\nlimit_max = -1\n\
+        [backends.headers]\nx = 1\n[context]\nage_max = 2026-01-01\n[[server.keys]]\nnames_tenants = 1";
+    let expected = [
+        "kebne.toml:2:11: server.workers: expected a whole number, 0 or more, found string \"two\"",
+        "kebne.toml:3:17: server.body_size_max: `16` is not an amount of bytes: the unit is missing; write it like \
+         `512B`, `64KiB` or `10MiB`",
+        "kebne.toml:4:14: server.keep_alive: `75` is not a duration: time unit needed, for example 75sec or 75ms; \
+         write it like `250ms`, `30s` or `1h`",
+        "kebne.toml:6:8: backends[0].name: expected a string, found integer `5`",
+        "kebne.toml:7:23: backends[0].cold_statuses[1]: expected a whole number from 0 to 65535, found string \"x\"",
+        "kebne.toml:7:28: backends[0].cold_statuses[2]: expected a whole number from 0 to 65535, found integer `70000`",
+        "kebne.toml:9:15: backends[0].limits.hedge_ratio: expected a number, found string \"much\"",
+        "kebne.toml:10:7: backends[0].limits.law: unknown value `3`",
+        "kebne.toml:11:13: backends[0].limits.limit_max: expected a whole number from 0 to 4294967295, \
+         found integer `-1`",
+        "kebne.toml:13:5: backends[0].headers.x: expected a string, found integer `1`",
+        "kebne.toml:15:11: context.age_max: expected a duration such as `250ms`, `30s` or `1h`, found the date `2026-01-01`",
+        "kebne.toml:17:17: server.keys[0].names_tenants: expected `true` or `false`, found integer `1`",
+    ];
+    let shown = shown(text, &[]);
+    for (shown, expected) in shown.iter().zip(expected) {
+        assert_eq!(shown, expected);
     }
+    assert_eq!(shown.len(), expected.len());
 }
 
 #[test]
-fn a_model_of_an_unknown_backend_is_a_contradiction() {
-    let text = "[[backends]]\nname = \"left\"\n[[models]]\nname = \"m\"\nbackends = [\"lefd\"]";
-    let errors = errors_of(text, &[]);
-    assert_eq!(errors[0].path, "models[0].backends[0]");
-    assert_eq!(errors[0].suggestion.as_deref(), Some("left"));
+fn a_table_in_place_of_a_list_is_told_how_lists_are_written() {
+    let text = "[backends]\nname = \"a\"\n[server.keys]\nname = \"b\"\n[models.aliases]\na = 1";
+    let expected = [
+        "kebne.toml:1:1: backends: is a list: write `[[backends]]`, not `[backends]`",
+        "kebne.toml:3:1: server.keys: is a list: write `[[server.keys]]`, not `[server.keys]`",
+        "kebne.toml:5:2: models: is a list: write `[[models]]`, not `[models]`",
+    ];
+    assert_eq!(shown(text, &[]), expected);
+    let text = "[[models]]\nbackends = { a = 1 }\n[[log]]\nformat = \"json\"\n[[backends]]\n[[backends.limits]]";
+    let expected = [
+        "kebne.toml:2:12: models[0].backends: is a list: write `backends = [\"…\"]`",
+        "kebne.toml:3:1: log: is a table, not a list: write `[log]`, not `[[log]]`",
+        "kebne.toml:6:1: backends[0].limits: is a table, not a list: write `[backends.limits]`, not `[[backends.limits]]`",
+    ];
+    assert_eq!(shown(text, &[]), expected);
+    let pairs = [
+        ("KEBNE__BACKENDS__NAME", "a"),
+        ("KEBNE__MODELS__0__ALIASES__FIRST", "b"),
+    ];
+    let expected = [
+        "backends: is a list; set `KEBNE__BACKENDS__0__<key>` (from KEBNE__BACKENDS__NAME)",
+        "models[0].aliases: is a list; set `KEBNE__MODELS__0__ALIASES__0` (from KEBNE__MODELS__0__ALIASES__FIRST)",
+    ];
+    assert_eq!(shown("", &pairs), expected);
+}
+
+#[test]
+fn a_contradiction_is_reported_at_the_value_or_at_the_table_that_lacks_it() {
+    let text = "[[backends]]\nname = \"left\"\n\n[[backends]]\nkind = \"openai\"\nname = \"right\"\n\n[[models]]\n\
+        name = \"m\"\nbackends = [\"left\", \"lefd\"]\n[context]\nage_max = \"1h\"";
+    let expected = [
+        "kebne.toml:4:1: backends[1].base_url: a backend of kind `openai` needs it",
+        "kebne.toml:10:21: models[0].backends[1]: there is no backend named `lefd`; did you mean `left`?",
+        "kebne.toml:11:1: context.idle_expiry: must be at most `age_max`",
+    ];
+    assert_eq!(shown(text, &[]), expected);
+    let expected = ["server.workers: must be 1 to 256 (from KEBNE__SERVER__WORKERS)"];
+    assert_eq!(shown("", &[("KEBNE__SERVER__WORKERS", "0")]), expected);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_reported_with_the_place() {
+    let starts = |text: &str, start: &str| {
+        let errors = shown(text, &[]);
+        assert!(errors[0].starts_with(start), "{errors:?}");
+        assert_eq!(errors.len(), 1, "{errors:?}");
+    };
+    starts("[server", "kebne.toml:1:8: unclosed table, expected `]`");
+    starts(
+        "[log]\nfilter = warn",
+        "kebne.toml:2:10: string values must be quoted",
+    );
+    starts(
+        "[log]\nformat = \"text\"\nformat = \"json\"",
+        "kebne.toml:3:1: duplicate key",
+    );
+    starts(
+        "[server]\nworkers = 99999999999999999999",
+        "kebne.toml:2:11: the number `99999999999999999999` does not fit into 64 bits",
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let errors = load(Some(Path::new("no-such-file.toml")), &Variables::new()).unwrap_err();
+    let text = errors.to_string();
+    assert!(
+        text.starts_with("cannot read the file `no-such-file.toml`: "),
+        "{text}"
+    );
+    let large = "#".repeat(usize::try_from(FILE_SIZE_MAX).unwrap() + 1);
+    let expected = ["cannot read the file `kebne.toml`: it is larger than 4 MiB"];
+    assert_eq!(shown(&large, &[]), expected);
+}
+
+#[test]
+fn a_variable_is_converted_to_the_type_of_its_key() {
+    let pairs = [
+        ("KEBNE__SERVER__WORKERS", "7"),
+        ("KEBNE__BACKENDS__0__NAME", "7"),
+        ("KEBNE__BACKENDS__0__PREWARM__AT_START", "true"),
+        ("KEBNE__BACKENDS__0__LIMITS__EXPLORATION", "0.01"),
+        ("KEBNE__BACKENDS__0__LIMITS__LAW", "fixed"),
+        ("KEBNE__SERVER__KEEP_ALIVE", "1m"),
+        ("KEBNE__CONTEXT__PATH", "elsewhere/s.sqlite"),
+        ("KEBNE__MODELS", "[{ name = 'm', backends = ['7'] }]"),
+    ];
+    let settings = load_text("", &pairs).unwrap().settings;
+    let backend = &settings.backends[0];
+    assert_eq!((settings.server.workers, backend.name.as_str()), (7, "7"));
+    assert!(backend.prewarm.at_start && backend.limits.exploration > 0.009);
+    assert_eq!(settings.server.keep_alive.to_string(), "1m");
+    assert_eq!(settings.models[0].name, "m");
+    let expected = [
+        "server.workers: expected a whole number, 0 or more, found string \"many\" (from KEBNE__SERVER__WORKERS)",
+    ];
+    assert_eq!(shown("", &[("KEBNE__SERVER__WORKERS", "many")]), expected);
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_an_error() {
+    struct Broken;
+    impl Environment for Broken {
+        fn get(&self, name: &str) -> Result<Option<String>, crate::settings::NotUtf8> {
+            Err(crate::settings::NotUtf8(name.to_owned()))
+        }
+        fn with_prefix(
+            &self,
+            prefix: &str,
+        ) -> BTreeMap<String, Result<String, crate::settings::NotUtf8>> {
+            let name = format!("{prefix}LOG__FILTER");
+            BTreeMap::from([(name.clone(), self.get(&name).map(|_| String::new()))])
+        }
+    }
+    let errors = load(None, &Broken).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "the value of the environment variable `KEBNE__LOG__FILTER` is not UTF-8 (from KEBNE__LOG__FILTER)"
+    );
 }
 
 #[test]
@@ -132,131 +282,9 @@ fn a_list_is_set_from_the_environment_by_index_or_as_a_whole() {
     let loaded = load_text("", &pairs).unwrap();
     assert_eq!(loaded.settings.backends[1].name, "second");
     assert_eq!(loaded.settings.models[0].aliases, ["m"]);
-    let errors = errors_of("", &[("KEBNE__BACKENDS__7__NAME", "gap")]);
-    assert_eq!(errors[0].path, "backends[7]");
-}
-
-#[test]
-fn a_file_that_is_missing_or_no_toml_is_named() {
-    let errors = load(Some(Path::new("no-such-file.toml")), &Variables::new()).unwrap_err();
-    assert!(errors.to_string().contains("no-such-file.toml"), "{errors}");
-    let errors = errors_of("[server", &[]);
-    assert!(errors[0].message.contains(".toml"), "{errors:?}");
-}
-
-/// Returns the keys that the types know in the table at `path`, by asking for one that none of them has.
-fn keys_of_types(path: &str) -> std::collections::BTreeSet<String> {
-    let parent = match path.trim_matches(['[', ']']).split_once('.') {
-        Some((list, _)) => format!("[[{list}]]\n"),
-        None => String::new(),
-    };
-    let errors = errors_of(&format!("{parent}{path}\nno_such_key = 1"), &[]);
-    let unknown = errors
-        .iter()
-        .find(|error| error.path.ends_with("no_such_key"));
-    let allowed = &unknown.expect("the types refuse unknown keys").allowed;
-    allowed.iter().cloned().collect()
-}
-
-/// Returns the keys that `config/kebne.toml` shows, those without a default (behind `#`) included.
-fn keys_of_file() -> BTreeMap<String, std::collections::BTreeSet<String>> {
-    let mut tables = BTreeMap::new();
-    let mut header = String::new();
-    for line in DEFAULTS.lines() {
-        let text = line.trim_start_matches("# ").trim();
-        if text.starts_with('[') && text.ends_with(']') && !line.starts_with('#') {
-            header = text.to_owned();
-            tables
-                .entry(header.clone())
-                .or_insert_with(std::collections::BTreeSet::new);
-        } else if let Some((key, _)) = text.split_once(" = ") {
-            let is_key = key
-                .chars()
-                .all(|letter| letter.is_ascii_lowercase() || letter == '_');
-            if is_key && !header.is_empty() {
-                tables
-                    .entry(header.clone())
-                    .or_default()
-                    .insert(key.to_owned());
-            }
-        }
-    }
-    tables
-}
-
-/// Tables whose keys are the user's own: names of backends or of headers.
-const FREE_FORM: [&str; 3] = [
-    "[models.upstream]",
-    "[backends.headers]",
-    "[backends.wake_headers]",
-];
-
-#[test]
-fn the_file_shows_exactly_the_keys_that_the_types_have() {
-    for (header, shown) in keys_of_file() {
-        if FREE_FORM.contains(&header.as_str()) {
-            continue;
-        }
-        let known = keys_of_types(&header);
-        let tables = [
-            "limits",
-            "upstream",
-            "headers",
-            "wake_headers",
-            "prewarm",
-            "simulation",
-        ];
-        let known: std::collections::BTreeSet<String> = known
-            .into_iter()
-            .filter(|key| !tables.contains(&key.as_str()))
-            .collect();
-        assert_eq!(shown, known, "in {header}");
-    }
-}
-
-#[test]
-fn the_file_names_every_key_of_an_api_key() {
-    let errors = errors_of("[[server.keys]]\nno_such_key = 1", &[]);
-    let keys = &errors[0].allowed;
-    assert!(keys.len() >= 6, "{errors:?}");
-    for key in keys {
-        assert!(DEFAULTS.contains(&format!("`{key}`")), "{key}");
-    }
-}
-
-#[test]
-fn the_file_holds_exactly_the_defaults_of_the_types() {
-    let file: toml::Table = DEFAULTS.parse().unwrap();
-    let types = toml::Table::try_from(Settings::default()).unwrap();
-    for (key, value) in &types {
-        let empty = toml::Value::Array(Vec::new());
-        assert_eq!(file.get(key).unwrap_or(&empty), value, "{key}");
-    }
-    assert!(file.keys().all(|key| types.contains_key(key)));
-}
-
-#[test]
-fn the_simulation_that_the_file_shows_is_the_preset_default() {
-    let (_, section) = DEFAULTS.split_once("\n[simulation]\n").unwrap();
-    let without_default = ["cold_estimate", "fault"];
-    let mut shown = String::new();
-    let mut keys = 0;
-    for line in section.lines().filter_map(|line| line.strip_prefix("# ")) {
-        let Some((key, _)) = line.split_once(" = ") else {
-            continue;
-        };
-        if key.contains(' ') || without_default.contains(&key) {
-            continue;
-        }
-        shown += line;
-        shown.push('\n');
-        keys += 1;
-    }
-    let settings: crate::settings::SimulationSettings = toml::from_str(&shown).unwrap();
-    let preset = kebne_lab::simulate::Preset::Default;
-    assert_eq!(
-        settings.profile(),
-        kebne_lab::simulate::Profile::preset(preset)
-    );
-    assert!(keys >= 18, "{shown}");
+    let expected = [
+        "backends[7]: `KEBNE__BACKENDS__7__NAME` skips an index; lists are set without gaps \
+         (from KEBNE__BACKENDS__7__NAME)",
+    ];
+    assert_eq!(shown("", &[("KEBNE__BACKENDS__7__NAME", "gap")]), expected);
 }
