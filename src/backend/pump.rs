@@ -37,11 +37,13 @@ pub(crate) trait EventSource: Send + 'static {
 }
 
 /// Bounds the time between two parts of a source whose parts are all that it sends.
+#[cfg(any(test, feature = "lab"))]
 pub(crate) struct Timed<S> {
     source: S,
     idle_timeout: Duration,
 }
 
+#[cfg(any(test, feature = "lab"))]
 impl<S> Timed<S> {
     pub(crate) fn new(source: S, idle_timeout: Duration) -> Self {
         Self {
@@ -51,6 +53,7 @@ impl<S> Timed<S> {
     }
 }
 
+#[cfg(any(test, feature = "lab"))]
 impl<S: EventSource> EventSource for Timed<S> {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         let next = tokio::time::timeout(self.idle_timeout, self.source.next()).await;
