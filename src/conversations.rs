@@ -63,8 +63,6 @@ pub struct Place {
     conversations: Conversations,
     owner: String,
     session: String,
-    /// The id that the response has.
-    pub id: String,
     is_new: bool,
     is_used: bool,
 }
@@ -146,37 +144,29 @@ impl Conversations {
         Ok(())
     }
 
-    /// Makes room for a response: in the tree of the one that it continues, or in a new one.
+    /// Makes room for a response with an id of [`new_id`]: in the tree of the one that it continues, or in a new one.
     ///
     /// # Errors
     /// If the response that it continues is not there, or its owner or the tree holds as much as it may.
     pub async fn place(
         &self,
         owner: &str,
+        id: &str,
         previous: Option<&str>,
     ) -> Result<Place, ConversationError> {
-        let space = space_of(owner);
-        let (id, session) = if let Some(previous) = previous {
-            let session = session_of(previous)?;
-            let tree = tree_of(previous).ok_or_else(|| not_found(previous))?;
+        let (space, session) = (space_of(owner), session_of(id)?);
+        if let Some(previous) = previous {
             let opened = self.context.open(&space, &session).await;
             opened.map_err(|error| missing(error, previous))?;
-            (response_id(tree, random()?), session)
         } else {
-            let tree = u128::from(random()?) << 64 | u128::from(random()?);
-            let id = response_id(tree, random()?);
-            let session = session_of(&id)?;
             let details = Details::default();
-            self.context
-                .create(&space, session.clone(), details)
-                .await?;
-            (id, session)
-        };
+            let created = self.context.create(&space, session.clone(), details);
+            created.await?;
+        }
         Ok(Place {
             conversations: self.clone(),
             owner: space,
             session,
-            id,
             is_new: previous.is_none(),
             is_used: false,
         })
@@ -301,6 +291,18 @@ fn missing(error: ContextError, id: &str) -> ConversationError {
         ContextError::Store(StoreError::NoSuchSession) => not_found(id),
         error => error.into(),
     }
+}
+
+/// Returns an id for a response that nobody guesses; it names the tree of the response that it continues.
+///
+/// # Errors
+/// If `previous` is not the id of a response.
+pub fn new_id(previous: Option<&str>) -> Result<String, ConversationError> {
+    let tree = match previous {
+        Some(previous) => tree_of(previous).ok_or_else(|| not_found(previous))?,
+        None => u128::from(random()?) << 64 | u128::from(random()?),
+    };
+    Ok(response_id(tree, random()?))
 }
 
 /// Returns a number that nobody guesses.

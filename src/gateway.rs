@@ -23,7 +23,7 @@ use crate::{
     backend::{ModelBackend, wake},
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
-    settings::{BackendSettings, Environment, Settings},
+    settings::{BackendKind, BackendSettings, Environment, Settings},
     supervisor::Supervisor,
 };
 
@@ -196,6 +196,16 @@ impl Gateway {
             .routes
             .get(name)
             .map(|route| route.model.as_str())
+    }
+
+    /// Returns `true` if all backends of a model speak the Messages API themselves.
+    pub fn speaks_messages(&self, model: &str) -> bool {
+        let speaks = |target: &Target| {
+            let lane = self.inner.lanes.get(target.lane);
+            lane.is_some_and(|lane| lane.settings.kind == BackendKind::Anthropic)
+        };
+        let route = self.inner.routes.get(model);
+        route.is_some_and(|route| route.targets.iter().all(speaks))
     }
 
     /// Makes a call: through the first lane of the model that serves it.

@@ -4,9 +4,11 @@
 
 mod admin;
 mod calls;
+mod count_tokens;
 mod panics;
 mod prompts;
 mod request_id;
+mod responses;
 mod sessions;
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
@@ -18,7 +20,10 @@ use actix_web::{
     web::{self, Data},
 };
 
-use crate::{settings::ServerSettings, surface::openai};
+use crate::{
+    settings::ServerSettings,
+    surface::{self, messages, openai},
+};
 
 pub use crate::state::State;
 
@@ -88,6 +93,22 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(only("/v1/chat/completions", calls::post(&openai::CHAT)))
         .service(only("/v1/completions", calls::post(&openai::COMPLETIONS)))
         .service(only("/v1/embeddings", calls::post(&openai::EMBEDDINGS)))
+        .service(only("/v1/messages", calls::post(&messages::MESSAGES)))
+        .service(only(
+            "/v1/messages/count_tokens",
+            web::post().to(count_tokens::answer),
+        ))
+        .service(only(
+            "/v1/responses",
+            calls::post(&surface::responses::RESPONSES),
+        ))
+        .service(
+            only(
+                "/v1/responses/{id:resp_[^/]*}",
+                web::get().to(responses::read),
+            )
+            .route(web::delete().to(responses::remove)),
+        )
         .service(
             only("/v1/sessions", web::post().to(sessions::create))
                 .route(web::get().to(sessions::list)),

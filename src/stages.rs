@@ -11,6 +11,7 @@ pub mod caller;
 mod deadline;
 mod lane;
 mod notes;
+mod response;
 mod route;
 mod shape;
 mod share;

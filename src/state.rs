@@ -8,6 +8,7 @@ use std::{
 use kebne_context::{ContextHandle, prompts::Prompts};
 
 use crate::{
+    conversations::Conversations,
     gateway::Gateway,
     metrics::Metrics,
     settings::{ContextSettings, ServerSettings, Settings},
@@ -22,6 +23,8 @@ pub struct State {
     pub settings: ServerSettings,
     /// The sessions.
     pub context: ContextHandle,
+    /// The responses that are kept.
+    pub conversations: Conversations,
     /// The sessions' settings.
     pub context_settings: ContextSettings,
     /// The prompts.
@@ -37,6 +40,7 @@ impl State {
     /// Makes the state of a service that is about to start.
     pub fn new(gateway: Gateway, settings: &Settings) -> Self {
         Self {
+            conversations: Conversations::new(gateway.context().clone(), &settings.context),
             context: gateway.context().clone(),
             gateway,
             settings: settings.server.clone(),

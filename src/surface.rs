@@ -5,18 +5,22 @@
 //! that names it; no stage changes.
 
 pub mod error;
+pub mod messages;
 pub mod openai;
+pub mod responses;
 
 use std::{fmt, sync::Arc};
 
 use actix_web::http::{
     StatusCode,
-    header::{AUTHORIZATION, HeaderMap},
+    header::{AUTHORIZATION, HeaderMap, HeaderName},
 };
 use bytes::Bytes;
 use kebne_wire::request::Parsed;
+use serde_json::Value;
 
 use error::ApiError;
+use responses::NewResponse;
 
 /// The comment that keeps a waiting event stream alive.
 const COMMENT: Bytes = Bytes::from_static(b": waiting for the first token\n\n");
@@ -45,6 +49,11 @@ pub trait Surface: fmt::Debug + Send + Sync {
         error.status()
     }
 
+    /// Returns the header that carries the id of a request besides `x-request-id`.
+    fn id_header(&self) -> Option<HeaderName> {
+        None
+    }
+
     /// Returns the JSON body of an error.
     fn error_body(&self, error: &ApiError, request_id: &str) -> Bytes;
 
@@ -64,6 +73,25 @@ pub struct Reading {
     pub parsed: Parsed,
     /// Translates the answer back.
     pub writer: Box<dyn AnswerWriter>,
+    /// Names of the hints that the call leaves out, because the `OpenAI` dialect has no place for them.
+    pub omitted: Vec<String>,
+    /// The error of a call that only backends of the caller's own dialect can carry out, for all other backends.
+    pub only_native: Option<ApiError>,
+    /// The response that the call makes, when responses can be kept and continued.
+    pub response: Option<Box<NewResponse>>,
+}
+
+impl Reading {
+    /// Makes a reading of a call that nothing more is to be known of.
+    pub fn new(parsed: Parsed, writer: Box<dyn AnswerWriter>) -> Self {
+        Self {
+            parsed,
+            writer,
+            omitted: Vec::new(),
+            only_native: None,
+            response: None,
+        }
+    }
 }
 
 /// Translates one answer from the `OpenAI` dialect into that of its caller.
@@ -87,6 +115,39 @@ pub trait AnswerWriter: fmt::Debug + Send {
     fn end(&mut self) -> Result<Bytes, ApiError> {
         Ok(Bytes::new())
     }
+
+    /// Returns the events that end a stream with an error, when they depend on what was written before. Otherwise the
+    /// surface's own event does it.
+    fn failed(&mut self, _error: &ApiError) -> Option<Bytes> {
+        None
+    }
+
+    /// Returns the whole answer once it is complete, for those who keep it in the caller's dialect.
+    fn answer(&self) -> Option<&Value> {
+        None
+    }
+}
+
+/// Returns the surface that a path belongs to, for errors that no operation has made.
+pub fn of_path(path: &str) -> &'static dyn Surface {
+    match path.strip_prefix("/v1/messages") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => &messages::MESSAGES,
+        _ => &openai::CHAT,
+    }
+}
+
+/// Reads a JSON body.
+fn json(body: &[u8]) -> Result<Value, ApiError> {
+    let value = serde_json::from_slice(body);
+    value.map_err(|error| {
+        ApiError::bad_request(None, format!("the body is not valid JSON: {error}"))
+    })
+}
+
+/// Returns the data of complete events, each of which has one line of data.
+fn data_of(events: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = events.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| line.strip_prefix(b"data:"))
 }
 
 /// Returns the bearer token of a request.
@@ -94,4 +155,28 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, key) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// Returns the key of a request: its bearer token, or `x-api-key` as Anthropic's clients send it.
+pub fn any_key(headers: &HeaderMap) -> Option<&str> {
+    let own = || headers.get("x-api-key")?.to_str().ok().map(str::trim);
+    bearer(headers).or_else(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_paths_of_messages_are_anthropics() {
+        let table = [
+            ("/v1/messages", "messages"),
+            ("/v1/messages/count_tokens", "messages"),
+            ("/v1/messagesx", "chat"),
+            ("/v1/chat/completions", "chat"),
+        ];
+        for (path, name) in table {
+            assert_eq!(of_path(path).name(), name, "{path}");
+        }
+    }
 }

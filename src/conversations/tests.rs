@@ -32,8 +32,9 @@ impl Bench {
 
     /// Keeps an exchange, and returns the id of its response.
     async fn say(&self, previous: Option<&str>, text: &str) -> String {
-        let place = self.conversations.place("ann", previous).await.unwrap();
-        let id = place.id.clone();
+        let id = new_id(previous).unwrap();
+        let place = self.conversations.place("ann", &id, previous);
+        let place = place.await.unwrap();
         let content = json!([{"type": "output_text", "text": format!("re {text}")}]);
         let message = json!({"type": "message", "role": "assistant", "content": content});
         let response = json!({"id": id, "previous_response_id": previous, "output": [message]});
@@ -85,7 +86,8 @@ async fn a_removed_response_is_gone_and_the_rest_goes_on() {
     assert_eq!(conversations.history("ann", &one, false).await, Err(gone));
     assert_eq!(bench.said(&two).await, ["two", "re two"]);
     conversations.remove("ann", &two).await.unwrap();
-    let place = conversations.place("ann", Some(&two)).await;
+    let next = new_id(Some(&two)).unwrap();
+    let place = conversations.place("ann", &next, Some(&two)).await;
     assert_eq!(place.map(drop), Err(ConversationError::NotFound(two)));
     bench.system.terminate().await;
 }
@@ -99,7 +101,8 @@ async fn another_owner_sees_nothing_and_sessions_stay_apart() {
         bench.conversations.read("bob", &one).await,
         Err(not_found.clone())
     );
-    let place = bench.conversations.place("bob", Some(&one)).await;
+    let next = new_id(Some(&one)).unwrap();
+    let place = bench.conversations.place("bob", &next, Some(&one)).await;
     assert_eq!(place.map(drop), Err(not_found));
     let page = kebne_context::store::Page {
         after: None,
@@ -121,13 +124,15 @@ async fn a_place_that_is_not_used_leaves_nothing_behind() {
     };
     let bench = Bench::start(limits);
     for _ in 0..3 {
-        let place = bench.conversations.place("ann", None).await;
+        let id = new_id(None).unwrap();
+        let place = bench.conversations.place("ann", &id, None).await;
         drop(place.unwrap());
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
     }
     bench.say(None, "one").await;
-    let full = bench.conversations.place("ann", None).await.map(drop);
+    let id = new_id(None).unwrap();
+    let full = bench.conversations.place("ann", &id, None).await.map(drop);
     let expected = ConversationError::Context(StoreError::Full.into());
     assert_eq!(full, Err(expected));
     bench.system.terminate().await;

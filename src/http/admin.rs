@@ -12,7 +12,7 @@ use crate::{
     http::request_id,
     stages::caller,
     state::State,
-    surface::{error::ApiError, openai},
+    surface::{self, error::ApiError},
 };
 
 /// `GET /healthz`: the process lives.
@@ -133,7 +133,8 @@ pub(super) async fn no_such_method(http: HttpRequest) -> HttpResponse {
 pub(super) fn respond(http: &HttpRequest, result: Result<HttpResponse, ApiError>) -> HttpResponse {
     result.unwrap_or_else(|error| {
         let id = request_id::of(http);
-        error.response(&openai::CHAT, &id, fastrand::f64())
+        let surface = surface::of_path(http.path());
+        error.response(surface, &id, fastrand::f64())
     })
 }
 

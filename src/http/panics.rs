@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 
 use crate::{
     http::request_id,
-    surface::{error::ApiError, openai},
+    surface::{self, error::ApiError},
 };
 
 /// Answers 500 for a handler that panics.
@@ -32,7 +32,7 @@ pub(super) async fn guard<B: MessageBody + 'static>(
         // The panic's own words were told by the panic hook; they are not the caller's business.
         tracing::error!(%path, request_id = %id, "a handler panicked");
         let error = ApiError::internal("the service failed on this request");
-        let mut response = error.response(&openai::CHAT, &id, fastrand::f64());
+        let mut response = error.response(surface::of_path(&path), &id, fastrand::f64());
         request_id::name(response.headers_mut(), &id);
         return Err(InternalError::from_response("a handler panicked", response).into());
     };

@@ -13,6 +13,7 @@ use std::{
 use actix_web::{
     HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
+    http::header::HeaderValue,
     web::{Bytes, Data},
 };
 use kebne_lane::Ending;
@@ -52,7 +53,7 @@ impl Account {
 
     /// Makes the response; the account rides with its body.
     pub(super) fn settle(mut self, answer: Result<Answer, ApiError>) -> HttpResponse {
-        let response = match answer {
+        let mut response = match answer {
             Ok(answer) => answer.into_response(),
             Err(error) => {
                 self.call
@@ -62,6 +63,11 @@ impl Account {
                 error.response(self.call.surface, &self.call.id, fastrand::f64())
             }
         };
+        if let Some(name) = self.call.surface.id_header()
+            && let Ok(id) = HeaderValue::from_str(&self.call.id)
+        {
+            response.headers_mut().insert(name, id);
+        }
         let status = response.status().as_u16();
         self.status = Some(status);
         let model = self.call.notes.model();

@@ -26,6 +26,8 @@ pub(super) struct Admit<'a> {
 /// A call that was admitted, with its whole body.
 pub(super) struct Admitted {
     pub(super) call: Call,
+    /// Whom what the call keeps belongs to.
+    pub(super) owner: String,
     pub(super) share: Share,
     pub(super) deadline: Duration,
     /// The session that the call belongs to.
@@ -63,6 +65,7 @@ impl Stage for Admit<'_> {
         let body = read_body(arrival.payload, self.state).await?;
         Ok(Admitted {
             call,
+            owner: caller.owner,
             share,
             deadline,
             session,

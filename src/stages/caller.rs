@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     api_key,
     settings::server::KeySettings,
-    surface::{bearer, error::ApiError},
+    surface::{any_key, error::ApiError},
 };
 
 /// Who calls.
@@ -27,12 +27,12 @@ pub struct Caller {
     pub names_tenants: bool,
 }
 
-/// Returns the caller behind the bearer token of a request.
+/// Returns the caller behind the key of a request, in whichever header it comes.
 ///
 /// # Errors
 /// As [`of_key`].
 pub fn of(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError> {
-    of_key(bearer(headers), keys)
+    of_key(any_key(headers), keys)
 }
 
 /// Returns the caller behind a key.

@@ -1,5 +1,6 @@
 //! Calls the model through its lanes, and makes the answer's head and body.
 
+mod finish;
 mod stream_body;
 mod whole_body;
 
@@ -14,11 +15,12 @@ use kebne_lane::{CallOptions, Ending};
 use crate::{
     gateway::GatewayReply,
     llm::{ModelRequest, ModelResponse},
-    stages::{Call, Stage, route::Routed, shape::Shaped, turn::Follow},
+    stages::{Call, Stage, route::Routed, shape::Shaped},
     state::State,
-    surface::{AnswerWriter, error::ApiError},
+    surface::error::ApiError,
 };
 
+use finish::Finish;
 use stream_body::{PendingCall, StreamBody};
 use whole_body::WholeBody;
 
@@ -56,51 +58,59 @@ impl Stage for Lane<'_> {
             request,
             options,
             follow,
+            keep,
+            history,
+            omitted,
             writer,
             ..
         } = routed.shaped;
+        let finish = Finish {
+            follow,
+            keep,
+            writer,
+        };
+        let mut headers = announce(history, &omitted);
         let stream = request.stream;
         let mut pending = self.start(model, request, options);
         if !stream {
             let reply = pending.await;
             let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
-            return whole(reply, follow, writer, &call).await;
+            return whole(reply, finish, headers, &call).await;
         }
         // A short wait still has its true status; a long one must not look dead to those between.
         let opens_after = self.state.settings.stream_opens_after.0;
         let comment_every = self.state.settings.keep_alive_comment.0;
         let reply = tokio::time::timeout(opens_after, &mut pending).await;
-        let begin = |follow| StreamBody::new(call, follow, writer, comment_every);
+        let body = StreamBody::new(call, finish, comment_every);
         let Ok(reply) = reply else {
-            let body = begin(follow).waiting(pending);
-            return Ok(event_stream(Vec::new(), body));
+            return Ok(event_stream(headers, body.waiting(pending)));
         };
         let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
-        let headers = describe(&reply, follow.as_ref());
-        Ok(event_stream(headers, begin(follow).begun(reply)?))
+        describe(&reply, &mut headers);
+        Ok(event_stream(headers, body.begun(reply)?))
     }
 }
 
 async fn whole(
     reply: GatewayReply,
-    follow: Option<Follow>,
-    mut writer: Box<dyn AnswerWriter>,
+    mut finish: Finish,
+    mut headers: Vec<(HeaderName, HeaderValue)>,
     call: &Call,
 ) -> Result<Answer, ApiError> {
     call.notes.set_lane(&reply.lane, reply.attempts);
-    let mut headers = describe(&reply, follow.as_ref());
+    describe(&reply, &mut headers);
     let guard = reply.reply.guard;
     let made = async {
         let ModelResponse::Whole(body) = reply.reply.response else {
             let message = "the backend streamed where it was asked for one piece";
             return Err(ApiError::internal(message));
         };
-        if let Some(follow) = follow {
-            // Answered only when it is kept.
-            let number = follow.keep_whole(&body).await?;
+        // Answered only when it is kept.
+        let (body, number) = finish.whole(body).await?;
+        if let Some(number) = number {
             headers.push(number_header("x-kebne-session-turn", number));
         }
-        writer.whole(body)
+        Ok(body)
     };
     match made.await {
         Ok(body) => {
@@ -115,21 +125,31 @@ async fn whole(
     }
 }
 
-/// Says who answered, after how many attempts and which wait.
-fn describe(reply: &GatewayReply, follow: Option<&Follow>) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(8);
-    if let Some((sent, left_out)) = follow.map(|follow| follow.history) {
+/// Says what went along with a call, and what was left out of it.
+fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(9);
+    if let Some((sent, left_out)) = history {
         let sent = u64::try_from(sent).unwrap_or(u64::MAX);
         headers.push(number_header("x-kebne-history-turns", sent));
         headers.push(number_header("x-kebne-history-left-out", left_out));
     }
+    // The names are the caller's fields, of which some may not stand in a header.
+    if let Ok(names) = HeaderValue::from_str(&omitted.join(", "))
+        && !omitted.is_empty()
+    {
+        headers.push((HeaderName::from_static("x-kebne-omitted"), names));
+    }
+    headers
+}
+
+/// Says who answered, after how many attempts and which wait.
+fn describe(reply: &GatewayReply, headers: &mut Vec<(HeaderName, HeaderValue)>) {
     if let Ok(lane) = HeaderValue::from_str(&reply.lane) {
         headers.push((HeaderName::from_static("x-kebne-lane"), lane));
     }
     headers.push(number_header("x-kebne-attempts", reply.attempts.into()));
     let waited = u64::try_from(reply.reply.waited.as_millis()).unwrap_or(u64::MAX);
     headers.push(number_header("x-kebne-waited-ms", waited));
-    headers
 }
 
 fn number_header(name: &'static str, number: u64) -> (HeaderName, HeaderValue) {

@@ -29,9 +29,15 @@ impl Stage for Route<'_> {
     type In = Shaped;
     type Out = Routed;
 
-    async fn run(&self, shaped: Shaped) -> Result<Routed, ApiError> {
-        let model = self.state.gateway.canonical(&shaped.model);
+    async fn run(&self, mut shaped: Shaped) -> Result<Routed, ApiError> {
+        let gateway = &self.state.gateway;
+        let model = gateway.canonical(&shaped.model);
         let model = model.ok_or_else(|| ApiError::unknown_model(&shaped.model))?;
+        if let Some(error) = shaped.only_native.take()
+            && !gateway.speaks_messages(model)
+        {
+            return Err(error);
+        }
         shaped.call.notes.set_model(model);
         Ok(Routed { shaped })
     }

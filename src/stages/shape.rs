@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::web::Data;
+use kebne_context::store::Session;
 use kebne_control::Kind;
 use kebne_lane::CallOptions;
 use kebne_wire::request::tokens_of;
@@ -12,6 +13,7 @@ use crate::{
     stages::{
         Call, Stage,
         admit::Admitted,
+        response::{self, Keep, Prepared},
         share::Share,
         turn::{self, Follow},
     },
@@ -33,6 +35,14 @@ pub(super) struct Shaped {
     pub(super) options: CallOptions,
     /// Keeps the turn, when the call belongs to a session.
     pub(super) follow: Option<Follow>,
+    /// Keeps the response, when responses can be continued.
+    pub(super) keep: Option<Keep>,
+    /// Earlier turns or responses that go along, and those that do not fit.
+    pub(super) history: Option<(usize, u64)>,
+    /// Names of the hints that the call leaves out.
+    pub(super) omitted: Vec<String>,
+    /// The error of a call that only backends of the caller's own dialect can carry out.
+    pub(super) only_native: Option<ApiError>,
     /// Writes the answer in the caller's dialect.
     pub(super) writer: Box<dyn AnswerWriter>,
 }
@@ -50,15 +60,39 @@ impl Stage for Shape<'_> {
     async fn run(&self, admitted: Admitted) -> Result<Shaped, ApiError> {
         let Admitted {
             call,
+            owner,
             share,
             deadline,
-            session,
+            mut session,
             prompt,
             body,
         } = admitted;
         let reading = call.surface.read(body, Arc::clone(&call.id))?;
-        let Reading { mut parsed, writer } = reading;
+        let Reading {
+            mut parsed,
+            mut writer,
+            omitted,
+            only_native,
+            response,
+        } = reading;
+        let mut prepared = Prepared::default();
+        if let Some(response) = response {
+            let named = response.call.conversation.clone();
+            prepared = response::prepare(self.state, &owner, *response, &mut parsed).await?;
+            if let Some(own) = prepared.writer.take() {
+                writer = own;
+            }
+            session = self.conversation(&owner, named, session, &prepared).await?;
+        }
         let said = parsed.request.body.len();
+        let is_led = session.is_some() || prompt.is_some();
+        if is_led {
+            if let Some(error) = only_native.clone() {
+                return Err(error);
+            }
+            // The history and the prompt are put before the chat call.
+            parsed.request.message = None;
+        }
         let follow = turn::prepare(self.state, session, prompt, &mut parsed.request).await?;
         // History is sent too, and so weighs too.
         let more = parsed.request.body.len().saturating_sub(said);
@@ -72,9 +106,37 @@ impl Stage for Shape<'_> {
             model: parsed.model,
             request: parsed.request,
             options,
+            history: follow
+                .as_ref()
+                .map(|follow| follow.history)
+                .or(prepared.history),
             follow,
+            keep: prepared.keep,
+            omitted,
+            only_native,
             writer,
         })
+    }
+}
+
+impl Shape<'_> {
+    /// Returns the session that a call belongs to: the one that its header or its body names, of which there may be one.
+    async fn conversation(
+        &self,
+        owner: &str,
+        named: Option<String>,
+        session: Option<Session>,
+        prepared: &Prepared,
+    ) -> Result<Option<Session>, ApiError> {
+        if session.is_some() && (named.is_some() || prepared.history.is_some()) {
+            let message =
+                "a call can continue a session, a conversation or a response, not several";
+            return Err(ApiError::bad_request(Some("x-kebne-session"), message));
+        }
+        match named {
+            None => Ok(session),
+            Some(id) => Ok(Some(self.state.context.open(owner, &id).await?)),
+        }
     }
 }
 

@@ -13,10 +13,17 @@ use actix_web::{
 use kebne_context::{ContextError, prompts::PromptError, store::StoreError};
 use kebne_control::Outcome;
 use kebne_lane::{CallError, Ending, Failure, PrewarmError, RefusalReason};
-use kebne_wire::{error::ErrorView, request::RequestError, turn::TurnError};
+use kebne_wire::{
+    error::ErrorView,
+    request::RequestError,
+    translate::{BadAnswer, InvalidField},
+    turn::TurnError,
+};
 use serde_json::{Value, json};
 
-use crate::{backend::reason, gateway::GatewayError, surface::Surface};
+use crate::{
+    backend::reason, conversations::ConversationError, gateway::GatewayError, surface::Surface,
+};
 
 /// The longest hint that client libraries follow.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
@@ -343,6 +350,11 @@ impl ApiError {
             .never()
     }
 
+    /// Returns what is said to the caller: the backend's words only when the fault is the caller's own.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Returns the machine-readable reason.
     pub fn reason(&self) -> &'static str {
         self.code.unwrap_or(self.kind)
@@ -410,6 +422,47 @@ impl From<RequestError> for ApiError {
 impl From<TurnError> for ApiError {
     fn from(error: TurnError) -> Self {
         Self::bad_request(Some(error.param), error.message)
+    }
+}
+
+impl From<InvalidField> for ApiError {
+    fn from(error: InvalidField) -> Self {
+        Self::bad_request(Some(&error.field), error.to_string())
+    }
+}
+
+impl From<BadAnswer> for ApiError {
+    fn from(error: BadAnswer) -> Self {
+        // What the backend said is in the log; it may hold keys or names.
+        match error {
+            BadAnswer::Incomplete => Self::upstream("the backend's answer broke off"),
+            BadAnswer::TooLarge(_) => {
+                Self::upstream("the backend's answer is larger than this gateway accepts")
+            }
+            BadAnswer::NotJson(_) | BadAnswer::Lacks(_) | BadAnswer::Contradicts(_) => {
+                Self::upstream("the backend's answer cannot be read")
+            }
+            BadAnswer::Reported(_) => Self::upstream("the backend failed"),
+        }
+    }
+}
+
+impl From<ConversationError> for ApiError {
+    fn from(error: ConversationError) -> Self {
+        let message = error.to_string();
+        let param = "previous_response_id";
+        match error {
+            ConversationError::NotFound(_) => {
+                let mut error = Self::not_found(message).code("response_not_found");
+                error.param = Some(param.to_owned());
+                error
+            }
+            ConversationError::TooLong => {
+                Self::bad_request(Some(param), message).code("context_length_exceeded")
+            }
+            ConversationError::NotKept(why) => Self::not_kept(why),
+            ConversationError::Context(error) => error.into(),
+        }
     }
 }
 

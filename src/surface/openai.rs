@@ -37,10 +37,8 @@ impl Surface for OpenAi {
     }
 
     fn read(&self, body: Bytes, request_id: Arc<str>) -> Result<Reading, ApiError> {
-        Ok(Reading {
-            parsed: parse(self.0, body, request_id)?,
-            writer: Box::new(AsItCame),
-        })
+        let parsed = parse(self.0, body, request_id)?;
+        Ok(Reading::new(parsed, Box::new(AsItCame)))
     }
 
     fn error_body(&self, error: &ApiError, _request_id: &str) -> Bytes {

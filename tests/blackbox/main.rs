@@ -10,6 +10,7 @@ mod restarts;
 mod scenarios;
 mod sessions;
 mod shares;
+mod surfaces;
 mod upstream;
 mod upstreams;
 mod wire;

@@ -1,6 +1,8 @@
-"""Starts the gateway and a scripted upstream, and runs the checks of both client libraries against them.
+"""Starts the gateway and scripted upstreams, and runs the checks of each client library against them.
 
-usage: run.py KEBNE_PROGRAM NODE_PROGRAM NODE_MODULES
+usage: run.py KEBNE_PROGRAM NODE_PROGRAM NODE_MODULES [NAME…]
+
+With names, only these libraries are checked.
 """
 
 import hashlib
@@ -17,53 +19,132 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 HERE = pathlib.Path(__file__).parent
 KEY = "key-of-the-tests"
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Kiruna"}'}}
+PARTS = ('{"city": ', '"Kiruna"}')
+THINKING = {"type": "thinking", "thinking": "hm", "signature": "signed"}
+MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-upstream", "stop_sequence": None}
 
 
-class Upstream(BaseHTTPRequestHandler):
-    """Answers each chat with a call of a tool, and with what it was asked in a field that nobody knows."""
+class Scripted(BaseHTTPRequestHandler):
+    """Reads each request and answers with JSON, or with events where a stream is asked for."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if asked.get("stream"):
-            return self.stream()
-        message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
-        choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
-        answer = {"id": "up", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-        body = json.dumps(answer | {"asked": asked}).encode()
+            return self.stream(self.events(asked))
+        body = json.dumps(self.answer(asked)).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def stream(self):
+    def stream(self, events):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
         self.end_headers()
-        head = CALL | {"index": 0, "function": {"name": "weather", "arguments": ""}}
-        pieces = [{"role": "assistant", "tool_calls": [head]}]
-        for part in ('{"city": ', '"Kiruna"}'):
-            pieces.append({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
-        for piece in pieces + [None]:
-            choice = {"index": 0, "delta": piece or {}, "finish_reason": None if piece else "tool_calls"}
-            chunk = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
-            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-        self.wfile.write(b"data: [DONE]\n\n")
+        for event in events:
+            self.wfile.write(f"{event}\n\n".encode())
         self.close_connection = True
 
     def log_message(self, *_):
         pass
 
 
-def start(kebne, folder):
-    upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+class Chat(Scripted):
+    """Answers each chat with a call of a tool, and with what it was asked in a field that nobody knows."""
+
+    def answer(self, asked):
+        message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+        return {"id": "up", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "asked": asked}
+
+    def events(self, asked):
+        head = CALL | {"index": 0, "function": {"name": "weather", "arguments": ""}}
+        pieces = [{"role": "assistant", "tool_calls": [head]}]
+        for part in PARTS:
+            pieces.append({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
+        for piece in pieces + [None]:
+            choice = {"index": 0, "delta": piece or {}, "finish_reason": None if piece else "tool_calls"}
+            chunk = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+            yield f"data: {json.dumps(chunk)}"
+        if asked.get("stream_options", {}).get("include_usage"):
+            usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+            chunk = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage}
+            yield f"data: {json.dumps(chunk)}"
+        yield "data: [DONE]"
+
+
+class Clever(Chat):
+    """Calls the first tool that it is offered, and answers in words where there is none."""
+
+    def answer(self, asked):
+        usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+        answer = super().answer(asked) | {"usage": usage}
+        if asked.get("tools"):
+            call = CALL | {"function": CALL["function"] | {"name": asked["tools"][0]["function"]["name"]}}
+            message = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
+            choice = {"index": 0, "message": message, "finish_reason": "tool_calls", "logprobs": None}
+            answer["choices"] = [choice]
+        else:
+            message = {"role": "assistant", "content": "Hello, good day", "refusal": None}
+            answer["choices"] = [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}]
+        return answer
+
+    def events(self, asked):
+        if asked.get("tools"):
+            yield from super().events(asked)
+            return
+        for piece in ("Hello, ", "good ", "day", None):
+            choice = {"index": 0, "delta": {"content": piece} if piece else {}, "finish_reason": None if piece else "stop"}
+            chunk = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+            yield f"data: {json.dumps(chunk)}"
+        yield from list(super().events(asked))[len(PARTS) + 2:]
+
+
+class Messages(Scripted):
+    """Answers each message with signed thinking and a call of a tool, as Anthropic's servers do."""
+
+    def answer(self, asked):
+        content = [THINKING, {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Kiruna"}}]
+        usage = {"input_tokens": 3, "output_tokens": 4}
+        return MESSAGE | {"content": content, "stop_reason": "tool_use", "usage": usage, "asked": asked}
+
+    def events(self, asked):
+        tool = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+        deltas = [{"type": "input_json_delta", "partial_json": part} for part in PARTS]
+        thoughts = [{"type": "thinking_delta", "thinking": "hm"}, {"type": "signature_delta", "signature": "signed"}]
+        start = MESSAGE | {"content": [], "stop_reason": None, "usage": {"input_tokens": 3, "output_tokens": 1}}
+        yield self.event({"type": "message_start", "message": start})
+        yield self.event({"type": "ping"})
+        for index, (block, parts) in enumerate([(THINKING | {"thinking": "", "signature": ""}, thoughts), (tool, deltas)]):
+            yield self.event({"type": "content_block_start", "index": index, "content_block": block})
+            for part in parts:
+                yield self.event({"type": "content_block_delta", "index": index, "delta": part})
+            yield self.event({"type": "content_block_stop", "index": index})
+        delta = {"stop_reason": "tool_use", "stop_sequence": None}
+        yield self.event({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 4}})
+        yield self.event({"type": "message_stop"})
+
+    @staticmethod
+    def event(data):
+        return f"event: {data['type']}\ndata: {json.dumps(data)}"
+
+
+def serve(handler):
+    """Starts a scripted upstream and returns its address."""
+    upstream = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{upstream.server_port}/v1"
+
+
+def start(kebne, folder):
     config = (HERE / "gateway.toml.in").read_text()
     config = config.replace("@HASH@", hashlib.sha256(KEY.encode()).hexdigest())
-    config = config.replace("@UPSTREAM@", f"http://127.0.0.1:{upstream.server_port}/v1")
+    config = config.replace("@UPSTREAM@", serve(Chat)).replace("@ANTHROPIC@", serve(Messages))
+    config = config.replace("@CLEVER@", serve(Clever))
     path = pathlib.Path(folder) / "gateway.toml"
     path.write_text(config)
     command = [kebne, "serve", "--config", str(path), "--listen", "127.0.0.1:0"]
@@ -73,14 +154,26 @@ def start(kebne, folder):
 
 
 def main():
-    kebne, node, modules = sys.argv[1:]
+    kebne, node, modules, *names = sys.argv[1:]
+    python = {"openai": "checks", "openai-responses": "checks_responses", "anthropic": "checks_anthropic",
+              "langchain, litellm": "checks_frameworks", "llm-comply": "checks_comply"}
+    commands = {name: [sys.executable, HERE / f"{file}.py"] for name, file in python.items()}
+    commands["openai (Node)"] = [node, HERE / "checks.mjs"]
+    commands["anthropic (Node)"] = [node, HERE / "checks_anthropic.mjs"]
     failed = []
-    for name, command in [("Python", [sys.executable, HERE / "checks.py"]), ("Node", [node, HERE / "checks.mjs"])]:
+    for name, command in commands.items():
+        if names and name not in names:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             # Each library gets a gateway of its own: a cold model is cold once.
             gateway, url = start(kebne, folder)
             try:
-                environment = os.environ | {"KEBNE_URL": url, "KEBNE_KEY": KEY, "OPENAI_MODULE": f"{modules}/openai/index.mjs"}
+                environment = os.environ | {
+                    "KEBNE_URL": url,
+                    "KEBNE_KEY": KEY,
+                    "OPENAI_MODULE": f"{modules}/openai/index.mjs",
+                    "ANTHROPIC_MODULE": f"{modules}/@anthropic-ai/sdk/index.mjs",
+                }
                 print(f"{name}:", flush=True)
                 if subprocess.run(command, env=environment, timeout=300).returncode != 0:
                     failed.append(name)

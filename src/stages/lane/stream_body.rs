@@ -25,9 +25,9 @@ use crate::{
     llm::{ModelResponse, StreamItem},
     stages::{
         Call,
-        turn::{Follow, Keeping},
+        lane::finish::{Finish, Keeping, Part},
     },
-    surface::{AnswerWriter, error::ApiError},
+    surface::error::ApiError,
 };
 
 /// A call that is still being made.
@@ -39,7 +39,7 @@ enum State {
         items: mpsc::Receiver<StreamItem>,
         guard: CallGuard,
     },
-    /// The last events wait until the session's turn is kept: who sees the end finds the turn.
+    /// The last part waits until the answer is kept.
     Keeping {
         keeping: Keeping,
         last: Bytes,
@@ -53,28 +53,20 @@ enum State {
 pub(super) struct StreamBody {
     call: Call,
     state: State,
-    /// Reads along for the session, until the end.
-    follow: Option<Follow>,
-    /// Writes the events in the caller's dialect.
-    writer: Box<dyn AnswerWriter>,
+    /// What is left to do with the answer.
+    finish: Finish,
     comments: Interval,
 }
 
 impl StreamBody {
     /// Makes a body without an answer; [`StreamBody::begun`] or [`StreamBody::waiting`] follows.
-    pub(super) fn new(
-        call: Call,
-        follow: Option<Follow>,
-        writer: Box<dyn AnswerWriter>,
-        comment_every: Duration,
-    ) -> Self {
+    pub(super) fn new(call: Call, finish: Finish, comment_every: Duration) -> Self {
         // Nothing is said at once: the first comment is due after one interval.
         let comments = tokio::time::interval_at(Instant::now() + comment_every, comment_every);
         Self {
             call,
             state: State::Over,
-            follow,
-            writer,
+            finish,
             comments,
         }
     }
@@ -122,24 +114,17 @@ impl StreamBody {
         self.end(Ending::Error);
         let notes = &self.call.notes;
         notes.set_ending(error.ending(), Some(error.reason()));
-        self.call.surface.error_event(error, &self.call.id)
+        let own = self.finish.writer.failed(error);
+        own.unwrap_or_else(|| self.call.surface.error_event(error, &self.call.id))
     }
 
     fn cut(&mut self) -> Bytes {
         self.fail(&ApiError::upstream("the backend's answer broke off"))
     }
 
-    /// Writes events in the caller's dialect.
-    fn write(&mut self, events: Bytes) -> Bytes {
-        match self.writer.events(events) {
-            Ok(events) => events,
-            Err(error) => self.fail(&error),
-        }
-    }
-
     /// Ends the stream cleanly, with what the caller's dialect puts at its end.
-    fn finish(&mut self) -> Bytes {
-        match self.writer.end() {
+    fn finished(&mut self) -> Bytes {
+        match self.finish.writer.end() {
             Ok(last) => {
                 self.end(Ending::Success);
                 last
@@ -148,31 +133,32 @@ impl StreamBody {
         }
     }
 
-    /// Passes events on, unless they are the last of a session's call: those wait until the turn is kept.
-    fn pass(&mut self, events: Bytes) -> Option<Bytes> {
-        let is_last = |follow: &mut Follow| follow.feed(&events);
-        let Some(follow) = self.follow.take_if(is_last) else {
-            return Some(events);
+    /// Writes events, unless they are the last of an answer that is kept: those wait until it is.
+    fn pass(&mut self, events: Bytes) -> Bytes {
+        let (keeping, last) = match self.finish.events(events) {
+            Ok(Part::Now(written)) => return written,
+            Ok(Part::OnceKept(keeping, last)) => (keeping, last),
+            Err(error) => return self.fail(&error),
         };
         match std::mem::replace(&mut self.state, State::Over) {
             State::Streaming { items, guard } => {
                 self.state = State::Keeping {
-                    keeping: follow.keep(),
-                    last: events,
+                    keeping,
+                    last,
                     items,
                     guard,
                 };
-                None
+                Bytes::new()
             }
             other => {
                 self.state = other;
-                Some(events)
+                last
             }
         }
     }
 
-    /// Goes on after the turn was kept, or ends with the error that it was not.
-    fn kept(&mut self, kept: Result<u64, ApiError>) -> Bytes {
+    /// Goes on after the answer was kept, or ends with the error that it was not.
+    fn kept(&mut self, kept: Result<(), ApiError>) -> Bytes {
         if let Err(error) = kept {
             return self.fail(&error);
         }
@@ -181,7 +167,7 @@ impl StreamBody {
                 last, items, guard, ..
             } => {
                 self.state = State::Streaming { items, guard };
-                self.write(last)
+                last
             }
             other => {
                 self.state = other;
@@ -223,13 +209,10 @@ impl StreamBody {
 
     fn on_item(&mut self, item: Option<StreamItem>) -> Bytes {
         match item {
-            Some(StreamItem::Events(events)) => match self.pass(events) {
-                Some(events) => self.write(events),
-                None => Bytes::new(),
-            },
+            Some(StreamItem::Events(events)) => self.pass(events),
             // Unseen, because a clean stream says `[DONE]`: its turn was not kept.
-            Some(StreamItem::End) if self.follow.is_some() => self.cut(),
-            Some(StreamItem::End) => self.finish(),
+            Some(StreamItem::End) if self.finish.waits_for_the_end() => self.cut(),
+            Some(StreamItem::End) => self.finished(),
             Some(StreamItem::Lost(failure)) => self.fail(&ApiError::failed(&failure)),
             None => self.cut(),
         }

@@ -60,6 +60,11 @@ impl Template {
         Self { members }
     }
 
+    /// Says that the response is not kept after all.
+    pub fn set_not_stored(&mut self) {
+        self.members.insert("store".to_owned(), false.into());
+    }
+
     /// Returns the response in a state, without output.
     pub(super) fn response(
         &self,

@@ -49,8 +49,9 @@ pub struct ResponsesCall {
     pub previous_response_id: Option<String>,
     /// The conversation that this call belongs to.
     pub conversation: Option<String>,
-    /// `true` if the response is to be kept, so that it can be retrieved and continued.
-    pub store: bool,
+    /// `true` if the response is to be kept, so that it can be retrieved and continued; `None` if the caller does not say,
+    /// which means `true`.
+    pub store: Option<bool>,
     /// `true` if old messages of the conversation may be left out to make the call fit.
     pub truncates: bool,
     /// `true` if the caller wants events.
@@ -105,8 +106,7 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
     {
         omitted.add("stream_options.include_obfuscation");
     }
-    let store = fields.take("store").is_none_or(|store| store != false);
-    echo.insert("store".to_owned(), store.into());
+    let store = store(&mut fields, &mut echo)?;
     let previous_response_id = fields.take_text("previous_response_id")?;
     echo.insert(
         "previous_response_id".to_owned(),
@@ -144,6 +144,19 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
         store,
         stream,
     })
+}
+
+fn store(
+    fields: &mut Fields<'_>,
+    echo: &mut Map<String, Value>,
+) -> Result<Option<bool>, InvalidField> {
+    let store = match fields.take("store") {
+        None => None,
+        Some(Value::Bool(store)) => Some(store),
+        Some(_) => return Err(fields.wrong("store", "must be true or false")),
+    };
+    echo.insert("store".to_owned(), store.unwrap_or(true).into());
+    Ok(store)
 }
 
 /// Returns the messages that `input` becomes.

@@ -113,14 +113,14 @@ fn instructions_go_before_the_history_and_are_not_kept() {
 fn what_a_response_continues_is_data() {
     let call = |more: Value| to_chat(request(more)).unwrap();
     let first = call(json!({}));
-    assert!(first.store && !first.stream);
+    assert!(first.store.is_none() && !first.stream);
     assert_eq!(
         (first.previous_response_id, first.conversation),
         (None, None)
     );
     assert!(!first.truncates && call(json!({"truncation": "auto"})).truncates);
     let next = call(json!({"previous_response_id": "resp_1", "store": false, "stream": true}));
-    assert!(!next.store && next.stream);
+    assert!(next.store == Some(false) && next.stream);
     assert_eq!(next.previous_response_id.as_deref(), Some("resp_1"));
     for conversation in [json!("conv_1"), json!({"id": "conv_1"})] {
         let next = call(json!({"conversation": conversation}));
@@ -207,6 +207,7 @@ fn what_has_no_counterpart_is_refused_by_name() {
         (json!({"input": null}), "input"),
         (json!({"input": 1}), "input"),
         (json!({"background": true}), "background"),
+        (json!({"store": "yes"}), "store"),
         (json!({"prompt": {"id": "p"}}), "prompt"),
         (json!({"truncation": "some"}), "truncation"),
         (json!({"n": 2}), "n"),

@@ -1,0 +1,49 @@
+//! The counting of a message's tokens, without a call to a model.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Payload},
+};
+use kebne_context::tokens::Tokenizer;
+use serde_json::{Value, json};
+
+use crate::{
+    http::admin::respond,
+    stages::{caller, read_body},
+    state::State,
+    surface::{error::ApiError, messages},
+};
+
+/// `POST /v1/messages/count_tokens`: what the tokenizer of sessions counts; models differ by some ten percent.
+pub(super) async fn answer(
+    http: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    let counted = async {
+        caller::of(http.headers(), &state.settings.keys)?;
+        let chat = messages::to_be_counted(&read_body(payload, &state).await?)?;
+        let model = chat["model"].as_str().unwrap_or_default();
+        if state.gateway.canonical(model).is_none() {
+            return Err(ApiError::unknown_model(model));
+        }
+        let tokenizer = state.context_settings.tokenizer;
+        // Long texts take their time.
+        let counting = tokio::task::spawn_blocking(move || tokens_of(tokenizer, &chat));
+        let tokens = counting.await;
+        let tokens = tokens.map_err(|_| ApiError::internal("counting tokens failed"))?;
+        Ok(HttpResponse::Ok().json(json!({"input_tokens": tokens})))
+    };
+    respond(&http, counted.await)
+}
+
+/// Counts the messages and the tools of a chat.
+fn tokens_of(tokenizer: Tokenizer, chat: &Value) -> u64 {
+    let messages = chat["messages"].as_array().into_iter().flatten();
+    let messages = messages.map(|message| tokenizer.count_message(message));
+    let tools = match &chat["tools"] {
+        Value::Null => 0,
+        tools => tokenizer.count(&tools.to_string()),
+    };
+    messages.sum::<u64>().saturating_add(tools)
+}

@@ -1,0 +1,79 @@
+//! What is left to do with an answer before its caller has it: it is kept, if it belongs to a session or can be
+//! continued, and written in the caller's dialect.
+
+use std::{future::Future, pin::Pin};
+
+use bytes::Bytes;
+
+use crate::{
+    stages::{response::Keep, turn::Follow},
+    surface::{AnswerWriter, error::ApiError},
+};
+
+/// An answer that is being kept.
+pub(super) type Keeping = Pin<Box<dyn Future<Output = Result<(), ApiError>>>>;
+
+/// The steps that are left for one answer.
+pub(super) struct Finish {
+    /// Reads along for the session, until the end.
+    pub(super) follow: Option<Follow>,
+    /// Keeps the response.
+    pub(super) keep: Option<Keep>,
+    /// Writes the answer in the caller's dialect.
+    pub(super) writer: Box<dyn AnswerWriter>,
+}
+
+/// A part of a stream in the caller's dialect.
+pub(super) enum Part {
+    /// It goes to the caller.
+    Now(Bytes),
+    /// It is the last, and goes to the caller once the answer is kept: who sees the end finds the turn.
+    OnceKept(Keeping, Bytes),
+}
+
+impl Finish {
+    /// Keeps a whole answer and writes it. Returns the number of the session's turn too.
+    pub(super) async fn whole(&mut self, body: Bytes) -> Result<(Bytes, Option<u64>), ApiError> {
+        let turn = match self.follow.take() {
+            Some(follow) => Some(follow.keep_whole(&body).await?),
+            None => None,
+        };
+        let body = self.writer.whole(body)?;
+        if let (Some(keep), Some(answer)) = (self.keep.take(), self.writer.answer()) {
+            keep.keep(answer.clone()).await?;
+        }
+        Ok((body, turn))
+    }
+
+    /// Writes complete events.
+    pub(super) fn events(&mut self, events: Bytes) -> Result<Part, ApiError> {
+        let is_last = |follow: &mut Follow| follow.feed(&events);
+        let follow = self.follow.take_if(is_last);
+        let written = self.writer.events(events)?;
+        let mut keeping: Vec<Keeping> = Vec::new();
+        if let Some(follow) = follow {
+            let kept = follow.keep();
+            keeping.push(Box::pin(async move { kept.await.map(drop) }));
+        }
+        if let Some(answer) = self.writer.answer()
+            && let Some(keep) = self.keep.take()
+        {
+            keeping.push(keep.keep(answer.clone()));
+        }
+        if keeping.is_empty() {
+            return Ok(Part::Now(written));
+        }
+        let all = async move {
+            for each in keeping {
+                each.await?;
+            }
+            Ok(())
+        };
+        Ok(Part::OnceKept(Box::pin(all), written))
+    }
+
+    /// Returns `true` if somebody still waits for the end of the answer in order to keep it.
+    pub(super) fn waits_for_the_end(&self) -> bool {
+        self.follow.is_some() || self.keep.is_some()
+    }
+}

@@ -1,0 +1,174 @@
+//! Anthropic's Messages API: messages and the counting of their tokens.
+//!
+//! A call becomes a chat call. Backends that speak the Messages API get it as it came, and their answers go back as they
+//! come; the answers of all others are translated.
+
+use std::sync::Arc;
+
+use actix_web::http::{
+    StatusCode,
+    header::{HeaderMap, HeaderName},
+};
+use bytes::Bytes;
+use kebne_wire::{
+    Native,
+    anthropic::{self, ErrorKind, EventWriter, MessageContext},
+    request::{Endpoint, Parsed, parse},
+    translate::InvalidField,
+};
+use serde_json::Value;
+
+use crate::surface::{AnswerWriter, Reading, Surface, any_key, data_of, error::ApiError, json};
+
+/// `POST /v1/messages`.
+pub static MESSAGES: Messages = Messages;
+
+/// The surface's own status for a lack of capacity.
+const OVERLOADED: u16 = 529;
+/// How the stream of a backend of this dialect begins.
+const MESSAGE_START: &[u8] = b"event: message_start";
+
+/// The Messages API.
+#[derive(Debug)]
+pub struct Messages;
+
+impl Surface for Messages {
+    fn name(&self) -> &'static str {
+        "messages"
+    }
+
+    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        any_key(headers)
+    }
+
+    fn has_turns(&self) -> bool {
+        true
+    }
+
+    fn read(&self, body: Bytes, request_id: Arc<str>) -> Result<Reading, ApiError> {
+        let request = json(&body)?;
+        let context = MessageContext::of_request(&request, &*request_id);
+        let writer = Box::new(MessageWriter::new(context));
+        // It has the same names for what admission reads.
+        let native = parse(Endpoint::Chat, body, Arc::clone(&request_id))?;
+        match anthropic::to_chat(request) {
+            Ok(chat) => {
+                let mut parsed = parse(Endpoint::Chat, chat.body.to_string().into(), request_id)?;
+                parsed.request.message = Some(native_of(&native));
+                Ok(Reading {
+                    omitted: chat.omitted,
+                    ..Reading::new(parsed, writer)
+                })
+            }
+            Err(error) => {
+                let mut parsed = native;
+                parsed.request.message = Some(native_of(&parsed));
+                Ok(Reading {
+                    only_native: Some(error.into()),
+                    ..Reading::new(parsed, writer)
+                })
+            }
+        }
+    }
+
+    fn status(&self, error: &ApiError) -> StatusCode {
+        match error.status() {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                StatusCode::from_u16(OVERLOADED).unwrap_or(error.status())
+            }
+            status => status,
+        }
+    }
+
+    fn id_header(&self) -> Option<HeaderName> {
+        Some(HeaderName::from_static("request-id"))
+    }
+
+    fn error_body(&self, error: &ApiError, request_id: &str) -> Bytes {
+        let kind = ErrorKind::of_status(self.status(error).as_u16());
+        let body = anthropic::error_body(kind, error.message(), request_id);
+        body.to_string().into()
+    }
+
+    fn error_event(&self, error: &ApiError, request_id: &str) -> Bytes {
+        let kind = ErrorKind::of_status(self.status(error).as_u16());
+        anthropic::error_event(kind, error.message(), request_id).into()
+    }
+}
+
+/// Returns the chat that a Messages request is for the counting of its tokens.
+///
+/// # Errors
+/// If a field is missing, has the wrong type or cannot be counted.
+pub fn to_be_counted(body: &[u8]) -> Result<Value, ApiError> {
+    let mut request = json(body)?;
+    // A count has no bound of output; the translation requires one.
+    if let Some(request) = request.as_object_mut() {
+        request.insert("max_tokens".to_owned(), 1.into());
+    }
+    let chat = anthropic::to_chat(request);
+    Ok(chat
+        .map_err(|error: InvalidField| ApiError::from(error))?
+        .body)
+}
+
+fn native_of(parsed: &Parsed) -> Native {
+    Native {
+        body: parsed.request.body.clone(),
+        model_span: parsed.request.model_span.clone(),
+    }
+}
+
+/// Makes a message of the answer, unless it is one.
+#[derive(Debug)]
+struct MessageWriter {
+    context: MessageContext,
+    writer: EventWriter,
+    /// `true` once the stream has begun as that of a backend of this dialect.
+    is_native: Option<bool>,
+}
+
+impl MessageWriter {
+    fn new(context: MessageContext) -> Self {
+        Self {
+            writer: EventWriter::new(context.clone()),
+            context,
+            is_native: None,
+        }
+    }
+}
+
+impl AnswerWriter for MessageWriter {
+    fn whole(&mut self, body: Bytes) -> Result<Bytes, ApiError> {
+        let is_native =
+            serde_json::from_slice::<Value>(&body).is_ok_and(|answer| answer["type"] == "message");
+        if is_native {
+            return Ok(body);
+        }
+        let message = anthropic::message_of_chat(&body, &self.context)?;
+        Ok(message.to_string().into())
+    }
+
+    fn events(&mut self, events: Bytes) -> Result<Bytes, ApiError> {
+        let is_native = self
+            .is_native
+            .get_or_insert(events.starts_with(MESSAGE_START));
+        if *is_native {
+            return Ok(events);
+        }
+        let mut out = String::with_capacity(2 * events.len());
+        for data in data_of(&events) {
+            self.writer.data(data, &mut out)?;
+        }
+        Ok(out.into())
+    }
+
+    fn end(&mut self) -> Result<Bytes, ApiError> {
+        if self.is_native == Some(true) {
+            return Ok(Bytes::new());
+        }
+        let mut out = String::new();
+        self.writer.end(&mut out)?;
+        Ok(out.into())
+    }
+}
