@@ -251,7 +251,12 @@ impl Gateway {
             };
             if targets.peek().is_none() || due <= Instant::now() || !falls_back(lane, &error).await
             {
-                return Err(GatewayError::Call { lane: name, error });
+                let cause = cause(&lane.handle, &error);
+                return Err(GatewayError::Call {
+                    lane: name,
+                    error,
+                    cause,
+                });
             }
             before += attempts(&error);
             tracing::debug!(lane = name, %error, "falling back to the model's next backend");
@@ -341,6 +346,18 @@ async fn falls_back(lane: &Lane, error: &CallError) -> bool {
         CallError::Stopped => true,
         CallError::Drained => false,
     }
+}
+
+/// Returns why a lane that refused does not serve, as its last failed attempt has it.
+fn cause(lane: &LaneHandle<ModelBackend>, error: &CallError) -> Option<&'static str> {
+    let CallError::Refused {
+        reason: RefusalReason::Cold | RefusalReason::Broken,
+        ..
+    } = error
+    else {
+        return None;
+    };
+    lane.last_failure()?.reason
 }
 
 /// Returns the attempts behind an error.

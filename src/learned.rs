@@ -129,7 +129,8 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Lane>> {
 
 /// Names the server that something was learned of.
 fn fingerprint(backend: &BackendSettings) -> String {
-    let url = backend.base_url.as_deref().unwrap_or("in process");
+    let url = backend.base_url.as_ref();
+    let url = url.map_or_else(|| "in process".to_owned(), ToString::to_string);
     let model = backend.model.as_deref().unwrap_or("as asked");
     format!("{:?} {url} {model}", backend.kind)
 }
@@ -137,11 +138,12 @@ fn fingerprint(backend: &BackendSettings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::BaseUrl;
 
     fn backend(url: &str) -> BackendSettings {
         BackendSettings {
             name: "a".to_owned(),
-            base_url: Some(url.to_owned()),
+            base_url: Some(BaseUrl::new(url)),
             ..BackendSettings::default()
         }
     }
@@ -159,6 +161,15 @@ mod tests {
         let path = folder.path().join("deeper/learned.json");
         let mut first = Learned::open(&path).unwrap();
         assert_eq!(first.of(&backend("http://one")), None);
+        first.note(&backend("http://one"), snapshot());
+        first.write().unwrap();
+        first.note(&backend("http://ann:passw0rd@three?key=abc"), snapshot());
+        first.write().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            !text.contains("passw0rd") && !text.contains("abc"),
+            "{text}"
+        );
         first.note(&backend("http://one"), snapshot());
         first.write().unwrap();
         let second = Learned::open(&path).unwrap();

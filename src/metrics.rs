@@ -56,6 +56,13 @@ struct ByResult {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFailure {
+    lane: String,
+    class: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByState {
     lane: String,
     state: &'static str,
@@ -209,8 +216,26 @@ fn levels(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     }
 }
 
+/// Registers how attempts failed.
+fn failures(registry: &mut Registry, lanes: &[LaneSnapshot]) {
+    let failures = Family::<ByFailure, Counter>::default();
+    for lane in lanes {
+        for failure in &lane.failures {
+            let labels = ByFailure {
+                lane: lane.name.to_string(),
+                class: failure.class,
+                reason: failure.reason,
+            };
+            failures.get_or_create(&labels).inc_by(failure.count);
+        }
+    }
+    let help = "Attempts that failed, by class and reason; the reason is empty where the class says enough";
+    registry.register("failed_attempts", help, failures);
+}
+
 fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     levels(registry, lanes);
+    failures(registry, lanes);
     let calls = Family::<ByEnding, Counter>::default();
     let prewarms = Family::<ByEnding, Counter>::default();
     let bands = Family::<ByBand, Level>::default();

@@ -6,6 +6,7 @@
 //! all contradictions are. There is no global state, and only [`environment`] reads the process environment.
 
 pub mod backend;
+pub mod base_url;
 pub mod environment;
 pub mod load;
 pub mod log;
@@ -19,6 +20,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use backend::{BackendKind, BackendSettings};
+pub use base_url::BaseUrl;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use kebne_context::{ContextSettings, PromptSettings};
 #[cfg(feature = "lab")]

@@ -351,14 +351,39 @@ impl<T> Pool<T> {
             if deadline > now {
                 break;
             }
-            self.queue_remove(id);
-            let refusal = self.refusal(self.waiting_reason(), now);
-            match self.take(id) {
-                Some(call) => self.refused.push((call.payload, refusal)),
-                None => break,
+            if !self.give_up(id, now) {
+                break;
+            }
+        }
+        while let Some((id, at)) = self.first_in_vain() {
+            if at > now || !self.give_up(id, now) {
+                break;
             }
         }
         std::mem::take(&mut self.refused)
+    }
+
+    /// Refuses a waiting call for what keeps it waiting.
+    fn give_up(&mut self, id: CallId, now: Timestamp) -> bool {
+        self.queue_remove(id);
+        let refusal = self.refusal(self.waiting_reason(), now);
+        let call = self.take(id);
+        let given_up = call.is_some();
+        self.refused
+            .extend(call.map(|call| (call.payload, refusal)));
+        given_up
+    }
+
+    /// Returns the call that has waited longest for a backend that does not serve and does not say when it will, and
+    /// when that wait ends.
+    fn first_in_vain(&self) -> Option<(CallId, Timestamp)> {
+        let is_hopeless = match self.grant.state {
+            LaneState::Cold | LaneState::Probe => self.grant.ready_eta.is_none(),
+            LaneState::Open => true,
+            _ => false,
+        };
+        let (id, call) = self.calls.first_key_value().filter(|_| is_hopeless)?;
+        Some((*id, call.meta.arrived.after(self.settings.cold_wait_max)))
     }
 
     /// Refuses new calls from now on; what was admitted is still served.
@@ -376,7 +401,8 @@ impl<T> Pool<T> {
         let retry = retry.filter(|at| *at != Timestamp::MAX);
         let gate = self.gate(now);
         let hedge = self.hedge_due(now);
-        let due = [expiry, retry, gate, hedge];
+        let in_vain = self.first_in_vain().map(|(_, at)| at);
+        let due = [expiry, retry, gate, hedge, in_vain];
         due.into_iter().flatten().min()
     }
 

@@ -190,6 +190,9 @@ pub struct PoolSettings {
     /// Time that a call may take which probes a backend that is not known to serve, where that is more than an attempt
     /// may take: some hold the call until they have loaded. More than 0, default 2 min.
     pub wake_timeout: Duration,
+    /// Longest wait for a backend that does not serve and does not say when it will; default 5 min. One that says when
+    /// it will be ready is waited for up to the caller's deadline.
+    pub cold_wait_max: Duration,
     /// Retries in hand at the start; default 10.
     pub retry_start: f64,
     /// Retries that can be saved up; default 60.
@@ -213,6 +216,7 @@ impl Default for PoolSettings {
             hold_first: Duration::from_millis(50),
             hold_max: Duration::from_secs(2),
             wake_timeout: Duration::from_mins(2),
+            cold_wait_max: Duration::from_mins(5),
             retry_start: 10.0,
             retry_cap: 60.0,
             hedge_ratio: 0.0,
@@ -248,6 +252,11 @@ impl PoolSettings {
                 self.hold_max >= self.hold_first,
             ),
             ("wake_timeout", "more than 0", !self.wake_timeout.is_zero()),
+            (
+                "cold_wait_max",
+                "more than 0",
+                !self.cold_wait_max.is_zero(),
+            ),
             (
                 "retry_cap",
                 "0 to 10000",

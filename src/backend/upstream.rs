@@ -32,8 +32,11 @@ use tokio::time::Instant;
 use upload::Upload;
 
 use crate::{
-    backend::{BuildError, failure, reason::REDIRECTED},
-    settings::{BackendKind, BackendSettings, Environment},
+    backend::{
+        BuildError, failure,
+        reason::{REDIRECTED, UNREACHABLE},
+    },
+    settings::{BackendKind, BackendSettings, BaseUrl, Environment},
 };
 
 /// Only so much of an error's body is read; the largest validation errors are some KiB.
@@ -88,7 +91,7 @@ impl Upstream {
             key,
             reason: reason.to_string(),
         };
-        let given = settings.base_url.as_deref().unwrap_or_default();
+        let given = settings.base_url.as_ref().map_or("", BaseUrl::expose);
         let base_url = Url::parse(given).map_err(|error| wrong("base_url", &error))?;
         let mut headers =
             header_map(&settings.headers).map_err(|error| wrong("headers", &error))?;
@@ -265,7 +268,13 @@ impl Upstream {
         });
         let message = said(status, &body, location.as_deref());
         let mut failure = Failure::new(outcome, message).with_status(status.as_u16());
-        failure.reason = status.is_redirection().then_some(REDIRECTED);
+        let is_no_server = status == StatusCode::BAD_GATEWAY;
+        failure.reason = match outcome {
+            _ if status.is_redirection() => Some(REDIRECTED),
+            // A proxy says that there is no server behind it.
+            Outcome::Cold { .. } | Outcome::Fault if is_no_server => Some(UNREACHABLE),
+            _ => None,
+        };
         failure.quota = quota::hints(&headers, now);
         failure.body = Some(body).filter(|_| outcome == Outcome::Client);
         failure

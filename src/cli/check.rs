@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, io::Write, path::Path};
 
+use kebne_wire::redact;
 use toml::{Table, Value};
 
 use crate::{
@@ -51,6 +52,7 @@ fn mask(table: &mut Table) {
             continue;
         }
         match value {
+            Value::String(url) if key == "base_url" => *url = redact::url(url),
             Value::Table(inner) => mask(inner),
             Value::Array(items) => items
                 .iter_mut()
@@ -105,6 +107,7 @@ mod tests {
             keys = [{ name = "a", hash = "h" }]
             [[backends]]
             key_env = "MODEL_KEY"
+            base_url = "https://ann:passw0rd@host/v1?sig=abc"
             headers = { authorization = "Bearer x" }
         "#
         .parse()
@@ -112,11 +115,11 @@ mod tests {
         mask(&mut tree);
         let text = toml::to_string(&tree).unwrap();
         assert!(
-            !text.contains("Bearer") && !text.contains("\"h\""),
+            !text.contains("Bearer") && !text.contains("\"h\"") && !text.contains("passw0rd"),
             "{text}"
         );
         assert!(
-            text.contains("MODEL_KEY") && text.contains("open"),
+            text.contains("MODEL_KEY") && text.contains("open") && text.contains("host/v1?sig=***"),
             "{text}"
         );
     }

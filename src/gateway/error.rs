@@ -32,6 +32,8 @@ pub enum GatewayError {
         /// What it said.
         #[source]
         error: CallError,
+        /// The reason code of the lane's last failed attempt, where it is why the lane does not serve.
+        cause: Option<&'static str>,
     },
 }
 

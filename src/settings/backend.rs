@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "lab")]
 use crate::settings::SimulationSettings;
 use crate::settings::{
-    ByteCount, HumanDuration, LaneSettings, PrewarmOperation, PrewarmSettings, SettingsError,
-    Validate, join,
+    BaseUrl, ByteCount, HumanDuration, LaneSettings, PrewarmOperation, PrewarmSettings,
+    SettingsError, Validate, join,
 };
 
 /// Time to connect, as in the `OpenAI` SDKs.
@@ -53,7 +53,7 @@ pub struct BackendSettings {
     /// The protocol: `simulated`, `openai`, `huggingface` or `anthropic`. Default `simulated`.
     pub kind: BackendKind,
     /// The URL of the server, for example `http://127.0.0.1:8000/v1`; required by kinds that call one.
-    pub base_url: Option<String>,
+    pub base_url: Option<BaseUrl>,
     /// The server's name for the model; without it, the caller's.
     pub model: Option<String>,
     /// The environment variable that holds the server's API key. Without it no key is sent.
@@ -194,20 +194,21 @@ impl BackendSettings {
         let mut errors = Vec::new();
         let mut refuse =
             |key: &str, message: String| errors.push(SettingsError::new(join(path, key), message));
-        match self.base_url.as_deref().map(str::parse::<http::Uri>) {
+        let base_url = self.base_url.as_ref();
+        match base_url.map(|url| (url, url.expose().parse::<http::Uri>())) {
             None if self.kind.calls_a_server() => {
                 refuse(
                     "base_url",
                     format!("a backend of kind `{}` needs it", self.kind.name()),
                 );
             }
-            Some(Err(error)) => refuse("base_url", format!("is not a URL: {error}")),
-            Some(Ok(url))
+            Some((_, Err(error))) => refuse("base_url", format!("is not a URL: {error}")),
+            Some((shown, Ok(url)))
                 if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() =>
             {
                 refuse(
                     "base_url",
-                    format!("`{url}` is not an `http://` or `https://` URL with a host"),
+                    format!("`{shown}` is not an `http://` or `https://` URL with a host"),
                 );
             }
             _ => {}

@@ -201,6 +201,11 @@ impl ApiError {
                     Self::internal(error.to_string()).code("not_woken")
                 }
             },
+            GatewayError::Call {
+                error,
+                cause: Some(reason::UNREACHABLE),
+                ..
+            } => Self::from_call(error).unreachable(),
             GatewayError::Call { error, .. } => Self::from_call(error),
         }
     }
@@ -283,6 +288,12 @@ impl ApiError {
             .after(retry_after);
         error.ready_in = ready_in;
         error
+    }
+
+    /// Says of a refusal that the backend cannot be reached.
+    fn unreachable(mut self) -> Self {
+        "the backend cannot be reached".clone_into(&mut self.message);
+        self.code(reason::UNREACHABLE)
     }
 
     /// The backend failed, and the lane has tried as often as is sensible. What the backend said reaches the caller only

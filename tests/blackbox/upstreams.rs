@@ -162,6 +162,39 @@ fn a_stream_that_is_lost_says_so_within_itself_and_has_no_end() {
 }
 
 #[test]
+fn a_backend_that_was_never_reached_is_503_in_time_and_the_cause_is_shown() {
+    let bad_gateway = "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-type: text/html\r\n\r\n<html>no</html>";
+    let (proxy, _requests) = upstream(move |_| bad_gateway.to_owned());
+    // A port that nobody listens on.
+    let nobody = "http://user:passw0rd@127.0.0.1:9/v1?key=secret".to_owned();
+    for url in [nobody, proxy] {
+        let folder = folder();
+        let limits = "limits = { cold_wait_max = \"1s\" }\n";
+        let program = in_front_of(folder.path(), &url, limits);
+        let since = std::time::Instant::now();
+        for stream in [false, true] {
+            let answer = ask(&program, stream);
+            let expected = (503, "backend_unreachable".to_owned());
+            assert_eq!(answer.code(), expected, "{url}: {}", answer.body);
+            assert!(answer.head.contains("\nretry-after: "), "{}", answer.head);
+        }
+        assert!(
+            since.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            since.elapsed()
+        );
+        let state = program.send("GET", "/state", &[], &Value::Null);
+        let failure = state.json()["lanes"][0]["last_failure"].clone();
+        assert_eq!(failure["reason"], "backend_unreachable", "{failure}");
+        assert_ne!(failure["message"], "", "{failure}");
+        assert!(!state.body.contains("passw0rd") && !state.body.contains("secret"));
+        let metrics = program.send("GET", "/metrics", &[], &Value::Null).body;
+        let counted = r#"kebne_failed_attempts_total{lane="simulated",class="cold",reason="backend_unreachable"}"#;
+        assert!(metrics.contains(counted), "{metrics}");
+    }
+}
+
+#[test]
 fn a_server_that_falls_silent_is_given_up() {
     // The socket stays open: the thread that answers sleeps before it drops it.
     let folder = folder();

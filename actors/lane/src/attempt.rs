@@ -158,6 +158,8 @@ impl<B: Backend> Run<B> {
         };
         if let Some(error) = ending.error {
             tracing::debug!(attempt = self.attempt.0, %error, "a streamed answer broke");
+            self.job
+                .lose(Lost::Failure(Failure::new(ending.outcome, error)));
         }
         ending.outcome
     }

@@ -18,7 +18,7 @@ use crate::{
     lane::Route,
     rate_controller::{ControllerMemory, GetController},
     snapshot::LaneSnapshot,
-    status::Status,
+    status::{LastFailure, Status},
     worker_pool::{Close, CutOff, Enqueue, GetPool, SpendRetry},
 };
 
@@ -120,6 +120,11 @@ impl<B: Backend> LaneHandle<B> {
         self.inner.status.limit()
     }
 
+    /// Returns the last attempt that failed.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        self.inner.status.last_failure(self.inner.clock.now())
+    }
+
     /// Returns how many calls the lane holds, waiting or running.
     pub fn live(&self) -> usize {
         self.inner.permits.taken()
@@ -157,6 +162,8 @@ impl<B: Backend> LaneHandle<B> {
             workers: pool.workers,
             workers_idle: pool.workers_idle,
             worker_restarts: self.inner.status.restarts(),
+            last_failure: self.last_failure(),
+            failures: self.inner.status.failure_counts(),
             live: self.live(),
             endings: self.endings(),
             prewarms: self.inner.prewarms.counts(),

@@ -9,7 +9,7 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use kebne_control::{AttemptId, CallId, Timestamp};
+use kebne_control::{AttemptId, CallId, Outcome, Timestamp};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use kebne_actors::work_pulling::permits::Permit;
 use crate::{
     backend::{Backend, Failure},
     call::{CallError, CallOptions, Ending},
+    status::LastFailure,
 };
 
 /// What the caller's future waits for.
@@ -183,6 +184,32 @@ impl<B: Backend> Job<B> {
     /// Remembers how an attempt was lost.
     pub(crate) fn lose(&self, lost: Lost) {
         *lock(&self.last) = Some(lost);
+    }
+
+    /// Returns the record of how the last attempt was lost.
+    pub(crate) fn last_failure(&self, outcome: Outcome, now: Timestamp) -> Option<LastFailure> {
+        let class = outcome.label();
+        match &*lock(&self.last) {
+            None => None,
+            Some(Lost::Failure(failure)) => Some(LastFailure::new(
+                class,
+                failure.reason,
+                failure.status,
+                &failure.message,
+                now,
+            )),
+            Some(Lost::Timeout(what)) => {
+                let message = format!("the backend did not answer in time (`{what}` timeout)");
+                Some(LastFailure::new(class, None, None, &message, now))
+            }
+            Some(Lost::Panic) => Some(LastFailure::new(
+                class,
+                Some("panic"),
+                None,
+                "the attempt panicked",
+                now,
+            )),
+        }
     }
 
     /// Says whether an attempt was lost to more than a refusal, so that the failure is the call's ending.

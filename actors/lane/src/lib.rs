@@ -40,6 +40,7 @@ pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
 pub use prewarm::{Prewarm, PrewarmError};
 pub use settings::LaneSettings;
 pub use snapshot::LaneSnapshot;
+pub use status::{FailureCount, LastFailure};
 pub use via_lane::{LaneFlowExt, ViaLane};
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ pub struct LaneSettings {
     /// Time that the call may take which wakes a backend, where that is more than `attempt_timeout`: some hold it until
     /// they have loaded. Default 2m.
     pub wake_timeout: HumanDuration,
+    /// Longest wait for a backend that cannot be reached, or does not say when it will be ready. A caller whose deadline
+    /// is later is refused with 503 then. Default 5m.
+    pub cold_wait_max: HumanDuration,
     /// Time to a stream's first token; does not run while the backend loads. Default 60s.
     pub first_token_timeout: HumanDuration,
     /// Longest silence between two tokens of a stream. Default 30s.
@@ -86,6 +89,7 @@ impl Default for LaneSettings {
             hold_max: HumanDuration(pool.hold_max),
             attempt_timeout: HumanDuration(controller.attempt_timeout),
             wake_timeout: HumanDuration(pool.wake_timeout),
+            cold_wait_max: HumanDuration(pool.cold_wait_max),
             first_token_timeout: HumanDuration(Duration::from_mins(1)),
             idle_timeout: HumanDuration(Duration::from_secs(30)),
             attempts_max: pool.attempts_max,
@@ -131,6 +135,7 @@ impl LaneSettings {
             hold_first: self.hold_first.0,
             hold_max: self.hold_max.0,
             wake_timeout: self.wake_timeout.0,
+            cold_wait_max: self.cold_wait_max.0,
             retry_start: self.retry_start,
             retry_cap: self.retry_cap,
             hedge_ratio: self.hedge_ratio,

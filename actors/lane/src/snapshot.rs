@@ -5,7 +5,10 @@ use std::sync::Arc;
 use kebne_control::{ControllerReport, LaneState, PoolReport};
 use serde::Serialize;
 
-use crate::endings::EndingCounts;
+use crate::{
+    endings::EndingCounts,
+    status::{FailureCount, LastFailure},
+};
 
 /// One lane, at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -30,6 +33,10 @@ pub struct LaneSnapshot {
     pub worker_restarts: u32,
     /// Calls that the lane holds, waiting or running.
     pub live: usize,
+    /// The last attempt that failed.
+    pub last_failure: Option<LastFailure>,
+    /// Failed attempts by class and reason.
+    pub failures: Vec<FailureCount>,
     /// How many calls came and how they ended.
     pub endings: EndingCounts,
     /// How many wake calls the lane made of its own, and how they ended.

@@ -1,8 +1,78 @@
 //! What a caller's thread may know of a lane without asking an actor.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use kebne_control::{Grant, LaneState};
+use kebne_control::{Grant, LaneState, Timestamp};
+use serde::Serialize;
+
+/// Bytes of a failure's message that are kept.
+const MESSAGE_MAX: usize = 300;
+/// Kinds of failures that are counted apart; the reasons are few and fixed in the code.
+const KINDS_MAX: usize = 64;
+
+/// The last attempt of a lane that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastFailure {
+    /// The outcome's label.
+    pub class: &'static str,
+    /// The reason code, where the failure has one.
+    pub reason: Option<&'static str>,
+    /// The backend's status code, when it answered with one.
+    pub status: Option<u16>,
+    /// What happened.
+    pub message: String,
+    /// How long ago that was.
+    #[serde(skip)]
+    pub(crate) at: Timestamp,
+    /// Milliseconds since then, at the moment of the snapshot.
+    pub age_ms: u64,
+}
+
+impl LastFailure {
+    /// Makes the record of a failure at `at`.
+    pub(crate) fn new(
+        class: &'static str,
+        reason: Option<&'static str>,
+        status: Option<u16>,
+        message: &str,
+        at: Timestamp,
+    ) -> Self {
+        let end = message.floor_char_boundary(MESSAGE_MAX);
+        Self {
+            class,
+            reason,
+            status,
+            message: message[..end].to_owned(),
+            at,
+            age_ms: 0,
+        }
+    }
+}
+
+/// How many attempts failed in one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FailureCount {
+    /// The outcome's label.
+    pub class: &'static str,
+    /// The reason code; empty where the failures have none.
+    pub reason: &'static str,
+    /// Attempts.
+    pub count: u64,
+}
+
+/// What is known of failed attempts.
+#[derive(Debug, Default)]
+struct Failures {
+    last: Option<LastFailure>,
+    counts: BTreeMap<(&'static str, &'static str), u64>,
+}
 
 /// The last grant's headline, published by the controller.
 #[derive(Debug, Default)]
@@ -10,6 +80,7 @@ pub(crate) struct Status {
     state: AtomicU8,
     limit: AtomicU32,
     restarts: AtomicU32,
+    failures: Mutex<Failures>,
 }
 
 impl Status {
@@ -29,6 +100,41 @@ impl Status {
 
     pub(crate) fn worker_restarted(&self) {
         self.restarts.fetch_add(1, Relaxed);
+    }
+
+    /// Notes a failed attempt.
+    pub(crate) fn failed(&self, failure: LastFailure) {
+        let mut failures = self.failures();
+        let kind = (failure.class, failure.reason.unwrap_or_default());
+        if failures.counts.len() < KINDS_MAX || failures.counts.contains_key(&kind) {
+            *failures.counts.entry(kind).or_default() += 1;
+        }
+        failures.last = Some(failure);
+    }
+
+    /// Returns the last failed attempt, as old as it is at `now`.
+    pub(crate) fn last_failure(&self, now: Timestamp) -> Option<LastFailure> {
+        let mut last = self.failures().last.clone()?;
+        let age: Duration = now.since(last.at);
+        last.age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Some(last)
+    }
+
+    /// Returns the failed attempts by class and reason.
+    pub(crate) fn failure_counts(&self) -> Vec<FailureCount> {
+        let failures = self.failures();
+        let counts = failures.counts.iter();
+        counts
+            .map(|(&(class, reason), &count)| FailureCount {
+                class,
+                reason,
+                count,
+            })
+            .collect()
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn restarts(&self) -> u32 {

@@ -112,7 +112,7 @@ impl<T> Pool<T> {
             .least_wait(now)
             .filter(|_| self.queue.victim(offer.tenant).is_none());
         wait.filter(|wait| *wait > left)
-            .map(|_| RefusalReason::WaitTooLong)
+            .map(|_| self.too_late_reason())
     }
 
     /// Predicts the wait of a call offered now: `position / delivered rate`.
@@ -148,6 +148,14 @@ impl<T> Pool<T> {
             reason,
             retry_after,
             ready_in,
+        }
+    }
+
+    /// Names what keeps a call from being served in time: the wait is too long only where the backend serves.
+    pub(super) fn too_late_reason(&self) -> RefusalReason {
+        match self.waiting_reason() {
+            RefusalReason::QueueTimeout => RefusalReason::WaitTooLong,
+            reason => reason,
         }
     }
 

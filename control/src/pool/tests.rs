@@ -565,3 +565,41 @@ fn a_retry_that_is_due_is_not_asked_for_again_while_nobody_can_take_it() {
         "an attempt's end is next, or the deadline"
     );
 }
+
+/// A pool in front of a backend that does not serve.
+fn cold_pool(state: LaneState, ready_eta: Option<Timestamp>) -> Pool<u32> {
+    let mut p = pool(Permission::SingleFlight {
+        not_before: at(1000.0),
+    });
+    let grant = Grant {
+        ready_eta,
+        state,
+        ..p.grant()
+    };
+    p.set_grant(grant, at(0.0));
+    p
+}
+
+#[test]
+fn a_wait_for_a_backend_that_does_not_say_when_it_will_serve_is_bounded() {
+    let patient = |deadline: f64| Offer {
+        deadline: at(deadline),
+        ..offer(0, 0)
+    };
+    let mut p = cold_pool(LaneState::Cold, None);
+    p.offer(patient(3600.0), at(0.0)).unwrap();
+    p.offer(patient(3600.0), at(10.0)).unwrap();
+    assert_eq!(p.next_wakeup(at(10.0)), Some(at(300.0)));
+    assert!(p.expire(at(299.0)).is_empty());
+    let expired = p.expire(at(300.0));
+    assert_eq!(expired.len(), 1);
+    assert_eq!(expired[0].1.reason, RefusalReason::Cold);
+    assert_eq!(p.queued(), 1);
+    // One that says when it will be ready is waited for.
+    let mut p = cold_pool(LaneState::Cold, Some(at(900.0)));
+    p.offer(patient(3600.0), at(0.0)).unwrap();
+    assert!(p.expire(at(1200.0)).is_empty());
+    let mut p = cold_pool(LaneState::Steady, None);
+    p.offer(patient(3600.0), at(0.0)).unwrap();
+    assert!(p.expire(at(1200.0)).is_empty());
+}

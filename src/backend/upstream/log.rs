@@ -9,6 +9,8 @@ use kebne_control::Outcome;
 use kebne_lane::Failure;
 use tokio::time::Instant;
 
+use crate::backend::reason::UNREACHABLE;
+
 /// Failures within this time after a line are counted and not written.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -40,7 +42,8 @@ impl Log {
         let backend = &*self.backend;
         let (class, status) = (failure.outcome.label(), failure.status);
         let error = &failure.message;
-        if failure.outcome.is_refusal() || failure.outcome == Outcome::Client {
+        let is_ordinary = failure.outcome.is_refusal() && failure.reason != Some(UNREACHABLE);
+        if is_ordinary || failure.outcome == Outcome::Client {
             tracing::debug!(
                 backend,
                 request,

@@ -21,6 +21,11 @@ impl<B: Backend> WorkerPool<B> {
             let Some((_, job)) = kept.ledger.take(attempt) else {
                 return;
             };
+            if !matches!(end.outcome, Outcome::Success { .. } | Outcome::Cancelled)
+                && let Some(failure) = job.last_failure(end.outcome, now)
+            {
+                self.parts.status.failed(failure);
+            }
             if job.is_cancelled() && !matches!(end.outcome, Outcome::Success { .. }) {
                 kept.pool.released(attempt, now);
                 None
