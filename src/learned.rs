@@ -5,7 +5,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -94,13 +96,20 @@ impl Learned {
         let text = serde_json::to_vec_pretty(&kept)?;
         let folder = self.path.parent();
         if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
         }
         // Whoever dies on the way leaves the old file whole.
         let draft = self
             .path
             .with_extension(format!("{}.draft", std::process::id()));
-        fs::write(&draft, text)?;
+        // A draft that an earlier process left may have other permissions.
+        fs::remove_file(&draft).ok();
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(&draft)?.write_all(&text)?;
         fs::rename(&draft, &self.path)?;
         self.written = kept.lanes;
         Ok(())
@@ -137,6 +146,8 @@ fn fingerprint(backend: &BackendSettings) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::settings::BaseUrl;
 
@@ -177,6 +188,9 @@ mod tests {
         assert_eq!(second.of(&backend("http://two")), None);
         let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(files, 1, "no draft is left behind");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct KeySettings {
     pub name: String,
     /// The key's SHA-256 in lowercase hexadecimal, as `kebne key` prints it.
     pub hash: String,
-    /// The tenant of the key's calls; keys of one tenant share its queue. Without it, the key's name.
+    /// The tenant of the key's calls: keys of one tenant share its queue and its sessions. Without it, the key's name.
     pub tenant: Option<String>,
     /// The first band that the key's calls may use, and theirs when they name none: 0 goes first, 9 last. Default 0.
     pub priority: u8,
@@ -77,6 +77,13 @@ impl Default for KeySettings {
             weight: 1.0,
             names_tenants: false,
         }
+    }
+}
+
+impl KeySettings {
+    /// Returns whose turn the key's calls take and whom its sessions belong to: its tenant, by default its own name.
+    pub fn tenant(&self) -> &str {
+        self.tenant.as_ref().unwrap_or(&self.name)
     }
 }
 
@@ -187,6 +194,12 @@ impl ServerSettings {
                 .take(index)
                 .any(|other| other.name == key.name);
             require(!again, &at("name"), "is used more than once");
+            let mut before = self.keys.iter().take(index);
+            let twin = before.find(|other| other.hash == key.hash && !key.hash.is_empty());
+            if let Some(twin) = twin {
+                let message = format!("is also the hash of the key `{}`", twin.name);
+                require(false, &at("hash"), &message);
+            }
         }
         errors
     }
