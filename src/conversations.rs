@@ -95,9 +95,12 @@ impl Conversations {
             .filter_map(|turn| Some((turn, KeptView::read(&turn.content.messages)?)))
             .unzip();
         let line = line_of(&kept, id).ok_or_else(|| not_found(id))?;
-        let mut fit = Fit::new(if truncates { self.tokens_max } else { u64::MAX });
+        let tokens_max = if truncates { self.tokens_max } else { u64::MAX };
+        // The bytes were bounded when the tree was read.
+        let mut fit = Fit::new(tokens_max, u64::MAX);
         for place in line.iter().rev() {
-            if !fit.takes(turns[*place].content.tokens) {
+            let content = &turns[*place].content;
+            if !fit.takes(content.tokens, content.messages.len() as u64) {
                 break;
             }
             fit.take(turns[*place].clone());
@@ -194,15 +197,15 @@ impl Conversations {
             let page = self.context.turns(&space, &session, after, PAGE).await;
             let page = page.map_err(|error| missing(error, id))?;
             size += page
+                .items
                 .iter()
                 .map(|turn| turn.content.messages.len())
                 .sum::<usize>();
             if size > TREE_SIZE_MAX {
                 return Err(ConversationError::TooLong);
             }
-            let is_last = page.len() < PAGE;
-            turns.extend(page);
-            if is_last {
+            turns.extend(page.items);
+            if !page.has_more {
                 break;
             }
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use kebne_actors::{ActorReport, ActorSystem};
-use kebne_context::ContextHandle;
+use kebne_context::{ContextHandle, ContextParts, Secrets};
 use kebne_control::{LaneState, Outcome};
 use kebne_lane::{
     CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, RefusalReason, Reply,
@@ -99,8 +99,7 @@ impl Gateway {
         settings: &Settings,
         environment: &dyn Environment,
     ) -> Result<Self, StartError> {
-        let key = environment.get(&settings.context.key_env)?;
-        let context = kebne_context::parts(&settings.context, key.as_deref())?;
+        let context = context_parts(settings, environment)?;
         let system = ActorSystem::new("kebne", fastrand::u64(..));
         let supervisor = Supervisor::spawn(&system);
         let context = ContextHandle::start_under(&supervisor, context).await?;
@@ -331,6 +330,24 @@ impl Gateway {
             thread.stop();
         }
     }
+}
+
+/// Returns what the context manager needs. Sessions belong to the tenant of a key. Files of earlier versions name the key's
+/// hash instead.
+fn context_parts(
+    settings: &Settings,
+    environment: &dyn Environment,
+) -> Result<ContextParts, StartError> {
+    let secrets = Secrets {
+        key: environment.get(&settings.context.key_env)?,
+        old_keys: environment.get(&settings.context.old_keys_env)?,
+    };
+    let mut parts = kebne_context::parts(&settings.context, &secrets)?;
+    let keys = settings.server.keys.iter();
+    parts.former_owners = keys
+        .map(|key| (key.hash.clone(), key.tenant().to_owned()))
+        .collect();
+    Ok(parts)
 }
 
 /// Says whether the next lane is to be tried: a refusal costs nothing, a failure costs a retry.

@@ -5,6 +5,7 @@ use actix_web::{
     http::header,
     web::{Data, Path},
 };
+use kebne_context::StoreHealth;
 use kebne_lane::Prewarm;
 use serde_json::json;
 
@@ -65,7 +66,24 @@ pub(super) async fn show_state(http: HttpRequest, state: Data<State>) -> HttpRes
         "actors": snapshot.actors,
         "dead_letters": snapshot.dead_letters,
         "lanes": snapshot.lanes,
+        "sessions": session_store(&state.context.health()),
     }))
+}
+
+fn session_store(health: &StoreHealth) -> serde_json::Value {
+    match health {
+        StoreHealth::Available => json!({"store": "available"}),
+        StoreHealth::Unavailable {
+            reason,
+            lasts,
+            failures,
+        } => json!({
+            "store": "unavailable",
+            "reason": reason,
+            "for_seconds": lasts.as_secs_f64(),
+            "failures": failures,
+        }),
+    }
 }
 
 /// `POST /backends/{name}/prewarm`: wakes a backend before any caller asks. 202 while it is being woken, 200 when it

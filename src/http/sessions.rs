@@ -2,13 +2,14 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    http::header::ContentType,
     web::{Data, Path, Payload, Query},
 };
 use kebne_context::{
     Change,
-    store::{Details, Page, Session, Turn},
+    store::{Details, Part, Session, Turn},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
@@ -20,15 +21,18 @@ use crate::{
 
 /// Entries of metadata, and the longest name and value of one: what `OpenAI`'s metadata may have.
 const METADATA_MAX: (usize, usize, usize) = (16, 64, 512);
-/// Items of one answer at most, and when nothing is said.
+/// Items of one answer at most, and by default.
 const PAGE: (usize, usize) = (100, 20);
+/// Bytes of JSON above which an answer is not written on the thread that serves connections: less than a millisecond's
+/// work.
+const INLINE_MAX: usize = 64 << 10;
 /// Bytes of chance in a session's id: nobody guesses it.
 const ID_SIZE: usize = 16;
 
 /// Which part of a list is wanted.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Part {
+pub(super) struct PageQuery {
     limit: Option<usize>,
     after: Option<String>,
 }
@@ -59,20 +63,18 @@ pub(super) async fn create(
 /// `GET /v1/sessions`.
 pub(super) async fn list(
     http: HttpRequest,
-    part: Result<Query<Part>, actix_web::Error>,
+    part: Result<Query<PageQuery>, actix_web::Error>,
     state: Data<State>,
 ) -> HttpResponse {
     let listed = async {
         let caller = caller::of(http.headers(), &state.settings.keys)?;
         let (limit, after) = part_of(part)?;
-        let page = Page {
-            after,
-            limit: limit + 1,
-        };
-        let sessions = state.context.list(&caller.owner, page).await?;
-        let each = sessions.iter().take(limit);
-        let data: Vec<Value> = each.map(|session| shown(session, &state)).collect();
-        Ok(page_of(&data, sessions.len() > limit))
+        let part = state.context.list(&caller.owner, after, limit).await?;
+        let next = part.items.last().map(|session| session.id.clone());
+        let size = part.items.iter().map(size_of).sum();
+        let state = state.into_inner();
+        let write = move || write_page(&part, next, |session| Ok(shown(session, &state)));
+        Ok(json_of(beside_if_large(size, write).await?))
     };
     respond(&http, listed.await)
 }
@@ -122,7 +124,7 @@ pub(super) async fn remove(
 pub(super) async fn turns(
     http: HttpRequest,
     id: Path<String>,
-    part: Result<Query<Part>, actix_web::Error>,
+    part: Result<Query<PageQuery>, actix_web::Error>,
     state: Data<State>,
 ) -> HttpResponse {
     let found = async {
@@ -132,17 +134,21 @@ pub(super) async fn turns(
             let wrong = || ApiError::bad_request(Some("after"), "`after` must be a turn's number");
             text.parse().map_err(|_| wrong())
         })?;
-        let turns = state.context.turns(&caller.owner, &id, after, limit + 1);
-        let turns = turns.await?;
-        let shown: Result<Vec<Value>, ApiError> =
-            turns.iter().take(limit).map(shown_turn).collect();
-        Ok(page_of(&shown?, turns.len() > limit))
+        let part = state
+            .context
+            .turns(&caller.owner, &id, after, limit)
+            .await?;
+        let next = part.items.last().map(|turn| turn.number);
+        let sizes = part.items.iter().map(|turn| turn.content.messages.len());
+        let size = sizes.sum();
+        let write = move || write_page(&part, next, ShownTurn::of);
+        Ok(json_of(beside_if_large(size, write).await?))
     };
     respond(&http, found.await)
 }
 
 fn part_of(
-    part: Result<Query<Part>, actix_web::Error>,
+    part: Result<Query<PageQuery>, actix_web::Error>,
 ) -> Result<(usize, Option<String>), ApiError> {
     let part = part.map_err(|error| ApiError::bad_request(None, format!("the query: {error}")))?;
     let (max, default) = PAGE;
@@ -154,8 +160,54 @@ fn part_of(
     Ok((limit, part.into_inner().after))
 }
 
-fn page_of(data: &[Value], has_more: bool) -> HttpResponse {
-    HttpResponse::Ok().json(json!({"object": "list", "data": data, "has_more": has_more}))
+/// A page of a list. `next_after` is where the next page begins, if there is one.
+#[derive(Serialize)]
+struct ShownPage<T, N> {
+    object: &'static str,
+    data: Vec<T>,
+    has_more: bool,
+    next_after: Option<N>,
+}
+
+fn write_page<'a, I, T: Serialize>(
+    part: &'a Part<I>,
+    last: Option<impl Serialize>,
+    show: impl Fn(&'a I) -> Result<T, ApiError>,
+) -> Result<Vec<u8>, ApiError> {
+    let data: Result<Vec<T>, ApiError> = part.items.iter().map(show).collect();
+    let page = ShownPage {
+        object: "list",
+        data: data?,
+        has_more: part.has_more,
+        next_after: last.filter(|_| part.has_more),
+    };
+    serde_json::to_vec(&page).map_err(|error| ApiError::internal(error.to_string()))
+}
+
+fn json_of(body: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(body)
+}
+
+/// Does work on so many bytes, beside the thread that serves connections if they are many.
+async fn beside_if_large<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if bytes <= INLINE_MAX {
+        return work();
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(ApiError::internal("an answer could not be written")))
+}
+
+/// Returns about how many bytes of an answer a session takes.
+fn size_of(session: &Session) -> usize {
+    let metadata = session.details.metadata.iter();
+    let metadata = metadata.map(|(name, value)| name.len() + value.len());
+    let system_prompt = session.details.system_prompt.as_ref();
+    metadata.sum::<usize>() + system_prompt.map_or(0, String::len)
 }
 
 fn shown(session: &Session, state: &State) -> Value {
@@ -177,15 +229,26 @@ fn shown(session: &Session, state: &State) -> Value {
     })
 }
 
-fn shown_turn(turn: &Turn) -> Result<Value, ApiError> {
-    let messages: &RawValue = serde_json::from_slice(&turn.content.messages)
-        .map_err(|_| ApiError::internal("a turn that was kept cannot be read"))?;
-    Ok(json!({
-        "object": "session.turn",
-        "number": turn.number,
-        "tokens": turn.content.tokens,
-        "messages": messages,
-    }))
+/// A turn in an answer. Its messages are passed on as they were kept.
+#[derive(Serialize)]
+struct ShownTurn<'a> {
+    object: &'static str,
+    number: u64,
+    tokens: u64,
+    messages: &'a RawValue,
+}
+
+impl<'a> ShownTurn<'a> {
+    fn of(turn: &'a Turn) -> Result<Self, ApiError> {
+        let messages = serde_json::from_slice(&turn.content.messages)
+            .map_err(|_| ApiError::internal("a turn that was kept cannot be read"))?;
+        Ok(Self {
+            object: "session.turn",
+            number: turn.number,
+            tokens: turn.content.tokens,
+            messages,
+        })
+    }
 }
 
 /// Reads what is to be set; an empty body sets nothing.

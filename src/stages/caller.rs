@@ -16,8 +16,8 @@ pub struct Caller {
     pub name: String,
     /// Whose turn its calls take: the key's tenant; empty when no keys are set.
     pub tenant: String,
-    /// Whom the caller's sessions belong to: the key's hash, so that a new key of the same name is somebody
-    /// else; empty when no keys are set.
+    /// Whom the caller's sessions belong to: the key's tenant, so that a rotated key keeps them; empty when no keys are
+    /// set.
     pub owner: String,
     /// The first band that its calls may use.
     pub priority: u8,
@@ -57,8 +57,8 @@ pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, A
         if bool::from(hash.as_bytes().ct_eq(key.hash.as_bytes())) {
             found = Some(Caller {
                 name: key.name.clone(),
-                tenant: key.tenant.as_ref().unwrap_or(&key.name).clone(),
-                owner: key.hash.clone(),
+                tenant: key.tenant().to_owned(),
+                owner: key.tenant().to_owned(),
                 priority: key.priority,
                 weight: key.weight,
                 names_tenants: key.names_tenants,

@@ -493,6 +493,9 @@ impl From<ContextError> for ApiError {
             ContextError::Store(StoreError::Full) => {
                 conflict(StatusCode::TOO_MANY_REQUESTS, "too_many_sessions")
             }
+            ContextError::Store(StoreError::BytesFull { .. }) => {
+                conflict(StatusCode::TOO_MANY_REQUESTS, "session_bytes_full")
+            }
             ContextError::Store(StoreError::TurnsFull) => {
                 conflict(StatusCode::CONFLICT, "session_full")
             }

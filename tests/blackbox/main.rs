@@ -8,6 +8,7 @@ mod program;
 mod refusals;
 mod restarts;
 mod scenarios;
+mod session_store;
 mod sessions;
 mod shares;
 mod surfaces;

@@ -1,52 +1,29 @@
 //! The actor that holds the rules of sessions: who may see which, how long they live, which turns fit a budget.
 //!
-//! Owns the rules, not the bytes: those are in a [`SessionStore`], which does the slow work on a thread of
-//! its own, so that this actor never waits. A store that has ended fails the actor, and its restart opens the
-//! store anew; whatever was acknowledged is there again.
+//! It owns the rules, not the bytes: those are in a [`SessionStore`], which does the slow work on a thread of its own, so
+//! that this actor never waits. A store that has ended or hangs fails the actor, which restarts with a store that is opened
+//! anew, as often as it takes: an outage of the store is an error for those who ask, and never ends anything else.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, Handler, ResponseFuture};
 
-use kebne_actors::{Context, Props, Strategy};
+use kebne_actors::{ActorRef, Context, Props, Strategy};
 
 use crate::{
+    health::Health,
+    limits::ContextLimits,
     messages::{
         Append, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set, StoreLost,
         Sweep,
     },
-    store::{Alive, Session, SessionStore, StoreError, Stored, Turn},
+    renamed::Renamed,
+    store::{
+        Alive, Fit, Found, Owned, Part, PartSize, Quota, Session, SessionStore, StoreError, Turn,
+    },
 };
 
-/// Bounds of sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContextLimits {
-    /// Sessions that each owner may hold. Default 10000.
-    pub sessions_max: u64,
-    /// Turns that a session may hold. Default 1000.
-    pub turns_max: u64,
-    /// A session that was not used for this long has expired. Default 30 days.
-    pub idle_expiry: Duration,
-    /// A session that was made this long ago has expired, however much it is used. Default 365 days.
-    pub age_max: Duration,
-    /// Time between two removals of what has expired. Default 1 minute.
-    pub sweep_every: Duration,
-}
-
-impl Default for ContextLimits {
-    fn default() -> Self {
-        let days = |days: u64| Duration::from_hours(24 * days);
-        Self {
-            sessions_max: 10_000,
-            turns_max: 1000,
-            idle_expiry: days(30),
-            age_max: days(365),
-            sweep_every: Duration::from_mins(1),
-        }
-    }
-}
-
-/// Opens the store: at the start and after the store was lost.
+/// Opens the store: at the start and after the store was lost. It must not wait for the store.
 pub type OpenStore = Arc<dyn Fn() -> Result<Arc<dyn SessionStore>, StoreError> + Send + Sync>;
 /// Tells the time, in milliseconds of Unix time.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -60,36 +37,73 @@ pub struct ContextParts {
     pub limits: ContextLimits,
     /// The wall clock: sessions outlive the process.
     pub clock: WallClock,
+    /// Names that owners had before: pairs of a former and the present name. Sessions of a former name are given to the
+    /// present one before it sees or makes any.
+    pub former_owners: Vec<(String, String)>,
 }
 
-/// Failures within [`WINDOW`] after which the process ends with the reason.
-const RESTARTS_MAX: u32 = 10;
-const WINDOW: Duration = Duration::from_mins(1);
 /// First and longest wait before the store is opened anew.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// Time after which a store that has not answered counts as lost: beyond what a busy disk takes, and below
-/// what those who ask wait.
-const STORE_PATIENCE: Duration = Duration::from_secs(8);
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
 /// Questions that may wait.
 const MAILBOX: usize = 1024;
+/// Bytes of the history that goes along with one call: what the largest request body may hold.
+const HISTORY_BYTES_MAX: u64 = 16 << 20;
 
 /// Keeps conversations.
 pub struct ContextManager {
     parts: ContextParts,
+    health: Health,
+    renamed: Renamed,
+    /// Tells this instance from earlier ones, whose questions may still run.
+    incarnation: u64,
     /// Open from the start of the actor on.
     store: Option<Arc<dyn SessionStore>>,
+    is_sweeping: Rc<Cell<bool>>,
+}
+
+/// The store, as one question sees it.
+struct Access {
+    store: Arc<dyn SessionStore>,
+    timeout: Duration,
+    health: Health,
+    manager: ActorRef<ContextManager>,
+    incarnation: u64,
+}
+
+impl Access {
+    /// Runs steps on the store; one that has ended or hangs fails the instance of the actor that it belongs to.
+    async fn run<T>(
+        &self,
+        steps: impl AsyncFnOnce(&dyn SessionStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // A store that hangs is as good as one that has ended.
+        let done = tokio::time::timeout(self.timeout, steps(&*self.store)).await;
+        let result = done.unwrap_or(Err(StoreError::Lost));
+        self.health.note(&result);
+        if matches!(result, Err(StoreError::Lost)) {
+            let incarnation = self.incarnation;
+            self.manager.inform(StoreLost { incarnation });
+        }
+        result
+    }
 }
 
 impl ContextManager {
-    /// Returns how to start the actor and how to restart it.
-    pub fn props(parts: ContextParts) -> Props<Self> {
-        let strategy = Strategy::restart()
-            .with_backoff(BACKOFF.0, BACKOFF.1)
-            .with_limit(RESTARTS_MAX, WINDOW)
-            .escalate_at_limit();
-        Props::new(move || Self {
-            parts: parts.clone(),
-            store: None,
+    /// Returns how to start the actor and how to restart it: for ever, with a backoff.
+    pub(crate) fn props(parts: ContextParts, health: Health) -> Props<Self> {
+        let strategy = Strategy::restart().with_backoff(BACKOFF.0, BACKOFF.1);
+        let renamed = Renamed::new(&parts.former_owners);
+        let mut incarnation = 0;
+        Props::new(move || {
+            incarnation += 1;
+            Self {
+                parts: parts.clone(),
+                health: health.clone(),
+                renamed: renamed.clone(),
+                incarnation,
+                store: None,
+                is_sweeping: Rc::default(),
+            }
         })
         .supervise(strategy)
         .mailbox(MAILBOX)
@@ -110,46 +124,83 @@ impl ContextManager {
         }
     }
 
-    /// Runs a step on the store; a store that has ended or hangs fails this actor.
-    fn with_store<T, F>(
-        &self,
-        ctx: &Context<Self>,
-        step: F,
-    ) -> ResponseFuture<Result<T, StoreError>>
-    where
-        T: 'static,
-        F: AsyncFnOnce(Arc<dyn SessionStore>) -> Result<T, StoreError> + 'static,
-    {
-        let Some(store) = self.store.clone() else {
-            return Box::pin(std::future::ready(Err(StoreError::Lost)));
-        };
-        let this = ctx.self_ref();
-        Box::pin(async move {
-            // A store that hangs is as good as one that has ended.
-            let done = tokio::time::timeout(STORE_PATIENCE, step(store)).await;
-            let result = done.unwrap_or(Err(StoreError::Lost));
-            if matches!(result, Err(StoreError::Lost)) {
-                this.inform(StoreLost);
-            }
-            result
+    fn quota(&self) -> Quota {
+        Quota {
+            sessions_max: self.parts.limits.sessions_max,
+            bytes_max: self.parts.limits.owner_bytes_max,
+            alive: self.alive(),
+        }
+    }
+
+    fn part(&self, items_max: usize) -> PartSize {
+        PartSize {
+            items_max,
+            bytes_max: self.parts.limits.page_bytes_max,
+        }
+    }
+
+    fn owned(&self, owner: String, id: String) -> Owned {
+        let alive = self.alive();
+        Owned { owner, id, alive }
+    }
+
+    fn access(&self, ctx: &Context<Self>) -> Option<Access> {
+        Some(Access {
+            store: self.store.clone()?,
+            timeout: self.parts.limits.store_timeout(),
+            health: self.health.clone(),
+            manager: ctx.self_ref(),
+            incarnation: self.incarnation,
         })
     }
 
-    /// Returns a session that its owner may see now, before the step goes on.
-    fn own(
+    /// Runs steps on the store.
+    fn with_store<T, F>(
+        &self,
+        ctx: &Context<Self>,
+        steps: F,
+    ) -> ResponseFuture<Result<T, StoreError>>
+    where
+        T: 'static,
+        F: AsyncFnOnce(&dyn SessionStore) -> Result<T, StoreError> + 'static,
+    {
+        let Some(access) = self.access(ctx) else {
+            return Box::pin(std::future::ready(Err(StoreError::Lost)));
+        };
+        Box::pin(async move { access.run(steps).await })
+    }
+
+    /// Runs steps on the store for an owner, who has the sessions of its former names by then.
+    fn with_store_of<T, F>(
         &self,
         owner: &str,
-        id: &str,
-    ) -> impl FnOnce(&dyn SessionStore) -> Stored<Session> + 'static {
-        let (alive, owner, id) = (self.alive(), owner.to_owned(), id.to_owned());
-        move |store| {
-            let found = store.find(&id);
-            Box::pin(async move {
-                let session = found.await?.ok_or(StoreError::NoSuchSession)?;
-                let visible = session.owner == owner && alive.holds(&session);
-                visible.then_some(session).ok_or(StoreError::NoSuchSession)
-            })
-        }
+        ctx: &Context<Self>,
+        steps: F,
+    ) -> ResponseFuture<Result<T, StoreError>>
+    where
+        T: 'static,
+        F: AsyncFnOnce(&dyn SessionStore) -> Result<T, StoreError> + 'static,
+    {
+        let (renamed, owner) = (self.renamed.clone(), owner.to_owned());
+        self.with_store(ctx, async move |store| {
+            renamed.settle(&owner, store).await?;
+            steps(store).await
+        })
+    }
+
+    /// Reads a session as its owner may see it.
+    fn read(
+        &self,
+        owner: String,
+        id: String,
+        ctx: &Context<Self>,
+    ) -> ResponseFuture<Result<Found, StoreError>> {
+        let named = self.owned(owner, id);
+        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
+            let found = store.find(&named.id).await?;
+            let own = found.filter(|found| named.is(&found.session));
+            own.ok_or(StoreError::NoSuchSession)
+        })
     }
 }
 
@@ -159,7 +210,10 @@ impl Actor for ContextManager {
     fn started(&mut self, ctx: &mut Context<Self>) {
         match (self.parts.open)() {
             Ok(store) => self.store = Some(store),
-            Err(error) => return ctx.fail(error),
+            Err(error) => {
+                self.health.note::<()>(&Err(error.clone()));
+                return ctx.fail(error);
+            }
         }
         ctx.start_timer_with_fixed_delay("sweep", Sweep, self.parts.limits.sweep_every);
     }
@@ -169,8 +223,7 @@ impl Handler<Create> for ContextManager {
     type Result = ResponseFuture<Result<Session, StoreError>>;
 
     fn handle(&mut self, create: Create, ctx: &mut Context<Self>) -> Self::Result {
-        let now = self.now();
-        let (sessions_max, alive) = (self.parts.limits.sessions_max, self.alive());
+        let (now, quota) = (self.now(), self.quota());
         let session = Session {
             id: create.id,
             owner: create.owner,
@@ -180,8 +233,8 @@ impl Handler<Create> for ContextManager {
             tokens: 0,
             details: create.details,
         };
-        self.with_store(ctx, async move |store| {
-            store.insert(session.clone(), sessions_max, alive).await?;
+        self.with_store_of(&session.owner.clone(), ctx, async move |store| {
+            store.insert(session.clone(), quota).await?;
             Ok(session)
         })
     }
@@ -191,8 +244,8 @@ impl Handler<Read> for ContextManager {
     type Result = ResponseFuture<Result<Session, StoreError>>;
 
     fn handle(&mut self, read: Read, ctx: &mut Context<Self>) -> Self::Result {
-        let own = self.own(&read.owner, &read.id);
-        self.with_store(ctx, async move |store| own(&*store).await)
+        let found = self.read(read.owner, read.id, ctx);
+        Box::pin(async move { Ok(found.await?.session) })
     }
 }
 
@@ -200,22 +253,32 @@ impl Handler<Open> for ContextManager {
     type Result = ResponseFuture<Result<Session, StoreError>>;
 
     fn handle(&mut self, open: Open, ctx: &mut Context<Self>) -> Self::Result {
-        let (own, turns_max) = (self.own(&open.owner, &open.id), self.parts.limits.turns_max);
-        self.with_store(ctx, async move |store| {
-            let session = own(&*store).await?;
-            let has_room = session.turns < turns_max;
-            has_room.then_some(session).ok_or(StoreError::TurnsFull)
+        let found = self.read(open.owner, open.id, ctx);
+        let (turns_max, bytes_max) = (
+            self.parts.limits.turns_max,
+            self.parts.limits.owner_bytes_max,
+        );
+        Box::pin(async move {
+            let found = found.await?;
+            if found.session.turns >= turns_max {
+                return Err(StoreError::TurnsFull);
+            }
+            if found.owner_bytes >= bytes_max {
+                return Err(StoreError::BytesFull { bytes_max });
+            }
+            Ok(found.session)
         })
     }
 }
 
 impl Handler<List> for ContextManager {
-    type Result = ResponseFuture<Result<Vec<Session>, StoreError>>;
+    type Result = ResponseFuture<Result<Part<Session>, StoreError>>;
 
     fn handle(&mut self, list: List, ctx: &mut Context<Self>) -> Self::Result {
-        let alive = self.alive();
-        self.with_store(ctx, async move |store| {
-            store.list(&list.owner, alive, list.page).await
+        let (alive, size) = (self.alive(), self.part(list.limit));
+        let List { owner, after, .. } = list;
+        self.with_store_of(&owner.clone(), ctx, async move |store| {
+            store.list(&owner, alive, after, size).await
         })
     }
 }
@@ -224,22 +287,10 @@ impl Handler<Set> for ContextManager {
     type Result = ResponseFuture<Result<Session, StoreError>>;
 
     fn handle(&mut self, set: Set, ctx: &mut Context<Self>) -> Self::Result {
-        let (now, own) = (self.now(), self.own(&set.owner, &set.id));
-        self.with_store(ctx, async move |store| {
-            let mut session = own(&*store).await?;
-            let details = &mut session.details;
-            if let Some(metadata) = set.change.metadata {
-                details.metadata = metadata;
-            }
-            if let Some(system_prompt) = set.change.system_prompt {
-                details.system_prompt = system_prompt;
-            }
-            if let Some(prompt) = set.change.prompt {
-                details.prompt = prompt;
-            }
-            store.change(&set.id, details.clone(), now).await?;
-            session.used = now;
-            Ok(session)
+        let (now, quota) = (self.now(), self.quota());
+        let named = self.owned(set.owner, set.id);
+        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
+            store.change(named, set.change, now, quota).await
         })
     }
 }
@@ -248,23 +299,20 @@ impl Handler<Remove> for ContextManager {
     type Result = ResponseFuture<Result<(), StoreError>>;
 
     fn handle(&mut self, remove: Remove, ctx: &mut Context<Self>) -> Self::Result {
-        let own = self.own(&remove.owner, &remove.id);
-        self.with_store(ctx, async move |store| {
-            own(&*store).await?;
-            let was_there = store.remove(&remove.id).await?;
-            was_there.then_some(()).ok_or(StoreError::NoSuchSession)
+        let named = self.owned(remove.owner, remove.id);
+        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
+            store.remove(named).await
         })
     }
 }
 
 impl Handler<ReadTurns> for ContextManager {
-    type Result = ResponseFuture<Result<Vec<Turn>, StoreError>>;
+    type Result = ResponseFuture<Result<Part<Turn>, StoreError>>;
 
     fn handle(&mut self, read: ReadTurns, ctx: &mut Context<Self>) -> Self::Result {
-        let own = self.own(&read.owner, &read.id);
-        self.with_store(ctx, async move |store| {
-            own(&*store).await?;
-            store.turns(&read.id, read.after, read.limit).await
+        let (named, size) = (self.owned(read.owner, read.id), self.part(read.limit));
+        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
+            store.turns(named, read.after, size).await
         })
     }
 }
@@ -273,10 +321,9 @@ impl Handler<RemoveTurn> for ContextManager {
     type Result = ResponseFuture<Result<bool, StoreError>>;
 
     fn handle(&mut self, remove: RemoveTurn, ctx: &mut Context<Self>) -> Self::Result {
-        let own = self.own(&remove.owner, &remove.id);
-        self.with_store(ctx, async move |store| {
-            own(&*store).await?;
-            store.remove_turn(&remove.id, remove.number).await
+        let named = self.owned(remove.owner, remove.id);
+        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
+            store.remove_turn(named, remove.number).await
         })
     }
 }
@@ -285,9 +332,8 @@ impl Handler<FitTurns> for ContextManager {
     type Result = ResponseFuture<Result<Vec<Turn>, StoreError>>;
 
     fn handle(&mut self, fit: FitTurns, ctx: &mut Context<Self>) -> Self::Result {
-        self.with_store(ctx, async move |store| {
-            store.newest(&fit.id, fit.tokens_max).await
-        })
+        let budget = Fit::new(fit.tokens_max, HISTORY_BYTES_MAX);
+        self.with_store(ctx, async move |store| store.newest(&fit.id, budget).await)
     }
 }
 
@@ -295,9 +341,9 @@ impl Handler<Append> for ContextManager {
     type Result = ResponseFuture<Result<u64, StoreError>>;
 
     fn handle(&mut self, append: Append, ctx: &mut Context<Self>) -> Self::Result {
-        let now = self.now();
+        let (now, quota) = (self.now(), self.quota());
         self.with_store(ctx, async move |store| {
-            store.append(&append.id, append.content, now).await
+            store.append(&append.id, append.content, now, quota).await
         })
     }
 }
@@ -306,23 +352,48 @@ impl Handler<Sweep> for ContextManager {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Sweep, ctx: &mut Context<Self>) -> Self::Result {
-        let alive = self.alive();
-        let swept = self.with_store(ctx, async move |store| store.expire(alive).await);
+        let (alive, renamed) = (self.alive(), self.renamed.clone());
+        let is_sweeping = Rc::clone(&self.is_sweeping);
+        let Some(access) = self.access(ctx).filter(|_| !is_sweeping.replace(true)) else {
+            return Box::pin(std::future::ready(()));
+        };
         Box::pin(async move {
-            match swept.await {
-                Ok(0) => {}
-                Ok(sessions) => tracing::info!(sessions, "expired sessions were removed"),
-                Err(error) => tracing::warn!(%error, "expired sessions could not be removed"),
+            if let Err(error) = sweep(&access, alive, &renamed).await {
+                tracing::warn!(%error, "expired sessions could not be removed");
             }
+            is_sweeping.set(false);
         })
     }
+}
+
+/// Does what is to be done, one short step after another; each takes its turn among the steps of callers.
+async fn sweep(access: &Access, alive: Alive, renamed: &Renamed) -> Result<(), StoreError> {
+    for owner in renamed.owners() {
+        access
+            .run(async |store| renamed.settle(&owner, store).await)
+            .await?;
+    }
+    let mut expired = 0;
+    loop {
+        let tidied = access.run(async |store| store.tidy(alive).await).await?;
+        expired += tidied.expired;
+        if !tidied.has_more {
+            break;
+        }
+    }
+    if expired > 0 {
+        tracing::info!(sessions = expired, "expired sessions were removed");
+    }
+    Ok(())
 }
 
 impl Handler<StoreLost> for ContextManager {
     type Result = ();
 
-    fn handle(&mut self, _: StoreLost, ctx: &mut Context<Self>) {
-        ctx.fail(StoreError::Lost);
+    fn handle(&mut self, lost: StoreLost, ctx: &mut Context<Self>) {
+        if lost.incarnation == self.incarnation {
+            ctx.fail(StoreError::Lost);
+        }
     }
 }
 

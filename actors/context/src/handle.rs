@@ -1,4 +1,4 @@
-//! How the rest of the program speaks to the context manager.
+//! The handle by which the rest of a program asks the context manager.
 
 use std::time::Duration;
 
@@ -8,25 +8,22 @@ use kebne_actors::{ActorRef, ActorSystem, AskError, Context, Spawn};
 
 use crate::{
     context_manager::{ContextManager, ContextParts},
-    messages::{
-        Append, Change, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set,
-    },
-    store::{Details, Page, Session, StoreError, Turn, TurnContent},
+    health::{Health, StoreHealth},
+    messages::{Append, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set},
+    store::{Change, Details, Part, Session, StoreError, Turn, TurnContent},
 };
 
 /// The name of the actor.
 const NAME: &str = "context-manager";
-/// Time within which the store must have answered.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a question about a session has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContextError {
-    /// The store said no.
+    /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The context manager did not answer; a new try may succeed.
-    #[error("the context manager does not answer: {0}")]
+    #[error("the session store is unavailable: {0}")]
     NoAnswer(#[from] AskError),
 }
 
@@ -34,13 +31,18 @@ pub enum ContextError {
 #[derive(Clone, Debug)]
 pub struct ContextHandle {
     actor: ActorRef<ContextManager>,
+    health: Health,
+    answer_timeout: Duration,
 }
 
 impl ContextHandle {
     /// Starts a context manager as `/user/context-manager`.
     pub fn start(system: &ActorSystem, parts: ContextParts) -> Self {
+        let (health, answer_timeout) = (Health::default(), parts.limits.answer_timeout);
         Self {
-            actor: system.spawn(ContextManager::props(parts), NAME),
+            actor: system.spawn(ContextManager::props(parts, health.clone()), NAME),
+            health,
+            answer_timeout,
         }
     }
 
@@ -52,14 +54,25 @@ impl ContextHandle {
     where
         P: Actor<Context = Context<P>> + Handler<Spawn>,
     {
-        let actor = Spawn::ask(parent, ContextManager::props(parts), NAME).await?;
-        Ok(Self { actor })
+        let (health, answer_timeout) = (Health::default(), parts.limits.answer_timeout);
+        let props = ContextManager::props(parts, health.clone());
+        let actor = Spawn::ask(parent, props, NAME).await?;
+        Ok(Self {
+            actor,
+            health,
+            answer_timeout,
+        })
+    }
+
+    /// Returns how the store did at the last question.
+    pub fn health(&self) -> StoreHealth {
+        self.health.read()
     }
 
     /// Makes a session.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when the owner holds as many as it may.
+    /// [`StoreError::Full`] or [`StoreError::BytesFull`] when the owner holds as much as it may.
     pub async fn create(
         &self,
         owner: &str,
@@ -79,29 +92,44 @@ impl ContextHandle {
         self.ask(Read { owner, id }).await
     }
 
-    /// Returns a session that is to take another turn.
+    /// Returns a session that is to take another turn. This reads one row, so that a call can be refused before its body
+    /// is parsed.
     ///
     /// # Errors
-    /// As [`ContextHandle::read`], and [`StoreError::TurnsFull`] when it holds as many turns as it may. Calls
-    /// that run side by side may still go beyond that by their number: what was answered is never lost.
+    /// As [`ContextHandle::read`]; [`StoreError::TurnsFull`] when it holds as many turns as it may, and
+    /// [`StoreError::BytesFull`] when its owner holds as many bytes as it may. Calls that run side by side may still go
+    /// beyond the number of turns: what was answered is not lost for that.
     pub async fn open(&self, owner: &str, id: &str) -> Result<Session, ContextError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         self.ask(Open { owner, id }).await
     }
 
-    /// Returns an owner's sessions, the newest first.
+    /// Returns an owner's sessions, the newest first, from behind the session `after` on: at most `limit`, and no more
+    /// than [`ContextLimits::page_bytes_max`] allows, but at least one.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchSession`] when the page begins behind a session that is not there.
-    pub async fn list(&self, owner: &str, page: Page) -> Result<Vec<Session>, ContextError> {
+    /// [`StoreError::NoSuchSession`] when there is no session `after`.
+    ///
+    /// [`ContextLimits::page_bytes_max`]: crate::ContextLimits::page_bytes_max
+    pub async fn list(
+        &self,
+        owner: &str,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Part<Session>, ContextError> {
         let owner = owner.to_owned();
-        self.ask(List { owner, page }).await
+        self.ask(List {
+            owner,
+            after,
+            limit,
+        })
+        .await
     }
 
-    /// Changes what the owner set.
+    /// Changes what the owner set. Changes of different fields that are made at once are all kept.
     ///
     /// # Errors
-    /// As [`ContextHandle::read`].
+    /// As [`ContextHandle::read`], and [`StoreError::BytesFull`] when the owner would hold more than it may.
     pub async fn change(
         &self,
         owner: &str,
@@ -121,17 +149,20 @@ impl ContextHandle {
         self.ask(Remove { owner, id }).await
     }
 
-    /// Returns turns behind the number `after`, the oldest first.
+    /// Returns turns behind the number `after`, the oldest first: at most `limit`, and no more than
+    /// [`ContextLimits::page_bytes_max`] allows, but at least one.
     ///
     /// # Errors
     /// As [`ContextHandle::read`].
+    ///
+    /// [`ContextLimits::page_bytes_max`]: crate::ContextLimits::page_bytes_max
     pub async fn turns(
         &self,
         owner: &str,
         id: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Turn>, ContextError> {
+    ) -> Result<Part<Turn>, ContextError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         self.ask(ReadTurns {
             owner,
@@ -169,7 +200,7 @@ impl ContextHandle {
     /// Appends a finished turn; returns its number once it is kept.
     ///
     /// # Errors
-    /// When the session is gone, or the store fails.
+    /// When the session is gone, its owner would hold more bytes than it may, or the store fails.
     pub async fn append(&self, id: &str, content: TurnContent) -> Result<u64, ContextError> {
         let id = id.to_owned();
         self.ask(Append { id, content }).await
@@ -181,6 +212,6 @@ impl ContextHandle {
         T: Send + 'static,
         ContextManager: Handler<M> + actix::Actor<Context = Context<ContextManager>>,
     {
-        Ok(self.actor.ask(message, ASK_TIMEOUT).await??)
+        Ok(self.actor.ask(message, self.answer_timeout).await??)
     }
 }

@@ -7,23 +7,32 @@
 
 mod context_manager;
 mod handle;
+mod health;
+mod limits;
 mod memory;
 mod messages;
 mod open;
 pub mod prompts;
+mod renamed;
 mod settings;
 mod sqlite;
 pub mod store;
 pub mod tokens;
 
-pub use context_manager::{ContextLimits, ContextManager, ContextParts, OpenStore, WallClock};
+pub use context_manager::{ContextManager, ContextParts, OpenStore, WallClock};
 pub use handle::{ContextError, ContextHandle};
+pub use health::StoreHealth;
+pub use limits::ContextLimits;
 pub use memory::MemoryStore;
-pub use messages::Change;
-pub use open::{ContextStartError, parts};
+pub use open::{ContextStartError, Secrets, parts};
 pub use prompts::PromptSettings;
 pub use settings::{ContextSettings, StoreKind};
-pub use sqlite::{BadKey, Sealer, SqliteStore};
+pub use sqlite::{BadKey, Keyring, SqliteFile, SqliteStore};
+pub use store::Change;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,10 +1,8 @@
-//! What the context manager is told and asked.
-
-use std::collections::BTreeMap;
+//! The messages of the context manager.
 
 use actix::Message;
 
-use crate::store::{Details, Page, Session, StoreError, Turn, TurnContent};
+use crate::store::{Change, Details, Part, Session, StoreError, Turn, TurnContent};
 
 /// Makes a session.
 #[derive(Debug, Message)]
@@ -33,21 +31,11 @@ pub(crate) struct Open {
 
 /// Lists an owner's sessions.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Vec<Session>, StoreError>")]
+#[rtype(result = "Result<Part<Session>, StoreError>")]
 pub(crate) struct List {
     pub(crate) owner: String,
-    pub(crate) page: Page,
-}
-
-/// What is to be set anew; what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Change {
-    /// The new metadata, in place of all of the old.
-    pub metadata: Option<BTreeMap<String, String>>,
-    /// The new system prompt, or none.
-    pub system_prompt: Option<Option<String>>,
-    /// The new template, or none.
-    pub prompt: Option<Option<String>>,
+    pub(crate) after: Option<String>,
+    pub(crate) limit: usize,
 }
 
 /// Changes what an owner set.
@@ -69,7 +57,7 @@ pub(crate) struct Remove {
 
 /// Reads turns in order.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Vec<Turn>, StoreError>")]
+#[rtype(result = "Result<Part<Turn>, StoreError>")]
 pub(crate) struct ReadTurns {
     pub(crate) owner: String,
     pub(crate) id: String,
@@ -102,12 +90,15 @@ pub(crate) struct Append {
     pub(crate) content: TurnContent,
 }
 
-/// Removes what has expired.
+/// Does the work that nobody waits for, such as removing what has expired.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Sweep;
 
-/// The store has ended.
+/// The store of an instance of the actor has ended or hangs.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct StoreLost;
+pub(crate) struct StoreLost {
+    /// The instance whose store it was. By the time that a question runs out of time, another may be in place.
+    pub(crate) incarnation: u64,
+}

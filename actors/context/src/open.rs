@@ -1,26 +1,30 @@
 //! How the store that the settings name is opened.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
-    context_manager::{ContextLimits, ContextParts, OpenStore},
+    context_manager::{ContextParts, OpenStore},
+    limits::ContextLimits,
     memory::MemoryStore,
     settings::{ContextSettings, StoreKind},
-    sqlite::{BadKey, Sealer, SqliteStore},
+    sqlite::{BadKey, Keyring, SqliteFile},
     store::{SessionStore, StoreError},
 };
 
 /// The reason why sessions cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextStartError {
-    /// The encryption key cannot be used.
-    #[error("the environment variable `{variable}` of `context.key_env` {reason}")]
+    /// A key cannot be used.
+    #[error("the environment variable `{variable}` of `context.{setting}` {reason}")]
     Key {
         /// The variable.
         variable: String,
+        /// The setting that names it.
+        setting: &'static str,
         /// What is wrong with its value.
         reason: BadKey,
     },
@@ -29,29 +33,54 @@ pub enum ContextStartError {
     Store(#[from] StoreError),
 }
 
-/// Returns what the context manager needs, after opening the store once to check it. `key` is the encryption key, as
-/// hexadecimal digits; without it the file is not encrypted.
+/// The values of the variables that hold keys.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The value of `key_env`: the key that encrypts, as hexadecimal digits. Without it the file is not encrypted.
+    pub key: Option<String>,
+    /// The value of `old_keys_env`: keys that only decrypt, separated by white space or commas.
+    pub old_keys: Option<String>,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Secrets").finish_non_exhaustive()
+    }
+}
+
+/// Returns what the context manager needs, after reading through the store once to check it. A store that cannot be read
+/// now, for example because another process holds its lock, is no reason not to start: its sessions are unavailable until
+/// it can be read.
 ///
 /// # Errors
 /// See [`ContextStartError`].
 pub fn parts(
     settings: &ContextSettings,
-    key: Option<&str>,
+    secrets: &Secrets,
 ) -> Result<ContextParts, ContextStartError> {
+    let limits = ContextLimits {
+        sessions_max: settings.sessions_max,
+        owner_bytes_max: settings.owner_bytes_max.0,
+        turns_max: settings.turns_max,
+        page_bytes_max: settings.page_bytes_max.0,
+        idle_expiry: settings.idle_expiry.0,
+        age_max: settings.age_max.0,
+        answer_timeout: settings.answer_timeout.0,
+        ..ContextLimits::default()
+    };
     Ok(ContextParts {
-        open: open(settings, key)?,
-        limits: ContextLimits {
-            sessions_max: settings.sessions_max,
-            turns_max: settings.turns_max,
-            idle_expiry: settings.idle_expiry.0,
-            age_max: settings.age_max.0,
-            ..ContextLimits::default()
-        },
+        open: open(settings, secrets, &limits)?,
+        limits,
         clock: Arc::new(unix_millis),
+        former_owners: Vec::new(),
     })
 }
 
-fn open(settings: &ContextSettings, key: Option<&str>) -> Result<OpenStore, ContextStartError> {
+fn open(
+    settings: &ContextSettings,
+    secrets: &Secrets,
+    limits: &ContextLimits,
+) -> Result<OpenStore, ContextStartError> {
     match settings.store {
         StoreKind::Memory => {
             let store = Arc::new(MemoryStore::default());
@@ -60,19 +89,44 @@ fn open(settings: &ContextSettings, key: Option<&str>) -> Result<OpenStore, Cont
             }))
         }
         StoreKind::Sqlite => {
-            let sealer = match key {
-                None => None,
-                Some(text) => Some(Sealer::from_hex(text).map_err(|reason| {
-                    let variable = settings.key_env.clone();
-                    ContextStartError::Key { variable, reason }
-                })?),
-            };
-            SqliteStore::check(&settings.path, sealer.clone())?;
-            let path = settings.path.clone();
+            let keyring = keyring(settings, secrets)?;
+            let file = SqliteFile::new(settings.path.clone(), keyring, limits.lock_wait());
+            match file.check() {
+                Err(StoreError::Failed(reason)) => {
+                    let path = settings.path.display();
+                    tracing::error!(%path, reason, "the session store cannot be read now");
+                }
+                checked => checked?,
+            }
             Ok(Arc::new(move || {
-                let store = SqliteStore::open(path.clone(), sealer.clone())?;
-                Ok(Arc::new(store) as Arc<dyn SessionStore>)
+                Ok(Arc::new(file.open()?) as Arc<dyn SessionStore>)
             }))
+        }
+    }
+}
+
+fn keyring(
+    settings: &ContextSettings,
+    secrets: &Secrets,
+) -> Result<Option<Keyring>, ContextStartError> {
+    let wrong = |setting, variable: &str, reason| ContextStartError::Key {
+        variable: variable.to_owned(),
+        setting,
+        reason,
+    };
+    let wrong_old = |reason| wrong("old_keys_env", &settings.old_keys_env, reason);
+    let old = secrets
+        .old_keys
+        .as_deref()
+        .filter(|old| !old.trim().is_empty());
+    match (&secrets.key, old) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(wrong_old(BadKey::NoCurrent)),
+        (Some(key), old) => {
+            let current = Keyring::from_hex(key);
+            let current = current.map_err(|reason| wrong("key_env", &settings.key_env, reason))?;
+            let all = current.with_old(old.unwrap_or_default());
+            Ok(Some(all.map_err(wrong_old)?))
         }
     }
 }

@@ -29,6 +29,10 @@ pub struct ContextSettings {
     /// The environment variable that holds the key under which the file is encrypted, 64 hexadecimal digits;
     /// while it is not set, the file is not encrypted. Default `KEBNE_CONTEXT_KEY`.
     pub key_env: String,
+    /// The environment variable that holds keys with which a file may still be encrypted, separated by white space or
+    /// commas; at most 8. They only decrypt: what they encrypted is encrypted anew with the key of `key_env`, while the
+    /// service runs. Default `KEBNE_CONTEXT_OLD_KEYS`.
+    pub old_keys_env: String,
     /// The tokenizer that counts: `o200k_base` or `cl100k_base`. Default `o200k_base`.
     pub tokenizer: Tokenizer,
     /// Tokens that a session's call may have before it is sent: system prompt, history and new messages; at
@@ -36,10 +40,18 @@ pub struct ContextSettings {
     pub tokens_max: u64,
     /// The largest turn that is kept, and so the largest messages of a session's call; 1KiB to 16MiB. Default 1MiB.
     pub turn_size_max: ByteCount,
-    /// Sessions that each key may hold; at least 1. Default 10000.
+    /// Sessions that each tenant may hold; at least 1. Default 10000.
     pub sessions_max: u64,
+    /// Bytes that each tenant's sessions may hold in the store; at least 64KiB. Default 256MiB.
+    pub owner_bytes_max: ByteCount,
     /// Turns that a session may hold; at least 1. Default 1000.
     pub turns_max: u64,
+    /// Bytes of one page of turns or of sessions; a page holds at least one item, however large it is. 64KiB to 64MiB.
+    /// Default 4MiB.
+    pub page_bytes_max: ByteCount,
+    /// Time within which the store answers, or calls of sessions are refused with 503. The wait for the lock of the file
+    /// is a part of it. 100ms to 1m. Default 5s.
+    pub answer_timeout: HumanDuration,
     /// A session that was not used for this long is removed. Default 30 days.
     pub idle_expiry: HumanDuration,
     /// A session that was made this long ago is removed. Default 1 year.
@@ -55,11 +67,15 @@ impl Default for ContextSettings {
             store: StoreKind::Sqlite,
             path: PathBuf::from("kebne-data/sessions.sqlite"),
             key_env: "KEBNE_CONTEXT_KEY".to_owned(),
+            old_keys_env: "KEBNE_CONTEXT_OLD_KEYS".to_owned(),
             tokenizer: Tokenizer::O200kBase,
             tokens_max: 4096,
             turn_size_max: ByteCount::from_mib(1),
             sessions_max: 10_000,
+            owner_bytes_max: ByteCount::from_mib(256),
             turns_max: 1000,
+            page_bytes_max: ByteCount::from_mib(4),
+            answer_timeout: HumanDuration::from_secs(5),
             idle_expiry: HumanDuration::from_secs(30 * DAY),
             age_max: HumanDuration::from_secs(YEAR),
         }
@@ -76,7 +92,12 @@ impl Validate for ContextSettings {
         };
         let is_file = self.path.file_name().is_some();
         require(is_file, "path", "must name a file");
-        require(!self.key_env.is_empty(), "key_env", "must name a variable");
+        for (key, name) in [
+            ("key_env", &self.key_env),
+            ("old_keys_env", &self.old_keys_env),
+        ] {
+            require(!name.is_empty(), key, "must name a variable");
+        }
         for (key, value) in [
             ("tokens_max", self.tokens_max),
             ("sessions_max", self.sessions_max),
@@ -89,6 +110,23 @@ impl Validate for ContextSettings {
             size.contains(&self.turn_size_max),
             "turn_size_max",
             "must be 1KiB to 16MiB",
+        );
+        require(
+            self.owner_bytes_max >= ByteCount::from_kib(64),
+            "owner_bytes_max",
+            "must be at least 64KiB",
+        );
+        let page = ByteCount::from_kib(64)..=ByteCount::from_mib(64);
+        require(
+            page.contains(&self.page_bytes_max),
+            "page_bytes_max",
+            "must be 64KiB to 64MiB",
+        );
+        let timeout = Duration::from_millis(100)..=Duration::from_mins(1);
+        require(
+            timeout.contains(&self.answer_timeout.0),
+            "answer_timeout",
+            "must be 100ms to 1m",
         );
         let second = Duration::from_secs(1);
         for (key, value) in [("idle_expiry", self.idle_expiry), ("age_max", self.age_max)] {

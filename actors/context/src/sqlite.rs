@@ -1,216 +1,274 @@
 //! The store in an `SQLite` file, on a thread of its own: the counterpart of a blocking dispatcher.
 //!
-//! Steps that wait are put together into one transaction and acknowledged when that is on the disk, so that
-//! many turns cost one write. A panic on the thread loses no acknowledged step: the store counts as lost and
-//! is opened anew.
+//! A panic on the thread loses no acknowledged step: the store counts as lost and is opened anew.
 
-use std::{path::PathBuf, thread};
-
-use crate::store::{
-    Alive, Details, Page, Session, SessionStore, StoreError, Stored, Turn, TurnContent,
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
 };
+
 use tokio::sync::{mpsc, oneshot};
 
+use crate::store::{
+    Alive, Change, Fit, Found, Owned, Part, PartSize, Quota, Session, SessionStore, StoreError,
+    Stored, Tidied, Turn, TurnContent,
+};
+
 mod database;
+mod file;
+mod problem;
 mod seal;
+mod tidy;
+mod turns;
+mod worker;
 
-use database::{Database, Problem};
+use database::Database;
+use problem::Problem;
+use worker::{Acknowledge, Act, Place, Running, Step, Worker};
 
-pub use seal::{BadKey, Sealer};
+pub use seal::{BadKey, Keyring};
 
 /// Steps that may wait for the thread; beyond that callers wait to be let in.
 const QUEUE: usize = 1024;
-/// Steps of one transaction at most, so that the first does not wait long for its acknowledgement.
-const BATCH_MAX: usize = 128;
+/// Threads that may run for one file: the present one, and former ones that hang in the file system.
+const THREADS_MAX: usize = 4;
 
-/// Tells the caller of a step how the transaction ended.
-type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// A file in which sessions are kept.
+#[derive(Clone, Debug)]
+pub struct SqliteFile {
+    place: Place,
+    lock_wait: Duration,
+    /// Threads that run.
+    threads: Arc<AtomicUsize>,
+}
 
-type Act = Box<dyn FnOnce(Result<&Database, StoreError>) -> Acknowledge + Send>;
+impl SqliteFile {
+    /// Names the file at `path`. With a keyring it is encrypted. A step waits at most `lock_wait` for the thread and for
+    /// the lock of the file.
+    pub fn new(path: PathBuf, keyring: Option<Keyring>, lock_wait: Duration) -> Self {
+        let identity = Arc::new(OnceLock::new());
+        if let Ok(Some(found)) = file::identity(&path) {
+            identity.get_or_init(|| found);
+        }
+        Self {
+            place: Place {
+                path,
+                keyring,
+                identity,
+            },
+            lock_wait,
+            threads: Arc::default(),
+        }
+    }
 
-struct Step {
-    writes: bool,
-    /// Acts within the transaction, and returns what is to be said after it.
-    act: Act,
+    /// Reads through the whole file, if there is one, and brings it to the present format.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when it is not a store, is damaged, or has another key; [`StoreError::Failed`] when it cannot
+    /// be read now.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let Place { path, keyring, .. } = &self.place;
+        if path.exists() {
+            Database::open(path, keyring.clone(), self.lock_wait)?.check()?;
+        }
+        Ok(())
+    }
+
+    /// Starts the thread that reads and writes the file. The file is opened with the first step, and made with the first
+    /// one if there is none.
+    ///
+    /// # Errors
+    /// When no thread can be started, or too many former ones hang.
+    pub fn open(&self) -> Result<SqliteStore, StoreError> {
+        if self.threads.load(SeqCst) >= THREADS_MAX {
+            let message = format!("{THREADS_MAX} threads hang in `{}`", self.path().display());
+            return Err(StoreError::Failed(message));
+        }
+        let (steps, queue) = mpsc::channel(QUEUE);
+        let running = Running::new(&self.threads);
+        let worker = Worker::new(self.place.clone(), queue, running);
+        // The thread ends when the last handle to the store is gone.
+        let thread = thread::Builder::new().name("kebne-sessions".to_owned());
+        let _detached = thread
+            .spawn(move || worker.work())
+            .map_err(|error| StoreError::Failed(format!("cannot start a thread: {error}")))?;
+        Ok(SqliteStore {
+            lock_wait: self.lock_wait,
+            steps,
+        })
+    }
+
+    fn path(&self) -> &Path {
+        &self.place.path
+    }
 }
 
 /// Keeps sessions in an `SQLite` file.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
-    path: PathBuf,
+    lock_wait: Duration,
     steps: mpsc::Sender<Step>,
 }
 
-impl SqliteStore {
-    /// Opens the store at `path`. Where there is none, one is made when the first session is.
-    ///
-    /// # Errors
-    /// When there is a file that is no store, is damaged, or has another key.
-    pub fn open(path: PathBuf, sealer: Option<Sealer>) -> Result<Self, StoreError> {
-        let database = if path.exists() {
-            Some(Database::open(&path, sealer.clone())?)
-        } else {
-            None
-        };
-        let (steps, queue) = mpsc::channel(QUEUE);
-        let thread = thread::Builder::new().name("kebne-sessions".to_owned());
-        let worker = Worker {
-            path: path.clone(),
-            sealer,
-            database,
-            queue,
-        };
-        // The thread ends when the last handle to the store is gone.
-        let _detached = thread
-            .spawn(move || worker.work())
-            .map_err(|error| StoreError::Failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self { path, steps })
+/// A step whose answer somebody waits for.
+struct Asked<T, F> {
+    answer: oneshot::Sender<Result<T, StoreError>>,
+    /// The answer while no file was made yet.
+    unmade: Result<T, StoreError>,
+    step: F,
+}
+
+impl<T, F> Act for Asked<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(&Database) -> Result<T, Problem> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
     }
 
-    /// Reads through the whole file at `path`, if there is one.
-    ///
-    /// # Errors
-    /// When it is no store, is damaged, or has another key.
-    pub fn check(path: &std::path::Path, sealer: Option<Sealer>) -> Result<(), StoreError> {
-        if path.exists() {
-            Database::open(path, sealer)?.check()?;
+    fn act(self: Box<Self>, database: Result<&Database, StoreError>) -> Acknowledge {
+        let Self { answer, step, .. } = *self;
+        if answer.is_closed() {
+            // Nobody learns that it was done, so it is not done.
+            return Box::new(|_| {});
         }
-        Ok(())
+        let done = database.and_then(|database| Ok(database.step(step)?));
+        Box::new(move |committed| {
+            // Whoever asked may have gone away.
+            answer
+                .send(done.and_then(|value| committed.map(|()| value)))
+                .ok();
+        })
     }
 
+    fn answer_unmade(self: Box<Self>) {
+        self.answer.send(self.unmade).ok();
+    }
+}
+
+/// What a step does to the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Reads,
+    Writes,
+    /// It writes, and makes the file where there is none yet.
+    Makes,
+}
+
+const UNMADE: StoreError = StoreError::NoSuchSession;
+
+impl SqliteStore {
+    /// Has the thread run a step; `unmade` is the answer while no file was made yet.
     fn step<T: Send + 'static>(
         &self,
-        writes: bool,
+        access: Access,
+        unmade: Result<T, StoreError>,
         step: impl FnOnce(&Database) -> Result<T, Problem> + Send + 'static,
     ) -> Stored<T> {
         let (answer, result) = oneshot::channel();
-        let act = Box::new(move |database: Result<&Database, StoreError>| {
-            let done = database.and_then(|database| Ok(database.step(step)?));
-            let acknowledge: Acknowledge = Box::new(move |committed| {
-                // Who asked may have gone away.
-                answer
-                    .send(done.and_then(|value| committed.map(|()| value)))
-                    .ok();
-            });
-            acknowledge
-        });
+        let step = Step {
+            writes: access != Access::Reads,
+            makes: access == Access::Makes,
+            due: Instant::now() + self.lock_wait,
+            act: Box::new(Asked {
+                answer,
+                unmade,
+                step,
+            }),
+        };
         let steps = self.steps.clone();
         Box::pin(async move {
-            let step = Step { writes, act };
             steps.send(step).await.map_err(|_| StoreError::Lost)?;
             result.await.map_err(|_| StoreError::Lost)?
         })
     }
 }
 
-/// The thread's own.
-struct Worker {
-    path: PathBuf,
-    sealer: Option<Sealer>,
-    database: Option<Database>,
-    queue: mpsc::Receiver<Step>,
-}
-
-impl Worker {
-    fn work(mut self) {
-        let mut batch = Vec::new();
-        while let Some(first) = self.queue.blocking_recv() {
-            batch.push(first);
-            while batch.len() < BATCH_MAX {
-                let Ok(next) = self.queue.try_recv() else {
-                    break;
-                };
-                batch.push(next);
-            }
-            self.run(&mut batch);
-        }
-    }
-
-    /// Runs the steps as one transaction and acknowledges them.
-    fn run(&mut self, batch: &mut Vec<Step>) {
-        let writes = batch.iter().any(|step| step.writes);
-        let begun = self.database().and_then(|database| {
-            database.begin(writes)?;
-            Ok(database)
-        });
-        match begun {
-            Ok(database) => {
-                let acts = batch.drain(..).map(|step| (step.act)(Ok(database)));
-                let acknowledgements: Vec<Acknowledge> = acts.collect();
-                let committed = database.commit().map_err(StoreError::from);
-                for acknowledge in acknowledgements {
-                    acknowledge(committed.clone());
-                }
-            }
-            Err(error) => {
-                for step in batch.drain(..) {
-                    (step.act)(Err(error.clone()))(Ok(()));
-                }
-            }
-        }
-    }
-
-    fn database(&mut self) -> Result<&Database, StoreError> {
-        if self.database.is_none() {
-            self.database = Some(Database::open(&self.path, self.sealer.clone())?);
-        }
-        self.database.as_ref().ok_or(StoreError::Lost)
-    }
-}
-
 impl SessionStore for SqliteStore {
-    fn insert(&self, session: Session, sessions_max: u64, alive: Alive) -> Stored<()> {
-        self.step(true, move |database| {
-            database.insert(&session, sessions_max, alive)
+    fn insert(&self, session: Session, quota: Quota) -> Stored<()> {
+        self.step(Access::Makes, Err(UNMADE), move |database| {
+            database.insert(&session, quota)
         })
     }
 
-    fn find(&self, id: &str) -> Stored<Option<Session>> {
+    fn find(&self, id: &str) -> Stored<Option<Found>> {
         let id = id.to_owned();
-        self.step(false, move |database| database.find(&id))
+        self.step(Access::Reads, Ok(None), move |database| database.find(&id))
     }
 
-    fn change(&self, id: &str, details: Details, now: u64) -> Stored<()> {
-        let id = id.to_owned();
-        self.step(true, move |database| database.change(&id, &details, now))
+    fn change(&self, named: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session> {
+        self.step(Access::Writes, Err(UNMADE), move |database| {
+            database.change(&named, change, now, quota)
+        })
     }
 
-    fn append(&self, id: &str, content: TurnContent, now: u64) -> Stored<u64> {
+    fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64> {
         let id = id.to_owned();
-        self.step(true, move |database| database.append(&id, &content, now))
+        self.step(Access::Writes, Err(UNMADE), move |database| {
+            database.append(&id, &content, now, quota)
+        })
     }
 
-    fn newest(&self, id: &str, tokens_max: u64) -> Stored<Vec<Turn>> {
+    fn newest(&self, id: &str, fit: Fit) -> Stored<Vec<Turn>> {
         let id = id.to_owned();
-        self.step(false, move |database| database.newest(&id, tokens_max))
+        self.step(Access::Reads, Err(UNMADE), move |database| {
+            database.newest(&id, fit)
+        })
     }
 
-    fn turns(&self, id: &str, after: u64, limit: usize) -> Stored<Vec<Turn>> {
-        let id = id.to_owned();
-        self.step(false, move |database| database.turns(&id, after, limit))
+    fn turns(&self, named: Owned, after: u64, size: PartSize) -> Stored<Part<Turn>> {
+        self.step(Access::Reads, Err(UNMADE), move |database| {
+            database.turns(&named, after, size)
+        })
     }
 
-    fn remove_turn(&self, id: &str, number: u64) -> Stored<bool> {
-        let id = id.to_owned();
-        self.step(true, move |database| database.remove_turn(&id, number))
+    fn remove_turn(&self, named: Owned, number: u64) -> Stored<bool> {
+        self.step(Access::Writes, Err(UNMADE), move |database| {
+            database.remove_turn(&named, number)
+        })
     }
 
-    fn list(&self, owner: &str, alive: Alive, page: Page) -> Stored<Vec<Session>> {
+    fn list(
+        &self,
+        owner: &str,
+        alive: Alive,
+        after: Option<String>,
+        size: PartSize,
+    ) -> Stored<Part<Session>> {
         let owner = owner.to_owned();
-        self.step(false, move |database| database.list(&owner, alive, &page))
+        let unmade = match after {
+            None => Ok(Part::default()),
+            Some(_) => Err(UNMADE),
+        };
+        self.step(Access::Reads, unmade, move |database| {
+            database.list(&owner, alive, after.as_deref(), size)
+        })
     }
 
-    fn remove(&self, id: &str) -> Stored<bool> {
-        let id = id.to_owned();
-        self.step(true, move |database| database.remove(&id))
+    fn remove(&self, named: Owned) -> Stored<()> {
+        self.step(Access::Writes, Err(UNMADE), move |database| {
+            database.remove(&named)
+        })
     }
 
-    fn expire(&self, alive: Alive) -> Stored<u64> {
-        if !self.path.exists() {
-            // Nothing can have expired in a file that was never made.
-            return Box::pin(std::future::ready(Ok(0)));
-        }
-        self.step(true, move |database| database.expire(alive))
+    fn adopt(&self, former: &str, owner: &str) -> Stored<bool> {
+        let (former, owner) = (former.to_owned(), owner.to_owned());
+        self.step(Access::Writes, Ok(false), move |database| {
+            database.adopt(&former, &owner)
+        })
+    }
+
+    fn tidy(&self, alive: Alive) -> Stored<Tidied> {
+        let nothing = Ok(Tidied::default());
+        self.step(Access::Writes, nothing, move |database| {
+            database.tidy(alive)
+        })
     }
 }
 

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use kebne_actors::ActorSystem;
 
 use crate::{
-    store::{Alive, Details, Page, Session, SessionStore, StoreError, Stored, Turn, TurnContent},
+    store::{
+        Alive, Details, Fit, Found, Owned, Part, PartSize, Quota, Session, SessionStore,
+        StoreError, Stored, Tidied, Turn, TurnContent,
+    },
     *,
 };
 
@@ -34,6 +37,14 @@ impl Bench {
         limits: ContextLimits,
         open: impl Fn() -> Result<Arc<dyn SessionStore>, StoreError> + Send + Sync + 'static,
     ) -> Self {
+        Self::start_renamed(limits, Vec::new(), open)
+    }
+
+    fn start_renamed(
+        limits: ContextLimits,
+        former_owners: Vec<(String, String)>,
+        open: impl Fn() -> Result<Arc<dyn SessionStore>, StoreError> + Send + Sync + 'static,
+    ) -> Self {
         tokio::time::pause();
         let system = ActorSystem::new("test", 1);
         let millis = Arc::new(AtomicU64::new(1_000_000_000));
@@ -42,6 +53,7 @@ impl Bench {
             open: Arc::new(open),
             limits,
             clock: Arc::new(move || clock.load(SeqCst)),
+            former_owners,
         };
         let context = ContextHandle::start(&system, parts);
         Self {
@@ -90,12 +102,10 @@ async fn another_owner_sees_nothing_of_a_session() {
     let change = Change::default();
     assert_eq!(context.change("bob", "s", change).await.map(drop), NONE);
     assert_eq!(context.remove("bob", "s").await, NONE);
-    let page = Page {
-        after: None,
-        limit: 9,
-    };
-    assert_eq!(context.list("bob", page.clone()).await.unwrap(), []);
-    assert_eq!(context.list("ann", page).await.unwrap().len(), 1);
+    let of_bob = context.list("bob", None, 9).await.unwrap();
+    assert_eq!(of_bob.items, []);
+    let of_ann = context.list("ann", None, 9).await.unwrap();
+    assert_eq!((of_ann.items.len(), of_ann.has_more), (1, false));
     assert_eq!(context.read("ann", "s").await.unwrap().turns, 1);
     bench.system.terminate().await;
 }
@@ -228,16 +238,13 @@ async fn lists_are_read_page_by_page_newest_first() {
         bench.pass(Duration::from_millis(1));
     }
     let ids = async |after: Option<&str>| {
-        let page = Page {
-            after: after.map(str::to_owned),
-            limit: 2,
-        };
-        let sessions = bench.context.list("ann", page).await.unwrap();
-        let ids = sessions.into_iter().map(|session| session.id);
-        ids.collect::<Vec<_>>()
+        let after = after.map(str::to_owned);
+        let part = bench.context.list("ann", after, 2).await.unwrap();
+        let ids = part.items.into_iter().map(|session| session.id);
+        (ids.collect::<Vec<_>>().join(" "), part.has_more)
     };
-    assert_eq!(ids(None).await, ["c", "b"]);
-    assert_eq!(ids(Some("b")).await, ["a"]);
+    assert_eq!(ids(None).await, ("c b".to_owned(), true));
+    assert_eq!(ids(Some("b")).await, ("a".to_owned(), false));
     bench.system.terminate().await;
 }
 
@@ -255,7 +262,7 @@ async fn a_removed_turn_leaves_the_numbers_of_the_others() {
     assert_eq!(context.remove_turn("ann", "s", 2).await, Ok(false));
     assert_eq!(context.append("s", turn("c", 5, true)).await, Ok(3));
     let turns = context.turns("ann", "s", 0, 9).await.unwrap();
-    assert_eq!(texts(&turns), ["a", "c"]);
+    assert_eq!(texts(&turns.items), ["a", "c"]);
     assert_eq!(context.read("ann", "s").await.unwrap().tokens, 15);
     bench.system.terminate().await;
 }
@@ -280,35 +287,88 @@ impl Fragile {
 }
 
 impl SessionStore for Fragile {
-    fn insert(&self, session: Session, sessions_max: u64, alive: Alive) -> Stored<()> {
-        self.or(|| self.kept.insert(session, sessions_max, alive))
+    fn insert(&self, session: Session, quota: Quota) -> Stored<()> {
+        self.or(|| self.kept.insert(session, quota))
     }
-    fn find(&self, id: &str) -> Stored<Option<Session>> {
+    fn find(&self, id: &str) -> Stored<Option<Found>> {
         self.or(|| self.kept.find(id))
     }
-    fn change(&self, id: &str, details: Details, now: u64) -> Stored<()> {
-        self.or(|| self.kept.change(id, details, now))
+    fn change(&self, named: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session> {
+        self.or(|| self.kept.change(named, change, now, quota))
     }
-    fn append(&self, id: &str, content: TurnContent, now: u64) -> Stored<u64> {
-        self.or(|| self.kept.append(id, content, now))
+    fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64> {
+        self.or(|| self.kept.append(id, content, now, quota))
     }
-    fn newest(&self, id: &str, tokens_max: u64) -> Stored<Vec<Turn>> {
-        self.or(|| self.kept.newest(id, tokens_max))
+    fn newest(&self, id: &str, fit: Fit) -> Stored<Vec<Turn>> {
+        self.or(|| self.kept.newest(id, fit))
     }
-    fn turns(&self, id: &str, after: u64, limit: usize) -> Stored<Vec<Turn>> {
-        self.or(|| self.kept.turns(id, after, limit))
+    fn turns(&self, named: Owned, after: u64, size: PartSize) -> Stored<Part<Turn>> {
+        self.or(|| self.kept.turns(named, after, size))
     }
-    fn remove_turn(&self, id: &str, number: u64) -> Stored<bool> {
-        self.or(|| self.kept.remove_turn(id, number))
+    fn remove_turn(&self, named: Owned, number: u64) -> Stored<bool> {
+        self.or(|| self.kept.remove_turn(named, number))
     }
-    fn list(&self, owner: &str, alive: Alive, page: Page) -> Stored<Vec<Session>> {
-        self.or(|| self.kept.list(owner, alive, page))
+    fn list(
+        &self,
+        owner: &str,
+        alive: Alive,
+        after: Option<String>,
+        size: PartSize,
+    ) -> Stored<Part<Session>> {
+        self.or(|| self.kept.list(owner, alive, after, size))
     }
-    fn remove(&self, id: &str) -> Stored<bool> {
-        self.or(|| self.kept.remove(id))
+    fn remove(&self, named: Owned) -> Stored<()> {
+        self.or(|| self.kept.remove(named))
     }
-    fn expire(&self, alive: Alive) -> Stored<u64> {
-        self.or(|| self.kept.expire(alive))
+    fn adopt(&self, former: &str, owner: &str) -> Stored<bool> {
+        self.or(|| self.kept.adopt(former, owner))
+    }
+    fn tidy(&self, alive: Alive) -> Stored<Tidied> {
+        self.or(|| self.kept.tidy(alive))
+    }
+}
+
+/// A context manager on stores that all end when the test says so.
+struct Outage {
+    bench: Bench,
+    /// Ends the store that was opened last.
+    latest: Arc<Mutex<Arc<AtomicBool>>>,
+    /// Has each store end that is opened from now on.
+    lasts: Arc<AtomicBool>,
+    opened: Arc<AtomicU32>,
+}
+
+impl Outage {
+    async fn start(hangs: bool) -> Self {
+        let kept = Arc::new(MemoryStore::default());
+        let latest = Arc::new(Mutex::new(Arc::new(AtomicBool::new(false))));
+        let (lasts, opened) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+        let (flag, count, ends) = (Arc::clone(&latest), Arc::clone(&opened), Arc::clone(&lasts));
+        let bench = Bench::start_on(ContextLimits::default(), move || {
+            count.fetch_add(1, SeqCst);
+            let ended = Arc::new(AtomicBool::new(ends.load(SeqCst)));
+            *flag.lock().unwrap() = Arc::clone(&ended);
+            let kept = Arc::clone(&kept);
+            Ok(Arc::new(Fragile { ended, hangs, kept }) as _)
+        });
+        bench.create("ann", "s").await.unwrap();
+        bench.context.append("s", turn("a", 1, true)).await.unwrap();
+        Self {
+            bench,
+            latest,
+            lasts,
+            opened,
+        }
+    }
+
+    fn end_the_latest(&self) {
+        self.latest.lock().unwrap().store(true, SeqCst);
+    }
+
+    fn restarts(&self) -> u32 {
+        let tree = self.bench.system.tree();
+        let manager = tree.iter().find(|actor| actor.path.ends_with("manager"));
+        manager.unwrap().restarts
     }
 }
 
@@ -323,35 +383,252 @@ async fn a_store_that_hangs_is_opened_anew_too() {
 }
 
 async fn opened_anew(hangs: bool) {
-    let kept = Arc::new(MemoryStore::default());
-    let latest = Arc::new(Mutex::new(Arc::new(AtomicBool::new(false))));
-    let opened = Arc::new(AtomicU32::new(0));
-    let (behind, flag, count) = (Arc::clone(&kept), Arc::clone(&latest), Arc::clone(&opened));
-    let bench = Bench::start_on(ContextLimits::default(), move || {
-        count.fetch_add(1, SeqCst);
-        let ended = Arc::new(AtomicBool::new(false));
-        *flag.lock().unwrap() = Arc::clone(&ended);
-        let kept = Arc::clone(&behind);
-        Ok(Arc::new(Fragile { ended, hangs, kept }) as _)
-    });
-    bench.create("ann", "s").await.unwrap();
-    bench.context.append("s", turn("a", 1, true)).await.unwrap();
-    latest.lock().unwrap().store(true, SeqCst);
-    let lost = bench.context.append("s", turn("b", 1, true)).await;
+    let outage = Outage::start(hangs).await;
+    let context = &outage.bench.context;
+    outage.end_the_latest();
+    let lost = context.append("s", turn("b", 1, true)).await;
     assert_eq!(lost, Err(ContextError::Store(StoreError::Lost)));
+    assert!(matches!(context.health(), StoreHealth::Unavailable { .. }));
     // The restart waits for its backoff; the question waits in the mailbox meanwhile.
-    let session = bench.context.read("ann", "s").await.unwrap();
+    let session = context.read("ann", "s").await.unwrap();
     assert_eq!(session.turns, 1);
-    assert_eq!(opened.load(SeqCst), 2);
+    assert_eq!(context.health(), StoreHealth::Available);
+    assert_eq!(outage.opened.load(SeqCst), 2);
+    outage.bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn reports_of_a_lost_store_do_not_fail_the_next_one() {
+    let outage = Outage::start(true).await;
+    let context = &outage.bench.context;
+    outage.end_the_latest();
+    // All find out at different times that the first store hangs: the last ones while the second serves.
+    let late = (0..50_u64).map(async |number| {
+        tokio::time::sleep(Duration::from_millis(number * 50)).await;
+        let began = tokio::time::Instant::now();
+        let result = context.read("ann", "s").await;
+        (result, began.elapsed())
+    });
+    let results = futures_util::future::join_all(late).await;
+    for (result, took) in results {
+        assert_eq!(result, Err(ContextError::Store(StoreError::Lost)));
+        assert!(took <= ContextLimits::default().answer_timeout, "{took:?}");
+    }
+    assert_eq!(context.read("ann", "s").await.unwrap().turns, 1);
+    assert_eq!((outage.opened.load(SeqCst), outage.restarts()), (2, 1));
+    outage.bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_store_that_ends_again_and_again_ends_nothing_else() {
+    outage(false).await;
+}
+
+#[actix::test]
+async fn a_store_that_hangs_again_and_again_ends_nothing_else() {
+    outage(true).await;
+}
+
+async fn outage(hangs: bool) {
+    let outage = Outage::start(hangs).await;
+    let context = &outage.bench.context;
+    outage.lasts.store(true, SeqCst);
+    outage.end_the_latest();
+    for _ in 0..20 {
+        let questions = (0..20).map(|_| context.read("ann", "s"));
+        for result in futures_util::future::join_all(questions).await {
+            assert!(result.is_err());
+        }
+    }
+    let StoreHealth::Unavailable { failures, .. } = context.health() else {
+        panic!("the outage is not seen");
+    };
+    assert!(failures > 10, "{failures}");
+    assert!(outage.restarts() > 5);
+    let failed = tokio::time::timeout(Duration::ZERO, outage.bench.system.when_failed());
+    assert!(failed.await.is_err(), "the system ended");
+    outage.lasts.store(false, SeqCst);
+    // The longest backoff and one sweep: nobody has to ask for it.
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(context.health(), StoreHealth::Available);
+    assert_eq!(context.read("ann", "s").await.unwrap().turns, 1);
+    outage.bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_store_that_cannot_be_opened_is_tried_again_until_it_can() {
+    let (store, tries) = (Arc::new(MemoryStore::default()), AtomicU32::new(0));
+    let bench = Bench::start_on(ContextLimits::default(), move || {
+        if tries.fetch_add(1, SeqCst) < 30 {
+            return Err(StoreError::Failed("no room".to_owned()));
+        }
+        Ok(Arc::clone(&store) as _)
+    });
+    let refused = bench.create("ann", "s").await.map(drop);
+    assert!(
+        matches!(refused, Err(ContextError::NoAnswer(_))),
+        "{refused:?}"
+    );
+    let StoreHealth::Unavailable { reason, .. } = bench.context.health() else {
+        panic!("the outage is not seen");
+    };
+    assert!(reason.contains("no room"), "{reason}");
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    bench.create("ann", "s").await.unwrap();
     bench.system.terminate().await;
 }
 
 #[actix::test]
-async fn a_store_that_cannot_be_opened_ends_the_system_with_the_reason() {
-    let bench = Bench::start_on(ContextLimits::default(), || {
-        Err(StoreError::Damaged("not a database".to_owned()))
+async fn the_waits_inside_are_parts_of_one_budget() {
+    for answer_timeout in [Duration::from_millis(100), Duration::from_mins(1)] {
+        let limits = ContextLimits {
+            answer_timeout,
+            ..ContextLimits::default()
+        };
+        assert!(limits.lock_wait() < limits.store_timeout());
+        assert!(limits.store_timeout() < answer_timeout);
+    }
+}
+
+#[actix::test]
+async fn changes_of_different_fields_at_once_are_all_kept() {
+    let bench = Bench::start(ContextLimits::default());
+    let context = &bench.context;
+    bench.create("ann", "s").await.unwrap();
+    let metadata = BTreeMap::from([("city".to_owned(), "Kiruna".to_owned())]);
+    let changes = [
+        Change {
+            metadata: Some(metadata.clone()),
+            ..Change::default()
+        },
+        Change {
+            system_prompt: Some(Some("Be brief.".to_owned())),
+            ..Change::default()
+        },
+        Change {
+            prompt: Some(Some("guide".to_owned())),
+            ..Change::default()
+        },
+    ];
+    let changes = changes.map(|change| context.change("ann", "s", change));
+    for changed in futures_util::future::join_all(changes).await {
+        changed.unwrap();
+    }
+    let details = context.read("ann", "s").await.unwrap().details;
+    assert_eq!(details.metadata, metadata);
+    assert_eq!(details.system_prompt.as_deref(), Some("Be brief."));
+    assert_eq!(details.prompt.as_deref(), Some("guide"));
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_page_is_bounded_in_bytes_and_goes_on_where_it_ended() {
+    let limits = ContextLimits {
+        page_bytes_max: 100,
+        ..ContextLimits::default()
+    };
+    let bench = Bench::start(limits);
+    let context = &bench.context;
+    bench.create("ann", "s").await.unwrap();
+    // The third is larger than a page, and is a page of its own.
+    for size in [40, 40, 300, 40, 60, 1] {
+        let kept = context.append("s", turn(&"x".repeat(size), 1, true));
+        kept.await.unwrap();
+    }
+    let (mut after, mut pages) = (0, Vec::new());
+    loop {
+        let part = context.turns("ann", "s", after, 9).await.unwrap();
+        let numbers: Vec<u64> = part.items.iter().map(|turn| turn.number).collect();
+        after = *numbers.last().unwrap();
+        pages.push(numbers);
+        if !part.has_more {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec![1, 2], vec![3], vec![4, 5], vec![6]]);
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn an_owner_holds_no_more_bytes_than_it_may() {
+    let limits = ContextLimits {
+        owner_bytes_max: 1000,
+        idle_expiry: Duration::from_secs(10),
+        ..ContextLimits::default()
+    };
+    let bench = Bench::start(limits);
+    let context = &bench.context;
+    let full = StoreError::BytesFull { bytes_max: 1000 };
+    let full = ContextError::Store(full);
+    assert!(full.to_string().contains("`context.owner_bytes_max`"));
+    for id in ["a", "b"] {
+        bench.create("ann", id).await.unwrap();
+    }
+    bench.create("bob", "c").await.unwrap();
+    let appends = (0..20).map(|number| {
+        let id = if number % 2 == 0 { "a" } else { "b" };
+        context.append(id, turn(&"x".repeat(100), 1, true))
     });
-    let reason = bench.system.when_failed().await;
-    assert!(reason.contains("not a database"), "{reason}");
+    let results = futures_util::future::join_all(appends).await;
+    let kept = results.iter().filter(|result| result.is_ok()).count();
+    assert_eq!(kept, 10);
+    assert_eq!(
+        results
+            .iter()
+            .filter(|result| **result == Err(full.clone()))
+            .count(),
+        10
+    );
+    assert_eq!(context.open("ann", "a").await, Err(full.clone()));
+    let long = Change {
+        system_prompt: Some(Some("long".to_owned())),
+        ..Change::default()
+    };
+    assert_eq!(context.change("ann", "a", long.clone()).await, Err(full));
+    // Others are not concerned, and deletion and expiry make room.
+    context.change("bob", "c", long.clone()).await.unwrap();
+    context.remove_turn("ann", "a", 1).await.unwrap();
+    context.change("ann", "a", long).await.unwrap();
+    context.remove("ann", "b").await.unwrap();
+    context.open("ann", "a").await.unwrap();
+    bench.pass(Duration::from_secs(11));
+    bench.create("ann", "d").await.unwrap();
+    let kept = context.append("d", turn(&"x".repeat(1000), 1, true));
+    assert_eq!(kept.await, Ok(1));
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn sessions_of_a_former_name_belong_to_the_present_one() {
+    let store = Arc::new(MemoryStore::default());
+    let before = Arc::clone(&store);
+    let bench = Bench::start_on(ContextLimits::default(), move || {
+        Ok(Arc::clone(&before) as _)
+    });
+    for (owner, id) in [
+        ("hash-1", "a"),
+        ("hash-2", "b"),
+        ("hash-3", "c"),
+        ("bob", "d"),
+    ] {
+        bench.create(owner, id).await.unwrap();
+    }
+    bench.system.terminate().await;
+    tokio::time::resume();
+    let former = [("hash-1", "ann"), ("hash-2", "ann"), ("hash-3", "eve")];
+    let former = former.map(|(former, owner)| (former.to_owned(), owner.to_owned()));
+    let after = Arc::clone(&store);
+    let bench = Bench::start_renamed(ContextLimits::default(), former.to_vec(), move || {
+        Ok(Arc::clone(&after) as _)
+    });
+    let context = &bench.context;
+    assert_eq!(context.read("ann", "a").await.unwrap().owner, "ann");
+    let part = context.list("ann", None, 9).await.unwrap();
+    assert_eq!(part.items.len(), 2);
+    assert_eq!(context.read("hash-1", "a").await.map(drop), NONE);
+    assert_eq!(context.read("bob", "d").await.unwrap().owner, "bob");
+    // Whoever never calls has them by the next sweep.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(store.find("c").await.unwrap().unwrap().session.owner, "eve");
     bench.system.terminate().await;
 }

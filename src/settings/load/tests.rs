@@ -293,7 +293,8 @@ fn a_list_is_set_from_the_environment_by_index_or_as_a_whole() {
 fn two_keys_with_one_hash_are_refused() {
     let hash = "a".repeat(64);
     let key = |name: &str| format!("[[server.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\n");
-    let errors = errors_of(&(key("ann") + &key("bob")), &[]);
+    let errors = load_text(&(key("ann") + &key("bob")), &[]);
+    let errors = errors.unwrap_err().0;
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!(errors[0].path, "server.keys[1].hash");
     assert!(errors[0].message.contains("`ann`"), "{errors:?}");

@@ -1,7 +1,7 @@
-//! Seals what is kept: XChaCha20-Poly1305 with a fresh 192-bit nonce for each piece (draft-irtf-cfrg-xchacha).
+//! Encrypts what is kept: XChaCha20-Poly1305 with a fresh 192-bit nonce for each piece (draft-irtf-cfrg-xchacha).
 //!
-//! What a piece is about (which session, which turn) goes in as associated data, so that no piece can be put
-//! in the place of another.
+//! What a piece is about (whose, which session, which turn) is its associated data, so that no piece can be put in the
+//! place of another.
 
 use crate::store::StoreError;
 use chacha20poly1305::{
@@ -14,56 +14,92 @@ use zeroize::Zeroizing;
 const KEY_SIZE: usize = 32;
 /// Bytes of the nonce that stands before each sealed piece.
 const NONCE_SIZE: usize = 24;
+/// Old keys at most: each piece is tried with each, and whoever rotates keys drops the old ones.
+const OLD_KEYS_MAX: usize = 8;
 
-/// A key that cannot be used.
+/// The reason why keys cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be {} hexadecimal digits (32 bytes), for example from `openssl rand -hex 32`", KEY_SIZE * 2)]
-pub struct BadKey;
-
-/// Seals and opens pieces under one key.
-#[derive(Clone)]
-pub struct Sealer {
-    cipher: XChaCha20Poly1305,
+pub enum BadKey {
+    /// A key is not 64 hexadecimal digits.
+    #[error("must be {} hexadecimal digits (32 bytes), for example from `openssl rand -hex 32`", KEY_SIZE * 2)]
+    Digits,
+    /// Too many old keys.
+    #[error("must hold at most {OLD_KEYS_MAX} keys")]
+    TooMany,
+    /// Old keys without a key to encrypt with.
+    #[error("is set, and there is no key to encrypt with")]
+    NoCurrent,
 }
 
-impl Sealer {
-    /// Reads a key.
+/// The keys of a store: the first one encrypts, and all decrypt.
+#[derive(Clone)]
+pub struct Keyring {
+    ciphers: Vec<XChaCha20Poly1305>,
+}
+
+impl Keyring {
+    /// Reads the key that encrypts.
     ///
     /// # Errors
     /// When the text is not 64 hexadecimal digits.
-    pub fn from_hex(text: &str) -> Result<Self, BadKey> {
-        let mut key = Zeroizing::new([0; KEY_SIZE]);
-        hex::decode_to_slice(text.trim(), &mut *key).map_err(|_| BadKey)?;
+    pub fn from_hex(current: &str) -> Result<Self, BadKey> {
         Ok(Self {
-            cipher: XChaCha20Poly1305::new((&*key).into()),
+            ciphers: vec![cipher(current)?],
         })
     }
 
-    /// Seals a piece.
+    /// Adds keys that only decrypt, separated by white space or commas.
+    ///
+    /// # Errors
+    /// When one of them is not 64 hexadecimal digits, or there are more than 8.
+    pub fn with_old(mut self, old: &str) -> Result<Self, BadKey> {
+        let separated = old.split(|separator: char| separator == ',' || separator.is_whitespace());
+        for key in separated.filter(|key| !key.is_empty()) {
+            if self.ciphers.len() > OLD_KEYS_MAX {
+                return Err(BadKey::TooMany);
+            }
+            self.ciphers.push(cipher(key)?);
+        }
+        Ok(self)
+    }
+
+    /// Seals a piece under the first key.
     pub(super) fn seal(&self, plain: &[u8], about: &str) -> Result<Vec<u8>, StoreError> {
         let failed = |what: &str| StoreError::Failed(format!("cannot encrypt: {what}"));
+        let cipher = self.ciphers.first().ok_or_else(|| failed("no key"))?;
         let mut nonce = [0; NONCE_SIZE];
         getrandom::fill(&mut nonce).map_err(|error| failed(&error.to_string()))?;
         let payload = Payload {
             msg: plain,
             aad: about.as_bytes(),
         };
-        let sealed = self.cipher.encrypt((&nonce).into(), payload);
+        let sealed = cipher.encrypt((&nonce).into(), payload);
         let sealed = sealed.map_err(|_| failed("the piece is too long"))?;
         Ok([&nonce, sealed.as_slice()].concat())
     }
 
-    /// Opens a sealed piece; `None` when it was changed, cut off, belongs elsewhere or has another key.
-    pub(super) fn open(&self, sealed: &[u8], about: &str) -> Option<Vec<u8>> {
+    /// Opens a sealed piece; returns its content and the place of its key in the list. `None` when it was changed, cut
+    /// off, belongs elsewhere or has a key that is not in the list.
+    pub(super) fn open(&self, sealed: &[u8], about: &str) -> Option<(Vec<u8>, usize)> {
         let (nonce, msg) = sealed.split_first_chunk::<NONCE_SIZE>()?;
         let aad = about.as_bytes();
-        self.cipher.decrypt(nonce.into(), Payload { msg, aad }).ok()
+        let mut keys = self.ciphers.iter().enumerate();
+        keys.find_map(|(place, cipher)| {
+            let plain = cipher.decrypt(nonce.into(), Payload { msg, aad }).ok()?;
+            Some((plain, place))
+        })
     }
 }
 
-impl std::fmt::Debug for Sealer {
+fn cipher(text: &str) -> Result<XChaCha20Poly1305, BadKey> {
+    let mut key = Zeroizing::new([0; KEY_SIZE]);
+    hex::decode_to_slice(text.trim(), &mut *key).map_err(|_| BadKey::Digits)?;
+    Ok(XChaCha20Poly1305::new((&*key).into()))
+}
+
+impl std::fmt::Debug for Keyring {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Sealer").finish_non_exhaustive()
+        formatter.debug_struct("Keyring").finish_non_exhaustive()
     }
 }
 
@@ -71,34 +107,57 @@ impl std::fmt::Debug for Sealer {
 mod tests {
     use super::*;
 
-    fn sealer(digit: &str) -> Sealer {
-        Sealer::from_hex(&digit.repeat(64)).unwrap()
+    fn keyring(digit: &str) -> Keyring {
+        Keyring::from_hex(&digit.repeat(64)).unwrap()
+    }
+
+    fn open(keyring: &Keyring, sealed: &[u8], about: &str) -> Option<Vec<u8>> {
+        keyring.open(sealed, about).map(|(plain, _)| plain)
     }
 
     #[test]
     fn a_piece_opens_only_with_its_key_in_its_place_and_unchanged() {
-        let sealed = sealer("a").seal(b"hello", "turn 1").unwrap();
-        assert_eq!(sealer("a").open(&sealed, "turn 1").unwrap(), b"hello");
-        assert_eq!(sealer("b").open(&sealed, "turn 1"), None);
-        assert_eq!(sealer("a").open(&sealed, "turn 2"), None);
+        let ours = keyring("a");
+        let sealed = ours.seal(b"hello", "turn 1").unwrap();
+        assert_eq!(open(&ours, &sealed, "turn 1").unwrap(), b"hello");
+        assert_eq!(open(&keyring("b"), &sealed, "turn 1"), None);
+        assert_eq!(open(&ours, &sealed, "turn 2"), None);
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert_eq!(sealer("a").open(&changed, "turn 1"), None, "{at}");
-            assert_eq!(sealer("a").open(&sealed[..at], "turn 1"), None, "{at}");
+            assert_eq!(open(&ours, &changed, "turn 1"), None, "{at}");
+            assert_eq!(open(&ours, &sealed[..at], "turn 1"), None, "{at}");
         }
     }
 
     #[test]
+    fn old_keys_decrypt_and_the_first_key_encrypts() {
+        let old = keyring("a").seal(b"hello", "x").unwrap();
+        let rotated = keyring("b").with_old(&"a".repeat(64)).unwrap();
+        assert_eq!(rotated.open(&old, "x"), Some((b"hello".to_vec(), 1)));
+        let new = rotated.seal(b"hello", "x").unwrap();
+        assert_eq!(rotated.open(&new, "x"), Some((b"hello".to_vec(), 0)));
+        assert_eq!(keyring("a").open(&new, "x"), None);
+    }
+
+    #[test]
     fn the_same_piece_is_never_sealed_the_same() {
-        let seal = || sealer("a").seal(b"hello", "x").unwrap();
+        let seal = || keyring("a").seal(b"hello", "x").unwrap();
         assert_ne!(seal(), seal());
     }
 
     #[test]
     fn a_key_that_is_not_32_bytes_is_refused() {
         for text in ["", "ab", &"a".repeat(63), &"g".repeat(64), &"a".repeat(66)] {
-            assert_eq!(Sealer::from_hex(text).map(drop), Err(BadKey), "{text}");
+            let refused = Keyring::from_hex(text).map(drop);
+            assert_eq!(refused, Err(BadKey::Digits), "{text}");
         }
+        let old = |text: &str| keyring("a").with_old(text).map(drop);
+        let (b, c) = ("b".repeat(64), "c".repeat(64));
+        assert_eq!(old(""), Ok(()));
+        assert_eq!(old(&format!("{b}, {c}\n")), Ok(()));
+        assert_eq!(old(&format!("{b} ab")), Err(BadKey::Digits));
+        assert_eq!(old(&format!("{b} ").repeat(8)), Ok(()));
+        assert_eq!(old(&format!("{b} ").repeat(9)), Err(BadKey::TooMany));
     }
 }

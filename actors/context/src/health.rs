@@ -1,0 +1,81 @@
+//! Whether the store answers, as the operator sees it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::store::StoreError;
+
+/// How the store did at the last question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreHealth {
+    /// It answered, or was not asked yet.
+    Available,
+    /// It did not answer, or failed.
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// Since when.
+        lasts: Duration,
+        /// Questions that have failed since then.
+        failures: u64,
+    },
+}
+
+/// Notes how the store does; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    outage: Arc<Mutex<Option<Outage>>>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    reason: String,
+    since: Instant,
+    failures: u64,
+}
+
+impl Health {
+    fn lock(&self) -> MutexGuard<'_, Option<Outage>> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the result of a question. The begin and the end of an outage are logged.
+    pub(crate) fn note<T>(&self, result: &Result<T, StoreError>) {
+        let mut outage = self.lock();
+        match (result, outage.as_mut()) {
+            (Err(error), Some(outage)) if error.is_outage() => {
+                outage.reason = error.to_string();
+                outage.failures += 1;
+            }
+            (Err(error), None) if error.is_outage() => {
+                tracing::error!(%error, "the session store is unavailable; calls of sessions are refused");
+                *outage = Some(Outage {
+                    reason: error.to_string(),
+                    since: Instant::now(),
+                    failures: 1,
+                });
+            }
+            (_, Some(ended)) => {
+                let (lasted, failures) = (ended.since.elapsed(), ended.failures);
+                tracing::info!(?lasted, failures, "the session store is available again");
+                *outage = None;
+            }
+            (_, None) => {}
+        }
+    }
+
+    pub(crate) fn read(&self) -> StoreHealth {
+        match &*self.lock() {
+            None => StoreHealth::Available,
+            Some(outage) => StoreHealth::Unavailable {
+                reason: outage.reason.clone(),
+                lasts: outage.since.elapsed(),
+                failures: outage.failures,
+            },
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Owners that had another name before.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::store::{SessionStore, StoreError};
+
+/// The former names of owners whose sessions are still to be given to the present name.
+#[derive(Clone, Default)]
+pub(crate) struct Renamed(Arc<Mutex<BTreeMap<String, Vec<String>>>>);
+
+impl Renamed {
+    pub(crate) fn new(pairs: &[(String, String)]) -> Self {
+        let mut renamed = BTreeMap::<String, Vec<String>>::new();
+        for (former, owner) in pairs.iter().filter(|(former, owner)| former != owner) {
+            renamed
+                .entry(owner.clone())
+                .or_default()
+                .push(former.clone());
+        }
+        Self(Arc::new(Mutex::new(renamed)))
+    }
+
+    fn former_of(&self, owner: &str) -> Vec<String> {
+        let renamed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        renamed.get(owner).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn owners(&self) -> Vec<String> {
+        let renamed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        renamed.keys().cloned().collect()
+    }
+
+    fn done(&self, owner: &str) {
+        let mut renamed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        renamed.remove(owner);
+    }
+
+    /// Gives an owner the sessions of its former names.
+    pub(crate) async fn settle(
+        &self,
+        owner: &str,
+        store: &dyn SessionStore,
+    ) -> Result<(), StoreError> {
+        let former = self.former_of(owner);
+        for former in &former {
+            while store.adopt(former, owner).await? {}
+        }
+        if !former.is_empty() {
+            self.done(owner);
+        }
+        Ok(())
+    }
+}

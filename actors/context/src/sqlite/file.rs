@@ -1,0 +1,310 @@
+//! The file: how it is made, recognised, brought to the present format, and unlocked.
+//!
+//! A file that is not a store, that is damaged, or that another key wrote is an error; it is never taken for an empty
+//! store.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::Path,
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use super::{problem::Problem, seal::Keyring};
+use crate::store::StoreError;
+
+/// Marks the file as ours (`Kebn`).
+const APPLICATION: i32 = 0x4b65_626e;
+/// The version of the schema.
+const FORMAT: i32 = 2;
+/// The version that is brought to the present one: its pieces do not name their owner.
+const FORMAT_WITHOUT_OWNER: i32 = 1;
+/// Kept sealed, to tell a wrong key from a damaged piece.
+const KEY_CHECK: &str = "kebne session store";
+/// Marks a file in which pieces may be left that do not name their owner.
+const UNOWNED: &str = "pieces without an owner";
+/// Begins the names of the checks of keys under which pieces may be left.
+const OLD: &str = "old/";
+
+const SCHEMA: &str = "
+CREATE TABLE lock (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, created INTEGER NOT NULL, used INTEGER NOT NULL,
+    turns INTEGER NOT NULL, tokens INTEGER NOT NULL, bytes INTEGER NOT NULL, details BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_owner ON sessions (owner, created, id);
+CREATE INDEX sessions_by_use ON sessions (used);
+CREATE INDEX sessions_by_age ON sessions (created);
+CREATE TABLE turns (
+    session TEXT NOT NULL, number INTEGER NOT NULL,
+    tokens INTEGER NOT NULL, leads INTEGER NOT NULL, messages BLOB NOT NULL,
+    PRIMARY KEY (session, number)
+) STRICT, WITHOUT ROWID;
+";
+
+/// The bytes that each owner holds, and the sessions whose turns are still to be erased.
+const BOOKS: &str = "
+CREATE TABLE owners (owner TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE removed (session TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TRIGGER session_inserted AFTER INSERT ON sessions BEGIN
+    INSERT INTO owners VALUES (new.owner, new.bytes)
+        ON CONFLICT (owner) DO UPDATE SET bytes = owners.bytes + excluded.bytes;
+END;
+CREATE TRIGGER session_changed AFTER UPDATE OF owner, bytes ON sessions BEGIN
+    UPDATE owners SET bytes = bytes - old.bytes WHERE owner = old.owner;
+    INSERT INTO owners VALUES (new.owner, new.bytes)
+        ON CONFLICT (owner) DO UPDATE SET bytes = owners.bytes + excluded.bytes;
+    DELETE FROM owners WHERE owner = old.owner AND bytes <= 0;
+END;
+CREATE TRIGGER session_deleted AFTER DELETE ON sessions BEGIN
+    UPDATE owners SET bytes = bytes - old.bytes WHERE owner = old.owner;
+    DELETE FROM owners WHERE owner = old.owner AND bytes <= 0;
+END;
+";
+
+/// Counts what a file of the first version holds.
+const COUNT: &str = "
+ALTER TABLE sessions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE sessions SET bytes = length(details)
+    + coalesce((SELECT sum(length(messages)) FROM turns WHERE turns.session = sessions.id), 0);
+";
+
+/// What is left to be sealed anew.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    /// Entries of the table `lock` that are to be removed when nothing is left.
+    pub(super) marks: Vec<String>,
+    /// Pieces that do not name their owner are accepted.
+    pub(super) unowned: bool,
+}
+
+/// Returns the identity of the file at `path`, or `None` where there is none.
+///
+/// # Errors
+/// When the file system does not say.
+pub(super) fn identity(path: &Path) -> Result<Option<(u64, u64)>, Problem> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some((found.dev(), found.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let message = format!("cannot look at `{}`: {error}", path.display());
+            Err(StoreError::Failed(message).into())
+        }
+    }
+}
+
+/// Opens the file at `path`, making it where there is none, and waits at most `busy` for each lock.
+pub(super) fn open(
+    path: &Path,
+    keyring: Option<&Keyring>,
+    busy: Duration,
+) -> Result<(Connection, Stale), Problem> {
+    if !path.exists() {
+        create(path, keyring)?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy)?;
+    // Looked at before anything is set: a file of somebody else stays as it is.
+    let damaged = |what: &str| damaged(path, what);
+    let application: i32 = pragma(&connection, "application_id")?;
+    if application != APPLICATION {
+        return Err(damaged("the file is not a store of sessions"));
+    }
+    let format = pragma(&connection, "user_version")?;
+    if ![FORMAT, FORMAT_WITHOUT_OWNER].contains(&format) {
+        return Err(damaged("the file was written by another version"));
+    }
+    let stale = match (keyring, entry(&connection, "check")?) {
+        (None, None) => None,
+        (Some(keyring), Some(check)) if keyring.open(&check, KEY_CHECK).is_some() => Some(keyring),
+        (Some(_), Some(_)) => {
+            return Err(damaged(
+                "the key is not the one that the file was encrypted with",
+            ));
+        }
+        (None, Some(_)) => return Err(damaged("the file is encrypted, and no key is set")),
+        (Some(_), None) => {
+            return Err(damaged(
+                "a key is set, but the file was written without encryption",
+            ));
+        }
+    };
+    configure(&connection)?;
+    upgrade(&connection, keyring)?;
+    let Some(keyring) = stale else {
+        return Ok((connection, Stale::default()));
+    };
+    rotate(&connection, keyring)?;
+    let stale = stale_marks(&connection, keyring, path)?;
+    Ok((connection, stale))
+}
+
+fn pragma(connection: &Connection, name: &str) -> Result<i32, Problem> {
+    Ok(connection.pragma_query_value(None, name, |row| row.get(0))?)
+}
+
+fn damaged(path: &Path, what: &str) -> Problem {
+    let message = format!("`{}`: {what}", path.display());
+    StoreError::Damaged(message).into()
+}
+
+fn entry(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, Problem> {
+    let find = "SELECT value FROM lock WHERE name = ?1";
+    Ok(connection
+        .query_row(find, [name], |row| row.get(0))
+        .optional()?)
+}
+
+/// Runs `act` as one transaction.
+fn transact(
+    connection: &Connection,
+    act: impl FnOnce() -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let done = act().and_then(|()| Ok(connection.execute_batch("COMMIT")?));
+    if done.is_err() {
+        // A failed commit may have closed the transaction already.
+        connection.execute_batch("ROLLBACK").ok();
+    }
+    done
+}
+
+/// Brings a file of the first version to the present format. Its pieces are sealed anew later, step by step.
+fn upgrade(connection: &Connection, keyring: Option<&Keyring>) -> Result<(), Problem> {
+    if pragma(connection, "user_version")? == FORMAT {
+        return Ok(());
+    }
+    transact(connection, || {
+        // Another process may have been faster.
+        if pragma(connection, "user_version")? == FORMAT {
+            return Ok(());
+        }
+        connection.execute_batch(COUNT)?;
+        connection.execute_batch(BOOKS)?;
+        let sum = "INSERT INTO owners SELECT owner, sum(bytes) FROM sessions GROUP BY owner";
+        connection.execute(sum, [])?;
+        if let Some(keyring) = keyring {
+            let mark = keyring.seal(b"", UNOWNED)?;
+            let insert = "INSERT OR REPLACE INTO lock VALUES (?1, ?2)";
+            connection.execute(insert, rusqlite::params![UNOWNED, mark])?;
+        }
+        connection.pragma_update(None, "user_version", FORMAT)?;
+        tracing::info!("the file of sessions was brought to format {FORMAT}");
+        Ok(())
+    })
+}
+
+/// Makes the first key the file's, where it was another one of the list, and notes that pieces are left under that.
+fn rotate(connection: &Connection, keyring: &Keyring) -> Result<(), Problem> {
+    let is_first = |check: &[u8]| {
+        let opened = keyring.open(check, KEY_CHECK);
+        opened.is_some_and(|(_, place)| place == 0)
+    };
+    let check = entry(connection, "check")?.unwrap_or_default();
+    if is_first(&check) {
+        return Ok(());
+    }
+    transact(connection, || {
+        let check = entry(connection, "check")?.unwrap_or_default();
+        if is_first(&check) {
+            return Ok(());
+        }
+        // The old check goes on to tell which key is needed. Its nonce makes the name unique.
+        let nonce = check.get(..8).unwrap_or_default();
+        let name = format!("{OLD}{}", hex::encode(nonce));
+        let insert = "INSERT OR REPLACE INTO lock VALUES (?1, ?2)";
+        connection.execute(insert, rusqlite::params![name, check])?;
+        let sealed = keyring.seal(b"", KEY_CHECK)?;
+        connection.execute("UPDATE lock SET value = ?1 WHERE name = 'check'", [sealed])?;
+        tracing::info!("the encryption key of sessions was changed; they are encrypted anew");
+        Ok(())
+    })
+}
+
+/// Returns which pieces may be left that are to be sealed anew.
+///
+/// # Errors
+/// When a key is missing that pieces may be left under.
+fn stale_marks(connection: &Connection, keyring: &Keyring, path: &Path) -> Result<Stale, Problem> {
+    let mut stale = Stale::default();
+    let mut find = connection.prepare("SELECT name, value FROM lock WHERE name <> 'check'")?;
+    let mut rows = find.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, value): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if name == UNOWNED && keyring.open(&value, UNOWNED).is_some() {
+            stale.unowned = true;
+            stale.marks.push(name);
+        } else if name.starts_with(OLD) {
+            if keyring.open(&value, KEY_CHECK).is_none() {
+                return Err(damaged(
+                    path,
+                    "some of the file is still encrypted with an old key, which is not in \
+                    `context.old_keys_env`",
+                ));
+            }
+            stale.marks.push(name);
+        }
+    }
+    Ok(stale)
+}
+
+/// Makes an empty store beside its place and then puts it there, whole: whoever dies on the way leaves no
+/// half of a store behind, and of two who do it at once one wins.
+fn create(path: &Path, keyring: Option<&Keyring>) -> Result<(), Problem> {
+    let failed =
+        |error: io::Error| StoreError::Failed(format!("cannot make `{}`: {error}", path.display()));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(folder).map_err(failed)?;
+    }
+    let mut chance = [0; 8];
+    getrandom::fill(&mut chance)
+        .map_err(|error| StoreError::Failed(format!("cannot make a store: {error}")))?;
+    let draft = path.with_extension(format!("{}.draft", hex::encode(chance)));
+    let made = (|| -> Result<(), Problem> {
+        only_ours(&draft).map_err(failed)?;
+        let connection = Connection::open(&draft)?;
+        configure(&connection)?;
+        connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(BOOKS)?;
+        if let Some(keyring) = keyring {
+            let check = keyring.seal(b"", KEY_CHECK)?;
+            connection.execute("INSERT INTO lock VALUES ('check', ?1)", [check])?;
+        }
+        connection.pragma_update(None, "user_version", FORMAT)?;
+        connection.pragma_update(None, "application_id", APPLICATION)?;
+        connection.close().map_err(|(_, error)| error)?;
+        match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => Ok(linked.map_err(failed)?),
+        }
+    })();
+    // What is left of the draft is in nobody's way.
+    fs::remove_file(&draft).ok();
+    made
+}
+
+/// Makes an empty file that only its owner may read. `SQLite` gives its log beside it the same permissions.
+fn only_ours(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path).map(drop)
+}
+
+fn configure(connection: &Connection) -> Result<(), Problem> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // Each commit is on the disk before it is answered, also when the machine loses power.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // The turns of a removed session are erased in small steps, and not by a cascade that others wait for.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    // What was removed is overwritten.
+    connection.pragma_update(None, "secure_delete", true)?;
+    Ok(())
+}

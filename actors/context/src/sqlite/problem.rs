@@ -1,0 +1,42 @@
+//! Why a step was not done.
+
+use rusqlite::ErrorCode;
+
+use crate::store::StoreError;
+
+/// The reason why a step was not done, as whoever found it put it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl Problem {
+    /// Returns `true` if another connection holds a lock, so that a later try may succeed.
+    pub(super) fn is_busy(&self) -> bool {
+        let Self::Sqlite(error) = self else {
+            return false;
+        };
+        let code = error.sqlite_error_code();
+        matches!(
+            code,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        )
+    }
+}
+
+impl From<Problem> for StoreError {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Store(error) => error,
+            Problem::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    Self::Damaged(error.to_string())
+                }
+                _ => Self::Failed(error.to_string()),
+            },
+        }
+    }
+}

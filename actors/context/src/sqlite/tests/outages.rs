@@ -1,0 +1,220 @@
+//! A file that cannot be used now: locked, full, gone; and a thread that panics or hangs.
+
+use super::*;
+
+fn hasty(path: &Path) -> SqliteFile {
+    SqliteFile::new(path.to_owned(), None, Duration::from_millis(200))
+}
+
+async fn with_a_session(path: &Path) -> SqliteStore {
+    let store = hasty(path).open().unwrap();
+    store.insert(session("s", 1), QUOTA).await.unwrap();
+    store
+}
+
+fn is_unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>, words: &str) {
+    let Err(StoreError::Failed(reason)) = result else {
+        panic!("{result:?}");
+    };
+    assert!(reason.contains(words), "{reason}");
+}
+
+#[tokio::test]
+async fn a_lock_costs_writers_their_time_and_readers_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = with_a_session(&path).await;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..3 {
+        let append = || store.append("s", content("x", 1), 2, QUOTA);
+        let (appended, found) = tokio::join!(append(), store.find("s"));
+        is_unavailable(&appended, "another process uses the file");
+        assert_eq!(found.unwrap().unwrap().session.turns, 0);
+        // However many wait, each waits for its own time only.
+        let began = Instant::now();
+        let many = (0..300).map(|_| append());
+        for appended in futures_util::future::join_all(many).await {
+            is_unavailable(&appended, "another process uses the file");
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.append("s", content("x", 1), 2, QUOTA).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_step_that_nobody_waits_for_any_more_is_not_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = open(&path, None);
+    store.insert(session("s", 1), QUOTA).await.unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut abandoned = store.append("s", content("abandoned", 1), 2, QUOTA);
+    // It is with the thread once this one's answer is there.
+    let read = store.find("s");
+    tokio::select! {
+        biased;
+        _ = &mut abandoned => panic!("the lock is held"),
+        found = read => drop(found),
+    }
+    drop(abandoned);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.append("s", content("x", 1), 2, QUOTA).await, Ok(1));
+    let part = store.turns(named("ann", "s"), 0, PART).await.unwrap();
+    assert_eq!(part.items[0].content, content("x", 1));
+}
+
+#[tokio::test]
+async fn a_locked_file_is_opened_when_the_lock_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    write(&path, None).await;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    // Not even readers are let in.
+    other
+        .pragma_update(None, "locking_mode", "EXCLUSIVE")
+        .unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE; COMMIT").unwrap();
+    is_unavailable(&hasty(&path).check(), "locked");
+    let store = hasty(&path).open().unwrap();
+    is_unavailable(&store.find("s").await, "locked");
+    drop(other);
+    assert_eq!(store.find("s").await.unwrap().unwrap().session.turns, 3);
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_missed_and_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/s");
+    let store = with_a_session(&path).await;
+    let away = folder.path().join("away");
+    fs::rename(path.parent().unwrap(), &away).unwrap();
+    is_unavailable(&store.find("s").await, "is gone");
+    is_unavailable(
+        &store.append("s", content("x", 1), 2, QUOTA).await,
+        "is gone",
+    );
+    is_unavailable(&store.insert(session("t", 1), QUOTA).await, "is gone");
+    is_unavailable(&store.tidy(Alive::default()).await, "is gone");
+    assert!(!path.exists());
+    fs::rename(&away, path.parent().unwrap()).unwrap();
+    assert_eq!(store.append("s", content("x", 1), 2, QUOTA).await, Ok(1));
+    // Another one in its place would be mixed with the log of this one.
+    let (other, away) = (folder.path().join("other"), folder.path().join("away"));
+    write(&other, None).await;
+    fs::rename(&path, &away).unwrap();
+    fs::copy(&other, &path).unwrap();
+    is_unavailable(&store.find("s").await, "is not the file");
+    assert!(
+        fs::read(&other).unwrap() == fs::read(&path).unwrap(),
+        "it is left as it is"
+    );
+    fs::rename(&away, &path).unwrap();
+    assert_eq!(store.append("s", content("x", 1), 2, QUOTA).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_costs_an_error_until_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_the_way = folder.path().join("data");
+    fs::write(&in_the_way, "").unwrap();
+    let path = in_the_way.join("s");
+    let store = hasty(&path).open().unwrap();
+    is_unavailable(&store.insert(session("s", 1), QUOTA).await, "");
+    fs::remove_file(&in_the_way).unwrap();
+    store.insert(session("s", 1), QUOTA).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_no_acknowledged_turn_and_keeps_none_that_was_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = open(&path, None);
+    store.insert(session("s", 1), QUOTA).await.unwrap();
+    let pages = async |pages: u32| {
+        let limit =
+            store.step(Access::Writes, Ok(()), move |database| {
+                let connection = &database.connection;
+                Ok(connection
+                    .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+            });
+        limit.await.unwrap();
+    };
+    let text = "x".repeat(5000);
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        // An aborted transaction has the file opened anew, without the bound.
+        pages(40).await;
+        let appends = (0..20).map(|_| store.append("s", content(&text, 1), 2, QUOTA));
+        let results = futures_util::future::join_all(appends).await;
+        kept.extend(results.into_iter().filter_map(Result::ok));
+    }
+    pages(40).await;
+    let refused = loop {
+        match store.append("s", content(&text, 1), 2, QUOTA).await {
+            Ok(number) if number < 100 => kept.push(number),
+            refused => break refused,
+        }
+    };
+    is_unavailable(&refused, "full");
+    assert!((10..80).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(numbers(&store, "s").await.unwrap(), kept);
+    pages(10_000).await;
+    let next = kept.len() as u64 + 1;
+    assert_eq!(
+        store.append("s", content(&text, 1), 2, QUOTA).await,
+        Ok(next)
+    );
+}
+
+#[tokio::test]
+async fn a_panic_on_the_thread_loses_the_store_and_nothing_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let file = file(&path, None);
+    let store = file.open().unwrap();
+    store.insert(session("s", 1), QUOTA).await.unwrap();
+    let panics = store.step::<()>(Access::Writes, Ok(()), |_| panic!("a bug"));
+    let (appended, panicked) = tokio::join!(store.append("s", content("x", 1), 2, QUOTA), panics);
+    assert_eq!(panicked, Err(StoreError::Lost));
+    assert_eq!(store.find("s").await, Err(StoreError::Lost));
+    let next = file.open().unwrap();
+    let kept: Vec<u64> = appended.into_iter().collect();
+    assert_eq!(numbers(&next, "s").await.unwrap(), kept);
+}
+
+#[tokio::test]
+async fn threads_that_hang_are_few() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let file = file(&path, None);
+    let first = file.open().unwrap();
+    first.insert(session("s", 1), QUOTA).await.unwrap();
+    drop(first);
+    let mut hanging = Vec::new();
+    while let Ok(store) = file.open() {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let hangs = store.step(Access::Reads, Ok(()), move |_| {
+            released.recv().ok();
+            Ok(())
+        });
+        let hangs = tokio::spawn(hangs);
+        hanging.push((release, hangs));
+        assert!(hanging.len() <= THREADS_MAX);
+    }
+    is_unavailable(&file.open(), "hang");
+    drop(hanging);
+    loop {
+        if let Ok(store) = file.open() {
+            assert!(store.find("s").await.unwrap().is_some());
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
