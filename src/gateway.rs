@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use kebne_actors::{ActorReport, ActorSystem};
@@ -48,6 +51,8 @@ struct Inner {
     models: Vec<String>,
     /// The file for what the lanes learn, if they are to remember it.
     learned: Option<Mutex<Learned>>,
+    /// The service is about to stop.
+    leaving: AtomicBool,
 }
 
 struct Lane {
@@ -143,6 +148,7 @@ impl Gateway {
                 routes,
                 models,
                 learned: learned.map(Mutex::new),
+                leaving: AtomicBool::new(false),
             }),
         };
         gateway.prewarm_at_start().await;
@@ -298,9 +304,14 @@ impl Gateway {
         }
     }
 
-    /// Waits until an actor fails for good; returns the reason.
-    pub async fn when_failed(&self) -> String {
-        self.inner.system.when_failed().await
+    /// Marks the service as about to stop: calls are still served, and it does not count as ready.
+    pub fn leave(&self) {
+        self.inner.leaving.store(true, SeqCst);
+    }
+
+    /// Returns `true` once the service is about to stop.
+    pub fn is_leaving(&self) -> bool {
+        self.inner.leaving.load(SeqCst)
     }
 
     /// Refuses new calls from now on.

@@ -1,7 +1,8 @@
-//! What the lanes have learned, kept in a file for the program's next life.
+//! What the lanes have learned, kept in a file for the next start of the program.
 //!
-//! It is a hint and no data: a file that cannot be read costs a warning and a slower start, never the start.
-//! What was learned of one server is not believed of another.
+//! The file is a hint: one that cannot be read costs a warning and a slower start, and the program starts all the
+//! same. What was learned of one server is not used for another. Only the owner of the process can read the file,
+//! and it holds no secret of a `base_url`.
 
 use std::{
     collections::BTreeMap,
@@ -16,11 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::BackendSettings;
 
-/// The version of the file's form; another one is not read.
+/// The version of the file's format; a file of another version is not read.
 const VERSION: u32 = 1;
 /// The largest file that is read: far above what lanes write.
 const SIZE_MAX: u64 = 4 << 20;
-/// Lanes that are kept, those that the settings no longer name included.
+/// Lanes that are kept, including those that the settings no longer name.
 const LANES_MAX: usize = 1000;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +32,7 @@ struct Kept {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Lane {
-    /// Whom it was learned of.
+    /// The server that it was learned of, as [`fingerprint`] names it.
     backend: String,
     learned: Snapshot,
 }
@@ -45,8 +46,8 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// Reads the file at `path`, where there is one; `None` for an empty path, which means that nothing is
-    /// to be kept.
+    /// Reads the file at `path` if there is one. Returns `None` for an empty path, which means that nothing is
+    /// kept.
     pub fn open(path: &Path) -> Option<Self> {
         if path.as_os_str().is_empty() {
             return None;
@@ -101,7 +102,7 @@ impl Learned {
                 .mode(0o700)
                 .create(folder)?;
         }
-        // Whoever dies on the way leaves the old file whole.
+        // A process that ends half way leaves the old file whole.
         let draft = self
             .path
             .with_extension(format!("{}.draft", std::process::id()));
@@ -136,7 +137,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Lane>> {
     Ok(kept.lanes)
 }
 
-/// Names the server that something was learned of.
+/// Names the server that something was learned of, without secrets.
 fn fingerprint(backend: &BackendSettings) -> String {
     let url = backend.base_url.as_ref();
     let url = url.map_or_else(|| "in process".to_owned(), ToString::to_string);
@@ -191,6 +192,26 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
+    }
+
+    #[test]
+    fn the_file_is_the_owners_alone_and_holds_no_secret_of_a_url() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("learned.json");
+        // A draft of an earlier process with this id, open to all.
+        let draft = path.with_extension(format!("{}.draft", std::process::id()));
+        fs::write(&draft, "x").unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut learned = Learned::open(&path).unwrap();
+        let secret = backend("https://user:hunter2@one:8443/v1?api-key=hunter3&region=eu&hunter4");
+        learned.note(&secret, snapshot());
+        learned.write().unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("hunter"), "{text}");
+        let again = Learned::open(&path).unwrap();
+        assert_eq!(again.of(&secret), Some(snapshot()));
     }
 
     #[test]

@@ -17,16 +17,16 @@ mod plan;
 /// Time between two looks at what the lanes have learned.
 const REMEMBER_EVERY: Duration = Duration::from_secs(30);
 
-/// How the service is told to stop.
+/// The requests to stop that the service listens to.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    /// Stop admitting, finish what was admitted.
+    /// Cancelled to stop in order: lame duck, then no new calls, then the end of those that were admitted.
     pub drain: CancellationToken,
-    /// Do not wait any longer.
+    /// Cancelled to stop at once.
     pub now: CancellationToken,
 }
 
-/// Why the service ended otherwise than it was told to.
+/// Why the service did not start or could not stop in order.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// What the settings describe cannot be started.
@@ -35,9 +35,6 @@ pub enum ServiceError {
     /// The listener cannot be used.
     #[error("cannot listen: {0}")]
     Listen(#[from] io::Error),
-    /// An actor failed more often than its restarts allow.
-    #[error("an actor failed for good: {0}")]
-    Actor(String),
     /// The end of the service cannot be planned: its phases have no order.
     #[error("the shutdown cannot be planned: {0}")]
     Phases(#[from] PhasesError),
@@ -46,7 +43,8 @@ pub enum ServiceError {
     Task(#[from] AddTaskError),
 }
 
-/// Serves until `shutdown`, then drains; returns how many calls were cut off. Must run on an actix system.
+/// Serves until `shutdown`, then drains; returns how many calls were cut off. Must run on an actix system. A failure of
+/// an actor does not end it.
 ///
 /// # Errors
 /// See [`ServiceError`].
@@ -60,30 +58,20 @@ pub async fn run(
     let state = Arc::new(State::new(gateway.clone(), settings));
     let server = http::start(listener, Arc::clone(&state))?;
     let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
-    let failed = tokio::select! {
-        () = shutdown.drain.cancelled() => None,
-        () = shutdown.now.cancelled() => None,
-        reason = gateway.when_failed() => Some(reason),
+    tokio::select! {
+        () = shutdown.drain.cancelled() => {}
+        () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
     };
-    if failed.is_some() {
-        plan.impatient.cancel();
-    } else {
-        tracing::info!(deadline = %settings.server.drain_deadline, "draining: no new calls are let in");
-    }
-    let reason = failed.clone().map_or(Reason::Requested, Reason::Failed);
-    plan.shutdown.run(reason).await;
+    plan.shutdown.run(Reason::Requested).await;
     let cut_off = plan.cut_off();
     if cut_off > 0 {
         tracing::warn!(cut_off, "calls were cut off");
     }
-    match failed {
-        Some(reason) => Err(ServiceError::Actor(reason)),
-        None => Ok(cut_off),
-    }
+    Ok(cut_off)
 }
 
-/// Writes down now and then what was learned, so that a sudden death costs little of it.
+/// Writes down now and then what was learned, so that a process that is killed loses little of it.
 async fn remember(gateway: &Gateway) -> Infallible {
     loop {
         tokio::time::sleep(REMEMBER_EVERY).await;

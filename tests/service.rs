@@ -37,6 +37,7 @@ impl Service {
             let mut settings = Settings::default();
             settings.backends[0].simulation.preset = Preset::Instant;
             settings.server.learned_path = PathBuf::new();
+            settings.server.lame_duck.0 = Duration::ZERO;
             change(&mut settings);
             actix_rt::System::new()
                 .block_on(service::run(listener, &settings, &ProcessEnvironment, stop))
@@ -231,6 +232,7 @@ fn the_readmes_main_job_is_held_through_the_cold_start_and_the_program_drains() 
     let mut program = Command::new(env!("CARGO_BIN_EXE_kebne"))
         .args(["serve", "--listen", "127.0.0.1:0"])
         .current_dir(folder.path())
+        .env("KEBNE__SERVER__LAME_DUCK", "0s")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -14,10 +14,10 @@ use crate::{
     settings::{Environment, SettingsErrors, Validate, load},
 };
 
-/// Serves until SIGINT or SIGTERM, then drains; a second signal does not wait.
+/// Serves until SIGINT or SIGTERM, then drains; a second signal ends the drain at once. SIGHUP changes nothing.
 ///
 /// # Errors
-/// When the settings are wrong, the address is taken, an actor fails for good, or calls were cut off.
+/// When the settings are wrong, the address is taken, or calls were cut off.
 pub fn run(
     config: Option<&Path>,
     listen: Option<SocketAddr>,
@@ -48,10 +48,17 @@ pub fn run(
     }
 }
 
-/// The first signal drains, the second ends at once.
+/// The first signal drains, the second ends at once. A hangup (a terminal that closes, a service manager that asks for
+/// a reload) is logged and changes nothing: settings are read at the start only.
 fn listen_for_signals(shutdown: Shutdown) -> io::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+    actix_rt::spawn(async move {
+        while hung_up.recv().await.is_some() {
+            tracing::warn!("SIGHUP is ignored: the settings are read at the start only");
+        }
+    });
     actix_rt::spawn(async move {
         for token in [shutdown.drain, shutdown.now] {
             tokio::select! {

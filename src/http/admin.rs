@@ -23,7 +23,7 @@ pub(super) async fn healthz() -> HttpResponse {
 
 /// `GET /readyz`: calls are let in.
 pub(super) async fn readyz(state: Data<State>) -> HttpResponse {
-    let reason = if state.is_draining() {
+    let reason = if state.is_draining() || state.gateway.is_leaving() {
         "draining"
     } else if state.gateway.is_ready() {
         return HttpResponse::Ok().json(json!({"status": "ready"}));

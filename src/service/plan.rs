@@ -1,7 +1,8 @@
-//! In which order the service ends: Pekko's phases, and what is done in each.
+//! The order in which the service ends: Pekko's phases, and what is done in each.
 //!
-//! The listener stays open while calls drain, so that a late caller hears 503 with a `Retry-After` and not a refused
-//! connection: "unbind" is to let nothing more in.
+//! First the service says that it is not ready and still serves (lame duck), so that load balancers turn away before a
+//! call is refused. The listener stays open while calls drain: a late caller gets 503 with a `Retry-After` instead of a
+//! refused connection. In Pekko's terms, "unbind" is to let nothing more in.
 
 use std::{
     sync::{
@@ -13,13 +14,15 @@ use std::{
 
 use actix_web::dev::ServerHandle;
 use kebne_actors::shutdown::{
-    ACTOR_SYSTEM_TERMINATE, CoordinatedShutdown, Phases, SERVICE_REQUESTS_DONE, SERVICE_STOP,
-    SERVICE_UNBIND,
+    ACTOR_SYSTEM_TERMINATE, BEFORE_SERVICE_UNBIND, CoordinatedShutdown, Phases,
+    SERVICE_REQUESTS_DONE, SERVICE_STOP, SERVICE_UNBIND,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{gateway::Gateway, http::State, service::ServiceError};
 
+/// Time beyond the lame-duck time for its phase, which ends by itself.
+const LAME_DUCK_SLACK: Duration = Duration::from_secs(1);
 /// Time to cut off what is left (each lane answers within 2 s) and to write out what connections hold (2 s more),
 /// twice over.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -43,7 +46,11 @@ impl Plan {
         now: &CancellationToken,
     ) -> Result<Self, ServiceError> {
         let drain_deadline = state.settings.drain_deadline.0;
+        let lame_duck = state.settings.lame_duck.0;
         let phases = Phases::default()
+            .change(BEFORE_SERVICE_UNBIND, |phase| {
+                phase.timeout(lame_duck + LAME_DUCK_SLACK)
+            })
             .change(SERVICE_REQUESTS_DONE, |phase| phase.timeout(drain_deadline))
             .change(SERVICE_STOP, |phase| phase.timeout(STOP_TIMEOUT));
         let plan = Self {
@@ -51,6 +58,7 @@ impl Plan {
             impatient: now.child_token(),
             cut_off: Arc::default(),
         };
+        plan.serve_as_lame_duck(gateway, lame_duck)?;
         plan.refuse_new_calls(gateway, state)?;
         plan.wait_for_calls(gateway)?;
         plan.stop_serving(gateway, server)?;
@@ -63,9 +71,34 @@ impl Plan {
         self.cut_off.load(SeqCst)
     }
 
+    fn serve_as_lame_duck(
+        &self,
+        gateway: &Gateway,
+        lame_duck: Duration,
+    ) -> Result<(), ServiceError> {
+        let (gateway, impatient) = (gateway.clone(), self.impatient.clone());
+        let wait = move || async move {
+            gateway.leave();
+            if !lame_duck.is_zero() && !impatient.is_cancelled() {
+                tracing::info!(?lame_duck, "stopping: not ready any more, calls are still served");
+            }
+            tokio::select! {
+                biased;
+                () = impatient.cancelled() => {}
+                () = tokio::time::sleep(lame_duck) => {}
+            }
+            Ok(())
+        };
+        self.shutdown
+            .add_task(BEFORE_SERVICE_UNBIND, "lame-duck", wait)?;
+        Ok(())
+    }
+
     fn refuse_new_calls(&self, gateway: &Gateway, state: &Arc<State>) -> Result<(), ServiceError> {
         let (gateway, state) = (gateway.clone(), Arc::clone(state));
         let refuse = || async move {
+            let deadline = state.settings.drain_deadline;
+            tracing::info!(%deadline, "draining: no new calls are let in");
             state.drain();
             gateway.close().await;
             Ok(())

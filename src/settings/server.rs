@@ -37,13 +37,18 @@ pub struct ServerSettings {
     pub stream_opens_after: HumanDuration,
     /// Time between the comments that keep a waiting stream alive. Default 10s.
     pub keep_alive_comment: HumanDuration,
-    /// Time for what was admitted to end after the stop signal. Default 30s.
+    /// Time after the stop signal in which calls are still served while `/readyz` answers 503, so that load balancers
+    /// send no more before calls are refused; `0s` to 1h. Default 5s.
+    pub lame_duck: HumanDuration,
+    /// Time for what was admitted to end once new calls are refused. Default 30s.
     pub drain_deadline: HumanDuration,
     /// The file for what lanes learn (limits, load times), so that the next start knows it; empty for none.
     /// Default `kebne-data/learned.json`, from where the program is started.
     pub learned_path: PathBuf,
 }
 
+/// Longest time in which a service that is to stop still takes calls: beyond it the value is a mistake.
+const LAME_DUCK_MAX: Duration = Duration::from_hours(1);
 /// The last band that a call may be in.
 pub const PRIORITY_MAX: u8 = 9;
 /// The smallest and the largest share of a tenant against another.
@@ -102,6 +107,7 @@ impl Default for ServerSettings {
             deadline_max: seconds(600),
             stream_opens_after: seconds(20),
             keep_alive_comment: seconds(10),
+            lame_duck: seconds(5),
             drain_deadline: seconds(30),
             learned_path: PathBuf::from("kebne-data/learned.json"),
         }
@@ -140,6 +146,11 @@ impl Validate for ServerSettings {
             self.deadline_default.0 <= self.deadline_max.0,
             "deadline_default",
             "must be at most `deadline_max`",
+        );
+        require(
+            self.lame_duck.0 <= LAME_DUCK_MAX,
+            "lame_duck",
+            "must be at most 1h",
         );
         let durations = [
             ("request_timeout", self.request_timeout),

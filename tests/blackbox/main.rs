@@ -11,6 +11,7 @@ mod scenarios;
 mod session_store;
 mod sessions;
 mod shares;
+mod stopping;
 mod surfaces;
 mod upstream;
 mod upstreams;

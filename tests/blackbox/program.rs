@@ -51,6 +51,7 @@ impl Program {
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .current_dir(folder)
+            .env("KEBNE__SERVER__LAME_DUCK", "0s")
             .stdout(Stdio::piped());
         command
     }
@@ -158,9 +159,13 @@ impl Program {
     }
 
     pub(crate) fn ask_to_stop(&self) {
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let asked = Command::new("kill").arg(pid).status();
-        assert!(asked.unwrap().success());
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Asks the program to stop; returns its exit code.
