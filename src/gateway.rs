@@ -1,7 +1,7 @@
 //! From a model's name to the lanes that serve it.
 //!
-//! Owns the routes and the handles of the lanes. It exists so that the HTTP surface knows no lane and a lane
-//! no other: falling back from one to the next happens here, before the first byte and at the cost of a retry.
+//! Owns the routes and the handles of the lanes. It exists so that the HTTP surface knows no lane and a lane does not know
+//! the others: falling back from one to the next happens here, before the first byte and at the cost of a retry.
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +32,9 @@ use crate::{
 
 mod error;
 pub use error::{GatewayError, StartError};
+
+/// Why an operator's lane is closed, in `/state`.
+const CLOSED_BY_OPERATOR: &str = "closed by an operator";
 
 /// The models and the lanes behind them; clones share both.
 #[derive(Clone)]
@@ -155,8 +158,8 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Wakes the backends that are to be woken as the service starts. One that cannot be woken is said in the
-    /// log: callers may still reach it.
+    /// Wakes the backends that are to be woken as the service starts. One that cannot be woken is logged: callers may still
+    /// reach it.
     async fn prewarm_at_start(&self) {
         let lanes = self.inner.lanes.iter();
         for lane in lanes.filter(|lane| lane.settings.prewarm.at_start) {
@@ -173,16 +176,39 @@ impl Gateway {
     /// # Errors
     /// When there is no such backend, or its lane does not let the wake call in.
     pub async fn prewarm(&self, backend: &str) -> Result<(Prewarm, LaneState), GatewayError> {
-        let mut lanes = self.inner.lanes.iter();
-        let lane = lanes
-            .find(|lane| lane.handle.name() == backend)
-            .ok_or_else(|| GatewayError::UnknownBackend(backend.to_owned()))?;
+        let lane = self.lane(backend)?;
         let woken = lane.handle.prewarm().await;
         let woken = woken.map_err(|error| GatewayError::Prewarm {
             backend: backend.to_owned(),
             error,
         })?;
         Ok((woken, lane.handle.state()))
+    }
+
+    /// Closes a backend's lane: its calls fall back to the next backend of their model, or are refused. Returns `false` if
+    /// it was closed already.
+    ///
+    /// # Errors
+    /// When there is no such backend, or its lane does not answer.
+    pub async fn close(&self, backend: &str) -> Result<bool, GatewayError> {
+        let closed = self.lane(backend)?.handle.close(CLOSED_BY_OPERATOR).await;
+        closed.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
+    }
+
+    /// Opens a backend's lane that is closed, with new actors. Returns `false` if it was not closed.
+    ///
+    /// # Errors
+    /// When there is no such backend, or its lane does not answer.
+    pub async fn reopen(&self, backend: &str) -> Result<bool, GatewayError> {
+        let reopened = self.lane(backend)?.handle.reopen().await;
+        reopened.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
+    }
+
+    fn lane(&self, backend: &str) -> Result<&Lane, GatewayError> {
+        let mut lanes = self.inner.lanes.iter();
+        lanes
+            .find(|lane| lane.handle.name() == backend)
+            .ok_or_else(|| GatewayError::UnknownBackend(backend.to_owned()))
     }
 
     /// Returns the sessions.
@@ -245,7 +271,7 @@ impl Gateway {
             let name = lane.handle.name().to_owned();
             let error = match lane.handle.call(request, options).await {
                 Ok(reply) => {
-                    let attempts = before + reply.attempts;
+                    let attempts = before + reply.attempts();
                     return Ok(GatewayReply {
                         reply,
                         lane: name,
@@ -269,10 +295,10 @@ impl Gateway {
         Err(unknown())
     }
 
-    /// Says whether some lane may serve: not all of them are broken.
+    /// Returns `true` if some lane may serve: not all of them are broken or closed.
     pub fn is_ready(&self) -> bool {
         let mut lanes = self.inner.lanes.iter();
-        lanes.any(|lane| lane.handle.state() != LaneState::Open)
+        lanes.any(|lane| lane.handle.state() != LaneState::Open && lane.handle.closed().is_none())
     }
 
     /// Returns the whole tree, for `/state`.
@@ -286,8 +312,8 @@ impl Gateway {
         }
     }
 
-    /// Writes down what the lanes have learned, if that is wanted and there is something new. A file that
-    /// cannot be written is said in the log: calls do not depend on it.
+    /// Writes down what the lanes have learned, if that is wanted and there is something new. A file that cannot be written
+    /// is logged: calls do not depend on it.
     pub fn remember(&self) {
         let Some(learned) = &self.inner.learned else {
             return;
@@ -315,8 +341,8 @@ impl Gateway {
     }
 
     /// Refuses new calls from now on.
-    pub async fn close(&self) {
-        let lanes = self.inner.lanes.iter().map(|lane| lane.handle.close());
+    pub async fn drain(&self) {
+        let lanes = self.inner.lanes.iter().map(|lane| lane.handle.drain());
         futures_util::future::join_all(lanes).await;
     }
 
@@ -361,18 +387,17 @@ fn context_parts(
     Ok(parts)
 }
 
-/// Says whether the next lane is to be tried: a refusal costs nothing, a failure costs a retry.
+/// Returns `true` if the next lane is to be tried: a refusal costs nothing, a failure costs a retry. A call that panicked
+/// is not made again: its request may be the cause.
 async fn falls_back(lane: &Lane, error: &CallError) -> bool {
     match error {
         CallError::Refused { reason, .. } => *reason != RefusalReason::Draining,
         CallError::Failed { failure, .. } if failure.outcome == Outcome::Client => false,
         // No load comes from these, and a budget that successes fill would never pay for them.
         CallError::Failed { failure, .. } if failure.outcome.is_final() => true,
-        CallError::Failed { .. } | CallError::Timeout { .. } | CallError::Panicked { .. } => {
-            lane.handle.spend_retry().await
-        }
-        CallError::Stopped => true,
-        CallError::Drained => false,
+        CallError::Failed { .. } | CallError::Timeout { .. } => lane.handle.spend_retry().await,
+        CallError::Closed { .. } | CallError::Stopped => true,
+        CallError::Panicked { .. } | CallError::Drained => false,
     }
 }
 
@@ -393,7 +418,8 @@ fn attempts(error: &CallError) -> u32 {
     match error {
         CallError::Failed { attempts, .. }
         | CallError::Timeout { attempts, .. }
-        | CallError::Panicked { attempts } => *attempts,
+        | CallError::Panicked { attempts }
+        | CallError::Closed { attempts } => *attempts,
         CallError::Refused { .. } | CallError::Drained | CallError::Stopped => 0,
     }
 }

@@ -133,6 +133,11 @@ fn routes(config: &mut web::ServiceConfig) {
             "/backends/{name}/prewarm",
             web::post().to(admin::prewarm),
         ))
+        .service(only("/backends/{name}/close", web::post().to(admin::close)))
+        .service(only(
+            "/backends/{name}/reopen",
+            web::post().to(admin::reopen),
+        ))
         .service(only("/healthz", web::get().to(admin::healthz)))
         .service(only("/readyz", web::get().to(admin::readyz)))
         .service(only("/metrics", web::get().to(admin::metrics)))

@@ -167,7 +167,12 @@ impl fmt::Debug for Metrics {
 
 /// Registers what is high or low at the moment.
 fn levels(registry: &mut Registry, lanes: &[LaneSnapshot]) {
-    let levels: [(&str, &str, Read); 11] = [
+    let levels: [(&str, &str, Read); 12] = [
+        (
+            "closed",
+            "1 while the lane is closed: its restarts were used up, or an operator closed it",
+            |lane| f64::from(u8::from(lane.closed.is_some())),
+        ),
         ("limit", "Calls that may be in flight", |lane| {
             f64::from(lane.controller.grant.concurrency)
         }),

@@ -89,7 +89,7 @@ mod tests {
         let answer = steady.ask(Ping, Duration::from_secs(1)).await;
         assert_eq!(answer.unwrap(), 7);
         assert!(supervisor.is_alive());
-        let failed = tokio::time::timeout(Duration::from_secs(60), system.when_failed()).await;
+        let failed = tokio::time::timeout(Duration::from_mins(1), system.when_failed()).await;
         assert!(failed.is_err(), "the system failed: {failed:?}");
     }
 }

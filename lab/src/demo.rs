@@ -187,7 +187,9 @@ pub async fn kebne(job: Job, watcher: &dyn Watcher) -> Result<Report, StartError
     let calls = (0..job.calls).map(|number| {
         let lane = lane.clone();
         async move {
-            let reply = lane.call(number, CallOptions::within(PATIENCE)).await;
+            let reply = lane
+                .call(number, CallOptions::within(PATIENCE).idempotent())
+                .await;
             let success = reply.map(Reply::complete).is_ok();
             watcher.ended(success);
             u64::from(success)

@@ -21,9 +21,9 @@ pub(crate) fn call(
     settings: &Settings,
 ) -> Result<(ModelRequest, CallOptions), BuildError> {
     let request = request(backend, &model_name(backend, settings))?;
-    let mut options = CallOptions::within(deadline(backend, settings));
+    let mut options = CallOptions::within(deadline(backend, settings)).idempotent();
     options.bytes = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
-    options.tokens = 2;
+    options.cost = 2;
     Ok((request, options))
 }
 

@@ -15,6 +15,9 @@ pub enum GatewayError {
     /// No backend has this name.
     #[error("the backend `{0}` does not exist")]
     UnknownBackend(String),
+    /// The backend's lane does not answer its operator.
+    #[error("the lane of backend `{0}` does not answer")]
+    NoAnswer(String),
     /// The backend was not woken.
     #[error("backend `{backend}`: {error}")]
     Prewarm {
@@ -24,12 +27,12 @@ pub enum GatewayError {
         #[source]
         error: PrewarmError,
     },
-    /// The last lane that was tried said no.
+    /// The last lane that was tried has no answer.
     #[error("lane `{lane}`: {error}")]
     Call {
         /// The lane.
         lane: String,
-        /// What it said.
+        /// The reason.
         #[source]
         error: CallError,
         /// The reason code of the lane's last failed attempt, where it is why the lane does not serve.

@@ -10,6 +10,7 @@ use kebne_lane::Prewarm;
 use serde_json::json;
 
 use crate::{
+    gateway::GatewayError,
     http::request_id,
     stages::caller,
     state::State,
@@ -98,6 +99,41 @@ pub(super) async fn prewarm(
         Err(error) => Err(error),
     };
     respond(&http, result)
+}
+
+/// `POST /backends/{name}/close`: takes a backend out of service. Calls in flight go on.
+pub(super) async fn close(
+    http: HttpRequest,
+    name: Path<String>,
+    state: Data<State>,
+) -> HttpResponse {
+    let result = match caller::of(http.headers(), &state.settings.keys) {
+        Ok(_) => state.gateway.close(&name).await.map(|_| "closed"),
+        Err(error) => return respond(&http, Err(error)),
+    };
+    respond(&http, lane_answer(&name, result))
+}
+
+/// `POST /backends/{name}/reopen`: puts a backend back into service whose lane is closed, because its restarts were used up
+/// or because an operator closed it. The lane gets new actors and keeps what it learned.
+pub(super) async fn reopen(
+    http: HttpRequest,
+    name: Path<String>,
+    state: Data<State>,
+) -> HttpResponse {
+    let result = match caller::of(http.headers(), &state.settings.keys) {
+        Ok(_) => state.gateway.reopen(&name).await.map(|_| "open"),
+        Err(error) => return respond(&http, Err(error)),
+    };
+    respond(&http, lane_answer(&name, result))
+}
+
+fn lane_answer(
+    name: &str,
+    result: Result<&'static str, GatewayError>,
+) -> Result<HttpResponse, ApiError> {
+    let lane = result.map_err(|error| ApiError::from_gateway(&error))?;
+    Ok(HttpResponse::Ok().json(json!({"backend": name, "lane": lane})))
 }
 
 async fn wake(name: &str, state: &State) -> Result<HttpResponse, ApiError> {

@@ -80,7 +80,10 @@ impl Plan {
         let wait = move || async move {
             gateway.leave();
             if !lame_duck.is_zero() && !impatient.is_cancelled() {
-                tracing::info!(?lame_duck, "stopping: not ready any more, calls are still served");
+                tracing::info!(
+                    ?lame_duck,
+                    "stopping: not ready any more, calls are still served"
+                );
             }
             tokio::select! {
                 biased;
@@ -100,7 +103,7 @@ impl Plan {
             let deadline = state.settings.drain_deadline;
             tracing::info!(%deadline, "draining: no new calls are let in");
             state.drain();
-            gateway.close().await;
+            gateway.drain().await;
             Ok(())
         };
         self.shutdown

@@ -99,9 +99,9 @@ async fn whole(
 ) -> Result<Answer, ApiError> {
     call.notes.set_lane(&reply.lane, reply.attempts);
     describe(&reply, &mut headers);
-    let guard = reply.reply.guard;
+    let (response, guard) = reply.reply.into_parts();
     let made = async {
-        let ModelResponse::Whole(body) = reply.reply.response else {
+        let ModelResponse::Whole(body) = response else {
             let message = "the backend streamed where it was asked for one piece";
             return Err(ApiError::internal(message));
         };
@@ -148,7 +148,7 @@ fn describe(reply: &GatewayReply, headers: &mut Vec<(HeaderName, HeaderValue)>) 
         headers.push((HeaderName::from_static("x-kebne-lane"), lane));
     }
     headers.push(number_header("x-kebne-attempts", reply.attempts.into()));
-    let waited = u64::try_from(reply.reply.waited.as_millis()).unwrap_or(u64::MAX);
+    let waited = u64::try_from(reply.reply.waited().as_millis()).unwrap_or(u64::MAX);
     headers.push(number_header("x-kebne-waited-ms", waited));
 }
 

@@ -97,10 +97,10 @@ impl Stage for Shape<'_> {
         // History is sent too, and so weighs too.
         let more = parsed.request.body.len().saturating_sub(said);
         let mut options = options(share, deadline, &parsed.request);
-        options.tokens = parsed.tokens.saturating_add(tokens_of(more));
-        options.output_tokens_max = parsed.output_tokens_max;
+        options.cost = parsed.tokens.saturating_add(tokens_of(more));
+        options.cost_uncertain = parsed.output_tokens_max;
         options.hedge = parsed.changes_nothing;
-        options.kind = kind_of(&parsed.request, options.tokens, options.output_tokens_max);
+        options.kind = kind_of(&parsed.request, options.cost, options.cost_uncertain);
         Ok(Shaped {
             call,
             model: parsed.model,
@@ -148,7 +148,8 @@ fn options(share: Share, deadline: Duration, request: &ModelRequest) -> CallOpti
         priority: share.priority,
         weight: share.weight,
         refuse_when_cold: share.refuse_when_cold,
-        ..CallOptions::within(deadline)
+        // A repeat may cost the price of another answer, and has no other effect.
+        ..CallOptions::within(deadline).idempotent()
     }
 }
 

@@ -186,7 +186,7 @@ async fn a_call_that_is_cut_off_by_the_end_of_the_service_is_counted_once() {
         while state.gateway.snapshot().await.lanes[0].pool.in_flight == 0 {
             tokio::task::yield_now().await;
         }
-        state.gateway.close().await;
+        state.gateway.drain().await;
         assert_eq!(state.gateway.cut_off().await, 1);
     };
     let (response, ()) = tokio::join!(call, cut);

@@ -197,10 +197,12 @@ impl ApiError {
                     reason,
                     retry_after,
                 } => Self::refused(*reason, *retry_after, None),
+                PrewarmError::Closed => Self::lane_closed(),
                 PrewarmError::Unset | PrewarmError::NoAnswer => {
                     Self::internal(error.to_string()).code("not_woken")
                 }
             },
+            GatewayError::NoAnswer(_) => Self::internal(error.to_string()).code("no_answer"),
             GatewayError::Call {
                 error,
                 cause: Some(reason::UNREACHABLE),
@@ -229,10 +231,23 @@ impl ApiError {
             CallError::Panicked { .. } => Self::internal("the call was lost inside the gateway")
                 .code("attempt_lost")
                 .ending_in(Ending::Panic),
+            CallError::Closed { .. } => Self::lane_closed().ending_in(error.ending()),
             CallError::Drained | CallError::Stopped => {
                 Self::refused(RefusalReason::Draining, None, None).ending_in(Ending::Drained)
             }
         }
+    }
+
+    /// The backend's lane is closed until an operator opens it.
+    fn lane_closed() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            "this backend is out of service",
+        )
+        .code("lane_closed")
+        .ending_in(Ending::Shed)
+        .after(Some(RETRY_AFTER_MAX))
     }
 
     fn refused(

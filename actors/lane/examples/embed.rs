@@ -25,7 +25,7 @@ impl Backend for Geocoder {
 }
 
 async fn locate(place: web::Path<String>, lane: web::Data<LaneHandle<Geocoder>>) -> HttpResponse {
-    let options = CallOptions::within(Duration::from_secs(30));
+    let options = CallOptions::within(Duration::from_secs(30)).idempotent();
     match lane.call(place.into_inner(), options).await {
         Ok(reply) => HttpResponse::Ok().body(format!("{} degrees", reply.complete())),
         Err(CallError::Refused { retry_after, .. }) => {

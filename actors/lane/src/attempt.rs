@@ -1,15 +1,25 @@
 //! One attempt from its dispatch to its end: the clocks, the answer, the rest of a stream.
 //!
-//! Runs in a task of its own. It never decides what follows; it says how it ended.
+//! Runs in a task of its own, which outlives the worker that started it and the pool that dispatched it. It does not decide
+//! what follows; it reports how it ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
-use kebne_control::{AttemptId, Outcome, QuotaHints};
+use futures_util::FutureExt;
+use kebne_control::{AttemptId, Outcome, QuotaHints, Span, Timestamp};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     backend::{Answer, Attempt, Backend, Failure, Tail},
     call::Ending,
+    clock::Clock,
     job::{Delivery, Job, Lost},
 };
 
@@ -29,13 +39,43 @@ pub(crate) struct Run<B: Backend> {
     pub(crate) waited: Duration,
     /// Longest silence within a streamed answer.
     pub(crate) idle_timeout: Duration,
+    /// How far it is; the pool's memory holds it too.
+    pub(crate) progress: Arc<Progress>,
 }
 
-impl<B: Backend> Clone for Run<B> {
-    fn clone(&self) -> Self {
-        Self {
-            job: Arc::clone(&self.job),
-            ..*self
+/// How far an attempt is, for pools that did not dispatch it. The attempt holds it as long as it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    begun: AtomicBool,
+    end: Mutex<Option<AttemptEnd>>,
+}
+
+/// Where an attempt is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    /// It is made, or waits in the mailbox of a worker.
+    Runs,
+    /// It has ended; its report may not have been handled.
+    Ended(AttemptEnd),
+    /// It is gone without an end.
+    Lost {
+        /// It was with the backend.
+        begun: bool,
+    },
+}
+
+impl Progress {
+    /// Returns where the attempt is, asked by the one other holder.
+    pub(crate) fn stage(self: &Arc<Self>) -> Stage {
+        // Read first: an attempt sets its end before it lets go.
+        let holders = Arc::strong_count(self);
+        let end = *self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        match end {
+            Some(end) => Stage::Ended(end),
+            None if holders > 1 => Stage::Runs,
+            None => Stage::Lost {
+                begun: self.begun.load(SeqCst),
+            },
         }
     }
 }
@@ -45,8 +85,25 @@ impl<B: Backend> Clone for Run<B> {
 pub(crate) struct AttemptEnd {
     pub(crate) outcome: Outcome,
     pub(crate) quota: QuotaHints,
-    /// Part of the answer went to the caller, so there is no going back.
+    /// Part of the answer went to the caller, so that the call cannot be repeated.
     pub(crate) committed: bool,
+    /// It panicked, or was lost with the lane's own actors.
+    pub(crate) cause: Cause,
+    /// The backend did nothing for it.
+    pub(crate) safe_to_repeat: bool,
+    /// When the attempt began and ended.
+    pub(crate) span: Span,
+}
+
+/// What made an attempt end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The backend, a clock or the caller.
+    Outside,
+    /// A panic in the backend's code.
+    Panic,
+    /// A failure of the lane's own actors, which says nothing of the backend.
+    Lane,
 }
 
 impl AttemptEnd {
@@ -55,15 +112,65 @@ impl AttemptEnd {
             outcome,
             quota: QuotaHints::default(),
             committed: false,
+            cause: Cause::Outside,
+            safe_to_repeat: false,
+            // Set when the attempt is over.
+            span: Span::until(Timestamp::ZERO),
+        }
+    }
+
+    /// Returns the end of an attempt that panicked.
+    fn panicked(committed: bool) -> Self {
+        Self {
+            committed,
+            cause: Cause::Panic,
+            ..Self::uncommitted(Outcome::Fault)
+        }
+    }
+
+    /// Returns the end of an attempt that is gone and reported none.
+    pub(crate) fn lost(committed: bool, begun: bool, now: Timestamp) -> Self {
+        Self {
+            committed,
+            cause: Cause::Lane,
+            safe_to_repeat: !begun,
+            span: Span::until(now),
+            ..Self::uncommitted(Outcome::Fault)
         }
     }
 }
 
 impl<B: Backend> Run<B> {
-    /// Makes the attempt; `first_part` is called when a streamed answer begins.
-    pub(crate) async fn make(&self, backend: &B, first_part: impl FnOnce()) -> AttemptEnd {
-        let end = self.run(backend, first_part).await;
+    /// Makes the attempt; `first_part` is called when a streamed answer begins. A panic is an ending like others.
+    pub(crate) async fn make(
+        &self,
+        backend: &B,
+        clock: Clock,
+        first_part: impl FnOnce(Span),
+    ) -> AttemptEnd {
+        self.progress.begun.store(true, SeqCst);
+        let sent = clock.now();
+        let until_now = || Span {
+            sent,
+            at: clock.now(),
+        };
+        let made = AssertUnwindSafe(self.run(backend, || first_part(until_now())));
+        let mut end = made.catch_unwind().await.unwrap_or_else(|_| {
+            self.job.lose(Lost::Panic);
+            let committed = self.job.is_answered_by(self.attempt);
+            if committed {
+                self.job.shared().condemn(Ending::Panic);
+            }
+            AttemptEnd::panicked(committed)
+        });
+        end.span = until_now();
         self.job.ended(self.attempt);
+        let mut ended = self
+            .progress
+            .end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *ended = Some(end);
         end
     }
 
@@ -111,9 +218,9 @@ impl<B: Backend> Run<B> {
 
     fn failed(&self, failure: Failure) -> AttemptEnd {
         let end = AttemptEnd {
-            outcome: failure.outcome,
             quota: failure.quota,
-            committed: false,
+            safe_to_repeat: failure.safe_to_repeat,
+            ..AttemptEnd::uncommitted(failure.outcome)
         };
         self.job.lose(Lost::Failure(failure));
         end
@@ -138,9 +245,9 @@ impl<B: Backend> Run<B> {
             Some(tail) => self.stream(tail).await,
         };
         AttemptEnd {
-            outcome,
             quota,
             committed: self.job.is_answered_by(self.attempt),
+            ..AttemptEnd::uncommitted(outcome)
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a lane calls: any asynchronous operation that can succeed, refuse, fail or answer in two parts.
 //!
-//! A backend speaks a dialect and classifies; it never retries, waits for its turn or counts: that is
-//! the lane's work. One attempt runs in a task of its own, so a panic in a backend costs that attempt.
+//! A backend makes one attempt and classifies how it ended. It does not retry, wait for a turn or count: the lane does.
+//! Each attempt runs in a task of its own, so a panic in a backend costs that attempt.
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
@@ -9,18 +9,28 @@ use kebne_control::{Outcome, QuotaHints};
 use tokio_util::sync::CancellationToken;
 
 /// Makes one attempt at a time against one capacity domain (an endpoint, a model, a key).
+///
+/// **One call may become several attempts.** The lane repeats an attempt:
+///
+/// - that the backend refused (`Outcome::Limit`, `Cold`, `Rate`): **return these only if the backend did nothing**;
+/// - that failed or timed out (`Outcome::Fault`, `Outcome::Timeout`), **only if the caller says that the call is
+///   [idempotent](crate::Repeats::Failures)**, or the failure is [safe to repeat](Failure::safe_to_repeat);
+/// - that panicked, only if the caller asks for it ([`crate::Repeats::FailuresAndPanics`]);
+/// - that is late, while it still runs, if the caller allows it ([`crate::CallOptions::hedge`]).
+///
+/// **An attempt is not repeated once its answer has begun.**
 pub trait Backend: Send + Sync + 'static {
-    /// What is asked. Cheap to clone: each attempt gets its own copy.
+    /// The request. Cheap to clone: each attempt gets its own copy.
     type Request: Clone + Send + Sync + 'static;
-    /// What is answered at once; a streamed rest goes into [`Answer::tail`].
+    /// The answer, or the part of it that is known at once; a streamed rest goes into [`Answer::tail`].
     type Response: Send + 'static;
 
     /// Makes one attempt.
     ///
-    /// Dropping the future cancels it, and must cancel the work behind it too.
+    /// Dropping the future cancels the attempt, and must cancel the work behind it too.
     ///
     /// # Errors
-    /// A [`Failure`] with the class of its ending.
+    /// Returns a [`Failure`] that names the class of the ending.
     fn attempt(
         &self,
         attempt: Attempt<Self::Request>,
@@ -116,12 +126,16 @@ pub struct Failure {
     pub body: Option<bytes::Bytes>,
     /// What the answer's headers said of quotas.
     pub quota: QuotaHints,
+    /// The backend did nothing for this attempt (the connection was refused, say), so that it may be repeated even if the
+    /// call is not idempotent. Refusals are repeated in any case.
+    pub safe_to_repeat: bool,
 }
 
 impl Failure {
-    /// Makes a failure without status or body.
+    /// Makes a failure without status or body, after which the backend may have done its work.
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         Self {
+            safe_to_repeat: false,
             outcome,
             message: message.into(),
             reason: None,
@@ -135,6 +149,13 @@ impl Failure {
     #[must_use]
     pub fn because(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
+        self
+    }
+
+    /// Marks the failure as one after which the backend has done nothing. See [`Failure::safe_to_repeat`].
+    #[must_use]
+    pub fn safe_to_repeat(mut self) -> Self {
+        self.safe_to_repeat = true;
         self
     }
 

@@ -1,13 +1,14 @@
-//! How a lane is described and started.
+//! Describes a lane and starts it.
 //!
-//! Makes what outlives the lane's actors (queue, permits, ledger, what was learned), spawns the lane below the system or a
-//! given parent, and returns the first handle.
+//! Makes what outlives the lane's actors (queue, permits, attempts in flight, what was learned), spawns the lane below the
+//! system or a given parent, and returns the first handle.
 
 use std::{fmt, sync::Arc};
 
 use actix::{Actor, Handler};
 use kebne_control::{Controller, Pool, Snapshot};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use kebne_actors::{
     ActorRef, ActorSystem, Context, Props, Spawn,
@@ -22,14 +23,43 @@ use crate::{
     endings::Endings,
     handle::{Inner, LaneHandle},
     kept::Kept,
-    lane::{Lane, LaneParts},
+    lane::{Entrance, Health, Lane, LaneParts},
     rate_controller::ControllerMemory,
     settings::LaneSettings,
     status::Status,
+    worker::WorkerParts,
     worker_pool::{LastWake, PoolMemory, PoolParts},
 };
 
-/// How to start a lane.
+/// Describes a lane: its backend, settings and thread.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use kebne_actors::ActorSystem;
+/// use kebne_lane::{Answer, Attempt, Backend, CallOptions, Failure, LaneBuilder};
+///
+/// struct Echo;
+///
+/// impl Backend for Echo {
+///     type Request = u32;
+///     type Response = u32;
+///
+///     async fn attempt(&self, attempt: Attempt<u32>) -> Result<Answer<u32>, Failure> {
+///         Ok(Answer::complete(attempt.request))
+///     }
+/// }
+///
+/// # actix::System::new().block_on(async {
+/// let system = ActorSystem::new("app", 1);
+/// let lane = LaneBuilder::new("echo", Arc::new(Echo)).start(&system).await?;
+/// let options = CallOptions::within(Duration::from_secs(5)).idempotent();
+/// let reply = lane.call(7, options).await?;
+/// assert_eq!(reply.complete(), 7);
+/// # system.terminate().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 pub struct LaneBuilder<B: Backend> {
     name: String,
     settings: LaneSettings,
@@ -80,7 +110,8 @@ impl<B: Backend> LaneBuilder<B> {
         self
     }
 
-    /// Starts the lane's actors as `/user/lane-NAME`. Returns when they run.
+    /// Starts the lane's actors as `/user/lane-NAME`, with no parent but the system. Returns when they run. The lane stops
+    /// with the system ([`ActorSystem::terminate`]).
     ///
     /// # Errors
     /// See [`StartError`].
@@ -132,7 +163,12 @@ impl<B: Backend> LaneBuilder<B> {
         let name: Arc<str> = self.name.into();
         let pool = PoolParts {
             lane: Arc::clone(&name),
-            backend: self.backend,
+            workers: WorkerParts {
+                backend: self.backend,
+                clock,
+                reports: Kept::new(None),
+                lane_stops: CancellationToken::new(),
+            },
             clock,
             seed: settings.seed,
             kept: Kept::new(memory),
@@ -143,12 +179,13 @@ impl<B: Backend> LaneBuilder<B> {
             wake_request: self.wake_request.map(Arc::new),
             prewarms: Arc::clone(&prewarms),
         };
-        let (route, routes) = watch::channel(None);
+        let (entrance, entrances) = watch::channel(Entrance::Starting);
         let parts = LaneParts {
             settings,
             pool,
             controller: learned.clone(),
-            route: Arc::new(route),
+            entrance: Arc::new(entrance),
+            health: Kept::new(Health::default()),
         };
         let mut props = Lane::props(parts);
         if let Some(arbiter) = self.arbiter {
@@ -166,7 +203,7 @@ impl<B: Backend> LaneBuilder<B> {
                     prewarms,
                     status,
                     learned,
-                    route: routes,
+                    entrance: entrances,
                 }),
             },
         })
@@ -175,8 +212,9 @@ impl<B: Backend> LaneBuilder<B> {
 
 /// Waits until the lane's actors run.
 async fn running<B: Backend>(handle: LaneHandle<B>) -> Result<LaneHandle<B>, StartError> {
-    let mut routes = handle.inner.route.clone();
-    match routes.wait_for(Option::is_some).await {
+    let mut entrances = handle.inner.entrance.clone();
+    let runs = |entrance: &Entrance<B>| !matches!(entrance, Entrance::Starting);
+    match entrances.wait_for(runs).await {
         Ok(_) => Ok(handle),
         Err(_) => Err(StartError::NotStarted),
     }

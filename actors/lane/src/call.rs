@@ -7,44 +7,60 @@ use serde::Serialize;
 
 use crate::backend::Failure;
 
-/// What a caller says of a call besides the request itself.
+/// What a caller asks of a call besides the request itself.
 #[derive(Clone, Debug)]
 pub struct CallOptions {
     /// Time from now after which the caller no longer wants the answer.
     pub deadline: Duration,
     /// Bytes this call holds while it waits; charged to the queue's byte budget.
     pub bytes: u64,
-    /// Highest cost in tokens (prompt plus the bound of the output); zero when unknown.
-    pub tokens: u32,
-    /// The part of `tokens` that only bounds the output: the lane learns what outputs really take, reserves that, and
-    /// settles when the answer has ended. Zero when `tokens` is the true cost.
-    pub output_tokens_max: u32,
-    /// Who calls, for fairness; calls of one tenant share its turn.
+    /// Highest cost, in the unit in which the backend counts its quota (tokens, rows, bytes); zero if unknown.
+    pub cost: u32,
+    /// The part of `cost` that is only an upper bound: the lane learns what calls really take of it, reserves that, and
+    /// settles when the answer has ended. Zero if `cost` is the true cost.
+    pub cost_uncertain: u32,
+    /// The tenant, for fairness: calls of one tenant share its turn.
     pub tenant: u64,
-    /// Zero is served first; higher bands wait.
+    /// The band: zero is served first; higher bands wait.
     pub priority: u8,
-    /// The tenant's share against others' of its band, by tokens; 1 for all is equal shares.
+    /// The tenant's share against others of its band, by cost; 1 for all means equal shares.
     pub weight: f64,
     /// Time to the first part of the answer, or `None` for answers that come whole.
     pub first_part_timeout: Option<Duration>,
-    /// The caller would rather be refused than wait for a cold backend.
+    /// Refuse the call instead of holding it while the backend is cold.
     pub refuse_when_cold: bool,
-    /// The call changes nothing at the backend, so that a late attempt may be doubled where the lane hedges
-    /// (`hedge_ratio`).
+    /// A late attempt may be doubled where the lane hedges (`hedge_ratio`): two attempts may run at once.
     pub hedge: bool,
     /// What the time of the call can be compared with: calls that differ by nature (in what is asked for, in the sizes
     /// of what goes and comes) are of different kinds, or the lane takes a change of the mix for a change of the backend.
     pub kind: Kind,
+    /// The attempts that the lane repeats: whether a repeat is safe, only the caller knows.
+    pub repeats: Repeats,
+}
+
+/// The attempts of a call that the lane repeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Repeats {
+    /// Those after which the backend has done nothing: it refused, or the failure is [`Failure::safe_to_repeat`]. The
+    /// default, which is right for every call.
+    #[default]
+    Undone,
+    /// Failures and timeouts too, although the backend may have done its work. For idempotent calls, which have the same
+    /// effect however often they are made.
+    Failures,
+    /// Panics too. The request that made one attempt panic is likely to do so again.
+    FailuresAndPanics,
 }
 
 impl CallOptions {
-    /// Makes the options of a call of unknown size, by nobody in particular, that is given up after `deadline`.
+    /// Returns the options of a call of unknown cost, of tenant 0, that is given up after `deadline` and that is not known
+    /// to be idempotent.
     pub const fn within(deadline: Duration) -> Self {
         Self {
             deadline,
             bytes: 0,
-            tokens: 0,
-            output_tokens_max: 0,
+            cost: 0,
+            cost_uncertain: 0,
             tenant: 0,
             priority: 0,
             weight: 1.0,
@@ -56,7 +72,15 @@ impl CallOptions {
                 input: 0,
                 output: 0,
             },
+            repeats: Repeats::Undone,
         }
+    }
+
+    /// Marks the call as idempotent, so that failed attempts are repeated. See [`Repeats::Failures`].
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.repeats = Repeats::Failures;
+        self
     }
 }
 
@@ -150,7 +174,14 @@ pub enum CallError {
     /// Cut off because the lane was told to stop.
     #[error("cut off because the lane stops")]
     Drained,
-    /// The lane is gone: its actor gave up and was not restarted.
+    /// The lane is closed: the restarts of its actors are used up, or an operator closed it. See
+    /// [`crate::LaneHandle::reopen`].
+    #[error("the lane is closed")]
+    Closed {
+        /// Attempts made before the lane was closed.
+        attempts: u32,
+    },
+    /// The lane is gone: its actors were stopped.
     #[error("the lane has stopped")]
     Stopped,
 }
@@ -159,12 +190,22 @@ impl CallError {
     /// Returns the ending that this error is counted as.
     pub fn ending(&self) -> Ending {
         match self {
-            Self::Refused { .. } => Ending::Shed,
+            Self::Refused { .. } | Self::Closed { attempts: 0 } => Ending::Shed,
             Self::Failed { failure, .. } if failure.outcome == Outcome::Client => Ending::Rejected,
-            Self::Failed { .. } | Self::Stopped => Ending::Error,
+            Self::Failed { .. } | Self::Closed { .. } | Self::Stopped => Ending::Error,
             Self::Timeout { .. } => Ending::Timeout,
             Self::Panicked { .. } => Ending::Panic,
             Self::Drained => Ending::Drained,
+        }
+    }
+
+    /// Returns `true` if the backend did nothing for the call, so that making it again is safe even if the call is not
+    /// idempotent.
+    pub fn is_safe_to_repeat(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Closed { attempts: 0 } => true,
+            Self::Failed { failure, attempts } => *attempts <= 1 && failure.safe_to_repeat,
+            _ => false,
         }
     }
 }

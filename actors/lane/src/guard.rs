@@ -6,7 +6,11 @@ use actix::Message;
 use kebne_actors::Recipient;
 use kebne_control::CallId;
 
-use crate::{call::Ending, endings::Endings, job::Shared};
+use crate::{
+    call::Ending,
+    endings::Endings,
+    job::{Delivery, Shared},
+};
 
 /// Emitted when the caller of a call is gone. A call that still waits is taken out of the queue.
 #[derive(Debug, Message)]
@@ -14,19 +18,20 @@ use crate::{call::Ending, endings::Endings, job::Shared};
 pub(crate) struct CallAbandoned(pub(crate) CallId);
 
 /// An admitted call's answer.
+///
+/// A reply that is dropped counts as cancelled. An answer that came whole is taken with [`Reply::complete`], which counts
+/// the call as a success; one that is streamed with [`Reply::into_parts`], whose guard is kept until the end.
+#[must_use = "a reply that is dropped counts as cancelled"]
 pub struct Reply<T> {
-    /// What the backend answered.
-    pub response: T,
-    /// Must live as long as the answer is being delivered.
-    pub guard: CallGuard,
-    /// Attempts made, this one included; refusals by the backend do not count.
-    pub attempts: u32,
-    /// Time spent waiting before the successful attempt was dispatched.
-    pub waited: Duration,
+    response: T,
+    guard: CallGuard,
+    attempts: u32,
+    waited: Duration,
 }
 
-/// Rides with the answer's body. Dropped without [`CallGuard::finish`], the call counts as cancelled and the
+/// Counts the one ending of a call. Dropped without [`CallGuard::finish`], the call counts as cancelled and the
 /// upstream work is cancelled.
+#[must_use = "a guard that is dropped counts its call as cancelled"]
 pub struct CallGuard {
     live: Option<Live>,
 }
@@ -39,10 +44,41 @@ struct Live {
 }
 
 impl<T> Reply<T> {
+    pub(crate) fn new(delivery: Delivery<T>, guard: CallGuard) -> Self {
+        Self {
+            response: delivery.response,
+            guard,
+            attempts: delivery.attempts,
+            waited: delivery.waited,
+        }
+    }
+
     /// Counts the call as a success and returns the answer: for answers that come whole.
     pub fn complete(self) -> T {
         self.guard.finish(Ending::Success);
         self.response
+    }
+
+    /// Returns the answer and the guard, for answers whose delivery takes time. The guard must live until the answer has
+    /// been delivered, and is then told how that went.
+    #[must_use = "the call counts as cancelled when the guard is dropped"]
+    pub fn into_parts(self) -> (T, CallGuard) {
+        (self.response, self.guard)
+    }
+
+    /// Returns the answer.
+    pub fn response(&self) -> &T {
+        &self.response
+    }
+
+    /// Returns the attempts made, the successful one included; refusals by the backend do not count.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Returns the time that the call waited before the successful attempt was dispatched.
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use kebne_control::{LaneState, RefusalReason, Snapshot};
 use tokio::sync::{oneshot, watch};
 
-use kebne_actors::work_pulling::permits::Permits;
+use kebne_actors::{ActorRef, ActorState, work_pulling::permits::Permits};
 
 use crate::{
     backend::Backend,
@@ -13,20 +13,20 @@ use crate::{
     clock::Clock,
     endings::{EndingCounts, Endings},
     guard::{CallGuard, Reply},
-    job::{Job, Shared},
+    job::{Delivery, Job, Shared},
     kept::Kept,
-    lane::Route,
+    lane::{CloseLane, Entrance, GetClosed, Lane, ReopenLane, Route},
     rate_controller::{ControllerMemory, GetController},
     snapshot::LaneSnapshot,
     status::{LastFailure, Status},
-    worker_pool::{Close, CutOff, Enqueue, GetPool, SpendRetry},
+    worker_pool::{Close, CutOff, Enqueue, GetPool, SpendRetry, WorkerPool},
 };
 
 /// Time that the lane's actors have to answer a question about themselves.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time beyond the deadline after which a caller stops waiting for the lane's own verdict: only a thread
-/// that a backend blocks takes that long.
-const VERDICT_GRACE: Duration = Duration::from_secs(1);
+/// Time beyond the deadline after which a caller stops waiting for the lane's answer: only a thread that a backend blocks
+/// takes that long.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// A handle to one lane; clones share it.
 pub struct LaneHandle<B: Backend> {
@@ -41,13 +41,13 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) prewarms: Arc<Endings>,
     pub(crate) status: Arc<Status>,
     pub(crate) learned: Kept<ControllerMemory>,
-    pub(crate) route: watch::Receiver<Option<Route<B>>>,
+    pub(crate) entrance: watch::Receiver<Entrance<B>>,
 }
 
 impl<B: Backend> LaneHandle<B> {
-    /// Makes a call: waits for its turn, attempts, retries, and answers or says why not.
+    /// Makes a call: waits for its turn, makes attempts, and returns the answer or the reason why there is none.
     ///
-    /// Dropping the future cancels the call.
+    /// Dropping the future cancels the call. While the lane's actors restart, the call waits for them.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -69,33 +69,11 @@ impl<B: Backend> LaneHandle<B> {
         let shared = Arc::new(Shared::new(permit));
         // From here on the guard counts the ending, whatever becomes of this future.
         let mut guard = CallGuard::new(Arc::clone(&shared), Arc::clone(&inner.endings), None);
-        let patience = options.deadline.saturating_add(VERDICT_GRACE);
-        let offer = async {
-            let deadline = inner.clock.now().after(options.deadline);
-            let Some(route) = inner.route().await else {
-                return Ok(Err(CallError::Stopped));
-            };
-            guard.offered_to(route.pool.control_recipient());
-            let (outbox, answer) = oneshot::channel();
-            let job = Arc::new(Job::new(request, options, deadline, outbox, shared));
-            if route.pool.tell(Enqueue(job)).is_enqueued() {
-                answer.await
-            } else {
-                Ok(Err(CallError::Stopped))
-            }
-        };
-        let answered = tokio::time::timeout(patience, offer).await;
-        let error = match answered {
-            Ok(Ok(Ok(delivery))) => {
-                return Ok(Reply {
-                    response: delivery.response,
-                    guard,
-                    attempts: delivery.attempts,
-                    waited: delivery.waited,
-                });
-            }
-            Ok(Ok(Err(error))) => error,
-            Ok(Err(_)) => CallError::Stopped,
+        let limit = options.deadline.saturating_add(ANSWER_GRACE);
+        let offered = inner.offer(&mut guard, shared, request, options);
+        let error = match tokio::time::timeout(limit, offered).await {
+            Ok(Ok(delivery)) => return Ok(Reply::new(delivery, guard)),
+            Ok(Err(error)) => error,
             Err(_) => CallError::Timeout {
                 what: "total",
                 attempts: 0,
@@ -140,9 +118,85 @@ impl<B: Backend> LaneHandle<B> {
         self.inner.learned.lock().learned.clone()
     }
 
+    /// Returns the reason why the lane is closed; `None` while it is not.
+    pub fn closed(&self) -> Option<Arc<str>> {
+        match &*self.inner.entrance.borrow() {
+            Entrance::Closed { reason, .. } => Some(Arc::clone(reason)),
+            Entrance::Starting | Entrance::Open(_) => None,
+        }
+    }
+
+    /// Closes the lane as if the restarts of its actors were used up: calls that wait and new calls get
+    /// [`CallError::Closed`], those in flight go on without a further attempt. Returns `false` if it was closed already.
+    ///
+    /// # Errors
+    /// When the lane's actor has stopped or does not answer.
+    pub async fn close(&self, reason: &str) -> Result<bool, NoAnswer> {
+        let lane = match self.inner.entered().await {
+            Some(Entrance::Open(route)) => route.lane,
+            Some(Entrance::Closed { lane, .. }) => lane,
+            Some(Entrance::Starting) | None => return Err(NoAnswer),
+        };
+        let closed = lane.ask_control(CloseLane(reason.into()), ASK_TIMEOUT);
+        closed.await.map_err(|_| NoAnswer)
+    }
+
+    /// Opens a closed lane again, with new actors that know what the earlier ones had learned, and a full allowance of
+    /// restarts. Returns when calls are let in, with `false` if the lane was not closed.
+    ///
+    /// # Errors
+    /// When the lane's actor has stopped or does not answer.
+    pub async fn reopen(&self) -> Result<bool, NoAnswer> {
+        let lane = match self.inner.entered().await {
+            Some(Entrance::Open(_)) => return Ok(false),
+            Some(Entrance::Closed { lane, .. }) => lane,
+            Some(Entrance::Starting) | None => return Err(NoAnswer),
+        };
+        let reopened = lane.ask_control(ReopenLane, ASK_TIMEOUT).await;
+        let reopened = reopened.map_err(|_| NoAnswer)?;
+        match self.inner.entered().await {
+            Some(Entrance::Open(_)) => Ok(reopened),
+            _ => Err(NoAnswer),
+        }
+    }
+
     /// Returns the lane as an operator sees it; `None` when its actors do not answer.
     pub async fn snapshot(&self) -> Option<LaneSnapshot> {
-        let route = self.inner.route.borrow().clone()?;
+        let entrance = self.inner.entrance.borrow().clone();
+        match entrance {
+            Entrance::Starting => None,
+            Entrance::Open(route) => self.open_snapshot(&route).await,
+            Entrance::Closed { reason, lane } => self.closed_snapshot(reason, &lane).await,
+        }
+    }
+
+    async fn closed_snapshot(
+        &self,
+        reason: Arc<str>,
+        lane: &ActorRef<Lane<B>>,
+    ) -> Option<LaneSnapshot> {
+        let view = lane.ask_control(GetClosed, ASK_TIMEOUT).await.ok()?;
+        let memory = self.inner.learned.lock();
+        Some(LaneSnapshot {
+            name: Arc::clone(&self.inner.name),
+            closed: Some(reason),
+            state: self.state(),
+            state_changes: memory.states(),
+            controller: view.controller,
+            verdicts: memory.verdicts().iter().map(ToString::to_string).collect(),
+            pool: view.pool,
+            workers: 0,
+            workers_idle: 0,
+            worker_restarts: self.inner.status.restarts(),
+            last_failure: self.last_failure(),
+            failures: self.inner.status.failure_counts(),
+            live: self.live(),
+            endings: self.endings(),
+            prewarms: self.inner.prewarms.counts(),
+        })
+    }
+
+    async fn open_snapshot(&self, route: &Route<B>) -> Option<LaneSnapshot> {
         let (controller, pool) = tokio::join!(
             route.controller.ask_control(GetController, ASK_TIMEOUT),
             route.pool.ask_control(GetPool, ASK_TIMEOUT),
@@ -150,6 +204,7 @@ impl<B: Backend> LaneHandle<B> {
         let (controller, pool) = (controller.ok()?, pool.ok()?);
         Some(LaneSnapshot {
             name: Arc::clone(&self.inner.name),
+            closed: None,
             state: self.state(),
             state_changes: controller.states,
             controller: controller.report,
@@ -170,10 +225,9 @@ impl<B: Backend> LaneHandle<B> {
         })
     }
 
-    /// Spends one retry of this lane's budget on an attempt at another lane; says whether it had one.
+    /// Spends one retry of this lane's budget on an attempt at another lane. Returns `false` if the budget had none.
     pub async fn spend_retry(&self) -> bool {
-        let route = self.inner.route.borrow().clone();
-        match route {
+        match self.inner.open_route() {
             Some(route) => {
                 let spent = route.pool.ask_control(SpendRetry, ASK_TIMEOUT).await;
                 spent.unwrap_or(false)
@@ -183,12 +237,12 @@ impl<B: Backend> LaneHandle<B> {
     }
 
     /// Refuses new calls from now on; what was admitted goes on.
-    pub async fn close(&self) {
-        let route = self.inner.route.borrow().clone();
-        if let Some(route) = route
-            && let Err(error) = route.pool.ask_control(Close, ASK_TIMEOUT).await
-        {
-            tracing::warn!(lane = %self.inner.name, %error, "the pool did not close");
+    pub async fn drain(&self) {
+        let Some(Entrance::Open(route)) = self.inner.entered().await else {
+            return;
+        };
+        if let Err(error) = route.pool.ask_control(Close, ASK_TIMEOUT).await {
+            tracing::warn!(lane = %self.inner.name, %error, "the pool did not refuse new calls");
         }
     }
 
@@ -199,27 +253,94 @@ impl<B: Backend> LaneHandle<B> {
 
     /// Gives up every call that is left; returns how many were cut off.
     pub async fn cut_off(&self) -> usize {
-        let route = self.inner.route.borrow().clone();
-        match route {
-            Some(route) => {
-                let cut = route.pool.ask_control(CutOff, ASK_TIMEOUT).await;
-                cut.unwrap_or_else(|_| self.live())
+        let cut = match self.inner.entered().await {
+            Some(Entrance::Open(route)) => route.pool.ask_control(CutOff, ASK_TIMEOUT).await.ok(),
+            Some(Entrance::Closed { lane, .. }) => lane.ask_control(CutOff, ASK_TIMEOUT).await.ok(),
+            Some(Entrance::Starting) | None => None,
+        };
+        cut.unwrap_or_else(|| self.live())
+    }
+}
+
+/// The lane's actors have stopped or do not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lane does not answer")]
+pub struct NoAnswer;
+
+impl<B: Backend> Inner<B> {
+    /// Returns the way to the lane's actors, unless they restart or the lane is closed.
+    pub(crate) fn open_route(&self) -> Option<Route<B>> {
+        match &*self.entrance.borrow() {
+            Entrance::Open(route) => Some(route.clone()),
+            Entrance::Starting | Entrance::Closed { .. } => None,
+        }
+    }
+
+    /// Returns the entrance once the lane has started, after at most [`ASK_TIMEOUT`].
+    async fn entered(&self) -> Option<Entrance<B>> {
+        let mut entrances = self.entrance.clone();
+        let started = entrances.wait_for(|entrance| !matches!(entrance, Entrance::Starting));
+        let started = tokio::time::timeout(ASK_TIMEOUT, started).await.ok()?;
+        started.ok().map(|entrance| entrance.clone())
+    }
+
+    /// Offers a call to the pool and waits for its answer. A call that a pool had not taken when it stopped is offered to
+    /// the next one.
+    async fn offer(
+        &self,
+        guard: &mut CallGuard,
+        shared: Arc<Shared>,
+        request: B::Request,
+        options: CallOptions,
+    ) -> Result<Delivery<B::Response>, CallError> {
+        let deadline = self.clock.now().after(options.deadline);
+        let mut before = None;
+        loop {
+            let route = self.route(before.as_ref()).await?;
+            guard.offered_to(route.pool.control_recipient());
+            let (outbox, answer) = oneshot::channel();
+            let (request, options) = (request.clone(), options.clone());
+            let job = Job::new(request, options, deadline, outbox, Arc::clone(&shared));
+            let enqueued = route.pool.tell(Enqueue(Arc::new(job))).is_enqueued();
+            if enqueued && let Ok(answered) = answer.await {
+                return answered;
             }
-            None => self.live(),
+            let attempts = shared.attempts();
+            if has_ended(route.lane.report().state) {
+                return Err(CallError::Stopped);
+            }
+            if attempts > 0 || !has_ended(route.pool.report().state) {
+                // The pool failed while it handled this call.
+                return Err(CallError::Panicked { attempts });
+            }
+            before = Some(route.pool);
+        }
+    }
+
+    /// Returns the way to the lane's actors, waiting while they restart and until another pool than `before` is there.
+    async fn route(&self, before: Option<&ActorRef<WorkerPool<B>>>) -> Result<Route<B>, CallError> {
+        if before.is_none()
+            && let Entrance::Open(route) = &*self.entrance.borrow()
+        {
+            return Ok(route.clone());
+        }
+        let mut entrances = self.entrance.clone();
+        let entered = entrances.wait_for(|entrance| match entrance {
+            Entrance::Starting => false,
+            Entrance::Open(route) => before.is_none_or(|before| *before != route.pool),
+            Entrance::Closed { .. } => true,
+        });
+        match entered.await.map(|entrance| entrance.clone()) {
+            Ok(Entrance::Open(route)) => Ok(route),
+            Ok(Entrance::Closed { .. }) => Err(CallError::Closed { attempts: 0 }),
+            Ok(Entrance::Starting) | Err(_) => Err(CallError::Stopped),
         }
     }
 }
 
-impl<B: Backend> Inner<B> {
-    /// Returns the way to the pool, waiting while the lane restarts; `None` when it has stopped for good.
-    async fn route(&self) -> Option<Route<B>> {
-        if let Some(route) = &*self.route.borrow() {
-            return Some(route.clone());
-        }
-        let mut routes = self.route.clone();
-        let route = routes.wait_for(Option::is_some).await.ok()?;
-        route.clone()
-    }
+/// Returns `true` if an actor in this state does not restart.
+fn has_ended(state: ActorState) -> bool {
+    matches!(state, ActorState::Stopping | ActorState::Stopped)
 }
 
 impl<B: Backend> Clone for LaneHandle<B> {

@@ -1,11 +1,11 @@
-//! One call inside a lane: what its caller, the pool and a worker share of it.
+//! One call inside a lane: what its caller, the pool and its attempts share.
 //!
-//! The pool keeps one reference while the call is admitted and a worker another while an attempt runs,
-//! so a panic anywhere loses an attempt, never the call. The permit goes back with the last reference.
+//! The pool's memory keeps one reference while the call is admitted and a running attempt another, so a panic anywhere
+//! costs an attempt and not the call. The permit is returned with the last reference.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 use std::time::Duration;
 
@@ -48,12 +48,12 @@ pub(crate) struct Job<B: Backend> {
     outlet: Mutex<Outlet<B::Response>>,
     /// The last attempt's failure, which becomes the call's when no retry is left.
     last: Mutex<Option<Lost>>,
-    /// Attempts made, refused ones included.
-    attempts: AtomicU32,
+    /// An attempt of this call has been told to the law as a fault.
+    taught_fault: AtomicBool,
     shared: std::sync::Arc<Shared>,
 }
 
-/// Where the answer goes, and who is to bring it.
+/// Where the answer goes, and the attempts that may bring it.
 struct Outlet<R> {
     /// Empty once the answer went.
     outbox: Option<Outbox<R>>,
@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     /// Why the lane itself ended the call after its answer had begun: an ending's place in
     /// [`Ending::ALL`], or [`NO_VERDICT`].
     verdict: AtomicUsize,
+    /// Attempts made, refused ones included.
+    attempts: AtomicU32,
     _permit: Permit,
 }
 
@@ -93,8 +95,14 @@ impl Shared {
             cancelled: CancellationToken::new(),
             number: AtomicU64::new(UNNUMBERED),
             verdict: AtomicUsize::new(NO_VERDICT),
+            attempts: AtomicU32::new(0),
             _permit: permit,
         }
+    }
+
+    /// Returns the attempts made, refused ones included.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.load(SeqCst)
     }
 
     /// Returns the pool's number for the call.
@@ -144,7 +152,7 @@ impl<B: Backend> Job<B> {
                 running: Vec::new(),
             }),
             last: Mutex::new(None),
-            attempts: AtomicU32::new(0),
+            taught_fault: AtomicBool::new(false),
             shared,
         }
     }
@@ -153,14 +161,20 @@ impl<B: Backend> Job<B> {
         &self.shared
     }
 
-    /// Says whether nobody waits for the answer any more.
+    /// Returns `true` if nobody waits for the answer any more.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.shared.cancelled.is_cancelled()
     }
 
     /// Counts an attempt; returns how many there were.
     pub(crate) fn count_attempt(&self) -> u32 {
-        self.attempts.fetch_add(1, SeqCst) + 1
+        self.shared.attempts.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Returns `true` for the first fault of the call only: what is wrong with one request must not make the law take
+    /// the backend for broken.
+    pub(crate) fn teaches_fault(&self) -> bool {
+        !self.taught_fault.swap(true, SeqCst)
     }
 
     /// Returns what cancels an attempt that begins: its caller leaves, or the call's other attempt answers.
@@ -212,7 +226,7 @@ impl<B: Backend> Job<B> {
         }
     }
 
-    /// Says whether an attempt was lost to more than a refusal, so that the failure is the call's ending.
+    /// Returns `true` if an attempt was lost to more than a refusal, so that the failure is the call's ending.
     pub(crate) fn was_lost(&self) -> bool {
         match &*lock(&self.last) {
             None => false,
@@ -221,8 +235,8 @@ impl<B: Backend> Job<B> {
         }
     }
 
-    /// Gives the caller the answer of an attempt; the first one counts, and cancels the call's other attempt. Says
-    /// whether this was the first and the caller was still there.
+    /// Gives the caller the answer of an attempt; the first answer counts, and cancels the call's other attempt. Returns
+    /// `true` if this was the first and the caller was still there.
     pub(crate) fn answer(&self, attempt: AttemptId, delivery: Delivery<B::Response>) -> bool {
         let outbox = {
             let mut outlet = lock(&self.outlet);
@@ -250,19 +264,19 @@ impl<B: Backend> Job<B> {
         let _left = outbox.map(|outbox| outbox.send(Err(error)));
     }
 
-    /// Says whether an answer, or the reason why there is none, went out already.
+    /// Returns `true` if an answer, or the reason why there is none, was sent to the caller.
     pub(crate) fn is_answered(&self) -> bool {
         lock(&self.outlet).outbox.is_none()
     }
 
-    /// Says whether the answer of this attempt went out: with it, there is no going back.
+    /// Returns `true` if the answer of this attempt was sent to the caller: the call cannot be repeated then.
     pub(crate) fn is_answered_by(&self, attempt: AttemptId) -> bool {
         lock(&self.outlet).answered_by == Some(attempt)
     }
 
     /// Ends the call with the last attempt's failure.
     pub(crate) fn fail(&self) {
-        let attempts = self.attempts.load(SeqCst);
+        let attempts = self.shared.attempts();
         let error = match lock(&self.last).take() {
             Some(Lost::Failure(failure)) => CallError::Failed { failure, attempts },
             Some(Lost::Timeout(what)) => CallError::Timeout { what, attempts },

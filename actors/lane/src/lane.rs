@@ -1,31 +1,83 @@
-//! The lane as an actor: the parent of its pool and its controller.
+//! The lane as an actor: the parent of its pool and its controller, and a bulkhead around them.
+//!
+//! A pool or a controller that used up its restarts has both started anew, with the queue and the attempts in flight. When
+//! that does not help either, the lane is closed: its actors are gone, callers are refused, and this actor sees the
+//! attempts in flight to their end. An operator can open it again. A failure inside a lane does not leave it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use actix::Actor;
+use actix::{Actor, Handler, Message, MessageResponse};
+use kebne_control::{AttemptId, Controller, ControllerReport, Outcome, PoolReport, Timestamp};
 use tokio::sync::watch;
 
-use kebne_actors::{ActorRef, Context, Props, Strategy};
+use kebne_actors::{ActorRef, Context, Fault, Props, Strategy};
 
 use crate::{
+    attempt::Stage,
     backend::Backend,
+    call::CallError,
     kept::Kept,
     rate_controller::{ControllerMemory, ControllerParts, RateController},
     settings::LaneSettings,
-    worker_pool::{PoolParts, WorkerPool},
+    worker::{AttemptEnded, FirstPart, Reports},
+    worker_pool::{CutOff, PoolParts, WorkerPool, lost},
 };
 
-/// Failures of a pool or a controller within [`WINDOW`] after which the whole lane is started anew.
+/// Failures of a pool or a controller within [`WINDOW`] after which both are started anew.
 const RESTARTS_MAX: u32 = 10;
-/// Failures of a whole lane within [`WINDOW`] after which the process ends with the reason.
-const LANE_RESTARTS_MAX: u32 = 3;
+/// Failures of the lane within [`WINDOW`] that are met with a new start; one more closes it.
+const LANE_RESTARTS_MAX: usize = 3;
 /// The window of both.
 const WINDOW: Duration = Duration::from_mins(1);
 /// First and longest wait before a restart.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Wait for actors that still stop when the lane is opened again.
+const REOPEN_RETRY: Duration = Duration::from_millis(5);
 
-/// Where the lane's actors are reached now.
+/// Closes the lane. The answer is `false` if it was closed already.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub(crate) struct CloseLane(pub(crate) Arc<str>);
+
+/// Opens the lane again. The answer is `false` if it was not closed.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub(crate) struct ReopenLane;
+
+/// Asks a closed lane for its report.
+#[derive(Debug, Message)]
+#[rtype(result = "ClosedView")]
+pub(crate) struct GetClosed;
+
+/// A closed lane as `/state` shows it.
+#[derive(Debug, MessageResponse)]
+pub(crate) struct ClosedView {
+    pub(crate) controller: ControllerReport,
+    pub(crate) pool: PoolReport,
+}
+
+/// The actors that stopped may be gone by now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct OpenDue;
+
+/// How the lane is reached.
+pub(crate) enum Entrance<B: Backend> {
+    /// Its actors start; calls wait.
+    Starting,
+    /// Its actors run.
+    Open(Route<B>),
+    /// Its actors are gone; calls are refused.
+    Closed {
+        /// The reason.
+        reason: Arc<str>,
+        lane: ActorRef<Lane<B>>,
+    },
+}
+
+/// The lane's actors.
 pub(crate) struct Route<B: Backend> {
+    pub(crate) lane: ActorRef<Lane<B>>,
     pub(crate) pool: ActorRef<WorkerPool<B>>,
     pub(crate) controller: ActorRef<RateController>,
 }
@@ -35,33 +87,59 @@ pub(crate) struct LaneParts<B: Backend> {
     pub(crate) settings: LaneSettings,
     pub(crate) pool: PoolParts<B>,
     pub(crate) controller: Kept<ControllerMemory>,
-    pub(crate) route: Arc<watch::Sender<Option<Route<B>>>>,
+    pub(crate) entrance: Arc<watch::Sender<Entrance<B>>>,
+    pub(crate) health: Kept<Health>,
+}
+
+/// The failures of a lane; survives its restarts.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    /// The failures within [`WINDOW`]; at most one more than are met with a restart.
+    failures: VecDeque<Timestamp>,
+    /// The reason why the lane is closed, while it is.
+    closed: Option<Arc<str>>,
+}
+
+impl Health {
+    /// Notes a failure of the lane.
+    fn failed(&mut self, fault: &Fault, now: Timestamp) {
+        self.failures.retain(|at| now.since(*at) < WINDOW);
+        self.failures.push_back(now);
+        if self.failures.len() > LANE_RESTARTS_MAX {
+            self.closed
+                .get_or_insert_with(|| format!("its restarts are used up: {fault}").into());
+        }
+    }
 }
 
 /// Parent of a pool and a controller.
 pub(crate) struct Lane<B: Backend> {
     parts: LaneParts<B>,
+    /// The children, while the lane is open.
+    route: Option<Route<B>>,
 }
 
 impl<B: Backend> Lane<B> {
     pub(crate) fn props(parts: LaneParts<B>) -> Props<Self> {
-        let strategy = restart_or_escalate().with_limit(LANE_RESTARTS_MAX, WINDOW);
         Props::new(move || Self {
             parts: parts.clone(),
+            route: None,
         })
-        .supervise(strategy)
+        .before_restart(|lane, _ctx, fault| {
+            let now = lane.parts.pool.clock.now();
+            lane.parts.health.lock().failed(fault, now);
+        })
+        // Without a limit: at the limit of its health the lane is closed instead of stopped.
+        .supervise(Strategy::restart().with_backoff(BACKOFF.0, BACKOFF.1))
     }
-}
 
-impl<B: Backend> Actor for Lane<B> {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
+    /// Starts the children.
+    fn open(&mut self, ctx: &mut Context<Self>) {
         let parts = self.parts.pool.clone();
-        // The permits bound what is told to the pool, so this mailbox is never full.
+        // The permits bound the messages to the pool, so this mailbox is never full.
         let capacity = parts.permits.max() + 1;
         let props = Props::new(move || WorkerPool::new(parts.clone()))
-            .supervise(restart_or_escalate().with_limit(RESTARTS_MAX, WINDOW))
+            .supervise(restart_or_escalate())
             .mailbox(capacity);
         let pool = ctx.spawn_child(props, "worker-pool");
 
@@ -75,33 +153,224 @@ impl<B: Backend> Actor for Lane<B> {
             pool: pool.control_recipient(),
         };
         let props = Props::new(move || {
-            // Each incarnation's chance differs, or a panic that hangs on chance would come again.
+            // Each incarnation's chance differs, or a panic that depends on chance would come again.
             parts.seed = parts.seed.wrapping_add(1);
             RateController::new(parts.clone())
         })
-        .supervise(restart_or_escalate().with_limit(RESTARTS_MAX, WINDOW))
+        .supervise(restart_or_escalate())
         .mailbox(capacity * 4);
         let controller = ctx.spawn_child(props, "rate-controller");
-        self.parts
-            .route
-            .send_replace(Some(Route { pool, controller }));
+        let route = Route {
+            lane: ctx.self_ref(),
+            pool,
+            controller,
+        };
+        self.route = Some(route.clone());
+        self.parts.entrance.send_replace(Entrance::Open(route));
     }
 
-    fn stopped(&mut self, _ctx: &mut Context<Self>) {
-        self.parts.route.send_replace(None);
+    /// Closes the lane, whose children are gone or stop before they handle another message: refuses the calls that wait.
+    /// Those in flight go on.
+    fn close(&mut self, reason: &Arc<str>, ctx: &mut Context<Self>) {
+        let myself = ctx.self_ref();
+        self.parts.entrance.send_replace(Entrance::Closed {
+            reason: Arc::clone(reason),
+            lane: myself.clone(),
+        });
+        // Before the attempts are looked at: one that ends meanwhile reports to this actor.
+        *self.parts.pool.workers.reports.lock() = Some(Reports {
+            first_part: myself.control_recipient(),
+            ended: myself.control_recipient(),
+        });
+        let now = self.parts.pool.clock.now();
+        let (waiting, expired, in_flight) = {
+            let mut kept = self.parts.pool.kept.lock();
+            kept.ledger.dismiss_all();
+            let waiting = kept.pool.take_waiting();
+            (waiting, kept.pool.expire(now), kept.ledger.numbers())
+        };
+        for job in waiting {
+            let attempts = job.shared().attempts();
+            job.refuse(CallError::Closed { attempts });
+        }
+        for (job, refusal) in expired {
+            job.refuse(CallError::from(refusal));
+        }
+        for attempt in in_flight {
+            self.conclude(attempt);
+        }
+    }
+
+    /// Takes an attempt that has ended out of the books of the closed lane. Nothing follows it: a call without an answer
+    /// ends with the attempt's failure.
+    fn conclude(&mut self, attempt: AttemptId) {
+        let mut kept = self.parts.pool.kept.lock();
+        let Some((_, held)) = kept.ledger.held(attempt) else {
+            return;
+        };
+        match held.progress.stage() {
+            Stage::Runs => return,
+            Stage::Ended(end) => {
+                if !matches!(end.outcome, Outcome::Success { .. } | Outcome::Cancelled)
+                    && let Some(failure) = held.job.last_failure(end.outcome, end.span.at)
+                {
+                    self.parts.pool.status.failed(failure);
+                }
+            }
+            Stage::Lost { begun } => {
+                // Only its effects on the call matter: there is no pool to settle it with.
+                let _end = lost(&held.job, attempt, begun, self.parts.pool.clock.now());
+            }
+        }
+        let Some((_, held)) = kept.ledger.take(attempt) else {
+            return;
+        };
+        kept.pool.released(attempt, self.parts.pool.clock.now());
+        if !kept.is_in_flight(&held.job) && !held.job.is_answered() {
+            drop(kept);
+            held.job.fail();
+        }
     }
 }
 
-/// Restarts after a backoff; a child that gave up fails its parent.
+impl<B: Backend> Actor for Lane<B> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let closed = self.parts.health.lock().closed.clone();
+        match closed {
+            None => self.open(ctx),
+            Some(reason) => {
+                tracing::error!(lane = %self.parts.pool.lane, %reason, "the lane is closed");
+                self.close(&reason, ctx);
+            }
+        }
+    }
+
+    fn stopped(&mut self, ctx: &mut Context<Self>) {
+        if ctx.is_restarting() {
+            self.parts.entrance.send_replace(Entrance::Starting);
+        } else {
+            self.parts.pool.workers.lane_stops.cancel();
+        }
+    }
+}
+
+impl<B: Backend> Handler<CloseLane> for Lane<B> {
+    type Result = bool;
+
+    fn handle(&mut self, CloseLane(reason): CloseLane, ctx: &mut Context<Self>) -> bool {
+        {
+            let mut health = self.parts.health.lock();
+            if health.closed.is_some() {
+                return false;
+            }
+            health.closed = Some(Arc::clone(&reason));
+        }
+        tracing::warn!(lane = %self.parts.pool.lane, %reason, "the lane is closed");
+        if let Some(route) = self.route.take() {
+            ctx.stop_child(&route.pool);
+            ctx.stop_child(&route.controller);
+        }
+        self.close(&reason, ctx);
+        true
+    }
+}
+
+impl<B: Backend> Handler<ReopenLane> for Lane<B> {
+    type Result = bool;
+
+    fn handle(&mut self, _: ReopenLane, ctx: &mut Context<Self>) -> bool {
+        {
+            let mut health = self.parts.health.lock();
+            if health.closed.is_none() {
+                return false;
+            }
+            *health = Health::default();
+        }
+        tracing::info!(lane = %self.parts.pool.lane, "the lane is opened again");
+        self.parts.entrance.send_replace(Entrance::Starting);
+        self.handle(OpenDue, ctx);
+        true
+    }
+}
+
+impl<B: Backend> Handler<OpenDue> for Lane<B> {
+    type Result = ();
+
+    fn handle(&mut self, _: OpenDue, ctx: &mut Context<Self>) {
+        if self.route.is_some() || self.parts.health.lock().closed.is_some() {
+            return;
+        }
+        if ctx.children().next().is_some() {
+            ctx.start_timer("open", OpenDue, REOPEN_RETRY);
+            return;
+        }
+        self.open(ctx);
+    }
+}
+
+impl<B: Backend> Handler<GetClosed> for Lane<B> {
+    type Result = ClosedView;
+
+    fn handle(&mut self, _: GetClosed, _ctx: &mut Context<Self>) -> ClosedView {
+        let now = self.parts.pool.clock.now();
+        let settings = self.parts.settings.controller();
+        let learned = self.parts.controller.lock().learned.clone();
+        ClosedView {
+            controller: Controller::new(&settings, learned.as_ref(), now).report(now),
+            pool: self.parts.pool.kept.lock().pool.report(now),
+        }
+    }
+}
+
+impl<B: Backend> Handler<CutOff> for Lane<B> {
+    type Result = usize;
+
+    fn handle(&mut self, _: CutOff, _ctx: &mut Context<Self>) -> usize {
+        self.parts.pool.kept.lock().cut_off()
+    }
+}
+
+impl<B: Backend> Handler<FirstPart> for Lane<B> {
+    type Result = ();
+
+    fn handle(&mut self, _: FirstPart, _ctx: &mut Context<Self>) {}
+}
+
+impl<B: Backend> Handler<AttemptEnded> for Lane<B> {
+    type Result = ();
+
+    fn handle(&mut self, ended: AttemptEnded, _ctx: &mut Context<Self>) {
+        self.conclude(ended.attempt);
+    }
+}
+
+/// Restarts after a backoff; a child that used up its restarts fails its parent.
 fn restart_or_escalate() -> Strategy {
     Strategy::restart()
         .with_backoff(BACKOFF.0, BACKOFF.1)
+        .with_limit(RESTARTS_MAX, WINDOW)
         .escalate_at_limit()
+}
+
+impl<B: Backend> Clone for Entrance<B> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Starting => Self::Starting,
+            Self::Open(route) => Self::Open(route.clone()),
+            Self::Closed { reason, lane } => Self::Closed {
+                reason: Arc::clone(reason),
+                lane: lane.clone(),
+            },
+        }
+    }
 }
 
 impl<B: Backend> Clone for Route<B> {
     fn clone(&self) -> Self {
         Self {
+            lane: self.lane.clone(),
             pool: self.pool.clone(),
             controller: self.controller.clone(),
         }
@@ -114,7 +383,8 @@ impl<B: Backend> Clone for LaneParts<B> {
             settings: self.settings.clone(),
             pool: self.pool.clone(),
             controller: self.controller.clone(),
-            route: Arc::clone(&self.route),
+            entrance: Arc::clone(&self.entrance),
+            health: self.health.clone(),
         }
     }
 }

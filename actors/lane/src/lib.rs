@@ -7,7 +7,7 @@
 //! Inside, each file uses only files further up in this list: the types that a caller and a backend see ([`backend`],
 //! [`call`], [`endings`], [`settings`], [`snapshot`]); `job` and `guard`, a call as the lane holds it; `attempt` and
 //! `worker`, which make attempts; `rate_controller`, which decides how many at once; `worker_pool`, which decides who goes
-//! next; `lane`, their parent; [`handle`], [`LaneBuilder`] and [`ViaLane`], the ways in.
+//! next; `lane`, their parent and bulkhead; [`handle`], [`LaneBuilder`] and [`ViaLane`], the ways in.
 
 mod attempt;
 pub mod backend;
@@ -31,10 +31,10 @@ mod worker_pool;
 
 pub use backend::{Answer, Attempt, Backend, Failure, Tail, TailEnding};
 pub use builder::{LaneBuilder, StartError};
-pub use call::{CallError, CallOptions, Ending, RefusalReason};
+pub use call::{CallError, CallOptions, Ending, RefusalReason, Repeats};
 pub use endings::EndingCounts;
 pub use guard::{CallGuard, Reply};
-pub use handle::LaneHandle;
+pub use handle::{LaneHandle, NoAnswer};
 pub use kebne_control::{LaneState, Law, Order, Outcome, QuotaHints, Snapshot};
 pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
 pub use prewarm::{Prewarm, PrewarmError};

@@ -11,7 +11,7 @@ use crate::{
     worker_pool::{SendWake, WakeAnswer},
 };
 
-/// What [`LaneHandle::prewarm`] came to.
+/// The result of [`LaneHandle::prewarm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prewarm {
     /// A wake call is on its way, or waits for the time at which the backend may be asked next.
@@ -28,7 +28,7 @@ pub enum PrewarmError {
     /// The lane was built without a wake request.
     #[error("the lane has no wake call")]
     Unset,
-    /// The lane did not let it in.
+    /// The lane did not admit it.
     #[error("the wake call was refused: {reason:?}")]
     Refused {
         /// The true reason.
@@ -36,6 +36,9 @@ pub enum PrewarmError {
         /// When a new try is expected to be let in.
         retry_after: Option<Duration>,
     },
+    /// The lane is closed.
+    #[error("the lane is closed")]
+    Closed,
     /// The lane's actors do not answer.
     #[error("the lane does not answer")]
     NoAnswer,
@@ -52,8 +55,10 @@ impl<B: Backend> LaneHandle<B> {
     /// # Errors
     /// See [`PrewarmError`].
     pub async fn prewarm(&self) -> Result<Prewarm, PrewarmError> {
-        let route = self.inner.route.borrow().clone();
-        let route = route.ok_or(PrewarmError::NoAnswer)?;
+        if self.closed().is_some() {
+            return Err(PrewarmError::Closed);
+        }
+        let route = self.inner.open_route().ok_or(PrewarmError::NoAnswer)?;
         let asked = route.controller.ask_control(ExpectTraffic, ASK_TIMEOUT);
         let law = asked.await.map_err(|_| PrewarmError::NoAnswer)?;
         if !law.wanted {

@@ -15,7 +15,9 @@ use crate::{
 pub struct LaneSnapshot {
     /// The lane's name.
     pub name: Arc<str>,
-    /// The state of its backend.
+    /// The reason why the lane is closed, while it is: its actors are gone and calls are refused.
+    pub closed: Option<Arc<str>>,
+    /// The state of its backend; the last one that was known if the lane is closed.
     pub state: LaneState,
     /// The last changes of state, oldest first.
     pub state_changes: Vec<String>,

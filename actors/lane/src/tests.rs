@@ -10,8 +10,10 @@ use kebne_actors::{ActorSystem, clock::Dice};
 
 use super::*;
 
+mod closing;
 mod hedging;
 mod prewarm;
+mod repeats;
 mod restarts;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,6 +24,8 @@ type Behave = Box<dyn Fn(usize, Attempt<u32>) -> Play + Send + Sync>;
 enum Play {
     Answer(Duration),
     Fail(Outcome),
+    /// Fails and has done nothing.
+    FailSafely(Outcome),
     Panic(Duration),
     Hang,
     Stream(Duration),
@@ -75,6 +79,9 @@ impl Backend for Script {
                 Ok(Answer::complete(request + 1))
             }
             Play::Fail(outcome) => Err(Failure::new(outcome, "as the script says")),
+            Play::FailSafely(outcome) => {
+                Err(Failure::new(outcome, "as the script says").safe_to_repeat())
+            }
             Play::Panic(after) => {
                 tokio::time::sleep(after).await;
                 panic!("as the script says");
@@ -132,8 +139,8 @@ fn options(deadline: Duration) -> CallOptions {
     CallOptions {
         deadline,
         bytes: 10,
-        tokens: 0,
-        output_tokens_max: 0,
+        cost: 0,
+        cost_uncertain: 0,
         tenant: 0,
         priority: 0,
         weight: 1.0,
@@ -141,14 +148,14 @@ fn options(deadline: Duration) -> CallOptions {
         refuse_when_cold: false,
         hedge: false,
         kind: kebne_control::Kind::default(),
+        repeats: Repeats::Failures,
     }
 }
 
 impl Bench {
     async fn call(&self, request: u32, deadline: Duration) -> Result<u32, CallError> {
         let reply = self.lane.call(request, options(deadline)).await?;
-        reply.guard.finish(Ending::Success);
-        Ok(reply.response)
+        Ok(reply.complete())
     }
 
     /// What must hold after any storm.
@@ -244,13 +251,18 @@ async fn the_limit_bounds_what_is_in_flight_and_grows_with_successes() {
 }
 
 #[actix::test]
-async fn a_panicking_attempt_is_tried_again_and_its_worker_restarted() {
+async fn a_panicking_attempt_is_tried_again_if_that_is_wanted_and_its_worker_restarted() {
     let script = Script::new(|nth, _| match nth {
         0 => Play::Panic(SECOND / 10),
         _ => Play::Answer(SECOND / 10),
     });
     let bench = lane(script, LaneSettings::default()).await;
-    assert_eq!(bench.call(1, 30 * SECOND).await.unwrap(), 2);
+    let options = CallOptions {
+        repeats: Repeats::FailuresAndPanics,
+        ..options(30 * SECOND)
+    };
+    let reply = bench.lane.call(1, options).await.unwrap();
+    assert_eq!(reply.complete(), 2);
     bench.assert_quiet().await;
     assert_eq!(bench.lane.snapshot().await.unwrap().worker_restarts, 1);
 }
@@ -350,7 +362,7 @@ async fn a_stream_keeps_its_place_until_its_rest_is_done_and_a_dropped_guard_can
     )
     .await;
     let reply = bench.lane.call(1, options(60 * SECOND)).await.unwrap();
-    assert_eq!(reply.response, 2);
+    assert_eq!(*reply.response(), 2);
     tokio::time::sleep(SECOND).await;
     assert_eq!(bench.lane.snapshot().await.unwrap().pool.in_flight, 1);
     drop(reply);
@@ -367,7 +379,8 @@ async fn a_panic_within_a_stream_is_counted_as_a_panic() {
     .await;
     let reply = bench.lane.call(1, options(60 * SECOND)).await.unwrap();
     tokio::time::sleep(SECOND).await;
-    reply.guard.finish(Ending::Error);
+    let (_, guard) = reply.into_parts();
+    guard.finish(Ending::Error);
     assert_eq!(ended(&bench, Ending::Panic), 1);
     bench.assert_quiet().await;
 }
@@ -397,7 +410,7 @@ async fn a_drain_refuses_new_calls_finishes_the_admitted_and_cuts_the_rest_off()
     let calls = futures_util::future::join(bench.call(0, 90 * SECOND), bench.call(1, 60 * SECOND));
     let drain = async {
         tokio::time::sleep(SECOND / 2).await;
-        bench.lane.close().await;
+        bench.lane.drain().await;
         let late = bench.call(2, 60 * SECOND).await;
         assert!(matches!(
             late,

@@ -1,24 +1,22 @@
-//! The actor that makes one attempt at a time.
+//! The actor that starts one attempt at a time.
 //!
-//! It pulls: it says when it is ready, gets one attempt, and says how that ended. The attempt runs in a
-//! task of its own, so a panic in a backend ends that attempt; the worker then fails, and its supervisor
-//! starts a fresh one after a backoff. It never keeps a call: the pool does.
+//! It pulls: it announces that it is ready, gets one attempt, and is ready again when that has ended. The attempt runs in
+//! a task of its own, so a panic in a backend ends that attempt; the worker then fails, and its supervisor starts a fresh
+//! one after a backoff. It does not keep a call: the pool does. An attempt does not end with its worker.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
 use actix::{Actor, Handler, Message};
-use futures_util::FutureExt;
-use kebne_control::{AttemptId, Outcome, QuotaHints, Span, Timestamp};
-use tokio::task::AbortHandle;
+use kebne_control::{AttemptId, Span};
+use tokio_util::sync::CancellationToken;
 
 use kebne_actors::{Context, Recipient};
 
 use crate::{
-    attempt::{AttemptEnd, Run},
+    attempt::{AttemptEnd, Cause, Run},
     backend::Backend,
-    call::Ending,
     clock::Clock,
-    job::Lost,
+    kept::Kept,
 };
 
 /// A worker's number within its lane. Numbers are not used twice.
@@ -48,24 +46,43 @@ pub(crate) struct AttemptEnded {
     pub(crate) worker: WorkerId,
     pub(crate) attempt: AttemptId,
     pub(crate) end: AttemptEnd,
-    /// When the attempt began and ended.
-    pub(crate) span: Span,
     /// The worker pulls its next attempt with this event. A worker that failed pulls once it is restarted.
     pub(crate) ready: bool,
 }
 
-/// Where a worker's events go.
-#[derive(Debug)]
+/// Where the events of attempts go: to the pool of now, or to the lane while it is closed.
+#[derive(Clone, Debug)]
 pub(crate) struct Reports {
-    pub(crate) ready: Recipient<WorkerReady>,
     pub(crate) first_part: Recipient<FirstPart>,
     pub(crate) ended: Recipient<AttemptEnded>,
 }
 
-impl Reports {
-    /// Emits an event. A receiver that has stopped needs none.
-    fn emit<M>(receiver: &Recipient<M>, event: M) {
-        let _needless_if_stopped = receiver.tell(event);
+/// What workers and their attempts need of the lane.
+pub(crate) struct WorkerParts<B: Backend> {
+    pub(crate) backend: Arc<B>,
+    pub(crate) clock: Clock,
+    /// `None` until the lane's first pool has started.
+    pub(crate) reports: Kept<Option<Reports>>,
+    /// Cancelled when the lane stops for good: attempts end then.
+    pub(crate) lane_stops: CancellationToken,
+}
+
+impl<B: Backend> WorkerParts<B> {
+    /// Emits an event of an attempt. An end that a pool misses because it restarts is found in [`Run::progress`].
+    fn emit<M>(&self, receiver: impl FnOnce(&Reports) -> &Recipient<M>, event: M) {
+        let receiver = self.reports.lock().as_ref().map(|to| receiver(to).clone());
+        let _may_be_missed = receiver.map(|receiver| receiver.tell(event));
+    }
+}
+
+impl<B: Backend> Clone for WorkerParts<B> {
+    fn clone(&self) -> Self {
+        Self {
+            backend: Arc::clone(&self.backend),
+            clock: self.clock,
+            reports: self.reports.clone(),
+            lane_stops: self.lane_stops.clone(),
+        }
     }
 }
 
@@ -77,7 +94,7 @@ pub(crate) struct RunAttempt<B: Backend>(pub(crate) Run<B>);
 /// The attempt panicked.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct AttemptPanicked<B: Backend>(Run<B>, Span);
+struct AttemptPanicked;
 
 /// An attempt panicked: the error that the worker fails with.
 #[derive(Debug, thiserror::Error)]
@@ -87,41 +104,22 @@ struct Panicked;
 /// Makes attempts at a backend, one at a time.
 pub(crate) struct Worker<B: Backend> {
     id: WorkerId,
-    clock: Clock,
-    backend: Arc<B>,
-    reports: Arc<Reports>,
-    /// The attempt that runs; aborted when the worker stops.
-    running: Option<AbortHandle>,
+    parts: WorkerParts<B>,
+    ready: Recipient<WorkerReady>,
 }
 
 impl<B: Backend> Worker<B> {
-    pub(crate) fn new(id: WorkerId, clock: Clock, backend: Arc<B>, reports: Arc<Reports>) -> Self {
-        Self {
-            id,
-            clock,
-            backend,
-            reports,
-            running: None,
-        }
+    pub(crate) fn new(id: WorkerId, parts: WorkerParts<B>, ready: Recipient<WorkerReady>) -> Self {
+        Self { id, parts, ready }
     }
-}
-
-fn until_now(sent: Timestamp, clock: Clock) -> Span {
-    let at = clock.now();
-    Span { sent, at }
 }
 
 impl<B: Backend> Actor for Worker<B> {
     type Context = Context<Self>;
 
     fn started(&mut self, _ctx: &mut Context<Self>) {
-        Reports::emit(&self.reports.ready, WorkerReady { worker: self.id });
-    }
-
-    fn stopped(&mut self, _ctx: &mut Context<Self>) {
-        if let Some(running) = self.running.take() {
-            running.abort();
-        }
+        // A pool that has stopped needs no workers.
+        let _needless_if_stopped = self.ready.tell(WorkerReady { worker: self.id });
     }
 }
 
@@ -129,65 +127,38 @@ impl<B: Backend> Handler<RunAttempt<B>> for Worker<B> {
     type Result = ();
 
     fn handle(&mut self, RunAttempt(run): RunAttempt<B>, ctx: &mut Context<Self>) {
-        let backend = Arc::clone(&self.backend);
-        let reports = Arc::clone(&self.reports);
+        let parts = self.parts.clone();
         let myself = ctx.self_ref();
         let worker = self.id;
-        let clock = self.clock;
-        let task = actix_rt::spawn(async move {
-            let begun = Arc::clone(&reports);
+        actix_rt::spawn(async move {
             let attempt = run.attempt;
-            let sent = clock.now();
-            let first_part = move || {
-                let span = until_now(sent, clock);
-                Reports::emit(&begun.first_part, FirstPart { attempt, span });
+            let first_part = |span| {
+                parts.emit(|to| &to.first_part, FirstPart { attempt, span });
             };
-            let made = AssertUnwindSafe(run.make(&*backend, first_part));
-            let made = made.catch_unwind().await;
-            let span = until_now(sent, clock);
-            match made {
-                Ok(end) => {
-                    let ended = AttemptEnded {
-                        worker,
-                        attempt,
-                        end,
-                        span,
-                        ready: true,
-                    };
-                    Reports::emit(&reports.ended, ended);
-                }
-                Err(_) => {
-                    myself.inform(AttemptPanicked(run, span));
-                }
+            let end = tokio::select! {
+                biased;
+                () = parts.lane_stops.cancelled() => return,
+                end = run.make(&*parts.backend, parts.clock, first_part) => end,
+            };
+            let panicked = end.cause == Cause::Panic;
+            let ended = AttemptEnded {
+                worker,
+                attempt,
+                end,
+                ready: !panicked,
+            };
+            parts.emit(|to| &to.ended, ended);
+            if panicked {
+                myself.inform(AttemptPanicked);
             }
         });
-        self.running = Some(task.abort_handle());
     }
 }
 
-impl<B: Backend> Handler<AttemptPanicked<B>> for Worker<B> {
+impl<B: Backend> Handler<AttemptPanicked> for Worker<B> {
     type Result = ();
 
-    fn handle(&mut self, AttemptPanicked(run, span): AttemptPanicked<B>, ctx: &mut Context<Self>) {
-        run.job.ended(run.attempt);
-        run.job.lose(Lost::Panic);
-        let committed = run.job.is_answered_by(run.attempt);
-        if committed {
-            run.job.shared().condemn(Ending::Panic);
-        }
-        let end = AttemptEnd {
-            outcome: Outcome::Fault,
-            quota: QuotaHints::default(),
-            committed,
-        };
-        let ended = AttemptEnded {
-            worker: self.id,
-            attempt: run.attempt,
-            end,
-            span,
-            ready: false,
-        };
-        Reports::emit(&self.reports.ended, ended);
+    fn handle(&mut self, _: AttemptPanicked, ctx: &mut Context<Self>) {
         ctx.fail(Panicked);
     }
 }

@@ -1,11 +1,14 @@
-//! The actor that is the bounded mailbox: who waits, who goes next, who is refused.
+//! The actor that is the bounded mailbox: which calls wait, which goes next, which are refused.
 //!
-//! A thin shell around [`kebne_control::Pool`]: workers pull calls from it, the controller's grants bound
-//! it, callers hear of refusals at once. It exists so that the bound is strict and control messages never
-//! wait behind work: the queue is in the pool, not in a mailbox. Restarted, it keeps the queue; attempts
-//! that its workers lost are tried again when no byte has gone out.
+//! A thin shell around [`kebne_control::Pool`]: workers pull calls from it, the controller's grants bound it, and a refused
+//! caller gets its answer at once. It exists so that the bound is strict and control messages do not wait behind work: the
+//! queue is in the pool, not in a mailbox. A restart keeps the queue and the attempts in flight.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, Handler};
 use kebne_control::{Offer, Refusal, Timestamp, controller};
@@ -13,9 +16,8 @@ use kebne_control::{Offer, Refusal, Timestamp, controller};
 use kebne_actors::{ActorRef, Context, clock::Dice, work_pulling::permits::Permits};
 
 use crate::{
-    attempt::AttemptEnd,
     backend::Backend,
-    call::{CallError, CallOptions, Ending},
+    call::CallOptions,
     clock::Clock,
     endings::Endings,
     guard::CallAbandoned,
@@ -23,7 +25,7 @@ use crate::{
     kept::Kept,
     rate_controller::LimitChanged,
     status::Status,
-    worker::{AttemptEnded, FirstPart, Worker, WorkerId, WorkerReady},
+    worker::{AttemptEnded, FirstPart, Reports, Worker, WorkerId, WorkerParts, WorkerReady},
 };
 
 mod memory;
@@ -32,15 +34,16 @@ mod settle;
 mod turn;
 mod wake;
 
-pub(crate) use memory::PoolMemory;
+pub(crate) use memory::{InFlight, PoolMemory};
 use messages::WakeupDue;
 pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, SpendRetry};
+pub(crate) use settle::lost;
 pub(crate) use wake::{LastWake, SendWake, WakeAnswer};
 
 /// What a pool needs to start; clones share what is kept.
 pub(crate) struct PoolParts<B: Backend> {
     pub(crate) lane: Arc<str>,
-    pub(crate) backend: Arc<B>,
+    pub(crate) workers: WorkerParts<B>,
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
     pub(crate) kept: Kept<PoolMemory<B>>,
@@ -62,6 +65,8 @@ pub(crate) struct WorkerPool<B: Backend> {
     dice: Dice,
     /// The way to each of this incarnation's workers.
     workers: BTreeMap<WorkerId, ActorRef<Worker<B>>>,
+    /// Those of them that failed and wait for their restart: they may be replaced.
+    backing_off: BTreeSet<WorkerId>,
     /// The last attempt event that the controller has answered, by a grant.
     answered: u64,
     /// The last event that may forbid what the grant in force allows: nothing is sent before its answer.
@@ -76,6 +81,7 @@ impl<B: Backend> WorkerPool<B> {
             dice: Dice::seeded(parts.seed),
             parts,
             workers: BTreeMap::new(),
+            backing_off: BTreeSet::new(),
             answered: 0,
             binding: 0,
             demand_told: false,
@@ -88,7 +94,13 @@ impl<B: Backend> Actor for WorkerPool<B> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.settle_lost();
+        let myself = ctx.self_ref();
+        // Before the attempts are looked at: one that ends meanwhile reports to this pool.
+        *self.parts.workers.reports.lock() = Some(Reports {
+            first_part: myself.control_recipient(),
+            ended: myself.control_recipient(),
+        });
+        self.adopt();
         self.turn(ctx);
     }
 }
@@ -122,10 +134,15 @@ impl<B: Backend> Handler<WorkerReady> for WorkerPool<B> {
     type Result = ();
 
     fn handle(&mut self, WorkerReady { worker }: WorkerReady, ctx: &mut Context<Self>) {
-        if !self.parts.kept.lock().ledger.pull(worker) {
-            return;
+        {
+            let mut kept = self.parts.kept.lock();
+            if self.backing_off.remove(&worker) {
+                kept.ledger.hire(worker);
+            }
+            if !kept.ledger.pull(worker) {
+                return;
+            }
         }
-        self.settle_lost_by(worker);
         self.turn(ctx);
     }
 }
@@ -147,10 +164,13 @@ impl<B: Backend> Handler<AttemptEnded> for WorkerPool<B> {
         if ended.ready {
             self.parts.kept.lock().ledger.pull(ended.worker);
         } else {
-            self.parts.kept.lock().ledger.restart(ended.worker);
+            let dismissed = self.parts.kept.lock().ledger.dismiss(ended.worker);
+            if dismissed {
+                self.backing_off.insert(ended.worker);
+            }
             self.parts.status.worker_restarted();
         }
-        self.settle(ended.attempt, ended.end, ended.span);
+        self.settle(ended.attempt, ended.end);
         self.turn(ctx);
     }
 }
@@ -197,19 +217,7 @@ impl<B: Backend> Handler<CutOff> for WorkerPool<B> {
     type Result = usize;
 
     fn handle(&mut self, _: CutOff, _ctx: &mut Context<Self>) -> usize {
-        let mut kept = self.parts.kept.lock();
-        let waiting = kept.pool.take_waiting();
-        let running = kept.ledger.things().map(Arc::clone);
-        let mut jobs: Vec<_> = waiting.into_iter().chain(running).collect();
-        // A call may have two attempts in flight.
-        jobs.sort_by_key(|job| job.shared().number());
-        jobs.dedup_by_key(|job| job.shared().number());
-        for job in &jobs {
-            job.shared().condemn(Ending::Drained);
-            job.refuse(CallError::Drained);
-            job.shared().cancelled.cancel();
-        }
-        jobs.len()
+        self.parts.kept.lock().cut_off()
     }
 }
 
@@ -228,21 +236,21 @@ impl<B: Backend> Handler<GetPool> for WorkerPool<B> {
         let kept = self.parts.kept.lock();
         PoolView {
             report: kept.pool.report(self.parts.clock.now()),
-            workers: kept.ledger.workers(),
+            workers: self.workers.len(),
             workers_idle: kept.ledger.idle_count(),
         }
     }
 }
 
 impl<B: Backend> WorkerPool<B> {
-    /// Offers a call to the pool; one that is refused is told so.
+    /// Offers a call to the pool; a refused caller gets the reason.
     fn offer(&mut self, job: &Arc<Job<B>>) -> Result<(), Refusal> {
         let now = self.parts.clock.now();
         let offer = Offer {
             deadline: job.deadline,
             bytes: job.options.bytes,
-            tokens: job.options.tokens,
-            output_tokens_max: job.options.output_tokens_max,
+            tokens: job.options.cost,
+            output_tokens_max: job.options.cost_uncertain,
             tenant: job.options.tenant,
             priority: job.options.priority,
             weight: job.options.weight,
@@ -272,7 +280,7 @@ impl<B: Backend> Clone for PoolParts<B> {
     fn clone(&self) -> Self {
         Self {
             lane: Arc::clone(&self.lane),
-            backend: Arc::clone(&self.backend),
+            workers: self.workers.clone(),
             kept: self.kept.clone(),
             status: Arc::clone(&self.status),
             permits: self.permits.clone(),
@@ -280,14 +288,5 @@ impl<B: Backend> Clone for PoolParts<B> {
             prewarms: Arc::clone(&self.prewarms),
             ..*self
         }
-    }
-}
-
-/// The end of an attempt that nobody will report any more.
-fn lost() -> AttemptEnd {
-    AttemptEnd {
-        outcome: kebne_control::Outcome::Fault,
-        quota: kebne_control::QuotaHints::default(),
-        committed: false,
     }
 }

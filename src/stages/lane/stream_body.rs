@@ -87,8 +87,8 @@ impl StreamBody {
 
     fn take(&mut self, reply: GatewayReply) -> Result<(), ApiError> {
         self.call.notes.set_lane(&reply.lane, reply.attempts);
-        let guard = reply.reply.guard;
-        match reply.reply.response {
+        let (response, guard) = reply.reply.into_parts();
+        match response {
             ModelResponse::Stream(items) => {
                 self.state = State::Streaming { items, guard };
                 Ok(())

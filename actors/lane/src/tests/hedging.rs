@@ -40,6 +40,7 @@ impl Bench {
     pub(super) async fn hedged(&self, request: u32) -> Result<Reply<u32>, CallError> {
         let options = CallOptions {
             hedge: true,
+            repeats: Repeats::FailuresAndPanics,
             ..options(20 * SECOND)
         };
         self.lane.call(request, options).await
@@ -61,7 +62,7 @@ async fn a_late_attempt_is_doubled_and_the_first_answer_counts() {
     let start = tokio::time::Instant::now();
     let reply = bench.hedged(LATE).await.unwrap();
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
-    assert_eq!(reply.attempts, 2);
+    assert_eq!(reply.attempts(), 2);
     assert_eq!(reply.complete(), LATE + 1);
     tokio::time::sleep(ANSWER).await;
     assert_eq!(bench.script.in_flight.load(SeqCst), 0, "the loser goes on");
@@ -78,7 +79,7 @@ async fn an_attempt_that_answers_after_all_wins_over_its_hedge() {
     })
     .await;
     let reply = bench.hedged(LATE).await.unwrap();
-    assert_eq!(reply.attempts, 1);
+    assert_eq!(reply.attempts(), 1);
     reply.complete();
     assert_eq!(bench.hedges().await, (1, 0));
     bench.assert_quiet().await;
@@ -118,7 +119,7 @@ async fn the_panic_of_one_attempt_does_not_condemn_the_other() {
     .await;
     for (request, attempts) in [(LATE, 2), (LATE + 1, 1)] {
         let reply = bench.hedged(request).await.unwrap();
-        assert_eq!(reply.attempts, attempts);
+        assert_eq!(reply.attempts(), attempts);
         reply.complete();
     }
     assert_eq!(bench.hedges().await, (2, 1));
@@ -185,7 +186,7 @@ async fn when_both_fail_the_call_is_tried_again() {
     })
     .await;
     let reply = bench.hedged(LATE).await.unwrap();
-    assert_eq!(reply.attempts, 3);
+    assert_eq!(reply.attempts(), 3);
     reply.complete();
     assert_eq!(bench.hedges().await, (1, 0));
     bench.assert_quiet().await;

@@ -155,7 +155,7 @@ async fn a_lane_without_a_wake_call_says_so() {
 #[actix::test]
 async fn a_closed_lane_refuses_the_prewarm() {
     let bench = warmable(holding(SECOND), LaneSettings::default()).await;
-    bench.lane.close().await;
+    bench.lane.drain().await;
     let refused = bench.lane.prewarm().await;
     let Err(PrewarmError::Refused { reason, .. }) = refused else {
         panic!("{refused:?}");
@@ -169,7 +169,7 @@ async fn assert_no_hold_on_the_end(script: Arc<Script>) {
     let bench = warmable(script, LaneSettings::default()).await;
     assert_eq!(bench.lane.prewarm().await, Ok(Prewarm::Sent));
     tokio::time::sleep(SECOND).await;
-    bench.lane.close().await;
+    bench.lane.drain().await;
     let idle = tokio::time::timeout(SECOND, bench.lane.when_idle()).await;
     assert!(idle.is_ok(), "a wake call holds the drain back");
     let prewarms = bench.prewarms().await;
@@ -198,7 +198,7 @@ async fn the_prewarm_that_callers_wait_for_outlives_the_close() {
     let call = bench.call(1, 60 * SECOND);
     let close = async {
         tokio::time::sleep(SECOND).await;
-        bench.lane.close().await;
+        bench.lane.drain().await;
     };
     let (answer, ()) = tokio::join!(call, close);
     answer.unwrap();

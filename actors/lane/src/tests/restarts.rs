@@ -32,52 +32,163 @@ impl Handler<Fail> for RateController {
 }
 
 impl Bench {
-    fn fail_pool(&self) {
-        let route = self.lane.inner.route.borrow().clone().unwrap();
+    pub(super) fn fail_pool(&self) {
+        let route = self.lane.inner.open_route().unwrap();
         assert!(route.pool.tell(Fail).is_enqueued());
     }
 
-    fn fail_controller(&self) {
-        let route = self.lane.inner.route.borrow().clone().unwrap();
+    pub(super) fn fail_pool_if_it_runs(&self) {
+        if let Some(route) = self.lane.inner.open_route() {
+            let _stopping = route.pool.tell(Fail);
+        }
+    }
+
+    pub(super) fn fail_controller_if_it_runs(&self) {
+        if let Some(route) = self.lane.inner.open_route() {
+            let _stopping = route.controller.tell(Fail);
+        }
+    }
+
+    pub(super) fn fail_controller(&self) {
+        let route = self.lane.inner.open_route().unwrap();
         assert!(route.controller.tell(Fail).is_enqueued());
     }
 }
 
 #[actix::test]
-async fn a_doubled_call_is_tried_again_once_when_the_pool_lost_both_attempts() {
+async fn both_attempts_of_a_doubled_call_go_on_when_the_pool_fails() {
     let bench = taught(|_, nth| match nth {
-        1 | 2 => Play::Hang,
-        _ => Play::Answer(ANSWER),
+        1 => Play::Hang,
+        _ => Play::Answer(10 * SECOND),
     })
     .await;
     let fail = async {
         tokio::time::sleep(2 * SECOND).await;
         assert_eq!(bench.lane.snapshot().await.unwrap().pool.in_flight, 2);
         bench.fail_pool();
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(bench.lane.snapshot().await.unwrap().pool.in_flight, 2);
+        assert_eq!(bench.script.in_flight.load(SeqCst), 2);
     };
     let (reply, ()) = tokio::join!(bench.hedged(LATE), fail);
     let reply = reply.unwrap();
-    assert_eq!(reply.attempts, 3, "both count as failed");
+    assert_eq!(reply.attempts(), 2, "none is made anew");
     assert_eq!(reply.complete(), LATE + 1);
-    assert_eq!(bench.hedges().await, (1, 0));
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(bench.hedges().await, (1, 1));
     assert_eq!(ended(&bench, Ending::Success), 121);
     bench.assert_quiet().await;
 }
 
 #[actix::test]
-async fn an_answer_that_runs_when_the_pool_fails_ends_its_call_and_is_not_tried_again() {
+async fn a_stream_goes_on_to_its_end_when_the_pool_fails() {
     let bench = taught(|_, nth| match nth {
         1 => Play::Hang,
         _ => Play::Stream(10 * SECOND),
     })
     .await;
-    let reply = bench.hedged(LATE).await.unwrap();
+    let (response, guard) = bench.hedged(LATE).await.unwrap().into_parts();
+    assert_eq!(response, LATE + 1);
     bench.fail_pool();
-    tokio::time::sleep(SECOND).await;
-    assert_eq!(bench.script.in_flight.load(SeqCst), 0, "it goes on");
-    reply.guard.finish(Ending::Error);
-    assert_eq!(ended(&bench, Ending::Panic), 1, "the lane's reason counts");
+    tokio::time::sleep(9 * SECOND).await;
+    assert_eq!(bench.script.in_flight.load(SeqCst), 1, "it was cut");
+    assert_eq!(bench.lane.snapshot().await.unwrap().pool.in_flight, 1);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(bench.script.in_flight.load(SeqCst), 0);
+    guard.finish(Ending::Success);
+    assert_eq!(ended(&bench, Ending::Success), 121);
     assert_eq!(bench.script.log.lock().unwrap().len(), 122);
+    bench.assert_quiet().await;
+}
+
+#[actix::test]
+async fn calls_and_streams_outlive_the_restart_of_the_whole_lane() {
+    let script = Script::new(|_, attempt| match attempt.request {
+        0 => Play::Stream(40 * SECOND),
+        _ => Play::Answer(30 * SECOND),
+    });
+    let settings = LaneSettings {
+        limit_initial: 2,
+        limit_max: 2,
+        ..LaneSettings::default()
+    };
+    let bench = lane(script, settings).await;
+    let calls = async {
+        let reply = bench.lane.call(0, options(100 * SECOND)).await.unwrap();
+        let (_, guard) = reply.into_parts();
+        let calls = (1..4).map(|request| bench.call(request, 200 * SECOND));
+        let ends = futures_util::future::join_all(calls).await;
+        guard.finish(Ending::Success);
+        ends
+    };
+    let fail = async {
+        tokio::time::sleep(SECOND).await;
+        let pool = bench.lane.inner.open_route().unwrap().pool;
+        while bench
+            .lane
+            .inner
+            .open_route()
+            .is_none_or(|route| route.pool == pool)
+        {
+            bench.fail_pool_if_it_runs();
+            tokio::time::sleep(SECOND / 10).await;
+        }
+        let snapshot = bench.lane.snapshot().await.unwrap();
+        assert_eq!((snapshot.pool.in_flight, snapshot.pool.queued), (2, 2));
+        // Calls that come while nobody is there wait too.
+        assert_eq!(bench.call(9, 200 * SECOND).await.unwrap(), 10);
+    };
+    let (ends, ()) = tokio::join!(calls, fail);
+    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+    assert_eq!(
+        bench.script.log.lock().unwrap().len(),
+        5,
+        "none is repeated"
+    );
+    assert_eq!(ended(&bench, Ending::Success), 5);
+    bench.assert_quiet().await;
+}
+
+#[actix::test]
+async fn a_call_that_waits_in_the_mailbox_of_a_pool_that_gives_up_is_taken_by_the_next() {
+    let bench = lane(
+        Script::new(|_, _| Play::Answer(SECOND / 100)),
+        LaneSettings::default(),
+    )
+    .await;
+    let pool = bench.lane.inner.open_route().unwrap().pool;
+    let same = || {
+        bench
+            .lane
+            .inner
+            .open_route()
+            .is_some_and(|route| route.pool == pool)
+    };
+    let calls = async {
+        let mut calls = futures_util::stream::FuturesUnordered::new();
+        let mut made = 0;
+        while same() {
+            made += 1;
+            calls.push(bench.call(made, 100 * SECOND));
+            let next = futures_util::StreamExt::next(&mut calls);
+            if let Ok(Some(end)) = tokio::time::timeout(SECOND / 10, next).await {
+                end.unwrap();
+            }
+        }
+        while let Some(end) = futures_util::StreamExt::next(&mut calls).await {
+            end.unwrap();
+        }
+        made
+    };
+    let fail = async {
+        while same() {
+            bench.fail_pool_if_it_runs();
+            tokio::time::sleep(SECOND / 10).await;
+        }
+    };
+    let (made, ()) = tokio::join!(calls, fail);
+    assert!(made > 20, "{made}");
+    assert_eq!(ended(&bench, Ending::Success), u64::from(made));
     bench.assert_quiet().await;
 }
 
@@ -108,11 +219,13 @@ async fn a_restarted_pool_still_waits_for_the_controllers_word_on_a_loading_answ
     let sent = |bench: &Bench| bench.script.log.lock().unwrap().len();
     let (before, limit) = (sent(&bench), bench.lane.limit() as usize);
     let calls = (0..4 * limit).map(|_| bench.lane.call(LATE, options(5 * SECOND)));
-    let ends = futures_util::future::join_all(calls).await;
-    assert!(ends.iter().all(Result::is_err), "{ends:?}");
-    // Those that were on their way, and one every two seconds to ask again.
+    let mut calls = Box::pin(futures_util::future::join_all(calls));
+    let early = tokio::time::timeout(SECOND, &mut calls).await;
+    assert!(early.is_err(), "{early:?}");
     let sent = sent(&bench) - before;
-    assert!((limit..=limit + 3).contains(&sent), "{sent} of {limit}");
+    assert_eq!(sent, limit, "those that were on their way");
+    let ends = calls.await;
+    assert!(ends.iter().all(Result::is_err), "{ends:?}");
     bench.assert_quiet().await;
 }
 

@@ -117,7 +117,7 @@ async fn the_lane_admits_no_more_than_its_limit_and_a_few_that_wait() {
 #[actix::test]
 async fn a_lane_that_drains_is_not_waited_for() {
     let bench = bench(LaneSettings::default()).await;
-    bench.lane.close().await;
+    bench.lane.drain().await;
     let answers = stream::iter([1]).via_lane(&bench.lane);
     let answers = answers.collect::<Vec<_>>().await;
     let reason = RefusalReason::Draining;

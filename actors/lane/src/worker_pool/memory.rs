@@ -6,17 +6,32 @@ use kebne_actors::{Recipient, work_pulling::ledger::Ledger};
 use kebne_control::{AttemptId, Dispatch, Hedge, Pool, Timestamp};
 
 use super::wake::LastWake;
-use crate::{backend::Backend, job::Job, rate_controller::Observe, worker::WorkerId};
+use crate::{
+    attempt::Progress,
+    backend::Backend,
+    call::{CallError, Ending},
+    job::Job,
+    rate_controller::Observe,
+    worker::WorkerId,
+};
+
+/// An attempt in flight.
+pub(crate) struct InFlight<B: Backend> {
+    pub(crate) job: Arc<Job<B>>,
+    pub(crate) progress: Arc<Progress>,
+    /// It asks a backend that is not known to serve.
+    pub(crate) probe: bool,
+}
 
 /// The pool's memory.
 pub(crate) struct PoolMemory<B: Backend> {
     pub(crate) pool: Pool<Arc<Job<B>>>,
-    /// Which workers there are, and whose attempts they make.
-    pub(crate) ledger: Ledger<WorkerId, AttemptId, Arc<Job<B>>>,
+    /// The workers, and the attempts in flight.
+    pub(crate) ledger: Ledger<WorkerId, AttemptId, InFlight<B>>,
     pub(crate) next_worker: u64,
     /// The lane's own call to wake the backend.
     pub(crate) last_wake: LastWake,
-    /// Who is told how attempts go: the controller, once it has introduced itself.
+    /// The receiver of the attempts' events: the controller, once it has introduced itself.
     pub(crate) observer: Option<Recipient<Observe>>,
     /// Attempt events told; kept, so that an answer to an earlier incarnation is not taken for one to this.
     pub(crate) told: u64,
@@ -26,10 +41,31 @@ impl<B: Backend> PoolMemory<B> {
     /// Takes the hedge that is due, for the call of the attempt that it doubles.
     pub(crate) fn hedge(&mut self, now: Timestamp) -> Option<Dispatch<Arc<Job<B>>>> {
         let Hedge { doubles, dispatch } = self.pool.hedge(now)?;
-        if let Some((_, job)) = self.ledger.held(doubles) {
-            return Some(dispatch.with(Arc::clone(job)));
+        if let Some((_, held)) = self.ledger.held(doubles) {
+            return Some(dispatch.with(Arc::clone(&held.job)));
         }
         self.pool.released(dispatch.attempt, now);
         None
+    }
+
+    /// Returns `true` if an attempt of the call is in flight.
+    pub(crate) fn is_in_flight(&self, job: &Arc<Job<B>>) -> bool {
+        self.ledger.things().any(|held| Arc::ptr_eq(&held.job, job))
+    }
+
+    /// Gives up every call, waiting or in flight; returns how many that were.
+    pub(crate) fn cut_off(&mut self) -> usize {
+        let waiting = self.pool.take_waiting();
+        let in_flight = self.ledger.things().map(|held| Arc::clone(&held.job));
+        let mut jobs: Vec<_> = waiting.into_iter().chain(in_flight).collect();
+        // A call may have two attempts in flight.
+        jobs.sort_by_key(|job| job.shared().number());
+        jobs.dedup_by_key(|job| job.shared().number());
+        for job in &jobs {
+            job.shared().condemn(Ending::Drained);
+            job.refuse(CallError::Drained);
+            job.shared().cancelled.cancel();
+        }
+        jobs.len()
     }
 }

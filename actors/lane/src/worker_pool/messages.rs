@@ -1,4 +1,4 @@
-//! What the pool is told and asked.
+//! The commands and queries of the pool.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ pub(crate) struct Enqueue<B: Backend>(pub(crate) Arc<Job<B>>);
 #[rtype(result = "()")]
 pub(crate) struct Close;
 
-/// Gives up every call, waiting or running; says how many were cut off.
+/// Gives up every call, waiting or running; the answer is how many were cut off.
 #[derive(Debug, Message)]
 #[rtype(result = "usize")]
 pub(crate) struct CutOff;
 
-/// Spends one retry on an attempt at another lane; says whether the budget had one.
+/// Spends one retry on an attempt at another lane; the answer is whether the budget had one.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub(crate) struct SpendRetry;

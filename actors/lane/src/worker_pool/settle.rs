@@ -1,48 +1,51 @@
 //! What follows the end of an attempt.
 
-use kebne_control::{AfterAttempt, AttemptId, Exhaustion, Outcome, Span, controller};
+use kebne_control::{AfterAttempt, AttemptId, Exhaustion, Outcome, Timestamp, controller};
 
-use super::{WorkerPool, lost};
+use super::WorkerPool;
 use crate::{
-    attempt::AttemptEnd,
+    attempt::{AttemptEnd, Cause, Stage},
     backend::Backend,
-    call::{CallError, Ending},
+    call::{CallError, CallOptions, Ending, Repeats},
     job::{Job, Lost},
-    worker::WorkerId,
 };
 
 impl<B: Backend> WorkerPool<B> {
     /// Settles an attempt's end with the pool, the caller and the controller.
-    pub(super) fn settle(&mut self, attempt: AttemptId, end: AttemptEnd, span: Span) {
+    pub(super) fn settle(&mut self, attempt: AttemptId, end: AttemptEnd) {
         let now = self.parts.clock.now();
         let dice = &mut self.dice;
-        let after = {
+        let (after, outcome) = {
             let mut kept = self.parts.kept.lock();
-            let Some((_, job)) = kept.ledger.take(attempt) else {
+            let Some((_, held)) = kept.ledger.take(attempt) else {
                 return;
             };
+            let job = held.job;
             if !matches!(end.outcome, Outcome::Success { .. } | Outcome::Cancelled)
                 && let Some(failure) = job.last_failure(end.outcome, now)
             {
                 self.parts.status.failed(failure);
             }
+            let taught = taught_outcome(&job, end, held.probe);
             if job.is_cancelled() && !matches!(end.outcome, Outcome::Success { .. }) {
                 kept.pool.released(attempt, now);
-                None
+                (None, taught)
             } else {
-                let (outcome, committed) = (end.outcome, end.committed);
+                // While the call's other attempt runs, that one decides.
+                let is_last = !may_repeat(&job.options, end) && !kept.is_in_flight(&job);
+                let (outcome, committed) = (end.outcome, end.committed || is_last);
                 let after = kept
                     .pool
                     .ended(attempt, job, outcome, committed, now, &mut || dice.unit());
-                Some(after)
+                (Some(after), taught)
             }
         };
         // Success opens nothing that the grant in force forbids; all else may forbid what it allows.
         let binding = !matches!(end.outcome, Outcome::Success { .. });
         let event = controller::Message::Ended {
             attempt,
-            span,
-            outcome: end.outcome,
+            span: end.span,
+            outcome,
             quota: end.quota,
         };
         self.observe(event, binding);
@@ -65,42 +68,78 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Settles the attempts of an earlier incarnation's workers: they died with it.
-    pub(super) fn settle_lost(&mut self) {
+    /// Takes over the attempts in flight of an earlier pool: those that run go on and report to this pool.
+    pub(super) fn adopt(&mut self) {
         let attempts = {
             let mut kept = self.parts.kept.lock();
+            // The earlier pool's workers have stopped.
             kept.ledger.dismiss_all();
             kept.ledger.numbers()
         };
         for attempt in attempts {
-            self.settle_as_lost(attempt);
+            self.settle_if_over(attempt);
         }
     }
 
-    /// Settles the attempt that a worker had when it was restarted, if nobody reported its end.
-    pub(super) fn settle_lost_by(&mut self, worker: WorkerId) {
-        let attempts = self.parts.kept.lock().ledger.numbers_of(worker);
-        for attempt in attempts {
-            self.settle_as_lost(attempt);
-        }
-    }
-
-    fn settle_as_lost(&mut self, attempt: AttemptId) {
-        let mut end = lost();
-        if let Some((_, job)) = self.parts.kept.lock().ledger.held(attempt) {
-            job.ended(attempt);
-            job.lose(Lost::Panic);
-            end.committed = job.is_answered_by(attempt);
-            if end.committed {
-                job.shared().condemn(Ending::Panic);
+    /// Settles an attempt in flight that has ended or is gone.
+    pub(super) fn settle_if_over(&mut self, attempt: AttemptId) {
+        let end = {
+            let kept = self.parts.kept.lock();
+            let Some((_, held)) = kept.ledger.held(attempt) else {
+                return;
+            };
+            match held.progress.stage() {
+                Stage::Runs => return,
+                Stage::Ended(end) => end,
+                Stage::Lost { begun } => lost(&held.job, attempt, begun, self.parts.clock.now()),
             }
-        }
-        let span = Span::until(self.parts.clock.now());
-        self.settle(attempt, end, span);
+        };
+        self.settle(attempt, end);
     }
 }
 
-/// Ends a call whose last attempt is final: answered already, or failed through its caller's fault.
+/// Returns the end of an attempt that is gone and reported none.
+pub(crate) fn lost<B: Backend>(
+    job: &Job<B>,
+    attempt: AttemptId,
+    begun: bool,
+    now: Timestamp,
+) -> AttemptEnd {
+    job.ended(attempt);
+    job.lose(Lost::Panic);
+    let committed = job.is_answered_by(attempt);
+    if committed {
+        job.shared().condemn(Ending::Panic);
+    }
+    AttemptEnd::lost(committed, begun, now)
+}
+
+/// Returns `true` if the call may be sent again after this end of an attempt. What the backend refused, it did not do.
+fn may_repeat(options: &CallOptions, end: AttemptEnd) -> bool {
+    match end.outcome {
+        Outcome::Fault | Outcome::Timeout => {
+            let needed = match end.cause {
+                _ if end.safe_to_repeat => Repeats::Undone,
+                Cause::Panic => Repeats::FailuresAndPanics,
+                Cause::Outside | Cause::Lane => Repeats::Failures,
+            };
+            options.repeats >= needed
+        }
+        _ => true,
+    }
+}
+
+/// Returns the outcome that the law learns: at most one fault of each call, and none of the lane's own making. A probe
+/// is answered as it ended: it is the law that asked.
+fn taught_outcome<B: Backend>(job: &Job<B>, end: AttemptEnd, probe: bool) -> Outcome {
+    let is_fault = matches!(end.outcome, Outcome::Fault | Outcome::Timeout);
+    if end.cause == Cause::Lane || (is_fault && !probe && !job.teaches_fault()) {
+        return Outcome::Cancelled;
+    }
+    end.outcome
+}
+
+/// Ends a call whose last attempt is final: answered already, or failed in a way that forbids a repeat.
 fn finish<B: Backend>(job: &Job<B>) {
     if !job.is_answered() {
         job.fail();

@@ -4,24 +4,27 @@ use std::{sync::Arc, time::Duration};
 
 use kebne_control::{Dispatch, Timestamp, controller};
 
-use kebne_actors::{Context, Props, Strategy};
+use kebne_actors::{Context, Props, Recipient, Strategy};
 
-use super::{PoolMemory, WakeupDue, WorkerPool};
+use super::{InFlight, PoolMemory, WakeupDue, WorkerPool};
 use crate::{
-    attempt::Run,
+    attempt::{Progress, Run},
     backend::Backend,
     call::CallError,
     job::Job,
     rate_controller::Observe,
-    worker::{Reports, RunAttempt, Worker, WorkerId},
+    worker::{RunAttempt, Worker, WorkerId, WorkerReady},
 };
 
 /// First wait of a worker that failed before it is restarted: long enough to break a hot loop.
 const WORKER_BACKOFF_MIN: Duration = Duration::from_millis(20);
-/// Longest wait of a worker that keeps failing; the breaker acts long before it matters.
+/// Longest wait of a worker that keeps failing. Another worker takes its place meanwhile.
 const WORKER_BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// Shortest timer, for something due now that waits for another actor's answer.
+/// Shortest timer.
 const TIMER_MIN: Duration = Duration::from_millis(1);
+/// The timer while a call could be sent and waits for a worker or for the controller, whose message brings the next turn:
+/// expiries are looked at so often meanwhile.
+const BLOCKED_TIMER: Duration = Duration::from_millis(50);
 /// Messages that may wait for a worker: it has one attempt at a time.
 const WORKER_MAILBOX: usize = 4;
 
@@ -80,7 +83,9 @@ impl<B: Backend> WorkerPool<B> {
             room.min(wanted).saturating_sub(ready)
         };
         let allowed = self.parts.workers_max.saturating_sub(self.workers.len());
-        for _ in 0..missing.min(allowed) {
+        let replaced = self.retire(missing.saturating_sub(allowed));
+        let ready: Recipient<WorkerReady> = ctx.self_ref().control_recipient();
+        for _ in 0..missing.min(allowed.saturating_add(replaced)) {
             let id = {
                 let mut kept = self.parts.kept.lock();
                 kept.next_worker += 1;
@@ -88,35 +93,36 @@ impl<B: Backend> WorkerPool<B> {
                 kept.ledger.hire(id);
                 id
             };
-            let backend = Arc::clone(&self.parts.backend);
-            let reports = Self::reports(ctx);
-            let clock = self.parts.clock;
+            let (parts, ready) = (self.parts.workers.clone(), ready.clone());
             let restart = Strategy::restart().with_backoff(WORKER_BACKOFF_MIN, WORKER_BACKOFF_MAX);
-            let props = Props::new(move || {
-                Worker::new(id, clock, Arc::clone(&backend), Arc::clone(&reports))
-            })
-            .supervise(restart)
-            .mailbox(WORKER_MAILBOX);
+            let props = Props::new(move || Worker::new(id, parts.clone(), ready.clone()))
+                .supervise(restart)
+                .mailbox(WORKER_MAILBOX);
             let worker = ctx.spawn_child(props, &format!("worker-{}", id.0));
             self.workers.insert(id, worker);
         }
     }
 
-    /// Returns where workers send their events: to this pool, ahead of the calls that wait in its mailbox.
-    fn reports(ctx: &Context<Self>) -> Arc<Reports> {
-        let pool = ctx.self_ref();
-        Arc::new(Reports {
-            ready: pool.control_recipient(),
-            first_part: pool.control_recipient(),
-            ended: pool.control_recipient(),
-        })
+    /// Stops workers that wait for their restart, to make room for others; returns how many.
+    fn retire(&mut self, count: usize) -> usize {
+        for retired in 0..count {
+            let Some(id) = self.backing_off.pop_first() else {
+                return retired;
+            };
+            if let Some(worker) = self.workers.remove(&id) {
+                worker.stop();
+            }
+        }
+        count
     }
 
     fn dispatch(&mut self, worker: WorkerId, dispatch: Dispatch<Arc<Job<B>>>) {
         let job = dispatch.payload;
         let made = job.count_attempt();
         tracing::trace!(lane = %self.parts.lane, call = dispatch.call.0, attempt = dispatch.attempt.0, made, "dispatched");
+        let progress = Arc::new(Progress::default());
         let run = Run {
+            progress: Arc::clone(&progress),
             attempt: dispatch.attempt,
             number: dispatch.number,
             wake: dispatch.probe,
@@ -126,11 +132,16 @@ impl<B: Backend> WorkerPool<B> {
             idle_timeout: self.parts.idle_timeout,
             job: Arc::clone(&job),
         };
+        let held = InFlight {
+            job,
+            progress,
+            probe: dispatch.probe,
+        };
         self.parts
             .kept
             .lock()
             .ledger
-            .hand(worker, dispatch.attempt, job);
+            .hand(worker, dispatch.attempt, held);
         let event = controller::Message::Dispatched {
             attempt: dispatch.attempt,
             in_flight: dispatch.in_flight,
@@ -146,7 +157,7 @@ impl<B: Backend> WorkerPool<B> {
         if !sent.is_some_and(kebne_actors::Offer::is_enqueued) {
             self.workers.remove(&worker);
             self.parts.kept.lock().ledger.dismiss(worker);
-            self.settle_lost_by(worker);
+            self.settle_if_over(dispatch.attempt);
         }
     }
 
@@ -187,13 +198,24 @@ impl<B: Backend> WorkerPool<B> {
 
     /// Keeps one timer, no later than the pool's next wakeup; one that fires early does no harm.
     fn arm(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
-        let Some(next) = self.parts.kept.lock().pool.next_wakeup(now) else {
+        let (next, blocked) = {
+            let kept = self.parts.kept.lock();
+            let blocked = self.answered < self.binding || kept.ledger.idle_count() == 0;
+            (kept.pool.next_wakeup(now), blocked)
+        };
+        let Some(next) = next else {
             return;
         };
-        if self.armed.is_some_and(|armed| armed <= next) {
+        let wait = if next <= now && blocked {
+            BLOCKED_TIMER
+        } else {
+            next.since(now).max(TIMER_MIN)
+        };
+        let due = now.after(wait);
+        if self.armed.is_some_and(|armed| armed <= due) {
             return;
         }
-        self.armed = Some(next);
-        ctx.start_timer("wakeup", WakeupDue, next.since(now).max(TIMER_MIN));
+        self.armed = Some(due);
+        ctx.start_timer("wakeup", WakeupDue, wait);
     }
 }
