@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod backend;
+pub mod bodies;
 pub mod cli;
 pub mod conversations;
 pub mod gateway;
@@ -9,6 +10,7 @@ pub mod http;
 pub mod learned;
 pub mod llm;
 pub mod metrics;
+pub mod off_loop;
 pub mod service;
 pub mod settings;
 pub mod stages;

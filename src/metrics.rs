@@ -78,6 +78,7 @@ type Read = fn(&LaneSnapshot) -> f64;
 pub struct Metrics {
     answered: Family<Answered, Counter>,
     ended: Family<Ended, Counter>,
+    body_bytes: Level,
     /// Time until the answer began.
     seconds: Family<ByModel, Histogram>,
 }
@@ -93,6 +94,7 @@ impl Metrics {
         Self {
             answered: Family::default(),
             ended: Family::default(),
+            body_bytes: Level::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
         }
     }
@@ -120,6 +122,11 @@ impl Metrics {
         self.ended.get_or_create(&labels).inc();
     }
 
+    /// Sets the bytes that request bodies take now.
+    pub fn set_body_bytes(&self, bytes: usize) {
+        self.body_bytes.set(real(bytes));
+    }
+
     /// Writes all metrics.
     ///
     /// # Errors
@@ -130,6 +137,8 @@ impl Metrics {
         registry.register("answers", help, self.answered.clone());
         let help = "Requests to models by model and ending, each counted once";
         registry.register("requests", help, self.ended.clone());
+        let help = "Bytes that the bodies of requests take";
+        registry.register("body_bytes", help, self.body_bytes.clone());
         let help = "Time until an answer began, in seconds";
         registry.register("answer_seconds", help, self.seconds.clone());
         lanes(&mut registry, &snapshot.lanes);

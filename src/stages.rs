@@ -37,8 +37,6 @@ use notes::Notes;
 use route::Route;
 use shape::Shape;
 
-pub use admit::read_body;
-
 /// One step of a call.
 trait Stage {
     /// What the stage before returns.

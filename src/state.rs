@@ -8,9 +8,11 @@ use std::{
 use kebne_context::{ContextHandle, prompts::Prompts};
 
 use crate::{
+    bodies::Bodies,
     conversations::Conversations,
     gateway::Gateway,
     metrics::Metrics,
+    off_loop::OffLoop,
     settings::{ContextSettings, ServerSettings, Settings},
 };
 
@@ -29,6 +31,10 @@ pub struct State {
     pub context_settings: ContextSettings,
     /// The prompts.
     pub prompts: Prompts,
+    /// The memory of request bodies.
+    pub bodies: Bodies,
+    /// The threads for work that takes long.
+    pub off_loop: OffLoop,
     /// What is counted.
     pub metrics: Metrics,
     /// When the service started.
@@ -46,6 +52,8 @@ impl State {
             settings: settings.server.clone(),
             context_settings: settings.context.clone(),
             prompts: Prompts::new(&settings.prompts),
+            bodies: Bodies::new(&settings.server),
+            off_loop: OffLoop::new(),
             metrics: Metrics::new(),
             started: Instant::now(),
             draining: AtomicBool::new(false),

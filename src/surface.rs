@@ -22,6 +22,9 @@ use serde_json::Value;
 use error::ApiError;
 use responses::NewResponse;
 
+/// Values in a body that is read into a tree: a tree of them takes some ten megabytes, and no conversation has as many.
+const VALUES_MAX: usize = 200_000;
+
 /// The comment that keeps a waiting event stream alive.
 const COMMENT: Bytes = Bytes::from_static(b": waiting for the first token\n\n");
 
@@ -136,12 +139,31 @@ pub fn of_path(path: &str) -> &'static dyn Surface {
     }
 }
 
-/// Reads a JSON body.
+/// Reads a JSON body into a tree, for dialects that are translated.
 fn json(body: &[u8]) -> Result<Value, ApiError> {
+    if values_of(body) > VALUES_MAX {
+        let message = format!("the body holds more than {VALUES_MAX} values");
+        return Err(ApiError::bad_request(None, message));
+    }
     let value = serde_json::from_slice(body);
     value.map_err(|error| {
         ApiError::bad_request(None, format!("the body is not valid JSON: {error}"))
     })
+}
+
+/// Returns how many values a JSON text holds, or a few more.
+fn values_of(body: &[u8]) -> usize {
+    let (mut values, mut in_string, mut escaped) = (1, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 /// Returns the data of complete events, each of which has one line of data.
@@ -166,6 +188,17 @@ pub fn any_key(headers: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_of_too_many_values_is_refused_before_it_is_a_tree() {
+        assert_eq!(values_of(br#"{"a,[{\\\",":"b","c":[1,2]}"#), 5);
+        let many = |count: usize| format!("[{}1]", "1,".repeat(count));
+        assert!(json(many(VALUES_MAX - 2).as_bytes()).is_ok());
+        let error = json(many(VALUES_MAX).as_bytes()).unwrap_err();
+        assert_eq!(error.status().as_u16(), 400);
+        let text = format!(r#"["{}"]"#, ",".repeat(2 * VALUES_MAX));
+        assert!(json(text.as_bytes()).is_ok());
+    }
 
     #[test]
     fn only_the_paths_of_messages_are_anthropics() {

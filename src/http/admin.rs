@@ -40,6 +40,7 @@ pub(super) async fn metrics(http: HttpRequest, state: Data<State>) -> HttpRespon
         return respond(&http, Err(error));
     }
     let snapshot = state.gateway.snapshot().await;
+    state.metrics.set_body_bytes(state.bodies.held());
     match state.metrics.text(&snapshot) {
         Ok(text) => HttpResponse::Ok()
             .insert_header((

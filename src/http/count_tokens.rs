@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::admin::respond,
-    stages::{caller, read_body},
+    stages::caller,
     state::State,
     surface::{error::ApiError, messages},
 };
@@ -22,16 +22,20 @@ pub(super) async fn answer(
 ) -> HttpResponse {
     let counted = async {
         caller::of(http.headers(), &state.settings.keys)?;
-        let chat = messages::to_be_counted(&read_body(payload, &state).await?)?;
+        let body = state.bodies.read(http.headers(), payload).await?;
+        let size = body.len();
+        let read = move || messages::to_be_counted(&body);
+        let chat = state.off_loop.read(size, read).await??;
         let model = chat["model"].as_str().unwrap_or_default();
         if state.gateway.canonical(model).is_none() {
             return Err(ApiError::unknown_model(model));
         }
         let tokenizer = state.context_settings.tokenizer;
         // Long texts take their time.
-        let counting = tokio::task::spawn_blocking(move || tokens_of(tokenizer, &chat));
-        let tokens = counting.await;
-        let tokens = tokens.map_err(|_| ApiError::internal("counting tokens failed"))?;
+        let tokens = state
+            .off_loop
+            .run(move || tokens_of(tokenizer, &chat))
+            .await?;
         Ok(HttpResponse::Ok().json(json!({"input_tokens": tokens})))
     };
     respond(&http, counted.await)

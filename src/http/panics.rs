@@ -31,7 +31,7 @@ pub(super) async fn guard<B: MessageBody + 'static>(
     let Ok(answer) = call.catch_unwind().await else {
         // The panic's own words were told by the panic hook; they are not the caller's business.
         tracing::error!(%path, request_id = %id, "a handler panicked");
-        let error = ApiError::internal("the service failed on this request");
+        let error = ApiError::panicked();
         let mut response = error.response(surface::of_path(&path), &id, fastrand::f64());
         request_id::name(response.headers_mut(), &id);
         return Err(InternalError::from_response("a handler panicked", response).into());

@@ -9,12 +9,10 @@ use serde_json::{Value, json};
 
 use kebne_context::prompts::PromptInput;
 
-use crate::{
-    http::admin::respond,
-    stages::{caller, read_body},
-    state::State,
-    surface::error::ApiError,
-};
+use crate::{http::admin::respond, stages::caller, state::State, surface::error::ApiError};
+
+/// The largest body of a preview; it is read into a tree.
+const PREVIEW_MAX: usize = 1 << 20;
 
 /// What a preview is made of; all of it may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -51,7 +49,10 @@ pub(super) async fn render(
 ) -> HttpResponse {
     let rendered = async {
         let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let body = read_body(payload, &state).await?;
+        let bodies = &state.bodies;
+        let body = bodies
+            .read_at_most(PREVIEW_MAX, http.headers(), payload)
+            .await?;
         let preview: Preview = if body.is_empty() {
             Preview::default()
         } else {

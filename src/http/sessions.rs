@@ -1,23 +1,20 @@
 //! Sessions as their owner manages them.
 
+use std::collections::BTreeMap;
+
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::ContentType,
+    http::header::{ContentType, HeaderMap},
     web::{Data, Path, Payload, Query},
 };
 use kebne_context::{
     Change,
     store::{Details, Part, Session, Turn},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json, value::RawValue};
 
-use crate::{
-    http::admin::respond,
-    stages::{caller, read_body},
-    state::State,
-    surface::error::ApiError,
-};
+use crate::{http::admin::respond, stages::caller, state::State, surface::error::ApiError};
 
 /// Entries of metadata, and the longest name and value of one: what `OpenAI`'s metadata may have.
 const METADATA_MAX: (usize, usize, usize) = (16, 64, 512);
@@ -26,6 +23,8 @@ const PAGE: (usize, usize) = (100, 20);
 /// Bytes of JSON above which an answer is not written on the thread that serves connections: less than a millisecond's
 /// work.
 const INLINE_MAX: usize = 64 << 10;
+/// Bytes that metadata may take as JSON, however its letters are written, and with it the rest of a change but the text.
+const CHANGE_MAX: usize = 128 << 10;
 /// Bytes of chance in a session's id: nobody guesses it.
 const ID_SIZE: usize = 16;
 
@@ -45,7 +44,7 @@ pub(super) async fn create(
 ) -> HttpResponse {
     let made = async {
         let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let wanted = read_change(payload, &state).await?;
+        let wanted = read_change(http.headers(), payload, &state).await?;
         let mut id = [0; ID_SIZE];
         getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;
         let id = format!("sess_{}", hex::encode(id));
@@ -98,7 +97,7 @@ pub(super) async fn change(
 ) -> HttpResponse {
     let changed = async {
         let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let wanted = read_change(payload, &state).await?;
+        let wanted = read_change(http.headers(), payload, &state).await?;
         let session = state.context.change(&caller.owner, &id, wanted).await?;
         Ok(HttpResponse::Ok().json(shown(&session, &state)))
     };
@@ -251,54 +250,94 @@ impl<'a> ShownTurn<'a> {
     }
 }
 
+/// The fields of a session that can be set, unread.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeFields<'a> {
+    #[serde(borrow, default, deserialize_with = "given")]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "given")]
+    system_prompt: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "given")]
+    prompt: Option<&'a RawValue>,
+}
+
+/// Reads a field that is there, even as `null`, which removes what was set.
+fn given<'de: 'a, 'a, D: Deserializer<'de>>(field: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(field).map(Some)
+}
+
 /// Reads what is to be set; an empty body sets nothing.
-async fn read_change(payload: Payload, state: &Data<State>) -> Result<Change, ApiError> {
-    let body = read_body(payload, state).await?;
+async fn read_change(
+    headers: &HeaderMap,
+    payload: Payload,
+    state: &Data<State>,
+) -> Result<Change, ApiError> {
+    let size_max = state.context_settings.turn_size_max.as_usize();
+    // A letter may be written as six, as in `\u0041`.
+    let body_max = size_max.saturating_mul(6).saturating_add(CHANGE_MAX);
+    let body = state
+        .bodies
+        .read_at_most(body_max, headers, payload)
+        .await?;
+    let (read, shared) = (body.clone(), Data::clone(state));
+    let change = move || change_of(&read, &shared);
+    state.off_loop.read(body.len(), change).await?
+}
+
+fn change_of(body: &[u8], state: &State) -> Result<Change, ApiError> {
+    let size_max = state.context_settings.turn_size_max.as_usize();
     let mut change = Change::default();
     if body.is_empty() {
         return Ok(change);
     }
-    let fields: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::bad_request(None, format!("the body is no valid JSON object: {error}"))
-    })?;
-    let size_max = state.context_settings.turn_size_max.as_usize();
-    for (key, value) in fields {
-        match key.as_str() {
-            "metadata" => change.metadata = Some(metadata(value)?),
-            "system_prompt" => {
-                change.system_prompt = Some(text_or_null(&key, value, size_max)?);
-            }
-            "prompt" => {
-                let name = text_or_null(&key, value, size_max)?;
-                if let Some(unknown) = name.as_ref().filter(|name| !state.prompts.has(name)) {
-                    let message = format!("there is no prompt `{unknown}`");
-                    return Err(ApiError::bad_request(Some("prompt"), message));
-                }
-                change.prompt = Some(name);
-            }
-            _ => {
-                let message = format!(
-                    "`{key}` is not known; `metadata`, `system_prompt` and `prompt` can be set"
-                );
-                return Err(ApiError::bad_request(Some(&key), message));
-            }
-        }
+    // A list could be read as the fields in order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(ApiError::bad_request(None, "the body is not a JSON object"));
+    }
+    let fields: ChangeFields<'_> =
+        serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    change.metadata = fields.metadata.map(metadata).transpose()?;
+    let text = |key, raw| text_or_null(key, raw, size_max);
+    let system_prompt = fields.system_prompt;
+    change.system_prompt = system_prompt
+        .map(|raw| text("system_prompt", raw))
+        .transpose()?;
+    change.prompt = fields.prompt.map(|raw| text("prompt", raw)).transpose()?;
+    let named = change.prompt.iter().flatten();
+    if let Some(unknown) = named.into_iter().find(|name| !state.prompts.has(name)) {
+        let message = format!("there is no prompt `{unknown}`");
+        return Err(ApiError::bad_request(Some("prompt"), message));
     }
     Ok(change)
 }
 
-fn text_or_null(key: &str, value: Value, size_max: usize) -> Result<Option<String>, ApiError> {
-    match value {
-        Value::Null => Ok(None),
-        Value::String(text) if text.len() <= size_max => Ok(Some(text)),
-        _ => {
-            let message = format!("`{key}` must be a text of at most {size_max} bytes, or null");
-            Err(ApiError::bad_request(Some(key), message))
-        }
+fn unreadable(error: &serde_json::Error) -> ApiError {
+    let text = error.to_string();
+    let named = |mark| {
+        let rest = text.strip_prefix(mark)?;
+        rest.split('`').next().map(str::to_owned)
+    };
+    if let Some(key) = named("unknown field `") {
+        let message =
+            format!("`{key}` is not known; `metadata`, `system_prompt` and `prompt` can be set");
+        return ApiError::bad_request(Some(&key), message);
     }
+    let twice = named("duplicate field `");
+    let message = format!("the body is not a valid JSON object: {text}");
+    ApiError::bad_request(twice.as_deref(), message)
 }
 
-fn metadata(value: Value) -> Result<std::collections::BTreeMap<String, String>, ApiError> {
+fn text_or_null(key: &str, raw: &RawValue, size_max: usize) -> Result<Option<String>, ApiError> {
+    let text: Option<Option<String>> = serde_json::from_str(raw.get()).ok();
+    text.filter(|text| text.as_ref().is_none_or(|text| text.len() <= size_max))
+        .ok_or_else(|| {
+            let message = format!("`{key}` must be a text of at most {size_max} bytes, or null");
+            ApiError::bad_request(Some(key), message)
+        })
+}
+
+fn metadata(raw: &RawValue) -> Result<BTreeMap<String, String>, ApiError> {
     let (entries_max, name_max, value_max) = METADATA_MAX;
     let wrong = || {
         let message = format!(
@@ -307,18 +346,17 @@ fn metadata(value: Value) -> Result<std::collections::BTreeMap<String, String>, 
         );
         ApiError::bad_request(Some("metadata"), message)
     };
-    let entries = match value {
-        Value::Null => Map::new(),
-        Value::Object(entries) if entries.len() <= entries_max => entries,
-        _ => return Err(wrong()),
+    if raw.get().len() > CHANGE_MAX {
+        return Err(wrong());
+    }
+    let entries: Option<BTreeMap<String, String>> =
+        serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+    let entries = entries.unwrap_or_default();
+    let fits = |(name, value): (&String, &String)| {
+        name.chars().count() <= name_max && value.chars().count() <= value_max
     };
-    let each = entries.into_iter().map(|(name, value)| match value {
-        Value::String(text)
-            if name.chars().count() <= name_max && text.chars().count() <= value_max =>
-        {
-            Ok((name, text))
-        }
-        _ => Err(wrong()),
-    });
-    each.collect()
+    if entries.len() > entries_max || !entries.iter().all(fits) {
+        return Err(wrong());
+    }
+    Ok(entries)
 }

@@ -24,6 +24,8 @@ pub struct ServerSettings {
     pub connections_max: usize,
     /// The largest request body that is read. Default 16MiB.
     pub body_size_max: ByteCount,
+    /// Bytes that the bodies of all requests may take together; at least twice `body_size_max`. Default 256MiB.
+    pub bodies_size_max: ByteCount,
     /// Time for a caller to send its headers, and again for its body. Default 15s.
     pub request_timeout: HumanDuration,
     /// Time for which an idle connection is kept. Default 75s.
@@ -51,6 +53,10 @@ pub struct ServerSettings {
 const LAME_DUCK_MAX: Duration = Duration::from_hours(1);
 /// The last band that a call may be in.
 pub const PRIORITY_MAX: u8 = 9;
+/// A quarter of the budget of all bodies is for small ones, so a budget of twice the largest body always has room for one.
+const BODIES_PER_BODY: u64 = 2;
+/// The largest budget of all bodies.
+const BODIES_MAX: u64 = 1 << 40;
 /// The smallest and the largest share of a tenant against another.
 const WEIGHTS: (f64, f64) = (0.01, 100.0);
 
@@ -101,6 +107,7 @@ impl Default for ServerSettings {
             workers: 2,
             connections_max: 4096,
             body_size_max: ByteCount(16 << 20),
+            bodies_size_max: ByteCount(256 << 20),
             request_timeout: seconds(15),
             keep_alive: seconds(75),
             deadline_default: seconds(120),
@@ -141,6 +148,12 @@ impl Validate for ServerSettings {
             self.body_size_max.0 > 0,
             "body_size_max",
             "must be more than 0",
+        );
+        let least = self.body_size_max.0.saturating_mul(BODIES_PER_BODY);
+        require(
+            (least..=BODIES_MAX).contains(&self.bodies_size_max.0),
+            "bodies_size_max",
+            "must be at least twice `body_size_max`, and at most 1TiB",
         );
         require(
             self.deadline_default.0 <= self.deadline_max.0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::Data;
 use bytes::Bytes;
 use kebne_context::store::Session;
 
@@ -54,6 +54,7 @@ impl Stage for Admit<'_> {
             arrival,
         } = known;
         let headers = arrival.http.headers();
+        self.state.bodies.check(headers)?;
         let share = share::of(headers, &caller)?;
         let deadline = deadline::of(headers, &self.state.settings)?;
         let wanted = turn::wanted(headers, call.surface)?;
@@ -62,7 +63,7 @@ impl Stage for Admit<'_> {
             Some(id) => Some(self.state.context.open(&caller.owner, id).await?),
         };
         let prompt = wanted.prompt.map(str::to_owned);
-        let body = read_body(arrival.payload, self.state).await?;
+        let body = self.state.bodies.read(headers, arrival.payload).await?;
         Ok(Admitted {
             call,
             owner: caller.owner,
@@ -72,23 +73,5 @@ impl Stage for Admit<'_> {
             prompt,
             body,
         })
-    }
-}
-
-/// Reads a bounded body in bounded time.
-///
-/// # Errors
-/// When the body is too large, does not arrive in time or breaks off.
-pub async fn read_body(payload: Payload, state: &State) -> Result<Bytes, ApiError> {
-    let limit = state.settings.body_size_max.as_usize();
-    let body = payload.to_bytes_limited(limit);
-    let body = tokio::time::timeout(state.settings.request_timeout.0, body).await;
-    match body.map_err(|_| ApiError::slow_request())? {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) => Err(ApiError::bad_request(
-            None,
-            format!("the body broke off: {error}"),
-        )),
-        Err(_) => Err(ApiError::too_large(limit)),
     }
 }

@@ -67,7 +67,10 @@ impl Stage for Shape<'_> {
             prompt,
             body,
         } = admitted;
-        let reading = call.surface.read(body, Arc::clone(&call.id))?;
+        let (size, own) = (body.len(), body.as_ptr().addr());
+        let (surface, id) = (call.surface, Arc::clone(&call.id));
+        let read = move || surface.read(body, id);
+        let reading = self.state.off_loop.read(size, read).await??;
         let Reading {
             mut parsed,
             mut writer,
@@ -75,6 +78,10 @@ impl Stage for Shape<'_> {
             only_native,
             response,
         } = reading;
+        if parsed.request.body.as_ptr().addr() != own {
+            // A translation is a second body.
+            parsed.request.body = self.state.bodies.hold(parsed.request.body)?;
+        }
         let mut prepared = Prepared::default();
         if let Some(response) = response {
             let named = response.call.conversation.clone();

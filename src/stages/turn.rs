@@ -2,23 +2,24 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use actix_web::http::header::HeaderMap;
+use actix_web::{http::header::HeaderMap, web::Data};
 use bytes::Bytes;
 use kebne_context::{
     ContextHandle,
     prompts::PromptInput,
-    store::{Session, TurnContent},
+    store::{Details, Session, TurnContent},
     tokens::Tokenizer,
 };
 use kebne_wire::{
     answer::Answer,
     message::MessageError,
-    turn::{Lead, NewTurn},
+    turn::{KeptTurn, Lead, NewTurn},
 };
 use serde_json::Value;
 
 use crate::{
     llm::ModelRequest,
+    off_loop::OffLoop,
     state::State,
     surface::{Surface, error::ApiError},
 };
@@ -34,6 +35,7 @@ pub(super) type Keeping = Pin<Box<dyn Future<Output = Result<u64, ApiError>>>>;
 /// Follows a session's call to its end, and keeps the turn.
 pub(super) struct Follow {
     context: ContextHandle,
+    off_loop: OffLoop,
     session: String,
     new: Arc<NewTurn>,
     tokenizer: Tokenizer,
@@ -73,7 +75,7 @@ pub(super) fn wanted<'h>(
 /// # Errors
 /// When the prompt does not exist, or the call cannot belong to a session.
 pub(super) async fn prepare(
-    state: &State,
+    state: &Data<State>,
     session: Option<Session>,
     prompt: Option<String>,
     request: &mut ModelRequest,
@@ -81,55 +83,73 @@ pub(super) async fn prepare(
     if session.is_none() && prompt.is_none() {
         return Ok(None);
     }
-    let new = NewTurn::read(&request.body)?;
-    let size_max = state.context_settings.turn_size_max;
-    if session.is_some() && new.size() > size_max.as_usize() {
-        let message = format!("a session's `messages` may be {size_max} at most");
-        return Err(ApiError::bad_request(Some("messages"), message));
-    }
-    let prompt = prompt.as_deref();
-    let lead = lead(state, session.as_ref(), prompt, &new, &request.body)?;
+    let size_max = match &session {
+        Some(_) => state.context_settings.turn_size_max.as_usize(),
+        None => usize::MAX,
+    };
+    let size = request.body.len();
+    let body = request.body.clone();
+    let read = move || NewTurn::read(&body, size_max);
+    let new = Arc::new(state.off_loop.read(size, read).await??);
+    let details = session.as_ref().map(|session| session.details.clone());
+    let (shared, counted) = (Data::clone(state), Arc::clone(&new));
+    let body = request.body.clone();
+    let is_session = session.is_some();
+    let prepare = move || {
+        let lead = lead(
+            &shared,
+            details.as_ref(),
+            prompt.as_deref(),
+            &counted,
+            &body,
+        )?;
+        let own = if is_session {
+            own_tokens(&lead, &counted, shared.context_settings.tokenizer)?
+        } else {
+            0
+        };
+        Ok::<_, ApiError>((lead, own))
+    };
+    let (lead, own) = state.off_loop.run(prepare).await??;
     let Some(session) = session else {
         *request = new.assemble(request, &lead, []);
+        request.body = state.bodies.hold(request.body.clone())?;
         return Ok(None);
     };
-    let tokenizer = state.context_settings.tokenizer;
-    let new = Arc::new(new);
-    let counted = Arc::clone(&new);
-    let (lead, own) = blocking(move || {
-        let led = lead.0.as_deref().map_or(0, |text| tokenizer.count(text));
-        let own = counted
-            .tokens(|message| tokenizer.count_message(message))
-            .saturating_add(led);
-        (lead, own)
-    })
-    .await?;
     let left = state.context_settings.tokens_max.saturating_sub(own);
     let history = state.context.fit(&session.id, left).await?;
     let messages = history.iter().map(|turn| turn.content.messages.as_ref());
     *request = new.assemble(request, &lead, messages);
+    request.body = state.bodies.hold(request.body.clone())?;
     let left_out = session.turns.saturating_sub(history.len() as u64);
     Ok(Some(Follow {
         context: state.context.clone(),
+        off_loop: state.off_loop.clone(),
         session: session.id,
         new,
-        tokenizer,
-        size_max: state.context_settings.turn_size_max.as_usize(),
+        tokenizer: state.context_settings.tokenizer,
+        size_max,
         answer: Answer::default(),
         history: (history.len(), left_out),
     }))
+}
+
+/// Returns the tokens of what is sent besides the history.
+fn own_tokens(lead: &Lead, new: &NewTurn, tokenizer: Tokenizer) -> Result<u64, ApiError> {
+    let led = lead.0.as_deref().map_or(0, |text| tokenizer.count(text));
+    let own = new.tokens(|message| tokenizer.count_message(message))?;
+    Ok(own.saturating_add(led))
 }
 
 /// Returns what leads the call: the prompt that it names; else nothing when it brings instructions of its
 /// own; else the session's prompt; else the session's system prompt.
 fn lead(
     state: &State,
-    session: Option<&Session>,
+    details: Option<&Details>,
     prompt: Option<&str>,
     new: &NewTurn,
     body: &Bytes,
 ) -> Result<Lead, ApiError> {
-    let details = session.map(|session| &session.details);
     let of_session = details.filter(|_| !new.has_instructions());
     let name = prompt.or_else(|| of_session.and_then(|details| details.prompt.as_deref()));
     let Some(name) = name else {
@@ -137,9 +157,16 @@ fn lead(
         return Ok(Lead(text));
     };
     let metadata = details.map(|details| serde_json::json!(details.metadata));
+    // Only a template that uses it pays for a tree of the body, and that is bounded.
+    let size_max = state.context_settings.turn_size_max.as_usize();
+    let request = match state.prompts.uses(name, "request") {
+        false => Value::Null,
+        true if body.len() > size_max => return Err(ApiError::too_large(size_max)),
+        true => serde_json::from_slice(body).unwrap_or_default(),
+    };
     let input = PromptInput {
         session: metadata.unwrap_or_else(|| serde_json::json!({})),
-        request: serde_json::from_slice(body).unwrap_or_default(),
+        request,
         input: new.input(),
     };
     let text = state.prompts.render(name, &input);
@@ -156,14 +183,6 @@ fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a s
         .ok_or_else(|| ApiError::bad_request(Some(name), message()))
 }
 
-/// Does slow work beside the thread that serves connections.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| ApiError::internal("counting tokens failed"))
-}
-
 impl Follow {
     /// Reads what the caller is about to get; says whether it is the end.
     pub(super) fn feed(&mut self, events: &[u8]) -> bool {
@@ -172,48 +191,42 @@ impl Follow {
     }
 
     /// Keeps the turn of a streamed answer.
-    pub(super) fn keep(self) -> Keeping {
-        if self.answer.is_too_large(self.size_max) {
+    pub(super) fn keep(mut self) -> Keeping {
+        let answer = std::mem::take(&mut self.answer);
+        if answer.is_too_large(self.size_max) {
             return Box::pin(std::future::ready(Err(ApiError::not_kept(
                 "it is too large",
             ))));
         }
-        let bounds = (self.tokenizer, self.size_max);
-        let message = self.answer.finish();
-        Self::kept(self.context, self.session, self.new, bounds, message)
+        Box::pin(self.kept(|| answer.finish()))
     }
 
     /// Keeps the turn of a whole answer.
-    pub(super) fn keep_whole(self, body: &[u8]) -> Keeping {
-        let message = Answer::of_whole(body);
-        let bounds = (self.tokenizer, self.size_max);
-        Self::kept(self.context, self.session, self.new, bounds, message)
+    pub(super) fn keep_whole(self, body: Bytes) -> Keeping {
+        Box::pin(self.kept(move || Answer::of_whole(&body)))
     }
 
-    fn kept(
-        context: ContextHandle,
-        session: String,
-        new: Arc<NewTurn>,
-        (tokenizer, size_max): (Tokenizer, usize),
-        message: Result<Value, MessageError>,
-    ) -> Keeping {
-        Box::pin(async move {
-            let message = message.map_err(|error| ApiError::not_kept(&error.to_string()))?;
-            let turn = blocking(move || {
-                new.answered(&message, |message| tokenizer.count_message(message))
-            });
-            let turn = turn.await?;
-            let turn = TurnContent {
-                messages: turn.messages.into(),
-                tokens: turn.tokens,
-                leads: turn.leads,
-            };
-            // What was asked and what was answered may each be as large as is kept.
-            if turn.messages.len() > size_max.saturating_mul(2) {
-                return Err(ApiError::not_kept("it is too large"));
-            }
-            let number = context.append(&session, turn).await;
-            number.map_err(|error| ApiError::not_kept(&error.to_string()))
-        })
+    async fn kept(
+        self,
+        message: impl FnOnce() -> Result<Value, MessageError> + Send + 'static,
+    ) -> Result<u64, ApiError> {
+        let (new, tokenizer) = (self.new, self.tokenizer);
+        let turn = self.off_loop.run(move || {
+            let message = message()?;
+            Ok(new.answered(&message, |message| tokenizer.count_message(message)))
+        });
+        let turn: Result<KeptTurn, MessageError> = turn.await?;
+        let turn = turn.map_err(|error| ApiError::not_kept(&error.to_string()))?;
+        let turn = TurnContent {
+            messages: turn.messages.into(),
+            tokens: turn.tokens,
+            leads: turn.leads,
+        };
+        // What was asked and what was answered may each be as large as is kept.
+        if turn.messages.len() > self.size_max.saturating_mul(2) {
+            return Err(ApiError::not_kept("it is too large"));
+        }
+        let number = self.context.append(&self.session, turn).await;
+        number.map_err(|error| ApiError::not_kept(&error.to_string()))
     }
 }

@@ -150,6 +150,19 @@ impl ApiError {
             "invalid_request_error",
             format!("the request body is larger than {limit} bytes"),
         )
+        .code("request_too_large")
+    }
+
+    /// The bodies of other requests take all the memory that bodies may take.
+    pub fn no_memory() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            "this gateway holds as many bytes of requests as it may",
+        )
+        .code("bodies_full")
+        .ending_in(Ending::Shed)
+        .after(None)
     }
 
     /// The body did not come in time.
@@ -181,6 +194,11 @@ impl ApiError {
     /// Something of ours failed.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// A part of ours panicked on this request.
+    pub fn panicked() -> Self {
+        Self::internal("the service failed on this request").ending_in(Ending::Panic)
     }
 
     /// What a call through the gateway ended in.

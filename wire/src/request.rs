@@ -144,6 +144,13 @@ pub fn parse(
     body: Bytes,
     request_id: Arc<str>,
 ) -> Result<Parsed, RequestError> {
+    // A list could be read as the fields in order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(RequestError {
+            param: None,
+            message: "the body is not a valid JSON object".to_owned(),
+        });
+    }
     let fields: Fields<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     let raw_model = fields
         .model
@@ -331,6 +338,7 @@ mod tests {
             ),
             (r#"{"model":"a""#, None),
             ("[1]", None),
+            (r#" ["a"]"#, None),
             ("", None),
         ];
         for (body, param) in cases {

@@ -1,7 +1,8 @@
 //! Assembles a chat call of a session: the leading instruction, the messages of earlier turns, the new messages.
 //!
-//! The caller's bytes stay as they came; only its list of messages grows at its front. Tokens are counted by the
-//! caller of this module, who passes in a function for it.
+//! The caller's bytes stay as they came; only its list of messages grows at its front. They are held once: a message is
+//! a range of the body, and only one at a time is read into a tree, while its tokens are counted. The tokens are counted
+//! by the caller of this module, who passes in a function for it.
 
 use std::ops::Range;
 
@@ -9,7 +10,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
+mod bounded;
+
+use bounded::Bounded;
+
 use crate::request::ModelRequest;
+
+/// Messages that one call may have: a bound on the memory that reading them takes, far above any conversation.
+const MESSAGES_MAX: usize = 100_000;
 
 /// The reason why a call cannot be part of a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +33,40 @@ pub struct TurnError {
 struct Fields<'a> {
     #[serde(borrow)]
     messages: Option<&'a RawValue>,
-    n: Option<Value>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
+}
+
+/// What is read of each message.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    role: Option<&'a RawValue>,
+}
+
+/// The part of a message that a template sees.
+#[derive(Deserialize)]
+struct Content {
+    #[serde(default)]
+    content: Value,
+}
+
+/// Who speaks in a message, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// `system` or `developer`: an instruction to the model.
+    Instruction,
+    User,
+    /// `tool` or `function`: the result of a call that an earlier message made.
+    ToolResult,
+    Other,
+}
+
+#[derive(Clone, Debug)]
+struct Message {
+    /// Where in the body the message lies.
+    span: Range<usize>,
+    role: Role,
 }
 
 /// The system message that is put before a call; `None` when the call has instructions of its own.
@@ -46,67 +87,70 @@ pub struct KeptTurn {
 /// The messages that a caller adds in a turn.
 #[derive(Clone, Debug)]
 pub struct NewTurn {
+    /// The body, shared with the call until history is put into that.
+    body: Bytes,
     /// Where in the body the list of messages lies, brackets included.
     span: Range<usize>,
-    /// The messages without the instructions, as they came.
-    said: Vec<Box<RawValue>>,
-    /// All messages, read.
-    messages: Vec<Value>,
+    messages: Vec<Message>,
 }
 
 impl NewTurn {
-    /// Reads the messages of a call.
+    /// Reads the messages of a call; `size_max` is the largest list that is read.
     ///
     /// # Errors
-    /// When there are no messages, one has no `role`, or more than one answer is asked for.
-    pub fn read(body: &Bytes) -> Result<Self, TurnError> {
-        let refuse = |param, message: &str| TurnError {
-            param,
-            message: message.to_owned(),
-        };
+    /// When there are no messages or too many, one has no `role`, or more than one answer is asked for.
+    pub fn read(body: &Bytes, size_max: usize) -> Result<Self, TurnError> {
         let fields: Fields<'_> = serde_json::from_slice(body)
-            .map_err(|error| refuse("messages", &format!("the body cannot be read: {error}")))?;
-        if fields.n.is_some_and(|n| !n.is_null() && n != 1) {
-            return Err(refuse("n", "a session holds one answer: `n` must be 1"));
+            .map_err(|error| refuse("messages", format!("the body cannot be read: {error}")))?;
+        let one = |n: &RawValue| n.get() == "null" || n.get().parse() == Ok(1_u8);
+        if !fields.n.is_none_or(one) {
+            let message = "a session holds one answer: `n` must be 1";
+            return Err(refuse("n", message.to_owned()));
         }
-        let list = refuse(
-            "messages",
-            "`messages` must be a list of messages, each with a `role`",
-        );
-        let raw = fields.messages.ok_or_else(|| list.clone())?;
-        let each: Vec<Box<RawValue>> = serde_json::from_str(raw.get()).map_err(|_| list.clone())?;
+        let message = "`messages` must be a list of messages, each with a `role`";
+        let not_a_list = || refuse("messages", message.to_owned());
+        let raw = fields.messages.ok_or_else(not_a_list)?;
+        if raw.get().len() > size_max {
+            let message = format!("`messages` must be at most {size_max} bytes");
+            return Err(refuse("messages", message));
+        }
+        let each: Bounded<'_, MESSAGES_MAX> =
+            serde_json::from_str(raw.get()).map_err(|_| not_a_list())?;
+        if each.is_cut {
+            let message = format!("`messages` must be at most {MESSAGES_MAX} messages");
+            return Err(refuse("messages", message));
+        }
         let read = |message: &RawValue| {
-            let message: Value = serde_json::from_str(message.get()).ok()?;
-            message.get("role")?.is_string().then_some(message)
+            Some(Message {
+                role: Role::of(message)?,
+                span: span(body, message.get()),
+            })
         };
-        let messages: Option<Vec<Value>> = each.iter().map(|message| read(message)).collect();
-        let messages = messages
-            .filter(|messages| !messages.is_empty())
-            .ok_or(list)?;
-        let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
-        let said = each.into_iter().zip(&messages);
-        let said = said.filter(|(_, message)| !instructs(message));
+        let messages: Option<Vec<Message>> = each.items.into_iter().map(read).collect();
+        let messages = messages.filter(|messages| !messages.is_empty());
         Ok(Self {
-            span: start..start + raw.get().len(),
-            said: said.map(|(raw, _)| raw).collect(),
-            messages,
+            body: body.clone(),
+            span: span(body, raw.get()),
+            messages: messages.ok_or_else(not_a_list)?,
         })
     }
 
     /// Returns `true` if the call has instructions of its own.
     pub fn has_instructions(&self) -> bool {
-        self.messages.iter().any(instructs)
+        let mut roles = self.messages.iter().map(|message| message.role);
+        roles.any(|role| role == Role::Instruction)
     }
 
     /// Returns the text of the caller's last message.
     pub fn input(&self) -> String {
-        let last = self
-            .messages
-            .iter()
-            .rev()
-            .find(|message| message["role"] == "user");
-        match last.map(|message| &message["content"]) {
-            Some(Value::String(text)) => text.clone(),
+        let mut messages = self.messages.iter().rev();
+        let last = messages.find(|message| message.role == Role::User);
+        let content = last.and_then(|last| {
+            let message: Content = serde_json::from_slice(self.bytes(last)).ok()?;
+            Some(message.content)
+        });
+        match content {
+            Some(Value::String(text)) => text,
             Some(Value::Array(parts)) => {
                 let texts = parts.iter().filter_map(|part| part["text"].as_str());
                 texts.collect::<Vec<_>>().join("\n")
@@ -115,14 +159,23 @@ impl NewTurn {
         }
     }
 
-    /// Returns the size of the messages in bytes.
-    pub fn size(&self) -> usize {
-        self.span.len()
+    /// Returns the sum of `count` over all messages.
+    ///
+    /// # Errors
+    /// When a message is nested too deeply to be read.
+    pub fn tokens(&self, mut count: impl FnMut(&Value) -> u64) -> Result<u64, TurnError> {
+        let mut tokens = 0_u64;
+        for message in &self.messages {
+            let message = serde_json::from_slice(self.bytes(message)).map_err(|error| {
+                refuse("messages", format!("a message cannot be read: {error}"))
+            })?;
+            tokens = tokens.saturating_add(count(&message));
+        }
+        Ok(tokens)
     }
 
-    /// Returns the sum of `count` over all messages.
-    pub fn tokens(&self, count: impl FnMut(&Value) -> u64) -> u64 {
-        self.messages.iter().map(count).sum()
+    fn bytes(&self, message: &Message) -> &[u8] {
+        &self.body[message.span.clone()]
     }
 
     /// Returns the call with the lead and the history before its own messages; all else stays as it is.
@@ -172,25 +225,63 @@ impl NewTurn {
 
     /// Returns the turn to keep: the messages without instructions, and the answer. `count` counts a message's tokens.
     #[must_use]
-    pub fn answered(&self, answer: &Value, count: impl FnMut(&Value) -> u64) -> KeptTurn {
-        let said = self.said.iter().map(|message| message.get().to_owned());
-        let said: Vec<String> = said.chain(std::iter::once(answer.to_string())).collect();
-        let mut kept = self.messages.iter().filter(|message| !instructs(message));
-        let tokens: u64 = kept.clone().chain(std::iter::once(answer)).map(count).sum();
+    pub fn answered(&self, answer: &Value, mut count: impl FnMut(&Value) -> u64) -> KeptTurn {
+        let mut said = self
+            .messages
+            .iter()
+            .filter(|message| message.role != Role::Instruction);
+        let leads = said
+            .clone()
+            .next()
+            .is_none_or(|first| first.role != Role::ToolResult);
+        let mut messages = String::with_capacity(self.span.len());
+        let mut tokens = count(answer);
+        messages.push('[');
+        for message in &mut said {
+            let bytes = self.bytes(message);
+            if let (Ok(text), Ok(message)) = (str::from_utf8(bytes), serde_json::from_slice(bytes))
+            {
+                messages.push_str(text);
+                messages.push(',');
+                tokens = tokens.saturating_add(count(&message));
+            }
+        }
+        messages.push_str(&answer.to_string());
+        messages.push(']');
         KeptTurn {
+            messages,
             tokens,
-            leads: kept.next().is_none_or(|first| {
-                let role = first["role"].as_str();
-                !matches!(role, Some("tool" | "function"))
-            }),
-            messages: format!("[{}]", said.join(",")),
+            leads,
         }
     }
 }
 
-/// Returns `true` if the message is an instruction to the model.
-fn instructs(message: &Value) -> bool {
-    matches!(message["role"].as_str(), Some("system" | "developer"))
+impl Role {
+    /// Returns the role of a message; `None` when it is not an object with a `role`.
+    fn of(message: &RawValue) -> Option<Self> {
+        // A list could be read as the fields in order, which no server does.
+        if !message.get().starts_with('{') {
+            return None;
+        }
+        let head: Head<'_> = serde_json::from_str(message.get()).ok()?;
+        let role: String = serde_json::from_str(head.role?.get()).ok()?;
+        Some(match role.as_str() {
+            "system" | "developer" => Self::Instruction,
+            "user" => Self::User,
+            "tool" | "function" => Self::ToolResult,
+            _ => Self::Other,
+        })
+    }
+}
+
+fn refuse(param: &'static str, message: String) -> TurnError {
+    TurnError { param, message }
+}
+
+/// Returns where a part borrowed from `body` lies in it.
+fn span(body: &Bytes, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - body.as_ptr().addr();
+    start..start + part.len()
 }
 
 /// Returns what lies between the brackets of a list.
@@ -227,7 +318,7 @@ mod tests {
             r#"{"messages":[{"role":"user","content":"c"}] ,"x":1e2, "y":[ ], "model":"m"}"#,
         ] {
             let request = request(body);
-            let new = NewTurn::read(&request.body).unwrap();
+            let new = NewTurn::read(&request.body, 1 << 20).unwrap();
             let assembled = new.assemble(&request, &lead, history);
             assert_eq!(&assembled.body[assembled.model_span.clone()], b"\"m\"");
             let text = std::str::from_utf8(&assembled.body).unwrap();
@@ -251,7 +342,7 @@ mod tests {
     #[test]
     fn a_turn_keeps_what_was_said_and_answered_but_no_instructions() {
         let body = r#"{"model":"m","messages":[{"role":"system","content":"x"},{"role":"user","content":"a", "name":"ann"}]}"#;
-        let new = NewTurn::read(&request(body).body).unwrap();
+        let new = NewTurn::read(&request(body).body, 1 << 20).unwrap();
         assert!(new.has_instructions());
         assert_eq!(new.input(), "a");
         let answer = json!({"role": "assistant", "content": "b"});
@@ -263,7 +354,7 @@ mod tests {
         assert_eq!(messages, expected);
         let tool =
             r#"{"model":"m","messages":[{"role":"tool","tool_call_id":"1","content":"42"}]}"#;
-        let tool = NewTurn::read(&request(tool).body).unwrap();
+        let tool = NewTurn::read(&request(tool).body, 1 << 20).unwrap();
         assert!(!tool.answered(&answer, |_| 5).leads);
     }
 
@@ -275,10 +366,46 @@ mod tests {
             (r#"{"model":"m","messages":[]}"#, "messages"),
             (r#"{"model":"m","messages":["hi"]}"#, "messages"),
             (r#"{"model":"m","messages":[{"content":"hi"}]}"#, "messages"),
+            (r#"{"model":"m","messages":[["user"]]}"#, "messages"),
+            (r#"{"model":"m","messages":[{"role":1}]}"#, "messages"),
             (r#"{"model":"m","messages":[{"role":"user"}],"n":2}"#, "n"),
         ] {
-            let error = NewTurn::read(&request(body).body).unwrap_err();
+            let error = NewTurn::read(&request(body).body, 1 << 20).unwrap_err();
             assert_eq!(error.param, param, "{body}");
         }
+    }
+
+    #[test]
+    fn a_list_beyond_the_bounds_is_refused() {
+        let body = r#"{"model":"m","messages":[{"role":"user"}]}"#;
+        let error = NewTurn::read(&request(body).body, 16).unwrap_err();
+        assert!(error.message.contains("16 bytes"), "{error}");
+        let many = vec![r#"{"role":"user"}"#; MESSAGES_MAX + 1].join(",");
+        let body = format!(r#"{{"model":"m","messages":[{many}]}}"#);
+        let error = NewTurn::read(&request(&body).body, body.len()).unwrap_err();
+        assert!(error.message.contains("100000 messages"), "{error}");
+    }
+
+    #[test]
+    fn a_message_that_is_nested_too_deeply_is_an_error_where_tokens_are_counted() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":{deep}}}]}}"#);
+        let new = NewTurn::read(&request(&body).body, 1 << 20).unwrap();
+        assert_eq!(new.tokens(|_| 1).unwrap_err().param, "messages");
+    }
+
+    #[test]
+    fn the_messages_are_ranges_of_the_callers_bytes() {
+        let body = request(r#"{"model":"m","messages":[{"role":"user","content":"a"}]}"#).body;
+        let new = NewTurn::read(&body, 1 << 20).unwrap();
+        assert_eq!(new.body.as_ptr(), body.as_ptr());
+        assert_eq!(
+            new.bytes(&new.messages[0]),
+            br#"{"role":"user","content":"a"}"#
+        );
+        assert_eq!(
+            new.tokens(|message| u64::from(message["content"] == "a")),
+            Ok(1)
+        );
     }
 }

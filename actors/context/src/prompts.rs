@@ -87,6 +87,12 @@ impl Prompts {
         self.names.iter().any(|known| known == name)
     }
 
+    /// Returns `true` if the template uses the variable.
+    pub fn uses(&self, name: &str, variable: &str) -> bool {
+        let template = self.environment.get_template(name);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
+    }
+
     /// Makes the text.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ impl Finish {
     /// Keeps a whole answer and writes it. Returns the number of the session's turn too.
     pub(super) async fn whole(&mut self, body: Bytes) -> Result<(Bytes, Option<u64>), ApiError> {
         let turn = match self.follow.take() {
-            Some(follow) => Some(follow.keep_whole(&body).await?),
+            Some(follow) => Some(follow.keep_whole(body.clone()).await?),
             None => None,
         };
         let body = self.writer.whole(body)?;

@@ -1,0 +1,109 @@
+//! What large bodies cost: bounded memory, and no other call its time.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::program::{CHAT, Program, SESSION, folder};
+
+const MIB: usize = 1 << 20;
+
+/// Returns a line of the process' memory in MiB: `VmRSS` is the memory now, `VmHWM` the most so far.
+fn memory(program: &Program, line: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+    let line = status.lines().find_map(|each| each.strip_prefix(line));
+    let kib = line.unwrap().trim_start_matches(':').trim();
+    kib.trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+}
+
+/// A chat body of about this size, of many small messages: the most expensive kind to hold as a tree.
+fn many_messages(size: usize) -> String {
+    let message = r#"{"role":"user","content":""},"#;
+    let messages = message.repeat(size / message.len());
+    let messages = messages.trim_end_matches(',');
+    format!(r#"{{"model":"simulated","messages":[{messages}]}}"#)
+}
+
+#[test]
+fn a_large_body_with_a_session_is_refused_without_a_tree_of_it() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    let session = program.session();
+    let body = many_messages(15 * MIB);
+    let before = memory(&program, "VmHWM");
+    for _ in 0..3 {
+        let answer = program.try_send("POST", CHAT, &[(SESSION, &session)], &body);
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert_eq!(answer.json()["error"]["param"], "messages");
+    }
+    let more = memory(&program, "VmHWM") - before;
+    assert!(more < 64, "{more} MiB more for a body of 15 MiB");
+}
+
+/// Announces a body of this size, sends this much of it, and then nothing.
+fn slow_upload(program: &Program, size: usize, sent: usize) -> TcpStream {
+    let mut socket = TcpStream::connect(program.address).unwrap();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n",
+        program.address
+    );
+    // The program may have refused and closed meanwhile.
+    let part = vec![b' '; sent];
+    socket.write_all(head.as_bytes()).ok();
+    socket.write_all(&part).ok();
+    socket
+}
+
+const UPLOADS: usize = 200;
+
+#[test]
+fn slow_large_uploads_take_no_more_than_their_budget_and_give_it_back() {
+    let folder = folder();
+    let variables = [
+        ("KEBNE__SERVER__BODY_SIZE_MAX", "8MiB"),
+        ("KEBNE__SERVER__BODIES_SIZE_MAX", "32MiB"),
+        ("KEBNE__SERVER__REQUEST_TIMEOUT", "60s"),
+    ];
+    let program = Program::start(folder.path(), &variables);
+    let small = r#"{"model":"simulated","messages":[{"role":"user","content":"a"}]}"#;
+    let ask = || program.try_send("POST", CHAT, &[], small).unwrap();
+    assert_eq!(ask().status, 200);
+    let before = memory(&program, "VmRSS");
+    // Together they announce 1600 MiB and send 400 MiB.
+    let mut uploads: Vec<TcpStream> = (0..UPLOADS)
+        .map(|_| slow_upload(&program, 8 * MIB, 2 * MIB))
+        .collect();
+    let refused = |socket: &mut TcpStream| {
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok();
+        answer.starts_with("HTTP/1.1 503")
+            && answer.contains("bodies_full")
+            && answer.contains("retry-after: ")
+    };
+    let mut last = uploads.pop().unwrap();
+    assert!(refused(&mut last));
+    // Small calls are served meanwhile, and nobody waits for a large body.
+    let since = Instant::now();
+    assert_eq!(ask().status, 200);
+    assert_eq!(
+        program.send("GET", "/healthz", &[], &Value::Null).status,
+        200
+    );
+    assert!(since.elapsed() < Duration::from_secs(5));
+    let during = memory(&program, "VmHWM") - before;
+    assert!(during < 64, "{during} MiB more for a budget of 32 MiB");
+    drop(uploads);
+    program.await_metric("kebne_body_bytes 0.0");
+    let after = memory(&program, "VmRSS").saturating_sub(before);
+    assert!(after < 24, "{after} MiB were not given back");
+    assert_eq!(ask().status, 200);
+}
