@@ -24,6 +24,8 @@ pub const SMALL: usize = 64 << 10;
 const SMALL_SHARE: usize = 4;
 /// The least that a body takes: its connection and its call cost about that much too.
 const LEAST: usize = 4 << 10;
+/// What the buffer of a connection takes that receives a large body.
+const BUFFER: usize = 128 << 10;
 
 /// The budget of bytes in request bodies; shared by all threads.
 #[derive(Clone, Debug)]
@@ -91,6 +93,8 @@ impl Bodies {
     ) -> Result<Bytes, ApiError> {
         let size_max = size_max.min(self.size_max);
         let growing = self.begin(length(headers), size_max)?;
+        // Given back when the body is there: the connection then needs its buffer no longer.
+        let _buffer = growing.buffer()?;
         let read = tokio::time::timeout(self.time_max, growing.read(payload)).await;
         read.map_err(|_| ApiError::slow_request())?
     }
@@ -138,6 +142,17 @@ impl Bodies {
 }
 
 impl Growing {
+    /// Takes what the connection's buffer needs while it receives a large body.
+    fn buffer(&self) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        if self.pools.len() > 1 {
+            return Ok(None);
+        }
+        let buffer = u32::try_from(BUFFER).unwrap_or(u32::MAX);
+        let pool = self.pools.first().map(Arc::clone);
+        let permit = pool.and_then(|pool| pool.try_acquire_many_owned(buffer).ok());
+        permit.map(Some).ok_or_else(ApiError::no_memory)
+    }
+
     async fn read(mut self, mut payload: Payload) -> Result<Bytes, ApiError> {
         while let Some(part) = payload.next().await {
             let part = part.map_err(|error| {

@@ -3,8 +3,10 @@
 //! Calls to models are handed to the stages; everything else is answered here.
 
 mod admin;
+mod browsers;
 mod calls;
 mod count_tokens;
+mod methods;
 mod panics;
 mod prompts;
 mod request_id;
@@ -27,8 +29,13 @@ use crate::{
 
 pub use crate::state::State;
 
+use methods::{delete, get, only, post};
+
 /// Time that connections get to write out what they hold when the server stops.
 const FLUSH_SECS: u64 = 2;
+/// Time for which a connection whose body was refused is still read, so that its caller sees the answer. Each keeps a
+/// buffer meanwhile, so a storm of them must be over soon.
+const LINGER: Duration = Duration::from_millis(250);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -41,7 +48,8 @@ pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandl
     let data = Data::from(state);
     serve(listener, &settings, move |config| {
         config.app_data(data.clone());
-        routes(config);
+        let guarded = web::scope("").wrap(from_fn(browsers::guard));
+        config.service(guarded.configure(routes));
     })
 }
 
@@ -71,7 +79,7 @@ pub fn serve(
         .h1_allow_half_closed(false)
         .keep_alive(settings.keep_alive.0)
         .client_request_timeout(settings.request_timeout.0)
-        .client_disconnect_timeout(Duration::from_secs(1))
+        .client_disconnect_timeout(LINGER)
         .listen(listener)?
         .run();
     let handle = server.handle();
@@ -84,11 +92,6 @@ pub fn serve(
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    let only = |path: &str, route: actix_web::Route| {
-        web::resource(path.to_owned())
-            .route(route)
-            .default_service(web::to(admin::no_such_method))
-    };
     config
         .service(only("/v1/chat/completions", calls::post(&openai::CHAT)))
         .service(only("/v1/completions", calls::post(&openai::COMPLETIONS)))
@@ -96,51 +99,33 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(only("/v1/messages", calls::post(&messages::MESSAGES)))
         .service(only(
             "/v1/messages/count_tokens",
-            web::post().to(count_tokens::answer),
+            post(count_tokens::answer),
         ))
         .service(only(
             "/v1/responses",
             calls::post(&surface::responses::RESPONSES),
         ))
         .service(
-            only(
-                "/v1/responses/{id:resp_[^/]*}",
-                web::get().to(responses::read),
-            )
-            .route(web::delete().to(responses::remove)),
+            only("/v1/responses/{id:resp_[^/]*}", get(responses::read))
+                .route(delete(responses::remove)),
         )
+        .service(only("/v1/sessions", post(sessions::create)).route(get(sessions::list)))
+        .service(only("/v1/sessions/{id}/turns", get(sessions::turns)))
         .service(
-            only("/v1/sessions", web::post().to(sessions::create))
-                .route(web::get().to(sessions::list)),
+            only("/v1/sessions/{id}", get(sessions::read))
+                .route(post(sessions::change))
+                .route(delete(sessions::remove)),
         )
-        .service(only(
-            "/v1/sessions/{id}/turns",
-            web::get().to(sessions::turns),
-        ))
-        .service(
-            only("/v1/sessions/{id}", web::get().to(sessions::read))
-                .route(web::post().to(sessions::change))
-                .route(web::delete().to(sessions::remove)),
-        )
-        .service(only("/v1/prompts", web::get().to(prompts::list)))
-        .service(only(
-            "/v1/prompts/{name}/render",
-            web::post().to(prompts::render),
-        ))
-        .service(only("/v1/models", web::get().to(admin::models)))
-        .service(only("/v1/models/{id:.+}", web::get().to(admin::model)))
-        .service(only(
-            "/backends/{name}/prewarm",
-            web::post().to(admin::prewarm),
-        ))
-        .service(only("/backends/{name}/close", web::post().to(admin::close)))
-        .service(only(
-            "/backends/{name}/reopen",
-            web::post().to(admin::reopen),
-        ))
-        .service(only("/healthz", web::get().to(admin::healthz)))
-        .service(only("/readyz", web::get().to(admin::readyz)))
-        .service(only("/metrics", web::get().to(admin::metrics)))
-        .service(only("/state", web::get().to(admin::show_state)))
+        .service(only("/v1/prompts", get(prompts::list)))
+        .service(only("/v1/prompts/{name}/render", post(prompts::render)))
+        .service(only("/v1/models", get(admin::models)))
+        .service(only("/v1/models/{id:.+}", get(admin::model)))
+        .service(only("/backends/{name}/prewarm", post(admin::prewarm)))
+        .service(only("/backends/{name}/close", post(admin::close)))
+        .service(only("/backends/{name}/reopen", post(admin::reopen)))
+        .service(only("/healthz", get(admin::healthz)))
+        .service(only("/readyz", get(admin::readyz)))
+        .service(only("/metrics", get(admin::metrics)))
+        .service(only("/state", get(admin::show_state)))
         .default_service(web::to(admin::no_such_path));
 }

@@ -2,7 +2,13 @@
 
 use std::{io, process::ExitCode};
 
+use mimalloc::MiMalloc;
+
 use kebne::{cli, settings::ProcessEnvironment};
+
+/// Returns memory to the system soon after it is freed; the system's own allocator keeps what large bodies took.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let (mut output, mut complaints) = (io::stdout(), io::stderr());

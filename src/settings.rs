@@ -126,6 +126,26 @@ impl Settings {
         let prompt_names: Vec<&str> = self.prompts.iter().map(|p| p.name.as_str()).collect();
         errors.extend(repeated(&prompt_names, &join(path, "prompts"), "name"));
         errors.extend(self.model_contradictions(&join(path, "models"), &backend_names));
+        errors.extend(self.unknown_models_of_keys(path));
+        errors
+    }
+
+    /// Finds models that a key may call and that do not exist.
+    fn unknown_models_of_keys(&self, path: &str) -> Vec<SettingsError> {
+        let mut known: Vec<&str> = self.models.iter().map(|m| m.name.as_str()).collect();
+        if known.is_empty() {
+            known = self.backends.iter().map(|b| b.name.as_str()).collect();
+        }
+        let mut errors = Vec::new();
+        for (index, key) in self.server.keys.iter().enumerate() {
+            for name in key.models.iter().flatten() {
+                if !known.contains(&name.as_str()) {
+                    let at = join(path, &format!("server.keys[{index}].models"));
+                    let error = SettingsError::new(at, format!("there is no model `{name}`"));
+                    errors.push(error.with_allowed(known.iter().copied()));
+                }
+            }
+        }
         errors
     }
 

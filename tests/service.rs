@@ -92,7 +92,7 @@ fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> TcpStre
     let length = body.len();
     write!(
         socket,
-        "{method} {path} HTTP/1.1\r\nhost: kebne\r\nconnection: close\r\nx-request-id: mine\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-request-id: mine\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .unwrap();
     socket

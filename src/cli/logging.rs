@@ -1,6 +1,6 @@
 //! Starts the log as the settings say. It goes to standard error: standard output belongs to results.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -23,7 +23,10 @@ pub enum LoggingError {
 /// See [`LoggingError`].
 pub fn start(settings: &LogSettings) -> Result<(), LoggingError> {
     let filter: Targets = settings.filter.parse()?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    // Colours are for a terminal; in a file they are noise.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     let layer = match settings.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

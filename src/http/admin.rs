@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     gateway::GatewayError,
     http::request_id,
+    settings::server::Scope,
     stages::caller,
     state::State,
     surface::{self, error::ApiError},
@@ -36,7 +37,8 @@ pub(super) async fn readyz(state: Data<State>) -> HttpResponse {
 
 /// `GET /metrics`: the Prometheus text format.
 pub(super) async fn metrics(http: HttpRequest, state: Data<State>) -> HttpResponse {
-    if let Err(error) = caller::of(http.headers(), &state.settings.keys) {
+    let keys = &state.settings.keys;
+    if let Err(error) = caller::with_scope(http.headers(), keys, Scope::ReadState) {
         return respond(&http, Err(error));
     }
     let snapshot = state.gateway.snapshot().await;
@@ -57,7 +59,8 @@ pub(super) async fn metrics(http: HttpRequest, state: Data<State>) -> HttpRespon
 
 /// `GET /state`: the actor tree and the lanes.
 pub(super) async fn show_state(http: HttpRequest, state: Data<State>) -> HttpResponse {
-    if let Err(error) = caller::of(http.headers(), &state.settings.keys) {
+    let keys = &state.settings.keys;
+    if let Err(error) = caller::with_scope(http.headers(), keys, Scope::ReadState) {
         return respond(&http, Err(error));
     }
     let snapshot = state.gateway.snapshot().await;
@@ -95,7 +98,8 @@ pub(super) async fn prewarm(
     name: Path<String>,
     state: Data<State>,
 ) -> HttpResponse {
-    let result = match caller::of(http.headers(), &state.settings.keys) {
+    let keys = &state.settings.keys;
+    let result = match caller::with_scope(http.headers(), keys, Scope::Admin) {
         Ok(_) => wake(&name, &state).await,
         Err(error) => Err(error),
     };
@@ -108,7 +112,8 @@ pub(super) async fn close(
     name: Path<String>,
     state: Data<State>,
 ) -> HttpResponse {
-    let result = match caller::of(http.headers(), &state.settings.keys) {
+    let keys = &state.settings.keys;
+    let result = match caller::with_scope(http.headers(), keys, Scope::Admin) {
         Ok(_) => state.gateway.close(&name).await.map(|_| "closed"),
         Err(error) => return respond(&http, Err(error)),
     };
@@ -122,7 +127,8 @@ pub(super) async fn reopen(
     name: Path<String>,
     state: Data<State>,
 ) -> HttpResponse {
-    let result = match caller::of(http.headers(), &state.settings.keys) {
+    let keys = &state.settings.keys;
+    let result = match caller::with_scope(http.headers(), keys, Scope::Admin) {
         Ok(_) => state.gateway.reopen(&name).await.map(|_| "open"),
         Err(error) => return respond(&http, Err(error)),
     };
@@ -151,8 +157,9 @@ async fn wake(name: &str, state: &State) -> Result<HttpResponse, ApiError> {
 
 /// `GET /v1/models`.
 pub(super) async fn models(http: HttpRequest, state: Data<State>) -> HttpResponse {
-    let listed = caller::of(http.headers(), &state.settings.keys).map(|_| {
+    let listed = caller::of(http.headers(), &state.settings.keys).map(|caller| {
         let models = state.gateway.models().iter();
+        let models = models.filter(|name| caller.may_call(name));
         let data: Vec<_> = models.map(|name| model_object(name)).collect();
         HttpResponse::Ok().json(json!({"object": "list", "data": data}))
     });
@@ -165,9 +172,10 @@ pub(super) async fn model(
     name: Path<String>,
     state: Data<State>,
 ) -> HttpResponse {
-    let found = caller::of(http.headers(), &state.settings.keys).and_then(|_| {
+    let found = caller::of(http.headers(), &state.settings.keys).and_then(|caller| {
         let model = state.gateway.canonical(&name);
         let model = model.ok_or_else(|| ApiError::unknown_model(&name))?;
+        caller.require_model(model)?;
         Ok(HttpResponse::Ok().json(model_object(model)))
     });
     respond(&http, found)
@@ -179,15 +187,13 @@ pub(super) async fn no_such_path(http: HttpRequest) -> HttpResponse {
     respond(&http, Err(ApiError::not_found(message)))
 }
 
-/// A path with another method.
-pub(super) async fn no_such_method(http: HttpRequest) -> HttpResponse {
-    respond(&http, Err(ApiError::method_not_allowed()))
-}
-
 /// Makes the response: the error's, where there is one.
 pub(super) fn respond(http: &HttpRequest, result: Result<HttpResponse, ApiError>) -> HttpResponse {
     result.unwrap_or_else(|error| {
         let id = request_id::of(http);
+        if let Some(detail) = error.detail() {
+            tracing::warn!(request = %id, reason = error.reason(), detail, "a request failed");
+        }
         let surface = surface::of_path(http.path());
         error.response(surface, &id, fastrand::f64())
     })

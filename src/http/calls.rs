@@ -1,20 +1,23 @@
 //! The calls to models: one route per operation of a dialect, all served by the same stages.
 
 use actix_web::{
-    HttpRequest, HttpResponse, Route,
-    web::{self, Data, Payload},
+    HttpRequest, HttpResponse,
+    web::{Data, Payload},
 };
 
 use crate::{
-    http::request_id,
+    http::{
+        methods::{self, MethodRoute},
+        request_id,
+    },
     stages::{self, Arrival},
     state::State,
     surface::Surface,
 };
 
 /// Makes the route of an operation.
-pub(super) fn post(surface: &'static dyn Surface) -> Route {
-    web::post().to(
+pub(super) fn post(surface: &'static dyn Surface) -> MethodRoute {
+    methods::post(
         move |http: HttpRequest, payload: Payload, state: Data<State>| -> _ {
             answer(surface, http, payload, state)
         },

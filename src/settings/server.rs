@@ -18,6 +18,12 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// API keys; without any, callers need no key. Default none.
     pub keys: Vec<KeySettings>,
+    /// Host names by which callers without keys reach the gateway besides loopback addresses and `localhost`: those of a
+    /// proxy in front of it. Default none.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may read answers (CORS), such as `https://app.example`; `*` for all, only with `keys`.
+    /// Default none.
+    pub cors_origins: Vec<String>,
     /// Threads that serve HTTP; 1 to 256. Default 2.
     pub workers: usize,
     /// Connections that each of these threads may hold; 1 to 1000000. Default 4096.
@@ -76,6 +82,33 @@ pub struct KeySettings {
     pub weight: f64,
     /// The key's calls may name tenants of their own (`x-kebne-tenant`), each with this share. Default false.
     pub names_tenants: bool,
+    /// What the key may do. Default `["call"]`.
+    pub scopes: Vec<Scope>,
+    /// The models that the key may call, by their own names; without it, all.
+    pub models: Option<Vec<String>>,
+}
+
+/// One thing that a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Call models, and manage sessions of its own.
+    Call,
+    /// Read `/state` and `/metrics`.
+    ReadState,
+    /// Change how the gateway runs: wake backends.
+    Admin,
+}
+
+impl Scope {
+    /// Returns the name in settings and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::ReadState => "read_state",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 impl Default for KeySettings {
@@ -87,6 +120,8 @@ impl Default for KeySettings {
             priority: 0,
             weight: 1.0,
             names_tenants: false,
+            scopes: vec![Scope::Call],
+            models: None,
         }
     }
 }
@@ -104,6 +139,8 @@ impl Default for ServerSettings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             keys: Vec::new(),
+            hosts: Vec::new(),
+            cors_origins: Vec::new(),
             workers: 2,
             connections_max: 4096,
             body_size_max: ByteCount(16 << 20),
@@ -133,6 +170,16 @@ impl Validate for ServerSettings {
             !self.keys.is_empty() || self.listen.ip().is_loopback(),
             "listen",
             "without `keys` only a loopback address is allowed, such as 127.0.0.1:8080",
+        );
+        require(
+            !self.keys.is_empty() || self.cors_origins.iter().all(|origin| origin != "*"),
+            "cors_origins",
+            "`*` is only allowed with `keys`: any web page could use the gateway",
+        );
+        require(
+            self.cors_origins.iter().all(|origin| is_origin(origin)),
+            "cors_origins",
+            "must be origins without a path, such as `https://app.example`",
         );
         require(
             (1..=256).contains(&self.workers),
@@ -224,7 +271,31 @@ impl ServerSettings {
                 let message = format!("is also the hash of the key `{}`", twin.name);
                 require(false, &at("hash"), &message);
             }
+            require(
+                !key.scopes.is_empty(),
+                &at("scopes"),
+                "must not be empty; without it a key may `call`",
+            );
+            require(
+                key.models.as_ref().is_none_or(|models| !models.is_empty()),
+                &at("models"),
+                "must not be empty; without it the key may call all models",
+            );
         }
         errors
     }
+}
+
+/// Returns `true` for a scheme and a host with or without a port, or `*`.
+fn is_origin(text: &str) -> bool {
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let plain = |host: &str| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'/')
+    };
+    text == "*" || host.is_some_and(plain)
 }

@@ -82,6 +82,9 @@ impl Account {
     }
 
     fn say_why(&self, error: &ApiError) {
+        if let Some(detail) = error.detail() {
+            tracing::warn!(request = %self.call.id, reason = error.reason(), detail, "a call failed");
+        }
         tracing::debug!(request = %self.call.id, status = error.status().as_u16(), reason = error.reason(), "refused or failed");
     }
 }

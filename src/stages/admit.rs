@@ -10,6 +10,7 @@ use crate::{
     stages::{
         Call, Stage,
         authenticate::Known,
+        caller::Caller,
         deadline,
         share::{self, Share},
         turn,
@@ -26,8 +27,7 @@ pub(super) struct Admit<'a> {
 /// A call that was admitted, with its whole body.
 pub(super) struct Admitted {
     pub(super) call: Call,
-    /// Whom what the call keeps belongs to.
-    pub(super) owner: String,
+    pub(super) caller: Caller,
     pub(super) share: Share,
     pub(super) deadline: Duration,
     /// The session that the call belongs to.
@@ -66,7 +66,7 @@ impl Stage for Admit<'_> {
         let body = self.state.bodies.read(headers, arrival.payload).await?;
         Ok(Admitted {
             call,
-            owner: caller.owner,
+            caller,
             share,
             deadline,
             session,

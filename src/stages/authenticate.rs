@@ -3,6 +3,7 @@
 use actix_web::web::Data;
 
 use crate::{
+    settings::server::Scope,
     stages::{
         Arrival, Call, Stage,
         caller::{self, Caller},
@@ -11,7 +12,7 @@ use crate::{
     surface::error::ApiError,
 };
 
-/// Finds out who calls; ends the call of an unknown key with 401.
+/// Finds out who calls; ends the call of an unknown key with 401, that of a key without the scope `call` with 403.
 pub(super) struct Authenticate<'a> {
     state: &'a Data<State>,
     call: Call,
@@ -38,6 +39,7 @@ impl Stage for Authenticate<'_> {
         let presented = arrival.surface.key(arrival.http.headers());
         let caller = caller::of_key(presented, &self.state.settings.keys)?;
         self.call.notes.set_key(&caller.name);
+        caller.require(Scope::Call)?;
         Ok(Known {
             call: self.call.clone(),
             caller,

@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     api_key,
-    settings::server::KeySettings,
+    settings::server::{KeySettings, Scope},
     surface::{any_key, error::ApiError},
 };
 
@@ -25,14 +25,62 @@ pub struct Caller {
     pub weight: f64,
     /// It may name tenants of its own.
     pub names_tenants: bool,
+    /// What it may do.
+    scopes: Vec<Scope>,
+    /// The models that it may call; `None` for all.
+    models: Option<Vec<String>>,
 }
 
-/// Returns the caller behind the key of a request, in whichever header it comes.
+impl Caller {
+    /// Checks that the caller may do something.
+    ///
+    /// # Errors
+    /// A 403 that names the scope.
+    pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.scopes.contains(&scope) {
+            return Ok(());
+        }
+        Err(ApiError::insufficient_scope(scope.name()))
+    }
+
+    /// Returns `true` if the caller may call a model, which is given by its own name.
+    pub fn may_call(&self, model: &str) -> bool {
+        let models = self.models.as_ref();
+        models.is_none_or(|models| models.iter().any(|allowed| allowed == model))
+    }
+
+    /// Checks that the caller may call a model, which is given by its own name.
+    ///
+    /// # Errors
+    /// A 403 that names the model.
+    pub fn require_model(&self, model: &str) -> Result<(), ApiError> {
+        if self.may_call(model) {
+            return Ok(());
+        }
+        Err(ApiError::model_not_allowed(model))
+    }
+}
+
+/// Returns the caller behind the key of a request that needs the scope `call`.
 ///
 /// # Errors
-/// As [`of_key`].
+/// As [`with_scope`].
 pub fn of(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError> {
-    of_key(any_key(headers), keys)
+    with_scope(headers, keys, Scope::Call)
+}
+
+/// Returns the caller behind the key of a request.
+///
+/// # Errors
+/// As [`of_key`], and a 403 when the key lacks the scope.
+pub fn with_scope(
+    headers: &HeaderMap,
+    keys: &[KeySettings],
+    scope: Scope,
+) -> Result<Caller, ApiError> {
+    let caller = of_key(any_key(headers), keys)?;
+    caller.require(scope)?;
+    Ok(caller)
 }
 
 /// Returns the caller behind a key.
@@ -48,6 +96,8 @@ pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, A
             priority: 0,
             weight: 1.0,
             names_tenants: true,
+            scopes: vec![Scope::Call, Scope::ReadState, Scope::Admin],
+            models: None,
         });
     }
     let hash = api_key::hash(presented.ok_or_else(ApiError::unauthorized)?);
@@ -62,8 +112,27 @@ pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, A
                 priority: key.priority,
                 weight: key.weight,
                 names_tenants: key.names_tenants,
+                scopes: key.scopes.clone(),
+                models: key.models.clone(),
             });
         }
     }
     found.ok_or_else(ApiError::unauthorized)
+}
+
+#[cfg(test)]
+impl Caller {
+    /// Makes a caller with a tenant of this name.
+    pub(super) fn of_tenant(tenant: &str, priority: u8, weight: f64) -> Self {
+        Self {
+            name: tenant.to_owned(),
+            tenant: tenant.to_owned(),
+            owner: String::new(),
+            priority,
+            weight,
+            names_tenants: true,
+            scopes: vec![Scope::Call],
+            models: None,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
     surface::error::ApiError,
 };
 
-/// Finds the model that a call is for: an alias leads to its model, an unknown name to 404.
+/// Finds the model that a call is for: an alias leads to its model, an unknown name to 404, one that the key may not call to 403.
 pub(super) struct Route<'a> {
     state: &'a Data<State>,
 }
@@ -39,6 +39,7 @@ impl Stage for Route<'_> {
             return Err(error);
         }
         shaped.call.notes.set_model(model);
+        shaped.caller.require_model(model)?;
         Ok(Routed { shaped })
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     stages::{
         Call, Stage,
         admit::Admitted,
+        caller::Caller,
         response::{self, Keep, Prepared},
         share::Share,
         turn::{self, Follow},
@@ -29,6 +30,7 @@ pub(super) struct Shape<'a> {
 /// A call in the form in which lanes take it.
 pub(super) struct Shaped {
     pub(super) call: Call,
+    pub(super) caller: Caller,
     /// The model, as the caller named it.
     pub(super) model: String,
     pub(super) request: ModelRequest,
@@ -60,7 +62,7 @@ impl Stage for Shape<'_> {
     async fn run(&self, admitted: Admitted) -> Result<Shaped, ApiError> {
         let Admitted {
             call,
-            owner,
+            caller,
             share,
             deadline,
             mut session,
@@ -85,11 +87,13 @@ impl Stage for Shape<'_> {
         let mut prepared = Prepared::default();
         if let Some(response) = response {
             let named = response.call.conversation.clone();
-            prepared = response::prepare(self.state, &owner, *response, &mut parsed).await?;
+            prepared = response::prepare(self.state, &caller.owner, *response, &mut parsed).await?;
             if let Some(own) = prepared.writer.take() {
                 writer = own;
             }
-            session = self.conversation(&owner, named, session, &prepared).await?;
+            session = self
+                .conversation(&caller.owner, named, session, &prepared)
+                .await?;
         }
         let said = parsed.request.body.len();
         let is_led = session.is_some() || prompt.is_some();
@@ -110,6 +114,7 @@ impl Stage for Shape<'_> {
         options.kind = kind_of(&parsed.request, options.cost, options.cost_uncertain);
         Ok(Shaped {
             call,
+            caller,
             model: parsed.model,
             request: parsed.request,
             options,

@@ -121,14 +121,7 @@ mod tests {
     use super::*;
 
     fn caller(tenant: &str) -> Caller {
-        Caller {
-            name: tenant.to_owned(),
-            tenant: tenant.to_owned(),
-            owner: String::new(),
-            priority: 2,
-            weight: 3.0,
-            names_tenants: true,
-        }
+        Caller::of_tenant(tenant, 2, 3.0)
     }
 
     fn with(headers: &[(&str, &str)]) -> HeaderMap {

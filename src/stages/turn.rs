@@ -227,6 +227,6 @@ impl Follow {
             return Err(ApiError::not_kept("it is too large"));
         }
         let number = self.context.append(&self.session, turn).await;
-        number.map_err(|error| ApiError::not_kept(&error.to_string()))
+        number.map_err(ApiError::not_kept_because)
     }
 }

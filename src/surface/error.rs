@@ -57,6 +57,8 @@ pub struct ApiError {
     ready_in: Option<Duration>,
     /// How a call ends that gets this answer.
     ending: Ending,
+    /// What operators read in the log and callers do not: it may hold names and paths of this machine.
+    detail: Option<String>,
     /// The backend's own error object, passed on because the fault is the caller's.
     verbatim: Option<bytes::Bytes>,
 }
@@ -76,6 +78,7 @@ impl ApiError {
             } else {
                 Ending::Error
             },
+            detail: None,
             verbatim: None,
         }
     }
@@ -87,6 +90,11 @@ impl ApiError {
 
     fn ending_in(mut self, ending: Ending) -> Self {
         self.ending = ending;
+        self
+    }
+
+    fn detail_of(mut self, error: &impl std::fmt::Display) -> Self {
+        self.detail = Some(error.to_string());
         self
     }
 
@@ -119,6 +127,39 @@ impl ApiError {
         let mut error = Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message);
         error.param = Some(param.to_owned());
         error.code("not_allowed")
+    }
+
+    /// The key may do other things only.
+    pub fn insufficient_scope(needed: &str) -> Self {
+        let message = format!("this key lacks the scope `{needed}`");
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message)
+            .code("insufficient_scope")
+    }
+
+    /// The key may call other models only.
+    pub fn model_not_allowed(model: &str) -> Self {
+        let message = format!("this key may not call the model `{model}`");
+        Self::not_allowed("model", message).code("model_not_allowed")
+    }
+
+    /// The request names a host that is not this machine.
+    pub fn foreign_host() -> Self {
+        let message =
+            "without API keys, the host must be a loopback address or one of `server.hosts`";
+        Self::not_allowed("host", message).code("host_not_allowed")
+    }
+
+    /// A web page of another origin sent the request.
+    pub fn foreign_origin() -> Self {
+        let message = "without API keys, web pages of other origins are refused unless `server.cors_origins` names them";
+        Self::not_allowed("origin", message).code("origin_not_allowed")
+    }
+
+    /// The body is not JSON.
+    pub fn not_json() -> Self {
+        let message = "the content type must be `application/json`";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "invalid_request_error", message).code("unsupported_content_type")
     }
 
     /// The thing asked for does not exist, or is another's.
@@ -189,6 +230,14 @@ impl ApiError {
     pub fn not_kept(why: &str) -> Self {
         let message = format!("the model answered, but the turn was not kept: {why}");
         Self::internal(message).code("turn_not_kept").never()
+    }
+
+    /// The model answered, and its turn could not be kept because of this error.
+    pub fn not_kept_because(error: ContextError) -> Self {
+        let error = Self::from(error);
+        let mut not_kept = Self::not_kept(&error.message);
+        not_kept.detail = error.detail;
+        not_kept
     }
 
     /// Something of ours failed.
@@ -423,6 +472,11 @@ impl ApiError {
         json!({ "error": error })
     }
 
+    /// Returns what is written to the log and kept from callers.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
     /// Returns how a call ends that gets this answer.
     pub fn ending(&self) -> Ending {
         self.ending
@@ -532,14 +586,20 @@ impl From<ContextError> for ApiError {
             ContextError::Store(StoreError::TurnsFull) => {
                 conflict(StatusCode::CONFLICT, "session_full")
             }
-            ContextError::Store(StoreError::Damaged(_)) => Self::internal(message)
-                .code("session_store_damaged")
-                .never(),
+            ContextError::Store(StoreError::Damaged(_)) => {
+                Self::internal("what the session store holds cannot be read")
+                    .code("session_store_damaged")
+                    .detail_of(&message)
+                    .never()
+            }
             ContextError::Store(StoreError::Failed(_) | StoreError::Lost)
             | ContextError::NoAnswer(_) => {
                 let away = StatusCode::SERVICE_UNAVAILABLE;
-                let error = Self::new(away, "service_unavailable_error", message);
-                error.code("session_store_unavailable").after(None)
+                let sentence = "the session store does not answer";
+                Self::new(away, "service_unavailable_error", sentence)
+                    .code("session_store_unavailable")
+                    .detail_of(&message)
+                    .after(None)
             }
         }
     }
@@ -561,6 +621,21 @@ fn hint(after: Duration, chance: f64) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_store_says_is_for_the_log_only() {
+        let text = "disk I/O error: /var/lib/kebne/sessions.sqlite";
+        for make in [StoreError::Failed, StoreError::Damaged] {
+            let error = ContextError::Store(make(text.to_owned()));
+            for error in [
+                ApiError::from(error.clone()),
+                ApiError::not_kept_because(error),
+            ] {
+                assert!(!error.body().to_string().contains("sqlite"), "{error:?}");
+                assert!(error.detail().unwrap().contains(text), "{error:?}");
+            }
+        }
+    }
 
     #[test]
     fn hints_lie_above_zero_and_at_most_at_sixty_seconds() {

@@ -103,7 +103,15 @@ fn slow_large_uploads_take_no_more_than_their_budget_and_give_it_back() {
     assert!(during < 64, "{during} MiB more for a budget of 32 MiB");
     drop(uploads);
     program.await_metric("kebne_body_bytes 0.0");
-    let after = memory(&program, "VmRSS").saturating_sub(before);
-    assert!(after < 24, "{after} MiB were not given back");
-    assert_eq!(ask().status, 200);
+    // The allocator gives pages back while it is used.
+    let since = Instant::now();
+    loop {
+        assert_eq!(ask().status, 200);
+        let after = memory(&program, "VmRSS").saturating_sub(before);
+        if after < 24 {
+            return;
+        }
+        let late = since.elapsed() > Duration::from_secs(20);
+        assert!(!late, "{after} MiB were not given back");
+    }
 }

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod bodies;
+mod browsers;
 mod closing;
 mod endings;
+mod keys;
+mod methods;
 mod prewarm;
 mod program;
 mod refusals;

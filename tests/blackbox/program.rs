@@ -97,15 +97,21 @@ impl Program {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Option<Answer> {
-        let mut socket = TcpStream::connect(address).ok()?;
-        let timeout = Some(Duration::from_mins(1));
-        socket.set_read_timeout(timeout).unwrap();
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: kebne\r\nconnection: close\r\n");
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
         for (name, value) in headers {
             write!(head, "{name}: {value}\r\n").unwrap();
         }
         write!(head, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
-        socket.write_all(head.as_bytes()).ok()?;
+        Self::exchange_raw(address, &head)
+    }
+
+    /// Sends exactly this text, and reads the answer until the connection is closed.
+    pub(crate) fn exchange_raw(address: SocketAddr, text: &str) -> Option<Answer> {
+        let mut socket = TcpStream::connect(address).ok()?;
+        let timeout = Some(Duration::from_mins(1));
+        socket.set_read_timeout(timeout).unwrap();
+        socket.write_all(text.as_bytes()).ok()?;
         let mut text = String::new();
         socket.read_to_string(&mut text).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
@@ -140,7 +146,7 @@ impl Program {
         let length = body.len();
         write!(
             socket,
-            "POST {CHAT} HTTP/1.1\r\nhost: kebne\r\ncontent-length: {length}\r\n\r\n{body}"
+            "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}"
         )
         .unwrap();
         if stream {

@@ -22,7 +22,7 @@ fn start(folder: &Path, backend: &str, keys: &[(&str, &str)]) -> Program {
         let hash = hex::encode(Sha256::digest(name.as_bytes()));
         writeln!(
             text,
-            "[[server.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\n{more}"
+            "[[server.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\nscopes = [\"call\", \"read_state\"]\n{more}"
         )
         .unwrap();
     }

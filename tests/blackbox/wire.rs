@@ -25,7 +25,7 @@ fn exchange(program: &Program, bytes: &[u8]) -> String {
 
 fn post(body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "POST {CHAT} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     [head.as_bytes(), body].concat()
@@ -51,12 +51,12 @@ fn wrong_bytes_are_refused_and_harm_nobody() {
         "[".repeat(4000)
     );
     let long_header = format!(
-        "GET /healthz HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n",
         "y".repeat(1 << 20)
     );
     let chunked = |body: &str| {
         format!(
-            "POST {CHAT} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n{body}"
+            "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n{body}"
         )
     };
     let large = format!("{:x}\r\n{}\r\n0\r\n\r\n", 5000, "x".repeat(5000));
@@ -99,7 +99,7 @@ fn wrong_bytes_are_refused_and_harm_nobody() {
         ),
         (
             "two lengths",
-            b"GET /healthz HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"
+            b"GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"
                 .to_vec(),
             &["400"],
         ),
@@ -146,7 +146,7 @@ fn a_caller_that_sends_too_slowly_is_given_up() {
     let since = Instant::now();
     let head = exchange(
         &program,
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n",
     );
     assert!(
         head.is_empty() || head.starts_with("HTTP/1.1 408"),
@@ -154,7 +154,7 @@ fn a_caller_that_sends_too_slowly_is_given_up() {
     );
     let body = exchange(
         &program,
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 99\r\n\r\n{\"mo",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{\"mo",
     );
     assert!(body.starts_with("HTTP/1.1 408"), "{body}");
     assert!(

@@ -1,0 +1,287 @@
+//! Protection from web pages that reach the gateway through their visitor's browser.
+//!
+//! Without API keys the loopback address is the only protection, and a browser on the same machine reaches it for any
+//! page that its user visits. A page can do so in two ways: by a name of its own that it lets point to 127.0.0.1 (DNS
+//! rebinding), which the `Host` header shows, and by a form or a script that posts to this address, which `Origin` and the
+//! content type show. With keys none of this helps a page, because it does not know the key.
+//!
+//! Pages of other origins may read answers (CORS) only when `server.cors_origins` names them.
+
+use std::net::IpAddr;
+
+use actix_web::{
+    Error, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{
+            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+            ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+            ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, HOST,
+            HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+        },
+    },
+    middleware::Next,
+    web::Data,
+};
+
+use crate::{
+    http::admin::respond, settings::ServerSettings, state::State, surface::error::ApiError,
+};
+
+/// Seconds for which a browser may remember that an origin is allowed.
+const REMEMBERED_SECONDS: u32 = 600;
+/// What a page of another origin may do.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
+/// Headers that a page of another origin may read.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "x-request-id, retry-after, retry-after-ms, x-should-retry, x-kebne-reason, x-kebne-lane, x-kebne-attempts, \
+     x-kebne-waited-ms, x-kebne-session-turn",
+);
+
+/// Refuses what a foreign page sends, and marks what an allowed page may read.
+pub(super) async fn guard<B: MessageBody + 'static>(
+    http: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(state) = http.app_data::<Data<State>>().cloned() else {
+        return next
+            .call(http)
+            .await
+            .map(ServiceResponse::map_into_boxed_body);
+    };
+    let settings = &state.settings;
+    if settings.keys.is_empty()
+        && let Err(error) = check(http.method(), http.headers(), http.uri().host(), settings)
+    {
+        let response = respond(http.request(), Err(error));
+        return Ok(http.into_response(response));
+    }
+    let Some(origin) = allowed_origin(http.headers(), settings) else {
+        return next
+            .call(http)
+            .await
+            .map(ServiceResponse::map_into_boxed_body);
+    };
+    if http.method() == Method::OPTIONS
+        && http.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    {
+        let mut response = HttpResponse::NoContent().finish();
+        allow(response.headers_mut(), origin);
+        permit(response.headers_mut(), http.headers());
+        return Ok(http.into_response(response));
+    }
+    let mut response = next.call(http).await?.map_into_boxed_body();
+    allow(response.headers_mut(), origin);
+    Ok(response)
+}
+
+/// Checks what a browser says of where a request comes from.
+fn check(
+    method: &Method,
+    headers: &HeaderMap,
+    target: Option<&str>,
+    settings: &ServerSettings,
+) -> Result<(), ApiError> {
+    let named = headers
+        .get_all(HOST)
+        .map(|host| host.to_str().unwrap_or(""));
+    for host in named.chain(target) {
+        let host = without_port(host);
+        if !is_loopback(host)
+            && !settings
+                .hosts
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(host))
+        {
+            return Err(ApiError::foreign_host());
+        }
+    }
+    let has_origin = headers.contains_key(ORIGIN);
+    if has_origin && !is_own_origin(headers) && allowed_origin(headers, settings).is_none() {
+        return Err(ApiError::foreign_origin());
+    }
+    let types = headers.get_all(CONTENT_TYPE);
+    let mut types = types.map(|value| value.to_str().unwrap_or(""));
+    if method == Method::POST && !types.all(is_json) {
+        return Err(ApiError::not_json());
+    }
+    Ok(())
+}
+
+/// Returns `true` if a page of this gateway itself sends the request.
+fn is_own_origin(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let own = text(ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
+    own.is_some_and(|own| text(HOST).is_some_and(|host| host.eq_ignore_ascii_case(own)))
+}
+
+/// Returns the origin of a request if pages of it may read answers.
+fn allowed_origin(headers: &HeaderMap, settings: &ServerSettings) -> Option<HeaderValue> {
+    let origin = headers.get(ORIGIN)?;
+    let text = origin.to_str().ok()?;
+    let mut known = settings.cors_origins.iter();
+    known
+        .any(|known| known == "*" || known.eq_ignore_ascii_case(text))
+        .then(|| origin.clone())
+}
+
+fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+}
+
+/// Answers the question that a browser asks before the request itself.
+fn permit(headers: &mut HeaderMap, asked: &HeaderMap) {
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    if let Some(names) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    headers.insert(
+        ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from(REMEMBERED_SECONDS),
+    );
+}
+
+/// Returns the host of `host:port` or `[host]:port`.
+fn without_port(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    host.split(':').next().unwrap_or(host)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks a request with these headers at a gateway without keys.
+    fn reason(method: &str, headers: &[(&str, &str)], settings: &ServerSettings) -> &'static str {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name = HeaderName::try_from(*name).unwrap();
+            map.append(name, HeaderValue::try_from(*value).unwrap());
+        }
+        let method = Method::try_from(method).unwrap();
+        match check(&method, &map, None, settings) {
+            Ok(()) => "fine",
+            Err(error) => error.reason(),
+        }
+    }
+
+    #[test]
+    fn what_clients_on_this_machine_send_is_let_in() {
+        let settings = ServerSettings::default();
+        for host in [
+            "localhost",
+            "localhost:8080",
+            "LOCALHOST",
+            "127.0.0.1:8080",
+            "127.1.2.3",
+            "[::1]:8080",
+        ] {
+            let json = [
+                ("host", host),
+                ("content-type", "application/json; charset=utf-8"),
+            ];
+            assert_eq!(reason("POST", &json, &settings), "fine", "{host}");
+            assert_eq!(
+                reason("GET", &[("host", host)], &settings),
+                "fine",
+                "{host}"
+            );
+        }
+        let own = [
+            ("host", "127.0.0.1:8080"),
+            ("origin", "http://127.0.0.1:8080"),
+        ];
+        assert_eq!(reason("GET", &own, &settings), "fine");
+    }
+
+    #[test]
+    fn what_a_browser_sends_for_a_foreign_page_is_refused() {
+        let settings = ServerSettings::default();
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            "0.0.0.0",
+            "[::2]",
+        ] {
+            assert_eq!(
+                reason("GET", &[("host", host)], &settings),
+                "host_not_allowed",
+                "{host}"
+            );
+        }
+        let two = [("host", "localhost"), ("host", "evil.example")];
+        assert_eq!(reason("GET", &two, &settings), "host_not_allowed");
+        for origin in [
+            "http://evil.example",
+            "null",
+            "https://127.0.0.1:8080",
+            "http://127.0.0.1:8081",
+            "http://localhost:8080",
+        ] {
+            let post = [
+                ("host", "127.0.0.1:8080"),
+                ("origin", origin),
+                ("content-type", "application/json"),
+            ];
+            assert_eq!(
+                reason("POST", &post, &settings),
+                "origin_not_allowed",
+                "{origin}"
+            );
+        }
+        for content_type in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "",
+            "text/plain; application/json",
+        ] {
+            let post = [("host", "localhost"), ("content-type", content_type)];
+            assert_eq!(
+                reason("POST", &post, &settings),
+                "unsupported_content_type",
+                "{content_type}"
+            );
+        }
+    }
+
+    #[test]
+    fn hosts_and_origins_can_be_allowed() {
+        let settings = ServerSettings {
+            hosts: vec!["kebne.internal".to_owned()],
+            cors_origins: vec!["https://app.example".to_owned()],
+            ..ServerSettings::default()
+        };
+        let asked = [
+            ("host", "Kebne.internal:80"),
+            ("origin", "https://app.example"),
+        ];
+        assert_eq!(reason("GET", &asked, &settings), "fine");
+        let other = [
+            ("host", "kebne.internal"),
+            ("origin", "https://app.example.evil"),
+        ];
+        assert_eq!(reason("GET", &other, &settings), "origin_not_allowed");
+    }
+}

@@ -1,0 +1,178 @@
+//! What each key may do.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::program::{Answer, CHAT, Program, folder};
+
+const MODELS: &str = "[[backends]]\nname = \"b\"\nsimulation = {preset = \"instant\"}\n\
+    [[models]]\nname = \"m\"\naliases = [\"short\"]\nbackends = [\"b\"]\n[[models]]\nname = \"n\"\nbackends = [\"b\"]\n";
+
+/// Writes settings with keys, each named and keyed by one word.
+fn settings(folder: &Path, keys: &[(&str, &str)]) -> std::path::PathBuf {
+    let mut text = String::new();
+    for (name, more) in keys {
+        let hash = hex::encode(Sha256::digest(name.as_bytes()));
+        writeln!(
+            text,
+            "[[server.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\n{more}"
+        )
+        .unwrap();
+    }
+    let config = folder.join("kebne.toml");
+    fs::write(&config, format!("{text}{MODELS}")).unwrap();
+    config
+}
+
+fn send(program: &Program, key: &str, method: &str, path: &str, body: &Value) -> Answer {
+    let bearer = format!("Bearer {key}");
+    program.send(method, path, &[("authorization", &bearer)], body)
+}
+
+fn chat(program: &Program, key: &str, model: &str) -> Answer {
+    let body = json!({"model": model, "messages": [{"role": "user", "content": "a"}]});
+    send(program, key, "POST", CHAT, &body)
+}
+
+#[test]
+fn a_key_does_what_its_scopes_name_and_nothing_else() {
+    let folder = folder();
+    let config = settings(
+        folder.path(),
+        &[
+            ("plain", ""),
+            ("reader", "scopes = [\"read_state\"]\n"),
+            ("operator", "scopes = [\"admin\"]\n"),
+        ],
+    );
+    let program = Program::start_plain(folder.path(), &config);
+    let paths = [
+        ("POST", CHAT, "call"),
+        ("GET", "/v1/models", "call"),
+        ("GET", "/v1/sessions", "call"),
+        ("GET", "/v1/prompts", "call"),
+        ("GET", "/state", "read_state"),
+        ("GET", "/metrics", "read_state"),
+        ("POST", "/backends/b/prewarm", "admin"),
+    ];
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "a"}]});
+    for (key, scope) in [
+        ("plain", "call"),
+        ("reader", "read_state"),
+        ("operator", "admin"),
+    ] {
+        for (method, path, needed) in paths {
+            let body = if path == CHAT { &body } else { &Value::Null };
+            let answer = send(&program, key, method, path, body);
+            if scope == needed {
+                assert!(
+                    (200..300).contains(&answer.status),
+                    "{key} {path}: {}",
+                    answer.body
+                );
+            } else {
+                assert_eq!(
+                    answer.code(),
+                    (403, "insufficient_scope".to_owned()),
+                    "{key} {path}"
+                );
+                let message = answer.json()["error"]["message"].to_string();
+                assert!(message.contains(needed), "{message}");
+            }
+        }
+        assert_eq!(
+            send(&program, "unknown", "GET", "/state", &Value::Null).status,
+            401
+        );
+    }
+}
+
+#[test]
+fn a_key_reaches_only_its_models() {
+    let folder = folder();
+    let config = settings(folder.path(), &[("all", ""), ("one", "models = [\"m\"]\n")]);
+    let program = Program::start_plain(folder.path(), &config);
+    for (key, model, status) in [
+        ("all", "m", 200),
+        ("all", "n", 200),
+        ("one", "m", 200),
+        ("one", "short", 200),
+        ("one", "n", 403),
+        ("one", "none", 404),
+    ] {
+        let answer = chat(&program, key, model);
+        assert_eq!(answer.status, status, "{key} {model}: {}", answer.body);
+        if status == 403 {
+            assert_eq!(answer.code().1, "model_not_allowed");
+            assert_eq!(answer.json()["error"]["param"], "model");
+        }
+    }
+    let listed = send(&program, "one", "GET", "/v1/models", &Value::Null).json();
+    let names: Vec<&str> = listed["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| model["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["m"]);
+    assert_eq!(
+        send(&program, "one", "GET", "/v1/models/n", &Value::Null).status,
+        403
+    );
+}
+
+#[test]
+fn wrong_keys_stop_the_start_with_the_reason() {
+    let folder = folder();
+    let hash = hex::encode(Sha256::digest(b"one"));
+    for (keys, expected) in [
+        (
+            vec![
+                ("one", String::new()),
+                ("two", format!("hash = \"{hash}\"\n")),
+            ],
+            "server.keys[1].hash",
+        ),
+        (
+            vec![("one", "scopes = []\n".to_owned())],
+            "server.keys[0].scopes",
+        ),
+        (
+            vec![("one", "scopes = [\"all\"]\n".to_owned())],
+            "server.keys[0].scopes",
+        ),
+        (
+            vec![("one", "models = [\"none\"]\n".to_owned())],
+            "server.keys[0].models",
+        ),
+        (
+            vec![("one", "models = []\n".to_owned())],
+            "server.keys[0].models",
+        ),
+    ] {
+        let mut text = String::new();
+        for (name, more) in &keys {
+            let own = hex::encode(Sha256::digest(name.as_bytes()));
+            let own = if more.starts_with("hash") {
+                String::new()
+            } else {
+                format!("hash = \"{own}\"\n")
+            };
+            writeln!(text, "[[server.keys]]\nname = \"{name}\"\n{own}{more}").unwrap();
+        }
+        let config = folder.path().join("kebne.toml");
+        fs::write(&config, format!("{text}{MODELS}")).unwrap();
+        let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_kebne"));
+        let ended = check
+            .arg("check")
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(3), "{said}");
+        assert!(said.contains(expected), "no `{expected}` in {said}");
+    }
+}
