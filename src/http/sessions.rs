@@ -44,6 +44,8 @@ pub(super) async fn create(
 ) -> HttpResponse {
     let made = async {
         let caller = caller::of(http.headers(), &state.settings.keys)?;
+        // Before the body is read: it may be large.
+        state.context.read(&caller.owner, &id).await?;
         let wanted = read_change(http.headers(), payload, &state).await?;
         let mut id = [0; ID_SIZE];
         getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;
@@ -97,6 +99,8 @@ pub(super) async fn change(
 ) -> HttpResponse {
     let changed = async {
         let caller = caller::of(http.headers(), &state.settings.keys)?;
+        // Before the body is read: it may be large.
+        state.context.read(&caller.owner, &id).await?;
         let wanted = read_change(http.headers(), payload, &state).await?;
         let session = state.context.change(&caller.owner, &id, wanted).await?;
         Ok(HttpResponse::Ok().json(shown(&session, &state)))

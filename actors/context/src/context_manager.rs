@@ -8,9 +8,10 @@ use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, Handler, ResponseFuture};
 
-use kebne_actors::{ActorRef, Context, Props, Strategy};
+use kebne_actors::{Context, Props, Strategy};
 
 use crate::{
+    access::{Access, sweep},
     health::Health,
     limits::ContextLimits,
     messages::{
@@ -59,33 +60,6 @@ pub struct ContextManager {
     /// Open from the start of the actor on.
     store: Option<Arc<dyn SessionStore>>,
     is_sweeping: Rc<Cell<bool>>,
-}
-
-/// The store, as one question sees it.
-struct Access {
-    store: Arc<dyn SessionStore>,
-    timeout: Duration,
-    health: Health,
-    manager: ActorRef<ContextManager>,
-    incarnation: u64,
-}
-
-impl Access {
-    /// Runs steps on the store; one that has ended or hangs fails the instance of the actor that it belongs to.
-    async fn run<T>(
-        &self,
-        steps: impl AsyncFnOnce(&dyn SessionStore) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        // A store that hangs is as good as one that has ended.
-        let done = tokio::time::timeout(self.timeout, steps(&*self.store)).await;
-        let result = done.unwrap_or(Err(StoreError::Lost));
-        self.health.note(&result);
-        if matches!(result, Err(StoreError::Lost)) {
-            let incarnation = self.incarnation;
-            self.manager.inform(StoreLost { incarnation });
-        }
-        result
-    }
 }
 
 impl ContextManager {
@@ -149,7 +123,7 @@ impl ContextManager {
             store: self.store.clone()?,
             timeout: self.parts.limits.store_timeout(),
             health: self.health.clone(),
-            manager: ctx.self_ref(),
+            manager: ctx.self_ref().control_recipient(),
             incarnation: self.incarnation,
         })
     }
@@ -183,7 +157,10 @@ impl ContextManager {
     {
         let (renamed, owner) = (self.renamed.clone(), owner.to_owned());
         self.with_store(ctx, async move |store| {
-            renamed.settle(&owner, store).await?;
+            if !renamed.settle(&owner, store).await? {
+                let message = "the tenant's sessions of an earlier version are still being renamed";
+                return Err(StoreError::Failed(message.to_owned()));
+            }
             steps(store).await
         })
     }
@@ -364,27 +341,6 @@ impl Handler<Sweep> for ContextManager {
             is_sweeping.set(false);
         })
     }
-}
-
-/// Does what is to be done, one short step after another; each takes its turn among the steps of callers.
-async fn sweep(access: &Access, alive: Alive, renamed: &Renamed) -> Result<(), StoreError> {
-    for owner in renamed.owners() {
-        access
-            .run(async |store| renamed.settle(&owner, store).await)
-            .await?;
-    }
-    let mut expired = 0;
-    loop {
-        let tidied = access.run(async |store| store.tidy(alive).await).await?;
-        expired += tidied.expired;
-        if !tidied.has_more {
-            break;
-        }
-    }
-    if expired > 0 {
-        tracing::info!(sessions = expired, "expired sessions were removed");
-    }
-    Ok(())
 }
 
 impl Handler<StoreLost> for ContextManager {

@@ -5,6 +5,7 @@
 //! see which session, how long it lives, which turns fit a token budget); a [`store::SessionStore`] holds the bytes.
 //! [`tokens`] counts tokens, [`prompts`] renders templates. This crate knows no HTTP.
 
+mod access;
 mod context_manager;
 mod handle;
 mod health;

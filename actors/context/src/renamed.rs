@@ -7,6 +7,9 @@ use std::{
 
 use crate::store::{SessionStore, StoreError};
 
+/// Steps that one question may take to give an owner its sessions: these are short, and the question has a time budget.
+const STEPS: u32 = 32;
+
 /// The former names of owners whose sessions are still to be given to the present name.
 #[derive(Clone, Default)]
 pub(crate) struct Renamed(Arc<Mutex<BTreeMap<String, Vec<String>>>>);
@@ -38,19 +41,25 @@ impl Renamed {
         renamed.remove(owner);
     }
 
-    /// Gives an owner the sessions of its former names.
+    /// Gives an owner the sessions of its former names, in at most [`STEPS`] steps. Returns `true` if it has all of them.
     pub(crate) async fn settle(
         &self,
         owner: &str,
         store: &dyn SessionStore,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let former = self.former_of(owner);
+        let mut steps = 0;
         for former in &former {
-            while store.adopt(former, owner).await? {}
+            while store.adopt(former, owner).await? {
+                steps += 1;
+                if steps >= STEPS {
+                    return Ok(false);
+                }
+            }
         }
         if !former.is_empty() {
             self.done(owner);
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -21,6 +21,7 @@ use crate::store::{
 
 mod database;
 mod file;
+mod pieces;
 mod problem;
 mod seal;
 mod tidy;

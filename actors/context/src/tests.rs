@@ -272,6 +272,8 @@ struct Fragile {
     ended: Arc<AtomicBool>,
     hangs: bool,
     kept: Arc<MemoryStore>,
+    /// Steps that an adoption takes before its last one.
+    adoption: AtomicU32,
 }
 
 impl Fragile {
@@ -321,6 +323,12 @@ impl SessionStore for Fragile {
         self.or(|| self.kept.remove(named))
     }
     fn adopt(&self, former: &str, owner: &str) -> Stored<bool> {
+        let fewer = self
+            .adoption
+            .fetch_update(SeqCst, SeqCst, |steps| steps.checked_sub(1));
+        if fewer.is_ok() {
+            return Box::pin(std::future::ready(Ok(true)));
+        }
         self.or(|| self.kept.adopt(former, owner))
     }
     fn tidy(&self, alive: Alive) -> Stored<Tidied> {
@@ -349,7 +357,13 @@ impl Outage {
             let ended = Arc::new(AtomicBool::new(ends.load(SeqCst)));
             *flag.lock().unwrap() = Arc::clone(&ended);
             let kept = Arc::clone(&kept);
-            Ok(Arc::new(Fragile { ended, hangs, kept }) as _)
+            let adoption = AtomicU32::new(0);
+            Ok(Arc::new(Fragile {
+                ended,
+                hangs,
+                kept,
+                adoption,
+            }) as _)
         });
         bench.create("ann", "s").await.unwrap();
         bench.context.append("s", turn("a", 1, true)).await.unwrap();
@@ -630,5 +644,31 @@ async fn sessions_of_a_former_name_belong_to_the_present_one() {
     // Whoever never calls has them by the next sweep.
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(store.find("c").await.unwrap().unwrap().session.owner, "eve");
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn a_question_gives_an_owner_only_so_many_sessions() {
+    let kept = Arc::new(MemoryStore::default());
+    let opened = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&opened);
+    let former = vec![("hash".to_owned(), "ann".to_owned())];
+    let bench = Bench::start_renamed(ContextLimits::default(), former, move || {
+        count.fetch_add(1, SeqCst);
+        Ok(Arc::new(Fragile {
+            ended: Arc::default(),
+            hangs: false,
+            kept: Arc::clone(&kept),
+            adoption: AtomicU32::new(40),
+        }) as _)
+    });
+    bench.create("hash", "s").await.unwrap();
+    let first = bench.context.read("ann", "s").await;
+    assert!(matches!(
+        first,
+        Err(ContextError::Store(StoreError::Failed(_)))
+    ));
+    assert_eq!(bench.context.read("ann", "s").await.unwrap().owner, "ann");
+    assert_eq!(opened.load(SeqCst), 1);
     bench.system.terminate().await;
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     file::{self, Stale},
+    pieces::{about_details, about_unowned_details},
     problem::Problem,
     seal::Keyring,
     tidy::Pass,
@@ -27,9 +28,9 @@ const SESSION: &str = "id, owner, created, used, turns, tokens, bytes, details";
 #[derive(Debug)]
 pub(super) struct Database {
     pub(super) connection: Connection,
-    keyring: Option<Keyring>,
+    pub(super) keyring: Option<Keyring>,
     /// Pieces that do not name their owner are accepted.
-    unowned: Cell<bool>,
+    pub(super) unowned: Cell<bool>,
     /// Where the sealing of old pieces anew has got to; `None` when none are left.
     pub(super) pass: RefCell<Option<Pass>>,
 }
@@ -335,61 +336,6 @@ impl Database {
             is_fresh,
         })
     }
-
-    pub(super) fn seal_details(
-        &self,
-        id: &str,
-        owner: &str,
-        sealed: &Sealed,
-    ) -> Result<Vec<u8>, Problem> {
-        let plain = serde_json::to_vec(sealed)
-            .map_err(|error| StoreError::Failed(format!("session `{id}`: {error}")))?;
-        self.seal(plain, &about_details(id, owner))
-    }
-
-    pub(super) fn is_sealed(&self) -> bool {
-        self.keyring.is_some()
-    }
-
-    /// Returns `true` if pieces that do not name their owner are accepted.
-    pub(super) fn accepts_unowned(&self) -> bool {
-        self.unowned.get()
-    }
-
-    /// Has pieces that do not name their owner refused from now on.
-    pub(super) fn refuse_unowned(&self) {
-        self.unowned.set(false);
-    }
-
-    pub(super) fn seal(&self, plain: Vec<u8>, about: &str) -> Result<Vec<u8>, Problem> {
-        match &self.keyring {
-            Some(keyring) => Ok(keyring.seal(&plain, about)?),
-            None => Ok(plain),
-        }
-    }
-
-    /// Opens a piece that is about one of `abouts`. The second value is `true` if the first key sealed it and it is
-    /// about the first.
-    pub(super) fn unseal(
-        &self,
-        kept: Vec<u8>,
-        abouts: impl IntoIterator<Item = String>,
-    ) -> Result<(Vec<u8>, bool), Problem> {
-        let Some(keyring) = &self.keyring else {
-            return Ok((kept, true));
-        };
-        let mut present = String::new();
-        for (place, about) in abouts.into_iter().enumerate() {
-            if let Some((plain, key)) = keyring.open(&kept, &about) {
-                return Ok((plain, place == 0 && key == 0));
-            }
-            if place == 0 {
-                present = about;
-            }
-        }
-        let message = format!("{present}: it was changed or cut off, or has another key");
-        Err(StoreError::Damaged(message).into())
-    }
 }
 
 /// Asks for one item more than is wanted, to see whether there is one.
@@ -404,13 +350,4 @@ pub(super) fn number(value: u64) -> i64 {
 
 pub(super) fn size(bytes: &[u8]) -> i64 {
     i64::try_from(bytes.len()).unwrap_or(i64::MAX)
-}
-
-/// The id's length keeps an id and an owner apart that could be split otherwise.
-fn about_details(id: &str, owner: &str) -> String {
-    format!("details of session {} {id} of {owner}", id.len())
-}
-
-fn about_unowned_details(id: &str) -> String {
-    format!("details of session {id}")
 }
