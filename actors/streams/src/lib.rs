@@ -57,3 +57,8 @@ pub use restart::{Restart, RestartSettings, restart_source};
 pub use supervise::{Directive, Scan, Supervise};
 pub use throttle::{Enforce, Pace, RateExceeded, Throttle};
 pub use timeouts::{StreamTimeout, Timed, TimeoutKind};
+
+/// The README, whose examples are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -184,7 +184,7 @@ pub trait Stage {
     }
 
     /// Has `note` noted when the asker of the message in hand waits no more.
-    fn note_when_forsaken(&mut self, _shared: &Arc<Shared>, _note: &'static str) -> Did {
+    fn note_when_abandoned(&mut self, _shared: &Arc<Shared>, _note: &'static str) -> Did {
         Err(Unsupported("token of the asker"))
     }
 
@@ -382,7 +382,7 @@ async fn on_stage(
         }
         Command::Hold(time) => stage.hold(time).await?,
         Command::EndThread => stage.end_thread()?,
-        Command::NoteWhenForsaken(note) => stage.note_when_forsaken(shared, note)?,
+        Command::NoteWhenAbandoned(note) => stage.note_when_abandoned(shared, note)?,
         _ => return Err(Unsupported("such command")),
     }
     Ok(Answer::Done)

@@ -51,3 +51,8 @@ pub use system::{
     Receptionist, Recipient, Restarted, Service, ServiceKey, Spawn, StopCause, Strategy,
     Subscription, SuppressedDeadLetter, TaskPanicked, Terminated, Termination, Undelivered,
 };
+
+/// The README, whose examples are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -134,6 +134,7 @@ impl ActorSystem {
     /// # Panics
     /// On a thread that runs no local tasks, such as under `#[tokio::main]`, unless the props name another by
     /// [`Props::on_arbiter`]: see [`ActorSystem::start_thread`].
+    #[track_caller]
     pub fn spawn<A>(&self, props: Props<A>, name: &str) -> ActorRef<A>
     where
         A: Actor<Context = Context<A>>,
@@ -194,6 +195,7 @@ impl ActorSystem {
     }
 
     /// Spawns an actor under `/user` with a unique name.
+    #[track_caller]
     pub fn spawn_anonymous<A>(&self, props: Props<A>) -> ActorRef<A>
     where
         A: Actor<Context = Context<A>>,

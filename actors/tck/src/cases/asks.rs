@@ -190,12 +190,14 @@ async fn one_panic_among_a_hundred_asks_is_told_from_its_bystanders(
     driver: &dyn Driver,
 ) -> Verdict {
     driver.needs(Claim::AskSaysWhy)?;
-    let (_world, a) = driver.with(restarted("a")).await?;
+    let (world, a) = driver.with(restarted("a")).await?;
     let asks = (0..100).map(|n| {
         let answer = if n == 50 { (1, None) } else { (2, Some(n)) };
         a.try_ask(AnswerWithin(ms(answer.0), answer.1), PATIENCE)
     });
-    for (n, answer) in join_all(asks).await.into_iter().enumerate() {
+    let answers = join_all(asks).await;
+    world.settle().await?;
+    for (n, answer) in answers.into_iter().enumerate() {
         let expected = if n == 50 {
             Refusal::Failed
         } else {
@@ -315,28 +317,28 @@ async fn an_ask_that_timed_out_before_its_turn_is_skipped(driver: &dyn Driver) -
 
 async fn work_begun_for_a_dropped_ask_sees_its_token_cancelled(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    let script = [NoteWhenForsaken("forsaken"), AnswerAfter(10 * SECOND, 1)];
+    let script = [NoteWhenAbandoned("abandoned"), AnswerAfter(10 * SECOND, 1)];
     let mut asked = a.try_ask(script, PATIENCE);
     let early = (&mut asked).now_or_never();
     world.expect_notes(&[]).await?;
     ensure(early.is_none(), || format!("answered {early:?}"))?;
     drop(asked);
-    world.expect_notes(&["forsaken"]).await
+    world.expect_notes(&["abandoned"]).await
 }
 
 async fn work_begun_for_an_ask_that_timed_out_sees_its_token_cancelled(
     driver: &dyn Driver,
 ) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    let script = [NoteWhenForsaken("forsaken"), AnswerAfter(10 * SECOND, 1)];
+    let script = [NoteWhenAbandoned("abandoned"), AnswerAfter(10 * SECOND, 1)];
     let answer = a.try_ask(script, SECOND).await;
-    world.expect_notes(&["forsaken"]).await?;
+    world.expect_notes(&["abandoned"]).await?;
     ensure_eq("answer", &answer, &Err(Refusal::TimedOut))
 }
 
 async fn the_token_of_a_tell_is_never_cancelled(driver: &dyn Driver) -> Verdict {
     let (world, a) = driver.with(plain("a")).await?;
-    a.tell(NoteWhenForsaken("forsaken"))?;
+    a.tell(NoteWhenAbandoned("abandoned"))?;
     world.pass(PATIENCE).await?;
     world.expect_notes(&[]).await
 }

@@ -111,7 +111,7 @@ pub enum Command {
     /// Answer this number after a while by a future of the actor, or panic in it, handling others meanwhile.
     AnswerWithin(Duration, Option<i64>),
     /// Note this when the asker waits no more.
-    NoteWhenForsaken(&'static str),
+    NoteWhenAbandoned(&'static str),
 }
 
 /// When a timer fires again.

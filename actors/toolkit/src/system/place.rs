@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 ///
 /// # Panics
 /// When this thread cannot run actors.
+#[track_caller]
 pub(super) fn start_here(path: &str, start: impl FnOnce()) {
     if Handle::try_current().is_err() {
         refuse(&format!(

@@ -230,6 +230,7 @@ impl<A: Actor> fmt::Debug for Props<A> {
 }
 
 /// Starts a cell and returns the way to it. Its path is `path`, with a number if that is taken.
+#[track_caller]
 pub(crate) fn launch<A>(
     system: &ActorSystem,
     parent: Arc<dyn Parent>,

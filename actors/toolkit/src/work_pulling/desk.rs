@@ -142,7 +142,7 @@ impl<T: Send + Sync + 'static> Handler<Submit<T>> for Desk<T> {
             withdrawn: CancellationToken::new(),
             _permit: submit.permit,
         });
-        self.turn(ctx);
+        self.dispatch(ctx);
     }
 }
 
@@ -152,7 +152,7 @@ impl<T: Send + Sync + 'static> Handler<StartProducer<T>> for Desk<T> {
     fn handle(&mut self, StartProducer(producer): StartProducer<T>, ctx: &mut Context<Self>) {
         self.producer = Some(producer);
         self.requested = None;
-        self.turn(ctx);
+        self.dispatch(ctx);
     }
 }
 
@@ -170,7 +170,7 @@ impl<T: Send + Sync + 'static> Handler<Register<T>> for Desk<T> {
 
     fn handle(&mut self, Register(worker): Register<T>, ctx: &mut Context<Self>) {
         self.register(worker, ctx);
-        self.turn(ctx);
+        self.dispatch(ctx);
     }
 }
 
@@ -179,7 +179,7 @@ impl<T: Send + Sync + 'static> Handler<Strike> for Desk<T> {
 
     fn handle(&mut self, Strike(worker): Strike, ctx: &mut Context<Self>) {
         self.strike(worker, ctx);
-        self.turn(ctx);
+        self.dispatch(ctx);
     }
 }
 
@@ -199,7 +199,7 @@ impl<T: Send + Sync + 'static> Handler<Listing<Delivery<T>>> for Desk<T> {
         for service in services {
             self.register(service.actor, ctx);
         }
-        self.turn(ctx);
+        self.dispatch(ctx);
     }
 }
 
@@ -211,7 +211,7 @@ impl<T: Send + Sync + 'static> Handler<Confirmed> for Desk<T> {
             held.progress
                 .send_replace(Progress::Confirmed { deliveries });
         }
-        self.turn(ctx);
+        self.dispatch(ctx);
     }
 }
 
@@ -222,7 +222,7 @@ impl<T: Send + Sync + 'static> Handler<GivenUp> for Desk<T> {
         if let Some(lost) = self.book.give_up(hand) {
             self.settle(lost, ctx);
         }
-        self.turn(ctx);
+        self.dispatch(ctx);
     }
 }
 
@@ -282,7 +282,7 @@ impl<T: Send + Sync + 'static> Desk<T> {
     }
 
     /// Hands out what can be handed out, and asks the producer for more when a worker is left over.
-    fn turn(&mut self, ctx: &mut Context<Self>) {
+    fn dispatch(&mut self, ctx: &mut Context<Self>) {
         loop {
             let workers = &self.workers;
             let Some(hand) = self.book.hand_out(|id| fitness(workers.get(&id))) else {

@@ -182,7 +182,7 @@ impl Stage for OnKebne<'_> {
         ready(Ok(()))
     }
 
-    fn note_when_forsaken(&mut self, shared: &Arc<Shared>, note: &'static str) -> Did {
+    fn note_when_abandoned(&mut self, shared: &Arc<Shared>, note: &'static str) -> Did {
         let token = self.0.asker();
         let shared = Arc::clone(shared);
         actix_rt::spawn(async move {

@@ -146,6 +146,28 @@ async fn a_stream_goes_on_when_its_actor_fails_and_resumes() {
     assert_eq!(read.await, 4);
 }
 
+#[actix::test]
+async fn a_panic_in_the_handler_of_a_stream_drops_the_stream_and_resumes_the_actor() {
+    tokio::time::pause();
+    let log = Log::default();
+    let system = ActorSystem::new("test", 1);
+    let actor = system.spawn(counter(&log).supervise(Strategy::resume()), "counter");
+    act(&actor, |_, ctx| {
+        let messages = [false, true, false].map(|panics| {
+            Do(Box::new(
+                move |actor: &mut Counter, _: &mut Context<Counter>| {
+                    assert!(!panics, "on purpose");
+                    actor.log.note("item");
+                },
+            ))
+        });
+        ctx.add_message_stream(stream::iter(messages));
+    });
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(log.entries(), ["started", "item"]);
+    assert_eq!(actor.ask(Add(1), SECOND).await, Ok(1));
+}
+
 /// An endless stream of messages: in stock actix nothing else on the thread ever runs again.
 #[actix::test]
 async fn an_endless_stream_of_messages_leaves_others_their_turn() {

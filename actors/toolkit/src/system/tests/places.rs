@@ -2,6 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -29,6 +30,27 @@ fn spawning_without_a_runtime_says_what_to_write_instead() {
     assert!(said.contains("`/user/counter` was spawned on a thread without a runtime"));
     assert!(said.contains("`#[actix::main]`"), "{said}");
     assert!(system.tree().is_empty());
+}
+
+#[test]
+fn the_panic_of_a_spawn_in_the_wrong_place_names_the_line_that_spawned() {
+    let system = ActorSystem::new("test", 1);
+    let at = Arc::new(Mutex::new(None));
+    let noted = Arc::clone(&at);
+    let thread = thread::current().id();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if thread::current().id() == thread {
+            let file = info.location().map(|location| location.file().to_owned());
+            *noted.lock().unwrap() = file;
+        } else {
+            hook(info);
+        }
+    }));
+    panic_of(|| system.spawn(counter(&Log::default()), "counter"));
+    let _the_default_one = std::panic::take_hook();
+    let file = at.lock().unwrap().take().unwrap();
+    assert!(file.ends_with("places.rs"), "{file}");
 }
 
 #[test]
