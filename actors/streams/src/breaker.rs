@@ -1,8 +1,8 @@
 //! A circuit breaker by Pekko's rules: after `max_failures` failures in a row it opens and calls fail at once;
 //! after `reset_timeout` it lets exactly one call through, whose result closes or re-opens it.
 //!
-//! Owns when a call is let through and in which state its result counts. It never retries and never judges
-//! an error by itself beyond "`Err` is a failure"; a decider may. Rules, each tested below:
+//! Owns the admission of calls and the state in which a result counts. It never retries, and by default every `Err` is a
+//! failure; a decider may judge otherwise. Rules, each tested below:
 //!
 //! - Failures are counted in a row: a success while closed sets the count to 0.
 //! - A result counts in the state in which its call began, and in that *spell* of it: the late result of a
@@ -10,7 +10,7 @@
 //!   result from an earlier closed spell is counted in the present one.)
 //! - A call that takes longer than `call_timeout` is a failure, counted at the timeout, also when its answer
 //!   still reaches the caller. The timed-out future is dropped, which cancels it; Pekko's body runs on.
-//! - Open becomes half-open by a timer, without a call; where no tokio runtime is at hand, at the next look.
+//! - Open becomes half-open by a timer, without a call; without a tokio runtime, at the next call or question.
 //! - A call that is dropped before it ends counts neither way, and a dropped probe lets the next call probe;
 //!   Pekko has no such case. A panic in a call is a failure.
 //!
@@ -31,18 +31,8 @@ use tokio::time::Instant;
 use crate::backoff::InvalidSetting;
 use machine::{Entered, Machine, Ticket};
 
+pub use machine::BreakerState;
 pub use settings::BreakerSettings;
-
-/// Which of its three states a breaker is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    /// Calls go through; failures in a row are counted.
-    Closed,
-    /// Calls fail at once.
-    Open,
-    /// One call goes through as a probe; the others fail at once.
-    HalfOpen,
-}
 
 /// Why a guarded call has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

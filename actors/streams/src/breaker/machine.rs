@@ -4,8 +4,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{BreakerSettings, BreakerState};
+use super::settings::BreakerSettings;
 use crate::backoff::stretched;
+
+/// The states of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Calls go through; failures in a row are counted.
+    Closed,
+    /// Calls fail at once.
+    Open,
+    /// One call goes through as a probe; the others fail at once.
+    HalfOpen,
+}
 
 /// The state of a breaker, changed by calls and by time.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Bounds, overflow, priorities, the control lane, and turns.
+//! Bounds, overflow, priorities, the control queue, and turns.
 
 use futures_util::{FutureExt, future::join_all};
 
@@ -39,9 +39,11 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L3;
     control_messages_keep_their_order => "ControlAwareDispatcherSpec: deliver control messages first", Same;
     a_control_message_goes_before_the_highest_priority => "ControlAwareDispatcherSpec: deliver control messages first", Same;
     a_control_message_is_taken_by_a_full_mailbox => "ControlAwareDispatcherSpec: deliver control messages first using a bounded mailbox",
-        Different("the control lane has no bound of its own, since what bounds its messages is elsewhere; in Pekko one bound holds for both");
+        Different("the control queue has a bound of its own, far above the permits and children that bound its messages; in Pekko one bound holds for both");
     control_messages_take_up_no_room_for_work => "ControlAwareDispatcherSpec: deliver control messages first using a bounded mailbox",
-        Different("the control lane has no bound of its own, since what bounds its messages is elsewhere; in Pekko one bound holds for both");
+        Different("the control queue has a bound of its own, far above the permits and children that bound its messages; in Pekko one bound holds for both");
+    a_control_message_beyond_the_bound_of_the_control_queue_is_refused => "ControlAwareDispatcherSpec: deliver control messages first using a bounded mailbox",
+        Different("the control queue has a bound of its own, far above the permits and children that bound its messages; in Pekko one bound holds for both");
     an_actor_gives_its_turn_away_after_its_throughput => "DispatcherActorSpec: respect the throughput setting", Same;
     an_actor_with_much_to_do_does_not_hold_up_another => "DispatcherActorsSpec: not block fast actors by slow actors", Same;
     a_flooded_actors_sibling_is_served => "none", Trap("T6"), isolated;
@@ -408,6 +410,19 @@ async fn control_messages_take_up_no_room_for_work(driver: &dyn Driver) -> Verdi
     }
     ensure_eq("offer", &a.tell(NoteNumber(9))?, &Offer::Enqueued)?;
     expect_numbers(&world, &[1, 2, 3, 9]).await
+}
+
+async fn a_control_message_beyond_the_bound_of_the_control_queue_is_refused(
+    driver: &dyn Driver,
+) -> Verdict {
+    let (world, a) = held(driver, 1, Overflow::DropNew).await?;
+    for _ in 0..65_536 {
+        ensure_eq("offer", &a.control(Add(1))?, &Offer::Enqueued)?;
+    }
+    ensure_eq("offer beyond", &a.control(Add(1))?, &Offer::Dropped)?;
+    ensure_eq("dead letters", &world.dead_letters()?, &1)?;
+    world.pass(2 * SECOND).await?;
+    ensure_eq("sum", &a.ask_number(Get).await?, &65_536)
 }
 
 async fn an_actor_gives_its_turn_away_after_its_throughput(driver: &dyn Driver) -> Verdict {

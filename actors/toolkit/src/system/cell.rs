@@ -76,8 +76,8 @@ where
     hang: Option<Pin<Box<Sleep>>>,
     /// Whose turn it is when both a future and a message are ready.
     work_first: bool,
-    /// Timers and actix's own mailbox have been looked at in this poll.
-    looked: bool,
+    /// Timers and actix's own mailbox have been checked in this poll.
+    checked: bool,
     /// What the application's code does, and where that is noted for the watchdog.
     doing: &'static str,
     beat: Option<Arc<Beat>>,
@@ -101,7 +101,7 @@ where
         this.register(None);
         let mut registered = false;
         this.ctx.spent = 0;
-        this.looked = false;
+        this.checked = false;
         loop {
             // What is the user's is caught where it runs; this catches what it drops elsewhere.
             let step = catch_unwind(AssertUnwindSafe(|| this.step(task)));
@@ -117,7 +117,7 @@ where
                     // One more look at everything, for what came before it could be woken.
                     this.register(Some(task.waker()));
                     registered = true;
-                    this.looked = false;
+                    this.checked = false;
                 }
                 Step::Yield => {
                     this.register(None);
@@ -156,7 +156,7 @@ where
             phase: Phase::Start,
             hang: None,
             work_first: false,
-            looked: false,
+            checked: false,
             doing: HOOK,
             beat,
             deferred: Vec::new(),
@@ -181,7 +181,7 @@ where
 
     fn start(&mut self) -> Step {
         self.core.set_state(ActorState::Starting);
-        self.looked = false;
+        self.checked = false;
         self.record.restarted(Instant::now());
         self.phase = Phase::Run;
         match catch_unwind(AssertUnwindSafe(|| (self.props.factory)())) {
@@ -225,14 +225,14 @@ where
             self.deliver(envelope);
             return Step::Again;
         }
-        if !self.looked || self.ctx.timers.dirty || self.ctx.bridge.is_unwatched() {
+        if !self.checked || self.ctx.timers.dirty || self.ctx.bridge.is_unwatched() {
             if let Some(mut due) = self.ctx.timers.take_due(task) {
                 self.guarded(|actor, ctx| (due.action)(actor, ctx));
                 self.ctx.timers.fired(due);
                 return Step::Again;
             }
             // Where the mailbox has no room it is looked at again behind the next message.
-            self.looked = self.ctx.bridge.pull(&self.core.mailbox, task);
+            self.checked = self.ctx.bridge.pull(&self.core.mailbox, task);
         }
         self.work_first = !self.work_first;
         if self.work_first {

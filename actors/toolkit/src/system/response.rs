@@ -116,11 +116,11 @@ fn watch_task<A, T: 'static>(
     actix_rt::spawn(async move {
         let _until_it_has_ended = in_flight;
         let witness = Arc::new(Witness::default());
-        let watched = Watched {
+        let witnessed = Witnessed {
             receiver,
             witness: Arc::clone(&witness),
         };
-        match watched.await {
+        match witnessed.await {
             Ok(value) => send(answer, value),
             Err(_) if witness.saw_panic.load(SeqCst) => {
                 incarnation.panicked("in a `Response`, which hides its message".to_owned());
@@ -157,12 +157,12 @@ impl Wake for Witness {
 }
 
 /// A receiver that notes how it is woken.
-struct Watched<T> {
+struct Witnessed<T> {
     receiver: oneshot::Receiver<T>,
     witness: Arc<Witness>,
 }
 
-impl<T> Future for Watched<T> {
+impl<T> Future for Witnessed<T> {
     type Output = Result<T, oneshot::error::RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {

@@ -6,21 +6,17 @@ use actix::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    book::HandId,
-    desk::{Confirmed, Desk, GivenUp},
-};
-use crate::system::ActorRef;
+/// Ends a delivery: `true` if the job is confirmed.
+type End = Box<dyn FnOnce(bool) + Send + Sync>;
 
 /// A job for a worker, which confirms it when it is done. If the delivery is dropped unconfirmed (by a panic, a
 /// restart, a worker that stops or forgets it), the job goes to another worker.
 pub struct Delivery<T: Send + Sync + 'static> {
     job: Arc<T>,
     number: u32,
-    hand: HandId,
     withdrawn: CancellationToken,
-    /// Taken when it is confirmed.
-    desk: Option<ActorRef<Desk<T>>>,
+    /// Taken when it ends.
+    end: Option<End>,
 }
 
 impl<T: Send + Sync + 'static> Message for Delivery<T> {
@@ -31,16 +27,14 @@ impl<T: Send + Sync + 'static> Delivery<T> {
     pub(super) fn new(
         job: Arc<T>,
         number: u32,
-        hand: HandId,
         withdrawn: CancellationToken,
-        desk: ActorRef<Desk<T>>,
+        end: End,
     ) -> Self {
         Self {
             job,
             number,
-            hand,
             withdrawn,
-            desk: Some(desk),
+            end: Some(end),
         }
     }
 
@@ -62,16 +56,16 @@ impl<T: Send + Sync + 'static> Delivery<T> {
 
     /// Confirms that the job is done; the worker gets the next one. It has no effect if the job was withdrawn.
     pub fn confirm(mut self) {
-        if let Some(desk) = self.desk.take().filter(ActorRef::is_alive) {
-            desk.inform(Confirmed(self.hand));
+        if let Some(end) = self.end.take() {
+            end(true);
         }
     }
 }
 
 impl<T: Send + Sync + 'static> Drop for Delivery<T> {
     fn drop(&mut self) {
-        if let Some(desk) = self.desk.take().filter(ActorRef::is_alive) {
-            desk.inform(GivenUp(self.hand));
+        if let Some(end) = self.end.take() {
+            end(false);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     delivery::{Delivery, Progress},
     permits::{Permit, Permits},
 };
-use crate::system::{ActorState, Context, Listing, MessageRef, Offer, Recipient};
+use crate::system::{ActorRef, ActorState, Context, Listing, MessageRef, Offer, Recipient};
 
 /// Offers a job.
 #[derive(Message)]
@@ -296,9 +296,8 @@ impl<T: Send + Sync + 'static> Desk<T> {
             let delivery = Delivery::new(
                 Arc::clone(&held.job),
                 hand.delivery,
-                hand.number,
                 held.withdrawn.clone(),
-                ctx.self_ref(),
+                end_of(ctx.self_ref(), hand.number),
             );
             let (id, number) = (hand.worker, hand.number);
             let offer = workers.get(&id).map(|worker| worker.control(delivery));
@@ -336,6 +335,23 @@ impl<T: Send + Sync + 'static> Desk<T> {
             self.requested = None;
         }
     }
+}
+
+/// Returns what ends the delivery of that number. A desk that has stopped has counted its jobs.
+fn end_of<T: Send + Sync + 'static>(
+    desk: ActorRef<Desk<T>>,
+    number: HandId,
+) -> Box<dyn FnOnce(bool) + Send + Sync> {
+    Box::new(move |is_confirmed| {
+        if !desk.is_alive() {
+            return;
+        }
+        if is_confirmed {
+            desk.inform(Confirmed(number));
+        } else {
+            desk.inform(GivenUp(number));
+        }
+    })
 }
 
 fn fitness<T: Send + Sync + 'static>(worker: Option<&MessageRef<Delivery<T>>>) -> Fitness {

@@ -30,7 +30,7 @@ pub trait Handle: Any + Send + Sync {
 
     /// Tells a message that does not wait behind others.
     fn control(&self, _script: Script) -> Result<Offer, Unsupported> {
-        Err(Unsupported("control lane"))
+        Err(Unsupported("control queue"))
     }
 
     /// Tells a message through a reference to one type of message only.

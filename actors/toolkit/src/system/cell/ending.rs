@@ -76,12 +76,12 @@ where
             self.record.reset();
         }
         let now = Instant::now();
-        let (verdict, said) = self.judge(fault, now);
-        self.log(&said, verdict);
+        let (verdict, message) = self.judge(fault, now);
+        self.log(&message, verdict);
         match verdict.action {
             Action::Resume => Step::Again,
-            Action::Stop => self.begin_stop(After::End(StopCause::Failed(said))),
-            Action::Escalate => self.begin_stop(After::End(StopCause::Escalated(said))),
+            Action::Stop => self.begin_stop(After::End(StopCause::Failed(message))),
+            Action::Escalate => self.begin_stop(After::End(StopCause::Escalated(message))),
             // A stop that was asked for is not undone by a restart.
             Action::Restart { .. } if self.ctx.stopping => {
                 self.begin_stop(After::End(StopCause::Stopped))
@@ -95,7 +95,7 @@ where
                 self.core.set_state(ActorState::Restarting);
                 self.ctx.system.events().publish(&Restarted {
                     path: Arc::clone(&self.core.path),
-                    fault: said,
+                    fault: message,
                     restarts: self.core.restarts.load(SeqCst) + 1,
                 });
                 self.before_restart(fault);
@@ -129,8 +129,8 @@ where
             (verdict, fault.to_string())
         }));
         judged.unwrap_or_else(|panic| {
-            let said = format!("its supervision panicked: {}", text(&*panic));
-            (Verdict::stop(), said)
+            let message = format!("its supervision panicked: {}", text(&*panic));
+            (Verdict::stop(), message)
         })
     }
 
