@@ -96,6 +96,18 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(only("/v1/chat/completions", calls::post(&openai::CHAT)))
         .service(only("/v1/completions", calls::post(&openai::COMPLETIONS)))
         .service(only("/v1/embeddings", calls::post(&openai::EMBEDDINGS)))
+        .service(only("/v1/audio/speech", calls::post(&openai::SPEECH)))
+        .service(only(
+            "/v1/audio/transcriptions",
+            calls::post(&openai::TRANSCRIPTIONS),
+        ))
+        .service(only(
+            "/v1/audio/translations",
+            calls::post(&openai::TRANSLATIONS),
+        ))
+        .service(only("/v1/images/generations", calls::post(&openai::IMAGES)))
+        .service(only("/v1/rerank", calls::post(&openai::RERANK)))
+        .service(only("/v1/moderations", calls::post(&openai::MODERATIONS)))
         .service(only("/v1/messages", calls::post(&messages::MESSAGES)))
         .service(only(
             "/v1/messages/count_tokens",

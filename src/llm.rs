@@ -14,6 +14,8 @@ pub enum ModelResponse {
     Whole(Bytes),
     /// Complete server-sent events, the first of which is already there.
     Stream(mpsc::Receiver<StreamItem>),
+    /// The whole body of an operation that passes through, with its content type.
+    Opaque(String, Bytes),
 }
 
 /// One step of a streamed answer. A channel that closes without `End` or `Lost` means that the attempt

@@ -41,11 +41,16 @@ pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns `true` if calls can belong to a session or be led by a prompt: those whose calls become chat calls.
     fn has_turns(&self) -> bool;
 
-    /// Reads a body. Runs on a thread beside the event loop when the body is large.
+    /// Reads a body of a content type. Runs on a thread beside the event loop when the body is large.
     ///
     /// # Errors
     /// When the body cannot be used; the error names the field.
-    fn read(&self, body: Bytes, request_id: Arc<str>) -> Result<Reading, ApiError>;
+    fn read(
+        &self,
+        body: Bytes,
+        content_type: Option<&str>,
+        request_id: Arc<str>,
+    ) -> Result<Reading, ApiError>;
 
     /// Returns the status of an error: by default the error's own.
     fn status(&self, error: &ApiError) -> StatusCode {

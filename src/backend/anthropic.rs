@@ -80,7 +80,10 @@ impl AnthropicBackend {
         let call = Call {
             path: "messages",
             body,
+            form: None,
+            is_opaque: false,
             request_id: &request.request_id,
+            headers: request.headers.as_deref(),
             stream: request.stream,
             wake: attempt.wake,
         };

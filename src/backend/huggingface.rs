@@ -116,7 +116,10 @@ impl HuggingFaceBackend {
         let call = Call {
             path: &format!("models/{model}"),
             body: Bytes::from(body),
+            form: None,
+            is_opaque: false,
             request_id: &request.request_id,
+            headers: request.headers.as_deref(),
             stream: false,
             wake: attempt.wake,
         };
@@ -157,6 +160,9 @@ impl HuggingFaceBackend {
         match endpoint {
             Endpoint::Embeddings => Err(refused(
                 "this model is served by the text-generation API, which has no embeddings",
+            )),
+            Endpoint::PassThrough(_) => Err(refused(
+                "this model is served by the text-generation API, which has no such operation",
             )),
             Endpoint::Completions => {
                 let prompt = asked.prompt.as_str().map(str::to_owned);

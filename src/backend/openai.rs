@@ -6,9 +6,12 @@
 
 mod events;
 
+use http::{HeaderValue, header::CONTENT_TYPE};
 use kebne_control::QuotaHints;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
+    Endpoint,
+    error::is_error,
     fold::Fold,
     one_chunk::of_answer,
     quota,
@@ -62,16 +65,22 @@ impl OpenAiBackend {
         attempt: Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
         let request = &attempt.request;
+        let is_opaque = matches!(request.endpoint, Endpoint::PassThrough(_));
         let call = Call {
             path: request.endpoint.path(),
             body: splice::body_for(request, self.model.as_deref()),
+            form: request.form.as_deref(),
+            is_opaque,
             request_id: &request.request_id,
+            headers: request.headers.as_deref(),
             stream: request.stream,
             wake: attempt.wake,
         };
         let response = self.upstream.send(call).await?;
         let quota = quota::hints(response.headers(), std::time::SystemTime::now());
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let answered = match self.upstream.incoming(response, request.stream) {
+            Ok(body) if is_opaque => self.opaque(body, content_type).await,
             Ok(body) => self.answered(body, &attempt).await,
             Err(failure) => Err(failure),
         };
@@ -79,6 +88,22 @@ impl OpenAiBackend {
         self.upstream.worked();
         answer.quota = quota;
         Ok(answer)
+    }
+
+    /// Reads an answer whose shape is not known here; only an error is.
+    async fn opaque(
+        &self,
+        body: Incoming,
+        content_type: Option<HeaderValue>,
+    ) -> Result<Answer<ModelResponse>, Failure> {
+        let body = body.read(self.upstream.answer_size_max()).await?;
+        let is_error = serde_json::from_slice(&body).is_ok_and(|body| is_error(&body));
+        if is_error {
+            return Err(failure::of_problem(&stream::Problem::Error(body), false));
+        }
+        let content_type = content_type.as_ref().and_then(|kind| kind.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        Ok(Answer::complete(ModelResponse::Opaque(content_type, body)))
     }
 
     /// Adds what is known of a failed answer, and logs it.

@@ -71,10 +71,16 @@ pub(crate) struct Upstream {
 pub(crate) struct Call<'a> {
     /// Appended to the base URL.
     pub(crate) path: &'a str,
-    /// A JSON body.
+    /// The body: JSON unless `form` names another type.
     pub(crate) body: Bytes,
+    /// The content type of a body that is not JSON.
+    pub(crate) form: Option<&'a str>,
+    /// Any answer will do, not only JSON.
+    pub(crate) is_opaque: bool,
     /// The caller's request id.
     pub(crate) request_id: &'a str,
+    /// Headers of the caller that go with the call.
+    pub(crate) headers: Option<&'a HeaderMap>,
     /// An event stream is wanted.
     pub(crate) stream: bool,
     /// This is the one call that wakes a cold lane.
@@ -174,10 +180,10 @@ impl Upstream {
     }
 
     fn request(&self, url: &Url, call: &Call<'_>) -> RequestBuilder {
-        let accept = if call.stream {
-            "text/event-stream"
-        } else {
-            "application/json"
+        let accept = match (call.stream, call.is_opaque) {
+            (true, _) => "text/event-stream",
+            (false, true) => "*/*",
+            (false, false) => "application/json",
         };
         let request = self
             .client
@@ -185,6 +191,16 @@ impl Upstream {
             .headers(self.headers.clone())
             .header(header::ACCEPT, accept)
             .header("x-request-id", call.request_id);
+        let request = match call.headers {
+            Some(headers) => request.headers(headers.clone()),
+            None => request,
+        };
+        let form = call.form.and_then(|form| HeaderValue::from_str(form).ok());
+        let request = match form {
+            // One that replaces the type which all other calls have.
+            Some(form) => request.headers(HeaderMap::from_iter([(header::CONTENT_TYPE, form)])),
+            None => request,
+        };
         if call.wake {
             request.headers(self.wake_headers.clone())
         } else {

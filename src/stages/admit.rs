@@ -1,8 +1,11 @@
 //! Decides what a caller may have before anything of its body is parsed: its share, its time, its session, its memory.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use actix_web::web::Data;
+use actix_web::{
+    http::header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+    web::Data,
+};
 use bytes::Bytes;
 use kebne_context::store::Session;
 
@@ -19,6 +22,10 @@ use crate::{
     surface::error::ApiError,
 };
 
+/// Headers of a caller that go upstream: the trace that a call belongs to, and the features of Anthropic's API that it
+/// asks for.
+const FORWARDED: [&str; 3] = ["traceparent", "tracestate", "anthropic-beta"];
+
 /// Admits a call, or ends it before its body costs anything.
 pub(super) struct Admit<'a> {
     state: &'a Data<State>,
@@ -34,6 +41,10 @@ pub(super) struct Admitted {
     pub(super) session: Option<Session>,
     /// The prompt that the call names.
     pub(super) prompt: Option<String>,
+    /// The content type of the body.
+    pub(super) content_type: Option<String>,
+    /// The headers that go upstream with the call.
+    pub(super) forwarded: Option<Arc<http::HeaderMap>>,
     pub(super) body: Bytes,
 }
 
@@ -63,6 +74,11 @@ impl Stage for Admit<'_> {
             Some(id) => Some(self.state.context.open(&caller.owner, id).await?),
         };
         let prompt = wanted.prompt.map(str::to_owned);
+        let content_type = headers
+            .get(CONTENT_TYPE)
+            .and_then(|name| name.to_str().ok());
+        let content_type = content_type.map(str::to_owned);
+        let forwarded = forwarded(headers);
         let body = self.state.bodies.read(headers, arrival.payload).await?;
         Ok(Admitted {
             call,
@@ -71,7 +87,21 @@ impl Stage for Admit<'_> {
             deadline,
             session,
             prompt,
+            content_type,
+            forwarded,
             body,
         })
     }
+}
+
+/// Returns the headers of a caller that go upstream with its call.
+fn forwarded(headers: &HeaderMap) -> Option<Arc<http::HeaderMap>> {
+    let mut forwarded = http::HeaderMap::new();
+    for name in FORWARDED {
+        let value = headers.get(name).map(HeaderValue::as_bytes);
+        if let Some(Ok(value)) = value.map(http::HeaderValue::from_bytes) {
+            forwarded.insert(name, value);
+        }
+    }
+    (!forwarded.is_empty()).then(|| Arc::new(forwarded))
 }

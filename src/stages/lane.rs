@@ -24,6 +24,11 @@ use finish::Finish;
 use stream_body::{PendingCall, StreamBody};
 use whole_body::WholeBody;
 
+/// The content type of an answer of a dialect.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The content type of an answer that names none.
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
 /// Calls the model through its lanes.
 pub(super) struct Lane<'a> {
     state: &'a Data<State>,
@@ -101,20 +106,29 @@ async fn whole(
     describe(&reply, &mut headers);
     let (response, guard) = reply.reply.into_parts();
     let made = async {
-        let ModelResponse::Whole(body) = response else {
-            let message = "the backend streamed where it was asked for one piece";
-            return Err(ApiError::internal(message));
+        let (content_type, body) = match response {
+            ModelResponse::Whole(body) => (JSON, body),
+            ModelResponse::Opaque(content_type, body) => {
+                let content_type = HeaderValue::from_str(&content_type);
+                let content_type = content_type.ok().filter(|kind| !kind.is_empty());
+                let content_type = content_type.unwrap_or(OCTETS);
+                (content_type, body)
+            }
+            ModelResponse::Stream(_) => {
+                let message = "the backend streamed where it was asked for one piece";
+                return Err(ApiError::internal(message));
+            }
         };
         // Answered only when it is kept.
         let (body, number) = finish.whole(body).await?;
         if let Some(number) = number {
             headers.push(number_header("x-kebne-session-turn", number));
         }
+        headers.push((CONTENT_TYPE, content_type));
         Ok(body)
     };
     match made.await {
         Ok(body) => {
-            headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
             let body = BoxBody::new(WholeBody::new(body, guard));
             Ok(Answer { headers, body })
         }

@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use kebne_context::store::Session;
 use kebne_control::Kind;
 use kebne_lane::CallOptions;
-use kebne_wire::request::tokens_of;
+use kebne_wire::{PassThrough, request::tokens_of};
 
 use crate::{
     llm::{Endpoint, ModelRequest},
@@ -67,11 +67,13 @@ impl Stage for Shape<'_> {
             deadline,
             mut session,
             prompt,
+            content_type,
+            forwarded,
             body,
         } = admitted;
         let (size, own) = (body.len(), body.as_ptr().addr());
         let (surface, id) = (call.surface, Arc::clone(&call.id));
-        let read = move || surface.read(body, id);
+        let read = move || surface.read(body, content_type.as_deref(), id);
         let reading = self.state.off_loop.read(size, read).await??;
         let Reading {
             mut parsed,
@@ -104,6 +106,7 @@ impl Stage for Shape<'_> {
             // The history and the prompt are put before the chat call.
             parsed.request.message = None;
         }
+        parsed.request.headers = forwarded;
         let follow = turn::prepare(self.state, session, prompt, &mut parsed.request).await?;
         // History is sent too, and so weighs too.
         let more = parsed.request.body.len().saturating_sub(said);
@@ -171,6 +174,12 @@ fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u32) -> Kind 
         Endpoint::Chat => 0,
         Endpoint::Completions => 1,
         Endpoint::Embeddings => 2,
+        Endpoint::PassThrough(PassThrough::Speech) => 3,
+        Endpoint::PassThrough(PassThrough::Transcriptions) => 4,
+        Endpoint::PassThrough(PassThrough::Translations) => 5,
+        Endpoint::PassThrough(PassThrough::Images) => 6,
+        Endpoint::PassThrough(PassThrough::Rerank) => 7,
+        Endpoint::PassThrough(PassThrough::Moderations) => 8,
     };
     Kind {
         class: 2 * class + u32::from(request.stream),

@@ -33,7 +33,12 @@ impl Surface for Panics {
         false
     }
 
-    fn read(&self, _body: Bytes, _request_id: Arc<str>) -> Result<Reading, ApiError> {
+    fn read(
+        &self,
+        _body: Bytes,
+        _content_type: Option<&str>,
+        _request_id: Arc<str>,
+    ) -> Result<Reading, ApiError> {
         panic!("as scripted")
     }
 

@@ -45,7 +45,12 @@ impl Surface for Messages {
         true
     }
 
-    fn read(&self, body: Bytes, request_id: Arc<str>) -> Result<Reading, ApiError> {
+    fn read(
+        &self,
+        body: Bytes,
+        _content_type: Option<&str>,
+        request_id: Arc<str>,
+    ) -> Result<Reading, ApiError> {
         let request = json(&body)?;
         let context = MessageContext::of_request(&request, &*request_id);
         let writer = Box::new(MessageWriter::new(context));

@@ -1,9 +1,13 @@
-//! The `OpenAI` dialect: chat, completions, embeddings. Bodies and answers pass through as they came.
+//! The `OpenAI` dialect: chat, completions, embeddings, and operations of which only the model's name is read. Bodies and
+//! answers pass through as they came.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kebne_wire::request::{Endpoint, parse};
+use kebne_wire::{
+    PassThrough,
+    request::{Endpoint, parse, parse_form},
+};
 use serde_json::Value;
 
 use crate::surface::{AnswerWriter, Reading, Surface, error::ApiError};
@@ -14,6 +18,21 @@ pub static CHAT: OpenAi = OpenAi(Endpoint::Chat);
 pub static COMPLETIONS: OpenAi = OpenAi(Endpoint::Completions);
 /// `POST /v1/embeddings`.
 pub static EMBEDDINGS: OpenAi = OpenAi(Endpoint::Embeddings);
+/// `POST /v1/audio/speech`.
+pub static SPEECH: OpenAi = OpenAi(Endpoint::PassThrough(PassThrough::Speech));
+/// `POST /v1/audio/transcriptions`.
+pub static TRANSCRIPTIONS: OpenAi = OpenAi(Endpoint::PassThrough(PassThrough::Transcriptions));
+/// `POST /v1/audio/translations`.
+pub static TRANSLATIONS: OpenAi = OpenAi(Endpoint::PassThrough(PassThrough::Translations));
+/// `POST /v1/images/generations`.
+pub static IMAGES: OpenAi = OpenAi(Endpoint::PassThrough(PassThrough::Images));
+/// `POST /v1/rerank`.
+pub static RERANK: OpenAi = OpenAi(Endpoint::PassThrough(PassThrough::Rerank));
+/// `POST /v1/moderations`.
+pub static MODERATIONS: OpenAi = OpenAi(Endpoint::PassThrough(PassThrough::Moderations));
+
+/// How the content type of a form begins.
+const FORM: &str = "multipart/form-data";
 
 /// One operation of the `OpenAI` dialect.
 #[derive(Debug)]
@@ -29,6 +48,7 @@ impl Surface for OpenAi {
             Endpoint::Chat => "chat",
             Endpoint::Completions => "completions",
             Endpoint::Embeddings => "embeddings",
+            Endpoint::PassThrough(operation) => operation.path(),
         }
     }
 
@@ -36,8 +56,19 @@ impl Surface for OpenAi {
         self.0 == Endpoint::Chat
     }
 
-    fn read(&self, body: Bytes, request_id: Arc<str>) -> Result<Reading, ApiError> {
-        let parsed = parse(self.0, body, request_id)?;
+    fn read(
+        &self,
+        body: Bytes,
+        content_type: Option<&str>,
+        request_id: Arc<str>,
+    ) -> Result<Reading, ApiError> {
+        let form = content_type.filter(|name| is_form(name));
+        let parsed = match form {
+            Some(form) if matches!(self.0, Endpoint::PassThrough(_)) => {
+                parse_form(self.0, form, body, request_id)?
+            }
+            _ => parse(self.0, body, request_id)?,
+        };
         Ok(Reading::new(parsed, Box::new(AsItCame)))
     }
 
@@ -55,6 +86,11 @@ impl Surface for OpenAi {
             .and_then(|body| serde_json::from_slice::<Value>(body).ok());
         format!("data: {}\n\n", own.unwrap_or_else(|| error.body())).into()
     }
+}
+
+fn is_form(content_type: &str) -> bool {
+    let start = content_type.get(..FORM.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(FORM))
 }
 
 impl AnswerWriter for AsItCame {

@@ -55,7 +55,12 @@ impl Surface for Responses {
         true
     }
 
-    fn read(&self, body: Bytes, request_id: Arc<str>) -> Result<Reading, ApiError> {
+    fn read(
+        &self,
+        body: Bytes,
+        _content_type: Option<&str>,
+        request_id: Arc<str>,
+    ) -> Result<Reading, ApiError> {
         let mut call = responses::to_chat(json(&body)?)?;
         let id = conversations::new_id(call.previous_response_id.as_deref())?;
         let parsed = parse(Endpoint::Chat, call.chat([]).to_string().into(), request_id)?;

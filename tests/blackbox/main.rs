@@ -8,6 +8,7 @@ mod closing;
 mod endings;
 mod keys;
 mod methods;
+mod pass_through;
 mod prewarm;
 mod program;
 mod refusals;

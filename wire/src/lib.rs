@@ -26,7 +26,7 @@ pub mod translate;
 pub mod turn;
 pub mod whole;
 
-pub use request::{Endpoint, ModelRequest, Native};
+pub use request::{Endpoint, ModelRequest, Native, PassThrough};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -10,6 +10,8 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::multipart::Form;
+
 /// Bytes of prompt per token, about; only used to weigh calls against each other.
 const BYTES_PER_TOKEN: usize = 4;
 /// Choices that an answer may have; what asks for more is answered, and only so many are waited for.
@@ -26,6 +28,39 @@ pub enum Endpoint {
     Completions,
     /// `POST /v1/embeddings`.
     Embeddings,
+    /// An operation of which only the model's name is read.
+    PassThrough(PassThrough),
+}
+
+/// The operations of which only the model's name is read: their answers go back as they come, in one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PassThrough {
+    /// `POST /v1/audio/speech`.
+    Speech,
+    /// `POST /v1/audio/transcriptions`.
+    Transcriptions,
+    /// `POST /v1/audio/translations`.
+    Translations,
+    /// `POST /v1/images/generations`.
+    Images,
+    /// `POST /v1/rerank`.
+    Rerank,
+    /// `POST /v1/moderations`.
+    Moderations,
+}
+
+impl PassThrough {
+    /// Returns the path under the API's base, without a leading slash.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Speech => "audio/speech",
+            Self::Transcriptions => "audio/transcriptions",
+            Self::Translations => "audio/translations",
+            Self::Images => "images/generations",
+            Self::Rerank => "rerank",
+            Self::Moderations => "moderations",
+        }
+    }
 }
 
 impl Endpoint {
@@ -35,6 +70,7 @@ impl Endpoint {
             Self::Chat => "chat/completions",
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
+            Self::PassThrough(operation) => operation.path(),
         }
     }
 }
@@ -57,6 +93,8 @@ pub struct ModelRequest {
     pub request_id: Arc<str>,
     /// Headers of the caller that go upstream, such as `traceparent`.
     pub headers: Option<Arc<HeaderMap>>,
+    /// The content type of a body that is not JSON: that of a form, in which the model's name has no quotes.
+    pub form: Option<Arc<str>>,
     /// The call as its caller sent it in the Messages API, for backends that speak that API themselves.
     pub message: Option<Native>,
 }
@@ -86,6 +124,7 @@ impl ModelRequest {
             choices: 1,
             request_id,
             headers: None,
+            form: None,
             message: None,
         }
     }
@@ -157,7 +196,7 @@ pub fn parse(
         .ok_or_else(|| wrong("model", "`model` is missing".to_owned()))?;
     let model: String = value(raw_model, "model", "a string")?;
     let stream = match fields.stream {
-        Some(raw) if endpoint != Endpoint::Embeddings => {
+        Some(raw) if generates(endpoint) => {
             value::<Option<bool>>(raw, "stream", "true or false")?.unwrap_or(false)
         }
         _ => false,
@@ -167,9 +206,10 @@ pub fn parse(
         bound => bound,
     };
     let choices = choices(endpoint, &fields);
-    let output = match endpoint {
-        Endpoint::Embeddings => 0,
-        _ => bound.unwrap_or(OUTPUT_TOKENS),
+    let output = if generates(endpoint) {
+        bound.unwrap_or(OUTPUT_TOKENS)
+    } else {
+        0
     };
     let prompt = tokens_of(body.len());
     let model_span = span(&body, raw_model.get());
@@ -186,6 +226,43 @@ pub fn parse(
             ..ModelRequest::new(endpoint, body, model_span, request_id)
         },
     })
+}
+
+/// Reads a form, of which only the model's name matters. Files do not count as tokens.
+///
+/// # Errors
+/// When the body is not a form, or `model` is missing or there twice.
+pub fn parse_form(
+    endpoint: Endpoint,
+    content_type: &str,
+    body: Bytes,
+    request_id: Arc<str>,
+) -> Result<Parsed, RequestError> {
+    let form = Form::read(content_type, body.clone()).map_err(|error| RequestError {
+        param: None,
+        message: error.to_string(),
+    })?;
+    if form.is_ambiguous("model") {
+        return Err(wrong("model", "`model` is there more than once".to_owned()));
+    }
+    let (Some(model), Some(model_span)) = (form.text("model"), form.span("model")) else {
+        return Err(wrong("model", "`model` is missing".to_owned()));
+    };
+    Ok(Parsed {
+        model: model.to_owned(),
+        tokens: tokens_of(form.text_size()),
+        output_tokens_max: 0,
+        changes_nothing: true,
+        request: ModelRequest {
+            form: Some(content_type.into()),
+            ..ModelRequest::new(endpoint, body, model_span, request_id)
+        },
+    })
+}
+
+/// Returns `true` if an operation makes text, token by token.
+fn generates(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Chat | Endpoint::Completions)
 }
 
 /// Reads a bound of the output. Servers take a number below zero, such as `-1`, for none.
@@ -320,6 +397,35 @@ mod tests {
             let body = format!("{{\"model\":\"a\",{fields}}}");
             let parsed = parse(endpoint, Bytes::from(body), "id".into()).unwrap();
             assert_eq!(parsed.request.choices, choices, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_form_is_read_for_its_model() {
+        let field = |name: &str, value: &str| {
+            format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let file = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+        let sound = "x".repeat(1 << 20);
+        let body = format!("{file}{sound}\r\n{}--b--", field("model", "whisper"));
+        let read = |body: String| {
+            let endpoint = Endpoint::PassThrough(PassThrough::Transcriptions);
+            let content_type = "multipart/form-data; boundary=b";
+            parse_form(endpoint, content_type, body.into(), "id".into())
+        };
+        let parsed = read(body).unwrap();
+        assert_eq!(parsed.model, "whisper");
+        assert!(parsed.tokens < 10, "{}", parsed.tokens);
+        let span = parsed.request.model_span.clone();
+        assert_eq!(&parsed.request.body[span], b"whisper");
+        let renamed = crate::splice::with_model(&parsed.request, "tiny \"x\"");
+        assert_eq!(crate::splice::model_of(&renamed), "tiny \"x\"");
+        for body in [
+            String::new(),
+            field("x", "y") + "--b--",
+            field("model", "a").repeat(2) + "--b--",
+        ] {
+            assert!(read(body).is_err());
         }
     }
 

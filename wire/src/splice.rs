@@ -9,7 +9,12 @@ use crate::request::{ModelRequest, Native};
 /// Returns the request with the value of its `model` key replaced; every other byte stays.
 #[must_use]
 pub fn with_model(request: &ModelRequest, model: &str) -> ModelRequest {
-    let (body, model_span) = replaced(&request.body, &request.model_span, model);
+    let name = if request.form.is_some() {
+        model.to_owned()
+    } else {
+        quoted(model)
+    };
+    let (body, model_span) = replaced(&request.body, &request.model_span, &name);
     ModelRequest {
         body,
         model_span,
@@ -19,24 +24,27 @@ pub fn with_model(request: &ModelRequest, model: &str) -> ModelRequest {
 
 /// Returns the body of a caller's own dialect with the value of its `model` key replaced.
 pub fn native_with_model(native: &Native, model: &str) -> Bytes {
-    replaced(&native.body, &native.model_span, model).0
+    replaced(&native.body, &native.model_span, &quoted(model)).0
 }
 
-/// Puts a model's name in the place of what lies at `span`; returns the body and where the name lies in it.
-fn replaced(body: &Bytes, span: &Range<usize>, model: &str) -> (Bytes, Range<usize>) {
-    let quoted = serde_json::Value::from(model).to_string();
+fn quoted(model: &str) -> String {
+    serde_json::Value::from(model).to_string()
+}
+
+/// Puts a name in the place of what lies at `span`; returns the body and where the name lies in it.
+fn replaced(body: &Bytes, span: &Range<usize>, name: &str) -> (Bytes, Range<usize>) {
     let (Some(before), Some(after)) = (body.get(..span.start), body.get(span.end..)) else {
         debug_assert!(false, "the span lies within the body");
         return (body.clone(), span.clone());
     };
-    if &body[span.clone()] == quoted.as_bytes() {
+    if &body[span.clone()] == name.as_bytes() {
         return (body.clone(), span.clone());
     }
-    let mut renamed = BytesMut::with_capacity(before.len() + quoted.len() + after.len());
+    let mut renamed = BytesMut::with_capacity(before.len() + name.len() + after.len());
     renamed.put_slice(before);
-    renamed.put_slice(quoted.as_bytes());
+    renamed.put_slice(name.as_bytes());
     renamed.put_slice(after);
-    (renamed.freeze(), span.start..span.start + quoted.len())
+    (renamed.freeze(), span.start..span.start + name.len())
 }
 
 /// Returns the model's name as the request has it; empty when the span holds no JSON text.
@@ -45,6 +53,9 @@ pub fn model_of(request: &ModelRequest) -> String {
         .body
         .get(request.model_span.clone())
         .unwrap_or_default();
+    if request.form.is_some() {
+        return String::from_utf8_lossy(quoted).into_owned();
+    }
     serde_json::from_slice(quoted).unwrap_or_default()
 }
 

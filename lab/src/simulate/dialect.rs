@@ -70,6 +70,7 @@ impl Ask {
                 Err("`messages` must hold at least one message")
             }
             Endpoint::Embeddings if self.input.is_null() => Err("`input` is missing"),
+            Endpoint::PassThrough(_) => Err("a simulated model has no such operation"),
             _ => Ok(()),
         }
     }
@@ -163,7 +164,7 @@ impl Writer {
                 "logprobs": null,
                 "finish_reason": reason,
             }),
-            Endpoint::Completions | Endpoint::Embeddings => json!({
+            _ => json!({
                 "index": 0, "text": text.whole(), "logprobs": null, "finish_reason": reason,
             }),
         };

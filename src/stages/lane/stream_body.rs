@@ -93,7 +93,7 @@ impl StreamBody {
                 self.state = State::Streaming { items, guard };
                 Ok(())
             }
-            ModelResponse::Whole(_) => {
+            ModelResponse::Whole(_) | ModelResponse::Opaque(..) => {
                 guard.finish(Ending::Error);
                 let message = "the backend answered in one piece where a stream was asked for";
                 Err(ApiError::internal(message))
