@@ -1,7 +1,7 @@
-//! The command line: what can be asked of the program, and with which code it exits.
+//! The command line: commands, arguments and exit codes.
 //!
-//! Each command lives in a file of its own and writes its result to a given writer, so that tests read what
-//! a user would see. Only [`run`] knows the process: arguments, environment, standard output and error.
+//! Each command has a file of its own and writes its result to a given writer, so that tests read what a user
+//! would see. Arguments, environment and writers are parameters of [`run`]; `main` passes the real ones.
 
 pub mod check;
 pub mod exit;
@@ -29,38 +29,38 @@ pub use exit::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "kebne", version, about, after_help = exit::HELP)]
 pub struct Cli {
-    /// What to do; `serve` when nothing is said.
+    /// The command; without one, `serve`.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What the program can do.
+/// A command of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the gateway (the default).
     Serve {
-        /// The settings file; without it only defaults and environment count.
+        /// The settings file; without it, the defaults and the environment are used.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// The address to listen on; wins over the settings.
+        /// The address to listen on; overrides the settings.
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
     },
-    /// Validate the settings, print the effective ones as TOML, and say where each value came from.
+    /// Validate the settings, print the effective ones as TOML, and list where each value came from.
     Check {
-        /// The settings file; without it only defaults and environment count.
+        /// The settings file; without it, the defaults and the environment are used.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// The commands to try and judge the gateway.
+    /// Commands to try and evaluate the gateway.
     #[cfg(feature = "lab")]
     #[command(flatten)]
     Lab(lab::LabCommand),
-    /// Make a new API key and print it with the hash that goes into the settings.
+    /// Create an API key and print it with its hash for the settings.
     Key,
 }
 
-/// Why a command failed.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// The settings are wrong.
@@ -82,7 +82,7 @@ pub enum CommandError {
     /// The address could not be listened on.
     #[error("cannot listen: {0}")]
     Serve(#[source] io::Error),
-    /// The service ended otherwise than it was told to.
+    /// The service failed.
     #[error("{0}")]
     Service(#[from] ServiceError),
     /// The service was stopped before every admitted call had ended.
@@ -111,7 +111,7 @@ impl CommandError {
     }
 }
 
-/// Reads the arguments, does what they ask, writes results to `output` and complaints to `complaints`.
+/// Runs the command that the arguments name; writes results to `output` and errors to `complaints`.
 pub fn run<I, T>(
     arguments: I,
     environment: &dyn Environment,
@@ -150,7 +150,7 @@ where
     }
 }
 
-/// Writes help and version to the output, and wrong usage to the complaints.
+/// Writes help and version to the output, and usage errors to the complaints.
 fn explain(error: &clap::Error, output: &mut dyn Write, complaints: &mut dyn Write) -> ExitCode {
     let (written, code) = if error.use_stderr() {
         (write!(complaints, "{error}"), ExitCode::Usage)

@@ -1,7 +1,7 @@
 //! The metrics, in Prometheus' text format.
 //!
-//! What the lanes count is read from their snapshots when asked for; only what happens at the HTTP surface is
-//! counted here.
+//! The counters of lanes are read from their snapshots when the metrics are written; only events of the HTTP surface
+//! are counted here.
 
 use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
@@ -73,7 +73,7 @@ type Level = Gauge<f64, AtomicU64>;
 /// Reads one number of a lane.
 type Read = fn(&LaneSnapshot) -> f64;
 
-/// What the HTTP surface counts.
+/// The counters of the HTTP surface.
 #[derive(Clone)]
 pub struct Metrics {
     answered: Family<Answered, Counter>,
@@ -83,13 +83,13 @@ pub struct Metrics {
     seconds: Family<ByModel, Histogram>,
 }
 
-/// Buckets from a gateway's own answer to a cold start of minutes, in seconds.
+/// Buckets in seconds, from an answer of the gateway itself to a cold start of minutes.
 const BUCKETS: [f64; 14] = [
     0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 120.0, 600.0,
 ];
 
 impl Metrics {
-    /// Starts at zero.
+    /// Creates counters that start at zero.
     pub fn new() -> Self {
         Self {
             answered: Family::default(),
@@ -99,7 +99,7 @@ impl Metrics {
         }
     }
 
-    /// Counts an answer; an unknown model has an empty name, so that callers cannot make labels.
+    /// Counts an answer; an unknown model has an empty name, so that callers cannot create labels.
     pub fn answered(&self, model: &str, status: u16, after: Duration) {
         let model = model.to_owned();
         let labels = ByModel {
@@ -113,7 +113,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts the one ending of a call; an unknown model has an empty name.
+    /// Counts the ending of a call; an unknown model has an empty name.
     pub fn ended(&self, model: &str, ending: Ending) {
         let labels = Ended {
             model: model.to_owned(),
@@ -130,7 +130,7 @@ impl Metrics {
     /// Writes all metrics.
     ///
     /// # Errors
-    /// When the text cannot be written.
+    /// Fails if the text cannot be written.
     pub fn text(&self, snapshot: &GatewaySnapshot) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("kebne");
         let help = "Answers by model and status";
@@ -155,7 +155,7 @@ impl Metrics {
         );
         let dead = Counter::<u64>::default();
         dead.inc_by(snapshot.dead_letters);
-        registry.register("dead_letters", "Messages that nobody handled", dead);
+        registry.register("dead_letters", "Messages that were not handled", dead);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -174,7 +174,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Registers what is high or low at the moment.
+/// Registers the gauges.
 fn levels(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     let levels: [(&str, &str, Read); 12] = [
         (
@@ -200,14 +200,16 @@ fn levels(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }),
         (
             "attempt_timeout_seconds",
-            "Time one attempt may take now",
+            "Time that one attempt may take now, in seconds",
             |lane| lane.controller.grant.attempt_timeout.as_secs_f64(),
         ),
-        ("retry_ratio", "Retries per success in force", |lane| {
-            lane.controller.grant.retry_ratio
-        }),
+        (
+            "retry_ratio",
+            "Retries per success that are allowed now",
+            |lane| lane.controller.grant.retry_ratio,
+        ),
         ("workers", "Workers alive", |lane| real(lane.workers)),
-        ("retry_budget", "Retries in hand", |lane| {
+        ("retry_budget", "Retries available", |lane| {
             lane.pool.retry_budget
         }),
         (
@@ -293,9 +295,9 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }
     }
     registry.register("calls", "Calls by lane and ending", calls);
-    let help = "Calls that wait for their turn, by priority; none where nobody waits";
+    let help = "Calls that wait, by priority; absent while none wait";
     registry.register("queue_by_priority", help, bands);
-    let help = "Wake calls of the lane's own, by lane and ending";
+    let help = "Prewarm calls, by lane and ending";
     registry.register("prewarms", help, prewarms);
     registry.register(
         "worker_restarts",
@@ -304,10 +306,10 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     );
     registry.register(
         "hedges",
-        "Second attempts of late calls: sent, and those that answered first",
+        "Hedges that were sent, and those that answered first",
         hedges,
     );
-    let help = "The lane's state: 1 at the one it is in, 0 at the others";
+    let help = "State of the lane: 1 for the current state, 0 for the others";
     registry.register("state", help, states);
 }
 
@@ -317,7 +319,7 @@ fn by_lane(lane: &LaneSnapshot) -> ByLane {
     }
 }
 
-/// A gauge's reading; what is beyond four billion shows as that.
+/// Converts a number for a gauge; numbers above four billion are capped.
 fn real(count: impl TryInto<u32>) -> f64 {
     count.try_into().map_or(f64::from(u32::MAX), f64::from)
 }

@@ -1,6 +1,6 @@
-//! The plan's job, done twice: with the fixed strategy that the plan wrote down, and through a lane.
+//! One job, done twice: with a fixed strategy, and through a lane.
 //!
-//! Both do the same prompts against the same simulated model with the same seed, and both start while it is
+//! Both send the same prompts to the same simulated model with the same seed, and both start while it is
 //! cold. The clock is tokio's: paused, the same code takes no time.
 
 use std::{
@@ -25,40 +25,40 @@ use crate::simulate::{
     LiveModel, PLAN_ATTEMPT_TIMEOUT, Preset, Profile, WorkEnding, text::Text, work_of,
 };
 
-/// Calls that the plan lets go slowly before it lets the rest go fast.
+/// Calls that the fixed strategy sends at the slow pace, before the fast one.
 const SLOW_CALLS: usize = 20;
-/// Time between two calls, at first and then.
+/// Time between two calls at the slow and at the fast pace.
 const SLOW_EVERY: Duration = Duration::from_millis(500);
 const FAST_EVERY: Duration = Duration::from_millis(100);
-/// Calls that the plan has in flight at most.
+/// Largest number of calls in flight of the fixed strategy.
 const PARALLEL: usize = 4;
-/// Further attempts of the plan's, and the time before each.
+/// Retries of the fixed strategy, and the time before each.
 const RETRIES: u32 = 2;
 const RETRY_AFTER: Duration = Duration::from_millis(300);
-/// Time that a caller of the lane is ready to wait: the job is a batch.
+/// Deadline of the lane's callers; long, because the job is a batch.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// Time between two looks at the lane's limit.
+/// Interval at which the lane's limit is read.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What is to be done.
+/// The job.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
     /// Prompts.
     pub calls: usize,
-    /// Seed of the model's chance.
+    /// Seed of the model.
     pub seed: u64,
 }
 
-/// How it went.
+/// The result of a strategy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// Prompts that were answered.
     pub successes: u64,
-    /// Prompts that were not.
+    /// Prompts that were not answered.
     pub failures: u64,
     /// Calls that reached the model, refused ones included.
     pub upstream_calls: u64,
-    /// Those of them that answered nobody.
+    /// Calls among them that produced no answer.
     pub wasted_calls: u64,
     /// Time from the first prompt to the last answer, in seconds.
     pub seconds: f64,
@@ -66,15 +66,15 @@ pub struct Report {
     pub limits: Vec<(f64, u32)>,
 }
 
-/// Is told of each ending and of each new limit, while the job runs.
+/// Receives each ending and each new limit while the job runs.
 pub trait Watcher {
     /// A prompt was answered, or not.
     fn ended(&self, success: bool);
-    /// Another number of calls may be in flight.
+    /// The limit on calls in flight has changed.
     fn limit(&self, limit: u32);
 }
 
-/// The model, counting who reaches it.
+/// The model, with a count of the calls that reach it.
 #[derive(Debug)]
 struct Counted {
     model: LiveModel,
@@ -114,7 +114,7 @@ impl Backend for Counted {
     }
 }
 
-/// Does the job as the plan has it: a fixed pace in two steps, four in parallel, a timeout, two retries.
+/// Runs the job with the fixed strategy: a pace in two steps, four in parallel, a timeout, two retries.
 pub async fn fixed(job: Job, watcher: &dyn Watcher) -> Report {
     let model = Counted::new(job);
     let since = Instant::now();
@@ -145,7 +145,7 @@ pub async fn fixed(job: Job, watcher: &dyn Watcher) -> Report {
     report(job, &model, since, successes, Vec::new())
 }
 
-/// Makes one call with the plan's timeout and retries; says whether it was answered.
+/// Creates one call with timeout and retries; returns `true` if it was answered.
 async fn persist(model: Arc<Counted>, number: usize) -> bool {
     for attempt in 0..=RETRIES {
         if attempt > 0 {
@@ -166,12 +166,12 @@ async fn persist(model: Arc<Counted>, number: usize) -> bool {
     false
 }
 
-/// Does the job through a lane with its default settings: all calls at once, and the lane decides.
+/// Runs the job through a lane with its default settings: all calls are offered at once, and the lane paces them.
 ///
 /// Must run on an actix system.
 ///
 /// # Errors
-/// When the lane does not start.
+/// Fails if the lane does not start.
 pub async fn kebne(job: Job, watcher: &dyn Watcher) -> Result<Report, StartError> {
     let model = Counted::new(job);
     let system = ActorSystem::new("demo", job.seed);
@@ -206,7 +206,7 @@ pub async fn kebne(job: Job, watcher: &dyn Watcher) -> Result<Report, StartError
     Ok(report)
 }
 
-/// Notes each new limit, for as long as it is polled.
+/// Reports each new limit while it is polled.
 async fn look(
     lane: &LaneHandle<Counted>,
     since: Instant,

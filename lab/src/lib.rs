@@ -1,7 +1,7 @@
-//! Tools to judge Kebne. A production build does not contain them.
+//! Tools to evaluate Kebne. A production build does not contain them.
 //!
 //! [`sim`] plays the control law against simulated backends in virtual time. [`simulate`] serves a model server without a
-//! model over HTTP. [`load`] sends calls to a service when they are due, whatever the service does. [`demo`] does one job
+//! model over HTTP. [`load`] sends calls to a service when they are due, regardless of the service. [`demo`] runs one job
 //! twice, with a fixed strategy and through a lane.
 
 pub mod demo;

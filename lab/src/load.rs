@@ -1,8 +1,7 @@
-//! An open-loop load: calls are sent when they are due, however the service answers, and each ends once in the report.
+//! An open-loop load: calls are sent when they are due, regardless of the answers, and each has one ending in the report.
 //!
-//! It exists to judge a gateway from its callers' side. A closed loop would slow down with the service and hide what
-//! overload does; here a late service only means more calls in flight. It never retries and never waits before it
-//! sends, so that what is reported is what was asked for.
+//! It measures a gateway from its callers' side. A closed loop would slow down with the service and hide what
+//! overload does; here a late service only means more calls in flight. It never retries and never delays a call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,29 +19,29 @@ pub use call::{Call, End};
 pub use plan::{Offered, Plan, PlanError};
 pub use report::{Latency, Report};
 
-/// Calls that may be under way at once; one more is not sent, and counted as that.
+/// Calls that may be in flight at once; a further one is not sent, and is counted as such.
 const IN_FLIGHT_MAX: usize = 10_000;
 
-/// Where the calls go.
+/// The service that the calls are sent to.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The HTTP client that sends the calls.
     pub client: reqwest::Client,
     /// The service's base URL, such as `http://127.0.0.1:8080/v1`.
     pub url: Url,
-    /// The model asked for.
+    /// The name of the model.
     pub model: String,
-    /// The API key, where the service wants one.
+    /// The API key, if the service needs one.
     pub key: Option<String>,
 }
 
-/// Hears how a load goes on.
+/// Receives the progress of a load.
 pub trait Watcher {
-    /// A call has ended; so many are under way.
+    /// A call has ended; the number of calls in flight is given.
     fn ended(&self, call: &Call, in_flight: usize);
 }
 
-/// Why a load could not be started.
+/// The reason why a load could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The base URL cannot be extended.
@@ -53,7 +52,7 @@ pub enum LoadError {
 /// Sends the calls of a plan when they are due, and waits for the end of each.
 ///
 /// # Errors
-/// When the target's URL is not a base URL.
+/// Fails if the target's URL is not a base URL.
 pub async fn drive(
     plan: &Plan,
     target: &Target,
@@ -92,7 +91,7 @@ pub async fn drive(
     Ok(Report::new(plan, ended, start.elapsed()))
 }
 
-/// A task that panicked is a failure of its call like another.
+/// Counts a task that panicked as a failed call.
 fn joined(call: Result<Call, tokio::task::JoinError>) -> Call {
     call.unwrap_or_else(|error| Call {
         id: usize::MAX,

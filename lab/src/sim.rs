@@ -1,9 +1,8 @@
 //! The simulator of the lane's control law: a fragile backend, its callers and an oracle in virtual time.
 //!
 //! It drives exactly the two machines that ship, `kebne_control::Controller` and `kebne_control::Pool`.
-//! It exists so that a law is judged before it meets a real backend. It opens no socket and reads no clock;
-//! a seed gives the same table, bit by bit. [`script`] lends the same backends and callers to a program that
-//! has sockets.
+//! Laws are evaluated here before they meet a real backend. It opens no socket and reads no clock; a seed gives the
+//! same table, bit by bit. [`script`] provides the same backends and callers to a program that has sockets.
 
 mod agenda;
 mod agree;

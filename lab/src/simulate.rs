@@ -1,7 +1,7 @@
-//! A model server without a model: it is cold, loads, warms up, has a capacity, slow calls and failures.
+//! A model server without a model: it starts cold, loads, warms up, has a capacity, slow calls and failures.
 //!
-//! [`Model`] decides and is pure; [`dialect`] and [`text`] hold what is answered. The HTTP server and the program's backend
-//! inside the process are two shells around them. The model does not protect itself: it exists to be overrun.
+//! [`Model`] is the pure state machine; [`dialect`] and [`text`] produce the answers. The HTTP server and the in-process
+//! backend of the program use them. The model does not protect itself from overload.
 
 pub mod dialect;
 pub mod fault;

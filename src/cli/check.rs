@@ -1,4 +1,4 @@
-//! `kebne check`: the effective settings, and which layer set each value.
+//! `kebne check`: the effective settings, and the place that set each value.
 //!
 //! The output is TOML that can be used as a settings file again, except that secrets are masked.
 
@@ -15,8 +15,8 @@ use crate::{
 /// Written in place of a secret.
 const MASK: &str = "********";
 
-/// Keys that hold a secret or what could be turned into one. The name of the environment variable that
-/// holds a key (`key_env`) is no secret.
+/// Keys whose values are secret or can contain secrets. The name of an environment variable that holds a key
+/// (`key_env`) is not a secret.
 const SECRETS: [&str; 7] = [
     "keys",
     "key",
@@ -27,10 +27,10 @@ const SECRETS: [&str; 7] = [
     "wake_headers",
 ];
 
-/// Validates and prints.
+/// Validates the settings and prints them.
 ///
 /// # Errors
-/// When the settings are wrong or the output cannot be written.
+/// Fails if the settings are wrong or the output cannot be written.
 pub fn run(
     config: Option<&Path>,
     environment: &dyn Environment,
@@ -44,7 +44,7 @@ pub fn run(
     Ok(())
 }
 
-/// Replaces every text under a secret's key.
+/// Replaces every text under a secret key.
 fn mask(table: &mut Table) {
     for (key, value) in table.iter_mut() {
         if SECRETS.contains(&key.as_str()) {

@@ -1,4 +1,4 @@
-//! With which code the process ends. Scripts and service managers rely on these; they are never renumbered.
+//! The exit codes of the process. Scripts and service managers rely on them, so they are never renumbered.
 
 /// The codes, as `kebne --help` shows them.
 pub const HELP: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 wrong settings";
@@ -6,9 +6,9 @@ pub const HELP: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 wrong set
 /// An exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
-    /// All was done.
+    /// Success.
     Success = 0,
-    /// Something failed that is the fault of neither usage nor settings.
+    /// A failure that is the fault of neither usage nor settings.
     Failure = 1,
     /// The command line was wrong.
     Usage = 2,

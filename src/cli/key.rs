@@ -1,13 +1,13 @@
-//! `kebne key`: a new API key. The key is shown once; the settings hold its hash only.
+//! `kebne key`: creates an API key. The key is shown once; the settings hold only its hash.
 
 use std::io::Write;
 
 use crate::{api_key, cli::CommandError};
 
-/// Makes a key and prints it with the hash for the settings.
+/// Creates a key and prints it with the hash for the settings.
 ///
 /// # Errors
-/// When the system has no randomness or the output cannot be written.
+/// The system has no randomness, or the output cannot be written.
 pub fn run(output: &mut dyn Write) -> Result<(), CommandError> {
     let key = api_key::generate().map_err(CommandError::Randomness)?;
     writeln!(output, "key:  {key}")?;

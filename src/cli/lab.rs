@@ -1,4 +1,4 @@
-//! The commands to try and judge the gateway: `kebne simulate`, `kebne load`, `kebne demo`.
+//! Commands to try and evaluate the gateway: `kebne simulate`, `kebne load`, `kebne demo`.
 
 pub mod demo;
 pub mod load;
@@ -25,41 +25,41 @@ pub use load::LoadArguments;
 /// A command of the lab.
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
-    /// Serve a simulated model on loopback, to try any client or gateway against.
+    /// Serve a simulated model on loopback, as a target for any client or gateway.
     Simulate {
-        /// The port; 0 takes a free one.
+        /// The port; 0 selects a free one.
         #[arg(long, value_name = "N")]
         port: u16,
-        /// The settings file, of which only `[simulation]` counts.
+        /// The settings file; only `[simulation]` is used.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// The behaviour to start from: `default`, `plan` or `instant`; wins over the settings.
+        /// The preset: `default`, `plan` or `instant`; overrides the settings.
         #[arg(long, value_name = "NAME")]
         preset: Option<Preset>,
-        /// Serve the backend of a scenario, such as `S03`, in place of the model of the settings.
+        /// Serve the backend of a scenario, such as `S03`, instead of the model of the settings.
         #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "preset"])]
         scenario: Option<String>,
-        /// How many times as fast the scenario goes; 0.1 to 100.
+        /// The factor by which the scenario is sped up; 0.1 to 100.
         #[arg(long, value_name = "N", default_value_t = 1.0, requires = "scenario")]
         speed: f64,
-        /// Seed of the scenario's chance.
+        /// Seed of the scenario's random numbers.
         #[arg(long, value_name = "N", default_value_t = 1, requires = "scenario")]
         seed: u64,
     },
     /// Send calls to a service on this machine when they are due, and report how each ended.
     Load(Box<LoadArguments>),
-    /// Do one job twice, with a fixed strategy and through a lane, and print a table of both.
+    /// Run one job twice, with a fixed strategy and through a lane, and print a table of both.
     Demo {
         /// Prompts; 1 to 10000.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         calls: u16,
-        /// Seed of the simulated model's chance.
+        /// Seed of the simulated model.
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
-        /// Let time jump: the same job within a second.
+        /// Use virtual time: the same job within a second.
         #[arg(long)]
         fast: bool,
-        /// Print JSON in place of the table.
+        /// Print JSON instead of the table.
         #[arg(long)]
         json: bool,
     },

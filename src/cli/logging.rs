@@ -1,4 +1,4 @@
-//! Starts the log as the settings say. It goes to standard error: standard output belongs to results.
+//! Starts the log. It is written to standard error, because standard output is for results.
 
 use std::io::{self, IsTerminal};
 
@@ -6,13 +6,13 @@ use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::Sub
 
 use crate::settings::{LogFormat, LogSettings};
 
-/// Why the log could not be started.
+/// The reason why the log could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// The filter is none; validated settings never lead here.
+    /// The filter is invalid; validated settings never cause this.
     #[error("the log filter is wrong: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// Something else in this process has started a log already.
+    /// A log has already been started in this process.
     #[error("the log is already started: {0}")]
     Started(#[from] tracing_subscriber::util::TryInitError),
 }

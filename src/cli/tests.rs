@@ -1,4 +1,4 @@
-//! What a user sees of the command line.
+//! The command line as a user sees it.
 
 use std::collections::BTreeMap;
 

@@ -44,8 +44,6 @@ pub(super) async fn create(
 ) -> HttpResponse {
     let made = async {
         let caller = caller::of(http.headers(), &state.settings.keys)?;
-        // Before the body is read: it may be large.
-        state.context.read(&caller.owner, &id).await?;
         let wanted = read_change(http.headers(), payload, &state).await?;
         let mut id = [0; ID_SIZE];
         getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;

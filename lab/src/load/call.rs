@@ -1,4 +1,4 @@
-//! One call of a load: sent, read to its end, and named by how it ended.
+//! One call of a load: it is sent, read to its end, and classified.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::load::{LoadError, Offered, Plan, Target};
 
-/// What a caller waits beyond its deadline, so that the service can say that it has passed.
+/// Time that a caller waits beyond its deadline, so that the service can report the timeout.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Only so much of an answer is looked at for its end.
+/// Bytes of an answer that are searched for its end.
 const TAIL: usize = 4096;
 
-/// How a call ended, as its caller sees it.
+/// The ending of a call, as its caller sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// Answered in full, within the deadline.
     Served,
-    /// Told to come back (429 or 503), for this reason.
+    /// Refused (429 or 503), for this reason.
     Shed(String),
     /// Not answered in full, or too late, for this cause.
     Failed(String),
@@ -29,18 +29,18 @@ pub enum End {
 pub struct Call {
     /// Its number in the plan.
     pub id: usize,
-    /// How much later than due it was sent.
+    /// The delay between its due time and its sending.
     pub late: Duration,
-    /// From when it was due to its end.
+    /// The time from its due time to its end.
     pub latency: Duration,
-    /// From when it was due to the first bytes of a streamed answer.
+    /// The time from its due time to the first bytes of a streamed answer.
     pub first_part: Option<Duration>,
-    /// How it ended.
+    /// Its ending.
     pub end: End,
 }
 
 impl Call {
-    /// A call that the driver had no room for.
+    /// The result of a call that the driver had no room for.
     pub(super) fn not_sent(offered: Offered) -> Self {
         Self {
             id: offered.id,
@@ -168,7 +168,7 @@ impl Sender {
     }
 }
 
-/// Names a refusal or an error by what the service says of it, or by its status.
+/// Classifies a refusal or an error by its code, or by its status.
 async fn refused(status: u16, response: Response) -> End {
     let said = |name: &str| {
         let value = response.headers().get(name)?;

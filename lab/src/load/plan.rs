@@ -1,10 +1,10 @@
-//! Which calls are sent, and when: Poisson arrivals, or those of a scenario.
+//! The calls of a load and their times: Poisson arrivals, or those of a scenario.
 
 use std::time::Duration;
 
 use crate::sim::script::Script;
 
-/// Calls that one load may have; beyond it a machine measures itself.
+/// The largest number of calls of one load.
 const CALLS_MAX: f64 = 1_000_000.0;
 
 /// A call to send.
@@ -12,27 +12,27 @@ const CALLS_MAX: f64 = 1_000_000.0;
 pub struct Offered {
     /// Its number.
     pub id: usize,
-    /// When, from the start.
+    /// Its due time, from the start.
     pub at: Duration,
 }
 
-/// What a load is made of.
+/// The plan of a load.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The calls, in order of time.
     pub calls: Vec<Offered>,
-    /// How long each caller waits; told in `x-kebne-deadline-ms`.
+    /// The deadline of each caller, sent in `x-kebne-deadline-ms`.
     pub deadline: Duration,
     /// Whether answers are streamed.
     pub stream: bool,
-    /// The largest number of tokens asked for; none asks for no bound.
+    /// The largest number of tokens asked for; without it, no bound is sent.
     pub max_tokens: Option<u32>,
 }
 
-/// Why there is no such plan.
+/// The reason why a plan is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A rate is no positive number.
+    /// A rate is not a positive number.
     #[error("`--rate` and `--rise-to` must be more than 0 and at most 100000 calls per second")]
     Rate,
     /// A time is zero.
@@ -44,10 +44,10 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Draws Poisson arrivals whose rate goes in a straight line from `rate` to `rise_to` calls per second.
+    /// Draws Poisson arrivals whose rate changes linearly from `rate` to `rise_to` calls per second.
     ///
     /// # Errors
-    /// When a rate or a time is out of range, or a million calls would be exceeded.
+    /// Fails if a rate or a time is out of range, or a million calls would be exceeded.
     pub fn poisson(
         (rate, rise_to): (f64, f64),
         duration: Duration,

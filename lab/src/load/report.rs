@@ -1,4 +1,4 @@
-//! What a load gave: every call once, by its end.
+//! The result of a load: every call once, by its ending.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,23 +26,23 @@ pub struct Report {
     pub offered: usize,
     /// Answered in full and in time.
     pub served: usize,
-    /// Told to come back, by the reason they were given.
+    /// Refused, by reason.
     pub shed: BTreeMap<String, usize>,
-    /// Neither, by cause.
+    /// Failed, by cause.
     pub failed: BTreeMap<String, usize>,
     /// Served over offered.
     pub success_of_offered: f64,
-    /// Served over those that were not shed; one when all were.
+    /// Served over those that were not shed; 1 if all were shed.
     pub success_of_admitted: f64,
     /// Served per second of the load.
     pub served_per_second: f64,
     /// From the first call due to the last end, in seconds.
     pub seconds: f64,
-    /// From when a call was due to its end.
+    /// The time from a call's due time to its end.
     pub latency: Latency,
-    /// From when a call was due to the first part of its answer; only of streams.
+    /// The time from a call's due time to the first part of its answer; only for streams.
     pub first_part: Option<Latency>,
-    /// How much later than due calls were sent: the driver's own fault, to be small against the latency.
+    /// The delay between due time and sending: the delay of the driver itself, which should be small against the latency.
     pub sent_late: Latency,
     /// The numbers of the calls that were served, in the order of their ends.
     #[serde(skip)]

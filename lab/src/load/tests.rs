@@ -32,7 +32,7 @@ async fn answer(body: web::Bytes) -> HttpResponse {
     }
 }
 
-/// Makes an HTTP client. The TLS provider is chosen by whoever uses the crate: here, by the test.
+/// Creates an HTTP client. The TLS provider is chosen by whoever uses the crate: here, by the test.
 fn client() -> reqwest::Client {
     // Another test may have installed it.
     rustls::crypto::ring::default_provider()

@@ -1,5 +1,5 @@
-//! The OpenAI dialect as a server speaks it: what the simulated model reads of a request and how it writes
-//! whole answers, chunks and errors. Both the in-process backend and the HTTP server use it.
+//! The OpenAI dialect on the server's side: the parts of a request that the simulated model reads, and the whole
+//! answers, chunks and errors that it writes. Both the in-process backend and the HTTP server use it.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,15 +17,15 @@ const EMBEDDING_DIMENSIONS: u64 = 16;
 pub struct Ask {
     /// The model's name, echoed in the answer.
     pub model: String,
-    /// Of a chat.
+    /// The messages of a chat.
     pub messages: Vec<Message>,
-    /// Of a completion: a text or a list of texts.
+    /// The prompt of a completion: a text or a list of texts.
     pub prompt: Value,
-    /// Of an embedding: a text, a list of texts or of token numbers.
+    /// The input of an embedding: a text, a list of texts or of token numbers.
     pub input: Value,
     /// The caller asks for a stream.
     pub stream: bool,
-    /// What a stream is to contain besides the text.
+    /// Further content of a stream.
     pub stream_options: Option<StreamOptions>,
     /// The older bound on tokens.
     pub max_tokens: Option<u32>,
@@ -37,13 +37,13 @@ pub struct Ask {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Message {
-    /// Who says it.
+    /// The role.
     pub role: String,
     /// A text, or a list of parts of which those of type `text` count.
     pub content: Value,
 }
 
-/// What a stream is to contain besides the text.
+/// Further content of a stream.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct StreamOptions {
@@ -55,12 +55,12 @@ impl Ask {
     /// Reads a request's body.
     ///
     /// # Errors
-    /// When it is no JSON object of that shape; the message says where.
+    /// The body is not a JSON object of that shape; the message names the place.
     pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(body)
     }
 
-    /// Finds what a real server would refuse for this operation.
+    /// Finds fields that a real server would refuse for this operation.
     ///
     /// # Errors
     /// A sentence for the caller that names the key.
@@ -75,7 +75,7 @@ impl Ask {
         }
     }
 
-    /// Returns what the model answers to: the last user message, or the prompt.
+    /// Returns the text that the model answers: the last user message, or the prompt.
     pub fn last_turn(&self) -> String {
         let last = self
             .messages
@@ -103,7 +103,7 @@ impl Ask {
         self.max_completion_tokens.or(self.max_tokens)
     }
 
-    /// Says whether a stream is to end with its usage.
+    /// Returns `true` if a stream ends with its usage.
     pub fn wants_usage(&self) -> bool {
         self.stream_options
             .is_some_and(|options| options.include_usage)
@@ -137,7 +137,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Makes the writer for one call; `id` tells calls apart.
+    /// Creates the writer for one call; `id` distinguishes calls.
     pub fn new(endpoint: Endpoint, ask: &Ask, id: &str, created: u64) -> Self {
         let prefix = if endpoint == Endpoint::Chat {
             "chatcmpl"
@@ -238,7 +238,7 @@ fn finish_reason(text: &Text) -> &'static str {
     if text.cut { "length" } else { "stop" }
 }
 
-/// Writes the answer to a call for embeddings: numbers that depend on nothing but the text.
+/// Writes the answer to a call for embeddings: numbers that depend only on the text.
 pub fn embeddings(ask: &Ask) -> String {
     let inputs: Vec<String> = match &ask.input {
         Value::Array(items) if items.iter().all(|item| item.is_string() || item.is_array()) => {
@@ -266,7 +266,7 @@ pub fn embeddings(ask: &Ask) -> String {
     .to_string()
 }
 
-/// Makes a unit vector out of a text by hashing (FNV-1a), so that equal texts have equal vectors.
+/// Creates a unit vector out of a text by hashing (FNV-1a), so that equal texts have equal vectors.
 fn embedding(text: &str) -> Vec<f64> {
     let hash = |salt: u64| {
         let start = 0xcbf2_9ce4_8422_2325 ^ salt;

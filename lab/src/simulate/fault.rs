@@ -1,13 +1,13 @@
-//! Faults that a test can order: each is a way in which a real model server or the way to it fails.
+//! Faults that a test can request; each is one in which real model servers or the network fail.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The request header that orders a fault for one call.
+/// The request header that requests a fault for one call.
 pub const FAULT_HEADER: &str = "x-simulate-fault";
 
-/// One way to fail. Over HTTP all of them happen on the wire; in process, what the client would make of them.
+/// A fault. Over HTTP it happens on the wire; in process, it is the failure that a client would report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
@@ -36,7 +36,7 @@ pub enum Fault {
     RateLimit,
     /// Status 429 that says the spend quota is used up.
     Quota,
-    /// Status 503 without a clock: too much in flight.
+    /// Status 503 that names no time: too many calls in flight.
     Overloaded,
     /// Status 503 that says the model is loading.
     Loading,
@@ -82,7 +82,7 @@ impl Fault {
     }
 }
 
-/// A name that no fault has.
+/// The error for an unknown fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no fault named `{0}`; there are {all}", all = Fault::ALL.map(Fault::name).join(", "))]
 pub struct UnknownFault(String);

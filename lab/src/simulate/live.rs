@@ -1,6 +1,6 @@
-//! The simulated model on a running clock, shared by its callers: what both of its shells stand on.
+//! The simulated model on a running clock, shared by its callers; the server and the in-process backend use it.
 //!
-//! Owns the lock and the epoch, and the guard by which a call leaves the model however it ends. Time is tokio's.
+//! Owns the lock and the epoch, and the guard that makes a call leave the model when it ends. Time is tokio's.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,7 @@ struct Shared {
     epoch: Instant,
 }
 
-/// The place of an accepted call; dropping it, however the call ends, gives it back.
+/// The place of an accepted call; it is returned when this is dropped.
 #[derive(Debug)]
 pub struct Place(LiveModel);
 
@@ -34,7 +34,7 @@ impl Drop for Place {
 }
 
 impl LiveModel {
-    /// Makes a model that behaves as the profile says, from now on.
+    /// Creates a model that behaves as the profile says, starting now.
     pub fn new(profile: Profile) -> Self {
         let shared = Shared {
             model: Mutex::new(Model::new(profile.clone(), Timestamp::ZERO)),
@@ -51,14 +51,14 @@ impl LiveModel {
         &self.shared.profile
     }
 
-    /// Asks what becomes of a call. An accepted one gets the place that it must hold until it is over.
+    /// Offers a call to the model. An accepted call gets a place, which it must hold until it has ended.
     pub fn arrive(&self) -> (Decision, Option<Fault>, Option<Place>) {
         let now = self.now();
         let (decision, fault) = self.model().arrive(now);
         (decision, fault, self.place(decision))
     }
 
-    /// Holds a call until the model is ready, and asks again what becomes of it.
+    /// Holds a call until the model is ready, and offers it again.
     pub async fn hold(&self, ready_at: Timestamp) -> (Decision, Option<Place>) {
         sleep_until(self.shared.epoch + ready_at.since(Timestamp::ZERO)).await;
         let now = self.now();
@@ -70,13 +70,13 @@ impl LiveModel {
         matches!(decision, Decision::Accepted(_)).then(|| Place(self.clone()))
     }
 
-    /// Returns what the model looks like now.
+    /// Returns the state of the model now.
     pub fn status(&self) -> Status {
         let now = self.now();
         self.model().status(now)
     }
 
-    /// Returns what the rate limit would tell in headers now.
+    /// Returns the rate limit's state for the headers now.
     pub fn quota(&self) -> QuotaHints {
         let now = self.now();
         QuotaHints {

@@ -1,5 +1,5 @@
-//! The simulated model as a pure machine: it is told of arrivals and departures and decides, with seeded
-//! chance, what becomes of each call. It never sleeps, reads a clock or does I/O, so the in-process backend,
+//! The simulated model as a pure machine: it is given arrivals and departures and decides, with seeded
+//! randomness, the result of each call. It never sleeps, reads a clock or does I/O, so the in-process backend,
 //! the HTTP server and a run in virtual time show the same model.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use kebne_control::{BucketHint, Timestamp};
 
 use crate::simulate::{Fault, Profile};
 
-/// A model that loads, warms up, has a knee and forgets when idle.
+/// A model that loads, warms up, slows down beyond its capacity, and is unloaded when idle.
 #[derive(Debug)]
 pub struct Model {
     profile: Profile,
@@ -22,7 +22,7 @@ pub struct Model {
     accepted: u64,
 }
 
-/// Where the model is between asleep and ready.
+/// The state of the model.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Asleep,
@@ -30,7 +30,7 @@ enum Phase {
     Awake { since: Timestamp, last: Timestamp },
 }
 
-/// What the model looks like from outside.
+/// The state of the model as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Status {
     /// Time until it is ready: `None` when asleep, zero when ready.
@@ -45,14 +45,14 @@ pub struct Status {
     pub accepted: u64,
 }
 
-/// What becomes of a call.
+/// The result of a call's arrival.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decision {
     /// The model is loading (this call may have started that).
     Loading {
-        /// What the model says of the time left.
+        /// The reported time left.
         estimated: Duration,
-        /// When it will really be ready, for a call that is held until then.
+        /// The true time at which it will be ready, for a call that is held.
         ready_at: Timestamp,
     },
     /// Too much is in flight.
@@ -62,11 +62,11 @@ pub enum Decision {
         /// Time until the next one is granted.
         retry_after: Duration,
     },
-    /// Taken. [`Model::leave`] must be called once when the call is over, however it ends.
+    /// Accepted. [`Model::leave`] must be called once when the call has ended.
     Accepted(Work),
 }
 
-/// How an accepted call goes.
+/// The course of an accepted call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Work {
     /// Time to the first token, or to the failure.
@@ -105,7 +105,7 @@ pub enum WorkEnding {
 const BURST_SECONDS: f64 = 1.0;
 
 impl Model {
-    /// Makes a model that is asleep, or ready when its profile has no cold start.
+    /// Creates a model that is asleep, or ready when its profile has no cold start.
     pub fn new(profile: Profile, now: Timestamp) -> Self {
         let phase = if profile.cold_start.is_zero() {
             Phase::Awake {
@@ -132,19 +132,19 @@ impl Model {
         &self.profile
     }
 
-    /// Decides what becomes of a call that arrives now, and whether a fault ordered for all calls hits it.
+    /// Decides the result of a call that arrives now, and whether a fault ordered for all calls hits it.
     pub fn arrive(&mut self, now: Timestamp) -> (Decision, Option<Fault>) {
         self.arrived += 1;
         let fault = self.draw_fault();
         (self.decide(now), fault)
     }
 
-    /// Decides again on a call that was held until the model was ready; it is still the one that arrived.
+    /// Decides again on a call that was held until the model was ready; it is not counted as another arrival.
     pub fn held(&mut self, now: Timestamp) -> Decision {
         self.decide(now)
     }
 
-    /// Notes that an accepted call is over.
+    /// Records that an accepted call has ended.
     pub fn leave(&mut self, now: Timestamp) {
         debug_assert!(self.in_flight > 0, "a call leaves that never arrived");
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -153,7 +153,7 @@ impl Model {
         }
     }
 
-    /// Returns what the model looks like from outside.
+    /// Returns the state of the model as seen from outside.
     pub fn status(&mut self, now: Timestamp) -> Status {
         self.advance(now);
         let ready_in = match self.phase {
@@ -170,7 +170,7 @@ impl Model {
         }
     }
 
-    /// Returns what the rate limit would tell in headers; `None` when there is none.
+    /// Returns the rate limit's state for the headers; `None` when there is none.
     pub fn quota(&mut self, now: Timestamp) -> Option<BucketHint> {
         if self.profile.requests_per_minute == 0 {
             return None;
@@ -210,7 +210,7 @@ impl Model {
         Decision::Accepted(self.work((load / capacity).max(1.0)))
     }
 
-    /// Moves on to what the passing of time alone brings: ready after loading, asleep after idling.
+    /// Applies the changes that time alone brings: ready after loading, asleep after idling.
     fn advance(&mut self, now: Timestamp) {
         if let Phase::Loading { ready_at } = self.phase
             && now >= ready_at
@@ -287,7 +287,7 @@ impl Model {
         f64::from(start) + (f64::from(full) - f64::from(start)) * grown
     }
 
-    /// Draws the luck of one call; always as many numbers, so that the n-th call's luck depends on n only.
+    /// Draws the random numbers of one call; always the same amount, so that those of the n-th call depend only on n.
     fn work(&mut self, slowdown: f64) -> Work {
         let factor = self.spread(self.profile.latency_spread);
         let slow = self.chance.f64() < self.profile.slow_share;

@@ -1,4 +1,4 @@
-//! What a simulated model is like: every number of its behaviour, and the presets.
+//! The behaviour of a simulated model: all its numbers, and the presets.
 
 use std::{str::FromStr, time::Duration};
 
@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::simulate::Fault;
 
-/// Time after which the plan's caller gives an attempt up. It belongs to the caller, not to the model, and
-/// stands here because the preset `plan` is only the plan's job together with it.
+/// Time after which a caller of the preset `plan` gives an attempt up. It belongs to the caller, not to the model, and
+/// is defined here because the preset is meant to be used with it.
 pub const PLAN_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A named set of behaviour to start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// A small model that is pleasant to try: a cold start of some seconds, then streams that can be read.
+    /// A small model: a cold start of some seconds, then streams at reading speed.
     #[default]
     Default,
-    /// The plan's model: 300 ms, one call in five at 3 s, one in ten fails.
+    /// A slow and unreliable model: 300 ms, one call in five at 3 s, one in ten fails.
     Plan,
-    /// No cold start, no waiting, no faults: what is left is the cost of whoever calls.
+    /// No cold start, no waiting, no faults, to measure the cost of the caller.
     Instant,
 }
 
@@ -34,7 +34,7 @@ impl Preset {
     }
 }
 
-/// A name that no preset has.
+/// The error for an unknown preset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no preset named `{0}`; there are `default`, `plan` and `instant`")]
 pub struct UnknownPreset(String);
@@ -52,13 +52,13 @@ impl FromStr for Preset {
 /// Every number of a simulated model's behaviour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// Seed of all chance; the n-th accepted call has the same luck in every run.
+    /// Seed of all randomness; the n-th accepted call has the same result in every run.
     pub seed: u64,
     /// Time to load; zero means that the model is always ready.
     pub cold_start: Duration,
     /// A real load takes `cold_start` times a factor uniform in `1 ± cold_start_spread`.
     pub cold_start_spread: f64,
-    /// What is told as `estimated_time` whatever the truth; `None` tells the true rest.
+    /// Reported as `estimated_time`; `None` reports the true remaining time.
     pub cold_estimate: Option<Duration>,
     /// Time without calls after which the model is unloaded; `None` means never.
     pub idle_after: Option<Duration>,
@@ -66,7 +66,7 @@ pub struct Profile {
     pub capacity_start: u32,
     /// Calls served at full speed once warm.
     pub capacity: u32,
-    /// Time from `capacity_start` to `capacity`, in a straight line.
+    /// Time from `capacity_start` to `capacity`, linear.
     pub capacity_growth: Duration,
     /// Calls in flight beyond this multiple of the capacity are refused; between the capacity and it, each
     /// call is slower in proportion.
@@ -105,8 +105,8 @@ impl Profile {
         }
     }
 
-    /// A cold start short enough to watch and long enough to notice; few faults, so that the first run shows
-    /// both that they happen and that callers do not see them.
+    /// A cold start that is short enough to watch and long enough to notice; few faults, so that the first run shows
+    /// that they happen and that callers do not see them.
     fn friendly() -> Self {
         Self {
             seed: 1,
@@ -132,7 +132,7 @@ impl Profile {
         }
     }
 
-    /// The numbers of the plan; whole answers, so no time per token.
+    /// Whole answers, so no time per token.
     fn plan() -> Self {
         Self {
             idle_after: None,
@@ -147,7 +147,7 @@ impl Profile {
         }
     }
 
-    /// Nothing takes time and nothing is refused.
+    /// Takes no time and refuses nothing.
     fn instant() -> Self {
         Self {
             cold_start: Duration::ZERO,

@@ -7,7 +7,7 @@ use crate::simulate::{Decision, Work};
 /// Returns the work of an accepted call, or the failure that the server's answer would be classified as.
 ///
 /// # Errors
-/// When the model refused the call.
+/// Fails if the model refused the call.
 pub fn work_of(decision: Decision) -> Result<Work, Failure> {
     let (outcome, status, message) = match decision {
         Decision::Accepted(work) => return Ok(work),

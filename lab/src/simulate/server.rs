@@ -1,8 +1,8 @@
-//! The simulated model as a server of its own: the `OpenAI` dialect and Hugging Face's text generation over HTTP.
+//! The simulated model as a server: the `OpenAI` dialect and Hugging Face's text generation over HTTP.
 //!
-//! Any client or gateway can be tried against it. Faults are ordered by the settings or, call by call, by the
-//! header `x-simulate-fault`; all of them happen on the wire. It listens where it is told to and has no keys: it
-//! is a thing to test with and must never face a network.
+//! Any client or gateway can be tried against it. Faults are configured in the settings or, per call, by the
+//! header `x-simulate-fault`; all of them happen on the wire. It has no keys: it is for tests and must not be reachable
+//! from a network.
 
 mod answers;
 mod faults;
@@ -38,16 +38,16 @@ use crate::simulate::{
     Decision, FAULT_HEADER, Fault, LiveModel, Place, SimulationSettings, Work, dialect,
 };
 
-/// Threads that serve; one would do, two show that nothing depends on it.
+/// Threads that serve; two, so that tests notice a dependence on one.
 const WORKERS: usize = 2;
 
-/// The largest body that is read; above what any gateway before it lets through.
+/// The largest body that is read; more than any gateway in front of it forwards.
 const BODY_SIZE_MAX: usize = 64 << 20;
 
-/// Time for calls to end after the shutdown; then their connections are cut.
+/// Time for calls to end after the shutdown, before their connections are closed.
 const SHUTDOWN_SECS: u64 = 1;
 
-/// What all handlers share.
+/// The state that all handlers share.
 #[derive(Debug)]
 struct State {
     model: LiveModel,
@@ -57,7 +57,7 @@ struct State {
     connections: Arc<AtomicU64>,
 }
 
-/// What an accepted call needs to be answered.
+/// The parts of an accepted call that its answer needs.
 #[derive(Debug)]
 struct Admitted {
     work: Work,
@@ -69,7 +69,7 @@ struct Admitted {
 /// Serves a simulated model until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// Fails if the listener cannot be used.
 pub async fn serve(
     listener: TcpListener,
     settings: SimulationSettings,
@@ -143,7 +143,7 @@ async fn embeddings(request: HttpRequest, body: Bytes, state: Data<State>) -> Ht
     answers::answer(Endpoint::Embeddings, &request, &body, &state).await
 }
 
-/// As llama.cpp's server answers: 503 while the model is not there.
+/// As in llama.cpp's server: 503 while the model is not loaded.
 async fn health(state: Data<State>) -> HttpResponse {
     if state.model.status().ready_in == Some(Duration::ZERO) {
         HttpResponse::Ok().json(json!({"status": "ok"}))
@@ -153,7 +153,7 @@ async fn health(state: Data<State>) -> HttpResponse {
     }
 }
 
-/// What a test wants to know of the server's side.
+/// The state of the server, for tests.
 async fn show_state(state: Data<State>) -> HttpResponse {
     let status = state.model.status();
     HttpResponse::Ok().json(json!({
@@ -174,7 +174,7 @@ async fn models() -> HttpResponse {
 }
 
 impl State {
-    /// Decides what becomes of a call; an ordered fault comes before everything else.
+    /// Decides what becomes of a call; a requested fault comes before everything else.
     async fn admit(
         &self,
         request: &HttpRequest,
@@ -231,7 +231,7 @@ impl State {
     }
 }
 
-/// Reads the fault that a call orders for itself.
+/// Reads the fault that a call requests.
 fn ordered_fault(request: &HttpRequest) -> Result<Option<Fault>, HttpResponse> {
     let Some(name) = request.headers().get(FAULT_HEADER) else {
         return Ok(None);
@@ -242,7 +242,7 @@ fn ordered_fault(request: &HttpRequest) -> Result<Option<Fault>, HttpResponse> {
         .map_err(|error| bad_request(&error.to_string()))
 }
 
-/// Says whether the caller asks to be held while the model loads: Hugging Face's two ways.
+/// Returns `true` if the caller asks to be held while the model loads: Hugging Face's two ways.
 fn is_held(request: &HttpRequest) -> bool {
     let headers = request.headers();
     let waits = headers

@@ -56,7 +56,7 @@ pub struct SimulationSettings {
 }
 
 impl SimulationSettings {
-    /// Makes the settings of a preset without changes.
+    /// Creates the settings of a preset without changes.
     pub fn preset(preset: Preset) -> Self {
         Self {
             preset,

@@ -1,7 +1,7 @@
 //! The backend of a scenario on a running clock: `crate::sim::script` with time, and one channel per attempt.
 //!
-//! Owns the lock, the clock's zero and who waits for what. The first call seen sets the clock, by when it is due in
-//! the scenario, so that callers and backend agree on the time without speaking of it. It decides nothing.
+//! Owns the lock, the clock's zero and the waiting attempts. The first call sets the clock to the time at which it is due
+//! in the scenario, so that callers and backend agree on the time. It makes no decisions.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A first part and an end: more is never said of one attempt.
+/// An attempt has at most two events: a first part and an end.
 const SAYINGS: usize = 2;
 
 /// A scenario's backend whose time passes. Clones share it.
@@ -27,7 +27,7 @@ pub struct LiveStage {
 #[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
-    /// Told when something may happen earlier than was known.
+    /// Notified when something may happen earlier than expected.
     changed: Notify,
 }
 
@@ -40,7 +40,7 @@ struct Inner {
     arrived: u64,
 }
 
-/// What the stage looks like now.
+/// The state of the stage.
 #[derive(Clone, Copy, Debug)]
 pub struct StageStatus {
     /// Attempts that wait for an answer.
@@ -51,7 +51,7 @@ pub struct StageStatus {
     pub arrived: u64,
 }
 
-/// An attempt at the backend; dropping it hangs up.
+/// An attempt at the backend; dropping it closes the connection.
 #[derive(Debug)]
 pub struct Attempt {
     job: u64,
@@ -60,7 +60,7 @@ pub struct Attempt {
 }
 
 impl LiveStage {
-    /// Sets a script's backend up; its time begins with the first call.
+    /// Creates a script's backend; its time begins with the first call.
     pub fn new(script: &Script) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -75,7 +75,7 @@ impl LiveStage {
         }
     }
 
-    /// Lets an attempt of a call arrive; a call without a number is the next of the script.
+    /// Registers an attempt of a call; a call without a number is the next of the script.
     pub fn arrive(&self, call: Option<usize>) -> Attempt {
         let (sayings, said) = mpsc::channel(SAYINGS);
         let mut inner = self.inner();
@@ -99,7 +99,7 @@ impl LiveStage {
         }
     }
 
-    /// Lets time pass, for ever.
+    /// Runs the backend; never returns.
     pub async fn run(&self) {
         loop {
             let next = {
@@ -122,7 +122,7 @@ impl LiveStage {
         }
     }
 
-    /// Returns what it looks like now.
+    /// Returns its state now.
     pub fn status(&self) -> StageStatus {
         let mut inner = self.inner();
         let now = inner.now();
@@ -160,7 +160,7 @@ impl Inner {
         Timestamp::from_duration(elapsed.unwrap_or_default())
     }
 
-    /// Brings the backend to `now`, and says what it says.
+    /// Advances the backend to `now` and sends its events.
     fn catch_up(&mut self, now: Timestamp) {
         for said in self.stage.advance(now) {
             let listener = if said.outcome.is_some() {
@@ -175,7 +175,7 @@ impl Inner {
 }
 
 impl Attempt {
-    /// Waits for what the backend says next; in an outage, for ever.
+    /// Waits for the next event of the attempt; in an outage, forever.
     pub async fn said(&mut self) -> Said {
         match self.said.recv().await {
             Some(said) => said,

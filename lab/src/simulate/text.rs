@@ -1,9 +1,9 @@
-//! What a simulated model says: an echo of the prompt that a person can read, cut into tokens.
+//! The text of a simulated answer: a readable echo of the prompt, cut into tokens.
 
 /// Words of the prompt that are echoed at most, so that a long prompt does not make a long answer.
 const ECHO_WORDS_MAX: usize = 40;
 
-/// Said after the echo, again and again, until the answer is as long as the profile wants.
+/// Repeated after the echo until the answer has the length that the profile wants.
 const SENTENCES: [&str; 5] = [
     "This text comes from Kebne's simulated model: it has no weights, only timing. ",
     "It was cold, it loaded, and now it warms up while calls succeed. ",

@@ -1,4 +1,4 @@
-//! `kebne demo`: the plan's job twice, with progress and a table.
+//! `kebne demo`: one job with two strategies, with progress and a table.
 
 use std::io::{self, Write};
 
@@ -9,10 +9,10 @@ use serde_json::json;
 
 use crate::cli::{CommandError, lab::LabError};
 
-/// Runs the job with both strategies and prints how they did.
+/// Runs the job with both strategies and prints the results.
 ///
 /// # Errors
-/// When the output cannot be written, or no runtime can be made.
+/// Fails if the output cannot be written, or no runtime can be made.
 pub fn run(
     job: Job,
     fast: bool,
@@ -45,7 +45,7 @@ pub fn run(
     Ok(())
 }
 
-/// Runs on a clock that is real, or that jumps to whatever is due next.
+/// Runs in real time, or in virtual time.
 fn on_clock<T>(fast: bool, work: impl Future<Output = T>) -> io::Result<T> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all();
@@ -84,7 +84,7 @@ fn limits(report: &Report) -> String {
     changes.collect::<Vec<_>>().join(", ")
 }
 
-/// One strategy's progress; shown on a terminal, and not when time jumps.
+/// The progress of one strategy; shown on a terminal, and not in virtual time.
 struct Bar(ProgressBar);
 
 impl Bar {

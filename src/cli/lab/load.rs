@@ -24,13 +24,13 @@ use crate::{
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is sent, and where to.
+/// The arguments of `kebne load`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadArguments {
-    /// The service's base URL. Only this machine's own addresses are allowed: an open loop hurts what it meets.
+    /// The service's base URL. Only addresses of this machine are allowed, because an open loop can overload its target.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/v1")]
     pub url: Url,
-    /// The model asked for.
+    /// The name of the model.
     #[arg(long, value_name = "NAME", default_value = "simulated")]
     pub model: String,
     /// The environment variable that holds the API key.
@@ -39,39 +39,39 @@ pub struct LoadArguments {
     /// Calls per second at the start, as a Poisson process.
     #[arg(long, value_name = "N", default_value_t = 5.0)]
     pub rate: f64,
-    /// Calls per second at the end, in a straight line from `--rate`.
+    /// Calls per second at the end, reached linearly from `--rate`.
     #[arg(long, value_name = "N")]
     pub rise_to: Option<f64>,
-    /// For how long calls are sent.
+    /// The time for which calls are sent.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub duration: HumanDuration,
-    /// How long each caller waits.
+    /// The deadline of each call.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub deadline: HumanDuration,
     /// Ask for streamed answers.
     #[arg(long)]
     pub stream: bool,
-    /// The largest answer asked for, in tokens.
+    /// The largest number of output tokens to ask for.
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<u32>,
     /// Seed of the arrivals.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Send the calls of a scenario, such as `S03`, in place of a rate; `kebne simulate --scenario S03` serves it.
+    /// Send the calls of a scenario, such as `S03`, instead of a rate; `kebne simulate --scenario S03` serves it.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["rate", "rise_to", "duration", "deadline", "stream"])]
     pub scenario: Option<String>,
-    /// How many times as fast the scenario goes; 0.1 to 100.
+    /// The factor by which the scenario is sped up; 0.1 to 100.
     #[arg(long, value_name = "N", default_value_t = 1.0, requires = "scenario")]
     pub speed: f64,
     /// Compare with the scenario's run in virtual time under this law.
     #[arg(long, value_name = "NAME", requires = "scenario")]
     pub law: Option<String>,
-    /// Print JSON in place of the table.
+    /// Print JSON instead of the table.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Why there was no load.
+/// The reason why no load was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadCommandError {
     /// The target is another machine.
@@ -100,10 +100,10 @@ pub enum LoadCommandError {
     Load(#[from] LoadError),
 }
 
-/// Sends the load and prints how its calls ended.
+/// Sends the load and prints the endings of its calls.
 ///
 /// # Errors
-/// When the arguments are wrong, or the output cannot be written. Calls that fail are a result, not an error.
+/// Fails if the arguments are wrong, or the output cannot be written. Calls that fail are a result, not an error.
 pub fn run(
     arguments: &LoadArguments,
     environment: &dyn Environment,

@@ -21,7 +21,7 @@ use crate::{
 /// Serves a model until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// When the settings are wrong, the port is taken, or the output cannot be written.
+/// Fails if the settings are wrong, the port is taken, or the output cannot be written.
 pub fn run(
     port: u16,
     config: Option<&Path>,
@@ -40,7 +40,7 @@ pub fn run(
 /// Serves a scenario's backend until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// When the port is taken, or the output cannot be written.
+/// Fails if the port is taken, or the output cannot be written.
 pub fn run_script(port: u16, script: &Script, output: &mut dyn Write) -> Result<(), CommandError> {
     serve(port, &script.title(), output, |listener, shutdown| {
         simulate::serve_script(listener, script, shutdown)
@@ -53,7 +53,7 @@ fn serve<F: Future<Output = io::Result<()>>>(
     output: &mut dyn Write,
     server: impl FnOnce(TcpListener, CancellationToken) -> F,
 ) -> Result<(), CommandError> {
-    // Loopback only: it has no keys and does what anyone asks.
+    // Loopback only, because it has no keys.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(LabError::Simulate)?;
     let address = listener.local_addr().map_err(LabError::Simulate)?;
     writeln!(output, "simulated model ({what}) on http://{address}/v1")?;

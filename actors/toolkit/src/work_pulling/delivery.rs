@@ -24,12 +24,7 @@ impl<T: Send + Sync + 'static> Message for Delivery<T> {
 }
 
 impl<T: Send + Sync + 'static> Delivery<T> {
-    pub(super) fn new(
-        job: Arc<T>,
-        number: u32,
-        withdrawn: CancellationToken,
-        end: End,
-    ) -> Self {
+    pub(super) fn new(job: Arc<T>, number: u32, withdrawn: CancellationToken, end: End) -> Self {
         Self {
             job,
             number,

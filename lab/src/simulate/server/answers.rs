@@ -20,7 +20,7 @@ use crate::simulate::{
     text::Text,
 };
 
-/// Time for what was said to leave before the connection is cut: a cut drops what is not yet on the wire.
+/// Time for the data to be sent before the connection is cut, which drops what is not sent yet.
 const FLUSH_TIME: Duration = Duration::from_millis(20);
 
 /// Answers one call.
@@ -54,12 +54,12 @@ pub(super) async fn answer(
     response
 }
 
-/// Adds what the rate limit has left, as `OpenAI`'s headers do.
+/// Adds the remaining rate limit, as `OpenAI`'s headers do.
 pub(super) fn tell_quota(response: &mut HttpResponse, model: &LiveModel) {
     tell_hints(response, &model.quota());
 }
 
-/// Adds what is left of the quotas.
+/// Adds the remaining quotas.
 pub(super) fn tell_hints(response: &mut HttpResponse, hints: &QuotaHints) {
     tell_bucket(
         response,
@@ -98,7 +98,7 @@ fn tell_bucket(response: &mut HttpResponse, bucket: Option<BucketHint>, names: [
     }
 }
 
-/// Says the text, streamed or whole.
+/// Answers with the text, streamed or whole.
 async fn speak(endpoint: Endpoint, ask: &Ask, admitted: Admitted, state: &State) -> HttpResponse {
     let writer = Writer::new(
         endpoint,
@@ -156,7 +156,7 @@ struct Tokens {
 }
 
 impl Tokens {
-    /// Makes the next piece of the body.
+    /// Creates the next piece of the body.
     async fn step(mut self) -> Option<(io::Result<Bytes>, Self)> {
         if self.over {
             return None;
@@ -177,7 +177,7 @@ impl Tokens {
         Some((Ok(Bytes::from(piece)), self))
     }
 
-    /// Ends the stream in the way that was ordered, or cuts the connection.
+    /// Ends the stream as requested, or cuts the connection.
     async fn break_off(mut self) -> Option<(io::Result<Bytes>, Self)> {
         self.over = true;
         match self.admitted.fault {
@@ -201,7 +201,7 @@ fn json_body(body: String) -> HttpResponse {
         .body(body)
 }
 
-/// Announces a body, sends half of it and cuts the connection.
+/// Sends the head and half of a body, and cuts the connection.
 pub(super) fn half(body: String) -> HttpResponse {
     let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
     let first = Bytes::from(body).split_to(usize::try_from(length / 2).unwrap_or(0));

@@ -1,4 +1,4 @@
-//! Refusals and ordered faults as they look on the wire.
+//! Refusals and requested faults as they appear on the wire.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use crate::simulate::{Fault, dialect};
 
-/// Which words the server uses.
+/// The dialect of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
@@ -22,7 +22,7 @@ pub(super) enum Dialect {
 /// Bytes per piece of a line that never ends.
 const ENDLESS_PIECE: usize = 64 << 10;
 
-/// Suffers what a fault does instead of any work; `None` when there is nothing of the kind to suffer.
+/// Returns the answer of a fault that replaces the work; `None` for other faults.
 pub(super) async fn before_work(
     fault: Option<Fault>,
     dialect: Dialect,
@@ -83,7 +83,7 @@ pub(super) fn loading(dialect: Dialect, estimated: Option<Duration>) -> HttpResp
     HttpResponse::ServiceUnavailable().json(body)
 }
 
-/// Too much in flight, without a clock.
+/// Too many calls in flight; names no time.
 pub(super) fn overloaded(dialect: Dialect) -> HttpResponse {
     match dialect {
         Dialect::OpenAi => {
@@ -101,7 +101,7 @@ pub(super) fn overloaded(dialect: Dialect) -> HttpResponse {
     }
 }
 
-/// Too many requests, with a clock.
+/// Too many requests; names the time to wait.
 pub(super) fn limited(retry_after: Duration) -> HttpResponse {
     let body = dialect::error(
         "Rate limit reached",
@@ -115,7 +115,7 @@ pub(super) fn limited(retry_after: Duration) -> HttpResponse {
         .body(body)
 }
 
-/// A quota that is used up, until a time or for good.
+/// A quota that is used up, until a time or permanently.
 pub(super) fn used_up(reset: Option<Duration>) -> HttpResponse {
     let message = "You exceeded your current quota, please check your plan and billing details.";
     let body = dialect::error(message, "insufficient_quota", Some("insufficient_quota"));
@@ -126,7 +126,7 @@ pub(super) fn used_up(reset: Option<Duration>) -> HttpResponse {
     response.content_type("application/json").body(body)
 }
 
-/// An event whose end never comes; how much is sent is for the reader to decide.
+/// An event whose end never comes; it is sent for as long as the client reads.
 fn endless_line() -> HttpResponse {
     let mut piece = BytesMut::from(&b"data: {\"x\":\""[..]);
     piece.resize(ENDLESS_PIECE, b'x');

@@ -1,7 +1,7 @@
-//! A scenario's backend over HTTP, in the `OpenAI` dialect: chats only, which is what scenarios are made of.
+//! A scenario's backend over HTTP, in the `OpenAI` dialect: only chat calls, which is all that scenarios have.
 //!
-//! A call says which it is in its last message (`call 17`), so that a retry is the same call to the backend,
-//! whatever gateway stands between.
+//! A call names its number in its last message (`call 17`), so that the backend recognises a retry, whatever gateway
+//! is in between.
 
 use std::{io, net::TcpListener};
 
@@ -32,7 +32,7 @@ const BACKLOG: u32 = 4096;
 /// Serves a scenario's backend until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// Fails if the listener cannot be used.
 pub async fn serve_script(
     listener: TcpListener,
     script: &Script,
@@ -104,7 +104,7 @@ fn number(turn: &str) -> Option<usize> {
     turn.trim().strip_prefix("call ")?.parse().ok()
 }
 
-/// Answers an attempt whose end is known before anything was said.
+/// Answers an attempt that ends before its first part.
 fn ended(outcome: Outcome, said: &Said, ask: &Ask) -> HttpResponse {
     let mut response = match outcome {
         Outcome::Success { .. } if ask.stream => whole_stream(ask),
@@ -131,7 +131,7 @@ fn text() -> Text {
     Text::answer("", 8, None)
 }
 
-/// The usage is told only where the scenario's backend tells it.
+/// The usage is sent only if the scenario's backend sends it.
 fn whole(ask: &Ask, tokens: Option<u32>) -> HttpResponse {
     let mut answer = json!({
         "id": "chatcmpl-scenario", "object": "chat.completion", "created": created(), "model": ask.model,
