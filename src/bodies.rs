@@ -128,7 +128,10 @@ impl Bodies {
         if length.is_some_and(|length| length <= SMALL) {
             pools.insert(0, Arc::clone(&self.small));
         }
-        let needed = length.unwrap_or(LEAST).max(LEAST);
+        let mut needed = length.unwrap_or(LEAST).max(LEAST);
+        if pools.len() == 1 {
+            needed = needed.saturating_add(BUFFER);
+        }
         if !pools.iter().any(|pool| pool.available_permits() >= needed) {
             return Err(ApiError::no_memory());
         }

@@ -30,7 +30,7 @@ pub struct ServerSettings {
     pub connections_max: usize,
     /// The largest request body that is read. Default 16MiB.
     pub body_size_max: ByteCount,
-    /// Bytes that the bodies of all requests may take together; at least twice `body_size_max`. Default 256MiB.
+    /// Bytes that the bodies of all requests may take together; at least twice `body_size_max` and 1MiB. Default 256MiB.
     pub bodies_size_max: ByteCount,
     /// Time for a caller to send its headers, and again for its body. Default 15s.
     pub request_timeout: HumanDuration,
@@ -61,6 +61,8 @@ const LAME_DUCK_MAX: Duration = Duration::from_hours(1);
 pub const PRIORITY_MAX: u8 = 9;
 /// A quarter of the budget of all bodies is for small ones, so a budget of twice the largest body always has room for one.
 const BODIES_PER_BODY: u64 = 2;
+/// The smallest budget of all bodies: a few connections that receive large ones.
+const BODIES_MIN: u64 = 1 << 20;
 /// The largest budget of all bodies.
 const BODIES_MAX: u64 = 1 << 40;
 /// The smallest and the largest share of a tenant against another.
@@ -197,10 +199,11 @@ impl Validate for ServerSettings {
             "must be more than 0",
         );
         let least = self.body_size_max.0.saturating_mul(BODIES_PER_BODY);
+        let least = least.max(BODIES_MIN);
         require(
             (least..=BODIES_MAX).contains(&self.bodies_size_max.0),
             "bodies_size_max",
-            "must be at least twice `body_size_max`, and at most 1TiB",
+            "must be at least twice `body_size_max` and 1MiB, and at most 1TiB",
         );
         require(
             self.deadline_default.0 <= self.deadline_max.0,

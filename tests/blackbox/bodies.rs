@@ -100,7 +100,8 @@ fn slow_large_uploads_take_no_more_than_their_budget_and_give_it_back() {
     );
     assert!(since.elapsed() < Duration::from_secs(5));
     let during = memory(&program, "VmHWM") - before;
-    assert!(during < 64, "{during} MiB more for a budget of 32 MiB");
+    // The budget, the buffers of 200 connections, and what the allocator has not given back yet: not the 400 MiB sent.
+    assert!(during < 160, "{during} MiB more for a budget of 32 MiB");
     drop(uploads);
     program.await_metric("kebne_body_bytes 0.0");
     // The allocator gives pages back while it is used.

@@ -49,7 +49,13 @@ fn a_redirected_log_has_no_escape_codes() {
         .spawn()
         .unwrap();
     let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut output, &mut String::new()).unwrap();
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut output, &mut said).unwrap();
+    let address = said.trim().strip_prefix("kebne on http://").unwrap();
+    let address = address.strip_suffix("/v1").unwrap().parse().unwrap();
+    // Once it answers, it listens for signals.
+    let alive = Program::exchange(address, "GET", "/healthz", &[], "").unwrap();
+    assert_eq!(alive.status, 200);
     let pid = child.id().to_string();
     assert!(
         std::process::Command::new("kill")
