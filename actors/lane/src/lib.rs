@@ -35,13 +35,26 @@ pub use call::{CallError, CallOptions, Ending, RefusalReason, Repeats};
 pub use endings::EndingCounts;
 pub use guard::{CallGuard, Reply};
 pub use handle::{LaneHandle, NoAnswer};
-pub use kebne_control::{LaneState, Law, Order, Outcome, QuotaHints, Snapshot};
+pub use kebne_control::{
+    BandReport, BucketGrant, BucketHint, ControllerReport, Grant, Kind, LaneState, Law, LoadTimes,
+    Momentary, Order, Outcome, Permission, PoolReport, QuotaHints, Snapshot, Timestamp,
+};
 pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
 pub use prewarm::{Prewarm, PrewarmError};
 pub use settings::LaneSettings;
 pub use snapshot::LaneSnapshot;
 pub use status::{FailureCount, LastFailure};
-pub use via_lane::{LaneFlowExt, ViaLane};
+pub use via_lane::{LaneFlowExt, Replies, ViaLane};
+
+// Types of other crates in this crate's interface.
+pub use actix_rt::ArbiterHandle;
+pub use bytes::Bytes;
+pub use tokio_util::sync::CancellationToken;
+
+/// Compiles and runs the program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(test)]
 mod tests;

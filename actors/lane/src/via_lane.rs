@@ -38,6 +38,9 @@ const AHEAD: usize = 2;
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// The stream of [`ViaLane::replies`].
+pub type Replies<B> = Detached<Answered<B>>;
+
 type Answered<B> = Result<Reply<<B as Backend>::Response>, CallError>;
 type OptionsOf<B> = Arc<dyn Fn(&<B as Backend>::Request) -> CallOptions + Send + Sync>;
 
@@ -47,7 +50,7 @@ type OptionsOf<B> = Arc<dyn Fn(&<B as Backend>::Request) -> CallOptions + Send +
 /// emits in the order of its source, and an element that the lane refuses waits without end.
 pub struct ViaLane<S, B: Backend> {
     setup: Option<Setup<S, B>>,
-    replies: Option<Detached<Answered<B>>>,
+    replies: Option<Replies<B>>,
 }
 
 /// Adds [`LaneFlowExt::via_lane`] to every stream of requests.
@@ -92,7 +95,8 @@ impl<S, B: Backend> ViaLane<S, B> {
         self.with(|setup| setup.ordered = false)
     }
 
-    /// Makes each call with these options; default a deadline of 5 minutes. The deadline is that of one
+    /// Makes each call with these options; by default a deadline of 5 minutes, and no repeat of an attempt that may have had
+    /// an effect (see [`crate::Repeats`]). The deadline is that of one
     /// offer: an element that was refused starts again with the whole of it.
     #[must_use]
     pub fn options(self, options: CallOptions) -> Self {
@@ -121,10 +125,10 @@ where
     S: Stream<Item = B::Request> + Send + 'static,
     B: Backend,
 {
-    /// Yields replies with their guards, for answers that are streamed: finish each guard when its answer
-    /// has been delivered.
+    /// Yields replies with their guards, for answers that are streamed. Take each apart with [`Reply::into_parts`], and
+    /// finish its guard when the answer has been delivered.
     #[must_use]
-    pub fn replies(mut self) -> Detached<Answered<B>> {
+    pub fn replies(mut self) -> Replies<B> {
         let started = self.replies.take();
         let setup = self.setup.take();
         started.unwrap_or_else(|| Detached::new(async move |outlet| run(setup, outlet).await))
