@@ -53,7 +53,13 @@ pub(super) async fn guard<B: MessageBody + 'static>(
     };
     let settings = &state.settings;
     if settings.keys.is_empty()
-        && let Err(error) = check(http.method(), http.headers(), http.uri().host(), settings)
+        && let Err(error) = check(
+            http.method(),
+            http.headers(),
+            http.uri().host(),
+            takes_forms(http.path()),
+            settings,
+        )
     {
         let response = respond(http.request(), Err(error));
         return Ok(http.into_response(response));
@@ -82,6 +88,7 @@ fn check(
     method: &Method,
     headers: &HeaderMap,
     target: Option<&str>,
+    takes_forms: bool,
     settings: &ServerSettings,
 ) -> Result<(), ApiError> {
     let named = headers
@@ -104,7 +111,8 @@ fn check(
     }
     let types = headers.get_all(CONTENT_TYPE);
     let mut types = types.map(|value| value.to_str().unwrap_or(""));
-    if method == Method::POST && !types.all(is_json) {
+    let allowed = |kind: &str| is_json(kind) || (takes_forms && is_form(kind));
+    if method == Method::POST && !types.all(allowed) {
         return Err(ApiError::not_json());
     }
     Ok(())
@@ -160,6 +168,17 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// Returns `true` for the operations whose body is a form with a file. A page of another origin can send one without
+/// asking first; the check of the origin refuses it.
+fn takes_forms(path: &str) -> bool {
+    ["/v1/audio/transcriptions", "/v1/audio/translations"].contains(&path)
+}
+
+fn is_form(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    essence.eq_ignore_ascii_case("multipart/form-data")
+}
+
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or("").trim();
     essence.eq_ignore_ascii_case("application/json")
@@ -177,7 +196,7 @@ mod tests {
             map.append(name, HeaderValue::try_from(*value).unwrap());
         }
         let method = Method::try_from(method).unwrap();
-        match check(&method, &map, None, settings) {
+        match check(&method, &map, None, false, settings) {
             Ok(()) => "fine",
             Err(error) => error.reason(),
         }
