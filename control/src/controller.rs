@@ -13,7 +13,8 @@ use crate::load_time::LoadTimes;
 use crate::num::{calls, seconds};
 use crate::rate::{Rate, SlowDownCeiling};
 use crate::{
-    Chance, ControllerSettings, Grant, Kind, LaneState, Outcome, Permission, Timestamp, Verdict,
+    BucketGrant, Chance, ControllerSettings, Grant, Kind, LaneState, Outcome, Permission,
+    Timestamp, Verdict,
 };
 
 mod evidence;
@@ -33,6 +34,9 @@ const UNKNOWN_SHARE: f64 = 0.2;
 
 /// Deviations above the mean of the log latency that a call must have left: one call in four hundred takes longer.
 const MARGIN: f64 = 2.8;
+
+/// Deviations above the mean that are still usual: one call in fifteen takes longer.
+const USUAL: f64 = 1.5;
 
 #[derive(Clone, Copy, Debug)]
 struct Flight {
@@ -78,13 +82,22 @@ pub struct Controller {
 impl Controller {
     /// Starts idle, with what an earlier life learned.
     pub fn new(settings: &ControllerSettings, learned: Option<&Snapshot>, now: Timestamp) -> Self {
+        Self::with_limit(settings, limit::build(settings, now), learned, now)
+    }
+
+    /// Starts with another law than the settings name: one to compare with.
+    pub fn with_limit(
+        settings: &ControllerSettings,
+        limit: Box<dyn Limit>,
+        learned: Option<&Snapshot>,
+        now: Timestamp,
+    ) -> Self {
         let learned = learned.cloned().unwrap_or_default();
         let mut rate = Rate::default();
         let ceiling = learned.rate_ceiling;
         let ceiling =
             ceiling.map(|most| SlowDownCeiling::with_ceiling(most, now, settings.slow_down_period));
         rate.remember(learned.request_rate, ceiling);
-        let limit = limit::build(settings, now);
         let grant = Grant {
             concurrency: calls(limit.limit()),
             permission: Permission::SingleFlight { not_before: now },
@@ -421,12 +434,15 @@ impl Controller {
         Grant {
             concurrency: calls(self.limit.limit()),
             permission: self.permission(now),
-            requests: self.rate.requests(now),
+            requests: BucketGrant::tighter(self.rate.requests(now), self.limit.rate(now)),
             tokens: self.rate.tokens(now),
             attempt_timeout: self.timeout.timeout(),
             attempt_timeout_base: self.settings.attempt_timeout,
             service_time_high: seconds(high),
-            service_time: seconds(self.log_mean.map_or(0.0, f64::exp)),
+            service_time: seconds(
+                self.log_mean
+                    .map_or(0.0, |mean| (mean + USUAL * deviation).exp()),
+            ),
             delivered_rate: delivered,
             ready_eta: self.ready_eta(),
             retry_ratio: self.retry_ratio(),

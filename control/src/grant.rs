@@ -128,7 +128,7 @@ pub struct Grant {
     pub attempt_timeout_base: Duration,
     /// The deadline margin: a call with less time left than this lets those with more go first.
     pub service_time_high: Duration,
-    /// The usual time of a call: with less time left than this it is not sent at all.
+    /// The usual time of a call: with less time left than this a call is not sent at all.
     pub service_time: Duration,
     /// Calls per second that the backend completes, for predicting waits; none before the first success.
     pub delivered_rate: Option<f64>,

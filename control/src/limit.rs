@@ -9,15 +9,7 @@ use std::time::Duration;
 use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict, settings::Law};
 
 mod adaptive;
-mod aimd;
-mod aws;
 mod fixed;
-mod gradient2;
-mod seed;
-mod sre;
-mod vector;
-mod vegas;
-mod window;
 
 /// What a sample says besides its latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,15 +111,5 @@ pub(crate) fn build(settings: &ControllerSettings, now: Timestamp) -> Box<dyn Li
     match settings.law {
         Law::Adaptive => Box::new(adaptive::Adaptive::new(settings, now)),
         Law::Fixed => Box::new(fixed::Fixed::new(settings)),
-        Law::Aimd => Box::new(aimd::Aimd::new(settings, now)),
-        Law::Gradient2 => Box::new(gradient2::Gradient2::new(settings)),
-        Law::Vegas => Box::new(vegas::Vegas::new(settings)),
-        Law::Vector => Box::new(vector::Vector::new(settings)),
-        Law::Aws => Box::new(aws::Aws::new(settings, now)),
-        Law::Sre => Box::new(sre::Sre::new(settings, now)),
-        Law::Seed => Box::new(seed::Seed::default()),
     }
 }
-
-#[cfg(test)]
-mod tests;

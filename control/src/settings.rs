@@ -11,22 +11,8 @@ pub enum Law {
     /// Paired experiments on the latency elasticity; refusals clamp to what was served.
     #[default]
     Adaptive,
-    /// Slow start, then additive increase and multiplicative decrease.
-    Aimd,
     /// The initial limit, for ever.
     Fixed,
-    /// Netflix `Gradient2Limit`.
-    Gradient2,
-    /// Netflix `VegasLimit`.
-    Vegas,
-    /// Vector's adaptive request concurrency.
-    Vector,
-    /// The adaptive retry mode of the AWS SDKs: a rate.
-    Aws,
-    /// The client throttle of Google's SRE book: a rate.
-    Sre,
-    /// Eight at once, ten per second, and a breaker.
-    Seed,
 }
 
 /// The order of the calls of one tenant in the first band.
@@ -65,8 +51,6 @@ pub struct ControllerSettings {
     pub theta: f64,
     /// Refusals per success that may be risked to find more capacity; 0 to 0.2, default 0.03.
     pub exploration: f64,
-    /// Factor of the limit at a refusal; 0.1 to 0.99, default 0.85.
-    pub backoff_ratio: f64,
     /// Silence after which the backend may have gone to sleep; default 30 s.
     pub idle: Duration,
     /// Time one attempt may take; default 60 s.
@@ -93,7 +77,6 @@ impl Default for ControllerSettings {
             limit_max: 200,
             theta: 0.65,
             exploration: 0.03,
-            backoff_ratio: 0.85,
             idle: Duration::from_secs(30),
             attempt_timeout: Duration::from_mins(1),
             retry_ratio: 0.2,
@@ -125,11 +108,6 @@ impl ControllerSettings {
                 "exploration",
                 "0 to 0.2",
                 (0.0..=0.2).contains(&self.exploration),
-            ),
-            (
-                "backoff_ratio",
-                "0.1 to 0.99",
-                (0.1..=0.99).contains(&self.backoff_ratio),
             ),
             (
                 "retry_ratio",

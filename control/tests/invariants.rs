@@ -47,17 +47,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-const LAWS: [Law; 9] = [
-    Law::Adaptive,
-    Law::Aimd,
-    Law::Fixed,
-    Law::Gradient2,
-    Law::Vegas,
-    Law::Vector,
-    Law::Aws,
-    Law::Sre,
-    Law::Seed,
-];
+const LAWS: [Law; 2] = [Law::Adaptive, Law::Fixed];
 
 fn outcome(number: u8) -> Outcome {
     let second = Duration::from_secs(1);
@@ -321,9 +311,7 @@ impl Lane {
 
     /// Never more than half more within one period of a request to slow down.
     fn check_slow_down(&self) {
-        // These laws set a rate of their own besides.
-        let own = matches!(self.settings.0.law, Law::Aws | Law::Sre | Law::Seed);
-        let (Some((at, rate)), false) = (self.slow_down, own) else {
+        let Some((at, rate)) = self.slow_down else {
             return;
         };
         // A request within a second of another one does not count.

@@ -14,6 +14,7 @@ mod dice;
 mod entrant;
 mod gate;
 mod gateway;
+mod laws;
 mod ledger;
 mod number;
 mod oracle;

@@ -43,7 +43,8 @@ fn a_large_body_with_a_session_is_refused_without_a_tree_of_it() {
         assert_eq!(answer.json()["error"]["param"], "messages");
     }
     let more = memory(&program, "VmHWM") - before;
-    assert!(more < 64, "{more} MiB more for a body of 15 MiB");
+    // A tree of it would take 800 MiB; the body, what is read of it and the allocator's reserve take the rest.
+    assert!(more < 128, "{more} MiB more for a body of 15 MiB");
 }
 
 /// Announces a body of this size, sends this much of it, and then nothing.

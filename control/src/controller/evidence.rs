@@ -54,7 +54,9 @@ impl Controller {
                 binding: true,
                 acknowledged: false,
             };
-            let _ = sample;
+            if let Some(verdict) = self.limit.refused_with_a_clock(&sample, asked, now) {
+                return Some(verdict);
+            }
         }
         ((to - from).abs() > f64::EPSILON).then_some(Verdict {
             kind: VerdictKind::Rate,

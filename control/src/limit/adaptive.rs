@@ -325,7 +325,7 @@ impl Limit for Adaptive {
             return self.refused(sample, now);
         }
         if sample.signal == Signal::Served {
-            self.edge.earn(self.exploration, sample.latency, now);
+            self.edge.earn(self.exploration, sample, now);
             self.count_unbound(sample, now);
             if !sample.acknowledged {
                 self.grow(sample);
@@ -377,6 +377,23 @@ impl Limit for Adaptive {
 
     fn trial_above(&self) -> Option<f64> {
         matches!(self.mode, Mode::Up { .. }).then_some(self.level)
+    }
+
+    fn refused_with_a_clock(
+        &mut self,
+        sample: &Sample,
+        asked: Duration,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        // As many were served at once a moment ago: it is not the number that is refused.
+        if sample.in_flight < 2 || f64::from(sample.in_flight) <= self.edge.served_most() {
+            return None;
+        }
+        let verdict = self.refused(sample, now);
+        // The pause costs as much as a share of the time.
+        self.edge
+            .wait_for(asked.div_f64(self.exploration.max(0.001)), now);
+        verdict
     }
 
     fn asks_at(&self) -> Option<Timestamp> {

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use kebne_control::{
-    ControllerSettings, Grant, Law, Order, Outcome, Permission, PoolSettings, QuotaHints, Timestamp,
+    ControllerSettings, Grant, Order, Outcome, Permission, PoolSettings, QuotaHints, Timestamp,
 };
 
+use crate::sim::laws::Law;
 use crate::sim::scenario::Scenario;
 
 /// One law in the comparison.
@@ -171,7 +172,7 @@ impl Entrant {
             .map_or(0.0, |quota| quota.ramp_period);
         let usual = ControllerSettings::default();
         ControllerSettings {
-            law: self.law,
+            law: self.law.shipped(),
             exploration: self.exploration.unwrap_or(usual.exploration),
             limit_initial: self.initial,
             attempt_timeout: Duration::try_from_secs_f64(scenario.timeout)

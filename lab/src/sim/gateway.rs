@@ -4,12 +4,13 @@
 
 use kebne_control::{
     AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Hedge, Kind,
-    Message, Offer, Outcome, Permission, Pool, QuotaHints, Span, Timestamp,
+    Message, Offer, Outcome, Permission, Pool, QuotaHints, Snapshot, Span, Timestamp,
 };
 
 use crate::sim::arrivals::Call;
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::entrant::{Blindfold, Entrant};
+use crate::sim::laws::Law;
 use crate::sim::ledger::{End, Ledger, Note};
 use crate::sim::number::at;
 use crate::sim::scenario::Scenario;
@@ -20,6 +21,7 @@ pub(crate) struct Gateway {
     index: usize,
     controller: Controller,
     settings: ControllerSettings,
+    law: Law,
     pool: Pool<usize>,
     dice: Dice,
     blindfold: Option<Blindfold>,
@@ -30,15 +32,29 @@ pub(crate) struct Gateway {
     pub(crate) due: Option<Timestamp>,
 }
 
+/// Starts a controller with a law that ships, or with one to compare with.
+fn controller(
+    law: Law,
+    settings: &ControllerSettings,
+    learned: Option<&Snapshot>,
+    now: Timestamp,
+) -> Controller {
+    match law.build(settings, now) {
+        Some(limit) => Controller::with_limit(settings, limit, learned, now),
+        None => Controller::new(settings, learned, now),
+    }
+}
+
 impl Gateway {
     pub(crate) fn new(entrant: Entrant, scenario: &Scenario, seed: u64, index: usize) -> Self {
         let settings = entrant.settings(scenario);
-        let controller = Controller::new(&settings, None, Timestamp::ZERO);
+        let controller = controller(entrant.law, &settings, None, Timestamp::ZERO);
         let pool = Pool::new(&entrant.pool(), controller.grant(), Timestamp::ZERO);
         Self {
             index,
             controller,
             settings,
+            law: entrant.law,
             pool,
             dice: Dice::new(seed, Purpose::Law, crate::sim::key(index), 0),
             blindfold: entrant.bare.then(Blindfold::default),
@@ -228,7 +244,7 @@ impl Gateway {
     /// Starts the controller anew from what it had learned, as its supervisor does.
     pub(crate) fn restart(&mut self, now: Timestamp) {
         let learned = self.controller.snapshot(now);
-        self.controller = Controller::new(&self.settings, Some(&learned), now);
+        self.controller = controller(self.law, &self.settings, Some(&learned), now);
         self.queued = 0;
         self.pool.set_grant(self.granted(now), now);
     }

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::{Adaptive, Mode, Sample, Why};
+use super::{Adaptive, Mode, Sample, Summary, Why};
 use crate::num::seconds;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
@@ -29,8 +29,12 @@ const EARN_PER_SECOND: f64 = 0.1;
 const GAP: (f64, f64) = (0.2, 1.0);
 /// Slowdown at the edge, against what a call takes when little is in flight, that is looked into: `ln 1.8`.
 const SLOW: f64 = 0.6;
+/// Shortest and longest time between two such looks.
+const TEST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
 /// A run that grows this much above its start is a new climb, to be proved by latency too.
 const CLIMB: f64 = 1.5;
+/// How long it is remembered how many were served at once: up to two spells.
+const SPELL: Duration = Duration::from_secs(10);
 /// Calls at once that were served before a refusal of one call alone is a shut backend.
 const SHUT_FROM: f64 = 3.0;
 /// Waits between the calls that ask a shut backend, in seconds; the last one goes on.
@@ -58,6 +62,9 @@ pub(super) struct Edge {
     falls: [Timestamp; FALLS],
     /// Smoothed latency of what is served, in seconds.
     usual: f64,
+    /// Most calls in flight with one that was served, in this spell and in the last one.
+    served_most: (f64, f64),
+    spell_ends: Timestamp,
     pub(super) budget: f64,
     paid: Timestamp,
     next_probe: Timestamp,
@@ -66,6 +73,8 @@ pub(super) struct Edge {
     run_from: f64,
     /// The edge has not been compared with a level below it.
     untested: bool,
+    test_wait: Duration,
+    test_after: Timestamp,
     /// Less is served at the edge than below it: refusals are not the limit to look for.
     pub(super) disabled: bool,
     /// A penalty that has ended, to be told once: its beginning and end.
@@ -85,12 +94,16 @@ impl Edge {
             top: 1.0,
             falls: [Timestamp::ZERO; FALLS],
             usual: 0.0,
+            served_most: (0.0, 0.0),
+            spell_ends: now,
             budget: BUDGET_CAP,
             paid: now,
             next_probe: now,
             stride: 1.0,
             run_from: 1.0,
             untested: false,
+            test_wait: Duration::ZERO,
+            test_after: now,
             disabled: false,
             penalty: None,
         }
@@ -107,8 +120,18 @@ impl Edge {
     }
 
     /// Learns from what was served.
-    pub(super) fn earn(&mut self, exploration: f64, latency: Duration, now: Timestamp) {
-        self.usual += 0.1 * (latency.as_secs_f64() - self.usual);
+    pub(super) fn earn(&mut self, exploration: f64, sample: &Sample, now: Timestamp) {
+        self.usual += 0.1 * (sample.latency.as_secs_f64() - self.usual);
+        if now >= self.spell_ends {
+            let last = if now.since(self.spell_ends) < SPELL {
+                self.served_most.0
+            } else {
+                0.0
+            };
+            self.served_most = (0.0, last);
+            self.spell_ends = now.after(SPELL);
+        }
+        self.served_most.0 = self.served_most.0.max(f64::from(sample.in_flight));
         let waited = now.since(self.paid).as_secs_f64().min(1.0) * EARN_PER_SECOND;
         self.paid = now;
         self.budget = (self.budget + exploration + waited).min(BUDGET_CAP);
@@ -134,6 +157,16 @@ impl Edge {
         if first.is_some_and(|first| first > Timestamp::ZERO && now.since(first) < FALLS_WITHIN) {
             self.penalty = Some((now, now));
         }
+    }
+
+    /// Returns the most calls in flight with one that was served lately.
+    pub(super) fn served_most(&self) -> f64 {
+        self.served_most.0.max(self.served_most.1)
+    }
+
+    /// Puts the next probe off.
+    pub(super) fn wait_for(&mut self, wait: Duration, now: Timestamp) {
+        self.next_probe = self.next_probe.max(now.after(wait));
     }
 
     /// Returns when a shut backend is asked again.
@@ -246,6 +279,7 @@ impl Adaptive {
         } else {
             self.fell(sample.in_flight, served, held, now)
         };
+        let before = self.level;
         self.level = next.clamp(1.0, self.max);
         if sample.binding {
             self.edge.count_fall(self.level, now);
@@ -262,7 +296,9 @@ impl Adaptive {
         } else {
             self.enter(Mode::Edge);
         }
-        Some(Verdict {
+        // The edge is where it was: that is asked for each second, and no news.
+        let moved = !probing || (self.level - before).abs() > f64::EPSILON;
+        moved.then_some(Verdict {
             kind: VerdictKind::Clamp,
             from,
             to: self.level,
@@ -328,9 +364,7 @@ impl Adaptive {
         if self.edge.untested {
             self.edge.untested = false;
             self.reference = Some(seen);
-            if self.slower_than_best(seen.y) > SLOW + 2.0 * seen.error {
-                self.start_down(0.7, Why::Edge);
-            }
+            self.test_edge(&seen, now);
             return None;
         }
         let Some(base) = self.reference else {
@@ -349,6 +383,18 @@ impl Adaptive {
             return None;
         }
         self.reference = Some(base.joined(seen));
+        self.test_edge(&seen, now);
         None
+    }
+
+    /// Tries a level below the edge where calls are slow at the edge; more and more rarely.
+    fn test_edge(&mut self, seen: &Summary, now: Timestamp) {
+        if self.slower_than_best(seen.y) <= SLOW + 2.0 * seen.error || now < self.edge.test_after {
+            return;
+        }
+        if self.start_down(0.7, Why::Edge) {
+            self.edge.test_wait = (2 * self.edge.test_wait).clamp(TEST.0, TEST.1);
+            self.edge.test_after = now.after(self.edge.test_wait);
+        }
     }
 }

@@ -6,8 +6,6 @@ use crate::num::real;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// Absolute guard: a level 2.2 times slower than the best is not tried further (`ln 2.2`).
-const GUARD: f64 = 0.8;
 /// Slowdown of the newest sixteen that ends a step up before its look: `ln 2.2`.
 const TOO_SLOW: f64 = 0.8;
 /// Largest step: a hidden queue twice as long takes long to drain.
@@ -73,10 +71,6 @@ impl Adaptive {
         let (gap, gap_error) = high.loss_above(&base);
         if gap > 0.06 + 1.5 * gap_error {
             return Some(self.reject(now, target, None, "reject, more lost"));
-        }
-        let doubt = self.best.map_or(0.0, |best| best.1).hypot(high.error);
-        if self.slower_than_best(high.y) > GUARD + doubt {
-            return Some(self.reject(now, target, None, "reject, far above the best"));
         }
         let most = (4.0 * real(least)).min(100.0);
         let late = real(self.window.len()) >= most;

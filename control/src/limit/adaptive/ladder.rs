@@ -37,6 +37,8 @@ pub(super) enum Judgement {
         /// The elasticity and its error, where there was a rung to compare with.
         elasticity: Option<(f64, f64)>,
     },
+    /// The calls take longer than a queue of those in flight explains.
+    Changed,
     /// The rung serves no more, or loses more.
     Refuted {
         /// The elasticity and its error, where there was a rung to compare with.
@@ -159,6 +161,9 @@ impl Ladder {
             return None;
         }
         let x = self.recent.iter().map(|point| point.0).sum::<f64>() / real(RECENT);
+        if slower > (x - base.x).max(0.0) + SUSPECT + 2.0 * base.error.hypot(spread) {
+            return Some(Judgement::Changed);
+        }
         // The highest proved level is evidence too, the more the noisier the slowdown is.
         let own = base.error.hypot(spread).powi(-2);
         let share = PROVED_ERROR.powi(-2) / (own + PROVED_ERROR.powi(-2));

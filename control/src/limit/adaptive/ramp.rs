@@ -57,6 +57,14 @@ impl Adaptive {
                 (self.level > from)
                     .then(|| self.verdict(VerdictKind::Up, from, elasticity, "accept"))
             }
+            Judgement::Changed => {
+                self.level = self.limit;
+                self.warming = false;
+                self.step = 0.25;
+                self.reference = None;
+                self.hold();
+                None
+            }
             Judgement::Refuted {
                 elasticity,
                 knee,

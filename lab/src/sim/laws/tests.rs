@@ -1,11 +1,10 @@
 //! The published laws against their own descriptions, with literal samples.
 
 use super::*;
-use crate::num::seconds;
+use std::time::Duration;
 
-fn settings(law: Law) -> ControllerSettings {
+fn settings() -> ControllerSettings {
     ControllerSettings {
-        law,
         limit_initial: 10,
         ..ControllerSettings::default()
     }
@@ -17,7 +16,7 @@ fn sample(signal: Signal, in_flight: u32, latency: f64) -> Sample {
         in_flight,
         in_flight_end: in_flight,
         sent: Timestamp::ZERO,
-        latency: seconds(latency),
+        latency: Duration::from_secs_f64(latency),
         log_latency: Some(latency.ln()),
         binding: true,
         acknowledged: false,
@@ -28,7 +27,7 @@ fn sample(signal: Signal, in_flight: u32, latency: f64) -> Sample {
 fn feed(law: &mut dyn Limit, signal: Signal, latency: f64, count: u32, from: f64) -> f64 {
     for step in 0..count {
         let now = from + 0.1 * f64::from(step);
-        let in_flight = crate::num::calls(law.limit());
+        let in_flight = crate::sim::number::count(law.limit().max(1.0));
         law.sample(
             &sample(signal, in_flight, latency),
             Timestamp::from_secs_f64(now),
@@ -39,7 +38,7 @@ fn feed(law: &mut dyn Limit, signal: Signal, latency: f64, count: u32, from: f64
 
 #[test]
 fn gradient2_ignores_drops_and_shrinks_on_latency() {
-    let mut law = build(&settings(Law::Gradient2), Timestamp::ZERO);
+    let mut law = Law::Gradient2.build(&settings(), Timestamp::ZERO).unwrap();
     let now = feed(law.as_mut(), Signal::Served, 0.5, 300, 0.0);
     let grown = law.limit();
     assert!(grown > 15.0, "{grown}");
@@ -52,7 +51,7 @@ fn gradient2_ignores_drops_and_shrinks_on_latency() {
 
 #[test]
 fn vegas_grows_without_a_queue_and_shrinks_with_one() {
-    let mut law = build(&settings(Law::Vegas), Timestamp::ZERO);
+    let mut law = Law::Vegas.build(&settings(), Timestamp::ZERO).unwrap();
     let now = feed(law.as_mut(), Signal::Served, 0.5, 100, 0.0);
     let grown = law.limit();
     assert!(grown > 20.0, "{grown}");
@@ -62,7 +61,7 @@ fn vegas_grows_without_a_queue_and_shrinks_with_one() {
 
 #[test]
 fn vector_starts_at_one_and_loses_a_tenth_per_push_back() {
-    let mut law = build(&settings(Law::Vector), Timestamp::ZERO);
+    let mut law = Law::Vector.build(&settings(), Timestamp::ZERO).unwrap();
     let now = feed(law.as_mut(), Signal::Served, 0.5, 400, 0.0);
     let grown = law.limit();
     assert!(grown > 5.0, "{grown}");
@@ -72,7 +71,7 @@ fn vector_starts_at_one_and_loses_a_tenth_per_push_back() {
 
 #[test]
 fn aws_has_no_rate_before_the_first_throttle() {
-    let mut law = build(&settings(Law::Aws), Timestamp::ZERO);
+    let mut law = Law::Aws.build(&settings(), Timestamp::ZERO).unwrap();
     let now = feed(law.as_mut(), Signal::Served, 0.5, 100, 0.0);
     assert!(law.rate(Timestamp::from_secs_f64(now)).is_none());
     feed(law.as_mut(), Signal::Refused, 0.5, 1, now);
@@ -86,7 +85,7 @@ fn aws_has_no_rate_before_the_first_throttle() {
 
 #[test]
 fn sre_sends_twice_what_is_accepted() {
-    let mut law = build(&settings(Law::Sre), Timestamp::ZERO);
+    let mut law = Law::Sre.build(&settings(), Timestamp::ZERO).unwrap();
     let now = feed(law.as_mut(), Signal::Served, 0.5, 100, 0.0);
     assert!(law.rate(Timestamp::from_secs_f64(now)).is_none());
     let now = feed(law.as_mut(), Signal::Refused, 0.5, 300, now);
@@ -99,7 +98,7 @@ fn sre_sends_twice_what_is_accepted() {
 
 #[test]
 fn the_plain_client_opens_its_breaker_after_five_failures_in_a_row() {
-    let mut law = build(&settings(Law::Seed), Timestamp::ZERO);
+    let mut law = Law::Seed.build(&settings(), Timestamp::ZERO).unwrap();
     let now = feed(law.as_mut(), Signal::Fault, 0.5, 4, 0.0);
     let rate = |law: &dyn Limit, now| law.rate(Timestamp::from_secs_f64(now)).map(|r| r.rate);
     assert!(rate(law.as_ref(), now).is_some_and(|rate| rate > 9.0));

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
-use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict};
+use kebne_control::{BucketGrant, ControllerSettings, Timestamp, Verdict};
 
 /// The SDK's scale constant.
 const SCALE: f64 = 0.4;

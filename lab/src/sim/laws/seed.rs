@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
-use crate::{BucketGrant, Timestamp, Verdict};
+use kebne_control::{BucketGrant, Timestamp, Verdict};
 
 /// Calls at once.
 const PARALLEL: f64 = 8.0;

@@ -5,7 +5,10 @@
 //! after the last cut count. Faults do not cut: they need not come from load.
 
 use super::{Limit, Sample, Signal};
-use crate::{ControllerSettings, Timestamp, Verdict, verdict::VerdictKind};
+use kebne_control::{ControllerSettings, Timestamp, Verdict, VerdictKind};
+
+/// Factor of the limit at a refusal.
+const RATIO: f64 = 0.85;
 
 /// The additive-increase law.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Aimd {
             limit: initial,
             initial,
             max,
-            ratio: settings.backoff_ratio,
+            ratio: RATIO,
             threshold: max,
             last_cut: now,
         }

@@ -5,7 +5,7 @@
 
 use super::window::Window;
 use super::{Limit, Sample};
-use crate::{ControllerSettings, Timestamp, Verdict};
+use kebne_control::{ControllerSettings, Timestamp, Verdict};
 
 /// Samples before the long average becomes exponential.
 const WARM_UP: f64 = 10.0;

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
-use crate::num::real;
-use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict};
+use crate::sim::number::real;
+use kebne_control::{BucketGrant, ControllerSettings, Timestamp, Verdict};
 
 /// The book's K.
 const MULTIPLE: f64 = 2.0;

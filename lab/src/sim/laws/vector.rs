@@ -4,9 +4,11 @@
 //! most its mean; `L = floor(0.9 L)` if anything pushed back or the latency is at least the mean and
 //! 2.5 deviations. Mean and deviation are exponential, with weight 0.4.
 
+use std::time::Duration;
+
 use super::{Limit, Sample, Signal};
-use crate::num::real;
-use crate::{ControllerSettings, Timestamp, Verdict};
+use crate::sim::number::real;
+use kebne_control::{ControllerSettings, Timestamp, Verdict};
 
 /// Its default `ewma_alpha`.
 const WEIGHT: f64 = 0.4;
@@ -71,7 +73,7 @@ impl Vector {
         self.count = 0;
         self.reached = false;
         self.pushed_back = false;
-        self.next = now.after(crate::num::seconds(past.0));
+        self.next = now.after(Duration::try_from_secs_f64(past.0).unwrap_or_default());
     }
 }
 

@@ -1,8 +1,8 @@
 //! The sampling window of Netflix concurrency-limits: one update per second, of ten samples or more.
 
 use super::{Sample, Signal};
-use crate::Timestamp;
-use crate::num::real;
+use crate::sim::number::real;
+use kebne_control::Timestamp;
 use std::time::Duration;
 
 /// The library's window, which it clamps to one second at both ends.

@@ -5,7 +5,7 @@
 
 use super::window::Window;
 use super::{Limit, Sample};
-use crate::{ControllerSettings, Timestamp, Verdict};
+use kebne_control::{ControllerSettings, Timestamp, Verdict};
 
 /// The library's probe multiplier.
 const PROBE: f64 = 30.0;

@@ -1,0 +1,70 @@
+//! Published laws to compare with, behind the same `Limit` trait and in front of the same queue.
+
+use kebne_control::limit::{Limit, Sample, Signal};
+use kebne_control::{ControllerSettings, Timestamp};
+use serde::{Deserialize, Serialize};
+
+mod aimd;
+mod aws;
+mod gradient2;
+mod seed;
+mod sre;
+mod vector;
+mod vegas;
+mod window;
+
+/// A law that can be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Law {
+    /// The law that ships.
+    #[default]
+    Adaptive,
+    /// The initial limit, for ever; it ships too.
+    Fixed,
+    /// Slow start, then additive increase and multiplicative decrease.
+    Aimd,
+    /// Netflix `Gradient2Limit`.
+    Gradient2,
+    /// Netflix `VegasLimit`.
+    Vegas,
+    /// Vector's adaptive request concurrency.
+    Vector,
+    /// The adaptive retry mode of the AWS SDKs: a rate.
+    Aws,
+    /// The client throttle of Google's SRE book: a rate.
+    Sre,
+    /// Eight at once, ten per second, and a breaker.
+    Seed,
+}
+
+impl Law {
+    /// Returns the law as the controller's settings name it; for those that do not ship, the default.
+    pub(crate) fn shipped(self) -> kebne_control::Law {
+        match self {
+            Self::Fixed => kebne_control::Law::Fixed,
+            _ => kebne_control::Law::Adaptive,
+        }
+    }
+
+    /// Makes the limit of a law that does not ship; `None` for the others.
+    pub(crate) fn build(
+        self,
+        settings: &ControllerSettings,
+        now: Timestamp,
+    ) -> Option<Box<dyn Limit>> {
+        Some(match self {
+            Self::Adaptive | Self::Fixed => return None,
+            Self::Aimd => Box::new(aimd::Aimd::new(settings, now)),
+            Self::Gradient2 => Box::new(gradient2::Gradient2::new(settings)),
+            Self::Vegas => Box::new(vegas::Vegas::new(settings)),
+            Self::Vector => Box::new(vector::Vector::new(settings)),
+            Self::Aws => Box::new(aws::Aws::new(settings, now)),
+            Self::Sre => Box::new(sre::Sre::new(settings, now)),
+            Self::Seed => Box::new(seed::Seed::default()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
