@@ -1,4 +1,4 @@
-//! `kebne serve`: the gateway, until it is told to stop.
+//! `kebne serve`: the gateway, until a signal stops it.
 
 use std::{
     io::{self, Write},
@@ -17,7 +17,7 @@ use crate::{
 /// Serves until SIGINT or SIGTERM, then drains; a second signal ends the drain at once. SIGHUP changes nothing.
 ///
 /// # Errors
-/// When the settings are wrong, the address is taken, or calls were cut off.
+/// Fails if the settings are wrong, the address is taken, or calls were cut off.
 pub fn run(
     config: Option<&Path>,
     listen: Option<SocketAddr>,
