@@ -201,6 +201,7 @@ async fn suffer(fault: Option<Fault>, work: Work, slow_latency: Duration) -> Res
             "the simulated model is loading",
         ),
         Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Panic) => panic_as_ordered(),
         Some(Fault::SlowFirstToken) => Ok(Work {
             first_token: slow_latency,
             ..work
@@ -209,6 +210,12 @@ async fn suffer(fault: Option<Fault>, work: Work, slow_latency: Duration) -> Res
             Ok(work)
         }
     }
+}
+
+/// Panics, for tests of what a panic in a backend costs.
+#[expect(clippy::panic, reason = "the fault that was ordered is a panic")]
+fn panic_as_ordered() -> ! {
+    panic!("the simulated model panics as ordered")
 }
 
 fn broken() -> Failure {

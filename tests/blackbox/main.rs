@@ -18,6 +18,7 @@ mod session_store;
 mod sessions;
 mod shares;
 mod stopping;
+mod storm;
 mod surfaces;
 mod upstream;
 mod upstreams;

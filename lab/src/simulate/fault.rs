@@ -40,11 +40,13 @@ pub enum Fault {
     Overloaded,
     /// Status 503 that says the model is loading.
     Loading,
+    /// In process, the code that makes the attempt panics; over HTTP the connection is closed, as with `reset`.
+    Panic,
 }
 
 impl Fault {
     /// All faults, for messages that list what is allowed.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Reset,
         Self::Hang,
         Self::HalfStream,
@@ -59,6 +61,7 @@ impl Fault {
         Self::Quota,
         Self::Overloaded,
         Self::Loading,
+        Self::Panic,
     ];
 
     /// Returns the name used in settings and in the header.
@@ -78,6 +81,7 @@ impl Fault {
             Self::Quota => "quota",
             Self::Overloaded => "overloaded",
             Self::Loading => "loading",
+            Self::Panic => "panic",
         }
     }
 }

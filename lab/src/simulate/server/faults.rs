@@ -29,7 +29,7 @@ pub(super) async fn before_work(
     socket: Option<&Socket>,
 ) -> Option<HttpResponse> {
     let response = match fault? {
-        Fault::Reset => reset(socket),
+        Fault::Reset | Fault::Panic => reset(socket),
         Fault::Hang => std::future::pending().await,
         Fault::Http500 => failed(),
         Fault::Garbage => HttpResponse::Ok()
