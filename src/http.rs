@@ -12,13 +12,14 @@ mod prompts;
 mod request_id;
 mod responses;
 mod sessions;
+mod version;
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{
     App, HttpServer,
     dev::ServerHandle,
-    middleware::from_fn,
+    middleware::{NormalizePath, from_fn},
     web::{self, Data},
 };
 
@@ -66,6 +67,9 @@ pub fn serve(
     let app = move || {
         App::new()
             .wrap(from_fn(panics::guard))
+            .wrap(from_fn(version::without_chunks))
+            // Clients join a base URL and a path with one slash too many, or end it with one.
+            .wrap(NormalizePath::trim())
             .configure(routes.clone())
     };
     let server = HttpServer::new(app)

@@ -26,16 +26,17 @@ use responses::NewResponse;
 const VALUES_MAX: usize = 200_000;
 
 /// The comment that keeps a waiting event stream alive.
-const COMMENT: Bytes = Bytes::from_static(b": waiting for the first token\n\n");
+const COMMENT: Bytes = Bytes::from_static(b": waiting for the backend\n\n");
 
 /// One operation of one dialect towards callers.
 pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns the name for logs.
     fn name(&self) -> &'static str;
 
-    /// Returns the API key that the caller presents: by default the bearer token of `Authorization`.
+    /// Returns the API key that the caller presents: by default the bearer token of `Authorization`, or `api-key` as
+    /// Azure's clients send it.
     fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        bearer(headers)
+        bearer(headers).or_else(|| plain_key(headers, "api-key"))
     }
 
     /// Returns `true` if calls can belong to a session or be led by a prompt: those whose calls become chat calls.
@@ -68,7 +69,7 @@ pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns the event that reports a loss within a stream. No regular end follows it.
     fn error_event(&self, error: &ApiError, request_id: &str) -> Bytes;
 
-    /// Returns what keeps a stream alive whose first token is still awaited.
+    /// Returns what keeps a stream alive whose next token is still awaited.
     fn keep_alive(&self) -> Bytes {
         COMMENT
     }
@@ -186,8 +187,14 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Returns the key of a request: its bearer token, or `x-api-key` as Anthropic's clients send it.
 pub fn any_key(headers: &HeaderMap) -> Option<&str> {
-    let own = || headers.get("x-api-key")?.to_str().ok().map(str::trim);
-    bearer(headers).or_else(own)
+    bearer(headers)
+        .or_else(|| plain_key(headers, "x-api-key"))
+        .or_else(|| plain_key(headers, "api-key"))
+}
+
+/// Returns the key that a header of its own carries.
+fn plain_key<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 #[cfg(test)]

@@ -78,6 +78,21 @@ impl Resource {
     }
 }
 
+/// Returns the paths of an operation: its own, without `/v1`, and as Azure has it: under `/openai`, and with the
+/// deployment in place of a model.
+fn paths(path: &str) -> Vec<String> {
+    let mut paths = vec![path.to_owned()];
+    let Some(short) = path.strip_prefix("/v1/") else {
+        return paths;
+    };
+    paths.push(format!("/{short}"));
+    paths.push(format!("/openai/v1/{short}"));
+    if matches!(short, "chat/completions" | "completions" | "embeddings") {
+        paths.push(format!("/openai/deployments/{{deployment}}/{short}"));
+    }
+    paths
+}
+
 impl HttpServiceFactory for Resource {
     fn register(self, config: &mut AppService) {
         let methods: Vec<&str> = self.routes.iter().map(|route| route.methods).collect();
@@ -89,7 +104,7 @@ impl HttpServiceFactory for Resource {
             }
             std::future::ready(response)
         };
-        let mut resource = web::resource(self.path);
+        let mut resource = web::resource(paths(self.path));
         for route in self.routes {
             resource = resource.route(route.route);
         }

@@ -3,11 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    http::header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+    http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
     web::Data,
 };
 use bytes::Bytes;
 use kebne_context::store::Session;
+use kebne_wire::{
+    encoding::{EncodingError, decode},
+    request::naming_model,
+};
 
 use crate::{
     stages::{
@@ -24,7 +28,7 @@ use crate::{
 
 /// Headers of a caller that go upstream: the trace that a call belongs to, and the features of Anthropic's API that it
 /// asks for.
-const FORWARDED: [&str; 3] = ["traceparent", "tracestate", "anthropic-beta"];
+const FORWARDED: [&str; 4] = ["traceparent", "tracestate", "baggage", "anthropic-beta"];
 
 /// Admits a call, or ends it before its body costs anything.
 pub(super) struct Admit<'a> {
@@ -46,6 +50,8 @@ pub(super) struct Admitted {
     /// The headers that go upstream with the call.
     pub(super) forwarded: Option<Arc<http::HeaderMap>>,
     pub(super) body: Bytes,
+    /// The model that the path names, as Azure's paths do; the body need not name one.
+    pub(super) deployment: Option<String>,
 }
 
 impl<'a> Admit<'a> {
@@ -79,7 +85,18 @@ impl Stage for Admit<'_> {
             .and_then(|name| name.to_str().ok());
         let content_type = content_type.map(str::to_owned);
         let forwarded = forwarded(headers);
+        let deployment = arrival.http.match_info().get("deployment");
+        let deployment = deployment.map(str::to_owned);
+        let encoding = headers.get(CONTENT_ENCODING).cloned();
         let body = self.state.bodies.read(headers, arrival.payload).await?;
+        let body = match encoding {
+            Some(encoding) => self.decoded(&encoding, body).await?,
+            None => body,
+        };
+        let body = match &deployment {
+            Some(model) => naming_model(body, model),
+            None => body,
+        };
         Ok(Admitted {
             call,
             caller,
@@ -90,7 +107,26 @@ impl Stage for Admit<'_> {
             content_type,
             forwarded,
             body,
+            deployment,
         })
+    }
+}
+
+impl Admit<'_> {
+    /// Decodes a compressed body within the bound of bodies; large ones on a thread beside the event loop.
+    async fn decoded(&self, encoding: &HeaderValue, body: Bytes) -> Result<Bytes, ApiError> {
+        let limit = self.state.settings.body_size_max.as_usize();
+        let encoding = encoding.to_str().unwrap_or("?").to_owned();
+        let (size, work) = (body.len(), move || decode(&encoding, body, limit));
+        let decoded = self.state.off_loop.read(size, work).await?;
+        let decoded = decoded.map_err(|error| match error {
+            EncodingError::TooLarge(_) => ApiError::too_large(limit),
+            EncodingError::Unknown(_) => ApiError::unsupported_encoding(error.to_string()),
+            EncodingError::Damaged(_) | EncodingError::Incomplete(_) => {
+                ApiError::bad_request(None, error.to_string())
+            }
+        })?;
+        self.state.bodies.hold(decoded)
     }
 }
 

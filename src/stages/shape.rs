@@ -3,10 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::web::Data;
+use bytes::Bytes;
 use kebne_context::store::Session;
 use kebne_control::Kind;
 use kebne_lane::CallOptions;
-use kebne_wire::{PassThrough, request::tokens_of};
+use kebne_wire::{
+    PassThrough,
+    request::{Parsed, tokens_of},
+    splice::with_model,
+};
 
 use crate::{
     llm::{Endpoint, ModelRequest},
@@ -70,11 +75,9 @@ impl Stage for Shape<'_> {
             content_type,
             forwarded,
             body,
+            deployment,
         } = admitted;
-        let (size, own) = (body.len(), body.as_ptr().addr());
-        let (surface, id) = (call.surface, Arc::clone(&call.id));
-        let read = move || surface.read(body, content_type.as_deref(), id);
-        let reading = self.state.off_loop.read(size, read).await??;
+        let reading = self.read(&call, body, content_type, deployment).await?;
         let Reading {
             mut parsed,
             mut writer,
@@ -82,10 +85,6 @@ impl Stage for Shape<'_> {
             only_native,
             response,
         } = reading;
-        if parsed.request.body.as_ptr().addr() != own {
-            // A translation is a second body.
-            parsed.request.body = self.state.bodies.hold(parsed.request.body)?;
-        }
         let mut prepared = Prepared::default();
         if let Some(response) = response {
             let named = response.call.conversation.clone();
@@ -135,6 +134,29 @@ impl Stage for Shape<'_> {
 }
 
 impl Shape<'_> {
+    /// Reads a body into a call; large ones on a thread beside the event loop.
+    async fn read(
+        &self,
+        call: &Call,
+        body: Bytes,
+        content_type: Option<String>,
+        deployment: Option<String>,
+    ) -> Result<Reading, ApiError> {
+        let (size, own) = (body.len(), body.as_ptr().addr());
+        let (surface, id) = (call.surface, Arc::clone(&call.id));
+        let read = move || surface.read(body, content_type.as_deref(), id);
+        let mut reading = self.state.off_loop.read(size, read).await??;
+        let request = &mut reading.parsed.request;
+        if request.body.as_ptr().addr() != own {
+            // A translation is a second body.
+            request.body = self.state.bodies.hold(std::mem::take(&mut request.body))?;
+        }
+        if let Some(model) = deployment {
+            under_name(&mut reading.parsed, model);
+        }
+        Ok(reading)
+    }
+
     /// Returns the session that a call belongs to: the one that its header or its body names, of which there may be one.
     async fn conversation(
         &self,
@@ -152,6 +174,14 @@ impl Shape<'_> {
             None => Ok(session),
             Some(id) => Ok(Some(self.state.context.open(owner, &id).await?)),
         }
+    }
+}
+
+/// Makes a call one for the model that its path names.
+fn under_name(parsed: &mut Parsed, model: String) {
+    if parsed.model != model {
+        parsed.request = with_model(&parsed.request, &model);
+        parsed.model = model;
     }
 }
 

@@ -206,6 +206,12 @@ impl ApiError {
         .after(None)
     }
 
+    /// The body has a content encoding that is not decoded.
+    pub fn unsupported_encoding(message: String) -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "invalid_request_error", message).code("unsupported_encoding")
+    }
+
     /// The body did not come in time.
     pub fn slow_request() -> Self {
         Self::new(

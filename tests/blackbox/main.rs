@@ -5,6 +5,8 @@
 mod bodies;
 mod browsers;
 mod closing;
+mod corpus;
+mod edges;
 mod endings;
 mod keys;
 mod methods;

@@ -68,6 +68,11 @@ pub(crate) fn in_front_of(folder: &Path, url: &str, more: &str) -> Program {
     Program::start_plain(folder, &config)
 }
 
+/// Returns the next request that came.
+pub(crate) fn asked_raw(requests: &mpsc::Receiver<Value>) -> Value {
+    requests.recv_timeout(Duration::from_secs(30)).unwrap()
+}
+
 pub(crate) fn asked(requests: &mpsc::Receiver<Value>) -> Vec<String> {
     let request = requests.recv_timeout(Duration::from_secs(30)).unwrap();
     let messages = request["messages"].as_array().unwrap();

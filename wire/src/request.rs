@@ -304,6 +304,25 @@ fn choices(endpoint: Endpoint, fields: &Fields<'_>) -> u32 {
     u32::try_from(prompts).map_or(n, |prompts| n.saturating_mul(prompts).min(CHOICES_MAX))
 }
 
+/// Returns the body with a `model` key if it is an object without one.
+pub fn naming_model(body: Bytes, model: &str) -> Bytes {
+    #[derive(Deserialize)]
+    struct Named {
+        model: Option<serde::de::IgnoredAny>,
+    }
+    let Ok(Named { model: None }) = serde_json::from_slice(&body) else {
+        return body;
+    };
+    let Some(start) = memchr::memchr(b'{', &body) else {
+        return body;
+    };
+    let (head, rest) = body.split_at(start + 1);
+    let is_empty = rest.trim_ascii_start().starts_with(b"}");
+    let comma = if is_empty { "" } else { "," };
+    let key = format!("\"model\":{}{comma}", serde_json::Value::from(model));
+    Bytes::from([head, key.as_bytes(), rest].concat())
+}
+
 /// Estimates the number of tokens in a prompt of `bytes` bytes.
 pub fn tokens_of(bytes: usize) -> u32 {
     u32::try_from(bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX)
@@ -362,6 +381,22 @@ mod tests {
         assert!(parsed.request.stream);
         let span = parsed.request.model_span.clone();
         assert_eq!(&parsed.request.body[span], br#""a\u0062""#);
+    }
+
+    #[test]
+    fn a_model_is_named_only_where_none_is() {
+        for (body, named) in [
+            ("{}", r#"{"model":"m"}"#),
+            (r#" {"a":1}"#, r#" {"model":"m","a":1}"#),
+            (r#"{"model":"x"}"#, r#"{"model":"x"}"#),
+            ("[1]", "[1]"),
+            ("{", "{"),
+        ] {
+            assert_eq!(
+                naming_model(Bytes::from_static(body.as_bytes()), "m"),
+                named
+            );
+        }
     }
 
     #[test]

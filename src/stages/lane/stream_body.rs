@@ -1,6 +1,6 @@
 //! The body of a streamed answer: the backend's events as they come, never more than a few in memory.
 //!
-//! While the first token is waited for, comments keep the connection alive. A loss is told within the stream
+//! While a token is waited for, comments keep the connection alive. A loss is told within the stream
 //! and never looks like an end. The call's guard lives here, so that a caller who goes away is noticed by the
 //! body being dropped.
 
@@ -56,6 +56,8 @@ pub(super) struct StreamBody {
     /// What is left to do with the answer.
     finish: Finish,
     comments: Interval,
+    /// Something was written since the last comment was due.
+    is_flowing: bool,
 }
 
 impl StreamBody {
@@ -68,6 +70,7 @@ impl StreamBody {
             state: State::Over,
             finish,
             comments,
+            is_flowing: false,
         }
     }
 
@@ -191,18 +194,28 @@ impl StreamBody {
             State::Over => Poll::Ready(None),
             State::Waiting(call) => match call.as_mut().poll(task) {
                 Poll::Ready(answer) => Poll::Ready(Some(self.begin(answer).unwrap_or_default())),
-                Poll::Pending => {
-                    let due = self.comments.poll_tick(task);
-                    due.map(|_| Some(self.call.surface.keep_alive()))
-                }
+                Poll::Pending => self.poll_comment(task),
             },
             State::Keeping { keeping, .. } => match keeping.as_mut().poll(task) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(kept) => Poll::Ready(Some(self.kept(kept))),
             },
             State::Streaming { items, .. } => {
-                let item = std::task::ready!(items.poll_recv(task));
+                let Poll::Ready(item) = items.poll_recv(task) else {
+                    return self.poll_comment(task);
+                };
+                self.is_flowing = true;
                 Poll::Ready(Some(self.on_item(item)))
+            }
+        }
+    }
+
+    /// Returns a comment after a silence of at least one interval.
+    fn poll_comment(&mut self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            std::task::ready!(self.comments.poll_tick(task));
+            if !std::mem::take(&mut self.is_flowing) {
+                return Poll::Ready(Some(self.call.surface.keep_alive()));
             }
         }
     }

@@ -1,0 +1,27 @@
+//! Answers callers of HTTP/1.0, which know neither chunks nor connections that stay open.
+//!
+//! `ab`, old proxies and health checkers still speak it. A body of unknown length goes to them as it is, and the end of
+//! the connection is its end.
+
+use actix_web::{
+    Error,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{ConnectionType, Version},
+    middleware::Next,
+};
+
+/// Writes answers to HTTP/1.0 without chunks, and closes.
+pub(super) async fn without_chunks<B: MessageBody + 'static>(
+    http: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let is_old = http.request().version() < Version::HTTP_11;
+    let mut answer = next.call(http).await?;
+    if is_old {
+        let head = answer.response_mut().head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
+}

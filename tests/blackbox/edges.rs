@@ -1,0 +1,107 @@
+//! What old, odd and careless clients send.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+
+use crate::{
+    program::{CHAT, Program, folder},
+    upstream::{asked_raw, in_front_of, upstream, whole},
+};
+
+fn body(stream: bool) -> String {
+    json!({"model": "simulated", "stream": stream, "messages": [{"role": "user", "content": "a"}]})
+        .to_string()
+}
+
+/// Sends bytes and reads the answer to the end of the connection.
+fn raw(program: &Program, request: &[u8]) -> String {
+    let mut socket = TcpStream::connect(program.address).unwrap();
+    socket.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn an_http_1_0_caller_gets_no_chunks() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    let body = body(true);
+    let length = body.len();
+    let request = format!(
+        "POST {CHAT} HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let answer = raw(&program, request.as_bytes());
+    let (head, events) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+    assert!(events.starts_with("data: {"), "{events}");
+    assert!(events.ends_with("data: [DONE]\n\n"), "{events}");
+}
+
+#[test]
+fn a_compressed_body_is_read_and_one_in_another_encoding_is_named() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body(false).as_bytes()).unwrap();
+    let gzip = encoder.finish().unwrap();
+    for (encoding, status) in [("gzip", "200"), ("br", "415"), ("deflate", "400")] {
+        let head = format!(
+            "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-encoding: {encoding}\r\ncontent-length: {}\r\n\r\n",
+            gzip.len()
+        );
+        let answer = raw(&program, &[head.as_bytes(), &gzip].concat());
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(!answer.contains("expected value"), "{answer}");
+    }
+}
+
+#[test]
+fn paths_are_found_with_one_slash_too_many_and_without_the_version() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    for path in [
+        "/v1/chat/completions/",
+        "//v1/chat/completions",
+        "/v1//chat/completions",
+        "/chat/completions",
+        "/openai/v1/chat/completions",
+    ] {
+        let answer = Program::exchange(program.address, "POST", path, &[], &body(false)).unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    }
+    let models = program.send("GET", "/models/", &[], &Value::Null);
+    assert_eq!(models.status, 200);
+    let wrong = program.send("DELETE", CHAT, &[], &Value::Null);
+    assert_eq!(wrong.status, 405);
+    assert!(wrong.head.contains("\nallow: post"), "{}", wrong.head);
+}
+
+#[test]
+fn azures_paths_and_bounds_that_servers_take_are_served() {
+    let folder = folder();
+    let (url, requests) = upstream(|_| whole("yes"));
+    let program = in_front_of(folder.path(), &url, "");
+    let path = "/openai/deployments/simulated/chat/completions?api-version=2024-10-21";
+    let messages = json!([{"role": "user", "content": "a"}]);
+    for body in [
+        json!({"messages": messages, "max_tokens": -1}),
+        json!({"messages": messages, "model": "gpt-4o", "max_completion_tokens": null}),
+    ] {
+        let answer = program.send("POST", path, &[("api-key", "k")], &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let sent = asked_raw(&requests);
+        assert_eq!(sent["model"], "simulated", "{sent}");
+        for key in ["max_tokens", "max_completion_tokens"] {
+            assert_eq!(sent.get(key), body.get(key), "{sent}");
+        }
+    }
+}
