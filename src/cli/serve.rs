@@ -35,11 +35,12 @@ pub fn run(
     logging::start(&settings.log).map_err(CommandError::Log)?;
     let listener = TcpListener::bind(settings.server.listen).map_err(CommandError::Serve)?;
     let address = listener.local_addr().map_err(CommandError::Serve)?;
-    writeln!(output, "kebne on http://{address}/v1")?;
-    output.flush()?;
     let served = actix_rt::System::new().block_on(async {
         let shutdown = Shutdown::default();
         listen_for_signals(shutdown.clone())?;
+        // Who reads this may send a signal at once.
+        writeln!(output, "kebne on http://{address}/v1")?;
+        output.flush()?;
         service::run(listener, &settings, environment, shutdown).await
     });
     match served? {
