@@ -35,8 +35,9 @@ use methods::{delete, get, only, post};
 /// Time that connections get to write out what they hold when the server stops.
 const FLUSH_SECS: u64 = 2;
 /// Time for which a connection whose body was refused is still read, so that its caller sees the answer. Each keeps a
-/// buffer meanwhile, so a storm of them must be over soon.
-const LINGER: Duration = Duration::from_millis(250);
+/// buffer meanwhile. It must be longer than half a second: actix counts from a clock that it reads every 500 ms, and a
+/// timer that is due when it is set never fires, so that the connection would stay open.
+const LINGER: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 

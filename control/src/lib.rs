@@ -1,9 +1,4 @@
-//! Pure decisions of Kebne: how many calls at once, how fast, who waits, who is refused, and why.
-//!
-//! Nothing here reads a clock, rolls a die, logs, spawns or touches a socket. Every event takes `now`
-//! as a [`Timestamp`] and chance as a [`Chance`]; every answer carries its reason. The actors of
-//! `kebne-actors` stamp the time, call, act on the answer and set one timer, so the law that is tested
-//! in virtual time is the law that ships.
+#![doc = include_str!("../README.md")]
 
 pub mod chance;
 pub mod controller;

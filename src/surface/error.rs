@@ -511,9 +511,18 @@ impl ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
+        if self.leaves_body_unread() {
+            response.force_close();
+        }
         response
             .content_type(header::ContentType::json())
             .body(surface.error_body(self, request_id))
+    }
+
+    /// Returns `true` if the rest of the request's body may never come or is not wanted: the connection is closed then.
+    fn leaves_body_unread(&self) -> bool {
+        let unread = [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
+        unread.contains(&self.status) || self.code == Some("bodies_full")
     }
 }
 

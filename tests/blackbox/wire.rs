@@ -157,6 +157,7 @@ fn a_caller_that_sends_too_slowly_is_given_up() {
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{\"mo",
     );
     assert!(body.starts_with("HTTP/1.1 408"), "{body}");
+    assert!(body.contains("connection: close"), "{body}");
     assert!(
         since.elapsed() < Duration::from_secs(15),
         "{:?}",
