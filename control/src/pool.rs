@@ -177,8 +177,27 @@ impl<T> Pool<T> {
     pub fn set_grant(&mut self, grant: Grant, now: Timestamp) {
         self.requests.set(grant.requests, self.grant.requests, now);
         self.tokens.set(grant.tokens, self.grant.tokens, now);
+        let margins_shrink = grant.service_time_high < self.grant.service_time_high;
         self.grant = grant;
         self.peak.note(grant.delivered_rate.unwrap_or(0.0), now);
+        if margins_shrink {
+            self.return_short(now);
+        }
+    }
+
+    /// Returns the calls that are no longer below the deadline margin to their places in the queue.
+    fn return_short(&mut self, now: Timestamp) {
+        let has_time = |(deadline, id): &(Timestamp, CallId)| {
+            let call = self.calls.get(id);
+            call.is_some_and(|call| deadline.since(now) >= self.margin(&call.meta))
+        };
+        let returned: Vec<_> = self.short.iter().copied().filter(has_time).collect();
+        for entry in returned {
+            self.short.remove(&entry);
+            if let Some(call) = self.calls.get(&entry.1) {
+                self.queue.push(call.meta.entry());
+            }
+        }
     }
 
     /// Returns the grant in force.

@@ -354,6 +354,23 @@ impl Lane {
 
     /// Sends what may be sent, as a worker pool does.
     fn pump(&mut self) {
+        // A call that expires while it is held gives its slot to one that waits.
+        while self.send_and_expire() {}
+        while let Some(hedge) = self.pool.hedge(self.now) {
+            self.double(hedge);
+        }
+        let due = self.pool.next_wakeup(self.now);
+        assert!(
+            due.is_none_or(|due| due > self.now),
+            "all that was due was done, yet it asks for {due:?}: {:?}",
+            self.pool.grant()
+        );
+        let queued = u32::try_from(self.pool.queued()).unwrap();
+        self.tell(Message::Demand { queued });
+    }
+
+    /// Sends what may be sent, and ends what has expired; returns `true` if anything has.
+    fn send_and_expire(&mut self) -> bool {
         let mut turns = Vec::new();
         loop {
             let grant = self.pool.grant();
@@ -391,17 +408,7 @@ impl Lane {
             rivals.retain(|rival| !expired.contains(rival));
             self.check_turn(call, &rivals);
         }
-        while let Some(hedge) = self.pool.hedge(self.now) {
-            self.double(hedge);
-        }
-        let due = self.pool.next_wakeup(self.now);
-        assert!(
-            due.is_none_or(|due| due > self.now),
-            "all that was due was done, yet it asks for {due:?}: {:?}",
-            self.pool.grant()
-        );
-        let queued = u32::try_from(self.pool.queued()).unwrap();
-        self.tell(Message::Demand { queued });
+        !expired.is_empty()
     }
 
     /// Returns the calls that a call goes before, of those of its tenant and band that were not sent yet.

@@ -603,3 +603,33 @@ fn a_wait_for_a_backend_that_does_not_say_when_it_will_serve_is_bounded() {
     p.offer(patient(3600.0), at(0.0)).unwrap();
     assert!(p.expire(at(1200.0)).is_empty());
 }
+
+#[test]
+fn a_call_that_stepped_aside_has_its_place_again_when_the_margin_shrinks() {
+    let mut p = pool(Permission::Open);
+    let with = |p: &mut Pool<u32>, service_time_high: u64, now: f64| {
+        let grant = Grant {
+            concurrency: 1,
+            service_time_high: Duration::from_secs(service_time_high),
+            ..p.grant()
+        };
+        p.set_grant(grant, at(now));
+    };
+    let patient = |payload| Offer {
+        deadline: at(30.0),
+        ..offer(payload, 0)
+    };
+    with(&mut p, 6, 0.0);
+    p.offer(patient(0), at(0.0)).unwrap();
+    let first = p.next(at(0.0)).unwrap();
+    p.offer(offer(1, 0), at(0.0)).unwrap();
+    p.offer(patient(2), at(0.0)).unwrap();
+    p.released(first.attempt, at(5.0));
+    // Five seconds are left to the call 1, less than the margin of six.
+    let second = p.next(at(5.0)).unwrap();
+    assert_eq!(second.payload, 2);
+    p.offer(patient(3), at(5.0)).unwrap();
+    with(&mut p, 1, 5.0);
+    p.released(second.attempt, at(5.0));
+    assert_eq!(p.next(at(5.0)).unwrap().payload, 1);
+}

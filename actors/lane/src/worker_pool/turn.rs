@@ -33,6 +33,20 @@ impl<B: Backend> WorkerPool<B> {
     pub(super) fn turn(&mut self, ctx: &mut Context<Self>) {
         let now = self.parts.clock.now();
         self.hire(ctx);
+        // A call that expires while it is held gives its slot to one that waits.
+        loop {
+            self.dispatch_all(now);
+            if !self.expire(now) {
+                break;
+            }
+        }
+        self.hedge(now);
+        self.tell_demand();
+        self.arm(now, ctx);
+    }
+
+    /// Sends the calls that may be sent now, as far as there are workers.
+    fn dispatch_all(&mut self, now: Timestamp) {
         while self.answered >= self.binding {
             let next = {
                 let mut kept = self.parts.kept.lock();
@@ -45,10 +59,6 @@ impl<B: Backend> WorkerPool<B> {
             };
             self.dispatch(worker, dispatch);
         }
-        self.expire(now);
-        self.hedge(now);
-        self.tell_demand();
-        self.arm(now, ctx);
     }
 
     /// Doubles late attempts, as far as there are workers that have nothing else to do.
@@ -175,9 +185,10 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Answers the calls that can no longer be served.
-    fn expire(&mut self, now: Timestamp) {
+    /// Answers the calls that can no longer be served; returns `true` if there were any.
+    fn expire(&mut self, now: Timestamp) -> bool {
         let expired = self.parts.kept.lock().pool.expire(now);
+        let any = !expired.is_empty();
         for (job, refusal) in expired {
             if job.was_lost() {
                 job.fail();
@@ -185,6 +196,7 @@ impl<B: Backend> WorkerPool<B> {
                 job.refuse(CallError::from(refusal));
             }
         }
+        any
     }
 
     fn tell_demand(&mut self) {
