@@ -1,7 +1,7 @@
 //! The stages of a call to a model, in their order.
 //!
-//! [`chain`] is the only place that knows the order. Each stage is one type in one file; it knows the type that it takes
-//! and the type that it returns, and no other stage. A stage ends a call by returning an error; [`Account`] counts
+//! `chain` is the only place that knows the order. Each stage is one type in one file; it knows the type that it takes
+//! and the type that it returns, and no other stage. A stage ends a call by returning an error; `Account` counts
 //! however it ends.
 
 mod account;

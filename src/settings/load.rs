@@ -1,6 +1,6 @@
 //! Reads the layers and turns them into [`Settings`], or returns every error in them.
 //!
-//! A layer is a [`tree`] whose values know their place. The file and the environment are laid over the defaults; then
+//! A layer is a tree whose values know their place. The file and the environment are laid over the defaults; then
 //! the types read the result.
 
 mod deserialize;

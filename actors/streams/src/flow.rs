@@ -29,7 +29,7 @@ pub trait FlowExt: Stream + Sized {
         Throttle::new(self, pace, cost)
     }
 
-    /// Fails with [`RateExceeded`] if an element comes too early. An element that costs more than the burst can
+    /// Fails with [`RateExceeded`](crate::RateExceeded) if an element comes too early. An element that costs more than the burst can
     /// never pass.
     fn throttle_enforcing<F: FnMut(&Self::Item) -> u64>(
         self,
