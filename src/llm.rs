@@ -1,15 +1,34 @@
 //! The types that travel between the HTTP surface, the lanes and the clients of model servers.
 //!
-//! A streamed answer passed on as complete server-sent events without copying them.
+//! A streamed answer is passed on as complete server-sent events without copying them.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use kebne_lane::Failure;
 pub use kebne_wire::request::{Endpoint, ModelRequest};
 use tokio::sync::mpsc;
 
-/// A model's answer: a success of the backend, whole or streamed.
+/// A model's answer: a success of the backend.
 #[derive(Debug)]
-pub enum ModelResponse {
+pub struct ModelResponse {
+    /// The answer itself.
+    pub body: ModelBody,
+    /// Headers of the backend's answer that are passed on to the caller.
+    pub headers: HeaderMap,
+}
+
+impl From<ModelBody> for ModelResponse {
+    fn from(body: ModelBody) -> Self {
+        Self {
+            body,
+            headers: HeaderMap::new(),
+        }
+    }
+}
+
+/// The body of an answer, whole or streamed.
+#[derive(Debug)]
+pub enum ModelBody {
     /// The whole JSON body.
     Whole(Bytes),
     /// Complete server-sent events, the first of which is already there.

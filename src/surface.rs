@@ -16,7 +16,7 @@ use actix_web::http::{
     header::{AUTHORIZATION, HeaderMap, HeaderName},
 };
 use bytes::Bytes;
-use kebne_wire::request::Parsed;
+use kebne_wire::{passed_headers::RateLimitDialect, request::Parsed};
 use serde_json::Value;
 
 use error::ApiError;
@@ -61,6 +61,11 @@ pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns the header that carries the id of a request besides `x-request-id`.
     fn id_header(&self) -> Option<HeaderName> {
         None
+    }
+
+    /// Returns the family of rate-limit headers that callers read.
+    fn rate_limits(&self) -> RateLimitDialect {
+        RateLimitDialect::OpenAi
     }
 
     /// Returns the JSON body of an error.

@@ -30,7 +30,7 @@ use crate::{
         BuildError, failure, one_chunk, pump,
         upstream::{Call, Incoming, Upstream},
     },
-    llm::{ModelRequest, ModelResponse},
+    llm::{ModelBody, ModelRequest, ModelResponse},
     settings::{BackendSettings, Environment},
 };
 
@@ -89,6 +89,7 @@ impl AnthropicBackend {
         };
         let response = self.upstream.send(call).await?;
         let quota = quota::hints(response.headers(), SystemTime::now());
+        let headers = self.upstream.passed(response.headers());
         let answered = match self.upstream.incoming(response, request.stream) {
             Ok(body) => self.answered(body, form, &attempt).await,
             Err(failure) => Err(failure),
@@ -100,6 +101,7 @@ impl AnthropicBackend {
         })?;
         self.upstream.worked();
         answer.quota = quota;
+        answer.response.headers = headers;
         Ok(answer)
     }
 
@@ -172,7 +174,7 @@ impl AnthropicBackend {
             Form::Message => body,
             Form::Chat { .. } => chat.to_string().into(),
         };
-        let mut answer = Answer::complete(ModelResponse::Whole(body));
+        let mut answer = Answer::complete(ModelBody::Whole(body).into());
         answer.tokens = tokens;
         Ok(answer)
     }
@@ -204,7 +206,7 @@ impl AnthropicBackend {
         let folded = folded.map_err(|problem| failure::of_problem(&problem, false))?;
         let (whole, tokens) =
             folded.ok_or_else(|| failure::cut("the backend's stream ended before it was done"))?;
-        let mut answer = Answer::complete(ModelResponse::Whole(whole));
+        let mut answer = Answer::complete(ModelBody::Whole(whole).into());
         answer.tokens = Some(tokens);
         Ok(answer)
     }

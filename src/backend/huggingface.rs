@@ -21,7 +21,7 @@ use crate::{
         BuildError, failure, one_chunk,
         upstream::{Call, Upstream},
     },
-    llm::{Endpoint, ModelRequest, ModelResponse},
+    llm::{Endpoint, ModelBody, ModelRequest, ModelResponse},
     settings::{BackendSettings, Environment},
 };
 
@@ -125,6 +125,7 @@ impl HuggingFaceBackend {
         };
         let response = self.upstream.send(call).await?;
         let quota = quota::hints(response.headers(), SystemTime::now());
+        let headers = self.upstream.passed(response.headers());
         let generated = match self.upstream.read(response).await {
             Ok(body) => generated(&body, &inputs),
             Err(failure) => Err(failure),
@@ -140,10 +141,11 @@ impl HuggingFaceBackend {
                 .ok_or_else(|| Failure::new(Outcome::Fault, "the answer cannot be streamed"))?;
             one_chunk::stream(chunks, tokens, &attempt)
         } else {
-            Answer::complete(ModelResponse::Whole(whole))
+            Answer::complete(ModelBody::Whole(whole).into())
         };
         answer.tokens = tokens;
         answer.quota = quota;
+        answer.response.headers = headers;
         Ok(answer)
     }
 

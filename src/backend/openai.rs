@@ -27,7 +27,7 @@ use crate::{
         BuildError, failure, one_chunk, pump,
         upstream::{Call, Incoming, Upstream},
     },
-    llm::{ModelRequest, ModelResponse},
+    llm::{ModelBody, ModelRequest, ModelResponse},
     settings::{BackendSettings, Environment},
 };
 
@@ -78,6 +78,7 @@ impl OpenAiBackend {
         };
         let response = self.upstream.send(call).await?;
         let quota = quota::hints(response.headers(), std::time::SystemTime::now());
+        let headers = self.upstream.passed(response.headers());
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let answered = match self.upstream.incoming(response, request.stream) {
             Ok(body) if is_opaque => self.opaque(body, content_type).await,
@@ -87,6 +88,7 @@ impl OpenAiBackend {
         let mut answer = answered.map_err(|failure| self.noted(failure, request, quota))?;
         self.upstream.worked();
         answer.quota = quota;
+        answer.response.headers = headers;
         Ok(answer)
     }
 
@@ -103,7 +105,9 @@ impl OpenAiBackend {
         }
         let content_type = content_type.as_ref().and_then(|kind| kind.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        Ok(Answer::complete(ModelResponse::Opaque(content_type, body)))
+        Ok(Answer::complete(
+            ModelBody::Opaque(content_type, body).into(),
+        ))
     }
 
     /// Adds what is known of a failed answer, and logs it.
@@ -153,7 +157,7 @@ impl OpenAiBackend {
             let chunks = chunks.ok_or_else(|| failure::unreadable(&start))?;
             return Ok(one_chunk::stream(chunks, checked.tokens, attempt));
         }
-        let mut answer = Answer::complete(ModelResponse::Whole(checked.body));
+        let mut answer = Answer::complete(ModelBody::Whole(checked.body).into());
         answer.tokens = checked.tokens;
         Ok(answer)
     }
@@ -180,7 +184,7 @@ impl OpenAiBackend {
         let folded = folded.map_err(|problem| failure::of_problem(&problem, false))?;
         let (whole, tokens) =
             folded.ok_or_else(|| failure::cut("the backend's stream ended before it was done"))?;
-        let mut answer = Answer::complete(ModelResponse::Whole(whole));
+        let mut answer = Answer::complete(ModelBody::Whole(whole).into());
         answer.tokens = Some(tokens);
         Ok(answer)
     }

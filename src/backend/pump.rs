@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::reason::SILENT,
-    llm::{ModelResponse, STREAM_BUFFER_ITEMS, StreamItem},
+    llm::{ModelBody, ModelResponse, STREAM_BUFFER_ITEMS, StreamItem},
 };
 
 /// Where the parts of a stream come from. Dropping it closes the connection behind it.
@@ -91,7 +91,7 @@ pub(crate) fn stream<S: EventSource>(
     let sent = sender.try_send(StreamItem::Events(first));
     debug_assert!(sent.is_ok(), "a new channel has room");
     let tail = Box::pin(pump(source, sender, cancelled));
-    Answer::streamed(ModelResponse::Stream(receiver), tail)
+    Answer::streamed(ModelBody::Stream(receiver).into(), tail)
 }
 
 /// Pumps until the stream ends, is lost, or nobody wants it any more.
@@ -218,7 +218,7 @@ mod tests {
         let first = Bytes::from_static(b"data: {}\n\n");
         let source = Timed::new(source, Duration::from_secs(idle));
         let answer = stream(first, source, cancelled.clone());
-        let ModelResponse::Stream(receiver) = answer.response else {
+        let ModelBody::Stream(receiver) = answer.response.body else {
             panic!("a stream was asked for");
         };
         (receiver, tokio::spawn(answer.tail.unwrap()), cancelled)

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::{
     backend::pump::{self, EventSource},
-    llm::{Endpoint, ModelRequest, ModelResponse},
+    llm::{Endpoint, ModelBody, ModelRequest, ModelResponse},
 };
 
 /// A model inside this process.
@@ -231,7 +231,7 @@ fn not_understood(reason: impl fmt::Display) -> Failure {
 }
 
 fn whole(body: String, tokens: Option<u32>) -> Answer<ModelResponse> {
-    let mut answer = Answer::complete(ModelResponse::Whole(Bytes::from(body)));
+    let mut answer = Answer::complete(ModelBody::Whole(Bytes::from(body)).into());
     answer.tokens = tokens;
     answer
 }

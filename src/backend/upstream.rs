@@ -3,6 +3,7 @@
 //! All dialects use it. It holds one connection pool per backend and the one fact that classification needs from the
 //! past: when the server was last seen to work.
 
+mod credentials;
 mod incoming;
 mod log;
 mod redirect;
@@ -10,7 +11,6 @@ mod transport;
 mod upload;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -19,11 +19,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use credentials::{api_key, header_map};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{
     classify::{Refusal, classify},
+    passed_headers::{self, PassedHeaders},
     quota, redact,
 };
 use log::Log;
@@ -36,7 +38,7 @@ use crate::{
         BuildError, failure,
         reason::{REDIRECTED, UNREACHABLE},
     },
-    settings::{BackendKind, BackendSettings, BaseUrl, Environment},
+    settings::{BackendSettings, BaseUrl, Environment},
 };
 
 /// Only so much of an error's body is read; the largest validation errors are some KiB.
@@ -60,6 +62,7 @@ pub(crate) struct Upstream {
     wake_headers: HeaderMap,
     asleep_after: Duration,
     cold_statuses: Vec<u16>,
+    passed_headers: PassedHeaders,
     answer_size_max: usize,
     event_size_max: usize,
     /// When the server last answered with a success.
@@ -110,6 +113,9 @@ impl Upstream {
         }
         let wake_headers =
             header_map(&settings.wake_headers).map_err(|error| wrong("wake_headers", &error))?;
+        let names = settings.pass_headers.iter().map(String::as_str);
+        let passed_headers =
+            PassedHeaders::of(names).map_err(|error| wrong("pass_headers", &error))?;
         let client = client(settings.connect_timeout.get(), base_url.scheme() == "https")
             .map_err(|error| wrong("base_url", &error))?;
         Ok(Self {
@@ -120,6 +126,7 @@ impl Upstream {
             wake_headers,
             asleep_after: settings.asleep_after.get(),
             cold_statuses: settings.cold_statuses.clone(),
+            passed_headers,
             answer_size_max: settings.answer_size_max.as_usize(),
             event_size_max: settings.event_size_max.as_usize(),
             worked_at: Mutex::new(None),
@@ -223,6 +230,11 @@ impl Upstream {
         Incoming::of(response, max)
     }
 
+    /// Returns the headers of an answer that are passed on to the caller.
+    pub(crate) fn passed(&self, headers: &HeaderMap) -> HeaderMap {
+        self.passed_headers.of_answer(headers)
+    }
+
     /// Returns the bound of whole answers.
     pub(crate) fn answer_size_max(&self) -> usize {
         self.answer_size_max
@@ -282,7 +294,8 @@ impl Upstream {
             cold_statuses: &self.cold_statuses,
             now,
         });
-        let message = said(status, &body, location.as_deref());
+        let id = passed_headers::upstream_id(&headers);
+        let message = said(status, &body, location.as_deref(), id);
         let mut failure = Failure::new(outcome, message).with_status(status.as_u16());
         let is_no_server = status == StatusCode::BAD_GATEWAY;
         failure.reason = match outcome {
@@ -327,64 +340,21 @@ pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, req
     builder.build()
 }
 
-/// Finds the key and the header that carries it.
-fn api_key(
-    settings: &BackendSettings,
-    environment: &dyn Environment,
-) -> Result<Option<(HeaderName, HeaderValue)>, BuildError> {
-    let Some(variable) = &settings.api_key_env else {
-        return Ok(None);
-    };
-    let key = environment
-        .get(variable)
-        .map_err(|error| BuildError::Setting {
-            backend: settings.name.clone(),
-            key: "api_key_env",
-            reason: error.to_string(),
-        })?
-        .filter(|key| !key.trim().is_empty());
-    let key = key.ok_or_else(|| BuildError::NoKey {
-        backend: settings.name.clone(),
-        variable: variable.clone(),
-    })?;
-    let wrong = |reason: &str| BuildError::Setting {
-        backend: settings.name.clone(),
-        key: "api_key_env",
-        reason: reason.to_owned(),
-    };
-    let (name, value) = match &settings.api_key_header {
-        Some(name) => (
-            HeaderName::try_from(name).map_err(|_| wrong("the header's name is none"))?,
-            key.trim().to_owned(),
-        ),
-        None if settings.kind == BackendKind::Anthropic => {
-            (HeaderName::from_static("x-api-key"), key.trim().to_owned())
-        }
-        None => (header::AUTHORIZATION, format!("Bearer {}", key.trim())),
-    };
-    let mut value =
-        HeaderValue::try_from(value).map_err(|_| wrong("the key cannot stand in a header"))?;
-    value.set_sensitive(true);
-    Ok(Some((name, value)))
-}
-
-fn header_map(pairs: &BTreeMap<String, String>) -> Result<HeaderMap, http::Error> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in pairs {
-        headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
-    }
-    Ok(headers)
-}
-
-/// Describes a refusal for the log: the status, and what was said.
-fn said(status: StatusCode, body: &[u8], location: Option<&str>) -> String {
+/// Describes a refusal for the log: the status, what was said, and the backend's own id of the call.
+fn said(status: StatusCode, body: &[u8], location: Option<&str>, id: Option<&str>) -> String {
     let mut message = format!("the backend answered with status {status}");
     let text = failure::said(body);
     if !text.is_empty() {
         message = format!("{message}: {text}");
     }
-    match location {
-        Some(location) => format!("{message} (to `{location}`)"),
+    if let Some(location) = location {
+        message = format!("{message} (to `{location}`)");
+    }
+    match id {
+        Some(id) => format!(
+            "{message} (the backend's request id: `{}`)",
+            redact::text(id)
+        ),
         None => message,
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::ModelBackend,
-    llm::{Endpoint, ModelRequest, ModelResponse, StreamItem},
+    llm::{Endpoint, ModelBody, ModelRequest, ModelResponse, StreamItem},
     settings::{BackendSettings, SimulationSettings},
 };
 
@@ -147,7 +147,7 @@ pub(crate) fn attempt(endpoint: Endpoint, body: String, stream: bool) -> Attempt
 }
 
 pub(crate) fn whole(answer: Answer<ModelResponse>) -> serde_json::Value {
-    let ModelResponse::Whole(body) = answer.response else {
+    let ModelBody::Whole(body) = answer.response.body else {
         panic!("a whole answer was asked for");
     };
     serde_json::from_slice(&body).unwrap()
@@ -155,7 +155,7 @@ pub(crate) fn whole(answer: Answer<ModelResponse>) -> serde_json::Value {
 
 /// Reads a stream to its end: the events, and how it ended.
 pub(crate) async fn read(answer: Answer<ModelResponse>) -> (String, StreamItem) {
-    let ModelResponse::Stream(mut receiver) = answer.response else {
+    let ModelBody::Stream(mut receiver) = answer.response.body else {
         panic!("a stream was asked for");
     };
     tokio::spawn(answer.tail.unwrap());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kebne_wire::passed_headers::PassedHeaders;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "lab")]
@@ -72,6 +73,9 @@ pub struct BackendSettings {
     pub asleep_after: HumanDuration,
     /// Further statuses by which this server says that it is asleep, for example `[404]`. Default none.
     pub cold_statuses: Vec<u16>,
+    /// Headers of the server's answers that are passed on to callers, each a name or the start of one and `*`, for example
+    /// `x-ratelimit-*`. Default none.
+    pub pass_headers: Vec<String>,
     /// The largest whole answer that is read. Default `32MiB`.
     pub answer_size_max: ByteCount,
     /// The largest event of a stream that is read. Default `16MiB`.
@@ -106,6 +110,7 @@ impl Default for BackendSettings {
             connect_timeout: CONNECT_TIMEOUT,
             asleep_after: ASLEEP_AFTER,
             cold_statuses: Vec::new(),
+            pass_headers: Vec::new(),
             answer_size_max: ANSWER_SIZE_MAX,
             event_size_max: EVENT_SIZE_MAX,
             wait_for_model: false,
@@ -129,6 +134,7 @@ impl Validate for BackendSettings {
             errors.push(SettingsError::new(join(path, "name"), "must not be empty"));
         }
         errors.extend(self.misplaced(path));
+        errors.extend(self.wrong_headers(path));
         errors.extend(self.wrong_values(path));
         errors
     }
@@ -146,6 +152,7 @@ impl BackendSettings {
             ("connect_timeout", self.connect_timeout != CONNECT_TIMEOUT),
             ("asleep_after", self.asleep_after != ASLEEP_AFTER),
             ("cold_statuses", !self.cold_statuses.is_empty()),
+            ("pass_headers", !self.pass_headers.is_empty()),
             ("answer_size_max", self.answer_size_max != ANSWER_SIZE_MAX),
             ("event_size_max", self.event_size_max != EVENT_SIZE_MAX),
         ];
@@ -189,6 +196,40 @@ impl BackendSettings {
         .collect()
     }
 
+    /// Finds headers that are not allowed.
+    fn wrong_headers(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut refuse =
+            |key: &str, message: String| errors.push(SettingsError::new(join(path, key), message));
+        for (key, headers) in [
+            ("headers", &self.headers),
+            ("wake_headers", &self.wake_headers),
+        ] {
+            for (name, value) in headers {
+                let at = join(key, name);
+                if http::HeaderName::try_from(name.as_str()).is_err() {
+                    refuse(&at, "is not a header name".to_owned());
+                } else if http::HeaderValue::try_from(value.as_str()).is_err() {
+                    refuse(&at, "is not a valid header value".to_owned());
+                }
+            }
+        }
+        if let Some(name) = &self.api_key_header {
+            if http::HeaderName::try_from(name.as_str()).is_err() {
+                refuse("api_key_header", format!("`{name}` is not a header name"));
+            }
+            if self.api_key_env.is_none() {
+                refuse("api_key_header", "needs `api_key_env`".to_owned());
+            }
+        }
+        for (index, name) in self.pass_headers.iter().enumerate() {
+            if let Err(error) = PassedHeaders::of([name.as_str()]) {
+                refuse(&format!("pass_headers[{index}]"), error.to_string());
+            }
+        }
+        errors
+    }
+
     /// Finds values that are not allowed.
     fn wrong_values(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
@@ -212,27 +253,6 @@ impl BackendSettings {
                 );
             }
             _ => {}
-        }
-        for (key, headers) in [
-            ("headers", &self.headers),
-            ("wake_headers", &self.wake_headers),
-        ] {
-            for (name, value) in headers {
-                let at = join(key, name);
-                if http::HeaderName::try_from(name.as_str()).is_err() {
-                    refuse(&at, "is not a header name".to_owned());
-                } else if http::HeaderValue::try_from(value.as_str()).is_err() {
-                    refuse(&at, "is not a valid header value".to_owned());
-                }
-            }
-        }
-        if let Some(name) = &self.api_key_header {
-            if http::HeaderName::try_from(name.as_str()).is_err() {
-                refuse("api_key_header", format!("`{name}` is not a header name"));
-            }
-            if self.api_key_env.is_none() {
-                refuse("api_key_header", "needs `api_key_env`".to_owned());
-            }
         }
         for (index, status) in self.cold_statuses.iter().enumerate() {
             if !(400..600).contains(status) {
@@ -336,10 +356,15 @@ mod tests {
 
     #[test]
     fn headers_and_statuses_are_checked_one_by_one() {
-        let text = "kind = 'openai'\nbase_url = 'http://a'\ncold_statuses = [404, 200]\napi_key_header = 'api-key'\n[headers]\n'a b' = 'x'\ngood = 'x'";
+        let text = "kind = 'openai'\nbase_url = 'http://a'\ncold_statuses = [404, 200]\npass_headers = ['x-request-id', 'set-cookie']\napi_key_header = 'api-key'\n[headers]\n'a b' = 'x'\ngood = 'x'";
         assert_eq!(
             paths(text),
-            ["b.headers.a b", "b.api_key_header", "b.cold_statuses[1]"]
+            [
+                "b.headers.a b",
+                "b.api_key_header",
+                "b.pass_headers[1]",
+                "b.cold_statuses[1]"
+            ]
         );
     }
 }

@@ -4,6 +4,8 @@ mod finish;
 mod stream_body;
 mod whole_body;
 
+use std::time::SystemTime;
+
 use actix_web::{
     HttpResponse,
     body::BoxBody,
@@ -11,13 +13,14 @@ use actix_web::{
     web::Data,
 };
 use kebne_lane::{CallOptions, Ending};
+use kebne_wire::passed_headers::rate_limits_in;
 
 use crate::{
     gateway::GatewayReply,
-    llm::{ModelRequest, ModelResponse},
+    llm::{ModelBody, ModelRequest},
     stages::{Call, Stage, route::Routed, shape::Shaped},
     state::State,
-    surface::error::ApiError,
+    surface::{Surface, error::ApiError},
 };
 
 use finish::Finish;
@@ -86,12 +89,13 @@ impl Stage for Lane<'_> {
         let opens_after = self.state.settings.stream_opens_after.0;
         let comment_every = self.state.settings.keep_alive_comment.0;
         let reply = tokio::time::timeout(opens_after, &mut pending).await;
+        let surface = call.surface;
         let body = StreamBody::new(call, finish, comment_every);
         let Ok(reply) = reply else {
             return Ok(event_stream(headers, body.waiting(pending)));
         };
         let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
-        describe(&reply, &mut headers);
+        describe(&reply, surface, &mut headers);
         Ok(event_stream(headers, body.begun(reply)?))
     }
 }
@@ -103,18 +107,18 @@ async fn whole(
     call: &Call,
 ) -> Result<Answer, ApiError> {
     call.notes.set_lane(&reply.lane, reply.attempts);
-    describe(&reply, &mut headers);
+    describe(&reply, call.surface, &mut headers);
     let (response, guard) = reply.reply.into_parts();
     let made = async {
-        let (content_type, body) = match response {
-            ModelResponse::Whole(body) => (JSON, body),
-            ModelResponse::Opaque(content_type, body) => {
+        let (content_type, body) = match response.body {
+            ModelBody::Whole(body) => (JSON, body),
+            ModelBody::Opaque(content_type, body) => {
                 let content_type = HeaderValue::from_str(&content_type);
                 let content_type = content_type.ok().filter(|kind| !kind.is_empty());
                 let content_type = content_type.unwrap_or(OCTETS);
                 (content_type, body)
             }
-            ModelResponse::Stream(_) => {
+            ModelBody::Stream(_) => {
                 let message = "the backend streamed where it was asked for one piece";
                 return Err(ApiError::internal(message));
             }
@@ -156,8 +160,24 @@ fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderNam
     headers
 }
 
-/// Says who answered, after how many attempts and which wait.
-fn describe(reply: &GatewayReply, headers: &mut Vec<(HeaderName, HeaderValue)>) {
+/// Adds the headers that the backend's answer passes on, and those that say who answered, after how many attempts and
+/// which wait.
+fn describe(
+    reply: &GatewayReply,
+    surface: &dyn Surface,
+    headers: &mut Vec<(HeaderName, HeaderValue)>,
+) {
+    let passed = &reply.reply.response().headers;
+    if !passed.is_empty() {
+        let passed = rate_limits_in(surface.rate_limits(), passed, SystemTime::now());
+        for (name, value) in &passed {
+            let name = HeaderName::try_from(name.as_str());
+            let value = HeaderValue::from_bytes(value.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.push((name, value));
+            }
+        }
+    }
     if let Ok(lane) = HeaderValue::from_str(&reply.lane) {
         headers.push((HeaderName::from_static("x-kebne-lane"), lane));
     }

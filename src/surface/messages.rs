@@ -13,6 +13,7 @@ use bytes::Bytes;
 use kebne_wire::{
     Native,
     anthropic::{self, ErrorKind, EventWriter, MessageContext},
+    passed_headers::RateLimitDialect,
     request::{Endpoint, Parsed, parse},
     translate::InvalidField,
 };
@@ -87,6 +88,10 @@ impl Surface for Messages {
 
     fn id_header(&self) -> Option<HeaderName> {
         Some(HeaderName::from_static("request-id"))
+    }
+
+    fn rate_limits(&self) -> RateLimitDialect {
+        RateLimitDialect::Anthropic
     }
 
     fn error_body(&self, error: &ApiError, request_id: &str) -> Bytes {

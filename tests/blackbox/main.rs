@@ -11,6 +11,7 @@ mod endings;
 mod keys;
 mod methods;
 mod pass_through;
+mod passed_headers;
 mod prewarm;
 mod program;
 mod refusals;

@@ -14,6 +14,7 @@ pub mod json;
 pub mod message;
 pub mod multipart;
 pub mod one_chunk;
+pub mod passed_headers;
 pub mod quota;
 pub mod redact;
 pub mod request;

@@ -312,7 +312,7 @@ async fn calls_after_one_another_share_one_connection() {
     for stream in [false, true, true, false, true, false] {
         let mut answer = try_once(&backend, chat(stream)).await.unwrap();
         if let Some(tail) = answer.tail.take() {
-            let ModelResponse::Stream(mut receiver) = answer.response else {
+            let ModelBody::Stream(mut receiver) = answer.response.body else {
                 panic!("a stream was asked for");
             };
             let tail = tokio::spawn(tail);

@@ -73,7 +73,7 @@ async fn a_cold_model_says_how_long_it_takes_and_keeps_its_word() {
     sleep(estimated).await;
     let begun = Instant::now();
     let answer = backend.attempt(attempt(false)).await.unwrap();
-    let ModelResponse::Whole(body) = answer.response else {
+    let ModelBody::Whole(body) = answer.response.body else {
         panic!("a whole answer was asked for");
     };
     let body: Value = serde_json::from_slice(&body).unwrap();

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     gateway::{GatewayError, GatewayReply},
-    llm::{ModelResponse, StreamItem},
+    llm::{ModelBody, StreamItem},
     stages::{
         Call,
         lane::finish::{Finish, Keeping, Part},
@@ -91,12 +91,12 @@ impl StreamBody {
     fn take(&mut self, reply: GatewayReply) -> Result<(), ApiError> {
         self.call.notes.set_lane(&reply.lane, reply.attempts);
         let (response, guard) = reply.reply.into_parts();
-        match response {
-            ModelResponse::Stream(items) => {
+        match response.body {
+            ModelBody::Stream(items) => {
                 self.state = State::Streaming { items, guard };
                 Ok(())
             }
-            ModelResponse::Whole(_) | ModelResponse::Opaque(..) => {
+            ModelBody::Whole(_) | ModelBody::Opaque(..) => {
                 guard.finish(Ending::Error);
                 let message = "the backend answered in one piece where a stream was asked for";
                 Err(ApiError::internal(message))

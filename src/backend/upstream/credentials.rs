@@ -1,0 +1,59 @@
+//! The headers that every call to a backend carries: those of the settings, and the one with the key.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::{
+    backend::BuildError,
+    settings::{BackendKind, BackendSettings, Environment},
+};
+
+/// Finds the key and the header that carries it.
+pub(super) fn api_key(
+    settings: &BackendSettings,
+    environment: &dyn Environment,
+) -> Result<Option<(HeaderName, HeaderValue)>, BuildError> {
+    let Some(variable) = &settings.api_key_env else {
+        return Ok(None);
+    };
+    let key = environment
+        .get(variable)
+        .map_err(|error| BuildError::Setting {
+            backend: settings.name.clone(),
+            key: "api_key_env",
+            reason: error.to_string(),
+        })?
+        .filter(|key| !key.trim().is_empty());
+    let key = key.ok_or_else(|| BuildError::NoKey {
+        backend: settings.name.clone(),
+        variable: variable.clone(),
+    })?;
+    let wrong = |reason: &str| BuildError::Setting {
+        backend: settings.name.clone(),
+        key: "api_key_env",
+        reason: reason.to_owned(),
+    };
+    let (name, value) = match &settings.api_key_header {
+        Some(name) => (
+            HeaderName::try_from(name).map_err(|_| wrong("the header's name is none"))?,
+            key.trim().to_owned(),
+        ),
+        None if settings.kind == BackendKind::Anthropic => {
+            (HeaderName::from_static("x-api-key"), key.trim().to_owned())
+        }
+        None => (header::AUTHORIZATION, format!("Bearer {}", key.trim())),
+    };
+    let mut value =
+        HeaderValue::try_from(value).map_err(|_| wrong("the key cannot stand in a header"))?;
+    value.set_sensitive(true);
+    Ok(Some((name, value)))
+}
+
+pub(super) fn header_map(pairs: &BTreeMap<String, String>) -> Result<HeaderMap, http::Error> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
+    Ok(headers)
+}
