@@ -22,7 +22,7 @@ fn main() -> io::Result<()> {
     fs::write(Path::new(&out).join("imports.rs"), imports)
 }
 
-/// Cuts a path off behind its first type: what follows is a method or a variant, which only rustdoc can check.
+/// Truncates a path after its first type. The rest is a method or a variant, which only rustdoc can check.
 fn importable(path: &str) -> String {
     let mut taken = Vec::new();
     for part in path.split("::") {

@@ -1,5 +1,5 @@
-//! Exercise 6. A client of a database that is down for a minute: it is to live through that with at most twelve
-//! attempts to connect, and to be connected within 15 s of the end.
+//! Exercise 6. The database of a client is down for a minute. The client must survive with at most twelve attempts to
+//! connect, and must be connected within 15 s of the end of the outage.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! Exercise 7. A worker dies of the job 13, and with it whatever was still in its mailbox. The dispatcher is to hear
-//! of a worker's end and to give its unfinished jobs, but the deadly one, to a new worker.
+//! Exercise 7. A worker fails at job 13 and loses the jobs in its mailbox. The dispatcher must watch its worker and give
+//! the unfinished jobs, except the failing one, to a new worker.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +18,7 @@ struct Job(u32);
 #[rtype(result = "()")]
 struct Done(u32);
 
-/// Takes its jobs in order, and reports each.
+/// Does its jobs in order and reports each.
 struct Worker(Recipient<Done>);
 
 impl Actor for Worker {
@@ -34,7 +34,7 @@ impl Handler<Job> for Worker {
     }
 }
 
-/// Knows which jobs are not done; hands all of them to one worker.
+/// Keeps the unfinished jobs and gives all of them to one worker.
 struct Dispatcher {
     worker: Option<ActorRef<Worker>>,
     unfinished: BTreeSet<u32>,

@@ -1,4 +1,4 @@
-//! Solution of exercise 1. The greeter counts whom it greets, and is to tell `reply_to` how many it has greeted.
+//! Solution of exercise 1. The greeter counts its greetings. It must also send the count to `reply_to`.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Solution of exercise 2. A room must not let two people in under the same name: the second is to hear `Denied`.
+//! Solution of exercise 2. A room must not admit two clients with the same name: the second must receive `Denied`.
 
 use std::sync::{Arc, Mutex};
 

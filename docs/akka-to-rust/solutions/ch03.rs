@@ -1,4 +1,4 @@
-//! Solution of exercise 3. The prices of three shops are to be there after 100 ms, without the shop that is silent.
+//! Solution of exercise 3. The prices of the shops must be available after 100 ms, without the shop that does not answer.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kebne_actors::{ActorRef, ActorSystem, Context, Props};
 #[rtype(result = "u32")]
 struct Price;
 
-/// Answers after so many milliseconds.
+/// Answers after the given number of milliseconds.
 struct Shop(u64);
 
 impl Actor for Shop {

@@ -1,5 +1,5 @@
-//! Solution of exercise 5. Bad input is to be skipped and the cache kept; a lost connection is to be mended by a restart, three
-//! times a minute at most; a bug is to stop the actor at once.
+//! Solution of exercise 5. Bad input must be skipped with the cache kept. A lost connection must cause a restart, at most three
+//! times a minute. A bug must stop the actor at once.
 
 use std::{io, num::ParseIntError, time::Duration};
 
@@ -22,7 +22,7 @@ enum Get {
     Bug,
 }
 
-/// Counts what it has cached.
+/// Counts the cached entries.
 #[derive(Default)]
 struct Reader {
     cached: u32,

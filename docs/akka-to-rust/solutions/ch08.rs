@@ -1,5 +1,5 @@
-//! Solution of exercise 8. A command that comes before the connection is open is to be kept for it, in its order. An actor that
-//! has no connection after 5 s is to stop.
+//! Solution of exercise 8. Commands that arrive before the connection is open must be kept, in order. An actor without a
+//! connection after 5 s must stop.
 
 use std::{
     sync::{Arc, Mutex},
@@ -21,7 +21,7 @@ struct Opened;
 #[rtype(result = "()")]
 struct GiveUp;
 
-/// What went over the wire.
+/// The commands that were sent over the connection.
 type Wire = Arc<Mutex<Vec<u32>>>;
 
 struct Connection {

@@ -1,7 +1,7 @@
 //! From Akka to Rust: the chapters as documentation whose examples are compiled and run.
 //!
-//! Owns nothing but the pages beside it: each module is one page, and each Rust example of a page is a test of
-//! this crate. It is never published, and nothing depends on it.
+//! Each module is one page, and each Rust example of a page is a test of this crate. The crate is not published, and no
+//! other crate depends on it.
 
 #[doc = include_str!("../00-map.md")]
 #[doc = include_str!(concat!(env!("OUT_DIR"), "/links.md"))]

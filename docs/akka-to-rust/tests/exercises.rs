@@ -1,6 +1,6 @@
 //! The exercises as a reader runs them: `cargo test -p kebne-akka-to-rust --test exercises ch01`.
 //!
-//! Each fails until it is solved. They are no part of `cargo test`; `proof.rs`, which expects that, is.
+//! Each fails until it is solved. They are not part of `cargo test`; `proof.rs`, which checks that they fail, is.
 
 #[cfg(test)]
 #[path = "../exercises/ch01.rs"]

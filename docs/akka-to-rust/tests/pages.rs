@@ -46,7 +46,7 @@ fn functions(folder: &Path) -> io::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// What stands between backticks.
+/// The text between backticks.
 fn spans(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }

@@ -1,4 +1,4 @@
-//! Each exercise fails as it is given out and for the reason it names, and its solution passes the same check.
+//! Each exercise fails as distributed, for the documented reason, and its solution passes the same check.
 
 use std::{fs, path::Path};
 
@@ -139,7 +139,7 @@ async fn solution_8_passes() {
     solution08::check().await;
 }
 
-/// The line from which on an exercise and its solution are the same.
+/// The line after which an exercise and its solution are equal.
 const CHECK: &str = "// The check: leave it as it is.";
 
 #[test]
