@@ -79,6 +79,8 @@ pub struct Metrics {
     answered: Family<Answered, Counter>,
     ended: Family<Ended, Counter>,
     body_bytes: Level,
+    store_up: Level,
+    store_failures: Counter,
     /// Time until the answer began.
     seconds: Family<ByModel, Histogram>,
 }
@@ -95,6 +97,8 @@ impl Metrics {
             answered: Family::default(),
             ended: Family::default(),
             body_bytes: Level::default(),
+            store_up: Level::default(),
+            store_failures: Counter::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
         }
     }
@@ -127,6 +131,13 @@ impl Metrics {
         self.body_bytes.set(real(bytes));
     }
 
+    /// Sets whether the session store answers, and the questions that it has failed to answer since the start.
+    pub fn set_store(&self, is_up: bool, failures: u64) {
+        self.store_up.set(f64::from(u8::from(is_up)));
+        let counted = self.store_failures.get();
+        self.store_failures.inc_by(failures.saturating_sub(counted));
+    }
+
     /// Writes all metrics.
     ///
     /// # Errors
@@ -139,6 +150,10 @@ impl Metrics {
         registry.register("requests", help, self.ended.clone());
         let help = "Bytes that the bodies of requests take";
         registry.register("body_bytes", help, self.body_bytes.clone());
+        let help = "1 if the session store answered its last question, else 0";
+        registry.register("session_store_up", help, self.store_up.clone());
+        let help = "Questions that the session store did not answer, since the start";
+        registry.register("session_store_failures", help, self.store_failures.clone());
         let help = "Time until an answer began, in seconds";
         registry.register("answer_seconds", help, self.seconds.clone());
         lanes(&mut registry, &snapshot.lanes);

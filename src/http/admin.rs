@@ -43,6 +43,9 @@ pub(super) async fn metrics(http: HttpRequest, state: Data<State>) -> HttpRespon
     }
     let snapshot = state.gateway.snapshot().await;
     state.metrics.set_body_bytes(state.bodies.held());
+    let is_up = state.context.health() == StoreHealth::Available;
+    let failures = state.context.store_failures();
+    state.metrics.set_store(is_up, failures);
     match state.metrics.text(&snapshot) {
         Ok(text) => HttpResponse::Ok()
             .insert_header((

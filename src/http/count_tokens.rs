@@ -21,15 +21,14 @@ pub(super) async fn answer(
     state: Data<State>,
 ) -> HttpResponse {
     let counted = async {
-        caller::of(http.headers(), &state.settings.keys)?;
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
         let body = state.bodies.read(http.headers(), payload).await?;
         let size = body.len();
         let read = move || messages::to_be_counted(&body);
         let chat = state.off_loop.read(size, read).await??;
         let model = chat["model"].as_str().unwrap_or_default();
-        if state.gateway.canonical(model).is_none() {
-            return Err(ApiError::unknown_model(model));
-        }
+        let known = state.gateway.canonical(model);
+        caller.require_model(known.ok_or_else(|| ApiError::unknown_model(model))?)?;
         let tokenizer = state.context_settings.tokenizer;
         // Long texts take their time.
         let tokens = state

@@ -104,6 +104,11 @@ fn a_key_reaches_only_its_models() {
     ] {
         let answer = chat(&program, key, model);
         assert_eq!(answer.status, status, "{key} {model}: {}", answer.body);
+        // Counting a model's tokens is a use of it too.
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "a"}]});
+        let path = "/v1/messages/count_tokens";
+        let counted = send(&program, key, "POST", path, &body);
+        assert_eq!(counted.status, status, "{key} {model}: {}", counted.body);
         if status == 403 {
             assert_eq!(answer.code().1, "model_not_allowed");
             assert_eq!(answer.json()["error"]["param"], "model");

@@ -67,6 +67,12 @@ fn a_blocked_store_costs_503_for_session_calls_and_nothing_else() {
         serves_all_else(&program);
         let state = program.send("GET", "/state", &[], &Value::Null).json();
         assert_eq!(state["sessions"]["store"], "unavailable", "{state}");
+        let metrics = program.send("GET", "/metrics", &[], &Value::Null).body;
+        assert!(metrics.contains("kebne_session_store_up 0.0"), "{metrics}");
+        assert!(
+            !metrics.contains("kebne_session_store_failures_total 0\n"),
+            "{metrics}"
+        );
         // Readers do not wait for a writer.
         assert_eq!(program.texts(&session).len(), 2);
     }
@@ -76,6 +82,8 @@ fn a_blocked_store_costs_503_for_session_calls_and_nothing_else() {
     assert_eq!(program.texts(&session).len(), 4);
     let state = program.send("GET", "/state", &[], &Value::Null).json();
     assert_eq!(state["sessions"]["store"], "available", "{state}");
+    let metrics = program.send("GET", "/metrics", &[], &Value::Null).body;
+    assert!(metrics.contains("kebne_session_store_up 1.0"), "{metrics}");
 }
 
 #[test]

@@ -69,6 +69,11 @@ impl ContextHandle {
         self.health.read()
     }
 
+    /// Returns the number of questions that the store has failed to answer since the start.
+    pub fn store_failures(&self) -> u64 {
+        self.health.failures()
+    }
+
     /// Makes a session.
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! Whether the store answers, as the operator sees it.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,7 @@ pub enum StoreHealth {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
     outage: Arc<Mutex<Option<Outage>>>,
+    failures: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -45,6 +49,9 @@ impl Health {
 
     /// Notes the result of a question. The begin and the end of an outage are logged.
     pub(crate) fn note<T>(&self, result: &Result<T, StoreError>) {
+        if result.as_ref().is_err_and(StoreError::is_outage) {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
         let mut outage = self.lock();
         match (result, outage.as_mut()) {
             (Err(error), Some(outage)) if error.is_outage() => {
@@ -66,6 +73,11 @@ impl Health {
             }
             (_, None) => {}
         }
+    }
+
+    /// Returns the failures of all outages.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     pub(crate) fn read(&self) -> StoreHealth {
