@@ -1,30 +1,19 @@
-// What the official Node library makes of the gateway's answers.
+// Checks the official OpenAI library for Node against the gateway.
 
 import assert from 'node:assert/strict';
+import { KEY, URL, answers, check, main, raises as raisesClass } from './harness.mjs';
 
 const openai = await import(process.env.OPENAI_MODULE);
 const OpenAI = openai.default;
-const URL = process.env.KEBNE_URL;
-const KEY = process.env.KEBNE_KEY;
 const HELLO = [{ role: 'user', content: 'hello' }];
 const TOOLS = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object' } } }];
-const checks = [];
 
-const check = (sentence, run) => checks.push([sentence, run]);
 const client = (options = {}) => new OpenAI({ baseURL: URL, apiKey: KEY, maxRetries: 0, ...options });
 const chat = (model, { using = client(), headers, ...more } = {}) =>
   using.chat.completions.create({ model, messages: HELLO, ...more }, { headers });
 
-async function answers(model, status) {
-  const response = await fetch(`${URL.replace(/\/v1$/, '')}/metrics`, { headers: { authorization: `Bearer ${KEY}` } });
-  const line = `kebne_answers_total{model="${model}",status="${status}"} `;
-  const found = (await response.text()).split('\n').find((text) => text.startsWith(line));
-  return found ? Number(found.slice(line.length)) : 0;
-}
-
 async function raises(kind, promise, status, code) {
-  const error = await promise.then(() => assert.fail(`${kind.name} was not raised`), (error) => error);
-  assert.equal(error.constructor, kind, `${error}`);
+  const error = await raisesClass(kind, promise);
   if (status) assert.equal(error.status, status);
   if (status) assert.match(error.requestID, /^req_/);
   if (code) assert.equal(error.code, code);
@@ -163,16 +152,4 @@ check('a stream that is lost in its middle is an APIError, never a clean end', a
   await raises(openai.APIError, read());
 });
 
-let failed = 0;
-for (const [sentence, run] of checks) {
-  const late = new Promise((_, reject) => setTimeout(() => reject(new Error('no answer in a minute')), 60_000).unref());
-  try {
-    await Promise.race([run(), late]);
-    console.log(`  ok      ${sentence}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`  FAILED  ${sentence}: ${error}`);
-  }
-}
-console.log(`  ${checks.length - failed} of ${checks.length} checks passed`);
-process.exit(failed ? 1 : 0);
+await main('openai (Node)');

@@ -1,23 +1,19 @@
 // Checks the official Anthropic library for Node against the gateway.
 
 import assert from 'node:assert/strict';
+import { KEY, ROOT, answers, check, main, raises as raisesClass } from './harness.mjs';
 
 const anthropic = await import(process.env.ANTHROPIC_MODULE);
 const Anthropic = anthropic.default;
-const ROOT = process.env.KEBNE_URL.replace(/\/v1$/, '');
-const KEY = process.env.KEBNE_KEY;
 const HELLO = [{ role: 'user', content: 'hello' }];
 const WEATHER = { name: 'weather', input_schema: { type: 'object' } };
-const checks = [];
 
-const check = (sentence, run) => checks.push([sentence, run]);
 const client = (options = {}) => new Anthropic({ baseURL: ROOT, apiKey: KEY, maxRetries: 0, ...options });
 const message = (model, { using = client(), headers, ...more } = {}) =>
   using.messages.create({ model, max_tokens: 200, messages: HELLO, ...more }, { headers });
 
 async function raises(kind, promise, status, type) {
-  const error = await promise.then(() => assert.fail(`${kind.name} was not raised`), (error) => error);
-  assert.equal(error.constructor, kind, `${error}`);
+  const error = await raisesClass(kind, promise);
   assert.equal(error.status, status);
   assert.equal(error.error.error.type, type);
   assert.match(error.requestID, /^req_/);
@@ -80,16 +76,4 @@ check('a stream that is lost in its middle is an error, never a clean end', asyn
   assert.ok(error instanceof anthropic.AnthropicError, `${error}`);
 });
 
-let failed = 0;
-for (const [sentence, run] of checks) {
-  const late = new Promise((_, reject) => setTimeout(() => reject(new Error('no answer in a minute')), 60_000).unref());
-  try {
-    await Promise.race([run(), late]);
-    console.log(`  ok      ${sentence}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`  FAILED  ${sentence}: ${error}`);
-  }
-}
-console.log(`  ${checks.length - failed} of ${checks.length} checks passed`);
-process.exit(failed ? 1 : 0);
+await main('anthropic (Node)');

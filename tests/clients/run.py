@@ -78,26 +78,35 @@ class Chat(Scripted):
 
 
 class Clever(Chat):
-    """Calls the first tool that it is offered, and answers in words where there is none."""
+    """Calls the first tool that it is offered, answers its result in words, and a schema with JSON."""
+
+    @staticmethod
+    def calls(asked):
+        return asked.get("tools") and asked["messages"][-1]["role"] != "tool"
+
+    @staticmethod
+    def pieces(asked):
+        return PARTS if "response_format" in asked else ("Hello, ", "good ", "day")
 
     def answer(self, asked):
         usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
         answer = super().answer(asked) | {"usage": usage}
-        if asked.get("tools"):
+        if self.calls(asked):
             call = CALL | {"function": CALL["function"] | {"name": asked["tools"][0]["function"]["name"]}}
             message = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
             choice = {"index": 0, "message": message, "finish_reason": "tool_calls", "logprobs": None}
             answer["choices"] = [choice]
         else:
-            message = {"role": "assistant", "content": "Hello, good day", "refusal": None}
+            message = {"role": "assistant", "content": "".join(self.pieces(asked)), "refusal": None}
             answer["choices"] = [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}]
         return answer
 
     def events(self, asked):
-        if asked.get("tools"):
-            yield from super().events(asked)
+        if self.calls(asked):
+            name = asked["tools"][0]["function"]["name"]
+            yield from (event.replace('"weather"', json.dumps(name)) for event in super().events(asked))
             return
-        for piece in ("Hello, ", "good ", "day", None):
+        for piece in (*self.pieces(asked), None):
             choice = {"index": 0, "delta": {"content": piece} if piece else {}, "finish_reason": None if piece else "stop"}
             chunk = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
             yield f"data: {json.dumps(chunk)}"
@@ -160,6 +169,7 @@ def main():
     commands = {name: [sys.executable, HERE / f"{file}.py"] for name, file in python.items()}
     commands["openai (Node)"] = [node, HERE / "checks.mjs"]
     commands["anthropic (Node)"] = [node, HERE / "checks_anthropic.mjs"]
+    commands["vercel"] = [node, HERE / "checks_vercel.mjs"]
     failed = []
     for name, command in commands.items():
         if names and name not in names:
@@ -171,6 +181,7 @@ def main():
                 environment = os.environ | {
                     "KEBNE_URL": url,
                     "KEBNE_KEY": KEY,
+                    "NODE_MODULES": modules,
                     "OPENAI_MODULE": f"{modules}/openai/index.mjs",
                     "ANTHROPIC_MODULE": f"{modules}/@anthropic-ai/sdk/index.mjs",
                 }
