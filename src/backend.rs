@@ -4,6 +4,7 @@
 //! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
 
 pub mod anthropic;
+mod events;
 mod failure;
 pub mod huggingface;
 mod one_chunk;

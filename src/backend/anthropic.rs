@@ -4,8 +4,6 @@
 //! as it is: whoever takes it sees by its first bytes whether it is a message or a chat answer. A chat call is
 //! translated into a Messages request, and its answer into a chat answer.
 
-mod events;
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -13,7 +11,7 @@ use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
     Endpoint,
-    anthropic::{ChunkWriter, FromChat, chat_of_message, from_chat},
+    anthropic::{ChunkWriter, FromChat, MessageFramer, chat_of_message, from_chat},
     fold::Fold,
     one_chunk::of_answer,
     quota,
@@ -24,10 +22,11 @@ use kebne_wire::{
 };
 use serde_json::{Value, json};
 
-use self::events::Events;
 use crate::{
     backend::{
-        BuildError, failure, one_chunk, pump,
+        BuildError,
+        events::Events,
+        failure, one_chunk, pump,
         upstream::{Call, Incoming, Upstream},
     },
     llm::{ModelBody, ModelRequest, ModelResponse},
@@ -159,8 +158,7 @@ impl AnthropicBackend {
     ) -> Result<Answer<ModelResponse>, Failure> {
         let body = body.read(self.upstream.answer_size_max()).await?;
         // The translation also checks that it is a message.
-        let chat =
-            chat_of_message(&body, unix_seconds()).map_err(|error| bad(&error, &body, false))?;
+        let chat = chat_of_message(&body, unix_seconds()).map_err(|error| bad(&error, &body))?;
         let tokens = chat["usage"]["completion_tokens"].as_u64();
         let tokens = tokens.and_then(|tokens| u32::try_from(tokens).ok());
         if attempt.request.stream {
@@ -189,7 +187,8 @@ impl AnthropicBackend {
             include_usage: true,
         };
         let event_size_max = self.upstream.event_size_max();
-        let mut events = Events::new(body, form, event_size_max, attempt.idle_timeout);
+        let framer = MessageFramer::new(event_size_max, form.writer());
+        let mut events = Events::new(body, framer, attempt.idle_timeout);
         let mut fold = Fold::new(
             Endpoint::Chat,
             // A chunk frames the data of an event.
@@ -218,7 +217,8 @@ impl AnthropicBackend {
         attempt: &Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
         let event_size_max = self.upstream.event_size_max();
-        let mut source = Events::new(body, form, event_size_max, attempt.idle_timeout);
+        let framer = MessageFramer::new(event_size_max, form.writer());
+        let mut source = Events::new(body, framer, attempt.idle_timeout);
         let first = source.head().await?;
         Ok(pump::stream(first, source, attempt.cancelled.clone()))
     }
@@ -242,14 +242,14 @@ impl Form {
     }
 }
 
-/// Makes the failure of an answer that cannot be translated. `started`: a part of it is with the caller already.
-fn bad(error: &BadAnswer, data: &[u8], started: bool) -> Failure {
+/// Makes the failure of a whole answer that cannot be translated.
+fn bad(error: &BadAnswer, data: &[u8]) -> Failure {
     match error {
         BadAnswer::Reported(_) => {
-            failure::of_problem(&Problem::Error(Bytes::copy_from_slice(data)), started)
+            failure::of_problem(&Problem::Error(Bytes::copy_from_slice(data)), false)
         }
-        BadAnswer::Incomplete => failure::cut("the backend's stream ended before it was done"),
-        BadAnswer::TooLarge(_) => failure::of_problem(&Problem::TooLarge, started),
+        BadAnswer::Incomplete => failure::of_problem(&Problem::Cut, false),
+        BadAnswer::TooLarge(_) => failure::of_problem(&Problem::TooLarge, false),
         BadAnswer::NotJson(_) | BadAnswer::Lacks(_) | BadAnswer::Contradicts(_) => {
             failure::unreadable(data)
         }

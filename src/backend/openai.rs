@@ -4,8 +4,6 @@
 //! lines that SDKs cannot read). What an answer is, a stream or one piece, is found out from its bytes: a stream that
 //! nobody asked for is folded into one answer, and one piece becomes a stream where one was asked for.
 
-mod events;
-
 use http::{HeaderValue, header::CONTENT_TYPE};
 use kebne_control::QuotaHints;
 use kebne_lane::{Answer, Attempt, Failure};
@@ -21,10 +19,11 @@ use kebne_wire::{
     whole,
 };
 
-use self::events::Events;
 use crate::{
     backend::{
-        BuildError, failure, one_chunk, pump,
+        BuildError,
+        events::Events,
+        failure, one_chunk, pump,
         upstream::{Call, Incoming, Upstream},
     },
     llm::{ModelBody, ModelRequest, ModelResponse},

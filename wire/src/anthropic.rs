@@ -2,13 +2,14 @@
 //!
 //! For callers: [`to_chat`] translates a Messages request into a chat request, [`message_of_chat`] and [`EventWriter`]
 //! translate the answer back. For backends: [`from_chat`] translates a chat request into a Messages request,
-//! [`chat_of_message`] and [`ChunkWriter`] translate the answer back, and [`Progress`] follows a stream that is passed on
-//! as it comes. [`ErrorKind`] names the errors of both.
+//! [`chat_of_message`] and [`ChunkWriter`] translate the answer back, and [`MessageFramer`] reads a stream that is passed on
+//! as it comes or as chat chunks. [`ErrorKind`] names the errors of both.
 
 mod blocks;
 mod chunk_writer;
 mod error_kind;
 mod event_writer;
+mod framer;
 mod from_chat;
 mod message;
 mod progress;
@@ -20,9 +21,10 @@ mod usage;
 pub use chunk_writer::{ChunkWriter, chat_of_message};
 pub use error_kind::{ErrorKind, error_body, error_event};
 pub use event_writer::EventWriter;
+pub use framer::MessageFramer;
 pub use from_chat::{FromChat, from_chat};
 pub use message::{MessageContext, message_of_chat};
-pub use progress::Progress;
+use progress::Progress;
 pub use to_chat::to_chat;
 
 /// The wrapper for tool arguments that are not a JSON object, as Anthropic's documentation of fine-grained tool

@@ -10,6 +10,7 @@ pub mod classify;
 pub mod encoding;
 pub mod error;
 pub mod fold;
+pub mod framing;
 pub mod json;
 pub mod message;
 pub mod multipart;

@@ -6,6 +6,7 @@
 
 mod event_writer;
 mod events;
+mod framer;
 mod input;
 mod items;
 mod kept;
@@ -16,6 +17,7 @@ mod to_chat;
 mod tools;
 
 pub use event_writer::{EventWriter, response_of_chat};
+pub use framer::ResponseFramer;
 pub use kept::{Kept, KeptView, line_of, response_id, tree_of};
 pub use template::Template;
 pub use to_chat::{ResponsesCall, to_chat};

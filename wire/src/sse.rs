@@ -146,7 +146,7 @@ pub struct Event<'a> {
     pub data: Option<Cow<'a, [u8]>>,
     /// `true` if the event is one line of data that is not empty, after at most one line with its name.
     pub is_plain: bool,
-    /// Lines that are not fields but the text of a JSON value, which the standard ignores.
+    /// Lines that are not fields but the text of a JSON value, or the object of a field `error`; the standard ignores both.
     pub stray: Option<&'a [u8]>,
 }
 
@@ -197,6 +197,11 @@ fn read_event(lines: &[u8], start: usize) -> Event<'_> {
             (b"event", value) => {
                 event.is_plain &= event.name.is_none() && event.data.is_none();
                 event.name = Some(value).filter(|value| !value.is_empty());
+            }
+            // llama.cpp's older servers write errors like this.
+            (b"error", value) if stray.is_none() && value.starts_with(b"{") => {
+                event.is_plain = false;
+                stray = Some(place + length - value.len()..place + length);
             }
             _ => {
                 event.is_plain = false;

@@ -32,6 +32,8 @@ pub enum Problem {
     Empty,
     /// A choice ended with a reason that reports a failure, such as `abort`.
     Failed,
+    /// The end came before the answer was complete.
+    Cut,
 }
 
 /// Reads one stream.

@@ -39,6 +39,11 @@ struct Embedding<'a> {
 /// # Errors
 /// When it is an error, cannot be read, or holds no choice (no embedding).
 pub fn check(endpoint: Endpoint, body: Bytes) -> Result<Whole, Problem> {
+    // .NET servers write a byte order mark, which JSON does not have.
+    let body = match body.strip_prefix(b"\xEF\xBB\xBF") {
+        Some(text) => body.slice_ref(text),
+        None => body,
+    };
     let (body, chunk) = match serde_json::from_slice(&body) {
         Ok(chunk) => (body, chunk),
         Err(_) => repaired(body)?,

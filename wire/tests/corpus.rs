@@ -1,7 +1,8 @@
 //! The corpus: one pair of files for each quirk of a server, read in every cut; and bounded mutations of all of them.
 //!
-//! `<quirk>.in` holds the bytes of a stream. `<quirk>.out` holds what a caller gets, and in its last line how the stream
-//! ended: `!end`, `!cut`, or what is wrong with it.
+//! Each dialect has a folder. `<quirk>.in` holds the bytes of a stream. `<quirk>.out` holds what a caller gets, and in its
+//! last line how the stream ended: `!end`, `!cut`, or what is wrong with it. For messages, `<quirk>.chat` is the same as
+//! chat chunks. The folder `whole` holds answers in one piece.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -13,11 +14,14 @@ use std::{fs, path::PathBuf};
 use bytes::Bytes;
 use kebne_wire::{
     answer::Answer,
+    anthropic::{ChunkWriter, MessageFramer},
     encoding::Decoder as Decompressor,
     error::ErrorView,
     fold::Fold,
+    framing::Framing,
     json, redact,
     request::{Endpoint, parse},
+    responses::ResponseFramer,
     sniff,
     sse::Decoder,
     stream::{Framer, Problem},
@@ -27,8 +31,19 @@ use kebne_wire::{
 
 const MAX: usize = 16 << 10;
 
-fn corpus() -> Vec<(String, Vec<u8>, String)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus/openai-chat");
+/// The dialects of streams: the folder, the ending of the file with the result, and the number of quirks.
+const DIALECTS: [(&str, &str, usize); 4] = [
+    ("openai-chat", "out", 50),
+    ("messages", "out", 20),
+    ("messages", "chat", 20),
+    ("responses", "out", 15),
+];
+
+/// Returns the name, the bytes and the result of each quirk.
+fn corpus(folder: &str, result: &str) -> Vec<(String, Vec<u8>, String)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(folder);
     let files = fs::read_dir(&folder)
         .unwrap()
         .map(|file| file.unwrap().path());
@@ -38,57 +53,93 @@ fn corpus() -> Vec<(String, Vec<u8>, String)> {
     inputs.sort();
     let pair = |path: PathBuf| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let expected = fs::read_to_string(path.with_extension("out")).unwrap();
+        let expected = fs::read_to_string(path.with_extension(result)).unwrap();
         (name, fs::read(&path).unwrap(), expected)
     };
     inputs.into_iter().map(pair).collect()
 }
 
+/// Makes the reader of a dialect.
+fn framing(folder: &str, result: &str) -> Box<dyn Framing> {
+    match (folder, result) {
+        ("openai-chat", _) => Box::new(Framer::new(MAX, 1)),
+        ("messages", "out") => Box::new(MessageFramer::new(MAX, None)),
+        ("messages", _) => Box::new(MessageFramer::new(MAX, Some(ChunkWriter::new(true, 0)))),
+        _ => Box::new(ResponseFramer::new(MAX)),
+    }
+}
+
 /// Reads a stream in pieces; returns what a caller gets, and how it ended.
-fn read(stream: &[u8], piece: usize) -> (Vec<u8>, &'static str) {
-    let mut framer = Framer::new(MAX, 1);
+fn read(mut framing: Box<dyn Framing>, stream: &[u8], piece: usize) -> (Vec<u8>, &'static str) {
     let mut passed = Vec::new();
     for chunk in stream.chunks(piece.max(1)) {
-        let events = framer.push(Bytes::copy_from_slice(chunk));
+        let events = framing.push(Bytes::copy_from_slice(chunk));
         passed.extend_from_slice(&events.unwrap_or_default());
     }
-    let (events, is_whole) = framer.end();
-    passed.extend_from_slice(&events.unwrap_or_default());
-    let end = match framer.problem() {
+    passed.extend_from_slice(&framing.end().unwrap_or_default());
+    (passed, ending(framing.problem(), framing.is_done()))
+}
+
+fn ending(problem: Option<&Problem>, is_whole: bool) -> &'static str {
+    match problem {
         Some(Problem::Error(_)) => "!error",
         Some(Problem::TooLarge) => "!too-large",
         Some(Problem::Unreadable) => "!unreadable",
         Some(Problem::Empty) => "!empty",
         Some(Problem::Failed) => "!failed",
         None if is_whole => "!end",
-        None => "!cut",
-    };
-    (passed, end)
+        None | Some(Problem::Cut) => "!cut",
+    }
 }
 
 #[test]
 fn every_quirk_is_read_as_its_file_says_in_every_cut() {
-    let corpus = corpus();
-    assert!(corpus.len() >= 35, "{}", corpus.len());
-    for (name, stream, expected) in corpus {
-        for piece in 1..=stream.len().max(1) {
-            let (passed, end) = read(&stream, piece);
-            let got = format!("{}{end}\n", String::from_utf8(passed).unwrap());
-            assert_eq!(got, expected, "{name} in pieces of {piece}");
+    for (folder, result, count) in DIALECTS {
+        let corpus = corpus(folder, result);
+        assert!(corpus.len() >= count, "{folder}: {}", corpus.len());
+        for (name, stream, expected) in corpus {
+            let whole = stream.len().max(1);
+            for piece in (1..=whole.min(64)).chain([whole]) {
+                let (passed, end) = read(framing(folder, result), &stream, piece);
+                let got = format!("{}{end}\n", String::from_utf8(passed).unwrap());
+                assert_eq!(
+                    got, expected,
+                    "{folder}/{name}.{result} in pieces of {piece}"
+                );
+            }
         }
     }
 }
 
 #[test]
+fn whole_answers_are_read_as_their_files_say() {
+    let corpus = corpus("whole", "out");
+    assert!(corpus.len() >= 15, "{}", corpus.len());
+    for (name, body, expected) in corpus {
+        let got = match whole::check(Endpoint::Chat, body.into()) {
+            Ok(whole) => format!("{}!end\n", String::from_utf8(whole.body.to_vec()).unwrap()),
+            Err(problem) => format!("{}\n", ending(Some(&problem), false)),
+        };
+        assert_eq!(got, expected, "{name}");
+    }
+}
+
+#[test]
 fn a_stream_that_is_cut_anywhere_never_ends_cleanly() {
-    for (name, stream, _) in corpus() {
-        let text = String::from_utf8_lossy(&stream).into_owned();
-        for cut in 0..stream.len() {
-            let (_, end) = read(&stream[..cut], 7);
-            let seen = text.get(..cut).unwrap_or_default();
-            // Clean is only what had its last word: `[DONE]`, or a reason to finish.
-            let may_end = seen.contains("[DONE]") || seen.contains("\"finish_reason\":\"stop\"");
-            assert!(end != "!end" || may_end, "{name} cut at {cut}");
+    // Clean is only what had its last word: the last event, or a reason to finish.
+    let last_words = |folder: &str| match folder {
+        "openai-chat" => ["[DONE]", "\"finish_reason\":"],
+        "messages" => ["message_stop", "message_stop"],
+        _ => ["response.completed", "response.incomplete"],
+    };
+    for (folder, result, _) in DIALECTS {
+        for (name, stream, _) in corpus(folder, result) {
+            for cut in 0..stream.len() {
+                let (_, end) = read(framing(folder, result), &stream[..cut], 7);
+                let seen = String::from_utf8_lossy(&stream[..cut]);
+                let may_end = last_words(folder).iter().any(|word| seen.contains(word));
+                assert!(end != "!end" || may_end, "{folder}/{name} cut at {cut}");
+            }
         }
     }
 }
@@ -131,14 +182,51 @@ fn mutated(chance: &mut fastrand::Rng, inputs: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
+/// Returns the bytes of every quirk of every dialect.
+fn all_inputs() -> Vec<Vec<u8>> {
+    let folders = ["openai-chat", "messages", "responses", "whole"];
+    let all = folders.into_iter().flat_map(|folder| corpus(folder, "out"));
+    all.map(|(_, stream, _)| stream).collect()
+}
+
+#[test]
+fn mutated_streams_of_every_dialect_read_the_same_in_every_cut_and_end_cleanly_only_when_complete()
+{
+    let inputs = all_inputs();
+    let mut chance = fastrand::Rng::with_seed(21);
+    for _ in 0..1500 {
+        let bytes = mutated(&mut chance, &inputs);
+        for (folder, result, _) in DIALECTS {
+            let piece = chance.usize(1..64);
+            let (passed, end) = read(framing(folder, result), &bytes, piece);
+            let at_once = read(framing(folder, result), &bytes, bytes.len());
+            assert_eq!(
+                (&passed, end),
+                (&at_once.0, at_once.1),
+                "{folder}.{result}: {bytes:?}"
+            );
+            let text = std::str::from_utf8(&passed).expect("what is passed on is text");
+            // A chat chunk repeats the id and the model of the message.
+            let most = if result == "chat" { 600 } else { 4 } * bytes.len() + 600;
+            assert!(passed.len() <= most, "{folder}.{result}: {}", passed.len());
+            let has_end = match (folder, result) {
+                ("openai-chat", _) | (_, "chat") => text.ends_with("data: [DONE]\n\n"),
+                ("messages", _) => text.contains("message_stop"),
+                _ => text.contains("response.completed") || text.contains("response.incomplete"),
+            };
+            assert!(end != "!end" || has_end, "{folder}.{result}: {bytes:?}");
+        }
+    }
+}
+
 #[test]
 fn mutations_of_the_corpus_break_no_parser() {
-    let inputs: Vec<Vec<u8>> = corpus().into_iter().map(|(_, stream, _)| stream).collect();
+    let inputs = all_inputs();
     let mut chance = fastrand::Rng::with_seed(20);
     for _ in 0..1500 {
         let bytes = mutated(&mut chance, &inputs);
         let piece = chance.usize(1..64);
-        let (passed, end) = read(&bytes, piece);
+        let (passed, end) = read(framing("openai-chat", "out"), &bytes, piece);
         let text = std::str::from_utf8(&passed).expect("what is passed on is text");
         assert!(passed.len() <= 4 * bytes.len() + 64, "{end}");
         assert_eq!(
@@ -148,7 +236,7 @@ fn mutations_of_the_corpus_break_no_parser() {
         );
         assert_eq!(
             (passed.clone(), end),
-            read(&bytes, bytes.len()),
+            read(framing("openai-chat", "out"), &bytes, bytes.len()),
             "{bytes:?}"
         );
         let body = Bytes::from(bytes.clone());

@@ -58,7 +58,7 @@ enum Stage {
 
 /// Follows one stream: a message is complete when `message_stop` comes after a reason to stop.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
+pub(super) struct Progress {
     stage: Stage,
     output_tokens: u64,
 }
@@ -68,7 +68,7 @@ impl Progress {
     ///
     /// # Errors
     /// If the data is not an event or reports an error, or if the message stops before it begins or without a reason.
-    pub fn note(&mut self, data: &[u8]) -> Result<(), BadAnswer> {
+    pub(super) fn note(&mut self, data: &[u8]) -> Result<(), BadAnswer> {
         let event: EventView<'_> =
             serde_json::from_slice(data).map_err(|error| BadAnswer::NotJson(error.to_string()))?;
         let kind = event.kind.as_deref().ok_or(BadAnswer::Lacks("type"))?;
@@ -110,17 +110,17 @@ impl Progress {
     }
 
     /// Returns `true` once the message has content, or a reason to have none.
-    pub fn has_spoken(self) -> bool {
+    pub(super) fn has_spoken(self) -> bool {
         self.stage >= Stage::Speaking
     }
 
     /// Returns `true` once the message is complete.
-    pub fn is_done(self) -> bool {
+    pub(super) fn is_done(self) -> bool {
         self.stage == Stage::Done
     }
 
     /// Returns the output tokens that the backend has counted so far.
-    pub fn output_tokens(self) -> u64 {
+    pub(super) fn output_tokens(self) -> u64 {
         self.output_tokens
     }
 }

@@ -1,10 +1,10 @@
-//! The events of one streamed answer, as they come from the server.
+//! The events of one streamed answer, as they come from the server, whatever its dialect.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kebne_lane::Failure;
-use kebne_wire::stream::Framer;
+use kebne_wire::framing::Framing;
 
 use crate::backend::{
     failure,
@@ -15,13 +15,14 @@ use crate::backend::{
 /// Time that the end of a body may take after `[DONE]`: read to its end, the connection can be used again.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Parts held back at the head of a stream at most: one chunk per choice is usual, and few callers want several.
+/// Parts held back at the head of a stream at most: one chunk per choice is usual, and few callers want several; a
+/// message begins with `message_start` and `ping`.
 const PREAMBLES_MAX: usize = 8;
 
 /// The events of one answer.
-pub(super) struct Events {
+pub(crate) struct Events<F> {
     body: Incoming,
-    framer: Framer,
+    framer: F,
     /// Longest time without a byte.
     idle_timeout: Duration,
     /// The bytes have come to their end.
@@ -30,7 +31,7 @@ pub(super) struct Events {
     started: bool,
 }
 
-impl EventSource for Events {
+impl<F: Framing> EventSource for Events<F> {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             if let Some(problem) = self.framer.problem() {
@@ -78,8 +79,8 @@ impl EventSource for Events {
     }
 }
 
-impl Events {
-    pub(super) fn new(body: Incoming, framer: Framer, idle_timeout: Duration) -> Self {
+impl<F: Framing> Events<F> {
+    pub(crate) fn new(body: Incoming, framer: F, idle_timeout: Duration) -> Self {
         Self {
             body,
             framer,
@@ -91,7 +92,7 @@ impl Events {
 
     /// Waits for the first events that say something. Chunks that only name the role are held back: servers send them
     /// before they have read the prompt, and until there is more the call can still be retried.
-    pub(super) async fn head(&mut self) -> Result<Bytes, Failure> {
+    pub(crate) async fn head(&mut self) -> Result<Bytes, Failure> {
         let mut held = BytesMut::new();
         for _ in 0..PREAMBLES_MAX {
             let Some(events) = self.next().await? else {
@@ -123,6 +124,6 @@ impl Events {
 
     fn end(&mut self) -> Option<Bytes> {
         self.ended = true;
-        self.framer.end().0
+        self.framer.end()
     }
 }

@@ -1,0 +1,153 @@
+//! Reads the stream of a message and passes its events on, as they come or as chat chunks.
+//!
+//! A message is complete when `message_stop` comes after a reason to stop; everything else is a loss. `id:` and `retry:`
+//! lines and comments are removed.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    anthropic::{ChunkWriter, Progress},
+    error::ErrorView,
+    framing::Framing,
+    json,
+    sse::{Event, Splitter, events, write},
+    stream::Problem,
+    translate::BadAnswer,
+};
+
+/// Reads one stream.
+#[derive(Debug)]
+pub struct MessageFramer {
+    splitter: Splitter,
+    event_size_max: usize,
+    progress: Progress,
+    /// Translates the events; without it they go as they are.
+    writer: Option<ChunkWriter>,
+    problem: Option<Problem>,
+}
+
+impl MessageFramer {
+    /// Makes a framer for events of at most `event_size_max` bytes; with `writer` they become chat chunks.
+    pub fn new(event_size_max: usize, writer: Option<ChunkWriter>) -> Self {
+        Self {
+            splitter: Splitter::new(event_size_max),
+            event_size_max,
+            progress: Progress::default(),
+            writer,
+            problem: None,
+        }
+    }
+
+    /// Takes whole events and returns what goes to the caller.
+    fn take(&mut self, lines: &[u8]) -> Bytes {
+        let mut own = BytesMut::new();
+        let mut chunks = String::new();
+        for event in events(lines) {
+            match self.note(&event, &mut own, &mut chunks) {
+                Ok(()) if self.progress.is_done() => break,
+                Ok(()) => {}
+                Err(problem) => {
+                    self.problem = Some(problem);
+                    break;
+                }
+            }
+        }
+        if self.writer.is_some() {
+            return chunks.into();
+        }
+        own.freeze()
+    }
+
+    fn note(
+        &mut self,
+        event: &Event<'_>,
+        own: &mut BytesMut,
+        chunks: &mut String,
+    ) -> Result<(), Problem> {
+        if event.span.len() > self.event_size_max {
+            return Err(Problem::TooLarge);
+        }
+        if let Some(stray) = event.stray
+            && ErrorView::read(stray).is_some()
+        {
+            return Err(Problem::Error(Bytes::copy_from_slice(stray)));
+        }
+        let data = event.data.as_deref().unwrap_or_default();
+        if data.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let noted = self.progress.note(data);
+        noted.map_err(|error| problem(&error, event.name, data))?;
+        match &mut self.writer {
+            Some(writer) => {
+                let before = chunks.len();
+                let written = writer.data(data, chunks);
+                if let Err(error) = written {
+                    chunks.truncate(before);
+                    return Err(problem(&error, event.name, data));
+                }
+            }
+            None => write(event.name, data, own),
+        }
+        Ok(())
+    }
+}
+
+impl Framing for MessageFramer {
+    fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+        if self.progress.is_done() || self.problem.is_some() {
+            return None;
+        }
+        let Ok(lines) = self.splitter.push(chunk) else {
+            self.problem = Some(Problem::TooLarge);
+            return None;
+        };
+        let passed = self.take(&json::as_utf8(lines?));
+        Some(passed).filter(|passed| !passed.is_empty())
+    }
+
+    fn end(&mut self) -> Option<Bytes> {
+        let rest = self.splitter.take_incomplete();
+        if self.progress.is_done() || self.problem.is_some() {
+            return None;
+        }
+        // An error can be the beginning of nothing else.
+        let event = events(&rest).last()?;
+        let data = event.data.as_deref().unwrap_or_default().trim_ascii();
+        let text = event.stray.unwrap_or(data);
+        if ErrorView::read(text).is_some() {
+            self.problem = Some(Problem::Error(Bytes::copy_from_slice(text)));
+        }
+        None
+    }
+
+    fn problem(&self) -> Option<&Problem> {
+        self.problem.as_ref()
+    }
+
+    fn is_done(&self) -> bool {
+        self.progress.is_done()
+    }
+
+    fn has_spoken(&self) -> bool {
+        self.progress.has_spoken()
+    }
+
+    fn tokens(&self) -> u32 {
+        u32::try_from(self.progress.output_tokens()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Returns why an event cannot be passed on.
+fn problem(error: &BadAnswer, name: Option<&[u8]>, data: &[u8]) -> Problem {
+    let is_error = name == Some(b"error") || ErrorView::read(data).is_some();
+    match error {
+        BadAnswer::Reported(_) => Problem::Error(Bytes::copy_from_slice(data)),
+        BadAnswer::Incomplete => Problem::Cut,
+        BadAnswer::TooLarge(_) => Problem::TooLarge,
+        _ if is_error => Problem::Error(Bytes::copy_from_slice(data)),
+        BadAnswer::NotJson(_) | BadAnswer::Lacks(_) | BadAnswer::Contradicts(_) => {
+            Problem::Unreadable
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The readers of streamed answers, one for each dialect, behind one trait.
+
+use bytes::Bytes;
+
+use crate::stream::{Framer, Problem};
+
+/// Reads one streamed answer: passes its events on and decides whether it ended completely.
+///
+/// The result does not depend on how the bytes are cut. Memory is bounded by the largest event.
+pub trait Framing: Send + 'static {
+    /// Takes the next bytes and returns the events that are complete now, if any is to be passed on.
+    fn push(&mut self, chunk: Bytes) -> Option<Bytes>;
+
+    /// Takes the end of the bytes and returns the events that are still to be passed on. What is incomplete is
+    /// discarded.
+    fn end(&mut self) -> Option<Bytes>;
+
+    /// Returns what made it impossible to go on.
+    fn problem(&self) -> Option<&Problem>;
+
+    /// Returns `true` if the answer is complete and its last event was passed on.
+    fn is_done(&self) -> bool;
+
+    /// Returns `true` if the answer is complete, even if its last event never comes.
+    fn is_answered(&self) -> bool {
+        self.is_done()
+    }
+
+    /// Returns `true` if the answer has content, or ended without.
+    fn has_spoken(&self) -> bool;
+
+    /// Returns the output tokens, as far as they are known.
+    fn tokens(&self) -> u32;
+}
+
+impl Framing for Framer {
+    fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+        self.push(chunk)
+    }
+
+    fn end(&mut self) -> Option<Bytes> {
+        self.end().0
+    }
+
+    fn problem(&self) -> Option<&Problem> {
+        self.problem()
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done()
+    }
+
+    fn is_answered(&self) -> bool {
+        self.is_answered()
+    }
+
+    fn has_spoken(&self) -> bool {
+        self.has_spoken()
+    }
+
+    fn tokens(&self) -> u32 {
+        self.tokens()
+    }
+}
