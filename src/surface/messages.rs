@@ -3,7 +3,7 @@
 //! A call becomes a chat call. Backends that speak the Messages API get it as it came, and their answers go back as they
 //! come; the answers of all others are translated.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use actix_web::http::{
     StatusCode,
@@ -17,6 +17,7 @@ use kebne_wire::{
     request::{Endpoint, Parsed, parse},
     translate::InvalidField,
 };
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::surface::{AnswerWriter, Reading, Surface, any_key, data_of, error::ApiError, json};
@@ -26,8 +27,6 @@ pub static MESSAGES: Messages = Messages;
 
 /// The surface's own status for a lack of capacity.
 const OVERLOADED: u16 = 529;
-/// How the stream of a backend of this dialect begins.
-const MESSAGE_START: &[u8] = b"event: message_start";
 
 /// The Messages API.
 #[derive(Debug)]
@@ -122,6 +121,17 @@ pub fn to_be_counted(body: &[u8]) -> Result<Value, ApiError> {
         .body)
 }
 
+/// Returns `true` for the data of an event of this dialect: chat chunks have no type.
+fn is_message_event(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct View<'a> {
+        #[serde(borrow, rename = "type")]
+        _kind: Cow<'a, str>,
+        choices: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<View<'_>>(data).is_ok_and(|view| view.choices.is_none())
+}
+
 fn native_of(parsed: &Parsed) -> Native {
     Native {
         body: parsed.request.body.clone(),
@@ -162,7 +172,7 @@ impl AnswerWriter for MessageWriter {
     fn events(&mut self, events: Bytes) -> Result<Bytes, ApiError> {
         let is_native = self
             .is_native
-            .get_or_insert(events.starts_with(MESSAGE_START));
+            .get_or_insert_with(|| data_of(&events).next().is_some_and(is_message_event));
         if *is_native {
             return Ok(events);
         }

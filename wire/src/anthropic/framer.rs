@@ -77,7 +77,7 @@ impl MessageFramer {
             return Ok(());
         }
         let noted = self.progress.note(data);
-        noted.map_err(|error| problem(&error, event.name, data))?;
+        let kind = noted.map_err(|error| problem(&error, event.name, data))?;
         match &mut self.writer {
             Some(writer) => {
                 let before = chunks.len();
@@ -87,7 +87,8 @@ impl MessageFramer {
                     return Err(problem(&error, event.name, data));
                 }
             }
-            None => write(event.name, data, own),
+            // The official clients read events by their names.
+            None => write(Some(event.name.unwrap_or(name_of(&kind))), data, own),
         }
         Ok(())
     }
@@ -135,6 +136,16 @@ impl Framing for MessageFramer {
 
     fn tokens(&self) -> u32 {
         u32::try_from(self.progress.output_tokens()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Returns the name of an event of a type.
+fn name_of(kind: &str) -> &[u8] {
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if kind.chars().all(is_word) {
+        kind.as_bytes()
+    } else {
+        b"message"
     }
 }
 

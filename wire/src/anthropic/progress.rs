@@ -64,21 +64,21 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Reads the data of one event.
+    /// Reads the data of one event and returns its type.
     ///
     /// # Errors
     /// If the data is not an event or reports an error, or if the message stops before it begins or without a reason.
-    pub(super) fn note(&mut self, data: &[u8]) -> Result<(), BadAnswer> {
+    pub(super) fn note<'a>(&mut self, data: &'a [u8]) -> Result<Cow<'a, str>, BadAnswer> {
         let event: EventView<'_> =
             serde_json::from_slice(data).map_err(|error| BadAnswer::NotJson(error.to_string()))?;
-        let kind = event.kind.as_deref().ok_or(BadAnswer::Lacks("type"))?;
+        let kind = event.kind.ok_or(BadAnswer::Lacks("type"))?;
         let counted = event.message.and_then(|message| message.usage);
         let counted = event
             .usage
             .or(counted)
             .and_then(|usage| usage.output_tokens);
         self.output_tokens = counted.unwrap_or(self.output_tokens);
-        match kind {
+        match &*kind {
             "message_start" => self.reach(Stage::Begun),
             "content_block_start" | "content_block_delta" if self.stage >= Stage::Begun => {
                 self.reach(Stage::Speaking);
@@ -102,7 +102,7 @@ impl Progress {
             }
             _ => {}
         }
-        Ok(())
+        Ok(kind)
     }
 
     fn reach(&mut self, stage: Stage) {
