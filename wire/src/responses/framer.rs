@@ -126,7 +126,7 @@ impl ResponseFramer {
             _ => Stage::Speaking,
         };
         self.stage = self.stage.max(stage);
-        if kind.ends_with(".delta") {
+        if kind.rsplit('.').next() == Some("delta") {
             self.deltas += 1;
         }
         let usage = response.and_then(|response| response.usage);
