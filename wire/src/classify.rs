@@ -89,6 +89,20 @@ const NO_SERVER: [&str; 5] = [
     "no available server",
 ];
 
+/// Requests that the model or its server cannot take, refused with 500: llama.cpp "image input is not supported" (a
+/// model without projector), "tools param requires --jinja flag" (older versions), and chat templates that raise
+/// "Conversation roles must alternate user/assistant/…".
+const NOT_TAKEN: [&str; 4] = [
+    "input is not supported",
+    "param requires --jinja",
+    "roles must alternate",
+    "unsupported content[].type",
+];
+
+/// Answers that the server could not read itself, reported with 500: llama.cpp "The model produced output that does not
+/// match the expected peg-native format".
+const NOT_READ: [&str; 1] = ["model produced output that does not match"];
+
 /// Returns the class of an unsuccessful answer.
 pub fn classify(refusal: &Refusal<'_>) -> Outcome {
     let said = Said::read(refusal.body);
@@ -257,6 +271,12 @@ fn broken(refusal: &Refusal<'_>, said: &Said) -> Outcome {
     }
     if said.has(&["overloaded_error", "server_is_overloaded"]) {
         return Outcome::Limit;
+    }
+    if said.has(&NOT_TAKEN) {
+        return Outcome::Client;
+    }
+    if said.has(&NOT_READ) {
+        return Outcome::Unusable;
     }
     match refusal.status.as_u16() {
         502 if !refusal.proven => Outcome::Cold { estimated: None },

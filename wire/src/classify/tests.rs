@@ -58,7 +58,7 @@ fn means(row: &Row, proven: bool) -> Outcome {
 }
 
 /// Answers that mean the same whether or not the server has been seen to work.
-const ALWAYS: [Row; 41] = [
+const ALWAYS: [Row; 46] = [
     row(
         "hugging face",
         503,
@@ -93,6 +93,41 @@ const ALWAYS: [Row; 41] = [
         &[],
         r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
         cold(None),
+    ),
+    row(
+        "llama.cpp",
+        500,
+        &[],
+        r#"{"error":{"code":500,"message":"image input is not supported - hint: if this is unexpected, you may need to provide the mmproj","type":"server_error"}}"#,
+        Outcome::Client,
+    ),
+    row(
+        "llama.cpp",
+        500,
+        &[],
+        r#"{"error":{"code":500,"message":"tools param requires --jinja flag","type":"server_error"}}"#,
+        Outcome::Client,
+    ),
+    row(
+        "llama.cpp",
+        500,
+        &[],
+        r#"{"error":{"code":500,"message":"Conversation roles must alternate user/assistant/user/assistant/...","type":"server_error"}}"#,
+        Outcome::Client,
+    ),
+    row(
+        "llama.cpp",
+        500,
+        &[],
+        r#"{"error":{"code":500,"message":"The model produced output that does not match the expected peg-native format","type":"server_error"}}"#,
+        Outcome::Unusable,
+    ),
+    row(
+        "llama.cpp",
+        500,
+        &[],
+        r#"{"error":{"code":500,"message":"Compute error.","type":"server_error"}}"#,
+        Outcome::Fault,
     ),
     row(
         "openai fine-tuned",
