@@ -165,7 +165,8 @@ def start(kebne, folder):
 def main():
     kebne, node, modules, *names = sys.argv[1:]
     python = {"openai": "checks", "openai-responses": "checks_responses", "anthropic": "checks_anthropic",
-              "langchain, litellm": "checks_frameworks", "llm-comply": "checks_comply"}
+              "langchain, litellm": "checks_frameworks", "llm-comply": "checks_comply",
+              "schemathesis": "checks_schemas"}
     commands = {name: [sys.executable, HERE / f"{file}.py"] for name, file in python.items()}
     commands["openai (Node)"] = [node, HERE / "checks.mjs"]
     commands["anthropic (Node)"] = [node, HERE / "checks_anthropic.mjs"]
