@@ -245,7 +245,9 @@ fn the_readmes_main_job_is_held_through_the_cold_start_and_the_program_drains() 
     let answer = rest(request(address, "POST", CHAT, body));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("data: [DONE]\n\n"), "{answer}");
-    let killed = Command::new("kill").arg(program.id().to_string()).status();
+    let killed = Command::new("sh")
+        .args(["-c", &format!("kill {}", program.id())])
+        .status();
     assert!(killed.unwrap().success());
     assert_eq!(program.wait().unwrap().code(), Some(0));
     // What it learned of the cold start is there for the next one.

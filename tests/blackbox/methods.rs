@@ -4,7 +4,7 @@ use std::{io::Read, process::Stdio};
 
 use serde_json::Value;
 
-use crate::program::{CHAT, Program, folder};
+use crate::program::{CHAT, Program, folder, send_signal};
 
 #[test]
 fn head_is_get_without_the_body() {
@@ -56,14 +56,7 @@ fn a_redirected_log_has_no_escape_codes() {
     // Once it answers, it listens for signals.
     let alive = Program::exchange(address, "GET", "/healthz", &[], "").unwrap();
     assert_eq!(alive.status, 200);
-    let pid = child.id().to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .arg(pid)
-            .status()
-            .unwrap()
-            .success()
-    );
+    send_signal("TERM", child.id());
     let mut log = String::new();
     child
         .stderr

@@ -169,9 +169,7 @@ impl Program {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
+        send_signal(name, self.child.id());
     }
 
     /// Asks the program to stop; returns its exit code.
@@ -238,4 +236,11 @@ impl Answer {
     pub(crate) fn has(&self, header: &str) -> bool {
         self.head.lines().any(|line| line == header)
     }
+}
+
+/// Sends a signal to a process. The shell has the command built in; a bare Debian has no program of that name.
+pub(crate) fn send_signal(name: &str, pid: u32) {
+    let command = format!("kill -s {name} {pid}");
+    let sent = Command::new("sh").args(["-c", &command]).status();
+    assert!(sent.unwrap().success());
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -115,9 +114,7 @@ fn every_acknowledged_turn_is_there_after_kill_9() {
             assert!(since.elapsed() < Duration::from_mins(1), "no progress");
             std::thread::sleep(Duration::from_millis(5));
         }
-        let pid = program.child.id().to_string();
-        let killed = Command::new("kill").args(["-9", &pid]).status();
-        assert!(killed.unwrap().success());
+        program.signal("KILL");
         over.store(true, SeqCst);
     });
     drop(program);

@@ -5,7 +5,6 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -156,9 +155,7 @@ fn hostile(address: SocketAddr, number: usize) {
 }
 
 fn hang_up(program: &Program) {
-    let pid = program.child.id().to_string();
-    let sent = Command::new("kill").args(["-HUP", &pid]).status();
-    assert!(sent.unwrap().success());
+    program.signal("HUP");
 }
 
 /// Calls until the model answers.
