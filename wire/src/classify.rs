@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 use kebne_control::Outcome;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{error::ErrorView, quota};
@@ -68,6 +69,14 @@ const OVERLOADED: [&str; 9] = [
     "no slot available",
 ];
 
+/// Cold, said with the status of a bad request: Featherless. A message may quote the caller, so these words count only
+/// while the server is not known to work.
+const COLD_AS_CLIENT: [&str; 2] = ["model is cold", "not ready for inference"];
+
+/// A used-up quota, said with the status of a bad request: Anthropic. The message begins with it, so no caller's words
+/// can be meant.
+const NO_CREDIT: &str = "your credit balance is too low";
+
 /// Used-up quotas: `OpenAI` `insufficient_quota` and billing limits, Anthropic spend limits, daily quotas.
 const QUOTA: [&str; 8] = [
     "insufficient_quota",
@@ -122,9 +131,36 @@ pub fn classify(refusal: &Refusal<'_>) -> Outcome {
         404 | 405 if !said.is_error => Outcome::Misconfigured, // No such path: `base_url` is wrong.
         501 => Outcome::Client, // llama.cpp: the operation is not known; asking again does not teach it.
         500.. => broken(refusal, &said),
-        400..=499 if status == 424 => Outcome::Fault, // TGI: the generation itself failed.
+        424 => failed_behind(refusal),
+        498 => clocked(clock), // Groq: the flex tier is full.
+        400 if !refusal.proven && said.has(&COLD_AS_CLIENT) => Outcome::Cold { estimated: clock },
+        400 if said.text.trim_start().starts_with(NO_CREDIT) => Outcome::Quota { reset: clock },
         400..=499 => Outcome::Client,
         300..=399 => Outcome::Unusable, // Moved, and every attempt would be.
+        _ => Outcome::Fault,
+    }
+}
+
+/// Status 424. `SageMaker` names the answer of the container behind it; for TGI the generation itself failed.
+fn failed_behind(refusal: &Refusal<'_>) -> Outcome {
+    #[derive(Deserialize)]
+    struct Behind {
+        #[serde(rename = "OriginalStatusCode")]
+        status: u16,
+        #[serde(rename = "OriginalMessage", default)]
+        message: String,
+    }
+    let behind = serde_json::from_slice::<Behind>(refusal.body);
+    let status = behind.as_ref().ok().and_then(|behind| {
+        let status = StatusCode::from_u16(behind.status).ok()?;
+        (status.as_u16() != 424 && !status.is_success()).then_some(status)
+    });
+    match (behind, status) {
+        (Ok(behind), Some(status)) => classify(&Refusal {
+            status,
+            body: behind.message.as_bytes(),
+            ..*refusal
+        }),
         _ => Outcome::Fault,
     }
 }
