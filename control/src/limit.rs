@@ -73,8 +73,6 @@ pub trait Limit: Debug + Send {
     fn acknowledged(&mut self, _sample: &Sample, _now: Timestamp) -> Option<Verdict> {
         None
     }
-    /// Learns that the lane broke: so many calls failed in a row that only probes are sent.
-    fn broken(&mut self) {}
     /// Takes the level of an earlier life.
     fn release(&mut self, _level: f64, _now: Timestamp) {}
     /// Starts small again after a cold start, an outage or silence; `memory` ends the fast growth. Most

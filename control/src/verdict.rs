@@ -16,8 +16,6 @@ pub enum VerdictKind {
     Down,
     /// The backend became slower or lossier by itself; a lower level is tried.
     Anomaly,
-    /// A limit that was not used fell.
-    Decay,
     /// Refusals turned out to come from a rate, or not to.
     Rate,
     /// The retry ratio changed, because the cause of the faults became clear; `from` and `to` are retries per success.
@@ -48,7 +46,6 @@ impl fmt::Display for Verdict {
             VerdictKind::Up => "UP",
             VerdictKind::Down => "DOWN",
             VerdictKind::Anomaly => "ANOMALY",
-            VerdictKind::Decay => "DECAY",
             VerdictKind::Rate => "RATE",
             VerdictKind::Retries => "RETRIES",
             VerdictKind::Timeout => "TIMEOUT",

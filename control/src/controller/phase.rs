@@ -125,7 +125,6 @@ impl Controller {
     fn trip(&mut self, now: Timestamp) {
         if matches!(self.phase, Phase::Running) {
             self.memory = Some(0.7 * self.limit.proved());
-            self.limit.broken();
         }
         // The failures that tripped it are an outage, not the backend's everyday fault rate.
         self.fault_rate = self.fault_rate.min(0.3);

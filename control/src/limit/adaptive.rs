@@ -25,9 +25,6 @@ use elasticity::History;
 use ladder::Ladder;
 use phase_window::{Phased, Summary};
 
-/// A limit not half used for this long is unproved (RFC 7661).
-const VALIDITY: Duration = Duration::from_mins(1);
-
 /// Most error of a latency that may be the best known: the lowest of noisy ones is too low.
 const BEST_ERROR: f64 = 1.0;
 
@@ -81,8 +78,6 @@ pub(crate) struct Adaptive {
     unbound: f64,
     /// Where an earlier life was, most of which the ramp may reach unproved.
     memory: Option<f64>,
-    /// The lane broke under this law: the next ramp ends at the remembered level.
-    climbs_to_memory: bool,
     /// Highest level that the ramp proved since the last start.
     proved_most: f64,
     ladder: Ladder,
@@ -104,8 +99,6 @@ pub(crate) struct Adaptive {
     /// The number of experiments at which one goes down, and how many lie between two such.
     down_after: u32,
     down_every: u32,
-    used: f64,
-    used_since: Timestamp,
 }
 
 impl Adaptive {
@@ -124,7 +117,6 @@ impl Adaptive {
             warming: true,
             unbound: 0.0,
             memory: None,
-            climbs_to_memory: false,
             proved_most: initial,
             ladder: Ladder::new(initial, None),
             edge: Edge::new(now),
@@ -139,8 +131,6 @@ impl Adaptive {
             experiments: 0,
             down_after: hold::DOWN_AFTER.0,
             down_every: hold::DOWN_AFTER.0,
-            used: 0.0,
-            used_since: now,
         }
     }
 
@@ -256,34 +246,6 @@ impl Adaptive {
         }
     }
 
-    /// Lets a limit that was not half used for a minute fall to twice the most that was.
-    fn validate(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
-        self.used = self.used.max(f64::from(sample.in_flight));
-        if now.since(self.used_since) < VALIDITY {
-            return None;
-        }
-        let proved = (2.0 * self.used).max(self.initial);
-        self.used = 0.0;
-        self.used_since = now;
-        if proved >= self.limit {
-            return None;
-        }
-        let verdict = self.verdict(VerdictKind::Decay, proved, None, "not half used");
-        self.level = proved;
-        self.reference = None;
-        self.limit = proved;
-        let mode = if self.mode == Mode::Ramp {
-            self.ladder = Ladder::new(proved, None);
-            Mode::Ramp
-        } else if matches!(self.mode, Mode::Edge | Mode::Probe) {
-            Mode::Edge
-        } else {
-            Mode::Hold
-        };
-        self.enter(mode);
-        Some(verdict)
-    }
-
     /// Grows by one per success or first part while calls wait.
     fn grow(&mut self, sample: &Sample) {
         if !sample.binding {
@@ -331,9 +293,7 @@ impl Limit for Adaptive {
                 self.grow(sample);
             }
         }
-        let decay = self.validate(sample, now);
-        let verdict = self.observe(sample, !sample.acknowledged, now);
-        verdict.or(decay)
+        self.observe(sample, !sample.acknowledged, now)
     }
 
     fn acknowledged(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
@@ -354,13 +314,7 @@ impl Limit for Adaptive {
         self.epoch = now;
         self.rest_until = now;
         self.rest = 0.0;
-        self.used = 0.0;
-        self.used_since = now;
         self.start_ramp();
-    }
-
-    fn broken(&mut self) {
-        self.climbs_to_memory = true;
     }
 
     fn release(&mut self, level: f64, now: Timestamp) {

@@ -6,10 +6,11 @@
 //! ```text
 //! window : `s + reset` stands still while calls are sent, and jumps by the window's length at its end
 //! bucket : `s + reset` is when the bucket is full: each unit sent moves it by 1 / refill
-//! rate   = 0.985 * max(limit / window or refill, left / time until reset)
+//! rate   = 0.985 * max(limit / window or refill, left / min(time until reset, 60 s))
 //! ```
 //!
-//! A used-up window is waited out until its end. Nothing is assumed of a window that has not been seen to end.
+//! What is left of a day's quota may be used within minutes: whoever waits now is not made to wait for calls that may
+//! never come. A used-up window is waited out until its end. Nothing is assumed of a window that has not been seen to end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const MARGIN: f64 = 0.985;
 const SENT_KEPT: usize = 4096;
 /// A reset further away than this is no span, but a date or a mistake.
 const RESET_MAX: Duration = Duration::from_hours(49);
+/// Longest time over which what is left is spread, in seconds.
+const SPREAD: f64 = 60.0;
 /// Units sent before a moving reset is a refill.
 const UNITS_MIN: f64 = 3.0;
 /// Units after which a refill is measured anew.
@@ -173,7 +176,7 @@ impl HeaderQuota {
         let known = known.map(|window| self.limit / window).or(self.refill);
         let until = end.since(now).as_secs_f64();
         let by_time = if until > 0.0 {
-            Some(left.max(0.0) / until.max(0.05))
+            Some(left.max(0.0) / until.clamp(0.05, SPREAD))
         } else {
             None
         };
@@ -279,5 +282,12 @@ mod tests {
                 .is_none_or(|until| until < at(90_000.0))
         );
         assert!(quota.sent.is_empty());
+    }
+
+    #[test]
+    fn a_quota_of_a_day_is_not_spread_over_the_day() {
+        let quota = HeaderQuota::new(&hint(3000.0, 2999.0, 86_400.0), at(0.0)).unwrap();
+        let rate = quota.grant(at(1.0)).unwrap().rate;
+        assert!(rate > 40.0, "{rate} calls per second of 3000 that are left");
     }
 }

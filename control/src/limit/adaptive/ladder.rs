@@ -22,8 +22,6 @@ const OLDEST: usize = 8;
 const MISSING: usize = 3;
 /// Slowdown against the oldest samples that ends the unproved growth: `ln 1.65`.
 const SUSPECT: f64 = 0.5;
-/// Standard error of the logarithm of the highest proved level, taken for the knee.
-const PROVED_ERROR: f64 = 0.4;
 /// Rungs kept; the highest limit that can be set is below `2^20`.
 const RUNGS: usize = 21;
 /// Fewest samples that make a rung a reference.
@@ -145,8 +143,7 @@ impl Ladder {
 
     /// Says, by where a backend without any queue would stand, that the newest calls wait in one.
     ///
-    /// `d = Y(newest) - Y(first)`; suspect if `d - 1.5 se > 0.5`; knee: `exp(x - d)`, joined with the top of the ladder
-    /// where that is higher.
+    /// `d = Y(newest) - Y(first)`; suspect if `d - 1.5 se > 0.5`; knee: `exp(x - d)`.
     fn suspicion(&self) -> Option<Judgement> {
         if self.recent.len() < RECENT {
             return None;
@@ -164,11 +161,7 @@ impl Ladder {
         if slower > (x - base.x).max(0.0) + SUSPECT + 2.0 * base.error.hypot(spread) {
             return Some(Judgement::Changed);
         }
-        // The highest proved level is evidence too, the more the noisier the slowdown is.
-        let own = base.error.hypot(spread).powi(-2);
-        let share = PROVED_ERROR.powi(-2) / (own + PROVED_ERROR.powi(-2));
         let knee = x - slower;
-        let knee = knee + share * (self.top().ln() - knee).max(0.0);
         Some(Judgement::Refuted {
             elasticity: None,
             knee: knee.exp().max(base.x.exp()).min(x.exp()),

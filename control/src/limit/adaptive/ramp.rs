@@ -21,11 +21,6 @@ impl Adaptive {
             .memory
             .map_or(0.0, |memory| (REMEMBERED * memory).floor());
         let reach = self.ladder.reach().max(known);
-        let reach = if self.climbs_to_memory {
-            reach.min(self.memory.unwrap_or(reach)).max(self.initial)
-        } else {
-            reach
-        };
         reach.floor().min(self.max)
     }
 
@@ -34,17 +29,6 @@ impl Adaptive {
         let next = (self.limit + 1.0).min(self.ceiling());
         if next > self.limit {
             self.set_limit(next);
-        } else if self.climbs_to_memory
-            && self
-                .memory
-                .is_none_or(|memory| self.limit >= memory.floor())
-        {
-            // Where the backend broke is not run past: the rest is climbed by steps that are measured.
-            self.climbs_to_memory = false;
-            self.warming = false;
-            self.level = self.limit;
-            self.step = 0.25;
-            self.hold();
         }
     }
 

@@ -196,20 +196,6 @@ fn refusals_by_chance_whatever_is_in_flight_do_not_hold_it_down() {
 }
 
 #[test]
-fn a_limit_that_is_not_used_decays_to_twice_the_use() {
-    let mut law = law();
-    law.level = 100.0;
-    law.enter(Mode::Hold);
-    for second in 0..70 {
-        let now = f64::from(second);
-        let mut idle = sample(Signal::Served, 3, 0.1, now);
-        idle.binding = false;
-        law.sample(&idle, at(now));
-    }
-    assert!((law.limit() - 6.0).abs() < 1e-9, "{}", law.limit());
-}
-
-#[test]
 fn it_never_leaves_its_bounds() {
     let settings = ControllerSettings {
         limit_max: 5,
@@ -223,25 +209,6 @@ fn it_never_leaves_its_bounds() {
         law.sample(&sample(Signal::Refused, 1, 0.01, now), at(now));
     }
     assert!((law.limit() - 1.0).abs() < 1e-9);
-}
-
-#[test]
-fn after_a_breakdown_the_ramp_ends_where_it_happened() {
-    let mut law = law();
-    drive_rejecting(&mut law, 40, 10.0, 400, 0);
-    law.broken();
-    law.restart(Some(9.8), at(60.0));
-    assert!((law.limit() - 2.0).abs() < 1e-9);
-    let mut most = law.limit();
-    for step in 0..40 {
-        let now = 60.0 + f64::from(step) * 0.1;
-        // What ends now was sent when half as much was in flight.
-        let in_flight = calls(law.limit()).div_ceil(2);
-        law.sample(&sample(Signal::Served, in_flight, 1.0, now), at(now));
-        most = most.max(law.limit());
-    }
-    assert!((most - 9.0).abs() < 1e-9, "{most}");
-    assert!(!law.warming());
 }
 
 /// What may happen to a law.
@@ -274,9 +241,6 @@ proptest::proptest! {
                 cut = at(now);
             }
             law.tick(binding, at(now));
-            if kind == 255 {
-                law.broken();
-            }
             if kind > 252 {
                 law.restart(Some(latency), at(now));
             }
