@@ -16,6 +16,7 @@ mod gate;
 mod gateway;
 mod laws;
 mod ledger;
+mod mixed;
 mod number;
 mod oracle;
 mod plot;

@@ -16,6 +16,10 @@ pub(crate) enum Event {
     Backend,
     /// A refusal reaches its client.
     Told(Answer),
+    /// An answer of the backend is handled, some time after it came.
+    Handled(Answer, Timestamp),
+    /// The caller of this call leaves.
+    Leave(usize),
     /// The client of this job hangs up.
     Timeout(JobId),
     /// This gateway asked to be woken.

@@ -21,6 +21,17 @@ pub(crate) struct Call {
     pub(crate) cost: u32,
     /// Output tokens, where the answer tells them.
     pub(crate) tokens: Option<u32>,
+    /// Part of the work that the prompt takes.
+    pub(crate) prompt: f64,
+    pub(crate) streamed: bool,
+    /// A call of the second operation.
+    pub(crate) short: bool,
+    /// Seconds after which the caller leaves.
+    pub(crate) leaves_after: Option<f64>,
+    /// The caller leaves with the first part of the answer.
+    pub(crate) leaves_begun: bool,
+    /// How many calls its caller has made for this answer, this one included.
+    pub(crate) tries: u32,
 }
 
 /// Draws all calls of the run, in order of time.
@@ -33,7 +44,11 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64) -> Vec<Call> {
                 times.push((dice.exponential(tenant.think.max(0.1)), index));
             }
         } else {
-            thin(tenant, scenario.duration, &mut dice, index, &mut times);
+            let mut gaps = Gaps {
+                dice,
+                variation: scenario.mix.gaps,
+            };
+            thin(tenant, scenario.duration, &mut gaps, index, &mut times);
         }
     }
     times.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -43,10 +58,27 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64) -> Vec<Call> {
         .collect()
 }
 
+/// The times between arrivals: gamma distributed, as those of published traces are, or of a Poisson process.
+struct Gaps {
+    dice: Dice,
+    /// Coefficient of variation; zero is a Poisson process.
+    variation: f64,
+}
+
+impl Gaps {
+    fn next(&mut self, mean: f64) -> f64 {
+        if self.variation > 0.0 {
+            mean * self.dice.gamma(self.variation.powi(-2))
+        } else {
+            self.dice.exponential(mean)
+        }
+    }
+}
+
 fn thin(
     tenant: &Tenant,
     duration: f64,
-    dice: &mut Dice,
+    gaps: &mut Gaps,
     index: usize,
     times: &mut Vec<(f64, usize)>,
 ) {
@@ -57,11 +89,11 @@ fn thin(
     }
     let mut now = 0.0;
     loop {
-        now += dice.exponential(burst / peak);
+        now += gaps.next(burst / peak);
         if now >= duration {
             return;
         }
-        if dice.unit() * peak < linear(&tenant.rate, now) {
+        if gaps.dice.unit() * peak < linear(&tenant.rate, now) {
             times.extend(std::iter::repeat_n((now, index), whole(burst)));
         }
     }
@@ -71,16 +103,38 @@ fn thin(
 pub(crate) fn make(scenario: &Scenario, seed: u64, id: usize, at: f64, tenant: usize) -> Call {
     let work = &scenario.work;
     let mut dice = Dice::new(seed, Purpose::Work, crate::sim::key(id), 0);
+    let mix = &scenario.mix;
     let long = dice.unit() < work.long_share;
-    let factor = if long { work.long_factor } else { 1.0 };
-    let amount = factor * dice.lognormal(work.mean, work.sigma);
+    let drawn = if mix.tail > 1.0 {
+        dice.pareto(work.mean, mix.tail)
+    } else {
+        dice.lognormal(work.mean, work.sigma)
+    };
+    let mut manner = Dice::new(seed, Purpose::Manner, crate::sim::key(id), 0);
+    let short = manner.unit() < mix.short_share;
+    let streamed = manner.unit() < mix.streamed && !short;
+    let leaves = manner.unit();
+    let leaves_after = (leaves < mix.leave_early).then(|| mix.patience * manner.unit());
+    let factor = match (long, short) {
+        (_, true) => mix.short_factor,
+        (true, false) => work.long_factor,
+        (false, false) => 1.0,
+    };
+    let mut prompts = Dice::new(seed, Purpose::Prompt, crate::sim::key(id), 0);
+    let prompt = if mix.prompt > 0.0 {
+        factor * prompts.lognormal(mix.prompt * work.mean, mix.prompt_sigma.max(1e-3))
+    } else {
+        0.0
+    };
+    let written = factor * drawn * (1.0 - mix.prompt);
+    let amount = written + prompt;
     let mut costs = Dice::new(seed, Purpose::Tokens, crate::sim::key(id), 0);
     let cost = if work.cost_mean > 0.0 {
         count(costs.lognormal(work.cost_mean, work.cost_sigma).max(1.0))
     } else {
         0
     };
-    let tokens = (work.tokens_told > 0.0).then(|| count((amount * work.tokens_told).max(1.0)));
+    let tokens = (work.tokens_told > 0.0).then(|| count((written * work.tokens_told).max(1.0)));
     let open = scenario.gateways.iter().filter(|from| **from <= at).count();
     let mut route = Dice::new(seed, Purpose::Route, crate::sim::key(id), 0);
     Call {
@@ -90,5 +144,11 @@ pub(crate) fn make(scenario: &Scenario, seed: u64, id: usize, at: f64, tenant: u
         work: amount,
         cost,
         tokens,
+        prompt,
+        streamed,
+        short,
+        leaves_after,
+        leaves_begun: leaves > 1.0 - mix.leave_begun,
+        tries: 1,
     }
 }

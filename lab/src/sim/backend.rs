@@ -34,6 +34,9 @@ pub(crate) struct Request {
     pub(crate) work: f64,
     pub(crate) cost: u32,
     pub(crate) tokens: Option<u32>,
+    /// Part of the work until the first part of a streamed answer.
+    pub(crate) prompt: f64,
+    pub(crate) streamed: bool,
 }
 
 /// Something the backend says.
@@ -204,6 +207,15 @@ impl Backend {
             let hints = self.hints(now);
             return Admission::Refused(Outcome::Limit, hints);
         }
+        let loading = self.settings.faults.loading_share;
+        if now < at(self.settings.faults.loading_until)
+            && Dice::new(self.seed, Purpose::Loading, keys.0, keys.1).unit() < loading
+        {
+            // One replica of several loads.
+            self.unlucky += 1;
+            let cold = Outcome::Cold { estimated: None };
+            return Admission::Refused(cold, QuotaHints::default());
+        }
         if let Some(meter) = &mut self.meter
             && let Err(outcome) = meter.charge(request.cost, now)
         {
@@ -245,10 +257,12 @@ impl Backend {
         let prefill = self.settings.batch.map_or(0.0, |batch| batch.prefill);
         let stretch = if slow { faults.slow_factor } else { 1.0 };
         let done = if fault { faults.after } else { 1.0 };
-        let streams = self.settings.batch.is_some_and(|batch| batch.streams);
+        let all_stream = self.settings.batch.is_some_and(|batch| batch.streams);
+        let streams = all_stream || request.streamed;
+        let first = prefill + request.prompt * stretch;
         Job {
             work: (request.work * stretch * done + prefill).max(1e-6),
-            first: (streams && !fault).then_some(prefill.max(1e-6)),
+            first: (streams && !fault).then_some(first.max(1e-6)),
             fault,
         }
     }

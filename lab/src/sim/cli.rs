@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::sim::entrant::{self, DEFAULT, ENTRANTS, Entrant};
 use crate::sim::ledger::{Ledger, Note};
 use crate::sim::scenario::Scenario;
-use crate::sim::{agree, bench, gate, oracle, plot, random, report, run, score, suite};
+use crate::sim::{agree, bench, gate, mixed, oracle, plot, random, report, run, score, suite};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +105,9 @@ struct Bench {
     /// Also runs this many random scenarios, one seed each.
     #[arg(long, default_value_t = 0)]
     random: u64,
+    /// Takes the mixed variants of the named scenarios, and random mixed ones.
+    #[arg(long)]
+    mixed: bool,
     /// Number of the first random scenario.
     #[arg(long, default_value_t = 300)]
     first_random: u64,
@@ -134,7 +137,7 @@ struct Gate {
 
 #[derive(Debug, clap::Args)]
 struct Explain {
-    /// The scenario's name; `R17` is random scenario 17.
+    /// The scenario's name; `S01m` is the mixed variant of `S01`, `R17` is random scenario 17, `M17` a mixed one.
     scenario: String,
     /// The seed.
     #[arg(long, default_value_t = 31)]
@@ -209,6 +212,13 @@ fn bench_command(options: &Bench) -> Result<String, CliError> {
         scenarios: choose(suite::named()?, &options.only)?
             .into_iter()
             .filter(|scenario| !skipped(scenario))
+            .map(|scenario| {
+                if options.mixed {
+                    mixed::variant(&scenario)
+                } else {
+                    scenario
+                }
+            })
             .collect(),
         entrants: laws(&options.laws)?,
         seeds: (0..options.seeds).map(|i| options.first_seed + i).collect(),
@@ -217,7 +227,12 @@ fn bench_command(options: &Bench) -> Result<String, CliError> {
     };
     let named = bench::compare(&plan);
     let numbers = options.first_random..options.first_random + options.random;
-    plan.scenarios = numbers.map(random::draw).collect();
+    let draw = if options.mixed {
+        mixed::draw
+    } else {
+        random::draw
+    };
+    plan.scenarios = numbers.map(draw).collect();
     let seeds = std::mem::replace(&mut plan.seeds, vec![options.first_seed]);
     let drawn = bench::compare(&plan);
     if let Some(path) = &options.json {
@@ -270,14 +285,27 @@ fn gate_command(options: &Gate) -> Result<String, CliError> {
     Err(CliError::Gate(failures.join("\n")))
 }
 
+/// Finds a named scenario, a mixed variant or a drawn one.
+fn find(name: &str) -> Result<Scenario, CliError> {
+    let drawn = |prefix: &[char]| name.strip_prefix(prefix).and_then(|n| n.parse().ok());
+    if let Some(number) = drawn(&['R', 'r']) {
+        return Ok(random::draw(number));
+    }
+    if let Some(number) = drawn(&['M', 'm']) {
+        return Ok(mixed::draw(number));
+    }
+    let plain = name.strip_suffix('m').unwrap_or(name).to_owned();
+    let found = choose(suite::named()?, std::slice::from_ref(&plain))?.pop();
+    let found = found.ok_or(CliError::Scenario(plain))?;
+    Ok(if name.ends_with('m') {
+        mixed::variant(&found)
+    } else {
+        found
+    })
+}
+
 fn explain(options: &Explain) -> Result<String, CliError> {
-    let number = options.scenario.trim_start_matches(['R', 'r']).parse();
-    let scenario = match number {
-        Ok(number) if options.scenario.starts_with(['R', 'r']) => random::draw(number),
-        _ => choose(suite::named()?, std::slice::from_ref(&options.scenario))?
-            .pop()
-            .ok_or_else(|| CliError::Scenario(options.scenario.clone()))?,
-    };
+    let scenario = find(&options.scenario)?;
     let entrants = laws(std::slice::from_ref(&options.law))?;
     let mut lines = vec![format!("{} {}", scenario.name, scenario.title)];
     for entrant in entrants {

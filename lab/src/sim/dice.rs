@@ -18,6 +18,10 @@ pub(crate) enum Purpose {
     Law = 8,
     Scenario = 9,
     Refusal = 10,
+    Prompt = 11,
+    Manner = 12,
+    Loading = 13,
+    Mix = 14,
 }
 
 /// A stream of numbers in `[0, 1)`; splitmix64, which is stable, short and good enough here.
@@ -72,6 +76,32 @@ impl Dice {
         (mean.ln() - 0.5 * sigma * sigma + sigma * self.normal()).exp()
     }
 
+    /// Returns a number of a gamma distribution of mean one and the given shape (Marsaglia and Tsang).
+    pub(crate) fn gamma(&mut self, shape: f64) -> f64 {
+        // Below one, the number of the shape above, times a power of a uniform one.
+        let boost = if shape < 1.0 {
+            (1.0 - self.unit()).powf(1.0 / shape)
+        } else {
+            1.0
+        };
+        let above = if shape < 1.0 { shape + 1.0 } else { shape };
+        let d = above - 1.0 / 3.0;
+        loop {
+            let x = self.normal();
+            let v = (1.0 + x / (9.0 * d).sqrt()).powi(3);
+            let u = 1.0 - self.unit();
+            if v > 0.0 && u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return boost * d * v / shape;
+            }
+        }
+    }
+
+    /// Returns a number of a Pareto distribution of the given mean and index (more than 1), at most 10 times the mean.
+    pub(crate) fn pareto(&mut self, mean: f64, index: f64) -> f64 {
+        let least = mean * (index - 1.0) / index;
+        (least * (1.0 - self.unit()).powf(-1.0 / index)).min(10.0 * mean)
+    }
+
     /// Returns one of the choices; the last for an impossible draw.
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T], default: T) -> T {
         let count = f64::from(u32::try_from(choices.len()).unwrap_or(1));
@@ -95,6 +125,18 @@ mod tests {
         let draw = |key| Dice::new(7, Purpose::Work, key, 0).unit();
         assert!((draw(1) - draw(1)).abs() < 1e-15);
         assert!((draw(1) - draw(2)).abs() > 1e-6);
+    }
+
+    #[test]
+    fn gamma_numbers_have_mean_one_and_the_deviation_of_their_shape() {
+        for shape in [0.1, 0.5, 2.0] {
+            let mut dice = Dice::new(1, Purpose::Mix, 0, 0);
+            let all: Vec<f64> = (0..100_000).map(|_| dice.gamma(shape)).collect();
+            let mean = all.iter().sum::<f64>() / 1e5;
+            let variance = all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 1e5;
+            assert!((mean - 1.0).abs() < 0.04, "{mean}");
+            assert!((variance * shape - 1.0).abs() < 0.1, "{variance}");
+        }
     }
 
     #[test]

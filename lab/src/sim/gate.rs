@@ -8,6 +8,7 @@ use crate::sim::bench::{Plan, Row, compare};
 use crate::sim::entrant::Entrant;
 use crate::sim::number::mean;
 use crate::sim::scenario::Scenario;
+use crate::sim::{mixed, random};
 
 /// How far the mean may fall.
 const MEAN_SLACK: f64 = 0.005;
@@ -39,9 +40,11 @@ pub(crate) struct Marks {
 /// Runs the gate's plan.
 pub(crate) fn measure(named: Vec<Scenario>, entrant: Entrant, bar: bool) -> Marks {
     // The soak is for the bench: it is as long as all the others together.
-    let short = named.into_iter().filter(|s| s.duration < 1000.0);
+    let short: Vec<Scenario> = named.into_iter().filter(|s| s.duration < 1000.0).collect();
+    let variants: Vec<Scenario> = short.iter().map(mixed::variant).collect();
+    let drawn = RANDOM.map(random::draw).chain(RANDOM.map(mixed::draw));
     let plan = Plan {
-        scenarios: short.chain(RANDOM.map(crate::sim::random::draw)).collect(),
+        scenarios: short.into_iter().chain(variants).chain(drawn).collect(),
         entrants: vec![entrant],
         seeds: SEEDS.to_vec(),
         threads: 2,

@@ -2,9 +2,11 @@
 //!
 //! It must never decide: each method stamps the time, calls the two machines, and carries the grant over.
 
+use std::collections::BTreeMap;
+
 use kebne_control::{
-    AfterAttempt, AttemptId, Controller, ControllerSettings, Dispatch, Effect, Grant, Hedge, Kind,
-    Message, Offer, Outcome, Permission, Pool, QuotaHints, Snapshot, Span, Timestamp,
+    AfterAttempt, AttemptId, CallId, Controller, ControllerSettings, Dispatch, Effect, Grant,
+    Hedge, Kind, Message, Offer, Outcome, Permission, Pool, QuotaHints, Snapshot, Span, Timestamp,
 };
 
 use crate::sim::arrivals::Call;
@@ -28,6 +30,8 @@ pub(crate) struct Gateway {
     /// The true capacity, for the entrant that is told.
     told: Option<u32>,
     queued: u32,
+    /// The calls of callers that may leave.
+    waiting: BTreeMap<usize, CallId>,
     /// The wakeup that is on the agenda.
     pub(crate) due: Option<Timestamp>,
 }
@@ -42,6 +46,16 @@ fn controller(
     match law.build(settings, now) {
         Some(limit) => Controller::with_limit(settings, limit, learned, now),
         None => Controller::new(settings, learned, now),
+    }
+}
+
+/// Returns what the times of a call are compared by.
+fn kind(call: &Call) -> Kind {
+    let size = |work: f64| crate::sim::number::count(1000.0 * work);
+    Kind {
+        class: u32::from(call.streamed) + 2 * u32::from(call.short),
+        input: size(call.prompt),
+        output: 0,
     }
 }
 
@@ -60,6 +74,7 @@ impl Gateway {
             blindfold: entrant.bare.then(Blindfold::default),
             told: None,
             queued: 0,
+            waiting: BTreeMap::new(),
             due: None,
         }
     }
@@ -96,7 +111,7 @@ impl Gateway {
         self.pool.set_grant(self.granted(now), now);
     }
 
-    /// Offers a call; a refusal is booked at once.
+    /// Offers a call; a refusal is booked at once, and returned with the time after which to try again.
     pub(crate) fn offer(
         &mut self,
         id: usize,
@@ -104,7 +119,7 @@ impl Gateway {
         scenario: &Scenario,
         now: Timestamp,
         ledger: &mut Ledger,
-    ) -> bool {
+    ) -> Result<(), Option<f64>> {
         let priority = scenario.tenants.get(call.tenant).map_or(0, |t| t.priority);
         let offer = Offer {
             payload: id,
@@ -117,14 +132,27 @@ impl Gateway {
             weight: 1.0,
             refuse_when_cold: false,
             hedge: true,
-            kind: Kind::default(),
+            kind: kind(call),
         };
-        if let Err((id, refusal)) = self.pool.offer(offer, now) {
-            ledger.reason("refused", &refusal.reason);
-            ledger.close(id, call, End::Refused, now);
-            return false;
+        match self.pool.offer(offer, now) {
+            Ok(place) => {
+                if call.leaves_after.is_some() {
+                    self.waiting.insert(id, place);
+                }
+                Ok(())
+            }
+            Err((id, refusal)) => {
+                ledger.reason("refused", &refusal.reason);
+                ledger.close(id, call, End::Refused, now);
+                Err(refusal.retry_after.map(|after| after.as_secs_f64()))
+            }
         }
-        true
+    }
+
+    /// Takes a waiting call out, because its caller has left; returns whether it waited.
+    pub(crate) fn leave(&mut self, id: usize, now: Timestamp) -> bool {
+        let place = self.waiting.remove(&id);
+        place.is_some_and(|place| self.pool.cancel(place, now).is_some())
     }
 
     /// Takes the next attempt out of the pool, and tells the controller.
@@ -184,25 +212,26 @@ impl Gateway {
         true
     }
 
-    pub(crate) fn first_part(&mut self, attempt: AttemptId, now: Timestamp, ledger: &mut Ledger) {
+    pub(crate) fn first_part(
+        &mut self,
+        attempt: AttemptId,
+        span: Span,
+        now: Timestamp,
+        ledger: &mut Ledger,
+    ) {
         self.pool.first_part(attempt, now);
-        self.tell(
-            Message::FirstPart {
-                attempt,
-                span: Span::until(now),
-            },
-            now,
-            ledger,
-        );
+        self.tell(Message::FirstPart { attempt, span }, now, ledger);
     }
 
     /// Settles an attempt; returns the end of its call, when it has ended.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of one event")]
     pub(crate) fn ended(
         &mut self,
         attempt: AttemptId,
         id: usize,
         outcome: Outcome,
         quota: QuotaHints,
+        span: Span,
         now: Timestamp,
         ledger: &mut Ledger,
     ) -> Option<End> {
@@ -215,7 +244,7 @@ impl Gateway {
         }
         let message = Message::Ended {
             attempt,
-            span: Span::until(now),
+            span,
             outcome: seen,
             quota: hints,
         };

@@ -24,6 +24,8 @@ pub(crate) enum End {
     Expired,
     /// Let in, tried, and failed.
     Failed,
+    /// Its caller left before it ended.
+    Left,
 }
 
 /// Limit and capacity at one moment.

@@ -15,7 +15,7 @@ use crate::sim::backend::{Answer, JobId};
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::ledger::{End, Ledger, Moment};
 use crate::sim::number::{at, count, real};
-use crate::sim::scenario::Scenario;
+use crate::sim::scenario::{Mix, Scenario};
 use crate::sim::world::World;
 
 /// How often it looks again while calls wait: for quotas, which refill without an event.
@@ -78,7 +78,8 @@ impl Oracle<'_> {
                     }
                 }
                 Event::Sample => self.sample(),
-                Event::Backend | Event::Gateway(_) | Event::Restart => {}
+                Event::Leave(id) => self.leave(id),
+                Event::Backend | Event::Gateway(_) | Event::Restart | Event::Handled(..) => {}
             }
             self.dispatch();
             self.plan();
@@ -112,6 +113,11 @@ impl Oracle<'_> {
 
     fn answered(&mut self, answer: &Answer) {
         let Some(outcome) = answer.outcome else {
+            let id = self.flights.get(&answer.job).copied();
+            let leaves = |id: &usize| self.calls.get(*id).is_some_and(|call| call.leaves_begun);
+            if let Some(id) = id.filter(leaves) {
+                self.leave(id);
+            }
             return;
         };
         let Some(id) = self.flights.remove(&answer.job) else {
@@ -128,11 +134,39 @@ impl Oracle<'_> {
         }
     }
 
+    /// Ends a call whose caller has left.
+    fn leave(&mut self, id: usize) {
+        if self.ledger.ends.contains_key(&id) {
+            return;
+        }
+        for queue in &mut self.queues {
+            queue.retain(|waiting| *waiting != id);
+        }
+        let job = self.flights.iter().find(|(_, call)| **call == id);
+        if let Some((&job, _)) = job {
+            self.flights.remove(&job);
+            self.world.backend.cancel(job, self.now);
+            self.ledger.attempt(&Outcome::Cancelled);
+        }
+        self.close(id, End::Left);
+    }
+
     fn close(&mut self, id: usize, end: End) {
         let Some(&call) = self.calls.get(id) else {
             return;
         };
         self.ledger.close(id, &call, end, self.now);
+        let again = self.now.as_secs_f64() + Mix::backoff(call.tries, None, 0.5);
+        if end == End::Expired && call.tries < self.scenario.mix.tries {
+            if again < self.scenario.duration {
+                self.add(Call {
+                    at: again,
+                    tries: call.tries + 1,
+                    ..call
+                });
+            }
+            return;
+        }
         let closed = self
             .scenario
             .tenants
@@ -144,16 +178,19 @@ impl Oracle<'_> {
         let mut dice = Dice::new(self.seed, Purpose::Arrival, keys.0, keys.1);
         let time = self.now.as_secs_f64() + dice.exponential(tenant.think.max(0.1));
         if time < self.scenario.duration {
-            self.calls.push(arrivals::make(
+            self.add(arrivals::make(
                 self.scenario,
                 self.seed,
                 next,
                 time,
                 call.tenant,
             ));
-            self.world.taken.push(0);
-            self.world.agenda.add(at(time), Event::Arrival(next));
         }
+    }
+
+    fn add(&mut self, call: Call) {
+        self.world.expect(self.calls.len(), &call);
+        self.calls.push(call);
     }
 
     /// Takes the next call in turn that can still end in time; gives up those that cannot.

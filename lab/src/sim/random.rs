@@ -6,7 +6,7 @@
 
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::number::count;
-use crate::sim::scenario::{Backend, Cold, Dialect, Faults, Scenario, Tenant, Value, Work};
+use crate::sim::scenario::{Backend, Cold, Dialect, Faults, Mix, Scenario, Tenant, Value, Work};
 
 /// Length of the arrivals.
 const DURATION: f64 = 240.0;
@@ -57,6 +57,7 @@ pub(crate) fn draw(number: u64) -> Scenario {
             tokens_told: if told { 60.0 } else { 0.0 },
             ..Work::default()
         },
+        mix: Mix::default(),
         backend: Backend {
             slots: vec![(0.0, slots), (DURATION / 2.0, after)],
             line,

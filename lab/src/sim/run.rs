@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kebne_control::{AttemptId, Dispatch, Hedge, Outcome, QuotaHints, Timestamp};
+use kebne_control::{AttemptId, Dispatch, Hedge, Outcome, QuotaHints, Span, Timestamp};
 
 use crate::sim::agenda::Event;
 use crate::sim::arrivals::{self, Call};
@@ -13,8 +13,10 @@ use crate::sim::entrant::Entrant;
 use crate::sim::gateway::Gateway;
 use crate::sim::ledger::{End, Ledger, Moment};
 use crate::sim::number::at;
-use crate::sim::scenario::Scenario;
+use crate::sim::scenario::{Mix, Scenario};
 use crate::sim::world::World;
+
+mod leave;
 
 /// Events after which a run is declared stuck; the longest scenario needs a hundredth of it.
 const EVENTS_MAX: u64 = 50_000_000;
@@ -26,6 +28,7 @@ struct Flight {
     gateway: usize,
     attempt: AttemptId,
     call: usize,
+    sent: Timestamp,
 }
 
 /// A run in progress.
@@ -83,7 +86,7 @@ impl<'a> Run<'a> {
             };
             self.now = now;
             for answer in self.world.backend.advance(now) {
-                self.answered(answer);
+                self.came(answer);
             }
             self.handle(event);
             self.world.plan_backend(self.now);
@@ -99,15 +102,18 @@ impl<'a> Run<'a> {
         match event {
             Event::Arrival(id) => self.arrive(id),
             Event::Backend => {}
-            Event::Told(answer) => self.answered(answer),
+            Event::Told(answer) => self.came(answer),
+            Event::Handled(answer, came) => self.answered(answer, came),
+            Event::Leave(id) => self.leave(id),
             Event::Timeout(job) => {
                 if self.flights.contains_key(&job) {
                     self.world.backend.cancel(job, self.now);
-                    self.answered(Answer {
+                    let answer = Answer {
                         job,
                         outcome: Some(Outcome::Timeout),
                         hints: QuotaHints::default(),
-                    });
+                    };
+                    self.answered(answer, self.now);
                 }
             }
             Event::Gateway(index) => {
@@ -154,22 +160,42 @@ impl<'a> Run<'a> {
             return;
         };
         let taken = gateway.offer(id, &call, self.scenario, self.now, &mut self.ledger);
-        if !taken {
-            self.call_again(&call);
+        if let Err(asked) = taken {
+            self.call_again(&call, End::Refused, asked);
         }
         self.pump(call.gateway);
     }
 
-    fn answered(&mut self, answer: Answer) {
+    /// Takes an answer when it comes; a gateway whose loop is busy handles it later.
+    fn came(&mut self, answer: Answer) {
+        let lag = self.scenario.mix.lag;
+        if lag > 0.0 {
+            let next = at((self.now.as_secs_f64() / lag).ceil() * lag).max(self.now);
+            let event = Event::Handled(answer, self.now);
+            self.world.agenda.add(next, event);
+        } else {
+            self.answered(answer, self.now);
+        }
+    }
+
+    fn answered(&mut self, answer: Answer, came: Timestamp) {
         let Some(&flight) = self.flights.get(&answer.job) else {
             return;
         };
         let Some(gateway) = self.gateways.get_mut(flight.gateway) else {
             return;
         };
+        let span = Span {
+            sent: flight.sent,
+            at: came,
+        };
         let Some(outcome) = answer.outcome else {
-            gateway.first_part(flight.attempt, self.now, &mut self.ledger);
+            gateway.first_part(flight.attempt, span, self.now, &mut self.ledger);
             self.cancel_other(answer.job, flight);
+            let call = self.calls.get(flight.call);
+            if call.is_some_and(|call| call.leaves_begun) {
+                self.leave(flight.call);
+            }
             self.pump(flight.gateway);
             return;
         };
@@ -180,6 +206,7 @@ impl<'a> Run<'a> {
             flight.call,
             outcome,
             answer.hints,
+            span,
             self.now,
             &mut self.ledger,
         );
@@ -190,32 +217,30 @@ impl<'a> Run<'a> {
         self.pump(flight.gateway);
     }
 
-    /// Cancels the other attempt of a call that is answered.
-    fn cancel_other(&mut self, winner: JobId, flight: Flight) {
-        let mut flights = self.flights.iter();
-        let other = flights.find(|(job, other)| other.call == flight.call && **job != winner);
-        let Some((&job, &loser)) = other else { return };
-        self.flights.remove(&job);
-        self.world.backend.cancel(job, self.now);
-        self.ledger.attempt(&Outcome::Cancelled);
-        if let Some(gateway) = self.gateways.get_mut(loser.gateway) {
-            let hints = QuotaHints::default();
-            let (attempt, call) = (loser.attempt, loser.call);
-            let outcome = Outcome::Cancelled;
-            // The winner decides about the call.
-            let _none = gateway.ended(attempt, call, outcome, hints, self.now, &mut self.ledger);
-        }
-    }
-
     fn close(&mut self, id: usize, end: End) {
         if let Some(&call) = self.calls.get(id) {
             self.ledger.close(id, &call, end, self.now);
-            self.call_again(&call);
+            self.call_again(&call, end, None);
         }
     }
 
-    /// A closed loop thinks, and calls again.
-    fn call_again(&mut self, call: &Call) {
+    /// A caller without an answer tries again, as an SDK does, and a closed loop thinks and calls again.
+    fn call_again(&mut self, call: &Call, end: End, asked: Option<f64>) {
+        let fails = matches!(end, End::Refused | End::Expired | End::Failed);
+        if fails && call.tries < self.scenario.mix.tries {
+            let keys = (self.calls.len(), self.calls.len() + 1);
+            let keys = (crate::sim::key(keys.0), crate::sim::key(keys.1));
+            let chance = Dice::new(self.seed, Purpose::Mix, keys.0, keys.1).unit();
+            let again = self.now.as_secs_f64() + Mix::backoff(call.tries, asked, chance);
+            if again < self.scenario.duration {
+                self.add(Call {
+                    at: again,
+                    tries: call.tries + 1,
+                    ..*call
+                });
+            }
+            return;
+        }
         let closed = self
             .scenario
             .tenants
@@ -231,16 +256,19 @@ impl<'a> Run<'a> {
         );
         let time = self.now.as_secs_f64() + dice.exponential(tenant.think.max(0.1));
         if time < self.scenario.duration {
-            self.calls.push(arrivals::make(
+            self.add(arrivals::make(
                 self.scenario,
                 self.seed,
                 id,
                 time,
                 call.tenant,
             ));
-            self.world.taken.push(0);
-            self.world.agenda.add(at(time), Event::Arrival(id));
         }
+    }
+
+    fn add(&mut self, call: Call) {
+        self.world.expect(self.calls.len(), &call);
+        self.calls.push(call);
     }
 
     /// Sends whatever a gateway may send now, and notes when it wants to be woken.
@@ -320,6 +348,7 @@ impl<'a> Run<'a> {
             gateway,
             attempt: dispatch.attempt,
             call: id,
+            sent: self.now,
         };
         self.flights.insert(job, flight);
         self.world

@@ -31,6 +31,7 @@ impl Scenario {
             scale_work(&mut scaled.work, speed);
         }
         scale_backend(&mut scaled.backend, speed);
+        scaled.mix.scale(speed);
         scaled
     }
 }
@@ -69,9 +70,12 @@ fn scale_backend(backend: &mut Backend, speed: f64) {
         quota.foreign_period /= speed;
         quota.spent_until /= speed;
         quota.ramp_period /= speed;
+        quota.window /= speed;
+        quota.penalty /= speed;
     }
     backend.faults.burst_time /= speed;
     backend.faults.burst_period /= speed;
+    backend.faults.loading_until /= speed;
     for brownout in &mut backend.brownouts {
         brownout.from /= speed;
         brownout.to /= speed;

@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+mod mix;
+pub(crate) use mix::Mix;
+
 /// A curve: points in time and their values.
 pub(crate) type Curve = Vec<(f64, f64)>;
 
@@ -47,6 +50,8 @@ pub(crate) struct Scenario {
     pub(crate) restarts: Vec<f64>,
     #[serde(default)]
     pub(crate) work: Work,
+    #[serde(default)]
+    pub(crate) mix: Mix,
     pub(crate) backend: Backend,
 }
 
@@ -267,6 +272,12 @@ pub(crate) struct Quota {
     pub(crate) ramp_from: f64,
     #[serde(default)]
     pub(crate) ramp_period: f64,
+    /// The units are given out at the start of each window of this length, instead of one by one.
+    #[serde(default)]
+    pub(crate) window: f64,
+    /// After a refusal nothing is let in for this time.
+    #[serde(default)]
+    pub(crate) penalty: f64,
 }
 
 /// Failures that load does not explain.
@@ -286,6 +297,10 @@ pub(crate) struct Faults {
     pub(crate) slow_factor: f64,
     /// Share of the attempts that is refused by chance, whatever is in flight.
     pub(crate) refused_share: f64,
+    /// Share of the attempts that reach a replica which still loads ...
+    pub(crate) loading_share: f64,
+    /// ... until this time.
+    pub(crate) loading_until: f64,
 }
 
 impl Default for Faults {
@@ -299,6 +314,8 @@ impl Default for Faults {
             slow_share: 0.0,
             slow_factor: 10.0,
             refused_share: 0.0,
+            loading_share: 0.0,
+            loading_until: 0.0,
         }
     }
 }

@@ -41,7 +41,8 @@ pub(crate) struct Score {
 
 /// Scores a run.
 pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score {
-    let calls = real(run.ends.len());
+    // A caller that leaves says nothing of the lane.
+    let calls = real(run.ends.len()) - run.ended(End::Left);
     let served = run.ended(End::Served);
     let count = |label: &str| {
         let number = run.attempts.get(label).copied().unwrap_or(0);

@@ -8,6 +8,13 @@ use crate::sim::backend::{Admission, Answer, Backend, JobId, Request};
 use crate::sim::number::at;
 use crate::sim::scenario::Scenario;
 
+fn announce(agenda: &mut Agenda, id: usize, call: &Call) {
+    agenda.add(at(call.at), Event::Arrival(id));
+    if let Some(after) = call.leaves_after {
+        agenda.add(at(call.at + after), Event::Leave(id));
+    }
+}
+
 /// The backend and what is to happen.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -25,7 +32,7 @@ impl World {
     pub(crate) fn new(scenario: &Scenario, seed: u64, calls: &[Call]) -> Self {
         let mut agenda = Agenda::default();
         for (id, call) in calls.iter().enumerate() {
-            agenda.add(at(call.at), Event::Arrival(id));
+            announce(&mut agenda, id, call);
         }
         for restart in &scenario.restarts {
             agenda.add(at(*restart), Event::Restart);
@@ -41,6 +48,12 @@ impl World {
         }
     }
 
+    /// Puts one more call on the agenda.
+    pub(crate) fn expect(&mut self, id: usize, call: &Call) {
+        self.taken.push(0);
+        announce(&mut self.agenda, id, call);
+    }
+
     /// Sends an attempt of the call `id` to the backend; a refusal is on the agenda.
     pub(crate) fn send(&mut self, job: JobId, id: usize, call: &Call, now: Timestamp) {
         let Some(taken) = self.taken.get_mut(id) else {
@@ -53,6 +66,8 @@ impl World {
             work: call.work,
             cost: call.cost,
             tokens: call.tokens,
+            prompt: call.prompt,
+            streamed: call.streamed,
         };
         match self.backend.admit(request, now) {
             Admission::Taken => *taken += 1,

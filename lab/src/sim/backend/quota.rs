@@ -15,16 +15,24 @@ pub(crate) struct Meter {
     at: Timestamp,
     /// Calls let in so far.
     used: f64,
+    /// Nothing is let in before this.
+    shut_until: f64,
 }
 
 impl Meter {
     /// Starts full.
     pub(crate) fn new(quota: Quota) -> Self {
+        let window = quota.per_minute / 60.0 * quota.window;
         Self {
             quota,
-            level: quota.burst,
+            level: if window > 0.0 {
+                window.floor()
+            } else {
+                quota.burst
+            },
             at: Timestamp::ZERO,
             used: 0.0,
+            shut_until: 0.0,
         }
     }
 
@@ -46,6 +54,14 @@ impl Meter {
         // In steps, because the rate moves with time.
         let mut from = self.at.as_secs_f64();
         let to = now.as_secs_f64();
+        if self.quota.window > 0.0 {
+            let window = |time: f64| (time / self.quota.window).floor();
+            if window(to) > window(from) {
+                self.level = (self.rate(to) * self.quota.window).floor();
+            }
+            self.at = self.at.max(now);
+            return;
+        }
         while from < to {
             let step = (to - from).min(1.0);
             self.level = (self.level + step * self.rate(from)).min(self.quota.burst);
@@ -65,7 +81,10 @@ impl Meter {
     /// Says whether a call of this cost would be let in; a cost above the burst needs a full bucket.
     pub(crate) fn holds(&mut self, cost: u32, now: Timestamp) -> bool {
         self.refill(now);
-        self.spent(now).is_none() && self.level + 1e-9 >= self.units(cost).min(self.quota.burst)
+        let shut = now.as_secs_f64() < self.shut_until;
+        !shut
+            && self.spent(now).is_none()
+            && self.level + 1e-9 >= self.units(cost).min(self.quota.burst)
     }
 
     /// Returns how long the long quota is still used up.
@@ -85,11 +104,20 @@ impl Meter {
         if let Some(left) = self.spent(now) {
             return Err(Outcome::Quota { reset: Some(left) });
         }
+        let time = now.as_secs_f64();
+        if self.quota.penalty > 0.0 && time >= self.shut_until {
+            self.shut_until = time + self.quota.penalty;
+        }
         if self.quota.debt > 0.0 {
             self.level = (self.level - 1.0).max(-self.quota.debt);
         }
         let missing = self.units(cost).min(self.quota.burst) - self.level;
-        let wait = (missing / self.rate(now.as_secs_f64()).max(1e-3)).ceil();
+        let wait = if self.quota.window > 0.0 {
+            self.window_left(time)
+        } else {
+            missing / self.rate(time).max(1e-3)
+        };
+        let wait = wait.max(self.shut_until - time).ceil();
         Err(match self.quota.telling {
             Telling::Nothing => Outcome::Limit,
             _ => Outcome::Rate {
@@ -99,15 +127,27 @@ impl Meter {
         })
     }
 
+    /// Returns the time until the next window.
+    fn window_left(&self, time: f64) -> f64 {
+        self.quota.window - time.rem_euclid(self.quota.window)
+    }
+
     /// Returns the headers of an answer sent now.
     pub(crate) fn hints(&mut self, now: Timestamp) -> QuotaHints {
         self.refill(now);
         if self.quota.telling != Telling::Headers {
             return QuotaHints::default();
         }
-        let full = (self.quota.burst - self.level).max(0.0) / (self.quota.per_minute / 60.0);
+        let rate = self.quota.per_minute / 60.0;
+        let (limit, full) = if self.quota.window > 0.0 {
+            let left = self.window_left(now.as_secs_f64());
+            ((rate * self.quota.window).floor(), left)
+        } else {
+            let missing = (self.quota.burst - self.level).max(0.0);
+            (self.quota.per_minute, missing / rate)
+        };
         let hint = Some(BucketHint {
-            limit: self.quota.per_minute,
+            limit,
             remaining: self.level.max(0.0).floor(),
             reset: Some(at(full).since(Timestamp::ZERO)),
             window: None,
@@ -143,6 +183,8 @@ mod tests {
             spent_until: 0.0,
             ramp_from: 0.0,
             ramp_period: 0.0,
+            window: 0.0,
+            penalty: 0.0,
         }
     }
 
@@ -163,5 +205,26 @@ mod tests {
             .filter(|step| meter.charge(0, at(f64::from(*step) * 0.01)).is_ok())
             .count();
         assert!(served < 60, "{served}");
+    }
+
+    #[test]
+    fn a_window_gives_out_its_units_at_its_start_and_a_penalty_silences() {
+        let mut windowed = quota(0.0);
+        windowed.window = 6.0;
+        let mut meter = Meter::new(windowed);
+        let served = |meter: &mut Meter, from: i32| {
+            (0..100)
+                .filter(|step| meter.charge(0, at(f64::from(from + *step) * 0.01)).is_ok())
+                .count()
+        };
+        assert_eq!(served(&mut meter, 0), 30);
+        assert_eq!(served(&mut meter, 400), 0);
+        assert_eq!(served(&mut meter, 600), 30);
+        let mut punishing = quota(0.0);
+        punishing.penalty = 3.0;
+        let mut meter = Meter::new(punishing);
+        assert_eq!(served(&mut meter, 0), 30 + 1);
+        assert_eq!(served(&mut meter, 200), 0, "silent for 3 s");
+        assert!(meter.charge(0, at(8.0)).is_ok());
     }
 }
