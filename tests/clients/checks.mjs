@@ -6,6 +6,8 @@ import { KEY, URL, answers, check, main, raises as raisesClass } from './harness
 const openai = await import(process.env.OPENAI_MODULE);
 const OpenAI = openai.default;
 const HELLO = [{ role: 'user', content: 'hello' }];
+const PIXEL = 'data:image/png;base64,iVBORw0KGgo=';
+const PLACE = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'], additionalProperties: false };
 const TOOLS = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object' } } }];
 
 const client = (options = {}) => new OpenAI({ baseURL: URL, apiKey: KEY, maxRetries: 0, ...options });
@@ -59,6 +61,29 @@ check('a call of a tool is streamed in pieces', async () => {
   assert.equal(text, '{"city": "Kiruna"}');
 });
 
+check('an image reaches the backend as it is', async () => {
+  const messages = [{ role: 'user', content: [{ type: 'image_url', image_url: { url: PIXEL, detail: 'low' } }] }];
+  const answer = await client().chat.completions.create({ model: 'tools', messages });
+  assert.deepEqual(answer.asked.messages, messages);
+});
+
+check('structured output is asked for and read, whole and streamed', async () => {
+  const form = { type: 'json_schema', json_schema: { name: 'place', strict: true, schema: PLACE } };
+  const own = { model: 'clever', messages: HELLO, response_format: form };
+  const answer = await client().chat.completions.create(own);
+  assert.deepEqual(answer.asked.response_format, form);
+  assert.deepEqual(JSON.parse(answer.choices[0].message.content), { city: 'Kiruna' });
+  const final = await client().chat.completions.stream(own).finalChatCompletion();
+  assert.deepEqual(JSON.parse(final.choices[0].message.content), { city: 'Kiruna' });
+});
+
+check('a tool is run by the library, and its result is answered', async () => {
+  const tool = { type: 'function', function: { name: 'weather', parameters: PLACE, parse: JSON.parse, function: ({ city }) => `cold in ${city}` } };
+  const runner = client().chat.completions.runTools({ model: 'clever', messages: HELLO, tools: [tool], stream: true });
+  assert.equal(await runner.finalContent(), 'Hello, good day');
+  assert.equal(runner.messages.find((message) => message.role === 'tool').content, 'cold in Kiruna');
+});
+
 check('completions and embeddings are answered', async () => {
   const completion = await client().completions.create({ model: 'good', prompt: 'hello' });
   assert.match(completion.choices[0].text, /hello/);
@@ -84,6 +109,12 @@ check('a session remembers what was said', async () => {
 
 check('a wrong key is an AuthenticationError', () =>
   raises(openai.AuthenticationError, chat('good', { using: client({ apiKey: 'wrong' }) }), 401, 'invalid_api_key'));
+
+check('a key that may not call is a PermissionDeniedError', () =>
+  raises(openai.PermissionDeniedError, chat('good', { using: client({ apiKey: process.env.KEBNE_READER }) }), 403));
+
+check('a body that is too large is status 413, also while it is still being sent', () =>
+  raises(openai.APIError, chat('good', { padding: 'x'.repeat(17 << 20) }), 413));
 
 check('an unknown model is a NotFoundError', () =>
   raises(openai.NotFoundError, chat('nope'), 404, 'model_not_found'));

@@ -1,4 +1,4 @@
-"""What the official Python library makes of the gateway's answers."""
+"""Checks the chats of the official OpenAI library for Python against the gateway."""
 
 import asyncio
 import os
@@ -8,11 +8,20 @@ import time
 import urllib.request
 
 import openai
+from pydantic import BaseModel
 
 URL, KEY = os.environ["KEBNE_URL"], os.environ["KEBNE_KEY"]
 HELLO = [{"role": "user", "content": "hello"}]
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+STRICT = [{"type": "function", "function": {"name": "weather", "strict": True, "parameters": {
+    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}}}]
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 CHECKS = []
+
+
+class Place(BaseModel):
+    city: str
+
 
 
 def client(**options):
@@ -94,6 +103,38 @@ async def _():
     assert arguments == '{"city": "Kiruna"}', arguments
 
 
+@check("an image and a sound reach the backend as they are")
+async def _():
+    sound = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    parts = [{"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}, sound]
+    messages = [{"role": "user", "content": parts}]
+    answer = await client().chat.completions.create(model="tools", messages=messages)
+    assert answer.model_extra["asked"]["messages"] == messages
+
+
+@check("structured output is asked for and read, whole and streamed")
+async def _():
+    own = {"model": "clever", "messages": HELLO, "response_format": Place}
+    answer = await client().chat.completions.parse(**own)
+    assert answer.choices[0].message.parsed == Place(city="Kiruna")
+    form = answer.model_extra["asked"]["response_format"]
+    assert form["json_schema"]["strict"] is True and list(form["json_schema"]["schema"]["properties"]) == ["city"]
+    async with client().chat.completions.stream(**own) as stream:
+        final = await stream.get_final_completion()
+    assert final.choices[0].message.parsed == Place(city="Kiruna")
+
+
+@check("the events of a stream are those of the library's helper, in their order")
+async def _():
+    async with client().chat.completions.stream(model="clever", messages=HELLO, tools=STRICT) as stream:
+        kinds = [event.type async for event in stream if event.type != "chunk"]
+    arguments = "tool_calls.function.arguments."
+    assert kinds == [arguments + "delta"] * (len(kinds) - 1) + [arguments + "done"] and len(kinds) > 2, kinds
+    async with client().chat.completions.stream(model="clever", messages=HELLO) as stream:
+        kinds = [event.type async for event in stream if event.type != "chunk"]
+    assert kinds == ["content.delta"] * 3 + ["content.done"], kinds
+
+
 @check("completions and embeddings are answered")
 async def _():
     completion = await client().completions.create(model="good", prompt="hello")
@@ -126,6 +167,17 @@ async def _():
 @check("a wrong key is an AuthenticationError")
 async def _():
     await raises(openai.AuthenticationError, chat("good", client(api_key="wrong")), 401, "invalid_api_key")
+
+
+@check("a key that may not call is a PermissionDeniedError")
+async def _():
+    await raises(openai.PermissionDeniedError, chat("good", client(api_key=os.environ["KEBNE_READER"])), 403)
+
+
+@check("a body that is too large is status 413, also while it is still being sent")
+async def _():
+    large = {"extra_body": {"padding": "x" * (17 << 20)}}
+    await raises(openai.APIStatusError, chat("good", **large), 413)
 
 
 @check("an unknown model is a NotFoundError")

@@ -1,6 +1,7 @@
 """Checks the official Anthropic library for Python against the gateway."""
 
 import asyncio
+import os
 import time
 
 import anthropic
@@ -135,6 +136,20 @@ async def _():
 async def _():
     error = await raises(anthropic.AuthenticationError, message("good", client(api_key="wrong")), 401)
     assert error.type == "authentication_error"
+
+
+@check("a key that may not call is a PermissionDeniedError")
+async def _():
+    reader = client(api_key=os.environ["KEBNE_READER"])
+    error = await raises(anthropic.PermissionDeniedError, message("good", reader), 403)
+    assert error.type == "permission_error"
+
+
+@check("a body that is too large is a RequestTooLargeError, also while it is still being sent")
+async def _():
+    large = {"extra_body": {"padding": "x" * (17 << 20)}}
+    error = await raises(anthropic.RequestTooLargeError, message("good", **large), 413)
+    assert error.type == "request_too_large"
 
 
 @check("an unknown model is a NotFoundError")

@@ -7,6 +7,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # no look at the network wh
 
 import langchain_openai
 import litellm
+import openai
 from harness import KEY, ROOT, URL, check, main
 
 litellm.suppress_debug_info = True
@@ -47,6 +48,27 @@ async def _():
     assert "hello" in "".join(parts)
     answer = await chain("tools", use_responses_api=True).bind_tools([weather]).ainvoke("hello")
     assert answer.tool_calls[0]["args"] == {"city": "Kiruna"}
+
+
+@check("langchain: structured output and an image, by chats and by responses")
+async def _():
+    schema = {"title": "place", "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+    for own in ({}, {"use_responses_api": True}):
+        model = chain("clever", **own).with_structured_output(schema, method="json_schema")
+        answer = await model.ainvoke([{"role": "user", "content": [image]}])
+        assert answer == {"city": "Kiruna"}, answer
+
+
+@check("langchain: errors have their classes")
+async def _():
+    # The library's own classes extend those of openai.
+    for model, kind in [("nope", openai.NotFoundError), ("broken", openai.InternalServerError)]:
+        try:
+            await chain(model).ainvoke("hello")
+        except kind:
+            continue
+        raise AssertionError(f"{model}: {kind.__name__} was not raised")
 
 
 def complete(model, base, **more):

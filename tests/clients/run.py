@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HERE = pathlib.Path(__file__).parent
 KEY = "key-of-the-tests"
+READER = "key-that-only-reads-the-state"
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Kiruna"}'}}
 PARTS = ('{"city": ', '"Kiruna"}')
 THINKING = {"type": "thinking", "thinking": "hm", "signature": "signed"}
@@ -106,8 +107,10 @@ class Clever(Chat):
             name = asked["tools"][0]["function"]["name"]
             yield from (event.replace('"weather"', json.dumps(name)) for event in super().events(asked))
             return
-        for piece in (*self.pieces(asked), None):
-            choice = {"index": 0, "delta": {"content": piece} if piece else {}, "finish_reason": None if piece else "stop"}
+        for number, piece in enumerate((*self.pieces(asked), None)):
+            # The helpers of the Node library require the role in the first chunk, as all servers send it.
+            delta = ({} if number else {"role": "assistant"}) | ({"content": piece} if piece else {})
+            choice = {"index": 0, "delta": delta, "finish_reason": None if piece else "stop"}
             chunk = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
             yield f"data: {json.dumps(chunk)}"
         yield from list(super().events(asked))[len(PARTS) + 2:]
@@ -151,7 +154,8 @@ def serve(handler):
 
 def start(kebne, folder):
     config = (HERE / "gateway.toml.in").read_text()
-    config = config.replace("@HASH@", hashlib.sha256(KEY.encode()).hexdigest())
+    for place, key in {"@HASH@": KEY, "@READER@": READER}.items():
+        config = config.replace(place, hashlib.sha256(key.encode()).hexdigest())
     config = config.replace("@UPSTREAM@", serve(Chat)).replace("@ANTHROPIC@", serve(Messages))
     config = config.replace("@CLEVER@", serve(Clever))
     path = pathlib.Path(folder) / "gateway.toml"
@@ -169,6 +173,7 @@ def main():
               "schemathesis": "checks_schemas"}
     commands = {name: [sys.executable, HERE / f"{file}.py"] for name, file in python.items()}
     commands["openai (Node)"] = [node, HERE / "checks.mjs"]
+    commands["openai-responses (Node)"] = [node, HERE / "checks_responses.mjs"]
     commands["anthropic (Node)"] = [node, HERE / "checks_anthropic.mjs"]
     commands["vercel"] = [node, HERE / "checks_vercel.mjs"]
     failed = []
@@ -182,6 +187,7 @@ def main():
                 environment = os.environ | {
                     "KEBNE_URL": url,
                     "KEBNE_KEY": KEY,
+                    "KEBNE_READER": READER,
                     "NODE_MODULES": modules,
                     "OPENAI_MODULE": f"{modules}/openai/index.mjs",
                     "ANTHROPIC_MODULE": f"{modules}/@anthropic-ai/sdk/index.mjs",
