@@ -1,8 +1,9 @@
 //! The simulator of the lane's control law: a fragile backend, its callers and an oracle in virtual time.
 //!
-//! It drives exactly the two machines that ship, `kebne_control::Controller` and `kebne_control::Pool`.
-//! Laws are evaluated here before they meet a real backend. It opens no socket and reads no clock; a seed gives the
-//! same table, bit by bit. [`script`] provides the same backends and callers to a program that has sockets.
+//! It drives the same two state machines as the program, `kebne_control::Controller` and `kebne_control::Pool`. Laws
+//! are evaluated here before they are used with a real backend. The simulator opens no socket and reads no clock; the
+//! same seed gives the same table, bit by bit. [`script`] provides the same backends and callers to a program that has
+//! sockets.
 
 mod agenda;
 mod agree;
@@ -34,7 +35,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-/// Turns an index into a key of chance.
+/// Converts an index to the key of a random draw.
 fn key(index: usize) -> u64 {
     u64::try_from(index).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! What happens next: events in order of time, and of their making where times are equal.
+//! The queue of future events, ordered by time and, at equal times, by insertion.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,26 +7,26 @@ use kebne_control::Timestamp;
 
 use crate::sim::backend::{Answer, JobId};
 
-/// One thing to happen.
+/// A future event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
-    /// This call is offered.
+    /// The call with this index arrives.
     Arrival(usize),
-    /// The backend changes by itself.
+    /// The state of the backend changes by itself.
     Backend,
-    /// A refusal reaches its client.
+    /// A refusal reaches its client after the refusal time.
     Told(Answer),
     /// An answer of the backend is handled, some time after it came.
     Handled(Answer, Timestamp),
     /// The caller of this call leaves.
     Leave(usize),
-    /// The client of this job hangs up.
+    /// The client of this job disconnects.
     Timeout(JobId),
-    /// This gateway asked to be woken.
+    /// A wakeup that this gateway requested.
     Gateway(usize),
-    /// The controllers start anew.
+    /// The controllers restart.
     Restart,
-    /// Time to note limit and capacity.
+    /// The limit and the capacity are sampled.
     Sample,
 }
 
@@ -53,7 +53,7 @@ impl Ord for Entry {
     }
 }
 
-/// The events to come.
+/// The future events.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     heap: BinaryHeap<Entry>,
@@ -69,7 +69,7 @@ impl Agenda {
         });
     }
 
-    /// Returns when the next event is due.
+    /// Returns the time of the next event.
     pub(crate) fn due(&self) -> Option<Timestamp> {
         self.heap.peek().map(|entry| entry.key.0.0)
     }

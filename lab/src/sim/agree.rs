@@ -1,8 +1,8 @@
-//! Scenarios over real sockets: the program simulates the backend, serves the gateway and sends the load, each in a
-//! process of its own, and the goodput is held against that of virtual time.
+//! Runs scenarios over real sockets: the simulated backend, the gateway and the load generator each run in a process of
+//! their own, and the goodput is compared with that in virtual time.
 //!
-//! It exists because a simulator can be wrong: a difference is a bug in one of the two. The scenarios are made faster,
-//! for both alike, so that each takes less than a minute.
+//! The comparison checks the simulator: a difference is a bug in one of the two. Both runs use the same speed-up, so
+//! that each scenario takes less than a minute.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader};
@@ -14,43 +14,43 @@ use serde::Deserialize;
 
 use crate::sim::script::{Script, ScriptError};
 
-/// The scenarios played when none are asked for: loud and silent limits, a drop, a rise, cold starts, a quota, an
-/// outage, a batch server that streams, and one where nothing is wrong.
+/// The default scenarios: rejecting and queueing backends, a drop and a rise of capacity, cold starts, a quota, an
+/// outage, a streaming batch server, and a backend without problems.
 const DEFAULT: &str = "S01,S03,S04,S05,S07,S10,S12,S15,S18,S19";
 
-/// Which scenarios, how fast, and how near the two must be.
+/// The options of `agree`: scenarios, speed and tolerance.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Agree {
-    /// The program to run.
+    /// The path of the `kebne` program.
     #[arg(long, default_value = "target/release/kebne")]
     program: PathBuf,
-    /// Names of scenarios.
+    /// Names of the scenarios.
     #[arg(long, value_delimiter = ',', default_value = DEFAULT)]
     scenarios: Vec<String>,
-    /// How many times as fast they go.
+    /// The factor by which the scenarios are sped up; 0.1 to 100.
     #[arg(long, default_value_t = 6.0)]
     speed: f64,
     /// The seed of calls and backend.
     #[arg(long, default_value_t = 31)]
     seed: u64,
-    /// The law, by its name in settings; the settings' default where nothing is said.
+    /// The name of the law in the settings. Default: the default of the settings.
     #[arg(long)]
     law: Option<String>,
-    /// Points of goodput that the two may differ by.
+    /// The largest allowed difference of goodput, in percentage points.
     #[arg(long, default_value_t = 5.0)]
     tolerance: f64,
 }
 
-/// Why the comparison failed.
+/// The reason why the comparison failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgreeError {
-    /// A scenario cannot be played.
+    /// A scenario cannot be run.
     #[error(transparent)]
     Script(#[from] ScriptError),
     /// A process could not be run.
     #[error("`{program}`: {source}")]
     Run { program: PathBuf, source: io::Error },
-    /// A process said something else than it should.
+    /// A process printed unexpected output.
     #[error("`{program}` {what}")]
     Said { program: PathBuf, what: String },
     /// The two runs differ.
@@ -88,17 +88,17 @@ struct Judged {
     virtual_success_of_offered: f64,
 }
 
-/// A process that ends with its owner.
+/// A child process that is killed when its owner is dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Already gone is what is wanted, too.
+        // A process that has already ended needs nothing.
         let _gone = self.0.kill().and_then(|()| self.0.wait());
     }
 }
 
-/// Plays the scenarios one after the other and returns the table.
+/// Runs the scenarios one after the other and returns the table.
 pub(crate) fn run(options: &Agree) -> Result<String, AgreeError> {
     let law = match &options.law {
         Some(law) => law.clone(),
@@ -184,7 +184,7 @@ fn play(options: &Agree, name: &str, law: &str) -> Result<Played, AgreeError> {
     })
 }
 
-/// The settings of a gateway that has what the virtual one has.
+/// Returns the settings that give the gateway the same bounds as the virtual one.
 fn settings(script: &Script, backend: &str, law: &str) -> String {
     let timeout = script.attempt_timeout().as_millis();
     format!(
@@ -206,7 +206,7 @@ fn command(options: &Agree, folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts a server; returns it with its base URL, which it says in its first line.
+/// Starts a server and returns it with its base URL, which it prints on its first line.
 fn start(
     options: &Agree,
     folder: &Path,

@@ -1,7 +1,7 @@
-//! The calls of a run, drawn before it starts: when, whose, how long, at what cost.
+//! The calls of a run, drawn before it starts: arrival time, tenant, work and cost.
 //!
-//! Arrivals are Poisson, by thinning. It exists apart from the run so that every law and the oracle are
-//! offered the very same calls. Closed loops cannot be drawn ahead: only their first calls are here.
+//! Arrivals are Poisson, drawn by thinning. They are drawn apart from the run so that every law and the oracle receive
+//! the same calls. The calls of closed loops depend on the answers, so only their first calls are drawn here.
 
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::number::{count, real, whole};
@@ -10,16 +10,16 @@ use crate::sim::scenario::{Scenario, Tenant, linear};
 /// One call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    /// When it is offered.
+    /// The arrival time, in seconds.
     pub(crate) at: f64,
     pub(crate) tenant: usize,
-    /// Which gateway it reaches.
+    /// The index of the gateway that it reaches.
     pub(crate) gateway: usize,
-    /// Service time, or tokens on a batch server.
+    /// The service time in seconds, or tokens on a batch server.
     pub(crate) work: f64,
-    /// Quota cost; zero has none.
+    /// The quota cost in tokens; zero for none.
     pub(crate) cost: u32,
-    /// Output tokens, where the answer tells them.
+    /// Output tokens, if the answer reports them.
     pub(crate) tokens: Option<u32>,
     /// Part of the work that the prompt takes.
     pub(crate) prompt: f64,
@@ -99,7 +99,7 @@ fn thin(
     }
 }
 
-/// Draws what one call costs; `id` is its place in the run.
+/// Draws the work and the cost of one call; `id` is its index in the run.
 pub(crate) fn make(scenario: &Scenario, seed: u64, id: usize, at: f64, tenant: usize) -> Call {
     let work = &scenario.work;
     let mut dice = Dice::new(seed, Purpose::Work, crate::sim::key(id), 0);

@@ -1,7 +1,6 @@
-//! The model of a fragile backend: what it takes, what it refuses, when it answers.
+//! The model of a fragile backend: admission, refusals and answer times.
 //!
-//! Owns the backend's true state, which only the oracle may ask for. It exists so that a law can be
-//! judged in virtual time. It must never know who calls it.
+//! Owns the true state of the backend, which only the oracle may read. It does not know which entrant calls it.
 
 use std::collections::BTreeMap;
 
@@ -25,11 +24,11 @@ use scaler::Scaler;
 /// A call as it reaches the backend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
-    /// Unique per attempt.
+    /// The id of the attempt, unique in the run.
     pub(crate) job: JobId,
-    /// The call, which keys its chance.
+    /// The index of the call, which is the key of its random draws.
     pub(crate) call: usize,
-    /// How often the backend has taken this call before.
+    /// The number of times that the backend has accepted this call before.
     pub(crate) taken: u32,
     pub(crate) work: f64,
     pub(crate) cost: u32,
@@ -39,21 +38,21 @@ pub(crate) struct Request {
     pub(crate) streamed: bool,
 }
 
-/// Something the backend says.
+/// An answer of the backend, or its first part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
     pub(crate) job: JobId,
-    /// `None` is the first part of an answer.
+    /// How the attempt ended; `None` for the first part of an answer.
     pub(crate) outcome: Option<Outcome>,
     pub(crate) hints: QuotaHints,
 }
 
-/// Whether a request was let in.
+/// The result of offering a request to the backend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Admission {
-    /// An answer will come, or not.
+    /// Accepted. The answer may still be lost.
     Taken,
-    /// Refused, told after the refusal time.
+    /// Refused. The client learns it after the refusal time.
     Refused(Outcome, QuotaHints),
 }
 
@@ -70,7 +69,7 @@ pub(crate) struct Backend {
     edges: Vec<Timestamp>,
     edge: usize,
     dead: bool,
-    /// Calls refused by chance so far.
+    /// Calls refused at random so far.
     pub(crate) unlucky: u64,
 }
 
@@ -98,7 +97,7 @@ impl Backend {
         }
     }
 
-    /// Returns the true number of slots now.
+    /// Returns the current number of slots.
     pub(crate) fn slots(&self, now: Timestamp) -> usize {
         let staircase = stair(&self.settings.slots, now.as_secs_f64());
         let replicas = self.scaler.as_ref().map_or(1, |scaler| scaler.replicas);
@@ -113,18 +112,18 @@ impl Backend {
         }
     }
 
-    /// Returns how many calls at once serve best: the slots, or the knee where that comes first.
+    /// Returns the best concurrency: the number of slots, or the knee of thrashing if it is lower.
     pub(crate) fn best(&self, now: Timestamp) -> usize {
         let knee = self.settings.thrash.map_or(usize::MAX, |t| whole(t.knee));
         self.slots(now).min(knee)
     }
 
-    /// Returns the cold starts so far.
+    /// Returns the number of cold starts so far.
     pub(crate) fn episodes(&self) -> u32 {
         self.boot.episodes
     }
 
-    /// Brings everything to `now`; returns the answers in order.
+    /// Advances the state to `now` and returns the answers in order.
     pub(crate) fn advance(&mut self, now: Timestamp) -> Vec<Answer> {
         let passed = self.engine.advance(now);
         let answers: Vec<Answer> = passed
@@ -139,7 +138,7 @@ impl Backend {
         let outages = &self.settings.outages;
         self.dead = outages.iter().any(|o| within(o.from, o.to));
         if self.dead {
-            // What it was working on is never answered.
+            // The work in progress is lost without an answer.
             self.engine.clear();
             self.jobs.clear();
         }
@@ -183,7 +182,7 @@ impl Backend {
         meter.map_or_else(QuotaHints::default, |meter| meter.hints(now))
     }
 
-    /// Takes a request, or refuses it. `advance` must have been called for `now`.
+    /// Accepts or refuses a request. `advance` must have been called for `now`.
     pub(crate) fn admit(&mut self, request: Request, now: Timestamp) -> Admission {
         if self.dead {
             let time = now.as_secs_f64();
@@ -236,7 +235,7 @@ impl Backend {
         } else {
             self.engine.wait(request.job, job);
         }
-        // The silence before sleep is counted from the last work.
+        // The idle time before sleep begins after the last work.
         self.boot.advance(ready, now);
         Admission::Taken
     }
@@ -267,7 +266,7 @@ impl Backend {
         }
     }
 
-    /// Notes that the client has hung up.
+    /// Records that the client has disconnected.
     pub(crate) fn cancel(&mut self, job: JobId, now: Timestamp) {
         if self.settings.ignores_cancel {
             return;
@@ -277,7 +276,7 @@ impl Backend {
         self.engine.fill(self.slots(now));
     }
 
-    /// Returns when something changes, should no one call.
+    /// Returns the time of the next state change without further calls.
     pub(crate) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let mark = self.engine.next_mark();
         let edge = self.edges.get(self.edge).copied();
@@ -286,7 +285,7 @@ impl Backend {
         [mark, edge, boot, scaler].into_iter().flatten().min()
     }
 
-    /// Says whether a call would start at once: the oracle's eye.
+    /// Returns `true` if a call would start at once. For the oracle only.
     pub(crate) fn would_start(&mut self, cost: u32, now: Timestamp) -> bool {
         let free = self.engine.running() < self.best(now) && self.engine.waiting() == 0;
         free && self
@@ -295,12 +294,12 @@ impl Backend {
             .is_none_or(|meter| meter.holds(cost, now))
     }
 
-    /// Says whether it sleeps and a call would wake it: the oracle's eye.
+    /// Returns `true` if the backend is asleep and a call would wake it. For the oracle only.
     pub(crate) fn asleep(&self) -> bool {
         !self.dead && self.boot.awake == Awake::Asleep
     }
 
-    /// Returns the least time that `work` needs from now: the oracle's eye.
+    /// Returns the shortest time in seconds in which `work` can be done from now. For the oracle only.
     pub(crate) fn least_time(&self, work: f64) -> f64 {
         let prefill = self.settings.batch.map_or(0.0, |batch| batch.prefill);
         (work + prefill) / self.engine.speed(self.engine.running() + 1, 0)

@@ -1,7 +1,7 @@
-//! The comparison: every scenario, every seed, the oracle and every entrant, on two threads.
+//! The comparison: runs every scenario and seed with the oracle and with every entrant, on several threads.
 //!
-//! Each cell is a function of its scenario, seed and entrant only, and is put in its place by index, so
-//! that the table does not depend on which thread was faster.
+//! Each cell depends only on its scenario, seed and entrant, and is stored by index, so the table does not depend on
+//! the order in which threads finish.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::sim::scenario::Scenario;
 use crate::sim::score::{Score, average, score};
 use crate::sim::{oracle, run};
 
-/// What to compare.
+/// The scope of a comparison.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) scenarios: Vec<Scenario>,
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     /// The seeds of every scenario.
     pub(crate) seeds: Vec<u64>,
     pub(crate) threads: usize,
-    /// Whether to show a bar on standard error.
+    /// Show a progress bar on standard error.
     pub(crate) bar: bool,
 }
 
@@ -32,13 +32,13 @@ pub(crate) struct Plan {
 pub(crate) struct Row {
     pub(crate) scenario: String,
     pub(crate) title: String,
-    /// By entrant, in the plan's order: the mean over seeds.
+    /// The mean over seeds of each entrant, in the plan's order.
     pub(crate) scores: Vec<Score>,
-    /// Goodput by entrant and seed.
+    /// Goodput of each entrant and seed.
     pub(crate) spread: Vec<Vec<f64>>,
-    /// The oracle's own share of offered calls served.
+    /// Served over offered calls of the oracle.
     pub(crate) oracle_offered: f64,
-    /// Limit and capacity of the first entrant at the first seed.
+    /// Limit and capacity over time, of the first entrant at the first seed.
     #[serde(skip)]
     pub(crate) moments: Vec<Moment>,
 }

@@ -11,57 +11,57 @@ use crate::sim::ledger::{Ledger, Note};
 use crate::sim::scenario::Scenario;
 use crate::sim::{agree, bench, gate, mixed, oracle, plot, random, report, run, score, suite};
 
-/// Why a command failed.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     /// A scenario file is wrong.
     #[error(transparent)]
     Suite(#[from] suite::SuiteError),
-    /// A law that does not exist.
+    /// The law does not exist.
     #[error("no law is called `{name}`; there are {known}")]
     Law {
-        /// As asked for.
+        /// The requested name.
         name: String,
-        /// What exists.
+        /// The existing names.
         known: String,
     },
-    /// A scenario that does not exist.
+    /// The scenario does not exist.
     #[error("no scenario is called `{0}`")]
     Scenario(String),
     /// A file could not be written.
     #[error("cannot write `{path}`: {source}")]
     Write {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file could not be read.
     #[error("cannot read `{path}`: {source}")]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The recorded numbers are not what they should be.
+    /// The file of recorded numbers is invalid.
     #[error("recorded numbers `{path}`: {source}")]
     Marks {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Box<toml::de::Error>,
     },
-    /// The controller has become worse.
+    /// A result is worse than recorded.
     #[error("the gate is closed:\n{0}")]
     Gate(String),
-    /// The runs over sockets could not be made, or do not agree.
+    /// The runs over sockets failed, or differ from virtual time.
     #[error(transparent)]
     Agree(#[from] agree::AgreeError),
-    /// The numbers could not be put in TOML.
+    /// The numbers could not be written as TOML.
     #[error("cannot write toml: {0}")]
     Toml(#[from] toml::ser::Error),
-    /// The result could not be put in JSON.
+    /// The result could not be written as JSON.
     #[error("cannot write json: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -75,34 +75,34 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Compares laws over the scenarios.
+    /// Compare laws over the scenarios.
     Bench(Bench),
-    /// Fails when the controller has become worse than recorded.
+    /// Fail if a result is worse than recorded.
     Gate(Gate),
-    /// Plays scenarios over real sockets and compares them with virtual time.
+    /// Run scenarios over real sockets and compare them with virtual time.
     Agree(agree::Agree),
-    /// Shows the verdicts of one run as a timeline.
+    /// Show the verdicts of one run as a timeline.
     Explain(Explain),
 }
 
 #[derive(Debug, clap::Args)]
 struct Bench {
-    /// Seeds per named scenario.
+    /// Number of seeds of each named scenario.
     #[arg(long, default_value_t = 3)]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 31)]
     first_seed: u64,
-    /// Laws, with commas between; `all` takes every one.
+    /// Laws, separated by commas; `all` for every law.
     #[arg(long, value_delimiter = ',')]
     laws: Vec<String>,
-    /// Only named scenarios with one of these names; `none` runs the random ones alone.
+    /// Run only the scenarios with these names; `none` for random scenarios only.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Leaves these named scenarios out.
+    /// Skip the scenarios with these names.
     #[arg(long, value_delimiter = ',')]
     skip: Vec<String>,
-    /// Also runs this many random scenarios, one seed each.
+    /// Also run this many random scenarios, with one seed each.
     #[arg(long, default_value_t = 0)]
     random: u64,
     /// Takes the mixed variants of the named scenarios, and random mixed ones.
@@ -111,26 +111,26 @@ struct Bench {
     /// Number of the first random scenario.
     #[arg(long, default_value_t = 300)]
     first_random: u64,
-    /// Also draws limit against capacity of the first law into this folder.
+    /// Also plot limit and capacity of the first law into this folder.
     #[arg(long)]
     plot: Option<PathBuf>,
-    /// Every column for every law.
+    /// Print every column for every law.
     #[arg(long)]
     full: bool,
-    /// Also writes everything as JSON.
+    /// Also write the results as JSON to this file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Worker threads.
+    /// Number of worker threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
 
 #[derive(Debug, clap::Args)]
 struct Gate {
-    /// The recorded numbers.
+    /// The file of recorded numbers.
     #[arg(long, default_value = "lab/gate.toml")]
     file: PathBuf,
-    /// Records the numbers of now instead of judging them.
+    /// Record the current numbers instead of comparing them.
     #[arg(long)]
     record: bool,
 }
@@ -158,7 +158,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(text) => {
-            // A closed pipe is the reader's choice.
+            // A reader may close the pipe early.
             drop(std::io::stdout().write_all(text.as_bytes()));
             ExitCode::SUCCESS
         }
@@ -319,7 +319,7 @@ fn explain(options: &Explain) -> Result<String, CliError> {
     Ok(lines.join("\n"))
 }
 
-/// Writes what was decided, and every 10 s what limit and capacity were.
+/// Writes the verdicts, and every 10 s the limit and the capacity.
 fn timeline(book: &Ledger, lines: &mut Vec<String>) {
     let mut moments = book.moments.iter().peekable();
     for (at, gateway, note) in &book.notes {

@@ -1,11 +1,11 @@
-//! Seeded chance: every random number of a run is a function of the seed and of what it is for.
+//! Seeded random numbers: each is a function of the seed and of its purpose.
 //!
-//! A draw is keyed (call, attempt, purpose) instead of taken from one stream, so that every law and the
-//! oracle meet the very same calls, faults and slow attempts. It must never read any other source.
+//! A draw is keyed by call, attempt and purpose instead of taken from one stream, so that every law and the oracle get
+//! the same calls, faults and slow attempts. No other source of randomness is used.
 
 use kebne_control::Chance;
 
-/// What a draw is for; each purpose has its own numbers.
+/// The purpose of a draw; each purpose has a sequence of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     Arrival = 1,
@@ -24,7 +24,7 @@ pub(crate) enum Purpose {
     Mix = 14,
 }
 
-/// A stream of numbers in `[0, 1)`; splitmix64, which is stable, short and good enough here.
+/// A stream of numbers in `[0, 1)`; splitmix64, which is short, has a fixed definition and is sufficient here.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -35,7 +35,7 @@ fn mix(mut z: u64) -> u64 {
 }
 
 impl Dice {
-    /// Starts the stream of one purpose and two keys.
+    /// Creates the stream of a purpose and two keys.
     pub(crate) fn new(seed: u64, purpose: Purpose, first: u64, second: u64) -> Self {
         let mut state = mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
         for key in [purpose as u64, first, second] {
@@ -102,7 +102,7 @@ impl Dice {
         (least * (1.0 - self.unit()).powf(-1.0 / index)).min(10.0 * mean)
     }
 
-    /// Returns one of the choices; the last for an impossible draw.
+    /// Returns one of the choices, or `default` if there are none.
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T], default: T) -> T {
         let count = f64::from(u32::try_from(choices.len()).unwrap_or(1));
         let at = crate::sim::number::whole(self.unit() * count);

@@ -1,8 +1,8 @@
-//! What enters the comparison: a law, and whether it gets the lane's knowledge of cold starts and quotas.
+//! An entrant of the comparison: a law, with or without the lane's knowledge of cold starts and quotas.
 //!
-//! A published limiter knows refusals, not reasons. So a baseline runs *bare*: the queue, the deadlines,
-//! the held refusals and the retry budget are the same, but a loading answer and a quota's refusal reach
-//! it as a plain refusal, with `Retry-After` obeyed as a pause. `name+` gives it everything.
+//! A published limiter does not distinguish the reasons of refusals. A baseline therefore runs *bare*: queue,
+//! deadlines, holds and retry budget are the same, but it receives a loading answer or a quota refusal as a plain
+//! refusal, and `Retry-After` becomes a pause. The entrant `name+` receives everything.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ pub(crate) struct Entrant {
     pub(crate) name: &'static str,
     pub(crate) law: Law,
     pub(crate) initial: u32,
-    /// Refusals reach it without their reason.
+    /// Refusals are passed on without their reason.
     pub(crate) bare: bool,
-    /// Its limit is the backend's true capacity: what the same plumbing reaches with a perfect law.
+    /// The limit is the true capacity of the backend: the result of the same lane with a perfect law.
     pub(crate) told: bool,
-    /// The order of its queue.
+    /// The order of the queue.
     pub(crate) order: Order,
-    /// Hedges per success.
+    /// Hedges per success; 0 for none.
     pub(crate) hedges: f64,
-    /// Refusals per success that experiments may cost, where that is not the default.
+    /// Refusals per success that trials may cost; `None` for the default.
     pub(crate) exploration: Option<f64>,
 }
 
@@ -57,7 +57,7 @@ const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
     }
 }
 
-/// The same with a queue that is served newest first under overload.
+/// Returns the entrant with a queue that is served newest first under overload.
 const fn newest(entrant: Entrant, name: &'static str) -> Entrant {
     Entrant {
         name,
@@ -66,7 +66,7 @@ const fn newest(entrant: Entrant, name: &'static str) -> Entrant {
     }
 }
 
-/// The same with late attempts doubled.
+/// Returns the entrant with hedging.
 const fn hedged(entrant: Entrant, name: &'static str) -> Entrant {
     Entrant {
         name,
@@ -75,7 +75,7 @@ const fn hedged(entrant: Entrant, name: &'static str) -> Entrant {
     }
 }
 
-/// The same with another budget for experiments.
+/// Returns the entrant with another budget for trials.
 const fn exploring(entrant: Entrant, name: &'static str, exploration: f64) -> Entrant {
     Entrant {
         name,
@@ -84,7 +84,7 @@ const fn exploring(entrant: Entrant, name: &'static str, exploration: f64) -> En
     }
 }
 
-/// Everything that may enter, the controller first.
+/// All entrants, the controller first.
 pub(crate) const ENTRANTS: &[Entrant] = &[
     full("kebne", Law::Adaptive, 2),
     bare("fixed", Law::Fixed, 16),
@@ -116,7 +116,7 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
     exploring(full("kebne", Law::Adaptive, 2), "kebne-0.1", 0.1),
 ];
 
-/// The names compared when none are asked for.
+/// The names of the entrants that are compared by default.
 pub(crate) const DEFAULT: &[&str] = &[
     "kebne",
     "fixed",
@@ -137,13 +137,13 @@ pub(crate) fn find(name: &str) -> Option<Entrant> {
         .find(|entrant| entrant.name == name)
 }
 
-/// Returns the name in the settings of the law that is their default.
+/// Returns the name of the default law of the settings.
 pub(crate) fn default_law() -> String {
     let named = serde_json::to_value(Law::default()).unwrap_or_default();
     named.as_str().unwrap_or_default().to_owned()
 }
 
-/// Returns the controller with a law, which has a name in the settings, and the defaults of everything else.
+/// Returns the controller with the law of this name in the settings and defaults for everything else.
 pub(crate) fn by_law(law: &str) -> Option<Entrant> {
     let named = serde_json::Value::String(law.to_owned());
     let law = serde_json::from_value(named).ok()?;
@@ -177,7 +177,7 @@ impl Entrant {
             limit_initial: self.initial,
             attempt_timeout: Duration::try_from_secs_f64(scenario.timeout)
                 .unwrap_or(Duration::from_mins(1)),
-            // As the provider's documents say it, which an operator has read.
+            // The value that the provider documents, as an operator would set it.
             slow_down_period: Duration::try_from_secs_f64(period)
                 .ok()
                 .filter(|period| !period.is_zero())
@@ -187,14 +187,14 @@ impl Entrant {
     }
 }
 
-/// What a bare law sees, and the pause that its plumbing keeps for it.
+/// Hides the reasons of refusals from a bare law, and keeps its pause after `Retry-After`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Blindfold {
     pause: Timestamp,
 }
 
 impl Blindfold {
-    /// Takes the reason off a refusal, and keeps its `Retry-After`.
+    /// Removes the reason of a refusal and records its `Retry-After`.
     pub(crate) fn outcome(&mut self, outcome: Outcome, now: Timestamp) -> Outcome {
         match outcome {
             Outcome::Rate { retry_after, .. } => {
@@ -212,7 +212,7 @@ impl Blindfold {
         QuotaHints::default()
     }
 
-    /// Lays the pause over a grant.
+    /// Applies the pause to a grant.
     pub(crate) fn grant(self, grant: Grant, now: Timestamp) -> Grant {
         if self.pause > now && grant.permission == Permission::Open {
             return Grant {
@@ -223,7 +223,7 @@ impl Blindfold {
         grant
     }
 
-    /// Returns when the pause ends, while there is one.
+    /// Returns the end of the pause, if there is one.
     pub(crate) fn wakeup(self, now: Timestamp) -> Option<Timestamp> {
         (self.pause > now).then_some(self.pause)
     }

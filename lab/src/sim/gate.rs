@@ -1,4 +1,4 @@
-//! The gate: a short run with recorded numbers that a change must not fall below.
+//! The gate: a short run whose results must not fall below recorded numbers.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use crate::sim::number::mean;
 use crate::sim::scenario::Scenario;
 use crate::sim::{mixed, random};
 
-/// How far the mean may fall.
+/// The largest allowed decrease of the mean goodput.
 const MEAN_SLACK: f64 = 0.005;
-/// How far one scenario may fall.
+/// The largest allowed decrease in one scenario.
 const ONE_SLACK: f64 = 0.03;
-/// The gate's seed; the bench starts elsewhere, so that neither is tuned on the other.
+/// The seeds of the gate. The bench uses others, so that a law is not tuned on the gate's runs.
 const SEEDS: [u64; 2] = [7, 8];
 /// The gate's random scenarios.
 const RANDOM: std::ops::Range<u64> = 0..24;
 
-/// Recorded numbers of one scenario.
+/// The recorded numbers of one scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mark {
-    /// Useful work over the oracle's, at most 1.
+    /// Goodput: useful work relative to the oracle, at most 1.
     pub(crate) goodput: f64,
-    /// Share of attempts without avoidable failure.
+    /// The share of attempts without an avoidable failure.
     pub(crate) success: f64,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Marks {
 
 /// Runs the gate's plan.
 pub(crate) fn measure(named: Vec<Scenario>, entrant: Entrant, bar: bool) -> Marks {
-    // The soak is for the bench: it is as long as all the others together.
+    // The soak scenario is left to the bench: it is as long as all others together.
     let short: Vec<Scenario> = named.into_iter().filter(|s| s.duration < 1000.0).collect();
     let variants: Vec<Scenario> = short.iter().map(mixed::variant).collect();
     let drawn = RANDOM.map(random::draw).chain(RANDOM.map(mixed::draw));
@@ -58,7 +58,7 @@ pub(crate) fn measure(named: Vec<Scenario>, entrant: Entrant, bar: bool) -> Mark
 
 fn mark(row: &Row) -> Option<(String, Mark)> {
     let score = row.scores.first()?;
-    // Five digits, so that the file can be read.
+    // Rounded to five digits for readability.
     let short = |value: f64| (value * 1e5).round() / 1e5;
     let mark = Mark {
         goodput: short(score.goodput.min(1.0)),
@@ -67,7 +67,7 @@ fn mark(row: &Row) -> Option<(String, Mark)> {
     Some((row.scenario.clone(), mark))
 }
 
-/// Compares with the recorded numbers; returns what fell too far, in words.
+/// Compares the numbers with the recorded ones and returns a description of each decrease that is too large.
 pub(crate) fn judge(recorded: &Marks, measured: &Marks) -> Vec<String> {
     let mut failures = Vec::new();
     let pairs: Vec<(&String, Mark, Mark)> = recorded

@@ -1,6 +1,6 @@
-//! One gateway in virtual time: the controller and the pool that ship, wired as the actors wire them.
+//! One gateway in virtual time: the controller and the pool of the program, connected as the actors connect them.
 //!
-//! It must never decide: each method stamps the time, calls the two machines, and carries the grant over.
+//! It makes no decisions: each method passes the time to the two state machines and the grant from one to the other.
 
 use std::collections::BTreeMap;
 
@@ -27,16 +27,16 @@ pub(crate) struct Gateway {
     pool: Pool<usize>,
     dice: Dice,
     blindfold: Option<Blindfold>,
-    /// The true capacity, for the entrant that is told.
+    /// The true capacity, for an entrant that receives it.
     told: Option<u32>,
     queued: u32,
     /// The calls of callers that may leave.
     waiting: BTreeMap<usize, CallId>,
-    /// The wakeup that is on the agenda.
+    /// The time of the scheduled wakeup.
     pub(crate) due: Option<Timestamp>,
 }
 
-/// Starts a controller with a law that ships, or with one to compare with.
+/// Creates a controller with a law of the program or with a baseline.
 fn controller(
     law: Law,
     settings: &ControllerSettings,
@@ -105,7 +105,7 @@ impl Gateway {
         }
     }
 
-    /// Takes the true capacity, for an entrant that is told.
+    /// Sets the true capacity, for an entrant that receives it.
     pub(crate) fn tell_capacity(&mut self, capacity: u32, now: Timestamp) {
         self.told = Some(capacity);
         self.pool.set_grant(self.granted(now), now);
@@ -155,7 +155,7 @@ impl Gateway {
         place.is_some_and(|place| self.pool.cancel(place, now).is_some())
     }
 
-    /// Takes the next attempt out of the pool, and tells the controller.
+    /// Takes the next attempt out of the pool and notifies the controller.
     pub(crate) fn next(&mut self, now: Timestamp, ledger: &mut Ledger) -> Option<Dispatch<usize>> {
         let grant = self.granted(now);
         let dispatch = self.pool.next(now)?;
@@ -169,7 +169,7 @@ impl Gateway {
         Some(dispatch)
     }
 
-    /// Takes the hedge that is due out of the pool, and tells the controller.
+    /// Takes the hedge that is due out of the pool and notifies the controller.
     pub(crate) fn hedge(&mut self, now: Timestamp, ledger: &mut Ledger) -> Option<Hedge> {
         let grant = self.granted(now);
         let hedge = self.pool.hedge(now)?;
@@ -191,7 +191,7 @@ impl Gateway {
         self.tell(message, now, ledger);
     }
 
-    /// Returns the calls that the pool gave up, with the reason.
+    /// Returns the calls that the pool gave up, each with the reason.
     pub(crate) fn expire(&mut self, now: Timestamp, ledger: &mut Ledger) -> Vec<usize> {
         let mut expired = Vec::new();
         for (id, refusal) in self.pool.expire(now) {
@@ -201,7 +201,7 @@ impl Gateway {
         expired
     }
 
-    /// Tells the controller how many wait, if that has changed; says whether it did.
+    /// Reports the number of waiting calls to the controller if it has changed; returns `true` if it has.
     pub(crate) fn demand(&mut self, now: Timestamp, ledger: &mut Ledger) -> bool {
         let queued = u32::try_from(self.pool.queued()).unwrap_or(u32::MAX);
         if queued == self.queued {
@@ -223,7 +223,7 @@ impl Gateway {
         self.tell(Message::FirstPart { attempt, span }, now, ledger);
     }
 
-    /// Settles an attempt; returns the end of its call, when it has ended.
+    /// Settles an attempt; returns the ending of its call if the call has ended.
     #[expect(clippy::too_many_arguments, reason = "each is a part of one event")]
     pub(crate) fn ended(
         &mut self,
@@ -265,12 +265,12 @@ impl Gateway {
         }
     }
 
-    /// Wakes the controller when its time has come.
+    /// Wakes the controller if its wakeup is due.
     pub(crate) fn wake(&mut self, now: Timestamp, ledger: &mut Ledger) {
         self.tell(Message::Wakeup, now, ledger);
     }
 
-    /// Starts the controller anew from what it had learned, as its supervisor does.
+    /// Restarts the controller with what it had learned, as its supervisor does.
     pub(crate) fn restart(&mut self, now: Timestamp) {
         let learned = self.controller.snapshot(now);
         self.controller = controller(self.law, &self.settings, Some(&learned), now);
@@ -278,7 +278,7 @@ impl Gateway {
         self.pool.set_grant(self.granted(now), now);
     }
 
-    /// Returns when this gateway wants to be woken.
+    /// Returns the time of the next wakeup of this gateway.
     pub(crate) fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
         let pause = self.blindfold.and_then(|blindfold| blindfold.wakeup(now));
         [

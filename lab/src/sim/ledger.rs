@@ -1,4 +1,4 @@
-//! The books of one run: every offered call ends exactly once here, every attempt is counted by its end.
+//! The counters of one run: each offered call is counted under exactly one ending, each attempt by its outcome.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use crate::sim::arrivals::Call;
 use crate::sim::number::{real, whole};
 use crate::sim::scenario::{Scenario, Value};
 
-/// Length of the windows in which work is counted for the reaction time.
+/// The length in seconds of the windows in which work is counted for the reaction time.
 pub(crate) const WINDOW: f64 = 5.0;
 
-/// How a call ended.
+/// The ending of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum End {
     /// Answered in time.
     Served,
-    /// Never let in.
+    /// Refused before it was admitted.
     Refused,
-    /// Let in, and given up while it waited.
+    /// Admitted, and given up while waiting.
     Expired,
-    /// Let in, tried, and failed.
+    /// Admitted, attempted and failed.
     Failed,
     /// Its caller left before it ended.
     Left,
@@ -46,7 +46,7 @@ pub(crate) enum Note {
     Refusal(&'static str),
 }
 
-/// The books.
+/// The counters of one run.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     value: Value,
@@ -63,9 +63,9 @@ pub(crate) struct Ledger {
     pub(crate) episodes: u32,
     pub(crate) reasons: BTreeMap<String, u64>,
     pub(crate) left_over: usize,
-    /// Refusals that the scenario injects by chance.
+    /// Refusals that the scenario injects at random.
     pub(crate) unlucky: u64,
-    /// Dispatches that the grant did not allow; a bug of the pool.
+    /// Dispatches that the grant did not allow. Each is a bug of the pool.
     pub(crate) violations: u32,
 }
 
@@ -92,7 +92,7 @@ impl Ledger {
         }
     }
 
-    /// Closes a call; a second close is counted as the bug that it is.
+    /// Records the ending of a call. A second ending of the same call is counted as a bug.
     pub(crate) fn close(&mut self, id: usize, call: &Call, end: End, now: Timestamp) {
         if self.ends.insert(id, end).is_some() {
             self.twice += 1;
@@ -116,7 +116,7 @@ impl Ledger {
         }
     }
 
-    /// Counts an attempt's end.
+    /// Counts the outcome of an attempt.
     pub(crate) fn attempt(&mut self, outcome: &Outcome) {
         *self.attempts.entry(outcome.label()).or_default() += 1;
     }

@@ -1,13 +1,13 @@
-//! Conversions between counts and reals, in one place so that each cast says why it is safe.
+//! Conversions between counts and floats, each with the reason why its cast is safe.
 
 use kebne_control::Timestamp;
 
-/// Turns a count into a real; counts here stay far below 2^32.
+/// Converts a count to a float; counts here are far below 2^32.
 pub(crate) fn real(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// Cuts a real to a count; negative and not-a-number become zero.
+/// Truncates a float to a count; negative values and NaN become zero.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -17,22 +17,22 @@ pub(crate) fn whole(value: f64) -> usize {
     value.clamp(0.0, f64::from(u32::MAX)) as usize
 }
 
-/// Cuts a real to a count of 32 bits.
+/// Truncates a float to a count of 32 bits.
 pub(crate) fn count(value: f64) -> u32 {
     u32::try_from(whole(value)).unwrap_or(u32::MAX)
 }
 
-/// Makes a point in time of seconds since the start of the run.
+/// Converts seconds since the start of the run to a time.
 pub(crate) fn at(seconds: f64) -> Timestamp {
     Timestamp::from_secs_f64(seconds)
 }
 
-/// Divides, with `default` where the divisor is nothing.
+/// Divides `part` by `all`; returns `default` if `all` is zero.
 pub(crate) fn ratio(part: f64, all: f64, default: f64) -> f64 {
     if all > 0.0 { part / all } else { default }
 }
 
-/// Returns the quantile `q` of the values; zero of none.
+/// Returns the quantile `q` of the values; zero if there are none.
 pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -43,7 +43,7 @@ pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
         .unwrap_or(0.0)
 }
 
-/// Returns the mean; zero of none.
+/// Returns the mean; zero if there are no values.
 pub(crate) fn mean(values: &[f64]) -> f64 {
     ratio(values.iter().sum(), real(values.len()), 0.0)
 }

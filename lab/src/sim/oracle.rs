@@ -1,8 +1,8 @@
-//! The reference: it sees the backend's true state, but not the future.
+//! The reference scheduler, which knows the true state of the backend but not the future.
 //!
-//! It sends a call exactly when the call would start at once, tenants in turn; drops one only when it can
-//! no longer end in time; repeats faults at once; and wakes a sleeping backend with one call. It is a strong
-//! reference and not an upper bound: it serves in order of arrival and keeps the scenario's timeout.
+//! It sends a call exactly when the call would start at once, with tenants in turn; drops a call only when the call can
+//! no longer end in time; repeats faults at once; and wakes a sleeping backend with one call. It is a strong reference
+//! but not an upper bound: it serves in order of arrival and keeps the scenario's timeout.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::sim::number::{at, count, real};
 use crate::sim::scenario::{Mix, Scenario};
 use crate::sim::world::World;
 
-/// How often it looks again while calls wait: for quotas, which refill without an event.
+/// The polling interval while calls wait, for quotas that refill without an event.
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
@@ -193,7 +193,7 @@ impl Oracle<'_> {
         self.calls.push(call);
     }
 
-    /// Takes the next call in turn that can still end in time; gives up those that cannot.
+    /// Returns the next call that can still end in time, with tenants in turn; gives up those that cannot.
     fn head(&mut self) -> Option<usize> {
         for step in 0..self.queues.len() {
             let tenant = (self.turn + step) % self.queues.len();
@@ -239,7 +239,7 @@ impl Oracle<'_> {
         self.next_job += 1;
         self.flights.insert(job, id);
         let left = call.at + self.scenario.deadline - self.now.as_secs_f64();
-        // The wake call may be held while the model loads; then only its caller's patience counts.
+        // The wake call may be held while the model loads; only its caller's deadline limits it then.
         let patience = if self.world.backend.slots(self.now) == 0 {
             left
         } else {

@@ -1,4 +1,4 @@
-//! Limit against true capacity over time, as an SVG file without any script.
+//! Plots limit and true capacity over time as an SVG file.
 
 use crate::sim::ledger::Moment;
 use crate::sim::number::real;
@@ -13,7 +13,7 @@ pub(crate) fn svg(title: &str, moments: &[Moment]) -> String {
     let end = moments.last().map_or(1.0, |moment| moment.time.max(1.0));
     let capacity_peak = moments.iter().map(|m| real(m.capacity)).fold(1.0, f64::max);
     let limit_peak = moments.iter().map(|m| m.limit).fold(1.0, f64::max);
-    // A limit that ran away is cut off, or the capacity could not be seen.
+    // A very high limit is cut off, so that the capacity stays visible.
     let peak = limit_peak.min(4.0 * capacity_peak).max(capacity_peak) * 1.05;
     let x = |time: f64| LEFT + (WIDTH - LEFT - 10.0) * time / end;
     let y = |value: f64| TOP + (HEIGHT - TOP - 26.0) * (1.0 - (value / peak).min(1.0));

@@ -1,20 +1,20 @@
-//! Scenarios drawn from a number: what no one has looked at while a law was tuned.
+//! Random scenarios, which are not looked at while a law is tuned.
 //!
-//! The ranges are those of row R of the study: service time 0.2 to 4 s, 3 to 48 slots, a step of the slots
-//! by 0.3 to 3 in the middle, a waiting line of none, a part or without bound, faults of 0, 2 or 10 %, a
-//! log-deviation of 0.15 to 1, a load of 0.4 to 2, and a cold start in three cases of ten.
+//! The ranges: service time 0.2 to 4 s, 3 to 48 slots, a step of the slots by 0.3 to 3 in the middle, a waiting line
+//! that is absent, bounded or unbounded, faults of 0, 2 or 10 %, a log-deviation of 0.15 to 1, a load of 0.4 to 2, and
+//! a cold start in three cases of ten.
 
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::number::count;
 use crate::sim::scenario::{Backend, Cold, Dialect, Faults, Mix, Scenario, Tenant, Value, Work};
 
-/// Length of the arrivals.
+/// The time in seconds during which calls arrive.
 const DURATION: f64 = 240.0;
 
-/// Draws the scenario of a number.
+/// Draws the scenario with this number.
 pub(crate) fn draw(number: u64) -> Scenario {
     let mut dice = Dice::new(number, Purpose::Scenario, 0, 0);
-    // Uniform in the logarithm, because ratios matter.
+    // Uniform in the logarithm, because ratios are compared.
     let mean = dice.between(0.2_f64.ln(), 4.0_f64.ln()).exp();
     let slots = dice.between(3.0_f64.ln(), 49.0_f64.ln()).exp().floor();
     let step = dice.between(0.3_f64.ln(), 3.0_f64.ln()).exp();

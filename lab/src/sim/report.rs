@@ -6,7 +6,7 @@ use crate::sim::bench::Row;
 use crate::sim::entrant::Entrant;
 use crate::sim::table::{grid, summaries, summary, table};
 
-/// Random scenarios shown by name: the worst, because they are what is to be looked at.
+/// Number of random scenarios that are listed by name: those with the lowest goodput.
 const WORST: usize = 8;
 
 /// Writes the comparison in Markdown.

@@ -18,9 +18,9 @@ use crate::sim::world::World;
 
 mod leave;
 
-/// Events after which a run is declared stuck; the longest scenario needs a hundredth of it.
+/// The number of events after which a run counts as stuck; the longest scenario needs a hundredth of it.
 const EVENTS_MAX: u64 = 50_000_000;
-/// Least time between two wakeups of a gateway, so that a wish in the past cannot stop the clock.
+/// The shortest time between two wakeups of a gateway, so that a wakeup in the past cannot stop the clock.
 const WAKE_STEP: Duration = Duration::from_micros(100);
 
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
                 }
             }
             Event::Gateway(index) => {
-                // An entry that was overtaken by an earlier one is stale.
+                // An entry that an earlier wakeup replaced is stale.
                 let gateway = self.gateways.get_mut(index);
                 if let Some(gateway) = gateway.filter(|g| g.due == Some(self.now)) {
                     gateway.due = None;
@@ -271,12 +271,12 @@ impl<'a> Run<'a> {
         self.calls.push(call);
     }
 
-    /// Sends whatever a gateway may send now, and notes when it wants to be woken.
+    /// Sends the calls that a gateway may send now, and schedules its next wakeup.
     fn pump(&mut self, index: usize) {
         if self.told {
             self.tell_capacity(index);
         }
-        // A grant may open once more after the demand is told; more than that is for the next event.
+        // The grant may change once after the demand was reported; further changes wait for the next event.
         for _ in 0..2 {
             self.dispatch_all(index);
             let Some(gateway) = self.gateways.get_mut(index) else {
@@ -304,7 +304,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells a gateway its share of the true capacity.
+    /// Sets a gateway's share of the true capacity.
     fn tell_capacity(&mut self, index: usize) {
         let now = self.now.as_secs_f64();
         let joined = self.scenario.gateways.iter().filter(|from| **from <= now);

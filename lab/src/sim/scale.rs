@@ -1,8 +1,8 @@
-//! A scenario in less time: every time is divided, every rate multiplied, so that the same calls meet the same
-//! backend faster.
+//! Scales a scenario in time: times are divided and rates multiplied by the speed, so that the same calls reach the
+//! same backend faster.
 //!
-//! What is counted in calls, slots or tokens stays. The law's own constants (its idle time, its windows) stay too, so
-//! a scaled scenario is another scenario: compare only runs of the same scale.
+//! Counts of calls, slots and tokens are not scaled, and neither are the constants of the law (its idle time, its
+//! windows). Compare only runs of the same speed.
 
 use crate::sim::scenario::{Backend, Curve, Scenario, Work};
 
@@ -36,7 +36,7 @@ impl Scenario {
     }
 }
 
-/// Work is seconds of service; what it says in tokens stays.
+/// Scales work in seconds; work in tokens is unchanged.
 fn scale_work(work: &mut Work, speed: f64) {
     work.mean /= speed;
     work.tokens_told *= speed;
@@ -52,7 +52,7 @@ fn scale_backend(backend: &mut Backend, speed: f64) {
     sooner(&mut backend.slots, speed);
     backend.refusal_time /= speed;
     if let Some(batch) = &mut backend.batch {
-        // Seconds per token; the work is tokens.
+        // Seconds per token are scaled, because the work is in tokens.
         batch.t0 /= speed;
         batch.t1 /= speed;
     }

@@ -1,7 +1,7 @@
-//! One scenario as its TOML file describes it: who calls, what the backend can, and what goes wrong.
+//! A scenario as its TOML file describes it: callers, backend and faults.
 //!
-//! It exists so that a scenario is data. All times are seconds from the start of the run, all curves are
-//! lists of `[time, value]`. Unknown keys are errors. It must never decide anything.
+//! All times are in seconds from the start of the run; all curves are lists of `[time, value]`. Unknown keys are
+//! errors.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +11,16 @@ pub(crate) use mix::Mix;
 /// A curve: points in time and their values.
 pub(crate) type Curve = Vec<(f64, f64)>;
 
-/// What the useful work of a call is worth.
+/// The unit of useful work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Value {
-    /// Its service time: counting calls would reward dropping long ones.
+    /// The service time of a call. Counting calls would reward dropping long ones.
     #[default]
     Work,
-    /// One.
+    /// One per call.
     Calls,
-    /// Its tokens.
+    /// The tokens of a call.
     Tokens,
 }
 
@@ -30,22 +30,22 @@ pub(crate) enum Value {
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) title: String,
-    /// Length of the arrivals; the run goes on for one more deadline.
+    /// The time in seconds during which calls arrive; the run continues for one more deadline.
     pub(crate) duration: f64,
-    /// Patience of a caller.
+    /// The deadline of a call, in seconds.
     pub(crate) deadline: f64,
-    /// Time one attempt may take.
+    /// The timeout of an attempt, in seconds.
     pub(crate) timeout: f64,
-    /// When the reaction clock starts.
+    /// The start of the reaction time.
     #[serde(default)]
     pub(crate) event: Option<f64>,
     #[serde(default)]
     pub(crate) value: Value,
     pub(crate) tenants: Vec<Tenant>,
-    /// When each gateway joins.
+    /// The time at which each gateway joins.
     #[serde(default = "one_gateway")]
     pub(crate) gateways: Vec<f64>,
-    /// When each gateway's controller is started anew from what it had learned.
+    /// The times at which each gateway's controller restarts with what it had learned.
     #[serde(default)]
     pub(crate) restarts: Vec<f64>,
     #[serde(default)]
@@ -63,18 +63,18 @@ fn one_gateway() -> Vec<f64> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tenant {
-    /// Calls per second; linear between points, a step is two points at one time.
+    /// Calls per second; linear between points. A step is two points at the same time.
     pub(crate) rate: Curve,
-    /// Band; zero goes first.
+    /// The priority; 0 is served first.
     #[serde(default)]
     pub(crate) priority: u8,
-    /// This many callers that call again one think time after each answer, instead of `rate`.
+    /// The number of closed-loop callers, which call again one think time after each answer; replaces `rate`.
     #[serde(default)]
     pub(crate) closed: u32,
-    /// Mean think time of the closed loop.
+    /// The mean think time of the closed loop, in seconds.
     #[serde(default)]
     pub(crate) think: f64,
-    /// Calls of one arrival.
+    /// The number of calls of one arrival.
     #[serde(default = "one")]
     pub(crate) burst: u32,
 }
@@ -83,23 +83,23 @@ fn one() -> u32 {
     1
 }
 
-/// What one call costs.
+/// The work and the cost of a call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Work {
-    /// Mean service time; tokens on a batch server.
+    /// The mean service time in seconds; tokens on a batch server.
     pub(crate) mean: f64,
-    /// Log-deviation.
+    /// The standard deviation of the logarithm.
     pub(crate) sigma: f64,
-    /// A second class: this share of the calls ...
+    /// The share of long calls.
     pub(crate) long_share: f64,
-    /// ... is this many times as long.
+    /// The factor by which long calls are longer.
     pub(crate) long_factor: f64,
-    /// Tokens per second of service, told in the answer; zero tells nothing.
+    /// Output tokens per second of service that the answer reports; zero for none.
     pub(crate) tokens_told: f64,
-    /// Mean quota cost in tokens; zero has no token cost.
+    /// The mean quota cost in tokens; zero for none.
     pub(crate) cost_mean: f64,
-    /// Log-deviation of the quota cost.
+    /// The standard deviation of the logarithm of the quota cost.
     pub(crate) cost_sigma: f64,
 }
 
@@ -121,15 +121,16 @@ impl Default for Work {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Backend {
-    /// Calls served at once; a staircase over time.
+    /// The number of calls served at once; a step function of time.
     pub(crate) slots: Curve,
-    /// Waiting line before it refuses; absent is unbounded and silent.
+    /// The number of calls that wait before further ones are refused. Without it, the backend queues without bound and
+    /// never refuses.
     #[serde(default)]
     pub(crate) line: Option<u32>,
-    /// Time a refusal takes.
+    /// The time of a refusal, in seconds.
     #[serde(default = "refusal_time")]
     pub(crate) refusal_time: f64,
-    /// Work goes on after the client has hung up.
+    /// Work continues after the client has disconnected.
     #[serde(default)]
     pub(crate) ignores_cancel: bool,
     #[serde(default)]
@@ -144,7 +145,7 @@ pub(crate) struct Backend {
     pub(crate) quota: Option<Quota>,
     #[serde(default)]
     pub(crate) faults: Faults,
-    /// Windows in which all is slower.
+    /// Windows in which all work is slower.
     #[serde(default)]
     pub(crate) brownouts: Vec<Brownout>,
     /// Windows in which no call is answered at all.
@@ -162,9 +163,9 @@ fn refusal_time() -> f64 {
 pub(crate) struct Batch {
     pub(crate) t0: f64,
     pub(crate) t1: f64,
-    /// Tokens of work before the first token comes out.
+    /// Tokens of work before the first token is sent.
     pub(crate) prefill: f64,
-    /// The answer streams, so that its first part is seen.
+    /// The answer streams, so its first part is observed.
     pub(crate) streams: bool,
 }
 
@@ -177,19 +178,19 @@ pub(crate) struct Thrash {
     pub(crate) floor: f64,
 }
 
-/// How a sleeping backend answers.
+/// The answer of a sleeping backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Dialect {
-    /// 503 with the true time left.
+    /// 503 with the true remaining load time.
     Honest,
     /// 503 with an estimate of 20 s that never changes.
     Constant,
     /// 503 "loading" without an estimate.
     Silent,
-    /// The connection is held until the model is there.
+    /// The connection is held until the model has loaded.
     Holding,
-    /// 502 of a proxy that does not know why.
+    /// 502 from a proxy in front of the backend.
     Proxy,
 }
 
@@ -198,20 +199,20 @@ pub(crate) enum Dialect {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cold {
     pub(crate) dialect: Dialect,
-    /// Mean load time.
+    /// The mean load time, in seconds.
     pub(crate) boot: f64,
-    /// Log-deviation of the load time.
+    /// The standard deviation of the logarithm of the load time.
     #[serde(default)]
     pub(crate) sigma: f64,
     /// Asleep at the start.
     pub(crate) asleep: bool,
-    /// Falls asleep after this much silence; zero never does.
+    /// The idle time in seconds after which the backend falls asleep; zero for never.
     #[serde(default)]
     pub(crate) sleep_after: f64,
-    /// Share of the slots that works right after loading.
+    /// The share of the slots that is available right after loading.
     #[serde(default = "full")]
     pub(crate) warm_from: f64,
-    /// Time until all slots work.
+    /// The time in seconds until all slots are available.
     #[serde(default)]
     pub(crate) warm_time: f64,
 }
@@ -220,7 +221,7 @@ fn full() -> f64 {
     1.0
 }
 
-/// Adds replicas of `slots` each while they are busy.
+/// An autoscaler that adds replicas of `slots` each while they are busy.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scaler {
@@ -230,13 +231,13 @@ pub(crate) struct Scaler {
     pub(crate) max: u32,
 }
 
-/// What a refusal for quota tells.
+/// The details of a quota refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Telling {
-    /// 429 and nothing more.
+    /// 429 without details.
     Nothing,
-    /// A whole number of seconds.
+    /// 429 with a `Retry-After` in whole seconds.
     RetryAfter,
     /// Retry-After, and the quota headers on every answer.
     Headers,
@@ -253,21 +254,21 @@ pub(crate) struct Quota {
     /// Units are tokens instead of calls.
     #[serde(default)]
     pub(crate) tokens: bool,
-    /// A refused call costs one unit too, down to minus this.
+    /// A refused call costs one unit too; the bucket does not go below minus this value.
     #[serde(default)]
     pub(crate) debt: f64,
-    /// Share of the quota that another client uses in every other `foreign_period`.
+    /// The share of the quota that another client uses in every second `foreign_period`.
     #[serde(default)]
     pub(crate) foreign_share: f64,
     #[serde(default)]
     pub(crate) foreign_period: f64,
-    /// Calls after which a second, long quota is used up; zero has none ...
+    /// The number of calls after which a second, long quota is used up; zero for none.
     #[serde(default)]
     pub(crate) spent_after: f64,
-    /// ... until this time.
+    /// The time at which the long quota is available again.
     #[serde(default)]
     pub(crate) spent_until: f64,
-    /// The quota grows by half in each period, up to `per_minute`, from this share of it.
+    /// The share of `per_minute` with which the quota starts; it grows by half in each period up to `per_minute`.
     #[serde(default)]
     pub(crate) ramp_from: f64,
     #[serde(default)]
@@ -284,22 +285,22 @@ pub(crate) struct Quota {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Faults {
-    /// Share of the attempts that ends in a 500.
+    /// The share of attempts that end in a 500.
     pub(crate) share: f64,
     /// The share during a burst of `burst_time` in each `burst_period`.
     pub(crate) burst_share: f64,
     pub(crate) burst_time: f64,
     pub(crate) burst_period: f64,
-    /// Part of the work done before the fault shows.
+    /// The part of the work that is done before the fault.
     pub(crate) after: f64,
-    /// Share of the attempts that takes `slow_factor` as long.
+    /// The share of attempts that take `slow_factor` times as long.
     pub(crate) slow_share: f64,
     pub(crate) slow_factor: f64,
-    /// Share of the attempts that is refused by chance, whatever is in flight.
+    /// The share of attempts that are refused at random, independent of the load.
     pub(crate) refused_share: f64,
     /// Share of the attempts that reach a replica which still loads ...
     pub(crate) loading_share: f64,
-    /// ... until this time.
+    /// The time at which the long quota is available again.
     pub(crate) loading_until: f64,
 }
 
@@ -320,7 +321,7 @@ impl Default for Faults {
     }
 }
 
-/// A window in which calls that start take `factor` as long.
+/// A window in which calls that start take `factor` times as long.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Brownout {
@@ -340,7 +341,7 @@ pub(crate) struct Outage {
     pub(crate) refused: bool,
 }
 
-/// Returns the value of a curve, linear between its points and flat outside.
+/// Returns the value of a curve, linear between its points and constant outside.
 pub(crate) fn linear(curve: &[(f64, f64)], time: f64) -> f64 {
     let mut before: Option<(f64, f64)> = None;
     for &(at, value) in curve {
@@ -355,7 +356,7 @@ pub(crate) fn linear(curve: &[(f64, f64)], time: f64) -> f64 {
     before.map_or(0.0, |point| point.1)
 }
 
-/// Returns the value of a staircase: that of the last point not after `time`.
+/// Returns the value of a step function: that of the last point not after `time`.
 pub(crate) fn stair(curve: &[(f64, f64)], time: f64) -> f64 {
     let passed = curve.iter().take_while(|point| point.0 <= time).last();
     passed.or(curve.first()).map_or(0.0, |point| point.1)

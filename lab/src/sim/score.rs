@@ -1,4 +1,4 @@
-//! What one run is worth against the oracle's run of the same calls.
+//! The score of a run, relative to the oracle's run of the same calls.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,20 @@ use crate::sim::scenario::Scenario;
 /// The numbers of one run, or their mean over seeds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Score {
-    /// Useful work in time over the oracle's.
+    /// Goodput: useful work that ended in time, relative to the oracle.
     pub(crate) goodput: f64,
     /// Calls served over calls offered.
     pub(crate) offered: f64,
-    /// Calls served over calls let in.
+    /// Calls served over calls admitted.
     pub(crate) admitted: f64,
-    /// Attempts served over attempts, without the faults that the scenario injects.
+    /// Successful attempts over attempts, without the faults that the scenario injects.
     pub(crate) success: f64,
     /// Attempts that failed, over successes.
     pub(crate) wasted: f64,
     /// Attempts over calls offered.
     pub(crate) attempts: f64,
-    /// Seconds from the event to 90 % of the oracle's; none without an event; infinite when never.
+    /// Seconds from the event until the work reaches 90 % of the oracle's; `None` without an event, infinite if it
+    /// never does.
     pub(crate) t90: Option<f64>,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
@@ -31,15 +32,15 @@ pub(crate) struct Score {
     pub(crate) fairness: f64,
     /// 99th percentile of calls in flight over true slots.
     pub(crate) over: f64,
-    /// Loading answers per cold start; none without one.
+    /// Loading answers per cold start; `None` without a cold start.
     pub(crate) wakes: Option<f64>,
-    /// Attempts by their end.
+    /// Attempts by their outcome.
     pub(crate) ends: BTreeMap<String, f64>,
-    /// Calls not served, by their reason.
+    /// Calls that were not served, by reason.
     pub(crate) reasons: BTreeMap<String, f64>,
 }
 
-/// Scores a run.
+/// Computes the score of a run.
 pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score {
     // A caller that leaves says nothing of the lane.
     let calls = real(run.ends.len()) - run.ended(End::Left);
@@ -52,7 +53,7 @@ pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score
     let good = count("success");
     let unlucky = usize::try_from(run.unlucky).unwrap_or(usize::MAX);
     let injected = count("fault") + real(unlucky);
-    // The loser of two attempts of one call: wasted, and no failure.
+    // The losing attempt of two of one call is wasted work but not a failure.
     let overtaken = count("cancelled");
     let cold = count("cold");
     Score {
@@ -81,7 +82,7 @@ pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score
     }
 }
 
-/// Seconds from the event until two windows in a row reach 90 % of the oracle's work.
+/// Returns the seconds from the event until two windows in a row reach 90 % of the oracle's work.
 fn reaction(event: f64, run: &Ledger, oracle: &Ledger) -> f64 {
     let first = whole(event / WINDOW);
     let pairs = run.windows.iter().zip(&oracle.windows).enumerate();
@@ -98,7 +99,8 @@ fn reaction(event: f64, run: &Ledger, oracle: &Ledger) -> f64 {
     f64::INFINITY
 }
 
-/// Jain's index of what each tenant of the first band got over what the oracle, which is fair, gave it.
+/// Returns Jain's index of each tenant's work over the work that the oracle, which is fair, gave it; for tenants of the
+/// first priority.
 fn jain(scenario: &Scenario, got: &[f64], fair: &[f64]) -> f64 {
     let shares: Vec<f64> = got
         .iter()

@@ -1,7 +1,7 @@
-//! A scenario for programs that have a clock and sockets: who calls when, and the backend that answers.
+//! A scenario for programs with a clock and sockets: its calls and its backend.
 //!
-//! It exists so that a run over sockets meets the very calls and the very backend of a run in virtual time, and
-//! the two can be compared. It reads no clock: its user says what time it is, counted from the scenario's start.
+//! A run over sockets gets the same calls and the same backend as a run in virtual time, so the two can be compared.
+//! The script reads no clock: its user passes the time since the start of the scenario.
 
 use std::time::Duration;
 
@@ -14,23 +14,23 @@ use crate::sim::scenario::{Scenario, Value};
 use crate::sim::world::World;
 use crate::sim::{oracle, run, score, suite};
 
-/// Why a scenario cannot be played.
+/// The reason why a scenario cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
-    /// The embedded scenarios are wrong.
+    /// The embedded scenarios are invalid.
     #[error("{0}")]
     Suite(String),
     /// No scenario has that name.
     #[error("no scenario is called `{0}`")]
     Unknown(String),
-    /// Its callers are not one stream through one gateway.
+    /// The scenario has more than one open stream of calls through one gateway.
     #[error(
         "scenario `{name}` has {what}; one open stream of calls through one gateway can be played"
     )]
     Callers {
         /// The scenario.
         name: String,
-        /// What it has.
+        /// The part that is not supported.
         what: &'static str,
     },
     /// The speed is out of its range.
@@ -38,16 +38,16 @@ pub enum ScriptError {
     Speed,
 }
 
-/// A call to be made.
+/// A call of the plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned {
     /// Its number, from zero.
     pub id: usize,
-    /// When it is offered, from the start.
+    /// The arrival time, since the start.
     pub at: Duration,
 }
 
-/// A scenario, scaled, with its calls drawn.
+/// A scaled scenario with its calls.
 #[derive(Clone, Debug)]
 pub struct Script {
     scenario: Scenario,
@@ -55,10 +55,10 @@ pub struct Script {
     calls: Vec<Call>,
 }
 
-/// What the virtual run of a script gave.
+/// The result of a script's run in virtual time.
 #[derive(Clone, Copy, Debug)]
 pub struct Virtual {
-    /// Useful work of the lane over the oracle's.
+    /// Useful work of the lane relative to the oracle.
     pub goodput: f64,
     /// Calls served over calls offered.
     pub offered: f64,
@@ -67,11 +67,11 @@ pub struct Virtual {
 }
 
 impl Script {
-    /// Finds a scenario by its name, makes it `speed` times as fast (0.1 to 100), and draws its calls.
+    /// Finds a scenario by its name, speeds it up by the factor `speed` (0.1 to 100), and draws its calls.
     ///
     /// # Errors
-    /// When there is none, when it has several gateways, tenants or callers that wait for each other, or when the
-    /// speed is out of range.
+    /// Returns an error if there is no such scenario, if it has several gateways, tenants or closed-loop callers, or if
+    /// the speed is out of range.
     pub fn named(name: &str, speed: f64, seed: u64) -> Result<Self, ScriptError> {
         if !(0.1..=100.0).contains(&speed) {
             return Err(ScriptError::Speed);
@@ -114,23 +114,23 @@ impl Script {
         })
     }
 
-    /// Returns how long each caller waits.
+    /// Returns the deadline of each call.
     pub fn deadline(&self) -> Duration {
         duration(self.scenario.deadline)
     }
 
-    /// Returns how long an attempt may take.
+    /// Returns the timeout of an attempt.
     pub fn attempt_timeout(&self) -> Duration {
         duration(self.scenario.timeout)
     }
 
-    /// Says whether answers stream, so that the first part of each is seen.
+    /// Returns `true` if answers stream, so that the first part of each is observed.
     pub fn streams(&self) -> bool {
         let batch = self.scenario.backend.batch;
         batch.is_some_and(|batch| batch.streams)
     }
 
-    /// Returns what a served call is worth.
+    /// Returns the useful work of a served call.
     pub fn worth(&self, id: usize) -> f64 {
         let worth = |call: &Call| match self.scenario.value {
             Value::Work => call.work,
@@ -142,7 +142,7 @@ impl Script {
 
     /// Runs the same scenario in virtual time with a law by its name in settings, such as `aimd`.
     ///
-    /// Returns none for a law that does not exist.
+    /// Returns `None` if there is no such law.
     pub fn in_virtual_time(&self, law: &str) -> Option<Virtual> {
         let entrant = entrant::by_law(law)?;
         let oracle = oracle::run(&self.scenario, self.seed);
@@ -155,9 +155,9 @@ impl Script {
         })
     }
 
-    /// Sets the backend up, at the scenario's start.
+    /// Creates the backend at the start of the scenario.
     pub fn stage(&self) -> Stage {
-        // Whoever holds the stage makes the calls, so none is on its agenda.
+        // The holder of the stage makes the calls, so none are on the agenda.
         let mut world = World::new(&self.scenario, self.seed, &[]);
         world.taken = vec![0; self.calls.len()];
         Stage {
@@ -168,28 +168,28 @@ impl Script {
     }
 }
 
-/// What the backend says to one attempt.
+/// The backend's answer to an attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Said {
     /// The attempt.
     pub job: u64,
-    /// How it ended; none for the first part of an answer.
+    /// How the attempt ended; `None` for the first part of an answer.
     pub outcome: Option<Outcome>,
-    /// What the headers say of quotas.
+    /// The quota headers.
     pub hints: QuotaHints,
 }
 
-/// The backend of a script; whoever holds it tells it the time, which never goes back.
+/// The backend of a script. Its holder passes the time, which must not go back.
 #[derive(Debug)]
 pub struct Stage {
-    /// The backend, and the refusals that are under way.
+    /// The backend and the refusals in transit.
     world: World,
     calls: Vec<Call>,
     next_job: u64,
 }
 
 impl Stage {
-    /// Takes an attempt of the call `id` (numbers beyond the script's start over); returns its number.
+    /// Accepts an attempt of the call `id` (ids beyond the last call wrap around); returns the number of the attempt.
     pub fn arrive(&mut self, id: usize, now: Timestamp) -> u64 {
         let job = self.next_job;
         self.next_job += 1;
@@ -200,7 +200,7 @@ impl Stage {
         job
     }
 
-    /// Brings everything to `now`; to be called before [`Stage::arrive`] and whenever [`Stage::next_change`] is due.
+    /// Advances the state to `now`. Call it before [`Stage::arrive`] and whenever [`Stage::next_change`] is due.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Said> {
         let answers = self.world.backend.advance(now).into_iter();
         let mut said: Vec<Said> = answers.map(Said::from).collect();
@@ -213,24 +213,24 @@ impl Stage {
         said
     }
 
-    /// Notes that the caller of an attempt has hung up.
+    /// Records that the caller of an attempt has disconnected.
     pub fn leave(&mut self, job: u64, now: Timestamp) {
         self.world.backend.cancel(job, now);
     }
 
-    /// Returns when something happens, should no one call.
+    /// Returns the time of the next state change without further calls.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let told = self.world.agenda.due();
         let change = self.world.backend.next_change(now);
         change.into_iter().chain(told).min()
     }
 
-    /// Returns how many calls it can serve at once now.
+    /// Returns the number of calls that can be served at once now.
     pub fn slots(&self, now: Timestamp) -> usize {
         self.world.backend.best(now)
     }
 
-    /// Returns when the call `id` is due, by which the first one seen sets the clock.
+    /// Returns the due time of the call `id`. The first call that arrives sets the clock by it.
     pub fn due(&self, id: usize) -> Duration {
         let call = self.calls.get(id % self.calls.len().max(1));
         call.map_or(Duration::ZERO, |call| duration(call.at))

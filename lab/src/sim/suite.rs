@@ -2,25 +2,25 @@
 
 use crate::sim::scenario::{Scenario, linear};
 
-/// Why a scenario file cannot be used.
+/// The reason why a scenario file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SuiteError {
-    /// Not TOML, or not a scenario.
+    /// The file is not TOML, or not a scenario.
     #[error("scenario `{file}`: {source}")]
     Parse {
-        /// Which file.
+        /// The file.
         file: &'static str,
-        /// Why.
+        /// The cause.
         source: Box<toml::de::Error>,
     },
-    /// Well formed, and impossible.
+    /// A value is not allowed.
     #[error("scenario `{name}`: `{key}` {problem}")]
     Value {
-        /// Which scenario.
+        /// The scenario.
         name: String,
-        /// Which key.
+        /// The key.
         key: &'static str,
-        /// What is wrong.
+        /// What is wrong with it.
         problem: &'static str,
     },
 }
@@ -95,7 +95,7 @@ pub(crate) fn parse(file: &'static str, text: &str) -> Result<Scenario, SuiteErr
     Ok(scenario)
 }
 
-/// Refuses what would make a run meaningless or endless.
+/// Checks for values that would make a run meaningless or endless.
 pub(crate) fn check(scenario: &Scenario) -> Result<(), SuiteError> {
     let backend = &scenario.backend;
     let sorted = |curve: &[(f64, f64)]| curve.windows(2).all(|w| matches!(w, [a, b] if a.0 <= b.0));

@@ -7,8 +7,8 @@ use crate::sim::entrant::Entrant;
 use crate::sim::number::{mean, quantile};
 use crate::sim::score::Score;
 
-/// One entrant over all scenarios. Goodput is capped at 1 per scenario, so that a gain in one
-/// (the oracle serves in order) cannot hide a loss in another.
+/// The results of one entrant over all scenarios. Goodput is capped at 1 per scenario, so that a gain in one cannot
+/// hide a loss in another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) goodput_mean: f64,

@@ -1,4 +1,4 @@
-//! What a run and the oracle have in common: a backend, the agenda of what happens, and the way between.
+//! The parts that a run and the oracle share: the backend, the agenda, and the transport between them.
 
 use kebne_control::Timestamp;
 
@@ -15,12 +15,12 @@ fn announce(agenda: &mut Agenda, id: usize, call: &Call) {
     }
 }
 
-/// The backend and what is to happen.
+/// The backend and the agenda.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) backend: Backend,
     pub(crate) agenda: Agenda,
-    /// How often the backend has taken each call.
+    /// The number of times that the backend has accepted each call.
     pub(crate) taken: Vec<u32>,
     /// Time until a refusal reaches its client, in seconds.
     refusal_time: f64,
@@ -28,7 +28,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts with all arrivals on the agenda.
+    /// Creates a world with all arrivals on the agenda.
     pub(crate) fn new(scenario: &Scenario, seed: u64, calls: &[Call]) -> Self {
         let mut agenda = Agenda::default();
         for (id, call) in calls.iter().enumerate() {
@@ -54,7 +54,7 @@ impl World {
         announce(&mut self.agenda, id, call);
     }
 
-    /// Sends an attempt of the call `id` to the backend; a refusal is on the agenda.
+    /// Sends an attempt of the call `id` to the backend; a refusal is put on the agenda.
     pub(crate) fn send(&mut self, job: JobId, id: usize, call: &Call, now: Timestamp) {
         let Some(taken) = self.taken.get_mut(id) else {
             return;

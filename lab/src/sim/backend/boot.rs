@@ -1,4 +1,4 @@
-//! Sleep, loading, and how many slots work afterwards.
+//! The sleep and load states of a backend, and its warm-up after loading.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use crate::sim::dice::{Dice, Purpose};
 use crate::sim::number::at;
 use crate::sim::scenario::{Cold, Dialect};
 
-/// Whether the backend can serve.
+/// The state of the backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Awake {
     Asleep,
-    /// Ready at this time.
+    /// Loading until this time.
     Loading(Timestamp),
     /// Ready since this time.
     Ready(Timestamp),
 }
 
-/// The sleeping and waking of one backend.
+/// The sleep and load states of one backend.
 #[derive(Debug)]
 pub(crate) struct Boot {
     cold: Option<Cold>,
     pub(crate) awake: Awake,
     last_work: Timestamp,
     seed: u64,
-    /// Loads so far: an episode each.
+    /// Cold starts so far.
     pub(crate) episodes: u32,
 }
 
@@ -45,7 +45,7 @@ impl Boot {
         }
     }
 
-    /// Brings the state to `now`; `busy` says whether there is work.
+    /// Advances the state to `now`; `busy` is `true` if there is work.
     pub(crate) fn advance(&mut self, busy: bool, now: Timestamp) {
         if let Awake::Loading(until) = self.awake
             && until <= now
@@ -64,7 +64,7 @@ impl Boot {
         }
     }
 
-    /// Starts to load; does nothing unless asleep.
+    /// Starts loading if asleep.
     pub(crate) fn wake(&mut self, now: Timestamp) {
         if let (Awake::Asleep, Some(cold)) = (self.awake, self.cold) {
             let mut dice = Dice::new(self.seed, Purpose::Boot, u64::from(self.episodes), 0);
@@ -74,12 +74,12 @@ impl Boot {
         }
     }
 
-    /// Says whether calls are held, rather than refused, while it loads.
+    /// Returns `true` if calls are held instead of refused while the backend loads.
     pub(crate) fn holds(&self) -> bool {
         self.cold.is_some_and(|c| c.dialect == Dialect::Holding)
     }
 
-    /// Returns what a call is told while the backend loads.
+    /// Returns the refusal of a call while the backend loads.
     pub(crate) fn refusal(&self, now: Timestamp) -> Outcome {
         let left = match self.awake {
             Awake::Loading(until) => until.since(now),
@@ -97,7 +97,7 @@ impl Boot {
         }
     }
 
-    /// Returns the share of the slots that works.
+    /// Returns the share of the slots that are available, 0 to 1.
     pub(crate) fn warm_share(&self, now: Timestamp) -> f64 {
         match (self.awake, self.cold) {
             (Awake::Ready(since), Some(cold)) if cold.warm_time > 0.0 && self.episodes > 0 => {
@@ -109,7 +109,7 @@ impl Boot {
         }
     }
 
-    /// Returns when the state changes by itself.
+    /// Returns the time of the next state change.
     pub(crate) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         match (self.awake, self.cold) {
             (Awake::Loading(until), _) => Some(until),

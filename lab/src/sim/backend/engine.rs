@@ -1,7 +1,7 @@
-//! The jobs that are being worked on, all at the same speed, and the line behind them.
+//! The jobs in service, which all progress at the same speed, and the jobs that wait.
 //!
-//! Work is measured against one odometer: a job is done when the odometer has passed its mark. So slots
-//! (speed 1), batch servers (speed falls with the number) and thrashing are one model.
+//! Progress is one counter for all jobs: a job is done when the counter has reached its mark. Slots (speed 1), batch
+//! servers (the speed falls with the number of jobs) and thrashing use the same model.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,41 +10,41 @@ use kebne_control::Timestamp;
 use crate::sim::number::{at, real};
 use crate::sim::scenario::{Batch, Thrash};
 
-/// Names one job at the backend; unique within a run.
+/// The id of a job at the backend; unique in a run.
 pub(crate) type JobId = u64;
 
-/// What a job is to do.
+/// The work of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Job {
     /// Work in service seconds or tokens, prefill included.
     pub(crate) work: f64,
-    /// Work until the first part comes out, when the answer streams.
+    /// Work until the first part of a streamed answer; `None` if the answer does not stream.
     pub(crate) first: Option<f64>,
-    /// It ends in a fault.
+    /// `true` if the job ends in a fault.
     pub(crate) fault: bool,
 }
 
-/// What the odometer passed.
+/// A mark that the progress counter has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Passed {
-    /// The first part came out.
+    /// The first part of the answer is sent.
     First(JobId),
-    /// All work is done.
+    /// The work is done.
     Finished(JobId),
 }
 
-/// The working part of the backend.
+/// The service model of the backend.
 #[derive(Debug)]
 pub(crate) struct Engine {
     batch: Option<Batch>,
     thrash: Option<Thrash>,
     odometer: f64,
     at: Timestamp,
-    /// Marks as bits of positive floats, whose order is that of the floats.
+    /// The marks, as the bits of positive floats, which have the order of the floats.
     marks: BTreeSet<(u64, Passed)>,
     running: BTreeMap<JobId, (u64, Option<u64>)>,
     line: VecDeque<(JobId, Job)>,
-    /// Times slower than normal, for all.
+    /// The factor by which all work is slowed down.
     pub(crate) drag: f64,
 }
 
@@ -70,7 +70,7 @@ impl Engine {
         self.line.len()
     }
 
-    /// Work per second of each job while `running` are worked on and `waiting` hold memory.
+    /// Returns the work per second of each job while `running` jobs are in service and `waiting` jobs hold memory.
     pub(crate) fn speed(&self, running: usize, waiting: usize) -> f64 {
         let base = self
             .batch
@@ -88,7 +88,7 @@ impl Engine {
         self.speed(self.running.len(), self.line.len())
     }
 
-    /// Brings the odometer to `now` and returns what it passed, in order.
+    /// Advances the progress to `now` and returns the marks that were reached, in order.
     pub(crate) fn advance(&mut self, now: Timestamp) -> Vec<Passed> {
         let elapsed = now.since(self.at).as_secs_f64();
         if !self.running.is_empty() {
@@ -109,11 +109,11 @@ impl Engine {
         passed
     }
 
-    /// Returns when the next mark will be passed, should nothing change.
+    /// Returns the time at which the next mark is reached if nothing changes.
     pub(crate) fn next_mark(&self) -> Option<Timestamp> {
         let &(mark, _) = self.marks.first()?;
         let left = (f64::from_bits(mark) - self.odometer).max(0.0) / self.present_speed();
-        // One nanosecond more, so that rounding never wakes the run too early for ever.
+        // One nanosecond is added so that rounding cannot cause endless early wakeups.
         Some(at(self.at.as_secs_f64() + left).max(Timestamp::from_nanos(self.at.as_nanos() + 1)))
     }
 
@@ -141,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// Drops a job whose client has hung up.
+    /// Drops a job whose client has disconnected.
     pub(crate) fn cancel(&mut self, id: JobId) {
         if let Some((end, first)) = self.running.remove(&id) {
             self.marks.remove(&(end, Passed::Finished(id)));
@@ -153,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// Loses everything, as a crash does.
+    /// Drops all jobs, as a crash does.
     pub(crate) fn clear(&mut self) {
         self.marks.clear();
         self.running.clear();

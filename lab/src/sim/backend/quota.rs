@@ -1,4 +1,4 @@
-//! The provider's quota: a bucket that fills all the time, and what a refusal tells.
+//! The provider's quota: a token bucket, and the details of its refusals.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use kebne_control::{BucketHint, Outcome, QuotaHints, Timestamp};
 use crate::sim::number::at;
 use crate::sim::scenario::{Quota, Telling};
 
-/// The bucket.
+/// The token bucket of a quota.
 #[derive(Debug)]
 pub(crate) struct Meter {
     quota: Quota,
     level: f64,
     at: Timestamp,
-    /// Calls let in so far.
+    /// Calls accepted so far.
     used: f64,
     /// Nothing is let in before this.
     shut_until: f64,
 }
 
 impl Meter {
-    /// Starts full.
+    /// Creates a full bucket.
     pub(crate) fn new(quota: Quota) -> Self {
         let window = quota.per_minute / 60.0 * quota.window;
         Self {
@@ -36,7 +36,7 @@ impl Meter {
         }
     }
 
-    /// Units per second at `time`, after what others use and before the ramp has ended.
+    /// Returns the units per second at `time`, less the share of other clients and scaled by the ramp.
     fn rate(&self, time: f64) -> f64 {
         let q = &self.quota;
         let full = q.per_minute / 60.0;
@@ -51,7 +51,7 @@ impl Meter {
     }
 
     fn refill(&mut self, now: Timestamp) {
-        // In steps, because the rate moves with time.
+        // Integrated in steps, because the rate changes with time.
         let mut from = self.at.as_secs_f64();
         let to = now.as_secs_f64();
         if self.quota.window > 0.0 {
@@ -78,7 +78,7 @@ impl Meter {
         }
     }
 
-    /// Says whether a call of this cost would be let in; a cost above the burst needs a full bucket.
+    /// Returns `true` if a call of this cost would be accepted; a cost above the burst needs a full bucket.
     pub(crate) fn holds(&mut self, cost: u32, now: Timestamp) -> bool {
         self.refill(now);
         let shut = now.as_secs_f64() < self.shut_until;
@@ -87,7 +87,7 @@ impl Meter {
             && self.level + 1e-9 >= self.units(cost).min(self.quota.burst)
     }
 
-    /// Returns how long the long quota is still used up.
+    /// Returns the time until the long quota is available again, if it is used up.
     fn spent(&self, now: Timestamp) -> Option<Duration> {
         let left = at(self.quota.spent_until).since(now);
         let over = self.quota.spent_after > 0.0 && self.used >= self.quota.spent_after;
@@ -132,7 +132,7 @@ impl Meter {
         self.quota.window - time.rem_euclid(self.quota.window)
     }
 
-    /// Returns the headers of an answer sent now.
+    /// Returns the quota headers of an answer sent now.
     pub(crate) fn hints(&mut self, now: Timestamp) -> QuotaHints {
         self.refill(now);
         if self.quota.telling != Telling::Headers {

@@ -1,4 +1,4 @@
-//! The autoscaler: one replica more when the slots have been busy for long enough.
+//! The autoscaler: adds a replica after the slots have been busy for long enough.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Scaler {
         }
     }
 
-    /// Looks at the load, once a second.
+    /// Samples the load once a second.
     pub(crate) fn advance(&mut self, load: usize, slots_each: f64, now: Timestamp) {
         if self.ready_at.is_some_and(|ready| ready <= now) {
             self.ready_at = None;

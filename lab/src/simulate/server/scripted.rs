@@ -1,4 +1,4 @@
-//! A scenario's backend over HTTP, in the `OpenAI` dialect: only chat calls, which is all that scenarios have.
+//! A scenario's backend over HTTP, in the `OpenAI` dialect: only chat calls, which is everything that scenarios have.
 //!
 //! A call names its number in its last message (`call 17`), so that the backend recognises a retry, whatever gateway
 //! is in between.
