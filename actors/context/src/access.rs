@@ -1,4 +1,4 @@
-//! The store, as one question or one sweep uses it.
+//! Access to the store for one question or one sweep.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     store::{Alive, SessionStore, StoreError},
 };
 
-/// The store, as one question sees it.
+/// The store, with the timeout and the reporting of one question.
 pub(crate) struct Access {
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) timeout: Duration,
@@ -22,12 +22,12 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Runs steps on the store; one that has ended or hangs fails the instance of the actor that it belongs to.
+    /// Runs steps on the store. If the store has ended or hangs, the instance of the actor that it belongs to fails.
     pub(crate) async fn run<T>(
         &self,
         steps: impl AsyncFnOnce(&dyn SessionStore) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // A store that hangs is as good as one that has ended.
+        // A store that hangs is treated like one that has ended.
         let done = tokio::time::timeout(self.timeout, steps(&*self.store)).await;
         let result = done.unwrap_or(Err(StoreError::Lost));
         self.health.note(&result);
@@ -40,7 +40,7 @@ impl Access {
     }
 }
 
-/// Does what is to be done, one short step after another; each takes its turn among the steps of callers.
+/// Does the maintenance work in short steps, between which steps of callers run.
 pub(crate) async fn sweep(
     access: &Access,
     alive: Alive,

@@ -1,8 +1,8 @@
-//! The actor that holds the rules of sessions: who may see which, how long they live, which turns fit a budget.
+//! The actor that applies the rules of sessions: access by owner, expiry, and the token budget of the history.
 //!
-//! It owns the rules, not the bytes: those are in a [`SessionStore`], which does the slow work on a thread of its own, so
-//! that this actor never waits. A store that has ended or hangs fails the actor, which restarts with a store that is opened
-//! anew, as often as it takes: an outage of the store is an error for those who ask, and never ends anything else.
+//! The data is in a [`SessionStore`], which does the slow work on its own thread, so this actor never blocks. A store
+//! that has ended or hangs fails the actor, which restarts, without a limit, and opens the store again. An outage of
+//! the store is an error for calls of sessions and affects nothing else.
 
 use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
@@ -24,46 +24,46 @@ use crate::{
     },
 };
 
-/// Opens the store: at the start and after the store was lost. It must not wait for the store.
+/// Opens the store, at the start and after the store was lost. It must not block.
 pub type OpenStore = Arc<dyn Fn() -> Result<Arc<dyn SessionStore>, StoreError> + Send + Sync>;
-/// Tells the time, in milliseconds of Unix time.
+/// Returns the current time, in milliseconds of Unix time.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// What the context manager needs to start, again and again.
+/// The parts that each instance of the context manager starts with.
 #[derive(Clone)]
 pub struct ContextParts {
     /// Opens the store.
     pub open: OpenStore,
-    /// Bounds.
+    /// The bounds of sessions.
     pub limits: ContextLimits,
-    /// The wall clock: sessions outlive the process.
+    /// The wall clock, because sessions outlive the process.
     pub clock: WallClock,
-    /// Names that owners had before: pairs of a former and the present name. Sessions of a former name are given to the
-    /// present one before it sees or makes any.
+    /// Earlier names of owners, as pairs of a former and the present name. Sessions of the former name are moved to the
+    /// present one before it reads or creates any.
     pub former_owners: Vec<(String, String)>,
 }
 
-/// First and longest wait before the store is opened anew.
+/// The first and the longest wait before the store is opened again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
-/// Questions that may wait.
+/// The number of questions that may wait.
 const MAILBOX: usize = 1024;
-/// Bytes of the history that goes along with one call: what the largest request body may hold.
+/// The largest history of one call, in bytes: as much as the largest request body.
 const HISTORY_BYTES_MAX: u64 = 16 << 20;
 
-/// Keeps conversations.
+/// The actor that manages conversations.
 pub struct ContextManager {
     parts: ContextParts,
     health: Health,
     renamed: Renamed,
-    /// Tells this instance from earlier ones, whose questions may still run.
+    /// Distinguishes this instance from earlier ones, whose questions may still run.
     incarnation: u64,
-    /// Open from the start of the actor on.
+    /// Open once the actor has started.
     store: Option<Arc<dyn SessionStore>>,
     is_sweeping: Rc<Cell<bool>>,
 }
 
 impl ContextManager {
-    /// Returns how to start the actor and how to restart it: for ever, with a backoff.
+    /// Returns the props of the actor, which restarts without a limit and with a backoff.
     pub(crate) fn props(parts: ContextParts, health: Health) -> Props<Self> {
         let strategy = Strategy::restart().with_backoff(BACKOFF.0, BACKOFF.1);
         let renamed = Renamed::new(&parts.former_owners);
@@ -144,7 +144,7 @@ impl ContextManager {
         Box::pin(async move { access.run(steps).await })
     }
 
-    /// Runs steps on the store for an owner, who has the sessions of its former names by then.
+    /// Runs steps on the store for an owner, after the sessions of its former names were moved to it.
     fn with_store_of<T, F>(
         &self,
         owner: &str,
@@ -165,7 +165,7 @@ impl ContextManager {
         })
     }
 
-    /// Reads a session as its owner may see it.
+    /// Reads a session of an owner.
     fn read(
         &self,
         owner: String,

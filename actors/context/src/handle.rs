@@ -1,4 +1,4 @@
-//! The handle by which the rest of a program asks the context manager.
+//! The handle through which a program uses the context manager.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::{
 /// The name of the actor.
 const NAME: &str = "context-manager";
 
-/// Why a question about a session has no answer.
+/// The reason why a question about a session has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContextError {
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The context manager did not answer; a new try may succeed.
+    /// The context manager did not answer; a retry may succeed.
     #[error("the session store is unavailable: {0}")]
     NoAnswer(#[from] AskError),
 }
@@ -49,7 +49,7 @@ impl ContextHandle {
     /// Starts a context manager as a child of `parent`, which handles [`Spawn`].
     ///
     /// # Errors
-    /// When `parent` has stopped or does not answer.
+    /// Returns an error if `parent` has stopped or does not answer.
     pub async fn start_under<P>(parent: &ActorRef<P>, parts: ContextParts) -> Result<Self, AskError>
     where
         P: Actor<Context = Context<P>> + Handler<Spawn>,
@@ -64,7 +64,7 @@ impl ContextHandle {
         })
     }
 
-    /// Returns how the store did at the last question.
+    /// Returns the state of the store at the last question.
     pub fn health(&self) -> StoreHealth {
         self.health.read()
     }
@@ -74,10 +74,10 @@ impl ContextHandle {
         self.health.failures()
     }
 
-    /// Makes a session.
+    /// Creates a session.
     ///
     /// # Errors
-    /// [`StoreError::Full`] or [`StoreError::BytesFull`] when the owner holds as much as it may.
+    /// Returns [`StoreError::Full`] or [`StoreError::BytesFull`] if the owner's quota is used up.
     pub async fn create(
         &self,
         owner: &str,
@@ -88,32 +88,32 @@ impl ContextHandle {
         self.ask(Create { id, owner, details }).await
     }
 
-    /// Returns a session that its owner may see.
+    /// Returns a session of `owner`.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchSession`] when there is none, it has expired, or it is another's.
+    /// Returns [`StoreError::NoSuchSession`] if there is none, it has expired, or it belongs to another owner.
     pub async fn read(&self, owner: &str, id: &str) -> Result<Session, ContextError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         self.ask(Read { owner, id }).await
     }
 
-    /// Returns a session that is to take another turn. This reads one row, so that a call can be refused before its body
-    /// is parsed.
+    /// Returns a session to which a turn will be appended. This reads only one row, so a call can be refused before its
+    /// body is parsed.
     ///
     /// # Errors
-    /// As [`ContextHandle::read`]; [`StoreError::TurnsFull`] when it holds as many turns as it may, and
-    /// [`StoreError::BytesFull`] when its owner holds as many bytes as it may. Calls that run side by side may still go
-    /// beyond the number of turns: what was answered is not lost for that.
+    /// As [`ContextHandle::read`]; also [`StoreError::TurnsFull`] if the session has the maximum number of turns, and
+    /// [`StoreError::BytesFull`] if its owner has the maximum number of bytes. Concurrent calls may exceed the number
+    /// of turns, so that no answer is lost.
     pub async fn open(&self, owner: &str, id: &str) -> Result<Session, ContextError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         self.ask(Open { owner, id }).await
     }
 
-    /// Returns an owner's sessions, the newest first, from behind the session `after` on: at most `limit`, and no more
-    /// than [`ContextLimits::page_bytes_max`] allows, but at least one.
+    /// Returns the sessions of an owner that follow the session `after`, the newest first. The page holds at most
+    /// `limit` sessions and [`ContextLimits::page_bytes_max`] bytes, but at least one session.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchSession`] when there is no session `after`.
+    /// Returns [`StoreError::NoSuchSession`] if there is no session `after`.
     ///
     /// [`ContextLimits::page_bytes_max`]: crate::ContextLimits::page_bytes_max
     pub async fn list(
@@ -131,10 +131,10 @@ impl ContextHandle {
         .await
     }
 
-    /// Changes what the owner set. Changes of different fields that are made at once are all kept.
+    /// Changes the fields that the owner may set. Concurrent changes of different fields are all kept.
     ///
     /// # Errors
-    /// As [`ContextHandle::read`], and [`StoreError::BytesFull`] when the owner would hold more than it may.
+    /// As [`ContextHandle::read`], and [`StoreError::BytesFull`] if the owner's quota would be exceeded.
     pub async fn change(
         &self,
         owner: &str,
@@ -154,8 +154,8 @@ impl ContextHandle {
         self.ask(Remove { owner, id }).await
     }
 
-    /// Returns turns behind the number `after`, the oldest first: at most `limit`, and no more than
-    /// [`ContextLimits::page_bytes_max`] allows, but at least one.
+    /// Returns the turns with numbers above `after`, the oldest first. The page holds at most `limit` turns and
+    /// [`ContextLimits::page_bytes_max`] bytes, but at least one turn.
     ///
     /// # Errors
     /// As [`ContextHandle::read`].
@@ -178,7 +178,7 @@ impl ContextHandle {
         .await
     }
 
-    /// Removes one turn of a session and returns `true` if there was one. The numbers of the others stay.
+    /// Removes one turn of a session and returns `true` if there was one. The numbers of the other turns do not change.
     ///
     /// # Errors
     /// As [`ContextHandle::read`].
@@ -192,20 +192,20 @@ impl ContextHandle {
         self.ask(RemoveTurn { owner, id, number }).await
     }
 
-    /// Returns the newest turns of a session that together fit `tokens_max`, the oldest of them first. The
-    /// caller has read the session before.
+    /// Returns the newest turns of a session that fit into `tokens_max` tokens together, the oldest first. The caller
+    /// must have read the session before, which checks its owner.
     ///
     /// # Errors
-    /// When the session is gone.
+    /// Returns an error if the session no longer exists.
     pub async fn fit(&self, id: &str, tokens_max: u64) -> Result<Vec<Turn>, ContextError> {
         let id = id.to_owned();
         self.ask(FitTurns { id, tokens_max }).await
     }
 
-    /// Appends a finished turn; returns its number once it is kept.
+    /// Appends a complete turn and returns its number once it is stored.
     ///
     /// # Errors
-    /// When the session is gone, its owner would hold more bytes than it may, or the store fails.
+    /// Returns an error if the session no longer exists, the owner's quota would be exceeded, or the store fails.
     pub async fn append(&self, id: &str, content: TurnContent) -> Result<u64, ContextError> {
         let id = id.to_owned();
         self.ask(Append { id, content }).await

@@ -1,4 +1,4 @@
-//! Whether the store answers, as the operator sees it.
+//! The availability of the store, for operators.
 
 use std::{
     sync::{
@@ -12,23 +12,23 @@ use tokio::time::Instant;
 
 use crate::store::StoreError;
 
-/// How the store did at the last question.
+/// The state of the store at the last question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreHealth {
-    /// It answered, or was not asked yet.
+    /// It answered, or has not been used yet.
     Available,
     /// It did not answer, or failed.
     Unavailable {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// Since when.
+        /// The time since the first failure.
         lasts: Duration,
-        /// Questions that have failed since then.
+        /// The number of questions that have failed since then.
         failures: u64,
     },
 }
 
-/// Notes how the store does; clones share it.
+/// Records the availability of the store; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
     outage: Arc<Mutex<Option<Outage>>>,
@@ -47,7 +47,7 @@ impl Health {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the result of a question. The begin and the end of an outage are logged.
+    /// Records the result of a question. The beginning and the end of an outage are logged.
     pub(crate) fn note<T>(&self, result: &Result<T, StoreError>) {
         if result.as_ref().is_err_and(StoreError::is_outage) {
             self.failures.fetch_add(1, Ordering::Relaxed);

@@ -1,9 +1,9 @@
 //! Conversations: the actor [`ContextManager`], the trait of the stores that keep sessions, and the default store in an `SQLite`
 //! file.
 //!
-//! [`ContextHandle`] creates, reads, changes and lists sessions and appends turns; [`ContextManager`] holds the rules (who may
-//! see which session, how long it lives, which turns fit a token budget); a [`store::SessionStore`] holds the bytes.
-//! [`tokens`] counts tokens, [`prompts`] renders templates. This crate knows no HTTP.
+//! [`ContextHandle`] creates, reads, changes and lists sessions and appends turns; [`ContextManager`] applies the rules
+//! (access by owner, expiry, token budget); a [`store::SessionStore`] holds the data. [`tokens`] counts tokens,
+//! [`prompts`] renders templates. This crate does not depend on HTTP.
 
 mod access;
 mod context_manager;

@@ -5,33 +5,33 @@ use std::time::Duration;
 /// Bounds of sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextLimits {
-    /// Sessions that each owner may hold. Default 10000.
+    /// The maximum number of sessions of each owner. Default 10000.
     pub sessions_max: u64,
-    /// Bytes that each owner's sessions may hold in the store. Default 256 MiB.
+    /// The maximum number of bytes in the store for each owner. Default 256 MiB.
     pub owner_bytes_max: u64,
-    /// Turns that a session may hold. Default 1000.
+    /// The maximum number of turns of a session. Default 1000.
     pub turns_max: u64,
-    /// Bytes of one page of turns or sessions. Default 4 MiB.
+    /// The maximum number of bytes of a page of turns or sessions. Default 4 MiB.
     pub page_bytes_max: u64,
-    /// A session that was not used for this long has expired. Default 30 days.
+    /// The idle time after which a session expires. Default 30 days.
     pub idle_expiry: Duration,
-    /// A session that was made this long ago has expired, however much it is used. Default 365 days.
+    /// The age at which a session expires even if it is used. Default 365 days.
     pub age_max: Duration,
-    /// Time between two removals of what has expired. Default 1 minute.
+    /// The time between two sweeps that remove expired sessions. Default 1 minute.
     pub sweep_every: Duration,
-    /// Time within which each question is answered, or refused because the store is unavailable. The waits inside are
-    /// parts of it: see [`ContextLimits::lock_wait`]. Default 5 seconds.
+    /// The time within which each question is answered, or refused because the store is unavailable. Default 5 seconds.
+    /// It includes the wait for locks: see [`ContextLimits::lock_wait`].
     pub answer_timeout: Duration,
 }
 
 impl ContextLimits {
-    /// Returns how long a step may wait for the lock of its store: half of [`ContextLimits::answer_timeout`].
+    /// Returns the longest wait of a step for the lock of its store: half of [`ContextLimits::answer_timeout`].
     pub fn lock_wait(&self) -> Duration {
         self.answer_timeout / 2
     }
 
-    /// Returns the time after which a store that has not answered counts as lost: more than a step may wait for a lock,
-    /// and less than those who ask wait.
+    /// Returns the time after which a store that has not answered counts as lost. It is longer than the wait for a lock
+    /// and shorter than the timeout of a question.
     pub(crate) fn store_timeout(&self) -> Duration {
         self.answer_timeout * 4 / 5
     }

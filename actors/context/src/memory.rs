@@ -1,4 +1,4 @@
-//! A store that keeps everything in memory, and loses it with the process.
+//! A store in memory, whose sessions are lost when the process ends.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,7 @@ fn details_size(details: &Details) -> u64 {
     (metadata.sum::<usize>() + texts.iter().sum::<usize>()) as u64
 }
 
-/// Returns how many sessions an owner holds that have not expired, and their bytes.
+/// Returns the number of an owner's sessions that have not expired, and their bytes.
 fn held(sessions: &Sessions, owner: &str, alive: Alive) -> (u64, u64) {
     let own = sessions
         .values()

@@ -4,7 +4,7 @@ use actix::Message;
 
 use crate::store::{Change, Details, Part, Session, StoreError, Turn, TurnContent};
 
-/// Makes a session.
+/// Creates a session.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Session, StoreError>")]
 pub(crate) struct Create {
@@ -13,7 +13,7 @@ pub(crate) struct Create {
     pub(crate) details: Details,
 }
 
-/// Reads a session that its owner may see.
+/// Reads a session of an owner.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Session, StoreError>")]
 pub(crate) struct Read {
@@ -21,7 +21,7 @@ pub(crate) struct Read {
     pub(crate) id: String,
 }
 
-/// Reads a session that is to take another turn.
+/// Reads a session to which a turn will be appended.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Session, StoreError>")]
 pub(crate) struct Open {
@@ -38,7 +38,7 @@ pub(crate) struct List {
     pub(crate) limit: usize,
 }
 
-/// Changes what an owner set.
+/// Changes the fields that the owner may set.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Session, StoreError>")]
 pub(crate) struct Set {
@@ -90,7 +90,7 @@ pub(crate) struct Append {
     pub(crate) content: TurnContent,
 }
 
-/// Does the work that nobody waits for, such as removing what has expired.
+/// Does maintenance work, such as removing expired sessions.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Sweep;
@@ -99,6 +99,6 @@ pub(crate) struct Sweep;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct StoreLost {
-    /// The instance whose store it was. By the time that a question runs out of time, another may be in place.
+    /// The instance that the store belongs to. When a question times out, another instance may have started.
     pub(crate) incarnation: u64,
 }

@@ -1,4 +1,4 @@
-//! How the store that the settings name is opened.
+//! Opens the store that the settings describe.
 
 use std::{
     fmt,
@@ -48,9 +48,8 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Returns what the context manager needs, after reading through the store once to check it. A store that cannot be read
-/// now, for example because another process holds its lock, is no reason not to start: its sessions are unavailable until
-/// it can be read.
+/// Returns the parts of the context manager after a check of the whole store. A store that cannot be read now, for
+/// example because another process holds its lock, is not an error: its sessions are unavailable until it can be read.
 ///
 /// # Errors
 /// See [`ContextStartError`].

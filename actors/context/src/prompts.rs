@@ -1,7 +1,7 @@
-//! Prompts made from named templates, in Jinja's syntax.
+//! Prompts: named templates in Jinja's syntax.
 //!
-//! A template sees `session` (the session's metadata), `request` (the call's body) and `input` (the text of
-//! the caller's last message). What is not defined is an error, never an empty space.
+//! A template can use `session` (the session's metadata), `request` (the call's body) and `input` (the text of the
+//! caller's last message). An undefined variable is an error; it is not replaced by an empty text.
 
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
@@ -11,23 +11,23 @@ mod settings;
 
 pub use settings::PromptSettings;
 
-/// Instructions that a template may take: a bound on loops, far above any prompt.
+/// The maximum number of instructions of a template; it bounds loops and is far above the needs of a prompt.
 const FUEL: u64 = 1_000_000;
-/// The longest text that a template may make.
+/// The largest text that a template may produce, in bytes.
 pub const PROMPT_SIZE_MAX: usize = 1 << 20;
 
-/// Why there is no text.
+/// The reason why a prompt was not rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
     /// No template has this name.
     #[error("there is no prompt `{0}`")]
     Unknown(String),
-    /// The template uses what is not defined.
+    /// The template uses undefined variables.
     #[error("prompt `{name}`: not defined: {}", variables.join(", "))]
     Undefined {
         /// The template.
         name: String,
-        /// What it uses and nobody defines.
+        /// The undefined variables.
         variables: Vec<String>,
     },
     /// The template failed otherwise.
@@ -35,12 +35,12 @@ pub enum PromptError {
     Failed {
         /// The template.
         name: String,
-        /// What happened, and where.
+        /// The error, with its line.
         message: String,
     },
 }
 
-/// What a template sees.
+/// The variables of a template.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PromptInput {
     /// The session's metadata.
@@ -51,7 +51,7 @@ pub struct PromptInput {
     pub input: String,
 }
 
-/// The templates of the settings.
+/// The compiled templates of the settings.
 #[derive(Debug)]
 pub struct Prompts {
     environment: Environment<'static>,
@@ -59,7 +59,7 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    /// Compiles the templates; one that is wrong is left out, because checked settings hold none.
+    /// Compiles the templates. An invalid template is left out; validated settings contain none.
     pub fn new(settings: &[PromptSettings]) -> Self {
         let mut environment = environment();
         let mut names = Vec::new();
@@ -74,7 +74,7 @@ impl Prompts {
         Self { environment, names }
     }
 
-    /// Returns the names of the templates and what each uses, in the order of the settings.
+    /// Returns the name of each template and the variables that it uses, in the order of the settings.
     pub fn list(&self) -> Vec<(&str, Vec<String>)> {
         let names = self.names.iter();
         names
@@ -82,7 +82,7 @@ impl Prompts {
             .collect()
     }
 
-    /// Says whether there is a template of this name.
+    /// Returns `true` if there is a template with this name.
     pub fn has(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
     }
@@ -93,7 +93,7 @@ impl Prompts {
         template.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
     }
 
-    /// Makes the text.
+    /// Renders a template.
     ///
     /// # Errors
     /// See [`PromptError`].
@@ -137,7 +137,7 @@ impl Prompts {
         used
     }
 
-    /// Returns what the template uses and `input` does not hold.
+    /// Returns the variables that the template uses and `input` does not define.
     fn undefined(&self, name: &str, input: &PromptInput) -> Vec<String> {
         let defined = serde_json::to_value(input).unwrap_or_default();
         let holds = |path: &str| {
@@ -150,10 +150,10 @@ impl Prompts {
     }
 }
 
-/// Says what is wrong with a template.
+/// Checks the syntax of a template.
 ///
 /// # Errors
-/// The message, with the line.
+/// Returns the error message, with its line.
 pub fn check(template: &str) -> Result<(), String> {
     let mut environment = environment();
     let added = environment.add_template_owned("template", template.to_owned());
@@ -163,7 +163,7 @@ pub fn check(template: &str) -> Result<(), String> {
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    // Prompts are plain text, whatever their names end in.
+    // Prompts are plain text; the name of a template must not switch on escaping.
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_fuel(Some(FUEL));
     environment

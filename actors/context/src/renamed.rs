@@ -1,4 +1,4 @@
-//! Owners that had another name before.
+//! Owners with earlier names.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,11 @@ use std::{
 
 use crate::store::{SessionStore, StoreError};
 
-/// Steps that one question may take to give an owner its sessions: these are short, and the question has a time budget.
+/// The maximum number of steps in which one question moves sessions to an owner. The steps are short, and the question
+/// has a time budget.
 const STEPS: u32 = 32;
 
-/// The former names of owners whose sessions are still to be given to the present name.
+/// The former names of owners whose sessions have not been moved yet.
 #[derive(Clone, Default)]
 pub(crate) struct Renamed(Arc<Mutex<BTreeMap<String, Vec<String>>>>);
 
@@ -41,7 +42,8 @@ impl Renamed {
         renamed.remove(owner);
     }
 
-    /// Gives an owner the sessions of its former names, in at most [`STEPS`] steps. Returns `true` if it has all of them.
+    /// Moves the sessions of an owner's former names to the owner, in at most [`STEPS`] steps. Returns `true` if all
+    /// are moved.
     pub(crate) async fn settle(
         &self,
         owner: &str,

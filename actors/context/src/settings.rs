@@ -1,4 +1,4 @@
-//! Sessions: where they are kept, for how long, and how large they may grow.
+//! Settings of sessions: store, expiry and bounds.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::tokens::Tokenizer;
 
-/// Where sessions are kept.
+/// The store of sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
-    /// In a file, which the first session makes.
+    /// An `SQLite` file, created by the first session.
     #[default]
     Sqlite,
-    /// In memory: gone with the process.
+    /// Memory; sessions are lost when the process ends.
     Memory,
 }
 
@@ -24,44 +24,45 @@ pub enum StoreKind {
 pub struct ContextSettings {
     /// `sqlite` or `memory`. Default `sqlite`.
     pub store: StoreKind,
-    /// The file of the `sqlite` store. Default `kebne-data/sessions.sqlite`, from where the program is started.
+    /// The file of the `sqlite` store. Default `kebne-data/sessions.sqlite`, relative to the working directory.
     pub path: PathBuf,
-    /// The environment variable that holds the key under which the file is encrypted, 64 hexadecimal digits;
-    /// while it is not set, the file is not encrypted. Default `KEBNE_CONTEXT_KEY`.
+    /// The environment variable with the key that encrypts the file, 64 hexadecimal digits. If the variable is not set,
+    /// the file is not encrypted. Default `KEBNE_CONTEXT_KEY`.
     pub key_env: String,
-    /// The environment variable that holds keys with which a file may still be encrypted, separated by white space or
-    /// commas; at most 8. They only decrypt: what they encrypted is encrypted anew with the key of `key_env`, while the
-    /// service runs. Default `KEBNE_CONTEXT_OLD_KEYS`.
+    /// The environment variable with old keys of the file, separated by white space or commas; at most 8. They are only
+    /// used to decrypt: data under an old key is encrypted again with the key of `key_env` while the service runs.
+    /// Default `KEBNE_CONTEXT_OLD_KEYS`.
     pub old_keys_env: String,
     /// The tokenizer that counts: `o200k_base` or `cl100k_base`. Default `o200k_base`.
     pub tokenizer: Tokenizer,
-    /// Tokens that a session's call may have before it is sent: system prompt, history and new messages; at
-    /// least 1. Only history is left out to keep it. Default 4096.
+    /// The maximum number of tokens of a session's call: system prompt, history and new messages; at least 1. To keep
+    /// within it, the oldest history is left out, and nothing else. Default 4096.
     pub tokens_max: u64,
-    /// The largest turn that is kept, and so the largest messages of a session's call; 1KiB to 16MiB. Default 1MiB.
+    /// The largest turn that is stored, and so the largest new messages of a session's call; 1KiB to 16MiB. Default
+    /// 1MiB.
     pub turn_size_max: ByteCount,
-    /// Sessions that each tenant may hold; at least 1. Default 10000.
+    /// The maximum number of sessions of each tenant; at least 1. Default 10000.
     pub sessions_max: u64,
-    /// Bytes that each tenant's sessions may hold in the store; at least 64KiB. Default 256MiB.
+    /// The maximum number of bytes in the store for each tenant; at least 64KiB. Default 256MiB.
     pub owner_bytes_max: ByteCount,
-    /// Turns that a session may hold; at least 1. Default 1000.
+    /// The maximum number of turns of a session; at least 1. Default 1000.
     pub turns_max: u64,
     /// Bytes of one page of turns or of sessions; a page holds at least one item, however large it is. 64KiB to 64MiB.
     /// Default 4MiB.
     pub page_bytes_max: ByteCount,
-    /// Time within which the store answers, or calls of sessions are refused with 503. The wait for the lock of the file
-    /// is a part of it. 100ms to 1m. Default 5s.
+    /// The time within which the store must answer; after it, calls of sessions are refused with 503. It includes the
+    /// wait for the lock of the file; 100ms to 1m. Default 5s.
     pub answer_timeout: HumanDuration,
-    /// A session that was not used for this long is removed. Default 30 days.
+    /// The idle time after which a session is removed. Default 30 days.
     pub idle_expiry: HumanDuration,
-    /// A session that was made this long ago is removed. Default 1 year.
+    /// The age at which a session is removed. Default 1 year.
     pub age_max: HumanDuration,
 }
 
 impl Default for ContextSettings {
     fn default() -> Self {
         const DAY: u64 = 24 * 60 * 60;
-        // A year as the units have it: 365.25 days.
+        // A year of the duration syntax: 365.25 days.
         const YEAR: u64 = 365 * DAY + DAY / 4;
         Self {
             store: StoreKind::Sqlite,

@@ -1,6 +1,6 @@
-//! The store in an `SQLite` file, on a thread of its own: the counterpart of a blocking dispatcher.
+//! The store in an `SQLite` file, on its own thread (the counterpart of a blocking dispatcher).
 //!
-//! A panic on the thread loses no acknowledged step: the store counts as lost and is opened anew.
+//! A panic on the thread loses no acknowledged step: the store counts as lost and is opened again.
 
 use std::{
     path::{Path, PathBuf},
@@ -34,9 +34,9 @@ use worker::{Acknowledge, Act, Place, Running, Step, Worker};
 
 pub use seal::{BadKey, Keyring};
 
-/// Steps that may wait for the thread; beyond that callers wait to be let in.
+/// The number of steps that may wait for the thread; further callers wait for room.
 const QUEUE: usize = 1024;
-/// Threads that may run for one file: the present one, and former ones that hang in the file system.
+/// The maximum number of threads for one file: the present one, and former ones that hang in the file system.
 const THREADS_MAX: usize = 4;
 
 /// A file in which sessions are kept.
@@ -44,13 +44,13 @@ const THREADS_MAX: usize = 4;
 pub struct SqliteFile {
     place: Place,
     lock_wait: Duration,
-    /// Threads that run.
+    /// The number of running threads.
     threads: Arc<AtomicUsize>,
 }
 
 impl SqliteFile {
-    /// Names the file at `path`. With a keyring it is encrypted. A step waits at most `lock_wait` for the thread and for
-    /// the lock of the file.
+    /// Creates a store for the file at `path`, encrypted if there is a keyring. A step waits at most `lock_wait` for
+    /// the thread and for the lock of the file.
     pub fn new(path: PathBuf, keyring: Option<Keyring>, lock_wait: Duration) -> Self {
         let identity = Arc::new(OnceLock::new());
         if let Ok(Some(found)) = file::identity(&path) {
@@ -67,11 +67,11 @@ impl SqliteFile {
         }
     }
 
-    /// Reads through the whole file, if there is one, and brings it to the present format.
+    /// Checks the whole file, if there is one, and upgrades it to the current format.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when it is not a store, is damaged, or has another key; [`StoreError::Failed`] when it cannot
-    /// be read now.
+    /// Returns [`StoreError::Damaged`] if it is not a store, is damaged, or has another key, and [`StoreError::Failed`]
+    /// if it cannot be read now.
     pub fn check(&self) -> Result<(), StoreError> {
         let Place { path, keyring, .. } = &self.place;
         if path.exists() {
@@ -80,11 +80,11 @@ impl SqliteFile {
         Ok(())
     }
 
-    /// Starts the thread that reads and writes the file. The file is opened with the first step, and made with the first
-    /// one if there is none.
+    /// Starts the thread that reads and writes the file. The file is opened by the first step, and created by the first
+    /// one that writes if there is none.
     ///
     /// # Errors
-    /// When no thread can be started, or too many former ones hang.
+    /// Returns an error if no thread can be started, or too many former ones hang.
     pub fn open(&self) -> Result<SqliteStore, StoreError> {
         if self.threads.load(SeqCst) >= THREADS_MAX {
             let message = format!("{THREADS_MAX} threads hang in `{}`", self.path().display());
@@ -109,17 +109,17 @@ impl SqliteFile {
     }
 }
 
-/// Keeps sessions in an `SQLite` file.
+/// A store in an `SQLite` file.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     lock_wait: Duration,
     steps: mpsc::Sender<Step>,
 }
 
-/// A step whose answer somebody waits for.
+/// A step with a waiting caller.
 struct Asked<T, F> {
     answer: oneshot::Sender<Result<T, StoreError>>,
-    /// The answer while no file was made yet.
+    /// The answer while there is no file yet.
     unmade: Result<T, StoreError>,
     step: F,
 }
@@ -136,12 +136,12 @@ where
     fn act(self: Box<Self>, database: Result<&Database, StoreError>) -> Acknowledge {
         let Self { answer, step, .. } = *self;
         if answer.is_closed() {
-            // Nobody learns that it was done, so it is not done.
+            // The caller has left, so the step is not done.
             return Box::new(|_| {});
         }
         let done = database.and_then(|database| Ok(database.step(step)?));
         Box::new(move |committed| {
-            // Whoever asked may have gone away.
+            // The caller may have left.
             answer
                 .send(done.and_then(|value| committed.map(|()| value)))
                 .ok();
@@ -153,19 +153,19 @@ where
     }
 }
 
-/// What a step does to the file.
+/// The access that a step needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     Reads,
     Writes,
-    /// It writes, and makes the file where there is none yet.
+    /// It writes, and creates the file if there is none.
     Makes,
 }
 
 const UNMADE: StoreError = StoreError::NoSuchSession;
 
 impl SqliteStore {
-    /// Has the thread run a step; `unmade` is the answer while no file was made yet.
+    /// Runs a step on the thread; `unmade` is the answer while there is no file yet.
     fn step<T: Send + 'static>(
         &self,
         access: Access,

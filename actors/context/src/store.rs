@@ -1,4 +1,4 @@
-//! What is kept of conversations, and what a store must guarantee.
+//! Conversations as they are stored, and the guarantees of a store.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,35 @@ use serde::{Deserialize, Serialize};
 pub struct Session {
     /// The name by which calls refer to it; unique in the store.
     pub id: String,
-    /// The tenant that it belongs to; no other one ever sees it.
+    /// The tenant that it belongs to; no other tenant can read it.
     pub owner: String,
-    /// When it was made, in milliseconds of Unix time.
+    /// The time of its creation, in milliseconds of Unix time.
     pub created: u64,
-    /// When it last took a turn or was changed, in milliseconds of Unix time.
+    /// The time of its last turn or change, in milliseconds of Unix time.
     pub used: u64,
-    /// Turns it has taken, removed ones included: the number of the newest.
+    /// The number of turns appended so far, removed ones included; also the number of the newest turn.
     pub turns: u64,
-    /// Tokens of all its turns.
+    /// The tokens of all its turns.
     pub tokens: u64,
-    /// What its owner set.
+    /// The fields that its owner sets.
     pub details: Details,
 }
 
-/// What a session's owner sets.
+/// The fields that a session's owner sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// The owner's own notes, which templates may use.
     pub metadata: BTreeMap<String, String>,
-    /// The text that leads every call of the session.
+    /// The system prompt of every call of the session.
     pub system_prompt: Option<String>,
-    /// The template that makes the text that leads every call; takes precedence over `system_prompt`.
+    /// The template of the system prompt of every call; takes precedence over `system_prompt`.
     pub prompt: Option<String>,
 }
 
-/// What is to be set anew; a field that is `None` keeps its value.
+/// A change of a session; a field that is `None` keeps its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// The new metadata, which replaces all of the old.
+    /// The new metadata, which replaces the old.
     pub metadata: Option<BTreeMap<String, String>>,
     /// The new system prompt, or none.
     pub system_prompt: Option<Option<String>>,
@@ -48,7 +48,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Sets what is named here.
+    /// Applies the change.
     pub fn apply(self, details: &mut Details) {
         if let Some(metadata) = self.metadata {
             details.metadata = metadata;
@@ -62,32 +62,32 @@ impl Change {
     }
 }
 
-/// One exchange: what the caller said and what was answered.
+/// One exchange: the caller's messages and the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Its place in the session, from 1.
+    /// Its number in the session, from 1.
     pub number: u64,
-    /// What was exchanged.
+    /// The content.
     pub content: TurnContent,
 }
 
-/// What was exchanged in a turn.
+/// The content of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnContent {
-    /// Its weight in the token budget.
+    /// The tokens of all its messages.
     pub tokens: u64,
-    /// It can be the first that a model sees: it does not answer something said in the turn before.
+    /// `true` if a history may begin with this turn: its first message does not depend on the turn before.
     pub leads: bool,
-    /// The messages, in a form that the store does not look into.
+    /// The messages, opaque to the store.
     pub messages: Bytes,
 }
 
-/// Which sessions have not expired: none of their times lies before these, in milliseconds of Unix time.
+/// The times that define which sessions have not expired, in milliseconds of Unix time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alive {
-    /// The earliest last use.
+    /// Sessions last used before this have expired.
     pub used_since: u64,
-    /// The earliest making.
+    /// Sessions created before this have expired.
     pub created_since: u64,
 }
 
@@ -98,7 +98,7 @@ impl Alive {
     }
 }
 
-/// Names a session as its owner may see it; a session of another owner, or one that has expired, does not exist.
+/// A session of an owner. Sessions of other owners and expired ones are treated as absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owned {
     /// The owner.
@@ -110,24 +110,24 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// Returns `true` if `session` is the one that is named here.
+    /// Returns `true` if `session` is this session.
     pub fn is(&self, session: &Session) -> bool {
         session.id == self.id && session.owner == self.owner && self.alive.holds(session)
     }
 }
 
-/// What each owner may hold.
+/// The quota of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Sessions.
+    /// The maximum number of sessions.
     pub sessions_max: u64,
-    /// Bytes that are stored for its sessions and their turns.
+    /// The maximum number of bytes stored for its sessions and their turns.
     pub bytes_max: u64,
-    /// Which sessions have not expired; others do not count.
+    /// Defines which sessions have not expired; others do not count.
     pub alive: Alive,
 }
 
-/// A session, and how much its owner holds.
+/// A session and the bytes of its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The session.
@@ -136,12 +136,12 @@ pub struct Found {
     pub owner_bytes: u64,
 }
 
-/// How large a part of a list may be. The first item is always returned, however large it is.
+/// The maximum size of a part of a list. The first item is always returned, regardless of its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartSize {
-    /// Items at most.
+    /// The maximum number of items.
     pub items_max: usize,
-    /// Bytes at most.
+    /// The maximum number of bytes.
     pub bytes_max: u64,
 }
 
@@ -150,11 +150,11 @@ pub struct PartSize {
 pub struct Part<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,
-    /// There are more items behind the last of these.
+    /// `true` if more items follow.
     pub has_more: bool,
 }
 
-/// Collects a part of a list until it is as large as it may be.
+/// Collects the items of a part until its maximum size is reached.
 #[derive(Debug)]
 pub(crate) struct Collect<T> {
     size: PartSize,
@@ -180,8 +180,7 @@ impl<T> Collect<T> {
         }
     }
 
-    /// Returns `true` if an item of this many bytes still fits. If it does not, the part is complete and has more
-    /// items behind it.
+    /// Returns `true` if an item of this many bytes still fits. Otherwise the part is complete, and more items follow.
     pub(crate) fn takes(&mut self, bytes: u64) -> bool {
         let items = &self.part.items;
         let fits = items.is_empty()
@@ -207,43 +206,43 @@ impl<T> Collect<T> {
 pub struct Tidied {
     /// Sessions that were removed because they have expired.
     pub expired: u64,
-    /// There is more to do.
+    /// `true` if there is more to do.
     pub has_more: bool,
 }
 
-/// Why a store did not do what it was asked.
+/// The reason why a store did not perform a step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such session: it never was, has expired, or is another's.
+    /// There is no such session: it never existed, has expired, or belongs to another owner.
     #[error("there is no such session")]
     NoSuchSession,
-    /// The owner holds as many sessions as it may.
+    /// The owner has the maximum number of sessions.
     #[error("the owner holds as many sessions as it may")]
     Full,
-    /// The owner's sessions hold as many bytes as they may.
+    /// The owner's sessions have the maximum number of bytes.
     #[error(
         "the owner's sessions would hold more than {bytes_max} bytes (`context.owner_bytes_max`); delete sessions"
     )]
     BytesFull {
-        /// Bytes that they may hold.
+        /// The maximum number of bytes.
         bytes_max: u64,
     },
-    /// The session holds as many turns as it may.
+    /// The session has the maximum number of turns.
     #[error("the session holds as many turns as it may")]
     TurnsFull,
-    /// What is kept cannot be read: changed from outside, cut off, or written under another key.
+    /// The stored data cannot be read: it was modified, truncated, or written with another key.
     #[error("the session store is damaged: {0}")]
     Damaged(String),
-    /// The store cannot do it now: a full disk, a lock, a file that is gone.
+    /// The store is unavailable now: the disk is full, the file is locked, or the file is gone.
     #[error("the session store is unavailable: {0}")]
     Failed(String),
-    /// The store has ended, or does not answer, and must be opened anew.
+    /// The store has ended or does not answer, and must be opened again.
     #[error("the session store has ended")]
     Lost,
 }
 
 impl StoreError {
-    /// Returns `true` if the fault is the store's and not the question's.
+    /// Returns `true` if the store failed, and not the request.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Damaged(_) | Self::Failed(_) | Self::Lost => true,
@@ -252,37 +251,37 @@ impl StoreError {
     }
 }
 
-/// A store's answer, once it is there.
+/// The future answer of a store.
 pub type Stored<T> = BoxFuture<'static, Result<T, StoreError>>;
 
-/// Keeps sessions and their turns.
+/// A store of sessions and their turns.
 ///
-/// What was answered with `Ok` is kept: it is there after the process was killed, where the store keeps
-/// anything beyond the process at all. Each method is one step, which others see whole or not at all.
+/// A step that returned `Ok` is durable: a persistent store still has its result after the process was killed. Each
+/// method is one atomic step.
 pub trait SessionStore: Send + Sync + 'static {
-    /// Keeps a new session unless its owner would then hold more than `quota`.
+    /// Stores a new session unless its owner would exceed `quota`.
     fn insert(&self, session: Session, quota: Quota) -> Stored<()>;
 
     /// Returns a session of any owner, expired or not.
     fn find(&self, id: &str) -> Stored<Option<Found>>;
 
-    /// Changes what the owner set, notes the use, and returns the session. Changes of different fields that are made
-    /// at once are all kept.
+    /// Changes the fields that the owner may set, records the use, and returns the session. Concurrent changes of
+    /// different fields are all kept.
     fn change(&self, session: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session>;
 
-    /// Appends a turn, notes the use, and returns the turn's number.
+    /// Appends a turn, records the use, and returns the number of the turn.
     fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64>;
 
-    /// Returns the newest turns that together fit `fit`, the oldest of them first.
+    /// Returns the newest turns that fit into `fit` together, the oldest first.
     fn newest(&self, id: &str, fit: Fit) -> Stored<Vec<Turn>>;
 
-    /// Returns turns behind the number `after`, the oldest first.
+    /// Returns turns with numbers above `after`, the oldest first.
     fn turns(&self, session: Owned, after: u64, size: PartSize) -> Stored<Part<Turn>>;
 
-    /// Removes one turn and returns `true` if there was one. The numbers of the others stay.
+    /// Removes one turn and returns `true` if there was one. The numbers of the other turns do not change.
     fn remove_turn(&self, session: Owned, number: u64) -> Stored<bool>;
 
-    /// Returns an owner's sessions that have not expired, the newest first, from behind the session `after` on.
+    /// Returns the sessions of an owner that have not expired and that follow the session `after`, the newest first.
     fn list(
         &self,
         owner: &str,
@@ -294,15 +293,15 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Removes a session and its turns.
     fn remove(&self, session: Owned) -> Stored<()>;
 
-    /// Gives some sessions of the owner `former` to `owner`, and returns `true` if there are more. One step is short.
+    /// Moves some sessions of the owner `former` to `owner` and returns `true` if there are more. One step is short.
     fn adopt(&self, former: &str, owner: &str) -> Stored<bool>;
 
-    /// Does some of the work that nobody waits for: removes what has expired, erases what was removed, encrypts anew
-    /// what another key encrypted. One step is short, so that no caller's step waits for long behind it.
+    /// Does some maintenance work: removes expired sessions, erases removed ones, and encrypts data under old keys
+    /// again. One step is short, so that steps of callers do not wait long.
     fn tidy(&self, alive: Alive) -> Stored<Tidied>;
 }
 
-/// Chooses the newest turns that fit a budget: offered from the newest on, until one does not fit.
+/// Chooses the newest turns that fit a budget. Turns are offered from the newest on until one does not fit.
 #[derive(Clone, Debug)]
 pub struct Fit {
     tokens_left: u64,
@@ -311,7 +310,7 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// Starts with a budget in tokens and in bytes.
+    /// Creates a choice with a budget in tokens and in bytes.
     pub fn new(tokens_max: u64, bytes_max: u64) -> Self {
         Self {
             tokens_left: tokens_max,
@@ -320,12 +319,12 @@ impl Fit {
         }
     }
 
-    /// Returns `true` if a turn of this weight still fits. The first that does not fit ends the choice.
+    /// Returns `true` if a turn of this size still fits. The first turn that does not fit ends the choice.
     pub fn takes(&self, tokens: u64, bytes: u64) -> bool {
         tokens <= self.tokens_left && bytes <= self.bytes_left
     }
 
-    /// Takes the next older turn, one that [`Fit::takes`].
+    /// Adds the next older turn, for which [`Fit::takes`] returned `true`.
     pub fn take(&mut self, turn: Turn) {
         let bytes = turn.content.messages.len() as u64;
         self.tokens_left = self.tokens_left.saturating_sub(turn.content.tokens);
@@ -333,8 +332,8 @@ impl Fit {
         self.chosen.push(turn);
     }
 
-    /// Returns the chosen turns, the oldest first. Turns that answer one that was left out are left out too:
-    /// a model refuses a tool's result whose call it does not see.
+    /// Returns the chosen turns, the oldest first. Turns that depend on one that was left out are left out too, because
+    /// models refuse the result of a tool call that is not in the history.
     pub fn finish(mut self) -> Vec<Turn> {
         while self.chosen.last().is_some_and(|turn| !turn.content.leads) {
             self.chosen.pop();

@@ -1,34 +1,35 @@
 //! Counts the tokens of messages, with the tokenizers that `OpenAI`'s models use.
 //!
-//! Other models cut text otherwise, by some ten percent; the budget is a bound on cost, not an exact fit.
-//! The tables are read when the first session is used: a gateway without sessions does not hold them.
+//! For other models the counts differ by about ten percent; the budget bounds the cost and need not be exact. The
+//! tables are loaded when the first session is used, so a gateway without sessions does not need their memory.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tiktoken_rs::CoreBPE;
 
-/// Tokens that frame each message (`OpenAI`'s cookbook, "how to count tokens with tiktoken").
+/// The overhead of each message in tokens (`OpenAI`'s cookbook, "how to count tokens with tiktoken").
 const TOKENS_PER_MESSAGE: u64 = 4;
-/// Tokens assumed of a part that is no text: an image, a sound. A small image in low detail costs `OpenAI`'s
-/// models 85, a large one more than a thousand.
+/// The tokens assumed for a part that is not text, such as an image or a sound. An image costs 85 tokens in low detail
+/// and more than a thousand in high detail with `OpenAI`'s models.
 const TOKENS_PER_OTHER_PART: u64 = 512;
-/// Text is cut before it is counted, because a single word of megabytes would take too long. Each cut may
-/// count one token too many.
+/// The size in bytes of the pieces in which text is counted, because a single word of megabytes would take too long.
+/// Each cut may count one token too many.
 const PIECE_SIZE: usize = 16 * 1024;
 
-/// Which tokenizer counts.
+/// A tokenizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokenizer {
-    /// That of GPT-4o and later.
+    /// The tokenizer of GPT-4o and later models.
     #[default]
     O200kBase,
-    /// That of GPT-4 and GPT-3.5.
+    /// The tokenizer of GPT-4 and GPT-3.5.
     Cl100kBase,
 }
 
 impl Tokenizer {
-    /// Counts the tokens of a text. The first count of a process takes some tenths of a second.
+    /// Counts the tokens of a text. The first count in a process takes a few tenths of a second, because it loads the
+    /// table.
     pub fn count(self, text: &str) -> u64 {
         let bpe: &CoreBPE = match self {
             Self::O200kBase => tiktoken_rs::o200k_base_singleton(),

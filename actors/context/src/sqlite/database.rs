@@ -1,6 +1,6 @@
-//! Each step on the sessions of a file.
+//! The steps on the sessions of a file.
 //!
-//! Knows `SQLite` and nothing of threads.
+//! This module uses `SQLite` and does not know threads.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,13 +29,13 @@ const SESSION: &str = "id, owner, created, used, turns, tokens, bytes, details";
 pub(super) struct Database {
     pub(super) connection: Connection,
     pub(super) keyring: Option<Keyring>,
-    /// Pieces that do not name their owner are accepted.
+    /// `true` if pieces that do not name their owner are accepted.
     pub(super) unowned: Cell<bool>,
-    /// Where the sealing of old pieces anew has got to; `None` when none are left.
+    /// The progress of sealing old pieces again; `None` if none are left.
     pub(super) pass: RefCell<Option<Pass>>,
 }
 
-/// What is sealed of a session.
+/// The sealed part of a session.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Sealed {
     #[serde(flatten)]
@@ -50,11 +50,11 @@ pub(super) struct Sealed {
 pub(super) struct Kept {
     pub(super) session: Session,
     pub(super) former: Vec<String>,
-    /// Bytes that are stored of it.
+    /// The bytes stored for it.
     pub(super) bytes: i64,
-    /// Bytes of these that are its details.
+    /// The part of these bytes that its details take.
     pub(super) details_bytes: i64,
-    /// The first key sealed the details, for its present owner.
+    /// `true` if the details are sealed with the first key for the present owner.
     pub(super) is_fresh: bool,
 }
 
@@ -68,7 +68,7 @@ impl Kept {
 }
 
 impl Database {
-    /// Opens the store at `path`, making it where there is none, and waits at most `busy` for each lock.
+    /// Opens the store at `path`, or creates it if there is none. Waits at most `busy` for each lock.
     pub(super) fn open(
         path: &Path,
         keyring: Option<Keyring>,
@@ -84,7 +84,7 @@ impl Database {
         })
     }
 
-    /// Reads through the whole file; slow for a large one.
+    /// Checks the whole file; slow for a large file.
     pub(super) fn check(&self) -> Result<(), Problem> {
         let verdict: String = self
             .connection
@@ -95,7 +95,7 @@ impl Database {
         Err(StoreError::Damaged(verdict).into())
     }
 
-    /// Begins a transaction; one that writes waits for other writers now and not in its middle.
+    /// Begins a transaction. A transaction that writes waits for other writers here and not later.
     pub(super) fn begin(&self, writes: bool) -> Result<(), Problem> {
         let begin = if writes { "BEGIN IMMEDIATE" } else { "BEGIN" };
         Ok(self.connection.execute_batch(begin)?)
@@ -109,13 +109,14 @@ impl Database {
         })
     }
 
-    /// Runs one step of the transaction; what a failed step did is undone, without harm to the others.
+    /// Runs one step of the transaction. The effects of a failed step are undone without affecting the others.
     pub(super) fn step<T>(
         &self,
         step: impl FnOnce(&Self) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         if self.connection.is_autocommit() {
-            // `SQLite` itself has rolled the transaction back, as for a full disk. A step would now stand alone.
+            // `SQLite` has rolled the transaction back, for example because the disk is full. A step would now run
+            // outside a transaction.
             let message = "an earlier step of the transaction failed".to_owned();
             return Err(StoreError::Failed(message).into());
         }
@@ -127,7 +128,7 @@ impl Database {
         };
         match self.connection.execute_batch(end) {
             Ok(()) => result,
-            // The step's own error tells more than that of its end.
+            // The error of the step is more specific than that of its end.
             Err(error) => result.and(Err(error.into())),
         }
     }
@@ -243,7 +244,7 @@ impl Database {
         Ok(found.finish())
     }
 
-    /// Removes a session. Its turns are erased at once as far as that is quick, and else by later steps.
+    /// Removes a session. A few of its turns are erased at once, the rest by later steps.
     pub(super) fn remove(&self, named: &Owned) -> Result<(), Problem> {
         self.own(named)?;
         self.part_with(&named.id)?;
@@ -251,7 +252,7 @@ impl Database {
         Ok(())
     }
 
-    /// Returns a session as its owner may see it.
+    /// Returns a session of an owner.
     pub(super) fn own(&self, named: &Owned) -> Result<Kept, Problem> {
         let kept = self.kept(&named.id)?;
         let own = kept.filter(|kept| named.is(&kept.session));
@@ -265,7 +266,7 @@ impl Database {
         rows.next()?.map(|row| self.read(row)).transpose()
     }
 
-    /// Returns the sessions of a query for the columns [`SESSION`], as many as are quickly read.
+    /// Returns the sessions of a query for the columns [`SESSION`], up to the size of one step.
     pub(super) fn some_sessions(
         &self,
         condition: &str,
@@ -293,8 +294,8 @@ impl Database {
         Ok(found.unwrap_or_default())
     }
 
-    /// Lets an owner's sessions grow by `more` bytes, unless they would then hold more than they may. What has expired
-    /// makes room first.
+    /// Adds `more` bytes to an owner's sessions, unless the quota would be exceeded. Expired sessions are removed
+    /// first.
     pub(super) fn admit(&self, owner: &str, more: i64, quota: Quota) -> Result<(), Problem> {
         let bytes_max = number(quota.bytes_max);
         if more <= 0 || self.owner_bytes(owner)?.saturating_add(more) <= bytes_max {
@@ -338,12 +339,12 @@ impl Database {
     }
 }
 
-/// Asks for one item more than is wanted, to see whether there is one.
+/// Returns the limit of a query: one item more than wanted, to detect whether more follow.
 pub(super) fn limit_of(part: PartSize) -> i64 {
     i64::try_from(part.items_max.saturating_add(1)).unwrap_or(i64::MAX)
 }
 
-/// Numbers are kept as `SQLite`'s signed ones.
+/// Converts a number to the signed integers of `SQLite`.
 pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

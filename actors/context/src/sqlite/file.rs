@@ -1,6 +1,6 @@
-//! The file: how it is made, recognised, brought to the present format, and unlocked.
+//! The file: creation, identification, upgrade and decryption.
 //!
-//! A file that is not a store, that is damaged, or that another key wrote is an error; it is never taken for an empty
+//! A file that is not a store, is damaged, or was written with another key is an error; it is never treated as an empty
 //! store.
 
 use std::{
@@ -15,17 +15,17 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use super::{problem::Problem, seal::Keyring};
 use crate::store::StoreError;
 
-/// Marks the file as ours (`Kebn`).
+/// The application id of the file (`Kebn`).
 const APPLICATION: i32 = 0x4b65_626e;
 /// The version of the schema.
 const FORMAT: i32 = 2;
-/// The version that is brought to the present one: its pieces do not name their owner.
+/// The earlier version, which is upgraded: its pieces do not name their owner.
 const FORMAT_WITHOUT_OWNER: i32 = 1;
-/// Kept sealed, to tell a wrong key from a damaged piece.
+/// A known text that is stored sealed, to distinguish a wrong key from a damaged piece.
 const KEY_CHECK: &str = "kebne session store";
 /// Marks a file in which pieces may be left that do not name their owner.
 const UNOWNED: &str = "pieces without an owner";
-/// Begins the names of the checks of keys under which pieces may be left.
+/// The prefix of the key checks of old keys under which pieces may be left.
 const OLD: &str = "old/";
 
 const SCHEMA: &str = "
@@ -71,19 +71,19 @@ UPDATE sessions SET bytes = length(details)
     + coalesce((SELECT sum(length(messages)) FROM turns WHERE turns.session = sessions.id), 0);
 ";
 
-/// What is left to be sealed anew.
+/// The pieces that are still to be sealed again.
 #[derive(Debug, Default)]
 pub(super) struct Stale {
-    /// Entries of the table `lock` that are to be removed when nothing is left.
+    /// Entries of the table `lock` to remove once none are left.
     pub(super) marks: Vec<String>,
-    /// Pieces that do not name their owner are accepted.
+    /// `true` if pieces that do not name their owner are accepted.
     pub(super) unowned: bool,
 }
 
-/// Returns the identity of the file at `path`, or `None` where there is none.
+/// Returns the identity of the file at `path`, or `None` if there is no file.
 ///
 /// # Errors
-/// When the file system does not say.
+/// Returns the error of the file system.
 pub(super) fn identity(path: &Path) -> Result<Option<(u64, u64)>, Problem> {
     match fs::metadata(path) {
         Ok(found) => Ok(Some((found.dev(), found.ino()))),
@@ -95,7 +95,7 @@ pub(super) fn identity(path: &Path) -> Result<Option<(u64, u64)>, Problem> {
     }
 }
 
-/// Opens the file at `path`, making it where there is none, and waits at most `busy` for each lock.
+/// Opens the file at `path`, or creates it if there is none. Waits at most `busy` for each lock.
 pub(super) fn open(
     path: &Path,
     keyring: Option<&Keyring>,
@@ -107,7 +107,7 @@ pub(super) fn open(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(busy)?;
-    // Looked at before anything is set: a file of somebody else stays as it is.
+    // Checked before anything is set, so that a file of another program is not changed.
     let damaged = |what: &str| damaged(path, what);
     let application: i32 = pragma(&connection, "application_id")?;
     if application != APPLICATION {
@@ -172,13 +172,13 @@ fn transact(
     done
 }
 
-/// Brings a file of the first version to the present format. Its pieces are sealed anew later, step by step.
+/// Upgrades a file of the first version. Its pieces are sealed again later, step by step.
 fn upgrade(connection: &Connection, keyring: Option<&Keyring>) -> Result<(), Problem> {
     if pragma(connection, "user_version")? == FORMAT {
         return Ok(());
     }
     transact(connection, || {
-        // Another process may have been faster.
+        // Another process may have upgraded it meanwhile.
         if pragma(connection, "user_version")? == FORMAT {
             return Ok(());
         }
@@ -197,7 +197,8 @@ fn upgrade(connection: &Connection, keyring: Option<&Keyring>) -> Result<(), Pro
     })
 }
 
-/// Makes the first key the file's, where it was another one of the list, and notes that pieces are left under that.
+/// Creates the first key the key of the file if another key of the list was, and records that pieces are left under
+/// that key.
 fn rotate(connection: &Connection, keyring: &Keyring) -> Result<(), Problem> {
     let is_first = |check: &[u8]| {
         let opened = keyring.open(check, KEY_CHECK);
@@ -212,7 +213,7 @@ fn rotate(connection: &Connection, keyring: &Keyring) -> Result<(), Problem> {
         if is_first(&check) {
             return Ok(());
         }
-        // The old check goes on to tell which key is needed. Its nonce makes the name unique.
+        // The old check is kept to identify the key that is needed. Its nonce makes the name unique.
         let nonce = check.get(..8).unwrap_or_default();
         let name = format!("{OLD}{}", hex::encode(nonce));
         let insert = "INSERT OR REPLACE INTO lock VALUES (?1, ?2)";
@@ -224,10 +225,10 @@ fn rotate(connection: &Connection, keyring: &Keyring) -> Result<(), Problem> {
     })
 }
 
-/// Returns which pieces may be left that are to be sealed anew.
+/// Returns the pieces that may be left to seal again.
 ///
 /// # Errors
-/// When a key is missing that pieces may be left under.
+/// Returns an error if a key is missing under which pieces may be left.
 fn stale_marks(connection: &Connection, keyring: &Keyring, path: &Path) -> Result<Stale, Problem> {
     let mut stale = Stale::default();
     let mut find = connection.prepare("SELECT name, value FROM lock WHERE name <> 'check'")?;
@@ -251,8 +252,8 @@ fn stale_marks(connection: &Connection, keyring: &Keyring, path: &Path) -> Resul
     Ok(stale)
 }
 
-/// Makes an empty store beside its place and then puts it there, whole: whoever dies on the way leaves no
-/// half of a store behind, and of two who do it at once one wins.
+/// Creates an empty store as a draft and then moves it to its place in one step. A process that ends in between leaves
+/// no incomplete store, and of two processes that do it at once one succeeds.
 fn create(path: &Path, keyring: Option<&Keyring>) -> Result<(), Problem> {
     let failed =
         |error: io::Error| StoreError::Failed(format!("cannot make `{}`: {error}", path.display()));
@@ -286,12 +287,12 @@ fn create(path: &Path, keyring: Option<&Keyring>) -> Result<(), Problem> {
             linked => Ok(linked.map_err(failed)?),
         }
     })();
-    // What is left of the draft is in nobody's way.
+    // A remaining draft does no harm.
     fs::remove_file(&draft).ok();
     made
 }
 
-/// Makes an empty file that only its owner may read. `SQLite` gives its log beside it the same permissions.
+/// Creates an empty file that only its owner may read. `SQLite` gives its log the same permissions.
 fn only_ours(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
@@ -300,11 +301,11 @@ fn only_ours(path: &Path) -> io::Result<()> {
 
 fn configure(connection: &Connection) -> Result<(), Problem> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // Each commit is on the disk before it is answered, also when the machine loses power.
+    // Each commit is on the disk before it is acknowledged, so it survives a power failure.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // The turns of a removed session are erased in small steps, and not by a cascade that others wait for.
+    // The turns of a removed session are erased in small steps instead of by a cascade, which would delay other steps.
     connection.pragma_update(None, "foreign_keys", false)?;
-    // What was removed is overwritten.
+    // Removed data is overwritten.
     connection.pragma_update(None, "secure_delete", true)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Pieces of a file: how they are sealed and opened, and what each is about.
+//! The sealed pieces of a file and their associated data.
 
 use super::{
     database::{Database, Sealed},
@@ -27,7 +27,7 @@ impl Database {
         self.unowned.get()
     }
 
-    /// Has pieces that do not name their owner refused from now on.
+    /// Refuses pieces that do not name their owner from now on.
     pub(super) fn refuse_unowned(&self) {
         self.unowned.set(false);
     }
@@ -39,8 +39,8 @@ impl Database {
         }
     }
 
-    /// Opens a piece that is about one of `abouts`. The second value is `true` if the first key sealed it and it is
-    /// about the first.
+    /// Opens a piece whose associated data is one of `abouts`. The second value is `true` if it was sealed with the
+    /// first key and the first of `abouts`.
     pub(super) fn unseal(
         &self,
         kept: Vec<u8>,
@@ -63,7 +63,7 @@ impl Database {
     }
 }
 
-/// The id's length keeps an id and an owner apart that could be split otherwise.
+/// The length of the id makes the separation of id and owner unambiguous.
 pub(super) fn about_details(id: &str, owner: &str) -> String {
     format!("details of session {} {id} of {owner}", id.len())
 }

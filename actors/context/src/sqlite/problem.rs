@@ -1,10 +1,10 @@
-//! Why a step was not done.
+//! The reasons why a step was not done.
 
 use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
 
-/// The reason why a step was not done, as whoever found it put it.
+/// The reason why a step was not done.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error(transparent)]

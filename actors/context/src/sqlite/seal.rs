@@ -1,7 +1,6 @@
-//! Encrypts what is kept: XChaCha20-Poly1305 with a fresh 192-bit nonce for each piece (draft-irtf-cfrg-xchacha).
+//! Encrypts stored data: XChaCha20-Poly1305 with a fresh 192-bit nonce for each piece (draft-irtf-cfrg-xchacha).
 //!
-//! What a piece is about (whose, which session, which turn) is its associated data, so that no piece can be put in the
-//! place of another.
+//! The owner, session and turn of a piece are its associated data, so that no piece can replace another.
 
 use crate::store::StoreError;
 use chacha20poly1305::{
@@ -12,9 +11,9 @@ use zeroize::Zeroizing;
 
 /// Bytes of a key.
 const KEY_SIZE: usize = 32;
-/// Bytes of the nonce that stands before each sealed piece.
+/// Bytes of the nonce at the beginning of each sealed piece.
 const NONCE_SIZE: usize = 24;
-/// Old keys at most: each piece is tried with each, and whoever rotates keys drops the old ones.
+/// The maximum number of old keys. Each piece is tried with each key, and old keys are dropped after a rotation.
 const OLD_KEYS_MAX: usize = 8;
 
 /// The reason why keys cannot be used.
@@ -26,12 +25,12 @@ pub enum BadKey {
     /// Too many old keys.
     #[error("must hold at most {OLD_KEYS_MAX} keys")]
     TooMany,
-    /// Old keys without a key to encrypt with.
+    /// Old keys are set without a key to encrypt with.
     #[error("is set, and there is no key to encrypt with")]
     NoCurrent,
 }
 
-/// The keys of a store: the first one encrypts, and all decrypt.
+/// The keys of a store: the first key encrypts, all keys decrypt.
 #[derive(Clone)]
 pub struct Keyring {
     ciphers: Vec<XChaCha20Poly1305>,
@@ -41,7 +40,7 @@ impl Keyring {
     /// Reads the key that encrypts.
     ///
     /// # Errors
-    /// When the text is not 64 hexadecimal digits.
+    /// Returns an error if the text is not 64 hexadecimal digits.
     pub fn from_hex(current: &str) -> Result<Self, BadKey> {
         Ok(Self {
             ciphers: vec![cipher(current)?],
@@ -51,7 +50,7 @@ impl Keyring {
     /// Adds keys that only decrypt, separated by white space or commas.
     ///
     /// # Errors
-    /// When one of them is not 64 hexadecimal digits, or there are more than 8.
+    /// Returns an error if one of them is not 64 hexadecimal digits, or there are more than 8.
     pub fn with_old(mut self, old: &str) -> Result<Self, BadKey> {
         let separated = old.split(|separator: char| separator == ',' || separator.is_whitespace());
         for key in separated.filter(|key| !key.is_empty()) {
@@ -63,7 +62,7 @@ impl Keyring {
         Ok(self)
     }
 
-    /// Seals a piece under the first key.
+    /// Seals a piece with the first key.
     pub(super) fn seal(&self, plain: &[u8], about: &str) -> Result<Vec<u8>, StoreError> {
         let failed = |what: &str| StoreError::Failed(format!("cannot encrypt: {what}"));
         let cipher = self.ciphers.first().ok_or_else(|| failed("no key"))?;
@@ -78,8 +77,8 @@ impl Keyring {
         Ok([&nonce, sealed.as_slice()].concat())
     }
 
-    /// Opens a sealed piece; returns its content and the place of its key in the list. `None` when it was changed, cut
-    /// off, belongs elsewhere or has a key that is not in the list.
+    /// Opens a sealed piece; returns its content and the index of its key. Returns `None` if it was modified or
+    /// truncated, belongs to other associated data, or has a key that is not in the list.
     pub(super) fn open(&self, sealed: &[u8], about: &str) -> Option<(Vec<u8>, usize)> {
         let (nonce, msg) = sealed.split_first_chunk::<NONCE_SIZE>()?;
         let aad = about.as_bytes();

@@ -340,7 +340,7 @@ async fn lists_caps_and_expiry_hold_in_the_file() {
     assert_eq!(again, Err(StoreError::NoSuchSession));
 }
 
-/// Does all that is to be done; returns the steps it took and the sessions that had expired.
+/// Does everything that is to be done; returns the steps it took and the sessions that had expired.
 async fn tidy(store: &SqliteStore, alive: Alive) -> (u64, u64) {
     let (mut steps, mut expired) = (0, 0);
     loop {

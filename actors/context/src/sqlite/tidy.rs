@@ -1,4 +1,4 @@
-//! The work that nobody waits for, in steps that are short: others wait for the file meanwhile.
+//! Maintenance work, in short steps because other steps wait for the file meanwhile.
 
 use rusqlite::{OptionalExtension as _, params};
 
@@ -9,13 +9,13 @@ use super::{
 };
 use crate::store::{Alive, PartSize, Tidied};
 
-/// How much one step handles: some milliseconds' worth on a common disk.
+/// The size of one step: a few milliseconds of work on a common disk.
 const STEP: PartSize = PartSize {
     items_max: 64,
     bytes_max: 1 << 20,
 };
 
-/// A pass over the whole file that seals anew what is not sealed under the first key for its present owner.
+/// A pass over the whole file that seals each piece again that is not sealed with the first key for its present owner.
 #[derive(Debug)]
 pub(super) struct Pass {
     /// Entries of the table `lock` that are removed at its end.
@@ -23,7 +23,7 @@ pub(super) struct Pass {
     at: At,
 }
 
-/// The last piece that a pass has looked at.
+/// The last piece that a pass has checked.
 #[derive(Clone, Debug)]
 enum At {
     Session(String),
@@ -39,7 +39,7 @@ impl Pass {
 }
 
 impl Database {
-    /// Does one step of what is to be done.
+    /// Does one step of the maintenance work.
     pub(super) fn tidy(&self, alive: Alive) -> Result<Tidied, Problem> {
         let expired = self.expire_some(None, alive)?;
         if self.erase_removed()? || expired > 0 {
@@ -70,7 +70,7 @@ impl Database {
         Ok(found.len() as u64)
     }
 
-    /// Removes a session, and notes that its turns are to be erased.
+    /// Removes a session and records that its turns are to be erased.
     pub(super) fn part_with(&self, id: &str) -> Result<(), Problem> {
         let note = "INSERT OR IGNORE INTO removed VALUES (?1)";
         self.connection.prepare_cached(note)?.execute([id])?;
@@ -91,7 +91,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Erases all that is left of a removed session.
+    /// Erases all turns of a removed session.
     pub(super) fn erase(&self, id: &str) -> Result<(), Problem> {
         let find = "SELECT 1 FROM removed WHERE session = ?1";
         let mut find = self.connection.prepare_cached(find)?;
@@ -131,12 +131,12 @@ impl Database {
         Ok(false)
     }
 
-    /// Gives some sessions of `former` to `owner`; returns `true` if there are more.
+    /// Moves some sessions of `former` to `owner`; returns `true` if there are more.
     pub(super) fn adopt(&self, former: &str, owner: &str) -> Result<bool, Problem> {
         let some = self.some_sessions("owner = ?1", former, STEP)?;
         for mut kept in some.items {
             if self.is_sealed() {
-                // Its turns stay sealed under the former owner's name, which the details vouch for.
+                // Its turns stay sealed under the former owner's name, which the sealed details list.
                 kept.former.push(former.to_owned());
             }
             let details = self.seal_details(&kept.session.id, owner, &kept.sealed())?;
@@ -148,7 +148,7 @@ impl Database {
         Ok(some.has_more)
     }
 
-    /// Seals some pieces anew; returns `true` if there are more to look at.
+    /// Seals some pieces again; returns `true` if there are more to check.
     fn refresh_some(&self) -> Result<bool, Problem> {
         let Some(at) = self.pass.borrow().as_ref().map(|pass| pass.at.clone()) else {
             return Ok(false);
@@ -183,7 +183,7 @@ impl Database {
         })
     }
 
-    /// Seals some turns anew; returns the last that was looked at.
+    /// Seals some turns again; returns the last that was checked.
     fn refresh_turns(&self, id: &str, turn: i64) -> Result<Option<(String, i64)>, Problem> {
         let find = "SELECT session, number, length(messages) FROM turns
             WHERE (session, number) > (?1, ?2) ORDER BY session, number LIMIT ?3";
@@ -205,7 +205,7 @@ impl Database {
             if kept.as_ref().is_none_or(|(of, _)| of != id) {
                 kept = Some((id.clone(), self.kept(id)?));
             }
-            // What was removed is erased, and not sealed anew.
+            // A removed session is erased instead of sealed again.
             let Some((_, Some(kept))) = &kept else {
                 continue;
             };
@@ -221,7 +221,7 @@ impl Database {
         Ok(some.pop())
     }
 
-    /// Notes in the file that nothing is left to be sealed anew.
+    /// Records in the file that no pieces are left to seal again.
     fn end_pass(&self) -> Result<bool, Problem> {
         let pass = self.pass.take();
         for mark in pass.iter().flat_map(|pass| &pass.marks) {

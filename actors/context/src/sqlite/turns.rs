@@ -1,4 +1,4 @@
-//! Each step on the turns of a file.
+//! The steps on the turns of a file.
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::store::{Collect, Fit, Owned, Part, PartSize, Quota, StoreError, Turn, TurnContent};
 
-/// The columns that [`Database::turn`] reads; the size comes first, because it is told without reading the messages.
+/// The columns that [`Database::turn`] reads; the size comes first because it can be read without the messages.
 pub(super) const TURN: &str = "number, tokens, leads, length(messages), messages";
 
 impl Database {
@@ -36,7 +36,7 @@ impl Database {
             WHERE id = ?1";
         let mut note = self.connection.prepare_cached(note)?;
         if note.execute(params![id, turn, tokens, number(now), bytes])? == 0 {
-            // It had expired, and made room for others.
+            // The session has expired and was removed to make room.
             return Err(StoreError::NoSuchSession.into());
         }
         let insert = "INSERT INTO turns (session, number, tokens, leads, messages)
@@ -105,7 +105,8 @@ impl Database {
         Ok(true)
     }
 
-    /// Reads a row of the columns [`TURN`]. The second value is `true` if the first key sealed it for its present owner.
+    /// Reads a row of the columns [`TURN`]. The second value is `true` if it is sealed with the first key for its
+    /// present owner.
     pub(super) fn turn(&self, kept: &Kept, row: &Row<'_>) -> Result<(Turn, bool), Problem> {
         let (turn, tokens): (i64, i64) = (row.get(0)?, row.get(1)?);
         let leads = row.get(2)?;
@@ -124,7 +125,7 @@ impl Database {
         Ok((Turn { number, content }, is_fresh))
     }
 
-    /// Seals a turn anew.
+    /// Seals a turn again.
     pub(super) fn refresh_turn(&self, kept: &Kept, turn: Turn) -> Result<(), Problem> {
         let Turn {
             number: place,

@@ -1,8 +1,8 @@
 //! The thread on which the file is read and written.
 //!
-//! Steps that wait are put together into one transaction and acknowledged when that is on the disk, so that
-//! many turns cost one write. While another process holds the lock of the file, steps that write wait until their time
-//! is over, and steps that read go on.
+//! Waiting steps are combined into one transaction and acknowledged once it is on the disk, so that many turns cost one
+//! write. While another process holds the lock of the file, steps that write wait until they time out, and steps that
+//! read continue.
 
 use std::{
     collections::VecDeque,
@@ -20,49 +20,49 @@ use tokio::sync::mpsc;
 use super::{QUEUE, database::Database, file, problem::Problem, seal::Keyring};
 use crate::store::StoreError;
 
-/// Steps of one transaction at most, so that the first does not wait long for its acknowledgement.
+/// The maximum number of steps of one transaction, so that the first does not wait long for its acknowledgement.
 const BATCH_MAX: usize = 128;
-/// Time to wait for a lock before steps that came meanwhile, and those whose time is over, are looked at.
+/// The time to wait for a lock before new and overdue steps are handled.
 const LOCK_SLICE: Duration = Duration::from_millis(50);
-/// Time between two tries where `SQLite` itself does not wait for the lock.
+/// The time between two attempts where `SQLite` itself does not wait for the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// Tells whoever asked for a step how the transaction ended.
+/// Reports the result of the transaction to the caller of a step.
 pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// The work of a step.
 pub(super) trait Act: Send {
-    /// Returns `true` if nobody waits for the step any more.
+    /// Returns `true` if the caller no longer waits.
     fn is_abandoned(&self) -> bool;
 
-    /// Acts within the transaction, and returns what is to be said after it.
+    /// Acts within the transaction and returns the acknowledgement to send after it.
     fn act(self: Box<Self>, database: Result<&Database, StoreError>) -> Acknowledge;
 
-    /// Answers what holds while no file was made yet.
+    /// Answers while there is no file yet.
     fn answer_unmade(self: Box<Self>);
 }
 
 /// One step that waits for the thread.
 pub(super) struct Step {
     pub(super) writes: bool,
-    /// It makes the file where there is none yet.
+    /// `true` if it creates the file if there is none.
     pub(super) makes: bool,
     /// The latest time at which it may begin.
     pub(super) due: Instant,
     pub(super) act: Box<dyn Act>,
 }
 
-/// Where the file is, and how it is opened.
+/// The place of the file and the way to open it.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) keyring: Option<Keyring>,
-    /// The file that was found or made first. If it is gone it must come back: an empty one in its place would hide the
-    /// loss, and another one would be mixed with the log of this one.
+    /// The identity of the file that was found or created first. If the file disappears, steps fail until it is back:
+    /// an empty file in its place would hide the loss, and another file would be combined with the log of this one.
     pub(super) identity: Arc<OnceLock<(u64, u64)>>,
 }
 
-/// Counts one thread for as long as it runs.
+/// Counts one thread while it runs.
 pub(super) struct Running(Arc<AtomicUsize>);
 
 impl Running {
@@ -78,7 +78,7 @@ impl Drop for Running {
     }
 }
 
-/// The thread's own.
+/// The state of the thread.
 pub(super) struct Worker {
     place: Place,
     open: Option<Database>,
@@ -103,7 +103,7 @@ impl Worker {
         }
     }
 
-    /// Works until the last handle to the store is gone.
+    /// Runs until the last handle to the store is dropped.
     pub(super) fn work(mut self) {
         while self.await_steps() {
             self.answer_overdue();
@@ -114,7 +114,7 @@ impl Worker {
         }
     }
 
-    /// Takes in steps, and waits for one if there are none; returns `false` when no more will come.
+    /// Receives steps, and waits for one if there are none; returns `false` once no more can come.
     fn await_steps(&mut self) -> bool {
         if self.reads.is_empty() && self.writes.is_empty() {
             let Some(step) = self.queue.blocking_recv() else {
@@ -140,7 +140,7 @@ impl Worker {
         steps.push_back(step);
     }
 
-    /// Answers steps whose time is over, and drops those that nobody waits for.
+    /// Answers overdue steps, and drops those whose callers have left.
     fn answer_overdue(&mut self) {
         let now = Instant::now();
         let busy = self.busy.as_deref().unwrap_or("it is busy");
@@ -153,8 +153,8 @@ impl Worker {
         }
     }
 
-    /// Runs the waiting steps of one kind as one transaction and acknowledges them. Returns `true` if they go on
-    /// waiting, because another process holds the lock.
+    /// Runs the waiting steps of one kind as one transaction and acknowledges them. Returns `true` if they must keep
+    /// waiting because another process holds the lock.
     fn transact(&mut self, writes: bool) -> bool {
         let steps = if writes {
             &mut self.writes
@@ -202,7 +202,7 @@ impl Worker {
         let acknowledgements: Vec<Acknowledge> = acts.collect();
         let committed = database.commit().map_err(StoreError::from);
         if committed.is_err() {
-            // What the connection remembers of the transaction did not happen.
+            // The connection is closed, because its view of the transaction is no longer valid.
             self.open = None;
         }
         for acknowledge in acknowledgements {
@@ -211,13 +211,13 @@ impl Worker {
         false
     }
 
-    /// Returns `true` if there never was a file.
+    /// Returns `true` if there has never been a file.
     fn is_unmade(&self) -> bool {
         let Place { path, identity, .. } = &self.place;
         identity.get().is_none() && matches!(file::identity(path), Ok(None))
     }
 
-    /// Returns the open file. One that is gone, or that another one replaces, is an error until it is back.
+    /// Returns the open file. A file that is missing or replaced by another is an error until it is back.
     fn database(&mut self) -> Result<&Database, Problem> {
         let path = &self.place.path;
         let (first, found) = (self.place.identity.get(), file::identity(path)?);

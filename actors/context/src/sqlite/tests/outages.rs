@@ -149,7 +149,7 @@ async fn a_full_disk_loses_no_acknowledged_turn_and_keeps_none_that_was_refused(
     let text = "x".repeat(5000);
     let mut kept = Vec::new();
     for _ in 0..4 {
-        // An aborted transaction has the file opened anew, without the bound.
+        // An aborted transaction has the file opened again, without the bound.
         pages(40).await;
         let appends = (0..20).map(|_| store.append("s", content(&text, 1), 2, QUOTA));
         let results = futures_util::future::join_all(appends).await;

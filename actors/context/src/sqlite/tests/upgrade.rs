@@ -91,7 +91,7 @@ async fn an_upgrade_that_was_interrupted_goes_on_at_the_next_start() {
     let path = folder.path().join("s");
     write_first(&path, key("a").as_ref());
     let store = open(&path, key("a"));
-    // Only the sessions are sealed anew before the process ends.
+    // Only the sessions are sealed again before the process ends.
     assert!(store.tidy(Alive::default()).await.unwrap().has_more);
     close(store, &path).await;
     let store = open(&path, key("a"));
