@@ -1,7 +1,7 @@
-//! One attempt from its dispatch to its end: the clocks, the answer, the rest of a stream.
+//! One attempt from its dispatch to its end: timeouts, answer, and the rest of a stream.
 //!
-//! Runs in a task of its own, which outlives the worker that started it and the pool that dispatched it. It does not decide
-//! what follows; it reports how it ended.
+//! Runs in a task of its own, which outlives the worker that started it and the pool that dispatched it. It reports its
+//! end and does not decide what follows.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -27,47 +27,47 @@ use crate::{
 pub(crate) struct Run<B: Backend> {
     pub(crate) job: Arc<Job<B>>,
     pub(crate) attempt: AttemptId,
-    /// Which attempt of the call this is, refused ones not counted.
+    /// The number of the attempt among those of its call, refused ones not counted; from 1.
     pub(crate) number: u32,
-    /// The one wake call of a lane that is not known to serve.
+    /// `true` for the wake call of a lane whose backend is not known to serve.
     pub(crate) wake: bool,
     /// Time until the answer, or the first part of a streamed one.
     pub(crate) timeout: Duration,
-    /// When the caller stops waiting.
+    /// The deadline of the caller.
     pub(crate) deadline: Instant,
     /// Time since the call was offered.
     pub(crate) waited: Duration,
     /// Longest silence within a streamed answer.
     pub(crate) idle_timeout: Duration,
-    /// How far it is; the pool's memory holds it too.
+    /// The progress of the attempt; shared with the pool's memory.
     pub(crate) progress: Arc<Progress>,
 }
 
-/// How far an attempt is, for pools that did not dispatch it. The attempt holds it as long as it runs.
+/// The progress of an attempt, for pools that did not dispatch it. The attempt holds it while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     begun: AtomicBool,
     end: Mutex<Option<AttemptEnd>>,
 }
 
-/// Where an attempt is.
+/// The stage of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stage {
-    /// It is made, or waits in the mailbox of a worker.
+    /// It runs, or waits in the mailbox of a worker.
     Runs,
     /// It has ended; its report may not have been handled.
     Ended(AttemptEnd),
-    /// It is gone without an end.
+    /// It was dropped without reporting an end.
     Lost {
-        /// It was with the backend.
+        /// `true` if the request had been sent to the backend.
         begun: bool,
     },
 }
 
 impl Progress {
-    /// Returns where the attempt is, asked by the one other holder.
+    /// Returns the stage of the attempt. Called by the only other holder.
     pub(crate) fn stage(self: &Arc<Self>) -> Stage {
-        // Read first: an attempt sets its end before it lets go.
+        // Read before the end, because an attempt sets its end before it drops its reference.
         let holders = Arc::strong_count(self);
         let end = *self.end.lock().unwrap_or_else(PoisonError::into_inner);
         match end {
@@ -85,24 +85,24 @@ impl Progress {
 pub(crate) struct AttemptEnd {
     pub(crate) outcome: Outcome,
     pub(crate) quota: QuotaHints,
-    /// Part of the answer went to the caller, so that the call cannot be repeated.
+    /// `true` if a part of the answer was sent to the caller, so the call cannot be repeated.
     pub(crate) committed: bool,
-    /// It panicked, or was lost with the lane's own actors.
+    /// The cause of the end.
     pub(crate) cause: Cause,
-    /// The backend did nothing for it.
+    /// `true` if the backend has done nothing for it.
     pub(crate) safe_to_repeat: bool,
-    /// When the attempt began and ended.
+    /// The beginning and the end of the attempt.
     pub(crate) span: Span,
 }
 
-/// What made an attempt end.
+/// The cause of an attempt's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The backend, a clock or the caller.
     Outside,
     /// A panic in the backend's code.
     Panic,
-    /// A failure of the lane's own actors, which says nothing of the backend.
+    /// A failure of the lane's own actors, unrelated to the backend.
     Lane,
 }
 
@@ -114,7 +114,7 @@ impl AttemptEnd {
             committed: false,
             cause: Cause::Outside,
             safe_to_repeat: false,
-            // Set when the attempt is over.
+            // Set at the end of the attempt.
             span: Span::until(Timestamp::ZERO),
         }
     }
@@ -128,7 +128,7 @@ impl AttemptEnd {
         }
     }
 
-    /// Returns the end of an attempt that is gone and reported none.
+    /// Returns the end of an attempt that was dropped without reporting one.
     pub(crate) fn lost(committed: bool, begun: bool, now: Timestamp) -> Self {
         Self {
             committed,
@@ -141,7 +141,8 @@ impl AttemptEnd {
 }
 
 impl<B: Backend> Run<B> {
-    /// Makes the attempt; `first_part` is called when a streamed answer begins. A panic is an ending like others.
+    /// Makes the attempt; `first_part` is called when a streamed answer begins. A panic is handled like any other
+    /// ending.
     pub(crate) async fn make(
         &self,
         backend: &B,
@@ -190,7 +191,7 @@ impl<B: Backend> Run<B> {
             () = cancelled.cancelled() => return AttemptEnd::uncommitted(Outcome::Cancelled),
             answer = timeout(limit, backend.attempt(attempt)) => answer,
         };
-        // A backend that watches the token may answer with a failure before the arm above is polled.
+        // A backend that watches the token may return a failure before the arm above is polled.
         if cancelled.is_cancelled() {
             return AttemptEnd::uncommitted(Outcome::Cancelled);
         }
@@ -204,8 +205,8 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    /// Returns the time until the first part is due, and the name of the clock that sets it. A wake call
-    /// is given the time that loading takes: its first-token clock does not run.
+    /// Returns the time until the first part is due, and the name of the timeout that sets it. For a wake call the
+    /// first-token timeout does not apply, because the backend may load first.
     fn first_clock(&self) -> (Duration, &'static str) {
         let first = self.job.options.first_part_timeout;
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -251,7 +252,7 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    /// Runs the rest of a streamed answer to its end, its caller's end or its deadline.
+    /// Runs the rest of a streamed answer until it ends, its caller leaves or its deadline passes.
     async fn stream(&self, tail: Tail) -> Outcome {
         let shared = self.job.shared();
         let ending = tokio::select! {

@@ -1,7 +1,7 @@
-//! What a lane calls: any asynchronous operation that can succeed, refuse, fail or answer in two parts.
+//! The interface between a lane and any asynchronous operation that can succeed, refuse, fail or answer in two parts.
 //!
-//! A backend makes one attempt and classifies how it ended. It does not retry, wait for a turn or count: the lane does.
-//! Each attempt runs in a task of its own, so a panic in a backend costs that attempt.
+//! A backend makes one attempt and classifies its ending. Retries, queueing and counting belong to the lane. Each
+//! attempt runs in a task of its own, so a panic in a backend affects only that attempt.
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
@@ -16,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 /// - that failed or timed out (`Outcome::Fault`, `Outcome::Timeout`), **only if the caller says that the call is
 ///   [idempotent](crate::Repeats::Failures)**, or the failure is [safe to repeat](Failure::safe_to_repeat);
 /// - that panicked, only if the caller asks for it ([`crate::Repeats::FailuresAndPanics`]);
-/// - that is late, while it still runs, if the caller allows it ([`crate::CallOptions::hedge`]).
+/// - that is late and still runs, if the caller allows it ([`crate::CallOptions::hedge`]).
 ///
 /// **An attempt is not repeated once its answer has begun.**
 pub trait Backend: Send + Sync + 'static {
-    /// The request. Cheap to clone: each attempt gets its own copy.
+    /// The request. It must be cheap to clone: each attempt gets a copy.
     type Request: Clone + Send + Sync + 'static;
-    /// The answer, or the part of it that is known at once; a streamed rest goes into [`Answer::tail`].
+    /// The answer, or the part of it that is available at once; the rest of a streamed answer is driven by
+    /// [`Answer::tail`].
     type Response: Send + 'static;
 
     /// Makes one attempt.
@@ -40,29 +41,30 @@ pub trait Backend: Send + Sync + 'static {
 /// One attempt as the backend sees it.
 #[derive(Clone, Debug)]
 pub struct Attempt<R> {
-    /// What the caller asks.
+    /// The request of the caller.
     pub request: R,
-    /// Which attempt of the call this is; the first is 1.
+    /// The number of the attempt among those of its call, from 1.
     pub number: u32,
-    /// This attempt is the one wake call of a cold lane: a dialect that can hold may ask for that.
+    /// `true` if this attempt is the wake call of a cold lane. A dialect in which servers can hold a call may request
+    /// that.
     pub wake: bool,
-    /// Time left to the first part of the answer. The lane enforces it too; a backend may pass it on.
+    /// Time left to the first part of the answer. The lane enforces it; a backend may also pass it on.
     pub first_part_timeout: Option<Duration>,
     /// Time between two parts of a streamed answer; the tail enforces it.
     pub idle_timeout: Duration,
-    /// Cancelled when the caller goes away or the lane gives up; a tail must watch it.
+    /// Cancelled when the caller leaves or the lane gives up; a tail must watch it.
     pub cancelled: CancellationToken,
 }
 
-/// A successful answer: what is known now, and perhaps a rest that is still to be streamed.
+/// A successful answer: the response, and a tail if more is to be streamed.
 pub struct Answer<T> {
-    /// Handed to the caller at once. From here on the call cannot be retried.
+    /// Passed to the caller at once. After that the call cannot be retried.
     pub response: T,
     /// Drives the rest of the answer to its end while the call keeps its place in flight.
     pub tail: Option<Tail>,
-    /// Output tokens, when the answer is complete and said so.
+    /// Output tokens, if the answer is complete and reports them.
     pub tokens: Option<u32>,
-    /// What the answer's headers said of quotas.
+    /// The quota headers of the answer.
     pub quota: QuotaHints,
 }
 
@@ -74,12 +76,12 @@ pub type Tail = Pin<Box<dyn Future<Output = TailEnding> + Send>>;
 pub struct TailEnding {
     /// The class of the ending.
     pub outcome: Outcome,
-    /// Why, when it was no success.
+    /// The reason, if it was not a success.
     pub error: Option<String>,
 }
 
 impl<T> Answer<T> {
-    /// Makes an answer that is complete.
+    /// Creates a complete answer.
     pub fn complete(response: T) -> Self {
         Self {
             response,
@@ -89,7 +91,7 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Makes an answer whose rest is driven by `tail`.
+    /// Creates an answer whose rest is driven by `tail`.
     pub fn streamed(response: T, tail: Tail) -> Self {
         Self {
             response,
@@ -110,29 +112,29 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
     }
 }
 
-/// Why an attempt did not succeed.
+/// The reason why an attempt did not succeed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// The class that control reacts to.
     pub outcome: Outcome,
-    /// What happened, for the log. It may hold what the backend said, so callers never get it.
+    /// A description for the log. It may contain text from the backend, so it is not sent to callers.
     pub message: String,
-    /// The reason code for the caller; `None` when the outcome says enough.
+    /// The reason code for the caller; `None` if the outcome is sufficient.
     pub reason: Option<&'static str>,
-    /// The backend's status code, when it answered with one.
+    /// The backend's status code, if it answered with one.
     pub status: Option<u16>,
-    /// The backend's answer body, to be passed on unchanged when the fault is the caller's.
+    /// The body of the backend's answer, passed on unchanged if the caller is at fault.
     pub body: Option<bytes::Bytes>,
-    /// What the answer's headers said of quotas.
+    /// The quota headers of the answer.
     pub quota: QuotaHints,
-    /// The backend did nothing for this attempt (the connection was refused, say), so that it may be repeated even if the
-    /// call is not idempotent. Refusals are repeated in any case.
+    /// `true` if the backend has done nothing for this attempt, for example because the connection was refused. It may
+    /// then be repeated even if the call is not idempotent. Refusals are always repeated.
     pub safe_to_repeat: bool,
 }
 
 impl Failure {
-    /// Makes a failure without status or body, after which the backend may have done its work.
+    /// Creates a failure without status and body, after which the backend may have done its work.
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         Self {
             safe_to_repeat: false,

@@ -1,7 +1,7 @@
-//! Describes a lane and starts it.
+//! Configures and starts a lane.
 //!
-//! Makes what outlives the lane's actors (queue, permits, attempts in flight, what was learned), spawns the lane below the
-//! system or a given parent, and returns the first handle.
+//! Creates the state that outlives the lane's actors (queue, permits, attempts in flight, learned values), spawns the
+//! lane below the system or a given parent, and returns the first handle.
 
 use std::{fmt, sync::Arc};
 
@@ -31,7 +31,7 @@ use crate::{
     worker_pool::{LastWake, PoolMemory, PoolParts},
 };
 
-/// Describes a lane: its backend, settings and thread.
+/// Configures a lane: backend, settings and thread.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -70,7 +70,7 @@ pub struct LaneBuilder<B: Backend> {
 }
 
 impl<B: Backend> LaneBuilder<B> {
-    /// Describes a lane in front of `backend`.
+    /// Creates a builder of a lane in front of `backend`, with default settings.
     pub fn new(name: impl Into<String>, backend: Arc<B>) -> Self {
         Self {
             name: name.into(),
@@ -89,29 +89,29 @@ impl<B: Backend> LaneBuilder<B> {
         self
     }
 
-    /// Starts from what an earlier life learned (limit, load times, rate).
+    /// Sets the values that an earlier lane learned (limit, load times, rate); see [`LaneHandle::learned`].
     #[must_use]
     pub fn learned(mut self, learned: Option<Snapshot>) -> Self {
         self.learned = learned;
         self
     }
 
-    /// Sets the thread that the lane's actors and attempts run on; default the parent's.
+    /// Sets the thread of the lane's actors and attempts. Default: the thread of the parent.
     #[must_use]
     pub fn on_arbiter(mut self, arbiter: actix_rt::ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
         self
     }
 
-    /// Sets what [`LaneHandle::prewarm`] sends to a backend that sleeps.
+    /// Sets the request that [`LaneHandle::prewarm`] sends to wake the backend. Default: none.
     #[must_use]
     pub fn wake_request(mut self, request: B::Request, options: CallOptions) -> Self {
         self.wake_request = Some((request, options));
         self
     }
 
-    /// Starts the lane's actors as `/user/lane-NAME`, with no parent but the system. Returns when they run. The lane stops
-    /// with the system ([`ActorSystem::terminate`]).
+    /// Starts the lane's actors as `/user/lane-NAME`. Returns once they run. The lane stops with the system
+    /// ([`ActorSystem::terminate`]).
     ///
     /// # Errors
     /// See [`StartError`].
@@ -121,7 +121,7 @@ impl<B: Backend> LaneBuilder<B> {
         running(prepared.handle).await
     }
 
-    /// Starts the lane's actors as children of `parent`, which handles [`Spawn`]. Returns when they run.
+    /// Starts the lane's actors as children of `parent`, which handles [`Spawn`]. Returns once they run.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -137,7 +137,7 @@ impl<B: Backend> LaneBuilder<B> {
         running(prepared.handle).await
     }
 
-    /// Makes everything that outlives the lane's actors, and the props of the lane.
+    /// Creates the state that outlives the lane's actors, and the props of the lane.
     fn prepare(self) -> Result<Prepared<B>, StartError> {
         let invalid = self.settings.validate("");
         if !invalid.is_empty() {

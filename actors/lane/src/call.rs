@@ -1,4 +1,4 @@
-//! One call through a lane: what the caller may say, how it can end, and why it was refused.
+//! A call through a lane: options, endings and errors.
 
 use std::time::Duration;
 
@@ -7,54 +7,54 @@ use serde::Serialize;
 
 use crate::backend::Failure;
 
-/// What a caller asks of a call besides the request itself.
+/// The options of a call.
 #[derive(Clone, Debug)]
 pub struct CallOptions {
-    /// Time from now after which the caller no longer wants the answer.
+    /// The time from now after which the caller no longer needs the answer.
     pub deadline: Duration,
-    /// Bytes this call holds while it waits; charged to the queue's byte budget.
+    /// Bytes that the call holds while it waits; counted against the queue's limit of bytes.
     pub bytes: u64,
-    /// Highest cost, in the unit in which the backend counts its quota (tokens, rows, bytes); zero if unknown.
+    /// The highest cost, in the unit of the backend's quota (tokens, rows, bytes); zero if unknown.
     pub cost: u32,
-    /// The part of `cost` that is only an upper bound: the lane learns what calls really take of it, reserves that, and
-    /// settles when the answer has ended. Zero if `cost` is the true cost.
+    /// The part of `cost` that is only an upper bound. The lane learns how much of it calls use, reserves that, and
+    /// corrects the reservation when the answer has ended. Zero if `cost` is exact.
     pub cost_uncertain: u32,
-    /// The tenant, for fairness: calls of one tenant share its turn.
+    /// The tenant; the queue is fair between tenants.
     pub tenant: u64,
-    /// The band: zero is served first; higher bands wait.
+    /// The priority: 0 is served first.
     pub priority: u8,
-    /// The tenant's share against others of its band, by cost; 1 for all means equal shares.
+    /// The share of the tenant relative to others of the same priority, by cost; 1 for all means equal shares. Values
+    /// below 0.001 count as 0.001.
     pub weight: f64,
-    /// Time to the first part of the answer, or `None` for answers that come whole.
+    /// The timeout to the first part of a streamed answer; `None` for whole answers.
     pub first_part_timeout: Option<Duration>,
-    /// Refuse the call instead of holding it while the backend is cold.
+    /// `true` to refuse the call instead of holding it while the backend is cold.
     pub refuse_when_cold: bool,
-    /// A late attempt may be doubled where the lane hedges (`hedge_ratio`): two attempts may run at once.
+    /// `true` if a late attempt may be hedged (`hedge_ratio`), so that two attempts run at once.
     pub hedge: bool,
-    /// What the time of the call can be compared with: calls that differ by nature (in what is asked for, in the sizes
-    /// of what goes and comes) are of different kinds, or the lane takes a change of the mix for a change of the backend.
+    /// The kind of the call. Only times of calls of the same kind are compared. Give different kinds to calls that
+    /// differ in operation or size; otherwise the lane mistakes a change of the mix for a change of the backend.
     pub kind: Kind,
-    /// The attempts that the lane repeats: whether a repeat is safe, only the caller knows.
+    /// The attempts that the lane repeats. Only the caller knows whether a repetition is safe.
     pub repeats: Repeats,
 }
 
 /// The attempts of a call that the lane repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Repeats {
-    /// Those after which the backend has done nothing: it refused, or the failure is [`Failure::safe_to_repeat`]. The
-    /// default, which is right for every call.
+    /// Attempts after which the backend has done nothing: it refused, or the failure is [`Failure::safe_to_repeat`].
+    /// The default; correct for every call.
     #[default]
     Undone,
-    /// Failures and timeouts too, although the backend may have done its work. For idempotent calls, which have the same
-    /// effect however often they are made.
+    /// Also failures and timeouts, after which the backend may have done its work. For idempotent calls, which can be
+    /// repeated without further effects.
     Failures,
-    /// Panics too. The request that made one attempt panic is likely to do so again.
+    /// Also panics. A request that made one attempt panic is likely to do so again.
     FailuresAndPanics,
 }
 
 impl CallOptions {
-    /// Returns the options of a call of unknown cost, of tenant 0, that is given up after `deadline` and that is not known
-    /// to be idempotent.
+    /// Returns the options of a call with the given deadline, unknown cost and tenant 0 that is not idempotent.
     pub const fn within(deadline: Duration) -> Self {
         Self {
             deadline,
@@ -76,7 +76,7 @@ impl CallOptions {
         }
     }
 
-    /// Marks the call as idempotent, so that failed attempts are repeated. See [`Repeats::Failures`].
+    /// Marks the call as idempotent: failed attempts are repeated. See [`Repeats::Failures`].
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.repeats = Repeats::Failures;
@@ -84,25 +84,25 @@ impl CallOptions {
     }
 }
 
-/// The one way in which a call ended. Every call that reached a lane ends in exactly one of these.
+/// The ending of a call. Every call that reached a lane has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// Answered in full.
     Success,
-    /// Failed after it was admitted: the backend failed and no retry was left, or a stream broke.
+    /// Failed after admission: the backend failed and no retry was left, or a stream broke.
     Error,
-    /// Admitted, and not answered in time.
+    /// Admitted but not answered in time.
     Timeout,
-    /// Refused: never given to the backend, or refused by it until the deadline.
+    /// Refused: not sent to the backend, or refused by it until the deadline.
     Shed,
-    /// The caller went away.
+    /// The caller left.
     Cancelled,
-    /// Lost to a panic with no retry left.
+    /// Lost to a panic, with no retry left.
     Panic,
     /// Cut off because the process stopped.
     Drained,
-    /// The caller's own fault, said by the backend.
+    /// Rejected by the backend because of an error of the caller.
     Rejected,
 }
 
@@ -136,17 +136,17 @@ impl Ending {
 
 pub use kebne_control::RefusalReason;
 
-/// Why a call has no answer.
+/// The reason why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// Refused before or instead of an attempt; the backend did no work for it.
     #[error("refused: {reason:?}")]
     Refused {
-        /// The true reason.
+        /// The reason.
         reason: RefusalReason,
-        /// When a new try is expected to be let in (unclamped; the wire rule is the service's).
+        /// The time after which a new call is expected to be admitted; not rounded or limited.
         retry_after: Option<Duration>,
-        /// When the backend is expected to be ready, while it loads.
+        /// The time until the backend is expected to be ready, if it is loading.
         ready_in: Option<Duration>,
     },
     /// The backend failed and no retry was left.
@@ -160,7 +160,7 @@ pub enum CallError {
     /// The backend did not answer in time.
     #[error("timed out after {attempts} attempts: {what}")]
     Timeout {
-        /// Which clock ran out: `connect`, `first_token`, `idle` or `total`.
+        /// The timeout that ran out: `connect`, `first_token`, `idle` or `total`.
         what: &'static str,
         /// Attempts made.
         attempts: u32,
@@ -171,7 +171,7 @@ pub enum CallError {
         /// Attempts made.
         attempts: u32,
     },
-    /// Cut off because the lane was told to stop.
+    /// Cut off because the lane stops.
     #[error("cut off because the lane stops")]
     Drained,
     /// The lane is closed: the restarts of its actors are used up, or an operator closed it. See
@@ -181,7 +181,7 @@ pub enum CallError {
         /// Attempts made before the lane was closed.
         attempts: u32,
     },
-    /// The lane is gone: its actors were stopped.
+    /// The lane's actors were stopped.
     #[error("the lane has stopped")]
     Stopped,
 }
@@ -199,8 +199,8 @@ impl CallError {
         }
     }
 
-    /// Returns `true` if the backend did nothing for the call, so that making it again is safe even if the call is not
-    /// idempotent.
+    /// Returns `true` if the backend has done nothing for the call. It is then safe to make the call again even if it
+    /// is not idempotent.
     pub fn is_safe_to_repeat(&self) -> bool {
         match self {
             Self::Refused { .. } | Self::Closed { attempts: 0 } => true,

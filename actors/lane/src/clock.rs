@@ -1,6 +1,6 @@
 //! The one place in this crate that reads the clock.
 //!
-//! The epoch lies on tokio's clock, so that paused time in a test is the time that the law sees.
+//! The epoch is on tokio's clock, so in a test with paused time the law uses the paused time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Starts a clock whose epoch is one hour ago, so that a time long before the start can be expressed.
+    /// Creates a clock whose epoch is one hour ago, so that times before the start can be expressed.
     pub(crate) fn start() -> Self {
         let now = Instant::now();
         Self {

@@ -1,4 +1,4 @@
-//! How many calls reached a lane, and how each ended: the books that must balance.
+//! Counts the calls of a lane and their endings.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -6,19 +6,19 @@ use serde::{Serialize, Serializer};
 
 use crate::call::Ending;
 
-/// Counters of one lane, shared by its handle's clones and its guards.
+/// The counters of one lane, shared by its handles and guards.
 #[derive(Debug, Default)]
 pub(crate) struct Endings {
     calls: AtomicU64,
     ended: [AtomicU64; Ending::ALL.len()],
 }
 
-/// How many calls reached a lane and how they ended.
+/// The calls of a lane and their endings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EndingCounts {
     /// Calls that reached the lane.
     pub calls: u64,
-    /// Calls by ending, in the order of [`Ending::ALL`]; serialised by the endings' labels.
+    /// Calls by ending, in the order of [`Ending::ALL`]; serialized under the labels of the endings.
     #[serde(serialize_with = "by_label")]
     pub ended: [u64; Ending::ALL.len()],
 }
@@ -35,7 +35,8 @@ impl Endings {
     }
 
     pub(crate) fn counts(&self) -> EndingCounts {
-        // Endings first: a call that ends meanwhile is then seen as live, never as ended twice.
+        // Endings are read first: a call that ends meanwhile then counts as live instead of as ended without having
+        // arrived.
         let ended = std::array::from_fn(|index| {
             self.ended
                 .get(index)

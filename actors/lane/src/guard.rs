@@ -12,15 +12,15 @@ use crate::{
     job::{Delivery, Shared},
 };
 
-/// Emitted when the caller of a call is gone. A call that still waits is taken out of the queue.
+/// Emitted when the caller of a call has left. A call that still waits is removed from the queue.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct CallAbandoned(pub(crate) CallId);
 
 /// An admitted call's answer.
 ///
-/// A reply that is dropped counts as cancelled. An answer that came whole is taken with [`Reply::complete`], which counts
-/// the call as a success; one that is streamed with [`Reply::into_parts`], whose guard is kept until the end.
+/// A reply that is dropped counts as cancelled. Take a whole answer with [`Reply::complete`], which counts the call as
+/// a success, and a streamed one with [`Reply::into_parts`], whose guard must be kept until the end.
 #[must_use = "a reply that is dropped counts as cancelled"]
 pub struct Reply<T> {
     response: T,
@@ -29,8 +29,8 @@ pub struct Reply<T> {
     waited: Duration,
 }
 
-/// Counts the one ending of a call. Dropped without [`CallGuard::finish`], the call counts as cancelled and the
-/// upstream work is cancelled.
+/// Counts the ending of a call. If it is dropped without [`CallGuard::finish`], the call counts as cancelled and its
+/// work at the backend is cancelled.
 #[must_use = "a guard that is dropped counts its call as cancelled"]
 pub struct CallGuard {
     live: Option<Live>,
@@ -39,7 +39,7 @@ pub struct CallGuard {
 struct Live {
     shared: Arc<Shared>,
     endings: Arc<Endings>,
-    /// Where the event goes when the caller leaves; `None` before the call was offered.
+    /// The recipient of the event when the caller leaves; `None` until the call is offered.
     abandoned: Option<Recipient<CallAbandoned>>,
 }
 
@@ -53,14 +53,14 @@ impl<T> Reply<T> {
         }
     }
 
-    /// Counts the call as a success and returns the answer: for answers that come whole.
+    /// Counts the call as a success and returns the answer. For whole answers.
     pub fn complete(self) -> T {
         self.guard.finish(Ending::Success);
         self.response
     }
 
-    /// Returns the answer and the guard, for answers whose delivery takes time. The guard must live until the answer has
-    /// been delivered, and is then told how that went.
+    /// Returns the answer and the guard, for answers whose delivery takes time. Keep the guard until the answer has
+    /// been delivered, and then call [`CallGuard::finish`].
     #[must_use = "the call counts as cancelled when the guard is dropped"]
     pub fn into_parts(self) -> (T, CallGuard) {
         (self.response, self.guard)
@@ -83,7 +83,7 @@ impl<T> Reply<T> {
 }
 
 impl CallGuard {
-    /// Guards a call that was just made. `abandoned` receives an event when its caller leaves.
+    /// Creates the guard of a new call.
     pub(crate) fn new(
         shared: Arc<Shared>,
         endings: Arc<Endings>,
@@ -98,7 +98,7 @@ impl CallGuard {
         }
     }
 
-    /// Sets where the event goes when the caller leaves.
+    /// Sets the recipient of the event when the caller leaves.
     pub(crate) fn offered_to(&mut self, abandoned: Recipient<CallAbandoned>) {
         if let Some(live) = &mut self.live {
             live.abandoned = Some(abandoned);
@@ -113,8 +113,8 @@ impl CallGuard {
         }
     }
 
-    /// Reports how the call ended and gives its place back. Only the first report of a call counts; when the
-    /// lane itself ended the call meanwhile (a timeout, a panic, a drain), its reason is what is counted.
+    /// Reports the ending of the call and releases its permit. Only the first report counts. If the lane has ended the
+    /// call meanwhile (timeout, panic, drain), the lane's reason is counted instead.
     pub fn finish(mut self, ending: Ending) {
         let Some(live) = self.live.take() else {
             return;
@@ -137,7 +137,7 @@ impl Drop for CallGuard {
         live.endings.end(ending);
         live.shared.cancelled.cancel();
         if let (Some(call), Some(abandoned)) = (live.shared.number(), live.abandoned) {
-            // When the pool is gone, so is the call.
+            // If the pool is gone, so is the call.
             let _harmless_if_lost = abandoned.tell(CallAbandoned(call));
         }
     }

@@ -1,4 +1,4 @@
-//! The caller's end of a lane: a handle that is cheap to clone.
+//! The handle of a lane, for callers; cheap to clone.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use crate::{
     worker_pool::{Close, CutOff, Enqueue, GetPool, SpendRetry, WorkerPool},
 };
 
-/// Time that the lane's actors have to answer a question about themselves.
+/// The time within which the lane's actors must answer a query or a command.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time beyond the deadline after which a caller stops waiting for the lane's answer: only a thread that a backend blocks
-/// takes that long.
+/// The time beyond the deadline after which a caller stops waiting for the lane's answer. Only a thread that is blocked
+/// by a backend takes that long.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// A handle to one lane; clones share it.
@@ -45,7 +45,7 @@ pub(crate) struct Inner<B: Backend> {
 }
 
 impl<B: Backend> LaneHandle<B> {
-    /// Makes a call: waits for its turn, makes attempts, and returns the answer or the reason why there is none.
+    /// Makes a call: waits in the queue, makes attempts, and returns the answer or an error.
     ///
     /// Dropping the future cancels the call. While the lane's actors restart, the call waits for them.
     ///
@@ -67,7 +67,7 @@ impl<B: Backend> LaneHandle<B> {
             });
         };
         let shared = Arc::new(Shared::new(permit));
-        // From here on the guard counts the ending, whatever becomes of this future.
+        // From here on the guard counts the ending, even if this future is dropped.
         let mut guard = CallGuard::new(Arc::clone(&shared), Arc::clone(&inner.endings), None);
         let limit = options.deadline.saturating_add(ANSWER_GRACE);
         let offered = inner.offer(&mut guard, shared, request, options);
@@ -103,22 +103,23 @@ impl<B: Backend> LaneHandle<B> {
         self.inner.status.last_failure(self.inner.clock.now())
     }
 
-    /// Returns how many calls the lane holds, waiting or running.
+    /// Returns the number of calls in the lane, waiting or running.
     pub fn live(&self) -> usize {
         self.inner.permits.taken()
     }
 
-    /// Returns how many calls reached the lane and how they ended.
+    /// Returns the calls of the lane and their endings.
     pub fn endings(&self) -> EndingCounts {
         self.inner.endings.counts()
     }
 
-    /// Returns what the lane has learned, to be given to its next life.
+    /// Returns the learned values, for [`LaneBuilder::learned`](crate::LaneBuilder::learned) of a later lane. `None`
+    /// before there are any.
     pub fn learned(&self) -> Option<Snapshot> {
         self.inner.learned.lock().learned.clone()
     }
 
-    /// Returns the reason why the lane is closed; `None` while it is not.
+    /// Returns the reason why the lane is closed; `None` if it is open.
     pub fn closed(&self) -> Option<Arc<str>> {
         match &*self.inner.entrance.borrow() {
             Entrance::Closed { reason, .. } => Some(Arc::clone(reason)),
@@ -126,11 +127,12 @@ impl<B: Backend> LaneHandle<B> {
         }
     }
 
-    /// Closes the lane as if the restarts of its actors were used up: calls that wait and new calls get
-    /// [`CallError::Closed`], those in flight go on without a further attempt. Returns `false` if it was closed already.
+    /// Closes the lane, as if the restarts of its actors were used up: waiting and new calls fail with
+    /// [`CallError::Closed`]; calls in flight continue without further attempts. Returns `false` if it was closed
+    /// already.
     ///
     /// # Errors
-    /// When the lane's actor has stopped or does not answer.
+    /// Returns an error if the lane's actor has stopped or does not answer within 2 s.
     pub async fn close(&self, reason: &str) -> Result<bool, NoAnswer> {
         let lane = match self.inner.entered().await {
             Some(Entrance::Open(route)) => route.lane,
@@ -141,11 +143,11 @@ impl<B: Backend> LaneHandle<B> {
         closed.await.map_err(|_| NoAnswer)
     }
 
-    /// Opens a closed lane again, with new actors that know what the earlier ones had learned, and a full allowance of
-    /// restarts. Returns when calls are let in, with `false` if the lane was not closed.
+    /// Opens a closed lane again, with new actors that keep the learned values and have a full allowance of restarts.
+    /// Returns once calls are admitted; the result is `false` if the lane was not closed.
     ///
     /// # Errors
-    /// When the lane's actor has stopped or does not answer.
+    /// Returns an error if the lane's actor has stopped or does not answer within 2 s.
     pub async fn reopen(&self) -> Result<bool, NoAnswer> {
         let lane = match self.inner.entered().await {
             Some(Entrance::Open(_)) => return Ok(false),
@@ -160,7 +162,7 @@ impl<B: Backend> LaneHandle<B> {
         }
     }
 
-    /// Returns the lane as an operator sees it; `None` when its actors do not answer.
+    /// Returns the state of the lane for operators; `None` if its actors do not answer within 2 s.
     pub async fn snapshot(&self) -> Option<LaneSnapshot> {
         let entrance = self.inner.entrance.borrow().clone();
         match entrance {
@@ -225,7 +227,7 @@ impl<B: Backend> LaneHandle<B> {
         })
     }
 
-    /// Spends one retry of this lane's budget on an attempt at another lane. Returns `false` if the budget had none.
+    /// Takes one retry from this lane's budget for an attempt at another lane. Returns `false` if the budget has none.
     pub async fn spend_retry(&self) -> bool {
         match self.inner.open_route() {
             Some(route) => {
@@ -236,7 +238,7 @@ impl<B: Backend> LaneHandle<B> {
         }
     }
 
-    /// Refuses new calls from now on; what was admitted goes on.
+    /// Refuses new calls from now on; admitted calls continue.
     pub async fn drain(&self) {
         let Some(Entrance::Open(route)) = self.inner.entered().await else {
             return;
@@ -251,7 +253,7 @@ impl<B: Backend> LaneHandle<B> {
         self.inner.permits.when_none_taken().await;
     }
 
-    /// Gives up every call that is left; returns how many were cut off.
+    /// Gives up all remaining calls; returns how many were cut off.
     pub async fn cut_off(&self) -> usize {
         let cut = match self.inner.entered().await {
             Some(Entrance::Open(route)) => route.pool.ask_control(CutOff, ASK_TIMEOUT).await.ok(),
@@ -268,7 +270,7 @@ impl<B: Backend> LaneHandle<B> {
 pub struct NoAnswer;
 
 impl<B: Backend> Inner<B> {
-    /// Returns the way to the lane's actors, unless they restart or the lane is closed.
+    /// Returns the route to the lane's actors, unless they restart or the lane is closed.
     pub(crate) fn open_route(&self) -> Option<Route<B>> {
         match &*self.entrance.borrow() {
             Entrance::Open(route) => Some(route.clone()),
@@ -284,8 +286,8 @@ impl<B: Backend> Inner<B> {
         started.ok().map(|entrance| entrance.clone())
     }
 
-    /// Offers a call to the pool and waits for its answer. A call that a pool had not taken when it stopped is offered to
-    /// the next one.
+    /// Offers a call to the pool and waits for its answer. If the pool stops before it has taken the call, the call is
+    /// offered to the next pool.
     async fn offer(
         &self,
         guard: &mut CallGuard,
@@ -317,7 +319,7 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// Returns the way to the lane's actors, waiting while they restart and until another pool than `before` is there.
+    /// Returns the route to the lane's actors. Waits while they restart and until the pool is another than `before`.
     async fn route(&self, before: Option<&ActorRef<WorkerPool<B>>>) -> Result<Route<B>, CallError> {
         if before.is_none()
             && let Entrance::Open(route) = &*self.entrance.borrow()
@@ -338,7 +340,7 @@ impl<B: Backend> Inner<B> {
     }
 }
 
-/// Returns `true` if an actor in this state does not restart.
+/// Returns `true` if an actor in this state will not restart.
 fn has_ended(state: ActorState) -> bool {
     matches!(state, ActorState::Stopping | ActorState::Stopped)
 }

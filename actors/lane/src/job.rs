@@ -1,7 +1,7 @@
-//! One call inside a lane: what its caller, the pool and its attempts share.
+//! A call inside a lane, shared by its caller, the pool and its attempts.
 //!
-//! The pool's memory keeps one reference while the call is admitted and a running attempt another, so a panic anywhere
-//! costs an attempt and not the call. The permit is returned with the last reference.
+//! The pool's memory keeps one reference while the call is admitted and each running attempt another, so a panic loses
+//! an attempt and not the call. The permit is released with the last reference.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -21,10 +21,10 @@ use crate::{
     status::LastFailure,
 };
 
-/// What the caller's future waits for.
+/// The channel on which the caller's future waits.
 pub(crate) type Outbox<R> = oneshot::Sender<Result<Delivery<R>, CallError>>;
 
-/// A successful answer on its way to the caller.
+/// A successful answer for the caller.
 #[derive(Debug)]
 pub(crate) struct Delivery<R> {
     pub(crate) response: R,
@@ -32,58 +32,58 @@ pub(crate) struct Delivery<R> {
     pub(crate) waited: Duration,
 }
 
-/// No call number was given yet.
+/// The value before the pool has given a number.
 const UNNUMBERED: u64 = u64::MAX;
-/// The lane did not end the call by itself.
+/// The value while the lane has not ended the call.
 const NO_VERDICT: usize = usize::MAX;
 
 /// One call.
 pub(crate) struct Job<B: Backend> {
-    /// What is asked; each attempt gets a clone.
+    /// The request; each attempt gets a clone.
     pub(crate) request: B::Request,
-    /// What the caller said besides.
+    /// The options of the call.
     pub(crate) options: CallOptions,
-    /// When the caller stops waiting.
+    /// The deadline of the caller.
     pub(crate) deadline: Timestamp,
     outlet: Mutex<Outlet<B::Response>>,
     /// The last attempt's failure, which becomes the call's when no retry is left.
     last: Mutex<Option<Lost>>,
-    /// An attempt of this call has been told to the law as a fault.
+    /// `true` once a fault of this call was reported to the law.
     taught_fault: AtomicBool,
     shared: std::sync::Arc<Shared>,
 }
 
-/// Where the answer goes, and the attempts that may bring it.
+/// The channel for the answer, and the attempts that may send it.
 struct Outlet<R> {
-    /// Empty once the answer went.
+    /// `None` once the answer was sent.
     outbox: Option<Outbox<R>>,
-    /// The attempt whose answer went.
+    /// The attempt whose answer was sent.
     answered_by: Option<AttemptId>,
-    /// The attempts that run, each with what cancels it alone.
+    /// The running attempts, each with its own cancellation token.
     running: Vec<(AttemptId, CancellationToken)>,
 }
 
-/// The part of a call that does not depend on what is asked; the caller's guard holds it too.
+/// The part of a call that does not depend on the request type; also held by the caller's guard.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Cancelled when the caller goes away or the lane is cut off.
+    /// Cancelled when the caller leaves or the lane is cut off.
     pub(crate) cancelled: CancellationToken,
     /// The pool's number for the call, once it is admitted.
     number: AtomicU64,
-    /// Why the lane itself ended the call after its answer had begun: an ending's place in
-    /// [`Ending::ALL`], or [`NO_VERDICT`].
+    /// The ending with which the lane itself ended the call after its answer had begun: an index into [`Ending::ALL`],
+    /// or [`NO_VERDICT`].
     verdict: AtomicUsize,
     /// Attempts made, refused ones included.
     attempts: AtomicU32,
     _permit: Permit,
 }
 
-/// How the last attempt was lost.
+/// The cause of the loss of the last attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum Lost {
     /// The backend failed.
     Failure(Failure),
-    /// A clock ran out, named here.
+    /// The timeout with this name ran out.
     Timeout(&'static str),
     /// The attempt panicked.
     Panic,
@@ -112,13 +112,13 @@ impl Shared {
             .map(CallId)
     }
 
-    /// Notes the pool's number. The pool asks for `cancelled` after this, the guard cancels before it
-    /// reads the number: so one of the two sees the other.
+    /// Records the pool's number. The pool checks `cancelled` after this, and the guard cancels before it reads the
+    /// number, so at least one of them notices the other.
     pub(crate) fn admitted(&self, call: CallId) {
         self.number.store(call.0, SeqCst);
     }
 
-    /// Says why the lane ended the call after its answer had begun; the first reason counts.
+    /// Records the ending with which the lane ends the call after its answer has begun; only the first counts.
     pub(crate) fn condemn(&self, ending: Ending) {
         let first = self
             .verdict
@@ -128,7 +128,7 @@ impl Shared {
         }
     }
 
-    /// Returns why the lane ended the call, if it did.
+    /// Returns the ending with which the lane ended the call, if it did.
     pub(crate) fn verdict(&self) -> Option<Ending> {
         Ending::ALL.get(self.verdict.load(SeqCst)).copied()
     }
@@ -161,23 +161,24 @@ impl<B: Backend> Job<B> {
         &self.shared
     }
 
-    /// Returns `true` if nobody waits for the answer any more.
+    /// Returns `true` if the caller no longer waits.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.shared.cancelled.is_cancelled()
     }
 
-    /// Counts an attempt; returns how many there were.
+    /// Counts an attempt; returns the number of attempts so far.
     pub(crate) fn count_attempt(&self) -> u32 {
         self.shared.attempts.fetch_add(1, SeqCst) + 1
     }
 
-    /// Returns `true` for the first fault of the call only: what is wrong with one request must not make the law take
-    /// the backend for broken.
+    /// Returns `true` only for the first fault of the call, so that a faulty request cannot make the law treat the
+    /// backend as broken.
     pub(crate) fn teaches_fault(&self) -> bool {
         !self.taught_fault.swap(true, SeqCst)
     }
 
-    /// Returns what cancels an attempt that begins: its caller leaves, or the call's other attempt answers.
+    /// Registers an attempt that begins and returns its cancellation token, which is cancelled when the caller leaves
+    /// or the call's other attempt answers.
     pub(crate) fn begin(&self, attempt: AttemptId) -> CancellationToken {
         let token = self.shared.cancelled.child_token();
         let mut outlet = lock(&self.outlet);
@@ -188,19 +189,19 @@ impl<B: Backend> Job<B> {
         token
     }
 
-    /// Forgets an attempt that has ended.
+    /// Removes an attempt that has ended.
     pub(crate) fn ended(&self, attempt: AttemptId) {
         lock(&self.outlet)
             .running
             .retain(|(other, _)| *other != attempt);
     }
 
-    /// Remembers how an attempt was lost.
+    /// Records the loss of an attempt.
     pub(crate) fn lose(&self, lost: Lost) {
         *lock(&self.last) = Some(lost);
     }
 
-    /// Returns the record of how the last attempt was lost.
+    /// Returns the record of the last loss.
     pub(crate) fn last_failure(&self, outcome: Outcome, now: Timestamp) -> Option<LastFailure> {
         let class = outcome.label();
         match &*lock(&self.last) {
@@ -226,7 +227,7 @@ impl<B: Backend> Job<B> {
         }
     }
 
-    /// Returns `true` if an attempt was lost to more than a refusal, so that the failure is the call's ending.
+    /// Returns `true` if an attempt was lost other than by a refusal, so the failure is the ending of the call.
     pub(crate) fn was_lost(&self) -> bool {
         match &*lock(&self.last) {
             None => false,
@@ -235,8 +236,8 @@ impl<B: Backend> Job<B> {
         }
     }
 
-    /// Gives the caller the answer of an attempt; the first answer counts, and cancels the call's other attempt. Returns
-    /// `true` if this was the first and the caller was still there.
+    /// Sends the answer of an attempt to the caller. Only the first answer counts; it cancels the call's other attempt.
+    /// Returns `true` if it was the first and the caller still waits.
     pub(crate) fn answer(&self, attempt: AttemptId, delivery: Delivery<B::Response>) -> bool {
         let outbox = {
             let mut outlet = lock(&self.outlet);
@@ -250,7 +251,7 @@ impl<B: Backend> Job<B> {
         outbox.is_some_and(|outbox| outbox.send(Ok(delivery)).is_ok())
     }
 
-    /// Ends the call without an answer, unless it had one; attempts that still run are cancelled.
+    /// Ends the call with an error, unless it was answered; running attempts are cancelled.
     pub(crate) fn refuse(&self, error: CallError) {
         let outbox = {
             let mut outlet = lock(&self.outlet);
@@ -260,16 +261,16 @@ impl<B: Backend> Job<B> {
             }
             outbox
         };
-        // A caller that has left needs no reason.
+        // The caller may have left.
         let _left = outbox.map(|outbox| outbox.send(Err(error)));
     }
 
-    /// Returns `true` if an answer, or the reason why there is none, was sent to the caller.
+    /// Returns `true` if an answer or an error was sent to the caller.
     pub(crate) fn is_answered(&self) -> bool {
         lock(&self.outlet).outbox.is_none()
     }
 
-    /// Returns `true` if the answer of this attempt was sent to the caller: the call cannot be repeated then.
+    /// Returns `true` if the answer of this attempt was sent to the caller, so the call cannot be repeated.
     pub(crate) fn is_answered_by(&self, attempt: AttemptId) -> bool {
         lock(&self.outlet).answered_by == Some(attempt)
     }

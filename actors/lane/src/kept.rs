@@ -1,11 +1,11 @@
 //! State that survives the restart of the actor that uses it.
 //!
-//! The fields of an actor are fresh after a restart. What must not be lost is owned by the lane and lent to one
+//! The fields of an actor are new after a restart. State that must survive is owned by the lane and used by one
 //! incarnation of the actor at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A memory lent to one incarnation at a time.
+/// State that one incarnation of an actor uses at a time.
 #[derive(Debug)]
 pub(crate) struct Kept<T>(Arc<Mutex<T>>);
 
@@ -14,8 +14,8 @@ impl<T> Kept<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// Locks it. Only one actor at a time does, so nobody ever waits; a panic while it was held is no
-    /// reason to lose what it holds.
+    /// Locks the state. Only one actor at a time uses it, so the lock is never contended. A panic while it was locked
+    /// does not invalidate the state.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,9 @@
-//! The lane as an actor: the parent of its pool and its controller, and a bulkhead around them.
+//! The actor of a lane: the parent of its pool and its controller, and a bulkhead around them.
 //!
-//! A pool or a controller that used up its restarts has both started anew, with the queue and the attempts in flight. When
-//! that does not help either, the lane is closed: its actors are gone, callers are refused, and this actor sees the
-//! attempts in flight to their end. An operator can open it again. A failure inside a lane does not leave it.
+//! If the pool or the controller has used up its restarts, both are started again, with the queue and the attempts in
+//! flight. If they fail again, the lane is closed: its actors are stopped, callers are refused, and this actor handles
+//! the attempts in flight to their end. An operator can open it again. A failure inside a lane does not propagate
+//! beyond it.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -23,15 +24,15 @@ use crate::{
     worker_pool::{CutOff, PoolParts, WorkerPool, lost},
 };
 
-/// Failures of a pool or a controller within [`WINDOW`] after which both are started anew.
+/// The number of restarts of a pool or a controller within [`WINDOW`]; at the next failure both are started again.
 const RESTARTS_MAX: u32 = 10;
-/// Failures of the lane within [`WINDOW`] that are met with a new start; one more closes it.
+/// The number of failures of the lane within [`WINDOW`] after which it is started again; one more closes it.
 const LANE_RESTARTS_MAX: usize = 3;
-/// The window of both.
+/// The window of both limits.
 const WINDOW: Duration = Duration::from_mins(1);
-/// First and longest wait before a restart.
+/// The first and the longest wait before a restart.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// Wait for actors that still stop when the lane is opened again.
+/// The polling interval for actors that still stop when the lane is opened again.
 const REOPEN_RETRY: Duration = Duration::from_millis(5);
 
 /// Closes the lane. The answer is `false` if it was closed already.
@@ -44,30 +45,30 @@ pub(crate) struct CloseLane(pub(crate) Arc<str>);
 #[rtype(result = "bool")]
 pub(crate) struct ReopenLane;
 
-/// Asks a closed lane for its report.
+/// Requests the report of a closed lane.
 #[derive(Debug, Message)]
 #[rtype(result = "ClosedView")]
 pub(crate) struct GetClosed;
 
-/// A closed lane as `/state` shows it.
+/// The report of a closed lane, for `/state`.
 #[derive(Debug, MessageResponse)]
 pub(crate) struct ClosedView {
     pub(crate) controller: ControllerReport,
     pub(crate) pool: PoolReport,
 }
 
-/// The actors that stopped may be gone by now.
+/// The time to check whether the stopped actors are gone.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct OpenDue;
 
-/// How the lane is reached.
+/// The entrance to a lane.
 pub(crate) enum Entrance<B: Backend> {
-    /// Its actors start; calls wait.
+    /// Its actors are starting; calls wait.
     Starting,
     /// Its actors run.
     Open(Route<B>),
-    /// Its actors are gone; calls are refused.
+    /// Its actors are stopped; calls are refused.
     Closed {
         /// The reason.
         reason: Arc<str>,
@@ -82,7 +83,7 @@ pub(crate) struct Route<B: Backend> {
     pub(crate) controller: ActorRef<RateController>,
 }
 
-/// What a lane needs to start, again and again.
+/// The parts that each instance of the lane starts with.
 pub(crate) struct LaneParts<B: Backend> {
     pub(crate) settings: LaneSettings,
     pub(crate) pool: PoolParts<B>,
@@ -94,14 +95,14 @@ pub(crate) struct LaneParts<B: Backend> {
 /// The failures of a lane; survives its restarts.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    /// The failures within [`WINDOW`]; at most one more than are met with a restart.
+    /// The failures within [`WINDOW`]; at most one more than the allowed restarts.
     failures: VecDeque<Timestamp>,
-    /// The reason why the lane is closed, while it is.
+    /// The reason why the lane is closed; `None` while it is open.
     closed: Option<Arc<str>>,
 }
 
 impl Health {
-    /// Notes a failure of the lane.
+    /// Records a failure of the lane.
     fn failed(&mut self, fault: &Fault, now: Timestamp) {
         self.failures.retain(|at| now.since(*at) < WINDOW);
         self.failures.push_back(now);
@@ -112,10 +113,10 @@ impl Health {
     }
 }
 
-/// Parent of a pool and a controller.
+/// The parent of a pool and a controller.
 pub(crate) struct Lane<B: Backend> {
     parts: LaneParts<B>,
-    /// The children, while the lane is open.
+    /// The children; `None` while the lane is closed.
     route: Option<Route<B>>,
 }
 
@@ -129,7 +130,7 @@ impl<B: Backend> Lane<B> {
             let now = lane.parts.pool.clock.now();
             lane.parts.health.lock().failed(fault, now);
         })
-        // Without a limit: at the limit of its health the lane is closed instead of stopped.
+        // Without a limit, because the lane closes itself at the limit of its health instead of stopping.
         .supervise(Strategy::restart().with_backoff(BACKOFF.0, BACKOFF.1))
     }
 
@@ -153,7 +154,7 @@ impl<B: Backend> Lane<B> {
             pool: pool.control_recipient(),
         };
         let props = Props::new(move || {
-            // Each incarnation's chance differs, or a panic that depends on chance would come again.
+            // Each incarnation has another seed; otherwise a panic that depends on random numbers would repeat.
             parts.seed = parts.seed.wrapping_add(1);
             RateController::new(parts.clone())
         })
@@ -169,15 +170,15 @@ impl<B: Backend> Lane<B> {
         self.parts.entrance.send_replace(Entrance::Open(route));
     }
 
-    /// Closes the lane, whose children are gone or stop before they handle another message: refuses the calls that wait.
-    /// Those in flight go on.
+    /// Closes the lane and refuses waiting calls; calls in flight continue. The children are gone or stop before they
+    /// handle another message.
     fn close(&mut self, reason: &Arc<str>, ctx: &mut Context<Self>) {
         let myself = ctx.self_ref();
         self.parts.entrance.send_replace(Entrance::Closed {
             reason: Arc::clone(reason),
             lane: myself.clone(),
         });
-        // Before the attempts are looked at: one that ends meanwhile reports to this actor.
+        // Set before the attempts are checked, so that an attempt that ends meanwhile reports to this actor.
         *self.parts.pool.workers.reports.lock() = Some(Reports {
             first_part: myself.control_recipient(),
             ended: myself.control_recipient(),
@@ -201,8 +202,8 @@ impl<B: Backend> Lane<B> {
         }
     }
 
-    /// Takes an attempt that has ended out of the books of the closed lane. Nothing follows it: a call without an answer
-    /// ends with the attempt's failure.
+    /// Settles an attempt that has ended in the closed lane. There is no further attempt: a call without an answer ends
+    /// with the attempt's failure.
     fn conclude(&mut self, attempt: AttemptId) {
         let mut kept = self.parts.pool.kept.lock();
         let Some((_, held)) = kept.ledger.held(attempt) else {
@@ -218,7 +219,7 @@ impl<B: Backend> Lane<B> {
                 }
             }
             Stage::Lost { begun } => {
-                // Only its effects on the call matter: there is no pool to settle it with.
+                // Only the effects on the call matter, because there is no pool.
                 let _end = lost(&held.job, attempt, begun, self.parts.pool.clock.now());
             }
         }
@@ -346,7 +347,7 @@ impl<B: Backend> Handler<AttemptEnded> for Lane<B> {
     }
 }
 
-/// Restarts after a backoff; a child that used up its restarts fails its parent.
+/// Restarts after a backoff; a child that has used up its restarts fails its parent.
 fn restart_or_escalate() -> Strategy {
     Strategy::restart()
         .with_backoff(BACKOFF.0, BACKOFF.1)

@@ -1,13 +1,13 @@
 //! An adaptive lane in front of any async call: admission, concurrency limit, rate, cold start, retries, and exactly one
 //! ending per call.
 //!
-//! [`LaneBuilder`] starts a lane in front of a [`Backend`]; [`LaneHandle::call`] sends a request through it and returns the
-//! answer or the reason why there is none. A lane knows nothing of HTTP or of models.
+//! [`LaneBuilder`] starts a lane in front of a [`Backend`]; [`LaneHandle::call`] sends a request through it and returns
+//! the answer or an error. A lane does not depend on HTTP or on models.
 //!
-//! Inside, each file uses only files further up in this list: the types that a caller and a backend see ([`backend`],
-//! [`call`], [`endings`], [`settings`], [`snapshot`]); `job` and `guard`, a call as the lane holds it; `attempt` and
-//! `worker`, which make attempts; `rate_controller`, which decides how many at once; `worker_pool`, which decides who goes
-//! next; `lane`, their parent and bulkhead; [`handle`], [`LaneBuilder`] and [`ViaLane`], the ways in.
+//! Each file uses only files further up in this list: the types that callers and backends use ([`backend`], [`call`],
+//! [`endings`], [`settings`], [`snapshot`]); `job` and `guard`, a call inside the lane; `attempt` and `worker`, which
+//! make attempts; `rate_controller`, which decides the concurrency and the rate; `worker_pool`, which decides the
+//! order; `lane`, their parent and bulkhead; [`handle`], [`LaneBuilder`] and [`ViaLane`], the entrances.
 
 mod attempt;
 pub mod backend;

@@ -1,4 +1,4 @@
-//! Waking a backend before any caller asks.
+//! Wakes a backend before the first caller arrives.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::{
 /// The result of [`LaneHandle::prewarm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prewarm {
-    /// A wake call is on its way, or waits for the time at which the backend may be asked next.
+    /// A wake call was sent, or waits for the time of the next probe.
     Sent,
-    /// Another call wakes the backend already; nothing more is sent.
+    /// Another call already wakes the backend; nothing was sent.
     Joined,
-    /// The backend serves; nothing is sent.
+    /// The backend serves; nothing was sent.
     Awake,
 }
 
-/// Why no wake call was sent.
+/// The reason why no wake call was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrewarmError {
     /// The lane was built without a wake request.
@@ -31,9 +31,9 @@ pub enum PrewarmError {
     /// The lane did not admit it.
     #[error("the wake call was refused: {reason:?}")]
     Refused {
-        /// The true reason.
+        /// The reason.
         reason: RefusalReason,
-        /// When a new try is expected to be let in.
+        /// The time after which a new call is expected to be admitted.
         retry_after: Option<Duration>,
     },
     /// The lane is closed.
@@ -45,12 +45,12 @@ pub enum PrewarmError {
 }
 
 impl<B: Backend> LaneHandle<B> {
-    /// Wakes the backend before any caller asks, with the lane's wake request.
+    /// Wakes the backend with the lane's wake request, before the first caller arrives.
     ///
-    /// Any number of these make one wake call: while one is on its way, or callers wait for the backend, nothing
-    /// more is sent. It returns when that is decided, not when the backend is warm. How the wake call ends is
-    /// counted in [`crate::LaneSnapshot::prewarms`], not among the callers' calls. It may take the time that
-    /// its own deadline gives it.
+    /// Only one wake call is made at a time, and none while callers wait for the backend. The method returns once this
+    /// is decided, not when the backend is ready. The ending of the wake call is counted in
+    /// [`crate::LaneSnapshot::prewarms`], not among the callers' calls. The wake call has the deadline of its own
+    /// options.
     ///
     /// # Errors
     /// See [`PrewarmError`].

@@ -1,8 +1,8 @@
-//! The actor that says how many calls at once, how fast, and whether at all.
+//! The actor that decides the concurrency, the rate and the state of the lane.
 //!
-//! A thin shell around [`Controller`]: it stamps the time, steps the law, tells the pool the new grant
-//! and sets one timer. It never sees a call, only how attempts end. Restarted, it goes on from what the
-//! last incarnation learned, never from zero.
+//! A thin shell around [`Controller`]: it reads the clock, steps the law, sends the new grant to the pool and sets one
+//! timer. It receives the endings of attempts and never the calls. After a restart it continues with what the last
+//! incarnation learned.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,48 +19,48 @@ mod memory;
 
 pub(crate) use memory::ControllerMemory;
 
-/// How often what was learned is put aside while calls end: a restart loses a second of learning.
+/// The interval at which learned values are saved while calls end; a restart loses at most one second of learning.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells the controller what happened to an attempt, or that time has passed.
+/// Reports an event of an attempt, or that time has passed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Observe {
-    /// What happened.
+    /// The event.
     pub(crate) event: controller::Message,
-    /// The pool's number for this event; the grant that answers it carries it back.
+    /// The pool's number of this event, which the answering grant returns.
     pub(crate) number: u64,
 }
 
-/// Says that traffic is expected soon; asks whether a wake call is wanted for it.
+/// Announces that traffic is expected soon; the answer says whether a wake call is wanted.
 #[derive(Debug, Message)]
 #[rtype(result = "PrewarmView")]
 pub(crate) struct ExpectTraffic;
 
-/// What the law says to [`ExpectTraffic`].
+/// The answer to [`ExpectTraffic`].
 #[derive(Debug, actix::MessageResponse)]
 pub(crate) struct PrewarmView {
-    /// A wake call is wanted.
+    /// `true` if a wake call is wanted.
     pub(crate) wanted: bool,
-    /// The backend serves; otherwise, without a wake call wanted, one is on its way.
+    /// `true` if the backend serves. If `false` and no wake call is wanted, one is already in flight.
     pub(crate) serves: bool,
 }
 
-/// What carrying the law's effects out came to.
+/// The result of carrying out the effects of the law.
 #[derive(Clone, Copy, Debug, Default)]
 struct Done {
-    /// The state changed.
+    /// `true` if the state changed.
     moved: bool,
-    /// A wake call is wanted.
+    /// `true` if a wake call is wanted.
     wake: bool,
 }
 
-/// Asks for the controller's report.
+/// Requests the controller's report.
 #[derive(Debug, Message)]
 #[rtype(result = "ControllerView")]
 pub(crate) struct GetController;
 
-/// The controller as `/state` shows it.
+/// The controller's report, for `/state`.
 #[derive(Debug, actix::MessageResponse)]
 pub(crate) struct ControllerView {
     pub(crate) report: ControllerReport,
@@ -74,18 +74,18 @@ pub(crate) struct ControllerView {
 pub(crate) struct LimitChanged {
     /// The grant in force.
     pub(crate) grant: Grant,
-    /// The last event that the grant takes into account; none from a controller that just started.
+    /// The last event that the grant takes into account; `None` from a controller that has just started.
     pub(crate) seen: Option<u64>,
-    /// A controller that just started: who is to be told how attempts go.
+    /// The recipient of attempt events; set by a controller that has just started.
     pub(crate) observer: Option<Recipient<Observe>>,
 }
 
-/// The time that the law asked for has come.
+/// The wakeup that the law requested is due.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct WakeupDue;
 
-/// What a controller needs to start.
+/// The parts that each instance of the controller starts with.
 #[derive(Clone)]
 pub(crate) struct ControllerParts {
     pub(crate) lane: Arc<str>,
@@ -94,11 +94,11 @@ pub(crate) struct ControllerParts {
     pub(crate) clock: Clock,
     pub(crate) kept: Kept<ControllerMemory>,
     pub(crate) status: Arc<Status>,
-    /// Who obeys the grants: set before the controller starts.
+    /// The pool, which follows the grants.
     pub(crate) pool: Recipient<LimitChanged>,
 }
 
-/// Wraps the law of one lane.
+/// The actor around the law of one lane.
 pub(crate) struct RateController {
     parts: ControllerParts,
     law: Controller,
@@ -134,7 +134,7 @@ impl RateController {
         if done.moved || (ended && now.since(self.saved) >= SAVE_EVERY) {
             self.save(now);
         }
-        // The pool waits for an answer to each event it sent, and to no other.
+        // The pool waits for an answer to each event that it sent.
         if changed || seen.is_some() {
             self.tell_grant(seen, None);
         }
@@ -142,7 +142,7 @@ impl RateController {
         done
     }
 
-    /// Carries effects out.
+    /// Carries out effects.
     fn act(&mut self, effects: Vec<Effect>) -> Done {
         let mut done = Done::default();
         for effect in effects {
@@ -171,7 +171,7 @@ impl RateController {
             seen,
             observer,
         };
-        // A pool that is gone takes this actor with it: both are children of one lane.
+        // If the pool is gone, this actor stops too: both are children of one lane.
         let _harmless_if_lost = self.parts.pool.tell(changed);
     }
 
@@ -180,7 +180,7 @@ impl RateController {
         self.parts.kept.lock().learned = Some(self.law.snapshot(now));
     }
 
-    /// Keeps one timer: at the law's next wakeup.
+    /// Sets the timer to the law's next wakeup.
     fn arm(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         let next = self.law.next_wakeup();
         if next == self.wakeup {

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 pub struct LaneSettings {
     /// The law that moves the concurrency limit. Default `adaptive`.
     pub law: Law,
-    /// Calls in flight at the start; 1 to `limit_max`. Default 2.
+    /// The concurrency limit at the start; 1 to `limit_max`. Default 2.
     pub limit_initial: u32,
-    /// Calls that may ever be in flight; 1 to 100000. Default 200.
+    /// The highest concurrency limit; 1 to 100000. Default 200.
     pub limit_max: u32,
-    /// Refusals per success that trials of more load may cost; 0 to 0.2. A refused call keeps its place. More finds new
-    /// capacity sooner, and asks the backend more often in vain. Default 0.03.
+    /// Refusals per success that trials of more load may cost; 0 to 0.2. A refused call keeps its place. A higher value
+    /// finds new capacity sooner and causes more refusals. Default 0.03.
     pub exploration: f64,
     /// Calls that may wait; 0 to 1000000. Default 1000.
     pub queue_max: usize,
@@ -27,47 +27,47 @@ pub struct LaneSettings {
     pub queue_bytes_max: ByteCount,
     /// The order of waiting calls of one key. Default `fifo`.
     pub queue_order: Order,
-    /// One dispatch in so many goes to the lowest priority that waits; 2 to 1000. Default 5.
+    /// One dispatch in this many goes to the lowest priority that waits; 2 to 1000. Default 5.
     pub reserved_one_in: u32,
-    /// Largest part of a call's whole time that may be kept free for its service; 0 to 1. Default 0.6.
+    /// The largest part of a call's total time that the deadline margin may take; 0 to 1. Default 0.6.
     pub deadline_margin_share: f64,
-    /// Hold after a call's first refusal, doubled by each further one. Default 50ms.
+    /// The hold after the first refusal of a call, doubled by each further one. Default 50ms.
     pub hold_first: HumanDuration,
-    /// Longest hold; at least `hold_first`. Default 2s.
+    /// The longest hold; at least `hold_first`. Default 2s.
     pub hold_max: HumanDuration,
-    /// Time one attempt may take until its answer, or until a stream's first token; it grows by itself up to three
-    /// times while a slow tail is proved. Default 60s.
+    /// The timeout of an attempt until its answer, or until the first token of a stream. The lane extends it up to
+    /// three times while answers have a slow tail. Default 60s.
     pub attempt_timeout: HumanDuration,
-    /// Time that the call may take which wakes a backend, where that is more than `attempt_timeout`: some hold it until
-    /// they have loaded. Default 2m.
+    /// The timeout of the call that wakes a backend, if longer than `attempt_timeout`, because some servers hold this
+    /// call until they have loaded. Default 2m.
     pub wake_timeout: HumanDuration,
-    /// Longest wait for a backend that cannot be reached, or does not say when it will be ready. A caller whose deadline
-    /// is later is refused with 503 then. Default 5m.
+    /// The longest wait for a backend that is unreachable or does not say when it will be ready. A caller with a later
+    /// deadline is refused with 503 after this time. Default 5m.
     pub cold_wait_max: HumanDuration,
-    /// Time to a stream's first token; does not run while the backend loads. Default 60s.
+    /// The timeout to the first token of a stream; does not run while the backend loads. Default 60s.
     pub first_token_timeout: HumanDuration,
-    /// Longest silence between two tokens of a stream. Default 30s.
+    /// The longest time between two tokens of a stream. Default 30s.
     pub idle_timeout: HumanDuration,
-    /// Attempts of one call, refused ones not counted; 1 to 20. Default 6.
+    /// The maximum number of attempts of a call, refused ones not counted; 1 to 20. Default 6.
     pub attempts_max: u32,
     /// Retries and fallbacks per success; 0 to 1. Default 0.2.
     pub retry_ratio: f64,
-    /// The same while faults are proved to have another cause than load; 0 to 1. Default 0.6.
+    /// Retries and fallbacks per success while faults are shown not to be caused by load; 0 to 1. Default 0.6.
     pub retry_ratio_max: f64,
-    /// Retries in hand at the start; 0 to `retry_cap`. Default 10.
+    /// Retries in the budget at the start; 0 to `retry_cap`. Default 10.
     pub retry_start: f64,
-    /// Retries that can be saved up; 0 to 10000. Default 60.
+    /// The maximum number of retries in the budget; 0 to 10000. Default 60.
     pub retry_cap: f64,
-    /// Hedges (second attempts of late calls) per success, each paid for by a retry too, and so the share of attempts
-    /// that count as late; 0 to 0.2. Default 0: none.
+    /// Hedges (second attempts of late calls) per success, each of which also costs a retry. It is also the share of
+    /// attempts that count as late; 0 to 0.2. Default 0: none.
     pub hedge_ratio: f64,
     /// Highest cost of a call that is hedged, in tokens. Default 2000.
     pub hedge_tokens_max: u32,
-    /// Silence after which the backend may have gone to sleep. Default 30s.
+    /// The idle time after which the backend may have gone to sleep. Default 30s.
     pub idle_after: HumanDuration,
-    /// Time in which the rate may grow by half after the provider asked to slow down. Default 15m.
+    /// The time in which the rate may grow by half after the provider asked to slow down. Default 15m.
     pub slow_down_period: HumanDuration,
-    /// Seed of jitter. Default 1.
+    /// The seed of the random numbers, such as jitter. Default 1.
     pub seed: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A lane as an operator sees it.
+//! The state of a lane, for operators.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use crate::{
     status::{FailureCount, LastFailure},
 };
 
-/// One lane, at one moment.
+/// The state of one lane at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct LaneSnapshot {
     /// The lane's name.
     pub name: Arc<str>,
-    /// The reason why the lane is closed, while it is: its actors are gone and calls are refused.
+    /// The reason why the lane is closed; `None` while it is open.
     pub closed: Option<Arc<str>>,
-    /// The state of its backend; the last one that was known if the lane is closed.
+    /// The state of the lane; the last known one if the lane is closed.
     pub state: LaneState,
     /// The last changes of state, oldest first.
     pub state_changes: Vec<String>,
-    /// Limit, rate, load times.
+    /// The controller: limit, rate, load times.
     pub controller: ControllerReport,
-    /// The last decisions of the limit, oldest first.
+    /// The last verdicts, oldest first.
     pub verdicts: Vec<String>,
-    /// Queue, in flight, retry budget.
+    /// The pool: queue, attempts in flight, retry budget.
     pub pool: PoolReport,
     /// Workers alive.
     pub workers: usize,
@@ -39,8 +39,8 @@ pub struct LaneSnapshot {
     pub last_failure: Option<LastFailure>,
     /// Failed attempts by class and reason.
     pub failures: Vec<FailureCount>,
-    /// How many calls came and how they ended.
+    /// The calls and their endings.
     pub endings: EndingCounts,
-    /// How many wake calls the lane made of its own, and how they ended.
+    /// The wake calls that the lane made itself, and their endings.
     pub prewarms: EndingCounts,
 }

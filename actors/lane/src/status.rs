@@ -1,4 +1,4 @@
-//! What a caller's thread may know of a lane without asking an actor.
+//! The part of a lane's state that can be read without asking an actor.
 
 use std::{
     collections::BTreeMap,
@@ -12,9 +12,9 @@ use std::{
 use kebne_control::{Grant, LaneState, Timestamp};
 use serde::Serialize;
 
-/// Bytes of a failure's message that are kept.
+/// The number of bytes of a failure's message that are kept.
 const MESSAGE_MAX: usize = 300;
-/// Kinds of failures that are counted apart; the reasons are few and fixed in the code.
+/// The maximum number of different failures that are counted separately; the reasons are few and fixed in the code.
 const KINDS_MAX: usize = 64;
 
 /// The last attempt of a lane that failed.
@@ -22,21 +22,21 @@ const KINDS_MAX: usize = 64;
 pub struct LastFailure {
     /// The outcome's label.
     pub class: &'static str,
-    /// The reason code, where the failure has one.
+    /// The reason code, if the failure has one.
     pub reason: Option<&'static str>,
-    /// The backend's status code, when it answered with one.
+    /// The backend's status code, if it answered with one.
     pub status: Option<u16>,
-    /// What happened.
+    /// A description.
     pub message: String,
-    /// How long ago that was.
+    /// The time of the failure.
     #[serde(skip)]
     pub(crate) at: Timestamp,
-    /// Milliseconds since then, at the moment of the snapshot.
+    /// Milliseconds between the failure and the snapshot.
     pub age_ms: u64,
 }
 
 impl LastFailure {
-    /// Makes the record of a failure at `at`.
+    /// Creates the record of a failure at `at`.
     pub(crate) fn new(
         class: &'static str,
         reason: Option<&'static str>,
@@ -56,25 +56,25 @@ impl LastFailure {
     }
 }
 
-/// How many attempts failed in one way.
+/// The number of attempts that failed with one class and reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct FailureCount {
     /// The outcome's label.
     pub class: &'static str,
-    /// The reason code; empty where the failures have none.
+    /// The reason code; empty if the failures have none.
     pub reason: &'static str,
-    /// Attempts.
+    /// The number of attempts.
     pub count: u64,
 }
 
-/// What is known of failed attempts.
+/// The failed attempts.
 #[derive(Debug, Default)]
 struct Failures {
     last: Option<LastFailure>,
     counts: BTreeMap<(&'static str, &'static str), u64>,
 }
 
-/// The last grant's headline, published by the controller.
+/// The main values of the last grant, published by the controller.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     state: AtomicU8,
@@ -102,7 +102,7 @@ impl Status {
         self.restarts.fetch_add(1, Relaxed);
     }
 
-    /// Notes a failed attempt.
+    /// Records a failed attempt.
     pub(crate) fn failed(&self, failure: LastFailure) {
         let mut failures = self.failures();
         let kind = (failure.class, failure.reason.unwrap_or_default());
@@ -112,7 +112,7 @@ impl Status {
         failures.last = Some(failure);
     }
 
-    /// Returns the last failed attempt, as old as it is at `now`.
+    /// Returns the last failed attempt, with its age at `now`.
     pub(crate) fn last_failure(&self, now: Timestamp) -> Option<LastFailure> {
         let mut last = self.failures().last.clone()?;
         let age: Duration = now.since(last.at);

@@ -1,9 +1,8 @@
-//! An adaptive lane in place of a fixed throttle.
+//! A stream operator that sends elements through an adaptive lane instead of a fixed throttle.
 //!
-//! Owns how many elements are pulled: as many as the lane's limit, and a few more so that the lane always has
-//! a reason to raise it. A refusal is backpressure, not a failure: the element waits for as long as the lane
-//! says and is offered again, and nothing more is pulled meanwhile. It never retries what a backend did: that
-//! is the lane's work.
+//! It pulls as many elements as the lane's limit, and a few more so that the lane has a reason to raise the limit. A
+//! refusal is backpressure and not a failure: the element waits as long as the lane says and is offered again, and no
+//! further elements are pulled meanwhile. Retries of failed attempts are left to the lane.
 
 use std::{
     fmt,
@@ -30,9 +29,10 @@ use crate::{
     handle::LaneHandle,
 };
 
-/// The deadline of one offer to the lane unless set: long enough for a model to load.
+/// The default deadline of one offer to the lane; long enough for a model to load.
 const DEADLINE: Duration = Duration::from_mins(5);
-/// Elements pulled beyond the lane's limit: without a call that waits, a lane has no reason to raise it.
+/// The number of elements pulled beyond the lane's limit. Without a waiting call a lane has no reason to raise the
+/// limit.
 const AHEAD: usize = 2;
 /// The wait after a refusal without a hint, doubled for each further one in a row, up to the maximum.
 const WAIT_MIN: Duration = Duration::from_millis(100);
@@ -44,10 +44,10 @@ pub type Replies<B> = Detached<Answered<B>>;
 type Answered<B> = Result<Reply<<B as Backend>::Response>, CallError>;
 type OptionsOf<B> = Arc<dyn Fn(&<B as Backend>::Request) -> CallOptions + Send + Sync>;
 
-/// A stream of requests through a lane: yields each answer, or why there is none, and goes on after an error.
+/// A stream of requests through a lane: yields each answer or error, and continues after an error.
 ///
-/// Its work runs in a task that starts at the first poll; dropping the stream cancels the calls. By default it
-/// emits in the order of its source, and an element that the lane refuses waits without end.
+/// Its work runs in a task that starts at the first poll; dropping the stream cancels the calls. By default it emits in
+/// the order of its source, and an element that the lane refuses waits without a limit.
 pub struct ViaLane<S, B: Backend> {
     setup: Option<Setup<S, B>>,
     replies: Option<Replies<B>>,
@@ -55,7 +55,7 @@ pub struct ViaLane<S, B: Backend> {
 
 /// Adds [`LaneFlowExt::via_lane`] to every stream of requests.
 pub trait LaneFlowExt: Stream + Sized {
-    /// Sends each element, a request, through a lane: as many at a time as the lane admits, in place of a fixed
+    /// Sends each element, a request, through a lane: as many at a time as the lane admits, instead of a fixed
     /// throttle. See [`ViaLane`].
     fn via_lane<B>(self, lane: &LaneHandle<B>) -> ViaLane<Self, B>
     where
@@ -95,15 +95,15 @@ impl<S, B: Backend> ViaLane<S, B> {
         self.with(|setup| setup.ordered = false)
     }
 
-    /// Makes each call with these options; by default a deadline of 5 minutes, and no repeat of an attempt that may have had
-    /// an effect (see [`crate::Repeats`]). The deadline is that of one
-    /// offer: an element that was refused starts again with the whole of it.
+    /// Sets the options of each call. Default: a deadline of 5 minutes, and no repetition of attempts that may have had
+    /// an effect (see [`crate::Repeats`]). The deadline is that of one offer: an element that was refused is offered
+    /// again with the full deadline.
     #[must_use]
     pub fn options(self, options: CallOptions) -> Self {
         self.options_by(move |_| options.clone())
     }
 
-    /// Makes each call with its own options: its tokens, its tenant.
+    /// Sets the options of each call by a function, for example its cost and its tenant.
     #[must_use]
     pub fn options_by(
         self,
@@ -125,8 +125,8 @@ where
     S: Stream<Item = B::Request> + Send + 'static,
     B: Backend,
 {
-    /// Yields replies with their guards, for answers that are streamed. Take each apart with [`Reply::into_parts`], and
-    /// finish its guard when the answer has been delivered.
+    /// Yields replies with their guards, for streamed answers. Split each with [`Reply::into_parts`], and finish its
+    /// guard when the answer has been delivered.
     #[must_use]
     pub fn replies(mut self) -> Replies<B> {
         let started = self.replies.take();
@@ -231,7 +231,7 @@ async fn offer<B: Backend>(
     }
 }
 
-/// Returns how long to wait before the next offer; none when there is no point in one.
+/// Returns the wait before the next offer; `None` if another offer is pointless.
 fn wait_after(error: &CallError, refusals: u32) -> Option<Duration> {
     let CallError::Refused {
         reason,
@@ -247,7 +247,7 @@ fn wait_after(error: &CallError, refusals: u32) -> Option<Duration> {
     let doubled = 1_u32.checked_shl(refusals).unwrap_or(u32::MAX);
     let unhinted = WAIT_MIN.saturating_mul(doubled).min(WAIT_MAX);
     let wait = retry_after.or(*ready_in).unwrap_or(unhinted);
-    // A hint of "at once" that is refused again must not become a loop without a pause.
+    // A hint of zero that is refused again must not cause a busy loop.
     Some(if refusals == 0 {
         wait
     } else {

@@ -1,8 +1,8 @@
 //! The actor that starts one attempt at a time.
 //!
-//! It pulls: it announces that it is ready, gets one attempt, and is ready again when that has ended. The attempt runs in
-//! a task of its own, so a panic in a backend ends that attempt; the worker then fails, and its supervisor starts a fresh
-//! one after a backoff. It does not keep a call: the pool does. An attempt does not end with its worker.
+//! It pulls work: it announces that it is ready, receives one attempt, and is ready again when the attempt has ended.
+//! The attempt runs in a task of its own, so a panic in a backend ends only that attempt; the worker then fails and
+//! restarts after a backoff. Calls are kept by the pool, and an attempt does not end with its worker.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::{
     kept::Kept,
 };
 
-/// A worker's number within its lane. Numbers are not used twice.
+/// The number of a worker in its lane. Numbers are not reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkerId(pub(crate) u64);
 
-/// Emitted when a worker has started or restarted and has nothing to do: it pulls.
+/// Emitted when a worker has started or restarted and is idle.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct WorkerReady {
@@ -35,7 +35,7 @@ pub(crate) struct WorkerReady {
 #[rtype(result = "()")]
 pub(crate) struct FirstPart {
     pub(crate) attempt: AttemptId,
-    /// When the attempt began, and when the answer did.
+    /// The time from the beginning of the attempt to the beginning of the answer.
     pub(crate) span: Span,
 }
 
@@ -46,29 +46,30 @@ pub(crate) struct AttemptEnded {
     pub(crate) worker: WorkerId,
     pub(crate) attempt: AttemptId,
     pub(crate) end: AttemptEnd,
-    /// The worker pulls its next attempt with this event. A worker that failed pulls once it is restarted.
+    /// `true` if the worker is ready for its next attempt. A worker that failed is ready once it has restarted.
     pub(crate) ready: bool,
 }
 
-/// Where the events of attempts go: to the pool of now, or to the lane while it is closed.
+/// The recipients of attempt events: the current pool, or the lane while it is closed.
 #[derive(Clone, Debug)]
 pub(crate) struct Reports {
     pub(crate) first_part: Recipient<FirstPart>,
     pub(crate) ended: Recipient<AttemptEnded>,
 }
 
-/// What workers and their attempts need of the lane.
+/// The parts of the lane that workers and their attempts use.
 pub(crate) struct WorkerParts<B: Backend> {
     pub(crate) backend: Arc<B>,
     pub(crate) clock: Clock,
     /// `None` until the lane's first pool has started.
     pub(crate) reports: Kept<Option<Reports>>,
-    /// Cancelled when the lane stops for good: attempts end then.
+    /// Cancelled when the lane stops for good; attempts end then.
     pub(crate) lane_stops: CancellationToken,
 }
 
 impl<B: Backend> WorkerParts<B> {
-    /// Emits an event of an attempt. An end that a pool misses because it restarts is found in [`Run::progress`].
+    /// Emits an event of an attempt. If a pool misses an end because it restarts, the next pool finds it in
+    /// [`Run::progress`].
     fn emit<M>(&self, receiver: impl FnOnce(&Reports) -> &Recipient<M>, event: M) {
         let receiver = self.reports.lock().as_ref().map(|to| receiver(to).clone());
         let _may_be_missed = receiver.map(|receiver| receiver.tell(event));
@@ -86,7 +87,7 @@ impl<B: Backend> Clone for WorkerParts<B> {
     }
 }
 
-/// Gives a worker an attempt to make.
+/// Assigns an attempt to a worker.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct RunAttempt<B: Backend>(pub(crate) Run<B>);
@@ -96,7 +97,7 @@ pub(crate) struct RunAttempt<B: Backend>(pub(crate) Run<B>);
 #[rtype(result = "()")]
 struct AttemptPanicked;
 
-/// An attempt panicked: the error that the worker fails with.
+/// The error with which a worker fails after a panic of its attempt.
 #[derive(Debug, thiserror::Error)]
 #[error("the attempt panicked")]
 struct Panicked;
@@ -118,7 +119,7 @@ impl<B: Backend> Actor for Worker<B> {
     type Context = Context<Self>;
 
     fn started(&mut self, _ctx: &mut Context<Self>) {
-        // A pool that has stopped needs no workers.
+        // The pool may have stopped.
         let _needless_if_stopped = self.ready.tell(WorkerReady { worker: self.id });
     }
 }

@@ -1,8 +1,8 @@
-//! The actor that is the bounded mailbox: which calls wait, which goes next, which are refused.
+//! The actor with the bounded queue of a lane: admission, order, dispatch and refusals.
 //!
-//! A thin shell around [`kebne_control::Pool`]: workers pull calls from it, the controller's grants bound it, and a refused
-//! caller gets its answer at once. It exists so that the bound is strict and control messages do not wait behind work: the
-//! queue is in the pool, not in a mailbox. A restart keeps the queue and the attempts in flight.
+//! A thin shell around [`kebne_control::Pool`]: workers pull calls from it, the controller's grants bound it, and a
+//! refused caller gets its error at once. The queue is in the pool and not in a mailbox, so its bound is strict and
+//! control messages do not wait behind calls. A restart keeps the queue and the attempts in flight.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,7 +40,7 @@ pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, SpendRetry}
 pub(crate) use settle::lost;
 pub(crate) use wake::{LastWake, SendWake, WakeAnswer};
 
-/// What a pool needs to start; clones share what is kept.
+/// The parts that each instance of the pool starts with; clones share the kept state.
 pub(crate) struct PoolParts<B: Backend> {
     pub(crate) lane: Arc<str>,
     pub(crate) workers: WorkerParts<B>,
@@ -49,27 +49,27 @@ pub(crate) struct PoolParts<B: Backend> {
     pub(crate) kept: Kept<PoolMemory<B>>,
     pub(crate) status: Arc<Status>,
     pub(crate) permits: Permits,
-    /// Workers that may exist at once: the highest limit.
+    /// The maximum number of workers: the highest limit.
     pub(crate) workers_max: usize,
     /// Longest silence within a streamed answer.
     pub(crate) idle_timeout: Duration,
-    /// What to send when the backend is to be woken before any caller asks.
+    /// The request that wakes the backend before the first caller arrives.
     pub(crate) wake_request: Option<Arc<(B::Request, CallOptions)>>,
-    /// How those wake calls ended.
+    /// The endings of these wake calls.
     pub(crate) prewarms: Arc<Endings>,
 }
 
-/// The bounded mailbox of one lane.
+/// The actor with the bounded queue of one lane.
 pub(crate) struct WorkerPool<B: Backend> {
     parts: PoolParts<B>,
     dice: Dice,
-    /// The way to each of this incarnation's workers.
+    /// The workers of this incarnation.
     workers: BTreeMap<WorkerId, ActorRef<Worker<B>>>,
-    /// Those of them that failed and wait for their restart: they may be replaced.
+    /// The workers that failed and wait for their restart; they may be replaced.
     backing_off: BTreeSet<WorkerId>,
-    /// The last attempt event that the controller has answered, by a grant.
+    /// The last attempt event that the controller has answered with a grant.
     answered: u64,
-    /// The last event that may forbid what the grant in force allows: nothing is sent before its answer.
+    /// The last event that may forbid what the current grant allows. Nothing is dispatched before it is answered.
     binding: u64,
     demand_told: bool,
     armed: Option<Timestamp>,
@@ -95,7 +95,7 @@ impl<B: Backend> Actor for WorkerPool<B> {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let myself = ctx.self_ref();
-        // Before the attempts are looked at: one that ends meanwhile reports to this pool.
+        // Set before the attempts are checked, so that an attempt that ends meanwhile reports to this pool.
         *self.parts.workers.reports.lock() = Some(Reports {
             first_part: myself.control_recipient(),
             ended: myself.control_recipient(),
@@ -112,7 +112,7 @@ impl<B: Backend> Handler<Enqueue<B>> for WorkerPool<B> {
         if job.is_cancelled() {
             return;
         }
-        // The caller has been told of a refusal.
+        // The caller already has the refusal.
         let _refused = self.offer(&job).is_err();
         self.turn(ctx);
     }
@@ -184,7 +184,7 @@ impl<B: Backend> Handler<LimitChanged> for WorkerPool<B> {
             let mut kept = self.parts.kept.lock();
             if let Some(observer) = changed.observer {
                 kept.observer = Some(observer);
-                // A controller that just started owes no answer to what its forerunner was told.
+                // A new controller does not answer events that were sent to the earlier one.
                 self.answered = kept.told;
             }
             kept.pool.set_grant(changed.grant, now);
@@ -243,7 +243,7 @@ impl<B: Backend> Handler<GetPool> for WorkerPool<B> {
 }
 
 impl<B: Backend> WorkerPool<B> {
-    /// Offers a call to the pool; a refused caller gets the reason.
+    /// Offers a call to the pool; a refused caller receives the reason.
     fn offer(&mut self, job: &Arc<Job<B>>) -> Result<(), Refusal> {
         let now = self.parts.clock.now();
         let offer = Offer {

@@ -1,4 +1,4 @@
-//! What survives a restart of the controller: what was learned, and the last verdicts and state changes.
+//! State that survives a restart of the controller: learned values, and the last verdicts and state changes.
 
 use std::collections::VecDeque;
 

@@ -10,7 +10,7 @@ use kebne_actors::Context;
 
 use crate::{rate_controller::RateController, worker_pool::WorkerPool};
 
-/// Makes an actor fail.
+/// Creates an actor fail.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Fail;

@@ -1,4 +1,4 @@
-//! What survives a restart of the pool: the queue and the attempts in flight.
+//! State that survives a restart of the pool: the queue and the attempts in flight.
 
 use std::sync::Arc;
 
@@ -19,26 +19,27 @@ use crate::{
 pub(crate) struct InFlight<B: Backend> {
     pub(crate) job: Arc<Job<B>>,
     pub(crate) progress: Arc<Progress>,
-    /// It asks a backend that is not known to serve.
+    /// `true` if it probes a backend that is not known to serve.
     pub(crate) probe: bool,
 }
 
-/// The pool's memory.
+/// The state that survives restarts of the pool.
 pub(crate) struct PoolMemory<B: Backend> {
     pub(crate) pool: Pool<Arc<Job<B>>>,
     /// The workers, and the attempts in flight.
     pub(crate) ledger: Ledger<WorkerId, AttemptId, InFlight<B>>,
     pub(crate) next_worker: u64,
-    /// The lane's own call to wake the backend.
+    /// The lane's own wake call.
     pub(crate) last_wake: LastWake,
-    /// The receiver of the attempts' events: the controller, once it has introduced itself.
+    /// The recipient of attempt events: the controller, once it has started.
     pub(crate) observer: Option<Recipient<Observe>>,
-    /// Attempt events told; kept, so that an answer to an earlier incarnation is not taken for one to this.
+    /// The number of attempt events sent. Kept across restarts, so that an answer to an earlier incarnation is not
+    /// mistaken for one to this.
     pub(crate) told: u64,
 }
 
 impl<B: Backend> PoolMemory<B> {
-    /// Takes the hedge that is due, for the call of the attempt that it doubles.
+    /// Takes the hedge that is due, with the call of the attempt that it doubles.
     pub(crate) fn hedge(&mut self, now: Timestamp) -> Option<Dispatch<Arc<Job<B>>>> {
         let Hedge { doubles, dispatch } = self.pool.hedge(now)?;
         if let Some((_, held)) = self.ledger.held(doubles) {
@@ -53,7 +54,7 @@ impl<B: Backend> PoolMemory<B> {
         self.ledger.things().any(|held| Arc::ptr_eq(&held.job, job))
     }
 
-    /// Gives up every call, waiting or in flight; returns how many that were.
+    /// Gives up all calls, waiting or in flight; returns how many.
     pub(crate) fn cut_off(&mut self) -> usize {
         let waiting = self.pool.take_waiting();
         let in_flight = self.ledger.things().map(|held| Arc::clone(&held.job));

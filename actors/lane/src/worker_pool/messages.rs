@@ -7,7 +7,7 @@ use kebne_control::PoolReport;
 
 use crate::{backend::Backend, job::Job};
 
-/// Offers a call; the answer goes to the call's outbox.
+/// Offers a call; the answer is sent to the call's outbox.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Enqueue<B: Backend>(pub(crate) Arc<Job<B>>);
@@ -17,22 +17,22 @@ pub(crate) struct Enqueue<B: Backend>(pub(crate) Arc<Job<B>>);
 #[rtype(result = "()")]
 pub(crate) struct Close;
 
-/// Gives up every call, waiting or running; the answer is how many were cut off.
+/// Gives up all calls, waiting or running; the answer is the number of calls cut off.
 #[derive(Debug, Message)]
 #[rtype(result = "usize")]
 pub(crate) struct CutOff;
 
-/// Spends one retry on an attempt at another lane; the answer is whether the budget had one.
+/// Takes one retry for an attempt at another lane; the answer is `true` if the budget had one.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub(crate) struct SpendRetry;
 
-/// Asks for the pool's report.
+/// Requests the pool's report.
 #[derive(Debug, Message)]
 #[rtype(result = "PoolView")]
 pub(crate) struct GetPool;
 
-/// The pool as `/state` shows it.
+/// The pool's report, for `/state`.
 #[derive(Debug, actix::MessageResponse)]
 pub(crate) struct PoolView {
     pub(crate) report: PoolReport,
@@ -40,7 +40,7 @@ pub(crate) struct PoolView {
     pub(crate) workers_idle: usize,
 }
 
-/// The time that the pool asked for has come.
+/// The wakeup that the pool requested is due.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct WakeupDue;

@@ -1,4 +1,4 @@
-//! What follows the end of an attempt.
+//! Handles the end of an attempt.
 
 use kebne_control::{AfterAttempt, AttemptId, Exhaustion, Outcome, Timestamp, controller};
 
@@ -31,7 +31,7 @@ impl<B: Backend> WorkerPool<B> {
                 kept.pool.released(attempt, now);
                 (None, taught)
             } else {
-                // While the call's other attempt runs, that one decides.
+                // While the call's other attempt runs, the other attempt decides.
                 let is_last = !may_repeat(&job.options, end) && !kept.is_in_flight(&job);
                 let (outcome, committed) = (end.outcome, end.committed || is_last);
                 let after = kept
@@ -40,7 +40,7 @@ impl<B: Backend> WorkerPool<B> {
                 (Some(after), taught)
             }
         };
-        // Success opens nothing that the grant in force forbids; all else may forbid what it allows.
+        // A success cannot forbid what the current grant allows; every other outcome may.
         let binding = !matches!(end.outcome, Outcome::Success { .. });
         let event = controller::Message::Ended {
             attempt,
@@ -68,7 +68,7 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Takes over the attempts in flight of an earlier pool: those that run go on and report to this pool.
+    /// Takes over the attempts in flight of an earlier pool: running attempts continue and report to this pool.
     pub(super) fn adopt(&mut self) {
         let attempts = {
             let mut kept = self.parts.kept.lock();
@@ -81,7 +81,7 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Settles an attempt in flight that has ended or is gone.
+    /// Settles an attempt in flight that has ended or was lost.
     pub(super) fn settle_if_over(&mut self, attempt: AttemptId) {
         let end = {
             let kept = self.parts.kept.lock();
@@ -98,7 +98,7 @@ impl<B: Backend> WorkerPool<B> {
     }
 }
 
-/// Returns the end of an attempt that is gone and reported none.
+/// Returns the end of an attempt that was lost without reporting one.
 pub(crate) fn lost<B: Backend>(
     job: &Job<B>,
     attempt: AttemptId,
@@ -114,7 +114,8 @@ pub(crate) fn lost<B: Backend>(
     AttemptEnd::lost(committed, begun, now)
 }
 
-/// Returns `true` if the call may be sent again after this end of an attempt. What the backend refused, it did not do.
+/// Returns `true` if the call may be sent again after this end of an attempt. A refused attempt had no effect at the
+/// backend.
 fn may_repeat(options: &CallOptions, end: AttemptEnd) -> bool {
     match end.outcome {
         Outcome::Fault | Outcome::Timeout => {
@@ -129,8 +130,8 @@ fn may_repeat(options: &CallOptions, end: AttemptEnd) -> bool {
     }
 }
 
-/// Returns the outcome that the law learns: at most one fault of each call, and none of the lane's own making. A probe
-/// is answered as it ended: it is the law that asked.
+/// Returns the outcome that the law learns: at most one fault of each call, and no failure of the lane itself. The
+/// outcome of a probe is always reported, because the law requested it.
 fn taught_outcome<B: Backend>(job: &Job<B>, end: AttemptEnd, probe: bool) -> Outcome {
     let is_fault = matches!(end.outcome, Outcome::Fault | Outcome::Timeout);
     if end.cause == Cause::Lane || (is_fault && !probe && !job.teaches_fault()) {
@@ -139,7 +140,7 @@ fn taught_outcome<B: Backend>(job: &Job<B>, end: AttemptEnd, probe: bool) -> Out
     end.outcome
 }
 
-/// Ends a call whose last attempt is final: answered already, or failed in a way that forbids a repeat.
+/// Ends a call after its final attempt, which was answered or must not be repeated.
 fn finish<B: Backend>(job: &Job<B>) {
     if !job.is_answered() {
         job.fail();

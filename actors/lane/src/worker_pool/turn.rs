@@ -1,4 +1,4 @@
-//! One turn of the pool: send what may be sent, refuse what is hopeless, set the timer.
+//! One step of the pool: dispatches calls, refuses those that can no longer be served, and sets the timer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,24 +16,24 @@ use crate::{
     worker::{RunAttempt, Worker, WorkerId, WorkerReady},
 };
 
-/// First wait of a worker that failed before it is restarted: long enough to break a hot loop.
+/// The first wait before a failed worker is restarted; long enough to avoid a busy loop.
 const WORKER_BACKOFF_MIN: Duration = Duration::from_millis(20);
-/// Longest wait of a worker that keeps failing. Another worker takes its place meanwhile.
+/// The longest wait of a worker that keeps failing. Another worker replaces it meanwhile.
 const WORKER_BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// Shortest timer.
+/// The shortest timer.
 const TIMER_MIN: Duration = Duration::from_millis(1);
-/// The timer while a call could be sent and waits for a worker or for the controller, whose message brings the next turn:
-/// expiries are looked at so often meanwhile.
+/// The timer while a call waits for a worker or for the controller. Their message triggers the next step; the timer
+/// only checks for expired calls meanwhile.
 const BLOCKED_TIMER: Duration = Duration::from_millis(50);
-/// Messages that may wait for a worker: it has one attempt at a time.
+/// The size of a worker's mailbox; a worker has one attempt at a time.
 const WORKER_MAILBOX: usize = 4;
 
 impl<B: Backend> WorkerPool<B> {
-    /// Does all that is due now.
+    /// Does everything that is due now.
     pub(super) fn turn(&mut self, ctx: &mut Context<Self>) {
         let now = self.parts.clock.now();
         self.hire(ctx);
-        // A call that expires while it is held gives its slot to one that waits.
+        // A held call that expires frees its slot for a waiting one.
         loop {
             self.dispatch_all(now);
             if !self.expire(now) {
@@ -45,12 +45,12 @@ impl<B: Backend> WorkerPool<B> {
         self.arm(now, ctx);
     }
 
-    /// Sends the calls that may be sent now, as far as there are workers.
+    /// Dispatches the calls that may be sent now, while there are idle workers.
     fn dispatch_all(&mut self, now: Timestamp) {
         while self.answered >= self.binding {
             let next = {
                 let mut kept = self.parts.kept.lock();
-                // The last to finish goes first.
+                // The worker that finished last is used first.
                 let idle = kept.ledger.idle().next_back();
                 idle.and_then(|worker| Some((worker, kept.pool.next(now)?)))
             };
@@ -61,7 +61,7 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Doubles late attempts, as far as there are workers that have nothing else to do.
+    /// Hedges late attempts while there are idle workers.
     fn hedge(&mut self, now: Timestamp) {
         while self.answered >= self.binding {
             let next = {
@@ -76,7 +76,7 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Starts workers for the calls that could be sent now, and one for a hedge that is due.
+    /// Starts workers for the calls that may be sent now, and one for a hedge that is due.
     fn hire(&mut self, ctx: &mut Context<Self>) {
         let missing = {
             let now = self.parts.clock.now();
@@ -171,7 +171,7 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Tells the controller what happened; `binding` events hold dispatching back until it has answered.
+    /// Reports an event to the controller; after a `binding` event nothing is dispatched until it is answered.
     pub(super) fn observe(&mut self, event: controller::Message, binding: bool) {
         let mut kept = self.parts.kept.lock();
         let PoolMemory { observer, told, .. } = &mut *kept;
@@ -185,7 +185,7 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Answers the calls that can no longer be served; returns `true` if there were any.
+    /// Refuses the calls that can no longer be served; returns `true` if there were any.
     fn expire(&mut self, now: Timestamp) -> bool {
         let expired = self.parts.kept.lock().pool.expire(now);
         let any = !expired.is_empty();
@@ -208,7 +208,7 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Keeps one timer, no later than the pool's next wakeup; one that fires early does no harm.
+    /// Sets one timer, no later than the pool's next wakeup. A timer that fires early does no harm.
     fn arm(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         let (next, blocked) = {
             let kept = self.parts.kept.lock();

@@ -1,8 +1,8 @@
-//! The lane's own wake call: made when an operator expects traffic and nobody has called yet.
+//! The lane's own wake call, made when an operator expects traffic before the first caller arrives.
 //!
-//! One at a time, and none while callers wait: the first of them is the wake call then. It takes a permit and a
-//! place in the queue like any call, so it cannot get past the lane's bounds. Its ending is counted once, in
-//! books of its own, because no caller of the service waits for it. It must never hold back the end of the lane.
+//! There is one at a time, and none while callers wait, because the first of them is the wake call then. It takes a
+//! permit and a place in the queue like any call, so it respects the lane's bounds. Its ending is counted once, in
+//! separate counters, because no caller waits for it. It does not delay the end of the lane.
 
 use std::sync::{Arc, Weak};
 
@@ -20,25 +20,25 @@ use crate::{
     job::{Delivery, Job, Shared},
 };
 
-/// Sends the wake call, if one is set and none is on its way.
+/// Sends the wake call, if one is set and none is in flight.
 #[derive(Debug, Message)]
 #[rtype(result = "WakeAnswer")]
 pub(crate) struct SendWake;
 
-/// What became of [`SendWake`].
+/// The result of [`SendWake`].
 #[derive(Debug, MessageResponse)]
 pub(crate) enum WakeAnswer {
-    /// It waits for its turn, or is on its way.
+    /// It waits in the queue or is in flight.
     Sent,
-    /// Another call wakes the backend already.
+    /// Another call already wakes the backend.
     Joined,
     /// The lane has no wake call to send.
     Unset,
-    /// The pool did not let it in.
+    /// The pool refused it.
     Refused(Refusal),
 }
 
-/// The wake call that was sent last, while it lives.
+/// The wake call that was sent last, until it has ended.
 #[derive(Debug, Default)]
 pub(crate) struct LastWake(Weak<Shared>);
 
@@ -53,7 +53,7 @@ impl<B: Backend> Handler<SendWake> for WorkerPool<B> {
             return WakeAnswer::Joined;
         }
         let Some(permit) = self.parts.permits.take() else {
-            // As many calls live as may.
+            // All permits are taken.
             return WakeAnswer::Joined;
         };
         let (request, options) = (*wake).clone();
@@ -77,13 +77,13 @@ impl<B: Backend> Handler<SendWake> for WorkerPool<B> {
 }
 
 impl<B: Backend> WorkerPool<B> {
-    /// Says whether some call, a caller's or the lane's own, is on its way to the backend or waits for that.
+    /// Returns `true` if any call, a caller's or the lane's own, waits or is in flight.
     fn is_asked(&self) -> bool {
         let kept = self.parts.kept.lock();
         kept.pool.queued() > 0 || kept.pool.in_flight() > 0 || kept.last_wake.0.strong_count() > 0
     }
 
-    /// Gives the wake call up because the lane closes, unless callers wait for what it finds out.
+    /// Gives the wake call up because the lane closes, unless callers wait for its result.
     pub(super) fn end_wake(&self) {
         let wake = {
             let kept = self.parts.kept.lock();
@@ -99,7 +99,7 @@ impl<B: Backend> WorkerPool<B> {
     }
 }
 
-/// Counts how the wake call ends, and says so in the log.
+/// Counts and logs the ending of the wake call.
 async fn count<R>(
     lane: Arc<str>,
     answer: oneshot::Receiver<Result<Delivery<R>, CallError>>,
@@ -107,7 +107,7 @@ async fn count<R>(
 ) {
     let answer = tokio::select! {
         answer = answer => answer,
-        // Dropping the guard counts why the lane gave it up, and takes it out of the queue.
+        // Dropping the guard counts the ending and removes the call from the queue.
         () = guard.cancelled() => return,
     };
     let error = match answer {
