@@ -9,10 +9,10 @@ const PREFIX: &str = "kebne-";
 /// Random bytes of a key. With 256 random bits a plain hash suffices, because the key cannot be guessed.
 const KEY_BYTES: usize = 32;
 
-/// Makes a new key from the system's source of randomness.
+/// Creates a new key from the system's source of randomness.
 ///
 /// # Errors
-/// When the system has no randomness.
+/// Returns an error if the system has no randomness.
 pub fn generate() -> io::Result<String> {
     let mut random = [0_u8; KEY_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut random)?;

@@ -42,7 +42,7 @@ pub enum ModelBackend {
     Anthropic(Box<AnthropicBackend>),
 }
 
-/// Why a backend cannot be made of its settings.
+/// The reason why a backend cannot be made of its settings.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The environment variable that is to hold the API key is not set.
@@ -68,7 +68,7 @@ pub enum BuildError {
 }
 
 impl ModelBackend {
-    /// Makes the backend that the settings describe. Must be called inside a tokio runtime.
+    /// Creates the backend that the settings describe. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// See [`BuildError`].

@@ -54,7 +54,7 @@ struct Held {
 }
 
 impl Bodies {
-    /// Makes the budget that the settings name.
+    /// Creates the budget that the settings name.
     pub fn new(settings: &ServerSettings) -> Self {
         let total = settings.bodies_size_max.as_usize();
         let small = total / SMALL_SHARE;
@@ -185,7 +185,7 @@ impl Growing {
         Ok(())
     }
 
-    /// Takes so many bytes more of the budget, from the first pool that has them.
+    /// Takes this many bytes more of the budget, from the first pool that has them.
     fn take(&mut self, bytes: usize) -> Result<(), ApiError> {
         let bytes = u32::try_from(bytes).map_err(|_| ApiError::no_memory())?;
         let mut pools = self.pools.iter().map(Arc::clone);

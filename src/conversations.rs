@@ -82,7 +82,7 @@ impl Conversations {
     /// that do not fit the budget of sessions.
     ///
     /// # Errors
-    /// If there is no such response, or the store fails.
+    /// Returns an error if there is no such response, or the store fails.
     pub async fn history(
         &self,
         owner: &str,
@@ -123,7 +123,7 @@ impl Conversations {
     /// Returns a response as its caller got it, as JSON.
     ///
     /// # Errors
-    /// If there is no such response, or the store fails.
+    /// Returns an error if there is no such response, or the store fails.
     pub async fn read(&self, owner: &str, id: &str) -> Result<Bytes, ConversationError> {
         let (turn, _) = self.find(owner, id).await?;
         let kept = KeptView::read(&turn.content.messages).ok_or_else(|| not_found(id))?;
@@ -133,7 +133,7 @@ impl Conversations {
     /// Removes a response; those that continue it go on without it.
     ///
     /// # Errors
-    /// If there is no such response, or the store fails.
+    /// Returns an error if there is no such response, or the store fails.
     pub async fn remove(&self, owner: &str, id: &str) -> Result<(), ConversationError> {
         let (turn, others) = self.find(owner, id).await?;
         let (owner, session) = (space_of(owner), session_of(id)?);
@@ -150,7 +150,8 @@ impl Conversations {
     /// Makes room for a response with an id of [`new_id`]: in the tree of the one that it continues, or in a new one.
     ///
     /// # Errors
-    /// If the response that it continues is not there, or its owner or the tree holds as much as it may.
+    /// Returns an error if the response that it continues is not there, or its owner or the tree holds as much as it
+    /// may.
     pub async fn place(
         &self,
         owner: &str,
@@ -220,7 +221,7 @@ impl Place {
     /// Keeps the response. `asked` are the chat messages of its request, without instructions.
     ///
     /// # Errors
-    /// If it is too large, or the store fails.
+    /// Returns an error if it is too large, or the store fails.
     pub async fn keep(
         mut self,
         response: Value,
@@ -299,7 +300,7 @@ fn missing(error: ContextError, id: &str) -> ConversationError {
 /// Returns an id for a response that nobody guesses; it names the tree of the response that it continues.
 ///
 /// # Errors
-/// If `previous` is not the id of a response.
+/// Returns an error if `previous` is not the id of a response.
 pub fn new_id(previous: Option<&str>) -> Result<String, ConversationError> {
     let tree = match previous {
         Some(previous) => tree_of(previous).ok_or_else(|| not_found(previous))?,

@@ -33,7 +33,7 @@ use crate::{
 mod error;
 pub use error::{GatewayError, StartError};
 
-/// Why an operator's lane is closed, in `/state`.
+/// The reason why an operator's lane is closed, in `/state`.
 const CLOSED_BY_OPERATOR: &str = "closed by an operator";
 
 /// The models and the lanes behind them; clones share both.
@@ -102,7 +102,7 @@ impl Gateway {
     /// cores.
     ///
     /// # Errors
-    /// When a backend cannot be made of its settings, or sessions cannot be kept.
+    /// Returns an error if a backend cannot be made of its settings, or sessions cannot be kept.
     pub async fn start(
         settings: &Settings,
         environment: &dyn Environment,
@@ -174,7 +174,7 @@ impl Gateway {
     /// Wakes a backend before any caller asks; returns when that is decided, not when it is warm.
     ///
     /// # Errors
-    /// When there is no such backend, or its lane does not let the wake call in.
+    /// Returns an error if there is no such backend, or its lane does not let the wake call in.
     pub async fn prewarm(&self, backend: &str) -> Result<(Prewarm, LaneState), GatewayError> {
         let lane = self.lane(backend)?;
         let woken = lane.handle.prewarm().await;
@@ -189,7 +189,7 @@ impl Gateway {
     /// it was closed already.
     ///
     /// # Errors
-    /// When there is no such backend, or its lane does not answer.
+    /// Returns an error if there is no such backend, or its lane does not answer.
     pub async fn close(&self, backend: &str) -> Result<bool, GatewayError> {
         let closed = self.lane(backend)?.handle.close(CLOSED_BY_OPERATOR).await;
         closed.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
@@ -198,7 +198,7 @@ impl Gateway {
     /// Opens a backend's lane that is closed, with new actors. Returns `false` if it was not closed.
     ///
     /// # Errors
-    /// When there is no such backend, or its lane does not answer.
+    /// Returns an error if there is no such backend, or its lane does not answer.
     pub async fn reopen(&self, backend: &str) -> Result<bool, GatewayError> {
         let reopened = self.lane(backend)?.handle.reopen().await;
         reopened.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))

@@ -44,7 +44,7 @@ const BACKLOG: u32 = 1024;
 /// Starts the service; it runs until the handle stops it.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// Returns an error if the listener cannot be used.
 pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandle> {
     let settings = state.settings.clone();
     let data = Data::from(state);
@@ -59,7 +59,7 @@ pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandl
 /// has its handler dropped at once, and connections keep to the settings. Runs until the handle stops it.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// Returns an error if the listener cannot be used.
 pub fn serve(
     listener: TcpListener,
     settings: &ServerSettings,

@@ -82,10 +82,10 @@ impl Learned {
         }
     }
 
-    /// Writes the file anew if there is something new.
+    /// Writes the file again if there is something new.
     ///
     /// # Errors
-    /// When the file cannot be written; the old one is then still there.
+    /// Returns an error if the file cannot be written; the old one is then still there.
     pub fn write(&mut self) -> io::Result<()> {
         if self.lanes == self.written {
             return Ok(());

@@ -25,7 +25,7 @@ impl OffLoop {
     /// Does the work beside the event loop.
     ///
     /// # Errors
-    /// When the work panics.
+    /// Returns an error if the work panics.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -42,7 +42,7 @@ impl OffLoop {
     /// Reads `size` bytes of JSON: here when they are few, beside the event loop when they are many.
     ///
     /// # Errors
-    /// When the work panics.
+    /// Returns an error if the work panics.
     pub async fn read<T: Send + 'static>(
         &self,
         size: usize,

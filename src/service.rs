@@ -26,7 +26,7 @@ pub struct Shutdown {
     pub now: CancellationToken,
 }
 
-/// Why the service did not start or could not stop in order.
+/// The reason why the service did not start or could not stop in order.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// What the settings describe cannot be started.

@@ -43,7 +43,7 @@ pub struct State {
 }
 
 impl State {
-    /// Makes the state of a service that is about to start.
+    /// Creates the state of a service that is about to start.
     pub fn new(gateway: Gateway, settings: &Settings) -> Self {
         Self {
             conversations: Conversations::new(gateway.context().clone(), &settings.context),

@@ -45,7 +45,7 @@ pub trait Surface: fmt::Debug + Send + Sync {
     /// Reads a body of a content type. Runs on a thread beside the event loop when the body is large.
     ///
     /// # Errors
-    /// When the body cannot be used; the error names the field.
+    /// Returns an error if the body cannot be used; the error names the field.
     fn read(
         &self,
         body: Bytes,
@@ -96,7 +96,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Makes a reading of a call that nothing more is to be known of.
+    /// Creates a reading of a call that nothing more is to be known of.
     pub fn new(parsed: Parsed, writer: Box<dyn AnswerWriter>) -> Self {
         Self {
             parsed,
@@ -113,19 +113,19 @@ pub trait AnswerWriter: fmt::Debug + Send {
     /// Translates a whole answer.
     ///
     /// # Errors
-    /// When the answer cannot be read.
+    /// Returns an error if the answer cannot be read.
     fn whole(&mut self, body: Bytes) -> Result<Bytes, ApiError>;
 
     /// Translates complete events; the result is empty when there is nothing to say yet.
     ///
     /// # Errors
-    /// When the answer cannot be read.
+    /// Returns an error if the answer cannot be read.
     fn events(&mut self, events: Bytes) -> Result<Bytes, ApiError>;
 
     /// Returns what follows the last event of a stream that ended cleanly; empty when nothing does.
     ///
     /// # Errors
-    /// When the answer is not complete.
+    /// Returns an error if the answer is not complete.
     fn end(&mut self) -> Result<Bytes, ApiError> {
         Ok(Bytes::new())
     }

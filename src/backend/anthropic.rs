@@ -45,10 +45,10 @@ pub struct AnthropicBackend {
 }
 
 impl AnthropicBackend {
-    /// Makes the client that the settings describe.
+    /// Creates the client that the settings describe.
     ///
     /// # Errors
-    /// When the key's variable is not set, or a setting has no such value.
+    /// Returns an error if the key's variable is not set, or a setting has no such value.
     pub fn build(
         settings: &BackendSettings,
         environment: &dyn Environment,
@@ -242,7 +242,7 @@ impl Form {
     }
 }
 
-/// Makes the failure of a whole answer that cannot be translated.
+/// Creates the failure of a whole answer that cannot be translated.
 fn bad(error: &BadAnswer, data: &[u8]) -> Failure {
     match error {
         BadAnswer::Reported(_) => {
@@ -256,7 +256,7 @@ fn bad(error: &BadAnswer, data: &[u8]) -> Failure {
     }
 }
 
-/// Makes the failure of a request that the backend cannot carry out.
+/// Creates the failure of a request that the backend cannot carry out.
 fn unsupported(error: &InvalidField) -> Failure {
     client(Some(&error.field), &error.to_string())
 }

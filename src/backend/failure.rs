@@ -13,7 +13,7 @@ use crate::backend::reason::{CUT, TOO_LARGE, UNREADABLE};
 /// Bytes of a body that are shown in a log.
 const SHOWN_MAX: usize = 200;
 
-/// Makes the failure of an answer that cannot be used. `started`: a part of the answer is with the caller already.
+/// Creates the failure of an answer that cannot be used. `started`: a part of the answer is with the caller already.
 pub(crate) fn of_problem(problem: &Problem, started: bool) -> Failure {
     match problem {
         Problem::Error(data) => of_error(data, started),
@@ -41,7 +41,7 @@ pub(crate) fn of_problem(problem: &Problem, started: bool) -> Failure {
     }
 }
 
-/// Makes the failure of an error that came where an answer belongs.
+/// Creates the failure of an error that came where an answer belongs.
 fn of_error(data: &Bytes, started: bool) -> Failure {
     let in_band = classify_event(data);
     let message = format!(
@@ -63,12 +63,12 @@ fn of_error(data: &Bytes, started: bool) -> Failure {
     failure
 }
 
-/// Makes the failure of an answer that ended before it was complete.
+/// Creates the failure of an answer that ended before it was complete.
 pub(crate) fn cut(message: impl Into<String>) -> Failure {
     Failure::new(Outcome::Fault, message).because(CUT)
 }
 
-/// Makes the failure of an answer that is not what its dialect has; `start` is how it begins.
+/// Creates the failure of an answer that is not what its dialect has; `start` is how it begins.
 pub(crate) fn unreadable(start: &[u8]) -> Failure {
     let message = format!(
         "the backend's answer cannot be read; it begins: {}",

@@ -65,10 +65,10 @@ struct Generated {
 }
 
 impl HuggingFaceBackend {
-    /// Makes the client that the settings describe.
+    /// Creates the client that the settings describe.
     ///
     /// # Errors
-    /// When the key's variable is not set, the template is none, or a setting has no such value.
+    /// Returns an error if the key's variable is not set, the template is none, or a setting has no such value.
     pub fn build(
         settings: &BackendSettings,
         environment: &dyn Environment,
@@ -149,7 +149,7 @@ impl HuggingFaceBackend {
         Ok(answer)
     }
 
-    /// Makes the one text that the dialect takes.
+    /// Creates the one text that the dialect takes.
     fn inputs(&self, endpoint: Endpoint, asked: &Asked) -> Result<String, Failure> {
         if !asked.tools.is_empty() {
             return Err(refused("`tools` are not known to the text-generation API"));

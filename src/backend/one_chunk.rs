@@ -8,7 +8,7 @@ use crate::{
     llm::{ModelRequest, ModelResponse},
 };
 
-/// Makes an answer of events that are all there.
+/// Creates an answer of events that are all there.
 pub(crate) fn stream(
     events: Bytes,
     tokens: Option<u32>,

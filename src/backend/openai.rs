@@ -41,10 +41,10 @@ pub struct OpenAiBackend {
 }
 
 impl OpenAiBackend {
-    /// Makes the client that the settings describe.
+    /// Creates the client that the settings describe.
     ///
     /// # Errors
-    /// When the key's variable is not set, or a setting has no such value.
+    /// Returns an error if the key's variable is not set, or a setting has no such value.
     pub fn build(
         settings: &BackendSettings,
         environment: &dyn Environment,

@@ -21,7 +21,7 @@ pub(crate) trait EventSource: Send + 'static {
     /// Waits for one or more complete events; `None` is the clean end.
     ///
     /// # Errors
-    /// When the stream is lost, or nothing came for the idle timeout.
+    /// Returns an error if the stream is lost, or nothing came for the idle timeout.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Failure>> + Send;
 
     /// Returns the output tokens, as far as they are known at the end.
@@ -36,7 +36,7 @@ pub(crate) trait EventSource: Send + 'static {
     }
 }
 
-/// Bounds the time between two parts of a source whose parts are all that it sends.
+/// Bounds the time between two parts of a source whose parts are everything that it sends.
 #[cfg(any(test, feature = "lab"))]
 pub(crate) struct Timed<S> {
     source: S,
@@ -73,14 +73,14 @@ impl<S: EventSource> EventSource for Timed<S> {
     }
 }
 
-/// Makes the failure of a stream in which nothing came for `waited`.
+/// Creates the failure of a stream in which nothing came for `waited`.
 pub(crate) fn silent(waited: Duration) -> Failure {
     let waited = humantime::format_duration(waited);
     let message = format!("the backend sent nothing for {waited} in the middle of a stream");
     Failure::new(Outcome::Timeout, message).because(SILENT)
 }
 
-/// Makes the answer of a stream whose first events are there.
+/// Creates the answer of a stream whose first events are there.
 pub(crate) fn stream<S: EventSource>(
     first: Bytes,
     source: S,

@@ -247,7 +247,7 @@ impl Upstream {
             .await
     }
 
-    /// Notes that the server works.
+    /// Records that the server works.
     pub(crate) fn worked(&self) {
         *self
             .worked_at
@@ -319,7 +319,7 @@ impl std::fmt::Debug for Upstream {
     }
 }
 
-/// Makes a connection pool: no proxies, no redirects, and the system's certificates only where `tls` needs them.
+/// Creates a connection pool: no proxies, no redirects, and the system's certificates only where `tls` needs them.
 pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Another thread may have been faster; then its provider is the one, and it is the same.

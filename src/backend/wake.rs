@@ -15,7 +15,7 @@ use crate::{
 /// Returns the call, and how long it may take.
 ///
 /// # Errors
-/// When the body that is set is no JSON object; validated settings never lead here.
+/// Returns an error if the body that is set is no JSON object; validated settings never lead here.
 pub(crate) fn call(
     backend: &BackendSettings,
     settings: &Settings,

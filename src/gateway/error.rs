@@ -6,7 +6,7 @@ use kebne_lane::{CallError, PrewarmError};
 
 use crate::{backend::BuildError, settings::NotUtf8};
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// No model has this name.
@@ -40,7 +40,7 @@ pub enum GatewayError {
     },
 }
 
-/// Why the gateway cannot start.
+/// The reason why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A backend cannot be made of its settings.

@@ -190,7 +190,7 @@ pub(super) async fn no_such_path(http: HttpRequest) -> HttpResponse {
     respond(&http, Err(ApiError::not_found(message)))
 }
 
-/// Makes the response: the error's, where there is one.
+/// Creates the response: the error's, where there is one.
 pub(super) fn respond(http: &HttpRequest, result: Result<HttpResponse, ApiError>) -> HttpResponse {
     result.unwrap_or_else(|error| {
         let id = request_id::of(http);

@@ -15,7 +15,7 @@ use crate::{
     surface::Surface,
 };
 
-/// Makes the route of an operation.
+/// Creates the route of an operation.
 pub(super) fn post(surface: &'static dyn Surface) -> MethodRoute {
     methods::post(
         move |http: HttpRequest, payload: Payload, state: Data<State>| -> _ {

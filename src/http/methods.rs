@@ -22,7 +22,7 @@ pub(super) struct Resource {
     routes: Vec<MethodRoute>,
 }
 
-/// Makes the route of GET, and of HEAD, which is the same without the body.
+/// Creates the route of GET, and of HEAD, which is the same without the body.
 pub(super) fn get<F, Args>(handler: F) -> MethodRoute
 where
     F: Handler<Args>,
@@ -36,7 +36,7 @@ where
     }
 }
 
-/// Makes the route of POST.
+/// Creates the route of POST.
 pub(super) fn post<F, Args>(handler: F) -> MethodRoute
 where
     F: Handler<Args>,
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// Makes the route of DELETE.
+/// Creates the route of DELETE.
 pub(super) fn delete<F, Args>(handler: F) -> MethodRoute
 where
     F: Handler<Args>,
@@ -62,7 +62,7 @@ where
     }
 }
 
-/// Makes a path that knows one method; [`Resource::route`] adds more.
+/// Creates a path that knows one method; [`Resource::route`] adds more.
 pub(super) fn only(path: &'static str, route: MethodRoute) -> Resource {
     Resource {
         path,

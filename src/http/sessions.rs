@@ -191,7 +191,7 @@ fn json_of(body: Vec<u8>) -> HttpResponse {
         .body(body)
 }
 
-/// Does work on so many bytes, beside the thread that serves connections if they are many.
+/// Does work on this many bytes, beside the thread that serves connections if they are many.
 async fn beside_if_large<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,

@@ -51,7 +51,7 @@ impl Account {
         }
     }
 
-    /// Makes the response; the account rides with its body.
+    /// Creates the response; the account rides with its body.
     pub(super) fn settle(mut self, answer: Result<Answer, ApiError>) -> HttpResponse {
         let mut response = match answer {
             Ok(answer) => answer.into_response(),

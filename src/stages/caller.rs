@@ -122,7 +122,7 @@ pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, A
 
 #[cfg(test)]
 impl Caller {
-    /// Makes a caller with a tenant of this name.
+    /// Creates a caller with a tenant of this name.
     pub(super) fn of_tenant(tenant: &str, priority: u8, weight: f64) -> Self {
         Self {
             name: tenant.to_owned(),

@@ -204,7 +204,7 @@ fn event_stream(mut headers: Vec<(HeaderName, HeaderValue)>, body: StreamBody) -
 }
 
 impl Answer {
-    /// Makes the response, which is a success.
+    /// Creates the response, which is a success.
     pub(super) fn into_response(self) -> HttpResponse {
         let mut response = HttpResponse::Ok().body(self.body);
         for (name, value) in self.headers {

@@ -22,23 +22,23 @@ struct Inner {
 }
 
 impl Notes {
-    /// Notes the name of the key.
+    /// Records the name of the key.
     pub(super) fn set_key(&self, key: &str) {
         key.clone_into(&mut self.0.key.borrow_mut());
     }
 
-    /// Notes the model by its own name; never a name that only a caller made up.
+    /// Records the model by its own name; never a name that only a caller made up.
     pub(super) fn set_model(&self, model: &str) {
         model.clone_into(&mut self.0.model.borrow_mut());
     }
 
-    /// Notes the lane that answered, and the attempts it took.
+    /// Records the lane that answered, and the attempts it took.
     pub(super) fn set_lane(&self, lane: &str, attempts: u32) {
         lane.clone_into(&mut self.0.lane.borrow_mut());
         self.0.attempts.set(attempts);
     }
 
-    /// Notes how the call ended and why; only the first note counts.
+    /// Records how the call ended and why; only the first note counts.
     pub(super) fn set_ending(&self, ending: Ending, reason: Option<&'static str>) {
         if self.0.ending.get().is_none() {
             self.0.ending.set(Some(ending));

@@ -43,7 +43,8 @@ pub(super) struct Prepared {
 /// Puts the messages of earlier responses into the call, and makes room for the new one.
 ///
 /// # Errors
-/// If the response that it continues is not there, or there is no room and the caller wants it to be kept.
+/// Returns an error if the response that it continues is not there, or there is no room and the caller wants it to be
+/// kept.
 pub(super) async fn prepare(
     state: &State,
     owner: &str,

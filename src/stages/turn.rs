@@ -55,7 +55,7 @@ pub(super) struct Wanted<'h> {
 /// Reads which session and which prompt a call names.
 ///
 /// # Errors
-/// When a header is not a name, or the operation has neither sessions nor prompts.
+/// Returns an error if a header is not a name, or the operation has neither sessions nor prompts.
 pub(super) fn wanted<'h>(
     headers: &'h HeaderMap,
     surface: &dyn Surface,
@@ -73,7 +73,7 @@ pub(super) fn wanted<'h>(
 /// belongs to a session.
 ///
 /// # Errors
-/// When the prompt does not exist, or the call cannot belong to a session.
+/// Returns an error if the prompt does not exist, or the call cannot belong to a session.
 pub(super) async fn prepare(
     state: &Data<State>,
     session: Option<Session>,

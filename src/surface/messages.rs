@@ -108,7 +108,7 @@ impl Surface for Messages {
 /// Returns the chat that a Messages request is for the counting of its tokens.
 ///
 /// # Errors
-/// If a field is missing, has the wrong type or cannot be counted.
+/// Returns an error if a field is missing, has the wrong type or cannot be counted.
 pub fn to_be_counted(body: &[u8]) -> Result<Value, ApiError> {
     let mut request = json(body)?;
     // A count has no bound of output; the translation requires one.
@@ -139,7 +139,7 @@ fn native_of(parsed: &Parsed) -> Native {
     }
 }
 
-/// Makes a message of the answer, unless it is one.
+/// Creates a message of the answer, unless it is one.
 #[derive(Debug)]
 struct MessageWriter {
     context: MessageContext,

@@ -36,7 +36,7 @@ pub struct NewResponse {
 }
 
 impl NewResponse {
-    /// Makes the writer of the response, which says whether it is kept.
+    /// Creates the writer of the response, which says whether it is kept.
     pub fn writer(&self, is_stored: bool) -> Box<dyn AnswerWriter> {
         let mut template = self.call.template.clone();
         if !is_stored {
@@ -83,7 +83,7 @@ impl Surface for Responses {
     }
 }
 
-/// Makes a response of the answer.
+/// Creates a response of the answer.
 #[derive(Debug)]
 struct ResponseWriter {
     template: Template,

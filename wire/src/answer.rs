@@ -44,7 +44,7 @@ impl Answer {
     /// Returns the message of a whole answer.
     ///
     /// # Errors
-    /// When there is no message, or it has no form that can be sent back.
+    /// Returns an error if there is no message, or it has no form that can be sent back.
     pub fn of_whole(body: &[u8]) -> Result<Value, MessageError> {
         let chunk: Chunk = serde_json::from_slice(body).map_err(|_| MessageError::Unreadable)?;
         let choice = first(chunk).ok_or(MessageError::Missing)?;
@@ -85,8 +85,8 @@ impl Answer {
     /// Returns the whole message of a stream.
     ///
     /// # Errors
-    /// When there was no message, a part of the stream could not be read, or the message has no form that can be sent
-    /// back.
+    /// Returns an error if there was no message, a part of the stream could not be read, or the message has no form
+    /// that can be sent back.
     pub fn finish(self) -> Result<Value, MessageError> {
         if self.is_unreadable {
             return Err(MessageError::Unreadable);

@@ -59,11 +59,11 @@ impl Write for Bounded {
 }
 
 impl Decoder {
-    /// Makes the decoder of a body with the given `content-encoding`, of at most `max` decoded bytes; `None` when it is
-    /// not encoded.
+    /// Creates the decoder of a body with the given `content-encoding`, of at most `max` decoded bytes; `None` when it
+    /// is not encoded.
     ///
     /// # Errors
-    /// When the encoding is not known.
+    /// Returns an error if the encoding is not known.
     pub fn new(encoding: &str, max: usize) -> Result<Option<Self>, EncodingError> {
         let out = Bounded {
             out: Vec::new(),
@@ -81,7 +81,7 @@ impl Decoder {
     /// Takes the next bytes and returns what they decode to so far.
     ///
     /// # Errors
-    /// When they are damaged or decode to more than allowed.
+    /// Returns an error if they are damaged or decode to more than allowed.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Bytes, EncodingError> {
         let written = match &mut self.inner {
             Inner::Gzip(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
@@ -94,7 +94,7 @@ impl Decoder {
     /// Takes the end of the body and returns the rest.
     ///
     /// # Errors
-    /// When the body is incomplete.
+    /// Returns an error if the body is incomplete.
     pub fn finish(&mut self) -> Result<Bytes, EncodingError> {
         let finished = match &mut self.inner {
             Inner::Gzip(decoder) => decoder.try_finish(),

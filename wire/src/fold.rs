@@ -30,7 +30,7 @@ struct Choice {
 }
 
 impl Fold {
-    /// Makes a fold of events of at most `event_size_max` bytes, `size_max` bytes in all, and `choices` choices.
+    /// Creates a fold of events of at most `event_size_max` bytes, `size_max` bytes in all, and `choices` choices.
     pub fn new(endpoint: Endpoint, event_size_max: usize, size_max: usize, choices: u32) -> Self {
         Self {
             framer: Framer::new(event_size_max, choices),
@@ -58,7 +58,7 @@ impl Fold {
     /// Returns the whole answer and its output tokens; `None` when the stream ended before it was complete.
     ///
     /// # Errors
-    /// When the stream holds an error or cannot be read.
+    /// Returns an error if the stream holds an error or cannot be read.
     pub fn finish(mut self) -> Result<Option<(Bytes, u32)>, Problem> {
         let (events, is_whole) = self.framer.end();
         self.add(events);

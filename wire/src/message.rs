@@ -100,7 +100,7 @@ impl Draft {
     /// `function_call` where there are any. Reasoning and annotations are left out.
     ///
     /// # Errors
-    /// When something that must go back has no valid form.
+    /// Returns an error if something that must go back has no valid form.
     pub fn request_message(mut self) -> Result<Value, MessageError> {
         if self.has_too_many_calls {
             return Err(MessageError::ToolCalls);

@@ -88,7 +88,7 @@ impl PassedHeaders {
     /// Reads header names, each of which may end with `*`.
     ///
     /// # Errors
-    /// If one is not a name, or names a header that is never passed on.
+    /// Returns an error if one is not a name, or names a header that is never passed on.
     pub fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
         let patterns = patterns.into_iter().map(Pattern::read);
         let patterns = patterns.collect::<Result<_, _>>()?;

@@ -109,7 +109,7 @@ pub struct Native {
 }
 
 impl ModelRequest {
-    /// Makes a request for one whole answer.
+    /// Creates a request for one whole answer.
     pub fn new(
         endpoint: Endpoint,
         body: Bytes,
@@ -177,7 +177,8 @@ pub struct Parsed {
 /// Reads a request body.
 ///
 /// # Errors
-/// When the body is not a JSON object, a field has the wrong type, or `model` is missing. The error names the field.
+/// Returns an error if the body is not a JSON object, a field has the wrong type, or `model` is missing. The error
+/// names the field.
 pub fn parse(
     endpoint: Endpoint,
     body: Bytes,
@@ -231,7 +232,7 @@ pub fn parse(
 /// Reads a form, of which only the model's name matters. Files do not count as tokens.
 ///
 /// # Errors
-/// When the body is not a form, or `model` is missing or there twice.
+/// Returns an error if the body is not a form, or `model` is missing or there twice.
 pub fn parse_form(
     endpoint: Endpoint,
     content_type: &str,

@@ -35,7 +35,7 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Makes a splitter for events of at most `event_size_max` bytes.
+    /// Creates a splitter for events of at most `event_size_max` bytes.
     pub fn new(event_size_max: usize) -> Self {
         Self {
             pending: BytesMut::new(),
@@ -49,7 +49,7 @@ impl Splitter {
     /// which is blank.
     ///
     /// # Errors
-    /// When an incomplete event is larger than allowed.
+    /// Returns an error if an incomplete event is larger than allowed.
     pub fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, TooLarge> {
         let chunk = self.with_line_feeds(chunk);
         let mut whole = if self.pending.is_empty() {
@@ -245,7 +245,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Makes a decoder for events of at most `event_size_max` bytes.
+    /// Creates a decoder for events of at most `event_size_max` bytes.
     pub fn new(event_size_max: usize) -> Self {
         Self {
             splitter: Splitter::new(event_size_max),
@@ -255,7 +255,7 @@ impl Decoder {
     /// Takes the next bytes and returns the events that are complete now.
     ///
     /// # Errors
-    /// When an event is larger than allowed.
+    /// Returns an error if an event is larger than allowed.
     pub fn push(&mut self, chunk: Bytes) -> Result<Vec<OwnedEvent>, TooLarge> {
         let Some(lines) = self.splitter.push(chunk)? else {
             return Ok(Vec::new());

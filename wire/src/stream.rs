@@ -79,7 +79,7 @@ enum Verdict {
 }
 
 impl Framer {
-    /// Makes a framer for events of at most `event_size_max` bytes and an answer of `choices` choices.
+    /// Creates a framer for events of at most `event_size_max` bytes and an answer of `choices` choices.
     pub fn new(event_size_max: usize, choices: u32) -> Self {
         let expected = usize::try_from(choices).unwrap_or(usize::MAX);
         Self {
@@ -256,7 +256,7 @@ impl Framer {
         self.stop(Problem::Unreadable)
     }
 
-    /// Notes what a chunk says.
+    /// Records what a chunk says.
     fn note(&mut self, chunk: &ChunkView, text: &[u8], owned: impl Fn() -> Bytes) -> Verdict {
         if chunk.is_suspect && ErrorView::read(text).is_some() {
             return self.stop(Problem::Error(owned()));

@@ -98,7 +98,7 @@ impl NewTurn {
     /// Reads the messages of a call; `size_max` is the largest list that is read.
     ///
     /// # Errors
-    /// When there are no messages or too many, one has no `role`, or more than one answer is asked for.
+    /// Returns an error if there are no messages or too many, one has no `role`, or more than one answer is asked for.
     pub fn read(body: &Bytes, size_max: usize) -> Result<Self, TurnError> {
         let fields: Fields<'_> = serde_json::from_slice(body)
             .map_err(|error| refuse("messages", format!("the body cannot be read: {error}")))?;
@@ -162,7 +162,7 @@ impl NewTurn {
     /// Returns the sum of `count` over all messages.
     ///
     /// # Errors
-    /// When a message is nested too deeply to be read.
+    /// Returns an error if a message is nested too deeply to be read.
     pub fn tokens(&self, mut count: impl FnMut(&Value) -> u64) -> Result<u64, TurnError> {
         let mut tokens = 0_u64;
         for message in &self.messages {

@@ -37,7 +37,7 @@ struct Embedding<'a> {
 /// Checks a whole answer.
 ///
 /// # Errors
-/// When it is an error, cannot be read, or holds no choice (no embedding).
+/// Returns an error if it is an error, cannot be read, or holds no choice (no embedding).
 pub fn check(endpoint: Endpoint, body: Bytes) -> Result<Whole, Problem> {
     // .NET servers write a byte order mark, which JSON does not have.
     let body = match body.strip_prefix(b"\xEF\xBB\xBF") {

@@ -12,7 +12,7 @@ use kebne_wire::redact;
 
 use crate::backend::{failure, reason::UNREACHABLE};
 
-/// Makes the failure of a call that got no answer.
+/// Creates the failure of a call that got no answer.
 pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
     let message = with_sources("the backend did not answer", error);
     let outcome = if !error.is_connect() {
@@ -38,7 +38,7 @@ pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
     }
 }
 
-/// Makes the failure of an answer that broke off.
+/// Creates the failure of an answer that broke off.
 pub(crate) fn broke_off(error: &reqwest::Error) -> Failure {
     failure::cut(with_sources("the backend broke off", error))
 }

@@ -48,7 +48,7 @@ impl Upload {
         }
     }
 
-    /// Makes an upload that gives the server time to refuse it before it begins.
+    /// Creates an upload that gives the server time to refuse it before it begins.
     pub(super) fn careful(body: Bytes, is_sent: Arc<AtomicBool>) -> Self {
         Self {
             early: Some(Box::pin(tokio::time::sleep(EARLY))),

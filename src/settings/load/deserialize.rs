@@ -13,7 +13,7 @@ use super::{
     tree::{Kind, Node},
 };
 
-/// Why a value does not fit.
+/// The reason why a value does not fit.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The table at the path does not have this key.

@@ -61,7 +61,7 @@ pub(super) struct StreamBody {
 }
 
 impl StreamBody {
-    /// Makes a body without an answer; [`StreamBody::begun`] or [`StreamBody::waiting`] follows.
+    /// Creates a body without an answer; [`StreamBody::begun`] or [`StreamBody::waiting`] follows.
     pub(super) fn new(call: Call, finish: Finish, comment_every: Duration) -> Self {
         // Nothing is said at once: the first comment is due after one interval.
         let comments = tokio::time::interval_at(Instant::now() + comment_every, comment_every);
@@ -77,7 +77,7 @@ impl StreamBody {
     /// Takes an answer that has begun.
     ///
     /// # Errors
-    /// When the backend did not stream.
+    /// Returns an error if the backend did not stream.
     pub(super) fn begun(mut self, reply: GatewayReply) -> Result<Self, ApiError> {
         self.take(reply).map(|()| self)
     }

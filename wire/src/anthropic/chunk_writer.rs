@@ -15,7 +15,7 @@ const HELD_SIZE_MAX: usize = 16 << 20;
 /// Translates a whole message into a chat answer; `created` is the time in seconds since 1970, which a message lacks.
 ///
 /// # Errors
-/// If the bytes are not a message.
+/// Returns an error if the bytes are not a message.
 pub fn chat_of_message(message: &[u8], created: u64) -> Result<Value, BadAnswer> {
     let message = serde_json::from_slice(message);
     let message: Value = message.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
@@ -159,7 +159,7 @@ impl ChunkWriter {
     /// Translates the data of one event and appends the chunks to `out`. A `ping` and an unknown event become nothing.
     ///
     /// # Errors
-    /// If the data is not JSON or reports an error, or if the message stops without a reason.
+    /// Returns an error if the data is not JSON or reports an error, or if the message stops without a reason.
     pub fn data(&mut self, data: &[u8], out: &mut String) -> Result<(), BadAnswer> {
         if !self.others.is_empty() {
             self.held_size = self.held_size.saturating_add(data.len());

@@ -64,8 +64,8 @@ impl EventWriter {
     /// Translates the data of one chat event, `[DONE]` included, and appends the events to `out`.
     ///
     /// # Errors
-    /// If the data is not a chat chunk or reports an error, or if the stream is done before the answer is. After an
-    /// error, the caller ends the stream with [`error_event`](crate::anthropic::error_event).
+    /// Returns an error if the data is not a chat chunk or reports an error, or if the stream is done before the answer
+    /// is. After an error, the caller ends the stream with [`error_event`](crate::anthropic::error_event).
     pub fn data(&mut self, data: &[u8], out: &mut String) -> Result<(), BadAnswer> {
         if data.trim_ascii() == b"[DONE]" {
             return self.end(out);
@@ -85,7 +85,7 @@ impl EventWriter {
     /// Writes the end of the message. Does nothing if it is written already.
     ///
     /// # Errors
-    /// If the backend has not said why it stopped.
+    /// Returns an error if the backend has not said why it stopped.
     pub fn end(&mut self, out: &mut String) -> Result<(), BadAnswer> {
         if self.has_ended {
             return Ok(());

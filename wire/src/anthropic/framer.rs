@@ -27,7 +27,7 @@ pub struct MessageFramer {
 }
 
 impl MessageFramer {
-    /// Makes a framer for events of at most `event_size_max` bytes; with `writer` they become chat chunks.
+    /// Creates a framer for events of at most `event_size_max` bytes; with `writer` they become chat chunks.
     pub fn new(event_size_max: usize, writer: Option<ChunkWriter>) -> Self {
         Self {
             splitter: Splitter::new(event_size_max),

@@ -43,7 +43,7 @@ pub struct FromChat {
 /// it.
 ///
 /// # Errors
-/// If a field is missing, has the wrong type, or asks for what Anthropic's API cannot do.
+/// Returns an error if a field is missing, has the wrong type, or asks for what Anthropic's API cannot do.
 pub fn from_chat(request: Value, options: FromChat) -> Result<Translated, InvalidField> {
     let mut fields = Fields::of(request, Path::Root)?;
     let mut omitted = Omitted::default();

@@ -65,7 +65,7 @@ impl MessageContext {
 /// Translates a whole chat answer into a message.
 ///
 /// # Errors
-/// If the bytes are not a chat answer.
+/// Returns an error if the bytes are not a chat answer.
 pub fn message_of_chat(answer: &[u8], context: &MessageContext) -> Result<Value, BadAnswer> {
     let answer = serde_json::from_slice(answer);
     let answer: Value = answer.map_err(|error| BadAnswer::NotJson(error.to_string()))?;

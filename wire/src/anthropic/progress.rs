@@ -67,7 +67,8 @@ impl Progress {
     /// Reads the data of one event and returns its type.
     ///
     /// # Errors
-    /// If the data is not an event or reports an error, or if the message stops before it begins or without a reason.
+    /// Returns an error if the data is not an event or reports an error, or if the message stops before it begins or
+    /// without a reason.
     pub(super) fn note<'a>(&mut self, data: &'a [u8]) -> Result<Cow<'a, str>, BadAnswer> {
         let event: EventView<'_> =
             serde_json::from_slice(data).map_err(|error| BadAnswer::NotJson(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Why a model stopped, in both vocabularies.
+//! The reason why a model stopped, in both vocabularies.
 
 use serde_json::Value;
 

@@ -29,7 +29,7 @@ const HINTS: [&str; 3] = ["cache_control", "context_management", "inference_geo"
 /// A stream is asked for its usage, because the events of a Messages stream carry it.
 ///
 /// # Errors
-/// If a field is missing, has the wrong type, or asks for what a chat backend cannot do.
+/// Returns an error if a field is missing, has the wrong type, or asks for what a chat backend cannot do.
 pub fn to_chat(request: Value) -> Result<Translated, InvalidField> {
     let root = Path::Root;
     let mut fields = Fields::of(request, root)?;

@@ -10,7 +10,7 @@ use crate::{
 /// Translates a whole chat answer into a response with the given id; times are in seconds since 1970.
 ///
 /// # Errors
-/// If the bytes are not a chat answer.
+/// Returns an error if the bytes are not a chat answer.
 pub fn response_of_chat(
     answer: &[u8],
     template: &Template,
@@ -71,8 +71,8 @@ impl EventWriter {
     /// since 1970.
     ///
     /// # Errors
-    /// If the data is not a chat chunk or reports an error, or if the stream is done before the answer is. After an
-    /// error, the caller ends the stream with [`fail`](Self::fail).
+    /// Returns an error if the data is not a chat chunk or reports an error, or if the stream is done before the answer
+    /// is. After an error, the caller ends the stream with [`fail`](Self::fail).
     pub fn data(&mut self, data: &[u8], now: u64, out: &mut String) -> Result<(), BadAnswer> {
         if data.trim_ascii() == b"[DONE]" {
             return self.end(now, out);
@@ -94,7 +94,7 @@ impl EventWriter {
     /// Writes the end of the response. Does nothing if it is written already.
     ///
     /// # Errors
-    /// If the backend has not said why it stopped.
+    /// Returns an error if the backend has not said why it stopped.
     pub fn end(&mut self, now: u64, out: &mut String) -> Result<(), BadAnswer> {
         if self.response.is_some() {
             return Ok(());

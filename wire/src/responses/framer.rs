@@ -62,7 +62,7 @@ pub struct ResponseFramer {
 }
 
 impl ResponseFramer {
-    /// Makes a framer for events of at most `event_size_max` bytes.
+    /// Creates a framer for events of at most `event_size_max` bytes.
     pub fn new(event_size_max: usize) -> Self {
         Self {
             splitter: Splitter::new(event_size_max),

@@ -74,7 +74,7 @@ impl ResponsesCall {
 /// Translates a Responses request into a chat request.
 ///
 /// # Errors
-/// If a field is missing, has the wrong type, or asks for what a chat backend cannot do.
+/// Returns an error if a field is missing, has the wrong type, or asks for what a chat backend cannot do.
 pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
     let mut fields = Fields::of(request, Path::Root)?;
     let mut omitted = Omitted::default();

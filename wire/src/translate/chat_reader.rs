@@ -40,7 +40,7 @@ pub(crate) struct ChatReader {
     pub(crate) id: String,
     /// The model as the server names it; empty if it does not.
     pub(crate) model: String,
-    /// Why the model stopped; `None` until it has.
+    /// The reason why the model stopped; `None` until it has.
     pub(crate) finish_reason: Option<String>,
     /// The stop sequence that ended the answer, from servers that tell it.
     pub(crate) stop_sequence: Option<String>,
@@ -73,7 +73,7 @@ impl ChatReader {
     /// Checks the end of a stream.
     ///
     /// # Errors
-    /// If the server has not said why it stopped, or a tool call has no name.
+    /// Returns an error if the server has not said why it stopped, or a tool call has no name.
     pub(crate) fn end(&self) -> Result<(), BadAnswer> {
         if self.finish_reason.is_none() {
             return Err(BadAnswer::Incomplete);

@@ -15,7 +15,7 @@ impl<'p> Fields<'p> {
     /// Reads an object.
     ///
     /// # Errors
-    /// If the value is not an object.
+    /// Returns an error if the value is not an object.
     pub(crate) fn of(value: Value, path: Path<'p>) -> Result<Self, InvalidField> {
         match value {
             Value::Object(mut map) => {
