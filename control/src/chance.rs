@@ -1,6 +1,6 @@
-//! Chance that the caller brings: the pure crate rolls no dice of its own.
+//! Random numbers from the caller: this crate has no source of its own.
 
-/// A source of uniform random numbers, seeded by whoever owns it.
+/// A source of uniform random numbers, seeded by its owner.
 pub trait Chance {
     /// Returns the next number, uniform in `[0, 1)`.
     fn unit(&mut self) -> f64;

@@ -1,4 +1,4 @@
-//! What the controller allows the worker pool to do: the only thing that flows from one to the other.
+//! The grant: what the controller allows the worker pool to do. It is the only value passed from one to the other.
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ pub struct Grant {
     pub ready_eta: Option<Timestamp>,
     /// Retries per success that the lane may spend (a ratio over retries, hedges and fallbacks).
     pub retry_ratio: f64,
-    /// Calls in flight from which on a further one is a trial of more load: one of the lowest band is to make it.
+    /// Calls in flight from which on a further one is a trial of more load: a call of the lowest priority makes it.
     pub trial_above: Option<u32>,
     /// The state behind all this.
     pub state: LaneState,

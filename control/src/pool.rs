@@ -1,4 +1,4 @@
-//! The worker pool's state machine: who waits, who goes next, who is refused, and why.
+//! The worker pool's state machine: waiting calls, their order, and refusals with reasons.
 //!
 //! Owns the waiting calls, their deadlines and bytes, the retry budget and the token buckets. A call
 //! that the backend refused goes back to the head without using an attempt: hold, do not bounce. It
@@ -205,8 +205,8 @@ impl<T> Pool<T> {
         self.grant
     }
 
-    /// Takes one call out that may be sent now. Calls found at the brink on the way come out of
-    /// [`Pool::expire`], so that is to be called after the last `next`.
+    /// Takes one call out that may be sent now. Calls that can no longer end in time are returned by [`Pool::expire`],
+    /// which must be called after the last `next`.
     pub fn next(&mut self, now: Timestamp) -> Option<Dispatch<T>> {
         self.release_delayed(now);
         let probe = match self.grant.permission {
@@ -270,8 +270,8 @@ impl<T> Pool<T> {
         last.is_some_and(|(deadline, _)| deadline.since(now) >= usual)
     }
 
-    /// Says which call goes next: one of the lowest band where the law tries whether more can be carried, the newest
-    /// under sustained overload if the operator wants that.
+    /// Returns which call goes next: one of the lowest priority during a trial of more load, the newest under sustained
+    /// overload if the settings say so.
     fn choice(&self, now: Timestamp) -> Choice {
         let trial = self.grant.trial_above;
         let newest = self.settings.order == Order::NewestFirst
@@ -322,7 +322,7 @@ impl<T> Pool<T> {
         attempt
     }
 
-    /// Books an attempt as in flight.
+    /// Records an attempt as in flight.
     fn start(&mut self, attempt: AttemptId, running: Running, now: Timestamp) -> Dispatch<()> {
         let meta = running.meta;
         self.requests.spend(1.0, now);
@@ -460,7 +460,7 @@ impl<T> Pool<T> {
             .saturating_add(u32::try_from(self.held.len()).unwrap_or(u32::MAX))
     }
 
-    /// Says whether the call waits, between attempts included.
+    /// Returns `true` if the call waits, also between attempts.
     pub fn is_waiting(&self, call: CallId) -> bool {
         self.calls.contains_key(&call)
     }

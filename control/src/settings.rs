@@ -1,4 +1,4 @@
-//! What the operator may set, with ranges checked once.
+//! The settings, with validated ranges.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub enum Law {
     Fixed,
 }
 
-/// The order of the calls of one tenant in the first band.
+/// The order of the calls of one tenant in the first priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
@@ -153,11 +153,11 @@ pub struct PoolSettings {
     pub queue_max: usize,
     /// Bytes that waiting calls may hold; default 64 MiB.
     pub queue_bytes_max: u64,
-    /// The order within the first band; lower bands are always served oldest first. Default FIFO.
+    /// The order within the first priority; other priorities are always served oldest first. Default FIFO.
     pub order: Order,
     /// Attempts of one call; 1 to 20, default 6.
     pub attempts_max: u32,
-    /// Share of dispatches that starts at the lowest band, as one in so many; 2 to 1000, default 5.
+    /// One dispatch in this many goes to the lowest priority that waits; 2 to 1000, default 5.
     pub reserved_one_in: u32,
     /// Largest part of a call's whole time that the deadline margin may be; 0 to 1, default 0.6.
     pub deadline_margin_share: f64,

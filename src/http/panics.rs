@@ -1,4 +1,4 @@
-//! What becomes of a handler that panics: an answer, in place of a connection cut without a byte.
+//! Answers 500 for a handler that panics, instead of closing the connection without an answer.
 //!
 //! Owns the catching. A panic costs the one request: its future is dropped, so its call is cancelled and its permit
 //! comes back. A panic after the head of a streamed answer cuts the connection, which the caller must not take for an
@@ -29,7 +29,7 @@ pub(super) async fn guard<B: MessageBody + 'static>(
     let path = http.path().to_owned();
     let call = AssertUnwindSafe(async move { next.call(http).await });
     let Ok(answer) = call.catch_unwind().await else {
-        // The panic's own words were told by the panic hook; they are not the caller's business.
+        // The panic hook has logged the panic's message, which is not sent to the caller.
         tracing::error!(%path, request_id = %id, "a handler panicked");
         let error = ApiError::panicked();
         let mut response = error.response(surface::of_path(&path), &id, fastrand::f64());

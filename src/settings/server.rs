@@ -57,7 +57,7 @@ pub struct ServerSettings {
 
 /// Longest time in which a service that is to stop still takes calls: beyond it the value is a mistake.
 const LAME_DUCK_MAX: Duration = Duration::from_hours(1);
-/// The last band that a call may be in.
+/// The lowest priority of a call.
 pub const PRIORITY_MAX: u8 = 9;
 /// A quarter of the budget of all bodies is for small ones, so a budget of twice the largest body always has room for one.
 const BODIES_PER_BODY: u64 = 2;
@@ -78,9 +78,10 @@ pub struct KeySettings {
     pub hash: String,
     /// The tenant of the key's calls: keys of one tenant share its queue and its sessions. Without it, the key's name.
     pub tenant: Option<String>,
-    /// The first band that the key's calls may use, and theirs when they name none: 0 goes first, 9 last. Default 0.
+    /// The highest priority that the key's calls may use, and the default of its calls: 0 is served first, 9 last.
+    /// Default 0.
     pub priority: u8,
-    /// The tenant's share against that of others in the same band; 0.01 to 100. Default 1.
+    /// The tenant's share relative to others of the same priority; 0.01 to 100. Default 1.
     pub weight: f64,
     /// The key's calls may name tenants of their own (`x-kebne-tenant`), each with this share. Default false.
     pub names_tenants: bool,
@@ -129,7 +130,7 @@ impl Default for KeySettings {
 }
 
 impl KeySettings {
-    /// Returns whose turn the key's calls take and whom its sessions belong to: its tenant, by default its own name.
+    /// Returns the tenant of the key's calls and sessions; by default the key's name.
     pub fn tenant(&self) -> &str {
         self.tenant.as_ref().unwrap_or(&self.name)
     }

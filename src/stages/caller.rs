@@ -14,12 +14,11 @@ use crate::{
 pub struct Caller {
     /// The key's name; empty when no keys are set.
     pub name: String,
-    /// Whose turn its calls take: the key's tenant; empty when no keys are set.
+    /// The tenant of its calls; empty if no keys are set.
     pub tenant: String,
-    /// Whom the caller's sessions belong to: the key's tenant, so that a rotated key keeps them; empty when no keys are
-    /// set.
+    /// The owner of its sessions: the key's tenant, so that a rotated key keeps them; empty if no keys are set.
     pub owner: String,
-    /// The first band that its calls may use.
+    /// The highest priority that its calls may use; 0 is the highest.
     pub priority: u8,
     /// Its share against other tenants'.
     pub weight: f64,

@@ -1,17 +1,16 @@
-//! Whose turn a call is: its tenant, its band and the tenant's share, as its key allows and its headers ask.
+//! The tenant, priority and weight of a call, from its key and its headers.
 //!
-//! The lanes are fair between tenants and serve lower bands later; here is decided which of both a caller may name.
-//! It must never let a header raise a call above what its key was given: that is an error, not a clamp, because a
-//! caller that believes to be first should hear that it is not.
+//! A header cannot raise a call above the priority of its key. Such a header is an error and is not clamped, so that
+//! the caller learns that it has a lower priority.
 
 use actix_web::http::header::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use crate::{settings::server::PRIORITY_MAX, stages::caller::Caller, surface::error::ApiError};
 
-/// Names the band: 0 goes first.
+/// The header with the priority; 0 is served first.
 const PRIORITY: &str = "x-kebne-priority";
-/// Names the tenant within the key's own.
+/// The header with a tenant below the key's tenant.
 const TENANT: &str = "x-kebne-tenant";
 /// Whether the caller waits while its model loads, as Hugging Face's clients say it.
 const WAIT: &str = "x-wait-for-model";
@@ -27,7 +26,7 @@ pub(super) struct Share {
     pub(super) priority: u8,
     /// The tenant's share against the others'.
     pub(super) weight: f64,
-    /// The caller would rather be refused than wait for a cold backend.
+    /// `true` to refuse the call instead of holding it while the backend is cold.
     pub(super) refuse_when_cold: bool,
 }
 

@@ -184,7 +184,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a s
 }
 
 impl Follow {
-    /// Reads what the caller is about to get; says whether it is the end.
+    /// Reads events before they are sent to the caller; returns `true` at the end of the answer.
     pub(super) fn feed(&mut self, events: &[u8]) -> bool {
         self.answer.feed(events, self.size_max);
         self.answer.is_done()

@@ -1,4 +1,4 @@
-//! What callers are told when there is no answer: the only place where status codes are chosen.
+//! The errors that callers receive, and the only place where status codes are chosen.
 //!
 //! 429: there is capacity, but not for this call now. 503: there is no capacity (cold, broken, draining).
 //! 504: admitted, and the backend did not answer in time. Retry hints lie in (0, 60] seconds, because the
@@ -45,7 +45,7 @@ enum Retry {
     After(Duration),
 }
 
-/// An answer that says no.
+/// An error answer.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     status: StatusCode,

@@ -1,4 +1,4 @@
-//! Who is let in, and the truth for those who are not.
+//! Admission control and refusal reasons.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const GROWTH: f64 = 2.0;
 const WEIGHT_MIN: f64 = 0.001;
 
 impl<T> Pool<T> {
-    /// Lets a call in, or gives it back with the reason.
+    /// Admits a call, or returns it with the reason of its refusal.
     ///
     /// # Errors
     /// Returns the payload and the refusal when the queue is full, the wait would outlast the
@@ -137,7 +137,7 @@ impl<T> Pool<T> {
         (best > 0.0).then(|| seconds(real(self.queue.len()) / (GROWTH * best)))
     }
 
-    /// Says what a caller refused for `reason` needs to know.
+    /// Returns the refusal for `reason`, with the times that its caller needs.
     pub fn refusal(&self, reason: RefusalReason, now: Timestamp) -> Refusal {
         let ready_in = self.grant.ready_eta.map(|at| at.since(now));
         let retry_after = match self.grant.permission {

@@ -63,7 +63,7 @@ impl Hedging {
 }
 
 impl<T> Pool<T> {
-    /// Says whether a call is of those that are hedged: one that changes nothing, of the first band, and short.
+    /// Returns `true` if a call may be hedged: it changes nothing, has the first priority, and is short.
     pub(super) fn may_be_hedged(&self, offer: &Offer<T>) -> bool {
         self.hedging.ratio > 0.0
             && offer.hedge
@@ -138,7 +138,7 @@ impl<T> Pool<T> {
         self.hedging.answer.value().map(seconds)
     }
 
-    /// Says whether an attempt that ended decides about its call. It does when it is the only one, or when it is
+    /// Returns `true` if an attempt that ended decides about its call. It does when it is the only one, or when it is
     /// `last`: then the other one no longer counts. A refusal uses no attempt, whichever of the two it meets.
     pub(super) fn decides(&mut self, ended: &Running, last: bool, refused: bool) -> bool {
         let other = match ended.other {

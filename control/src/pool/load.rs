@@ -45,7 +45,7 @@ impl Load {
         self.served.count(now);
     }
 
-    /// Says whether clearly more calls come than are served.
+    /// Returns `true` if clearly more calls arrive than are served.
     pub(super) fn exceeds(&self, now: Timestamp) -> bool {
         self.offered.now(now) > EXCESS * self.served.now(now)
     }

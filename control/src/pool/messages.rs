@@ -24,11 +24,12 @@ pub struct Offer<T> {
     /// The part of `tokens` that only bounds the output; what outputs really take is learned. Zero when `tokens` is
     /// the true cost.
     pub output_tokens_max: u32,
-    /// Whose call it is.
+    /// The tenant of the call.
     pub tenant: u64,
-    /// Band; zero goes first.
+    /// The priority; 0 is served first.
     pub priority: u8,
-    /// The tenant's share against others' of its band; 1 for all is equal shares. Values below 0.001 count as that.
+    /// The tenant's share relative to others of the same priority; 1 for all means equal shares. Values below 0.001
+    /// count as 0.001.
     pub weight: f64,
     /// The caller would rather be refused than wait for a cold backend.
     pub refuse_when_cold: bool,
@@ -38,7 +39,7 @@ pub struct Offer<T> {
     pub kind: Kind,
 }
 
-/// Why a call was refused.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalReason {
@@ -65,9 +66,9 @@ pub enum RefusalReason {
 /// A refusal with what the caller needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
-    /// The true reason.
+    /// The reason.
     pub reason: RefusalReason,
-    /// When a new try is expected to be let in.
+    /// The time after which a new call is expected to be admitted.
     pub retry_after: Option<Duration>,
     /// When the backend is expected to be ready, while it is not.
     pub ready_in: Option<Duration>,
@@ -162,10 +163,10 @@ pub enum AfterAttempt<T> {
     Doubled,
 }
 
-/// The calls of one band that wait for their turn.
+/// The queued calls of one priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BandReport {
-    /// The band; zero goes first.
+    /// The priority; 0 is served first.
     pub band: u8,
     /// Its calls.
     pub queued: usize,

@@ -1,4 +1,4 @@
-//! The order of waiting calls: strict bands with a reserved share, fair between tenants in token cost.
+//! The order of waiting calls: strict priorities with a reserved share, and fairness between tenants in token cost.
 //!
 //! Between the tenants of a band the one with the least service so far goes next (start-time fair
 //! queueing). That gives the shares of deficit round robin, but O(log n) for any cost. A call that
