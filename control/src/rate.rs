@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! a refusal alone : a pause, and no rate; a known rate falls by 5 %
+//! nothing accepted: a pause, and no change of the rate: the backend is shut
 //! the next one    : r = max(A / t, 0.6 A / (t - pause)), since a penalty's silence is not a rate
 //! r was known     : r = clamp(A / t, 0.9 r, 0.99 r), confirmed
 //! within 4 s      : r = clamp(A / t, 0.5 r, 0.8 r)
@@ -56,8 +57,12 @@ pub(crate) struct Rate {
     confirmed: bool,
     requests: Option<HeaderQuota>,
     tokens: Option<HeaderQuota>,
-    /// Calls accepted since the last refusal.
+    /// Calls accepted since `counted_from`.
     count: f64,
+    /// The last refusal before which something was accepted.
+    counted_from: Option<Timestamp>,
+    /// The pauses asked for since `counted_from`, in seconds.
+    silent: f64,
     /// Calls accepted per second, forgotten exponentially.
     accepted: f64,
     accepted_at: Timestamp,
@@ -218,6 +223,8 @@ impl Rate {
         // One cut per burst of refusals: those already on the wire say nothing new.
         if told.is_none() && self.is_news(now) {
             self.measure(asked.as_secs_f64(), now);
+        } else {
+            self.move_count(now);
         }
         if let Some(period) = slow_down
             && self.slow_down.is_none_or(|asked| asked.age(now) > BURST)
@@ -240,12 +247,16 @@ impl Rate {
     pub(crate) fn penalty(&mut self, from: Timestamp, to: Timestamp) {
         if self.is_news(from) {
             let pause = to.since(from);
-            if pause > BURST && self.measured.is_none() {
-                self.measured = Some((OPEN_PART * self.accepted_before(from)).max(RATE_MIN));
-                self.best = self.best.max(self.measured.unwrap_or(0.0));
+            let accepted = OPEN_PART * self.accepted_before(from);
+            if pause > BURST && self.measured.is_none() && accepted > 0.0 {
+                let rate = accepted.max(RATE_MIN);
+                self.measured = Some(rate);
+                self.best = self.best.max(rate);
                 self.confirmed = false;
             }
             self.measure(pause.as_secs_f64(), from);
+        } else {
+            self.move_count(from);
         }
         self.last_refusal = Some(from);
     }
@@ -254,11 +265,25 @@ impl Rate {
         self.last_refusal.is_none_or(|at| now.since(at) > BURST)
     }
 
+    /// Counts from a refusal that belongs to the one counted from so far.
+    fn move_count(&mut self, now: Timestamp) {
+        if self.counted_from == self.last_refusal {
+            self.counted_from = Some(now);
+        }
+    }
+
     fn measure(&mut self, pause: f64, now: Timestamp) {
-        let elapsed = self.last_refusal.map(|at| now.since(at).as_secs_f64());
-        let silent = std::mem::replace(&mut self.pause, pause);
-        let count = std::mem::take(&mut self.count);
+        self.pause = pause;
         self.growing_since = None;
+        if self.count <= 0.0 && self.counted_from.is_some() {
+            // A backend that accepts nothing is shut: the time until it accepts again is a pause, not a rate.
+            self.silent += pause;
+            return;
+        }
+        let silent = std::mem::replace(&mut self.silent, pause);
+        let count = std::mem::take(&mut self.count);
+        let from = self.counted_from.replace(now);
+        let elapsed = from.map(|at| now.since(at).as_secs_f64());
         let Some(elapsed) = elapsed.filter(|elapsed| *elapsed < APART) else {
             self.measured = self.measured.map(|rate| (LESS * rate).max(RATE_MIN));
             return;

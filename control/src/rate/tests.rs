@@ -51,6 +51,33 @@ fn a_quota_is_found_and_then_left_alone() {
 }
 
 #[test]
+fn a_backend_that_accepts_nothing_is_shut_and_shows_no_rate() {
+    let asked = Duration::from_secs(1);
+    let mut rate = Rate::default();
+    for second in 0..5 {
+        let now = at(100.0 + 1.1 * f64::from(second));
+        rate.refused(asked, None, now, &mut || 0.5);
+    }
+    assert_eq!(rate.measured(), None);
+    // A rate that is known is not lost in a minute of refusals.
+    drive(&mut rate, |_| 5.0, 110.0, 170.0);
+    let known = rate.measured().unwrap();
+    for second in 0..50 {
+        let now = at(171.0 + 1.1 * f64::from(second));
+        rate.refused(asked, None, now, &mut || 0.5);
+    }
+    let kept = rate.measured().unwrap();
+    assert!(kept >= 0.7 * known, "{kept} of {known}");
+}
+
+#[test]
+fn a_penalty_before_anything_was_accepted_shows_no_rate() {
+    let mut rate = Rate::default();
+    rate.penalty(at(100.0), at(104.0));
+    assert_eq!(rate.measured(), None);
+}
+
+#[test]
 fn a_request_to_slow_down_is_followed_at_the_providers_pace() {
     let period = Duration::from_mins(15);
     let quota = |now: f64| 4.0 * 1.5_f64.powf((now - 100.0) / 900.0);
