@@ -253,7 +253,7 @@ impl Gateway {
         let route = Arc::clone(self.inner.routes.get(model).ok_or_else(unknown)?);
         let due = Instant::now() + options.deadline;
         let mut before = 0;
-        let mut targets = route.targets.iter().peekable();
+        let mut targets = self.taking(&route, &request)?.into_iter().peekable();
         while let Some(target) = targets.next() {
             let Some(lane) = self.inner.lanes.get(target.lane) else {
                 continue;
@@ -293,6 +293,30 @@ impl Gateway {
             tracing::debug!(lane = name, %error, "falling back to the model's next backend");
         }
         Err(unknown())
+    }
+
+    /// Returns the targets of a route whose backends take the inputs of a request.
+    fn taking<'r>(
+        &self,
+        route: &'r Route,
+        request: &ModelRequest,
+    ) -> Result<Vec<&'r Target>, GatewayError> {
+        let mut refused = None;
+        let mut taking = Vec::with_capacity(route.targets.len());
+        for target in &route.targets {
+            let lane = self.inner.lanes.get(target.lane);
+            match lane.and_then(|lane| request.inputs.beyond(&lane.settings.inputs)) {
+                Some(input) => refused = Some(input),
+                None => taking.push(target),
+            }
+        }
+        match refused {
+            Some(input) if taking.is_empty() => Err(GatewayError::UnsupportedInput {
+                model: route.model.clone(),
+                input,
+            }),
+            _ => Ok(taking),
+        }
     }
 
     /// Returns `true` if some lane may serve: not all of them are broken or closed.

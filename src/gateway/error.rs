@@ -9,6 +9,14 @@ use crate::{backend::BuildError, settings::NotUtf8};
 /// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
+    /// No backend of the model takes an input of the call.
+    #[error("no backend of the model `{model}` takes `{}` inputs", input.name())]
+    UnsupportedInput {
+        /// The model.
+        model: String,
+        /// The input.
+        input: kebne_wire::inputs::Input,
+    },
     /// No model has this name.
     #[error("the model `{0}` does not exist")]
     UnknownModel(String),

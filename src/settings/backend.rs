@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kebne_wire::passed_headers::PassedHeaders;
+use kebne_wire::{inputs::Input, passed_headers::PassedHeaders};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "lab")]
@@ -76,6 +76,9 @@ pub struct BackendSettings {
     /// Headers of the server's answers that are passed on to callers, each a name or the start of one and `*`, for example
     /// `x-ratelimit-*`. Default none.
     pub pass_headers: Vec<String>,
+    /// The inputs besides text that the server takes: `image`, `audio`, `file`, `video`; it gets no call with others.
+    /// Default `["image", "audio", "file", "video"]`.
+    pub inputs: Vec<Input>,
     /// The largest whole answer that is read. Default `32MiB`.
     pub answer_size_max: ByteCount,
     /// The largest event of a stream that is read. Default `16MiB`.
@@ -111,6 +114,7 @@ impl Default for BackendSettings {
             asleep_after: ASLEEP_AFTER,
             cold_statuses: Vec::new(),
             pass_headers: Vec::new(),
+            inputs: Input::ALL.to_vec(),
             answer_size_max: ANSWER_SIZE_MAX,
             event_size_max: EVENT_SIZE_MAX,
             wait_for_model: false,

@@ -9,6 +9,7 @@ use kebne_control::Kind;
 use kebne_lane::CallOptions;
 use kebne_wire::{
     PassThrough,
+    inputs::Inputs,
     request::{Parsed, tokens_of},
     splice::with_model,
 };
@@ -107,6 +108,9 @@ impl Stage for Shape<'_> {
         }
         parsed.request.headers = forwarded;
         let follow = turn::prepare(self.state, session, prompt, &mut parsed.request).await?;
+        if is_led && parsed.request.endpoint == Endpoint::Chat {
+            parsed.request.inputs = Inputs::of_chat(&parsed.request.body);
+        }
         // History is sent too, and so weighs too.
         let more = parsed.request.body.len().saturating_sub(said);
         let mut options = options(share, deadline, &parsed.request);

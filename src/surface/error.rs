@@ -260,6 +260,9 @@ impl ApiError {
     pub fn from_gateway(error: &GatewayError) -> Self {
         match error {
             GatewayError::UnknownModel(name) => Self::unknown_model(name),
+            GatewayError::UnsupportedInput { .. } => {
+                Self::bad_request(Some("messages"), error.to_string()).code("unsupported_input")
+            }
             GatewayError::UnknownBackend(name) => {
                 let mut error = Self::not_found(format!("the backend `{name}` does not exist"));
                 error.code = Some("backend_not_found");

@@ -11,6 +11,7 @@ pub mod encoding;
 pub mod error;
 pub mod fold;
 pub mod framing;
+pub mod inputs;
 pub mod json;
 pub mod message;
 pub mod multipart;

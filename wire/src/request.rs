@@ -10,7 +10,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::multipart::Form;
+use crate::{inputs::Inputs, multipart::Form};
 
 /// Bytes of prompt per token, about; only used to weigh calls against each other.
 const BYTES_PER_TOKEN: usize = 4;
@@ -95,6 +95,8 @@ pub struct ModelRequest {
     pub headers: Option<Arc<HeaderMap>>,
     /// The content type of a body that is not JSON: that of a form, in which the model's name has no quotes.
     pub form: Option<Arc<str>>,
+    /// The inputs that are not text.
+    pub inputs: Inputs,
     /// The call as its caller sent it in the Messages API, for backends that speak that API themselves.
     pub message: Option<Native>,
 }
@@ -125,6 +127,7 @@ impl ModelRequest {
             request_id,
             headers: None,
             form: None,
+            inputs: Inputs::default(),
             message: None,
         }
     }
@@ -212,7 +215,11 @@ pub fn parse(
     } else {
         0
     };
-    let prompt = tokens_of(body.len());
+    let inputs = match endpoint {
+        Endpoint::Chat => Inputs::of_chat(&body),
+        _ => Inputs::default(),
+    };
+    let prompt = tokens_of(body.len().saturating_sub(inputs.size)).saturating_add(inputs.tokens);
     let model_span = span(&body, raw_model.get());
     Ok(Parsed {
         model,
@@ -224,6 +231,7 @@ pub fn parse(
         request: ModelRequest {
             stream,
             choices,
+            inputs,
             ..ModelRequest::new(endpoint, body, model_span, request_id)
         },
     })
