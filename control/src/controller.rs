@@ -65,6 +65,8 @@ pub struct Controller {
     flights: BTreeMap<AttemptId, Flight>,
     paused_until: Timestamp,
     quota_until: Timestamp,
+    /// The refusal said when the quota is renewed.
+    quota_is_dated: bool,
     queued: u32,
     last_activity: Timestamp,
     ready_since: Timestamp,
@@ -127,6 +129,7 @@ impl Controller {
             flights: BTreeMap::new(),
             paused_until: Timestamp::ZERO,
             quota_until: Timestamp::ZERO,
+            quota_is_dated: false,
             queued: 0,
             last_activity: now,
             ready_since: now,
@@ -319,6 +322,7 @@ impl Controller {
             }
             Outcome::Quota { reset } => {
                 self.close(reset.unwrap_or(self.settings.quota_horizon), now);
+                self.quota_is_dated = reset.is_some();
                 return None;
             }
             Outcome::Client | Outcome::Unusable | Outcome::Misconfigured | Outcome::Cancelled => {

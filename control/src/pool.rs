@@ -183,6 +183,18 @@ impl<T> Pool<T> {
         if margins_shrink {
             self.return_short(now);
         }
+        if let Permission::Closed { until } = self.grant.permission {
+            self.refuse_due_before(until, now);
+        }
+    }
+
+    /// Refuses the waiting calls that end before a closed lane opens: sooner than at their deadlines.
+    fn refuse_due_before(&mut self, until: Timestamp, now: Timestamp) {
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline >= until || !self.give_up(id, now) {
+                break;
+            }
+        }
     }
 
     /// Returns the calls that are no longer below the deadline margin to their places in the queue.

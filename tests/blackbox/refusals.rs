@@ -47,6 +47,25 @@ fn a_backend_that_asks_for_a_pause_gets_it() {
 }
 
 #[test]
+fn nobody_is_kept_waiting_for_a_quota_whose_renewal_is_unknown() {
+    let folder = folder();
+    let fault = [("KEBNE__BACKENDS__0__SIMULATION__FAULT", "quota")];
+    let program = Program::start(folder.path(), &fault);
+    let since = std::time::Instant::now();
+    for _ in 0..2 {
+        let answer = ask(&program, "600000");
+        assert_eq!(answer.code(), (429, "insufficient_quota".to_owned()));
+        assert!(
+            answer.head.contains("\r\nx-should-retry: false"),
+            "{}",
+            answer.head
+        );
+    }
+    // The lane asks again after a minute; a caller that waited for it would wait as long.
+    assert!(since.elapsed() < std::time::Duration::from_secs(30));
+}
+
+#[test]
 fn a_backend_that_only_fails_is_broken_and_the_gateway_not_ready() {
     let folder = folder();
     let variables = [

@@ -24,6 +24,7 @@ impl Controller {
             asked
         };
         self.quota_until = now.after(asked);
+        self.quota_is_dated = true;
         self.quota_ask = now.after((asked / ASK_PART).clamp(ASK.0, ASK.1));
     }
 

@@ -22,6 +22,7 @@ impl Controller {
                 at: self.last_activity,
                 paused_until: self.paused_until,
                 quota_until: self.quota_until,
+                quota_is_dated: self.quota_is_dated,
                 level: (running && !self.limit.warming()).then(|| self.limit.proved()),
                 latency: self.log_mean.map(|mean| (mean, self.log_variance)),
             }),
@@ -34,6 +35,7 @@ impl Controller {
         self.paused_until = momentary.paused_until;
         if momentary.quota_until > now {
             self.close(momentary.quota_until.since(now), now);
+            self.quota_is_dated = momentary.quota_is_dated;
         }
         let fresh = now.since(momentary.at) < self.settings.idle;
         if let Some(level) = momentary.level.filter(|_| fresh) {

@@ -119,6 +119,8 @@ pub struct Momentary {
     pub paused_until: Timestamp,
     /// When the used-up quota is renewed; in the past without one.
     pub quota_until: Timestamp,
+    /// `true` if the backend said when the quota is renewed.
+    pub quota_is_dated: bool,
     /// The limit then, in calls, if the backend served; none is kept while it still ramps.
     pub level: Option<f64>,
     /// Mean and variance of the logarithm of the latency, once there was an answer.

@@ -158,9 +158,13 @@ impl Controller {
     pub(super) fn permission(&self, now: Timestamp) -> Permission {
         if now < self.quota_until {
             return if now < self.quota_ask {
-                Permission::Closed {
-                    until: self.quota_until,
-                }
+                // No one is kept waiting for a renewal that nobody has announced.
+                let until = if self.quota_is_dated {
+                    self.quota_until
+                } else {
+                    Timestamp::MAX
+                };
+                Permission::Closed { until }
             } else {
                 Permission::SingleFlight {
                     not_before: self.quota_ask,

@@ -133,6 +133,14 @@ fn each_state_has_its_name_and_a_pause_lies_over_it() {
         (report.state, report.behind),
         (LaneState::Quota, LaneState::Steady)
     );
+    // Its renewal was not announced: no caller can wait for it, but one asks after a minute.
+    let unknown = Timestamp::MAX;
+    assert_eq!(c.grant().permission, Permission::Closed { until: unknown });
+    c.step(Message::Wakeup, at(131.0), &mut || 0.5);
+    assert!(matches!(
+        c.grant().permission,
+        Permission::SingleFlight { .. }
+    ));
     c.step(Message::Wakeup, at(700.0), &mut || 0.5);
     assert_eq!(c.grant().state, LaneState::Idle);
     call(&mut c, 61, OK, 701.0);

@@ -141,6 +141,8 @@ impl<T> Pool<T> {
     pub fn refusal(&self, reason: RefusalReason, now: Timestamp) -> Refusal {
         let ready_in = self.grant.ready_eta.map(|at| at.since(now));
         let retry_after = match self.grant.permission {
+            // Nobody knows until when.
+            Permission::Closed { until } if until == Timestamp::MAX => None,
             Permission::Paused { until } | Permission::Closed { until } => Some(until.since(now)),
             _ => ready_in.or_else(|| self.predicted_wait(now)),
         };

@@ -393,6 +393,32 @@ fn a_used_up_quota_refuses_only_those_who_cannot_wait_for_its_renewal() {
 }
 
 #[test]
+fn calls_that_wait_when_a_quota_is_used_up_are_refused_at_once_if_it_outlasts_them() {
+    let mut p = pool(Permission::Paused { until: at(1.0) });
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    let patient = Offer {
+        deadline: at(900.0),
+        ..offer(1, 0)
+    };
+    p.offer(patient, at(0.0)).unwrap();
+    let closed = |until| Grant {
+        permission: Permission::Closed { until },
+        ..pool(Permission::Open).grant()
+    };
+    p.set_grant(closed(at(600.0)), at(0.5));
+    let refused = p.expire(at(0.5));
+    let reasons: Vec<_> = refused.iter().map(|(id, why)| (*id, why.reason)).collect();
+    assert_eq!(reasons, [(0, RefusalReason::Quota)]);
+    // Of a quota whose renewal nobody has announced, no hint is given.
+    p.set_grant(closed(Timestamp::MAX), at(0.6));
+    let refused = p.expire(at(0.6));
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].0, 1);
+    assert_eq!(refused[0].1.retry_after, None);
+    assert_eq!(p.next(at(700.0)).map(|sent| sent.payload), None);
+}
+
+#[test]
 fn no_one_is_sent_away_for_a_dip_that_may_end_in_time() {
     let mut p = pool(Permission::Open);
     p.settings.queue_max = 1000;
