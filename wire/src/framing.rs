@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::stream::{Framer, Problem};
+use crate::{
+    error::ErrorView,
+    sse::events,
+    stream::{Framer, Problem},
+};
 
 /// Reads one streamed answer: passes its events on and decides whether it ended completely.
 ///
@@ -31,6 +35,15 @@ pub trait Framing: Send + 'static {
 
     /// Returns the output tokens, as far as they are known.
     fn tokens(&self) -> u32;
+}
+
+/// Returns the error that an incomplete last event holds: an error can be the beginning of nothing else.
+pub(crate) fn error_at_end(rest: &[u8]) -> Option<Problem> {
+    let event = events(rest).last()?;
+    let data = event.data.as_deref().unwrap_or_default().trim_ascii();
+    let text = event.stray.unwrap_or(data);
+    let is_error = ErrorView::read(text).is_some();
+    is_error.then(|| Problem::Error(Bytes::copy_from_slice(text)))
 }
 
 impl Framing for Framer {

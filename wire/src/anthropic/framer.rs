@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     anthropic::{ChunkWriter, Progress},
     error::ErrorView,
-    framing::Framing,
+    framing::{Framing, error_at_end},
     json,
     sse::{Event, Splitter, events, write},
     stream::Problem,
@@ -112,13 +112,7 @@ impl Framing for MessageFramer {
         if self.progress.is_done() || self.problem.is_some() {
             return None;
         }
-        // An error can be the beginning of nothing else.
-        let event = events(&rest).last()?;
-        let data = event.data.as_deref().unwrap_or_default().trim_ascii();
-        let text = event.stray.unwrap_or(data);
-        if ErrorView::read(text).is_some() {
-            self.problem = Some(Problem::Error(Bytes::copy_from_slice(text)));
-        }
+        self.problem = error_at_end(&rest);
         None
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::ErrorView,
-    framing::Framing,
+    framing::{Framing, error_at_end},
     json,
     sse::{Event, Splitter, events, write},
     stream::Problem,
@@ -168,13 +168,7 @@ impl Framing for ResponseFramer {
         if self.is_done() || self.problem.is_some() {
             return None;
         }
-        // An error can be the beginning of nothing else.
-        let event = events(&rest).last()?;
-        let data = event.data.as_deref().unwrap_or_default().trim_ascii();
-        let text = event.stray.unwrap_or(data);
-        if ErrorView::read(text).is_some() {
-            self.problem = Some(Problem::Error(Bytes::copy_from_slice(text)));
-        }
+        self.problem = error_at_end(&rest);
         None
     }
 
