@@ -38,7 +38,7 @@ struct ByLane {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByBand {
+struct ByPriority {
     lane: String,
     priority: u8,
 }
@@ -269,7 +269,7 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     failures(registry, lanes);
     let calls = Family::<ByEnding, Counter>::default();
     let prewarms = Family::<ByEnding, Counter>::default();
-    let bands = Family::<ByBand, Level>::default();
+    let priorities = Family::<ByPriority, Level>::default();
     let restarts = Family::<ByLane, Counter>::default();
     let hedges = Family::<ByResult, Counter>::default();
     let states = Family::<ByState, Gauge>::default();
@@ -287,12 +287,12 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         restarts
             .get_or_create(&by_lane(lane))
             .inc_by(u64::from(lane.worker_restarts));
-        for band in &lane.pool.bands {
-            let labels = ByBand {
+        for priority in &lane.pool.priorities {
+            let labels = ByPriority {
                 lane: lane.name.to_string(),
-                priority: band.band,
+                priority: priority.priority,
             };
-            bands.get_or_create(&labels).set(real(band.queued));
+            priorities.get_or_create(&labels).set(real(priority.queued));
         }
         for state in LaneState::ALL {
             let labels = ByState {
@@ -311,7 +311,7 @@ fn lanes(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     }
     registry.register("calls", "Calls by lane and ending", calls);
     let help = "Calls that wait, by priority; absent while none wait";
-    registry.register("queue_by_priority", help, bands);
+    registry.register("queue_by_priority", help, priorities);
     let help = "Prewarm calls, by lane and ending";
     registry.register("prewarms", help, prewarms);
     registry.register(

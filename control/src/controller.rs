@@ -17,16 +17,16 @@ use crate::{
     Timestamp, Verdict,
 };
 
+mod availability;
 mod evidence;
 mod faults;
 mod memory;
 mod messages;
-mod phase;
 mod timeout;
 mod weigh;
+use availability::Availability;
 use faults::FaultCause;
 pub use messages::{AttemptId, ControllerReport, Effect, Message, Momentary, Snapshot, Span};
-use phase::Phase;
 use timeout::AdaptiveTimeout;
 
 /// Part of the attempt timeout that a call must have left while nothing is known of the service time.
@@ -51,7 +51,7 @@ struct Flight {
 #[derive(Debug)]
 pub struct Controller {
     settings: ControllerSettings,
-    phase: Phase,
+    availability: Availability,
     limit: Box<dyn Limit>,
     memory: Option<f64>,
     rate: Rate,
@@ -117,7 +117,7 @@ impl Controller {
         };
         let mut controller = Self {
             settings: settings.clone(),
-            phase: Phase::Idle,
+            availability: Availability::Idle,
             limit,
             memory: learned.limit,
             rate,
@@ -213,7 +213,7 @@ impl Controller {
             Message::Wakeup => {}
         }
         self.fall_idle(now);
-        if matches!(self.phase, Phase::Running) {
+        if matches!(self.availability, Availability::Running) {
             let verdict = self.limit.tick(self.queued > 0, now);
             effects.extend(verdict.map(Effect::Verdict));
             if let Some((from, to)) = self.limit.penalty() {
@@ -226,7 +226,7 @@ impl Controller {
 
     /// Says whether the backend is known to serve: it is neither idle, nor cold, nor broken.
     pub fn serves(&self) -> bool {
-        matches!(self.phase, Phase::Running)
+        matches!(self.availability, Availability::Running)
     }
 
     /// Returns the grant in force.
@@ -240,7 +240,7 @@ impl Controller {
             Permission::Paused { until } | Permission::Closed { until } => Some(until),
             _ => None,
         };
-        let idle = matches!(self.phase, Phase::Running)
+        let idle = matches!(self.availability, Availability::Running)
             .then(|| self.last_activity.after(self.settings.idle))
             .filter(|_| self.flights.is_empty());
         pause.into_iter().chain(idle).min()
@@ -270,7 +270,7 @@ impl Controller {
         let now = span.at.clamp(flight.sent, now);
         flight.first_part = Some(now);
         let flight = *flight;
-        if !matches!(self.phase, Phase::Running) {
+        if !matches!(self.availability, Availability::Running) {
             if flight.probe {
                 // The backend serves: the others need not wait for the end of this stream.
                 self.move_phase(flight, Signal::Served, now);
@@ -333,7 +333,7 @@ impl Controller {
             }
             Outcome::Limit => Signal::Refused,
             Outcome::Fault => Signal::Fault,
-            Outcome::Timeout if self.hurried(flight, now) => return None,
+            Outcome::Timeout if self.was_cut_short(flight, now) => return None,
             Outcome::Timeout => Signal::Timeout,
         };
         self.move_phase(flight, signal, now);
@@ -372,7 +372,7 @@ impl Controller {
             }
             _ => Some(whole.ln()),
         };
-        if !matches!(self.phase, Phase::Running) {
+        if !matches!(self.availability, Availability::Running) {
             return None;
         }
         let sample = Sample {
@@ -427,7 +427,7 @@ impl Controller {
         let high = self
             .log_mean
             .map_or(unknown, |mean| (mean + MARGIN * deviation).exp());
-        let running = matches!(self.phase, Phase::Running);
+        let running = matches!(self.availability, Availability::Running);
         let ready = running && !self.limit.warming();
         let delivered = self.log_mean.filter(|_| ready).map(|mean| {
             let by_limit = self.limit.limit() / (mean + 0.5 * self.log_variance).exp();

@@ -23,8 +23,8 @@ pub use kind::Kind;
 pub use load_time::LoadTimes;
 pub use outcome::{BucketHint, Outcome, QuotaHints};
 pub use pool::{
-    AfterAttempt, BandReport, CallId, Dispatch, Exhaustion, Hedge, Offer, Pool, PoolReport,
-    Refusal, RefusalReason,
+    AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, OfferedCall, Pool, PoolReport,
+    PriorityReport, Refusal, RefusalReason,
 };
 pub use settings::{ControllerSettings, Invalid, Law, Order, PoolSettings};
 pub use time::Timestamp;

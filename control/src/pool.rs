@@ -26,8 +26,8 @@ use bucket::Bucket;
 use hedge::Hedging;
 use load::{Load, OutputLength, RecentPeakRate};
 pub use messages::{
-    AfterAttempt, BandReport, CallId, Dispatch, Exhaustion, Hedge, Offer, PoolReport, Refusal,
-    RefusalReason,
+    AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, OfferedCall, PoolReport, PriorityReport,
+    Refusal, RefusalReason,
 };
 use queue::{Choice, Entry, Queue};
 
@@ -76,7 +76,7 @@ impl Meta {
     fn entry(&self) -> Entry {
         Entry {
             id: self.id,
-            band: self.priority,
+            priority: self.priority,
             tenant: self.tenant,
             tokens: self.tokens,
             weight: self.weight,
@@ -241,7 +241,7 @@ impl<T> Pool<T> {
             return None;
         }
         let id = if probe {
-            self.most_patient()?
+            self.latest_deadline()?
         } else {
             self.next_in_turn(now).or_else(|| self.next_short(now))?
         };
@@ -300,7 +300,7 @@ impl<T> Pool<T> {
 
     /// Takes the waiting call with the most time left out of the queue: the oldest one would be gone
     /// before a loading backend could answer, and a lane probed by such calls never wakes.
-    fn most_patient(&mut self) -> Option<CallId> {
+    fn latest_deadline(&mut self) -> Option<CallId> {
         let mut latest = self.deadlines.iter().rev().map(|entry| entry.1);
         let waits = |id: &CallId| self.queue.holds(*id) || self.is_short(*id);
         let id = latest.find(waits)?;
@@ -408,12 +408,12 @@ impl<T> Pool<T> {
     /// Returns the call that has waited longest for a backend that does not serve and does not say when it will, and
     /// when that wait ends.
     fn first_in_vain(&self) -> Option<(CallId, Timestamp)> {
-        let is_hopeless = match self.grant.state {
+        let cannot_serve = match self.grant.state {
             LaneState::Cold | LaneState::Probe => self.grant.ready_eta.is_none(),
             LaneState::Open => true,
             _ => false,
         };
-        let (id, call) = self.calls.first_key_value().filter(|_| is_hopeless)?;
+        let (id, call) = self.calls.first_key_value().filter(|_| cannot_serve)?;
         Some((*id, call.meta.arrived.after(self.settings.cold_wait_max)))
     }
 

@@ -93,8 +93,8 @@ impl Rate {
 
     /// Returns the request bucket in force.
     pub(crate) fn requests(&self, now: Timestamp) -> Option<BucketGrant> {
-        let told = self.requests.as_ref().and_then(|quota| quota.grant(now));
-        let grant = BucketGrant::tighter(told, self.measured.map(bucket));
+        let reported = self.requests.as_ref().and_then(|quota| quota.grant(now));
+        let grant = BucketGrant::tighter(reported, self.measured.map(bucket));
         let Some(ceiling) = self.ceiling(now) else {
             return grant;
         };
@@ -219,9 +219,9 @@ impl Rate {
         now: Timestamp,
         chance: &mut dyn Chance,
     ) -> Timestamp {
-        let told = self.used_up(now);
+        let used_up = self.used_up(now);
         // One cut per burst of refusals: those already on the wire say nothing new.
-        if told.is_none() && self.is_news(now) {
+        if used_up.is_none() && self.is_news(now) {
             self.measure(asked.as_secs_f64(), now);
         } else {
             self.move_count(now);
@@ -236,7 +236,7 @@ impl Rate {
         }
         self.last_refusal = Some(now);
         // `Retry-After` counts whole seconds; the headers are finer.
-        let finer = told.filter(|end| {
+        let finer = used_up.filter(|end| {
             let early = now.after(asked).since(*end);
             *end <= now.after(asked) && early <= Duration::from_secs(1)
         });

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kebne_control::{
-    AfterAttempt, AttemptId, CallId, Controller, ControllerSettings, Kind, Law, Message, Offer,
-    Outcome, Pool, PoolSettings, QuotaHints, Span, Timestamp,
+    AfterAttempt, AttemptId, CallId, Controller, ControllerSettings, Kind, Law, Message,
+    OfferedCall, Outcome, Pool, PoolSettings, QuotaHints, Span, Timestamp,
 };
 
 /// What happens in the life of a call, by the number of its connection.
@@ -166,7 +166,7 @@ impl Bench {
         let manner = self.dice.f64();
         let slow = self.dice.f64() < 0.05;
         let spread = 0.7 + 0.6 * self.dice.f64();
-        let offer = Offer {
+        let offer = OfferedCall {
             payload: connection,
             deadline: at(self.now + 10.0),
             bytes: 1,

@@ -9,8 +9,8 @@ use std::{
 
 use kebne_control::{
     AfterAttempt, AttemptId, BucketHint, Controller, ControllerSettings, Dispatch, Effect, Hedge,
-    Kind, Law, Message, Offer, Order, Outcome, Permission, Pool, PoolSettings, QuotaHints, Span,
-    Timestamp,
+    Kind, Law, Message, OfferedCall, Order, Outcome, Permission, Pool, PoolSettings, QuotaHints,
+    Span, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -76,7 +76,7 @@ fn outcome(number: u8) -> Outcome {
 }
 
 /// Some answers tell of a quota, far above what is sent.
-fn told(number: u8) -> QuotaHints {
+fn hints(number: u8) -> QuotaHints {
     let wide = BucketHint {
         limit: 60_000.0,
         remaining: 50_000.0,
@@ -102,7 +102,7 @@ struct Lane {
     /// Attempts whose call has ended through the other attempt.
     moot: BTreeSet<AttemptId>,
     hedged: BTreeSet<u64>,
-    /// Tenant and band of each call, and whether it was sent.
+    /// Tenant and priority of each call, and whether it was sent.
     kinds: BTreeMap<u64, (u8, u8)>,
     sent: BTreeSet<u64>,
     /// When each call came, and when its caller leaves.
@@ -215,7 +215,7 @@ impl Lane {
                 self.kinds.insert(call, (tenant, priority));
                 let deadline = self.now.after(Duration::from_millis(patience.into()));
                 self.times.insert(call, (self.now, deadline));
-                let offer = Offer {
+                let offer = OfferedCall {
                     payload: call,
                     deadline,
                     bytes: bytes.into(),
@@ -242,7 +242,7 @@ impl Lane {
             Event::End {
                 place,
                 outcome: number,
-            } => self.ends(place, outcome(number), told(number)),
+            } => self.ends(place, outcome(number), hints(number)),
             Event::Leave(place) => self.leaves(place),
             Event::FirstPart(place) => {
                 if let Some(attempt) = nth(self.running.keys(), place) {
@@ -411,7 +411,7 @@ impl Lane {
         !expired.is_empty()
     }
 
-    /// Returns the calls that a call goes before, of those of its tenant and band that were not sent yet.
+    /// Returns the calls that a call goes before, of those of its tenant and priority that were not sent yet.
     fn rivals(&self, call: u64) -> BTreeSet<u64> {
         let fresh = self.waiting.difference(&self.sent);
         let kind = self.kinds[&call];

@@ -36,7 +36,7 @@ const PARALLEL: usize = 4;
 const RETRIES: u32 = 2;
 const RETRY_AFTER: Duration = Duration::from_millis(300);
 /// Deadline of the lane's callers; long, because the job is a batch.
-const PATIENCE: Duration = Duration::from_mins(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// Interval at which the lane's limit is read.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -188,7 +188,7 @@ pub async fn kebne(job: Job, watcher: &dyn Watcher) -> Result<Report, StartError
         let lane = lane.clone();
         async move {
             let reply = lane
-                .call(number, CallOptions::within(PATIENCE).idempotent())
+                .call(number, CallOptions::within(ANSWER_TIMEOUT).idempotent())
                 .await;
             let success = reply.map(Reply::complete).is_ok();
             watcher.ended(success);

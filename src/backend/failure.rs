@@ -46,7 +46,7 @@ fn of_error(data: &Bytes, started: bool) -> Failure {
     let in_band = classify_event(data);
     let message = format!(
         "the backend reported an error instead of an answer: {}",
-        said(data)
+        error_text(data)
     );
     // A refusal in the middle of an answer did cost work, and cannot be asked for again.
     let outcome = if started && in_band.outcome.is_refusal() {
@@ -72,13 +72,13 @@ pub(crate) fn cut(message: impl Into<String>) -> Failure {
 pub(crate) fn unreadable(start: &[u8]) -> Failure {
     let message = format!(
         "the backend's answer cannot be read; it begins: {}",
-        said(start)
+        error_text(start)
     );
     Failure::new(Outcome::Unusable, message).because(UNREADABLE)
 }
 
 /// Returns what a body says, for a log: the message of an error, or the beginning of the body, without secrets.
-pub(crate) fn said(body: &[u8]) -> String {
+pub(crate) fn error_text(body: &[u8]) -> String {
     let message = ErrorView::read(body).map(|view| view.message);
     let text = message
         .filter(|message| !message.is_empty())
@@ -122,11 +122,11 @@ mod tests {
     #[test]
     fn what_a_body_says_is_short_and_without_secrets() {
         let html = format!("<html>\n  Bearer abcdef {}</html>", "x ".repeat(500));
-        let shown = said(html.as_bytes());
+        let shown = error_text(html.as_bytes());
         assert!(shown.starts_with("<html> Bearer *** x x"), "{shown}");
         assert!(shown.len() <= SHOWN_MAX);
         let validation =
             r#"{"detail":[{"loc":["body","n"],"msg":"not a number","input":"my secret prompt"}]}"#;
-        assert_eq!(said(validation.as_bytes()), "`body.n`: not a number");
+        assert_eq!(error_text(validation.as_bytes()), "`body.n`: not a number");
     }
 }

@@ -56,7 +56,7 @@ struct Asked {
     tools: Vec<Value>,
 }
 
-/// What a server said.
+/// The text of an answer, with its token count and its end.
 #[derive(Debug, PartialEq, Eq)]
 struct Generated {
     text: String,
@@ -236,7 +236,7 @@ fn parameters(asked: &Asked) -> Value {
     Value::Object(parameters)
 }
 
-/// Reads what a server said, in each of the shapes that are in use: a list of one, one, a list in a list, a text.
+/// Reads the answer of a server, in each of the shapes that are in use: a list of one, one, a list in a list, a text.
 fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
     let unreadable = || failure::unreadable(body);
     let mut value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
@@ -252,12 +252,12 @@ fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
     if is_error(&value) {
         return Err(failure::of_problem(&Problem::Error(body.clone()), false));
     }
-    let said = ["generated_text", "text", "summary_text"]
+    let text = ["generated_text", "text", "summary_text"]
         .iter()
         .find_map(|key| value[*key].as_str());
-    let said = said.or_else(|| value.as_str()).ok_or_else(unreadable)?;
+    let text = text.or_else(|| value.as_str()).ok_or_else(unreadable)?;
     // A server that does not know `return_full_text` begins with what it was asked.
-    let text = said.strip_prefix(inputs).unwrap_or(said).to_owned();
+    let text = text.strip_prefix(inputs).unwrap_or(text).to_owned();
     let details = &value["details"];
     let tokens = details["generated_tokens"]
         .as_u64()

@@ -146,8 +146,11 @@ impl OpenAiBackend {
         let checked = whole::check(request.endpoint, body).map_err(|problem| {
             let mut failure = failure::of_problem(&problem, false);
             if !matches!(problem, stream::Problem::Error(_)) {
-                failure.message =
-                    format!("{}; it begins: {}", failure.message, failure::said(&start));
+                failure.message = format!(
+                    "{}; it begins: {}",
+                    failure.message,
+                    failure::error_text(&start)
+                );
             }
             failure
         })?;

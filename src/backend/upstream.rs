@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{
-    classify::{Refusal, classify},
+    classify::{ErrorResponse, classify},
     passed_headers::{self, PassedHeaders},
     quota, redact,
 };
@@ -286,7 +286,7 @@ impl Upstream {
             Err(_) => Bytes::new(),
         };
         let now = SystemTime::now();
-        let outcome = classify(&Refusal {
+        let outcome = classify(&ErrorResponse {
             status,
             headers: &headers,
             body: &body,
@@ -295,7 +295,7 @@ impl Upstream {
             now,
         });
         let id = passed_headers::upstream_id(&headers);
-        let message = said(status, &body, location.as_deref(), id);
+        let message = describe(status, &body, location.as_deref(), id);
         let mut failure = Failure::new(outcome, message).with_status(status.as_u16());
         let is_no_server = status == StatusCode::BAD_GATEWAY;
         failure.reason = match outcome {
@@ -341,9 +341,9 @@ pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, req
 }
 
 /// Describes a refusal for the log: the status, what was said, and the backend's own id of the call.
-fn said(status: StatusCode, body: &[u8], location: Option<&str>, id: Option<&str>) -> String {
+fn describe(status: StatusCode, body: &[u8], location: Option<&str>, id: Option<&str>) -> String {
     let mut message = format!("the backend answered with status {status}");
-    let text = failure::said(body);
+    let text = failure::error_text(body);
     if !text.is_empty() {
         message = format!("{message}: {text}");
     }

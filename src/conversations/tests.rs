@@ -44,7 +44,7 @@ impl Bench {
         id
     }
 
-    async fn said(&self, id: &str) -> Vec<String> {
+    async fn texts(&self, id: &str) -> Vec<String> {
         let history = self.conversations.history("ann", id, false).await.unwrap();
         let texts = history.messages.iter();
         texts
@@ -63,11 +63,11 @@ async fn a_response_continues_the_ones_before_it_and_no_other_branch() {
     let end = bench.say(Some(&left), "end").await;
     let shared = ["one", "re one", "two", "re two"];
     assert_eq!(
-        bench.said(&right).await,
+        bench.texts(&right).await,
         [&shared[..], &["right", "re right"]].concat()
     );
     let expected = [&shared[..], &["left", "re left", "end", "re end"]].concat();
-    assert_eq!(bench.said(&end).await, expected);
+    assert_eq!(bench.texts(&end).await, expected);
     let response = bench.conversations.read("ann", &two).await.unwrap();
     let response: Value = serde_json::from_slice(&response).unwrap();
     assert_eq!(response["previous_response_id"], one);
@@ -85,7 +85,7 @@ async fn a_removed_response_is_gone_and_the_rest_goes_on() {
     assert_eq!(conversations.read("ann", &one).await, Err(gone.clone()));
     assert_eq!(conversations.remove("ann", &one).await, Err(gone.clone()));
     assert_eq!(conversations.history("ann", &one, false).await, Err(gone));
-    assert_eq!(bench.said(&two).await, ["two", "re two"]);
+    assert_eq!(bench.texts(&two).await, ["two", "re two"]);
     conversations.remove("ann", &two).await.unwrap();
     let next = new_id(Some(&two)).unwrap();
     let place = conversations.place("ann", &next, Some(&two)).await;

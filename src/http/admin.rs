@@ -149,12 +149,12 @@ fn lane_answer(
 async fn wake(name: &str, state: &State) -> Result<HttpResponse, ApiError> {
     let woken = state.gateway.prewarm(name).await;
     let (woken, lane) = woken.map_err(|error| ApiError::from_gateway(&error))?;
-    let (mut response, said) = match woken {
+    let (mut response, result) = match woken {
         Prewarm::Sent => (HttpResponse::Accepted(), "sent"),
         Prewarm::Joined => (HttpResponse::Accepted(), "joined"),
         Prewarm::Awake => (HttpResponse::Ok(), "awake"),
     };
-    let body = json!({"backend": name, "prewarm": said, "state": lane.label()});
+    let body = json!({"backend": name, "prewarm": result, "state": lane.label()});
     Ok(response.json(body))
 }
 

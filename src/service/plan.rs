@@ -33,7 +33,7 @@ pub(super) struct Plan {
     /// Runs it.
     pub(super) shutdown: CoordinatedShutdown,
     /// Cancelled when calls are no longer waited for.
-    pub(super) impatient: CancellationToken,
+    pub(super) second_signal: CancellationToken,
     cut_off: Arc<AtomicUsize>,
 }
 
@@ -55,7 +55,7 @@ impl Plan {
             .change(SERVICE_STOP, |phase| phase.timeout(STOP_TIMEOUT));
         let plan = Self {
             shutdown: CoordinatedShutdown::new(phases)?,
-            impatient: now.child_token(),
+            second_signal: now.child_token(),
             cut_off: Arc::default(),
         };
         plan.serve_as_lame_duck(gateway, lame_duck)?;
@@ -76,10 +76,10 @@ impl Plan {
         gateway: &Gateway,
         lame_duck: Duration,
     ) -> Result<(), ServiceError> {
-        let (gateway, impatient) = (gateway.clone(), self.impatient.clone());
+        let (gateway, second_signal) = (gateway.clone(), self.second_signal.clone());
         let wait = move || async move {
             gateway.leave();
-            if !lame_duck.is_zero() && !impatient.is_cancelled() {
+            if !lame_duck.is_zero() && !second_signal.is_cancelled() {
                 tracing::info!(
                     ?lame_duck,
                     "stopping: not ready any more, calls are still served"
@@ -87,7 +87,7 @@ impl Plan {
             }
             tokio::select! {
                 biased;
-                () = impatient.cancelled() => {}
+                () = second_signal.cancelled() => {}
                 () = tokio::time::sleep(lame_duck) => {}
             }
             Ok(())
@@ -112,11 +112,11 @@ impl Plan {
     }
 
     fn wait_for_calls(&self, gateway: &Gateway) -> Result<(), ServiceError> {
-        let (gateway, impatient) = (gateway.clone(), self.impatient.clone());
+        let (gateway, second_signal) = (gateway.clone(), self.second_signal.clone());
         let wait = || async move {
             tokio::select! {
                 () = gateway.when_idle() => {}
-                () = impatient.cancelled() => {}
+                () = second_signal.cancelled() => {}
             }
             Ok(())
         };

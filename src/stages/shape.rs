@@ -97,7 +97,7 @@ impl Stage for Shape<'_> {
                 .conversation(&caller.owner, named, session, &prepared)
                 .await?;
         }
-        let said = parsed.request.body.len();
+        let size_before = parsed.request.body.len();
         let is_led = session.is_some() || prompt.is_some();
         if is_led {
             if let Some(error) = only_native.clone() {
@@ -112,7 +112,7 @@ impl Stage for Shape<'_> {
             parsed.request.inputs = Inputs::of_chat(&parsed.request.body);
         }
         // History is sent too, and so weighs too.
-        let more = parsed.request.body.len().saturating_sub(said);
+        let more = parsed.request.body.len().saturating_sub(size_before);
         let mut options = options(share, deadline, &parsed.request);
         options.cost = parsed.tokens.saturating_add(tokens_of(more));
         options.cost_uncertain = parsed.output_tokens_max;

@@ -1,4 +1,4 @@
-//! Whose turn it is: tenants by their keys, bands and shares, over the wire. Bounds are wide, the machine may be busy.
+//! Fairness and priorities: tenants by their keys, priorities and shares, over the wire. Bounds are wide, the machine may be busy.
 
 use std::{
     fmt::Write as _,
@@ -165,7 +165,7 @@ fn a_low_band_waits_while_a_high_one_is_served() {
             assert_eq!(ask(&program, "user", &[]).status, 200);
             let meanwhile = served.load(SeqCst) - before;
             // The one on its way, the reserved one, and what a busy machine lets through before and after.
-            assert!(meanwhile <= 5, "{meanwhile} of the low band went first");
+            assert!(meanwhile <= 5, "{meanwhile} of the low priority went first");
         }
         assert!(served.load(SeqCst) < 25, "there was no backlog to overtake");
     });

@@ -24,7 +24,7 @@ const TEXT_MAX: usize = 4096;
 
 /// The parts of an unsuccessful answer on which its class depends.
 #[derive(Clone, Copy, Debug)]
-pub struct Refusal<'a> {
+pub struct ErrorResponse<'a> {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -69,11 +69,11 @@ const OVERLOADED: [&str; 9] = [
     "no slot available",
 ];
 
-/// Cold, said with the status of a bad request: Featherless. A message may quote the caller, so these words count only
+/// Cold, reported with the status of a bad request: Featherless. A message may quote the caller, so these words count only
 /// while the server is not known to work.
 const COLD_AS_CLIENT: [&str; 2] = ["model is cold", "not ready for inference"];
 
-/// A used-up quota, said with the status of a bad request: Anthropic. The message begins with it, so no caller's words
+/// A used-up quota, reported with the status of a bad request: Anthropic. The message begins with it, so no caller's words
 /// can be meant.
 const NO_CREDIT: &str = "your credit balance is too low";
 
@@ -113,28 +113,28 @@ const NOT_TAKEN: [&str; 4] = [
 const NOT_READ: [&str; 1] = ["model produced output that does not match"];
 
 /// Returns the class of an unsuccessful answer.
-pub fn classify(refusal: &Refusal<'_>) -> Outcome {
-    let said = Said::read(refusal.body);
-    let clock = quota::retry_after(refusal.headers, refusal.now).or_else(|| said.clock());
-    let status = refusal.status.as_u16();
-    if refusal.cold_statuses.contains(&status) {
+pub fn classify(response: &ErrorResponse<'_>) -> Outcome {
+    let error = ErrorText::read(response.body);
+    let clock = quota::retry_after(response.headers, response.now).or_else(|| error.clock());
+    let status = response.status.as_u16();
+    if response.cold_statuses.contains(&status) {
         return Outcome::Cold {
-            estimated: said.estimated.or(clock),
+            estimated: error.estimated.or(clock),
         };
     }
     match status {
         401 | 403 | 407 => Outcome::Misconfigured, // The key is the gateway's, not the caller's.
         402 => Outcome::Quota { reset: clock },
         408 => Outcome::Timeout,
-        429 => too_many(&said, clock),
-        503 | 529 => unavailable(refusal, &said, clock),
-        404 | 405 if !said.is_error => Outcome::Misconfigured, // No such path: `base_url` is wrong.
+        429 => too_many(&error, clock),
+        503 | 529 => unavailable(response, &error, clock),
+        404 | 405 if !error.has_cause => Outcome::Misconfigured, // No such path: `base_url` is wrong.
         501 => Outcome::Client, // llama.cpp: the operation is not known; asking again does not teach it.
-        500.. => broken(refusal, &said),
-        424 => failed_behind(refusal),
+        500.. => broken(response, &error),
+        424 => failed_behind(response),
         498 => clocked(clock), // Groq: the flex tier is full.
-        400 if !refusal.proven && said.has(&COLD_AS_CLIENT) => Outcome::Cold { estimated: clock },
-        400 if said.text.trim_start().starts_with(NO_CREDIT) => Outcome::Quota { reset: clock },
+        400 if !response.proven && error.has(&COLD_AS_CLIENT) => Outcome::Cold { estimated: clock },
+        400 if error.text.trim_start().starts_with(NO_CREDIT) => Outcome::Quota { reset: clock },
         400..=499 => Outcome::Client,
         300..=399 => Outcome::Unusable, // Moved, and every attempt would be.
         _ => Outcome::Fault,
@@ -142,7 +142,7 @@ pub fn classify(refusal: &Refusal<'_>) -> Outcome {
 }
 
 /// Status 424. `SageMaker` names the answer of the container behind it; for TGI the generation itself failed.
-fn failed_behind(refusal: &Refusal<'_>) -> Outcome {
+fn failed_behind(response: &ErrorResponse<'_>) -> Outcome {
     #[derive(Deserialize)]
     struct Behind {
         #[serde(rename = "OriginalStatusCode")]
@@ -150,16 +150,16 @@ fn failed_behind(refusal: &Refusal<'_>) -> Outcome {
         #[serde(rename = "OriginalMessage", default)]
         message: String,
     }
-    let behind = serde_json::from_slice::<Behind>(refusal.body);
+    let behind = serde_json::from_slice::<Behind>(response.body);
     let status = behind.as_ref().ok().and_then(|behind| {
         let status = StatusCode::from_u16(behind.status).ok()?;
         (status.as_u16() != 424 && !status.is_success()).then_some(status)
     });
     match (behind, status) {
-        (Ok(behind), Some(status)) => classify(&Refusal {
+        (Ok(behind), Some(status)) => classify(&ErrorResponse {
             status,
             body: behind.message.as_bytes(),
-            ..*refusal
+            ..*response
         }),
         _ => Outcome::Fault,
     }
@@ -227,17 +227,17 @@ const STATUS_OF_TYPE: [(u16, &[&str]); 9] = [
 
 /// Returns what an error means that came where an answer belongs.
 pub fn classify_event(body: &[u8]) -> InBand {
-    let said = Said::read(body);
-    let named = said.status.or_else(|| said.status_of_type());
+    let error = ErrorText::read(body);
+    let named = error.status.or_else(|| error.status_of_type());
     let status = named.and_then(|status| StatusCode::from_u16(status).ok());
-    let outcome = if said.has(&LOADING) {
+    let outcome = if error.has(&LOADING) {
         Outcome::Cold {
-            estimated: said.estimated,
+            estimated: error.estimated,
         }
-    } else if said.has(&QUOTA) && named.is_none_or(|status| status == 429) {
+    } else if error.has(&QUOTA) && named.is_none_or(|status| status == 429) {
         Outcome::Quota { reset: None }
     } else if let Some(status) = status {
-        classify(&Refusal {
+        classify(&ErrorResponse {
             status,
             headers: &HeaderMap::new(),
             body,
@@ -245,7 +245,7 @@ pub fn classify_event(body: &[u8]) -> InBand {
             cold_statuses: &[],
             now: SystemTime::UNIX_EPOCH,
         })
-    } else if said.has(&OVERLOADED) {
+    } else if error.has(&OVERLOADED) {
         Outcome::Limit
     } else {
         Outcome::Fault
@@ -256,66 +256,70 @@ pub fn classify_event(body: &[u8]) -> InBand {
     }
 }
 
-fn too_many(said: &Said, clock: Option<Duration>) -> Outcome {
-    if said.has(&LOADING) || said.estimated.is_some() {
+fn too_many(error: &ErrorText, clock: Option<Duration>) -> Outcome {
+    if error.has(&LOADING) || error.estimated.is_some() {
         return Outcome::Cold {
-            estimated: said.estimated.or(clock),
+            estimated: error.estimated.or(clock),
         };
     }
-    if said.has(&["slow_down"]) {
+    if error.has(&["slow_down"]) {
         return Outcome::Rate {
             retry_after: clock,
             slow_down: true,
         };
     }
-    if said.has(&QUOTA) && clock.is_none_or(|clock| clock > QUOTA_HORIZON) {
+    if error.has(&QUOTA) && clock.is_none_or(|clock| clock > QUOTA_HORIZON) {
         return Outcome::Quota { reset: clock };
     }
     clocked(clock)
 }
 
-fn unavailable(refusal: &Refusal<'_>, said: &Said, clock: Option<Duration>) -> Outcome {
-    if said.estimated.is_some() || said.has(&LOADING) {
+fn unavailable(
+    response: &ErrorResponse<'_>,
+    error: &ErrorText,
+    clock: Option<Duration>,
+) -> Outcome {
+    if error.estimated.is_some() || error.has(&LOADING) {
         return Outcome::Cold {
-            estimated: said.estimated.or(clock),
+            estimated: error.estimated.or(clock),
         };
     }
-    if said.has(&["slow_down"]) {
+    if error.has(&["slow_down"]) {
         return Outcome::Rate {
             retry_after: clock,
             slow_down: true,
         };
     }
-    if said.has(&OVERLOADED) || refusal.status.as_u16() == 529 {
+    if error.has(&OVERLOADED) || response.status.as_u16() == 529 {
         return clocked(clock);
     }
-    if !refusal.proven {
+    if !response.proven {
         return Outcome::Cold { estimated: clock };
     }
-    if said.has(&NO_SERVER) {
+    if error.has(&NO_SERVER) {
         return Outcome::Fault;
     }
     clocked(clock)
 }
 
 /// Status 500 and above that is neither 503 nor 529.
-fn broken(refusal: &Refusal<'_>, said: &Said) -> Outcome {
-    if said.has(&LOADING) {
+fn broken(response: &ErrorResponse<'_>, error: &ErrorText) -> Outcome {
+    if error.has(&LOADING) {
         return Outcome::Cold {
-            estimated: said.estimated,
+            estimated: error.estimated,
         };
     }
-    if said.has(&["overloaded_error", "server_is_overloaded"]) {
+    if error.has(&["overloaded_error", "server_is_overloaded"]) {
         return Outcome::Limit;
     }
-    if said.has(&NOT_TAKEN) {
+    if error.has(&NOT_TAKEN) {
         return Outcome::Client;
     }
-    if said.has(&NOT_READ) {
+    if error.has(&NOT_READ) {
         return Outcome::Unusable;
     }
-    match refusal.status.as_u16() {
-        502 if !refusal.proven => Outcome::Cold { estimated: None },
+    match response.status.as_u16() {
+        502 if !response.proven => Outcome::Cold { estimated: None },
         _ => Outcome::Fault,
     }
 }
@@ -334,7 +338,7 @@ fn clocked(clock: Option<Duration>) -> Outcome {
 
 /// The parts of an error body that decide its class.
 #[derive(Debug, Default)]
-struct Said {
+struct ErrorText {
     /// Message, type and code in lower case.
     text: String,
     /// `estimated_time`.
@@ -343,11 +347,11 @@ struct Said {
     kind: String,
     /// A status named in the body.
     status: Option<u16>,
-    /// The body is an error that says more than that a path does not exist.
-    is_error: bool,
+    /// `true` if the body names a cause, and not only that the path does not exist.
+    has_cause: bool,
 }
 
-impl Said {
+impl ErrorText {
     fn read(body: &[u8]) -> Self {
         let Ok(whole) = serde_json::from_slice::<Value>(body) else {
             let start = &body[..body.len().min(TEXT_MAX)];
@@ -398,7 +402,7 @@ impl Said {
         Self {
             text,
             estimated: estimated.map(|estimated| estimated.min(ESTIMATE_MAX)),
-            is_error: !nothing || kind.trim() != "",
+            has_cause: !nothing || kind.trim() != "",
             kind,
             status: view.status,
         }

@@ -70,7 +70,7 @@ struct Choice {
 }
 
 /// What happens to one event.
-enum Verdict {
+enum EventAction {
     Keep,
     Replace(Bytes),
     Drop,
@@ -166,26 +166,30 @@ impl Framer {
         // As long as nothing is rewritten, everything up to here goes as it is.
         let mut plain_end = 0;
         for event in events(&lines) {
-            let verdict = self.judge(&event, &lines);
-            let is_exact = match verdict {
-                Verdict::Keep => event.is_plain,
-                Verdict::Done => &lines[event.span.clone()] == DONE,
-                Verdict::Replace(_) | Verdict::Drop => false,
-                Verdict::Stop => break,
+            let action = self.judge(&event, &lines);
+            let is_exact = match action {
+                EventAction::Keep => event.is_plain,
+                EventAction::Done => &lines[event.span.clone()] == DONE,
+                EventAction::Replace(_) | EventAction::Drop => false,
+                EventAction::Stop => break,
             };
             if is_exact && rewritten.is_none() {
                 plain_end = event.span.end;
             } else {
                 let out = rewritten.get_or_insert_with(|| BytesMut::from(&lines[..plain_end]));
-                match &verdict {
-                    Verdict::Keep if is_exact => out.extend_from_slice(&lines[event.span.clone()]),
-                    Verdict::Keep => write(event.name, event.data.as_deref().unwrap_or(b"{}"), out),
-                    Verdict::Replace(data) => write(event.name, data, out),
-                    Verdict::Done => out.extend_from_slice(DONE),
-                    Verdict::Drop | Verdict::Stop => {}
+                match &action {
+                    EventAction::Keep if is_exact => {
+                        out.extend_from_slice(&lines[event.span.clone()]);
+                    }
+                    EventAction::Keep => {
+                        write(event.name, event.data.as_deref().unwrap_or(b"{}"), out);
+                    }
+                    EventAction::Replace(data) => write(event.name, data, out),
+                    EventAction::Done => out.extend_from_slice(DONE),
+                    EventAction::Drop | EventAction::Stop => {}
                 }
             }
-            if matches!(verdict, Verdict::Done) {
+            if matches!(action, EventAction::Done) {
                 self.done = true;
                 break;
             }
@@ -212,7 +216,7 @@ impl Framer {
     }
 
     /// Decides about one event.
-    fn judge(&mut self, event: &Event<'_>, lines: &Bytes) -> Verdict {
+    fn judge(&mut self, event: &Event<'_>, lines: &Bytes) -> EventAction {
         if event.span.len() > self.event_size_max {
             return self.stop(Problem::TooLarge);
         }
@@ -222,15 +226,15 @@ impl Framer {
             return self.stop(Problem::Error(lines.slice_ref(stray)));
         }
         let Some(data) = &event.data else {
-            return Verdict::Drop;
+            return EventAction::Drop;
         };
         let owned = || match data {
             Cow::Borrowed(data) => lines.slice_ref(data),
             Cow::Owned(data) => Bytes::copy_from_slice(data),
         };
         match data.trim_ascii() {
-            b"" => Verdict::Drop,
-            b"[DONE]" if self.has_begun() => Verdict::Done,
+            b"" => EventAction::Drop,
+            b"[DONE]" if self.has_begun() => EventAction::Done,
             b"[DONE]" => self.stop(Problem::Empty),
             _ if event.name == Some(b"error") => self.stop(Problem::Error(owned())),
             text => match serde_json::from_slice(text) {
@@ -241,12 +245,12 @@ impl Framer {
     }
 
     /// Takes a chunk that the JSON parser refuses, or that is not a chunk.
-    fn repair(&mut self, text: &[u8], owned: impl Fn() -> Bytes) -> Verdict {
+    fn repair(&mut self, text: &[u8], owned: impl Fn() -> Bytes) -> EventAction {
         let finite = json::with_finite_numbers(text);
         let chunk = finite.as_deref().map(serde_json::from_slice);
         if let (Some(finite), Some(Ok(chunk))) = (&finite, chunk) {
             return match self.note(&chunk, finite, owned) {
-                Verdict::Keep => Verdict::Replace(finite.clone()),
+                EventAction::Keep => EventAction::Replace(finite.clone()),
                 other => other,
             };
         }
@@ -257,7 +261,7 @@ impl Framer {
     }
 
     /// Records what a chunk says.
-    fn note(&mut self, chunk: &ChunkView, text: &[u8], owned: impl Fn() -> Bytes) -> Verdict {
+    fn note(&mut self, chunk: &ChunkView, text: &[u8], owned: impl Fn() -> Bytes) -> EventAction {
         if chunk.is_suspect && ErrorView::read(text).is_some() {
             return self.stop(Problem::Error(owned()));
         }
@@ -266,21 +270,21 @@ impl Framer {
             // A sign of life; a caller would look for its choices.
             let is_nothing = chunk.is_bare && !chunk.has_usage;
             return if is_nothing {
-                Verdict::Drop
+                EventAction::Drop
             } else {
-                Verdict::Keep
+                EventAction::Keep
             };
         };
         self.chunks = self.chunks.saturating_add(1);
         match self.progress.note(choices) {
-            Ok(()) => Verdict::Keep,
+            Ok(()) => EventAction::Keep,
             Err(problem) => self.stop(problem),
         }
     }
 
-    fn stop(&mut self, problem: Problem) -> Verdict {
+    fn stop(&mut self, problem: Problem) -> EventAction {
         self.problem = Some(problem);
-        Verdict::Stop
+        EventAction::Stop
     }
 }
 

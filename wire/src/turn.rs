@@ -226,18 +226,18 @@ impl NewTurn {
     /// Returns the turn to keep: the messages without instructions, and the answer. `count` counts a message's tokens.
     #[must_use]
     pub fn answered(&self, answer: &Value, mut count: impl FnMut(&Value) -> u64) -> KeptTurn {
-        let mut said = self
+        let mut texts = self
             .messages
             .iter()
             .filter(|message| message.role != Role::Instruction);
-        let leads = said
+        let leads = texts
             .clone()
             .next()
             .is_none_or(|first| first.role != Role::ToolResult);
         let mut messages = String::with_capacity(self.span.len());
         let mut tokens = count(answer);
         messages.push('[');
-        for message in &mut said {
+        for message in &mut texts {
             let bytes = self.bytes(message);
             if let (Ok(text), Ok(message)) = (str::from_utf8(bytes), serde_json::from_slice(bytes))
             {
@@ -324,13 +324,13 @@ mod tests {
             let text = std::str::from_utf8(&assembled.body).unwrap();
             assert!(text.contains("1e2") && text.contains("[ ]"), "{text}");
             let value: Value = serde_json::from_str(text).unwrap();
-            let said: Vec<&str> = value["messages"]
+            let texts: Vec<&str> = value["messages"]
                 .as_array()
                 .unwrap()
                 .iter()
                 .map(|message| message["content"].as_str().unwrap())
                 .collect();
-            assert_eq!(said, ["Be \"brief\".", "a", "b", "c"]);
+            assert_eq!(texts, ["Be \"brief\".", "a", "b", "c"]);
             let same = new.assemble(&request, &Lead(None), []);
             assert_eq!(
                 serde_json::from_slice::<Value>(&same.body).unwrap(),

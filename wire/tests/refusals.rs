@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use kebne_wire::classify::{Refusal, classify};
+use kebne_wire::classify::{ErrorResponse, classify};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus/refusals")
@@ -28,7 +28,7 @@ fn class(sample: &str, proven: bool) -> &'static str {
             (HeaderName::try_from(name).unwrap(), value)
         })
         .collect();
-    let outcome = classify(&Refusal {
+    let outcome = classify(&ErrorResponse {
         status: StatusCode::from_u16(status).unwrap(),
         headers: &headers,
         body: body.as_bytes(),

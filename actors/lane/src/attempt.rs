@@ -20,7 +20,7 @@ use crate::{
     backend::{Answer, Attempt, Backend, Failure, Tail},
     call::Ending,
     clock::Clock,
-    job::{Delivery, Job, Lost},
+    job::{CallSuccess, Job, Lost},
 };
 
 /// An attempt to be made now.
@@ -228,7 +228,7 @@ impl<B: Backend> Run<B> {
     }
 
     async fn answered(&self, answer: Answer<B::Response>, first_part: impl FnOnce()) -> AttemptEnd {
-        let delivery = Delivery {
+        let success = CallSuccess {
             response: answer.response,
             attempts: self.number,
             waited: self.waited,
@@ -237,7 +237,7 @@ impl<B: Backend> Run<B> {
         if answer.tail.is_some() {
             first_part();
         }
-        let delivered = self.job.answer(self.attempt, delivery);
+        let delivered = self.job.answer(self.attempt, success);
         let outcome = match answer.tail {
             None => Outcome::Success {
                 tokens: answer.tokens,

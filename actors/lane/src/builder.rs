@@ -155,7 +155,7 @@ impl<B: Backend> LaneBuilder<B> {
             next_worker: 0,
             last_wake: LastWake::default(),
             observer: None,
-            told: 0,
+            reported: 0,
         };
         let learned = Kept::new(ControllerMemory::new(self.learned));
         let status = Arc::new(Status::default());

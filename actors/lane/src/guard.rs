@@ -9,7 +9,7 @@ use kebne_control::CallId;
 use crate::{
     call::Ending,
     endings::Endings,
-    job::{Delivery, Shared},
+    job::{CallSuccess, Shared},
 };
 
 /// Emitted when the caller of a call has left. A call that still waits is removed from the queue.
@@ -44,12 +44,12 @@ struct Live {
 }
 
 impl<T> Reply<T> {
-    pub(crate) fn new(delivery: Delivery<T>, guard: CallGuard) -> Self {
+    pub(crate) fn new(success: CallSuccess<T>, guard: CallGuard) -> Self {
         Self {
-            response: delivery.response,
+            response: success.response,
             guard,
-            attempts: delivery.attempts,
-            waited: delivery.waited,
+            attempts: success.attempts,
+            waited: success.waited,
         }
     }
 

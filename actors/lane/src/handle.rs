@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     endings::{EndingCounts, Endings},
     guard::{CallGuard, Reply},
-    job::{Delivery, Job, Shared},
+    job::{CallSuccess, Job, Shared},
     kept::Kept,
     lane::{CloseLane, Entrance, GetClosed, Lane, ReopenLane, Route},
     rate_controller::{ControllerMemory, GetController},
@@ -72,7 +72,7 @@ impl<B: Backend> LaneHandle<B> {
         let limit = options.deadline.saturating_add(ANSWER_GRACE);
         let offered = inner.offer(&mut guard, shared, request, options);
         let error = match tokio::time::timeout(limit, offered).await {
-            Ok(Ok(delivery)) => return Ok(Reply::new(delivery, guard)),
+            Ok(Ok(success)) => return Ok(Reply::new(success, guard)),
             Ok(Err(error)) => error,
             Err(_) => CallError::Timeout {
                 what: "total",
@@ -294,7 +294,7 @@ impl<B: Backend> Inner<B> {
         shared: Arc<Shared>,
         request: B::Request,
         options: CallOptions,
-    ) -> Result<Delivery<B::Response>, CallError> {
+    ) -> Result<CallSuccess<B::Response>, CallError> {
         let deadline = self.clock.now().after(options.deadline);
         let mut before = None;
         loop {

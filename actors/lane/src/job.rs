@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// The channel on which the caller's future waits.
-pub(crate) type Outbox<R> = oneshot::Sender<Result<Delivery<R>, CallError>>;
+pub(crate) type Outbox<R> = oneshot::Sender<Result<CallSuccess<R>, CallError>>;
 
 /// A successful answer for the caller.
 #[derive(Debug)]
-pub(crate) struct Delivery<R> {
+pub(crate) struct CallSuccess<R> {
     pub(crate) response: R,
     pub(crate) attempts: u32,
     pub(crate) waited: Duration,
@@ -35,7 +35,7 @@ pub(crate) struct Delivery<R> {
 /// The value before the pool has given a number.
 const UNNUMBERED: u64 = u64::MAX;
 /// The value while the lane has not ended the call.
-const NO_VERDICT: usize = usize::MAX;
+const NO_ENDING: usize = usize::MAX;
 
 /// One call.
 pub(crate) struct Job<B: Backend> {
@@ -71,7 +71,7 @@ pub(crate) struct Shared {
     /// The pool's number for the call, once it is admitted.
     number: AtomicU64,
     /// The ending with which the lane itself ended the call after its answer had begun: an index into [`Ending::ALL`],
-    /// or [`NO_VERDICT`].
+    /// or [`NO_ENDING`].
     verdict: AtomicUsize,
     /// Attempts made, refused ones included.
     attempts: AtomicU32,
@@ -94,7 +94,7 @@ impl Shared {
         Self {
             cancelled: CancellationToken::new(),
             number: AtomicU64::new(UNNUMBERED),
-            verdict: AtomicUsize::new(NO_VERDICT),
+            verdict: AtomicUsize::new(NO_ENDING),
             attempts: AtomicU32::new(0),
             _permit: permit,
         }
@@ -122,7 +122,7 @@ impl Shared {
     pub(crate) fn condemn(&self, ending: Ending) {
         let first = self
             .verdict
-            .compare_exchange(NO_VERDICT, ending as usize, SeqCst, SeqCst);
+            .compare_exchange(NO_ENDING, ending as usize, SeqCst, SeqCst);
         if let Err(earlier) = first {
             tracing::trace!(earlier, ?ending, "the call was condemned before");
         }
@@ -238,7 +238,7 @@ impl<B: Backend> Job<B> {
 
     /// Sends the answer of an attempt to the caller. Only the first answer counts; it cancels the call's other attempt.
     /// Returns `true` if it was the first and the caller still waits.
-    pub(crate) fn answer(&self, attempt: AttemptId, delivery: Delivery<B::Response>) -> bool {
+    pub(crate) fn answer(&self, attempt: AttemptId, success: CallSuccess<B::Response>) -> bool {
         let outbox = {
             let mut outlet = lock(&self.outlet);
             let outbox = outlet.outbox.take();
@@ -248,7 +248,7 @@ impl<B: Backend> Job<B> {
             }
             outbox
         };
-        outbox.is_some_and(|outbox| outbox.send(Ok(delivery)).is_ok())
+        outbox.is_some_and(|outbox| outbox.send(Ok(success)).is_ok())
     }
 
     /// Ends the call with an error, unless it was answered; running attempts are cancelled.

@@ -36,8 +36,8 @@ pub use endings::EndingCounts;
 pub use guard::{CallGuard, Reply};
 pub use handle::{LaneHandle, NoAnswer};
 pub use kebne_control::{
-    BandReport, BucketGrant, BucketHint, ControllerReport, Grant, Kind, LaneState, Law, LoadTimes,
-    Momentary, Order, Outcome, Permission, PoolReport, QuotaHints, Snapshot, Timestamp,
+    BucketGrant, BucketHint, ControllerReport, Grant, Kind, LaneState, Law, LoadTimes, Momentary,
+    Order, Outcome, Permission, PoolReport, PriorityReport, QuotaHints, Snapshot, Timestamp,
 };
 pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
 pub use prewarm::{Prewarm, PrewarmError};

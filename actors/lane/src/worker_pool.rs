@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{Actor, Handler};
-use kebne_control::{Offer, Refusal, Timestamp, controller};
+use kebne_control::{OfferedCall, Refusal, Timestamp, controller};
 
 use kebne_actors::{ActorRef, Context, clock::Dice, work_pulling::permits::Permits};
 
@@ -31,7 +31,7 @@ use crate::{
 mod memory;
 mod messages;
 mod settle;
-mod turn;
+mod step;
 mod wake;
 
 pub(crate) use memory::{InFlight, PoolMemory};
@@ -101,7 +101,7 @@ impl<B: Backend> Actor for WorkerPool<B> {
             ended: myself.control_recipient(),
         });
         self.adopt();
-        self.turn(ctx);
+        self.step(ctx);
     }
 }
 
@@ -114,7 +114,7 @@ impl<B: Backend> Handler<Enqueue<B>> for WorkerPool<B> {
         }
         // The caller already has the refusal.
         let _refused = self.offer(&job).is_err();
-        self.turn(ctx);
+        self.step(ctx);
     }
 }
 
@@ -125,7 +125,7 @@ impl<B: Backend> Handler<CallAbandoned> for WorkerPool<B> {
         let now = self.parts.clock.now();
         let waiting = self.parts.kept.lock().pool.cancel(call, now);
         if waiting.is_some() {
-            self.turn(ctx);
+            self.step(ctx);
         }
     }
 }
@@ -143,7 +143,7 @@ impl<B: Backend> Handler<WorkerReady> for WorkerPool<B> {
                 return;
             }
         }
-        self.turn(ctx);
+        self.step(ctx);
     }
 }
 
@@ -171,7 +171,7 @@ impl<B: Backend> Handler<AttemptEnded> for WorkerPool<B> {
             self.parts.status.worker_restarted();
         }
         self.settle(ended.attempt, ended.end);
-        self.turn(ctx);
+        self.step(ctx);
     }
 }
 
@@ -185,12 +185,12 @@ impl<B: Backend> Handler<LimitChanged> for WorkerPool<B> {
             if let Some(observer) = changed.observer {
                 kept.observer = Some(observer);
                 // A new controller does not answer events that were sent to the earlier one.
-                self.answered = kept.told;
+                self.answered = kept.reported;
             }
             kept.pool.set_grant(changed.grant, now);
         }
         self.answered = self.answered.max(changed.seen.unwrap_or(0));
-        self.turn(ctx);
+        self.step(ctx);
     }
 }
 
@@ -199,7 +199,7 @@ impl<B: Backend> Handler<WakeupDue> for WorkerPool<B> {
 
     fn handle(&mut self, _: WakeupDue, ctx: &mut Context<Self>) {
         self.armed = None;
-        self.turn(ctx);
+        self.step(ctx);
     }
 }
 
@@ -246,7 +246,7 @@ impl<B: Backend> WorkerPool<B> {
     /// Offers a call to the pool; a refused caller receives the reason.
     fn offer(&mut self, job: &Arc<Job<B>>) -> Result<(), Refusal> {
         let now = self.parts.clock.now();
-        let offer = Offer {
+        let offer = OfferedCall {
             deadline: job.deadline,
             bytes: job.options.bytes,
             tokens: job.options.cost,

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use kebne_lane::{
-    Answer, ArbiterHandle, Attempt, Backend, BandReport, BucketGrant, Bytes, CallGuard,
-    CallOptions, CancellationToken, ControllerReport, Ending, EndingCounts, Failure, Grant, Kind,
-    LaneBuilder, LaneFlowExt, LaneHandle, LaneSnapshot, LaneState, LoadTimes, Momentary, NoAnswer,
-    Outcome, Permission, PoolReport, QuotaHints, Repeats, Replies, Reply, Snapshot, Tail,
+    Answer, ArbiterHandle, Attempt, Backend, BucketGrant, Bytes, CallGuard, CallOptions,
+    CancellationToken, ControllerReport, Ending, EndingCounts, Failure, Grant, Kind, LaneBuilder,
+    LaneFlowExt, LaneHandle, LaneSnapshot, LaneState, LoadTimes, Momentary, NoAnswer, Outcome,
+    Permission, PoolReport, PriorityReport, QuotaHints, Repeats, Replies, Reply, Snapshot, Tail,
     TailEnding, Timestamp, ViaLane,
 };
 
@@ -42,7 +42,7 @@ impl Backend for Echo {
 /// The parts of a snapshot.
 type Parts = (
     LaneState,
-    Vec<BandReport>,
+    Vec<PriorityReport>,
     EndingCounts,
     Permission,
     Option<BucketGrant>,
@@ -54,7 +54,14 @@ fn parts(snapshot: LaneSnapshot) -> Parts {
     let grant: Grant = controller.grant;
     let (state, endings) = (snapshot.state, snapshot.endings);
     let (bucket, ready) = (grant.requests, grant.ready_eta);
-    (state, pool.bands, endings, grant.permission, bucket, ready)
+    (
+        state,
+        pool.priorities,
+        endings,
+        grant.permission,
+        bucket,
+        ready,
+    )
 }
 
 /// The parts of what was learned.

@@ -171,8 +171,8 @@ impl<T, E: Clone> Stream for QueueSource<T, E> {
                 queue.consumer = Some(context.waker().clone());
                 Poll::Pending
             }
-            State::Failed(error, told @ false) => {
-                *told = true;
+            State::Failed(error, is_reported @ false) => {
+                *is_reported = true;
                 Poll::Ready(Some(Err(error.clone())))
             }
             State::Failed(_, true) | State::Completed | State::Cancelled => Poll::Ready(None),

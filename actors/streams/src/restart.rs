@@ -69,13 +69,13 @@ pub struct Restart<S, F, E> {
     factory: F,
     decide: Box<dyn FnMut(&E) -> bool + Send>,
     dice: fastrand::Rng,
-    phase: Phase<S>,
+    state: SourceState<S>,
     restarts: u32,
     /// Until when an end counts as one more in a row.
     window_ends: Option<Instant>,
 }
 
-enum Phase<S> {
+enum SourceState<S> {
     Due,
     Running(Pin<Box<S>>),
     Waiting(Pin<Box<Sleep>>),
@@ -95,7 +95,7 @@ where
         settings,
         factory,
         decide: Box::new(|_| true),
-        phase: Phase::Due,
+        state: SourceState::Due,
         restarts: 0,
         window_ends: None,
     }
@@ -121,7 +121,7 @@ impl<S, F, E> Restart<S, F, E> {
         let backoff = &self.settings.backoff;
         let wait = backoff.delay(self.restarts, self.dice.f64());
         self.restarts = self.restarts.saturating_add(1);
-        self.phase = Phase::Waiting(Box::pin(sleep(wait)));
+        self.state = SourceState::Waiting(Box::pin(sleep(wait)));
         true
     }
 }
@@ -138,26 +138,26 @@ where
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            let ended = match &mut this.phase {
-                Phase::Due => {
-                    this.phase = Phase::Running(Box::pin((this.factory)()));
+            let ended = match &mut this.state {
+                SourceState::Due => {
+                    this.state = SourceState::Running(Box::pin((this.factory)()));
                     this.window_ends = Instant::now().checked_add(this.settings.within);
                     continue;
                 }
-                Phase::Waiting(wait) => {
+                SourceState::Waiting(wait) => {
                     ready!(wait.as_mut().poll(context));
-                    this.phase = Phase::Due;
+                    this.state = SourceState::Due;
                     continue;
                 }
-                Phase::Ended => return Poll::Ready(None),
-                Phase::Running(source) => match ready!(source.as_mut().poll_next(context)) {
+                SourceState::Ended => return Poll::Ready(None),
+                SourceState::Running(source) => match ready!(source.as_mut().poll_next(context)) {
                     Some(Ok(item)) => return Poll::Ready(Some(Ok(item))),
                     Some(Err(error)) => Some(error),
                     None => None,
                 },
             };
             // The source that ended is dropped before anything else is done.
-            this.phase = Phase::Ended;
+            this.state = SourceState::Ended;
             let restart = match &ended {
                 Some(error) => (this.decide)(error),
                 None => this.settings.on_completion,

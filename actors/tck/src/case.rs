@@ -2,7 +2,7 @@
 //!
 //! # Adding a case
 //! Write one function whose name is the sentence that must hold, taking the driver of its area and returning a
-//! [`Verdict`], and list it with [`cases!`](crate::cases!) in the same file, naming the Pekko specification and topic it
+//! [`CaseResult`], and list it with [`cases!`](crate::cases!) in the same file, naming the Pekko specification and topic it
 //! follows and its [`Stance`]. Mark it `isolated` when some library may abort the process or spin its thread
 //! for ever on it. A whole new file of cases is added to [`registry`](crate::registry) by one line.
 //!
@@ -76,10 +76,10 @@ pub enum Failure {
 }
 
 /// The end of one case.
-pub type Verdict = Result<(), Failure>;
+pub type CaseResult = Result<(), Failure>;
 
 /// A case under way, on the thread that the runner gave it.
-pub type Running<'a> = Pin<Box<dyn Future<Output = Verdict> + 'a>>;
+pub type Running<'a> = Pin<Box<dyn Future<Output = CaseResult> + 'a>>;
 
 /// One case; `D` is the driver of the part of a library that it is about.
 #[derive(Clone, Copy)]
@@ -112,7 +112,7 @@ impl<D: ?Sized> fmt::Debug for Case<D> {
 ///
 /// # Errors
 /// Returns [`Failure::Failed`] with what `otherwise` says.
-pub fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Verdict {
+pub fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> CaseResult {
     if holds {
         Ok(())
     } else {
@@ -128,7 +128,7 @@ pub fn ensure_eq<T: PartialEq + fmt::Debug + ?Sized>(
     what: &str,
     seen: &T,
     expected: &T,
-) -> Verdict {
+) -> CaseResult {
     ensure(seen == expected, || {
         format!("{what}: expected {expected:?}, saw {seen:?}")
     })
@@ -136,7 +136,7 @@ pub fn ensure_eq<T: PartialEq + fmt::Debug + ?Sized>(
 
 /// Writes a list of cases: `cases![dyn Driver, L4; name => topic, stance; name => topic, stance, isolated; …]`.
 ///
-/// Each name is that of an `async fn(&dyn Driver) -> Verdict` in scope.
+/// Each name is that of an `async fn(&dyn Driver) -> CaseResult` in scope.
 #[macro_export]
 macro_rules! cases {
     (@isolated) => { false };

@@ -85,12 +85,12 @@ mod prelude {
 
     pub(super) use crate::{
         case::{
-            Case, Failure,
+            Case, CaseResult, Failure,
             Stance::{Different, Same, Trap},
-            Verdict, ensure, ensure_eq,
+            ensure, ensure_eq,
         },
         cases,
-        driver::actors::{Claim, Driver, Offer, PATIENCE, Puppet, Refusal, Topic, World},
+        driver::actors::{ANSWER_TIMEOUT, Claim, Driver, Offer, Puppet, Refusal, Topic, World},
         puppet::{Answer, Command::*, Overflow, PipedOutcome, Repeat, Script, Spec, Supervision},
     };
 

@@ -14,7 +14,7 @@ use std::{
 
 use clap::Parser;
 use kebne_tck::{
-    case::{Failure, Verdict},
+    case::{CaseResult, Failure},
     driver::Library,
     matrix::Matrix,
     registry::{self, AnyCase},
@@ -136,7 +136,7 @@ fn write_page(matrix: &Matrix) -> io::Result<()> {
 fn run_all(libraries: &[Arc<dyn Library>], cases: Vec<AnyCase>) -> io::Result<Matrix> {
     let runner = Runner::new(std::env::current_exe()?);
     let next = AtomicUsize::new(0);
-    let verdicts: Vec<Mutex<Verdict>> = (0..cases.len() * libraries.len())
+    let verdicts: Vec<Mutex<CaseResult>> = (0..cases.len() * libraries.len())
         .map(|_| Mutex::new(Err(Failure::Failed("did not run".to_owned()))))
         .collect();
     thread::scope(|scope| {

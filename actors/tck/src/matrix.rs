@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    case::{Failure, Level, Stance, Verdict},
+    case::{CaseResult, Failure, Level, Stance},
     registry::AnyCase,
 };
 
@@ -17,7 +17,7 @@ pub struct Matrix {
     /// The libraries with their versions, in the order of the columns.
     pub libraries: Vec<(&'static str, &'static str)>,
     /// The cases, in the order of the rows, each with one verdict for each library.
-    pub rows: Vec<(AnyCase, Vec<Verdict>)>,
+    pub rows: Vec<(AnyCase, Vec<CaseResult>)>,
 }
 
 /// How many cases passed, failed and did not apply.
@@ -166,7 +166,7 @@ impl Matrix {
     }
 }
 
-fn sign(verdict: &Verdict) -> &'static str {
+fn sign(verdict: &CaseResult) -> &'static str {
     match verdict {
         Ok(()) => "passed",
         Err(Failure::Failed(_)) => "**failed**",

@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    case::{Failure, Stance, Verdict},
+    case::{CaseResult, Failure, Stance},
     driver::Library,
     registry::AnyCase,
 };
@@ -52,7 +52,7 @@ impl Runner {
     ///
     /// # Errors
     /// Says why the case did not pass.
-    pub fn run(&self, library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
+    pub fn run(&self, library: &Arc<dyn Library>, case: &AnyCase) -> CaseResult {
         let verdict = if case.isolated {
             self.run_in_process(library.name(), case.name)
         } else {
@@ -67,7 +67,7 @@ impl Runner {
         }
     }
 
-    fn run_in_process(&self, library: &str, case: &str) -> Verdict {
+    fn run_in_process(&self, library: &str, case: &str) -> CaseResult {
         let cannot = |error: std::io::Error| Failure::Failed(format!("no process for it: {error}"));
         let mut process = Command::new(&self.program)
             .args(["--in-process", "--library", library, "--case", case])
@@ -107,7 +107,7 @@ fn never_ended() -> Failure {
 ///
 /// # Errors
 /// Says why the case did not pass.
-pub fn run_here(library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
+pub fn run_here(library: &Arc<dyn Library>, case: &AnyCase) -> CaseResult {
     let (tell, told) = mpsc::channel();
     let (library, case) = (Arc::clone(library), case.clone());
     let spawned = thread::Builder::new()
@@ -127,7 +127,7 @@ pub fn run_here(library: &Arc<dyn Library>, case: &AnyCase) -> Verdict {
         .unwrap_or_else(|_| Err(never_ended()))
 }
 
-fn in_system(library: &dyn Library, case: &AnyCase, tell: &mpsc::Sender<Verdict>) {
+fn in_system(library: &dyn Library, case: &AnyCase, tell: &mpsc::Sender<CaseResult>) {
     // Paused from the start: a clock that is paused later stands between two ticks of its timer.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let Ok(runtime) = runtime.enable_all().start_paused(true).build() else {
@@ -155,7 +155,7 @@ fn in_system(library: &dyn Library, case: &AnyCase, tell: &mpsc::Sender<Verdict>
 }
 
 /// Writes a verdict as the line that [`Runner::run`] reads.
-pub fn line_of(verdict: &Verdict) -> String {
+pub fn line_of(verdict: &CaseResult) -> String {
     match verdict {
         Ok(()) => PASSED.to_owned(),
         Err(Failure::Failed(why)) => format!("{FAILED}{}", why.replace('\n', " ")),
@@ -163,7 +163,7 @@ pub fn line_of(verdict: &Verdict) -> String {
     }
 }
 
-fn verdict_of(output: &str) -> Option<Verdict> {
+fn verdict_of(output: &str) -> Option<CaseResult> {
     output.lines().find_map(|line| {
         if line == PASSED {
             return Some(Ok(()));

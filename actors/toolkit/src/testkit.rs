@@ -58,7 +58,7 @@ mod inbox;
 mod logs;
 mod manual_clock;
 mod probe;
-mod turns;
+mod thread_turns;
 
 pub use effects::{BehaviourKit, Effect};
 pub use faults::{FaultCounts, FaultKind, Faults, Injected};

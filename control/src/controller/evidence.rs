@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Controller, Flight, Phase};
+use super::{Availability, Controller, Flight};
 use crate::limit::{Sample, Signal};
 use crate::{Chance, Timestamp, Verdict, VerdictKind};
 
@@ -39,11 +39,11 @@ impl Controller {
     ) -> Option<Verdict> {
         let from = self.rate.measured().unwrap_or(0.0);
         let period = slow_down.then_some(self.settings.slow_down_period);
-        let told = self.rate.used_up(now).is_some();
+        let quota_used_up = self.rate.used_up(now).is_some();
         let until = self.rate.refused(asked, period, now, chance);
         self.paused_until = self.paused_until.max(until);
         let to = self.rate.measured().unwrap_or(0.0);
-        if matches!(self.phase, Phase::Running) && !told && !slow_down {
+        if matches!(self.availability, Availability::Running) && !quota_used_up && !slow_down {
             let in_flight = flight.in_flight_at_start;
             let sample = Sample {
                 signal: Signal::Refused,
@@ -74,14 +74,14 @@ impl Controller {
 
     /// Says whether a call that timed out had too little time from the start: that says nothing of the
     /// backend. The bound is the mean of the logarithm of the latency and one deviation.
-    pub(super) fn hurried(&self, flight: Flight, now: Timestamp) -> bool {
+    pub(super) fn was_cut_short(&self, flight: Flight, now: Timestamp) -> bool {
         let took = now.since(flight.sent).as_secs_f64();
         let whole = took >= 0.9 * self.settings.attempt_timeout.as_secs_f64();
         let usual = self
             .log_mean
             .filter(|_| self.answers >= ANSWERS_LEAST)
             .is_some_and(|mean| took >= (mean + self.log_variance.max(0.0).sqrt()).exp());
-        matches!(self.phase, Phase::Running) && !whole && !usual
+        matches!(self.availability, Availability::Running) && !whole && !usual
     }
 
     /// Learns how long a call takes. A probe may have been held while the backend loaded: it teaches only what agrees

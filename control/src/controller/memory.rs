@@ -1,12 +1,12 @@
 //! What outlives a controller, and how the next one goes on from it.
 
-use super::{Controller, Momentary, Phase, Snapshot};
+use super::{Availability, Controller, Momentary, Snapshot};
 use crate::Timestamp;
 
 impl Controller {
     /// Returns what was learned, to be kept across restarts.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let running = matches!(self.phase, Phase::Running);
+        let running = matches!(self.availability, Availability::Running);
         let reached = running.then(|| self.limit.limit());
         Snapshot {
             // A climb that is still under way has not disproved what was reached before it.
@@ -41,7 +41,7 @@ impl Controller {
         if let Some(level) = momentary.level.filter(|_| fresh) {
             self.limit.restart(Some(level), now);
             self.limit.release(level, now);
-            self.phase = Phase::Running;
+            self.availability = Availability::Running;
             if let Some((mean, variance)) = momentary.latency {
                 self.log_mean = Some(mean);
                 self.log_variance = variance;

@@ -1,7 +1,7 @@
 //! What endings say besides how much the backend can carry: how long to wait, and how often to try again.
 
 use super::timeout::Answer;
-use super::{Controller, Flight, Outcome, Phase, Timestamp, Verdict};
+use super::{Availability, Controller, Flight, Outcome, Timestamp, Verdict};
 use crate::VerdictKind;
 
 impl Controller {
@@ -18,7 +18,7 @@ impl Controller {
             Outcome::Fault | Outcome::Timeout => (None, true),
             _ => return [None, None],
         };
-        if !matches!(self.phase, Phase::Running) {
+        if !matches!(self.availability, Availability::Running) {
             return [None, None];
         }
         let before = self.retry_ratio();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Call, CallId, LaneState, Meta, Offer, Permission, Pool, Refusal, RefusalReason, Timestamp,
-    real, seconds,
+    Call, CallId, LaneState, Meta, OfferedCall, Permission, Pool, Refusal, RefusalReason,
+    Timestamp, real, seconds,
 };
 
 /// How many times the best rate of the last minutes the backend may come to serve while a call waits.
@@ -19,7 +19,7 @@ impl<T> Pool<T> {
     /// # Errors
     /// Returns the payload and the refusal when the queue is full, the wait would outlast the
     /// deadline, or waiting is useless.
-    pub fn offer(&mut self, offer: Offer<T>, now: Timestamp) -> Result<CallId, (T, Refusal)> {
+    pub fn offer(&mut self, offer: OfferedCall<T>, now: Timestamp) -> Result<CallId, (T, Refusal)> {
         self.load.arrived(now);
         if let Some(reason) = self.objection(&offer, now) {
             let refusal = self.refusal(reason, now);
@@ -75,7 +75,7 @@ impl<T> Pool<T> {
         permitted && self.calls.is_empty() && self.in_flight() < self.grant.concurrency
     }
 
-    fn objection(&self, offer: &Offer<T>, now: Timestamp) -> Option<RefusalReason> {
+    fn objection(&self, offer: &OfferedCall<T>, now: Timestamp) -> Option<RefusalReason> {
         let left = offer.deadline.since(now);
         if self.closed {
             return Some(RefusalReason::Draining);

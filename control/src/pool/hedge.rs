@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::quantile::Quantile;
 use super::{
-    AttemptId, Hedge, Offer, Other, Outcome, Permission, Pool, Running, Timestamp, seconds,
+    AttemptId, Hedge, OfferedCall, Other, Outcome, Permission, Pool, Running, Timestamp, seconds,
 };
 
 /// Attempts seen before their time is believed.
@@ -64,7 +64,7 @@ impl Hedging {
 
 impl<T> Pool<T> {
     /// Returns `true` if a call may be hedged: it changes nothing, has the first priority, and is short.
-    pub(super) fn may_be_hedged(&self, offer: &Offer<T>) -> bool {
+    pub(super) fn may_be_hedged(&self, offer: &OfferedCall<T>) -> bool {
         self.hedging.ratio > 0.0
             && offer.hedge
             && offer.priority == 0

@@ -12,7 +12,7 @@ pub struct CallId(pub u64);
 
 /// A call that asks to be let in.
 #[derive(Clone, Debug)]
-pub struct Offer<T> {
+pub struct OfferedCall<T> {
     /// What is to be sent.
     pub payload: T,
     /// When the caller stops waiting.
@@ -165,9 +165,9 @@ pub enum AfterAttempt<T> {
 
 /// The queued calls of one priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct BandReport {
+pub struct PriorityReport {
     /// The priority; 0 is served first.
-    pub band: u8,
+    pub priority: u8,
     /// Its calls.
     pub queued: usize,
     /// Tenants that they belong to.
@@ -179,8 +179,8 @@ pub struct BandReport {
 pub struct PoolReport {
     /// Calls waiting.
     pub queued: usize,
-    /// Those of them that wait for their turn, by band; the rest waits for a time.
-    pub bands: Vec<BandReport>,
+    /// Those that may be sent now, by priority; the others wait for a point in time.
+    pub priorities: Vec<PriorityReport>,
     /// Bytes of the calls waiting.
     pub queued_bytes: u64,
     /// Attempts in flight.

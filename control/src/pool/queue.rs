@@ -1,14 +1,14 @@
 //! The order of waiting calls: strict priorities with a reserved share, and fairness between tenants in token cost.
 //!
-//! Between the tenants of a band the one with the least service so far goes next (start-time fair
+//! Between the tenants of a priority the one with the least service so far goes next (start-time fair
 //! queueing). That gives the shares of deficit round robin, but O(log n) for any cost. A call that
 //! was put back keeps its number and so returns to the head of its tenant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BandReport, CallId};
+use super::{CallId, PriorityReport};
 
-/// Tenants of a band that are few.
+/// Tenants of a priority that are few.
 const SWEEP_LEAST: usize = 64;
 
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ struct Tenant {
 }
 
 #[derive(Debug, Default)]
-struct Band {
+struct PriorityLevel {
     tenants: BTreeMap<u64, Tenant>,
     /// Tenants with calls by service received, in millionths so that the order is total.
     order: BTreeSet<(u64, u64)>,
@@ -30,7 +30,7 @@ struct Band {
     sweep_at: usize,
 }
 
-impl Band {
+impl PriorityLevel {
     /// Forgets the tenants without calls that are ahead of nobody, so that names cannot pile up.
     fn sweep(&mut self) {
         if self.tenants.len() < self.sweep_at.max(SWEEP_LEAST) {
@@ -46,9 +46,9 @@ impl Band {
 /// Which of the waiting calls goes next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Choice {
-    /// The newest of the first band, instead of the oldest.
+    /// The newest of the first priority, instead of the oldest.
     pub(super) newest: bool,
-    /// Of the last band, whatever the turn.
+    /// Of the last priority, also when the first is due.
     pub(super) lowest: bool,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Choice {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) id: CallId,
-    pub(super) band: u8,
+    pub(super) priority: u8,
     pub(super) tenant: u64,
     /// Expected tokens; zero when unknown.
     pub(super) tokens: u32,
@@ -69,7 +69,7 @@ pub(super) struct Entry {
 /// Where a call stands.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    band: u8,
+    priority: u8,
     tenant: u64,
     cost: f64,
 }
@@ -77,12 +77,12 @@ struct Place {
 /// The waiting calls in the order of service.
 #[derive(Debug)]
 pub(super) struct Queue {
-    bands: BTreeMap<u8, Band>,
+    priorities: BTreeMap<u8, PriorityLevel>,
     places: BTreeMap<CallId, Place>,
     lengths: BTreeMap<u64, usize>,
     longest: BTreeSet<(usize, u64)>,
     reserved_one_in: u32,
-    turn: u32,
+    dispatches: u32,
 }
 
 fn key(served: f64) -> u64 {
@@ -103,12 +103,12 @@ fn weight(tokens: u32) -> f64 {
 impl Queue {
     pub(super) fn new(reserved_one_in: u32) -> Self {
         Self {
-            bands: BTreeMap::new(),
+            priorities: BTreeMap::new(),
             places: BTreeMap::new(),
             lengths: BTreeMap::new(),
             longest: BTreeSet::new(),
             reserved_one_in,
-            turn: 0,
+            dispatches: 0,
         }
     }
 
@@ -120,14 +120,18 @@ impl Queue {
         self.places.len()
     }
 
-    /// Returns how many wait in each band.
-    pub(super) fn waiting(&self) -> Vec<BandReport> {
-        let report = |(number, band): (&u8, &Band)| BandReport {
-            band: *number,
-            queued: band.tenants.values().map(|tenant| tenant.calls.len()).sum(),
-            tenants: band.order.len(),
+    /// Returns how many wait in each priority.
+    pub(super) fn waiting(&self) -> Vec<PriorityReport> {
+        let report = |(number, level): (&u8, &PriorityLevel)| PriorityReport {
+            priority: *number,
+            queued: level
+                .tenants
+                .values()
+                .map(|tenant| tenant.calls.len())
+                .sum(),
+            tenants: level.order.len(),
         };
-        self.bands.iter().map(report).collect()
+        self.priorities.iter().map(report).collect()
     }
 
     pub(super) fn holds(&self, id: CallId) -> bool {
@@ -136,11 +140,21 @@ impl Queue {
 
     pub(super) fn push(&mut self, new: Entry) {
         let Entry {
-            id, band, tenant, ..
+            id,
+            priority,
+            tenant,
+            ..
         } = new;
         let cost = weight(new.tokens) / new.weight;
-        self.places.insert(id, Place { band, tenant, cost });
-        let level = self.bands.entry(band).or_default();
+        self.places.insert(
+            id,
+            Place {
+                priority,
+                tenant,
+                cost,
+            },
+        );
+        let level = self.priorities.entry(priority).or_default();
         level.sweep();
         let clock = level.clock;
         let entry = level.tenants.entry(tenant).or_default();
@@ -157,14 +171,14 @@ impl Queue {
 
     /// Takes the next call out.
     pub(super) fn pop(&mut self, choice: Choice) -> Option<CallId> {
-        self.turn = (self.turn + 1) % self.reserved_one_in;
-        let (&number, band) = if self.turn == 0 || choice.lowest {
-            self.bands.last_key_value()?
+        self.dispatches = (self.dispatches + 1) % self.reserved_one_in;
+        let (&number, level) = if self.dispatches == 0 || choice.lowest {
+            self.priorities.last_key_value()?
         } else {
-            self.bands.first_key_value()?
+            self.priorities.first_key_value()?
         };
-        let &(_, tenant) = band.order.first()?;
-        let entry = band.tenants.get(&tenant)?;
+        let &(_, tenant) = level.order.first()?;
+        let entry = level.tenants.get(&tenant)?;
         let next = if choice.newest && number == 0 {
             entry.calls.last()
         } else {
@@ -178,7 +192,7 @@ impl Queue {
     /// Corrects the service that a tenant received by what its call cost in the end.
     pub(super) fn settle(&mut self, call: Entry, real: u32) {
         let tenant = call.tenant;
-        let Some(level) = self.bands.get_mut(&call.band) else {
+        let Some(level) = self.priorities.get_mut(&call.priority) else {
             return;
         };
         let Some(entry) = level.tenants.get_mut(&tenant) else {
@@ -203,9 +217,9 @@ impl Queue {
         if longest == tenant || own + 1 >= length {
             return None;
         }
-        let bands = self.bands.values().rev();
-        bands
-            .filter_map(|band| band.tenants.get(&longest))
+        let priorities = self.priorities.values().rev();
+        priorities
+            .filter_map(|level| level.tenants.get(&longest))
             .find_map(|t| t.calls.last().copied())
     }
 
@@ -214,31 +228,31 @@ impl Queue {
             return false;
         };
         self.resize(place.tenant, -1);
-        let Some(band) = self.bands.get_mut(&place.band) else {
+        let Some(level) = self.priorities.get_mut(&place.priority) else {
             return false;
         };
-        let waiting = band.order.len();
-        if let Some(entry) = band.tenants.get_mut(&place.tenant) {
-            band.order.remove(&(key(entry.served), place.tenant));
+        let waiting = level.order.len();
+        if let Some(entry) = level.tenants.get_mut(&place.tenant) {
+            level.order.remove(&(key(entry.served), place.tenant));
             entry.calls.remove(&id);
             entry.returned.remove(&id);
             if charge {
                 // Each of the waiting tenants is due its part of what was served: else newcomers, who start at the
                 // clock, would hold it, and go before those who were served already for ever.
                 let part = place.cost / crate::num::real(waiting.max(1));
-                band.clock = band.clock.max(entry.served) + part;
+                level.clock = level.clock.max(entry.served) + part;
                 entry.served += place.cost;
             }
             if entry.calls.is_empty() {
-                if entry.served <= band.clock {
-                    band.tenants.remove(&place.tenant);
+                if entry.served <= level.clock {
+                    level.tenants.remove(&place.tenant);
                 }
             } else {
-                band.order.insert((key(entry.served), place.tenant));
+                level.order.insert((key(entry.served), place.tenant));
             }
         }
-        if band.order.is_empty() {
-            self.bands.remove(&place.band);
+        if level.order.is_empty() {
+            self.priorities.remove(&place.priority);
         }
         true
     }
@@ -266,7 +280,7 @@ mod tests {
         // Some calls are long, so that their tenants are ahead of the clock when they have no more.
         let entry = |id: u64| Entry {
             id: CallId(id),
-            band: 0,
+            priority: 0,
             tenant: id,
             tokens: if id.is_multiple_of(50) { 1000 } else { 1 },
             weight: 1.0,
@@ -278,7 +292,11 @@ mod tests {
                 assert!(queue.pop(Choice::default()).is_some());
             }
         }
-        let known: usize = queue.bands.values().map(|band| band.tenants.len()).sum();
+        let known: usize = queue
+            .priorities
+            .values()
+            .map(|level| level.tenants.len())
+            .sum();
         assert!(known <= 200, "{known}");
     }
 
@@ -287,7 +305,7 @@ mod tests {
         let mut queue = Queue::new(1000);
         let entry = |id: u64, tenant: u64| Entry {
             id: CallId(id),
-            band: 0,
+            priority: 0,
             tenant,
             tokens: 10,
             weight: 1.0,

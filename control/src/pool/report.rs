@@ -8,7 +8,7 @@ impl<T> Pool<T> {
     pub fn report(&self, now: Timestamp) -> PoolReport {
         PoolReport {
             queued: self.calls.len(),
-            bands: self.queue.waiting(),
+            priorities: self.queue.waiting(),
             queued_bytes: self.bytes,
             in_flight: self.in_flight(),
             retrying: self.delayed.len() - self.held.len(),

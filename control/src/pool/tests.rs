@@ -20,8 +20,8 @@ fn pool(permission: Permission) -> Pool<u32> {
     Pool::new(&small, grant, at(0.0))
 }
 
-fn offer(payload: u32, tenant: u64) -> Offer<u32> {
-    Offer {
+fn offer(payload: u32, tenant: u64) -> OfferedCall<u32> {
+    OfferedCall {
         payload,
         deadline: at(10.0),
         bytes: 1,
@@ -38,7 +38,7 @@ fn offer(payload: u32, tenant: u64) -> Offer<u32> {
 
 #[test]
 fn a_probe_is_given_the_time_to_load_unless_the_backend_is_broken() {
-    let patient = |until: f64| Offer {
+    let patient = |until: f64| OfferedCall {
         deadline: at(until),
         ..offer(0, 0)
     };
@@ -205,7 +205,7 @@ fn a_probe_is_the_call_that_can_wait_longest() {
         not_before: at(0.0),
     });
     for (payload, deadline) in [(0, 1.0), (1, 9.0), (2, 5.0)] {
-        let patient = Offer {
+        let patient = OfferedCall {
             deadline: at(deadline),
             ..offer(payload, 0)
         };
@@ -291,9 +291,9 @@ fn the_newest_goes_first_under_overload_but_never_before_one_that_came_back() {
     let sent = p.next(at(3.1)).unwrap();
     assert_eq!(sent.payload, 5, "it had its turn");
     p.released(sent.attempt, at(3.2));
-    // A lower band is served in order, whatever the load.
+    // A lower priority is served in order, whatever the load.
     for i in 10..12 {
-        let batch = Offer {
+        let batch = OfferedCall {
             priority: 1,
             ..offer(i, 0)
         };
@@ -313,7 +313,7 @@ fn a_trial_of_more_load_is_made_by_the_lowest_band() {
     let mut p = pool(Permission::Open);
     p.grant.trial_above = Some(1);
     for (i, priority) in [(0, 0), (1, 0), (2, 1)] {
-        let banded = Offer {
+        let banded = OfferedCall {
             priority,
             ..offer(i, 0)
         };
@@ -330,7 +330,7 @@ fn a_larger_share_is_served_that_much_more() {
     let mut taken = [0, 0];
     for number in 0..40 {
         for (tenant, weight) in [(0, 3.0), (1, 1.0)] {
-            let offered = Offer {
+            let offered = OfferedCall {
                 weight,
                 deadline: at(100.0),
                 ..offer(number, tenant)
@@ -357,7 +357,7 @@ fn a_tenant_is_charged_what_its_calls_cost_in_the_end() {
     let mut served = [0_u32; 2];
     for i in 0..40 {
         for tenant in 0..2 {
-            let bounded = Offer {
+            let bounded = OfferedCall {
                 tokens: 1000,
                 output_tokens_max: 900,
                 ..offer(i, tenant)
@@ -383,7 +383,7 @@ fn a_used_up_quota_refuses_only_those_who_cannot_wait_for_its_renewal() {
     let mut p = pool(Permission::Closed { until: at(8.0) });
     p.offer(offer(0, 0), at(0.0)).unwrap();
     assert!(p.next(at(7.9)).is_none());
-    let short = Offer {
+    let short = OfferedCall {
         deadline: at(7.0),
         ..offer(1, 0)
     };
@@ -396,7 +396,7 @@ fn a_used_up_quota_refuses_only_those_who_cannot_wait_for_its_renewal() {
 fn calls_that_wait_when_a_quota_is_used_up_are_refused_at_once_if_it_outlasts_them() {
     let mut p = pool(Permission::Paused { until: at(1.0) });
     p.offer(offer(0, 0), at(0.0)).unwrap();
-    let patient = Offer {
+    let patient = OfferedCall {
         deadline: at(900.0),
         ..offer(1, 0)
     };
@@ -433,7 +433,7 @@ fn no_one_is_sent_away_for_a_dip_that_may_end_in_time() {
     delivers(&mut p, 20.0, 0.0);
     delivers(&mut p, 1.0, 10.0);
     let from = |now: f64, p: &mut Pool<u32>| {
-        let in_time = || Offer {
+        let in_time = || OfferedCall {
             deadline: at(now + 10.0),
             ..offer(0, 0)
         };
@@ -464,7 +464,7 @@ fn a_call_below_the_deadline_margin_waits_and_lets_others_go_first() {
     };
     p.set_grant(grant, at(0.0));
     p.offer(offer(0, 0), at(0.0)).unwrap();
-    let late = Offer {
+    let late = OfferedCall {
         deadline: at(16.0),
         ..offer(1, 0)
     };
@@ -479,7 +479,7 @@ fn a_call_below_the_deadline_margin_waits_and_lets_others_go_first() {
     p.offer(offer(2, 0), at(7.0)).unwrap();
     assert!(p.expire(at(9.5)).is_empty());
     let refused = p.expire(at(9.86));
-    assert_eq!(refused.len(), 1, "told before its deadline");
+    assert_eq!(refused.len(), 1, "refused before its deadline");
 }
 
 proptest::proptest! {
@@ -494,7 +494,7 @@ proptest::proptest! {
         let mut left = 1e6;
         for (number, &(prompt, bound, output, how)) in (0..).zip(&calls) {
             let tokens = prompt + bound;
-            let bounded = Offer { tokens, output_tokens_max: bound, ..offer(number, 0) };
+            let bounded = OfferedCall { tokens, output_tokens_max: bound, ..offer(number, 0) };
             p.offer(bounded, at(0.0)).unwrap();
             let sent = p.next(at(0.0)).unwrap();
             let reserved = p.running[&sent.attempt].meta.tokens;
@@ -558,7 +558,7 @@ fn a_pause_that_is_over_is_waited_for_no_more_while_an_attempt_runs() {
 #[test]
 fn a_retry_that_is_due_is_not_asked_for_again_while_nobody_can_take_it() {
     let mut p = pool(Permission::Open);
-    let patient = |payload| Offer {
+    let patient = |payload| OfferedCall {
         deadline: at(60.0),
         ..offer(payload, 0)
     };
@@ -608,7 +608,7 @@ fn cold_pool(state: LaneState, ready_eta: Option<Timestamp>) -> Pool<u32> {
 
 #[test]
 fn a_wait_for_a_backend_that_does_not_say_when_it_will_serve_is_bounded() {
-    let patient = |deadline: f64| Offer {
+    let patient = |deadline: f64| OfferedCall {
         deadline: at(deadline),
         ..offer(0, 0)
     };
@@ -641,7 +641,7 @@ fn a_call_that_stepped_aside_has_its_place_again_when_the_margin_shrinks() {
         };
         p.set_grant(grant, at(now));
     };
-    let patient = |payload| Offer {
+    let patient = |payload| OfferedCall {
         deadline: at(30.0),
         ..offer(payload, 0)
     };

@@ -105,18 +105,18 @@ fn a_request_to_slow_down_holds_what_the_headers_allow_and_is_forgotten() {
         rate.accepted(at(100.0 + f64::from(call) / 10.0), true);
     }
     rate.hints(&hints, at(110.0));
-    let told = rate.requests(at(110.0)).unwrap().rate;
+    let learned = rate.requests(at(110.0)).unwrap().rate;
     let period = Some(Duration::from_mins(15));
     rate.refused(Duration::from_secs(1), period, at(110.0), &mut || 0.0);
     // Ten per second were taken, and may become half more.
     rate.hints(&hints, at(110.0));
     let held = rate.requests(at(120.0)).unwrap();
-    assert!((9.0..=15.1).contains(&held.rate), "{held:?} of {told}");
+    assert!((9.0..=15.1).contains(&held.rate), "{held:?} of {learned}");
     assert!(
         held.burst <= 5.0 && held.level_max == Some(5000.0),
         "{held:?}"
     );
-    assert!((rate.requests(at(3800.0)).unwrap().rate - told).abs() < 1e-9);
+    assert!((rate.requests(at(3800.0)).unwrap().rate - learned).abs() < 1e-9);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::load::{LoadError, Offered, Plan, Target};
 
 /// Time that a caller waits beyond its deadline, so that the service can report the timeout.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of an answer that are searched for its end.
 const TAIL: usize = 4096;
 
@@ -88,7 +88,7 @@ impl Sender {
         let late = due.elapsed();
         let mut first_part = None;
         let answered = self.exchange(offered.id, due, &mut first_part);
-        let ended = timeout_at(due + self.deadline + PATIENCE, answered).await;
+        let ended = timeout_at(due + self.deadline + ANSWER_TIMEOUT, answered).await;
         let latency = due.elapsed();
         let end = match ended {
             Ok(End::Served) if latency > self.deadline => End::Failed("too_late".to_owned()),
@@ -170,11 +170,11 @@ impl Sender {
 
 /// Classifies a refusal or an error by its code, or by its status.
 async fn refused(status: u16, response: Response) -> End {
-    let said = |name: &str| {
+    let header = |name: &str| {
         let value = response.headers().get(name)?;
         Some(value.to_str().ok()?.to_owned())
     };
-    let reason = said("x-kebne-reason");
+    let reason = header("x-kebne-reason");
     let reason = match reason {
         Some(reason) => reason,
         None => code(response)

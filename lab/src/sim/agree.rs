@@ -52,7 +52,7 @@ pub(crate) enum AgreeError {
     Run { program: PathBuf, source: io::Error },
     /// A process printed unexpected output.
     #[error("`{program}` {what}")]
-    Said { program: PathBuf, what: String },
+    BadOutput { program: PathBuf, what: String },
     /// The two runs differ.
     #[error("{table}\nvirtual time and sockets differ by more than {tolerance} points in {names}")]
     Differ {
@@ -175,7 +175,7 @@ fn play(options: &Agree, name: &str, law: &str) -> Result<Played, AgreeError> {
     let output = command(options, folder.path(), &load)
         .output()
         .map_err(failed)?;
-    serde_json::from_slice(&output.stdout).map_err(|error| AgreeError::Said {
+    serde_json::from_slice(&output.stdout).map_err(|error| AgreeError::BadOutput {
         program: options.program.clone(),
         what: format!(
             "load: {error}; {}",
@@ -221,18 +221,18 @@ fn start(
         .map_err(failed)?;
     let output = child.stdout.take();
     let running = Running(child);
-    let mut said = String::new();
+    let mut line = String::new();
     if let Some(output) = output {
         BufReader::new(output)
-            .read_line(&mut said)
+            .read_line(&mut line)
             .map_err(failed)?;
     }
-    let url = said.trim().rsplit(' ').next().unwrap_or_default();
+    let url = line.trim().rsplit(' ').next().unwrap_or_default();
     if url.starts_with("http://") {
         return Ok((running, url.to_owned()));
     }
-    Err(AgreeError::Said {
+    Err(AgreeError::BadOutput {
         program: options.program.clone(),
-        what: format!("said `{}` in place of its address", said.trim()),
+        what: format!("wrote `{}` in place of its address", line.trim()),
     })
 }

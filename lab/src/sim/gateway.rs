@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use kebne_control::{
     AfterAttempt, AttemptId, CallId, Controller, ControllerSettings, Dispatch, Effect, Grant,
-    Hedge, Kind, Message, Offer, Outcome, Permission, Pool, QuotaHints, Snapshot, Span, Timestamp,
+    Hedge, Kind, Message, OfferedCall, Outcome, Permission, Pool, QuotaHints, Snapshot, Span,
+    Timestamp,
 };
 
 use crate::sim::arrivals::Call;
@@ -121,7 +122,7 @@ impl Gateway {
         ledger: &mut Ledger,
     ) -> Result<(), Option<f64>> {
         let priority = scenario.tenants.get(call.tenant).map_or(0, |t| t.priority);
-        let offer = Offer {
+        let offer = OfferedCall {
             payload: id,
             deadline: at(call.at + scenario.deadline),
             bytes: 1,

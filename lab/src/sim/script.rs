@@ -170,7 +170,7 @@ impl Script {
 
 /// The backend's answer to an attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Said {
+pub struct ScriptEvent {
     /// The attempt.
     pub job: u64,
     /// How the attempt ended; `None` for the first part of an answer.
@@ -201,16 +201,16 @@ impl Stage {
     }
 
     /// Advances the state to `now`. Call it before [`Stage::arrive`] and whenever [`Stage::next_change`] is due.
-    pub fn advance(&mut self, now: Timestamp) -> Vec<Said> {
+    pub fn advance(&mut self, now: Timestamp) -> Vec<ScriptEvent> {
         let answers = self.world.backend.advance(now).into_iter();
-        let mut said: Vec<Said> = answers.map(Said::from).collect();
+        let mut events: Vec<ScriptEvent> = answers.map(ScriptEvent::from).collect();
         let agenda = &mut self.world.agenda;
         while agenda.due().is_some_and(|due| due <= now) {
             if let Some((_, Event::Told(answer))) = agenda.next() {
-                said.push(answer.into());
+                events.push(answer.into());
             }
         }
-        said
+        events
     }
 
     /// Records that the caller of an attempt has disconnected.
@@ -237,7 +237,7 @@ impl Stage {
     }
 }
 
-impl From<crate::sim::backend::Answer> for Said {
+impl From<crate::sim::backend::Answer> for ScriptEvent {
     fn from(answer: crate::sim::backend::Answer) -> Self {
         Self {
             job: answer.job,

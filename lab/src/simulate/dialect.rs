@@ -326,20 +326,20 @@ mod tests {
         }
         events += &writer.end(&text);
         assert!(events.ends_with("\n\ndata: [DONE]\n\n"));
-        let mut said = String::new();
+        let mut joined = String::new();
         let mut usage = Value::Null;
         for event in events
             .split("\n\n")
             .filter_map(|event| event.strip_prefix("data: {"))
         {
             let chunk: Value = serde_json::from_str(&format!("{{{event}")).unwrap();
-            said += chunk["choices"][0]["delta"]["content"]
+            joined += chunk["choices"][0]["delta"]["content"]
                 .as_str()
                 .unwrap_or("");
             usage = chunk["usage"].clone();
         }
         let whole: Value = serde_json::from_str(&writer.whole(&text)).unwrap();
-        assert_eq!(whole["choices"][0]["message"]["content"], said);
+        assert_eq!(whole["choices"][0]["message"]["content"], joined);
         assert_eq!(whole["usage"], usage);
         assert_eq!(usage["completion_tokens"], 5);
     }

@@ -13,7 +13,7 @@ use crate::simulate::{Fault, Profile};
 pub struct Model {
     profile: Profile,
     chance: fastrand::Rng,
-    phase: Phase,
+    state: ModelState,
     in_flight: u32,
     /// Requests that the rate limit still grants, and when that was counted.
     granted: f64,
@@ -24,7 +24,7 @@ pub struct Model {
 
 /// The state of the model.
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum ModelState {
     Asleep,
     Loading { ready_at: Timestamp },
     Awake { since: Timestamp, last: Timestamp },
@@ -107,17 +107,17 @@ const BURST_SECONDS: f64 = 1.0;
 impl Model {
     /// Creates a model that is asleep, or ready when its profile has no cold start.
     pub fn new(profile: Profile, now: Timestamp) -> Self {
-        let phase = if profile.cold_start.is_zero() {
-            Phase::Awake {
+        let state = if profile.cold_start.is_zero() {
+            ModelState::Awake {
                 since: now,
                 last: now,
             }
         } else {
-            Phase::Asleep
+            ModelState::Asleep
         };
         Self {
             chance: fastrand::Rng::with_seed(profile.seed),
-            phase,
+            state,
             in_flight: 0,
             granted: burst(&profile),
             granted_at: now,
@@ -148,7 +148,7 @@ impl Model {
     pub fn leave(&mut self, now: Timestamp) {
         debug_assert!(self.in_flight > 0, "a call leaves that never arrived");
         self.in_flight = self.in_flight.saturating_sub(1);
-        if let Phase::Awake { last, .. } = &mut self.phase {
+        if let ModelState::Awake { last, .. } = &mut self.state {
             *last = now;
         }
     }
@@ -156,10 +156,10 @@ impl Model {
     /// Returns the state of the model as seen from outside.
     pub fn status(&mut self, now: Timestamp) -> Status {
         self.advance(now);
-        let ready_in = match self.phase {
-            Phase::Asleep => None,
-            Phase::Loading { ready_at } => Some(ready_at.since(now)),
-            Phase::Awake { .. } => Some(Duration::ZERO),
+        let ready_in = match self.state {
+            ModelState::Asleep => None,
+            ModelState::Loading { ready_at } => Some(ready_at.since(now)),
+            ModelState::Awake { .. } => Some(Duration::ZERO),
         };
         Status {
             ready_in,
@@ -204,7 +204,7 @@ impl Model {
         }
         self.in_flight += 1;
         self.accepted += 1;
-        if let Phase::Awake { last, .. } = &mut self.phase {
+        if let ModelState::Awake { last, .. } = &mut self.state {
             *last = now;
         }
         Decision::Accepted(self.work((load / capacity).max(1.0)))
@@ -212,15 +212,15 @@ impl Model {
 
     /// Applies the changes that time alone brings: ready after loading, asleep after idling.
     fn advance(&mut self, now: Timestamp) {
-        if let Phase::Loading { ready_at } = self.phase
+        if let ModelState::Loading { ready_at } = self.state
             && now >= ready_at
         {
-            self.phase = Phase::Awake {
+            self.state = ModelState::Awake {
                 since: ready_at,
                 last: ready_at,
             };
         }
-        if let Phase::Awake { last, .. } = self.phase
+        if let ModelState::Awake { last, .. } = self.state
             && self.in_flight == 0
             && !self.profile.cold_start.is_zero()
             && self
@@ -228,19 +228,19 @@ impl Model {
                 .idle_after
                 .is_some_and(|idle| now.since(last) >= idle)
         {
-            self.phase = Phase::Asleep;
+            self.state = ModelState::Asleep;
         }
     }
 
     /// Starts to load if asleep; returns when the model will be ready, or `None` when it is.
     fn wake(&mut self, now: Timestamp) -> Option<Timestamp> {
-        match self.phase {
-            Phase::Awake { .. } => None,
-            Phase::Loading { ready_at } => Some(ready_at),
-            Phase::Asleep => {
+        match self.state {
+            ModelState::Awake { .. } => None,
+            ModelState::Loading { ready_at } => Some(ready_at),
+            ModelState::Asleep => {
                 let factor = self.spread(self.profile.cold_start_spread);
                 let ready_at = now.after(scaled(self.profile.cold_start, factor));
-                self.phase = Phase::Loading { ready_at };
+                self.state = ModelState::Loading { ready_at };
                 Some(ready_at)
             }
         }
@@ -274,7 +274,7 @@ impl Model {
 
     /// Returns how many calls are served at full speed now.
     fn capacity(&self, now: Timestamp) -> f64 {
-        let Phase::Awake { since, .. } = self.phase else {
+        let ModelState::Awake { since, .. } = self.state else {
             return 0.0;
         };
         let (start, full) = (self.profile.capacity_start, self.profile.capacity);

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::sim::script::{Said, Script, Stage};
+use crate::sim::script::{Script, ScriptEvent, Stage};
 use kebne_control::Timestamp;
 use tokio::{
     sync::{Notify, mpsc},
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// An attempt has at most two events: a first part and an end.
-const SAYINGS: usize = 2;
+const EVENTS_MAX: usize = 2;
 
 /// A scenario's backend whose time passes. Clones share it.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ struct Inner {
     stage: Stage,
     /// The scenario's start; none until the first call.
     epoch: Option<Instant>,
-    waiting: BTreeMap<u64, mpsc::Sender<Said>>,
+    waiting: BTreeMap<u64, mpsc::Sender<ScriptEvent>>,
     arrived: u64,
 }
 
@@ -55,7 +55,7 @@ pub struct StageStatus {
 #[derive(Debug)]
 pub struct Attempt {
     job: u64,
-    said: mpsc::Receiver<Said>,
+    event: mpsc::Receiver<ScriptEvent>,
     stage: LiveStage,
 }
 
@@ -77,7 +77,7 @@ impl LiveStage {
 
     /// Registers an attempt of a call; a call without a number is the next of the script.
     pub fn arrive(&self, call: Option<usize>) -> Attempt {
-        let (sayings, said) = mpsc::channel(SAYINGS);
+        let (events, event) = mpsc::channel(EVENTS_MAX);
         let mut inner = self.inner();
         let next = usize::try_from(inner.arrived).unwrap_or(usize::MAX);
         let call = call.unwrap_or(next);
@@ -89,12 +89,12 @@ impl LiveStage {
         let now = inner.now();
         inner.catch_up(now);
         let job = inner.stage.arrive(call, now);
-        inner.waiting.insert(job, sayings);
+        inner.waiting.insert(job, events);
         drop(inner);
         self.shared.changed.notify_one();
         Attempt {
             job,
-            said,
+            event,
             stage: self.clone(),
         }
     }
@@ -162,23 +162,23 @@ impl Inner {
 
     /// Advances the backend to `now` and sends its events.
     fn catch_up(&mut self, now: Timestamp) {
-        for said in self.stage.advance(now) {
-            let listener = if said.outcome.is_some() {
-                self.waiting.remove(&said.job)
+        for event in self.stage.advance(now) {
+            let listener = if event.outcome.is_some() {
+                self.waiting.remove(&event.job)
             } else {
-                self.waiting.get(&said.job).cloned()
+                self.waiting.get(&event.job).cloned()
             };
             // Who has hung up needs no answer.
-            let _heard = listener.is_some_and(|listener| listener.try_send(said).is_ok());
+            let _heard = listener.is_some_and(|listener| listener.try_send(event).is_ok());
         }
     }
 }
 
 impl Attempt {
     /// Waits for the next event of the attempt; in an outage, forever.
-    pub async fn said(&mut self) -> Said {
-        match self.said.recv().await {
-            Some(said) => said,
+    pub async fn next_event(&mut self) -> ScriptEvent {
+        match self.event.recv().await {
+            Some(event) => event,
             None => std::future::pending().await,
         }
     }
@@ -207,14 +207,14 @@ mod tests {
         let driver = tokio::spawn(async move { running.run().await });
         let mut attempts: Vec<_> = (0..30).map(|id| stage.arrive(Some(id))).collect();
         let mut refused = stage.arrive(Some(30));
-        assert_eq!(refused.said().await.outcome, Some(Outcome::Limit));
+        assert_eq!(refused.next_event().await.outcome, Some(Outcome::Limit));
         assert_eq!(stage.status().in_flight, 30);
         attempts.truncate(10);
         assert_eq!(stage.status().in_flight, 10);
         for attempt in &mut attempts {
-            let said = tokio::time::timeout(Duration::from_mins(1), attempt.said()).await;
+            let event = tokio::time::timeout(Duration::from_mins(1), attempt.next_event()).await;
             assert!(matches!(
-                said.unwrap().outcome,
+                event.unwrap().outcome,
                 Some(Outcome::Success { .. })
             ));
         }

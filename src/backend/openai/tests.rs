@@ -47,7 +47,7 @@ async fn whole_and_streamed_answers_arrive_complete_under_the_servers_model_name
     let chunks = events
         .lines()
         .filter_map(|line| line.strip_prefix("data: {"));
-    let said: String = chunks
+    let joined: String = chunks
         .map(|chunk| serde_json::from_str::<serde_json::Value>(&format!("{{{chunk}")).unwrap())
         .map(|chunk| {
             chunk["choices"][0]["delta"]["content"]
@@ -56,7 +56,7 @@ async fn whole_and_streamed_answers_arrive_complete_under_the_servers_model_name
                 .to_owned()
         })
         .collect();
-    assert_eq!(said, text);
+    assert_eq!(joined, text);
     server.becomes_idle().await;
 }
 

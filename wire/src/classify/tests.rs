@@ -47,7 +47,7 @@ fn means(row: &Row, proven: bool) -> Outcome {
     for (name, value) in row.headers {
         headers.insert(*name, http::HeaderValue::from_static(value));
     }
-    classify(&Refusal {
+    classify(&ErrorResponse {
         status: StatusCode::from_u16(row.status).unwrap(),
         headers: &headers,
         body: row.body.as_bytes(),
@@ -429,7 +429,7 @@ fn a_bare_502_or_503_means_asleep_until_a_success_is_on_record() {
 
 #[test]
 fn a_status_can_be_declared_to_mean_asleep() {
-    let refusal = Refusal {
+    let response = ErrorResponse {
         status: StatusCode::NOT_FOUND,
         headers: &HeaderMap::new(),
         body: b"{}",
@@ -437,7 +437,7 @@ fn a_status_can_be_declared_to_mean_asleep() {
         cold_statuses: &[404],
         now: SystemTime::UNIX_EPOCH,
     };
-    assert_eq!(classify(&refusal), cold(None));
+    assert_eq!(classify(&response), cold(None));
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) fn messages(
     Ok(messages.finish(omitted))
 }
 
-/// What an assistant has said and called since the last item of another side: one chat message.
+/// What an assistant wrote and called since the last item of another side: one chat message.
 #[derive(Debug, Default)]
 struct Assistant {
     reasoning: Vec<String>,
@@ -185,10 +185,10 @@ impl Messages {
     }
 
     /// Ends a round of tool results, with a user's message for their media and for what the user says.
-    fn end_results(&mut self, said: Option<Vec<Value>>) {
+    fn end_results(&mut self, parts_before: Option<Vec<Value>>) {
         let mut parts = std::mem::take(&mut self.media);
-        if said.is_some() || !parts.is_empty() {
-            parts.extend(said.unwrap_or_default());
+        if parts_before.is_some() || !parts.is_empty() {
+            parts.extend(parts_before.unwrap_or_default());
             let content = joined_or_parts(parts);
             self.done.push(json!({"role": "user", "content": content}));
         }

@@ -56,8 +56,8 @@ impl<'a> Kept<'a> {
         let output = response.get("output").and_then(Value::as_array);
         let output = output.cloned().unwrap_or_default();
         // The items are this crate's own, and each has a counterpart.
-        let said = input::messages(output, Path::Root.key("output"), &mut Omitted::default());
-        asked.extend(said.unwrap_or_default());
+        let answered = input::messages(output, Path::Root.key("output"), &mut Omitted::default());
+        asked.extend(answered.unwrap_or_default());
         Self {
             id: text("id").unwrap_or_default(),
             previous: text("previous_response_id"),

@@ -164,15 +164,15 @@ fn an_attempt_that_begins_after_the_answer_is_cancelled_before_it_is_made() {
     );
     let [first, second] = [1, 2].map(kebne_control::AttemptId);
     let running = call.begin(first);
-    let delivery = |response| job::Delivery {
+    let success = |response| job::CallSuccess {
         response,
         attempts: 1,
         waited: Duration::ZERO,
     };
-    assert!(call.answer(first, delivery(7)));
+    assert!(call.answer(first, success(7)));
     assert!(!running.is_cancelled(), "the winner may go on streaming");
     assert!(call.begin(second).is_cancelled());
-    assert!(!call.answer(second, delivery(8)), "one answer");
+    assert!(!call.answer(second, success(8)), "one answer");
     assert!(call.is_answered_by(first) && !call.is_answered_by(second));
     assert_eq!(answer.try_recv().unwrap().unwrap().response, 7);
 }

@@ -35,7 +35,7 @@ pub(crate) struct PoolMemory<B: Backend> {
     pub(crate) observer: Option<Recipient<Observe>>,
     /// The number of attempt events sent. Kept across restarts, so that an answer to an earlier incarnation is not
     /// mistaken for one to this.
-    pub(crate) told: u64,
+    pub(crate) reported: u64,
 }
 
 impl<B: Backend> PoolMemory<B> {

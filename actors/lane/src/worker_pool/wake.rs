@@ -17,7 +17,7 @@ use crate::{
     backend::Backend,
     call::{CallError, Ending},
     guard::CallGuard,
-    job::{Delivery, Job, Shared},
+    job::{CallSuccess, Job, Shared},
 };
 
 /// Sends the wake call, if one is set and none is in flight.
@@ -68,7 +68,7 @@ impl<B: Backend> Handler<SendWake> for WorkerPool<B> {
         let job = Arc::new(Job::new(request, options, deadline, outbox, shared));
         let offered = self.offer(&job);
         actix_rt::spawn(count(Arc::clone(&self.parts.lane), answer, guard));
-        self.turn(ctx);
+        self.step(ctx);
         match offered {
             Ok(()) => WakeAnswer::Sent,
             Err(refusal) => WakeAnswer::Refused(refusal),
@@ -102,7 +102,7 @@ impl<B: Backend> WorkerPool<B> {
 /// Counts and logs the ending of the wake call.
 async fn count<R>(
     lane: Arc<str>,
-    answer: oneshot::Receiver<Result<Delivery<R>, CallError>>,
+    answer: oneshot::Receiver<Result<CallSuccess<R>, CallError>>,
     guard: CallGuard,
 ) {
     let answer = tokio::select! {

@@ -57,7 +57,7 @@ fn whole_seconds(waits: &[Duration]) -> Vec<u64> {
     waits.iter().map(Duration::as_secs).collect()
 }
 
-async fn the_first_wait_is_the_least(driver: &dyn Driver) -> Verdict {
+async fn the_first_wait_is_the_least(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     let wait = wait_of(&world, &a).await?;
     ensure(wait >= SECOND && wait <= SECOND + ms(2), || {
@@ -65,13 +65,13 @@ async fn the_first_wait_is_the_least(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn waits_double(driver: &dyn Driver) -> Verdict {
+async fn waits_double(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     let waits = waits_of(&world, &a, 4).await?;
     ensure_eq("seconds", &whole_seconds(&waits), &vec![1, 2, 4, 8])
 }
 
-async fn waits_do_not_grow_beyond_the_greatest(driver: &dyn Driver) -> Verdict {
+async fn waits_do_not_grow_beyond_the_greatest(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     let waits = waits_of(&world, &a, 40).await?;
     ensure_eq("seconds", &whole_seconds(&waits[4..]), &vec![8; 36])
@@ -84,7 +84,7 @@ async fn jittered(driver: &dyn Driver, jitter: f64) -> Result<Vec<Duration>, Fai
     waits_of(&world, &a, 20).await
 }
 
-async fn jitter_adds_up_to_its_share(driver: &dyn Driver) -> Verdict {
+async fn jitter_adds_up_to_its_share(driver: &dyn Driver) -> CaseResult {
     for wait in jittered(driver, 0.5).await? {
         let in_range = wait >= 10 * SECOND && wait <= 15 * SECOND + ms(2);
         ensure(in_range, || format!("waited {wait:?}"))?;
@@ -92,14 +92,14 @@ async fn jitter_adds_up_to_its_share(driver: &dyn Driver) -> Verdict {
     Ok(())
 }
 
-async fn jitter_may_exceed_the_greatest_wait(driver: &dyn Driver) -> Verdict {
+async fn jitter_may_exceed_the_greatest_wait(driver: &dyn Driver) -> CaseResult {
     let waits = jittered(driver, 0.5).await?;
     ensure(waits.iter().any(|wait| *wait > 11 * SECOND), || {
         format!("{waits:?}")
     })
 }
 
-async fn jitter_differs_from_wait_to_wait(driver: &dyn Driver) -> Verdict {
+async fn jitter_differs_from_wait_to_wait(driver: &dyn Driver) -> CaseResult {
     let mut waits = jittered(driver, 0.5).await?;
     waits.sort();
     waits.dedup();
@@ -108,12 +108,12 @@ async fn jitter_differs_from_wait_to_wait(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn jitter_repeats_for_the_same_seed(driver: &dyn Driver) -> Verdict {
+async fn jitter_repeats_for_the_same_seed(driver: &dyn Driver) -> CaseResult {
     let first = jittered(driver, 0.5).await?;
     ensure_eq("waits", &jittered(driver, 0.5).await?, &first)
 }
 
-async fn waits_start_over_after_the_quiet_time(driver: &dyn Driver) -> Verdict {
+async fn waits_start_over_after_the_quiet_time(driver: &dyn Driver) -> CaseResult {
     let supervision = Supervision::backoff(SECOND, 8 * SECOND).reset_after(20 * SECOND);
     let (world, a) = driver.with(plain("a").supervised(supervision)).await?;
     waits_of(&world, &a, 2).await?;
@@ -122,7 +122,7 @@ async fn waits_start_over_after_the_quiet_time(driver: &dyn Driver) -> Verdict {
     ensure_eq("seconds", &wait.as_secs(), &1)
 }
 
-async fn waits_do_not_start_over_before_the_quiet_time(driver: &dyn Driver) -> Verdict {
+async fn waits_do_not_start_over_before_the_quiet_time(driver: &dyn Driver) -> CaseResult {
     let supervision = Supervision::backoff(SECOND, 8 * SECOND).reset_after(20 * SECOND);
     let (world, a) = driver.with(plain("a").supervised(supervision)).await?;
     waits_of(&world, &a, 2).await?;
@@ -131,7 +131,7 @@ async fn waits_do_not_start_over_before_the_quiet_time(driver: &dyn Driver) -> V
     ensure_eq("seconds", &wait.as_secs(), &4)
 }
 
-async fn the_quiet_time_is_the_mean_of_both_waits_by_default(driver: &dyn Driver) -> Verdict {
+async fn the_quiet_time_is_the_mean_of_both_waits_by_default(driver: &dyn Driver) -> CaseResult {
     let mut seen = Vec::new();
     for quiet in [4300, 4700] {
         let (world, a) = driver.with(patient("a")).await?;
@@ -144,7 +144,7 @@ async fn the_quiet_time_is_the_mean_of_both_waits_by_default(driver: &dyn Driver
 
 async fn the_old_incarnation_ends_before_the_wait_and_the_next_starts_after(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     a.tell(Panic("on purpose"))?;
     world.pass(ms(900)).await?;
@@ -155,7 +155,7 @@ async fn the_old_incarnation_ends_before_the_wait_and_the_next_starts_after(
         .await
 }
 
-async fn nothing_is_handled_during_the_wait(driver: &dyn Driver) -> Verdict {
+async fn nothing_is_handled_during_the_wait(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     a.tell_all([Panic("on purpose"), Note("1")])?;
     world.pass(ms(900)).await?;
@@ -165,7 +165,7 @@ async fn nothing_is_handled_during_the_wait(driver: &dyn Driver) -> Verdict {
 
 async fn messages_told_during_the_wait_are_handled_in_order_after_it(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     a.tell(Panic("on purpose"))?;
     world.settle().await?;
@@ -176,7 +176,7 @@ async fn messages_told_during_the_wait_are_handled_in_order_after_it(
 
 async fn messages_beyond_the_bound_during_the_wait_are_dead_letters(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = patient("a").mailbox(2).overflow(Overflow::DropNew);
     let (world, a) = driver.with(spec).await?;
     a.tell(Panic("on purpose"))?;
@@ -187,13 +187,13 @@ async fn messages_beyond_the_bound_during_the_wait_are_dead_letters(
     world.expect_notes(&["a 1", "a 2"]).await
 }
 
-async fn the_state_after_the_wait_is_fresh(driver: &dyn Driver) -> Verdict {
+async fn the_state_after_the_wait_is_fresh(driver: &dyn Driver) -> CaseResult {
     let (_world, a) = driver.with(patient("a")).await?;
     a.tell_all([Add(5), Panic("on purpose")])?;
     ensure_eq("sum", &a.ask_number(Get).await?, &0)
 }
 
-async fn an_actor_may_be_stopped_during_the_wait(driver: &dyn Driver) -> Verdict {
+async fn an_actor_may_be_stopped_during_the_wait(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     a.tell(Panic("on purpose"))?;
     world.settle().await?;
@@ -202,17 +202,19 @@ async fn an_actor_may_be_stopped_during_the_wait(driver: &dyn Driver) -> Verdict
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn an_actor_stopped_during_the_wait_is_never_made_again(driver: &dyn Driver) -> Verdict {
+async fn an_actor_stopped_during_the_wait_is_never_made_again(driver: &dyn Driver) -> CaseResult {
     let spec = patient("a");
     let (world, a) = driver.with(spec.clone()).await?;
     a.tell(Panic("on purpose"))?;
     world.settle().await?;
     a.stop()?;
-    world.pass(PATIENCE).await?;
+    world.pass(ANSWER_TIMEOUT).await?;
     ensure_eq("incarnations", &spec.incarnations(), &1)
 }
 
-async fn timers_of_the_old_incarnation_are_silent_during_the_wait(driver: &dyn Driver) -> Verdict {
+async fn timers_of_the_old_incarnation_are_silent_during_the_wait(
+    driver: &dyn Driver,
+) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     a.tell(StartTimer("t", ms(100), Repeat::Delay, Note("tick").into()))?;
     world.pass(ms(150)).await?;
@@ -221,8 +223,8 @@ async fn timers_of_the_old_incarnation_are_silent_during_the_wait(driver: &dyn D
     world.expect_notes(&["a tick"]).await
 }
 
-async fn one_failure_more_than_the_limit_ends_the_backoff(driver: &dyn Driver) -> Verdict {
-    let supervision = Supervision::backoff(SECOND, 8 * SECOND).limit(3, PATIENCE);
+async fn one_failure_more_than_the_limit_ends_the_backoff(driver: &dyn Driver) -> CaseResult {
+    let supervision = Supervision::backoff(SECOND, 8 * SECOND).limit(3, ANSWER_TIMEOUT);
     let (world, a) = driver.with(plain("a").supervised(supervision)).await?;
     waits_of(&world, &a, 3).await?;
     a.tell(Panic("on purpose"))?;
@@ -230,23 +232,23 @@ async fn one_failure_more_than_the_limit_ends_the_backoff(driver: &dyn Driver) -
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn failures_up_to_the_limit_back_off(driver: &dyn Driver) -> Verdict {
-    let supervision = Supervision::backoff(SECOND, 8 * SECOND).limit(3, PATIENCE);
+async fn failures_up_to_the_limit_back_off(driver: &dyn Driver) -> CaseResult {
+    let supervision = Supervision::backoff(SECOND, 8 * SECOND).limit(3, ANSWER_TIMEOUT);
     let (world, a) = driver.with(plain("a").supervised(supervision)).await?;
     let waits = waits_of(&world, &a, 3).await?;
     ensure_eq("seconds", &whole_seconds(&waits), &vec![1, 2, 4])
 }
 
-async fn each_actor_has_a_backoff_of_its_own(driver: &dyn Driver) -> Verdict {
+async fn each_actor_has_a_backoff_of_its_own(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(patient("a")).await?;
     let b = world.spawn(patient("b")).await?;
     waits_of(&world, &a, 3).await?;
     ensure_eq("seconds", &wait_of(&world, &b).await?.as_secs(), &1)
 }
 
-async fn a_parent_that_stops_ends_its_childs_wait(driver: &dyn Driver) -> Verdict {
+async fn a_parent_that_stops_ends_its_childs_wait(driver: &dyn Driver) -> CaseResult {
     let (world, parent) = driver.with(plain("parent")).await?;
-    let supervision = Supervision::backoff(PATIENCE, PATIENCE);
+    let supervision = Supervision::backoff(ANSWER_TIMEOUT, ANSWER_TIMEOUT);
     let child = parent
         .ask_puppet(plain("child").supervised(supervision).child())
         .await?;

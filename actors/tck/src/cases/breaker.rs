@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio::time::sleep;
 
 use crate::{
-    case::{Case, Failure, Verdict, ensure},
+    case::{Case, CaseResult, Failure, ensure},
     driver::{
         Offered,
         breaker::{
@@ -85,7 +85,7 @@ fn hanging() -> Body {
 }
 
 /// Makes a call that must be let through and succeed.
-async fn good(breaker: &dyn Breaker) -> Verdict {
+async fn good(breaker: &dyn Breaker) -> CaseResult {
     let ending = breaker.call(body(Ok(1))).await;
     ensure(ending == Ok(1), || {
         format!("a good call ended as {ending:?}")
@@ -93,7 +93,7 @@ async fn good(breaker: &dyn Breaker) -> Verdict {
 }
 
 /// Makes a call that must be let through and fail.
-async fn bad(breaker: &dyn Breaker) -> Verdict {
+async fn bad(breaker: &dyn Breaker) -> CaseResult {
     let ending = breaker.call(body(Err(7))).await;
     let expected = Err(CallFault::Failed(7));
     ensure(ending == expected, || {
@@ -111,7 +111,7 @@ async fn refused(breaker: &dyn Breaker) -> Offered<Duration> {
     }
 }
 
-fn in_state(breaker: &dyn Breaker, expected: BreakerState) -> Verdict {
+fn in_state(breaker: &dyn Breaker, expected: BreakerState) -> CaseResult {
     let seen = breaker.state()?;
     ensure(seen == expected, || {
         format!("expected {expected:?}, it is {seen:?}")

@@ -5,9 +5,9 @@
 
 use crate::{
     case::{
-        Case,
+        Case, CaseResult,
         Stance::{Different, Same, Trap},
-        Verdict, ensure_eq,
+        ensure_eq,
     },
     cases,
     driver::contexts::ContextDriver,
@@ -16,7 +16,7 @@ use crate::{
 /// Writes the cases: the sentence, the scene that shows it, and what is noted.
 macro_rules! scene_cases {
     ($($name:ident: $scene:ident, [$($entry:literal),*];)*) => {
-        $(async fn $name(driver: &dyn ContextDriver) -> Verdict {
+        $(async fn $name(driver: &dyn ContextDriver) -> CaseResult {
             let expected: &[&str] = &[$($entry),*];
             let entries = driver.play(stringify!($scene)).await;
             ensure_eq("notes", &entries.iter().map(String::as_str).collect::<Vec<_>>()[..], expected)

@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L1;
     two_hundred_dead_letters_are_each_counted => "DeadLetterSuspensionSpec: must suspend dead-letters logging", Same;
 ];
 
-async fn expect_dead(world: &World, count: u64) -> Verdict {
+async fn expect_dead(world: &World, count: u64) -> CaseResult {
     world.settle().await?;
     ensure_eq("dead letters", &world.dead_letters()?, &count)
 }
@@ -32,20 +32,22 @@ async fn stopped(driver: &dyn Driver) -> Result<(World, Puppet), Failure> {
     Ok((world, a))
 }
 
-async fn a_message_to_a_stopped_actor_is_a_dead_letter(driver: &dyn Driver) -> Verdict {
+async fn a_message_to_a_stopped_actor_is_a_dead_letter(driver: &dyn Driver) -> CaseResult {
     let (world, a) = stopped(driver).await?;
     a.tell(Note("late"))?;
     expect_dead(&world, 1).await
 }
 
-async fn messages_that_wait_when_an_actor_stops_are_dead_letters(driver: &dyn Driver) -> Verdict {
+async fn messages_that_wait_when_an_actor_stops_are_dead_letters(
+    driver: &dyn Driver,
+) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.dead_letters()?;
     a.tell_all([Stop, Note("1"), Note("2")])?;
     expect_dead(&world, 2).await
 }
 
-async fn a_message_that_a_full_mailbox_refuses_is_a_dead_letter(driver: &dyn Driver) -> Verdict {
+async fn a_message_that_a_full_mailbox_refuses_is_a_dead_letter(driver: &dyn Driver) -> CaseResult {
     let spec = plain("a").mailbox(1).overflow(Overflow::DropNew);
     let (world, a) = driver.with(spec).await?;
     world.dead_letters()?;
@@ -55,14 +57,16 @@ async fn a_message_that_a_full_mailbox_refuses_is_a_dead_letter(driver: &dyn Dri
     expect_dead(&world, 1).await
 }
 
-async fn an_ask_of_a_stopped_actor_is_a_dead_letter(driver: &dyn Driver) -> Verdict {
+async fn an_ask_of_a_stopped_actor_is_a_dead_letter(driver: &dyn Driver) -> CaseResult {
     let (world, a) = stopped(driver).await?;
-    let answer = a.try_ask(Get, PATIENCE).await;
+    let answer = a.try_ask(Get, ANSWER_TIMEOUT).await;
     ensure(answer.is_err(), || format!("answered {answer:?}"))?;
     expect_dead(&world, 1).await
 }
 
-async fn stashed_messages_of_an_actor_that_stops_are_dead_letters(driver: &dyn Driver) -> Verdict {
+async fn stashed_messages_of_an_actor_that_stops_are_dead_letters(
+    driver: &dyn Driver,
+) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.dead_letters()?;
     a.tell_all([Stashing, Note("1"), Note("2")])?;
@@ -70,13 +74,13 @@ async fn stashed_messages_of_an_actor_that_stops_are_dead_letters(driver: &dyn D
     expect_dead(&world, 2).await
 }
 
-async fn a_dead_letter_says_to_whom_it_was_sent(driver: &dyn Driver) -> Verdict {
+async fn a_dead_letter_says_to_whom_it_was_sent(driver: &dyn Driver) -> CaseResult {
     let (world, a) = stopped(driver).await?;
     a.tell(Note("late"))?;
     world.expect_notes(&["dead /user/a"]).await
 }
 
-async fn a_handled_message_is_no_dead_letter(driver: &dyn Driver) -> Verdict {
+async fn a_handled_message_is_no_dead_letter(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Note("1"), Note("2"), Stop])?;
     expect_dead(&world, 0).await
@@ -84,13 +88,13 @@ async fn a_handled_message_is_no_dead_letter(driver: &dyn Driver) -> Verdict {
 
 async fn a_message_in_whose_handling_an_actor_fails_is_no_dead_letter(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Panic("on purpose"))?;
     expect_dead(&world, 0).await
 }
 
-async fn messages_kept_through_a_restart_are_no_dead_letters(driver: &dyn Driver) -> Verdict {
+async fn messages_kept_through_a_restart_are_no_dead_letters(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell_all([Panic("on purpose"), Note("1"), Note("2")])?;
     expect_dead(&world, 0).await?;
@@ -99,13 +103,13 @@ async fn messages_kept_through_a_restart_are_no_dead_letters(driver: &dyn Driver
 
 async fn a_message_through_a_recipient_of_a_stopped_actor_is_a_dead_letter(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (world, a) = stopped(driver).await?;
     a.tell_by_recipient(Note("late"))?;
     expect_dead(&world, 1).await
 }
 
-async fn a_piped_message_to_a_stopped_actor_is_a_dead_letter(driver: &dyn Driver) -> Verdict {
+async fn a_piped_message_to_a_stopped_actor_is_a_dead_letter(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.dead_letters()?;
     a.tell([Pipe(SECOND, PipedOutcome::Value(Note("late").into())), Stop])?;
@@ -113,7 +117,9 @@ async fn a_piped_message_to_a_stopped_actor_is_a_dead_letter(driver: &dyn Driver
     expect_dead(&world, 1).await
 }
 
-async fn a_watchers_message_to_a_stopped_watcher_is_no_dead_letter(driver: &dyn Driver) -> Verdict {
+async fn a_watchers_message_to_a_stopped_watcher_is_no_dead_letter(
+    driver: &dyn Driver,
+) -> CaseResult {
     let (world, watcher) = driver.with(plain("watcher")).await?;
     let watched = world.spawn(plain("watched")).await?;
     watcher.tell_all([Watch(watched.clone()), Stop])?;
@@ -122,7 +128,7 @@ async fn a_watchers_message_to_a_stopped_watcher_is_no_dead_letter(driver: &dyn 
     expect_dead(&world, 0).await
 }
 
-async fn two_hundred_dead_letters_are_each_counted(driver: &dyn Driver) -> Verdict {
+async fn two_hundred_dead_letters_are_each_counted(driver: &dyn Driver) -> CaseResult {
     let (world, a) = stopped(driver).await?;
     a.tell_all((0..200).map(NoteNumber))?;
     expect_dead(&world, 200).await

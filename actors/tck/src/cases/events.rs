@@ -19,14 +19,14 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L1;
         Different("restarts are events, so that nobody need read them from the log");
 ];
 
-async fn a_subscriber_hears_an_event(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_hears_an_event(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.subscribe(Topic::Red, &a).await?;
     world.expect_taken(Topic::Red, 1, 1)?;
     world.expect_notes(&["a red 1"]).await
 }
 
-async fn a_subscriber_hears_events_of_its_type_only(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_hears_events_of_its_type_only(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.subscribe(Topic::Red, &a).await?;
     world.backend.publish(Topic::Blue, 1)?;
@@ -34,14 +34,14 @@ async fn a_subscriber_hears_events_of_its_type_only(driver: &dyn Driver) -> Verd
     world.expect_notes(&["a red 2"]).await
 }
 
-async fn a_subscriber_hears_nothing_from_before(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_hears_nothing_from_before(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.publish(Topic::Red, 1)?;
     world.backend.subscribe(Topic::Red, &a).await?;
     world.expect_notes(&[]).await
 }
 
-async fn events_come_in_the_order_of_publishing(driver: &dyn Driver) -> Verdict {
+async fn events_come_in_the_order_of_publishing(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.subscribe(Topic::Red, &a).await?;
     for number in 1..=3 {
@@ -50,7 +50,7 @@ async fn events_come_in_the_order_of_publishing(driver: &dyn Driver) -> Verdict 
     world.expect_notes(&["a red 1", "a red 2", "a red 3"]).await
 }
 
-async fn every_subscriber_hears_an_event(driver: &dyn Driver) -> Verdict {
+async fn every_subscriber_hears_an_event(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     for puppet in [&a, &b] {
@@ -62,7 +62,7 @@ async fn every_subscriber_hears_an_event(driver: &dyn Driver) -> Verdict {
     ensure_eq("heard", &heard, &[1, 1])
 }
 
-async fn one_actor_may_subscribe_to_two_types(driver: &dyn Driver) -> Verdict {
+async fn one_actor_may_subscribe_to_two_types(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.subscribe(Topic::Red, &a).await?;
     world.backend.subscribe(Topic::Blue, &a).await?;
@@ -71,7 +71,7 @@ async fn one_actor_may_subscribe_to_two_types(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a red 1", "a blue 2"]).await
 }
 
-async fn an_ended_subscription_is_silent(driver: &dyn Driver) -> Verdict {
+async fn an_ended_subscription_is_silent(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let subscription = world.backend.subscribe(Topic::Red, &a).await?;
     let ended = world.backend.unsubscribe(subscription)?;
@@ -80,7 +80,7 @@ async fn an_ended_subscription_is_silent(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&[]).await
 }
 
-async fn ending_a_subscription_leaves_the_others(driver: &dyn Driver) -> Verdict {
+async fn ending_a_subscription_leaves_the_others(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     let of_a = world.backend.subscribe(Topic::Red, &a).await?;
@@ -93,13 +93,13 @@ async fn ending_a_subscription_leaves_the_others(driver: &dyn Driver) -> Verdict
     world.expect_notes(&["b red 1", "a blue 2"]).await
 }
 
-async fn an_event_without_subscribers_harms_nobody(driver: &dyn Driver) -> Verdict {
+async fn an_event_without_subscribers_harms_nobody(driver: &dyn Driver) -> CaseResult {
     let world = driver.open();
     world.expect_taken(Topic::Red, 1, 0)?;
     ensure_eq("dead letters", &world.dead_letters()?, &0)
 }
 
-async fn a_subscriber_that_stopped_is_forgotten(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_that_stopped_is_forgotten(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.subscribe(Topic::Red, &a).await?;
     a.tell(Stop)?;
@@ -110,7 +110,7 @@ async fn a_subscriber_that_stopped_is_forgotten(driver: &dyn Driver) -> Verdict 
     ensure_eq("dead letters", &world.dead_letters()?, &before)
 }
 
-async fn a_subscriber_is_still_one_after_a_restart(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_is_still_one_after_a_restart(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     world.backend.subscribe(Topic::Red, &a).await?;
     a.tell(Panic("on purpose"))?;
@@ -119,7 +119,7 @@ async fn a_subscriber_is_still_one_after_a_restart(driver: &dyn Driver) -> Verdi
     world.expect_notes(&["a red 1"]).await
 }
 
-async fn an_event_is_lost_to_a_subscriber_whose_mailbox_is_full(driver: &dyn Driver) -> Verdict {
+async fn an_event_is_lost_to_a_subscriber_whose_mailbox_is_full(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::EventsAreBounded)?;
     let spec = plain("a").mailbox(1).overflow(Overflow::DropNew);
     let (world, a) = driver.with(spec).await?;
@@ -133,7 +133,7 @@ async fn an_event_is_lost_to_a_subscriber_whose_mailbox_is_full(driver: &dyn Dri
     world.expect_notes(&["a red 1", "a red 3"]).await
 }
 
-async fn a_restart_is_published_once(driver: &dyn Driver) -> Verdict {
+async fn a_restart_is_published_once(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     world.backend.note_restarts()?;
     a.tell(Panic("on purpose"))?;

@@ -51,7 +51,11 @@ fn met(directive: Directive) -> Spec {
     plain("a").supervised(Supervision::always(directive))
 }
 
-async fn expect_stopped_by(driver: &dyn Driver, spec: Spec, failing: impl Into<Script>) -> Verdict {
+async fn expect_stopped_by(
+    driver: &dyn Driver,
+    spec: Spec,
+    failing: impl Into<Script>,
+) -> CaseResult {
     let (world, a) = driver.with(spec).await?;
     a.tell(failing)?;
     world.settle().await?;
@@ -60,24 +64,29 @@ async fn expect_stopped_by(driver: &dyn Driver, spec: Spec, failing: impl Into<S
     world.expect_notes(&[]).await
 }
 
-async fn an_actor_without_supervision_stops_at_an_error(driver: &dyn Driver) -> Verdict {
+async fn an_actor_without_supervision_stops_at_an_error(driver: &dyn Driver) -> CaseResult {
     expect_stopped_by(driver, plain("a"), Fail(A)).await
 }
 
-async fn an_actor_without_supervision_stops_at_a_panic(driver: &dyn Driver) -> Verdict {
+async fn an_actor_without_supervision_stops_at_a_panic(driver: &dyn Driver) -> CaseResult {
     expect_stopped_by(driver, plain("a"), Panic("on purpose")).await
 }
 
-async fn an_actor_that_is_to_stop_stops_at_an_error(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_is_to_stop_stops_at_an_error(driver: &dyn Driver) -> CaseResult {
     expect_stopped_by(driver, met(Directive::Stop), Fail(A)).await
 }
 
-async fn an_actor_that_is_to_stop_stops_at_a_panic(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_is_to_stop_stops_at_a_panic(driver: &dyn Driver) -> CaseResult {
     expect_stopped_by(driver, met(Directive::Stop), Panic("on purpose")).await
 }
 
 /// Adds 5, fails, and expects this sum.
-async fn expect_sum_after(driver: &dyn Driver, spec: Spec, failing: Command, sum: i64) -> Verdict {
+async fn expect_sum_after(
+    driver: &dyn Driver,
+    spec: Spec,
+    failing: Command,
+    sum: i64,
+) -> CaseResult {
     driver.needs(Claim::FreshState)?;
     let (world, a) = driver.with(spec).await?;
     a.tell_all([Add(5), failing])?;
@@ -85,36 +94,36 @@ async fn expect_sum_after(driver: &dyn Driver, spec: Spec, failing: Command, sum
     ensure_eq("sum", &a.ask_number(Get).await?, &sum)
 }
 
-async fn a_restart_after_an_error_makes_the_state_fresh(driver: &dyn Driver) -> Verdict {
+async fn a_restart_after_an_error_makes_the_state_fresh(driver: &dyn Driver) -> CaseResult {
     expect_sum_after(driver, restarted("a"), Fail(A), 0).await
 }
 
-async fn a_restart_after_a_panic_makes_the_state_fresh(driver: &dyn Driver) -> Verdict {
+async fn a_restart_after_a_panic_makes_the_state_fresh(driver: &dyn Driver) -> CaseResult {
     expect_sum_after(driver, restarted("a"), Panic("on purpose"), 0).await
 }
 
-async fn expect_mailbox_kept(driver: &dyn Driver, failing: Command) -> Verdict {
+async fn expect_mailbox_kept(driver: &dyn Driver, failing: Command) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell_all([failing, Note("1"), Note("2"), Note("3")])?;
     world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
-async fn a_restart_after_an_error_keeps_the_mailbox(driver: &dyn Driver) -> Verdict {
+async fn a_restart_after_an_error_keeps_the_mailbox(driver: &dyn Driver) -> CaseResult {
     expect_mailbox_kept(driver, Fail(A)).await
 }
 
-async fn a_restart_after_a_panic_keeps_the_mailbox(driver: &dyn Driver) -> Verdict {
+async fn a_restart_after_a_panic_keeps_the_mailbox(driver: &dyn Driver) -> CaseResult {
     expect_mailbox_kept(driver, Panic("on purpose")).await
 }
 
-async fn the_message_that_failed_is_not_handled_again(driver: &dyn Driver) -> Verdict {
+async fn the_message_that_failed_is_not_handled_again(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell([Note("begun"), Panic("on purpose")])?;
     a.tell(Note("next"))?;
     world.expect_notes(&["a begun", "a next"]).await
 }
 
-async fn a_restart_runs_the_factory_and_the_start_hook_again(driver: &dyn Driver) -> Verdict {
+async fn a_restart_runs_the_factory_and_the_start_hook_again(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell(Panic("on purpose"))?;
     world.settle().await?;
@@ -122,7 +131,9 @@ async fn a_restart_runs_the_factory_and_the_start_hook_again(driver: &dyn Driver
     ensure_eq("start hooks", &world.times("a started"), &2)
 }
 
-async fn a_restart_runs_the_stop_hook_of_the_old_incarnation_first(driver: &dyn Driver) -> Verdict {
+async fn a_restart_runs_the_stop_hook_of_the_old_incarnation_first(
+    driver: &dyn Driver,
+) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell_all([Panic("on purpose"), Note("1")])?;
     world
@@ -132,7 +143,7 @@ async fn a_restart_runs_the_stop_hook_of_the_old_incarnation_first(driver: &dyn 
 
 async fn messages_that_come_while_an_actor_restarts_are_handled_by_the_next(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = restarted("a").starting(|incarnation| match incarnation {
         1 => plain("child").child(),
         _ => Urgent,
@@ -151,7 +162,7 @@ async fn messages_that_come_while_an_actor_restarts_are_handled_by_the_next(
     ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &2)
 }
 
-async fn an_actor_survives_a_hundred_failures_without_a_limit(driver: &dyn Driver) -> Verdict {
+async fn an_actor_survives_a_hundred_failures_without_a_limit(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::UnlimitedRestarts)?;
     let (world, a) = driver.with(restarted("a").mailbox(500)).await?;
     a.tell_all((0..100).map(|_| Panic("on purpose")))?;
@@ -160,7 +171,7 @@ async fn an_actor_survives_a_hundred_failures_without_a_limit(driver: &dyn Drive
     ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &101)
 }
 
-async fn restarts_are_counted(driver: &dyn Driver) -> Verdict {
+async fn restarts_are_counted(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     ensure_eq("before", &a.restarts()?, &0)?;
     a.tell_all([Panic("on purpose"), Panic("on purpose")])?;
@@ -168,21 +179,21 @@ async fn restarts_are_counted(driver: &dyn Driver) -> Verdict {
     ensure_eq("after", &a.restarts()?, &2)
 }
 
-async fn resuming_after_an_error_keeps_the_state(driver: &dyn Driver) -> Verdict {
+async fn resuming_after_an_error_keeps_the_state(driver: &dyn Driver) -> CaseResult {
     expect_sum_after(driver, met(Resume), Fail(A), 5).await
 }
 
-async fn resuming_after_a_panic_keeps_the_state(driver: &dyn Driver) -> Verdict {
+async fn resuming_after_a_panic_keeps_the_state(driver: &dyn Driver) -> CaseResult {
     expect_sum_after(driver, met(Resume), Panic("on purpose"), 5).await
 }
 
-async fn resuming_loses_the_failing_message_only(driver: &dyn Driver) -> Verdict {
+async fn resuming_loses_the_failing_message_only(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(met(Resume)).await?;
     a.tell_all([Note("1"), Panic("on purpose"), Note("2")])?;
     world.expect_notes(&["a 1", "a 2"]).await
 }
 
-async fn resuming_runs_no_hook(driver: &dyn Driver) -> Verdict {
+async fn resuming_runs_no_hook(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(met(Resume)).await?;
     a.tell_all([Panic("on purpose"), Note("1")])?;
     world.expect_entries(&["a started", "a 1"]).await
@@ -190,13 +201,13 @@ async fn resuming_runs_no_hook(driver: &dyn Driver) -> Verdict {
 
 async fn commands_before_the_failure_of_a_resumed_message_have_happened(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (_world, a) = driver.with(met(Resume)).await?;
     a.tell([Add(5), Panic("on purpose"), Add(1)])?;
     ensure_eq("sum", &a.ask_number(Get).await?, &5)
 }
 
-async fn the_class_of_an_error_decides(driver: &dyn Driver) -> Verdict {
+async fn the_class_of_an_error_decides(driver: &dyn Driver) -> CaseResult {
     let rules = Supervision::by_class(&[(A, Resume), (B, Restart)]);
     let (_world, a) = driver.with(plain("a").supervised(rules)).await?;
     a.tell_all([Add(5), Fail(A)])?;
@@ -205,7 +216,7 @@ async fn the_class_of_an_error_decides(driver: &dyn Driver) -> Verdict {
     ensure_eq("after the second class", &a.ask_number(Get).await?, &0)
 }
 
-async fn a_panic_is_a_class_of_its_own(driver: &dyn Driver) -> Verdict {
+async fn a_panic_is_a_class_of_its_own(driver: &dyn Driver) -> CaseResult {
     let rules = Supervision::by_class(&[(A, Resume), (Class::Panic, Restart)]);
     let (_world, a) = driver.with(plain("a").supervised(rules)).await?;
     a.tell_all([Add(5), Fail(A)])?;
@@ -214,12 +225,12 @@ async fn a_panic_is_a_class_of_its_own(driver: &dyn Driver) -> Verdict {
     ensure_eq("after a panic", &a.ask_number(Get).await?, &0)
 }
 
-async fn a_class_without_a_rule_stops_the_actor(driver: &dyn Driver) -> Verdict {
+async fn a_class_without_a_rule_stops_the_actor(driver: &dyn Driver) -> CaseResult {
     let rules = Supervision::by_class(&[(A, Restart)]);
     expect_stopped_by(driver, plain("a").supervised(rules), Fail(B)).await
 }
 
-async fn the_first_rule_that_matches_counts(driver: &dyn Driver) -> Verdict {
+async fn the_first_rule_that_matches_counts(driver: &dyn Driver) -> CaseResult {
     let rules = Supervision::by_class(&[(A, Resume), (A, Restart), (B, Restart), (B, Resume)]);
     let (_world, a) = driver.with(plain("a").supervised(rules)).await?;
     a.tell_all([Add(5), Fail(A)])?;
@@ -228,7 +239,7 @@ async fn the_first_rule_that_matches_counts(driver: &dyn Driver) -> Verdict {
     ensure_eq("after the second class", &a.ask_number(Get).await?, &0)
 }
 
-async fn rules_hold_after_a_restart(driver: &dyn Driver) -> Verdict {
+async fn rules_hold_after_a_restart(driver: &dyn Driver) -> CaseResult {
     let rules = Supervision::by_class(&[(A, Resume), (B, Restart)]);
     let (world, a) = driver.with(plain("a").supervised(rules)).await?;
     for _ in 0..3 {
@@ -245,7 +256,7 @@ async fn rules_hold_after_a_restart(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn a_failure_in_a_timers_message_is_supervised(driver: &dyn Driver) -> Verdict {
+async fn a_failure_in_a_timers_message_is_supervised(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell([
         Add(5),
@@ -255,7 +266,7 @@ async fn a_failure_in_a_timers_message_is_supervised(driver: &dyn Driver) -> Ver
     ensure_eq("sum", &a.ask_number(Get).await?, &0)
 }
 
-async fn a_failure_in_a_message_told_to_oneself_is_supervised(driver: &dyn Driver) -> Verdict {
+async fn a_failure_in_a_message_told_to_oneself_is_supervised(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell([Add(5), TellMyself(Panic("on purpose").into())])?;
     world.settle().await?;
@@ -276,27 +287,29 @@ async fn escalating(
     Ok((world, parent, child))
 }
 
-async fn an_escalated_failure_stops_the_child(driver: &dyn Driver) -> Verdict {
+async fn an_escalated_failure_stops_the_child(driver: &dyn Driver) -> CaseResult {
     let (_world, _parent, child) = escalating(driver, Resume).await?;
     ensure(!child.is_alive(), || "the child lives".to_owned())
 }
 
-async fn an_escalated_failure_restarts_a_parent_that_is_to_restart(driver: &dyn Driver) -> Verdict {
+async fn an_escalated_failure_restarts_a_parent_that_is_to_restart(
+    driver: &dyn Driver,
+) -> CaseResult {
     let (_world, parent, _child) = escalating(driver, Restart).await?;
     ensure_eq("incarnation", &parent.ask_number(Incarnation).await?, &2)
 }
 
-async fn an_escalated_failure_stops_a_parent_that_is_to_stop(driver: &dyn Driver) -> Verdict {
+async fn an_escalated_failure_stops_a_parent_that_is_to_stop(driver: &dyn Driver) -> CaseResult {
     let (_world, parent, _child) = escalating(driver, Directive::Stop).await?;
     ensure(!parent.is_alive(), || "the parent lives".to_owned())
 }
 
-async fn an_escalated_failure_leaves_a_parent_that_is_to_resume(driver: &dyn Driver) -> Verdict {
+async fn an_escalated_failure_leaves_a_parent_that_is_to_resume(driver: &dyn Driver) -> CaseResult {
     let (_world, parent, _child) = escalating(driver, Resume).await?;
     ensure_eq("sum", &parent.ask_number(Get).await?, &5)
 }
 
-async fn an_escalated_failure_goes_up_two_floors(driver: &dyn Driver) -> Verdict {
+async fn an_escalated_failure_goes_up_two_floors(driver: &dyn Driver) -> CaseResult {
     let (world, top) = driver.with(restarted("top")).await?;
     let escalating = |name| {
         plain(name)
@@ -319,7 +332,7 @@ async fn an_escalated_failure_goes_up_two_floors(driver: &dyn Driver) -> Verdict
     )
 }
 
-async fn an_escalation_to_the_guardian_is_told(driver: &dyn Driver) -> Verdict {
+async fn an_escalation_to_the_guardian_is_told(driver: &dyn Driver) -> CaseResult {
     let spec = plain("a").supervised(Supervision::always(Escalate));
     let (world, a) = driver.with(spec).await?;
     a.tell(Fail(A))?;
@@ -329,7 +342,7 @@ async fn an_escalation_to_the_guardian_is_told(driver: &dyn Driver) -> Verdict {
 
 async fn a_parent_that_restarts_for_its_child_stops_its_other_children(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (world, parent) = driver.with(restarted("parent")).await?;
     let sibling = parent.ask_puppet(plain("sibling").child()).await?;
     let child = plain("child").supervised(Supervision::always(Escalate));

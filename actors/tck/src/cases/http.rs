@@ -14,9 +14,9 @@ use socket2::SockRef;
 
 use crate::{
     case::{
-        Case, Failure,
+        Case, CaseResult, Failure,
         Stance::{Same, Trap},
-        Verdict, ensure,
+        ensure,
     },
     cases,
     driver::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a case waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How soon the upstream call of a caller who left must be dropped.
 const PROMPT: Duration = Duration::from_millis(100);
 /// What may lie between a server and a caller who does not read: the sockets' buffers and the server's own.
@@ -74,7 +74,7 @@ impl Bench {
     /// Connects and asks for a path.
     fn ask(&self, path: &str) -> Offered<TcpStream> {
         let mut socket = wire(TcpStream::connect(self.server.address()))?;
-        wire(socket.set_read_timeout(Some(PATIENCE)))?;
+        wire(socket.set_read_timeout(Some(ANSWER_TIMEOUT)))?;
         request(&mut socket, path)?;
         Ok(socket)
     }
@@ -82,7 +82,7 @@ impl Bench {
     /// Asks for a path and waits until its upstream call has begun.
     fn begin(&self, path: &str) -> Offered<TcpStream> {
         let socket = self.ask(path)?;
-        ensure(self.watch.begins(PATIENCE), || {
+        ensure(self.watch.begins(ANSWER_TIMEOUT), || {
             format!("no call began for {path}")
         })?;
         Ok(socket)
@@ -94,7 +94,7 @@ impl Bench {
         path: &str,
         streams: bool,
         leave: fn(&TcpStream) -> io::Result<()>,
-    ) -> Verdict {
+    ) -> CaseResult {
         let mut took = Vec::new();
         for caller in 1..=5 {
             let mut socket = self.begin(path)?;
@@ -104,8 +104,9 @@ impl Bench {
             let left = Instant::now();
             wire(leave(&socket))?;
             // A caller who closed only its half still holds its socket; one who is gone does not.
-            let Some(dropped) = self.watch.drops(PATIENCE) else {
-                let why = format!("caller {caller}: the call was not dropped in {PATIENCE:?}");
+            let Some(dropped) = self.watch.drops(ANSWER_TIMEOUT) else {
+                let why =
+                    format!("caller {caller}: the call was not dropped in {ANSWER_TIMEOUT:?}");
                 return Err(Failure::Failed(why));
             };
             took.push(dropped.saturating_duration_since(left));
@@ -116,7 +117,7 @@ impl Bench {
     }
 }
 
-fn request(socket: &mut TcpStream, path: &str) -> Verdict {
+fn request(socket: &mut TcpStream, path: &str) -> CaseResult {
     let head = format!("GET {path} HTTP/1.1\r\nhost: tck\r\n\r\n");
     wire(socket.write_all(head.as_bytes()))
 }
@@ -149,30 +150,36 @@ fn answer(socket: &mut TcpStream) -> Offered<(u16, String)> {
     ))
 }
 
-fn is_500(answer: &(u16, String)) -> Verdict {
+fn is_500(answer: &(u16, String)) -> CaseResult {
     let (status, body) = answer;
     ensure(*status == 500 && !body.is_empty(), || {
         format!("answered {status} with `{body}`")
     })
 }
 
-fn is_well(answer: &(u16, String)) -> Verdict {
+fn is_well(answer: &(u16, String)) -> CaseResult {
     ensure(*answer == (200, "well".to_owned()), || {
         format!("answered {answer:?}")
     })
 }
 
-async fn a_handler_that_panics_is_answered_with_500_and_a_body(driver: &dyn HttpDriver) -> Verdict {
+async fn a_handler_that_panics_is_answered_with_500_and_a_body(
+    driver: &dyn HttpDriver,
+) -> CaseResult {
     let bench = bench(driver)?;
     is_500(&answer(&mut bench.ask("/panic")?)?)
 }
 
-async fn a_handler_that_panics_after_it_waited_is_answered_too(driver: &dyn HttpDriver) -> Verdict {
+async fn a_handler_that_panics_after_it_waited_is_answered_too(
+    driver: &dyn HttpDriver,
+) -> CaseResult {
     let bench = bench(driver)?;
     is_500(&answer(&mut bench.ask("/panic-later")?)?)
 }
 
-async fn a_connection_serves_on_after_a_handler_that_panicked(driver: &dyn HttpDriver) -> Verdict {
+async fn a_connection_serves_on_after_a_handler_that_panicked(
+    driver: &dyn HttpDriver,
+) -> CaseResult {
     let bench = bench(driver)?;
     let mut socket = bench.ask("/panic")?;
     is_500(&answer(&mut socket)?)?;
@@ -180,10 +187,10 @@ async fn a_connection_serves_on_after_a_handler_that_panicked(driver: &dyn HttpD
     is_well(&answer(&mut socket)?)
 }
 
-async fn a_panic_costs_no_other_caller(driver: &dyn HttpDriver) -> Verdict {
+async fn a_panic_costs_no_other_caller(driver: &dyn HttpDriver) -> CaseResult {
     let bench = bench(driver)?;
     let mut waiting = wire(TcpStream::connect(bench.server.address()))?;
-    wire(waiting.set_read_timeout(Some(PATIENCE)))?;
+    wire(waiting.set_read_timeout(Some(ANSWER_TIMEOUT)))?;
     for path in ["/panic", "/panic-later"] {
         // Whatever the caller of it gets: an answer, or a connection that is cut.
         let mut text = [0; 64];
@@ -194,7 +201,7 @@ async fn a_panic_costs_no_other_caller(driver: &dyn HttpDriver) -> Verdict {
     is_well(&answer(&mut bench.ask("/ok")?)?)
 }
 
-async fn a_panic_in_a_streamed_answer_is_no_clean_end(driver: &dyn HttpDriver) -> Verdict {
+async fn a_panic_in_a_streamed_answer_is_no_clean_end(driver: &dyn HttpDriver) -> CaseResult {
     let bench = bench(driver)?;
     let mut socket = bench.ask("/panic-in-body")?;
     let mut seen = Vec::new();
@@ -206,23 +213,23 @@ async fn a_panic_in_a_streamed_answer_is_no_clean_end(driver: &dyn HttpDriver) -
     })
 }
 
-async fn a_caller_who_closes_has_its_waiting_call_dropped(driver: &dyn HttpDriver) -> Verdict {
+async fn a_caller_who_closes_has_its_waiting_call_dropped(driver: &dyn HttpDriver) -> CaseResult {
     bench(driver)?.leaves("/hang", false, |socket| socket.shutdown(Shutdown::Both))
 }
 
 async fn a_caller_who_closes_its_half_has_its_waiting_call_dropped(
     driver: &dyn HttpDriver,
-) -> Verdict {
+) -> CaseResult {
     bench(driver)?.leaves("/hang", false, |socket| socket.shutdown(Shutdown::Write))
 }
 
-async fn a_caller_who_resets_has_its_waiting_call_dropped(driver: &dyn HttpDriver) -> Verdict {
+async fn a_caller_who_resets_has_its_waiting_call_dropped(driver: &dyn HttpDriver) -> CaseResult {
     let bench = bench(driver)?;
     let socket = bench.begin("/hang")?;
     wire(SockRef::from(&socket).set_linger(Some(Duration::ZERO)))?;
     let left = Instant::now();
     drop(socket);
-    let dropped = bench.watch.drops(PATIENCE);
+    let dropped = bench.watch.drops(ANSWER_TIMEOUT);
     let took = dropped.map(|dropped| dropped.saturating_duration_since(left));
     ensure(took.is_some_and(|took| took < PROMPT * 5), || {
         format!("dropped after {took:?}")
@@ -231,7 +238,7 @@ async fn a_caller_who_resets_has_its_waiting_call_dropped(driver: &dyn HttpDrive
 
 async fn a_caller_who_leaves_an_idle_stream_has_its_call_dropped(
     driver: &dyn HttpDriver,
-) -> Verdict {
+) -> CaseResult {
     bench(driver)?.leaves("/idle-events", true, |socket| {
         socket.shutdown(Shutdown::Both)
     })
@@ -239,26 +246,26 @@ async fn a_caller_who_leaves_an_idle_stream_has_its_call_dropped(
 
 async fn a_caller_who_leaves_a_busy_stream_has_its_call_dropped(
     driver: &dyn HttpDriver,
-) -> Verdict {
+) -> CaseResult {
     bench(driver)?.leaves("/busy-events", true, |socket| {
         socket.shutdown(Shutdown::Both)
     })
 }
 
-async fn a_caller_who_stays_keeps_its_call(driver: &dyn HttpDriver) -> Verdict {
+async fn a_caller_who_stays_keeps_its_call(driver: &dyn HttpDriver) -> CaseResult {
     let bench = bench(driver)?;
     let _waiting = bench.begin("/hang")?;
     let dropped = bench.watch.drops(PROMPT * 3);
     ensure(dropped.is_none(), || "its call was dropped".to_owned())
 }
 
-async fn a_caller_who_does_not_read_slows_its_upstream(driver: &dyn HttpDriver) -> Verdict {
+async fn a_caller_who_does_not_read_slows_its_upstream(driver: &dyn HttpDriver) -> CaseResult {
     let bench = bench(driver)?;
     let _stalled = bench.begin("/flood")?;
     // Production must stop: the same count over a while, and a bounded one.
     let since = Instant::now();
     let mut produced = bench.watch.produced();
-    while since.elapsed() < PATIENCE {
+    while since.elapsed() < ANSWER_TIMEOUT {
         std::thread::sleep(PROMPT);
         let now = bench.watch.produced();
         if now == produced && now > 0 {

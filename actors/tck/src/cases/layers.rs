@@ -46,36 +46,36 @@ async fn seconds_away(world: &World, puppet: &Puppet, class: Class) -> Result<u1
     Ok((world.shared.millis() - before) / 1000)
 }
 
-async fn the_inner_strategy_decides_about_its_own_classes(driver: &dyn Driver) -> Verdict {
+async fn the_inner_strategy_decides_about_its_own_classes(driver: &dyn Driver) -> CaseResult {
     let resume = Supervision::always(Directive::Resume);
     let (_world, a) = nested(driver, resume, Supervision::restart()).await?;
     a.tell_all([Add(5), Fail(Class::A)])?;
     ensure_eq("sum", &a.ask_number(Get).await?, &5)
 }
 
-async fn the_outer_strategy_decides_about_the_others(driver: &dyn Driver) -> Verdict {
+async fn the_outer_strategy_decides_about_the_others(driver: &dyn Driver) -> CaseResult {
     let resume = Supervision::always(Directive::Resume);
     let (_world, a) = nested(driver, resume, Supervision::restart()).await?;
     a.tell_all([Add(5), Fail(Class::B)])?;
     ensure_eq("sum", &a.ask_number(Get).await?, &0)
 }
 
-async fn a_backoff_may_stand_inside_of_a_restart(driver: &dyn Driver) -> Verdict {
+async fn a_backoff_may_stand_inside_of_a_restart(driver: &dyn Driver) -> CaseResult {
     let (world, a) = nested(driver, backoff(), Supervision::restart()).await?;
     let inner = seconds_away(&world, &a, Class::A).await?;
     let outer = seconds_away(&world, &a, Class::B).await?;
     ensure_eq("seconds", &[inner, outer], &[1, 0])
 }
 
-async fn a_restart_may_stand_inside_of_a_backoff(driver: &dyn Driver) -> Verdict {
+async fn a_restart_may_stand_inside_of_a_backoff(driver: &dyn Driver) -> CaseResult {
     let (world, a) = nested(driver, Supervision::restart(), backoff()).await?;
     let inner = seconds_away(&world, &a, Class::A).await?;
     let outer = seconds_away(&world, &a, Class::B).await?;
     ensure_eq("seconds", &[inner, outer], &[0, 1])
 }
 
-async fn nested_backoffs_have_counts_of_their_own(driver: &dyn Driver) -> Verdict {
-    let patient = backoff().reset_after(PATIENCE);
+async fn nested_backoffs_have_counts_of_their_own(driver: &dyn Driver) -> CaseResult {
+    let patient = backoff().reset_after(ANSWER_TIMEOUT);
     let (world, a) = nested(driver, patient.clone(), patient).await?;
     let mut seconds = Vec::new();
     for class in [Class::A, Class::A, Class::B, Class::A, Class::B] {
@@ -84,8 +84,8 @@ async fn nested_backoffs_have_counts_of_their_own(driver: &dyn Driver) -> Verdic
     ensure_eq("seconds", &seconds, &vec![1, 2, 1, 4, 2])
 }
 
-async fn nested_limits_have_counts_of_their_own(driver: &dyn Driver) -> Verdict {
-    let limited = Supervision::restart().limit(2, PATIENCE);
+async fn nested_limits_have_counts_of_their_own(driver: &dyn Driver) -> CaseResult {
+    let limited = Supervision::restart().limit(2, ANSWER_TIMEOUT);
     let (world, a) = nested(driver, limited.clone(), limited).await?;
     a.tell_all([Class::A, Class::A, Class::B, Class::B].map(Fail))?;
     ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &5)?;
@@ -108,13 +108,13 @@ async fn kept(
     Ok((world, parent, child))
 }
 
-async fn children_may_live_on_at_a_restart(driver: &dyn Driver) -> Verdict {
+async fn children_may_live_on_at_a_restart(driver: &dyn Driver) -> CaseResult {
     let (_world, parent, child) = kept(driver, Supervision::restart()).await?;
     ensure_eq("incarnation", &parent.ask_number(Incarnation).await?, &2)?;
     ensure_eq("sum", &child.ask_number(Get).await?, &5)
 }
 
-async fn children_may_live_on_during_a_backoff(driver: &dyn Driver) -> Verdict {
+async fn children_may_live_on_during_a_backoff(driver: &dyn Driver) -> CaseResult {
     let (world, parent, child) = kept(driver, backoff()).await?;
     ensure_eq("sum", &child.ask_number(Get).await?, &5)?;
     world.pass(2 * SECOND).await?;
@@ -122,21 +122,23 @@ async fn children_may_live_on_during_a_backoff(driver: &dyn Driver) -> Verdict {
     ensure_eq("sum", &child.ask_number(Get).await?, &5)
 }
 
-async fn a_child_that_lived_on_is_known_to_the_next_incarnation(driver: &dyn Driver) -> Verdict {
+async fn a_child_that_lived_on_is_known_to_the_next_incarnation(driver: &dyn Driver) -> CaseResult {
     let (_world, parent, _child) = kept(driver, Supervision::restart()).await?;
     let expected = Answer::Texts(vec!["child".to_owned()]);
     ensure_eq("children", &parent.ask(Children).await?, &expected)
 }
 
-async fn a_child_that_lived_on_stops_with_its_parent(driver: &dyn Driver) -> Verdict {
+async fn a_child_that_lived_on_stops_with_its_parent(driver: &dyn Driver) -> CaseResult {
     let (world, parent, child) = kept(driver, Supervision::restart()).await?;
     parent.tell(Stop)?;
     world.settle().await?;
     ensure_eq("alive", &[parent.is_alive(), child.is_alive()], &[false; 2])
 }
 
-async fn restarts_in_a_row_have_a_maximum(driver: &dyn Driver) -> Verdict {
-    let supervision = backoff().reset_after(PATIENCE).wish(Wish::RestartsMax(2));
+async fn restarts_in_a_row_have_a_maximum(driver: &dyn Driver) -> CaseResult {
+    let supervision = backoff()
+        .reset_after(ANSWER_TIMEOUT)
+        .wish(Wish::RestartsMax(2));
     let (world, a) = driver.with(plain("a").supervised(supervision)).await?;
     for _ in 0..2 {
         seconds_away(&world, &a, Class::A).await?;
@@ -146,7 +148,7 @@ async fn restarts_in_a_row_have_a_maximum(driver: &dyn Driver) -> Verdict {
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn the_maximum_counts_anew_after_the_quiet_time(driver: &dyn Driver) -> Verdict {
+async fn the_maximum_counts_anew_after_the_quiet_time(driver: &dyn Driver) -> CaseResult {
     let supervision = backoff()
         .reset_after(10 * SECOND)
         .wish(Wish::RestartsMax(1));
@@ -166,16 +168,18 @@ async fn third_wait(driver: &dyn Driver, script: impl Into<Script>) -> Result<u1
         seconds_away(&world, &a, Class::A).await?;
     }
     a.tell(script)?;
-    world.pass(PATIENCE).await?;
+    world.pass(ANSWER_TIMEOUT).await?;
     // Failing resets nothing, and so the wait tells what was reset before.
     seconds_away(&world, &a, Class::A).await
 }
 
-async fn a_backoff_reset_by_hand_starts_over(driver: &dyn Driver) -> Verdict {
+async fn a_backoff_reset_by_hand_starts_over(driver: &dyn Driver) -> CaseResult {
     ensure_eq("seconds", &third_wait(driver, ResetBackoff).await?, &1)
 }
 
-async fn a_backoff_reset_by_hand_only_does_not_start_over_by_time(driver: &dyn Driver) -> Verdict {
+async fn a_backoff_reset_by_hand_only_does_not_start_over_by_time(
+    driver: &dyn Driver,
+) -> CaseResult {
     ensure_eq("seconds", &third_wait(driver, Urgent).await?, &4)
 }
 
@@ -188,15 +192,15 @@ async fn refusing(driver: &dyn Driver) -> Result<(World, Puppet), Failure> {
     Ok((world, a))
 }
 
-async fn an_actor_may_refuse_asks_while_it_restarts(driver: &dyn Driver) -> Verdict {
+async fn an_actor_may_refuse_asks_while_it_restarts(driver: &dyn Driver) -> CaseResult {
     let (world, a) = refusing(driver).await?;
     let before = world.shared.millis();
-    let answer = a.try_ask(Get, PATIENCE).await;
+    let answer = a.try_ask(Get, ANSWER_TIMEOUT).await;
     ensure_eq("answer", &answer, &Err(Refusal::Restarting))?;
     ensure_eq("millis", &(world.shared.millis() - before), &0)
 }
 
-async fn a_tell_refused_during_a_restart_is_a_dead_letter(driver: &dyn Driver) -> Verdict {
+async fn a_tell_refused_during_a_restart_is_a_dead_letter(driver: &dyn Driver) -> CaseResult {
     let (world, a) = refusing(driver).await?;
     ensure_eq("offer", &a.tell(Note("new"))?, &Offer::Dropped)?;
     ensure_eq("dead letters", &world.dead_letters()?, &1)
@@ -204,14 +208,14 @@ async fn a_tell_refused_during_a_restart_is_a_dead_letter(driver: &dyn Driver) -
 
 async fn what_waited_before_the_failure_is_kept_although_new_messages_are_refused(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (world, a) = refusing(driver).await?;
     a.tell(Note("new"))?;
     world.pass(2 * SECOND).await?;
     world.expect_notes(&["a waited"]).await
 }
 
-async fn an_actor_that_refused_serves_again_after_its_restart(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_refused_serves_again_after_its_restart(driver: &dyn Driver) -> CaseResult {
     let (world, a) = refusing(driver).await?;
     world.pass(2 * SECOND).await?;
     ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &2)

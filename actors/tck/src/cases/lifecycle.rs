@@ -33,13 +33,13 @@ pub(super) const SHUTDOWN: &[Case<dyn Driver>] = cases![dyn Driver, L6;
     every_ask_ends_at_termination => "AskSpec: fail the future if the actor is already terminated", Trap("T13");
 ];
 
-async fn the_start_hook_runs_before_the_first_message(driver: &dyn Driver) -> Verdict {
+async fn the_start_hook_runs_before_the_first_message(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Note("1"))?;
     world.expect_entries(&["a started", "a 1"]).await
 }
 
-async fn the_stop_hook_runs_after_the_last_message(driver: &dyn Driver) -> Verdict {
+async fn the_stop_hook_runs_after_the_last_message(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Note("1"), Stop])?;
     world
@@ -47,21 +47,21 @@ async fn the_stop_hook_runs_after_the_last_message(driver: &dyn Driver) -> Verdi
         .await
 }
 
-async fn an_actor_that_was_told_nothing_runs_its_stop_hook(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_was_told_nothing_runs_its_stop_hook(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.settle().await?;
     a.stop()?;
     world.expect_entries(&["a started", "a stopped"]).await
 }
 
-async fn an_actor_that_stops_in_its_start_handles_nothing(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_stops_in_its_start_handles_nothing(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").starting(|_| Stop)).await?;
     a.tell(Note("1"))?;
     world.expect_entries(&["a started", "a stopped"]).await?;
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn an_actor_that_stops_itself_finishes_its_handler(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_stops_itself_finishes_its_handler(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([Stop, Note("last")])?;
     world
@@ -69,7 +69,7 @@ async fn an_actor_that_stops_itself_finishes_its_handler(driver: &dyn Driver) ->
         .await
 }
 
-async fn a_stop_from_outside_lets_the_message_in_hand_finish(driver: &dyn Driver) -> Verdict {
+async fn a_stop_from_outside_lets_the_message_in_hand_finish(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([Note("begun"), StopPuppet(a.clone()), Note("ended")])?;
     world
@@ -77,7 +77,7 @@ async fn a_stop_from_outside_lets_the_message_in_hand_finish(driver: &dyn Driver
         .await
 }
 
-async fn a_stop_from_outside_goes_before_the_messages_that_wait(driver: &dyn Driver) -> Verdict {
+async fn a_stop_from_outside_goes_before_the_messages_that_wait(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::StopGoesFirst)?;
     let (world, a) = driver.with(plain("a")).await?;
     world.settle().await?;
@@ -87,7 +87,7 @@ async fn a_stop_from_outside_goes_before_the_messages_that_wait(driver: &dyn Dri
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn stopping_twice_is_stopping_once(driver: &dyn Driver) -> Verdict {
+async fn stopping_twice_is_stopping_once(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.settle().await?;
     a.stop()?;
@@ -95,7 +95,7 @@ async fn stopping_twice_is_stopping_once(driver: &dyn Driver) -> Verdict {
     world.expect_entries(&["a started", "a stopped"]).await
 }
 
-async fn stopping_a_stopped_actor_does_nothing(driver: &dyn Driver) -> Verdict {
+async fn stopping_a_stopped_actor_does_nothing(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Stop)?;
     world.settle().await?;
@@ -103,14 +103,14 @@ async fn stopping_a_stopped_actor_does_nothing(driver: &dyn Driver) -> Verdict {
     world.expect_entries(&["a started", "a stopped"]).await
 }
 
-async fn a_supervised_actor_that_stops_stays_stopped(driver: &dyn Driver) -> Verdict {
+async fn a_supervised_actor_that_stops_stays_stopped(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell(Stop)?;
     world.expect_entries(&["a started", "a stopped"]).await?;
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn a_supervised_actor_that_is_asked_to_stop_stays_stopped(driver: &dyn Driver) -> Verdict {
+async fn a_supervised_actor_that_is_asked_to_stop_stays_stopped(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     world.settle().await?;
     a.stop()?;
@@ -118,7 +118,7 @@ async fn a_supervised_actor_that_is_asked_to_stop_stays_stopped(driver: &dyn Dri
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn an_actor_without_references_lives_on(driver: &dyn Driver) -> Verdict {
+async fn an_actor_without_references_lives_on(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::LivesWithoutReferences)?;
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(StartTimer("t", SECOND, Repeat::Once, Note("alive").into()))?;
@@ -127,7 +127,7 @@ async fn an_actor_without_references_lives_on(driver: &dyn Driver) -> Verdict {
     world.expect_entries(&["a started", "a alive"]).await
 }
 
-async fn an_actor_starts_once_however_many_messages_come(driver: &dyn Driver) -> Verdict {
+async fn an_actor_starts_once_however_many_messages_come(driver: &dyn Driver) -> CaseResult {
     let spec = restarted("a");
     let (world, a) = driver.with(spec.clone()).await?;
     a.tell_all((0..50).map(|_| Add(1)))?;
@@ -136,7 +136,7 @@ async fn an_actor_starts_once_however_many_messages_come(driver: &dyn Driver) ->
     ensure_eq("incarnations", &spec.incarnations(), &1)
 }
 
-async fn a_hundred_actors_start_and_stop(driver: &dyn Driver) -> Verdict {
+async fn a_hundred_actors_start_and_stop(driver: &dyn Driver) -> CaseResult {
     let world = driver.open();
     let mut puppets = Vec::new();
     for _ in 0..100 {
@@ -155,7 +155,7 @@ async fn a_hundred_actors_start_and_stop(driver: &dyn Driver) -> Verdict {
     ensure_eq("alive", &alive, &0)
 }
 
-async fn termination_stops_every_actor(driver: &dyn Driver) -> Verdict {
+async fn termination_stops_every_actor(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     let child = b.ask_puppet(plain("child").child()).await?;
@@ -164,7 +164,7 @@ async fn termination_stops_every_actor(driver: &dyn Driver) -> Verdict {
     ensure_eq("alive", &alive, &[false; 3])
 }
 
-async fn termination_runs_every_stop_hook(driver: &dyn Driver) -> Verdict {
+async fn termination_runs_every_stop_hook(driver: &dyn Driver) -> CaseResult {
     let (world, _a) = driver.with(plain("a")).await?;
     let _b = world.spawn(plain("b")).await?;
     world.settle().await?;
@@ -173,7 +173,7 @@ async fn termination_runs_every_stop_hook(driver: &dyn Driver) -> Verdict {
     ensure_eq("hooks", &stopped, &[1, 1])
 }
 
-async fn termination_stops_children_before_their_parents(driver: &dyn Driver) -> Verdict {
+async fn termination_stops_children_before_their_parents(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::ChildrenStopFirst)?;
     let (world, parent) = driver.with(plain("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
@@ -186,7 +186,7 @@ async fn termination_stops_children_before_their_parents(driver: &dyn Driver) ->
         .await
 }
 
-async fn termination_stops_the_last_spawned_first(driver: &dyn Driver) -> Verdict {
+async fn termination_stops_the_last_spawned_first(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::StopOrder)?;
     let world = driver.open();
     for name in ["1", "2", "3"] {
@@ -200,7 +200,7 @@ async fn termination_stops_the_last_spawned_first(driver: &dyn Driver) -> Verdic
         .await
 }
 
-async fn termination_waits_for_a_slow_child(driver: &dyn Driver) -> Verdict {
+async fn termination_waits_for_a_slow_child(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::ChildrenStopFirst)?;
     let (world, parent) = driver.with(plain("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
@@ -211,14 +211,14 @@ async fn termination_waits_for_a_slow_child(driver: &dyn Driver) -> Verdict {
     ensure_eq("hooks", &stopped, &[1, 1])
 }
 
-async fn termination_of_an_empty_system_ends_at_once(driver: &dyn Driver) -> Verdict {
+async fn termination_of_an_empty_system_ends_at_once(driver: &dyn Driver) -> CaseResult {
     let world = driver.open();
     world.terminate().await?;
     ensure_eq("millis", &world.shared.millis(), &0)
 }
 
-async fn termination_stops_an_actor_that_waits_for_its_restart(driver: &dyn Driver) -> Verdict {
-    let supervision = Supervision::backoff(PATIENCE, PATIENCE);
+async fn termination_stops_an_actor_that_waits_for_its_restart(driver: &dyn Driver) -> CaseResult {
+    let supervision = Supervision::backoff(ANSWER_TIMEOUT, ANSWER_TIMEOUT);
     let (world, a) = driver.with(plain("a").supervised(supervision)).await?;
     a.tell(Panic("on purpose"))?;
     world.settle().await?;
@@ -229,7 +229,7 @@ async fn termination_stops_an_actor_that_waits_for_its_restart(driver: &dyn Driv
     })
 }
 
-async fn a_panicking_stop_hook_does_not_hold_termination_up(driver: &dyn Driver) -> Verdict {
+async fn a_panicking_stop_hook_does_not_hold_termination_up(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver
         .with(plain("a").stopping(|_| Panic("in the stop hook")))
         .await?;
@@ -239,7 +239,7 @@ async fn a_panicking_stop_hook_does_not_hold_termination_up(driver: &dyn Driver)
     ensure_eq("alive", &[a.is_alive(), b.is_alive()], &[false; 2])
 }
 
-async fn nothing_accepted_is_lost_silently_at_termination(driver: &dyn Driver) -> Verdict {
+async fn nothing_accepted_is_lost_silently_at_termination(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([Hold(SECOND), Add(1)])?;
     world.settle().await?;
@@ -255,9 +255,9 @@ async fn nothing_accepted_is_lost_silently_at_termination(driver: &dyn Driver) -
     )
 }
 
-async fn every_ask_ends_at_termination(driver: &dyn Driver) -> Verdict {
+async fn every_ask_ends_at_termination(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
-    let asks = (0..5).map(|_| a.try_ask([Hold(SECOND), Add(1)], PATIENCE));
+    let asks = (0..5).map(|_| a.try_ask([Hold(SECOND), Add(1)], ANSWER_TIMEOUT));
     let asks = futures_util::future::join_all(asks);
     let end = async {
         world.settle().await?;

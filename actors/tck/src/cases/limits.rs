@@ -46,12 +46,12 @@ fn limited(name: &'static str, restarts: u32) -> Spec {
     plain(name).supervised(Supervision::restart().limit(restarts, WINDOW))
 }
 
-async fn fail(world: &World, puppet: &Puppet) -> Verdict {
+async fn fail(world: &World, puppet: &Puppet) -> CaseResult {
     puppet.tell(Panic("on purpose"))?;
     world.settle().await
 }
 
-async fn an_actor_restarts_as_often_as_its_limit(driver: &dyn Driver) -> Verdict {
+async fn an_actor_restarts_as_often_as_its_limit(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(limited("a", 3)).await?;
     for _ in 0..3 {
         fail(&world, &a).await?;
@@ -59,7 +59,7 @@ async fn an_actor_restarts_as_often_as_its_limit(driver: &dyn Driver) -> Verdict
     ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &4)
 }
 
-async fn one_failure_more_than_the_limit_stops_the_actor(driver: &dyn Driver) -> Verdict {
+async fn one_failure_more_than_the_limit_stops_the_actor(driver: &dyn Driver) -> CaseResult {
     let spec = limited("a", 3);
     let (world, a) = driver.with(spec.clone()).await?;
     for _ in 0..4 {
@@ -69,13 +69,13 @@ async fn one_failure_more_than_the_limit_stops_the_actor(driver: &dyn Driver) ->
     ensure_eq("incarnations", &spec.incarnations(), &4)
 }
 
-async fn a_limit_of_zero_stops_at_the_first_failure(driver: &dyn Driver) -> Verdict {
+async fn a_limit_of_zero_stops_at_the_first_failure(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(limited("a", 0)).await?;
     fail(&world, &a).await?;
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn the_limit_starts_over_when_its_window_has_closed(driver: &dyn Driver) -> Verdict {
+async fn the_limit_starts_over_when_its_window_has_closed(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::MovableWindow)?;
     let (world, a) = driver.with(limited("a", 2)).await?;
     for _ in 0..2 {
@@ -88,7 +88,7 @@ async fn the_limit_starts_over_when_its_window_has_closed(driver: &dyn Driver) -
 
 async fn the_window_is_opened_by_the_first_failure_and_does_not_slide(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     driver.needs(Claim::MovableWindow)?;
     let (world, a) = driver.with(limited("a", 2)).await?;
     // Three failures within a second, but not of the second that the first opened.
@@ -105,7 +105,7 @@ async fn the_window_is_opened_by_the_first_failure_and_does_not_slide(
     })
 }
 
-async fn failures_within_the_window_count_however_far_apart(driver: &dyn Driver) -> Verdict {
+async fn failures_within_the_window_count_however_far_apart(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::MovableWindow)?;
     let (world, a) = driver.with(limited("a", 2)).await?;
     for wait in [0, 450, 450] {
@@ -115,7 +115,7 @@ async fn failures_within_the_window_count_however_far_apart(driver: &dyn Driver)
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn slow_failures_never_exceed_the_limit(driver: &dyn Driver) -> Verdict {
+async fn slow_failures_never_exceed_the_limit(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::MovableWindow)?;
     let (world, a) = driver.with(limited("a", 1)).await?;
     for _ in 0..10 {
@@ -125,7 +125,7 @@ async fn slow_failures_never_exceed_the_limit(driver: &dyn Driver) -> Verdict {
     ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &11)
 }
 
-async fn panics_and_errors_count_together(driver: &dyn Driver) -> Verdict {
+async fn panics_and_errors_count_together(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(limited("a", 2)).await?;
     for failing in [Fail(Class::A), Panic("on purpose"), Fail(Class::B)] {
         a.tell(failing)?;
@@ -134,7 +134,7 @@ async fn panics_and_errors_count_together(driver: &dyn Driver) -> Verdict {
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn resumed_failures_do_not_count_against_the_limit(driver: &dyn Driver) -> Verdict {
+async fn resumed_failures_do_not_count_against_the_limit(driver: &dyn Driver) -> CaseResult {
     let rules = [
         (Class::A, Directive::Resume),
         (Class::B, Directive::Restart),
@@ -151,7 +151,7 @@ async fn resumed_failures_do_not_count_against_the_limit(driver: &dyn Driver) ->
     ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &2)
 }
 
-async fn each_actor_has_a_limit_of_its_own(driver: &dyn Driver) -> Verdict {
+async fn each_actor_has_a_limit_of_its_own(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(limited("a", 1)).await?;
     let b = world.spawn(limited("b", 1)).await?;
     fail(&world, &a).await?;
@@ -159,13 +159,13 @@ async fn each_actor_has_a_limit_of_its_own(driver: &dyn Driver) -> Verdict {
     ensure_eq("alive", &[a.is_alive(), b.is_alive()], &[true; 2])
 }
 
-async fn the_stop_hook_runs_when_the_limit_is_exceeded(driver: &dyn Driver) -> Verdict {
+async fn the_stop_hook_runs_when_the_limit_is_exceeded(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(limited("a", 0)).await?;
     fail(&world, &a).await?;
     world.expect_entries(&["a started", "a stopped"]).await
 }
 
-async fn a_limit_may_escalate_when_it_is_exceeded(driver: &dyn Driver) -> Verdict {
+async fn a_limit_may_escalate_when_it_is_exceeded(driver: &dyn Driver) -> CaseResult {
     let (world, parent) = driver.with(restarted("parent")).await?;
     let supervision = Supervision::restart().limit(1, WINDOW).escalate_at_limit();
     let child = parent
@@ -179,7 +179,7 @@ async fn a_limit_may_escalate_when_it_is_exceeded(driver: &dyn Driver) -> Verdic
 
 async fn a_panicking_stop_hook_does_not_keep_an_actor_from_its_restart(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = restarted("a").stopping(|_| Panic("in the stop hook"));
     let (world, a) = driver.with(spec).await?;
     a.tell_all([Fail(Class::A), Note("1")])?;
@@ -192,7 +192,7 @@ async fn expect_only_itself_stopped(
     driver: &dyn Driver,
     spec: Spec,
     script: impl Into<Script>,
-) -> Verdict {
+) -> CaseResult {
     let (world, sibling) = driver.with(plain("sibling")).await?;
     let a = world.spawn(spec).await?;
     a.tell(script)?;
@@ -204,19 +204,21 @@ async fn expect_only_itself_stopped(
 
 async fn a_panic_in_a_handler_and_in_the_stop_hook_leaves_the_process_alive(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = plain("a").stopping(|_| Panic("in the stop hook"));
     expect_only_itself_stopped(driver, spec, Panic("on purpose")).await
 }
 
-async fn a_panic_in_the_stop_hook_alone_leaves_the_process_alive(driver: &dyn Driver) -> Verdict {
+async fn a_panic_in_the_stop_hook_alone_leaves_the_process_alive(
+    driver: &dyn Driver,
+) -> CaseResult {
     let spec = plain("a").stopping(|_| Panic("in the stop hook"));
     expect_only_itself_stopped(driver, spec, Stop).await
 }
 
 async fn a_panic_in_the_start_hook_and_in_the_stop_hook_leaves_the_process_alive(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = plain("a")
         .starting(|_| Panic("in the start hook"))
         .stopping(|_| Panic("in the stop hook"));
@@ -225,7 +227,7 @@ async fn a_panic_in_the_start_hook_and_in_the_stop_hook_leaves_the_process_alive
 
 async fn an_actor_that_stops_in_every_start_is_not_started_for_ever(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = restarted("a").starting(|_| Stop);
     expect_only_itself_stopped(driver, spec.clone(), Note("never")).await?;
     ensure_eq("incarnations", &spec.incarnations(), &1)
@@ -233,7 +235,7 @@ async fn an_actor_that_stops_in_every_start_is_not_started_for_ever(
 
 async fn an_actor_that_fails_in_every_start_is_not_started_for_ever(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = restarted("a").starting(|_| Panic("in the start hook"));
     expect_only_itself_stopped(driver, spec.clone(), Note("never")).await?;
     let incarnations = spec.incarnations();
@@ -242,7 +244,9 @@ async fn an_actor_that_fails_in_every_start_is_not_started_for_ever(
     })
 }
 
-async fn a_sibling_is_served_while_an_actor_fails_in_every_start(driver: &dyn Driver) -> Verdict {
+async fn a_sibling_is_served_while_an_actor_fails_in_every_start(
+    driver: &dyn Driver,
+) -> CaseResult {
     let spec = limited("a", 5).starting(|_| Panic("in the start hook"));
     expect_only_itself_stopped(driver, spec.clone(), Note("never")).await?;
     ensure(spec.incarnations() <= 6, || {
@@ -250,16 +254,16 @@ async fn a_sibling_is_served_while_an_actor_fails_in_every_start(driver: &dyn Dr
     })
 }
 
-async fn an_actor_that_waits_too_long_fails(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_waits_too_long_fails(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").hang_after(SECOND)).await?;
-    a.tell(Hold(PATIENCE))?;
+    a.tell(Hold(ANSWER_TIMEOUT))?;
     world.pass(ms(990)).await?;
     ensure(a.is_alive(), || "failed too early".to_owned())?;
     world.pass(ms(20)).await?;
     ensure(!a.is_alive(), || "it hangs".to_owned())
 }
 
-async fn an_actor_that_waits_less_than_its_limit_does_not_fail(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_waits_less_than_its_limit_does_not_fail(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").hang_after(SECOND)).await?;
     for _ in 0..5 {
         a.tell([Add(1), Hold(ms(900))])?;
@@ -268,17 +272,19 @@ async fn an_actor_that_waits_less_than_its_limit_does_not_fail(driver: &dyn Driv
     ensure_eq("sum", &a.ask_number(Get).await?, &5)
 }
 
-async fn an_actor_restarted_after_a_hang_goes_on_with_its_mailbox(driver: &dyn Driver) -> Verdict {
+async fn an_actor_restarted_after_a_hang_goes_on_with_its_mailbox(
+    driver: &dyn Driver,
+) -> CaseResult {
     let rules = Supervision::by_class(&[(Class::Hang, Directive::Restart)]);
     let spec = plain("a").hang_after(SECOND).supervised(rules);
     let (world, a) = driver.with(spec).await?;
-    a.tell(Hold(PATIENCE))?;
+    a.tell(Hold(ANSWER_TIMEOUT))?;
     a.tell(Note("1"))?;
     world.pass(2 * SECOND).await?;
     world.expect_notes(&["a 1"]).await
 }
 
-async fn children_stop_when_their_parent_restarts(driver: &dyn Driver) -> Verdict {
+async fn children_stop_when_their_parent_restarts(driver: &dyn Driver) -> CaseResult {
     let (world, parent) = driver.with(restarted("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
     fail(&world, &parent).await?;
@@ -289,7 +295,7 @@ async fn children_stop_when_their_parent_restarts(driver: &dyn Driver) -> Verdic
     )
 }
 
-async fn children_stop_before_the_next_incarnation_starts(driver: &dyn Driver) -> Verdict {
+async fn children_stop_before_the_next_incarnation_starts(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::ChildrenStopFirst)?;
     let (world, parent) = driver.with(restarted("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
@@ -309,8 +315,8 @@ async fn children_stop_before_the_next_incarnation_starts(driver: &dyn Driver) -
     )
 }
 
-async fn children_stop_at_once_when_their_parent_backs_off(driver: &dyn Driver) -> Verdict {
-    let supervision = Supervision::backoff(PATIENCE, PATIENCE);
+async fn children_stop_at_once_when_their_parent_backs_off(driver: &dyn Driver) -> CaseResult {
+    let supervision = Supervision::backoff(ANSWER_TIMEOUT, ANSWER_TIMEOUT);
     let (world, parent) = driver.with(plain("parent").supervised(supervision)).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
     fail(&world, &parent).await?;
@@ -326,7 +332,7 @@ async fn expect_one_child(
     driver: &dyn Driver,
     fails: fn(u32) -> bool,
     then: &[Command],
-) -> Verdict {
+) -> CaseResult {
     let spec = limited("parent", 5).starting(move |incarnation| {
         let mut script = vec![plain("child").child()];
         if fails(incarnation) {
@@ -349,11 +355,11 @@ async fn expect_one_child(
     )
 }
 
-async fn children_of_a_failed_first_start_stop(driver: &dyn Driver) -> Verdict {
+async fn children_of_a_failed_first_start_stop(driver: &dyn Driver) -> CaseResult {
     expect_one_child(driver, |incarnation| incarnation == 1, &[]).await
 }
 
-async fn children_of_a_failed_later_start_stop(driver: &dyn Driver) -> Verdict {
+async fn children_of_a_failed_later_start_stop(driver: &dyn Driver) -> CaseResult {
     expect_one_child(
         driver,
         |incarnation| incarnation == 2,
@@ -362,7 +368,9 @@ async fn children_of_a_failed_later_start_stop(driver: &dyn Driver) -> Verdict {
     .await
 }
 
-async fn a_name_of_an_old_child_is_free_for_the_next_incarnation(driver: &dyn Driver) -> Verdict {
+async fn a_name_of_an_old_child_is_free_for_the_next_incarnation(
+    driver: &dyn Driver,
+) -> CaseResult {
     let (world, parent) = driver.with(restarted("parent")).await?;
     let first = parent.ask_puppet(plain("child").child()).await?;
     fail(&world, &parent).await?;
@@ -370,7 +378,7 @@ async fn a_name_of_an_old_child_is_free_for_the_next_incarnation(driver: &dyn Dr
     ensure_eq("path", &second.path()?, &first.path()?)
 }
 
-async fn a_parent_restarts_after_its_watched_children_stopped(driver: &dyn Driver) -> Verdict {
+async fn a_parent_restarts_after_its_watched_children_stopped(driver: &dyn Driver) -> CaseResult {
     let (world, parent) = driver.with(restarted("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
     parent
@@ -381,7 +389,7 @@ async fn a_parent_restarts_after_its_watched_children_stopped(driver: &dyn Drive
     world.expect_notes(&["parent 1"]).await
 }
 
-async fn children_go_on_when_their_parent_resumes(driver: &dyn Driver) -> Verdict {
+async fn children_go_on_when_their_parent_resumes(driver: &dyn Driver) -> CaseResult {
     let resumed = plain("parent").supervised(Supervision::always(Directive::Resume));
     let (world, parent) = driver.with(resumed).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;

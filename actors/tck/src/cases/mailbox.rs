@@ -75,7 +75,7 @@ fn offers(puppet: &Puppet, count: i64) -> Result<Vec<Offer>, Failure> {
 }
 
 /// Lets the hold end, and expects these numbers.
-async fn expect_numbers(world: &World, expected: &[i64]) -> Verdict {
+async fn expect_numbers(world: &World, expected: &[i64]) -> CaseResult {
     world.pass(2 * SECOND).await?;
     let expected: Vec<_> = expected
         .iter()
@@ -84,20 +84,20 @@ async fn expect_numbers(world: &World, expected: &[i64]) -> Verdict {
     ensure_eq("notes", &world.notes(), &expected)
 }
 
-async fn a_mailbox_takes_as_many_as_its_bound(driver: &dyn Driver) -> Verdict {
+async fn a_mailbox_takes_as_many_as_its_bound(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 4, Overflow::DropNew).await?;
     ensure_eq("offers", &offers(&a, 4)?, &vec![Offer::Enqueued; 4])?;
     expect_numbers(&world, &[1, 2, 3, 4]).await
 }
 
-async fn a_mailbox_beyond_its_bound_refuses_the_new(driver: &dyn Driver) -> Verdict {
+async fn a_mailbox_beyond_its_bound_refuses_the_new(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 4, Overflow::DropNew).await?;
     let told = offers(&a, 6)?;
     ensure_eq("offers beyond", &told[4..], &[Offer::Dropped; 2][..])?;
     expect_numbers(&world, &[1, 2, 3, 4]).await
 }
 
-async fn a_mailbox_of_one_takes_one(driver: &dyn Driver) -> Verdict {
+async fn a_mailbox_of_one_takes_one(driver: &dyn Driver) -> CaseResult {
     let (_world, a) = held(driver, 1, Overflow::DropNew).await?;
     ensure_eq(
         "offers",
@@ -106,7 +106,7 @@ async fn a_mailbox_of_one_takes_one(driver: &dyn Driver) -> Verdict {
     )
 }
 
-async fn a_message_that_is_handled_makes_room(driver: &dyn Driver) -> Verdict {
+async fn a_message_that_is_handled_makes_room(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 1, Overflow::DropNew).await?;
     offers(&a, 2)?;
     world.pass(2 * SECOND).await?;
@@ -114,7 +114,7 @@ async fn a_message_that_is_handled_makes_room(driver: &dyn Driver) -> Verdict {
     expect_numbers(&world, &[1, 3]).await
 }
 
-async fn the_number_of_waiting_messages_is_told(driver: &dyn Driver) -> Verdict {
+async fn the_number_of_waiting_messages_is_told(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 10, Overflow::DropNew).await?;
     offers(&a, 3)?;
     ensure_eq("waiting", &a.waiting()?, &3)?;
@@ -122,7 +122,7 @@ async fn the_number_of_waiting_messages_is_told(driver: &dyn Driver) -> Verdict 
     ensure_eq("waiting", &a.waiting()?, &0)
 }
 
-async fn a_mailbox_without_a_bound_of_its_own_takes_a_thousand(driver: &dyn Driver) -> Verdict {
+async fn a_mailbox_without_a_bound_of_its_own_takes_a_thousand(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::RoomyByDefault)?;
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Hold(SECOND))?;
@@ -135,7 +135,7 @@ async fn a_mailbox_without_a_bound_of_its_own_takes_a_thousand(driver: &dyn Driv
     ensure_eq("taken", &taken, &1000)
 }
 
-async fn a_mailbox_is_bounded_although_nothing_was_said(driver: &dyn Driver) -> Verdict {
+async fn a_mailbox_is_bounded_although_nothing_was_said(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::BoundedByDefault)?;
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Hold(SECOND))?;
@@ -148,7 +148,7 @@ async fn a_mailbox_is_bounded_although_nothing_was_said(driver: &dyn Driver) -> 
     ensure(taken < 2000, || "all were taken".to_owned())
 }
 
-async fn the_bound_holds_under_twenty_clones(driver: &dyn Driver) -> Verdict {
+async fn the_bound_holds_under_twenty_clones(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::StrictBound)?;
     let (world, a) = held(driver, 4, Overflow::DropNew).await?;
     let told = (1..=20).map(|number| a.duplicate().tell(NoteNumber(number)));
@@ -161,7 +161,7 @@ async fn the_bound_holds_under_twenty_clones(driver: &dyn Driver) -> Verdict {
     expect_numbers(&world, &[1, 2, 3, 4]).await
 }
 
-async fn the_bound_holds_under_many_threads(driver: &dyn Driver) -> Verdict {
+async fn the_bound_holds_under_many_threads(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::StrictBound)?;
     let (_world, a) = held(driver, 8, Overflow::DropNew).await?;
     let threads: Vec<_> = (0..4)
@@ -182,20 +182,22 @@ async fn the_bound_holds_under_many_threads(driver: &dyn Driver) -> Verdict {
     ensure_eq("taken of 2000", &taken, &8)
 }
 
-async fn a_thousand_asks_are_answered_through_a_mailbox_of_four(driver: &dyn Driver) -> Verdict {
+async fn a_thousand_asks_are_answered_through_a_mailbox_of_four(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::StrictBound)?;
     let spec = plain("a").mailbox(4).overflow(Overflow::Backpressure);
     let (_world, a) = driver.with(spec).await?;
-    let answers = join_all((0..1000).map(|_| a.try_ask(Add(1), PATIENCE))).await;
+    let answers = join_all((0..1000).map(|_| a.try_ask(Add(1), ANSWER_TIMEOUT))).await;
     let answered = answers.iter().filter(|answer| answer.is_ok()).count();
     ensure_eq("answered", &answered, &1000)?;
     ensure_eq("sum", &a.ask_number(Get).await?, &1000)
 }
 
-async fn a_thousand_asks_never_fill_a_mailbox_beyond_its_bound(driver: &dyn Driver) -> Verdict {
+async fn a_thousand_asks_never_fill_a_mailbox_beyond_its_bound(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::StrictBound)?;
     let (world, a) = held(driver, 4, Overflow::Backpressure).await?;
-    let mut asks = Box::pin(join_all((0..1000).map(|_| a.try_ask(Add(1), PATIENCE))));
+    let mut asks = Box::pin(join_all(
+        (0..1000).map(|_| a.try_ask(Add(1), ANSWER_TIMEOUT)),
+    ));
     let early = (&mut asks).now_or_never();
     ensure(early.is_none(), || "answered while it holds".to_owned())?;
     ensure_eq("waiting", &a.waiting()?, &4)?;
@@ -204,7 +206,7 @@ async fn a_thousand_asks_never_fill_a_mailbox_beyond_its_bound(driver: &dyn Driv
     ensure_eq("waiting", &a.waiting()?, &0)
 }
 
-async fn the_bound_holds_for_messages_told_to_oneself(driver: &dyn Driver) -> Verdict {
+async fn the_bound_holds_for_messages_told_to_oneself(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::SelfSendsAreBounded)?;
     let spec = plain("a").mailbox(2).overflow(Overflow::DropNew);
     let (world, a) = driver.with(spec).await?;
@@ -213,7 +215,7 @@ async fn the_bound_holds_for_messages_told_to_oneself(driver: &dyn Driver) -> Ve
     world.expect_notes(&["a 0", "a 1"]).await
 }
 
-async fn the_bound_holds_through_a_restart(driver: &dyn Driver) -> Verdict {
+async fn the_bound_holds_through_a_restart(driver: &dyn Driver) -> CaseResult {
     let spec = restarted("a").mailbox(2).overflow(Overflow::DropNew);
     let (world, a) = driver.with(spec).await?;
     a.tell(Panic("on purpose"))?;
@@ -228,25 +230,25 @@ async fn the_bound_holds_through_a_restart(driver: &dyn Driver) -> Verdict {
     )
 }
 
-async fn dropping_the_head_loses_the_oldest(driver: &dyn Driver) -> Verdict {
+async fn dropping_the_head_loses_the_oldest(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 3, Overflow::DropHead).await?;
     ensure_eq("offers", &offers(&a, 5)?, &vec![Offer::Enqueued; 5])?;
     expect_numbers(&world, &[3, 4, 5]).await
 }
 
-async fn dropping_the_tail_loses_the_youngest_that_waits(driver: &dyn Driver) -> Verdict {
+async fn dropping_the_tail_loses_the_youngest_that_waits(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 3, Overflow::DropTail).await?;
     ensure_eq("offers", &offers(&a, 5)?, &vec![Offer::Enqueued; 5])?;
     expect_numbers(&world, &[1, 2, 5]).await
 }
 
-async fn dropping_the_buffer_loses_all_that_wait(driver: &dyn Driver) -> Verdict {
+async fn dropping_the_buffer_loses_all_that_wait(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 3, Overflow::DropBuffer).await?;
     ensure_eq("offers", &offers(&a, 5)?, &vec![Offer::Enqueued; 5])?;
     expect_numbers(&world, &[4, 5]).await
 }
 
-async fn a_mailbox_that_is_to_fail_refuses_and_fails_the_actor(driver: &dyn Driver) -> Verdict {
+async fn a_mailbox_that_is_to_fail_refuses_and_fails_the_actor(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 2, Overflow::Fail).await?;
     let told = offers(&a, 3)?;
     ensure_eq(
@@ -258,7 +260,7 @@ async fn a_mailbox_that_is_to_fail_refuses_and_fails_the_actor(driver: &dyn Driv
     ensure(!a.is_alive(), || "it lives".to_owned())
 }
 
-async fn an_overflow_is_a_failure_that_supervision_meets(driver: &dyn Driver) -> Verdict {
+async fn an_overflow_is_a_failure_that_supervision_meets(driver: &dyn Driver) -> CaseResult {
     let rules = Supervision::by_class(&[(Class::Overflow, Directive::Restart)]);
     let spec = plain("a")
         .mailbox(2)
@@ -272,7 +274,7 @@ async fn an_overflow_is_a_failure_that_supervision_meets(driver: &dyn Driver) ->
     ensure_eq("incarnation", &a.ask_number(Incarnation).await?, &2)
 }
 
-async fn every_message_that_an_overflow_drops_is_a_dead_letter(driver: &dyn Driver) -> Verdict {
+async fn every_message_that_an_overflow_drops_is_a_dead_letter(driver: &dyn Driver) -> CaseResult {
     for (overflow, dropped) in [
         (Overflow::DropNew, 2),
         (Overflow::DropHead, 2),
@@ -286,7 +288,7 @@ async fn every_message_that_an_overflow_drops_is_a_dead_letter(driver: &dyn Driv
     Ok(())
 }
 
-async fn an_offer_under_backpressure_waits_for_room(driver: &dyn Driver) -> Verdict {
+async fn an_offer_under_backpressure_waits_for_room(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 1, Overflow::Backpressure).await?;
     offers(&a, 1)?;
     let before = world.shared.millis();
@@ -297,7 +299,7 @@ async fn an_offer_under_backpressure_waits_for_room(driver: &dyn Driver) -> Verd
     expect_numbers(&world, &[1, 2]).await
 }
 
-async fn offers_under_backpressure_get_room_in_their_order(driver: &dyn Driver) -> Verdict {
+async fn offers_under_backpressure_get_room_in_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 1, Overflow::Backpressure).await?;
     let offered = join_all((1..=6).map(|number| a.offer(NoteNumber(number)))).await;
     for offer in offered {
@@ -306,7 +308,7 @@ async fn offers_under_backpressure_get_room_in_their_order(driver: &dyn Driver) 
     expect_numbers(&world, &[1, 2, 3, 4, 5, 6]).await
 }
 
-async fn a_tell_under_backpressure_does_not_wait(driver: &dyn Driver) -> Verdict {
+async fn a_tell_under_backpressure_does_not_wait(driver: &dyn Driver) -> CaseResult {
     let (_world, a) = held(driver, 1, Overflow::Backpressure).await?;
     ensure_eq(
         "offers",
@@ -315,7 +317,7 @@ async fn a_tell_under_backpressure_does_not_wait(driver: &dyn Driver) -> Verdict
     )
 }
 
-async fn an_offer_that_waits_learns_that_the_actor_stopped(driver: &dyn Driver) -> Verdict {
+async fn an_offer_that_waits_learns_that_the_actor_stopped(driver: &dyn Driver) -> CaseResult {
     let spec = plain("a").mailbox(1).overflow(Overflow::Backpressure);
     let (world, a) = driver.with(spec).await?;
     a.tell([TellMyself(Stop.into()), Hold(SECOND)])?;
@@ -325,7 +327,7 @@ async fn an_offer_that_waits_learns_that_the_actor_stopped(driver: &dyn Driver) 
     ensure_eq("last offer", &last.transpose()?, &Some(Offer::Closed))
 }
 
-async fn an_offer_given_up_while_it_waits_leaves_no_message(driver: &dyn Driver) -> Verdict {
+async fn an_offer_given_up_while_it_waits_leaves_no_message(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 1, Overflow::Backpressure).await?;
     offers(&a, 1)?;
     if let Some(early) = Box::pin(a.offer(NoteNumber(2))).now_or_never() {
@@ -338,7 +340,7 @@ async fn an_offer_given_up_while_it_waits_leaves_no_message(driver: &dyn Driver)
     expect_numbers(&world, &[1, 3]).await
 }
 
-async fn a_higher_priority_goes_first(driver: &dyn Driver) -> Verdict {
+async fn a_higher_priority_goes_first(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 10, Overflow::DropNew).await?;
     for (number, priority) in [(1, 10), (2, 250), (3, 100), (4, 200)] {
         a.tell_with_priority(NoteNumber(number), priority)?;
@@ -346,7 +348,7 @@ async fn a_higher_priority_goes_first(driver: &dyn Driver) -> Verdict {
     expect_numbers(&world, &[2, 4, 3, 1]).await
 }
 
-async fn messages_of_one_priority_keep_their_order(driver: &dyn Driver) -> Verdict {
+async fn messages_of_one_priority_keep_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 20, Overflow::DropNew).await?;
     for number in 1..=6 {
         let priority = if number % 2 == 0 { 200 } else { 100 };
@@ -355,7 +357,7 @@ async fn messages_of_one_priority_keep_their_order(driver: &dyn Driver) -> Verdi
     expect_numbers(&world, &[2, 4, 6, 1, 3, 5]).await
 }
 
-async fn an_ordinary_message_stands_between_high_and_low(driver: &dyn Driver) -> Verdict {
+async fn an_ordinary_message_stands_between_high_and_low(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 10, Overflow::DropNew).await?;
     a.tell_with_priority(NoteNumber(1), 0)?;
     a.tell(NoteNumber(2))?;
@@ -363,7 +365,7 @@ async fn an_ordinary_message_stands_between_high_and_low(driver: &dyn Driver) ->
     expect_numbers(&world, &[3, 2, 1]).await
 }
 
-async fn priorities_hold_in_a_bounded_mailbox(driver: &dyn Driver) -> Verdict {
+async fn priorities_hold_in_a_bounded_mailbox(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 2, Overflow::DropNew).await?;
     a.tell_with_priority(NoteNumber(1), 0)?;
     a.tell_with_priority(NoteNumber(2), 255)?;
@@ -373,14 +375,14 @@ async fn priorities_hold_in_a_bounded_mailbox(driver: &dyn Driver) -> Verdict {
     expect_numbers(&world, &[2, 1]).await
 }
 
-async fn a_control_message_goes_before_all_that_wait(driver: &dyn Driver) -> Verdict {
+async fn a_control_message_goes_before_all_that_wait(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 10, Overflow::DropNew).await?;
     offers(&a, 3)?;
     a.control(NoteNumber(0))?;
     expect_numbers(&world, &[0, 1, 2, 3]).await
 }
 
-async fn control_messages_keep_their_order(driver: &dyn Driver) -> Verdict {
+async fn control_messages_keep_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 10, Overflow::DropNew).await?;
     a.tell(NoteNumber(9))?;
     for number in 1..=3 {
@@ -389,21 +391,21 @@ async fn control_messages_keep_their_order(driver: &dyn Driver) -> Verdict {
     expect_numbers(&world, &[1, 2, 3, 9]).await
 }
 
-async fn a_control_message_goes_before_the_highest_priority(driver: &dyn Driver) -> Verdict {
+async fn a_control_message_goes_before_the_highest_priority(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 10, Overflow::DropNew).await?;
     a.tell_with_priority(NoteNumber(2), 255)?;
     a.control(NoteNumber(1))?;
     expect_numbers(&world, &[1, 2]).await
 }
 
-async fn a_control_message_is_taken_by_a_full_mailbox(driver: &dyn Driver) -> Verdict {
+async fn a_control_message_is_taken_by_a_full_mailbox(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 1, Overflow::DropNew).await?;
     offers(&a, 2)?;
     ensure_eq("offer", &a.control(NoteNumber(0))?, &Offer::Enqueued)?;
     expect_numbers(&world, &[0, 1]).await
 }
 
-async fn control_messages_take_up_no_room_for_work(driver: &dyn Driver) -> Verdict {
+async fn control_messages_take_up_no_room_for_work(driver: &dyn Driver) -> CaseResult {
     let (world, a) = held(driver, 1, Overflow::DropNew).await?;
     for number in 1..=3 {
         a.control(NoteNumber(number))?;
@@ -414,7 +416,7 @@ async fn control_messages_take_up_no_room_for_work(driver: &dyn Driver) -> Verdi
 
 async fn a_control_message_beyond_the_bound_of_the_control_queue_is_refused(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (world, a) = held(driver, 1, Overflow::DropNew).await?;
     for _ in 0..65_536 {
         ensure_eq("offer", &a.control(Add(1))?, &Offer::Enqueued)?;
@@ -425,7 +427,7 @@ async fn a_control_message_beyond_the_bound_of_the_control_queue_is_refused(
     ensure_eq("sum", &a.ask_number(Get).await?, &65_536)
 }
 
-async fn an_actor_gives_its_turn_away_after_its_throughput(driver: &dyn Driver) -> Verdict {
+async fn an_actor_gives_its_turn_away_after_its_throughput(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").throughput(5)).await?;
     let b = world.spawn(plain("b").throughput(5)).await?;
     world.settle().await?;
@@ -444,7 +446,7 @@ async fn an_actor_gives_its_turn_away_after_its_throughput(driver: &dyn Driver) 
     ensure_eq("longest lead", &leads.into_iter().max(), &Some(5))
 }
 
-async fn an_actor_with_much_to_do_does_not_hold_up_another(driver: &dyn Driver) -> Verdict {
+async fn an_actor_with_much_to_do_does_not_hold_up_another(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").mailbox(2000)).await?;
     let b = world.spawn(plain("b")).await?;
     world.settle().await?;
@@ -470,7 +472,7 @@ async fn flooded(driver: &dyn Driver) -> Result<(World, Puppet, Puppet), Failure
 }
 
 /// Gives others their turn until the text was noted, or the flood has lasted too long; ends the flood.
-async fn expect_despite_flood(world: &World, text: &str) -> Verdict {
+async fn expect_despite_flood(world: &World, text: &str) -> CaseResult {
     while world.times(text) == 0 && world.count() < FLOOD {
         tokio::task::yield_now().await;
     }
@@ -481,14 +483,14 @@ async fn expect_despite_flood(world: &World, text: &str) -> Verdict {
     ensure_eq(text, &world.times(text), &1)
 }
 
-async fn a_flooded_actors_sibling_is_served(driver: &dyn Driver) -> Verdict {
+async fn a_flooded_actors_sibling_is_served(driver: &dyn Driver) -> CaseResult {
     let (world, a, sibling) = flooded(driver).await?;
     a.tell(Spin)?;
     sibling.tell(Note("served"))?;
     expect_despite_flood(&world, "sibling served").await
 }
 
-async fn a_flooded_actors_timers_are_on_time(driver: &dyn Driver) -> Verdict {
+async fn a_flooded_actors_timers_are_on_time(driver: &dyn Driver) -> CaseResult {
     let (world, a, _sibling) = flooded(driver).await?;
     a.tell(StartTimer("t", ms(10), Repeat::Once, Note("tick").into()))?;
     world.settle().await?;
@@ -498,7 +500,7 @@ async fn a_flooded_actors_timers_are_on_time(driver: &dyn Driver) -> Verdict {
     expect_despite_flood(&world, "a tick").await
 }
 
-async fn a_flooded_actors_futures_make_progress(driver: &dyn Driver) -> Verdict {
+async fn a_flooded_actors_futures_make_progress(driver: &dyn Driver) -> CaseResult {
     let (world, a, _sibling) = flooded(driver).await?;
     a.tell(SpawnFuture(ms(10), Note("done").into()))?;
     world.settle().await?;
@@ -532,14 +534,14 @@ async fn thread_ended(driver: &dyn Driver) -> Result<(World, Puppet), Failure> {
     Ok((world, watcher))
 }
 
-async fn an_actor_whose_thread_ends_is_said_to_be_gone(driver: &dyn Driver) -> Verdict {
+async fn an_actor_whose_thread_ends_is_said_to_be_gone(driver: &dyn Driver) -> CaseResult {
     let (world, _watcher) = thread_ended(driver).await?;
     let heard = comes_true(|| !world.notes().is_empty()).await;
     ensure(heard, || "the watcher heard nothing".to_owned())?;
     ensure_eq("notes", &world.notes(), &vec!["w saw far fail".to_owned()])
 }
 
-async fn an_actor_whose_thread_ends_can_be_replaced(driver: &dyn Driver) -> Verdict {
+async fn an_actor_whose_thread_ends_can_be_replaced(driver: &dyn Driver) -> CaseResult {
     let (world, _watcher) = thread_ended(driver).await?;
     let successor = world.spawn(plain("far").elsewhere()).await?;
     successor.tell(Note("served"))?;
@@ -547,7 +549,7 @@ async fn an_actor_whose_thread_ends_can_be_replaced(driver: &dyn Driver) -> Verd
     ensure(served, || "the successor does not serve".to_owned())
 }
 
-async fn what_is_said_of_panics_is_true(driver: &dyn Driver) -> Verdict {
+async fn what_is_said_of_panics_is_true(driver: &dyn Driver) -> CaseResult {
     let world = driver.open();
     if !world.backend.catches_panics()? {
         // Built to abort: that it is said is all there is, for a panic would end this process.

@@ -31,20 +31,20 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L1;
     a_recipient_of_a_stopped_actor_is_closed => "MessageAdapterSpec: redirect to DeadLetter after termination", Same;
 ];
 
-async fn a_message_is_handled_once(driver: &dyn Driver) -> Verdict {
+async fn a_message_is_handled_once(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Add(1))?;
     world.settle().await?;
     ensure_eq("sum", &a.ask_number(Get).await?, &1)
 }
 
-async fn messages_of_one_sender_are_handled_in_their_order(driver: &dyn Driver) -> Verdict {
+async fn messages_of_one_sender_are_handled_in_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all(["1", "2", "3"].map(Note))?;
     world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
-async fn a_thousand_messages_are_handled_in_their_order(driver: &dyn Driver) -> Verdict {
+async fn a_thousand_messages_are_handled_in_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").mailbox(2000)).await?;
     a.tell_all((0..1000).map(NoteNumber))?;
     world.settle().await?;
@@ -52,7 +52,7 @@ async fn a_thousand_messages_are_handled_in_their_order(driver: &dyn Driver) -> 
     ensure_eq("notes", &world.notes(), &expected)
 }
 
-async fn messages_of_two_senders_each_keep_their_order(driver: &dyn Driver) -> Verdict {
+async fn messages_of_two_senders_each_keep_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, receiver) = driver.with(plain("r")).await?;
     for (name, numbers) in [("a", 0..5), ("b", 10..15)] {
         let sender = world.spawn(plain(name)).await?;
@@ -71,7 +71,7 @@ async fn messages_of_two_senders_each_keep_their_order(driver: &dyn Driver) -> V
 }
 
 /// Has four threads tell 250 scripts each, as `script` makes them of the thread and the number.
-fn tell_from_threads(puppet: &Puppet, script: fn(i64, i64) -> Script) -> Verdict {
+fn tell_from_threads(puppet: &Puppet, script: fn(i64, i64) -> Script) -> CaseResult {
     let threads: Vec<_> = (0..4)
         .map(|sender| {
             let puppet = puppet.duplicate();
@@ -86,14 +86,14 @@ fn tell_from_threads(puppet: &Puppet, script: fn(i64, i64) -> Script) -> Verdict
     Ok(())
 }
 
-async fn messages_of_many_threads_are_each_handled_once(driver: &dyn Driver) -> Verdict {
+async fn messages_of_many_threads_are_each_handled_once(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").mailbox(2000)).await?;
     tell_from_threads(&a, |_, _| Add(1).into())?;
     world.settle().await?;
     ensure_eq("sum", &a.ask_number(Get).await?, &1000)
 }
 
-async fn messages_of_each_thread_keep_their_order(driver: &dyn Driver) -> Verdict {
+async fn messages_of_each_thread_keep_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").mailbox(2000)).await?;
     tell_from_threads(&a, |sender, number| {
         NoteNumber(1000 * sender + number).into()
@@ -109,7 +109,7 @@ async fn messages_of_each_thread_keep_their_order(driver: &dyn Driver) -> Verdic
     ensure_eq("last of each thread", &last, &[249; 4])
 }
 
-async fn a_tell_returns_before_its_message_is_handled(driver: &dyn Driver) -> Verdict {
+async fn a_tell_returns_before_its_message_is_handled(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.settle().await?;
     a.tell(Note("handled"))?;
@@ -119,13 +119,13 @@ async fn a_tell_returns_before_its_message_is_handled(driver: &dyn Driver) -> Ve
     world.expect_notes(&["a handled"]).await
 }
 
-async fn a_message_told_in_a_handler_is_handled_after_it(driver: &dyn Driver) -> Verdict {
+async fn a_message_told_in_a_handler_is_handled_after_it(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([TellMyself(Note("second").into()), Note("first")])?;
     world.expect_notes(&["a first", "a second"]).await
 }
 
-async fn self_sends_keep_their_order(driver: &dyn Driver) -> Verdict {
+async fn self_sends_keep_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let sends = (0..6).map(|number| TellMyself(NoteNumber(number).into()));
     a.tell(Script(sends.collect()))?;
@@ -134,21 +134,21 @@ async fn self_sends_keep_their_order(driver: &dyn Driver) -> Verdict {
         .await
 }
 
-async fn a_self_send_goes_behind_the_messages_that_wait(driver: &dyn Driver) -> Verdict {
+async fn a_self_send_goes_behind_the_messages_that_wait(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(TellMyself(Note("self").into()))?;
     a.tell(Note("waiting"))?;
     world.expect_notes(&["a waiting", "a self"]).await
 }
 
-async fn an_actor_answers_the_one_who_told_it(driver: &dyn Driver) -> Verdict {
+async fn an_actor_answers_the_one_who_told_it(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     a.tell(Tell(b, Tell(a.clone(), Note("answered").into()).into()))?;
     world.expect_notes(&["a answered"]).await
 }
 
-async fn two_actors_play_ping_pong(driver: &dyn Driver) -> Verdict {
+async fn two_actors_play_ping_pong(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     // The innermost message is handled last, so that 200 turns are built from the end.
@@ -163,7 +163,7 @@ async fn two_actors_play_ping_pong(driver: &dyn Driver) -> Verdict {
     ensure_eq("turns", &sum, &200)
 }
 
-async fn an_actor_that_holds_handles_nothing_else(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_holds_handles_nothing_else(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([Note("1"), Hold(ms(100))])?;
     a.tell(Note("2"))?;
@@ -173,7 +173,7 @@ async fn an_actor_that_holds_handles_nothing_else(driver: &dyn Driver) -> Verdic
     world.expect_notes(&["a 1", "a 2"]).await
 }
 
-async fn an_actor_that_holds_does_not_hold_up_another(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_holds_does_not_hold_up_another(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     a.tell(Hold(ms(100)))?;
@@ -181,34 +181,34 @@ async fn an_actor_that_holds_does_not_hold_up_another(driver: &dyn Driver) -> Ve
     world.expect_notes(&["b 1"]).await
 }
 
-async fn messages_behind_a_stop_are_not_handled(driver: &dyn Driver) -> Verdict {
+async fn messages_behind_a_stop_are_not_handled(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Note("1"), Stop, Note("2")])?;
     world.expect_notes(&["a 1"]).await
 }
 
-async fn a_message_to_a_stopped_actor_is_said_to_be_closed(driver: &dyn Driver) -> Verdict {
+async fn a_message_to_a_stopped_actor_is_said_to_be_closed(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Stop)?;
     world.settle().await?;
     ensure_eq("offer", &a.tell(Note("late"))?, &Offer::Closed)
 }
 
-async fn a_clone_of_a_reference_reaches_the_same_actor(driver: &dyn Driver) -> Verdict {
+async fn a_clone_of_a_reference_reaches_the_same_actor(driver: &dyn Driver) -> CaseResult {
     let (_world, a) = driver.with(plain("a")).await?;
     a.duplicate().tell(Add(2))?;
     a.tell(Add(3))?;
     ensure_eq("sum", &a.duplicate().ask_number(Get).await?, &5)
 }
 
-async fn a_reference_equals_its_clones_and_no_other(driver: &dyn Driver) -> Verdict {
+async fn a_reference_equals_its_clones_and_no_other(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     ensure_eq("equals its clone", &a.is_same(&a.duplicate())?, &true)?;
     ensure_eq("equals another", &a.is_same(&b)?, &false)
 }
 
-async fn a_new_actor_of_an_old_name_is_another(driver: &dyn Driver) -> Verdict {
+async fn a_new_actor_of_an_old_name_is_another(driver: &dyn Driver) -> CaseResult {
     let (world, old) = driver.with(plain("a")).await?;
     old.tell(Stop)?;
     world.settle().await?;
@@ -219,7 +219,7 @@ async fn a_new_actor_of_an_old_name_is_another(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a to the new one"]).await
 }
 
-async fn a_reference_is_the_same_after_a_restart(driver: &dyn Driver) -> Verdict {
+async fn a_reference_is_the_same_after_a_restart(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell(Panic("on purpose"))?;
     world.settle().await?;
@@ -227,13 +227,13 @@ async fn a_reference_is_the_same_after_a_restart(driver: &dyn Driver) -> Verdict
     ensure_eq("equals the one before", &a.is_same(&now)?, &true)
 }
 
-async fn a_recipient_of_one_type_reaches_its_actor(driver: &dyn Driver) -> Verdict {
+async fn a_recipient_of_one_type_reaches_its_actor(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_by_recipient(Note("1"))?;
     world.expect_notes(&["a 1"]).await
 }
 
-async fn a_recipient_outlives_a_restart(driver: &dyn Driver) -> Verdict {
+async fn a_recipient_outlives_a_restart(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell(Panic("on purpose"))?;
     world.settle().await?;
@@ -241,7 +241,7 @@ async fn a_recipient_outlives_a_restart(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a 1"]).await
 }
 
-async fn a_recipient_of_a_stopped_actor_is_closed(driver: &dyn Driver) -> Verdict {
+async fn a_recipient_of_a_stopped_actor_is_closed(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Stop)?;
     world.settle().await?;

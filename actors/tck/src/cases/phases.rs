@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::{
     case::{
-        Case,
+        Case, CaseResult,
         Stance::{Different, Same},
-        Verdict, ensure, ensure_eq,
+        ensure, ensure_eq,
     },
     cases,
     driver::shutdown::{Act, Driver, Phase, Shutdown},
@@ -34,7 +34,7 @@ fn names(shutdown: &dyn Shutdown) -> Vec<String> {
     phases.into_iter().map(|(name, _)| name).collect()
 }
 
-async fn phases_run_in_the_order_of_their_dependencies(driver: &dyn Driver) -> Verdict {
+async fn phases_run_in_the_order_of_their_dependencies(driver: &dyn Driver) -> CaseResult {
     let d = Phase::new("0", &["b", "c"]);
     let e = Phase::new("1", &["0"]);
     let shutdown = driver.with(&[e, C, d, A, B])?;
@@ -45,7 +45,7 @@ async fn phases_run_in_the_order_of_their_dependencies(driver: &dyn Driver) -> V
     )
 }
 
-async fn unrelated_chains_of_phases_are_each_in_order(driver: &dyn Driver) -> Verdict {
+async fn unrelated_chains_of_phases_are_each_in_order(driver: &dyn Driver) -> CaseResult {
     let phases = [
         Phase::new("a3", &["a2"]),
         Phase::new("b1", &[]),
@@ -72,12 +72,12 @@ async fn unrelated_chains_of_phases_are_each_in_order(driver: &dyn Driver) -> Ve
     )
 }
 
-async fn a_phase_that_depends_on_itself_is_refused(driver: &dyn Driver) -> Verdict {
+async fn a_phase_that_depends_on_itself_is_refused(driver: &dyn Driver) -> CaseResult {
     let refused = driver.of(&[Phase::new("a", &["a"])]).is_err();
     ensure_eq("refused", &refused, &true)
 }
 
-async fn a_cycle_of_phases_is_refused_and_named(driver: &dyn Driver) -> Verdict {
+async fn a_cycle_of_phases_is_refused_and_named(driver: &dyn Driver) -> CaseResult {
     let phases = [
         Phase::new("first", &["third"]),
         Phase::new("second", &["first"]),
@@ -93,7 +93,7 @@ async fn a_cycle_of_phases_is_refused_and_named(driver: &dyn Driver) -> Verdict 
     ensure(named && !why.contains("other"), || why)
 }
 
-async fn a_dependency_that_does_not_exist_is_refused(driver: &dyn Driver) -> Verdict {
+async fn a_dependency_that_does_not_exist_is_refused(driver: &dyn Driver) -> CaseResult {
     let Err(why) = driver.of(&[Phase::new("b", &["typo"])]) else {
         return ensure(false, || "it was taken".to_owned());
     };
@@ -116,12 +116,12 @@ const PEKKOS: [(&str, u64); 12] = [
     ("actor-system-terminate", 10),
 ];
 
-async fn the_named_phases_come_in_pekkos_order(driver: &dyn Driver) -> Verdict {
+async fn the_named_phases_come_in_pekkos_order(driver: &dyn Driver) -> CaseResult {
     let expected = PEKKOS.map(|(name, _)| name.to_owned()).to_vec();
     ensure_eq("phases", &names(&*driver.default_phases()), &expected)
 }
 
-async fn the_phases_have_pekkos_times(driver: &dyn Driver) -> Verdict {
+async fn the_phases_have_pekkos_times(driver: &dyn Driver) -> CaseResult {
     let phases = driver.default_phases().phases().into_iter();
     let seconds: Vec<_> = phases
         .map(|(name, timeout)| (name, timeout.as_secs()))
@@ -130,7 +130,7 @@ async fn the_phases_have_pekkos_times(driver: &dyn Driver) -> Verdict {
     ensure_eq("times", &seconds, &expected.to_vec())
 }
 
-async fn the_total_time_is_that_of_the_phases_with_tasks(driver: &dyn Driver) -> Verdict {
+async fn the_total_time_is_that_of_the_phases_with_tasks(driver: &dyn Driver) -> CaseResult {
     let short = Phase {
         timeout: Some(Duration::from_secs(1)),
         ..B

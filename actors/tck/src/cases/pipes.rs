@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L1;
     ten_thousand_futures_do_not_slow_the_mailbox => "none", Trap("T8"), isolated;
 ];
 
-async fn a_futures_value_comes_as_a_message(driver: &dyn Driver) -> Verdict {
+async fn a_futures_value_comes_as_a_message(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Pipe(SECOND, PipedOutcome::Value(Note("value").into())))?;
     world.expect_notes(&[]).await?;
@@ -27,14 +27,14 @@ async fn a_futures_value_comes_as_a_message(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a value"]).await
 }
 
-async fn a_futures_error_comes_as_a_message(driver: &dyn Driver) -> Verdict {
+async fn a_futures_error_comes_as_a_message(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Pipe(SECOND, PipedOutcome::Error(Note("error").into())))?;
     world.pass(SECOND).await?;
     world.expect_notes(&["a error"]).await
 }
 
-async fn an_actor_handles_others_while_its_future_runs(driver: &dyn Driver) -> Verdict {
+async fn an_actor_handles_others_while_its_future_runs(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Pipe(SECOND, PipedOutcome::Value(Note("value").into())))?;
     a.tell(Note("meanwhile"))?;
@@ -43,7 +43,7 @@ async fn an_actor_handles_others_while_its_future_runs(driver: &dyn Driver) -> V
     world.expect_notes(&["a meanwhile", "a value"]).await
 }
 
-async fn outcomes_come_in_the_order_of_their_ends(driver: &dyn Driver) -> Verdict {
+async fn outcomes_come_in_the_order_of_their_ends(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     for (millis, note) in [(300, "3"), (100, "1"), (200, "2")] {
         a.tell(Pipe(ms(millis), PipedOutcome::Value(Note(note).into())))?;
@@ -52,7 +52,7 @@ async fn outcomes_come_in_the_order_of_their_ends(driver: &dyn Driver) -> Verdic
     world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
-async fn a_future_that_panics_does_not_fail_the_actor(driver: &dyn Driver) -> Verdict {
+async fn a_future_that_panics_does_not_fail_the_actor(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([Add(1), Pipe(SECOND, PipedOutcome::Panic)])?;
     world.pass(2 * SECOND).await?;
@@ -60,7 +60,7 @@ async fn a_future_that_panics_does_not_fail_the_actor(driver: &dyn Driver) -> Ve
     ensure_eq("notes", &world.notes(), &Vec::new())
 }
 
-async fn a_message_of_a_future_reaches_the_next_incarnation(driver: &dyn Driver) -> Verdict {
+async fn a_message_of_a_future_reaches_the_next_incarnation(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell([Add(5), Pipe(SECOND, PipedOutcome::Value(NoteSum.into()))])?;
     a.tell(Panic("on purpose"))?;
@@ -68,14 +68,14 @@ async fn a_message_of_a_future_reaches_the_next_incarnation(driver: &dyn Driver)
     world.expect_notes(&["a has 0"]).await
 }
 
-async fn a_message_of_a_future_after_the_stop_harms_nobody(driver: &dyn Driver) -> Verdict {
+async fn a_message_of_a_future_after_the_stop_harms_nobody(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([Pipe(SECOND, PipedOutcome::Value(Note("late").into())), Stop])?;
     world.pass(2 * SECOND).await?;
     world.expect_entries(&["a started", "a stopped"]).await
 }
 
-async fn a_message_of_a_future_can_fail_the_actor(driver: &dyn Driver) -> Verdict {
+async fn a_message_of_a_future_can_fail_the_actor(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell([
         Add(5),
@@ -85,14 +85,14 @@ async fn a_message_of_a_future_can_fail_the_actor(driver: &dyn Driver) -> Verdic
     ensure_eq("sum", &a.ask_number(Get).await?, &0)
 }
 
-async fn a_future_of_an_actor_sees_its_state(driver: &dyn Driver) -> Verdict {
+async fn a_future_of_an_actor_sees_its_state(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([Add(5), SpawnFuture(SECOND, NoteSum.into()), Add(1)])?;
     world.pass(SECOND).await?;
     world.expect_notes(&["a has 6"]).await
 }
 
-async fn futures_of_an_actor_end_with_their_incarnation(driver: &dyn Driver) -> Verdict {
+async fn futures_of_an_actor_end_with_their_incarnation(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell(SpawnFuture(SECOND, Note("of the first").into()))?;
     a.tell(Panic("on purpose"))?;
@@ -101,25 +101,25 @@ async fn futures_of_an_actor_end_with_their_incarnation(driver: &dyn Driver) -> 
     world.expect_notes(&["a of the second"]).await
 }
 
-async fn futures_of_an_actor_end_when_it_stops(driver: &dyn Driver) -> Verdict {
+async fn futures_of_an_actor_end_when_it_stops(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([SpawnFuture(SECOND, Note("late").into()), Stop])?;
     world.pass(2 * SECOND).await?;
     world.expect_entries(&["a started", "a stopped"]).await
 }
 
-async fn a_panic_in_a_future_of_an_actor_is_its_failure(driver: &dyn Driver) -> Verdict {
+async fn a_panic_in_a_future_of_an_actor_is_its_failure(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell([Add(5), SpawnFuture(SECOND, Panic("on purpose").into())])?;
     world.pass(2 * SECOND).await?;
     ensure_eq("sum", &a.ask_number(Get).await?, &0)
 }
 
-async fn ten_thousand_futures_do_not_slow_the_mailbox(driver: &dyn Driver) -> Verdict {
+async fn ten_thousand_futures_do_not_slow_the_mailbox(driver: &dyn Driver) -> CaseResult {
     let (world, idle) = driver.with(plain("idle")).await?;
     let busy = world.spawn(plain("busy")).await?;
     for _ in 0..100 {
-        let futures = (0..100).map(|_| SpawnFuture(PATIENCE, Note("never").into()));
+        let futures = (0..100).map(|_| SpawnFuture(ANSWER_TIMEOUT, Note("never").into()));
         busy.ask(Script(futures.collect())).await?;
     }
     // The only use of the real clock: a ratio of costs, taken as the least of several rounds.

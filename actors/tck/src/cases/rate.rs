@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::{
     case::{
-        Case, SEED,
+        Case, CaseResult, SEED,
         Stance::{Different, Same},
-        Verdict, ensure, ensure_eq,
+        ensure, ensure_eq,
     },
     cases,
     driver::rate::{Bucket, Claim, RateDriver},
@@ -38,7 +38,7 @@ fn bucket(driver: &dyn RateDriver, capacity: u64) -> Result<Box<dyn Bucket>, cra
 }
 
 /// Expects as many tokens as the capacity at once, and no more.
-fn expect_full(bucket: &mut dyn Bucket, capacity: usize, at: Duration) -> Verdict {
+fn expect_full(bucket: &mut dyn Bucket, capacity: usize, at: Duration) -> CaseResult {
     for token in 0..capacity {
         let waited = bucket.offer(at, 1);
         ensure(waited == Some(Duration::ZERO), || {
@@ -51,15 +51,15 @@ fn expect_full(bucket: &mut dyn Bucket, capacity: usize, at: Duration) -> Verdic
     })
 }
 
-async fn a_bucket_starts_full(driver: &dyn RateDriver) -> Verdict {
+async fn a_bucket_starts_full(driver: &dyn RateDriver) -> CaseResult {
     expect_full(&mut *bucket(driver, 3)?, 3, Duration::ZERO)
 }
 
-async fn a_bucket_keeps_no_more_than_its_capacity(driver: &dyn RateDriver) -> Verdict {
+async fn a_bucket_keeps_no_more_than_its_capacity(driver: &dyn RateDriver) -> CaseResult {
     expect_full(&mut *bucket(driver, 3)?, 3, MS * 10_000)
 }
 
-async fn a_dear_offer_takes_all_it_costs_at_once(driver: &dyn RateDriver) -> Verdict {
+async fn a_dear_offer_takes_all_it_costs_at_once(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Costs)?;
     driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 3)?;
@@ -71,7 +71,7 @@ async fn a_dear_offer_takes_all_it_costs_at_once(driver: &dyn RateDriver) -> Ver
     ensure_eq("the fourth", &bucket.wait(Duration::ZERO, 1), &(MS * 10))
 }
 
-async fn a_cost_of_zero_is_free(driver: &dyn RateDriver) -> Verdict {
+async fn a_cost_of_zero_is_free(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Costs)?;
     driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 1)?;
@@ -83,7 +83,7 @@ async fn a_cost_of_zero_is_free(driver: &dyn RateDriver) -> Verdict {
     )
 }
 
-async fn tokens_arrive_at_whole_intervals(driver: &dyn RateDriver) -> Verdict {
+async fn tokens_arrive_at_whole_intervals(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 1)?;
     ensure_eq(
@@ -96,14 +96,14 @@ async fn tokens_arrive_at_whole_intervals(driver: &dyn RateDriver) -> Verdict {
     ensure_eq("at 35 ms", &bucket.wait(MS * 35, 1), &Duration::ZERO)
 }
 
-async fn a_cost_above_the_capacity_waits_in_proportion(driver: &dyn RateDriver) -> Verdict {
+async fn a_cost_above_the_capacity_waits_in_proportion(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Costs)?;
     driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 2)?;
     ensure_eq("7 of 2", &bucket.wait(Duration::ZERO, 7), &(MS * 50))
 }
 
-async fn a_dear_offer_delays_the_offers_after_it(driver: &dyn RateDriver) -> Verdict {
+async fn a_dear_offer_delays_the_offers_after_it(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Costs)?;
     driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 10)?;
@@ -121,7 +121,7 @@ async fn a_dear_offer_delays_the_offers_after_it(driver: &dyn RateDriver) -> Ver
     ensure_eq("one more", &bucket.wait(MS * 250, 1), &(MS * 10))
 }
 
-async fn zero_capacity_makes_every_offer_wait(driver: &dyn RateDriver) -> Verdict {
+async fn zero_capacity_makes_every_offer_wait(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 0)?;
     ensure_eq("the first", &bucket.wait(Duration::ZERO, 1), &(MS * 10))?;
@@ -133,7 +133,7 @@ async fn zero_capacity_makes_every_offer_wait(driver: &dyn RateDriver) -> Verdic
     )
 }
 
-async fn a_very_slow_bucket_counts_exactly(driver: &dyn RateDriver) -> Verdict {
+async fn a_very_slow_bucket_counts_exactly(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Costs)?;
     driver.needs(Claim::Lends)?;
     let day = Duration::from_hours(24);
@@ -153,7 +153,7 @@ async fn a_very_slow_bucket_counts_exactly(driver: &dyn RateDriver) -> Verdict {
     ensure_eq("and at once", &bucket.wait(day * 3, 2), &(day * 2))
 }
 
-async fn a_very_fast_bucket_counts_exactly(driver: &dyn RateDriver) -> Verdict {
+async fn a_very_fast_bucket_counts_exactly(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Costs)?;
     driver.needs(Claim::Lends)?;
     let nano = Duration::from_nanos(1);
@@ -172,7 +172,7 @@ async fn a_very_fast_bucket_counts_exactly(driver: &dyn RateDriver) -> Verdict {
     ensure_eq("and one more", &bucket.wait(MS + nano * 5, 1), &nano)
 }
 
-async fn regular_offers_below_the_rate_never_wait(driver: &dyn RateDriver) -> Verdict {
+async fn regular_offers_below_the_rate_never_wait(driver: &dyn RateDriver) -> CaseResult {
     let mut bucket = bucket(driver, 1)?;
     for n in 0..1000 {
         // Never in step with the interval, and never faster.
@@ -185,7 +185,7 @@ async fn regular_offers_below_the_rate_never_wait(driver: &dyn RateDriver) -> Ve
     Ok(())
 }
 
-async fn a_clock_that_steps_back_adds_no_tokens(driver: &dyn RateDriver) -> Verdict {
+async fn a_clock_that_steps_back_adds_no_tokens(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Costs)?;
     driver.needs(Claim::Lends)?;
     let mut bucket = bucket(driver, 2)?;
@@ -232,7 +232,7 @@ impl Naive {
     }
 }
 
-async fn a_bucket_equals_the_naive_model(driver: &dyn RateDriver) -> Verdict {
+async fn a_bucket_equals_the_naive_model(driver: &dyn RateDriver) -> CaseResult {
     driver.needs(Claim::Costs)?;
     driver.needs(Claim::Lends)?;
     for seed in SEED..SEED + 200 {

@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L1;
 ];
 
 /// Expects that so many are listed, and that a message told to the listed comes to these.
-async fn expect_listed(world: &World, key: &'static str, expected: &[&str]) -> Verdict {
+async fn expect_listed(world: &World, key: &'static str, expected: &[&str]) -> CaseResult {
     world.settle().await?;
     world.forget();
     let told = world.backend.tell_listed(key, Note("found").into())?;
@@ -39,19 +39,19 @@ async fn expect_listed(world: &World, key: &'static str, expected: &[&str]) -> V
     ensure_eq("found", &found, &expected)
 }
 
-async fn a_registered_actor_is_found(driver: &dyn Driver) -> Verdict {
+async fn a_registered_actor_is_found(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("key", &a)?;
     expect_listed(&world, "key", &["a"]).await
 }
 
-async fn a_key_that_nobody_serves_lists_nobody(driver: &dyn Driver) -> Verdict {
+async fn a_key_that_nobody_serves_lists_nobody(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("other key", &a)?;
     expect_listed(&world, "key", &[]).await
 }
 
-async fn two_actors_may_serve_one_key(driver: &dyn Driver) -> Verdict {
+async fn two_actors_may_serve_one_key(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     world.backend.register("key", &a)?;
@@ -59,7 +59,7 @@ async fn two_actors_may_serve_one_key(driver: &dyn Driver) -> Verdict {
     expect_listed(&world, "key", &["a", "b"]).await
 }
 
-async fn one_actor_may_serve_two_keys(driver: &dyn Driver) -> Verdict {
+async fn one_actor_may_serve_two_keys(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("1", &a)?;
     world.backend.register("2", &a)?;
@@ -67,35 +67,35 @@ async fn one_actor_may_serve_two_keys(driver: &dyn Driver) -> Verdict {
     expect_listed(&world, "2", &["a"]).await
 }
 
-async fn an_actor_that_registers_twice_is_listed_once(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_registers_twice_is_listed_once(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("key", &a)?;
     world.backend.register("key", &a)?;
     expect_listed(&world, "key", &["a"]).await
 }
 
-async fn an_actor_that_stopped_is_not_listed(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_stopped_is_not_listed(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("key", &a)?;
     a.tell(Stop)?;
     expect_listed(&world, "key", &[]).await
 }
 
-async fn an_actor_that_failed_for_good_is_not_listed(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_failed_for_good_is_not_listed(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("key", &a)?;
     a.tell(Panic("on purpose"))?;
     expect_listed(&world, "key", &[]).await
 }
 
-async fn an_actor_that_restarted_is_still_listed_and_serves(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_restarted_is_still_listed_and_serves(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     world.backend.register("key", &a)?;
     a.tell(Panic("on purpose"))?;
     expect_listed(&world, "key", &["a"]).await
 }
 
-async fn a_successor_of_a_failed_service_is_listed_in_its_place(driver: &dyn Driver) -> Verdict {
+async fn a_successor_of_a_failed_service_is_listed_in_its_place(driver: &dyn Driver) -> CaseResult {
     let (world, old) = driver.with(plain("old")).await?;
     world.backend.register("key", &old)?;
     old.tell(Panic("on purpose"))?;
@@ -105,14 +105,14 @@ async fn a_successor_of_a_failed_service_is_listed_in_its_place(driver: &dyn Dri
     expect_listed(&world, "key", &["new"]).await
 }
 
-async fn a_deregistered_actor_is_not_listed(driver: &dyn Driver) -> Verdict {
+async fn a_deregistered_actor_is_not_listed(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("key", &a)?;
     world.backend.deregister("key", &a)?;
     expect_listed(&world, "key", &[]).await
 }
 
-async fn deregistering_one_key_leaves_the_other(driver: &dyn Driver) -> Verdict {
+async fn deregistering_one_key_leaves_the_other(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("1", &a)?;
     world.backend.register("2", &a)?;
@@ -121,7 +121,7 @@ async fn deregistering_one_key_leaves_the_other(driver: &dyn Driver) -> Verdict 
     expect_listed(&world, "2", &["a"]).await
 }
 
-async fn a_deregistered_actor_may_register_again(driver: &dyn Driver) -> Verdict {
+async fn a_deregistered_actor_may_register_again(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     world.backend.register("key", &a)?;
     world.backend.deregister("key", &a)?;
@@ -138,7 +138,7 @@ async fn subscribed(driver: &dyn Driver) -> Result<(World, Puppet), Failure> {
     Ok((world, service))
 }
 
-async fn a_subscriber_hears_the_listing_at_once(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_hears_the_listing_at_once(driver: &dyn Driver) -> CaseResult {
     let (world, subscriber) = driver.with(plain("s")).await?;
     let service = world.spawn(plain("service")).await?;
     world.backend.register("key", &service)?;
@@ -146,13 +146,13 @@ async fn a_subscriber_hears_the_listing_at_once(driver: &dyn Driver) -> Verdict 
     world.expect_notes(&["s lists 1"]).await
 }
 
-async fn a_subscriber_hears_of_a_registration(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_hears_of_a_registration(driver: &dyn Driver) -> CaseResult {
     let (world, service) = subscribed(driver).await?;
     world.backend.register("key", &service)?;
     world.expect_notes(&["s lists 0", "s lists 1"]).await
 }
 
-async fn a_subscriber_hears_of_a_deregistration(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_hears_of_a_deregistration(driver: &dyn Driver) -> CaseResult {
     let (world, service) = subscribed(driver).await?;
     world.backend.register("key", &service)?;
     world.backend.deregister("key", &service)?;
@@ -161,7 +161,7 @@ async fn a_subscriber_hears_of_a_deregistration(driver: &dyn Driver) -> Verdict 
         .await
 }
 
-async fn a_subscriber_hears_of_a_stop(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_hears_of_a_stop(driver: &dyn Driver) -> CaseResult {
     let (world, service) = subscribed(driver).await?;
     world.backend.register("key", &service)?;
     service.tell(Stop)?;
@@ -170,13 +170,13 @@ async fn a_subscriber_hears_of_a_stop(driver: &dyn Driver) -> Verdict {
         .await
 }
 
-async fn a_subscriber_of_one_key_hears_nothing_of_another(driver: &dyn Driver) -> Verdict {
+async fn a_subscriber_of_one_key_hears_nothing_of_another(driver: &dyn Driver) -> CaseResult {
     let (world, service) = subscribed(driver).await?;
     world.backend.register("other key", &service)?;
     world.expect_notes(&["s lists 0"]).await
 }
 
-async fn a_stopped_actor_that_registers_is_not_listed(driver: &dyn Driver) -> Verdict {
+async fn a_stopped_actor_that_registers_is_not_listed(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(Stop)?;
     world.settle().await?;

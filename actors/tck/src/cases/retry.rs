@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    case::{Case, Failure, SEED, Stance::Same, Verdict, ensure, ensure_eq},
+    case::{Case, CaseResult, Failure, SEED, Stance::Same, ensure, ensure_eq},
     cases,
     driver::retry::{Attempt, Delay, Ending, RetryDriver, RetryOn},
 };
@@ -70,19 +70,19 @@ fn third(nth: u32) -> Ending {
     if nth >= 3 { Ok(3) } else { never(nth) }
 }
 
-async fn a_success_is_attempted_once_and_at_once(driver: &dyn RetryDriver) -> Verdict {
+async fn a_success_is_attempted_once_and_at_once(driver: &dyn RetryDriver) -> CaseResult {
     let seen = run(driver, 5, Delay::Fixed(MS * 300), |_| Ok(1), None).await?;
     ensure_eq("result", &seen.result, &Ok(1))?;
     ensure_eq("attempts", &seen.began, &vec![0])
 }
 
-async fn a_success_of_one_attempt_waits_for_no_delay(driver: &dyn RetryDriver) -> Verdict {
+async fn a_success_of_one_attempt_waits_for_no_delay(driver: &dyn RetryDriver) -> CaseResult {
     let start = Instant::now();
     run(driver, 5, Delay::Fixed(MS * 300), |_| Ok(1), None).await?;
     ensure_eq("time taken", &start.elapsed(), &Duration::ZERO)
 }
 
-async fn a_failure_is_returned_when_no_retry_is_left(driver: &dyn RetryDriver) -> Verdict {
+async fn a_failure_is_returned_when_no_retry_is_left(driver: &dyn RetryDriver) -> CaseResult {
     let seen = run(driver, 2, Delay::Fixed(MS * 300), never, None).await?;
     ensure(seen.result.is_err(), || {
         format!("it succeeded: {:?}", seen.result)
@@ -90,31 +90,31 @@ async fn a_failure_is_returned_when_no_retry_is_left(driver: &dyn RetryDriver) -
     ensure_eq("attempts", &seen.began, &vec![0, 300, 600])
 }
 
-async fn a_success_on_the_way_is_returned(driver: &dyn RetryDriver) -> Verdict {
+async fn a_success_on_the_way_is_returned(driver: &dyn RetryDriver) -> CaseResult {
     let seen = run(driver, 5, Delay::Fixed(MS * 300), third, None).await?;
     ensure_eq("result", &seen.result, &Ok(3))?;
     ensure_eq("attempts", &seen.began, &vec![0, 300, 600])
 }
 
-async fn the_error_returned_is_the_last(driver: &dyn RetryDriver) -> Verdict {
+async fn the_error_returned_is_the_last(driver: &dyn RetryDriver) -> CaseResult {
     let seen = run(driver, 1, Delay::Fixed(MS * 300), third, None).await?;
     ensure_eq("result", &seen.result, &Err(2))?;
     ensure_eq("attempts", &seen.began, &vec![0, 300])
 }
 
-async fn zero_retries_are_one_attempt(driver: &dyn RetryDriver) -> Verdict {
+async fn zero_retries_are_one_attempt(driver: &dyn RetryDriver) -> CaseResult {
     let seen = run(driver, 0, Delay::Fixed(MS * 300), never, None).await?;
     ensure_eq("result", &seen.result, &Err(1))?;
     ensure_eq("attempts", &seen.began, &vec![0])
 }
 
-async fn without_a_delay_attempts_follow_at_once(driver: &dyn RetryDriver) -> Verdict {
+async fn without_a_delay_attempts_follow_at_once(driver: &dyn RetryDriver) -> CaseResult {
     let seen = run(driver, 3, Delay::None, never, None).await?;
     ensure_eq("result", &seen.result, &Err(4))?;
     ensure_eq("attempts", &seen.began, &vec![0; 4])
 }
 
-async fn the_delay_starts_when_the_attempt_has_ended(driver: &dyn RetryDriver) -> Verdict {
+async fn the_delay_starts_when_the_attempt_has_ended(driver: &dyn RetryDriver) -> CaseResult {
     let began: Rc<RefCell<Vec<u128>>> = Rc::default();
     let (note, start) = (Rc::clone(&began), Instant::now());
     let attempt: Attempt = Rc::new(move |nth| {
@@ -132,7 +132,7 @@ async fn the_delay_starts_when_the_attempt_has_ended(driver: &dyn RetryDriver) -
     ensure_eq("attempts", &*began.borrow(), &vec![0, 150, 300])
 }
 
-async fn the_delay_function_sees_the_number_of_the_retry(driver: &dyn RetryDriver) -> Verdict {
+async fn the_delay_function_sees_the_number_of_the_retry(driver: &dyn RetryDriver) -> CaseResult {
     let delay = Delay::Function(Arc::new(|nth| (nth != 2).then_some(MS * 100 * nth)));
     let seen = run(driver, 3, delay, never, None).await?;
     ensure_eq("attempts", &seen.began, &vec![0, 100, 100, 400])
@@ -147,13 +147,13 @@ fn backoff(random: f64, seed: u64) -> Delay {
     }
 }
 
-async fn a_backoff_grows_by_doubling_up_to_its_maximum(driver: &dyn RetryDriver) -> Verdict {
+async fn a_backoff_grows_by_doubling_up_to_its_maximum(driver: &dyn RetryDriver) -> CaseResult {
     let seen = run(driver, 3, backoff(0.0, 1), never, None).await?;
     // Pekko's formula counts the retry, so the first waits twice the minimum.
     ensure_eq("attempts", &seen.began, &vec![0, 200, 600, 1100])
 }
 
-async fn the_random_part_of_a_backoff_stays_in_its_range(driver: &dyn RetryDriver) -> Verdict {
+async fn the_random_part_of_a_backoff_stays_in_its_range(driver: &dyn RetryDriver) -> CaseResult {
     let mut first_waits = Vec::new();
     for seed in SEED..SEED + 20 {
         let seen = run(driver, 1, backoff(0.5, seed), never, None).await?;
@@ -169,13 +169,13 @@ async fn the_random_part_of_a_backoff_stays_in_its_range(driver: &dyn RetryDrive
     })
 }
 
-async fn a_predicate_may_refuse_to_retry_an_error(driver: &dyn RetryDriver) -> Verdict {
+async fn a_predicate_may_refuse_to_retry_an_error(driver: &dyn RetryDriver) -> CaseResult {
     let only_first: RetryOn = Rc::new(|ending| *ending == Err(1));
     let seen = run(driver, 9, Delay::None, never, Some(only_first)).await?;
     ensure_eq("result", &seen.result, &Err(2))
 }
 
-async fn a_predicate_may_retry_a_value(driver: &dyn RetryDriver) -> Verdict {
+async fn a_predicate_may_retry_a_value(driver: &dyn RetryDriver) -> CaseResult {
     let small: RetryOn = Rc::new(|ending| matches!(ending, Ok(n) if *n < 4));
     let counting = |nth| Ok(u64::from(nth));
     let seen = run(driver, 9, Delay::None, counting, Some(Rc::clone(&small))).await?;
@@ -184,7 +184,7 @@ async fn a_predicate_may_retry_a_value(driver: &dyn RetryDriver) -> Verdict {
     ensure_eq("the last value, though not content", &seen.result, &Ok(2))
 }
 
-async fn the_predicate_sees_each_ending_but_the_last(driver: &dyn RetryDriver) -> Verdict {
+async fn the_predicate_sees_each_ending_but_the_last(driver: &dyn RetryDriver) -> CaseResult {
     let asked = Rc::new(RefCell::new(Vec::new()));
     let note = Rc::clone(&asked);
     let retry_on: RetryOn = Rc::new(move |ending| {
@@ -197,7 +197,7 @@ async fn the_predicate_sees_each_ending_but_the_last(driver: &dyn RetryDriver) -
 
 async fn an_attempt_that_is_given_up_is_not_followed_by_another(
     driver: &dyn RetryDriver,
-) -> Verdict {
+) -> CaseResult {
     let began = Rc::default();
     let attempt = attempts(&began, never);
     let retrying = driver.retry(5, Delay::Fixed(MS * 100), attempt, None)?;

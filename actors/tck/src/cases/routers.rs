@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     case::{
-        Case,
+        Case, CaseResult,
         Stance::{Different, Same, Trap},
-        Verdict, ensure, ensure_eq,
+        ensure, ensure_eq,
     },
     cases,
     driver::routers::{Act, Choice, Claim, Driver, Job, Spec, settle},
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L3;
     a_group_that_is_stopped_leaves_its_members_alive => "RoutersSpec: route messages across routees registered to the receptionist", Same;
 ];
 
-async fn a_pool_makes_its_routees_and_each_message_goes_to_one(driver: &dyn Driver) -> Verdict {
+async fn a_pool_makes_its_routees_and_each_message_goes_to_one(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(4, Spec::default())?;
     router.tell_keys(0..8)?;
@@ -53,17 +53,17 @@ async fn a_pool_makes_its_routees_and_each_message_goes_to_one(driver: &dyn Driv
     ensure_eq("routees", &routees, &BTreeSet::from(["1", "2", "3", "4"]))
 }
 
-async fn a_pool_gives_each_routee_its_turn_by_default(driver: &dyn Driver) -> Verdict {
+async fn a_pool_gives_each_routee_its_turn_by_default(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::TurnsByDefault)?;
     expect_turns(driver, Spec::default()).await
 }
 
-async fn a_pool_told_to_take_turns_gives_each_routee_its_turn(driver: &dyn Driver) -> Verdict {
+async fn a_pool_told_to_take_turns_gives_each_routee_its_turn(driver: &dyn Driver) -> CaseResult {
     expect_turns(driver, Spec::choosing(Choice::RoundRobin)).await
 }
 
 /// Expects each of three routees to have its turn, in an order that is the library's own and stays the same.
-async fn expect_turns(driver: &dyn Driver, spec: Spec) -> Verdict {
+async fn expect_turns(driver: &dyn Driver, spec: Spec) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(3, spec)?;
     settle().await;
@@ -79,7 +79,7 @@ async fn expect_turns(driver: &dyn Driver, spec: Spec) -> Verdict {
     ensure_eq("turns", &turns, &again)
 }
 
-async fn a_pool_goes_on_with_the_rest_when_some_routees_stop(driver: &dyn Driver) -> Verdict {
+async fn a_pool_goes_on_with_the_rest_when_some_routees_stop(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::RouteesLeave)?;
     let stage = driver.open();
     let router = stage.pool(4, Spec::default())?;
@@ -97,7 +97,7 @@ async fn a_pool_goes_on_with_the_rest_when_some_routees_stop(driver: &dyn Driver
     ensure_eq("the router lives", &router.is_alive(), &true)
 }
 
-async fn a_pool_stops_with_its_last_routee(driver: &dyn Driver) -> Verdict {
+async fn a_pool_stops_with_its_last_routee(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::RouteesLeave)?;
     let stage = driver.open();
     let router = stage.pool(2, Spec::default())?;
@@ -109,7 +109,7 @@ async fn a_pool_stops_with_its_last_routee(driver: &dyn Driver) -> Verdict {
     ensure_eq("lives with none", &router.is_alive(), &false)
 }
 
-async fn a_routee_that_is_restarted_stays_in_the_pool(driver: &dyn Driver) -> Verdict {
+async fn a_routee_that_is_restarted_stays_in_the_pool(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let restarted = Spec {
         restarted: true,
@@ -127,7 +127,7 @@ async fn a_routee_that_is_restarted_stays_in_the_pool(driver: &dyn Driver) -> Ve
     ensure_eq("routees", &names, &["1", "2"].map(String::from).to_vec())
 }
 
-async fn a_routee_that_panics_unsupervised_leaves_the_pool(driver: &dyn Driver) -> Verdict {
+async fn a_routee_that_panics_unsupervised_leaves_the_pool(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::RouteesLeave)?;
     let stage = driver.open();
     let router = stage.pool(2, Spec::default())?;
@@ -140,7 +140,7 @@ async fn a_routee_that_panics_unsupervised_leaves_the_pool(driver: &dyn Driver) 
     Ok(())
 }
 
-async fn a_pool_that_is_stopped_stops_its_routees(driver: &dyn Driver) -> Verdict {
+async fn a_pool_that_is_stopped_stops_its_routees(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(5, Spec::default())?;
     settle().await;
@@ -151,7 +151,7 @@ async fn a_pool_that_is_stopped_stops_its_routees(driver: &dyn Driver) -> Verdic
     ensure_eq("the router lives", &router.is_alive(), &false)
 }
 
-async fn what_is_told_right_after_the_spawn_is_not_lost(driver: &dyn Driver) -> Verdict {
+async fn what_is_told_right_after_the_spawn_is_not_lost(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(1, Spec::default())?;
     router.tell_keys(0..100)?;
@@ -160,7 +160,9 @@ async fn what_is_told_right_after_the_spawn_is_not_lost(driver: &dyn Driver) -> 
     ensure_eq("keys", &keys, &(0..100).collect())
 }
 
-async fn a_message_that_matches_goes_to_all_and_any_other_to_one(driver: &dyn Driver) -> Verdict {
+async fn a_message_that_matches_goes_to_all_and_any_other_to_one(
+    driver: &dyn Driver,
+) -> CaseResult {
     let stage = driver.open();
     let spec = Spec {
         broadcast_from: Some(10),
@@ -177,7 +179,7 @@ async fn a_message_that_matches_goes_to_all_and_any_other_to_one(driver: &dyn Dr
     Ok(())
 }
 
-async fn a_broadcast_reaches_every_routee(driver: &dyn Driver) -> Verdict {
+async fn a_broadcast_reaches_every_routee(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(3, Spec::default())?;
     settle().await;
@@ -191,7 +193,7 @@ async fn a_broadcast_reaches_every_routee(driver: &dyn Driver) -> Verdict {
     )
 }
 
-async fn a_broadcast_ask_has_the_first_answer(driver: &dyn Driver) -> Verdict {
+async fn a_broadcast_ask_has_the_first_answer(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let spec = Spec {
         broadcast_from: Some(0),
@@ -205,7 +207,7 @@ async fn a_broadcast_ask_has_the_first_answer(driver: &dyn Driver) -> Verdict {
 
 async fn a_message_to_a_stopped_router_is_not_taken_and_a_dead_letter(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(1, Spec::default())?;
     router.stop();
@@ -215,7 +217,7 @@ async fn a_message_to_a_stopped_router_is_not_taken_and_a_dead_letter(
     ensure_eq("dead letters", &(stage.dead_letters()? - before), &1)
 }
 
-async fn the_bounds_of_the_routees_are_the_bound_of_the_router(driver: &dyn Driver) -> Verdict {
+async fn the_bounds_of_the_routees_are_the_bound_of_the_router(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::AddsNoRoom)?;
     let stage = driver.open();
     let spec = Spec {
@@ -238,7 +240,7 @@ async fn the_bounds_of_the_routees_are_the_bound_of_the_router(driver: &dyn Driv
     ensure_eq("handled", &stage.settled().await.len(), &6)
 }
 
-async fn a_router_adds_no_room_however_many_send_through_it(driver: &dyn Driver) -> Verdict {
+async fn a_router_adds_no_room_however_many_send_through_it(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::AddsNoRoom)?;
     let stage = driver.open();
     let spec = Spec {
@@ -256,7 +258,7 @@ async fn a_router_adds_no_room_however_many_send_through_it(driver: &dyn Driver)
     ensure_eq("taken", &taken, &4)
 }
 
-async fn messages_go_to_those_that_are_registered(driver: &dyn Driver) -> Verdict {
+async fn messages_go_to_those_that_are_registered(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let _members = stage.members(&["a", "b"]).await?;
     let router = stage.group(Spec::default())?;
@@ -267,7 +269,7 @@ async fn messages_go_to_those_that_are_registered(driver: &dyn Driver) -> Verdic
     ensure_eq("routees", &names, &BTreeSet::from(["a", "b"]))
 }
 
-async fn without_routees_a_message_is_dropped_and_counted(driver: &dyn Driver) -> Verdict {
+async fn without_routees_a_message_is_dropped_and_counted(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.group(Spec::default())?;
     settle().await;
@@ -278,7 +280,7 @@ async fn without_routees_a_message_is_dropped_and_counted(driver: &dyn Driver) -
     ensure_eq("answer", &answer, &None)
 }
 
-async fn a_group_lives_without_routees_and_finds_the_next(driver: &dyn Driver) -> Verdict {
+async fn a_group_lives_without_routees_and_finds_the_next(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.group(Spec::default())?;
     let first = stage.members(&["a"]).await?;
@@ -290,7 +292,7 @@ async fn a_group_lives_without_routees_and_finds_the_next(driver: &dyn Driver) -
     stage.expect_names(&["b"]).await
 }
 
-async fn a_group_follows_a_changing_set_of_routees(driver: &dyn Driver) -> Verdict {
+async fn a_group_follows_a_changing_set_of_routees(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let first = stage.members(&["a"]).await?;
     let router = stage.group(Spec::choosing(Choice::RoundRobin))?;
@@ -313,7 +315,7 @@ async fn a_group_follows_a_changing_set_of_routees(driver: &dyn Driver) -> Verdi
     })
 }
 
-async fn a_member_that_leaves_the_register_gets_nothing_more(driver: &dyn Driver) -> Verdict {
+async fn a_member_that_leaves_the_register_gets_nothing_more(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let members = stage.members(&["a", "b"]).await?;
     let router = stage.group(Spec::default())?;
@@ -328,7 +330,7 @@ async fn a_member_that_leaves_the_register_gets_nothing_more(driver: &dyn Driver
     })
 }
 
-async fn what_is_told_before_the_first_listing_is_not_lost(driver: &dyn Driver) -> Verdict {
+async fn what_is_told_before_the_first_listing_is_not_lost(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let _members = stage.members(&["a"]).await?;
     let router = stage.group(Spec::default())?;
@@ -338,7 +340,7 @@ async fn what_is_told_before_the_first_listing_is_not_lost(driver: &dyn Driver) 
     ensure_eq("keys", &keys, &(0..50).collect())
 }
 
-async fn a_group_that_is_stopped_leaves_its_members_alive(driver: &dyn Driver) -> Verdict {
+async fn a_group_that_is_stopped_leaves_its_members_alive(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let _members = stage.members(&["a", "b"]).await?;
     let router = stage.group(Spec::default())?;

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use crate::{
     case::{
-        Case, Failure, SEED,
+        Case, CaseResult, Failure, SEED,
         Stance::{Different, Same},
-        Verdict, ensure, ensure_eq,
+        ensure, ensure_eq,
     },
     cases,
     driver::routers::{Act, Choice, Driver, Handled, Job, Router, Spec, Stage, settle},
@@ -55,7 +55,7 @@ async fn places(
     Ok(handled)
 }
 
-async fn round_robin_skips_nobody_when_one_is_removed(driver: &dyn Driver) -> Verdict {
+async fn round_robin_skips_nobody_when_one_is_removed(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let members = stage.members(&["a", "b", "c"]).await?;
     let router = stage.group(Spec::choosing(Choice::RoundRobin))?;
@@ -70,7 +70,7 @@ async fn round_robin_skips_nobody_when_one_is_removed(driver: &dyn Driver) -> Ve
     Ok(())
 }
 
-async fn round_robin_begins_anew_when_the_last_is_removed(driver: &dyn Driver) -> Verdict {
+async fn round_robin_begins_anew_when_the_last_is_removed(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let members = stage.members(&["a", "b"]).await?;
     let router = stage.group(Spec::choosing(Choice::RoundRobin))?;
@@ -82,7 +82,7 @@ async fn round_robin_begins_anew_when_the_last_is_removed(driver: &dyn Driver) -
     stage.expect_names(&["a"]).await
 }
 
-async fn round_robin_moves_on_when_several_are_removed(driver: &dyn Driver) -> Verdict {
+async fn round_robin_moves_on_when_several_are_removed(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let members = stage.members(&["a", "b", "c", "d"]).await?;
     let router = stage.group(Spec::choosing(Choice::RoundRobin))?;
@@ -100,7 +100,7 @@ async fn round_robin_moves_on_when_several_are_removed(driver: &dyn Driver) -> V
     Ok(())
 }
 
-async fn round_robin_gives_a_newcomer_its_turn(driver: &dyn Driver) -> Verdict {
+async fn round_robin_gives_a_newcomer_its_turn(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let _members = stage.members(&["a", "b"]).await?;
     let router = stage.group(Spec::choosing(Choice::RoundRobin))?;
@@ -128,7 +128,7 @@ fn count(handled: &[Handled]) -> BTreeMap<&str, usize> {
     counts
 }
 
-async fn chance_treats_all_alike(driver: &dyn Driver) -> Verdict {
+async fn chance_treats_all_alike(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(3, Spec::choosing(Choice::Random(SEED)))?;
     let handled = places(&*stage, &*router, 0..900).await?;
@@ -139,7 +139,7 @@ async fn chance_treats_all_alike(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn chance_repeats_with_its_seed(driver: &dyn Driver) -> Verdict {
+async fn chance_repeats_with_its_seed(driver: &dyn Driver) -> CaseResult {
     let mut runs = Vec::new();
     for seed in [SEED, SEED, SEED + 1] {
         let stage = driver.open();
@@ -152,7 +152,7 @@ async fn chance_repeats_with_its_seed(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn the_same_key_goes_to_the_same_routee(driver: &dyn Driver) -> Verdict {
+async fn the_same_key_goes_to_the_same_routee(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(5, Spec::choosing(Choice::ByKey))?;
     let first = places(&*stage, &*router, 0..50).await?;
@@ -163,7 +163,7 @@ async fn the_same_key_goes_to_the_same_routee(driver: &dyn Driver) -> Verdict {
     Ok(())
 }
 
-async fn the_hash_is_of_what_the_mapping_says(driver: &dyn Driver) -> Verdict {
+async fn the_hash_is_of_what_the_mapping_says(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(5, Spec::choosing(Choice::ByKey))?;
     for key in 0..10 {
@@ -181,7 +181,7 @@ async fn the_hash_is_of_what_the_mapping_says(driver: &dyn Driver) -> Verdict {
     Ok(())
 }
 
-async fn only_the_keys_of_a_routee_that_leaves_move(driver: &dyn Driver) -> Verdict {
+async fn only_the_keys_of_a_routee_that_leaves_move(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let members = stage.members(&["a", "b", "c", "d", "e"]).await?;
     let router = stage.group(Spec::choosing(Choice::ByKey))?;
@@ -197,7 +197,7 @@ async fn only_the_keys_of_a_routee_that_leaves_move(driver: &dyn Driver) -> Verd
     Ok(())
 }
 
-async fn a_newcomer_takes_keys_only_for_itself(driver: &dyn Driver) -> Verdict {
+async fn a_newcomer_takes_keys_only_for_itself(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let _members = stage.members(&["a", "b", "c"]).await?;
     let router = stage.group(Spec::choosing(Choice::ByKey))?;
@@ -212,7 +212,7 @@ async fn a_newcomer_takes_keys_only_for_itself(driver: &dyn Driver) -> Verdict {
     ensure(before != after, || "the newcomer got nothing".to_owned())
 }
 
-async fn keys_are_shared_out_over_all_routees(driver: &dyn Driver) -> Verdict {
+async fn keys_are_shared_out_over_all_routees(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(4, Spec::choosing(Choice::ByKey))?;
     let handled = places(&*stage, &*router, 0..800).await?;
@@ -223,7 +223,7 @@ async fn keys_are_shared_out_over_all_routees(driver: &dyn Driver) -> Verdict {
     )
 }
 
-async fn an_idle_routee_goes_before_a_busy_one(driver: &dyn Driver) -> Verdict {
+async fn an_idle_routee_goes_before_a_busy_one(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(3, Spec::choosing(Choice::LeastLoaded))?;
     settle().await;
@@ -239,7 +239,7 @@ async fn an_idle_routee_goes_before_a_busy_one(driver: &dyn Driver) -> Verdict {
     Ok(())
 }
 
-async fn work_that_is_begun_counts_as_load(driver: &dyn Driver) -> Verdict {
+async fn work_that_is_begun_counts_as_load(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(2, Spec::choosing(Choice::LeastLoaded))?;
     settle().await;
@@ -260,7 +260,7 @@ async fn work_that_is_begun_counts_as_load(driver: &dyn Driver) -> Verdict {
     verdict
 }
 
-async fn the_first_of_many_answers_counts(driver: &dyn Driver) -> Verdict {
+async fn the_first_of_many_answers_counts(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(3, Spec::default())?;
     settle().await;
@@ -279,7 +279,7 @@ async fn the_first_of_many_answers_counts(driver: &dyn Driver) -> Verdict {
 
 async fn a_routee_that_does_not_answer_does_not_keep_the_first_answer(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(2, Spec::default())?;
     for silent in ["1", "2"] {
@@ -291,7 +291,7 @@ async fn a_routee_that_does_not_answer_does_not_keep_the_first_answer(
     Ok(())
 }
 
-async fn an_ask_of_all_without_routees_ends_at_once(driver: &dyn Driver) -> Verdict {
+async fn an_ask_of_all_without_routees_ends_at_once(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.group(Spec::default())?;
     settle().await;
@@ -325,7 +325,7 @@ async fn chopped(
     Ok(runs)
 }
 
-async fn the_second_is_asked_after_a_silence(driver: &dyn Driver) -> Verdict {
+async fn the_second_is_asked_after_a_silence(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(2, Spec::default())?;
     settle().await;
@@ -339,7 +339,7 @@ async fn the_second_is_asked_after_a_silence(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn no_second_is_asked_when_the_first_answers(driver: &dyn Driver) -> Verdict {
+async fn no_second_is_asked_when_the_first_answers(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(3, Spec::default())?;
     let start = Instant::now();
@@ -352,7 +352,7 @@ async fn no_second_is_asked_when_the_first_answers(driver: &dyn Driver) -> Verdi
     ensure_eq("asked", &stage.names().await.len(), &1)
 }
 
-async fn a_tail_without_an_answer_ends_in_time(driver: &dyn Driver) -> Verdict {
+async fn a_tail_without_an_answer_ends_in_time(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(2, Spec::default())?;
     let start = Instant::now();
@@ -362,7 +362,7 @@ async fn a_tail_without_an_answer_ends_in_time(driver: &dyn Driver) -> Verdict {
     ensure_eq("seconds", &start.elapsed().as_secs(), &5)
 }
 
-async fn a_tail_moves_on_at_once_when_one_fails(driver: &dyn Driver) -> Verdict {
+async fn a_tail_moves_on_at_once_when_one_fails(driver: &dyn Driver) -> CaseResult {
     let stage = driver.open();
     let router = stage.pool(2, Spec::default())?;
     let runs = chopped(&*stage, &*router, Act::NoAnswerFrom("1")).await?;

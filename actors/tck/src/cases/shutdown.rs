@@ -6,9 +6,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     case::{
-        Case,
+        Case, CaseResult,
         Stance::{Different, Same},
-        Verdict, ensure, ensure_eq,
+        ensure, ensure_eq,
     },
     cases,
     driver::shutdown::{Act, Driver, Outcome, Phase, Stopping},
@@ -58,7 +58,9 @@ const A: Phase = Phase::new("a", &[]);
 const B: Phase = Phase::new("b", &["a"]);
 const C: Phase = Phase::new("c", &["b", "a"]);
 
-async fn tasks_of_a_phase_run_at_the_same_time_and_before_the_next(driver: &dyn Driver) -> Verdict {
+async fn tasks_of_a_phase_run_at_the_same_time_and_before_the_next(
+    driver: &dyn Driver,
+) -> CaseResult {
     let shutdown = driver.with(&[A, B, C])?;
     shutdown.add_all(&[
         ("c", "C", Act::Done),
@@ -72,7 +74,7 @@ async fn tasks_of_a_phase_run_at_the_same_time_and_before_the_next(driver: &dyn 
     ensure_eq("seconds", &start.elapsed().as_secs(), &3)
 }
 
-async fn a_task_that_was_taken_back_does_not_run(driver: &dyn Driver) -> Verdict {
+async fn a_task_that_was_taken_back_does_not_run(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.add_all(&[
         ("a", "1", Act::Done),
@@ -84,7 +86,7 @@ async fn a_task_that_was_taken_back_does_not_run(driver: &dyn Driver) -> Verdict
     shutdown.expect(&["1", "3"])
 }
 
-async fn a_task_is_taken_back_only_once_and_not_after_it_ran(driver: &dyn Driver) -> Verdict {
+async fn a_task_is_taken_back_only_once_and_not_after_it_ran(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.add_all(&[("a", "1", Act::Done), ("a", "2", Act::Done)])?;
     ensure_eq("the first time", &shutdown.cancel("1")?, &true)?;
@@ -93,7 +95,7 @@ async fn a_task_is_taken_back_only_once_and_not_after_it_ran(driver: &dyn Driver
     ensure_eq("after it ran", &shutdown.cancel("2")?, &false)
 }
 
-async fn tasks_of_the_same_name_all_run(driver: &dyn Driver) -> Verdict {
+async fn tasks_of_the_same_name_all_run(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.add_all(&[("a", "labor", Act::Done); 3])?;
     shutdown.cancel("labor")?;
@@ -101,7 +103,7 @@ async fn tasks_of_the_same_name_all_run(driver: &dyn Driver) -> Verdict {
     shutdown.expect(&["labor", "labor"])
 }
 
-async fn a_task_may_take_back_one_of_a_later_phase(driver: &dyn Driver) -> Verdict {
+async fn a_task_may_take_back_one_of_a_later_phase(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.add_all(&[
         ("a", "A cancels B", Act::Cancel("B cancels A")),
@@ -112,7 +114,7 @@ async fn a_task_may_take_back_one_of_a_later_phase(driver: &dyn Driver) -> Verdi
     shutdown.expect(&["A cancels B", "B"])
 }
 
-async fn a_task_added_to_a_phase_that_has_begun_does_not_run(driver: &dyn Driver) -> Verdict {
+async fn a_task_added_to_a_phase_that_has_begun_does_not_run(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.add_all(&[
         ("a", "A adds A", Act::Add("a", "late")),
@@ -122,7 +124,7 @@ async fn a_task_added_to_a_phase_that_has_begun_does_not_run(driver: &dyn Driver
     shutdown.expect(&["A adds A", "B adds A"])
 }
 
-async fn who_adds_a_task_too_late_is_told(driver: &dyn Driver) -> Verdict {
+async fn who_adds_a_task_too_late_is_told(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.run_all().await?;
     let refused = shutdown.add("a", "late", Act::Done);
@@ -131,14 +133,14 @@ async fn who_adds_a_task_too_late_is_told(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn a_task_may_add_one_to_a_later_phase(driver: &dyn Driver) -> Verdict {
+async fn a_task_may_add_one_to_a_later_phase(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.add_all(&[("a", "A", Act::Add("b", "B"))])?;
     shutdown.run_all().await?;
     shutdown.expect(&["A", "B"])
 }
 
-async fn a_run_may_begin_with_a_later_phase(driver: &dyn Driver) -> Verdict {
+async fn a_run_may_begin_with_a_later_phase(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A, B, C])?;
     shutdown.add_all(&[
         ("a", "A", Act::Done),
@@ -151,7 +153,7 @@ async fn a_run_may_begin_with_a_later_phase(driver: &dyn Driver) -> Verdict {
     ensure_eq("reason", &shutdown.reason().as_deref(), &Some("custom"))
 }
 
-async fn a_run_from_an_unknown_phase_is_refused(driver: &dyn Driver) -> Verdict {
+async fn a_run_from_an_unknown_phase_is_refused(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.add_all(&[("a", "A", Act::Done)])?;
     let refused = shutdown.run(Some("typo"), "asked").await;
@@ -163,7 +165,7 @@ async fn a_run_from_an_unknown_phase_is_refused(driver: &dyn Driver) -> Verdict 
     shutdown.expect(&["A"])
 }
 
-async fn it_runs_once_and_every_caller_has_the_same_end(driver: &dyn Driver) -> Verdict {
+async fn it_runs_once_and_every_caller_has_the_same_end(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.add_all(&[("a", "A", Act::Fail)])?;
     let first = shutdown.run_all().await?;
@@ -173,7 +175,7 @@ async fn it_runs_once_and_every_caller_has_the_same_end(driver: &dyn Driver) -> 
     ensure_eq("what failed", &second.failed, &vec!["A".to_owned()])
 }
 
-async fn the_first_reason_is_kept(driver: &dyn Driver) -> Verdict {
+async fn the_first_reason_is_kept(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     ensure_eq("before", &shutdown.reason(), &None)?;
     for reason in ["first", "second"] {
@@ -184,7 +186,7 @@ async fn the_first_reason_is_kept(driver: &dyn Driver) -> Verdict {
     Ok(())
 }
 
-async fn two_callers_at_the_same_time_run_it_once(driver: &dyn Driver) -> Verdict {
+async fn two_callers_at_the_same_time_run_it_once(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.add_all(&[("a", "A", Act::Work(SECOND))])?;
     let start = Instant::now();
@@ -194,28 +196,28 @@ async fn two_callers_at_the_same_time_run_it_once(driver: &dyn Driver) -> Verdic
     shutdown.expect(&["A"])
 }
 
-async fn goes_on_after(driver: &dyn Driver, act: Act) -> Verdict {
+async fn goes_on_after(driver: &dyn Driver, act: Act) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.add_all(&[("a", "A", act), ("b", "B", Act::Done)])?;
     shutdown.run_all().await?;
     shutdown.expect(&["A", "B"])
 }
 
-async fn it_goes_on_after_a_failure(driver: &dyn Driver) -> Verdict {
+async fn it_goes_on_after_a_failure(driver: &dyn Driver) -> CaseResult {
     goes_on_after(driver, Act::Fail).await
 }
 
-async fn it_goes_on_after_a_panic(driver: &dyn Driver) -> Verdict {
+async fn it_goes_on_after_a_panic(driver: &dyn Driver) -> CaseResult {
     goes_on_after(driver, Act::Panic).await
 }
 
-async fn it_goes_on_after_a_phases_time_is_over(driver: &dyn Driver) -> Verdict {
+async fn it_goes_on_after_a_phases_time_is_over(driver: &dyn Driver) -> CaseResult {
     let start = Instant::now();
     goes_on_after(driver, Act::Hang).await?;
     ensure_eq("seconds", &start.elapsed().as_secs(), &5)
 }
 
-async fn a_failure_does_not_end_its_phase_early(driver: &dyn Driver) -> Verdict {
+async fn a_failure_does_not_end_its_phase_early(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.add_all(&[
         ("a", "A fails", Act::Fail),
@@ -226,7 +228,7 @@ async fn a_failure_does_not_end_its_phase_early(driver: &dyn Driver) -> Verdict 
     shutdown.expect(&["A fails", "A works", "B"])
 }
 
-async fn the_report_tells_what_failed_and_what_was_cut_off(driver: &dyn Driver) -> Verdict {
+async fn the_report_tells_what_failed_and_what_was_cut_off(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.add_all(&[
         ("a", "fails", Act::Fail),
@@ -244,7 +246,7 @@ async fn the_report_tells_what_failed_and_what_was_cut_off(driver: &dyn Driver) 
     ensure_eq("aborted in", &outcome.aborted_in, &None)
 }
 
-async fn a_task_that_is_cut_off_is_dropped(driver: &dyn Driver) -> Verdict {
+async fn a_task_that_is_cut_off_is_dropped(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.add_all(&[("a", "too long", Act::Work(60 * SECOND))])?;
     shutdown.run_all().await?;
@@ -258,7 +260,7 @@ const STRICT: Phase = Phase {
     ..B
 };
 
-async fn ends_without_recovery(driver: &dyn Driver, act: Act) -> Verdict {
+async fn ends_without_recovery(driver: &dyn Driver, act: Act) -> CaseResult {
     let shutdown = driver.with(&[A, STRICT, C])?;
     shutdown.add_all(&[("b", "B", act), ("c", "C", Act::Done)])?;
     let outcome = shutdown.run_all().await?;
@@ -266,17 +268,17 @@ async fn ends_without_recovery(driver: &dyn Driver, act: Act) -> Verdict {
     ensure_eq("aborted in", &outcome.aborted_in.as_deref(), &Some("b"))
 }
 
-async fn without_recovery_a_timeout_ends_the_run(driver: &dyn Driver) -> Verdict {
+async fn without_recovery_a_timeout_ends_the_run(driver: &dyn Driver) -> CaseResult {
     let start = Instant::now();
     ends_without_recovery(driver, Act::Hang).await?;
     ensure_eq("seconds", &start.elapsed().as_secs(), &1)
 }
 
-async fn without_recovery_a_failure_ends_the_run(driver: &dyn Driver) -> Verdict {
+async fn without_recovery_a_failure_ends_the_run(driver: &dyn Driver) -> CaseResult {
     ends_without_recovery(driver, Act::Fail).await
 }
 
-async fn the_tasks_of_a_disabled_phase_do_not_run(driver: &dyn Driver) -> Verdict {
+async fn the_tasks_of_a_disabled_phase_do_not_run(driver: &dyn Driver) -> CaseResult {
     let disabled = Phase {
         enabled: false,
         ..STRICT
@@ -288,19 +290,19 @@ async fn the_tasks_of_a_disabled_phase_do_not_run(driver: &dyn Driver) -> Verdic
     shutdown.expect(&["C"])
 }
 
-async fn a_task_of_an_unknown_phase_is_refused(driver: &dyn Driver) -> Verdict {
+async fn a_task_of_an_unknown_phase_is_refused(driver: &dyn Driver) -> CaseResult {
     let refused = driver.with(&[A])?.add("typo", "task", Act::Done);
     ensure(refused.is_err_and(|why| why.contains("typo")), || {
         "it was taken".to_owned()
     })
 }
 
-async fn a_task_without_a_name_is_refused(driver: &dyn Driver) -> Verdict {
+async fn a_task_without_a_name_is_refused(driver: &dyn Driver) -> CaseResult {
     let refused = driver.with(&[A])?.add("a", "", Act::Done);
     ensure(refused.is_err(), || "it was taken".to_owned())
 }
 
-async fn an_actor_is_stopped_by_a_message_and_its_end_awaited(driver: &dyn Driver) -> Verdict {
+async fn an_actor_is_stopped_by_a_message_and_its_end_awaited(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.spawn("actor");
     shutdown.add_termination("a", "actor", Stopping::Message)?;
@@ -309,7 +311,7 @@ async fn an_actor_is_stopped_by_a_message_and_its_end_awaited(driver: &dyn Drive
     shutdown.expect(&["told", "actor", "B"])
 }
 
-async fn an_actor_is_stopped_without_a_message_too(driver: &dyn Driver) -> Verdict {
+async fn an_actor_is_stopped_without_a_message_too(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.spawn("actor");
     shutdown.add_termination("a", "actor", Stopping::Stop)?;
@@ -318,7 +320,7 @@ async fn an_actor_is_stopped_without_a_message_too(driver: &dyn Driver) -> Verdi
     shutdown.expect(&["actor", "B"])
 }
 
-async fn an_actor_that_is_gone_costs_no_time(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_is_gone_costs_no_time(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.with(&[A])?;
     shutdown.spawn("actor");
     shutdown.stop("actor").await;
@@ -331,15 +333,15 @@ async fn an_actor_that_is_gone_costs_no_time(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn an_actor_may_be_stopped_twice_in_a_phase(driver: &dyn Driver) -> Verdict {
+async fn an_actor_may_be_stopped_twice_in_a_phase(driver: &dyn Driver) -> CaseResult {
     stopped_twice(driver, "a").await
 }
 
-async fn an_actor_may_be_stopped_in_two_phases(driver: &dyn Driver) -> Verdict {
+async fn an_actor_may_be_stopped_in_two_phases(driver: &dyn Driver) -> CaseResult {
     stopped_twice(driver, "b").await
 }
 
-async fn stopped_twice(driver: &dyn Driver, again_in: &str) -> Verdict {
+async fn stopped_twice(driver: &dyn Driver, again_in: &str) -> CaseResult {
     let shutdown = driver.with(&[A, B])?;
     shutdown.spawn("actor");
     shutdown.add_termination("a", "actor", Stopping::Stop)?;
@@ -353,7 +355,7 @@ async fn stopped_twice(driver: &dyn Driver, again_in: &str) -> Verdict {
     shutdown.expect(&["actor"])
 }
 
-async fn the_last_phase_stops_all_actors(driver: &dyn Driver) -> Verdict {
+async fn the_last_phase_stops_all_actors(driver: &dyn Driver) -> CaseResult {
     let shutdown = driver.default_phases();
     shutdown.spawn("actor");
     shutdown.add_system()?;

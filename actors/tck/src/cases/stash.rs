@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case<dyn Driver>] = cases![dyn Driver, L2;
     two_actors_have_each_a_stash_of_their_own => "ActorWithStashSpec: stash messages", Same;
 ];
 
-async fn a_stashed_message_is_handled_only_after_the_unstash(driver: &dyn Driver) -> Verdict {
+async fn a_stashed_message_is_handled_only_after_the_unstash(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1")])?;
     world.expect_notes(&[]).await?;
@@ -34,25 +34,25 @@ async fn a_stashed_message_is_handled_only_after_the_unstash(driver: &dyn Driver
     world.expect_notes(&["a 1"]).await
 }
 
-async fn stashed_messages_come_back_in_their_order(driver: &dyn Driver) -> Verdict {
+async fn stashed_messages_come_back_in_their_order(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1"), Note("2"), Note("3"), Unstash])?;
     world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
-async fn stashed_messages_go_before_those_that_wait(driver: &dyn Driver) -> Verdict {
+async fn stashed_messages_go_before_those_that_wait(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1"), Note("2"), Unstash, Note("3")])?;
     world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
-async fn an_empty_stash_gives_nothing_back(driver: &dyn Driver) -> Verdict {
+async fn an_empty_stash_gives_nothing_back(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Unstash, Note("1"), Unstash])?;
     world.expect_notes(&["a 1"]).await
 }
 
-async fn a_stash_may_be_filled_again(driver: &dyn Driver) -> Verdict {
+async fn a_stash_may_be_filled_again(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1"), Unstash])?;
     world.settle().await?;
@@ -60,13 +60,13 @@ async fn a_stash_may_be_filled_again(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a 1", "a 2"]).await
 }
 
-async fn a_full_stash_takes_no_more(driver: &dyn Driver) -> Verdict {
+async fn a_full_stash_takes_no_more(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").stash(2)).await?;
     a.tell_all([Stashing, Note("1"), Note("2"), Note("3")])?;
     world.expect_notes(&["a stash is full"]).await
 }
 
-async fn a_full_stash_keeps_what_it_has(driver: &dyn Driver) -> Verdict {
+async fn a_full_stash_keeps_what_it_has(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a").stash(2)).await?;
     a.tell_all([Stashing, Note("1"), Note("2"), Note("3"), Unstash])?;
     world.expect_notes(&["a stash is full", "a 1", "a 2"]).await
@@ -74,7 +74,7 @@ async fn a_full_stash_keeps_what_it_has(driver: &dyn Driver) -> Verdict {
 
 async fn messages_stashed_while_unstashing_are_not_handled_in_the_same_pass(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1"), Note("2")])?;
     // They come, are stashed again, and must not come round for ever.
@@ -84,7 +84,7 @@ async fn messages_stashed_while_unstashing_are_not_handled_in_the_same_pass(
     world.expect_notes(&["a 1", "a 2"]).await
 }
 
-async fn a_stash_does_not_take_up_room_in_the_mailbox(driver: &dyn Driver) -> Verdict {
+async fn a_stash_does_not_take_up_room_in_the_mailbox(driver: &dyn Driver) -> CaseResult {
     let spec = plain("a").mailbox(2).overflow(Overflow::DropNew);
     let (world, a) = driver.with(spec).await?;
     a.tell_all([Stashing, Note("1")])?;
@@ -93,7 +93,7 @@ async fn a_stash_does_not_take_up_room_in_the_mailbox(driver: &dyn Driver) -> Ve
     ensure_eq("offers", &offers, &[Offer::Enqueued; 2])
 }
 
-async fn unstashing_into_a_full_mailbox_loses_nothing(driver: &dyn Driver) -> Verdict {
+async fn unstashing_into_a_full_mailbox_loses_nothing(driver: &dyn Driver) -> CaseResult {
     let spec = plain("a").mailbox(2).overflow(Overflow::DropNew);
     let (world, a) = driver.with(spec).await?;
     a.tell_all([Stashing, Note("1")])?;
@@ -112,7 +112,7 @@ async fn unstashing_into_a_full_mailbox_loses_nothing(driver: &dyn Driver) -> Ve
 }
 
 /// Unstashes three messages of which the second fails, and returns what was handled.
-async fn failing_in_the_middle(driver: &dyn Driver, supervision: Supervision) -> Verdict {
+async fn failing_in_the_middle(driver: &dyn Driver, supervision: Supervision) -> CaseResult {
     let (world, a) = driver.with(plain("a").supervised(supervision)).await?;
     a.tell_all([Stashing, Note("1"), Panic("on purpose"), Note("2"), Unstash])?;
     world.pass(5 * SECOND).await?;
@@ -121,23 +121,23 @@ async fn failing_in_the_middle(driver: &dyn Driver, supervision: Supervision) ->
 
 async fn a_failing_stashed_message_is_lost_and_the_others_are_kept_by_a_restart(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     failing_in_the_middle(driver, Supervision::restart()).await
 }
 
 async fn a_failing_stashed_message_is_lost_and_the_others_are_kept_by_a_backoff(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     failing_in_the_middle(driver, Supervision::backoff(SECOND, SECOND)).await
 }
 
 async fn a_failing_stashed_message_is_lost_and_the_others_are_handled_when_resuming(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     failing_in_the_middle(driver, Supervision::always(Directive::Resume)).await
 }
 
-async fn the_stash_is_handled_after_a_restart(driver: &dyn Driver) -> Verdict {
+async fn the_stash_is_handled_after_a_restart(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell_all([Stashing, Note("1"), Note("2")])?;
     a.tell([Urgent, Panic("on purpose")])?;
@@ -145,7 +145,7 @@ async fn the_stash_is_handled_after_a_restart(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
-async fn an_actor_that_stops_while_unstashing_handles_no_more(driver: &dyn Driver) -> Verdict {
+async fn an_actor_that_stops_while_unstashing_handles_no_more(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1"), Stop, Note("2"), Unstash])?;
     world
@@ -153,7 +153,7 @@ async fn an_actor_that_stops_while_unstashing_handles_no_more(driver: &dyn Drive
         .await
 }
 
-async fn a_stash_gives_back_a_few_at_a_time(driver: &dyn Driver) -> Verdict {
+async fn a_stash_gives_back_a_few_at_a_time(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1"), Note("2"), Note("3"), UnstashSome(2)])?;
     world.expect_notes(&["a 1", "a 2"]).await?;
@@ -161,13 +161,13 @@ async fn a_stash_gives_back_a_few_at_a_time(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
-async fn a_stash_gives_back_at_most_what_it_has(driver: &dyn Driver) -> Verdict {
+async fn a_stash_gives_back_at_most_what_it_has(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1"), Note("2"), UnstashSome(10), Note("3")])?;
     world.expect_notes(&["a 1", "a 2", "a 3"]).await
 }
 
-async fn what_a_stash_keeps_goes_on_waiting(driver: &dyn Driver) -> Verdict {
+async fn what_a_stash_keeps_goes_on_waiting(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell_all([Stashing, Note("1"), Note("2"), UnstashSome(1), Note("3")])?;
     world.expect_notes(&["a 1", "a 3"]).await?;
@@ -175,7 +175,7 @@ async fn what_a_stash_keeps_goes_on_waiting(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a 1", "a 3", "a 2"]).await
 }
 
-async fn two_actors_have_each_a_stash_of_their_own(driver: &dyn Driver) -> Verdict {
+async fn two_actors_have_each_a_stash_of_their_own(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     a.tell_all([Stashing, Note("1")])?;

@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use crate::{
-    case::{Case, Failure, Verdict, ensure, ensure_eq},
+    case::{Case, CaseResult, Failure, ensure, ensure_eq},
     driver::{
         Offered,
         streams::{Fault, Flow, Mapping, StreamDriver, Work},
@@ -156,23 +156,23 @@ fn unexpected(fault: Fault) -> Failure {
 }
 
 /// The next element must be this.
-async fn expect<T: PartialEq + Debug>(flow: &mut Flow<T>, expected: T) -> Verdict {
+async fn expect<T: PartialEq + Debug>(flow: &mut Flow<T>, expected: T) -> CaseResult {
     ensure_eq("next", &flow.next().await, &Some(Ok(expected)))
 }
 
 /// The stream must fail with this now, and end.
-async fn expect_fault<T: PartialEq + Debug>(flow: &mut Flow<T>, expected: Fault) -> Verdict {
+async fn expect_fault<T: PartialEq + Debug>(flow: &mut Flow<T>, expected: Fault) -> CaseResult {
     ensure_eq("next", &flow.next().await, &Some(Err(expected)))?;
     ensure_eq("after the failure", &flow.next().await, &None)
 }
 
 /// The stream must end now.
-async fn expect_end<T: PartialEq + Debug>(flow: &mut Flow<T>) -> Verdict {
+async fn expect_end<T: PartialEq + Debug>(flow: &mut Flow<T>) -> CaseResult {
     ensure_eq("next", &flow.next().await, &None)
 }
 
 /// Nothing must come, and no end, for this long.
-async fn expect_nothing<T: PartialEq + Debug>(flow: &mut Flow<T>, during: Duration) -> Verdict {
+async fn expect_nothing<T: PartialEq + Debug>(flow: &mut Flow<T>, during: Duration) -> CaseResult {
     let seen = tokio::time::timeout(during, flow.next()).await;
     ensure(seen.is_err(), || {
         format!("expected nothing for {during:?}, saw {seen:?}")

@@ -51,14 +51,14 @@ async fn expect_by_then(
     driver: &dyn Driver,
     script: impl Into<Script>,
     expected: &[&str],
-) -> Verdict {
+) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(script)?;
     world.pass(ms(2500)).await?;
     world.expect_notes(expected).await
 }
 
-async fn a_timer_fires_once_and_on_time(driver: &dyn Driver) -> Verdict {
+async fn a_timer_fires_once_and_on_time(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(timer("t", 1000, Repeat::Once, "tick"))?;
     world.pass(ms(990)).await?;
@@ -69,7 +69,7 @@ async fn a_timer_fires_once_and_on_time(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a tick"]).await
 }
 
-async fn a_repeated_timer_fires_again_and_again(driver: &dyn Driver) -> Verdict {
+async fn a_repeated_timer_fires_again_and_again(driver: &dyn Driver) -> CaseResult {
     expect_by_then(
         driver,
         timer("t", 1000, Repeat::Delay, "tick"),
@@ -78,19 +78,19 @@ async fn a_repeated_timer_fires_again_and_again(driver: &dyn Driver) -> Verdict 
     .await
 }
 
-async fn a_timer_started_anew_replaces_the_old(driver: &dyn Driver) -> Verdict {
+async fn a_timer_started_anew_replaces_the_old(driver: &dyn Driver) -> CaseResult {
     let first = timer("t", 1000, Repeat::Once, "old");
     let second = timer("t", 1500, Repeat::Once, "new");
     expect_by_then(driver, [first, second], &["a new"]).await
 }
 
-async fn a_single_timer_replaces_a_repeated_one_of_its_key(driver: &dyn Driver) -> Verdict {
+async fn a_single_timer_replaces_a_repeated_one_of_its_key(driver: &dyn Driver) -> CaseResult {
     let first = timer("t", 400, Repeat::Delay, "old");
     let second = timer("t", 1000, Repeat::Once, "new");
     expect_by_then(driver, [first, second], &["a new"]).await
 }
 
-async fn timers_of_two_keys_are_independent(driver: &dyn Driver) -> Verdict {
+async fn timers_of_two_keys_are_independent(driver: &dyn Driver) -> CaseResult {
     let first = timer("1", 1000, Repeat::Once, "first");
     let second = timer("2", 2000, Repeat::Once, "second");
     let third = timer("3", 1500, Repeat::Once, "never");
@@ -98,7 +98,7 @@ async fn timers_of_two_keys_are_independent(driver: &dyn Driver) -> Verdict {
     expect_by_then(driver, [first, second, third, CancelTimer("3")], &expected).await
 }
 
-async fn timers_of_two_actors_are_independent(driver: &dyn Driver) -> Verdict {
+async fn timers_of_two_actors_are_independent(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     a.tell(timer("t", 1000, Repeat::Once, "tick"))?;
@@ -109,7 +109,7 @@ async fn timers_of_two_actors_are_independent(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["b tick"]).await
 }
 
-async fn a_cancelled_timer_never_fires(driver: &dyn Driver) -> Verdict {
+async fn a_cancelled_timer_never_fires(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(timer("t", 1000, Repeat::Delay, "tick"))?;
     world.pass(ms(1500)).await?;
@@ -118,7 +118,7 @@ async fn a_cancelled_timer_never_fires(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a tick"]).await
 }
 
-async fn cancelling_what_does_not_run_says_so(driver: &dyn Driver) -> Verdict {
+async fn cancelling_what_does_not_run_says_so(driver: &dyn Driver) -> CaseResult {
     let (_world, a) = driver.with(plain("a")).await?;
     ensure_eq("none", &a.ask(CancelTimer("t")).await?, &Answer::Yes(false))?;
     a.tell(timer("t", 1000, Repeat::Once, "never"))?;
@@ -130,7 +130,7 @@ async fn cancelling_what_does_not_run_says_so(driver: &dyn Driver) -> Verdict {
     )
 }
 
-async fn a_timer_runs_until_it_has_fired(driver: &dyn Driver) -> Verdict {
+async fn a_timer_runs_until_it_has_fired(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     ensure_eq(
         "before",
@@ -151,7 +151,7 @@ async fn a_timer_runs_until_it_has_fired(driver: &dyn Driver) -> Verdict {
     )
 }
 
-async fn a_repeated_timer_may_cancel_itself(driver: &dyn Driver) -> Verdict {
+async fn a_repeated_timer_may_cancel_itself(driver: &dyn Driver) -> CaseResult {
     let script = [Note("tick"), CancelTimer("t")];
     expect_by_then(
         driver,
@@ -161,7 +161,7 @@ async fn a_repeated_timer_may_cancel_itself(driver: &dyn Driver) -> Verdict {
     .await
 }
 
-async fn a_timer_may_start_the_next(driver: &dyn Driver) -> Verdict {
+async fn a_timer_may_start_the_next(driver: &dyn Driver) -> CaseResult {
     let next = [Note("first"), timer("t", 1000, Repeat::Once, "second")];
     let first = StartTimer("t", ms(1000), Repeat::Once, next.into());
     expect_by_then(driver, first, &["a first", "a second"]).await
@@ -169,7 +169,7 @@ async fn a_timer_may_start_the_next(driver: &dyn Driver) -> Verdict {
 
 async fn a_timer_cancelled_by_another_that_is_due_with_it_never_fires(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     driver.needs(Claim::TimerGenerations)?;
     let cancel = StartTimer(
         "1",
@@ -185,7 +185,7 @@ async fn a_timer_cancelled_by_another_that_is_due_with_it_never_fires(
     .await
 }
 
-async fn timers_end_at_a_restart(driver: &dyn Driver) -> Verdict {
+async fn timers_end_at_a_restart(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::TimersEndWithIncarnation)?;
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell(timer("t", 1000, Repeat::Delay, "tick"))?;
@@ -195,7 +195,9 @@ async fn timers_end_at_a_restart(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a tick"]).await
 }
 
-async fn a_timer_of_the_old_incarnation_is_not_heard_by_the_next(driver: &dyn Driver) -> Verdict {
+async fn a_timer_of_the_old_incarnation_is_not_heard_by_the_next(
+    driver: &dyn Driver,
+) -> CaseResult {
     driver.needs(Claim::TimersEndWithIncarnation)?;
     let (world, a) = driver.with(restarted("a")).await?;
     // Due within the hold, so that in a library whose timers use the mailbox the message waits there.
@@ -210,7 +212,7 @@ async fn a_timer_of_the_old_incarnation_is_not_heard_by_the_next(driver: &dyn Dr
     world.expect_notes(&["a new"]).await
 }
 
-async fn a_start_hook_may_start_timers(driver: &dyn Driver) -> Verdict {
+async fn a_start_hook_may_start_timers(driver: &dyn Driver) -> CaseResult {
     let spec = restarted("a").starting(|_| timer("t", 1000, Repeat::Once, "tick"));
     let (world, a) = driver.with(spec).await?;
     world.pass(ms(1500)).await?;
@@ -219,7 +221,7 @@ async fn a_start_hook_may_start_timers(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a tick", "a tick"]).await
 }
 
-async fn timers_go_on_when_an_actor_resumes(driver: &dyn Driver) -> Verdict {
+async fn timers_go_on_when_an_actor_resumes(driver: &dyn Driver) -> CaseResult {
     let spec = plain("a").supervised(Supervision::always(Directive::Resume));
     let (world, a) = driver.with(spec).await?;
     a.tell(timer("t", 1000, Repeat::Delay, "tick"))?;
@@ -228,7 +230,7 @@ async fn timers_go_on_when_an_actor_resumes(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["a tick", "a tick"]).await
 }
 
-async fn expect_timers_ended(driver: &dyn Driver, ending: Command) -> Verdict {
+async fn expect_timers_ended(driver: &dyn Driver, ending: Command) -> CaseResult {
     driver.needs(Claim::TimersEndWithIncarnation)?;
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(timer("t", 1000, Repeat::Delay, "tick"))?;
@@ -238,15 +240,15 @@ async fn expect_timers_ended(driver: &dyn Driver, ending: Command) -> Verdict {
     world.expect_notes(&["a tick"]).await
 }
 
-async fn timers_end_when_an_actor_stops(driver: &dyn Driver) -> Verdict {
+async fn timers_end_when_an_actor_stops(driver: &dyn Driver) -> CaseResult {
     expect_timers_ended(driver, Stop).await
 }
 
-async fn timers_end_when_an_actor_fails_for_good(driver: &dyn Driver) -> Verdict {
+async fn timers_end_when_an_actor_fails_for_good(driver: &dyn Driver) -> CaseResult {
     expect_timers_ended(driver, Panic("on purpose")).await
 }
 
-async fn a_timer_may_stop_its_actor(driver: &dyn Driver) -> Verdict {
+async fn a_timer_may_stop_its_actor(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(StartTimer(
         "t",
@@ -260,7 +262,7 @@ async fn a_timer_may_stop_its_actor(driver: &dyn Driver) -> Verdict {
         .await
 }
 
-async fn a_due_timer_goes_before_the_messages_that_wait(driver: &dyn Driver) -> Verdict {
+async fn a_due_timer_goes_before_the_messages_that_wait(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([timer("t", 100, Repeat::Once, "tick"), Hold(SECOND)])?;
     a.tell_all([Note("1"), Note("2")])?;
@@ -278,17 +280,17 @@ async fn missed(driver: &dyn Driver, repeat: Repeat) -> Result<[usize; 2], Failu
     Ok([at_the_end, world.times("a tick")])
 }
 
-async fn ticks_missed_under_a_fixed_delay_are_one(driver: &dyn Driver) -> Verdict {
+async fn ticks_missed_under_a_fixed_delay_are_one(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::FixedDelay)?;
     ensure_eq("ticks", &missed(driver, Repeat::Delay).await?[0], &1)
 }
 
-async fn ticks_missed_under_a_fixed_rate_are_made_up_for(driver: &dyn Driver) -> Verdict {
+async fn ticks_missed_under_a_fixed_rate_are_made_up_for(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::FixedRate)?;
     ensure_eq("ticks", &missed(driver, Repeat::Rate).await?[0], &5)
 }
 
-async fn a_fixed_rate_keeps_its_beat_after_a_delay(driver: &dyn Driver) -> Verdict {
+async fn a_fixed_rate_keeps_its_beat_after_a_delay(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::FixedRate)?;
     // The sixth is due at 600 ms, 50 ms after the hold.
     ensure_eq("ticks", &missed(driver, Repeat::Rate).await?[1], &6)
@@ -298,7 +300,7 @@ fn timeout(millis: u64) -> Command {
     ReceiveTimeout(ms(millis), Note("quiet").into())
 }
 
-async fn a_receive_timeout_comes_after_the_quiet_time(driver: &dyn Driver) -> Verdict {
+async fn a_receive_timeout_comes_after_the_quiet_time(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(timeout(1000))?;
     world.pass(ms(990)).await?;
@@ -307,11 +309,11 @@ async fn a_receive_timeout_comes_after_the_quiet_time(driver: &dyn Driver) -> Ve
     world.expect_notes(&["a quiet"]).await
 }
 
-async fn a_receive_timeout_comes_again_while_it_stays_quiet(driver: &dyn Driver) -> Verdict {
+async fn a_receive_timeout_comes_again_while_it_stays_quiet(driver: &dyn Driver) -> CaseResult {
     expect_by_then(driver, timeout(1000), &["a quiet", "a quiet"]).await
 }
 
-async fn a_message_starts_the_receive_timeout_anew(driver: &dyn Driver) -> Verdict {
+async fn a_message_starts_the_receive_timeout_anew(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(timeout(1000))?;
     for _ in 0..5 {
@@ -323,7 +325,7 @@ async fn a_message_starts_the_receive_timeout_anew(driver: &dyn Driver) -> Verdi
     world.expect_notes(&["a quiet"]).await
 }
 
-async fn a_cancelled_receive_timeout_never_comes(driver: &dyn Driver) -> Verdict {
+async fn a_cancelled_receive_timeout_never_comes(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(timeout(1000))?;
     world.pass(ms(500)).await?;
@@ -332,19 +334,19 @@ async fn a_cancelled_receive_timeout_never_comes(driver: &dyn Driver) -> Verdict
     world.expect_notes(&[]).await
 }
 
-async fn no_receive_timeout_comes_unasked(driver: &dyn Driver) -> Verdict {
+async fn no_receive_timeout_comes_unasked(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([timeout(1000), NoReceiveTimeout])?;
-    world.pass(PATIENCE).await?;
+    world.pass(ANSWER_TIMEOUT).await?;
     world.expect_notes(&[]).await
 }
 
-async fn the_last_receive_timeout_counts(driver: &dyn Driver) -> Verdict {
+async fn the_last_receive_timeout_counts(driver: &dyn Driver) -> CaseResult {
     let script = [timeout(300), timeout(500), timeout(2000)];
     expect_by_then(driver, script, &["a quiet"]).await
 }
 
-async fn timers_do_not_start_the_receive_timeout_anew(driver: &dyn Driver) -> Verdict {
+async fn timers_do_not_start_the_receive_timeout_anew(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell([
         timeout(1000),
@@ -356,7 +358,7 @@ async fn timers_do_not_start_the_receive_timeout_anew(driver: &dyn Driver) -> Ve
 
 async fn a_receive_timeout_set_in_the_start_hook_holds_after_a_restart(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = restarted("a").starting(|_| timeout(1000));
     let (world, a) = driver.with(spec).await?;
     world.pass(ms(500)).await?;
@@ -365,7 +367,7 @@ async fn a_receive_timeout_set_in_the_start_hook_holds_after_a_restart(
     world.expect_notes(&["a quiet"]).await
 }
 
-async fn a_receive_timeout_ends_with_its_incarnation(driver: &dyn Driver) -> Verdict {
+async fn a_receive_timeout_ends_with_its_incarnation(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(restarted("a")).await?;
     a.tell(timeout(1000))?;
     a.tell(Panic("on purpose"))?;
@@ -373,7 +375,7 @@ async fn a_receive_timeout_ends_with_its_incarnation(driver: &dyn Driver) -> Ver
     world.expect_notes(&[]).await
 }
 
-async fn a_receive_timeout_may_stop_its_actor(driver: &dyn Driver) -> Verdict {
+async fn a_receive_timeout_may_stop_its_actor(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     a.tell(ReceiveTimeout(SECOND, Stop.into()))?;
     world.pass(2 * SECOND).await?;

@@ -38,23 +38,23 @@ async fn family(driver: &dyn Driver) -> Result<(World, Puppet, Puppet), Failure>
     Ok((world, parent, child))
 }
 
-async fn a_path_names_the_guardian_and_the_actor(driver: &dyn Driver) -> Verdict {
+async fn a_path_names_the_guardian_and_the_actor(driver: &dyn Driver) -> CaseResult {
     let (_world, a) = driver.with(plain("a")).await?;
     ensure_eq("path", &a.path()?, &"/user/a".to_owned())
 }
 
-async fn a_childs_path_extends_its_parents(driver: &dyn Driver) -> Verdict {
+async fn a_childs_path_extends_its_parents(driver: &dyn Driver) -> CaseResult {
     let (_world, parent, child) = family(driver).await?;
     ensure_eq("path", &child.path()?, &format!("{}/child", parent.path()?))
 }
 
-async fn an_actor_knows_its_own_path(driver: &dyn Driver) -> Verdict {
+async fn an_actor_knows_its_own_path(driver: &dyn Driver) -> CaseResult {
     let (_world, a) = driver.with(plain("a")).await?;
     let path = a.ask(Path).await?;
     ensure_eq("path", &path, &Answer::Text(a.path()?))
 }
 
-async fn a_name_that_is_taken_gets_a_number(driver: &dyn Driver) -> Verdict {
+async fn a_name_that_is_taken_gets_a_number(driver: &dyn Driver) -> CaseResult {
     let (world, first) = driver.with(plain("a")).await?;
     let second = world.spawn(plain("a")).await?;
     let (first, second) = (first.path()?, second.path()?);
@@ -63,7 +63,7 @@ async fn a_name_that_is_taken_gets_a_number(driver: &dyn Driver) -> Verdict {
     })
 }
 
-async fn a_childs_name_that_is_taken_gets_a_number(driver: &dyn Driver) -> Verdict {
+async fn a_childs_name_that_is_taken_gets_a_number(driver: &dyn Driver) -> CaseResult {
     let (_world, parent, first) = family(driver).await?;
     let second = parent.ask_puppet(plain("child").child()).await?;
     let (first, second) = (first.path()?, second.path()?);
@@ -72,7 +72,7 @@ async fn a_childs_name_that_is_taken_gets_a_number(driver: &dyn Driver) -> Verdi
     })
 }
 
-async fn a_name_is_free_again_after_its_actor_stopped(driver: &dyn Driver) -> Verdict {
+async fn a_name_is_free_again_after_its_actor_stopped(driver: &dyn Driver) -> CaseResult {
     let (world, first) = driver.with(plain("a")).await?;
     let path = first.path()?;
     first.tell(Stop)?;
@@ -81,7 +81,7 @@ async fn a_name_is_free_again_after_its_actor_stopped(driver: &dyn Driver) -> Ve
     ensure_eq("path", &second.path()?, &path)
 }
 
-async fn two_parents_may_have_children_of_one_name(driver: &dyn Driver) -> Verdict {
+async fn two_parents_may_have_children_of_one_name(driver: &dyn Driver) -> CaseResult {
     let world = driver.open();
     let mut paths = Vec::new();
     for name in ["a", "b"] {
@@ -98,7 +98,7 @@ async fn two_parents_may_have_children_of_one_name(driver: &dyn Driver) -> Verdi
     )
 }
 
-async fn expect_children(parent: &Puppet, expected: &[&str]) -> Verdict {
+async fn expect_children(parent: &Puppet, expected: &[&str]) -> CaseResult {
     let expected = expected.iter().map(|name| (*name).to_owned()).collect();
     ensure_eq(
         "children",
@@ -107,7 +107,7 @@ async fn expect_children(parent: &Puppet, expected: &[&str]) -> Verdict {
     )
 }
 
-async fn a_parent_knows_its_children(driver: &dyn Driver) -> Verdict {
+async fn a_parent_knows_its_children(driver: &dyn Driver) -> CaseResult {
     let (_world, parent) = driver.with(plain("parent")).await?;
     expect_children(&parent, &[]).await?;
     for name in ["1", "2"] {
@@ -116,20 +116,20 @@ async fn a_parent_knows_its_children(driver: &dyn Driver) -> Verdict {
     expect_children(&parent, &["1", "2"]).await
 }
 
-async fn a_stopped_child_is_no_longer_known(driver: &dyn Driver) -> Verdict {
+async fn a_stopped_child_is_no_longer_known(driver: &dyn Driver) -> CaseResult {
     let (world, parent, child) = family(driver).await?;
     child.tell(Stop)?;
     world.settle().await?;
     expect_children(&parent, &[]).await
 }
 
-async fn a_child_handles_messages(driver: &dyn Driver) -> Verdict {
+async fn a_child_handles_messages(driver: &dyn Driver) -> CaseResult {
     let (world, _parent, child) = family(driver).await?;
     child.tell(Note("1"))?;
     world.expect_notes(&["child 1"]).await
 }
 
-async fn a_child_can_have_children(driver: &dyn Driver) -> Verdict {
+async fn a_child_can_have_children(driver: &dyn Driver) -> CaseResult {
     let (world, _parent, child) = family(driver).await?;
     let grandchild = child.ask_puppet(plain("grandchild").child()).await?;
     grandchild.tell(Note("1"))?;
@@ -138,13 +138,13 @@ async fn a_child_can_have_children(driver: &dyn Driver) -> Verdict {
 
 async fn a_child_spawned_in_the_start_hook_is_there_at_the_first_message(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     let spec = plain("parent").starting(|_| plain("child").child());
     let (_world, parent) = driver.with(spec).await?;
     expect_children(&parent, &["child"]).await
 }
 
-async fn children_stop_before_their_parent(driver: &dyn Driver) -> Verdict {
+async fn children_stop_before_their_parent(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::ChildrenStopFirst)?;
     let (world, parent, _child) = family(driver).await?;
     world.forget();
@@ -154,7 +154,7 @@ async fn children_stop_before_their_parent(driver: &dyn Driver) -> Verdict {
         .await
 }
 
-async fn grandchildren_stop_before_children(driver: &dyn Driver) -> Verdict {
+async fn grandchildren_stop_before_children(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::ChildrenStopFirst)?;
     let (world, parent, child) = family(driver).await?;
     let _grandchild = child.ask_puppet(plain("grandchild").child()).await?;
@@ -166,7 +166,7 @@ async fn grandchildren_stop_before_children(driver: &dyn Driver) -> Verdict {
         .await
 }
 
-async fn a_parent_waits_for_a_slow_child_before_it_stops(driver: &dyn Driver) -> Verdict {
+async fn a_parent_waits_for_a_slow_child_before_it_stops(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::ChildrenStopFirst)?;
     let (world, parent, child) = family(driver).await?;
     child.tell([Hold(SECOND), TellMyself(Note("after").into())])?;
@@ -180,7 +180,7 @@ async fn a_parent_waits_for_a_slow_child_before_it_stops(driver: &dyn Driver) ->
     ensure_eq("hooks", &order, &expected.to_vec())
 }
 
-async fn a_child_of_a_stopped_parent_is_closed(driver: &dyn Driver) -> Verdict {
+async fn a_child_of_a_stopped_parent_is_closed(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::ChildrenStopFirst)?;
     let (world, parent, child) = family(driver).await?;
     parent.tell(Stop)?;
@@ -189,7 +189,7 @@ async fn a_child_of_a_stopped_parent_is_closed(driver: &dyn Driver) -> Verdict {
     ensure_eq("offer", &child.tell(Note("late"))?, &Offer::Closed)
 }
 
-async fn a_parent_stops_its_child(driver: &dyn Driver) -> Verdict {
+async fn a_parent_stops_its_child(driver: &dyn Driver) -> CaseResult {
     let (world, parent, child) = family(driver).await?;
     let is_child = parent.ask(StopChild(child.clone())).await?;
     ensure_eq("is a child", &is_child, &Answer::Yes(true))?;
@@ -201,7 +201,7 @@ async fn a_parent_stops_its_child(driver: &dyn Driver) -> Verdict {
     )
 }
 
-async fn a_stranger_cannot_be_stopped_as_a_child(driver: &dyn Driver) -> Verdict {
+async fn a_stranger_cannot_be_stopped_as_a_child(driver: &dyn Driver) -> CaseResult {
     let (world, parent, _child) = family(driver).await?;
     let stranger = world.spawn(plain("stranger")).await?;
     let is_child = parent.ask(StopChild(stranger.clone())).await?;
@@ -210,7 +210,7 @@ async fn a_stranger_cannot_be_stopped_as_a_child(driver: &dyn Driver) -> Verdict
     ensure(stranger.is_alive(), || "the stranger stopped".to_owned())
 }
 
-async fn a_parent_lives_on_when_its_child_stops(driver: &dyn Driver) -> Verdict {
+async fn a_parent_lives_on_when_its_child_stops(driver: &dyn Driver) -> CaseResult {
     let (world, parent, child) = family(driver).await?;
     child.tell(Stop)?;
     world.settle().await?;
@@ -218,7 +218,7 @@ async fn a_parent_lives_on_when_its_child_stops(driver: &dyn Driver) -> Verdict 
     world.expect_notes(&["parent 1"]).await
 }
 
-async fn a_failed_child_does_not_fail_its_parent_unless_watched(driver: &dyn Driver) -> Verdict {
+async fn a_failed_child_does_not_fail_its_parent_unless_watched(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::StopsByDefault)?;
     let (world, parent, child) = family(driver).await?;
     child.tell(Panic("on purpose"))?;
@@ -230,7 +230,7 @@ async fn a_failed_child_does_not_fail_its_parent_unless_watched(driver: &dyn Dri
     )
 }
 
-async fn a_failed_child_does_not_disturb_its_sibling(driver: &dyn Driver) -> Verdict {
+async fn a_failed_child_does_not_disturb_its_sibling(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::StopsByDefault)?;
     let (world, parent, child) = family(driver).await?;
     let sibling = parent.ask_puppet(plain("sibling").child()).await?;
@@ -240,7 +240,7 @@ async fn a_failed_child_does_not_disturb_its_sibling(driver: &dyn Driver) -> Ver
     ensure_eq("sum", &sibling.ask_number(Get).await?, &1)
 }
 
-async fn the_tree_lists_every_living_actor(driver: &dyn Driver) -> Verdict {
+async fn the_tree_lists_every_living_actor(driver: &dyn Driver) -> CaseResult {
     let (world, parent, child) = family(driver).await?;
     let _other = world.spawn(plain("other")).await?;
     let expected = ["/user/other", "/user/parent", "/user/parent/child"];

@@ -50,19 +50,19 @@ async fn watched(driver: &dyn Driver, spec: Spec) -> Result<(World, Puppet, Pupp
     Ok((world, watcher, other))
 }
 
-async fn a_watcher_hears_that_an_actor_stopped(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_hears_that_an_actor_stopped(driver: &dyn Driver) -> CaseResult {
     let (world, _watcher, other) = watched(driver, plain("x")).await?;
     other.tell(Stop)?;
     world.expect_notes(&["w saw x stop"]).await
 }
 
-async fn a_watcher_hears_that_an_actor_failed(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_hears_that_an_actor_failed(driver: &dyn Driver) -> CaseResult {
     let (world, _watcher, other) = watched(driver, plain("x")).await?;
     other.tell(Panic("on purpose"))?;
     world.expect_notes(&["w saw x fail"]).await
 }
 
-async fn a_watcher_hears_once(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_hears_once(driver: &dyn Driver) -> CaseResult {
     let (world, _watcher, other) = watched(driver, plain("x")).await?;
     other.tell(Stop)?;
     world.settle().await?;
@@ -71,7 +71,7 @@ async fn a_watcher_hears_once(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["w saw x stop"]).await
 }
 
-async fn a_watcher_of_a_stopped_actor_hears_at_once(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_of_a_stopped_actor_hears_at_once(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WatchesTheDead)?;
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
@@ -81,7 +81,7 @@ async fn a_watcher_of_a_stopped_actor_hears_at_once(driver: &dyn Driver) -> Verd
     world.expect_notes(&["w saw x stop"]).await
 }
 
-async fn a_watcher_that_watches_twice_hears_once(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_that_watches_twice_hears_once(driver: &dyn Driver) -> CaseResult {
     let (world, watcher, other) = watched(driver, plain("x")).await?;
     watcher.ask(Watch(other.clone())).await?;
     other.tell(Stop)?;
@@ -102,7 +102,7 @@ async fn three(driver: &dyn Driver) -> Result<(World, [Puppet; 3], Puppet), Fail
     Ok((world, watchers, other))
 }
 
-async fn every_watcher_hears(driver: &dyn Driver) -> Verdict {
+async fn every_watcher_hears(driver: &dyn Driver) -> CaseResult {
     let (world, _watchers, other) = three(driver).await?;
     other.tell(Stop)?;
     world.settle().await?;
@@ -112,7 +112,7 @@ async fn every_watcher_hears(driver: &dyn Driver) -> Verdict {
     ensure_eq("notes", &notes, &expected.to_vec())
 }
 
-async fn only_those_who_still_watch_hear(driver: &dyn Driver) -> Verdict {
+async fn only_those_who_still_watch_hear(driver: &dyn Driver) -> CaseResult {
     let (world, watchers, other) = three(driver).await?;
     watchers[0].ask(Unwatch(other.clone())).await?;
     watchers[2].ask(Unwatch(other.clone())).await?;
@@ -120,7 +120,7 @@ async fn only_those_who_still_watch_hear(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["2 saw x stop"]).await
 }
 
-async fn a_watcher_hears_nothing_of_a_restart(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_hears_nothing_of_a_restart(driver: &dyn Driver) -> CaseResult {
     let (world, _watcher, other) = watched(driver, restarted("x")).await?;
     other.tell_all([Panic("on purpose"), Panic("on purpose")])?;
     world.expect_notes(&[]).await?;
@@ -128,7 +128,7 @@ async fn a_watcher_hears_nothing_of_a_restart(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["w saw x stop"]).await
 }
 
-async fn a_watcher_hears_nothing_during_a_backoff(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_hears_nothing_during_a_backoff(driver: &dyn Driver) -> CaseResult {
     let spec = plain("x").supervised(Supervision::backoff(SECOND, SECOND));
     let (world, _watcher, other) = watched(driver, spec).await?;
     other.tell(Panic("on purpose"))?;
@@ -137,8 +137,8 @@ async fn a_watcher_hears_nothing_during_a_backoff(driver: &dyn Driver) -> Verdic
     world.expect_notes(&[]).await
 }
 
-async fn a_watcher_hears_when_the_restarts_are_used_up(driver: &dyn Driver) -> Verdict {
-    let spec = plain("x").supervised(Supervision::restart().limit(1, PATIENCE));
+async fn a_watcher_hears_when_the_restarts_are_used_up(driver: &dyn Driver) -> CaseResult {
+    let spec = plain("x").supervised(Supervision::restart().limit(1, ANSWER_TIMEOUT));
     let (world, _watcher, other) = watched(driver, spec).await?;
     other.tell(Panic("on purpose"))?;
     world.expect_notes(&[]).await?;
@@ -146,7 +146,7 @@ async fn a_watcher_hears_when_the_restarts_are_used_up(driver: &dyn Driver) -> V
     world.expect_notes(&["w saw x fail"]).await
 }
 
-async fn a_watcher_hears_only_of_whom_it_watches(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_hears_only_of_whom_it_watches(driver: &dyn Driver) -> CaseResult {
     let (world, _watcher, other) = watched(driver, plain("x")).await?;
     let stranger = world.spawn(plain("stranger")).await?;
     stranger.tell(Stop)?;
@@ -154,7 +154,7 @@ async fn a_watcher_hears_only_of_whom_it_watches(driver: &dyn Driver) -> Verdict
     world.expect_notes(&["w saw x stop"]).await
 }
 
-async fn an_ended_watch_is_silent_although_its_message_waits(driver: &dyn Driver) -> Verdict {
+async fn an_ended_watch_is_silent_although_its_message_waits(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WatchesTheDead)?;
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
@@ -165,7 +165,7 @@ async fn an_ended_watch_is_silent_although_its_message_waits(driver: &dyn Driver
     world.expect_notes(&[]).await
 }
 
-async fn a_watch_may_be_taken_up_again(driver: &dyn Driver) -> Verdict {
+async fn a_watch_may_be_taken_up_again(driver: &dyn Driver) -> CaseResult {
     let (world, watcher, other) = watched(driver, plain("x")).await?;
     watcher
         .ask([Unwatch(other.clone()), Watch(other.clone())])
@@ -174,7 +174,7 @@ async fn a_watch_may_be_taken_up_again(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["w saw x stop"]).await
 }
 
-async fn ending_a_watch_that_is_none_does_nothing(driver: &dyn Driver) -> Verdict {
+async fn ending_a_watch_that_is_none_does_nothing(driver: &dyn Driver) -> CaseResult {
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
     watcher.ask(Unwatch(other.clone())).await?;
@@ -183,7 +183,7 @@ async fn ending_a_watch_that_is_none_does_nothing(driver: &dyn Driver) -> Verdic
     ensure(watcher.is_alive(), || "the watcher stopped".to_owned())
 }
 
-async fn a_watcher_gets_a_message_of_its_own(driver: &dyn Driver) -> Verdict {
+async fn a_watcher_gets_a_message_of_its_own(driver: &dyn Driver) -> CaseResult {
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
     watcher
@@ -193,7 +193,9 @@ async fn a_watcher_gets_a_message_of_its_own(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["w gone"]).await
 }
 
-async fn a_message_of_ones_own_comes_at_once_from_a_stopped_actor(driver: &dyn Driver) -> Verdict {
+async fn a_message_of_ones_own_comes_at_once_from_a_stopped_actor(
+    driver: &dyn Driver,
+) -> CaseResult {
     driver.needs(Claim::WatchesTheDead)?;
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
@@ -208,7 +210,7 @@ async fn expect_heard(
     driver: &dyn Driver,
     commands: impl Fn(Puppet) -> Script,
     expected: &[&str],
-) -> Verdict {
+) -> CaseResult {
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
     watcher.ask(commands(other.clone())).await?;
@@ -216,7 +218,7 @@ async fn expect_heard(
     world.expect_notes(expected).await
 }
 
-async fn a_message_of_ones_own_set_twice_comes_once(driver: &dyn Driver) -> Verdict {
+async fn a_message_of_ones_own_set_twice_comes_once(driver: &dyn Driver) -> CaseResult {
     let commands = |x: Puppet| {
         let gone = WatchWith(x, Note("gone").into());
         [gone.clone(), gone].into()
@@ -224,7 +226,9 @@ async fn a_message_of_ones_own_set_twice_comes_once(driver: &dyn Driver) -> Verd
     expect_heard(driver, commands, &["w gone"]).await
 }
 
-async fn a_message_of_ones_own_may_be_changed_by_ending_the_watch(driver: &dyn Driver) -> Verdict {
+async fn a_message_of_ones_own_may_be_changed_by_ending_the_watch(
+    driver: &dyn Driver,
+) -> CaseResult {
     let commands = |x: Puppet| {
         let first = WatchWith(x.clone(), Note("first").into());
         [
@@ -237,7 +241,7 @@ async fn a_message_of_ones_own_may_be_changed_by_ending_the_watch(driver: &dyn D
     expect_heard(driver, commands, &["w second"]).await
 }
 
-async fn a_second_message_of_ones_own_replaces_the_first(driver: &dyn Driver) -> Verdict {
+async fn a_second_message_of_ones_own_replaces_the_first(driver: &dyn Driver) -> CaseResult {
     let commands = |x: Puppet| {
         let first = WatchWith(x.clone(), Note("first").into());
         [first, WatchWith(x, Note("second").into())].into()
@@ -245,17 +249,17 @@ async fn a_second_message_of_ones_own_replaces_the_first(driver: &dyn Driver) ->
     expect_heard(driver, commands, &["w second"]).await
 }
 
-async fn a_watch_replaces_a_message_of_ones_own(driver: &dyn Driver) -> Verdict {
+async fn a_watch_replaces_a_message_of_ones_own(driver: &dyn Driver) -> CaseResult {
     let commands = |x: Puppet| [WatchWith(x.clone(), Note("gone").into()), Watch(x)].into();
     expect_heard(driver, commands, &["w saw x stop"]).await
 }
 
-async fn a_message_of_ones_own_replaces_a_watch(driver: &dyn Driver) -> Verdict {
+async fn a_message_of_ones_own_replaces_a_watch(driver: &dyn Driver) -> CaseResult {
     let commands = |x: Puppet| [Watch(x.clone()), WatchWith(x, Note("gone").into())].into();
     expect_heard(driver, commands, &["w gone"]).await
 }
 
-async fn a_parent_may_watch_its_child(driver: &dyn Driver) -> Verdict {
+async fn a_parent_may_watch_its_child(driver: &dyn Driver) -> CaseResult {
     let (world, parent) = driver.with(plain("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
     parent.ask(Watch(child.clone())).await?;
@@ -263,7 +267,7 @@ async fn a_parent_may_watch_its_child(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["parent saw child stop"]).await
 }
 
-async fn a_parent_may_watch_a_child_that_stopped(driver: &dyn Driver) -> Verdict {
+async fn a_parent_may_watch_a_child_that_stopped(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WatchesTheDead)?;
     let (world, parent) = driver.with(plain("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
@@ -273,7 +277,7 @@ async fn a_parent_may_watch_a_child_that_stopped(driver: &dyn Driver) -> Verdict
     world.expect_notes(&["parent saw child stop"]).await
 }
 
-async fn a_child_may_watch_its_parent(driver: &dyn Driver) -> Verdict {
+async fn a_child_may_watch_its_parent(driver: &dyn Driver) -> CaseResult {
     let (world, parent) = driver.with(plain("parent")).await?;
     let child = parent.ask_puppet(plain("child").child()).await?;
     child.ask(Watch(parent.clone())).await?;
@@ -283,7 +287,7 @@ async fn a_child_may_watch_its_parent(driver: &dyn Driver) -> Verdict {
     ensure_eq("alive", &[parent.is_alive(), child.is_alive()], &[false; 2])
 }
 
-async fn two_actors_may_watch_each_other(driver: &dyn Driver) -> Verdict {
+async fn two_actors_may_watch_each_other(driver: &dyn Driver) -> CaseResult {
     let (world, a) = driver.with(plain("a")).await?;
     let b = world.spawn(plain("b")).await?;
     a.ask(Watch(b.clone())).await?;
@@ -294,7 +298,7 @@ async fn two_actors_may_watch_each_other(driver: &dyn Driver) -> Verdict {
     world.expect_notes(&["b saw a stop"]).await
 }
 
-async fn a_new_actor_of_an_old_name_can_be_watched(driver: &dyn Driver) -> Verdict {
+async fn a_new_actor_of_an_old_name_can_be_watched(driver: &dyn Driver) -> CaseResult {
     let (world, watcher, old) = watched(driver, plain("x")).await?;
     old.tell(Stop)?;
     world.settle().await?;
@@ -305,7 +309,7 @@ async fn a_new_actor_of_an_old_name_can_be_watched(driver: &dyn Driver) -> Verdi
     world.expect_notes(&["w saw x stop", "w saw x stop"]).await
 }
 
-async fn a_watch_outlives_the_watchers_own_restart(driver: &dyn Driver) -> Verdict {
+async fn a_watch_outlives_the_watchers_own_restart(driver: &dyn Driver) -> CaseResult {
     let (world, watcher) = driver.with(restarted("w")).await?;
     let other = world.spawn(plain("x")).await?;
     watcher.ask(Watch(other.clone())).await?;
@@ -327,21 +331,21 @@ async fn bound(
     Ok((world, watcher, other))
 }
 
-async fn a_death_pact_stops_an_unsupervised_watcher(driver: &dyn Driver) -> Verdict {
+async fn a_death_pact_stops_an_unsupervised_watcher(driver: &dyn Driver) -> CaseResult {
     let (world, watcher, other) = bound(driver, plain("w"), plain("x")).await?;
     other.tell(Panic("on purpose"))?;
     world.settle().await?;
     ensure(!watcher.is_alive(), || "the watcher lives".to_owned())
 }
 
-async fn a_death_pact_is_a_failure_that_supervision_meets(driver: &dyn Driver) -> Verdict {
+async fn a_death_pact_is_a_failure_that_supervision_meets(driver: &dyn Driver) -> CaseResult {
     let (world, watcher, other) = bound(driver, restarted("w"), plain("x")).await?;
     other.tell(Panic("on purpose"))?;
     world.settle().await?;
     ensure_eq("incarnation", &watcher.ask_number(Incarnation).await?, &2)
 }
 
-async fn a_death_pact_with_a_stopped_actor_fails_at_once(driver: &dyn Driver) -> Verdict {
+async fn a_death_pact_with_a_stopped_actor_fails_at_once(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WatchesTheDead)?;
     let (world, watcher) = driver.with(plain("w")).await?;
     let other = world.spawn(plain("x")).await?;
@@ -352,7 +356,7 @@ async fn a_death_pact_with_a_stopped_actor_fails_at_once(driver: &dyn Driver) ->
     ensure(!watcher.is_alive(), || "the watcher lives".to_owned())
 }
 
-async fn an_ended_death_pact_is_none(driver: &dyn Driver) -> Verdict {
+async fn an_ended_death_pact_is_none(driver: &dyn Driver) -> CaseResult {
     let (world, watcher, other) = bound(driver, plain("w"), plain("x")).await?;
     watcher.ask(Unwatch(other.clone())).await?;
     other.tell(Panic("on purpose"))?;
@@ -360,7 +364,7 @@ async fn an_ended_death_pact_is_none(driver: &dyn Driver) -> Verdict {
     ensure(watcher.is_alive(), || "the watcher stopped".to_owned())
 }
 
-async fn a_death_pact_does_not_fail_at_a_restart(driver: &dyn Driver) -> Verdict {
+async fn a_death_pact_does_not_fail_at_a_restart(driver: &dyn Driver) -> CaseResult {
     let (world, watcher, other) = bound(driver, plain("w"), restarted("x")).await?;
     other.tell(Panic("on purpose"))?;
     world.settle().await?;

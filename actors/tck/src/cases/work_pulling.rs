@@ -2,9 +2,9 @@
 
 use crate::{
     case::{
-        Case, Failure,
+        Case, CaseResult, Failure,
         Stance::{Different, Same},
-        Verdict, ensure, ensure_eq,
+        ensure, ensure_eq,
     },
     cases,
     driver::work_pulling::{After, Claim, Desk, Driver, Progress, Receipt, Spec, settle},
@@ -55,13 +55,13 @@ async fn send(desk: &dyn Desk, job: u32) -> Result<Box<dyn Receipt>, Failure> {
     receipt.ok_or_else(|| Failure::Failed(format!("the producer was not asked for job {job}")))
 }
 
-async fn counts(desk: &dyn Desk, expected: (usize, usize, usize)) -> Verdict {
+async fn counts(desk: &dyn Desk, expected: (usize, usize, usize)) -> CaseResult {
     settle().await;
     let counts = desk.counts().await?;
     ensure_eq("workers, waiting, in work", &counts, &expected)
 }
 
-async fn a_producer_is_asked_only_when_a_worker_is_there(driver: &dyn Driver) -> Verdict {
+async fn a_producer_is_asked_only_when_a_worker_is_there(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     desk.start_producer()?;
     settle().await;
@@ -73,7 +73,7 @@ async fn a_producer_is_asked_only_when_a_worker_is_there(driver: &dyn Driver) ->
     ensure_eq("asked when it is idle again", &desk.requests(), &1)
 }
 
-async fn a_producer_is_asked_for_one_job_at_a_time(driver: &dyn Driver) -> Verdict {
+async fn a_producer_is_asked_for_one_job_at_a_time(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     desk.start_producer()?;
     let _workers = ["a", "b", "c"].map(|name| desk.worker(name, After::Stop));
@@ -85,7 +85,7 @@ async fn a_producer_is_asked_for_one_job_at_a_time(driver: &dyn Driver) -> Verdi
     counts(&*desk, (3, 0, 3)).await
 }
 
-async fn each_of_two_workers_gets_a_job(driver: &dyn Driver) -> Verdict {
+async fn each_of_two_workers_gets_a_job(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     desk.start_producer()?;
     let workers = ["a", "b"].map(|name| desk.worker(name, After::Stop));
@@ -100,7 +100,9 @@ async fn each_of_two_workers_gets_a_job(driver: &dyn Driver) -> Verdict {
     )
 }
 
-async fn a_worker_gets_its_next_job_when_it_has_confirmed_the_last(driver: &dyn Driver) -> Verdict {
+async fn a_worker_gets_its_next_job_when_it_has_confirmed_the_last(
+    driver: &dyn Driver,
+) -> CaseResult {
     let desk = open(driver)?;
     let worker = desk.worker("a", After::Stop);
     for job in 1..=3 {
@@ -113,7 +115,7 @@ async fn a_worker_gets_its_next_job_when_it_has_confirmed_the_last(driver: &dyn 
     worker.expect(&[]).await
 }
 
-async fn one_worker_gets_the_jobs_in_their_order(driver: &dyn Driver) -> Verdict {
+async fn one_worker_gets_the_jobs_in_their_order(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     let worker = desk.worker("a", After::Stop);
     for job in 0..50 {
@@ -128,7 +130,7 @@ async fn one_worker_gets_the_jobs_in_their_order(driver: &dyn Driver) -> Verdict
     ensure_eq("jobs", &seen, &(0..50).collect())
 }
 
-async fn a_slow_producer_keeps_no_worker_from_its_job(driver: &dyn Driver) -> Verdict {
+async fn a_slow_producer_keeps_no_worker_from_its_job(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     desk.start_producer()?;
     let worker = desk.worker("a", After::Stop);
@@ -142,7 +144,7 @@ async fn a_slow_producer_keeps_no_worker_from_its_job(driver: &dyn Driver) -> Ve
     Ok(())
 }
 
-async fn of_many_jobs_each_is_done_once(driver: &dyn Driver) -> Verdict {
+async fn of_many_jobs_each_is_done_once(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     let workers = ["a", "b", "c"].map(|name| desk.worker(name, After::Stop));
     let receipts: Result<Vec<_>, _> = (0..300).map(|job| desk.submit(job)).collect();
@@ -164,7 +166,7 @@ async fn of_many_jobs_each_is_done_once(driver: &dyn Driver) -> Verdict {
     Ok(())
 }
 
-async fn a_job_goes_to_an_idle_worker_not_behind_a_busy_one(driver: &dyn Driver) -> Verdict {
+async fn a_job_goes_to_an_idle_worker_not_behind_a_busy_one(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     let (slow, quick) = (desk.worker("a", After::Stop), desk.worker("b", After::Stop));
     for job in 1..=4 {
@@ -181,7 +183,7 @@ async fn a_job_goes_to_an_idle_worker_not_behind_a_busy_one(driver: &dyn Driver)
     counts(&*desk, (2, 0, 1)).await
 }
 
-async fn the_unconfirmed_job_of_a_dead_worker_goes_to_another(driver: &dyn Driver) -> Verdict {
+async fn the_unconfirmed_job_of_a_dead_worker_goes_to_another(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
@@ -194,7 +196,7 @@ async fn the_unconfirmed_job_of_a_dead_worker_goes_to_another(driver: &dyn Drive
     counts(&*desk, (1, 0, 1)).await
 }
 
-async fn a_confirmed_job_is_not_given_out_again(driver: &dyn Driver) -> Verdict {
+async fn a_confirmed_job_is_not_given_out_again(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
@@ -207,7 +209,7 @@ async fn a_confirmed_job_is_not_given_out_again(driver: &dyn Driver) -> Verdict 
     counts(&*desk, (1, 0, 0)).await
 }
 
-async fn a_job_that_was_lost_goes_before_younger_ones(driver: &dyn Driver) -> Verdict {
+async fn a_job_that_was_lost_goes_before_younger_ones(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
@@ -225,7 +227,7 @@ async fn a_job_that_was_lost_goes_before_younger_ones(driver: &dyn Driver) -> Ve
     Ok(())
 }
 
-async fn the_job_of_the_only_worker_waits_for_the_next(driver: &dyn Driver) -> Verdict {
+async fn the_job_of_the_only_worker_waits_for_the_next(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
@@ -239,7 +241,7 @@ async fn the_job_of_the_only_worker_waits_for_the_next(driver: &dyn Driver) -> V
 
 async fn a_confirmation_that_comes_after_its_worker_died_is_not_heard(
     driver: &dyn Driver,
-) -> Verdict {
+) -> CaseResult {
     driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
@@ -260,7 +262,9 @@ async fn a_confirmation_that_comes_after_its_worker_died_is_not_heard(
     )
 }
 
-async fn a_producer_hears_when_its_job_is_confirmed_and_not_before(driver: &dyn Driver) -> Verdict {
+async fn a_producer_hears_when_its_job_is_confirmed_and_not_before(
+    driver: &dyn Driver,
+) -> CaseResult {
     let desk = open(driver)?;
     desk.start_producer()?;
     let worker = desk.worker("a", After::Stop);
@@ -271,7 +275,7 @@ async fn a_producer_hears_when_its_job_is_confirmed_and_not_before(driver: &dyn 
     ensure_eq("done", &receipt.progress(), &Progress::Confirmed(1))
 }
 
-async fn a_producer_hears_it_also_when_a_worker_died_of_it(driver: &dyn Driver) -> Verdict {
+async fn a_producer_hears_it_also_when_a_worker_died_of_it(driver: &dyn Driver) -> CaseResult {
     driver.needs(Claim::WorkersLeave)?;
     let desk = open(driver)?;
     desk.start_producer()?;
@@ -285,7 +289,7 @@ async fn a_producer_hears_it_also_when_a_worker_died_of_it(driver: &dyn Driver) 
     ensure_eq("done", &receipt.progress(), &Progress::Confirmed(2))
 }
 
-async fn a_producer_that_starts_anew_is_asked(driver: &dyn Driver) -> Verdict {
+async fn a_producer_that_starts_anew_is_asked(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     desk.start_producer()?;
     let worker = desk.worker("a", After::Stop);
@@ -299,7 +303,7 @@ async fn a_producer_that_starts_anew_is_asked(driver: &dyn Driver) -> Verdict {
     worker.expect(&[2]).await
 }
 
-async fn a_restarted_worker_gets_its_job_again(driver: &dyn Driver) -> Verdict {
+async fn a_restarted_worker_gets_its_job_again(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     let worker = desk.worker("a", After::Restart);
     let receipt = desk.submit(1)?;
@@ -310,7 +314,7 @@ async fn a_restarted_worker_gets_its_job_again(driver: &dyn Driver) -> Verdict {
     ensure_eq("done", &receipt.progress(), &Progress::Confirmed(2))
 }
 
-async fn the_job_of_a_worker_that_panics_is_done_all_the_same(driver: &dyn Driver) -> Verdict {
+async fn the_job_of_a_worker_that_panics_is_done_all_the_same(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     let workers = ["a", "b"].map(|name| desk.worker(name, After::Restart));
     desk.offer(1)?;
@@ -331,7 +335,7 @@ async fn the_job_of_a_worker_that_panics_is_done_all_the_same(driver: &dyn Drive
     counts(&*desk, (2, 0, 0)).await
 }
 
-async fn the_job_of_an_unregistered_worker_is_handed_over(driver: &dyn Driver) -> Verdict {
+async fn the_job_of_an_unregistered_worker_is_handed_over(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
     desk.offer(1)?;
@@ -345,7 +349,7 @@ async fn the_job_of_an_unregistered_worker_is_handed_over(driver: &dyn Driver) -
     second.expect(&[2]).await
 }
 
-async fn a_job_that_its_worker_forgets_comes_back(driver: &dyn Driver) -> Verdict {
+async fn a_job_that_its_worker_forgets_comes_back(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     let first = desk.worker("a", After::Stop);
     desk.offer(1)?;
@@ -357,7 +361,7 @@ async fn a_job_that_its_worker_forgets_comes_back(driver: &dyn Driver) -> Verdic
     counts(&*desk, (2, 0, 1)).await
 }
 
-async fn jobs_may_be_offered_without_being_asked_up_to_a_bound(driver: &dyn Driver) -> Verdict {
+async fn jobs_may_be_offered_without_being_asked_up_to_a_bound(driver: &dyn Driver) -> CaseResult {
     let desk = driver.open(Spec {
         buffer: Some(3),
         ..Spec::default()
@@ -367,7 +371,7 @@ async fn jobs_may_be_offered_without_being_asked_up_to_a_bound(driver: &dyn Driv
     counts(&*desk, (0, 3, 0)).await
 }
 
-async fn a_confirmed_job_makes_room_for_the_next(driver: &dyn Driver) -> Verdict {
+async fn a_confirmed_job_makes_room_for_the_next(driver: &dyn Driver) -> CaseResult {
     let desk = driver.open(Spec {
         buffer: Some(1),
         ..Spec::default()
@@ -380,7 +384,7 @@ async fn a_confirmed_job_makes_room_for_the_next(driver: &dyn Driver) -> Verdict
     ensure_eq("when it is done", &desk.offer(3)?, &true)
 }
 
-async fn a_job_that_was_lost_too_often_is_given_back(driver: &dyn Driver) -> Verdict {
+async fn a_job_that_was_lost_too_often_is_given_back(driver: &dyn Driver) -> CaseResult {
     let desk = driver.open(Spec {
         deliveries_max: Some(2),
         ..Spec::default()
@@ -397,7 +401,7 @@ async fn a_job_that_was_lost_too_often_is_given_back(driver: &dyn Driver) -> Ver
     worker.expect(&[2]).await
 }
 
-async fn the_jobs_of_a_desk_that_stops_are_said_to_be_lost(driver: &dyn Driver) -> Verdict {
+async fn the_jobs_of_a_desk_that_stops_are_said_to_be_lost(driver: &dyn Driver) -> CaseResult {
     let desk = open(driver)?;
     let worker = desk.worker("a", After::Stop);
     let receipts = [desk.submit(1)?, desk.submit(2)?];

@@ -9,7 +9,7 @@ use std::{any::Any, pin::Pin, time::Duration};
 
 use super::Unsupported;
 use crate::{
-    case::{Failure, Verdict},
+    case::{CaseResult, Failure},
     puppet::Spec,
 };
 
@@ -25,7 +25,7 @@ pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 /// Time that is long enough for everything that can happen at once to have happened.
 pub const MOMENT: Duration = Duration::from_millis(1);
 /// How long a case waits for an answer that is to come.
-pub const PATIENCE: Duration = Duration::from_hours(1);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Opens worlds.
 pub trait Driver: Send + Sync {
@@ -54,7 +54,7 @@ impl dyn Driver + '_ {
     ///
     /// # Errors
     /// Fails as not applicable.
-    pub fn needs(&self, claim: Claim) -> Verdict {
+    pub fn needs(&self, claim: Claim) -> CaseResult {
         Ok(self.claims(claim)?)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Offered, Unsupported};
-use crate::case::Verdict;
+use crate::case::CaseResult;
 
 /// Makes token buckets.
 pub trait RateDriver {
@@ -25,7 +25,7 @@ impl dyn RateDriver + '_ {
     ///
     /// # Errors
     /// Fails as not applicable.
-    pub fn needs(&self, claim: Claim) -> Verdict {
+    pub fn needs(&self, claim: Claim) -> CaseResult {
         Ok(self.claims(claim)?)
     }
 }

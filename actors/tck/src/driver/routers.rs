@@ -5,7 +5,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use super::Unsupported;
-use crate::case::{Failure, Verdict, ensure_eq};
+use crate::case::{CaseResult, Failure, ensure_eq};
 
 /// A future on the case's thread.
 pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -27,7 +27,7 @@ impl dyn Driver + '_ {
     ///
     /// # Errors
     /// Fails as not applicable.
-    pub fn needs(&self, claim: Claim) -> Verdict {
+    pub fn needs(&self, claim: Claim) -> CaseResult {
         Ok(self.claims(claim)?)
     }
 }
@@ -247,7 +247,7 @@ impl dyn Stage + '_ {
     ///
     /// # Errors
     /// Fails the case when it was something else.
-    pub async fn expect_names(&self, expected: &[&str]) -> Verdict {
+    pub async fn expect_names(&self, expected: &[&str]) -> CaseResult {
         let names = self.names().await;
         ensure_eq(
             "routees",
@@ -272,7 +272,7 @@ impl dyn Router + '_ {
     ///
     /// # Errors
     /// Fails the case unless all are taken.
-    pub fn tell_keys(&self, keys: impl IntoIterator<Item = u32>) -> Verdict {
+    pub fn tell_keys(&self, keys: impl IntoIterator<Item = u32>) -> CaseResult {
         for key in keys {
             ensure_eq("taken", &self.tell(Job::of(key)), &true)?;
         }

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use super::Unsupported;
-use crate::case::{Failure, Verdict, ensure_eq};
+use crate::case::{CaseResult, Failure, ensure_eq};
 
 /// A future on the case's thread.
 pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -166,7 +166,7 @@ impl dyn Shutdown + '_ {
     ///
     /// # Errors
     /// Fails the case when one is not taken.
-    pub fn add_all(&self, tasks: &[(&str, &'static str, Act)]) -> Verdict {
+    pub fn add_all(&self, tasks: &[(&str, &'static str, Act)]) -> CaseResult {
         for (phase, name, act) in tasks {
             self.add(phase, name, *act).map_err(Failure::Failed)?;
         }
@@ -185,7 +185,7 @@ impl dyn Shutdown + '_ {
     ///
     /// # Errors
     /// Fails the case when it is another.
-    pub fn expect(&self, entries: &[&str]) -> Verdict {
+    pub fn expect(&self, entries: &[&str]) -> CaseResult {
         let log = self.log();
         ensure_eq(
             "log",

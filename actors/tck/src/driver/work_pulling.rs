@@ -5,7 +5,7 @@
 use std::{future::Future, pin::Pin};
 
 use super::Unsupported;
-use crate::case::{Verdict, ensure_eq};
+use crate::case::{CaseResult, ensure_eq};
 
 /// A future on the case's thread.
 pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -30,7 +30,7 @@ impl dyn Driver + '_ {
     ///
     /// # Errors
     /// Fails as not applicable.
-    pub fn needs(&self, claim: Claim) -> Verdict {
+    pub fn needs(&self, claim: Claim) -> CaseResult {
         Ok(self.claims(claim)?)
     }
 }
@@ -152,7 +152,7 @@ impl dyn Worker + '_ {
     ///
     /// # Errors
     /// Fails the case when it holds something else.
-    pub async fn expect(&self, jobs: &[u32]) -> Verdict {
+    pub async fn expect(&self, jobs: &[u32]) -> CaseResult {
         settle().await;
         ensure_eq("jobs in hand", &self.jobs(), &jobs.to_vec())
     }
@@ -161,7 +161,7 @@ impl dyn Worker + '_ {
     ///
     /// # Errors
     /// Fails the case when it holds none.
-    pub async fn done(&self) -> Verdict {
+    pub async fn done(&self) -> CaseResult {
         let confirmed = self.confirm();
         settle().await;
         ensure_eq("there was a job to confirm", &confirmed, &true)

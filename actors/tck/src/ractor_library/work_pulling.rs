@@ -31,7 +31,7 @@ use crate::driver::{
 };
 
 /// How long a question to a factory may take; it answers at once.
-const PATIENCE: Duration = Duration::from_mins(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The driver.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ type Kept = RetriableMessage<u32, u32>;
 type Queue = DefaultQueue<u32, Kept>;
 
 /// What a case has a worker do with a job that it holds.
-enum Fate {
+enum JobEnd {
     Confirm,
     Forget,
     Panic,
@@ -84,7 +84,7 @@ enum Fate {
 struct Held {
     wid: WorkerId,
     job: u32,
-    decide: oneshot::Sender<Fate>,
+    decide: oneshot::Sender<JobEnd>,
 }
 
 /// What all workers of a desk hold.
@@ -96,19 +96,19 @@ impl Hands {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hold(&self, wid: WorkerId, job: u32) -> oneshot::Receiver<Fate> {
+    fn hold(&self, wid: WorkerId, job: u32) -> oneshot::Receiver<JobEnd> {
         let (decide, decided) = oneshot::channel();
         self.held().push(Held { wid, job, decide });
         decided
     }
 
     /// Decides on the job that a worker got first; says whether it held one.
-    fn decide(&self, wid: WorkerId, fate: Fate) -> bool {
+    fn decide(&self, wid: WorkerId, end: JobEnd) -> bool {
         let mut held = self.held();
         let Some(first) = held.iter().position(|held| held.wid == wid) else {
             return false;
         };
-        held.remove(first).decide.send(fate).is_ok()
+        held.remove(first).decide.send(end).is_ok()
     }
 }
 
@@ -141,9 +141,9 @@ impl Worker for Holder {
         (): &mut (),
     ) -> Result<u32, ActorProcessingErr> {
         match self.0.hold(wid, job.key).await {
-            Ok(Fate::Confirm) => job.msg.completed(),
-            Ok(Fate::Panic) => panic!("on purpose"),
-            Ok(Fate::Forget) | Err(_) => {}
+            Ok(JobEnd::Confirm) => job.msg.completed(),
+            Ok(JobEnd::Panic) => panic!("on purpose"),
+            Ok(JobEnd::Forget) | Err(_) => {}
         }
         Ok(job.key)
     }
@@ -208,9 +208,12 @@ impl Desk for Bench {
     fn counts(&self) -> Soon<'_, Result<(usize, usize, usize), Unsupported>> {
         Box::pin(async {
             // Without a bound, the capacity that is left is the number of idle workers.
-            let idle = count(Box::pin(self.factory.available_capacity(Some(PATIENCE)))).await?;
-            let busy = count(Box::pin(self.factory.active_workers(Some(PATIENCE)))).await?;
-            let waiting = count(Box::pin(self.factory.queue_depth(Some(PATIENCE)))).await?;
+            let idle = count(Box::pin(
+                self.factory.available_capacity(Some(ANSWER_TIMEOUT)),
+            ))
+            .await?;
+            let busy = count(Box::pin(self.factory.active_workers(Some(ANSWER_TIMEOUT)))).await?;
+            let waiting = count(Box::pin(self.factory.queue_depth(Some(ANSWER_TIMEOUT)))).await?;
             Ok((idle + busy, waiting, busy))
         })
     }
@@ -233,21 +236,21 @@ impl suite::Worker for Hired {
     }
 
     fn confirm(&self) -> bool {
-        self.hands.decide(self.wid, Fate::Confirm)
+        self.hands.decide(self.wid, JobEnd::Confirm)
     }
 
     fn forget(&self) -> Result<(), Unsupported> {
-        self.hands.decide(self.wid, Fate::Forget);
+        self.hands.decide(self.wid, JobEnd::Forget);
         Ok(())
     }
 
     fn panic(&self) {
-        self.hands.decide(self.wid, Fate::Panic);
+        self.hands.decide(self.wid, JobEnd::Panic);
     }
 
     /// Only asked for where workers leave.
     fn stop(&self) {
-        self.hands.decide(self.wid, Fate::Panic);
+        self.hands.decide(self.wid, JobEnd::Panic);
     }
 
     fn leave(&self) -> Result<(), Unsupported> {

@@ -36,14 +36,14 @@ pub(super) struct Broadcast<M> {
 
 /// A stage of a router's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum RouterState {
     Starting,
     Open,
     Stopped,
 }
 
 struct Routees<M: Message> {
-    phase: Phase,
+    state: RouterState,
     all: Vec<MessageRef<M>>,
     chooser: Chooser,
     /// Messages told to the router before it had started.
@@ -85,7 +85,7 @@ where
         dead_letters: Arc<DeadLetters>,
     ) -> Self {
         let routees = Routees {
-            phase: Phase::Starting,
+            state: RouterState::Starting,
             all: Vec::new(),
             chooser: routing.chooser(),
             held: VecDeque::new(),
@@ -109,14 +109,14 @@ where
     pub(super) fn place(&self, message: M, path: &str) -> Place<M> {
         let key = self.routing.key(&message);
         let mut routees = self.lock();
-        let refused = match routees.phase {
-            Phase::Stopped => Offer::Closed,
-            Phase::Starting if routees.held.len() < self.hold => {
+        let refused = match routees.state {
+            RouterState::Stopped => Offer::Closed,
+            RouterState::Starting if routees.held.len() < self.hold => {
                 routees.held.push_back(message);
                 return Place::Held;
             }
-            Phase::Starting => Offer::Dropped,
-            Phase::Open => match routees.choose(key) {
+            RouterState::Starting => Offer::Dropped,
+            RouterState::Open => match routees.choose(key) {
                 Some(routee) => return Place::To(routee, message),
                 None => Offer::Dropped,
             },
@@ -153,13 +153,13 @@ where
     /// Tells a message to all routees; returns the result and how many accepted it. It is enqueued if at least one
     /// accepted it.
     pub(super) fn tell_all(&self, message: &M, copy: fn(&M) -> M, path: &str) -> (Offer, usize) {
-        let (phase, all) = {
+        let (state, all) = {
             let routees = self.lock();
-            (routees.phase, routees.all.clone())
+            (routees.state, routees.all.clone())
         };
         if all.is_empty() {
             self.refuse(path);
-            let stopped = phase == Phase::Stopped;
+            let stopped = state == RouterState::Stopped;
             let offer = if stopped {
                 Offer::Closed
             } else {
@@ -195,7 +195,7 @@ where
     }
 
     pub(super) fn has_started(&self) -> bool {
-        self.lock().phase != Phase::Starting
+        self.lock().state != RouterState::Starting
     }
 
     /// Waits until the router has started.
@@ -211,7 +211,7 @@ where
     pub(super) fn update(&self, now: Vec<MessageRef<M>>, path: &str) {
         {
             let mut routees = self.lock();
-            if routees.phase == Phase::Stopped {
+            if routees.state == RouterState::Stopped {
                 return;
             }
             let gone: Vec<u64> = routees.all.iter().map(MessageRef::id).collect();
@@ -239,11 +239,11 @@ where
         loop {
             let held = {
                 let mut routees = self.lock();
-                if routees.phase != Phase::Starting {
+                if routees.state != RouterState::Starting {
                     return;
                 }
                 if routees.held.is_empty() {
-                    routees.phase = Phase::Open;
+                    routees.state = RouterState::Open;
                     break;
                 }
                 std::mem::take(&mut routees.held)
@@ -276,7 +276,7 @@ where
     pub(super) fn close(&self, path: &str) {
         let held = {
             let mut routees = self.lock();
-            routees.phase = Phase::Stopped;
+            routees.state = RouterState::Stopped;
             routees.all.clear();
             std::mem::take(&mut routees.held)
         };

@@ -10,7 +10,7 @@ use super::{
     blocking,
     context::Context,
     core::{AnyCell, Core},
-    mailbox::{Offered, PRIORITY_NORMAL, Refusal},
+    mailbox::{OfferError, Offered, PRIORITY_NORMAL},
     messages::{Adapted, Ask, Tell, Unnoticed},
     offer::Offer,
     place,
@@ -193,9 +193,9 @@ where
         };
         match self.core.settle(offered) {
             Ok(()) => answered.await.map_err(|_| state.error()),
-            Err(Refusal::Closed) => Err(AskError::Stopped),
-            Err(Refusal::Restarting) => Err(AskError::Restarting),
-            Err(Refusal::Full | Refusal::Failed) => {
+            Err(OfferError::Closed) => Err(AskError::Stopped),
+            Err(OfferError::Restarting) => Err(AskError::Restarting),
+            Err(OfferError::Full | OfferError::Failed) => {
                 if self.core.state() == ActorState::Restarting {
                     Err(AskError::Restarting)
                 } else {
@@ -246,7 +246,7 @@ where
     fn settle(&self, offered: Offered<A>) -> Offer {
         match self.core.settle(offered) {
             Ok(()) => Offer::Enqueued,
-            Err(refusal) => refusal.into(),
+            Err(error) => error.into(),
         }
     }
 

@@ -36,7 +36,7 @@ mod ending;
 const HOOK: &str = "a hook, a timer or a future";
 
 /// Where the cell is.
-enum Phase {
+enum CellState {
     Start,
     Run,
     Backoff(Pin<Box<Sleep>>),
@@ -71,7 +71,7 @@ where
     dice: Dice,
     actor: Option<A>,
     ctx: Context<A>,
-    phase: Phase,
+    state: CellState,
     /// Runs while a `ctx.wait` holds the mailbox up.
     hang: Option<Pin<Box<Sleep>>>,
     /// Whose turn it is when both a future and a message are ready.
@@ -153,7 +153,7 @@ where
             dice,
             actor: None,
             ctx,
-            phase: Phase::Start,
+            state: CellState::Start,
             hang: None,
             work_first: false,
             checked: false,
@@ -164,12 +164,12 @@ where
     }
 
     fn step(&mut self, task: &mut Task<'_>) -> Step {
-        match self.phase {
-            Phase::Start => self.start(),
-            Phase::Run => self.run(task),
-            Phase::Backoff(_) => self.back_off(task),
-            Phase::StopChildren(_) => self.stop_children(),
-            Phase::Done => Step::Done,
+        match self.state {
+            CellState::Start => self.start(),
+            CellState::Run => self.run(task),
+            CellState::Backoff(_) => self.back_off(task),
+            CellState::StopChildren(_) => self.stop_children(),
+            CellState::Done => Step::Done,
         }
     }
 
@@ -183,7 +183,7 @@ where
         self.core.set_state(ActorState::Starting);
         self.checked = false;
         self.record.restarted(Instant::now());
-        self.phase = Phase::Run;
+        self.state = CellState::Run;
         match catch_unwind(AssertUnwindSafe(|| (self.props.factory)())) {
             Ok(Ok(actor)) => self.actor = Some(actor),
             Ok(Err(error)) if error.is::<MadeOnce>() => {

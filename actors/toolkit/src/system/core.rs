@@ -19,7 +19,7 @@ use super::{
     catch::guard,
     dead_letters::{DeadLetters, Undelivered},
     envelope::Envelope,
-    mailbox::{Bounds, Mailbox, Offered, Refusal},
+    mailbox::{Bounds, Mailbox, OfferError, Offered},
     report::{ActorReport, ActorState},
     watch::{StopCause, Terminated},
 };
@@ -261,22 +261,22 @@ impl<A: Actor> Core<A> {
     }
 
     /// Notes what an offer refused or evicted as dead letters.
-    pub(crate) fn settle(&self, offered: Offered<A>) -> Result<(), Refusal> {
+    pub(crate) fn settle(&self, offered: Offered<A>) -> Result<(), OfferError> {
         for envelope in offered.evicted {
             self.dead_letter(envelope, Undelivered::Dropped);
         }
-        let Some((refusal, envelope)) = offered.refused else {
+        let Some((error, envelope)) = offered.refused else {
             return Ok(());
         };
-        let reason = match refusal {
-            Refusal::Closed => Undelivered::Stopped,
-            Refusal::Full | Refusal::Restarting | Refusal::Failed => Undelivered::Dropped,
+        let reason = match error {
+            OfferError::Closed => Undelivered::Stopped,
+            OfferError::Full | OfferError::Restarting | OfferError::Failed => Undelivered::Dropped,
         };
         self.dead_letter(envelope, reason);
-        if refusal == Refusal::Failed {
+        if error == OfferError::Failed {
             self.signal(Signal::Overflow);
         }
-        Err(refusal)
+        Err(error)
     }
 }
 

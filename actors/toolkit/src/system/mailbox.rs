@@ -76,7 +76,7 @@ struct Queues<A: Actor> {
 
 /// Why a message did not get in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum OfferError {
     Full,
     /// The strategy refuses messages while the actor restarts.
     Restarting,
@@ -84,26 +84,26 @@ pub(crate) enum Refusal {
     Failed,
 }
 
-impl From<Refusal> for Offer {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Full | Refusal::Restarting => Self::Dropped,
-            Refusal::Closed => Self::Closed,
-            Refusal::Failed => Self::Failed,
+impl From<OfferError> for Offer {
+    fn from(error: OfferError) -> Self {
+        match error {
+            OfferError::Full | OfferError::Restarting => Self::Dropped,
+            OfferError::Closed => Self::Closed,
+            OfferError::Failed => Self::Failed,
         }
     }
 }
 
 /// The result of an offer: whether the message was taken, and what it evicted.
 pub(crate) struct Offered<A: Actor> {
-    pub(crate) refused: Option<(Refusal, Envelope<A>)>,
+    pub(crate) refused: Option<(OfferError, Envelope<A>)>,
     pub(crate) evicted: Vec<Envelope<A>>,
 }
 
 impl<A: Actor> Offered<A> {
-    fn refused(refusal: Refusal, envelope: Envelope<A>) -> Self {
+    fn refused(error: OfferError, envelope: Envelope<A>) -> Self {
         Self {
-            refused: Some((refusal, envelope)),
+            refused: Some((error, envelope)),
             evicted: Vec::new(),
         }
     }
@@ -119,22 +119,22 @@ impl<A: Actor> Offered<A> {
 impl<A: Actor> Queues<A> {
     fn offer(&mut self, mailbox: &Mailbox<A>, priority: u8, envelope: Envelope<A>) -> Offered<A> {
         if self.closed {
-            return Offered::refused(Refusal::Closed, envelope);
+            return Offered::refused(OfferError::Closed, envelope);
         }
         if self.refusing {
-            return Offered::refused(Refusal::Restarting, envelope);
+            return Offered::refused(OfferError::Restarting, envelope);
         }
         let mut evicted = Vec::new();
         if self.work.len() >= mailbox.bounds.capacity {
             match mailbox.bounds.overflow {
                 Overflow::DropNew | Overflow::Backpressure => {}
-                Overflow::Fail => return Offered::refused(Refusal::Failed, envelope),
+                Overflow::Fail => return Offered::refused(OfferError::Failed, envelope),
                 Overflow::DropHead => evicted.extend(self.work.evict(End::Oldest, priority)),
                 Overflow::DropTail => evicted.extend(self.work.evict(End::Youngest, priority)),
                 Overflow::DropBuffer => evicted = self.work.evict_all(),
             }
             if evicted.is_empty() {
-                return Offered::refused(Refusal::Full, envelope);
+                return Offered::refused(OfferError::Full, envelope);
             }
         }
         self.work.push_back(priority, envelope);
@@ -178,7 +178,7 @@ impl<A: Actor> Mailbox<A> {
         {
             let mut queues = self.queues();
             if queues.closed {
-                return Offered::refused(Refusal::Closed, envelope);
+                return Offered::refused(OfferError::Closed, envelope);
             }
             queues.work.push_essential(PRIORITY_NORMAL, envelope);
         }
@@ -198,7 +198,7 @@ impl<A: Actor> Mailbox<A> {
             room.as_mut().enable();
             let offered = self.offer(priority, envelope);
             match offered.refused {
-                Some((Refusal::Full, back)) => {
+                Some((OfferError::Full, back)) => {
                     envelope = back;
                 }
                 refused => return Offered { refused, ..offered },
@@ -218,10 +218,10 @@ impl<A: Actor> Mailbox<A> {
         {
             let mut queues = self.queues();
             if queues.closed {
-                return Offered::refused(Refusal::Closed, envelope);
+                return Offered::refused(OfferError::Closed, envelope);
             }
             if queues.control.len() >= self.bounds.control {
-                return Offered::refused(Refusal::Full, envelope);
+                return Offered::refused(OfferError::Full, envelope);
             }
             queues.control.push_back(envelope);
         }

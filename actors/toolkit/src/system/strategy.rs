@@ -13,7 +13,7 @@ mod record;
 
 pub use record::Directive;
 use record::Layer;
-pub(crate) use record::{Action, Moment, Record, Verdict};
+pub(crate) use record::{Action, Decision, Moment, Record};
 
 /// The supervision strategy of an actor: what follows its failures.
 ///

@@ -3,7 +3,7 @@
 //! tokio's paused time is a runtime's own, and each arbiter has a runtime. Here the timers of all of them
 //! are those of one more runtime, whose paused clock is the only one that anyone reads. That runtime has
 //! nothing else to do, so tokio moves its clock to the next due instant whenever it parks, and it parks
-//! only after [`Turns::settle`]: when no thread has been woken since its last turn. Whether one has is
+//! only after [`ThreadTurns::settle`]: when no thread has been woken since its last turn. Whether one has is
 //! asked of tokio too: a thread's own paused clock, of which it has no other use, goes on exactly when the
 //! thread has no work to do.
 //!
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     probe::Quiet,
-    turns::{Seat, Turns},
+    thread_turns::{Seat, ThreadTurns},
 };
 
 /// How far a thread's own clock goes when the thread has nothing to do; any length would do.
@@ -51,7 +51,7 @@ const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 /// meanwhile; here a wait that nothing can end before its time takes virtual time, and a wait that nothing
 /// can ever end panics.
 pub struct ManualClock {
-    turns: Arc<Turns>,
+    turns: Arc<ThreadTurns>,
     time: Handle,
     arbiters: RefCell<Vec<Arbiter>>,
     /// Ends the arbiters' sentinels.
@@ -68,7 +68,7 @@ impl ManualClock {
     /// # Panics
     /// When the body panics, and when it waits for what can never happen.
     pub fn run<T>(seed: u64, body: impl AsyncFnOnce(&Self) -> T) -> T {
-        let turns = Arc::new(Turns::new(seed));
+        let turns = Arc::new(ThreadTurns::new(seed));
         let ended = CancellationToken::new();
         let in_vain = Arc::new(Notify::new());
         let (thread, time) = start_clock(&turns, &ended, &in_vain);
@@ -191,7 +191,7 @@ impl fmt::Debug for ManualClock {
 
 /// Starts the thread whose runtime has the timers of all threads and nothing else.
 fn start_clock(
-    turns: &Arc<Turns>,
+    turns: &Arc<ThreadTurns>,
     ended: &CancellationToken,
     in_vain: &Arc<Notify>,
 ) -> (thread::JoinHandle<()>, Handle) {
@@ -224,7 +224,7 @@ fn start_clock(
 }
 
 /// Creates a runtime whose thread takes turns.
-fn paused_runtime(turns: &Arc<Turns>, seat: &Arc<Seat>) -> Runtime {
+fn paused_runtime(turns: &Arc<ThreadTurns>, seat: &Arc<Seat>) -> Runtime {
     let (turns, seat) = (Arc::clone(turns), Arc::clone(seat));
     paused(move || turns.park(&seat))
 }

@@ -17,8 +17,8 @@ fn grant() -> Grant {
     }
 }
 
-fn offer(payload: u32, now: f64) -> Offer<u32> {
-    Offer {
+fn offer(payload: u32, now: f64) -> OfferedCall<u32> {
+    OfferedCall {
         payload,
         deadline: at(now + 30.0),
         bytes: 1,
@@ -55,12 +55,12 @@ fn taught() -> Pool<u32> {
 }
 
 /// Sends one call at 1000 s.
-fn send(pool: &mut Pool<u32>, offer: Offer<u32>) -> Dispatch<u32> {
+fn send(pool: &mut Pool<u32>, offer: OfferedCall<u32>) -> Dispatch<u32> {
     pool.offer(offer, at(1000.0)).unwrap();
     pool.next(at(1000.0)).unwrap()
 }
 
-fn call() -> Offer<u32> {
+fn call() -> OfferedCall<u32> {
     offer(7, 1000.0)
 }
 
@@ -163,15 +163,15 @@ fn a_begun_answer_is_not_doubled() {
 
 #[test]
 fn only_short_calls_of_the_first_band_that_change_nothing_are_doubled() {
-    let changing = Offer {
+    let changing = OfferedCall {
         hedge: false,
         ..call()
     };
-    let batch = Offer {
+    let batch = OfferedCall {
         priority: 1,
         ..call()
     };
-    let long = Offer {
+    let long = OfferedCall {
         tokens: 2001,
         ..call()
     };

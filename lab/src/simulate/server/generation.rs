@@ -53,12 +53,12 @@ pub(super) async fn generate(
         return faults::failed();
     }
     sleep(work.token_time.saturating_mul(tokens.saturating_sub(1))).await;
-    let said = text.whole();
+    let whole = text.whole();
     let full = asked.parameters.return_full_text.unwrap_or(true);
     let generated = if full {
-        format!("{}{said}", asked.inputs)
+        format!("{}{whole}", asked.inputs)
     } else {
-        said
+        whole
     };
     let answer = json!([{
         "generated_text": generated,

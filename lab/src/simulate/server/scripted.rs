@@ -5,7 +5,7 @@
 
 use std::{io, net::TcpListener};
 
-use crate::sim::script::{Said, Script};
+use crate::sim::script::{Script, ScriptEvent};
 use actix_web::{
     App, HttpResponse, HttpServer,
     web::{self, Bytes, Data},
@@ -87,12 +87,12 @@ async fn chat(body: Bytes, stage: Data<LiveStage>) -> HttpResponse {
     }
     let call = number(&ask.last_turn());
     let mut attempt = stage.arrive(call);
-    let said = attempt.said().await;
-    match said.outcome {
-        Some(outcome) => ended(outcome, &said, &ask),
+    let event = attempt.next_event().await;
+    match event.outcome {
+        Some(outcome) => ended(outcome, &event, &ask),
         None if ask.stream => streamed(&ask, attempt),
         None => {
-            let end = attempt.said().await;
+            let end = attempt.next_event().await;
             end.outcome
                 .map_or_else(faults::failed, |outcome| ended(outcome, &end, &ask))
         }
@@ -105,7 +105,7 @@ fn number(turn: &str) -> Option<usize> {
 }
 
 /// Answers an attempt that ends before its first part.
-fn ended(outcome: Outcome, said: &Said, ask: &Ask) -> HttpResponse {
+fn ended(outcome: Outcome, event: &ScriptEvent, ask: &Ask) -> HttpResponse {
     let mut response = match outcome {
         Outcome::Success { .. } if ask.stream => whole_stream(ask),
         Outcome::Success { tokens } => whole(ask, tokens),
@@ -123,7 +123,7 @@ fn ended(outcome: Outcome, said: &Said, ask: &Ask) -> HttpResponse {
         | Outcome::Misconfigured
         | Outcome::Cancelled => faults::failed(),
     };
-    answers::tell_hints(&mut response, &said.hints);
+    answers::tell_hints(&mut response, &event.hints);
     response
 }
 
@@ -172,7 +172,7 @@ fn streamed(ask: &Ask, attempt: Attempt) -> HttpResponse {
     let first = Bytes::from(writer.token("served", true));
     let rest = async move {
         let mut attempt = attempt;
-        match attempt.said().await.outcome {
+        match attempt.next_event().await.outcome {
             Some(Outcome::Success { .. }) => Ok(Bytes::from(writer.end(&text()))),
             _ => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
         }

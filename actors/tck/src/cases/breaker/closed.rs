@@ -3,8 +3,8 @@
 use tokio::time::{Instant, sleep};
 
 use super::{
-    BreakerDriver, BreakerEvent, BreakerSetup, BreakerState, CallFault, Case, Duration, MS, SECOND,
-    Verdict, bad, body, closed, count, ensure, events, good, hanging, in_state, listen, refused,
+    BreakerDriver, BreakerEvent, BreakerSetup, BreakerState, CallFault, Case, CaseResult, Duration,
+    MS, SECOND, bad, body, closed, count, ensure, events, good, hanging, in_state, listen, refused,
     setup, slow,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case<dyn BreakerDriver>] = cases![dyn BreakerDriver, L
         Different("a dropped future counts neither way; Pekko has no such case, its body runs on");
 ];
 
-async fn a_closed_breaker_lets_calls_through(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_closed_breaker_lets_calls_through(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     for _ in 0..20 {
         good(&*breaker).await?;
@@ -50,7 +50,7 @@ async fn a_closed_breaker_lets_calls_through(driver: &dyn BreakerDriver) -> Verd
     Ok(())
 }
 
-async fn failures_in_a_row_open_the_breaker(driver: &dyn BreakerDriver) -> Verdict {
+async fn failures_in_a_row_open_the_breaker(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = driver.breaker(BreakerSetup {
         max_failures: 5,
         ..setup()
@@ -61,7 +61,7 @@ async fn failures_in_a_row_open_the_breaker(driver: &dyn BreakerDriver) -> Verdi
     refused(&*breaker).await.map(drop)
 }
 
-async fn a_success_sets_the_count_to_zero(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_success_sets_the_count_to_zero(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     for _ in 0..5 {
         bad(&*breaker).await?;
@@ -70,7 +70,7 @@ async fn a_success_sets_the_count_to_zero(driver: &dyn BreakerDriver) -> Verdict
     Ok(())
 }
 
-async fn a_success_mark_sets_the_count_to_zero(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_success_mark_sets_the_count_to_zero(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     for _ in 0..5 {
         bad(&*breaker).await?;
@@ -81,7 +81,7 @@ async fn a_success_mark_sets_the_count_to_zero(driver: &dyn BreakerDriver) -> Ve
 
 async fn the_count_is_kept_while_open_and_starts_anew_when_closed(
     driver: &dyn BreakerDriver,
-) -> Verdict {
+) -> CaseResult {
     let breaker = closed(driver)?;
     ensure_eq("at first", &breaker.failures()?, &0)?;
     bad(&*breaker).await?;
@@ -95,14 +95,14 @@ async fn the_count_is_kept_while_open_and_starts_anew_when_closed(
     ensure_eq("when closed again", &breaker.failures()?, &0)
 }
 
-async fn a_failure_mark_counts(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_failure_mark_counts(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     breaker.fail()?;
     breaker.fail()?;
     refused(&*breaker).await.map(drop)
 }
 
-async fn a_call_past_the_timeout_fails_at_the_timeout(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_call_past_the_timeout_fails_at_the_timeout(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     let start = Instant::now();
     let ending = breaker.call(hanging()).await;
@@ -110,7 +110,7 @@ async fn a_call_past_the_timeout_fails_at_the_timeout(driver: &dyn BreakerDriver
     ensure_eq("time taken", &start.elapsed(), &(MS * 100))
 }
 
-async fn a_timeout_counts_before_the_body_has_ended(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_timeout_counts_before_the_body_has_ended(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     let calls = [
         breaker.call(slow(60_000, Ok(1))),
@@ -124,7 +124,7 @@ async fn a_timeout_counts_before_the_body_has_ended(driver: &dyn BreakerDriver) 
     refused(&*breaker).await.map(drop)
 }
 
-async fn the_body_of_a_call_past_its_timeout_is_dropped(driver: &dyn BreakerDriver) -> Verdict {
+async fn the_body_of_a_call_past_its_timeout_is_dropped(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     let (held, dropped) = tokio::sync::oneshot::channel::<()>();
     let body = async move {
@@ -144,13 +144,15 @@ fn untimed() -> BreakerSetup {
     }
 }
 
-async fn a_call_timeout_of_zero_is_none(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_call_timeout_of_zero_is_none(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = driver.breaker(untimed())?;
     let ending = breaker.call(slow(3_600_000, Ok(1))).await;
     ensure_eq("the call", &ending, &Ok(1))
 }
 
-async fn the_predicate_is_asked_without_a_call_timeout_too(driver: &dyn BreakerDriver) -> Verdict {
+async fn the_predicate_is_asked_without_a_call_timeout_too(
+    driver: &dyn BreakerDriver,
+) -> CaseResult {
     let breaker = driver.breaker(untimed())?;
     for _ in 0..3 {
         let ending = breaker.call_judged(body(Err(7)), |_| false)?.await;
@@ -159,7 +161,7 @@ async fn the_predicate_is_asked_without_a_call_timeout_too(driver: &dyn BreakerD
     good(&*breaker).await
 }
 
-async fn an_excused_error_counts_as_a_success(driver: &dyn BreakerDriver) -> Verdict {
+async fn an_excused_error_counts_as_a_success(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     for _ in 0..5 {
         bad(&*breaker).await?;
@@ -173,7 +175,7 @@ fn even(ending: &Ending) -> bool {
     matches!(ending, Ok(n) if n % 2 == 0)
 }
 
-async fn an_accused_value_counts_as_a_failure(driver: &dyn BreakerDriver) -> Verdict {
+async fn an_accused_value_counts_as_a_failure(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     for _ in 0..2 {
         let ending = breaker.call_judged(body(Ok(2)), even)?.await;
@@ -184,7 +186,7 @@ async fn an_accused_value_counts_as_a_failure(driver: &dyn BreakerDriver) -> Ver
 
 async fn what_the_caller_gets_is_not_changed_by_the_predicate(
     driver: &dyn BreakerDriver,
-) -> Verdict {
+) -> CaseResult {
     let breaker = closed(driver)?;
     let odd = breaker.call_judged(body(Ok(3)), even)?.await;
     ensure_eq("a value", &odd, &Ok(3))?;
@@ -192,7 +194,7 @@ async fn what_the_caller_gets_is_not_changed_by_the_predicate(
     ensure_eq("an error", &error, &Err(CallFault::Failed(3)))
 }
 
-async fn synchronous_calls_count_alike(driver: &dyn BreakerDriver) -> Verdict {
+async fn synchronous_calls_count_alike(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     ensure_eq(
         "a good call",
@@ -206,13 +208,13 @@ async fn synchronous_calls_count_alike(driver: &dyn BreakerDriver) -> Verdict {
     refused(&*breaker).await.map(drop)
 }
 
-async fn a_synchronous_call_is_refused_while_open(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_synchronous_call_is_refused_while_open(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = super::open(driver, setup()).await?;
     let ending = breaker.call_now(Box::new(|| Ok(1)))?;
     ensure_eq("the call", &ending, &Err(CallFault::Open(SECOND)))
 }
 
-async fn each_call_is_told_once_with_its_time(driver: &dyn BreakerDriver) -> Verdict {
+async fn each_call_is_told_once_with_its_time(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = driver.breaker(BreakerSetup {
         max_failures: 9,
         ..setup()
@@ -232,7 +234,7 @@ async fn each_call_is_told_once_with_its_time(driver: &dyn BreakerDriver) -> Ver
     ensure_eq("told", &events(&heard), &expected)
 }
 
-async fn opening_is_told_once(driver: &dyn BreakerDriver) -> Verdict {
+async fn opening_is_told_once(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     let heard = listen(&*breaker)?;
     let calls = (0..10).map(|_| breaker.call(slow(10, Err(7))));
@@ -240,14 +242,14 @@ async fn opening_is_told_once(driver: &dyn BreakerDriver) -> Verdict {
     ensure_eq("told", &count(&heard, BreakerEvent::Opened), &1)
 }
 
-async fn failures_from_many_threads_open_once(driver: &dyn BreakerDriver) -> Verdict {
+async fn failures_from_many_threads_open_once(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     let heard = listen(&*breaker)?;
     breaker.fail_concurrently(8, 100)?;
     ensure_eq("told", &events(&heard), &vec![BreakerEvent::Opened])
 }
 
-async fn a_call_that_is_given_up_counts_neither_way(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_call_that_is_given_up_counts_neither_way(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = closed(driver)?;
     bad(&*breaker).await?;
     for _ in 0..5 {

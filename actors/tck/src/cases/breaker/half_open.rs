@@ -4,9 +4,9 @@ use futures_util::future::poll_immediate;
 use tokio::time::sleep;
 
 use super::{
-    BreakerDriver, BreakerEvent, BreakerSetup, BreakerState, CallFault, Case, Duration, MS, SECOND,
-    Verdict, bad, body, count, ensure, events, good, half_open, hanging, in_state, listen, refused,
-    setup, slow,
+    BreakerDriver, BreakerEvent, BreakerSetup, BreakerState, CallFault, Case, CaseResult, Duration,
+    MS, SECOND, bad, body, count, ensure, events, good, half_open, hanging, in_state, listen,
+    refused, setup, slow,
 };
 use crate::{
     case::{
@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case<dyn BreakerDriver>] = cases![dyn BreakerDriver, L
         Different("a dropped future counts neither way; Pekko has no such case, its body runs on");
 ];
 
-async fn a_successful_probe_closes(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_successful_probe_closes(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     good(&*breaker).await?;
     // Closed: one failure is borne, and calls go on.
@@ -45,13 +45,13 @@ async fn a_successful_probe_closes(driver: &dyn BreakerDriver) -> Verdict {
     good(&*breaker).await
 }
 
-async fn a_failed_probe_opens_again(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_failed_probe_opens_again(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     bad(&*breaker).await?;
     ensure_eq("time that remains", &refused(&*breaker).await?, &SECOND)
 }
 
-async fn one_failure_is_enough_to_open_again(driver: &dyn BreakerDriver) -> Verdict {
+async fn one_failure_is_enough_to_open_again(driver: &dyn BreakerDriver) -> CaseResult {
     let patient = BreakerSetup {
         max_failures: 5,
         ..setup()
@@ -61,14 +61,14 @@ async fn one_failure_is_enough_to_open_again(driver: &dyn BreakerDriver) -> Verd
     refused(&*breaker).await.map(drop)
 }
 
-async fn a_probe_past_the_call_timeout_opens_again(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_probe_past_the_call_timeout_opens_again(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     let ending = breaker.call(hanging()).await;
     ensure_eq("the probe", &ending, &Err(CallFault::TimedOut))?;
     refused(&*breaker).await.map(drop)
 }
 
-async fn the_others_are_refused_while_a_probe_runs(driver: &dyn BreakerDriver) -> Verdict {
+async fn the_others_are_refused_while_a_probe_runs(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     let mut probe = breaker.call(slow(10, Ok(1)));
     let early = poll_immediate(&mut probe).await;
@@ -84,7 +84,7 @@ async fn the_others_are_refused_while_a_probe_runs(driver: &dyn BreakerDriver) -
     good(&*breaker).await
 }
 
-async fn a_refusal_beside_the_probe_is_told(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_refusal_beside_the_probe_is_told(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     let heard = listen(&*breaker)?;
     let mut probe = breaker.call(slow(10, Ok(1)));
@@ -96,7 +96,7 @@ async fn a_refusal_beside_the_probe_is_told(driver: &dyn BreakerDriver) -> Verdi
     ensure_eq("told", &events(&heard), &vec![BreakerEvent::Refused])
 }
 
-async fn of_many_callers_at_once_one_is_let_through(driver: &dyn BreakerDriver) -> Verdict {
+async fn of_many_callers_at_once_one_is_let_through(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     let calls = (0..50).map(|_| breaker.call(slow(10, Ok(1))));
     let endings = futures_util::future::join_all(calls).await;
@@ -104,7 +104,7 @@ async fn of_many_callers_at_once_one_is_let_through(driver: &dyn BreakerDriver) 
     ensure_eq("let through", &passed, &1)
 }
 
-async fn an_excused_error_of_the_probe_closes(driver: &dyn BreakerDriver) -> Verdict {
+async fn an_excused_error_of_the_probe_closes(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     let ending = breaker.call_judged(body(Err(7)), |_| false)?.await;
     ensure_eq("the probe", &ending, &Err(CallFault::Failed(7)))?;
@@ -112,7 +112,7 @@ async fn an_excused_error_of_the_probe_closes(driver: &dyn BreakerDriver) -> Ver
     good(&*breaker).await
 }
 
-async fn an_accused_value_of_the_probe_opens(driver: &dyn BreakerDriver) -> Verdict {
+async fn an_accused_value_of_the_probe_opens(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     let even = |ending: &Ending| matches!(ending, Ok(n) if n % 2 == 0);
     let ending = breaker.call_judged(body(Ok(2)), even)?.await;
@@ -120,20 +120,20 @@ async fn an_accused_value_of_the_probe_opens(driver: &dyn BreakerDriver) -> Verd
     refused(&*breaker).await.map(drop)
 }
 
-async fn a_failure_mark_while_half_open_opens(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_failure_mark_while_half_open_opens(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     breaker.fail()?;
     refused(&*breaker).await.map(drop)
 }
 
-async fn a_success_mark_while_half_open_closes(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_success_mark_while_half_open_closes(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     breaker.succeed()?;
     in_state(&*breaker, BreakerState::Closed)?;
     good(&*breaker).await
 }
 
-async fn closing_restores_the_first_reset_timeout(driver: &dyn BreakerDriver) -> Verdict {
+async fn closing_restores_the_first_reset_timeout(driver: &dyn BreakerDriver) -> CaseResult {
     let growing = BreakerSetup {
         factor: 5.0,
         ..setup()
@@ -158,7 +158,7 @@ async fn closing_restores_the_first_reset_timeout(driver: &dyn BreakerDriver) ->
     )
 }
 
-async fn closing_starts_the_count_from_zero(driver: &dyn BreakerDriver) -> Verdict {
+async fn closing_starts_the_count_from_zero(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     good(&*breaker).await?;
     bad(&*breaker).await?;
@@ -167,7 +167,9 @@ async fn closing_starts_the_count_from_zero(driver: &dyn BreakerDriver) -> Verdi
     in_state(&*breaker, BreakerState::Open)
 }
 
-async fn the_probe_is_told_with_its_time_and_then_the_state(driver: &dyn BreakerDriver) -> Verdict {
+async fn the_probe_is_told_with_its_time_and_then_the_state(
+    driver: &dyn BreakerDriver,
+) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     let heard = listen(&*breaker)?;
     let ending = breaker.call(slow(10, Ok(1))).await;
@@ -176,7 +178,7 @@ async fn the_probe_is_told_with_its_time_and_then_the_state(driver: &dyn Breaker
     ensure_eq("told", &events(&heard), &expected)
 }
 
-async fn a_whole_round_is_told_state_by_state(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_whole_round_is_told_state_by_state(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = driver.breaker(setup())?;
     let heard = listen(&*breaker)?;
     bad(&*breaker).await?;
@@ -197,7 +199,9 @@ async fn a_whole_round_is_told_state_by_state(driver: &dyn BreakerDriver) -> Ver
     Ok(())
 }
 
-async fn a_probe_that_is_given_up_lets_the_next_call_probe(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_probe_that_is_given_up_lets_the_next_call_probe(
+    driver: &dyn BreakerDriver,
+) -> CaseResult {
     let breaker = half_open(driver, setup()).await?;
     let given_up = tokio::time::timeout(MS, breaker.call(hanging())).await;
     ensure(given_up.is_err(), || {

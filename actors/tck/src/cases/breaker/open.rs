@@ -4,7 +4,7 @@ use futures_util::future::poll_immediate;
 use tokio::time::{advance, sleep};
 
 use super::{
-    BreakerDriver, BreakerEvent, BreakerSetup, BreakerState, Case, Failure, MS, SECOND, Verdict,
+    BreakerDriver, BreakerEvent, BreakerSetup, BreakerState, Case, CaseResult, Failure, MS, SECOND,
     bad, ensure, events, good, in_state, listen, open, refused, setup, slow,
 };
 use crate::{
@@ -34,13 +34,15 @@ pub(super) const CASES: &[Case<dyn BreakerDriver>] = cases![dyn BreakerDriver, L
         Different("a result counts in the spell of the state in which its call began; Pekko counts it in the present spell");
 ];
 
-async fn an_open_breaker_refuses_with_the_time_that_remains(driver: &dyn BreakerDriver) -> Verdict {
+async fn an_open_breaker_refuses_with_the_time_that_remains(
+    driver: &dyn BreakerDriver,
+) -> CaseResult {
     let breaker = open(driver, setup()).await?;
     advance(MS * 300).await;
     ensure_eq("time that remains", &refused(&*breaker).await?, &(MS * 700))
 }
 
-async fn an_open_breaker_does_not_run_the_body(driver: &dyn BreakerDriver) -> Verdict {
+async fn an_open_breaker_does_not_run_the_body(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = open(driver, setup()).await?;
     let ran = std::rc::Rc::new(std::cell::Cell::new(false));
     let note = std::rc::Rc::clone(&ran);
@@ -54,7 +56,9 @@ async fn an_open_breaker_does_not_run_the_body(driver: &dyn BreakerDriver) -> Ve
     })
 }
 
-async fn an_open_breaker_becomes_half_open_without_a_call(driver: &dyn BreakerDriver) -> Verdict {
+async fn an_open_breaker_becomes_half_open_without_a_call(
+    driver: &dyn BreakerDriver,
+) -> CaseResult {
     let breaker = open(driver, setup()).await?;
     sleep(MS * 999).await;
     refused(&*breaker).await?;
@@ -62,7 +66,7 @@ async fn an_open_breaker_becomes_half_open_without_a_call(driver: &dyn BreakerDr
     good(&*breaker).await
 }
 
-async fn half_open_is_told_by_the_timer(driver: &dyn BreakerDriver) -> Verdict {
+async fn half_open_is_told_by_the_timer(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = open(driver, setup()).await?;
     let heard = listen(&*breaker)?;
     sleep(MS * 999).await;
@@ -71,21 +75,21 @@ async fn half_open_is_told_by_the_timer(driver: &dyn BreakerDriver) -> Verdict {
     ensure_eq("told", &events(&heard), &vec![BreakerEvent::HalfOpened])
 }
 
-async fn a_success_mark_while_open_changes_nothing(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_success_mark_while_open_changes_nothing(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = open(driver, setup()).await?;
     advance(MS * 10).await;
     breaker.succeed()?;
     ensure_eq("time that remains", &refused(&*breaker).await?, &(MS * 990))
 }
 
-async fn a_failure_mark_while_open_changes_nothing(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_failure_mark_while_open_changes_nothing(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = open(driver, setup()).await?;
     advance(MS * 10).await;
     breaker.fail()?;
     ensure_eq("time that remains", &refused(&*breaker).await?, &(MS * 990))
 }
 
-async fn a_refusal_is_told_to_the_listener(driver: &dyn BreakerDriver) -> Verdict {
+async fn a_refusal_is_told_to_the_listener(driver: &dyn BreakerDriver) -> CaseResult {
     let breaker = open(driver, setup()).await?;
     let heard = listen(&*breaker)?;
     refused(&*breaker).await?;
@@ -93,7 +97,7 @@ async fn a_refusal_is_told_to_the_listener(driver: &dyn BreakerDriver) -> Verdic
 }
 
 /// Begins a call that ends after 50 ms, opens the breaker meanwhile, and lets the call end.
-async fn late(driver: &dyn BreakerDriver, ending: Result<u64, u64>) -> Verdict {
+async fn late(driver: &dyn BreakerDriver, ending: Result<u64, u64>) -> CaseResult {
     let breaker = driver.breaker(setup())?;
     let mut old = breaker.call(slow(50, ending));
     let early = poll_immediate(&mut old).await;
@@ -104,11 +108,13 @@ async fn late(driver: &dyn BreakerDriver, ending: Result<u64, u64>) -> Verdict {
     ensure_eq("time that remains", &refused(&*breaker).await?, &(MS * 950))
 }
 
-async fn the_late_success_of_an_old_call_does_not_close(driver: &dyn BreakerDriver) -> Verdict {
+async fn the_late_success_of_an_old_call_does_not_close(driver: &dyn BreakerDriver) -> CaseResult {
     late(driver, Ok(1)).await
 }
 
-async fn the_late_failure_of_an_old_call_does_not_prolong(driver: &dyn BreakerDriver) -> Verdict {
+async fn the_late_failure_of_an_old_call_does_not_prolong(
+    driver: &dyn BreakerDriver,
+) -> CaseResult {
     late(driver, Err(7)).await
 }
 
@@ -131,12 +137,12 @@ async fn openings(
     Ok(lasted)
 }
 
-async fn the_opening_does_not_grow_by_a_factor_of_one(driver: &dyn BreakerDriver) -> Verdict {
+async fn the_opening_does_not_grow_by_a_factor_of_one(driver: &dyn BreakerDriver) -> CaseResult {
     let lasted = openings(driver, setup(), 3).await?;
     ensure_eq("openings", &lasted, &vec![SECOND; 3])
 }
 
-async fn each_re_opening_is_longer_by_the_factor(driver: &dyn BreakerDriver) -> Verdict {
+async fn each_re_opening_is_longer_by_the_factor(driver: &dyn BreakerDriver) -> CaseResult {
     let growing = BreakerSetup {
         factor: 5.0,
         ..setup()
@@ -147,7 +153,7 @@ async fn each_re_opening_is_longer_by_the_factor(driver: &dyn BreakerDriver) -> 
 
 async fn growth_stops_before_the_maximum_and_is_not_cut_to_it(
     driver: &dyn BreakerDriver,
-) -> Verdict {
+) -> CaseResult {
     let bounded = BreakerSetup {
         factor: 2.0,
         max_reset_timeout: SECOND * 5,
@@ -158,7 +164,7 @@ async fn growth_stops_before_the_maximum_and_is_not_cut_to_it(
     ensure_eq("openings", &lasted, &expected.to_vec())
 }
 
-async fn the_growth_is_spread_by_the_random_factor(driver: &dyn BreakerDriver) -> Verdict {
+async fn the_growth_is_spread_by_the_random_factor(driver: &dyn BreakerDriver) -> CaseResult {
     let mut seconds = Vec::new();
     for seed in SEED..SEED + 20 {
         let spread = BreakerSetup {
@@ -179,7 +185,7 @@ async fn the_growth_is_spread_by_the_random_factor(driver: &dyn BreakerDriver) -
 
 async fn a_success_of_an_earlier_closed_spell_does_not_count_in_this_one(
     driver: &dyn BreakerDriver,
-) -> Verdict {
+) -> CaseResult {
     let patient = BreakerSetup {
         call_timeout: SECOND * 10,
         ..setup()

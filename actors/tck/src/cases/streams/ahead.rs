@@ -2,8 +2,8 @@
 //! `FlowConflateSpec`, `FlowBatchSpec`.
 
 use super::{
-    Case, Fault, MS, SCRIPTED, StreamDriver, StreamExt, Verdict, after, ensure, ensure_eq, expect,
-    expect_end, expect_fault, fed, items, settle, sleep, stream, values,
+    Case, CaseResult, Fault, MS, SCRIPTED, StreamDriver, StreamExt, after, ensure, ensure_eq,
+    expect, expect_end, expect_fault, fed, items, settle, sleep, stream, values,
 };
 use crate::{
     case::{
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case<dyn StreamDriver>] = cases![dyn StreamDriver, L5;
     batch_loses_nothing_of_a_sum => "FlowBatchSpec: work on a variable rate chain", Same;
 ];
 
-async fn a_buffer_passes_everything_in_order(driver: &dyn StreamDriver) -> Verdict {
+async fn a_buffer_passes_everything_in_order(driver: &dyn StreamDriver) -> CaseResult {
     for size in [1, 2, 100] {
         let buffered = driver.buffer(items(0..200), size, Overflow::Backpressure)?;
         ensure_eq("elements", &values(buffered).await?, &(0..200).collect())?;
@@ -49,7 +49,7 @@ async fn a_buffer_passes_everything_in_order(driver: &dyn StreamDriver) -> Verdi
     Ok(())
 }
 
-async fn a_buffer_reads_as_far_ahead_as_its_size(driver: &dyn StreamDriver) -> Verdict {
+async fn a_buffer_reads_as_far_ahead_as_its_size(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut buffered = driver.buffer(source, 3, Overflow::Backpressure)?;
     (0..10).for_each(|item| feeder.feed(item));
@@ -62,7 +62,7 @@ async fn a_buffer_reads_as_far_ahead_as_its_size(driver: &dyn StreamDriver) -> V
     )
 }
 
-async fn a_full_buffer_slows_its_source(driver: &dyn StreamDriver) -> Verdict {
+async fn a_full_buffer_slows_its_source(driver: &dyn StreamDriver) -> CaseResult {
     let seen = overflowed(driver, 3, Overflow::Backpressure).await?;
     ensure_eq("elements", &seen, &vec![1, 2, 3, 4, 5, 6])
 }
@@ -82,29 +82,29 @@ async fn overflowed(
     values(buffered).await
 }
 
-async fn a_full_buffer_drops_its_head(driver: &dyn StreamDriver) -> Verdict {
+async fn a_full_buffer_drops_its_head(driver: &dyn StreamDriver) -> CaseResult {
     let seen = overflowed(driver, 3, Overflow::DropHead).await?;
     ensure_eq("elements", &seen, &vec![4, 5, 6])
 }
 
-async fn a_full_buffer_drops_its_tail(driver: &dyn StreamDriver) -> Verdict {
+async fn a_full_buffer_drops_its_tail(driver: &dyn StreamDriver) -> CaseResult {
     let seen = overflowed(driver, 3, Overflow::DropTail).await?;
     ensure_eq("elements", &seen, &vec![1, 2, 6])
 }
 
-async fn a_full_buffer_drops_everything(driver: &dyn StreamDriver) -> Verdict {
+async fn a_full_buffer_drops_everything(driver: &dyn StreamDriver) -> CaseResult {
     let seen = overflowed(driver, 3, Overflow::DropBuffer).await?;
     ensure_eq("elements of 3", &seen, &vec![4, 5, 6])?;
     let seen = overflowed(driver, 4, Overflow::DropBuffer).await?;
     ensure_eq("elements of 4", &seen, &vec![5, 6])
 }
 
-async fn a_full_buffer_drops_what_is_new(driver: &dyn StreamDriver) -> Verdict {
+async fn a_full_buffer_drops_what_is_new(driver: &dyn StreamDriver) -> CaseResult {
     let seen = overflowed(driver, 3, Overflow::DropNew).await?;
     ensure_eq("elements", &seen, &vec![1, 2, 3])
 }
 
-async fn a_full_buffer_fails(driver: &dyn StreamDriver) -> Verdict {
+async fn a_full_buffer_fails(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut buffered = driver.buffer(source, 2, Overflow::Fail)?;
     feeder.feed(0);
@@ -116,12 +116,14 @@ async fn a_full_buffer_fails(driver: &dyn StreamDriver) -> Verdict {
     expect_fault(&mut buffered, Fault::Overflow).await
 }
 
-async fn a_buffer_of_one_drops_its_head(driver: &dyn StreamDriver) -> Verdict {
+async fn a_buffer_of_one_drops_its_head(driver: &dyn StreamDriver) -> CaseResult {
     let seen = overflowed(driver, 1, Overflow::DropHead).await?;
     ensure_eq("elements", &seen, &vec![6])
 }
 
-async fn a_buffer_keeps_what_it_holds_when_its_source_ends(driver: &dyn StreamDriver) -> Verdict {
+async fn a_buffer_keeps_what_it_holds_when_its_source_ends(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     let (feeder, source) = fed();
     let mut buffered = driver.buffer(source, 5, Overflow::DropHead)?;
     feeder.feed(0);
@@ -134,7 +136,7 @@ async fn a_buffer_keeps_what_it_holds_when_its_source_ends(driver: &dyn StreamDr
 
 async fn the_failure_of_the_source_waits_for_what_is_buffered(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let (feeder, source) = fed();
     let mut buffered = driver.buffer(source, 5, Overflow::Backpressure)?;
     feeder.feed(0);
@@ -147,7 +149,7 @@ async fn the_failure_of_the_source_waits_for_what_is_buffered(
     ensure_eq("next", &buffered.next().await, &Some(Err(SCRIPTED)))
 }
 
-async fn dropping_a_buffer_drops_its_source(driver: &dyn StreamDriver) -> Verdict {
+async fn dropping_a_buffer_drops_its_source(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut buffered = driver.buffer(source, 5, Overflow::Backpressure)?;
     feeder.feed(0);
@@ -161,7 +163,7 @@ async fn dropping_a_buffer_drops_its_source(driver: &dyn StreamDriver) -> Verdic
 
 async fn an_endless_source_that_is_always_ready_starves_nobody(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let flood = stream::repeat(1).map(Ok).boxed();
     let mut buffered = driver.buffer(flood, 2, Overflow::DropHead)?;
     expect(&mut buffered, 1).await?;
@@ -174,13 +176,13 @@ fn sum() -> Fold {
     Box::new(|sum, item| sum + item)
 }
 
-async fn conflate_passes_what_is_asked_for_as_it_comes(driver: &dyn StreamDriver) -> Verdict {
+async fn conflate_passes_what_is_asked_for_as_it_comes(driver: &dyn StreamDriver) -> CaseResult {
     let slow = after((1..=10).map(|item| (10, item)));
     let conflated = driver.batch(slow, None, sum())?;
     ensure_eq("elements", &values(conflated).await?, &(1..=10).collect())
 }
 
-async fn conflate_folds_while_the_consumer_is_away(driver: &dyn StreamDriver) -> Verdict {
+async fn conflate_folds_while_the_consumer_is_away(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut conflated = driver.batch(source, None, sum())?;
     feeder.feed(1);
@@ -189,7 +191,7 @@ async fn conflate_folds_while_the_consumer_is_away(driver: &dyn StreamDriver) ->
     expect(&mut conflated, 60).await
 }
 
-async fn conflate_never_slows_its_source(driver: &dyn StreamDriver) -> Verdict {
+async fn conflate_never_slows_its_source(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut conflated = driver.batch(source, None, sum())?;
     feeder.feed(1);
@@ -200,7 +202,7 @@ async fn conflate_never_slows_its_source(driver: &dyn StreamDriver) -> Verdict {
     expect(&mut conflated, 900).await
 }
 
-async fn conflate_starts_anew_after_each_emission(driver: &dyn StreamDriver) -> Verdict {
+async fn conflate_starts_anew_after_each_emission(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut conflated = driver.batch(source, None, sum())?;
     feeder.feed(1);
@@ -211,7 +213,9 @@ async fn conflate_starts_anew_after_each_emission(driver: &dyn StreamDriver) -> 
     expect(&mut conflated, 4).await
 }
 
-async fn conflate_emits_what_it_holds_when_its_source_ends(driver: &dyn StreamDriver) -> Verdict {
+async fn conflate_emits_what_it_holds_when_its_source_ends(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     let (feeder, source) = fed();
     let mut conflated = driver.batch(source, None, sum())?;
     feeder.feed(1);
@@ -224,7 +228,7 @@ async fn conflate_emits_what_it_holds_when_its_source_ends(driver: &dyn StreamDr
 }
 
 /// Sums a source of fast and slow spells through a consumer of fast and slow spells.
-async fn sum_of_all(driver: &dyn StreamDriver, max: Option<usize>) -> Verdict {
+async fn sum_of_all(driver: &dyn StreamDriver, max: Option<usize>) -> CaseResult {
     let mut chance = fastrand::Rng::with_seed(SEED);
     let pauses: Vec<_> = (1..=500).map(|item| (chance.u32(0..5), item)).collect();
     let mut conflated = driver.batch(after(pauses), max, sum())?;
@@ -240,11 +244,11 @@ async fn sum_of_all(driver: &dyn StreamDriver, max: Option<usize>) -> Verdict {
     })
 }
 
-async fn conflate_loses_nothing_of_a_sum(driver: &dyn StreamDriver) -> Verdict {
+async fn conflate_loses_nothing_of_a_sum(driver: &dyn StreamDriver) -> CaseResult {
     sum_of_all(driver, None).await
 }
 
-async fn batch_folds_no_more_than_its_maximum(driver: &dyn StreamDriver) -> Verdict {
+async fn batch_folds_no_more_than_its_maximum(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut batched = driver.batch(source, Some(2), sum())?;
     feeder.feed(1);
@@ -255,7 +259,7 @@ async fn batch_folds_no_more_than_its_maximum(driver: &dyn StreamDriver) -> Verd
     expect(&mut batched, 70).await
 }
 
-async fn batch_slows_its_source_at_its_maximum(driver: &dyn StreamDriver) -> Verdict {
+async fn batch_slows_its_source_at_its_maximum(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut batched = driver.batch(source, Some(3), sum())?;
     feeder.feed(1);
@@ -267,6 +271,6 @@ async fn batch_slows_its_source_at_its_maximum(driver: &dyn StreamDriver) -> Ver
     })
 }
 
-async fn batch_loses_nothing_of_a_sum(driver: &dyn StreamDriver) -> Verdict {
+async fn batch_loses_nothing_of_a_sum(driver: &dyn StreamDriver) -> CaseResult {
     sum_of_all(driver, Some(4)).await
 }

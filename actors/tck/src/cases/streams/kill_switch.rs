@@ -1,7 +1,7 @@
 //! Ending streams from outside. Source: Pekko `FlowKillSwitchSpec`.
 
 use super::{
-    Case, Fault, MS, StreamDriver, StreamExt, Verdict, ensure, ensure_eq, expect, expect_end,
+    Case, CaseResult, Fault, MS, StreamDriver, StreamExt, ensure, ensure_eq, expect, expect_end,
     expect_fault, fed, items, settle, stream, values,
 };
 use crate::{case::Stance::Same, cases};
@@ -25,13 +25,13 @@ pub(super) const CASES: &[Case<dyn StreamDriver>] = cases![dyn StreamDriver, L5;
 
 const STOP: Fault = Fault::Scripted("stop");
 
-async fn an_unpulled_switch_changes_nothing(driver: &dyn StreamDriver) -> Verdict {
+async fn an_unpulled_switch_changes_nothing(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let flow = switch.via(items(1..=5));
     ensure_eq("elements", &values(flow).await?, &(1..=5).collect())
 }
 
-async fn a_shutdown_completes_the_stream(driver: &dyn StreamDriver) -> Verdict {
+async fn a_shutdown_completes_the_stream(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let mut flow = switch.via(items(1..));
     expect(&mut flow, 1).await?;
@@ -39,7 +39,7 @@ async fn a_shutdown_completes_the_stream(driver: &dyn StreamDriver) -> Verdict {
     expect_end(&mut flow).await
 }
 
-async fn an_abort_fails_the_stream(driver: &dyn StreamDriver) -> Verdict {
+async fn an_abort_fails_the_stream(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let mut flow = switch.via(items(1..));
     expect(&mut flow, 1).await?;
@@ -47,7 +47,7 @@ async fn an_abort_fails_the_stream(driver: &dyn StreamDriver) -> Verdict {
     expect_fault(&mut flow, STOP).await
 }
 
-async fn a_shutdown_ends_a_stream_that_waits(driver: &dyn StreamDriver) -> Verdict {
+async fn a_shutdown_ends_a_stream_that_waits(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let flow = switch.via(stream::pending().boxed());
     let collected = tokio::spawn(values(flow));
@@ -60,7 +60,7 @@ async fn a_shutdown_ends_a_stream_that_waits(driver: &dyn StreamDriver) -> Verdi
     })
 }
 
-async fn a_pulled_switch_drops_the_source(driver: &dyn StreamDriver) -> Verdict {
+async fn a_pulled_switch_drops_the_source(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let (feeder, source) = fed();
     let mut flow = switch.via(source);
@@ -73,7 +73,7 @@ async fn a_pulled_switch_drops_the_source(driver: &dyn StreamDriver) -> Verdict 
     })
 }
 
-async fn the_first_pull_wins(driver: &dyn StreamDriver) -> Verdict {
+async fn the_first_pull_wins(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let mut flow = switch.via(items(1..));
     switch.shutdown();
@@ -82,7 +82,7 @@ async fn the_first_pull_wins(driver: &dyn StreamDriver) -> Verdict {
     expect_end(&mut flow).await
 }
 
-async fn an_abort_is_not_undone_by_a_shutdown(driver: &dyn StreamDriver) -> Verdict {
+async fn an_abort_is_not_undone_by_a_shutdown(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let mut flow = switch.via(items(1..));
     switch.abort("stop");
@@ -91,7 +91,7 @@ async fn an_abort_is_not_undone_by_a_shutdown(driver: &dyn StreamDriver) -> Verd
     expect_fault(&mut flow, STOP).await
 }
 
-async fn a_pull_after_the_end_changes_nothing(driver: &dyn StreamDriver) -> Verdict {
+async fn a_pull_after_the_end_changes_nothing(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let mut flow = switch.via(items([1]));
     expect(&mut flow, 1).await?;
@@ -100,7 +100,7 @@ async fn a_pull_after_the_end_changes_nothing(driver: &dyn StreamDriver) -> Verd
     expect_end(&mut flow).await
 }
 
-async fn a_shared_switch_ends_all_its_streams(driver: &dyn StreamDriver) -> Verdict {
+async fn a_shared_switch_ends_all_its_streams(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let mut flows = [
         switch.via(items(1..)),
@@ -117,7 +117,7 @@ async fn a_shared_switch_ends_all_its_streams(driver: &dyn StreamDriver) -> Verd
     Ok(())
 }
 
-async fn a_shared_abort_fails_all_its_streams(driver: &dyn StreamDriver) -> Verdict {
+async fn a_shared_abort_fails_all_its_streams(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     let mut flows = [
         switch.via(items(1..)),
@@ -130,19 +130,19 @@ async fn a_shared_abort_fails_all_its_streams(driver: &dyn StreamDriver) -> Verd
     Ok(())
 }
 
-async fn streams_that_come_after_a_shutdown_end_at_once(driver: &dyn StreamDriver) -> Verdict {
+async fn streams_that_come_after_a_shutdown_end_at_once(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     switch.shutdown();
     expect_end(&mut switch.via(items(1..))).await
 }
 
-async fn streams_that_come_after_an_abort_fail_at_once(driver: &dyn StreamDriver) -> Verdict {
+async fn streams_that_come_after_an_abort_fail_at_once(driver: &dyn StreamDriver) -> CaseResult {
     let switch = driver.switch()?;
     switch.abort("stop");
     expect_fault(&mut switch.via(items(1..)), STOP).await
 }
 
-async fn one_switch_does_not_end_the_streams_of_another(driver: &dyn StreamDriver) -> Verdict {
+async fn one_switch_does_not_end_the_streams_of_another(driver: &dyn StreamDriver) -> CaseResult {
     let (first, second) = (driver.switch()?, driver.switch()?);
     let mut flow = second.via(items([1, 2]));
     first.abort("stop");
@@ -151,7 +151,7 @@ async fn one_switch_does_not_end_the_streams_of_another(driver: &dyn StreamDrive
     expect_end(&mut flow).await
 }
 
-async fn two_switches_in_one_stream_each_end_it(driver: &dyn StreamDriver) -> Verdict {
+async fn two_switches_in_one_stream_each_end_it(driver: &dyn StreamDriver) -> CaseResult {
     for pull_first in [true, false] {
         let (first, second) = (driver.switch()?, driver.switch()?);
         let mut flow = second.via(first.via(items(1..)));

@@ -8,9 +8,9 @@ use std::sync::{
 use futures_util::FutureExt;
 
 use super::{
-    Case, Fault, Gauge, Instant, MS, Mapping, SCRIPTED, StreamDriver, StreamExt, Verdict, ensure,
-    ensure_eq, expect, expect_end, expect_fault, failing, fed, items, ordered, resuming, settle,
-    sleep, timed, unordered, values,
+    Case, CaseResult, Fault, Gauge, Instant, MS, Mapping, SCRIPTED, StreamDriver, StreamExt,
+    ensure, ensure_eq, expect, expect_end, expect_fault, failing, fed, items, ordered, resuming,
+    settle, sleep, timed, unordered, values,
 };
 use crate::{
     case::Stance::{Different, Same, Trap},
@@ -54,19 +54,25 @@ pub(super) const CASES: &[Case<dyn StreamDriver>] = cases![dyn StreamDriver, L5;
         Trap("`buffered` advances its futures only while the stream is polled, so their timers and their I/O stall");
 ];
 
-async fn ordered_work_is_emitted_in_the_order_of_the_source(driver: &dyn StreamDriver) -> Verdict {
+async fn ordered_work_is_emitted_in_the_order_of_the_source(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     let mapped = driver.map_async(items([30, 10, 20]), ordered(3), Gauge::default().work())?;
     let expected = vec![(30, Ok(30)), (30, Ok(10)), (30, Ok(20))];
     ensure_eq("elements", &timed(mapped).await, &expected)
 }
 
-async fn unordered_work_is_emitted_as_it_is_done(driver: &dyn StreamDriver) -> Verdict {
+async fn unordered_work_is_emitted_as_it_is_done(driver: &dyn StreamDriver) -> CaseResult {
     let mapped = driver.map_async(items([30, 10, 20]), unordered(3), Gauge::default().work())?;
     let expected = vec![(10, Ok(10)), (20, Ok(20)), (30, Ok(30))];
     ensure_eq("elements", &timed(mapped).await, &expected)
 }
 
-async fn most_at_a_time(driver: &dyn StreamDriver, mapping: Mapping, expected: usize) -> Verdict {
+async fn most_at_a_time(
+    driver: &dyn StreamDriver,
+    mapping: Mapping,
+    expected: usize,
+) -> CaseResult {
     let gauge = Gauge::default();
     let source = items((1..=40).map(|item| item % 7 + 1));
     let mapped = driver.map_async(source, mapping, gauge.work())?;
@@ -74,21 +80,21 @@ async fn most_at_a_time(driver: &dyn StreamDriver, mapping: Mapping, expected: u
     ensure_eq("most at a time", &gauge.most(), &expected)
 }
 
-async fn no_more_runs_than_the_parallelism(driver: &dyn StreamDriver) -> Verdict {
+async fn no_more_runs_than_the_parallelism(driver: &dyn StreamDriver) -> CaseResult {
     most_at_a_time(driver, ordered(4), 4).await
 }
 
-async fn no_more_runs_unordered_than_the_parallelism(driver: &dyn StreamDriver) -> Verdict {
+async fn no_more_runs_unordered_than_the_parallelism(driver: &dyn StreamDriver) -> CaseResult {
     most_at_a_time(driver, unordered(4), 4).await
 }
 
-async fn a_parallelism_of_one_works_one_by_one(driver: &dyn StreamDriver) -> Verdict {
+async fn a_parallelism_of_one_works_one_by_one(driver: &dyn StreamDriver) -> CaseResult {
     most_at_a_time(driver, ordered(1), 1).await?;
     let mapped = driver.map_async(items([10, 10, 10]), ordered(1), Gauge::default().work())?;
     ensure_eq("times", &super::times(mapped).await?, &vec![10, 20, 30])
 }
 
-async fn what_is_done_and_not_taken_counts_as_running(driver: &dyn StreamDriver) -> Verdict {
+async fn what_is_done_and_not_taken_counts_as_running(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let mut mapped = driver.map_async(items([10; 20]), ordered(4), gauge.work())?;
     expect(&mut mapped, 10).await?;
@@ -98,7 +104,7 @@ async fn what_is_done_and_not_taken_counts_as_running(driver: &dyn StreamDriver)
     })
 }
 
-async fn advances(driver: &dyn StreamDriver, mapping: Mapping) -> Verdict {
+async fn advances(driver: &dyn StreamDriver, mapping: Mapping) -> CaseResult {
     let gauge = Gauge::default();
     let mut mapped = driver.map_async(items([10; 8]), mapping, gauge.work())?;
     expect(&mut mapped, 10).await?;
@@ -111,17 +117,19 @@ async fn advances(driver: &dyn StreamDriver, mapping: Mapping) -> Verdict {
     ensure_eq("time for four", &start.elapsed().as_millis(), &0)
 }
 
-async fn work_advances_while_the_consumer_is_idle(driver: &dyn StreamDriver) -> Verdict {
+async fn work_advances_while_the_consumer_is_idle(driver: &dyn StreamDriver) -> CaseResult {
     advances(driver, ordered(4)).await
 }
 
-async fn unordered_work_advances_while_the_consumer_is_idle(driver: &dyn StreamDriver) -> Verdict {
+async fn unordered_work_advances_while_the_consumer_is_idle(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     advances(driver, unordered(4)).await
 }
 
 async fn a_slow_first_element_does_not_hold_the_others_work_up(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let gauge = Gauge::default();
     let mut mapped = driver.map_async(items([1000, 10, 10, 10]), ordered(4), gauge.work())?;
     let early = tokio::time::timeout(MS * 20, mapped.next()).await;
@@ -137,26 +145,26 @@ fn ten_fails(item: u64) -> Result<u64, Fault> {
 
 async fn a_failure_is_told_when_it_happens_and_not_in_its_turn(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let work = Gauge::default().ending(ten_fails);
     let mapped = driver.map_async(items([500, 10, 500]), ordered(3), work)?;
     ensure_eq("elements", &timed(mapped).await, &vec![(10, Err(SCRIPTED))])
 }
 
-async fn an_unordered_failure_is_told_when_it_happens(driver: &dyn StreamDriver) -> Verdict {
+async fn an_unordered_failure_is_told_when_it_happens(driver: &dyn StreamDriver) -> CaseResult {
     let work = Gauge::default().ending(ten_fails);
     let mapped = driver.map_async(items([500, 10, 500, 5]), unordered(4), work)?;
     let expected = vec![(5, Ok(5)), (10, Err(SCRIPTED))];
     ensure_eq("elements", &timed(mapped).await, &expected)
 }
 
-async fn work_that_is_already_failed_fails_the_stream(driver: &dyn StreamDriver) -> Verdict {
+async fn work_that_is_already_failed_fails_the_stream(driver: &dyn StreamDriver) -> CaseResult {
     let work: Work = Box::new(|_| std::future::ready(Err(SCRIPTED)).boxed());
     let mapped = driver.map_async(items([1, 2]), ordered(2), work)?;
     ensure_eq("elements", &timed(mapped).await, &vec![(0, Err(SCRIPTED))])
 }
 
-async fn a_failure_aborts_the_work_beside_it(driver: &dyn StreamDriver) -> Verdict {
+async fn a_failure_aborts_the_work_beside_it(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let work = gauge.ending(ten_fails);
     let mut mapped = driver.map_async(items([500, 10, 500]), ordered(3), work)?;
@@ -177,7 +185,7 @@ fn panicking(when_called: bool) -> Work {
     })
 }
 
-async fn a_function_that_panics_fails_the_stream(driver: &dyn StreamDriver) -> Verdict {
+async fn a_function_that_panics_fails_the_stream(driver: &dyn StreamDriver) -> CaseResult {
     let mapped = driver.map_async(items([3]), ordered(2), panicking(true))?;
     ensure_eq(
         "elements",
@@ -186,7 +194,7 @@ async fn a_function_that_panics_fails_the_stream(driver: &dyn StreamDriver) -> V
     )
 }
 
-async fn work_that_panics_fails_the_stream(driver: &dyn StreamDriver) -> Verdict {
+async fn work_that_panics_fails_the_stream(driver: &dyn StreamDriver) -> CaseResult {
     let mapped = driver.map_async(items([3]), ordered(2), panicking(false))?;
     ensure_eq(
         "elements",
@@ -195,31 +203,31 @@ async fn work_that_panics_fails_the_stream(driver: &dyn StreamDriver) -> Verdict
     )
 }
 
-async fn resuming_skips_the_element_that_failed(driver: &dyn StreamDriver) -> Verdict {
+async fn resuming_skips_the_element_that_failed(driver: &dyn StreamDriver) -> CaseResult {
     let work = Gauge::default().ending(ten_fails);
     let mapped = driver.map_async(items([30, 10, 20]), resuming(&ordered(3)), work)?;
     ensure_eq("elements", &values(mapped).await?, &vec![30, 20])
 }
 
-async fn resuming_skips_many_failures(driver: &dyn StreamDriver) -> Verdict {
+async fn resuming_skips_many_failures(driver: &dyn StreamDriver) -> CaseResult {
     let work = Gauge::default().ending(ten_fails);
     let source = items([10, 10, 10, 1, 10, 10, 2, 10]);
     let mapped = driver.map_async(source, resuming(&ordered(2)), work)?;
     ensure_eq("elements", &values(mapped).await?, &vec![1, 2])
 }
 
-async fn resuming_skips_a_function_that_panics(driver: &dyn StreamDriver) -> Verdict {
+async fn resuming_skips_a_function_that_panics(driver: &dyn StreamDriver) -> CaseResult {
     let mapped = driver.map_async(items(1..=5), resuming(&ordered(2)), panicking(true))?;
     ensure_eq("elements", &values(mapped).await?, &vec![1, 2, 4, 5])
 }
 
-async fn resuming_unordered_skips_the_element_that_failed(driver: &dyn StreamDriver) -> Verdict {
+async fn resuming_unordered_skips_the_element_that_failed(driver: &dyn StreamDriver) -> CaseResult {
     let work = Gauge::default().ending(ten_fails);
     let mapped = driver.map_async(items([30, 10, 20]), resuming(&unordered(3)), work)?;
     ensure_eq("elements", &values(mapped).await?, &vec![20, 30])
 }
 
-async fn the_decider_is_asked_once_for_each_failure(driver: &dyn StreamDriver) -> Verdict {
+async fn the_decider_is_asked_once_for_each_failure(driver: &dyn StreamDriver) -> CaseResult {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let mapping = Mapping {
@@ -235,12 +243,12 @@ async fn the_decider_is_asked_once_for_each_failure(driver: &dyn StreamDriver) -
     ensure_eq("asked", &asked.load(SeqCst), &3)
 }
 
-async fn an_empty_source_completes(driver: &dyn StreamDriver) -> Verdict {
+async fn an_empty_source_completes(driver: &dyn StreamDriver) -> CaseResult {
     let mut mapped = driver.map_async(items([]), ordered(2), Gauge::default().work())?;
     expect_end(&mut mapped).await
 }
 
-async fn it_completes_with_the_last_work_pending(driver: &dyn StreamDriver) -> Verdict {
+async fn it_completes_with_the_last_work_pending(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut mapped = driver.map_async(source, ordered(2), Gauge::default().work())?;
     feeder.feed(100);
@@ -249,7 +257,7 @@ async fn it_completes_with_the_last_work_pending(driver: &dyn StreamDriver) -> V
     expect_end(&mut mapped).await
 }
 
-async fn it_completes_without_being_asked_again(driver: &dyn StreamDriver) -> Verdict {
+async fn it_completes_without_being_asked_again(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut mapped = driver.map_async(source, ordered(1), Gauge::default().work())?;
     feeder.feed(10);
@@ -261,12 +269,12 @@ async fn it_completes_without_being_asked_again(driver: &dyn StreamDriver) -> Ve
     })
 }
 
-async fn the_failure_of_the_source_is_passed_on(driver: &dyn StreamDriver) -> Verdict {
+async fn the_failure_of_the_source_is_passed_on(driver: &dyn StreamDriver) -> CaseResult {
     let mut mapped = driver.map_async(failing([]), ordered(2), Gauge::default().work())?;
     expect_fault(&mut mapped, SCRIPTED).await
 }
 
-async fn dropping_it_drops_the_source_and_aborts_the_work(driver: &dyn StreamDriver) -> Verdict {
+async fn dropping_it_drops_the_source_and_aborts_the_work(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let (feeder, source) = fed();
     let mut mapped = driver.map_async(source, ordered(4), gauge.work())?;
@@ -282,7 +290,7 @@ async fn dropping_it_drops_the_source_and_aborts_the_work(driver: &dyn StreamDri
     })
 }
 
-async fn nothing_is_taken_before_the_first_poll(driver: &dyn StreamDriver) -> Verdict {
+async fn nothing_is_taken_before_the_first_poll(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let mapped = driver.map_async(items([1, 2]), ordered(2), gauge.work())?;
     sleep(MS * 100).await;
@@ -290,7 +298,7 @@ async fn nothing_is_taken_before_the_first_poll(driver: &dyn StreamDriver) -> Ve
     ensure_eq("elements", &values(mapped).await?, &vec![1, 2])
 }
 
-async fn a_thousand_elements_keep_their_order(driver: &dyn StreamDriver) -> Verdict {
+async fn a_thousand_elements_keep_their_order(driver: &dyn StreamDriver) -> CaseResult {
     // Work that takes from 0 to 12 ms, seeded by the element itself.
     let work: Work = Box::new(|item: u64| {
         async move {
@@ -305,7 +313,7 @@ async fn a_thousand_elements_keep_their_order(driver: &dyn StreamDriver) -> Verd
 
 async fn timers_inside_the_work_are_served_while_the_consumer_is_busy(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     // Each work must do its second step within 50 ms of its first, as a call that must answer a ping.
     let late = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&late);

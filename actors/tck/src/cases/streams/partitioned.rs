@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt;
 
 use super::{
-    Case, Duration, Fault, Gauge, MS, SCRIPTED, StreamDriver, Verdict, ensure, ensure_eq, expect,
-    expect_end, expect_fault, failing, fed, items, ordered, resuming, settle, sleep, timed,
+    Case, CaseResult, Duration, Fault, Gauge, MS, SCRIPTED, StreamDriver, ensure, ensure_eq,
+    expect, expect_end, expect_fault, failing, fed, items, ordered, resuming, settle, sleep, timed,
     unordered, values,
 };
 use crate::{case::Stance::Same, cases, driver::streams::Work};
@@ -51,7 +51,7 @@ fn begun(note: &Arc<Mutex<Vec<u64>>>) -> Vec<u64> {
     note.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-async fn elements_of_one_key_are_worked_on_one_at_a_time(driver: &dyn StreamDriver) -> Verdict {
+async fn elements_of_one_key_are_worked_on_one_at_a_time(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let mapped = driver.map_partitioned(items([11, 21, 31]), ordered(4), digit, gauge.work())?;
     let expected = vec![(11, Ok(11)), (32, Ok(21)), (63, Ok(31))];
@@ -59,7 +59,7 @@ async fn elements_of_one_key_are_worked_on_one_at_a_time(driver: &dyn StreamDriv
     ensure_eq("most at a time", &gauge.most(), &1)
 }
 
-async fn elements_of_one_key_are_begun_in_their_order(driver: &dyn StreamDriver) -> Verdict {
+async fn elements_of_one_key_are_begun_in_their_order(driver: &dyn StreamDriver) -> CaseResult {
     let (note, work) = noting();
     let mapped =
         driver.map_partitioned(items([1, 11, 2, 21, 12, 31]), unordered(2), digit, work)?;
@@ -73,14 +73,14 @@ async fn elements_of_one_key_are_begun_in_their_order(driver: &dyn StreamDriver)
     ensure_eq("key 2", &of(2).collect(), &vec![2, 12])
 }
 
-async fn keys_are_worked_on_beside_each_other(driver: &dyn StreamDriver) -> Verdict {
+async fn keys_are_worked_on_beside_each_other(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let mapped = driver.map_partitioned(items([21, 22, 23]), ordered(3), digit, gauge.work())?;
     ensure_eq("elements", &values(mapped).await?, &vec![21, 22, 23])?;
     ensure_eq("most at a time", &gauge.most(), &3)
 }
 
-async fn no_more_keys_are_worked_on_than_the_parallelism(driver: &dyn StreamDriver) -> Verdict {
+async fn no_more_keys_are_worked_on_than_the_parallelism(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let mapped = driver.map_partitioned(items(1..=40), ordered(3), digit, gauge.work())?;
     ensure_eq("elements", &values(mapped).await?, &(1..=40).collect())?;
@@ -89,20 +89,20 @@ async fn no_more_keys_are_worked_on_than_the_parallelism(driver: &dyn StreamDriv
 
 async fn partitioned_work_is_emitted_in_the_order_of_the_source(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let source = items([91, 12, 13, 21, 2]);
     let mapped = driver.map_partitioned(source, ordered(4), digit, Gauge::default().work())?;
     ensure_eq("elements", &values(mapped).await?, &vec![91, 12, 13, 21, 2])
 }
 
-async fn partitioned_work_may_be_emitted_as_it_is_done(driver: &dyn StreamDriver) -> Verdict {
+async fn partitioned_work_may_be_emitted_as_it_is_done(driver: &dyn StreamDriver) -> CaseResult {
     let source = items([91, 12, 1]);
     let mapped = driver.map_partitioned(source, unordered(4), digit, Gauge::default().work())?;
     let expected = vec![(12, Ok(12)), (91, Ok(91)), (92, Ok(1))];
     ensure_eq("elements", &timed(mapped).await, &expected)
 }
 
-async fn a_busy_key_does_not_hold_the_others_up(driver: &dyn StreamDriver) -> Verdict {
+async fn a_busy_key_does_not_hold_the_others_up(driver: &dyn StreamDriver) -> CaseResult {
     let (note, work) = noting();
     let source = items([1, 11, 21, 31, 41, 2]);
     let mut mapped = driver.map_partitioned(source, ordered(2), digit, work)?;
@@ -115,7 +115,7 @@ fn eleven_fails(item: u64) -> Result<u64, Fault> {
     if item == 11 { Err(SCRIPTED) } else { Ok(item) }
 }
 
-async fn partitioned_work_that_fails_fails_the_stream(driver: &dyn StreamDriver) -> Verdict {
+async fn partitioned_work_that_fails_fails_the_stream(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let work = gauge.ending(eleven_fails);
     let mapped = driver.map_partitioned(items([92, 11, 3]), ordered(3), digit, work)?;
@@ -124,14 +124,16 @@ async fn partitioned_work_that_fails_fails_the_stream(driver: &dyn StreamDriver)
     ensure_eq("still running", &gauge.running(), &0)
 }
 
-async fn resuming_goes_on_with_the_next_of_the_key(driver: &dyn StreamDriver) -> Verdict {
+async fn resuming_goes_on_with_the_next_of_the_key(driver: &dyn StreamDriver) -> CaseResult {
     let work = Gauge::default().ending(eleven_fails);
     let mapping = resuming(&ordered(2));
     let mapped = driver.map_partitioned(items([1, 11, 21, 2]), mapping, digit, work)?;
     ensure_eq("elements", &values(mapped).await?, &vec![1, 21, 2])
 }
 
-async fn partitioned_work_completes_and_passes_failures_on(driver: &dyn StreamDriver) -> Verdict {
+async fn partitioned_work_completes_and_passes_failures_on(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     let mut mapped =
         driver.map_partitioned(items([]), ordered(2), digit, Gauge::default().work())?;
     expect_end(&mut mapped).await?;
@@ -140,7 +142,7 @@ async fn partitioned_work_completes_and_passes_failures_on(driver: &dyn StreamDr
     expect_fault(&mut mapped, SCRIPTED).await
 }
 
-async fn dropping_partitioned_work_drops_the_source(driver: &dyn StreamDriver) -> Verdict {
+async fn dropping_partitioned_work_drops_the_source(driver: &dyn StreamDriver) -> CaseResult {
     let gauge = Gauge::default();
     let (feeder, source) = fed();
     let mut mapped = driver.map_partitioned(source, ordered(4), digit, gauge.work())?;

@@ -3,7 +3,7 @@
 use futures_util::future::poll_immediate;
 
 use super::{
-    Case, Fault, MS, SCRIPTED, StreamDriver, StreamExt, Verdict, ensure, ensure_eq, expect,
+    Case, CaseResult, Fault, MS, SCRIPTED, StreamDriver, StreamExt, ensure, ensure_eq, expect,
     expect_end, expect_fault, settle, values,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub(super) const CASES: &[Case<dyn StreamDriver>] = cases![dyn StreamDriver, L5;
         Different("dropping the last handle completes the stream; Pekko's waits for ever");
 ];
 
-async fn nothing_is_dropped_while_there_is_room(driver: &dyn StreamDriver) -> Verdict {
+async fn nothing_is_dropped_while_there_is_room(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, flow) = driver.queue(100)?;
     for item in 0..100 {
         ensure_eq("offer", &queue.offer(item), &Offer::Enqueued)?;
@@ -45,7 +45,7 @@ async fn nothing_is_dropped_while_there_is_room(driver: &dyn StreamDriver) -> Ve
     ensure_eq("elements", &values(flow).await?, &(0..100).collect())
 }
 
-async fn what_comes_to_a_full_queue_is_dropped(driver: &dyn StreamDriver) -> Verdict {
+async fn what_comes_to_a_full_queue_is_dropped(driver: &dyn StreamDriver) -> CaseResult {
     for size in [1, 2, 10] {
         let (queue, flow) = driver.queue(size)?;
         let offers: Vec<_> = (0..20).map(|item| queue.offer(item)).collect();
@@ -69,7 +69,7 @@ async fn what_comes_to_a_full_queue_is_dropped(driver: &dyn StreamDriver) -> Ver
     Ok(())
 }
 
-async fn room_comes_back_as_elements_are_taken(driver: &dyn StreamDriver) -> Verdict {
+async fn room_comes_back_as_elements_are_taken(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, mut flow) = driver.queue(1)?;
     for item in 0..20 {
         ensure_eq("offer", &queue.offer(item), &Offer::Enqueued)?;
@@ -79,7 +79,7 @@ async fn room_comes_back_as_elements_are_taken(driver: &dyn StreamDriver) -> Ver
     Ok(())
 }
 
-async fn a_completed_queue_delivers_what_it_holds(driver: &dyn StreamDriver) -> Verdict {
+async fn a_completed_queue_delivers_what_it_holds(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, mut flow) = driver.queue(5)?;
     queue.offer(1);
     queue.offer(2);
@@ -89,20 +89,20 @@ async fn a_completed_queue_delivers_what_it_holds(driver: &dyn StreamDriver) -> 
     expect_end(&mut flow).await
 }
 
-async fn an_offer_to_a_completed_queue_is_closed(driver: &dyn StreamDriver) -> Verdict {
+async fn an_offer_to_a_completed_queue_is_closed(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, _flow) = driver.queue(5)?;
     queue.complete();
     ensure_eq("offer", &queue.offer(1), &Offer::Closed)
 }
 
-async fn a_failed_queue_fails_the_stream(driver: &dyn StreamDriver) -> Verdict {
+async fn a_failed_queue_fails_the_stream(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, mut flow) = driver.queue(5)?;
     queue.offer(1);
     ensure(queue.fail(SCRIPTED), || "it could not be failed".to_owned())?;
     expect_fault(&mut flow, SCRIPTED).await
 }
 
-async fn an_offer_to_a_failed_queue_says_why(driver: &dyn StreamDriver) -> Verdict {
+async fn an_offer_to_a_failed_queue_says_why(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, _flow) = driver.queue(5)?;
     queue.fail(Fault::Scripted("why"));
     ensure_eq(
@@ -112,14 +112,14 @@ async fn an_offer_to_a_failed_queue_says_why(driver: &dyn StreamDriver) -> Verdi
     )
 }
 
-async fn an_offer_to_a_queue_without_a_stream_is_closed(driver: &dyn StreamDriver) -> Verdict {
+async fn an_offer_to_a_queue_without_a_stream_is_closed(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, flow) = driver.queue(5)?;
     queue.offer(1);
     drop(flow);
     ensure_eq("offer", &queue.offer(2), &Offer::Closed)
 }
 
-async fn completing_twice_is_an_error(driver: &dyn StreamDriver) -> Verdict {
+async fn completing_twice_is_an_error(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, _flow) = driver.queue(5)?;
     ensure_eq(
         "complete, complete, fail",
@@ -134,13 +134,13 @@ async fn completing_twice_is_an_error(driver: &dyn StreamDriver) -> Verdict {
     )
 }
 
-async fn completing_a_queue_whose_stream_is_gone_is_none(driver: &dyn StreamDriver) -> Verdict {
+async fn completing_a_queue_whose_stream_is_gone_is_none(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, flow) = driver.queue(5)?;
     drop(flow);
     ensure(queue.complete(), || "it was an error".to_owned())
 }
 
-async fn a_burst_to_a_waiting_consumer_arrives_in_order(driver: &dyn StreamDriver) -> Verdict {
+async fn a_burst_to_a_waiting_consumer_arrives_in_order(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, flow) = driver.queue(100)?;
     let collected = tokio::spawn(values(flow));
     settle().await;
@@ -156,7 +156,7 @@ async fn a_burst_to_a_waiting_consumer_arrives_in_order(driver: &dyn StreamDrive
     )
 }
 
-async fn the_size_of_the_queue_is_told(driver: &dyn StreamDriver) -> Verdict {
+async fn the_size_of_the_queue_is_told(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, mut flow) = driver.queue(3)?;
     ensure_eq("at first", &queue.size(), &0)?;
     for item in 0..5 {
@@ -167,7 +167,7 @@ async fn the_size_of_the_queue_is_told(driver: &dyn StreamDriver) -> Verdict {
     ensure_eq("after one was taken", &queue.size(), &2)
 }
 
-async fn everything_enqueued_is_delivered(driver: &dyn StreamDriver) -> Verdict {
+async fn everything_enqueued_is_delivered(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, mut flow) = driver.queue(7)?;
     let mut chance = fastrand::Rng::with_seed(SEED);
     let (mut enqueued, mut delivered) = (Vec::new(), Vec::new());
@@ -185,7 +185,7 @@ async fn everything_enqueued_is_delivered(driver: &dyn StreamDriver) -> Verdict 
     ensure_eq("delivered", &delivered, &enqueued)
 }
 
-async fn a_thousand_handles_share_one_bound(driver: &dyn StreamDriver) -> Verdict {
+async fn a_thousand_handles_share_one_bound(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, _flow) = driver.queue(4)?;
     let handles: Vec<_> = (0..1000).map(|_| queue.another()).collect();
     let offers = handles.iter().map(|handle| handle.offer(1));
@@ -202,7 +202,7 @@ fn offer_all(queue: &dyn Queue, times: u64) {
     }
 }
 
-async fn a_thousand_handles_from_threads_lose_nothing(driver: &dyn StreamDriver) -> Verdict {
+async fn a_thousand_handles_from_threads_lose_nothing(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, mut flow) = driver.queue(8)?;
     let producers: Vec<_> = (0..8)
         .map(|_| {
@@ -230,7 +230,7 @@ async fn a_thousand_handles_from_threads_lose_nothing(driver: &dyn StreamDriver)
     ensure_eq("their sum", &seen.iter().sum::<u64>(), &45_000)
 }
 
-async fn the_last_handle_completes_the_queue(driver: &dyn StreamDriver) -> Verdict {
+async fn the_last_handle_completes_the_queue(driver: &dyn StreamDriver) -> CaseResult {
     let (queue, flow) = driver.queue(5)?;
     let another = queue.another();
     queue.offer(1);

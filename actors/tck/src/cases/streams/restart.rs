@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    Case, Fault, Instant, MS, SCRIPTED, StreamDriver, StreamExt, Verdict, ensure, ensure_eq,
+    Case, CaseResult, Fault, Instant, MS, SCRIPTED, StreamDriver, StreamExt, ensure, ensure_eq,
     expect, failing, fed, items, settle, sleep, stream, timed,
 };
 use crate::{
@@ -64,7 +64,7 @@ fn seen(made: &Made) -> Vec<u128> {
     made.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-async fn a_source_that_fails_is_made_anew(driver: &dyn StreamDriver) -> Verdict {
+async fn a_source_that_fails_is_made_anew(driver: &dyn StreamDriver) -> CaseResult {
     let factory = factory(&Made::default(), |nth| failing([nth]));
     let mut flow = driver.restart(restarting(), factory)?;
     for nth in 1..=4 {
@@ -73,7 +73,7 @@ async fn a_source_that_fails_is_made_anew(driver: &dyn StreamDriver) -> Verdict 
     Ok(())
 }
 
-async fn a_source_that_completes_is_made_anew(driver: &dyn StreamDriver) -> Verdict {
+async fn a_source_that_completes_is_made_anew(driver: &dyn StreamDriver) -> CaseResult {
     let factory = factory(&Made::default(), |nth| items([nth]));
     let mut flow = driver.restart(restarting(), factory)?;
     for nth in 1..=4 {
@@ -89,7 +89,7 @@ fn on_failures_only() -> Restarting {
     }
 }
 
-async fn a_source_restarted_on_failures_only_completes(driver: &dyn StreamDriver) -> Verdict {
+async fn a_source_restarted_on_failures_only_completes(driver: &dyn StreamDriver) -> CaseResult {
     let factory = factory(&Made::default(), |nth| items([nth]));
     let flow = driver.restart(on_failures_only(), factory)?;
     ensure_eq("elements", &timed(flow).await, &vec![(0, Ok(1))])
@@ -97,7 +97,7 @@ async fn a_source_restarted_on_failures_only_completes(driver: &dyn StreamDriver
 
 async fn a_source_restarted_on_failures_only_is_made_anew_when_it_fails(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let factory = factory(&Made::default(), |nth| {
         if nth < 3 {
             failing([nth])
@@ -112,7 +112,7 @@ async fn a_source_restarted_on_failures_only_is_made_anew_when_it_fails(
 
 async fn the_wait_before_each_restart_doubles_up_to_its_maximum(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let made = Made::default();
     let factory = factory(&made, |_| failing([]));
     let flow = driver.restart(limited(4), factory)?;
@@ -128,7 +128,9 @@ fn limited(restarts: u32) -> Restarting {
     }
 }
 
-async fn the_wait_is_small_again_after_a_source_that_lived(driver: &dyn StreamDriver) -> Verdict {
+async fn the_wait_is_small_again_after_a_source_that_lived(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     let made = Made::default();
     let factory = factory(&made, |nth| {
         // The third lives for longer than the shortest wait.
@@ -146,7 +148,7 @@ async fn the_wait_is_small_again_after_a_source_that_lived(driver: &dyn StreamDr
     ensure_eq("made", &seen(&made), &vec![0, 100, 300, 550])
 }
 
-async fn the_random_part_of_the_wait_stays_in_its_range(driver: &dyn StreamDriver) -> Verdict {
+async fn the_random_part_of_the_wait_stays_in_its_range(driver: &dyn StreamDriver) -> CaseResult {
     let mut waits = Vec::new();
     for seed in SEED..SEED + 20 {
         let made = Made::default();
@@ -167,14 +169,14 @@ async fn the_random_part_of_the_wait_stays_in_its_range(driver: &dyn StreamDrive
     ensure(waits.len() > 10, || format!("hardly random: {waits:?}"))
 }
 
-async fn no_more_restarts_are_made_than_the_maximum(driver: &dyn StreamDriver) -> Verdict {
+async fn no_more_restarts_are_made_than_the_maximum(driver: &dyn StreamDriver) -> CaseResult {
     let made = Made::default();
     let flow = driver.restart(limited(2), factory(&made, |_| failing([])))?;
     ensure_eq("elements", &timed(flow).await, &vec![(300, Err(SCRIPTED))])?;
     ensure_eq("made", &seen(&made).len(), &3)
 }
 
-async fn a_maximum_of_zero_never_restarts(driver: &dyn StreamDriver) -> Verdict {
+async fn a_maximum_of_zero_never_restarts(driver: &dyn StreamDriver) -> CaseResult {
     let made = Made::default();
     let flow = driver.restart(limited(0), factory(&made, |nth| failing([nth])))?;
     ensure_eq(
@@ -185,14 +187,14 @@ async fn a_maximum_of_zero_never_restarts(driver: &dyn StreamDriver) -> Verdict 
     ensure_eq("made", &seen(&made).len(), &1)
 }
 
-async fn completions_count_as_restarts_too(driver: &dyn StreamDriver) -> Verdict {
+async fn completions_count_as_restarts_too(driver: &dyn StreamDriver) -> CaseResult {
     let made = Made::default();
     let flow = driver.restart(limited(2), factory(&made, |nth| items([nth])))?;
     let expected = vec![(0, Ok(1)), (100, Ok(2)), (300, Ok(3))];
     ensure_eq("elements", &timed(flow).await, &expected)
 }
 
-async fn a_quiet_time_gives_the_restarts_back(driver: &dyn StreamDriver) -> Verdict {
+async fn a_quiet_time_gives_the_restarts_back(driver: &dyn StreamDriver) -> CaseResult {
     let made = Made::default();
     let factory = factory(&made, |nth| {
         let life = if nth == 2 { 1500 } else { 0 };
@@ -210,7 +212,7 @@ async fn a_quiet_time_gives_the_restarts_back(driver: &dyn StreamDriver) -> Verd
     ensure_eq("made", &seen(&made), &vec![0, 100, 1700])
 }
 
-async fn a_failure_that_must_not_restart_fails_the_stream(driver: &dyn StreamDriver) -> Verdict {
+async fn a_failure_that_must_not_restart_fails_the_stream(driver: &dyn StreamDriver) -> CaseResult {
     let made = Made::default();
     let choosy = Restarting {
         restart_on: Some(Arc::new(|_: &Fault| false)),
@@ -225,7 +227,7 @@ async fn a_failure_that_must_not_restart_fails_the_stream(driver: &dyn StreamDri
     ensure_eq("made", &seen(&made).len(), &1)
 }
 
-async fn a_failure_that_must_restart_does(driver: &dyn StreamDriver) -> Verdict {
+async fn a_failure_that_must_restart_does(driver: &dyn StreamDriver) -> CaseResult {
     let choosy = Restarting {
         restart_on: Some(Arc::new(|fault: &Fault| *fault == SCRIPTED)),
         ..restarting()
@@ -242,7 +244,7 @@ async fn a_failure_that_must_restart_does(driver: &dyn StreamDriver) -> Verdict 
     )
 }
 
-async fn dropping_it_while_it_waits_makes_no_more_sources(driver: &dyn StreamDriver) -> Verdict {
+async fn dropping_it_while_it_waits_makes_no_more_sources(driver: &dyn StreamDriver) -> CaseResult {
     let made = Made::default();
     let mut flow = driver.restart(restarting(), factory(&made, |nth| failing([nth])))?;
     expect(&mut flow, 1).await?;
@@ -252,7 +254,7 @@ async fn dropping_it_while_it_waits_makes_no_more_sources(driver: &dyn StreamDri
     ensure_eq("made", &seen(&made).len(), &1)
 }
 
-async fn dropping_it_drops_the_running_source(driver: &dyn StreamDriver) -> Verdict {
+async fn dropping_it_drops_the_running_source(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut source = Some(source);
     let factory = factory(&Made::default(), move |_| {
@@ -270,7 +272,7 @@ async fn dropping_it_drops_the_running_source(driver: &dyn StreamDriver) -> Verd
 
 async fn what_a_source_yielded_before_it_failed_was_passed_on(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let factory = factory(&Made::default(), |nth| failing([nth * 10, nth * 10 + 1]));
     let flow = driver.restart(limited(1), factory)?;
     let expected = [(0, 10), (0, 11), (100, 20), (100, 21)].map(|(at, item)| (at, Ok(item)));

@@ -3,8 +3,8 @@
 //! Source: the specification of Reactive Streams, by rule, and its compatibility kit.
 
 use super::{
-    Case, MS, SCRIPTED, StreamDriver, StreamExt, Verdict, counted, ensure, ensure_eq, expect, fed,
-    items, ordered, settle, sleep, values,
+    Case, CaseResult, MS, SCRIPTED, StreamDriver, StreamExt, counted, ensure, ensure_eq, expect,
+    fed, items, ordered, settle, sleep, values,
 };
 use crate::{
     case::{
@@ -85,8 +85,8 @@ const STAGES: &[(&str, usize, Stage)] = &[
 /// Runs `case` on every stage that the library has; it must have one at least.
 async fn on_every_stage(
     driver: &dyn StreamDriver,
-    case: impl AsyncFn(&str, usize, Stage) -> Verdict,
-) -> Verdict {
+    case: impl AsyncFn(&str, usize, Stage) -> CaseResult,
+) -> CaseResult {
     let mut offered = 0;
     for (name, ahead, stage) in STAGES {
         match stage(driver, items([])) {
@@ -104,7 +104,7 @@ async fn on_every_stage(
 
 async fn no_stage_takes_more_than_it_was_asked_for_and_its_stated_buffer(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     on_every_stage(driver, async |name, ahead, stage| {
         let (taken, source) = counted(items(1..));
         let mut flow = stage(driver, source)?;
@@ -122,7 +122,7 @@ async fn no_stage_takes_more_than_it_was_asked_for_and_its_stated_buffer(
     .await
 }
 
-async fn no_stage_yields_anything_after_its_end(driver: &dyn StreamDriver) -> Verdict {
+async fn no_stage_yields_anything_after_its_end(driver: &dyn StreamDriver) -> CaseResult {
     on_every_stage(driver, async |name, _, stage| {
         let mut flow = stage(driver, items([1]))?;
         expect(&mut flow, 1).await?;
@@ -135,7 +135,7 @@ async fn no_stage_yields_anything_after_its_end(driver: &dyn StreamDriver) -> Ve
     .await
 }
 
-async fn no_stage_yields_anything_after_its_failure(driver: &dyn StreamDriver) -> Verdict {
+async fn no_stage_yields_anything_after_its_failure(driver: &dyn StreamDriver) -> CaseResult {
     on_every_stage(driver, async |name, _, stage| {
         let (feeder, source) = fed();
         let mut flow = stage(driver, source)?;
@@ -154,7 +154,7 @@ async fn no_stage_yields_anything_after_its_failure(driver: &dyn StreamDriver) -
     .await
 }
 
-async fn every_stage_drops_its_source_when_it_is_dropped(driver: &dyn StreamDriver) -> Verdict {
+async fn every_stage_drops_its_source_when_it_is_dropped(driver: &dyn StreamDriver) -> CaseResult {
     on_every_stage(driver, async |name, _, stage| {
         let (feeder, source) = fed();
         let mut flow = stage(driver, source)?;
@@ -171,7 +171,7 @@ async fn every_stage_drops_its_source_when_it_is_dropped(driver: &dyn StreamDriv
 
 async fn every_stage_drops_its_source_when_it_is_dropped_before_its_first_poll(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     on_every_stage(driver, async |name, _, stage| {
         let (feeder, source) = fed();
         drop(stage(driver, source)?);
@@ -183,7 +183,9 @@ async fn every_stage_drops_its_source_when_it_is_dropped_before_its_first_poll(
     .await
 }
 
-async fn an_element_that_comes_after_the_drop_does_no_harm(driver: &dyn StreamDriver) -> Verdict {
+async fn an_element_that_comes_after_the_drop_does_no_harm(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     on_every_stage(driver, async |_, _, stage| {
         let (feeder, source) = fed();
         let mut flow = stage(driver, source)?;
@@ -200,7 +202,7 @@ async fn an_element_that_comes_after_the_drop_does_no_harm(driver: &dyn StreamDr
 
 async fn a_long_run_of_ready_elements_does_not_grow_the_stack(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     on_every_stage(driver, async |name, _, stage| {
         let flow = stage(driver, items(0..20_000))?;
         ensure_eq(name, &values(flow).await?.len(), &20_000)
@@ -208,7 +210,7 @@ async fn a_long_run_of_ready_elements_does_not_grow_the_stack(
     .await
 }
 
-async fn a_parallelism_of_zero_counts_as_one(driver: &dyn StreamDriver) -> Verdict {
+async fn a_parallelism_of_zero_counts_as_one(driver: &dyn StreamDriver) -> CaseResult {
     let work = super::Gauge::default().work();
     let mapped = driver.map_async(items(1..=3), ordered(0), work)?;
     ensure_eq("mapped", &values(mapped).await?, &vec![1, 2, 3])?;
@@ -216,7 +218,9 @@ async fn a_parallelism_of_zero_counts_as_one(driver: &dyn StreamDriver) -> Verdi
     ensure_eq("buffered", &values(buffered).await?, &vec![1, 2, 3])
 }
 
-async fn every_stage_passes_everything_when_all_is_asked_for(driver: &dyn StreamDriver) -> Verdict {
+async fn every_stage_passes_everything_when_all_is_asked_for(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     on_every_stage(driver, async |name, _, stage| {
         let flow = stage(driver, items(0..500))?;
         ensure_eq(name, &values(flow).await?, &(0..500).collect())
@@ -224,7 +228,7 @@ async fn every_stage_passes_everything_when_all_is_asked_for(driver: &dyn Stream
     .await
 }
 
-async fn a_failure_reaches_the_end_of_a_long_chain(driver: &dyn StreamDriver) -> Verdict {
+async fn a_failure_reaches_the_end_of_a_long_chain(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, mut flow) = fed();
     for (_, _, stage) in STAGES {
         flow = stage(driver, flow)?;
@@ -235,7 +239,7 @@ async fn a_failure_reaches_the_end_of_a_long_chain(driver: &dyn StreamDriver) ->
     ensure_eq("next", &flow.next().await, &Some(Err(SCRIPTED)))
 }
 
-async fn a_stage_is_never_polled_by_two_at_once(driver: &dyn StreamDriver) -> Verdict {
+async fn a_stage_is_never_polled_by_two_at_once(driver: &dyn StreamDriver) -> CaseResult {
     on_every_stage(driver, async |name, _, stage| {
         // A source that is asked again before it has answered says so.
         let busy = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

@@ -1,8 +1,9 @@
 //! The throttle. Source: Pekko `FlowThrottleSpec`.
 
 use super::{
-    Case, Duration, Fault, MS, StreamDriver, StreamExt, Verdict, after, counted, ensure, ensure_eq,
-    expect, expect_end, expect_nothing, failing, fed, items, sleep, timed, times, values,
+    Case, CaseResult, Duration, Fault, MS, StreamDriver, StreamExt, after, counted, ensure,
+    ensure_eq, expect, expect_end, expect_nothing, failing, fed, items, sleep, timed, times,
+    values,
 };
 use crate::{
     case::Stance::{Different, Same},
@@ -49,17 +50,17 @@ fn pace(burst: u64) -> Throttling {
     }
 }
 
-async fn a_throttle_keeps_the_pace(driver: &dyn StreamDriver) -> Verdict {
+async fn a_throttle_keeps_the_pace(driver: &dyn StreamDriver) -> CaseResult {
     let paced = driver.throttle(items(1..=5), pace(1))?;
     ensure_eq("times", &times(paced).await?, &vec![0, 100, 200, 300, 400])
 }
 
-async fn the_first_burst_passes_at_once(driver: &dyn StreamDriver) -> Verdict {
+async fn the_first_burst_passes_at_once(driver: &dyn StreamDriver) -> CaseResult {
     let paced = driver.throttle(items(1..=6), pace(3))?;
     ensure_eq("times", &times(paced).await?, &vec![0, 0, 0, 100, 200, 300])
 }
 
-async fn a_silence_gives_the_burst_again(driver: &dyn StreamDriver) -> Verdict {
+async fn a_silence_gives_the_burst_again(driver: &dyn StreamDriver) -> CaseResult {
     let source = after([(0, 1), (0, 2), (0, 3), (1000, 4), (0, 5), (0, 6)]);
     let paced = driver.throttle(source, pace(2))?;
     ensure_eq(
@@ -69,7 +70,7 @@ async fn a_silence_gives_the_burst_again(driver: &dyn StreamDriver) -> Verdict {
     )
 }
 
-async fn a_short_silence_gives_part_of_the_burst(driver: &dyn StreamDriver) -> Verdict {
+async fn a_short_silence_gives_part_of_the_burst(driver: &dyn StreamDriver) -> CaseResult {
     let source = after([(0, 1), (0, 2), (0, 3), (0, 4), (250, 5), (0, 6), (0, 7)]);
     let paced = driver.throttle(source, pace(4))?;
     ensure_eq(
@@ -79,14 +80,14 @@ async fn a_short_silence_gives_part_of_the_burst(driver: &dyn StreamDriver) -> V
     )
 }
 
-async fn a_silence_gives_no_more_than_the_burst(driver: &dyn StreamDriver) -> Verdict {
+async fn a_silence_gives_no_more_than_the_burst(driver: &dyn StreamDriver) -> CaseResult {
     let source = after([(100_000, 1), (0, 2), (0, 3), (0, 4)]);
     let paced = driver.throttle(source, pace(2))?;
     let expected = vec![100_000, 100_000, 100_100, 100_200];
     ensure_eq("times", &times(paced).await?, &expected)
 }
 
-async fn without_a_burst_even_the_first_element_waits(driver: &dyn StreamDriver) -> Verdict {
+async fn without_a_burst_even_the_first_element_waits(driver: &dyn StreamDriver) -> CaseResult {
     let paced = driver.throttle(items(1..=3), pace(0))?;
     ensure_eq("times", &times(paced).await?, &vec![100, 200, 300])
 }
@@ -100,17 +101,17 @@ fn automatic(cost: u32, per: Duration) -> Throttling {
     }
 }
 
-async fn an_unset_burst_is_a_hundred_milliseconds_worth(driver: &dyn StreamDriver) -> Verdict {
+async fn an_unset_burst_is_a_hundred_milliseconds_worth(driver: &dyn StreamDriver) -> CaseResult {
     let paced = driver.throttle(items(1..=6), automatic(40, MS * 1000))?;
     ensure_eq("times", &times(paced).await?, &vec![0, 0, 0, 0, 25, 50])
 }
 
-async fn an_unset_burst_is_one_at_least(driver: &dyn StreamDriver) -> Verdict {
+async fn an_unset_burst_is_one_at_least(driver: &dyn StreamDriver) -> CaseResult {
     let paced = driver.throttle(items(1..=3), automatic(1, MS * 500))?;
     ensure_eq("times", &times(paced).await?, &vec![0, 500, 1000])
 }
 
-async fn very_high_rates_pass(driver: &dyn StreamDriver) -> Verdict {
+async fn very_high_rates_pass(driver: &dyn StreamDriver) -> CaseResult {
     let paced = driver.throttle(items(1..=1000), automatic(1, Duration::from_nanos(1)))?;
     let seen = timed(paced).await;
     ensure_eq("elements", &seen.len(), &1000)?;
@@ -120,7 +121,7 @@ async fn very_high_rates_pass(driver: &dyn StreamDriver) -> Verdict {
     })
 }
 
-async fn very_low_rates_hold(driver: &dyn StreamDriver) -> Verdict {
+async fn very_low_rates_hold(driver: &dyn StreamDriver) -> CaseResult {
     let day = Duration::from_hours(24);
     let mut paced = driver.throttle(items(1..=2), automatic(1, day))?;
     expect(&mut paced, 1).await?;
@@ -135,24 +136,24 @@ fn by_value(burst: u64) -> Throttling {
     }
 }
 
-async fn cost_is_charged_by_element(driver: &dyn StreamDriver) -> Verdict {
+async fn cost_is_charged_by_element(driver: &dyn StreamDriver) -> CaseResult {
     let paced = driver.throttle(items([1, 2, 3, 1]), by_value(1))?;
     ensure_eq("times", &times(paced).await?, &vec![0, 200, 500, 600])
 }
 
 async fn an_element_dearer_than_the_burst_waits_in_proportion(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let paced = driver.throttle(items([7, 1]), by_value(2))?;
     ensure_eq("times", &times(paced).await?, &vec![500, 600])
 }
 
-async fn an_element_without_cost_passes_at_once(driver: &dyn StreamDriver) -> Verdict {
+async fn an_element_without_cost_passes_at_once(driver: &dyn StreamDriver) -> CaseResult {
     let paced = driver.throttle(items([1, 0, 0, 1, 0]), by_value(1))?;
     ensure_eq("times", &times(paced).await?, &vec![0, 0, 0, 100, 100])
 }
 
-async fn a_throttle_pulls_only_what_it_is_asked_for(driver: &dyn StreamDriver) -> Verdict {
+async fn a_throttle_pulls_only_what_it_is_asked_for(driver: &dyn StreamDriver) -> CaseResult {
     let (taken, source) = counted(items(1..=9));
     let mut paced = driver.throttle(source, pace(5))?;
     expect(&mut paced, 1).await?;
@@ -163,14 +164,14 @@ async fn a_throttle_pulls_only_what_it_is_asked_for(driver: &dyn StreamDriver) -
 
 async fn an_element_that_is_let_pass_early_is_not_emitted_early(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let mut paced = driver.throttle(items(1..=2), pace(1))?;
     expect(&mut paced, 1).await?;
     expect_nothing(&mut paced, MS * 99).await?;
     expect(&mut paced, 2).await
 }
 
-async fn a_throttle_completes_with_its_source(driver: &dyn StreamDriver) -> Verdict {
+async fn a_throttle_completes_with_its_source(driver: &dyn StreamDriver) -> CaseResult {
     let mut paced = driver.throttle(items([]), pace(1))?;
     expect_end(&mut paced).await?;
     let mut paced = driver.throttle(items([1]), pace(1))?;
@@ -178,13 +179,13 @@ async fn a_throttle_completes_with_its_source(driver: &dyn StreamDriver) -> Verd
     expect_end(&mut paced).await
 }
 
-async fn a_throttle_passes_the_failure_of_its_source(driver: &dyn StreamDriver) -> Verdict {
+async fn a_throttle_passes_the_failure_of_its_source(driver: &dyn StreamDriver) -> CaseResult {
     let mut paced = driver.throttle(failing([1]), pace(5))?;
     expect(&mut paced, 1).await?;
     ensure_eq("next", &paced.next().await, &Some(Err(super::SCRIPTED)))
 }
 
-async fn dropping_a_throttle_drops_its_source(driver: &dyn StreamDriver) -> Verdict {
+async fn dropping_a_throttle_drops_its_source(driver: &dyn StreamDriver) -> CaseResult {
     let (feeder, source) = fed();
     let mut paced = driver.throttle(source, pace(1))?;
     feeder.feed(1);
@@ -204,20 +205,20 @@ fn enforcing(throttling: Throttling) -> Throttling {
     }
 }
 
-async fn enforcing_passes_what_keeps_the_pace(driver: &dyn StreamDriver) -> Verdict {
+async fn enforcing_passes_what_keeps_the_pace(driver: &dyn StreamDriver) -> CaseResult {
     let source = after((1..=5).map(|item| (100, item)));
     let enforced = driver.throttle(source, enforcing(pace(1)))?;
     ensure_eq("elements", &values(enforced).await?, &(1..=5).collect())
 }
 
-async fn enforcing_fails_on_what_comes_too_early(driver: &dyn StreamDriver) -> Verdict {
+async fn enforcing_fails_on_what_comes_too_early(driver: &dyn StreamDriver) -> CaseResult {
     let source = after([(0, 1), (100, 2), (40, 3), (0, 4)]);
     let enforced = driver.throttle(source, enforcing(pace(1)))?;
     let expected = vec![(0, Ok(1)), (100, Ok(2)), (140, Err(Fault::RateExceeded))];
     ensure_eq("elements", &timed(enforced).await, &expected)
 }
 
-async fn enforcing_lets_the_burst_pass(driver: &dyn StreamDriver) -> Verdict {
+async fn enforcing_lets_the_burst_pass(driver: &dyn StreamDriver) -> CaseResult {
     let source = after([(0, 1), (0, 2), (0, 3), (300, 4), (0, 5), (0, 6)]);
     let enforced = driver.throttle(source, enforcing(pace(3)))?;
     ensure_eq("elements", &values(enforced).await?, &(1..=6).collect())
@@ -225,20 +226,22 @@ async fn enforcing_lets_the_burst_pass(driver: &dyn StreamDriver) -> Verdict {
 
 async fn enforcing_never_passes_what_is_dearer_than_the_burst(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let source = after([(100_000, 3)]);
     let enforced = driver.throttle(source, enforcing(by_value(2)))?;
     let expected = vec![(100_000, Err(Fault::RateExceeded))];
     ensure_eq("elements", &timed(enforced).await, &expected)
 }
 
-async fn shaping_before_enforcing_satisfies_it(driver: &dyn StreamDriver) -> Verdict {
+async fn shaping_before_enforcing_satisfies_it(driver: &dyn StreamDriver) -> CaseResult {
     let shaped = driver.throttle(items(1..=20), pace(3))?;
     let enforced = driver.throttle(shaped, enforcing(pace(3)))?;
     ensure_eq("elements", &values(enforced).await?, &(1..=20).collect())
 }
 
-async fn waits_end_in_whole_milliseconds_and_drift_by_none(driver: &dyn StreamDriver) -> Verdict {
+async fn waits_end_in_whole_milliseconds_and_drift_by_none(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     // 3 in 10 ms: each is due 10/3 ms after the one before, and emitted at the next whole millisecond.
     let throttling = Throttling {
         cost: 3,

@@ -1,8 +1,8 @@
 //! The four clocks of a stream. Source: Pekko `TimeoutsSpec`.
 
 use super::{
-    Case, Fault, MS, SCRIPTED, StreamDriver, StreamExt, Verdict, after, ensure, ensure_eq, expect,
-    expect_end, expect_fault, failing, fed, items, settle, sleep, timed, values,
+    Case, CaseResult, Fault, MS, SCRIPTED, StreamDriver, StreamExt, after, ensure, ensure_eq,
+    expect, expect_end, expect_fault, failing, fed, items, settle, sleep, timed, values,
 };
 use crate::{
     case::Stance::{Different, Same},
@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case<dyn StreamDriver>] = cases![dyn StreamDriver, L5;
         Different("the clock starts at the first poll, which is when a stream materialises");
 ];
 
-async fn passes(driver: &dyn StreamDriver, clock: StreamClock, pauses: &[u32]) -> Verdict {
+async fn passes(driver: &dyn StreamDriver, clock: StreamClock, pauses: &[u32]) -> CaseResult {
     let paced: Vec<_> = pauses.iter().copied().zip(1..).collect();
     let expected: Vec<u64> = paced.iter().map(|(_, item)| *item).collect();
     let kept = driver.timeout(after(paced), clock, MS * 100)?;
@@ -49,13 +49,18 @@ async fn passes(driver: &dyn StreamDriver, clock: StreamClock, pauses: &[u32]) -
     expect_end(&mut driver.timeout(items([]), clock, MS * 100)?).await
 }
 
-async fn passes_failure(driver: &dyn StreamDriver, clock: StreamClock) -> Verdict {
+async fn passes_failure(driver: &dyn StreamDriver, clock: StreamClock) -> CaseResult {
     let mut kept = driver.timeout(failing([1]), clock, MS * 100)?;
     expect(&mut kept, 1).await?;
     ensure_eq("next", &kept.next().await, &Some(Err(SCRIPTED)))
 }
 
-async fn fails(driver: &dyn StreamDriver, clock: StreamClock, pauses: &[u32], at: u128) -> Verdict {
+async fn fails(
+    driver: &dyn StreamDriver,
+    clock: StreamClock,
+    pauses: &[u32],
+    at: u128,
+) -> CaseResult {
     let paced: Vec<_> = pauses.iter().copied().zip(1..).collect();
     let kept = driver.timeout(after(paced), clock, MS * 100)?;
     let seen = timed(kept).await;
@@ -66,58 +71,60 @@ async fn fails(driver: &dyn StreamDriver, clock: StreamClock, pauses: &[u32], at
     )
 }
 
-async fn the_initial_timeout_passes_elements_in_time(driver: &dyn StreamDriver) -> Verdict {
+async fn the_initial_timeout_passes_elements_in_time(driver: &dyn StreamDriver) -> CaseResult {
     passes(driver, Initial, &[90, 1, 1]).await
 }
 
-async fn the_initial_timeout_passes_a_failure(driver: &dyn StreamDriver) -> Verdict {
+async fn the_initial_timeout_passes_a_failure(driver: &dyn StreamDriver) -> CaseResult {
     passes_failure(driver, Initial).await
 }
 
 async fn the_initial_timeout_fails_when_no_first_element_comes(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     fails(driver, Initial, &[110], 100).await
 }
 
-async fn the_initial_timeout_is_over_with_the_first_element(driver: &dyn StreamDriver) -> Verdict {
+async fn the_initial_timeout_is_over_with_the_first_element(
+    driver: &dyn StreamDriver,
+) -> CaseResult {
     passes(driver, Initial, &[90, 5000, 5000]).await
 }
 
-async fn the_idle_timeout_passes_elements_in_time(driver: &dyn StreamDriver) -> Verdict {
+async fn the_idle_timeout_passes_elements_in_time(driver: &dyn StreamDriver) -> CaseResult {
     passes(driver, Idle, &[10, 0, 99]).await
 }
 
-async fn the_idle_timeout_passes_a_failure(driver: &dyn StreamDriver) -> Verdict {
+async fn the_idle_timeout_passes_a_failure(driver: &dyn StreamDriver) -> CaseResult {
     passes_failure(driver, Idle).await
 }
 
 async fn the_idle_timeout_fails_when_elements_are_too_far_apart(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     fails(driver, Idle, &[90, 110], 190).await?;
     fails(driver, Idle, &[110], 100).await
 }
 
-async fn the_idle_timeout_starts_again_with_each_element(driver: &dyn StreamDriver) -> Verdict {
+async fn the_idle_timeout_starts_again_with_each_element(driver: &dyn StreamDriver) -> CaseResult {
     passes(driver, Idle, &[90; 20]).await
 }
 
-async fn the_completion_timeout_passes_elements_in_time(driver: &dyn StreamDriver) -> Verdict {
+async fn the_completion_timeout_passes_elements_in_time(driver: &dyn StreamDriver) -> CaseResult {
     passes(driver, Completion, &[40, 40]).await
 }
 
-async fn the_completion_timeout_passes_a_failure(driver: &dyn StreamDriver) -> Verdict {
+async fn the_completion_timeout_passes_a_failure(driver: &dyn StreamDriver) -> CaseResult {
     passes_failure(driver, Completion).await
 }
 
 async fn the_completion_timeout_fails_a_stream_that_does_not_end(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     fails(driver, Completion, &[40, 40, 40], 100).await
 }
 
-async fn the_backpressure_timeout_passes_elements_in_time(driver: &dyn StreamDriver) -> Verdict {
+async fn the_backpressure_timeout_passes_elements_in_time(driver: &dyn StreamDriver) -> CaseResult {
     let mut kept = driver.timeout(items(1..=5), Backpressure, MS * 100)?;
     for item in 1..=5 {
         expect(&mut kept, item).await?;
@@ -126,11 +133,11 @@ async fn the_backpressure_timeout_passes_elements_in_time(driver: &dyn StreamDri
     expect_end(&mut kept).await
 }
 
-async fn the_backpressure_timeout_passes_a_failure(driver: &dyn StreamDriver) -> Verdict {
+async fn the_backpressure_timeout_passes_a_failure(driver: &dyn StreamDriver) -> CaseResult {
     passes_failure(driver, Backpressure).await
 }
 
-async fn the_backpressure_timeout_fails_a_slow_consumer(driver: &dyn StreamDriver) -> Verdict {
+async fn the_backpressure_timeout_fails_a_slow_consumer(driver: &dyn StreamDriver) -> CaseResult {
     let mut kept = driver.timeout(items(1..=5), Backpressure, MS * 100)?;
     expect(&mut kept, 1).await?;
     sleep(MS * 110).await;
@@ -139,18 +146,18 @@ async fn the_backpressure_timeout_fails_a_slow_consumer(driver: &dyn StreamDrive
 
 async fn the_backpressure_timeout_does_not_blame_a_slow_source(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     passes(driver, Backpressure, &[500, 500, 500]).await
 }
 
-async fn nobody_is_late_for_a_stream_that_has_ended(driver: &dyn StreamDriver) -> Verdict {
+async fn nobody_is_late_for_a_stream_that_has_ended(driver: &dyn StreamDriver) -> CaseResult {
     let mut kept = driver.timeout(items([1]), Backpressure, MS * 100)?;
     expect(&mut kept, 1).await?;
     sleep(MS * 500).await;
     expect_end(&mut kept).await
 }
 
-async fn the_four_timeouts_are_told_apart(driver: &dyn StreamDriver) -> Verdict {
+async fn the_four_timeouts_are_told_apart(driver: &dyn StreamDriver) -> CaseResult {
     for clock in [Initial, Idle, Completion] {
         let mut kept = driver.timeout(after([(500, 1)]), clock, MS * 100)?;
         expect_fault(&mut kept, Fault::Timeout(clock)).await?;
@@ -166,7 +173,7 @@ async fn the_four_timeouts_are_told_apart(driver: &dyn StreamDriver) -> Verdict 
     ensure_eq("next", &all.next().await, &Some(Err(Fault::Timeout(Idle))))
 }
 
-async fn a_timeout_drops_the_source(driver: &dyn StreamDriver) -> Verdict {
+async fn a_timeout_drops_the_source(driver: &dyn StreamDriver) -> CaseResult {
     for clock in [Initial, Idle, Completion] {
         let (feeder, source) = fed();
         let mut kept = driver.timeout(source, clock, MS * 100)?;
@@ -180,7 +187,7 @@ async fn a_timeout_drops_the_source(driver: &dyn StreamDriver) -> Verdict {
 
 async fn a_slow_consumer_that_is_away_does_not_hold_the_source(
     driver: &dyn StreamDriver,
-) -> Verdict {
+) -> CaseResult {
     let (feeder, source) = fed();
     let mut kept = driver.timeout(source, Backpressure, MS * 100)?;
     (1..=3).for_each(|item| feeder.feed(item));
@@ -192,7 +199,7 @@ async fn a_slow_consumer_that_is_away_does_not_hold_the_source(
     })
 }
 
-async fn a_timeout_starts_with_the_first_poll(driver: &dyn StreamDriver) -> Verdict {
+async fn a_timeout_starts_with_the_first_poll(driver: &dyn StreamDriver) -> CaseResult {
     for clock in [Initial, Idle, Completion] {
         let kept = driver.timeout(after([(90, 1)]), clock, MS * 100)?;
         sleep(MS * 1000).await;

@@ -2,9 +2,9 @@
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use super::{Offer, PATIENCE, Refusal, Soon};
+use super::{ANSWER_TIMEOUT, Offer, Refusal, Soon};
 use crate::{
-    case::{Failure, Verdict},
+    case::{CaseResult, Failure},
     driver::Unsupported,
     puppet::{Answer, Script},
 };
@@ -99,7 +99,7 @@ impl Puppet {
     ///
     /// # Errors
     /// Fails as not applicable where the library cannot.
-    pub fn tell_all<S: Into<Script>>(&self, scripts: impl IntoIterator<Item = S>) -> Verdict {
+    pub fn tell_all<S: Into<Script>>(&self, scripts: impl IntoIterator<Item = S>) -> CaseResult {
         for script in scripts {
             self.tell(script)?;
         }
@@ -111,7 +111,7 @@ impl Puppet {
     /// # Errors
     /// Fails the case when there is none, or when it says that the library cannot.
     pub async fn ask(&self, script: impl Into<Script>) -> Result<Answer, Failure> {
-        match self.try_ask(script, PATIENCE).await {
+        match self.try_ask(script, ANSWER_TIMEOUT).await {
             Ok(Answer::Unsupported(what)) => Err(Unsupported(what).into()),
             Ok(answer) => Ok(answer),
             Err(refusal) => Err(Failure::Failed(format!("no answer: {refusal:?}"))),
@@ -189,7 +189,7 @@ impl Puppet {
     ///
     /// # Errors
     /// Fails as not applicable where the library cannot.
-    pub fn stop(&self) -> Verdict {
+    pub fn stop(&self) -> CaseResult {
         Ok(self.0.stop()?)
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{MOMENT, Puppet, Soon, Subscription, Topic};
 use crate::{
-    case::{Failure, Verdict, ensure_eq},
+    case::{CaseResult, Failure, ensure_eq},
     driver::Unsupported,
     puppet::{Script, Spec},
 };
@@ -190,7 +190,7 @@ impl World {
     ///
     /// # Errors
     /// Fails as not applicable where the library cannot.
-    pub async fn terminate(&self) -> Verdict {
+    pub async fn terminate(&self) -> CaseResult {
         Ok(self.backend.terminate().await?)
     }
 
@@ -206,7 +206,7 @@ impl World {
     ///
     /// # Errors
     /// Fails as not applicable when a command met something that the library has no notion of.
-    pub async fn settle(&self) -> Verdict {
+    pub async fn settle(&self) -> CaseResult {
         self.pass(MOMENT).await
     }
 
@@ -214,12 +214,12 @@ impl World {
     ///
     /// # Errors
     /// See [`World::settle`].
-    pub async fn pass(&self, time: Duration) -> Verdict {
+    pub async fn pass(&self, time: Duration) -> CaseResult {
         tokio::time::sleep(time).await;
         self.checked()
     }
 
-    fn checked(&self) -> Verdict {
+    fn checked(&self) -> CaseResult {
         let unsupported = self.shared.unsupported.lock();
         match *unsupported.unwrap_or_else(PoisonError::into_inner) {
             Some(what) => Err(what.into()),
@@ -249,7 +249,7 @@ impl World {
     ///
     /// # Errors
     /// Fails the case with both lists.
-    pub async fn expect_notes(&self, expected: &[&str]) -> Verdict {
+    pub async fn expect_notes(&self, expected: &[&str]) -> CaseResult {
         self.settle().await?;
         ensure_eq("notes", &self.notes(), &owned(expected))
     }
@@ -258,7 +258,7 @@ impl World {
     ///
     /// # Errors
     /// Fails the case with both lists.
-    pub async fn expect_entries(&self, expected: &[&str]) -> Verdict {
+    pub async fn expect_entries(&self, expected: &[&str]) -> CaseResult {
         self.settle().await?;
         ensure_eq("log", &self.entries(), &owned(expected))
     }
@@ -267,7 +267,7 @@ impl World {
     ///
     /// # Errors
     /// Fails the case when others do, and as not applicable where the library has no events.
-    pub fn expect_taken(&self, topic: Topic, number: i64, takers: usize) -> Verdict {
+    pub fn expect_taken(&self, topic: Topic, number: i64, takers: usize) -> CaseResult {
         let taken = self.backend.publish(topic, number)?;
         ensure_eq("taken by", &taken.unwrap_or(takers), &takers)
     }

@@ -11,7 +11,7 @@ use std::{
 use actix::Actor;
 use tokio::time::{Instant, sleep_until};
 
-use super::{After, Cell, Phase, Step};
+use super::{After, Cell, CellState, Step};
 use crate::system::{
     catch::{drop_guarded, guard, text},
     context::{Context, Stage},
@@ -20,7 +20,7 @@ use crate::system::{
     event_stream::Restarted,
     fault::Fault,
     report::ActorState,
-    strategy::{Action, Moment, Verdict},
+    strategy::{Action, Decision, Moment},
     watch::StopCause,
 };
 
@@ -76,9 +76,9 @@ where
             self.record.reset();
         }
         let now = Instant::now();
-        let (verdict, message) = self.judge(fault, now);
-        self.log(&message, verdict);
-        match verdict.action {
+        let (decision, message) = self.judge(fault, now);
+        self.log(&message, decision);
+        match decision.action {
             Action::Resume => Step::Again,
             Action::Stop => self.begin_stop(After::End(StopCause::Failed(message))),
             Action::Escalate => self.begin_stop(After::End(StopCause::Escalated(message))),
@@ -117,7 +117,7 @@ where
 
     /// Returns what follows a failure, and its message. Both may run code of the application, whose panic stops the
     /// actor.
-    fn judge(&mut self, fault: &Fault, now: Instant) -> (Verdict, String) {
+    fn judge(&mut self, fault: &Fault, now: Instant) -> (Decision, String) {
         let moment = self.moment();
         let (record, layers, dice) = (
             &mut self.record,
@@ -125,23 +125,23 @@ where
             &mut self.dice,
         );
         let judged = catch_unwind(AssertUnwindSafe(|| {
-            let verdict = record.judge(layers, fault, moment, now, &mut || dice.unit());
-            (verdict, fault.to_string())
+            let decision = record.judge(layers, fault, moment, now, &mut || dice.unit());
+            (decision, fault.to_string())
         }));
         judged.unwrap_or_else(|panic| {
             let message = format!("its supervision panicked: {}", text(&*panic));
-            (Verdict::stop(), message)
+            (Decision::stop(), message)
         })
     }
 
-    fn log(&self, fault: &str, verdict: Verdict) {
-        let (path, action, failures) = (&self.core.path, verdict.action, verdict.failures);
+    fn log(&self, fault: &str, decision: Decision) {
+        let (path, action, failures) = (&self.core.path, decision.action, decision.failures);
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(actor = %path, fault, ?action, failures, "an actor failed")
             };
         }
-        match verdict.level {
+        match decision.level {
             None => {}
             Some(tracing::Level::ERROR) => log!(error),
             Some(tracing::Level::WARN) => log!(warn),
@@ -189,7 +189,7 @@ where
         if !keep_children {
             self.stop_all_children();
         }
-        self.phase = Phase::StopChildren(after);
+        self.state = CellState::StopChildren(after);
         Step::Again
     }
 
@@ -211,7 +211,7 @@ where
                 self.defer(signal);
             }
         }
-        let Phase::StopChildren(after) = &self.phase else {
+        let CellState::StopChildren(after) = &self.state else {
             return Step::Again;
         };
         let keep_children = match after {
@@ -221,8 +221,8 @@ where
         if !keep_children && !self.ctx.children.is_empty() {
             return Step::Wait;
         }
-        let ended = std::mem::replace(&mut self.phase, Phase::Start);
-        let Phase::StopChildren(after) = ended else {
+        let ended = std::mem::replace(&mut self.state, CellState::Start);
+        let CellState::StopChildren(after) = ended else {
             return Step::Again;
         };
         if matches!(after, After::End(_)) {
@@ -233,7 +233,7 @@ where
             After::Restart { at, .. } => {
                 self.core.restarts.fetch_add(1, SeqCst);
                 if at > Instant::now() {
-                    self.phase = Phase::Backoff(Box::pin(sleep_until(at)));
+                    self.state = CellState::Backoff(Box::pin(sleep_until(at)));
                     return Step::Again;
                 }
                 // However fast it fails, others have their turn in between.
@@ -248,7 +248,7 @@ where
 
     /// Ends for good what was to be restarted.
     fn stop_instead(&mut self) {
-        if let Phase::StopChildren(After::Restart { .. }) = self.phase {
+        if let CellState::StopChildren(After::Restart { .. }) = self.state {
             self.ctx.stage = Stage::Running;
             self.begin_stop(After::End(StopCause::Stopped));
         }
@@ -305,18 +305,18 @@ where
             }
             self.defer(signal);
         }
-        let Phase::Backoff(sleep) = &mut self.phase else {
+        let CellState::Backoff(sleep) = &mut self.state else {
             return Step::Again;
         };
         if sleep.as_mut().poll(task).is_pending() {
             return Step::Wait;
         }
-        self.phase = Phase::Start;
+        self.state = CellState::Start;
         Step::Again
     }
 
     fn end(&mut self, cause: &StopCause) {
-        self.phase = Phase::Done;
+        self.state = CellState::Done;
         self.ctx.end_all_watches();
         self.core.end(cause);
         for envelope in self.ctx.bridge.close() {
@@ -337,7 +337,7 @@ where
     A: Actor<Context = Context<A>>,
 {
     fn drop(&mut self) {
-        if matches!(self.phase, Phase::Done) {
+        if matches!(self.state, CellState::Done) {
             return;
         }
         // Its thread is shutting down: nothing of the user's runs any more but drops.

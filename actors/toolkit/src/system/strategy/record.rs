@@ -142,14 +142,14 @@ pub(crate) enum Action {
 
 /// What is to be done now, and at which level the failure is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct Decision {
     pub(crate) action: Action,
     pub(crate) level: Option<Level>,
     /// Failures in a row that led to restarts, this one included.
     pub(crate) failures: u32,
 }
 
-impl Verdict {
+impl Decision {
     /// What follows a failure for which there is no strategy.
     pub(crate) fn stop() -> Self {
         Self {
@@ -186,10 +186,10 @@ impl Record {
         moment: Moment,
         now: Instant,
         chance: &mut dyn FnMut() -> f64,
-    ) -> Verdict {
+    ) -> Decision {
         let mut numbered = layers.iter().enumerate();
         let Some((index, layer)) = numbered.find(|(_, layer)| layer.applies(fault)) else {
-            return Verdict::stop();
+            return Decision::stop();
         };
         self.counts.resize(layers.len(), Counts::default());
         let counts = &mut self.counts[index];
@@ -203,7 +203,7 @@ impl Record {
         if matches!(action, Action::Restart { .. }) {
             self.restarting = Some(index);
         }
-        Verdict {
+        Decision {
             action,
             level: layer.level(counts.in_row),
             failures: counts.in_row,

@@ -27,7 +27,7 @@ impl Bench {
         }
     }
 
-    fn judge(&mut self, fault: &Fault, moment: Moment) -> Verdict {
+    fn judge(&mut self, fault: &Fault, moment: Moment) -> Decision {
         let chance = &mut || 0.0;
         self.record
             .judge(&self.strategy.layers, fault, moment, self.now, chance)
@@ -53,7 +53,7 @@ fn the_wait_doubles_up_to_the_maximum_and_the_jitter_may_exceed_it() {
     let waits: Vec<_> = (0..4).map(|_| bench.fail(&panic()).unwrap()).collect();
     assert_eq!(waits, [SECOND, 2 * SECOND, 3 * SECOND, 3 * SECOND]);
     let chance = &mut || 1.0;
-    let verdict = bench.record.judge(
+    let decision = bench.record.judge(
         &bench.strategy.layers,
         &panic(),
         Moment::Running,
@@ -61,7 +61,7 @@ fn the_wait_doubles_up_to_the_maximum_and_the_jitter_may_exceed_it() {
         chance,
     );
     let wait = Duration::from_millis(3600);
-    assert!(matches!(verdict.action, Action::Restart { wait: waited, .. } if waited == wait));
+    assert!(matches!(decision.action, Action::Restart { wait: waited, .. } if waited == wait));
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn the_settings_of_a_backoff_may_come_in_any_order() {
         .with_backoff(2 * SECOND, 2 * SECOND);
     let mut bench = Bench::new(strategy);
     let chance = &mut || 1.0;
-    let verdict = bench.record.judge(
+    let decision = bench.record.judge(
         &bench.strategy.layers,
         &panic(),
         Moment::Running,
@@ -218,7 +218,7 @@ fn the_settings_of_a_backoff_may_come_in_any_order() {
         chance,
     );
     let wait = 3 * SECOND;
-    assert!(matches!(verdict.action, Action::Restart { wait: waited, .. } if waited == wait));
+    assert!(matches!(decision.action, Action::Restart { wait: waited, .. } if waited == wait));
 }
 
 #[test]
@@ -227,6 +227,6 @@ fn an_exceeded_limit_escalates_if_told_to() {
         .with_limit(0, SECOND)
         .escalate_at_limit();
     let mut bench = Bench::new(strategy);
-    let verdict = bench.judge(&panic(), Moment::Running);
-    assert_eq!(verdict.action, Action::Escalate);
+    let decision = bench.judge(&panic(), Moment::Running);
+    assert_eq!(decision.action, Action::Escalate);
 }

@@ -57,7 +57,7 @@ struct State {
     settling: Vec<oneshot::Sender<()>>,
     steps: u64,
     order: fastrand::Rng,
-    /// Turns are over: every thread runs freely, and time stands still.
+    /// The turns are over: every thread runs freely, and time stands still.
     closing: bool,
     /// The clock's thread may end.
     ended: bool,
@@ -65,14 +65,14 @@ struct State {
 
 /// The turns of one test.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct ThreadTurns {
     state: Mutex<State>,
     clock: Condvar,
     arrival: Condvar,
     returned: Condvar,
 }
 
-impl Turns {
+impl ThreadTurns {
     /// Creates turns that begin with the first seat; `seed` determines their order.
     pub(crate) fn new(seed: u64) -> Self {
         Self {

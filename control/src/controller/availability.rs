@@ -24,7 +24,7 @@ pub(super) struct Cold {
 
 /// Whether calls may go at all.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Phase {
+pub(super) enum Availability {
     /// Silent for so long that the backend may sleep: one call first.
     Idle,
     /// Known to load: one probe at a time, at `next_probe`.
@@ -45,15 +45,15 @@ impl Controller {
     pub(super) fn cold(&mut self, flight: Flight, estimated: Option<Duration>, now: Timestamp) {
         // An answer to a call that was sent before the backend got ready is old news. While others are served, one
         // replica loads, not the lane.
-        let running = matches!(self.phase, Phase::Running);
+        let running = matches!(self.availability, Availability::Running);
         if running && (flight.sent < self.ready_since || self.serves_others(now)) {
             return;
         }
         self.failures_in_row = 0;
-        let mut episode = if let Phase::Cold(episode) = self.phase {
+        let mut episode = if let Availability::Cold(episode) = self.availability {
             episode
         } else {
-            if matches!(self.phase, Phase::Running) {
+            if matches!(self.availability, Availability::Running) {
                 self.memory = Some(self.limit.proved());
             }
             Cold {
@@ -74,7 +74,7 @@ impl Controller {
         let trusted = estimated.filter(|_| !episode.broke_promise);
         let elapsed = now.since(episode.since);
         episode.next_probe = now.after(LoadTimes::next_probe(elapsed, trusted));
-        self.phase = Phase::Cold(episode);
+        self.availability = Availability::Cold(episode);
     }
 
     /// Returns `true` if calls were served a moment ago.
@@ -93,65 +93,67 @@ impl Controller {
             self.failures_in_row = self.failures_in_row.saturating_add(1);
         }
         let failed = if alive { 0.0 } else { 1.0 };
-        if matches!(self.phase, Phase::Running) {
+        if matches!(self.availability, Availability::Running) {
             self.fault_rate += 0.02 * (failed - self.fault_rate);
         }
-        match self.phase {
-            Phase::Idle | Phase::Cold(_) | Phase::Broken { .. } if alive => self.start(now),
-            Phase::Idle if self.failures_in_row >= 2 => self.trip(now),
-            Phase::Cold(mut episode) if flight.probe => {
+        match self.availability {
+            Availability::Idle | Availability::Cold(_) | Availability::Broken { .. } if alive => {
+                self.start(now);
+            }
+            Availability::Idle if self.failures_in_row >= 2 => self.trip(now),
+            Availability::Cold(mut episode) if flight.probe => {
                 let elapsed = now.since(episode.since);
                 episode.next_probe = now.after(LoadTimes::next_probe(elapsed, None));
-                self.phase = Phase::Cold(episode);
+                self.availability = Availability::Cold(episode);
             }
-            Phase::Broken { backoff, .. } if flight.probe => {
+            Availability::Broken { backoff, .. } if flight.probe => {
                 let doubled = (backoff * 2).min(self.settings.breaker_backoff_max);
-                self.phase = Phase::Broken {
+                self.availability = Availability::Broken {
                     next_probe: now.after(backoff),
                     backoff: doubled,
                 };
             }
-            Phase::Running if self.hopeless() => self.trip(now),
+            Availability::Running if self.mostly_fails() => self.trip(now),
             _ => {}
         }
     }
 
-    /// Says whether failures in a row are too many for the known fault rate: `p0^k < 1e-6`.
-    fn hopeless(&self) -> bool {
+    /// Returns `true` if there are more failures in a row than the known fault rate explains: `p0^k < 1e-6`.
+    fn mostly_fails(&self) -> bool {
         let p0 = self.fault_rate.clamp(0.05, 0.7);
         f64::from(self.failures_in_row) * p0.ln() < (1e-6_f64).ln()
     }
 
     fn trip(&mut self, now: Timestamp) {
-        if matches!(self.phase, Phase::Running) {
+        if matches!(self.availability, Availability::Running) {
             self.memory = Some(0.7 * self.limit.proved());
         }
         // The failures that tripped it are an outage, not the backend's everyday fault rate.
         self.fault_rate = self.fault_rate.min(0.3);
         let first = self.settings.breaker_backoff;
         let backoff = (first * 2).min(self.settings.breaker_backoff_max);
-        self.phase = Phase::Broken {
+        self.availability = Availability::Broken {
             next_probe: now.after(first),
             backoff,
         };
     }
 
     fn start(&mut self, now: Timestamp) {
-        if let Phase::Cold(episode) = self.phase {
+        if let Availability::Cold(episode) = self.availability {
             self.load_times.record(now.since(episode.since));
         }
         self.limit.restart(self.memory, now);
         self.failures_in_row = 0;
         self.ready_since = now;
-        self.phase = Phase::Running;
+        self.availability = Availability::Running;
     }
 
     /// Falls idle after silence: the backend may have gone to sleep.
     pub(super) fn fall_idle(&mut self, now: Timestamp) {
         let silent = now.since(self.last_activity) >= self.settings.idle;
-        if matches!(self.phase, Phase::Running) && self.flights.is_empty() && silent {
+        if matches!(self.availability, Availability::Running) && self.flights.is_empty() && silent {
             self.memory = Some(self.limit.proved());
-            self.phase = Phase::Idle;
+            self.availability = Availability::Idle;
         }
     }
 
@@ -174,26 +176,26 @@ impl Controller {
         if let Some(until) = self.pause(now) {
             return Permission::Paused { until };
         }
-        match self.phase {
-            Phase::Running => match self.limit.asks_at() {
+        match self.availability {
+            Availability::Running => match self.limit.asks_at() {
                 Some(not_before) => Permission::SingleFlight { not_before },
                 None => Permission::Open,
             },
-            Phase::Idle => Permission::SingleFlight {
+            Availability::Idle => Permission::SingleFlight {
                 not_before: Timestamp::ZERO,
             },
-            Phase::Cold(Cold { next_probe, .. }) | Phase::Broken { next_probe, .. } => {
-                Permission::SingleFlight {
-                    not_before: next_probe,
-                }
-            }
+            Availability::Cold(Cold { next_probe, .. })
+            | Availability::Broken { next_probe, .. } => Permission::SingleFlight {
+                not_before: next_probe,
+            },
         }
     }
 
     /// Returns the end of the pause that the backend asked for, or of the window that its headers say is used up.
     fn pause(&self, now: Timestamp) -> Option<Timestamp> {
-        let told = self.rate.used_up(now).into_iter();
-        told.chain(Some(self.paused_until))
+        let quota = self.rate.used_up(now).into_iter();
+        quota
+            .chain(Some(self.paused_until))
             .filter(|until| now < *until)
             .max()
     }
@@ -215,19 +217,19 @@ impl Controller {
             .values()
             .next_back()
             .is_some_and(|flight| flight.probe);
-        match self.phase {
-            Phase::Idle | Phase::Cold(_) if probing => LaneState::Probe,
-            Phase::Idle => LaneState::Idle,
-            Phase::Cold(_) => LaneState::Cold,
-            Phase::Running if self.limit.warming() => LaneState::Ramp,
-            Phase::Running => LaneState::Steady,
-            Phase::Broken { .. } => LaneState::Open,
+        match self.availability {
+            Availability::Idle | Availability::Cold(_) if probing => LaneState::Probe,
+            Availability::Idle => LaneState::Idle,
+            Availability::Cold(_) => LaneState::Cold,
+            Availability::Running if self.limit.warming() => LaneState::Ramp,
+            Availability::Running => LaneState::Steady,
+            Availability::Broken { .. } => LaneState::Open,
         }
     }
 
     pub(super) fn ready_eta(&self) -> Option<Timestamp> {
-        match self.phase {
-            Phase::Cold(episode) => {
+        match self.availability {
+            Availability::Cold(episode) => {
                 let promised = episode.promised.filter(|_| !episode.broke_promise);
                 let learned = self
                     .load_times
@@ -235,8 +237,8 @@ impl Controller {
                     .map(|took| episode.since.after(took));
                 promised.or(learned).map(|at| at.max(episode.next_probe))
             }
-            Phase::Broken { next_probe, .. } => Some(next_probe),
-            Phase::Idle | Phase::Running => None,
+            Availability::Broken { next_probe, .. } => Some(next_probe),
+            Availability::Idle | Availability::Running => None,
         }
     }
 }

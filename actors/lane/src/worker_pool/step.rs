@@ -30,7 +30,7 @@ const WORKER_MAILBOX: usize = 4;
 
 impl<B: Backend> WorkerPool<B> {
     /// Does everything that is due now.
-    pub(super) fn turn(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn step(&mut self, ctx: &mut Context<Self>) {
         let now = self.parts.clock.now();
         self.hire(ctx);
         // A held call that expires frees its slot for a waiting one.
@@ -174,12 +174,14 @@ impl<B: Backend> WorkerPool<B> {
     /// Reports an event to the controller; after a `binding` event nothing is dispatched until it is answered.
     pub(super) fn observe(&mut self, event: controller::Message, binding: bool) {
         let mut kept = self.parts.kept.lock();
-        let PoolMemory { observer, told, .. } = &mut *kept;
+        let PoolMemory {
+            observer, reported, ..
+        } = &mut *kept;
         let Some(observer) = observer else {
             return;
         };
-        *told += 1;
-        let number = *told;
+        *reported += 1;
+        let number = *reported;
         if observer.tell(Observe { event, number }).is_enqueued() && binding {
             self.binding = number;
         }
