@@ -2,7 +2,7 @@
 //!
 //! The responses that continue one another form a tree, and each tree is a session of the context manager, in a space of
 //! its own: it is not among its owner's sessions and does not count as one. A turn of such a session holds one response
-//! and the chat messages that it stands for (`kebne_wire::responses::Kept`).
+//! and what it answers (`kebne_wire::responses::Kept`).
 
 use bytes::Bytes;
 use kebne_context::{
@@ -44,15 +44,51 @@ pub struct Conversations {
     size_max: usize,
 }
 
-/// The messages of earlier responses.
+/// Earlier responses that go along with a call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The chat messages, the oldest first.
-    pub messages: Vec<Value>,
-    /// Responses whose messages these are.
-    pub turns: usize,
+    /// The oldest first.
+    turns: Vec<Turn>,
     /// Earlier responses that were left out because they do not fit.
     pub left_out: usize,
+}
+
+impl History {
+    /// Returns how many responses go along.
+    pub fn turns(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Returns what was asked and answered as chat messages; `None` if it holds an item that chat has no place for.
+    pub fn messages(&self) -> Option<Vec<Value>> {
+        fn read(kept: &KeptView<'_>) -> Option<Vec<Value>> {
+            kept.messages()
+        }
+        self.joined(read)
+    }
+
+    /// Returns what was asked and answered as items of the Responses API; `None` if an earlier version of this program has
+    /// kept a part of it as chat messages only.
+    pub fn items(&self) -> Option<Vec<Value>> {
+        fn read(kept: &KeptView<'_>) -> Option<Vec<Value>> {
+            kept.items()
+        }
+        self.joined(read)
+    }
+
+    /// Returns the bytes of what is kept of them.
+    pub fn size(&self) -> usize {
+        let sizes = self.turns.iter().map(|turn| turn.content.messages.len());
+        sizes.sum()
+    }
+
+    fn joined(&self, read: impl Fn(&KeptView<'_>) -> Option<Vec<Value>>) -> Option<Vec<Value>> {
+        let mut joined = Vec::new();
+        for turn in &self.turns {
+            joined.extend(read(&KeptView::read(&turn.content.messages)?)?);
+        }
+        Some(joined)
+    }
 }
 
 /// Where a response that is being made will be kept.
@@ -78,7 +114,7 @@ impl Conversations {
         }
     }
 
-    /// Returns the messages of a response and of those that it continues. With `truncates`, the oldest are left out
+    /// Returns a response and those that it continues. With `truncates`, the oldest are left out
     /// that do not fit the budget of sessions.
     ///
     /// # Errors
@@ -106,17 +142,9 @@ impl Conversations {
             fit.take(turns[*place].clone());
         }
         let chosen = fit.finish();
-        let mut messages = Vec::new();
-        for turn in &chosen {
-            let kept = KeptView::read(&turn.content.messages);
-            let own = kept.map(|kept| serde_json::from_str(kept.messages.get()));
-            let own: Vec<Value> = own.and_then(Result::ok).unwrap_or_default();
-            messages.extend(own);
-        }
         Ok(History {
-            messages,
-            turns: chosen.len(),
             left_out: line.len() - chosen.len(),
+            turns: chosen,
         })
     }
 
@@ -218,36 +246,19 @@ impl Conversations {
 }
 
 impl Place {
-    /// Keeps the response. `asked` are the chat messages of its request, without instructions.
+    /// Keeps the response to a request.
     ///
     /// # Errors
     /// Returns an error if it is too large, or the store fails.
-    pub async fn keep(
-        mut self,
-        response: Value,
-        asked: Vec<Value>,
-    ) -> Result<(), ConversationError> {
+    pub async fn keep(mut self, response: Value, request: Bytes) -> Result<(), ConversationError> {
         let tokenizer = self.conversations.tokenizer;
-        let counted = tokio::task::spawn_blocking(move || {
-            let kept = Kept::new(&response, asked);
-            let tokens = kept.messages.iter();
-            let tokens = tokens.map(|message| tokenizer.count_message(message)).sum();
-            let leads = kept
-                .messages
-                .first()
-                .is_none_or(|first| first["role"] != "tool");
-            let messages = serde_json::to_vec(&kept).unwrap_or_default();
-            TurnContent {
-                tokens,
-                leads,
-                messages: messages.into(),
-            }
-        });
+        let counted = tokio::task::spawn_blocking(move || turn_of(&response, &request, tokenizer));
         let counted = counted.await;
         let turn =
             counted.map_err(|_| ConversationError::NotKept("its tokens were not counted"))?;
-        // What was asked, what was answered and the answer's own form may each be as large as a turn.
-        if turn.messages.len() > self.conversations.size_max.saturating_mul(3) {
+        let turn = turn.ok_or(ConversationError::NotKept("it cannot be read"))?;
+        // What was asked and what was answered may each be as large as a turn.
+        if turn.messages.len() > self.conversations.size_max.saturating_mul(2) {
             return Err(ConversationError::NotKept("it is too large"));
         }
         self.conversations
@@ -273,6 +284,36 @@ impl Drop for Place {
             }
         });
     }
+}
+
+/// Returns the turn that holds a response and the request that it answers.
+fn turn_of(response: &Value, request: &[u8], tokenizer: Tokenizer) -> Option<TurnContent> {
+    let kept = serde_json::to_vec(&Kept::new(response, request)?).ok()?;
+    let view = KeptView::read(&kept)?;
+    let (tokens, leads) = match (view.messages(), view.items()) {
+        (Some(messages), _) => {
+            let tokens = messages.iter();
+            let tokens = tokens.map(|message| tokenizer.count_message(message)).sum();
+            let is_result = messages
+                .first()
+                .is_some_and(|first| first["role"] == "tool");
+            (tokens, !is_result)
+        }
+        (None, items) => {
+            let items = items.unwrap_or_default();
+            let tokens = items.iter();
+            let tokens = tokens.map(|item| tokenizer.count(&item.to_string())).sum();
+            let is_result = items
+                .first()
+                .is_some_and(|first| first["type"] == "function_call_output");
+            (tokens, !is_result)
+        }
+    };
+    Some(TurnContent {
+        tokens,
+        leads,
+        messages: kept.into(),
+    })
 }
 
 /// Returns the owner of an owner's trees. No owner's name has this character.

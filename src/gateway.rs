@@ -18,7 +18,7 @@ use kebne_control::{LaneState, Outcome};
 use kebne_lane::{
     CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, RefusalReason, Reply,
 };
-use kebne_wire::splice::with_model;
+use kebne_wire::{NativeApi, splice::with_model};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::{
     backend::{ModelBackend, wake},
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
-    settings::{BackendKind, BackendSettings, Environment, Settings},
+    settings::{BackendSettings, Environment, Settings},
     supervisor::Supervisor,
 };
 
@@ -229,14 +229,14 @@ impl Gateway {
             .map(|route| route.model.as_str())
     }
 
-    /// Returns `true` if all backends of a model speak the Messages API themselves.
-    pub fn speaks_messages(&self, model: &str) -> bool {
+    /// Returns `true` if a backend of a model speaks a dialect itself.
+    pub fn speaks(&self, model: &str, api: NativeApi) -> bool {
         let speaks = |target: &Target| {
             let lane = self.inner.lanes.get(target.lane);
-            lane.is_some_and(|lane| lane.settings.kind == BackendKind::Anthropic)
+            lane.is_some_and(|lane| lane.settings.speaks(api))
         };
         let route = self.inner.routes.get(model);
-        route.is_some_and(|route| route.targets.iter().all(speaks))
+        route.is_some_and(|route| route.targets.iter().any(speaks))
     }
 
     /// Makes a call: through the first lane of the model that serves it.
@@ -295,7 +295,7 @@ impl Gateway {
         Err(unknown())
     }
 
-    /// Returns the targets of a route whose backends take the inputs of a request.
+    /// Returns the targets of a route whose backends take the dialect and the inputs of a request.
     fn taking<'r>(
         &self,
         route: &'r Route,
@@ -305,6 +305,11 @@ impl Gateway {
         let mut taking = Vec::with_capacity(route.targets.len());
         for target in &route.targets {
             let lane = self.inner.lanes.get(target.lane);
+            let native = request.native.as_ref().filter(|native| native.is_required);
+            let required = native.map(|native| native.api);
+            if required.is_some_and(|api| !lane.is_some_and(|lane| lane.settings.speaks(api))) {
+                continue;
+            }
             match lane.and_then(|lane| request.inputs.beyond(&lane.settings.inputs)) {
                 Some(input) => refused = Some(input),
                 None => taking.push(target),

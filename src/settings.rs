@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use backend::{BackendKind, BackendSettings};
+pub use backend::{Api, BackendKind, BackendSettings};
 pub use base_url::BaseUrl;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use kebne_context::{ContextSettings, PromptSettings};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
-    Endpoint,
+    Endpoint, NativeApi,
     anthropic::{ChunkWriter, FromChat, MessageFramer, chat_of_message, from_chat},
     fold::Fold,
     one_chunk::of_answer,
@@ -108,7 +108,8 @@ impl AnthropicBackend {
     fn body(&self, request: &ModelRequest) -> Result<(Bytes, Form), Failure> {
         let model = self.model.clone();
         let model = model.unwrap_or_else(|| splice::model_of(request));
-        if let Some(message) = &request.message {
+        let native = request.native.as_ref();
+        if let Some(message) = native.filter(|native| native.api == NativeApi::Messages) {
             return Ok((splice::native_with_model(message, &model), Form::Message));
         }
         if request.endpoint != Endpoint::Chat {

@@ -3,12 +3,16 @@
 //! The caller's body goes upstream as it came (but for the model's name) and the answer comes back as it is (but for
 //! lines that SDKs cannot read). What an answer is, a stream or one piece, is found out from its bytes: a stream that
 //! nobody asked for is folded into one answer, and one piece becomes a stream where one was asked for.
+//!
+//! A server that has the Responses API gets calls of that API as their callers sent them ([`responses`]).
+
+mod responses;
 
 use http::{HeaderValue, header::CONTENT_TYPE};
 use kebne_control::QuotaHints;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
-    Endpoint,
+    Endpoint, NativeApi,
     error::is_error,
     fold::Fold,
     one_chunk::of_answer,
@@ -30,6 +34,9 @@ use crate::{
     settings::{BackendSettings, Environment},
 };
 
+/// The path of the Responses API.
+const RESPONSES: &str = "responses";
+
 /// Bytes of an answer that are shown in a log when it cannot be used.
 const SHOWN_MAX: usize = 200;
 
@@ -38,6 +45,7 @@ const SHOWN_MAX: usize = 200;
 pub struct OpenAiBackend {
     upstream: Upstream,
     model: Option<String>,
+    speaks_responses: bool,
 }
 
 impl OpenAiBackend {
@@ -52,6 +60,7 @@ impl OpenAiBackend {
         Ok(Self {
             upstream: Upstream::build(settings, environment)?,
             model: settings.model.clone(),
+            speaks_responses: settings.speaks(NativeApi::Responses),
         })
     }
 
@@ -65,9 +74,17 @@ impl OpenAiBackend {
     ) -> Result<Answer<ModelResponse>, Failure> {
         let request = &attempt.request;
         let is_opaque = matches!(request.endpoint, Endpoint::PassThrough(_));
+        let native = self.native(request);
+        let is_native = native.is_some();
+        let (path, body) = if let Some(body) = native {
+            (RESPONSES, body)
+        } else {
+            let body = splice::body_for(request, self.model.as_deref());
+            (request.endpoint.path(), body)
+        };
         let call = Call {
-            path: request.endpoint.path(),
-            body: splice::body_for(request, self.model.as_deref()),
+            path,
+            body,
             form: request.form.as_deref(),
             is_opaque,
             request_id: &request.request_id,
@@ -80,6 +97,7 @@ impl OpenAiBackend {
         let headers = self.upstream.passed(response.headers());
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let answered = match self.upstream.incoming(response, request.stream) {
+            Ok(body) if is_native => self.responded(body, &attempt).await,
             Ok(body) if is_opaque => self.opaque(body, content_type).await,
             Ok(body) => self.answered(body, &attempt).await,
             Err(failure) => Err(failure),

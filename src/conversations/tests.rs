@@ -39,15 +39,16 @@ impl Bench {
         let content = json!([{"type": "output_text", "text": format!("re {text}")}]);
         let message = json!({"type": "message", "role": "assistant", "content": content});
         let response = json!({"id": id, "previous_response_id": previous, "output": [message]});
-        let asked = vec![json!({"role": "user", "content": text})];
-        place.keep(response, asked).await.unwrap();
+        let request = json!({"model": "m", "input": text}).to_string();
+        place.keep(response, request.into()).await.unwrap();
         id
     }
 
     async fn texts(&self, id: &str) -> Vec<String> {
         let history = self.conversations.history("ann", id, false).await.unwrap();
-        let texts = history.messages.iter();
-        texts
+        let messages = history.messages().unwrap();
+        messages
+            .iter()
             .map(|message| message["content"].as_str().unwrap().to_owned())
             .collect()
     }
@@ -149,12 +150,12 @@ async fn the_oldest_responses_are_left_out_only_when_that_is_asked_for() {
         .history("ann", &last, false)
         .await
         .unwrap();
-    assert_eq!((all.turns, all.left_out), (3, 0));
+    assert_eq!((all.turns(), all.left_out), (3, 0));
     let fitting = bench
         .conversations
         .history("ann", &last, true)
         .await
         .unwrap();
-    assert_eq!((fitting.turns, fitting.left_out), (1, 2));
+    assert_eq!((fitting.turns(), fitting.left_out), (1, 2));
     bench.system.terminate().await;
 }

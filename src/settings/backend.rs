@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kebne_wire::{inputs::Input, passed_headers::PassedHeaders};
+use kebne_wire::{NativeApi, inputs::Input, passed_headers::PassedHeaders};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "lab")]
@@ -44,6 +44,14 @@ pub enum BackendKind {
     Anthropic,
 }
 
+/// An API that some servers of the `OpenAI` dialect have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// `POST /responses`: calls of `/v1/responses` go to the server as they came.
+    Responses,
+}
+
 /// Settings of one backend and its lane. The keys below `kind` belong to the kinds that call a server over HTTP,
 /// `simulation` to `simulated` only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +87,8 @@ pub struct BackendSettings {
     /// The inputs besides text that the server takes: `image`, `audio`, `file`, `video`; it gets no call with others.
     /// Default `["image", "audio", "file", "video"]`.
     pub inputs: Vec<Input>,
+    /// Only `openai`: APIs that the server has besides chats, completions and embeddings: `responses`. Default none.
+    pub apis: Vec<Api>,
     /// The largest whole answer that is read. Default `32MiB`.
     pub answer_size_max: ByteCount,
     /// The largest event of a stream that is read. Default `16MiB`.
@@ -115,6 +125,7 @@ impl Default for BackendSettings {
             cold_statuses: Vec::new(),
             pass_headers: Vec::new(),
             inputs: Input::ALL.to_vec(),
+            apis: Vec::new(),
             answer_size_max: ANSWER_SIZE_MAX,
             event_size_max: EVENT_SIZE_MAX,
             wait_for_model: false,
@@ -145,6 +156,14 @@ impl Validate for BackendSettings {
 }
 
 impl BackendSettings {
+    /// Returns `true` if the server speaks a dialect itself.
+    pub fn speaks(&self, api: NativeApi) -> bool {
+        match api {
+            NativeApi::Messages => self.kind == BackendKind::Anthropic,
+            NativeApi::Responses => self.apis.contains(&Api::Responses),
+        }
+    }
+
     /// Finds keys that this kind does not have.
     fn misplaced(&self, path: &str) -> Vec<SettingsError> {
         let over_http = [
@@ -175,6 +194,9 @@ impl BackendSettings {
         }
         if self.kind != BackendKind::HuggingFace {
             misplaced.extend(generation);
+        }
+        if self.kind != BackendKind::OpenAi {
+            misplaced.push(("apis", !self.apis.is_empty()));
         }
         if self.kind != BackendKind::Anthropic {
             let set = self.output_tokens_default != OUTPUT_TOKENS_DEFAULT;
@@ -336,6 +358,8 @@ mod tests {
         assert_eq!(paths(simulation), ["b.simulation"]);
         let limit = "kind = 'openai'\nbase_url = 'http://a'\noutput_tokens_default = 9";
         assert_eq!(paths(limit), ["b.output_tokens_default"]);
+        let apis = "kind = 'anthropic'\nbase_url = 'http://a'\napis = ['responses']";
+        assert_eq!(paths(apis), ["b.apis"]);
         let anthropic = "kind = 'anthropic'\nbase_url = 'http://a'\noutput_tokens_default = 0\n[prewarm]\noperation = 'completions'";
         assert_eq!(
             paths(anthropic),

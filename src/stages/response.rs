@@ -2,12 +2,18 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use bytes::Bytes;
 use kebne_context::{ContextError, store::StoreError};
-use kebne_wire::request::{Endpoint, Parsed, parse};
+use kebne_wire::{
+    NativeApi,
+    inputs::Inputs,
+    request::{Endpoint, Parsed, parse},
+    responses::native_request,
+};
 use serde_json::Value;
 
 use crate::{
-    conversations::{ConversationError, Place},
+    conversations::{ConversationError, History, Place},
     state::State,
     surface::{AnswerWriter, error::ApiError, responses::NewResponse},
 };
@@ -15,17 +21,17 @@ use crate::{
 /// A response that is being kept.
 pub(super) type KeepingResponse = Pin<Box<dyn Future<Output = Result<(), ApiError>>>>;
 
-/// Where a response will be kept, and the messages that it answers.
+/// Where a response will be kept, and the request that it answers.
 #[derive(Debug)]
 pub(super) struct Keep {
     place: Place,
-    asked: Vec<Value>,
+    request: Bytes,
 }
 
 impl Keep {
     /// Keeps the response.
     pub(super) fn keep(self, response: Value) -> KeepingResponse {
-        Box::pin(async move { Ok(self.place.keep(response, self.asked).await?) })
+        Box::pin(async move { Ok(self.place.keep(response, self.request).await?) })
     }
 }
 
@@ -40,7 +46,8 @@ pub(super) struct Prepared {
     pub(super) history: Option<(usize, u64)>,
 }
 
-/// Puts the messages of earlier responses into the call, and makes room for the new one.
+/// Puts earlier responses into the call, and makes room for the new one. `only_native` is the error of a call that only
+/// a backend with the Responses API can carry out.
 ///
 /// # Errors
 /// Returns an error if the response that it continues is not there, or there is no room and the caller wants it to be
@@ -50,39 +57,91 @@ pub(super) async fn prepare(
     owner: &str,
     response: NewResponse,
     parsed: &mut Parsed,
+    only_native: &mut Option<ApiError>,
 ) -> Result<Prepared, ApiError> {
-    let call = &response.call;
-    let previous = call.previous_response_id.as_deref();
+    let previous = response.terms.previous_response_id.clone();
     let mut prepared = Prepared::default();
-    if let Some(previous) = previous {
-        let history = state.conversations.history(owner, previous, call.truncates);
-        let history = history.await?;
-        prepared.history = Some((history.turns, history.left_out as u64));
-        let chat = call.chat(history.messages).to_string();
-        let id = Arc::clone(&parsed.request.request_id);
-        *parsed = parse(Endpoint::Chat, chat.into(), id)?;
+    let mut history = History::default();
+    if let Some(previous) = &previous {
+        let truncates = response.terms.truncates;
+        history = state
+            .conversations
+            .history(owner, previous, truncates)
+            .await?;
+        prepared.history = Some((history.turns(), history.left_out as u64));
     }
-    if call.store == Some(false) {
+    continue_calls(state, history, &response, parsed, only_native).await?;
+    if response.terms.store == Some(false) {
         return Ok(prepared);
     }
-    match state
+    let place = state
         .conversations
-        .place(owner, &response.id, previous)
-        .await
-    {
+        .place(owner, &response.id, previous.as_deref());
+    match place.await {
         Ok(place) => {
             prepared.keep = Some(Keep {
                 place,
-                asked: response.call.messages,
+                request: response.body,
             });
         }
         // Who did not ask for it must not fail for it: the response says that it is not kept.
         Err(ConversationError::Context(ContextError::Store(StoreError::Full)))
-            if call.store.is_none() =>
+            if response.terms.store.is_none() =>
         {
             prepared.writer = Some(response.writer(false));
         }
         Err(error) => return Err(error.into()),
     }
     Ok(prepared)
+}
+
+/// Puts a history into the chat call and into the one for backends with the Responses API.
+async fn continue_calls(
+    state: &State,
+    history: History,
+    response: &NewResponse,
+    parsed: &mut Parsed,
+    only_native: &mut Option<ApiError>,
+) -> Result<(), ApiError> {
+    let is_spoken = state.gateway.speaks(&parsed.model, NativeApi::Responses);
+    let has_history = history.turns() > 0;
+    if !has_history && !is_spoken {
+        return Ok(());
+    }
+    let size = response.body.len() + history.size();
+    let (body, call) = (response.body.clone(), response.call.clone());
+    let is_required = only_native.is_some();
+    let continued = move || {
+        let messages = history.messages();
+        let chat = call.zip(messages);
+        let chat = chat.map(|(call, messages)| Bytes::from(call.chat(messages).to_string()));
+        let items = history.items().filter(|_| is_spoken);
+        let is_required = is_required || chat.is_none();
+        let native = items.and_then(|items| native_request(&body, &items, is_required));
+        (chat.filter(|_| has_history), native, is_required)
+    };
+    let (chat, native, is_required) = state.off_loop.read(size, continued).await?;
+    if let Some(chat) = chat {
+        let id = Arc::clone(&parsed.request.request_id);
+        *parsed = parse(Endpoint::Chat, state.bodies.hold(chat)?, id)?;
+    }
+    if is_required {
+        only_native.get_or_insert_with(|| {
+            let message =
+                "the conversation holds items that only a backend with the Responses API takes";
+            ApiError::bad_request(Some("previous_response_id"), message)
+        });
+    }
+    let Some(mut native) = native else {
+        return Ok(());
+    };
+    native.body = state.bodies.hold(native.body)?;
+    if is_required {
+        // It stands for the chat call where bytes and tokens are counted.
+        parsed.request.body = native.body.clone();
+        parsed.request.model_span = native.model_span.clone();
+        parsed.request.inputs = Inputs::of_chat(&native.body);
+    }
+    parsed.request.native = Some(native);
+    Ok(())
 }

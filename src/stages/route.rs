@@ -33,10 +33,11 @@ impl Stage for Route<'_> {
         let gateway = &self.state.gateway;
         let model = gateway.canonical(&shaped.model);
         let model = model.ok_or_else(|| ApiError::unknown_model(&shaped.model))?;
-        if let Some(error) = shaped.only_native.take()
-            && !gateway.speaks_messages(model)
-        {
-            return Err(error);
+        if let Some(error) = shaped.only_native.take() {
+            let native = shaped.request.native.as_ref();
+            if !native.is_some_and(|native| gateway.speaks(model, native.api)) {
+                return Err(error);
+            }
         }
         shaped.call.notes.set_model(model);
         shaped.caller.require_model(model)?;

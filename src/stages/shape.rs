@@ -25,7 +25,7 @@ use crate::{
         turn::{self, Follow},
     },
     state::State,
-    surface::{AnswerWriter, Reading, error::ApiError},
+    surface::{AnswerWriter, Reading, error::ApiError, responses::NewResponse},
 };
 
 /// Makes a call of the body.
@@ -83,19 +83,16 @@ impl Stage for Shape<'_> {
             mut parsed,
             mut writer,
             omitted,
-            only_native,
+            mut only_native,
             response,
         } = reading;
         let mut prepared = Prepared::default();
         if let Some(response) = response {
-            let named = response.call.conversation.clone();
-            prepared = response::prepare(self.state, &caller.owner, *response, &mut parsed).await?;
-            if let Some(own) = prepared.writer.take() {
-                writer = own;
-            }
-            session = self
-                .conversation(&caller.owner, named, session, &prepared)
+            let call = (&mut parsed, &mut only_native);
+            (prepared, session) = self
+                .response(&caller.owner, *response, session, call)
                 .await?;
+            writer = prepared.writer.take().unwrap_or(writer);
         }
         let size_before = parsed.request.body.len();
         let is_led = session.is_some() || prompt.is_some();
@@ -104,7 +101,7 @@ impl Stage for Shape<'_> {
                 return Err(error);
             }
             // The history and the prompt are put before the chat call.
-            parsed.request.message = None;
+            parsed.request.native = None;
         }
         parsed.request.headers = forwarded;
         let follow = turn::prepare(self.state, session, prompt, &mut parsed.request).await?;
@@ -159,6 +156,20 @@ impl Shape<'_> {
             under_name(&mut reading.parsed, model);
         }
         Ok(reading)
+    }
+
+    /// Prepares the response that a call makes; returns it and the session that the call belongs to.
+    async fn response(
+        &self,
+        owner: &str,
+        response: NewResponse,
+        session: Option<Session>,
+        (parsed, only_native): (&mut Parsed, &mut Option<ApiError>),
+    ) -> Result<(Prepared, Option<Session>), ApiError> {
+        let named = response.terms.conversation.clone();
+        let prepared = response::prepare(self.state, owner, response, parsed, only_native).await?;
+        let session = self.conversation(owner, named, session, &prepared).await?;
+        Ok((prepared, session))
     }
 
     /// Returns the session that a call belongs to: the one that its header or its body names, of which there may be one.

@@ -11,7 +11,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 use kebne_wire::{
-    Native,
+    Native, NativeApi,
     anthropic::{self, ErrorKind, EventWriter, MessageContext},
     passed_headers::RateLimitDialect,
     request::{Endpoint, Parsed, parse},
@@ -59,7 +59,7 @@ impl Surface for Messages {
         match anthropic::to_chat(request) {
             Ok(chat) => {
                 let mut parsed = parse(Endpoint::Chat, chat.body.to_string().into(), request_id)?;
-                parsed.request.message = Some(native_of(&native));
+                parsed.request.native = Some(native_of(&native, false));
                 Ok(Reading {
                     omitted: chat.omitted,
                     ..Reading::new(parsed, writer)
@@ -67,7 +67,7 @@ impl Surface for Messages {
             }
             Err(error) => {
                 let mut parsed = native;
-                parsed.request.message = Some(native_of(&parsed));
+                parsed.request.native = Some(native_of(&parsed, true));
                 Ok(Reading {
                     only_native: Some(error.into()),
                     ..Reading::new(parsed, writer)
@@ -132,8 +132,10 @@ fn is_message_event(data: &[u8]) -> bool {
     serde_json::from_slice::<View<'_>>(data).is_ok_and(|view| view.choices.is_none())
 }
 
-fn native_of(parsed: &Parsed) -> Native {
+fn native_of(parsed: &Parsed, is_required: bool) -> Native {
     Native {
+        api: NativeApi::Messages,
+        is_required,
         body: parsed.request.body.clone(),
         model_span: parsed.request.model_span.clone(),
     }

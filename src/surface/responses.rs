@@ -1,16 +1,17 @@
 //! OpenAI's Responses API.
 //!
-//! A call becomes a chat call; what it continues is put before it by the stages, which also keep the response.
+//! A call becomes a chat call; backends that have this API get it as it came, and their answers go back under the id that
+//! they have here. What a call continues is put before it by the stages, which also keep the response.
 
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kebne_wire::{
     request::{Endpoint, parse},
-    responses::{self, EventWriter, ResponsesCall, Template},
+    responses::{self, EventWriter, Relabel, ResponsesCall, Template, Terms},
 };
 use serde_json::Value;
 
@@ -31,18 +32,30 @@ pub struct Responses;
 pub struct NewResponse {
     /// Its id.
     pub id: String,
-    /// What was asked.
-    pub call: ResponsesCall,
+    /// The request as it came.
+    pub body: Bytes,
+    /// What it continues, and whether it is kept.
+    pub terms: Terms,
+    /// The call for chat backends; `None` if only a backend with this API can carry it out.
+    pub call: Option<ResponsesCall>,
 }
 
 impl NewResponse {
     /// Creates the writer of the response, which says whether it is kept.
     pub fn writer(&self, is_stored: bool) -> Box<dyn AnswerWriter> {
-        let mut template = self.call.template.clone();
-        if !is_stored {
-            template.set_not_stored();
-        }
-        Box::new(ResponseWriter::new(template, self.id.clone()))
+        let template = self.call.as_ref().map(|call| {
+            let mut template = call.template.clone();
+            if !is_stored {
+                template.set_not_stored();
+            }
+            template
+        });
+        let previous = self.terms.previous_response_id.clone();
+        Box::new(ResponseWriter {
+            chat: template.map(|template| ChatWriter::new(template, self.id.clone())),
+            native: Relabel::new(self.id.clone(), previous, is_stored),
+            is_native: None,
+        })
     }
 }
 
@@ -61,14 +74,31 @@ impl Surface for Responses {
         _content_type: Option<&str>,
         request_id: Arc<str>,
     ) -> Result<Reading, ApiError> {
-        let mut call = responses::to_chat(json(&body)?)?;
-        let id = conversations::new_id(call.previous_response_id.as_deref())?;
-        let parsed = parse(Endpoint::Chat, call.chat([]).to_string().into(), request_id)?;
-        let omitted = std::mem::take(&mut call.omitted);
-        let response = NewResponse { id, call };
-        let writer = response.writer(response.call.store != Some(false));
+        let (parsed, omitted, only_native, call, terms) = match responses::to_chat(json(&body)?) {
+            Ok(mut call) => {
+                let chat = call.chat([]).to_string();
+                let parsed = parse(Endpoint::Chat, chat.into(), request_id)?;
+                let omitted = std::mem::take(&mut call.omitted);
+                let terms = call.terms.clone();
+                (parsed, omitted, None, Some(call), terms)
+            }
+            Err(error) => {
+                let terms = Terms::of_request(json(&body)?)?;
+                // It has the same names for what admission reads.
+                let parsed = parse(Endpoint::Chat, body.clone(), request_id)?;
+                (parsed, Vec::new(), Some(error.into()), None, terms)
+            }
+        };
+        let response = NewResponse {
+            id: conversations::new_id(terms.previous_response_id.as_deref())?,
+            body,
+            terms,
+            call,
+        };
+        let writer = response.writer(response.terms.store != Some(false));
         Ok(Reading {
             omitted,
+            only_native,
             response: Some(Box::new(response)),
             ..Reading::new(parsed, writer)
         })
@@ -83,9 +113,71 @@ impl Surface for Responses {
     }
 }
 
-/// Creates a response of the answer.
+/// Writes the response: out of a chat answer, or of a response that a backend with this API has made.
 #[derive(Debug)]
 struct ResponseWriter {
+    chat: Option<ChatWriter>,
+    native: Relabel,
+    /// `true` once the answer has begun as that of a backend with this API.
+    is_native: Option<bool>,
+}
+
+impl ResponseWriter {
+    /// Returns the writer for chat answers.
+    fn chat(&mut self) -> Result<&mut ChatWriter, ApiError> {
+        let chat = self.chat.as_mut();
+        chat.ok_or_else(|| ApiError::upstream("the backend's answer cannot be read"))
+    }
+}
+
+impl AnswerWriter for ResponseWriter {
+    fn whole(&mut self, body: Bytes) -> Result<Bytes, ApiError> {
+        let is_native = responses::is_response(&body);
+        self.is_native = Some(is_native);
+        if is_native {
+            return Ok(self.native.whole(&body)?);
+        }
+        self.chat()?.whole(&body)
+    }
+
+    fn events(&mut self, events: Bytes) -> Result<Bytes, ApiError> {
+        let is_native = self
+            .is_native
+            .get_or_insert_with(|| responses::are_response_events(&events));
+        if *is_native {
+            let mut out = BytesMut::with_capacity(events.len());
+            self.native.events(&events, &mut out)?;
+            return Ok(out.freeze());
+        }
+        self.chat()?.events(&events)
+    }
+
+    fn end(&mut self) -> Result<Bytes, ApiError> {
+        if self.is_native == Some(true) {
+            return Ok(Bytes::new());
+        }
+        self.chat()?.end()
+    }
+
+    fn failed(&mut self, error: &ApiError) -> Option<Bytes> {
+        let (code, message) = (error.reason(), error.message());
+        Some(match &mut self.chat {
+            Some(chat) if self.is_native != Some(true) => chat.failed(code, message),
+            _ => self.native.fail(code, message),
+        })
+    }
+
+    fn answer(&self) -> Option<&Value> {
+        if self.is_native == Some(true) {
+            return self.native.response();
+        }
+        self.chat.as_ref().and_then(ChatWriter::answer)
+    }
+}
+
+/// Creates a response of a chat answer.
+#[derive(Debug)]
+struct ChatWriter {
     template: Template,
     id: String,
     created_at: u64,
@@ -94,7 +186,7 @@ struct ResponseWriter {
     whole: Option<Value>,
 }
 
-impl ResponseWriter {
+impl ChatWriter {
     fn new(template: Template, id: String) -> Self {
         let created_at = unix_seconds();
         Self {
@@ -105,21 +197,19 @@ impl ResponseWriter {
             whole: None,
         }
     }
-}
 
-impl AnswerWriter for ResponseWriter {
-    fn whole(&mut self, body: Bytes) -> Result<Bytes, ApiError> {
+    fn whole(&mut self, body: &[u8]) -> Result<Bytes, ApiError> {
         let (created_at, now) = (self.created_at, unix_seconds());
         let response =
-            responses::response_of_chat(&body, &self.template, &self.id, created_at, now)?;
+            responses::response_of_chat(body, &self.template, &self.id, created_at, now)?;
         let body = response.to_string().into();
         self.whole = Some(response);
         Ok(body)
     }
 
-    fn events(&mut self, events: Bytes) -> Result<Bytes, ApiError> {
+    fn events(&mut self, events: &[u8]) -> Result<Bytes, ApiError> {
         let mut out = String::with_capacity(2 * events.len());
-        for data in data_of(&events) {
+        for data in data_of(events) {
             self.writer.data(data, unix_seconds(), &mut out)?;
         }
         Ok(out.into())
@@ -131,10 +221,10 @@ impl AnswerWriter for ResponseWriter {
         Ok(out.into())
     }
 
-    fn failed(&mut self, error: &ApiError) -> Option<Bytes> {
+    fn failed(&mut self, code: &str, message: &str) -> Bytes {
         let mut out = String::new();
-        self.writer.fail(error.reason(), error.message(), &mut out);
-        Some(out.into())
+        self.writer.fail(code, message, &mut out);
+        out.into()
     }
 
     fn answer(&self) -> Option<&Value> {

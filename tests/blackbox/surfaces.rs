@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     program::{Program, SESSION, folder},
-    upstream::{asked, in_front_of, upstream, whole},
+    upstream::{asked, asked_raw, in_front_of, upstream, whole},
 };
 
 const MESSAGES: &str = "/v1/messages";
@@ -325,4 +325,190 @@ fn a_backend_of_the_messages_api_gets_and_gives_messages_as_they_are() {
         .send("POST", "/v1/chat/completions", &[], &chat)
         .json();
     assert_eq!(chat["choices"][0]["message"]["reasoning_content"], "hm");
+}
+
+/// A search and a text, as a provider that runs its tools itself answers.
+fn searched(number: usize) -> Value {
+    json!({
+        "id": format!("resp_{number}"), "object": "response", "status": "completed", "model": "m", "store": false,
+        "output": [
+            {"id": "ws_1", "type": "web_search_call", "status": "completed"},
+            {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [
+                {"type": "output_text", "text": format!("answer {number}"), "annotations": []},
+            ]},
+        ],
+        "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+    })
+}
+
+fn ok(body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+}
+
+#[test]
+fn a_backend_of_the_responses_api_gets_and_gives_responses_as_they_are() {
+    let folder = folder();
+    let (url, requests) = upstream(|number| ok(&searched(number).to_string()));
+    let program = in_front_of(folder.path(), &url, "apis = [\"responses\"]\n");
+    let search = json!([{"type": "web_search"}]);
+    let first = program.send(
+        "POST",
+        RESPONSES,
+        &[],
+        &response(json!({"tools": search, "store": true})),
+    );
+    assert_eq!(first.status, 200, "{}", first.body);
+    let first = first.json();
+    let expected = json!({"model": "simulated", "input": "hello", "tools": search, "store": false});
+    assert_eq!(asked_raw(&requests), expected);
+    let id = first["id"].as_str().unwrap();
+    let labels = json!({"id": id, "previous_response_id": null, "store": true});
+    assert_eq!(first, with(searched(0), labels));
+    let path = format!("{RESPONSES}/{id}");
+    assert_eq!(program.send("GET", &path, &[], &Value::Null).json(), first);
+
+    let more = json!({"previous_response_id": id, "input": "more", "tools": search});
+    let next = program.send("POST", RESPONSES, &[], &response(more.clone()));
+    assert_eq!(next.status, 200, "{}", next.body);
+    assert!(next.has("x-kebne-history-turns: 1"), "{}", next.head);
+    assert_eq!(next.json()["previous_response_id"], *id);
+    let input = json!([
+        {"role": "user", "content": "hello"}, first["output"][0],
+        {"role": "assistant", "content": "answer 0"}, {"role": "user", "content": "more"},
+    ]);
+    let expected = json!({"model": "simulated", "input": input, "tools": search, "store": false});
+    assert_eq!(asked_raw(&requests), expected);
+    // The turns of a conversation are chats, and a chat has no such tool.
+    let session = program.session();
+    let refused = json!({"conversation": session, "tools": search});
+    let refused = program.send("POST", RESPONSES, &[], &response(refused));
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(refused.body.contains("tools[0].type"), "{}", refused.body);
+    let refused = program.send(
+        "POST",
+        RESPONSES,
+        &[],
+        &response(json!({"background": true})),
+    );
+    assert_eq!(refused.json()["error"]["param"], "background");
+    assert!(requests.try_recv().is_err());
+}
+
+#[test]
+fn a_stream_of_the_responses_api_has_our_ids_and_is_kept() {
+    let folder = folder();
+    let begun = with(searched(0), json!({"status": "in_progress", "output": []}));
+    let events = [
+        json!({"type": "response.created", "sequence_number": 0, "response": begun}),
+        json!({"type": "response.output_text.delta", "sequence_number": 1, "item_id": "msg_1", "delta": "answer 0"}),
+        json!({"type": "response.completed", "sequence_number": 2, "response": searched(0)}),
+    ];
+    let event = |event: &Value| {
+        format!(
+            "event: {}\ndata: {event}\n\n",
+            event["type"].as_str().unwrap()
+        )
+    };
+    let stream: String = events.iter().map(event).collect();
+    let lost = stream[..stream.rfind("event: ").unwrap()].to_owned();
+    let (url, _requests) = upstream(move |number| {
+        let events = if number == 0 { &stream } else { &lost };
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{events}"
+        )
+    });
+    let program = in_front_of(folder.path(), &url, "apis = [\"responses\"]\n");
+    let streamed = program.send("POST", RESPONSES, &[], &response(json!({"stream": true})));
+    assert_eq!(streamed.status, 200, "{}", streamed.body);
+    let data: Vec<Value> = streamed
+        .body
+        .lines()
+        .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+        .collect();
+    assert_eq!((data.len(), &data[1]), (3, &events[1]));
+    let id = data[2]["response"]["id"].as_str().unwrap();
+    assert_eq!(data[0]["response"]["id"], *id);
+    let path = format!("{RESPONSES}/{id}");
+    let kept = program.send("GET", &path, &[], &Value::Null).json();
+    assert_eq!(kept, data[2]["response"]);
+    assert_eq!(kept["store"], true);
+
+    let lost = program.send("POST", RESPONSES, &[], &response(json!({"stream": true})));
+    let expected = [
+        "response.created",
+        "response.output_text.delta",
+        "error",
+        "response.failed",
+    ];
+    assert_eq!(names(&lost.body), expected);
+    program.await_metric(r#"kebne_requests_total{model="simulated",ending="error"} 1"#);
+}
+
+#[test]
+fn a_response_falls_back_from_one_kind_of_backend_to_the_other() {
+    let folder = folder();
+    let plain = |number: usize| {
+        let mut plain = searched(number);
+        plain["output"].as_array_mut().unwrap().remove(0);
+        plain.to_string()
+    };
+    let (native_url, natives) = upstream(move |number| match number {
+        0 => ok(&plain(0)),
+        1 => ok("<html>"),
+        _ => ok(&searched(number).to_string()),
+    });
+    let (chat_url, chats) = upstream(|number| whole(&format!("chat {number}")));
+    let config = folder.path().join("kebne.toml");
+    let backend = |name: &str, url: &str, more: &str| {
+        format!(
+            "[[backends]]\nname = \"{name}\"\nkind = \"openai\"\nbase_url = \"{url}\"\n{more}\n"
+        )
+    };
+    let native = backend("native", &native_url, "apis = [\"responses\"]");
+    let chat = backend("chat", &chat_url, "");
+    let models = "[[models]]\nname = \"simulated\"\nbackends = [\"native\", \"chat\"]\n[[models]]\nname = \"other\"\nbackends = [\"chat\", \"native\"]\n[[models]]\nname = \"chats\"\nbackends = [\"chat\"]\n";
+    fs::write(&config, format!("{native}{chat}{models}")).unwrap();
+    let program = Program::start_plain(folder.path(), &config);
+    let ask = |more: Value| program.send("POST", RESPONSES, &[], &response(more));
+    let first = ask(json!({})).json();
+    assert_eq!(asked_raw(&natives)["input"], "hello");
+    let next = ask(json!({"previous_response_id": first["id"], "input": "more"}));
+    assert!(next.has("x-kebne-lane: chat"), "{}", next.head);
+    assert_eq!(asked_raw(&natives)["input"].as_array().unwrap().len(), 3);
+    assert_eq!(asked(&chats), ["u hello", "a answer 0", "u more"]);
+    // What a chat backend has answered is continued at the other.
+    let next = next.json();
+    let search = json!([{"type": "web_search"}]);
+    let third = json!({"model": "other", "previous_response_id": next["id"], "tools": search});
+    let third = ask(third);
+    assert!(
+        third.has("x-kebne-lane: native"),
+        "{}{}",
+        third.head,
+        third.body
+    );
+    let sent = asked_raw(&natives);
+    assert_eq!(
+        sent["input"][3],
+        json!({"role": "assistant", "content": "chat 0"})
+    );
+    // The search has no place in a chat, and so the conversation has not.
+    let fourth = json!({"model": "other", "previous_response_id": third.json()["id"]});
+    let fourth = ask(fourth);
+    assert!(
+        fourth.has("x-kebne-lane: native"),
+        "{}{}",
+        fourth.head,
+        fourth.body
+    );
+    assert!(chats.try_recv().is_err());
+    for (model, status, param) in [
+        ("chats", 400, "previous_response_id"),
+        ("none", 404, "model"),
+    ] {
+        let fifth = ask(json!({"model": model, "previous_response_id": third.json()["id"]}));
+        let error = fifth.json()["error"].take();
+        assert_eq!((fifth.status, &error["param"]), (status, &json!(param)));
+    }
 }

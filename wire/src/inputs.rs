@@ -60,7 +60,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Reads the messages of a chat request, or of a Messages request.
+    /// Reads the messages of a chat request or of a Messages request, or the items of a Responses request.
     pub fn of_chat(body: &[u8]) -> Self {
         let words = ["\"image", "\"input_", "\"file\"", "\"document\"", "\"video"];
         if !words
@@ -69,14 +69,14 @@ impl Inputs {
         {
             return Self::default();
         }
-        let Ok(Chat {
-            messages: Some(messages),
-        }) = serde_json::from_slice::<Chat<'_>>(body)
-        else {
+        let Ok(chat) = serde_json::from_slice::<Chat<'_>>(body) else {
             return Self::default();
         };
+        let items = chat
+            .input
+            .and_then(|input| serde_json::from_str::<Vec<&RawValue>>(input.get()).ok());
         let mut inputs = Self::default();
-        for message in messages {
+        for message in chat.messages.into_iter().chain(items).flatten() {
             let Ok(Message {
                 content: Some(content),
             }) = serde_json::from_str(message.get())
@@ -140,6 +140,9 @@ impl Inputs {
 struct Chat<'a> {
     #[serde(borrow)]
     messages: Option<Vec<&'a RawValue>>,
+    /// The items of a Responses request.
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -222,12 +225,21 @@ mod tests {
     }
 
     #[test]
+    fn the_items_of_a_responses_request_are_read_too() {
+        let body = r#"{"input":[{"role":"user","content":[{"type":"input_image","image_url":"https://a"}]},{"type":"function_call"}]}"#;
+        let inputs = Inputs::of_chat(body.as_bytes());
+        assert_eq!(inputs.beyond(&[]), Some(Input::Image));
+        assert_eq!(inputs.tokens, 765);
+    }
+
+    #[test]
     fn text_and_what_cannot_be_read_are_no_inputs() {
         for body in [
             r#"{"messages":[{"content":"an \"image_url\" in \"image"}]}"#,
             r#"{"messages":[{"content":[{"type":"text","text":"\"image"}]}]}"#,
             r#"{"messages":[{"content":[{"type":1},"image",{"type":"input_new"}]}]}"#,
             r#"{"messages":"image"}"#,
+            r#"{"input":"an \"image"}"#,
             r#"{"messages":[{"content":{"type":"image"}}]}"#,
             r#"{"image"#,
         ] {

@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod json;
 pub mod message;
 pub mod multipart;
+mod native;
 pub mod one_chunk;
 pub mod passed_headers;
 pub mod quota;
@@ -29,7 +30,8 @@ pub mod translate;
 pub mod turn;
 pub mod whole;
 
-pub use request::{Endpoint, ModelRequest, Native, PassThrough};
+pub use native::{Native, NativeApi};
+pub use request::{Endpoint, ModelRequest, PassThrough};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

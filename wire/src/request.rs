@@ -10,7 +10,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{inputs::Inputs, multipart::Form};
+use crate::{inputs::Inputs, multipart::Form, native::Native};
 
 /// Bytes of prompt per token, about; only used to weigh calls against each other.
 const BYTES_PER_TOKEN: usize = 4;
@@ -97,17 +97,8 @@ pub struct ModelRequest {
     pub form: Option<Arc<str>>,
     /// The inputs that are not text.
     pub inputs: Inputs,
-    /// The call as its caller sent it in the Messages API, for backends that speak that API themselves.
-    pub message: Option<Native>,
-}
-
-/// A body in the dialect of the caller.
-#[derive(Clone, Debug)]
-pub struct Native {
-    /// The JSON body.
-    pub body: Bytes,
-    /// Where in `body` the value of the top-level `model` key lies, quotes included.
-    pub model_span: Range<usize>,
+    /// The call in the dialect of its caller, for backends that speak this dialect themselves.
+    pub native: Option<Native>,
 }
 
 impl ModelRequest {
@@ -128,7 +119,7 @@ impl ModelRequest {
             headers: None,
             form: None,
             inputs: Inputs::default(),
-            message: None,
+            native: None,
         }
     }
 }
@@ -154,6 +145,8 @@ struct Fields<'a> {
     max_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_output_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     store: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -205,13 +198,21 @@ pub fn parse(
         }
         _ => false,
     };
-    let bound = match bound(fields.max_completion_tokens, "max_completion_tokens")? {
-        None => bound(fields.max_tokens, "max_tokens")?,
-        bound => bound,
-    };
+    let bounds = [
+        ("max_completion_tokens", fields.max_completion_tokens),
+        ("max_tokens", fields.max_tokens),
+        // The name in the Responses API.
+        ("max_output_tokens", fields.max_output_tokens),
+    ];
+    let mut output_max = None;
+    for (param, raw) in bounds {
+        if output_max.is_none() {
+            output_max = bound(raw, param)?;
+        }
+    }
     let choices = choices(endpoint, &fields);
     let output = if generates(endpoint) {
-        bound.unwrap_or(OUTPUT_TOKENS)
+        output_max.unwrap_or(OUTPUT_TOKENS)
     } else {
         0
     };

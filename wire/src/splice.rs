@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::request::{ModelRequest, Native};
+use crate::{native::Native, request::ModelRequest};
 
 /// Returns the request with the value of its `model` key replaced; every other byte stays.
 #[must_use]
@@ -72,7 +72,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::request::Endpoint;
+    use crate::{native::NativeApi, request::Endpoint};
 
     #[test]
     fn only_the_name_changes_and_can_be_changed_again() {
@@ -92,6 +92,8 @@ mod tests {
         assert_eq!(model_of(&renamed), "org/\"q\" model");
         assert_eq!(with_model(&renamed, "a").body, request.body);
         let native = Native {
+            api: NativeApi::Messages,
+            is_required: false,
             body: request.body.clone(),
             model_span: request.model_span.clone(),
         };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kebne_control::Outcome;
-use kebne_wire::Native;
+use kebne_wire::{Native, NativeApi};
 use serde_json::{Value, json};
 
 use super::*;
@@ -28,7 +28,9 @@ fn message(stream: bool) -> Attempt<ModelRequest> {
     let mut attempt = chat(stream);
     let body = r#"{"max_tokens":9, "model":"own","top_k":1}"#;
     let start = body.find("\"own\"").unwrap();
-    attempt.request.message = Some(Native {
+    attempt.request.native = Some(Native {
+        api: NativeApi::Messages,
+        is_required: false,
         body: Bytes::from_static(body.as_bytes()),
         model_span: start..start + 5,
     });

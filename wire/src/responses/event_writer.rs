@@ -3,7 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    responses::{Template, events::Events, output::Output},
+    responses::{
+        Template,
+        events::{Events, failure_events},
+        output::Output,
+    },
     translate::{BadAnswer, ChatReader},
 };
 
@@ -131,14 +135,7 @@ impl EventWriter {
             out: Some(out),
             sequence: &mut self.sequence,
         };
-        // OpenAI documents the members beside `type`; its servers and its clients have them under `error`.
-        let error =
-            json!({"type": "server_error", "code": code, "message": message, "param": null});
-        events.write(
-            "error",
-            || json!({"code": code, "message": message, "param": null, "error": error}),
-        );
-        events.write("response.failed", || json!({"response": response}));
+        failure_events(code, message, &response, &mut events);
         self.response = Some(response);
     }
 

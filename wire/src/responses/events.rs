@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Numbers events and appends them to a text; a whole answer has no text to append to, and writes none.
 #[derive(Debug)]
@@ -24,4 +24,16 @@ impl Events<'_> {
         let written = write!(out, "event: {kind}\ndata: {event}\n\n");
         debug_assert!(written.is_ok(), "a string takes every write");
     }
+}
+
+/// Writes the events that end a stream with an error: an `error` event, which the official clients raise, and
+/// `response.failed`.
+pub(super) fn failure_events(code: &str, message: &str, response: &Value, events: &mut Events<'_>) {
+    // OpenAI documents the members beside `type`; its servers and its clients have them under `error`.
+    let error = json!({"type": "server_error", "code": code, "message": message, "param": null});
+    events.write(
+        "error",
+        || json!({"code": code, "message": message, "param": null, "error": error}),
+    );
+    events.write("response.failed", || json!({"response": response}));
 }

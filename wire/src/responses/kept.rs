@@ -2,6 +2,9 @@
 //!
 //! The first response of a conversation begins a tree; each further one names the response that it continues. The id of
 //! a response begins with the id of its tree, so that whoever keeps trees finds it.
+//!
+//! What is kept is what was asked, as it came, and what was answered. The next call needs both as chat messages or as
+//! input items, according to the backend that it goes to.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -9,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    responses::input,
+    responses::{history, input},
     translate::{Omitted, Path},
 };
 
@@ -36,34 +39,39 @@ pub fn tree_of(response_id: &str) -> Option<u128> {
     u128::from_str_radix(&digits[..TREE_SIZE], 16).ok()
 }
 
-/// One response and the chat messages that it stands for.
+/// One response and what it answers.
 #[derive(Debug, Serialize)]
 pub struct Kept<'a> {
     /// The id of the response.
-    pub id: &'a str,
+    id: &'a str,
     /// The response that it continues.
-    pub previous: Option<&'a str>,
-    /// What was asked and what was answered, as chat messages; without instructions, which hold for one call only.
-    pub messages: Vec<Value>,
+    previous: Option<&'a str>,
+    /// What was asked: a text or a list of items, without instructions, which hold for one call only.
+    input: &'a RawValue,
     /// The response as its caller got it.
-    pub response: &'a Value,
+    response: &'a Value,
 }
 
 impl<'a> Kept<'a> {
-    /// Creates the form of a response. `asked` are the chat messages of its request without the instructions.
-    pub fn new(response: &'a Value, mut asked: Vec<Value>) -> Self {
+    /// Creates the form of a response to a request; `None` if the request is not an object.
+    pub fn new(response: &'a Value, request: &'a [u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Request<'r> {
+            #[serde(borrow)]
+            input: Option<&'r RawValue>,
+        }
+        let request: Request<'a> = serde_json::from_slice(request).ok()?;
+        let input = match request.input {
+            Some(input) => input,
+            None => serde_json::from_str("[]").ok()?,
+        };
         let text = |key: &str| response.get(key).and_then(Value::as_str);
-        let output = response.get("output").and_then(Value::as_array);
-        let output = output.cloned().unwrap_or_default();
-        // The items are this crate's own, and each has a counterpart.
-        let answered = input::messages(output, Path::Root.key("output"), &mut Omitted::default());
-        asked.extend(answered.unwrap_or_default());
-        Self {
+        Some(Self {
             id: text("id").unwrap_or_default(),
             previous: text("previous_response_id"),
-            messages: asked,
+            input,
             response,
-        }
+        })
     }
 }
 
@@ -76,9 +84,12 @@ pub struct KeptView<'a> {
     /// The response that it continues.
     #[serde(borrow)]
     pub previous: Option<Cow<'a, str>>,
-    /// The chat messages, as JSON.
-    #[serde(borrow)]
-    pub messages: &'a RawValue,
+    /// The chat messages of what was asked and answered: what earlier versions kept instead of the input.
+    #[serde(borrow, default)]
+    messages: Option<&'a RawValue>,
+    /// What was asked.
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
     /// The response, as JSON.
     #[serde(borrow)]
     pub response: &'a RawValue,
@@ -89,8 +100,38 @@ impl<'a> KeptView<'a> {
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
-}
 
+    /// Returns what was asked and answered as chat messages; `None` if it holds an item that chat has no place for.
+    pub fn messages(&self) -> Option<Vec<Value>> {
+        if let Some(messages) = self.messages {
+            return serde_json::from_str(messages.get()).ok();
+        }
+        let mut omitted = Omitted::default();
+        let asked = history::items_of(self.input?)?;
+        let mut messages = input::messages(asked, Path::Root.key("input"), &mut omitted).ok()?;
+        let answered = input::messages(self.output()?, Path::Root.key("output"), &mut omitted);
+        messages.extend(answered.ok()?);
+        Some(messages)
+    }
+
+    /// Returns what was asked and answered as items that can be sent to a backend of this API; `None` if only the chat
+    /// messages were kept.
+    pub fn items(&self) -> Option<Vec<Value>> {
+        let mut items = history::items_of(self.input?)?;
+        items.extend(self.output()?);
+        Some(history::as_input(items, &self.id))
+    }
+
+    fn output(&self) -> Option<Vec<Value>> {
+        #[derive(Deserialize)]
+        struct Response {
+            #[serde(default)]
+            output: Vec<Value>,
+        }
+        let response: Response = serde_json::from_str(self.response.get()).ok()?;
+        Some(response.output)
+    }
+}
 /// Returns the places of a response and of those that it continues, the oldest first; `None` if `id` is not among
 /// them. A response that is gone ends the line.
 pub fn line_of(kept: &[KeptView<'_>], id: &str) -> Option<Vec<usize>> {
@@ -135,34 +176,75 @@ mod tests {
         }
     }
 
+    fn kept(input: &Value, output: &Value) -> Vec<u8> {
+        let request = json!({"model": "m", "input": input}).to_string();
+        let response = json!({"id": "resp_2", "previous_response_id": "resp_1", "output": output});
+        let kept = Kept::new(&response, request.as_bytes()).unwrap();
+        serde_json::to_vec(&kept).unwrap()
+    }
+
     #[test]
-    fn a_response_is_kept_with_its_messages() {
-        let response = json!({
-            "id": "resp_2", "previous_response_id": "resp_1",
-            "output": [
-                {"type": "reasoning", "id": "rs", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
-                {"type": "message", "id": "msg", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "hi", "annotations": [], "logprobs": []}]},
-                {"type": "function_call", "id": "fc", "status": "completed", "call_id": "c", "name": "f", "arguments": "{}"},
-            ],
-        });
-        let kept = Kept::new(&response, vec![json!({"role": "user", "content": "hej"})]);
-        let bytes = serde_json::to_vec(&kept).unwrap();
+    fn a_kept_response_is_read_as_messages_and_as_items() {
+        let output = json!([
+            {"type": "reasoning", "id": "rs_2_0", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "message", "id": "msg_2_1", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "hi", "annotations": [], "logprobs": []}]},
+            {"type": "function_call", "id": "fc_2_2", "status": "completed", "call_id": "c", "name": "f", "arguments": "{}"},
+        ]);
+        let bytes = kept(&json!("hej"), &output);
         let view = KeptView::read(&bytes).unwrap();
         assert_eq!(
             (view.id.as_ref(), view.previous.as_deref()),
             ("resp_2", Some("resp_1"))
         );
-        let messages: Value = serde_json::from_str(view.messages.get()).unwrap();
-        let expected = json!([
+        let messages = json!([
             {"role": "user", "content": "hej"},
             {"role": "assistant", "content": "hi", "reasoning_content": "hm", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
         ]);
-        assert_eq!(messages, expected);
-        assert_eq!(
-            serde_json::from_str::<Value>(view.response.get()).unwrap(),
-            response
-        );
+        assert_eq!(view.messages().map(Value::from), Some(messages));
+        // A translated reasoning has an id that no server knows.
+        let items = json!([
+            {"role": "user", "content": "hej"},
+            {"role": "assistant", "content": "hi"},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        ]);
+        assert_eq!(view.items().map(Value::from), Some(items));
+        let response: Value = serde_json::from_str(view.response.get()).unwrap();
+        assert_eq!(response["output"], output);
         assert!(KeptView::read(b"").is_none());
+    }
+
+    #[test]
+    fn items_of_the_providers_own_go_back_as_they_came() {
+        let refusal = json!({"type": "message", "id": "msg_a", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]});
+        let output = json!([
+            {"type": "reasoning", "id": "rs_a", "summary": [], "encrypted_content": "x"},
+            {"type": "reasoning", "id": "rs_b", "summary": []},
+            {"type": "reasoning", "id": "rs_c", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "web_search_call", "id": "ws_a", "status": "completed"},
+            refusal,
+        ]);
+        let asked =
+            json!([{"type": "function_call_output", "id": "fco", "call_id": "c", "output": "1"}]);
+        let bytes = kept(&asked, &output);
+        let view = KeptView::read(&bytes).unwrap();
+        let expected = json!([
+            {"type": "function_call_output", "call_id": "c", "output": "1"},
+            output[0], output[2], output[3],
+            {"type": "message", "role": "assistant", "content": refusal["content"]},
+        ]);
+        assert_eq!(view.items().map(Value::from), Some(expected));
+        // Chat has no place for the search.
+        assert_eq!(view.messages(), None);
+    }
+
+    #[test]
+    fn what_earlier_versions_kept_is_read_as_messages() {
+        let old =
+            json!({"id": "r", "previous": null, "messages": [{"role": "user"}], "response": {}});
+        let bytes = old.to_string();
+        let view = KeptView::read(bytes.as_bytes()).unwrap();
+        assert_eq!(view.messages(), Some(vec![json!({"role": "user"})]));
+        assert_eq!(view.items(), None);
     }
 
     #[test]

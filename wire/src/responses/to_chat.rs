@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    responses::{input, template::Template, tools},
+    responses::{input, template::Template, terms::Terms, tools},
     translate::{Fields, InvalidField, Omitted, Path},
 };
 
@@ -40,20 +40,13 @@ pub struct ResponsesCall {
     /// The text that leads this call and no later one.
     instructions: Option<String>,
     /// What the caller says, as chat messages.
-    pub messages: Vec<Value>,
+    messages: Vec<Value>,
     /// Names of the fields that chat has no place for and that change only cost or speed.
     pub omitted: Vec<String>,
     /// What the answer repeats of the request.
     pub template: Template,
-    /// The response that this one continues.
-    pub previous_response_id: Option<String>,
-    /// The conversation that this call belongs to.
-    pub conversation: Option<String>,
-    /// `true` if the response is to be kept, so that it can be retrieved and continued; `None` if the caller does not say,
-    /// which means `true`.
-    pub store: Option<bool>,
-    /// `true` if old messages of the conversation may be left out to make the call fit.
-    pub truncates: bool,
+    /// What it continues, and whether it is kept.
+    pub terms: Terms,
     /// `true` if the caller wants events.
     pub stream: bool,
 }
@@ -106,19 +99,8 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
     {
         omitted.add("stream_options.include_obfuscation");
     }
-    let store = store(&mut fields, &mut echo)?;
-    let previous_response_id = fields.take_text("previous_response_id")?;
-    echo.insert(
-        "previous_response_id".to_owned(),
-        previous_response_id.clone().into(),
-    );
-    let conversation = conversation(&mut fields)?;
-    if conversation.is_some() && previous_response_id.is_some() {
-        return Err(fields.wrong("conversation", "cannot stand beside `previous_response_id`"));
-    }
-    if let Some(id) = &conversation {
-        echo.insert("conversation".to_owned(), json!({"id": id}));
-    }
+    let terms = Terms::take(&mut fields)?;
+    terms.echo(&mut echo);
     for key in SERVER_SIDE.into_iter().chain(CHAT_ONLY) {
         fields.refuse(key)?;
     }
@@ -135,28 +117,10 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
         instructions,
         messages,
         omitted: omitted.finish(),
-        truncates: echo
-            .get("truncation")
-            .is_some_and(|truncation| truncation == "auto"),
         template: Template::new(echo),
-        previous_response_id,
-        conversation,
-        store,
+        terms,
         stream,
     })
-}
-
-fn store(
-    fields: &mut Fields<'_>,
-    echo: &mut Map<String, Value>,
-) -> Result<Option<bool>, InvalidField> {
-    let store = match fields.take("store") {
-        None => None,
-        Some(Value::Bool(store)) => Some(store),
-        Some(_) => return Err(fields.wrong("store", "must be true or false")),
-    };
-    echo.insert("store".to_owned(), store.unwrap_or(true).into());
-    Ok(store)
 }
 
 /// Returns the messages that `input` becomes.
@@ -190,13 +154,6 @@ fn limits(
             return Err(fields.wrong("metadata", "must be an object"));
         }
         echo.insert("metadata".to_owned(), metadata);
-    }
-    match fields.take_text("truncation")?.as_deref() {
-        None | Some("disabled") => {}
-        Some("auto") => {
-            echo.insert("truncation".to_owned(), "auto".into());
-        }
-        Some(_) => return Err(fields.wrong("truncation", "must be `disabled` or `auto`")),
     }
     Ok(())
 }
@@ -309,20 +266,6 @@ fn include(
         echo.insert("top_logprobs".to_owned(), count);
     }
     Ok(())
-}
-
-fn conversation(fields: &mut Fields<'_>) -> Result<Option<String>, InvalidField> {
-    match fields.take("conversation") {
-        None => Ok(None),
-        Some(Value::String(id)) => Ok(Some(id)),
-        Some(conversation) => {
-            let root = fields.path();
-            let mut conversation = Fields::of(conversation, root.key("conversation"))?;
-            let id = conversation.require_text("id")?;
-            conversation.refuse_rest()?;
-            Ok(Some(id))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -106,30 +106,43 @@ fn instructions_go_before_the_history_and_are_not_kept() {
     let own = json!({"role": "user", "content": "hi"});
     let expected = json!([{"role": "system", "content": "be brief"}, earlier, own]);
     assert_eq!(call.chat([earlier])["messages"], expected);
-    assert_eq!(call.messages, [own]);
 }
 
 #[test]
 fn what_a_response_continues_is_data() {
     let call = |more: Value| to_chat(request(more)).unwrap();
     let first = call(json!({}));
-    assert!(first.store.is_none() && !first.stream);
-    assert_eq!(
-        (first.previous_response_id, first.conversation),
-        (None, None)
-    );
-    assert!(!first.truncates && call(json!({"truncation": "auto"})).truncates);
+    assert!(!first.stream);
+    assert_eq!(first.terms, Terms::default());
+    assert!(call(json!({"truncation": "auto"})).terms.truncates);
     let next = call(json!({"previous_response_id": "resp_1", "store": false, "stream": true}));
-    assert!(next.store == Some(false) && next.stream);
-    assert_eq!(next.previous_response_id.as_deref(), Some("resp_1"));
+    assert!(next.terms.store == Some(false) && next.stream);
+    let previous = next.terms.previous_response_id;
+    assert_eq!(previous.as_deref(), Some("resp_1"));
     for conversation in [json!("conv_1"), json!({"id": "conv_1"})] {
         let next = call(json!({"conversation": conversation}));
-        assert_eq!(next.conversation.as_deref(), Some("conv_1"));
+        assert_eq!(next.terms.conversation.as_deref(), Some("conv_1"));
     }
     assert_eq!(
         refused(json!({"conversation": "c", "previous_response_id": "r"})),
         "conversation"
     );
+}
+
+#[test]
+fn the_terms_of_a_call_that_is_not_translated_are_read_alone() {
+    let tool = json!([{"type": "web_search"}]);
+    let terms = |more: Value| Terms::of_request(request(more));
+    let read = terms(json!({"tools": tool, "store": false, "truncation": "auto"})).unwrap();
+    assert!(read.store == Some(false) && read.truncates);
+    for (more, field) in [
+        (json!({"background": true}), "background"),
+        (json!({"store": 1}), "store"),
+        (json!({"truncation": "some"}), "truncation"),
+        (json!({"conversation": {"x": 1}}), "conversation.id"),
+    ] {
+        assert_eq!(terms(more).unwrap_err().field, field);
+    }
 }
 
 #[test]

@@ -1,0 +1,27 @@
+//! A request in the dialect of its caller, for backends that speak this dialect themselves.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// A dialect besides that of chats which some backends speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeApi {
+    /// Anthropic's Messages API.
+    Messages,
+    /// OpenAI's Responses API.
+    Responses,
+}
+
+/// A body in the dialect of the caller.
+#[derive(Clone, Debug)]
+pub struct Native {
+    /// The dialect.
+    pub api: NativeApi,
+    /// The JSON body.
+    pub body: Bytes,
+    /// Where in `body` the value of the top-level `model` key lies, quotes included.
+    pub model_span: Range<usize>,
+    /// `true` if only backends that speak the dialect can carry out the call.
+    pub is_required: bool,
+}
