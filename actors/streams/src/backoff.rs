@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// A setting out of its range.
+/// The error of a setting that is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` must be {allowed}")]
 pub struct InvalidSetting {
@@ -14,7 +14,7 @@ pub struct InvalidSetting {
     pub allowed: &'static str,
 }
 
-/// Returns an error that names the field unless it is as allowed.
+/// Returns an error that names the field unless `holds` is `true`.
 pub(crate) fn require(
     holds: bool,
     field: &'static str,
@@ -26,7 +26,7 @@ pub(crate) fn require(
     Err(InvalidSetting { field, allowed })
 }
 
-/// Waits that double from `min` to `max`, spread by a random factor.
+/// Waits that double from `min` to `max`, with a random addition.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     min: Duration,
@@ -35,8 +35,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Creates a backoff from `min` (more than 0) to `max` (at least `min`), with a random factor between 0 and 1;
-    /// 0.2 adds up to a fifth.
+    /// Creates a backoff from `min` (greater than 0) to `max` (at least `min`). `random_factor`, from 0 to 1, is the
+    /// largest share that is added at random: 0.2 adds up to a fifth.
     ///
     /// # Errors
     /// Returns the first parameter that is out of its range.
@@ -57,8 +57,8 @@ impl Backoff {
         self.min
     }
 
-    /// Returns `min(max, min · 2^exponent) · (1 + U · random_factor)` with U = `unit`, a random number in `[0, 1)`: Pekko's
-    /// `calculateDelay`: the random part may exceed `max`.
+    /// Returns `min(max, min · 2^exponent) · (1 + U · random_factor)` with U = `unit`, a random number in `[0, 1)`.
+    /// This is Pekko's `calculateDelay`; the random part may exceed `max`.
     pub fn delay(&self, exponent: u32, unit: f64) -> Duration {
         let doubled = 1_u32.checked_shl(exponent);
         let grown = doubled.and_then(|factor| self.min.checked_mul(factor));
@@ -67,9 +67,9 @@ impl Backoff {
     }
 }
 
-/// Returns `duration · factor`, or `None` if that is not a duration.
+/// Returns `duration · factor`, or `None` if the result is out of the range of a duration.
 pub(crate) fn stretched(duration: Duration, factor: f64) -> Option<Duration> {
-    // Without a factor the value stays exact to the nanosecond.
+    // A factor of 1 keeps the value exact to the nanosecond.
     if factor.total_cmp(&1.0).is_eq() {
         return Some(duration);
     }

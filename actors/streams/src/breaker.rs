@@ -1,18 +1,18 @@
 //! A circuit breaker by Pekko's rules: after `max_failures` failures in a row it opens and calls fail at once;
 //! after `reset_timeout` it lets exactly one call through, whose result closes or re-opens it.
 //!
-//! Owns the admission of calls and the state in which a result counts. It never retries, and by default every `Err` is a
-//! failure; a decider may judge otherwise. Rules, each tested below:
+//! Owns the admission of calls and the state in which a result counts. It never retries. By default every `Err` is a
+//! failure; a decider can change that. Rules, each tested below:
 //!
-//! - Failures are counted in a row: a success while closed sets the count to 0.
-//! - A result counts in the state in which its call began, and in that *spell* of it: the late result of a
-//!   call from before an opening changes nothing after it. (Pekko keeps one closed state object, so there a
-//!   result from an earlier closed spell is counted in the present one.)
-//! - A call that takes longer than `call_timeout` is a failure, counted at the timeout, also when its answer
-//!   still reaches the caller. The timed-out future is dropped, which cancels it; Pekko's body runs on.
-//! - Open becomes half-open by a timer, without a call; without a tokio runtime, at the next call or question.
-//! - A call that is dropped before it ends counts neither way, and a dropped probe lets the next call probe;
-//!   Pekko has no such case. A panic in a call is a failure.
+//! - Failures in a row are counted: a success while closed sets the count to 0.
+//! - A result counts only in the state in which its call began, and only in that *period* of it: a late result of a
+//!   call from before an opening has no effect after it. (Pekko has a single object for the closed state, so it counts
+//!   a result from an earlier closed period in the present one.)
+//! - A call that takes longer than `call_timeout` is a failure, counted at the timeout, even if its answer still
+//!   reaches the caller. The timed-out future is dropped, which cancels it; in Pekko it runs on.
+//! - A timer makes an open breaker half-open, without a call. Outside a tokio runtime, the next call or query does.
+//! - A call that is dropped before it ends is not counted, and a dropped probe lets the next call probe; Pekko has no
+//!   such case. A panic in a call is a failure.
 //!
 //! Source: Pekko `CircuitBreaker` documentation and the cases of its `CircuitBreakerSpec`.
 
@@ -34,22 +34,22 @@ use machine::{Entered, Machine, Ticket};
 pub use machine::BreakerState;
 pub use settings::BreakerSettings;
 
-/// Why a guarded call has no value.
+/// The reason why a guarded call has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BreakerError<E> {
-    /// Not called: the breaker is open, or half-open with its probe under way. Safe to retry later.
+    /// The call was not made: the breaker is open, or half-open with its probe in progress. It is safe to retry later.
     #[error("the circuit breaker is open for another {remaining:?}")]
     Open {
-        /// Time until the breaker is half-open; zero when it already is.
+        /// Time until the breaker is half-open; zero if it already is.
         remaining: Duration,
     },
-    /// Called, and dropped at the call timeout; whether it had an effect is not known.
+    /// The call was made and dropped at the call timeout. Whether it had an effect is unknown.
     #[error("the call took longer than {limit:?}")]
     Timeout {
         /// The call timeout.
         limit: Duration,
     },
-    /// Called, and failed by itself.
+    /// The call was made and failed.
     #[error(transparent)]
     Failed(E),
 }
@@ -61,7 +61,7 @@ pub enum CallEvent {
     Success(Duration),
     /// It counted as a failure after this long.
     Failure(Duration),
-    /// It passed the call timeout, and counted as a failure, after this long.
+    /// It exceeded the call timeout and was counted as a failure after this long.
     Timeout(Duration),
     /// It was refused because the breaker was open.
     Refused,
@@ -115,7 +115,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// Makes a call if the breaker admits it; every `Err` is a failure.
+    /// Makes a call if the breaker admits it. Every `Err` is a failure.
     ///
     /// # Errors
     /// See [`BreakerError`].
@@ -126,9 +126,9 @@ impl CircuitBreaker {
         self.call_deciding(body, Result::is_err).await
     }
 
-    /// Makes a call if the breaker admits it. A result counts as a failure if `is_failure` returns `true`, which it
-    /// may do for a value, and not do for an error that is the caller's. The caller gets the result unchanged. A
-    /// call beyond the call timeout always counts as a failure.
+    /// Makes a call if the breaker admits it. A result counts as a failure if `is_failure` returns `true`, so a value
+    /// can be a failure, and an error caused by the caller need not be one. The caller gets the result unchanged. A
+    /// call that exceeds the call timeout always counts as a failure.
     ///
     /// # Errors
     /// See [`BreakerError`].
@@ -151,11 +151,11 @@ impl CircuitBreaker {
         result.map_err(BreakerError::Failed)
     }
 
-    /// Makes a synchronous call if the breaker admits it; every `Err` is a failure. A call that returns after the
-    /// call timeout is a failure too, but its result is returned, for it cannot be interrupted.
+    /// Makes a synchronous call if the breaker admits it. Every `Err` is a failure. A call that returns after the call
+    /// timeout is a failure too, but its result is returned, because it cannot be interrupted.
     ///
     /// # Errors
-    /// [`BreakerError::Open`] and [`BreakerError::Failed`].
+    /// Returns [`BreakerError::Open`] or [`BreakerError::Failed`].
     pub fn call_sync<T, E>(
         &self,
         body: impl FnOnce() -> Result<T, E>,
@@ -163,10 +163,10 @@ impl CircuitBreaker {
         self.call_sync_deciding(body, Result::is_err)
     }
 
-    /// As [`CircuitBreaker::call_sync`], with a decider as in [`CircuitBreaker::call_deciding`].
+    /// Does the same as [`CircuitBreaker::call_sync`], with a decider as in [`CircuitBreaker::call_deciding`].
     ///
     /// # Errors
-    /// [`BreakerError::Open`] and [`BreakerError::Failed`].
+    /// Returns [`BreakerError::Open`] or [`BreakerError::Failed`].
     pub fn call_sync_deciding<T, E>(
         &self,
         body: impl FnOnce() -> Result<T, E>,
@@ -178,13 +178,13 @@ impl CircuitBreaker {
         result.map_err(BreakerError::Failed)
     }
 
-    /// Counts a success that happened elsewhere: resets the count, or closes a half-open breaker. Changes
-    /// nothing while open.
+    /// Counts a success that happened elsewhere: resets the count, or closes a half-open breaker. It has no effect
+    /// while the breaker is open.
     pub fn succeed(&self) {
         self.inner.mark(None, true);
     }
 
-    /// Counts a failure that happened elsewhere. Changes nothing while open.
+    /// Counts a failure that happened elsewhere. It has no effect while the breaker is open.
     pub fn fail(&self) {
         self.inner.mark(None, false);
     }
@@ -195,18 +195,19 @@ impl CircuitBreaker {
         self.inner.core().machine.state()
     }
 
-    /// Returns the failures in a row, counted while closed and kept until it closes again.
+    /// Returns the number of failures in a row. They are counted while the breaker is closed, and kept until it closes
+    /// again.
     pub fn failures(&self) -> u32 {
         self.inner.core().machine.failures()
     }
 
-    /// Returns how long the next opening will last.
+    /// Returns the duration of the next opening.
     pub fn next_reset_timeout(&self) -> Duration {
         self.inner.core().machine.next_reset()
     }
 
-    /// Calls `listener` each time the breaker opens, for as long as the breaker lives. Listeners run on the
-    /// thread that caused the event, after it took effect, and should be short; a panic in one is logged.
+    /// Calls `listener` each time the breaker opens, as long as the breaker lives. Listeners run on the thread that
+    /// caused the event, after it took effect, and should be short. A panic in a listener is logged.
     pub fn on_open(&self, listener: impl Fn() + Send + Sync + 'static) {
         self.inner.listeners().open.push(Arc::new(listener));
     }
@@ -221,14 +222,14 @@ impl CircuitBreaker {
         self.inner.listeners().close.push(Arc::new(listener));
     }
 
-    /// Calls `listener` with the result of each call, also of one whose result no longer counts; see
+    /// Calls `listener` with the result of each call, including calls whose result has no effect any more; see
     /// [`CircuitBreaker::on_open`].
     pub fn on_call(&self, listener: impl Fn(CallEvent) + Send + Sync + 'static) {
         self.inner.listeners().call.push(Arc::new(listener));
     }
 }
 
-/// A call under way. If it is dropped without a result, it does not count.
+/// A call in progress. If it is dropped without a result, it is not counted.
 struct Call<'a> {
     inner: &'a Arc<Inner>,
     ticket: Ticket,
@@ -249,7 +250,7 @@ impl Call<'_> {
     fn end(&mut self, event: fn(Duration) -> CallEvent) {
         self.ended = true;
         let event = event(self.began.elapsed());
-        // Listeners hear of the call before they hear of the state that it caused.
+        // The listeners of the call run before the listeners of the state that it caused.
         self.inner.tell(event);
         let succeeded = matches!(event, CallEvent::Success(_));
         self.inner.mark(Some(self.ticket), succeeded);
@@ -303,7 +304,7 @@ impl Inner {
         }
     }
 
-    /// Counts a result for the call of `ticket`, or for the present state.
+    /// Counts a result for the call of `ticket`, or for the present state if there is none.
     fn mark(self: &Arc<Self>, ticket: Option<Ticket>, succeeded: bool) {
         self.tick();
         let entered = {
@@ -344,8 +345,8 @@ impl Inner {
         }
     }
 
-    /// Makes the breaker half-open at `until`, without a call. The task does not keep the breaker alive, and ends
-    /// by itself; there is at most one, because an opening ends in no other way.
+    /// Makes the breaker half-open at `until`, without a call. The task does not keep the breaker alive and ends by
+    /// itself. There is at most one such task, because an opening ends in no other way.
     fn wake_at(self: &Arc<Self>, until: Instant) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
@@ -367,7 +368,7 @@ impl Inner {
     }
 }
 
-/// Runs a listener; its panic does not reach the call.
+/// Runs a listener and catches its panic, so that it does not reach the call.
 fn guarded(listener: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(listener)).is_err() {
         tracing::error!("a listener of a circuit breaker panicked");

@@ -1,8 +1,8 @@
 //! A token bucket in whole nanoseconds: Pekko's `TokenBucket`, without a clock of its own.
 //!
-//! Owns the wait of an offer. The bucket starts full, and a token arrives every `interval`. An offer that costs
-//! more than the bucket has waits for the rest and empties it, and the next token comes one interval after that
-//! wait. Source: Pekko `TokenBucketSpec`.
+//! Owns the wait of an offer. The bucket starts full, and one token is added every `interval`. An offer that costs
+//! more than the bucket contains waits for the rest and empties the bucket; the next token is added one interval after
+//! that wait. Source: Pekko `TokenBucketSpec`.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ pub struct TokenBucket {
     interval: u128,
     available: u64,
     epoch: Instant,
-    /// When the last token arrived, in nanoseconds after the epoch; in the future while an offer waits.
+    /// When the last token was added, in nanoseconds after the epoch. It is in the future while an offer waits.
     updated: u128,
 }
 
 impl TokenBucket {
-    /// Creates a full bucket of `capacity` tokens; one more arrives every `interval`, more than 0 (less counts as 1
-    /// ns). A capacity of 0 makes every offer wait.
+    /// Creates a full bucket of `capacity` tokens. One token is added every `interval`, which must be at least 1 ns (0
+    /// counts as 1 ns). With a capacity of 0, every offer waits.
     pub fn new(capacity: u64, interval: Duration, now: Instant) -> Self {
         Self {
             capacity,
@@ -32,7 +32,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes `cost` tokens and returns the wait until they are available; zero if they are.
+    /// Takes `cost` tokens and returns the wait until they are available, which is zero if they are available now.
     pub fn offer(&mut self, now: Instant, cost: u64) -> Duration {
         let now = now.saturating_duration_since(self.epoch).as_nanos();
         let arrived = now.saturating_sub(self.updated) / self.interval;
@@ -139,7 +139,7 @@ mod tests {
                     }
                 }
                 let waited = bucket.offer(start + ms(now), cost);
-                // Perfect timing: the next offer is made when this one's wait has ended at the earliest.
+                // The next offer is made, at the earliest, exactly when the wait of this one ends.
                 let asked = now;
                 let mut missing = cost.saturating_sub(tokens);
                 tokens -= cost.min(tokens);

@@ -1,6 +1,7 @@
 //! Stages that read ahead of a slow consumer: buffers, conflation and groups.
 //!
-//! Owns the elements between source and consumer, always bounded: by a size, or by folding many elements into one.
+//! Owns the elements between source and consumer. Their number is always bounded: by a size, or by folding many
+//! elements into one.
 
 use std::{collections::VecDeque, pin::pin, time::Duration};
 
@@ -13,14 +14,14 @@ use tokio::{
 
 use super::{detached::Detached, link::Outlet};
 
-/// What a full buffer does with one more element; Pekko's overflow strategies.
+/// What a full buffer does when another element arrives. These are Pekko's overflow strategies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BufferPolicy {
-    /// Does not ask the source for another element.
+    /// Does not request another element from the source.
     Backpressure,
     /// Drops the oldest element.
     DropHead,
-    /// Drops the youngest element.
+    /// Drops the newest buffered element.
     DropTail,
     /// Drops all elements.
     DropBuffer,
@@ -30,7 +31,7 @@ pub enum BufferPolicy {
 
 /// The error of a full buffer of [`FlowExt::buffer_or_fail`](super::FlowExt::buffer_or_fail).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the buffer overflowed its {size} elements")]
+#[error("the buffer of {size} elements overflowed")]
 pub struct BufferOverflow {
     /// The capacity of the buffer.
     pub size: usize,
@@ -86,7 +87,7 @@ where
 {
     Detached::new(async move |outlet| {
         let size = size.max(1);
-        // The source and what was kept are gone before the failure waits for its taker.
+        // The source and the buffered elements are dropped before the failure waits for the consumer.
         if fill(source, size, &outlet).await.is_err() {
             outlet.send(Err(BufferOverflow { size })).await;
         }
@@ -171,7 +172,7 @@ where
         let size = size.max(1);
         let mut group = Vec::new();
         let mut due = Instant::now() + window;
-        // The window closed on a group that nobody asked for yet; it grows until somebody does.
+        // The window ended with a group that was not requested yet. The group grows until it is requested.
         let mut closed = false;
         let mut source = pin!(source.fuse());
         while !(source.is_done() && group.is_empty()) {

@@ -36,7 +36,7 @@ where
             consume_budget().await;
             let has_room = held.len() < size || policy != BufferPolicy::Backpressure;
             let now = Instant::now();
-            // An element whose delay is beyond the clock is never due.
+            // An element whose delay exceeds the range of the clock is never due.
             let head = held.front().map(|(due, _)| *due);
             let due = matches!(head, Some(Some(due)) if due <= now);
             let wake = head.flatten().filter(|_| !due);

@@ -1,4 +1,4 @@
-//! A stage of a stream that runs in a task of its own, so that it works while its consumer is idle.
+//! A stage of a stream that runs in a separate task, so that it works while its consumer is idle.
 //!
 //! Owns the task: it starts at the first poll, and is aborted when the stream is dropped.
 
@@ -15,11 +15,11 @@ use super::link::{Inlet, Outlet, link};
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The stream of a stage that runs in a task of its own.
+/// The stream of a stage that runs in a separate task.
 ///
-/// The task starts at the first poll, within tokio's runtime, and owns its source. Dropping the stream aborts the
-/// task and everything that it started. A panic in the task (in the source, or in a function given to the stage,
-/// unless documented otherwise) resumes in the task that polls the stream.
+/// The task starts at the first poll, within tokio's runtime, and owns its source. Dropping the stream aborts the task
+/// and everything that it started. A panic in the task (in the source, or in a function given to the stage, unless
+/// documented otherwise) resumes in the task that polls the stream.
 pub struct Detached<T> {
     stage: Stage<T>,
 }
@@ -31,7 +31,7 @@ enum Stage<T> {
 }
 
 impl<T: Send + 'static> Detached<T> {
-    /// Creates a stream of the elements that `work` writes to its outlet. The stream ends when `work` does.
+    /// Creates a stream of the elements that `work` writes to its outlet. The stream ends when `work` ends.
     pub fn new<F>(work: impl FnOnce(Outlet<T>) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

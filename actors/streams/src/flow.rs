@@ -1,4 +1,4 @@
-//! The extension trait that gives every stream Pekko's operators.
+//! The extension trait that adds Pekko's operators to every stream.
 
 use std::{hash::Hash, time::Duration};
 
@@ -11,26 +11,26 @@ use crate::{
     TimeoutKind, buffer, delay, map_async, map_partitioned, timeouts,
 };
 
-/// Elements that a delay holds by default: Pekko's input buffer.
+/// The number of elements that a delay holds by default: Pekko's input buffer.
 const HELD: usize = 16;
 
 /// Pekko's operators for any stream.
 pub trait FlowExt: Stream + Sized {
-    /// Limits the rate of elements; those that come too early wait. The bucket starts full, so that the first burst
-    /// passes at once, and it fills again while no elements come. Tokio's timer rounds a wait up to whole
-    /// milliseconds, which the bucket makes up for.
+    /// Limits the rate of elements; elements that arrive too early wait. The bucket starts full, so the first burst
+    /// passes at once, and it fills again while no elements arrive. Tokio's timer rounds a wait up to whole
+    /// milliseconds; the bucket compensates for that.
     fn throttle(self, pace: Pace) -> Throttle<Self, fn(&Self::Item) -> u64> {
         Throttle::new(self, pace, |_| 1)
     }
 
-    /// As [`FlowExt::throttle`], with a cost for each element. An element that costs more than the burst waits in
-    /// proportion.
+    /// Does the same as [`FlowExt::throttle`], with a cost for each element. An element that costs more than the burst
+    /// waits in proportion.
     fn throttle_by<F: FnMut(&Self::Item) -> u64>(self, pace: Pace, cost: F) -> Throttle<Self, F> {
         Throttle::new(self, pace, cost)
     }
 
-    /// Fails with [`RateExceeded`](crate::RateExceeded) if an element comes too early. An element that costs more than the burst can
-    /// never pass.
+    /// Fails with [`RateExceeded`](crate::RateExceeded) if an element arrives too early. An element that costs more
+    /// than the burst can never pass.
     fn throttle_enforcing<F: FnMut(&Self::Item) -> u64>(
         self,
         pace: Pace,
@@ -39,9 +39,9 @@ pub trait FlowExt: Stream + Sized {
         Enforce::new(self, pace, cost)
     }
 
-    /// Works on up to `parallelism` elements at a time (0 counts as 1), emits in order, and fails at the
-    /// first failure as soon as it happens. Each element's work is a task: it goes on while the consumer is
-    /// idle, and dropping the stream aborts it. Done elements that wait for their turn count as running.
+    /// Works on up to `parallelism` elements at a time (0 counts as 1), emits the results in order, and fails at the
+    /// first failure as soon as it happens. The work on each element is a task: it continues while the consumer is
+    /// idle, and dropping the stream aborts it. Finished elements that wait to be emitted count as running.
     fn map_async<F, W, U, E>(self, parallelism: usize, work: F) -> Detached<Result<U, MapError<E>>>
     where
         Self: Send + 'static,
@@ -54,7 +54,7 @@ pub trait FlowExt: Stream + Sized {
         self.map_async_with(MapOptions::ordered(parallelism), work)
     }
 
-    /// As [`FlowExt::map_async`], emitting each element as it is done.
+    /// Does the same as [`FlowExt::map_async`], but emits each result as soon as it is ready.
     fn map_async_unordered<F, W, U, E>(
         self,
         parallelism: usize,
@@ -71,7 +71,7 @@ pub trait FlowExt: Stream + Sized {
         self.map_async_with(MapOptions::unordered(parallelism), work)
     }
 
-    /// As [`FlowExt::map_async`], with a choice of order and of failures to skip.
+    /// Does the same as [`FlowExt::map_async`], with a choice of the order and of the failures to skip.
     fn map_async_with<F, W, U, E>(
         self,
         options: MapOptions<E>,
@@ -88,9 +88,10 @@ pub trait FlowExt: Stream + Sized {
         map_async::map_async(self, options, work)
     }
 
-    /// As [`FlowExt::map_async_with`], working on one element at a time of each key, as `key` says, and on up to the
-    /// options' parallelism of keys. Elements of one key are worked on in their order. Up to 10 elements wait for
-    /// their key, read ahead so that one busy key does not hold up the others. Pekko's `mapAsyncPartitioned`.
+    /// Does the same as [`FlowExt::map_async_with`], but works on one element at a time for each key that `key`
+    /// returns. It works on up to as many keys as the options' parallelism. Elements of one key are handled in their
+    /// order. Up to 10 elements are read ahead and wait for their key, so that one busy key does not delay the others.
+    /// This is Pekko's `mapAsyncPartitioned`.
     fn map_async_partitioned<K, F, W, U, E>(
         self,
         options: MapOptions<E>,
@@ -119,7 +120,8 @@ pub trait FlowExt: Stream + Sized {
         buffer::buffer(self, size, policy)
     }
 
-    /// Reads up to `size` elements (0 counts as 1) ahead, and fails at one more; the buffered elements are lost.
+    /// Reads up to `size` elements (0 counts as 1) ahead, and fails if one more arrives. The buffered elements are
+    /// lost.
     fn buffer_or_fail(self, size: usize) -> Detached<Result<Self::Item, BufferOverflow>>
     where
         Self: Send + 'static,
@@ -128,7 +130,8 @@ pub trait FlowExt: Stream + Sized {
         buffer::buffer_or_fail(self, size)
     }
 
-    /// Delays each element by `delay`, and holds up to 16 at a time, Pekko's default; then it reads no further.
+    /// Delays each element by `delay`. It holds up to 16 elements, Pekko's default, and reads no further when it holds
+    /// that many.
     fn delay(self, delay: Duration) -> Detached<Self::Item>
     where
         Self: Send + 'static,
@@ -137,8 +140,8 @@ pub trait FlowExt: Stream + Sized {
         delay::delay(self, HELD, BufferPolicy::Backpressure, move |_| delay)
     }
 
-    /// Delays each element by the result of `delay`; the order is kept, so that an element waits for those before
-    /// it. Holds up to `size` elements (0 counts as 1); `policy` determines what happens then.
+    /// Delays each element by the result of `delay`. The order is kept, so an element waits for those before it. Holds
+    /// up to `size` elements (0 counts as 1); `policy` determines what happens when it holds that many.
     fn delay_with(
         self,
         size: usize,
@@ -152,7 +155,7 @@ pub trait FlowExt: Stream + Sized {
         delay::delay(self, size, policy, delay)
     }
 
-    /// Folds elements that come faster than they are asked for into one; never slows its source.
+    /// Folds elements that arrive faster than they are requested into one; never slows its source.
     fn conflate(
         self,
         aggregate: impl FnMut(Self::Item, Self::Item) -> Self::Item + Send + 'static,
@@ -164,7 +167,7 @@ pub trait FlowExt: Stream + Sized {
         buffer::batch(self, usize::MAX, |item| item, aggregate)
     }
 
-    /// As [`FlowExt::conflate`], folding into another type that starts from the first element.
+    /// Does the same as [`FlowExt::conflate`], folding into another type that starts from the first element.
     fn conflate_with_seed<A: Send + 'static>(
         self,
         seed: impl FnMut(Self::Item) -> A + Send + 'static,
@@ -177,8 +180,8 @@ pub trait FlowExt: Stream + Sized {
         buffer::batch(self, usize::MAX, seed, aggregate)
     }
 
-    /// As [`FlowExt::conflate_with_seed`], folding at most `max` elements (0 counts as 1) into one and
-    /// slowing its source then.
+    /// Does the same as [`FlowExt::conflate_with_seed`], but folds at most `max` elements (0 counts as 1) into one,
+    /// and slows its source when there are more.
     fn batch<A: Send + 'static>(
         self,
         max: usize,
@@ -192,8 +195,8 @@ pub trait FlowExt: Stream + Sized {
         buffer::batch(self, max, seed, aggregate)
     }
 
-    /// Groups elements: emits when `size` (0 counts as 1) are together, or `window` after the last group,
-    /// whichever is first; never an empty group, and the rest at the end.
+    /// Groups elements. It emits a group when it has `size` elements (0 counts as 1) or `window` after the last group,
+    /// whichever is first. It never emits an empty group, and emits the rest at the end.
     fn grouped_within(self, size: usize, window: Duration) -> Detached<Vec<Self::Item>>
     where
         Self: Send + 'static,
@@ -202,8 +205,8 @@ pub trait FlowExt: Stream + Sized {
         buffer::grouped_within(self, size, window)
     }
 
-    /// Injects an element when the source was silent for `idle`. Injected elements never queue, and a real
-    /// element is preferred.
+    /// Injects an element when the source has emitted nothing for `idle`. Injected elements never queue, and an
+    /// element of the source takes precedence.
     fn keep_alive<F: FnMut() -> Self::Item>(self, idle: Duration, inject: F) -> KeepAlive<Self, F> {
         KeepAlive::new(self, idle, inject)
     }
@@ -213,13 +216,13 @@ pub trait FlowExt: Stream + Sized {
         Killable::new(self, switch)
     }
 
-    /// Fails if the first element, or an end without any, takes longer than `limit`.
+    /// Fails if the first element, or the end of an empty stream, takes longer than `limit`.
     fn initial_timeout(self, limit: Duration) -> Timed<Self> {
         Timed::new(self, TimeoutKind::Initial, limit)
     }
 
-    /// Fails if an element, the first one included, or the end takes longer than `limit` after the one before. A
-    /// slow consumer counts too; [`FlowExt::backpressure_timeout`] is for it alone.
+    /// Fails if an element, including the first one, or the end takes longer than `limit` after the previous element.
+    /// The time of a slow consumer counts too; [`FlowExt::backpressure_timeout`] covers only that.
     fn idle_timeout(self, limit: Duration) -> Timed<Self> {
         Timed::new(self, TimeoutKind::Idle, limit)
     }
@@ -229,8 +232,8 @@ pub trait FlowExt: Stream + Sized {
         Timed::new(self, TimeoutKind::Completion, limit)
     }
 
-    /// Fails if the consumer takes longer than `limit` after an element to ask for the next. The source is dropped
-    /// at that time, not when the consumer asks again; it is read one element ahead.
+    /// Fails if the consumer takes longer than `limit` after an element to request the next one. The source is dropped
+    /// at that time, not when the consumer next polls. The source is read one element ahead.
     fn backpressure_timeout(self, limit: Duration) -> Detached<Result<Self::Item, StreamTimeout>>
     where
         Self: Send + 'static,
@@ -247,9 +250,8 @@ pub trait FlowExt: Stream + Sized {
         FailFast::new(self)
     }
 
-    /// Continues with the source that `recover` returns for an error, in its place and at once, up to `attempts`
-    /// times (`None` is unlimited, 0 never). The error is passed on if no attempt is left or `recover` returns
-    /// `None`.
+    /// Continues after an error with the source that `recover` returns, at once, up to `attempts` times (`None` is
+    /// unlimited, 0 is never). The error is passed on if no attempt is left or if `recover` returns `None`.
     fn recover_with_retries<T, E, R, F>(
         self,
         attempts: Option<u32>,
@@ -263,8 +265,8 @@ pub trait FlowExt: Stream + Sized {
         Recover::new(self, attempts, recover)
     }
 
-    /// Skips errors for which `decide` does not return [`Directive::Stop`]; the stream ends with the first one for
-    /// which it does. There is no state to reset, so that [`Directive::Restart`] equals [`Directive::Resume`].
+    /// Skips errors for which `decide` does not return [`Directive::Stop`]. The stream ends with the first error for
+    /// which it does. There is no state to reset, so [`Directive::Restart`] equals [`Directive::Resume`].
     fn supervise<T, E, D>(self, decide: D) -> Supervise<Self, D>
     where
         Self: Stream<Item = Result<T, E>>,
@@ -273,8 +275,9 @@ pub trait FlowExt: Stream + Sized {
         Supervise::new(self, decide)
     }
 
-    /// Emits `zero`, and then the result of `step` for the last emission and each element. `decide` determines what
-    /// follows if `step` fails; after [`Directive::Restart`] it emits `zero` again, as Pekko's `scan` does.
+    /// Emits `zero`, and then the result of `step` for the last emitted value and each element. If `step` fails,
+    /// `decide` determines what happens; after [`Directive::Restart`] the stream emits `zero` again, as Pekko's `scan`
+    /// does.
     fn scan_supervised<A, E, F, D>(self, zero: A, step: F, decide: D) -> Scan<Self, A, F, D>
     where
         A: Clone,
@@ -284,7 +287,7 @@ pub trait FlowExt: Stream + Sized {
         Scan::new(self, zero, step, decide)
     }
 
-    /// Merges the errors of two stages in a row into one.
+    /// Merges the error types of two consecutive stages into one.
     fn flatten_errors<T, A, B, E>(self) -> impl Stream<Item = Result<T, E>>
     where
         Self: Stream<Item = Result<Result<T, A>, B>>,

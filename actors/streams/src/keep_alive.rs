@@ -1,6 +1,6 @@
-//! Heartbeats: elements injected when a stream is silent.
+//! Heartbeats: elements injected when a stream emits nothing.
 //!
-//! Owns the clock of the silence. Injected elements are never queued, and a real element takes precedence.
+//! Owns the timer of the pause. Injected elements are never queued, and an element of the source takes precedence.
 
 use std::{
     fmt,
@@ -14,13 +14,13 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
 pin_project! {
-    /// A stream that is never silent for longer than its limit while it is polled.
+    /// A stream that is never without an element for longer than its limit while it is polled.
     pub struct KeepAlive<S, F> {
         #[pin]
         source: S,
         inject: F,
         idle: Duration,
-        // Made at the first poll: a stream that waits to be used is not silent.
+        // Created at the first poll, because the time before the stream is used does not count.
         silence: Option<Pin<Box<Sleep>>>,
         ended: bool,
     }

@@ -1,6 +1,6 @@
 //! A kill switch: ends one or several streams from outside, by completion or by an error.
 //!
-//! Owns the end, which is set once: the first call wins. Source: Pekko `FlowKillSwitchSpec`.
+//! Owns the end, which is set once; later calls have no effect. Source: Pekko `FlowKillSwitchSpec`.
 
 use std::{
     fmt,
@@ -12,19 +12,19 @@ use std::{
 use futures_core::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Ends every stream that it was added to. Clones share it. `E` is the error of an abort.
+/// Ends every stream to which it was added. Clones share it. `E` is the error of an abort.
 pub struct KillSwitch<E> {
     inner: Arc<Inner<E>>,
 }
 
 struct Inner<E> {
-    /// `None` in it is a completion.
+    /// The inner `None` is a completion.
     ending: OnceLock<Option<E>>,
     pulled: CancellationToken,
 }
 
 impl<E: Clone> KillSwitch<E> {
-    /// Creates a switch. A switch for one stream is Pekko's unique kill switch, for several its shared one.
+    /// Creates a switch. Used for one stream it is Pekko's unique kill switch, for several its shared one.
     pub fn new() -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -34,14 +34,14 @@ impl<E: Clone> KillSwitch<E> {
         }
     }
 
-    /// Completes the streams; streams that it is added to later complete at once. Returns `true` for the first
-    /// call; later ones have no effect.
+    /// Completes the streams; streams to which it is added later complete at once. Returns `true` for the first call;
+    /// later calls have no effect.
     pub fn shutdown(&self) -> bool {
         self.pull(None)
     }
 
-    /// Fails the streams with `error`; streams that it is added to later fail at once. Returns `true` for the first
-    /// call; later ones have no effect.
+    /// Fails the streams with `error`; streams to which it is added later fail at once. Returns `true` for the first
+    /// call; later calls have no effect.
     pub fn abort(&self, error: E) -> bool {
         self.pull(Some(error))
     }
@@ -66,7 +66,7 @@ impl<E: Clone> Default for KillSwitch<E> {
 
 /// A stream that a [`KillSwitch`] can end; its source is dropped when it is next polled.
 pub struct Killable<S, E> {
-    /// None once the stream has ended.
+    /// `None` once the stream has ended.
     source: Option<Pin<Box<S>>>,
     switch: KillSwitch<E>,
     pulled: Pin<Box<WaitForCancellationFutureOwned>>,

@@ -1,20 +1,20 @@
 //! Pekko's stream operators for [`futures_core::Stream`], with a circuit breaker, retries and backoff.
 //!
-//! [`FlowExt`] gives every stream the operators that Rust's own combinators lack or define differently: a token-bucket
-//! throttle, work that advances while the consumer is idle, buffers with an overflow policy, heartbeats, restarts, kill
-//! switches and the four timeouts. [`breaker`] and [`retry`] guard any async call, in a stream or not; [`backoff`] holds
-//! the formula that retries and restarting streams wait by; [`stage`] is for stages of your own. Nothing in this crate
-//! knows actors.
+//! [`FlowExt`] adds the operators to every stream that Rust's own combinators lack or define differently: a
+//! token-bucket throttle, work that advances while the consumer is idle, buffers with an overflow policy, heartbeats,
+//! restarts, kill switches and the four timeouts. [`breaker`] and [`retry`] guard any async call, in a stream or not.
+//! [`backoff`] has the formula of the waits of retries and restarting streams. [`stage`] has parts for custom stages.
+//! This crate does not depend on actors.
 //!
-//! What differs from Pekko:
+//! Differences from Pekko:
 //!
-//! - A stream is pulled: a stage starts at its first poll. Stages that work on their own ([`Detached`]) run in a task and
-//!   need tokio's runtime and a `Send + 'static` source.
+//! - A stream is pulled: a stage starts at its first poll. Stages that work independently of the consumer
+//!   ([`Detached`]) run in a task and need tokio's runtime and a `Send + 'static` source.
 //! - Errors are elements: a stage that can fail yields `Result`, and an error is its last element. An `Err` does not
 //!   overtake the elements before it in a buffer. [`FlowExt::fail_fast`] ends a stream after its first error;
 //!   [`FlowExt::flatten_errors`] merges two error types into one.
 //! - A panic in a function given to a stage reaches the task that polls, except in `map_async`, where it is an error.
-//! - No buffer is hidden: a stage that reads ahead says so in its documentation.
+//! - No buffer is hidden: the documentation of a stage that reads ahead states it.
 
 pub mod backoff;
 pub mod breaker;

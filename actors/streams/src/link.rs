@@ -1,7 +1,7 @@
 //! A link between a task and the consumer of its stream, which passes one element at a time.
 //!
-//! Owns the demand: the producer sees when the consumer asks, which a channel with a buffer cannot show. It holds
-//! at most one element, and only after it was asked for.
+//! Owns the demand: the producer sees when the consumer requests an element, which a channel with a buffer cannot
+//! show. It holds at most one element, and only after the element was requested.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use std::{
 
 struct Slot<T> {
     item: Option<T>,
-    /// The consumer asked and has no element yet.
+    /// `true` if the consumer has requested an element that has not arrived.
     wanted: bool,
     ended: bool,
     consumer: Option<Waker>,
@@ -47,7 +47,7 @@ fn lock<T>(slot: &Mutex<Slot<T>>) -> MutexGuard<'_, Slot<T>> {
 }
 
 impl<T> Outlet<T> {
-    /// Waits until the consumer asks for an element. Safe to drop and call again.
+    /// Waits until the consumer requests an element. This method is cancel safe.
     pub async fn wanted(&self) {
         poll_fn(|context| {
             let mut slot = lock(&self.0);
@@ -60,11 +60,11 @@ impl<T> Outlet<T> {
         .await;
     }
 
-    /// Hands over an element that the consumer asked for.
+    /// Hands over an element that the consumer requested.
     pub fn put(&self, item: T) {
         let consumer = {
             let mut slot = lock(&self.0);
-            debug_assert!(slot.wanted, "an element is handed over only when asked for");
+            debug_assert!(slot.wanted, "an element is handed over only when requested");
             slot.wanted = false;
             slot.item = Some(item);
             slot.consumer.take()
@@ -74,7 +74,7 @@ impl<T> Outlet<T> {
         }
     }
 
-    /// Waits until the consumer asks, and hands the element over.
+    /// Waits until the consumer requests an element, and hands it over.
     pub async fn send(&self, item: T) {
         self.wanted().await;
         self.put(item);

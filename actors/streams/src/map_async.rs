@@ -1,7 +1,7 @@
-//! Asynchronous work on elements with a bounded parallelism, which goes on while the consumer is idle.
+//! Asynchronous work on elements with a bounded parallelism, which continues while the consumer is idle.
 //!
-//! Owns the tasks: the work on each element is a task, so that it advances by itself and its panic is an error of
-//! the stream. A failure ends the stream when it happens, not in the order of the elements. Source: Pekko
+//! Owns the tasks: the work on each element is a task, so it advances independently, and its panic is an error of the
+//! stream. A failure ends the stream when it happens, not in the order of the elements. Source: Pekko
 //! `FlowMapAsyncSpec`, `FlowMapAsyncUnorderedSpec`.
 
 use std::{
@@ -18,10 +18,10 @@ use tokio::task::{Id, JoinError, JoinSet, coop::consume_budget};
 
 use super::{detached::Detached, link::Outlet, places::Places};
 
-/// Why the work on an element has no value.
+/// The reason why the work on an element has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MapError<E> {
-    /// It failed by itself.
+    /// It failed.
     #[error(transparent)]
     Failed(E),
     /// It panicked, with this message.
@@ -48,7 +48,7 @@ impl<E> MapOptions<E> {
         }
     }
 
-    /// Works on up to `parallelism` elements (0 counts as 1) and emits each as it is done.
+    /// Works on up to `parallelism` elements (0 counts as 1) and emits each result as soon as it is ready.
     pub fn unordered(parallelism: usize) -> Self {
         Self {
             ordered: false,
@@ -68,7 +68,8 @@ impl<E> MapOptions<E> {
         self.resume.as_ref().is_some_and(|resume| resume(error))
     }
 
-    /// Skips an element if `resume` returns `true` for its failure; called once for each failure. Default none.
+    /// Skips an element if `resume` returns `true` for its failure. `resume` is called once for each failure. By
+    /// default no element is skipped.
     #[must_use]
     pub fn resuming(
         mut self,
@@ -104,7 +105,7 @@ where
     E: Send + 'static,
 {
     Detached::new(async move |outlet| {
-        // The source and all tasks are gone before the failure waits for its taker.
+        // The source and all tasks are dropped before the failure waits for the consumer.
         if let Err(error) = drive(source, options, work, &outlet).await {
             outlet.send(Err(error)).await;
         }
@@ -168,7 +169,7 @@ where
     }
 }
 
-/// Notes a task's result; a failure gives its place up and is returned.
+/// Notes the result of a task. A failure gives up its place and is returned.
 pub(super) fn note<U, E>(
     joined: Result<(Id, Result<U, E>), JoinError>,
     numbers: &mut HashMap<Id, u64>,

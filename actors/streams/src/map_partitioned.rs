@@ -1,6 +1,6 @@
-//! Asynchronous work on elements, one at a time of each key, which goes on while the consumer is idle.
+//! Asynchronous work on elements, one at a time for each key, which continues while the consumer is idle.
 //!
-//! Owns the choice of the next element: the first in the order of the source whose key is free. It holds at most
+//! Owns the choice of the next element: the first one, in the order of the source, whose key is free. It holds at most
 //! [`WAITING_MAX`] elements that wait for their key. Source: Pekko `FlowMapAsyncPartitionedSpec`.
 
 use std::{
@@ -21,7 +21,8 @@ use super::{
     places::Places,
 };
 
-/// Elements that may wait for their key, so that one busy key does not hold up the others; Pekko's default.
+/// The number of elements that may wait for their key, so that one busy key does not delay the others; Pekko's
+/// default.
 pub(super) const WAITING_MAX: usize = 10;
 
 pub(super) fn map_partitioned<S, K, G, F, W, U, E>(
@@ -41,14 +42,14 @@ where
     E: Send + 'static,
 {
     Detached::new(async move |outlet| {
-        // The source and all tasks are gone before the failure waits for its taker.
+        // The source and all tasks are dropped before the failure waits for the consumer.
         if let Err(error) = drive(source, options, key, work, &outlet).await {
             outlet.send(Err(error)).await;
         }
     })
 }
 
-/// Elements that wait for their key, and the keys that are worked on.
+/// The elements that wait for their key, and the keys that are in use.
 struct Keys<K, T> {
     waiting: VecDeque<(u64, K, T)>,
     busy: HashSet<K>,
@@ -56,7 +57,7 @@ struct Keys<K, T> {
 }
 
 impl<K: Eq + Hash + Clone, T> Keys<K, T> {
-    /// Takes the first element whose key is free, and its key.
+    /// Takes the first element whose key is free, together with its key.
     fn next(&mut self) -> Option<(u64, K, T)> {
         if self.busy.len() >= self.parallelism {
             return None;

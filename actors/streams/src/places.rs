@@ -1,8 +1,8 @@
-//! The elements under way, in the order in which they are emitted.
+//! The elements in progress, in the order in which they are emitted.
 
 use std::collections::VecDeque;
 
-/// The places of elements under way, in the order of their beginning or of their end.
+/// The places of elements in progress, in the order in which they began or ended.
 #[derive(Debug)]
 pub struct Places<U> {
     ordered: bool,
@@ -11,8 +11,8 @@ pub struct Places<U> {
 }
 
 impl<U> Places<U> {
-    /// Creates an empty queue. If `ordered`, results leave in the order in which they were begun; otherwise in the
-    /// order in which they were done.
+    /// Creates an empty queue. If `ordered` is `true`, results are emitted in the order in which they began, otherwise
+    /// in the order in which they ended.
     pub fn new(ordered: bool) -> Self {
         Self {
             ordered,
@@ -21,12 +21,12 @@ impl<U> Places<U> {
         }
     }
 
-    /// Returns the number of elements that were begun and not taken.
+    /// Returns the number of elements that began and were not taken.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Returns `true` if every element that was begun has been taken.
+    /// Returns `true` if every element that began has been taken.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -38,7 +38,7 @@ impl<U> Places<U> {
         self.begun
     }
 
-    /// Notes a result; in order it waits for those before it, else only for those done before it.
+    /// Notes a result. If ordered, it waits for all places before it, otherwise only for earlier results.
     pub fn done(&mut self, number: u64, value: U) {
         let Some(place) = self.slots.iter().position(|slot| slot.0 == number) else {
             return;

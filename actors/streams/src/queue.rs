@@ -1,7 +1,7 @@
 //! A bounded queue that is the source of a stream. The result of an offer is known at once.
 //!
-//! Owns the elements offered and not yet pulled; the bound is strict for any number of clones. An enqueued element
-//! is delivered unless the stream is dropped or the queue fails. Source: Pekko `BoundedSourceQueueSpec`.
+//! Owns the elements that were offered and not yet pulled; the bound is strict for any number of clones. An enqueued
+//! element is delivered unless the stream is dropped or the queue fails. Source: Pekko `BoundedSourceQueueSpec`.
 
 use std::{
     collections::VecDeque,
@@ -33,7 +33,7 @@ impl<T, E> QueueOffer<T, E> {
     }
 }
 
-/// The queue was completed or failed before.
+/// The error of a queue that was already completed or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the queue has already been completed")]
 pub struct AlreadyCompleted;
@@ -41,7 +41,7 @@ pub struct AlreadyCompleted;
 /// The sending end; clones share it. The queue completes when the last one is dropped.
 pub struct SourceQueue<T, E>(Arc<Handle<T, E>>);
 
-/// Completes the queue with the last clone.
+/// Completes the queue when the last clone is dropped.
 struct Handle<T, E>(Arc<Mutex<Queue<T, E>>>);
 
 /// The receiving end, a stream. A failure takes precedence over enqueued elements, as in Pekko.
@@ -57,7 +57,7 @@ struct Queue<T, E> {
 enum State<E> {
     Open,
     Completed,
-    /// Holds the error until the stream has yielded it, and after that for later offers.
+    /// The error, and whether the stream has yielded it. It is kept for later offers.
     Failed(E, bool),
     Cancelled,
 }
@@ -79,7 +79,7 @@ fn lock<T, E>(queue: &Mutex<Queue<T, E>>) -> MutexGuard<'_, Queue<T, E>> {
 }
 
 impl<T, E: Clone> SourceQueue<T, E> {
-    /// Offers an element; never waits.
+    /// Offers an element without waiting.
     pub fn offer(&self, item: T) -> QueueOffer<T, E> {
         let consumer = {
             let mut queue = lock(&self.0.0);
@@ -113,7 +113,7 @@ impl<T, E: Clone> SourceQueue<T, E> {
         self.0.end(State::Failed(error, false))
     }
 
-    /// Returns how many elements wait.
+    /// Returns the number of waiting elements.
     pub fn len(&self) -> usize {
         lock(&self.0.0).waiting.len()
     }
@@ -130,7 +130,7 @@ impl<T, E> Handle<T, E> {
             let mut queue = lock(&self.0);
             match queue.state {
                 State::Open => {}
-                // The stream is gone; there is nothing left to complete, and nothing wrong.
+                // The stream was dropped, so there is nothing to complete; this is not an error.
                 State::Cancelled => return Ok(()),
                 State::Completed | State::Failed(..) => return Err(AlreadyCompleted),
             }
@@ -147,7 +147,7 @@ impl<T, E> Handle<T, E> {
 
 impl<T, E> Drop for Handle<T, E> {
     fn drop(&mut self) {
-        // An error says that somebody completed it before.
+        // An error means that the queue was already completed.
         let _completed_before = self.end(State::Completed);
     }
 }
@@ -189,7 +189,7 @@ impl<T, E> Drop for QueueSource<T, E> {
             }
             std::mem::take(&mut queue.waiting)
         };
-        // Elements are dropped without the lock, for their drop may offer again.
+        // Elements are dropped outside the lock, because their drop may offer again.
         drop(dropped);
     }
 }

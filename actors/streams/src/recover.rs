@@ -1,4 +1,4 @@
-//! Recovery: another source in place of one that failed.
+//! Recovery: continues with another source after a failure.
 //!
 //! Owns the number of recoveries. The next source follows at once; [`restart_source`](super::restart_source) waits
 //! before it. Source: Pekko `FlowRecoverWithSpec`.
@@ -11,12 +11,12 @@ use std::{
 
 use futures_core::Stream;
 
-/// A stream that goes on with another source after a failure; see
+/// A stream that continues with another source after a failure; see
 /// [`FlowExt::recover_with_retries`](super::FlowExt::recover_with_retries).
 pub struct Recover<S, R, F> {
     source: Current<S, R>,
     replace: F,
-    /// The recoveries that are left; `None` for unlimited.
+    /// The remaining number of recoveries; `None` is unlimited.
     left: Option<u32>,
 }
 
@@ -62,7 +62,7 @@ where
                     return Poll::Ready(None);
                 }
             };
-            // The source that failed is dropped before another one is made.
+            // The failed source is dropped before another one is created.
             this.source = Current::Ended;
             if this.left == Some(0) {
                 return Poll::Ready(Some(Err(error)));

@@ -1,4 +1,4 @@
-//! A source that is created again when it ends, after a wait that grows.
+//! A source that is created again when it ends, after an increasing wait.
 //!
 //! Owns the times of the restarts. An element in flight in a source that fails is lost with it, as in Pekko.
 //! Source: Pekko `RestartSource`, `RestartSettings` and `RestartSpec`.
@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::backoff::Backoff;
 
-/// When a source is created again.
+/// Determines when a source is created again.
 #[derive(Clone, Debug)]
 pub struct RestartSettings {
     backoff: Backoff,
@@ -26,8 +26,8 @@ pub struct RestartSettings {
 }
 
 impl RestartSettings {
-    /// Restarts on failure and on completion, without end, after `backoff`. The wait starts from its minimum
-    /// again when a source has lived for longer than `within`, which is that minimum unless
+    /// Restarts on failure and on completion, without a limit, after `backoff`. The wait starts from its minimum again
+    /// when a source has lived for longer than `within`, which is that minimum unless
     /// [`RestartSettings::max_restarts`] sets it.
     pub fn new(backoff: Backoff) -> Self {
         Self {
@@ -39,8 +39,8 @@ impl RestartSettings {
         }
     }
 
-    /// Restarts at most this often, until a source has lived for longer than `within`; then the count starts
-    /// again. 0 never restarts.
+    /// Sets the largest number of restarts. The count starts again when a source has lived for longer than `within`. 0
+    /// never restarts.
     #[must_use]
     pub fn max_restarts(mut self, restarts: u32, within: Duration) -> Self {
         self.max_restarts = Some(restarts);
@@ -48,7 +48,7 @@ impl RestartSettings {
         self
     }
 
-    /// Lets a completed source complete the stream: Pekko's `onFailuresWithBackoff`.
+    /// Completes the stream when its source completes: Pekko's `onFailuresWithBackoff`.
     #[must_use]
     pub fn on_failures_only(mut self) -> Self {
         self.on_completion = false;
@@ -71,7 +71,7 @@ pub struct Restart<S, F, E> {
     dice: fastrand::Rng,
     state: SourceState<S>,
     restarts: u32,
-    /// Until when an end counts as one more in a row.
+    /// The time until which an end of the source counts as one more in a row.
     window_ends: Option<Instant>,
 }
 
@@ -82,9 +82,9 @@ enum SourceState<S> {
     Ended,
 }
 
-/// Streams what `factory`'s source yields, and makes a new source when one fails (yields an `Err`, which is
-/// not passed on) or completes. When no restart is left or allowed, the last error is passed on and the
-/// stream ends. Dropping it drops the source, also while it waits.
+/// Streams the elements of the source that `factory` creates. It creates a new source when one completes or fails
+/// (yields an `Err`, which is not passed on). If no further restart is allowed, the last error is passed on and the
+/// stream ends. Dropping the stream drops the source, also during a wait.
 pub fn restart_source<S, F, T, E>(settings: RestartSettings, factory: F) -> Restart<S, F, E>
 where
     S: Stream<Item = Result<T, E>>,
@@ -102,7 +102,7 @@ where
 }
 
 impl<S, F, E> Restart<S, F, E> {
-    /// Restarts only on errors for which `restart_on` returns `true`; the others fail the stream at once.
+    /// Restarts only on errors for which `restart_on` returns `true`; other errors fail the stream at once.
     #[must_use]
     pub fn restart_on(mut self, restart_on: impl FnMut(&E) -> bool + Send + 'static) -> Self {
         self.decide = Box::new(restart_on);
@@ -156,7 +156,7 @@ where
                     None => None,
                 },
             };
-            // The source that ended is dropped before anything else is done.
+            // The source that ended is dropped first.
             this.state = SourceState::Ended;
             let restart = match &ended {
                 Some(error) => (this.decide)(error),

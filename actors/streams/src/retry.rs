@@ -1,8 +1,9 @@
 //! Retries by Pekko's rules: the first attempt is made at once, then up to `retries` more, each after a delay; the
 //! caller gets the last result.
 //!
-//! Owns how often and after which wait. It never looks into a result: a decider does. A lane has its own
-//! retries, paid from a budget; this is for everything else. Source: Pekko `RetrySupport` and `RetrySpec`.
+//! Owns the number of retries and the waits. It does not interpret a result; a decider does. A lane has its own
+//! retries, which are paid from a budget; this module is for everything else. Source: Pekko `RetrySupport` and
+//! `RetrySpec`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -35,7 +36,7 @@ impl Retry {
         }
     }
 
-    /// Waits this long before each retry.
+    /// Sets the wait before each retry.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = Delay::Fixed(delay);
@@ -50,7 +51,7 @@ impl Retry {
         self
     }
 
-    /// Waits for the result of the function before the nth retry, n counted from 1; `None` means without a delay.
+    /// Sets a function that returns the wait before the nth retry, n counted from 1; `None` means no wait.
     #[must_use]
     pub fn delays(
         mut self,
@@ -67,7 +68,7 @@ impl Retry {
         self
     }
 
-    /// Attempts until a success, or until no retry is left.
+    /// Makes attempts until one succeeds or no retry is left.
     ///
     /// # Errors
     /// Returns the error of the last attempt.
@@ -78,9 +79,8 @@ impl Retry {
         self.run_deciding(attempt, Result::is_err).await
     }
 
-    /// Attempts until `retry_on` returns `false` for the result, or until no retry is left. The function may refuse
-    /// to retry an error, and may retry a value; it is not called for the last attempt. A panic in an attempt is
-    /// not caught.
+    /// Makes attempts until `retry_on` returns `false` for the result or no retry is left. The function can reject an
+    /// error and can retry a value; it is not called for the last attempt. A panic in an attempt is not caught.
     ///
     /// # Errors
     /// Returns the error of the last attempt.
@@ -136,7 +136,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Runs attempts that fail until the `good`th; returns the result and when each attempt began.
+    /// Runs attempts that fail until the `good`th. Returns the result and the time at which each attempt began.
     async fn run(retry: Retry, good: usize) -> (Result<usize, usize>, Vec<u128>) {
         let start = Instant::now();
         let began = RefCell::new(Vec::new());

@@ -1,6 +1,6 @@
-//! Parts for stages of your own.
+//! Parts for custom stages.
 //!
-//! [`Detached::new`] makes a stream from a task that writes to an [`Outlet`]; [`Places`] puts results that are done out of
-//! order back into order. After Pekko's `GraphStage`.
+//! [`Detached::new`] creates a stream from a task that writes to an [`Outlet`]. [`Places`] restores the order of
+//! results. Modelled on Pekko's `GraphStage`.
 
 pub use crate::{detached::Detached, link::Outlet, places::Places};

@@ -1,8 +1,8 @@
 //! Supervision of stages: what a stage does when it fails on an element.
 //!
-//! Owns the choice between failing, skipping, and skipping with a fresh state: Pekko's stream supervision, where a
-//! failure is an `Err` of the stage's function. It never catches a panic. Source: Pekko `Supervision`, and the cases of
-//! `FlowMapSpec` and `FlowScanSpec` with deciders.
+//! Owns the choice between failing, skipping an element, and skipping it with a fresh state. This is Pekko's stream
+//! supervision, where a failure is an `Err` of the stage's function. It never catches a panic. Source: Pekko
+//! `Supervision`, and the cases of `FlowMapSpec` and `FlowScanSpec` with deciders.
 
 use std::{
     fmt,
@@ -30,7 +30,7 @@ pin_project! {
         #[pin]
         source: S,
         zero: A,
-        // None before the zero itself was emitted.
+        // `None` before `zero` was emitted.
         state: Option<A>,
         step: F,
         decide: D,

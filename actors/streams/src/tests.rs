@@ -23,7 +23,7 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Collects a stream with the milliseconds at which each element came.
+/// Collects a stream with the milliseconds at which each element arrived.
 async fn timed<T>(stream: impl Stream<Item = T>) -> Vec<(u128, T)> {
     let start = Instant::now();
     let mut stream = std::pin::pin!(stream);
@@ -34,7 +34,7 @@ async fn timed<T>(stream: impl Stream<Item = T>) -> Vec<(u128, T)> {
     seen
 }
 
-/// Collects the milliseconds at which elements came.
+/// Collects the milliseconds at which elements arrived.
 async fn times<T>(stream: impl Stream<Item = T>) -> Vec<u128> {
     timed(stream).await.into_iter().map(|seen| seen.0).collect()
 }
@@ -49,13 +49,13 @@ fn after(pauses: impl IntoIterator<Item = (u32, u32)>) -> BoxStream<'static, u32
     paced.boxed()
 }
 
-/// A source that is fed from the test, and the feeder, which sees when the source was dropped.
+/// Returns a source that the test feeds, and its sender, which shows when the source was dropped.
 fn fed() -> (mpsc::Sender<u32>, BoxStream<'static, u32>) {
     let (feeder, mut fed) = mpsc::channel(100);
     (feeder, stream::poll_fn(move |cx| fed.poll_recv(cx)).boxed())
 }
 
-/// Lets every task that can run do so.
+/// Runs every task that can run.
 async fn settle() {
     for _ in 0..50 {
         yield_now().await;

@@ -1,6 +1,6 @@
-//! A rate limit for a stream: shaping waits, enforcing fails.
+//! A rate limit for a stream: shaping delays elements, enforcing fails.
 //!
-//! Owns the wait before an element; it pulls the next element only when it is asked for one.
+//! Owns the wait before an element. It pulls the next element only when one is requested.
 
 use std::{
     fmt,
@@ -16,10 +16,10 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::bucket::TokenBucket;
 use crate::backoff::{InvalidSetting, require};
 
-/// The default burst is worth this much time of the rate, as in Pekko.
+/// The default burst is the amount of this much time, as in Pekko.
 const AUTOMATIC_BURST: Duration = Duration::from_millis(100);
 
-/// The rate limit: how much may pass in how much time.
+/// The rate limit: an amount per time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     interval: Duration,
@@ -27,8 +27,9 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Lets cost `cost` (1 per element unless a cost function says otherwise) pass `per` this time, with a
-    /// burst of 100 ms worth, at least 1. `cost` is at least 1, `per` at least 1 ns for each.
+    /// Lets elements with a total cost of `cost` (1 per element without a cost function) pass `per` this time, with a
+    /// burst of the amount of 100 ms, at least 1. `cost` is at least 1, and `per` is at least 1 ns for each unit of
+    /// cost.
     ///
     /// # Errors
     /// Returns the parameter that is out of its range.
@@ -45,7 +46,7 @@ impl Pace {
         Ok(Self { interval, burst })
     }
 
-    /// Lets this much pass at once after a silence, and at the start; 0 makes even the first element wait.
+    /// Sets the amount that can pass at once at the start and after a pause. With 0, even the first element waits.
     #[must_use]
     pub fn burst(mut self, burst: u64) -> Self {
         self.burst = burst;
@@ -60,11 +61,11 @@ impl Pace {
 /// The error of an element that exceeded the rate of
 /// [`FlowExt::throttle_enforcing`](super::FlowExt::throttle_enforcing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an element of cost {cost} came {early:?} too early for its pace")]
+#[error("an element of cost {cost} arrived {early:?} too early for the rate limit")]
 pub struct RateExceeded {
     /// The element's cost.
     pub cost: u64,
-    /// How long shaping would have made it wait.
+    /// The time for which shaping would have delayed it.
     pub early: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! The four timeouts of a stream: to the first element, between elements, over all, and of a slow consumer.
 //!
-//! Owns the clocks. For a stream of tokens: time to the first token, between tokens, total, and the slow client. A
-//! stream that fails drops its source first. Source: Pekko `TimeoutsSpec`.
+//! Owns the timers. For a stream of tokens these are the time to the first token, the time between tokens, the total
+//! time, and the time of a slow client. A stream that fails drops its source first. Source: Pekko `TimeoutsSpec`.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::{detached::Detached, link::Outlet};
 
-/// The timeout of a stream that ran out.
+/// The kind of a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeoutKind {
     /// The first element took too long.
@@ -33,7 +33,7 @@ pub enum TimeoutKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stream exceeded its {kind:?} timeout of {limit:?}")]
 pub struct StreamTimeout {
-    /// The timeout that ran out.
+    /// The timeout that passed.
     pub kind: TimeoutKind,
     /// Its limit.
     pub limit: Duration,
@@ -107,8 +107,8 @@ impl<S> fmt::Debug for Timed<S> {
 
 type Guarded<T> = Outlet<Result<T, StreamTimeout>>;
 
-/// Fails if the consumer does not ask within `limit` of the last element. The source is read one element ahead
-/// meanwhile, to see whether it has ended: then the consumer is not late.
+/// Fails if the consumer does not request an element within `limit` of the last one. Meanwhile the source is read one
+/// element ahead, to find whether it has ended; the consumer is not late then.
 pub(super) fn backpressure_timeout<S>(
     source: S,
     limit: Duration,
@@ -140,7 +140,7 @@ async fn guard<S: Stream>(
     Ok(())
 }
 
-/// Waits for demand, within the limit, and for the next element, without one.
+/// Waits for a request, within the limit, and for the next element, without a limit.
 async fn demanded<S: Stream>(
     mut source: Pin<&mut Fuse<S>>,
     limit: Duration,

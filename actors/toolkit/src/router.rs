@@ -1,22 +1,21 @@
-//! Routers: one reference, many actors behind it.
+//! Routers: one reference to many actors.
 //!
-//! Owns the list of routees and the choice among them. A router has no queue: a message goes from the sender's
-//! thread into the chosen routee's mailbox, and the routee's offer is the router's result, so that the bounds of
-//! the routees hold. Only messages told before the router has started are held, up to a bound.
+//! Owns the list of routees and chooses among them. A router has no queue: the sender's thread puts a message into the
+//! mailbox of the chosen routee, and the routee's offer is the result of the router, so the bounds of the routees
+//! apply. Only messages told before the router has started are held, up to a bound.
 //!
-//! A *pool* creates its routees, as supervised children. A routee that stops leaves the pool, and the router stops
-//! with the last one. A *group* finds its routees by a key of the receptionist and follows the listing; it goes on
+//! A *pool* creates its routees as supervised children. A routee that stops leaves the pool, and the router stops with
+//! its last routee. A *group* finds its routees by a key of the receptionist and follows the listing; it continues
 //! without any.
 //!
-//! A router is for one message type. For several, register the actors under a key for each type, and use a group
+//! A router has one message type. For several types, register the actors under one key for each type, and use a group
 //! for each key.
 //!
 //! Source: Pekko's `Routers` (typed), and its classic smallest-mailbox, tail-chopping and scatter-gather routers.
-//! What differs:
-//! - The router's own mailbox does not lie between sender and routee, as in Pekko's classic routers.
-//! - The receptionist answers at once, so that a group holds messages for one turn of its actor, not for a round
-//!   trip.
-//! - An ask that failed does not count as an answer: asking several routees goes on until all have failed.
+//! Differences:
+//! - As in Pekko's classic routers, a message does not pass through the router's own mailbox.
+//! - The receptionist answers at once, so a group holds messages for one turn of its actor, not for a round trip.
+//! - A failed ask is not an answer: asking several routees continues until all have failed.
 //! - There is no resizer; use work pulling to give work to workers on demand.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -40,7 +39,7 @@ pub use routing::Routing;
 use head::Source;
 use table::{Broadcast, Place, Table};
 
-/// Messages that may be held until a router has started.
+/// The number of messages that may be held until a router has started.
 const HOLD: usize = 1000;
 
 /// A reference to a router; clones share it.
@@ -53,7 +52,7 @@ where
     head: ActorRef<RouterActor<M>>,
 }
 
-/// Describes a router.
+/// A builder of a router.
 pub struct RouterBuilder<M>
 where
     M: Message + Send + 'static,
@@ -61,7 +60,7 @@ where
 {
     source: Source<M>,
     routing: Option<Routing<M>>,
-    /// Decides the default strategy.
+    /// Determines the default strategy.
     is_pool: bool,
     broadcast: Option<Broadcast<M>>,
     hold: usize,
@@ -82,7 +81,7 @@ where
         }
     }
 
-    /// Sets the strategy; default round robin for a pool, and random for a group.
+    /// Sets the strategy. Default: round robin for a pool, random for a group.
     #[must_use]
     pub fn routing(mut self, routing: Routing<M>) -> Self {
         self.routing = Some(routing);
@@ -102,7 +101,7 @@ where
         self
     }
 
-    /// Sets how many messages may be held until the router has started; default 1000.
+    /// Sets the number of messages that may be held until the router has started; default 1000.
     #[must_use]
     pub fn hold(mut self, messages: usize) -> Self {
         self.hold = messages;
@@ -148,7 +147,8 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    /// Describes a pool of `size` routees (at least 1), each made from the props of its number, from 0.
+    /// Returns a builder of a pool of `size` routees (at least 1). Routee number n, from 0, is created from the props
+    /// that the function returns for n.
     pub fn pool<A>(
         size: usize,
         props: impl FnMut(usize) -> Props<A> + Send + 'static,
@@ -159,17 +159,17 @@ where
         RouterBuilder::new(head::pool(size.max(1), props), true)
     }
 
-    /// Describes a group of the actors that the receptionist lists under `key`, now and later.
+    /// Returns a builder of a group of the actors that the receptionist lists under `key`, now and later.
     pub fn group(key: &ServiceKey<M>) -> RouterBuilder<M> {
         RouterBuilder::new(head::group(key.clone()), false)
     }
 
-    /// Offers a message to a routee; never waits. Without a routee the message is a dead letter.
+    /// Offers a message to a routee without waiting. If there is no routee, the message is a dead letter.
     pub fn tell(&self, message: M) -> Offer {
         self.table.tell(message, self.path())
     }
 
-    /// Offers a message to a routee; waits for room if the routee's overflow strategy is backpressure.
+    /// Offers a message to a routee. It waits for room if the routee's overflow strategy is backpressure.
     pub async fn offer(&self, message: M) -> Offer {
         self.table.when_started().await;
         if self.goes_to_all(&message) {
@@ -182,10 +182,10 @@ where
         }
     }
 
-    /// Asks a routee, at most for `timeout`. A message that goes to all is answered by the first.
+    /// Asks a routee, at most for `timeout`. If the message goes to all routees, the first answer is returned.
     ///
     /// # Errors
-    /// See [`AskError`]; without a routee it is `Stopped`.
+    /// See [`AskError`]; it is `Stopped` if there is no routee.
     pub async fn ask(&self, message: M, timeout: Duration) -> Result<M::Result, AskError> {
         let left = self.start_within(timeout).await?;
         if let Some(broadcast) = &self.table.broadcast
@@ -212,8 +212,8 @@ where
         asks::first(self.table.living(), || message.clone(), left).await
     }
 
-    /// Asks a random routee, and another one each time `interval` passes without an answer or one fails; returns
-    /// the first answer. This shortens the tail of slow answers at the cost of a few more asks.
+    /// Asks a random routee, and another one each time `interval` passes without an answer or an ask fails. Returns
+    /// the first answer. This reduces the tail latency at the cost of a few additional asks.
     ///
     /// # Errors
     /// Returns `TimedOut` after `timeout`, or the last error if all have failed.
@@ -230,7 +230,7 @@ where
         asks::in_turn(self.table.shuffled(), || message.clone(), interval, left).await
     }
 
-    /// Tells a message to all routees; returns how many accepted it.
+    /// Tells a message to all routees. Returns the number of routees that accepted it.
     pub fn broadcast(&self, message: &M) -> usize
     where
         M: Clone,
@@ -243,7 +243,7 @@ where
         broadcast.is_some_and(|all| (all.matches)(message))
     }
 
-    /// Waits for the start; returns the rest of `timeout`.
+    /// Waits until the router has started. Returns the rest of `timeout`.
     async fn start_within(&self, timeout: Duration) -> Result<Duration, AskError> {
         crate::system::place::require_runtime("ask");
         let asked = Instant::now();
@@ -263,7 +263,7 @@ where
         Recipient::new(move |message| myself.tell(message))
     }
 
-    /// Returns the router's actor, to be watched.
+    /// Returns the router's actor, which can be watched.
     pub fn actor(&self) -> &ActorRef<RouterActor<M>> {
         &self.head
     }

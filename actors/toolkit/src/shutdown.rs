@@ -1,12 +1,12 @@
 //! Coordinated shutdown: named phases, one after the other, each with tasks that run at the same time.
 //!
-//! Owns the tasks and the only run. A program uses it to stop in a fixed order (no new work, then the running work,
-//! then the connections, then the actors). A part that hangs costs at most the time of its phase. A task never runs
-//! twice, and is never awaited beyond its phase's time.
+//! Owns the tasks and the only run. A program uses it to stop in a fixed order: first new work, then running work,
+//! then connections, then actors. A part that hangs costs at most the time limit of its phase. A task never runs
+//! twice, and is never awaited longer than the time limit of its phase.
 //!
-//! Source: Pekko's `CoordinatedShutdown`. What differs: a task that its phase's time cuts off is dropped, where
-//! Pekko lets it run on; a run ends with a [`Report`]; an unknown dependency and an unknown first phase are
-//! errors; there is no hook that ends the process, which is the program's own to do.
+//! Source: Pekko's `CoordinatedShutdown`. Differences: a task that exceeds the time limit of its phase is dropped,
+//! where Pekko lets it run on; a run ends with a [`Report`]; an unknown dependency and an unknown first phase are
+//! errors; no hook ends the process, which the program does itself.
 
 use std::{
     collections::BTreeMap,
@@ -43,13 +43,13 @@ pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 type TaskFuture = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
 type TaskBody = Box<dyn FnOnce() -> TaskFuture + Send>;
 
-/// Why a task was not added.
+/// The reason why a task was not added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddTaskError {
     /// The phase does not exist.
     #[error("the phase `{0}` does not exist")]
     UnknownPhase(String),
-    /// The task has no name, which the report needs.
+    /// The task has no name; the report needs one.
     #[error("a task of the phase `{0}` has no name")]
     Unnamed(String),
     /// The phase has begun, or will not run any more.
@@ -62,7 +62,7 @@ pub enum AddTaskError {
     },
 }
 
-/// A run cannot begin with a phase that does not exist.
+/// The error of a run that would begin with a phase that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the phase `{0}` does not exist")]
 pub struct UnknownPhase(pub String);
@@ -74,7 +74,7 @@ pub struct CoordinatedShutdown {
 }
 
 struct Inner {
-    /// In the order of running.
+    /// The phases in the order in which they run.
     phases: Vec<(String, Phase)>,
     next_task: AtomicU64,
     state: Mutex<State>,
@@ -83,11 +83,11 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// The tasks of the phases to come, in the order of adding.
+    /// The tasks of the phases that have not begun, in the order in which they were added.
     tasks: BTreeMap<String, BTreeMap<u64, Task>>,
-    /// Why it runs; none before it does.
+    /// The reason of the run; `None` before it begins.
     reason: Option<Reason>,
-    /// How many phases have begun or were passed over.
+    /// The number of phases that have begun or were skipped.
     begun: usize,
 }
 
@@ -114,7 +114,7 @@ impl TaskHandle {
 }
 
 impl CoordinatedShutdown {
-    /// Creates a shutdown of these phases, without tasks.
+    /// Creates a shutdown with these phases and without tasks.
     ///
     /// # Errors
     /// Returns an error if the phases have no order: see [`PhasesError`].
@@ -170,8 +170,8 @@ impl CoordinatedShutdown {
         })
     }
 
-    /// Adds a task that stops an actor and waits for it. `stop` may tell the actor a message or call
-    /// [`ActorRef::stop`]. An actor that has stopped costs no time.
+    /// Adds a task that stops an actor and waits until it has stopped. `stop` may tell the actor a message or call
+    /// [`ActorRef::stop`]. If the actor has already stopped, the task ends at once.
     ///
     /// # Errors
     /// See [`CoordinatedShutdown::add_task`].
@@ -209,20 +209,21 @@ impl CoordinatedShutdown {
         )
     }
 
-    /// Runs all phases in a task of its own, and waits for the end. It runs once: a later call waits for the same
-    /// run and returns the same report, with the first reason. Dropping this future does not stop the run.
+    /// Runs all phases in a separate task and waits for the end. Only the first call starts the run; a later call
+    /// waits for the same run and returns the same report, with the first reason. Dropping this future does not stop
+    /// the run.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub async fn run(&self, reason: Reason) -> Report {
         self.start(0, reason);
         self.ended().await
     }
 
-    /// As [`CoordinatedShutdown::run`], without the phases before `phase`.
+    /// Runs as [`CoordinatedShutdown::run`] does, without the phases before `phase`.
     ///
     /// # Errors
-    /// Returns an error if the phase does not exist; nothing is run then.
+    /// Returns an error if the phase does not exist; nothing runs then.
     pub async fn run_from(&self, phase: &str, reason: Reason) -> Result<Report, UnknownPhase> {
         let place = self.inner.place(phase);
         let first = place.ok_or_else(|| UnknownPhase(phase.to_owned()))?;
@@ -245,7 +246,7 @@ impl CoordinatedShutdown {
         self.inner.state().reason.clone()
     }
 
-    /// Returns the phases' names in the order of running.
+    /// Returns the names of the phases in the order in which they run.
     pub fn phases(&self) -> impl Iterator<Item = &str> {
         self.inner.phases.iter().map(|(name, _)| name.as_str())
     }
@@ -257,7 +258,8 @@ impl CoordinatedShutdown {
         phase.map(|(_, phase)| phase.timeout)
     }
 
-    /// Returns the longest time that a run may take: the sum over the enabled phases that have a task now.
+    /// Returns the longest time that a run may take: the sum of the time limits of all enabled phases that have a task
+    /// now.
     pub fn total_timeout(&self) -> Duration {
         let state = self.inner.state();
         let phases = self.inner.phases.iter().filter(|(name, phase)| {
@@ -290,7 +292,7 @@ impl Inner {
         self.phases.iter().position(|(name, _)| name == phase)
     }
 
-    /// Begins the phase at `place`: returns its tasks, to which none is added any more.
+    /// Begins the phase at `place` and returns its tasks. No task can be added to it any more.
     fn begin(&self, place: usize, phase: &str) -> Vec<Task> {
         let mut state = self.state();
         state.begun = place + 1;

@@ -1,9 +1,9 @@
-//! What a test of actors needs: a probe that is told and asked, one clock over all arbiters, the effects of
-//! one handler, faults from a seed, and expectations of the log.
+//! Tools for tests of actors: a probe that receives messages and answers asks, one clock for all arbiters, the effects
+//! of one handler, faults from a seed, and expectations of the log.
 //!
-//! Nothing here is part of a program: the feature `testkit` is for `[dev-dependencies]`. An expectation that
-//! is not met panics, as `assert!` does, and says where it stands. After Pekko's `ActorTestKit`,
-//! `ManualTime`, `BehaviorTestKit` and `LoggingTestKit`.
+//! The feature `testkit` is meant for `[dev-dependencies]`; programs do not need it. An expectation that is not met
+//! panics, as `assert!` does, and names the caller's line. Modelled on Pekko's `ActorTestKit`, `ManualTime`,
+//! `BehaviorTestKit` and `LoggingTestKit`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -14,7 +14,7 @@
 //!     testkit::{ManualClock, Probe},
 //! };
 //!
-//! /// Tells its owner once an hour that it is alive.
+//! /// Sends its owner a beat once an hour.
 //! struct Beacon(Recipient<Beat>);
 //!
 //! #[derive(Clone, Debug, PartialEq, Message)]

@@ -1,19 +1,19 @@
-//! Work pulling: jobs wait at a desk until a worker has room for one, and are done at least once.
+//! Work pulling: jobs wait at a desk until a worker has room for one, and each job is done at least once.
 //!
-//! Owns the jobs that are not done yet, strictly bounded. An idle worker gets the oldest job, one at a time, and
-//! confirms it. A job that a worker drops, or has when it stops, goes to another. Pushing work to workers would
-//! have to guess which one has room, and would lose the jobs of one that stops. A job is never with two workers at
-//! once, and an accepted job is never lost: it is confirmed, given back or, when the desk stops, counted as a dead
-//! letter.
+//! Owns the jobs that are not done yet; their number is bounded. An idle worker gets the oldest job, one at a time,
+//! and confirms it. If a worker drops a job, or stops while it has one, the job goes to another worker. Pushing work
+//! to workers would require guessing which one has room, and would lose the jobs of a worker that stops. A job is
+//! never with two workers at once, and an accepted job is never lost: it is confirmed, given back or, when the desk
+//! stops, counted as a dead letter.
 //!
-//! Source: Pekko's `WorkPullingProducerController` and `ConsumerController`. What differs:
-//! - A delivery returns to the desk when it is dropped, so that a worker that restarts or forgets it need not
-//!   register again; Pekko sends it again when the consumer has started again.
-//! - A worker has one job, not a window of 50 of which it sees one at a time: a job that lies behind another in a
-//!   slow worker's window could not go to an idle one.
-//! - A producer may offer without being asked; the bound counts all jobs that are not done. Pekko's producer
-//!   must wait for `RequestNext`, and its bound of 1000 counts what waits.
-//! - Jobs that are lost too often may be given back; Pekko delivers them without a limit.
+//! Source: Pekko's `WorkPullingProducerController` and `ConsumerController`. Differences:
+//! - A delivery returns to the desk when it is dropped, so that a worker that restarts or forgets it need not register
+//!   again. Pekko sends it again when the consumer has started again.
+//! - A worker has one job. In Pekko it has a window of 50, of which it sees one at a time; a job that lies behind
+//!   another in the window of a slow worker cannot go to an idle one.
+//! - A producer may offer a job without a request; the bound counts all jobs that are not done. Pekko's producer must
+//!   wait for `RequestNext`, and its bound of 1000 counts waiting jobs only.
+//! - Jobs that are lost too often can be given back. Pekko delivers them without a limit.
 //! - There is no durable queue: jobs are kept in memory.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -37,9 +37,9 @@ use book::ActorId;
 use desk::{Declined, Desk, GetStats, Parts, Register, StartProducer, Strike, Submit};
 use permits::{Permit, Permits};
 
-/// Jobs that may be accepted and not done, as in Pekko.
+/// The number of jobs that may be accepted and not done, as in Pekko.
 const BUFFER: usize = 1000;
-/// Time within which a desk, which never works for long, must answer.
+/// The time within which a desk must answer. A desk never works for long.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A desk where jobs `T` wait for workers; clones share it.
@@ -49,16 +49,16 @@ pub struct WorkPulling<T: Send + Sync + 'static> {
     system: ActorSystem,
 }
 
-/// Describes a desk.
+/// A builder of a desk.
 pub struct WorkPullingBuilder<T: Send + Sync + 'static> {
     buffer: usize,
     deliveries_max: Option<u32>,
     given_back: Option<Recipient<GivenBack<T>>>,
 }
 
-/// Sent to a producer when a worker waits for a job: the producer may send one, for which the buffer has room. It
-/// is sent once until the producer has sent a job. If it is dropped unused, it is sent again when the state of the
-/// desk changes.
+/// Sent to a producer when a worker waits for a job. The producer may then send one job, for which the buffer has
+/// room. No other request is sent until the producer has sent a job. If the request is dropped unused, it is sent
+/// again when the state of the desk changes.
 pub struct RequestNext<T: Send + Sync + 'static> {
     work: WorkPulling<T>,
     number: u64,
@@ -70,12 +70,12 @@ impl<T: Send + Sync + 'static> Message for RequestNext<T> {
     type Result = ();
 }
 
-/// Sent when a job was lost by as many workers as the limit allows.
+/// Sent when as many workers lost a job as the limit allows.
 #[derive(Debug)]
 pub struct GivenBack<T> {
     /// The job.
     pub job: Arc<T>,
-    /// How often it was delivered.
+    /// The number of times it was delivered.
     pub deliveries: u32,
 }
 
@@ -94,14 +94,14 @@ impl<T: Send + Sync + 'static> Default for WorkPullingBuilder<T> {
 }
 
 impl<T: Send + Sync + 'static> WorkPullingBuilder<T> {
-    /// Sets how many jobs may be accepted and not done, waiting or in work; at least 1, default 1000.
+    /// Sets the number of jobs that may be accepted and not done, waiting or in work; at least 1, default 1000.
     #[must_use]
     pub fn buffer(mut self, jobs: usize) -> Self {
         self.buffer = jobs.max(1);
         self
     }
 
-    /// Sets how often a job may be delivered before it is given back; at least 1, default without a limit.
+    /// Sets the number of times a job may be delivered before it is given back; at least 1, default no limit.
     #[must_use]
     pub fn deliveries_max(mut self, deliveries: u32) -> Self {
         self.deliveries_max = Some(deliveries.max(1));
@@ -141,13 +141,13 @@ impl<T: Send + Sync + 'static> WorkPullingBuilder<T> {
                 permits: desk_permits.clone(),
             })
         });
-        // Only a recipient that is a function of the user's can panic here; the book must outlive it.
+        // Only a recipient that is a user's function can panic here. The book must stay intact in that case.
         (props.supervise(Strategy::resume()), permits)
     }
 }
 
 impl<T: Send + Sync + 'static> WorkPulling<T> {
-    /// Describes a desk.
+    /// Returns a builder of a desk.
     pub fn builder() -> WorkPullingBuilder<T> {
         WorkPullingBuilder::default()
     }
@@ -160,7 +160,7 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
         }
     }
 
-    /// Offers a job; never waits. A full buffer drops it, which is counted as a dead letter.
+    /// Offers a job without waiting. A full buffer drops the job, which is counted as a dead letter.
     pub fn offer(&self, job: T) -> Offer {
         match self.submit(job) {
             Ok(_nobody_looks_at_it) => Offer::Enqueued,
@@ -202,8 +202,8 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
         receipt
     }
 
-    /// Offers a job and waits until a worker has confirmed it, at most for `timeout`; returns how often it was
-    /// delivered. Dropping the future does not withdraw the job.
+    /// Offers a job and waits, at most for `timeout`, until a worker has confirmed it. Returns the number of times it
+    /// was delivered. Dropping the future does not withdraw the job.
     ///
     /// # Errors
     /// See [`WorkError`].
@@ -212,8 +212,9 @@ impl<T: Send + Sync + 'static> WorkPulling<T> {
         receipt.confirmed_within(timeout).await
     }
 
-    /// Registers the producer, which is sent a [`RequestNext`] whenever a worker waits and no job does: one for
-    /// each job that it sends. A second producer replaces the first; one that is registered again is asked again.
+    /// Registers the producer. It is sent a [`RequestNext`] whenever a worker waits and no job does: one for each job
+    /// that it sends. A second producer replaces the first. Registering the same producer again sends it a new
+    /// request.
     pub fn start_producer(&self, producer: Recipient<RequestNext<T>>) {
         self.desk.inform(StartProducer(producer));
     }

@@ -10,11 +10,11 @@ use crate::backoff::stretched;
 /// The states of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Calls go through; failures in a row are counted.
+    /// Calls are made; failures in a row are counted.
     Closed,
     /// Calls fail at once.
     Open,
-    /// One call goes through as a probe; the others fail at once.
+    /// One call is made as a probe; the others fail at once.
     HalfOpen,
 }
 
@@ -23,11 +23,11 @@ pub enum BreakerState {
 pub(super) struct Machine {
     settings: BreakerSettings,
     state: State,
-    /// Failures in a row of the last closed spell; kept until the next one begins.
+    /// Failures in a row of the last closed period; kept until the next one begins.
     failures: u32,
-    /// Counts the states entered; a result counts only in the one in which its call began.
+    /// The number of states entered. A result counts only in the state in which its call began.
     era: u64,
-    /// How long the next opening lasts.
+    /// The duration of the next opening.
     next_reset: Duration,
 }
 
@@ -63,7 +63,7 @@ impl Machine {
         }
     }
 
-    /// Moves from open to half-open when its time has come.
+    /// Changes from open to half-open if the time of the opening is over.
     pub(super) fn tick(&mut self, now: Instant) -> Option<Entered> {
         match self.state {
             State::Open { until } if until <= now => {
@@ -74,7 +74,7 @@ impl Machine {
         }
     }
 
-    /// Admits a call, or returns for how long calls are still refused.
+    /// Admits a call, or returns how long calls are still refused.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
         match &mut self.state {
             State::Closed => {}
@@ -85,7 +85,7 @@ impl Machine {
         Ok(self.current())
     }
 
-    /// Returns a ticket of the current state that occupies nothing.
+    /// Returns a ticket of the current state that does not occupy a place.
     pub(super) fn current(&self) -> Ticket {
         Ticket { era: self.era }
     }
@@ -125,7 +125,7 @@ impl Machine {
         }
     }
 
-    /// Drops a call that ended without a result, so that another may probe.
+    /// Ends a call without a result, so that another call can probe.
     pub(super) fn abandon(&mut self, ticket: Ticket) {
         if ticket.era != self.era {
             return;
@@ -151,8 +151,8 @@ impl Machine {
         self.next_reset
     }
 
-    /// Opens, and draws how long the opening after this one lasts: `reset · factor · (1 + U · random_factor)`,
-    /// unless that reaches the maximum, then the same again.
+    /// Opens the breaker, and computes the duration of the next opening: `reset · factor · (1 + U · random_factor)`.
+    /// If that reaches the maximum, the duration stays the same.
     fn open(&mut self, now: Instant, unit: f64) -> Entered {
         let until = now + self.next_reset;
         let spread = 1.0 + unit * self.settings.random_factor;

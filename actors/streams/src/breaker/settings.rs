@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use crate::backoff::{InvalidSetting, require};
 
-/// The longest opening unless set: Pekko's 36500 days, that is, no limit.
+/// The default of the longest opening: Pekko's 36500 days, which is practically no limit.
 const MAX_RESET_TIMEOUT: Duration = Duration::from_hours(36_500 * 24);
 
 /// Settings of a circuit breaker; the defaults are Pekko's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakerSettings {
-    /// Failures in a row that open the breaker; at least 1, default 10.
+    /// The number of failures in a row that open the breaker; at least 1, default 10.
     pub max_failures: u32,
-    /// Time after which a call counts as failed; zero disables it; default 10 s.
+    /// Time after which a call counts as failed; zero disables it. Default 10 s.
     pub call_timeout: Duration,
-    /// How long the first opening lasts; more than 0, default 15 s.
+    /// Duration of the first opening; greater than 0, default 15 s.
     pub reset_timeout: Duration,
-    /// Growth of the opening stops when the next one would be this long or longer; at least
+    /// The limit of the growth of openings: an opening that would last this long or longer is not lengthened. At least
     /// `reset_timeout`, default 36500 days.
     pub max_reset_timeout: Duration,
-    /// By how much each re-opening is longer than the one before; at least 1, default 1.
+    /// Factor between the durations of two openings in a row; at least 1, default 1.
     pub backoff_factor: f64,
-    /// Spread of the growth, `1 + U · random_factor`; 0 to 1, default 0.
+    /// Random part of the growth, `1 + U · random_factor`; 0 to 1, default 0.
     pub random_factor: f64,
-    /// Seed of that spread; default 1.
+    /// Seed of the random part; default 1.
     pub seed: u64,
 }
 
@@ -42,7 +42,7 @@ impl Default for BreakerSettings {
 }
 
 impl BreakerSettings {
-    /// Lets each re-opening last twice as long as the one before, up to `max_reset_timeout`.
+    /// Doubles the duration of each opening, up to `max_reset_timeout`.
     #[must_use]
     pub fn with_exponential_backoff(mut self, max_reset_timeout: Duration) -> Self {
         self.backoff_factor = 2.0;

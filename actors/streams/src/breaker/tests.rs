@@ -35,7 +35,7 @@ async fn open(breaker: &CircuitBreaker) {
     tokio::task::yield_now().await;
 }
 
-/// Opens, and waits until the timer made it half-open.
+/// Opens the breaker, and waits until the timer has made it half-open.
 async fn half_open(breaker: &CircuitBreaker) {
     open(breaker).await;
     sleep(breaker.next_reset_timeout()).await;
@@ -175,7 +175,7 @@ async fn a_slow_answer_reaches_the_caller_and_counts_as_a_failure() {
     let breaker = breaker();
     for _ in 0..2 {
         let busy = async {
-            // Time passes while the call is not waiting, so no timer can end it.
+            // Time passes while the call is not suspended, so no timer can end it.
             advance(MS * 101).await;
             Ok::<_, u32>(5)
         };

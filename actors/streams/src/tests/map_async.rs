@@ -7,7 +7,7 @@ use super::*;
 
 type Failed = MapError<&'static str>;
 
-/// Counts how many run and how many there were at most.
+/// Counts the running tasks and their largest number.
 #[derive(Clone, Default)]
 struct Gauge {
     running: Arc<AtomicUsize>,
@@ -35,7 +35,7 @@ impl Gauge {
         self.running.load(SeqCst)
     }
 
-    /// Sleeps for so many milliseconds as the element says.
+    /// Sleeps for the number of milliseconds that the element gives.
     fn work(
         &self,
     ) -> impl FnMut(u32) -> futures_util::future::BoxFuture<'static, Result<u32, &'static str>>
@@ -91,7 +91,7 @@ async fn work_advances_while_the_consumer_is_idle() {
     let mut mapped = stream::iter([10; 8]).map_async(4, gauge.work());
     assert_eq!(mapped.next().await, Some(Ok(10)));
     sleep(MS * 1000).await;
-    // One went out and made room for a fifth; all four places are done, and nothing more was begun.
+    // One was emitted and made room for a fifth. All four places are done, and nothing more was started.
     assert_eq!((gauge.begun.load(SeqCst), gauge.running()), (5, 0));
     let start = Instant::now();
     for _ in 0..4 {

@@ -99,7 +99,11 @@ async fn keep_alive_queues_nothing_while_the_consumer_is_away() {
     assert_eq!(kept.next().await, Some(1));
     sleep(MS * 1000).await;
     feeder.send(2).await.unwrap();
-    assert_eq!(kept.next().await, Some(2), "a real element is preferred");
+    assert_eq!(
+        kept.next().await,
+        Some(2),
+        "an element of the source takes precedence"
+    );
     drop(feeder);
     assert_eq!(kept.next().await, None);
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Sends 1 to 6 while the consumer is away after the first element; returns what it then receives.
+/// Sends 1 to 6 while the consumer does not poll after the first element. Returns what it then receives.
 async fn overflowed(policy: BufferPolicy) -> Vec<u32> {
     let (feeder, source) = fed();
     let mut buffered = source.buffer(3, policy);
@@ -68,7 +68,7 @@ async fn a_buffer_that_never_overflows_passes_everything() {
 async fn an_endless_source_that_is_always_ready_starves_nobody() {
     let mut flood = stream::repeat(1).buffer(2, BufferPolicy::DropHead);
     assert_eq!(flood.next().await, Some(1));
-    // No time passes here: paused time moves only when no task can run, and the flood always can.
+    // No time passes here: paused time advances only when no task can run, and the sending task always can.
     settle().await;
     assert_eq!(flood.next().await, Some(1));
 }

@@ -7,7 +7,7 @@ fn backoff() -> Backoff {
     Backoff::new(MS * 100, MS * 400, 0.0).unwrap()
 }
 
-/// Makes sources that yield their number and fail; notes when each was made.
+/// Creates sources that yield their number and fail; notes when each was created.
 fn failing(
     made: &Rc<RefCell<Vec<u128>>>,
 ) -> impl FnMut() -> BoxStream<'static, Result<usize, &'static str>> + use<> {
@@ -62,7 +62,7 @@ async fn the_wait_starts_small_again_after_a_source_that_lived() {
     let (count, start) = (Rc::clone(&made), Instant::now());
     let source = move || {
         count.borrow_mut().push(start.elapsed().as_millis());
-        // The third source lives for longer than the shortest wait.
+        // The third source lives longer than the shortest wait.
         let life = if count.borrow().len() == 3 { 150 } else { 0 };
         stream::once(async move {
             sleep(MS * life).await;
@@ -72,7 +72,7 @@ async fn the_wait_starts_small_again_after_a_source_that_lived() {
     let mut restarted = Box::pin(restart_source(RestartSettings::new(backoff()), source));
     let never = tokio::time::timeout(MS * 600, restarted.next()).await;
     assert!(never.is_err());
-    // Made after 100, after 200 more; lived 150 more; then after 100 again.
+    // Created after 100 ms, after 200 ms more, and, because that source lived 150 ms, after 100 ms again.
     assert_eq!(*made.borrow(), [0, 100, 300, 550]);
 }
 

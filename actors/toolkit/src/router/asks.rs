@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::system::{AskError, MessageRef};
 
-/// Asks all of them; returns the first answer, or the last error when there is none.
+/// Asks all routees. Returns the first answer, or the last error if there is no answer.
 pub(super) async fn first<M>(
     routees: Vec<MessageRef<M>>,
     copy: impl Fn() -> M,
@@ -29,7 +29,8 @@ where
     Ok(answer)
 }
 
-/// Asks one after the other, the next one when `interval` has passed or one has failed; returns the first answer.
+/// Asks one routee after the other, the next one when `interval` has passed or an ask has failed. Returns the first
+/// answer.
 pub(super) async fn in_turn<M>(
     routees: Vec<MessageRef<M>>,
     copy: impl Fn() -> M,

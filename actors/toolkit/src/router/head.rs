@@ -7,16 +7,16 @@ use actix::{Actor, Handler, Message};
 use super::table::Table;
 use crate::system::{Context, Listing, MessageRef, Props, ServiceKey};
 
-/// A routee of a pool stopped.
+/// Sent when a routee of a pool stopped.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct RouteeGone(u64);
 
-/// Finds the first routees of a router.
+/// Starts or finds the first routees of a router.
 pub(super) type Source<M> =
     Box<dyn FnOnce(&Table<M>, &mut Context<RouterActor<M>>) + Send + 'static>;
 
-/// The actor behind a router; messages for routees do not pass through it. It may be watched and stopped.
+/// The actor of a router. Messages for routees do not pass through it. It can be watched and stopped.
 pub struct RouterActor<M>
 where
     M: Message + Send + 'static,
@@ -102,7 +102,7 @@ where
 
     fn handle(&mut self, RouteeGone(id): RouteeGone, ctx: &mut Context<Self>) {
         if self.table.remove(id) == 0 {
-            tracing::info!(router = ctx.path(), "the last routee is gone");
+            tracing::info!(router = ctx.path(), "the last routee has stopped");
             ctx.stop();
         }
     }

@@ -1,7 +1,7 @@
-//! A ring of routees for consistent hashing: each has many points on it, a message goes to the next point.
+//! A ring of routees for consistent hashing. Each routee has many points on it; a message goes to the next point.
 //!
-//! The hash is the same on every machine and in every build (FNV-1a, mixed by the finalizer of splitmix64), which
-//! the standard library's is not promised to be; only integers hash by the machine's byte order.
+//! The hash is the same on every machine and in every build (FNV-1a, mixed by the finalizer of splitmix64); the
+//! standard library does not promise that for its own hash. Only integers depend on the byte order of the machine.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 /// Routees by their points.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// Points of each routee.
+    /// The number of points of each routee.
     points: u32,
     by_point: BTreeMap<u64, u64>,
 }
@@ -24,10 +24,10 @@ impl Ring {
         }
     }
 
-    /// Adds a routee; its points hang on its name alone.
+    /// Adds a routee; its points depend on its name only.
     pub(super) fn add(&mut self, routee: u64, name: &str) {
         for point in points(self.points, name) {
-            // Of two routees on one point, which chance hardly ever makes, the first keeps it.
+            // If two routees have the same point, which is very unlikely, the first one keeps it.
             self.by_point.entry(point).or_insert(routee);
         }
     }
@@ -40,7 +40,7 @@ impl Ring {
         }
     }
 
-    /// Returns the routee at the first point from `hash` on, around the ring.
+    /// Returns the routee at the first point at or after `hash`, around the ring.
     pub(super) fn find(&self, hash: u64) -> Option<u64> {
         let mut from = self.by_point.range(hash..);
         let next = from.next().or_else(|| self.by_point.first_key_value());
@@ -76,7 +76,7 @@ impl Hasher for Fnv {
         }
     }
 
-    /// Spreads short keys, which FNV leaves close together, over the whole ring.
+    /// Spreads short keys, whose FNV hashes are close together, over the whole ring.
     fn finish(&self) -> u64 {
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_the_published_one() {
-        // FNV-1a of "a" is 0xaf63dc4c8601ec8c; what is added to it is only the mixing.
+        // FNV-1a of "a" is 0xaf63dc4c8601ec8c; the rest is the mixing.
         let mut fnv = Fnv::default();
         fnv.write(b"a");
         assert_eq!(fnv.0, 0xaf63_dc4c_8601_ec8c);
@@ -119,7 +119,11 @@ mod tests {
             assert!(new != 2 && (*old == 2 || *old == new));
         }
         ring.add(2, "/user/router/routee-2");
-        assert_eq!(places(&ring), before, "it comes back to its own keys");
+        assert_eq!(
+            places(&ring),
+            before,
+            "the routee gets its former keys back"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::clock::Dice;
 
 type Key<M> = Arc<dyn Fn(&M) -> u64 + Send + Sync>;
 
-/// How a router chooses a routee for a message.
+/// The strategy by which a router chooses a routee for a message.
 pub struct Routing<M>(Kind<M>);
 
 enum Kind<M> {
@@ -18,7 +18,7 @@ enum Kind<M> {
 }
 
 impl<M> Routing<M> {
-    /// Chooses each routee in turn. A routee that leaves does not make another miss its turn.
+    /// Chooses the routees in turn. If a routee leaves, no other routee misses its turn.
     pub fn round_robin() -> Self {
         Self(Kind::RoundRobin)
     }
@@ -28,8 +28,8 @@ impl<M> Routing<M> {
         Self(Kind::Random { seed })
     }
 
-    /// Chooses the same routee for the same `key` while that routee is there; when it leaves, only its keys move.
-    /// Each routee has `points` points on a ring (Pekko's virtual nodes; at least 1): with 10 the keys are spread
+    /// Chooses the same routee for the same `key` while that routee exists; when it leaves, only its keys move. Each
+    /// routee has `points` points on a ring (Pekko's virtual nodes; at least 1). With 10 points the keys are spread
     /// roughly, with 100 within a third.
     pub fn consistent_hash<K: Hash>(
         points: u32,
@@ -39,15 +39,15 @@ impl<M> Routing<M> {
         Self(Kind::ConsistentHash { points, key })
     }
 
-    /// Chooses the less loaded of two random routees: see `MessageRef::load`. This comes close to the least loaded
-    /// of all at the cost of looking at two, and avoids that all senders choose the same idle routee.
+    /// Chooses the less loaded of two random routees: see `MessageRef::load`. The result is close to the least loaded
+    /// of all at the cost of reading two loads, and not all senders choose the same idle routee.
     ///
-    /// Pekko's smallest mailbox looks at all routees, and does not count asks in work.
+    /// Pekko's smallest mailbox reads the load of all routees, and does not count asks in progress.
     pub fn least_loaded(seed: u64) -> Self {
         Self(Kind::LeastLoaded { seed })
     }
 
-    /// Returns the message's place on the ring; any number if the strategy has no ring.
+    /// Returns the message's place on the ring. Without a ring the value has no meaning.
     pub(super) fn key(&self, message: &M) -> u64 {
         match &self.0 {
             Kind::ConsistentHash { key, .. } => key(message),
@@ -97,7 +97,7 @@ pub(super) trait Routee {
     fn load(&self) -> usize;
 }
 
-/// A strategy at work.
+/// A strategy with its state.
 #[derive(Debug)]
 pub(super) enum Chooser {
     RoundRobin { next: usize },
@@ -123,7 +123,7 @@ impl Chooser {
         }
     }
 
-    /// Chooses a place among the routees; `None` when there are none.
+    /// Chooses a place among the routees. Returns `None` if there are none.
     pub(super) fn choose<R: Routee>(&mut self, key: u64, routees: &[R]) -> Option<usize> {
         let count = routees.len();
         if count == 0 {
@@ -145,7 +145,7 @@ impl Chooser {
                 if count == 1 {
                     return Some(first);
                 }
-                // Another one, each of the others with the same chance.
+                // Chooses one of the others, each with the same probability.
                 let second = (first + 1 + any(dice, count - 1)) % count;
                 let load = |place: usize| routees.get(place).map(Routee::load);
                 let lighter = load(second) < load(first);
@@ -155,7 +155,7 @@ impl Chooser {
     }
 }
 
-/// Returns any place below `count`, which must be more than 0.
+/// Returns a random place below `count`, which must be greater than 0.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -202,12 +202,12 @@ mod tests {
         let mut chooser = Routing::<()>::round_robin().chooser();
         let mut routees = fakes(&[0, 0, 0, 0]);
         assert_eq!(draw(&mut chooser, &routees, 6), [0, 1, 2, 3, 0, 1]);
-        // Now it is the turn of 2; 0, which leaves, was before it.
+        // It is the turn of 2 now; 0, which leaves, was before it.
         let gone = routees.remove(0);
         chooser.removed(0, &gone);
         let next = chooser.choose(0, &routees).unwrap();
         assert_eq!(routees[next].0, 2);
-        // The last leaves while it is its turn.
+        // The last routee leaves during its turn.
         let gone = routees.remove(2);
         chooser.removed(2, &gone);
         let next = chooser.choose(0, &routees).unwrap();
@@ -235,7 +235,7 @@ mod tests {
         let mut chooser = Routing::<()>::least_loaded(1).chooser();
         let drawn = draw(&mut chooser, &routees, 6000);
         let count = |place| drawn.iter().filter(|drawn| **drawn == place).count();
-        assert_eq!(count(2), 0, "it is the heavier one of any two");
+        assert_eq!(count(2), 0, "it has the higher load of any two");
         // The lightest is in half of the six pairs, the next in two of them, the next in one.
         for (place, expected) in [(1, 3000), (3, 2000), (0, 1000)] {
             let seen = count(place);

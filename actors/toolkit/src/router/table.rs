@@ -1,4 +1,4 @@
-//! The state of a router: its routees, the choice among them, and what waits until it has started.
+//! The state of a router: its routees, its strategy, and the messages held until it has started.
 
 use std::{
     collections::VecDeque,
@@ -28,7 +28,7 @@ impl<M: Message + 'static> Routee for MessageRef<M> {
     }
 }
 
-/// Which messages go to all routees.
+/// The condition under which a message goes to all routees.
 pub(super) struct Broadcast<M> {
     pub(super) matches: Box<dyn Fn(&M) -> bool + Send + Sync>,
     pub(super) copy: fn(&M) -> M,
@@ -50,26 +50,26 @@ struct Routees<M: Message> {
     held: VecDeque<M>,
 }
 
-/// What a router's handles and its actor share.
+/// The state that a router's handles and its actor share.
 pub(super) struct Table<M: Message> {
     routees: Mutex<Routees<M>>,
     routing: Routing<M>,
     pub(super) broadcast: Option<Broadcast<M>>,
-    /// Messages that may be held until it has started.
+    /// The number of messages that may be held until it has started.
     hold: usize,
-    /// Returns `true` if the router has started or stopped.
+    /// `true` if the router has started or stopped.
     started: watch::Sender<bool>,
     dice: Mutex<Dice>,
     dead_letters: Arc<DeadLetters>,
 }
 
-/// Where a message goes.
+/// The destination of a message.
 pub(super) enum Place<M: Message> {
     /// To this routee.
     To(MessageRef<M>, M),
-    /// Nowhere yet.
+    /// It is held until the router has started.
     Held,
-    /// Nowhere.
+    /// It is refused.
     Refused(Offer),
 }
 
@@ -105,7 +105,7 @@ where
         self.routees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Chooses the place of a message; without one it is a dead letter of the router at `path`.
+    /// Chooses the destination of a message. Without a routee the message is a dead letter of the router at `path`.
     pub(super) fn place(&self, message: M, path: &str) -> Place<M> {
         let key = self.routing.key(&message);
         let mut routees = self.lock();
@@ -126,13 +126,13 @@ where
         Place::Refused(refused)
     }
 
-    /// Counts a message that has no place.
+    /// Counts a message that has no destination.
     pub(super) fn refuse(&self, path: &str) {
         let path: Arc<str> = path.into();
         self.dead_letters.note_dropped::<M>(&path);
     }
 
-    /// Tells a message to a routee, to all, or holds it.
+    /// Tells a message to a routee or to all routees, or holds it.
     pub(super) fn tell(&self, message: M, path: &str) -> Offer {
         let goes_to_all = self
             .broadcast
@@ -150,8 +150,8 @@ where
         }
     }
 
-    /// Tells a message to all routees; returns the result and how many accepted it. It is enqueued if at least one
-    /// accepted it.
+    /// Tells a message to all routees. Returns the result and the number of routees that accepted it. The result is
+    /// `Enqueued` if at least one accepted it.
     pub(super) fn tell_all(&self, message: &M, copy: fn(&M) -> M, path: &str) -> (Offer, usize) {
         let (state, all) = {
             let routees = self.lock();
@@ -177,7 +177,7 @@ where
         (offer, taken)
     }
 
-    /// Returns the routees in an order of chance.
+    /// Returns the routees in a random order.
     pub(super) fn shuffled(&self) -> Vec<MessageRef<M>> {
         let mut all = self.living();
         let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,13 +201,13 @@ where
     /// Waits until the router has started.
     pub(super) async fn when_started(&self) {
         let mut started = self.started.subscribe();
-        // The sender is in the table, and so lives as long as this future.
+        // The sender is part of the table, so it lives as long as this future.
         if started.wait_for(|started| *started).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Takes the routees there are now, in their order; those that were there keep their places before the new.
+    /// Sets the current routees. Routees that were there before keep their places, in front of the new ones.
     pub(super) fn update(&self, now: Vec<MessageRef<M>>, path: &str) {
         {
             let mut routees = self.lock();
@@ -227,14 +227,14 @@ where
         self.release(path);
     }
 
-    /// Takes a routee out that stopped; returns how many are left.
+    /// Removes a routee that stopped. Returns the number of remaining routees.
     pub(super) fn remove(&self, id: u64) -> usize {
         let mut routees = self.lock();
         routees.remove(id);
         routees.all.len()
     }
 
-    /// Tells what was held, in its order and before what comes later, outside the lock.
+    /// Tells the held messages in their order, before later messages and outside the lock.
     fn release(&self, path: &str) {
         loop {
             let held = {
@@ -261,7 +261,7 @@ where
             .as_ref()
             .filter(|all| (all.matches)(&message));
         if let Some(broadcast) = goes_to_all {
-            // A routee that refuses it counts it as a dead letter; its sender was told nothing.
+            // A routee that refuses it counts it as a dead letter. Its sender has already received `Enqueued`.
             let _told = self.tell_all(&message, broadcast.copy, path);
             return;
         }
@@ -272,7 +272,7 @@ where
         }
     }
 
-    /// Refuses everything from now on.
+    /// Refuses all messages from now on.
     pub(super) fn close(&self, path: &str) {
         let held = {
             let mut routees = self.lock();
@@ -304,7 +304,7 @@ impl<M: Message + 'static> Routees<M> {
         }
     }
 
-    /// Chooses a routee; one that has stopped leaves at once, before the router is notified.
+    /// Chooses a routee. One that has stopped is removed at once, before the router is notified.
     fn choose(&mut self, key: u64) -> Option<MessageRef<M>> {
         loop {
             let place = self.chooser.choose(key, &self.all)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// Before the program stops taking in new connections: announcing it.
+/// The program announces that it will stop accepting connections.
 pub const BEFORE_SERVICE_UNBIND: &str = "before-service-unbind";
 /// New work is refused.
 pub const SERVICE_UNBIND: &str = "service-unbind";
@@ -10,26 +10,26 @@ pub const SERVICE_UNBIND: &str = "service-unbind";
 pub const SERVICE_REQUESTS_DONE: &str = "service-requests-done";
 /// The services are stopped.
 pub const SERVICE_STOP: &str = "service-stop";
-/// Before a cluster's parts are stopped; see [`Phases::with_cluster`].
+/// Before the parts of a cluster are stopped; see [`Phases::with_cluster`].
 pub const BEFORE_CLUSTER_SHUTDOWN: &str = "before-cluster-shutdown";
-/// A cluster's shards are handed over; see [`Phases::with_cluster`].
+/// The shards of a cluster are handed over; see [`Phases::with_cluster`].
 pub const CLUSTER_SHARDING_SHUTDOWN_REGION: &str = "cluster-sharding-shutdown-region";
 /// The node announces that it leaves; see [`Phases::with_cluster`].
 pub const CLUSTER_LEAVE: &str = "cluster-leave";
-/// Its singletons are handed over; see [`Phases::with_cluster`].
+/// The singletons of the node are handed over; see [`Phases::with_cluster`].
 pub const CLUSTER_EXITING: &str = "cluster-exiting";
-/// The other nodes know that it has left; see [`Phases::with_cluster`].
+/// The other nodes have noticed that the node left; see [`Phases::with_cluster`].
 pub const CLUSTER_EXITING_DONE: &str = "cluster-exiting-done";
-/// The cluster's parts are stopped; see [`Phases::with_cluster`].
+/// The parts of the cluster are stopped; see [`Phases::with_cluster`].
 pub const CLUSTER_SHUTDOWN: &str = "cluster-shutdown";
-/// The last chance to talk to actors.
+/// The last phase in which actors can be used.
 pub const BEFORE_ACTOR_SYSTEM_TERMINATE: &str = "before-actor-system-terminate";
 /// The actors are stopped.
 pub const ACTOR_SYSTEM_TERMINATE: &str = "actor-system-terminate";
 
 /// The default time limit of a phase, as in Pekko.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The time limit of the phases to which Pekko gives more, because they wait for others.
+/// The time limit of the phases for which Pekko has a longer one, because they wait for others.
 const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One phase.
@@ -37,11 +37,11 @@ const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Phase {
     /// The phases that come before it.
     pub depends_on: Vec<String>,
-    /// How long its tasks may take, all together. Default 5 s.
+    /// The time limit for all of its tasks together. Default 5 s.
     pub timeout: Duration,
-    /// Whether the run goes on after a task of it failed or its time ran out. Default yes.
+    /// Whether the run continues after a task failed or the time limit passed. Default `true`.
     pub recover: bool,
-    /// Whether its tasks are run at all. Default yes.
+    /// Whether its tasks are run. Default `true`.
     pub enabled: bool,
 }
 
@@ -57,7 +57,7 @@ impl Default for Phase {
 }
 
 impl Phase {
-    /// Creates a phase that comes after those, with defaults.
+    /// Creates a phase that comes after `depends_on`, with the defaults.
     pub fn after<S: Into<String>>(depends_on: impl IntoIterator<Item = S>) -> Self {
         Self {
             depends_on: depends_on.into_iter().map(Into::into).collect(),
@@ -65,29 +65,29 @@ impl Phase {
         }
     }
 
-    /// Sets how long its tasks may take, all together.
+    /// Sets the time limit for all of its tasks together.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Sets whether the run goes on after a failure.
+    /// Sets whether the run continues after a failure.
     #[must_use]
     pub fn recover(self, recover: bool) -> Self {
         Self { recover, ..self }
     }
 
-    /// Sets whether its tasks are run at all.
+    /// Sets whether its tasks are run.
     #[must_use]
     pub fn enabled(self, enabled: bool) -> Self {
         Self { enabled, ..self }
     }
 }
 
-/// Why phases have no order.
+/// The reason why phases cannot be ordered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PhasesError {
-    /// These phases come before themselves, each after the next.
+    /// These phases depend on themselves, each on the next one.
     #[error("phases depend on themselves: `{}`", .0.join("` after `"))]
     Cycle(Vec<String>),
     /// A phase depends on one that does not exist.
@@ -107,8 +107,8 @@ pub struct Phases {
 }
 
 impl Default for Phases {
-    /// Pekko's phases without those of its cluster, which Kebne does not have: the four of a service, then the
-    /// two of the actor system. The last may take 10 s, the others 5 s.
+    /// Returns Pekko's phases without those of its cluster, which Kebne does not have: the four of a service, then the
+    /// two of the actor system. The time limit of the last one is 10 s, that of the others 5 s.
     fn default() -> Self {
         Self::empty()
             .with(BEFORE_SERVICE_UNBIND, Phase::default())
@@ -131,8 +131,8 @@ impl Phases {
         }
     }
 
-    /// Returns all twelve phases of Pekko, for programs that have a cluster or tasks written for those names. Two
-    /// of the additional six may take 10 s.
+    /// Returns all twelve phases of Pekko, for programs that have a cluster or tasks written for those names. Two of
+    /// the additional six have a time limit of 10 s.
     pub fn with_cluster() -> Self {
         let sharding = Phase::after([BEFORE_CLUSTER_SHUTDOWN]).timeout(LONG_TIMEOUT);
         Self::default()
@@ -154,7 +154,7 @@ impl Phases {
             )
     }
 
-    /// Adds a phase, or replaces the one of that name.
+    /// Adds a phase, or replaces the phase of that name.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, phase: Phase) -> Self {
         self.by_name.insert(name.into(), phase);
@@ -170,8 +170,8 @@ impl Phases {
         self
     }
 
-    /// Returns the names in an order in which each phase comes after those it depends on; where that leaves a
-    /// choice, by name.
+    /// Returns the names in an order in which each phase comes after the phases it depends on. Where several orders
+    /// are possible, names are in alphabetical order.
     ///
     /// # Errors
     /// See [`PhasesError`].
@@ -201,7 +201,7 @@ impl Phases {
 /// A topological sort, depth first.
 struct Sorting<'a> {
     phases: &'a BTreeMap<String, Phase>,
-    /// The phases being visited, each because the one before depends on it.
+    /// The phases being visited; each one depends on the next.
     path: Vec<&'a str>,
     order: Vec<&'a str>,
 }

@@ -2,27 +2,27 @@
 
 use std::{borrow::Cow, time::Duration};
 
-/// Why the shutdown was run.
+/// The reason for the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// No reason was given.
     Unknown,
     /// It was requested, by an operator or a signal.
     Requested,
-    /// Something failed for good, with this message.
+    /// An unrecoverable failure, with this message.
     Failed(String),
-    /// Another reason, in the program's own words.
+    /// Another reason, as text from the program.
     Other(Cow<'static, str>),
 }
 
 /// The report of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Why it was run.
+    /// The reason for the run.
     pub reason: Reason,
     /// All phases in their order, including those that did not run.
     pub phases: Vec<PhaseReport>,
-    /// The phase whose failure ended the run early, if one did: its `recover` is off.
+    /// The phase whose failure ended the run early because its `recover` is `false`, if there is one.
     pub aborted_in: Option<String>,
 }
 
@@ -42,13 +42,13 @@ pub struct PhaseReport {
 /// How a phase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PhaseEnd {
-    /// All its tasks ended, well or not.
+    /// All its tasks ended, successfully or not.
     Ended,
-    /// Its time ran out with tasks under way, which were cut off.
+    /// Its time limit passed while tasks were running; they were dropped.
     TimedOut,
     /// It is disabled: its tasks were not run.
     Disabled,
-    /// The run began after it, or was given up before it.
+    /// The run began after it, or was aborted before it.
     NotRun,
 }
 
@@ -68,7 +68,7 @@ pub enum TaskEnd {
     Done,
     /// It failed or panicked, with this message.
     Failed(String),
-    /// Its phase's time ran out; it was dropped.
+    /// The time limit of its phase passed, and it was dropped.
     CutOff,
     /// Its phase was not run.
     NotRun,

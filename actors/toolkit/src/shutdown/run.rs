@@ -14,7 +14,7 @@ use super::{
 };
 use crate::system::panic_text;
 
-/// The deadline of a phase whose own is beyond the clock's range: ten years.
+/// The deadline of a phase whose own deadline exceeds the range of the clock: ten years.
 const FAR: Duration = Duration::from_hours(24 * 3650);
 
 /// Runs the phases from the one at `first` and publishes the report.
@@ -29,7 +29,7 @@ pub(super) async fn drive(inner: Arc<Inner>, first: usize, reason: Reason) {
             run_phase(name, phase, tasks).await
         } else {
             if !tasks.is_empty() {
-                tracing::info!(phase = %name, tasks = tasks.len(), "a disabled phase is passed over");
+                tracing::info!(phase = %name, tasks = tasks.len(), "a disabled phase was skipped");
             }
             not_run(name, PhaseEnd::Disabled, tasks)
         };
@@ -39,7 +39,7 @@ pub(super) async fn drive(inner: Arc<Inner>, first: usize, reason: Reason) {
         phases.push(report);
     }
     if let Some(phase) = &aborted_in {
-        tracing::error!(phase, "the shutdown was given up");
+        tracing::error!(phase, "the shutdown was aborted");
     }
     inner.report.send_replace(Some(Report {
         reason,
@@ -66,10 +66,10 @@ fn went_well(report: &PhaseReport) -> bool {
     report.end != PhaseEnd::TimedOut && !report.tasks.iter().any(failed)
 }
 
-/// Runs a phase's tasks at the same time, until all have ended or its time is over.
+/// Runs the tasks of a phase at the same time, until all have ended or the time limit has passed.
 async fn run_phase(name: &str, phase: &Phase, tasks: Vec<Task>) -> PhaseReport {
     let began = Instant::now();
-    tracing::debug!(phase = %name, tasks = tasks.len(), "a shutdown phase begins");
+    tracing::debug!(phase = %name, tasks = tasks.len(), "a shutdown phase began");
     let mut reports = Vec::with_capacity(tasks.len());
     let mut running = JoinSet::new();
     for (place, task) in tasks.into_iter().enumerate() {
@@ -95,7 +95,7 @@ async fn run_phase(name: &str, phase: &Phase, tasks: Vec<Task>) -> PhaseReport {
             end = PhaseEnd::TimedOut;
             break;
         };
-        // A task that the runtime itself dropped is cut off, as its report says already.
+        // A task that the runtime itself dropped is reported as cut off, which is the initial value.
         let Some(Ok((place, ended))) = joined else {
             continue;
         };

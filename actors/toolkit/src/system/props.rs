@@ -273,7 +273,7 @@ where
         None => place::start_here(&reference.core.path, start),
         Some(arbiter) => {
             if !arbiter.spawn_fn(start) {
-                tracing::warn!(actor = %reference.core.path, "its thread is gone");
+                tracing::warn!(actor = %reference.core.path, "the thread of the actor has ended");
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Timers by key: starting a key again replaces its timer, and a cancelled one never fires.
 //!
-//! They are looked at by the cell itself, before work is taken, so that a flooded actor's timers are on time
-//! and no message of a dead timer can be under way: what Pekko checks by a generation in each message
-//! cannot happen here. One sleep waits for the first of them, however many there are.
+//! The cell itself checks the timers before it takes work, so the timers of a flooded actor are on time, and no
+//! message of a cancelled timer can be queued. Pekko checks the latter with a generation in each message. A single
+//! sleep waits for the first timer, regardless of their number.
 
 use std::{
     borrow::Cow,
@@ -17,45 +17,45 @@ use std::{
 use actix::Actor;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer's name.
+/// The name of a timer.
 pub(crate) type Key = Cow<'static, str>;
 
 /// What a timer does when it fires.
 pub(crate) type Action<A> = Box<dyn FnMut(&mut A, &mut <A as Actor>::Context)>;
 
-/// The shortest time between two firings: tokio's clock ticks so, and shorter ones would only spin.
+/// The shortest time between two firings: the resolution of tokio's clock. Shorter ones would only spin.
 const PERIOD_MIN: Duration = Duration::from_millis(1);
-/// Beyond what anyone waits for, and within what the clock can say.
+/// Longer than any wait in practice, and within the range of the clock.
 const FAR_AWAY: Duration = Duration::from_hours(24 * 365 * 30);
 
 /// When a timer fires again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Not at all.
+    /// Never.
     Once,
     /// This long after it fired.
     Delay(Duration),
-    /// At multiples of this, late ones included.
+    /// At multiples of this duration, including those that are late.
     Rate(Duration),
 }
 
 struct Timer<A: Actor> {
-    /// When it fires, and its place among those that fire then.
+    /// When it fires, and its order among timers that fire then.
     due: (Instant, u64),
     repeat: Repeat,
-    /// Taken out while it runs.
+    /// `None` while it runs.
     action: Option<Action<A>>,
 }
 
 /// The timers of one incarnation.
 pub(crate) struct Timers<A: Actor> {
     by_key: BTreeMap<Key, Timer<A>>,
-    /// Those that are to fire, by time and then by age.
+    /// The active timers, by time and then by age.
     queue: BTreeMap<(Instant, u64), Key>,
     generation: u64,
-    /// Set for the first in the queue.
+    /// Waits for the first timer of the queue.
     sleep: Option<Pin<Box<Sleep>>>,
-    /// The first in the queue may have changed since the sleep was set.
+    /// `true` if the first of the queue may have changed since the sleep was set.
     pub(crate) dirty: bool,
 }
 
@@ -79,7 +79,7 @@ impl<A: Actor> Timers<A> {
         }
     }
 
-    /// Starts a timer that fires first after `delay`; drops the one of that key.
+    /// Starts a timer that fires first after `delay`. Drops an existing timer of that key.
     pub(crate) fn start(&mut self, key: Key, delay: Duration, repeat: Repeat, action: Action<A>) {
         self.cancel(&key);
         self.generation += 1;
@@ -103,7 +103,7 @@ impl<A: Actor> Timers<A> {
         true
     }
 
-    /// Cancels all; returns what they would have done, to be dropped with care.
+    /// Cancels all timers. Returns their actions, which the caller must drop with care, because a drop may panic.
     pub(crate) fn clear(&mut self) -> Vec<Action<A>> {
         self.queue.clear();
         self.sleep = None;
@@ -128,15 +128,15 @@ impl<A: Actor> Timers<A> {
         self.by_key.contains_key(key)
     }
 
-    /// Returns every timer's key, its generation and when it is due.
+    /// Returns the key of every timer, its generation and the time when it is due.
     #[cfg(feature = "testkit")]
     pub(crate) fn each(&self) -> impl Iterator<Item = (&Key, u64, Instant)> {
         let timers = self.by_key.iter();
         timers.map(|(key, timer)| (key, timer.due.1, timer.due.0))
     }
 
-    /// Takes the first due timer; it is settled with [`Timers::fired`] after its action ran. One that fires
-    /// once is no longer active by then.
+    /// Takes the first due timer. The caller returns it with [`Timers::fired`] after its action ran. A timer that
+    /// fires once is not active any more by then.
     pub(crate) fn take_due(&mut self, task: &mut Task<'_>) -> Option<Due<A>> {
         loop {
             let (&(at, _), _) = self.queue.first_key_value()?;
@@ -171,7 +171,7 @@ impl<A: Actor> Timers<A> {
         sleep.as_mut().poll(task) == Poll::Ready(())
     }
 
-    /// Sets a timer that fired for its next time, unless its action cancelled or replaced it.
+    /// Schedules the next firing of a timer, unless its action cancelled or replaced it.
     pub(crate) fn fired(&mut self, due: Due<A>) {
         let next = match due.repeat {
             Repeat::Once => return,

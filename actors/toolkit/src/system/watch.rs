@@ -4,16 +4,16 @@ use std::{fmt, sync::Arc};
 
 use actix::Message;
 
-/// Why an actor stopped.
+/// The reason why an actor stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopCause {
-    /// It was asked to stop, by itself or by others.
+    /// It was requested to stop, by itself or by others.
     Stopped,
-    /// It failed, and its strategy stops it or its restarts are used up.
+    /// It failed, and its strategy stops it or its limit of restarts is exceeded.
     Failed(String),
     /// It failed, and its strategy escalates the failure to the parent.
     Escalated(String),
-    /// The thread that it ran on has ended.
+    /// The thread on which it ran has ended.
     Lost,
 }
 
@@ -23,17 +23,17 @@ impl fmt::Display for StopCause {
             Self::Stopped => formatter.write_str("stopped"),
             Self::Failed(message) => write!(formatter, "failed: {message}"),
             Self::Escalated(message) => write!(formatter, "escalated: {message}"),
-            Self::Lost => formatter.write_str("its thread is gone"),
+            Self::Lost => formatter.write_str("its thread has ended"),
         }
     }
 }
 
-/// Tells a watcher that an actor stopped.
+/// Sent to a watcher when an actor has stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Terminated {
     /// The actor.
     pub path: Arc<str>,
-    /// Why.
+    /// The reason.
     pub cause: StopCause,
 }

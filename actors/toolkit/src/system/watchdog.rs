@@ -1,8 +1,8 @@
-//! Reports actors that hold their thread: handlers that compute or block for too long.
+//! Reports actors that block their thread with a handler that computes or blocks for too long.
 //!
-//! A thread of its own looks at those actors that asked for it, since theirs cannot: nothing on a blocked
-//! thread runs, timers included. It measures real time, also where a test has paused tokio's clock, for it
-//! is a real thread that is held. It only reports; nothing can interrupt a handler.
+//! A separate thread checks the actors that asked for it. Their own threads cannot, because nothing runs on a blocked
+//! thread, timers included. The watchdog measures real time even if a test has paused tokio's clock, because a real
+//! thread is blocked. It only reports; a handler cannot be interrupted.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
@@ -15,22 +15,22 @@ use actix::Message;
 use super::event_stream::EventStream;
 use crate::clock::real_now;
 
-/// The shortest time between two looks.
+/// The shortest time between two checks.
 const LOOK_MIN: Duration = Duration::from_millis(1);
 
-/// Published when an actor holds its thread for longer than its limit, while it still does.
+/// Published when an actor blocks its thread for longer than its limit, while it still does.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Blocked {
     /// The actor.
     pub path: Arc<str>,
-    /// The type of the message that it handles, or what else it does.
+    /// The type of the message that it handles, or its other activity.
     pub doing: &'static str,
     /// The limit, set by `Props::report_blocked_after`.
     pub limit: Duration,
 }
 
-/// What one actor does.
+/// The current activity of one actor.
 #[derive(Debug)]
 pub(crate) struct Beat {
     path: Arc<str>,
@@ -61,7 +61,7 @@ impl Beat {
         if let Some(doing) = ended.filter(|doing| doing.reported) {
             let held = real_now().duration_since(doing.since);
             let (path, what) = (&self.path, doing.what);
-            tracing::error!(actor = %path, doing = what, ?held, "an actor let its thread go");
+            tracing::error!(actor = %path, doing = what, ?held, "an actor has released its thread");
         }
     }
 
@@ -81,7 +81,7 @@ impl Beat {
     }
 }
 
-/// Looks at the beats of one system's actors.
+/// Checks the activity of the actors of one system.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
     watched: Mutex<Watched>,
@@ -119,7 +119,7 @@ impl Watchdog {
         let thread = thread::Builder::new().name("kebne-watchdog".into());
         match thread.spawn(move || myself.run(&events)) {
             Ok(_) => watched.running = true,
-            Err(error) => tracing::error!(%error, "no thread to watch for blocked actors"),
+            Err(error) => tracing::error!(%error, "the watchdog thread cannot be started"),
         }
         beat
     }
@@ -137,7 +137,7 @@ impl Watchdog {
             let now = real_now();
             for blocked in beats.iter().filter_map(|beat| beat.check(now)) {
                 let Blocked { path, doing, limit } = &blocked;
-                tracing::error!(actor = %path, doing, ?limit, "an actor holds its thread");
+                tracing::error!(actor = %path, doing, ?limit, "an actor blocks its thread");
                 events.publish(&blocked);
             }
             drop(beats);

@@ -1,8 +1,8 @@
-//! One actor run by hand: what a handler did to its context, as a list of effects.
+//! Runs one actor by hand and lists what a handler did to its context, as effects.
 //!
-//! Owns the actor, its context and a runtime that nobody drives, so that what the actor spawns never runs:
-//! a handler's effects are asserted without a turn of anything. They are found by comparing the context
-//! before and after. It must never run a child, a task or a future of the actor's.
+//! Owns the actor, its context and a runtime that is never driven, so nothing that the actor spawns runs. A test can
+//! check the effects of a handler without an executor. The effects are found by comparing the context before and
+//! after. This module must never run a child, a task or a future of the actor.
 
 use std::{
     any::type_name,
@@ -34,22 +34,22 @@ use crate::system::{
     response::respond,
 };
 
-/// Messages that the actor may tell itself, or stash.
+/// The capacity for messages that the actor tells itself, and for its stash.
 const ROOM: usize = 1024;
 
-/// What a handler did to its context.
+/// An effect of a handler on its context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It spawned a child, which is there but never runs.
+    /// It spawned a child, which exists but never runs.
     Spawned {
         /// The child's path.
         path: String,
     },
-    /// It told a child or itself so many messages.
+    /// It told messages to a child or to itself.
     Told {
         /// The receiver's path.
         path: String,
-        /// How many more messages wait there.
+        /// The number of additional messages that wait there.
         messages: usize,
     },
     /// It watches an actor.
@@ -66,7 +66,7 @@ pub enum Effect {
     TimerStarted {
         /// The timer's key.
         key: String,
-        /// When it is due from now.
+        /// The time from now until it fires.
         after: Duration,
     },
     /// It cancelled a timer.
@@ -74,32 +74,32 @@ pub enum Effect {
         /// The timer's key.
         key: String,
     },
-    /// It set its receive timeout; `None` when it ended it.
+    /// It set its receive timeout, or ended it (`None`).
     ReceiveTimeout(Option<Duration>),
-    /// It put so many messages aside.
+    /// It stashed this number of messages.
     Stashed(usize),
-    /// It put so many stashed messages back.
+    /// It unstashed this number of messages.
     Unstashed(usize),
-    /// It spawned so many futures, which never run.
+    /// It spawned this number of futures, which never run.
     FuturesSpawned(usize),
-    /// It waits for so many futures (`ctx.wait`, `AtomicResponse`), which never run.
+    /// It waits for this number of futures (`ctx.wait`, `AtomicResponse`), which never run.
     Waits(usize),
     /// It failed or panicked with this fault. No strategy is applied here.
     Failed(String),
-    /// It wishes to stop.
+    /// It requested to stop.
     Stopped,
 }
 
-/// Runs one actor by hand, for a plain `#[test]`; after Pekko's `BehaviorTestKit`.
+/// Runs one actor by hand, for a plain `#[test]`. Modelled on Pekko's `BehaviorTestKit`.
 ///
-/// Everything happens in the call: `started` in [`BehaviourKit::new`], one message in
-/// [`BehaviourKit::run`]. Effects that leave no mark on the context are not seen: a request to stop a child,
-/// and what is told to actors outside, for which [`BehaviourKit::inbox`] makes a receiver.
+/// Everything happens inside the call: `started` in [`BehaviourKit::new`], one message in [`BehaviourKit::run`].
+/// Effects that leave no mark on the context are not seen, such as a request to stop a child. To see what the actor
+/// tells actors outside, give it a receiver made by [`BehaviourKit::inbox`].
 pub struct BehaviourKit<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    /// Dropped first: its timers belong to the runtime.
+    /// Dropped first, because its timers belong to the runtime.
     ctx: Context<A>,
     actor: A,
     core: Arc<Core<A>>,
@@ -111,7 +111,7 @@ where
     effects: Vec<Effect>,
 }
 
-/// What of a context is compared.
+/// The parts of a context that are compared.
 #[derive(Default)]
 struct Mark {
     children: BTreeMap<u64, (String, usize)>,
@@ -129,10 +129,10 @@ impl<A> BehaviourKit<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    /// Makes the actor `/user/<name>` and runs its `started`.
+    /// Creates the actor `/user/<name>` and runs its `started`.
     ///
     /// # Panics
-    /// When there is no runtime to be had; a panic of the factory passes through.
+    /// Panics if no runtime can be created. A panic of the factory passes through.
     pub fn new(name: &str, factory: impl FnOnce() -> A) -> Self {
         let runtime = match Builder::new_current_thread()
             .enable_time()
@@ -140,7 +140,7 @@ where
             .build()
         {
             Ok(runtime) => runtime,
-            Err(error) => panic!("no runtime: {error}"),
+            Err(error) => panic!("the runtime cannot be created: {error}"),
         };
         let system = ActorSystem::new("behaviour", 0);
         let core = Arc::new(Core::new(
@@ -185,12 +185,12 @@ where
         &self.system
     }
 
-    /// Returns a reference to the actor: what is told to it waits for [`BehaviourKit::run_one`].
+    /// Returns a reference to the actor. A message told to it waits for [`BehaviourKit::run_one`].
     pub fn actor_ref(&self) -> ActorRef<A> {
         self.ctx.self_ref()
     }
 
-    /// Creates an actor outside that keeps its messages.
+    /// Creates an actor outside the kit that keeps its messages.
     pub fn inbox<M>(&self, name: &str) -> Inbox<M>
     where
         M: Message + Send + 'static,
@@ -199,7 +199,7 @@ where
         Inbox::new(&self.system, name)
     }
 
-    /// Handles a message; returns its effects.
+    /// Handles a message and returns its effects.
     pub fn run<M>(&mut self, message: M) -> Vec<Effect>
     where
         A: Handler<M>,
@@ -212,8 +212,7 @@ where
         self.take_effects()
     }
 
-    /// Handles a message that was asked; returns its answer, if the handler gave it at once, and the
-    /// effects.
+    /// Handles a message that was asked. Returns its answer, if the handler gave it at once, and the effects.
     pub fn ask<M>(&mut self, message: M) -> (Option<M::Result>, Vec<Effect>)
     where
         A: Handler<M>,
@@ -228,8 +227,7 @@ where
         (answered.try_recv().ok(), self.take_effects())
     }
 
-    /// Handles the next of the messages that the actor told itself, unstashed or was told; `None` when
-    /// there is none.
+    /// Handles the next message that the actor told itself, unstashed or was told. Returns `None` if there is none.
     pub fn run_one(&mut self) -> Option<Vec<Effect>> {
         let mailbox = &self.core.mailbox;
         let envelope = mailbox.take_control().or_else(|| mailbox.take_work())?;
@@ -240,7 +238,7 @@ where
         Some(self.take_effects())
     }
 
-    /// Lets time pass on the kit's own clock and runs the timers that are due; returns their effects.
+    /// Advances the kit's own clock, runs the timers that are due, and returns their effects.
     pub fn time_passes(&mut self, duration: Duration) -> Vec<Effect> {
         if let Some(runtime) = &self.runtime {
             runtime.block_on(tokio::time::advance(duration));
@@ -259,7 +257,7 @@ where
         self.take_effects()
     }
 
-    /// Returns the effects since they were last returned: at first those of `started`.
+    /// Returns the effects since the last call. The first call returns those of `started`.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
@@ -308,7 +306,7 @@ where
             .ctx
             .timers
             .each()
-            // The receive timeout is a timer too, under a key that no user's begins like.
+            // The receive timeout is a timer too. Its key has a prefix that no user's key has.
             .filter(|(key, ..)| !key.starts_with('\0'))
             .map(|(key, generation, due)| (key.to_string(), (generation, due)));
         Mark {
@@ -326,7 +324,7 @@ where
 }
 
 impl Mark {
-    /// Returns what changed, in the order in which [`Effect`] lists it.
+    /// Returns the changes, in the order in which [`Effect`] lists them.
     fn changes_to(&self, after: &Self, path: &str) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (id, (path, _)) in &after.children {
@@ -338,7 +336,7 @@ impl Mark {
             let before = self.children.get(id).map_or(0, |(_, before)| *before);
             told(&mut effects, path, before, *messages);
         }
-        // What was unstashed came back to the mailbox, but was not told anew.
+        // An unstashed message returned to the mailbox; it was not told again.
         let unstashed = self.stashed.saturating_sub(after.stashed);
         told(
             &mut effects,
@@ -408,7 +406,7 @@ where
     A: Actor<Context = Context<A>>,
 {
     fn drop(&mut self) {
-        // A runtime that is waited for may not be dropped where a test is async.
+        // A runtime must not be dropped by a blocking call inside an async test.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

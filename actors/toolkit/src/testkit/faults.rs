@@ -1,4 +1,4 @@
-//! Faults by chance, from a seed: panics, errors, hangs and losses before an actor's messages or a call.
+//! Random faults from a seed: panics, errors, hangs and losses before an actor's messages or a call.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use actix::{Actor, AsyncContext, fut::wrap_future};
 
 use crate::system::{Context, Props};
 
-/// What is done instead of, or before, the real thing.
+/// The fault that replaces a message or call, or precedes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// It panics; the message or call is lost.
@@ -19,7 +19,7 @@ pub enum FaultKind {
     Error,
     /// It takes this much longer.
     Hang(Duration),
-    /// The message is dropped in silence; a call never ends.
+    /// The message is dropped silently; a call never ends.
     Drop,
 }
 
@@ -28,7 +28,7 @@ pub enum FaultKind {
 #[error("an injected error")]
 pub struct Injected;
 
-/// How often each fault struck.
+/// The number of faults of each kind that occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultCounts {
     /// Panics.
@@ -39,17 +39,18 @@ pub struct FaultCounts {
     pub hangs: u64,
     /// Losses.
     pub drops: u64,
-    /// Messages and calls that no fault struck.
+    /// Messages and calls without a fault.
     pub spared: u64,
 }
 
-/// Faults with given probabilities, in an order that the seed fixes; clones share the chance and the counts.
+/// Faults with given probabilities, in an order that the seed determines. Clones share the random source and the
+/// counts.
 ///
-/// Makes the seed known on standard error, which a test shows when it fails.
+/// Prints the seed to standard error, which a failing test shows.
 #[derive(Clone)]
 pub struct Faults {
     seed: u64,
-    /// How many actors they were injected into.
+    /// The number of actors into which faults were injected.
     streams: u64,
     panics: f64,
     errors: f64,
@@ -64,10 +65,10 @@ struct Shared {
 }
 
 impl Faults {
-    /// Makes faults that never strike, from `seed`.
+    /// Creates faults from `seed`, all with probability 0.
     #[expect(
         clippy::print_stderr,
-        reason = "whoever reads a failed test needs the seed"
+        reason = "the seed is needed to repeat a failed test"
     )]
     pub fn new(seed: u64) -> Self {
         eprintln!("faults from seed {seed}");
@@ -85,29 +86,29 @@ impl Faults {
         }
     }
 
-    /// Sets the share that panics, 0 to 1; default 0. The shares are taken in the order panics, errors,
-    /// hangs, drops, and what is over 1 in sum has no effect.
+    /// Sets the share that panics, from 0 to 1; default 0. The shares are applied in the order panics, errors, hangs,
+    /// drops; whatever exceeds a sum of 1 has no effect.
     #[must_use]
     pub fn panics(mut self, share: f64) -> Self {
         self.panics = share;
         self
     }
 
-    /// Sets the share that fails; default 0.
+    /// Sets the share that fails, from 0 to 1; default 0.
     #[must_use]
     pub fn errors(mut self, share: f64) -> Self {
         self.errors = share;
         self
     }
 
-    /// Sets the share that takes `duration` longer; default 0.
+    /// Sets the share that takes `duration` longer, from 0 to 1; default 0.
     #[must_use]
     pub fn hangs(mut self, share: f64, duration: Duration) -> Self {
         self.hangs = (share, duration);
         self
     }
 
-    /// Sets the share that is lost; default 0.
+    /// Sets the share that is lost, from 0 to 1; default 0.
     #[must_use]
     pub fn drops(mut self, share: f64) -> Self {
         self.drops = share;
@@ -119,17 +120,16 @@ impl Faults {
         self.seed
     }
 
-    /// Returns how often each fault has struck so far.
+    /// Returns the number of faults of each kind so far.
     pub fn counts(&self) -> FaultCounts {
         self.lock().counts
     }
 
-    /// Has the faults strike the messages of an actor, each before its handler: see
-    /// [`Props::intercept`], which this sets. Every actor has a chance of its own, so that the order among
-    /// threads does not matter; the counts are common.
+    /// Injects the faults before the handlers of an actor, with [`Props::intercept`]. Each actor draws from its own
+    /// random source, so the order of threads does not matter; all of them share the counts.
     ///
     /// # Panics
-    /// When that is what was drawn: in the actor, at a message, not here.
+    /// The actor panics at a message for which a panic was drawn; this function does not.
     pub fn inject<A>(&mut self, props: Props<A>) -> Props<A>
     where
         A: Actor<Context = Context<A>>,
@@ -153,19 +153,19 @@ impl Faults {
         })
     }
 
-    /// Draws what is to happen next, and counts it; `None` when nothing is.
+    /// Draws the next fault and counts it. Returns `None` if there is none.
     pub fn roll(&self) -> Option<FaultKind> {
         let unit = self.lock().chance.f64();
         self.note(unit)
     }
 
-    /// Strikes a call, perhaps: to be awaited before the real thing.
+    /// Applies the next fault to a call. Await this before the real call.
     ///
     /// # Errors
-    /// With [`Injected`] when that is what was drawn.
+    /// Returns [`Injected`] if an error was drawn.
     ///
     /// # Panics
-    /// When that is what was drawn.
+    /// Panics if a panic was drawn.
     pub async fn strike(&self) -> Result<(), Injected> {
         match self.roll() {
             None => Ok(()),

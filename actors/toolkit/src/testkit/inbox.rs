@@ -46,7 +46,7 @@ where
         }
     }
 
-    /// Returns the inbox as any actor may know it.
+    /// Returns a reference to the inbox, as other actors hold it.
     pub fn actor_ref(&self) -> ActorRef<ProbeActor<M>> {
         self.ctx.self_ref()
     }
@@ -56,7 +56,7 @@ where
         self.actor_ref().recipient()
     }
 
-    /// Takes the next message, with the way to answer it.
+    /// Takes the next message, with the means to answer it.
     pub fn take_asked(&mut self) -> Option<Asked<M>> {
         let mailbox = &self.ctx.core.mailbox;
         let envelope = mailbox.take_control().or_else(|| mailbox.take_work())?;
@@ -65,7 +65,7 @@ where
         self.received.try_recv().ok()
     }
 
-    /// Takes every message.
+    /// Takes all messages.
     pub fn take_all(&mut self) -> Vec<M> {
         std::iter::from_fn(|| self.take_asked().map(|asked| asked.message)).collect()
     }

@@ -18,19 +18,19 @@ use tracing::{
 /// One event of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
-    /// How grave it is.
+    /// The level of the event.
     pub level: Level,
     /// The message, then each field as ` name=value`.
     pub text: String,
 }
 
-/// Keeps what is logged on this thread from [`LogProbe::start`] until it is dropped; after Pekko's
-/// `LoggingTestKit`. Other arbiters' threads log elsewhere.
+/// Keeps the events logged on this thread from [`LogProbe::start`] until it is dropped. Modelled on Pekko's
+/// `LoggingTestKit`. The threads of other arbiters are not covered.
 pub struct LogProbe {
     kept: Kept,
     _default: DefaultGuard,
-    /// With a single one alive, tracing asks the thread that first comes to an event whether anyone wants
-    /// it, and so another thread, which has none, would silence the event for this one.
+    /// With a single dispatcher alive, tracing asks only the thread that first reaches an event whether it is enabled.
+    /// Another thread, which has no dispatcher, would then disable the event for this one.
     _second: Dispatch,
 }
 
@@ -41,7 +41,7 @@ struct Kept {
 }
 
 impl LogProbe {
-    /// Begins to keep events, of every level.
+    /// Starts to keep events of every level.
     pub fn start() -> Self {
         let kept = Kept::default();
         Self {
@@ -51,12 +51,12 @@ impl LogProbe {
         }
     }
 
-    /// Returns what was logged so far.
+    /// Returns the events logged so far.
     pub fn events(&self) -> Vec<Logged> {
         self.kept.lock().clone()
     }
 
-    /// Returns how many events of `level` have `text` in them.
+    /// Returns the number of events of `level` that contain `text`.
     pub fn count(&self, level: Level, text: &str) -> usize {
         let events = self.kept.lock();
         let wanted = events
@@ -65,10 +65,10 @@ impl LogProbe {
         wanted.count()
     }
 
-    /// Expects exactly `occurrences` events of `level` with `text` in them.
+    /// Expects exactly `occurrences` events of `level` that contain `text`.
     ///
     /// # Panics
-    /// When there are more or fewer.
+    /// Panics if there are more or fewer.
     #[track_caller]
     pub fn expect(&self, level: Level, text: &str, occurrences: usize) {
         let found = self.count(level, text);
@@ -93,7 +93,7 @@ impl Subscriber for Kept {
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        // A span's id may not be zero.
+        // The id of a span must not be zero.
         span::Id::from_u64(self.spans.fetch_add(1, SeqCst) + 1)
     }
 
@@ -128,7 +128,7 @@ impl Visit for Text {
         } else {
             write!(self.fields, " {}={value:?}", field.name())
         };
-        debug_assert!(written.is_ok(), "a string takes everything");
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
     }
 }
 

@@ -1,11 +1,11 @@
-//! A manual clock for all arbiters: time advances only when no thread has anything to do.
+//! A manual clock for all arbiters: time advances only when no thread has work to do.
 //!
-//! tokio's paused time is a runtime's own, and each arbiter has a runtime. Here the timers of all of them
-//! are those of one more runtime, whose paused clock is the only one that anyone reads. That runtime has
-//! nothing else to do, so tokio moves its clock to the next due instant whenever it parks, and it parks
-//! only after [`ThreadTurns::settle`]: when no thread has been woken since its last turn. Whether one has is
-//! asked of tokio too: a thread's own paused clock, of which it has no other use, goes on exactly when the
-//! thread has no work to do.
+//! tokio's paused time belongs to one runtime, and each arbiter has its own runtime. Under this clock the timers of
+//! all arbiters belong to one more runtime, whose paused clock is the only one that is read. That runtime has no other
+//! work, so tokio moves its clock to the next due instant whenever it parks. It parks only after
+//! [`ThreadTurns::settle`], when no thread has been woken since its last turn. Whether a thread was woken is also
+//! found with tokio: the thread's own paused clock, which is not used otherwise, advances exactly when the thread has
+//! no work.
 //!
 //! It must never let two threads run at once, nor read the machine's clock.
 
@@ -29,27 +29,26 @@ use super::{
     thread_turns::{Seat, ThreadTurns},
 };
 
-/// How far a thread's own clock goes when the thread has nothing to do; any length would do.
+/// How far a thread's own clock advances when the thread has no work; any length would do.
 const SENTINEL: Duration = Duration::from_millis(1);
 
-/// How far the clock advances without a timer, to detect that the test waits in vain; no test waits as long.
+/// How far the clock advances without a timer, to detect that the test waits in vain; no test waits that long.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
 /// A clock that a test shares with all of its arbiters.
 ///
-/// Time stands still while any thread has something to do. When the test waits and no thread has, time advances to
-/// the next timer of any thread; [`ManualClock::time_passes`] waits for exactly its duration. Two runs of a program
-/// with the same seed have the same order of events on all arbiters; another seed may have another order. One
-/// thread runs at a time, each until it has nothing to do.
+/// Time does not advance while any thread has work. When the test waits and no thread has work, time advances to the
+/// next timer of any thread; [`ManualClock::time_passes`] waits for exactly its duration. Two runs of a program with
+/// the same seed have the same order of events on all arbiters; another seed may give another order. One thread runs
+/// at a time, each until it has no more work.
 ///
-/// The resolution is that of tokio's timers, 1 ms. What a test must not use under this clock: sockets (the
-/// runtimes have no I/O), `tokio::select!` without `biased` and maps in random order (they are chance
-/// without a seed). Blocking tasks run outside the turns; time stands still for them, and their ends come
-/// in an order of their own.
+/// The resolution is that of tokio's timers, 1 ms. A test must not use the following under this clock: sockets (the
+/// runtimes have no I/O), `tokio::select!` without `biased`, and maps with a random order (neither is seeded).
+/// Blocking tasks run outside the turns; time stands still meanwhile, and the order in which they end is not
+/// determined.
 ///
-/// Pekko's `ManualTime` never goes on by itself, and a probe's `expectMessage` waits in real time
-/// meanwhile; here a wait that nothing can end before its time takes virtual time, and a wait that nothing
-/// can ever end panics.
+/// Pekko's `ManualTime` never advances by itself, and a probe's `expectMessage` waits in real time meanwhile. Here
+/// such a wait takes virtual time, and a wait that nothing can end panics.
 pub struct ManualClock {
     turns: Arc<ThreadTurns>,
     time: Handle,
@@ -62,11 +61,11 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// Runs a test's body on this thread, as `#[actix::test]` does, under a clock of its own. `seed`
-    /// decides in which order the arbiters have their turns.
+    /// Runs a test's body on this thread, as `#[actix::test]` does, under a clock of its own. `seed` determines the
+    /// order of the arbiters' turns.
     ///
     /// # Panics
-    /// When the body panics, and when it waits for what can never happen.
+    /// Panics if the body panics, or if it waits for something that cannot happen.
     pub fn run<T>(seed: u64, body: impl AsyncFnOnce(&Self) -> T) -> T {
         let turns = Arc::new(ThreadTurns::new(seed));
         let ended = CancellationToken::new();
@@ -91,15 +90,15 @@ impl ManualClock {
             let noted = pin!(clock.noted(body));
             match select(noted, pin!(in_vain.notified())).await {
                 Either::Left((value, _)) => value,
-                Either::Right(_) => panic!("the test waits for what can never happen"),
+                Either::Right(_) => panic!("the test waits for something that cannot happen"),
             }
         })
     }
 
-    /// Makes an arbiter, a thread of its own, under this clock; it ends with the test.
+    /// Creates an arbiter, with a thread of its own, under this clock; it ends with the test.
     ///
     /// # Panics
-    /// When the machine has no more threads.
+    /// Panics if the machine cannot start another thread.
     pub fn arbiter(&self) -> ArbiterHandle {
         let seat = self.turns.add_seat();
         let turns = Arc::clone(&self.turns);
@@ -119,29 +118,29 @@ impl ManualClock {
                 Arbiter::current().stop();
             });
         });
-        assert!(alive, "a new arbiter does not run");
-        // Nothing else may run there before the clock is everyone's.
+        assert!(alive, "the new arbiter does not run");
+        // Nothing else may run there before all threads share the clock.
         self.turns.lend(&seat);
         let handle = arbiter.handle();
         self.arbiters.borrow_mut().push(arbiter);
         handle
     }
 
-    /// Lets exactly `duration` pass, and then waits until no thread has anything to do.
+    /// Lets exactly `duration` pass, and then waits until no thread has work.
     pub async fn time_passes(&self, duration: Duration) {
         sleep(duration).await;
         self.settle().await;
     }
 
-    /// Waits until no thread has anything to do; no time passes.
+    /// Waits until no thread has work; no time passes.
     pub async fn settle(&self) {
         let _only_at_the_end = self.turns.when_settled().await;
     }
 
-    /// Lets `duration` pass and expects that none of the probes has a message at its end.
+    /// Lets `duration` pass and expects that none of the probes has received a message by then.
     ///
     /// # Panics
-    /// When one has.
+    /// Panics if a probe has received one.
     pub async fn expect_no_message_for(&self, duration: Duration, probes: &mut [&mut dyn Quiet]) {
         self.time_passes(duration).await;
         for probe in probes {
@@ -156,11 +155,12 @@ impl ManualClock {
             self.turns.body_was_woken();
             body.as_mut().poll(task)
         });
-        // A set polls what was woken, where this thread's outermost future is polled at every turn.
+        // A `FuturesUnordered` polls only what was woken, where this thread's outermost future is polled at every
+        // turn.
         let mut set = FuturesUnordered::from_iter([noted]);
         match set.next().await {
             Some(value) => value,
-            None => unreachable!("the set holds the body until it is done"),
+            None => unreachable!("the set contains the body until it is done"),
         }
     }
 }
@@ -219,7 +219,7 @@ fn start_clock(
     });
     match made.recv() {
         Ok(time) => (thread, time),
-        Err(error) => panic!("the clock's thread did not start: {error}"),
+        Err(error) => panic!("the thread of the clock did not start: {error}"),
     }
 }
 
@@ -237,11 +237,11 @@ fn paused(before_park: impl Fn() + Send + Sync + 'static) -> Runtime {
         .build();
     match runtime {
         Ok(runtime) => runtime,
-        Err(error) => panic!("no runtime: {error}"),
+        Err(error) => panic!("the runtime cannot be created: {error}"),
     }
 }
 
-/// Notes each time that this thread had nothing to do, which is when its own clock goes on.
+/// Notes each time that this thread had no work, which is when its own clock advances.
 async fn reside(own: Handle, seat: Arc<Seat>, closing: CancellationToken) {
     let mut closed = pin!(closing.cancelled());
     loop {

@@ -16,14 +16,14 @@ use tokio::{
 
 use crate::system::{ActorRef, ActorSystem, Context, Props, Recipient, StopCause, Terminated};
 
-/// The resolution of tokio's timers. A wait for less, such as none at all, lasts so long, so that on paused time and
-/// under a manual clock everything that happens without time passing has happened.
+/// The resolution of tokio's timers. A shorter wait, even one of zero, lasts this long; so on paused time and under a
+/// manual clock everything that can happen without time passing has happened by its end.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
 /// Receives every message of one type, and answers asks when the test does.
 ///
-/// Its mailbox has no bound, and it never stops by itself. The waits take the time of the runtime that the
-/// test runs on: virtual time when that is paused, as it always is under a [`super::ManualClock`].
+/// Its mailbox is unbounded, and it never stops by itself. The waits use the time of the runtime that the test runs
+/// on: virtual time if that is paused, as it always is under a [`super::ManualClock`].
 pub struct Probe<M: Message + 'static> {
     actor: ActorRef<ProbeActor<M>>,
     system: ActorSystem,
@@ -37,7 +37,7 @@ pub struct ProbeActor<M: Message> {
     received: UnboundedSender<Asked<M>>,
 }
 
-/// A message that a probe received, with the way to answer it.
+/// A message that a probe received, with the means to answer it.
 pub struct Asked<M: Message> {
     /// The message.
     pub message: M,
@@ -59,7 +59,7 @@ pub enum Fish {
 
 /// A probe of any message type, for [`super::ManualClock::expect_no_message_for`].
 pub trait Quiet {
-    /// Expects that no message has come.
+    /// Expects that no message has arrived.
     ///
     /// # Panics
     /// Panics if one has.
@@ -83,7 +83,7 @@ where
         }
     }
 
-    /// Returns the probe as any other actor may know it.
+    /// Returns a reference to the probe, as other actors hold it.
     pub fn actor_ref(&self) -> &ActorRef<ProbeActor<M>> {
         &self.actor
     }
@@ -93,13 +93,13 @@ where
         self.actor.recipient()
     }
 
-    /// Waits at most `max` for the next message. A wait of less than a millisecond lasts one, so that everything
-    /// that can happen at once has happened: on paused time and under a manual clock, on every arbiter.
+    /// Waits at most `max` for the next message. A wait of less than a millisecond lasts one millisecond, so that
+    /// everything that can happen at once has happened: on paused time and under a manual clock, on every arbiter.
     ///
-    /// An ask gets no answer then: see [`Probe::expect_asked`].
+    /// An ask gets no answer then; use [`Probe::expect_asked`] to answer it.
     ///
     /// # Panics
-    /// Panics if none comes.
+    /// Panics if no message arrives.
     #[track_caller]
     pub fn expect_message(&mut self, max: Duration) -> impl Future<Output = M> {
         let asked = self.expect_asked(max);
@@ -109,7 +109,7 @@ where
     /// Waits at most `max` for the next message and expects it to be `wanted`.
     ///
     /// # Panics
-    /// Panics if none comes, or another.
+    /// Panics if no message arrives, or a different one.
     #[track_caller]
     pub fn expect_eq(&mut self, wanted: &M, max: Duration) -> impl Future<Output = ()>
     where
@@ -126,10 +126,10 @@ where
         }
     }
 
-    /// Waits at most `max` for the next message and returns it with the way to answer it.
+    /// Waits at most `max` for the next message and returns it with the means to answer it.
     ///
     /// # Panics
-    /// Panics if none comes.
+    /// Panics if no message arrives.
     #[track_caller]
     pub fn expect_asked(&mut self, max: Duration) -> impl Future<Output = Asked<M>> {
         let caller = Location::caller();
@@ -142,10 +142,10 @@ where
         }
     }
 
-    /// Waits for `duration`, at least a millisecond, and expects that no message comes.
+    /// Waits for `duration`, at least a millisecond, and expects that no message arrives.
     ///
     /// # Panics
-    /// Panics if one comes.
+    /// Panics if a message arrives.
     #[track_caller]
     pub fn expect_no_message(&mut self, duration: Duration) -> impl Future<Output = ()> {
         let caller = Location::caller();
@@ -153,7 +153,7 @@ where
         async move {
             assert!(
                 self.next_until(until).await.is_none(),
-                "at {caller}: a {} came, though none was to",
+                "at {caller}: a {} arrived, but none was expected",
                 type_name::<M>()
             );
         }
@@ -162,7 +162,7 @@ where
     /// Waits at most `max` in all for the next `count` messages.
     ///
     /// # Panics
-    /// Panics if fewer come.
+    /// Panics if fewer arrive.
     #[track_caller]
     pub fn receive_messages(
         &mut self,
@@ -187,11 +187,11 @@ where
         }
     }
 
-    /// Waits at most `max` in all for the message that `judge` calls the last, and returns those that it
-    /// kept.
+    /// Waits at most `max` in all for the message for which `judge` returns [`Fish::Done`]. Returns the messages that
+    /// `judge` kept.
     ///
     /// # Panics
-    /// Panics if none is the last, or if `judge` fails the test.
+    /// Panics if there is no such message in time, or if `judge` fails the test.
     #[track_caller]
     pub fn fish_for(
         &mut self,
@@ -222,7 +222,8 @@ where
         }
     }
 
-    /// Waits at most `max` until `other` has stopped, and returns why; at once when it already has.
+    /// Waits at most `max` until `other` has stopped, and returns the cause. Returns at once if it has already
+    /// stopped.
     ///
     /// # Panics
     /// Panics if it has not stopped by then.
@@ -235,7 +236,7 @@ where
         let caller = Location::caller();
         let until = Instant::now() + max.max(RESOLUTION);
         let (sender, terminated) = oneshot::channel::<Terminated>();
-        // A key of its own, so that a probe may wait for one actor twice.
+        // Each wait has its own key, so that a probe may wait for the same actor twice.
         let key = self.system.next_id();
         let watcher = Box::new(move |terminated| {
             let _the_wait_may_be_over = sender.send(terminated);
@@ -251,7 +252,7 @@ where
         }
     }
 
-    /// Returns the next message if it has already come.
+    /// Returns the next message if it has already arrived.
     pub fn try_receive(&mut self) -> Option<M> {
         let asked = self.next.take().or_else(|| self.received.try_recv().ok());
         asked.map(|asked| asked.message)
@@ -294,7 +295,7 @@ where
         }
         assert!(
             self.next.is_none(),
-            "`{}` received a {}, though it was to receive nothing",
+            "`{}` received a {}, but nothing was expected",
             self.actor.path(),
             type_name::<M>()
         );
@@ -347,7 +348,7 @@ where
     }
 }
 
-/// An answer that the test gives.
+/// An answer that the test gives later.
 pub struct Later<M: Message> {
     message: M,
     received: UnboundedSender<Asked<M>>,

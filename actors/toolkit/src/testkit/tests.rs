@@ -42,7 +42,7 @@ async fn a_probe_receives_in_order_and_says_what_did_not_come() {
 }
 
 #[actix::test]
-#[should_panic(expected = "though none was to")]
+#[should_panic(expected = "but none was expected")]
 async fn a_probe_that_was_to_hear_nothing_fails_at_a_message() {
     tokio::time::pause();
     let system = ActorSystem::new("test", 1);
@@ -269,7 +269,7 @@ fn time_passes_to_the_due_instant_of_any_arbiter_and_no_further() {
 }
 
 #[test]
-#[should_panic(expected = "waits for what can never happen")]
+#[should_panic(expected = "waits for something that cannot happen")]
 fn a_wait_that_nothing_can_end_panics() {
     ManualClock::run(1, async |clock| {
         clock.arbiter();

@@ -1,8 +1,8 @@
-//! Turns of threads: of all the threads under one manual clock a single one runs at a time.
+//! Turns of threads: of all the threads under one manual clock, only one runs at a time.
 //!
-//! Owns the turn and its order. A thread gives its turn back when its runtime is about to park, which is when it
-//! has nothing to do; so a turn ends at the same point in every run. The clock must never advance while a thread
-//! has been woken since its last turn.
+//! Owns the turn and the order of turns. A thread gives its turn back when its runtime is about to park, that is, when
+//! it has no work; so a turn ends at the same point in every run. The clock must never advance while a thread has been
+//! woken since its last turn.
 
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -11,8 +11,8 @@ use std::sync::{
 
 use tokio::sync::oneshot;
 
-/// Steps of the clock without one waking of the test's body, after which nothing is expected any more: a
-/// timer of 10 ms reaches it after almost three hours.
+/// The steps of the clock without a wake-up of the test's body after which the test is considered to wait in vain. A
+/// timer of 10 ms reaches this number after almost three hours.
 const STEPS_MAX: u64 = 1_000_000;
 
 /// The thread that may run.
@@ -29,12 +29,12 @@ pub(crate) struct Seat {
     turn: Condvar,
     /// `false` once the thread's own clock shows that it was not woken in this turn.
     active: AtomicBool,
-    /// The next park only takes note of the sentinel's registration.
+    /// The next park only notes that the sentinel was registered.
     pass: AtomicBool,
 }
 
 impl Seat {
-    /// Notes that the thread found nothing to do in this turn.
+    /// Notes that the thread found no work in this turn.
     pub(crate) fn found_nothing(&self) {
         self.active.store(false, SeqCst);
     }
@@ -48,18 +48,18 @@ impl Seat {
 #[derive(Debug)]
 struct State {
     holder: Holder,
-    /// The holder that gets a turn back: the clock, except while a new thread is prepared.
+    /// The holder to which turns return: the clock, except while a new thread is prepared.
     lender: Holder,
     seats: Vec<Arc<Seat>>,
-    /// How many of the seats have parked for the first time.
+    /// The number of seats that have parked for the first time.
     arrived: usize,
-    /// Waits until no thread has anything to do.
+    /// Notified when no thread has work.
     settling: Vec<oneshot::Sender<()>>,
     steps: u64,
     order: fastrand::Rng,
     /// The turns are over: every thread runs freely, and time stands still.
     closing: bool,
-    /// The clock's thread may end.
+    /// The thread of the clock may end.
     ended: bool,
 }
 
@@ -112,13 +112,13 @@ impl ThreadTurns {
     /// Waits until the thread of the seat added last waits for its turn.
     pub(crate) fn await_arrival(&self) {
         let mut state = self.lock();
-        // The first seat is the test's own, which has never to arrive.
+        // The first seat belongs to the test itself, which need not arrive.
         while state.arrived + 1 < state.seats.len() {
             state = wait(&self.arrival, state);
         }
     }
 
-    /// Gives `seat` a turn out of that of the thread that calls this.
+    /// Gives `seat` a turn within the turn of the calling thread.
     pub(crate) fn lend(&self, seat: &Seat) {
         let mut state = self.lock();
         let mine = state.holder;
@@ -146,7 +146,7 @@ impl ThreadTurns {
         }
     }
 
-    /// Gives the turn back and waits for the next: what a thread does before it parks.
+    /// Gives the turn back and waits for the next one. A thread calls this before it parks.
     pub(crate) fn park(&self, seat: &Seat) {
         if seat.pass.swap(false, SeqCst) {
             return;
@@ -166,8 +166,8 @@ impl ThreadTurns {
         seat.active.store(true, SeqCst);
     }
 
-    /// Gives every thread turns until none has anything to do, before the clock advances. Returns `false` if the
-    /// test waits in vain.
+    /// Gives every thread turns until none has work, before the clock advances. Returns `false` if the test waits in
+    /// vain.
     pub(crate) fn settle(&self) -> bool {
         let mut state = self.lock();
         while state.holder != Holder::Clock && !state.closing {
@@ -205,7 +205,7 @@ impl ThreadTurns {
         }
     }
 
-    /// Returns a receiver that is notified when no thread has anything to do, before time advances.
+    /// Returns a receiver that is notified when no thread has work, before time advances.
     pub(crate) fn when_settled(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.lock().settling.push(sender);
@@ -227,7 +227,7 @@ impl ThreadTurns {
         self.clock.notify_one();
     }
 
-    /// Lets the clock's thread end.
+    /// Lets the thread of the clock end.
     pub(crate) fn end(&self) {
         self.lock().ended = true;
         self.clock.notify_one();

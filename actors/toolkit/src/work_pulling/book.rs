@@ -1,37 +1,37 @@
-//! Which job waits, which is in work, and which has been lost too often.
+//! The jobs of a desk: waiting, in work, or lost too often.
 //!
-//! Pure: the [`Ledger`] of workers and, before it, the queue of jobs. A job that was accepted leaves the book
-//! exactly once: confirmed, or given back.
+//! Pure. It consists of the [`Ledger`] of workers and the queue of jobs in front of it. A job that was accepted leaves
+//! the book exactly once: confirmed or given back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::Ledger;
 
-/// A job's number; an older job has a smaller one.
+/// The number of a job; an older job has a smaller number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct JobId(u64);
 
-/// The number of one handing out of a job.
+/// The number of one delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct HandId(u64);
 
-/// A worker's number: its actor's.
+/// The number of a worker, which is its actor's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ActorId(pub(super) u64);
 
-/// A job, and how often it was handed out.
+/// A job and the number of times it was delivered.
 #[derive(Debug)]
 struct Entry<P> {
     payload: P,
     deliveries: u32,
 }
 
-/// Whether a worker may get a job.
+/// Whether a worker can receive a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fitness {
     /// It can work at once.
     Ready,
-    /// It will, after its restart: only when no other is idle.
+    /// It can after its restart. Such a worker is chosen only if no other is idle.
     Later,
     /// It is about to be removed.
     Gone,
@@ -47,12 +47,12 @@ pub(super) struct Hand<'a, P> {
     pub(super) payload: &'a mut P,
 }
 
-/// What follows for a job that a worker lost.
+/// The result for a job that a worker lost.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lost<P> {
     /// It waits for another worker, before all younger jobs.
     Waits,
-    /// It was handed out as often as it may be.
+    /// It was delivered as often as the limit allows.
     GivenBack { payload: P, deliveries: u32 },
 }
 
@@ -79,7 +79,7 @@ impl<P> Book<P> {
         }
     }
 
-    /// Takes a job in, behind all that wait.
+    /// Accepts a job and places it behind all waiting jobs.
     pub(super) fn accept(&mut self, payload: P) {
         self.last_job += 1;
         let job = JobId(self.last_job);
@@ -91,7 +91,7 @@ impl<P> Book<P> {
         self.waiting.insert(job);
     }
 
-    /// Enters a worker that waits for work. Returns `false` if it is already known.
+    /// Registers a worker that waits for work. Returns `false` if it is already registered.
     pub(super) fn register(&mut self, worker: ActorId) -> bool {
         if self.ledger.knows(worker) {
             return false;
@@ -101,7 +101,7 @@ impl<P> Book<P> {
         true
     }
 
-    /// Removes a worker; returns what follows for each job that it had.
+    /// Removes a worker. Returns the result for each job that it had.
     pub(super) fn strike(&mut self, worker: ActorId) -> Vec<Lost<P>> {
         self.ledger.dismiss(worker);
         let hands = self.ledger.numbers_of(worker);
@@ -109,7 +109,7 @@ impl<P> Book<P> {
         lost.collect()
     }
 
-    /// Hands the oldest waiting job to the worker that has been idle longest, of those that are fittest.
+    /// Hands the oldest waiting job to the worker that has been idle longest among the fittest.
     pub(super) fn hand_out(&mut self, fitness: impl Fn(ActorId) -> Fitness) -> Option<Hand<'_, P>> {
         let job = *self.waiting.first()?;
         let worker = self.fittest(fitness)?;
@@ -140,7 +140,7 @@ impl<P> Book<P> {
         later
     }
 
-    /// Takes a job back that did not reach its worker, which is struck out; it does not count as a delivery.
+    /// Takes back a job that did not reach its worker, and removes the worker. It does not count as a delivery.
     pub(super) fn retract(&mut self, hand: HandId) {
         let Some((worker, job)) = self.ledger.take(hand) else {
             return;
@@ -159,8 +159,8 @@ impl<P> Book<P> {
         jobs.filter_map(|(_, job)| Some(&self.jobs.get(job)?.payload))
     }
 
-    /// Notes that a job is done and that its worker waits for the next; returns the job and how often it was
-    /// handed out. A job that was handed to another meanwhile is not its late worker's to confirm.
+    /// Notes that a job is done and that its worker waits for the next one. Returns the job and the number of times it
+    /// was delivered. Returns `None` if the job has meanwhile gone to another worker.
     pub(super) fn confirm(&mut self, hand: HandId) -> Option<(P, u32)> {
         let (worker, job) = self.ledger.take(hand)?;
         self.ledger.pull(worker);
@@ -168,7 +168,7 @@ impl<P> Book<P> {
         Some((entry.payload, entry.deliveries))
     }
 
-    /// Notes that a worker dropped a job without confirming it, and so waits for the next.
+    /// Notes that a worker dropped a job without confirming it, and so waits for the next one.
     pub(super) fn give_up(&mut self, hand: HandId) -> Option<Lost<P>> {
         let (worker, _) = self.ledger.held(hand)?;
         self.ledger.pull(worker);
@@ -189,7 +189,7 @@ impl<P> Book<P> {
         })
     }
 
-    /// Returns how many more jobs could be handed out at once.
+    /// Returns the number of further jobs that could be delivered at once.
     pub(super) fn demand(&self) -> usize {
         self.ledger.idle_count().saturating_sub(self.waiting.len())
     }
@@ -210,7 +210,7 @@ impl<P> Book<P> {
         self.ledger.idle_count()
     }
 
-    /// Removes all jobs, which will not be done.
+    /// Removes and returns all jobs, which will not be done.
     pub(super) fn abandon(&mut self) -> Vec<P> {
         self.waiting.clear();
         self.ledger.dismiss_all();
@@ -238,14 +238,14 @@ mod tests {
     fn jobs_go_out_in_order_to_the_worker_that_was_idle_longest() {
         let mut book = Book::new(None);
         book.accept(7);
-        assert!(hand(&mut book).is_none(), "nobody works");
+        assert!(hand(&mut book).is_none(), "no worker is registered");
         assert!(book.register(ActorId(2)));
         assert!(book.register(ActorId(1)));
-        assert!(!book.register(ActorId(2)), "twice counts once");
+        assert!(!book.register(ActorId(2)), "registering twice counts once");
         assert_eq!(book.demand(), 1);
         let (worker, first, ..) = hand(&mut book).unwrap();
         assert_eq!(worker, 2);
-        assert!(hand(&mut book).is_none(), "nothing waits");
+        assert!(hand(&mut book).is_none(), "no job waits");
         assert_eq!(book.confirm(first), Some((7, 1)));
         book.accept(8);
         assert_eq!(hand(&mut book).unwrap().0, 1);

@@ -6,16 +6,16 @@ use actix::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Ends a delivery: `true` if the job is confirmed.
+/// Ends a delivery; the argument is `true` if the job is confirmed.
 type End = Box<dyn FnOnce(bool) + Send + Sync>;
 
-/// A job for a worker, which confirms it when it is done. If the delivery is dropped unconfirmed (by a panic, a
-/// restart, a worker that stops or forgets it), the job goes to another worker.
+/// A job for a worker, which confirms it when it is done. If the delivery is dropped without confirmation (because the
+/// worker panics, restarts, stops or forgets it), the job goes to another worker.
 pub struct Delivery<T: Send + Sync + 'static> {
     job: Arc<T>,
     number: u32,
     withdrawn: CancellationToken,
-    /// Taken when it ends.
+    /// `None` once the delivery has ended.
     end: Option<End>,
 }
 
@@ -38,13 +38,13 @@ impl<T: Send + Sync + 'static> Delivery<T> {
         &self.job
     }
 
-    /// Returns which delivery of the job this is: 1, or more after workers lost it.
+    /// Returns the number of this delivery of the job: 1, or more if workers lost it before.
     pub fn number(&self) -> u32 {
         self.number
     }
 
     /// Returns a token that is cancelled when the job is withdrawn from this worker, because its actor stopped or
-    /// was deregistered, or because the desk stopped. Work on it is of no use then.
+    /// was deregistered, or because the desk stopped. Further work on the job is useless then.
     pub fn withdrawn(&self) -> &CancellationToken {
         &self.withdrawn
     }
@@ -82,25 +82,25 @@ pub enum Progress {
     Waiting,
     /// A worker has it.
     Taken {
-        /// Which delivery this is, from 1.
+        /// The number of this delivery, from 1.
         delivery: u32,
     },
     /// A worker has done it.
     Confirmed {
-        /// How often it was delivered.
+        /// The number of times it was delivered.
         deliveries: u32,
     },
     /// Workers lost it as often as the limit allows.
     GivenBack {
-        /// How often it was delivered.
+        /// The number of times it was delivered.
         deliveries: u32,
     },
 }
 
-/// Why a job is not confirmed.
+/// The reason why a job is not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkError {
-    /// The buffer is full. The job was not accepted, so that it is safe to retry.
+    /// The buffer is full. The job was not accepted, so a retry is safe.
     #[error("the buffer is full")]
     Full,
     /// The desk has stopped. The job is not done, or not confirmed.
@@ -109,7 +109,7 @@ pub enum WorkError {
     /// Workers lost the job as often as the limit allows.
     #[error("the job was lost by {deliveries} workers")]
     GivenBack {
-        /// How often it was delivered.
+        /// The number of times it was delivered.
         deliveries: u32,
     },
     /// The job was not confirmed in time; it stays in the buffer and may still be done.
@@ -143,7 +143,7 @@ impl Receipt {
         !ended && self.progress.has_changed().is_err()
     }
 
-    /// Waits until a worker has the job, or has had it; returns which delivery that is.
+    /// Waits until a worker has the job, or has had it. Returns the number of that delivery.
     ///
     /// # Errors
     /// Returns an error if the desk stops first.
@@ -160,7 +160,7 @@ impl Receipt {
         }
     }
 
-    /// Waits until the job is done; returns how often it was delivered for that.
+    /// Waits until the job is done. Returns the number of times it was delivered.
     ///
     /// # Errors
     /// Returns an error if the job is given back or the desk stops first.
@@ -181,7 +181,7 @@ impl Receipt {
         }
     }
 
-    /// As [`Receipt::confirmed`], at most for `timeout`.
+    /// Waits as [`Receipt::confirmed`] does, at most for `timeout`.
     ///
     /// # Errors
     /// See [`WorkError`].

@@ -1,7 +1,7 @@
 //! The actor between producers and workers: a thin shell around the [`Book`].
 //!
-//! Its messages use the control queue: their number is bounded by the permits, by the deliveries under way and by
-//! the workers.
+//! Its messages use the control queue. Their number is bounded by the permits, the deliveries in progress and the
+//! workers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,7 +28,7 @@ pub(super) struct Submit<T> {
     pub(super) request: Option<u64>,
 }
 
-/// A producer dropped the request of that number: it has no job.
+/// Sent when a producer drops the request of that number because it has no job.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Declined(pub(super) u64);
@@ -48,17 +48,17 @@ pub(super) struct Register<T: Send + Sync + 'static>(pub(super) MessageRef<Deliv
 #[rtype(result = "()")]
 pub(super) struct Strike(pub(super) ActorId);
 
-/// A worker has done its job.
+/// Sent when a worker has done its job.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Confirmed(pub(super) HandId);
 
-/// A worker dropped its job.
+/// Sent when a worker dropped its job.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct GivenUp(pub(super) HandId);
 
-/// Asks for the counts.
+/// Requests the counts.
 #[derive(Message)]
 #[rtype(result = "WorkStats")]
 pub(super) struct GetStats;
@@ -72,21 +72,21 @@ pub struct WorkStats {
     pub idle: usize,
     /// Jobs that wait for a worker.
     pub waiting: usize,
-    /// Jobs that workers have and did not confirm.
+    /// Jobs that workers have and have not confirmed.
     pub in_work: usize,
 }
 
-/// What the book holds of a job.
+/// A job with what the desk keeps for it.
 pub(super) struct Held<T> {
     job: Arc<T>,
     progress: watch::Sender<Progress>,
     /// Cancelled when the job is taken from the worker that has it.
     withdrawn: CancellationToken,
-    /// Goes back when the job ends.
+    /// Returned when the job ends.
     _permit: Permit,
 }
 
-/// What a desk is made of.
+/// The parts of a desk.
 pub(super) struct Parts<T: Send + Sync + 'static> {
     pub(super) deliveries_max: Option<u32>,
     pub(super) given_back: Option<Recipient<GivenBack<T>>>,
@@ -97,10 +97,10 @@ pub(super) struct Parts<T: Send + Sync + 'static> {
 pub(super) struct Desk<T: Send + Sync + 'static> {
     book: Book<Held<T>>,
     workers: BTreeMap<ActorId, MessageRef<Delivery<T>>>,
-    /// The workers that are here because a key lists them.
+    /// The workers that are registered because a key lists them.
     listed: Vec<ActorId>,
     producer: Option<Recipient<RequestNext<T>>>,
-    /// The request for which the producer has sent no job yet.
+    /// The request for which the producer has not sent a job yet.
     requested: Option<u64>,
     last_request: u64,
     parts: Parts<T>,
@@ -159,7 +159,7 @@ impl<T: Send + Sync + 'static> Handler<StartProducer<T>> for Desk<T> {
 impl<T: Send + Sync + 'static> Handler<Declined> for Desk<T> {
     type Result = ();
 
-    /// Asks no more at once, or a producer that has nothing would be asked without end.
+    /// Sends no new request at once. Otherwise a producer without jobs would receive requests without end.
     fn handle(&mut self, Declined(request): Declined, _ctx: &mut Context<Self>) {
         self.answered(Some(request));
     }
@@ -267,7 +267,11 @@ impl<T: Send + Sync + 'static> Desk<T> {
         else {
             return;
         };
-        tracing::warn!(desk = ctx.path(), deliveries, "a job was lost too often");
+        tracing::warn!(
+            desk = ctx.path(),
+            deliveries,
+            "a job was lost as often as its limit allows"
+        );
         payload
             .progress
             .send_replace(Progress::GivenBack { deliveries });
@@ -281,7 +285,7 @@ impl<T: Send + Sync + 'static> Desk<T> {
         }
     }
 
-    /// Hands out what can be handed out, and asks the producer for more when a worker is left over.
+    /// Hands out jobs while a worker is idle, and sends the producer a request if a worker is left over.
     fn dispatch(&mut self, ctx: &mut Context<Self>) {
         loop {
             let workers = &self.workers;
@@ -316,7 +320,7 @@ impl<T: Send + Sync + 'static> Desk<T> {
         if self.requested.is_some() || self.book.demand() == 0 {
             return;
         }
-        // The place of the job is taken now, so that the producer is not asked in vain.
+        // The permit is taken now, so that the job of this request is accepted.
         let Some(permit) = self.parts.permits.take() else {
             return;
         };
@@ -337,7 +341,8 @@ impl<T: Send + Sync + 'static> Desk<T> {
     }
 }
 
-/// Returns what ends the delivery of that number. A desk that has stopped has counted its jobs.
+/// Returns the function that ends the delivery of that number. It has no effect if the desk has stopped, which has
+/// counted its jobs.
 fn end_of<T: Send + Sync + 'static>(
     desk: ActorRef<Desk<T>>,
     number: HandId,
@@ -362,7 +367,7 @@ fn fitness<T: Send + Sync + 'static>(worker: Option<&MessageRef<Delivery<T>>>) -
     }
 }
 
-/// Counts a job that will not be done.
+/// Counts a job that will not be done as a dead letter.
 fn note_dead<T: Send + Sync + 'static>(ctx: &Context<Desk<T>>) {
     let path: Arc<str> = ctx.path().into();
     let dead_letters = ctx.system().dead_letter_box();

@@ -1,27 +1,27 @@
-//! The ledger of work pulling: the workers, the idle ones among them, and what each of them has.
+//! The ledger of work pulling: the workers, which of them are idle, and what each of them holds.
 //!
-//! Pure: no clock, no actor, no random numbers. It is shared by the desk of this module and by pools elsewhere.
-//! What was handed out leaves it only by [`Ledger::take`], so that what a worker had when it stopped can be given
-//! to another.
+//! Pure: no clock, no actor, no random numbers. It is used by the desk of this module and by worker pools elsewhere.
+//! An item that was handed out leaves the ledger only through [`Ledger::take`], so that what a worker held when it
+//! stopped can be given to another one.
 
 use std::collections::{BTreeMap, VecDeque};
 
 /// The state of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// It was started, or restarts, and has not pulled yet.
+    /// It was started or restarts, and has not pulled yet.
     Starting,
-    /// It pulled, and got nothing yet.
+    /// It pulled and has not received anything since.
     Idle,
-    /// It got something, and has not pulled again.
+    /// It received something and has not pulled again.
     Working,
 }
 
-/// Workers `W`, and things `T` that are handed to them, each time under a new number `H`.
+/// Workers `W` and items `T` that are handed to them, each time under a new number `H`.
 #[derive(Debug)]
 pub struct Ledger<W, H, T> {
     workers: BTreeMap<W, Standing>,
-    /// Those that are idle, the one that pulled first in front.
+    /// The idle workers; the one that pulled first is in front.
     idle: VecDeque<W>,
     held: BTreeMap<H, (W, T)>,
 }
@@ -42,7 +42,7 @@ impl<W: Copy + Ord, H: Copy + Ord, T> Ledger<W, H, T> {
         Self::default()
     }
 
-    /// Enters a worker that has not pulled yet.
+    /// Adds a worker that has not pulled yet.
     pub fn hire(&mut self, worker: W) {
         self.set(worker, Standing::Starting);
     }
@@ -56,20 +56,20 @@ impl<W: Copy + Ord, H: Copy + Ord, T> Ledger<W, H, T> {
         known
     }
 
-    /// Notes that a worker restarts: it gets nothing until it pulls.
+    /// Notes that a worker restarts: it receives nothing until it pulls.
     pub fn restart(&mut self, worker: W) {
         if self.knows(worker) {
             self.set(worker, Standing::Starting);
         }
     }
 
-    /// Removes a worker; what it has stays in the ledger. Returns `false` if it was unknown.
+    /// Removes a worker; what it holds stays in the ledger. Returns `false` if the worker was unknown.
     pub fn dismiss(&mut self, worker: W) -> bool {
         self.idle.retain(|idle| *idle != worker);
         self.workers.remove(&worker).is_some()
     }
 
-    /// Removes all workers; what they have stays in the ledger.
+    /// Removes all workers; what they hold stays in the ledger.
     pub fn dismiss_all(&mut self) {
         self.workers.clear();
         self.idle.clear();
@@ -83,12 +83,12 @@ impl<W: Copy + Ord, H: Copy + Ord, T> Ledger<W, H, T> {
         self.workers.insert(worker, standing);
     }
 
-    /// Returns `true` if the worker was entered and not dismissed.
+    /// Returns `true` if the worker was added and not dismissed.
     pub fn knows(&self, worker: W) -> bool {
         self.workers.contains_key(&worker)
     }
 
-    /// Returns the idle workers, the one that pulled first in front.
+    /// Returns the idle workers; the one that pulled first is in front.
     pub fn idle(&self) -> impl DoubleEndedIterator<Item = W> {
         self.idle.iter().copied()
     }
@@ -102,29 +102,29 @@ impl<W: Copy + Ord, H: Copy + Ord, T> Ledger<W, H, T> {
         debug_assert!(before.is_none(), "a number is used twice");
     }
 
-    /// Takes out what was handed under that number; its worker's standing does not change.
+    /// Removes and returns what was handed out under that number. The state of its worker does not change.
     pub fn take(&mut self, number: H) -> Option<(W, T)> {
         self.held.remove(&number)
     }
 
-    /// Returns what was handed under that number, and the worker that has it.
+    /// Returns what was handed out under that number, and the worker that has it.
     pub fn held(&self, number: H) -> Option<(W, &T)> {
         let (worker, thing) = self.held.get(&number)?;
         Some((*worker, thing))
     }
 
-    /// Returns the numbers of all that is held, in their order.
+    /// Returns the numbers of everything that is held, in ascending order.
     pub fn numbers(&self) -> Vec<H> {
         self.held.keys().copied().collect()
     }
 
-    /// Returns the numbers of what a worker holds, in their order.
+    /// Returns the numbers of what a worker holds, in ascending order.
     pub fn numbers_of(&self, worker: W) -> Vec<H> {
         let held = self.held.iter().filter(|entry| entry.1.0 == worker);
         held.map(|entry| *entry.0).collect()
     }
 
-    /// Returns all that is held, in the order of the numbers.
+    /// Returns everything that is held, in the order of the numbers.
     pub fn things(&self) -> impl Iterator<Item = &T> {
         self.held.values().map(|(_, thing)| thing)
     }
@@ -172,14 +172,14 @@ mod tests {
         ledger.hire(1);
         assert_eq!((idle(&ledger), ledger.starting_count()), (vec![], 1));
         assert!(ledger.pull(1));
-        assert!(ledger.pull(1), "twice counts once");
+        assert!(ledger.pull(1), "pulling twice counts once");
         assert_eq!((idle(&ledger), ledger.starting_count()), (vec![1], 0));
         ledger.hand(1, 10, 'a');
         assert_eq!((idle(&ledger), ledger.held_count()), (vec![], 1));
         ledger.restart(1);
         assert_eq!(ledger.starting_count(), 1);
         assert_eq!(ledger.numbers_of(1), [10], "a restart loses nothing");
-        assert!(!ledger.pull(2), "nobody hired it");
+        assert!(!ledger.pull(2), "the worker is unknown");
         ledger.restart(2);
         assert_eq!(ledger.workers(), 1);
     }

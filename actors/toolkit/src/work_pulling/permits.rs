@@ -1,7 +1,7 @@
-//! The counted permit that comes before any message.
+//! Counted permits, taken before any message is sent.
 //!
-//! A mailbox of actix is no bound, so the bound is here: one atomic count, taken before the first
-//! message of a call and given back when the last owner of the call is gone.
+//! Mailboxes of actix are not bounded, so this module sets the bound: one atomic count, taken before the first message
+//! of a call and given back when the last owner of the call is dropped.
 
 use std::sync::{
     Arc,
@@ -30,7 +30,7 @@ pub struct Permit {
 }
 
 impl Permits {
-    /// Makes `max` permits, none of them taken.
+    /// Creates `max` permits, none of them taken.
     pub fn new(max: usize) -> Self {
         Self {
             count: Arc::default(),
@@ -38,7 +38,7 @@ impl Permits {
         }
     }
 
-    /// Takes a permit, unless all are taken.
+    /// Takes a permit. Returns `None` if all are taken.
     pub fn take(&self) -> Option<Permit> {
         let one_more = |taken| (taken < self.max).then_some(taken + 1);
         let update = self.count.taken.fetch_update(AcqRel, Acquire, one_more);
@@ -47,12 +47,12 @@ impl Permits {
         })
     }
 
-    /// Returns the permits taken now.
+    /// Returns the number of permits that are taken.
     pub fn taken(&self) -> usize {
         self.count.taken.load(Acquire)
     }
 
-    /// Returns how many permits there are.
+    /// Returns the total number of permits.
     pub fn max(&self) -> usize {
         self.max
     }

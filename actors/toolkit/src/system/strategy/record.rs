@@ -1,4 +1,4 @@
-//! The failures of one actor, counted across its restarts, and the decision about the next.
+//! The failures of one actor, counted across its restarts, and the decision about the next failure.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,27 +10,27 @@ use crate::system::fault::Fault;
 /// What a strategy decides about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
-    /// Go on with the same state; the failing message is lost.
+    /// Continue with the same state; the failing message is lost.
     Resume,
-    /// Go on with fresh state; the mailbox is kept, the failing message is lost.
+    /// Continue with fresh state; the mailbox is kept, and the failing message is lost.
     Restart,
     /// Stop.
     Stop,
-    /// Stop, and let the parent fail.
+    /// Stop, and fail the parent.
     Escalate,
 }
 
 pub(super) type Decider = Arc<dyn Fn(&Fault) -> Directive + Send + Sync>;
 pub(super) type Condition = Arc<dyn Fn(&Fault) -> bool + Send + Sync>;
 
-/// The default jitter of a backoff.
+/// The default jitter of a backoff, as in Pekko.
 const JITTER: f64 = 0.2;
 
-/// One of a strategy's strategies, of which the first that applies decides.
+/// One layer of a strategy. The first layer that applies decides.
 #[derive(Clone)]
 pub(crate) struct Layer {
     decide: Decider,
-    /// It applies where all of these hold.
+    /// The layer applies if all of these hold.
     conditions: Vec<Condition>,
     pub(super) limit: Option<(u32, Duration)>,
     pub(super) restarts_max: Option<u32>,
@@ -41,9 +41,9 @@ pub(crate) struct Layer {
     pub(super) reset: Reset,
     pub(super) keep_children: bool,
     pub(super) reject: bool,
-    /// `None`: failures are not logged.
+    /// `None` if failures are not logged.
     pub(super) log: Option<Level>,
-    /// The level for failures beyond so many in a row.
+    /// The level of failures after this number in a row.
     pub(super) critical: Option<(Level, u32)>,
 }
 
@@ -116,7 +116,7 @@ impl fmt::Debug for Layer {
     }
 }
 
-/// Where in its life an actor fails.
+/// The stage of its life in which an actor fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     /// In its factory or `started`, for the first time.
@@ -127,7 +127,7 @@ pub(crate) enum Moment {
     Running,
 }
 
-/// What is to be done now.
+/// The action that follows a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Resume,
@@ -140,17 +140,17 @@ pub(crate) enum Action {
     Escalate,
 }
 
-/// What is to be done now, and at which level the failure is logged.
+/// The action that follows a failure, and the level at which the failure is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub(crate) action: Action,
     pub(crate) level: Option<Level>,
-    /// Failures in a row that led to restarts, this one included.
+    /// The number of failures in a row that led to restarts, including this one.
     pub(crate) failures: u32,
 }
 
 impl Decision {
-    /// What follows a failure for which there is no strategy.
+    /// Returns the decision about a failure to which no strategy applies.
     pub(crate) fn stop() -> Self {
         Self {
             action: Action::Stop,
@@ -178,7 +178,7 @@ struct Counts {
 }
 
 impl Record {
-    /// Judges a failure at `now`.
+    /// Decides about a failure at `now`.
     pub(crate) fn judge(
         &mut self,
         layers: &[Layer],
@@ -195,7 +195,7 @@ impl Record {
         let counts = &mut self.counts[index];
         let action = match (layer.decide)(fault) {
             Directive::Resume if moment == Moment::Running => Action::Resume,
-            // There is no state to go on with when the start itself failed.
+            // A failed start leaves no state to continue with.
             Directive::Resume | Directive::Stop => Action::Stop,
             Directive::Escalate => Action::Escalate,
             Directive::Restart => counts.restart(layer, moment, now, chance),
@@ -210,7 +210,7 @@ impl Record {
         }
     }
 
-    /// Notes that the restart judged last takes place at `now`: the quiet time begins.
+    /// Notes that the restart decided last takes place at `now`, when the time without failure begins.
     pub(crate) fn restarted(&mut self, now: Instant) {
         let counts = self
             .restarting
@@ -221,7 +221,7 @@ impl Record {
         }
     }
 
-    /// Lets every backoff start over.
+    /// Starts every backoff over.
     pub(crate) fn reset(&mut self) {
         for counts in &mut self.counts {
             counts.in_row = 0;
@@ -277,7 +277,8 @@ impl Counts {
                 self.in_window = 1;
             }
         }
-        // As in Pekko, the first start has one try fewer; not so with a backoff, which prevents the loop.
+        // As in Pekko, the first start has one attempt fewer. With a backoff it has not, because the backoff prevents
+        // the loop.
         if moment == Moment::FirstStart && layer.backoff.is_none() {
             return self.in_window >= restarts;
         }
@@ -288,7 +289,7 @@ impl Counts {
         let Some((min, max)) = layer.backoff else {
             return Duration::ZERO;
         };
-        // 2^30 times any minimum is beyond any maximum, as in Pekko.
+        // 2^30 times any minimum exceeds every maximum, as in Pekko.
         let doubled = min.saturating_mul(1 << self.in_row.min(30));
         doubled.min(max).mul_f64(1.0 + chance() * layer.jitter)
     }

@@ -97,7 +97,7 @@ fn at_the_maximum_of_restarts_in_a_row_the_next_failure_stops() {
     assert!(bench.fail(&panic()).is_some());
     assert!(bench.fail(&panic()).is_some());
     assert!(bench.fail(&panic()).is_none());
-    // The count had started over had the actor been quiet.
+    // The count would have started over if there had been no failure.
     bench.now += 10 * SECOND;
     assert!(bench.fail(&panic()).is_some());
 }
@@ -109,7 +109,7 @@ fn the_window_is_opened_by_the_first_failure_and_counts_anew_after_it_closed() {
     bench.now += 9 * SECOND;
     assert!(bench.fail(&panic()).is_some());
     bench.now += 2 * SECOND;
-    // A sliding window would still hold the second failure here.
+    // A sliding window would still contain the second failure here.
     assert!(bench.fail(&panic()).is_some());
     assert!(bench.fail(&panic()).is_some());
     assert!(bench.fail(&panic()).is_none());
@@ -138,7 +138,7 @@ fn the_first_strategy_that_applies_decides_and_each_keeps_its_own_counts() {
     assert_eq!(bench.fail(&io()), Some(2 * SECOND));
     assert_eq!(bench.fail(&number()), Some(10 * SECOND));
     assert_eq!(bench.fail(&number()), Some(20 * SECOND));
-    assert_eq!(bench.fail(&panic()), None, "to which none applies");
+    assert_eq!(bench.fail(&panic()), None, "no strategy applies");
 }
 
 #[test]
