@@ -20,6 +20,7 @@ use kebne_lane::{Answer, Attempt, Backend, Failure};
 
 use crate::{
     llm::{ModelRequest, ModelResponse},
+    memory::ByteBudget,
     settings::{BackendKind, BackendSettings, Environment},
 };
 pub use anthropic::AnthropicBackend;
@@ -95,6 +96,19 @@ impl ModelBackend {
                 Ok(Self::Anthropic(Box::new(backend)))
             }
         }
+    }
+
+    /// Charges the whole answers of this backend to `answers`.
+    #[must_use]
+    pub fn with_answer_budget(mut self, answers: &ByteBudget) -> Self {
+        match &mut self {
+            #[cfg(feature = "lab")]
+            Self::Simulated(_) => {}
+            Self::OpenAi(backend) => backend.charge_answers_to(answers),
+            Self::HuggingFace(backend) => backend.charge_answers_to(answers),
+            Self::Anthropic(backend) => backend.charge_answers_to(answers),
+        }
+        self
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     backend::{ModelBackend, wake},
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
+    memory::ByteBudget,
     settings::{BackendSettings, Environment, Settings},
     supervisor::Supervisor,
 };
@@ -115,10 +116,12 @@ impl Gateway {
         let threads: Vec<_> = (0..cores.min(settings.backends.len()))
             .map(|_| actix_rt::Arbiter::new().handle())
             .collect();
+        let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let learned = Learned::open(&settings.server.learned_path);
         let mut lanes = Vec::new();
         for (backend_settings, thread) in settings.backends.iter().zip(threads.iter().cycle()) {
-            let backend = Arc::new(ModelBackend::build(backend_settings, environment)?);
+            let backend = ModelBackend::build(backend_settings, environment)?;
+            let backend = Arc::new(backend.with_answer_budget(&answers));
             let limits = &backend_settings.limits;
             let (wake, wake_options) = wake::call(backend_settings, settings)?;
             let handle = LaneBuilder::new(backend_settings.name.as_str(), backend)

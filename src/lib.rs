@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod http;
 pub mod learned;
 pub mod llm;
+pub mod memory;
 pub mod metrics;
 pub mod off_loop;
 pub mod service;

@@ -30,6 +30,7 @@ use crate::{
         upstream::{Call, Incoming, Upstream},
     },
     llm::{ModelBody, ModelRequest, ModelResponse},
+    memory::ByteBudget,
     settings::{BackendSettings, Environment},
 };
 
@@ -64,6 +65,11 @@ impl AnthropicBackend {
                 max_tokens_default: limit,
             },
         })
+    }
+
+    /// Charges whole answers to a budget.
+    pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
+        self.upstream.charge_answers_to(answers);
     }
 
     /// Makes one attempt.

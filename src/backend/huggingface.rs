@@ -22,6 +22,7 @@ use crate::{
         upstream::{Call, Upstream},
     },
     llm::{Endpoint, ModelBody, ModelRequest, ModelResponse},
+    memory::ByteBudget,
     settings::{BackendSettings, Environment},
 };
 
@@ -96,6 +97,11 @@ impl HuggingFaceBackend {
             model: settings.model.clone(),
             templates,
         })
+    }
+
+    /// Charges whole answers to a budget.
+    pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
+        self.upstream.charge_answers_to(answers);
     }
 
     /// Makes one attempt.

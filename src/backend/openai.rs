@@ -31,6 +31,7 @@ use crate::{
         upstream::{Call, Incoming, Upstream},
     },
     llm::{ModelBody, ModelRequest, ModelResponse},
+    memory::ByteBudget,
     settings::{BackendSettings, Environment},
 };
 
@@ -62,6 +63,11 @@ impl OpenAiBackend {
             model: settings.model.clone(),
             speaks_responses: settings.speaks(NativeApi::Responses),
         })
+    }
+
+    /// Charges whole answers to a budget.
+    pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
+        self.upstream.charge_answers_to(answers);
     }
 
     /// Makes one attempt.

@@ -4,6 +4,8 @@
 pub const UNREADABLE: &str = "unreadable_answer";
 /// The answer, or an event of it, is larger than allowed.
 pub const TOO_LARGE: &str = "answer_too_large";
+/// Other answers take all the memory that answers may take.
+pub const NO_MEMORY: &str = "answers_full";
 /// The answer ended before it was complete.
 pub const CUT: &str = "answer_cut";
 /// The backend redirects to where its key must not go.

@@ -38,6 +38,7 @@ use crate::{
         BuildError, failure,
         reason::{REDIRECTED, UNREACHABLE},
     },
+    memory::ByteBudget,
     settings::{BackendSettings, BaseUrl, Environment},
 };
 
@@ -64,6 +65,8 @@ pub(crate) struct Upstream {
     cold_statuses: Vec<u16>,
     passed_headers: PassedHeaders,
     answer_size_max: usize,
+    /// The memory of all whole answers.
+    answers: ByteBudget,
     event_size_max: usize,
     /// When the server last answered with a success.
     worked_at: Mutex<Option<Instant>>,
@@ -128,9 +131,15 @@ impl Upstream {
             cold_statuses: settings.cold_statuses.clone(),
             passed_headers,
             answer_size_max: settings.answer_size_max.as_usize(),
+            answers: ByteBudget::new(usize::MAX),
             event_size_max: settings.event_size_max.as_usize(),
             worked_at: Mutex::new(None),
         })
+    }
+
+    /// Charges whole answers to `answers`; before this they are charged to nothing.
+    pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
+        self.answers = answers.clone();
     }
 
     /// Adds a header to the calls that wake the server.
@@ -227,7 +236,7 @@ impl Upstream {
         } else {
             self.answer_size_max
         };
-        Incoming::of(response, max)
+        Incoming::of(response, max, self.answers.share())
     }
 
     /// Returns the headers of an answer that are passed on to the caller.
@@ -277,7 +286,7 @@ impl Upstream {
         let status = response.status();
         let headers = response.headers().clone();
         let location = redirect::location(&response);
-        let body = match Incoming::of(response, ERROR_SIZE_MAX) {
+        let body = match Incoming::of(response, ERROR_SIZE_MAX, self.answers.share()) {
             Ok(body) => {
                 let read = body.read_some(ERROR_SIZE_MAX);
                 let read = tokio::time::timeout(ERROR_BODY_TIMEOUT, read).await;

@@ -32,6 +32,9 @@ pub struct ServerSettings {
     pub body_size_max: ByteCount,
     /// Bytes that the bodies of all requests may take together; at least twice `body_size_max` and 1MiB. Default 256MiB.
     pub bodies_size_max: ByteCount,
+    /// Bytes that the whole answers of all backends may take together, those of at most 64KiB not counted; at least 1MiB.
+    /// Default 256MiB.
+    pub answers_size_max: ByteCount,
     /// Time for a caller to send its headers, and again for its body. Default 15s.
     pub request_timeout: HumanDuration,
     /// Time for which an idle connection is kept. Default 75s.
@@ -148,6 +151,7 @@ impl Default for ServerSettings {
             connections_max: 4096,
             body_size_max: ByteCount(16 << 20),
             bodies_size_max: ByteCount(256 << 20),
+            answers_size_max: ByteCount(256 << 20),
             request_timeout: seconds(15),
             keep_alive: seconds(75),
             deadline_default: seconds(120),
@@ -205,6 +209,11 @@ impl Validate for ServerSettings {
             (least..=BODIES_MAX).contains(&self.bodies_size_max.0),
             "bodies_size_max",
             "must be at least twice `body_size_max` and 1MiB, and at most 1TiB",
+        );
+        require(
+            (BODIES_MIN..=BODIES_MAX).contains(&self.answers_size_max.0),
+            "answers_size_max",
+            "must be 1MiB to 1TiB",
         );
         require(
             self.deadline_default.0 <= self.deadline_max.0,

@@ -206,6 +206,18 @@ impl ApiError {
         .after(None)
     }
 
+    /// The answers of other calls take all the memory that answers may take.
+    fn answers_full() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            "this gateway holds as many bytes of answers as it may",
+        )
+        .code(reason::NO_MEMORY)
+        .ending_in(Ending::Shed)
+        .after(None)
+    }
+
     /// The body has a content encoding that is not decoded.
     pub fn unsupported_encoding(message: String) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -405,6 +417,7 @@ impl ApiError {
             .code("upstream_timeout")
             .ending_in(Ending::Timeout)
             .never(),
+            Outcome::Unusable if failure.reason == Some(reason::NO_MEMORY) => Self::answers_full(),
             Outcome::Unusable if failure.reason == Some(reason::TOO_LARGE) => {
                 Self::upstream("the backend's answer is larger than this gateway accepts")
             }

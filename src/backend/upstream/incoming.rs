@@ -9,18 +9,26 @@ use kebne_wire::{
 };
 use reqwest::Response;
 
-use crate::backend::{
-    failure,
-    reason::{TOO_LARGE, UNREADABLE},
-    upstream::transport::broke_off,
+use crate::{
+    backend::{
+        failure,
+        reason::{NO_MEMORY, TOO_LARGE, UNREADABLE},
+        upstream::transport::broke_off,
+    },
+    memory::{NoMemory, Share},
 };
 
 /// Compressed bytes that are decoded in one step: they become 4 MiB at most.
 const STEP: usize = 4096;
 
+/// Answers of at most this size are not charged to the budget of answers.
+const SMALL: usize = 64 << 10;
+
 /// A body that is being read.
 pub(crate) struct Incoming {
     response: Response,
+    /// The part of the budget of answers that a whole answer takes.
+    share: Share,
     decoder: Option<Decoder>,
     /// Compressed bytes that are not decoded yet.
     compressed: Bytes,
@@ -30,14 +38,15 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// Takes the body of an answer; `max` bounds its decoded size.
-    pub(crate) fn of(response: Response, max: usize) -> Result<Self, Failure> {
+    /// Takes the body of an answer; `max` bounds its decoded size, and `share` is charged if it is read whole.
+    pub(crate) fn of(response: Response, max: usize, share: Share) -> Result<Self, Failure> {
         let encoding = response.headers().get(http::header::CONTENT_ENCODING);
         let encoding = encoding.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()));
         let decoder = Decoder::new(encoding.as_deref().unwrap_or_default(), max);
         Ok(Self {
             decoder: decoder.map_err(|error| not_decoded(&error))?,
             response,
+            share,
             compressed: Bytes::new(),
             head: None,
             ended: false,
@@ -81,12 +90,14 @@ impl Incoming {
 
     /// Reads the rest of the body, of at most `max` bytes. A body that comes in one piece is not copied.
     pub(crate) async fn read(mut self, max: usize) -> Result<Bytes, Failure> {
+        // The response counts what is still to come, without the head that was read to find out the kind.
+        let read = self.head.as_ref().map_or(0, Bytes::len);
         let announced = self
             .response
             .content_length()
             .filter(|_| self.decoder.is_none())
             .and_then(|length| usize::try_from(length).ok())
-            .unwrap_or(0);
+            .map_or(0, |rest| rest.saturating_add(read));
         if announced > max {
             return Err(too_large(max));
         }
@@ -100,14 +111,26 @@ impl Incoming {
                 Ok(first)
             };
         };
-        let mut whole = BytesMut::with_capacity(announced.max(first.len() + second.len()));
+        let start = announced.max(first.len() + second.len());
+        self.charge(start)?;
+        let mut whole = BytesMut::with_capacity(start);
         whole.extend_from_slice(&first);
         whole.extend_from_slice(&second);
         while whole.len() <= max {
-            match self.chunk().await? {
-                Some(chunk) => whole.extend_from_slice(&chunk),
-                None => return Ok(whole.freeze()),
+            let Some(chunk) = self.chunk().await? else {
+                let whole = whole.freeze();
+                return Ok(match self.share.size() {
+                    0 => whole,
+                    _ => self.share.hold(whole),
+                });
+            };
+            let size = whole.len() + chunk.len();
+            if size > whole.capacity() {
+                let wanted = size.max(2 * whole.capacity());
+                self.charge(wanted)?;
+                whole.reserve(wanted - whole.len());
             }
+            whole.extend_from_slice(&chunk);
         }
         Err(too_large(max))
     }
@@ -122,6 +145,17 @@ impl Incoming {
             }
         }
         some.freeze()
+    }
+
+    /// Charges an answer of `size` bytes to the budget.
+    fn charge(&mut self, size: usize) -> Result<(), Failure> {
+        if size <= SMALL {
+            return Ok(());
+        }
+        self.share.grow_to(size).map_err(|NoMemory| {
+            let message = "answers take all of `server.answers_size_max`";
+            Failure::new(Outcome::Unusable, message).because(NO_MEMORY)
+        })
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::backend::wire::canned_bytes;
+use crate::{backend::wire::canned_bytes, memory::ByteBudget};
 
 const OPENAI: &str = "kind = 'openai'";
 const EVENTS: &str = "data: {\"id\":\"i\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\ndata: {\"id\":\"i\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
@@ -270,4 +270,41 @@ async fn comments_are_signs_of_life() {
     let (events, last) = read(answer).await;
     assert!(matches!(last, StreamItem::End), "{last:?}");
     assert!(!events.contains("processing"), "{events}");
+}
+
+#[tokio::test]
+async fn large_whole_answers_share_one_budget_and_give_it_back() {
+    let budget = ByteBudget::new(1 << 20);
+    let answer_of = |size: usize| {
+        let budget = budget.clone();
+        async move {
+            let text = "x".repeat(size);
+            let body = WHOLE.replace("hi", &text);
+            let (address, _served) = canned_bytes(with_head("", body.as_bytes())).await;
+            let backend = build(OPENAI, address, "").with_answer_budget(&budget);
+            try_once(&backend, chat(false)).await
+        }
+    };
+    let _small = answer_of(30 << 10).await.unwrap();
+    assert_eq!(
+        budget.taken(),
+        0,
+        "answers of at most 64 KiB are not charged"
+    );
+    let held = answer_of(700 << 10).await.unwrap();
+    assert!(
+        (700 << 10..1 << 20).contains(&budget.taken()),
+        "{}",
+        budget.taken()
+    );
+    let failure = answer_of(700 << 10).await.unwrap_err();
+    assert_eq!(failure.reason, Some(crate::backend::reason::NO_MEMORY));
+    assert_eq!(
+        failure.outcome,
+        Outcome::Unusable,
+        "not retried, and not the backend's fault"
+    );
+    drop(held);
+    assert_eq!(budget.taken(), 0);
+    let _room = answer_of(700 << 10).await.unwrap();
 }
