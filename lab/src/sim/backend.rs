@@ -56,6 +56,16 @@ pub(crate) enum Admission {
     Refused(Outcome, QuotaHints),
 }
 
+/// A request in progress.
+#[derive(Clone, Copy, Debug)]
+struct Accepted {
+    request: Request,
+    /// It will fail.
+    fault: bool,
+    /// The quota headers of its answer, as they were when it was counted.
+    hints: QuotaHints,
+}
+
 /// The backend of one run.
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -65,7 +75,7 @@ pub(crate) struct Backend {
     boot: Boot,
     meter: Option<Meter>,
     scaler: Option<Scaler>,
-    jobs: BTreeMap<JobId, (Request, bool)>,
+    jobs: BTreeMap<JobId, Accepted>,
     edges: Vec<Timestamp>,
     edge: usize,
     dead: bool,
@@ -128,7 +138,7 @@ impl Backend {
         let passed = self.engine.advance(now);
         let answers: Vec<Answer> = passed
             .into_iter()
-            .filter_map(|what| self.answer(what, now))
+            .filter_map(|what| self.answer(what))
             .collect();
         while self.edges.get(self.edge).is_some_and(|edge| *edge <= now) {
             self.edge += 1;
@@ -155,25 +165,25 @@ impl Backend {
         answers
     }
 
-    fn answer(&mut self, what: Passed, now: Timestamp) -> Option<Answer> {
-        let (job, outcome) = match what {
-            Passed::First(job) => (job, None),
+    fn answer(&mut self, what: Passed) -> Option<Answer> {
+        let (job, accepted, outcome) = match what {
+            Passed::First(job) => (job, *self.jobs.get(&job)?, None),
             Passed::Finished(job) => {
-                let (request, fault) = self.jobs.remove(&job)?;
-                let outcome = if fault {
+                let accepted = self.jobs.remove(&job)?;
+                let tokens = accepted.request.tokens;
+                let served = Outcome::Success { tokens };
+                let outcome = if accepted.fault {
                     Outcome::Fault
                 } else {
-                    Outcome::Success {
-                        tokens: request.tokens,
-                    }
+                    served
                 };
-                (job, Some(outcome))
+                (job, accepted, Some(outcome))
             }
         };
         Some(Answer {
             job,
             outcome,
-            hints: self.hints(now),
+            hints: accepted.hints,
         })
     }
 
@@ -229,7 +239,12 @@ impl Backend {
             return Admission::Refused(Outcome::Limit, hints);
         }
         let job = self.job(&request, now);
-        self.jobs.insert(request.job, (request, job.fault));
+        let accepted = Accepted {
+            request,
+            fault: job.fault,
+            hints: self.hints(now),
+        };
+        self.jobs.insert(request.job, accepted);
         if starts {
             self.engine.start(request.job, job);
         } else {
@@ -303,5 +318,37 @@ impl Backend {
     pub(crate) fn least_time(&self, work: f64) -> f64 {
         let prefill = self.settings.batch.map_or(0.0, |batch| batch.prefill);
         (work + prefill) / self.engine.speed(self.engine.running() + 1, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_those_of_the_time_when_the_call_was_counted() {
+        let text = "name = \"T\"\ntitle = \"test\"\nduration = 200\ndeadline = 20\ntimeout = 20\nvalue = \"calls\"\n\
+            [[tenants]]\nrate = [[0, 9]]\n[backend]\nslots = [[0, 64]]\n[backend.quota]\nper_minute = 300\nburst = 30\n\
+            telling = \"headers\"";
+        let scenario = crate::sim::suite::parse("test", text).unwrap();
+        let mut backend = Backend::new(&scenario, 1);
+        let request = |job: JobId| Request {
+            job,
+            call: 0,
+            taken: 0,
+            work: 5.0,
+            cost: 1,
+            tokens: None,
+            prompt: 0.0,
+            streamed: false,
+        };
+        backend.advance(at(1.0));
+        for job in 0..10 {
+            backend.admit(request(job), at(1.0));
+        }
+        let answers = backend.advance(at(6.5));
+        let left = |answer: &Answer| answer.hints.requests.map(|hint| hint.remaining);
+        assert_eq!(answers.first().and_then(left), Some(29.0));
+        assert_eq!(answers.last().and_then(left), Some(20.0));
     }
 }

@@ -326,8 +326,11 @@ fn timeline(book: &Ledger, lines: &mut Vec<String>) {
         let time = at.as_secs_f64();
         while let Some(moment) = moments.next_if(|moment| moment.time <= time) {
             if moment.time.rem_euclid(10.0) < 0.25 {
+                let rate = moment
+                    .rate
+                    .map_or(String::new(), |rate| format!(" rate {rate:.2}"));
                 lines.push(format!(
-                    "{:8.2}    limit {} in flight {} capacity {} queued {}",
+                    "{:8.2}    limit {}{rate} in flight {} capacity {} queued {}",
                     moment.time, moment.limit, moment.in_flight, moment.capacity, moment.queued
                 ));
             }

@@ -292,6 +292,11 @@ impl Gateway {
         .min()
     }
 
+    /// Returns the rate of requests that is granted, if one is.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.controller.grant().requests.map(|grant| grant.rate)
+    }
+
     pub(crate) fn limit(&self) -> f64 {
         f64::from(self.controller.grant().concurrency)
     }

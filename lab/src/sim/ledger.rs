@@ -33,6 +33,8 @@ pub(crate) enum End {
 pub(crate) struct Moment {
     pub(crate) time: f64,
     pub(crate) limit: f64,
+    /// Requests per second that are allowed, if a rate is known.
+    pub(crate) rate: Option<f64>,
     pub(crate) in_flight: u32,
     pub(crate) capacity: usize,
     pub(crate) queued: usize,

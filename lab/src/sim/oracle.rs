@@ -94,6 +94,7 @@ impl Oracle<'_> {
         self.ledger.moments.push(Moment {
             time: self.now.as_secs_f64(),
             limit: real(self.world.backend.best(self.now)),
+            rate: None,
             in_flight: count(real(self.flights.len())),
             capacity: self.world.backend.best(self.now),
             queued: self.queues.iter().map(VecDeque::len).sum(),

@@ -141,6 +141,11 @@ impl<'a> Run<'a> {
         let moment = Moment {
             time: self.now.as_secs_f64(),
             limit: self.gateways.iter().map(Gateway::limit).sum(),
+            rate: self
+                .gateways
+                .iter()
+                .filter_map(Gateway::rate)
+                .reduce(|a, b| a + b),
             in_flight: self.gateways.iter().map(Gateway::in_flight).sum(),
             capacity: self.world.backend.best(self.now),
             queued: self.gateways.iter().map(Gateway::queued).sum(),

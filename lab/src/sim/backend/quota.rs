@@ -132,7 +132,7 @@ impl Meter {
         self.quota.window - time.rem_euclid(self.quota.window)
     }
 
-    /// Returns the quota headers of an answer sent now.
+    /// Returns the quota headers of a call that was counted or refused now.
     pub(crate) fn hints(&mut self, now: Timestamp) -> QuotaHints {
         self.refill(now);
         if self.quota.telling != Telling::Headers {
