@@ -8,7 +8,8 @@
 //! a refusal alone : a pause, and no rate; a known rate falls by 5 %
 //! nothing accepted: a pause, and no change of the rate: the backend is shut
 //! the next one    : r = max(A / t, 0.6 A / (t - pause)), since a penalty's silence is not a rate
-//! r was known     : r = clamp(A / t, 0.9 r, 0.99 r), confirmed
+//! r was known     : r = clamp(A / sqrt(t (t - pause)), min(sqrt(r0 r), 0.95 r), 0.99 r), confirmed;
+//!                   r0 is what the last refusal left
 //! within 4 s      : r = clamp(A / t, 0.5 r, 0.8 r)
 //! growth          : 4 % per second until confirmed; 15 % per second back to the best rate of the last two minutes;
 //!                   else 1 % per second after a quiet time of 8 s, doubled by each refusal up to 2 min
@@ -55,6 +56,8 @@ pub(crate) struct Rate {
     /// The measured request rate, without what a request to slow down leaves of it.
     measured: Option<f64>,
     confirmed: bool,
+    /// The rate that the last refusal left.
+    settled: f64,
     requests: Option<HeaderQuota>,
     tokens: Option<HeaderQuota>,
     /// Calls accepted since `counted_from`.
@@ -82,7 +85,8 @@ impl Rate {
     /// Takes over what an earlier life knew: a rate that is to be confirmed again.
     pub(crate) fn remember(&mut self, rate: Option<f64>, slow_down: Option<SlowDownCeiling>) {
         self.measured = rate.map(|rate| rate.max(RATE_MIN));
-        self.best = rate.unwrap_or(0.0);
+        self.settled = rate.unwrap_or(0.0);
+        self.best = self.settled;
         self.slow_down = slow_down;
     }
 
@@ -93,7 +97,7 @@ impl Rate {
 
     /// Returns the request bucket in force.
     pub(crate) fn requests(&self, now: Timestamp) -> Option<BucketGrant> {
-        let reported = self.requests.as_ref().and_then(|quota| quota.grant(now));
+        let reported = self.requests.as_ref().map(|quota| quota.grant(now));
         let grant = BucketGrant::tighter(reported, self.measured.map(bucket));
         let Some(ceiling) = self.ceiling(now) else {
             return grant;
@@ -112,7 +116,7 @@ impl Rate {
 
     /// Returns the token bucket in force.
     pub(crate) fn tokens(&self, now: Timestamp) -> Option<BucketGrant> {
-        self.tokens.as_ref().and_then(|quota| quota.grant(now))
+        self.tokens.as_ref().map(|quota| quota.grant(now))
     }
 
     /// Returns until when a quota that the headers tell of is used up, while one is.
@@ -251,6 +255,7 @@ impl Rate {
             if pause > BURST && self.measured.is_none() && accepted > 0.0 {
                 let rate = accepted.max(RATE_MIN);
                 self.measured = Some(rate);
+                self.settled = rate;
                 self.best = self.best.max(rate);
                 self.confirmed = false;
             }
@@ -288,10 +293,10 @@ impl Rate {
             self.measured = self.measured.map(|rate| (LESS * rate).max(RATE_MIN));
             return;
         };
+        let open = (elapsed - silent).max(1.0);
         let taken = count / elapsed.max(0.1);
         let rate = match self.measured {
             None => {
-                let open = (elapsed - silent).max(1.0);
                 self.confirmed = false;
                 taken.max(OPEN_PART * count / open)
             }
@@ -303,7 +308,9 @@ impl Rate {
                     QUIET.0
                 };
                 self.confirmed = true;
-                let rate = taken.clamp(0.9 * old, 0.99 * old);
+                // What was refilled in the silence is not known.
+                let between = count / (elapsed * open).sqrt();
+                let rate = between.clamp((self.settled * old).sqrt().min(0.95 * old), 0.99 * old);
                 if old >= 0.95 * self.best || now.since(self.best_at) > BEST_KEPT {
                     self.best = rate;
                 }
@@ -314,6 +321,7 @@ impl Rate {
             }
         };
         self.measured = Some(rate.max(RATE_MIN));
+        self.settled = rate.max(RATE_MIN);
         self.best = self.best.max(rate);
     }
 }

@@ -26,6 +26,8 @@ const SENT_KEPT: usize = 4096;
 const RESET_MAX: Duration = Duration::from_hours(49);
 /// Longest time over which what is left is spread, in seconds.
 const SPREAD: f64 = 60.0;
+/// Time in seconds over which a new window's units are spread until an answer tells of it.
+const UNTOLD: f64 = 1.0;
 /// Units sent before a moving reset is a refill.
 const UNITS_MIN: f64 = 3.0;
 /// Units after which a refill is measured anew.
@@ -169,26 +171,25 @@ impl HeaderQuota {
         (left < 1.0 && self.refill.is_none() && now < end).then_some(end)
     }
 
-    /// Returns the bucket that keeps to the quota; none while nothing is known that could be exceeded.
-    pub(super) fn grant(&self, now: Timestamp) -> Option<BucketGrant> {
+    /// Returns the bucket that keeps to the quota.
+    pub(super) fn grant(&self, now: Timestamp) -> BucketGrant {
         let (end, left) = self.present(now);
         let known = self.window.filter(|window| *window > 0.0);
         let known = known.map(|window| self.limit / window).or(self.refill);
         let until = end.since(now).as_secs_f64();
-        let by_time = if until > 0.0 {
-            Some(left.max(0.0) / until.clamp(0.05, SPREAD))
+        // After the end of a window of unknown length the next answers tell more.
+        let spread = if until > 0.0 {
+            until.clamp(0.05, SPREAD)
         } else {
-            None
+            UNTOLD
         };
-        let rate = match (known, by_time) {
-            (Some(a), Some(b)) => a.max(b),
-            (a, b) => a.or(b)?,
-        };
-        Some(BucketGrant {
+        let by_time = left.max(0.0) / spread;
+        let rate = known.map_or(by_time, |known| known.max(by_time));
+        BucketGrant {
             rate: (MARGIN * rate).max(0.001),
             burst: (0.1 * self.full).max(1.0),
             level_max: Some(left.max(0.0).floor()),
-        })
+        }
     }
 }
 
@@ -236,7 +237,7 @@ mod tests {
             });
             let learned = quota.window.unwrap();
             assert!((learned / window - 1.0).abs() < 0.1, "{learned} {window}");
-            let grant = quota.grant(at(2.5 * window)).unwrap();
+            let grant = quota.grant(at(2.5 * window));
             assert!(grant.rate * window > 55.0, "{grant:?}");
         }
     }
@@ -249,7 +250,7 @@ mod tests {
             hint(300.0, level.floor(), (30.0 - level) / 5.0 + 0.0005)
         });
         assert!((quota.refill.unwrap() - 5.0).abs() < 0.3, "{quota:?}");
-        assert!((quota.grant(at(12.0)).unwrap().rate - 5.0).abs() < 1.0);
+        assert!((quota.grant(at(12.0)).rate - 5.0).abs() < 1.0);
         assert_eq!(quota.used_up(at(12.0)), None);
     }
 
@@ -285,9 +286,25 @@ mod tests {
     }
 
     #[test]
+    fn a_new_window_of_unknown_length_is_not_used_up_at_once() {
+        // After a pause of ten seconds nothing is known but what was granted before.
+        let quota = HeaderQuota::new(&hint(50.0, 0.0, 1.0), at(1.0)).unwrap();
+        let mut quota = HeaderQuota {
+            full: 50.0,
+            ..quota
+        };
+        let grant = quota.grant(at(12.0));
+        assert!(grant.rate <= 50.0 && grant.burst <= 5.0, "{grant:?}");
+        for _ in 0..50 {
+            quota.spend(1.0, at(12.1));
+        }
+        assert_eq!(quota.grant(at(12.2)).level_max, Some(0.0));
+    }
+
+    #[test]
     fn a_quota_of_a_day_is_not_spread_over_the_day() {
         let quota = HeaderQuota::new(&hint(3000.0, 2999.0, 86_400.0), at(0.0)).unwrap();
-        let rate = quota.grant(at(1.0)).unwrap().rate;
+        let rate = quota.grant(at(1.0)).rate;
         assert!(rate > 40.0, "{rate} calls per second of 3000 that are left");
     }
 }

@@ -181,6 +181,26 @@ fn what_a_penalty_silences_is_not_a_rate() {
 }
 
 #[test]
+fn a_rate_that_outgrew_a_quota_falls_to_what_was_accepted() {
+    // Eight per second are remembered; they grow until thirteen are refused by a provider that grants ten.
+    let mut rate = Rate::default();
+    rate.remember(Some(8.0), None);
+    rate.penalty(at(97.0), at(100.0));
+    let (mut level, mut now) = (10.0_f64, 100.0);
+    while level >= 1.0 {
+        let step = 1.0 / rate.measured().unwrap();
+        now += step;
+        level = (level + step * 10.0).min(10.0) - 1.0;
+        rate.accepted(at(now), true);
+    }
+    let outgrown = rate.measured().unwrap();
+    assert!(outgrown > 11.5, "{outgrown}");
+    rate.penalty(at(now), at(now + 3.0));
+    let left = rate.measured().unwrap();
+    assert!((8.5..10.5).contains(&left), "{left} of {outgrown}");
+}
+
+#[test]
 fn a_refusal_right_after_a_restart_is_no_measure_of_a_known_rate() {
     for taken in 0..4 {
         let mut rate = Rate::default();
