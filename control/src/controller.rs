@@ -71,6 +71,7 @@ pub struct Controller {
     last_activity: Timestamp,
     ready_since: Timestamp,
     failures_in_row: u32,
+    loading_in_row: u32,
     fault_rate: f64,
     fault_cause: FaultCause,
     timeout: AdaptiveTimeout,
@@ -134,6 +135,7 @@ impl Controller {
             last_activity: now,
             ready_since: now,
             failures_in_row: 0,
+            loading_in_row: 0,
             fault_rate: learned.fault_rate.clamp(0.0, 0.7),
             fault_cause: FaultCause::default(),
             timeout: AdaptiveTimeout::new(settings.attempt_timeout),
@@ -243,7 +245,9 @@ impl Controller {
         let idle = matches!(self.availability, Availability::Running)
             .then(|| self.last_activity.after(self.settings.idle))
             .filter(|_| self.flights.is_empty());
-        pause.into_iter().chain(idle).min()
+        let serves = matches!(self.availability, Availability::Running) && pause.is_none();
+        let due = self.limit.due().filter(|_| serves && self.queued > 0);
+        pause.into_iter().chain(idle).chain(due).min()
     }
 
     /// Returns the controller as an operator sees it.

@@ -67,6 +67,11 @@ pub trait Limit: Debug + Send {
     fn tick(&mut self, _binding: bool, _now: Timestamp) -> Option<Verdict> {
         None
     }
+    /// Returns when [`Limit::tick`] is wanted while calls wait, if nothing else happens before.
+    fn due(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Learns from one sample; at most one verdict.
     fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict>;
     /// Learns that a first part arrived; laws that ramp by acknowledgements grow here.

@@ -1,6 +1,6 @@
-//! Determines from its first bytes what a body contains, because its `content-type` is often wrong.
+//! Finds out from its first bytes what a body is, because its `content-type` is often wrong.
 
-/// The content of a body.
+/// What a body holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Server-sent events.
@@ -14,12 +14,12 @@ pub enum Kind {
 /// The fields that an event stream can begin with.
 const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 
-/// White space at the start of a body that is skipped; some servers send it to keep a connection alive.
+/// Blank bytes at the head of a body that are looked through: some servers send them to keep a connection alive.
 pub const BLANK_MAX: usize = 64 << 10;
 
-/// Returns the kind of a body that begins with `start`, or `None` if it cannot be determined yet.
+/// Returns what a body is that begins with `start`; `None` while that is not decided.
 ///
-/// A body with only white space in its first [`BLANK_MAX`] bytes is [`Kind::Other`].
+/// A body that is only blank up to [`BLANK_MAX`] bytes is [`Kind::Other`].
 pub fn kind_of(start: &[u8]) -> Option<Kind> {
     let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start);
     let text = text.trim_ascii_start();

@@ -1,10 +1,9 @@
-//! Reads the stream of an answer in the `OpenAI` dialect and passes its events on, without copying those that are
-//! unchanged.
+//! Reads the stream of an answer in the `OpenAI` dialect and passes its events on, uncopied where they may go as they are.
 //!
 //! Lines that callers must not get are removed: `id:` and `retry:` (an SDK then delivers empty events), comments (the
 //! service sends its own) and events without data. Each event that is passed on has one line of data that is a JSON
-//! object. The framer also determines how the stream ended: an answer is complete when `[DONE]` has arrived or every
-//! choice has a finish reason; otherwise it is incomplete. Memory is bounded by the largest event.
+//! object. The framer also decides how the stream ended: an answer is complete when `[DONE]` came or every choice has a
+//! reason to finish; everything else is a loss. Memory is bounded by the largest event.
 
 use std::borrow::Cow;
 
@@ -23,13 +22,13 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 /// The reason why an answer cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The server reported an error in the place of an answer. The bytes are the error as it arrived.
+    /// The server reported an error where an answer belongs: the error as it came.
     Error(Bytes),
     /// An event, or the whole answer, is larger than allowed.
     TooLarge,
-    /// The data is not JSON, or does not have the shape of the dialect.
+    /// The data are not JSON, or not of the shape that the dialect has.
     Unreadable,
-    /// It is well-formed but contains no choice.
+    /// It is well-formed and holds no choice.
     Empty,
     /// A choice ended with a reason that reports a failure, such as `abort`.
     Failed,
@@ -43,19 +42,19 @@ pub struct Framer {
     splitter: Splitter,
     event_size_max: usize,
     progress: Progress,
-    /// `true` if `[DONE]` was passed on; everything after it is ignored.
+    /// `[DONE]` was passed on; everything after it is ignored.
     done: bool,
-    /// Output tokens, as given in the usage.
+    /// Output tokens, as the usage has them.
     usage: Option<u32>,
     /// Chunks, about one token each.
     chunks: u32,
     problem: Option<Problem>,
 }
 
-/// The progress of the choices of an answer.
+/// How far the choices of an answer are.
 #[derive(Debug)]
 struct Progress {
-    /// The number of requested choices.
+    /// Choices that were asked for.
     expected: usize,
     /// The choices seen, by index.
     choices: Vec<Choice>,
@@ -66,7 +65,7 @@ struct Progress {
 struct Choice {
     index: u32,
     ended: bool,
-    /// `true` if it continued after a finish reason, so its reasons have no meaning.
+    /// It went on after a reason to finish, so its reasons mean nothing.
     is_unreliable: bool,
 }
 
@@ -98,7 +97,7 @@ impl Framer {
         }
     }
 
-    /// Takes the next bytes. Returns the events that are complete now, or `None` if none is passed on.
+    /// Takes the next bytes and returns the events that are complete now, if any is to be passed on.
     pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
         if self.done || self.problem.is_some() {
             return None;
@@ -110,8 +109,8 @@ impl Framer {
         None
     }
 
-    /// Takes the end of the bytes. Returns the remaining events that are passed on, and `true` if the answer is
-    /// complete. An incomplete event is discarded.
+    /// Takes the end of the bytes. Returns the events that are still to be passed on, and `true` if the answer is
+    /// complete. What is incomplete is discarded.
     pub fn end(&mut self) -> (Option<Bytes>, bool) {
         let rest = self.splitter.take_incomplete();
         if !self.done && self.problem.is_none() {
@@ -135,36 +134,36 @@ impl Framer {
         self.done
     }
 
-    /// Returns `true` if every choice has a finish reason. The answer is then complete even if `[DONE]` never arrives.
+    /// Returns `true` if every choice has a reason to finish: the answer is complete even if `[DONE]` never comes.
     pub fn is_answered(&self) -> bool {
         self.problem.is_none() && self.progress.is_answered()
     }
 
-    /// Returns `true` if a choice has content, or has ended.
+    /// Returns `true` if a choice has said something, or ended.
     pub fn has_spoken(&self) -> bool {
         self.progress.spoke
     }
 
-    /// Returns `true` if an event with choices has arrived.
+    /// Returns `true` if an event with choices has come.
     pub fn has_begun(&self) -> bool {
         !self.progress.choices.is_empty()
     }
 
-    /// Returns the problem that stopped the reading, or `None`.
+    /// Returns what made it impossible to go on.
     pub fn problem(&self) -> Option<&Problem> {
         self.problem.as_ref()
     }
 
-    /// Returns the output tokens: the number in the usage, or else the number of chunks.
+    /// Returns the output tokens: what the usage says, or the number of chunks.
     pub fn tokens(&self) -> u32 {
         self.usage.unwrap_or(self.chunks)
     }
 
-    /// Reads complete events. Returns them unchanged, or rewritten if something must be removed.
+    /// Looks at complete events; returns them as they are, or rewritten when something must go.
     fn inspect(&mut self, lines: Bytes) -> Option<Bytes> {
         let lines = json::as_utf8(lines);
         let mut rewritten: Option<BytesMut> = None;
-        // As long as nothing is rewritten, everything up to here is passed on unchanged.
+        // As long as nothing is rewritten, everything up to here goes as it is.
         let mut plain_end = 0;
         for event in events(&lines) {
             let action = self.judge(&event, &lines);
@@ -202,7 +201,7 @@ impl Framer {
         Some(passed).filter(|passed| !passed.is_empty())
     }
 
-    /// Looks for an error or `[DONE]` in the incomplete end. Nothing else can begin like either.
+    /// Looks for an error or `[DONE]` in what is incomplete at the end; neither can be the beginning of anything else.
     fn inspect_incomplete(&mut self, rest: &Bytes) {
         let Some(event) = events(rest).last() else {
             return;
@@ -216,7 +215,7 @@ impl Framer {
         }
     }
 
-    /// Determines what happens to one event.
+    /// Decides about one event.
     fn judge(&mut self, event: &Event<'_>, lines: &Bytes) -> EventAction {
         if event.span.len() > self.event_size_max {
             return self.stop(Problem::TooLarge);
@@ -245,7 +244,7 @@ impl Framer {
         }
     }
 
-    /// Handles a chunk that the JSON parser refuses, or data that is not a chunk.
+    /// Takes a chunk that the JSON parser refuses, or that is not a chunk.
     fn repair(&mut self, text: &[u8], owned: impl Fn() -> Bytes) -> EventAction {
         let finite = json::with_finite_numbers(text);
         let chunk = finite.as_deref().map(serde_json::from_slice);
@@ -261,14 +260,14 @@ impl Framer {
         self.stop(Problem::Unreadable)
     }
 
-    /// Notes the contents of a chunk.
+    /// Records what a chunk says.
     fn note(&mut self, chunk: &ChunkView, text: &[u8], owned: impl Fn() -> Bytes) -> EventAction {
         if chunk.is_suspect && ErrorView::read(text).is_some() {
             return self.stop(Problem::Error(owned()));
         }
         self.usage = chunk.tokens.or(self.usage);
         let Some(choices) = &chunk.choices else {
-            // A sign that the server is alive. It is not passed on, because a caller would look for its choices.
+            // A sign of life; a caller would look for its choices.
             let is_nothing = chunk.is_bare && !chunk.has_usage;
             return if is_nothing {
                 EventAction::Drop

@@ -9,6 +9,9 @@ use crate::{LaneState, LoadTimes, Permission, Timestamp};
 /// How much later a promise may be than the first one and still be the same.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// Loading answers in a row, without another answer in between, that come from the lane and not from one replica.
+const LOADING_MIN: u32 = 3;
+
 /// An episode of loading.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cold {
@@ -43,10 +46,12 @@ pub(super) enum Availability {
 impl Controller {
     /// Notes a loading answer.
     pub(super) fn cold(&mut self, flight: Flight, estimated: Option<Duration>, now: Timestamp) {
-        // An answer to a call that was sent before the backend got ready is old news. While others are served, one
-        // replica loads, not the lane.
+        // An answer to a call that was sent before the backend got ready is old news. While others are served, or until
+        // several calls in a row were told so, one replica loads, not the lane.
         let running = matches!(self.availability, Availability::Running);
-        if running && (flight.sent < self.ready_since || self.serves_others(now)) {
+        self.loading_in_row = self.loading_in_row.saturating_add(1);
+        let one_of_several = self.serves_others(now) || self.loading_in_row < LOADING_MIN;
+        if running && (flight.sent < self.ready_since || one_of_several) {
             return;
         }
         self.failures_in_row = 0;
@@ -89,6 +94,7 @@ impl Controller {
         let alive = matches!(signal, Signal::Served | Signal::Refused);
         if alive {
             self.failures_in_row = 0;
+            self.loading_in_row = 0;
         } else {
             self.failures_in_row = self.failures_in_row.saturating_add(1);
         }
@@ -113,15 +119,20 @@ impl Controller {
                     backoff: doubled,
                 };
             }
-            Availability::Running if self.mostly_fails() => self.trip(now),
+            Availability::Running if self.mostly_fails(now) => self.trip(now),
             _ => {}
         }
     }
 
-    /// Returns `true` if there are more failures in a row than the known fault rate explains: `p0^k < 1e-6`.
-    fn mostly_fails(&self) -> bool {
+    /// Returns `true` if the failures in a row are too many for the known fault rate: `p0^k < 1e-6`. As many calls may
+    /// be out whose answers are not due yet: then the failures are only the soonest endings of many.
+    fn mostly_fails(&self, now: Timestamp) -> bool {
         let p0 = self.fault_rate.clamp(0.05, 0.7);
-        f64::from(self.failures_in_row) * p0.ln() < (1e-6_f64).ln()
+        let failed = f64::from(self.failures_in_row);
+        let usual = crate::num::seconds(self.log_mean.map_or(0.0, f64::exp));
+        let is_early = |flight: &&Flight| now.since(flight.sent) < usual;
+        failed * p0.ln() < (1e-6_f64).ln()
+            && failed > crate::num::real(self.flights.values().filter(is_early).count())
     }
 
     fn trip(&mut self, now: Timestamp) {

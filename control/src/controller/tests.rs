@@ -298,7 +298,63 @@ fn a_replica_that_loads_does_not_make_a_lane_cold_that_serves() {
     assert!(c.snapshot(at(1.0)).load_times.expected().is_none());
     // Nothing is served any more: the lane is cold.
     call(&mut c, 2, loads, 12.0);
+    call(&mut c, 3, loads, 12.5);
     assert_eq!(c.grant().state, LaneState::Cold);
+}
+
+#[test]
+fn a_replica_that_loads_does_not_make_a_lane_cold_between_two_calls() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    let loads = Outcome::Cold { estimated: None };
+    call(&mut c, 0, OK, 0.0);
+    for id in 1..20 {
+        let now = 3.0 * real(id);
+        let outcome = if id % 3 == 0 { OK } else { loads };
+        call(&mut c, id, outcome, now);
+        assert_eq!(c.grant().permission, Permission::Open, "after call {id}");
+    }
+}
+
+#[test]
+fn the_soonest_failures_of_many_calls_do_not_break_a_lane() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    let send = |c: &mut Controller, id: u64, now: f64| {
+        let sent = Message::Dispatched {
+            attempt: AttemptId(id),
+            in_flight: 2,
+            tokens: 0,
+            probe: false,
+            kind: Kind::default(),
+        };
+        c.step(sent, at(now), &mut || 0.5);
+    };
+    let end = |c: &mut Controller, id: u64, outcome: Outcome, now: f64| {
+        let ended = Message::Ended {
+            attempt: AttemptId(id),
+            span: Span::until(at(now)),
+            outcome,
+            quota: QuotaHints::default(),
+        };
+        c.step(ended, at(now), &mut || 0.5);
+    };
+    call(&mut c, 0, OK, 0.0);
+    for id in 1..4 {
+        send(&mut c, id, 1.0);
+        end(&mut c, id, OK, 6.0);
+    }
+    // A quarter of forty calls fails at once; the others are due after some seconds.
+    for id in 10..50 {
+        send(&mut c, id, 10.0);
+    }
+    for id in 10..20 {
+        end(&mut c, id, Outcome::Fault, 10.02);
+    }
+    assert_eq!(c.grant().permission, Permission::Open);
+    // None of them comes: now they are failures of a broken backend.
+    for id in 20..26 {
+        end(&mut c, id, Outcome::Fault, 20.0);
+    }
+    assert_eq!(c.grant().state, LaneState::Open);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! elasticity is `1 - e` with `e = dln(latency)/dln(in flight)`, so one threshold fits hard slots, hidden
 //! queues and batch servers. It must never move on a fault that another level would have had as well.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
@@ -27,6 +28,9 @@ use phase_window::{Phased, Summary};
 
 /// Most error of a latency that may be the best known: the lowest of noisy ones is too low.
 const BEST_ERROR: f64 = 1.0;
+
+/// Most early failures that wait to be counted; more than any window holds.
+const EARLY_MAX: usize = 512;
 
 /// What is being tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,6 +91,8 @@ pub(crate) struct Adaptive {
     /// Lowest reference latency since the last rebase and its error, for the absolute guard.
     best: Option<(f64, f64)>,
     history: History,
+    /// Failures that came sooner than answers do, and are not counted yet.
+    early: VecDeque<Sample>,
     /// Calls sent before the last cut say nothing new.
     epoch: Timestamp,
     /// Calls sent before this waited behind those of a level that was left.
@@ -124,6 +130,7 @@ impl Adaptive {
             reference: None,
             best: None,
             history: History::default(),
+            early: VecDeque::new(),
             epoch: now,
             settled: now,
             rest_until: now,
@@ -188,6 +195,29 @@ impl Adaptive {
             Mode::Edge | Mode::Probe => self.look_edge(now),
             Mode::Ramp => None,
         }
+    }
+
+    /// Returns `true` for a failure that came sooner than an answer to a call sent at the same time could: counted at
+    /// once, the failures of a new level would all come before its answers.
+    fn comes_early(&self, sample: &Sample) -> bool {
+        let sooner = self.edge.usual().is_none_or(|usual| sample.latency < usual);
+        let failed = sample.signal == Signal::Fault && !sample.acknowledged;
+        failed && sooner && self.early.len() < EARLY_MAX
+    }
+
+    /// Counts the early failures whose answers would have come by now, up to the first that leads to a verdict.
+    fn observe_early(&mut self, now: Timestamp) -> Option<Verdict> {
+        let usual = self.edge.usual()?;
+        while let Some(sample) = self
+            .early
+            .pop_front_if(|early| early.sent.after(usual) <= now)
+        {
+            let verdict = self.observe(&sample, true, now);
+            if verdict.is_some() {
+                return verdict;
+            }
+        }
+        None
     }
 
     fn set_limit(&mut self, limit: f64) {
@@ -293,7 +323,12 @@ impl Limit for Adaptive {
                 self.grow(sample);
             }
         }
-        self.observe(sample, !sample.acknowledged, now)
+        if self.comes_early(sample) {
+            self.early.push_back(*sample);
+            return None;
+        }
+        let verdict = self.observe(sample, !sample.acknowledged, now);
+        verdict.or_else(|| self.observe_early(now))
     }
 
     fn acknowledged(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
@@ -311,6 +346,7 @@ impl Limit for Adaptive {
         self.reference = None;
         self.best = None;
         self.history.clear();
+        self.early.clear();
         self.epoch = now;
         self.rest_until = now;
         self.rest = 0.0;
@@ -348,6 +384,10 @@ impl Limit for Adaptive {
         self.edge
             .wait_for(asked.div_f64(self.exploration.max(0.001)), now);
         verdict
+    }
+
+    fn due(&self) -> Option<Timestamp> {
+        self.edge_due()
     }
 
     fn asks_at(&self) -> Option<Timestamp> {

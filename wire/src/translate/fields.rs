@@ -1,4 +1,4 @@
-//! The fields of one JSON object, taken one by one, so that the remaining ones are known.
+//! The fields of one JSON object, taken one by one, so that what remains is known.
 
 use serde_json::{Map, Value};
 
@@ -36,17 +36,17 @@ impl<'p> Fields<'p> {
         self.map.shift_remove(key)
     }
 
-    /// Returns a field without taking it.
+    /// Returns a field that stays.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key)
     }
 
-    /// Takes a required field.
+    /// Takes a field that must be there.
     pub(crate) fn require(&mut self, key: &str) -> Result<Value, InvalidField> {
         self.take(key).ok_or_else(|| self.wrong(key, "is missing"))
     }
 
-    /// Takes a string.
+    /// Takes a text.
     pub(crate) fn take_text(&mut self, key: &str) -> Result<Option<String>, InvalidField> {
         match self.take(key) {
             None => Ok(None),
@@ -55,7 +55,7 @@ impl<'p> Fields<'p> {
         }
     }
 
-    /// Takes a required string.
+    /// Takes a text that must be there.
     pub(crate) fn require_text(&mut self, key: &str) -> Result<String, InvalidField> {
         self.take_text(key)?
             .ok_or_else(|| self.wrong(key, "is missing"))
@@ -70,7 +70,7 @@ impl<'p> Fields<'p> {
         }
     }
 
-    /// Takes a boolean; an absent field is `false`.
+    /// Takes a truth value; absent counts as `false`.
     pub(crate) fn take_flag(&mut self, key: &str) -> Result<bool, InvalidField> {
         match self.take(key) {
             None => Ok(false),
@@ -84,7 +84,8 @@ impl<'p> Fields<'p> {
         InvalidField::at(self.path.key(key), reason)
     }
 
-    /// Refuses a field that is present, unless its value has no effect: `null`, `false`, or an empty list or object.
+    /// Refuses a field that is there with a value other than the ones that mean nothing: `null`, `false`, and empty
+    /// lists and objects.
     pub(crate) fn refuse(&mut self, key: &str) -> Result<(), InvalidField> {
         let Some(value) = self.take(key) else {
             return Ok(());
@@ -115,7 +116,7 @@ impl<'p> Fields<'p> {
     }
 
     /// Puts the fields that were not taken into the target object. A field that the translation has set itself is
-    /// refused, because both values would have the same place.
+    /// refused: both would claim the same place.
     pub(crate) fn pass_rest(self, target: &mut Map<String, Value>) -> Result<(), InvalidField> {
         for (key, value) in self.map {
             if target.contains_key(&key) {

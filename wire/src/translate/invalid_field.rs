@@ -6,9 +6,9 @@ use crate::translate::Path;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {reason}")]
 pub struct InvalidField {
-    /// The place of the field, for example `messages[0].content[1].source.type`.
+    /// Where the field is, for example `messages[0].content[1].source.type`.
     pub field: String,
-    /// The reason, as the rest of a sentence that begins with the name of the field.
+    /// What is wrong with it, as the rest of a sentence that begins with the name of the field.
     pub reason: String,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A refusal comes back at once, so a call at the limit that is still out after `1.5 r + 20 ms` (`r`: the smoothed time
 //! that a refusal takes) was let in. While callers wait and the edge holds, it is asked for each usual latency (0.2 to
-//! 1 s): `L + s` calls; let in: go on at once with `s` doubled; refused: back to what was served, `s = 1`. Refusals are
-//! charged to a budget that earns `exploration` per success.
+//! 1 s), in the middle between two calls: `L + s` calls; let in: go on at once with `s` doubled; refused: back to what was
+//! served, `s = 1`. Refusals are charged to a budget that earns `exploration` per success.
 //!
 //! A refusal at a level that was held is unexpected: `L = served`, and each further one before a call at the limit is
 //! let in cuts by 0.8, 0.6, 0.5: one refusal may be chance, four are a capacity that went away.
@@ -51,6 +51,8 @@ pub(super) struct Edge {
     refusal_time: f64,
     /// When a call was first sent at the limit since it last moved.
     pressed: Option<Timestamp>,
+    /// When a call was last sent, or ended, which makes room for the next one.
+    last_sent: Timestamp,
     /// Unexpected refusals in a row, and the level and the time of the first of them.
     unexpected: u32,
     fell_from: f64,
@@ -61,7 +63,7 @@ pub(super) struct Edge {
     top: f64,
     falls: [Timestamp; FALLS],
     /// Smoothed latency of what is served, in seconds.
-    usual: f64,
+    usual: Option<f64>,
     /// Most calls in flight with one that was served, in this spell and in the last one.
     served_most: (f64, f64),
     spell_ends: Timestamp,
@@ -87,13 +89,14 @@ impl Edge {
             last_refusal: None,
             refusal_time: 0.1,
             pressed: None,
+            last_sent: now,
             unexpected: 0,
             fell_from: 1.0,
             fell_at: now,
             shut: None,
             top: 1.0,
             falls: [Timestamp::ZERO; FALLS],
-            usual: 0.0,
+            usual: None,
             served_most: (0.0, 0.0),
             spell_ends: now,
             budget: BUDGET_CAP,
@@ -121,7 +124,10 @@ impl Edge {
 
     /// Learns from what was served.
     pub(super) fn earn(&mut self, exploration: f64, sample: &Sample, now: Timestamp) {
-        self.usual += 0.1 * (sample.latency.as_secs_f64() - self.usual);
+        self.last_sent = now;
+        let latency = sample.latency.as_secs_f64();
+        let usual = self.usual.get_or_insert(latency);
+        *usual += 0.1 * (latency - *usual);
         if now >= self.spell_ends {
             let last = if now.since(self.spell_ends) < SPELL {
                 self.served_most.0
@@ -132,14 +138,14 @@ impl Edge {
             self.spell_ends = now.after(SPELL);
         }
         self.served_most.0 = self.served_most.0.max(f64::from(sample.in_flight));
-        let waited = now.since(self.paid).as_secs_f64().min(1.0) * EARN_PER_SECOND;
+        let waited = now.since(self.paid).as_secs_f64().min(10.0) * EARN_PER_SECOND;
         self.paid = now;
         self.budget = (self.budget + exploration + waited).min(BUDGET_CAP);
     }
 
     /// Returns the smoothed latency of what is served.
-    pub(super) fn usual(&self) -> Duration {
-        seconds(self.usual)
+    pub(super) fn usual(&self) -> Option<Duration> {
+        self.usual.map(seconds)
     }
 
     /// Notes where a refusal put the level. To half of what was let in, again and again, falls no limit on concurrency.
@@ -179,20 +185,30 @@ impl Edge {
         self.budget >= 0.0 || !self.rejecting(now)
     }
 
-    /// Returns `true` if a call at the limit has been out for longer than a refusal takes.
-    fn let_in(&self, now: Timestamp) -> bool {
+    /// Returns when a call at the limit has been out for longer than a refusal takes.
+    fn let_in_at(&self) -> Option<Timestamp> {
         let answered = seconds((1.5 * self.refusal_time + 0.02).min(5.0));
-        self.pressed.is_some_and(|at| now.since(at) > answered)
+        self.pressed.map(|at| at.after(answered))
     }
 
-    fn may_probe(&self, now: Timestamp) -> bool {
-        !self.untested && now >= self.next_probe && self.budget >= 0.0
+    /// Returns `true` if a call at the limit was let in.
+    fn let_in(&self, now: Timestamp) -> bool {
+        self.let_in_at().is_some_and(|at| now >= at)
+    }
+
+    /// Returns when one call more may be asked for: in the middle between two calls as they are sent at this level, so
+    /// that a quota of calls per second is not taken for a limit on the calls in flight.
+    fn probe_at(&self, level: f64) -> Option<Timestamp> {
+        let apart = seconds(self.usual.unwrap_or(0.0) / (2.0 * level));
+        let may = !self.untested && self.budget >= 0.0;
+        may.then(|| self.next_probe.max(self.last_sent.after(apart)))
     }
 }
 
 impl Adaptive {
     /// Notes a call that was sent.
     pub(super) fn press(&mut self, in_flight: u32, now: Timestamp) {
+        self.edge.last_sent = now;
         if f64::from(in_flight) >= self.limit {
             self.edge.pressed.get_or_insert(now);
         }
@@ -212,7 +228,8 @@ impl Adaptive {
         match self.mode {
             Mode::Edge => {
                 self.edge.unexpected = 0;
-                if !self.edge.may_probe(now) || self.level >= self.max {
+                let due = self.edge.probe_at(self.level)?;
+                if now < due || self.level >= self.max {
                     return None;
                 }
                 self.edge.run_from = self.level;
@@ -238,6 +255,19 @@ impl Adaptive {
                 self.climb();
                 None
             }
+            _ => None,
+        }
+    }
+
+    /// Returns when the next step at the edge is due, if nothing else happens before.
+    pub(super) fn edge_due(&self) -> Option<Timestamp> {
+        let let_in = self.edge.let_in_at()?;
+        match self.mode {
+            _ if self.edge.shut.is_some() => Some(let_in),
+            Mode::Edge if self.level < self.max => {
+                self.edge.probe_at(self.level).map(|due| let_in.max(due))
+            }
+            Mode::Probe => Some(let_in),
             _ => None,
         }
     }
@@ -285,7 +315,8 @@ impl Adaptive {
             self.edge.count_fall(self.level, now);
         }
         self.warming = false;
-        self.edge.next_probe = now.after(seconds(self.edge.usual.clamp(GAP.0, GAP.1)));
+        self.edge.next_probe =
+            now.after(seconds(self.edge.usual.unwrap_or(0.0).clamp(GAP.0, GAP.1)));
         if self.edge.disabled {
             self.reference = None;
             self.hold();
@@ -293,6 +324,8 @@ impl Adaptive {
             // The windows at the edge go on.
             self.mode = Mode::Edge;
             self.set_limit(self.level);
+            // Those that were let in are still there.
+            self.edge.pressed = Some(now);
         } else {
             self.enter(Mode::Edge);
         }
@@ -331,6 +364,7 @@ impl Adaptive {
         }
         self.edge.unexpected += 1;
         self.edge.disabled = false;
+        self.edge.untested = false;
         self.reference = None;
         if in_flight <= 1 && self.edge.fell_from >= SHUT_FROM {
             let asked = self.edge.shut.map_or(0, |shut| shut.1 + 1);

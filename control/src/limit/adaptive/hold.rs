@@ -20,7 +20,7 @@ impl Adaptive {
     /// Rests, twice as long after each experiment that led nowhere.
     pub(super) fn rest(&mut self, now: Timestamp) {
         self.rest = (2.0 * self.rest).clamp(REST.0, REST.1);
-        self.settled = now.after(self.edge.usual());
+        self.settled = now.after(self.edge.usual().unwrap_or_default());
         self.rest_until = now.after(crate::num::seconds(self.rest));
         self.hold();
     }

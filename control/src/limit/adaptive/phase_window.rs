@@ -59,12 +59,10 @@ impl Phased {
 
     pub(super) fn push(&mut self, x: f64, sample: &Sample, timed: bool) {
         let bad = matches!(sample.signal, Signal::Fault | Signal::Timeout);
-        // An acknowledgement is not an ending; the ending of an acknowledged call counts only as that.
-        if !(timed && sample.acknowledged) {
-            self.all += 1;
-            self.bad += usize::from(bad);
-            self.late += usize::from(sample.signal == Signal::Timeout);
-        }
+        // A call counts when its first part comes, and a failure after that as its failure.
+        self.all += usize::from(timed);
+        self.bad += usize::from(bad);
+        self.late += usize::from(sample.signal == Signal::Timeout);
         let Some(y) = Self::latency(sample, timed) else {
             return;
         };
@@ -117,7 +115,7 @@ impl Phased {
             // Ties have no spread, yet a handful of equal values is no certainty.
             error: (ERROR * spread / count.sqrt()).max(0.01),
             spread,
-            loss: real(self.bad) / real(self.all.max(1)),
+            loss: (real(self.bad) / real(self.all.max(1))).min(1.0),
             late: real(self.late) / real(self.all.max(1)),
             attempts: real(self.all.max(1)),
         })

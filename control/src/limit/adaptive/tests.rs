@@ -50,15 +50,19 @@ fn drive_rejecting(law: &mut Adaptive, slots: u32, from: f64, rounds: u32, chanc
         let n = calls(law.limit());
         law.dispatched(n, at(now));
         let unlucky = chance > 0 && round % chance == 0;
-        if n > slots || unlucky {
+        let ended = now + 0.01;
+        let (signal, took) = if n > slots || unlucky {
             refusals += 1;
-            law.sample(
-                &sample(Signal::Refused, n, 0.05, now + 0.05),
-                at(now + 0.05),
-            );
+            (Signal::Refused, 0.05)
         } else {
-            law.sample(&sample(Signal::Served, n, 1.0, now + 0.05), at(now + 0.05));
-        }
+            // By Little's law.
+            (Signal::Served, f64::from(n) / 10.0)
+        };
+        let taken = Sample {
+            sent: at(now),
+            ..sample(signal, n, took, ended)
+        };
+        law.sample(&taken, at(ended));
         law.tick(true, at(now + 0.09));
         law.dispatched(calls(law.limit()), at(now + 0.09));
     }
@@ -277,4 +281,67 @@ fn callers_that_leave_do_not_leave_a_climb_without_a_foot() {
             "{leave} left: {foot:?}"
         );
     }
+}
+
+/// Sends as many calls as the limit allows, again and again; one in four fails after 20 ms, the others are served after
+/// a second.
+fn drive_broken_replica(law: &mut Adaptive, rounds: u32) {
+    for round in 0..rounds {
+        let start = 10.0 + f64::from(round) * 1.1;
+        let n = calls(law.limit());
+        for _ in 0..n {
+            law.dispatched(n, at(start));
+        }
+        let failing = n.div_ceil(4);
+        for call in 0..n {
+            let (signal, latency) = if call < failing {
+                (Signal::Fault, 0.02)
+            } else {
+                (Signal::Served, 1.0)
+            };
+            let now = start + latency;
+            law.sample(&sample(signal, n, latency, now), at(now));
+        }
+    }
+}
+
+#[test]
+fn failures_that_come_sooner_than_answers_do_not_end_a_climb() {
+    let mut law = law();
+    drive_broken_replica(&mut law, 30);
+    assert!(law.level >= 64.0, "{}", law.level);
+}
+
+#[test]
+fn early_failures_are_counted_when_the_answers_are_due() {
+    let mut law = law();
+    law.sample(&sample(Signal::Served, 2, 1.0, 10.0), at(10.0));
+    for call in 0..600 {
+        law.sample(&sample(Signal::Fault, 2, 0.02, 10.1), at(10.1));
+        let most = (call + 1).min(EARLY_MAX);
+        assert_eq!(law.early.len(), most, "they wait, in a bounded number");
+    }
+    law.sample(&sample(Signal::Served, 2, 1.0, 11.5), at(11.5));
+    assert!(law.early.is_empty(), "{}", law.early.len());
+}
+
+#[test]
+fn one_call_more_is_asked_for_in_the_middle_between_two_calls() {
+    let mut law = law();
+    law.level = 1.0;
+    law.enter(Mode::Edge);
+    law.dispatched(1, at(6.0));
+    law.sample(&sample(Signal::Served, 1, 4.0, 10.0), at(10.0));
+    law.dispatched(1, at(10.0));
+    law.tick(true, at(10.5));
+    assert!((law.limit() - 1.0).abs() < 1e-9, "{}", law.limit());
+    let due = law.due().unwrap();
+    assert_eq!(due, at(12.0));
+    law.tick(true, due);
+    assert!((law.limit() - 2.0).abs() < 1e-9, "{}", law.limit());
+    // It is refused, and asked for again in the middle, though nothing else happens.
+    law.dispatched(2, due);
+    law.sample(&sample(Signal::Refused, 2, 0.05, 12.05), at(12.05));
+    assert!((law.limit() - 1.0).abs() < 1e-9, "{}", law.limit());
+    assert_eq!(law.due(), Some(at(14.0)));
 }
