@@ -8,6 +8,7 @@ mod calls;
 mod count_tokens;
 mod methods;
 mod panics;
+mod paths;
 mod prompts;
 mod request_id;
 mod responses;
@@ -19,7 +20,7 @@ use std::{io, net::TcpListener, sync::Arc, time::Duration};
 use actix_web::{
     App, HttpServer,
     dev::ServerHandle,
-    middleware::{NormalizePath, from_fn},
+    middleware::from_fn,
     web::{self, Data},
 };
 
@@ -30,7 +31,7 @@ use crate::{
 
 pub use crate::state::State;
 
-use methods::{delete, get, only, post};
+use methods::{Resource, delete, get, only, post};
 
 /// Time that connections get to write out what they hold when the server stops.
 const FLUSH_SECS: u64 = 2;
@@ -69,8 +70,7 @@ pub fn serve(
         App::new()
             .wrap(from_fn(panics::guard))
             .wrap(from_fn(version::without_chunks))
-            // Clients join a base URL and a path with one slash too many, or end it with one.
-            .wrap(NormalizePath::trim())
+            .wrap(paths::Normalize)
             .configure(routes.clone())
     };
     let server = HttpServer::new(app)
@@ -97,52 +97,51 @@ pub fn serve(
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(only("/v1/chat/completions", calls::post(&openai::CHAT)))
-        .service(only("/v1/completions", calls::post(&openai::COMPLETIONS)))
-        .service(only("/v1/embeddings", calls::post(&openai::EMBEDDINGS)))
-        .service(only("/v1/audio/speech", calls::post(&openai::SPEECH)))
-        .service(only(
+    let operations = operations();
+    for operation in &operations {
+        config.service(operation.own());
+    }
+    for operation in operations {
+        config.service(operation.aliases());
+    }
+    config.default_service(web::to(admin::no_such_path));
+}
+
+/// The operations, each with the methods that it knows.
+fn operations() -> Vec<Resource> {
+    vec![
+        only("/v1/chat/completions", calls::post(&openai::CHAT)),
+        only("/v1/completions", calls::post(&openai::COMPLETIONS)),
+        only("/v1/embeddings", calls::post(&openai::EMBEDDINGS)),
+        only("/v1/audio/speech", calls::post(&openai::SPEECH)),
+        only(
             "/v1/audio/transcriptions",
             calls::post(&openai::TRANSCRIPTIONS),
-        ))
-        .service(only(
-            "/v1/audio/translations",
-            calls::post(&openai::TRANSLATIONS),
-        ))
-        .service(only("/v1/images/generations", calls::post(&openai::IMAGES)))
-        .service(only("/v1/rerank", calls::post(&openai::RERANK)))
-        .service(only("/v1/moderations", calls::post(&openai::MODERATIONS)))
-        .service(only("/v1/messages", calls::post(&messages::MESSAGES)))
-        .service(only(
-            "/v1/messages/count_tokens",
-            post(count_tokens::answer),
-        ))
-        .service(only(
-            "/v1/responses",
-            calls::post(&surface::responses::RESPONSES),
-        ))
-        .service(
-            only("/v1/responses/{id:resp_[^/]*}", get(responses::read))
-                .route(delete(responses::remove)),
-        )
-        .service(only("/v1/sessions", post(sessions::create)).route(get(sessions::list)))
-        .service(only("/v1/sessions/{id}/turns", get(sessions::turns)))
-        .service(
-            only("/v1/sessions/{id}", get(sessions::read))
-                .route(post(sessions::change))
-                .route(delete(sessions::remove)),
-        )
-        .service(only("/v1/prompts", get(prompts::list)))
-        .service(only("/v1/prompts/{name}/render", post(prompts::render)))
-        .service(only("/v1/models", get(admin::models)))
-        .service(only("/v1/models/{id:.+}", get(admin::model)))
-        .service(only("/backends/{name}/prewarm", post(admin::prewarm)))
-        .service(only("/backends/{name}/close", post(admin::close)))
-        .service(only("/backends/{name}/reopen", post(admin::reopen)))
-        .service(only("/healthz", get(admin::healthz)))
-        .service(only("/readyz", get(admin::readyz)))
-        .service(only("/metrics", get(admin::metrics)))
-        .service(only("/state", get(admin::show_state)))
-        .default_service(web::to(admin::no_such_path));
+        ),
+        only("/v1/audio/translations", calls::post(&openai::TRANSLATIONS)),
+        only("/v1/images/generations", calls::post(&openai::IMAGES)),
+        only("/v1/rerank", calls::post(&openai::RERANK)),
+        only("/v1/moderations", calls::post(&openai::MODERATIONS)),
+        only("/v1/messages", calls::post(&messages::MESSAGES)),
+        only("/v1/messages/count_tokens", post(count_tokens::answer)),
+        only("/v1/responses", calls::post(&surface::responses::RESPONSES)),
+        only("/v1/responses/{id:resp_[^/]*}", get(responses::read))
+            .route(delete(responses::remove)),
+        only("/v1/sessions", post(sessions::create)).route(get(sessions::list)),
+        only("/v1/sessions/{id}/turns", get(sessions::turns)),
+        only("/v1/sessions/{id}", get(sessions::read))
+            .route(post(sessions::change))
+            .route(delete(sessions::remove)),
+        only("/v1/prompts", get(prompts::list)),
+        only("/v1/prompts/{name}/render", post(prompts::render)),
+        only("/v1/models", get(admin::models)),
+        only("/v1/models/{id:.+}", get(admin::model)),
+        only("/backends/{name}/prewarm", post(admin::prewarm)),
+        only("/backends/{name}/close", post(admin::close)),
+        only("/backends/{name}/reopen", post(admin::reopen)),
+        only("/healthz", get(admin::healthz)),
+        only("/readyz", get(admin::readyz)),
+        only("/metrics", get(admin::metrics)),
+        only("/state", get(admin::show_state)),
+    ]
 }

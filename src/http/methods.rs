@@ -13,7 +13,8 @@ use crate::{http::admin::respond, surface::error::ApiError};
 /// A handler and the methods that lead to it.
 pub(super) struct MethodRoute {
     methods: &'static str,
-    route: Route,
+    /// Creates the route, once for each path that leads to it.
+    route: Box<dyn Fn() -> Route>,
 }
 
 /// A path with its methods.
@@ -29,10 +30,13 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let either = guard::Any(guard::Get()).or(guard::Head());
+    let route = move || {
+        let either = guard::Any(guard::Get()).or(guard::Head());
+        web::route().guard(either).to(handler.clone())
+    };
     MethodRoute {
         methods: "GET, HEAD",
-        route: web::route().guard(either).to(handler),
+        route: Box::new(route),
     }
 }
 
@@ -45,7 +49,7 @@ where
 {
     MethodRoute {
         methods: "POST",
-        route: web::post().to(handler),
+        route: Box::new(move || web::post().to(handler.clone())),
     }
 }
 
@@ -58,7 +62,7 @@ where
 {
     MethodRoute {
         methods: "DELETE",
-        route: web::delete().to(handler),
+        route: Box::new(move || web::delete().to(handler.clone())),
     }
 }
 
@@ -78,25 +82,55 @@ impl Resource {
     }
 }
 
-/// Returns the paths of an operation: its own, without `/v1`, and as Azure has it: under `/openai`, and with the
-/// deployment in place of a model.
-fn paths(path: &str) -> Vec<String> {
-    let mut paths = vec![path.to_owned()];
+impl Resource {
+    /// Returns the service of the operation's own path. A path without parameters is compared as text, so these are
+    /// registered before all others.
+    pub(super) fn own(&self) -> impl HttpServiceFactory + use<> {
+        self.service(vec![self.path.to_owned()])
+    }
+
+    /// Returns the service of the operation's other paths.
+    pub(super) fn aliases(&self) -> impl HttpServiceFactory + use<> {
+        self.service(aliases(self.path))
+    }
+
+    fn service(&self, paths: Vec<String>) -> Place {
+        let methods: Vec<&str> = self.routes.iter().map(|route| route.methods).collect();
+        Place {
+            paths,
+            routes: self.routes.iter().map(|route| (route.route)()).collect(),
+            allow: HeaderValue::from_str(&methods.join(", ")).ok(),
+        }
+    }
+}
+
+/// Returns the other paths of an operation: without `/v1`, and as Azure has it: under `/openai`, and with the deployment
+/// in place of a model.
+fn aliases(path: &str) -> Vec<String> {
     let Some(short) = path.strip_prefix("/v1/") else {
-        return paths;
+        return Vec::new();
     };
-    paths.push(format!("/{short}"));
-    paths.push(format!("/openai/v1/{short}"));
+    let mut paths = vec![format!("/{short}"), format!("/openai/v1/{short}")];
     if matches!(short, "chat/completions" | "completions" | "embeddings") {
         paths.push(format!("/openai/deployments/{{deployment}}/{short}"));
     }
     paths
 }
 
-impl HttpServiceFactory for Resource {
+/// A resource: some paths of an operation.
+struct Place {
+    paths: Vec<String>,
+    routes: Vec<Route>,
+    /// The value of `Allow`.
+    allow: Option<HeaderValue>,
+}
+
+impl HttpServiceFactory for Place {
     fn register(self, config: &mut AppService) {
-        let methods: Vec<&str> = self.routes.iter().map(|route| route.methods).collect();
-        let allow = HeaderValue::from_str(&methods.join(", ")).ok();
+        if self.paths.is_empty() {
+            return;
+        }
+        let allow = self.allow;
         let wrong_method = move |http: HttpRequest| {
             let mut response = respond(&http, Err(ApiError::method_not_allowed()));
             if let Some(allow) = &allow {
@@ -104,9 +138,13 @@ impl HttpServiceFactory for Resource {
             }
             std::future::ready(response)
         };
-        let mut resource = web::resource(paths(self.path));
+        let mut resource = if let [path] = self.paths.as_slice() {
+            web::resource(path.as_str())
+        } else {
+            web::resource(self.paths)
+        };
         for route in self.routes {
-            resource = resource.route(route.route);
+            resource = resource.route(route);
         }
         resource
             .default_service(web::to(wrong_method))
