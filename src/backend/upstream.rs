@@ -1,8 +1,9 @@
 //! One model server over HTTP: connecting, sending, reading within bounds, and classifying each failure on the way.
 //!
-//! All dialects use it. It holds one connection pool per backend and the one fact that classification needs from the
-//! past: when the server was last seen to work.
+//! All dialects use it. It holds one connection pool per backend and thread, and the one fact that classification needs
+//! from the past: when the server was last seen to work.
 
+mod clients;
 mod credentials;
 mod incoming;
 mod log;
@@ -19,6 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use clients::Clients;
 use credentials::{api_key, header_map};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kebne_control::Outcome;
@@ -57,7 +59,7 @@ pub(crate) use incoming::Incoming;
 /// A model server.
 pub(crate) struct Upstream {
     log: Log,
-    client: Client,
+    clients: Clients,
     base_url: Url,
     headers: HeaderMap,
     wake_headers: HeaderMap,
@@ -119,11 +121,12 @@ impl Upstream {
         let names = settings.pass_headers.iter().map(String::as_str);
         let passed_headers =
             PassedHeaders::of(names).map_err(|error| wrong("pass_headers", &error))?;
-        let client = client(settings.connect_timeout.get(), base_url.scheme() == "https")
+        let tls = base_url.scheme() == "https";
+        let clients = Clients::new(settings.connect_timeout.get(), tls)
             .map_err(|error| wrong("base_url", &error))?;
         Ok(Self {
             log: Log::new(&settings.name),
-            client,
+            clients,
             base_url,
             headers,
             wake_headers,
@@ -177,32 +180,36 @@ impl Upstream {
 
     /// Posts a call and returns the answer, whatever its status.
     async fn post(&self, url: &Url, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
+        let client = self.clients.get().map_err(|error| {
+            let message = format!("no HTTP client can be made: {error}");
+            Failure::new(Outcome::Misconfigured, message)
+        })?;
+        let request = || self.request(&client, url, call);
         if call.body.len() < upload::PIECE {
-            let sent = self.request(url, call).body(call.body.clone()).send().await;
+            let sent = request().body(call.body.clone()).send().await;
             return sent.map_err(|error| transport::not_sent(&error, proven));
         }
         let is_sent = Arc::new(AtomicBool::new(false));
         let body = Upload::new(call.body.clone(), Arc::clone(&is_sent));
-        let sent = self.request(url, call).body(Body::wrap(body)).send().await;
+        let sent = request().body(Body::wrap(body)).send().await;
         match sent {
             // The server closed before it had the whole request, and may have said why.
             Err(error) if transport::was_closed(&error) && !is_sent.load(Relaxed) => {
                 let body = Upload::careful(call.body.clone(), is_sent);
-                let sent = self.request(url, call).body(Body::wrap(body)).send().await;
+                let sent = request().body(Body::wrap(body)).send().await;
                 sent.map_err(|error| transport::not_sent(&error, proven))
             }
             sent => sent.map_err(|error| transport::not_sent(&error, proven)),
         }
     }
 
-    fn request(&self, url: &Url, call: &Call<'_>) -> RequestBuilder {
+    fn request(&self, client: &Client, url: &Url, call: &Call<'_>) -> RequestBuilder {
         let accept = match (call.stream, call.is_opaque) {
             (true, _) => "text/event-stream",
             (false, true) => "*/*",
             (false, false) => "application/json",
         };
-        let request = self
-            .client
+        let request = client
             .post(url.clone())
             .headers(self.headers.clone())
             .header(header::ACCEPT, accept)

@@ -1,7 +1,7 @@
 //! One attempt from its dispatch to its end: timeouts, answer, and the rest of a stream.
 //!
-//! Runs in a task of its own, which outlives the worker that started it and the pool that dispatched it. It reports its
-//! end and does not decide what follows.
+//! Runs in a task of its own on the runtime of its caller, so that an answer crosses no thread. The task outlives the
+//! worker that started it and the pool that dispatched it. It reports its end and does not decide what follows.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -65,6 +65,10 @@ pub(crate) enum Stage {
 }
 
 impl Progress {
+    fn ended(&self, end: AttemptEnd) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
     /// Returns the stage of the attempt. Called by the only other holder.
     pub(crate) fn stage(self: &Arc<Self>) -> Stage {
         // Read before the end, because an attempt sets its end before it drops its reference.
@@ -141,6 +145,14 @@ impl AttemptEnd {
 }
 
 impl<B: Backend> Run<B> {
+    /// Returns the end of an attempt whose task was dropped, because the runtime of its caller has stopped.
+    pub(crate) fn abandoned(&self, clock: Clock) -> AttemptEnd {
+        let begun = self.progress.begun.load(SeqCst);
+        let end = lost(&self.job, self.attempt, begun, clock.now());
+        self.progress.ended(end);
+        end
+    }
+
     /// Makes the attempt; `first_part` is called when a streamed answer begins. A panic is handled like any other
     /// ending.
     pub(crate) async fn make(
@@ -166,12 +178,7 @@ impl<B: Backend> Run<B> {
         });
         end.span = until_now();
         self.job.ended(self.attempt);
-        let mut ended = self
-            .progress
-            .end
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *ended = Some(end);
+        self.progress.ended(end);
         end
     }
 
@@ -271,4 +278,20 @@ impl<B: Backend> Run<B> {
         }
         ending.outcome
     }
+}
+
+/// Returns the end of an attempt that was lost without reporting one.
+pub(crate) fn lost<B: Backend>(
+    job: &Job<B>,
+    attempt: AttemptId,
+    begun: bool,
+    now: Timestamp,
+) -> AttemptEnd {
+    job.ended(attempt);
+    job.lose(Lost::Panic);
+    let committed = job.is_answered_by(attempt);
+    if committed {
+        job.shared().condemn(Ending::Panic);
+    }
+    AttemptEnd::lost(committed, begun, now)
 }

@@ -1,7 +1,8 @@
 //! The interface between a lane and any asynchronous operation that can succeed, refuse, fail or answer in two parts.
 //!
 //! A backend makes one attempt and classifies its ending. Retries, queueing and counting belong to the lane. Each
-//! attempt runs in a task of its own, so a panic in a backend affects only that attempt.
+//! attempt runs in a task of its own on the tokio runtime of its caller, so a panic in a backend affects only that
+//! attempt, and what an attempt uses of the runtime (connections, timers) is that of the caller's thread.
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 

@@ -96,7 +96,8 @@ impl<B: Backend> LaneBuilder<B> {
         self
     }
 
-    /// Sets the thread of the lane's actors and attempts. Default: the thread of the parent.
+    /// Sets the thread of the lane's actors. Default: the thread of the parent. Attempts run on the runtimes of their
+    /// callers.
     #[must_use]
     pub fn on_arbiter(mut self, arbiter: actix_rt::ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);

@@ -10,7 +10,7 @@ use std::sync::{
 use std::time::Duration;
 
 use kebne_control::{AttemptId, CallId, Outcome, Timestamp};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use kebne_actors::work_pulling::permits::Permit;
@@ -45,6 +45,8 @@ pub(crate) struct Job<B: Backend> {
     pub(crate) options: CallOptions,
     /// The deadline of the caller.
     pub(crate) deadline: Timestamp,
+    /// The runtime of the caller, on which the attempts run.
+    pub(crate) home: Handle,
     outlet: Mutex<Outlet<B::Response>>,
     /// The last attempt's failure, which becomes the call's when no retry is left.
     last: Mutex<Option<Lost>>,
@@ -135,6 +137,7 @@ impl Shared {
 }
 
 impl<B: Backend> Job<B> {
+    /// Creates a call of the current task, whose runtime makes the attempts.
     pub(crate) fn new(
         request: B::Request,
         options: CallOptions,
@@ -146,6 +149,7 @@ impl<B: Backend> Job<B> {
             request,
             options,
             deadline,
+            home: Handle::current(),
             outlet: Mutex::new(Outlet {
                 outbox: Some(outbox),
                 answered_by: None,

@@ -14,14 +14,14 @@ use tokio::sync::watch;
 use kebne_actors::{ActorRef, Context, Fault, Props, Strategy};
 
 use crate::{
-    attempt::Stage,
+    attempt::{Stage, lost},
     backend::Backend,
     call::CallError,
     kept::Kept,
     rate_controller::{ControllerMemory, ControllerParts, RateController},
     settings::LaneSettings,
     worker::{AttemptEnded, FirstPart, Reports},
-    worker_pool::{CutOff, PoolParts, WorkerPool, lost},
+    worker_pool::{CutOff, PoolParts, WorkerPool},
 };
 
 /// The number of restarts of a pool or a controller within [`WINDOW`]; at the next failure both are started again.

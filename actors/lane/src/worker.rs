@@ -1,16 +1,18 @@
 //! The actor that starts one attempt at a time.
 //!
 //! It pulls work: it announces that it is ready, receives one attempt, and is ready again when the attempt has ended.
-//! The attempt runs in a task of its own, so a panic in a backend ends only that attempt; the worker then fails and
-//! restarts after a backoff. Calls are kept by the pool, and an attempt does not end with its worker.
+//! The attempt runs in a task of its own on the runtime of its caller, so a lane uses as many threads as its callers. A
+//! panic in a backend ends only that attempt; the worker then fails and restarts after a backoff. Calls are kept by the
+//! pool, and an attempt does not end with its worker.
 
 use std::sync::Arc;
 
 use actix::{Actor, Handler, Message};
 use kebne_control::{AttemptId, Span};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use kebne_actors::{Context, Recipient};
+use kebne_actors::{ActorRef, Context, Recipient};
 
 use crate::{
     attempt::{AttemptEnd, Cause, Run},
@@ -128,31 +130,72 @@ impl<B: Backend> Handler<RunAttempt<B>> for Worker<B> {
     type Result = ();
 
     fn handle(&mut self, RunAttempt(run): RunAttempt<B>, ctx: &mut Context<Self>) {
-        let parts = self.parts.clone();
-        let myself = ctx.self_ref();
-        let worker = self.id;
-        actix_rt::spawn(async move {
-            let attempt = run.attempt;
-            let first_part = |span| {
-                parts.emit(|to| &to.first_part, FirstPart { attempt, span });
-            };
-            let end = tokio::select! {
-                biased;
-                () = parts.lane_stops.cancelled() => return,
-                end = run.make(&*parts.backend, parts.clock, first_part) => end,
-            };
-            let panicked = end.cause == Cause::Panic;
-            let ended = AttemptEnded {
-                worker,
-                attempt,
-                end,
-                ready: !panicked,
-            };
-            parts.emit(|to| &to.ended, ended);
-            if panicked {
-                myself.inform(AttemptPanicked);
-            }
-        });
+        let home = run.job.home.clone();
+        let task = AttemptTask {
+            run,
+            parts: self.parts.clone(),
+            worker: self.id,
+            supervisor: ctx.self_ref(),
+            over: false,
+        };
+        let is_here = Handle::try_current().is_ok_and(|here| here.id() == home.id());
+        if is_here {
+            // Joins the tasks of the actors, so that what is due at the same time goes on in the order of its start.
+            actix_rt::spawn(task.run());
+        } else {
+            home.spawn(task.run());
+        }
+    }
+}
+
+/// The task of one attempt. If it is dropped before the attempt has ended, because the runtime of its caller stops, it
+/// reports the attempt as lost.
+struct AttemptTask<B: Backend> {
+    run: Run<B>,
+    parts: WorkerParts<B>,
+    worker: WorkerId,
+    supervisor: ActorRef<Worker<B>>,
+    over: bool,
+}
+
+impl<B: Backend> AttemptTask<B> {
+    async fn run(mut self) {
+        let (parts, attempt) = (&self.parts, self.run.attempt);
+        let first_part = |span| {
+            parts.emit(|to| &to.first_part, FirstPart { attempt, span });
+        };
+        let end = tokio::select! {
+            biased;
+            () = parts.lane_stops.cancelled() => None,
+            end = self.run.make(&*parts.backend, parts.clock, first_part) => Some(end),
+        };
+        self.over = true;
+        if let Some(end) = end {
+            self.report(end);
+        }
+    }
+
+    fn report(&self, end: AttemptEnd) {
+        let panicked = end.cause == Cause::Panic;
+        let ended = AttemptEnded {
+            worker: self.worker,
+            attempt: self.run.attempt,
+            end,
+            ready: !panicked,
+        };
+        self.parts.emit(|to| &to.ended, ended);
+        if panicked {
+            self.supervisor.inform(AttemptPanicked);
+        }
+    }
+}
+
+impl<B: Backend> Drop for AttemptTask<B> {
+    fn drop(&mut self) {
+        if !self.over {
+            let end = self.run.abandoned(self.parts.clock);
+            self.report(end);
+        }
     }
 }
 

@@ -37,7 +37,6 @@ mod wake;
 pub(crate) use memory::{InFlight, PoolMemory};
 use messages::WakeupDue;
 pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, SpendRetry};
-pub(crate) use settle::lost;
 pub(crate) use wake::{LastWake, SendWake, WakeAnswer};
 
 /// The parts that each instance of the pool starts with; clones share the kept state.

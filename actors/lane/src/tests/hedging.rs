@@ -148,8 +148,8 @@ async fn an_attempt_that_panics_as_the_other_answers_does_not_decide() {
     bench.assert_quiet().await;
 }
 
-#[test]
-fn an_attempt_that_begins_after_the_answer_is_cancelled_before_it_is_made() {
+#[tokio::test]
+async fn an_attempt_that_begins_after_the_answer_is_cancelled_before_it_is_made() {
     let permit = kebne_actors::work_pulling::permits::Permits::new(1)
         .take()
         .unwrap();

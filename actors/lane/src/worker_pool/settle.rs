@@ -1,13 +1,13 @@
 //! Handles the end of an attempt.
 
-use kebne_control::{AfterAttempt, AttemptId, Exhaustion, Outcome, Timestamp, controller};
+use kebne_control::{AfterAttempt, AttemptId, Exhaustion, Outcome, controller};
 
 use super::WorkerPool;
 use crate::{
-    attempt::{AttemptEnd, Cause, Stage},
+    attempt::{AttemptEnd, Cause, Stage, lost},
     backend::Backend,
-    call::{CallError, CallOptions, Ending, Repeats},
-    job::{Job, Lost},
+    call::{CallError, CallOptions, Repeats},
+    job::Job,
 };
 
 impl<B: Backend> WorkerPool<B> {
@@ -96,22 +96,6 @@ impl<B: Backend> WorkerPool<B> {
         };
         self.settle(attempt, end);
     }
-}
-
-/// Returns the end of an attempt that was lost without reporting one.
-pub(crate) fn lost<B: Backend>(
-    job: &Job<B>,
-    attempt: AttemptId,
-    begun: bool,
-    now: Timestamp,
-) -> AttemptEnd {
-    job.ended(attempt);
-    job.lose(Lost::Panic);
-    let committed = job.is_answered_by(attempt);
-    if committed {
-        job.shared().condemn(Ending::Panic);
-    }
-    AttemptEnd::lost(committed, begun, now)
 }
 
 /// Returns `true` if the call may be sent again after this end of an attempt. A refused attempt had no effect at the

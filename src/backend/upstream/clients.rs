@@ -1,0 +1,114 @@
+//! One HTTP client for each thread and backend.
+//!
+//! The connections of a client live on the runtime that opened them. An attempt runs on the thread of its caller and uses
+//! that thread's client, so an answer crosses no thread on its way from the backend to the caller.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use reqwest::Client;
+
+use super::client;
+
+/// What the clients of one backend have in common.
+#[derive(Debug)]
+struct Options {
+    connect_timeout: Duration,
+    tls: bool,
+}
+
+/// The clients of one backend.
+#[derive(Debug)]
+pub(super) struct Clients {
+    options: Arc<Options>,
+    /// The client that was made to check the options, until a thread takes it.
+    first: Mutex<Option<Client>>,
+}
+
+thread_local! {
+    /// The clients of this thread. Those of backends that are gone are dropped when one is added.
+    static OF_THREAD: RefCell<Vec<(Weak<Options>, Client)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Clients {
+    /// Creates the clients of one backend.
+    ///
+    /// # Errors
+    /// Returns an error if a client cannot be made.
+    pub(super) fn new(connect_timeout: Duration, tls: bool) -> Result<Self, reqwest::Error> {
+        let first = client(connect_timeout, tls)?;
+        Ok(Self {
+            options: Arc::new(Options {
+                connect_timeout,
+                tls,
+            }),
+            first: Mutex::new(Some(first)),
+        })
+    }
+
+    /// Returns the client of this thread; the first call on a thread makes it.
+    ///
+    /// # Errors
+    /// Returns an error if the client cannot be made.
+    pub(super) fn get(&self) -> Result<Client, reqwest::Error> {
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        let first = self
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let made = match first {
+            Some(first) => first,
+            None => client(self.options.connect_timeout, self.options.tls)?,
+        };
+        OF_THREAD.with_borrow_mut(|clients| {
+            clients.retain(|(options, _)| options.strong_count() > 0);
+            clients.push((Arc::downgrade(&self.options), made.clone()));
+        });
+        Ok(made)
+    }
+
+    fn known(&self) -> Option<Client> {
+        let own = Arc::as_ptr(&self.options);
+        OF_THREAD.with_borrow(|clients| {
+            let mut clients = clients.iter();
+            let known = clients.find(|(options, _)| options.as_ptr() == own);
+            known.map(|(_, client)| client.clone())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_thread() -> usize {
+        OF_THREAD.with_borrow(Vec::len)
+    }
+
+    #[test]
+    fn a_thread_has_one_client_for_each_backend_that_lives() {
+        let clients = || Clients::new(Duration::from_secs(1), false).unwrap();
+        let (one, two) = (clients(), clients());
+        for _ in 0..3 {
+            one.get().unwrap();
+            two.get().unwrap();
+        }
+        assert_eq!(of_thread(), 2);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                one.get().unwrap();
+                of_thread()
+            });
+            assert_eq!(other.join().unwrap(), 1);
+        });
+        drop(one);
+        clients().get().unwrap();
+        assert_eq!(of_thread(), 2, "the client of a backend that is gone stays");
+    }
+}
