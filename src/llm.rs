@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use kebne_lane::Failure;
 pub use kebne_wire::request::{Endpoint, ModelRequest};
-use tokio::sync::mpsc;
+
+mod event_stream;
+pub use event_stream::{EventStream, Part, Parts};
 
 /// A model's answer: a success of the backend.
 #[derive(Debug)]
@@ -32,13 +34,13 @@ pub enum ModelBody {
     /// The whole JSON body.
     Whole(Bytes),
     /// Complete server-sent events, the first of which is already there.
-    Stream(mpsc::Receiver<StreamItem>),
+    Stream(EventStream),
     /// The whole body of an operation that passes through, with its content type.
     Opaque(String, Bytes),
 }
 
-/// One step of a streamed answer. A channel that closes without `End` or `Lost` means that the attempt
-/// died (a panic): the reader must treat that as a loss, never as an end.
+/// One item of a streamed answer. A stream that closes without `End` or `Lost` means that the attempt was given up or
+/// panicked: the reader must treat that as a loss, never as an end.
 #[derive(Debug)]
 pub enum StreamItem {
     /// One or more complete events (each ends with a blank line), free of `id:` and `retry:` lines. The
@@ -49,6 +51,3 @@ pub enum StreamItem {
     /// The stream was lost after the first event.
     Lost(Failure),
 }
-
-/// Chunks in flight between a worker and the HTTP body; beyond that a slow reader slows the upstream read.
-pub const STREAM_BUFFER_ITEMS: usize = 16;

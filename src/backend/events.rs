@@ -1,10 +1,16 @@
 //! The events of one streamed answer, as they come from the server, whatever its dialect.
 
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use kebne_lane::Failure;
 use kebne_wire::framing::Framing;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::backend::{
     failure,
@@ -25,6 +31,8 @@ pub(crate) struct Events<F> {
     framer: F,
     /// Longest time without a byte.
     idle_timeout: Duration,
+    /// Runs while bytes are waited for; set anew for each wait.
+    silence: Option<Pin<Box<Sleep>>>,
     /// The bytes have come to their end.
     ended: bool,
     /// The first event is with the caller: an error can no longer be a refusal.
@@ -85,6 +93,7 @@ impl<F: Framing> Events<F> {
             body,
             framer,
             idle_timeout,
+            silence: None,
             ended: false,
             started: false,
         }
@@ -118,8 +127,30 @@ impl<F: Framing> Events<F> {
         if !self.started {
             return self.body.chunk().await;
         }
-        let chunk = tokio::time::timeout(self.idle_timeout, self.body.chunk()).await;
-        chunk.unwrap_or_else(|_| Err(pump::silent(self.idle_timeout)))
+        let Self {
+            body,
+            silence,
+            idle_timeout,
+            ..
+        } = self;
+        let idle_timeout = *idle_timeout;
+        let mut chunk = pin!(body.chunk());
+        let mut is_set = false;
+        poll_fn(|task| {
+            if let Poll::Ready(chunk) = chunk.as_mut().poll(task) {
+                return Poll::Ready(chunk);
+            }
+            let silence = silence.get_or_insert_with(|| Box::pin(sleep(idle_timeout)));
+            if !is_set {
+                is_set = true;
+                let until = Instant::now().checked_add(idle_timeout);
+                let until = until.unwrap_or_else(|| silence.deadline());
+                silence.as_mut().reset(until);
+            }
+            let silent = silence.as_mut().poll(task);
+            silent.map(|()| Err(pump::silent(idle_timeout)))
+        })
+        .await
     }
 
     fn end(&mut self) -> Option<Bytes> {

@@ -153,17 +153,20 @@ pub(crate) fn whole(answer: Answer<ModelResponse>) -> serde_json::Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-/// Reads a stream to its end: the events, and how it ended.
+/// Reads a stream to its end and waits for the end of the attempt; returns the events, and how the stream ended.
 pub(crate) async fn read(answer: Answer<ModelResponse>) -> (String, StreamItem) {
     let ModelBody::Stream(mut receiver) = answer.response.body else {
         panic!("a stream was asked for");
     };
-    tokio::spawn(answer.tail.unwrap());
+    let tail = tokio::spawn(answer.tail.unwrap());
     let mut events = String::new();
     loop {
         match receiver.recv().await.unwrap() {
             StreamItem::Events(more) => events += std::str::from_utf8(&more).unwrap(),
-            last => return (events, last),
+            last => {
+                tail.await.unwrap();
+                return (events, last);
+            }
         }
     }
 }

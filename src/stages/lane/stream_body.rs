@@ -1,4 +1,4 @@
-//! The body of a streamed answer: the backend's events as they come, never more than a few in memory.
+//! The body of a streamed answer: the backend's events as they come, none of them kept in memory.
 //!
 //! While a token is waited for, comments keep the connection alive. A loss is told within the stream
 //! and never looks like an end. The call's guard lives here, so that a caller who goes away is noticed by the
@@ -15,14 +15,11 @@ use std::{
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use kebne_lane::{CallGuard, Ending};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, Interval},
-};
+use tokio::time::{Instant, Interval};
 
 use crate::{
     gateway::{GatewayError, GatewayReply},
-    llm::{ModelBody, StreamItem},
+    llm::{EventStream, ModelBody, StreamItem},
     stages::{
         Call,
         lane::finish::{Finish, Keeping, Part},
@@ -36,14 +33,14 @@ pub(super) type PendingCall = Pin<Box<dyn Future<Output = Result<GatewayReply, G
 enum State {
     Waiting(PendingCall),
     Streaming {
-        items: mpsc::Receiver<StreamItem>,
+        items: EventStream,
         guard: CallGuard,
     },
     /// The last part waits until the answer is kept.
     Keeping {
         keeping: Keeping,
         last: Bytes,
-        items: mpsc::Receiver<StreamItem>,
+        items: EventStream,
         guard: CallGuard,
     },
     Over,
