@@ -82,9 +82,12 @@ fn a_form_of_another_site_calls_no_model() {
             );
         }
     }
-    // A browser that sends no origin is still given away by the type of its form.
+    // A browser that sends no origin is known by its other headers, and an old one by the type of its form.
     let bare = form("x").replace("Origin: x\r\n", "");
     let answer = send(&program, "POST", CHAT, &bare, CALL);
+    assert_eq!(answer.code(), (403, "origin_not_allowed".to_owned()));
+    let old = bare.replace("Sec-Fetch-Site: cross-site\r\n", "");
+    let answer = send(&program, "POST", CHAT, &old, CALL);
     assert_eq!(answer.code(), (415, "unsupported_content_type".to_owned()));
     let metrics = program.send("GET", "/metrics", &[], &Value::Null).body;
     assert!(!metrics.contains("ending=\"success\"} 1"), "{metrics}");
