@@ -5,7 +5,7 @@
 
 pub mod anthropic;
 mod events;
-mod failure;
+pub(crate) mod failure;
 pub mod huggingface;
 mod one_chunk;
 pub mod openai;

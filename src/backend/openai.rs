@@ -108,7 +108,13 @@ impl OpenAiBackend {
             Ok(body) => self.answered(body, &attempt).await,
             Err(failure) => Err(failure),
         };
-        let mut answer = answered.map_err(|failure| self.noted(failure, request, quota))?;
+        let mut answer = match answered {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let failure = failure::with_headers(failure, headers);
+                return Err(self.noted(failure, request, quota));
+            }
+        };
         self.upstream.worked();
         answer.quota = quota;
         answer.response.headers = headers;

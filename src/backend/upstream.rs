@@ -322,7 +322,7 @@ impl Upstream {
         };
         failure.quota = quota::hints(&headers, now);
         failure.body = Some(body).filter(|_| outcome == Outcome::Client);
-        failure
+        failure::with_headers(failure, self.passed(&headers))
     }
 }
 
