@@ -65,6 +65,16 @@ impl OpenAiBackend {
         })
     }
 
+    /// Returns the server.
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Returns the server's own name for the model, if it has one.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
     /// Charges whole answers to a budget.
     pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
         self.upstream.charge_answers_to(answers);
