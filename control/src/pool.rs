@@ -52,6 +52,8 @@ struct Meta {
     priority: u8,
     weight: f64,
     attempts: u32,
+    /// Calls that had been served when it arrived.
+    served_before: f64,
     /// Refusals in a row.
     refusals: u32,
     /// It was sent, and came back.
@@ -140,6 +142,12 @@ pub struct Pool<T> {
     output: OutputLength,
     hedging: Hedging,
     refused: Vec<(T, Refusal)>,
+    /// Calls from this one on have not been looked at in the middle of their time.
+    looked_until: CallId,
+    /// Calls served so far.
+    served: f64,
+    /// Since when the lane serves without a pause, a cold start or an outage.
+    steady_since: Timestamp,
     closed: bool,
 }
 
@@ -169,6 +177,9 @@ impl<T> Pool<T> {
             output: OutputLength::default(),
             hedging: Hedging::new(settings.hedge_ratio),
             refused: Vec::new(),
+            looked_until: CallId(0),
+            served: 0.0,
+            steady_since: now,
             closed: false,
         }
     }
@@ -177,6 +188,9 @@ impl<T> Pool<T> {
     pub fn set_grant(&mut self, grant: Grant, now: Timestamp) {
         self.requests.set(grant.requests, self.grant.requests, now);
         self.tokens.set(grant.tokens, self.grant.tokens, now);
+        if self.grant.state != LaneState::Steady {
+            self.steady_since = now;
+        }
         let margins_shrink = grant.service_time_high < self.grant.service_time_high;
         self.grant = grant;
         self.peak.note(grant.delivered_rate.unwrap_or(0.0), now);
@@ -191,7 +205,7 @@ impl<T> Pool<T> {
     /// Refuses the waiting calls that end before a closed lane opens: sooner than at their deadlines.
     fn refuse_due_before(&mut self, until: Timestamp, now: Timestamp) {
         while let Some(&(deadline, id)) = self.deadlines.first() {
-            if deadline >= until || !self.give_up(id, now) {
+            if deadline >= until || !self.give_up(id, self.waiting_reason(), now) {
                 break;
             }
         }
@@ -382,22 +396,23 @@ impl<T> Pool<T> {
             if deadline > now {
                 break;
             }
-            if !self.give_up(id, now) {
+            if !self.give_up(id, self.waiting_reason(), now) {
                 break;
             }
         }
         while let Some((id, at)) = self.first_in_vain() {
-            if at > now || !self.give_up(id, now) {
+            if at > now || !self.give_up(id, self.waiting_reason(), now) {
                 break;
             }
         }
+        self.refuse_hopeless(now);
         std::mem::take(&mut self.refused)
     }
 
-    /// Refuses a waiting call for what keeps it waiting.
-    fn give_up(&mut self, id: CallId, now: Timestamp) -> bool {
+    /// Refuses a waiting call.
+    fn give_up(&mut self, id: CallId, reason: RefusalReason, now: Timestamp) -> bool {
         self.queue_remove(id);
-        let refusal = self.refusal(self.waiting_reason(), now);
+        let refusal = self.refusal(reason, now);
         let call = self.take(id);
         let given_up = call.is_some();
         self.refused
@@ -433,7 +448,8 @@ impl<T> Pool<T> {
         let gate = self.gate(now);
         let hedge = self.hedge_due(now);
         let in_vain = self.first_in_vain().map(|(_, at)| at);
-        let due = [expiry, retry, gate, hedge, in_vain];
+        let look = self.next_look().map(|(at, _)| at);
+        let due = [expiry, retry, gate, hedge, in_vain, look];
         due.into_iter().flatten().min()
     }
 

@@ -1,4 +1,4 @@
-//! The messages and effects of the controller, and the state that is kept and shown.
+//! What the controller is told, what it answers, and what of it is kept and shown.
 
 use std::time::Duration;
 
@@ -7,96 +7,95 @@ use serde::{Deserialize, Serialize};
 use crate::load_time::LoadTimes;
 use crate::{Grant, Kind, LaneState, Outcome, QuotaHints, Timestamp, Verdict};
 
-/// The number of an attempt; unique within a lane.
+/// Names one attempt; unique within a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId(pub u64);
 
-/// A period of time that was measured where it happened, so that it excludes the lane's own backlog.
+/// A stretch of time, noted where it happened: a lane's own backlog is no part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// When the call was sent.
     pub sent: Timestamp,
-    /// When the event happened.
+    /// When what is told of it happened.
     pub at: Timestamp,
 }
 
 impl Span {
-    /// Creates the period that ends at `at` and began when the call was dispatched.
+    /// Makes the stretch that ends at `at` and began when the call was dispatched.
     pub fn until(at: Timestamp) -> Self {
         let sent = Timestamp::ZERO;
         Self { sent, at }
     }
 }
 
-/// An event or request for the controller.
+/// What the controller is told.
 #[derive(Clone, Copy, Debug)]
 pub enum Message {
     /// An attempt was sent.
     Dispatched {
-        /// The attempt.
+        /// Which.
         attempt: AttemptId,
-        /// The number of attempts in flight, including this one.
+        /// In flight, this one included.
         in_flight: u32,
         /// Expected cost in tokens; zero when unknown.
         tokens: u32,
-        /// `true` if it was sent as a probe under a single-flight grant.
+        /// Sent as a probe under a single-flight grant.
         probe: bool,
-        /// The kind of call with which its time can be compared.
+        /// What its time can be compared with.
         kind: Kind,
     },
     /// The first part of an answer arrived.
     FirstPart {
-        /// The attempt.
+        /// Which.
         attempt: AttemptId,
         /// When it was sent, and when the part arrived.
         span: Span,
     },
     /// An attempt ended.
     Ended {
-        /// The attempt.
+        /// Which.
         attempt: AttemptId,
         /// When it was sent, and when it ended.
         span: Span,
-        /// The outcome.
+        /// How.
         outcome: Outcome,
-        /// The quotas in its headers.
+        /// What its headers said of quotas.
         quota: QuotaHints,
     },
-    /// The number of calls that wait has changed.
+    /// How many calls wait now.
     Demand {
         /// Calls waiting.
         queued: u32,
     },
-    /// Traffic is expected soon. The controller requests a wake call, unless the backend serves or a call is already
-    /// on its way to it.
+    /// Traffic is expected soon: a wake call is wanted, unless the backend serves or a call is on its way to it.
     Prewarm,
-    /// The time returned by `next_wakeup` has come.
+    /// The time asked for by `next_wakeup` has come.
     Wakeup,
 }
 
-/// An action or change that the controller requests.
+/// What the controller wants done or known.
 #[derive(Clone, Copy, Debug)]
 pub enum Effect {
     /// The pool's new grant.
     Grant(Grant),
     /// The lane's state changed.
     State {
-        /// The state before.
+        /// Before.
         from: LaneState,
-        /// The state after.
+        /// After.
         to: LaneState,
     },
-    /// A limit, rate or timeout was changed.
+    /// A limit decided something.
     Verdict(Verdict),
-    /// The lane must send a wake call of its own.
+    /// A wake call of the lane's own is wanted.
     Prewarm,
 }
 
-/// The learned values that survive a restart.
+/// What was learned and survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// The last limit in force, in calls.
+    /// The limit last in force, in calls.
     pub limit: Option<f64>,
     /// How long the backend takes to load.
     pub load_times: LoadTimes,
@@ -106,34 +105,34 @@ pub struct Snapshot {
     pub rate_ceiling: Option<f64>,
     /// Share of attempts that fail for reasons other than load.
     pub fault_rate: f64,
-    /// Values that are valid for a moment only. They are not stored, so that the next process does not use them.
+    /// What is true for a moment only; never written down, so that the next process does not believe it.
     #[serde(skip)]
     pub momentary: Option<Momentary>,
 }
 
-/// The values with which a controller that restarts during traffic continues.
+/// What a controller that is restarted in the midst of traffic goes on with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentary {
-    /// When an attempt was last sent or ended.
+    /// When an attempt was sent or ended last.
     pub at: Timestamp,
-    /// The end of the pause that the backend requested; in the past if there is none.
+    /// The end of the pause that the backend asked for; in the past without one.
     pub paused_until: Timestamp,
-    /// The time of the used-up quota's renewal; in the past if there is none.
+    /// When the used-up quota is renewed; in the past without one.
     pub quota_until: Timestamp,
-    /// `true` if the backend announced the time of the renewal.
+    /// `true` if the backend said when the quota is renewed.
     pub quota_is_dated: bool,
-    /// The limit at that time, in calls, if the backend served. `None` during the ramp.
+    /// The limit then, in calls, if the backend served; none is kept while it still ramps.
     pub level: Option<f64>,
-    /// Mean and variance of the logarithm of the latency; `None` before the first answer.
+    /// Mean and variance of the logarithm of the latency, once there was an answer.
     pub latency: Option<(f64, f64)>,
 }
 
-/// The controller's part of `/state`.
+/// The controller as `/state` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ControllerReport {
     /// The state.
     pub state: LaneState,
-    /// The state hidden by a pause or a used-up quota; otherwise the state itself.
+    /// The state that goes on behind a pause or a used-up quota; without one, the state itself.
     pub behind: LaneState,
     /// The limit before rounding.
     pub limit: f64,
@@ -145,6 +144,6 @@ pub struct ControllerReport {
     pub load_time_p90: Option<Duration>,
     /// Share of attempts that fail for reasons other than load.
     pub fault_rate: f64,
-    /// Attempts in flight, as counted by the controller.
+    /// Attempts in flight, as the controller knows.
     pub in_flight: usize,
 }

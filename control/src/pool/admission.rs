@@ -10,6 +10,12 @@ use super::{
 /// How many times the best rate of the last minutes the backend may come to serve while a call waits.
 const GROWTH: f64 = 2.0;
 
+/// Part of its time after which a waiting call is looked at, once: its caller has the other half for something else.
+const LOOK: f64 = 0.49;
+/// How many times as many calls as were served while it waited must be ahead of it then, and how many more, for it to be
+/// refused: the rate of a steady lane seldom grows by more within half of a call's time.
+const SURE: (f64, f64) = (1.1, 2.0);
+
 /// The smallest share of a tenant: whatever it is told, the queue stays finite.
 const WEIGHT_MIN: f64 = 0.001;
 
@@ -49,6 +55,7 @@ impl<T> Pool<T> {
             priority: offer.priority,
             weight: offer.weight.max(WEIGHT_MIN),
             attempts: 0,
+            served_before: self.served,
             refusals: 0,
             sent: false,
             hedge: self.may_be_hedged(&offer),
@@ -135,6 +142,46 @@ impl<T> Pool<T> {
         }
         let best = self.peak.rate();
         (best > 0.0).then(|| seconds(real(self.queue.len()) / (GROWTH * best)))
+    }
+
+    /// Returns the first call that has not been looked at in the middle of its time, and when that is; none while so few
+    /// calls wait that each may be reached.
+    pub(super) fn next_look(&self) -> Option<(Timestamp, CallId)> {
+        if real(self.queue.len()) <= SURE.1 {
+            return None;
+        }
+        let (id, call) = self.calls.range(self.looked_until..).next()?;
+        let whole = call.meta.gives_up().since(call.meta.arrived);
+        Some((call.meta.arrived.after(whole.mul_f64(LOOK)), *id))
+    }
+
+    /// Refuses the calls that, in the middle of their time, are sure not to be reached. They are looked at in the order of
+    /// arrival: one behind a call with a much later deadline waits for its own deadline.
+    pub(super) fn refuse_hopeless(&mut self, now: Timestamp) {
+        while let Some((at, id)) = self.next_look() {
+            if at > now {
+                return;
+            }
+            self.looked_until = CallId(id.0 + 1);
+            if self.is_hopeless(id, now) {
+                let reason = self.too_late_reason();
+                self.give_up(id, reason, now);
+            }
+        }
+    }
+
+    /// Returns `true` if more calls are ahead than will be served in the time left, at the rate at which calls were served
+    /// while this one waited. Of a lane that was not steady all that time nothing is sure.
+    fn is_hopeless(&self, id: CallId, now: Timestamp) -> bool {
+        let (Some(call), Some(ahead)) = (self.calls.get(&id), self.queue.ahead(id)) else {
+            return false;
+        };
+        let meta = &call.meta;
+        let steady = self.grant.state == LaneState::Steady && meta.arrived >= self.steady_since;
+        let waited = now.since(meta.arrived).as_secs_f64().max(1e-3);
+        let left = meta.gives_up().since(now).as_secs_f64();
+        let served = (self.served - meta.served_before) * left / waited;
+        steady && real(ahead) > SURE.0 * served + SURE.1
     }
 
     /// Returns the refusal for `reason`, with the times that its caller needs.

@@ -1,10 +1,10 @@
-//! The pool's state for an operator.
+//! The pool as an operator sees it.
 
 use super::{Pool, PoolReport};
 use crate::Timestamp;
 
 impl<T> Pool<T> {
-    /// Returns the pool's state for an operator.
+    /// Returns the pool as an operator sees it.
     pub fn report(&self, now: Timestamp) -> PoolReport {
         PoolReport {
             queued: self.calls.len(),

@@ -659,3 +659,87 @@ fn a_call_that_stepped_aside_has_its_place_again_when_the_margin_shrinks() {
     p.released(second.attempt, at(5.0));
     assert_eq!(p.next(at(5.0)).unwrap().payload, 1);
 }
+
+/// Offers `count` calls at once to a lane that serves two calls per second, and returns when and why calls were refused.
+fn overload(count: u32, states: impl Fn(f64) -> LaneState) -> Vec<(f64, RefusalReason)> {
+    let grant = pool(Permission::Open).grant();
+    let mut p = Pool::new(&PoolSettings::default(), grant, at(0.0));
+    for payload in 0..count {
+        p.offer(offer(payload, 0), at(0.0)).unwrap();
+    }
+    let mut refused = Vec::new();
+    let mut out = Vec::new();
+    for tenth in 0..100_u32 {
+        let now = f64::from(tenth) / 10.0;
+        let grant = Grant {
+            state: states(now),
+            ..p.grant()
+        };
+        p.set_grant(grant, at(now));
+        if tenth % 10 == 0 {
+            for (attempt, payload) in out.drain(..) {
+                let served = Outcome::Success { tokens: None };
+                p.ended(attempt, payload, served, false, at(now), &mut || 0.5);
+            }
+        }
+        while let Some(sent) = p.next(at(now)) {
+            out.push((sent.attempt, sent.payload));
+        }
+        let wakeup = p.next_wakeup(at(now));
+        assert!(p.queued() == 0 || wakeup.is_some_and(|wakeup| wakeup <= at(9.9)));
+        let expired = p.expire(at(now)).into_iter();
+        refused.extend(expired.map(|(_, refusal)| (now, refusal.reason)));
+    }
+    refused
+}
+
+#[test]
+fn calls_that_will_not_be_reached_are_refused_in_the_middle_of_their_time() {
+    let refused = overload(60, |_| LaneState::Steady);
+    // Twenty are served; a few more than the rate reaches are kept.
+    assert!((38..=40).contains(&refused.len()), "{refused:?}");
+    let (middle, late): (Vec<_>, Vec<_>) = refused
+        .into_iter()
+        .partition(|(time, _): &(f64, RefusalReason)| *time < 5.0);
+    assert!(middle.len() >= 34 && late.len() <= 4, "{middle:?} {late:?}");
+    let reason = RefusalReason::WaitTooLong;
+    assert!(middle.iter().all(|(_, why)| *why == reason));
+    assert!(
+        overload(20, |_| LaneState::Steady).len() <= 1,
+        "no overload"
+    );
+}
+
+#[test]
+fn nothing_is_sure_of_a_lane_that_did_not_serve_all_the_time() {
+    let paused = |now: f64| match now {
+        0.0..2.0 => LaneState::Paused,
+        _ => LaneState::Steady,
+    };
+    let refused = overload(60, paused);
+    assert!(refused.iter().all(|(time, _)| *time > 9.0), "{refused:?}");
+}
+
+#[test]
+fn a_call_of_a_tenant_with_few_calls_is_not_behind_another_tenants_backlog() {
+    let mut queue = Queue::new(1000);
+    let entry = |id: u64, tenant: u64, priority: u8| Entry {
+        id: CallId(id),
+        priority,
+        tenant,
+        tokens: 10,
+        weight: 1.0,
+        returned: false,
+    };
+    for id in 0..50 {
+        queue.push(entry(id, 0, 1));
+    }
+    for id in 50..53 {
+        queue.push(entry(id, 1, 1));
+    }
+    queue.push(entry(53, 2, 0));
+    assert_eq!(queue.ahead(CallId(52)), Some(1 + 2 + 2));
+    assert_eq!(queue.ahead(CallId(49)), Some(1 + 49 + 3));
+    assert_eq!(queue.ahead(CallId(53)), Some(0));
+    assert_eq!(queue.ahead(CallId(99)), None);
+}
