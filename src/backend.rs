@@ -5,9 +5,8 @@
 
 pub mod anthropic;
 mod events;
-pub(crate) mod failure;
+mod failure;
 pub mod huggingface;
-pub mod ollama;
 mod one_chunk;
 pub mod openai;
 mod pump;
@@ -26,7 +25,6 @@ use crate::{
 };
 pub use anthropic::AnthropicBackend;
 pub use huggingface::HuggingFaceBackend;
-pub use ollama::OllamaBackend;
 pub use openai::OpenAiBackend;
 #[cfg(feature = "lab")]
 pub use simulated::SimulatedBackend;
@@ -39,8 +37,6 @@ pub enum ModelBackend {
     Simulated(SimulatedBackend),
     /// A client of a server of the `OpenAI` dialect.
     OpenAi(Box<OpenAiBackend>),
-    /// A client of Ollama.
-    Ollama(Box<OllamaBackend>),
     /// A client of a text-generation inference server.
     HuggingFace(Box<HuggingFaceBackend>),
     /// A client of a server of the Messages API.
@@ -91,10 +87,6 @@ impl ModelBackend {
                 let backend = OpenAiBackend::build(settings, environment)?;
                 Ok(Self::OpenAi(Box::new(backend)))
             }
-            BackendKind::Ollama => {
-                let backend = OllamaBackend::build(settings, environment)?;
-                Ok(Self::Ollama(Box::new(backend)))
-            }
             BackendKind::HuggingFace => {
                 let backend = HuggingFaceBackend::build(settings, environment)?;
                 Ok(Self::HuggingFace(Box::new(backend)))
@@ -113,7 +105,6 @@ impl ModelBackend {
             #[cfg(feature = "lab")]
             Self::Simulated(_) => {}
             Self::OpenAi(backend) => backend.charge_answers_to(answers),
-            Self::Ollama(backend) => backend.charge_answers_to(answers),
             Self::HuggingFace(backend) => backend.charge_answers_to(answers),
             Self::Anthropic(backend) => backend.charge_answers_to(answers),
         }
@@ -133,7 +124,6 @@ impl Backend for ModelBackend {
             #[cfg(feature = "lab")]
             Self::Simulated(backend) => backend.attempt(attempt).await,
             Self::OpenAi(backend) => backend.attempt(attempt).await,
-            Self::Ollama(backend) => backend.attempt(attempt).await,
             Self::HuggingFace(backend) => backend.attempt(attempt).await,
             Self::Anthropic(backend) => backend.attempt(attempt).await,
         }

@@ -136,13 +136,8 @@ impl HuggingFaceBackend {
             Ok(body) => generated(&body, &inputs),
             Err(failure) => Err(failure),
         };
-        let generated = match generated {
-            Ok(generated) => generated,
-            Err(failure) => {
-                self.upstream.report(&failure, &request.request_id);
-                return Err(failure::with_headers(failure, headers));
-            }
-        };
+        let generated =
+            generated.inspect_err(|failure| self.upstream.report(failure, &request.request_id))?;
         self.upstream.worked();
         let tokens = generated.tokens;
         let whole = Bytes::from(chat_answer(request, &callers_model, &generated));

@@ -4,6 +4,8 @@ mod finish;
 mod stream_body;
 mod whole_body;
 
+use std::time::SystemTime;
+
 use actix_web::{
     HttpResponse,
     body::BoxBody,
@@ -11,13 +13,14 @@ use actix_web::{
     web::Data,
 };
 use kebne_lane::{CallOptions, Ending};
+use kebne_wire::passed_headers::rate_limits_in;
 
 use crate::{
     gateway::GatewayReply,
     llm::{ModelBody, ModelRequest},
     stages::{Call, Stage, route::Routed, shape::Shaped},
     state::State,
-    surface::{Surface, error::ApiError, passed},
+    surface::{Surface, error::ApiError},
 };
 
 use finish::Finish;
@@ -164,7 +167,17 @@ fn describe(
     surface: &dyn Surface,
     headers: &mut Vec<(HeaderName, HeaderValue)>,
 ) {
-    headers.extend(passed(surface, &reply.reply.response().headers));
+    let passed = &reply.reply.response().headers;
+    if !passed.is_empty() {
+        let passed = rate_limits_in(surface.rate_limits(), passed, SystemTime::now());
+        for (name, value) in &passed {
+            let name = HeaderName::try_from(name.as_str());
+            let value = HeaderValue::from_bytes(value.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.push((name, value));
+            }
+        }
+    }
     if let Ok(lane) = HeaderValue::from_str(&reply.lane) {
         headers.push((HeaderName::from_static("x-kebne-lane"), lane));
     }

@@ -22,7 +22,6 @@ pub mod quota;
 pub mod redact;
 pub mod request;
 pub mod responses;
-mod role;
 pub mod sniff;
 pub mod splice;
 pub mod sse;

@@ -279,6 +279,13 @@ impl Gateway {
         self.pool.set_grant(self.granted(now), now);
     }
 
+    /// Returns `true` if a call that came now would be sent at once.
+    pub(crate) fn has_room(&self, now: Timestamp) -> bool {
+        let grant = self.granted(now);
+        let open = grant.permission == Permission::Open;
+        open && self.pool.queued() == 0 && self.pool.in_flight() < grant.concurrency
+    }
+
     /// Returns the time of the next wakeup of this gateway.
     pub(crate) fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
         let pause = self.blindfold.and_then(|blindfold| blindfold.wakeup(now));

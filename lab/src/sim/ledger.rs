@@ -52,6 +52,8 @@ pub(crate) enum Note {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     value: Value,
+    /// The time that callers give a call, in seconds.
+    deadline: f64,
     pub(crate) ends: BTreeMap<usize, End>,
     pub(crate) twice: u32,
     pub(crate) latencies: Vec<f64>,
@@ -64,6 +66,15 @@ pub(crate) struct Ledger {
     pub(crate) keeps_notes: bool,
     pub(crate) episodes: u32,
     pub(crate) reasons: BTreeMap<String, u64>,
+    /// Calls that were neither served nor refused before their deadline.
+    pub(crate) lost: u64,
+    /// Refusals, those of calls that waited included, and how many of them came after half of the deadline.
+    pub(crate) refusals: u64,
+    pub(crate) late: u64,
+    /// Refused calls for which there was room before it was too late for them.
+    pub(crate) regretted: u64,
+    /// Until when room would have served a refused call.
+    pending: Vec<f64>,
     pub(crate) left_over: usize,
     /// Refusals that the scenario injects at random.
     pub(crate) unlucky: u64,
@@ -76,6 +87,7 @@ impl Ledger {
         let length = scenario.duration + 2.0 * scenario.deadline;
         Self {
             value: scenario.value,
+            deadline: scenario.deadline,
             ends: BTreeMap::new(),
             twice: 0,
             latencies: Vec::new(),
@@ -88,6 +100,11 @@ impl Ledger {
             keeps_notes: false,
             episodes: 0,
             reasons: BTreeMap::new(),
+            lost: 0,
+            refusals: 0,
+            late: 0,
+            regretted: 0,
+            pending: Vec::new(),
             left_over: 0,
             unlucky: 0,
             violations: 0,
@@ -99,10 +116,11 @@ impl Ledger {
         if self.ends.insert(id, end).is_some() {
             self.twice += 1;
         }
+        let time = now.as_secs_f64();
         if end != End::Served {
+            self.unserved(call, end, time);
             return;
         }
-        let time = now.as_secs_f64();
         self.latencies.push(time - call.at);
         let value = match self.value {
             Value::Work => call.work,
@@ -116,6 +134,26 @@ impl Ledger {
         if let Some(tenant) = self.tenants.get_mut(call.tenant) {
             *tenant += value;
         }
+    }
+
+    fn unserved(&mut self, call: &Call, end: End, time: f64) {
+        let waited = time - call.at;
+        let refused = matches!(end, End::Refused | End::Expired) && waited < self.deadline;
+        if refused {
+            self.refusals += 1;
+            self.late += u64::from(waited > 0.5 * self.deadline);
+            self.pending.retain(|until| *until > time);
+            self.pending.push(call.at + self.deadline - call.work);
+        } else if end != End::Left {
+            self.lost += 1;
+        }
+    }
+
+    /// Notes that a slot is free and nobody waits for it.
+    pub(crate) fn has_room(&mut self, now: Timestamp) {
+        let time = now.as_secs_f64();
+        let regretted = self.pending.drain(..).filter(|until| *until > time).count();
+        self.regretted += u64::try_from(regretted).unwrap_or(u64::MAX);
     }
 
     /// Counts the outcome of an attempt.

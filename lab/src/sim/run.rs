@@ -300,6 +300,9 @@ impl<'a> Run<'a> {
         let Some(gateway) = self.gateways.get_mut(index) else {
             return;
         };
+        if gateway.has_room(self.now) {
+            self.ledger.has_room(self.now);
+        }
         if let Some(wish) = gateway.next_wakeup(self.now) {
             let wake = wish.max(self.now.after(WAKE_STEP));
             if gateway.due.is_none_or(|due| wake < due || due <= self.now) {

@@ -21,6 +21,12 @@ pub(crate) struct Score {
     pub(crate) success: f64,
     /// Attempts that failed, over successes.
     pub(crate) wasted: f64,
+    /// Calls that were neither served nor refused before their deadline, over calls offered.
+    pub(crate) lost: f64,
+    /// Calls that were refused although there was room before it was too late for them, over calls offered.
+    pub(crate) regretted: f64,
+    /// Refusals that came after half of the deadline, over all refusals.
+    pub(crate) late: f64,
     /// Attempts over calls offered.
     pub(crate) attempts: f64,
     /// Seconds from the event until the work reaches 90 % of the oracle's; `None` without an event, infinite if it
@@ -40,19 +46,19 @@ pub(crate) struct Score {
     pub(crate) reasons: BTreeMap<String, f64>,
 }
 
+fn number(count: u64) -> f64 {
+    real(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
 /// Computes the score of a run.
 pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score {
     // A caller that leaves says nothing of the lane.
     let calls = real(run.ends.len()) - run.ended(End::Left);
     let served = run.ended(End::Served);
-    let count = |label: &str| {
-        let number = run.attempts.get(label).copied().unwrap_or(0);
-        real(usize::try_from(number).unwrap_or(usize::MAX))
-    };
+    let count = |label: &str| number(run.attempts.get(label).copied().unwrap_or(0));
     let all: f64 = run.attempts.keys().map(|label| count(label)).sum();
     let good = count("success");
-    let unlucky = usize::try_from(run.unlucky).unwrap_or(usize::MAX);
-    let injected = count("fault") + real(unlucky);
+    let injected = count("fault") + number(run.unlucky);
     // The losing attempt of two of one call is wasted work but not a failure.
     let overtaken = count("cancelled");
     let cold = count("cold");
@@ -62,6 +68,9 @@ pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score
         admitted: ratio(served, calls - run.ended(End::Refused), 1.0),
         success: ratio(good, all - injected - overtaken, 1.0),
         wasted: ratio(all - good, good, all),
+        lost: ratio(number(run.lost), calls, 0.0),
+        regretted: ratio(number(run.regretted), calls, 0.0),
+        late: ratio(number(run.late), number(run.refusals), 0.0),
         attempts: ratio(all, calls, 0.0),
         t90: scenario.event.map(|event| reaction(event, run, oracle)),
         p50: quantile(&run.latencies, 0.5),
@@ -77,7 +86,7 @@ pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score
         reasons: run
             .reasons
             .iter()
-            .map(|(k, v)| (k.clone(), real(usize::try_from(*v).unwrap_or(usize::MAX))))
+            .map(|(k, v)| (k.clone(), number(*v)))
             .collect(),
     }
 }
@@ -135,6 +144,9 @@ pub(crate) fn average(scores: &[Score]) -> Score {
         admitted: over(|s| s.admitted),
         success: over(|s| s.success),
         wasted: over(|s| s.wasted),
+        lost: over(|s| s.lost),
+        regretted: over(|s| s.regretted),
+        late: over(|s| s.late),
         attempts: over(|s| s.attempts),
         t90: maybe(|s| s.t90),
         p50: over(|s| s.p50),

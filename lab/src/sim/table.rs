@@ -19,6 +19,9 @@ pub(crate) struct Summary {
     pub(crate) offered_mean: f64,
     pub(crate) admitted_mean: f64,
     pub(crate) wasted_mean: f64,
+    pub(crate) lost_mean: f64,
+    pub(crate) regretted_mean: f64,
+    pub(crate) late_mean: f64,
 }
 
 /// Summarises the entrant at `index`.
@@ -38,6 +41,9 @@ pub(crate) fn summary(rows: &[Row], index: usize) -> Summary {
         offered_mean: mean(&over(|s| s.offered)),
         admitted_mean: mean(&over(|s| s.admitted)),
         wasted_mean: mean(&over(|s| s.wasted.min(1000.0))),
+        lost_mean: mean(&over(|s| s.lost)),
+        regretted_mean: mean(&over(|s| s.regretted)),
+        late_mean: mean(&over(|s| s.late)),
     }
 }
 
@@ -100,13 +106,13 @@ pub(crate) fn grid(rows: &[Row], entrants: &[Entrant]) -> String {
 /// Writes one line per entrant.
 pub(crate) fn summaries(rows: &[Row], entrants: &[Entrant]) -> String {
     let mut lines = vec![
-        "| law | goodput mean | p10 | worst | success mean | p10 | of offered | of admitted | wasted |".to_owned(),
-        format!("|{}", "---|".repeat(9)),
+        "| law | goodput mean | p10 | worst | success mean | p10 | of offered | of admitted | wasted | lost | regretted | late |".to_owned(),
+        format!("|{}", "---|".repeat(12)),
     ];
     for (index, entrant) in entrants.iter().enumerate() {
         let s = summary(rows, index);
         lines.push(format!(
-            "| {} | {:.4} | {:.3} | {:.3} | {:.4} | {:.3} | {:.3} | {:.3} | {:.3} |",
+            "| {} | {:.4} | {:.3} | {:.3} | {:.4} | {:.3} | {:.3} | {:.3} | {:.3} | {:.4} | {:.4} | {:.2} |",
             entrant.name,
             s.goodput_mean,
             s.goodput_p10,
@@ -116,6 +122,9 @@ pub(crate) fn summaries(rows: &[Row], entrants: &[Entrant]) -> String {
             s.offered_mean,
             s.admitted_mean,
             s.wasted_mean,
+            s.lost_mean,
+            s.regretted_mean,
+            s.late_mean,
         ));
     }
     lines.push(String::new());
