@@ -1,10 +1,11 @@
-//! The memory that request bodies may take, and reading them within it.
+//! The memory for request bodies, and the reading of bodies within it.
 //!
-//! One budget holds for the whole process. A body takes its share as it grows and gives it back when the last reference
-//! to its bytes is gone, wherever that is: in a queue, at a backend, in a session's turn. A body that does not fit is
-//! refused before it is read, when its length is known, and while it is read otherwise.
+//! There is one budget for the whole process. A body takes its share as it grows, and gives it back when the last
+//! reference to its bytes is dropped: in a queue, at a backend, or in a session's turn. A body that does not fit is
+//! refused before it is read if its length is known, and otherwise while it is read.
 //!
-//! A part of the budget is for small bodies only, so that large ones that arrive slowly cannot keep out the small ones.
+//! A part of the budget is reserved for small bodies, so that large bodies that arrive slowly cannot block the small
+//! ones.
 
 use std::sync::Arc;
 
@@ -18,13 +19,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{settings::ServerSettings, surface::error::ApiError};
 
-/// A body of at most this size is a small one. Parsing it takes less time than a switch of threads.
+/// A body of at most this size is small. To parse it takes less time than a switch of threads.
 pub const SMALL: usize = 64 << 10;
-/// One part in so many of the budget is for small bodies only.
+/// The reciprocal of the share of the budget that is reserved for small bodies.
 const SMALL_SHARE: usize = 4;
-/// The least that a body takes: its connection and its call cost about that much too.
+/// The smallest share that a body takes, because its connection and its call cost about as much too.
 const LEAST: usize = 4 << 10;
-/// What the buffer of a connection takes that receives a large body.
+/// The size of the buffer of a connection that receives a large body.
 const BUFFER: usize = 128 << 10;
 
 /// The budget of bytes in request bodies; shared by all threads.
@@ -41,9 +42,9 @@ pub struct Bodies {
 struct Growing {
     bytes: Vec<u8>,
     permits: Vec<OwnedSemaphorePermit>,
-    /// The pools that the body may take from, in order.
+    /// The pools from which the body may take its share, in order.
     pools: Vec<Arc<Semaphore>>,
-    /// The capacity is never made larger than this.
+    /// The largest capacity of the buffer.
     size_max: usize,
 }
 
@@ -54,7 +55,7 @@ struct Held {
 }
 
 impl Bodies {
-    /// Creates the budget that the settings name.
+    /// Creates the budget of the settings.
     pub fn new(settings: &ServerSettings) -> Self {
         let total = settings.bodies_size_max.as_usize();
         let small = total / SMALL_SHARE;
@@ -84,7 +85,7 @@ impl Bodies {
     /// Reads a body of at most `size_max` bytes.
     ///
     /// # Errors
-    /// 413 when the body is larger, 503 when there is no memory for it now, 408 when it does not arrive in time.
+    /// Returns 413 if the body is larger, 503 if there is no memory for it now, and 408 if it does not arrive in time.
     pub async fn read_at_most(
         &self,
         size_max: usize,
@@ -93,24 +94,24 @@ impl Bodies {
     ) -> Result<Bytes, ApiError> {
         let size_max = size_max.min(self.size_max);
         let growing = self.begin(length(headers), size_max)?;
-        // Given back when the body is there: the connection then needs its buffer no longer.
+        // Given back when the body has arrived, because the connection then no longer needs its buffer.
         let _buffer = growing.buffer()?;
         let read = tokio::time::timeout(self.time_max, growing.read(payload)).await;
         read.map_err(|_| ApiError::slow_request())?
     }
 
-    /// Checks whether a body can be read at all, by the length that its caller announces.
+    /// Checks, by the announced length, whether a body can be read.
     ///
     /// # Errors
-    /// 413 when the body is too large, 503 when there is no memory for it now.
+    /// Returns 413 if the body is too large, and 503 if there is no memory for it now.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         self.begin(length(headers), self.size_max).map(drop)
     }
 
-    /// Charges bytes that were made here, such as a call with its history, to the budget.
+    /// Charges bytes that were created here, such as a call with its history, to the budget.
     ///
     /// # Errors
-    /// 503 when there is no memory for them now.
+    /// Returns 503 if there is no memory for them now.
     pub fn hold(&self, bytes: Bytes) -> Result<Bytes, ApiError> {
         let mut growing = self.begin(Some(bytes.len()), usize::MAX)?;
         growing.take(bytes.len())?;
@@ -145,7 +146,7 @@ impl Bodies {
 }
 
 impl Growing {
-    /// Takes what the connection's buffer needs while it receives a large body.
+    /// Takes the share of the connection's buffer while it receives a large body.
     fn buffer(&self) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
         if self.pools.len() > 1 {
             return Ok(None);
@@ -159,7 +160,7 @@ impl Growing {
     async fn read(mut self, mut payload: Payload) -> Result<Bytes, ApiError> {
         while let Some(part) = payload.next().await {
             let part = part.map_err(|error| {
-                ApiError::bad_request(None, format!("the body broke off: {error}"))
+                ApiError::bad_request(None, format!("the body is incomplete: {error}"))
             })?;
             self.add(&part)?;
         }
@@ -176,7 +177,8 @@ impl Growing {
         }
         let capacity = self.bytes.capacity();
         if size > capacity {
-            // Twice as much each time, so that a body is copied only a few times; never more than can come.
+            // The capacity is doubled each time, so that a body is copied only a few times, and never exceeds what can
+            // arrive.
             let wanted = size.max(capacity * 2).max(LEAST).min(self.size_max);
             self.take(wanted - capacity)?;
             self.bytes.reserve_exact(wanted - self.bytes.len());
@@ -185,7 +187,7 @@ impl Growing {
         Ok(())
     }
 
-    /// Takes this many bytes more of the budget, from the first pool that has them.
+    /// Takes this number of further bytes of the budget, from the first pool that has them.
     fn take(&mut self, bytes: usize) -> Result<(), ApiError> {
         let bytes = u32::try_from(bytes).map_err(|_| ApiError::no_memory())?;
         let mut pools = self.pools.iter().map(Arc::clone);
@@ -195,12 +197,12 @@ impl Growing {
     }
 }
 
-/// Returns the length that a caller announces.
+/// Returns the announced length of the body.
 fn length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Bytes made elsewhere, and their share of the budget.
+/// Bytes created elsewhere, and their share of the budget.
 struct HeldBytes {
     bytes: Bytes,
     _permits: Vec<OwnedSemaphorePermit>,

@@ -1,8 +1,8 @@
-//! Responses that are kept: they can be retrieved, continued and deleted.
+//! Kept responses, which can be retrieved, continued and deleted.
 //!
-//! The responses that continue one another form a tree, and each tree is a session of the context manager, in a space of
-//! its own: it is not among its owner's sessions and does not count as one. A turn of such a session holds one response
-//! and what it answers (`kebne_wire::responses::Kept`).
+//! The responses that continue one another form a tree. Each tree is a session of the context manager, in a separate
+//! space: it is not listed among its owner's sessions and does not count as one. A turn of such a session contains one
+//! response and its request (`kebne_wire::responses::Kept`).
 
 use bytes::Bytes;
 use kebne_context::{
@@ -13,15 +13,15 @@ use kebne_context::{
 use kebne_wire::responses::{Kept, KeptView, line_of, response_id, tree_of};
 use serde_json::Value;
 
-/// Turns that are read from the store in one step.
+/// The number of turns that are read from the store in one step.
 const PAGE: usize = 64;
-/// Bytes of one tree that are read to continue it.
+/// The largest number of bytes of one tree that are read to continue it.
 const TREE_SIZE_MAX: usize = 64 << 20;
 
 /// The reason why a response cannot be found, continued or kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConversationError {
-    /// There is no such response, or it is another's.
+    /// There is no such response, or it belongs to another owner.
     #[error("there is no response `{0}`")]
     NotFound(String),
     /// The conversation is too long to be continued.
@@ -30,7 +30,7 @@ pub enum ConversationError {
     /// The response cannot be kept.
     #[error("the response cannot be kept: {0}")]
     NotKept(&'static str),
-    /// The store of sessions has refused or failed.
+    /// The store of sessions refused the request or failed.
     #[error(transparent)]
     Context(#[from] ContextError),
 }
@@ -44,22 +44,22 @@ pub struct Conversations {
     size_max: usize,
 }
 
-/// Earlier responses that go along with a call.
+/// Earlier responses that are sent with a call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The oldest first.
+    /// The turns, oldest first.
     turns: Vec<Turn>,
-    /// Earlier responses that were left out because they do not fit.
+    /// The number of earlier responses that were left out because they do not fit.
     pub left_out: usize,
 }
 
 impl History {
-    /// Returns how many responses go along.
+    /// Returns the number of responses that are sent.
     pub fn turns(&self) -> usize {
         self.turns.len()
     }
 
-    /// Returns what was asked and answered as chat messages; `None` if it holds an item that chat has no place for.
+    /// Returns the requests and responses as chat messages, or `None` if one contains an item that chat does not have.
     pub fn messages(&self) -> Option<Vec<Value>> {
         fn read(kept: &KeptView<'_>) -> Option<Vec<Value>> {
             kept.messages()
@@ -67,8 +67,8 @@ impl History {
         self.joined(read)
     }
 
-    /// Returns what was asked and answered as items of the Responses API; `None` if an earlier version of this program has
-    /// kept a part of it as chat messages only.
+    /// Returns the requests and responses as items of the Responses API, or `None` if an earlier version of this
+    /// program kept a part of them as chat messages only.
     pub fn items(&self) -> Option<Vec<Value>> {
         fn read(kept: &KeptView<'_>) -> Option<Vec<Value>> {
             kept.items()
@@ -76,7 +76,7 @@ impl History {
         self.joined(read)
     }
 
-    /// Returns the bytes of what is kept of them.
+    /// Returns the number of bytes that are kept of them.
     pub fn size(&self) -> usize {
         let sizes = self.turns.iter().map(|turn| turn.content.messages.len());
         sizes.sum()
@@ -91,9 +91,9 @@ impl History {
     }
 }
 
-/// Where a response that is being made will be kept.
+/// The place where a response in progress will be kept.
 ///
-/// A tree that was made for it is removed again when the place is dropped without a response.
+/// A tree created for it is removed again if the place is dropped without a response.
 #[derive(Debug)]
 pub struct Place {
     conversations: Conversations,
@@ -104,7 +104,7 @@ pub struct Place {
 }
 
 impl Conversations {
-    /// Keeps responses with the sessions, within the bounds of their settings.
+    /// Creates the conversations, which are kept with the sessions and within the bounds of their settings.
     pub fn new(context: ContextHandle, settings: &ContextSettings) -> Self {
         Self {
             context,
@@ -114,8 +114,8 @@ impl Conversations {
         }
     }
 
-    /// Returns a response and those that it continues. With `truncates`, the oldest are left out
-    /// that do not fit the budget of sessions.
+    /// Returns a response and those that it continues. If `truncates` is `true`, the oldest ones that exceed the token
+    /// budget of sessions are left out.
     ///
     /// # Errors
     /// Returns an error if there is no such response, or the store fails.
@@ -148,7 +148,7 @@ impl Conversations {
         })
     }
 
-    /// Returns a response as its caller got it, as JSON.
+    /// Returns a response as JSON, as its caller received it.
     ///
     /// # Errors
     /// Returns an error if there is no such response, or the store fails.
@@ -158,7 +158,7 @@ impl Conversations {
         Ok(Bytes::copy_from_slice(kept.response.get().as_bytes()))
     }
 
-    /// Removes a response; those that continue it go on without it.
+    /// Removes a response. Responses that continue it remain.
     ///
     /// # Errors
     /// Returns an error if there is no such response, or the store fails.
@@ -175,11 +175,12 @@ impl Conversations {
         Ok(())
     }
 
-    /// Makes room for a response with an id of [`new_id`]: in the tree of the one that it continues, or in a new one.
+    /// Reserves a place for a response with an id from [`new_id`]: in the tree of the response that it continues, or
+    /// in a new tree.
     ///
     /// # Errors
-    /// Returns an error if the response that it continues is not there, or its owner or the tree holds as much as it
-    /// may.
+    /// Returns an error if the response that it continues does not exist, or if its owner or the tree has reached the
+    /// limit.
     pub async fn place(
         &self,
         owner: &str,
@@ -204,7 +205,7 @@ impl Conversations {
         })
     }
 
-    /// Returns a response's turn, and how many other turns its tree has.
+    /// Returns the turn of a response, and the number of other turns in its tree.
     async fn find(&self, owner: &str, id: &str) -> Result<(Turn, usize), ConversationError> {
         let turns = self.turns(owner, id).await?;
         let others = turns.len() - 1;
@@ -216,7 +217,7 @@ impl Conversations {
         Ok((found.ok_or_else(|| not_found(id))?, others))
     }
 
-    /// Returns all turns of a response's tree; there is at least one.
+    /// Returns all turns of the tree of a response; there is at least one.
     async fn turns(&self, owner: &str, id: &str) -> Result<Vec<Turn>, ConversationError> {
         let (space, session) = (space_of(owner), session_of(id)?);
         let mut turns: Vec<Turn> = Vec::new();
@@ -255,9 +256,9 @@ impl Place {
         let counted = tokio::task::spawn_blocking(move || turn_of(&response, &request, tokenizer));
         let counted = counted.await;
         let turn =
-            counted.map_err(|_| ConversationError::NotKept("its tokens were not counted"))?;
+            counted.map_err(|_| ConversationError::NotKept("its tokens could not be counted"))?;
         let turn = turn.ok_or(ConversationError::NotKept("it cannot be read"))?;
-        // What was asked and what was answered may each be as large as a turn.
+        // The request and the response may each be as large as a turn.
         if turn.messages.len() > self.conversations.size_max.saturating_mul(2) {
             return Err(ConversationError::NotKept("it is too large"));
         }
@@ -278,7 +279,7 @@ impl Drop for Place {
         let context = self.conversations.context.clone();
         let (owner, session) = (self.owner.clone(), self.session.clone());
         actix_rt::spawn(async move {
-            // A tree that stays behind is empty and expires.
+            // A tree that remains is empty and expires.
             if let Err(error) = context.remove(&owner, &session).await {
                 tracing::debug!(%error, "an empty conversation was not removed");
             }
@@ -286,7 +287,7 @@ impl Drop for Place {
     }
 }
 
-/// Returns the turn that holds a response and the request that it answers.
+/// Returns the turn that contains a response and its request.
 fn turn_of(response: &Value, request: &[u8], tokenizer: Tokenizer) -> Option<TurnContent> {
     let kept = serde_json::to_vec(&Kept::new(response, request)?).ok()?;
     let view = KeptView::read(&kept)?;
@@ -316,7 +317,7 @@ fn turn_of(response: &Value, request: &[u8], tokenizer: Tokenizer) -> Option<Tur
     })
 }
 
-/// Returns the owner of an owner's trees. No owner's name has this character.
+/// Returns the owner under which the trees of an owner are kept. No owner's name contains this character.
 fn space_of(owner: &str) -> String {
     format!("{owner}\u{1f}responses")
 }
@@ -330,7 +331,7 @@ fn not_found(id: &str) -> ConversationError {
     ConversationError::NotFound(id.to_owned())
 }
 
-/// Says of a tree that is missing that the response is.
+/// Converts the error of a missing tree to that of a missing response.
 fn missing(error: ContextError, id: &str) -> ConversationError {
     match error {
         ContextError::Store(StoreError::NoSuchSession) => not_found(id),
@@ -338,10 +339,10 @@ fn missing(error: ContextError, id: &str) -> ConversationError {
     }
 }
 
-/// Returns an id for a response that nobody guesses; it names the tree of the response that it continues.
+/// Returns an id for a response that cannot be guessed. It contains the tree of the response that it continues.
 ///
 /// # Errors
-/// Returns an error if `previous` is not the id of a response.
+/// Returns an error if `previous` is not the id of a response, or if the system has no randomness.
 pub fn new_id(previous: Option<&str>) -> Result<String, ConversationError> {
     let tree = match previous {
         Some(previous) => tree_of(previous).ok_or_else(|| not_found(previous))?,
@@ -350,11 +351,11 @@ pub fn new_id(previous: Option<&str>) -> Result<String, ConversationError> {
     Ok(response_id(tree, random()?))
 }
 
-/// Returns a number that nobody guesses.
+/// Returns a random number from the system.
 fn random() -> Result<u64, ConversationError> {
     let mut bytes = [0; 8];
     let filled = getrandom::fill(&mut bytes);
-    filled.map_err(|_| ConversationError::NotKept("the system has no random numbers"))?;
+    filled.map_err(|_| ConversationError::NotKept("the system has no randomness"))?;
     Ok(u64::from_le_bytes(bytes))
 }
 

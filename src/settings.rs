@@ -1,9 +1,10 @@
 //! The settings of the program: types, layers, and errors.
 //!
 //! Values come in three layers: the defaults of the types, a TOML file, and environment variables such as
-//! `KEBNE__SERVER__LISTEN`. A file that is not TOML is reported with the place of its first error. Otherwise all unknown
-//! keys and wrong values are reported at once, each with its place, its path and what is allowed; if there are none,
-//! all contradictions are. There is no global state, and only [`environment`] reads the process environment.
+//! `KEBNE__SERVER__LISTEN`. A file that is not TOML is reported with the place of its first error. Otherwise all
+//! unknown keys and wrong values are reported at once, each with its place, its path and the allowed values. If there
+//! are none, all contradictions are reported. There is no global state, and only [`environment`] reads the process
+//! environment.
 
 pub mod backend;
 pub mod base_url;
@@ -50,7 +51,7 @@ pub struct Settings {
     pub context: ContextSettings,
     /// Backends, one lane each; at least one.
     pub backends: Vec<BackendSettings>,
-    /// Models that callers may ask for. If empty, each backend is offered under its own name.
+    /// Models that callers may request. If empty, each backend is offered under its own name.
     pub models: Vec<ModelSettings>,
     /// Named prompt templates.
     pub prompts: Vec<PromptSettings>,
@@ -74,7 +75,7 @@ impl Default for Settings {
     }
 }
 
-/// A first run needs a backend: the simulated model, if it is built in.
+/// Returns the backend of a first run: the simulated model, if it is built in.
 #[cfg(feature = "lab")]
 fn default_backends() -> Vec<BackendSettings> {
     vec![BackendSettings::default()]
@@ -130,7 +131,7 @@ impl Settings {
         errors
     }
 
-    /// Finds models that a key may call and that do not exist.
+    /// Returns an error for each model that a key may call and that does not exist.
     fn unknown_models_of_keys(&self, path: &str) -> Vec<SettingsError> {
         let mut known: Vec<&str> = self.models.iter().map(|m| m.name.as_str()).collect();
         if known.is_empty() {
@@ -149,7 +150,7 @@ impl Settings {
         errors
     }
 
-    /// Finds names and aliases of more than one model, and backends that do not exist.
+    /// Returns an error for each name or alias of more than one model, and for each backend that does not exist.
     fn model_contradictions(&self, path: &str, backend_names: &[&str]) -> Vec<SettingsError> {
         let mut errors = Vec::new();
         let mut taken = BTreeSet::new();

@@ -1,8 +1,8 @@
 //! The stages of a call to a model, in their order.
 //!
-//! `chain` is the only place that knows the order. Each stage is one type in one file; it knows the type that it takes
-//! and the type that it returns, and no other stage. A stage ends a call by returning an error; `Account` counts
-//! however it ends.
+//! `chain` is the only place that determines the order. Each stage is one type in one file. It depends on its input
+//! type and its output type, and on no other stage. A stage ends a call by returning an error; `Account` counts the
+//! ending in any case.
 
 mod account;
 mod admit;
@@ -39,28 +39,28 @@ use shape::Shape;
 
 /// One step of a call.
 trait Stage {
-    /// What the stage before returns.
+    /// The result of the previous stage.
     type In;
-    /// What the stage after takes.
+    /// The input of the next stage.
     type Out;
 
-    /// Takes the step.
+    /// Runs the stage.
     async fn run(&self, input: Self::In) -> Result<Self::Out, ApiError>;
 }
 
-/// A call as it came in.
+/// A call as it arrived.
 pub struct Arrival {
-    /// The dialect that it speaks.
+    /// The dialect of the call.
     pub surface: &'static dyn Surface,
-    /// Its id.
+    /// The id of the call.
     pub id: Arc<str>,
-    /// Its head.
+    /// The head of the request.
     pub http: HttpRequest,
-    /// Its body, not read yet.
+    /// The body, which has not been read.
     pub payload: Payload,
 }
 
-/// What stays the same from the first stage to the last.
+/// The values that stay the same from the first stage to the last.
 #[derive(Clone)]
 struct Call {
     surface: &'static dyn Surface,
@@ -68,7 +68,7 @@ struct Call {
     notes: Notes,
 }
 
-/// Serves a call: its stages one after another, and the account of how it ended.
+/// Serves a call: runs its stages one after another, and accounts for its ending.
 pub async fn serve(state: Data<State>, arrival: Arrival) -> HttpResponse {
     let call = Call {
         surface: arrival.surface,
@@ -80,7 +80,7 @@ pub async fn serve(state: Data<State>, arrival: Arrival) -> HttpResponse {
     account.settle(answer)
 }
 
-/// The order of the stages.
+/// Runs the stages in order.
 async fn chain(state: &Data<State>, call: Call, arrival: Arrival) -> Result<Answer, ApiError> {
     let known = Authenticate::new(state, call).run(arrival).await?;
     let admitted = Admit::new(state).run(known).await?;

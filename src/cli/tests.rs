@@ -175,7 +175,7 @@ fn a_load_on_another_machine_and_a_scenario_that_cannot_be_played_are_wrong_usag
     );
     for (name, why) in [
         ("S17", "several gateways"),
-        ("S999", "no scenario is called"),
+        ("S999", "the scenario `S999` does not exist"),
     ] {
         let (code, _, complaints) = kebne(&["load", "--scenario", name], &[]);
         assert_eq!(code, ExitCode::Usage);

@@ -1,4 +1,4 @@
-//! What an operator and a load balancer ask: health, readiness, metrics, state; and the list of models.
+//! The endpoints for operators and load balancers (health, readiness, metrics, state), and the list of models.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -18,12 +18,12 @@ use crate::{
     surface::{self, error::ApiError},
 };
 
-/// `GET /healthz`: the process lives.
+/// `GET /healthz`: 200 while the process runs.
 pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: calls are let in.
+/// `GET /readyz`: 200 while calls are accepted.
 pub(super) async fn readyz(state: Data<State>) -> HttpResponse {
     let reason = if state.is_draining() || state.gateway.is_leaving() {
         "draining"
@@ -94,8 +94,8 @@ fn session_store(health: &StoreHealth) -> serde_json::Value {
     }
 }
 
-/// `POST /backends/{name}/prewarm`: wakes a backend before any caller asks. 202 while it is being woken, 200 when it
-/// serves already; how the wake call ends is in `/state` and in the metrics.
+/// `POST /backends/{name}/prewarm`: wakes a backend before any caller asks. Answers 202 if a wake call is sent or in
+/// progress, and 200 if the backend already serves. The result of the wake call is in `/state` and in the metrics.
 pub(super) async fn prewarm(
     http: HttpRequest,
     name: Path<String>,
@@ -109,7 +109,7 @@ pub(super) async fn prewarm(
     respond(&http, result)
 }
 
-/// `POST /backends/{name}/close`: takes a backend out of service. Calls in flight go on.
+/// `POST /backends/{name}/close`: takes a backend out of service. Calls in flight continue.
 pub(super) async fn close(
     http: HttpRequest,
     name: Path<String>,
@@ -123,8 +123,8 @@ pub(super) async fn close(
     respond(&http, lane_answer(&name, result))
 }
 
-/// `POST /backends/{name}/reopen`: puts a backend back into service whose lane is closed, because its restarts were used up
-/// or because an operator closed it. The lane gets new actors and keeps what it learned.
+/// `POST /backends/{name}/reopen`: puts a backend back into service after its lane was closed, because its limit of
+/// restarts was exceeded or because an operator closed it. The lane gets new actors and keeps what it learned.
 pub(super) async fn reopen(
     http: HttpRequest,
     name: Path<String>,
@@ -190,7 +190,7 @@ pub(super) async fn no_such_path(http: HttpRequest) -> HttpResponse {
     respond(&http, Err(ApiError::not_found(message)))
 }
 
-/// Creates the response: the error's, where there is one.
+/// Returns the response, or the response of the error.
 pub(super) fn respond(http: &HttpRequest, result: Result<HttpResponse, ApiError>) -> HttpResponse {
     result.unwrap_or_else(|error| {
         let id = request_id::of(http);

@@ -1,11 +1,11 @@
-//! Protection from web pages that reach the gateway through their visitor's browser.
+//! Protection from web pages that reach the gateway through the browser of a visitor.
 //!
 //! Without API keys the loopback address is the only protection, and a browser on the same machine reaches it for any
-//! page that its user visits. A page can do so in two ways: by a name of its own that it lets point to 127.0.0.1 (DNS
-//! rebinding), which the `Host` header shows, and by a form or a script that posts to this address, which `Origin` and the
-//! content type show. With keys none of this helps a page, because it does not know the key.
+//! page that its user visits. A page can do so in two ways. It can use its own host name and make it resolve to
+//! 127.0.0.1 (DNS rebinding), which the `Host` header shows. It can post a form or run a script, which `Origin` and
+//! the content type show. With keys neither helps a page, because it does not know the key.
 //!
-//! Pages of other origins may read answers (CORS) only when `server.cors_origins` names them.
+//! Pages of other origins may read answers (CORS) only if `server.cors_origins` contains the origin.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ use crate::{
 
 /// Seconds for which a browser may remember that an origin is allowed.
 const REMEMBERED_SECONDS: u32 = 600;
-/// What a page of another origin may do.
+/// The methods that a page of another origin may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
 /// Headers that a page of another origin may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -40,7 +40,7 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      x-kebne-waited-ms, x-kebne-session-turn",
 );
 
-/// Refuses what a foreign page sends, and marks what an allowed page may read.
+/// Refuses requests of foreign pages, and marks answers that an allowed page may read.
 pub(super) async fn guard<B: MessageBody + 'static>(
     http: ServiceRequest,
     next: Next<B>,
@@ -83,7 +83,7 @@ pub(super) async fn guard<B: MessageBody + 'static>(
     Ok(response)
 }
 
-/// Checks what a browser says of where a request comes from.
+/// Checks the headers in which a browser gives the source of a request.
 fn check(
     method: &Method,
     headers: &HeaderMap,
@@ -118,14 +118,14 @@ fn check(
     Ok(())
 }
 
-/// Returns `true` if a page of this gateway itself sends the request.
+/// Returns `true` if the request comes from a page of this gateway.
 fn is_own_origin(headers: &HeaderMap) -> bool {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let own = text(ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
     own.is_some_and(|own| text(HOST).is_some_and(|host| host.eq_ignore_ascii_case(own)))
 }
 
-/// Returns the origin of a request if pages of it may read answers.
+/// Returns the origin of a request if its pages may read answers.
 fn allowed_origin(headers: &HeaderMap, settings: &ServerSettings) -> Option<HeaderValue> {
     let origin = headers.get(ORIGIN)?;
     let text = origin.to_str().ok()?;
@@ -141,7 +141,7 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
-/// Answers the question that a browser asks before the request itself.
+/// Answers the preflight request that a browser sends before the request itself.
 fn permit(headers: &mut HeaderMap, asked: &HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     if let Some(names) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -168,8 +168,8 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// Returns `true` for the operations whose body is a form with a file. A page of another origin can send one without
-/// asking first; the check of the origin refuses it.
+/// Returns `true` for the operations whose body is a form with a file. A page of another origin can send a form
+/// without a preflight request; the check of the origin refuses it.
 fn takes_forms(path: &str) -> bool {
     ["/v1/audio/transcriptions", "/v1/audio/translations"].contains(&path)
 }

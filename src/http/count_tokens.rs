@@ -1,4 +1,4 @@
-//! The counting of a message's tokens, without a call to a model.
+//! Counts the tokens of a message without a call to a model.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -14,7 +14,8 @@ use crate::{
     surface::{error::ApiError, messages},
 };
 
-/// `POST /v1/messages/count_tokens`: what the tokenizer of sessions counts; models differ by some ten percent.
+/// `POST /v1/messages/count_tokens`: counts with the tokenizer of sessions. Models differ from it by about ten
+/// percent.
 pub(super) async fn answer(
     http: HttpRequest,
     payload: Payload,
@@ -30,7 +31,7 @@ pub(super) async fn answer(
         let known = state.gateway.canonical(model);
         caller.require_model(known.ok_or_else(|| ApiError::unknown_model(model))?)?;
         let tokenizer = state.context_settings.tokenizer;
-        // Long texts take their time.
+        // Long texts take too long for an event loop.
         let tokens = state
             .off_loop
             .run(move || tokens_of(tokenizer, &chat))

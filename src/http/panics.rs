@@ -1,8 +1,8 @@
 //! Answers 500 for a handler that panics, instead of closing the connection without an answer.
 //!
-//! Owns the catching. A panic costs the one request: its future is dropped, so its call is cancelled and its permit
-//! comes back. A panic after the head of a streamed answer cuts the connection, which the caller must not take for an
-//! end. With `panic = "abort"` there is nothing to catch.
+//! A panic costs only its request: its future is dropped, so its call is cancelled and its permit is returned. A panic
+//! after the head of a streamed answer closes the connection before the end of the body, so that the caller does not
+//! take the answer as complete. With `panic = "abort"` panics cannot be caught.
 
 use std::panic::AssertUnwindSafe;
 

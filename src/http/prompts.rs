@@ -1,4 +1,4 @@
-//! Prompts: which there are, and what they make of given values.
+//! The list of prompts, and previews of their text for given values.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -11,10 +11,10 @@ use kebne_context::prompts::PromptInput;
 
 use crate::{http::admin::respond, stages::caller, state::State, surface::error::ApiError};
 
-/// The largest body of a preview; it is read into a tree.
+/// The largest body of a preview, in bytes; it is parsed into a tree.
 const PREVIEW_MAX: usize = 1 << 20;
 
-/// What a preview is made of; all of it may be left out.
+/// The values of a preview; all of them are optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Preview {

@@ -1,4 +1,4 @@
-//! The id of a request: the caller's own, or a new one. A request has one id, whatever becomes of it.
+//! The id of a request: the caller's own, or a new one. A request has the same id in its response and in all logs.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use actix_web::{
     http::header::{HeaderMap, HeaderName, HeaderValue},
 };
 
-/// The longest id that is taken over from a caller.
+/// The longest id that is accepted from a caller.
 const LENGTH_MAX: usize = 128;
-/// The header that carries it.
+/// The header with the id.
 const NAME: HeaderName = HeaderName::from_static("x-request-id");
 
 #[derive(Clone)]
 struct RequestId(Arc<str>);
 
-/// Gives a request that has just come in its id.
+/// Gives an incoming request its id.
 pub(super) fn assign(request: &ServiceRequest) -> Arc<str> {
     let id = choose(request.headers());
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
@@ -32,14 +32,14 @@ pub(super) fn of(request: &HttpRequest) -> Arc<str> {
     }
 }
 
-/// Names the request in its response.
+/// Adds the id of the request to its response.
 pub(super) fn name(headers: &mut HeaderMap, id: &str) {
     if let Ok(value) = HeaderValue::from_str(id) {
         headers.insert(NAME, value);
     }
 }
 
-/// Returns the caller's id when it is short and printable, else a new one.
+/// Returns the caller's id if it is short and printable, otherwise a new one.
 fn choose(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get(NAME).and_then(|id| id.to_str().ok());
     let usable = |id: &&str| {

@@ -1,4 +1,4 @@
-//! Responses that were kept, as their owner retrieves and deletes them.
+//! Retrieval and deletion of kept responses by their owner.
 
 use actix_web::{
     HttpRequest, HttpResponse,

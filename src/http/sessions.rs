@@ -1,4 +1,4 @@
-//! Sessions as their owner manages them.
+//! Management of sessions by their owner.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,19 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{http::admin::respond, stages::caller, state::State, surface::error::ApiError};
 
-/// Entries of metadata, and the longest name and value of one: what `OpenAI`'s metadata may have.
+/// The number of entries of metadata, and the longest name and value of one, as for `OpenAI`'s metadata.
 const METADATA_MAX: (usize, usize, usize) = (16, 64, 512);
-/// Items of one answer at most, and by default.
+/// The largest and the default number of items in one answer.
 const PAGE: (usize, usize) = (100, 20);
-/// Bytes of JSON above which an answer is not written on the thread that serves connections: less than a millisecond's
-/// work.
+/// The number of JSON bytes above which an answer is not written on the thread that serves connections. This many take
+/// less than a millisecond.
 const INLINE_MAX: usize = 64 << 10;
-/// Bytes that metadata may take as JSON, however its letters are written, and with it the rest of a change but the text.
+/// The largest number of bytes of metadata as JSON, in any escaping, including the rest of a change except its text.
 const CHANGE_MAX: usize = 128 << 10;
-/// Bytes of chance in a session's id: nobody guesses it.
+/// The number of random bytes of a session's id, so that it cannot be guessed.
 const ID_SIZE: usize = 16;
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
@@ -88,7 +88,7 @@ pub(super) async fn read(http: HttpRequest, id: Path<String>, state: Data<State>
     respond(&http, found.await)
 }
 
-/// `POST /v1/sessions/{id}`: sets what it names.
+/// `POST /v1/sessions/{id}`: sets the given fields.
 pub(super) async fn change(
     http: HttpRequest,
     id: Path<String>,
@@ -97,7 +97,7 @@ pub(super) async fn change(
 ) -> HttpResponse {
     let changed = async {
         let caller = caller::of(http.headers(), &state.settings.keys)?;
-        // Before the body is read: it may be large.
+        // Checked before the body is read, which may be large.
         state.context.read(&caller.owner, &id).await?;
         let wanted = read_change(http.headers(), payload, &state).await?;
         let session = state.context.change(&caller.owner, &id, wanted).await?;
@@ -121,7 +121,7 @@ pub(super) async fn remove(
     respond(&http, removed.await)
 }
 
-/// `GET /v1/sessions/{id}/turns`: in order; `after` is the number of a turn.
+/// `GET /v1/sessions/{id}/turns`: in order. `after` is the number of a turn.
 pub(super) async fn turns(
     http: HttpRequest,
     id: Path<String>,
@@ -161,7 +161,7 @@ fn part_of(
     Ok((limit, part.into_inner().after))
 }
 
-/// A page of a list. `next_after` is where the next page begins, if there is one.
+/// A page of a list. `next_after` is where the next page begins; it is absent on the last page.
 #[derive(Serialize)]
 struct ShownPage<T, N> {
     object: &'static str,
@@ -191,7 +191,7 @@ fn json_of(body: Vec<u8>) -> HttpResponse {
         .body(body)
 }
 
-/// Does work on this many bytes, beside the thread that serves connections if they are many.
+/// Does work on `size` bytes; if they are many, beside the thread that serves connections.
 async fn beside_if_large<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
@@ -203,7 +203,7 @@ async fn beside_if_large<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(ApiError::internal("an answer could not be written")))
 }
 
-/// Returns about how many bytes of an answer a session takes.
+/// Returns the approximate number of bytes of a session in an answer.
 fn size_of(session: &Session) -> usize {
     let metadata = session.details.metadata.iter();
     let metadata = metadata.map(|(name, value)| name.len() + value.len());
@@ -230,7 +230,7 @@ fn shown(session: &Session, state: &State) -> Value {
     })
 }
 
-/// A turn in an answer. Its messages are passed on as they were kept.
+/// A turn in an answer. Its messages are passed on as they are stored.
 #[derive(Serialize)]
 struct ShownTurn<'a> {
     object: &'static str,
@@ -252,7 +252,7 @@ impl<'a> ShownTurn<'a> {
     }
 }
 
-/// The fields of a session that can be set, unread.
+/// The fields of a session that can be set, not parsed.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChangeFields<'a> {
@@ -264,19 +264,19 @@ struct ChangeFields<'a> {
     prompt: Option<&'a RawValue>,
 }
 
-/// Reads a field that is there, even as `null`, which removes what was set.
+/// Reads a field that is present. `null` removes the present value.
 fn given<'de: 'a, 'a, D: Deserializer<'de>>(field: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(field).map(Some)
 }
 
-/// Reads what is to be set; an empty body sets nothing.
+/// Reads the fields to set; an empty body sets none.
 async fn read_change(
     headers: &HeaderMap,
     payload: Payload,
     state: &Data<State>,
 ) -> Result<Change, ApiError> {
     let size_max = state.context_settings.turn_size_max.as_usize();
-    // A letter may be written as six, as in `\u0041`.
+    // A letter may be written with six bytes, as in `\u0041`.
     let body_max = size_max.saturating_mul(6).saturating_add(CHANGE_MAX);
     let body = state
         .bodies
@@ -293,7 +293,7 @@ fn change_of(body: &[u8], state: &State) -> Result<Change, ApiError> {
     if body.is_empty() {
         return Ok(change);
     }
-    // A list could be read as the fields in order.
+    // The parser would accept a list as the fields in order.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(ApiError::bad_request(None, "the body is not a JSON object"));
     }
@@ -322,7 +322,7 @@ fn unreadable(error: &serde_json::Error) -> ApiError {
     };
     if let Some(key) = named("unknown field `") {
         let message =
-            format!("`{key}` is not known; `metadata`, `system_prompt` and `prompt` can be set");
+            format!("`{key}` is unknown; the fields are `metadata`, `system_prompt` and `prompt`");
         return ApiError::bad_request(Some(&key), message);
     }
     let twice = named("duplicate field `");

@@ -1,7 +1,7 @@
-//! Answers callers of HTTP/1.0, which know neither chunks nor connections that stay open.
+//! Adapts answers to callers of HTTP/1.0, which supports neither chunked bodies nor persistent connections by default.
 //!
-//! `ab`, old proxies and health checkers still speak it. A body of unknown length goes to them as it is, and the end of
-//! the connection is its end.
+//! `ab`, old proxies and health checkers still use it. A body of unknown length is sent unchanged, and ends with the
+//! connection.
 
 use actix_web::{
     Error,
@@ -11,7 +11,7 @@ use actix_web::{
     middleware::Next,
 };
 
-/// Writes answers to HTTP/1.0 without chunks, and closes.
+/// Writes answers to HTTP/1.0 callers without chunks, and closes the connection.
 pub(super) async fn without_chunks<B: MessageBody + 'static>(
     http: ServiceRequest,
     next: Next<B>,

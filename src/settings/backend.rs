@@ -15,13 +15,14 @@ use crate::settings::{
 /// Time to connect, as in the `OpenAI` SDKs.
 const CONNECT_TIMEOUT: HumanDuration = HumanDuration::from_secs(5);
 
-/// Shorter than the shortest scale-to-zero time that servers use, longer than a restart takes.
+/// The default of `asleep_after`: shorter than the shortest scale-to-zero time of servers, and longer than a restart
+/// takes.
 const ASLEEP_AFTER: HumanDuration = HumanDuration::from_secs(60);
 
-/// A batch of 2048 embeddings of 1536 numbers in base64 is 17 MiB.
+/// The default of `answer_size_max`; a batch of 2048 embeddings of 1536 numbers in base64 is 17 MiB.
 const ANSWER_SIZE_MAX: ByteCount = ByteCount::from_mib(32);
 
-/// A generated image in base64 comes in one event.
+/// The default of `event_size_max`; a generated image in base64 arrives in one event.
 const EVENT_SIZE_MAX: ByteCount = ByteCount::from_mib(16);
 
 /// `max_tokens` of a chat call that sets no bound, which Anthropic's API requires; enough for several pages.
@@ -31,7 +32,7 @@ const OUTPUT_TOKENS_DEFAULT: u32 = 4096;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {
-    /// A model inside this process that needs nothing. Not in a build without the feature `lab`.
+    /// A model inside this process, without other requirements. Not available in a build without the feature `lab`.
     #[cfg(feature = "lab")]
     #[default]
     Simulated,
@@ -40,7 +41,7 @@ pub enum BackendKind {
     OpenAi,
     /// A text-generation inference server.
     HuggingFace,
-    /// Anthropic's Messages API, or a server that speaks it.
+    /// Anthropic's Messages API, or a server compatible with it.
     Anthropic,
 }
 
@@ -48,12 +49,12 @@ pub enum BackendKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
-    /// `POST /responses`: calls of `/v1/responses` go to the server as they came.
+    /// `POST /responses`: calls of `/v1/responses` are sent to the server unchanged.
     Responses,
 }
 
-/// Settings of one backend and its lane. The keys below `kind` belong to the kinds that call a server over HTTP,
-/// `simulation` to `simulated` only.
+/// Settings of one backend and its lane. The keys after `kind` belong to the kinds that call a server over HTTP,
+/// except `simulation`, which belongs to `simulated`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackendSettings {
@@ -61,51 +62,52 @@ pub struct BackendSettings {
     pub name: String,
     /// The protocol: `simulated`, `openai`, `huggingface` or `anthropic`. Default `simulated`.
     pub kind: BackendKind,
-    /// The URL of the server, for example `http://127.0.0.1:8000/v1`; required by kinds that call one.
+    /// The URL of the server, for example `http://127.0.0.1:8000/v1`; required for kinds that call a server.
     pub base_url: Option<BaseUrl>,
-    /// The server's name for the model; without it, the caller's.
+    /// The server's name for the model. Default: the name in the caller's request.
     pub model: Option<String>,
-    /// The environment variable that holds the server's API key. Without it no key is sent.
+    /// The environment variable with the server's API key. Default: no key is sent.
     pub api_key_env: Option<String>,
-    /// The header that carries the bare key. Without it the key goes as `Authorization: Bearer`, and to `anthropic` as
-    /// `x-api-key`.
+    /// The header for the key alone. Default: `Authorization: Bearer`, and for `anthropic` `x-api-key`.
     pub api_key_header: Option<String>,
-    /// More headers for every request.
+    /// Additional headers of every request. Default none.
     pub headers: BTreeMap<String, String>,
-    /// More headers for the one call that wakes a cold backend, for servers that can hold a call while they load.
+    /// Additional headers of the one call that wakes a cold backend, for servers that can hold a call while they load.
+    /// Default none.
     pub wake_headers: BTreeMap<String, String>,
-    /// Time to connect, TLS included. Default `5s`.
+    /// Time to connect, including TLS; greater than 0. Default `5s`.
     pub connect_timeout: HumanDuration,
-    /// Without a success for this long, a refused connection and a bare 502 or 503 mean that the server is asleep
-    /// or loading, not broken. Default `1m`.
+    /// After this time without a success, a refused connection or a bare 502 or 503 means that the server is asleep or
+    /// loading, not broken. Default `1m`.
     pub asleep_after: HumanDuration,
-    /// Further statuses by which this server says that it is asleep, for example `[404]`. Default none.
+    /// Further statuses with which this server reports that it is asleep, for example `[404]`; each from 400 to 599.
+    /// Default none.
     pub cold_statuses: Vec<u16>,
-    /// Headers of the server's answers that are passed on to callers, each a name or the start of one and `*`, for example
-    /// `x-ratelimit-*`. Default none.
+    /// Headers of the server's answers that are passed on to callers. Each is a name, or a prefix followed by `*`, for
+    /// example `x-ratelimit-*`. Default none.
     pub pass_headers: Vec<String>,
-    /// The inputs besides text that the server takes: `image`, `audio`, `file`, `video`; it gets no call with others.
-    /// Default `["image", "audio", "file", "video"]`.
+    /// The inputs besides text that the server accepts: `image`, `audio`, `file`, `video`. It gets no call with other
+    /// inputs. Default `["image", "audio", "file", "video"]`.
     pub inputs: Vec<Input>,
     /// Only `openai`: APIs that the server has besides chats, completions and embeddings: `responses`. Default none.
     pub apis: Vec<Api>,
-    /// The largest whole answer that is read. Default `32MiB`.
+    /// The largest whole answer that is read; at least `1KiB`. Default `32MiB`.
     pub answer_size_max: ByteCount,
-    /// The largest event of a stream that is read. Default `16MiB`.
+    /// The largest event of a stream that is read; at least `1KiB`. Default `16MiB`.
     pub event_size_max: ByteCount,
-    /// Only `huggingface`: ask the server to hold the call that wakes it (`x-wait-for-model`). Default false.
+    /// Only `huggingface`: requests the server to hold the call that wakes it (`x-wait-for-model`). Default `false`.
     pub wait_for_model: bool,
-    /// Only `anthropic`: the bound of the output of a chat call that sets none; at least 1. Default 4096.
+    /// Only `anthropic`: the output bound for a chat call that sets none, in tokens; at least 1. Default 4096.
     pub output_tokens_default: u32,
-    /// Only `huggingface`: a Jinja template that turns `messages` into one text; without it, lines of `role: content`.
+    /// Only `huggingface`: a Jinja template that converts `messages` to one text. Default: lines of `role: content`.
     pub chat_template: Option<String>,
-    /// The call that warms it up before the first caller comes.
+    /// The call that wakes the backend before the first caller arrives.
     pub prewarm: PrewarmSettings,
-    /// Only `simulated`: the model's behaviour, with the keys of `[simulation]`.
+    /// Only `simulated`: the behaviour of the model, with the keys of `[simulation]`.
     #[cfg(feature = "lab")]
     #[serde(skip_serializing_if = "SimulationSettings::is_default")]
     pub simulation: SimulationSettings,
-    /// The lane's bounds.
+    /// The bounds of the lane.
     pub limits: LaneSettings,
 }
 
@@ -156,7 +158,7 @@ impl Validate for BackendSettings {
 }
 
 impl BackendSettings {
-    /// Returns `true` if the server speaks a dialect itself.
+    /// Returns `true` if the server has this dialect.
     pub fn speaks(&self, api: NativeApi) -> bool {
         match api {
             NativeApi::Messages => self.kind == BackendKind::Anthropic,
@@ -164,7 +166,7 @@ impl BackendSettings {
         }
     }
 
-    /// Finds keys that this kind does not have.
+    /// Returns an error for each key that this kind does not have.
     fn misplaced(&self, path: &str) -> Vec<SettingsError> {
         let over_http = [
             ("base_url", self.base_url.is_some()),
@@ -222,7 +224,7 @@ impl BackendSettings {
         .collect()
     }
 
-    /// Finds headers that are not allowed.
+    /// Returns an error for each header that is not allowed.
     fn wrong_headers(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
         let mut refuse =
@@ -256,7 +258,7 @@ impl BackendSettings {
         errors
     }
 
-    /// Finds values that are not allowed.
+    /// Returns an error for each value that is not allowed.
     fn wrong_values(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
         let mut refuse =

@@ -1,24 +1,24 @@
-//! The address of a backend, which may hold a user, a password or a key in its query.
+//! The address of a backend, which may contain a user name, a password or a key in its query.
 //!
-//! It is shown without them wherever it is printed; only the client of the backend sees it whole.
+//! The address is printed without them; only the client of the backend sees it whole.
 
 use std::fmt;
 
 use kebne_wire::redact;
 use serde::{Deserialize, Serialize};
 
-/// An address as it was set.
+/// An address as it is set.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BaseUrl(String);
 
 impl BaseUrl {
-    /// Takes an address as it is.
+    /// Creates an address without checking it.
     pub fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }
 
-    /// Returns the whole address, secrets included.
+    /// Returns the whole address, including secrets.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString};
 
-/// The value of a variable is not UTF-8.
+/// The error of a variable whose value is not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the value of the environment variable `{0}` is not UTF-8")]
 pub struct NotUtf8(pub String);
@@ -12,14 +12,15 @@ pub trait Environment {
     /// Returns the value of a variable, or `None` if it is not set.
     ///
     /// # Errors
-    /// The value is not UTF-8. A secret that cannot be read must not be taken for one that is not set.
+    /// Returns an error if the value is not UTF-8. A secret that cannot be read must not be treated as one that is not
+    /// set.
     fn get(&self, name: &str) -> Result<Option<String>, NotUtf8>;
 
     /// Returns all variables whose names start with `prefix`, by name.
     fn with_prefix(&self, prefix: &str) -> BTreeMap<String, Result<String, NotUtf8>>;
 }
 
-/// The environment that the process was started with.
+/// The environment of the process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessEnvironment;
 

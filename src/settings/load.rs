@@ -1,7 +1,7 @@
-//! Reads the layers and turns them into [`Settings`], or returns every error in them.
+//! Reads the layers and converts them to [`Settings`], or returns every error in them.
 //!
-//! A layer is a tree whose values know their place. The file and the environment are laid over the defaults; then
-//! the types read the result.
+//! A layer is a tree in which each value has its place. The file and the environment are merged over the defaults;
+//! then the types read the result.
 
 mod deserialize;
 mod path;
@@ -40,8 +40,8 @@ pub struct Loaded {
 /// Reads the defaults, then `file` if there is one, then the environment, and validates the result.
 ///
 /// # Errors
-/// A file that cannot be read or parsed. Otherwise every unknown key and every value of a wrong type; if there are
-/// none, every value that is out of range and every contradiction.
+/// Returns an error if the file cannot be read or parsed. Otherwise returns an error for every unknown key and every
+/// value of a wrong type or, if there are none, for every value out of range and every contradiction.
 pub fn load(file: Option<&Path>, environment: &dyn Environment) -> Result<Loaded, SettingsErrors> {
     let mut tree = layers(file).map_err(|error| SettingsErrors(vec![error]))?;
     let mut errors = variables::lay_all(&mut tree, environment);
@@ -79,7 +79,7 @@ fn layers(file: Option<&Path>) -> Result<Node, SettingsError> {
     Ok(tree)
 }
 
-/// Reads a whole file of a bounded size.
+/// Reads a file of a bounded size.
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let file = std::fs::File::open(path)?;
@@ -91,8 +91,8 @@ fn read(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// Removes the default models if a layer replaced the default backends but named no models: they would only name a
-/// backend that does not exist.
+/// Removes the default models if a layer replaced the default backends but set no models, because the default models
+/// would name a backend that does not exist.
 fn drop_models_of_replaced_backends(tree: &mut Node) {
     let Kind::Table(root) = &mut tree.kind else {
         return;
@@ -132,8 +132,8 @@ fn collect_origins(node: &Node, path: &mut Vec<Segment>, origins: &mut BTreeMap<
     }
 }
 
-/// Returns the place to blame for an error at `path`: that of the value or of a value below it; where nothing was set
-/// at the path, that of the nearest table around it.
+/// Returns the place of an error at `path`: that of the value or of a value below it. If nothing was set at the path,
+/// it is the place of the nearest table around it.
 fn origin_of<'a>(tree: &'a Node, path: &[Segment]) -> &'a Origin {
     let (mut node, mut around) = (Some(tree), &tree.origin);
     for segment in path {
@@ -147,8 +147,8 @@ fn origin_of<'a>(tree: &'a Node, path: &[Segment]) -> &'a Origin {
     node.and_then(Node::first_set).unwrap_or(around)
 }
 
-/// Turns the tree into settings. Each value that does not fit is recorded and removed, so that the next one is found
-/// too; the result is only of use if nothing was recorded.
+/// Converts the tree to settings. Each value that does not fit is recorded and removed, so that the next one is found
+/// too. The result is meaningful only if nothing was recorded.
 fn deserialize(tree: &mut Node, errors: &mut Vec<SettingsError>) -> Settings {
     while errors.len() < ERRORS_MAX {
         let error = match Settings::deserialize(&*tree) {
@@ -167,7 +167,7 @@ fn deserialize(tree: &mut Node, errors: &mut Vec<SettingsError>) -> Settings {
     Settings::default()
 }
 
-/// Describes a fault that the types found.
+/// Describes an error that the types found.
 fn explain(tree: &Node, path: &[Segment], fault: &Fault) -> SettingsError {
     let at = written(path);
     let origin = origin_of(tree, path);
@@ -201,7 +201,7 @@ fn explain(tree: &Node, path: &[Segment], fault: &Fault) -> SettingsError {
     }
 }
 
-/// Describes how a list is written, where something else was found.
+/// Describes how a list is written, if something else was found.
 fn wants_list(path: &[Segment], origin: &Origin) -> String {
     let mut element = path.to_vec();
     element.push(Segment::Index(0));
@@ -221,7 +221,7 @@ fn wants_list(path: &[Segment], origin: &Origin) -> String {
     }
 }
 
-/// Returns the path as the header of a table has it, without indices.
+/// Returns the path as in the header of a table, without indices.
 fn header(path: &[Segment]) -> String {
     let keys = path.iter().filter_map(|segment| match segment {
         Segment::Key(key) => Some(key.as_str()),

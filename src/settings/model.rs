@@ -1,4 +1,4 @@
-//! Models that callers may ask for, and the backends that serve them.
+//! Models that callers may request, and the backends that serve them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{SettingsError, Validate, join};
 
-/// One model that callers may ask for.
+/// One model that callers may request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSettings {
@@ -14,9 +14,10 @@ pub struct ModelSettings {
     pub name: String,
     /// Other names for the same model. Default none.
     pub aliases: Vec<String>,
-    /// Backends in order of preference; the next is tried when one cannot serve. Default `["simulated"]`.
+    /// Backends in order of preference; the next one is used if one cannot serve. Default `["simulated"]`.
     pub backends: Vec<String>,
-    /// The name of this model at a backend, if it is not `name`: backend name → model name.
+    /// The name of this model at a backend, if it is not `name`: a table from backend name to model name. Default
+    /// none.
     pub upstream: BTreeMap<String, String>,
 }
 

@@ -25,11 +25,11 @@ pub enum PrewarmOperation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrewarmSettings {
-    /// Make the call when the service starts. Default false: only if an operator asks for it.
+    /// Whether the call is sent when the service starts. Default `false`: it is sent only at an operator's request.
     pub at_start: bool,
     /// The operation: `chat`, `completions` or `embeddings`, with one word and one token of output. Default `chat`.
     pub operation: PrewarmOperation,
-    /// The whole body of the call instead: a JSON object without `model` (it is filled in) and without `stream`.
+    /// The whole body of the call instead: a JSON object without `model` (which is filled in) and without `stream`.
     pub body: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl PrewarmOperation {
         }
     }
 
-    /// Returns the smallest body that makes a model answer.
+    /// Returns the smallest body to which a model answers.
     fn smallest_body(self) -> &'static str {
         match self {
             Self::Chat => r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":1}"#,
@@ -57,7 +57,7 @@ impl PrewarmSettings {
     /// Returns the body without its model.
     ///
     /// # Errors
-    /// The reason why the configured body cannot be used.
+    /// Returns the reason why the configured body cannot be used.
     pub fn fields(&self) -> Result<Map<String, Value>, String> {
         let body = self.body.as_deref();
         let body = body.unwrap_or_else(|| self.operation.smallest_body());
@@ -70,7 +70,7 @@ impl PrewarmSettings {
             .get("stream")
             .is_some_and(|stream| stream != &Value::Bool(false))
         {
-            return Err("must not ask for a stream".to_owned());
+            return Err("must not request a stream".to_owned());
         }
         Ok(fields)
     }

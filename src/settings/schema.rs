@@ -1,7 +1,7 @@
-//! The keys that the types of the settings have, found by asking the types themselves.
+//! The keys of the settings' types, found with the types' own deserializers.
 //!
-//! A type is read by a deserializer that holds nothing: it follows a path, records which kind of value the type asks
-//! for at the end of it, and stops there.
+//! A type is read by a deserializer without data. It follows a path, records which kind of value the type requests at
+//! its end, and stops there.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde::{
 
 use crate::settings::load::Segment;
 
-/// The kind of value that a type asks for.
+/// The kind of value that a type requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// A table.
@@ -23,17 +23,17 @@ pub(crate) enum Shape {
         /// Its keys.
         keys: &'static [&'static str],
     },
-    /// A table whose keys are the user's own, such as names of headers.
+    /// A table whose keys are chosen by the user, such as names of headers.
     Map,
     /// A list.
     List,
     /// A single value.
     Value,
-    /// The type has nothing at this path.
+    /// The type has no value at this path.
     Nothing,
 }
 
-/// Returns the kind of value that `T` asks for at a path.
+/// Returns the kind of value that `T` requests at a path.
 pub(crate) fn shape<'de, T: Deserialize<'de>>(path: &[Segment]) -> Shape {
     match T::deserialize(Probe { path }) {
         Err(Found(shape)) => shape,
@@ -47,7 +47,7 @@ struct Probe<'a> {
     path: &'a [Segment],
 }
 
-/// What was found, as the error that ends the reading.
+/// The result, as the error that ends the reading.
 #[derive(Debug)]
 struct Found(Shape);
 
@@ -66,7 +66,7 @@ impl de::Error for Found {
 }
 
 impl Probe<'_> {
-    /// Ends with `shape` at the end of the path; otherwise goes one step on into a table.
+    /// Ends with `shape` at the end of the path; otherwise continues with the next step in a table.
     fn into_table<'de, V: Visitor<'de>>(self, shape: Shape, visitor: V) -> Result<V::Value, Found> {
         match self.path.split_first() {
             None => Err(Found(shape)),

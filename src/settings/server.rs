@@ -1,4 +1,4 @@
-//! The HTTP service: where it listens, who may call, and its bounds.
+//! The HTTP service: its address, its keys, and its bounds.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -16,93 +16,96 @@ use crate::settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
 pub struct ServerSettings {
     /// Address and port to listen on; other than loopback only with `keys`. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
-    /// API keys; without any, callers need no key. Default none.
+    /// API keys; if there are none, callers need no key. Default none.
     pub keys: Vec<KeySettings>,
-    /// Host names by which callers without keys reach the gateway besides loopback addresses and `localhost`: those of a
-    /// proxy in front of it. Default none.
+    /// Host names by which callers without keys reach the gateway, besides loopback addresses and `localhost`: those
+    /// of a proxy in front of it. Default none.
     pub hosts: Vec<String>,
-    /// Origins of web pages that may read answers (CORS), such as `https://app.example`; `*` for all, only with `keys`.
-    /// Default none.
+    /// Origins of web pages that may read answers (CORS), such as `https://app.example`; `*` for all, only with
+    /// `keys`. Default none.
     pub cors_origins: Vec<String>,
     /// Threads that serve HTTP; 1 to 256. Default 2.
     pub workers: usize,
     /// Connections that each of these threads may hold; 1 to 1000000. Default 4096.
     pub connections_max: usize,
-    /// The largest request body that is read. Default 16MiB.
+    /// The largest request body that is read. Default `16MiB`.
     pub body_size_max: ByteCount,
-    /// Bytes that the bodies of all requests may take together; at least twice `body_size_max` and 1MiB. Default 256MiB.
+    /// Bytes of all request bodies together; at least twice `body_size_max` and `1MiB`, at most `1TiB`. Default
+    /// `256MiB`.
     pub bodies_size_max: ByteCount,
-    /// Bytes that the whole answers of all backends may take together, those of at most 64KiB not counted; at least 1MiB.
-    /// Default 256MiB.
+    /// Bytes of the whole answers of all backends together, not counting answers of at most 64 KiB; `1MiB` to `1TiB`.
+    /// Default `256MiB`.
     pub answers_size_max: ByteCount,
-    /// Time for a caller to send its headers, and again for its body. Default 15s.
+    /// Time for a caller to send its headers, and again for its body; greater than 0. Default `15s`.
     pub request_timeout: HumanDuration,
-    /// Time for which an idle connection is kept. Default 75s.
+    /// Time for which an idle connection is kept; greater than 0. Default `75s`.
     pub keep_alive: HumanDuration,
-    /// Time a call may take when the caller says nothing. Default 2m.
+    /// Time for a call if the caller does not set one; greater than 0 and at most `deadline_max`. Default `2m`.
     pub deadline_default: HumanDuration,
-    /// The longest time a caller may ask for. Default 10m.
+    /// The longest time that a caller may set; greater than 0. Default `10m`.
     pub deadline_max: HumanDuration,
-    /// Time a stream may wait for its first token before the answer begins without it, so that no middleman
-    /// cuts the silent connection; before it, errors still have their true status. Default 20s.
+    /// Time for which a stream waits for its first token before the answer begins without it, so that no proxy closes
+    /// the silent connection. Errors before it still have their own status. Default `20s`.
     pub stream_opens_after: HumanDuration,
-    /// Time between the comments that keep a waiting stream alive. Default 10s.
+    /// Time between the comments that keep a waiting stream alive. Default `10s`.
     pub keep_alive_comment: HumanDuration,
     /// Time after the stop signal in which calls are still served while `/readyz` answers 503, so that load balancers
-    /// send no more before calls are refused; `0s` to 1h. Default 5s.
+    /// send no more calls before calls are refused; `0s` to `1h`. Default `5s`.
     pub lame_duck: HumanDuration,
-    /// Time for what was admitted to end once new calls are refused. Default 30s.
+    /// Time for admitted calls to end once new calls are refused. Default `30s`.
     pub drain_deadline: HumanDuration,
-    /// The file for what lanes learn (limits, load times), so that the next start knows it; empty for none.
-    /// Default `kebne-data/learned.json`, from where the program is started.
+    /// The file for what lanes learn (limits, load times), which the next start reads; empty for none. Default
+    /// `kebne-data/learned.json`, relative to the working directory.
     pub learned_path: PathBuf,
 }
 
-/// Longest time in which a service that is to stop still takes calls: beyond it the value is a mistake.
+/// The longest time in which a stopping service still accepts calls; a longer one is likely a mistake.
 const LAME_DUCK_MAX: Duration = Duration::from_hours(1);
 /// The lowest priority of a call.
 pub const PRIORITY_MAX: u8 = 9;
-/// A quarter of the budget of all bodies is for small ones, so a budget of twice the largest body always has room for one.
+/// A quarter of the budget of all bodies is for small ones, so a budget of twice the largest body always has room for
+/// one of these.
 const BODIES_PER_BODY: u64 = 2;
-/// The smallest budget of all bodies: a few connections that receive large ones.
+/// The smallest budget of all bodies: enough for a few connections that receive large ones.
 const BODIES_MIN: u64 = 1 << 20;
 /// The largest budget of all bodies.
 const BODIES_MAX: u64 = 1 << 40;
-/// The smallest and the largest share of a tenant against another.
+/// The smallest and the largest weight of a tenant.
 const WEIGHTS: (f64, f64) = (0.01, 100.0);
 
-/// One API key, known by its hash.
+/// One API key, identified by its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeySettings {
-    /// The name by which the key's owner appears in the log; each name once.
+    /// The name of the key's owner in the log; each name can be used once.
     pub name: String,
     /// The key's SHA-256 in lowercase hexadecimal, as `kebne key` prints it.
     pub hash: String,
-    /// The tenant of the key's calls: keys of one tenant share its queue and its sessions. Without it, the key's name.
+    /// The tenant of the key's calls. Keys of one tenant share its queue and its sessions. Default: the name of the
+    /// key.
     pub tenant: Option<String>,
-    /// The highest priority that the key's calls may use, and the default of its calls: 0 is served first, 9 last.
-    /// Default 0.
+    /// The highest priority that the key's calls may use, and the default of its calls; 0 (served first) to 9 (served
+    /// last). Default 0.
     pub priority: u8,
     /// The tenant's share relative to others of the same priority; 0.01 to 100. Default 1.
     pub weight: f64,
-    /// The key's calls may name tenants of their own (`x-kebne-tenant`), each with this share. Default false.
+    /// Whether the key's calls may name their own tenants (`x-kebne-tenant`), each with this share. Default `false`.
     pub names_tenants: bool,
-    /// What the key may do. Default `["call"]`.
+    /// The permissions of the key. Default `["call"]`.
     pub scopes: Vec<Scope>,
-    /// The models that the key may call, by their own names; without it, all.
+    /// The models that the key may call, by their own names. Default: all.
     pub models: Option<Vec<String>>,
 }
 
-/// One thing that a key may do.
+/// A permission of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Call models, and manage sessions of its own.
+    /// Call models, and manage its own sessions.
     Call,
     /// Read `/state` and `/metrics`.
     ReadState,
-    /// Change how the gateway runs: wake backends.
+    /// Change how the gateway runs, such as waking, closing and reopening backends.
     Admin,
 }
 
@@ -240,7 +243,7 @@ impl Validate for ServerSettings {
 }
 
 impl ServerSettings {
-    /// Finds what is wrong with the keys, one by one.
+    /// Returns the errors of the keys.
     fn wrong_keys(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
         let mut require = |fine: bool, key: &str, message: &str| {
@@ -299,7 +302,7 @@ impl ServerSettings {
     }
 }
 
-/// Returns `true` for a scheme and a host with or without a port, or `*`.
+/// Returns `true` for `*`, or for a scheme and a host with or without a port.
 fn is_origin(text: &str) -> bool {
     let host = text
         .strip_prefix("https://")

@@ -1,8 +1,8 @@
-//! The account of a call: its metrics, its line in the log, its response.
+//! The account of a call: its metrics, its log line and its response.
 //!
-//! An account is opened before the first stage and closed exactly once, when it is dropped: with the end of the
-//! response's body, with the handler when its caller has left, or with a panic. Whatever happens in between, each call is
-//! counted in one ending.
+//! An account is opened before the first stage and closed exactly once, when it is dropped: at the end of the
+//! response's body, with the handler if the caller has left, or by a panic. Each call is thereby counted under exactly
+//! one ending.
 
 use std::{
     pin::Pin,
@@ -30,18 +30,18 @@ pub(super) struct Account {
     state: Data<State>,
     call: Call,
     opened: Instant,
-    /// The status that was answered; `None` before there was an answer.
+    /// The status of the answer; `None` before there is an answer.
     status: Option<u16>,
 }
 
-/// A response's body, which closes the account when it goes.
+/// The body of a response, which closes the account when it is dropped.
 struct Accounted {
     body: BoxBody,
     account: Account,
 }
 
 impl Account {
-    /// Opens the account of a call that has just come in.
+    /// Opens the account of a call that has just arrived.
     pub(super) fn open(state: &Data<State>, call: Call) -> Self {
         Self {
             state: state.clone(),
@@ -51,7 +51,7 @@ impl Account {
         }
     }
 
-    /// Creates the response; the account rides with its body.
+    /// Creates the response. The account is moved into its body.
     pub(super) fn settle(mut self, answer: Result<Answer, ApiError>) -> HttpResponse {
         let mut response = match answer {
             Ok(answer) => answer.into_response(),

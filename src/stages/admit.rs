@@ -1,4 +1,4 @@
-//! Decides what a caller may have before anything of its body is parsed: its share, its time, its session, its memory.
+//! Determines the resources of a call before its body is parsed: its share, its deadline, its session and its memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,31 +26,31 @@ use crate::{
     surface::error::ApiError,
 };
 
-/// Headers of a caller that go upstream: the trace that a call belongs to, and the features of Anthropic's API that it
-/// asks for.
+/// Headers of a caller that are sent to the backend: the trace of the call, and the features of Anthropic's API that
+/// it requests.
 const FORWARDED: [&str; 4] = ["traceparent", "tracestate", "baggage", "anthropic-beta"];
 
-/// Admits a call, or ends it before its body costs anything.
+/// Admits a call, or ends it before its body uses resources.
 pub(super) struct Admit<'a> {
     state: &'a Data<State>,
 }
 
-/// A call that was admitted, with its whole body.
+/// An admitted call with its whole body.
 pub(super) struct Admitted {
     pub(super) call: Call,
     pub(super) caller: Caller,
     pub(super) share: Share,
     pub(super) deadline: Duration,
-    /// The session that the call belongs to.
+    /// The session of the call.
     pub(super) session: Option<Session>,
     /// The prompt that the call names.
     pub(super) prompt: Option<String>,
     /// The content type of the body.
     pub(super) content_type: Option<String>,
-    /// The headers that go upstream with the call.
+    /// The headers that are sent to the backend with the call.
     pub(super) forwarded: Option<Arc<http::HeaderMap>>,
     pub(super) body: Bytes,
-    /// The model that the path names, as Azure's paths do; the body need not name one.
+    /// The model in the path, as in Azure's paths; the body need not name one.
     pub(super) deployment: Option<String>,
 }
 
@@ -113,7 +113,8 @@ impl Stage for Admit<'_> {
 }
 
 impl Admit<'_> {
-    /// Decodes a compressed body within the bound of bodies; large ones on a thread beside the event loop.
+    /// Decodes a compressed body within the bound of bodies. Large bodies are decoded on a thread beside the event
+    /// loop.
     async fn decoded(&self, encoding: &HeaderValue, body: Bytes) -> Result<Bytes, ApiError> {
         let limit = self.state.settings.body_size_max.as_usize();
         let encoding = encoding.to_str().unwrap_or("?").to_owned();
@@ -130,7 +131,7 @@ impl Admit<'_> {
     }
 }
 
-/// Returns the headers of a caller that go upstream with its call.
+/// Returns the headers of a caller that are sent to the backend with its call.
 fn forwarded(headers: &HeaderMap) -> Option<Arc<http::HeaderMap>> {
     let mut forwarded = http::HeaderMap::new();
     for name in FORWARDED {

@@ -1,4 +1,4 @@
-//! Finds out who calls.
+//! Identifies the caller.
 
 use actix_web::web::Data;
 
@@ -12,13 +12,14 @@ use crate::{
     surface::error::ApiError,
 };
 
-/// Finds out who calls; ends the call of an unknown key with 401, that of a key without the scope `call` with 403.
+/// Identifies the caller. Ends the call of an unknown key with 401, and that of a key without the scope `call` with
+/// 403.
 pub(super) struct Authenticate<'a> {
     state: &'a Data<State>,
     call: Call,
 }
 
-/// A call whose caller is known.
+/// A call with its caller.
 pub(super) struct Known {
     pub(super) call: Call,
     pub(super) caller: Caller,

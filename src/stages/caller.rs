@@ -1,4 +1,4 @@
-//! Who calls: keys are known by their hash and compared in constant time.
+//! The caller of a request. Keys are known by their hash and compared in constant time.
 
 use actix_web::http::header::HeaderMap;
 use subtle::ConstantTimeEq;
@@ -9,32 +9,32 @@ use crate::{
     surface::{any_key, error::ApiError},
 };
 
-/// Who calls.
+/// The caller of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
-    /// The key's name; empty when no keys are set.
+    /// The name of the key; empty if no keys are set.
     pub name: String,
     /// The tenant of its calls; empty if no keys are set.
     pub tenant: String,
-    /// The owner of its sessions: the key's tenant, so that a rotated key keeps them; empty if no keys are set.
+    /// The owner of its sessions: the key's tenant, so that a rotated key keeps them. Empty if no keys are set.
     pub owner: String,
     /// The highest priority that its calls may use; 0 is the highest.
     pub priority: u8,
-    /// Its share against other tenants'.
+    /// Its share relative to other tenants.
     pub weight: f64,
-    /// It may name tenants of its own.
+    /// `true` if it may name its own tenants.
     pub names_tenants: bool,
-    /// What it may do.
+    /// Its permissions.
     scopes: Vec<Scope>,
     /// The models that it may call; `None` for all.
     models: Option<Vec<String>>,
 }
 
 impl Caller {
-    /// Checks that the caller may do something.
+    /// Checks that the caller has a permission.
     ///
     /// # Errors
-    /// A 403 that names the scope.
+    /// Returns a 403 that names the scope.
     pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
         if self.scopes.contains(&scope) {
             return Ok(());
@@ -42,16 +42,16 @@ impl Caller {
         Err(ApiError::insufficient_scope(scope.name()))
     }
 
-    /// Returns `true` if the caller may call a model, which is given by its own name.
+    /// Returns `true` if the caller may call a model, given by its own name.
     pub fn may_call(&self, model: &str) -> bool {
         let models = self.models.as_ref();
         models.is_none_or(|models| models.iter().any(|allowed| allowed == model))
     }
 
-    /// Checks that the caller may call a model, which is given by its own name.
+    /// Checks that the caller may call a model, given by its own name.
     ///
     /// # Errors
-    /// A 403 that names the model.
+    /// Returns a 403 that names the model.
     pub fn require_model(&self, model: &str) -> Result<(), ApiError> {
         if self.may_call(model) {
             return Ok(());
@@ -63,7 +63,7 @@ impl Caller {
 /// Returns the caller behind the key of a request that needs the scope `call`.
 ///
 /// # Errors
-/// As [`with_scope`].
+/// See [`with_scope`].
 pub fn of(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError> {
     with_scope(headers, keys, Scope::Call)
 }
@@ -71,7 +71,7 @@ pub fn of(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError>
 /// Returns the caller behind the key of a request.
 ///
 /// # Errors
-/// As [`of_key`], and a 403 when the key lacks the scope.
+/// See [`of_key`]; also returns a 403 if the key lacks the scope.
 pub fn with_scope(
     headers: &HeaderMap,
     keys: &[KeySettings],
@@ -85,7 +85,7 @@ pub fn with_scope(
 /// Returns the caller behind a key.
 ///
 /// # Errors
-/// A 401 when keys are set and none of them was presented.
+/// Returns a 401 if keys are set and none of them was presented.
 pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, ApiError> {
     if keys.is_empty() {
         return Ok(Caller {
@@ -101,7 +101,7 @@ pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, A
     }
     let hash = api_key::hash(presented.ok_or_else(ApiError::unauthorized)?);
     let mut found = None;
-    // Every key is compared, so that the time tells nothing of which one it was.
+    // Every key is compared, so that the time does not reveal which one matched.
     for key in keys {
         if bool::from(hash.as_bytes().ct_eq(key.hash.as_bytes())) {
             found = Some(Caller {

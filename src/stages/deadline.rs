@@ -6,10 +6,10 @@ use actix_web::http::header::HeaderMap;
 
 use crate::{settings::ServerSettings, surface::error::ApiError};
 
-/// Returns the time that the caller allows for the call: `x-kebne-deadline-ms`, the client library's header, or the default.
+/// Returns the time for the call: `x-kebne-deadline-ms`, the client library's header, or the default.
 ///
 /// # Errors
-/// A 400 when `x-kebne-deadline-ms` is not a positive number.
+/// Returns a 400 if `x-kebne-deadline-ms` is not a positive number.
 pub(super) fn of(headers: &HeaderMap, settings: &ServerSettings) -> Result<Duration, ApiError> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let max = settings.deadline_max.0;

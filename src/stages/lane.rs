@@ -1,4 +1,4 @@
-//! Calls the model through its lanes, and makes the answer's head and body.
+//! Calls the model through its lanes, and creates the head and body of the answer.
 
 mod finish;
 mod stream_body;
@@ -29,7 +29,7 @@ use whole_body::WholeBody;
 
 /// The content type of an answer of a dialect.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// The content type of an answer that names none.
+/// The content type of an answer without one.
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Calls the model through its lanes.
@@ -37,7 +37,7 @@ pub(super) struct Lane<'a> {
     state: &'a Data<State>,
 }
 
-/// An answer that has begun, or a stream that is kept open until it begins.
+/// An answer that has begun, or a stream that is kept open until the answer begins.
 pub(super) struct Answer {
     headers: Vec<(HeaderName, HeaderValue)>,
     body: BoxBody,
@@ -48,7 +48,7 @@ impl<'a> Lane<'a> {
         Self { state }
     }
 
-    /// Starts a call whose future owns all it needs; dropping it cancels the call.
+    /// Starts a call whose future owns everything it needs; dropping it cancels the call.
     fn start(&self, model: String, request: ModelRequest, options: CallOptions) -> PendingCall {
         let gateway = self.state.gateway.clone();
         Box::pin(async move { gateway.call(&model, request, options).await })
@@ -85,7 +85,8 @@ impl Stage for Lane<'_> {
             let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
             return whole(reply, finish, headers, &call).await;
         }
-        // A short wait still has its true status; a long one must not look dead to those between.
+        // An error after a short wait still has its own status. A long wait must not look like a dead connection to
+        // proxies.
         let opens_after = self.state.settings.stream_opens_after.0;
         let comment_every = self.state.settings.keep_alive_comment.0;
         let reply = tokio::time::timeout(opens_after, &mut pending).await;
@@ -119,11 +120,11 @@ async fn whole(
                 (content_type, body)
             }
             ModelBody::Stream(_) => {
-                let message = "the backend streamed where it was asked for one piece";
+                let message = "the backend sent a stream, but a whole answer was requested";
                 return Err(ApiError::internal(message));
             }
         };
-        // Answered only when it is kept.
+        // The answer is sent only after it is kept.
         let (body, number) = finish.whole(body).await?;
         if let Some(number) = number {
             headers.push(number_header("x-kebne-session-turn", number));
@@ -143,7 +144,7 @@ async fn whole(
     }
 }
 
-/// Says what went along with a call, and what was left out of it.
+/// Returns the headers that report what was sent with a call, and what was left out of it.
 fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::with_capacity(9);
     if let Some((sent, left_out)) = history {
@@ -151,7 +152,7 @@ fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderNam
         headers.push(number_header("x-kebne-history-turns", sent));
         headers.push(number_header("x-kebne-history-left-out", left_out));
     }
-    // The names are the caller's fields, of which some may not stand in a header.
+    // The names are the caller's fields, some of which may not be valid in a header.
     if let Ok(names) = HeaderValue::from_str(&omitted.join(", "))
         && !omitted.is_empty()
     {
@@ -160,8 +161,8 @@ fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderNam
     headers
 }
 
-/// Adds the headers that the backend's answer passes on, and those that say who answered, after how many attempts and
-/// which wait.
+/// Adds the headers of the backend's answer that are passed on, and those that report the lane, the number of attempts
+/// and the wait.
 fn describe(
     reply: &GatewayReply,
     surface: &dyn Surface,
@@ -204,7 +205,7 @@ fn event_stream(mut headers: Vec<(HeaderName, HeaderValue)>, body: StreamBody) -
 }
 
 impl Answer {
-    /// Creates the response, which is a success.
+    /// Creates the response of a success.
     pub(super) fn into_response(self) -> HttpResponse {
         let mut response = HttpResponse::Ok().body(self.body);
         for (name, value) in self.headers {

@@ -1,4 +1,4 @@
-//! What the stages note of a call for its account: who called what, and how it went.
+//! The notes of the stages on a call, for its account: key, model, lane and ending.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,18 +27,18 @@ impl Notes {
         key.clone_into(&mut self.0.key.borrow_mut());
     }
 
-    /// Records the model by its own name; never a name that only a caller made up.
+    /// Records the model by its own name, never by a name that exists only in a request.
     pub(super) fn set_model(&self, model: &str) {
         model.clone_into(&mut self.0.model.borrow_mut());
     }
 
-    /// Records the lane that answered, and the attempts it took.
+    /// Records the lane that answered and the number of attempts.
     pub(super) fn set_lane(&self, lane: &str, attempts: u32) {
         lane.clone_into(&mut self.0.lane.borrow_mut());
         self.0.attempts.set(attempts);
     }
 
-    /// Records how the call ended and why; only the first note counts.
+    /// Records the ending and its reason. Only the first call has an effect.
     pub(super) fn set_ending(&self, ending: Ending, reason: Option<&'static str>) {
         if self.0.ending.get().is_none() {
             self.0.ending.set(Some(ending));

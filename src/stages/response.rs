@@ -1,4 +1,4 @@
-//! A response that continues others and is kept: what goes before it, and where it will be.
+//! A response that continues others and is kept: its history, and its place.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
 /// A response that is being kept.
 pub(super) type KeepingResponse = Pin<Box<dyn Future<Output = Result<(), ApiError>>>>;
 
-/// Where a response will be kept, and the request that it answers.
+/// The place where a response will be kept, and its request.
 #[derive(Debug)]
 pub(super) struct Keep {
     place: Place,
@@ -35,23 +35,23 @@ impl Keep {
     }
 }
 
-/// A response that was prepared.
+/// A prepared response.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     /// Keeps it; `None` if it is not kept.
     pub(super) keep: Option<Keep>,
-    /// Writes it, when it is not kept although its caller did not decline that.
+    /// Writes it, if it is not kept although the caller did not set `store` to `false`.
     pub(super) writer: Option<Box<dyn AnswerWriter>>,
-    /// Responses that go along, and those that were left out.
+    /// The number of responses that are sent, and of those that were left out.
     pub(super) history: Option<(usize, u64)>,
 }
 
-/// Puts earlier responses into the call, and makes room for the new one. `only_native` is the error of a call that only
-/// a backend with the Responses API can carry out.
+/// Puts earlier responses into the call, and reserves a place for the new one. `only_native` is the error of a call
+/// that only a backend with the Responses API can carry out.
 ///
 /// # Errors
-/// Returns an error if the response that it continues is not there, or there is no room and the caller wants it to be
-/// kept.
+/// Returns an error if the response that it continues does not exist, or if no place can be reserved although the
+/// caller requested it to be kept.
 pub(super) async fn prepare(
     state: &State,
     owner: &str,
@@ -84,7 +84,7 @@ pub(super) async fn prepare(
                 request: response.body,
             });
         }
-        // Who did not ask for it must not fail for it: the response says that it is not kept.
+        // A caller that did not request it must not fail because of it. The response states that it is not kept.
         Err(ConversationError::Context(ContextError::Store(StoreError::Full)))
             if response.terms.store.is_none() =>
         {
@@ -95,7 +95,7 @@ pub(super) async fn prepare(
     Ok(prepared)
 }
 
-/// Puts a history into the chat call and into the one for backends with the Responses API.
+/// Puts a history into the chat call and into the call for backends with the Responses API.
 async fn continue_calls(
     state: &State,
     history: History,
@@ -137,7 +137,7 @@ async fn continue_calls(
     };
     native.body = state.bodies.hold(native.body)?;
     if is_required {
-        // It stands for the chat call where bytes and tokens are counted.
+        // It replaces the chat call when bytes and tokens are counted.
         parsed.request.body = native.body.clone();
         parsed.request.model_span = native.model_span.clone();
         parsed.request.inputs = Inputs::of_chat(&native.body);

@@ -1,4 +1,4 @@
-//! Finds the model that a call is for.
+//! Finds the model of a call.
 
 use actix_web::web::Data;
 
@@ -8,14 +8,15 @@ use crate::{
     surface::error::ApiError,
 };
 
-/// Finds the model that a call is for: an alias leads to its model, an unknown name to 404, one that the key may not call to 403.
+/// Finds the model of a call. An alias leads to its model, an unknown name to 404, and a model that the key may not
+/// call to 403.
 pub(super) struct Route<'a> {
     state: &'a Data<State>,
 }
 
-/// A call whose model is served here.
+/// A call for a model that is served here.
 pub(super) struct Routed {
-    /// The call; its model is one that the gateway knows, by its own name or an alias.
+    /// The call. Its model is one that the gateway serves, by its own name or an alias.
     pub(super) shaped: Shaped,
 }
 

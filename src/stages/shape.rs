@@ -1,4 +1,4 @@
-//! Makes a call of the body: reads the caller's dialect, then puts the session's history and the prompt before it.
+//! Creates a call from the body: reads the caller's dialect, then inserts the session's history and the prompt.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,12 +28,12 @@ use crate::{
     surface::{AnswerWriter, Reading, error::ApiError, responses::NewResponse},
 };
 
-/// Makes a call of the body.
+/// Creates a call from the body.
 pub(super) struct Shape<'a> {
     state: &'a Data<State>,
 }
 
-/// A call in the form in which lanes take it.
+/// A call in the form that lanes require.
 pub(super) struct Shaped {
     pub(super) call: Call,
     pub(super) caller: Caller,
@@ -41,13 +41,13 @@ pub(super) struct Shaped {
     pub(super) model: String,
     pub(super) request: ModelRequest,
     pub(super) options: CallOptions,
-    /// Keeps the turn, when the call belongs to a session.
+    /// Keeps the turn, if the call belongs to a session.
     pub(super) follow: Option<Follow>,
-    /// Keeps the response, when responses can be continued.
+    /// Keeps the response, if responses can be continued.
     pub(super) keep: Option<Keep>,
-    /// Earlier turns or responses that go along, and those that do not fit.
+    /// The number of earlier turns or responses that are sent, and of those that do not fit.
     pub(super) history: Option<(usize, u64)>,
-    /// Names of the hints that the call leaves out.
+    /// The names of the hints that the call leaves out.
     pub(super) omitted: Vec<String>,
     /// The error of a call that only backends of the caller's own dialect can carry out.
     pub(super) only_native: Option<ApiError>,
@@ -100,7 +100,7 @@ impl Stage for Shape<'_> {
             if let Some(error) = only_native.clone() {
                 return Err(error);
             }
-            // The history and the prompt are put before the chat call.
+            // The history and the prompt are inserted into the chat call.
             parsed.request.native = None;
         }
         parsed.request.headers = forwarded;
@@ -108,7 +108,7 @@ impl Stage for Shape<'_> {
         if is_led && parsed.request.endpoint == Endpoint::Chat {
             parsed.request.inputs = Inputs::of_chat(&parsed.request.body);
         }
-        // History is sent too, and so weighs too.
+        // The history is sent too, so it counts too.
         let more = parsed.request.body.len().saturating_sub(size_before);
         let mut options = options(share, deadline, &parsed.request);
         options.cost = parsed.tokens.saturating_add(tokens_of(more));
@@ -135,7 +135,7 @@ impl Stage for Shape<'_> {
 }
 
 impl Shape<'_> {
-    /// Reads a body into a call; large ones on a thread beside the event loop.
+    /// Reads a body into a call. Large bodies are read on a thread beside the event loop.
     async fn read(
         &self,
         call: &Call,
@@ -158,7 +158,7 @@ impl Shape<'_> {
         Ok(reading)
     }
 
-    /// Prepares the response that a call makes; returns it and the session that the call belongs to.
+    /// Prepares the response of a call. Returns it and the session of the call.
     async fn response(
         &self,
         owner: &str,
@@ -172,7 +172,7 @@ impl Shape<'_> {
         Ok((prepared, session))
     }
 
-    /// Returns the session that a call belongs to: the one that its header or its body names, of which there may be one.
+    /// Returns the session of a call, which is named in its header or in its body; at most one may be named.
     async fn conversation(
         &self,
         owner: &str,
@@ -192,7 +192,7 @@ impl Shape<'_> {
     }
 }
 
-/// Makes a call one for the model that its path names.
+/// Changes a call to use the model in its path.
 fn under_name(parsed: &mut Parsed, model: String) {
     if parsed.model != model {
         parsed.request = with_model(&parsed.request, &model);
@@ -200,7 +200,7 @@ fn under_name(parsed: &mut Parsed, model: String) {
     }
 }
 
-/// Returns what a lane needs to know of a call besides its cost in tokens.
+/// Returns the properties of a call that a lane uses, besides its cost in tokens.
 fn options(share: Share, deadline: Duration, request: &ModelRequest) -> CallOptions {
     CallOptions {
         bytes: u64::try_from(request.body.len()).unwrap_or(u64::MAX),
@@ -208,12 +208,12 @@ fn options(share: Share, deadline: Duration, request: &ModelRequest) -> CallOpti
         priority: share.priority,
         weight: share.weight,
         refuse_when_cold: share.refuse_when_cold,
-        // A repeat may cost the price of another answer, and has no other effect.
+        // A repetition may cost another answer, but has no other effect.
         ..CallOptions::within(deadline).idempotent()
     }
 }
 
-/// Names what the time of a call depends on besides the load.
+/// Returns the properties on which the time of a call depends, besides the load.
 fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u32) -> Kind {
     let class = match request.endpoint {
         Endpoint::Chat => 0,

@@ -1,7 +1,7 @@
 //! The tenant, priority and weight of a call, from its key and its headers.
 //!
-//! A header cannot raise a call above the priority of its key. Such a header is an error and is not clamped, so that
-//! the caller learns that it has a lower priority.
+//! A header cannot raise a call above the priority of its key. Such a header is an error instead of being clamped, so
+//! that the caller finds out that it has a lower priority.
 
 use actix_web::http::header::HeaderMap;
 use sha2::{Digest, Sha256};
@@ -12,19 +12,19 @@ use crate::{settings::server::PRIORITY_MAX, stages::caller::Caller, surface::err
 const PRIORITY: &str = "x-kebne-priority";
 /// The header with a tenant below the key's tenant.
 const TENANT: &str = "x-kebne-tenant";
-/// Whether the caller waits while its model loads, as Hugging Face's clients say it.
+/// Whether the caller waits while its model loads, as Hugging Face's clients send it.
 const WAIT: &str = "x-wait-for-model";
 /// The longest name of a tenant.
 const TENANT_MAX: usize = 128;
 
-/// What the lanes need to know of a caller.
+/// The properties of a caller that the lanes use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Share {
-    /// Calls of one tenant share its turn.
+    /// The number of the tenant. Calls of one tenant share its turn.
     pub(super) tenant: u64,
-    /// Zero is served first.
+    /// The priority; 0 is served first.
     pub(super) priority: u8,
-    /// The tenant's share against the others'.
+    /// The tenant's share relative to others.
     pub(super) weight: f64,
     /// `true` to refuse the call instead of holding it while the backend is cold.
     pub(super) refuse_when_cold: bool,
@@ -33,7 +33,7 @@ pub(super) struct Share {
 /// Returns the share of a call.
 ///
 /// # Errors
-/// A 400 for a header without sense, a 403 for one that the key does not allow; both name the header.
+/// Returns a 400 for an invalid header, and a 403 for one that the key does not allow. Both name the header.
 pub(super) fn of(headers: &HeaderMap, caller: &Caller) -> Result<Share, ApiError> {
     Ok(Share {
         tenant: tenant(headers, caller)?,
@@ -94,14 +94,15 @@ fn waits(headers: &HeaderMap) -> Result<bool, ApiError> {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
-    let unreadable = |_| ApiError::bad_request(Some(name), format!("`{name}` is no plain text"));
+    let unreadable = |_| ApiError::bad_request(Some(name), format!("`{name}` is not plain text"));
     let value = headers.get(name);
     value
         .map(|value| value.to_str().map_err(unreadable))
         .transpose()
 }
 
-/// Returns a tenant's number: the same for the same names in every process, and not to be guessed into another's.
+/// Returns the number of a tenant. The same names give the same number in every process, and a caller cannot choose
+/// names that give another tenant's number.
 fn number(names: &[&str]) -> u64 {
     let mut hash = Sha256::new();
     for name in names {

@@ -1,4 +1,4 @@
-//! A call that belongs to a session or is led by a prompt: what goes before it, and what is kept of it.
+//! A call that belongs to a session or uses a prompt: what is inserted before it, and what is kept of it.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -24,9 +24,9 @@ use crate::{
     surface::{Surface, error::ApiError},
 };
 
-/// Names the session that a call belongs to.
+/// The header that names the session of a call.
 const SESSION: &str = "x-kebne-session";
-/// Names the prompt that leads a call.
+/// The header that names the prompt of a call.
 const PROMPT: &str = "x-kebne-prompt";
 
 /// A turn that is being kept.
@@ -41,21 +41,21 @@ pub(super) struct Follow {
     tokenizer: Tokenizer,
     size_max: usize,
     answer: Answer,
-    /// Turns that went along, and turns that did not fit.
+    /// The number of turns that were sent, and of turns that did not fit.
     pub(super) history: (usize, u64),
 }
 
-/// What a call's headers ask for.
+/// The session and the prompt that the headers of a call name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'h> {
     pub(super) session: Option<&'h str>,
     pub(super) prompt: Option<&'h str>,
 }
 
-/// Reads which session and which prompt a call names.
+/// Reads the session and the prompt that a call names.
 ///
 /// # Errors
-/// Returns an error if a header is not a name, or the operation has neither sessions nor prompts.
+/// Returns an error if a header is not a name, or if the operation supports neither sessions nor prompts.
 pub(super) fn wanted<'h>(
     headers: &'h HeaderMap,
     surface: &dyn Surface,
@@ -69,11 +69,11 @@ pub(super) fn wanted<'h>(
     Ok(Wanted { session, prompt })
 }
 
-/// Puts a call together: what leads it, its session's history, its own messages. Returns what keeps its turn when it
-/// belongs to a session.
+/// Assembles a call from the lead, the history of its session, and its own messages. Returns the value that keeps its
+/// turn if it belongs to a session.
 ///
 /// # Errors
-/// Returns an error if the prompt does not exist, or the call cannot belong to a session.
+/// Returns an error if the prompt does not exist, or if the call cannot belong to a session.
 pub(super) async fn prepare(
     state: &Data<State>,
     session: Option<Session>,
@@ -134,15 +134,15 @@ pub(super) async fn prepare(
     }))
 }
 
-/// Returns the tokens of what is sent besides the history.
+/// Returns the tokens of everything that is sent except the history.
 fn own_tokens(lead: &Lead, new: &NewTurn, tokenizer: Tokenizer) -> Result<u64, ApiError> {
     let led = lead.0.as_deref().map_or(0, |text| tokenizer.count(text));
     let own = new.tokens(|message| tokenizer.count_message(message))?;
     Ok(own.saturating_add(led))
 }
 
-/// Returns what leads the call: the prompt that it names; else nothing when it brings instructions of its
-/// own; else the session's prompt; else the session's system prompt.
+/// Returns the lead of the call: the prompt that it names; else nothing if it has its own instructions; else the
+/// session's prompt; else the session's system prompt.
 fn lead(
     state: &State,
     details: Option<&Details>,
@@ -157,7 +157,7 @@ fn lead(
         return Ok(Lead(text));
     };
     let metadata = details.map(|details| serde_json::json!(details.metadata));
-    // Only a template that uses it pays for a tree of the body, and that is bounded.
+    // Only a template that uses the body parses it into a tree, and that is bounded.
     let size_max = state.context_settings.turn_size_max.as_usize();
     let request = match state.prompts.uses(name, "request") {
         false => Value::Null,
@@ -184,7 +184,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a s
 }
 
 impl Follow {
-    /// Reads events before they are sent to the caller; returns `true` at the end of the answer.
+    /// Reads events before they are sent to the caller. Returns `true` at the end of the answer.
     pub(super) fn feed(&mut self, events: &[u8]) -> bool {
         self.answer.feed(events, self.size_max);
         self.answer.is_done()
@@ -222,7 +222,7 @@ impl Follow {
             tokens: turn.tokens,
             leads: turn.leads,
         };
-        // What was asked and what was answered may each be as large as is kept.
+        // The request and the answer may each be as large as the bound for kept turns.
         if turn.messages.len() > self.size_max.saturating_mul(2) {
             return Err(ApiError::not_kept("it is too large"));
         }

@@ -90,10 +90,10 @@ pub enum LoadCommandError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// No law has that name.
-    #[error("no law is called `{0}`")]
+    #[error("the law `{0}` does not exist")]
     Law(String),
     /// The HTTP client could not be made.
-    #[error("no HTTP client: {0}")]
+    #[error("the HTTP client cannot be created: {0}")]
     Client(#[from] reqwest::Error),
     /// The load could not be started.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Lets the types read a [`Node`], and keeps the path and the kind of what does not fit.
+//! Reads a [`Node`] into the types, and keeps the path and the kind of each value that does not fit.
 
 use std::{fmt, vec};
 
@@ -26,9 +26,9 @@ pub(super) enum Fault {
         value: String,
         allowed: &'static [&'static str],
     },
-    /// A list is wanted, and a table was found.
+    /// A list is required, but a table was found.
     WantsList,
-    /// A table is wanted, and a list was found.
+    /// A table is required, but a list was found.
     WantsTable,
     /// Anything else.
     Message(String),
@@ -50,7 +50,7 @@ impl Error {
         }
     }
 
-    /// Returns the error as one of a table or list around the value.
+    /// Returns the error with the step to the table or list around the value added.
     fn below(mut self, segment: Segment) -> Self {
         self.reversed.push(segment);
         self
@@ -104,7 +104,7 @@ impl de::Error for Error {
     }
 }
 
-/// Returns what serde calls an expected type in the terms of TOML.
+/// Returns the TOML term for serde's name of an expected type.
 fn plain(expected: &str) -> String {
     match expected {
         "f32" | "f64" => "a number",
@@ -130,7 +130,7 @@ impl<'de> IntoDeserializer<'de, Error> for &'de Node {
     }
 }
 
-/// Reads a number, or the text of a variable as one.
+/// Reads a number, or the text of a variable as a number.
 macro_rules! numbers {
     ($($method:ident $visit:ident $number:ty)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

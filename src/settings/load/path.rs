@@ -20,7 +20,7 @@ impl fmt::Display for Segment {
     }
 }
 
-/// Returns a path as it is shown.
+/// Returns a path as text.
 pub(crate) fn written(path: &[Segment]) -> String {
     let mut text = String::new();
     for segment in path {
@@ -32,7 +32,7 @@ pub(crate) fn written(path: &[Segment]) -> String {
     text
 }
 
-/// Splits a path as it is shown. The reverse of [`written`], except for keys that contain a dot or a bracket.
+/// Splits the text of a path. This is the reverse of [`written`], except for keys that contain a dot or a bracket.
 pub(crate) fn segments(path: &str) -> Vec<Segment> {
     let spaced = path.replace('[', ".[");
     let parts = spaced.split('.').filter(|part| !part.is_empty());

@@ -1,4 +1,4 @@
-//! A layer of settings as a tree whose values know their place.
+//! A layer of settings as a tree in which each value has its place.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Integer(i64),
     Float(f64),
     Flag(bool),
-    /// A date or a time, which no setting is.
+    /// A date or a time; no setting is one.
     Date(String),
     List(Vec<Node>),
     Table(BTreeMap<String, Node>),
@@ -53,7 +53,7 @@ impl Node {
         }
     }
 
-    /// Turns the defaults of the types into a tree.
+    /// Converts the defaults of the types to a tree.
     pub(super) fn from_defaults(value: &Value) -> Self {
         let kind = match value {
             Value::String(text) => Kind::Text(text.clone()),
@@ -77,14 +77,14 @@ impl Node {
     /// Parses a file.
     ///
     /// # Errors
-    /// The first error of syntax, with its place.
+    /// Returns the first syntax error, with its place.
     pub(super) fn parse(text: &str, path: &str) -> Result<Self, SettingsError> {
         let source = Source {
             text,
             path: Arc::from(path),
         };
         let table = DeTable::parse(text).map_err(|error| {
-            // The parser marks the missing end of the file with an empty span after the last letter.
+            // The parser marks a missing end of the file with an empty span after the last letter.
             let span = error.span().unwrap_or(0..0);
             SettingsError::new("", error.message().replace('\n', ", ")).at(&source.place(&span))
         })?;
@@ -115,7 +115,7 @@ impl Node {
         }
     }
 
-    /// Lays another layer over this one: tables are merged, everything else is replaced.
+    /// Merges another layer over this one: tables are merged, everything else is replaced.
     pub(super) fn overlay(&mut self, upper: Self) {
         if !(self.is_table() && upper.is_table()) {
             *self = upper;
@@ -139,7 +139,7 @@ impl Node {
         matches!(self.kind, Kind::Table(_))
     }
 
-    /// Returns the place of the key, or `otherwise` for a value that no file set.
+    /// Returns the place of the key, or `otherwise` if the value was not set by a file.
     pub(super) fn key_origin<'a>(&'a self, otherwise: &'a Origin) -> &'a Origin {
         match (&self.key, self.first_set()) {
             (Some(key), _) => key,
@@ -203,7 +203,7 @@ impl Node {
     }
 }
 
-/// The text of a file, to turn offsets into lines and columns.
+/// The text of a file, used to convert offsets to lines and columns.
 struct Source<'a> {
     text: &'a str,
     path: Arc<str>,

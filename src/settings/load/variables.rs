@@ -8,16 +8,16 @@ use super::{
 };
 use crate::settings::{Environment, Origin, SettingsError};
 
-/// What every environment variable that sets a key begins with.
+/// The prefix of all environment variables that set a key.
 pub const ENVIRONMENT_PREFIX: &str = "KEBNE__";
 
 /// Separates the parts of a key in the name of an environment variable.
 const SEPARATOR: &str = "__";
 
-/// The largest index of a list element that the environment sets; it bounds what a mistyped index can allocate.
+/// The largest index of a list element that the environment can set. It bounds the memory for a mistyped index.
 const INDEX_MAX: usize = 255;
 
-/// Lays all variables over the tree and returns the errors.
+/// Merges all variables over the tree and returns the errors.
 pub(super) fn lay_all(tree: &mut Node, environment: &dyn Environment) -> Vec<SettingsError> {
     let mut errors = Vec::new();
     for (name, text) in environment.with_prefix(ENVIRONMENT_PREFIX) {
@@ -41,7 +41,7 @@ pub(super) fn name_of(path: &[Segment]) -> String {
     ENVIRONMENT_PREFIX.to_owned() + &parts.collect::<Vec<_>>().join(SEPARATOR)
 }
 
-/// Lays one variable over the tree.
+/// Merges one variable over the tree.
 fn lay(tree: &mut Node, name: &str, text: &str) -> Result<(), SettingsError> {
     let key = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
     let origin = Origin::Variable(name.to_owned());
@@ -68,7 +68,8 @@ fn lay(tree: &mut Node, name: &str, text: &str) -> Result<(), SettingsError> {
     Ok(())
 }
 
-/// Returns the place of a key. Anything but a table becomes one, which the types refuse if they want something else.
+/// Returns the place of a key. A value that is not a table becomes one; the types refuse it if they require something
+/// else.
 fn field<'a>(place: &'a mut Node, key: &str, origin: &Origin) -> Option<&'a mut Node> {
     if !place.is_table() {
         *place = Node::new(Kind::Table(BTreeMap::new()), origin.clone());

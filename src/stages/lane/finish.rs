@@ -1,5 +1,5 @@
-//! What is left to do with an answer before its caller has it: it is kept, if it belongs to a session or can be
-//! continued, and written in the caller's dialect.
+//! The last steps of an answer before it is sent: it is kept, if it belongs to a session or can be continued, and
+//! written in the caller's dialect.
 
 use std::{future::Future, pin::Pin};
 
@@ -13,9 +13,9 @@ use crate::{
 /// An answer that is being kept.
 pub(super) type Keeping = Pin<Box<dyn Future<Output = Result<(), ApiError>>>>;
 
-/// The steps that are left for one answer.
+/// The last steps of one answer.
 pub(super) struct Finish {
-    /// Reads along for the session, until the end.
+    /// Reads the answer for the session, until its end.
     pub(super) follow: Option<Follow>,
     /// Keeps the response.
     pub(super) keep: Option<Keep>,
@@ -25,14 +25,14 @@ pub(super) struct Finish {
 
 /// A part of a stream in the caller's dialect.
 pub(super) enum Part {
-    /// It goes to the caller.
+    /// It is sent to the caller.
     Now(Bytes),
-    /// It is the last, and goes to the caller once the answer is kept: who sees the end finds the turn.
+    /// It is the last part, and is sent once the answer is kept, so that a caller who sees the end finds the turn.
     OnceKept(Keeping, Bytes),
 }
 
 impl Finish {
-    /// Keeps a whole answer and writes it. Returns the number of the session's turn too.
+    /// Keeps a whole answer and writes it. Also returns the number of the session's turn.
     pub(super) async fn whole(&mut self, body: Bytes) -> Result<(Bytes, Option<u64>), ApiError> {
         let turn = match self.follow.take() {
             Some(follow) => Some(follow.keep_whole(body.clone()).await?),
@@ -72,7 +72,7 @@ impl Finish {
         Ok(Part::OnceKept(Box::pin(all), written))
     }
 
-    /// Returns `true` if somebody still waits for the end of the answer in order to keep it.
+    /// Returns `true` if the answer will be kept once its end has arrived.
     pub(super) fn waits_for_the_end(&self) -> bool {
         self.follow.is_some() || self.keep.is_some()
     }

@@ -1,8 +1,8 @@
-//! The body of a streamed answer: the backend's events as they come, none of them kept in memory.
+//! The body of a streamed answer: the backend's events as they arrive; none of them is kept in memory.
 //!
-//! While a token is waited for, comments keep the connection alive. A loss is told within the stream
-//! and never looks like an end. The call's guard lives here, so that a caller who goes away is noticed by the
-//! body being dropped.
+//! While the next token is awaited, comments keep the connection alive. A loss is reported within the stream and never
+//! looks like a normal end. The body owns the call's guard, so a caller who disconnects is noticed when the body is
+//! dropped.
 
 use std::{
     convert::Infallible,
@@ -27,7 +27,7 @@ use crate::{
     surface::error::ApiError,
 };
 
-/// A call that is still being made.
+/// A call whose answer has not begun.
 pub(super) type PendingCall = Pin<Box<dyn Future<Output = Result<GatewayReply, GatewayError>>>>;
 
 enum State {
@@ -50,17 +50,17 @@ enum State {
 pub(super) struct StreamBody {
     call: Call,
     state: State,
-    /// What is left to do with the answer.
+    /// The last steps of the answer.
     finish: Finish,
     comments: Interval,
-    /// Something was written since the last comment was due.
+    /// `true` if something was written since the last comment was due.
     is_flowing: bool,
 }
 
 impl StreamBody {
-    /// Creates a body without an answer; [`StreamBody::begun`] or [`StreamBody::waiting`] follows.
+    /// Creates a body without an answer. Call [`StreamBody::begun`] or [`StreamBody::waiting`] next.
     pub(super) fn new(call: Call, finish: Finish, comment_every: Duration) -> Self {
-        // Nothing is said at once: the first comment is due after one interval.
+        // Nothing is written at once: the first comment is due after one interval.
         let comments = tokio::time::interval_at(Instant::now() + comment_every, comment_every);
         Self {
             call,
@@ -71,7 +71,7 @@ impl StreamBody {
         }
     }
 
-    /// Takes an answer that has begun.
+    /// Sets an answer that has begun.
     ///
     /// # Errors
     /// Returns an error if the backend did not stream.
@@ -79,7 +79,7 @@ impl StreamBody {
         self.take(reply).map(|()| self)
     }
 
-    /// Waits for the answer.
+    /// Sets the call whose answer is awaited.
     pub(super) fn waiting(mut self, pending: PendingCall) -> Self {
         self.state = State::Waiting(pending);
         self
@@ -95,13 +95,13 @@ impl StreamBody {
             }
             ModelBody::Whole(_) | ModelBody::Opaque(..) => {
                 guard.finish(Ending::Error);
-                let message = "the backend answered in one piece where a stream was asked for";
+                let message = "the backend sent a whole answer, but a stream was requested";
                 Err(ApiError::internal(message))
             }
         }
     }
 
-    /// Ends the stream, counting the call.
+    /// Ends the stream and counts the call.
     fn end(&mut self, ending: Ending) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Streaming { guard, .. } | State::Keeping { guard, .. } => guard.finish(ending),
@@ -109,7 +109,7 @@ impl StreamBody {
         }
     }
 
-    /// Ends the stream with an error that its caller can see.
+    /// Ends the stream with an error that the caller can see.
     fn fail(&mut self, error: &ApiError) -> Bytes {
         self.end(Ending::Error);
         let notes = &self.call.notes;
@@ -119,10 +119,10 @@ impl StreamBody {
     }
 
     fn cut(&mut self) -> Bytes {
-        self.fail(&ApiError::upstream("the backend's answer broke off"))
+        self.fail(&ApiError::upstream("the backend's answer is incomplete"))
     }
 
-    /// Ends the stream cleanly, with what the caller's dialect puts at its end.
+    /// Ends the stream normally, with the end that the caller's dialect requires.
     fn finished(&mut self) -> Bytes {
         match self.finish.writer.end() {
             Ok(last) => {
@@ -133,7 +133,7 @@ impl StreamBody {
         }
     }
 
-    /// Writes events, unless they are the last of an answer that is kept: those wait until it is.
+    /// Writes events. The last events of an answer that is kept wait until it is kept.
     fn pass(&mut self, events: Bytes) -> Bytes {
         let (keeping, last) = match self.finish.events(events) {
             Ok(Part::Now(written)) => return written,
@@ -157,7 +157,7 @@ impl StreamBody {
         }
     }
 
-    /// Goes on after the answer was kept, or ends with the error that it was not.
+    /// Continues after the answer was kept, or ends with an error if it could not be kept.
     fn kept(&mut self, kept: Result<(), ApiError>) -> Bytes {
         if let Err(error) = kept {
             return self.fail(&error);
@@ -176,16 +176,16 @@ impl StreamBody {
         }
     }
 
-    /// Takes the answer that was waited for; returns the event of an error.
+    /// Sets the answer that was awaited. Returns the event of an error.
     fn begin(&mut self, answer: Result<GatewayReply, GatewayError>) -> Option<Bytes> {
-        // The lane has counted the ending of a call that failed.
+        // The lane has already counted the ending of a call that failed.
         self.state = State::Over;
         let answer = answer.map_err(|error| ApiError::from_gateway(&error));
         let begun = answer.and_then(|reply| self.take(reply));
         begun.err().map(|error| self.fail(&error))
     }
 
-    /// Returns the next part of the answer; an empty one means that there is more to come.
+    /// Returns the next part of the answer. An empty part means that more follows.
     fn poll_part(&mut self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match &mut self.state {
             State::Over => Poll::Ready(None),
@@ -207,7 +207,7 @@ impl StreamBody {
         }
     }
 
-    /// Returns a comment after a silence of at least one interval.
+    /// Returns a comment if nothing was written for at least one interval.
     fn poll_comment(&mut self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             std::task::ready!(self.comments.poll_tick(task));
@@ -220,7 +220,7 @@ impl StreamBody {
     fn on_item(&mut self, item: Option<StreamItem>) -> Bytes {
         match item {
             Some(StreamItem::Events(events)) => self.pass(events),
-            // Unseen, because a clean stream says `[DONE]`: its turn was not kept.
+            // The client library does not see this, because it stops at `[DONE]`: the turn was not kept.
             Some(StreamItem::End) if self.finish.waits_for_the_end() => self.cut(),
             Some(StreamItem::End) => self.finished(),
             Some(StreamItem::Lost(failure)) => self.fail(&ApiError::failed(&failure)),

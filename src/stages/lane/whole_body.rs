@@ -1,4 +1,4 @@
-//! The body of an answer that comes whole. The call ends when the answer is written, not when it is handed over.
+//! The body of a whole answer. The call ends when the answer is written, not when it is handed over.
 
 use std::{
     convert::Infallible,
@@ -12,16 +12,16 @@ use actix_web::{
 };
 use kebne_lane::{CallGuard, Ending};
 
-/// Bytes that are handed to the connection at once. The connection asks for more when it has written most of what it
-/// holds, so that a caller who stops reading is noticed while the answer is not yet written.
+/// The number of bytes that are handed to the connection at once. The connection requests more when it has written
+/// most of what it holds, so a caller who stops reading is noticed before the answer is written.
 const PART: usize = 32 << 10;
 
-/// A whole answer on its way to its caller, and the guard of the call.
+/// A whole answer that is being sent, and the guard of the call.
 pub(super) struct WholeBody {
     rest: Bytes,
     size: u64,
     guard: Option<CallGuard>,
-    /// The connection was given the time to write the last part.
+    /// `true` if the connection has had the time to write the last part.
     is_flushed: bool,
 }
 
@@ -53,7 +53,7 @@ impl MessageBody for WholeBody {
             return Poll::Ready(Some(Ok(part)));
         }
         if !this.is_flushed {
-            // A connection writes when its body has nothing to give.
+            // A connection writes when its body has nothing to return.
             this.is_flushed = true;
             task.waker().wake_by_ref();
             return Poll::Pending;
