@@ -1,7 +1,7 @@
-//! One job, done twice: with a fixed strategy, and through a lane.
+//! Runs one job twice: with a fixed strategy, and through a lane.
 //!
-//! Both send the same prompts to the same simulated model with the same seed, and both start while it is
-//! cold. The clock is tokio's: paused, the same code takes no time.
+//! Both send the same prompts to the same simulated model with the same seed, and both start while it is cold. The
+//! clock is tokio's, so with paused time the job takes no real time.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use crate::simulate::{
     LiveModel, PLAN_ATTEMPT_TIMEOUT, Preset, Profile, WorkEnding, text::Text, work_of,
 };
 
-/// Calls that the fixed strategy sends at the slow pace, before the fast one.
+/// The number of calls that the fixed strategy sends at the slow pace, before the fast one.
 const SLOW_CALLS: usize = 20;
 /// Time between two calls at the slow and at the fast pace.
 const SLOW_EVERY: Duration = Duration::from_millis(500);
@@ -52,13 +52,13 @@ pub struct Job {
 /// The result of a strategy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Prompts that were answered.
+    /// The number of prompts with an answer.
     pub successes: u64,
-    /// Prompts that were not answered.
+    /// The number of prompts without an answer.
     pub failures: u64,
-    /// Calls that reached the model, refused ones included.
+    /// The number of calls that reached the model, including refused ones.
     pub upstream_calls: u64,
-    /// Calls among them that produced no answer.
+    /// The number of these calls that produced no answer.
     pub wasted_calls: u64,
     /// Time from the first prompt to the last answer, in seconds.
     pub seconds: f64,
@@ -68,9 +68,9 @@ pub struct Report {
 
 /// Receives each ending and each new limit while the job runs.
 pub trait Watcher {
-    /// A prompt was answered, or not.
+    /// Called when a prompt was answered or has failed.
     fn ended(&self, success: bool);
-    /// The limit on calls in flight has changed.
+    /// Called when the limit on calls in flight has changed.
     fn limit(&self, limit: u32);
 }
 
@@ -145,7 +145,7 @@ pub async fn fixed(job: Job, watcher: &dyn Watcher) -> Report {
     report(job, &model, since, successes, Vec::new())
 }
 
-/// Creates one call with timeout and retries; returns `true` if it was answered.
+/// Makes one call with timeout and retries. Returns `true` if it was answered.
 async fn persist(model: Arc<Counted>, number: usize) -> bool {
     for attempt in 0..=RETRIES {
         if attempt > 0 {

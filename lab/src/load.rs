@@ -1,7 +1,7 @@
 //! An open-loop load: calls are sent when they are due, regardless of the answers, and each has one ending in the report.
 //!
-//! It measures a gateway from its callers' side. A closed loop would slow down with the service and hide what
-//! overload does; here a late service only means more calls in flight. It never retries and never delays a call.
+//! It measures a gateway from its callers' side. A closed loop would slow down with the service and hide the effects
+//! of overload. Here a slow service only means more calls in flight. It never retries or delays a call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ pub use call::{Call, End};
 pub use plan::{Offered, Plan, PlanError};
 pub use report::{Latency, Report};
 
-/// Calls that may be in flight at once; a further one is not sent, and is counted as such.
+/// The number of calls that may be in flight at once. A further one is not sent, and is counted as failed.
 const IN_FLIGHT_MAX: usize = 10_000;
 
 /// The service that the calls are sent to.
@@ -37,7 +37,7 @@ pub struct Target {
 
 /// Receives the progress of a load.
 pub trait Watcher {
-    /// A call has ended; the number of calls in flight is given.
+    /// Called when a call has ended, with the number of calls in flight.
     fn ended(&self, call: &Call, in_flight: usize);
 }
 
@@ -45,7 +45,7 @@ pub trait Watcher {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The base URL cannot be extended.
-    #[error("`{0}` is no base URL of a service")]
+    #[error("`{0}` is not a base URL of a service")]
     Url(Url),
 }
 

@@ -1,7 +1,7 @@
 //! A model server without a model: it starts cold, loads, warms up, has a capacity, slow calls and failures.
 //!
-//! [`Model`] is the pure state machine; [`dialect`] and [`text`] produce the answers. The HTTP server and the in-process
-//! backend of the program use them. The model does not protect itself from overload.
+//! [`Model`] is the pure state machine; [`dialect`] and [`text`] produce the answers. The HTTP server and the
+//! in-process backend of the program use them. The model has no protection from overload.
 
 pub mod dialect;
 pub mod fault;

@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::load::{LoadError, Offered, Plan, Target};
 
-/// Time that a caller waits beyond its deadline, so that the service can report the timeout.
+/// Time that a caller waits after its deadline, so that the service can report the timeout.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of an answer that are searched for its end.
+/// The number of bytes at the end of an answer that are searched for its end.
 const TAIL: usize = 4096;
 
 /// The ending of a call, as its caller sees it.
@@ -40,7 +40,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// The result of a call that the driver had no room for.
+    /// Returns the result of a call for which the driver had no room.
     pub(super) fn not_sent(offered: Offered) -> Self {
         Self {
             id: offered.id,
@@ -134,7 +134,7 @@ impl Sender {
         self.read(response, due, first_part).await
     }
 
-    /// Reads an answer to its end; a stream must say that it has ended.
+    /// Reads an answer to its end. A stream is complete only with its end marker.
     async fn read(
         &self,
         mut response: Response,

@@ -25,7 +25,7 @@ pub struct Plan {
     pub deadline: Duration,
     /// Whether answers are streamed.
     pub stream: bool,
-    /// The largest number of tokens asked for; without it, no bound is sent.
+    /// The largest number of requested tokens; `None` to send no bound.
     pub max_tokens: Option<u32>,
 }
 
@@ -70,7 +70,8 @@ impl Plan {
         let mut calls = Vec::new();
         let mut at = 0.0;
         loop {
-            // Thinning: arrivals at the peak rate, of which each is kept with the share of the rate of its moment.
+            // Thinning: arrivals at the peak rate, of which each is kept with a probability equal to the current share
+            // of that rate.
             at += -(1.0 - dice.f64()).ln() / peak;
             if at >= length {
                 break;
@@ -89,7 +90,7 @@ impl Plan {
         })
     }
 
-    /// Takes the calls of a scenario.
+    /// Creates the plan with the calls of a scenario.
     pub fn script(script: &Script) -> Self {
         let calls = script.calls().map(|call| Offered {
             id: call.id,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::load::{Call, End, Plan};
 
-/// Times in milliseconds, of the calls that were served.
+/// Latencies of the served calls, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Latency {
     /// Median.
@@ -15,34 +15,35 @@ pub struct Latency {
     pub p90_ms: f64,
     /// Ninety-ninth percentile.
     pub p99_ms: f64,
-    /// The longest.
+    /// The maximum.
     pub max_ms: f64,
 }
 
 /// The result of a load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Calls of the plan.
+    /// The number of planned calls.
     pub offered: usize,
-    /// Answered in full and in time.
+    /// The number of calls that were answered in full and in time.
     pub served: usize,
-    /// Refused, by reason.
+    /// The number of refused calls, by reason.
     pub shed: BTreeMap<String, usize>,
-    /// Failed, by cause.
+    /// The number of failed calls, by cause.
     pub failed: BTreeMap<String, usize>,
-    /// Served over offered.
+    /// Served calls over offered calls.
     pub success_of_offered: f64,
-    /// Served over those that were not shed; 1 if all were shed.
+    /// Served calls over those that were not shed; 1 if all were shed.
     pub success_of_admitted: f64,
-    /// Served per second of the load.
+    /// Served calls per second of the load.
     pub served_per_second: f64,
-    /// From the first call due to the last end, in seconds.
+    /// The time from the first call's due time to the last end, in seconds.
     pub seconds: f64,
     /// The time from a call's due time to its end.
     pub latency: Latency,
     /// The time from a call's due time to the first part of its answer; only for streams.
     pub first_part: Option<Latency>,
-    /// The delay between due time and sending: the delay of the driver itself, which should be small against the latency.
+    /// The delay between due time and sending. It is the delay of the load generator itself, and should be small
+    /// compared with the latency.
     pub sent_late: Latency,
     /// The numbers of the calls that were served, in the order of their ends.
     #[serde(skip)]
@@ -93,7 +94,7 @@ impl Latency {
         times.sort_unstable();
         let last = times.len().saturating_sub(1);
         let at = |percent: usize| {
-            // The nearest rank, so that every number was really measured.
+            // The nearest rank, so that every value was really measured.
             let time = times.get((last * percent).div_ceil(100));
             time.map_or(0.0, |time| time.as_secs_f64() * 1000.0)
         };

@@ -14,9 +14,9 @@ pub(crate) enum Event {
     Arrival(usize),
     /// The state of the backend changes by itself.
     Backend,
-    /// A refusal reaches its client after the refusal time.
+    /// The client learns of a refusal, after the refusal time.
     Told(Answer),
-    /// An answer of the backend is handled, some time after it came.
+    /// An answer of the backend is handled, some time after it arrived.
     Handled(Answer, Timestamp),
     /// The caller of this call leaves.
     Leave(usize),

@@ -93,7 +93,7 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A process that has already ended needs nothing.
+        // A process that has already ended need not be killed.
         let _gone = self.0.kill().and_then(|()| self.0.wait());
     }
 }
@@ -130,7 +130,7 @@ pub(crate) fn run(options: &Agree) -> Result<String, AgreeError> {
             load.success_of_admitted,
             load.sent_late.p99_ms,
         );
-        debug_assert!(written.is_ok(), "a string takes everything");
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -1,6 +1,6 @@
 //! The calls of a run, drawn before it starts: arrival time, tenant, work and cost.
 //!
-//! Arrivals are Poisson, drawn by thinning. They are drawn apart from the run so that every law and the oracle receive
+//! Arrivals are Poisson, drawn by thinning. They are drawn before the run, so that every law and the oracle receive
 //! the same calls. The calls of closed loops depend on the answers, so only their first calls are drawn here.
 
 use crate::sim::dice::{Dice, Purpose};
@@ -21,16 +21,16 @@ pub(crate) struct Call {
     pub(crate) cost: u32,
     /// Output tokens, if the answer reports them.
     pub(crate) tokens: Option<u32>,
-    /// Part of the work that the prompt takes.
+    /// The share of the work that the prompt takes.
     pub(crate) prompt: f64,
     pub(crate) streamed: bool,
-    /// A call of the second operation.
+    /// `true` for a call of the second operation.
     pub(crate) short: bool,
     /// Seconds after which the caller leaves.
     pub(crate) leaves_after: Option<f64>,
-    /// The caller leaves with the first part of the answer.
+    /// `true` if the caller leaves with the first part of the answer.
     pub(crate) leaves_begun: bool,
-    /// How many calls its caller has made for this answer, this one included.
+    /// The number of calls that its caller has made for this answer, including this one.
     pub(crate) tries: u32,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64) -> Vec<Call> {
         .collect()
 }
 
-/// The times between arrivals: gamma distributed, as those of published traces are, or of a Poisson process.
+/// The times between arrivals: gamma distributed, as in published traces, or those of a Poisson process.
 struct Gaps {
     dice: Dice,
     /// Coefficient of variation; zero is a Poisson process.

@@ -33,7 +33,7 @@ pub(crate) struct Request {
     pub(crate) work: f64,
     pub(crate) cost: u32,
     pub(crate) tokens: Option<u32>,
-    /// Part of the work until the first part of a streamed answer.
+    /// The share of the work until the first part of a streamed answer.
     pub(crate) prompt: f64,
     pub(crate) streamed: bool,
 }
@@ -60,7 +60,7 @@ pub(crate) enum Admission {
 #[derive(Clone, Copy, Debug)]
 struct Accepted {
     request: Request,
-    /// It will fail.
+    /// `true` if it will fail.
     fault: bool,
     /// The quota headers of its answer, as they were when it was counted.
     hints: QuotaHints,
@@ -79,7 +79,7 @@ pub(crate) struct Backend {
     edges: Vec<Timestamp>,
     edge: usize,
     dead: bool,
-    /// Calls refused at random so far.
+    /// The number of calls refused at random so far.
     pub(crate) unlucky: u64,
 }
 

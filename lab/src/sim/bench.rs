@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     /// The seeds of every scenario.
     pub(crate) seeds: Vec<u64>,
     pub(crate) threads: usize,
-    /// Show a progress bar on standard error.
+    /// Whether a progress bar is shown on standard error.
     pub(crate) bar: bool,
 }
 

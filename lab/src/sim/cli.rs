@@ -18,7 +18,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Suite(#[from] suite::SuiteError),
     /// The law does not exist.
-    #[error("no law is called `{name}`; there are {known}")]
+    #[error("the law `{name}` does not exist; the laws are {known}")]
     Law {
         /// The requested name.
         name: String,
@@ -26,7 +26,7 @@ pub(crate) enum CliError {
         known: String,
     },
     /// The scenario does not exist.
-    #[error("no scenario is called `{0}`")]
+    #[error("the scenario `{0}` does not exist")]
     Scenario(String),
     /// A file could not be written.
     #[error("cannot write `{path}`: {source}")]
@@ -53,7 +53,7 @@ pub(crate) enum CliError {
         source: Box<toml::de::Error>,
     },
     /// A result is worse than recorded.
-    #[error("the gate is closed:\n{0}")]
+    #[error("results are worse than recorded:\n{0}")]
     Gate(String),
     /// The runs over sockets failed, or differ from virtual time.
     #[error(transparent)]
@@ -67,7 +67,7 @@ pub(crate) enum CliError {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = "kebne-lab", about = "Judges control laws in virtual time")]
+#[command(name = "kebne-lab", about = "Evaluates control laws in virtual time")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -102,10 +102,10 @@ struct Bench {
     /// Skip the scenarios with these names.
     #[arg(long, value_delimiter = ',')]
     skip: Vec<String>,
-    /// Also run this many random scenarios, with one seed each.
+    /// Also run this number of random scenarios, with one seed each.
     #[arg(long, default_value_t = 0)]
     random: u64,
-    /// Takes the mixed variants of the named scenarios, and random mixed ones.
+    /// Use the mixed variants of the named scenarios, and random mixed ones.
     #[arg(long)]
     mixed: bool,
     /// Number of the first random scenario.
@@ -285,7 +285,7 @@ fn gate_command(options: &Gate) -> Result<String, CliError> {
     Err(CliError::Gate(failures.join("\n")))
 }
 
-/// Finds a named scenario, a mixed variant or a drawn one.
+/// Finds a named scenario, a mixed variant or a random one.
 fn find(name: &str) -> Result<Scenario, CliError> {
     let drawn = |prefix: &[char]| name.strip_prefix(prefix).and_then(|n| n.parse().ok());
     if let Some(number) = drawn(&['R', 'r']) {

@@ -78,7 +78,7 @@ impl Dice {
 
     /// Returns a number of a gamma distribution of mean one and the given shape (Marsaglia and Tsang).
     pub(crate) fn gamma(&mut self, shape: f64) -> f64 {
-        // Below one, the number of the shape above, times a power of a uniform one.
+        // For a shape below one, it is a number of the shape plus one, times a power of a uniform number.
         let boost = if shape < 1.0 {
             (1.0 - self.unit()).powf(1.0 / shape)
         } else {
@@ -96,7 +96,8 @@ impl Dice {
         }
     }
 
-    /// Returns a number of a Pareto distribution of the given mean and index (more than 1), at most 10 times the mean.
+    /// Returns a number of a Pareto distribution of the given mean and index (greater than 1), at most 10 times the
+    /// mean.
     pub(crate) fn pareto(&mut self, mean: f64, index: f64) -> f64 {
         let least = mean * (index - 1.0) / index;
         (least * (1.0 - self.unit()).powf(-1.0 / index)).min(10.0 * mean)

@@ -1,8 +1,8 @@
 //! An entrant of the comparison: a law, with or without the lane's knowledge of cold starts and quotas.
 //!
-//! A published limiter does not distinguish the reasons of refusals. A baseline therefore runs *bare*: queue,
+//! A published limiter does not distinguish the reasons of refusals. A baseline therefore runs *bare*: the queue,
 //! deadlines, holds and retry budget are the same, but it receives a loading answer or a quota refusal as a plain
-//! refusal, and `Retry-After` becomes a pause. The entrant `name+` receives everything.
+//! refusal, and `Retry-After` becomes a pause. The entrant `name+` receives all of them unchanged.
 
 use std::time::Duration;
 
@@ -19,9 +19,10 @@ pub(crate) struct Entrant {
     pub(crate) name: &'static str,
     pub(crate) law: Law,
     pub(crate) initial: u32,
-    /// Refusals are passed on without their reason.
+    /// `true` if refusals are passed on without their reason.
     pub(crate) bare: bool,
-    /// The limit is the true capacity of the backend: the result of the same lane with a perfect law.
+    /// `true` if the limit is the true capacity of the backend, which gives the result of the same lane with a perfect
+    /// law.
     pub(crate) told: bool,
     /// The order of the queue.
     pub(crate) order: Order,

@@ -33,13 +33,13 @@ pub(crate) struct Mark {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Marks {
-    /// By scenario.
+    /// The numbers of each scenario by its name.
     pub(crate) scenarios: BTreeMap<String, Mark>,
 }
 
 /// Runs the gate's plan.
 pub(crate) fn measure(named: Vec<Scenario>, entrant: Entrant, bar: bool) -> Marks {
-    // The soak scenario is left to the bench: it is as long as all others together.
+    // The soak scenario is run only by the bench, because it takes as long as all others together.
     let short: Vec<Scenario> = named.into_iter().filter(|s| s.duration < 1000.0).collect();
     let variants: Vec<Scenario> = short.iter().map(mixed::variant).collect();
     let drawn = RANDOM.map(random::draw).chain(RANDOM.map(mixed::draw));
@@ -78,7 +78,8 @@ pub(crate) fn judge(recorded: &Marks, measured: &Marks) -> Vec<String> {
     if recorded.scenarios.len() != measured.scenarios.len()
         || pairs.len() != recorded.scenarios.len()
     {
-        failures.push("the scenarios are not those recorded: run `gate --record`".to_owned());
+        failures
+            .push("the scenarios differ from the recorded ones; run `gate --record`".to_owned());
     }
     compare_one("goodput", &pairs, |mark| mark.goodput, &mut failures);
     compare_one("success", &pairs, |mark| mark.success, &mut failures);

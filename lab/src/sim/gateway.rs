@@ -28,7 +28,7 @@ pub(crate) struct Gateway {
     pool: Pool<usize>,
     dice: Dice,
     blindfold: Option<Blindfold>,
-    /// The true capacity, for an entrant that receives it.
+    /// The true capacity; `None` for an entrant that does not receive it.
     told: Option<u32>,
     queued: u32,
     /// The calls of callers that may leave.
@@ -50,7 +50,7 @@ fn controller(
     }
 }
 
-/// Returns what the times of a call are compared by.
+/// Returns the kind with which the times of a call are compared.
 fn kind(call: &Call) -> Kind {
     let size = |work: f64| crate::sim::number::count(1000.0 * work);
     Kind {
@@ -112,7 +112,7 @@ impl Gateway {
         self.pool.set_grant(self.granted(now), now);
     }
 
-    /// Offers a call; a refusal is booked at once, and returned with the time after which to try again.
+    /// Offers a call. A refusal is recorded at once, and the time after which to retry is returned.
     pub(crate) fn offer(
         &mut self,
         id: usize,
@@ -150,7 +150,7 @@ impl Gateway {
         }
     }
 
-    /// Takes a waiting call out, because its caller has left; returns whether it waited.
+    /// Removes a waiting call, because its caller has left. Returns `true` if it waited.
     pub(crate) fn leave(&mut self, id: usize, now: Timestamp) -> bool {
         let place = self.waiting.remove(&id);
         place.is_some_and(|place| self.pool.cancel(place, now).is_some())
@@ -225,7 +225,10 @@ impl Gateway {
     }
 
     /// Settles an attempt; returns the ending of its call if the call has ended.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of one event")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each argument is a part of one event"
+    )]
     pub(crate) fn ended(
         &mut self,
         attempt: AttemptId,
@@ -299,7 +302,7 @@ impl Gateway {
         .min()
     }
 
-    /// Returns the rate of requests that is granted, if one is.
+    /// Returns the granted request rate; `None` without a rate.
     pub(crate) fn rate(&self) -> Option<f64> {
         self.controller.grant().requests.map(|grant| grant.rate)
     }

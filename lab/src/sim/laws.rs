@@ -1,4 +1,4 @@
-//! Published laws to compare with, behind the same `Limit` trait and in front of the same queue.
+//! Published laws for comparison, behind the same `Limit` trait and with the same queue.
 
 use kebne_control::limit::{Limit, Sample, Signal};
 use kebne_control::{ControllerSettings, Timestamp};
@@ -17,10 +17,10 @@ mod window;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Law {
-    /// The law that ships.
+    /// The default law of the program.
     #[default]
     Adaptive,
-    /// The initial limit, for ever; it ships too.
+    /// A constant limit, equal to the initial one; also part of the program.
     Fixed,
     /// Slow start, then additive increase and multiplicative decrease.
     Aimd,
@@ -39,7 +39,7 @@ pub(crate) enum Law {
 }
 
 impl Law {
-    /// Returns the law as the controller's settings name it; for those that do not ship, the default.
+    /// Returns the law as named in the controller's settings; for laws that are not part of the program, the default.
     pub(crate) fn shipped(self) -> kebne_control::Law {
         match self {
             Self::Fixed => kebne_control::Law::Fixed,
@@ -47,7 +47,7 @@ impl Law {
         }
     }
 
-    /// Makes the limit of a law that does not ship; `None` for the others.
+    /// Creates the limit of a law that is not part of the program; `None` for the others.
     pub(crate) fn build(
         self,
         settings: &ControllerSettings,

@@ -76,9 +76,9 @@ pub(crate) struct Ledger {
     /// Until when room would have served a refused call.
     pending: Vec<f64>,
     pub(crate) left_over: usize,
-    /// Refusals that the scenario injects at random.
+    /// The number of refusals that the scenario injected at random.
     pub(crate) unlucky: u64,
-    /// Dispatches that the grant did not allow. Each is a bug of the pool.
+    /// The number of dispatches that the grant did not allow. Each is a bug of the pool.
     pub(crate) violations: u32,
 }
 
@@ -161,7 +161,7 @@ impl Ledger {
         *self.attempts.entry(outcome.label()).or_default() += 1;
     }
 
-    /// Counts why a call was not served.
+    /// Counts the reason why a call was not served.
     pub(crate) fn reason(&mut self, what: &str, reason: &impl std::fmt::Debug) {
         *self
             .reasons

@@ -1,9 +1,9 @@
-//! Mixed variants: a scenario whose calls and callers are not all alike.
+//! Mixed variants: scenarios whose calls and callers differ.
 //!
-//! Each named scenario `S01` has a variant `S01m`, and each number a drawn one, `M17`, which also draws what random
-//! scenarios `R17` have not: quota windows and penalties, a foreign client, replicas that load, are slow or broken,
-//! closed loops and sequential callers. What a variant has is drawn from its name alone. The gaps between calls are gamma
-//! distributed and the lengths heavy-tailed, as published traces of such services report of theirs.
+//! Each named scenario `S01` has a variant `S01m`, and each number a random one, `M17`. The random ones also draw
+//! features that the scenarios `R17` do not have: quota windows and penalties, a foreign client, replicas that load,
+//! are slow or are broken, closed loops and sequential callers. The features of a variant depend on its name only. The
+//! gaps between calls are gamma distributed and the lengths are heavy-tailed, as in published traces of such services.
 
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::random;
@@ -21,7 +21,7 @@ pub(crate) fn variant(scenario: &Scenario) -> Scenario {
     mixed
 }
 
-/// Draws who calls, and for what.
+/// Draws the kinds of callers and calls.
 fn mix(dice: &mut Dice) -> Mix {
     let share = |dice: &mut Dice, often: f64, most: f64| {
         let drawn = dice.between(0.0, most);
@@ -45,14 +45,14 @@ fn mix(dice: &mut Dice) -> Mix {
     }
 }
 
-/// Draws the mixed scenario of a number.
+/// Draws the mixed scenario with this number.
 pub(crate) fn draw(number: u64) -> Scenario {
     let mut mixed = random::draw(number);
     let mut dice = Dice::new(number, Purpose::Mix, 2, 0);
     mixed.mix = mix(&mut dice);
     mixed.name = format!("M{number}");
     if mixed.mix.tail > 0.0 {
-        // Whoever expects answers ten times as long as usual waits for them.
+        // Callers whose answers take ten times as long as usual wait that long.
         mixed.timeout = 15.0 * mixed.work.mean;
         mixed.deadline = 25.0 * mixed.work.mean;
     }
@@ -82,7 +82,7 @@ pub(crate) fn draw(number: u64) -> Scenario {
     mixed
 }
 
-/// One of four replicas may load, be slow, or be broken.
+/// With a probability of 10 % each, one of four replicas loads, is slow, or is broken.
 fn replicas(mixed: &mut Scenario, dice: &mut Dice) {
     let faults = Faults {
         share: mixed.backend.faults.share,
@@ -112,7 +112,7 @@ fn replicas(mixed: &mut Scenario, dice: &mut Dice) {
     };
 }
 
-/// Another client takes a part of the slots every other 30 s.
+/// With a probability of 15 %, another client takes a share of the slots in every other period of 30 s.
 fn foreign_client(mixed: &mut Scenario, dice: &mut Dice) {
     let (takes, takes_none) = (dice.between(0.2, 0.6), dice.unit() > 0.15);
     if takes_none {
@@ -133,7 +133,7 @@ fn foreign_client(mixed: &mut Scenario, dice: &mut Dice) {
     mixed.backend.slots = shared;
 }
 
-/// One in four has a quota, a bucket or windows of 1 s to a day, which is what holds.
+/// One in four has a quota: a bucket, or windows of 1 s to a day. The quota is then the bound of the scenario.
 fn quota(mixed: &mut Scenario, dice: &mut Dice) {
     let has_none = dice.unit() > 0.25;
     let window = dice.pick(&[0.0, 1.0, 6.0, 20.0, 60.0, 86_400.0], 0.0);
@@ -146,7 +146,7 @@ fn quota(mixed: &mut Scenario, dice: &mut Dice) {
     }
     let rate = mixed.tenants.iter().flat_map(|tenant| &tenant.rate);
     let rate = rate.map(|point| point.1).fold(0.0, f64::max);
-    // A day's calls are enough for the run; whoever spreads them over the day serves too few.
+    // The calls of a day are enough for the run; a law that spreads them over the day serves too few.
     let per_second = if window > 3600.0 {
         1.2 * rate * mixed.duration / window
     } else {
@@ -165,7 +165,7 @@ fn quota(mixed: &mut Scenario, dice: &mut Dice) {
         ramp_from: 0.0,
         ramp_period: 0.0,
         window,
-        // A penalty for what is used up for the day would be an outage.
+        // A penalty for a quota used up for the day would be an outage.
         penalty: if window > 6.0 { 0.0 } else { penalty },
     });
 }

@@ -1,4 +1,4 @@
-//! Random scenarios, which are not looked at while a law is tuned.
+//! Random scenarios, whose results are not used while a law is tuned.
 //!
 //! The ranges: service time 0.2 to 4 s, 3 to 48 slots, a step of the slots by 0.3 to 3 in the middle, a waiting line
 //! that is absent, bounded or unbounded, faults of 0, 2 or 10 %, a log-deviation of 0.15 to 1, a load of 0.4 to 2, and

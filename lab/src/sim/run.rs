@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
                 }
             }
             Event::Gateway(index) => {
-                // An entry that an earlier wakeup replaced is stale.
+                // An entry that a later wakeup replaced is outdated.
                 let gateway = self.gateways.get_mut(index);
                 if let Some(gateway) = gateway.filter(|g| g.due == Some(self.now)) {
                     gateway.due = None;
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         self.pump(call.gateway);
     }
 
-    /// Takes an answer when it comes; a gateway whose loop is busy handles it later.
+    /// Handles an answer when it arrives; a gateway whose loop is busy handles it later.
     fn came(&mut self, answer: Answer) {
         let lag = self.scenario.mix.lag;
         if lag > 0.0 {
@@ -229,7 +229,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A caller without an answer tries again, as an SDK does, and a closed loop thinks and calls again.
+    /// Repeats the call of a caller without an answer, as an SDK does, or sends the next call of a closed loop after
+    /// its think time.
     fn call_again(&mut self, call: &Call, end: End, asked: Option<f64>) {
         let fails = matches!(end, End::Refused | End::Expired | End::Failed);
         if fails && call.tries < self.scenario.mix.tries {

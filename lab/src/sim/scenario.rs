@@ -130,7 +130,7 @@ pub(crate) struct Backend {
     /// The time of a refusal, in seconds.
     #[serde(default = "refusal_time")]
     pub(crate) refusal_time: f64,
-    /// Work continues after the client has disconnected.
+    /// `true` if work continues after the client has disconnected.
     #[serde(default)]
     pub(crate) ignores_cancel: bool,
     #[serde(default)]
@@ -165,7 +165,7 @@ pub(crate) struct Batch {
     pub(crate) t1: f64,
     /// Tokens of work before the first token is sent.
     pub(crate) prefill: f64,
-    /// The answer streams, so its first part is observed.
+    /// `true` if the answer streams, so that its first part is observed.
     pub(crate) streams: bool,
 }
 
@@ -204,7 +204,7 @@ pub(crate) struct Cold {
     /// The standard deviation of the logarithm of the load time.
     #[serde(default)]
     pub(crate) sigma: f64,
-    /// Asleep at the start.
+    /// `true` if it is asleep at the start.
     pub(crate) asleep: bool,
     /// The idle time in seconds after which the backend falls asleep; zero for never.
     #[serde(default)]
@@ -251,7 +251,7 @@ pub(crate) struct Quota {
     pub(crate) per_minute: f64,
     pub(crate) burst: f64,
     pub(crate) telling: Telling,
-    /// Units are tokens instead of calls.
+    /// `true` if units are tokens instead of calls.
     #[serde(default)]
     pub(crate) tokens: bool,
     /// A refused call costs one unit too; the bucket does not go below minus this value.
@@ -273,10 +273,11 @@ pub(crate) struct Quota {
     pub(crate) ramp_from: f64,
     #[serde(default)]
     pub(crate) ramp_period: f64,
-    /// The units are given out at the start of each window of this length, instead of one by one.
+    /// The length of a window, at the start of which all its units become available; zero for a bucket that refills
+    /// continuously.
     #[serde(default)]
     pub(crate) window: f64,
-    /// After a refusal nothing is let in for this time.
+    /// The time after a refusal in which nothing is accepted.
     #[serde(default)]
     pub(crate) penalty: f64,
 }
@@ -298,9 +299,9 @@ pub(crate) struct Faults {
     pub(crate) slow_factor: f64,
     /// The share of attempts that are refused at random, independent of the load.
     pub(crate) refused_share: f64,
-    /// Share of the attempts that reach a replica which still loads ...
+    /// The share of the attempts that reach a replica which is still loading, until `loading_until`.
     pub(crate) loading_share: f64,
-    /// The time at which the long quota is available again.
+    /// The time until which a replica is loading.
     pub(crate) loading_until: f64,
 }
 
@@ -336,7 +337,7 @@ pub(crate) struct Brownout {
 pub(crate) struct Outage {
     pub(crate) from: f64,
     pub(crate) to: f64,
-    /// Connections are refused at once instead of hanging.
+    /// `true` if connections are refused at once instead of hanging.
     #[serde(default)]
     pub(crate) refused: bool,
 }

@@ -52,14 +52,14 @@ fn number(count: u64) -> f64 {
 
 /// Computes the score of a run.
 pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score {
-    // A caller that leaves says nothing of the lane.
+    // A caller that leaves shows nothing about the lane.
     let calls = real(run.ends.len()) - run.ended(End::Left);
     let served = run.ended(End::Served);
     let count = |label: &str| number(run.attempts.get(label).copied().unwrap_or(0));
     let all: f64 = run.attempts.keys().map(|label| count(label)).sum();
     let good = count("success");
     let injected = count("fault") + number(run.unlucky);
-    // The losing attempt of two of one call is wasted work but not a failure.
+    // The slower one of two attempts of a call is wasted work, but not a failure.
     let overtaken = count("cancelled");
     let cold = count("cold");
     Score {

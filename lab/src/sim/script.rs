@@ -21,7 +21,7 @@ pub enum ScriptError {
     #[error("{0}")]
     Suite(String),
     /// No scenario has that name.
-    #[error("no scenario is called `{0}`")]
+    #[error("the scenario `{0}` does not exist")]
     Unknown(String),
     /// The scenario has more than one open stream of calls through one gateway.
     #[error(

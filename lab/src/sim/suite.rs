@@ -31,7 +31,7 @@ macro_rules! files {
     };
 }
 
-/// File names and texts.
+/// The names and texts of the files.
 const FILES: &[(&str, &str)] = files![
     "s01-cold-ramp.toml",
     "s02-scale-to-zero.toml",

@@ -1,4 +1,4 @@
-//! Faults that a test can request; each is one in which real model servers or the network fail.
+//! Faults that a test can request. Real model servers or the network fail in each of these ways.
 
 use std::str::FromStr;
 
@@ -13,7 +13,7 @@ pub const FAULT_HEADER: &str = "x-simulate-fault";
 pub enum Fault {
     /// The connection is closed before any answer.
     Reset,
-    /// Nothing is ever answered.
+    /// No answer is ever sent.
     Hang,
     /// The stream is cut after half of its tokens; a whole answer after half of its bytes.
     HalfStream,
@@ -30,22 +30,22 @@ pub enum Fault {
     Http500,
     /// Status 200 and bytes that are neither JSON nor events.
     Garbage,
-    /// The first token comes as late as that of a slow call.
+    /// The first token arrives as late as that of a slow call.
     SlowFirstToken,
     /// Status 429 with a `Retry-After` of one second.
     RateLimit,
-    /// Status 429 that says the spend quota is used up.
+    /// Status 429 with the message that the spend quota is used up.
     Quota,
-    /// Status 503 that names no time: too many calls in flight.
+    /// Status 503 without a time: too many calls in flight.
     Overloaded,
-    /// Status 503 that says the model is loading.
+    /// Status 503 with the message that the model is loading.
     Loading,
-    /// In process, the code that makes the attempt panics; over HTTP the connection is closed, as with `reset`.
+    /// In process, the attempt panics; over HTTP the connection is closed, as with `reset`.
     Panic,
 }
 
 impl Fault {
-    /// All faults, for messages that list what is allowed.
+    /// All faults, for messages that list the allowed values.
     pub const ALL: [Self; 15] = [
         Self::Reset,
         Self::Hang,
@@ -88,7 +88,7 @@ impl Fault {
 
 /// The error for an unknown fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no fault named `{0}`; there are {all}", all = Fault::ALL.map(Fault::name).join(", "))]
+#[error("the fault `{0}` does not exist; the faults are {all}", all = Fault::ALL.map(Fault::name).join(", "))]
 pub struct UnknownFault(String);
 
 impl FromStr for Fault {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::simulate::{Decision, Fault, Model, Profile, Status};
 
-/// A model whose time passes. Clones share it.
+/// A model with a running clock. Clones share it.
 #[derive(Clone, Debug)]
 pub struct LiveModel {
     shared: Arc<Shared>,
@@ -34,7 +34,7 @@ impl Drop for Place {
 }
 
 impl LiveModel {
-    /// Creates a model that behaves as the profile says, starting now.
+    /// Creates a model with the behaviour of the profile, starting now.
     pub fn new(profile: Profile) -> Self {
         let shared = Shared {
             model: Mutex::new(Model::new(profile.clone(), Timestamp::ZERO)),
@@ -46,7 +46,7 @@ impl LiveModel {
         }
     }
 
-    /// Returns the profile that the model was made with.
+    /// Returns the profile of the model.
     pub fn profile(&self) -> &Profile {
         &self.shared.profile
     }

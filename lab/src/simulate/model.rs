@@ -1,6 +1,6 @@
-//! The simulated model as a pure machine: it is given arrivals and departures and decides, with seeded
-//! randomness, the result of each call. It never sleeps, reads a clock or does I/O, so the in-process backend,
-//! the HTTP server and a run in virtual time show the same model.
+//! The simulated model as a pure state machine: it receives arrivals and departures and determines, with seeded
+//! randomness, the result of each call. It never sleeps, reads a clock or does I/O, so the in-process backend, the
+//! HTTP server and a run in virtual time show the same model.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct Model {
     chance: fastrand::Rng,
     state: ModelState,
     in_flight: u32,
-    /// Requests that the rate limit still grants, and when that was counted.
+    /// The number of requests that the rate limit still grants, and the time at which it was computed.
     granted: f64,
     granted_at: Timestamp,
     arrived: u64,
@@ -39,27 +39,27 @@ pub struct Status {
     pub in_flight: u32,
     /// Calls served at full speed now; zero unless ready.
     pub capacity: f64,
-    /// Calls that arrived so far, refused ones included.
+    /// The number of calls that arrived so far, including refused ones.
     pub arrived: u64,
-    /// Calls that were accepted so far.
+    /// The number of calls that were accepted so far.
     pub accepted: u64,
 }
 
 /// The result of a call's arrival.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decision {
-    /// The model is loading (this call may have started that).
+    /// The model is loading. This call may have started the loading.
     Loading {
         /// The reported time left.
         estimated: Duration,
         /// The true time at which it will be ready, for a call that is held.
         ready_at: Timestamp,
     },
-    /// Too much is in flight.
+    /// Too many calls are in flight.
     Refused,
     /// Too many requests came in a short time.
     Limited {
-        /// Time until the next one is granted.
+        /// Time until the next request is granted.
         retry_after: Duration,
     },
     /// Accepted. [`Model::leave`] must be called once when the call has ended.
@@ -73,12 +73,13 @@ pub struct Work {
     pub first_token: Duration,
     /// Time per token after the first.
     pub token_time: Duration,
-    /// How it ends.
+    /// The ending of the call.
     pub ending: WorkEnding,
 }
 
 impl Work {
-    /// Returns the number of tokens after which the answer breaks, if it does. The first token always comes.
+    /// Returns the number of tokens after which the answer breaks, or `None` if it does not. The first token is always
+    /// sent.
     pub fn broken_after(&self, fault: Option<Fault>, tokens: usize) -> Option<usize> {
         match fault {
             Some(Fault::HalfStream | Fault::Stall | Fault::ErrorEvent) => Some((tokens / 2).max(1)),
@@ -89,23 +90,23 @@ impl Work {
     }
 }
 
-/// How an accepted call ends.
+/// The ending of an accepted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkEnding {
-    /// With all tokens.
+    /// The answer is complete.
     Complete,
-    /// With status 500 when the first token is due.
+    /// The call ends with status 500 when the first token is due.
     Failed,
-    /// With a cut after half of the tokens.
+    /// The answer is cut after half of the tokens.
     Broken,
 }
 
-/// What the rate limit grants at once, in seconds' worth of its rate: real limits of "60 per minute" are often
-/// enforced as one per second.
+/// The burst of the rate limit, in seconds of its rate. Real limits of "60 per minute" are often enforced as one per
+/// second.
 const BURST_SECONDS: f64 = 1.0;
 
 impl Model {
-    /// Creates a model that is asleep, or ready when its profile has no cold start.
+    /// Creates a model that is asleep, or ready if its profile has no cold start.
     pub fn new(profile: Profile, now: Timestamp) -> Self {
         let state = if profile.cold_start.is_zero() {
             ModelState::Awake {
@@ -127,26 +128,27 @@ impl Model {
         }
     }
 
-    /// Returns the profile that the model was made with.
+    /// Returns the profile of the model.
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
 
-    /// Decides the result of a call that arrives now, and whether a fault ordered for all calls hits it.
+    /// Determines the result of a call that arrives now, and whether a fault of the profile applies to it.
     pub fn arrive(&mut self, now: Timestamp) -> (Decision, Option<Fault>) {
         self.arrived += 1;
         let fault = self.draw_fault();
         (self.decide(now), fault)
     }
 
-    /// Decides again on a call that was held until the model was ready; it is not counted as another arrival.
+    /// Determines again the result of a call that was held until the model was ready. It is not counted as another
+    /// arrival.
     pub fn held(&mut self, now: Timestamp) -> Decision {
         self.decide(now)
     }
 
     /// Records that an accepted call has ended.
     pub fn leave(&mut self, now: Timestamp) {
-        debug_assert!(self.in_flight > 0, "a call leaves that never arrived");
+        debug_assert!(self.in_flight > 0, "a call that never arrived has ended");
         self.in_flight = self.in_flight.saturating_sub(1);
         if let ModelState::Awake { last, .. } = &mut self.state {
             *last = now;
@@ -170,7 +172,7 @@ impl Model {
         }
     }
 
-    /// Returns the rate limit's state for the headers; `None` when there is none.
+    /// Returns the rate limit's state for the headers; `None` if there is no limit.
     pub fn quota(&mut self, now: Timestamp) -> Option<BucketHint> {
         if self.profile.requests_per_minute == 0 {
             return None;
@@ -210,7 +212,7 @@ impl Model {
         Decision::Accepted(self.work((load / capacity).max(1.0)))
     }
 
-    /// Applies the changes that time alone brings: ready after loading, asleep after idling.
+    /// Applies the changes that depend on time only: ready after loading, asleep after the idle time.
     fn advance(&mut self, now: Timestamp) {
         if let ModelState::Loading { ready_at } = self.state
             && now >= ready_at
@@ -232,7 +234,7 @@ impl Model {
         }
     }
 
-    /// Starts to load if asleep; returns when the model will be ready, or `None` when it is.
+    /// Starts to load if asleep. Returns the time at which the model will be ready, or `None` if it is ready.
     fn wake(&mut self, now: Timestamp) -> Option<Timestamp> {
         match self.state {
             ModelState::Awake { .. } => None,
@@ -260,7 +262,7 @@ impl Model {
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     }
 
-    /// Adds what the rate limit granted since it was last asked.
+    /// Adds the requests that the rate limit granted since the last call.
     fn earn(&mut self, now: Timestamp) {
         let earned = now.since(self.granted_at).as_secs_f64() * self.rate();
         self.granted = (self.granted + earned).min(burst(&self.profile));
@@ -272,7 +274,7 @@ impl Model {
         f64::from(self.profile.requests_per_minute) / 60.0
     }
 
-    /// Returns how many calls are served at full speed now.
+    /// Returns the number of calls that are served at full speed now.
     fn capacity(&self, now: Timestamp) -> f64 {
         let ModelState::Awake { since, .. } = self.state else {
             return 0.0;
@@ -287,7 +289,8 @@ impl Model {
         f64::from(start) + (f64::from(full) - f64::from(start)) * grown
     }
 
-    /// Draws the random numbers of one call; always the same amount, so that those of the n-th call depend only on n.
+    /// Draws the random numbers of one call. Their number is constant, so that those of the n-th call depend only on
+    /// n.
     fn work(&mut self, slowdown: f64) -> Work {
         let factor = self.spread(self.profile.latency_spread);
         let slow = self.chance.f64() < self.profile.slow_share;
@@ -322,12 +325,12 @@ impl Model {
     }
 }
 
-/// Returns the most that the rate limit grants at once; always at least one request.
+/// Returns the burst of the rate limit; at least one request.
 fn burst(profile: &Profile) -> f64 {
     (f64::from(profile.requests_per_minute) / 60.0 * BURST_SECONDS).max(1.0)
 }
 
-/// Multiplies a duration; a product beyond what a duration can hold becomes the longest one.
+/// Multiplies a duration. A product beyond the range of a duration becomes the longest duration.
 fn scaled(duration: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::simulate::Fault;
 
-/// Time after which a caller of the preset `plan` gives an attempt up. It belongs to the caller, not to the model, and
-/// is defined here because the preset is meant to be used with it.
+/// The attempt timeout of a caller of the preset `plan`. It belongs to the caller, not to the model, and is defined
+/// here because the preset is meant to be used with it.
 pub const PLAN_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A named set of behaviour to start from.
+/// A named behaviour, which single settings can change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
@@ -19,7 +19,7 @@ pub enum Preset {
     Default,
     /// A slow and unreliable model: 300 ms, one call in five at 3 s, one in ten fails.
     Plan,
-    /// No cold start, no waiting, no faults, to measure the cost of the caller.
+    /// No cold start, no waiting and no faults, to measure the overhead of the caller.
     Instant,
 }
 
@@ -36,7 +36,7 @@ impl Preset {
 
 /// The error for an unknown preset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no preset named `{0}`; there are `default`, `plan` and `instant`")]
+#[error("the preset `{0}` does not exist; the presets are `default`, `plan` and `instant`")]
 pub struct UnknownPreset(String);
 
 impl FromStr for Preset {
@@ -49,7 +49,7 @@ impl FromStr for Preset {
     }
 }
 
-/// Every number of a simulated model's behaviour.
+/// All values of a simulated model's behaviour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Seed of all randomness; the n-th accepted call has the same result in every run.
@@ -71,7 +71,7 @@ pub struct Profile {
     /// Calls in flight beyond this multiple of the capacity are refused; between the capacity and it, each
     /// call is slower in proportion.
     pub refuse_above: f64,
-    /// Requests granted per minute, with bursts of a second's worth; zero means no such limit.
+    /// Requests granted per minute, with bursts of one second's requests; zero means no limit.
     pub requests_per_minute: u32,
     /// Time to the first token.
     pub latency: Duration,
@@ -87,16 +87,16 @@ pub struct Profile {
     pub break_share: f64,
     /// Time per token after the first.
     pub token_time: Duration,
-    /// Tokens of an answer, unless the caller asks for fewer or the echo of the prompt is longer.
+    /// The number of tokens of an answer, unless the caller requests fewer or the echo of the prompt is longer.
     pub answer_tokens: u32,
-    /// A fault that calls suffer.
+    /// The fault of the calls that `fault_share` selects.
     pub fault: Option<Fault>,
-    /// Share of calls that suffer `fault`.
+    /// The share of calls with `fault`.
     pub fault_share: f64,
 }
 
 impl Profile {
-    /// Returns the numbers of a preset.
+    /// Returns the values of a preset.
     pub fn preset(preset: Preset) -> Self {
         match preset {
             Preset::Default => Self::friendly(),
@@ -105,8 +105,8 @@ impl Profile {
         }
     }
 
-    /// A cold start that is short enough to watch and long enough to notice; few faults, so that the first run shows
-    /// that they happen and that callers do not see them.
+    /// A cold start that is short enough to wait for and long enough to notice. It has a few faults, to show in the
+    /// first run that faults occur and that callers do not see them.
     fn friendly() -> Self {
         Self {
             seed: 1,
@@ -132,7 +132,7 @@ impl Profile {
         }
     }
 
-    /// Whole answers, so no time per token.
+    /// Answers are sent as a whole, so there is no time per token.
     fn plan() -> Self {
         Self {
             idle_after: None,

@@ -4,7 +4,7 @@ use kebne_lane::{Failure, Outcome};
 
 use crate::simulate::{Decision, Work};
 
-/// Returns the work of an accepted call, or the failure that the server's answer would be classified as.
+/// Returns the work of an accepted call, or the failure as which the server's answer would be classified.
 ///
 /// # Errors
 /// Fails if the model refused the call.

@@ -1,4 +1,4 @@
-//! Settings of the simulated model: a preset, and what differs from it.
+//! Settings of the simulated model: a preset, and changes to it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::simulate::{Fault, Preset, Profile};
 
-/// Settings of a simulated model. A key that is left out keeps the preset's value.
+/// Settings of a simulated model. A key that is not set keeps the preset's value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimulationSettings {
@@ -17,9 +17,9 @@ pub struct SimulationSettings {
     pub seed: Option<u64>,
     /// Time to load; `0s` for a model that is always ready.
     pub cold_start: Option<HumanDuration>,
-    /// A real load takes `cold_start` times 1 ± this; 0 to 1.
+    /// A real load takes `cold_start` times 1 ± this value; 0 to 1.
     pub cold_start_spread: Option<f64>,
-    /// Reported as `estimated_time`; without it, the true remaining time.
+    /// The time reported as `estimated_time`. Default: the true remaining time.
     pub cold_estimate: Option<HumanDuration>,
     /// Time without calls after which the model is unloaded; `0s` for never.
     pub idle_after: Option<HumanDuration>,
@@ -31,11 +31,11 @@ pub struct SimulationSettings {
     pub capacity_growth: Option<HumanDuration>,
     /// Calls in flight beyond this multiple of the capacity are refused; at least 1.
     pub refuse_above: Option<f64>,
-    /// Requests granted per minute; 0 for no such limit.
+    /// Requests granted per minute; 0 for no limit.
     pub requests_per_minute: Option<u32>,
     /// Time to the first token.
     pub latency: Option<HumanDuration>,
-    /// A call takes its latency times 1 ± this; 0 to 1.
+    /// A call takes its latency times 1 ± this value; 0 to 1.
     pub latency_spread: Option<f64>,
     /// Share of slow calls; 0 to 1.
     pub slow_share: Option<f64>,
@@ -47,11 +47,11 @@ pub struct SimulationSettings {
     pub break_share: Option<f64>,
     /// Time per token after the first.
     pub token_time: Option<HumanDuration>,
-    /// Tokens of an answer, unless the caller asks for fewer.
+    /// Tokens of an answer, unless the caller requests fewer.
     pub answer_tokens: Option<u32>,
-    /// A fault that calls suffer, for tests.
+    /// The fault of the calls that `fault_share` selects, for tests.
     pub fault: Option<Fault>,
-    /// Share of calls that suffer `fault`; 0 to 1.
+    /// The share of calls with `fault`; 0 to 1.
     pub fault_share: Option<f64>,
 }
 
@@ -69,7 +69,7 @@ impl SimulationSettings {
         *self == Self::default()
     }
 
-    /// Returns every number of the behaviour: the preset's, or what was set instead.
+    /// Returns all values of the behaviour: those of the preset, with the changes of the settings.
     pub fn profile(&self) -> Profile {
         let base = Profile::preset(self.preset);
         let time =

@@ -1,7 +1,7 @@
 //! The backend of a scenario on a running clock: `crate::sim::script` with time, and one channel per attempt.
 //!
-//! Owns the lock, the clock's zero and the waiting attempts. The first call sets the clock to the time at which it is due
-//! in the scenario, so that callers and backend agree on the time. It makes no decisions.
+//! Owns the lock, the zero of the clock and the waiting attempts. The first call sets the clock to the time at which
+//! it is due in the scenario, so that callers and backend agree on the time. It makes no decisions.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// An attempt has at most two events: a first part and an end.
+/// The largest number of events of an attempt: a first part and an end.
 const EVENTS_MAX: usize = 2;
 
-/// A scenario's backend whose time passes. Clones share it.
+/// A scenario's backend with a running clock. Clones share it.
 #[derive(Clone, Debug)]
 pub struct LiveStage {
     shared: Arc<Shared>,
@@ -27,14 +27,14 @@ pub struct LiveStage {
 #[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
-    /// Notified when something may happen earlier than expected.
+    /// Notified when an event may be due earlier than expected.
     changed: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
     stage: Stage,
-    /// The scenario's start; none until the first call.
+    /// The scenario's start; `None` before the first call.
     epoch: Option<Instant>,
     waiting: BTreeMap<u64, mpsc::Sender<ScriptEvent>>,
     arrived: u64,
@@ -99,7 +99,7 @@ impl LiveStage {
         }
     }
 
-    /// Runs the backend; never returns.
+    /// Runs the backend. This function never returns.
     pub async fn run(&self) {
         loop {
             let next = {
@@ -122,7 +122,7 @@ impl LiveStage {
         }
     }
 
-    /// Returns its state now.
+    /// Returns the current state.
     pub fn status(&self) -> StageStatus {
         let mut inner = self.inner();
         let now = inner.now();
@@ -168,14 +168,14 @@ impl Inner {
             } else {
                 self.waiting.get(&event.job).cloned()
             };
-            // Who has hung up needs no answer.
+            // An attempt whose client has disconnected needs no answer.
             let _heard = listener.is_some_and(|listener| listener.try_send(event).is_ok());
         }
     }
 }
 
 impl Attempt {
-    /// Waits for the next event of the attempt; in an outage, forever.
+    /// Waits for the next event of the attempt. In an outage it waits forever.
     pub async fn next_event(&mut self) -> ScriptEvent {
         match self.event.recv().await {
             Some(event) => event,

@@ -1,9 +1,9 @@
-//! The text of a simulated answer: a readable echo of the prompt, cut into tokens.
+//! The text of a simulated answer: a readable echo of the prompt, divided into tokens.
 
-/// Words of the prompt that are echoed at most, so that a long prompt does not make a long answer.
+/// The largest number of words of the prompt that are echoed, so that a long prompt does not make a long answer.
 const ECHO_WORDS_MAX: usize = 40;
 
-/// Repeated after the echo until the answer has the length that the profile wants.
+/// Repeated after the echo until the answer has the length of the profile.
 const SENTENCES: [&str; 5] = [
     "This text comes from Kebne's simulated model: it has no weights, only timing. ",
     "It was cold, it loaded, and now it warms up while calls succeed. ",
@@ -17,7 +17,7 @@ const SENTENCES: [&str; 5] = [
 pub struct Text {
     /// The tokens; joined they are the text.
     pub tokens: Vec<String>,
-    /// The caller's bound on tokens cut the text.
+    /// `true` if the caller's bound on tokens cut the text.
     pub cut: bool,
 }
 
@@ -65,7 +65,7 @@ pub fn count(text: &str) -> u64 {
     u64::try_from(text.split_whitespace().count()).unwrap_or(u64::MAX)
 }
 
-/// Cuts a text after each space, so that the pieces joined are the text.
+/// Divides a text after each space, so that the joined pieces are the text.
 fn pieces(text: &str) -> impl Iterator<Item = String> {
     text.split_inclusive(' ').map(str::to_owned)
 }

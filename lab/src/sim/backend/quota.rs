@@ -13,9 +13,9 @@ pub(crate) struct Meter {
     quota: Quota,
     level: f64,
     at: Timestamp,
-    /// Calls accepted so far.
+    /// The number of calls accepted so far.
     used: f64,
-    /// Nothing is let in before this.
+    /// Nothing is accepted before this time.
     shut_until: f64,
 }
 

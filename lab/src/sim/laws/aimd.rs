@@ -1,8 +1,8 @@
 //! Slow start, then additive increase and multiplicative decrease: Netflix `AIMDLimit` with TCP's epochs.
 //!
-//! Below the threshold: `L += 1` per success that found the limit binding. Above: `L += 1 / L`.
-//! A refusal or a timeout: `L = max(1, ratio * min(L, in flight))`, once per epoch: only calls sent
-//! after the last cut count. Faults do not cut: they need not come from load.
+//! Below the threshold: `L += 1` per success while the limit binds. Above: `L += 1 / L`. At a refusal or a timeout: `L
+//! = max(1, ratio * min(L, in flight))`, once per epoch, that is, only for calls sent after the last cut. Faults do
+//! not cut, because they need not come from load.
 
 use super::{Limit, Sample, Signal};
 use kebne_control::{ControllerSettings, Timestamp, Verdict, VerdictKind};
@@ -22,7 +22,7 @@ pub(crate) struct Aimd {
 }
 
 impl Aimd {
-    /// Starts at the initial limit with no threshold.
+    /// Creates a law at the initial limit without a threshold.
     pub(crate) fn new(settings: &ControllerSettings, now: Timestamp) -> Self {
         let initial = f64::from(settings.limit_initial);
         let max = f64::from(settings.limit_max);

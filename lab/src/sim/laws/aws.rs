@@ -13,7 +13,7 @@ use kebne_control::{BucketGrant, ControllerSettings, Timestamp, Verdict};
 const SCALE: f64 = 0.4;
 /// The SDK's beta.
 const BETA: f64 = 0.7;
-/// The SDK's least fill rate, per second.
+/// The SDK's smallest fill rate, per second.
 const RATE_MIN: f64 = 0.5;
 /// The SDK's measuring bucket.
 const BUCKET: Duration = Duration::from_millis(500);
@@ -31,7 +31,7 @@ pub(crate) struct Aws {
 }
 
 impl Aws {
-    /// Starts without a rate.
+    /// Creates a law without a rate.
     pub(crate) fn new(settings: &ControllerSettings, now: Timestamp) -> Self {
         Self {
             max: f64::from(settings.limit_max),

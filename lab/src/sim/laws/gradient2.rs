@@ -1,13 +1,13 @@
 //! Netflix `Gradient2Limit`: the gradient of a long over a short average of the latency.
 //!
-//! `g = clamp(1.5 long / short, 0.5, 1); L = 0.8 L + 0.2 (g L + 4)`, once per window; `long` is the mean
-//! of about 600 windows, and shrinks by 5 % when it is above twice `short`. Drops are ignored, as there.
+//! `g = clamp(1.5 long / short, 0.5, 1); L = 0.8 L + 0.2 (g L + 4)`, once per window. `long` is the mean of about 600
+//! windows, and shrinks by 5 % when it is above twice `short`. Drops are ignored, as in the library.
 
 use super::window::Window;
 use super::{Limit, Sample};
 use kebne_control::{ControllerSettings, Timestamp, Verdict};
 
-/// Samples before the long average becomes exponential.
+/// The number of samples before the long average becomes exponential.
 const WARM_UP: f64 = 10.0;
 /// The library's long window.
 const LONG: f64 = 600.0;
@@ -23,7 +23,7 @@ pub(crate) struct Gradient2 {
 }
 
 impl Gradient2 {
-    /// Starts at the initial limit.
+    /// Creates a law at the initial limit.
     pub(crate) fn new(settings: &ControllerSettings) -> Self {
         Self {
             limit: f64::from(settings.limit_initial),

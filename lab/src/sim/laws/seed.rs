@@ -1,19 +1,19 @@
-//! What many clients start with: eight at once, ten per second, and a breaker.
+//! The fixed bounds that many clients start with: eight calls at once, ten per second, and a breaker.
 //!
-//! Five failures in a row open the breaker for ten seconds; then calls go again.
+//! Five failures in a row open the breaker for ten seconds; then calls are sent again.
 
 use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
 use kebne_control::{BucketGrant, Timestamp, Verdict};
 
-/// Calls at once.
+/// The number of calls at once.
 const PARALLEL: f64 = 8.0;
 /// Calls per second.
 const RATE: f64 = 10.0;
-/// Failures in a row that open the breaker.
+/// The number of failures in a row that open the breaker.
 const FAILURES: u32 = 5;
-/// How long it stays open.
+/// The time for which the breaker stays open.
 const OPEN: Duration = Duration::from_secs(10);
 
 /// The plain client.
@@ -42,7 +42,7 @@ impl Limit for Seed {
     }
 
     fn rate(&self, now: Timestamp) -> Option<BucketGrant> {
-        // An open breaker is a rate of one call per its time: that call is its probe.
+        // An open breaker is a rate of one call per opening; that call is its probe.
         let rate = if now < self.open_until {
             1.0 / OPEN.as_secs_f64()
         } else {

@@ -1,8 +1,8 @@
-//! The client throttle of Google's SRE book, as the rate that its refusals leave.
+//! The client throttle of Google's SRE book, as the rate that remains after its refusals.
 //!
-//! There a client refuses locally with `p = max(0, (requests - 2 accepts) / (requests + 1))` over two
-//! minutes: it sends what the backend accepts, twice. Here the same part is held instead of refused, so
-//! the law is a rate: none while `requests <= 2 accepts`, else `2 accepts / time`.
+//! In the book a client refuses locally with `p = max(0, (requests - 2 accepts) / (requests + 1))` over two minutes,
+//! and so sends twice what the backend accepts. Here the same share is held instead of refused, so the law is a rate:
+//! none while `requests <= 2 accepts`, else `2 accepts / time`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use kebne_control::{BucketGrant, ControllerSettings, Timestamp, Verdict};
 const MULTIPLE: f64 = 2.0;
 /// The book's history.
 const HISTORY: Duration = Duration::from_mins(2);
-/// Samples kept; above it the oldest go early, which two minutes of 500 calls per second do not need.
+/// The number of samples kept. Two minutes of 500 calls per second fit; beyond that the oldest are removed early.
 const KEPT: usize = 65_536;
 
 /// The throttle.
@@ -28,7 +28,7 @@ pub(crate) struct Sre {
 }
 
 impl Sre {
-    /// Starts open.
+    /// Creates a throttle without a rate.
     pub(crate) fn new(settings: &ControllerSettings, now: Timestamp) -> Self {
         Self {
             max: f64::from(settings.limit_max),
@@ -64,7 +64,7 @@ impl Limit for Sre {
             return None;
         }
         let time = now.since(self.start).min(HISTORY).as_secs_f64().max(1.0);
-        // The book's `+ 1` lets a request through now and then when nothing was accepted.
+        // The book's `+ 1` lets a request through from time to time if nothing was accepted.
         let rate = (accepted / time).max(1.0 / HISTORY.as_secs_f64());
         Some(BucketGrant::per_second(rate))
     }

@@ -1,8 +1,8 @@
 //! Vector's adaptive request concurrency.
 //!
-//! Once per mean latency: `L += 1` if the limit was reached, nothing pushed back and the latency is at
-//! most its mean; `L = floor(0.9 L)` if anything pushed back or the latency is at least the mean and
-//! 2.5 deviations. Mean and deviation are exponential, with weight 0.4.
+//! Once per mean latency: `L += 1` if the limit was reached, there was no back-pressure and the latency is at most its
+//! mean; `L = floor(0.9 L)` if there was back-pressure or the latency is at least the mean plus 2.5 deviations. Mean
+//! and deviation are exponential, with weight 0.4.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) struct Vector {
 }
 
 impl Vector {
-    /// Starts at one, whatever the settings say, as Vector does.
+    /// Creates a law at the limit one, regardless of the settings, as Vector does.
     pub(crate) fn new(settings: &ControllerSettings) -> Self {
         Self {
             limit: 1.0,

@@ -1,7 +1,7 @@
-//! Netflix `VegasLimit`: the queue that the latency above the least seen latency tells of.
+//! Netflix `VegasLimit`: estimates the queue from the latency above the smallest observed latency.
 //!
-//! `q = ceil(L (1 - noload / rtt)); k = max(1, log10 L)`; `q <= k: L += 6 k; q < 3 k: L += k;
-//! q > 6 k or a drop: L -= k`, once per window. The no-load latency is measured anew every `30 L` windows.
+//! `q = ceil(L (1 - noload / rtt)); k = max(1, log10 L)`; `q <= k: L += 6 k; q < 3 k: L += k; q > 6 k or a drop: L -=
+//! k`, once per window. The no-load latency is measured again every `30 L` windows.
 
 use super::window::Window;
 use super::{Limit, Sample};
@@ -23,7 +23,7 @@ pub(crate) struct Vegas {
 }
 
 impl Vegas {
-    /// Starts at the initial limit.
+    /// Creates a law at the initial limit.
     pub(crate) fn new(settings: &ControllerSettings) -> Self {
         Self {
             limit: f64::from(settings.limit_initial),

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 /// The library's window, which it clamps to one second at both ends.
 const LENGTH: Duration = Duration::from_secs(1);
-/// The library's least number of samples for an update.
+/// The library's smallest number of samples for an update.
 const SAMPLES_MIN: usize = 10;
 
-/// What a window saw.
+/// The values of a window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    /// Mean latency in seconds of what was served.
+    /// Mean latency of the served calls, in seconds.
     pub(super) rtt: f64,
-    /// Most calls in flight.
+    /// The largest number of calls in flight.
     pub(super) in_flight: f64,
-    /// Whether anything was dropped.
+    /// `true` if a call was dropped.
     pub(super) dropped: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Adds a sample; returns the window when it is full. Faults and timeouts are drops, as in the library.
+    /// Adds a sample. Returns the window when it is full. Faults and timeouts are drops, as in the library.
     pub(super) fn add(&mut self, sample: &Sample, now: Timestamp) -> Option<Seen> {
         self.samples += 1;
         self.in_flight = self.in_flight.max(sample.in_flight);
@@ -47,7 +47,7 @@ impl Window {
             return None;
         }
         let seen = Seen {
-            // Without anything served the latency is that of the drops: fast refusals look fast.
+            // If nothing was served, the latency is that of the drops, so fast refusals look like a fast backend.
             rtt: if self.served > 0 {
                 self.sum / real(self.served)
             } else {

@@ -1,4 +1,4 @@
-//! Attempts that end because nobody waits for them: their caller has left, or another attempt was faster.
+//! Attempts that end because their result is not needed: the caller has left, or another attempt was faster.
 
 use kebne_control::{Outcome, QuotaHints, Span};
 
@@ -39,7 +39,7 @@ impl Run<'_> {
             };
             let (attempt, call) = (flight.attempt, flight.call);
             let outcome = Outcome::Cancelled;
-            // Whoever cancels it decides about the call.
+            // The attempt that cancels the other one decides about the call.
             let _none = gateway.ended(
                 attempt,
                 call,

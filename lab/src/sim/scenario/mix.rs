@@ -1,4 +1,4 @@
-//! How calls and callers differ among themselves: what one lane serves is seldom of one kind.
+//! How calls and callers differ among themselves, because the calls of one lane are rarely all of one kind.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,40 +6,40 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Mix {
-    /// Share of the calls whose answer is streamed.
+    /// The share of the calls whose answer is streamed.
     pub(crate) streamed: f64,
-    /// Share of the calls of a second operation, such as embeddings beside chat, that never stream ...
+    /// The share of the calls of a second operation, such as embeddings beside chat, that never stream.
     pub(crate) short_share: f64,
-    /// ... and take this part of the time.
+    /// The factor of the work of these calls.
     pub(crate) short_factor: f64,
-    /// Mean share of the work that the prompt takes: until then there is no first part.
+    /// The mean share of the work that the prompt takes; until then there is no first part.
     pub(crate) prompt: f64,
-    /// Log-deviation of that.
+    /// The log-deviation of that share.
     pub(crate) prompt_sigma: f64,
-    /// Index of a Pareto distribution of the work; zero keeps the lognormal one.
+    /// The index of a Pareto distribution of the work; zero for a lognormal one.
     pub(crate) tail: f64,
-    /// Share of the callers that leaves after at most `patience` seconds.
+    /// The share of the callers that leave after at most `patience` seconds.
     pub(crate) leave_early: f64,
     pub(crate) patience: f64,
-    /// Share of the callers that leaves with the first part of a streamed answer.
+    /// The share of the callers that leave with the first part of a streamed answer.
     pub(crate) leave_begun: f64,
-    /// Calls that a caller makes for one answer, as SDKs do; at most one where it is zero.
+    /// The largest number of calls that a caller makes for one answer, as SDKs do; zero counts as one.
     pub(crate) tries: u32,
-    /// The gateway handles events only at multiples of this time.
+    /// The interval at which the gateway handles events; zero for at once.
     pub(crate) lag: f64,
-    /// Coefficient of variation of the time between two arrivals; zero is a Poisson process.
+    /// The coefficient of variation of the time between two arrivals; zero for a Poisson process.
     pub(crate) gaps: f64,
 }
 
 impl Mix {
-    /// Makes every time `speed` times as short.
+    /// Divides every time by `speed`.
     pub(crate) fn scale(&mut self, speed: f64) {
         self.patience /= speed;
         self.lag /= speed;
     }
 
-    /// Returns how long a caller waits before the try after the first `tries` ones: half a second, doubled each time up
-    /// to 8 s, less up to a quarter by chance; or what it was asked to wait, up to a minute.
+    /// Returns how long a caller waits before the attempt after the first `tries` ones: half a second, doubled each
+    /// time up to 8 s, minus up to a quarter at random; or the requested time, up to a minute.
     pub(crate) fn backoff(tries: u32, asked: Option<f64>, chance: f64) -> f64 {
         match asked.filter(|asked| *asked > 0.0 && *asked <= 60.0) {
             Some(asked) => asked,
