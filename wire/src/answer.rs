@@ -1,7 +1,7 @@
-//! Reads the assistant's message out of an answer, whole or streamed, so that a session can keep it.
+//! Reads the assistant's message from an answer, whole or streamed, so that a session can keep it.
 //!
-//! What is kept is a valid message of a request; when that is not possible, the error says why. Only choice 0 is read:
-//! a session holds one answer.
+//! The kept message is a valid message of a request; if that is not possible, the error gives the reason. Only choice
+//! 0 is read, because a session keeps one answer.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use crate::message::{Draft, MessageError};
 /// The fields of a message that can be kept; the others are not collected.
 const KEPT: [&str; 4] = ["content", "refusal", "tool_calls", "function_call"];
 
-/// A whole answer, as far as it is read; also one event of a streamed one.
+/// A whole answer, or one event of a streamed answer, with the fields that are read.
 #[derive(Deserialize)]
 struct Chunk {
     #[serde(default)]
@@ -28,15 +28,15 @@ struct Choice {
     delta: Option<Map<String, Value>>,
 }
 
-/// The assistant's message, as it comes.
+/// The assistant's message, built from the events as they arrive.
 #[derive(Debug, Default)]
 pub struct Answer {
     draft: Draft,
     is_done: bool,
     is_unreadable: bool,
-    /// `true` once a choice came, even one that said nothing.
+    /// `true` once a choice has arrived, even one without content.
     has_message: bool,
-    /// Bytes of the texts in the message so far.
+    /// Bytes of all texts in the message so far.
     size: usize,
 }
 
@@ -44,7 +44,7 @@ impl Answer {
     /// Returns the message of a whole answer.
     ///
     /// # Errors
-    /// Returns an error if there is no message, or it has no form that can be sent back.
+    /// Returns an error if there is no message, or if it has no form that can be sent back.
     pub fn of_whole(body: &[u8]) -> Result<Value, MessageError> {
         let chunk: Chunk = serde_json::from_slice(body).map_err(|_| MessageError::Unreadable)?;
         let choice = first(chunk).ok_or(MessageError::Missing)?;
@@ -54,7 +54,7 @@ impl Answer {
         draft.request_message()
     }
 
-    /// Reads complete events.
+    /// Reads complete events. Stops to collect the message when it exceeds `size_max` bytes.
     pub fn feed(&mut self, events: &[u8], size_max: usize) {
         for line in events.split(|byte| *byte == b'\n') {
             let Some(data) = line.strip_prefix(b"data:") else {
@@ -77,7 +77,7 @@ impl Answer {
         self.is_done
     }
 
-    /// Returns `true` if the message is larger than `size_max` bytes; no more of it is read then.
+    /// Returns `true` if the message is larger than `size_max` bytes. The rest of it is not read in this case.
     pub fn is_too_large(&self, size_max: usize) -> bool {
         self.size > size_max
     }
@@ -112,7 +112,7 @@ impl Answer {
     }
 }
 
-/// Returns choice 0; a choice without an index has that of its place.
+/// Returns choice 0. A choice without an index has the index of its place in the list.
 fn first(chunk: Chunk) -> Option<Choice> {
     let choices = chunk.choices.unwrap_or_default();
     let mut choices = (0..).zip(choices);
@@ -120,7 +120,7 @@ fn first(chunk: Chunk) -> Option<Choice> {
     first.map(|(_, choice)| choice)
 }
 
-/// Returns the bytes of all texts in a value, names included.
+/// Returns the number of bytes of all texts in a value, including names.
 fn weight(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),

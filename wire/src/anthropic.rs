@@ -1,9 +1,9 @@
 //! The Anthropic Messages API, for callers and for backends.
 //!
-//! For callers: [`to_chat`] translates a Messages request into a chat request, [`message_of_chat`] and [`EventWriter`]
-//! translate the answer back. For backends: [`from_chat`] translates a chat request into a Messages request,
-//! [`chat_of_message`] and [`ChunkWriter`] translate the answer back, and [`MessageFramer`] reads a stream that is passed on
-//! as it comes or as chat chunks. [`ErrorKind`] names the errors of both.
+//! For callers, [`to_chat`] translates a Messages request into a chat request, and [`message_of_chat`] and
+//! [`EventWriter`] translate the answer back. For backends, [`from_chat`] translates a chat request into a Messages
+//! request, and [`chat_of_message`] and [`ChunkWriter`] translate the answer back. [`MessageFramer`] reads a stream
+//! that is passed on unchanged or as chat chunks. [`ErrorKind`] lists the errors of both directions.
 
 mod blocks;
 mod chunk_writer;
@@ -27,6 +27,6 @@ pub use message::{MessageContext, message_of_chat};
 use progress::Progress;
 pub use to_chat::to_chat;
 
-/// The wrapper for tool arguments that are not a JSON object, as Anthropic's documentation of fine-grained tool
-/// streaming asks for it.
+/// The wrapper for tool arguments that are not a JSON object. Anthropic's documentation of fine-grained tool streaming
+/// requires it.
 const INVALID_JSON: &str = "INVALID_JSON";

@@ -1,4 +1,4 @@
-//! Reads of one chunk of a streamed answer what decides about the stream, in one pass and without copying.
+//! Reads the parts of a chunk that determine the state of the stream, in one pass and without copying.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// Choices that one answer may have; OpenAI allows 128, and a list of prompts multiplies it.
+/// The number of choices that one answer may have. OpenAI allows 128, and a list of prompts multiplies it.
 pub(crate) const CHOICES_MAX: usize = 4096;
 
 /// Finish reasons that report a failure: vLLM and SGLang `abort`, OpenRouter `error`, DeepSeek
@@ -21,10 +21,10 @@ const FAILED: [&str; 6] = [
     "network_error",
 ];
 
-/// How a choice says that it has ended.
+/// The state of a choice according to its finish reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// It goes on: the reason is absent, null, empty or not a text.
+    /// It continues: the reason is absent, null, empty or not a string.
     #[default]
     Open,
     /// A reason such as `stop` or `length`.
@@ -38,24 +38,24 @@ pub(crate) enum Finish {
 pub(crate) struct ChoiceView {
     pub(crate) index: Option<u32>,
     pub(crate) finish: Finish,
-    /// It carries more than the role.
+    /// `true` if it contains more than the role.
     pub(crate) speaks: bool,
-    /// It has a message, a delta or a text that is not null.
+    /// `true` if it has a message, a delta or a text that is not null.
     pub(crate) has_message: bool,
 }
 
 /// One chunk.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ChunkView {
-    /// The choices; `None` when the chunk has no list of them.
+    /// The choices; `None` if the chunk has no list of choices.
     pub(crate) choices: Option<Vec<ChoiceView>>,
-    /// Some field may make this an error: it must be looked at as a whole.
+    /// `true` if a field may make this chunk an error, so that it must be read as a whole.
     pub(crate) is_suspect: bool,
-    /// The usage is there.
+    /// `true` if the usage is present.
     pub(crate) has_usage: bool,
-    /// Output tokens, when the usage has them.
+    /// Output tokens, if the usage has them.
     pub(crate) tokens: Option<u32>,
-    /// It has no field besides those named here.
+    /// `true` if it has no field other than those read here.
     pub(crate) is_bare: bool,
 }
 
@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for ChunkView {
     }
 }
 
-/// A key that is compared as it is read.
+/// A key that is compared while it is read.
 struct Key<K>(K);
 
 #[derive(Clone, Copy)]
@@ -153,7 +153,7 @@ impl From<&str> for ChoiceKey {
     }
 }
 
-/// `true` for the key `role`, which says nothing of the answer.
+/// `true` for the key `role`, which is not part of the content.
 struct IsRole(bool);
 
 impl From<&str> for IsRole {
@@ -180,14 +180,14 @@ impl<'de, K: for<'a> From<&'a str>> Deserialize<'de> for Key<K> {
     }
 }
 
-/// Whether a value says something: any value is read, and none is kept.
+/// The kind of a value: any value is read, and none is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
     Null,
-    /// False, an empty text, list or object.
+    /// False, or an empty string, list or object.
     Empty,
     Number(u64),
-    /// A text that is a failed reason, and the text `error` itself.
+    /// A string that is a failed reason, including `error`.
     Failed,
     Error,
     Text,
@@ -263,7 +263,7 @@ impl<'de> Deserialize<'de> for Presence {
     }
 }
 
-/// Whether a message says more than its role; `None` for null.
+/// Whether a message contains more than its role; `None` for null.
 struct Speaks(Option<bool>);
 
 impl<'de> Deserialize<'de> for Speaks {
@@ -341,7 +341,7 @@ impl<'de> Deserialize<'de> for ChoiceView {
     }
 }
 
-/// A list of choices, or `None` for null.
+/// A list of choices; `None` for null.
 struct Choices(Option<Vec<ChoiceView>>);
 
 impl<'de> Deserialize<'de> for Choices {

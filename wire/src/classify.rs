@@ -1,8 +1,8 @@
-//! Classifies the refusals of model servers: one table for all servers that speak these dialects.
+//! Classifies the refusals of model servers, with one table for all servers that use these dialects.
 //!
-//! The class decides everything that follows, so a loading model must not be taken for an overloaded one, nor an
-//! overloaded one for a broken one. Servers use different words for the same condition; all the words are in this
-//! file. Sources: the servers' own code and pages, named beside each word list.
+//! The class determines everything that follows, so a loading model must not be classified as overloaded, nor an
+//! overloaded one as broken. Servers use different words for the same condition; all the words are in this file.
+//! Sources: the servers' own code and pages, named beside each word list.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::{error::ErrorView, quota};
 
-/// A reset further away than this is a used-up quota, not a rate limit: no caller waits that long.
+/// A reset later than this means a used-up quota, not a rate limit, because no caller waits that long.
 const QUOTA_HORIZON: Duration = Duration::from_mins(5);
 
-/// Longer estimates are cut to this; the longest seen in the wild is 42 minutes.
+/// Longer estimates are reduced to this. The longest one observed is 42 minutes.
 const ESTIMATE_MAX: Duration = Duration::from_hours(2);
 
-/// Only so much of a body that is not JSON is searched for words.
+/// Bytes of a body that is not JSON in which words are searched.
 const TEXT_MAX: usize = 4096;
 
 /// The parts of an unsuccessful answer on which its class depends.
@@ -31,7 +31,8 @@ pub struct ErrorResponse<'a> {
     pub headers: &'a HeaderMap,
     /// The body, or the beginning of a long one.
     pub body: &'a [u8],
-    /// `true` if the server has answered with success since it can last have gone to sleep, and this is not a wake call.
+    /// `true` if the server has answered with success since the last time it can have fallen asleep, and this is not a
+    /// wake call.
     pub proven: bool,
     /// Further statuses by which this server reports that it is asleep.
     pub cold_statuses: &'a [u16],
@@ -69,12 +70,12 @@ const OVERLOADED: [&str; 9] = [
     "no slot available",
 ];
 
-/// Cold, reported with the status of a bad request: Featherless. A message may quote the caller, so these words count only
-/// while the server is not known to work.
+/// Cold, reported with the status of a bad request: Featherless. A message may quote the caller, so these words are
+/// used only while the server has not been proven to work.
 const COLD_AS_CLIENT: [&str; 2] = ["model is cold", "not ready for inference"];
 
-/// A used-up quota, reported with the status of a bad request: Anthropic. The message begins with it, so no caller's words
-/// can be meant.
+/// A used-up quota, reported with the status of a bad request: Anthropic. The message begins with these words, so they
+/// cannot be a quotation of the caller.
 const NO_CREDIT: &str = "your credit balance is too low";
 
 /// Used-up quotas: `OpenAI` `insufficient_quota` and billing limits, Anthropic spend limits, daily quotas.
@@ -98,8 +99,8 @@ const NO_SERVER: [&str; 5] = [
     "no available server",
 ];
 
-/// Requests that the model or its server cannot take, refused with 500: llama.cpp "image input is not supported" (a
-/// model without projector), "tools param requires --jinja flag" (older versions), and chat templates that raise
+/// Requests that the model or its server does not support, refused with 500: llama.cpp "image input is not supported"
+/// (a model without projector), "tools param requires --jinja flag" (older versions), and chat templates that raise
 /// "Conversation roles must alternate user/assistant/…".
 const NOT_TAKEN: [&str; 4] = [
     "input is not supported",
@@ -108,8 +109,8 @@ const NOT_TAKEN: [&str; 4] = [
     "unsupported content[].type",
 ];
 
-/// Answers that the server could not read itself, reported with 500: llama.cpp "The model produced output that does not
-/// match the expected peg-native format".
+/// Answers that the server itself could not parse, reported with 500: llama.cpp "The model produced output that does
+/// not match the expected peg-native format".
 const NOT_READ: [&str; 1] = ["model produced output that does not match"];
 
 /// Returns the class of an unsuccessful answer.
@@ -141,7 +142,7 @@ pub fn classify(response: &ErrorResponse<'_>) -> Outcome {
     }
 }
 
-/// Status 424. `SageMaker` names the answer of the container behind it; for TGI the generation itself failed.
+/// Status 424. `SageMaker` uses it for a failure of the container behind it; in TGI the generation itself failed.
 fn failed_behind(response: &ErrorResponse<'_>) -> Outcome {
     #[derive(Deserialize)]
     struct Behind {
@@ -165,17 +166,17 @@ fn failed_behind(response: &ErrorResponse<'_>) -> Outcome {
     }
 }
 
-/// An error that came where an answer belongs: under status 200, or within a stream.
+/// An error in the place of an answer: with status 200, or within a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InBand {
-    /// The class, when nothing of an answer came before.
+    /// The class if no part of an answer came before it.
     pub outcome: Outcome,
-    /// The status that the error would have had as an answer, when that is known.
+    /// The status that the error would have had as an answer, if it is known.
     pub status: Option<u16>,
 }
 
-/// The words by which errors that name no status say which one they mean, in lower case: `type` and `code` of `OpenAI`,
-/// Anthropic, Google, vLLM.
+/// The words that identify a status in errors that contain none, in lower case: `type` and `code` of `OpenAI`,
+/// Anthropic, Google and vLLM.
 const STATUS_OF_TYPE: [(u16, &[&str]); 9] = [
     (
         401,
@@ -225,7 +226,7 @@ const STATUS_OF_TYPE: [(u16, &[&str]); 9] = [
     ),
 ];
 
-/// Returns what an error means that came where an answer belongs.
+/// Returns the class of an error in the place of an answer.
 pub fn classify_event(body: &[u8]) -> InBand {
     let error = ErrorText::read(body);
     let named = error.status.or_else(|| error.status_of_type());
@@ -302,7 +303,7 @@ fn unavailable(
     clocked(clock)
 }
 
-/// Status 500 and above that is neither 503 nor 529.
+/// Classifies a status of 500 or above that is neither 503 nor 529.
 fn broken(response: &ErrorResponse<'_>, error: &ErrorText) -> Outcome {
     if error.has(&LOADING) {
         return Outcome::Cold {
@@ -324,7 +325,7 @@ fn broken(response: &ErrorResponse<'_>, error: &ErrorText) -> Outcome {
     }
 }
 
-/// With a clock it is the rate that is limited, without one what is in flight.
+/// With a retry time, the rate is limited; without one, the number of requests in flight is.
 fn clocked(clock: Option<Duration>) -> Outcome {
     match clock {
         Some(clock) if clock > QUOTA_HORIZON => Outcome::Quota { reset: Some(clock) },
@@ -339,15 +340,15 @@ fn clocked(clock: Option<Duration>) -> Outcome {
 /// The parts of an error body that decide its class.
 #[derive(Debug, Default)]
 struct ErrorText {
-    /// Message, type and code in lower case.
+    /// The message, type and code in lower case.
     text: String,
-    /// `estimated_time`.
+    /// The value of `estimated_time`.
     estimated: Option<Duration>,
-    /// The type and the code alone, in lower case.
+    /// The type and the code only, in lower case.
     kind: String,
-    /// A status named in the body.
+    /// A status that the body contains.
     status: Option<u16>,
-    /// `true` if the body names a cause, and not only that the path does not exist.
+    /// `true` if the body names a cause beyond a path that does not exist.
     has_cause: bool,
 }
 
@@ -408,7 +409,7 @@ impl ErrorText {
         }
     }
 
-    /// Returns the status that the type or the code stands for.
+    /// Returns the status that corresponds to the type or the code.
     fn status_of_type(&self) -> Option<u16> {
         let named = |words: &&[&str]| words.iter().any(|word| self.kind.contains(word));
         let found = STATUS_OF_TYPE.iter().find(|(_, words)| named(words));
@@ -419,7 +420,7 @@ impl ErrorText {
         words.iter().any(|word| self.text.contains(word))
     }
 
-    /// Reads "try again in 1.2s" and "retry in 10h17m".
+    /// Returns the retry time in texts such as "try again in 1.2s" and "retry in 10h17m".
     fn clock(&self) -> Option<Duration> {
         let (_, rest) = self
             .text

@@ -1,4 +1,4 @@
-//! Decodes bodies that come compressed, asked for or not, within a bound.
+//! Decodes compressed bodies, requested or not, within a bound.
 
 use std::io::{self, Write};
 
@@ -8,13 +8,13 @@ use flate2::write::{MultiGzDecoder, ZlibDecoder};
 /// The reason why a compressed body cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingError {
-    /// The encoding is not one that is decoded.
-    #[error("the content encoding `{0}` is not known; `gzip`, `deflate` and `identity` are")]
+    /// The encoding is not supported.
+    #[error("the content encoding `{0}` is not supported; use `gzip`, `deflate` or `identity`")]
     Unknown(String),
-    /// The bytes are not of that encoding.
+    /// The bytes are not valid in that encoding.
     #[error("the body is not valid `{0}`")]
     Damaged(&'static str),
-    /// The body ended before its encoding did.
+    /// The body ended before its encoding was complete.
     #[error("the `{0}` body is incomplete")]
     Incomplete(&'static str),
     /// The decoded body is larger than allowed.
@@ -26,7 +26,7 @@ pub enum EncodingError {
 #[derive(Debug)]
 pub struct Decoder {
     inner: Inner,
-    /// Bytes that the whole body may have.
+    /// The largest allowed number of decoded bytes.
     max: usize,
 }
 
@@ -36,7 +36,7 @@ enum Inner {
     Deflate(ZlibDecoder<Bounded>),
 }
 
-/// Holds what was decoded since it was last taken, and refuses more than the bound.
+/// Holds the bytes decoded since the last call, and refuses more than the bound.
 #[derive(Debug)]
 struct Bounded {
     out: Vec<u8>,
@@ -59,11 +59,11 @@ impl Write for Bounded {
 }
 
 impl Decoder {
-    /// Creates the decoder of a body with the given `content-encoding`, of at most `max` decoded bytes; `None` when it
-    /// is not encoded.
+    /// Creates the decoder of a body with the given `content-encoding` and at most `max` decoded bytes. Returns `None`
+    /// if the body is not encoded.
     ///
     /// # Errors
-    /// Returns an error if the encoding is not known.
+    /// Returns an error if the encoding is not supported.
     pub fn new(encoding: &str, max: usize) -> Result<Option<Self>, EncodingError> {
         let out = Bounded {
             out: Vec::new(),
@@ -78,10 +78,10 @@ impl Decoder {
         Ok(Some(Self { inner, max }))
     }
 
-    /// Takes the next bytes and returns what they decode to so far.
+    /// Takes the next bytes and returns the bytes decoded so far.
     ///
     /// # Errors
-    /// Returns an error if they are damaged or decode to more than allowed.
+    /// Returns an error if the bytes are invalid or the decoded body exceeds the bound.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Bytes, EncodingError> {
         let written = match &mut self.inner {
             Inner::Gzip(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),

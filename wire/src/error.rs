@@ -1,16 +1,16 @@
-//! Reads the errors of model servers, whatever shape they have.
+//! Reads the errors of model servers in all known shapes.
 //!
-//! An error may come under any status, 200 included, and in the middle of a stream. The shapes in use: OpenAI's
-//! `{"error": {"message", "type", "param", "code"}}`, the same in a list (Gemini), a bare text under `error` (TGI,
-//! Ollama), `{"object": "error", "message", …}` (vLLM, FastChat), `{"detail": …}` (FastAPI), Anthropic's
-//! `{"type": "error", "error": {…}}`, and `{"message", "code"}` (gateways).
+//! An error may arrive with any status, including 200, and in the middle of a stream. The shapes are: OpenAI's
+//! `{"error": {"message", "type", "param", "code"}}`, the same in a list (Gemini), a string under `error` (TGI,
+//! Ollama), `{"object": "error", "message", …}` (vLLM, FastChat), `{"detail": …}` (FastAPI), Anthropic's `{"type":
+//! "error", "error": {…}}`, and `{"message", "code"}` (gateways).
 
 use serde_json::Value;
 
-/// What an error says.
+/// The contents of an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorView {
-    /// The sentence for a human; empty when there is none.
+    /// The sentence for a person; empty if there is none.
     pub message: String,
     /// The error's type, for example `invalid_request_error`.
     pub kind: Option<String>,
@@ -18,7 +18,7 @@ pub struct ErrorView {
     pub code: Option<String>,
     /// The field of the request that is wrong.
     pub param: Option<String>,
-    /// The status that the error names, from 400 to 599.
+    /// The status in the error, from 400 to 599.
     pub status: Option<u16>,
 }
 
@@ -68,7 +68,7 @@ fn is_set(value: &Value) -> bool {
 }
 
 impl ErrorView {
-    /// Reads an error; `None` when the value is not one.
+    /// Reads an error. Returns `None` if the value is not an error.
     pub fn of(value: &Value) -> Option<Self> {
         if !is_error(value) {
             return None;
@@ -98,13 +98,13 @@ impl ErrorView {
         })
     }
 
-    /// Reads an error out of the bytes of a body or of an event.
+    /// Reads an error from the bytes of a body or of an event.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         Self::of(&serde_json::from_slice(bytes).ok()?)
     }
 }
 
-/// FastAPI's `detail` is a text, or a list of what is wrong with each field.
+/// Reads FastAPI's `detail`, which is a string, or a list with an entry for each invalid field.
 fn detail(detail: &Value) -> Option<String> {
     match detail {
         Value::String(text) => Some(text.clone()),
@@ -122,7 +122,7 @@ fn detail(detail: &Value) -> Option<String> {
     }
 }
 
-/// Returns the status that an error names, as a number or in digits.
+/// Returns the status of an error, given as a number or as digits.
 fn status(holder: &Value) -> Option<u16> {
     let keys = ["code", "status", "status_code", "http_status"];
     keys.iter().find_map(|key| {

@@ -1,4 +1,4 @@
-//! Folds the events of a stream into one whole answer, for servers that stream although nobody asked them to.
+//! Folds the events of a stream into one whole answer, for servers that stream without being asked to.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ struct Choice {
 }
 
 impl Fold {
-    /// Creates a fold of events of at most `event_size_max` bytes, `size_max` bytes in all, and `choices` choices.
+    /// Creates a fold of events of at most `event_size_max` bytes, `size_max` bytes in total, and `choices` choices.
     pub fn new(endpoint: Endpoint, event_size_max: usize, size_max: usize, choices: u32) -> Self {
         Self {
             framer: Framer::new(event_size_max, choices),
@@ -55,10 +55,10 @@ impl Fold {
         self.framer.is_done() || self.framer.problem().is_some()
     }
 
-    /// Returns the whole answer and its output tokens; `None` when the stream ended before it was complete.
+    /// Returns the whole answer and its output tokens, or `None` if the stream ended before it was complete.
     ///
     /// # Errors
-    /// Returns an error if the stream holds an error or cannot be read.
+    /// Returns an error if the stream contains an error or cannot be read.
     pub fn finish(mut self) -> Result<Option<(Bytes, u32)>, Problem> {
         let (events, is_whole) = self.framer.end();
         self.add(events);
@@ -98,7 +98,7 @@ impl Fold {
             return;
         };
         for line in events.split(|byte| *byte == b'\n') {
-            // The framer has read each of them, and passes on one line of data per event.
+            // The framer has already read each event, and passes on one line of data per event.
             let chunk = line.strip_prefix(b"data:").map(serde_json::from_slice);
             if let Some(Ok(chunk)) = chunk {
                 self.add_chunk(chunk);

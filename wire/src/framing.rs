@@ -8,36 +8,36 @@ use crate::{
     stream::{Framer, Problem},
 };
 
-/// Reads one streamed answer: passes its events on and decides whether it ended completely.
+/// Reads one streamed answer, passes its events on, and determines whether it ended completely.
 ///
-/// The result does not depend on how the bytes are cut. Memory is bounded by the largest event.
+/// The result does not depend on how the bytes are divided. Memory is bounded by the largest event.
 pub trait Framing: Send + 'static {
-    /// Takes the next bytes and returns the events that are complete now, if any is to be passed on.
+    /// Takes the next bytes. Returns the events that are complete now, or `None` if none is passed on.
     fn push(&mut self, chunk: Bytes) -> Option<Bytes>;
 
-    /// Takes the end of the bytes and returns the events that are still to be passed on. What is incomplete is
+    /// Takes the end of the bytes and returns the remaining events that are passed on. An incomplete event is
     /// discarded.
     fn end(&mut self) -> Option<Bytes>;
 
-    /// Returns what made it impossible to go on.
+    /// Returns the problem that stopped the reading, or `None`.
     fn problem(&self) -> Option<&Problem>;
 
     /// Returns `true` if the answer is complete and its last event was passed on.
     fn is_done(&self) -> bool;
 
-    /// Returns `true` if the answer is complete, even if its last event never comes.
+    /// Returns `true` if the answer is complete, even if its last event never arrives.
     fn is_answered(&self) -> bool {
         self.is_done()
     }
 
-    /// Returns `true` if the answer has content, or ended without.
+    /// Returns `true` if the answer has content, or ended without content.
     fn has_spoken(&self) -> bool;
 
-    /// Returns the output tokens, as far as they are known.
+    /// Returns the output tokens known so far.
     fn tokens(&self) -> u32;
 }
 
-/// Returns the error that an incomplete last event holds: an error can be the beginning of nothing else.
+/// Returns the error in an incomplete last event. Only an error can begin in this way.
 pub(crate) fn error_at_end(rest: &[u8]) -> Option<Problem> {
     let event = events(rest).last()?;
     let data = event.data.as_deref().unwrap_or_default().trim_ascii();

@@ -1,7 +1,7 @@
-//! The images, sounds, files and videos in a chat request: which kinds there are, and what they weigh.
+//! The images, sounds, files and videos in a request: their kinds, and their estimated cost in tokens.
 //!
-//! Parts pass unchanged; this is only for the choice of a backend and for the estimate of tokens, to which inline data
-//! must not count as text. What cannot be read is left for the backend to judge.
+//! Parts are passed on unchanged. The result is used only to choose a backend and to estimate tokens, because inline
+//! data must not count as text. Parts that cannot be read are left for the backend to check.
 
 use std::borrow::Cow;
 
@@ -9,22 +9,22 @@ use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Tokens of an image of low detail, and of a square of 1024 pixels, in `OpenAI`'s rule (85, and 170 per tile of 512).
+/// Tokens of an image of low detail, and of a square of 1024 pixels, by `OpenAI`'s rule (85, and 170 per tile of 512).
 const IMAGE_TOKENS: (u64, u64) = (85, 765);
 /// Tokens of a second of sound.
 const SOUND_TOKENS: u64 = 10;
 /// Bytes of a second of sound: 16 bits at 16 kHz, and compressed at 64 kbit/s.
 const SOUND_BYTES: (u64, u64) = (32_000, 8_000);
-/// Tokens of a page of a document (its image and its text), and its bytes.
+/// Tokens of a page of a document (image and text), and its size in bytes.
 const PAGE: (u64, u64) = (1_265, 100_000);
-/// Tokens of a second of video in Gemini's rule, and its bytes at 2 Mbit/s.
+/// Tokens of a second of video by Gemini's rule, and its size in bytes at 2 Mbit/s.
 const VIDEO: (u64, u64) = (258, 250_000);
 
 /// A kind of input besides text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {
-    /// A picture.
+    /// An image.
     Image,
     /// A sound.
     Audio,
@@ -35,7 +35,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Image, Self::Audio, Self::File, Self::Video];
 
     /// Returns the name in settings and messages.
@@ -91,7 +91,7 @@ impl Inputs {
         inputs
     }
 
-    /// Returns the first kind that is there and not among `taken`.
+    /// Returns the first kind that is present and is not in `taken`.
     pub fn beyond(&self, taken: &[Input]) -> Option<Input> {
         let all = Input::ALL.into_iter().zip(self.kinds);
         let mut there = all.filter_map(|(kind, is_there)| is_there.then_some(kind));
@@ -103,7 +103,7 @@ impl Inputs {
         let Ok(Part { kind: Some(kind) }) = serde_json::from_str(text) else {
             return;
         };
-        // Base64 has four letters for three bytes.
+        // In Base64, four letters encode three bytes.
         let data = text.len() as u64 / 4 * 3;
         let of_size = |(tokens, bytes): (u64, u64)| data.div_ceil(bytes).max(1) * tokens;
         let (input, tokens) = match &*kind {

@@ -1,4 +1,5 @@
-//! JSON as Python servers write it: `NaN`, `Infinity` and `-Infinity` are made numbers that every reader accepts.
+//! JSON as Python servers write it. `NaN`, `Infinity` and `-Infinity` are replaced by values that every parser
+//! accepts.
 
 use std::borrow::Cow;
 
@@ -6,16 +7,16 @@ use bytes::Bytes;
 use memchr::memchr2;
 use serde::de::IgnoredAny;
 
-/// Stands for an infinite number: OpenAI writes -9999.0 for the logarithm of a probability of zero.
+/// The replacements of infinite numbers. OpenAI writes -9999.0 for the logarithm of a probability of zero.
 const FINITE: (&[u8], &[u8]) = (b"9999.0", b"-9999.0");
 
-/// Returns `true` if the bytes are one JSON value.
+/// Returns `true` if the bytes are a single JSON value.
 pub fn is_valid(bytes: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
 /// Returns the text with every number that is not finite replaced: `-Infinity` by `-9999.0`, `Infinity` by `9999.0`,
-/// `NaN` by `null`. `None` when there is no such number or the result is not one JSON value.
+/// `NaN` by `null`. Returns `None` if there is no such number, or if the result is not a single JSON value.
 pub fn with_finite_numbers(text: &[u8]) -> Option<Bytes> {
     let mut finite = Vec::new();
     let mut copied = 0;
@@ -44,7 +45,7 @@ pub fn with_finite_numbers(text: &[u8]) -> Option<Bytes> {
     is_valid(&finite).then(|| Bytes::from(finite))
 }
 
-/// Finds the next `N` or `I` that is not inside a string.
+/// Finds the next `N` or `I` outside a string.
 fn next_letter(text: &[u8], mut place: usize) -> Option<usize> {
     loop {
         let rest = text.get(place..)?;
@@ -60,7 +61,7 @@ fn next_letter(text: &[u8], mut place: usize) -> Option<usize> {
     }
 }
 
-/// Returns the place after the quote that ends the string which begins at `place`.
+/// Returns the position after the quote that ends the string beginning at `place`.
 fn end_of_string(text: &[u8], mut place: usize) -> Option<usize> {
     loop {
         let at = place + memchr2(b'"', b'\\', text.get(place..)?)?;
@@ -71,7 +72,7 @@ fn end_of_string(text: &[u8], mut place: usize) -> Option<usize> {
     }
 }
 
-/// Returns the bytes as text: sequences that are not UTF-8 become U+FFFD.
+/// Returns the bytes as text. Sequences that are not UTF-8 become U+FFFD.
 pub(crate) fn as_utf8(bytes: Bytes) -> Bytes {
     match String::from_utf8_lossy(&bytes) {
         Cow::Borrowed(_) => bytes,

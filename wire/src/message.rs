@@ -1,33 +1,33 @@
-//! The assistant's message: put together from the pieces of a stream, and made a message that can be sent back.
+//! The assistant's message, built from the pieces of a stream and converted to a message that can be sent back.
 //!
-//! Servers differ in what they send: tool calls whose later pieces repeat or blank the id, calls without an index, all
-//! calls under index 0, arguments as an object, content as a list of parts, empty lists. [`Draft`] joins the pieces of
-//! all of them; [`Draft::request_message`] returns the one form that every server accepts in a request.
+//! Servers differ in what they send: tool calls whose later pieces repeat the id or leave it empty, calls without an
+//! index, all calls with index 0, arguments as an object, content as a list of parts, empty lists. [`Draft`] joins the
+//! pieces in all of these forms. [`Draft::request_message`] returns the form that every server accepts in a request.
 
 use serde_json::{Map, Value, json};
 
-/// Tool calls that one message may hold.
+/// The number of tool calls that one message may have.
 const TOOL_CALLS_MAX: usize = 128;
 
 /// The reason why a message cannot be kept and sent back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// The answer has no message.
-    #[error("it holds no message")]
+    #[error("it contains no message")]
     Missing,
-    /// A part of the stream could not be read, so that the message may be incomplete.
+    /// A part of the stream could not be read, so the message may be incomplete.
     #[error("a part of it cannot be read")]
     Unreadable,
-    /// The message is larger than what is kept.
+    /// The message is larger than the bound for kept messages.
     #[error("it is too large")]
     TooLarge,
     /// The content is neither text nor a list of texts.
     #[error("its content is not text")]
     Content,
-    /// A tool call lacks what a request needs.
+    /// A tool call lacks a field that a request requires.
     #[error("the tool call {index} has no {field}")]
     ToolCall {
-        /// The place of the call.
+        /// The index of the call.
         index: usize,
         /// The field that is missing.
         field: &'static str,
@@ -49,7 +49,7 @@ pub struct Draft {
 /// One tool call of a draft.
 #[derive(Clone, Debug, Default)]
 struct Call {
-    /// What the server calls its place.
+    /// The index that the server uses.
     index: Option<u64>,
     fields: Map<String, Value>,
 }
@@ -65,7 +65,7 @@ impl Draft {
                         self.add_call(call);
                     }
                 }
-                // It comes once; a server that repeats it means the same.
+                // The value arrives once; a server that repeats it sends the same value.
                 ("role", value) => {
                     self.fields.insert(key, value);
                 }
@@ -74,12 +74,12 @@ impl Draft {
         }
     }
 
-    /// Returns `true` if there is neither content nor anything else but a role.
+    /// Returns `true` if the draft has no field other than a role.
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty() && self.fields.keys().all(|key| key == "role")
     }
 
-    /// Returns the message of a whole answer: everything that came, with `content` at least null.
+    /// Returns the message of a whole answer: all fields that arrived. `content` is null if it is absent.
     pub fn whole(self) -> Map<String, Value> {
         let mut message = self.fields;
         message
@@ -97,10 +97,10 @@ impl Draft {
     }
 
     /// Returns the message in the form that every server accepts in a request: `role`, `content`, and `tool_calls` or
-    /// `function_call` where there are any. Reasoning and annotations are left out.
+    /// `function_call` if there are any. Reasoning and annotations are left out.
     ///
     /// # Errors
-    /// Returns an error if something that must go back has no valid form.
+    /// Returns an error if a required part has no valid form.
     pub fn request_message(mut self) -> Result<Value, MessageError> {
         if self.has_too_many_calls {
             return Err(MessageError::ToolCalls);
@@ -118,7 +118,7 @@ impl Draft {
         let function = function.filter(|function| !calls_nothing(function));
         let content = match text {
             Some(text) => Value::from(text),
-            // A call of a tool has none; else a message must have one.
+            // A message with tool calls may have no content; any other message must have one.
             None if calls.is_empty() && function.is_none() => Value::from(""),
             None => Value::Null,
         };
@@ -165,7 +165,7 @@ impl Draft {
         }
     }
 
-    /// Finds the call that a piece belongs to, or makes room for a new one; `None` when there are too many.
+    /// Finds the call of a piece, or adds a new call. Returns `None` if there are too many.
     fn place_of(
         &mut self,
         index: Option<u64>,
@@ -182,7 +182,7 @@ impl Draft {
                 .position(|call| !id.is_empty() && id_of(call) == id)
         };
         let known = match index {
-            // Some servers give every call the index 0: another id is another call.
+            // Some servers give every call the index 0; a different id means another call.
             Some(_) => by_id(&self.calls).or_else(|| {
                 let at = self.calls.iter().rposition(|call| call.index == index)?;
                 let same = id.is_empty() || id_of(&self.calls[at]).is_empty();
@@ -214,7 +214,7 @@ impl Call {
     fn request_call(mut self, index: usize) -> Result<Value, MessageError> {
         let id = self.fields.get("id").and_then(Value::as_str);
         let id = id.filter(|id| !id.is_empty()).map(str::to_owned);
-        // A server that gives none accepts any.
+        // A server that sends no id accepts any.
         let id = id.unwrap_or_else(|| format!("call_{index}"));
         if self.fields.get("type").and_then(Value::as_str) == Some("custom") {
             let custom = self.fields.remove("custom").unwrap_or_default();
@@ -236,7 +236,7 @@ impl Call {
     }
 }
 
-/// Returns the name and the arguments of a call as a request has them.
+/// Returns the name and the arguments of a call in the form of a request.
 fn request_function(function: &Map<String, Value>, index: usize) -> Result<Value, MessageError> {
     let name = function.get("name").and_then(Value::as_str);
     let name = name
@@ -249,7 +249,7 @@ fn request_function(function: &Map<String, Value>, index: usize) -> Result<Value
         None | Some(Value::Null) => "{}".to_owned(),
         Some(Value::String(text)) if text.trim().is_empty() => "{}".to_owned(),
         Some(Value::String(text)) => text.clone(),
-        // Some servers send the object instead of its text.
+        // Some servers send an object instead of its text.
         Some(value) => value.to_string(),
     };
     Ok(json!({"name": name, "arguments": arguments}))
@@ -266,7 +266,7 @@ fn calls_nothing(function: &Value) -> bool {
     }
 }
 
-/// Joins a piece of a call's function: texts grow, but a name that is repeated stays as it is.
+/// Joins a piece of a call's function. Texts are appended, but a repeated name is kept once.
 fn add_function(held: &mut Map<String, Value>, piece: Map<String, Value>) {
     for (key, value) in piece {
         if value.is_null() || (key == "name" && held.get("name") == Some(&value)) {
@@ -276,7 +276,7 @@ fn add_function(held: &mut Map<String, Value>, piece: Map<String, Value>) {
     }
 }
 
-/// Returns the text of a content: a text as it is, a list of parts as the texts of its parts. Reasoning in it is left out.
+/// Returns the text of a content: a string as it is, a list of parts as the texts of its parts. Reasoning is left out.
 fn text_of(content: Option<Value>) -> Result<Option<String>, MessageError> {
     match content {
         None | Some(Value::Null) => Ok(None),
@@ -298,7 +298,7 @@ fn text_of(content: Option<Value>) -> Result<Option<String>, MessageError> {
     }
 }
 
-/// Joins a part to what came before: texts and lists grow, objects are joined key by key.
+/// Joins a part to the earlier ones. Texts and lists are appended, and objects are joined key by key.
 pub(crate) fn merge(known: &mut Value, part: Value) {
     match (known, part) {
         (_, Value::Null) => {}

@@ -1,18 +1,18 @@
-//! The fields of a `multipart/form-data` body, found in one pass and left where they are.
+//! The fields of a `multipart/form-data` body, found in one pass and not moved.
 //!
-//! Transcriptions send a sound of megabytes in such a body. Admission needs the model's name and a few other short
-//! fields; the rest goes on as it came. Source: RFC 7578 and RFC 2046, section 5.1.
+//! Transcriptions send megabytes of sound in such a body. Admission needs the model's name and a few other short
+//! fields; the rest is passed on unchanged. Source: RFC 7578 and RFC 2046, section 5.1.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memmem;
 
-/// Parts that one form may have; transcriptions have about ten.
+/// The number of parts that one form may have; transcriptions have about ten.
 const PARTS_MAX: usize = 128;
-/// Bytes that the headers of one part may have.
+/// The bytes that the headers of one part may have.
 const HEAD_SIZE_MAX: usize = 8 * 1024;
-/// Bytes of a boundary (RFC 2046).
+/// The bytes of a boundary (RFC 2046).
 const BOUNDARY_SIZE_MAX: usize = 70;
 
 /// The reason why a form cannot be read.
@@ -21,7 +21,7 @@ pub enum FormError {
     /// The content type is not `multipart/form-data` with a boundary.
     #[error("the content type must be `multipart/form-data` with a boundary")]
     ContentType,
-    /// The body does not have the parts that its boundary promises.
+    /// The body does not have the parts that its boundary requires.
     #[error("the form ends before its last boundary or has a part without a name")]
     Malformed,
     /// There are too many parts.
@@ -36,7 +36,7 @@ struct Part {
     content: Range<usize>,
 }
 
-/// A form that was read.
+/// A form.
 #[derive(Debug)]
 pub struct Form {
     body: Bytes,
@@ -53,7 +53,7 @@ impl Form {
         let delimiter = format!("\r\n--{boundary}");
         let finder = memmem::Finder::new(delimiter.as_bytes());
         let mut parts = Vec::new();
-        // The first delimiter may stand at the very beginning, without a line break before it.
+        // The first delimiter may be at the very beginning, without a line break before it.
         let mut at = if body.starts_with(&delimiter.as_bytes()[2..]) {
             delimiter.len() - 2
         } else {
@@ -64,7 +64,7 @@ impl Form {
             if rest.starts_with(b"--") {
                 return Ok(Self { body, parts });
             }
-            // Blanks may pad the line of a delimiter.
+            // White space may follow a delimiter on its line.
             let line_end = memmem::find(rest, b"\r\n").ok_or(FormError::Malformed)?;
             if !rest[..line_end]
                 .iter()
@@ -72,7 +72,7 @@ impl Form {
             {
                 return Err(FormError::Malformed);
             }
-            // The line break of the delimiter also begins an empty head.
+            // The line break of the delimiter also begins an empty header.
             let head = &rest[line_end..];
             let window = &head[..head.len().min(HEAD_SIZE_MAX)];
             let head_end = memmem::find(window, b"\r\n\r\n").ok_or(FormError::Malformed)?;
@@ -91,14 +91,14 @@ impl Form {
         }
     }
 
-    /// Returns where the value of a field lies; `None` if the form has no such field, or it is a file.
+    /// Returns the position of a field's value. Returns `None` if the form has no such field, or if it is a file.
     pub fn span(&self, name: &str) -> Option<Range<usize>> {
         let mut fields = self.parts.iter().filter(|part| !part.is_file);
         let field = fields.find(|part| part.name == name)?;
         Some(field.content.clone())
     }
 
-    /// Returns the value of a field; `None` if there is none, or it is not a text.
+    /// Returns the value of a field. Returns `None` if there is none, or if it is not text.
     pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.body.get(self.span(name)?)?).ok()
     }
@@ -109,13 +109,13 @@ impl Form {
         fields.map(|part| part.content.len()).sum()
     }
 
-    /// Returns `true` if more than one field has this name, so that two readers could understand it differently.
+    /// Returns `true` if more than one field has this name, so that two parsers could read different values.
     pub fn is_ambiguous(&self, name: &str) -> bool {
         self.parts.iter().filter(|part| part.name == name).count() > 1
     }
 }
 
-/// Returns the boundary that a content type names.
+/// Returns the boundary in a content type.
 fn boundary(content_type: &str) -> Option<&str> {
     let (kind, parameters) = content_type.split_once(';')?;
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
@@ -134,7 +134,7 @@ fn boundary(content_type: &str) -> Option<&str> {
     (!bare.is_empty() && bare.len() <= BOUNDARY_SIZE_MAX).then_some(bare)
 }
 
-/// Reads the name of a part from its headers, and whether it is a file.
+/// Returns the name of a part from its headers, and whether it is a file.
 fn disposition(head: &[u8]) -> Option<(String, bool)> {
     let head = String::from_utf8_lossy(head);
     let mut headers = head.split("\r\n").filter_map(|line| line.split_once(':'));
@@ -147,7 +147,7 @@ fn disposition(head: &[u8]) -> Option<(String, bool)> {
     Some((name, is_file))
 }
 
-/// Reads a parameter of a header value. A semicolon within quotes does not end it.
+/// Returns a parameter of a header value. A semicolon within quotes does not end it.
 fn parameter(value: &str, key: &str) -> Option<String> {
     let mut rest = value;
     while let Some((_, after)) = rest.split_once(';') {

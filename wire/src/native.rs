@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-/// A dialect besides that of chats which some backends speak.
+/// A dialect other than chat that some backends speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NativeApi {
     /// Anthropic's Messages API.
@@ -20,7 +20,7 @@ pub struct Native {
     pub api: NativeApi,
     /// The JSON body.
     pub body: Bytes,
-    /// Where in `body` the value of the top-level `model` key lies, quotes included.
+    /// The position of the value of the top-level `model` key in `body`, including the quotes.
     pub model_span: Range<usize>,
     /// `true` if only backends that speak the dialect can carry out the call.
     pub is_required: bool,

@@ -1,13 +1,13 @@
-//! Turns a whole answer into the events of a stream: one chunk with everything, the end, `[DONE]`.
+//! Converts a whole answer into the events of a stream: one chunk with everything, the end, `[DONE]`.
 //!
-//! Used where a server cannot stream. The tokens all come at once; only the shape is emulated.
+//! Used if a server cannot stream. All tokens arrive at once; only the format is that of a stream.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::request::Endpoint;
 
-/// Turns a whole answer into the events of a stream; `None` when it is not an answer of this endpoint.
+/// Converts a whole answer into the events of a stream. Returns `None` if it is not an answer of this endpoint.
 pub fn of_answer(endpoint: Endpoint, request: &[u8], answer: &[u8]) -> Option<Bytes> {
     let mut answer: Map<String, Value> = serde_json::from_slice(answer).ok()?;
     let usage = answer.remove("usage").unwrap_or(Value::Null);
@@ -36,13 +36,13 @@ pub fn of_answer(endpoint: Endpoint, request: &[u8], answer: &[u8]) -> Option<By
     Some(Bytes::from(events))
 }
 
-/// Returns `true` if the caller asked for a stream's usage.
+/// Returns `true` if the caller requested the usage of a stream.
 fn wants_usage(request: &[u8]) -> bool {
     let request: Option<Value> = serde_json::from_slice(request).ok();
     request.is_some_and(|request| request["stream_options"]["include_usage"] == true)
 }
 
-/// In chunks, tool calls are told apart by `index`, which whole messages do not have.
+/// Adds an `index` to each tool call, which chunks require and whole messages do not have.
 fn number_tool_calls(delta: &mut Value) {
     let Some(calls) = delta.get_mut("tool_calls").and_then(Value::as_array_mut) else {
         return;

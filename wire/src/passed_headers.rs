@@ -1,6 +1,6 @@
 //! Headers of a backend's answer that are passed on to the caller: ids, rate limits, processing times.
 //!
-//! Which ones is a setting. Rate limits are passed on in the dialect of the caller: `OpenAI`'s
+//! A setting determines which ones. Rate limits are passed on in the dialect of the caller: `OpenAI`'s
 //! `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` with resets like `6m0s`, Anthropic's
 //! `anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}` with dates. Headers that describe the connection or
 //! the body, that set cookies, or that the gateway sets itself are never passed on.
@@ -11,17 +11,17 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::quota::parse_span;
 
-/// Headers of one answer that are passed on at most; servers send about a dozen of this kind.
+/// The largest number of headers of one answer that are passed on; servers send about a dozen of this kind.
 const HEADERS_MAX: usize = 32;
-/// The longest value that is passed on.
+/// The longest value that is passed on, in bytes.
 const VALUE_SIZE_MAX: usize = 1024;
-/// The shortest start of a name that a pattern may have: shorter ones name unrelated headers.
+/// The shortest prefix that a pattern may have; a shorter one would match unrelated headers.
 const PREFIX_MIN: usize = 3;
 
-/// The header that carries the id which the backend gave the call: `x-request-id` is the gateway's own.
+/// The header for the id that the backend gave the call, because `x-request-id` is the gateway's own.
 pub const UPSTREAM_ID: HeaderName = HeaderName::from_static("x-kebne-upstream-request-id");
 
-/// Headers that are never passed on, and the starts of such.
+/// Headers that are never passed on, and prefixes of such headers.
 const FORBIDDEN: [&str; 16] = [
     "connection",
     "keep-alive",
@@ -49,11 +49,13 @@ const FORBIDDEN_STARTS: [&str; 6] = [
     "x-kebne-",
 ];
 
-/// The reason why a text does not name headers that can be passed on.
+/// The reason why a text does not select headers that can be passed on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// The text is neither a header name nor the start of one and `*`.
-    #[error("`{0}` is not a header name, or the start of one (at least 3 characters) and `*`")]
+    /// The text is neither a header name nor a prefix of one followed by `*`.
+    #[error(
+        "`{0}` is neither a header name nor a prefix of one (at least 3 characters) followed by `*`"
+    )]
     NotAName(String),
     /// The header is never passed on.
     #[error(
@@ -68,7 +70,7 @@ pub struct PassedHeaders {
     patterns: Vec<Pattern>,
 }
 
-/// A header name, or the start of several.
+/// A header name, or a prefix of several.
 #[derive(Clone, Debug)]
 enum Pattern {
     Name(HeaderName),
@@ -88,7 +90,7 @@ impl PassedHeaders {
     /// Reads header names, each of which may end with `*`.
     ///
     /// # Errors
-    /// Returns an error if one is not a name, or names a header that is never passed on.
+    /// Returns an error if an item is not a name, or names a header that is never passed on.
     pub fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
         let patterns = patterns.into_iter().map(Pattern::read);
         let patterns = patterns.collect::<Result<_, _>>()?;
@@ -149,7 +151,7 @@ fn own_name(name: &HeaderName) -> HeaderName {
     }
 }
 
-/// Returns the id that a backend gave a call.
+/// Returns the id that the backend gave the call.
 pub fn upstream_id(headers: &HeaderMap) -> Option<&str> {
     let names = [
         "x-request-id",
@@ -162,8 +164,8 @@ pub fn upstream_id(headers: &HeaderMap) -> Option<&str> {
         .filter(|id| !id.is_empty() && id.len() <= 128)
 }
 
-/// Returns headers with the rate limits in a dialect; all others stay as they are. A limit that cannot be read is
-/// left out.
+/// Returns the headers with their rate limits in the given dialect; all others stay unchanged. A limit that cannot be
+/// read is left out.
 pub fn rate_limits_in(
     dialect: RateLimitDialect,
     headers: &HeaderMap,
@@ -193,7 +195,7 @@ pub fn rate_limits_in(
     translated
 }
 
-/// Returns the kind and the part of a rate limit that is not in the dialect and has a counterpart there.
+/// Returns the kind and the part of a rate limit that is not in the dialect but has a counterpart in it.
 fn foreign(dialect: RateLimitDialect, name: &str) -> Option<(&str, &str)> {
     let (kind, part) = match dialect {
         RateLimitDialect::OpenAi => name
@@ -208,7 +210,7 @@ fn foreign(dialect: RateLimitDialect, name: &str) -> Option<(&str, &str)> {
     (is_known && matches!(part, "limit" | "remaining" | "reset")).then_some((kind, part))
 }
 
-/// Returns the time of a reset in a dialect.
+/// Returns the time of a reset in the dialect.
 fn reset_in(dialect: RateLimitDialect, reset: &str, now: SystemTime) -> Option<HeaderValue> {
     let text = match dialect {
         RateLimitDialect::OpenAi => {
@@ -217,9 +219,9 @@ fn reset_in(dialect: RateLimitDialect, reset: &str, now: SystemTime) -> Option<H
         }
         RateLimitDialect::Anthropic => {
             let date = now.checked_add(parse_span(reset.trim())?)?;
-            // A whole second that is not too early.
+            // A whole second, rounded up so that it is not too early.
             let date = date.checked_add(Duration::from_nanos(999_999_999))?;
-            // Formatting panics beyond the year 9999.
+            // Formatting panics after the year 9999.
             let unix = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
             (unix.as_secs() < 253_402_300_800)
                 .then(|| humantime::format_rfc3339_seconds(date).to_string())?

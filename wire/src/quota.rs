@@ -1,4 +1,4 @@
-//! Reads quotas and retry times from headers, in the four dialects that are in use.
+//! Reads quotas and retry times from headers, in the four common dialects.
 //!
 //! `OpenAI`: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` with resets like `6m0s`. Anthropic:
 //! `anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}` with dates. IETF drafts: `RateLimit` with
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use kebne_control::{BucketHint, QuotaHints};
 
-/// Reads the state of the buckets for requests and tokens.
+/// Reads the state of the quotas for requests and tokens.
 pub fn hints(headers: &HeaderMap, now: SystemTime) -> QuotaHints {
     QuotaHints {
         requests: openai(headers, "requests")
@@ -22,8 +22,8 @@ pub fn hints(headers: &HeaderMap, now: SystemTime) -> QuotaHints {
     }
 }
 
-/// Reads how long the server asks to be left alone: `retry-after-ms`, `retry-after` (seconds or a date), or the
-/// reset of a bucket that is empty.
+/// Returns how long the server asks callers to wait: `retry-after-ms`, `retry-after` (seconds or a date), or the reset
+/// of a quota that is used up.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let millis = number(headers, "retry-after-ms").map(|millis| millis / 1000.0);
     let seconds = || number(headers, "retry-after");
@@ -43,7 +43,7 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     empty.filter_map(|bucket| bucket.reset).max()
 }
 
-/// Reads a span as Go writes it: `1s`, `6m0s`, `120ms`, `1.5s`, `10h17m`, and bare seconds.
+/// Reads a duration as Go writes it: `1s`, `6m0s`, `120ms`, `1.5s`, `10h17m`, or a number of seconds.
 pub fn parse_span(text: &str) -> Option<Duration> {
     let bare = text
         .parse::<f64>()
@@ -120,7 +120,7 @@ fn ietf(headers: &HeaderMap) -> Option<BucketHint> {
     })
 }
 
-/// Reads one `key=number` of a structured field such as `"api";r=0;t=55`.
+/// Returns the `key=number` of a structured field such as `"api";r=0;t=55`.
 fn parameter(field: &str, key: &str) -> Option<f64> {
     let pairs = field
         .split([';', ','])

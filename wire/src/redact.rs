@@ -1,25 +1,25 @@
 //! Removes secrets and long quotations from text that goes to a log, a file or a screen.
 //!
-//! Model servers repeat keys, organisations and prompts in their errors, and operators put secrets into URLs. What is
-//! recognised: the userinfo and the query of a URL, `Bearer` and `key=` values, the prefixes of the providers' keys, long
-//! words of letters and digits, and quotations longer than [`QUOTED_MAX`].
+//! Model servers repeat keys, organisations and prompts in their errors, and operators put secrets into URLs. The
+//! following is recognised: the userinfo and the query of a URL, `Bearer` and `key=` values, the prefixes of the
+//! providers' keys, long words of letters and digits, and quotations longer than [`QUOTED_MAX`].
 
-/// Stands for what was removed.
+/// The replacement of removed text.
 const MASK: &str = "***";
 
-/// A quotation longer than this is not a name but what a caller wrote.
+/// A longer quotation is not a name but text that a caller wrote.
 pub const QUOTED_MAX: usize = 40;
 
-/// A word of letters and digits as long as this is not a word.
+/// A longer word of letters and digits is considered a secret.
 const WORD_MAX: usize = 24;
 
-/// How the keys and the organisations of providers begin.
+/// The prefixes of the keys and the organisations of providers.
 const PREFIXES: [&str; 16] = [
     "sk-", "sk_", "pk-", "rk-", "hf_", "gsk_", "xai-", "AIza", "org-", "proj_", "key-", "ghp_",
     "eyJ", "AKIA", "nvapi-", "r8_",
 ];
 
-/// Names whose value is a secret.
+/// Names of parameters whose value is a secret.
 const NAMES: [&str; 9] = [
     "key",
     "api_key",
@@ -68,7 +68,7 @@ pub fn url(url: &str) -> String {
     shown
 }
 
-/// Returns a text without what looks like a secret or like a long quotation.
+/// Returns a text without parts that look like a secret or like a long quotation.
 pub fn text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut is_secret_next = false;
@@ -100,7 +100,7 @@ fn without_quotations(text: &str) -> String {
         let quote = rest[start..].chars().next().unwrap_or('"');
         let (before, after) = (&rest[..start], &rest[start + 1..]);
         shown += before;
-        // The end of a text that was cut off is the end of its quotation. An apostrophe begins none.
+        // The end of a text that was cut off ends its quotation. An apostrophe does not begin a quotation.
         let in_word = quote == '\'' && before.ends_with(char::is_alphanumeric);
         let end = after.find(quote);
         let length = end.unwrap_or(after.len());

@@ -1,7 +1,7 @@
-//! A request to a model, and what admission reads of it in one borrowed pass over the caller's bytes.
+//! A request to a model, and the fields that admission reads in one pass over the caller's bytes, without copying.
 //!
-//! The body is carried as it came. Only the top-level fields that decide where a call goes and what it may cost are
-//! parsed; everything else is left for the backend to judge.
+//! The body is kept unchanged. Only the top-level fields that determine where a call goes and what it may cost are
+//! parsed; everything else is left for the backend to check.
 
 use std::{ops::Range, sync::Arc};
 
@@ -12,14 +12,15 @@ use serde_json::value::RawValue;
 
 use crate::{inputs::Inputs, multipart::Form, native::Native};
 
-/// Bytes of prompt per token, about; only used to weigh calls against each other.
+/// Approximate bytes of prompt per token; used only to compare the cost of calls.
 const BYTES_PER_TOKEN: usize = 4;
-/// Choices that an answer may have; what asks for more is answered, and only so many are waited for.
+/// The largest number of choices that is tracked. A call that requests more is sent, but only this number of choices
+/// is waited for.
 const CHOICES_MAX: u32 = 4096;
-/// Output tokens assumed of a call that sets no bound.
+/// Output tokens assumed for a call without a bound.
 const OUTPUT_TOKENS: u32 = 256;
 
-/// Which operation of the `OpenAI` dialect a call asks for.
+/// The operation of the `OpenAI` dialect that a call requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
     /// `POST /v1/chat/completions`.
@@ -28,11 +29,11 @@ pub enum Endpoint {
     Completions,
     /// `POST /v1/embeddings`.
     Embeddings,
-    /// An operation of which only the model's name is read.
+    /// An operation for which only the model's name is read.
     PassThrough(PassThrough),
 }
 
-/// The operations of which only the model's name is read: their answers go back as they come, in one piece.
+/// The operations for which only the model's name is read. Their answers are passed on unchanged and as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PassThrough {
     /// `POST /v1/audio/speech`.
@@ -80,20 +81,20 @@ impl Endpoint {
 pub struct ModelRequest {
     /// The operation.
     pub endpoint: Endpoint,
-    /// The JSON body, exactly as it is to be sent except for the model's name.
+    /// The JSON body as it is sent, except for the model's name.
     pub body: Bytes,
-    /// Where in `body` the value of the top-level `model` key lies, quotes included, so that a backend
-    /// which knows the model by another name can splice that in without parsing again.
+    /// The position of the value of the top-level `model` key in `body`, including the quotes. A backend that uses
+    /// another name for the model replaces this part without parsing the body again.
     pub model_span: Range<usize>,
-    /// The caller asked for a stream.
+    /// `true` if the caller requested a stream.
     pub stream: bool,
-    /// Choices that the answer has: a stream is complete when each of them has ended. At least 1.
+    /// The number of choices of the answer, at least 1. A stream is complete when each of them has ended.
     pub choices: u32,
-    /// The caller's `x-request-id`, or a new one; sent upstream too.
+    /// The caller's `x-request-id`, or a new one. It is also sent to the backend.
     pub request_id: Arc<str>,
-    /// Headers of the caller that go upstream, such as `traceparent`.
+    /// Headers of the caller that are sent to the backend, such as `traceparent`.
     pub headers: Option<Arc<HeaderMap>>,
-    /// The content type of a body that is not JSON: that of a form, in which the model's name has no quotes.
+    /// The content type of a body that is not JSON but a form, in which the model's name has no quotes.
     pub form: Option<Arc<str>>,
     /// The inputs that are not text.
     pub inputs: Inputs,
@@ -128,13 +129,13 @@ impl ModelRequest {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RequestError {
-    /// The field that is wrong; `None` when the body as a whole cannot be read.
+    /// The invalid field; `None` if the body as a whole cannot be read.
     pub param: Option<String>,
-    /// What is wrong, as a sentence for the caller.
+    /// The reason, as a sentence for the caller.
     pub message: String,
 }
 
-/// The top-level fields that admission reads; all others are passed on unread.
+/// The top-level fields that admission reads; all others are passed on without being read.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(borrow)]
@@ -160,13 +161,13 @@ struct Fields<'a> {
 pub struct Parsed {
     /// The model that the caller named.
     pub model: String,
-    /// The request as it goes to a backend.
+    /// The request as it is sent to a backend.
     pub request: ModelRequest,
-    /// Highest cost in tokens, prompt and output.
+    /// The highest cost in tokens, of prompt and output.
     pub tokens: u32,
-    /// The part of `tokens` that only bounds the output.
+    /// The part of `tokens` that is only an upper bound of the output.
     pub output_tokens_max: u32,
-    /// `true` if the call stores nothing at the backend, so that it may be sent twice.
+    /// `true` if the call stores nothing at the backend, so that it can be sent twice.
     pub changes_nothing: bool,
 }
 
@@ -180,7 +181,7 @@ pub fn parse(
     body: Bytes,
     request_id: Arc<str>,
 ) -> Result<Parsed, RequestError> {
-    // A list could be read as the fields in order.
+    // The parser would accept a list as the fields in order.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(RequestError {
             param: None,
@@ -238,10 +239,10 @@ pub fn parse(
     })
 }
 
-/// Reads a form, of which only the model's name matters. Files do not count as tokens.
+/// Reads a form, of which only the model's name is used. Files do not count as tokens.
 ///
 /// # Errors
-/// Returns an error if the body is not a form, or `model` is missing or there twice.
+/// Returns an error if the body is not a form, or if `model` is missing or occurs more than once.
 pub fn parse_form(
     endpoint: Endpoint,
     content_type: &str,
@@ -253,7 +254,7 @@ pub fn parse_form(
         message: error.to_string(),
     })?;
     if form.is_ambiguous("model") {
-        return Err(wrong("model", "`model` is there more than once".to_owned()));
+        return Err(wrong("model", "`model` occurs more than once".to_owned()));
     }
     let (Some(model), Some(model_span)) = (form.text("model"), form.span("model")) else {
         return Err(wrong("model", "`model` is missing".to_owned()));
@@ -270,12 +271,12 @@ pub fn parse_form(
     })
 }
 
-/// Returns `true` if an operation makes text, token by token.
+/// Returns `true` if the operation generates text token by token.
 fn generates(endpoint: Endpoint) -> bool {
     matches!(endpoint, Endpoint::Chat | Endpoint::Completions)
 }
 
-/// Reads a bound of the output. Servers take a number below zero, such as `-1`, for none.
+/// Reads a bound of the output. A number below zero, such as `-1`, means no bound, as it does for servers.
 fn bound(raw: Option<&RawValue>, param: &str) -> Result<Option<u32>, RequestError> {
     let Some(raw) = raw else {
         return Ok(None);
@@ -289,12 +290,13 @@ fn bound(raw: Option<&RawValue>, param: &str) -> Result<Option<u32>, RequestErro
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a cast from a float saturates, and what is below zero is no bound"
+        reason = "a cast from a float saturates, and a number below zero means no bound"
     )]
     Ok((number >= 0.0).then_some(number as u32))
 }
 
-/// Returns how many choices the answer has: `n` for each prompt. What is not a number is left for the backend to refuse.
+/// Returns the number of choices of the answer: `n` for each prompt. A value that is not a number is left for the
+/// backend to refuse.
 fn choices(endpoint: Endpoint, fields: &Fields<'_>) -> u32 {
     let n = fields
         .n
@@ -303,7 +305,7 @@ fn choices(endpoint: Endpoint, fields: &Fields<'_>) -> u32 {
     let prompts = match fields.prompt {
         Some(raw) if endpoint == Endpoint::Completions && raw.get().starts_with('[') => {
             let each: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-            // A list of numbers is one prompt, as its tokens.
+            // A list of numbers is one prompt, given as its tokens.
             let is_list = each
                 .first()
                 .is_some_and(|first| first.get().starts_with(['"', '[']));
@@ -314,7 +316,7 @@ fn choices(endpoint: Endpoint, fields: &Fields<'_>) -> u32 {
     u32::try_from(prompts).map_or(n, |prompts| n.saturating_mul(prompts).min(CHOICES_MAX))
 }
 
-/// Returns the body with a `model` key if it is an object without one.
+/// Returns the body with a `model` key added if it is an object without one.
 pub fn naming_model(body: Bytes, model: &str) -> Bytes {
     #[derive(Deserialize)]
     struct Named {
@@ -340,7 +342,7 @@ pub fn tokens_of(bytes: usize) -> u32 {
 
 fn unreadable(error: &serde_json::Error) -> RequestError {
     let text = error.to_string();
-    // The library says "duplicate field `model`": the caller knows the field by that name.
+    // The library writes "duplicate field `model`"; this is also the caller's name of the field.
     let param = text
         .strip_prefix("duplicate field `")
         .and_then(|rest| rest.split('`').next());
@@ -365,7 +367,7 @@ fn value<'a, T: Deserialize<'a>>(
     serde_json::from_str(raw.get()).map_err(|_| wrong(param, format!("`{param}` must be {wanted}")))
 }
 
-/// Returns where a part borrowed from `body` lies in it.
+/// Returns the position of a part that is borrowed from `body`.
 fn span(body: &Bytes, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - body.as_ptr().addr();
     start..start + part.len()

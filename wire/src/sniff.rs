@@ -1,6 +1,6 @@
-//! Finds out from its first bytes what a body is, because its `content-type` is often wrong.
+//! Determines from its first bytes what a body contains, because its `content-type` is often wrong.
 
-/// What a body holds.
+/// The content of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Server-sent events.
@@ -14,12 +14,12 @@ pub enum Kind {
 /// The fields that an event stream can begin with.
 const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 
-/// Blank bytes at the head of a body that are looked through: some servers send them to keep a connection alive.
+/// White space at the start of a body that is skipped; some servers send it to keep a connection alive.
 pub const BLANK_MAX: usize = 64 << 10;
 
-/// Returns what a body is that begins with `start`; `None` while that is not decided.
+/// Returns the kind of a body that begins with `start`, or `None` if it cannot be determined yet.
 ///
-/// A body that is only blank up to [`BLANK_MAX`] bytes is [`Kind::Other`].
+/// A body with only white space in its first [`BLANK_MAX`] bytes is [`Kind::Other`].
 pub fn kind_of(start: &[u8]) -> Option<Kind> {
     let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start);
     let text = text.trim_ascii_start();

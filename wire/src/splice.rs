@@ -1,4 +1,4 @@
-//! Puts another model name into a request without parsing or re-encoding the rest.
+//! Replaces the model's name in a request without parsing or encoding the rest again.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{native::Native, request::ModelRequest};
 
-/// Returns the request with the value of its `model` key replaced; every other byte stays.
+/// Returns the request with the value of its `model` key replaced; all other bytes stay unchanged.
 #[must_use]
 pub fn with_model(request: &ModelRequest, model: &str) -> ModelRequest {
     let name = if request.form.is_some() {
@@ -31,7 +31,7 @@ fn quoted(model: &str) -> String {
     serde_json::Value::from(model).to_string()
 }
 
-/// Puts a name in the place of what lies at `span`; returns the body and where the name lies in it.
+/// Replaces the part of the body at `span` by a name. Returns the body and the position of the name in it.
 fn replaced(body: &Bytes, span: &Range<usize>, name: &str) -> (Bytes, Range<usize>) {
     let (Some(before), Some(after)) = (body.get(..span.start), body.get(span.end..)) else {
         debug_assert!(false, "the span lies within the body");
@@ -47,7 +47,7 @@ fn replaced(body: &Bytes, span: &Range<usize>, name: &str) -> (Bytes, Range<usiz
     (renamed.freeze(), span.start..span.start + name.len())
 }
 
-/// Returns the model's name as the request has it; empty when the span holds no JSON text.
+/// Returns the model's name in the request; it is empty if the span does not contain JSON text.
 pub fn model_of(request: &ModelRequest) -> String {
     let quoted: &[u8] = request
         .body
@@ -59,7 +59,7 @@ pub fn model_of(request: &ModelRequest) -> String {
     serde_json::from_slice(quoted).unwrap_or_default()
 }
 
-/// Returns the body under another name where one is set.
+/// Returns the body, with the model's name replaced if `model` is `Some`.
 pub fn body_for(request: &ModelRequest, model: Option<&str>) -> Bytes {
     match model {
         Some(model) => with_model(request, model).body,

@@ -1,8 +1,8 @@
-//! Server-sent events, as the HTML standard defines them, from bytes that are cut at arbitrary places.
+//! Server-sent events, as the HTML standard defines them, from bytes divided at arbitrary places.
 //!
-//! [`Splitter`] cuts bytes into whole events and copies nothing as long as a server ends its lines with line feeds.
-//! [`events`] reads the events out of what it returns. [`Decoder`] does both and returns owned events. An event whose
-//! blank line has not come when the stream ends is discarded. Memory is bounded by the largest event.
+//! [`Splitter`] divides bytes into whole events; it copies nothing if a server ends its lines with line feeds.
+//! [`events`] reads the events in its result. [`Decoder`] does both and returns owned events. An event without its
+//! blank line at the end of the stream is discarded. Memory is bounded by the largest event.
 //!
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
@@ -14,7 +14,7 @@ use memchr::{memchr, memchr2, memmem};
 /// The byte order mark that a stream may begin with.
 const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
-/// An event is larger than allowed.
+/// The error of an event that is larger than allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the stream is larger than {max} bytes")]
 pub struct TooLarge {
@@ -22,15 +22,15 @@ pub struct TooLarge {
     pub max: usize,
 }
 
-/// Cuts one stream into whole events with line feeds as line ends.
+/// Divides one stream into whole events with line feeds as line ends.
 #[derive(Debug)]
 pub struct Splitter {
-    /// The beginning of an event whose end has not come yet, with line feeds only.
+    /// The beginning of an event whose end has not arrived, with line feeds only.
     pending: BytesMut,
     event_size_max: usize,
-    /// How many bytes of a byte order mark the stream has begun with; `None` once that is decided.
+    /// The number of bytes of a byte order mark with which the stream began; `None` once that is decided.
     mark: Option<usize>,
-    /// The last byte was a carriage return: a line feed that follows belongs to it.
+    /// `true` if the last byte was a carriage return, to which a following line feed belongs.
     after_return: bool,
 }
 
@@ -46,7 +46,7 @@ impl Splitter {
     }
 
     /// Takes the next bytes and returns the events that are complete now: lines that end with line feeds, the last of
-    /// which is blank.
+    /// which is empty.
     ///
     /// # Errors
     /// Returns an error if an incomplete event is larger than allowed.
@@ -55,7 +55,7 @@ impl Splitter {
         let mut whole = if self.pending.is_empty() {
             chunk
         } else {
-            // A blank line may lie across the seam.
+            // A blank line may span both chunks.
             let searched = self.pending.len() - 1;
             self.pending.extend_from_slice(&chunk);
             if memmem::find(&self.pending[searched..], b"\n\n").is_none() {
@@ -84,7 +84,7 @@ impl Splitter {
         Ok(whole)
     }
 
-    /// Removes the byte order mark and makes every line end a line feed.
+    /// Removes the byte order mark and converts every line end to a line feed.
     fn with_line_feeds(&mut self, chunk: Bytes) -> Bytes {
         let chunk = self.without_mark(chunk);
         if chunk.is_empty() || (!self.after_return && memchr(b'\r', &chunk).is_none()) {
@@ -108,7 +108,7 @@ impl Splitter {
         lines.freeze()
     }
 
-    /// Removes the byte order mark, which may come in several pieces.
+    /// Removes the byte order mark, which may arrive in several pieces.
     fn without_mark(&mut self, mut chunk: Bytes) -> Bytes {
         let Some(begun) = self.mark else {
             return chunk;
@@ -127,30 +127,31 @@ impl Splitter {
         if begun == 0 {
             return chunk;
         }
-        // It was not a mark after all: what was held back is text.
+        // It was not a byte order mark, so the bytes held back are text.
         let mut text = BytesMut::from(&BYTE_ORDER_MARK[..begun]);
         text.extend_from_slice(&chunk);
         text.freeze()
     }
 }
 
-/// One event of a stream, borrowed from the lines that hold it.
+/// One event of a stream, borrowed from the lines that contain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// Where the event lies, its blank line included.
+    /// The position of the event, including its blank line.
     pub span: Range<usize>,
-    /// The value of its last `event` field; `None` when it has none or an empty one.
+    /// The value of its last `event` field; `None` if it has none or if it is empty.
     pub name: Option<&'a [u8]>,
-    /// The values of its `data` fields, joined by line feeds; `None` when it has none, so that it is not an event to a
-    /// reader.
+    /// The values of its `data` fields, joined by line feeds; `None` if it has none, in which case readers ignore the
+    /// event.
     pub data: Option<Cow<'a, [u8]>>,
     /// `true` if the event is one line of data that is not empty, after at most one line with its name.
     pub is_plain: bool,
-    /// Lines that are not fields but the text of a JSON value, or the object of a field `error`; the standard ignores both.
+    /// Lines that are not fields but the text of a JSON value, or the object of a field `error`. The standard ignores
+    /// both.
     pub stray: Option<&'a [u8]>,
 }
 
-/// Reads the events out of whole lines, as [`Splitter::push`] returns them.
+/// Returns the events in whole lines, as returned by [`Splitter::push`].
 pub fn events(lines: &[u8]) -> impl Iterator<Item = Event<'_>> {
     let mut place = 0;
     std::iter::from_fn(move || {
@@ -198,7 +199,7 @@ fn read_event(lines: &[u8], start: usize) -> Event<'_> {
                 event.is_plain &= event.name.is_none() && event.data.is_none();
                 event.name = Some(value).filter(|value| !value.is_empty());
             }
-            // llama.cpp's older servers write errors like this.
+            // Older llama.cpp servers write errors in this form.
             (b"error", value) if stray.is_none() && value.starts_with(b"{") => {
                 event.is_plain = false;
                 stray = Some(place + length - value.len()..place + length);
@@ -218,7 +219,7 @@ fn read_event(lines: &[u8], start: usize) -> Event<'_> {
     event
 }
 
-/// Splits a line into the name and the value of its field; a comment has an empty name.
+/// Divides a line into the name and the value of its field. A comment has an empty name.
 fn field(line: &[u8]) -> (&[u8], &[u8]) {
     match memchr(b':', line) {
         None => (line, b""),
@@ -232,7 +233,7 @@ fn field(line: &[u8]) -> (&[u8], &[u8]) {
 /// An event with its own memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedEvent {
-    /// The event's name; `message` when the stream does not give one.
+    /// The event's name; `message` if the stream does not give one.
     pub name: String,
     /// The event's data.
     pub data: String,
@@ -273,7 +274,7 @@ impl Decoder {
 
 /// Writes an event with one line of data.
 ///
-/// Line ends in `data` become spaces: in JSON they can only stand between values.
+/// Line ends in `data` become spaces; in JSON they can only be between values.
 pub fn write(name: Option<&[u8]>, data: &[u8], out: &mut BytesMut) {
     if let Some(name) = name {
         out.extend_from_slice(b"event: ");

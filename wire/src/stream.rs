@@ -1,9 +1,10 @@
-//! Reads the stream of an answer in the `OpenAI` dialect and passes its events on, uncopied where they may go as they are.
+//! Reads the stream of an answer in the `OpenAI` dialect and passes its events on, without copying those that are
+//! unchanged.
 //!
 //! Lines that callers must not get are removed: `id:` and `retry:` (an SDK then delivers empty events), comments (the
 //! service sends its own) and events without data. Each event that is passed on has one line of data that is a JSON
-//! object. The framer also decides how the stream ended: an answer is complete when `[DONE]` came or every choice has a
-//! reason to finish; everything else is a loss. Memory is bounded by the largest event.
+//! object. The framer also determines how the stream ended: an answer is complete when `[DONE]` has arrived or every
+//! choice has a finish reason; otherwise it is incomplete. Memory is bounded by the largest event.
 
 use std::borrow::Cow;
 
@@ -22,13 +23,13 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 /// The reason why an answer cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The server reported an error where an answer belongs: the error as it came.
+    /// The server reported an error in the place of an answer. The bytes are the error as it arrived.
     Error(Bytes),
     /// An event, or the whole answer, is larger than allowed.
     TooLarge,
-    /// The data are not JSON, or not of the shape that the dialect has.
+    /// The data is not JSON, or does not have the shape of the dialect.
     Unreadable,
-    /// It is well-formed and holds no choice.
+    /// It is well-formed but contains no choice.
     Empty,
     /// A choice ended with a reason that reports a failure, such as `abort`.
     Failed,
@@ -42,19 +43,19 @@ pub struct Framer {
     splitter: Splitter,
     event_size_max: usize,
     progress: Progress,
-    /// `[DONE]` was passed on; everything after it is ignored.
+    /// `true` if `[DONE]` was passed on; everything after it is ignored.
     done: bool,
-    /// Output tokens, as the usage has them.
+    /// Output tokens, as given in the usage.
     usage: Option<u32>,
     /// Chunks, about one token each.
     chunks: u32,
     problem: Option<Problem>,
 }
 
-/// How far the choices of an answer are.
+/// The progress of the choices of an answer.
 #[derive(Debug)]
 struct Progress {
-    /// Choices that were asked for.
+    /// The number of requested choices.
     expected: usize,
     /// The choices seen, by index.
     choices: Vec<Choice>,
@@ -65,7 +66,7 @@ struct Progress {
 struct Choice {
     index: u32,
     ended: bool,
-    /// It went on after a reason to finish, so its reasons mean nothing.
+    /// `true` if it continued after a finish reason, so its reasons have no meaning.
     is_unreliable: bool,
 }
 
@@ -97,7 +98,7 @@ impl Framer {
         }
     }
 
-    /// Takes the next bytes and returns the events that are complete now, if any is to be passed on.
+    /// Takes the next bytes. Returns the events that are complete now, or `None` if none is passed on.
     pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
         if self.done || self.problem.is_some() {
             return None;
@@ -109,8 +110,8 @@ impl Framer {
         None
     }
 
-    /// Takes the end of the bytes. Returns the events that are still to be passed on, and `true` if the answer is
-    /// complete. What is incomplete is discarded.
+    /// Takes the end of the bytes. Returns the remaining events that are passed on, and `true` if the answer is
+    /// complete. An incomplete event is discarded.
     pub fn end(&mut self) -> (Option<Bytes>, bool) {
         let rest = self.splitter.take_incomplete();
         if !self.done && self.problem.is_none() {
@@ -134,36 +135,36 @@ impl Framer {
         self.done
     }
 
-    /// Returns `true` if every choice has a reason to finish: the answer is complete even if `[DONE]` never comes.
+    /// Returns `true` if every choice has a finish reason. The answer is then complete even if `[DONE]` never arrives.
     pub fn is_answered(&self) -> bool {
         self.problem.is_none() && self.progress.is_answered()
     }
 
-    /// Returns `true` if a choice has said something, or ended.
+    /// Returns `true` if a choice has content, or has ended.
     pub fn has_spoken(&self) -> bool {
         self.progress.spoke
     }
 
-    /// Returns `true` if an event with choices has come.
+    /// Returns `true` if an event with choices has arrived.
     pub fn has_begun(&self) -> bool {
         !self.progress.choices.is_empty()
     }
 
-    /// Returns what made it impossible to go on.
+    /// Returns the problem that stopped the reading, or `None`.
     pub fn problem(&self) -> Option<&Problem> {
         self.problem.as_ref()
     }
 
-    /// Returns the output tokens: what the usage says, or the number of chunks.
+    /// Returns the output tokens: the number in the usage, or else the number of chunks.
     pub fn tokens(&self) -> u32 {
         self.usage.unwrap_or(self.chunks)
     }
 
-    /// Looks at complete events; returns them as they are, or rewritten when something must go.
+    /// Reads complete events. Returns them unchanged, or rewritten if something must be removed.
     fn inspect(&mut self, lines: Bytes) -> Option<Bytes> {
         let lines = json::as_utf8(lines);
         let mut rewritten: Option<BytesMut> = None;
-        // As long as nothing is rewritten, everything up to here goes as it is.
+        // As long as nothing is rewritten, everything up to here is passed on unchanged.
         let mut plain_end = 0;
         for event in events(&lines) {
             let action = self.judge(&event, &lines);
@@ -201,7 +202,7 @@ impl Framer {
         Some(passed).filter(|passed| !passed.is_empty())
     }
 
-    /// Looks for an error or `[DONE]` in what is incomplete at the end; neither can be the beginning of anything else.
+    /// Looks for an error or `[DONE]` in the incomplete end. Nothing else can begin like either.
     fn inspect_incomplete(&mut self, rest: &Bytes) {
         let Some(event) = events(rest).last() else {
             return;
@@ -215,7 +216,7 @@ impl Framer {
         }
     }
 
-    /// Decides about one event.
+    /// Determines what happens to one event.
     fn judge(&mut self, event: &Event<'_>, lines: &Bytes) -> EventAction {
         if event.span.len() > self.event_size_max {
             return self.stop(Problem::TooLarge);
@@ -244,7 +245,7 @@ impl Framer {
         }
     }
 
-    /// Takes a chunk that the JSON parser refuses, or that is not a chunk.
+    /// Handles a chunk that the JSON parser refuses, or data that is not a chunk.
     fn repair(&mut self, text: &[u8], owned: impl Fn() -> Bytes) -> EventAction {
         let finite = json::with_finite_numbers(text);
         let chunk = finite.as_deref().map(serde_json::from_slice);
@@ -260,14 +261,14 @@ impl Framer {
         self.stop(Problem::Unreadable)
     }
 
-    /// Records what a chunk says.
+    /// Notes the contents of a chunk.
     fn note(&mut self, chunk: &ChunkView, text: &[u8], owned: impl Fn() -> Bytes) -> EventAction {
         if chunk.is_suspect && ErrorView::read(text).is_some() {
             return self.stop(Problem::Error(owned()));
         }
         self.usage = chunk.tokens.or(self.usage);
         let Some(choices) = &chunk.choices else {
-            // A sign of life; a caller would look for its choices.
+            // A sign that the server is alive. It is not passed on, because a caller would look for its choices.
             let is_nothing = chunk.is_bare && !chunk.has_usage;
             return if is_nothing {
                 EventAction::Drop

@@ -1,8 +1,8 @@
-//! What the translations between client dialects share: reading objects field by field, and reading chat answers.
+//! Shared parts of the translations between client dialects: reading objects field by field, and reading chat answers.
 //!
-//! A translation never loses a field silently. A field with a counterpart is translated; a field without one is passed
-//! on where the target object is open; a hint that changes only cost or speed is left out and named in
-//! [`Translated::omitted`]; everything else is refused with the name of the field.
+//! A translation never loses a field silently. A field with a counterpart is translated. A field without one is passed
+//! on if the target object is open. A hint that changes only cost or speed is left out and named in
+//! [`Translated::omitted`]. Everything else is refused with the name of the field.
 
 #[cfg(test)]
 pub(crate) mod any_json;
@@ -31,7 +31,7 @@ use serde_json::Value;
 pub struct Translated {
     /// The request in the target dialect.
     pub body: Value,
-    /// Names of the fields that the target dialect has no place for and that change only cost or speed, for example
+    /// Names of the fields that have no counterpart in the target dialect and change only cost or speed, for example
     /// `cache_control`. Sorted; each name occurs once.
     pub omitted: Vec<String>,
 }
@@ -41,12 +41,12 @@ pub struct Translated {
 pub(crate) struct Omitted(BTreeSet<String>);
 
 impl Omitted {
-    /// Names a field.
+    /// Adds the name of a field.
     pub(crate) fn add(&mut self, name: impl Into<String>) {
         self.0.insert(name.into());
     }
 
-    /// Names a field if it is there.
+    /// Takes a field and adds its name if it is present.
     pub(crate) fn add_taken(&mut self, fields: &mut Fields<'_>, name: &str) {
         if fields.take(name).is_some() {
             self.add(name);
@@ -93,7 +93,7 @@ mod tests {
             ];
             requests.extend(members.map(|key| with(base.clone(), key, value.clone())));
             for request in requests {
-                // A refusal is as good as a translation here.
+                // A refusal is as valid a result as a translation here.
                 drop(anthropic::to_chat(request.clone()));
                 drop(anthropic::from_chat(request.clone(), FROM_CHAT));
                 drop(responses::to_chat(request));

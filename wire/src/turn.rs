@@ -1,8 +1,8 @@
-//! Assembles a chat call of a session: the leading instruction, the messages of earlier turns, the new messages.
+//! Assembles a chat call of a session: the leading instruction, the messages of earlier turns, and the new messages.
 //!
-//! The caller's bytes stay as they came; only its list of messages grows at its front. They are held once: a message is
-//! a range of the body, and only one at a time is read into a tree, while its tokens are counted. The tokens are counted
-//! by the caller of this module, who passes in a function for it.
+//! The caller's bytes stay unchanged, except that messages are inserted at the front of its list. The messages are
+//! stored once: a message is a range of the body, and only one at a time is parsed, while its tokens are counted. The
+//! caller of this module passes in the function that counts tokens.
 
 use std::ops::Range;
 
@@ -16,14 +16,15 @@ use bounded::Bounded;
 
 use crate::request::ModelRequest;
 
-/// Messages that one call may have: a bound on the memory that reading them takes, far above any conversation.
+/// The number of messages that one call may have. It bounds the memory for reading them, and is far above any
+/// conversation.
 const MESSAGES_MAX: usize = 100_000;
 
 /// The reason why a call cannot be part of a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TurnError {
-    /// The field that is wrong.
+    /// The invalid field.
     pub param: &'static str,
     /// What is wrong with it.
     pub message: String,
@@ -37,21 +38,21 @@ struct Fields<'a> {
     n: Option<&'a RawValue>,
 }
 
-/// What is read of each message.
+/// The parts of a message that are read.
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
     role: Option<&'a RawValue>,
 }
 
-/// The part of a message that a template sees.
+/// The part of a message that a template can use.
 #[derive(Deserialize)]
 struct Content {
     #[serde(default)]
     content: Value,
 }
 
-/// Who speaks in a message, as far as it matters here.
+/// The author of a message, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     /// `system` or `developer`: an instruction to the model.
@@ -64,12 +65,12 @@ enum Role {
 
 #[derive(Clone, Debug)]
 struct Message {
-    /// Where in the body the message lies.
+    /// The position of the message in the body.
     span: Range<usize>,
     role: Role,
 }
 
-/// The system message that is put before a call; `None` when the call has instructions of its own.
+/// The system message that is put before a call; `None` if the call has its own instructions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lead(pub Option<String>);
 
@@ -80,31 +81,32 @@ pub struct KeptTurn {
     pub messages: String,
     /// Tokens of all messages.
     pub tokens: u64,
-    /// `true` if a history may begin with this turn: its first message is not the result of a tool.
+    /// `true` if a history may begin with this turn, that is, if its first message is not the result of a tool.
     pub leads: bool,
 }
 
 /// The messages that a caller adds in a turn.
 #[derive(Clone, Debug)]
 pub struct NewTurn {
-    /// The body, shared with the call until history is put into that.
+    /// The body, shared with the call until history is inserted into that.
     body: Bytes,
-    /// Where in the body the list of messages lies, brackets included.
+    /// The position of the list of messages in the body, including the brackets.
     span: Range<usize>,
     messages: Vec<Message>,
 }
 
 impl NewTurn {
-    /// Reads the messages of a call; `size_max` is the largest list that is read.
+    /// Reads the messages of a call. `size_max` is the size of the largest list that is read, in bytes.
     ///
     /// # Errors
-    /// Returns an error if there are no messages or too many, one has no `role`, or more than one answer is asked for.
+    /// Returns an error if there are no messages or too many, if one has no `role`, or if more than one answer is
+    /// requested.
     pub fn read(body: &Bytes, size_max: usize) -> Result<Self, TurnError> {
         let fields: Fields<'_> = serde_json::from_slice(body)
             .map_err(|error| refuse("messages", format!("the body cannot be read: {error}")))?;
         let one = |n: &RawValue| n.get() == "null" || n.get().parse() == Ok(1_u8);
         if !fields.n.is_none_or(one) {
-            let message = "a session holds one answer: `n` must be 1";
+            let message = "`n` must be 1: a session keeps one answer";
             return Err(refuse("n", message.to_owned()));
         }
         let message = "`messages` must be a list of messages, each with a `role`";
@@ -178,7 +180,7 @@ impl NewTurn {
         &self.body[message.span.clone()]
     }
 
-    /// Returns the call with the lead and the history before its own messages; all else stays as it is.
+    /// Returns the call with the lead and the history before its own messages; everything else stays unchanged.
     ///
     /// Each item of `history` is the JSON list of one earlier turn's messages.
     #[must_use]
@@ -223,7 +225,8 @@ impl NewTurn {
         }
     }
 
-    /// Returns the turn to keep: the messages without instructions, and the answer. `count` counts a message's tokens.
+    /// Returns the turn to keep: the messages without instructions, and the answer. `count` returns the tokens of a
+    /// message.
     #[must_use]
     pub fn answered(&self, answer: &Value, mut count: impl FnMut(&Value) -> u64) -> KeptTurn {
         let mut texts = self
@@ -257,9 +260,9 @@ impl NewTurn {
 }
 
 impl Role {
-    /// Returns the role of a message; `None` when it is not an object with a `role`.
+    /// Returns the role of a message; `None` if it is not an object with a `role`.
     fn of(message: &RawValue) -> Option<Self> {
-        // A list could be read as the fields in order, which no server does.
+        // The parser would accept a list as the fields in order, which no server does.
         if !message.get().starts_with('{') {
             return None;
         }
@@ -278,13 +281,13 @@ fn refuse(param: &'static str, message: String) -> TurnError {
     TurnError { param, message }
 }
 
-/// Returns where a part borrowed from `body` lies in it.
+/// Returns the position of a part that is borrowed from `body`.
 fn span(body: &Bytes, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - body.as_ptr().addr();
     start..start + part.len()
 }
 
-/// Returns what lies between the brackets of a list.
+/// Returns the bytes between the brackets of a list.
 fn inner(list: &[u8]) -> &[u8] {
     let list = list.trim_ascii();
     let list = list.strip_prefix(b"[").unwrap_or(list);

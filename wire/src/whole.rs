@@ -1,4 +1,4 @@
-//! Checks that a whole answer is one: a JSON object with the fields that its dialect requires, and not an error.
+//! Checks that a whole answer is valid: a JSON object with the fields that its dialect requires, and not an error.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -15,9 +15,9 @@ use crate::{
 /// A whole answer that can be passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whole {
-    /// The body: as it came, or with numbers that are not finite replaced.
+    /// The body, unchanged or with numbers that are not finite replaced.
     pub body: Bytes,
-    /// Output tokens, when the usage is there.
+    /// Output tokens, if the usage is present.
     pub tokens: Option<u32>,
 }
 
@@ -37,9 +37,9 @@ struct Embedding<'a> {
 /// Checks a whole answer.
 ///
 /// # Errors
-/// Returns an error if it is an error, cannot be read, or holds no choice (no embedding).
+/// Returns an error if it is an error, cannot be read, or contains no choice (no embedding).
 pub fn check(endpoint: Endpoint, body: Bytes) -> Result<Whole, Problem> {
-    // .NET servers write a byte order mark, which JSON does not have.
+    // .NET servers write a byte order mark, which is not allowed in JSON.
     let body = match body.strip_prefix(b"\xEF\xBB\xBF") {
         Some(text) => body.slice_ref(text),
         None => body,
@@ -86,7 +86,7 @@ fn repaired(body: Bytes) -> Result<(Bytes, ChunkView), Problem> {
     }
 }
 
-/// Returns `true` for `[]`, `null` and the like.
+/// Returns `true` for values without content, such as `[]` and `null`.
 fn is_empty(body: &[u8]) -> bool {
     matches!(body.trim_ascii(), b"[]" | b"null" | b"\"\"")
 }

@@ -19,7 +19,7 @@ fn streamed(events: &[Value]) -> Result<Value, MessageError> {
 
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "reads better where it is called"
+    reason = "calls are easier to read this way"
 )]
 fn delta(delta: Value) -> Value {
     json!({"choices": [{"index": 0, "delta": delta}]})
@@ -97,7 +97,7 @@ fn an_answer_without_a_message_and_one_that_cannot_be_read_say_so() {
         );
     }
     assert_eq!(Answer::of_whole(b"x"), Err(MessageError::Unreadable));
-    // An answer that says nothing is a message all the same.
+    // An answer without content is a valid message.
     let empty = streamed(&[delta(json!({"role": "assistant"}))]);
     assert_eq!(empty, Ok(json!({"role": "assistant", "content": ""})));
 }

@@ -27,8 +27,8 @@ pub(super) fn system_text(
     Ok(texts.join("\n\n"))
 }
 
-/// Appends the messages that a user's turn becomes: one per tool result, because chat wants these first, and then one
-/// for everything else.
+/// Appends the chat messages of a user's turn: one for each tool result, because chat requires these first, and then
+/// one for everything else.
 pub(super) fn user(
     content: Value,
     path: Path<'_>,
@@ -62,7 +62,7 @@ pub(super) fn user(
     Ok(())
 }
 
-/// Returns the message that an assistant's turn becomes.
+/// Returns the chat message of an assistant's turn.
 pub(super) fn assistant(
     content: Value,
     path: Path<'_>,
@@ -81,7 +81,7 @@ pub(super) fn assistant(
             "text" => texts.push(text_part(text(block, omitted)?)),
             "thinking" => {
                 thoughts.push(block.require_text("thinking")?);
-                // A signature proves to Anthropic's servers that the text is theirs.
+                // A signature proves to Anthropic's servers that they wrote the text.
                 block.take("signature");
                 block.refuse_rest()?;
             }
@@ -125,8 +125,8 @@ fn tool_use(mut block: Fields<'_>, omitted: &mut Omitted) -> Result<Value, Inval
     Ok(json!({"id": id, "type": "function", "function": function}))
 }
 
-/// Returns the `tool` message of a result, and the parts that such a message cannot hold, led by a text that says
-/// where they belong.
+/// Returns the `tool` message of a result, and the parts that such a message cannot contain. A text before these parts
+/// names the tool call to which they belong.
 fn tool_result(
     block: Value,
     path: Path<'_>,
@@ -157,7 +157,7 @@ fn tool_result(
         .filter_map(|part| part["text"].as_str())
         .collect();
     let mut text = texts.join("\n");
-    // Chat has no field for this; the model reads it in the text.
+    // Chat has no field for this, so it is part of the text.
     if is_error {
         text.insert_str(0, "Error: ");
     }
@@ -203,7 +203,7 @@ fn part(
 fn text(mut block: Fields<'_>, omitted: &mut Omitted) -> Result<String, InvalidField> {
     let text = block.require_text("text")?;
     omitted.add_taken(&mut block, "cache_control");
-    // Where an earlier answer took its words from; the words are there.
+    // The sources that an earlier answer quoted. The quoted text itself is present.
     omitted.add_taken(&mut block, "citations");
     block.refuse_rest()?;
     Ok(text)
@@ -241,7 +241,7 @@ fn document(
     let mut source = Fields::of(block.require("source")?, source_path)?;
     block.refuse_rest()?;
     let kind = source.require_text("type")?;
-    // The file part has a place for the title; the others have it in front.
+    // Only the file part has a field for the title; in the other parts the title precedes the text.
     let head = if kind == "base64" {
         vec![context]
     } else {
@@ -276,7 +276,7 @@ fn document(
     source.refuse_rest()
 }
 
-/// Citations that are asked for would be missing in the answer.
+/// Refuses a request for citations, because the answer could not contain them.
 fn no_citations(block: &mut Fields<'_>) -> Result<(), InvalidField> {
     let Some(citations) = block.take("citations") else {
         return Ok(());

@@ -9,10 +9,11 @@ use crate::{
     translate::BadAnswer,
 };
 
-/// Bytes that are held of blocks without a counterpart until they are complete.
+/// Bytes of blocks without a counterpart that are held until the blocks are complete.
 const HELD_SIZE_MAX: usize = 16 << 20;
 
-/// Translates a whole message into a chat answer; `created` is the time in seconds since 1970, which a message lacks.
+/// Translates a whole message into a chat answer. `created` is the time in seconds since 1970, which a message does
+/// not have.
 ///
 /// # Errors
 /// Returns an error if the bytes are not a message.
@@ -84,7 +85,8 @@ fn chat_message(blocks: Vec<Value>) -> Value {
     if !calls.is_empty() {
         message["tool_calls"] = calls.into();
     }
-    // Signatures, citations and the work of Anthropic's own tools have no place in chat; they are there unchanged.
+    // Chat has no fields for signatures, citations and the results of Anthropic's own tools; they are passed on
+    // unchanged.
     if !thinking.is_empty() {
         message["thinking_blocks"] = thinking.into();
     }
@@ -94,12 +96,12 @@ fn chat_message(blocks: Vec<Value>) -> Value {
     message
 }
 
-/// Takes a member of what may not be an object.
+/// Takes a member of a value that need not be an object.
 fn take(value: &mut Value, key: &str) -> Value {
     value.get_mut(key).map(Value::take).unwrap_or_default()
 }
 
-/// Adds the members that chat does not know.
+/// Adds the members that chat does not have.
 fn pass_on(message: Map<String, Value>, answer: &mut Value) {
     for (key, value) in message {
         if !value.is_null() && answer.get(&key).is_none() {
@@ -118,18 +120,18 @@ pub struct ChunkWriter {
     usage: Map<String, Value>,
     stop_reason: Option<Value>,
     is_done: bool,
-    /// For each open `tool_use` block: its index, the index of its call, and the input it was started with.
+    /// For each open `tool_use` block: its index, the index of its call, and its initial input.
     calls: Vec<(u64, usize, Option<String>)>,
     next_call: usize,
-    /// Blocks that have no counterpart, with their indices; they are handed on when they are complete.
+    /// Blocks without a counterpart, with their indices; they are passed on when they are complete.
     others: Vec<(u64, Value)>,
-    /// Bytes that have come for such blocks.
+    /// Bytes of these blocks so far.
     held_size: usize,
 }
 
 impl ChunkWriter {
-    /// Creates a writer that has written nothing. `include_usage` is the caller's `stream_options.include_usage`,
-    /// `created` the time in seconds since 1970.
+    /// Creates a writer. `include_usage` is the caller's `stream_options.include_usage`; `created` is the time in
+    /// seconds since 1970.
     pub fn new(include_usage: bool, created: u64) -> Self {
         Self {
             include_usage,
@@ -156,7 +158,8 @@ impl ChunkWriter {
         self.usage.get("output_tokens").and_then(Value::as_u64)
     }
 
-    /// Translates the data of one event and appends the chunks to `out`. A `ping` and an unknown event become nothing.
+    /// Translates the data of one event and appends the chunks to `out`. A `ping` or an unknown event produces no
+    /// chunk.
     ///
     /// # Errors
     /// Returns an error if the data is not JSON or reports an error, or if the message stops without a reason.
@@ -290,7 +293,7 @@ impl ChunkWriter {
         };
         if let Some(place) = self.calls.iter().position(|(own, ..)| *own == index) {
             let (_, call, input) = self.calls.swap_remove(place);
-            // The input came whole with the start; without either, it is the empty object.
+            // The input arrived as a whole at the start. If there was none, it is the empty object.
             if let Some(input) = input {
                 let call = json!({"index": call, "function": {"arguments": input}});
                 self.write(json!({"tool_calls": [call]}), None, out);
@@ -344,7 +347,7 @@ impl ChunkWriter {
 
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "callers build it for this call"
+        reason = "the value is created for this call"
     )]
     fn write(&self, delta: Value, finish_reason: Option<&Value>, out: &mut String) {
         let mut chunk = self.chunk(&json!([
@@ -369,7 +372,7 @@ impl ChunkWriter {
 
 fn push(chunk: &Value, out: &mut String) {
     let written = write!(out, "data: {chunk}\n\n");
-    debug_assert!(written.is_ok(), "a string takes every write");
+    debug_assert!(written.is_ok(), "writing to a string cannot fail");
 }
 
 #[cfg(test)]

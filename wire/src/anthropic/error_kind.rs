@@ -5,21 +5,21 @@ use serde_json::{Value, json};
 /// The type of an error, as in `error.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The request is wrong.
+    /// The request is invalid.
     InvalidRequest,
-    /// The key is wrong.
+    /// The key is not valid.
     Authentication,
     /// There is a problem with the account's payment.
     Billing,
-    /// The key does not allow this.
+    /// The key does not permit the request.
     Permission,
-    /// There is no such thing.
+    /// The requested resource does not exist.
     NotFound,
     /// The request is too large.
     RequestTooLarge,
-    /// The caller is over a limit.
+    /// The caller has exceeded a limit.
     RateLimit,
-    /// The answer did not come in time.
+    /// The answer did not arrive in time.
     Timeout,
     /// The server failed.
     Api,
@@ -42,12 +42,12 @@ const TABLE: [(ErrorKind, &str, u16); 10] = [
 ];
 
 impl ErrorKind {
-    /// Returns the type that an answer with this status has.
+    /// Returns the type of an answer with this status.
     pub fn of_status(status: u16) -> Self {
         let known = TABLE.iter().find(|(_, _, own)| *own == status);
         match (known, status) {
             (Some((kind, _, _)), _) => *kind,
-            // No capacity: cold, broken, draining.
+            // The backend has no capacity: it is cold, broken or draining.
             (None, 503) => Self::Overloaded,
             (None, 408) => Self::Timeout,
             (None, 400..500) => Self::InvalidRequest,
@@ -55,7 +55,7 @@ impl ErrorKind {
         }
     }
 
-    /// Reads the name of a type.
+    /// Returns the type with this name, or `None` if the name is unknown.
     pub fn of_name(name: &str) -> Option<Self> {
         let known = TABLE.iter().find(|(_, own, _)| *own == name);
         known.map(|(kind, _, _)| *kind)
@@ -66,14 +66,14 @@ impl ErrorKind {
         self.row().1
     }
 
-    /// Returns the status that belongs to the type.
+    /// Returns the status of the type.
     pub fn status(self) -> u16 {
         self.row().2
     }
 
     fn row(self) -> &'static (Self, &'static str, u16) {
         let known = TABLE.iter().find(|(kind, _, _)| *kind == self);
-        debug_assert!(known.is_some(), "the table has every type");
+        debug_assert!(known.is_some(), "the table contains every type");
         known.unwrap_or(&TABLE[7])
     }
 }

@@ -13,12 +13,12 @@ use crate::{
     translate::{BadAnswer, ChatReader, JsonDepth, Piece},
 };
 
-/// What an open content block holds.
+/// The content of an open block.
 #[derive(Debug)]
 enum Kind {
     Thinking,
     Text,
-    /// A tool call; its brackets tell when its arguments are complete.
+    /// A tool call; the brackets of its arguments show when they are complete.
     Tool {
         slot: usize,
         depth: JsonDepth,
@@ -34,7 +34,7 @@ struct Block {
 /// Writes a Messages stream from the chunks of a chat stream: `message_start`, `ping`, the content blocks, then
 /// `message_delta` and `message_stop`.
 ///
-/// A block is closed before the next one begins, except when a server goes back and forth between tool calls: then a
+/// A block is closed before the next one begins. The exception is a server that alternates between tool calls: then a
 /// call stays open until its arguments are complete.
 #[derive(Debug)]
 pub struct EventWriter {
@@ -48,7 +48,7 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Creates a writer that has written nothing.
+    /// Creates a writer that has not written anything.
     pub fn new(context: MessageContext) -> Self {
         Self {
             context,
@@ -61,11 +61,11 @@ impl EventWriter {
         }
     }
 
-    /// Translates the data of one chat event, `[DONE]` included, and appends the events to `out`.
+    /// Translates the data of one chat event, including `[DONE]`, and appends the events to `out`.
     ///
     /// # Errors
-    /// Returns an error if the data is not a chat chunk or reports an error, or if the stream is done before the answer
-    /// is. After an error, the caller ends the stream with [`error_event`](crate::anthropic::error_event).
+    /// Returns an error if the data is not a chat chunk or reports an error, or if the stream ends before the answer
+    /// is complete. After an error, the caller ends the stream with [`error_event`](crate::anthropic::error_event).
     pub fn data(&mut self, data: &[u8], out: &mut String) -> Result<(), BadAnswer> {
         if data.trim_ascii() == b"[DONE]" {
             return self.end(out);
@@ -82,10 +82,10 @@ impl EventWriter {
         Ok(())
     }
 
-    /// Writes the end of the message. Does nothing if it is written already.
+    /// Writes the end of the message, unless it is already written.
     ///
     /// # Errors
-    /// Returns an error if the backend has not said why it stopped.
+    /// Returns an error if the backend has not sent a finish reason.
     pub fn end(&mut self, out: &mut String) -> Result<(), BadAnswer> {
         if self.has_ended {
             return Ok(());
@@ -116,7 +116,7 @@ impl EventWriter {
     fn begin(&mut self, out: &mut String) {
         self.has_begun = true;
         let mut message = self.context.empty_message(&self.reader);
-        // The counts are known at the end; these are replaced by those of `message_delta`.
+        // The counts are known only at the end; those of `message_delta` replace these.
         message.insert("usage".to_owned(), usage::of_chat(None).into());
         event(
             "message_start",
@@ -170,20 +170,20 @@ impl EventWriter {
                 return Ok(());
             }
         }
-        // The block was closed because its arguments were complete: only blanks can follow.
+        // The block was closed because its arguments were complete, so only white space can follow.
         if text.trim().is_empty() {
             return Ok(());
         }
         Err(BadAnswer::Contradicts("tool_calls[].function.arguments"))
     }
 
-    /// Returns the index of the newest block if it is open and of the kind.
+    /// Returns the index of the newest block if it is open and of this kind.
     fn current(&self, is_kind: impl Fn(&Kind) -> bool) -> Option<usize> {
         let block = self.open.last()?;
         (block.index + 1 == self.next_index && is_kind(&block.kind)).then_some(block.index)
     }
 
-    /// Closes what can be closed and opens a block.
+    /// Closes the blocks that can be closed and opens a new one.
     fn start(&mut self, kind: Kind, content: &Value, out: &mut String) -> usize {
         self.open.retain(|block| {
             let stays = matches!(&block.kind, Kind::Tool { depth, .. } if !depth.is_complete());
@@ -216,7 +216,7 @@ fn stop(block: &Block, out: &mut String) {
 /// Appends one server-sent event.
 fn event(name: &str, data: &Value, out: &mut String) {
     let written = write!(out, "event: {name}\ndata: {data}\n\n");
-    debug_assert!(written.is_ok(), "a string takes every write");
+    debug_assert!(written.is_ok(), "writing to a string cannot fail");
 }
 
 #[cfg(test)]

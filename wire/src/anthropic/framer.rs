@@ -1,7 +1,7 @@
-//! Reads the stream of a message and passes its events on, as they come or as chat chunks.
+//! Reads the stream of a message and passes its events on, unchanged or as chat chunks.
 //!
-//! A message is complete when `message_stop` comes after a reason to stop; everything else is a loss. `id:` and `retry:`
-//! lines and comments are removed.
+//! A message is complete when `message_stop` arrives after a stop reason; any other end means that the answer is
+//! incomplete. `id:` and `retry:` lines and comments are removed.
 
 use bytes::{Bytes, BytesMut};
 
@@ -21,7 +21,7 @@ pub struct MessageFramer {
     splitter: Splitter,
     event_size_max: usize,
     progress: Progress,
-    /// Translates the events; without it they go as they are.
+    /// Translates the events; if it is `None`, the events are passed on unchanged.
     writer: Option<ChunkWriter>,
     problem: Option<Problem>,
 }
@@ -38,7 +38,7 @@ impl MessageFramer {
         }
     }
 
-    /// Takes whole events and returns what goes to the caller.
+    /// Reads whole events and returns the bytes for the caller.
     fn take(&mut self, lines: &[u8]) -> Bytes {
         let mut own = BytesMut::new();
         let mut chunks = String::new();
@@ -87,7 +87,7 @@ impl MessageFramer {
                     return Err(problem(&error, event.name, data));
                 }
             }
-            // The official clients read events by their names.
+            // The official clients require the names of events.
             None => write(Some(event.name.unwrap_or(name_of(&kind))), data, own),
         }
         Ok(())
@@ -133,7 +133,7 @@ impl Framing for MessageFramer {
     }
 }
 
-/// Returns the name of an event of a type.
+/// Returns the event name of a type.
 fn name_of(kind: &str) -> &[u8] {
     let is_word = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     if kind.chars().all(is_word) {
@@ -143,7 +143,7 @@ fn name_of(kind: &str) -> &[u8] {
     }
 }
 
-/// Returns why an event cannot be passed on.
+/// Returns the reason why an event cannot be passed on.
 fn problem(error: &BadAnswer, name: Option<&[u8]>, data: &[u8]) -> Problem {
     let is_error = name == Some(b"error") || ErrorView::read(data).is_some();
     match error {

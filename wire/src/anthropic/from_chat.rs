@@ -7,7 +7,8 @@ use crate::{
     translate::{Fields, InvalidField, Omitted, Path, Translated, text_part},
 };
 
-/// Chat fields whose effect Anthropic's API does not have. Zero and `1` as a count of answers are harmless.
+/// Chat fields whose effect Anthropic's API does not have. The values zero and, for the number of answers, `1` have no
+/// effect.
 const REFUSED: [&str; 8] = [
     "logprobs",
     "top_logprobs",
@@ -30,7 +31,7 @@ const HINTS: [&str; 8] = [
     "stream_options",
 ];
 
-/// What a backend adds to a chat request.
+/// Options that the settings of a backend give for the translation.
 #[derive(Clone, Copy, Debug)]
 pub struct FromChat {
     /// `max_tokens` of a request that sets no bound; Anthropic's API requires one.
@@ -39,11 +40,10 @@ pub struct FromChat {
 
 /// Translates a chat request into a Messages request.
 ///
-/// Messages of the roles `system` and `developer` are moved to the front, as Anthropic's own compatibility layer does
-/// it.
+/// Messages with the role `system` or `developer` are moved to the front, as in Anthropic's own compatibility layer.
 ///
 /// # Errors
-/// Returns an error if a field is missing, has the wrong type, or asks for what Anthropic's API cannot do.
+/// Returns an error if a field is missing, has the wrong type, or requests something that Anthropic's API cannot do.
 pub fn from_chat(request: Value, options: FromChat) -> Result<Translated, InvalidField> {
     let mut fields = Fields::of(request, Path::Root)?;
     let mut omitted = Omitted::default();
@@ -89,7 +89,7 @@ pub fn from_chat(request: Value, options: FromChat) -> Result<Translated, Invali
         return Err(InvalidField::unsupported(Path::Root.key("modalities")));
     }
     for key in HINTS {
-        // How a stream reports usage is the translation's own affair.
+        // The translation itself determines how a stream reports its usage.
         if key == "stream_options" {
             fields.take(key);
         } else {
@@ -103,7 +103,7 @@ pub fn from_chat(request: Value, options: FromChat) -> Result<Translated, Invali
     })
 }
 
-/// Takes a number that is allowed only if it has the value that changes nothing.
+/// Takes a number that is allowed only if it has the value without an effect.
 fn harmless(fields: &mut Fields<'_>, key: &str, value: u32) -> Result<(), InvalidField> {
     match fields.take(key) {
         None => Ok(()),
@@ -128,7 +128,7 @@ fn limit(
     Ok(())
 }
 
-/// `reasoning_effort` and `response_format` are members of `output_config`.
+/// Moves `reasoning_effort` and `response_format` into `output_config`.
 fn output(fields: &mut Fields<'_>, message: &mut Map<String, Value>) -> Result<(), InvalidField> {
     let root = fields.path();
     let mut config = Map::new();
@@ -208,7 +208,8 @@ fn messages(
     Ok(())
 }
 
-/// Appends blocks to the user's turn: the results of one round of tool calls must be in one turn, before all else.
+/// Appends blocks to the user's turn. The results of one round of tool calls must be in one turn, before everything
+/// else.
 fn push_user(turns: &mut Vec<Value>, blocks: Vec<Value>) {
     if let Some(last) = turns.last_mut()
         && last["role"] == "user"
@@ -238,7 +239,7 @@ fn tool_result(mut item: Fields<'_>) -> Result<Value, InvalidField> {
 
 fn assistant(mut item: Fields<'_>, omitted: &mut Omitted) -> Result<Vec<Value>, InvalidField> {
     let path = item.path();
-    // Signed thinking as this crate's own answers carry it; Anthropic's API refuses thinking without a signature.
+    // Signed thinking in the form of this crate's own answers. Anthropic's API refuses thinking without a signature.
     let mut blocks = item.take_list("thinking_blocks")?.unwrap_or_default();
     let has_blocks = !blocks.is_empty();
     for key in ["reasoning_content", "reasoning"] {
@@ -247,7 +248,7 @@ fn assistant(mut item: Fields<'_>, omitted: &mut Omitted) -> Result<Vec<Value>, 
         }
     }
     let texts = parts(item.take("content"), path.key("content"))?;
-    // An empty text beside a tool call is how some servers write "no text"; Anthropic's API refuses it.
+    // Some servers send an empty text beside a tool call if there is no text. Anthropic's API refuses it.
     let texts = texts.into_iter().filter(|block| block["text"] != "");
     blocks.extend(texts);
     if let Some(refusal) = item.take_text("refusal")? {
@@ -275,7 +276,7 @@ fn tool_use(call: Value, path: Path<'_>) -> Result<Value, InvalidField> {
     {
         return Err(InvalidField::unsupported(path.key("type")));
     }
-    // Chunks carry an index, and clients keep it.
+    // Chunks contain an index, and clients keep it.
     call.take("index");
     let id = call.require_text("id")?;
     let mut function = Fields::of(call.require("function")?, path.key("function"))?;
@@ -321,14 +322,14 @@ fn part(value: Value, path: Path<'_>) -> Result<Value, InvalidField> {
         }
         _ => return Err(InvalidField::unsupported(path.key("type"))),
     };
-    // `cache_control` and the like are Anthropic's.
+    // Fields such as `cache_control` belong to Anthropic's API.
     if let Some(block) = block.as_object_mut() {
         part.pass_rest(block)?;
     }
     Ok(block)
 }
 
-/// Returns the source of an image or a document: its bytes out of a `data:` URL, or its address.
+/// Returns the source of an image or a document: the bytes of a `data:` URL, or the URL.
 fn source(url: &str, path: Path<'_>) -> Result<Value, InvalidField> {
     let Some(rest) = url.strip_prefix("data:") else {
         return Ok(json!({"type": "url", "url": url}));

@@ -7,14 +7,14 @@ use crate::{
     translate::{BadAnswer, ChatReader, Piece},
 };
 
-/// What the request says about the answer.
+/// The values of the request that the answer needs.
 #[derive(Clone, Debug, Default)]
 pub struct MessageContext {
-    /// The id of the message if the backend gives none.
+    /// The id of the message if the backend does not send one.
     pub id: String,
-    /// The model as the caller named it; used if the backend does not name it.
+    /// The model as the caller named it; used if the backend does not send a name.
     pub model: String,
-    /// The caller's stop sequences, to tell which of them ended the answer.
+    /// The caller's stop sequences, to find the one that ended the answer.
     pub stop_sequences: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl MessageContext {
         }
     }
 
-    /// Returns the members of a message that has no content yet.
+    /// Returns the members of a message without content.
     pub(super) fn empty_message(&self, reader: &ChatReader) -> Map<String, Value> {
         let id = if reader.id.is_empty() {
             &self.id
@@ -86,7 +86,7 @@ pub fn message_of_chat(answer: &[u8], context: &MessageContext) -> Result<Value,
     Ok(message.into())
 }
 
-/// Sets the end of a message, or of a `message_delta`.
+/// Sets the end of a message or of a `message_delta`.
 pub(super) fn set_stop(target: &mut Map<String, Value>, stop: &Stop) {
     target.insert("stop_reason".to_owned(), stop.reason.clone().into());
     target.insert("stop_sequence".to_owned(), stop.sequence.clone().into());
@@ -131,8 +131,8 @@ pub(super) fn tool_use(id: &str, name: &str) -> Value {
     json!({"type": "tool_use", "id": id, "name": name, "input": {}, "caller": {"type": "direct"}})
 }
 
-/// Returns the input that a call's arguments are. Arguments that are not a JSON object are wrapped in one, as
-/// Anthropic's documentation asks for it, so that none are lost.
+/// Returns the input of a call from its arguments. Arguments that are not a JSON object are wrapped in one, as
+/// Anthropic's documentation requires, so that none are lost.
 pub(super) fn input_of(arguments: &str) -> Value {
     if arguments.trim().is_empty() {
         return json!({});

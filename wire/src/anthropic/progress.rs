@@ -1,4 +1,4 @@
-//! How far a Messages stream is that is passed on as it comes.
+//! The progress of a Messages stream that is passed on unchanged.
 
 use std::borrow::Cow;
 
@@ -44,19 +44,19 @@ struct ErrorView<'a> {
     message: Option<Cow<'a, str>>,
 }
 
-/// The part of a message that has come.
+/// The part of a message that has arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     #[default]
     Nothing,
     Begun,
     Speaking,
-    /// The reason to stop is known.
+    /// The stop reason is known.
     Ending,
     Done,
 }
 
-/// Follows one stream: a message is complete when `message_stop` comes after a reason to stop.
+/// Follows one stream. A message is complete when `message_stop` arrives after a stop reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     stage: Stage,
@@ -68,7 +68,7 @@ impl Progress {
     ///
     /// # Errors
     /// Returns an error if the data is not an event or reports an error, or if the message stops before it begins or
-    /// without a reason.
+    /// without a stop reason.
     pub(super) fn note<'a>(&mut self, data: &'a [u8]) -> Result<Cow<'a, str>, BadAnswer> {
         let event: EventView<'_> =
             serde_json::from_slice(data).map_err(|error| BadAnswer::NotJson(error.to_string()))?;
@@ -110,7 +110,7 @@ impl Progress {
         self.stage = self.stage.max(stage);
     }
 
-    /// Returns `true` once the message has content, or a reason to have none.
+    /// Returns `true` once the message has content, or a stop reason without content.
     pub(super) fn has_spoken(self) -> bool {
         self.stage >= Stage::Speaking
     }

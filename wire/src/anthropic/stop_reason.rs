@@ -1,4 +1,4 @@
-//! The reason why a model stopped, in both vocabularies.
+//! The reason why a model stopped, in both dialects.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Reads the end of a chat answer. A reason that is not known goes on as it is.
+    /// Reads the end of a chat answer. An unknown reason is passed on unchanged.
     pub(super) fn of_chat(reader: &ChatReader, refused: bool, stop_sequences: &[String]) -> Self {
         let sequence = reader.stop_sequence.clone();
         let sequence = sequence.filter(|stop| stop_sequences.contains(stop));
@@ -23,7 +23,7 @@ impl Stop {
                 if sequence.is_some() {
                     "stop_sequence"
                 } else if reader.has_calls() {
-                    // Some servers do not have a reason of its own for tool calls.
+                    // Some servers do not have a separate reason for tool calls.
                     "tool_use"
                 } else {
                     "end_turn"
@@ -42,7 +42,7 @@ impl Stop {
     }
 }
 
-/// Returns chat's `finish_reason` for a `stop_reason`. One that is not known goes on as it is.
+/// Returns chat's `finish_reason` for a `stop_reason`. An unknown reason is passed on unchanged.
 pub(super) fn finish_reason(stop_reason: Option<&Value>) -> Value {
     let Some(Value::String(reason)) = stop_reason else {
         return Value::Null;

@@ -19,17 +19,17 @@ const CHAT_ONLY: [&str; 9] = [
     "stream_options",
     "web_search_options",
 ];
-/// Fields of the Messages API that only Anthropic's own servers can carry out.
+/// Fields of the Messages API that only Anthropic's own servers support.
 const SERVER_SIDE: [&str; 2] = ["container", "mcp_servers"];
 /// Fields that change only cost, speed or the place of computation.
 const HINTS: [&str; 3] = ["cache_control", "context_management", "inference_geo"];
 
 /// Translates a Messages request into a chat request.
 ///
-/// A stream is asked for its usage, because the events of a Messages stream carry it.
+/// A stream is requested with its usage, because the events of a Messages stream contain it.
 ///
 /// # Errors
-/// Returns an error if a field is missing, has the wrong type, or asks for what a chat backend cannot do.
+/// Returns an error if a field is missing, has the wrong type, or requests something that a chat backend cannot do.
 pub fn to_chat(request: Value) -> Result<Translated, InvalidField> {
     let root = Path::Root;
     let mut fields = Fields::of(request, root)?;
@@ -73,7 +73,8 @@ pub fn to_chat(request: Value) -> Result<Translated, InvalidField> {
     for key in HINTS {
         omitted.add_taken(&mut fields, key);
     }
-    // `temperature`, `top_p` and `top_k` have the same names on both sides, and so have all fields known to neither.
+    // `temperature`, `top_p` and `top_k` have the same names in both dialects. Fields unknown to both are passed on
+    // too.
     fields.pass_rest(&mut chat)?;
     Ok(Translated {
         body: chat.into(),
@@ -112,7 +113,7 @@ fn messages(fields: &mut Fields<'_>, omitted: &mut Omitted) -> Result<Vec<Value>
     Ok(messages)
 }
 
-/// `metadata` holds one field, which is chat's `user`.
+/// Moves the only field of `metadata` into chat's `user`.
 fn metadata(fields: &mut Fields<'_>, chat: &mut Map<String, Value>) -> Result<(), InvalidField> {
     let Some(metadata) = fields.take("metadata") else {
         return Ok(());
@@ -125,7 +126,7 @@ fn metadata(fields: &mut Fields<'_>, chat: &mut Map<String, Value>) -> Result<()
     metadata.refuse_rest()
 }
 
-/// `output_config` (and its earlier name `output_format`) is chat's `response_format` and `reasoning_effort`.
+/// Moves `output_config` (and its earlier name `output_format`) into `response_format` and `reasoning_effort`.
 fn output(fields: &mut Fields<'_>, chat: &mut Map<String, Value>) -> Result<(), InvalidField> {
     let root = fields.path();
     if let Some(format) = fields.take("output_format") {
@@ -154,14 +155,14 @@ fn response_format(format: Value, path: Path<'_>) -> Result<Value, InvalidField>
     }
     let schema = format.require("schema")?;
     format.refuse_rest()?;
-    // Chat requires a name; it has no meaning.
+    // Chat requires a name, which has no effect.
     Ok(json!({
         "type": "json_schema",
         "json_schema": {"name": "output", "schema": schema, "strict": true},
     }))
 }
 
-/// A budget for thinking becomes the effort that it allows, unless `output_config.effort` has named one.
+/// Translates a thinking budget into the effort that it allows, unless `output_config.effort` is set.
 fn thinking(
     fields: &mut Fields<'_>,
     chat: &mut Map<String, Value>,
@@ -181,7 +182,7 @@ fn thinking(
             let effort = chat.entry("reasoning_effort");
             effort.or_insert_with(|| effort_of_budget(budget).into());
         }
-        // The model thinks as it sees fit, or as the backend is set up; chat has no word for either.
+        // The model or the settings of the backend determine the thinking; chat has no field for either.
         "adaptive" | "disabled" => {}
         _ => return Err(thinking.wrong("type", "must be `enabled`, `adaptive` or `disabled`")),
     }
@@ -191,7 +192,8 @@ fn thinking(
     thinking.refuse_rest()
 }
 
-/// The bounds are those between which Anthropic's guide places light, moderate and deep reasoning: 4k and 16k tokens.
+/// Returns the effort of a budget. The bounds are those between light, moderate and deep reasoning in Anthropic's
+/// guide: 4k and 16k tokens.
 fn effort_of_budget(budget: u64) -> &'static str {
     match budget {
         0..4096 => "low",

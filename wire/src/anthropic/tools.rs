@@ -45,7 +45,7 @@ pub(super) fn to_chat(
 
 fn tool_to_chat(tool: Value, path: Path<'_>, omitted: &mut Omitted) -> Result<Value, InvalidField> {
     let mut tool = Fields::of(tool, path)?;
-    // Every other type is a tool that Anthropic's servers run or have trained their models for.
+    // All other types are tools that Anthropic's servers run or that only their models know.
     if let Some(kind) = tool.take_text("type")?
         && kind != "custom"
     {
@@ -63,7 +63,7 @@ fn tool_to_chat(tool: Value, path: Path<'_>, omitted: &mut Omitted) -> Result<Va
     for hint in HINTS {
         omitted.add_taken(&mut tool, hint);
     }
-    // A tool that is not to be shown to the model yet needs Anthropic's search for tools.
+    // A tool with deferred loading needs Anthropic's tool search.
     tool.refuse("defer_loading")?;
     if let Some(callers) = tool.take("allowed_callers")
         && callers != json!(["direct"])
@@ -115,7 +115,7 @@ fn tool_from_chat(tool: Value, path: Path<'_>) -> Result<Value, InvalidField> {
     let mut tool = Fields::of(tool, path)?;
     let kind = tool.require_text("type")?;
     if kind != "function" {
-        // A tool of Anthropic's own, such as `web_search_20250305`, goes on as it is.
+        // A tool of Anthropic's own, such as `web_search_20250305`, is passed on unchanged.
         if kind == "custom" && tool.get("input_schema").is_none() {
             return Err(InvalidField::unsupported(path.key("type")));
         }
@@ -134,7 +134,7 @@ fn tool_from_chat(tool: Value, path: Path<'_>) -> Result<Value, InvalidField> {
     let schema = schema.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
     target.insert("input_schema".to_owned(), schema);
     function.pass_rest(&mut target)?;
-    // Members beside `function`, such as `cache_control`, are Anthropic's.
+    // Members beside `function`, such as `cache_control`, belong to Anthropic's API.
     tool.pass_rest(&mut target)?;
     Ok(target.into())
 }

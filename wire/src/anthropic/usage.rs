@@ -1,8 +1,8 @@
-//! Counts of tokens. Chat counts cached tokens among those of the prompt; Messages counts them apart.
+//! Counts of tokens. Chat includes cached tokens in those of the prompt; Messages counts them separately.
 
 use serde_json::{Map, Value, json};
 
-/// Returns the usage of a message; zero is what a server that counts nothing is taken to have counted.
+/// Returns the usage of a message. Missing counts are zero.
 pub(super) fn of_chat(usage: Option<&Map<String, Value>>) -> Map<String, Value> {
     let mut source = usage.cloned().unwrap_or_default();
     let mut detail = |list: &str, key: &str| {
@@ -26,7 +26,7 @@ pub(super) fn of_chat(usage: Option<&Map<String, Value>>) -> Map<String, Value> 
     );
     let details = reasoning.map(|reasoning| json!({"thinking_tokens": reasoning}));
     target.insert("output_tokens_details".to_owned(), details.into());
-    // The API's schema requires these; a chat server has no such counts.
+    // The schema of the API requires these members; a chat server has no such counts.
     for key in [
         "cache_creation",
         "server_tool_use",
@@ -35,14 +35,14 @@ pub(super) fn of_chat(usage: Option<&Map<String, Value>>) -> Map<String, Value> 
     ] {
         target.insert(key.to_owned(), Value::Null);
     }
-    // A server's own counts, such as its price, stay.
+    // Other counts of the server, such as its price, are kept.
     for (key, value) in source {
         target.entry(key).or_insert(value);
     }
     target
 }
 
-/// Returns chat's usage of a message's.
+/// Returns chat's usage for the usage of a message.
 pub(super) fn to_chat(usage: &Map<String, Value>) -> Value {
     let count = |key: &str| usage.get(key).and_then(Value::as_u64).unwrap_or(0);
     let cached = count("cache_read_input_tokens");

@@ -1,4 +1,4 @@
-//! The table: what each server sends, and what it means.
+//! The table of what each server sends and its class.
 
 use super::*;
 
@@ -57,7 +57,7 @@ fn means(row: &Row, proven: bool) -> Outcome {
     })
 }
 
-/// Answers that mean the same whether or not the server has been seen to work.
+/// Answers whose class does not depend on whether the server has been seen to work.
 const ALWAYS: [Row; 46] = [
     row(
         "hugging face",

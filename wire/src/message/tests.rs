@@ -1,4 +1,4 @@
-//! The pieces of every server's messages, and the schema that a request's message must pass.
+//! The pieces of every server's messages, and the schema of a message in a request.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -18,7 +18,7 @@ fn message(pieces: &[Value]) -> Value {
 
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "reads better where it is called"
+    reason = "calls are easier to read this way"
 )]
 fn call(index: Option<u64>, id: Value, name: Value, arguments: Value) -> Value {
     let mut call = json!({"id": id, "function": {"name": name, "arguments": arguments}});
@@ -49,7 +49,7 @@ fn triple(id: &str, name: &str, arguments: &str) -> (String, String, String) {
     (id.to_owned(), name.to_owned(), arguments.to_owned())
 }
 
-/// Checks the schema of an assistant's message in a request, strictly: no field that some server refuses.
+/// Checks the schema of an assistant's message in a request strictly: no field that some server refuses.
 fn check(message: &Value) -> Result<(), String> {
     let object = message.as_object().ok_or("no object")?;
     let known = ["role", "content", "tool_calls", "function_call"];
@@ -220,7 +220,7 @@ fn what_has_no_valid_form_says_why() {
     );
 }
 
-/// What a server calls the place of a tool call.
+/// How a server numbers tool calls.
 #[derive(Clone, Copy, Debug)]
 enum Numbering {
     Counted,

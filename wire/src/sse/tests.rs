@@ -1,4 +1,4 @@
-//! The standard's examples, every cut of them, and a comparison with another implementation.
+//! The standard's examples with every division, and a comparison with another implementation.
 
 use std::convert::Infallible;
 
@@ -49,7 +49,7 @@ fn every_line_end_and_a_byte_order_mark_are_understood_at_every_cut() {
         messages(&stream, &["a", "b\n"]);
     }
     messages("data: a\r\n\rdata: b\n\r\ndata: c\r\r\n", &["a", "b", "c"]);
-    // Only the first mark is one.
+    // Only the first mark is a byte order mark.
     messages("\u{feff}\u{feff}data: a\n\ndata: b\n\n", &["b"]);
 }
 
@@ -90,15 +90,16 @@ fn by_reference(stream: &[u8]) -> Vec<(String, String)> {
     let mut task = std::task::Context::from_waker(std::task::Waker::noop());
     match events.as_mut().poll(&mut task) {
         std::task::Poll::Ready(events) => events,
-        std::task::Poll::Pending => panic!("all chunks are there"),
+        std::task::Poll::Pending => panic!("all chunks are available"),
     }
 }
 
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
 
-    /// The reference reads a carriage return at the end of a chunk only when the next byte is there, so it gets the stream
-    /// whole, and a line feed after a carriage return at its end. It panics at a byte order mark, so it gets the stream without.
+    /// The reference reads a carriage return at the end of a chunk only when the next byte has arrived. Therefore it
+    /// gets the stream as a whole, and with a line feed after a carriage return at the end. It panics at a byte order
+    /// mark, so it gets the stream without one.
     #[test]
     fn the_reference_implementation_reads_the_same_events(
         mark in proptest::bool::ANY,

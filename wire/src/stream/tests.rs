@@ -1,4 +1,4 @@
-//! Streams cut at every place: what is passed on, what is removed, and how each one ends.
+//! Streams divided at every place: what is passed on, what is removed, and how each one ends.
 
 use super::*;
 
@@ -10,7 +10,8 @@ const STOP: &str =
     "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const END: &str = "data: [DONE]\n\n";
 
-/// Pushes a stream in pieces of a length and returns everything that was passed on, and whether it was whole.
+/// Pushes a stream in pieces of a given length. Returns everything that was passed on, and whether the answer was
+/// complete.
 fn pass_choices(stream: &[u8], piece: usize, choices: u32) -> (String, bool, Framer) {
     let mut framer = Framer::new(MAX, choices);
     let mut passed = Vec::new();
@@ -40,7 +41,7 @@ fn everywhere(stream: &str, expected: &str, expected_whole: bool) {
     }
 }
 
-/// A stream that stops at a problem, after `expected` was passed on.
+/// Checks a stream that stops at a problem, after `expected` was passed on.
 fn stops(stream: &str, expected: &str, problem: &Problem) {
     for piece in 1..=stream.len() {
         let (passed, whole, framer) = pass(stream.as_bytes(), piece);
@@ -117,7 +118,7 @@ fn a_stream_without_done_is_whole_only_when_every_choice_has_a_real_reason_to_fi
         &format!("{both}{other}{END}"),
         true,
     );
-    // The second choice has not come yet.
+    // The second choice has not arrived yet.
     let (_, whole, _) = pass_choices(format!("{HI}{STOP}").as_bytes(), 1000, 2);
     assert!(!whole);
 }
@@ -138,7 +139,7 @@ fn what_is_incomplete_at_the_end_is_discarded() {
         &format!("{HI}{STOP}{END}"),
         true,
     );
-    // `[DONE]` is the beginning of nothing else.
+    // Nothing else begins like `[DONE]`.
     everywhere(&format!("{HI}data: [DONE]"), &format!("{HI}{END}"), true);
     everywhere(&format!("{HI}data: [DONE"), HI, false);
 }
@@ -153,7 +154,7 @@ fn an_error_in_band_stops_the_stream_and_what_came_before_is_passed_on() {
         "{\"choices\":[],\"error\":\"no\"}",
     ] {
         stops(&format!("{HI}data: {data}\n\n{END}"), HI, &error(data));
-        // Not an event, but the text of an error in the middle of events, or instead of them.
+        // Not an event but the text of an error, between events or instead of them.
         stops(&format!("{HI}{data}\n\n{END}"), HI, &error(data));
         stops(&format!("{HI}{data}"), HI, &error(data));
         stops(data, "", &error(data));

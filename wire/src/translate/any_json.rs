@@ -1,9 +1,9 @@
-//! Arbitrary JSON that looks like the dialects, for properties that must hold for every input.
+//! Arbitrary JSON similar to the dialects, for properties that must hold for every input.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Names that have a meaning somewhere; an object made of them gets past the first checks.
+/// Names with a meaning in some dialect, so that an object of them passes the first checks.
 const KEYS: [&str; 40] = [
     "model",
     "messages",
@@ -47,7 +47,7 @@ const KEYS: [&str; 40] = [
     "prompt_tokens_details",
 ];
 
-/// Texts that select a branch somewhere.
+/// Texts that select a branch in some dialect.
 const TEXTS: [&str; 31] = [
     "user",
     "assistant",
@@ -105,7 +105,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Puts a value into the place of a member, so that it is reached.
+/// Replaces a member by a value, so that the value is read.
 pub(crate) fn with(mut request: Value, key: &str, value: Value) -> Value {
     request[key] = value;
     request

@@ -12,13 +12,13 @@ pub enum BadAnswer {
     /// A field has a value that contradicts what came before it.
     #[error("the answer contradicts itself in `{0}`")]
     Contradicts(&'static str),
-    /// The stream ended before the backend said why it stopped.
+    /// The stream ended before the backend sent a finish reason.
     #[error("the backend's stream ended before the answer was complete")]
     Incomplete,
     /// The backend reported an error in its stream.
     #[error("the backend reported an error in its stream: {0}")]
     Reported(String),
-    /// The answer is larger than what the translation holds.
+    /// The answer is larger than the bound of the translation.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
 }

@@ -1,7 +1,7 @@
 //! Reads chat answers, whole or in chunks, as one sequence of pieces.
 //!
-//! Servers differ in where they put reasoning, in whether tool calls carry an index, and in how often they repeat an
-//! id. The reader removes these differences, so that each translation is written once, for pieces.
+//! Servers differ in where they put reasoning, in whether tool calls have an index, and in how often they repeat an
+//! id. The reader removes these differences, so each translation is written once, for pieces.
 
 mod calls;
 
@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::translate::{BadAnswer, chat_reader::calls::Calls};
 
-/// Bytes that are held of members that the reader does not know.
+/// Bytes of unknown members that are held.
 const OTHER_SIZE_MAX: usize = 1 << 20;
-/// The index of the single call of the deprecated `function_call`, which has none of its own.
+/// The index of the single call of the deprecated `function_call`, which has no index.
 const FUNCTION_CALL_INDEX: u64 = u64::MAX;
 
 /// One step of an answer. Texts are never empty.
@@ -19,7 +19,7 @@ const FUNCTION_CALL_INDEX: u64 = u64::MAX;
 pub(crate) enum Piece {
     /// Reasoning before the answer.
     Reasoning(String),
-    /// Text of the answer, and the log probabilities of its tokens if they were asked for.
+    /// Text of the answer, and the log probabilities of its tokens if they were requested.
     Text { text: String, logprobs: Vec<Value> },
     /// Text that declines to answer.
     Refusal(String),
@@ -33,7 +33,7 @@ pub(crate) enum Piece {
     Arguments { slot: usize, text: String },
 }
 
-/// What has been read of an answer.
+/// The state of an answer that is being read.
 #[derive(Debug, Default)]
 pub(crate) struct ChatReader {
     /// The server's id of the answer; empty if it sends none.
@@ -42,11 +42,11 @@ pub(crate) struct ChatReader {
     pub(crate) model: String,
     /// The reason why the model stopped; `None` until it has.
     pub(crate) finish_reason: Option<String>,
-    /// The stop sequence that ended the answer, from servers that tell it.
+    /// The stop sequence that ended the answer, from servers that send it.
     pub(crate) stop_sequence: Option<String>,
-    /// The usage as the server counts it.
+    /// The usage as sent by the server.
     pub(crate) usage: Option<Map<String, Value>>,
-    /// Members of the answer, its choice and its message that have no meaning here.
+    /// Members of the answer, its choice and its message that are not used here.
     pub(crate) other: Map<String, Value>,
     other_size: usize,
     calls: Calls,
@@ -73,7 +73,7 @@ impl ChatReader {
     /// Checks the end of a stream.
     ///
     /// # Errors
-    /// Returns an error if the server has not said why it stopped, or a tool call has no name.
+    /// Returns an error if the server has not sent a finish reason, or if a tool call has no name.
     pub(crate) fn end(&self) -> Result<(), BadAnswer> {
         if self.finish_reason.is_none() {
             return Err(BadAnswer::Incomplete);
@@ -99,7 +99,7 @@ impl ChatReader {
             self.usage = Some(usage);
         }
         let choices = answer.shift_remove("choices");
-        // `obfuscation` is padding against observers of the traffic; it has no meaning.
+        // `obfuscation` is padding against traffic analysis and has no meaning.
         for known in ["object", "created", "obfuscation"] {
             answer.shift_remove(known);
         }
@@ -136,7 +136,7 @@ impl ChatReader {
         {
             self.finish_reason = Some(reason);
         }
-        // vLLM and SGLang tell which stop sequence it was; a token's number is not one.
+        // vLLM and SGLang send the stop sequence that matched. A token's number is not one.
         for key in ["stop_reason", "matched_stop"] {
             if let Some(Value::String(stop)) = choice.shift_remove(key) {
                 self.stop_sequence = Some(stop);
@@ -156,7 +156,7 @@ impl ChatReader {
             message.shift_remove("reasoning_content"),
             message.shift_remove("reasoning"),
         ];
-        // Servers in transition send both names with the same text.
+        // Some servers send the same text under both names.
         let mut texts = reasoning.into_iter().flatten().filter_map(text_of);
         pieces.extend(texts.next().map(Piece::Reasoning));
         read_content(message.shift_remove("content"), logprobs, pieces);
@@ -204,7 +204,7 @@ impl ChatReader {
     }
 }
 
-/// Reads `content`: a text, or the parts of those servers that send reasoning as a part.
+/// Reads `content`: a string, or a list of parts from servers that send reasoning as a part.
 fn read_content(content: Option<Value>, logprobs: Vec<Value>, pieces: &mut Vec<Piece>) {
     match content {
         Some(Value::String(text)) if !text.is_empty() => {
@@ -230,7 +230,7 @@ fn read_content(content: Option<Value>, logprobs: Vec<Value>, pieces: &mut Vec<P
     }
 }
 
-/// Returns a text, or the texts of a list of parts as one.
+/// Returns a string, or the joined texts of a list of parts.
 fn joined(value: Value) -> String {
     match value {
         Value::String(text) => text,
@@ -242,7 +242,7 @@ fn joined(value: Value) -> String {
     }
 }
 
-/// Returns a text that is not empty.
+/// Returns the text if it is not empty.
 fn text_of(value: Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text),

@@ -1,4 +1,4 @@
-//! The fields of one JSON object, taken one by one, so that what remains is known.
+//! The fields of one JSON object, taken one by one, so that the remaining ones are known.
 
 use serde_json::{Map, Value};
 
@@ -36,17 +36,17 @@ impl<'p> Fields<'p> {
         self.map.shift_remove(key)
     }
 
-    /// Returns a field that stays.
+    /// Returns a field without taking it.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key)
     }
 
-    /// Takes a field that must be there.
+    /// Takes a required field.
     pub(crate) fn require(&mut self, key: &str) -> Result<Value, InvalidField> {
         self.take(key).ok_or_else(|| self.wrong(key, "is missing"))
     }
 
-    /// Takes a text.
+    /// Takes a string.
     pub(crate) fn take_text(&mut self, key: &str) -> Result<Option<String>, InvalidField> {
         match self.take(key) {
             None => Ok(None),
@@ -55,7 +55,7 @@ impl<'p> Fields<'p> {
         }
     }
 
-    /// Takes a text that must be there.
+    /// Takes a required string.
     pub(crate) fn require_text(&mut self, key: &str) -> Result<String, InvalidField> {
         self.take_text(key)?
             .ok_or_else(|| self.wrong(key, "is missing"))
@@ -70,7 +70,7 @@ impl<'p> Fields<'p> {
         }
     }
 
-    /// Takes a truth value; absent counts as `false`.
+    /// Takes a boolean; an absent field is `false`.
     pub(crate) fn take_flag(&mut self, key: &str) -> Result<bool, InvalidField> {
         match self.take(key) {
             None => Ok(false),
@@ -84,8 +84,7 @@ impl<'p> Fields<'p> {
         InvalidField::at(self.path.key(key), reason)
     }
 
-    /// Refuses a field that is there with a value other than the ones that mean nothing: `null`, `false`, and empty
-    /// lists and objects.
+    /// Refuses a field that is present, unless its value has no effect: `null`, `false`, or an empty list or object.
     pub(crate) fn refuse(&mut self, key: &str) -> Result<(), InvalidField> {
         let Some(value) = self.take(key) else {
             return Ok(());
@@ -116,7 +115,7 @@ impl<'p> Fields<'p> {
     }
 
     /// Puts the fields that were not taken into the target object. A field that the translation has set itself is
-    /// refused: both would claim the same place.
+    /// refused, because both values would have the same place.
     pub(crate) fn pass_rest(self, target: &mut Map<String, Value>) -> Result<(), InvalidField> {
         for (key, value) in self.map {
             if target.contains_key(&key) {

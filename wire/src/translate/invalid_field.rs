@@ -6,9 +6,9 @@ use crate::translate::Path;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {reason}")]
 pub struct InvalidField {
-    /// Where the field is, for example `messages[0].content[1].source.type`.
+    /// The place of the field, for example `messages[0].content[1].source.type`.
     pub field: String,
-    /// What is wrong with it, as the rest of a sentence that begins with the name of the field.
+    /// The reason, as the rest of a sentence that begins with the name of the field.
     pub reason: String,
 }
 

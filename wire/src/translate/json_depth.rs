@@ -1,4 +1,4 @@
-//! Finds the end of a JSON object that comes in pieces, without keeping it.
+//! Finds the end of a JSON object that arrives in pieces, without keeping it.
 
 /// Follows the brackets of one JSON value.
 #[derive(Clone, Copy, Debug, Default)]

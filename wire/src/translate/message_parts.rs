@@ -7,8 +7,8 @@ pub(crate) fn text_part(text: impl Into<String>) -> Value {
     json!({"type": "text", "text": text.into()})
 }
 
-/// Returns the content of a chat message: the text itself if one plain text part is all, otherwise the parts.
-/// Many servers' chat templates accept only a string, so a string is sent wherever it says the same.
+/// Returns the content of a chat message: the text itself if there is only one plain text part, otherwise the parts.
+/// Many chat templates of servers accept only a string, so a string is sent whenever it has the same meaning.
 pub(crate) fn joined_or_parts(mut parts: Vec<Value>) -> Value {
     if parts.is_empty() {
         return Value::from("");
@@ -21,7 +21,7 @@ pub(crate) fn joined_or_parts(mut parts: Vec<Value>) -> Value {
     Value::Array(parts)
 }
 
-/// Takes the text out of a part that holds nothing else.
+/// Takes the text of a part that has no other member.
 fn plain_text(part: &mut Value) -> Option<String> {
     let map = part.as_object_mut()?;
     let is_plain = map.len() == 2 && map.get("type").is_some_and(|kind| kind == "text");

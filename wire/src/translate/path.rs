@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A path from the root of a request to one value; made without allocation while a request is read.
+/// A path from the root of a request to one value, built without allocation while a request is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Path<'a> {
     /// The request itself.

@@ -1,4 +1,4 @@
-//! A JSON list of which at most so many items are read.
+//! A JSON list of which only a bounded number of items is read.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 /// The first `MAX` items of a list, unread.
 pub(super) struct Bounded<'a, const MAX: usize> {
     pub(super) items: Vec<&'a RawValue>,
-    /// The list has more items than that.
+    /// `true` if the list has more items than that.
     pub(super) is_cut: bool,
 }
 

@@ -47,7 +47,7 @@ fn parse(out: &str) -> Vec<Value> {
     events.collect()
 }
 
-/// Builds the message of a stream as the official clients do it.
+/// Builds the message of a stream as the official clients do.
 fn folded(events: &[Value]) -> Map<String, Value> {
     let mut message = events[0]["message"].as_object().unwrap().clone();
     let mut blocks: Vec<Value> = Vec::new();
@@ -288,7 +288,7 @@ proptest! {
         let (_, chunks) = answer(&steps);
         // The last two chunks are the reason and the usage.
         let count = chunks.len() - 2;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a short list")]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "the index of a short list")]
         let cut = (cut * count as f64) as usize;
         prop_assert_eq!(events(&chunks[..cut]), Err(BadAnswer::Incomplete));
     }

@@ -1,7 +1,7 @@
 #![expect(
     clippy::needless_pass_by_value,
     clippy::too_many_lines,
-    reason = "tables of JSON, passed by value where that reads better"
+    reason = "tables of JSON are easier to read when passed by value"
 )]
 
 use serde_json::json;

@@ -1,7 +1,7 @@
 #![expect(
     clippy::needless_pass_by_value,
     clippy::too_many_lines,
-    reason = "tables of JSON, passed by value where that reads better"
+    reason = "tables of JSON are easier to read when passed by value"
 )]
 
 use serde_json::json;
@@ -92,7 +92,7 @@ fn each_field_has_its_counterpart() {
             json!({"tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": true}]}),
             json!({"tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}, "strict": true}}]}),
         ),
-        // Unknown fields go on.
+        // Unknown fields are passed on.
         (
             json!({"min_p": 0.1, "chat_template_kwargs": {"x": 1}}),
             json!({"min_p": 0.1, "chat_template_kwargs": {"x": 1}}),

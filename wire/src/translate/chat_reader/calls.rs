@@ -1,4 +1,4 @@
-//! The tool calls of one answer, told apart however a server numbers them.
+//! The tool calls of one answer, distinguished whatever numbering a server uses.
 
 use serde_json::{Map, Value};
 
@@ -7,9 +7,9 @@ use crate::translate::{
     chat_reader::{Piece, text_of},
 };
 
-/// Tool calls of one answer; a server that names more is not believed.
+/// The number of tool calls of one answer; an answer with more is refused.
 const CALLS_MAX: usize = 256;
-/// Bytes of arguments that are held while a call has no name yet.
+/// Bytes of arguments that are held while a call has no name.
 const HELD_SIZE_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
@@ -18,9 +18,9 @@ struct Call {
     id: String,
     /// Empty until the server has sent it.
     name: String,
-    /// The place of the call among those that have begun; `None` until its name is known.
+    /// The place of the call among those that have begun; `None` while its name is unknown.
     slot: Option<usize>,
-    /// Arguments that came before the name.
+    /// Arguments that arrived before the name.
     held: String,
 }
 
@@ -52,7 +52,7 @@ impl Calls {
         Err(BadAnswer::Lacks("tool_calls[].function.name"))
     }
 
-    /// Reads an element of `tool_calls`. A call without an id gets one that is made of the answer's.
+    /// Reads an element of `tool_calls`. A call without an id gets one derived from the answer's.
     pub(super) fn read(
         &mut self,
         call: Value,
@@ -101,7 +101,7 @@ impl Calls {
         Ok(())
     }
 
-    /// Returns the call that a part belongs to; `None` if it begins one.
+    /// Returns the call of a part; `None` if the part begins a new call.
     fn place(&self, index: Option<u64>, part: &Part) -> Option<usize> {
         let known = |call: &Call| match index {
             Some(_) => call.index == index,
@@ -109,7 +109,8 @@ impl Calls {
         };
         let place = self.calls.iter().rposition(known)?;
         let call = &self.calls[place];
-        // Some servers give each whole call the same index, or none: another id or a second name is another call.
+        // Some servers give each whole call the same index, or none. A different id or a second name means another
+        // call.
         let is_named = !part.name.is_empty();
         let other_id = !part.id.is_empty() && !call.id.is_empty() && call.id != part.id;
         let second_name = index.is_none() && part.id.is_empty() && call.slot.is_some();
@@ -119,7 +120,7 @@ impl Calls {
 }
 
 impl Call {
-    /// Takes a part, and returns `true` if the call begins with it, at the given slot.
+    /// Adds a part. Returns `true` if the call begins with it, at the given slot.
     fn add(
         &mut self,
         part: Part,

@@ -31,7 +31,7 @@ fn arguments(slot: usize, text: &str) -> Piece {
 fn calls_are_told_apart_however_a_server_numbers_them() {
     let f = |arguments: &str| json!({"name": "f", "arguments": arguments});
     let table = [
-        // As OpenAI does it.
+        // As OpenAI sends it.
         vec![
             json!({"tool_calls": [{"index": 0, "id": "a", "function": f("")}]}),
             json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}),
