@@ -1,8 +1,8 @@
 //! The rate controller's state machine: from attempt events to the next [`Grant`].
 //!
-//! Owns what is known of one backend: its state, limit, rate, load times and fault rate. It exists so
-//! that the law is one function of message and time. It never dispatches, never waits, and never lets
-//! a loading answer, a caller's fault or a cancel teach it "slower".
+//! Owns the state of one backend: its phase, limit, rate, load times and fault rate. The law is thereby one function
+//! of messages and time. It never dispatches and never waits. It never treats a loading answer, a caller's fault or a
+//! cancelled call as a sign that the backend is slower.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,13 +29,13 @@ use faults::FaultCause;
 pub use messages::{AttemptId, ControllerReport, Effect, Message, Momentary, Snapshot, Span};
 use timeout::AdaptiveTimeout;
 
-/// Part of the attempt timeout that a call must have left while nothing is known of the service time.
+/// Share of the attempt timeout that a call must have left while the service time is unknown.
 const UNKNOWN_SHARE: f64 = 0.2;
 
-/// Deviations above the mean of the log latency that a call must have left: one call in four hundred takes longer.
+/// Deviations above the mean of the log latency that a call must have left; one call in four hundred takes longer.
 const MARGIN: f64 = 2.8;
 
-/// Deviations above the mean that are still usual: one call in fifteen takes longer.
+/// Deviations above the mean that are still usual; one call in fifteen takes longer.
 const USUAL: f64 = 1.5;
 
 #[derive(Clone, Copy, Debug)]
@@ -56,16 +56,16 @@ pub struct Controller {
     memory: Option<f64>,
     rate: Rate,
     kinds: Kinds,
-    /// Calls waited since the last one was accepted.
+    /// `true` if calls have waited since the last one was accepted.
     waited: bool,
-    /// When a used-up quota is asked again, before it is said to be renewed.
+    /// When one call asks whether a used-up quota is still used up, before its renewal.
     quota_ask: Timestamp,
     last_served: Timestamp,
     load_times: LoadTimes,
     flights: BTreeMap<AttemptId, Flight>,
     paused_until: Timestamp,
     quota_until: Timestamp,
-    /// The refusal said when the quota is renewed.
+    /// `true` if the refusal contained the time of the quota's renewal.
     quota_is_dated: bool,
     queued: u32,
     last_activity: Timestamp,
@@ -77,18 +77,18 @@ pub struct Controller {
     timeout: AdaptiveTimeout,
     log_mean: Option<f64>,
     log_variance: f64,
-    /// Answers behind `log_mean`.
+    /// The number of answers behind `log_mean`.
     answers: u32,
     grant: Grant,
 }
 
 impl Controller {
-    /// Starts idle, with what an earlier life learned.
+    /// Creates an idle controller with the values learned by an earlier one.
     pub fn new(settings: &ControllerSettings, learned: Option<&Snapshot>, now: Timestamp) -> Self {
         Self::with_limit(settings, limit::build(settings, now), learned, now)
     }
 
-    /// Starts with another law than the settings name: one to compare with.
+    /// Creates a controller with a law other than that of the settings, for comparisons.
     pub fn with_limit(
         settings: &ControllerSettings,
         limit: Box<dyn Limit>,
@@ -150,7 +150,7 @@ impl Controller {
         controller
     }
 
-    /// Takes one message; O(log n) in the calls in flight.
+    /// Handles one message, in O(log n) for n calls in flight.
     pub fn step(
         &mut self,
         message: Message,
@@ -191,7 +191,7 @@ impl Controller {
                 self.last_activity = now;
                 let in_flight = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
                 if let Some(mut flight) = self.flights.remove(&attempt) {
-                    // The headers count from the dispatch, which is what the lane counts too.
+                    // The headers describe the time of the dispatch, which the lane counts from too.
                     self.rate.hints(&quota, flight.sent);
                     flight.sent = flight.sent.max(span.sent).min(now);
                     let now = span.at.clamp(flight.sent, now);
@@ -206,7 +206,7 @@ impl Controller {
                 self.waited |= queued > 0;
             }
             Message::Prewarm => {
-                // Silence that nobody has noticed yet may have let it fall asleep.
+                // A time without calls that no wakeup has noticed yet may have let the backend fall asleep.
                 self.fall_idle(now);
                 if !self.serves() && self.flights.is_empty() {
                     effects.push(Effect::Prewarm);
@@ -226,7 +226,7 @@ impl Controller {
         effects
     }
 
-    /// Says whether the backend is known to serve: it is neither idle, nor cold, nor broken.
+    /// Returns `true` if the backend is known to serve, that is, if it is neither idle nor cold nor broken.
     pub fn serves(&self) -> bool {
         matches!(self.availability, Availability::Running)
     }
@@ -236,7 +236,7 @@ impl Controller {
         self.grant
     }
 
-    /// Returns when `Wakeup` is wanted: the end of a pause, or falling idle.
+    /// Returns the time at which `Wakeup` is required: the end of a pause, or the time of becoming idle.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let pause = match self.grant.permission {
             Permission::Paused { until } | Permission::Closed { until } => Some(until),
@@ -250,7 +250,7 @@ impl Controller {
         pause.into_iter().chain(idle).chain(due).min()
     }
 
-    /// Returns the controller as an operator sees it.
+    /// Returns the controller's state for an operator.
     pub fn report(&self, _now: Timestamp) -> ControllerReport {
         ControllerReport {
             state: self.grant.state,
@@ -276,7 +276,7 @@ impl Controller {
         let flight = *flight;
         if !matches!(self.availability, Availability::Running) {
             if flight.probe {
-                // The backend serves: the others need not wait for the end of this stream.
+                // The backend serves, so the other calls need not wait for the end of this stream.
                 self.move_phase(flight, Signal::Served, now);
             }
             return None;
@@ -364,9 +364,9 @@ impl Controller {
             .first_part
             .map(|at| at.since(flight.sent).as_secs_f64().max(1e-6));
         let log_latency = match (first, outcome) {
-            // Its time to the first part was compared when that came.
+            // Its time to the first part was compared when that part arrived.
             (Some(first), _) => Some(first.ln()),
-            // Twenty units is about what the rest of an answer costs.
+            // The rest of an answer costs about twenty units.
             (None, Outcome::Success { tokens: Some(n) }) => {
                 let log = (whole / (f64::from(n) + 20.0)).ln();
                 self.kinds.compare(flight.kind, Measure::PerUnit, log)
@@ -392,7 +392,7 @@ impl Controller {
         self.limit.sample(&sample, now)
     }
 
-    /// Emits the grant when it differs enough to matter, and the state when it changed.
+    /// Emits the grant if it changed enough to matter, and the state if it changed.
     fn publish(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let next = self.make_grant(now);
         let old = self.grant;
@@ -402,7 +402,7 @@ impl Controller {
                 to: next.state,
             });
         }
-        // The smoothed estimates move at each answer; a change below 5 % decides nothing.
+        // The smoothed estimates change at each answer; a change below 5 % has no effect on decisions.
         let near = |a: f64, b: f64| (a - b).abs() <= 0.05 * b.abs();
         let same_rate = match (next.delivered_rate, old.delivered_rate) {
             (Some(a), Some(b)) => near(a, b),
@@ -426,7 +426,7 @@ impl Controller {
 
     fn make_grant(&self, now: Timestamp) -> Grant {
         let deviation = self.log_variance.max(0.0).sqrt();
-        // Before the first answer, a call with no time left would only teach that it had none.
+        // Before the first answer, a call without time left would only time out.
         let unknown = UNKNOWN_SHARE * self.settings.attempt_timeout.as_secs_f64();
         let high = self
             .log_mean

@@ -1,4 +1,5 @@
-//! The grant: what the controller allows the worker pool to do. It is the only value passed from one to the other.
+//! The grant: what the controller allows the worker pool to do. It is the only value that the controller passes to the
+//! pool.
 
 use std::time::Duration;
 
@@ -6,32 +7,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// The state of a lane as callers and operators see it. `Paused` and `Quota` lie over one of the others, which goes on
+/// The state of a lane for callers and operators. `Paused` and `Quota` hide one of the other states, which continues
 /// behind them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LaneState {
-    /// Nothing is known: not called yet, or not for so long that it may have gone to sleep.
+    /// Not called yet, or not for so long that the backend may be asleep.
     #[default]
     Idle,
-    /// One call is on its way to learn whether the backend serves; the others are held.
+    /// One call was sent to find out whether the backend serves; the others are held.
     Probe,
-    /// Known to load; the next probe is due later, the others are held.
+    /// The backend is known to load. The next probe is sent later; the other calls are held.
     Cold,
-    /// Serves; the limit still grows fast from its small start.
+    /// It serves, and the limit still grows fast from its small start.
     Ramp,
-    /// Serves at a verified limit.
+    /// It serves at a verified limit.
     Steady,
-    /// The breaker is open: so many calls failed in a row that only a probe is sent now and then.
+    /// The breaker is open: so many calls failed in a row that only occasional probes are sent.
     Open,
-    /// The backend asked for a pause; nothing is sent until its end.
+    /// The backend requested a pause; nothing is sent until its end.
     Paused,
     /// The backend's quota is used up; nothing is sent until it is renewed.
     Quota,
 }
 
 impl LaneState {
-    /// Every state, in the order of the discriminants.
+    /// All states, in the order of the discriminants.
     pub const ALL: [Self; 8] = [
         Self::Idle,
         Self::Probe,
@@ -58,23 +59,23 @@ impl LaneState {
     }
 }
 
-/// How the pool may dispatch right now.
+/// How the pool may dispatch now.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "mode")]
 pub enum Permission {
     /// Up to the concurrency limit, within the rate.
     Open,
-    /// One call at a time (idle, cold or half-open), not before `not_before`; the rest is held.
+    /// One call at a time (idle, cold or half-open), not before `not_before`; the others are held.
     SingleFlight {
         /// The earliest time of the next probe.
         not_before: Timestamp,
     },
-    /// Nothing until `until`; the rest is held.
+    /// Nothing until `until`; calls are held.
     Paused {
-        /// When dispatching may go on.
+        /// When dispatching may continue.
         until: Timestamp,
     },
-    /// Nothing until `until`; callers who cannot wait that long are to be refused at once.
+    /// Nothing until `until`; calls whose deadline is earlier are refused at once.
     Closed {
         /// When the quota is renewed.
         until: Timestamp,
@@ -88,12 +89,12 @@ pub struct BucketGrant {
     pub rate: f64,
     /// Capacity in units.
     pub burst: f64,
-    /// The level may not be above this at the time of the grant (from a `remaining` header).
+    /// The highest level at the time of the grant (from a `remaining` header); `None` without such a bound.
     pub level_max: Option<f64>,
 }
 
 impl BucketGrant {
-    /// Makes a bucket that refills at `rate` per second and holds a second's worth, at least one unit.
+    /// Creates a bucket that refills at `rate` per second and holds the amount of one second, at least one unit.
     pub fn per_second(rate: f64) -> Self {
         Self {
             rate,
@@ -111,33 +112,34 @@ impl BucketGrant {
     }
 }
 
-/// Everything the pool needs to know to decide on the next dispatch and the next refusal.
+/// The values that the pool needs to decide about the next dispatch and the next refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
     /// Calls that may be in flight at once; at least 1.
     pub concurrency: u32,
-    /// Whether, and how, to dispatch.
+    /// Whether and how calls may be dispatched.
     pub permission: Permission,
-    /// The bucket that counts requests, once there is evidence of one.
+    /// The bucket for requests; `None` without evidence of a limit.
     pub requests: Option<BucketGrant>,
-    /// The bucket that counts tokens, once there is evidence of one.
+    /// The bucket for tokens; `None` without evidence of a limit.
     pub tokens: Option<BucketGrant>,
-    /// Time one attempt may take; grows when a slow tail has been proved.
+    /// Time that one attempt may take. It grows if a slow tail has been proved.
     pub attempt_timeout: Duration,
-    /// Time that the operator allows one attempt. A longer `attempt_timeout` takes at most half of the time left.
+    /// Time that the settings allow for one attempt. A longer `attempt_timeout` uses at most half of the time left.
     pub attempt_timeout_base: Duration,
-    /// The deadline margin: a call with less time left than this lets those with more go first.
+    /// The deadline margin: a call with less time left lets calls with more time go first.
     pub service_time_high: Duration,
-    /// The usual time of a call: with less time left than this a call is not sent at all.
+    /// The usual time of a call. A call with less time left is not sent at all.
     pub service_time: Duration,
-    /// Calls per second that the backend completes, for predicting waits; none before the first success.
+    /// Calls per second that the backend completes, used to predict waits; `None` before the first success.
     pub delivered_rate: Option<f64>,
-    /// When the backend is expected to serve, while it does not.
+    /// The time at which the backend is expected to serve; `None` if it serves or the time is unknown.
     pub ready_eta: Option<Timestamp>,
-    /// Retries per success that the lane may spend (a ratio over retries, hedges and fallbacks).
+    /// Retries per success that the lane may spend, counting retries, hedges and fallbacks.
     pub retry_ratio: f64,
-    /// Calls in flight from which on a further one is a trial of more load: a call of the lowest priority makes it.
+    /// The number of calls in flight above which a further one tests a higher load; a call of the lowest priority is
+    /// used for it.
     pub trial_above: Option<u32>,
-    /// The state behind all this.
+    /// The state that led to this grant.
     pub state: LaneState,
 }

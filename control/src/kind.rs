@@ -1,46 +1,46 @@
-//! What calls have in common whose times can be compared.
+//! Kinds of calls whose times can be compared.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The kind of a call, in numbers that only their sender understands: calls of different kinds take different times
-/// whatever the load is.
+/// The kind of a call, as numbers that the sender defines. Calls of different kinds take different times under the
+/// same load.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Kind {
-    /// What is asked for, and in which manner.
+    /// The operation and its mode.
     pub class: u32,
-    /// Size of what is sent; zero when unknown. Sizes within a factor of four are alike.
+    /// Size of the request; zero if unknown. Sizes within a factor of four are treated as equal.
     pub input: u32,
-    /// Bound of what comes back; zero when unknown. Sizes within a factor of four are alike.
+    /// Upper bound of the answer; zero if unknown. Sizes within a factor of four are treated as equal.
     pub output: u32,
 }
 
-/// What a time was measured to.
+/// The event to which a time was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Measure {
     /// The first part of the answer.
     FirstPart,
     /// The end of the answer.
     Whole,
-    /// The end of the answer, per unit of its length.
+    /// The end of the answer, divided by its length.
     PerUnit,
 }
 
 type Key = (u32, u32, u32, Measure);
 
-/// Kinds that are told apart; the least seen makes room for a new one.
+/// The number of kinds that are distinguished. A new kind replaces the one seen least.
 const KEPT: usize = 64;
-/// Calls of a kind before its times are evidence.
+/// The number of calls of a kind after which its times are evidence.
 const KNOWN: u32 = 6;
-/// Weight of a call in the usual time of its kind, and in the level of all kinds: what slows all calls down moves the
-/// level long before it could pass for what is usual of a kind.
+/// Weight of a call in the usual time of its kind and in the level of all kinds. A slowdown of all calls changes the
+/// level long before it could become the usual time of a kind.
 const SLOW: f64 = 0.01;
 const FAST: f64 = 0.1;
 
-/// What is usual for each kind, as offsets from a level that all kinds share: `log time = level + offset of the kind`.
+/// The usual time of each kind, as offsets from a level common to all kinds: `log time = level + offset of the kind`.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
     usual: BTreeMap<Key, (f64, u32)>,
@@ -52,8 +52,8 @@ fn size(tokens: u32) -> u32 {
 }
 
 impl Kinds {
-    /// Learns from the logarithm of a time; returns it as if the call were of the first kind, or `None` while too little
-    /// is known of its kind.
+    /// Learns from the logarithm of a time. Returns the value that a call of the first kind would have, or `None`
+    /// while too little is known about the kind.
     pub(crate) fn compare(&mut self, kind: Kind, measure: Measure, log: f64) -> Option<f64> {
         let key = (kind.class, size(kind.input), size(kind.output), measure);
         if self.usual.is_empty() {

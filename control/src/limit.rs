@@ -1,7 +1,7 @@
-//! The concurrency limit behind one trait, so that laws can be compared with the same plumbing.
+//! The concurrency limit as one trait, so that laws can be compared under the same conditions.
 //!
-//! A law sees samples and answers with verdicts. It never sees cold answers, quotas or the caller's
-//! own faults: those say nothing about how much the backend can carry at once.
+//! A law receives samples and returns verdicts. It never receives cold answers, quotas or the caller's own faults,
+//! because those do not show how much the backend can handle at once.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,38 +11,38 @@ use crate::{BucketGrant, ControllerSettings, Timestamp, Verdict, settings::Law};
 mod adaptive;
 mod fixed;
 
-/// What a sample says besides its latency.
+/// The result of a sample besides its latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// Served, or its first part arrived.
     Served,
-    /// Refused for load, without a clock.
+    /// Refused because of load, without a retry time.
     Refused,
-    /// Failed, perhaps for another reason than load.
+    /// Failed, possibly for a reason other than load.
     Fault,
     /// Not answered in time.
     Timeout,
 }
 
-/// One attempt as a law sees it.
+/// One attempt, as a law receives it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// What happened.
+    /// The result.
     pub signal: Signal,
-    /// In flight at dispatch, this one included.
+    /// Attempts in flight at dispatch, including this one.
     pub in_flight: u32,
-    /// In flight at the end, this one included.
+    /// Attempts in flight at the end, including this one.
     pub in_flight_end: u32,
     /// When it was sent.
     pub sent: Timestamp,
     /// Time to the first part or the end.
     pub latency: Duration,
-    /// Natural logarithm of the latency as if the call were of the first kind that was seen; none while too little is
-    /// known of its kind.
+    /// Natural logarithm of the latency that a call of the first observed kind would have; `None` while too little is
+    /// known about its kind.
     pub log_latency: Option<f64>,
-    /// Whether callers were waiting: the limit was what held them back.
+    /// `true` if calls were waiting because of the limit.
     pub binding: bool,
-    /// Its first part was told before as an acknowledgement; the latency is that of the first part.
+    /// `true` if its first part was already reported as an acknowledgement; the latency is that of the first part.
     pub acknowledged: bool,
 }
 
@@ -50,11 +50,11 @@ pub struct Sample {
 pub trait Limit: Debug + Send {
     /// Returns the limit in force, in calls; at least 1.
     fn limit(&self) -> f64;
-    /// Learns that a call was sent, `in_flight` with it.
+    /// Notes that a call was sent; `in_flight` includes it.
     fn dispatched(&mut self, _in_flight: u32, _now: Timestamp) {}
-    /// Learns that a call sent at `sent` ended uninformative: its caller left, or was at fault.
+    /// Notes that a call sent at `sent` ended without information: its caller left, or was at fault.
     fn uninformative(&mut self, _sent: Timestamp) {}
-    /// Learns from a refusal that asked for a pause.
+    /// Handles a refusal that requested a pause.
     fn refused_with_a_clock(
         &mut self,
         _sample: &Sample,
@@ -63,35 +63,35 @@ pub trait Limit: Debug + Send {
     ) -> Option<Verdict> {
         None
     }
-    /// Looks at the time, at each event of a serving lane; `binding`: calls are waiting.
+    /// Checks the time, at each event of a serving lane. `binding` is `true` if calls are waiting.
     fn tick(&mut self, _binding: bool, _now: Timestamp) -> Option<Verdict> {
         None
     }
-    /// Returns when [`Limit::tick`] is wanted while calls wait, if nothing else happens before.
+    /// Returns the time at which [`Limit::tick`] must be called while calls wait, if no other event comes first.
     fn due(&self) -> Option<Timestamp> {
         None
     }
 
-    /// Learns from one sample; at most one verdict.
+    /// Handles one sample. Returns at most one verdict.
     fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict>;
-    /// Learns that a first part arrived; laws that ramp by acknowledgements grow here.
+    /// Handles the arrival of a first part; laws that ramp by acknowledgements grow here.
     fn acknowledged(&mut self, _sample: &Sample, _now: Timestamp) -> Option<Verdict> {
         None
     }
-    /// Takes the level of an earlier life.
+    /// Sets the level to that of an earlier controller.
     fn release(&mut self, _level: f64, _now: Timestamp) {}
-    /// Starts small again after a cold start, an outage or silence; `memory` ends the fast growth. Most
-    /// laws go on as they are.
+    /// Starts small again after a cold start, an outage or a time without calls. `memory` is the level at which the
+    /// fast growth ends. Most laws continue unchanged.
     fn restart(&mut self, _memory: Option<f64>, _now: Timestamp) {}
-    /// Returns the rate that the law sets besides its limit; most set none.
+    /// Returns the rate that the law sets besides its limit; most laws set none.
     fn rate(&self, _now: Timestamp) -> Option<BucketGrant> {
         None
     }
-    /// Returns when the next single call may ask a backend that lets nothing in, while that is so.
+    /// Returns the time of the next single call to a backend that accepts nothing; `None` if it accepts calls.
     fn asks_at(&self) -> Option<Timestamp> {
         None
     }
-    /// Returns, once, when a penalty that has ended began and ended: the backend refused whatever was in flight.
+    /// Returns, once, the beginning and end of a penalty that is over, during which the backend refused every call.
     fn penalty(&mut self) -> Option<(Timestamp, Timestamp)> {
         None
     }
@@ -99,17 +99,17 @@ pub trait Limit: Debug + Send {
     fn proved(&self) -> f64 {
         self.limit()
     }
-    /// Returns the verified level while a higher one is on trial, in calls.
+    /// Returns the verified level, in calls, while a higher one is tested.
     fn trial_above(&self) -> Option<f64> {
         None
     }
-    /// Says whether the limit is still in its first, fast growth; most laws have none.
+    /// Returns `true` if the limit is still in its first, fast growth; most laws have no such phase.
     fn warming(&self) -> bool {
         false
     }
 }
 
-/// Makes the law that the settings name.
+/// Creates the law of the settings.
 pub(crate) fn build(settings: &ControllerSettings, now: Timestamp) -> Box<dyn Limit> {
     match settings.law {
         Law::Adaptive => Box::new(adaptive::Adaptive::new(settings, now)),

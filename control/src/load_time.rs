@@ -1,7 +1,7 @@
-//! How long this backend takes to load: what was seen, as quantiles, and when to ask again.
+//! The load times of a backend: the observed values, as quantiles, and the time of the next probe.
 //!
-//! Learned warm-ups survive restarts. A backend's own estimate is trusted once; when it does not
-//! shrink it is a constant, and history or polling takes over.
+//! Learned load times survive restarts. A backend's own estimate is used once; if it does not shrink it is a constant,
+//! and the history or polling is used instead.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::num::{real, seconds};
 
-/// Shortest and longest time between two probes of a backend that loads.
+/// Shortest and longest time between two probes of a loading backend.
 const ASK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
-/// How long after the promised time it is asked.
+/// The time between the announced time and the probe.
 const PUNCTUAL: Duration = Duration::from_millis(100);
 
-/// Warm-ups kept; enough for a p90, small enough to sort at each report.
+/// The number of load times kept; enough for a 90th percentile, and small enough to sort at each report.
 const KEPT: usize = 32;
 
 /// The load times of one backend.
@@ -27,7 +27,7 @@ pub struct LoadTimes {
 }
 
 impl LoadTimes {
-    /// Learns one whole warm-up.
+    /// Adds one complete load time.
     pub fn record(&mut self, took: Duration) {
         if self.seen.len() >= KEPT {
             self.seen.pop_front();
@@ -37,7 +37,7 @@ impl LoadTimes {
         self.average = Some(self.average.map_or(took, |old| 0.7 * old + 0.3 * took));
     }
 
-    /// Returns the quantile `q` in 0..=1 of what was seen.
+    /// Returns the quantile `q`, from 0 to 1, of the observed load times.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let mut sorted: Vec<_> = self.seen.iter().copied().collect();
         sorted.sort_unstable();
@@ -46,9 +46,9 @@ impl LoadTimes {
         sorted.get(usize::try_from(index).unwrap_or(last)).copied()
     }
 
-    /// Returns the wait from now to the next probe, `elapsed` into the warm-up: an eighth of the time that it takes as
-    /// far as is known, from 0.5 to 2 s, or until the promised time where that is sooner. A loading answer costs nothing,
-    /// and a promise is a prior.
+    /// Returns the wait until the next probe, `elapsed` after loading began: an eighth of the load time as
+    /// far as it is known, from 0.5 to 2 s, or until the announced time if that is sooner. A loading answer costs nothing, and an announced time is
+    /// only an estimate.
     pub fn next_probe(elapsed: Duration, promised: Option<Duration>) -> Duration {
         let whole = elapsed.saturating_add(promised.unwrap_or_default());
         let usual = (whole / 8).clamp(ASK.0, ASK.1);
@@ -57,7 +57,7 @@ impl LoadTimes {
         })
     }
 
-    /// Returns the average warm-up.
+    /// Returns the average load time.
     pub fn expected(&self) -> Option<Duration> {
         self.average.map(seconds)
     }

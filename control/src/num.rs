@@ -1,8 +1,8 @@
-//! Conversions between counts and reals, in one place so that each cast says why it is safe.
+//! Conversions between counts and floating-point numbers, in one place so that each cast states why it is safe.
 
 use std::time::Duration;
 
-/// Turns a count into a real; counts here are bounded far below 2^32.
+/// Converts a count to a floating-point number; counts here are far below 2^32.
 pub(crate) fn real(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -18,7 +18,7 @@ pub(crate) fn calls(limit: f64) -> u32 {
     whole
 }
 
-/// Makes a duration of seconds; negative and not-a-number become zero, and a day is the most.
+/// Creates a duration from seconds. Negative values and NaN become zero; the maximum is one day.
 pub(crate) fn seconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value.clamp(0.0, 86_400.0)).unwrap_or(Duration::ZERO)
 }

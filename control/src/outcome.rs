@@ -1,64 +1,64 @@
-//! How one attempt at a backend ended, as far as the control law cares.
+//! The outcome of one attempt at a backend, as the control law distinguishes it.
 //!
-//! Each class calls for another reaction, and mixing them is the classic fault of limiters: a timeout is
-//! not a refusal, a loading model is not an overloaded one, and the caller's own mistake teaches nothing.
-//! Whoever speaks the backend's dialect classifies; control only reacts.
+//! Each class requires a different reaction, and confusing them is the classic fault of limiters: a timeout is not a
+//! refusal, a loading model is not an overloaded one, and the caller's own mistake shows nothing about the backend.
+//! The code that handles the backend's dialect classifies; this crate only reacts.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The class of one attempt's ending.
+/// The class of one attempt's end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "class")]
 pub enum Outcome {
     /// Completed in full.
     Success {
-        /// Output tokens, when the backend said how many; normalises the latency sample.
+        /// Output tokens, if the backend sent them; used to normalise the latency sample.
         tokens: Option<u32>,
     },
-    /// The backend is asleep or loading; no work was done. Teaches the load time, never "slower".
+    /// The backend is asleep or loading, and did no work. It counts for the load time, never for the latency.
     Cold {
         /// The backend's own estimate of the time that loading still takes.
         estimated: Option<Duration>,
     },
-    /// Refused because of a rate: 429 or 503 with a clock, or `slow_down`.
+    /// Refused because of a rate: 429 or 503 with a retry time, or `slow_down`.
     Rate {
-        /// How long the backend asks to be left alone.
+        /// How long the backend asks callers to wait.
         retry_after: Option<Duration>,
-        /// The backend said that the traffic grew too fast, not that it is too much.
+        /// `true` if the backend reported that the traffic grew too fast, not that it is too much.
         slow_down: bool,
     },
-    /// Refused because too much was in flight: 429, 503 or 529 without a clock.
+    /// Refused because too much was in flight: 429, 503 or 529 without a retry time.
     Limit,
     /// Refused because a spend or long-period quota is used up; retrying before `reset` is useless.
     Quota {
-        /// Time until the quota is renewed, when known.
+        /// Time until the quota is renewed; `None` if unknown.
         reset: Option<Duration>,
     },
-    /// Failed for a reason that load need not explain: 5xx, reset, broken stream, panic of the attempt.
+    /// Failed for a reason that may be independent of load: 5xx, reset, broken stream, panic of the attempt.
     Fault,
     /// No answer within the attempt's timeout.
     Timeout,
-    /// The caller's own fault (other 4xx); teaches nothing.
+    /// The caller's own fault (other 4xx); ignored by the law.
     Client,
-    /// The backend answered, and the answer cannot be used: it cannot be read, is too large, or a redirect. Another
-    /// attempt would end the same way, so there is none; teaches nothing.
+    /// The backend answered, but the answer cannot be used: it cannot be read, is too large, or is a redirect. Another
+    /// attempt would end in the same way, so none is made; ignored by the law.
     Unusable,
-    /// The backend does not accept the gateway's own settings: its key, its path (401, 403, 404 without a reason).
-    /// Another attempt would end the same way, so there is none; teaches nothing.
+    /// The backend does not accept the gateway's own settings: its key or its path (401, 403, 404 without a reason).
+    /// Another attempt would end in the same way, so none is made; ignored by the law.
     Misconfigured,
-    /// The caller went away; teaches nothing.
+    /// The caller disconnected; ignored by the law.
     Cancelled,
 }
 
 impl Outcome {
-    /// Returns `true` if another attempt would end the same way, so that the call ends here.
+    /// Returns `true` if another attempt would end in the same way, so that the call ends here.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Client | Self::Unusable | Self::Misconfigured)
     }
 
-    /// Returns `true` if the backend refused without doing work: the call may go again at no cost.
+    /// Returns `true` if the backend refused without doing work, so that the call can be sent again at no cost.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -84,7 +84,7 @@ impl Outcome {
     }
 }
 
-/// What the answer's headers said of one quota bucket, refused or not.
+/// The state of one quota in the headers of an answer, refused or not.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BucketHint {
     /// Units granted per `window`.
@@ -93,7 +93,7 @@ pub struct BucketHint {
     pub remaining: f64,
     /// Time until the bucket is full (or the window ends).
     pub reset: Option<Duration>,
-    /// Length of the window that `limit` counts over, when the dialect says so; else it is learned.
+    /// Length of the window of `limit`, if the dialect contains it; otherwise it is learned.
     pub window: Option<Duration>,
 }
 

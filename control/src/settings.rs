@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Law {
-    /// Paired experiments on the latency elasticity; refusals clamp to what was served.
+    /// Paired experiments on the latency elasticity; refusals reduce the limit to what was served.
     #[default]
     Adaptive,
-    /// The initial limit, for ever.
+    /// A constant limit, equal to the initial one.
     Fixed,
 }
 
@@ -19,20 +19,20 @@ pub enum Law {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// The oldest first, always.
+    /// Always the oldest first.
     #[default]
     Fifo,
-    /// The newest first while clearly more calls come than are served and the oldest has waited for a quarter of its
-    /// deadline; the oldest first otherwise.
+    /// The newest first while clearly more calls arrive than are served and the oldest call has waited for a quarter
+    /// of its deadline; otherwise the oldest first.
     NewestFirst,
 }
 
-/// A settings value out of its range.
+/// A settings value that is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// The field's name.
     pub field: &'static str,
-    /// What is allowed.
+    /// The allowed range.
     pub allowed: &'static str,
 }
 
@@ -46,22 +46,23 @@ pub struct ControllerSettings {
     pub limit_initial: u32,
     /// Highest limit, in calls; 1 to 100000, default 200.
     pub limit_max: u32,
-    /// Latency elasticity at which growth stops, the share of the asymptotic throughput; 0.1 to 0.95,
-    /// default 0.65.
+    /// The latency elasticity at which growth stops, which is the share of the asymptotic throughput that is used; 0.1
+    /// to 0.95, default 0.65.
     pub theta: f64,
-    /// Refusals per success that may be risked to find more capacity; 0 to 0.2, default 0.03.
+    /// Refusals per success that may be spent to find more capacity; 0 to 0.2, default 0.03.
     pub exploration: f64,
-    /// Silence after which the backend may have gone to sleep; default 30 s.
+    /// Time without calls after which the backend may be asleep; default 30 s.
     pub idle: Duration,
     /// Time one attempt may take; default 60 s.
     pub attempt_timeout: Duration,
     /// Retries per success; 0 to 1, default 0.2.
     pub retry_ratio: f64,
-    /// Retries per success while faults are proved to have another cause than load; 0 to 1, default 0.6.
+    /// Retries per success while faults are proved to have a cause other than load; 0 to 1, default 0.6.
     pub retry_ratio_max: f64,
-    /// A pause longer than this is a used-up quota: callers are refused at once; default 5 min.
+    /// A longer pause counts as a used-up quota, so that callers are refused at once; default 5 min.
     pub quota_horizon: Duration,
-    /// Time in which the rate may grow by half after the provider asked to slow down; more than 0, default 15 min.
+    /// Time in which the rate may grow by half after the provider's request to slow down; greater than 0, default 15
+    /// min.
     pub slow_down_period: Duration,
     /// First wait of a broken lane before its next probe; default 500 ms.
     pub breaker_backoff: Duration,
@@ -157,28 +158,28 @@ pub struct PoolSettings {
     pub order: Order,
     /// Attempts of one call; 1 to 20, default 6.
     pub attempts_max: u32,
-    /// One dispatch in this many goes to the lowest priority that waits; 2 to 1000, default 5.
+    /// One dispatch in this number goes to the lowest priority that waits; 2 to 1000, default 5.
     pub reserved_one_in: u32,
-    /// Largest part of a call's whole time that the deadline margin may be; 0 to 1, default 0.6.
+    /// The largest share of a call's total time that the deadline margin may be; 0 to 1, default 0.6.
     pub deadline_margin_share: f64,
-    /// Hold after a call's first refusal, doubled by each further one; more than 0, default 50 ms.
+    /// Hold after a call's first refusal, doubled by each further one; greater than 0, default 50 ms.
     pub hold_first: Duration,
     /// Longest hold; at least `hold_first`, default 2 s.
     pub hold_max: Duration,
-    /// Time that a call may take which probes a backend that is not known to serve, where that is more than an attempt
-    /// may take: some hold the call until they have loaded. More than 0, default 2 min.
+    /// Time for a call that probes a backend which is not known to serve, if it is longer than the attempt timeout.
+    /// Some backends hold the call until they have loaded. Greater than 0, default 2 min.
     pub wake_timeout: Duration,
-    /// Longest wait for a backend that does not serve and does not say when it will; default 5 min. One that says when
-    /// it will be ready is waited for up to the caller's deadline.
+    /// Longest wait for a backend that does not serve and does not announce when it will; default 5 min. For a backend
+    /// that announces when it will be ready, calls wait until their deadlines.
     pub cold_wait_max: Duration,
-    /// Retries in hand at the start; default 10.
+    /// Available retries at the start; default 10.
     pub retry_start: f64,
-    /// Retries that can be saved up; default 60.
+    /// The largest number of retries that can be saved; default 60.
     pub retry_cap: f64,
-    /// Hedges per success, each paid for by a retry too, and so the share of attempts that count as late; 0 to 0.2,
-    /// default 0, which is no hedging.
+    /// Hedges per success, each of which also costs a retry. It is thereby also the share of attempts that count as
+    /// late; 0 to 0.2, default 0, which disables hedging.
     pub hedge_ratio: f64,
-    /// Highest cost of a call that is hedged, in tokens (prompt and bound of the output); default 2000.
+    /// The highest cost of a call that is hedged, in tokens of prompt and output bound; default 2000.
     pub hedge_tokens_max: u32,
 }
 

@@ -1,7 +1,7 @@
 //! A point in time that a test can construct.
 //!
-//! Owns nothing but a number: the nanoseconds since the lane's own epoch. It exists because
-//! `std::time::Instant` can only be read from a clock, and a pure crate has none.
+//! Contains only a number: the nanoseconds since the lane's epoch. `std::time::Instant` can only be read from a clock,
+//! which a pure crate does not have.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The epoch itself.
     pub const ZERO: Self = Self(0);
-    /// Later than every point that a process can live to see (584 years).
+    /// Later than any point during the life of a process (584 years).
     pub const MAX: Self = Self(u64::MAX);
 
-    /// Makes a timestamp from nanoseconds since the epoch.
+    /// Creates a timestamp from nanoseconds since the epoch.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Makes a timestamp from the time since the epoch; saturates after 584 years.
+    /// Creates a timestamp from the time since the epoch; saturates after 584 years.
     pub fn from_duration(since_epoch: Duration) -> Self {
         Self(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Makes a timestamp from seconds since the epoch; negative and not-a-number become the epoch.
+    /// Creates a timestamp from seconds since the epoch; negative values and NaN become the epoch.
     pub fn from_secs_f64(seconds: f64) -> Self {
         Self::from_duration(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::ZERO))
     }
@@ -54,7 +54,7 @@ impl Timestamp {
         )
     }
 
-    /// Returns the time since `earlier`; zero when `earlier` is in fact later.
+    /// Returns the time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -1,10 +1,10 @@
-//! Why a limit changed, with the numbers that decided: what the log, `/state` and the page show.
+//! The reason for a changed limit, with the values that decided it; shown in the log, in `/state` and on the page.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What a limit decided.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictKind {
@@ -16,24 +16,24 @@ pub enum VerdictKind {
     Down,
     /// The backend became slower or lossier by itself; a lower level is tried.
     Anomaly,
-    /// Refusals turned out to come from a rate, or not to.
+    /// Refusals were found to come from a rate, or not to.
     Rate,
-    /// The retry ratio changed, because the cause of the faults became clear; `from` and `to` are retries per success.
+    /// The retry ratio changed, because the cause of the faults became known; `from` and `to` are retries per success.
     Retries,
-    /// The attempt timeout moved; `from` and `to` are seconds.
+    /// The attempt timeout changed; `from` and `to` are seconds.
     Timeout,
 }
 
 /// One decision of a limit, printed like `CLAMP 16.0->13.6 refused or late`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Verdict {
-    /// What was tried or done.
+    /// The kind of the change.
     pub kind: VerdictKind,
     /// The limit (calls) or rate (per second) before.
     pub from: f64,
     /// The limit or rate tried or set.
     pub to: f64,
-    /// The measured latency elasticity and its standard error, when an experiment decided.
+    /// The measured latency elasticity and its standard error, if an experiment decided.
     pub elasticity: Option<(f64, f64)>,
     /// The result and its reason, in words.
     pub result: &'static str,

@@ -1,4 +1,4 @@
-//! The states that are not about how much, but about whether: idle, cold, running, broken.
+//! The states that determine whether calls may be sent at all: idle, cold, running, broken.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{Controller, Flight};
 use crate::limit::Signal;
 use crate::{LaneState, LoadTimes, Permission, Timestamp};
 
-/// How much later a promise may be than the first one and still be the same.
+/// The largest difference between two announced times that count as the same.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// Loading answers in a row, without another answer in between, that come from the lane and not from one replica.
@@ -17,28 +17,28 @@ const LOADING_MIN: u32 = 3;
 pub(super) struct Cold {
     /// The first loading answer.
     pub(super) since: Timestamp,
-    /// When the next probe is due.
+    /// The time of the next probe.
     pub(super) next_probe: Timestamp,
-    /// When the backend first promised to be ready.
+    /// The time at which the backend first announced to be ready.
     pub(super) promised: Option<Timestamp>,
-    /// A later promise was for a later time.
+    /// `true` if a later announcement was for a later time.
     pub(super) broke_promise: bool,
 }
 
-/// Whether calls may go at all.
+/// Whether calls may be sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Availability {
-    /// Silent for so long that the backend may sleep: one call first.
+    /// There were no calls for so long that the backend may sleep; one call is sent first.
     Idle,
-    /// Known to load: one probe at a time, at `next_probe`.
+    /// The backend is known to load; one probe at a time is sent, at `next_probe`.
     Cold(Cold),
     /// Serving at the limit.
     Running,
-    /// Failing: one probe per backoff.
+    /// The backend fails; one probe per backoff is sent.
     Broken {
-        /// The next probe.
+        /// The time of the next probe.
         next_probe: Timestamp,
-        /// The wait after it, should it fail.
+        /// The wait after it, if it fails.
         backoff: Duration,
     },
 }
@@ -46,8 +46,8 @@ pub(super) enum Availability {
 impl Controller {
     /// Notes a loading answer.
     pub(super) fn cold(&mut self, flight: Flight, estimated: Option<Duration>, now: Timestamp) {
-        // An answer to a call that was sent before the backend got ready is old news. While others are served, or until
-        // several calls in a row were told so, one replica loads, not the lane.
+        // An answer to a call that was sent before the backend was ready is outdated. While other calls are served, or
+        // until several calls in a row got such an answer, only one replica loads, not the lane.
         let running = matches!(self.availability, Availability::Running);
         self.loading_in_row = self.loading_in_row.saturating_add(1);
         let one_of_several = self.serves_others(now) || self.loading_in_row < LOADING_MIN;
@@ -71,7 +71,7 @@ impl Controller {
         let promise = estimated.map(|left| now.after(left));
         let first = episode.promised.or(promise);
         episode.promised = first;
-        // A promise that slips is a constant, not an estimate: it is not trusted again.
+        // An announced time that moves is a constant, not an estimate, and is not used again.
         let slipped = promise
             .zip(first)
             .is_some_and(|(new, old)| new > old.after(SLACK));
@@ -139,7 +139,7 @@ impl Controller {
         if matches!(self.availability, Availability::Running) {
             self.memory = Some(0.7 * self.limit.proved());
         }
-        // The failures that tripped it are an outage, not the backend's everyday fault rate.
+        // The failures that opened the breaker are an outage, not the backend's usual fault rate.
         self.fault_rate = self.fault_rate.min(0.3);
         let first = self.settings.breaker_backoff;
         let backoff = (first * 2).min(self.settings.breaker_backoff_max);
@@ -159,7 +159,7 @@ impl Controller {
         self.availability = Availability::Running;
     }
 
-    /// Falls idle after silence: the backend may have gone to sleep.
+    /// Becomes idle after a time without calls, because the backend may be asleep.
     pub(super) fn fall_idle(&mut self, now: Timestamp) {
         let silent = now.since(self.last_activity) >= self.settings.idle;
         if matches!(self.availability, Availability::Running) && self.flights.is_empty() && silent {
@@ -171,7 +171,7 @@ impl Controller {
     pub(super) fn permission(&self, now: Timestamp) -> Permission {
         if now < self.quota_until {
             return if now < self.quota_ask {
-                // No one is kept waiting for a renewal that nobody has announced.
+                // The renewal was not announced, so no call waits for it.
                 let until = if self.quota_is_dated {
                     self.quota_until
                 } else {
@@ -202,7 +202,7 @@ impl Controller {
         }
     }
 
-    /// Returns the end of the pause that the backend asked for, or of the window that its headers say is used up.
+    /// Returns the end of the pause that the backend requested, or of the window that its headers report as used up.
     fn pause(&self, now: Timestamp) -> Option<Timestamp> {
         let quota = self.rate.used_up(now).into_iter();
         quota
@@ -221,7 +221,7 @@ impl Controller {
         }
     }
 
-    /// Returns the state without a pause or a used-up quota, which lie over it.
+    /// Returns the state without a pause or a used-up quota, which hide it.
     pub(super) fn state_behind_pauses(&self) -> LaneState {
         let probing = self
             .flights

@@ -1,5 +1,5 @@
-//! What an ending is evidence of, where that is not what it says: refusals with a clock, used-up quotas, and timeouts of
-//! calls that were late already.
+//! Endings that need interpretation: refusals with a retry time, used-up quotas, and timeouts of calls that began with
+//! too little time.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use super::{Availability, Controller, Flight};
 use crate::limit::{Sample, Signal};
 use crate::{Chance, Timestamp, Verdict, VerdictKind};
 
-/// Answers that make the usual latency known.
+/// The number of answers after which the usual latency is known.
 const ANSWERS_LEAST: u32 = 16;
-/// A closure further away than this is no span, but a date or a mistake.
+/// A longer closure is not a duration but a date or an error.
 const CLOSED_MAX: Duration = Duration::from_hours(32 * 24);
-/// Part of a closure after which it is asked whether it still holds, and the shortest and longest time until then.
+/// Share of a closure after which one call asks whether it still holds, and the shortest and longest time until then.
 const ASK_PART: u32 = 20;
 const ASK: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(15));
 
 impl Controller {
-    /// Closes the lane because a quota is used up; now and then one call asks whether it still is.
+    /// Closes the lane because a quota is used up. From time to time one call asks whether it still is.
     pub(super) fn close(&mut self, asked: Duration, now: Timestamp) {
         let asked = if asked > CLOSED_MAX {
             self.settings.quota_horizon
@@ -28,7 +28,8 @@ impl Controller {
         self.quota_ask = now.after((asked / ASK_PART).clamp(ASK.0, ASK.1));
     }
 
-    /// Pauses as a refusal asks; says what became of the rate, if it changed. The backend may mean what was in flight.
+    /// Pauses for the time that a refusal requests. Returns the verdict if the rate changed. The backend may have
+    /// meant the calls in flight.
     pub(super) fn refused_with_a_clock(
         &mut self,
         flight: Flight,
@@ -72,8 +73,8 @@ impl Controller {
         })
     }
 
-    /// Says whether a call that timed out had too little time from the start: that says nothing of the
-    /// backend. The bound is the mean of the logarithm of the latency and one deviation.
+    /// Returns `true` if a call that timed out had too little time from the start, in which case it shows nothing
+    /// about the backend. The bound is the mean of the logarithm of the latency plus one deviation.
     pub(super) fn was_cut_short(&self, flight: Flight, now: Timestamp) -> bool {
         let took = now.since(flight.sent).as_secs_f64();
         let whole = took >= 0.9 * self.settings.attempt_timeout.as_secs_f64();
@@ -84,8 +85,8 @@ impl Controller {
         matches!(self.availability, Availability::Running) && !whole && !usual
     }
 
-    /// Learns how long a call takes. A probe may have been held while the backend loaded: it teaches only what agrees
-    /// with what is known.
+    /// Learns how long a call takes. A probe may have been held while the backend loaded, so it counts only if it
+    /// agrees with the known latency.
     pub(super) fn learn_service_time(&mut self, flight: Flight, log: f64) {
         let deviation = self.log_variance.max(0.0).sqrt();
         let usual = |mean: f64| log <= mean + 2.5 * deviation;

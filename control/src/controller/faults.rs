@@ -1,21 +1,21 @@
-//! Whether faults come from load: what decides how many retries the lane may afford.
+//! Whether faults come from load, which determines how many retries the lane may spend.
 //!
-//! Owns a regression of the failures on the calls in flight. It exists because a retry is harmless against faults
-//! that come by chance, and fatal against faults that come from load. Both numbers are taken against their own
-//! recent mean, so that a burst of faults, which changes the load by its retries, does not count as its effect.
-//! It must never take a refusal for a fault.
+//! Owns a regression of the failures on the calls in flight. A retry is harmless if faults are random, and makes
+//! things worse if they come from load. Both values are taken relative to their own recent mean, so that a burst of
+//! faults, which changes the load by its retries, does not count as an effect of load. A refusal must never count as a
+//! fault.
 
-/// Weight of one sample in the recent means: about two seconds of a busy lane.
+/// Weight of one sample in the recent means; about two seconds of a busy lane.
 const RECENT: f64 = 1.0 / 30.0;
-/// Weight of one sample in the regression: several hundred samples prove anything, and old ones fade.
+/// Weight of one sample in the regression. Several hundred samples are needed for a proof, and old ones fade.
 const MEMORY: f64 = 1.0 / 500.0;
-/// Weight of samples before the first judgement.
+/// Total weight of samples before the first decision.
 const ENOUGH: f64 = 60.0;
-/// Standard errors of safety, as in the law's experiments.
+/// Standard errors of margin, as in the law's experiments.
 const SAFETY: f64 = 1.3;
 /// Faults that come from load appear within a doubling of it, which is an elasticity of at least 1.4.
 const ELASTICITY_MAX: f64 = 0.7;
-/// Share of failures below which the ordinary budget carries all retries.
+/// Share of failures below which the ordinary budget pays for all retries.
 const SHARE_MIN: f64 = 0.05;
 
 /// Decayed sums of one regression.
@@ -23,7 +23,7 @@ const SHARE_MIN: f64 = 0.05;
 pub(super) struct FaultCause {
     recent_load: Option<f64>,
     recent_failed: f64,
-    /// Share of failures over the regression's memory.
+    /// The share of failures over the memory of the regression.
     share: f64,
     weight: f64,
     load_squared: f64,
@@ -32,7 +32,7 @@ pub(super) struct FaultCause {
 }
 
 impl FaultCause {
-    /// Learns from an attempt that was served or failed, with the calls in flight when it was sent.
+    /// Adds an attempt that was served or failed, with the calls in flight when it was sent.
     pub(super) fn observe(&mut self, in_flight: u32, failed: bool) {
         let load = f64::from(in_flight.max(1)).ln();
         let failed = f64::from(u8::from(failed));
@@ -48,8 +48,8 @@ impl FaultCause {
         self.judge();
     }
 
-    /// `b = sum(x y) / sum(x^2)`, `se = sqrt(p (1 - p) / sum(x^2))`; independent while
-    /// `b + 1.3 se < 0.7 p`, and until `b - 1.3 se > 0.7 p`.
+    /// Computes `b = sum(x y) / sum(x^2)`, `se = sqrt(p (1 - p) / sum(x^2))`. The faults are independent from `b + 1.3
+    /// se < 0.7 p` until `b - 1.3 se > 0.7 p`.
     fn judge(&mut self) {
         if self.weight < ENOUGH || self.share < SHARE_MIN || self.load_squared <= 0.0 {
             self.independent = false;
@@ -65,7 +65,7 @@ impl FaultCause {
         }
     }
 
-    /// Says whether the faults are proved to have another cause than load.
+    /// Returns `true` if the faults are proved to have another cause than load.
     pub(super) fn is_independent(&self) -> bool {
         self.independent
     }
@@ -75,7 +75,7 @@ impl FaultCause {
 mod tests {
     use super::*;
 
-    /// Deterministic chance, so that a failure is seen again.
+    /// Observes a share of failures without randomness, so that a failing test can be repeated.
     fn observe(cause: &mut FaultCause, share: fn(u32) -> f64, count: u32) {
         let mut chance = fastrand::Rng::with_seed(5);
         for _ in 0..count {

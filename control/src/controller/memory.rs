@@ -1,15 +1,15 @@
-//! What outlives a controller, and how the next one goes on from it.
+//! The values that outlive a controller, and how the next one continues from them.
 
 use super::{Availability, Controller, Momentary, Snapshot};
 use crate::Timestamp;
 
 impl Controller {
-    /// Returns what was learned, to be kept across restarts.
+    /// Returns the learned values, to be kept across restarts.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let running = matches!(self.availability, Availability::Running);
         let reached = running.then(|| self.limit.limit());
         Snapshot {
-            // A climb that is still under way has not disproved what was reached before it.
+            // A ramp in progress has not disproved the level reached before it.
             limit: match (reached, self.memory) {
                 (Some(reached), Some(memory)) if self.limit.warming() => Some(reached.max(memory)),
                 (reached, memory) => reached.or(memory),
@@ -29,8 +29,9 @@ impl Controller {
         }
     }
 
-    /// Goes on at the level of a forerunner that served until a moment ago, and verifies it by the ordinary windows: to
-    /// start small again would leave a backend idle whose calls are still out. What the backend asked for holds on.
+    /// Continues at the level of a predecessor that served until a moment ago, and verifies it with the ordinary
+    /// windows. Starting small again would leave a backend unused whose calls are still running. Pauses and quotas of
+    /// the backend stay in force.
     pub(super) fn resume(&mut self, momentary: Momentary, now: Timestamp) {
         self.paused_until = momentary.paused_until;
         if momentary.quota_until > now {

@@ -1,4 +1,4 @@
-//! What the controller is told, what it answers, and what of it is kept and shown.
+//! The messages and effects of the controller, and the state that is kept and shown.
 
 use std::time::Duration;
 
@@ -7,95 +7,96 @@ use serde::{Deserialize, Serialize};
 use crate::load_time::LoadTimes;
 use crate::{Grant, Kind, LaneState, Outcome, QuotaHints, Timestamp, Verdict};
 
-/// Names one attempt; unique within a lane.
+/// The number of an attempt; unique within a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId(pub u64);
 
-/// A stretch of time, noted where it happened: a lane's own backlog is no part of it.
+/// A period of time that was measured where it happened, so that it excludes the lane's own backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// When the call was sent.
     pub sent: Timestamp,
-    /// When what is told of it happened.
+    /// When the event happened.
     pub at: Timestamp,
 }
 
 impl Span {
-    /// Makes the stretch that ends at `at` and began when the call was dispatched.
+    /// Creates the period that ends at `at` and began when the call was dispatched.
     pub fn until(at: Timestamp) -> Self {
         let sent = Timestamp::ZERO;
         Self { sent, at }
     }
 }
 
-/// What the controller is told.
+/// An event or request for the controller.
 #[derive(Clone, Copy, Debug)]
 pub enum Message {
     /// An attempt was sent.
     Dispatched {
-        /// Which.
+        /// The attempt.
         attempt: AttemptId,
-        /// In flight, this one included.
+        /// The number of attempts in flight, including this one.
         in_flight: u32,
         /// Expected cost in tokens; zero when unknown.
         tokens: u32,
-        /// Sent as a probe under a single-flight grant.
+        /// `true` if it was sent as a probe under a single-flight grant.
         probe: bool,
-        /// What its time can be compared with.
+        /// The kind of call with which its time can be compared.
         kind: Kind,
     },
     /// The first part of an answer arrived.
     FirstPart {
-        /// Which.
+        /// The attempt.
         attempt: AttemptId,
         /// When it was sent, and when the part arrived.
         span: Span,
     },
     /// An attempt ended.
     Ended {
-        /// Which.
+        /// The attempt.
         attempt: AttemptId,
         /// When it was sent, and when it ended.
         span: Span,
-        /// How.
+        /// The outcome.
         outcome: Outcome,
-        /// What its headers said of quotas.
+        /// The quotas in its headers.
         quota: QuotaHints,
     },
-    /// How many calls wait now.
+    /// The number of calls that wait has changed.
     Demand {
         /// Calls waiting.
         queued: u32,
     },
-    /// Traffic is expected soon: a wake call is wanted, unless the backend serves or a call is on its way to it.
+    /// Traffic is expected soon. The controller requests a wake call, unless the backend serves or a call is already
+    /// on its way to it.
     Prewarm,
-    /// The time asked for by `next_wakeup` has come.
+    /// The time returned by `next_wakeup` has come.
     Wakeup,
 }
 
-/// What the controller wants done or known.
+/// An action or change that the controller requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Effect {
     /// The pool's new grant.
     Grant(Grant),
     /// The lane's state changed.
     State {
-        /// Before.
+        /// The state before.
         from: LaneState,
-        /// After.
+        /// The state after.
         to: LaneState,
     },
-    /// A limit decided something.
+    /// A limit, rate or timeout was changed.
     Verdict(Verdict),
-    /// A wake call of the lane's own is wanted.
+    /// The lane must send a wake call of its own.
     Prewarm,
 }
 
-/// What was learned and survives a restart.
+/// The learned values that survive a restart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// The limit last in force, in calls.
+    /// The last limit in force, in calls.
     pub limit: Option<f64>,
     /// How long the backend takes to load.
     pub load_times: LoadTimes,
@@ -105,34 +106,34 @@ pub struct Snapshot {
     pub rate_ceiling: Option<f64>,
     /// Share of attempts that fail for reasons other than load.
     pub fault_rate: f64,
-    /// What is true for a moment only; never written down, so that the next process does not believe it.
+    /// Values that are valid for a moment only. They are not stored, so that the next process does not use them.
     #[serde(skip)]
     pub momentary: Option<Momentary>,
 }
 
-/// What a controller that is restarted in the midst of traffic goes on with.
+/// The values with which a controller that restarts during traffic continues.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentary {
-    /// When an attempt was sent or ended last.
+    /// When an attempt was last sent or ended.
     pub at: Timestamp,
-    /// The end of the pause that the backend asked for; in the past without one.
+    /// The end of the pause that the backend requested; in the past if there is none.
     pub paused_until: Timestamp,
-    /// When the used-up quota is renewed; in the past without one.
+    /// The time of the used-up quota's renewal; in the past if there is none.
     pub quota_until: Timestamp,
-    /// `true` if the backend said when the quota is renewed.
+    /// `true` if the backend announced the time of the renewal.
     pub quota_is_dated: bool,
-    /// The limit then, in calls, if the backend served; none is kept while it still ramps.
+    /// The limit at that time, in calls, if the backend served. `None` during the ramp.
     pub level: Option<f64>,
-    /// Mean and variance of the logarithm of the latency, once there was an answer.
+    /// Mean and variance of the logarithm of the latency; `None` before the first answer.
     pub latency: Option<(f64, f64)>,
 }
 
-/// The controller as `/state` shows it.
+/// The controller's part of `/state`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ControllerReport {
     /// The state.
     pub state: LaneState,
-    /// The state that goes on behind a pause or a used-up quota; without one, the state itself.
+    /// The state hidden by a pause or a used-up quota; otherwise the state itself.
     pub behind: LaneState,
     /// The limit before rounding.
     pub limit: f64,
@@ -144,6 +145,6 @@ pub struct ControllerReport {
     pub load_time_p90: Option<Duration>,
     /// Share of attempts that fail for reasons other than load.
     pub fault_rate: f64,
-    /// Attempts in flight, as the controller knows.
+    /// Attempts in flight, as counted by the controller.
     pub in_flight: usize,
 }

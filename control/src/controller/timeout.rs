@@ -1,8 +1,8 @@
-//! How long one attempt may take: more than the operator said, while a slow tail is proved.
+//! The time that one attempt may take: more than the setting while a slow tail is proved.
 //!
-//! Owns the timeout in force. It exists because a timeout below a backend's slow tail fails calls that no limit
-//! can save: timeouts while the typical call is fast are a tail, not a queue. A longer timeout is kept only while the
-//! calls that pass the old one come to a good end. It must never touch the limit.
+//! Owns the timeout in force. A timeout shorter than a backend's slow tail fails calls that no limit can save:
+//! timeouts while the typical call is fast are a tail, not a queue. A longer timeout is kept only while the calls that
+//! exceed the old one succeed. It must never change the limit.
 
 use std::time::Duration;
 
@@ -10,39 +10,40 @@ use crate::num::seconds;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// Weight of one attempt in the shares and in the typical success: two seconds to a minute of traffic.
+/// Weight of one attempt in the shares and in the typical success; two seconds to a minute of traffic.
 const WEIGHT: f64 = 0.02;
-/// Attempts since the last change before the next one.
+/// The number of attempts between two changes.
 const LOOK: u32 = 40;
-/// Share of timeouts from which on they are more than bad luck.
+/// Share of timeouts above which they are not random.
 const SHARE_MIN: f64 = 0.04;
-/// A backend that answers less than half of the calls in time has no tail but a trouble.
+/// A backend that answers less than half of the calls in time is in trouble and does not just have a slow tail.
 const SHARE_MAX: f64 = 0.5;
-/// Timeouts in a row from which on the backend is gone, and what was counted says nothing of a tail.
+/// The number of timeouts in a row after which the backend is considered unavailable, and the counts say nothing about
+/// a tail.
 const GONE: u32 = 8;
-/// The typical success is below this part of the timeout when the timeouts are a tail.
+/// The typical success must be below this share of the timeout for the timeouts to be a tail.
 const TYPICAL: f64 = 0.4;
-/// One raise, and the most in all.
+/// The factor of one raise, and the largest total factor.
 const STEP: f64 = 1.3;
 const MOST: f64 = 3.0;
-/// Raise from which on the calls past the old timeout are judged; below it too few of a tail are in reach.
+/// The raise above which the calls that exceed the old timeout are assessed; below it, too few of a tail can succeed.
 const JUDGED: f64 = 1.6;
-/// Calls past the old timeout before they are judged, and the share that must succeed.
+/// The number of calls that exceed the old timeout before they are assessed, and the share that must succeed.
 const PAST_MIN: u32 = 12;
 const PAST_SHARE: f64 = 0.3;
-/// Time for which a raise that did not pay is not tried again.
+/// The time for which an unsuccessful raise is not repeated.
 const BLOCK: Duration = Duration::from_mins(5);
 
-/// How an attempt that says something about the timeout ended.
+/// The end of an attempt that matters for the timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Served, or its first part came.
+    /// Served, or its first part arrived.
     Served,
     /// Not answered.
     Timeout,
 }
 
-/// The timeout in force and what it rests on.
+/// The timeout in force and the counts behind it.
 #[derive(Debug)]
 pub(super) struct AdaptiveTimeout {
     base: Duration,
@@ -53,13 +54,13 @@ pub(super) struct AdaptiveTimeout {
     late: f64,
     seen: u32,
     in_row: u32,
-    /// Calls past the base that succeeded, and all of them.
+    /// The number of calls that took longer than the base and succeeded, and the number of all that took longer.
     past: (u32, u32),
     blocked_until: Timestamp,
 }
 
 impl AdaptiveTimeout {
-    /// Starts at the operator's timeout.
+    /// Creates a timeout equal to that of the settings.
     pub(super) fn new(base: Duration) -> Self {
         Self {
             base,
@@ -82,7 +83,7 @@ impl AdaptiveTimeout {
         }
     }
 
-    /// Learns from one attempt that took `took`.
+    /// Observes one attempt that took `took`.
     pub(super) fn observe(
         &mut self,
         answer: Answer,
@@ -91,7 +92,7 @@ impl AdaptiveTimeout {
     ) -> Option<Verdict> {
         let served = answer == Answer::Served;
         if !served && took < self.base.mul_f64(0.95) {
-            // Another clock ran out: the caller's deadline, or a shorter one of its own.
+            // Another timeout applied: the caller's deadline, or a shorter one of its own.
             return None;
         }
         self.seen = self.seen.saturating_add(1);
@@ -114,14 +115,14 @@ impl AdaptiveTimeout {
         self.decide(served, now)
     }
 
-    /// A raise comes with a success: while nothing is answered, the backend may be gone.
+    /// Decides after a success only: while nothing is answered, the backend may be unavailable.
     fn decide(&mut self, served: bool, now: Timestamp) -> Option<Verdict> {
         if self.past.1 >= PAST_MIN {
             if f64::from(self.past.0) < PAST_SHARE * f64::from(self.past.1) {
                 self.blocked_until = now.after(BLOCK);
                 return Some(self.change(1.0, "past the old timeout few succeed"));
             }
-            // Judged anew by the next calls: the tail may end.
+            // The next calls are assessed anew, because the tail may end.
             self.past = (0, 0);
         }
         let typical = seconds(self.typical?.exp());

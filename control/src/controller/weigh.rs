@@ -1,11 +1,11 @@
-//! What endings say besides how much the backend can carry: how long to wait, and how often to try again.
+//! The conclusions from endings that do not concern capacity: how long to wait, and how often to retry.
 
 use super::timeout::Answer;
 use super::{Availability, Controller, Flight, Outcome, Timestamp, Verdict};
 use crate::VerdictKind;
 
 impl Controller {
-    /// Learns what an ending says of timeouts and of the cause of faults.
+    /// Updates the timeout and the cause of faults from an ending.
     pub(super) fn weigh(
         &mut self,
         flight: Flight,

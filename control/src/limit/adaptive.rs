@@ -1,10 +1,10 @@
 //! The adaptive law: paired experiments on the latency elasticity (`docs/control.md`).
 //!
-//! Owns the verified level, the experiment under way and the budget that experiments may lose. It exists
-//! because signals differ in trust: a refusal clamps to what was being served, at once; latency, timeouts
-//! and faults never cut by themselves, they only decide experiments. By Little's law the goodput
-//! elasticity is `1 - e` with `e = dln(latency)/dln(in flight)`, so one threshold fits hard slots, hidden
-//! queues and batch servers. It must never move on a fault that another level would have had as well.
+//! Owns the verified level, the experiment in progress and the budget for losses by experiments. Signals differ in
+//! reliability: a refusal reduces the limit at once to what was being served; latency, timeouts and faults never
+//! reduce it by themselves, but only decide experiments. By Little's law the goodput elasticity is `1 - e` with
+//! `e = dln(latency)/dln(in flight)`, so one threshold fits hard slots, hidden queues and batch servers. It must never
+//! react to a fault that another level would have had as well.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -26,89 +26,89 @@ use elasticity::History;
 use ladder::Ladder;
 use phase_window::{Phased, Summary};
 
-/// Most error of a latency that may be the best known: the lowest of noisy ones is too low.
+/// The largest error of a latency that may become the best one. The lowest of several noisy latencies is too low.
 const BEST_ERROR: f64 = 1.0;
 
-/// Most early failures that wait to be counted; more than any window holds.
+/// The largest number of early failures that wait to be counted; more than any window holds.
 const EARLY_MAX: usize = 512;
 
-/// What is being tried.
+/// The current activity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
-    /// Growing fast; rung after rung is proved.
+    /// Growing fast; one ramp step after the other is proved.
     Ramp,
     /// Serving at the verified level; windows are compared with the reference.
     Hold,
-    /// Climbing to, then measuring, a higher level.
+    /// Growing to a higher level, then measuring it.
     Up { target: f64 },
     /// Measuring a lower level.
     Down { target: f64, why: Why },
-    /// Serving right below the level at which the backend refuses.
+    /// Serving just below the level at which the backend refuses.
     Edge,
-    /// Asking for one call more than was ever let in.
+    /// Trying one call more than was ever accepted.
     Probe,
 }
 
-/// What a lower level is measured for.
+/// The reason why a lower level is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    /// To see whether anything is lost: it is done now and then.
+    /// To find whether less is enough; this is done from time to time.
     Routine,
-    /// The backend became slower or lossier.
+    /// The backend became slower, or loses more.
     Anomaly,
-    /// Less may be served at the edge than below it.
+    /// Fewer calls may be served at the edge than below it.
     Edge,
 }
 
 /// The law's state.
 #[derive(Debug)]
 pub(crate) struct Adaptive {
-    /// Elasticity at which growth stops: the part of the asymptotic throughput that is taken.
+    /// The elasticity at which growth stops, which is the share of the asymptotic throughput that is used.
     theta: f64,
-    /// Refusals per success that upward experiments may cost.
+    /// Refusals per success that experiments upward may cost.
     exploration: f64,
     initial: f64,
     max: f64,
-    /// In force now; a whole number.
+    /// The limit in force; a whole number.
     limit: f64,
-    /// Last verified level; a whole number.
+    /// The last verified level; a whole number.
     level: f64,
     mode: Mode,
     /// Relative size of the next step up.
     step: f64,
-    /// Still in the first growth after a start.
+    /// `true` during the first growth after a start.
     warming: bool,
     /// Successes since calls last waited.
     unbound: f64,
-    /// Where an earlier life was, most of which the ramp may reach unproved.
+    /// The level of an earlier controller, most of which the ramp may reach without proof.
     memory: Option<f64>,
-    /// Highest level that the ramp proved since the last start.
+    /// The highest level that the ramp has proved since the last start.
     proved_most: f64,
     ladder: Ladder,
     edge: Edge,
     window: Phased,
     reference: Option<Summary>,
-    /// Lowest reference latency since the last rebase and its error, for the absolute guard.
+    /// The lowest reference latency since the last rebase and its error, for the absolute bound.
     best: Option<(f64, f64)>,
     history: History,
-    /// Failures that came sooner than answers do, and are not counted yet.
+    /// Failures that came sooner than answers usually do, and are not counted yet.
     early: VecDeque<Sample>,
-    /// Calls sent before the last cut say nothing new.
+    /// Calls sent before the last cut are outdated.
     epoch: Timestamp,
-    /// Calls sent before this waited behind those of a level that was left.
+    /// Calls sent before this time waited behind those of an earlier level.
     settled: Timestamp,
-    /// No experiment before this.
+    /// No experiment starts before this time.
     rest_until: Timestamp,
-    /// Seconds of the last rest; doubled by each experiment that led nowhere.
+    /// The last rest in seconds; doubled by each experiment without success.
     rest: f64,
     experiments: u32,
-    /// The number of experiments at which one goes down, and how many lie between two such.
+    /// The number of experiments after which one goes down, and the number between two of these.
     down_after: u32,
     down_every: u32,
 }
 
 impl Adaptive {
-    /// Starts small, in the fast growth.
+    /// Creates a law that starts small, in the fast growth.
     pub(crate) fn new(settings: &ControllerSettings, now: Timestamp) -> Self {
         let initial = f64::from(settings.limit_initial);
         Self {
@@ -141,7 +141,8 @@ impl Adaptive {
         }
     }
 
-    /// Samples that a look needs: `clamp(0.8 L, 6, 40)`, at least 16 unless the step is upward.
+    /// Returns the number of samples that a decision needs: `clamp(0.8 L, 6, 40)`, at least 16 unless the step is
+    /// upward.
     fn look(&self) -> usize {
         let least = if matches!(self.mode, Mode::Up { .. }) {
             6.0
@@ -156,11 +157,11 @@ impl Adaptive {
         usize::try_from(crate::num::calls(count)).unwrap_or(40)
     }
 
-    /// Says whether a sample was taken near the level under test. A call that was sent on the way there waited
-    /// in the queue of the level that was left.
+    /// Returns `true` if a sample was taken near the level under test. A call that was sent during the change waited
+    /// in the queue of the earlier level.
     fn belongs(&self, sent_at: f64, middle: f64) -> bool {
         match self.mode {
-            // What was sent before a cut still ends above the level.
+            // Calls sent before a cut still end above the level.
             Mode::Hold => middle >= 0.7 * self.level && middle <= 1.1 * self.level + 1.0,
             Mode::Edge | Mode::Probe => middle >= 0.7 * self.level,
             Mode::Up { target } => middle.min(sent_at) >= (self.level * target).sqrt(),
@@ -231,21 +232,21 @@ impl Adaptive {
         self.window.clear();
         let limit = match mode {
             Mode::Hold | Mode::Edge => self.level,
-            // The climb is one per success; the look comes when the level is reached.
+            // The growth is one per success; the samples are assessed once the level is reached.
             Mode::Up { .. } | Mode::Ramp | Mode::Probe => self.limit.max(self.level),
             Mode::Down { target, .. } => target,
         };
         self.set_limit(limit);
     }
 
-    /// Lowers the best latency known, unless the new one is too uncertain.
+    /// Lowers the best known latency, unless the new one is too uncertain.
     fn improve_best(&mut self, y: f64, error: f64) {
         if error <= BEST_ERROR && self.best.is_none_or(|best| y < best.0) {
             self.best = Some((y, error));
         }
     }
 
-    /// Returns how much slower (in logarithms) a latency is than the best known.
+    /// Returns the difference, in logarithms, between a latency and the best known one.
     fn slower_than_best(&self, y: f64) -> f64 {
         self.best.map_or(0.0, |best| y - best.0)
     }
@@ -375,7 +376,7 @@ impl Limit for Adaptive {
         asked: Duration,
         now: Timestamp,
     ) -> Option<Verdict> {
-        // As many were served at once a moment ago: it is not the number that is refused.
+        // The same number was served at once a moment ago, so the number is not the reason of the refusal.
         if sample.in_flight < 2 || f64::from(sample.in_flight) <= self.edge.served_most() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! The plain limit: a number.
+//! The constant limit.
 
 use super::{Limit, Sample};
 use crate::{ControllerSettings, Timestamp, Verdict};
@@ -8,7 +8,7 @@ use crate::{ControllerSettings, Timestamp, Verdict};
 pub(crate) struct Fixed(f64);
 
 impl Fixed {
-    /// Takes the initial limit.
+    /// Creates a law with the initial limit.
     pub(crate) fn new(settings: &ControllerSettings) -> Self {
         Self(f64::from(settings.limit_initial))
     }

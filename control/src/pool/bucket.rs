@@ -1,11 +1,12 @@
-//! A token bucket that may owe: a call whose true cost is above the level still goes, and the debt is waited out.
+//! A token bucket that may become negative: a call whose true cost is above the level is sent, and the next calls wait
+//! for the debt.
 
 use std::time::Duration;
 
 use crate::num::seconds;
 use crate::{BucketGrant, Timestamp};
 
-/// One bucket; without a grant it is always full.
+/// A token bucket; without a grant it is always full.
 #[derive(Debug)]
 pub(super) struct Bucket {
     grant: Option<BucketGrant>,
@@ -14,7 +15,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// Starts with one unit in hand, not a burst: nothing is known of what was spent before.
+    /// Creates a bucket with one unit, not a full burst, because earlier spending is unknown.
     pub(super) fn new(grant: Option<BucketGrant>, now: Timestamp) -> Self {
         Self {
             grant,
@@ -23,7 +24,7 @@ impl Bucket {
         }
     }
 
-    /// Takes a new grant; a lower `remaining` than the level is believed, once per grant.
+    /// Sets a new grant. A `remaining` lower than the level is used, once per grant.
     pub(super) fn set(
         &mut self,
         new: Option<BucketGrant>,
@@ -64,7 +65,7 @@ impl Bucket {
         }
     }
 
-    /// Returns the units in hand; less than none when the bucket owes.
+    /// Returns the available units; negative if the bucket is in debt.
     #[cfg(test)]
     pub(super) fn level(&self) -> f64 {
         self.level

@@ -1,9 +1,9 @@
-//! What a pool gives up: all its calls at a cut-off, and a retry to another lane.
+//! The removal of all waiting calls at the end, and the payment for a retry at another lane.
 
 use super::Pool;
 
 impl<T> Pool<T> {
-    /// Takes every waiting call out, because the process stops; attempts in flight stay counted.
+    /// Removes and returns every waiting call, because the process stops. Attempts in flight stay counted.
     pub fn take_waiting(&mut self) -> Vec<T> {
         let ids: Vec<_> = self.calls.keys().copied().collect();
         let mut payloads = Vec::with_capacity(ids.len());
@@ -14,7 +14,7 @@ impl<T> Pool<T> {
         payloads
     }
 
-    /// Spends one retry on an attempt elsewhere (a fallback to another lane), if the budget has one.
+    /// Spends one retry on an attempt at another lane (a fallback). Returns `false` if the budget has none.
     pub fn spend_retry(&mut self) -> bool {
         let affordable = self.retries >= 1.0;
         if affordable {

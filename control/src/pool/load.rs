@@ -1,4 +1,4 @@
-//! Whether more calls come than are served, and how long their answers are.
+//! Whether more calls arrive than are served, and how long their answers are.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::Timestamp;
 
 /// Time constant of the rates.
 const MEMORY: Duration = Duration::from_secs(10);
-/// Arrivals over completions from which on the backlog does not drain.
+/// The ratio of arrivals to completions above which the backlog does not drain.
 const EXCESS: f64 = 1.1;
 
-/// An exponentially forgotten rate, per second.
+/// A rate per second with exponential forgetting.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     rate: f64,
@@ -29,7 +29,7 @@ impl Pace {
     }
 }
 
-/// Calls offered against calls served.
+/// The rates of calls offered and of calls served.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Load {
     offered: Pace,
@@ -51,12 +51,12 @@ impl Load {
     }
 }
 
-/// How long what was delivered once is kept, in spells.
+/// The number of periods for which a rate is kept.
 const SPELLS: usize = 4;
-/// Length of a spell.
+/// Length of a period.
 const SPELL: Duration = Duration::from_secs(30);
 
-/// The best rate delivered in the last minutes: what went away often comes back.
+/// The best rate delivered in the last minutes, because capacity that disappeared often returns.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RecentPeakRate {
     best: [f64; SPELLS],
@@ -64,7 +64,7 @@ pub(super) struct RecentPeakRate {
 }
 
 impl RecentPeakRate {
-    /// Notes what is delivered now, per second.
+    /// Notes the current rate, per second.
     pub(super) fn note(&mut self, rate: f64, now: Timestamp) {
         for _ in 0..SPELLS {
             if now < self.ends {
@@ -86,9 +86,9 @@ impl RecentPeakRate {
     }
 }
 
-/// Answers seen before their length is believed.
+/// The number of answers after which their length is used.
 const SEEN_MIN: usize = 20;
-/// Output tokens of which one answer in ten has more.
+/// The quantile of the output tokens: one answer in ten has more.
 const LONG: f64 = 0.9;
 
 /// The learned ninetieth percentile of the output tokens.
@@ -102,13 +102,13 @@ impl Default for OutputLength {
 }
 
 impl OutputLength {
-    /// Learns from one answer.
+    /// Adds one answer.
     pub(super) fn observe(&mut self, tokens: u32) {
         self.0.observe(f64::from(tokens.max(1)));
     }
 
-    /// Returns the tokens to reserve for a call of at most `most`, of which `output` bound its answer:
-    /// `prompt + min(output, p90)`.
+    /// Returns the tokens to reserve for a call of at most `most` tokens, of which `output` are the bound of its
+    /// answer: `prompt + min(output, p90)`.
     pub(super) fn reserve(&self, most: u32, output: u32) -> u32 {
         let Some(high) = self.0.value() else {
             return most;

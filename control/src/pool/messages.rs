@@ -1,4 +1,4 @@
-//! What the pool is asked and what it answers.
+//! The messages of the pool and its answers.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AttemptId, Kind, Timestamp};
 
-/// Names one admitted call; later calls have higher numbers.
+/// The number of an admitted call; later calls have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct CallId(pub u64);
 
-/// A call that asks to be let in.
+/// A call that is offered to the pool.
 #[derive(Clone, Debug)]
 pub struct OfferedCall<T> {
-    /// What is to be sent.
+    /// The data to send.
     pub payload: T,
-    /// When the caller stops waiting.
+    /// The time at which the caller stops waiting.
     pub deadline: Timestamp,
-    /// Bytes it holds while it waits.
+    /// Bytes that it occupies while it waits.
     pub bytes: u64,
-    /// Highest cost in tokens, prompt and output; zero when unknown.
+    /// The highest cost in tokens, of prompt and output; zero if unknown.
     pub tokens: u32,
-    /// The part of `tokens` that only bounds the output; what outputs really take is learned. Zero when `tokens` is
-    /// the true cost.
+    /// The part of `tokens` that is only an upper bound of the output; the usual length of outputs is learned. Zero if
+    /// `tokens` is the true cost.
     pub output_tokens_max: u32,
     /// The tenant of the call.
     pub tenant: u64,
@@ -31,11 +31,11 @@ pub struct OfferedCall<T> {
     /// The tenant's share relative to others of the same priority; 1 for all means equal shares. Values below 0.001
     /// count as 0.001.
     pub weight: f64,
-    /// The caller would rather be refused than wait for a cold backend.
+    /// `true` if the call is refused instead of waiting for a cold backend.
     pub refuse_when_cold: bool,
-    /// May be sent a second time while the first attempt runs: it changes nothing at the backend.
+    /// `true` if it may be sent a second time while the first attempt runs, because it changes nothing at the backend.
     pub hedge: bool,
-    /// What its time can be compared with.
+    /// The kind of call with which its time can be compared.
     pub kind: Kind,
 }
 
@@ -43,9 +43,9 @@ pub struct OfferedCall<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalReason {
-    /// The queue holds as many calls as it may.
+    /// The queue contains as many calls as it may.
     QueueFull,
-    /// The queue holds as many bytes as it may.
+    /// The queue contains as many bytes as it may.
     QueueBytes,
     /// The predicted wait is longer than the caller's deadline.
     WaitTooLong,
@@ -53,9 +53,9 @@ pub enum RefusalReason {
     QueueTimeout,
     /// The backend is loading and will not be ready in time.
     Cold,
-    /// The backend fails; only probes are sent.
+    /// The backend fails, and only probes are sent.
     Broken,
-    /// The backend asked for a pause that outlasts the deadline.
+    /// The backend requested a pause that ends after the deadline.
     Backoff,
     /// The backend's quota is used up.
     Quota,
@@ -63,55 +63,55 @@ pub enum RefusalReason {
     Draining,
 }
 
-/// A refusal with what the caller needs to know.
+/// A refusal, with the information for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// The reason.
     pub reason: RefusalReason,
     /// The time after which a new call is expected to be admitted.
     pub retry_after: Option<Duration>,
-    /// When the backend is expected to be ready, while it is not.
+    /// The time until the backend is expected to be ready; `None` if it is ready or the time is unknown.
     pub ready_in: Option<Duration>,
 }
 
 /// One attempt to send now.
 #[derive(Debug)]
 pub struct Dispatch<T> {
-    /// What to send.
+    /// The data to send.
     pub payload: T,
     /// The call.
     pub call: CallId,
     /// This attempt.
     pub attempt: AttemptId,
-    /// One for the first attempt that counts.
+    /// The number of the attempt: 1 for the first one that counts.
     pub number: u32,
-    /// Sent under a single-flight grant.
+    /// `true` if it is sent under a single-flight grant.
     pub probe: bool,
-    /// Time it may take: the attempt's timeout or the time left, whichever is less.
+    /// Time that it may take: the attempt timeout or the time left, whichever is less.
     pub timeout: Duration,
-    /// When the caller stops waiting.
+    /// The time at which the caller stops waiting.
     pub deadline: Timestamp,
-    /// In flight, this one included.
+    /// Attempts in flight, including this one.
     pub in_flight: u32,
     /// Time since the call was offered.
     pub waited: Duration,
     /// Cost in tokens that is reserved for it.
     pub tokens: u32,
-    /// What its time can be compared with.
+    /// The kind of call with which its time can be compared.
     pub kind: Kind,
 }
 
 /// A second attempt of a call whose first one is late.
 #[derive(Debug)]
 pub struct Hedge {
-    /// The attempt that it doubles. The first of the two that answers counts, and the other is to be cancelled.
+    /// The attempt that it doubles. The first of the two that answers counts, and the other one must be cancelled.
     pub doubles: AttemptId,
-    /// What to send: the payload of that attempt once more.
+    /// The attempt to send, with the payload of the doubled one.
     pub dispatch: Dispatch<()>,
 }
 
 impl<T> Dispatch<T> {
-    /// Returns the same attempt with another payload.
+    /// Returns the same attempt with a different payload.
     pub fn with<U>(self, payload: U) -> Dispatch<U> {
         Dispatch {
             payload,
@@ -129,7 +129,7 @@ impl<T> Dispatch<T> {
     }
 }
 
-/// Why a failed call is not tried again.
+/// The reason why a failed call is not retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exhaustion {
@@ -139,27 +139,27 @@ pub enum Exhaustion {
     Budget,
     /// Too little time is left.
     Deadline,
-    /// The backend refuses, and waiting is useless.
+    /// The backend refuses calls, and waiting is useless.
     Refused(RefusalReason),
 }
 
-/// What follows the end of an attempt.
+/// What happens to a call after an attempt.
 #[derive(Debug)]
 pub enum AfterAttempt<T> {
-    /// Final, as the outcome says.
+    /// It is final, with the outcome of the attempt.
     Done(T),
-    /// Refused without work: back at the head of the queue, at once or after a hold.
+    /// It was refused without work, and is at the head of the queue again, at once or after a hold.
     Held(CallId),
-    /// To be tried again at `at`.
+    /// It is retried at `at`.
     Retry {
         /// The call.
         call: CallId,
-        /// When.
+        /// The time of the retry.
         at: Timestamp,
     },
-    /// Failed, and not to be tried again.
+    /// It failed and is not retried.
     Exhausted(T, Exhaustion),
-    /// Nothing: the call's other attempt decides, or has decided.
+    /// Nothing: the call's other attempt decides or has decided.
     Doubled,
 }
 
@@ -170,16 +170,16 @@ pub struct PriorityReport {
     pub priority: u8,
     /// Its calls.
     pub queued: usize,
-    /// Tenants that they belong to.
+    /// The number of tenants to which they belong.
     pub tenants: usize,
 }
 
-/// The pool as `/state` shows it.
+/// The pool's part of `/state`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PoolReport {
     /// Calls waiting.
     pub queued: usize,
-    /// Those that may be sent now, by priority; the others wait for a point in time.
+    /// Those that may be sent now, by priority; the others wait for a certain time.
     pub priorities: Vec<PriorityReport>,
     /// Bytes of the calls waiting.
     pub queued_bytes: u64,
@@ -189,9 +189,9 @@ pub struct PoolReport {
     pub retrying: usize,
     /// Calls held after a refusal; each keeps a slot.
     pub held: usize,
-    /// Retries in hand.
+    /// Available retries.
     pub retry_budget: f64,
-    /// Time after which an attempt is late enough to be hedged; none while hedging is off or not enough is known.
+    /// Time after which an attempt is late enough for a hedge; `None` if hedging is off or too little is known.
     pub hedge_after: Option<Duration>,
     /// Hedges sent.
     pub hedges_sent: u64,
@@ -199,6 +199,6 @@ pub struct PoolReport {
     pub hedges_won: u64,
     /// Wait predicted for a call offered now.
     pub predicted_wait: Option<Duration>,
-    /// Whether new calls are refused because the process stops.
+    /// `true` if new calls are refused because the process stops.
     pub closed: bool,
 }

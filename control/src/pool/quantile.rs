@@ -1,21 +1,21 @@
-//! A quantile learned from a stream of positive values: exact over the first few, then followed step by step.
+//! A quantile learned from a stream of positive values: exact over the first values, then adjusted step by step.
 
-/// Step of the estimate, as a part of itself: a doubling takes some 15 values above it.
+/// The relative step of the estimate; to double it takes about 15 values above it.
 const STEP: f64 = 0.05;
 
-/// The estimate, and until there is one the values behind it.
+/// The estimate, and the values before there is one.
 #[derive(Clone, Debug)]
 pub(super) struct Quantile {
-    /// Part of the values that lie below it; 0 to 1.
+    /// The share of the values that lie below it; 0 to 1.
     share: f64,
-    /// Values before there is an estimate.
+    /// The number of values before there is an estimate.
     least: usize,
     first: Vec<f64>,
     value: Option<f64>,
 }
 
 impl Quantile {
-    /// Starts without an estimate; there is one after `least` values.
+    /// Creates a quantile without an estimate; there is one after `least` values.
     pub(super) fn new(share: f64, least: usize) -> Self {
         Self {
             share,
@@ -25,9 +25,9 @@ impl Quantile {
         }
     }
 
-    /// Learns from one value: the estimate moves up by `share` of a step and down by the rest of it, so that it comes
-    /// to rest where `share` of the values lie below. Only the side matters then, so a value that is known to be above
-    /// the estimate may be told by any number above it.
+    /// Adds one value. The estimate moves up by `share` of a step, or down by the rest of it, so that it converges to
+    /// where `share` of the values lie below. Only the side matters, so a value that is known to be above the estimate
+    /// can be given as any number above it.
     pub(super) fn observe(&mut self, value: f64) {
         if let Some(estimate) = &mut self.value {
             let up = value > *estimate;
@@ -50,7 +50,7 @@ impl Quantile {
     }
 }
 
-/// Returns the whole part of a number of a few hundred at most.
+/// Returns the integer part of a number of at most a few hundred.
 fn whole(number: f64) -> usize {
     usize::try_from(crate::num::calls(number.floor())).unwrap_or(usize::MAX)
 }

@@ -1,20 +1,20 @@
 //! The order of waiting calls: strict priorities with a reserved share, and fairness between tenants in token cost.
 //!
-//! Between the tenants of a priority the one with the least service so far goes next (start-time fair
-//! queueing). That gives the shares of deficit round robin, but O(log n) for any cost. A call that
-//! was put back keeps its number and so returns to the head of its tenant.
+//! Among the tenants of a priority, the one with the least service so far is next (start-time fair queueing). This
+//! gives the shares of deficit round robin, but in O(log n) for any cost. A call that was put back keeps its number
+//! and so returns to the head of its tenant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CallId, PriorityReport};
 
-/// Tenants of a priority that are few.
+/// The number of tenants of a priority below which none are removed.
 const SWEEP_LEAST: usize = 64;
 
 #[derive(Debug, Default)]
 struct Tenant {
     calls: BTreeSet<CallId>,
-    /// Those of them that were sent and came back: they go first in any order.
+    /// The calls among them that were sent and came back. They go first in any order.
     returned: BTreeSet<CallId>,
     served: f64,
 }
@@ -22,16 +22,17 @@ struct Tenant {
 #[derive(Debug, Default)]
 struct PriorityLevel {
     tenants: BTreeMap<u64, Tenant>,
-    /// Tenants with calls by service received, in millionths so that the order is total.
+    /// Tenants with calls, by service received, in millionths so that the order is total.
     order: BTreeSet<(u64, u64)>,
-    /// Service that a tenant has received which always waited: a newcomer starts here, not at zero.
+    /// The service that a tenant would have received if it had always waited. A new tenant starts here, not at zero.
     clock: f64,
-    /// Tenants at which those without calls are looked at.
+    /// The number of tenants at which those without calls are checked.
     sweep_at: usize,
 }
 
 impl PriorityLevel {
-    /// Forgets the tenants without calls that are ahead of nobody, so that names cannot pile up.
+    /// Removes the tenants without calls whose service is not above the clock, so that names do not
+    /// accumulate.
     fn sweep(&mut self) {
         if self.tenants.len() < self.sweep_at.max(SWEEP_LEAST) {
             return;
@@ -43,30 +44,30 @@ impl PriorityLevel {
     }
 }
 
-/// Which of the waiting calls goes next.
+/// Which of the waiting calls is next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Choice {
-    /// The newest of the first priority, instead of the oldest.
+    /// The newest call of the first priority, instead of the oldest.
     pub(super) newest: bool,
-    /// Of the last priority, also when the first is due.
+    /// A call of the lowest priority, even if the first priority is due.
     pub(super) lowest: bool,
 }
 
-/// What the queue needs to know of a call.
+/// The properties of a call that the queue uses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) id: CallId,
     pub(super) priority: u8,
     pub(super) tenant: u64,
-    /// Expected tokens; zero when unknown.
+    /// Expected tokens; zero if unknown.
     pub(super) tokens: u32,
-    /// The tenant's share; its service counts as that much less.
+    /// The tenant's share, by which its service is divided.
     pub(super) weight: f64,
-    /// It was sent before.
+    /// `true` if it was sent before.
     pub(super) returned: bool,
 }
 
-/// Where a call stands.
+/// The position of a call.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     priority: u8,
@@ -74,7 +75,7 @@ struct Place {
     cost: f64,
 }
 
-/// The waiting calls in the order of service.
+/// The waiting calls in their order of service.
 #[derive(Debug)]
 pub(super) struct Queue {
     priorities: BTreeMap<u8, PriorityLevel>,
@@ -91,7 +92,8 @@ fn key(served: f64) -> u64 {
     })
 }
 
-/// A call of unknown cost weighs as one of a thousand tokens, so that hiding it gains nothing.
+/// Returns the weight of a call. A call of unknown cost counts as a thousand tokens, so that hiding the cost has no
+/// advantage.
 fn weight(tokens: u32) -> f64 {
     if tokens == 0 {
         1000.0
@@ -120,7 +122,7 @@ impl Queue {
         self.places.len()
     }
 
-    /// Returns how many wait in each priority.
+    /// Returns the number of waiting calls in each priority.
     pub(super) fn waiting(&self) -> Vec<PriorityReport> {
         let report = |(number, level): (&u8, &PriorityLevel)| PriorityReport {
             priority: *number,
@@ -169,7 +171,7 @@ impl Queue {
         self.resize(tenant, 1);
     }
 
-    /// Takes the next call out.
+    /// Removes and returns the next call.
     pub(super) fn pop(&mut self, choice: Choice) -> Option<CallId> {
         self.dispatches = (self.dispatches + 1) % self.reserved_one_in;
         let (&number, level) = if self.dispatches == 0 || choice.lowest {
@@ -189,7 +191,7 @@ impl Queue {
         Some(id)
     }
 
-    /// Corrects the service that a tenant received by what its call cost in the end.
+    /// Corrects the service of a tenant by the real cost of its call.
     pub(super) fn settle(&mut self, call: Entry, real: u32) {
         let tenant = call.tenant;
         let Some(level) = self.priorities.get_mut(&call.priority) else {
@@ -223,7 +225,7 @@ impl Queue {
         self.detach(id, false)
     }
 
-    /// Returns the newest call of the tenant with the most calls, unless that is `tenant` itself.
+    /// Returns the newest call of the tenant with the most calls, unless that tenant is `tenant`.
     pub(super) fn victim(&self, tenant: u64) -> Option<CallId> {
         let &(length, longest) = self.longest.last()?;
         let own = self.lengths.get(&tenant).copied().unwrap_or(0);
@@ -250,8 +252,8 @@ impl Queue {
             entry.calls.remove(&id);
             entry.returned.remove(&id);
             if charge {
-                // Each of the waiting tenants is due its part of what was served: else newcomers, who start at the
-                // clock, would hold it, and go before those who were served already for ever.
+                // Each of the waiting tenants is due its share of the service. Otherwise new tenants, which start at
+                // the clock, would keep it from advancing, and would always go before those already served.
                 let part = place.cost / crate::num::real(waiting.max(1));
                 level.clock = level.clock.max(entry.served) + part;
                 entry.served += place.cost;
@@ -290,7 +292,7 @@ mod tests {
     #[test]
     fn names_of_tenants_do_not_pile_up_in_a_band_that_is_never_empty() {
         let mut queue = Queue::new(5);
-        // Some calls are long, so that their tenants are ahead of the clock when they have no more.
+        // Some calls are long, so their tenants are ahead of the clock when they have no more calls.
         let entry = |id: u64| Entry {
             id: CallId(id),
             priority: 0,
@@ -329,7 +331,7 @@ mod tests {
         }
         let mut served = 0;
         for id in 20..120 {
-            // Each newcomer calls once, under a name of its own.
+            // Each new tenant calls once, under its own name.
             queue.push(entry(id, id));
             queue.push(entry(1000 + id, 1000 + id));
             served += u32::from(queue.pop(Choice::default()).is_some_and(|id| id.0 < 20));

@@ -1,10 +1,10 @@
-//! The pool as an operator sees it.
+//! The pool's state for an operator.
 
 use super::{Pool, PoolReport};
 use crate::Timestamp;
 
 impl<T> Pool<T> {
-    /// Returns the pool as an operator sees it.
+    /// Returns the pool's state for an operator.
     pub fn report(&self, now: Timestamp) -> PoolReport {
         PoolReport {
             queued: self.calls.len(),

@@ -1,4 +1,4 @@
-//! What follows the end of an attempt: done, held, tried again, or given up.
+//! What happens to a call after an attempt: done, held, retried or given up.
 
 use super::{
     AfterAttempt, AttemptId, Call, Chance, Exhaustion, Meta, Outcome, Permission, Pool,
@@ -6,7 +6,8 @@ use super::{
 };
 
 impl<T> Pool<T> {
-    /// Settles an attempt that ended while its caller still waits. `committed`: bytes went out.
+    /// Settles an attempt that ended while its caller still waits. `committed` is `true` if bytes were sent to the
+    /// caller.
     pub fn ended(
         &mut self,
         attempt: AttemptId,
@@ -49,7 +50,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Replaces the reserve of a served call by its true cost, in the token bucket and in its tenant's service.
+    /// Replaces the reserved cost of a served call by its real cost, in the token bucket and in its tenant's service.
     fn settle_tokens(&mut self, meta: &Meta, output: Option<u32>, now: Timestamp) {
         let Some(output) = output else { return };
         self.output.observe(output);
@@ -62,7 +63,7 @@ impl<T> Pool<T> {
         self.queue.settle(meta.entry(), real);
     }
 
-    /// Settles an attempt whose caller is gone.
+    /// Settles an attempt whose caller has left.
     pub fn released(&mut self, attempt: AttemptId, _now: Timestamp) {
         if let Some(running) = self.end_running(attempt) {
             self.decides(&running, true, false);
@@ -76,8 +77,8 @@ impl<T> Pool<T> {
         Some(running)
     }
 
-    /// Puts a refused call back. A plain refusal holds it for a growing time: `first * 2^(k-1) * U(1/2, 1)` after
-    /// the k-th in a row, at most the longest. The other refusals have their own clock in the grant.
+    /// Puts a refused call back. A plain refusal holds it for an increasing time: `first * 2^(k-1) * U(1/2, 1)` after
+    /// the k-th in a row, at most the longest hold. For other refusals the grant contains the time.
     fn put_back(
         &mut self,
         mut meta: Meta,
@@ -91,7 +92,7 @@ impl<T> Pool<T> {
         }
         meta.attempts -= 1;
         let mut until = None;
-        // A loading answer of a lane that serves comes from one replica of several.
+        // A loading answer of a lane that serves comes from one of several replicas.
         let open = self.grant.permission == Permission::Open;
         if outcome == Outcome::Limit || (open && matches!(outcome, Outcome::Cold { .. })) {
             let growth = f64::from(meta.refusals.min(20)).exp2() * (0.5 + 0.5 * chance.unit());
@@ -104,8 +105,8 @@ impl<T> Pool<T> {
         AfterAttempt::Held(meta.id)
     }
 
-    /// Full jitter: `0.05 + U(0, 0.2 * 2^k)` seconds after the k-th attempt. A call that the budget cannot pay for now
-    /// waits until it can, if that is in time.
+    /// Schedules a retry with full jitter: `0.05 + U(0, 0.2 * 2^k)` seconds after the k-th attempt. A call for which
+    /// the budget has no retry waits until it has one, if that is in time.
     fn retry(
         &mut self,
         mut meta: Meta,
@@ -141,14 +142,14 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Predicts when the successes to come will have paid for one more retry; none while nothing is delivered.
+    /// Predicts when future successes will have paid for one more retry; `None` while nothing is delivered.
     fn paid_at(&self, now: Timestamp) -> Option<Timestamp> {
         let income = self.grant.delivered_rate? * self.grant.retry_ratio;
         let missing = real(self.unpaid.len()) + 1.0 - self.retries;
         (income > 0.0).then(|| now.after(seconds(missing / income)))
     }
 
-    /// Lets the calls that wait for the budget go, the oldest first, as far as it carries them.
+    /// Releases the calls that wait for the budget, the oldest first, as far as the budget allows.
     fn pay(&mut self, now: Timestamp) {
         while self.retries >= 1.0 {
             let Some(id) = self.unpaid.pop_first() else {

@@ -1,7 +1,7 @@
 //! A provider's request to slow down: how fast the rate may grow afterwards.
 //!
-//! `slow_down` means that the traffic rose faster than the provider allows, whatever the quota: half more in fifteen
-//! minutes is a documented pace. So with `r` the rate that the request left, after `t`:
+//! `slow_down` means that the traffic rose faster than the provider allows, independent of the quota. A documented
+//! pace is half more in fifteen minutes. With `r` the rate at the request, after `t`:
 //!
 //! ```text
 //! rate  <= r * 1.5 ^ (1 + floor(t / period))       never more than half more within one period
@@ -9,8 +9,8 @@
 //! quiet <= period / 30                             before it grows again
 //! ```
 //!
-//! which no header and no growth of its own gets past. It must never raise a rate. A later request starts it anew; after
-//! four periods, in which the rate may have grown five times, it is forgotten.
+//! Neither headers nor the lane's own growth can exceed this. It must never raise a rate. A later request starts it
+//! anew. After four periods, in which the rate may have grown fivefold, it is discarded.
 
 use std::time::Duration;
 
@@ -18,14 +18,16 @@ use crate::Timestamp;
 
 /// Factor by which the rate may grow in one period.
 const GROWTH: f64 = 1.5;
-/// Periods after which a request is forgotten.
+/// The number of periods after which a request is discarded.
 const KEPT: f64 = 4.0;
-/// How many times faster than the quota the rate may grow: what was measured a tenth too low is back in a few minutes.
+/// How many times faster than the quota the rate may grow, so that a rate measured a tenth too low recovers within a
+/// few minutes.
 const PACE: f64 = 10.0;
-/// Part of the period that is quiet before the rate grows again: in it the quota grows by little more than 1 %.
+/// Share of the period that is quiet before the rate grows again; in this time the quota grows by little more than 1
+/// %.
 const QUIET_PART: f64 = 1.0 / 30.0;
 
-/// What holds the rate back since the provider asked for it.
+/// The bound of the rate since the provider's request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct SlowDownCeiling {
     rate: f64,
@@ -34,27 +36,27 @@ pub(crate) struct SlowDownCeiling {
 }
 
 impl SlowDownCeiling {
-    /// Notes that the provider asked for it while `rate` was what it took.
+    /// Creates the bound for a request that came while `rate` was accepted.
     pub(crate) fn new(rate: f64, at: Timestamp, period: Duration) -> Self {
         Self { rate, at, period }
     }
 
-    /// Goes on from the ceiling that an earlier life knew, as if a period began now.
+    /// Continues from the ceiling of an earlier controller, as if a period began now.
     pub(crate) fn with_ceiling(most: f64, now: Timestamp, period: Duration) -> Self {
         Self::new(most / GROWTH, now, period)
     }
 
-    /// Returns the time since the provider asked.
+    /// Returns the time since the request.
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
         now.since(self.at)
     }
 
-    /// Returns the part of the rate by which it may grow each second.
+    /// Returns the share by which the rate may grow each second.
     pub(crate) fn pace(&self) -> f64 {
         PACE * GROWTH.ln() / self.period.as_secs_f64().max(1e-3)
     }
 
-    /// Returns the highest rate now; `None` once the request is forgotten.
+    /// Returns the highest rate now; `None` once the request is discarded.
     pub(crate) fn ceiling(&self, now: Timestamp) -> Option<f64> {
         let periods = now.since(self.at).as_secs_f64() / self.period.as_secs_f64().max(1e-3);
         (periods < KEPT).then(|| self.rate * GROWTH.powf(1.0 + periods.floor()))

@@ -1,18 +1,18 @@
-//! The latency elasticity between two levels, and what else is known of it.
+//! The latency elasticity between two levels, and other knowledge about it.
 //!
-//! `e = (Y_hi - Y_lo) / (X_hi - X_lo)`, `se_e = hypot(se_hi, se_lo) / (X_hi - X_lo)`. A noisy pair is joined,
-//! by inverse variance, with the local slope of the recent samples, and in the ramp with a prior.
+//! `e = (Y_hi - Y_lo) / (X_hi - X_lo)`, `se_e = hypot(se_hi, se_lo) / (X_hi - X_lo)`. A noisy pair is combined, by
+//! inverse variance, with the local slope of the recent samples, and in the ramp with a prior.
 
 use std::collections::VecDeque;
 
 use super::phase_window::{CENSORED, Summary, quantile};
 use crate::num::real;
 
-/// Samples kept for the local slope: more would reach into another time of the backend.
+/// The number of samples kept for the local slope; more would include an earlier state of the backend.
 const KEPT: usize = 240;
-/// Fewest samples that make a slope.
+/// The smallest number of samples for a slope.
 const LEAST: usize = 40;
-/// A pair with a larger error asks for help.
+/// A pair with a larger error is combined with other estimates.
 const NOISY: f64 = 0.25;
 
 /// An estimate with its standard error.
@@ -23,7 +23,7 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Joins two estimates by inverse variance.
+    /// Combines two estimates by inverse variance.
     pub(super) fn joined(self, other: Self) -> Self {
         let (a, b) = (self.error.powi(-2), other.error.powi(-2));
         Self {
@@ -33,13 +33,13 @@ impl Estimate {
     }
 }
 
-/// In the ramp, overload is unlikely: `N(0.2, 0.4^2)`.
+/// The prior in the ramp, where overload is unlikely: `N(0.2, 0.4^2)`.
 pub(super) const RAMP_PRIOR: Estimate = Estimate {
     value: 0.2,
     error: 0.4,
 };
 
-/// The recent samples, whatever they were taken for.
+/// The recent samples of all modes.
 #[derive(Debug, Default)]
 pub(super) struct History(VecDeque<(f64, f64)>);
 
@@ -55,7 +55,7 @@ impl History {
         self.0.clear();
     }
 
-    /// Fits a line through the samples between the two levels, outliers pulled in to 2.5 MAD.
+    /// Fits a line through the samples between the two levels; outliers are limited to 2.5 MAD.
     fn slope(&self, low: f64, high: f64) -> Option<Estimate> {
         let near = |x: f64| x >= low - 0.1 && x <= high + 0.1;
         let points: Vec<(f64, f64)> = self.0.iter().copied().filter(|p| near(p.0)).collect();
@@ -88,7 +88,7 @@ impl History {
         Some(Estimate { value, error })
     }
 
-    /// Estimates the elasticity between two phases; none when they are at the same level.
+    /// Estimates the elasticity between two phases. Returns `None` if they are at the same level.
     pub(super) fn elasticity(&self, low: &Summary, high: &Summary) -> Option<Estimate> {
         let apart = high.x - low.x;
         if apart < 0.03 || low.y > 0.5 * CENSORED {

@@ -1,4 +1,4 @@
-//! The two experiments: is more served at a higher level, and is anything lost at a lower one.
+//! The two experiments: whether more is served at a higher level, and whether anything is lost at a lower one.
 
 use super::elasticity::Estimate;
 use super::{Adaptive, Mode, Summary, Why};
@@ -6,22 +6,22 @@ use crate::num::real;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// Slowdown of the newest sixteen that ends a step up before its look: `ln 2.2`.
+/// Slowdown of the newest sixteen samples that ends a step up early: `ln 2.2`.
 const TOO_SLOW: f64 = 0.8;
-/// Largest step: a hidden queue twice as long takes long to drain.
+/// The largest step; a hidden queue twice as long takes long to drain.
 const STEP_MOST: f64 = 0.5;
-/// Smallest step: a smaller one cannot be told from noise.
+/// The smallest step; a smaller one cannot be distinguished from noise.
 const STEP_LEAST: f64 = 0.12;
-/// Elasticity above which less is served at a level than below it, with a margin for noise.
+/// The elasticity above which less is served at a level than below it, with a margin for noise.
 const COLLAPSE: f64 = 1.1;
 
-/// Returns how far down a backend that is slower by `slower` (in logarithms) is tried: `exp(0.2 - d)`.
+/// Returns the factor of the lower level for a backend that is slower by `slower` (in logarithms): `exp(0.2 - d)`.
 pub(super) fn depth(slower: f64) -> f64 {
     (0.2 - slower).exp().clamp(0.5, 0.75)
 }
 
 impl Adaptive {
-    /// Starts a step up when the budget and the ceiling allow one.
+    /// Starts a step up if the budget and the ceiling allow one.
     pub(super) fn start_up(&mut self) -> bool {
         let size = if self.level < 8.0 {
             self.step.max(0.5)
@@ -161,7 +161,7 @@ impl Adaptive {
             return Some(verdict);
         }
         let result = if why == Why::Anomaly {
-            // Slower, but not because of us: the backend's new normal, to be searched anew.
+            // The backend became slower for another reason; the search starts again from its new latency.
             self.rebase();
 
             "undo and rebase"
@@ -177,7 +177,7 @@ impl Adaptive {
         Some(verdict)
     }
 
-    /// Forgets what was measured of a backend that has changed.
+    /// Discards the measurements of a backend that has changed.
     pub(super) fn rebase(&mut self) {
         self.reference = None;
         self.best = None;

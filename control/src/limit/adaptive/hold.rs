@@ -1,4 +1,4 @@
-//! Serving at the verified level: each window is compared with the reference, and starts what comes next.
+//! Serving at the verified level: each window is compared with the reference, and starts the next experiment.
 
 use super::experiment::depth;
 use super::{Adaptive, Mode, Sample, Summary, Why};
@@ -6,10 +6,10 @@ use crate::{Timestamp, Verdict, verdict::VerdictKind};
 
 /// Shortest and longest rest between two experiments, in seconds.
 const REST: (f64, f64) = (1.0, 16.0);
-/// Slowdown of the newest sixteen that is an anomaly before the window is full: `ln 1.8`.
+/// Slowdown of the newest sixteen samples that is an anomaly before the window is full: `ln 1.8`.
 const SUDDEN: f64 = 0.6;
-/// After so many experiments one goes down, on a backend that does not refuse; twice as many after each that
-/// found nothing, up to the second number.
+/// On a backend that does not refuse, the number of experiments after which one goes down. It is doubled after each
+/// one without success, up to the second number.
 pub(super) const DOWN_AFTER: (u32, u32) = (2, 12);
 
 impl Adaptive {
@@ -17,7 +17,7 @@ impl Adaptive {
         self.enter(Mode::Hold);
     }
 
-    /// Rests, twice as long after each experiment that led nowhere.
+    /// Rests, twice as long after each experiment without success.
     pub(super) fn rest(&mut self, now: Timestamp) {
         self.rest = (2.0 * self.rest).clamp(REST.0, REST.1);
         self.settled = now.after(self.edge.usual().unwrap_or_default());
@@ -30,7 +30,7 @@ impl Adaptive {
             && (self.window.is_late(&base) || self.suddenly_slow(&base))
             && let Some(seen) = self.window.summary()
         {
-            // Twice as slow is not waited out.
+            // A slowdown by a factor of two is handled at once.
             self.window.clear();
             return self.anomaly(&base, &seen, "slower at once");
         }
@@ -61,7 +61,7 @@ impl Adaptive {
         newest.is_some_and(|(slower, error)| slower > SUDDEN + 2.0 * error)
     }
 
-    /// Reacts to a backend that has become slower, lossier or faster by itself.
+    /// Reacts to a backend that has become slower or faster, or loses more, by itself.
     pub(super) fn changed(&mut self, base: &Summary, seen: &Summary) -> Option<Verdict> {
         let error = base.error.hypot(seen.error);
         let (gap, gap_error) = seen.loss_above(base);
@@ -79,7 +79,7 @@ impl Adaptive {
         None
     }
 
-    /// Starts a step down because the backend has become slower or lossier by itself.
+    /// Starts a step down because the backend has become slower, or loses more, by itself.
     fn anomaly(&mut self, base: &Summary, seen: &Summary, why: &'static str) -> Option<Verdict> {
         self.reference = Some(*seen);
         let from = self.level;
@@ -108,7 +108,7 @@ impl Adaptive {
             return;
         }
         if !self.edge.disabled && self.edge.rejecting(now) {
-            // The edge is known: ask for one call more, not for a verdict.
+            // The edge is known, so one more call is tried instead of an experiment.
             self.enter(Mode::Edge);
             return;
         }

@@ -1,8 +1,8 @@
-//! The first, fast growth as a ladder of rungs, each twice as high as the one below.
+//! The first, fast growth as a series of ramp steps, each twice as high as the one before.
 //!
-//! The limit grows by one per success without a pause, up to [`AHEAD`] times the highest rung that was
-//! proved. A rung is judged as soon as enough calls that ran there have ended, against the two rungs
-//! below it: the growth runs ahead of its proof by one round trip, and not by more.
+//! The limit grows by one per success without a pause, up to [`AHEAD`] times the highest proved step. A step is
+//! assessed as soon as enough calls that ran there have ended, against the two steps below it. The growth is thereby
+//! ahead of its proof by one round trip and not more.
 
 use std::collections::VecDeque;
 
@@ -12,43 +12,43 @@ use crate::Timestamp;
 use crate::limit::Sample;
 use crate::num::{calls, real};
 
-/// How far the growth may run ahead of the highest proved rung, below eight calls and above.
+/// How far the growth may exceed the highest proved step, as a factor: below eight calls, and above.
 const AHEAD: (f64, f64) = (3.0, 2.0);
-/// The newest samples, whatever their rung, that are compared with the oldest ones.
+/// The number of newest samples, of any step, that are compared with the oldest ones.
 const RECENT: usize = 12;
-/// The first calls of a climb: what a call takes when little is in flight.
+/// The number of first calls of a ramp, which show how long a call takes when few are in flight.
 const OLDEST: usize = 8;
-/// Most of them that may still be out.
+/// The largest number of them that may still be running.
 const MISSING: usize = 3;
 /// Slowdown against the oldest samples that ends the unproved growth: `ln 1.65`.
 const SUSPECT: f64 = 0.5;
-/// Rungs kept; the highest limit that can be set is below `2^20`.
+/// The number of steps kept; the highest limit that can be set is below `2^20`.
 const RUNGS: usize = 21;
-/// Fewest samples that make a rung a reference.
+/// The smallest number of samples for a reference.
 const LEAST: usize = 4;
 
-/// What a rung's samples say.
+/// The result of a step's samples.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Judgement {
-    /// The rung serves more than those below it.
+    /// The step serves more than those below it.
     Proved {
-        /// The elasticity and its error, where there was a rung to compare with.
+        /// The elasticity and its error; `None` if there was no step to compare with.
         elasticity: Option<(f64, f64)>,
     },
     /// The calls take longer than a queue of those in flight explains.
     Changed,
-    /// The rung serves no more, or loses more.
+    /// The step serves no more, or loses more.
     Refuted {
-        /// The elasticity and its error, where there was a rung to compare with.
+        /// The elasticity and its error; `None` if there was no step to compare with.
         elasticity: Option<(f64, f64)>,
-        /// Where the elasticity puts the knee, in calls.
+        /// The level, in calls, up to which the elasticity is low enough.
         knee: f64,
-        /// Why, in words.
+        /// The reason, in words.
         why: &'static str,
     },
 }
 
-/// The rungs of one climb.
+/// The steps of one ramp.
 #[derive(Debug, Default)]
 pub(super) struct Ladder {
     base: f64,
@@ -56,14 +56,14 @@ pub(super) struct Ladder {
     proved: usize,
     below: Option<Summary>,
     oldest: Phased,
-    /// The first calls sent, and when the last of them was.
+    /// The number of first calls sent, and when the last of them was sent.
     sent: usize,
     sent_until: Timestamp,
     recent: VecDeque<(f64, f64)>,
 }
 
 impl Ladder {
-    /// Starts at a level; `below` is what was measured there.
+    /// Creates a ladder that starts at a level; `below` is the measurement at that level.
     pub(super) fn new(base: f64, below: Option<Summary>) -> Self {
         Self {
             base: base.max(1.0),
@@ -77,18 +77,18 @@ impl Ladder {
         }
     }
 
-    /// Returns the highest level proved.
+    /// Returns the highest proved level.
     pub(super) fn top(&self) -> f64 {
         self.base * real(1 << self.proved.min(RUNGS))
     }
 
-    /// Returns how high the growth may run without a further proof.
+    /// Returns the highest level that the growth may reach without a further proof.
     pub(super) fn reach(&self) -> f64 {
         let top = self.top();
         top * if top < 8.0 { AHEAD.0 } else { AHEAD.1 }
     }
 
-    /// Notes a call that is sent.
+    /// Notes that a call was sent.
     pub(super) fn dispatched(&mut self, now: Timestamp) {
         if self.sent < OLDEST {
             self.sent += 1;
@@ -96,16 +96,16 @@ impl Ladder {
         }
     }
 
-    /// Notes that a call ended uninformative. Were it one of the first, the next one takes its place:
-    /// callers that leave must not leave a climb without a foot.
+    /// Notes that a call ended without information. If it was one of the first calls, the next one takes its place, so
+    /// that callers that leave do not remove the reference of a ramp.
     pub(super) fn uninformative(&mut self, sent: Timestamp) {
         if sent <= self.sent_until {
             self.sent = self.sent.saturating_sub(1).max(self.oldest.len());
         }
     }
 
-    /// Returns what was measured when little was in flight: of the first calls sent, and not of the first that ended,
-    /// which are the short ones.
+    /// Returns the measurement with few calls in flight. It is that of the first calls sent, not of the first that
+    /// ended, because those are the short ones.
     pub(super) fn foot(&self) -> Option<Summary> {
         let missing = OLDEST.saturating_sub(self.oldest.len());
         self.below
@@ -121,7 +121,7 @@ impl Ladder {
         usize::try_from(calls(rung)).map_or(RUNGS, |index| index.min(RUNGS))
     }
 
-    /// Adds a sample; returns the rung that it may have completed.
+    /// Adds a sample. Returns the step that it may have completed.
     pub(super) fn push(&mut self, middle: f64, sample: &Sample, timed: bool) -> usize {
         let index = self.index(middle);
         if self.rungs.len() <= index {
@@ -141,7 +141,7 @@ impl Ladder {
         index
     }
 
-    /// Says, by where a backend without any queue would stand, that the newest calls wait in one.
+    /// Detects that the newest calls wait in a queue, by comparison with a backend without a queue.
     ///
     /// `d = Y(newest) - Y(first)`; suspect if `d - 1.5 se > 0.5`; knee: `exp(x - d)`.
     fn suspicion(&self) -> Option<Judgement> {
@@ -175,7 +175,7 @@ impl Ladder {
         own.or(self.below.filter(|_| index == 0))
     }
 
-    /// Judges a rung when it has enough samples and has not been judged.
+    /// Assesses a step if it has enough samples and was not assessed before.
     pub(super) fn judge(
         &mut self,
         index: usize,

@@ -1,22 +1,22 @@
-//! The samples of one phase of an experiment, and the numbers that a verdict needs of them.
+//! The samples of one phase of an experiment, and the values that a verdict needs.
 //!
-//! `Y = p35(y)`, `se = 1.30 * 1.4826 * MAD(y) / sqrt(m)`, `X = mean(x)`, `p = bad / all`.
-//! The 35th percentile and not the median: waiting shows most in short calls.
+//! `Y = p35(y)`, `se = 1.30 * 1.4826 * MAD(y) / sqrt(m)`, `X = mean(x)`, `p = bad / all`. The 35th percentile is used
+//! instead of the median because waiting shows most in short calls.
 
 use crate::limit::{Sample, Signal};
 use crate::num::real;
 
-/// Most samples of one phase; the longest verdict takes a hundred.
+/// The largest number of samples of one phase; the longest verdict needs a hundred.
 const KEPT: usize = 160;
-/// The quantile of the latency, and the standard error of it from one sample of deviation one.
+/// The quantile of the latency, and its standard error for one sample with deviation one.
 const LEVEL: f64 = 0.35;
 const ERROR: f64 = 1.30;
-/// The newest samples that are looked at before a window is full.
+/// The number of newest samples that are checked before a window is full.
 const NEWEST: usize = 16;
-/// Stands for the latency of a call that was given up: above every latency, not part of any mean.
+/// Represents the latency of a call that was given up. It is above every latency, and not part of any mean.
 pub(super) const CENSORED: f64 = 50.0;
 
-/// What a phase amounts to.
+/// The summary of a phase.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Summary {
     /// Mean of the logarithm of the calls in flight.
@@ -35,7 +35,7 @@ pub(super) struct Summary {
     pub(super) attempts: f64,
 }
 
-/// The samples of the phase under way.
+/// The samples of the phase in progress.
 #[derive(Debug, Default)]
 pub(super) struct Phased {
     x: Vec<f64>,
@@ -43,7 +43,7 @@ pub(super) struct Phased {
     bad: usize,
     late: usize,
     all: usize,
-    /// Samples at the last look that decided nothing.
+    /// The number of samples at the last assessment without a result.
     pub(super) looked: usize,
 }
 
@@ -59,7 +59,7 @@ impl Phased {
 
     pub(super) fn push(&mut self, x: f64, sample: &Sample, timed: bool) {
         let bad = matches!(sample.signal, Signal::Fault | Signal::Timeout);
-        // A call counts when its first part comes, and a failure after that as its failure.
+        // A call counts when its first part arrives, and a failure after that counts as its failure.
         self.all += usize::from(timed);
         self.bad += usize::from(bad);
         self.late += usize::from(sample.signal == Signal::Timeout);
@@ -72,7 +72,7 @@ impl Phased {
         }
     }
 
-    /// Returns the logarithm of the latency that a sample stands for; none when it says nothing of it.
+    /// Returns the logarithm of the latency of a sample; `None` if it contains no information about it.
     pub(super) fn latency(sample: &Sample, timed: bool) -> Option<f64> {
         match sample.signal {
             Signal::Served if timed => sample.log_latency,
@@ -81,12 +81,12 @@ impl Phased {
         }
     }
 
-    /// Returns the samples with a latency.
+    /// Returns the number of samples with a latency.
     pub(super) fn len(&self) -> usize {
         self.y.len()
     }
 
-    /// Returns attempts of the phase that ended, failed ones included.
+    /// Returns the number of attempts of the phase that ended, including failed ones.
     pub(super) fn attempts(&self) -> usize {
         self.all
     }
@@ -95,7 +95,7 @@ impl Phased {
         self.summary_of_all(0)
     }
 
-    /// Summarises a phase of which so many calls are still out: each of them is longer than those that ended.
+    /// Summarises a phase of which `missing` calls are still running; each of them takes longer than those that ended.
     pub(super) fn summary_of_all(&self, missing: usize) -> Option<Summary> {
         if self.y.is_empty() {
             return None;
@@ -112,7 +112,7 @@ impl Phased {
         Some(Summary {
             x: self.x.iter().sum::<f64>() / count,
             y,
-            // Ties have no spread, yet a handful of equal values is no certainty.
+            // Equal values have no spread, but a few equal values are not certain.
             error: (ERROR * spread / count.sqrt()).max(0.01),
             spread,
             loss: (real(self.bad) / real(self.all.max(1))).min(1.0),
@@ -121,12 +121,12 @@ impl Phased {
         })
     }
 
-    /// Says whether timeouts come that the reference had not: three, and one in eight more.
+    /// Returns `true` if there are timeouts that the reference did not have: three, and one more in eight.
     pub(super) fn is_late(&self, base: &Summary) -> bool {
         self.late >= 3 && real(self.late) > (base.late + 0.125) * real(self.all)
     }
 
-    /// Returns how much slower the newest were than the reference, and the standard error of that.
+    /// Returns how much slower the newest samples are than the reference, and the standard error of that.
     pub(super) fn suddenly(&self, base: &Summary) -> Option<(f64, f64)> {
         let from = self.y.len().checked_sub(NEWEST)?;
         let mut last = self.y.get(from..)?.to_vec();
@@ -137,7 +137,7 @@ impl Phased {
     }
 }
 
-/// Interpolates between the two nearest of the sorted values.
+/// Interpolates between the two nearest sorted values.
 pub(super) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let position = q.clamp(0.0, 1.0) * real(last);
@@ -148,7 +148,7 @@ pub(super) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
 }
 
 impl Summary {
-    /// Joins two windows of the same level, weighing them by their certainty.
+    /// Combines two windows of the same level, weighted by their certainty.
     pub(super) fn joined(self, newer: Self) -> Self {
         let (a, b) = (self.error.powi(-2), newer.error.powi(-2));
         // The older half of the evidence fades, so that slow drift is followed.
@@ -166,10 +166,10 @@ impl Summary {
         }
     }
 
-    /// Returns how much more is lost here than there, and the standard error of that.
+    /// Returns how much more is lost here than in `other`, and the standard error of that.
     pub(super) fn loss_above(&self, other: &Self) -> (f64, f64) {
         let variance = |s: &Self| {
-            // One failure more than seen, so that no failures in six calls are no proof of none.
+            // One failure more than observed is assumed, so that six calls without a failure prove nothing.
             let p = (s.loss * s.attempts + 0.5) / (s.attempts + 1.0);
             p * (1.0 - p) / s.attempts
         };

@@ -1,21 +1,21 @@
-//! The fast growth: after a start, and when capacity far above the known edge turns up.
+//! The fast growth: after a start, and if the capacity turns out to be far above the known edge.
 
 use super::ladder::{Judgement, Ladder};
 use super::{Adaptive, Mode, Sample};
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// Part of a remembered level that needs no proof again.
+/// Share of a remembered level that needs no new proof.
 const REMEMBERED: f64 = 0.7;
 
 impl Adaptive {
-    /// Starts to climb from the level in force.
+    /// Starts a ramp from the level in force.
     pub(super) fn start_ramp(&mut self) {
         self.ladder = Ladder::new(self.level, self.reference);
         self.enter(Mode::Ramp);
     }
 
-    /// Returns how high the ramp may be now.
+    /// Returns the highest level that the ramp may have now.
     fn ceiling(&self) -> f64 {
         let known = self
             .memory
@@ -67,14 +67,14 @@ impl Adaptive {
         }
     }
 
-    /// Takes over what a call took at the foot of the ladder.
+    /// Sets the best latency to the measurement with few calls in flight.
     pub(super) fn learn_best(&mut self) {
         if let Some(low) = self.ladder.foot() {
             self.improve_best(low.y, low.error);
         }
     }
 
-    /// Notes how long calls have not waited: a limit that holds no one back is not still being found.
+    /// Counts how long calls have not waited. A limit that is not reached cannot be measured.
     pub(super) fn count_unbound(&mut self, sample: &Sample, _now: Timestamp) {
         if sample.binding {
             self.unbound = 0.0;
@@ -84,7 +84,7 @@ impl Adaptive {
         if self.unbound > 2.0 * self.limit + 20.0 {
             self.warming = false;
             self.unbound = 0.0;
-            // What ran ahead of its proof and was not needed is given back.
+            // The part that exceeded its proof and was not needed is given back.
             if self.mode == Mode::Ramp && self.limit > self.level {
                 self.set_limit(self.level);
             }
