@@ -21,6 +21,7 @@ use crate::store::{
 
 mod database;
 mod file;
+mod logs;
 mod pieces;
 mod problem;
 mod seal;

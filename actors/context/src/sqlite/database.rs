@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     file::{self, Stale},
+    logs::{Logs, Moved},
     pieces::{about_details, about_unowned_details},
     problem::Problem,
     seal::Keyring,
@@ -29,6 +30,8 @@ const SESSION: &str = "id, owner, created, used, turns, tokens, bytes, details";
 pub(super) struct Database {
     pub(super) connection: Connection,
     pub(super) keyring: Option<Keyring>,
+    /// The files beside it that the connection uses.
+    pub(super) logs: Logs,
     /// `true` if pieces that do not name their owner are accepted.
     pub(super) unowned: Cell<bool>,
     /// The progress of sealing old pieces again; `None` if none are left.
@@ -79,6 +82,7 @@ impl Database {
         Ok(Self {
             connection,
             keyring,
+            logs: Logs::of(path)?,
             unowned: Cell::new(unowned),
             pass: RefCell::new(Pass::over(marks)),
         })
@@ -93,6 +97,24 @@ impl Database {
             return Ok(());
         }
         Err(StoreError::Damaged(verdict).into())
+    }
+
+    /// Closes the file after it has received what is in its log. Returns `false` if that is not certain.
+    ///
+    /// The connection can still read a log that has lost its name. Without the file by which connections coordinate,
+    /// the file is written only if no other process uses it: `SQLite` checks this when it closes the connection.
+    pub(super) fn save(self, moved: Moved) -> bool {
+        let written = match moved {
+            Moved::Wal => {
+                let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+                let busy = self
+                    .connection
+                    .query_row(checkpoint, [], |row| row.get::<_, bool>(0));
+                matches!(busy, Ok(false))
+            }
+            Moved::Shm => false,
+        };
+        self.connection.close().is_ok() && written
     }
 
     /// Begins a transaction. A transaction that writes waits for other writers here and not later.

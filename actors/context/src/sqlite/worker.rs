@@ -201,6 +201,13 @@ impl Worker {
         let acts = batch.into_iter().map(|step| step.act.act(Ok(database)));
         let acknowledgements: Vec<Acknowledge> = acts.collect();
         let committed = database.commit().map_err(StoreError::from);
+        // A log that has lost its name meanwhile would be lost with the process.
+        let committed = committed.and_then(|()| {
+            if writes {
+                self.keep_logs()?;
+            }
+            Ok(())
+        });
         if committed.is_err() {
             // The connection is closed, because its view of the transaction is no longer valid.
             self.open = None;
@@ -234,6 +241,8 @@ impl Worker {
             let message = format!("`{path}` {wrong}; put that back, or restart the program");
             return Err(StoreError::Failed(message).into());
         }
+        self.keep_logs()?;
+        let path = &self.place.path;
         let database = if let Some(database) = self.open.take() {
             database
         } else {
@@ -245,6 +254,28 @@ impl Worker {
             database
         };
         Ok(self.open.insert(database))
+    }
+
+    /// Closes the file if one of the files beside it was removed or replaced, after what is in the lost one was written
+    /// to the file. The next step opens it again.
+    ///
+    /// # Errors
+    /// Returns an error if it was closed.
+    fn keep_logs(&mut self) -> Result<(), Problem> {
+        let path = &self.place.path;
+        let Some(database) = self.open.take() else {
+            return Ok(());
+        };
+        let Some(moved) = database.logs.moved(path)? else {
+            self.open = Some(database);
+            return Ok(());
+        };
+        let gone = moved.path(path);
+        let gone = gone.display();
+        let saved = database.save(moved);
+        tracing::error!(%gone, saved, "a file of the session store was removed or replaced while it was in use");
+        let message = format!("`{gone}` was removed or replaced while it was in use");
+        Err(StoreError::Failed(message).into())
     }
 }
 

@@ -119,6 +119,75 @@ async fn a_file_that_is_gone_is_missed_and_not_replaced() {
     assert_eq!(store.append("s", content("x", 1), 2, QUOTA).await, Ok(2));
 }
 
+fn beside(path: &Path, end: &str) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// Copies the files as a process that is killed leaves them, and returns the turns that the next one finds.
+async fn turns_after_a_kill(path: &Path) -> Result<Vec<u64>, StoreError> {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("s");
+    for end in ["", "-wal"] {
+        let (from, to) = (beside(path, end), beside(&copy, end));
+        if from.exists() {
+            // Closing a file would end the locks that this process holds on it.
+            let copied = std::process::Command::new("cp").arg(from).arg(to).status();
+            assert!(copied.unwrap().success());
+        }
+    }
+    numbers(&open(&copy, None), "s").await
+}
+
+#[tokio::test]
+async fn acknowledged_turns_outlive_a_log_that_is_removed_or_replaced() {
+    for (ends, is_replaced) in [
+        (&["-wal"][..], false),
+        (&["-shm"], false),
+        (&["-wal", "-shm"], false),
+        (&["-wal"], true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let store = with_a_session(&path).await;
+        let append = || store.append("s", content("x", 1), 2, QUOTA);
+        assert_eq!(append().await, Ok(1));
+        for end in ends {
+            fs::remove_file(beside(&path, end)).unwrap();
+            if is_replaced {
+                fs::write(beside(&path, end), "another file").unwrap();
+            }
+        }
+        is_unavailable(&append().await, "was removed or replaced");
+        assert_eq!(append().await, Ok(2), "{ends:?}");
+        assert_eq!(turns_after_a_kill(&path).await, Ok(vec![1, 2]), "{ends:?}");
+        assert_eq!(numbers(&store, "s").await, Ok(vec![1, 2]), "{ends:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_not_acknowledged_when_its_log_is_removed_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = with_a_session(&path).await;
+    let log = beside(&path, "-wal");
+    let removes = store.step(Access::Writes, Ok(()), move |_| {
+        fs::remove_file(log).unwrap();
+        Ok(())
+    });
+    let append = || store.append("s", content("x", 1), 2, QUOTA);
+    let (removed, appended) = tokio::join!(removes, append());
+    let mut kept: Vec<u64> = appended.into_iter().collect();
+    assert!(removed.is_err() || kept.is_empty(), "{kept:?}");
+    kept.extend(append().await);
+    let found = turns_after_a_kill(&path).await.unwrap();
+    assert!(
+        kept.iter().all(|number| found.contains(number)),
+        "{kept:?} {found:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_folder_that_cannot_be_made_costs_an_error_until_it_can() {
     let folder = tempfile::tempdir().unwrap();
