@@ -1,8 +1,8 @@
-//! How fast: the request and token rates, absent until there is evidence, and the pauses asked for.
+//! The request and token rates, which do not exist without evidence, and the requested pauses.
 //!
-//! Headers tell a quota outright: [`header`] says how. Without them only refusals measure, and only two of them do: the
-//! provider's bucket is empty at each, so what was accepted in between is the rate times the time. With `A` accepted in
-//! `t` seconds, of which the lane was silent for the pause asked for:
+//! Quotas in headers are used directly, see [`header`]. Without headers only refusals measure the rate, and two of
+//! them are needed: the provider's bucket is empty at each, so the calls accepted in between are the rate times the
+//! time. With `A` calls accepted in `t` seconds, which include the requested pause without calls:
 //!
 //! ```text
 //! a refusal alone : a pause, and no rate; a known rate falls by 5 %
@@ -15,8 +15,8 @@
 //!                   else 1 % per second after a quiet time of 8 s, doubled by each refusal up to 2 min
 //! ```
 //!
-//! A rate grows whether it binds or not, up to twice the best one that was measured, and beyond that while calls wait
-//! for it. A provider's explicit `slow_down` bounds the growth besides: [`slow_down`] says how.
+//! A rate grows whether it binds or not, up to twice the best measured one, and beyond that while calls wait for it. A
+//! provider's explicit `slow_down` also bounds the growth, see [`slow_down`].
 
 use std::time::Duration;
 
@@ -29,21 +29,21 @@ pub(crate) use slow_down::SlowDownCeiling;
 
 /// Shortest and longest quiet time before a confirmed rate grows, in seconds.
 const QUIET: (f64, f64) = (8.0, 120.0);
-/// Quiet time before the rate goes back to the best one, in seconds.
+/// Quiet time before the rate returns to the best one, in seconds.
 const QUIET_BELOW: f64 = 3.0;
 /// Time between refusals below which the rate is far too high, in seconds.
 const SOON: f64 = 4.0;
-/// Refusals further apart than this measure the lane's own demand, in seconds.
+/// Time between refusals above which they measure the lane's own demand, in seconds.
 const APART: f64 = 60.0;
-/// How long the best rate is remembered.
+/// The time for which the best rate is remembered.
 const BEST_KEPT: Duration = Duration::from_mins(2);
-/// Part of the best rate below which the rate is on its way back.
+/// Share of the best rate below which the rate is still returning to it.
 const BELOW: f64 = 0.9;
-/// Time within which refusals are one.
+/// Refusals within this time count as one.
 const BURST: Duration = Duration::from_secs(1);
-/// Part of the rate that is left after a refusal that measures nothing.
+/// Share of the rate that remains after a refusal that measures nothing.
 const LESS: f64 = 0.95;
-/// Part of what was accepted while the lane was not silent that is a first rate.
+/// Share of the calls accepted outside the pause that is used for a first rate.
 const OPEN_PART: f64 = 0.6;
 /// The lowest rate, per second.
 const RATE_MIN: f64 = 0.02;
@@ -53,7 +53,7 @@ const MEMORY: f64 = 5.0;
 /// The rates of one lane.
 #[derive(Debug, Default)]
 pub(crate) struct Rate {
-    /// The measured request rate, without what a request to slow down leaves of it.
+    /// The measured request rate, not limited by a request to slow down.
     measured: Option<f64>,
     confirmed: bool,
     /// The rate that the last refusal left.
@@ -62,16 +62,16 @@ pub(crate) struct Rate {
     tokens: Option<HeaderQuota>,
     /// Calls accepted since `counted_from`.
     count: f64,
-    /// The last refusal before which something was accepted.
+    /// The time of the last refusal before which a call was accepted.
     counted_from: Option<Timestamp>,
-    /// The pauses asked for since `counted_from`, in seconds.
+    /// The requested pauses since `counted_from`, in seconds.
     silent: f64,
-    /// Calls accepted per second, forgotten exponentially.
+    /// Calls accepted per second, with exponential forgetting.
     accepted: f64,
     accepted_at: Timestamp,
     accepted_first: Timestamp,
     last_refusal: Option<Timestamp>,
-    /// The pause that the last refusal asked for, in seconds.
+    /// The pause that the last refusal requested, in seconds.
     pause: f64,
     last_growth: Timestamp,
     growing_since: Option<Timestamp>,
@@ -82,7 +82,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    /// Takes over what an earlier life knew: a rate that is to be confirmed again.
+    /// Sets the rate of an earlier controller, which must be confirmed again.
     pub(crate) fn remember(&mut self, rate: Option<f64>, slow_down: Option<SlowDownCeiling>) {
         self.measured = rate.map(|rate| rate.max(RATE_MIN));
         self.settled = rate.unwrap_or(0.0);
@@ -119,7 +119,7 @@ impl Rate {
         self.tokens.as_ref().map(|quota| quota.grant(now))
     }
 
-    /// Returns until when a quota that the headers tell of is used up, while one is.
+    /// Returns the end of the time for which the headers report a quota as used up, or `None`.
     pub(crate) fn used_up(&self, now: Timestamp) -> Option<Timestamp> {
         let quotas = [&self.requests, &self.tokens].into_iter().flatten();
         quotas.filter_map(|quota| quota.used_up(now)).max()
@@ -140,7 +140,7 @@ impl Rate {
         }
     }
 
-    /// Takes what the headers say of the time when the call was sent.
+    /// Handles the headers of an answer, which describe the time when the call was sent.
     pub(crate) fn hints(&mut self, hints: &QuotaHints, sent: Timestamp) {
         let pairs = [
             (&mut self.requests, &hints.requests),
@@ -171,7 +171,8 @@ impl Rate {
         self.accepted * (-now.since(self.accepted_at).as_secs_f64() / MEMORY).exp()
     }
 
-    /// Notes a call that the backend took; `binding`: calls waited for the rate or the limit since the last one.
+    /// Notes a call that the backend accepted. `binding` is `true` if calls have waited for the rate or the limit
+    /// since the last one.
     pub(crate) fn accepted(&mut self, now: Timestamp, binding: bool) {
         if self.accepted <= 0.0 {
             self.accepted_first = now;
@@ -202,7 +203,7 @@ impl Rate {
         let asked = self.slow_down.filter(|asked| asked.ceiling(now).is_some());
         let pace = asked.map_or(pace, |asked| pace.min(asked.pace()));
         let most = match (below, binding) {
-            // Back at what was once granted: what is granted now is not known yet.
+            // The rate has returned to an earlier one; the present one is not known yet.
             (true, _) => {
                 self.confirmed = false;
                 self.best
@@ -214,8 +215,8 @@ impl Rate {
         self.measured = Some((rate * (1.0 + pace * elapsed)).min(most).min(ceiling));
     }
 
-    /// Notes a refusal with a clock; returns until when to pause. With `slow_down` the quota itself grows, by half in
-    /// the time given, and is followed at that pace.
+    /// Notes a refusal with a retry time. Returns the end of the pause. With `slow_down` the quota itself grows by
+    /// half in the given time, and the rate follows it.
     pub(crate) fn refused(
         &mut self,
         asked: Duration,
@@ -224,7 +225,7 @@ impl Rate {
         chance: &mut dyn Chance,
     ) -> Timestamp {
         let used_up = self.used_up(now);
-        // One cut per burst of refusals: those already on the wire say nothing new.
+        // One cut per burst of refusals: those already on their way are outdated.
         if used_up.is_none() && self.is_news(now) {
             self.measure(asked.as_secs_f64(), now);
         } else {
@@ -239,7 +240,7 @@ impl Rate {
             self.quiet = self.quiet.min(slow_down::quiet_max(period).max(QUIET.0));
         }
         self.last_refusal = Some(now);
-        // `Retry-After` counts whole seconds; the headers are finer.
+        // `Retry-After` has whole seconds; the headers are more precise.
         let finer = used_up.filter(|end| {
             let early = now.after(asked).since(*end);
             *end <= now.after(asked) && early <= Duration::from_secs(1)
@@ -247,7 +248,7 @@ impl Rate {
         finer.unwrap_or_else(|| now.after(asked.mul_f64(1.0 + 0.1 * chance.unit())))
     }
 
-    /// Notes that the backend refused everything between two points in time, without saying for how long.
+    /// Notes that the backend refused everything between two points in time, without a retry time.
     pub(crate) fn penalty(&mut self, from: Timestamp, to: Timestamp) {
         if self.is_news(from) {
             let pause = to.since(from);
@@ -270,7 +271,7 @@ impl Rate {
         self.last_refusal.is_none_or(|at| now.since(at) > BURST)
     }
 
-    /// Counts from a refusal that belongs to the one counted from so far.
+    /// Moves the start of the count to a refusal that belongs to the same burst.
     fn move_count(&mut self, now: Timestamp) {
         if self.counted_from == self.last_refusal {
             self.counted_from = Some(now);
@@ -308,7 +309,7 @@ impl Rate {
                     QUIET.0
                 };
                 self.confirmed = true;
-                // What was refilled in the silence is not known.
+                // The amount refilled during the pause is not known.
                 let between = count / (elapsed * open).sqrt();
                 let rate = between.clamp((self.settled * old).sqrt().min(0.95 * old), 0.99 * old);
                 if old >= 0.95 * self.best || now.since(self.best_at) > BEST_KEPT {

@@ -1,7 +1,7 @@
-//! One quota as the headers of answers tell it: what is left, until when, and how fast it comes back.
+//! One quota in the headers of answers: the remaining units, the time of the reset, and the refill rate.
 //!
-//! An answer says `limit`, `remaining` and `reset`, as they were when its call was sent at `s`. So `s + reset` is a fixed
-//! point in time, and what was sent after `s` is still to be taken off. Two kinds of quota tell themselves apart by it:
+//! An answer contains `limit`, `remaining` and `reset` as of the time `s` at which its call was sent. So `s + reset`
+//! is a fixed point in time, and the units sent after `s` must be subtracted. This distinguishes two kinds of quota:
 //!
 //! ```text
 //! window : `s + reset` stands still while calls are sent, and jumps by the window's length at its end
@@ -9,8 +9,9 @@
 //! rate   = 0.985 * max(limit / window or refill, left / min(time until reset, 60 s))
 //! ```
 //!
-//! What is left of a day's quota may be used within minutes: whoever waits now is not made to wait for calls that may
-//! never come. A used-up window is waited out until its end. Nothing is assumed of a window that has not been seen to end.
+//! The remainder of a day's quota may be used within minutes, because a call that waits now must not wait for calls
+//! that may never arrive. If a window is used up, calls wait until its end. No assumption is made about a window that
+//! has not been seen to end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,22 +19,22 @@ use std::time::Duration;
 use crate::num::seconds;
 use crate::{BucketGrant, BucketHint, Timestamp};
 
-/// Part of a quota that is used, so that clocks that differ do not meet the edge.
+/// Share of a quota that is used, so that differences between clocks do not exceed it.
 const MARGIN: f64 = 0.985;
-/// Sends remembered that no answer has told of yet; older ones are taken as told of.
+/// The number of sends that are remembered until an answer covers them; older ones are considered covered.
 const SENT_KEPT: usize = 4096;
-/// A reset further away than this is no span, but a date or a mistake.
+/// A later reset is not a duration but a date or an error.
 const RESET_MAX: Duration = Duration::from_hours(49);
-/// Longest time over which what is left is spread, in seconds.
+/// The longest time over which the remaining units are spread, in seconds.
 const SPREAD: f64 = 60.0;
-/// Time in seconds over which a new window's units are spread until an answer tells of it.
+/// Time in seconds over which a new window's units are spread until an answer describes it.
 const UNTOLD: f64 = 1.0;
-/// Units sent before a moving reset is a refill.
+/// The number of units sent before a moving reset counts as a refill.
 const UNITS_MIN: f64 = 3.0;
-/// Units after which a refill is measured anew.
+/// The number of units after which a refill is measured again.
 const UNITS_MAX: f64 = 64.0;
 
-/// One quota, from the headers of the newest answer.
+/// One quota, from the headers of the most recent answer.
 #[derive(Debug)]
 pub(super) struct HeaderQuota {
     limit: f64,
@@ -41,28 +42,28 @@ pub(super) struct HeaderQuota {
     /// When the call of that answer was sent.
     at: Timestamp,
     reset: Timestamp,
-    /// Most units that were left or had just been taken.
+    /// The largest number of units that were left or had just been taken.
     full: f64,
-    /// Length of the window in seconds, once one has been seen to end or was declared.
+    /// Length of the window in seconds, once one has been seen to end or was given in the headers.
     window: Option<f64>,
     /// Units per second of a bucket, once its reset was seen to move.
     refill: Option<f64>,
-    /// Units sent while the reset stood still.
+    /// Units sent while the reset did not move.
     standing: f64,
-    /// Where a moving reset was first, and the units sent since.
+    /// The first position of a moving reset, and the units sent since.
     moving: Option<(Timestamp, f64)>,
     /// Units sent after `at`.
     sent: VecDeque<(Timestamp, f64)>,
 }
 
-/// Returns `true` if a quota can be what a header says.
+/// Returns `true` if the values of a header are possible for a quota.
 fn is_plausible(hint: &BucketHint) -> bool {
     let numbers = hint.limit.is_finite() && hint.remaining.is_finite();
     numbers && hint.limit >= 1.0 && hint.remaining >= 0.0
 }
 
 impl HeaderQuota {
-    /// Starts from the first answer that tells of it; `None` for numbers that cannot be.
+    /// Creates a quota from the first answer with it. Returns `None` for impossible values.
     pub(super) fn new(hint: &BucketHint, sent: Timestamp) -> Option<Self> {
         let reset = hint.reset.filter(|reset| *reset <= RESET_MAX);
         is_plausible(hint).then(|| Self {
@@ -92,7 +93,8 @@ impl HeaderQuota {
         after.map(|entry| entry.1).sum()
     }
 
-    /// Learns from the answer to a call that was sent at `sent`; older answers than the newest say nothing.
+    /// Handles the answer to a call that was sent at `sent`. Answers to older calls than the most recent one are
+    /// ignored.
     pub(super) fn learn(&mut self, hint: &BucketHint, sent: Timestamp) {
         if sent < self.at || !is_plausible(hint) {
             return;
@@ -149,7 +151,7 @@ impl HeaderQuota {
         self.reset = reset;
     }
 
-    /// Returns the end of the window in force and the units left in it.
+    /// Returns the end of the current window and the units left in it.
     fn present(&self, now: Timestamp) -> (Timestamp, f64) {
         if now < self.reset || self.reset <= self.at {
             let gained = self.refill.unwrap_or(0.0) * now.since(self.at).as_secs_f64();
@@ -165,19 +167,19 @@ impl HeaderQuota {
         (begun.after(seconds(window)), left)
     }
 
-    /// Returns until when nothing is left, while that is so.
+    /// Returns the time until which no units are left, or `None` if some are left.
     pub(super) fn used_up(&self, now: Timestamp) -> Option<Timestamp> {
         let (end, left) = self.present(now);
         (left < 1.0 && self.refill.is_none() && now < end).then_some(end)
     }
 
-    /// Returns the bucket that keeps to the quota.
+    /// Returns the bucket that stays within the quota.
     pub(super) fn grant(&self, now: Timestamp) -> BucketGrant {
         let (end, left) = self.present(now);
         let known = self.window.filter(|window| *window > 0.0);
         let known = known.map(|window| self.limit / window).or(self.refill);
         let until = end.since(now).as_secs_f64();
-        // After the end of a window of unknown length the next answers tell more.
+        // After the end of a window of unknown length, the next answers give its values.
         let spread = if until > 0.0 {
             until.clamp(0.05, SPREAD)
         } else {
@@ -244,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_bucket_is_told_by_its_moving_reset() {
-        // 30 units, 5 per second; the limit is told per minute.
+        // 30 units, 5 per second; the header gives the limit per minute.
         let quota = drive(7.0, 12.0, |time, sent| {
             let level = (30.0 - sent + 5.0 * time).clamp(0.0, 30.0);
             hint(300.0, level.floor(), (30.0 - level) / 5.0 + 0.0005)
@@ -275,7 +277,7 @@ mod tests {
         ] {
             assert!(HeaderQuota::new(&hint(limit, remaining, 1.0), at(1.0)).is_none());
         }
-        // An epoch instead of a span.
+        // An epoch instead of a duration.
         let quota = HeaderQuota::new(&hint(10.0, 0.0, 86_000.0 * 3.0), at(1.0)).unwrap();
         assert!(
             quota
@@ -287,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_new_window_of_unknown_length_is_not_used_up_at_once() {
-        // After a pause of ten seconds nothing is known but what was granted before.
+        // After a pause of ten seconds only the earlier grant is known.
         let quota = HeaderQuota::new(&hint(50.0, 0.0, 1.0), at(1.0)).unwrap();
         let mut quota = HeaderQuota {
             full: 50.0,

@@ -1,16 +1,19 @@
-//! Rejecting backends: the edge is known to one call, and asking costs one refusal, which costs nobody anything.
+//! Rejecting backends: the edge is known exactly, and a probe of it costs one refusal, which delays no caller.
 //!
-//! A refusal comes back at once, so a call at the limit that is still out after `1.5 r + 20 ms` (`r`: the smoothed time
-//! that a refusal takes) was let in. While callers wait and the edge holds, it is asked for each usual latency (0.2 to
-//! 1 s), in the middle between two calls: `L + s` calls; let in: go on at once with `s` doubled; refused: back to what was
-//! served, `s = 1`. Refusals are charged to a budget that earns `exploration` per success.
+//! A refusal returns at once, so a call at the limit that is still running after `1.5 r + 20 ms` (`r`: the smoothed
+//! time of a refusal) was accepted. While callers wait and the edge holds, one probe is sent per usual latency (0.2 to
+//! 1 s), in the middle between two calls, at `L + s` calls. If it is accepted, the next one follows at once with `s`
+//! doubled; if it is refused, the limit returns to what was served, and `s = 1`. Refusals are charged to a budget that
+//! earns `exploration` per success.
 //!
-//! A refusal at a level that was held is unexpected: `L = served`, and each further one before a call at the limit is
-//! let in cuts by 0.8, 0.6, 0.5: one refusal may be chance, four are a capacity that went away.
+//! A refusal at a level that was held is unexpected: `L = served`. Each further one before a call at the limit is
+//! accepted reduces the level by the factors 0.8, 0.6, 0.5, because one refusal may be random, but four show a loss of
+//! capacity.
 //!
-//! A refusal with nothing else in flight, where several at once were served before, is no limit on concurrency: the
-//! backend is *shut* for us, by a penalty or an empty quota. The level is kept; calls are sent one at a time, in the
-//! growing intervals of the pool's hold, until one is let in, and then the level is restored.
+//! A refusal with nothing else in flight, where several calls at once were served before, is not a limit on
+//! concurrency: the backend is *shut* for this lane, because of a penalty or an empty quota. The level is kept. Calls
+//! are sent one at a time, in the increasing intervals of the pool's hold, until one is accepted; then the level is
+//! restored.
 
 use std::time::Duration;
 
@@ -19,67 +22,67 @@ use crate::num::seconds;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// A backend that refused within this time is a rejecting one.
+/// The time after a refusal for which a backend counts as rejecting.
 const REJECTING: Duration = Duration::from_mins(5);
-/// Most refusals saved up in the budget; as many may be owed.
+/// The largest number of refusals saved in the budget, and the largest debt.
 pub(super) const BUDGET_CAP: f64 = 10.0;
-/// Refusals per second that the budget earns besides, so that a slow lane is not blind.
+/// Refusals per second that the budget also earns, so that a slow lane can probe.
 const EARN_PER_SECOND: f64 = 0.1;
-/// Shortest and longest time between two probes, in seconds; in between it is one usual latency.
+/// Shortest and longest time between two probes, in seconds; in between, it is one usual latency.
 const GAP: (f64, f64) = (0.2, 1.0);
-/// Slowdown at the edge, against what a call takes when little is in flight, that is looked into: `ln 1.8`.
+/// Slowdown at the edge, relative to a call with few in flight, that starts a test: `ln 1.8`.
 const SLOW: f64 = 0.6;
-/// Shortest and longest time between two such looks.
+/// Shortest and longest time between two such tests.
 const TEST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
-/// A run that grows this much above its start is a new climb, to be proved by latency too.
+/// A series of probes that grows by this factor above its start is a new ramp, which must also be proved by latency.
 const CLIMB: f64 = 1.5;
-/// How long it is remembered how many were served at once: up to two spells.
+/// The length of a period for which the number of calls served at once is remembered; up to two periods.
 const SPELL: Duration = Duration::from_secs(10);
-/// Calls at once that were served before a refusal of one call alone is a shut backend.
+/// The number of calls served at once above which the refusal of a single call means a shut backend.
 const SHUT_FROM: f64 = 3.0;
-/// Waits between the calls that ask a shut backend, in seconds; the last one goes on.
+/// Waits between the calls that probe a shut backend, in seconds; the last one is repeated.
 const ASK: [f64; 4] = [0.15, 0.3, 0.6, 1.0];
-/// So many falls of the level within this time are no limit on concurrency, but an empty quota that fills.
+/// The number of falls of the level within this time that indicates an empty quota instead of a limit on concurrency.
 const FALLS: usize = 4;
 const FALLS_WITHIN: Duration = Duration::from_secs(15);
 
-/// What is known of a backend's refusals.
+/// The state of a backend's refusals.
 #[derive(Debug)]
 pub(super) struct Edge {
     last_refusal: Option<Timestamp>,
-    /// Smoothed time that a refusal takes, in seconds.
+    /// Smoothed time of a refusal, in seconds.
     refusal_time: f64,
-    /// When a call was first sent at the limit since it last moved.
+    /// The time at which a call was first sent at the limit since the limit last changed.
     pressed: Option<Timestamp>,
-    /// When a call was last sent, or ended, which makes room for the next one.
+    /// The time at which a call was last sent or ended, which makes room for the next one.
     last_sent: Timestamp,
     /// Unexpected refusals in a row, and the level and the time of the first of them.
     unexpected: u32,
     fell_from: f64,
     fell_at: Timestamp,
-    /// Nothing is let in, whatever is in flight: when to ask again, and how often that was refused.
+    /// Nothing is accepted at any level: the time of the next probe, and the number of refused probes.
     shut: Option<(Timestamp, usize)>,
-    /// Highest level since the last fall to half of one, and when the last such falls were, the oldest first.
+    /// The highest level since the last fall to half of it, and the times of the last such falls, oldest first.
     top: f64,
     falls: [Timestamp; FALLS],
-    /// Smoothed latency of what is served, in seconds.
+    /// Smoothed latency of served calls, in seconds.
     usual: Option<f64>,
-    /// Most calls in flight with one that was served, in this spell and in the last one.
+    /// The largest number of calls in flight with a served one, in this period and in the last one.
     served_most: (f64, f64),
     spell_ends: Timestamp,
     pub(super) budget: f64,
     paid: Timestamp,
     next_probe: Timestamp,
     stride: f64,
-    /// Where the run of probes under way began.
+    /// The level at which the current series of probes began.
     run_from: f64,
-    /// The edge has not been compared with a level below it.
+    /// `true` if the edge has not been compared with a level below it.
     untested: bool,
     test_wait: Duration,
     test_after: Timestamp,
-    /// Less is served at the edge than below it: refusals are not the limit to look for.
+    /// `true` if less is served at the edge than below it, so that refusals do not mark the best level.
     pub(super) disabled: bool,
-    /// A penalty that has ended, to be told once: its beginning and end.
+    /// The beginning and end of a penalty that is over; returned once.
     pub(super) penalty: Option<(Timestamp, Timestamp)>,
 }
 
@@ -112,7 +115,7 @@ impl Edge {
         }
     }
 
-    /// Forgets that a call was sent at the limit, because the limit moved.
+    /// Discards the time at which a call was sent at the limit, because the limit changed.
     pub(super) fn moved(&mut self) {
         self.pressed = None;
     }
@@ -122,7 +125,7 @@ impl Edge {
             .is_some_and(|at| now.since(at) < REJECTING)
     }
 
-    /// Learns from what was served.
+    /// Handles a served call.
     pub(super) fn earn(&mut self, exploration: f64, sample: &Sample, now: Timestamp) {
         self.last_sent = now;
         let latency = sample.latency.as_secs_f64();
@@ -148,7 +151,8 @@ impl Edge {
         self.usual.map(seconds)
     }
 
-    /// Notes where a refusal put the level. To half of what was let in, again and again, falls no limit on concurrency.
+    /// Notes the level after a refusal. Repeated falls to half of the accepted level do not come from a limit on
+    /// concurrency.
     fn count_fall(&mut self, level: f64, now: Timestamp) {
         self.top = self.top.max(level);
         if 2.0 * level > self.top {
@@ -165,39 +169,39 @@ impl Edge {
         }
     }
 
-    /// Returns the most calls in flight with one that was served lately.
+    /// Returns the largest number of calls in flight with one that was served recently.
     pub(super) fn served_most(&self) -> f64 {
         self.served_most.0.max(self.served_most.1)
     }
 
-    /// Puts the next probe off.
+    /// Delays the next probe.
     pub(super) fn wait_for(&mut self, wait: Duration, now: Timestamp) {
         self.next_probe = self.next_probe.max(now.after(wait));
     }
 
-    /// Returns when a shut backend is asked again.
+    /// Returns the time at which a shut backend is probed again.
     pub(super) fn asks_at(&self) -> Option<Timestamp> {
         self.shut.map(|shut| shut.0)
     }
 
-    /// Returns `true` if an experiment that may be refused can be paid.
+    /// Returns `true` if the budget can pay for an experiment that may be refused.
     pub(super) fn affords(&self, now: Timestamp) -> bool {
         self.budget >= 0.0 || !self.rejecting(now)
     }
 
-    /// Returns when a call at the limit has been out for longer than a refusal takes.
+    /// Returns the time at which a call at the limit has been running for longer than a refusal takes.
     fn let_in_at(&self) -> Option<Timestamp> {
         let answered = seconds((1.5 * self.refusal_time + 0.02).min(5.0));
         self.pressed.map(|at| at.after(answered))
     }
 
-    /// Returns `true` if a call at the limit was let in.
+    /// Returns `true` if a call at the limit was accepted.
     fn let_in(&self, now: Timestamp) -> bool {
         self.let_in_at().is_some_and(|at| now >= at)
     }
 
-    /// Returns when one call more may be asked for: in the middle between two calls as they are sent at this level, so
-    /// that a quota of calls per second is not taken for a limit on the calls in flight.
+    /// Returns the time at which one more call may be sent: in the middle between two calls as they are sent at this
+    /// level, so that a quota of calls per second is not taken for a limit on the calls in flight.
     fn probe_at(&self, level: f64) -> Option<Timestamp> {
         let apart = seconds(self.usual.unwrap_or(0.0) / (2.0 * level));
         let may = !self.untested && self.budget >= 0.0;
@@ -214,7 +218,7 @@ impl Adaptive {
         }
     }
 
-    /// Moves on when a call at the limit was let in.
+    /// Continues after a call at the limit was accepted.
     pub(super) fn let_in(&mut self, binding: bool, now: Timestamp) -> Option<Verdict> {
         if !self.edge.let_in(now) {
             return None;
@@ -259,7 +263,7 @@ impl Adaptive {
         }
     }
 
-    /// Returns when the next step at the edge is due, if nothing else happens before.
+    /// Returns the time of the next step at the edge, if no other event comes first.
     pub(super) fn edge_due(&self) -> Option<Timestamp> {
         let let_in = self.edge.let_in_at()?;
         match self.mode {
@@ -297,7 +301,7 @@ impl Adaptive {
         let served = (f64::from(sample.in_flight) - 1.0).max(1.0);
         let from = self.limit;
         let held = matches!(self.mode, Mode::Edge | Mode::Hold | Mode::Down { .. });
-        // A stride of more than one may have been let in in part.
+        // A step of more than one may have been accepted in part.
         let found = match self.mode {
             Mode::Ramp | Mode::Up { .. } => true,
             Mode::Probe => served >= self.level,
@@ -321,15 +325,15 @@ impl Adaptive {
             self.reference = None;
             self.hold();
         } else if probing {
-            // The windows at the edge go on.
+            // The windows at the edge are kept.
             self.mode = Mode::Edge;
             self.set_limit(self.level);
-            // Those that were let in are still there.
+            // The accepted calls are still running.
             self.edge.pressed = Some(now);
         } else {
             self.enter(Mode::Edge);
         }
-        // The edge is where it was: that is asked for each second, and no news.
+        // The edge has not moved. This is probed each second and needs no verdict.
         let moved = !probing || (self.level - before).abs() > f64::EPSILON;
         moved.then_some(Verdict {
             kind: VerdictKind::Clamp,
@@ -382,10 +386,10 @@ impl Adaptive {
         ((ratio * self.level.min(served)).floor(), why)
     }
 
-    /// Compares the windows at the edge: with what was measured below it, and with each other.
+    /// Compares the windows at the edge with the measurement below it, and with each other.
     pub(super) fn look_edge(&mut self, now: Timestamp) -> Option<Verdict> {
         let least = if self.edge.untested {
-            // No probe before this look: it is short.
+            // No probe is sent before this assessment, which takes a short time.
             self.look_of(6.0)
         } else {
             self.look()
@@ -411,7 +415,7 @@ impl Adaptive {
             return self.changed(&base, &seen);
         }
         if base.y - seen.y > 0.35 + 3.0 * base.error.hypot(seen.error) {
-            // The standing queue is gone: there may be room.
+            // The standing queue has drained, so there may be room.
             self.reference = Some(seen);
             self.edge.next_probe = now;
             return None;
@@ -421,7 +425,7 @@ impl Adaptive {
         None
     }
 
-    /// Tries a level below the edge where calls are slow at the edge; more and more rarely.
+    /// Tests a level below the edge if calls are slow at the edge, with increasing intervals.
     fn test_edge(&mut self, seen: &Summary, now: Timestamp) {
         if self.slower_than_best(seen.y) <= SLOW + 2.0 * seen.error || now < self.edge.test_after {
             return;
