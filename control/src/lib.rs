@@ -23,7 +23,7 @@ pub use kind::Kind;
 pub use load_time::LoadTimes;
 pub use outcome::{BucketHint, Outcome, QuotaHints};
 pub use pool::{
-    AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, OfferedCall, Pool, PoolReport,
+    AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, OfferedCall, OpenTerms, Pool, PoolReport,
     PriorityReport, Refusal, RefusalReason,
 };
 pub use settings::{ControllerSettings, Invalid, Law, Order, PoolSettings};

@@ -18,6 +18,7 @@ mod drain;
 mod hedge;
 mod load;
 mod messages;
+mod open;
 mod quantile;
 mod queue;
 mod report;
@@ -29,6 +30,7 @@ pub use messages::{
     AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, OfferedCall, PoolReport, PriorityReport,
     Refusal, RefusalReason,
 };
+pub use open::OpenTerms;
 use queue::{Choice, Entry, Queue};
 
 #[derive(Debug)]
@@ -373,9 +375,8 @@ impl<T> Pool<T> {
     /// slow tail was proved, but then at most half of what is left. A probe is given the time that loading takes, but
     /// not one of a broken backend: that is not loading.
     fn timeout(&self, probe: bool, left: Duration) -> Duration {
-        let base = self.grant.attempt_timeout_base;
-        let raised = self.grant.attempt_timeout.min(left / 2);
-        let usual = base.max(raised).min(self.grant.attempt_timeout);
+        let (base, proved) = (self.grant.attempt_timeout_base, self.grant.attempt_timeout);
+        let usual = open::usual_timeout(base, proved, left);
         if probe && self.grant.state != LaneState::Open {
             return usual.max(self.settings.wake_timeout).min(left);
         }

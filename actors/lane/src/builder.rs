@@ -17,6 +17,7 @@ use kebne_actors::{
 use kebne_settings::{SettingsErrors, Validate};
 
 use crate::{
+    attempt_task::AttemptParts,
     backend::Backend,
     call::CallOptions,
     clock::Clock,
@@ -24,10 +25,10 @@ use crate::{
     handle::{Inner, LaneHandle},
     kept::Kept,
     lane::{Entrance, Health, Lane, LaneParts},
+    open_slots::OpenSlots,
     rate_controller::ControllerMemory,
     settings::LaneSettings,
     status::Status,
-    worker::WorkerParts,
     worker_pool::{LastWake, PoolMemory, PoolParts},
 };
 
@@ -162,14 +163,15 @@ impl<B: Backend> LaneBuilder<B> {
         let status = Arc::new(Status::default());
         let prewarms = Arc::new(Endings::default());
         let name: Arc<str> = self.name.into();
+        let attempts = AttemptParts {
+            backend: self.backend,
+            clock,
+            slots: Arc::new(OpenSlots::new(settings.idle_timeout.0)),
+            lane_stops: CancellationToken::new(),
+        };
         let pool = PoolParts {
             lane: Arc::clone(&name),
-            workers: WorkerParts {
-                backend: self.backend,
-                clock,
-                reports: Kept::new(None),
-                lane_stops: CancellationToken::new(),
-            },
+            attempts: attempts.clone(),
             clock,
             seed: settings.seed,
             kept: Kept::new(memory),
@@ -199,6 +201,7 @@ impl<B: Backend> LaneBuilder<B> {
                 inner: Arc::new(Inner {
                     name,
                     clock,
+                    attempts,
                     permits,
                     endings: Arc::default(),
                     prewarms,

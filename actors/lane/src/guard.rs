@@ -121,6 +121,7 @@ impl CallGuard {
         };
         if ending == Ending::Success {
             live.endings.end(ending);
+            live.shared.served();
             return;
         }
         live.endings.end(live.shared.verdict().unwrap_or(ending));

@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 use kebne_actors::{ActorRef, ActorState, work_pulling::permits::Permits};
 
 use crate::{
+    attempt_task::{AttemptParts, AttemptTask},
     backend::Backend,
     call::{CallError, CallOptions, Ending},
     clock::Clock,
@@ -36,6 +37,7 @@ pub struct LaneHandle<B: Backend> {
 pub(crate) struct Inner<B: Backend> {
     pub(crate) name: Arc<str>,
     pub(crate) clock: Clock,
+    pub(crate) attempts: AttemptParts<B>,
     pub(crate) permits: Permits,
     pub(crate) endings: Arc<Endings>,
     pub(crate) prewarms: Arc<Endings>,
@@ -286,7 +288,18 @@ impl<B: Backend> Inner<B> {
         started.ok().map(|entrance| entrance.clone())
     }
 
-    /// Offers a call to the pool and waits for its answer. If the pool stops before it has taken the call, the call is
+    /// Makes the attempt of a call in an open slot; gives the call back if it must be offered.
+    fn begin(&self, job: Arc<Job<B>>) -> Result<(), Arc<Job<B>>> {
+        let Some((run, seat)) = self.attempts.slots.begin(&job, self.clock) else {
+            return Err(job);
+        };
+        let made = job.count_attempt();
+        tracing::trace!(lane = %self.name, attempt = run.attempt.0, made, "begun without being offered");
+        AttemptTask::new(run, self.attempts.clone(), seat).start();
+        Ok(())
+    }
+
+    /// Begins a call in an open slot or offers it to the pool, and waits for its answer. If the pool stops before it has taken the call, the call is
     /// offered to the next pool.
     async fn offer(
         &self,
@@ -303,8 +316,13 @@ impl<B: Backend> Inner<B> {
             let (outbox, answer) = oneshot::channel();
             let (request, options) = (request.clone(), options.clone());
             let job = Job::new(request, options, deadline, outbox, Arc::clone(&shared));
-            let enqueued = route.pool.tell(Enqueue(Arc::new(job))).is_enqueued();
-            if enqueued && let Ok(answered) = answer.await {
+            let job = Arc::new(job);
+            // Not kept here: the answer's channel closes when nobody is left to answer.
+            let taken = match self.begin(job) {
+                Ok(()) => true,
+                Err(job) => route.pool.tell(Enqueue(job)).is_enqueued(),
+            };
+            if taken && let Ok(answered) = answer.await {
                 return answered;
             }
             let attempts = shared.attempts();

@@ -1,7 +1,7 @@
 //! A call inside a lane, shared by its caller, the pool and its attempts.
 //!
 //! The pool's memory keeps one reference while the call is admitted and each running attempt another, so a panic loses
-//! an attempt and not the call. The permit is released with the last reference.
+//! an attempt and not the call.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -9,7 +9,7 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use kebne_control::{AttemptId, CallId, Outcome, Timestamp};
+use kebne_control::{AttemptId, CallId, OfferedCall, Outcome, Timestamp};
 use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +77,12 @@ pub(crate) struct Shared {
     verdict: AtomicUsize,
     /// Attempts made, refused ones included.
     attempts: AtomicU32,
-    _permit: Permit,
+    /// `true` once the caller has the whole answer.
+    served: AtomicBool,
+    /// The attempts that run.
+    running: AtomicU32,
+    /// Given back as soon as the call was served and its attempts have ended; at the latest with the last reference.
+    permit: Mutex<Option<Permit>>,
 }
 
 /// The cause of the loss of the last attempt.
@@ -98,7 +103,21 @@ impl Shared {
             number: AtomicU64::new(UNNUMBERED),
             verdict: AtomicUsize::new(NO_ENDING),
             attempts: AtomicU32::new(0),
-            _permit: permit,
+            served: AtomicBool::new(false),
+            running: AtomicU32::new(0),
+            permit: Mutex::new(Some(permit)),
+        }
+    }
+
+    /// Notes that the caller has the whole answer.
+    pub(crate) fn served(&self) {
+        self.served.store(true, SeqCst);
+        self.give_permit_back();
+    }
+
+    fn give_permit_back(&self) {
+        if self.served.load(SeqCst) && self.running.load(SeqCst) == 0 {
+            drop(lock(&self.permit).take());
         }
     }
 
@@ -161,6 +180,24 @@ impl<B: Backend> Job<B> {
         }
     }
 
+    /// Returns the call as the pool takes it.
+    pub(crate) fn offered<T>(&self, payload: T) -> OfferedCall<T> {
+        let options = &self.options;
+        OfferedCall {
+            deadline: self.deadline,
+            bytes: options.bytes,
+            tokens: options.cost,
+            output_tokens_max: options.cost_uncertain,
+            tenant: options.tenant,
+            priority: options.priority,
+            weight: options.weight,
+            refuse_when_cold: options.refuse_when_cold,
+            hedge: options.hedge,
+            kind: options.kind,
+            payload,
+        }
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -185,6 +222,7 @@ impl<B: Backend> Job<B> {
     /// or the call's other attempt answers.
     pub(crate) fn begin(&self, attempt: AttemptId) -> CancellationToken {
         let token = self.shared.cancelled.child_token();
+        self.shared.running.fetch_add(1, SeqCst);
         let mut outlet = lock(&self.outlet);
         if outlet.outbox.is_none() {
             token.cancel();
@@ -195,9 +233,16 @@ impl<B: Backend> Job<B> {
 
     /// Removes an attempt that has ended.
     pub(crate) fn ended(&self, attempt: AttemptId) {
-        lock(&self.outlet)
-            .running
-            .retain(|(other, _)| *other != attempt);
+        let has_ended = {
+            let running = &mut lock(&self.outlet).running;
+            let before = running.len();
+            running.retain(|(other, _)| *other != attempt);
+            running.len() < before
+        };
+        if has_ended {
+            self.shared.running.fetch_sub(1, SeqCst);
+            self.shared.give_permit_back();
+        }
     }
 
     /// Records the loss of an attempt.

@@ -18,9 +18,9 @@ use crate::{
     backend::Backend,
     call::CallError,
     kept::Kept,
+    open_slots::{Note, NotesDue},
     rate_controller::{ControllerMemory, ControllerParts, RateController},
     settings::LaneSettings,
-    worker::{AttemptEnded, FirstPart, Reports},
     worker_pool::{CutOff, PoolParts, WorkerPool},
 };
 
@@ -179,10 +179,9 @@ impl<B: Backend> Lane<B> {
             lane: myself.clone(),
         });
         // Set before the attempts are checked, so that an attempt that ends meanwhile reports to this actor.
-        *self.parts.pool.workers.reports.lock() = Some(Reports {
-            first_part: myself.control_recipient(),
-            ended: myself.control_recipient(),
-        });
+        let slots = &self.parts.pool.attempts.slots;
+        slots.set_reader(myself.control_recipient());
+        self.read_notes();
         let now = self.parts.pool.clock.now();
         let (waiting, expired, in_flight) = {
             let mut kept = self.parts.pool.kept.lock();
@@ -199,6 +198,24 @@ impl<B: Backend> Lane<B> {
         }
         for attempt in in_flight {
             self.conclude(attempt);
+        }
+    }
+
+    /// Reads the notes of the attempts of a closed lane.
+    fn read_notes(&mut self) {
+        for note in self.parts.pool.attempts.slots.close() {
+            match note {
+                Note::Begun(begun) => {
+                    self.parts.pool.kept.lock().begin(begun);
+                }
+                Note::FirstPart { .. } => {}
+                Note::Ended { attempt, .. } => {
+                    self.conclude(attempt);
+                    // A call that was served before its beginning was read is in the pool only.
+                    let now = self.parts.pool.clock.now();
+                    self.parts.pool.kept.lock().pool.released(attempt, now);
+                }
+            }
         }
     }
 
@@ -252,7 +269,8 @@ impl<B: Backend> Actor for Lane<B> {
         if ctx.is_restarting() {
             self.parts.entrance.send_replace(Entrance::Starting);
         } else {
-            self.parts.pool.workers.lane_stops.cancel();
+            self.parts.pool.attempts.lane_stops.cancel();
+            self.parts.pool.attempts.slots.stop();
         }
     }
 }
@@ -329,21 +347,18 @@ impl<B: Backend> Handler<CutOff> for Lane<B> {
     type Result = usize;
 
     fn handle(&mut self, _: CutOff, _ctx: &mut Context<Self>) -> usize {
+        self.read_notes();
         self.parts.pool.kept.lock().cut_off()
     }
 }
 
-impl<B: Backend> Handler<FirstPart> for Lane<B> {
+impl<B: Backend> Handler<NotesDue> for Lane<B> {
     type Result = ();
 
-    fn handle(&mut self, _: FirstPart, _ctx: &mut Context<Self>) {}
-}
-
-impl<B: Backend> Handler<AttemptEnded> for Lane<B> {
-    type Result = ();
-
-    fn handle(&mut self, ended: AttemptEnded, _ctx: &mut Context<Self>) {
-        self.conclude(ended.attempt);
+    fn handle(&mut self, _: NotesDue, _ctx: &mut Context<Self>) {
+        if self.parts.health.lock().closed.is_some() {
+            self.read_notes();
+        }
     }
 }
 

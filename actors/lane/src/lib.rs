@@ -5,11 +5,12 @@
 //! the answer or an error. A lane does not depend on HTTP or on models.
 //!
 //! Each file uses only files further up in this list: the types that callers and backends use ([`backend`], [`call`],
-//! [`endings`], [`settings`], [`snapshot`]); `job` and `guard`, a call inside the lane; `attempt` and `worker`, which
-//! make attempts; `rate_controller`, which decides the concurrency and the rate; `worker_pool`, which decides the
+//! [`endings`], [`settings`], [`snapshot`]); `job` and `guard`, a call inside the lane; `attempt`, `open_slots`,
+//! `attempt_task` and `worker`, which make attempts; `rate_controller`, which decides the concurrency and the rate; `worker_pool`, which decides the
 //! order; `lane`, their parent and bulkhead; [`handle`], [`LaneBuilder`] and [`ViaLane`], the entrances.
 
 mod attempt;
+mod attempt_task;
 pub mod backend;
 mod builder;
 pub mod call;
@@ -20,6 +21,7 @@ pub mod handle;
 mod job;
 mod kept;
 mod lane;
+mod open_slots;
 mod prewarm;
 mod rate_controller;
 pub mod settings;

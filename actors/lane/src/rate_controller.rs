@@ -22,14 +22,16 @@ pub(crate) use memory::ControllerMemory;
 /// The interval at which learned values are saved while calls end; a restart loses at most one second of learning.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// Reports an event of an attempt, or that time has passed.
+/// Reports events of attempts.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Observe {
-    /// The event.
-    pub(crate) event: controller::Message,
-    /// The pool's number of this event, which the answering grant returns.
+    /// The events in their order, each with its time.
+    pub(crate) events: Vec<(controller::Message, Timestamp)>,
+    /// The pool's number of the last event, which the answering grant returns.
     pub(crate) number: u64,
+    /// `true` if the pool waits for the answer; otherwise only a change of the grant is answered.
+    pub(crate) must_answer: bool,
 }
 
 /// Announces that traffic is expected soon; the answer says whether a wake call is wanted.
@@ -49,6 +51,8 @@ pub(crate) struct PrewarmView {
 /// The result of carrying out the effects of the law.
 #[derive(Clone, Copy, Debug, Default)]
 struct Done {
+    /// `true` if the grant changed.
+    changed: bool,
     /// `true` if the state changed.
     moved: bool,
     /// `true` if a wake call is wanted.
@@ -68,7 +72,7 @@ pub(crate) struct ControllerView {
     pub(crate) states: Vec<String>,
 }
 
-/// Emitted to the pool after each event: the grant in force.
+/// Emitted to the pool when the grant has changed or the pool waits for an answer: the grant in force.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct LimitChanged {
@@ -105,6 +109,8 @@ pub(crate) struct RateController {
     dice: Dice,
     wakeup: Option<Timestamp>,
     saved: Timestamp,
+    /// The time of the last event. Events of several threads may come out of order by a moment.
+    last: Timestamp,
 }
 
 impl RateController {
@@ -116,27 +122,30 @@ impl RateController {
             dice: Dice::seeded(parts.seed),
             wakeup: None,
             saved: now,
+            last: now,
             parts,
         }
     }
 
-    fn step(
-        &mut self,
-        event: controller::Message,
-        seen: Option<u64>,
-        ctx: &mut Context<Self>,
-    ) -> Done {
-        let now = self.parts.clock.now();
+    /// Takes one event, which happened at `at`.
+    fn step(&mut self, event: controller::Message, at: Timestamp) -> Done {
+        let now = at.max(self.last);
+        self.last = now;
         let ended = matches!(event, controller::Message::Ended { .. });
         let effects = self.law.step(event, now, &mut || self.dice.unit());
-        let changed = effects.iter().any(|e| matches!(e, Effect::Grant(_)));
         let done = self.act(effects);
         if done.moved || (ended && now.since(self.saved) >= SAVE_EVERY) {
             self.save(now);
         }
-        // The pool waits for an answer to each event that it sent.
-        if changed || seen.is_some() {
-            self.tell_grant(seen, None);
+        done
+    }
+
+    /// Takes one event that happens now, and sends the grant to the pool if it changes.
+    fn step_now(&mut self, event: controller::Message, ctx: &mut Context<Self>) -> Done {
+        let now = self.parts.clock.now();
+        let done = self.step(event, now);
+        if done.changed {
+            self.tell_grant(None, None);
         }
         self.arm(now, ctx);
         done
@@ -147,7 +156,7 @@ impl RateController {
         let mut done = Done::default();
         for effect in effects {
             match effect {
-                Effect::Grant(_) => {}
+                Effect::Grant(_) => done.changed = true,
                 Effect::State { from, to } => {
                     done.moved = true;
                     self.parts.kept.lock().moved(from, to);
@@ -213,7 +222,14 @@ impl Handler<Observe> for RateController {
     type Result = ();
 
     fn handle(&mut self, observe: Observe, ctx: &mut Context<Self>) {
-        self.step(observe.event, Some(observe.number), ctx);
+        let mut changed = false;
+        for (event, at) in observe.events {
+            changed |= self.step(event, at).changed;
+        }
+        if changed || observe.must_answer {
+            self.tell_grant(Some(observe.number), None);
+        }
+        self.arm(self.parts.clock.now(), ctx);
     }
 }
 
@@ -222,7 +238,7 @@ impl Handler<WakeupDue> for RateController {
 
     fn handle(&mut self, _: WakeupDue, ctx: &mut Context<Self>) {
         self.wakeup = None;
-        self.step(controller::Message::Wakeup, None, ctx);
+        self.step_now(controller::Message::Wakeup, ctx);
     }
 }
 
@@ -230,7 +246,7 @@ impl Handler<ExpectTraffic> for RateController {
     type Result = PrewarmView;
 
     fn handle(&mut self, _: ExpectTraffic, ctx: &mut Context<Self>) -> PrewarmView {
-        let done = self.step(controller::Message::Prewarm, None, ctx);
+        let done = self.step_now(controller::Message::Prewarm, ctx);
         PrewarmView {
             wanted: done.wake,
             serves: self.law.serves(),

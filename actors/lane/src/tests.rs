@@ -12,6 +12,7 @@ use super::*;
 
 mod closing;
 mod hedging;
+mod open_slots;
 mod prewarm;
 mod repeats;
 mod restarts;

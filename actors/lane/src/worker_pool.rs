@@ -11,11 +11,12 @@ use std::{
 };
 
 use actix::{Actor, Handler};
-use kebne_control::{OfferedCall, Refusal, Timestamp, controller};
+use kebne_control::{Refusal, Timestamp, controller};
 
 use kebne_actors::{ActorRef, Context, clock::Dice, work_pulling::permits::Permits};
 
 use crate::{
+    attempt_task::AttemptParts,
     backend::Backend,
     call::CallOptions,
     clock::Clock,
@@ -23,13 +24,15 @@ use crate::{
     guard::CallAbandoned,
     job::Job,
     kept::Kept,
+    open_slots::{Seat, WorkerId},
     rate_controller::LimitChanged,
     status::Status,
-    worker::{AttemptEnded, FirstPart, Reports, Worker, WorkerId, WorkerParts, WorkerReady},
+    worker::{Worker, WorkerReady},
 };
 
 mod memory;
 mod messages;
+mod notes;
 mod settle;
 mod step;
 mod wake;
@@ -42,7 +45,7 @@ pub(crate) use wake::{LastWake, SendWake, WakeAnswer};
 /// The parts that each instance of the pool starts with; clones share the kept state.
 pub(crate) struct PoolParts<B: Backend> {
     pub(crate) lane: Arc<str>,
-    pub(crate) workers: WorkerParts<B>,
+    pub(crate) attempts: AttemptParts<B>,
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
     pub(crate) kept: Kept<PoolMemory<B>>,
@@ -58,12 +61,20 @@ pub(crate) struct PoolParts<B: Backend> {
     pub(crate) prewarms: Arc<Endings>,
 }
 
+/// A worker of this incarnation.
+struct Hired<B: Backend> {
+    actor: ActorRef<Worker<B>>,
+    seat: Seat,
+}
+
 /// The actor with the bounded queue of one lane.
 pub(crate) struct WorkerPool<B: Backend> {
     parts: PoolParts<B>,
     dice: Dice,
     /// The workers of this incarnation.
-    workers: BTreeMap<WorkerId, ActorRef<Worker<B>>>,
+    workers: BTreeMap<WorkerId, Hired<B>>,
+    /// Events that the controller has not been sent yet, each with its time.
+    events: Vec<(controller::Message, Timestamp)>,
     /// The workers that failed and wait for their restart; they may be replaced.
     backing_off: BTreeSet<WorkerId>,
     /// The last attempt event that the controller has answered with a grant.
@@ -80,6 +91,7 @@ impl<B: Backend> WorkerPool<B> {
             dice: Dice::seeded(parts.seed),
             parts,
             workers: BTreeMap::new(),
+            events: Vec::new(),
             backing_off: BTreeSet::new(),
             answered: 0,
             binding: 0,
@@ -95,12 +107,17 @@ impl<B: Backend> Actor for WorkerPool<B> {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let myself = ctx.self_ref();
         // Set before the attempts are checked, so that an attempt that ends meanwhile reports to this pool.
-        *self.parts.workers.reports.lock() = Some(Reports {
-            first_part: myself.control_recipient(),
-            ended: myself.control_recipient(),
-        });
+        self.parts
+            .attempts
+            .slots
+            .set_reader(myself.control_recipient());
         self.adopt();
         self.step(ctx);
+    }
+
+    fn stopped(&mut self, _ctx: &mut Context<Self>) {
+        // The next pool, or the lane, reads the notes.
+        self.parts.attempts.slots.shut();
     }
 }
 
@@ -133,6 +150,8 @@ impl<B: Backend> Handler<WorkerReady> for WorkerPool<B> {
     type Result = ();
 
     fn handle(&mut self, WorkerReady { worker }: WorkerReady, ctx: &mut Context<Self>) {
+        // The note of the panic after which the worker has restarted.
+        self.collect();
         {
             let mut kept = self.parts.kept.lock();
             if self.backing_off.remove(&worker) {
@@ -142,34 +161,6 @@ impl<B: Backend> Handler<WorkerReady> for WorkerPool<B> {
                 return;
             }
         }
-        self.step(ctx);
-    }
-}
-
-impl<B: Backend> Handler<FirstPart> for WorkerPool<B> {
-    type Result = ();
-
-    fn handle(&mut self, FirstPart { attempt, span }: FirstPart, _ctx: &mut Context<Self>) {
-        let now = self.parts.clock.now();
-        self.parts.kept.lock().pool.first_part(attempt, now);
-        self.observe(controller::Message::FirstPart { attempt, span }, false);
-    }
-}
-
-impl<B: Backend> Handler<AttemptEnded> for WorkerPool<B> {
-    type Result = ();
-
-    fn handle(&mut self, ended: AttemptEnded, ctx: &mut Context<Self>) {
-        if ended.ready {
-            self.parts.kept.lock().ledger.pull(ended.worker);
-        } else {
-            let dismissed = self.parts.kept.lock().ledger.dismiss(ended.worker);
-            if dismissed {
-                self.backing_off.insert(ended.worker);
-            }
-            self.parts.status.worker_restarted();
-        }
-        self.settle(ended.attempt, ended.end);
         self.step(ctx);
     }
 }
@@ -205,9 +196,10 @@ impl<B: Backend> Handler<WakeupDue> for WorkerPool<B> {
 impl<B: Backend> Handler<Close> for WorkerPool<B> {
     type Result = ();
 
-    fn handle(&mut self, _: Close, _ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
         let now = self.parts.clock.now();
         self.parts.kept.lock().pool.close(now);
+        self.step(ctx);
         self.end_wake();
     }
 }
@@ -216,6 +208,7 @@ impl<B: Backend> Handler<CutOff> for WorkerPool<B> {
     type Result = usize;
 
     fn handle(&mut self, _: CutOff, _ctx: &mut Context<Self>) -> usize {
+        self.collect();
         self.parts.kept.lock().cut_off()
     }
 }
@@ -224,6 +217,7 @@ impl<B: Backend> Handler<SpendRetry> for WorkerPool<B> {
     type Result = bool;
 
     fn handle(&mut self, _: SpendRetry, _ctx: &mut Context<Self>) -> bool {
+        self.collect();
         self.parts.kept.lock().pool.spend_retry()
     }
 }
@@ -232,6 +226,7 @@ impl<B: Backend> Handler<GetPool> for WorkerPool<B> {
     type Result = PoolView;
 
     fn handle(&mut self, _: GetPool, _ctx: &mut Context<Self>) -> PoolView {
+        self.collect();
         let kept = self.parts.kept.lock();
         PoolView {
             report: kept.pool.report(self.parts.clock.now()),
@@ -245,19 +240,7 @@ impl<B: Backend> WorkerPool<B> {
     /// Offers a call to the pool; a refused caller receives the reason.
     fn offer(&mut self, job: &Arc<Job<B>>) -> Result<(), Refusal> {
         let now = self.parts.clock.now();
-        let offer = OfferedCall {
-            deadline: job.deadline,
-            bytes: job.options.bytes,
-            tokens: job.options.cost,
-            output_tokens_max: job.options.cost_uncertain,
-            tenant: job.options.tenant,
-            priority: job.options.priority,
-            weight: job.options.weight,
-            refuse_when_cold: job.options.refuse_when_cold,
-            hedge: job.options.hedge,
-            kind: job.options.kind,
-            payload: Arc::clone(job),
-        };
+        let offer = job.offered(Arc::clone(job));
         let mut kept = self.parts.kept.lock();
         match kept.pool.offer(offer, now) {
             Ok(call) => {
@@ -279,7 +262,7 @@ impl<B: Backend> Clone for PoolParts<B> {
     fn clone(&self) -> Self {
         Self {
             lane: Arc::clone(&self.lane),
-            workers: self.workers.clone(),
+            attempts: self.attempts.clone(),
             kept: self.kept.clone(),
             status: Arc::clone(&self.status),
             permits: self.permits.clone(),

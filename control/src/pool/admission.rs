@@ -42,9 +42,22 @@ impl<T> Pool<T> {
                 self.refused.push((call.payload, refusal));
             }
         }
+        let meta = self.meta(&offer, now);
+        self.insert(
+            Call {
+                payload: offer.payload,
+                meta,
+            },
+            None,
+        );
+        Ok(meta.id)
+    }
+
+    /// Numbers a call and returns what is known of it.
+    pub(super) fn meta<U>(&mut self, offer: &OfferedCall<U>, now: Timestamp) -> Meta {
         let id = CallId(self.next_id);
         self.next_id += 1;
-        let meta = Meta {
+        Meta {
             id,
             arrived: now,
             deadline: offer.deadline,
@@ -58,17 +71,9 @@ impl<T> Pool<T> {
             served_before: self.served,
             refusals: 0,
             sent: false,
-            hedge: self.may_be_hedged(&offer),
+            hedge: self.may_be_hedged(offer),
             kind: offer.kind,
-        };
-        self.insert(
-            Call {
-                payload: offer.payload,
-                meta,
-            },
-            None,
-        );
-        Ok(id)
+        }
     }
 
     /// A call that finds the queue empty and a slot free is not waiting, whatever the queue may hold.

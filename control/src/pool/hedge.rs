@@ -45,6 +45,11 @@ impl Hedging {
         }
     }
 
+    /// Returns `true` if hedges are allowed.
+    pub(super) fn is_on(&self) -> bool {
+        self.ratio > 0.0
+    }
+
     /// Notes an attempt that may be doubled when it is late.
     pub(super) fn may_be_late(&mut self, sent: Timestamp, attempt: AttemptId) {
         self.open.insert((sent, attempt));
@@ -64,8 +69,8 @@ impl Hedging {
 
 impl<T> Pool<T> {
     /// Returns `true` if a call may be hedged: it changes nothing, has the first priority, and is short.
-    pub(super) fn may_be_hedged(&self, offer: &OfferedCall<T>) -> bool {
-        self.hedging.ratio > 0.0
+    pub(super) fn may_be_hedged<U>(&self, offer: &OfferedCall<U>) -> bool {
+        self.hedging.is_on()
             && offer.hedge
             && offer.priority == 0
             && offer.tokens <= self.settings.hedge_tokens_max

@@ -28,12 +28,7 @@ impl<T> Pool<T> {
         let meta = running.meta;
         match outcome {
             Outcome::Success { tokens } => {
-                self.load.served(now);
-                self.served += 1.0;
-                self.hedging.served(running.hedge);
-                self.settle_tokens(&meta, tokens, now);
-                self.retries = (self.retries + self.grant.retry_ratio).min(self.settings.retry_cap);
-                self.pay(now);
+                self.count_served(&running, tokens, now);
                 AfterAttempt::Done(payload)
             }
             Outcome::Client | Outcome::Unusable | Outcome::Misconfigured | Outcome::Cancelled => {
@@ -48,6 +43,27 @@ impl<T> Pool<T> {
                 self.put_back(meta, payload, outcome, now, chance)
             }
         }
+    }
+
+    /// Settles an attempt that succeeded and whose caller has the answer. Returns `false` if it is unknown.
+    pub fn served(&mut self, attempt: AttemptId, tokens: Option<u32>, now: Timestamp) -> bool {
+        let Some(running) = self.end_running(attempt) else {
+            return false;
+        };
+        self.learn_lateness(&running, Outcome::Success { tokens }, now);
+        if self.decides(&running, true, false) {
+            self.count_served(&running, tokens, now);
+        }
+        true
+    }
+
+    fn count_served(&mut self, running: &Running, tokens: Option<u32>, now: Timestamp) {
+        self.load.served(now);
+        self.served += 1.0;
+        self.hedging.served(running.hedge);
+        self.settle_tokens(&running.meta, tokens, now);
+        self.retries = (self.retries + self.grant.retry_ratio).min(self.settings.retry_cap);
+        self.pay(now);
     }
 
     /// Replaces the reserved cost of a served call by its real cost, in the token bucket and in its tenant's service.

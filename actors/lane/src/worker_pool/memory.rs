@@ -11,8 +11,8 @@ use crate::{
     backend::Backend,
     call::{CallError, Ending},
     job::Job,
+    open_slots::{Begun, WorkerId},
     rate_controller::Observe,
-    worker::WorkerId,
 };
 
 /// An attempt in flight.
@@ -39,6 +39,22 @@ pub(crate) struct PoolMemory<B: Backend> {
 }
 
 impl<B: Backend> PoolMemory<B> {
+    /// Records an attempt that began without being offered.
+    pub(crate) fn begin(&mut self, begun: Begun<B>) -> Dispatch<()> {
+        let dispatch = self.pool.begun(&begun.call, begun.attempt, begun.at);
+        // A call that has ended meanwhile was served; the note of its end follows.
+        if let Some(job) = begun.job.upgrade() {
+            job.shared().admitted(dispatch.call);
+            let held = InFlight {
+                job,
+                progress: begun.progress,
+                probe: false,
+            };
+            self.ledger.hand(begun.worker, begun.attempt, held);
+        }
+        dispatch
+    }
+
     /// Takes the hedge that is due, with the call of the attempt that it doubles.
     pub(crate) fn hedge(&mut self, now: Timestamp) -> Option<Dispatch<Arc<Job<B>>>> {
         let Hedge { doubles, dispatch } = self.pool.hedge(now)?;

@@ -18,6 +18,8 @@ impl<B: Backend> WorkerPool<B> {
         let (after, outcome) = {
             let mut kept = self.parts.kept.lock();
             let Some((_, held)) = kept.ledger.take(attempt) else {
+                drop(kept);
+                self.settle_served(attempt, end);
                 return;
             };
             let job = held.job;
@@ -48,12 +50,29 @@ impl<B: Backend> WorkerPool<B> {
             outcome,
             quota: end.quota,
         };
-        self.observe(event, binding);
+        self.observe(event, end.span.at, binding);
         match after {
             None
             | Some(AfterAttempt::Held(_) | AfterAttempt::Retry { .. } | AfterAttempt::Doubled) => {}
             Some(AfterAttempt::Done(job)) => finish(&job),
             Some(AfterAttempt::Exhausted(job, why)) => self.exhaust(&job, why),
+        }
+    }
+
+    /// Settles an attempt whose call had been served before its beginning was read.
+    fn settle_served(&mut self, attempt: AttemptId, end: AttemptEnd) {
+        let Outcome::Success { tokens } = end.outcome else {
+            return;
+        };
+        let now = self.parts.clock.now();
+        if self.parts.kept.lock().pool.served(attempt, tokens, now) {
+            let event = controller::Message::Ended {
+                attempt,
+                span: end.span,
+                outcome: end.outcome,
+                quota: end.quota,
+            };
+            self.observe(event, end.span.at, false);
         }
     }
 
@@ -70,11 +89,14 @@ impl<B: Backend> WorkerPool<B> {
 
     /// Takes over the attempts in flight of an earlier pool: running attempts continue and report to this pool.
     pub(super) fn adopt(&mut self) {
+        let notes = self.parts.attempts.slots.close();
         let attempts = {
             let mut kept = self.parts.kept.lock();
             // The earlier pool's workers have stopped.
             kept.ledger.dismiss_all();
-            kept.ledger.numbers()
+            drop(kept);
+            self.read(notes);
+            self.parts.kept.lock().ledger.numbers()
         };
         for attempt in attempts {
             self.settle_if_over(attempt);

@@ -6,14 +6,15 @@ use kebne_control::{Dispatch, Timestamp, controller};
 
 use kebne_actors::{Context, Props, Recipient, Strategy};
 
-use super::{InFlight, PoolMemory, WakeupDue, WorkerPool};
+use super::{Hired, InFlight, WakeupDue, WorkerPool};
 use crate::{
     attempt::{Progress, Run},
     backend::Backend,
     call::CallError,
     job::Job,
+    open_slots::{Seat, WorkerId},
     rate_controller::Observe,
-    worker::{RunAttempt, Worker, WorkerId, WorkerReady},
+    worker::{RunAttempt, Worker, WorkerReady},
 };
 
 /// The first wait before a failed worker is restarted; long enough to avoid a busy loop.
@@ -31,6 +32,8 @@ const WORKER_MAILBOX: usize = 4;
 impl<B: Backend> WorkerPool<B> {
     /// Does everything that is due now.
     pub(super) fn step(&mut self, ctx: &mut Context<Self>) {
+        let notes = self.parts.attempts.slots.close();
+        self.read(notes);
         let now = self.parts.clock.now();
         self.hire(ctx);
         // A held call that expires frees its slot for a waiting one.
@@ -41,7 +44,9 @@ impl<B: Backend> WorkerPool<B> {
             }
         }
         self.hedge(now);
-        self.tell_demand();
+        self.tell_demand(now);
+        self.report_events();
+        self.open_slots();
         self.arm(now, ctx);
     }
 
@@ -103,13 +108,17 @@ impl<B: Backend> WorkerPool<B> {
                 kept.ledger.hire(id);
                 id
             };
-            let (parts, ready) = (self.parts.workers.clone(), ready.clone());
+            let (parts, ready) = (self.parts.attempts.clone(), ready.clone());
             let restart = Strategy::restart().with_backoff(WORKER_BACKOFF_MIN, WORKER_BACKOFF_MAX);
             let props = Props::new(move || Worker::new(id, parts.clone(), ready.clone()))
                 .supervise(restart)
                 .mailbox(WORKER_MAILBOX);
-            let worker = ctx.spawn_child(props, &format!("worker-{}", id.0));
-            self.workers.insert(id, worker);
+            let actor = ctx.spawn_child(props, &format!("worker-{}", id.0));
+            let seat = Seat {
+                worker: id,
+                supervisor: actor.control_recipient(),
+            };
+            self.workers.insert(id, Hired { actor, seat });
         }
     }
 
@@ -120,7 +129,7 @@ impl<B: Backend> WorkerPool<B> {
                 return retired;
             };
             if let Some(worker) = self.workers.remove(&id) {
-                worker.stop();
+                worker.actor.stop();
             }
         }
         count
@@ -159,11 +168,11 @@ impl<B: Backend> WorkerPool<B> {
             probe: dispatch.probe,
             kind: dispatch.kind,
         };
-        self.observe(event, dispatch.probe);
+        self.observe(event, self.parts.clock.now(), dispatch.probe);
         let sent = self
             .workers
             .get(&worker)
-            .map(|worker| worker.tell(RunAttempt(run)));
+            .map(|worker| worker.actor.tell(RunAttempt(run)));
         if !sent.is_some_and(kebne_actors::Offer::is_enqueued) {
             self.workers.remove(&worker);
             self.parts.kept.lock().ledger.dismiss(worker);
@@ -171,20 +180,32 @@ impl<B: Backend> WorkerPool<B> {
         }
     }
 
-    /// Reports an event to the controller; after a `binding` event nothing is dispatched until it is answered.
-    pub(super) fn observe(&mut self, event: controller::Message, binding: bool) {
+    /// Notes an event for the controller; after a `binding` event nothing is dispatched until it is answered.
+    pub(super) fn observe(&mut self, event: controller::Message, at: Timestamp, binding: bool) {
         let mut kept = self.parts.kept.lock();
-        let PoolMemory {
-            observer, reported, ..
-        } = &mut *kept;
-        let Some(observer) = observer else {
+        if kept.observer.is_none() {
             return;
-        };
-        *reported += 1;
-        let number = *reported;
-        if observer.tell(Observe { event, number }).is_enqueued() && binding {
-            self.binding = number;
         }
+        kept.reported += 1;
+        if binding {
+            self.binding = kept.reported;
+        }
+        self.events.push((event, at));
+    }
+
+    /// Sends the events to the controller. It answers if it must, or if the grant changes.
+    pub(super) fn report_events(&mut self) {
+        if self.events.is_empty() {
+            return;
+        }
+        let kept = self.parts.kept.lock();
+        let observe = Observe {
+            events: std::mem::take(&mut self.events),
+            number: kept.reported,
+            must_answer: self.answered < self.binding,
+        };
+        // A controller that is gone is followed by another, which counts as having answered.
+        let _may_be_missed = kept.observer.as_ref().map(|to| to.tell(observe));
     }
 
     /// Refuses the calls that can no longer be served; returns `true` if there were any.
@@ -201,12 +222,12 @@ impl<B: Backend> WorkerPool<B> {
         any
     }
 
-    fn tell_demand(&mut self) {
+    fn tell_demand(&mut self, now: Timestamp) {
         let queued = self.parts.kept.lock().pool.queued();
         if (queued > 0) != self.demand_told {
             self.demand_told = queued > 0;
             let queued = u32::try_from(queued).unwrap_or(u32::MAX);
-            self.observe(controller::Message::Demand { queued }, false);
+            self.observe(controller::Message::Demand { queued }, now, false);
         }
     }
 

@@ -49,6 +49,7 @@ impl<B: Backend> Handler<SendWake> for WorkerPool<B> {
         let Some(wake) = self.parts.wake_request.clone() else {
             return WakeAnswer::Unset;
         };
+        self.collect();
         if self.is_asked() {
             return WakeAnswer::Joined;
         }
