@@ -13,7 +13,7 @@ mod upload;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
@@ -31,7 +31,7 @@ use kebne_wire::{
     quota, redact,
 };
 use log::Log;
-use reqwest::{Body, Client, RequestBuilder, Response, Url};
+use reqwest::{Body, Client, Method, Request, Response, Url};
 use tokio::time::Instant;
 use upload::Upload;
 
@@ -54,6 +54,12 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// noticed when it happens), so that a call seldom meets a connection that is about to die.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(14);
 
+/// URLs that are kept; a dialect has fewer paths.
+const URLS_MAX: usize = 32;
+
+/// The header with the id of a call.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 pub(crate) use incoming::Incoming;
 
 /// A model server.
@@ -61,6 +67,8 @@ pub(crate) struct Upstream {
     log: Log,
     clients: Clients,
     base_url: Url,
+    /// The URLs of the paths that were called.
+    urls: RwLock<Vec<(String, Url)>>,
     headers: HeaderMap,
     wake_headers: HeaderMap,
     asleep_after: Duration,
@@ -122,12 +130,22 @@ impl Upstream {
         let passed_headers =
             PassedHeaders::of(names).map_err(|error| wrong("pass_headers", &error))?;
         let tls = base_url.scheme() == "https";
-        let clients = Clients::new(settings.connect_timeout.get(), tls)
-            .map_err(|error| wrong("base_url", &error))?;
+        let connect_timeout = settings.connect_timeout.get();
+        let client = client(connect_timeout, tls).map_err(|error| wrong("base_url", &error))?;
+        // Credentials in the URL become a header.
+        let request = client.post(base_url).build();
+        let request = request.map_err(|error| wrong("base_url", &error))?;
+        let base_url = request.url().clone();
+        if let Some(credentials) = request.headers().get(header::AUTHORIZATION)
+            && !headers.contains_key(header::AUTHORIZATION)
+        {
+            headers.insert(header::AUTHORIZATION, credentials.clone());
+        }
         Ok(Self {
             log: Log::new(&settings.name),
-            clients,
+            clients: Clients::new(client, connect_timeout, tls),
             base_url,
+            urls: RwLock::default(),
             headers,
             wake_headers,
             asleep_after: settings.asleep_after.get(),
@@ -184,51 +202,51 @@ impl Upstream {
             let message = format!("no HTTP client can be made: {error}");
             Failure::new(Outcome::Misconfigured, message)
         })?;
-        let request = || self.request(&client, url, call);
+        let send = async |body: Body| client.execute(self.request(url, call, body)).await;
         if call.body.len() < upload::PIECE {
-            let sent = request().body(call.body.clone()).send().await;
+            let sent = send(Body::from(call.body.clone())).await;
             return sent.map_err(|error| transport::not_sent(&error, proven));
         }
         let is_sent = Arc::new(AtomicBool::new(false));
         let body = Upload::new(call.body.clone(), Arc::clone(&is_sent));
-        let sent = request().body(Body::wrap(body)).send().await;
-        match sent {
+        match send(Body::wrap(body)).await {
             // The server closed before it had the whole request, and may have said why.
             Err(error) if transport::was_closed(&error) && !is_sent.load(Relaxed) => {
                 let body = Upload::careful(call.body.clone(), is_sent);
-                let sent = request().body(Body::wrap(body)).send().await;
+                let sent = send(Body::wrap(body)).await;
                 sent.map_err(|error| transport::not_sent(&error, proven))
             }
             sent => sent.map_err(|error| transport::not_sent(&error, proven)),
         }
     }
 
-    fn request(&self, client: &Client, url: &Url, call: &Call<'_>) -> RequestBuilder {
+    /// Creates the request of a call. Headers of the call replace those of the settings.
+    fn request(&self, url: &Url, call: &Call<'_>, body: Body) -> Request {
         let accept = match (call.stream, call.is_opaque) {
-            (true, _) => "text/event-stream",
-            (false, true) => "*/*",
-            (false, false) => "application/json",
+            (true, _) => HeaderValue::from_static("text/event-stream"),
+            (false, true) => HeaderValue::from_static("*/*"),
+            (false, false) => HeaderValue::from_static("application/json"),
         };
-        let request = client
-            .post(url.clone())
-            .headers(self.headers.clone())
-            .header(header::ACCEPT, accept)
-            .header("x-request-id", call.request_id);
-        let request = match call.headers {
-            Some(headers) => request.headers(headers.clone()),
-            None => request,
-        };
-        let form = call.form.and_then(|form| HeaderValue::from_str(form).ok());
-        let request = match form {
-            // One that replaces the type which all other calls have.
-            Some(form) => request.headers(HeaderMap::from_iter([(header::CONTENT_TYPE, form)])),
-            None => request,
-        };
-        if call.wake {
-            request.headers(self.wake_headers.clone())
-        } else {
-            request
+        let mut request = Request::new(Method::POST, url.clone());
+        *request.body_mut() = Some(body);
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        headers.insert(header::ACCEPT, accept);
+        if let Ok(id) = HeaderValue::from_str(call.request_id) {
+            headers.insert(REQUEST_ID, id);
         }
+        if let Some(more) = call.headers {
+            headers.extend(more.clone());
+        }
+        if let Some(form) = call.form
+            && let Ok(form) = HeaderValue::from_str(form)
+        {
+            headers.insert(header::CONTENT_TYPE, form);
+        }
+        if call.wake {
+            headers.extend(self.wake_headers.clone());
+        }
+        request
     }
 
     /// Writes a failure to the log.
@@ -280,8 +298,23 @@ impl Upstream {
         worked_at.is_some_and(|worked_at| worked_at.elapsed() < self.asleep_after)
     }
 
-    /// Appends a path to the base URL and keeps its query (`?api-version=…`).
+    /// Returns the URL of a path. URLs are made once for each path of a dialect.
     fn url(&self, path: &str) -> Url {
+        let known = self.urls.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, url)) = known.iter().find(|(known, _)| known == path) {
+            return url.clone();
+        }
+        drop(known);
+        let url = self.make_url(path);
+        let mut known = self.urls.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < URLS_MAX {
+            known.push((path.to_owned(), url.clone()));
+        }
+        url
+    }
+
+    /// Appends a path to the base URL and keeps its query (`?api-version=…`).
+    fn make_url(&self, path: &str) -> Url {
         let mut url = self.base_url.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}/{path}"));

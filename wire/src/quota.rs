@@ -12,6 +12,13 @@ use kebne_control::{BucketHint, QuotaHints};
 
 /// Reads the state of the quotas for requests and tokens.
 pub fn hints(headers: &HeaderMap, now: SystemTime) -> QuotaHints {
+    // Every name below contains this; most answers have none of them.
+    if !headers
+        .keys()
+        .any(|name| name.as_str().contains("ratelimit"))
+    {
+        return QuotaHints::default();
+    }
     QuotaHints {
         requests: openai(headers, "requests")
             .or_else(|| anthropic(headers, "requests", now))

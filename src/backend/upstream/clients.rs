@@ -24,7 +24,7 @@ struct Options {
 #[derive(Debug)]
 pub(super) struct Clients {
     options: Arc<Options>,
-    /// The client that was made to check the options, until a thread takes it.
+    /// The client that was made first, until a thread takes it.
     first: Mutex<Option<Client>>,
 }
 
@@ -34,19 +34,15 @@ thread_local! {
 }
 
 impl Clients {
-    /// Creates the clients of one backend.
-    ///
-    /// # Errors
-    /// Returns an error if a client cannot be made.
-    pub(super) fn new(connect_timeout: Duration, tls: bool) -> Result<Self, reqwest::Error> {
-        let first = client(connect_timeout, tls)?;
-        Ok(Self {
+    /// Creates the clients of one backend; `first` was made with the same options.
+    pub(super) fn new(first: Client, connect_timeout: Duration, tls: bool) -> Self {
+        Self {
             options: Arc::new(Options {
                 connect_timeout,
                 tls,
             }),
             first: Mutex::new(Some(first)),
-        })
+        }
     }
 
     /// Returns the client of this thread; the first call on a thread makes it.
@@ -93,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_thread_has_one_client_for_each_backend_that_lives() {
-        let clients = || Clients::new(Duration::from_secs(1), false).unwrap();
+        let timeout = Duration::from_secs(1);
+        let clients = || Clients::new(client(timeout, false).unwrap(), timeout, false);
         let (one, two) = (clients(), clients());
         for _ in 0..3 {
             one.get().unwrap();
