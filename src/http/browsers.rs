@@ -106,7 +106,12 @@ fn check(
         }
     }
     let has_origin = headers.contains_key(ORIGIN);
-    if has_origin && !is_own_origin(headers) && allowed_origin(headers, settings).is_none() {
+    let is_foreign = if has_origin {
+        !is_own_origin(headers)
+    } else {
+        is_of_another_site(method, headers)
+    };
+    if is_foreign && allowed_origin(headers, settings).is_none() {
         return Err(ApiError::foreign_origin());
     }
     let types = headers.get_all(CONTENT_TYPE);
@@ -123,6 +128,14 @@ fn is_own_origin(headers: &HeaderMap) -> bool {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let own = text(ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
     own.is_some_and(|own| text(HOST).is_some_and(|host| host.eq_ignore_ascii_case(own)))
+}
+
+/// Returns `true` if a page of another site sends the request without an `Origin`, as for an image or a script. A link
+/// that a person follows is not counted.
+fn is_of_another_site(method: &Method, headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_link = method == Method::GET && text("sec-fetch-mode") == Some("navigate");
+    matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")) && !is_link
 }
 
 /// Returns the origin of a request if its pages may read answers.
@@ -268,6 +281,25 @@ mod tests {
                 "origin_not_allowed",
                 "{origin}"
             );
+        }
+        for site in ["cross-site", "same-site"] {
+            let image = [
+                ("host", "localhost:8080"),
+                ("sec-fetch-site", site),
+                ("sec-fetch-mode", "no-cors"),
+            ];
+            assert_eq!(reason("GET", &image, &settings), "origin_not_allowed");
+            let link = [
+                ("host", "localhost:8080"),
+                ("sec-fetch-site", site),
+                ("sec-fetch-mode", "navigate"),
+            ];
+            assert_eq!(reason("GET", &link, &settings), "fine");
+            assert_eq!(reason("POST", &link, &settings), "origin_not_allowed");
+        }
+        for site in ["same-origin", "none"] {
+            let own = [("host", "localhost:8080"), ("sec-fetch-site", site)];
+            assert_eq!(reason("GET", &own, &settings), "fine");
         }
         for content_type in [
             "text/plain",

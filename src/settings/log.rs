@@ -20,7 +20,8 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
-    /// Levels, in general and per target: `info,kebne=debug`. Default `info`.
+    /// Levels, in general and per target: `info,kebne=debug`. Request heads that cannot be read are written only if the
+    /// filter names `actix_http`. Default `info`.
     pub filter: String,
     /// `text` or `json`. Default `text`.
     pub format: LogFormat,
