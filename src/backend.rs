@@ -5,8 +5,9 @@
 
 pub mod anthropic;
 mod events;
-mod failure;
+pub(crate) mod failure;
 pub mod huggingface;
+pub mod ollama;
 mod one_chunk;
 pub mod openai;
 mod pump;
@@ -25,6 +26,7 @@ use crate::{
 };
 pub use anthropic::AnthropicBackend;
 pub use huggingface::HuggingFaceBackend;
+pub use ollama::OllamaBackend;
 pub use openai::OpenAiBackend;
 #[cfg(feature = "lab")]
 pub use simulated::SimulatedBackend;
@@ -37,6 +39,8 @@ pub enum ModelBackend {
     Simulated(SimulatedBackend),
     /// A client of a server of the `OpenAI` dialect.
     OpenAi(Box<OpenAiBackend>),
+    /// A client of Ollama.
+    Ollama(Box<OllamaBackend>),
     /// A client of a text-generation inference server.
     HuggingFace(Box<HuggingFaceBackend>),
     /// A client of a server of the Messages API.
@@ -87,6 +91,10 @@ impl ModelBackend {
                 let backend = OpenAiBackend::build(settings, environment)?;
                 Ok(Self::OpenAi(Box::new(backend)))
             }
+            BackendKind::Ollama => {
+                let backend = OllamaBackend::build(settings, environment)?;
+                Ok(Self::Ollama(Box::new(backend)))
+            }
             BackendKind::HuggingFace => {
                 let backend = HuggingFaceBackend::build(settings, environment)?;
                 Ok(Self::HuggingFace(Box::new(backend)))
@@ -105,6 +113,7 @@ impl ModelBackend {
             #[cfg(feature = "lab")]
             Self::Simulated(_) => {}
             Self::OpenAi(backend) => backend.charge_answers_to(answers),
+            Self::Ollama(backend) => backend.charge_answers_to(answers),
             Self::HuggingFace(backend) => backend.charge_answers_to(answers),
             Self::Anthropic(backend) => backend.charge_answers_to(answers),
         }
@@ -124,6 +133,7 @@ impl Backend for ModelBackend {
             #[cfg(feature = "lab")]
             Self::Simulated(backend) => backend.attempt(attempt).await,
             Self::OpenAi(backend) => backend.attempt(attempt).await,
+            Self::Ollama(backend) => backend.attempt(attempt).await,
             Self::HuggingFace(backend) => backend.attempt(attempt).await,
             Self::Anthropic(backend) => backend.attempt(attempt).await,
         }

@@ -288,7 +288,7 @@ impl Gateway {
                 let cause = cause(&lane.handle, &error);
                 return Err(GatewayError::Call {
                     lane: name,
-                    error,
+                    error: Box::new(error),
                     cause,
                 });
             }

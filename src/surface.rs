@@ -9,14 +9,17 @@ pub mod messages;
 pub mod openai;
 pub mod responses;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use actix_web::http::{
     StatusCode,
-    header::{AUTHORIZATION, HeaderMap, HeaderName},
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
 use bytes::Bytes;
-use kebne_wire::{passed_headers::RateLimitDialect, request::Parsed};
+use kebne_wire::{
+    passed_headers::{RateLimitDialect, rate_limits_in},
+    request::Parsed,
+};
 use serde_json::Value;
 
 use error::ApiError;
@@ -181,6 +184,22 @@ fn values_of(body: &[u8]) -> usize {
 fn data_of(events: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = events.split(|byte| *byte == b'\n');
     lines.filter_map(|line| line.strip_prefix(b"data:"))
+}
+
+/// Returns headers of a backend's answer as callers of a surface get them.
+pub(crate) fn passed(
+    surface: &dyn Surface,
+    headers: &http::HeaderMap,
+) -> Vec<(HeaderName, HeaderValue)> {
+    if headers.is_empty() {
+        return Vec::new();
+    }
+    let headers = rate_limits_in(surface.rate_limits(), headers, SystemTime::now());
+    let both = headers.iter().filter_map(|(name, value)| {
+        let name = HeaderName::try_from(name.as_str()).ok()?;
+        Some((name, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+    });
+    both.collect()
 }
 
 /// Returns the bearer token of a request.

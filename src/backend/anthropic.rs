@@ -99,11 +99,14 @@ impl AnthropicBackend {
             Ok(body) => self.answered(body, form, &attempt).await,
             Err(failure) => Err(failure),
         };
-        let mut answer = answered.map_err(|mut failure| {
-            failure.quota = quota;
-            self.upstream.report(&failure, &request.request_id);
-            failure
-        })?;
+        let mut answer = match answered {
+            Ok(answer) => answer,
+            Err(mut failure) => {
+                failure.quota = quota;
+                self.upstream.report(&failure, &request.request_id);
+                return Err(failure::with_headers(failure, headers));
+            }
+        };
         self.upstream.worked();
         answer.quota = quota;
         answer.response.headers = headers;

@@ -3,7 +3,10 @@
 //! Each failure has a class for the lane, a reason code for the caller and a message for the log, from which secrets and
 //! long quotations are removed. What the backend said reaches a caller only when the fault is the caller's own.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use http::HeaderMap;
 use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{classify::classify_event, error::ErrorView, redact, stream::Problem};
@@ -61,6 +64,19 @@ fn of_error(data: &Bytes, started: bool) -> Failure {
         failure.body = Some(data.clone());
     }
     failure
+}
+
+/// Adds the headers of the backend's answer that are passed on to the caller.
+pub(crate) fn with_headers(mut failure: Failure, headers: HeaderMap) -> Failure {
+    if !headers.is_empty() {
+        failure.attachment = Some(Arc::new(headers));
+    }
+    failure
+}
+
+/// Returns the headers that [`with_headers`] has added.
+pub(crate) fn headers_of(failure: &Failure) -> Option<&HeaderMap> {
+    failure.attachment.as_ref()?.downcast_ref()
 }
 
 /// Creates the failure of an answer that ended before it was complete.

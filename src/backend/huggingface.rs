@@ -136,8 +136,13 @@ impl HuggingFaceBackend {
             Ok(body) => generated(&body, &inputs),
             Err(failure) => Err(failure),
         };
-        let generated =
-            generated.inspect_err(|failure| self.upstream.report(failure, &request.request_id))?;
+        let generated = match generated {
+            Ok(generated) => generated,
+            Err(failure) => {
+                self.upstream.report(&failure, &request.request_id);
+                return Err(failure::with_headers(failure, headers));
+            }
+        };
         self.upstream.worked();
         let tokens = generated.tokens;
         let whole = Bytes::from(chat_answer(request, &callers_model, &generated));

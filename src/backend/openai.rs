@@ -65,6 +65,16 @@ impl OpenAiBackend {
         })
     }
 
+    /// Returns the server.
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Returns the server's own name for the model, if it has one.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
     /// Charges whole answers to a budget.
     pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
         self.upstream.charge_answers_to(answers);
@@ -108,7 +118,13 @@ impl OpenAiBackend {
             Ok(body) => self.answered(body, &attempt).await,
             Err(failure) => Err(failure),
         };
-        let mut answer = answered.map_err(|failure| self.noted(failure, request, quota))?;
+        let mut answer = match answered {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let failure = failure::with_headers(failure, headers);
+                return Err(self.noted(failure, request, quota));
+            }
+        };
         self.upstream.worked();
         answer.quota = quota;
         answer.response.headers = headers;

@@ -3,7 +3,6 @@
 //! Time is tokio's, so a test with paused time sees minutes of cold starts in no time.
 
 use std::{
-    fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use kebne_control::Outcome;
 use kebne_lab::simulate::{
     Fault, LiveModel, Place, Profile, Status, Work, WorkEnding,
-    dialect::{self, Ask, Writer},
+    dialect::{self, Ask, BadAsk, Writer},
     text::Text,
     work_of,
 };
@@ -55,8 +54,9 @@ impl SimulatedBackend {
         attempt: Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
         let request = &attempt.request;
-        let ask = Ask::parse(&request.body).map_err(not_understood)?;
-        ask.check(request.endpoint).map_err(not_understood)?;
+        let ask = Ask::parse(&request.body).map_err(|bad| not_understood(&bad))?;
+        ask.check(request.endpoint)
+            .map_err(|bad| not_understood(&bad))?;
         let (decision, fault, place) = self.model.arrive();
         let work = work_of(decision).map_err(|failure| self.with_quota(failure))?;
         let work = suffer(fault, work, self.model.profile().slow_latency).await?;
@@ -222,11 +222,9 @@ fn broken() -> Failure {
     Failure::new(Outcome::Fault, "the simulated model broke off")
 }
 
-fn not_understood(reason: impl fmt::Display) -> Failure {
-    let message = format!("the request is not understood: {reason}");
-    let body = dialect::error(&message, "invalid_request_error", None);
-    let mut failure = Failure::new(Outcome::Client, message).with_status(400);
-    failure.body = Some(Bytes::from(body));
+fn not_understood(bad: &BadAsk) -> Failure {
+    let mut failure = Failure::new(Outcome::Client, &bad.message).with_status(400);
+    failure.body = Some(Bytes::from(dialect::bad_ask(bad)));
     failure
 }
 

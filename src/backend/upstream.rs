@@ -249,6 +249,22 @@ impl Upstream {
         request
     }
 
+    /// Gets a path beside the API, from the root of the server; `None` if it does not answer with a success.
+    pub(crate) async fn get(&self, path: &str, size_max: usize) -> Option<Bytes> {
+        let mut url = self.base_url.clone();
+        let base = url.path().trim_end_matches('/');
+        let root = base.strip_suffix("/v1").unwrap_or(base).to_owned();
+        url.set_path(&format!("{root}{path}"));
+        let client = self.clients.get().ok()?;
+        let asked = client.get(url).headers(self.headers.clone());
+        let response = asked.send().await.ok()?;
+        if !response.status().is_success() {
+            return None;
+        }
+        let body = Incoming::of(response, size_max, self.answers.share()).ok()?;
+        Some(body.read_some(size_max).await)
+    }
+
     /// Writes a failure to the log.
     pub(crate) fn report(&self, failure: &Failure, request_id: &str) {
         self.log.failure(failure, request_id, Instant::now());
@@ -355,7 +371,7 @@ impl Upstream {
         };
         failure.quota = quota::hints(&headers, now);
         failure.body = Some(body).filter(|_| outcome == Outcome::Client);
-        failure
+        failure::with_headers(failure, self.passed(&headers))
     }
 }
 

@@ -42,7 +42,7 @@ pub enum GatewayError {
         lane: String,
         /// The reason.
         #[source]
-        error: CallError,
+        error: Box<CallError>,
         /// The reason code of the lane's last failed attempt, where it is why the lane does not serve.
         cause: Option<&'static str>,
     },

@@ -39,6 +39,8 @@ pub enum BackendKind {
     /// Any server of the `OpenAI` dialect.
     #[cfg_attr(not(feature = "lab"), default)]
     OpenAi,
+    /// Ollama: a server of the `OpenAI` dialect that also tells which models it has loaded.
+    Ollama,
     /// A text-generation inference server.
     HuggingFace,
     /// Anthropic's Messages API, or a server compatible with it.
@@ -60,7 +62,7 @@ pub enum Api {
 pub struct BackendSettings {
     /// The name of the backend and of its lane. Default `simulated`.
     pub name: String,
-    /// The protocol: `simulated`, `openai`, `huggingface` or `anthropic`. Default `simulated`.
+    /// The protocol: `simulated`, `openai`, `ollama`, `huggingface` or `anthropic`. Default `simulated`.
     pub kind: BackendKind,
     /// The URL of the server, for example `http://127.0.0.1:8000/v1`; required for kinds that call a server.
     pub base_url: Option<BaseUrl>,
@@ -89,7 +91,7 @@ pub struct BackendSettings {
     /// The inputs besides text that the server accepts: `image`, `audio`, `file`, `video`. It gets no call with other
     /// inputs. Default `["image", "audio", "file", "video"]`.
     pub inputs: Vec<Input>,
-    /// Only `openai`: APIs that the server has besides chats, completions and embeddings: `responses`. Default none.
+    /// Only `openai` and `ollama`: APIs that the server has besides chats, completions and embeddings: `responses`. Default none.
     pub apis: Vec<Api>,
     /// The largest whole answer that is read; at least `1KiB`. Default `32MiB`.
     pub answer_size_max: ByteCount,
@@ -197,7 +199,7 @@ impl BackendSettings {
         if self.kind != BackendKind::HuggingFace {
             misplaced.extend(generation);
         }
-        if self.kind != BackendKind::OpenAi {
+        if !matches!(self.kind, BackendKind::OpenAi | BackendKind::Ollama) {
             misplaced.push(("apis", !self.apis.is_empty()));
         }
         if self.kind != BackendKind::Anthropic {
@@ -314,7 +316,7 @@ impl BackendKind {
         match self {
             #[cfg(feature = "lab")]
             Self::Simulated => false,
-            Self::OpenAi | Self::HuggingFace | Self::Anthropic => true,
+            Self::OpenAi | Self::Ollama | Self::HuggingFace | Self::Anthropic => true,
         }
     }
 
@@ -324,6 +326,7 @@ impl BackendKind {
             #[cfg(feature = "lab")]
             Self::Simulated => "simulated",
             Self::OpenAi => "openai",
+            Self::Ollama => "ollama",
             Self::HuggingFace => "huggingface",
             Self::Anthropic => "anthropic",
         }

@@ -4,8 +4,6 @@ mod finish;
 mod stream_body;
 mod whole_body;
 
-use std::time::SystemTime;
-
 use actix_web::{
     HttpResponse,
     body::BoxBody,
@@ -13,14 +11,13 @@ use actix_web::{
     web::Data,
 };
 use kebne_lane::{CallOptions, Ending};
-use kebne_wire::passed_headers::rate_limits_in;
 
 use crate::{
     gateway::GatewayReply,
     llm::{ModelBody, ModelRequest},
     stages::{Call, Stage, route::Routed, shape::Shaped},
     state::State,
-    surface::{Surface, error::ApiError},
+    surface::{Surface, error::ApiError, passed},
 };
 
 use finish::Finish;
@@ -168,17 +165,7 @@ fn describe(
     surface: &dyn Surface,
     headers: &mut Vec<(HeaderName, HeaderValue)>,
 ) {
-    let passed = &reply.reply.response().headers;
-    if !passed.is_empty() {
-        let passed = rate_limits_in(surface.rate_limits(), passed, SystemTime::now());
-        for (name, value) in &passed {
-            let name = HeaderName::try_from(name.as_str());
-            let value = HeaderValue::from_bytes(value.as_bytes());
-            if let (Ok(name), Ok(value)) = (name, value) {
-                headers.push((name, value));
-            }
-        }
-    }
+    headers.extend(passed(surface, &reply.reply.response().headers));
     if let Ok(lane) = HeaderValue::from_str(&reply.lane) {
         headers.push((HeaderName::from_static("x-kebne-lane"), lane));
     }

@@ -4,46 +4,28 @@
 //! 504: admitted, and the backend did not answer in time. Retry hints lie in (0, 60] seconds, because the
 //! client libraries give up or storm beyond that; the true time is in the body.
 
-use std::time::Duration;
+mod from;
+mod retry;
+mod upstream;
+
+use std::{borrow::Cow, time::Duration};
 
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
-use kebne_context::{ContextError, prompts::PromptError, store::StoreError};
-use kebne_control::Outcome;
-use kebne_lane::{CallError, Ending, Failure, PrewarmError, RefusalReason};
-use kebne_wire::{
-    error::ErrorView,
-    request::RequestError,
-    translate::{BadAnswer, InvalidField},
-    turn::TurnError,
-};
+use kebne_context::{ContextError, prompts::PromptError};
+use kebne_lane::Ending;
 use serde_json::{Value, json};
 
-use crate::{
-    backend::reason, conversations::ConversationError, gateway::GatewayError, surface::Surface,
-};
+use crate::surface::{Surface, passed};
 
-/// The longest hint that client libraries follow.
-const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
-/// The shortest hint: a client that comes back at once learns nothing new.
-const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
-/// The hint when nothing better is known.
-const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
-/// Share by which hints are spread, so that callers do not come back in one wave.
-const RETRY_SPREAD: f64 = 0.25;
+use retry::{RETRY_AFTER_DEFAULT, Retry, hint};
 
-/// When to come back.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Retry {
-    /// The caller's own rules apply.
-    Unsaid,
-    /// Not at all: it would be useless, or has been done.
-    Never,
-    /// After this time.
-    After(Duration),
-}
+/// Bytes of a message of this service: what a caller has sent is quoted in some, and may be long.
+const MESSAGE_SIZE_MAX: usize = 1 << 10;
+/// Bytes of a name that a message quotes.
+const NAME_SIZE_MAX: usize = 64;
 
 /// An error answer.
 #[derive(Clone, Debug)]
@@ -61,6 +43,8 @@ pub struct ApiError {
     detail: Option<String>,
     /// The backend's own error object, passed on because the fault is the caller's.
     verbatim: Option<bytes::Bytes>,
+    /// Headers of the backend's answer that are passed on.
+    headers: Option<Box<http::HeaderMap>>,
 }
 
 impl ApiError {
@@ -70,7 +54,7 @@ impl ApiError {
             kind,
             code: None,
             param: None,
-            message: message.into(),
+            message: shortened(&message.into(), MESSAGE_SIZE_MAX).into_owned(),
             retry: Retry::Unsaid,
             ready_in: None,
             ending: if status.is_client_error() {
@@ -80,6 +64,7 @@ impl ApiError {
             },
             detail: None,
             verbatim: None,
+            headers: None,
         }
     }
 
@@ -169,6 +154,7 @@ impl ApiError {
 
     /// The model does not exist.
     pub fn unknown_model(name: &str) -> Self {
+        let name = shortened(name, NAME_SIZE_MAX);
         let mut error = Self::not_found(format!("the model `{name}` does not exist"));
         error.code = Some("model_not_found");
         error.param = Some("model".to_owned());
@@ -206,18 +192,6 @@ impl ApiError {
         .after(None)
     }
 
-    /// The answers of other calls take all the memory that answers may take.
-    fn answers_full() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "service_unavailable_error",
-            "this gateway holds as many bytes of answers as it may",
-        )
-        .code(reason::NO_MEMORY)
-        .ending_in(Ending::Shed)
-        .after(None)
-    }
-
     /// The body has a content encoding that is not decoded.
     pub fn unsupported_encoding(message: String) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -237,7 +211,11 @@ impl ApiError {
     pub fn prompt(error: &PromptError) -> Self {
         let message = error.to_string();
         match error {
-            PromptError::Unknown(_) => Self::not_found(message).code("prompt_not_found"),
+            PromptError::Unknown(_) => {
+                let mut error = Self::not_found(message).code("prompt_not_found");
+                error.param = Some("prompt".to_owned());
+                error
+            }
             PromptError::Undefined { .. } | PromptError::Failed { .. } => {
                 Self::bad_request(Some("prompt"), message).code("prompt_failed")
             }
@@ -266,203 +244,6 @@ impl ApiError {
     /// A part of ours panicked on this request.
     pub fn panicked() -> Self {
         Self::internal("the service failed on this request").ending_in(Ending::Panic)
-    }
-
-    /// What a call through the gateway ended in.
-    pub fn from_gateway(error: &GatewayError) -> Self {
-        match error {
-            GatewayError::UnknownModel(name) => Self::unknown_model(name),
-            GatewayError::UnsupportedInput { .. } => {
-                Self::bad_request(Some("messages"), error.to_string()).code("unsupported_input")
-            }
-            GatewayError::UnknownBackend(name) => {
-                let mut error = Self::not_found(format!("the backend `{name}` does not exist"));
-                error.code = Some("backend_not_found");
-                error
-            }
-            GatewayError::Prewarm { error, .. } => match error {
-                PrewarmError::Refused {
-                    reason,
-                    retry_after,
-                } => Self::refused(*reason, *retry_after, None),
-                PrewarmError::Closed => Self::lane_closed(),
-                PrewarmError::Unset | PrewarmError::NoAnswer => {
-                    Self::internal(error.to_string()).code("not_woken")
-                }
-            },
-            GatewayError::NoAnswer(_) => Self::internal(error.to_string()).code("no_answer"),
-            GatewayError::Call {
-                error,
-                cause: Some(reason::UNREACHABLE),
-                ..
-            } => Self::from_call(error).unreachable(),
-            GatewayError::Call { error, .. } => Self::from_call(error),
-        }
-    }
-
-    fn from_call(error: &CallError) -> Self {
-        match error {
-            CallError::Refused {
-                reason,
-                retry_after,
-                ready_in,
-            } => Self::refused(*reason, *retry_after, *ready_in),
-            CallError::Failed { failure, .. } => Self::failed(failure),
-            CallError::Timeout { what, .. } => Self::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "timeout_error",
-                format!("the backend did not answer in time (`{what}` timeout)"),
-            )
-            .code("upstream_timeout")
-            .ending_in(Ending::Timeout)
-            .never(),
-            CallError::Panicked { .. } => Self::internal("the call was lost inside the gateway")
-                .code("attempt_lost")
-                .ending_in(Ending::Panic),
-            CallError::Closed { .. } => Self::lane_closed().ending_in(error.ending()),
-            CallError::Drained | CallError::Stopped => {
-                Self::refused(RefusalReason::Draining, None, None).ending_in(Ending::Drained)
-            }
-        }
-    }
-
-    /// The backend's lane is closed until an operator opens it.
-    fn lane_closed() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "service_unavailable_error",
-            "this backend is out of service",
-        )
-        .code("lane_closed")
-        .ending_in(Ending::Shed)
-        .after(Some(RETRY_AFTER_MAX))
-    }
-
-    fn refused(
-        reason: RefusalReason,
-        retry_after: Option<Duration>,
-        ready_in: Option<Duration>,
-    ) -> Self {
-        let (busy, none) = (
-            StatusCode::TOO_MANY_REQUESTS,
-            StatusCode::SERVICE_UNAVAILABLE,
-        );
-        let (limit, away) = ("requests", "service_unavailable_error");
-        let (status, kind, code, message) = match reason {
-            RefusalReason::QueueFull => (busy, limit, "queue_full", "too many calls wait already"),
-            RefusalReason::QueueBytes => (
-                busy,
-                limit,
-                "queue_full",
-                "the waiting calls hold too many bytes",
-            ),
-            RefusalReason::WaitTooLong => (
-                busy,
-                limit,
-                "wait_too_long",
-                "the wait would outlast the deadline",
-            ),
-            RefusalReason::QueueTimeout => (
-                none,
-                away,
-                "queue_timeout",
-                "the deadline passed while the call waited",
-            ),
-            RefusalReason::Cold => (none, away, "model_loading", "the model is loading"),
-            RefusalReason::Broken => (none, away, "backend_broken", "the backend fails"),
-            RefusalReason::Backoff => (
-                none,
-                away,
-                "server_is_overloaded",
-                "the backend asked for a pause",
-            ),
-            RefusalReason::Draining => (none, away, "draining", "this gateway is stopping"),
-            RefusalReason::Quota => {
-                let message = "the backend's quota is used up";
-                return Self::new(busy, "insufficient_quota", message)
-                    .code("insufficient_quota")
-                    .ending_in(Ending::Shed)
-                    .never();
-            }
-        };
-        let mut error = Self::new(status, kind, message)
-            .code(code)
-            .ending_in(Ending::Shed)
-            .after(retry_after);
-        error.ready_in = ready_in;
-        error
-    }
-
-    /// Says of a refusal that the backend cannot be reached.
-    fn unreachable(mut self) -> Self {
-        "the backend cannot be reached".clone_into(&mut self.message);
-        self.code(reason::UNREACHABLE)
-    }
-
-    /// The backend failed, and the lane has tried as often as is sensible. What the backend said reaches the caller only
-    /// when the fault is the caller's own; in all other cases it may hold keys, names or another caller's words.
-    pub fn failed(failure: &Failure) -> Self {
-        match failure.outcome {
-            Outcome::Client => Self::refused_by_backend(failure),
-            Outcome::Quota { .. } => Self::refused(RefusalReason::Quota, None, None),
-            Outcome::Misconfigured => {
-                let message = "the backend does not accept this gateway's configuration";
-                Self::upstream(message).code("backend_misconfigured")
-            }
-            Outcome::Timeout => Self::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "timeout_error",
-                "the backend did not answer in time",
-            )
-            .code("upstream_timeout")
-            .ending_in(Ending::Timeout)
-            .never(),
-            Outcome::Unusable if failure.reason == Some(reason::NO_MEMORY) => Self::answers_full(),
-            Outcome::Unusable if failure.reason == Some(reason::TOO_LARGE) => {
-                Self::upstream("the backend's answer is larger than this gateway accepts")
-            }
-            Outcome::Unusable if failure.reason == Some(reason::REDIRECTED) => {
-                Self::upstream("the backend redirects to another address")
-            }
-            Outcome::Unusable => Self::upstream("the backend's answer cannot be read"),
-            _ if failure.reason == Some(reason::CUT) => {
-                Self::upstream("the backend's answer broke off")
-            }
-            _ if failure.reason == Some(reason::UNREACHABLE) => {
-                Self::upstream("the backend cannot be reached")
-            }
-            _ => Self::upstream("the backend failed"),
-        }
-    }
-
-    /// The backend refused the request itself, and said why.
-    fn refused_by_backend(failure: &Failure) -> Self {
-        let status = failure
-            .status
-            .and_then(|status| StatusCode::from_u16(status).ok())
-            .filter(|status| status.is_client_error() || *status == StatusCode::NOT_IMPLEMENTED);
-        let body = failure.body.as_deref().unwrap_or_default();
-        let view = ErrorView::read(body).filter(|view| !view.message.is_empty());
-        let is_own_shape = serde_json::from_slice::<Value>(body)
-            .is_ok_and(|body| body["error"]["message"].is_string());
-        let view = view.unwrap_or_else(|| ErrorView {
-            message: "the backend refused the request".to_owned(),
-            ..ErrorView::default()
-        });
-        let mut error = Self::bad_request(view.param.as_deref(), view.message);
-        error.status = status.unwrap_or(StatusCode::BAD_REQUEST);
-        if error.status == StatusCode::PAYLOAD_TOO_LARGE {
-            error = error.code("request_too_large");
-        }
-        error.verbatim = failure.body.clone().filter(|_| is_own_shape);
-        error
-    }
-
-    /// The backend failed in a way that a fixed sentence describes.
-    pub fn upstream(message: &str) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, "server_error", message)
-            .code("upstream_error")
-            .never()
     }
 
     /// Returns what is said to the caller: the backend's words only when the fault is the caller's own.
@@ -512,6 +293,13 @@ impl ApiError {
     /// Returns the response in the dialect of `surface`; `chance`, in `[0, 1)`, spreads the hint.
     pub fn response(&self, surface: &dyn Surface, request_id: &str, chance: f64) -> HttpResponse {
         let mut response = HttpResponse::build(surface.status(self));
+        for header in self
+            .headers
+            .iter()
+            .flat_map(|headers| passed(surface, headers))
+        {
+            response.insert_header(header);
+        }
         response.insert_header(("x-kebne-reason", self.reason()));
         match self.retry {
             Retry::Unsaid => {}
@@ -542,116 +330,35 @@ impl ApiError {
     }
 }
 
-impl From<RequestError> for ApiError {
-    fn from(error: RequestError) -> Self {
-        Self::bad_request(error.param.as_deref(), error.message)
+/// Returns a text of at most `size_max` bytes and an ellipsis.
+fn shortened(text: &str, size_max: usize) -> Cow<'_, str> {
+    if text.len() <= size_max {
+        return text.into();
     }
-}
-
-impl From<TurnError> for ApiError {
-    fn from(error: TurnError) -> Self {
-        Self::bad_request(Some(error.param), error.message)
-    }
-}
-
-impl From<InvalidField> for ApiError {
-    fn from(error: InvalidField) -> Self {
-        Self::bad_request(Some(&error.field), error.to_string())
-    }
-}
-
-impl From<BadAnswer> for ApiError {
-    fn from(error: BadAnswer) -> Self {
-        // What the backend said is in the log; it may hold keys or names.
-        match error {
-            BadAnswer::Incomplete => Self::upstream("the backend's answer broke off"),
-            BadAnswer::TooLarge(_) => {
-                Self::upstream("the backend's answer is larger than this gateway accepts")
-            }
-            BadAnswer::NotJson(_) | BadAnswer::Lacks(_) | BadAnswer::Contradicts(_) => {
-                Self::upstream("the backend's answer cannot be read")
-            }
-            BadAnswer::Reported(_) => Self::upstream("the backend failed"),
-        }
-    }
-}
-
-impl From<ConversationError> for ApiError {
-    fn from(error: ConversationError) -> Self {
-        let message = error.to_string();
-        let param = "previous_response_id";
-        match error {
-            ConversationError::NotFound(_) => {
-                let mut error = Self::not_found(message).code("response_not_found");
-                error.param = Some(param.to_owned());
-                error
-            }
-            ConversationError::TooLong => {
-                Self::bad_request(Some(param), message).code("context_length_exceeded")
-            }
-            ConversationError::NotKept(why) => Self::not_kept(why),
-            ConversationError::Context(error) => error.into(),
-        }
-    }
-}
-
-impl From<ContextError> for ApiError {
-    fn from(error: ContextError) -> Self {
-        let message = error.to_string();
-        let conflict = |status, code| {
-            let error = Self::new(status, "invalid_request_error", message.clone());
-            error.code(code).never()
-        };
-        match error {
-            ContextError::Store(StoreError::NoSuchSession) => {
-                let mut error = Self::not_found(message).code("session_not_found");
-                error.param = Some("x-kebne-session".to_owned());
-                error
-            }
-            ContextError::Store(StoreError::Full) => {
-                conflict(StatusCode::TOO_MANY_REQUESTS, "too_many_sessions")
-            }
-            ContextError::Store(StoreError::BytesFull { .. }) => {
-                conflict(StatusCode::TOO_MANY_REQUESTS, "session_bytes_full")
-            }
-            ContextError::Store(StoreError::TurnsFull) => {
-                conflict(StatusCode::CONFLICT, "session_full")
-            }
-            ContextError::Store(StoreError::Damaged(_)) => {
-                Self::internal("what the session store holds cannot be read")
-                    .code("session_store_damaged")
-                    .detail_of(&message)
-                    .never()
-            }
-            ContextError::Store(StoreError::Failed(_) | StoreError::Lost)
-            | ContextError::NoAnswer(_) => {
-                let away = StatusCode::SERVICE_UNAVAILABLE;
-                let sentence = "the session store does not answer";
-                Self::new(away, "service_unavailable_error", sentence)
-                    .code("session_store_unavailable")
-                    .detail_of(&message)
-                    .after(None)
-            }
-        }
-    }
-}
-
-/// Returns whole seconds and milliseconds of a hint, both in (0, 60] s, spread upwards.
-fn hint(after: Duration, chance: f64) -> (u64, u64) {
-    let spread = after.mul_f64(1.0 + RETRY_SPREAD * chance);
-    let bounded = if spread < RETRY_AFTER_MAX {
-        spread.max(RETRY_AFTER_MIN)
-    } else {
-        // At the bound the spread goes downwards, or all would come back in the same second.
-        RETRY_AFTER_MAX.mul_f64(1.0 - RETRY_SPREAD * chance)
-    };
-    let millis = u64::try_from(bounded.as_millis()).unwrap_or(60_000);
-    (millis.div_ceil(1000), millis)
+    format!("{}…", &text[..text.floor_char_boundary(size_max)]).into()
 }
 
 #[cfg(test)]
 mod tests {
+    use kebne_context::store::StoreError;
+    use kebne_lane::RefusalReason;
+
     use super::*;
+
+    #[test]
+    fn what_a_caller_has_sent_is_quoted_in_part() {
+        let name = "ö".repeat(5000);
+        for error in [
+            ApiError::unknown_model(&name),
+            ApiError::bad_request(None, name.clone()),
+            ApiError::from(crate::conversations::ConversationError::NotFound(
+                name.clone(),
+            )),
+        ] {
+            assert!(error.message().len() < 1100, "{}", error.message().len());
+        }
+        assert!(ApiError::unknown_model(&name).message().len() < 120);
+    }
 
     #[test]
     fn what_the_store_says_is_for_the_log_only() {
@@ -664,18 +371,6 @@ mod tests {
             ] {
                 assert!(!error.body().to_string().contains("sqlite"), "{error:?}");
                 assert!(error.detail().unwrap().contains(text), "{error:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn hints_lie_above_zero_and_at_most_at_sixty_seconds() {
-        for millis in [0, 1, 999, 1000, 59_999, 60_000, 3_600_000] {
-            for chance in [0.0, 0.5, 0.999] {
-                let (seconds, ms) = hint(Duration::from_millis(millis), chance);
-                assert!((1..=60).contains(&seconds), "{millis} {seconds}");
-                assert!((1..=60_000).contains(&ms), "{millis} {ms}");
-                assert!(ms <= seconds * 1000);
             }
         }
     }

@@ -78,6 +78,41 @@ fn ids_times_and_rate_limits_reach_the_caller_in_its_dialect() {
 }
 
 #[test]
+fn error_answers_have_the_headers_too() {
+    let folder = folder();
+    let headers = "x-request-id: req_up\r\nx-ratelimit-remaining-requests: 0\r\n";
+    let error = |status: &str| {
+        let body = r#"{"error":{"message":"no","type":"invalid_request_error"}}"#;
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    };
+    let more = format!("{PASSED}limits = {{ attempts_max = 1 }}\n");
+    for (answer, status) in [
+        (error("400 Bad Request"), 400),
+        (error("500 Oops"), 502),
+        // An error where an answer belongs.
+        (error("200 OK"), 400),
+    ] {
+        let answer = with_headers(&answer, headers);
+        let (url, _requests) = upstream(move |_| answer.clone());
+        let program = in_front_of(folder.path(), &url, &more);
+        for (stream, path) in [(false, CHAT), (true, CHAT), (false, "/v1/messages")] {
+            let answer = program.send("POST", path, &[("x-request-id", "mine")], &call(stream));
+            assert_eq!(answer.status, status, "{}{}", answer.head, answer.body);
+            assert_eq!(value(&answer, "x-request-id"), Some("mine"));
+            let upstream = value(&answer, "x-kebne-upstream-request-id");
+            assert_eq!(upstream, Some("req_up"), "{}", answer.head);
+            let name = if path == CHAT {
+                "x-ratelimit-remaining-requests"
+            } else {
+                "anthropic-ratelimit-requests-remaining"
+            };
+            assert_eq!(value(&answer, name), Some("0"), "{}", answer.head);
+        }
+    }
+}
+
+#[test]
 fn nothing_is_passed_on_by_default() {
     let folder = folder();
     let headers = "x-request-id: req_up\r\nx-ratelimit-remaining-requests: 59\r\n";

@@ -144,6 +144,12 @@ check('a used-up quota is a RateLimitError that is not tried again', async () =>
   assert.equal(await answers('quota', 429), 1);
 });
 
+check('what the backend refuses with 409 or 422 has the class of the library', async () => {
+  for (const [status, kind] of [[409, openai.ConflictError], [422, openai.UnprocessableEntityError]]) {
+    await raises(kind, chat('refusing', { messages: [{ role: 'user', content: `${status}` }] }), status);
+  }
+});
+
 check('a loading model is an InternalServerError with status 503', () =>
   raises(openai.InternalServerError, chat('loading', { headers: { 'x-kebne-deadline-ms': '300' } }), 503, 'model_loading'));
 

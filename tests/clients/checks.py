@@ -209,6 +209,14 @@ async def _():
     assert answers("quota", 429) == 1
 
 
+@check("what the backend refuses with 409 or 422 has the library's class and the backend's words")
+async def _():
+    for status, kind, words in [(409, openai.ConflictError, "another call"), (422, openai.UnprocessableEntityError, "must be 1")]:
+        messages = [{"role": "user", "content": str(status)}]
+        error = await raises(kind, client().chat.completions.create(model="refusing", messages=messages), status)
+        assert words in str(error), error
+
+
 @check("a loading model is an InternalServerError with status 503")
 async def _():
     short = {"extra_headers": {"x-kebne-deadline-ms": "300"}}

@@ -115,6 +115,10 @@ check('errors have their classes', async () => {
   await raises(anthropic.NotFoundError, message('nope'), 404, 'not_found_error');
   await raises(anthropic.BadRequestError, message('good', { n: 2 }), 400, 'invalid_request_error');
   await raises(anthropic.RateLimitError, message('quota'), 429, 'rate_limit_error');
+  for (const [status, kind] of [[409, anthropic.ConflictError], [422, anthropic.UnprocessableEntityError]]) {
+    const messages = [{ role: 'user', content: `${status}` }];
+    await raises(kind, message('refusing', { messages }), status, 'invalid_request_error');
+  }
   await raises(anthropic.OverloadedError, message('loading', short), 529, 'overloaded_error');
   const using = client({ maxRetries: 3 });
   await raises(anthropic.InternalServerError, message('broken', { using }), 502, 'api_error');

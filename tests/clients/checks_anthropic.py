@@ -185,6 +185,12 @@ async def _():
     assert answers("quota", 429) == 1
 
 
+@check("what the backend refuses with 409 or 422 has the library's class")
+async def _():
+    for status, kind in [(409, anthropic.ConflictError), (422, anthropic.UnprocessableEntityError)]:
+        await raises(kind, message("refusing", messages=[{"role": "user", "content": str(status)}]), status)
+
+
 @check("a loading model is an OverloadedError with status 529")
 async def _():
     short = {"extra_headers": {"x-kebne-deadline-ms": "300"}}

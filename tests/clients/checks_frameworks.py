@@ -63,7 +63,8 @@ async def _():
 @check("langchain: errors have their classes")
 async def _():
     # The library's own classes extend those of openai.
-    for model, kind in [("nope", openai.NotFoundError), ("broken", openai.InternalServerError)]:
+    table = [("nope", openai.NotFoundError), ("broken", openai.InternalServerError), ("quota", openai.RateLimitError)]
+    for model, kind in table:
         try:
             await chain(model).ainvoke("hello")
         except kind:

@@ -107,13 +107,30 @@ class Clever(Chat):
             name = asked["tools"][0]["function"]["name"]
             yield from (event.replace('"weather"', json.dumps(name)) for event in super().events(asked))
             return
-        for number, piece in enumerate((*self.pieces(asked), None)):
-            # The helpers of the Node library require the role in the first chunk, as all servers send it.
-            delta = ({} if number else {"role": "assistant"}) | ({"content": piece} if piece else {})
-            choice = {"index": 0, "delta": delta, "finish_reason": None if piece else "stop"}
+        for piece in (*self.pieces(asked), None):
+            # No role, as some servers do it: the helpers of the Node library require it in the first chunk.
+            choice = {"index": 0, "delta": {"content": piece} if piece else {}, "finish_reason": None if piece else "stop"}
             chunk = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
             yield f"data: {json.dumps(chunk)}"
         yield from list(super().events(asked))[len(PARTS) + 2:]
+
+
+class Refusing(Scripted):
+    """Refuses each call with the status that its last message names."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        status = int(asked["messages"][-1]["content"])
+        # FastAPI's servers say 422 in their own shape.
+        body = {"detail": [{"loc": ["body", "n"], "msg": "must be 1"}]}
+        if status != 422:
+            body = {"error": {"message": "another call changes it", "type": "conflict", "param": None, "code": None}}
+        body = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 class Messages(Scripted):
@@ -157,7 +174,7 @@ def start(kebne, folder):
     for place, key in {"@HASH@": KEY, "@READER@": READER}.items():
         config = config.replace(place, hashlib.sha256(key.encode()).hexdigest())
     config = config.replace("@UPSTREAM@", serve(Chat)).replace("@ANTHROPIC@", serve(Messages))
-    config = config.replace("@CLEVER@", serve(Clever))
+    config = config.replace("@CLEVER@", serve(Clever)).replace("@REFUSING@", serve(Refusing))
     path = pathlib.Path(folder) / "gateway.toml"
     path.write_text(config)
     command = [kebne, "serve", "--config", str(path), "--listen", "127.0.0.1:0"]

@@ -22,6 +22,7 @@ pub mod quota;
 pub mod redact;
 pub mod request;
 pub mod responses;
+mod role;
 pub mod sniff;
 pub mod splice;
 pub mod sse;

@@ -17,6 +17,11 @@ pub fn of_answer(endpoint: Endpoint, request: &[u8], answer: &[u8]) -> Option<By
             let choice = choice.as_object_mut()?;
             let mut delta = choice.remove("message")?;
             number_tool_calls(&mut delta);
+            if let Some(delta) = delta.as_object_mut()
+                && delta.get("role").is_none_or(Value::is_null)
+            {
+                delta.insert("role".to_owned(), "assistant".into());
+            }
             choice.insert("delta".to_owned(), delta);
         }
         answer.insert("object".to_owned(), Value::from("chat.completion.chunk"));
@@ -74,6 +79,16 @@ mod tests {
         );
         assert_eq!(chunk(1)["usage"]["completion_tokens"], 1);
         assert_eq!(chunk(1)["choices"], json!([]));
+    }
+
+    #[test]
+    fn a_message_without_a_role_gets_that_of_the_assistant() {
+        for role in ["", "\"role\":null,", "\"role\":\"assistant\","] {
+            let answer = format!(r#"{{"choices":[{{"message":{{{role}"content":"hi"}}}}]}}"#);
+            let events = of_answer(Endpoint::Chat, b"{}", answer.as_bytes()).unwrap();
+            let text = std::str::from_utf8(&events).unwrap();
+            assert!(text.contains(r#""role":"assistant""#), "{text}");
+        }
     }
 
     #[test]

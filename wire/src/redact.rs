@@ -68,11 +68,29 @@ pub fn url(url: &str) -> String {
     shown
 }
 
-/// Returns a text without parts that look like a secret or like a long quotation.
+/// How ids begin that callers know and use.
+const IDS: [&str; 9] = [
+    "call_",
+    "toolu_",
+    "msg_",
+    "resp_",
+    "fc_",
+    "rs_",
+    "file_",
+    "batch_",
+    "chatcmpl_",
+];
+
+/// Returns a text without what looks like a secret or like a long quotation.
 pub fn text(text: &str) -> String {
+    secrets(&without_quotations(text))
+}
+
+/// Returns a text without what looks like a secret, for a caller whose own words may be quoted.
+pub fn secrets(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut is_secret_next = false;
-    for piece in without_quotations(text).split_inclusive(char::is_whitespace) {
+    for piece in text.split_inclusive(char::is_whitespace) {
         let word = piece.trim_end();
         let space = &piece[word.len()..];
         if is_secret_next && !word.is_empty() {
@@ -165,7 +183,8 @@ fn is_secret(word: &str) -> bool {
     let is_word = word
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    word.len() >= WORD_MAX && is_word && digits >= 4 && letters >= 4
+    let is_id = IDS.iter().any(|id| word.starts_with(id));
+    word.len() >= WORD_MAX && is_word && digits >= 4 && letters >= 4 && !is_id
 }
 
 #[cfg(test)]
@@ -224,6 +243,9 @@ mod tests {
         ] {
             assert_eq!(text(given), shown);
         }
+        let quoted = format!("call_0123456789abcdef01234567 said '{prompt}'");
+        assert_eq!(secrets(&quoted), quoted);
+        assert_eq!(secrets("'sk-abcdefgh'"), "'***'");
         for quote in ['"', '`', '\''] {
             let shown = text(&format!("bad input {quote}{prompt}{quote} here"));
             assert!(

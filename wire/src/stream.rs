@@ -1,6 +1,7 @@
 //! Reads the stream of an answer in the `OpenAI` dialect and passes its events on, without copying those that are
 //! unchanged.
 //!
+//! The first chunk of a choice gets the role of the assistant if it has none.
 //! Lines that callers must not get are removed: `id:` and `retry:` (an SDK then delivers empty events), comments (the
 //! service sends its own) and events without data. Each event that is passed on has one line of data that is a JSON
 //! object. The framer also determines how the stream ended: an answer is complete when `[DONE]` has arrived or every
@@ -14,6 +15,7 @@ use crate::{
     chunk::{CHOICES_MAX, ChoiceView, ChunkView, Finish},
     error::ErrorView,
     json,
+    role::with_roles,
     sse::{Event, Splitter, events, write},
 };
 
@@ -277,10 +279,14 @@ impl Framer {
             };
         };
         self.chunks = self.chunks.saturating_add(1);
-        match self.progress.note(choices) {
-            Ok(()) => EventAction::Keep,
-            Err(problem) => self.stop(problem),
+        let known = self.progress.choices.len();
+        if let Err(problem) = self.progress.note(choices) {
+            return self.stop(problem);
         }
+        if self.progress.choices.len() == known {
+            return EventAction::Keep;
+        }
+        with_roles(text).map_or(EventAction::Keep, EventAction::Replace)
     }
 
     fn stop(&mut self, problem: Problem) -> EventAction {

@@ -4,7 +4,7 @@
 //! attempt runs in a task of its own on the tokio runtime of its caller, so a panic in a backend affects only that
 //! attempt, and what an attempt uses of the runtime (connections, timers) is that of the caller's thread.
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use kebne_control::{Outcome, QuotaHints};
 use tokio_util::sync::CancellationToken;
@@ -129,6 +129,8 @@ pub struct Failure {
     pub body: Option<bytes::Bytes>,
     /// The quota headers of the answer.
     pub quota: QuotaHints,
+    /// What the backend adds for whoever made the call. The lane only carries it.
+    pub attachment: Option<Arc<dyn Any + Send + Sync>>,
     /// `true` if the backend has done nothing for this attempt, for example because the connection was refused. It may
     /// then be repeated even if the call is not idempotent. Refusals are always repeated.
     pub safe_to_repeat: bool,
@@ -145,6 +147,7 @@ impl Failure {
             status: None,
             body: None,
             quota: QuotaHints::default(),
+            attachment: None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! The OpenAI dialect on the server's side: the parts of a request that the simulated model reads, and the whole
 //! answers, chunks and errors that it writes. Both the in-process backend and the HTTP server use it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -51,26 +53,46 @@ pub struct StreamOptions {
     pub include_usage: bool,
 }
 
+/// The reason why a request cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadAsk {
+    /// The field that is wrong; `None` if the body as a whole cannot be read.
+    pub param: Option<&'static str>,
+    /// A sentence for the caller.
+    pub message: String,
+}
+
 impl Ask {
     /// Reads a request's body.
     ///
     /// # Errors
-    /// The body is not a JSON object of that shape; the message names the place.
-    pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(body)
+    /// Returns an error if the body is not a JSON object of that shape; the error names the field.
+    pub fn parse(body: &[u8]) -> Result<Self, BadAsk> {
+        serde_json::from_slice(body).map_err(|error| BadAsk {
+            param: wrong_field(body),
+            message: format!("the request is not understood: {error}"),
+        })
     }
 
     /// Finds fields that a real server would refuse for this operation.
     ///
     /// # Errors
-    /// A sentence for the caller that names the key.
-    pub fn check(&self, endpoint: Endpoint) -> Result<(), &'static str> {
+    /// Returns an error that names the field.
+    pub fn check(&self, endpoint: Endpoint) -> Result<(), BadAsk> {
+        let wrong = |param, message: &str| {
+            let message = message.to_owned();
+            Err(BadAsk { param, message })
+        };
         match endpoint {
-            Endpoint::Chat if self.messages.is_empty() => {
-                Err("`messages` must hold at least one message")
+            Endpoint::Chat if self.messages.is_empty() => wrong(
+                Some("messages"),
+                "`messages` must hold at least one message",
+            ),
+            Endpoint::Embeddings if self.input.is_null() => {
+                wrong(Some("input"), "`input` is missing")
             }
-            Endpoint::Embeddings if self.input.is_null() => Err("`input` is missing"),
-            Endpoint::PassThrough(_) => Err("a simulated model has no such operation"),
+            Endpoint::PassThrough(_) => wrong(None, "a simulated model has no such operation"),
             _ => Ok(()),
         }
     }
@@ -108,6 +130,27 @@ impl Ask {
         self.stream_options
             .is_some_and(|options| options.include_usage)
     }
+}
+
+/// Returns the first field of a body that has the wrong type.
+fn wrong_field(body: &[u8]) -> Option<&'static str> {
+    let fields: BTreeMap<String, Value> = serde_json::from_slice(body).ok()?;
+    let is_wrong = |name: &str| {
+        let Some(value) = fields.get(name) else {
+            return false;
+        };
+        let alone = json!({name: value});
+        serde_json::from_value::<Ask>(alone).is_err()
+    };
+    let names = [
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+    ];
+    names.into_iter().find(|name| is_wrong(name))
 }
 
 /// Returns the text in a text, in a list of texts, or in a list of parts.
@@ -293,12 +336,43 @@ pub fn error(message: &str, kind: &str, code: Option<&str>) -> String {
     json!({"error": {"message": message, "type": kind, "param": null, "code": code}}).to_string()
 }
 
+/// Writes the error of a request that cannot be answered.
+pub fn bad_ask(bad: &BadAsk) -> String {
+    let (message, kind) = (&bad.message, "invalid_request_error");
+    json!({"error": {"message": message, "type": kind, "param": bad.param, "code": null}})
+        .to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ask(body: &str) -> Ask {
         Ask::parse(body.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_error_names_the_field() {
+        for (body, param) in [
+            (r#"{"messages":null}"#, Some("messages")),
+            (r#"{"messages":{}}"#, Some("messages")),
+            (r#"{"messages":[1]}"#, Some("messages")),
+            (r#"{"max_tokens":-5}"#, Some("max_tokens")),
+            (
+                r#"{"max_completion_tokens":"x"}"#,
+                Some("max_completion_tokens"),
+            ),
+            (r#"{"stream_options":1}"#, Some("stream_options")),
+            (r#"{"stream":"yes"}"#, Some("stream")),
+            ("{", None),
+        ] {
+            let bad = Ask::parse(body.as_bytes()).unwrap_err();
+            assert_eq!(bad.param, param, "{body}: {bad}");
+        }
+        let empty = ask(r#"{"messages":[]}"#).check(Endpoint::Chat);
+        assert_eq!(empty.unwrap_err().param, Some("messages"));
+        let empty = ask("{}").check(Endpoint::Embeddings);
+        assert_eq!(empty.unwrap_err().param, Some("input"));
     }
 
     #[test]

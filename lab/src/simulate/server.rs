@@ -251,6 +251,13 @@ fn is_held(request: &HttpRequest) -> bool {
     waits || headers.contains_key("x-scale-up-timeout")
 }
 
+/// Answers a request that cannot be answered otherwise.
+fn not_understood(bad: &dialect::BadAsk) -> HttpResponse {
+    HttpResponse::BadRequest()
+        .content_type("application/json")
+        .body(dialect::bad_ask(bad))
+}
+
 fn bad_request(message: &str) -> HttpResponse {
     let body = dialect::error(message, "invalid_request_error", None);
     HttpResponse::BadRequest()

@@ -275,7 +275,8 @@ async fn a_server_that_cannot_stream_is_streamed_for() {
     let (events, last) = read(try_once(&backend, chat(true)).await.unwrap()).await;
     assert!(matches!(last, StreamItem::End));
     assert!(
-        events.contains("\"delta\":{\"content\":\"hi\"}") && events.ends_with("data: [DONE]\n\n"),
+        events.contains("\"delta\":{\"content\":\"hi\",\"role\":\"assistant\"}")
+            && events.ends_with("data: [DONE]\n\n"),
         "{events}"
     );
 }

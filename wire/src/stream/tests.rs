@@ -5,7 +5,8 @@ use super::*;
 const MAX: usize = 1024;
 
 /// A chunk with text in choice 0, and one that ends choice 0.
-const HI: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+const HI: &str =
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"hi\"}}]}\n\n";
 const STOP: &str =
     "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const END: &str = "data: [DONE]\n\n";
@@ -88,9 +89,32 @@ fn ids_retries_comments_and_carriage_returns_are_removed() {
 }
 
 #[test]
+fn the_first_chunk_of_a_choice_has_a_role() {
+    let chunk = |index: u32, members: &str| {
+        format!("data: {{\"choices\":[{{\"index\":{index},\"delta\":{{{members}}}}}]}}\n\n")
+    };
+    let (without, with) = (
+        "\"content\":\"a\"",
+        "\"role\":\"assistant\",\"content\":\"a\"",
+    );
+    let events = |members: [&str; 4]| {
+        let chunks = [0, 1, 0, 1].into_iter().zip(members);
+        let chunks: String = chunks
+            .map(|(index, members)| chunk(index, members))
+            .collect();
+        format!("{chunks}{END}")
+    };
+    let given = events([without, with, without, without]);
+    everywhere(&given, &events([with, with, without, without]), true);
+    let text = format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"a\"}}]}}\n\n{END}");
+    everywhere(&text, &text, true);
+}
+
+#[test]
 fn data_of_several_lines_become_one_line() {
-    let stream = "data: {\"choices\":\ndata:  [{\"delta\":{\"content\":\ndata: \"hi\"}}]\ndata\ndata:}\n\ndata:   [DONE]\n\n";
-    let passed = "data: {\"choices\":  [{\"delta\":{\"content\": \"hi\"}}]  }\n\n";
+    let stream = "data: {\"choices\":\ndata:  [{\"delta\":{\"role\":\"assistant\",\"content\":\ndata: \"hi\"}}]\ndata\ndata:}\n\ndata:   [DONE]\n\n";
+    let passed =
+        "data: {\"choices\":  [{\"delta\":{\"role\":\"assistant\",\"content\": \"hi\"}}]  }\n\n";
     everywhere(stream, &format!("{passed}{END}"), true);
 }
 
@@ -105,8 +129,9 @@ fn a_stream_without_done_is_whole_only_when_every_choice_has_a_real_reason_to_fi
     everywhere(HI, HI, false);
     everywhere(&format!("{HI}{STOP}"), &format!("{HI}{STOP}{END}"), true);
     for reason in ["null", "\"\"", "false"] {
-        let open =
-            format!("data: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":{reason}}}]}}\n\n");
+        let open = format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"role\":\"assistant\"}},\"finish_reason\":{reason}}}]}}\n\n"
+        );
         everywhere(&open, &open, false);
     }
     let second = HI.replace("\"index\":0", "\"index\":1");
@@ -161,8 +186,7 @@ fn an_error_in_band_stops_the_stream_and_what_came_before_is_passed_on() {
         stops(&format!("{HI}data: {data}\n"), HI, &error(data));
     }
     stops(&format!("{HI}event: error\ndata: no\n\n"), HI, &error("no"));
-    let innocent =
-        "data: {\"error\":null,\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\"\"}}]}\n\n";
+    let innocent = "data: {\"error\":null,\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\\\"error\\\"\"}}]}\n\n";
     everywhere(
         &format!("{innocent}{END}"),
         &format!("{innocent}{END}"),

@@ -16,7 +16,7 @@ use kebne_wire::Endpoint;
 use crate::simulate::{
     Fault, LiveModel, WorkEnding,
     dialect::{self, Ask, Writer},
-    server::{Admitted, State, bad_request, created, faults},
+    server::{Admitted, State, created, faults, not_understood},
     text::Text,
 };
 
@@ -32,10 +32,10 @@ pub(super) async fn answer(
 ) -> HttpResponse {
     let ask = match Ask::parse(body) {
         Ok(ask) => ask,
-        Err(error) => return bad_request(&format!("the body is not understood: {error}")),
+        Err(bad) => return not_understood(&bad),
     };
-    if let Err(reason) = ask.check(endpoint) {
-        return bad_request(reason);
+    if let Err(bad) = ask.check(endpoint) {
+        return not_understood(&bad);
     }
     let admitted = match state.admit(request, faults::Dialect::OpenAi).await {
         Ok(admitted) => admitted,

@@ -20,7 +20,7 @@ use kebne_wire::Endpoint;
 use crate::simulate::{
     dialect::{Ask, Writer},
     server::{
-        BODY_SIZE_MAX, SHUTDOWN_SECS, WORKERS, answers, bad_request, created, faults, models,
+        BODY_SIZE_MAX, SHUTDOWN_SECS, WORKERS, answers, created, faults, models, not_understood,
     },
     stage::{Attempt, LiveStage},
     text::Text,
@@ -80,10 +80,10 @@ async fn state(stage: Data<LiveStage>) -> HttpResponse {
 async fn chat(body: Bytes, stage: Data<LiveStage>) -> HttpResponse {
     let ask = match Ask::parse(&body) {
         Ok(ask) => ask,
-        Err(error) => return bad_request(&format!("the body is not understood: {error}")),
+        Err(bad) => return not_understood(&bad),
     };
-    if let Err(reason) = ask.check(Endpoint::Chat) {
-        return bad_request(reason);
+    if let Err(bad) = ask.check(Endpoint::Chat) {
+        return not_understood(&bad);
     }
     let call = number(&ask.last_turn());
     let mut attempt = stage.arrive(call);

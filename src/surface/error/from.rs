@@ -1,0 +1,105 @@
+//! The errors of other modules as answers.
+
+use actix_web::http::StatusCode;
+use kebne_context::{ContextError, store::StoreError};
+use kebne_wire::{
+    request::RequestError,
+    translate::{BadAnswer, InvalidField},
+    turn::TurnError,
+};
+
+use crate::{conversations::ConversationError, surface::error::ApiError};
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        Self::bad_request(error.param.as_deref(), error.message)
+    }
+}
+
+impl From<TurnError> for ApiError {
+    fn from(error: TurnError) -> Self {
+        Self::bad_request(Some(error.param), error.message)
+    }
+}
+
+impl From<InvalidField> for ApiError {
+    fn from(error: InvalidField) -> Self {
+        Self::bad_request(Some(&error.field), error.to_string())
+    }
+}
+
+impl From<BadAnswer> for ApiError {
+    fn from(error: BadAnswer) -> Self {
+        // What the backend said is in the log; it may hold keys or names.
+        match error {
+            BadAnswer::Incomplete => Self::upstream("the backend's answer broke off"),
+            BadAnswer::TooLarge(_) => {
+                Self::upstream("the backend's answer is larger than this gateway accepts")
+            }
+            BadAnswer::NotJson(_) | BadAnswer::Lacks(_) | BadAnswer::Contradicts(_) => {
+                Self::upstream("the backend's answer cannot be read")
+            }
+            BadAnswer::Reported(_) => Self::upstream("the backend failed"),
+        }
+    }
+}
+
+impl From<ConversationError> for ApiError {
+    fn from(error: ConversationError) -> Self {
+        let message = error.to_string();
+        let param = "previous_response_id";
+        match error {
+            ConversationError::NotFound(_) => {
+                let mut error = Self::not_found(message).code("response_not_found");
+                error.param = Some(param.to_owned());
+                error
+            }
+            ConversationError::TooLong => {
+                Self::bad_request(Some(param), message).code("context_length_exceeded")
+            }
+            ConversationError::NotKept(why) => Self::not_kept(why),
+            ConversationError::Context(error) => error.into(),
+        }
+    }
+}
+
+impl From<ContextError> for ApiError {
+    fn from(error: ContextError) -> Self {
+        let message = error.to_string();
+        let conflict = |status, code| {
+            let error = Self::new(status, "invalid_request_error", message.clone());
+            error.code(code).never()
+        };
+        match error {
+            ContextError::Store(StoreError::NoSuchSession) => {
+                let mut error = Self::not_found(message).code("session_not_found");
+                error.param = Some("x-kebne-session".to_owned());
+                error
+            }
+            ContextError::Store(StoreError::Full) => {
+                conflict(StatusCode::TOO_MANY_REQUESTS, "too_many_sessions")
+            }
+            ContextError::Store(StoreError::BytesFull { .. }) => {
+                conflict(StatusCode::TOO_MANY_REQUESTS, "session_bytes_full")
+            }
+            ContextError::Store(StoreError::TurnsFull) => {
+                conflict(StatusCode::CONFLICT, "session_full")
+            }
+            ContextError::Store(StoreError::Damaged(_)) => {
+                Self::internal("what the session store holds cannot be read")
+                    .code("session_store_damaged")
+                    .detail_of(&message)
+                    .never()
+            }
+            ContextError::Store(StoreError::Failed(_) | StoreError::Lost)
+            | ContextError::NoAnswer(_) => {
+                let away = StatusCode::SERVICE_UNAVAILABLE;
+                let sentence = "the session store does not answer";
+                Self::new(away, "service_unavailable_error", sentence)
+                    .code("session_store_unavailable")
+                    .detail_of(&message)
+                    .after(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The errors of calls: what lanes refuse, and what backends answer.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use bytes::Bytes;
+use kebne_control::Outcome;
+use kebne_lane::{CallError, Ending, Failure, PrewarmError, RefusalReason};
+use kebne_wire::{error::ErrorView, redact};
+use serde_json::Value;
+
+use crate::{
+    backend::{failure::headers_of, reason},
+    gateway::GatewayError,
+    surface::error::{ApiError, NAME_SIZE_MAX, retry::RETRY_AFTER_MAX, shortened},
+};
+
+impl ApiError {
+    /// What a call through the gateway ended in.
+    pub fn from_gateway(error: &GatewayError) -> Self {
+        match error {
+            GatewayError::UnknownModel(name) => Self::unknown_model(name),
+            GatewayError::UnsupportedInput { .. } => {
+                Self::bad_request(Some("messages"), error.to_string()).code("unsupported_input")
+            }
+            GatewayError::UnknownBackend(name) => {
+                let name = shortened(name, NAME_SIZE_MAX);
+                let mut error = Self::not_found(format!("the backend `{name}` does not exist"));
+                error.code = Some("backend_not_found");
+                error
+            }
+            GatewayError::Prewarm { error, .. } => match error {
+                PrewarmError::Refused {
+                    reason,
+                    retry_after,
+                } => Self::refused(*reason, *retry_after, None),
+                PrewarmError::Closed => Self::lane_closed(),
+                PrewarmError::Unset | PrewarmError::NoAnswer => {
+                    Self::internal(error.to_string()).code("not_woken")
+                }
+            },
+            GatewayError::NoAnswer(_) => Self::internal(error.to_string()).code("no_answer"),
+            GatewayError::Call {
+                error,
+                cause: Some(reason::UNREACHABLE),
+                ..
+            } => Self::from_call(error).unreachable(),
+            GatewayError::Call { error, .. } => Self::from_call(error),
+        }
+    }
+
+    fn from_call(error: &CallError) -> Self {
+        match error {
+            CallError::Refused {
+                reason,
+                retry_after,
+                ready_in,
+            } => Self::refused(*reason, *retry_after, *ready_in),
+            CallError::Failed { failure, .. } => Self::failed(failure),
+            CallError::Timeout { what, .. } => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout_error",
+                format!("the backend did not answer in time (`{what}` timeout)"),
+            )
+            .code("upstream_timeout")
+            .ending_in(Ending::Timeout)
+            .never(),
+            CallError::Panicked { .. } => Self::internal("the call was lost inside the gateway")
+                .code("attempt_lost")
+                .ending_in(Ending::Panic),
+            CallError::Closed { .. } => Self::lane_closed().ending_in(error.ending()),
+            CallError::Drained | CallError::Stopped => {
+                Self::refused(RefusalReason::Draining, None, None).ending_in(Ending::Drained)
+            }
+        }
+    }
+
+    /// The backend's lane is closed until an operator opens it.
+    fn lane_closed() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            "this backend is out of service",
+        )
+        .code("lane_closed")
+        .ending_in(Ending::Shed)
+        .after(Some(RETRY_AFTER_MAX))
+    }
+
+    pub(super) fn refused(
+        reason: RefusalReason,
+        retry_after: Option<Duration>,
+        ready_in: Option<Duration>,
+    ) -> Self {
+        let (busy, none) = (
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        );
+        let (limit, away) = ("requests", "service_unavailable_error");
+        let (status, kind, code, message) = match reason {
+            RefusalReason::QueueFull => (busy, limit, "queue_full", "too many calls wait already"),
+            RefusalReason::QueueBytes => (
+                busy,
+                limit,
+                "queue_full",
+                "the waiting calls hold too many bytes",
+            ),
+            RefusalReason::WaitTooLong => (
+                busy,
+                limit,
+                "wait_too_long",
+                "the wait would outlast the deadline",
+            ),
+            RefusalReason::QueueTimeout => (
+                none,
+                away,
+                "queue_timeout",
+                "the deadline passed while the call waited",
+            ),
+            RefusalReason::Cold => (none, away, "model_loading", "the model is loading"),
+            RefusalReason::Broken => (none, away, "backend_broken", "the backend fails"),
+            RefusalReason::Backoff => (
+                none,
+                away,
+                "server_is_overloaded",
+                "the backend asked for a pause",
+            ),
+            RefusalReason::Draining => (none, away, "draining", "this gateway is stopping"),
+            RefusalReason::Quota => {
+                let message = "the backend's quota is used up";
+                return Self::new(busy, "insufficient_quota", message)
+                    .code("insufficient_quota")
+                    .ending_in(Ending::Shed)
+                    .never();
+            }
+        };
+        let mut error = Self::new(status, kind, message)
+            .code(code)
+            .ending_in(Ending::Shed)
+            .after(retry_after);
+        error.ready_in = ready_in;
+        error
+    }
+
+    /// Says of a refusal that the backend cannot be reached.
+    fn unreachable(mut self) -> Self {
+        "the backend cannot be reached".clone_into(&mut self.message);
+        self.code(reason::UNREACHABLE)
+    }
+
+    /// The backend failed, and the lane has tried as often as is sensible. What the backend said reaches the caller only
+    /// when the fault is the caller's own; in all other cases it may hold keys, names or another caller's words.
+    pub fn failed(failure: &Failure) -> Self {
+        let mut error = Self::of_outcome(failure);
+        error.headers = headers_of(failure).cloned().map(Box::new);
+        error
+    }
+
+    fn of_outcome(failure: &Failure) -> Self {
+        match failure.outcome {
+            Outcome::Client => Self::refused_by_backend(failure),
+            Outcome::Quota { .. } => Self::refused(RefusalReason::Quota, None, None),
+            Outcome::Misconfigured => {
+                let message = "the backend does not accept this gateway's configuration";
+                Self::upstream(message).code("backend_misconfigured")
+            }
+            Outcome::Timeout => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout_error",
+                "the backend did not answer in time",
+            )
+            .code("upstream_timeout")
+            .ending_in(Ending::Timeout)
+            .never(),
+            Outcome::Unusable if failure.reason == Some(reason::NO_MEMORY) => Self::answers_full(),
+            Outcome::Unusable if failure.reason == Some(reason::TOO_LARGE) => {
+                Self::upstream("the backend's answer is larger than this gateway accepts")
+            }
+            Outcome::Unusable if failure.reason == Some(reason::REDIRECTED) => {
+                Self::upstream("the backend redirects to another address")
+            }
+            Outcome::Unusable => Self::upstream("the backend's answer cannot be read"),
+            _ if failure.reason == Some(reason::CUT) => {
+                Self::upstream("the backend's answer broke off")
+            }
+            _ if failure.reason == Some(reason::UNREACHABLE) => {
+                Self::upstream("the backend cannot be reached")
+            }
+            _ => Self::upstream("the backend failed"),
+        }
+    }
+
+    /// The answers of other calls take all the memory that answers may take.
+    fn answers_full() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            "this gateway holds as many bytes of answers as it may",
+        )
+        .code(reason::NO_MEMORY)
+        .ending_in(Ending::Shed)
+        .after(None)
+    }
+
+    /// The backend refused the request itself, and said why.
+    fn refused_by_backend(failure: &Failure) -> Self {
+        let status = failure
+            .status
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .filter(|status| status.is_client_error() || *status == StatusCode::NOT_IMPLEMENTED);
+        let body = failure.body.as_deref().unwrap_or_default();
+        let view = ErrorView::read(body).filter(|view| !view.message.is_empty());
+        let is_own_shape = serde_json::from_slice::<Value>(body)
+            .is_ok_and(|body| body["error"]["message"].is_string());
+        let view = view.unwrap_or_else(|| ErrorView {
+            message: "the backend refused the request".to_owned(),
+            ..ErrorView::default()
+        });
+        let mut error = Self::bad_request(view.param.as_deref(), "");
+        error.message = redact::secrets(&view.message);
+        error.status = status.unwrap_or(StatusCode::BAD_REQUEST);
+        if error.status == StatusCode::PAYLOAD_TOO_LARGE {
+            error = error.code("request_too_large");
+        }
+        let own = failure.body.as_ref().filter(|_| is_own_shape);
+        error.verbatim = own.and_then(masked);
+        error
+    }
+
+    /// The backend failed in a way that a fixed sentence describes.
+    pub fn upstream(message: &str) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "server_error", message)
+            .code("upstream_error")
+            .never()
+    }
+}
+
+/// Returns the backend's error object with what looks like a secret masked: its bytes, where nothing does.
+fn masked(body: &Bytes) -> Option<Bytes> {
+    let mut value: Value = serde_json::from_slice(body).ok()?;
+    if !mask(&mut value) {
+        return Some(body.clone());
+    }
+    Some(value.to_string().into())
+}
+
+/// Masks every text in a value; returns `true` if one has changed.
+fn mask(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let masked = redact::secrets(text);
+            let has_changed = masked != *text;
+            *text = masked;
+            has_changed
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |changed, item| mask(item) | changed),
+        Value::Object(members) => members
+            .values_mut()
+            .fold(false, |changed, member| mask(member) | changed),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_backends_words_reach_the_caller_without_keys() {
+        let say = |status: u16, body: &str| {
+            let mut failure = Failure::new(Outcome::Client, "refused").with_status(status);
+            failure.body = Some(Bytes::copy_from_slice(body.as_bytes()));
+            ApiError::failed(&failure)
+        };
+        let own = json!({"error": {"message": "no model for sk-abcdefgh", "param": "model", "inner": ["Bearer abc", 1]}});
+        let error = say(404, &own.to_string());
+        assert_eq!(error.status().as_u16(), 404);
+        assert_eq!(error.message(), "no model for ***");
+        let shown: Value = serde_json::from_slice(error.verbatim().unwrap()).unwrap();
+        let expected = json!({"error": {"message": "no model for ***", "param": "model", "inner": ["Bearer ***", 1]}});
+        assert_eq!(shown, expected);
+        let detail = r#"{"detail":[{"loc":["body","n"],"msg":"bad key hf_abcdefgh"}]}"#;
+        let error = say(422, detail);
+        assert!(!error.message().contains("abcdefgh"), "{}", error.message());
+        // A caller's own words and ids stay, byte for byte.
+        let plain = r#"{"error": {"message":"no output for 'call_0123456789abcdef01234567', the call that this very long sentence is about"}}"#;
+        assert_eq!(say(400, plain).verbatim().unwrap(), plain);
+    }
+}
