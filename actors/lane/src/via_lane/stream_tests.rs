@@ -16,7 +16,7 @@ fn oks<T: fmt::Debug, E: fmt::Debug>(items: Vec<Result<T, E>>) -> Vec<T> {
     items.into_iter().map(Result::unwrap).collect()
 }
 
-/// Serves so many at a time and refuses the rest; even requests take longer; the request 13 is invalid.
+/// Serves a fixed number at a time and refuses the rest; even requests take longer; the request 13 is invalid.
 struct Seats {
     free: tokio::sync::Semaphore,
     served: AtomicUsize,

@@ -35,7 +35,7 @@ pub(crate) enum Signal {
         id: u64,
         active: Arc<AtomicBool>,
     },
-    /// A piped future of the incarnation with so many restarts before it panicked.
+    /// A piped future panicked; it belonged to the incarnation after this number of restarts.
     TaskPanicked {
         restarts: u32,
         message: String,

@@ -93,7 +93,7 @@ struct Budget {
 /// Whether a dead letter is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Logging {
-    /// It is logged; so many before it were not.
+    /// It is logged; this number of earlier ones was not.
     Logged {
         suppressed: u64,
     },

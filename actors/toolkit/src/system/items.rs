@@ -62,7 +62,7 @@ impl Pauses {
 
 /// A handler's answer that is a future: it is in flight until the future has ended.
 pub(crate) struct InFlight {
-    /// Whoever asked for the answer and still waits, unless the future is what failed.
+    /// The asker, if it still waits and the future has not failed.
     asker: Option<Weak<AskState>>,
     cell: Arc<dyn AnyCell>,
 }

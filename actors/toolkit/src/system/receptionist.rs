@@ -237,7 +237,7 @@ impl Receptionist {
         }
     }
 
-    /// Lets `act` change a desk. If it returns `true`, the subscribers are told the new listing, in the order of the
+    /// Lets `act` change a desk. If it returns `true`, the new listing is sent to the subscribers, in the order of the
     /// changes, and stopped ones are removed. Returns what `act` returned.
     fn change<M: Message + 'static>(
         &self,

@@ -1,4 +1,4 @@
-//! Handing a handler's result to whoever asked.
+//! Passing the result of a handler to its asker.
 //!
 //! actix runs a [`ResponseFuture`] in a task of its own and ignores its panic. Here such a panic is a failure of the
 //! actor. The panic of a task that a `MessageResponse` of the application spawns cannot be caught.
@@ -26,7 +26,7 @@ use super::{
     core::{Core, Signal},
 };
 
-/// Hands the result of a handler to whoever asked; `answer` is `None` for a tell.
+/// Passes the result of a handler to its asker; `answer` is `None` for a tell.
 pub(crate) fn respond<A, M>(
     response: <A as Handler<M>>::Result,
     ctx: &mut Context<A>,

@@ -8,7 +8,7 @@ use crate::system::{ActorRef, ActorSystem, AskError, Context, Props, Recipient, 
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Does what it is told to do to its context.
+/// Runs the functions that it receives on its context.
 struct Clerk {
     owner: Recipient<Done>,
     handled: u32,

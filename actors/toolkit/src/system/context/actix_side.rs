@@ -231,7 +231,7 @@ where
         self.bridge.pull_now(&self.core.mailbox);
         let notified = Box::new(Notified(Kind::of::<M>()));
         let offered = self.core.mailbox.offer_essential(notified);
-        // Refused only by an actor that has ended, which notifies nobody.
+        // Refused only by an actor that has ended, which does not notify watchers.
         if self.core.settle(offered).is_ok() {
             self.notes.push_back(Box::new(move |actor, ctx| {
                 let response = actor.handle(message, ctx);
