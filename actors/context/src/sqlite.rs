@@ -68,13 +68,15 @@ impl SqliteFile {
         }
     }
 
-    /// Checks the whole file, if there is one, and upgrades it to the current format.
+    /// Checks the whole file, if there is one, and upgrades it to the current format. Removes what processes left that
+    /// ended while they created it.
     ///
     /// # Errors
     /// Returns [`StoreError::Damaged`] if it is not a store, is damaged, or has another key, and [`StoreError::Failed`]
     /// if it cannot be read now.
     pub fn check(&self) -> Result<(), StoreError> {
         let Place { path, keyring, .. } = &self.place;
+        file::remove_drafts(path);
         if path.exists() {
             Database::open(path, keyring.clone(), self.lock_wait)?.check()?;
         }

@@ -4,6 +4,7 @@
 //! store.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::Path,
@@ -27,6 +28,9 @@ const KEY_CHECK: &str = "kebne session store";
 const UNOWNED: &str = "pieces without an owner";
 /// The prefix of the key checks of old keys under which pieces may be left.
 const OLD: &str = "old/";
+
+/// The age from which a draft is no longer in use; a store is created in a moment.
+const DRAFT_AGE: Duration = Duration::from_mins(1);
 
 const SCHEMA: &str = "
 CREATE TABLE lock (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -254,7 +258,7 @@ fn stale_marks(connection: &Connection, keyring: &Keyring, path: &Path) -> Resul
 
 /// Creates an empty store as a draft and then moves it to its place in one step. A process that ends in between leaves
 /// no incomplete store, and of two processes that do it at once one succeeds.
-fn create(path: &Path, keyring: Option<&Keyring>) -> Result<(), Problem> {
+pub(super) fn create(path: &Path, keyring: Option<&Keyring>) -> Result<(), Problem> {
     let failed =
         |error: io::Error| StoreError::Failed(format!("cannot make `{}`: {error}", path.display()));
     let folder = path
@@ -272,7 +276,9 @@ fn create(path: &Path, keyring: Option<&Keyring>) -> Result<(), Problem> {
     let made = (|| -> Result<(), Problem> {
         only_ours(&draft).map_err(failed)?;
         let connection = Connection::open(&draft)?;
-        configure(&connection)?;
+        // Nobody else reads a draft. Without a log there are no files beside it, which a failure would leave behind.
+        connection.pragma_update(None, "journal_mode", "MEMORY")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(BOOKS)?;
         if let Some(keyring) = keyring {
@@ -290,6 +296,41 @@ fn create(path: &Path, keyring: Option<&Keyring>) -> Result<(), Problem> {
     // A remaining draft does no harm.
     fs::remove_file(&draft).ok();
     made
+}
+
+/// Removes drafts that processes left which ended while they created the store at `path`. Younger ones may be in use.
+pub(super) fn remove_drafts(path: &Path) {
+    let (Some(stem), Some(folder)) = (path.file_stem(), path.parent()) else {
+        return;
+    };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    for file in files {
+        let is_left = || {
+            let age = file.metadata().and_then(|file| file.modified()).ok()?;
+            age.elapsed().ok().filter(|age| *age >= DRAFT_AGE)
+        };
+        if is_draft(&file.file_name(), stem) && is_left().is_some() {
+            // One that stays does no harm.
+            fs::remove_file(file.path()).ok();
+        }
+    }
+}
+
+/// Returns `true` for the name of a draft of the store with this stem, and of a file that belongs to a draft.
+fn is_draft(name: &OsStr, stem: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    let rest = name.strip_prefix(stem.as_encoded_bytes());
+    let Some((chance, end)) = rest.and_then(|rest| rest.split_at_checked(17)) else {
+        return false;
+    };
+    let is_hex = chance[0] == b'.' && chance[1..].iter().all(u8::is_ascii_hexdigit);
+    let ends: [&[u8]; 4] = [b".draft", b".draft-wal", b".draft-shm", b".draft-journal"];
+    is_hex && ends.contains(&end)
 }
 
 /// Creates an empty file that only its owner may read. `SQLite` gives its log the same permissions.

@@ -243,6 +243,63 @@ async fn a_full_disk_loses_no_acknowledged_turn_and_keeps_none_that_was_refused(
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_created_leaves_nothing_and_old_drafts_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.sqlite");
+    // The store cannot get its name, because a link that leads nowhere has it.
+    std::os::unix::fs::symlink(folder.path().join("none/s"), &path).unwrap();
+    let store = hasty(&path).open().unwrap();
+    for _ in 0..3 {
+        assert!(store.insert(session("s", 1), QUOTA).await.is_err());
+    }
+    let names = || {
+        let files = fs::read_dir(folder.path()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["s.sqlite"]);
+    let hour_ago = std::time::SystemTime::now() - Duration::from_hours(1);
+    for (name, is_old) in [
+        ("s.0123456789abcdef.draft", true),
+        ("s.0123456789abcdef.draft-shm", true),
+        ("s.0123456789abcdef.draft-wal", true),
+        ("s.1123456789abcdef.draft", false),
+        ("s.draft", true),
+        ("other.0123456789abcdef.draft", true),
+    ] {
+        let file = fs::File::create(folder.path().join(name)).unwrap();
+        if is_old {
+            file.set_modified(hour_ago).unwrap();
+        }
+    }
+    hasty(&path).check().unwrap();
+    let left = [
+        "other.0123456789abcdef.draft",
+        "s.1123456789abcdef.draft",
+        "s.draft",
+        "s.sqlite",
+    ];
+    assert_eq!(names(), left);
+}
+
+#[tokio::test]
+async fn a_draft_has_no_files_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    file::create(&path, None).unwrap();
+    let mode: String = rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .unwrap();
+    assert_eq!(mode, "delete", "the store gets its log when it is opened");
+    let store = hasty(&path).open().unwrap();
+    store.insert(session("s", 1), QUOTA).await.unwrap();
+    assert!(beside(&path, "-wal").exists());
+}
+
+#[tokio::test]
 async fn a_panic_on_the_thread_loses_the_store_and_nothing_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
