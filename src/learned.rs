@@ -1,18 +1,19 @@
 //! What the lanes have learned, kept in a file for the next start of the program.
 //!
-//! The file is a hint: one that cannot be read costs a warning and a slower start, and the program starts all the
-//! same. What was learned of one server is not used for another. Only the owner of the process can read the file,
+//! The file is a hint: if it cannot be read, the program warns and learns anew, and a value that is not plausible is
+//! ignored. What was learned of one server is not used for another. Only the owner of the process can read the file,
 //! and it holds no secret of a `base_url`.
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use kebne_control::Snapshot;
+use kebne_control::{LoadTimes, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::BackendSettings;
@@ -23,6 +24,13 @@ const VERSION: u32 = 1;
 const SIZE_MAX: u64 = 4 << 20;
 /// Lanes that are kept, including those that the settings no longer name.
 const LANES_MAX: usize = 1000;
+
+/// The plausible limits, in calls.
+const LIMITS: (f64, f64) = (0.01, 1e6);
+/// The plausible rates, per second: from one request an hour.
+const RATES: (f64, f64) = (1.0 / 3600.0, 1e6);
+/// The longest plausible load time.
+const LOAD_TIME_MAX: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -108,10 +116,12 @@ impl Learned {
             .with_extension(format!("{}.draft", std::process::id()));
         // A draft that an earlier process left may have other permissions.
         fs::remove_file(&draft).ok();
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        options.open(&draft)?.write_all(&text)?;
-        fs::rename(&draft, &self.path)?;
+        let written = write_draft(&draft, &text).and_then(|()| fs::rename(&draft, &self.path));
+        if let Err(error) = written {
+            // The disk may be full.
+            fs::remove_file(&draft).ok();
+            return Err(error);
+        }
         self.written = kept.lanes;
         Ok(())
     }
@@ -122,19 +132,63 @@ impl Learned {
     }
 }
 
+fn write_draft(draft: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(draft)?.write_all(text)
+}
+
 fn read(path: &Path) -> io::Result<BTreeMap<String, Lane>> {
     let wrong = |message: &str| io::Error::new(io::ErrorKind::InvalidData, message.to_owned());
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(error),
-        Ok(found) if found.len() > SIZE_MAX => return Err(wrong("the file is too large")),
+        // Opening another kind of file may block, and reading it may never end.
+        Ok(found) if !found.is_file() => return Err(wrong("it is not a regular file")),
         Ok(_) => {}
     }
-    let kept: Kept = serde_json::from_slice(&fs::read(path)?)?;
+    let mut text = Vec::new();
+    let read = fs::File::open(path)?
+        .take(SIZE_MAX + 1)
+        .read_to_end(&mut text)?;
+    if read as u64 > SIZE_MAX {
+        return Err(wrong("the file is too large"));
+    }
+    let mut kept: Kept = serde_json::from_slice(&text)?;
     if kept.version != VERSION {
         return Err(wrong("the file is of another version"));
     }
+    for (name, lane) in &mut kept.lanes {
+        for key in ignore_implausible(&mut lane.learned) {
+            let path = path.display();
+            tracing::warn!(%path, "`lanes.{name}.learned.{key}` is not plausible; it is ignored");
+        }
+    }
     Ok(kept.lanes)
+}
+
+/// Removes the values with which a lane could not serve, and returns their keys.
+fn ignore_implausible(learned: &mut Snapshot) -> Vec<&'static str> {
+    let mut ignored = Vec::new();
+    for (key, value, (least, most)) in [
+        ("limit", &mut learned.limit, LIMITS),
+        ("request_rate", &mut learned.request_rate, RATES),
+        ("rate_ceiling", &mut learned.rate_ceiling, RATES),
+    ] {
+        if value.is_some_and(|value| !(least..=most).contains(&value)) {
+            *value = None;
+            ignored.push(key);
+        }
+    }
+    if !(0.0..=1.0).contains(&learned.fault_rate) {
+        learned.fault_rate = 0.0;
+        ignored.push("fault_rate");
+    }
+    if !learned.load_times.are_plausible(LOAD_TIME_MAX) {
+        learned.load_times = LoadTimes::default();
+        ignored.push("load_times");
+    }
+    ignored
 }
 
 /// Names the server that something was learned of, without secrets.
@@ -233,5 +287,86 @@ mod tests {
             assert_eq!(learned.of(&backend("http://one")), None, "{text}");
         }
         assert!(Learned::open(Path::new("")).is_none());
+    }
+
+    #[test]
+    fn values_with_which_a_lane_could_not_serve_are_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("learned.json");
+        let text = |learned: &str| {
+            let backend = fingerprint(&backend("http://one"));
+            format!(
+                r#"{{"version":1,"lanes":{{"a":{{"backend":{backend:?},"learned":{learned}}}}}}}"#
+            )
+        };
+        let of = |learned: &str| {
+            fs::write(&path, text(learned)).unwrap();
+            let learned = Learned::open(&path).unwrap();
+            learned.of(&backend("http://one")).unwrap()
+        };
+        let seconds = |seconds: u64| format!(r#"{{"secs":{seconds},"nanos":0}}"#);
+        let many = vec![seconds(1); 100_000].join(",");
+        for learned in [
+            r#""limit":0.0"#,
+            r#""limit":-1.0"#,
+            r#""limit":1e308"#,
+            r#""request_rate":0.0"#,
+            r#""request_rate":-1.0"#,
+            r#""request_rate":1e-300"#,
+            r#""request_rate":1e308"#,
+            r#""rate_ceiling":0.0"#,
+            r#""rate_ceiling":-1.0"#,
+            r#""rate_ceiling":1e-9"#,
+            r#""fault_rate":5.0"#,
+            r#""fault_rate":-5.0"#,
+            &format!(r#""load_times":{{"seen":[{}]}}"#, seconds(u64::MAX)),
+            r#""load_times":{"seen":[],"average":1e308}"#,
+            r#""load_times":{"seen":[],"average":-1.0}"#,
+        ] {
+            assert_eq!(
+                of(&format!("{{{learned}}}")),
+                Snapshot::default(),
+                "{learned}"
+            );
+            // The other values are used.
+            if !learned.contains("limit\"") {
+                assert_eq!(of(&format!(r#"{{"limit":12.0,{learned}}}"#)), snapshot());
+            }
+        }
+        let mut lane = of(r#"{"request_rate":0.01,"rate_ceiling":12.0,"fault_rate":0.5}"#);
+        assert_eq!(ignore_implausible(&mut lane), [""; 0]);
+        lane.rate_ceiling = Some(f64::NAN);
+        assert_eq!(ignore_implausible(&mut lane), ["rate_ceiling"]);
+        // More load times than are ever kept, in a file of a size that is read.
+        let lane = of(&format!(r#"{{"load_times":{{"seen":[{many}]}}}}"#));
+        assert_eq!(lane, Snapshot::default());
+    }
+
+    #[test]
+    fn only_a_regular_file_of_bounded_size_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(Path::new("/dev/zero")).is_err());
+        assert!(read(folder.path()).is_err());
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        assert!(read(&path).is_err());
+        let path = folder.path().join("learned.json");
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(SIZE_MAX + 1).unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(error.to_string().contains("too large"), "{error}");
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_no_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("learned.json");
+        let mut learned = Learned::open(&path).unwrap();
+        learned.note(&backend("http://one"), snapshot());
+        // A folder in the place of the file cannot be replaced by it.
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        assert!(learned.write().is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -57,6 +57,14 @@ impl LoadTimes {
         })
     }
 
+    /// Returns `true` if these can have been recorded, with no load time longer than `longest`.
+    pub fn are_plausible(&self, longest: Duration) -> bool {
+        let average = 0.0..=longest.as_secs_f64();
+        self.seen.len() <= KEPT
+            && self.seen.iter().all(|took| *took <= longest)
+            && self.average.is_none_or(|took| average.contains(&took))
+    }
+
     /// Returns the average load time.
     pub fn expected(&self) -> Option<Duration> {
         self.average.map(seconds)
