@@ -101,6 +101,7 @@ impl ContextManager {
     fn quota(&self) -> Quota {
         Quota {
             sessions_max: self.parts.limits.sessions_max,
+            turns_max: self.parts.limits.turns_max,
             bytes_max: self.parts.limits.owner_bytes_max,
             alive: self.alive(),
         }

@@ -205,7 +205,8 @@ impl ContextHandle {
     /// Appends a complete turn and returns its number once it is stored.
     ///
     /// # Errors
-    /// Returns an error if the session no longer exists, the owner's quota would be exceeded, or the store fails.
+    /// Returns an error if the session no longer exists, it has the maximum number of turns, the owner's quota would be
+    /// exceeded, or the store fails.
     pub async fn append(&self, id: &str, content: TurnContent) -> Result<u64, ContextError> {
         let id = id.to_owned();
         self.ask(Append { id, content }).await

@@ -128,6 +128,9 @@ impl SessionStore for MemoryStore {
             within(bytes.saturating_add(content.messages.len() as u64), quota)?;
             let kept = sessions.get_mut(id).ok_or(StoreError::NoSuchSession)?;
             let session = &mut kept.session;
+            if session.turns >= quota.turns_max {
+                return Err(StoreError::TurnsFull);
+            }
             session.turns += 1;
             session.tokens = session.tokens.saturating_add(content.tokens);
             session.used = now;

@@ -121,6 +121,8 @@ impl Owned {
 pub struct Quota {
     /// The maximum number of sessions.
     pub sessions_max: u64,
+    /// The maximum number of turns of each session.
+    pub turns_max: u64,
     /// The maximum number of bytes stored for its sessions and their turns.
     pub bytes_max: u64,
     /// Defines which sessions have not expired; others do not count.
@@ -269,7 +271,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// different fields are all kept.
     fn change(&self, session: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session>;
 
-    /// Appends a turn, records the use, and returns the number of the turn.
+    /// Appends a turn, records the use, and returns the number of the turn, unless `quota` would be exceeded.
     fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64>;
 
     /// Returns the newest turns that fit into `fit` together, the oldest first.

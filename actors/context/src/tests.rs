@@ -203,6 +203,9 @@ async fn a_session_with_all_its_turns_takes_no_other_but_can_be_read() {
     bench.context.append("s", turn("a", 1, true)).await.unwrap();
     let full = bench.context.open("ann", "s").await;
     assert_eq!(full, Err(ContextError::Store(StoreError::TurnsFull)));
+    // Nor does a call that was let in at the same time as another one exceed it.
+    let late = bench.context.append("s", turn("b", 1, true)).await;
+    assert_eq!(late, Err(ContextError::Store(StoreError::TurnsFull)));
     assert_eq!(bench.context.read("ann", "s").await.unwrap().turns, 1);
     bench.system.terminate().await;
 }

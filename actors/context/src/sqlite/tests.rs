@@ -12,6 +12,7 @@ mod upgrade;
 
 const QUOTA: Quota = Quota {
     sessions_max: 9,
+    turns_max: 1 << 20,
     bytes_max: 1 << 40,
     alive: Alive {
         used_since: 0,

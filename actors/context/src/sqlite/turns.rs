@@ -26,6 +26,9 @@ impl Database {
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let (owner, turns) = found.ok_or(StoreError::NoSuchSession)?;
+        if turns >= number(quota.turns_max) {
+            return Err(StoreError::TurnsFull.into());
+        }
         let (turn, tokens) = (turns + 1, number(content.tokens));
         let about = about_turn(id, &owner, turn, tokens, content.leads);
         let messages = self.seal(content.messages.to_vec(), &about)?;

@@ -189,6 +189,22 @@ async fn a_turn_is_not_acknowledged_when_its_log_is_removed_meanwhile() {
 }
 
 #[tokio::test]
+async fn concurrent_appends_do_not_exceed_the_turns_of_a_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let quota = Quota {
+        turns_max: 3,
+        ..QUOTA
+    };
+    let store = with_a_session(&folder.path().join("s")).await;
+    let appends = (0..8).map(|_| store.append("s", content("x", 1), 2, quota));
+    let mut results = futures_util::future::join_all(appends).await;
+    results.sort_by_key(|result| result.clone().unwrap_or(u64::MAX));
+    assert_eq!(results[..3], [Ok(1), Ok(2), Ok(3)]);
+    assert_eq!(results[3..], [const { Err(StoreError::TurnsFull) }; 5]);
+    assert_eq!(numbers(&store, "s").await, Ok(vec![1, 2, 3]));
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_made_costs_an_error_until_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let in_the_way = folder.path().join("data");
