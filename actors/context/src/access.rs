@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kebne_actors::Recipient;
 
 use crate::{
-    health::Health,
+    health::{Effect, Health},
     messages::StoreLost,
     renamed::Renamed,
     store::{Alive, SessionStore, StoreError},
@@ -25,18 +25,33 @@ impl Access {
     /// Runs steps on the store. If the store has ended or hangs, the instance of the actor that it belongs to fails.
     pub(crate) async fn run<T>(
         &self,
+        effect: Effect,
         steps: impl AsyncFnOnce(&dyn SessionStore) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         // A store that hangs is treated like one that has ended.
         let done = tokio::time::timeout(self.timeout, steps(&*self.store)).await;
         let result = done.unwrap_or(Err(StoreError::Lost));
-        self.health.note(&result);
+        self.health.note(effect, &result);
         if matches!(result, Err(StoreError::Lost)) {
             let incarnation = self.incarnation;
             // A manager that has stopped needs no report.
             let _needless_if_stopped = self.manager.tell(StoreLost { incarnation });
         }
         result
+    }
+
+    /// Waits until it is known whether the store can be written. If the last write failed, one question at a time tries
+    /// it again; the others are refused.
+    ///
+    /// # Errors
+    /// Returns the reason why the store cannot be written.
+    pub(crate) async fn can_write(&self) -> Result<(), StoreError> {
+        let Some(probe) = self.health.probe()? else {
+            return Ok(());
+        };
+        let bytes = probe.bytes;
+        let write = async |store: &dyn SessionStore| store.probe(bytes).await;
+        self.run(Effect::Writes(bytes), write).await
     }
 }
 
@@ -46,15 +61,20 @@ pub(crate) async fn sweep(
     alive: Alive,
     renamed: &Renamed,
 ) -> Result<(), StoreError> {
+    access.can_write().await?;
     for owner in renamed.owners() {
         while !access
-            .run(async |store| renamed.settle(&owner, store).await)
+            .run(Effect::MayWrite, async |store| {
+                renamed.settle(&owner, store).await
+            })
             .await?
         {}
     }
     let mut expired = 0;
     loop {
-        let tidied = access.run(async |store| store.tidy(alive).await).await?;
+        let tidied = access
+            .run(Effect::MayWrite, async |store| store.tidy(alive).await)
+            .await?;
         expired += tidied.expired;
         if !tidied.has_more {
             break;

@@ -12,8 +12,8 @@ use kebne_actors::{Context, Props, Strategy};
 
 use crate::{
     access::{Access, sweep},
-    health::Health,
-    limits::ContextLimits,
+    context_parts::ContextParts,
+    health::{Effect, Health},
     messages::{
         Append, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set, StoreLost,
         Sweep,
@@ -23,25 +23,6 @@ use crate::{
         Alive, Fit, Found, Owned, Part, PartSize, Quota, Session, SessionStore, StoreError, Turn,
     },
 };
-
-/// Opens the store, at the start and after the store was lost. It must not block.
-pub type OpenStore = Arc<dyn Fn() -> Result<Arc<dyn SessionStore>, StoreError> + Send + Sync>;
-/// Returns the current time, in milliseconds of Unix time.
-pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// The parts that each instance of the context manager starts with.
-#[derive(Clone)]
-pub struct ContextParts {
-    /// Opens the store.
-    pub open: OpenStore,
-    /// The bounds of sessions.
-    pub limits: ContextLimits,
-    /// The wall clock, because sessions outlive the process.
-    pub clock: WallClock,
-    /// Earlier names of owners, as pairs of a former and the present name. Sessions of the former name are moved to the
-    /// present one before it reads or creates any.
-    pub former_owners: Vec<(String, String)>,
-}
 
 /// The first and the longest wait before the store is opened again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
@@ -132,6 +113,7 @@ impl ContextManager {
     /// Runs steps on the store.
     fn with_store<T, F>(
         &self,
+        effect: Effect,
         ctx: &Context<Self>,
         steps: F,
     ) -> ResponseFuture<Result<T, StoreError>>
@@ -142,12 +124,13 @@ impl ContextManager {
         let Some(access) = self.access(ctx) else {
             return Box::pin(std::future::ready(Err(StoreError::Lost)));
         };
-        Box::pin(async move { access.run(steps).await })
+        Box::pin(async move { access.run(effect, steps).await })
     }
 
     /// Runs steps on the store for an owner, after the sessions of its former names were moved to it.
     fn with_store_of<T, F>(
         &self,
+        effect: Effect,
         owner: &str,
         ctx: &Context<Self>,
         steps: F,
@@ -157,13 +140,19 @@ impl ContextManager {
         F: AsyncFnOnce(&dyn SessionStore) -> Result<T, StoreError> + 'static,
     {
         let (renamed, owner) = (self.renamed.clone(), owner.to_owned());
-        self.with_store(ctx, async move |store| {
+        self.with_store(effect, ctx, async move |store| {
             if !renamed.settle(&owner, store).await? {
                 let message = "the tenant's sessions of an earlier version are still being renamed";
                 return Err(StoreError::Failed(message.to_owned()));
             }
             steps(store).await
         })
+    }
+
+    /// Waits until it is known whether the store can be written; see [`Access::can_write`].
+    fn can_write(&self, ctx: &Context<Self>) -> ResponseFuture<Result<(), StoreError>> {
+        let access = self.access(ctx).ok_or(StoreError::Lost);
+        Box::pin(async move { access?.can_write().await })
     }
 
     /// Reads a session of an owner.
@@ -174,11 +163,16 @@ impl ContextManager {
         ctx: &Context<Self>,
     ) -> ResponseFuture<Result<Found, StoreError>> {
         let named = self.owned(owner, id);
-        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
-            let found = store.find(&named.id).await?;
-            let own = found.filter(|found| named.is(&found.session));
-            own.ok_or(StoreError::NoSuchSession)
-        })
+        self.with_store_of(
+            Effect::Reads,
+            &named.owner.clone(),
+            ctx,
+            async move |store| {
+                let found = store.find(&named.id).await?;
+                let own = found.filter(|found| named.is(&found.session));
+                own.ok_or(StoreError::NoSuchSession)
+            },
+        )
     }
 }
 
@@ -189,7 +183,7 @@ impl Actor for ContextManager {
         match (self.parts.open)() {
             Ok(store) => self.store = Some(store),
             Err(error) => {
-                self.health.note::<()>(&Err(error.clone()));
+                self.health.note::<()>(Effect::Reads, &Err(error.clone()));
                 return ctx.fail(error);
             }
         }
@@ -211,9 +205,15 @@ impl Handler<Create> for ContextManager {
             tokens: 0,
             details: create.details,
         };
-        self.with_store_of(&session.owner.clone(), ctx, async move |store| {
+        let can_write = self.can_write(ctx);
+        let owner = session.owner.clone();
+        let insert = self.with_store_of(Effect::Writes(0), &owner, ctx, async move |store| {
             store.insert(session.clone(), quota).await?;
             Ok(session)
+        });
+        Box::pin(async move {
+            can_write.await?;
+            insert.await
         })
     }
 }
@@ -232,6 +232,7 @@ impl Handler<Open> for ContextManager {
 
     fn handle(&mut self, open: Open, ctx: &mut Context<Self>) -> Self::Result {
         let found = self.read(open.owner, open.id, ctx);
+        let can_write = self.can_write(ctx);
         let (turns_max, bytes_max) = (
             self.parts.limits.turns_max,
             self.parts.limits.owner_bytes_max,
@@ -244,6 +245,8 @@ impl Handler<Open> for ContextManager {
             if found.owner_bytes >= bytes_max {
                 return Err(StoreError::BytesFull { bytes_max });
             }
+            // A call whose turn cannot be stored is refused before the model is called.
+            can_write.await?;
             Ok(found.session)
         })
     }
@@ -255,7 +258,7 @@ impl Handler<List> for ContextManager {
     fn handle(&mut self, list: List, ctx: &mut Context<Self>) -> Self::Result {
         let (alive, size) = (self.alive(), self.part(list.limit));
         let List { owner, after, .. } = list;
-        self.with_store_of(&owner.clone(), ctx, async move |store| {
+        self.with_store_of(Effect::Reads, &owner.clone(), ctx, async move |store| {
             store.list(&owner, alive, after, size).await
         })
     }
@@ -267,9 +270,12 @@ impl Handler<Set> for ContextManager {
     fn handle(&mut self, set: Set, ctx: &mut Context<Self>) -> Self::Result {
         let (now, quota) = (self.now(), self.quota());
         let named = self.owned(set.owner, set.id);
-        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
-            store.change(named, set.change, now, quota).await
-        })
+        self.with_store_of(
+            Effect::Writes(0),
+            &named.owner.clone(),
+            ctx,
+            async move |store| store.change(named, set.change, now, quota).await,
+        )
     }
 }
 
@@ -278,9 +284,12 @@ impl Handler<Remove> for ContextManager {
 
     fn handle(&mut self, remove: Remove, ctx: &mut Context<Self>) -> Self::Result {
         let named = self.owned(remove.owner, remove.id);
-        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
-            store.remove(named).await
-        })
+        self.with_store_of(
+            Effect::Writes(0),
+            &named.owner.clone(),
+            ctx,
+            async move |store| store.remove(named).await,
+        )
     }
 }
 
@@ -289,9 +298,12 @@ impl Handler<ReadTurns> for ContextManager {
 
     fn handle(&mut self, read: ReadTurns, ctx: &mut Context<Self>) -> Self::Result {
         let (named, size) = (self.owned(read.owner, read.id), self.part(read.limit));
-        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
-            store.turns(named, read.after, size).await
-        })
+        self.with_store_of(
+            Effect::Reads,
+            &named.owner.clone(),
+            ctx,
+            async move |store| store.turns(named, read.after, size).await,
+        )
     }
 }
 
@@ -300,9 +312,12 @@ impl Handler<RemoveTurn> for ContextManager {
 
     fn handle(&mut self, remove: RemoveTurn, ctx: &mut Context<Self>) -> Self::Result {
         let named = self.owned(remove.owner, remove.id);
-        self.with_store_of(&named.owner.clone(), ctx, async move |store| {
-            store.remove_turn(named, remove.number).await
-        })
+        self.with_store_of(
+            Effect::MayWrite,
+            &named.owner.clone(),
+            ctx,
+            async move |store| store.remove_turn(named, remove.number).await,
+        )
     }
 }
 
@@ -311,7 +326,9 @@ impl Handler<FitTurns> for ContextManager {
 
     fn handle(&mut self, fit: FitTurns, ctx: &mut Context<Self>) -> Self::Result {
         let budget = Fit::new(fit.tokens_max, HISTORY_BYTES_MAX);
-        self.with_store(ctx, async move |store| store.newest(&fit.id, budget).await)
+        self.with_store(Effect::Reads, ctx, async move |store| {
+            store.newest(&fit.id, budget).await
+        })
     }
 }
 
@@ -320,7 +337,8 @@ impl Handler<Append> for ContextManager {
 
     fn handle(&mut self, append: Append, ctx: &mut Context<Self>) -> Self::Result {
         let (now, quota) = (self.now(), self.quota());
-        self.with_store(ctx, async move |store| {
+        let effect = Effect::Writes(append.content.messages.len() as u64);
+        self.with_store(effect, ctx, async move |store| {
             store.append(&append.id, append.content, now, quota).await
         })
     }
@@ -359,15 +377,6 @@ impl fmt::Debug for ContextManager {
         formatter
             .debug_struct("ContextManager")
             .field("limits", &self.parts.limits)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ContextParts {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ContextParts")
-            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }

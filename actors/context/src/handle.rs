@@ -7,7 +7,8 @@ use actix::{Actor, Handler, Message};
 use kebne_actors::{ActorRef, ActorSystem, AskError, Context, Spawn};
 
 use crate::{
-    context_manager::{ContextManager, ContextParts},
+    context_manager::ContextManager,
+    context_parts::ContextParts,
     health::{Health, StoreHealth},
     messages::{Append, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set},
     store::{Change, Details, Part, Session, StoreError, Turn, TurnContent},
@@ -64,7 +65,7 @@ impl ContextHandle {
         })
     }
 
-    /// Returns the state of the store at the last question.
+    /// Returns the state of the store.
     pub fn health(&self) -> StoreHealth {
         self.health.read()
     }
@@ -77,7 +78,8 @@ impl ContextHandle {
     /// Creates a session.
     ///
     /// # Errors
-    /// Returns [`StoreError::Full`] or [`StoreError::BytesFull`] if the owner's quota is used up.
+    /// Returns [`StoreError::Full`] or [`StoreError::BytesFull`] if the owner's quota is used up, and the reason while the
+    /// store refuses writes, as [`ContextHandle::open`] does.
     pub async fn create(
         &self,
         owner: &str,
@@ -102,8 +104,8 @@ impl ContextHandle {
     ///
     /// # Errors
     /// As [`ContextHandle::read`]; also [`StoreError::TurnsFull`] if the session has the maximum number of turns, and
-    /// [`StoreError::BytesFull`] if its owner has the maximum number of bytes. Concurrent calls may exceed the number
-    /// of turns, so that no answer is lost.
+    /// [`StoreError::BytesFull`] if its owner has the maximum number of bytes. While the store refuses writes, this
+    /// returns the reason, because the turn could not be appended; one question at a time tries whether it still does.
     pub async fn open(&self, owner: &str, id: &str) -> Result<Session, ContextError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         self.ask(Open { owner, id }).await

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use crate::store::StoreError;
 
-/// The state of the store at the last question.
+/// The state of the store at the last question; after a failed write, at the last write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreHealth {
     /// It answered, or has not been used yet.
     Available,
-    /// It did not answer, or failed.
+    /// It did not answer, or failed. After a write has failed, answers to questions that only read do not end this.
     Unavailable {
         /// The reason.
         reason: String,
@@ -28,18 +28,68 @@ pub enum StoreHealth {
     },
 }
 
+/// What a question does in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It only reads.
+    Reads,
+    /// It writes if there is something to do, so that its success does not prove that the store can be written.
+    MayWrite,
+    /// It writes this many bytes of content.
+    Writes(u64),
+}
+
 /// Records the availability of the store; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
     outage: Arc<Mutex<Option<Outage>>>,
     failures: Arc<AtomicU64>,
+    /// `true` while a question tries whether the store can be written again.
+    is_probed: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 struct Outage {
-    reason: String,
+    error: StoreError,
     since: Instant,
     failures: u64,
+    /// The size of the largest write that has failed; `None` if only reads have.
+    refused: Option<u64>,
+}
+
+impl Outage {
+    fn note(&mut self, effect: Effect) {
+        self.failures += 1;
+        let refused = match effect {
+            Effect::Reads => return,
+            Effect::MayWrite => 0,
+            Effect::Writes(bytes) => bytes,
+        };
+        self.refused = self.refused.max(Some(refused));
+    }
+
+    /// Returns `true` if an answer to a question shows that the outage has ended.
+    fn is_ended_by(&self, effect: Effect, is_done: bool) -> bool {
+        match (self.refused, effect) {
+            (None, _) => true,
+            (Some(refused), Effect::Writes(bytes)) => is_done && bytes >= refused,
+            (Some(_), Effect::Reads | Effect::MayWrite) => false,
+        }
+    }
+}
+
+/// The permit to try whether the store can be written again; at most one exists.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// The number of bytes to try.
+    pub(crate) bytes: u64,
+    is_probed: Arc<AtomicBool>,
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.is_probed.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Health {
@@ -48,31 +98,53 @@ impl Health {
     }
 
     /// Records the result of a question. The beginning and the end of an outage are logged.
-    pub(crate) fn note<T>(&self, result: &Result<T, StoreError>) {
+    pub(crate) fn note<T>(&self, effect: Effect, result: &Result<T, StoreError>) {
         if result.as_ref().is_err_and(StoreError::is_outage) {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
         let mut outage = self.lock();
-        match (result, outage.as_mut()) {
+        match (result, &mut *outage) {
             (Err(error), Some(outage)) if error.is_outage() => {
-                outage.reason = error.to_string();
-                outage.failures += 1;
+                outage.error = error.clone();
+                outage.note(effect);
             }
             (Err(error), None) if error.is_outage() => {
                 tracing::error!(%error, "the session store is unavailable; calls of sessions are refused");
-                *outage = Some(Outage {
-                    reason: error.to_string(),
-                    since: Instant::now(),
-                    failures: 1,
-                });
+                outage
+                    .insert(Outage {
+                        error: error.clone(),
+                        since: Instant::now(),
+                        failures: 0,
+                        refused: None,
+                    })
+                    .note(effect);
             }
-            (_, Some(ended)) => {
+            (result, Some(ended)) if ended.is_ended_by(effect, result.is_ok()) => {
                 let (lasted, failures) = (ended.since.elapsed(), ended.failures);
                 tracing::info!(?lasted, failures, "the session store is available again");
                 *outage = None;
             }
-            (_, None) => {}
+            _ => {}
         }
+    }
+
+    /// Returns the permit to try a write if the store refused the last one, and `None` if it did not.
+    ///
+    /// # Errors
+    /// Returns the reason of the refusal while another question tries.
+    pub(crate) fn probe(&self) -> Result<Option<Probe>, StoreError> {
+        let outage = self.lock();
+        let Some((outage, bytes)) = outage
+            .as_ref()
+            .and_then(|outage| Some((outage, outage.refused?)))
+        else {
+            return Ok(None);
+        };
+        if self.is_probed.swap(true, Ordering::SeqCst) {
+            return Err(outage.error.clone());
+        }
+        let is_probed = Arc::clone(&self.is_probed);
+        Ok(Some(Probe { bytes, is_probed }))
     }
 
     /// Returns the failures of all outages.
@@ -84,7 +156,7 @@ impl Health {
         match &*self.lock() {
             None => StoreHealth::Available,
             Some(outage) => StoreHealth::Unavailable {
-                reason: outage.reason.clone(),
+                reason: outage.error.to_string(),
                 lasts: outage.since.elapsed(),
                 failures: outage.failures,
             },

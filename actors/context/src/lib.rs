@@ -7,6 +7,7 @@
 
 mod access;
 mod context_manager;
+mod context_parts;
 mod handle;
 mod health;
 mod limits;
@@ -20,7 +21,8 @@ mod sqlite;
 pub mod store;
 pub mod tokens;
 
-pub use context_manager::{ContextManager, ContextParts, OpenStore, WallClock};
+pub use context_manager::ContextManager;
+pub use context_parts::{ContextParts, OpenStore, WallClock};
 pub use handle::{ContextError, ContextHandle};
 pub use health::StoreHealth;
 pub use limits::ContextLimits;

@@ -242,4 +242,8 @@ impl SessionStore for MemoryStore {
             })
         })
     }
+
+    fn probe(&self, _: u64) -> Stored<()> {
+        Box::pin(ready(Ok(())))
+    }
 }

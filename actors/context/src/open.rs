@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    context_manager::{ContextParts, OpenStore},
+    context_parts::{ContextParts, OpenStore},
     limits::ContextLimits,
     memory::MemoryStore,
     settings::{ContextSettings, StoreKind},

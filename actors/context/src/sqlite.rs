@@ -274,6 +274,10 @@ impl SessionStore for SqliteStore {
             database.tidy(alive)
         })
     }
+
+    fn probe(&self, bytes: u64) -> Stored<()> {
+        self.step(Access::Makes, Ok(()), move |database| database.probe(bytes))
+    }
 }
 
 #[cfg(test)]

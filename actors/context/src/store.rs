@@ -301,6 +301,9 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Does some maintenance work: removes expired sessions, erases removed ones, and encrypts data under old keys
     /// again. One step is short, so that steps of callers do not wait long.
     fn tidy(&self, alive: Alive) -> Stored<Tidied>;
+
+    /// Writes and removes this many bytes. The step succeeds if a turn of that size could be stored now.
+    fn probe(&self, bytes: u64) -> Stored<()>;
 }
 
 /// Chooses the newest turns that fit a budget. Turns are offered from the newest on until one does not fit.

@@ -277,6 +277,34 @@ struct Fragile {
     kept: Arc<MemoryStore>,
     /// Steps that an adoption takes before its last one.
     adoption: AtomicU32,
+    disk: Arc<Disk>,
+}
+
+/// A disk that may be full.
+struct Disk {
+    /// The largest turn that it takes.
+    room: AtomicU64,
+    probes: AtomicU32,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            room: AtomicU64::new(u64::MAX),
+            probes: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Disk {
+    fn take(&self, bytes: u64) -> Result<(), StoreError> {
+        let fits = bytes <= self.room.load(SeqCst);
+        fits.then_some(()).ok_or_else(full)
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::Failed("the disk is full".to_owned())
 }
 
 impl Fragile {
@@ -302,6 +330,9 @@ impl SessionStore for Fragile {
         self.or(|| self.kept.change(named, change, now, quota))
     }
     fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64> {
+        if let Err(error) = self.disk.take(content.messages.len() as u64) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         self.or(|| self.kept.append(id, content, now, quota))
     }
     fn newest(&self, id: &str, fit: Fit) -> Stored<Vec<Turn>> {
@@ -337,6 +368,16 @@ impl SessionStore for Fragile {
     fn tidy(&self, alive: Alive) -> Stored<Tidied> {
         self.or(|| self.kept.tidy(alive))
     }
+    fn probe(&self, bytes: u64) -> Stored<()> {
+        self.disk.probes.fetch_add(1, SeqCst);
+        let result = self.disk.take(bytes);
+        self.or(|| {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                result
+            })
+        })
+    }
 }
 
 /// A context manager on stores that all end when the test says so.
@@ -347,6 +388,7 @@ struct Outage {
     /// Has each store end that is opened from now on.
     lasts: Arc<AtomicBool>,
     opened: Arc<AtomicU32>,
+    disk: Arc<Disk>,
 }
 
 impl Outage {
@@ -355,6 +397,8 @@ impl Outage {
         let latest = Arc::new(Mutex::new(Arc::new(AtomicBool::new(false))));
         let (lasts, opened) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
         let (flag, count, ends) = (Arc::clone(&latest), Arc::clone(&opened), Arc::clone(&lasts));
+        let disk = Arc::<Disk>::default();
+        let shared = Arc::clone(&disk);
         let bench = Bench::start_on(ContextLimits::default(), move || {
             count.fetch_add(1, SeqCst);
             let ended = Arc::new(AtomicBool::new(ends.load(SeqCst)));
@@ -366,6 +410,7 @@ impl Outage {
                 hangs,
                 kept,
                 adoption,
+                disk: Arc::clone(&shared),
             }) as _)
         });
         bench.create("ann", "s").await.unwrap();
@@ -375,6 +420,7 @@ impl Outage {
             latest,
             lasts,
             opened,
+            disk,
         }
     }
 
@@ -409,6 +455,9 @@ async fn opened_anew(hangs: bool) {
     // The restart waits for its backoff; the question waits in the mailbox meanwhile.
     let session = context.read("ann", "s").await.unwrap();
     assert_eq!(session.turns, 1);
+    // A write has failed, so only a write shows that the store works again.
+    assert!(matches!(context.health(), StoreHealth::Unavailable { .. }));
+    context.append("s", turn("b", 1, true)).await.unwrap();
     assert_eq!(context.health(), StoreHealth::Available);
     assert_eq!(outage.opened.load(SeqCst), 2);
     outage.bench.system.terminate().await;
@@ -469,6 +518,67 @@ async fn outage(hangs: bool) {
     tokio::time::sleep(Duration::from_secs(90)).await;
     assert_eq!(context.health(), StoreHealth::Available);
     assert_eq!(context.read("ann", "s").await.unwrap().turns, 1);
+    outage.bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn an_outage_of_writes_ends_when_a_write_of_that_size_succeeds() {
+    let outage = Outage::start(false).await;
+    let context = &outage.bench.context;
+    let append = async |size: usize| context.append("s", turn(&"x".repeat(size), 1, true)).await;
+    let is_up = || context.health() == StoreHealth::Available;
+    outage.disk.room.store(100, SeqCst);
+    assert_eq!(append(200).await, Err(full().into()));
+    // Neither a read, nor a sweep with nothing to do, nor a smaller turn shows that there is room again.
+    context.read("ann", "s").await.unwrap();
+    assert!(!is_up());
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    assert!(!is_up());
+    append(50).await.unwrap();
+    assert!(!is_up());
+    let StoreHealth::Unavailable { failures, .. } = context.health() else {
+        panic!("the outage is not seen");
+    };
+    assert!((3..=5).contains(&failures), "{failures}");
+    outage.disk.room.store(u64::MAX, SeqCst);
+    append(200).await.unwrap();
+    assert!(is_up());
+    // Without calls, a sweep finds it out.
+    outage.disk.room.store(100, SeqCst);
+    assert_eq!(append(200).await, Err(full().into()));
+    outage.disk.room.store(u64::MAX, SeqCst);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert!(is_up());
+    outage.bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn no_call_is_let_in_while_the_store_refuses_writes_and_one_at_a_time_tries() {
+    let outage = Outage::start(false).await;
+    let context = &outage.bench.context;
+    let probes = || outage.disk.probes.swap(0, SeqCst);
+    context.open("ann", "s").await.unwrap();
+    assert_eq!(probes(), 0);
+    outage.disk.room.store(100, SeqCst);
+    let refused = context.append("s", turn(&"x".repeat(200), 1, true)).await;
+    assert_eq!(refused, Err(full().into()));
+    for _ in 0..2 {
+        let calls = (0..10).map(|_| context.open("ann", "s"));
+        for opened in futures_util::future::join_all(calls).await {
+            assert_eq!(opened, Err(full().into()));
+        }
+        assert_eq!(outage.bench.create("ann", "t").await, Err(full().into()));
+        assert_eq!(probes(), 2);
+    }
+    // A caller that leaves while it tries does not keep others from trying.
+    let left = tokio::time::timeout(Duration::from_millis(500), context.open("ann", "s"));
+    assert!(left.await.is_err());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    outage.disk.room.store(u64::MAX, SeqCst);
+    context.open("ann", "s").await.unwrap();
+    assert_eq!(context.health(), StoreHealth::Available);
+    outage.bench.create("ann", "t").await.unwrap();
+    assert_eq!(probes(), 2);
     outage.bench.system.terminate().await;
 }
 
@@ -663,6 +773,7 @@ async fn a_question_gives_an_owner_only_so_many_sessions() {
             hangs: false,
             kept: Arc::clone(&kept),
             adoption: AtomicU32::new(40),
+            disk: Arc::default(),
         }) as _)
     });
     bench.create("hash", "s").await.unwrap();

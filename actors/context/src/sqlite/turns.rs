@@ -11,6 +11,9 @@ use crate::store::{Collect, Fit, Owned, Part, PartSize, Quota, StoreError, Turn,
 /// The columns that [`Database::turn`] reads; the size comes first because it can be read without the messages.
 pub(super) const TURN: &str = "number, tokens, leads, length(messages), messages";
 
+/// The largest probe, in bytes: a turn of the largest size, what was asked and what was answered.
+const PROBE_BYTES_MAX: u64 = 32 << 20;
+
 impl Database {
     pub(super) fn append(
         &self,
@@ -47,6 +50,17 @@ impl Database {
         let mut insert = self.connection.prepare_cached(insert)?;
         insert.execute(params![id, turn, tokens, content.leads, messages])?;
         Ok(turn.unsigned_abs())
+    }
+
+    /// Writes and removes a turn of no session. Removed data is overwritten, so the log takes all of it.
+    pub(super) fn probe(&self, bytes: u64) -> Result<(), Problem> {
+        let insert = "INSERT OR REPLACE INTO turns (session, number, tokens, leads, messages)
+            VALUES ('', 0, 0, 0, zeroblob(?1))";
+        let bytes = number(bytes.min(PROBE_BYTES_MAX));
+        self.connection.prepare_cached(insert)?.execute([bytes])?;
+        self.connection
+            .execute("DELETE FROM turns WHERE session = ''", [])?;
+        Ok(())
     }
 
     pub(super) fn newest(&self, id: &str, mut fit: Fit) -> Result<Vec<Turn>, Problem> {

@@ -248,9 +248,14 @@ async fn a_full_disk_loses_no_acknowledged_turn_and_keeps_none_that_was_refused(
         }
     };
     is_unavailable(&refused, "full");
+    is_unavailable(&store.probe(5000).await, "full");
     assert!((10..80).contains(&kept.len()), "{}", kept.len());
     assert_eq!(numbers(&store, "s").await.unwrap(), kept);
     pages(10_000).await;
+    let log = || fs::metadata(beside(&path, "-wal")).unwrap().len();
+    let before = log();
+    assert_eq!(store.probe(10_000_000).await, Ok(()));
+    assert!(log() >= before + 10_000_000, "{before} {}", log());
     let next = kept.len() as u64 + 1;
     assert_eq!(
         store.append("s", content(&text, 1), 2, QUOTA).await,
