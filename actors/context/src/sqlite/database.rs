@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     file::{self, Stale},
-    logs::{Logs, Moved},
+    logs::{Harm, Logs},
     pieces::{about_details, about_unowned_details},
     problem::Problem,
     seal::Keyring,
@@ -79,13 +79,21 @@ impl Database {
     ) -> Result<Self, Problem> {
         let (connection, stale) = file::open(path, keyring.as_ref(), busy)?;
         let Stale { marks, unowned } = stale;
-        Ok(Self {
+        let database = Self {
             connection,
             keyring,
             logs: Logs::of(path)?,
             unowned: Cell::new(unowned),
             pass: RefCell::new(Pass::over(marks)),
-        })
+        };
+        if database.is_cut(path)? {
+            // Another process still has the index of the log before it was truncated.
+            let harm = Harm::WalCut;
+            let message = format!("`{}` {}", harm.path(path).display(), harm.words());
+            database.save(harm);
+            return Err(StoreError::Failed(message).into());
+        }
+        Ok(database)
     }
 
     /// Checks the whole file; slow for a large file.
@@ -97,24 +105,6 @@ impl Database {
             return Ok(());
         }
         Err(StoreError::Damaged(verdict).into())
-    }
-
-    /// Closes the file after it has received what is in its log. Returns `false` if that is not certain.
-    ///
-    /// The connection can still read a log that has lost its name. Without the file by which connections coordinate,
-    /// the file is written only if no other process uses it: `SQLite` checks this when it closes the connection.
-    pub(super) fn save(self, moved: Moved) -> bool {
-        let written = match moved {
-            Moved::Wal => {
-                let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-                let busy = self
-                    .connection
-                    .query_row(checkpoint, [], |row| row.get::<_, bool>(0));
-                matches!(busy, Ok(false))
-            }
-            Moved::Shm => false,
-        };
-        self.connection.close().is_ok() && written
     }
 
     /// Begins a transaction. A transaction that writes waits for other writers here and not later.

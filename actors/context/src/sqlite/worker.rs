@@ -112,6 +112,8 @@ impl Worker {
                 thread::sleep(LOCK_PAUSE);
             }
         }
+        // A loss that nobody has met yet is logged.
+        self.keep_logs().ok();
     }
 
     /// Receives steps, and waits for one if there are none; returns `false` once no more can come.
@@ -256,8 +258,8 @@ impl Worker {
         Ok(self.open.insert(database))
     }
 
-    /// Closes the file if one of the files beside it was removed or replaced, after what is in the lost one was written
-    /// to the file. The next step opens it again.
+    /// Closes the file if one of the files beside it was removed, replaced or truncated, after what can be read of the
+    /// lost one was written to the file. The next step opens it again.
     ///
     /// # Errors
     /// Returns an error if it was closed.
@@ -266,15 +268,13 @@ impl Worker {
         let Some(database) = self.open.take() else {
             return Ok(());
         };
-        let Some(moved) = database.logs.moved(path)? else {
+        let Some(harm) = database.harm(path)? else {
             self.open = Some(database);
             return Ok(());
         };
-        let gone = moved.path(path);
-        let gone = gone.display();
-        let saved = database.save(moved);
-        tracing::error!(%gone, saved, "a file of the session store was removed or replaced while it was in use");
-        let message = format!("`{gone}` was removed or replaced while it was in use");
+        let message = format!("`{}` {}", harm.path(path).display(), harm.words());
+        let saved = database.save(harm);
+        tracing::error!(saved, "a file of the session store is lost: {message}");
         Err(StoreError::Failed(message).into())
     }
 }
