@@ -27,7 +27,7 @@ use crate::{
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
     memory::ByteBudget,
-    settings::{BackendSettings, Environment, Settings},
+    settings::{Api, BackendSettings, Environment, Settings},
     supervisor::Supervisor,
 };
 
@@ -296,6 +296,44 @@ impl Gateway {
             tracing::debug!(lane = name, %error, "falling back to the model's next backend");
         }
         Err(unknown())
+    }
+
+    /// Returns the first backend that has an API.
+    pub fn backend_with(&self, api: Api) -> Option<&str> {
+        let mut lanes = self.inner.lanes.iter();
+        let lane = lanes.find(|lane| lane.settings.apis.contains(&api))?;
+        Some(lane.handle.name())
+    }
+
+    /// Returns `true` if a backend has an API.
+    pub fn has(&self, backend: &str, api: Api) -> bool {
+        let lane = self.lane(backend);
+        lane.is_ok_and(|lane| lane.settings.apis.contains(&api))
+    }
+
+    /// Makes a call of an operation without a model.
+    ///
+    /// # Errors
+    /// See [`GatewayError`].
+    pub async fn call_backend(
+        &self,
+        backend: &str,
+        request: ModelRequest,
+        options: CallOptions,
+    ) -> Result<GatewayReply, GatewayError> {
+        let lane = self.lane(backend)?;
+        match lane.handle.call(request, options).await {
+            Ok(reply) => Ok(GatewayReply {
+                attempts: reply.attempts(),
+                reply,
+                lane: backend.to_owned(),
+            }),
+            Err(error) => Err(GatewayError::Call {
+                cause: cause(&lane.handle, &error),
+                lane: backend.to_owned(),
+                error: Box::new(error),
+            }),
+        }
     }
 
     /// Returns the targets of a route whose backends take the dialect and the inputs of a request.

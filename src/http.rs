@@ -6,6 +6,7 @@ mod admin;
 mod browsers;
 mod calls;
 mod count_tokens;
+mod files;
 mod methods;
 mod panics;
 mod paths;
@@ -127,6 +128,12 @@ fn operations() -> Vec<Resource> {
         only("/v1/responses", calls::post(&surface::responses::RESPONSES)),
         only("/v1/responses/{id:resp_[^/]*}", get(responses::read))
             .route(delete(responses::remove)),
+        only("/v1/files", post(files::upload)).route(get(files::files)),
+        only("/v1/files/{id}", get(files::file)).route(delete(files::remove)),
+        only("/v1/files/{id}/content", get(files::content)),
+        only("/v1/batches", post(files::create)).route(get(files::batches)),
+        only("/v1/batches/{id}", get(files::batch)),
+        only("/v1/batches/{id}/cancel", post(files::cancel)),
         only("/v1/sessions", post(sessions::create)).route(get(sessions::list)),
         only("/v1/sessions/{id}/turns", get(sessions::turns)),
         only("/v1/sessions/{id}", get(sessions::read))

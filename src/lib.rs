@@ -11,6 +11,7 @@ pub mod learned;
 pub mod llm;
 pub mod memory;
 pub mod metrics;
+pub mod objects;
 pub mod off_loop;
 pub mod service;
 pub mod settings;

@@ -9,6 +9,7 @@ mod admit;
 mod authenticate;
 pub mod caller;
 mod deadline;
+pub(crate) mod direct;
 mod lane;
 mod notes;
 mod response;

@@ -12,6 +12,7 @@ use crate::{
     conversations::Conversations,
     gateway::Gateway,
     metrics::Metrics,
+    objects::Objects,
     off_loop::OffLoop,
     settings::{ContextSettings, ServerSettings, Settings},
 };
@@ -27,6 +28,8 @@ pub struct State {
     pub context: ContextHandle,
     /// The responses that are kept.
     pub conversations: Conversations,
+    /// The files and batches that backends hold.
+    pub objects: Objects,
     /// The sessions' settings.
     pub context_settings: ContextSettings,
     /// The prompts.
@@ -47,6 +50,7 @@ impl State {
     pub fn new(gateway: Gateway, settings: &Settings) -> Self {
         Self {
             conversations: Conversations::new(gateway.context().clone(), &settings.context),
+            objects: Objects::new(gateway.context().clone()),
             context: gateway.context().clone(),
             gateway,
             settings: settings.server.clone(),

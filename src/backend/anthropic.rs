@@ -83,6 +83,7 @@ impl AnthropicBackend {
         let request = &attempt.request;
         let (body, form) = self.body(request)?;
         let call = Call {
+            method: http::Method::POST,
             path: "messages",
             body,
             form: None,

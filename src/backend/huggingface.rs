@@ -120,6 +120,7 @@ impl HuggingFaceBackend {
         let callers_model = splice::model_of(request);
         let model = self.model.as_deref().unwrap_or(&callers_model);
         let call = Call {
+            method: http::Method::POST,
             path: &format!("models/{model}"),
             body: Bytes::from(body),
             form: None,

@@ -73,7 +73,7 @@ impl OllamaBackend {
         attempt: Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
         let upstream = self.openai.upstream();
-        if !attempt.wake && !upstream.is_proven() {
+        if !attempt.wake && attempt.request.direct.is_none() && !upstream.is_proven() {
             let own = splice::model_of(&attempt.request);
             let model = self.openai.model().unwrap_or(&own);
             if self.is_loaded(model).await == Some(false) {

@@ -8,7 +8,7 @@
 
 mod responses;
 
-use http::{HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderValue, Method, header::CONTENT_TYPE};
 use kebne_control::QuotaHints;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
@@ -92,13 +92,18 @@ impl OpenAiBackend {
         let is_opaque = matches!(request.endpoint, Endpoint::PassThrough(_));
         let native = self.native(request);
         let is_native = native.is_some();
-        let (path, body) = if let Some(body) = native {
-            (RESPONSES, body)
+        let direct = request.direct.as_ref();
+        let is_content = direct.is_some_and(|direct| direct.is_content);
+        let (method, path, body) = if let Some(direct) = direct {
+            (direct.method.clone(), &*direct.path, request.body.clone())
+        } else if let Some(body) = native {
+            (Method::POST, RESPONSES, body)
         } else {
             let body = splice::body_for(request, self.model.as_deref());
-            (request.endpoint.path(), body)
+            (Method::POST, request.endpoint.path(), body)
         };
         let call = Call {
+            method,
             path,
             body,
             form: request.form.as_deref(),
@@ -114,7 +119,7 @@ impl OpenAiBackend {
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let answered = match self.upstream.incoming(response, request.stream) {
             Ok(body) if is_native => self.responded(body, &attempt).await,
-            Ok(body) if is_opaque => self.opaque(body, content_type).await,
+            Ok(body) if is_opaque => self.opaque(body, content_type, is_content).await,
             Ok(body) => self.answered(body, &attempt).await,
             Err(failure) => Err(failure),
         };
@@ -131,14 +136,16 @@ impl OpenAiBackend {
         Ok(answer)
     }
 
-    /// Reads an answer whose shape is not known here; only an error is.
+    /// Reads an answer whose shape is not known here; only an error is, unless the answer is the content of a file.
     async fn opaque(
         &self,
         body: Incoming,
         content_type: Option<HeaderValue>,
+        is_content: bool,
     ) -> Result<Answer<ModelResponse>, Failure> {
         let body = body.read(self.upstream.answer_size_max()).await?;
-        let is_error = serde_json::from_slice(&body).is_ok_and(|body| is_error(&body));
+        let is_error =
+            !is_content && serde_json::from_slice(&body).is_ok_and(|body| is_error(&body));
         if is_error {
             return Err(failure::of_problem(&stream::Problem::Error(body), false));
         }

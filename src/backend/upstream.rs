@@ -85,6 +85,8 @@ pub(crate) struct Upstream {
 /// What is sent.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
+    /// The method.
+    pub(crate) method: Method,
     /// Appended to the base URL.
     pub(crate) path: &'a str,
     /// The body: JSON unless `form` names another type.
@@ -181,7 +183,12 @@ impl Upstream {
 
     /// Sends a call, to another address of the same server if that is what it answers.
     async fn send_to(&self, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
-        let mut url = self.url(call.path);
+        // Paths of operations that pass through may hold ids, and no id is asked for often.
+        let mut url = if call.is_opaque {
+            self.make_url(call.path)
+        } else {
+            self.url(call.path)
+        };
         for _ in 0..=redirect::HOPS_MAX {
             let response = self.post(&url, call, proven).await?;
             if response.status().is_success() {
@@ -227,7 +234,7 @@ impl Upstream {
             (false, true) => HeaderValue::from_static("*/*"),
             (false, false) => HeaderValue::from_static("application/json"),
         };
-        let mut request = Request::new(Method::POST, url.clone());
+        let mut request = Request::new(call.method.clone(), url.clone());
         *request.body_mut() = Some(body);
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);

@@ -53,6 +53,10 @@ pub enum BackendKind {
 pub enum Api {
     /// `POST /responses`: calls of `/v1/responses` are sent to the server unchanged.
     Responses,
+    /// `POST /files` and the operations on files.
+    Files,
+    /// `POST /batches` and the operations on batches, whose calls are in files.
+    Batches,
 }
 
 /// Settings of one backend and its lane. The keys after `kind` belong to the kinds that call a server over HTTP,
@@ -91,7 +95,8 @@ pub struct BackendSettings {
     /// The inputs besides text that the server accepts: `image`, `audio`, `file`, `video`. It gets no call with other
     /// inputs. Default `["image", "audio", "file", "video"]`.
     pub inputs: Vec<Input>,
-    /// Only `openai` and `ollama`: APIs that the server has besides chats, completions and embeddings: `responses`. Default none.
+    /// Only `openai` and `ollama`: APIs that the server has besides chats, completions and embeddings: `responses`, `files`, `batches`.
+    /// Default none.
     pub apis: Vec<Api>,
     /// The largest whole answer that is read; at least `1KiB`. Default `32MiB`.
     pub answer_size_max: ByteCount,

@@ -48,6 +48,11 @@ impl Caller {
         models.is_none_or(|models| models.iter().any(|allowed| allowed == model))
     }
 
+    /// Returns `true` if the caller may call every model.
+    pub fn may_call_all(&self) -> bool {
+        self.models.is_none()
+    }
+
     /// Checks that the caller may call a model, given by its own name.
     ///
     /// # Errors

@@ -225,6 +225,7 @@ fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u32) -> Kind 
         Endpoint::PassThrough(PassThrough::Images) => 6,
         Endpoint::PassThrough(PassThrough::Rerank) => 7,
         Endpoint::PassThrough(PassThrough::Moderations) => 8,
+        Endpoint::PassThrough(PassThrough::Direct) => 9,
     };
     Kind {
         class: 2 * class + u32::from(request.stream),

@@ -8,6 +8,7 @@ mod closing;
 mod corpus;
 mod edges;
 mod endings;
+mod files;
 mod inputs;
 mod keys;
 mod methods;

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod anthropic;
 mod chunk;
 pub mod classify;
+mod direct;
 pub mod encoding;
 pub mod error;
 pub mod fold;
@@ -31,6 +32,7 @@ pub mod translate;
 pub mod turn;
 pub mod whole;
 
+pub use direct::Direct;
 pub use native::{Native, NativeApi};
 pub use request::{Endpoint, ModelRequest, PassThrough};
 

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{inputs::Inputs, multipart::Form, native::Native};
+use crate::{direct::Direct, inputs::Inputs, multipart::Form, native::Native};
 
 /// Approximate bytes of prompt per token; used only to compare the cost of calls.
 const BYTES_PER_TOKEN: usize = 4;
@@ -48,6 +48,8 @@ pub enum PassThrough {
     Rerank,
     /// `POST /v1/moderations`.
     Moderations,
+    /// An operation without a model, which [`ModelRequest::direct`] names.
+    Direct,
 }
 
 impl PassThrough {
@@ -60,6 +62,7 @@ impl PassThrough {
             Self::Images => "images/generations",
             Self::Rerank => "rerank",
             Self::Moderations => "moderations",
+            Self::Direct => "",
         }
     }
 }
@@ -100,6 +103,8 @@ pub struct ModelRequest {
     pub inputs: Inputs,
     /// The call in the dialect of its caller, for backends that speak this dialect themselves.
     pub native: Option<Native>,
+    /// The operation of a call without a model.
+    pub direct: Option<Direct>,
 }
 
 impl ModelRequest {
@@ -121,6 +126,7 @@ impl ModelRequest {
             form: None,
             inputs: Inputs::default(),
             native: None,
+            direct: None,
         }
     }
 }

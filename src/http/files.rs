@@ -1,0 +1,352 @@
+//! Files and batches of backends that have them. Each belongs to the tenant that created it.
+//!
+//! A batch may name any model of its backend, so that keys which may call only some models have neither.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        Method,
+        header::{CONTENT_TYPE, HeaderValue},
+    },
+    web::{Data, Path, Payload, Query},
+};
+use bytes::Bytes;
+use kebne_wire::Direct;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    http::{admin::respond, request_id},
+    objects::{Object, ObjectKind},
+    settings::Api,
+    stages::{
+        caller::{self, Caller},
+        direct::{self, Sent},
+    },
+    state::State,
+    surface::error::ApiError,
+};
+
+/// Objects of one list: each is asked for at its backend.
+const PAGE_MAX: usize = 20;
+/// The members of a batch that are ids of files.
+const FILES_OF_BATCH: [&str; 3] = ["input_file_id", "output_file_id", "error_file_id"];
+
+/// Which part of a list is wanted.
+#[derive(Debug, Deserialize)]
+pub(super) struct PageQuery {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+/// One request of a caller who may have files.
+struct Desk<'a> {
+    state: &'a State,
+    http: &'a HttpRequest,
+    caller: Caller,
+}
+
+impl<'a> Desk<'a> {
+    fn open(state: &'a State, http: &'a HttpRequest) -> Result<Self, ApiError> {
+        let caller = caller::of(http.headers(), &state.settings.keys)?;
+        if !caller.may_call_all() {
+            let message = "keys that may call only some models have no files and batches";
+            return Err(ApiError::not_allowed("authorization", message));
+        }
+        Ok(Self {
+            state,
+            http,
+            caller,
+        })
+    }
+
+    /// Returns an object of the caller.
+    async fn find(&self, kind: ObjectKind, id: &str) -> Result<Object, ApiError> {
+        let found = self.state.objects.find(&self.caller.owner, kind, id);
+        let missing = || ApiError::not_found("there is no such file or batch");
+        found.await?.ok_or_else(missing)
+    }
+
+    /// Calls a backend.
+    async fn call(
+        &self,
+        backend: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        form: Option<&str>,
+    ) -> Result<(String, Bytes), ApiError> {
+        let method = http::Method::from_bytes(method.as_str().as_bytes());
+        let sent = Sent {
+            direct: Direct {
+                method: method.unwrap_or_default(),
+                path: Arc::from(path),
+                is_content: path.ends_with("/content"),
+            },
+            body,
+            form: form.map(Arc::from),
+            request_id: request_id::of(self.http),
+        };
+        let headers = self.http.headers();
+        direct::call(self.state, headers, &self.caller, backend, sent).await
+    }
+
+    /// Calls a backend without a body and returns the object of its answer under the ids of this service.
+    async fn object(
+        &self,
+        kind: ObjectKind,
+        object: &Object,
+        method: Method,
+        more: &str,
+    ) -> Result<Value, ApiError> {
+        let path = format!("{}/{}{more}", folder(kind), object.upstream);
+        let called = self.call(&object.backend, method, &path, Bytes::new(), None);
+        let (_, body) = called.await?;
+        self.labelled(kind, &object.backend, &body).await
+    }
+
+    /// Puts the ids of this service into an object of a backend.
+    async fn labelled(
+        &self,
+        kind: ObjectKind,
+        backend: &str,
+        body: &[u8],
+    ) -> Result<Value, ApiError> {
+        let unreadable = || ApiError::upstream("the backend's answer cannot be read");
+        let mut object: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
+        let members = object.as_object_mut().ok_or_else(unreadable)?;
+        if members
+            .get("id")
+            .and_then(Value::as_str)
+            .is_none_or(|id| !is_id(id))
+        {
+            return Err(unreadable());
+        }
+        let files = FILES_OF_BATCH.iter().filter(|_| kind == ObjectKind::Batch);
+        let ids = files
+            .map(|key| (*key, ObjectKind::File))
+            .chain([("id", kind)]);
+        for (key, kind) in ids {
+            let Some(id) = members
+                .get(key)
+                .and_then(Value::as_str)
+                .filter(|id| is_id(id))
+            else {
+                continue;
+            };
+            let objects = &self.state.objects;
+            let own = objects
+                .remember(&self.caller.owner, kind, backend, id)
+                .await?;
+            members.insert(key.to_owned(), own.into());
+        }
+        Ok(object)
+    }
+
+    async fn list(&self, kind: ObjectKind, page: PageQuery) -> Result<Value, ApiError> {
+        let limit = page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+        let objects = &self.state.objects;
+        let part = objects
+            .list(&self.caller.owner, kind, page.after, limit)
+            .await?;
+        let mut data = Vec::with_capacity(part.items.len());
+        for object in &part.items {
+            match self.object(kind, object, Method::GET, "").await {
+                Ok(object) => data.push(object),
+                // It is gone at its backend.
+                Err(error) if error.status() == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let id = |object: Option<&Object>| object.map(|object| object.id.clone());
+        Ok(json!({
+            "object": "list", "data": data, "has_more": part.has_more,
+            "first_id": id(part.items.first()), "last_id": id(part.items.last()),
+        }))
+    }
+}
+
+/// Returns the path of all objects of a kind.
+fn folder(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::File => "files",
+        ObjectKind::Batch => "batches",
+    }
+}
+
+/// Returns `true` if a backend's id can stand in a path.
+fn is_id(id: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !id.is_empty() && id.len() <= 256 && id.bytes().all(is_plain)
+}
+
+/// `POST /v1/files`: to the first backend that has files.
+pub(super) async fn upload(
+    http: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    let made = async {
+        let desk = Desk::open(&state, &http)?;
+        let backend = state.gateway.backend_with(Api::Files);
+        let backend = backend.ok_or_else(|| ApiError::not_found("no backend has files"))?;
+        let form = http
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|form| form.to_str().ok());
+        let body = state.bodies.read(http.headers(), payload).await?;
+        let called = desk.call(backend, Method::POST, "files", body, form);
+        let (_, body) = called.await?;
+        let file = desk.labelled(ObjectKind::File, backend, &body).await?;
+        Ok(HttpResponse::Ok().json(file))
+    };
+    respond(&http, made.await)
+}
+
+/// `GET /v1/files`.
+pub(super) async fn files(
+    http: HttpRequest,
+    page: Query<PageQuery>,
+    state: Data<State>,
+) -> HttpResponse {
+    listed(&http, ObjectKind::File, page.into_inner(), &state).await
+}
+
+/// `GET /v1/batches`.
+pub(super) async fn batches(
+    http: HttpRequest,
+    page: Query<PageQuery>,
+    state: Data<State>,
+) -> HttpResponse {
+    listed(&http, ObjectKind::Batch, page.into_inner(), &state).await
+}
+
+async fn listed(
+    http: &HttpRequest,
+    kind: ObjectKind,
+    page: PageQuery,
+    state: &State,
+) -> HttpResponse {
+    let listed = async {
+        let list = Desk::open(state, http)?.list(kind, page).await?;
+        Ok(HttpResponse::Ok().json(list))
+    };
+    respond(http, listed.await)
+}
+
+/// `GET /v1/files/{id}`.
+pub(super) async fn file(http: HttpRequest, id: Path<String>, state: Data<State>) -> HttpResponse {
+    shown(&http, (ObjectKind::File, &id), (Method::GET, ""), &state).await
+}
+
+/// `GET /v1/batches/{id}`.
+pub(super) async fn batch(http: HttpRequest, id: Path<String>, state: Data<State>) -> HttpResponse {
+    shown(&http, (ObjectKind::Batch, &id), (Method::GET, ""), &state).await
+}
+
+/// `POST /v1/batches/{id}/cancel`.
+pub(super) async fn cancel(
+    http: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HttpResponse {
+    let call = (Method::POST, "/cancel");
+    shown(&http, (ObjectKind::Batch, &id), call, &state).await
+}
+
+async fn shown(
+    http: &HttpRequest,
+    (kind, id): (ObjectKind, &str),
+    (method, more): (Method, &str),
+    state: &State,
+) -> HttpResponse {
+    let found = async {
+        let desk = Desk::open(state, http)?;
+        let object = desk.find(kind, id).await?;
+        let shown = desk.object(kind, &object, method, more).await?;
+        Ok(HttpResponse::Ok().json(shown))
+    };
+    respond(http, found.await)
+}
+
+/// `GET /v1/files/{id}/content`.
+pub(super) async fn content(
+    http: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HttpResponse {
+    let found = async {
+        let desk = Desk::open(&state, &http)?;
+        let object = desk.find(ObjectKind::File, &id).await?;
+        let path = format!("files/{}/content", object.upstream);
+        let called = desk.call(&object.backend, Method::GET, &path, Bytes::new(), None);
+        let (content_type, body) = called.await?;
+        let mut answer = HttpResponse::Ok();
+        if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+            answer.insert_header((CONTENT_TYPE, content_type));
+        }
+        Ok(answer.body(body))
+    };
+    respond(&http, found.await)
+}
+
+/// `DELETE /v1/files/{id}`.
+pub(super) async fn remove(
+    http: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HttpResponse {
+    let removed = async {
+        let desk = Desk::open(&state, &http)?;
+        let object = desk.find(ObjectKind::File, &id).await?;
+        let path = format!("files/{}", object.upstream);
+        let called = desk.call(&object.backend, Method::DELETE, &path, Bytes::new(), None);
+        called.await?;
+        let objects = &state.objects;
+        objects
+            .forget(&desk.caller.owner, ObjectKind::File, &object.id)
+            .await?;
+        let gone = json!({"id": object.id, "object": "file", "deleted": true});
+        Ok(HttpResponse::Ok().json(gone))
+    };
+    respond(&http, removed.await)
+}
+
+/// `POST /v1/batches`: to the backend that holds the file of the batch.
+pub(super) async fn create(
+    http: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    let made = async {
+        let desk = Desk::open(&state, &http)?;
+        let body = state.bodies.read(http.headers(), payload).await?;
+        let wrong = |message: &str| ApiError::bad_request(Some("input_file_id"), message);
+        let mut batch: Value = serde_json::from_slice(&body).map_err(|error| {
+            ApiError::bad_request(None, format!("the body is not valid JSON: {error}"))
+        })?;
+        let id = batch["input_file_id"].as_str();
+        let id = id.ok_or_else(|| wrong("`input_file_id` must be the id of a file"))?;
+        let file = state
+            .objects
+            .find(&desk.caller.owner, ObjectKind::File, id)
+            .await?;
+        let file = file.ok_or_else(|| wrong("there is no such file"))?;
+        if !state.gateway.has(&file.backend, Api::Batches) {
+            return Err(ApiError::not_found(
+                "the backend of this file has no batches",
+            ));
+        }
+        batch["input_file_id"] = file.upstream.into();
+        let sent = batch.to_string().into();
+        let called = desk.call(&file.backend, Method::POST, "batches", sent, None);
+        let (_, body) = called.await?;
+        let batch = desk
+            .labelled(ObjectKind::Batch, &file.backend, &body)
+            .await?;
+        Ok(HttpResponse::Ok().json(batch))
+    };
+    respond(&http, made.await)
+}
