@@ -26,7 +26,7 @@ use crate::{
     backend::{ModelBackend, wake},
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
-    memory::ByteBudget,
+    memory::{ByteBudget, purge_while_idle},
     settings::{Api, BackendSettings, Environment, Settings},
     supervisor::Supervisor,
 };
@@ -116,6 +116,10 @@ impl Gateway {
         let threads: Vec<_> = (0..cores.min(settings.backends.len()))
             .map(|_| actix_rt::Arbiter::new().handle())
             .collect();
+        for thread in &threads {
+            // An arbiter that has just started takes it.
+            let _is_started = thread.spawn(async { match purge_while_idle().await {} });
+        }
         let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let learned = Learned::open(&settings.server.learned_path);
         let mut lanes = Vec::new();

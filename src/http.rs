@@ -26,6 +26,7 @@ use actix_web::{
 };
 
 use crate::{
+    memory::purge_while_idle,
     settings::ServerSettings,
     surface::{self, messages, openai},
 };
@@ -68,6 +69,7 @@ pub fn serve(
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<ServerHandle> {
     let app = move || {
+        actix_rt::spawn(purge_while_idle());
         App::new()
             .wrap(from_fn(panics::guard))
             .wrap(from_fn(version::without_chunks))

@@ -5,6 +5,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Time between two steps of [`purge_while_idle`].
+const PURGE_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// Sizes whose allocation makes the allocator look for free pages to give back: one of each of its kinds of page.
+const PURGE_SIZES: [usize; 4] = [1 << 10, 32 << 10, 256 << 10, 2 << 20];
+/// Allocations of each size in one step.
+const PURGE_COUNT: usize = 32;
+
+/// Gives memory that this thread has freed back to the system while the thread is idle. The allocator does so only
+/// when it is used. Never returns.
+pub async fn purge_while_idle() -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(PURGE_EVERY).await;
+        for size in PURGE_SIZES {
+            for _ in 0..PURGE_COUNT {
+                drop(std::hint::black_box(Vec::<u8>::with_capacity(size)));
+            }
+        }
+    }
+}
+
 /// A number of bytes that all holders together may take. Clones share one budget.
 #[derive(Clone, Debug)]
 pub struct ByteBudget {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     gateway::{Gateway, StartError},
     http::{self, State},
+    memory::purge_while_idle,
     service::plan::Plan,
     settings::{Environment, Settings},
 };
@@ -62,6 +63,7 @@ pub async fn run(
         () = shutdown.drain.cancelled() => {}
         () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
+        never = purge_while_idle() => match never {},
     };
     plan.shutdown.run(Reason::Requested).await;
     let cut_off = plan.cut_off();
