@@ -127,8 +127,8 @@ pub struct Pool<T> {
     delayed: BTreeSet<(Timestamp, CallId)>,
     /// Calls held after a refusal: each keeps its slot, so that no other is refused in its place.
     held: BTreeSet<CallId>,
-    /// Calls to be tried again once the retry budget has the means.
-    unpaid: BTreeSet<CallId>,
+    /// Calls to be tried again once successes have paid for it, and the time at which they are tried in any case.
+    unpaid: BTreeMap<CallId, Timestamp>,
     /// Calls with less time left than the deadline margin: they are sent when nobody with more time waits.
     short: BTreeSet<(Timestamp, CallId)>,
     running: BTreeMap<AttemptId, Running>,
@@ -164,7 +164,7 @@ impl<T> Pool<T> {
             deadlines: BTreeSet::new(),
             delayed: BTreeSet::new(),
             held: BTreeSet::new(),
-            unpaid: BTreeSet::new(),
+            unpaid: BTreeMap::new(),
             short: BTreeSet::new(),
             running: BTreeMap::new(),
             probes: 0,
@@ -445,7 +445,6 @@ impl<T> Pool<T> {
         }
         let expiry = self.deadlines.first().map(|entry| entry.0);
         let retry = self.delayed.first().map(|entry| entry.0);
-        let retry = retry.filter(|at| *at != Timestamp::MAX);
         let gate = self.gate(now);
         let hedge = self.hedge_due(now);
         let in_vain = self.first_in_vain().map(|(_, at)| at);

@@ -279,6 +279,10 @@ impl<T> Pool<T> {
             }
             self.delayed.remove(&(at, id));
             self.held.remove(&id);
+            if self.unpaid.remove(&id).is_some() {
+                // The successes that were to pay for it did not come: it takes what there is.
+                self.retries = (self.retries - 1.0).max(0.0);
+            }
             if let Some(call) = self.calls.get(&id) {
                 self.queue.push(call.meta.entry());
             }

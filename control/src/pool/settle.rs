@@ -5,6 +5,9 @@ use super::{
     RefusalReason, Running, Timestamp, real, seconds,
 };
 
+/// What the budget must hold for one retry: a little less than 1, because five times 0.2 is not exactly 1.
+const ONE_RETRY: f64 = 1.0 - 1e-9;
+
 impl<T> Pool<T> {
     /// Settles an attempt that ended while its caller still waits. `committed` is `true` if bytes were sent to the
     /// caller.
@@ -93,8 +96,9 @@ impl<T> Pool<T> {
         Some(running)
     }
 
-    /// Puts a refused call back. A plain refusal holds it for an increasing time: `first * 2^(k-1) * U(1/2, 1)` after
-    /// the k-th in a row, at most the longest hold. For other refusals the grant contains the time.
+    /// Puts a refused call back. A plain refusal, or one that asks for a shorter pause than that, holds it for an
+    /// increasing time: `first * 2^(k-1) * U(1/2, 1)` after the k-th in a row, at most the longest hold. For other refusals
+    /// the grant contains the time.
     fn put_back(
         &mut self,
         mut meta: Meta,
@@ -110,11 +114,19 @@ impl<T> Pool<T> {
         let mut until = None;
         // A loading answer of a lane that serves comes from one of several replicas.
         let open = self.grant.permission == Permission::Open;
-        if outcome == Outcome::Limit || (open && matches!(outcome, Outcome::Cold { .. })) {
-            let growth = f64::from(meta.refusals.min(20)).exp2() * (0.5 + 0.5 * chance.unit());
+        let growth = f64::from(meta.refusals.min(20)).exp2() * (0.5 + 0.5 * chance.unit());
+        let hold = seconds(self.settings.hold_first.as_secs_f64() * growth);
+        let hold = hold.min(self.settings.hold_max);
+        let is_held = match outcome {
+            Outcome::Limit => true,
+            Outcome::Cold { .. } => open,
+            // A backend that asks for a pause of no length does not ask to be called without end.
+            Outcome::Rate { retry_after, .. } => retry_after.is_some_and(|asked| asked < hold),
+            _ => false,
+        };
+        if is_held {
             meta.refusals = meta.refusals.saturating_add(1);
-            let wait = seconds(self.settings.hold_first.as_secs_f64() * growth);
-            until = Some(now.after(wait.min(self.settings.hold_max)));
+            until = Some(now.after(hold));
             self.held.insert(meta.id);
         }
         self.insert(Call { payload, meta }, until);
@@ -122,7 +134,9 @@ impl<T> Pool<T> {
     }
 
     /// Schedules a retry with full jitter: `0.05 + U(0, 0.2 * 2^k)` seconds after the k-th attempt. A call for which
-    /// the budget has no retry waits until it has one, if that is in time.
+    /// the budget has no retry waits until successes have paid for one, at most until the time at which they are expected
+    /// to have done so, if that is in time. Retries on credit are therefore never more frequent than `retry_ratio` times
+    /// the delivered rate.
     fn retry(
         &mut self,
         mut meta: Meta,
@@ -139,8 +153,8 @@ impl<T> Pool<T> {
             return AfterAttempt::Exhausted(payload, Exhaustion::Deadline);
         }
         meta.refusals = 0;
-        if self.retries >= 1.0 && self.unpaid.is_empty() {
-            self.retries -= 1.0;
+        if self.retries >= ONE_RETRY && self.unpaid.is_empty() {
+            self.retries = (self.retries - 1.0).max(0.0);
             self.insert(Call { payload, meta }, Some(at));
             return AfterAttempt::Retry { call: meta.id, at };
         }
@@ -150,8 +164,8 @@ impl<T> Pool<T> {
         if paid.after(self.margin(&meta)) > meta.deadline {
             return AfterAttempt::Exhausted(payload, Exhaustion::Budget);
         }
-        self.unpaid.insert(meta.id);
-        self.insert(Call { payload, meta }, Some(Timestamp::MAX));
+        self.unpaid.insert(meta.id, paid);
+        self.insert(Call { payload, meta }, Some(paid));
         AfterAttempt::Retry {
             call: meta.id,
             at: paid,
@@ -167,12 +181,12 @@ impl<T> Pool<T> {
 
     /// Releases the calls that wait for the budget, the oldest first, as far as the budget allows.
     fn pay(&mut self, now: Timestamp) {
-        while self.retries >= 1.0 {
-            let Some(id) = self.unpaid.pop_first() else {
+        while self.retries >= ONE_RETRY {
+            let Some((id, at)) = self.unpaid.pop_first() else {
                 return;
             };
-            self.retries -= 1.0;
-            self.delayed.remove(&(Timestamp::MAX, id));
+            self.retries = (self.retries - 1.0).max(0.0);
+            self.delayed.remove(&(at, id));
             self.delayed.insert((now, id));
         }
     }

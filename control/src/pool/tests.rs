@@ -234,14 +234,13 @@ fn a_retry_that_the_budget_cannot_pay_waits_for_successes_or_ends() {
         &mut || 0.0,
     );
     assert!(matches!(after, AfterAttempt::Retry { at: paid, .. } if paid == at(3.0)));
-    assert!(p.next(at(5.0)).is_none(), "nothing was earned");
     let done = Outcome::Success { tokens: None };
-    p.ended(served.attempt, 1, done, false, at(5.0), &mut || 0.0);
-    assert!(p.next(at(5.0)).is_none(), "half a retry was earned");
-    p.offer(offer(2, 0), at(5.0)).unwrap();
-    let served = p.next(at(5.0)).unwrap();
-    p.ended(served.attempt, 2, done, false, at(6.0), &mut || 0.0);
-    let again = p.next(at(6.0)).unwrap();
+    p.ended(served.attempt, 1, done, false, at(1.5), &mut || 0.0);
+    assert!(p.next(at(1.5)).is_none(), "half a retry was earned");
+    p.offer(offer(2, 0), at(1.5)).unwrap();
+    let served = p.next(at(1.5)).unwrap();
+    p.ended(served.attempt, 2, done, false, at(2.0), &mut || 0.0);
+    let again = p.next(at(2.0)).unwrap();
     assert_eq!((again.payload, again.number), (0, 2));
     // Where nothing is delivered, nothing will be earned.
     p.grant.delivered_rate = None;
@@ -257,6 +256,85 @@ fn a_retry_that_the_budget_cannot_pay_waits_for_successes_or_ends() {
         after,
         AfterAttempt::Exhausted(0, Exhaustion::Budget)
     ));
+}
+
+#[test]
+fn a_retry_is_made_when_successes_should_have_paid_for_it_though_none_came() {
+    let mut p = pool(Permission::Open);
+    p.retries = 0.4;
+    p.grant.retry_ratio = 0.2;
+    p.grant.delivered_rate = Some(1.0);
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    let failed = p.next(at(0.0)).unwrap();
+    let after = p.ended(
+        failed.attempt,
+        0,
+        Outcome::Fault,
+        false,
+        at(0.5),
+        &mut || 0.0,
+    );
+    let due = at(0.5 + 0.6 / 0.2);
+    assert!(
+        matches!(after, AfterAttempt::Retry { at: paid, .. } if paid == due),
+        "{after:?}"
+    );
+    assert_eq!(p.next_wakeup(at(0.5)), Some(due));
+    assert!(p.next(at(3.4)).is_none());
+    let again = p.next(due).unwrap();
+    assert_eq!((again.payload, again.number), (0, 2));
+    assert!(
+        p.retries.abs() < 1e-9,
+        "it took what there was: {}",
+        p.retries
+    );
+}
+
+#[test]
+fn five_fifths_of_a_retry_are_one() {
+    let mut p = pool(Permission::Open);
+    p.retries = 0.0;
+    p.grant.retry_ratio = 0.2;
+    p.settings.queue_max = 10;
+    for payload in 0..5 {
+        p.offer(offer(payload, 0), at(0.0)).unwrap();
+        let sent = p.next(at(0.0)).unwrap();
+        let done = Outcome::Success { tokens: None };
+        p.ended(sent.attempt, payload, done, false, at(0.0), &mut || 0.0);
+    }
+    p.offer(offer(5, 0), at(0.0)).unwrap();
+    let failed = p.next(at(0.0)).unwrap();
+    let after = p.ended(
+        failed.attempt,
+        5,
+        Outcome::Fault,
+        false,
+        at(0.0),
+        &mut || 0.0,
+    );
+    assert!(
+        matches!(after, AfterAttempt::Retry { at: soon, .. } if soon < at(1.0)),
+        "{after:?}"
+    );
+}
+
+#[test]
+fn a_backend_that_asks_for_no_pause_is_not_called_without_end() {
+    let mut p = pool(Permission::Open);
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    let (mut now, mut attempts) = (at(0.0), 0);
+    while now < at(8.0) {
+        if let Some(sent) = p.next(now) {
+            attempts += 1;
+            let asked = Outcome::Rate {
+                retry_after: Some(Duration::ZERO),
+                slow_down: false,
+            };
+            p.ended(sent.attempt, 0, asked, false, now, &mut || 0.5);
+        }
+        now = now.after(Duration::from_millis(1));
+    }
+    assert!((5..=15).contains(&attempts), "{attempts} attempts in 8 s");
 }
 
 #[test]
