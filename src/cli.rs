@@ -8,7 +8,6 @@ pub mod exit;
 pub mod key;
 #[cfg(feature = "lab")]
 pub mod lab;
-pub mod logging;
 pub mod serve;
 
 use std::{
@@ -19,6 +18,7 @@ use std::{
 };
 
 use crate::{
+    logging::LoggingError,
     service::ServiceError,
     settings::{Environment, SettingsErrors},
 };
@@ -78,7 +78,7 @@ pub enum CommandError {
     Lab(#[from] lab::LabError),
     /// The log could not be started.
     #[error("{0}")]
-    Log(#[source] logging::LoggingError),
+    Log(#[source] LoggingError),
     /// The address could not be listened on.
     #[error("cannot listen: {0}")]
     Serve(#[source] io::Error),

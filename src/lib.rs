@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod http;
 pub mod learned;
 pub mod llm;
+pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod objects;

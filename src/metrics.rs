@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::gateway::GatewaySnapshot;
+use crate::{gateway::GatewaySnapshot, logging};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
@@ -150,6 +150,10 @@ impl Metrics {
         registry.register("requests", help, self.ended.clone());
         let help = "Bytes that the bodies of requests take";
         registry.register("body_bytes", help, self.body_bytes.clone());
+        let dropped: Counter = Counter::default();
+        dropped.inc_by(logging::lines_dropped());
+        let help = "Lines of the log that were dropped because nobody read them in time";
+        registry.register("log_lines_dropped", help, dropped);
         let help = "1 if the session store answered its last question, else 0";
         registry.register("session_store_up", help, self.store_up.clone());
         let help = "Questions that the session store did not answer, since the start";

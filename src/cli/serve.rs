@@ -9,10 +9,15 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::{CommandError, logging},
+    cli::CommandError,
+    logging,
     service::{self, Shutdown},
     settings::{Environment, SettingsErrors, Validate, load},
 };
+
+/// Further signals that would end the process by default: SIGUSR1, SIGUSR2 and SIGALRM, which other tools send, and
+/// SIGXFSZ, which the kernel sends when a file reaches the limit for its size. The write then fails with an error.
+const ENDING_SIGNALS: [i32; 4] = [10, 12, 14, 25];
 
 /// Serves until SIGINT or SIGTERM, then drains; a second signal ends the drain at once. SIGHUP changes nothing.
 ///
@@ -32,7 +37,7 @@ pub fn run(
             return Err(CommandError::Settings(SettingsErrors(errors)));
         }
     }
-    logging::start(&settings.log).map_err(CommandError::Log)?;
+    let _written_until_here = logging::start(&settings.log).map_err(CommandError::Log)?;
     let listener = TcpListener::bind(settings.server.listen).map_err(CommandError::Serve)?;
     let address = listener.local_addr().map_err(CommandError::Serve)?;
     let served = actix_rt::System::new().block_on(async {
@@ -55,6 +60,15 @@ fn listen_for_signals(shutdown: Shutdown) -> io::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hung_up = signal(SignalKind::hangup())?;
+    for number in ENDING_SIGNALS {
+        // Having a listener is what keeps the signal from ending the process.
+        let mut ignored = signal(SignalKind::from_raw(number))?;
+        actix_rt::spawn(async move {
+            while ignored.recv().await.is_some() {
+                tracing::warn!(number, "a signal is ignored");
+            }
+        });
+    }
     actix_rt::spawn(async move {
         while hung_up.recv().await.is_some() {
             tracing::warn!("SIGHUP is ignored: the settings are read at the start only");

@@ -37,7 +37,12 @@ impl Program {
     }
 
     fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    /// Starts with a standard error of the test's own.
+    pub(crate) fn spawn_with(command: &mut Command, stderr: Stdio) -> Self {
+        let mut child = command.stderr(stderr).spawn().unwrap();
         let mut said = String::new();
         let output = child.stdout.take().unwrap();
         BufReader::new(output).read_line(&mut said).unwrap();

@@ -99,3 +99,30 @@ fn after_the_lame_duck_time_new_calls_are_refused_and_the_admitted_ones_are_answ
     });
     assert_eq!(await_end(&mut program).code(), Some(0));
 }
+
+/// Nobody reads the log: its pipe is full after some lines.
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_calls_nor_the_stop() {
+    let folder = folder();
+    let filter = [("KEBNE__LOG__FILTER", "info,kebne::call=debug")];
+    let mut command = Program::command(folder.path(), &filter);
+    let mut program = Program::spawn_with(&mut command, std::process::Stdio::piped());
+    // A line per call, together more than the 64 KiB of a pipe.
+    for _ in 0..600 {
+        assert_eq!(call(&program), 200);
+    }
+    assert_eq!(await_ready(&program, 200), "ready");
+    program.ask_to_stop();
+    assert!(await_end(&mut program).success());
+}
+
+#[test]
+fn signals_that_other_tools_send_do_not_stop_the_program() {
+    let folder = folder();
+    let mut program = Program::start(folder.path(), &[]);
+    for name in ["USR1", "USR2", "ALRM", "XFSZ"] {
+        program.signal(name);
+        assert_eq!(call(&program), 200, "{name}");
+    }
+    assert_eq!(program.terminate(), Some(0));
+}
