@@ -6,9 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use kebne_lane::Failure;
 pub use kebne_wire::request::{Endpoint, ModelRequest};
-
-mod event_stream;
-pub use event_stream::{EventStream, Part, Parts};
+use tokio::sync::mpsc;
 
 /// A model's answer: a success of the backend.
 #[derive(Debug)]
@@ -34,13 +32,13 @@ pub enum ModelBody {
     /// The whole JSON body.
     Whole(Bytes),
     /// Complete server-sent events, the first of which is already there.
-    Stream(EventStream),
+    Stream(mpsc::Receiver<StreamItem>),
     /// The whole body of an operation that passes through, with its content type.
     Opaque(String, Bytes),
 }
 
-/// One item of a streamed answer. A stream that closes without `End` or `Lost` means that the attempt was given up or
-/// panicked: the reader must treat that as a loss, never as an end.
+/// One step of a streamed answer. A channel that closes without `End` or `Lost` means that the attempt
+/// died (a panic): the reader must treat that as a loss, never as an end.
 #[derive(Debug)]
 pub enum StreamItem {
     /// One or more complete events (each ends with a blank line), free of `id:` and `retry:` lines. The
@@ -51,3 +49,7 @@ pub enum StreamItem {
     /// The stream was lost after the first event.
     Lost(Failure),
 }
+
+/// Parts between an attempt and the HTTP body; beyond that a slow reader slows the upstream read. While the body waits for
+/// its turn on the thread the attempt gathers parts, which are then written together.
+pub const STREAM_BUFFER_ITEMS: usize = 16;

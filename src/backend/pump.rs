@@ -1,19 +1,19 @@
-//! The streams of backends, and every way in which they end.
+//! Pumps the rest of a stream from a backend to the caller, and handles every way in which that ends.
 //!
-//! The next part is read only when the reader asks for it: a slow reader slows the upstream read, and the time it takes
-//! is never charged to the backend.
+//! The next part is read only when the last one was taken: a slow reader slows the upstream read, and the time it
+//! takes is never charged to the backend.
 
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use futures_util::stream::unfold;
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Failure, TailEnding};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::reason::SILENT,
-    llm::{EventStream, ModelBody, ModelResponse, Part, StreamItem},
+    llm::{ModelBody, ModelResponse, STREAM_BUFFER_ITEMS, StreamItem},
 };
 
 /// Where the parts of a stream come from. Dropping it closes the connection behind it.
@@ -86,79 +86,91 @@ pub(crate) fn stream<S: EventSource>(
     source: S,
     cancelled: CancellationToken,
 ) -> Answer<ModelResponse> {
-    let parts = unfold(State::Begins(first, source), next_part);
-    let (stream, tail) = EventStream::new(Box::pin(parts), cancelled);
-    Answer::streamed(ModelBody::Stream(stream).into(), Box::pin(tail))
+    let (sender, receiver) = mpsc::channel(STREAM_BUFFER_ITEMS);
+    // The channel was just made and has room, so this cannot fail; a reader would see a lost stream if it did.
+    let sent = sender.try_send(StreamItem::Events(first));
+    debug_assert!(sent.is_ok(), "a new channel has room");
+    let tail = Box::pin(pump(source, sender, cancelled));
+    Answer::streamed(ModelBody::Stream(receiver).into(), tail)
 }
 
-/// The state of a stream.
-enum State<S> {
-    /// The first events are there.
-    Begins(Bytes, S),
-    /// More events follow.
-    Flows(S),
-    /// The end was given.
-    Ends(S),
-    /// The stream was lost.
-    Lost,
-}
-
-/// Returns the next part of a stream. The end of the source is awaited after the last part.
-async fn next_part<S: EventSource>(state: State<S>) -> Option<(Part, State<S>)> {
-    let mut source = match state {
-        State::Begins(first, source) => return Some(events(first, source)),
-        State::Flows(source) => source,
-        State::Ends(mut source) => {
-            if source.is_complete() {
-                source.finish().await;
+/// Pumps until the stream ends, is lost, or nobody wants it any more.
+async fn pump<S: EventSource>(
+    mut source: S,
+    sender: mpsc::Sender<StreamItem>,
+    cancelled: CancellationToken,
+) -> TailEnding {
+    let unwanted = async {
+        tokio::select! {
+            () = cancelled.cancelled() => {}
+            () = sender.closed() => {}
+        }
+    };
+    let ending = tokio::select! {
+        biased;
+        () = unwanted => None,
+        ending = deliver(&mut source, &sender) => Some(ending),
+    };
+    // A caller who has seen `[DONE]` goes away at once; the backend has succeeded all the same.
+    let ending = ending.unwrap_or_else(|| TailEnding {
+        outcome: if source.is_complete() {
+            Outcome::Success {
+                tokens: source.tokens(),
             }
-            return None;
-        }
-        State::Lost => return None,
-    };
-    let next = if source.is_complete() {
-        Ok(None)
-    } else {
-        source.next().await
-    };
-    match next {
-        Ok(Some(more)) => Some(events(more, source)),
-        Ok(None) => {
-            let part = Part {
-                item: StreamItem::End,
-                ending: Some(success(&source)),
-            };
-            Some((part, State::Ends(source)))
-        }
-        Err(lost) => {
-            let ending = TailEnding {
-                outcome: lost.outcome,
-                error: Some(lost.message.clone()),
-            };
-            let part = Part {
-                item: StreamItem::Lost(lost),
-                ending: Some(ending),
-            };
-            Some((part, State::Lost))
-        }
-    }
-}
-
-fn events<S: EventSource>(events: Bytes, source: S) -> (Part, State<S>) {
-    let part = Part {
-        item: StreamItem::Events(events),
-        ending: source.is_complete().then(|| success(&source)),
-    };
-    (part, State::Flows(source))
-}
-
-fn success<S: EventSource>(source: &S) -> TailEnding {
-    TailEnding {
-        outcome: Outcome::Success {
-            tokens: source.tokens(),
+        } else {
+            Outcome::Cancelled
         },
         error: None,
+    });
+    drop(sender);
+    if source.is_complete() {
+        source.finish().await;
     }
+    ending
+}
+
+/// Moves parts until the stream ends.
+async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamItem>) -> TailEnding {
+    let gone = || TailEnding {
+        outcome: Outcome::Cancelled,
+        error: None,
+    };
+    let lost = loop {
+        let next = if source.is_complete() {
+            Ok(None)
+        } else {
+            source.next().await
+        };
+        match next {
+            Ok(Some(events)) => {
+                if sender.send(StreamItem::Events(events)).await.is_err() {
+                    return gone();
+                }
+            }
+            Ok(None) => {
+                let outcome = Outcome::Success {
+                    tokens: source.tokens(),
+                };
+                // A caller who is gone by now has all events.
+                let ending = TailEnding {
+                    outcome,
+                    error: None,
+                };
+                return match sender.send(StreamItem::End).await {
+                    Ok(()) | Err(_) => ending,
+                };
+            }
+            Err(failure) => break failure,
+        }
+    };
+    let ending = TailEnding {
+        outcome: lost.outcome,
+        error: Some(lost.message.clone()),
+    };
+    if sender.send(StreamItem::Lost(lost)).await.is_err() {
+        return gone();
+    }
+    ending
 }
 
 #[cfg(test)]
@@ -198,7 +210,7 @@ mod tests {
         source: Scripted,
         idle: u64,
     ) -> (
-        EventStream,
+        mpsc::Receiver<StreamItem>,
         tokio::task::JoinHandle<TailEnding>,
         CancellationToken,
     ) {
@@ -310,52 +322,5 @@ mod tests {
         drop(receiver);
         let tokens = Some(7);
         assert_eq!(tail.await.unwrap().outcome, Outcome::Success { tokens });
-    }
-
-    /// Panics at its second part.
-    struct Broken;
-
-    impl EventSource for Broken {
-        async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-            panic!("as scripted");
-        }
-
-        fn tokens(&self) -> Option<u32> {
-            None
-        }
-
-        fn is_complete(&self) -> bool {
-            false
-        }
-    }
-
-    #[tokio::test]
-    async fn a_source_that_panics_ends_the_tail_with_its_panic_and_the_stream_without_an_end() {
-        let cancelled = CancellationToken::new();
-        let answer = stream(Bytes::from_static(b"data: {}\n\n"), Broken, cancelled);
-        let ModelBody::Stream(mut receiver) = answer.response.body else {
-            panic!("a stream was asked for");
-        };
-        let tail = tokio::spawn(answer.tail.unwrap());
-        assert!(matches!(receiver.recv().await, Some(StreamItem::Events(_))));
-        assert!(receiver.recv().await.is_none());
-        assert!(tail.await.unwrap_err().is_panic());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_tail_that_is_given_up_closes_the_source_and_wakes_the_reader() {
-        let source = Scripted {
-            parts: 0,
-            each: Duration::ZERO,
-            ends: false,
-        };
-        let (mut receiver, tail, _cancelled) = start(source, 3600);
-        assert!(matches!(receiver.recv().await, Some(StreamItem::Events(_))));
-        let give_up = async {
-            tokio::task::yield_now().await;
-            tail.abort();
-        };
-        let (next, ()) = tokio::join!(receiver.recv(), give_up);
-        assert!(next.is_none());
     }
 }

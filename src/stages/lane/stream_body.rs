@@ -1,4 +1,4 @@
-//! The body of a streamed answer: the backend's events as they arrive; none of them is kept in memory.
+//! The body of a streamed answer: the backend's events as they arrive, never more than a few in memory.
 //!
 //! While the next token is awaited, comments keep the connection alive. A loss is reported within the stream and never
 //! looks like a normal end. The body owns the call's guard, so a caller who disconnects is noticed when the body is
@@ -15,11 +15,14 @@ use std::{
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use kebne_lane::{CallGuard, Ending};
-use tokio::time::{Instant, Interval};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval},
+};
 
 use crate::{
     gateway::{GatewayError, GatewayReply},
-    llm::{EventStream, ModelBody, StreamItem},
+    llm::{ModelBody, StreamItem},
     stages::{
         Call,
         lane::finish::{Finish, Keeping, Part},
@@ -33,14 +36,14 @@ pub(super) type PendingCall = Pin<Box<dyn Future<Output = Result<GatewayReply, G
 enum State {
     Waiting(PendingCall),
     Streaming {
-        items: EventStream,
+        items: mpsc::Receiver<StreamItem>,
         guard: CallGuard,
     },
     /// The last part waits until the answer is kept.
     Keeping {
         keeping: Keeping,
         last: Bytes,
-        items: EventStream,
+        items: mpsc::Receiver<StreamItem>,
         guard: CallGuard,
     },
     Over,
