@@ -16,14 +16,18 @@ mod responses;
 mod sessions;
 mod version;
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{any::Any, io, net::TcpListener, sync::Arc, time::Duration};
 
+#[cfg(target_os = "linux")]
+use actix_rt::net::TcpStream;
 use actix_web::{
     App, HttpServer,
     dev::ServerHandle,
     middleware::from_fn,
     web::{self, Data},
 };
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 
 use crate::{
     memory::purge_while_idle,
@@ -76,6 +80,7 @@ pub fn serve(
             .wrap(paths::Normalize)
             .configure(routes.clone())
     };
+    let write_timeout = settings.write_timeout.0;
     let server = HttpServer::new(app)
         .workers(settings.workers)
         .max_connections(settings.connections_max)
@@ -83,6 +88,7 @@ pub fn serve(
         .disable_signals()
         .shutdown_timeout(FLUSH_SECS)
         .tcp_nodelay(true)
+        .on_connect(move |socket, _| bound_writes(socket, write_timeout))
         // A caller who closes its half wants no answer any more: its call must be cancelled at once.
         .h1_allow_half_closed(false)
         .keep_alive(settings.keep_alive.0)
@@ -98,6 +104,23 @@ pub fn serve(
     });
     Ok(handle)
 }
+
+/// Has the kernel close a connection whose caller takes nothing of what was written for `timeout`. An answer's body is not
+/// asked for more while the connection is full, so nothing above the socket sees that no byte moves; that the
+/// connection is closed drops the body, which counts the call and gives back its memory.
+#[cfg(target_os = "linux")]
+fn bound_writes(socket: &dyn Any, timeout: Duration) {
+    let Some(socket) = socket.downcast_ref::<TcpStream>() else {
+        return;
+    };
+    if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(timeout)) {
+        tracing::debug!(%error, "a connection has no write timeout");
+    }
+}
+
+/// Other systems have no such option.
+#[cfg(not(target_os = "linux"))]
+fn bound_writes(_: &dyn Any, _: Duration) {}
 
 fn routes(config: &mut web::ServiceConfig) {
     let operations = operations();

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
 };
@@ -40,6 +41,9 @@ pub struct ServerSettings {
     pub request_timeout: HumanDuration,
     /// Time for which an idle connection is kept; greater than 0. Default `75s`.
     pub keep_alive: HumanDuration,
+    /// Time for which a caller may take nothing of an answer that waits for it before its connection is closed (on
+    /// Linux); `1s` to `1h`. Default `30s`.
+    pub write_timeout: HumanDuration,
     /// Time for a call if the caller does not set one; greater than 0 and at most `deadline_max`. Default `2m`.
     pub deadline_default: HumanDuration,
     /// The longest time that a caller may set; greater than 0. Default `10m`.
@@ -61,6 +65,9 @@ pub struct ServerSettings {
 
 /// The longest time in which a stopping service still accepts calls; a longer one is likely a mistake.
 const LAME_DUCK_MAX: Duration = Duration::from_hours(1);
+/// The shortest and the longest time for which a caller may take nothing. The kernel looks no more often than a few times
+/// in a second.
+const WRITE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// The lowest priority of a call.
 pub const PRIORITY_MAX: u8 = 9;
 /// A quarter of the budget of all bodies is for small ones, so a budget of twice the largest body always has room for
@@ -157,6 +164,7 @@ impl Default for ServerSettings {
             answers_size_max: ByteCount(256 << 20),
             request_timeout: seconds(15),
             keep_alive: seconds(75),
+            write_timeout: seconds(30),
             deadline_default: seconds(120),
             deadline_max: seconds(600),
             stream_opens_after: seconds(20),
@@ -201,11 +209,8 @@ impl Validate for ServerSettings {
             "connections_max",
             "must be 1 to 1000000",
         );
-        require(
-            self.body_size_max.0 > 0,
-            "body_size_max",
-            "must be more than 0",
-        );
+        let body_size = self.body_size_max.0 > 0;
+        require(body_size, "body_size_max", "must be more than 0");
         let least = self.body_size_max.0.saturating_mul(BODIES_PER_BODY);
         let least = least.max(BODIES_MIN);
         require(
@@ -223,11 +228,10 @@ impl Validate for ServerSettings {
             "deadline_default",
             "must be at most `deadline_max`",
         );
-        require(
-            self.lame_duck.0 <= LAME_DUCK_MAX,
-            "lame_duck",
-            "must be at most 1h",
-        );
+        let lame_duck = self.lame_duck.0 <= LAME_DUCK_MAX;
+        require(lame_duck, "lame_duck", "must be at most 1h");
+        let write_timeout = WRITE_TIMEOUTS.contains(&self.write_timeout.0);
+        require(write_timeout, "write_timeout", "must be 1s to 1h");
         let durations = [
             ("request_timeout", self.request_timeout),
             ("deadline_default", self.deadline_default),

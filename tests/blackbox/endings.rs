@@ -14,7 +14,13 @@ use crate::{
 const LARGE: usize = 24 << 20;
 
 fn ask(program: &Program) -> TcpStream {
-    let body = r#"{"model":"simulated","messages":[{"role":"user","content":"a"}]}"#;
+    ask_for(program, false)
+}
+
+fn ask_for(program: &Program, stream: bool) -> TcpStream {
+    let body = format!(
+        r#"{{"model":"simulated","stream":{stream},"messages":[{{"role":"user","content":"a"}}]}}"#
+    );
     let mut socket = TcpStream::connect(program.address).unwrap();
     let length = body.len();
     write!(
@@ -44,4 +50,60 @@ fn a_whole_answer_counts_as_success_when_it_is_written() {
     assert!(answer.len() > LARGE && answer.ends_with(b"}"));
     program.await_metric(r#"kebne_calls_total{lane="simulated",ending="success"} 1"#);
     program.await_metric(r#"kebne_requests_total{model="simulated",ending="success"} 1"#);
+}
+
+/// Returns a stream that is larger than the sockets between program and caller can hold.
+fn large_stream() -> String {
+    let chunk = |text: &str, finish: &str| {
+        format!(
+            "data: {{\"id\":\"1\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":{finish}}}]}}\n\n"
+        )
+    };
+    let mut text = String::from(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n",
+    );
+    let part = chunk(&"x".repeat(4096), "null");
+    while text.len() < LARGE {
+        text.push_str(&part);
+    }
+    text.push_str(&chunk("", "\"stop\""));
+    text.push_str("data: [DONE]\n\n");
+    text
+}
+
+#[test]
+fn a_caller_who_takes_nothing_is_cut_off_and_its_memory_is_free_again() {
+    let folder = folder();
+    let (url, _requests) = upstream(|number| match number {
+        1 => large_stream(),
+        _ => whole(&"x".repeat(LARGE)),
+    });
+    // Room for one answer.
+    let server = "[server]\nwrite_timeout = \"1s\"\nanswers_size_max = \"30MiB\"";
+    let program = in_front_of(folder.path(), &url, server);
+    let mut stalled = Vec::new();
+    for (number, stream) in [(1, false), (2, true)] {
+        let mut socket = ask_for(&program, stream);
+        let mut head = [0; 12];
+        socket.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200", "{stream}");
+        stalled.push(socket);
+        let cancelled = r#"ending="cancelled""#;
+        program.await_metric(&format!(
+            r#"kebne_calls_total{{lane="simulated",{cancelled}}} {number}"#
+        ));
+        program.await_metric(&format!(
+            r#"kebne_requests_total{{model="simulated",{cancelled}}} {number}"#
+        ));
+        program.await_metric(r#"kebne_calls_live{lane="simulated"} 0.0"#);
+    }
+    let mut answer = Vec::new();
+    ask(&program).read_to_end(&mut answer).unwrap();
+    assert!(answer.len() > LARGE && answer.ends_with(b"}"));
+    for mut socket in stalled {
+        let mut rest = Vec::new();
+        // What the kernel held may still be read; the end is missing.
+        socket.read_to_end(&mut rest).ok();
+        assert!(rest.len() < LARGE, "{}", rest.len());
+    }
 }
