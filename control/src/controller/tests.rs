@@ -1,5 +1,5 @@
 use super::*;
-use crate::QuotaHints;
+use crate::{OfferedCall, Pool, PoolSettings, QuotaHints};
 
 fn at(seconds: f64) -> Timestamp {
     Timestamp::from_secs_f64(seconds)
@@ -462,4 +462,74 @@ fn a_call_that_had_too_little_time_does_not_speak_against_the_backend() {
 
 fn real(id: u64) -> f64 {
     crate::num::real(usize::try_from(id).unwrap())
+}
+
+#[test]
+fn one_sequential_caller_is_at_full_speed_soon_after_a_refusal_with_a_clock() {
+    let asked = Duration::from_secs(2);
+    let rate = Outcome::Rate {
+        retry_after: Some(asked),
+        slow_down: false,
+    };
+    let settings = ControllerSettings::default();
+    for restarts in [false, true] {
+        let mut c = Controller::new(&settings, None, at(0.0));
+        let mut pool = Pool::new(&PoolSettings::default(), c.grant(), at(0.0));
+        let (mut now, mut served_after, mut calls) = (0.0, 0_u32, 0_u32);
+        while now < 24.0 {
+            let offered = OfferedCall {
+                payload: (),
+                deadline: at(now + 60.0),
+                bytes: 1,
+                tokens: 0,
+                output_tokens_max: 0,
+                tenant: 0,
+                priority: 0,
+                weight: 1.0,
+                refuse_when_cold: false,
+                hedge: false,
+                kind: Kind::default(),
+            };
+            pool.set_grant(c.grant(), at(now));
+            pool.offer(offered, at(now)).unwrap();
+            let sent = loop {
+                c.step(Message::Wakeup, at(now), &mut || 0.5);
+                pool.set_grant(c.grant(), at(now));
+                match pool.next(at(now)) {
+                    Some(sent) => break sent,
+                    None => now += 0.01,
+                }
+            };
+            calls += 1;
+            let message = Message::Dispatched {
+                attempt: sent.attempt,
+                in_flight: sent.in_flight,
+                tokens: 0,
+                probe: sent.probe,
+                kind: sent.kind,
+            };
+            c.step(message, at(now), &mut || 0.5);
+            now += 0.1;
+            let outcome = if calls == 100 { rate } else { OK };
+            let ended = Message::Ended {
+                attempt: sent.attempt,
+                span: Span::until(at(now)),
+                outcome,
+                quota: QuotaHints::default(),
+            };
+            c.step(ended, at(now), &mut || 0.5);
+            pool.set_grant(c.grant(), at(now));
+            pool.ended(sent.attempt, (), outcome, false, at(now), &mut || 0.5);
+            if outcome == rate {
+                pool.cancel(sent.call, at(now));
+                if restarts {
+                    let learned = c.snapshot(at(now));
+                    c = Controller::new(&settings, Some(&learned), at(now));
+                }
+            }
+            served_after += u32::from(outcome == OK && now > 14.0);
+        }
+        // Refused at 10 s; from twice the pause on, ten calls per second.
+        assert!(served_after >= 95, "{served_after} of 100");
+    }
 }

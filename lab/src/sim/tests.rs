@@ -161,3 +161,43 @@ fn hedging_cuts_the_tail_that_is_bad_luck_for_one_attempt_in_twenty() {
     assert!(hedged.attempts < 1.06, "{} attempts", hedged.attempts);
     assert!(hedged.goodput > plain.goodput - 0.002);
 }
+
+/// Returns the median latency of the calls that ended after the first `skipped` ones.
+fn median_after(book: &Ledger, skipped: usize) -> f64 {
+    crate::sim::number::quantile(&book.latencies[skipped..], 0.5)
+}
+
+#[test]
+fn a_backend_that_becomes_far_slower_at_low_load_delays_no_one_after_three_seconds() {
+    for slower in [20.0, 100.0, 400.0] {
+        let until = 60.0;
+        let mut jump = scenario(&format!(
+            "[[tenants]]\nrate = [[0, 100]]\n[work]\nmean = 0.0005\nsigma = 0.1\n[backend]\nslots = [[0, 1000]]\n\
+            [[backend.brownouts]]\nfrom = {until}\nto = 1000\nfactor = {slower}"
+        ));
+        jump.duration = 120.0;
+        let book = run::run(&jump, 4, find("kebne").unwrap(), false);
+        // A hundred calls per second.
+        let healed = median_after(&book, 6300);
+        let direct = 0.0005 * slower;
+        assert!(
+            healed < 1.02 * direct + 0.001,
+            "{healed} s instead of {direct} s"
+        );
+    }
+}
+
+#[test]
+fn a_load_that_grows_on_a_backend_with_room_is_as_fast_as_direct() {
+    let mut room = scenario(
+        "[[tenants]]\nrate = [[0, 2], [40, 90], [80, 90]]\n[work]\nmean = 1.3\nsigma = 0.7\n[mix]\nstreamed = 0.5\nprompt = 0.2\n\
+        [backend]\nslots = [[0, 1000]]",
+    );
+    room.duration = 80.0;
+    for seed in 1..5 {
+        let book = run::run(&room, seed, find("kebne").unwrap(), false);
+        let direct = oracle::run(&room, seed);
+        let (median, known) = (median_after(&book, 0), median_after(&direct, 0));
+        assert!(median < 1.05 * known, "{median} s instead of {known} s");
+    }
+}
