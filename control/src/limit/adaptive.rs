@@ -6,13 +6,13 @@
 //! `e = dln(latency)/dln(in flight)`, so one threshold fits hard slots, hidden queues and batch servers. It must never
 //! react to a fault that another level would have had as well.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
 use crate::verdict::VerdictKind;
 use crate::{ControllerSettings, Timestamp, Verdict};
 
+mod early;
 mod edge;
 mod elasticity;
 mod experiment;
@@ -21,6 +21,7 @@ mod ladder;
 mod phase_window;
 mod ramp;
 
+use early::EarlyFailures;
 use edge::Edge;
 use elasticity::History;
 use ladder::Ladder;
@@ -28,9 +29,6 @@ use phase_window::{Phased, Summary};
 
 /// The largest error of a latency that may become the best one. The lowest of several noisy latencies is too low.
 const BEST_ERROR: f64 = 1.0;
-
-/// The largest number of early failures that wait to be counted; more than any window holds.
-const EARLY_MAX: usize = 512;
 
 /// The current activity.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,8 +89,7 @@ pub(crate) struct Adaptive {
     /// The lowest reference latency since the last rebase and its error, for the absolute bound.
     best: Option<(f64, f64)>,
     history: History,
-    /// Failures that came sooner than answers usually do, and are not counted yet.
-    early: VecDeque<Sample>,
+    early: EarlyFailures,
     /// Calls sent before the last cut are outdated.
     epoch: Timestamp,
     /// Calls sent before this time waited behind those of an earlier level.
@@ -130,7 +127,7 @@ impl Adaptive {
             reference: None,
             best: None,
             history: History::default(),
-            early: VecDeque::new(),
+            early: EarlyFailures::default(),
             epoch: now,
             settled: now,
             rest_until: now,
@@ -196,29 +193,6 @@ impl Adaptive {
             Mode::Edge | Mode::Probe => self.look_edge(now),
             Mode::Ramp => None,
         }
-    }
-
-    /// Returns `true` for a failure that came sooner than an answer to a call sent at the same time could: counted at
-    /// once, the failures of a new level would all come before its answers.
-    fn comes_early(&self, sample: &Sample) -> bool {
-        let sooner = self.edge.usual().is_none_or(|usual| sample.latency < usual);
-        let failed = sample.signal == Signal::Fault && !sample.acknowledged;
-        failed && sooner && self.early.len() < EARLY_MAX
-    }
-
-    /// Counts the early failures whose answers would have come by now, up to the first that leads to a verdict.
-    fn observe_early(&mut self, now: Timestamp) -> Option<Verdict> {
-        let usual = self.edge.usual()?;
-        while let Some(sample) = self
-            .early
-            .pop_front_if(|early| early.sent.after(usual) <= now)
-        {
-            let verdict = self.observe(&sample, true, now);
-            if verdict.is_some() {
-                return verdict;
-            }
-        }
-        None
     }
 
     fn set_limit(&mut self, limit: f64) {
@@ -324,12 +298,17 @@ impl Limit for Adaptive {
                 self.grow(sample);
             }
         }
-        if self.comes_early(sample) {
-            self.early.push_back(*sample);
+        let usual = self.edge.usual();
+        if self.early.keeps(sample, usual) {
             return None;
         }
-        let verdict = self.observe(sample, !sample.acknowledged, now);
-        verdict.or_else(|| self.observe_early(now))
+        let mut verdict = self.observe(sample, !sample.acknowledged, now);
+        while verdict.is_none()
+            && let Some(failure) = self.early.next(usual, now)
+        {
+            verdict = self.observe(&failure, true, now);
+        }
+        verdict
     }
 
     fn acknowledged(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
@@ -347,7 +326,7 @@ impl Limit for Adaptive {
         self.reference = None;
         self.best = None;
         self.history.clear();
-        self.early.clear();
+        self.early = EarlyFailures::default();
         self.epoch = now;
         self.rest_until = now;
         self.rest = 0.0;

@@ -313,19 +313,6 @@ fn failures_that_come_sooner_than_answers_do_not_end_a_climb() {
 }
 
 #[test]
-fn early_failures_are_counted_when_the_answers_are_due() {
-    let mut law = law();
-    law.sample(&sample(Signal::Served, 2, 1.0, 10.0), at(10.0));
-    for call in 0..600 {
-        law.sample(&sample(Signal::Fault, 2, 0.02, 10.1), at(10.1));
-        let most = (call + 1).min(EARLY_MAX);
-        assert_eq!(law.early.len(), most, "they wait, in a bounded number");
-    }
-    law.sample(&sample(Signal::Served, 2, 1.0, 11.5), at(11.5));
-    assert!(law.early.is_empty(), "{}", law.early.len());
-}
-
-#[test]
 fn one_call_more_is_asked_for_in_the_middle_between_two_calls() {
     let mut law = law();
     law.level = 1.0;
