@@ -16,7 +16,8 @@ use kebne_actors::{ActorReport, ActorSystem};
 use kebne_context::{ContextHandle, ContextParts, Secrets};
 use kebne_control::{LaneState, Outcome};
 use kebne_lane::{
-    CallError, CallOptions, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, RefusalReason, Reply,
+    CallError, CallOptions, Ending, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, RefusalReason,
+    Reply,
 };
 use kebne_wire::{NativeApi, splice::with_model};
 use serde::Serialize;
@@ -427,7 +428,16 @@ impl Gateway {
         }
     }
 
-    /// Gives up every call that is left; returns how many were cut off.
+    /// Returns how many calls were cut off, including those that are not over yet although their connections were closed.
+    pub fn drained(&self) -> usize {
+        let counts = self.inner.lanes.iter().map(|lane| lane.handle.endings());
+        let drained: u64 = counts
+            .map(|counts| counts.of(Ending::Drained) + counts.live())
+            .sum();
+        usize::try_from(drained).unwrap_or(usize::MAX)
+    }
+
+    /// Gives up every call that is left; returns how many were waiting or in flight.
     pub async fn cut_off(&self) -> usize {
         let lanes = self.inner.lanes.iter().map(|lane| lane.handle.cut_off());
         let cut = futures_util::future::join_all(lanes).await;
@@ -466,7 +476,11 @@ fn context_parts(
 async fn falls_back(lane: &Lane, error: &CallError) -> bool {
     match error {
         CallError::Refused { reason, .. } => *reason != RefusalReason::Draining,
-        CallError::Failed { failure, .. } if failure.outcome == Outcome::Client => false,
+        CallError::Failed { failure, .. }
+            if failure.is_shed || failure.outcome == Outcome::Client =>
+        {
+            false
+        }
         // No load comes from these, and a budget that successes fill would never pay for them.
         CallError::Failed { failure, .. } if failure.outcome.is_final() => true,
         CallError::Failed { .. } | CallError::Timeout { .. } => lane.handle.spend_retry().await,

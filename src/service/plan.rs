@@ -133,6 +133,7 @@ impl Plan {
             gateway.remember();
             cut_off.store(gateway.cut_off().await, SeqCst);
             server.stop(true).await;
+            cut_off.store(gateway.drained(), SeqCst);
             Ok(())
         };
         self.shutdown.add_task(SERVICE_STOP, "stop-serving", stop)?;

@@ -10,7 +10,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
     web::Data,
 };
-use kebne_lane::{CallOptions, Ending};
+use kebne_lane::CallOptions;
 
 use crate::{
     gateway::GatewayReply,
@@ -131,11 +131,12 @@ async fn whole(
     };
     match made.await {
         Ok(body) => {
-            let body = BoxBody::new(WholeBody::new(body, guard));
+            let body = BoxBody::new(WholeBody::new(body, guard, call.notes.clone()));
             Ok(Answer { headers, body })
         }
         Err(error) => {
-            guard.finish(Ending::Error);
+            let counted = guard.finish(error.ending());
+            call.notes.set_ending(counted, Some(error.reason()));
             Err(error)
         }
     }

@@ -5,6 +5,8 @@ use std::{
     net::TcpStream,
 };
 
+use serde_json::{Value, json};
+
 use crate::{
     program::{CHAT, Program, folder},
     upstream::{in_front_of, upstream, whole},
@@ -106,4 +108,53 @@ fn a_caller_who_takes_nothing_is_cut_off_and_its_memory_is_free_again() {
         socket.read_to_end(&mut rest).ok();
         assert!(rest.len() < LARGE, "{}", rest.len());
     }
+}
+
+#[test]
+fn an_answer_without_room_is_shed_by_its_lane_too_and_does_not_fall_back() {
+    let folder = folder();
+    let (url, _requests) = upstream(|_| whole(&"x".repeat(LARGE)));
+    let more = "[server]\nanswers_size_max = \"30MiB\"\n\
+        [[backends]]\nname = \"other\"\nkind = \"simulated\"\nsimulation = {preset = \"instant\"}\n\
+        [[models]]\nname = \"simulated\"\nbackends = [\"simulated\", \"other\"]";
+    let program = in_front_of(folder.path(), &url, more);
+    let mut stalled = ask(&program);
+    stalled.read_exact(&mut [0; 12]).unwrap();
+    let body = json!({"model": "simulated", "messages": [{"role": "user", "content": "a"}]});
+    let refused = program.send("POST", CHAT, &[], &body);
+    assert_eq!(refused.code(), (503, "answers_full".to_owned()));
+    program.await_metric(r#"kebne_calls_total{lane="simulated",ending="shed"} 1"#);
+    program.await_metric(r#"kebne_calls_total{lane="simulated",ending="error"} 0"#);
+    program.await_metric(r#"kebne_requests_total{model="simulated",ending="shed"} 1"#);
+    let state = program.send("GET", "/state", &[], &Value::Null).json();
+    let lane = &state["lanes"][0];
+    assert_eq!(lane["name"], "simulated");
+    assert_eq!(
+        lane["last_failure"],
+        Value::Null,
+        "the backend has not failed"
+    );
+}
+
+#[test]
+fn a_stalled_stream_past_its_deadline_counts_as_timeout_in_its_lane_and_among_the_requests() {
+    let folder = folder();
+    let (url, _requests) = upstream(|_| large_stream());
+    let server = "[server]\nwrite_timeout = \"3s\"\ndeadline_default = \"1s\"";
+    let program = in_front_of(folder.path(), &url, server);
+    let mut stalled = ask_for(&program, true);
+    stalled.read_exact(&mut [0; 12]).unwrap();
+    program.await_metric(r#"kebne_calls_total{lane="simulated",ending="timeout"} 1"#);
+    program.await_metric(r#"kebne_requests_total{model="simulated",ending="timeout"} 1"#);
+}
+
+#[test]
+fn a_stop_counts_whole_answers_that_it_cuts_off() {
+    let folder = folder();
+    let (url, _requests) = upstream(|_| whole(&"x".repeat(LARGE)));
+    let server = "[server]\ndrain_deadline = \"100ms\"";
+    let mut program = in_front_of(folder.path(), &url, server);
+    let mut stalled = ask(&program);
+    stalled.read_exact(&mut [0; 12]).unwrap();
+    assert_eq!(program.terminate(), Some(1));
 }

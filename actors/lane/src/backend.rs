@@ -134,6 +134,9 @@ pub struct Failure {
     /// `true` if the backend has done nothing for this attempt, for example because the connection was refused. It may
     /// then be repeated even if the call is not idempotent. Refusals are always repeated.
     pub safe_to_repeat: bool,
+    /// `true` if this process refused the answer for a reason of its own, such as a lack of memory. The backend has not
+    /// failed, and the call counts as shed.
+    pub is_shed: bool,
 }
 
 impl Failure {
@@ -141,6 +144,7 @@ impl Failure {
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         Self {
             safe_to_repeat: false,
+            is_shed: false,
             outcome,
             message: message.into(),
             reason: None,
@@ -162,6 +166,13 @@ impl Failure {
     #[must_use]
     pub fn safe_to_repeat(mut self) -> Self {
         self.safe_to_repeat = true;
+        self
+    }
+
+    /// Marks the failure as a refusal by this process. See [`Failure::is_shed`].
+    #[must_use]
+    pub fn shed(mut self) -> Self {
+        self.is_shed = true;
         self
     }
 

@@ -191,8 +191,8 @@ impl CallError {
     pub fn ending(&self) -> Ending {
         match self {
             Self::Refused { .. } | Self::Closed { attempts: 0 } => Ending::Shed,
-            Self::Failed { failure, .. } if failure.outcome == Outcome::Client => Ending::Rejected,
-            Self::Failed { .. } | Self::Closed { .. } | Self::Stopped => Ending::Error,
+            Self::Failed { failure, .. } => of_failure(failure),
+            Self::Closed { .. } | Self::Stopped => Ending::Error,
             Self::Timeout { .. } => Ending::Timeout,
             Self::Panicked { .. } => Ending::Panic,
             Self::Drained => Ending::Drained,
@@ -207,6 +207,16 @@ impl CallError {
             Self::Failed { failure, attempts } => *attempts <= 1 && failure.safe_to_repeat,
             _ => false,
         }
+    }
+}
+
+/// Returns the ending of a call that ends with this failure.
+fn of_failure(failure: &Failure) -> Ending {
+    match failure.outcome {
+        _ if failure.is_shed => Ending::Shed,
+        Outcome::Client => Ending::Rejected,
+        Outcome::Timeout => Ending::Timeout,
+        _ => Ending::Error,
     }
 }
 

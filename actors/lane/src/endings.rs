@@ -1,6 +1,9 @@
 //! Counts the calls of a lane and their endings.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use serde::{Serialize, Serializer};
 
@@ -11,6 +14,8 @@ use crate::call::Ending;
 pub(crate) struct Endings {
     calls: AtomicU64,
     ended: [AtomicU64; Ending::ALL.len()],
+    /// The lane was cut off.
+    is_cut_off: AtomicBool,
 }
 
 /// The calls of a lane and their endings.
@@ -31,6 +36,20 @@ impl Endings {
     pub(crate) fn end(&self, ending: Ending) {
         if let Some(counter) = self.ended.get(ending as usize) {
             counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// From now on, calls that are dropped count as drained.
+    pub(crate) fn cut_off(&self) {
+        self.is_cut_off.store(true, SeqCst);
+    }
+
+    /// Returns the ending of a call that is dropped now.
+    pub(crate) fn of_dropped(&self) -> Ending {
+        if self.is_cut_off.load(SeqCst) {
+            Ending::Drained
+        } else {
+            Ending::Cancelled
         }
     }
 

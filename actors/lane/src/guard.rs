@@ -29,8 +29,8 @@ pub struct Reply<T> {
     waited: Duration,
 }
 
-/// Counts the ending of a call. If it is dropped without [`CallGuard::finish`], the call counts as cancelled and its
-/// work at the backend is cancelled.
+/// Counts the ending of a call. If it is dropped without [`CallGuard::finish`], the call counts as cancelled, or as
+/// drained once the lane was cut off, and its work at the backend is cancelled.
 #[must_use = "a guard that is dropped counts its call as cancelled"]
 pub struct CallGuard {
     live: Option<Live>,
@@ -114,33 +114,44 @@ impl CallGuard {
     }
 
     /// Reports the ending of the call and releases its permit. Only the first report counts. If the lane has ended the
-    /// call meanwhile (timeout, panic, drain), the lane's reason is counted instead.
-    pub fn finish(mut self, ending: Ending) {
+    /// call meanwhile (timeout, panic, drain), the lane's reason is counted instead. Returns the ending that is counted.
+    pub fn finish(mut self, ending: Ending) -> Ending {
         let Some(live) = self.live.take() else {
-            return;
+            return ending;
         };
         if ending == Ending::Success {
             live.endings.end(ending);
             live.shared.served();
-            return;
+            return ending;
         }
-        live.endings.end(live.shared.verdict().unwrap_or(ending));
+        let counted = live.shared.verdict().unwrap_or(ending);
+        live.endings.end(counted);
         live.shared.cancelled.cancel();
+        counted
     }
-}
 
-impl Drop for CallGuard {
-    fn drop(&mut self) {
-        let Some(live) = self.live.take() else {
-            return;
-        };
-        let ending = live.shared.verdict().unwrap_or(Ending::Cancelled);
+    /// Ends the call as dropping the guard does. Returns the ending that is counted.
+    pub fn leave(mut self) -> Ending {
+        self.left().unwrap_or(Ending::Cancelled)
+    }
+
+    fn left(&mut self) -> Option<Ending> {
+        let live = self.live.take()?;
+        let verdict = live.shared.verdict();
+        let ending = verdict.unwrap_or_else(|| live.endings.of_dropped());
         live.endings.end(ending);
         live.shared.cancelled.cancel();
         if let (Some(call), Some(abandoned)) = (live.shared.number(), live.abandoned) {
             // If the pool is gone, so is the call.
             let _harmless_if_lost = abandoned.tell(CallAbandoned(call));
         }
+        Some(ending)
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        let _counted = self.left();
     }
 }
 

@@ -255,8 +255,10 @@ impl<B: Backend> LaneHandle<B> {
         self.inner.permits.when_none_taken().await;
     }
 
-    /// Gives up all remaining calls; returns how many were cut off.
+    /// Gives up all remaining calls; returns how many were waiting or in flight. Calls whose answers are with their
+    /// callers can still be finished; those that are dropped count as drained.
     pub async fn cut_off(&self) -> usize {
+        self.inner.endings.cut_off();
         let cut = match self.inner.entered().await {
             Some(Entrance::Open(route)) => route.pool.ask_control(CutOff, ASK_TIMEOUT).await.ok(),
             Some(Entrance::Closed { lane, .. }) => lane.ask_control(CutOff, ASK_TIMEOUT).await.ok(),

@@ -255,6 +255,7 @@ impl<B: Backend> Job<B> {
         let class = outcome.label();
         match &*lock(&self.last) {
             None => None,
+            Some(Lost::Failure(failure)) if failure.is_shed => None,
             Some(Lost::Failure(failure)) => Some(LastFailure::new(
                 class,
                 failure.reason,

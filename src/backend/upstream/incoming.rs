@@ -154,7 +154,9 @@ impl Incoming {
         }
         self.share.grow_to(size).map_err(|NoMemory| {
             let message = "answers take all of `server.answers_size_max`";
-            Failure::new(Outcome::Unusable, message).because(NO_MEMORY)
+            Failure::new(Outcome::Unusable, message)
+                .because(NO_MEMORY)
+                .shed()
         })
     }
 

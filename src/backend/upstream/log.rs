@@ -57,7 +57,9 @@ impl Log {
         let Some(left_out) = self.due(now) else {
             return;
         };
-        if failure.outcome == Outcome::Misconfigured {
+        if failure.is_shed {
+            tracing::warn!(backend, request, error, left_out, "an answer was refused");
+        } else if failure.outcome == Outcome::Misconfigured {
             let hint = "check `base_url` and the key of this backend";
             tracing::error!(
                 backend,

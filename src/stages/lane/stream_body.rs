@@ -9,6 +9,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    thread,
     time::Duration,
 };
 
@@ -97,26 +98,26 @@ impl StreamBody {
                 Ok(())
             }
             ModelBody::Whole(_) | ModelBody::Opaque(..) => {
-                guard.finish(Ending::Error);
                 let message = "the backend sent a whole answer, but a stream was requested";
-                Err(ApiError::internal(message))
+                let error = ApiError::internal(message);
+                guard.finish(error.ending());
+                Err(error)
             }
         }
     }
 
-    /// Ends the stream and counts the call.
-    fn end(&mut self, ending: Ending) {
-        match std::mem::replace(&mut self.state, State::Over) {
+    /// Ends the stream; the call counts in one ending, in its lane and among the requests.
+    fn end(&mut self, ending: Ending, reason: Option<&'static str>) {
+        let counted = match std::mem::replace(&mut self.state, State::Over) {
             State::Streaming { guard, .. } | State::Keeping { guard, .. } => guard.finish(ending),
-            State::Waiting(_) | State::Over => {}
-        }
+            State::Waiting(_) | State::Over => ending,
+        };
+        self.call.notes.set_ending(counted, reason);
     }
 
     /// Ends the stream with an error that the caller can see.
     fn fail(&mut self, error: &ApiError) -> Bytes {
-        self.end(Ending::Error);
-        let notes = &self.call.notes;
-        notes.set_ending(error.ending(), Some(error.reason()));
+        self.end(error.ending(), Some(error.reason()));
         let own = self.finish.writer.failed(error);
         own.unwrap_or_else(|| self.call.surface.error_event(error, &self.call.id))
     }
@@ -129,7 +130,7 @@ impl StreamBody {
     fn finished(&mut self) -> Bytes {
         match self.finish.writer.end() {
             Ok(last) => {
-                self.end(Ending::Success);
+                self.end(Ending::Success, None);
                 last
             }
             Err(error) => self.fail(&error),
@@ -228,6 +229,20 @@ impl StreamBody {
             Some(StreamItem::End) => self.finished(),
             Some(StreamItem::Lost(failure)) => self.fail(&ApiError::failed(&failure)),
             None => self.cut(),
+        }
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        if let State::Streaming { guard, .. } | State::Keeping { guard, .. } = state {
+            let counted = if thread::panicking() {
+                guard.finish(Ending::Panic)
+            } else {
+                guard.leave()
+            };
+            self.call.notes.set_ending(counted, None);
         }
     }
 }

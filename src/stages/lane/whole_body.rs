@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
+    thread,
 };
 
 use actix_web::{
@@ -11,6 +12,8 @@ use actix_web::{
     web::Bytes,
 };
 use kebne_lane::{CallGuard, Ending};
+
+use crate::stages::notes::Notes;
 
 /// The number of bytes that are handed to the connection at once. The connection requests more when it has written
 /// most of what it holds, so a caller who stops reading is noticed before the answer is written.
@@ -21,17 +24,32 @@ pub(super) struct WholeBody {
     rest: Bytes,
     size: u64,
     guard: Option<CallGuard>,
+    notes: Notes,
     /// `true` if the connection has had the time to write the last part.
     is_flushed: bool,
 }
 
 impl WholeBody {
-    pub(super) fn new(body: Bytes, guard: CallGuard) -> Self {
+    pub(super) fn new(body: Bytes, guard: CallGuard, notes: Notes) -> Self {
         Self {
             size: u64::try_from(body.len()).unwrap_or(u64::MAX),
             rest: body,
             guard: Some(guard),
+            notes,
             is_flushed: false,
+        }
+    }
+}
+
+impl Drop for WholeBody {
+    fn drop(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            let counted = if thread::panicking() {
+                guard.finish(Ending::Panic)
+            } else {
+                guard.leave()
+            };
+            self.notes.set_ending(counted, None);
         }
     }
 }
@@ -59,7 +77,8 @@ impl MessageBody for WholeBody {
             return Poll::Pending;
         }
         if let Some(guard) = this.guard.take() {
-            guard.finish(Ending::Success);
+            let counted = guard.finish(Ending::Success);
+            this.notes.set_ending(counted, None);
         }
         Poll::Ready(None)
     }

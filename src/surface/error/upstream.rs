@@ -49,7 +49,12 @@ impl ApiError {
         }
     }
 
+    /// The call counts in the ending that its lane counts.
     fn from_call(error: &CallError) -> Self {
+        Self::answer_to(error).ending_in(error.ending())
+    }
+
+    fn answer_to(error: &CallError) -> Self {
         match error {
             CallError::Refused {
                 reason,
@@ -63,14 +68,13 @@ impl ApiError {
                 format!("the backend did not answer in time (`{what}` timeout)"),
             )
             .code("upstream_timeout")
-            .ending_in(Ending::Timeout)
             .never(),
-            CallError::Panicked { .. } => Self::internal("the call was lost inside the gateway")
-                .code("attempt_lost")
-                .ending_in(Ending::Panic),
-            CallError::Closed { .. } => Self::lane_closed().ending_in(error.ending()),
+            CallError::Panicked { .. } => {
+                Self::internal("the call was lost inside the gateway").code("attempt_lost")
+            }
+            CallError::Closed { .. } => Self::lane_closed(),
             CallError::Drained | CallError::Stopped => {
-                Self::refused(RefusalReason::Draining, None, None).ending_in(Ending::Drained)
+                Self::refused(RefusalReason::Draining, None, None)
             }
         }
     }

@@ -114,7 +114,8 @@ async fn count<R>(
     let error = match answer {
         Ok(Ok(_)) => {
             tracing::info!(%lane, "the backend is warm");
-            return guard.finish(Ending::Success);
+            guard.finish(Ending::Success);
+            return;
         }
         Ok(Err(error)) => error,
         Err(_) => CallError::Stopped,
