@@ -16,6 +16,9 @@ use crate::{
     llm::{ModelBody, ModelResponse, STREAM_BUFFER_ITEMS, StreamItem},
 };
 
+/// The number of bytes of events after which a stream waits until its reader has taken all of them.
+const READ_AHEAD_MAX: usize = 256 << 10;
+
 /// Where the parts of a stream come from. Dropping it closes the connection behind it.
 pub(crate) trait EventSource: Send + 'static {
     /// Waits for one or more complete events; `None` is the clean end.
@@ -135,6 +138,7 @@ async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamIte
         outcome: Outcome::Cancelled,
         error: None,
     };
+    let mut read_ahead = 0;
     let lost = loop {
         let next = if source.is_complete() {
             Ok(None)
@@ -143,8 +147,16 @@ async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamIte
         };
         match next {
             Ok(Some(events)) => {
+                read_ahead += events.len();
                 if sender.send(StreamItem::Events(events)).await.is_err() {
                     return gone();
+                }
+                if read_ahead > READ_AHEAD_MAX {
+                    // There is room for all items once the reader has taken all of them.
+                    if sender.reserve_many(STREAM_BUFFER_ITEMS).await.is_err() {
+                        return gone();
+                    }
+                    read_ahead = 0;
                 }
             }
             Ok(None) => {
@@ -175,6 +187,11 @@ async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamIte
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    };
+
     use super::*;
 
     /// Gives `parts` events, each after `each`, then ends, or stays open.
@@ -222,6 +239,47 @@ mod tests {
             panic!("a stream was asked for");
         };
         (receiver, tokio::spawn(answer.tail.unwrap()), cancelled)
+    }
+
+    /// Gives events of 100 KiB and counts them.
+    struct Large(Arc<AtomicUsize>);
+
+    impl EventSource for Large {
+        async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+            self.0.fetch_add(1, SeqCst);
+            Ok(Some(Bytes::from(vec![b'x'; 100 << 10])))
+        }
+
+        fn tokens(&self) -> Option<u32> {
+            None
+        }
+
+        fn is_complete(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_reads_nothing_has_few_bytes_held_for_it() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let first = Bytes::from_static(b"data: {}\n\n");
+        let answer = stream(first, Large(Arc::clone(&made)), CancellationToken::new());
+        let ModelBody::Stream(mut receiver) = answer.response.body else {
+            panic!("a stream was asked for");
+        };
+        let tail = tokio::spawn(answer.tail.unwrap());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(made.load(SeqCst), 3);
+        for _ in 0..3 {
+            receiver.recv().await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(made.load(SeqCst), 3, "not all have been taken");
+        }
+        receiver.recv().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(made.load(SeqCst), 6);
+        drop(receiver);
+        tail.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
