@@ -36,12 +36,6 @@ pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns the name for logs.
     fn name(&self) -> &'static str;
 
-    /// Returns the API key that the caller presents: by default the bearer token of `Authorization`, or `api-key` as
-    /// Azure's clients send it.
-    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        bearer(headers).or_else(|| plain_key(headers, "api-key"))
-    }
-
     /// Returns `true` if calls can belong to a session or be led by a prompt: those whose calls become chat calls.
     fn has_turns(&self) -> bool;
 
@@ -202,23 +196,26 @@ pub(crate) fn passed(
     both.collect()
 }
 
-/// Returns the bearer token of a request.
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, key) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-}
-
-/// Returns the key of a request: its bearer token, or `x-api-key` as Anthropic's clients send it.
-pub fn any_key(headers: &HeaderMap) -> Option<&str> {
+/// Returns the key that a request presents, on every path alike: the bearer token of `Authorization`, else `x-api-key` as
+/// Anthropic's clients send it, else `api-key` as Azure's do. An empty key counts as none.
+pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
     bearer(headers)
         .or_else(|| plain_key(headers, "x-api-key"))
         .or_else(|| plain_key(headers, "api-key"))
 }
 
+/// Returns the bearer token of a request.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = header.split_once(' ')?;
+    let key = scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())?;
+    (!key.is_empty()).then_some(key)
+}
+
 /// Returns the key that a header of its own carries.
 fn plain_key<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
+    let key = headers.get(name)?.to_str().ok()?.trim();
+    (!key.is_empty()).then_some(key)
 }
 
 #[cfg(test)]

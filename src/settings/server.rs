@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
+use crate::{
+    api_key,
+    settings::{ByteCount, HumanDuration, SettingsError, Validate, join},
+};
 
 /// Settings of the HTTP service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -263,6 +266,11 @@ impl ServerSettings {
                 key.hash.len() == 64 && key.hash.bytes().all(hex),
                 &at("hash"),
                 "must be 64 lowercase hexadecimal digits, as `kebne key` prints them",
+            );
+            require(
+                key.hash != api_key::hash(""),
+                &at("hash"),
+                "is the hash of an empty key; `kebne key` creates a key and prints its hash",
             );
             require(
                 key.tenant.as_ref().is_none_or(|tenant| !tenant.is_empty()),

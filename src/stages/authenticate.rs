@@ -37,8 +37,7 @@ impl Stage for Authenticate<'_> {
     type Out = Known;
 
     async fn run(&self, arrival: Arrival) -> Result<Known, ApiError> {
-        let presented = arrival.surface.key(arrival.http.headers());
-        let caller = caller::of_key(presented, &self.state.settings.keys)?;
+        let caller = caller::of_headers(arrival.http.headers(), &self.state.settings.keys)?;
         self.call.notes.set_key(&caller.name);
         caller.require(Scope::Call)?;
         Ok(Known {

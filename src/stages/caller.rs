@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     api_key,
     settings::server::{KeySettings, Scope},
-    surface::{any_key, error::ApiError},
+    surface::{error::ApiError, presented_key},
 };
 
 /// The caller of a request.
@@ -76,22 +76,22 @@ pub fn of(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError>
 /// Returns the caller behind the key of a request.
 ///
 /// # Errors
-/// See [`of_key`]; also returns a 403 if the key lacks the scope.
+/// See [`of_headers`]; also returns a 403 if the key lacks the scope.
 pub fn with_scope(
     headers: &HeaderMap,
     keys: &[KeySettings],
     scope: Scope,
 ) -> Result<Caller, ApiError> {
-    let caller = of_key(any_key(headers), keys)?;
+    let caller = of_headers(headers, keys)?;
     caller.require(scope)?;
     Ok(caller)
 }
 
-/// Returns the caller behind a key.
+/// Returns the caller behind the key of a request, whatever the key may do.
 ///
 /// # Errors
 /// Returns a 401 if keys are set and none of them was presented.
-pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, ApiError> {
+pub fn of_headers(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError> {
     if keys.is_empty() {
         return Ok(Caller {
             name: String::new(),
@@ -104,7 +104,7 @@ pub fn of_key(presented: Option<&str>, keys: &[KeySettings]) -> Result<Caller, A
             models: None,
         });
     }
-    let hash = api_key::hash(presented.ok_or_else(ApiError::unauthorized)?);
+    let hash = api_key::hash(presented_key(headers).ok_or_else(ApiError::unauthorized)?);
     let mut found = None;
     // Every key is compared, so that the time does not reveal which one matched.
     for key in keys {

@@ -5,10 +5,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use actix_web::http::{
-    StatusCode,
-    header::{HeaderMap, HeaderName},
-};
+use actix_web::http::{StatusCode, header::HeaderName};
 use bytes::Bytes;
 use kebne_wire::{
     Native, NativeApi,
@@ -20,7 +17,7 @@ use kebne_wire::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::surface::{AnswerWriter, Reading, Surface, any_key, data_of, error::ApiError, json};
+use crate::surface::{AnswerWriter, Reading, Surface, data_of, error::ApiError, json};
 
 /// `POST /v1/messages`.
 pub static MESSAGES: Messages = Messages;
@@ -35,10 +32,6 @@ pub struct Messages;
 impl Surface for Messages {
     fn name(&self) -> &'static str {
         "messages"
-    }
-
-    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        any_key(headers)
     }
 
     fn has_turns(&self) -> bool {

@@ -90,6 +90,64 @@ fn a_key_does_what_its_scopes_name_and_nothing_else() {
 }
 
 #[test]
+fn every_path_takes_a_key_from_each_of_the_three_headers() {
+    let folder = folder();
+    let scopes = "scopes = [\"call\", \"read_state\", \"admin\"]\n";
+    let config = settings(folder.path(), &[("all", scopes)]);
+    let program = Program::start_plain(folder.path(), &config);
+    let messages = json!([{"role": "user", "content": "a"}]);
+    let chat = json!({"model": "m", "messages": messages});
+    let message = json!({"model": "m", "max_tokens": 5, "messages": messages});
+    let paths = [
+        ("POST", CHAT, &chat),
+        (
+            "POST",
+            "/v1/completions",
+            &json!({"model": "m", "prompt": "a"}),
+        ),
+        (
+            "POST",
+            "/v1/embeddings",
+            &json!({"model": "m", "input": "a"}),
+        ),
+        ("POST", "/openai/deployments/m/chat/completions", &chat),
+        ("POST", "/v1/messages", &message),
+        ("POST", "/v1/messages/count_tokens", &message),
+        (
+            "POST",
+            "/v1/responses",
+            &json!({"model": "m", "input": "a"}),
+        ),
+        ("GET", "/v1/models", &Value::Null),
+        ("GET", "/v1/sessions", &Value::Null),
+        ("GET", "/v1/prompts", &Value::Null),
+        ("GET", "/state", &Value::Null),
+        ("GET", "/metrics", &Value::Null),
+        ("POST", "/backends/b/prewarm", &Value::Null),
+    ];
+    for (method, path, body) in paths {
+        for (header, prefix) in [
+            ("authorization", "Bearer "),
+            ("x-api-key", ""),
+            ("api-key", ""),
+        ] {
+            let key = format!("{prefix}all");
+            let answer = program.send(method, path, &[(header, &key)], body);
+            assert!(
+                (200..300).contains(&answer.status),
+                "{path} {header}: {} {}",
+                answer.status,
+                answer.body
+            );
+            for wrong in [prefix.to_owned(), format!("{prefix}other")] {
+                let answer = program.send(method, path, &[(header, &wrong)], body);
+                assert_eq!(answer.status, 401, "{path} {header}: {wrong}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_key_reaches_only_its_models() {
     let folder = folder();
     let config = settings(folder.path(), &[("all", ""), ("one", "models = [\"m\"]\n")]);

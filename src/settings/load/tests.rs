@@ -290,6 +290,15 @@ fn a_list_is_set_from_the_environment_by_index_or_as_a_whole() {
 }
 
 #[test]
+fn the_hash_of_an_empty_key_is_refused() {
+    let hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let text = format!("[[server.keys]]\nname = \"a\"\nhash = \"{hash}\"");
+    let expected = "kebne.toml:3:8: server.keys[0].hash: is the hash of an empty key; `kebne key` creates a key and \
+                    prints its hash";
+    assert_eq!(shown(&text, &[]), [expected]);
+}
+
+#[test]
 fn two_keys_with_one_hash_are_refused() {
     let hash = "a".repeat(64);
     let key = |name: &str| format!("[[server.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\n");
