@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use actix_web::{
+    error::PayloadError,
     http::header::{CONTENT_LENGTH, HeaderMap},
     web::Payload,
 };
@@ -159,9 +160,7 @@ impl Growing {
 
     async fn read(mut self, mut payload: Payload) -> Result<Bytes, ApiError> {
         while let Some(part) = payload.next().await {
-            let part = part.map_err(|error| {
-                ApiError::bad_request(None, format!("the body is incomplete: {error}"))
-            })?;
+            let part = part.map_err(|error| broken(&error))?;
             self.add(&part)?;
         }
         Ok(Bytes::from_owner(Held {
@@ -195,6 +194,17 @@ impl Growing {
         self.permits.push(permit.ok_or_else(ApiError::no_memory)?);
         Ok(())
     }
+}
+
+/// Returns the error for a body that cannot be received.
+fn broken(error: &PayloadError) -> ApiError {
+    let message = match error {
+        PayloadError::Incomplete(_) | PayloadError::Io(_) => {
+            "the request body ends too early, or its chunks are not valid"
+        }
+        _ => "the request body cannot be received",
+    };
+    ApiError::bad_request(None, message).detail_of(error)
 }
 
 /// Returns the announced length of the body.

@@ -10,6 +10,7 @@ mod authenticate;
 pub mod caller;
 mod deadline;
 pub(crate) mod direct;
+mod header;
 mod lane;
 mod notes;
 mod response;

@@ -32,7 +32,8 @@ const ID_SIZE: usize = 16;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
-    limit: Option<usize>,
+    /// Read as text, so that an error names the key.
+    limit: Option<String>,
     after: Option<String>,
 }
 
@@ -151,14 +152,21 @@ pub(super) async fn turns(
 fn part_of(
     part: Result<Query<PageQuery>, actix_web::Error>,
 ) -> Result<(usize, Option<String>), ApiError> {
-    let part = part.map_err(|error| ApiError::bad_request(None, format!("the query: {error}")))?;
+    let part = part.map_err(|error| {
+        let text = error.to_string();
+        let reason = text.strip_prefix("Query deserialize error: ");
+        let message = format!("the query is not valid: {}", reason.unwrap_or(&text));
+        ApiError::bad_request(None, message)
+    })?;
+    let PageQuery { limit, after } = part.into_inner();
     let (max, default) = PAGE;
-    let limit = part.limit.unwrap_or(default);
-    if !(1..=max).contains(&limit) {
-        let message = format!("`limit` must be 1 to {max}");
-        return Err(ApiError::bad_request(Some("limit"), message));
-    }
-    Ok((limit, part.into_inner().after))
+    let limit = limit.map_or(Some(default), |text| text.parse().ok());
+    let limit = limit.filter(|limit| (1..=max).contains(limit));
+    let limit = limit.ok_or_else(|| {
+        let message = format!("`limit` must be a whole number from 1 to {max}");
+        ApiError::bad_request(Some("limit"), message)
+    })?;
+    Ok((limit, after))
 }
 
 /// A page of a list. `next_after` is where the next page begins; it is absent on the last page.

@@ -4,27 +4,56 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 
-use crate::{settings::ServerSettings, surface::error::ApiError};
+use crate::{settings::ServerSettings, stages::header::text, surface::error::ApiError};
+
+/// The header with the time of a call in milliseconds.
+const DEADLINE: &str = "x-kebne-deadline-ms";
 
 /// Returns the time for the call: `x-kebne-deadline-ms`, the client library's header, or the default.
 ///
 /// # Errors
 /// Returns a 400 if `x-kebne-deadline-ms` is not a positive number.
 pub(super) fn of(headers: &HeaderMap, settings: &ServerSettings) -> Result<Duration, ApiError> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let max = settings.deadline_max.0;
-    if let Some(text) = header("x-kebne-deadline-ms") {
-        let millis = text.trim().parse::<u64>().ok().filter(|millis| *millis > 0);
-        let millis = millis.ok_or_else(|| {
-            let message = "`x-kebne-deadline-ms` must be a whole number above 0";
-            ApiError::bad_request(Some("x-kebne-deadline-ms"), message)
+    if let Some(text) = text(headers, DEADLINE)? {
+        let millis = millis(text.trim()).ok_or_else(|| {
+            let message = format!("`{DEADLINE}` must be a whole number above 0");
+            ApiError::bad_request(Some(DEADLINE), message)
         })?;
         return Ok(Duration::from_millis(millis).min(max));
     }
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let seconds =
         header("x-stainless-read-timeout").and_then(|text| text.trim().parse::<f64>().ok());
     let read_timeout = seconds
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     Ok(read_timeout.unwrap_or(settings.deadline_default.0).min(max))
+}
+
+/// Returns a whole number above 0. One beyond 64 bits is as good as the largest, because the deadline is bounded anyway.
+fn millis(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let millis = is_number.then(|| text.parse().unwrap_or(u64::MAX))?;
+    (millis > 0).then_some(millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_a_whole_number_however_large() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("99999999999999999999", Some(u64::MAX)),
+            ("0", None),
+            ("-1", None),
+            ("1.5", None),
+            ("", None),
+            ("99999999999999999999x", None),
+        ] {
+            assert_eq!(millis(text), expected, "{text}");
+        }
+    }
 }

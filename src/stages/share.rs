@@ -6,7 +6,11 @@
 use actix_web::http::header::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use crate::{settings::server::PRIORITY_MAX, stages::caller::Caller, surface::error::ApiError};
+use crate::{
+    settings::server::PRIORITY_MAX,
+    stages::{caller::Caller, header::text},
+    surface::error::ApiError,
+};
 
 /// The header with the priority; 0 is served first.
 const PRIORITY: &str = "x-kebne-priority";
@@ -91,14 +95,6 @@ fn waits(headers: &HeaderMap) -> Result<bool, ApiError> {
             Err(ApiError::bad_request(Some(WAIT), message))
         }
     }
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
-    let unreadable = |_| ApiError::bad_request(Some(name), format!("`{name}` is not plain text"));
-    let value = headers.get(name);
-    value
-        .map(|value| value.to_str().map_err(unreadable))
-        .transpose()
 }
 
 /// Returns the number of a tenant. The same names give the same number in every process, and a caller cannot choose

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::{
     llm::ModelRequest,
     off_loop::OffLoop,
+    stages::header::text,
     state::State,
     surface::{Surface, error::ApiError},
 };
@@ -60,7 +61,7 @@ pub(super) fn wanted<'h>(
     headers: &'h HeaderMap,
     surface: &dyn Surface,
 ) -> Result<Wanted<'h>, ApiError> {
-    let (session, prompt) = (header(headers, SESSION)?, header(headers, PROMPT)?);
+    let (session, prompt) = (named(headers, SESSION)?, named(headers, PROMPT)?);
     if !surface.has_turns() && (session.is_some() || prompt.is_some()) {
         let param = if session.is_some() { SESSION } else { PROMPT };
         let message = format!("`{param}` is not supported by this operation");
@@ -173,14 +174,14 @@ fn lead(
     Ok(Lead(Some(text.map_err(|error| ApiError::prompt(&error))?)))
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, ApiError> {
-    let Some(value) = headers.get(name) else {
-        return Ok(None);
-    };
-    let text = value.to_str().ok().filter(|text| !text.is_empty());
-    let message = || format!("`{name}` must be a name of plain letters");
-    text.map(Some)
-        .ok_or_else(|| ApiError::bad_request(Some(name), message()))
+fn named<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiError> {
+    match text(headers, name)? {
+        Some("") => {
+            let message = format!("`{name}` must be a name of plain letters");
+            Err(ApiError::bad_request(Some(name), message))
+        }
+        text => Ok(text),
+    }
 }
 
 impl Follow {

@@ -78,7 +78,7 @@ impl ApiError {
         self
     }
 
-    fn detail_of(mut self, error: &impl std::fmt::Display) -> Self {
+    pub(crate) fn detail_of(mut self, error: &impl std::fmt::Display) -> Self {
         self.detail = Some(error.to_string());
         self
     }

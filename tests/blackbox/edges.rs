@@ -105,3 +105,61 @@ fn azures_paths_and_bounds_that_servers_take_are_served() {
         }
     }
 }
+
+#[test]
+fn a_header_that_steers_a_call_is_sent_once() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    for (name, value) in [
+        ("x-kebne-session", "sess_a"),
+        ("x-kebne-prompt", "a"),
+        ("x-kebne-tenant", "a"),
+        ("x-kebne-priority", "1"),
+        ("x-kebne-deadline-ms", "1000"),
+        ("x-wait-for-model", "true"),
+    ] {
+        let headers = [(name, value), (name, value)];
+        let answer =
+            Program::exchange(program.address, "POST", CHAT, &headers, &body(false)).unwrap();
+        let error = answer.json()["error"].clone();
+        assert_eq!((answer.status, &error["param"]), (400, &json!(name)));
+        let message = format!("`{name}` is sent more than once");
+        assert_eq!(error["message"], json!(message));
+    }
+    let headers = [("x-kebne-deadline-ms", "99999999999999999999")];
+    let answer = Program::exchange(program.address, "POST", CHAT, &headers, &body(false)).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[test]
+fn broken_chunks_and_queries_are_explained_in_our_words() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let answer = raw(&program, format!("{head}-5\r\nabc\r\n0\r\n\r\n").as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(
+        answer.contains("the request body ends too early, or its chunks are not valid"),
+        "{answer}"
+    );
+    for (query, message) in [
+        ("limit=a", "`limit` must be a whole number from 1 to 100"),
+        ("limit=0", "`limit` must be a whole number from 1 to 100"),
+        (
+            "limit=99999999999999999999",
+            "`limit` must be a whole number from 1 to 100",
+        ),
+        ("foo=1", "the query is not valid: unknown field `foo`"),
+    ] {
+        let path = format!("/v1/sessions?{query}");
+        let answer = Program::exchange(program.address, "GET", &path, &[], "").unwrap();
+        assert_eq!(answer.status, 400, "{query}");
+        let error = answer.json()["error"].clone();
+        assert!(
+            error["message"].as_str().unwrap().starts_with(message),
+            "{query}: {error}"
+        );
+    }
+}
