@@ -72,6 +72,26 @@ pub enum BuildError {
     },
 }
 
+impl BuildError {
+    /// Returns the key of the setting, below that of the backend.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::NoKey { .. } => "api_key_env",
+            Self::Setting { key, .. } => key,
+        }
+    }
+
+    /// Returns what is wrong, without the names of the backend and the key.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NoKey { variable, .. } => {
+                format!("the environment variable `{variable}` is not set")
+            }
+            Self::Setting { reason, .. } => reason.clone(),
+        }
+    }
+}
+
 impl ModelBackend {
     /// Creates the backend that the settings describe. Must be called inside a tokio runtime.
     ///

@@ -80,8 +80,14 @@ pub enum CommandError {
     #[error("{0}")]
     Log(#[source] LoggingError),
     /// The address could not be listened on.
-    #[error("cannot listen: {0}")]
-    Serve(#[source] io::Error),
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        #[source]
+        error: io::Error,
+    },
     /// The service failed.
     #[error("{0}")]
     Service(#[from] ServiceError),
@@ -103,7 +109,7 @@ impl CommandError {
             Self::Show(_)
             | Self::Randomness(_)
             | Self::Log(_)
-            | Self::Serve(_)
+            | Self::Listen { .. }
             | Self::Service(_)
             | Self::CutOff(_)
             | Self::Write(_) => ExitCode::Failure,

@@ -28,11 +28,13 @@ use crate::{
     learned::Learned,
     llm::{ModelRequest, ModelResponse},
     memory::{ByteBudget, purge_while_idle},
-    settings::{Api, BackendSettings, Environment, Settings},
+    settings::{Api, BackendSettings, ContextSettings, Environment, NotUtf8, Settings},
     supervisor::Supervisor,
 };
 
+mod check;
 mod error;
+pub use check::check;
 pub use error::{GatewayError, StartError};
 
 /// The reason why an operator's lane is closed, in `/state`.
@@ -453,16 +455,28 @@ impl Gateway {
     }
 }
 
+/// Reads the keys of the session store. An error comes with the setting that names the variable.
+fn secrets(
+    context: &ContextSettings,
+    environment: &dyn Environment,
+) -> Result<Secrets, (&'static str, NotUtf8)> {
+    let of = |setting, variable: &str| {
+        let value = environment.get(variable);
+        value.map_err(|error| (setting, error))
+    };
+    Ok(Secrets {
+        key: of("key_env", &context.key_env)?,
+        old_keys: of("old_keys_env", &context.old_keys_env)?,
+    })
+}
+
 /// Returns what the context manager needs. Sessions belong to the tenant of a key. Files of earlier versions name the key's
 /// hash instead.
 fn context_parts(
     settings: &Settings,
     environment: &dyn Environment,
 ) -> Result<ContextParts, StartError> {
-    let secrets = Secrets {
-        key: environment.get(&settings.context.key_env)?,
-        old_keys: environment.get(&settings.context.old_keys_env)?,
-    };
+    let secrets = secrets(&settings.context, environment).map_err(|(_, error)| error)?;
     let mut parts = kebne_context::parts(&settings.context, &secrets)?;
     let keys = settings.server.keys.iter();
     parts.former_owners = keys

@@ -36,6 +36,9 @@ pub enum ServiceError {
     /// The listener cannot be used.
     #[error("cannot listen: {0}")]
     Listen(#[from] io::Error),
+    /// The caller's note that the service has started failed.
+    #[error("cannot write the result: {0}")]
+    Announce(#[source] io::Error),
     /// The end of the service cannot be planned: its phases have no order.
     #[error("the shutdown cannot be planned: {0}")]
     Phases(#[from] PhasesError),
@@ -44,8 +47,8 @@ pub enum ServiceError {
     Task(#[from] AddTaskError),
 }
 
-/// Serves until `shutdown`, then drains; returns how many calls were cut off. Must run on an actix system. A failure of
-/// an actor does not end it.
+/// Serves until `shutdown`, then drains; returns how many calls were cut off. `on_start` runs once, when the service has
+/// started. Must run on an actix system. A failure of an actor does not end it.
 ///
 /// # Errors
 /// See [`ServiceError`].
@@ -54,11 +57,13 @@ pub async fn run(
     settings: &Settings,
     environment: &dyn Environment,
     shutdown: Shutdown,
+    on_start: impl FnOnce() -> io::Result<()>,
 ) -> Result<usize, ServiceError> {
     let gateway = Gateway::start(settings, environment).await?;
     let state = Arc::new(State::new(gateway.clone(), settings));
     let server = http::start(listener, Arc::clone(&state))?;
     let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
+    on_start().map_err(ServiceError::Announce)?;
     tokio::select! {
         () = shutdown.drain.cancelled() => {}
         () = shutdown.now.cancelled() => {}

@@ -40,7 +40,13 @@ impl Service {
             settings.server.lame_duck.0 = Duration::ZERO;
             change(&mut settings);
             actix_rt::System::new()
-                .block_on(service::run(listener, &settings, &ProcessEnvironment, stop))
+                .block_on(service::run(
+                    listener,
+                    &settings,
+                    &ProcessEnvironment,
+                    stop,
+                    || Ok(()),
+                ))
                 .unwrap()
         });
         Self {

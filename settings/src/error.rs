@@ -20,6 +20,8 @@ pub struct SettingsError {
     pub allowed: Vec<String>,
     /// The element of `allowed` that was probably meant.
     pub suggestion: Option<String>,
+    /// The path of the other key of a contradiction. If only that key is set, its place is the place of the error.
+    pub other: Option<String>,
 }
 
 impl SettingsError {
@@ -31,7 +33,15 @@ impl SettingsError {
             message: message.into(),
             allowed: Vec::new(),
             suggestion: None,
+            other: None,
         }
+    }
+
+    /// Names the other key of a contradiction.
+    #[must_use]
+    pub fn against(mut self, path: impl Into<String>) -> Self {
+        self.other = Some(path.into());
+        self
     }
 
     /// Sets the place of the error; the defaults are not a place.

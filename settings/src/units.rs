@@ -29,6 +29,10 @@ pub struct UnitError {
 impl HumanDuration {
     const EXAMPLES: &'static str = "`250ms`, `30s` or `1h`";
 
+    /// The longest duration that text can set: ten years of 365.25 days. A moment that far ahead can be computed on every
+    /// clock, and a longer time in settings is a mistake.
+    pub const MAX: Self = Self::from_secs(10 * 31_557_600);
+
     /// Creates a duration of whole milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
@@ -79,11 +83,16 @@ impl FromStr for HumanDuration {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = humantime::parse_duration(text);
-        parsed.map(Self).map_err(|error| UnitError {
+        let parsed = humantime::parse_duration(text).map_err(|error| error.to_string());
+        let bounded = parsed.and_then(|duration| {
+            let is_short = duration <= Self::MAX.0;
+            let too_long = || format!("it is longer than {}", Self::MAX);
+            is_short.then_some(Self(duration)).ok_or_else(too_long)
+        });
+        bounded.map_err(|reason| UnitError {
             given: text.to_owned(),
             what: "a duration",
-            reason: error.to_string(),
+            reason,
             examples: Self::EXAMPLES,
         })
     }
@@ -199,6 +208,16 @@ mod tests {
         for text in ["250ms", "30s", "1h", "1m 30s"] {
             let duration: HumanDuration = text.parse().unwrap();
             assert_eq!(duration.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_duration_is_at_most_ten_years() {
+        let longest: HumanDuration = "10years".parse().unwrap();
+        assert_eq!(longest, HumanDuration::MAX);
+        for text in ["10years 1ns", "11years", "584542000000years"] {
+            let error = text.parse::<HumanDuration>().unwrap_err().to_string();
+            assert!(error.contains("it is longer than 10years"), "{error}");
         }
     }
 

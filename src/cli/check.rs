@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use crate::{
     cli::CommandError,
+    gateway,
     settings::{Environment, Origin, load},
 };
 
@@ -27,7 +28,7 @@ const SECRETS: [&str; 7] = [
     "wake_headers",
 ];
 
-/// Validates the settings and prints them.
+/// Validates the settings, makes what the service would make of them, and prints them.
 ///
 /// # Errors
 /// Fails if the settings are wrong or the output cannot be written.
@@ -37,6 +38,7 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<(), CommandError> {
     let loaded = load::load(config, environment)?;
+    loaded.refuse(gateway::check(&loaded.settings, environment))?;
     let mut tree = Table::try_from(&loaded.settings)?;
     mask(&mut tree);
     write!(output, "{}", toml::to_string(&tree)?)?;

@@ -71,6 +71,15 @@ pub enum LabError {
     /// The simulated model could not be served.
     #[error("cannot serve the simulated model: {0}")]
     Simulate(#[source] io::Error),
+    /// The port of the simulated model cannot be listened on.
+    #[error("cannot serve the simulated model on 127.0.0.1:{port}: {error}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// The reason.
+        #[source]
+        error: io::Error,
+    },
     /// The scenario cannot be played.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -87,7 +96,7 @@ impl LabError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Script(_) | Self::Load(_) => ExitCode::Usage,
-            Self::Simulate(_) | Self::Demo(_) => ExitCode::Failure,
+            Self::Simulate(_) | Self::Listen { .. } | Self::Demo(_) => ExitCode::Failure,
         }
     }
 }

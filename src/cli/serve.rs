@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::CommandError,
-    logging,
+    gateway, logging,
     service::{self, Shutdown},
     settings::{Environment, SettingsErrors, Validate, load},
 };
@@ -29,7 +29,9 @@ pub fn run(
     environment: &dyn Environment,
     output: &mut dyn Write,
 ) -> Result<(), CommandError> {
-    let mut settings = load::load(config, environment)?.settings;
+    let loaded = load::load(config, environment)?;
+    loaded.refuse(gateway::check(&loaded.settings, environment))?;
+    let mut settings = loaded.settings;
     if let Some(listen) = listen {
         settings.server.listen = listen;
         let errors = settings.server.validate("server");
@@ -37,16 +39,21 @@ pub fn run(
             return Err(CommandError::Settings(SettingsErrors(errors)));
         }
     }
+    let cannot_listen = |error| CommandError::Listen {
+        address: settings.server.listen,
+        error,
+    };
+    let listener = TcpListener::bind(settings.server.listen).map_err(cannot_listen)?;
+    let address = listener.local_addr().map_err(cannot_listen)?;
     let _written_until_here = logging::start(&settings.log).map_err(CommandError::Log)?;
-    let listener = TcpListener::bind(settings.server.listen).map_err(CommandError::Serve)?;
-    let address = listener.local_addr().map_err(CommandError::Serve)?;
     let served = actix_rt::System::new().block_on(async {
         let shutdown = Shutdown::default();
         listen_for_signals(shutdown.clone())?;
-        // Who reads this may send a signal at once.
-        writeln!(output, "kebne on http://{address}/v1")?;
-        output.flush()?;
-        service::run(listener, &settings, environment, shutdown).await
+        let announce = || {
+            writeln!(output, "kebne on http://{address}/v1")?;
+            output.flush()
+        };
+        service::run(listener, &settings, environment, shutdown, announce).await
     });
     match served? {
         0 => Ok(()),

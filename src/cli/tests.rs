@@ -47,6 +47,82 @@ fn check_of_wrong_settings_ends_with_code_3_and_prints_nothing_else() {
     );
 }
 
+/// Runs `check` on a file with these settings; returns its code and complaints, the folder of the file left out.
+fn check_of(text: &str, variables: &[(&str, &str)], command: &str) -> (ExitCode, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kebne.toml");
+    std::fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    let (code, output, complaints) = kebne(&[command, "--config", &path], variables);
+    assert!(code == ExitCode::Success || output.is_empty(), "{output}");
+    let folder = format!("{}/", folder.path().display());
+    (code, complaints.replace(&folder, ""))
+}
+
+#[test]
+fn what_serve_cannot_start_with_is_an_error_of_check_with_its_line() {
+    const KEY: &str =
+        "[[backends]]\nname = 'b'\nkind = 'openai'\nbase_url = 'http://a'\napi_key_env = 'B_KEY'";
+    const FILE: &str = "[context]\nkey_env = 'C_KEY'\n";
+    let url = KEY.replace("http://a", "http://127.0.0.1:99999");
+    let template = "[[backends]]\nname = 'h'\nkind = 'huggingface'\nbase_url = 'http://a'\nchat_template = '{{ x'";
+    let table = [
+        (
+            KEY,
+            vec![],
+            "kebne.toml:5:15: backends[0].api_key_env: the environment variable `B_KEY` is not set",
+        ),
+        (
+            KEY,
+            vec![("B_KEY", "  ")],
+            "kebne.toml:5:15: backends[0].api_key_env: the environment variable `B_KEY` is not set",
+        ),
+        (
+            KEY,
+            vec![("B_KEY", "a\nb")],
+            "kebne.toml:5:15: backends[0].api_key_env: the value of the variable has a character that",
+        ),
+        (
+            url.as_str(),
+            vec![("B_KEY", "k")],
+            "kebne.toml:4:12: backends[0].base_url: ",
+        ),
+        (
+            template,
+            vec![],
+            "kebne.toml:5:17: backends[0].chat_template: ",
+        ),
+        (
+            FILE,
+            vec![("C_KEY", "zz")],
+            "kebne.toml:2:11: context.key_env: the environment variable `C_KEY` of `context.key_env` must be 64",
+        ),
+    ];
+    for (text, variables, expected) in table {
+        for command in ["check", "serve"] {
+            let (code, complaints) = check_of(text, &variables, command);
+            assert_eq!(code, ExitCode::Settings, "{command}: {complaints}");
+            let expected = format!("error: the settings are wrong:\n{expected}");
+            assert!(
+                complaints.starts_with(&expected),
+                "{command}: {complaints}\n{expected}"
+            );
+        }
+    }
+    let (code, complaints) = check_of(KEY, &[("B_KEY", "k")], "check");
+    assert_eq!(code, ExitCode::Success, "{complaints}");
+}
+
+#[test]
+fn a_taken_address_is_named_and_nothing_is_announced() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, output, complaints) = kebne(&["serve", "--listen", &address], &[]);
+    assert_eq!((code, output.as_str()), (ExitCode::Failure, ""));
+    let expected = format!("error: cannot listen on {address}: ");
+    assert!(complaints.starts_with(&expected), "{complaints}");
+}
+
 #[test]
 fn wrong_usage_ends_with_code_2() {
     let (code, output, complaints) = kebne(&["chekc"], &[]);
@@ -83,7 +159,9 @@ fn simulate_names_the_presets_that_there_are_and_a_port_that_is_taken() {
     let (code, output, complaints) = kebne(&["simulate", "--port", &port], &[]);
     assert_eq!((code, output.as_str()), (ExitCode::Failure, ""));
     assert!(
-        complaints.contains("cannot serve the simulated model"),
+        complaints.contains(&format!(
+            "cannot serve the simulated model on 127.0.0.1:{port}: "
+        )),
         "{complaints}"
     );
 }

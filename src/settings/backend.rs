@@ -28,6 +28,32 @@ const EVENT_SIZE_MAX: ByteCount = ByteCount::from_mib(16);
 /// `max_tokens` of a chat call that sets no bound, which Anthropic's API requires; enough for several pages.
 const OUTPUT_TOKENS_DEFAULT: u32 = 4096;
 
+/// Headers that describe the body or the connection of one request, which the HTTP client writes itself.
+const CLIENT_HEADERS: [&str; 12] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The message for one of them.
+const OF_THE_CLIENT: &str = "cannot be set: it describes the body or the connection of one request";
+
+/// Returns `true` for the name of a header that the HTTP client writes itself.
+fn is_of_the_client(name: &str) -> bool {
+    CLIENT_HEADERS
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// The protocol of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -246,12 +272,16 @@ impl BackendSettings {
                     refuse(&at, "is not a header name".to_owned());
                 } else if http::HeaderValue::try_from(value.as_str()).is_err() {
                     refuse(&at, "is not a valid header value".to_owned());
+                } else if is_of_the_client(name) {
+                    refuse(&at, OF_THE_CLIENT.to_owned());
                 }
             }
         }
         if let Some(name) = &self.api_key_header {
             if http::HeaderName::try_from(name.as_str()).is_err() {
                 refuse("api_key_header", format!("`{name}` is not a header name"));
+            } else if is_of_the_client(name) {
+                refuse("api_key_header", OF_THE_CLIENT.to_owned());
             }
             if self.api_key_env.is_none() {
                 refuse("api_key_header", "needs `api_key_env`".to_owned());
@@ -390,6 +420,29 @@ mod tests {
         assert!(
             paths("kind = 'openai'\nbase_url = 'https://a.example/v1?api-version=1'").is_empty()
         );
+    }
+
+    #[test]
+    fn headers_of_the_body_and_the_connection_are_refused() {
+        for name in [
+            "content-length",
+            "Transfer-Encoding",
+            "connection",
+            "te",
+            "content-type",
+        ] {
+            for table in ["headers", "wake_headers"] {
+                let text =
+                    format!("kind = 'openai'\nbase_url = 'http://a'\n[{table}]\n{name} = '5'");
+                assert_eq!(paths(&text), [format!("b.{table}.{name}")]);
+            }
+            let text = format!(
+                "kind = 'openai'\nbase_url = 'http://a'\napi_key_env = 'K'\napi_key_header = '{name}'"
+            );
+            assert_eq!(paths(&text), ["b.api_key_header"]);
+        }
+        let host = "kind = 'openai'\nbase_url = 'http://a'\n[headers]\nhost = 'b.example'";
+        assert!(paths(host).is_empty());
     }
 
     #[test]

@@ -37,6 +37,25 @@ pub struct Loaded {
     pub origins: BTreeMap<String, Origin>,
 }
 
+impl Loaded {
+    /// Sorts errors that were found in these settings, each with the place of its key.
+    ///
+    /// # Errors
+    /// Returns the errors if there are any.
+    pub fn refuse(&self, errors: Vec<SettingsError>) -> Result<(), SettingsErrors> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let located = errors.into_iter().map(|error| {
+            let origin = self.origins.get(&error.path);
+            error.at(origin.unwrap_or(&Origin::Default))
+        });
+        let mut located: Vec<_> = located.collect();
+        located.sort();
+        Err(SettingsErrors(located))
+    }
+}
+
 /// Reads the defaults, then `file` if there is one, then the environment, and validates the result.
 ///
 /// # Errors
@@ -52,7 +71,7 @@ pub fn load(file: Option<&Path>, environment: &dyn Environment) -> Result<Loaded
     if errors.is_empty() {
         let invalid = settings.validate("").into_iter();
         errors.extend(invalid.map(|error| {
-            let origin = origin_of(&tree, &segments(&error.path));
+            let origin = place_of(&tree, &error);
             error.at(origin)
         }));
     }
@@ -70,25 +89,26 @@ fn layers(file: Option<&Path>) -> Result<Node, SettingsError> {
         .map_err(|error| SettingsError::new("", error.to_string()))?;
     let mut tree = Node::from_defaults(&toml::Value::Table(defaults));
     if let Some(path) = file {
-        let text = read(path).map_err(|error| {
+        let bytes = read(path).map_err(|error| {
             let message = format!("cannot read the file `{}`: {error}", path.display());
             SettingsError::new("", message)
         })?;
-        tree.overlay(Node::parse(&text, &path.display().to_string())?);
+        let name = path.display().to_string();
+        tree.overlay(Node::parse(&Node::text(bytes, &name)?, &name)?);
     }
     Ok(tree)
 }
 
 /// Reads a file of a bounded size.
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
     let file = std::fs::File::open(path)?;
-    file.take(FILE_SIZE_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_SIZE_MAX {
+    file.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_SIZE_MAX {
         let message = format!("it is larger than {} MiB", FILE_SIZE_MAX >> 20);
         return Err(std::io::Error::other(message));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// Removes the default models if a layer replaced the default backends but set no models, because the default models
@@ -129,6 +149,18 @@ fn collect_origins(node: &Node, path: &mut Vec<Segment>, origins: &mut BTreeMap<
             let origin = node.first_set().unwrap_or(&Origin::Default);
             origins.insert(written(path), origin.clone());
         }
+    }
+}
+
+/// Returns the place of an error of validation: that of its key, or of the other key of a contradiction if only
+/// that one is set.
+fn place_of<'a>(tree: &'a Node, error: &SettingsError) -> &'a Origin {
+    let path = segments(&error.path);
+    let set = |path: &[Segment]| tree.find(path).and_then(Node::first_set);
+    let other = error.other.as_deref().map(segments);
+    match (set(&path), other.and_then(|other| set(&other))) {
+        (None, Some(other)) => other,
+        _ => origin_of(tree, &path),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The log: levels and format. It is written to standard error.
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::settings::{SettingsError, Validate, join};
 
@@ -36,16 +36,81 @@ impl Default for LogSettings {
     }
 }
 
+/// The levels by name.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 impl Validate for LogSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
-        let Err(error) = self.filter.parse::<Targets>() else {
-            return Vec::new();
+        let wrong = |part: &str, level: &str, reason: &str| {
+            let message =
+                format!("`{part}` is not a filter such as `info` or `kebne=debug`: {reason}");
+            let error = SettingsError::new(join(path, "filter"), message);
+            vec![error.with_allowed(LEVELS).suggesting(level)]
         };
-        let message = format!(
-            "`{}` is not a filter such as `info,kebne=debug`: {error}",
-            self.filter
-        );
-        let levels = ["off", "error", "warn", "info", "debug", "trace"];
-        vec![SettingsError::new(join(path, "filter"), message).with_allowed(levels)]
+        for part in self.filter.split(',') {
+            let (target, level) = match part.split_once('=') {
+                None => (None, part),
+                Some((target, level)) => (Some(target), level),
+            };
+            if part.contains(char::is_whitespace) {
+                return wrong(part, level.trim(), "it contains white space");
+            }
+            // Without a level, `tracing` takes a word for a target and logs nothing else.
+            if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+                return wrong(part, level, "a level is missing or unknown");
+            }
+            if target == Some("") {
+                return wrong(part, level, "the target is missing");
+            }
+        }
+        match self.filter.parse::<Targets>() {
+            Ok(_) => Vec::new(),
+            Err(error) => wrong(&self.filter, "", &error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(filter: &str) -> Vec<SettingsError> {
+        let filter = filter.to_owned();
+        let settings = LogSettings {
+            filter,
+            ..LogSettings::default()
+        };
+        settings.validate("log")
+    }
+
+    #[test]
+    fn every_part_of_a_filter_names_a_level() {
+        for filter in [
+            "info",
+            "INFO",
+            "off",
+            "3",
+            "info,kebne=debug",
+            "kebne::http=trace",
+        ] {
+            assert_eq!(errors(filter), [], "{filter}");
+        }
+        for filter in [
+            "inof",
+            "kebne",
+            "",
+            "info,",
+            "info,,warn",
+            "kebne=",
+            "kebne=loud",
+            "=info",
+            "6",
+            "info,=",
+            "warn, kebne=debug",
+            " info",
+        ] {
+            assert_eq!(errors(filter).len(), 1, "{filter}");
+        }
+        assert_eq!(errors("inof")[0].suggestion.as_deref(), Some("info"));
     }
 }

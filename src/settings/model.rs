@@ -44,6 +44,16 @@ impl Validate for ModelSettings {
                 "at least one backend is needed",
             ));
         }
+        for (index, backend) in self.backends.iter().enumerate() {
+            let mut before = self.backends.iter().take(index);
+            if before.any(|other| other == backend) {
+                let at = join(path, &format!("backends[{index}]"));
+                errors.push(SettingsError::new(
+                    at,
+                    format!("`{backend}` is listed more than once"),
+                ));
+            }
+        }
         for backend in self
             .upstream
             .keys()

@@ -1,13 +1,13 @@
 //! The HTTP service: its address, its keys, and its bounds.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
     api_key,
@@ -80,6 +80,8 @@ const BODIES_PER_BODY: u64 = 2;
 const BODIES_MIN: u64 = 1 << 20;
 /// The largest budget of all bodies.
 const BODIES_MAX: u64 = 1 << 40;
+/// The largest body, so that the largest budget has room for it.
+const BODY_MAX: u64 = BODIES_MAX / BODIES_PER_BODY;
 /// The smallest and the largest weight of a tenant.
 const WEIGHTS: (f64, f64) = (0.01, 100.0);
 
@@ -96,6 +98,7 @@ pub struct KeySettings {
     pub tenant: Option<String>,
     /// The highest priority that the key's calls may use, and the default of its calls; 0 (served first) to 9 (served
     /// last). Default 0.
+    #[serde(deserialize_with = "priority")]
     pub priority: u8,
     /// The tenant's share relative to others of the same priority; 0.01 to 100. Default 1.
     pub weight: f64,
@@ -197,6 +200,13 @@ impl Validate for ServerSettings {
             "cors_origins",
             "`*` is only allowed with `keys`: any web page could use the gateway",
         );
+        for (index, host) in self.hosts.iter().enumerate() {
+            require(
+                is_host(host),
+                &format!("hosts[{index}]"),
+                "must be a host name or an IP address without scheme, port and path, such as `kebne.internal`",
+            );
+        }
         require(
             self.cors_origins.iter().all(|origin| is_origin(origin)),
             "cors_origins",
@@ -212,24 +222,12 @@ impl Validate for ServerSettings {
             "connections_max",
             "must be 1 to 1000000",
         );
-        let body_size = self.body_size_max.0 > 0;
-        require(body_size, "body_size_max", "must be more than 0");
-        let least = self.body_size_max.0.saturating_mul(BODIES_PER_BODY);
-        let least = least.max(BODIES_MIN);
-        require(
-            (least..=BODIES_MAX).contains(&self.bodies_size_max.0),
-            "bodies_size_max",
-            "must be at least twice `body_size_max` and 1MiB, and at most 1TiB",
-        );
+        let body_size = (1..=BODY_MAX).contains(&self.body_size_max.0);
+        require(body_size, "body_size_max", "must be 1B to 512GiB");
         require(
             (BODIES_MIN..=BODIES_MAX).contains(&self.answers_size_max.0),
             "answers_size_max",
             "must be 1MiB to 1TiB",
-        );
-        require(
-            self.deadline_default.0 <= self.deadline_max.0,
-            "deadline_default",
-            "must be at most `deadline_max`",
         );
         let lame_duck = self.lame_duck.0 <= LAME_DUCK_MAX;
         require(lame_duck, "lame_duck", "must be at most 1h");
@@ -238,18 +236,40 @@ impl Validate for ServerSettings {
         let durations = [
             ("request_timeout", self.request_timeout),
             ("deadline_default", self.deadline_default),
+            ("deadline_max", self.deadline_max),
             ("stream_opens_after", self.stream_opens_after),
             ("keep_alive_comment", self.keep_alive_comment),
         ];
         for (key, value) in durations {
             require(!value.0.is_zero(), key, "must be more than 0");
         }
+        errors.extend(self.contradictions(path));
         errors.extend(self.wrong_keys(path));
         errors
     }
 }
 
 impl ServerSettings {
+    /// Finds values that do not fit together. A value that is wrong on its own is reported on its own.
+    fn contradictions(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let least = self.body_size_max.0.saturating_mul(BODIES_PER_BODY);
+        let least = least.max(BODIES_MIN);
+        if self.body_size_max.0 <= BODY_MAX
+            && !(least..=BODIES_MAX).contains(&self.bodies_size_max.0)
+        {
+            let message = "must be at least twice `body_size_max` and 1MiB, and at most 1TiB";
+            let error = SettingsError::new(join(path, "bodies_size_max"), message);
+            errors.push(error.against(join(path, "body_size_max")));
+        }
+        if !self.deadline_max.0.is_zero() && self.deadline_default.0 > self.deadline_max.0 {
+            let at = join(path, "deadline_default");
+            let error = SettingsError::new(at, "must be at most `deadline_max`");
+            errors.push(error.against(join(path, "deadline_max")));
+        }
+        errors
+    }
+
     /// Returns the errors of the keys.
     fn wrong_keys(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
@@ -312,6 +332,18 @@ impl ServerSettings {
         }
         errors
     }
+}
+
+/// Returns `true` for what a `Host` header holds besides the port.
+fn is_host(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    (!text.is_empty() && text.bytes().all(plain)) || text.parse::<IpAddr>().is_ok()
+}
+
+/// Reads a priority; the type alone would describe a wrong one by its own range.
+fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    u8::try_from(number).map_err(|_| D::Error::custom("must be 0 to 9"))
 }
 
 /// Returns `true` for `*`, or for a scheme and a host with or without a port.

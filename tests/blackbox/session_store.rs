@@ -138,7 +138,7 @@ fn an_encryption_key_that_is_not_utf8_is_an_error_and_not_plain_text() {
         command.env(variable, OsStr::from_bytes(b"\xff"));
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(3));
         let complaint = String::from_utf8(output.stderr).unwrap();
         assert!(complaint.contains(variable), "{complaint}");
         assert!(complaint.contains("not UTF-8"), "{complaint}");

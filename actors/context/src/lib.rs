@@ -27,7 +27,7 @@ pub use handle::{ContextError, ContextHandle};
 pub use health::StoreHealth;
 pub use limits::ContextLimits;
 pub use memory::MemoryStore;
-pub use open::{ContextStartError, Secrets, parts};
+pub use open::{ContextStartError, Secrets, check_keys, parts};
 pub use prompts::PromptSettings;
 pub use settings::{ContextSettings, StoreKind};
 pub use sqlite::{BadKey, Keyring, SqliteFile, SqliteStore};

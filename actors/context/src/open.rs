@@ -33,6 +33,16 @@ pub enum ContextStartError {
     Store(#[from] StoreError),
 }
 
+impl ContextStartError {
+    /// Returns the setting that is to blame, below `context`.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Key { setting, .. } => setting,
+            Self::Store(_) => "path",
+        }
+    }
+}
+
 /// The values of the variables that hold keys.
 #[derive(Clone, Default)]
 pub struct Secrets {
@@ -101,6 +111,17 @@ fn open(
                 Ok(Arc::new(file.open()?) as Arc<dyn SessionStore>)
             }))
         }
+    }
+}
+
+/// Checks the keys of the store without opening it.
+///
+/// # Errors
+/// Returns [`ContextStartError::Key`] if the store is a file and its keys cannot be used.
+pub fn check_keys(settings: &ContextSettings, secrets: &Secrets) -> Result<(), ContextStartError> {
+    match settings.store {
+        StoreKind::Memory => Ok(()),
+        StoreKind::Sqlite => keyring(settings, secrets).map(drop),
     }
 }
 

@@ -133,11 +133,10 @@ impl Validate for ContextSettings {
         for (key, value) in [("idle_expiry", self.idle_expiry), ("age_max", self.age_max)] {
             require(value.0 >= second, key, "must be at least 1s");
         }
-        require(
-            self.idle_expiry <= self.age_max,
-            "idle_expiry",
-            "must be at most `age_max`",
-        );
+        if self.idle_expiry > self.age_max {
+            let error = SettingsError::new(join(path, "idle_expiry"), "must be at most `age_max`");
+            errors.push(error.against(join(path, "age_max")));
+        }
         errors
     }
 }

@@ -158,6 +158,11 @@ impl Validate for LaneSettings {
                 SettingsError::new(join(path, key), format!("must be {}", invalid.allowed))
             })
             .collect();
+        if self.retry_ratio > self.retry_ratio_max {
+            let at = join(path, "retry_ratio");
+            let error = SettingsError::new(at, "must be at most `retry_ratio_max`");
+            errors.push(error.against(join(path, "retry_ratio_max")));
+        }
         for (key, timeout) in [
             ("first_token_timeout", self.first_token_timeout),
             ("idle_timeout", self.idle_timeout),

@@ -36,7 +36,7 @@ pub(super) fn api_key(
     };
     let (name, value) = match &settings.api_key_header {
         Some(name) => (
-            HeaderName::try_from(name).map_err(|_| wrong("the header's name is none"))?,
+            HeaderName::try_from(name).map_err(|_| wrong("the name of the header is not valid"))?,
             key.trim().to_owned(),
         ),
         None if settings.kind == BackendKind::Anthropic => {
@@ -45,7 +45,7 @@ pub(super) fn api_key(
         None => (header::AUTHORIZATION, format!("Bearer {}", key.trim())),
     };
     let mut value =
-        HeaderValue::try_from(value).map_err(|_| wrong("the key cannot stand in a header"))?;
+        HeaderValue::try_from(value).map_err(|_| wrong("the value of the variable has a character that cannot be sent in a header, such as a line break"))?;
     value.set_sensitive(true);
     Ok(Some((name, value)))
 }

@@ -54,7 +54,8 @@ fn serve<F: Future<Output = io::Result<()>>>(
     server: impl FnOnce(TcpListener, CancellationToken) -> F,
 ) -> Result<(), CommandError> {
     // Loopback only, because it has no keys.
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(LabError::Simulate)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map_err(|error| LabError::Listen { port, error })?;
     let address = listener.local_addr().map_err(LabError::Simulate)?;
     writeln!(output, "simulated model ({what}) on http://{address}/v1")?;
     output.flush()?;

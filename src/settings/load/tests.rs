@@ -12,7 +12,7 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
 }
 
 /// Loads a file that is called `kebne.toml` in messages.
-fn load_text(text: &str, pairs: &[(&str, &str)]) -> Result<Loaded, SettingsErrors> {
+fn load_text(text: impl AsRef<[u8]>, pairs: &[(&str, &str)]) -> Result<Loaded, SettingsErrors> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kebne.toml");
     std::fs::write(&path, text).unwrap();
@@ -178,7 +178,7 @@ fn a_contradiction_is_reported_at_the_value_or_at_the_table_that_lacks_it() {
     let expected = [
         "kebne.toml:4:1: backends[1].base_url: a backend of kind `openai` needs it",
         "kebne.toml:10:21: models[0].backends[1]: there is no backend named `lefd`; did you mean `left`?",
-        "kebne.toml:11:1: context.idle_expiry: must be at most `age_max`",
+        "kebne.toml:12:11: context.idle_expiry: must be at most `age_max`",
     ];
     assert_eq!(shown(text, &[]), expected);
     let expected = ["server.workers: must be 1 to 256 (from KEBNE__SERVER__WORKERS)"];
@@ -203,7 +203,7 @@ fn a_file_that_is_not_toml_is_reported_with_the_place() {
     );
     starts(
         "[server]\nworkers = 99999999999999999999",
-        "kebne.toml:2:11: the number `99999999999999999999` does not fit into 64 bits",
+        "kebne.toml:2:11: server.workers: the number `99999999999999999999` does not fit into 64 bits",
     );
 }
 
@@ -218,6 +218,87 @@ fn a_file_that_cannot_be_read_is_named() {
     let large = "#".repeat(usize::try_from(FILE_SIZE_MAX).unwrap() + 1);
     let expected = ["cannot read the file `kebne.toml`: it is larger than 4 MiB"];
     assert_eq!(shown(&large, &[]), expected);
+}
+
+#[test]
+fn a_number_beyond_64_bits_names_its_key_at_any_depth() {
+    let text =
+        "[[backends]]\nname = 'a'\n[[backends]]\ncold_statuses = [404, 99999999999999999999]";
+    let expected = "kebne.toml:4:23: backends[1].cold_statuses[1]: the number `99999999999999999999` does not fit \
+                    into 64 bits";
+    assert_eq!(shown(text, &[]), [expected]);
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_is_reported_with_the_place() {
+    let errors = load_text(b"[log]\nfilter = \"\xc3\xa9\xff\"", &[]).unwrap_err();
+    assert_eq!(errors.to_string(), "kebne.toml:2:12: the file is not UTF-8");
+}
+
+#[test]
+fn a_value_that_cannot_be_meant_is_reported_at_its_own_place() {
+    let backend = "[[backends]]\nname = 'a'\n";
+    let limits = format!("{backend}[backends.limits]\nretry_ratio_max = 0.1");
+    let models = format!("{backend}[[models]]\nname = 'm'\nbackends = ['a', 'a']");
+    let table = [
+        (
+            "[server]\ndeadline_max = '0s'",
+            "kebne.toml:2:16: server.deadline_max: must be more than 0",
+        ),
+        (
+            "[server]\ndeadline_max = '1s'",
+            "kebne.toml:2:16: server.deadline_default: must be at most `deadline_max`",
+        ),
+        (
+            "[server]\nbody_size_max = '15EiB'",
+            "kebne.toml:2:17: server.body_size_max: must be 1B to 512GiB",
+        ),
+        (
+            "[server]\nbody_size_max = '1GiB'",
+            "kebne.toml:2:17: server.bodies_size_max: must be at least twice `body_size_max` and 1MiB, and at most 1TiB",
+        ),
+        (
+            "[server]\nkeep_alive = '584542000000years'",
+            "kebne.toml:2:14: server.keep_alive: `584542000000years` is not a duration: it is longer than 10years; \
+             write it like `250ms`, `30s` or `1h`",
+        ),
+        (
+            "[server]\nhosts = ['kebne.internal', '::1', 'http://x']",
+            "kebne.toml:2:35: server.hosts[2]: must be a host name or an IP address without scheme, port and path, \
+             such as `kebne.internal`",
+        ),
+        (
+            "[[prompts]]\nname = 'a'",
+            "kebne.toml:1:1: prompts[0].template: a prompt needs a template, such as `{{ input }}`",
+        ),
+        (
+            limits.as_str(),
+            "kebne.toml:4:19: backends[0].limits.retry_ratio: must be at most `retry_ratio_max`",
+        ),
+        (
+            models.as_str(),
+            "kebne.toml:5:18: models[0].backends[1]: `a` is listed more than once",
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(shown(text, &[]), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_priority_and_a_host_are_checked_by_their_own_rules() {
+    for wrong in ["-1", "10", "300"] {
+        let hash = "a".repeat(64);
+        let text = format!("[[server.keys]]\nname = 'k'\nhash = '{hash}'\npriority = {wrong}");
+        let expected = "kebne.toml:4:12: server.keys[0].priority: must be 0 to 9";
+        assert_eq!(shown(&text, &[]), [expected], "{wrong}");
+    }
+    for host in ["", "*", "a b", "x:80", "x/y"] {
+        let errors = load_text(format!("[server]\nhosts = ['{host}']"), &[])
+            .unwrap_err()
+            .0;
+        assert_eq!(errors[0].path, "server.hosts[0]", "{host}");
+    }
 }
 
 #[test]

@@ -92,6 +92,23 @@ impl Node {
         Ok(Self::new(source.table(table.get_ref())?, origin))
     }
 
+    /// Returns the text of a file.
+    ///
+    /// # Errors
+    /// The place of the first byte that is not UTF-8.
+    pub(super) fn text(bytes: Vec<u8>, path: &str) -> Result<String, SettingsError> {
+        String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let before = error.as_bytes().get(..valid).unwrap_or_default();
+            let source = Source {
+                text: &String::from_utf8_lossy(before),
+                path: Arc::from(path),
+            };
+            let place = source.place(&(valid..valid));
+            SettingsError::new("", "the file is not UTF-8").at(&place)
+        })
+    }
+
     /// Parses the value of a variable as TOML.
     pub(super) fn parse_value(text: &str, name: &str) -> Option<Self> {
         let source = Source {
@@ -230,7 +247,8 @@ impl Source<'_> {
     fn table(&self, table: &DeTable<'_>) -> Result<Kind, SettingsError> {
         let mut items = BTreeMap::new();
         for (key, value) in table {
-            let mut node = self.value(value)?;
+            let node = self.value(value);
+            let mut node = node.map_err(|error| below(key.get_ref(), error))?;
             node.key = Some(self.place(&key.span()));
             items.insert(key.get_ref().to_string(), node);
         }
@@ -238,7 +256,10 @@ impl Source<'_> {
     }
 
     fn list(&self, items: &DeArray<'_>) -> Result<Kind, SettingsError> {
-        let nodes = items.iter().map(|item| self.value(item));
+        let nodes = items.iter().enumerate().map(|(index, item)| {
+            let node = self.value(item);
+            node.map_err(|error| below(&format!("[{index}]"), error))
+        });
         nodes.collect::<Result<_, _>>().map(Kind::List)
     }
 
@@ -265,4 +286,15 @@ impl Source<'_> {
         };
         Ok(Node::new(kind, origin))
     }
+}
+
+/// Returns an error of a value as one of the table or list around it.
+fn below(step: &str, mut error: SettingsError) -> SettingsError {
+    let dot = if error.path.is_empty() || error.path.starts_with('[') {
+        ""
+    } else {
+        "."
+    };
+    error.path = format!("{step}{dot}{}", error.path);
+    error
 }

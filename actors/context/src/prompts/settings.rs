@@ -21,6 +21,10 @@ impl Validate for PromptSettings {
             let message = "a prompt needs a name of letters, digits, `-`, `_` and `.`";
             errors.push(SettingsError::new(join(path, "name"), message));
         }
+        if self.template.is_empty() {
+            let message = "a prompt needs a template, such as `{{ input }}`";
+            errors.push(SettingsError::new(join(path, "template"), message));
+        }
         if let Err(message) = super::check(&self.template) {
             errors.push(SettingsError::new(join(path, "template"), message));
         }

@@ -1,0 +1,37 @@
+//! Finds what the settings alone do not show: a backend or the session store that cannot be made of them in this
+//! environment.
+
+use crate::{
+    backend::{ModelBackend, wake},
+    gateway::secrets,
+    settings::{Environment, Settings, SettingsError},
+};
+
+/// Makes what the service is made of, without starting it and without the network, and returns an error for each setting
+/// that prevents it.
+pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<SettingsError> {
+    let mut errors = Vec::new();
+    for (index, backend) in settings.backends.iter().enumerate() {
+        let made = ModelBackend::build(backend, environment).map(drop);
+        if let Err(error) = made.and_then(|()| wake::call(backend, settings).map(drop)) {
+            let at = format!("backends[{index}].{}", error.key());
+            errors.push(SettingsError::new(at, error.reason()));
+        }
+    }
+    let context = &settings.context;
+    match secrets(context, environment) {
+        Err((key, error)) => {
+            errors.push(SettingsError::new(
+                format!("context.{key}"),
+                error.to_string(),
+            ));
+        }
+        Ok(secrets) => {
+            if let Err(error) = kebne_context::check_keys(context, &secrets) {
+                let at = format!("context.{}", error.key());
+                errors.push(SettingsError::new(at, error.to_string()));
+            }
+        }
+    }
+    errors
+}
