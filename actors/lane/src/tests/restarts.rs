@@ -223,7 +223,7 @@ async fn a_restarted_pool_still_waits_for_the_controllers_word_on_a_loading_answ
     let early = tokio::time::timeout(SECOND, &mut calls).await;
     assert!(early.is_err(), "{early:?}");
     let sent = sent(&bench) - before;
-    assert_eq!(sent, limit, "those that were on their way");
+    assert_eq!(sent, limit.max(3), "three in a row make a lane cold");
     let ends = calls.await;
     assert!(ends.iter().all(Result::is_err), "{ends:?}");
     bench.assert_quiet().await;
