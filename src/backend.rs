@@ -1,7 +1,7 @@
-//! The backends of the gateway: each speaks one dialect to one model server and classifies what comes back.
+//! The backends of the gateway. Each uses one dialect with one model server and classifies the answers.
 //!
-//! One attempt in, one answer or one [`Failure`] out. Nothing here retries, waits for
-//! its turn or counts calls: that is the lane's work, and a backend that did it too would multiply load.
+//! An attempt results in one answer or one [`Failure`]. A backend does not retry, queue or count calls. The lane does
+//! this; if a backend did it too, the load would multiply.
 
 pub mod anthropic;
 mod events;
@@ -47,10 +47,10 @@ pub enum ModelBackend {
     Anthropic(Box<AnthropicBackend>),
 }
 
-/// The reason why a backend cannot be made of its settings.
+/// The reason why a backend cannot be created from its settings.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The environment variable that is to hold the API key is not set.
+    /// The environment variable for the API key is not set.
     #[error(
         "backend `{backend}`: the environment variable `{variable}` of `api_key_env` is not set"
     )]
@@ -60,14 +60,14 @@ pub enum BuildError {
         /// The variable.
         variable: String,
     },
-    /// A setting has no such value; validated settings never lead here.
+    /// The value of a setting is not possible; validated settings never cause this.
     #[error("backend `{backend}`: `{key}`: {reason}")]
     Setting {
         /// The backend.
         backend: String,
         /// The key.
         key: &'static str,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
 }
@@ -93,7 +93,7 @@ impl BuildError {
 }
 
 impl ModelBackend {
-    /// Creates the backend that the settings describe. Must be called inside a tokio runtime.
+    /// Creates the backend of the settings. It must be called inside a tokio runtime.
     ///
     /// # Errors
     /// See [`BuildError`].

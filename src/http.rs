@@ -1,6 +1,6 @@
-//! The HTTP service: its routes, and what operators ask.
+//! The HTTP service: its routes, and the endpoints of operators.
 //!
-//! Calls to models are handed to the stages; everything else is answered here.
+//! Calls to models are passed to the stages; all other requests are answered here.
 
 mod admin;
 mod browsers;
@@ -39,16 +39,16 @@ pub use crate::state::State;
 
 use methods::{Resource, delete, get, only, post};
 
-/// Time that connections get to write out what they hold when the server stops.
+/// Seconds for connections to write their remaining data when the server stops.
 const FLUSH_SECS: u64 = 2;
-/// Time for which a connection whose body was refused is still read, so that its caller sees the answer. Each keeps a
-/// buffer meanwhile. It must be longer than half a second: actix counts from a clock that it reads every 500 ms, and a
-/// timer that is due when it is set never fires, so that the connection would stay open.
+/// Time for which a connection whose body was refused is still read, so that its caller sees the answer. Each one uses
+/// a buffer meanwhile. It must be longer than half a second: actix uses a clock that it reads every 500 ms, and a
+/// timer that is due when it is set never fires, so the connection would stay open.
 const LINGER: Duration = Duration::from_secs(1);
-/// Connections that wait to be accepted.
+/// The number of connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Starts the service; it runs until the handle stops it.
+/// Starts the service, which runs until the handle stops it.
 ///
 /// # Errors
 /// Returns an error if the listener cannot be used.
@@ -62,8 +62,9 @@ pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandl
     })
 }
 
-/// Serves any routes by this service's rules: a handler that panics is answered with 500, a caller that leaves
-/// has its handler dropped at once, and connections keep to the settings. Runs until the handle stops it.
+/// Serves any routes with the rules of this service: a handler that panics is answered with 500, the handler of a
+/// caller that disconnects is dropped at once, and connections are bounded by the settings. It runs until the handle
+/// stops it.
 ///
 /// # Errors
 /// Returns an error if the listener cannot be used.
@@ -133,7 +134,7 @@ fn routes(config: &mut web::ServiceConfig) {
     config.default_service(web::to(admin::no_such_path));
 }
 
-/// The operations, each with the methods that it knows.
+/// The operations, each with its methods.
 fn operations() -> Vec<Resource> {
     vec![
         only("/v1/chat/completions", calls::post(&openai::CHAT)),

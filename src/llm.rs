@@ -41,10 +41,10 @@ pub enum ModelBody {
 /// died (a panic): the reader must treat that as a loss, never as an end.
 #[derive(Debug)]
 pub enum StreamItem {
-    /// One or more complete events (each ends with a blank line), free of `id:` and `retry:` lines. The
-    /// last chunk of a clean stream contains `data: [DONE]`.
+    /// One or more complete events, each of which ends with a blank line, without `id:` and `retry:` lines. The last
+    /// chunk of a complete stream contains `data: [DONE]`.
     Events(Bytes),
-    /// The stream ended cleanly.
+    /// The stream ended normally.
     End,
     /// The stream was lost after the first event.
     Lost(Failure),

@@ -1,8 +1,8 @@
-//! The dialects in which callers speak to the gateway.
+//! The dialects of callers.
 //!
-//! A [`Surface`] reads a caller's body into a call, renders errors in its own shape, and writes the answer back. Between
-//! the two every call is a call of the `OpenAI` dialect. A new dialect is a new implementation of the trait and a route
-//! that names it; no stage changes.
+//! A [`Surface`] reads a caller's body into a call, renders errors in its own shape, and writes the answer back. In
+//! between, every call is a call of the `OpenAI` dialect. A new dialect needs a new implementation of the trait and a
+//! route with it; no stage changes.
 
 pub mod error;
 pub mod messages;
@@ -25,13 +25,14 @@ use serde_json::Value;
 use error::ApiError;
 use responses::NewResponse;
 
-/// Values in a body that is read into a tree: a tree of them takes some ten megabytes, and no conversation has as many.
+/// The largest number of values in a body that is parsed into a tree. A tree of them takes about ten megabytes, and no
+/// conversation has as many.
 const VALUES_MAX: usize = 200_000;
 
 /// The comment that keeps a waiting event stream alive.
 const COMMENT: Bytes = Bytes::from_static(b": waiting for the backend\n\n");
 
-/// One operation of one dialect towards callers.
+/// One operation of one dialect of callers.
 pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns the name for logs.
     fn name(&self) -> &'static str;
@@ -39,7 +40,7 @@ pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns `true` if calls can belong to a session or be led by a prompt: those whose calls become chat calls.
     fn has_turns(&self) -> bool;
 
-    /// Reads a body of a content type. Runs on a thread beside the event loop when the body is large.
+    /// Reads a body with a content type. It runs on a thread beside the event loop if the body is large.
     ///
     /// # Errors
     /// Returns an error if the body cannot be used; the error names the field.
@@ -68,32 +69,33 @@ pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns the JSON body of an error.
     fn error_body(&self, error: &ApiError, request_id: &str) -> Bytes;
 
-    /// Returns the event that reports a loss within a stream. No regular end follows it.
+    /// Returns the event that reports a loss within a stream. No normal end follows it.
     fn error_event(&self, error: &ApiError, request_id: &str) -> Bytes;
 
-    /// Returns what keeps a stream alive whose next token is still awaited.
+    /// Returns the bytes that keep a stream alive while its next token is awaited.
     fn keep_alive(&self) -> Bytes {
         COMMENT
     }
 }
 
-/// A body that was read.
+/// The result of reading a body.
 #[derive(Debug)]
 pub struct Reading {
     /// The call in the `OpenAI` dialect.
     pub parsed: Parsed,
     /// Translates the answer back.
     pub writer: Box<dyn AnswerWriter>,
-    /// Names of the hints that the call leaves out, because the `OpenAI` dialect has no place for them.
+    /// Names of the hints that the call leaves out, because the `OpenAI` dialect does not have them.
     pub omitted: Vec<String>,
-    /// The error of a call that only backends of the caller's own dialect can carry out, for all other backends.
+    /// The error of a call that only backends of the caller's own dialect can carry out; returned if there is no such
+    /// backend.
     pub only_native: Option<ApiError>,
-    /// The response that the call makes, when responses can be kept and continued.
+    /// The response of the call, if responses can be kept and continued.
     pub response: Option<Box<NewResponse>>,
 }
 
 impl Reading {
-    /// Creates a reading of a call that nothing more is to be known of.
+    /// Creates a reading of a call without further properties.
     pub fn new(parsed: Parsed, writer: Box<dyn AnswerWriter>) -> Self {
         Self {
             parsed,
@@ -113,13 +115,13 @@ pub trait AnswerWriter: fmt::Debug + Send {
     /// Returns an error if the answer cannot be read.
     fn whole(&mut self, body: Bytes) -> Result<Bytes, ApiError>;
 
-    /// Translates complete events; the result is empty when there is nothing to say yet.
+    /// Translates complete events. The result is empty if there is nothing to write yet.
     ///
     /// # Errors
     /// Returns an error if the answer cannot be read.
     fn events(&mut self, events: Bytes) -> Result<Bytes, ApiError>;
 
-    /// Returns what follows the last event of a stream that ended cleanly; empty when nothing does.
+    /// Returns the end of a stream that ended normally; it may be empty.
     ///
     /// # Errors
     /// Returns an error if the answer is not complete.
@@ -127,19 +129,19 @@ pub trait AnswerWriter: fmt::Debug + Send {
         Ok(Bytes::new())
     }
 
-    /// Returns the events that end a stream with an error, when they depend on what was written before. Otherwise the
-    /// surface's own event does it.
+    /// Returns the events that end a stream with an error, if they depend on what was written before. Otherwise the
+    /// surface's own event is used.
     fn failed(&mut self, _error: &ApiError) -> Option<Bytes> {
         None
     }
 
-    /// Returns the whole answer once it is complete, for those who keep it in the caller's dialect.
+    /// Returns the whole answer once it is complete, to be kept in the caller's dialect.
     fn answer(&self) -> Option<&Value> {
         None
     }
 }
 
-/// Returns the surface that a path belongs to, for errors that no operation has made.
+/// Returns the surface of a path, for errors that occur outside an operation.
 pub fn of_path(path: &str) -> &'static dyn Surface {
     match path.strip_prefix("/v1/messages") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => &messages::MESSAGES,
@@ -150,7 +152,7 @@ pub fn of_path(path: &str) -> &'static dyn Surface {
 /// Reads a JSON body into a tree, for dialects that are translated.
 fn json(body: &[u8]) -> Result<Value, ApiError> {
     if values_of(body) > VALUES_MAX {
-        let message = format!("the body holds more than {VALUES_MAX} values");
+        let message = format!("the body contains more than {VALUES_MAX} values");
         return Err(ApiError::bad_request(None, message));
     }
     let value = serde_json::from_slice(body);
@@ -159,7 +161,7 @@ fn json(body: &[u8]) -> Result<Value, ApiError> {
     })
 }
 
-/// Returns how many values a JSON text holds, or a few more.
+/// Returns the number of values in a JSON text, or a slightly larger number.
 fn values_of(body: &[u8]) -> usize {
     let (mut values, mut in_string, mut escaped) = (1, false, false);
     for byte in body {
@@ -180,7 +182,7 @@ fn data_of(events: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.filter_map(|line| line.strip_prefix(b"data:"))
 }
 
-/// Returns headers of a backend's answer as callers of a surface get them.
+/// Returns the headers of a backend's answer in the form for callers of a surface.
 pub(crate) fn passed(
     surface: &dyn Surface,
     headers: &http::HeaderMap,

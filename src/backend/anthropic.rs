@@ -1,8 +1,8 @@
-//! Anthropic's Messages API, and servers that speak it.
+//! Anthropic's Messages API, and servers compatible with it.
 //!
-//! A call that came as a Messages request goes upstream as it came, but for the model's name, and its answer goes back
-//! as it is: whoever takes it sees by its first bytes whether it is a message or a chat answer. A chat call is
-//! translated into a Messages request, and its answer into a chat answer.
+//! A call that arrived as a Messages request is sent unchanged, except for the model's name, and its answer is
+//! returned unchanged; its first bytes show whether it is a message or a chat answer. A chat call is translated into a
+//! Messages request, and its answer into a chat answer.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,7 +34,7 @@ use crate::{
     settings::{BackendSettings, Environment},
 };
 
-/// The version of the API, which every request names; `headers` of the settings may name another.
+/// The version of the API, which every request contains; `headers` of the settings can set another.
 const VERSION: &str = "2023-06-01";
 
 /// A client of one server.
@@ -46,10 +46,10 @@ pub struct AnthropicBackend {
 }
 
 impl AnthropicBackend {
-    /// Creates the client that the settings describe.
+    /// Creates the client of the settings.
     ///
     /// # Errors
-    /// Returns an error if the key's variable is not set, or a setting has no such value.
+    /// Returns an error if the key's variable is not set or the value of a setting is not possible.
     pub fn build(
         settings: &BackendSettings,
         environment: &dyn Environment,
@@ -75,7 +75,7 @@ impl AnthropicBackend {
     /// Makes one attempt.
     ///
     /// # Errors
-    /// A [`Failure`] with its class; once a first event was there, the loss comes in the stream instead.
+    /// Returns a [`Failure`] with its class. After the first event, a loss is reported in the stream instead.
     pub async fn attempt(
         &self,
         attempt: Attempt<ModelRequest>,
@@ -114,7 +114,7 @@ impl AnthropicBackend {
         Ok(answer)
     }
 
-    /// Returns the Messages request, and the form in which the caller's surface takes the answer.
+    /// Returns the Messages request, and the form in which the caller's surface requires the answer.
     fn body(&self, request: &ModelRequest) -> Result<(Bytes, Form), Failure> {
         let model = self.model.clone();
         let model = model.unwrap_or_else(|| splice::model_of(request));
@@ -188,7 +188,7 @@ impl AnthropicBackend {
         Ok(answer)
     }
 
-    /// Folds a stream that nobody asked for into one chat answer.
+    /// Folds a stream that was not requested into one chat answer.
     async fn folded(
         &self,
         body: Incoming,
@@ -202,7 +202,7 @@ impl AnthropicBackend {
         let mut events = Events::new(body, framer, attempt.idle_timeout);
         let mut fold = Fold::new(
             Endpoint::Chat,
-            // A chunk frames the data of an event.
+            // A chunk contains the data of an event.
             event_size_max.saturating_mul(2),
             self.upstream.answer_size_max(),
             1,
@@ -235,7 +235,7 @@ impl AnthropicBackend {
     }
 }
 
-/// The form in which the caller's surface takes the answer.
+/// The form in which the caller's surface requires the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// As the backend sends it.

@@ -1,4 +1,4 @@
-//! The events of one streamed answer, as they come from the server, whatever its dialect.
+//! The events of one streamed answer, as they arrive from the server, in any dialect.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,11 +18,11 @@ use crate::backend::{
     upstream::Incoming,
 };
 
-/// Time that the end of a body may take after `[DONE]`: read to its end, the connection can be used again.
+/// Time for the end of a body after `[DONE]`. If it is read to its end, the connection can be reused.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Parts held back at the head of a stream at most: one chunk per choice is usual, and few callers want several; a
-/// message begins with `message_start` and `ping`.
+/// The largest number of parts held back at the head of a stream. One chunk per choice is usual, and few callers
+/// request several; a message begins with `message_start` and `ping`.
 const PREAMBLES_MAX: usize = 8;
 
 /// The events of one answer.
@@ -31,11 +31,11 @@ pub(crate) struct Events<F> {
     framer: F,
     /// Longest time without a byte.
     idle_timeout: Duration,
-    /// Runs while bytes are waited for; set anew for each wait.
+    /// The timer of the current wait for bytes; set for each wait.
     silence: Option<Pin<Box<Sleep>>>,
-    /// The bytes have come to their end.
+    /// `true` once all bytes have arrived.
     ended: bool,
-    /// The first event is with the caller: an error can no longer be a refusal.
+    /// `true` once the first event was sent to the caller, after which an error cannot be a refusal.
     started: bool,
 }
 
@@ -74,13 +74,13 @@ impl<F: Framing> EventSource for Events<F> {
         self.framer.is_done()
     }
 
-    /// Reads the body to its end, if that is near: then the connection can be used again.
+    /// Reads the body to its end if that arrives soon, so that the connection can be reused.
     async fn finish(&mut self) {
         if self.ended {
             return;
         }
         let to_the_end = async { while let Ok(Some(_)) = self.body.chunk().await {} };
-        // A server that keeps the body open costs its connection, nothing else.
+        // A server that keeps the body open only costs its connection.
         self.ended = tokio::time::timeout(DRAIN_TIMEOUT, to_the_end)
             .await
             .is_ok();
@@ -99,8 +99,8 @@ impl<F: Framing> Events<F> {
         }
     }
 
-    /// Waits for the first events that say something. Chunks that only name the role are held back: servers send them
-    /// before they have read the prompt, and until there is more the call can still be retried.
+    /// Waits for the first events with content. Chunks that only contain the role are held back: servers send them
+    /// before they have read the prompt, and until more arrives the call can still be retried.
     pub(crate) async fn head(&mut self) -> Result<Bytes, Failure> {
         let mut held = BytesMut::new();
         for _ in 0..PREAMBLES_MAX {
@@ -121,8 +121,8 @@ impl<F: Framing> Events<F> {
         Ok(held.freeze())
     }
 
-    /// Waits for the next bytes. Comments are signs of life too: what is bounded is the time without any byte. The time
-    /// to the first event is bounded by the lane.
+    /// Waits for the next bytes. Comments also show that the server is alive: the bound is the time without any byte.
+    /// The lane bounds the time to the first event.
     async fn bytes(&mut self) -> Result<Option<Bytes>, Failure> {
         if !self.started {
             return self.body.chunk().await;

@@ -1,7 +1,7 @@
-//! Makes failures of what a backend's answer has wrong with it.
+//! Creates failures from unusable answers of a backend.
 //!
-//! Each failure has a class for the lane, a reason code for the caller and a message for the log, from which secrets and
-//! long quotations are removed. What the backend said reaches a caller only when the fault is the caller's own.
+//! Each failure has a class for the lane, a reason code for the caller and a message for the log, from which secrets
+//! and long quotations are removed. The backend's text is sent to a caller only if the fault is the caller's own.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::backend::reason::{CUT, TOO_LARGE, UNREADABLE};
 /// Bytes of a body that are shown in a log.
 const SHOWN_MAX: usize = 200;
 
-/// Creates the failure of an answer that cannot be used. `started`: a part of the answer is with the caller already.
+/// Creates the failure of an answer that cannot be used. `started` is `true` if a part of the answer was already sent
+/// to the caller.
 pub(crate) fn of_problem(problem: &Problem, started: bool) -> Failure {
     match problem {
         Problem::Error(data) => of_error(data, started),
@@ -44,14 +45,14 @@ pub(crate) fn of_problem(problem: &Problem, started: bool) -> Failure {
     }
 }
 
-/// Creates the failure of an error that came where an answer belongs.
+/// Creates the failure of an error in the place of an answer.
 fn of_error(data: &Bytes, started: bool) -> Failure {
     let in_band = classify_event(data);
     let message = format!(
         "the backend reported an error instead of an answer: {}",
         error_text(data)
     );
-    // A refusal in the middle of an answer did cost work, and cannot be asked for again.
+    // A refusal in the middle of an answer has cost work, and the call cannot be repeated.
     let outcome = if started && in_band.outcome.is_refusal() {
         Outcome::Fault
     } else {
@@ -84,7 +85,7 @@ pub(crate) fn cut(message: impl Into<String>) -> Failure {
     Failure::new(Outcome::Fault, message).because(CUT)
 }
 
-/// Creates the failure of an answer that is not what its dialect has; `start` is how it begins.
+/// Creates the failure of an answer that is not valid in its dialect; `start` is its beginning.
 pub(crate) fn unreadable(start: &[u8]) -> Failure {
     let message = format!(
         "the backend's answer cannot be read; it begins: {}",
@@ -93,7 +94,7 @@ pub(crate) fn unreadable(start: &[u8]) -> Failure {
     Failure::new(Outcome::Unusable, message).because(UNREADABLE)
 }
 
-/// Returns what a body says, for a log: the message of an error, or the beginning of the body, without secrets.
+/// Returns the text of a body for a log: the message of an error, or the beginning of the body, without secrets.
 pub(crate) fn error_text(body: &[u8]) -> String {
     let message = ErrorView::read(body).map(|view| view.message);
     let text = message

@@ -1,9 +1,9 @@
 //! Hugging Face's text-generation inference: `POST /models/{model}` with `inputs` and `parameters`, offered to
 //! callers as chat and completions.
 //!
-//! The dialect knows one text in and one text out. A chat becomes a text by a template, a stream is emulated as one
-//! chunk, and what the dialect cannot do (tools, several choices, embeddings) is refused with a sentence instead of
-//! being left out silently. Other sampling keys that it does not know are ignored.
+//! The dialect has one input text and one output text. A template converts a chat to a text, and a stream is emulated
+//! as one chunk. What the dialect cannot do (tools, several choices, embeddings) is refused with an explanation
+//! instead of being left out silently. Other sampling keys that it does not have are ignored.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,7 +26,7 @@ use crate::{
     settings::{BackendSettings, Environment},
 };
 
-/// The chat template when none is set: what base models continue best, one line per message.
+/// The default chat template: the form that base models continue best, one line per message.
 const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:";
 
 /// The template's name; there is only one.
@@ -40,7 +40,7 @@ pub struct HuggingFaceBackend {
     templates: Templates<'static>,
 }
 
-/// What is read of a request.
+/// The fields of a request that are read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Asked {
@@ -66,10 +66,11 @@ struct Generated {
 }
 
 impl HuggingFaceBackend {
-    /// Creates the client that the settings describe.
+    /// Creates the client of the settings.
     ///
     /// # Errors
-    /// Returns an error if the key's variable is not set, the template is none, or a setting has no such value.
+    /// Returns an error if the key's variable is not set, the template is invalid, or the value of a setting is not
+    /// possible.
     pub fn build(
         settings: &BackendSettings,
         environment: &dyn Environment,
@@ -107,7 +108,7 @@ impl HuggingFaceBackend {
     /// Makes one attempt.
     ///
     /// # Errors
-    /// A [`Failure`] with its class.
+    /// Returns a [`Failure`] with its class.
     pub async fn attempt(
         &self,
         attempt: Attempt<ModelRequest>,
@@ -161,7 +162,7 @@ impl HuggingFaceBackend {
         Ok(answer)
     }
 
-    /// Creates the one text that the dialect takes.
+    /// Creates the input text of the dialect.
     fn inputs(&self, endpoint: Endpoint, asked: &Asked) -> Result<String, Failure> {
         if !asked.tools.is_empty() {
             return Err(refused("`tools` are not known to the text-generation API"));
@@ -184,7 +185,7 @@ impl HuggingFaceBackend {
                     .ok_or_else(|| refused("`prompt` must be one text for the text-generation API"))
             }
             Endpoint::Chat if asked.messages.is_empty() => {
-                Err(refused("`messages` must hold at least one message"))
+                Err(refused("`messages` must contain at least one message"))
             }
             Endpoint::Chat => {
                 let messages: Vec<Value> =
@@ -226,14 +227,14 @@ fn parameters(asked: &Asked) -> Value {
         "max_new_tokens",
         json!(asked.max_completion_tokens.or(asked.max_tokens)),
     );
-    // The dialect refuses a temperature of 0, which callers use to say "do not sample".
+    // The dialect refuses a temperature of 0, which callers use to disable sampling.
     let sampled = asked.temperature.filter(|temperature| *temperature > 0.0);
     set("temperature", json!(sampled));
     set(
         "do_sample",
         json!(asked.temperature.map(|temperature| temperature > 0.0)),
     );
-    // It also refuses a top_p of 1, which means the same as none.
+    // It also refuses a `top_p` of 1, which has the same effect as no value.
     set(
         "top_p",
         json!(asked.top_p.filter(|top_p| *top_p > 0.0 && *top_p < 1.0)),
@@ -248,11 +249,12 @@ fn parameters(asked: &Asked) -> Value {
     Value::Object(parameters)
 }
 
-/// Reads the answer of a server, in each of the shapes that are in use: a list of one, one, a list in a list, a text.
+/// Reads the answer of a server in each of the known shapes: a list of one object, one object, a list in a list, a
+/// text.
 fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
     let unreadable = || failure::unreadable(body);
     let mut value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
-    // Two levels of lists are the deepest seen.
+    // No server is known to send more than two levels of lists.
     for _ in 0..2 {
         if let Value::Array(items) = &mut value {
             if items.is_empty() {
@@ -268,7 +270,7 @@ fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
         .iter()
         .find_map(|key| value[*key].as_str());
     let text = text.or_else(|| value.as_str()).ok_or_else(unreadable)?;
-    // A server that does not know `return_full_text` begins with what it was asked.
+    // A server that does not support `return_full_text` begins with the input.
     let text = text.strip_prefix(inputs).unwrap_or(text).to_owned();
     let details = &value["details"];
     let tokens = details["generated_tokens"]
@@ -281,7 +283,8 @@ fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
     })
 }
 
-/// Writes the answer in the dialect that the caller speaks. Usage is left out: the prompt's tokens are not known.
+/// Writes the answer in the dialect of the caller. It has no usage, because the number of the prompt's tokens is
+/// unknown.
 fn chat_answer(request: &ModelRequest, model: &str, generated: &Generated) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let created = since.map_or(0, |since| since.as_secs());
@@ -302,7 +305,7 @@ fn chat_answer(request: &ModelRequest, model: &str, generated: &Generated) -> St
         .to_string()
 }
 
-/// Refuses what the dialect cannot do.
+/// Refuses a request that the dialect does not support.
 fn refused(message: &str) -> Failure {
     let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}});
     let mut failure = Failure::new(Outcome::Client, message).with_status(400);

@@ -1,9 +1,9 @@
 //! Ollama: a server of the `OpenAI` dialect that loads its model inside the request.
 //!
-//! No status of its tells that a model is not loaded; only the first token is late, by seconds or minutes, and every
-//! call that comes meanwhile takes a place in its queue. `GET /api/ps` tells it before the call: if the model is not
-//! among the loaded ones, the backend is cold, and the lane makes one call that wakes it and holds the others. A server
-//! that has answered within `asleep_after` is not asked.
+//! None of its statuses shows that a model is not loaded. Only the first token is late, by seconds or minutes, and
+//! every call that arrives meanwhile occupies a place in its queue. `GET /api/ps` shows it before the call: if the
+//! model is not among the loaded ones, the backend is cold, and the lane makes one call that wakes it and holds the
+//! others. A server that has answered within `asleep_after` is not asked.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -19,9 +19,10 @@ use crate::{
     settings::{BackendSettings, Environment},
 };
 
-/// The list of loaded models comes from memory, at once; a server that takes longer is not asked but called.
+/// The timeout of the list of loaded models, which a server returns at once from memory. After it, the call is made
+/// without the list.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of the list that are read; a model takes less than 1 KiB.
+/// The bytes of the list that are read; a model takes less than 1 KiB.
 const LIST_SIZE_MAX: usize = 256 << 10;
 /// The tag of a name without one.
 const DEFAULT_TAG: &str = ":latest";
@@ -47,10 +48,10 @@ struct Model {
 }
 
 impl OllamaBackend {
-    /// Creates the client that the settings describe.
+    /// Creates the client of the settings.
     ///
     /// # Errors
-    /// Returns an error if the key's variable is not set, or a setting has no such value.
+    /// Returns an error if the key's variable is not set or the value of a setting is not possible.
     pub fn build(
         settings: &BackendSettings,
         environment: &dyn Environment,
@@ -67,7 +68,7 @@ impl OllamaBackend {
     /// Makes one attempt.
     ///
     /// # Errors
-    /// A [`Failure`] with its class; once a first event was there, the loss comes in the stream instead.
+    /// Returns a [`Failure`] with its class. After the first event, a loss is reported in the stream instead.
     pub async fn attempt(
         &self,
         attempt: Attempt<ModelRequest>,
@@ -87,7 +88,7 @@ impl OllamaBackend {
         self.openai.attempt(attempt).await
     }
 
-    /// Returns `true` if the server has loaded the model; `None` if it does not say.
+    /// Returns `true` if the server has loaded the model; `None` if the answer does not show it.
     async fn is_loaded(&self, model: &str) -> Option<bool> {
         let upstream = self.openai.upstream();
         let asked = upstream.get("/api/ps", LIST_SIZE_MAX);
@@ -99,8 +100,8 @@ impl OllamaBackend {
     }
 }
 
-/// Returns `true` if two names are those of one model: case does not matter, and a name without a tag has the default
-/// one.
+/// Returns `true` if two names are those of the same model. Case does not matter, and a name without a tag has the
+/// default tag.
 fn is_same(one: &str, other: &str) -> bool {
     with_tag(one).eq_ignore_ascii_case(&with_tag(other))
 }

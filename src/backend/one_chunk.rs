@@ -1,4 +1,4 @@
-//! Hands a stream whose events are all there to the caller, for servers that cannot stream.
+//! Creates a stream from events that are all available, for servers that cannot stream.
 
 use bytes::Bytes;
 use kebne_lane::{Answer, Attempt, Failure};
@@ -8,7 +8,7 @@ use crate::{
     llm::{ModelRequest, ModelResponse},
 };
 
-/// Creates an answer of events that are all there.
+/// Creates an answer from events that are all available.
 pub(crate) fn stream(
     events: Bytes,
     tokens: Option<u32>,
@@ -18,7 +18,7 @@ pub(crate) fn stream(
     pump::stream(events, source, attempt.cancelled.clone())
 }
 
-/// The rest of a stream whose first part was everything.
+/// The rest of a stream whose first part contained everything.
 struct Nothing {
     tokens: Option<u32>,
 }

@@ -1,10 +1,10 @@
-//! Any server of the `OpenAI` dialect: `OpenAI`, vLLM, TGI, Ollama, llama.cpp's server and their like.
+//! Any server of the `OpenAI` dialect: `OpenAI`, vLLM, TGI, Ollama, llama.cpp's server and others.
 //!
-//! The caller's body goes upstream as it came (but for the model's name) and the answer comes back as it is (but for
-//! lines that SDKs cannot read). What an answer is, a stream or one piece, is found out from its bytes: a stream that
-//! nobody asked for is folded into one answer, and one piece becomes a stream where one was asked for.
+//! The caller's body is sent unchanged (except for the model's name) and the answer is returned unchanged (except for
+//! lines that SDKs cannot read). The bytes of the answer determine whether it is a stream or a whole answer. A stream
+//! that was not requested is folded into one answer, and a whole answer is converted to a stream if one was requested.
 //!
-//! A server that has the Responses API gets calls of that API as their callers sent them ([`responses`]).
+//! A server that has the Responses API gets calls of that API unchanged ([`responses`]).
 
 mod responses;
 
@@ -50,10 +50,10 @@ pub struct OpenAiBackend {
 }
 
 impl OpenAiBackend {
-    /// Creates the client that the settings describe.
+    /// Creates the client of the settings.
     ///
     /// # Errors
-    /// Returns an error if the key's variable is not set, or a setting has no such value.
+    /// Returns an error if the key's variable is not set or the value of a setting is not possible.
     pub fn build(
         settings: &BackendSettings,
         environment: &dyn Environment,
@@ -83,7 +83,7 @@ impl OpenAiBackend {
     /// Makes one attempt.
     ///
     /// # Errors
-    /// A [`Failure`] with its class; once a first event was there, the loss comes in the stream instead.
+    /// Returns a [`Failure`] with its class. After the first event, a loss is reported in the stream instead.
     pub async fn attempt(
         &self,
         attempt: Attempt<ModelRequest>,
@@ -156,14 +156,14 @@ impl OpenAiBackend {
         ))
     }
 
-    /// Adds what is known of a failed answer, and logs it.
+    /// Adds the known details of a failed answer, and logs it.
     fn noted(&self, mut failure: Failure, request: &ModelRequest, quota: QuotaHints) -> Failure {
         failure.quota = quota;
         self.upstream.report(&failure, &request.request_id);
         failure
     }
 
-    /// Reads an answer as what it is, whatever its label says.
+    /// Reads an answer according to its content, regardless of its `content-type`.
     async fn answered(
         &self,
         mut body: Incoming,
@@ -181,7 +181,7 @@ impl OpenAiBackend {
         }
     }
 
-    /// Reads a whole answer, and makes one chunk of it when the caller wants a stream that the server did not send.
+    /// Reads a whole answer, and converts it to one chunk if the caller requested a stream.
     async fn whole(
         &self,
         body: Incoming,
@@ -211,7 +211,7 @@ impl OpenAiBackend {
         Ok(answer)
     }
 
-    /// Folds a stream that nobody asked for into one answer.
+    /// Folds a stream that was not requested into one answer.
     async fn folded(
         &self,
         mut body: Incoming,

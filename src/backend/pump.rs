@@ -1,7 +1,6 @@
-//! Pumps the rest of a stream from a backend to the caller, and handles every way in which that ends.
+//! Moves the rest of a stream from a backend to the caller, and handles its endings.
 //!
-//! The next part is read only when the last one was taken: a slow reader slows the upstream read, and the time it
-//! takes is never charged to the backend.
+//! A slow reader slows down the reading from the backend, and its time is never counted as the backend's.
 
 use std::{future::Future, time::Duration};
 
@@ -19,27 +18,27 @@ use crate::{
 /// The number of bytes of events after which a stream waits until its reader has taken all of them.
 const READ_AHEAD_MAX: usize = 256 << 10;
 
-/// Where the parts of a stream come from. Dropping it closes the connection behind it.
+/// The source of the parts of a stream. Dropping it closes its connection.
 pub(crate) trait EventSource: Send + 'static {
-    /// Waits for one or more complete events; `None` is the clean end.
+    /// Waits for one or more complete events; `None` is the normal end.
     ///
     /// # Errors
-    /// Returns an error if the stream is lost, or nothing came for the idle timeout.
+    /// Returns an error if the stream is lost, or if nothing arrived for the idle timeout.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Failure>> + Send;
 
     /// Returns the output tokens, as far as they are known at the end.
     fn tokens(&self) -> Option<u32>;
 
-    /// Returns `true` if the last event was given: only the end follows, and need not be waited for.
+    /// Returns `true` if the last event was returned. Only the end follows, which need not be awaited.
     fn is_complete(&self) -> bool;
 
-    /// Tidies up after the last event, once the caller has it.
+    /// Finishes after the last event, once the caller has it.
     fn finish(&mut self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }
 
-/// Bounds the time between two parts of a source whose parts are everything that it sends.
+/// Bounds the time between two parts of a source that sends nothing besides its parts.
 #[cfg(any(test, feature = "lab"))]
 pub(crate) struct Timed<S> {
     source: S,
@@ -76,14 +75,14 @@ impl<S: EventSource> EventSource for Timed<S> {
     }
 }
 
-/// Creates the failure of a stream in which nothing came for `waited`.
+/// Creates the failure of a stream in which nothing arrived for `waited`.
 pub(crate) fn silent(waited: Duration) -> Failure {
     let waited = humantime::format_duration(waited);
     let message = format!("the backend sent nothing for {waited} in the middle of a stream");
     Failure::new(Outcome::Timeout, message).because(SILENT)
 }
 
-/// Creates the answer of a stream whose first events are there.
+/// Creates the answer of a stream whose first events have arrived.
 pub(crate) fn stream<S: EventSource>(
     first: Bytes,
     source: S,

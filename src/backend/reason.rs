@@ -1,4 +1,4 @@
-//! The reasons of failures, by which callers get the sentence that fits.
+//! The reason codes of failures, which determine the message for the caller.
 
 /// The answer cannot be read.
 pub const UNREADABLE: &str = "unreadable_answer";
@@ -8,9 +8,9 @@ pub const TOO_LARGE: &str = "answer_too_large";
 pub const NO_MEMORY: &str = "answers_full";
 /// The answer ended before it was complete.
 pub const CUT: &str = "answer_cut";
-/// The backend redirects to where its key must not go.
+/// The backend redirects to a server to which its key must not be sent.
 pub const REDIRECTED: &str = "backend_redirects";
-/// Nothing came for longer than the idle timeout.
+/// Nothing arrived for longer than the idle timeout.
 pub const SILENT: &str = "backend_silent";
 /// No connection to the backend could be made.
 pub const UNREACHABLE: &str = "backend_unreachable";

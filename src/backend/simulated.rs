@@ -1,6 +1,6 @@
-//! The simulated model inside this process: what a client of its server would see, without the wire.
+//! The simulated model inside this process, with the results that a client of its server would get.
 //!
-//! Time is tokio's, so a test with paused time sees minutes of cold starts in no time.
+//! Time is tokio's, so with paused time a test passes minutes of cold starts in no real time.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -32,7 +32,7 @@ pub struct SimulatedBackend {
 }
 
 impl SimulatedBackend {
-    /// Makes a model that behaves as the profile says, from now on.
+    /// Creates a model with the behaviour of the profile, starting now.
     pub fn new(profile: Profile) -> Self {
         Self {
             model: LiveModel::new(profile),
@@ -40,7 +40,7 @@ impl SimulatedBackend {
         }
     }
 
-    /// Returns what the model looks like now.
+    /// Returns the current state of the model.
     pub fn status(&self) -> Status {
         self.model.status()
     }
@@ -48,7 +48,7 @@ impl SimulatedBackend {
     /// Makes one attempt.
     ///
     /// # Errors
-    /// As the model decides, and for a body that is no request.
+    /// Returns the failure that the model determines, or that of an invalid request body.
     pub async fn attempt(
         &self,
         attempt: Attempt<ModelRequest>,
@@ -103,7 +103,7 @@ impl SimulatedBackend {
     }
 }
 
-/// The tokens of a streamed answer, each when its time has come.
+/// The tokens of a streamed answer, each when it is due.
 struct Tokens {
     text: Text,
     writer: Writer,
@@ -164,7 +164,7 @@ async fn streamed(
     Ok(pump::stream(first, source, attempt.cancelled))
 }
 
-/// Suffers what an ordered fault does before the first token.
+/// Applies a requested fault before the first token.
 async fn suffer(fault: Option<Fault>, work: Work, slow_latency: Duration) -> Result<Work, Failure> {
     let failed =
         |outcome, status, message: &str| Err(Failure::new(outcome, message).with_status(status));
@@ -212,7 +212,7 @@ async fn suffer(fault: Option<Fault>, work: Work, slow_latency: Duration) -> Res
     }
 }
 
-/// Panics, for tests of what a panic in a backend costs.
+/// Panics, to test the effect of a panic in a backend.
 #[expect(clippy::panic, reason = "the fault that was ordered is a panic")]
 fn panic_as_ordered() -> ! {
     panic!("the simulated model panics as ordered")
@@ -234,7 +234,7 @@ fn whole(body: String, tokens: Option<u32>) -> Answer<ModelResponse> {
     answer
 }
 
-/// Returns the seconds since 1970 that answers carry.
+/// Returns the current time of answers, in seconds since 1970.
 fn created() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())

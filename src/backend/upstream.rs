@@ -1,7 +1,7 @@
 //! One model server over HTTP: connecting, sending, reading within bounds, and classifying each failure on the way.
 //!
-//! All dialects use it. It holds one connection pool per backend and thread, and the one fact that classification needs
-//! from the past: when the server was last seen to work.
+//! All dialects use it. It has one connection pool per backend and thread, and the only past fact that classification
+//! needs: the time of the last success of the server.
 
 mod clients;
 mod credentials;
@@ -44,14 +44,15 @@ use crate::{
     settings::{BackendSettings, BaseUrl, Environment},
 };
 
-/// Only so much of an error's body is read; the largest validation errors are some KiB.
+/// The bytes of an error's body that are read; the largest validation errors have some KiB.
 const ERROR_SIZE_MAX: usize = 64 << 10;
 
-/// An error's body that takes longer than this is left unread: the status says enough.
+/// The time for the body of an error. After it the body is not read, because the status is sufficient.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An idle connection is closed before the usual server does it (15 s and more; uvicorn closes after 5 s, which is
-/// noticed when it happens), so that a call seldom meets a connection that is about to die.
+/// The time after which an idle connection is closed. It is shorter than that of usual servers (15 s and more; uvicorn
+/// closes after 5 s, which is handled when it occurs), so that a call rarely uses a connection that the server is
+/// closing.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(14);
 
 /// URLs that are kept; a dialect has fewer paths.
@@ -75,33 +76,33 @@ pub(crate) struct Upstream {
     cold_statuses: Vec<u16>,
     passed_headers: PassedHeaders,
     answer_size_max: usize,
-    /// The memory of all whole answers.
+    /// The budget of all whole answers.
     answers: ByteBudget,
     event_size_max: usize,
     /// When the server last answered with a success.
     worked_at: Mutex<Option<Instant>>,
 }
 
-/// What is sent.
+/// A call that is sent.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     /// The method.
     pub(crate) method: Method,
     /// Appended to the base URL.
     pub(crate) path: &'a str,
-    /// The body: JSON unless `form` names another type.
+    /// The body; JSON unless `form` is another content type.
     pub(crate) body: Bytes,
     /// The content type of a body that is not JSON.
     pub(crate) form: Option<&'a str>,
-    /// Any answer will do, not only JSON.
+    /// `true` if any answer is accepted, not only JSON.
     pub(crate) is_opaque: bool,
     /// The caller's request id.
     pub(crate) request_id: &'a str,
-    /// Headers of the caller that go with the call.
+    /// Headers of the caller that are sent with the call.
     pub(crate) headers: Option<&'a HeaderMap>,
-    /// An event stream is wanted.
+    /// `true` if an event stream is requested.
     pub(crate) stream: bool,
-    /// This is the one call that wakes a cold lane.
+    /// `true` for the one call that wakes a cold lane.
     pub(crate) wake: bool,
 }
 
@@ -160,7 +161,7 @@ impl Upstream {
         })
     }
 
-    /// Charges whole answers to `answers`; before this they are charged to nothing.
+    /// Charges whole answers to `answers`. Without this call they are not charged.
     pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
         self.answers = answers.clone();
     }
@@ -181,7 +182,7 @@ impl Upstream {
         sent.inspect_err(|failure| self.report(failure, call.request_id))
     }
 
-    /// Sends a call, to another address of the same server if that is what it answers.
+    /// Sends a call, and follows redirects to another address of the same server.
     async fn send_to(&self, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
         // Paths of operations that pass through may hold ids, and no id is asked for often.
         let mut url = if call.is_opaque {
@@ -203,10 +204,10 @@ impl Upstream {
         Err(Failure::new(Outcome::Unusable, message).because(REDIRECTED))
     }
 
-    /// Posts a call and returns the answer, whatever its status.
+    /// Posts a call and returns the answer with any status.
     async fn post(&self, url: &Url, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
         let client = self.clients.get().map_err(|error| {
-            let message = format!("no HTTP client can be made: {error}");
+            let message = format!("the HTTP client cannot be created: {error}");
             Failure::new(Outcome::Misconfigured, message)
         })?;
         let send = async |body: Body| client.execute(self.request(url, call, body)).await;
@@ -256,7 +257,7 @@ impl Upstream {
         request
     }
 
-    /// Gets a path beside the API, from the root of the server; `None` if it does not answer with a success.
+    /// Gets a path outside the API, relative to the root of the server. Returns `None` if the answer is not a success.
     pub(crate) async fn get(&self, path: &str, size_max: usize) -> Option<Bytes> {
         let mut url = self.base_url.clone();
         let base = url.path().trim_end_matches('/');
@@ -312,7 +313,7 @@ impl Upstream {
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Returns `true` if the server was seen to work since it can last have gone to sleep.
+    /// Returns `true` if the server was seen to work after the last time it can have fallen asleep.
     pub(crate) fn is_proven(&self) -> bool {
         let worked_at = *self
             .worked_at
@@ -344,7 +345,7 @@ impl Upstream {
         url
     }
 
-    /// Classifies an answer that is no success.
+    /// Classifies an answer that is not a success.
     async fn refused(&self, response: Response, proven: bool) -> Failure {
         let status = response.status();
         let headers = response.headers().clone();
@@ -372,7 +373,7 @@ impl Upstream {
         let is_no_server = status == StatusCode::BAD_GATEWAY;
         failure.reason = match outcome {
             _ if status.is_redirection() => Some(REDIRECTED),
-            // A proxy says that there is no server behind it.
+            // A proxy reports that there is no server behind it.
             Outcome::Cold { .. } | Outcome::Fault if is_no_server => Some(UNREACHABLE),
             _ => None,
         };
@@ -391,10 +392,11 @@ impl std::fmt::Debug for Upstream {
     }
 }
 
-/// Creates a connection pool: no proxies, no redirects, and the system's certificates only where `tls` needs them.
+/// Creates a connection pool without proxies and redirects, and with the system's certificates only if `tls` requires
+/// them.
 pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Another thread may have been faster; then its provider is the one, and it is the same.
+        // Another thread may have installed the provider first; it is the same one.
         let installed = rustls::crypto::ring::default_provider().install_default();
         tracing::trace!(installed = installed.is_ok(), "crypto provider");
     }
@@ -412,7 +414,7 @@ pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, req
     builder.build()
 }
 
-/// Describes a refusal for the log: the status, what was said, and the backend's own id of the call.
+/// Describes a refusal for the log: the status, the backend's text, and the backend's own id of the call.
 fn describe(status: StatusCode, body: &[u8], location: Option<&str>, id: Option<&str>) -> String {
     let mut message = format!("the backend answered with status {status}");
     let text = failure::error_text(body);

@@ -1,4 +1,4 @@
-//! The smallest call that wakes a backend, as its settings describe it.
+//! The smallest call that wakes a backend, from its settings.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
     settings::{BackendSettings, Settings},
 };
 
-/// Returns the call, and how long it may take.
+/// Returns the call and its deadline.
 ///
 /// # Errors
-/// Returns an error if the body that is set is no JSON object; validated settings never lead here.
+/// Returns an error if the configured body is not a JSON object; validated settings never cause this.
 pub(crate) fn call(
     backend: &BackendSettings,
     settings: &Settings,
@@ -47,7 +47,7 @@ fn request(backend: &BackendSettings, model: &str) -> Result<ModelRequest, Build
     ))
 }
 
-/// Returns what callers call the model that this backend serves first: its own name for it, where there is one.
+/// Returns the callers' name of the model that this backend serves first, or the backend's own name for it.
 fn model_name(backend: &BackendSettings, settings: &Settings) -> String {
     let serves = |model: &&crate::settings::ModelSettings| model.backends.contains(&backend.name);
     let model = settings.models.iter().find(serves);
@@ -60,7 +60,7 @@ fn model_name(backend: &BackendSettings, settings: &Settings) -> String {
     )
 }
 
-/// Nobody waits for the answer, so it may take as long as any call, or as one wake call.
+/// Returns the deadline. No caller waits for the answer, so it is that of the longest call or wake call.
 fn deadline(backend: &BackendSettings, settings: &Settings) -> Duration {
     let longest = settings.server.deadline_max.0;
     longest.max(backend.limits.wake_timeout.0)

@@ -1,4 +1,4 @@
-//! Paths and the methods that each knows. Another method is answered with 405 and the list of those in `Allow`.
+//! Paths and their methods. Another method is answered with 405 and the list of allowed methods in `Allow`.
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, Responder, Route,
@@ -10,10 +10,10 @@ use actix_web::{
 
 use crate::{http::admin::respond, surface::error::ApiError};
 
-/// A handler and the methods that lead to it.
+/// A handler and the methods that call it.
 pub(super) struct MethodRoute {
     methods: &'static str,
-    /// Creates the route, once for each path that leads to it.
+    /// Creates the route, once for each of its paths.
     route: Box<dyn Fn() -> Route>,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Resource {
     routes: Vec<MethodRoute>,
 }
 
-/// Creates the route of GET, and of HEAD, which is the same without the body.
+/// Creates the route of GET and of HEAD, which is the same without the body.
 pub(super) fn get<F, Args>(handler: F) -> MethodRoute
 where
     F: Handler<Args>,
@@ -66,7 +66,7 @@ where
     }
 }
 
-/// Creates a path that knows one method; [`Resource::route`] adds more.
+/// Creates a path with one method; [`Resource::route`] adds others.
 pub(super) fn only(path: &'static str, route: MethodRoute) -> Resource {
     Resource {
         path,
@@ -104,7 +104,7 @@ impl Resource {
     }
 }
 
-/// Returns the other paths of an operation: without `/v1`, and as Azure has it: under `/openai`, and with the deployment
+/// Returns the other paths of an operation: without `/v1`, and as in Azure: under `/openai`, and with the deployment
 /// in place of a model.
 fn aliases(path: &str) -> Vec<String> {
     let Some(short) = path.strip_prefix("/v1/") else {

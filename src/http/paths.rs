@@ -1,4 +1,4 @@
-//! Paths with a slash too many: clients join a base URL and a path with two slashes, or end the path with one.
+//! Paths with additional slashes: clients join a base URL and a path with two slashes, or end the path with one.
 
 use std::{future::Future, rc::Rc};
 
@@ -9,8 +9,8 @@ use actix_web::{
     middleware::NormalizePath,
 };
 
-/// Merges and trims slashes with [`NormalizePath`], which searches each path with a regular expression. Paths without a
-/// slash too many, which are nearly all, skip the search.
+/// Merges and trims slashes with [`NormalizePath`], which searches each path with a regular expression. Paths without
+/// additional slashes, which are nearly all, skip the search.
 pub(super) struct Normalize;
 
 /// The service behind [`Normalize`].

@@ -1,8 +1,8 @@
 //! The errors that callers receive, and the only place where status codes are chosen.
 //!
-//! 429: there is capacity, but not for this call now. 503: there is no capacity (cold, broken, draining).
-//! 504: admitted, and the backend did not answer in time. Retry hints lie in (0, 60] seconds, because the
-//! client libraries give up or storm beyond that; the true time is in the body.
+//! 429: there is capacity, but not for this call now. 503: there is no capacity (cold, broken, draining). 504: the
+//! call was admitted, and the backend did not answer in time. Retry hints are in (0, 60] seconds, because client
+//! libraries give up or retry at once if they are longer; the body contains the true time.
 
 mod from;
 mod retry;
@@ -22,9 +22,9 @@ use crate::surface::{Surface, passed};
 
 use retry::{RETRY_AFTER_DEFAULT, Retry, hint};
 
-/// Bytes of a message of this service: what a caller has sent is quoted in some, and may be long.
+/// The largest number of bytes of a message. Some messages quote data of the caller, which may be long.
 const MESSAGE_SIZE_MAX: usize = 1 << 10;
-/// Bytes of a name that a message quotes.
+/// The largest number of bytes of a name that a message quotes.
 const NAME_SIZE_MAX: usize = 64;
 
 /// An error answer.
@@ -37,9 +37,9 @@ pub struct ApiError {
     message: String,
     retry: Retry,
     ready_in: Option<Duration>,
-    /// How a call ends that gets this answer.
+    /// The ending of a call with this answer.
     ending: Ending,
-    /// What operators read in the log and callers do not: it may hold names and paths of this machine.
+    /// Details for the log, which are not sent to callers because they may contain names and paths of this machine.
     detail: Option<String>,
     /// The backend's own error object, passed on because the fault is the caller's.
     verbatim: Option<bytes::Bytes>,
@@ -107,21 +107,21 @@ impl ApiError {
             .code("invalid_api_key")
     }
 
-    /// The key may not do that; `param` names what it asked for.
+    /// The key does not permit the request; `param` names the header or field.
     pub fn not_allowed(param: &str, message: impl Into<String>) -> Self {
         let mut error = Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message);
         error.param = Some(param.to_owned());
         error.code("not_allowed")
     }
 
-    /// The key may do other things only.
+    /// The key lacks the required scope.
     pub fn insufficient_scope(needed: &str) -> Self {
         let message = format!("this key lacks the scope `{needed}`");
         Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message)
             .code("insufficient_scope")
     }
 
-    /// The key may call other models only.
+    /// The key does not permit this model.
     pub fn model_not_allowed(model: &str) -> Self {
         let message = format!("this key may not call the model `{model}`");
         Self::not_allowed("model", message).code("model_not_allowed")
@@ -147,7 +147,7 @@ impl ApiError {
         Self::new(status, "invalid_request_error", message).code("unsupported_content_type")
     }
 
-    /// The thing asked for does not exist, or is another's.
+    /// The requested resource does not exist, or belongs to another tenant.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("not_found")
     }
@@ -161,16 +161,16 @@ impl ApiError {
         error
     }
 
-    /// The path exists, the method does not.
+    /// The path exists, but the method does not.
     pub fn method_not_allowed() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "invalid_request_error",
-            "this path does not know this method",
+            "this path does not have this method",
         )
     }
 
-    /// The body is larger than is read.
+    /// The body is larger than the bound.
     pub fn too_large(limit: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -180,12 +180,12 @@ impl ApiError {
         .code("request_too_large")
     }
 
-    /// The bodies of other requests take all the memory that bodies may take.
+    /// The bodies of other requests use all the memory for bodies.
     pub fn no_memory() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "service_unavailable_error",
-            "this gateway holds as many bytes of requests as it may",
+            "the memory of this gateway for request bodies is used up",
         )
         .code("bodies_full")
         .ending_in(Ending::Shed)
@@ -198,7 +198,7 @@ impl ApiError {
         Self::new(status, "invalid_request_error", message).code("unsupported_encoding")
     }
 
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     pub fn slow_request() -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -207,7 +207,7 @@ impl ApiError {
         )
     }
 
-    /// A prompt made no text.
+    /// The prompt could not be rendered.
     pub fn prompt(error: &PromptError) -> Self {
         let message = error.to_string();
         match error {
@@ -228,7 +228,7 @@ impl ApiError {
         Self::internal(message).code("turn_not_kept").never()
     }
 
-    /// The model answered, and its turn could not be kept because of this error.
+    /// The model answered, but its turn could not be kept because of this error.
     pub fn not_kept_because(error: ContextError) -> Self {
         let error = Self::from(error);
         let mut not_kept = Self::not_kept(&error.message);
@@ -236,17 +236,17 @@ impl ApiError {
         not_kept
     }
 
-    /// Something of ours failed.
+    /// A part of the gateway failed.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
-    /// A part of ours panicked on this request.
+    /// A part of the gateway panicked on this request.
     pub fn panicked() -> Self {
         Self::internal("the service failed on this request").ending_in(Ending::Panic)
     }
 
-    /// Returns what is said to the caller: the backend's words only when the fault is the caller's own.
+    /// Returns the message for the caller. It contains the backend's text only if the fault is the caller's own.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -275,12 +275,12 @@ impl ApiError {
         json!({ "error": error })
     }
 
-    /// Returns what is written to the log and kept from callers.
+    /// Returns the details for the log, which are not sent to callers.
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
 
-    /// Returns how a call ends that gets this answer.
+    /// Returns the ending of a call with this answer.
     pub fn ending(&self) -> Ending {
         self.ending
     }
@@ -323,7 +323,8 @@ impl ApiError {
             .body(surface.error_body(self, request_id))
     }
 
-    /// Returns `true` if the rest of the request's body may never come or is not wanted: the connection is closed then.
+    /// Returns `true` if the rest of the request's body may never arrive or is not needed, so that the connection is
+    /// closed.
     fn leaves_body_unread(&self) -> bool {
         let unread = [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
         unread.contains(&self.status) || self.code == Some("bodies_full")

@@ -1,7 +1,7 @@
 //! Anthropic's Messages API: messages and the counting of their tokens.
 //!
-//! A call becomes a chat call. Backends that speak the Messages API get it as it came, and their answers go back as they
-//! come; the answers of all others are translated.
+//! A call becomes a chat call. Backends that have the Messages API get it unchanged, and their answers are returned
+//! unchanged; the answers of all others are translated.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::surface::{AnswerWriter, Reading, Surface, data_of, error::ApiError, j
 /// `POST /v1/messages`.
 pub static MESSAGES: Messages = Messages;
 
-/// The surface's own status for a lack of capacity.
+/// The status of this surface for a lack of capacity.
 const OVERLOADED: u16 = 529;
 
 /// The Messages API.
@@ -47,7 +47,7 @@ impl Surface for Messages {
         let request = json(&body)?;
         let context = MessageContext::of_request(&request, &*request_id);
         let writer = Box::new(MessageWriter::new(context));
-        // It has the same names for what admission reads.
+        // The fields that admission reads have the same names.
         let native = parse(Endpoint::Chat, body, Arc::clone(&request_id))?;
         match anthropic::to_chat(request) {
             Ok(chat) => {
@@ -98,13 +98,13 @@ impl Surface for Messages {
     }
 }
 
-/// Returns the chat that a Messages request is for the counting of its tokens.
+/// Returns a Messages request as a chat, to count its tokens.
 ///
 /// # Errors
 /// Returns an error if a field is missing, has the wrong type or cannot be counted.
 pub fn to_be_counted(body: &[u8]) -> Result<Value, ApiError> {
     let mut request = json(body)?;
-    // A count has no bound of output; the translation requires one.
+    // A request to count has no output bound; the translation requires one.
     if let Some(request) = request.as_object_mut() {
         request.insert("max_tokens".to_owned(), 1.into());
     }
@@ -114,7 +114,7 @@ pub fn to_be_counted(body: &[u8]) -> Result<Value, ApiError> {
         .body)
 }
 
-/// Returns `true` for the data of an event of this dialect: chat chunks have no type.
+/// Returns `true` for the data of an event of this dialect; chat chunks have no type.
 fn is_message_event(data: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct View<'a> {
@@ -134,12 +134,12 @@ fn native_of(parsed: &Parsed, is_required: bool) -> Native {
     }
 }
 
-/// Creates a message of the answer, unless it is one.
+/// Creates a message from the answer, unless it already is one.
 #[derive(Debug)]
 struct MessageWriter {
     context: MessageContext,
     writer: EventWriter,
-    /// `true` once the stream has begun as that of a backend of this dialect.
+    /// `true` once the stream has begun with an event of this dialect; `None` before the first event.
     is_native: Option<bool>,
 }
 

@@ -1,5 +1,5 @@
-//! The `OpenAI` dialect: chat, completions, embeddings, and operations of which only the model's name is read. Bodies and
-//! answers pass through as they came.
+//! The `OpenAI` dialect: chat, completions, embeddings, and operations for which only the model's name is read. Bodies
+//! and answers are passed on unchanged.
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ pub static RERANK: OpenAi = OpenAi(Endpoint::PassThrough(PassThrough::Rerank));
 /// `POST /v1/moderations`.
 pub static MODERATIONS: OpenAi = OpenAi(Endpoint::PassThrough(PassThrough::Moderations));
 
-/// How the content type of a form begins.
+/// The beginning of the content type of a form.
 const FORM: &str = "multipart/form-data";
 
 /// One operation of the `OpenAI` dialect.
 #[derive(Debug)]
 pub struct OpenAi(Endpoint);
 
-/// Passes answers on as they came.
+/// Passes answers on unchanged.
 #[derive(Clone, Copy, Debug)]
 struct AsItCame;
 
@@ -80,7 +80,7 @@ impl Surface for OpenAi {
     }
 
     fn error_event(&self, error: &ApiError, _request_id: &str) -> Bytes {
-        // An event is one line; the backend's own object may be spread over several.
+        // An event is one line, but the backend's own object may have several lines.
         let own = error
             .verbatim()
             .and_then(|body| serde_json::from_slice::<Value>(body).ok());

@@ -1,7 +1,7 @@
 //! OpenAI's Responses API.
 //!
-//! A call becomes a chat call; backends that have this API get it as it came, and their answers go back under the id that
-//! they have here. What a call continues is put before it by the stages, which also keep the response.
+//! A call becomes a chat call. Backends that have this API get it unchanged, and their answers are returned with the
+//! gateway's id. The stages insert the responses that a call continues, and keep the response.
 
 use std::{
     sync::Arc,
@@ -27,21 +27,21 @@ pub static RESPONSES: Responses = Responses;
 #[derive(Debug)]
 pub struct Responses;
 
-/// A response that is being made.
+/// A response in progress.
 #[derive(Clone, Debug)]
 pub struct NewResponse {
     /// Its id.
     pub id: String,
-    /// The request as it came.
+    /// The request, unchanged.
     pub body: Bytes,
-    /// What it continues, and whether it is kept.
+    /// The response that it continues, and whether it is kept.
     pub terms: Terms,
     /// The call for chat backends; `None` if only a backend with this API can carry it out.
     pub call: Option<ResponsesCall>,
 }
 
 impl NewResponse {
-    /// Creates the writer of the response, which says whether it is kept.
+    /// Creates the writer of the response, which states whether it is kept.
     pub fn writer(&self, is_stored: bool) -> Box<dyn AnswerWriter> {
         let template = self.call.as_ref().map(|call| {
             let mut template = call.template.clone();
@@ -84,7 +84,7 @@ impl Surface for Responses {
             }
             Err(error) => {
                 let terms = Terms::of_request(json(&body)?)?;
-                // It has the same names for what admission reads.
+                // The fields that admission reads have the same names.
                 let parsed = parse(Endpoint::Chat, body.clone(), request_id)?;
                 (parsed, Vec::new(), Some(error.into()), None, terms)
             }
@@ -113,12 +113,12 @@ impl Surface for Responses {
     }
 }
 
-/// Writes the response: out of a chat answer, or of a response that a backend with this API has made.
+/// Writes the response, from a chat answer or from a response of a backend with this API.
 #[derive(Debug)]
 struct ResponseWriter {
     chat: Option<ChatWriter>,
     native: Relabel,
-    /// `true` once the answer has begun as that of a backend with this API.
+    /// `true` once the answer has begun as a response of a backend with this API; `None` before the first event.
     is_native: Option<bool>,
 }
 
@@ -175,7 +175,7 @@ impl AnswerWriter for ResponseWriter {
     }
 }
 
-/// Creates a response of a chat answer.
+/// Creates a response from a chat answer.
 #[derive(Debug)]
 struct ChatWriter {
     template: Template,
@@ -232,7 +232,7 @@ impl ChatWriter {
     }
 }
 
-/// Returns the seconds of Unix time.
+/// Returns the Unix time in seconds.
 fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())

@@ -1,5 +1,5 @@
-//! Calls of the Responses API to a server that has it: the request goes up as its caller sent it, and the response comes
-//! back as it is. Whoever takes it sees by its first bytes whether it is a response or a chat answer.
+//! Calls of the Responses API to a server that has it. The request is sent unchanged, and the response is returned
+//! unchanged; its first bytes show whether it is a response or a chat answer.
 
 use bytes::Bytes;
 use kebne_lane::{Answer, Attempt, Failure};
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl OpenAiBackend {
-    /// Returns the body of a call that goes to the Responses API of the server.
+    /// Returns the body of a call that is sent to the Responses API of the server.
     pub(super) fn native(&self, request: &ModelRequest) -> Option<Bytes> {
         let native = request.native.as_ref();
         let native = native.filter(|native| native.api == NativeApi::Responses)?;
@@ -34,7 +34,7 @@ impl OpenAiBackend {
         Some(native_with_model(native, &model))
     }
 
-    /// Reads a response as what it is, whatever its label says.
+    /// Reads a response according to its content, regardless of its `content-type`.
     pub(super) async fn responded(
         &self,
         mut body: Incoming,
@@ -63,7 +63,7 @@ impl OpenAiBackend {
         }
     }
 
-    /// Reads a stream that nobody asked for up to its last event, which holds the whole response.
+    /// Reads a stream that was not requested up to its last event, which contains the whole response.
     async fn last(
         &self,
         mut source: Events<ResponseFramer>,

@@ -1,7 +1,7 @@
 //! One HTTP client for each thread and backend.
 //!
-//! The connections of a client live on the runtime that opened them. An attempt runs on the thread of its caller and uses
-//! that thread's client, so an answer crosses no thread on its way from the backend to the caller.
+//! The connections of a client belong to the runtime that opened them. An attempt runs on the thread of its caller and
+//! uses the client of that thread, so an answer does not cross threads on its way from the backend to the caller.
 
 use std::{
     cell::RefCell,
@@ -13,7 +13,7 @@ use reqwest::Client;
 
 use super::client;
 
-/// What the clients of one backend have in common.
+/// The options that all clients of one backend share.
 #[derive(Debug)]
 struct Options {
     connect_timeout: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Clients {
 }
 
 thread_local! {
-    /// The clients of this thread. Those of backends that are gone are dropped when one is added.
+    /// The clients of this thread. Those of removed backends are dropped when another one is added.
     static OF_THREAD: RefCell<Vec<(Weak<Options>, Client)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -45,10 +45,10 @@ impl Clients {
         }
     }
 
-    /// Returns the client of this thread; the first call on a thread makes it.
+    /// Returns the client of this thread. The first call on a thread creates it.
     ///
     /// # Errors
-    /// Returns an error if the client cannot be made.
+    /// Returns an error if the client cannot be created.
     pub(super) fn get(&self) -> Result<Client, reqwest::Error> {
         if let Some(known) = self.known() {
             return Ok(known);
@@ -106,6 +106,6 @@ mod tests {
         });
         drop(one);
         clients().get().unwrap();
-        assert_eq!(of_thread(), 2, "the client of a backend that is gone stays");
+        assert_eq!(of_thread(), 2, "the client of a removed backend is kept");
     }
 }

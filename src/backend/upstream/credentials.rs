@@ -1,4 +1,4 @@
-//! The headers that every call to a backend carries: those of the settings, and the one with the key.
+//! The headers of every call to a backend: those of the settings, and the one with the key.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
     settings::{BackendKind, BackendSettings, Environment},
 };
 
-/// Finds the key and the header that carries it.
+/// Returns the header with the key.
 pub(super) fn api_key(
     settings: &BackendSettings,
     environment: &dyn Environment,

@@ -1,4 +1,4 @@
-//! The body of an answer as it comes: decoded where it is compressed, and known by its first bytes.
+//! The body of an answer: decoded if it is compressed, and identified by its first bytes.
 
 use bytes::{Bytes, BytesMut};
 use kebne_control::Outcome;
@@ -18,7 +18,7 @@ use crate::{
     memory::{NoMemory, Share},
 };
 
-/// Compressed bytes that are decoded in one step: they become 4 MiB at most.
+/// The compressed bytes that are decoded in one step; they expand to at most 4 MiB.
 const STEP: usize = 4096;
 
 /// Answers of at most this size are not charged to the budget of answers.
@@ -27,18 +27,19 @@ const SMALL: usize = 64 << 10;
 /// A body that is being read.
 pub(crate) struct Incoming {
     response: Response,
-    /// The part of the budget of answers that a whole answer takes.
+    /// The share of the budget of answers that a whole answer takes.
     share: Share,
     decoder: Option<Decoder>,
     /// Compressed bytes that are not decoded yet.
     compressed: Bytes,
-    /// What was read to find out the kind, and is still to be given out.
+    /// The bytes that were read to determine the kind and have not been returned yet.
     head: Option<Bytes>,
     ended: bool,
 }
 
 impl Incoming {
-    /// Takes the body of an answer; `max` bounds its decoded size, and `share` is charged if it is read whole.
+    /// Creates the reader of a body. `max` bounds its decoded size in bytes, and `share` is charged if it is read as a
+    /// whole.
     pub(crate) fn of(response: Response, max: usize, share: Share) -> Result<Self, Failure> {
         let encoding = response.headers().get(http::header::CONTENT_ENCODING);
         let encoding = encoding.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()));
@@ -53,7 +54,7 @@ impl Incoming {
         })
     }
 
-    /// Returns the next bytes, of which there is at least one; `None` at the end.
+    /// Returns the next bytes, at least one; `None` at the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         if let Some(head) = self.head.take() {
             return Ok(Some(head));
@@ -61,7 +62,7 @@ impl Incoming {
         self.next().await
     }
 
-    /// Finds out what the body is; `None` when it is empty.
+    /// Determines the kind of the body; `None` if it is empty.
     pub(crate) async fn kind(&mut self) -> Result<Option<Kind>, Failure> {
         let Some(first) = self.next().await? else {
             return Ok(None);
@@ -88,9 +89,9 @@ impl Incoming {
         Ok(kind.or((!is_blank).then_some(Kind::Other)))
     }
 
-    /// Reads the rest of the body, of at most `max` bytes. A body that comes in one piece is not copied.
+    /// Reads the rest of the body, of at most `max` bytes. A body that arrives in one piece is not copied.
     pub(crate) async fn read(mut self, max: usize) -> Result<Bytes, Failure> {
-        // The response counts what is still to come, without the head that was read to find out the kind.
+        // The response counts the remaining bytes, without the head that was read to determine the kind.
         let read = self.head.as_ref().map_or(0, Bytes::len);
         let announced = self
             .response
@@ -135,7 +136,7 @@ impl Incoming {
         Err(too_large(max))
     }
 
-    /// Reads as much of the body as comes, up to `max` bytes.
+    /// Reads as much of the body as arrives, up to `max` bytes.
     pub(crate) async fn read_some(mut self, max: usize) -> Bytes {
         let mut some = BytesMut::new();
         while let Ok(Some(chunk)) = self.chunk().await {
@@ -184,7 +185,7 @@ impl Incoming {
         }
     }
 
-    /// Decodes what is there, step by step, until something comes of it.
+    /// Decodes the available bytes step by step, until there is output.
     fn decode(&mut self) -> Result<Option<Bytes>, Failure> {
         let Some(decoder) = &mut self.decoder else {
             return Ok(None);
@@ -207,7 +208,9 @@ fn too_large(max: usize) -> Failure {
 
 fn not_decoded(error: &EncodingError) -> Failure {
     match error {
-        EncodingError::Incomplete(_) => failure::cut(format!("the backend broke off: {error}")),
+        EncodingError::Incomplete(_) => {
+            failure::cut(format!("the backend's answer is incomplete: {error}"))
+        }
         EncodingError::TooLarge(max) => too_large(*max),
         EncodingError::Unknown(_) | EncodingError::Damaged(_) => {
             let message = format!("the backend's answer cannot be decoded: {error}");

@@ -1,4 +1,4 @@
-//! Writes the failures of a backend to the log: one line a second at most, so that an outage does not fill a disk.
+//! Writes the failures of a backend to the log, at most one line per second, so that an outage does not fill a disk.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::backend::reason::UNREACHABLE;
 
-/// Failures within this time after a line are counted and not written.
+/// The time after a line in which failures are counted and not written.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// The log of one backend.
@@ -24,7 +24,7 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 struct Last {
     written: Option<Instant>,
-    /// Failures since then.
+    /// The number of failures since the last line.
     left_out: u64,
 }
 
@@ -36,8 +36,8 @@ impl Log {
         }
     }
 
-    /// Writes a failure, unless one was written just before. A refusal is an ordinary event of a busy backend and only
-    /// written for debugging; a backend that does not accept the gateway's settings is an error.
+    /// Writes a failure, unless one was written just before. A refusal is a usual event of a busy backend and is
+    /// logged at level debug; a backend that does not accept the gateway's settings is an error.
     pub(super) fn failure(&self, failure: &Failure, request: &str, now: Instant) {
         let backend = &*self.backend;
         let (class, status) = (failure.outcome.label(), failure.status);
@@ -84,7 +84,7 @@ impl Log {
         }
     }
 
-    /// Returns how many failures were left out, if a line is due.
+    /// Returns the number of failures that were left out, if a line is due.
     fn due(&self, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_quiet = last

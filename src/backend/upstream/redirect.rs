@@ -1,16 +1,16 @@
-//! Redirects that may be followed: to the same server, with the method and the body kept (307 and 308).
+//! Redirects that are followed: those to the same server that keep the method and the body (307 and 308).
 //!
-//! Servers answer with them where a slash is missing at the end of a path. A redirect to another server is not followed,
-//! because the key would go there.
+//! Servers send them if a slash is missing at the end of a path. A redirect to another server is not followed, because
+//! the key would be sent to it.
 
 use http::header;
 use kebne_wire::redact;
 use reqwest::{Response, Url};
 
-/// Redirects that are followed one after another.
+/// The number of redirects that are followed one after another.
 pub(super) const HOPS_MAX: usize = 2;
 
-/// Returns where a redirect goes, if it may be followed.
+/// Returns the destination of a redirect, if it is followed.
 pub(super) fn target(from: &Url, response: &Response) -> Option<Url> {
     let keeps_the_body = matches!(response.status().as_u16(), 307 | 308);
     let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
@@ -18,7 +18,7 @@ pub(super) fn target(from: &Url, response: &Response) -> Option<Url> {
     is_same_server(from, &target).then_some(target)
 }
 
-/// Returns where any redirect goes, for a log.
+/// Returns the destination of any redirect, for a log.
 pub(super) fn location(response: &Response) -> Option<String> {
     let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
     let shown = redact::url(location);

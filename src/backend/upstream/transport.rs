@@ -1,4 +1,4 @@
-//! Classifies answers that did not come, or not to their end.
+//! Classifies answers that did not arrive, or not completely.
 
 use std::{
     error::Error,
@@ -12,7 +12,7 @@ use kebne_wire::redact;
 
 use crate::backend::{failure, reason::UNREACHABLE};
 
-/// Creates the failure of a call that got no answer.
+/// Creates the failure of a call without an answer.
 pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
     let message = with_sources("the backend did not answer", error);
     let outcome = if !error.is_connect() {
@@ -38,9 +38,9 @@ pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
     }
 }
 
-/// Creates the failure of an answer that broke off.
+/// Creates the failure of an incomplete answer.
 pub(crate) fn broke_off(error: &reqwest::Error) -> Failure {
-    failure::cut(with_sources("the backend broke off", error))
+    failure::cut(with_sources("the backend's answer is incomplete", error))
 }
 
 /// Returns `true` if the server closed the connection while the request was being sent.
@@ -60,8 +60,8 @@ pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
     false
 }
 
-/// A certificate that is wrong stays wrong: the server is not asleep. An I/O error hides what it wraps from
-/// `source`, so both ways down are taken.
+/// Returns `true` if the cause is TLS. An invalid certificate stays invalid, so the server is not asleep. An I/O error
+/// hides its inner error from `source`, so both chains are searched.
 fn caused_by_tls(error: &(dyn Error + 'static)) -> bool {
     let wrapped = error
         .downcast_ref::<std::io::Error>()
@@ -71,12 +71,13 @@ fn caused_by_tls(error: &(dyn Error + 'static)) -> bool {
         || error.source().is_some_and(caused_by_tls)
 }
 
-/// Joins an error's causes, which say more than the error itself. The URL is left out: it may hold a secret.
+/// Joins the causes of an error, which are more specific than the error itself. The URL is left out, because it may
+/// contain a secret.
 fn with_sources(what: &str, error: &reqwest::Error) -> String {
     let mut message = what.to_owned();
     let mut source = error.source();
     while let Some(cause) = source {
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         if write!(message, ": {cause}").is_err() {
             break;
         }

@@ -1,8 +1,8 @@
-//! A large request body in pieces, so that an answer that comes before its end is read.
+//! A large request body in pieces, so that an answer that arrives before its end is read.
 //!
-//! A server that refuses a large body answers before it has read it, and closes. If the client is writing at that
-//! moment, the write fails and the answer is lost. Pieces make that moment short; the second, careful upload waits for
-//! an early answer before it sends anything.
+//! A server that refuses a large body answers before it has read it, and closes the connection. If the client is
+//! writing at that moment, the write fails and the answer is lost. Pieces make this moment short. The second, careful
+//! upload waits for an early answer before it sends anything.
 
 use std::{
     convert::Infallible,
@@ -19,20 +19,20 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-/// Bodies from this size on are sent in pieces of it.
+/// The size of a piece; larger bodies are sent in pieces.
 pub(super) const PIECE: usize = 64 << 10;
 
-/// Time in which a server that refuses a body by its announced size has done so.
+/// The time within which a server refuses a body by its announced size.
 const EARLY: Duration = Duration::from_millis(250);
 
 /// One body.
 pub(super) struct Upload {
     rest: Bytes,
-    /// Set once the last piece was handed over: the server may have the whole request.
+    /// `true` once the last piece was handed over, so that the server may have the whole request.
     is_sent: Arc<AtomicBool>,
-    /// Runs before the first piece.
+    /// The wait before the first piece.
     early: Option<Pin<Box<Sleep>>>,
-    /// A pause after each piece lets an answer be read.
+    /// `true` to pause after each piece, so that an answer can be read.
     pauses: bool,
     is_paused: bool,
 }
@@ -48,7 +48,7 @@ impl Upload {
         }
     }
 
-    /// Creates an upload that gives the server time to refuse it before it begins.
+    /// Creates an upload that gives the server time to refuse the body before it begins.
     pub(super) fn careful(body: Bytes, is_sent: Arc<AtomicBool>) -> Self {
         Self {
             early: Some(Box::pin(tokio::time::sleep(EARLY))),

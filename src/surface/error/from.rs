@@ -30,9 +30,9 @@ impl From<InvalidField> for ApiError {
 
 impl From<BadAnswer> for ApiError {
     fn from(error: BadAnswer) -> Self {
-        // What the backend said is in the log; it may hold keys or names.
+        // The backend's text is in the log, because it may contain keys or names.
         match error {
-            BadAnswer::Incomplete => Self::upstream("the backend's answer broke off"),
+            BadAnswer::Incomplete => Self::upstream("the backend's answer is incomplete"),
             BadAnswer::TooLarge(_) => {
                 Self::upstream("the backend's answer is larger than this gateway accepts")
             }
@@ -86,7 +86,7 @@ impl From<ContextError> for ApiError {
                 conflict(StatusCode::CONFLICT, "session_full")
             }
             ContextError::Store(StoreError::Damaged(_)) => {
-                Self::internal("what the session store holds cannot be read")
+                Self::internal("the data in the session store cannot be read")
                     .code("session_store_damaged")
                     .detail_of(&message)
                     .never()

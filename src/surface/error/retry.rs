@@ -1,22 +1,22 @@
-//! When a caller is to come back, as the headers of an error answer say it.
+//! The time after which a caller should retry, in the headers of an error answer.
 
 use std::time::Duration;
 
 /// The longest hint that client libraries follow.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
-/// The shortest hint: a client that comes back at once learns nothing new.
+/// The shortest hint; a shorter wait would not change the result.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
-/// The hint when nothing better is known.
+/// The hint if no better one is known.
 pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
-/// Share by which hints are spread, so that callers do not come back in one wave.
+/// The share by which hints are spread, so that callers do not all retry at the same time.
 const RETRY_SPREAD: f64 = 0.25;
 
-/// When to come back.
+/// When to retry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Retry {
-    /// The caller's own rules apply.
+    /// Not stated: the caller's own rules apply.
     Unsaid,
-    /// Not at all: it would be useless, or has been done.
+    /// Never: a retry would be useless, or was already made.
     Never,
     /// After this time.
     After(Duration),
@@ -28,7 +28,7 @@ pub(super) fn hint(after: Duration, chance: f64) -> (u64, u64) {
     let bounded = if spread < RETRY_AFTER_MAX {
         spread.max(RETRY_AFTER_MIN)
     } else {
-        // At the bound the spread goes downwards, or all would come back in the same second.
+        // At the bound the hint is spread downwards, because otherwise all callers would retry in the same second.
         RETRY_AFTER_MAX.mul_f64(1.0 - RETRY_SPREAD * chance)
     };
     let millis = u64::try_from(bounded.as_millis()).unwrap_or(60_000);

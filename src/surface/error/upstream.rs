@@ -1,4 +1,4 @@
-//! The errors of calls: what lanes refuse, and what backends answer.
+//! The errors of calls: refusals of lanes, and answers of backends.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl ApiError {
-    /// What a call through the gateway ended in.
+    /// Returns the error for the result of a call through the gateway.
     pub fn from_gateway(error: &GatewayError) -> Self {
         match error {
             GatewayError::UnknownModel(name) => Self::unknown_model(name),
@@ -102,18 +102,18 @@ impl ApiError {
         );
         let (limit, away) = ("requests", "service_unavailable_error");
         let (status, kind, code, message) = match reason {
-            RefusalReason::QueueFull => (busy, limit, "queue_full", "too many calls wait already"),
+            RefusalReason::QueueFull => (busy, limit, "queue_full", "too many calls are waiting"),
             RefusalReason::QueueBytes => (
                 busy,
                 limit,
                 "queue_full",
-                "the waiting calls hold too many bytes",
+                "the waiting calls take too many bytes",
             ),
             RefusalReason::WaitTooLong => (
                 busy,
                 limit,
                 "wait_too_long",
-                "the wait would outlast the deadline",
+                "the wait would be longer than the deadline",
             ),
             RefusalReason::QueueTimeout => (
                 none,
@@ -127,7 +127,7 @@ impl ApiError {
                 none,
                 away,
                 "server_is_overloaded",
-                "the backend asked for a pause",
+                "the backend requested a pause",
             ),
             RefusalReason::Draining => (none, away, "draining", "this gateway is stopping"),
             RefusalReason::Quota => {
@@ -146,14 +146,14 @@ impl ApiError {
         error
     }
 
-    /// Says of a refusal that the backend cannot be reached.
+    /// Changes the message of a refusal because the backend cannot be reached.
     fn unreachable(mut self) -> Self {
         "the backend cannot be reached".clone_into(&mut self.message);
         self.code(reason::UNREACHABLE)
     }
 
-    /// The backend failed, and the lane has tried as often as is sensible. What the backend said reaches the caller only
-    /// when the fault is the caller's own; in all other cases it may hold keys, names or another caller's words.
+    /// The backend failed, and the lane has retried as often as is useful. The backend's text is sent to the caller
+    /// only if the fault is the caller's own; otherwise it may contain keys, names or the text of another caller.
     pub fn failed(failure: &Failure) -> Self {
         let mut error = Self::of_outcome(failure);
         error.headers = headers_of(failure).cloned().map(Box::new);
@@ -185,7 +185,7 @@ impl ApiError {
             }
             Outcome::Unusable => Self::upstream("the backend's answer cannot be read"),
             _ if failure.reason == Some(reason::CUT) => {
-                Self::upstream("the backend's answer broke off")
+                Self::upstream("the backend's answer is incomplete")
             }
             _ if failure.reason == Some(reason::UNREACHABLE) => {
                 Self::upstream("the backend cannot be reached")
@@ -194,19 +194,19 @@ impl ApiError {
         }
     }
 
-    /// The answers of other calls take all the memory that answers may take.
+    /// The answers of other calls use all the memory for answers.
     fn answers_full() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "service_unavailable_error",
-            "this gateway holds as many bytes of answers as it may",
+            "the memory of this gateway for answers is used up",
         )
         .code(reason::NO_MEMORY)
         .ending_in(Ending::Shed)
         .after(None)
     }
 
-    /// The backend refused the request itself, and said why.
+    /// The backend refused the request itself, with a reason.
     fn refused_by_backend(failure: &Failure) -> Self {
         let status = failure
             .status
@@ -231,7 +231,7 @@ impl ApiError {
         error
     }
 
-    /// The backend failed in a way that a fixed sentence describes.
+    /// The backend failed; `message` is a fixed sentence.
     pub fn upstream(message: &str) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "server_error", message)
             .code("upstream_error")
@@ -239,7 +239,8 @@ impl ApiError {
     }
 }
 
-/// Returns the backend's error object with what looks like a secret masked: its bytes, where nothing does.
+/// Returns the backend's error object with everything that looks like a secret masked. If nothing does, its bytes are
+/// unchanged.
 fn masked(body: &Bytes) -> Option<Bytes> {
     let mut value: Value = serde_json::from_slice(body).ok()?;
     if !mask(&mut value) {
@@ -290,7 +291,7 @@ mod tests {
         let detail = r#"{"detail":[{"loc":["body","n"],"msg":"bad key hf_abcdefgh"}]}"#;
         let error = say(422, detail);
         assert!(!error.message().contains("abcdefgh"), "{}", error.message());
-        // A caller's own words and ids stay, byte for byte.
+        // A caller's own texts and ids stay unchanged, byte by byte.
         let plain = r#"{"error": {"message":"no output for 'call_0123456789abcdef01234567', the call that this very long sentence is about"}}"#;
         assert_eq!(say(400, plain).verbatim().unwrap(), plain);
     }
