@@ -4,7 +4,7 @@
 //! lines that SDKs cannot read). The bytes of the answer determine whether it is a stream or a whole answer. A stream
 //! that was not requested is folded into one answer, and a whole answer is converted to a stream if one was requested.
 //!
-//! A server that has the Responses API gets calls of that API unchanged ([`responses`]).
+//! A server that has the Responses API gets calls of that API unchanged (`responses`).
 
 mod responses;
 
