@@ -95,7 +95,7 @@ pub struct GatewayReply {
 pub struct GatewaySnapshot {
     /// Every living actor.
     pub actors: Vec<ActorReport>,
-    /// Messages that found nobody to handle them.
+    /// Messages that were not delivered (dead letters).
     pub dead_letters: u64,
     /// The lanes whose actors answered.
     pub lanes: Vec<LaneSnapshot>,

@@ -1,8 +1,8 @@
 //! The worker pool's state machine: waiting calls, their order, and refusals with reasons.
 //!
-//! Owns the waiting calls, their deadlines and bytes, the retry budget and the token buckets. A call
-//! that the backend refused goes back to the head without using an attempt: hold, do not bounce. It
-//! never decides how much the backend can carry; that comes in the [`Grant`].
+//! Owns the waiting calls, their deadlines and bytes, the retry budget and the token buckets. A call that the backend
+//! refused is held and returns to the head of the queue without using an attempt. How much the backend can carry is not
+//! decided here: the [`Grant`] contains it.
 
 use crate::num::{real, seconds};
 use crate::{
@@ -39,34 +39,34 @@ struct Call<T> {
     meta: Meta,
 }
 
-/// What is known of a call besides its payload.
+/// The properties of a call besides its payload.
 #[derive(Clone, Copy, Debug)]
 struct Meta {
     id: CallId,
     arrived: Timestamp,
     deadline: Timestamp,
     bytes: u64,
-    /// Reserved until the true cost is known.
+    /// The tokens that are reserved until the true cost is known.
     tokens: u32,
-    /// The part of them that is no guess: the prompt.
+    /// The part of `tokens` that is certain: the prompt.
     fixed_tokens: u32,
     tenant: u64,
     priority: u8,
     weight: f64,
     attempts: u32,
-    /// Calls that had been served when it arrived.
+    /// The number of calls that had been served when it arrived.
     served_before: f64,
-    /// Refusals in a row.
+    /// The number of consecutive refusals.
     refusals: u32,
-    /// It was sent, and came back.
+    /// `true` if it was sent and returned to the queue.
     sent: bool,
-    /// It may be sent a second time while it runs, and was not yet.
+    /// `true` if it may still be hedged.
     hedge: bool,
     kind: Kind,
 }
 
-/// Longest time before its deadline at which a call that still waits is refused, so that the answer arrives in time,
-/// and the part of the whole time that this may take.
+/// The longest time before its deadline at which a waiting call is refused, so that the refusal arrives in time, and the
+/// largest share of the call's whole time that this may be.
 const NOTICE: (Duration, f64) = (Duration::from_millis(150), 0.05);
 
 impl Meta {
@@ -94,9 +94,9 @@ struct Running {
     meta: Meta,
     probe: bool,
     sent: Timestamp,
-    /// The first part of its answer came.
+    /// `true` if the first part of its answer has arrived.
     begun: bool,
-    /// It is a hedge.
+    /// `true` if it is a hedge.
     hedge: bool,
     other: Other,
 }
@@ -104,15 +104,15 @@ struct Running {
 /// The other attempt of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Other {
-    /// There is none, or it failed: this one decides.
+    /// There is no other attempt, or it failed: this one decides.
     None,
-    /// It runs too.
+    /// The other attempt runs too.
     Runs(AttemptId),
-    /// It has ended the call: this one no longer counts.
+    /// The other attempt has ended the call: this one no longer counts.
     Decided,
 }
 
-/// Part of its deadline that the oldest call has waited when a backlog counts as overload.
+/// The share of its whole time that the oldest call has waited when a backlog counts as overload.
 const OVERDUE: f64 = 0.25;
 
 /// The state machine of one lane's pool.
@@ -123,13 +123,13 @@ pub struct Pool<T> {
     calls: BTreeMap<CallId, Call<T>>,
     queue: Queue,
     deadlines: BTreeSet<(Timestamp, CallId)>,
-    /// Calls that wait for a time: retries, and calls held after a refusal.
+    /// Calls that wait for a point in time: retries, and calls held after a refusal.
     delayed: BTreeSet<(Timestamp, CallId)>,
     /// Calls held after a refusal: each keeps its slot, so that no other is refused in its place.
     held: BTreeSet<CallId>,
     /// Calls to be tried again once successes have paid for it, and the time at which they are tried in any case.
     unpaid: BTreeMap<CallId, Timestamp>,
-    /// Calls with less time left than the deadline margin: they are sent when nobody with more time waits.
+    /// Calls with less time left than the deadline margin. They are sent when no call with more time waits.
     short: BTreeSet<(Timestamp, CallId)>,
     running: BTreeMap<AttemptId, Running>,
     probes: u32,
@@ -154,7 +154,7 @@ pub struct Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// Starts empty.
+    /// Creates an empty pool.
     pub fn new(settings: &PoolSettings, grant: Grant, now: Timestamp) -> Self {
         Self {
             settings: settings.clone(),
@@ -204,7 +204,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Refuses the waiting calls that end before a closed lane opens: sooner than at their deadlines.
+    /// Refuses the waiting calls whose deadlines are before the time at which a closed lane opens.
     fn refuse_due_before(&mut self, until: Timestamp, now: Timestamp) {
         while let Some(&(deadline, id)) = self.deadlines.first() {
             if deadline >= until || !self.give_up(id, self.waiting_reason(), now) {
@@ -265,8 +265,7 @@ impl<T> Pool<T> {
         Some(self.send(call, probe, now))
     }
 
-    /// Takes the call whose turn it is out of the queue. A call with less time left than the deadline margin steps
-    /// aside for those that have more.
+    /// Takes the next call out of the queue. A call with less time left than the deadline margin is moved to `short`.
     fn next_in_turn(&mut self, now: Timestamp) -> Option<CallId> {
         let choice = self.choice(now);
         loop {
@@ -282,8 +281,8 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Takes the call with the most time left of those below the deadline margin: a slot is free, and nobody with more
-    /// time waits for it.
+    /// Takes the call with the most time left of those below the deadline margin. Used when a slot is free and no call
+    /// with more time waits.
     fn next_short(&mut self, now: Timestamp) -> Option<CallId> {
         if !self.has_short(now) {
             return None;
@@ -314,8 +313,8 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Takes the waiting call with the most time left out of the queue: the oldest one would be gone
-    /// before a loading backend could answer, and a lane probed by such calls never wakes.
+    /// Takes the waiting call with the most time left out of the queue, as a probe. The oldest call would reach its
+    /// deadline before a loading backend could answer.
     fn latest_deadline(&mut self) -> Option<CallId> {
         let mut latest = self.deadlines.iter().rev().map(|entry| entry.1);
         let waits = |id: &CallId| self.queue.holds(*id) || self.is_short(*id);
@@ -391,7 +390,7 @@ impl<T> Pool<T> {
 
     /// Returns the calls that can no longer be served, each exactly once.
     pub fn expire(&mut self, now: Timestamp) -> Vec<(T, Refusal)> {
-        // Here too, because `next` is not asked while nobody could take the call.
+        // Also here, because `next` is not called while no worker is free.
         self.release_delayed(now);
         while let Some(&(deadline, id)) = self.deadlines.first() {
             if deadline > now {
@@ -433,7 +432,7 @@ impl<T> Pool<T> {
         Some((*id, call.meta.arrived.after(self.settings.cold_wait_max)))
     }
 
-    /// Refuses new calls from now on; what was admitted is still served.
+    /// Refuses new calls from now on. Admitted calls are still served.
     pub fn close(&mut self, _now: Timestamp) {
         self.closed = true;
     }

@@ -14,7 +14,7 @@ pub enum VerdictKind {
     Up,
     /// A lower level was tried.
     Down,
-    /// The backend became slower or lossier by itself; a lower level is tried.
+    /// The backend became slower or lost more calls without a change of the limit; a lower level is tried.
     Anomaly,
     /// Refusals were found to come from a rate, or not to.
     Rate,

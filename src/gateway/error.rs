@@ -6,7 +6,7 @@ use kebne_lane::{CallError, PrewarmError};
 
 use crate::{backend::BuildError, settings::NotUtf8};
 
-/// The reason why there is no answer.
+/// The reason why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// No backend of the model takes an input of the call.

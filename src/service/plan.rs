@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{gateway::Gateway, http::State, service::ServiceError};
 
-/// Time beyond the lame-duck time for its phase, which ends by itself.
+/// The time added to the lame-duck time for the timeout of its phase.
 const LAME_DUCK_SLACK: Duration = Duration::from_secs(1);
 /// Time to cut off what is left (each lane answers within 2 s) and to write out what connections hold (2 s more),
 /// twice over.

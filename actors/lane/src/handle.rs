@@ -319,7 +319,7 @@ impl<B: Backend> Inner<B> {
             let (request, options) = (request.clone(), options.clone());
             let job = Job::new(request, options, deadline, outbox, Arc::clone(&shared));
             let job = Arc::new(job);
-            // Not kept here: the answer's channel closes when nobody is left to answer.
+            // Not kept here: the answer's channel closes when no attempt is left that could answer.
             let taken = match self.begin(job) {
                 Ok(()) => true,
                 Err(job) => route.pool.tell(Enqueue(job)).is_enqueued(),

@@ -1,6 +1,6 @@
 //! The free slots of a lane, which calls take without asking the pool, and the notes of what became of them.
 //!
-//! While nobody waits and the limit leaves room, the pool opens its free slots. A call takes one, makes its attempt at
+//! While no call waits and the limit leaves room, the pool opens its free slots. A call takes one, makes its attempt at
 //! once, and gives the slot back; the pool reads the notes of many calls together. As soon as a call waits, an attempt ends
 //! other than by a success or the grant changes, the slots are closed and the pool decides on each call. Taking, giving
 //! back, noting and closing are steps under one lock, so the limit holds exactly.
@@ -43,7 +43,7 @@ pub(crate) struct Seat {
     pub(crate) supervisor: Recipient<AttemptPanicked>,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 pub(crate) enum Note<B: Backend> {
     /// It began without being offered.
     Begun(Begun<B>),
@@ -79,7 +79,7 @@ pub(crate) struct Begun<B: Backend> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Message)]
 #[rtype(result = "()")]
 pub(crate) enum NotesDue {
-    /// Nobody waits for what they change.
+    /// No call waits for what they change.
     Soon,
     /// A call may wait for what they change.
     Now,
@@ -263,7 +263,7 @@ impl<B: Backend> OpenSlots<B> {
     }
 }
 
-/// Tells the reader, unless it was told as much since it read the notes.
+/// Wakes the reader unless it has already been woken since it last read the notes.
 fn tell<B: Backend>(mut state: MutexGuard<'_, State<B>>, due: NotesDue) {
     if state.told >= Some(due) {
         return;

@@ -7,16 +7,17 @@ use super::{
     Timestamp, real, seconds,
 };
 
-/// How many times the best rate of the last minutes the backend may come to serve while a call waits.
+/// The factor by which the backend may exceed its best rate of the last minutes while a call waits.
 const GROWTH: f64 = 2.0;
 
-/// Part of its time after which a waiting call is looked at, once: its caller has the other half for something else.
+/// The share of its whole time after which a waiting call is examined once, so that a refused caller has about half of
+/// its time left for another backend.
 const LOOK: f64 = 0.49;
-/// How many times as many calls as were served while it waited must be ahead of it then, and how many more, for it to be
-/// refused: the rate of a steady lane seldom grows by more within half of a call's time.
+/// A call is refused if the calls ahead of it exceed this factor times the calls served while it waited, plus this
+/// number. The rate of a steady lane seldom grows by more within half of a call's time.
 const SURE: (f64, f64) = (1.1, 2.0);
 
-/// The smallest share of a tenant: whatever it is told, the queue stays finite.
+/// The smallest weight of a tenant; a smaller one counts as this, so that the service charged per call stays finite.
 const WEIGHT_MIN: f64 = 0.001;
 
 impl<T> Pool<T> {
@@ -53,7 +54,7 @@ impl<T> Pool<T> {
         Ok(meta.id)
     }
 
-    /// Numbers a call and returns what is known of it.
+    /// Assigns a number to a call and returns its properties.
     pub(super) fn meta<U>(&mut self, offer: &OfferedCall<U>, now: Timestamp) -> Meta {
         let id = CallId(self.next_id);
         self.next_id += 1;
@@ -76,7 +77,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// A call that finds the queue empty and a slot free is not waiting, whatever the queue may hold.
+    /// A call that finds the queue empty and a slot free does not wait, so the bounds of the queue do not apply to it.
     fn may_go_at_once(&self, now: Timestamp) -> bool {
         let permitted = match self.grant.permission {
             Permission::Open => true,
@@ -193,7 +194,7 @@ impl<T> Pool<T> {
     pub fn refusal(&self, reason: RefusalReason, now: Timestamp) -> Refusal {
         let ready_in = self.grant.ready_eta.map(|at| at.since(now));
         let retry_after = match self.grant.permission {
-            // Nobody knows until when.
+            // The end of the closure is unknown.
             Permission::Closed { until } if until == Timestamp::MAX => None,
             Permission::Paused { until } | Permission::Closed { until } => Some(until.since(now)),
             _ => ready_in.or_else(|| self.predicted_wait(now)),
@@ -205,7 +206,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Names what keeps a call from being served in time: the wait is too long only where the backend serves.
+    /// Returns the reason why a call would not be served in time. It is `WaitTooLong` only if the backend serves.
     pub(super) fn too_late_reason(&self) -> RefusalReason {
         match self.waiting_reason() {
             RefusalReason::QueueTimeout => RefusalReason::WaitTooLong,
@@ -213,7 +214,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Names what kept a waiting call from being served.
+    /// Returns the reason why a waiting call was not served.
     pub(super) fn waiting_reason(&self) -> RefusalReason {
         match (self.grant.permission, self.grant.state) {
             (Permission::Closed { .. }, _) => RefusalReason::Quota,
@@ -224,7 +225,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Returns the deadline margin of a call: with less time left it lets those with more go first.
+    /// Returns the deadline margin of a call. A call with less time left is sent after those with more.
     pub(super) fn margin(&self, meta: &Meta) -> Duration {
         self.margin_of(meta.deadline.since(meta.arrived))
     }

@@ -1,10 +1,10 @@
 //! A second attempt for a call whose first one is late.
 //!
-//! Owns when a hedge is due, what it costs, and which of two attempts decides. It exists for the tail that is the
-//! attempt's and not the call's: one slow replica, one lost packet. It must never add load that somebody waits for:
-//! a hedge goes only while nothing waits and a slot is free, after the time within which all attempts but the share
-//! that may be hedged answer, at most once per call, and each costs a retry besides its own budget. Source: Dean and
-//! Barroso, "The Tail at Scale" (2013), hedged requests.
+//! Owns when a hedge is due, what it costs, and which of two attempts decides. Hedges shorten a tail that comes from
+//! single attempts, such as one slow replica or one lost packet, and not from the calls themselves. A hedge is sent only
+//! while no call waits and a slot is free, after the time within which all attempts but the share that may be hedged
+//! answer, and at most once per call. It is paid from the retry budget besides its own. Source: Dean and Barroso, "The
+//! Tail at Scale" (2013), hedged requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use super::{
     AttemptId, Hedge, OfferedCall, Other, Outcome, Permission, Pool, Running, Timestamp, seconds,
 };
 
-/// Attempts seen before their time is believed.
+/// The number of attempts that must be known before the time of late ones is used.
 const SEEN_MIN: usize = 50;
-/// Hedges that can be saved up.
+/// The largest number of hedges that can be saved up.
 const CAP: f64 = 3.0;
 
-/// What is known of late attempts, and what may be spent on them.
+/// The times of attempts, and the budget of hedges.
 #[derive(Debug)]
 pub(super) struct Hedging {
     ratio: f64,
@@ -33,7 +33,7 @@ pub(super) struct Hedging {
 }
 
 impl Hedging {
-    /// Starts without knowledge and without means; `ratio` hedges per success are allowed.
+    /// Creates an empty state that allows `ratio` hedges per success.
     pub(super) fn new(ratio: f64) -> Self {
         Self {
             ratio,
@@ -76,7 +76,7 @@ impl<T> Pool<T> {
             && offer.tokens <= self.settings.hedge_tokens_max
     }
 
-    /// Notes that the first part of an answer came: from here on the attempt is not late.
+    /// Notes that the first part of an answer has arrived. The attempt is then no longer late.
     pub fn first_part(&mut self, attempt: AttemptId, now: Timestamp) {
         let Some(running) = self.running.get_mut(&attempt) else {
             return;
@@ -89,7 +89,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Doubles the oldest late attempt, if that costs nobody anything.
+    /// Hedges the oldest late attempt if no call waits and a slot is free.
     pub fn hedge(&mut self, now: Timestamp) -> Option<Hedge> {
         while self.hedge_due(now).is_some_and(|due| due <= now) {
             let (_, doubles) = self.hedging.open.pop_first()?;
@@ -125,7 +125,7 @@ impl<T> Pool<T> {
         Hedge { doubles, dispatch }
     }
 
-    /// Returns when the next hedge is due; none while anything is against it.
+    /// Returns when the next hedge is due, or `None` while none is allowed.
     pub fn hedge_due(&self, now: Timestamp) -> Option<Timestamp> {
         let after = self.hedge_after()?;
         let (sent, _) = self.hedging.open.first()?;
@@ -168,7 +168,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// An attempt answers; the one that it overtook takes longer than what was seen of it.
+    /// Records that an attempt answers. The attempt that it overtook takes longer than observed.
     fn answers(&mut self, running: &Running, now: Timestamp) {
         self.took(running, now);
         let Other::Runs(first) = running.other else {

@@ -1,6 +1,6 @@
 //! Calls that begin without being offered.
 //!
-//! While nobody waits and the limit leaves room, the decision on the next call is known before it comes: it begins at once.
+//! While no call waits and the limit leaves room, the next call may begin at once, which is known before it arrives.
 //! [`Pool::open_terms`] returns what such calls may do, so that callers need not ask. Each attempt that began in this way is
 //! recorded afterwards by [`Pool::begun`], which leaves the pool as [`Pool::offer`] and [`Pool::next`] would have left it.
 

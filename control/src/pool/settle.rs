@@ -1,4 +1,4 @@
-//! What happens to a call after an attempt: done, held, retried or given up.
+//! Decides what follows an attempt: the call is done, held, retried or given up.
 
 use super::{
     AfterAttempt, AttemptId, Call, Chance, Exhaustion, Meta, Outcome, Permission, Pool,

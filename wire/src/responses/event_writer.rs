@@ -196,7 +196,7 @@ fn finish(
     if let Some(Value::String(tier)) = other.shift_remove("service_tier") {
         response.insert("service_tier".to_owned(), tier.into());
     }
-    // What the backend says beyond the dialect goes on.
+    // Fields of the backend beyond the dialect are kept.
     for (key, value) in other {
         response.entry(key).or_insert(value);
     }

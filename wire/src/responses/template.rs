@@ -60,7 +60,7 @@ impl Template {
         Self { members }
     }
 
-    /// Says that the response is not kept after all.
+    /// Marks the response as not kept.
     pub fn set_not_stored(&mut self) {
         self.members.insert("store".to_owned(), false.into());
     }

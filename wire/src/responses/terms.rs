@@ -1,4 +1,4 @@
-//! What a Responses request says about the response being kept, and about what it continues.
+//! The fields of a Responses request that determine whether the response is kept, and what it continues.
 
 use serde_json::{Map, Value, json};
 

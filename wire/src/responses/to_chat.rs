@@ -7,7 +7,7 @@ use crate::{
     translate::{Fields, InvalidField, Omitted, Path},
 };
 
-/// Fields whose effect needs a server that runs responses by itself.
+/// Fields whose effect needs a server with the Responses API.
 const SERVER_SIDE: [&str; 3] = ["background", "prompt", "context_management"];
 /// Fields of the chat API that change the shape of the answer, so that the answer could not be translated back.
 const CHAT_ONLY: [&str; 7] = [
@@ -47,7 +47,7 @@ pub struct ResponsesCall {
     pub template: Template,
     /// What it continues, and whether it is kept.
     pub terms: Terms,
-    /// `true` if the caller wants events.
+    /// `true` if the answer is to be streamed.
     pub stream: bool,
 }
 

@@ -87,7 +87,7 @@ pub fn final_response(events: &[u8]) -> Option<Bytes> {
     is_final.then(|| Bytes::copy_from_slice(view.response.get().as_bytes()))
 }
 
-/// Returns the events of a whole response, for a caller who wants a stream; `None` if it is not an object.
+/// Returns the events of a whole response, for a streamed answer; `None` if it is not an object.
 pub fn events_of_response(body: &[u8]) -> Option<Bytes> {
     let whole: Value = serde_json::from_slice(body).ok()?;
     let mut begun = whole.clone();

@@ -14,7 +14,7 @@ use crate::{
     open_slots::{Note, NotesDue, WorkerId},
 };
 
-/// The time for which notes that nobody waits for are gathered.
+/// The time for which notes are gathered while no call waits for them.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// The time to read the notes that were gathered.
@@ -38,7 +38,7 @@ impl<B: Backend> Handler<Gathered> for WorkerPool<B> {
 
     fn handle(&mut self, _: Gathered, ctx: &mut Context<Self>) {
         self.collect();
-        // While the slots are open nobody waits, and there is nothing else to do.
+        // While the slots are open no call waits, and nothing else is due.
         if !self.parts.attempts.slots.is_open() {
             self.step(ctx);
         }
@@ -99,7 +99,7 @@ impl<B: Backend> WorkerPool<B> {
         self.parts.status.worker_restarted();
     }
 
-    /// Opens the free slots while nobody waits.
+    /// Opens the free slots while no call waits.
     pub(super) fn open_slots(&self) {
         if self.answered < self.binding {
             return;
