@@ -16,8 +16,13 @@ use crate::{
 };
 
 /// Further signals that would end the process by default: SIGUSR1, SIGUSR2 and SIGALRM, which other tools send, and
-/// SIGXFSZ, which the kernel sends when a file reaches the limit for its size. The write then fails with an error.
-const ENDING_SIGNALS: [i32; 4] = [10, 12, 14, 25];
+/// SIGXFSZ (25), which the kernel sends when a file reaches the limit for its size. The write then fails with an error.
+const ENDING_SIGNALS: [SignalKind; 4] = [
+    SignalKind::user_defined1(),
+    SignalKind::user_defined2(),
+    SignalKind::alarm(),
+    SignalKind::from_raw(25),
+];
 
 /// Serves until SIGINT or SIGTERM, then drains; a second signal ends the drain at once. SIGHUP changes nothing.
 ///
@@ -67,12 +72,12 @@ fn listen_for_signals(shutdown: Shutdown) -> io::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hung_up = signal(SignalKind::hangup())?;
-    for number in ENDING_SIGNALS {
+    for kind in ENDING_SIGNALS {
         // Having a listener is what keeps the signal from ending the process.
-        let mut ignored = signal(SignalKind::from_raw(number))?;
+        let mut ignored = signal(kind)?;
         actix_rt::spawn(async move {
             while ignored.recv().await.is_some() {
-                tracing::warn!(number, "a signal is ignored");
+                tracing::warn!(number = kind.as_raw_value(), "a signal is ignored");
             }
         });
     }

@@ -1,4 +1,4 @@
-//! The free slots of a lane, which calls take without asking the pool, and the notes of what became of them.
+//! The free slots of a lane, which calls take without asking the pool, and the notes on the attempts that were made with them.
 //!
 //! While no call waits and the limit leaves room, the pool opens its free slots. A call takes one, makes its attempt at
 //! once, and gives the slot back; the pool reads the notes of many calls together. As soon as a call waits, an attempt ends

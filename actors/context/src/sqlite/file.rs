@@ -29,7 +29,7 @@ const UNOWNED: &str = "pieces without an owner";
 /// The prefix of the key checks of old keys under which pieces may be left.
 const OLD: &str = "old/";
 
-/// The age from which a draft is no longer in use; a store is created in a moment.
+/// The age at which a draft is considered abandoned. Creating a store takes far less time.
 const DRAFT_AGE: Duration = Duration::from_mins(1);
 
 const SCHEMA: &str = "
