@@ -37,6 +37,7 @@
 //! # });
 //! ```
 
+pub mod async_actor;
 pub mod clock;
 pub mod router;
 pub mod shutdown;
@@ -45,6 +46,9 @@ pub mod system;
 pub mod testkit;
 pub mod work_pulling;
 
+pub use async_actor::{
+    Async, AsyncActor, AsyncHandler, Reentrant, ReentrantActor, ReentrantHandler, Scope, Shared,
+};
 pub use system::{
     ActorRef, ActorReport, ActorState, ActorSystem, AskError, Blocked, Context, DeadLetter,
     Directive, EventStream, Fault, Listing, MessageRef, Offer, Overflow, PRIORITY_NORMAL, Props,

@@ -4,7 +4,12 @@
 //! [`Context`]; what actix leaves open (bounds, restarts on panic, watch, fairness) is decided here, by a
 //! loop of our own around actix's public `dev` traits.
 
-use std::{fmt, io, sync::Arc, thread, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
@@ -80,6 +85,8 @@ struct Inner {
     receptionist: Receptionist,
     guardian: Arc<Guardian>,
     watchdog: Arc<Watchdog>,
+    /// Where actors without a thread of their own run; unset: where they are spawned.
+    home: OnceLock<ArbiterHandle>,
 }
 
 impl ActorSystem {
@@ -101,8 +108,53 @@ impl ActorSystem {
                 receptionist: Receptionist::default(),
                 guardian: Arc::default(),
                 watchdog: Arc::default(),
+                home: OnceLock::new(),
             }),
         }
+    }
+
+    /// Creates a system with a thread of its own, on which the actors of [`ActorSystem::spawn`] run unless their props
+    /// name another: for programs under `#[tokio::main]`, and for plain threads. The thread ends when the system has
+    /// terminated.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix::Message;
+    /// use kebne_actors::{ActorSystem, Async, AsyncActor, AsyncHandler, Scope};
+    ///
+    /// #[derive(Message)]
+    /// #[rtype(result = "&'static str")]
+    /// struct Ping;
+    ///
+    /// struct Ponger;
+    ///
+    /// impl AsyncActor for Ponger {}
+    ///
+    /// impl AsyncHandler<Ping> for Ponger {
+    ///     async fn handle(&mut self, _: Ping, _: &Scope<Async<Self>>) -> &'static str {
+    ///         tokio::task::yield_now().await;
+    ///         "pong"
+    ///     }
+    /// }
+    ///
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let system = ActorSystem::with_thread("example", 1)?;
+    ///     let ponger = system.spawn(Async::props(|| Ponger), "ponger");
+    ///     assert_eq!(ponger.ask(Ping, Duration::from_secs(1)).await, Ok("pong"));
+    ///     system.terminate().await;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the error of the operating system when it has no thread to give.
+    pub fn with_thread(name: &str, seed: u64) -> io::Result<Self> {
+        let system = Self::new(name, seed);
+        let thread = system.start_thread()?;
+        system.inner.home.get_or_init(|| thread);
+        Ok(system)
     }
 
     /// Returns `true` if a panicking actor can be supervised, which needs a build without `panic = "abort"`.
@@ -125,7 +177,8 @@ impl ActorSystem {
         &self.inner.name
     }
 
-    /// Spawns an actor under `/user`, on this thread unless the props say otherwise.
+    /// Spawns an actor under `/user`, on this thread, or the system's own if it has one, unless the props say
+    /// otherwise.
     ///
     /// A name that is taken gets a number appended, and a `/` in it becomes `%2F`; Pekko refuses both. An actor
     /// that is spawned once the system terminates has stopped from the beginning: when
@@ -133,18 +186,22 @@ impl ActorSystem {
     ///
     /// # Panics
     /// On a thread that runs no local tasks, such as under `#[tokio::main]`, unless the props name another by
-    /// [`Props::on_arbiter`]: see [`ActorSystem::start_thread`].
+    /// [`Props::on_arbiter`] or the system has one: see [`ActorSystem::with_thread`].
     #[track_caller]
     pub fn spawn<A>(&self, props: Props<A>, name: &str) -> ActorRef<A>
     where
         A: Actor<Context = Context<A>>,
     {
+        let props = match self.inner.home.get() {
+            Some(home) => props.by_default_on(home),
+            None => props,
+        };
         let parent = Arc::clone(&self.inner.guardian) as Arc<dyn Parent>;
         props::launch(self, parent, path("/user", name), props)
     }
 
-    /// Starts a thread for actors, which ends when the system has terminated: for programs under
-    /// `#[tokio::main]`, which have no thread of actix's.
+    /// Starts a thread for actors, which ends when the system has terminated. See [`ActorSystem::with_thread`] for a
+    /// system that runs all actors on one.
     ///
     /// ```
     /// use std::time::Duration;

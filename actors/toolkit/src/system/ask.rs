@@ -73,6 +73,13 @@ impl AskState {
         self.in_work.fetch_add(1, SeqCst);
     }
 
+    /// Notes that the actor puts the message aside, to take it again.
+    pub(crate) fn put_aside(&self) {
+        if self.stage.swap(QUEUED, SeqCst) == BEGUN {
+            self.in_work.fetch_sub(1, SeqCst);
+        }
+    }
+
     /// Returns a token that is cancelled once the asker no longer waits.
     pub(crate) fn given_up(&self) -> CancellationToken {
         let token = self.given_up.get_or_init(CancellationToken::new);

@@ -262,6 +262,11 @@ where
         InFlight::new(self.asker.as_ref(), cell)
     }
 
+    /// Returns `true` if this instance is about to stop, or its strategy to decide about a failure.
+    pub(crate) fn ends(&self) -> bool {
+        self.stopping || self.failure.is_some()
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waits.is_empty()
     }

@@ -13,7 +13,7 @@ pub(super) fn start_here(path: &str, start: impl FnOnce()) {
     if Handle::try_current().is_err() {
         refuse(&format!(
             "`{path}` was spawned on a thread without a runtime: spawn actors in a function with `#[actix::main]` or in \
-             `actix::System::new().block_on(…)`, or give them a thread by `Props::on_arbiter`"
+             `actix::System::new().block_on(…)`, or give them a thread by `ActorSystem::with_thread`"
         ));
     }
     // Whether a thread runs local tasks can only be found out by tokio's panic.
@@ -21,7 +21,7 @@ pub(super) fn start_here(path: &str, start: impl FnOnce()) {
         refuse(&format!(
             "`{path}` was spawned where no task can stay on its thread, such as under `#[tokio::main]`: use \
              `#[actix::main]`, or a `tokio::task::LocalSet`, or give actors a thread by \
-             `Props::on_arbiter(system.start_thread()?)`"
+             `ActorSystem::with_thread` or `Props::on_arbiter(system.start_thread()?)`"
         ));
     }
 }

@@ -213,6 +213,14 @@ impl<A: Actor> Props<A> {
     }
 }
 
+impl<A: Actor> Props<A> {
+    /// Sets the thread to run on, unless one is set.
+    pub(crate) fn by_default_on(mut self, arbiter: &ArbiterHandle) -> Self {
+        self.arbiter.get_or_insert_with(|| arbiter.clone());
+        self
+    }
+}
+
 /// The error of a factory that has given away its only actor.
 #[derive(Debug, thiserror::Error)]
 #[error("it was made by `Props::once` and cannot be made again")]

@@ -1,9 +1,16 @@
 //! The stash: messages put aside for later.
 
+use std::sync::Arc;
+
 use actix::{Actor, Handler, Message};
+use tokio::sync::oneshot;
 
 use super::Context;
-use crate::system::{catch::drop_guarded, messages::Tell};
+use crate::system::{
+    ask::AskState,
+    catch::drop_guarded,
+    messages::{Ask, Tell},
+};
 
 impl<A> Context<A>
 where
@@ -12,7 +19,7 @@ where
     /// Puts a message aside until [`Context::unstash_all`].
     ///
     /// At a restart the stashed messages return to the front of the mailbox, and at a stop they become dead
-    /// letters. An ask is answered by the handler that stashes its message.
+    /// letters. An ask is answered by the handler that stashes its message; see [`Context::stash_asked`].
     ///
     /// # Errors
     /// Returns the message if the stash is full.
@@ -25,6 +32,41 @@ where
             return Err(message);
         }
         self.stash.push_back(Box::new(Tell(message)));
+        Ok(())
+    }
+
+    /// As [`Context::stash`], of a message with the place of its answer: an ask is answered when the message is handled
+    /// again. For a `MessageResponse` of your own, which is given the place.
+    ///
+    /// # Errors
+    /// Returns the message if the stash is full; the ask has failed then.
+    pub fn stash_asked<M>(
+        &mut self,
+        message: M,
+        answer: Option<oneshot::Sender<M::Result>>,
+    ) -> Result<(), M>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let Some(answer) = answer else {
+            return self.stash(message);
+        };
+        if self.is_stash_full() {
+            return Err(message);
+        }
+        let state = match &self.asker {
+            Some(state) => Arc::clone(state),
+            // It came through an `actix::Addr`.
+            None => Arc::new(AskState::new(Arc::clone(&self.core.asks_in_work))),
+        };
+        state.put_aside();
+        self.stash.push_back(Box::new(Ask {
+            message,
+            answer,
+            state,
+        }));
         Ok(())
     }
 
