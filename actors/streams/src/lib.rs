@@ -3,7 +3,8 @@
 //! [`FlowExt`] adds the operators to every stream that Rust's own combinators lack or define differently: a
 //! token-bucket throttle, work that advances while the consumer is idle, buffers with an overflow policy, heartbeats,
 //! restarts, kill switches and the four timeouts. [`breaker`] and [`retry`] guard any async call, in a stream or not.
-//! [`backoff`] has the formula of the waits of retries and restarting streams. [`stage`] has parts for custom stages.
+//! [`backoff`] has the formula of the waits of retries and restarting streams. [`stage`] has parts for custom stages, and
+//! `testkit` (a feature) probes for tests of streams.
 //! This crate does not depend on actors.
 //!
 //! Differences from Pekko:
@@ -20,6 +21,8 @@ pub mod backoff;
 pub mod breaker;
 pub mod retry;
 pub mod stage;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 mod bucket;
 mod buffer;
