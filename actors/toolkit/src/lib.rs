@@ -39,11 +39,13 @@
 
 pub mod async_actor;
 pub mod clock;
+pub mod fsm;
 pub mod router;
 pub mod shutdown;
 pub mod system;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod topic;
 pub mod work_pulling;
 
 pub use async_actor::{

@@ -45,6 +45,8 @@ struct Timer<A: Actor> {
     repeat: Repeat,
     /// `None` while it runs.
     action: Option<Action<A>>,
+    /// It fires when no message was handled for this long.
+    quiet: Option<Duration>,
 }
 
 /// The timers of one incarnation.
@@ -57,6 +59,10 @@ pub(crate) struct Timers<A: Actor> {
     sleep: Option<Pin<Box<Sleep>>>,
     /// `true` if the first of the queue may have changed since the sleep was set.
     pub(crate) dirty: bool,
+    /// When the last message was handled, while there are timers that wait for quiet. They are put off when they are
+    /// due, so that a message costs no more than a look at the clock.
+    touched: Option<Instant>,
+    quiet_count: usize,
 }
 
 /// A timer that is due, with its action.
@@ -76,11 +82,37 @@ impl<A: Actor> Timers<A> {
             generation: 0,
             sleep: None,
             dirty: false,
+            touched: None,
+            quiet_count: 0,
         }
     }
 
     /// Starts a timer that fires first after `delay`. Drops an existing timer of that key.
     pub(crate) fn start(&mut self, key: Key, delay: Duration, repeat: Repeat, action: Action<A>) {
+        self.insert(key, delay, repeat, action, None);
+    }
+
+    /// Starts a timer that fires whenever no message was handled for `timeout`. Drops an existing timer of that key.
+    pub(crate) fn start_quiet(&mut self, key: Key, timeout: Duration, action: Action<A>) {
+        self.insert(key, timeout, Repeat::Delay(timeout), action, Some(timeout));
+        self.quiet_count += 1;
+    }
+
+    /// Notes that a message is handled.
+    pub(crate) fn touch(&mut self) {
+        if self.quiet_count > 0 {
+            self.touched = Some(Instant::now());
+        }
+    }
+
+    fn insert(
+        &mut self,
+        key: Key,
+        delay: Duration,
+        repeat: Repeat,
+        action: Action<A>,
+        quiet: Option<Duration>,
+    ) {
         self.cancel(&key);
         self.generation += 1;
         let due = (later(Instant::now(), delay), self.generation);
@@ -89,6 +121,7 @@ impl<A: Actor> Timers<A> {
             due,
             repeat,
             action: Some(action),
+            quiet,
         };
         self.by_key.insert(key, timer);
         self.dirty = true;
@@ -99,6 +132,7 @@ impl<A: Actor> Timers<A> {
             return false;
         };
         self.queue.remove(&timer.due);
+        self.quiet_count -= usize::from(timer.quiet.is_some());
         self.dirty = true;
         true
     }
@@ -106,22 +140,10 @@ impl<A: Actor> Timers<A> {
     /// Cancels all timers. Returns their actions, which the caller must drop with care, because a drop may panic.
     pub(crate) fn clear(&mut self) -> Vec<Action<A>> {
         self.queue.clear();
+        self.quiet_count = 0;
         self.sleep = None;
         let timers = std::mem::take(&mut self.by_key).into_values();
         timers.filter_map(|timer| timer.action).collect()
-    }
-
-    /// Sets a timer to fire `delay` from now.
-    pub(crate) fn postpone(&mut self, key: &str, delay: Duration) {
-        let Some(timer) = self.by_key.get_mut(key) else {
-            return;
-        };
-        let Some(key) = self.queue.remove(&timer.due) else {
-            return;
-        };
-        timer.due.0 = later(Instant::now(), delay);
-        self.queue.insert(timer.due, key);
-        self.dirty = true;
     }
 
     pub(crate) fn is_active(&self, key: &str) -> bool {
@@ -132,7 +154,15 @@ impl<A: Actor> Timers<A> {
     #[cfg(feature = "testkit")]
     pub(crate) fn each(&self) -> impl Iterator<Item = (&Key, u64, Instant)> {
         let timers = self.by_key.iter();
-        timers.map(|(key, timer)| (key, timer.due.1, timer.due.0))
+        timers.map(|(key, timer)| (key, timer.due.1, timer.due.0.max(self.quiet_until(timer))))
+    }
+
+    /// Returns when a timer that waits for quiet fires at the earliest by the last message.
+    fn quiet_until(&self, timer: &Timer<A>) -> Instant {
+        match (timer.quiet, self.touched) {
+            (Some(quiet), Some(touched)) => later(touched, quiet),
+            _ => timer.due.0,
+        }
     }
 
     /// Takes the first due timer. The caller returns it with [`Timers::fired`] after its action ran. A timer that
@@ -145,7 +175,13 @@ impl<A: Actor> Timers<A> {
                 return None;
             }
             let ((at, generation), key) = self.queue.pop_first()?;
+            let until = self.quiet_until(self.by_key.get(&key)?);
             let timer = self.by_key.get_mut(&key)?;
+            if until > at {
+                timer.due.0 = until;
+                self.queue.insert(timer.due, key);
+                continue;
+            }
             let (repeat, action) = (timer.repeat, timer.action.take());
             if repeat == Repeat::Once {
                 self.by_key.remove(&key);

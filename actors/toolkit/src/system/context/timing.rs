@@ -7,11 +7,13 @@ use actix::{Actor, Handler, Message};
 use super::Context;
 use crate::system::{
     response::respond,
-    timers::{Key, Repeat},
+    timers::{Action, Key, Repeat},
 };
 
 /// The key of the receive timeout among the timers; no user's key starts with a NUL.
 const RECEIVE_TIMEOUT: &str = "\0receive-timeout";
+/// The key of the timeout of a machine's state.
+const STATE_TIMEOUT: &str = "\0state-timeout";
 
 impl<A> Context<A>
 where
@@ -67,11 +69,7 @@ where
         A: Handler<M>,
         M: Message + Clone + 'static,
     {
-        let action = Box::new(move |actor: &mut A, ctx: &mut Self| {
-            let response = actor.handle(message.clone(), ctx);
-            respond::<A, M>(response, ctx, None);
-        });
-        self.timers.start(key, first, repeat, action);
+        self.timers.start(key, first, repeat, handling(message));
     }
 
     /// Cancels a timer, which then never fires. Returns `false` if there was none.
@@ -94,12 +92,9 @@ where
         M: Message + Clone + 'static,
     {
         self.receive_timeout = Some(timeout);
-        self.repeat(
-            RECEIVE_TIMEOUT.into(),
-            message,
-            timeout,
-            Repeat::Delay(timeout),
-        );
+        let action = handling(message);
+        self.timers
+            .start_quiet(RECEIVE_TIMEOUT.into(), timeout, action);
     }
 
     /// Ends the receive timeout.
@@ -108,10 +103,35 @@ where
         self.timers.cancel(RECEIVE_TIMEOUT);
     }
 
-    /// Resets the receive timeout, because a message is handled.
-    pub(crate) fn touch(&mut self) {
-        if let Some(timeout) = self.receive_timeout {
-            self.timers.postpone(RECEIVE_TIMEOUT, timeout);
-        }
+    /// Calls `action` whenever no message was handled for `timeout`; replaces the last one.
+    pub(crate) fn start_state_timeout(
+        &mut self,
+        timeout: Duration,
+        mut action: impl FnMut(&mut A, &mut Self) + 'static,
+    ) {
+        let action = Box::new(move |actor: &mut A, ctx: &mut Self| action(actor, ctx));
+        self.timers
+            .start_quiet(STATE_TIMEOUT.into(), timeout, action);
     }
+
+    pub(crate) fn cancel_state_timeout(&mut self) {
+        self.timers.cancel(STATE_TIMEOUT);
+    }
+
+    /// Notes that a message is handled, which resets the receive timeout and the timeout of a state.
+    pub(crate) fn touch(&mut self) {
+        self.timers.touch();
+    }
+}
+
+/// Returns the action that handles copies of a message.
+fn handling<A, M>(message: M) -> Action<A>
+where
+    A: Actor<Context = Context<A>> + Handler<M>,
+    M: Message + Clone + 'static,
+{
+    Box::new(move |actor: &mut A, ctx: &mut Context<A>| {
+        let response = actor.handle(message.clone(), ctx);
+        respond::<A, M>(response, ctx, None);
+    })
 }
