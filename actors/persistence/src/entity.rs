@@ -10,15 +10,16 @@ use kebne_actors::{Context, Props, Strategy};
 
 use crate::{
     codec::{Codec, CodecError},
-    effect::{Effect, ReplyEffect},
     journal::{Journal, JournalError, Snapshots},
 };
 
 mod actor;
+mod effect;
 mod recovery;
 mod snapshots;
 
 pub use actor::{Answer, Entity};
+pub use effect::{Effect, ReplyEffect};
 
 /// The longest time for one step of a recovery, as Pekko's `recovery-event-timeout`.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -73,12 +73,10 @@
 //! | [`memory`] | both in memory |
 //! | `sqlite` | both in an SQLite file |
 //! | [`codec`] | how events and states become bytes, and how old events become new ones |
-//! | [`effect`] | what a command leads to |
-//! | [`entity`] | the actor: recovery, writing, snapshots |
+//! | [`entity`] | the actor: effects, writing, recovery, snapshots |
 //! | `testkit` | a journal that fails on request, and a kit that runs commands one by one |
 
 pub mod codec;
-pub mod effect;
 pub mod entity;
 pub mod journal;
 pub mod memory;
@@ -88,10 +86,9 @@ pub mod sqlite;
 pub mod testkit;
 
 pub use codec::{Codec, CodecError, Json};
-pub use effect::{Effect, ReplyEffect};
 pub use entity::{
-    CommandHandler, Entity, EventSourced, Inspect, Persistence, PersistenceError, Retention,
-    on_persist_failure,
+    CommandHandler, Effect, Entity, EventSourced, Inspect, Persistence, PersistenceError,
+    ReplyEffect, Retention, on_persist_failure,
 };
 pub use journal::{Journal, JournalError, Payload, Recorded, Snapshots, Step};
 pub use memory::MemoryJournal;

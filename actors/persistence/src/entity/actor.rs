@@ -10,13 +10,11 @@ use kebne_actors::Context;
 
 use super::{
     CommandHandler, EventSourced, Persistence, PersistenceError,
+    effect::{Effect, Kind, MakeAnswer},
     recovery::{recover, within},
     snapshots::Saving,
 };
-use crate::{
-    effect::{Effect, Kind, MakeAnswer},
-    journal::Payload,
-};
+use crate::journal::Payload;
 
 /// The actor of an event-sourced state.
 pub struct Entity<S: EventSourced> {

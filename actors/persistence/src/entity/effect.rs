@@ -5,7 +5,7 @@ use std::fmt;
 use actix::Message;
 use kebne_actors::Context;
 
-use crate::entity::{Entity, EventSourced};
+use super::{Entity, EventSourced};
 
 /// Something to do with the new state.
 pub(crate) type Then<S> = Box<dyn FnOnce(&S, &mut Context<Entity<S>>)>;

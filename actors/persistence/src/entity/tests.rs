@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::{
     codec::Json,
-    effect::Effect,
     testkit::{EntityTestKit, FaultyJournal},
 };
 
