@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::Poll,
+    task::{Poll, ready},
     time::Duration,
 };
 
@@ -21,6 +21,9 @@ use crate::backend::{
 /// Time for the end of a body after `[DONE]`. If it is read to its end, the connection can be reused.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// The time after which a timer whose end cannot be represented is looked at again.
+const FAR: Duration = Duration::from_hours(8760);
+
 /// The largest number of parts held back at the head of a stream. One chunk per choice is usual, and few callers
 /// request several; a message begins with `message_start` and `ping`.
 const PREAMBLES_MAX: usize = 8;
@@ -31,7 +34,7 @@ pub(crate) struct Events<F> {
     framer: F,
     /// Longest time without a byte.
     idle_timeout: Duration,
-    /// The timer of the current wait for bytes; set for each wait.
+    /// The timer of the waits for bytes. It is set again when it fires, not for each wait.
     silence: Option<Pin<Box<Sleep>>>,
     /// `true` once all bytes have arrived.
     ended: bool,
@@ -135,20 +138,22 @@ impl<F: Framing> Events<F> {
         } = self;
         let idle_timeout = *idle_timeout;
         let mut chunk = pin!(body.chunk());
-        let mut is_set = false;
+        let mut since = None;
         poll_fn(|task| {
             if let Poll::Ready(chunk) = chunk.as_mut().poll(task) {
                 return Poll::Ready(chunk);
             }
+            let since = *since.get_or_insert_with(Instant::now);
             let silence = silence.get_or_insert_with(|| Box::pin(sleep(idle_timeout)));
-            if !is_set {
-                is_set = true;
-                let until = Instant::now().checked_add(idle_timeout);
-                let until = until.unwrap_or_else(|| silence.deadline());
+            loop {
+                ready!(silence.as_mut().poll(task));
+                let until = since.checked_add(idle_timeout);
+                let until = until.unwrap_or_else(|| Instant::now() + FAR);
+                if Instant::now() >= until {
+                    return Poll::Ready(Err(pump::silent(idle_timeout)));
+                }
                 silence.as_mut().reset(until);
             }
-            let silent = silence.as_mut().poll(task);
-            silent.map(|()| Err(pump::silent(idle_timeout)))
         })
         .await
     }

@@ -1,11 +1,15 @@
 //! Reads the parts of a chunk that determine the state of the stream, in one pass and without copying.
 
+mod shape;
+
 use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+
+pub(crate) use shape::Shape;
 
 /// The number of choices that one answer may have. OpenAI allows 128, and a list of prompts multiplies it.
 pub(crate) const CHOICES_MAX: usize = 4096;

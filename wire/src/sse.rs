@@ -196,7 +196,7 @@ fn read_event(lines: &[u8], start: usize) -> Event<'_> {
                 });
             }
             (b"event", value) => {
-                event.is_plain &= event.name.is_none() && event.data.is_none();
+                event.is_plain &= event.name.is_none() && event.data.is_none() && !value.is_empty();
                 event.name = Some(value).filter(|value| !value.is_empty());
             }
             // Older llama.cpp servers write errors in this form.

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    chunk::{CHOICES_MAX, ChoiceView, ChunkView, Finish},
+    chunk::{CHOICES_MAX, ChoiceView, ChunkView, Finish, Shape},
     error::ErrorView,
     json,
     role::with_roles,
@@ -45,6 +45,8 @@ pub struct Framer {
     splitter: Splitter,
     event_size_max: usize,
     progress: Progress,
+    /// The shape of the last chunk that was parsed.
+    shape: Option<Shape>,
     /// `true` if `[DONE]` was passed on; everything after it is ignored.
     done: bool,
     /// Output tokens, as given in the usage.
@@ -93,6 +95,7 @@ impl Framer {
                 choices: Vec::new(),
                 spoke: false,
             },
+            shape: None,
             done: false,
             usage: None,
             chunks: 0,
@@ -240,11 +243,30 @@ impl Framer {
             b"[DONE]" if self.has_begun() => EventAction::Done,
             b"[DONE]" => self.stop(Problem::Empty),
             _ if event.name == Some(b"error") => self.stop(Problem::Error(owned())),
-            text => match serde_json::from_slice(text) {
-                Ok(chunk) => self.note(&chunk, text, owned),
-                Err(_) => self.repair(text, owned),
-            },
+            text => self.judge_chunk(text, owned),
         }
+    }
+
+    /// Determines what happens to a chunk. A chunk of the same shape as the last one is not parsed.
+    fn judge_chunk(&mut self, text: &[u8], owned: impl Fn() -> Bytes) -> EventAction {
+        if let Some(shape) = self.shape.take() {
+            let action = shape
+                .view_of(text)
+                .map(|view| self.note(view, text, &owned));
+            self.shape = Some(shape);
+            if let Some(action) = action {
+                return action;
+            }
+        }
+        let Ok(chunk) = serde_json::from_slice(text) else {
+            return self.repair(text, owned);
+        };
+        let action = self.note(&chunk, text, owned);
+        // Only a chunk that is passed on unchanged teaches a shape.
+        if matches!(action, EventAction::Keep) {
+            self.shape = Shape::of(text, chunk);
+        }
+        action
     }
 
     /// Handles a chunk that the JSON parser refuses, or data that is not a chunk.
