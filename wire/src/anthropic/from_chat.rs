@@ -119,13 +119,31 @@ fn limit(
 ) -> Result<(), InvalidField> {
     let newer = fields.take("max_completion_tokens");
     let older = fields.take("max_tokens");
-    let limit = newer.or(older);
-    let limit = limit.unwrap_or_else(|| options.max_tokens_default.into());
-    if limit.as_u64().is_none() {
-        return Err(fields.wrong("max_tokens", "must be a whole number"));
-    }
-    message.insert("max_tokens".to_owned(), limit);
+    let limit = match newer.or(older) {
+        None => None,
+        Some(limit) => {
+            let limit = whole_number(&limit);
+            Some(limit.ok_or_else(|| fields.wrong("max_tokens", "must be a whole number"))?)
+        }
+    };
+    // Servers of chat take -1 for no bound, and Anthropic's API requires one.
+    let limit = limit.and_then(|limit| u64::try_from(limit).ok());
+    let limit = limit.unwrap_or_else(|| {
+        let thinking = fields.get("thinking");
+        let thinking = thinking.and_then(|thinking| thinking["budget_tokens"].as_u64());
+        // The bound includes the tokens of the thinking and must be larger than its budget.
+        u64::from(options.max_tokens_default).saturating_add(thinking.unwrap_or(0))
+    });
+    message.insert("max_tokens".to_owned(), limit.into());
     Ok(())
+}
+
+/// Returns a whole number, which some clients write as `10.0`.
+fn whole_number(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    })
 }
 
 /// Moves `reasoning_effort` and `response_format` into `output_config`.
@@ -188,7 +206,9 @@ fn messages(
             "user" => {
                 let blocks = parts(item.take("content"), path.key("content"))?;
                 item.refuse_rest()?;
-                push_user(&mut turns, blocks);
+                if !blocks.is_empty() {
+                    push_user(&mut turns, blocks);
+                }
             }
             "tool" => {
                 let block = tool_result(item)?;
@@ -196,7 +216,10 @@ fn messages(
             }
             "assistant" => {
                 let blocks = assistant(item, omitted)?;
-                turns.push(json!({"role": "assistant", "content": blocks}));
+                // A model may end its turn without a word, but Anthropic's API refuses a message without content.
+                if !blocks.is_empty() {
+                    turns.push(json!({"role": "assistant", "content": blocks}));
+                }
             }
             _ => return Err(item.wrong("role", "is not a role of this model's backend")),
         }
@@ -226,7 +249,7 @@ fn push_user(turns: &mut Vec<Value>, blocks: Vec<Value>) {
 
 fn tool_result(mut item: Fields<'_>) -> Result<Value, InvalidField> {
     let path = item.path();
-    let id = item.require_text("tool_call_id")?;
+    let id = tool_id(&item.require_text("tool_call_id")?);
     let content = item.take("content");
     item.refuse_rest()?;
     let content = match content {
@@ -247,10 +270,7 @@ fn assistant(mut item: Fields<'_>, omitted: &mut Omitted) -> Result<Vec<Value>, 
             omitted.add(key);
         }
     }
-    let texts = parts(item.take("content"), path.key("content"))?;
-    // Some servers send an empty text beside a tool call if there is no text. Anthropic's API refuses it.
-    let texts = texts.into_iter().filter(|block| block["text"] != "");
-    blocks.extend(texts);
+    blocks.extend(parts(item.take("content"), path.key("content"))?);
     if let Some(refusal) = item.take_text("refusal")? {
         blocks.push(text_part(refusal));
     }
@@ -278,23 +298,36 @@ fn tool_use(call: Value, path: Path<'_>) -> Result<Value, InvalidField> {
     }
     // Chunks contain an index, and clients keep it.
     call.take("index");
-    let id = call.require_text("id")?;
+    let id = tool_id(&call.require_text("id")?);
     let mut function = Fields::of(call.require("function")?, path.key("function"))?;
     let name = function.require_text("name")?;
     let arguments = function.take_text("arguments")?.unwrap_or_default();
     Ok(json!({"type": "tool_use", "id": id, "name": name, "input": input_of(&arguments)}))
 }
 
-/// Returns the content blocks of a chat message's content.
+/// Returns the id of a tool call with letters that Anthropic's API accepts; other servers accept more.
+fn tool_id(id: &str) -> String {
+    let is_valid = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
+    let letters = id.chars();
+    letters
+        .map(|letter| if is_valid(&letter) { letter } else { '_' })
+        .collect()
+}
+
+/// Returns the content blocks of a chat message's content. Empty texts are left out: other servers ignore them, and
+/// Anthropic's API refuses them.
 fn parts(content: Option<Value>, path: Path<'_>) -> Result<Vec<Value>, InvalidField> {
     match content {
         None => Ok(Vec::new()),
+        Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![text_part(text)]),
         Some(Value::Array(parts)) => {
             let parts = parts.into_iter().enumerate();
-            parts
-                .map(|(index, value)| part(value, path.index(index)))
-                .collect()
+            let blocks = parts.map(|(index, value)| part(value, path.index(index)));
+            let is_empty = |block: &Value| block["type"] == "text" && block["text"] == "";
+            let is_kept =
+                |block: &Result<Value, _>| block.as_ref().map_or(true, |block| !is_empty(block));
+            blocks.filter(is_kept).collect()
         }
         Some(_) => Err(InvalidField::at(path, "must be a string or a list")),
     }
@@ -336,6 +369,11 @@ fn source(url: &str, path: Path<'_>) -> Result<Value, InvalidField> {
     };
     let Some((media_type, data)) = rest.split_once(";base64,") else {
         return Err(InvalidField::at(path, "must be base64 if it is a data URL"));
+    };
+    // Anthropic's API takes neither parameters nor the unregistered name.
+    let media_type = match media_type.split(';').next().unwrap_or_default() {
+        "image/jpg" => "image/jpeg",
+        media_type => media_type,
     };
     Ok(json!({"type": "base64", "media_type": media_type, "data": data}))
 }

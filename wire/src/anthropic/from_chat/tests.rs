@@ -197,7 +197,7 @@ fn what_has_no_counterpart_is_refused_by_name() {
             json!({"tools": [{"type": "custom", "custom": {"name": "f"}}]}),
             "tools[0].type",
         ),
-        (json!({"max_tokens": -1}), "max_tokens"),
+        (json!({"max_tokens": 1.5}), "max_tokens"),
         (
             json!({"messages": [{"role": "function", "content": "x"}]}),
             "messages[0].role",
@@ -261,4 +261,46 @@ fn a_conversation_survives_the_way_there_and_back() {
     let chat = to_chat(original.clone()).unwrap();
     let back = from_chat(chat.body, OPTIONS).unwrap();
     assert_eq!(back.body, original);
+}
+
+#[test]
+fn what_other_servers_take_is_made_valid() {
+    let call = json!({"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let image = |kind: &str| json!({"type": "image_url", "image_url": {"url": format!("data:{kind};base64,AA==")}});
+    let request = json!({
+        "model": "m", "max_tokens": -1, "thinking": {"type": "enabled", "budget_tokens": 8000},
+        "messages": [
+            {"role": "user", "content": [image("image/jpg"), image("image/png;charset=utf-8"), {"type": "text", "text": ""}]},
+            {"role": "assistant", "content": ""},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "functions.f:0", "content": "r"},
+        ],
+    });
+    let options = FromChat {
+        max_tokens_default: 4096,
+    };
+    let body = from_chat(request, options).unwrap().body;
+    assert_eq!(body["max_tokens"], 12_096);
+    let messages = body["messages"].as_array().unwrap();
+    assert_eq!(messages.len(), 3, "{body}");
+    let content = messages[0]["content"].as_array().unwrap();
+    let kinds: Vec<&Value> = content
+        .iter()
+        .map(|block| &block["source"]["media_type"])
+        .collect();
+    assert_eq!(kinds, ["image/jpeg", "image/png"]);
+    assert_eq!(messages[1]["content"][0]["id"], "functions_f_0");
+    assert_eq!(messages[2]["content"][0]["tool_use_id"], "functions_f_0");
+    for (limit, expected) in [
+        (json!(10.0), Some(10)),
+        (json!(1.5), None),
+        (json!("x"), None),
+    ] {
+        let request = json!({"model": "m", "max_tokens": limit, "messages": []});
+        let translated = from_chat(request, options).ok();
+        assert_eq!(
+            translated.and_then(|own| own.body["max_tokens"].as_u64()),
+            expected
+        );
+    }
 }
