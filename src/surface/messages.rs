@@ -53,6 +53,7 @@ impl Surface for Messages {
             Ok(chat) => {
                 let mut parsed = parse(Endpoint::Chat, chat.body.to_string().into(), request_id)?;
                 parsed.request.native = Some(native_of(&native, false));
+                parsed.request.is_translated = true;
                 Ok(Reading {
                     omitted: chat.omitted,
                     ..Reading::new(parsed, writer)

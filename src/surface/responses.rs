@@ -77,7 +77,8 @@ impl Surface for Responses {
         let (parsed, omitted, only_native, call, terms) = match responses::to_chat(json(&body)?) {
             Ok(mut call) => {
                 let chat = call.chat([]).to_string();
-                let parsed = parse(Endpoint::Chat, chat.into(), request_id)?;
+                let mut parsed = parse(Endpoint::Chat, chat.into(), request_id)?;
+                parsed.request.is_translated = true;
                 let omitted = std::mem::take(&mut call.omitted);
                 let terms = call.terms.clone();
                 (parsed, omitted, None, Some(call), terms)

@@ -163,3 +163,39 @@ fn broken_chunks_and_queries_are_explained_in_our_words() {
         );
     }
 }
+
+#[test]
+fn a_backend_that_refuses_max_tokens_gets_the_newer_name_from_translated_calls() {
+    let folder = folder();
+    let (url, requests) = upstream(|number| match number {
+        0 | 3 => {
+            let body = json!({"error": {
+                "message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+                "type": "invalid_request_error", "param": "max_tokens", "code": "unsupported_parameter",
+            }});
+            let body = body.to_string();
+            let length = body.len();
+            format!(
+                "HTTP/1.1 400 Bad Request\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+        }
+        _ => whole("yes"),
+    });
+    let program = in_front_of(folder.path(), &url, "");
+    let messages = json!([{"role": "user", "content": "a"}]);
+    let body = json!({"model": "simulated", "max_tokens": 7, "messages": messages});
+    for _ in 0..2 {
+        let answer = program.send("POST", "/v1/messages", &[], &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    assert_eq!(asked_raw(&requests)["max_tokens"], 7);
+    for _ in 0..2 {
+        let sent = asked_raw(&requests);
+        assert_eq!(sent["max_completion_tokens"], 7, "{sent}");
+        assert_eq!(sent.get("max_tokens"), None, "{sent}");
+    }
+    // A caller's own field is sent as it came, and its refusal is the caller's.
+    let answer = program.send("POST", CHAT, &[], &body);
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert_eq!(asked_raw(&requests)["max_tokens"], 7);
+}

@@ -18,6 +18,7 @@ pub mod message;
 pub mod multipart;
 mod native;
 pub mod one_chunk;
+pub mod output_limit;
 pub mod passed_headers;
 pub mod quota;
 pub mod redact;

@@ -105,6 +105,8 @@ pub struct ModelRequest {
     pub native: Option<Native>,
     /// The operation of a call without a model.
     pub direct: Option<Direct>,
+    /// `true` if the body was translated from another dialect, so its fields are not the caller's own.
+    pub is_translated: bool,
 }
 
 impl ModelRequest {
@@ -127,6 +129,7 @@ impl ModelRequest {
             inputs: Inputs::default(),
             native: None,
             direct: None,
+            is_translated: false,
         }
     }
 }

@@ -36,8 +36,12 @@ pub(super) fn to_chat(
         }
         _ => return Err(choice.wrong("type", "must be `auto`, `any`, `tool` or `none`")),
     };
-    chat.insert("tool_choice".to_owned(), target);
-    if choice.take_flag("disable_parallel_tool_use")? {
+    // Servers of chat refuse these fields without tools, where they have no effect.
+    let has_tools = chat.contains_key("tools");
+    if has_tools || !matches!(target.as_str(), Some("auto" | "none")) {
+        chat.insert("tool_choice".to_owned(), target);
+    }
+    if choice.take_flag("disable_parallel_tool_use")? && has_tools {
         chat.insert("parallel_tool_calls".to_owned(), false.into());
     }
     choice.refuse_rest()

@@ -86,6 +86,14 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
     }
     limits(&mut fields, &mut chat, &mut echo)?;
     tools::to_chat(&mut fields, &mut chat, &mut echo)?;
+    if !chat.contains_key("tools") {
+        // Servers of chat refuse these fields without tools, where they have no effect.
+        chat.shift_remove("parallel_tool_calls");
+        let choice = chat.get("tool_choice").and_then(Value::as_str);
+        if matches!(choice, Some("auto" | "none")) {
+            chat.shift_remove("tool_choice");
+        }
+    }
     text(&mut fields, &mut chat, &mut echo)?;
     reasoning(&mut fields, &mut chat, &mut echo, &mut omitted)?;
     include(&mut fields, &mut chat, &mut echo, &mut omitted)?;

@@ -32,6 +32,8 @@ fn refused(more: Value) -> String {
 
 #[test]
 fn each_field_has_its_counterpart() {
+    let tool = json!({"name": "f", "input_schema": {}});
+    let function = json!({"type": "function", "function": {"name": "f", "parameters": {}}});
     let table = [
         (json!({}), json!({"max_tokens": 10})),
         (
@@ -73,17 +75,23 @@ fn each_field_has_its_counterpart() {
         ),
         (json!({"thinking": {"type": "disabled"}}), json!({})),
         (
-            json!({"tool_choice": {"type": "auto"}}),
-            json!({"tool_choice": "auto"}),
+            json!({"tools": [tool], "tool_choice": {"type": "auto"}}),
+            json!({"tools": [function], "tool_choice": "auto"}),
         ),
         (
-            json!({"tool_choice": {"type": "none"}}),
-            json!({"tool_choice": "none"}),
+            json!({"tools": [tool], "tool_choice": {"type": "none"}}),
+            json!({"tools": [function], "tool_choice": "none"}),
         ),
         (
-            json!({"tool_choice": {"type": "any", "disable_parallel_tool_use": true}}),
-            json!({"tool_choice": "required", "parallel_tool_calls": false}),
+            json!({"tools": [tool], "tool_choice": {"type": "any", "disable_parallel_tool_use": true}}),
+            json!({"tools": [function], "tool_choice": "required", "parallel_tool_calls": false}),
         ),
+        // Without tools, a choice that has no effect is left out.
+        (
+            json!({"tools": [], "tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}),
+            json!({}),
+        ),
+        (json!({"tool_choice": {"type": "none"}}), json!({})),
         (
             json!({"tool_choice": {"type": "tool", "name": "f"}}),
             json!({"tool_choice": {"type": "function", "function": {"name": "f"}}}),

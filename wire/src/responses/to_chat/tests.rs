@@ -285,6 +285,17 @@ fn what_has_no_counterpart_is_refused_by_name() {
 }
 
 #[test]
+fn without_tools_what_has_no_effect_on_them_is_left_out() {
+    for choice in ["auto", "none"] {
+        let more = json!({"tools": [], "tool_choice": choice, "parallel_tool_calls": true});
+        let sent = chat(more);
+        for key in ["tools", "tool_choice", "parallel_tool_calls"] {
+            assert_eq!(sent.get(key), None, "{sent}");
+        }
+    }
+}
+
+#[test]
 fn hints_are_left_out_by_name() {
     let call = to_chat(request(json!({
         "reasoning": {"summary": "auto"},
