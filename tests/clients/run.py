@@ -16,6 +16,8 @@ import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import native_responses
+
 HERE = pathlib.Path(__file__).parent
 KEY = "key-of-the-tests"
 READER = "key-that-only-reads-the-state"
@@ -162,6 +164,30 @@ class Messages(Scripted):
         return f"event: {data['type']}\ndata: {json.dumps(data)}"
 
 
+class NativeResponses(Scripted):
+    """Answers the Responses API as the official server does."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        try:
+            native_responses.checked(asked)
+        except native_responses.Refused as refused:
+            message, param = refused.args
+            error = {"message": message, "type": "invalid_request_error", "param": param, "code": "unknown_parameter"}
+            return self.reply(400, {"error": error})
+        if asked.get("stream"):
+            return self.stream(native_responses.events(asked))
+        self.reply(200, native_responses.whole(asked))
+
+    def reply(self, status, body):
+        body = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
 def serve(handler):
     """Starts a scripted upstream and returns its address."""
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -175,6 +201,7 @@ def start(kebne, folder):
         config = config.replace(place, hashlib.sha256(key.encode()).hexdigest())
     config = config.replace("@UPSTREAM@", serve(Chat)).replace("@ANTHROPIC@", serve(Messages))
     config = config.replace("@CLEVER@", serve(Clever)).replace("@REFUSING@", serve(Refusing))
+    config = config.replace("@NATIVE@", serve(NativeResponses))
     path = pathlib.Path(folder) / "gateway.toml"
     path.write_text(config)
     command = [kebne, "serve", "--config", str(path), "--listen", "127.0.0.1:0"]
@@ -185,7 +212,8 @@ def start(kebne, folder):
 
 def main():
     kebne, node, modules, *names = sys.argv[1:]
-    python = {"openai": "checks", "openai-responses": "checks_responses", "anthropic": "checks_anthropic",
+    python = {"openai": "checks", "openai-responses": "checks_responses",
+              "openai-native": "checks_native", "anthropic": "checks_anthropic",
               "langchain, litellm": "checks_frameworks", "llm-comply": "checks_comply",
               "schemathesis": "checks_schemas"}
     commands = {name: [sys.executable, HERE / f"{file}.py"] for name, file in python.items()}
