@@ -9,6 +9,7 @@ mod chunk;
 pub mod classify;
 mod direct;
 pub mod encoding;
+mod endpoint;
 pub mod error;
 pub mod fold;
 pub mod framing;
@@ -34,8 +35,9 @@ pub mod turn;
 pub mod whole;
 
 pub use direct::Direct;
+pub use endpoint::{Endpoint, PassThrough};
 pub use native::{Native, NativeApi};
-pub use request::{Endpoint, ModelRequest, PassThrough};
+pub use request::ModelRequest;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

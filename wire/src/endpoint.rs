@@ -1,0 +1,60 @@
+//! The operations of the `OpenAI` dialect.
+
+/// The operation of the `OpenAI` dialect that a call requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`.
+    Chat,
+    /// `POST /v1/completions`.
+    Completions,
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// An operation for which only the model's name is read.
+    PassThrough(PassThrough),
+}
+
+/// The operations for which only the model's name is read. Their answers are passed on unchanged and as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PassThrough {
+    /// `POST /v1/audio/speech`.
+    Speech,
+    /// `POST /v1/audio/transcriptions`.
+    Transcriptions,
+    /// `POST /v1/audio/translations`.
+    Translations,
+    /// `POST /v1/images/generations`.
+    Images,
+    /// `POST /v1/rerank`.
+    Rerank,
+    /// `POST /v1/moderations`.
+    Moderations,
+    /// An operation without a model, which [`ModelRequest::direct`](crate::ModelRequest::direct) names.
+    Direct,
+}
+
+impl PassThrough {
+    /// Returns the path under the API's base, without a leading slash.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Speech => "audio/speech",
+            Self::Transcriptions => "audio/transcriptions",
+            Self::Translations => "audio/translations",
+            Self::Images => "images/generations",
+            Self::Rerank => "rerank",
+            Self::Moderations => "moderations",
+            Self::Direct => "",
+        }
+    }
+}
+
+impl Endpoint {
+    /// Returns the path under the API's base, without a leading slash.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "chat/completions",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::PassThrough(operation) => operation.path(),
+        }
+    }
+}
