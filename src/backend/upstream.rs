@@ -1,13 +1,17 @@
 //! One model server over HTTP: connecting, sending, reading within bounds, and classifying each failure on the way.
 //!
-//! All dialects use it. It has one connection pool per backend and thread, and the only past fact that classification
-//! needs: the time of the last success of the server.
+//! All dialects use it. It has its connections per backend and thread, and the only past fact that classification needs:
+//! the time of the last success of the server. Calls without TLS go through a small client of their own (`plain`); TLS,
+//! HTTP/2 and large request bodies are left to `reqwest`.
 
 mod clients;
 mod credentials;
 mod incoming;
 mod log;
+mod plain;
 mod redirect;
+mod refusal;
+mod response;
 mod transport;
 mod upload;
 
@@ -16,39 +20,29 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use clients::Clients;
 use credentials::{api_key, header_map};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use kebne_control::Outcome;
 use kebne_lane::Failure;
-use kebne_wire::{
-    classify::{ErrorResponse, classify},
-    passed_headers::{self, PassedHeaders},
-    quota, redact,
-};
+use kebne_wire::{passed_headers::PassedHeaders, redact};
 use log::Log;
-use reqwest::{Body, Client, Method, Request, Response, Url};
+use plain::PlainClient;
+use reqwest::{Body, Method, Request, Url};
+use response::Response;
 use tokio::time::Instant;
+use transport::TransportError;
 use upload::Upload;
 
 use crate::{
-    backend::{
-        BuildError, failure,
-        reason::{REDIRECTED, UNREACHABLE},
-    },
+    backend::{BuildError, reason::REDIRECTED},
     memory::ByteBudget,
     settings::{BackendSettings, BaseUrl, Environment},
 };
-
-/// The bytes of an error's body that are read; the largest validation errors have some KiB.
-const ERROR_SIZE_MAX: usize = 64 << 10;
-
-/// The time for the body of an error. After it the body is not read, because the status is sufficient.
-const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time after which an idle connection is closed. It is shorter than that of usual servers (15 s and more; uvicorn
 /// closes after 5 s, which is handled when it occurs), so that a call rarely uses a connection that the server is
@@ -61,15 +55,19 @@ const URLS_MAX: usize = 32;
 /// The header with the id of a call.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+pub(crate) use clients::client;
 pub(crate) use incoming::Incoming;
 
 /// A model server.
 pub(crate) struct Upstream {
     log: Log,
+    /// Sends requests with small bodies over connections without TLS.
+    plain: PlainClient,
+    /// Sends all other requests.
     clients: Clients,
     base_url: Url,
     /// The URLs of the paths that were called.
-    urls: RwLock<Vec<(String, Url)>>,
+    urls: RwLock<Vec<(String, Arc<Url>)>>,
     headers: HeaderMap,
     wake_headers: HeaderMap,
     asleep_after: Duration,
@@ -146,6 +144,7 @@ impl Upstream {
         }
         Ok(Self {
             log: Log::new(&settings.name),
+            plain: PlainClient::new(connect_timeout),
             clients: Clients::new(client, connect_timeout, tls),
             base_url,
             urls: RwLock::default(),
@@ -186,7 +185,7 @@ impl Upstream {
     async fn send_to(&self, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
         // Paths of operations that pass through may hold ids, and no id is asked for often.
         let mut url = if call.is_opaque {
-            self.make_url(call.path)
+            Arc::new(self.make_url(call.path))
         } else {
             self.url(call.path)
         };
@@ -196,7 +195,7 @@ impl Upstream {
                 return Ok(response);
             }
             match redirect::target(&url, &response) {
-                Some(target) => url = target,
+                Some(target) => url = Arc::new(target),
                 None => return Err(self.refused(response, proven).await),
             }
         }
@@ -206,39 +205,62 @@ impl Upstream {
 
     /// Posts a call and returns the answer with any status.
     async fn post(&self, url: &Url, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
+        let sent = if url.scheme() == "http" && call.body.len() < upload::PIECE {
+            let headers = self.headers(call);
+            let sent = self.plain.send(&call.method, url, &headers, &call.body);
+            sent.await.map_err(TransportError::Plain)
+        } else {
+            self.post_by_client(url, call).await?
+        };
+        sent.map_err(|error| transport::not_sent(&error, proven))
+    }
+
+    /// Posts a call by the client for TLS and large bodies.
+    async fn post_by_client(
+        &self,
+        url: &Url,
+        call: &Call<'_>,
+    ) -> Result<Result<Response, TransportError>, Failure> {
         let client = self.clients.get().map_err(|error| {
             let message = format!("the HTTP client cannot be created: {error}");
             Failure::new(Outcome::Misconfigured, message)
         })?;
         let send = async |body: Body| client.execute(self.request(url, call, body)).await;
-        if call.body.len() < upload::PIECE {
-            let sent = send(Body::from(call.body.clone())).await;
-            return sent.map_err(|error| transport::not_sent(&error, proven));
-        }
-        let is_sent = Arc::new(AtomicBool::new(false));
-        let body = Upload::new(call.body.clone(), Arc::clone(&is_sent));
-        match send(Body::wrap(body)).await {
-            // The server closed before it had the whole request, and may have said why.
-            Err(error) if transport::was_closed(&error) && !is_sent.load(Relaxed) => {
-                let body = Upload::careful(call.body.clone(), is_sent);
-                let sent = send(Body::wrap(body)).await;
-                sent.map_err(|error| transport::not_sent(&error, proven))
+        let sent = if call.body.len() < upload::PIECE {
+            send(Body::from(call.body.clone())).await
+        } else {
+            let is_sent = Arc::new(AtomicBool::new(false));
+            let body = Upload::new(call.body.clone(), Arc::clone(&is_sent));
+            match send(Body::wrap(body)).await {
+                // The server closed before it had the whole request, and may have said why.
+                Err(error) if transport::was_closed(&error) && !is_sent.load(Relaxed) => {
+                    let body = Upload::careful(call.body.clone(), is_sent);
+                    send(Body::wrap(body)).await
+                }
+                sent => sent,
             }
-            sent => sent.map_err(|error| transport::not_sent(&error, proven)),
-        }
+        };
+        Ok(sent
+            .map(Response::of_client)
+            .map_err(TransportError::Client))
     }
 
-    /// Creates the request of a call. Headers of the call replace those of the settings.
+    /// Creates the request of a call.
     fn request(&self, url: &Url, call: &Call<'_>, body: Body) -> Request {
+        let mut request = Request::new(call.method.clone(), url.clone());
+        *request.body_mut() = Some(body);
+        *request.headers_mut() = self.headers(call);
+        request
+    }
+
+    /// Returns the headers of a call. Those of the call replace those of the settings.
+    fn headers(&self, call: &Call<'_>) -> HeaderMap {
         let accept = match (call.stream, call.is_opaque) {
             (true, _) => HeaderValue::from_static("text/event-stream"),
             (false, true) => HeaderValue::from_static("*/*"),
             (false, false) => HeaderValue::from_static("application/json"),
         };
-        let mut request = Request::new(call.method.clone(), url.clone());
-        *request.body_mut() = Some(body);
-        let headers = request.headers_mut();
-        headers.clone_from(&self.headers);
+        let mut headers = self.headers.clone();
         headers.insert(header::ACCEPT, accept);
         if let Ok(id) = HeaderValue::from_str(call.request_id) {
             headers.insert(REQUEST_ID, id);
@@ -254,7 +276,7 @@ impl Upstream {
         if call.wake {
             headers.extend(self.wake_headers.clone());
         }
-        request
+        headers
     }
 
     /// Gets a path outside the API, relative to the root of the server. Returns `None` if the answer is not a success.
@@ -269,7 +291,12 @@ impl Upstream {
         if !response.status().is_success() {
             return None;
         }
-        let body = Incoming::of(response, size_max, self.answers.share()).ok()?;
+        let body = Incoming::of(
+            Response::of_client(response),
+            size_max,
+            self.answers.share(),
+        )
+        .ok()?;
         Some(body.read_some(size_max).await)
     }
 
@@ -323,16 +350,16 @@ impl Upstream {
     }
 
     /// Returns the URL of a path. URLs are made once for each path of a dialect.
-    fn url(&self, path: &str) -> Url {
+    fn url(&self, path: &str) -> Arc<Url> {
         let known = self.urls.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, url)) = known.iter().find(|(known, _)| known == path) {
-            return url.clone();
+            return Arc::clone(url);
         }
         drop(known);
-        let url = self.make_url(path);
+        let url = Arc::new(self.make_url(path));
         let mut known = self.urls.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() < URLS_MAX {
-            known.push((path.to_owned(), url.clone()));
+            known.push((path.to_owned(), Arc::clone(&url)));
         }
         url
     }
@@ -344,43 +371,6 @@ impl Upstream {
         url.set_path(&format!("{base}/{path}"));
         url
     }
-
-    /// Classifies an answer that is not a success.
-    async fn refused(&self, response: Response, proven: bool) -> Failure {
-        let status = response.status();
-        let headers = response.headers().clone();
-        let location = redirect::location(&response);
-        let body = match Incoming::of(response, ERROR_SIZE_MAX, self.answers.share()) {
-            Ok(body) => {
-                let read = body.read_some(ERROR_SIZE_MAX);
-                let read = tokio::time::timeout(ERROR_BODY_TIMEOUT, read).await;
-                read.unwrap_or_default()
-            }
-            Err(_) => Bytes::new(),
-        };
-        let now = SystemTime::now();
-        let outcome = classify(&ErrorResponse {
-            status,
-            headers: &headers,
-            body: &body,
-            proven,
-            cold_statuses: &self.cold_statuses,
-            now,
-        });
-        let id = passed_headers::upstream_id(&headers);
-        let message = describe(status, &body, location.as_deref(), id);
-        let mut failure = Failure::new(outcome, message).with_status(status.as_u16());
-        let is_no_server = status == StatusCode::BAD_GATEWAY;
-        failure.reason = match outcome {
-            _ if status.is_redirection() => Some(REDIRECTED),
-            // A proxy reports that there is no server behind it.
-            Outcome::Cold { .. } | Outcome::Fault if is_no_server => Some(UNREACHABLE),
-            _ => None,
-        };
-        failure.quota = quota::hints(&headers, now);
-        failure.body = Some(body).filter(|_| outcome == Outcome::Client);
-        failure::with_headers(failure, self.passed(&headers))
-    }
 }
 
 impl std::fmt::Debug for Upstream {
@@ -389,46 +379,5 @@ impl std::fmt::Debug for Upstream {
             .debug_struct("Upstream")
             .field("base_url", &redact::url(self.base_url.as_str()))
             .finish_non_exhaustive()
-    }
-}
-
-/// Creates a connection pool without proxies and redirects, and with the system's certificates only if `tls` requires
-/// them.
-pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Another thread may have installed the provider first; it is the same one.
-        let installed = rustls::crypto::ring::default_provider().install_default();
-        tracing::trace!(installed = installed.is_ok(), "crypto provider");
-    }
-    let mut builder = Client::builder()
-        .connect_timeout(connect_timeout)
-        .tcp_nodelay(true)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy();
-    if !tls {
-        // The system's certificates are not needed, and reading them takes tens of milliseconds.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
-}
-
-/// Describes a refusal for the log: the status, the backend's text, and the backend's own id of the call.
-fn describe(status: StatusCode, body: &[u8], location: Option<&str>, id: Option<&str>) -> String {
-    let mut message = format!("the backend answered with status {status}");
-    let text = failure::error_text(body);
-    if !text.is_empty() {
-        message = format!("{message}: {text}");
-    }
-    if let Some(location) = location {
-        message = format!("{message} (to `{location}`)");
-    }
-    match id {
-        Some(id) => format!(
-            "{message} (the backend's request id: `{}`)",
-            redact::text(id)
-        ),
-        None => message,
     }
 }

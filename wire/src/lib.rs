@@ -13,6 +13,7 @@ mod endpoint;
 pub mod error;
 pub mod fold;
 pub mod framing;
+pub mod http1;
 pub mod inputs;
 pub mod json;
 pub mod message;

@@ -11,7 +11,7 @@ use std::{
 
 use reqwest::Client;
 
-use super::client;
+use super::POOL_IDLE_TIMEOUT;
 
 /// The options that all clients of one backend share.
 #[derive(Debug)]
@@ -77,6 +77,28 @@ impl Clients {
             known.map(|(_, client)| client.clone())
         })
     }
+}
+
+/// Creates a connection pool without proxies and redirects, and with the system's certificates only if `tls` requires
+/// them.
+pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread may have installed the provider first; it is the same one.
+        let installed = rustls::crypto::ring::default_provider().install_default();
+        tracing::trace!(installed = installed.is_ok(), "crypto provider");
+    }
+    let mut builder = Client::builder()
+        .connect_timeout(connect_timeout)
+        .tcp_nodelay(true)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy();
+    if !tls {
+        // The system's certificates are not needed, and reading them takes tens of milliseconds.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build()
 }
 
 #[cfg(test)]

@@ -1,21 +1,19 @@
 //! The body of an answer: decoded if it is compressed, and identified by its first bytes.
 
+use crate::{
+    backend::{
+        failure,
+        reason::{NO_MEMORY, TOO_LARGE, UNREADABLE},
+        upstream::{response::Response, transport::broke_off},
+    },
+    memory::{NoMemory, Share},
+};
 use bytes::{Bytes, BytesMut};
 use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{
     encoding::{Decoder, EncodingError},
     sniff::{Kind, kind_of},
-};
-use reqwest::Response;
-
-use crate::{
-    backend::{
-        failure,
-        reason::{NO_MEMORY, TOO_LARGE, UNREADABLE},
-        upstream::transport::broke_off,
-    },
-    memory::{NoMemory, Share},
 };
 
 /// The compressed bytes that are decoded in one step; they expand to at most 4 MiB.

@@ -5,7 +5,9 @@
 
 use http::header;
 use kebne_wire::redact;
-use reqwest::{Response, Url};
+use reqwest::Url;
+
+use crate::backend::upstream::response::Response;
 
 /// The number of redirects that are followed one after another.
 pub(super) const HOPS_MAX: usize = 2;

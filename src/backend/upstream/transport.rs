@@ -10,10 +10,54 @@ use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::redact;
 
-use crate::backend::{failure, reason::UNREACHABLE};
+use crate::backend::{failure, reason::UNREACHABLE, upstream::plain::PlainError};
+
+/// The reason why a request was not sent, or its answer did not arrive completely.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransportError {
+    /// Of a connection without TLS.
+    #[error(transparent)]
+    Plain(PlainError),
+    /// Of the client for TLS and large bodies.
+    #[error(transparent)]
+    Client(reqwest::Error),
+}
+
+impl TransportError {
+    /// Returns `true` if no connection could be opened.
+    fn is_connect(&self) -> bool {
+        match self {
+            Self::Plain(error) => matches!(error, PlainError::Connect(_)),
+            Self::Client(error) => error.is_connect(),
+        }
+    }
+
+    /// Returns `true` if a timeout ran out.
+    fn is_timeout(&self) -> bool {
+        match self {
+            Self::Plain(error) => causes(error).any(is_timed_out),
+            Self::Client(error) => error.is_timeout(),
+        }
+    }
+}
+
+/// Returns an error and its causes.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+fn is_timed_out(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::TimedOut)
+}
 
 /// Creates the failure of a call without an answer.
-pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
+pub(crate) fn not_sent(error: &TransportError, proven: bool) -> Failure {
     let message = with_sources("the backend did not answer", error);
     let outcome = if !error.is_connect() {
         if error.is_timeout() {
@@ -39,25 +83,21 @@ pub(crate) fn not_sent(error: &reqwest::Error, proven: bool) -> Failure {
 }
 
 /// Creates the failure of an incomplete answer.
-pub(crate) fn broke_off(error: &reqwest::Error) -> Failure {
+pub(crate) fn broke_off(error: &TransportError) -> Failure {
     failure::cut(with_sources("the backend's answer is incomplete", error))
 }
 
 /// Returns `true` if the server closed the connection while the request was being sent.
 pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            let closed = [
-                ErrorKind::BrokenPipe,
-                ErrorKind::ConnectionReset,
-                ErrorKind::ConnectionAborted,
-            ];
-            return closed.contains(&error.kind());
-        }
-        source = cause.source();
-    }
-    false
+    let mut io_errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    io_errors.next().is_some_and(|error| {
+        let closed = [
+            ErrorKind::BrokenPipe,
+            ErrorKind::ConnectionReset,
+            ErrorKind::ConnectionAborted,
+        ];
+        closed.contains(&error.kind())
+    })
 }
 
 /// Returns `true` if the cause is TLS. An invalid certificate stays invalid, so the server is not asleep. An I/O error
@@ -73,15 +113,18 @@ fn caused_by_tls(error: &(dyn Error + 'static)) -> bool {
 
 /// Joins the causes of an error, which are more specific than the error itself. The URL is left out, because it may
 /// contain a secret.
-fn with_sources(what: &str, error: &reqwest::Error) -> String {
+fn with_sources(what: &str, error: &TransportError) -> String {
     let mut message = what.to_owned();
-    let mut source = error.source();
-    while let Some(cause) = source {
+    let first = match error {
+        TransportError::Plain(error) => Some(error as &(dyn Error + 'static)),
+        // The error itself only names the URL.
+        TransportError::Client(error) => error.source(),
+    };
+    for cause in first.into_iter().flat_map(causes) {
         // Writing to a string cannot fail.
         if write!(message, ": {cause}").is_err() {
             break;
         }
-        source = cause.source();
     }
     redact::text(&message)
 }
