@@ -209,7 +209,7 @@ fn options(share: Share, deadline: Duration, request: &ModelRequest) -> CallOpti
         weight: share.weight,
         refuse_when_cold: share.refuse_when_cold,
         // A repetition may cost another answer, but has no other effect.
-        ..CallOptions::within(deadline).idempotent()
+        ..CallOptions::within(deadline).idempotent().in_place()
     }
 }
 

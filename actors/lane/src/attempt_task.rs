@@ -1,4 +1,4 @@
-//! The task of one attempt, on the runtime of its caller.
+//! The task of one attempt, on the runtime of its caller or inside the future of its call.
 
 use std::sync::Arc;
 
@@ -51,10 +51,14 @@ impl<B: Backend> AttemptTask<B> {
         }
     }
 
+    /// Returns the runtime of the caller.
+    pub(crate) fn home(&self) -> Handle {
+        self.run.job.home.clone()
+    }
+
     /// Starts the task on the runtime of the caller.
     pub(crate) fn start(self) {
-        let home = self.run.job.home.clone();
-        home.spawn(self.run());
+        self.home().spawn(self.run());
     }
 
     /// Starts the task on the runtime of the caller; if that is the runtime of this actor, among the actor's tasks, so
@@ -68,7 +72,8 @@ impl<B: Backend> AttemptTask<B> {
         }
     }
 
-    async fn run(mut self) {
+    /// Makes the attempt and reports its end.
+    pub(crate) async fn run(mut self) {
         let (parts, attempt) = (&self.parts, self.run.attempt);
         let first_part = |span| parts.slots.first_part(attempt, span);
         let end = tokio::select! {

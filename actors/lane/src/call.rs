@@ -37,6 +37,10 @@ pub struct CallOptions {
     pub kind: Kind,
     /// The attempts that the lane repeats. Only the caller knows whether a repetition is safe.
     pub repeats: Repeats,
+    /// `true` if an attempt may run inside the future of the call, which saves a task. For callers that poll the future
+    /// whenever it is woken: between two polls the attempt stands still, and its time counts as the backend's. `false` by
+    /// default.
+    pub in_place: bool,
 }
 
 /// The attempts of a call that the lane repeats.
@@ -73,6 +77,7 @@ impl CallOptions {
                 output: 0,
             },
             repeats: Repeats::Undone,
+            in_place: false,
         }
     }
 
@@ -80,6 +85,13 @@ impl CallOptions {
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.repeats = Repeats::Failures;
+        self
+    }
+
+    /// Lets an attempt run inside the future of the call. See [`CallOptions::in_place`].
+    #[must_use]
+    pub const fn in_place(mut self) -> Self {
+        self.in_place = true;
         self
     }
 }

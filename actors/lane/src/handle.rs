@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     endings::{EndingCounts, Endings},
     guard::{CallGuard, Reply},
+    in_place::InPlace,
     job::{CallSuccess, Job, Shared},
     kept::Kept,
     lane::{CloseLane, Entrance, GetClosed, Lane, ReopenLane, Route},
@@ -290,15 +291,14 @@ impl<B: Backend> Inner<B> {
         started.ok().map(|entrance| entrance.clone())
     }
 
-    /// Makes the attempt of a call in an open slot; gives the call back if it must be offered.
-    fn begin(&self, job: Arc<Job<B>>) -> Result<(), Arc<Job<B>>> {
+    /// Begins the attempt of a call in an open slot; gives the call back if it must be offered.
+    fn begin(&self, job: Arc<Job<B>>) -> Result<AttemptTask<B>, Arc<Job<B>>> {
         let Some((run, seat)) = self.attempts.slots.begin(&job, self.clock) else {
             return Err(job);
         };
         let made = job.count_attempt();
         tracing::trace!(lane = %self.name, attempt = run.attempt.0, made, "begun without being offered");
-        AttemptTask::new(run, self.attempts.clone(), seat).start();
-        Ok(())
+        Ok(AttemptTask::new(run, self.attempts.clone(), seat))
     }
 
     /// Begins a call in an open slot or offers it to the pool, and waits for its answer. If the pool stops before it has taken the call, the call is
@@ -316,15 +316,26 @@ impl<B: Backend> Inner<B> {
             let route = self.route(before.as_ref()).await?;
             guard.offered_to(route.pool.control_recipient());
             let (outbox, answer) = oneshot::channel();
+            let in_place = options.in_place;
             let (request, options) = (request.clone(), options.clone());
             let job = Job::new(request, options, deadline, outbox, Arc::clone(&shared));
             let job = Arc::new(job);
             // Not kept here: the answer's channel closes when no attempt is left that could answer.
-            let taken = match self.begin(job) {
-                Ok(()) => true,
-                Err(job) => route.pool.tell(Enqueue(job)).is_enqueued(),
+            let answered = match self.begin(job) {
+                Ok(task) if in_place => InPlace::new(task).until(answer).await.ok(),
+                Ok(task) => {
+                    task.start();
+                    answer.await.ok()
+                }
+                Err(job) => {
+                    if route.pool.tell(Enqueue(job)).is_enqueued() {
+                        answer.await.ok()
+                    } else {
+                        None
+                    }
+                }
             };
-            if taken && let Ok(answered) = answer.await {
+            if let Some(answered) = answered {
                 return answered;
             }
             let attempts = shared.attempts();

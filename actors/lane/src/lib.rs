@@ -18,6 +18,7 @@ mod clock;
 pub mod endings;
 mod guard;
 pub mod handle;
+mod in_place;
 mod job;
 mod kept;
 mod lane;

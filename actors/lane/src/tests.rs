@@ -12,6 +12,7 @@ use super::*;
 
 mod closing;
 mod hedging;
+mod in_place;
 mod open_slots;
 mod prewarm;
 mod repeats;
@@ -150,12 +151,18 @@ fn options(deadline: Duration) -> CallOptions {
         hedge: false,
         kind: kebne_control::Kind::default(),
         repeats: Repeats::Failures,
+        in_place: false,
     }
 }
 
 impl Bench {
+    /// Makes a call. The attempts of even requests may run in its future, those of odd ones are tasks.
     async fn call(&self, request: u32, deadline: Duration) -> Result<u32, CallError> {
-        let reply = self.lane.call(request, options(deadline)).await?;
+        let options = CallOptions {
+            in_place: request.is_multiple_of(2),
+            ..options(deadline)
+        };
+        let reply = self.lane.call(request, options).await?;
         Ok(reply.complete())
     }
 

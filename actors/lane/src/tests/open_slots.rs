@@ -4,7 +4,7 @@ use super::*;
 
 const LIMIT: u32 = 3;
 
-async fn warm(script: Arc<Script>) -> Bench {
+pub(super) async fn warm(script: Arc<Script>) -> Bench {
     let settings = LaneSettings {
         law: Law::Fixed,
         limit_initial: LIMIT,
@@ -24,12 +24,12 @@ async fn warm(script: Arc<Script>) -> Bench {
 }
 
 impl Bench {
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.lane.inner.attempts.slots.is_open()
     }
 
     /// Returns the attempts that began without being offered.
-    fn unoffered(&self) -> u64 {
+    pub(super) fn unoffered(&self) -> u64 {
         self.lane.inner.attempts.slots.begun()
     }
 }
