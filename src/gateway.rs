@@ -1,7 +1,8 @@
-//! From a model's name to the lanes that serve it.
+//! The models and the lanes that serve them.
 //!
-//! Owns the routes and the handles of the lanes. It exists so that the HTTP surface knows no lane and a lane does not know
-//! the others: falling back from one to the next happens here, before the first byte and at the cost of a retry.
+//! Owns the routes (`route`) and the handles of the lanes. It exists so that the HTTP surface does not know lanes and a lane
+//! does not know the others: a call falls back from one lane to the next here (`call`), before the first byte and at the cost
+//! of a retry.
 
 use std::{
     collections::BTreeMap,
@@ -13,32 +14,32 @@ use std::{
 };
 
 use kebne_actors::{ActorReport, ActorSystem};
-use kebne_context::{ContextHandle, ContextParts, Secrets};
-use kebne_control::{LaneState, Outcome};
-use kebne_lane::{
-    CallError, CallOptions, Ending, LaneBuilder, LaneHandle, LaneSnapshot, Prewarm, RefusalReason,
-    Reply,
-};
-use kebne_wire::{NativeApi, splice::with_model};
+use kebne_context::ContextHandle;
+use kebne_control::LaneState;
+use kebne_lane::{Ending, LaneBuilder, LaneHandle, LaneSnapshot};
 use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::{
     backend::{ModelBackend, wake},
     learned::Learned,
-    llm::{ModelRequest, ModelResponse},
     memory::{ByteBudget, purge_while_idle},
-    settings::{Api, BackendSettings, ContextSettings, Environment, NotUtf8, Settings},
+    settings::{BackendSettings, Environment, Settings},
     supervisor::Supervisor,
 };
 
+mod call;
 mod check;
+mod context;
 mod error;
+mod operate;
+mod route;
+
+pub use call::GatewayReply;
 pub use check::check;
 pub use error::{GatewayError, StartError};
 
-/// The reason why an operator's lane is closed, in `/state`.
-const CLOSED_BY_OPERATOR: &str = "closed by an operator";
+use context::context_parts;
+use route::{Route, routes};
 
 /// The models and the lanes behind them; clones share both.
 #[derive(Clone)]
@@ -65,29 +66,6 @@ struct Inner {
 struct Lane {
     handle: LaneHandle<ModelBackend>,
     settings: BackendSettings,
-}
-
-/// Where a model's calls go, in order of preference.
-struct Route {
-    model: String,
-    targets: Vec<Target>,
-}
-
-struct Target {
-    lane: usize,
-    /// What the backend calls the model, where that differs.
-    upstream: Option<String>,
-}
-
-/// An answer, and who gave it.
-#[derive(Debug)]
-pub struct GatewayReply {
-    /// The answer, its guard included.
-    pub reply: Reply<ModelResponse>,
-    /// The lane that answered.
-    pub lane: String,
-    /// Attempts of all lanes that were tried.
-    pub attempts: u32,
 }
 
 /// The gateway as `/state` shows it.
@@ -168,52 +146,6 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Wakes the backends that are to be woken as the service starts. One that cannot be woken is logged: callers may still
-    /// reach it.
-    async fn prewarm_at_start(&self) {
-        let lanes = self.inner.lanes.iter();
-        for lane in lanes.filter(|lane| lane.settings.prewarm.at_start) {
-            let backend = lane.handle.name();
-            match lane.handle.prewarm().await {
-                Ok(_) => tracing::info!(backend, "the backend is being woken"),
-                Err(error) => tracing::warn!(backend, %error, "the backend was not woken"),
-            }
-        }
-    }
-
-    /// Wakes a backend before any caller asks; returns when that is decided, not when it is warm.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such backend, or its lane does not let the wake call in.
-    pub async fn prewarm(&self, backend: &str) -> Result<(Prewarm, LaneState), GatewayError> {
-        let lane = self.lane(backend)?;
-        let woken = lane.handle.prewarm().await;
-        let woken = woken.map_err(|error| GatewayError::Prewarm {
-            backend: backend.to_owned(),
-            error,
-        })?;
-        Ok((woken, lane.handle.state()))
-    }
-
-    /// Closes a backend's lane: its calls fall back to the next backend of their model, or are refused. Returns `false` if
-    /// it was closed already.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such backend, or its lane does not answer.
-    pub async fn close(&self, backend: &str) -> Result<bool, GatewayError> {
-        let closed = self.lane(backend)?.handle.close(CLOSED_BY_OPERATOR).await;
-        closed.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
-    }
-
-    /// Opens a backend's lane that is closed, with new actors. Returns `false` if it was not closed.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such backend, or its lane does not answer.
-    pub async fn reopen(&self, backend: &str) -> Result<bool, GatewayError> {
-        let reopened = self.lane(backend)?.handle.reopen().await;
-        reopened.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
-    }
-
     fn lane(&self, backend: &str) -> Result<&Lane, GatewayError> {
         let mut lanes = self.inner.lanes.iter();
         lanes
@@ -224,152 +156,6 @@ impl Gateway {
     /// Returns the sessions.
     pub fn context(&self) -> &ContextHandle {
         &self.inner.context
-    }
-
-    /// Returns the names of the models, in the order of the settings.
-    pub fn models(&self) -> &[String] {
-        &self.inner.models
-    }
-
-    /// Returns the model's own name for a name or an alias.
-    pub fn canonical(&self, name: &str) -> Option<&str> {
-        self.inner
-            .routes
-            .get(name)
-            .map(|route| route.model.as_str())
-    }
-
-    /// Returns `true` if a backend of a model speaks a dialect itself.
-    pub fn speaks(&self, model: &str, api: NativeApi) -> bool {
-        let speaks = |target: &Target| {
-            let lane = self.inner.lanes.get(target.lane);
-            lane.is_some_and(|lane| lane.settings.speaks(api))
-        };
-        let route = self.inner.routes.get(model);
-        route.is_some_and(|route| route.targets.iter().any(speaks))
-    }
-
-    /// Makes a call: through the first lane of the model that serves it.
-    ///
-    /// # Errors
-    /// See [`GatewayError`].
-    pub async fn call(
-        &self,
-        model: &str,
-        request: ModelRequest,
-        options: CallOptions,
-    ) -> Result<GatewayReply, GatewayError> {
-        let unknown = || GatewayError::UnknownModel(model.to_owned());
-        let route = Arc::clone(self.inner.routes.get(model).ok_or_else(unknown)?);
-        let due = Instant::now() + options.deadline;
-        let mut before = 0;
-        let mut targets = self.taking(&route, &request)?.into_iter().peekable();
-        while let Some(target) = targets.next() {
-            let Some(lane) = self.inner.lanes.get(target.lane) else {
-                continue;
-            };
-            let request = match &target.upstream {
-                Some(upstream) => with_model(&request, upstream),
-                None if model == route.model => request.clone(),
-                None => with_model(&request, &route.model),
-            };
-            let mut options = options.clone();
-            options.deadline = due.saturating_duration_since(Instant::now());
-            options.first_part_timeout = request
-                .stream
-                .then_some(lane.settings.limits.first_token_timeout.0);
-            let name = lane.handle.name().to_owned();
-            let error = match lane.handle.call(request, options).await {
-                Ok(reply) => {
-                    let attempts = before + reply.attempts();
-                    return Ok(GatewayReply {
-                        reply,
-                        lane: name,
-                        attempts,
-                    });
-                }
-                Err(error) => error,
-            };
-            if targets.peek().is_none() || due <= Instant::now() || !falls_back(lane, &error).await
-            {
-                let cause = cause(&lane.handle, &error);
-                return Err(GatewayError::Call {
-                    lane: name,
-                    error: Box::new(error),
-                    cause,
-                });
-            }
-            before += attempts(&error);
-            tracing::debug!(lane = name, %error, "falling back to the model's next backend");
-        }
-        Err(unknown())
-    }
-
-    /// Returns the first backend that has an API.
-    pub fn backend_with(&self, api: Api) -> Option<&str> {
-        let mut lanes = self.inner.lanes.iter();
-        let lane = lanes.find(|lane| lane.settings.apis.contains(&api))?;
-        Some(lane.handle.name())
-    }
-
-    /// Returns `true` if a backend has an API.
-    pub fn has(&self, backend: &str, api: Api) -> bool {
-        let lane = self.lane(backend);
-        lane.is_ok_and(|lane| lane.settings.apis.contains(&api))
-    }
-
-    /// Makes a call of an operation without a model.
-    ///
-    /// # Errors
-    /// See [`GatewayError`].
-    pub async fn call_backend(
-        &self,
-        backend: &str,
-        request: ModelRequest,
-        options: CallOptions,
-    ) -> Result<GatewayReply, GatewayError> {
-        let lane = self.lane(backend)?;
-        match lane.handle.call(request, options).await {
-            Ok(reply) => Ok(GatewayReply {
-                attempts: reply.attempts(),
-                reply,
-                lane: backend.to_owned(),
-            }),
-            Err(error) => Err(GatewayError::Call {
-                cause: cause(&lane.handle, &error),
-                lane: backend.to_owned(),
-                error: Box::new(error),
-            }),
-        }
-    }
-
-    /// Returns the targets of a route whose backends take the dialect and the inputs of a request.
-    fn taking<'r>(
-        &self,
-        route: &'r Route,
-        request: &ModelRequest,
-    ) -> Result<Vec<&'r Target>, GatewayError> {
-        let mut refused = None;
-        let mut taking = Vec::with_capacity(route.targets.len());
-        for target in &route.targets {
-            let lane = self.inner.lanes.get(target.lane);
-            let native = request.native.as_ref().filter(|native| native.is_required);
-            let required = native.map(|native| native.api);
-            if required.is_some_and(|api| !lane.is_some_and(|lane| lane.settings.speaks(api))) {
-                continue;
-            }
-            match lane.and_then(|lane| request.inputs.beyond(&lane.settings.inputs)) {
-                Some(input) => refused = Some(input),
-                None => taking.push(target),
-            }
-        }
-        match refused {
-            Some(input) if taking.is_empty() => Err(GatewayError::UnsupportedInput {
-                model: route.model.clone(),
-                input,
-            }),
-            _ => Ok(taking),
-        }
     }
 
     /// Returns `true` if some lane may serve: not all of them are broken or closed.
@@ -453,115 +239,6 @@ impl Gateway {
             thread.stop();
         }
     }
-}
-
-/// Reads the keys of the session store. An error comes with the setting that names the variable.
-fn secrets(
-    context: &ContextSettings,
-    environment: &dyn Environment,
-) -> Result<Secrets, (&'static str, NotUtf8)> {
-    let of = |setting, variable: &str| {
-        let value = environment.get(variable);
-        value.map_err(|error| (setting, error))
-    };
-    Ok(Secrets {
-        key: of("key_env", &context.key_env)?,
-        old_keys: of("old_keys_env", &context.old_keys_env)?,
-    })
-}
-
-/// Returns what the context manager needs. Sessions belong to the tenant of a key. Files of earlier versions name the key's
-/// hash instead.
-fn context_parts(
-    settings: &Settings,
-    environment: &dyn Environment,
-) -> Result<ContextParts, StartError> {
-    let secrets = secrets(&settings.context, environment).map_err(|(_, error)| error)?;
-    let mut parts = kebne_context::parts(&settings.context, &secrets)?;
-    let keys = settings.server.keys.iter();
-    parts.former_owners = keys
-        .map(|key| (key.hash.clone(), key.tenant().to_owned()))
-        .collect();
-    Ok(parts)
-}
-
-/// Returns `true` if the next lane is to be tried: a refusal costs nothing, a failure costs a retry. A call that panicked
-/// is not made again: its request may be the cause.
-async fn falls_back(lane: &Lane, error: &CallError) -> bool {
-    match error {
-        CallError::Refused { reason, .. } => *reason != RefusalReason::Draining,
-        CallError::Failed { failure, .. }
-            if failure.is_shed || failure.outcome == Outcome::Client =>
-        {
-            false
-        }
-        // No load comes from these, and a budget that successes fill would never pay for them.
-        CallError::Failed { failure, .. } if failure.outcome.is_final() => true,
-        CallError::Failed { .. } | CallError::Timeout { .. } => lane.handle.spend_retry().await,
-        CallError::Closed { .. } | CallError::Stopped => true,
-        CallError::Panicked { .. } | CallError::Drained => false,
-    }
-}
-
-/// Returns why a lane that refused does not serve, as its last failed attempt has it.
-fn cause(lane: &LaneHandle<ModelBackend>, error: &CallError) -> Option<&'static str> {
-    let CallError::Refused {
-        reason: RefusalReason::Cold | RefusalReason::Broken,
-        ..
-    } = error
-    else {
-        return None;
-    };
-    lane.last_failure()?.reason
-}
-
-/// Returns the attempts behind an error.
-fn attempts(error: &CallError) -> u32 {
-    match error {
-        CallError::Failed { attempts, .. }
-        | CallError::Timeout { attempts, .. }
-        | CallError::Panicked { attempts }
-        | CallError::Closed { attempts } => *attempts,
-        CallError::Refused { .. } | CallError::Drained | CallError::Stopped => 0,
-    }
-}
-
-/// Returns the routes by name and alias, and the names in order.
-fn routes(settings: &Settings) -> (BTreeMap<String, Arc<Route>>, Vec<String>) {
-    let position = |name: &String| settings.backends.iter().position(|b| b.name == *name);
-    let mut routes = BTreeMap::new();
-    let mut models = Vec::new();
-    for model in &settings.models {
-        let targets = model.backends.iter().filter_map(|backend| {
-            Some(Target {
-                lane: position(backend)?,
-                upstream: model.upstream.get(backend).cloned(),
-            })
-        });
-        let route = Arc::new(Route {
-            model: model.name.clone(),
-            targets: targets.collect(),
-        });
-        models.push(model.name.clone());
-        for name in std::iter::once(&model.name).chain(&model.aliases) {
-            routes.insert(name.clone(), Arc::clone(&route));
-        }
-    }
-    if settings.models.is_empty() {
-        for (lane, backend) in settings.backends.iter().enumerate() {
-            let target = Target {
-                lane,
-                upstream: None,
-            };
-            let route = Route {
-                model: backend.name.clone(),
-                targets: vec![target],
-            };
-            models.push(backend.name.clone());
-            routes.insert(backend.name.clone(), Arc::new(route));
-        }
-    }
-    (routes, models)
 }
 
 impl fmt::Debug for Gateway {

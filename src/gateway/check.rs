@@ -3,7 +3,7 @@
 
 use crate::{
     backend::{ModelBackend, wake},
-    gateway::secrets,
+    gateway::context::secrets,
     settings::{Environment, Settings, SettingsError},
 };
 

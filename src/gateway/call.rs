@@ -1,0 +1,149 @@
+//! The calls through the lanes of a model: the first that serves it, else the next.
+
+use std::sync::Arc;
+
+use kebne_control::Outcome;
+use kebne_lane::{CallError, CallOptions, LaneHandle, RefusalReason, Reply};
+use kebne_wire::splice::with_model;
+use tokio::time::Instant;
+
+use crate::{
+    backend::ModelBackend,
+    gateway::{Gateway, GatewayError, Lane},
+    llm::{ModelRequest, ModelResponse},
+};
+
+/// An answer, and who gave it.
+#[derive(Debug)]
+pub struct GatewayReply {
+    /// The answer, its guard included.
+    pub reply: Reply<ModelResponse>,
+    /// The lane that answered.
+    pub lane: String,
+    /// Attempts of all lanes that were tried.
+    pub attempts: u32,
+}
+
+impl Gateway {
+    /// Makes a call: through the first lane of the model that serves it.
+    ///
+    /// # Errors
+    /// See [`GatewayError`].
+    pub async fn call(
+        &self,
+        model: &str,
+        request: ModelRequest,
+        options: CallOptions,
+    ) -> Result<GatewayReply, GatewayError> {
+        let unknown = || GatewayError::UnknownModel(model.to_owned());
+        let route = Arc::clone(self.inner.routes.get(model).ok_or_else(unknown)?);
+        let due = Instant::now() + options.deadline;
+        let mut before = 0;
+        let mut targets = self.taking(&route, &request)?.into_iter().peekable();
+        while let Some(target) = targets.next() {
+            let Some(lane) = self.inner.lanes.get(target.lane) else {
+                continue;
+            };
+            let request = match &target.upstream {
+                Some(upstream) => with_model(&request, upstream),
+                None if model == route.model => request.clone(),
+                None => with_model(&request, &route.model),
+            };
+            let mut options = options.clone();
+            options.deadline = due.saturating_duration_since(Instant::now());
+            options.first_part_timeout = request
+                .stream
+                .then_some(lane.settings.limits.first_token_timeout.0);
+            let name = lane.handle.name().to_owned();
+            let error = match lane.handle.call(request, options).await {
+                Ok(reply) => {
+                    let attempts = before + reply.attempts();
+                    return Ok(GatewayReply {
+                        reply,
+                        lane: name,
+                        attempts,
+                    });
+                }
+                Err(error) => error,
+            };
+            if targets.peek().is_none() || due <= Instant::now() || !falls_back(lane, &error).await
+            {
+                let cause = cause(&lane.handle, &error);
+                return Err(GatewayError::Call {
+                    lane: name,
+                    error: Box::new(error),
+                    cause,
+                });
+            }
+            before += attempts(&error);
+            tracing::debug!(lane = name, %error, "falling back to the model's next backend");
+        }
+        Err(unknown())
+    }
+
+    /// Makes a call of an operation without a model.
+    ///
+    /// # Errors
+    /// See [`GatewayError`].
+    pub async fn call_backend(
+        &self,
+        backend: &str,
+        request: ModelRequest,
+        options: CallOptions,
+    ) -> Result<GatewayReply, GatewayError> {
+        let lane = self.lane(backend)?;
+        match lane.handle.call(request, options).await {
+            Ok(reply) => Ok(GatewayReply {
+                attempts: reply.attempts(),
+                reply,
+                lane: backend.to_owned(),
+            }),
+            Err(error) => Err(GatewayError::Call {
+                cause: cause(&lane.handle, &error),
+                lane: backend.to_owned(),
+                error: Box::new(error),
+            }),
+        }
+    }
+}
+
+/// Returns `true` if the next lane is to be tried: a refusal costs nothing, a failure costs a retry. A call that panicked
+/// is not made again: its request may be the cause.
+async fn falls_back(lane: &Lane, error: &CallError) -> bool {
+    match error {
+        CallError::Refused { reason, .. } => *reason != RefusalReason::Draining,
+        CallError::Failed { failure, .. }
+            if failure.is_shed || failure.outcome == Outcome::Client =>
+        {
+            false
+        }
+        // No load comes from these, and a budget that successes fill would never pay for them.
+        CallError::Failed { failure, .. } if failure.outcome.is_final() => true,
+        CallError::Failed { .. } | CallError::Timeout { .. } => lane.handle.spend_retry().await,
+        CallError::Closed { .. } | CallError::Stopped => true,
+        CallError::Panicked { .. } | CallError::Drained => false,
+    }
+}
+
+/// Returns why a lane that refused does not serve, as its last failed attempt has it.
+fn cause(lane: &LaneHandle<ModelBackend>, error: &CallError) -> Option<&'static str> {
+    let CallError::Refused {
+        reason: RefusalReason::Cold | RefusalReason::Broken,
+        ..
+    } = error
+    else {
+        return None;
+    };
+    lane.last_failure()?.reason
+}
+
+/// Returns the attempts behind an error.
+fn attempts(error: &CallError) -> u32 {
+    match error {
+        CallError::Failed { attempts, .. }
+        | CallError::Timeout { attempts, .. }
+        | CallError::Panicked { attempts }
+        | CallError::Closed { attempts } => *attempts,
+        CallError::Refused { .. } | CallError::Drained | CallError::Stopped => 0,
+    }
+}

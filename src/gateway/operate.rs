@@ -1,0 +1,57 @@
+//! What operators do to the lane of a backend: wake it, close it, open it again.
+
+use kebne_control::LaneState;
+use kebne_lane::Prewarm;
+
+use crate::gateway::{Gateway, GatewayError};
+
+/// The reason why an operator's lane is closed, in `/state`.
+const CLOSED_BY_OPERATOR: &str = "closed by an operator";
+
+impl Gateway {
+    /// Wakes the backends that are to be woken as the service starts. One that cannot be woken is logged: callers may still
+    /// reach it.
+    pub(super) async fn prewarm_at_start(&self) {
+        let lanes = self.inner.lanes.iter();
+        for lane in lanes.filter(|lane| lane.settings.prewarm.at_start) {
+            let backend = lane.handle.name();
+            match lane.handle.prewarm().await {
+                Ok(_) => tracing::info!(backend, "the backend is being woken"),
+                Err(error) => tracing::warn!(backend, %error, "the backend was not woken"),
+            }
+        }
+    }
+
+    /// Wakes a backend before any caller asks; returns when that is decided, not when it is warm.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such backend, or its lane does not let the wake call in.
+    pub async fn prewarm(&self, backend: &str) -> Result<(Prewarm, LaneState), GatewayError> {
+        let lane = self.lane(backend)?;
+        let woken = lane.handle.prewarm().await;
+        let woken = woken.map_err(|error| GatewayError::Prewarm {
+            backend: backend.to_owned(),
+            error,
+        })?;
+        Ok((woken, lane.handle.state()))
+    }
+
+    /// Closes a backend's lane: its calls fall back to the next backend of their model, or are refused. Returns `false` if
+    /// it was closed already.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such backend, or its lane does not answer.
+    pub async fn close(&self, backend: &str) -> Result<bool, GatewayError> {
+        let closed = self.lane(backend)?.handle.close(CLOSED_BY_OPERATOR).await;
+        closed.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
+    }
+
+    /// Opens a backend's lane that is closed, with new actors. Returns `false` if it was not closed.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such backend, or its lane does not answer.
+    pub async fn reopen(&self, backend: &str) -> Result<bool, GatewayError> {
+        let reopened = self.lane(backend)?.handle.reopen().await;
+        reopened.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
+    }
+}
