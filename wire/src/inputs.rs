@@ -3,7 +3,7 @@
 //! Parts are passed on unchanged. The result is used only to choose a backend and to estimate tokens, because inline
 //! data must not count as text. Parts that cannot be read are left for the backend to check.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,12 @@ const SOUND_BYTES: (u64, u64) = (32_000, 8_000);
 const PAGE: (u64, u64) = (1_265, 100_000);
 /// Tokens of a second of video by Gemini's rule, and its size in bytes at 2 Mbit/s.
 const VIDEO: (u64, u64) = (258, 250_000);
+
+/// Searches for the words without which a body has no such parts.
+static WORDS: LazyLock<[memmem::Finder<'static>; 5]> = LazyLock::new(|| {
+    let words = ["\"image", "\"input_", "\"file\"", "\"document\"", "\"video"];
+    words.map(memmem::Finder::new)
+});
 
 /// A kind of input besides text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,11 +68,7 @@ pub struct Inputs {
 impl Inputs {
     /// Reads the messages of a chat request or of a Messages request, or the items of a Responses request.
     pub fn of_chat(body: &[u8]) -> Self {
-        let words = ["\"image", "\"input_", "\"file\"", "\"document\"", "\"video"];
-        if !words
-            .iter()
-            .any(|word| memmem::find(body, word.as_bytes()).is_some())
-        {
+        if !WORDS.iter().any(|word| word.find(body).is_some()) {
             return Self::default();
         }
         let Ok(chat) = serde_json::from_slice::<Chat<'_>>(body) else {

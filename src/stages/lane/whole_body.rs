@@ -19,6 +19,10 @@ use crate::stages::notes::Notes;
 /// most of what it holds, so a caller who stops reading is noticed before the answer is written.
 const PART: usize = 32 << 10;
 
+/// The size of an answer that counts as written as soon as the connection has it. The kernel takes so few bytes at once, and
+/// the connection has just been checked for a caller that has left, so another step would only cost time.
+const AT_ONCE: usize = 4 << 10;
+
 /// A whole answer that is being sent, and the guard of the call.
 pub(super) struct WholeBody {
     rest: Bytes,
@@ -33,10 +37,10 @@ impl WholeBody {
     pub(super) fn new(body: Bytes, guard: CallGuard, notes: Notes) -> Self {
         Self {
             size: u64::try_from(body.len()).unwrap_or(u64::MAX),
+            is_flushed: body.len() <= AT_ONCE,
             rest: body,
             guard: Some(guard),
             notes,
-            is_flushed: false,
         }
     }
 }
