@@ -38,6 +38,9 @@ const KNOWN: u32 = 6;
 /// Weight of a call in the usual time of its kind and in the level of all kinds. A slowdown of all calls changes the
 /// level long before it could become the usual time of a kind.
 const SLOW: f64 = 0.01;
+/// The same weight after the first call of a kind; it falls with their number. The level must move faster, or a kind that
+/// is first seen while all calls become slower would take that for its usual time.
+const YOUNG: f64 = 0.3;
 const FAST: f64 = 0.1;
 
 /// The usual time of each kind, as offsets from a level common to all kinds: `log time = level + offset of the kind`.
@@ -77,7 +80,7 @@ impl Kinds {
         let like = log - *offset;
         let surprise = like - self.level;
         if !alone {
-            *offset += SLOW.max(1.0 / f64::from(*seen)) * surprise;
+            *offset += SLOW.max(YOUNG / f64::from(*seen)) * surprise;
         }
         self.level += FAST * surprise;
         Some(like)
@@ -127,6 +130,24 @@ mod tests {
             last = kinds
                 .compare(kind(number % 2), Measure::Whole, log)
                 .unwrap();
+        }
+        assert!(last > 0.7, "{last}");
+    }
+
+    #[test]
+    fn a_kind_seen_for_the_first_time_while_all_calls_become_slower_does_not_hide_that() {
+        let mut kinds = Kinds::default();
+        for number in 0..200_u32 {
+            kinds.compare(kind(0), Measure::Whole, 0.0);
+            kinds.compare(kind(1 + number % 2), Measure::Whole, 1.0);
+        }
+        for _ in 0..8 {
+            kinds.compare(kind(3), Measure::Whole, 2.0);
+        }
+        let mut last = 0.0;
+        for _ in 0..20 {
+            kinds.compare(kind(0), Measure::Whole, 1.0);
+            last = kinds.compare(kind(3), Measure::Whole, 3.0).unwrap();
         }
         assert!(last > 0.7, "{last}");
     }

@@ -149,7 +149,7 @@ impl<T> Pool<T> {
         }
         let exponent = f64::from(meta.attempts.min(16));
         let at = now.after(seconds(0.05 + chance.unit() * 0.2 * exponent.exp2()));
-        if at.after(self.margin(&meta)) > meta.deadline {
+        if at >= meta.gives_up() {
             return AfterAttempt::Exhausted(payload, Exhaustion::Deadline);
         }
         meta.refusals = 0;
@@ -161,7 +161,7 @@ impl<T> Pool<T> {
         let Some(paid) = self.paid_at(now).map(|paid| paid.max(at)) else {
             return AfterAttempt::Exhausted(payload, Exhaustion::Budget);
         };
-        if paid.after(self.margin(&meta)) > meta.deadline {
+        if paid >= meta.gives_up() {
             return AfterAttempt::Exhausted(payload, Exhaustion::Budget);
         }
         self.unpaid.insert(meta.id, paid);

@@ -821,3 +821,29 @@ fn a_call_of_a_tenant_with_few_calls_is_not_behind_another_tenants_backlog() {
     assert_eq!(queue.ahead(CallId(53)), Some(0));
     assert_eq!(queue.ahead(CallId(99)), None);
 }
+
+#[test]
+fn a_failed_call_below_the_deadline_margin_waits_and_is_refused_in_time() {
+    let mut p = pool(Permission::Open);
+    let slow = Grant {
+        service_time_high: Duration::from_secs(8),
+        service_time: Duration::from_secs(7),
+        ..p.grant()
+    };
+    p.set_grant(slow, at(0.0));
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    let first = p.next(at(0.0)).unwrap();
+    let after = p.ended(
+        first.attempt,
+        0,
+        Outcome::Timeout,
+        false,
+        at(5.0),
+        &mut || 0.5,
+    );
+    assert!(matches!(after, AfterAttempt::Retry { .. }), "{after:?}");
+    assert!(p.next(at(6.0)).is_none(), "it has too little time left");
+    let refused = p.expire(at(9.85));
+    let reasons: Vec<_> = refused.iter().map(|(_, refusal)| refusal.reason).collect();
+    assert_eq!(reasons, [RefusalReason::QueueTimeout]);
+}

@@ -130,9 +130,13 @@ impl Ladder {
         if let Some(rung) = self.rungs.get_mut(index) {
             rung.push(middle.ln(), sample, timed);
         }
+        let latency = Phased::latency(sample, timed);
+        if timed && latency.is_none() {
+            self.uninformative(sample.sent);
+        }
         if sample.sent <= self.sent_until && self.oldest.len() < OLDEST {
             self.oldest.push(middle.ln(), sample, timed);
-        } else if let Some(y) = Phased::latency(sample, timed) {
+        } else if let Some(y) = latency {
             if self.recent.len() >= RECENT {
                 self.recent.pop_front();
             }
@@ -153,6 +157,13 @@ impl Ladder {
         ys.sort_by(f64::total_cmp);
         let middle = quantile(&ys, 0.35)?;
         let spread = base.error * base.attempts.min(real(OLDEST)).sqrt() / real(RECENT).sqrt();
+        if middle > 0.5 * CENSORED && base.y < 0.5 * CENSORED {
+            return Some(Judgement::Refuted {
+                elasticity: None,
+                knee: base.x.exp(),
+                why: "reject, late",
+            });
+        }
         let slower = middle - base.y;
         if slower - 1.5 * base.error.hypot(spread) <= SUSPECT {
             return None;

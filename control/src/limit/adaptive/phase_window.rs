@@ -86,9 +86,10 @@ impl Phased {
         self.y.len()
     }
 
-    /// Returns the number of attempts of the phase that ended, including failed ones.
+    /// Returns the number of attempts that show how long a call takes, or that calls fail. A call of a new kind shows
+    /// neither.
     pub(super) fn attempts(&self) -> usize {
-        self.all
+        self.y.len() + self.bad - self.late
     }
 
     pub(super) fn summary(&self) -> Option<Summary> {

@@ -332,3 +332,38 @@ fn one_call_more_is_asked_for_in_the_middle_between_two_calls() {
     assert!((law.limit() - 1.0).abs() < 1e-9, "{}", law.limit());
     assert_eq!(law.due(), Some(at(14.0)));
 }
+
+#[test]
+fn calls_of_new_kinds_prove_no_step_of_a_climb() {
+    let mut law = law();
+    for call in 0..60_u32 {
+        let n = calls(law.limit());
+        let ended = 11.0 + f64::from(call) * 0.1;
+        law.dispatched(n, at(ended - 1.0));
+        let new = Sample {
+            log_latency: None,
+            ..sample(Signal::Served, n, 1.0, ended)
+        };
+        law.sample(&new, at(ended));
+    }
+    assert!(law.limit() <= 6.0, "{}", law.limit());
+}
+
+#[test]
+fn a_climb_whose_calls_time_out_ends_where_it_began() {
+    let mut law = law();
+    for call in 0..8 {
+        law.dispatched(2, at(10.0 + f64::from(call) * 0.1));
+    }
+    for call in 0..8 {
+        let ended = 11.0 + f64::from(call) * 0.1;
+        law.sample(&sample(Signal::Served, 2, 1.0, ended), at(ended));
+    }
+    assert!(law.limit() >= 5.0, "{}", law.limit());
+    for call in 0..20 {
+        let ended = 80.0 + f64::from(call) * 0.1;
+        let n = calls(law.limit());
+        law.sample(&sample(Signal::Timeout, n, 60.0, ended), at(ended));
+    }
+    assert!(law.level <= 3.0, "{}", law.level);
+}
