@@ -12,7 +12,6 @@ use super::{Limit, Sample, Signal};
 use crate::verdict::VerdictKind;
 use crate::{ControllerSettings, Timestamp, Verdict};
 
-mod early;
 mod edge;
 mod elasticity;
 mod experiment;
@@ -21,7 +20,6 @@ mod ladder;
 mod phase_window;
 mod ramp;
 
-use early::EarlyFailures;
 use edge::Edge;
 use elasticity::History;
 use ladder::Ladder;
@@ -89,7 +87,6 @@ pub(crate) struct Adaptive {
     /// The lowest reference latency since the last rebase and its error, for the absolute bound.
     best: Option<(f64, f64)>,
     history: History,
-    early: EarlyFailures,
     /// Calls sent before the last cut are outdated.
     epoch: Timestamp,
     /// Calls sent before this time waited behind those of an earlier level.
@@ -127,7 +124,6 @@ impl Adaptive {
             reference: None,
             best: None,
             history: History::default(),
-            early: EarlyFailures::default(),
             epoch: now,
             settled: now,
             rest_until: now,
@@ -298,17 +294,7 @@ impl Limit for Adaptive {
                 self.grow(sample);
             }
         }
-        let usual = self.edge.usual();
-        if self.early.keeps(sample, usual) {
-            return None;
-        }
-        let mut verdict = self.observe(sample, !sample.acknowledged, now);
-        while verdict.is_none()
-            && let Some(failure) = self.early.next(usual, now)
-        {
-            verdict = self.observe(&failure, true, now);
-        }
-        verdict
+        self.observe(sample, !sample.acknowledged, now)
     }
 
     fn acknowledged(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
@@ -326,7 +312,6 @@ impl Limit for Adaptive {
         self.reference = None;
         self.best = None;
         self.history.clear();
-        self.early = EarlyFailures::default();
         self.epoch = now;
         self.rest_until = now;
         self.rest = 0.0;

@@ -286,7 +286,7 @@ impl Adaptive {
         } else {
             self.look()
         };
-        if self.window.len() < least && self.window.attempts() < 2 * least {
+        if self.window.len() < least {
             return None;
         }
         let seen = self.window.summary()?;
@@ -301,17 +301,6 @@ impl Adaptive {
             self.reference = Some(seen);
             return None;
         };
-        let (gap, gap_error) = seen.loss_above(&base);
-        if gap > 0.25 + 3.0 * gap_error {
-            self.hold();
-            return self.changed(&base, &seen);
-        }
-        if base.y - seen.y > 0.35 + 3.0 * base.error.hypot(seen.error) {
-            // The standing queue has drained, so there may be room.
-            self.reference = Some(seen);
-            self.edge.next_probe = now;
-            return None;
-        }
         self.reference = Some(base.joined(seen));
         self.test_edge(&seen, now);
         None

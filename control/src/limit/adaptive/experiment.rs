@@ -6,8 +6,6 @@ use crate::num::real;
 use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
-/// Slowdown of the newest sixteen samples that ends a step up early: `ln 2.2`.
-const TOO_SLOW: f64 = 0.8;
 /// The largest step; a hidden queue twice as long takes long to drain.
 const STEP_MOST: f64 = 0.5;
 /// The smallest step; a smaller one cannot be distinguished from noise.
@@ -50,28 +48,13 @@ impl Adaptive {
 
     pub(super) fn look_up(&mut self, target: f64, now: Timestamp) -> Option<Verdict> {
         let base = self.reference?;
-        if self.window.is_late(&base) {
-            return Some(self.reject(now, target, None, "reject, too late"));
-        }
-        if let Some((slower, error)) = self.window.suddenly(&base)
-            && slower > TOO_SLOW + 2.0 * error
-        {
-            return Some(self.reject(now, target, None, "reject, slow already"));
-        }
         let least = self.look();
         let needed = least.max(self.window.looked + self.window.looked.div_ceil(2));
-        let failing = self.window.attempts() >= 2 * least && self.window.looked == 0;
-        if self.window.len() < needed && !failing {
+        if self.window.len() < needed {
             return None;
         }
-        let Some(high) = self.window.summary() else {
-            return Some(self.reject(now, target, None, "reject, nothing served"));
-        };
+        let high = self.window.summary()?;
         self.window.looked = self.window.len();
-        let (gap, gap_error) = high.loss_above(&base);
-        if gap > 0.06 + 1.5 * gap_error {
-            return Some(self.reject(now, target, None, "reject, more lost"));
-        }
         let most = (4.0 * real(least)).min(100.0);
         let late = real(self.window.len()) >= most;
         let apart = high.x - base.x >= 0.5 * (target / self.level).ln();
@@ -120,14 +103,12 @@ impl Adaptive {
     pub(super) fn look_down(&mut self, target: f64, why: Why, now: Timestamp) -> Option<Verdict> {
         let base = self.reference?;
         let least = self.look();
-        if self.window.len() < least && self.window.attempts() < 2 * least {
+        if self.window.len() < least {
             return None;
         }
         let low = self.window.summary()?;
         let e = self.history.elasticity(&low, &base);
         let numbers = e.map(|e| (e.value, e.error));
-        let (gap, gap_error) = base.loss_above(&low);
-        let fewer_lost = gap > 0.06 + 1.5 * gap_error;
         let needed = if why == Why::Edge {
             COLLAPSE
         } else {
@@ -136,13 +117,13 @@ impl Adaptive {
         let faster = e.is_some_and(|e| e.value - 1.3 * e.error > needed);
         self.experiments += 1;
         let (least_between, most_between) = super::hold::DOWN_AFTER;
-        self.down_every = if faster || fewer_lost {
+        self.down_every = if faster {
             least_between
         } else {
             (2 * self.down_every).min(most_between)
         };
         self.down_after = self.experiments + self.down_every;
-        if faster || fewer_lost {
+        if faster {
             let verdict = self.verdict(VerdictKind::Down, target, numbers, "accept");
             self.level = target;
             self.reference = Some(low);

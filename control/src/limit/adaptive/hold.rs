@@ -27,7 +27,7 @@ impl Adaptive {
 
     pub(super) fn look_hold(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
         if let Some(base) = self.reference
-            && (self.window.is_late(&base) || self.suddenly_slow(&base))
+            && self.suddenly_slow(&base)
             && let Some(seen) = self.window.summary()
         {
             // A slowdown by a factor of two is handled at once.
@@ -35,7 +35,7 @@ impl Adaptive {
             return self.anomaly(&base, &seen, "slower at once");
         }
         let least = self.look();
-        if self.window.len() < least && self.window.attempts() < 2 * least {
+        if self.window.len() < least {
             return None;
         }
         let seen = self.window.summary()?;
@@ -64,11 +64,8 @@ impl Adaptive {
     /// Reacts to a backend that has become slower or faster, or loses more, by itself.
     pub(super) fn changed(&mut self, base: &Summary, seen: &Summary) -> Option<Verdict> {
         let error = base.error.hypot(seen.error);
-        let (gap, gap_error) = seen.loss_above(base);
-        let slower = seen.y - base.y > 0.35 + 3.0 * error;
-        if slower || gap > 0.12 + 3.0 * gap_error {
-            let why = if slower { "slower" } else { "more lost" };
-            return self.anomaly(base, seen, why);
+        if seen.y - base.y > 0.35 + 3.0 * error {
+            return self.anomaly(base, seen, "slower");
         }
         if base.y - seen.y > 0.35 + 3.0 * error {
             self.reference = Some(*seen);

@@ -1,13 +1,13 @@
 //! The first, fast growth as a series of ramp steps, each twice as high as the one before.
 //!
 //! The limit grows by one per success without a pause, up to [`AHEAD`] times the highest proved step. A step is
-//! assessed as soon as enough calls that ran there have ended, against the two steps below it. The growth is thereby
+//! assessed as soon as enough calls that ran there have ended, against the step below it. The growth is thereby
 //! ahead of its proof by one round trip and not more.
 
 use std::collections::VecDeque;
 
 use super::elasticity::{History, RAMP_PRIOR};
-use super::phase_window::{CENSORED, Phased, Summary, quantile};
+use super::phase_window::{CENSORED, Phased, Summary, quantile, standard_error};
 use crate::Timestamp;
 use crate::limit::Sample;
 use crate::num::{calls, real};
@@ -37,7 +37,7 @@ pub(super) enum Judgement {
     },
     /// The calls take longer than a queue of those in flight explains.
     Changed,
-    /// The step serves no more, or loses more.
+    /// The step serves no more.
     Refuted {
         /// The elasticity and its error; `None` if there was no step to compare with.
         elasticity: Option<(f64, f64)>,
@@ -156,7 +156,7 @@ impl Ladder {
         let mut ys: Vec<f64> = self.recent.iter().map(|point| point.1).collect();
         ys.sort_by(f64::total_cmp);
         let middle = quantile(&ys, 0.35)?;
-        let spread = base.error * base.attempts.min(real(OLDEST)).sqrt() / real(RECENT).sqrt();
+        let error = base.error.hypot(standard_error(base.spread, RECENT));
         if middle > 0.5 * CENSORED && base.y < 0.5 * CENSORED {
             return Some(Judgement::Refuted {
                 elasticity: None,
@@ -165,11 +165,11 @@ impl Ladder {
             });
         }
         let slower = middle - base.y;
-        if slower - 1.5 * base.error.hypot(spread) <= SUSPECT {
+        if slower - 1.5 * error <= SUSPECT {
             return None;
         }
         let x = self.recent.iter().map(|point| point.0).sum::<f64>() / real(RECENT);
-        if slower > (x - base.x).max(0.0) + SUSPECT + 2.0 * base.error.hypot(spread) {
+        if slower > (x - base.x).max(0.0) + SUSPECT + 2.0 * error {
             return Some(Judgement::Changed);
         }
         let knee = x - slower;
@@ -202,14 +202,10 @@ impl Ladder {
         let height = self.base * real(1 << index.min(RUNGS));
         let needed = usize::try_from(calls((0.6 * height).clamp(4.0, 40.0))).unwrap_or(40);
         let rung = self.rungs.get(index)?;
-        if rung.len() < needed && rung.attempts() < 2 * needed {
+        if rung.len() < needed {
             return None;
         }
-        let lower: Vec<Summary> = (0..index)
-            .rev()
-            .filter_map(|at| self.reference(at))
-            .take(2)
-            .collect();
+        let low = (0..index).rev().find_map(|at| self.reference(at));
         // A backend that serves nothing is broken, which the controller finds.
         let high = rung.summary()?;
         if high.y > 0.5 * CENSORED {
@@ -220,36 +216,20 @@ impl Ladder {
                 why: "reject, late",
             });
         }
-        let mut nearest = None;
-        for low in &lower {
-            let (gap, gap_error) = high.loss_above(low);
-            if gap > 0.06 + 1.5 * gap_error {
-                let knee = low.x.exp();
-                return Some(Judgement::Refuted {
-                    elasticity: None,
-                    knee,
-                    why: "reject, more lost",
-                });
-            }
-            let Some(e) = history.elasticity(low, &high) else {
-                continue;
-            };
-            let e = e.joined(RAMP_PRIOR);
-            let numbers = Some((e.value, e.error));
-            nearest = nearest.or(numbers);
-            if e.value - 0.7 * e.error > theta {
-                let slower = (high.y - low.y).clamp(0.0, high.x - low.x);
-                let knee = (high.x - slower).exp();
-                return Some(Judgement::Refuted {
-                    elasticity: numbers,
-                    knee,
-                    why: "reject",
-                });
-            }
+        let pair =
+            low.and_then(|low| Some((low, history.elasticity(&low, &high)?.joined(RAMP_PRIOR))));
+        let elasticity = pair.map(|(_, e)| (e.value, e.error));
+        if let Some((low, e)) = pair
+            && e.value - 0.7 * e.error > theta
+        {
+            let slower = (high.y - low.y).clamp(0.0, high.x - low.x);
+            return Some(Judgement::Refuted {
+                elasticity,
+                knee: (high.x - slower).exp(),
+                why: "reject",
+            });
         }
         self.proved = index;
-        Some(Judgement::Proved {
-            elasticity: nearest,
-        })
+        Some(Judgement::Proved { elasticity })
     }
 }

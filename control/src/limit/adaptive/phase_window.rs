@@ -1,6 +1,6 @@
 //! The samples of one phase of an experiment, and the values that a verdict needs.
 //!
-//! `Y = p35(y)`, `se = 1.30 * 1.4826 * MAD(y) / sqrt(m)`, `X = mean(x)`, `p = bad / all`. The 35th percentile is used
+//! `Y = p35(y)`, `se = 1.30 * 1.4826 * MAD(y) / sqrt(m)`, `X = mean(x)`. The 35th percentile is used
 //! instead of the median because waiting shows most in short calls.
 
 use crate::limit::{Sample, Signal};
@@ -27,12 +27,6 @@ pub(super) struct Summary {
     pub(super) error: f64,
     /// Deviation of one sample.
     pub(super) spread: f64,
-    /// Share of attempts that failed or timed out.
-    pub(super) loss: f64,
-    /// Share of attempts that timed out.
-    pub(super) late: f64,
-    /// Attempts behind `loss`.
-    pub(super) attempts: f64,
 }
 
 /// The samples of the phase in progress.
@@ -40,9 +34,6 @@ pub(super) struct Summary {
 pub(super) struct Phased {
     x: Vec<f64>,
     y: Vec<f64>,
-    bad: usize,
-    late: usize,
-    all: usize,
     /// The number of samples at the last assessment without a result.
     pub(super) looked: usize,
 }
@@ -51,18 +42,10 @@ impl Phased {
     pub(super) fn clear(&mut self) {
         self.x.clear();
         self.y.clear();
-        self.bad = 0;
-        self.late = 0;
-        self.all = 0;
         self.looked = 0;
     }
 
     pub(super) fn push(&mut self, x: f64, sample: &Sample, timed: bool) {
-        let bad = matches!(sample.signal, Signal::Fault | Signal::Timeout);
-        // A call counts when its first part arrives, and a failure after that counts as its failure.
-        self.all += usize::from(timed);
-        self.bad += usize::from(bad);
-        self.late += usize::from(sample.signal == Signal::Timeout);
         let Some(y) = Self::latency(sample, timed) else {
             return;
         };
@@ -84,12 +67,6 @@ impl Phased {
     /// Returns the number of samples with a latency.
     pub(super) fn len(&self) -> usize {
         self.y.len()
-    }
-
-    /// Returns the number of attempts that show how long a call takes, or that calls fail. A call of a new kind shows
-    /// neither.
-    pub(super) fn attempts(&self) -> usize {
-        self.y.len() + self.bad - self.late
     }
 
     pub(super) fn summary(&self) -> Option<Summary> {
@@ -114,17 +91,9 @@ impl Phased {
             x: self.x.iter().sum::<f64>() / count,
             y,
             // Equal values have no spread, but a few equal values are not certain.
-            error: (ERROR * spread / count.sqrt()).max(0.01),
+            error: standard_error(spread, self.y.len()).max(0.01),
             spread,
-            loss: (real(self.bad) / real(self.all.max(1))).min(1.0),
-            late: real(self.late) / real(self.all.max(1)),
-            attempts: real(self.all.max(1)),
         })
-    }
-
-    /// Returns `true` if there are timeouts that the reference did not have: three, and one more in eight.
-    pub(super) fn is_late(&self, base: &Summary) -> bool {
-        self.late >= 3 && real(self.late) > (base.late + 0.125) * real(self.all)
     }
 
     /// Returns how much slower the newest samples are than the reference, and the standard error of that.
@@ -132,10 +101,15 @@ impl Phased {
         let from = self.y.len().checked_sub(NEWEST)?;
         let mut last = self.y.get(from..)?.to_vec();
         last.sort_by(f64::total_cmp);
-        let own = ERROR * base.spread / real(NEWEST).sqrt();
+        let own = standard_error(base.spread, NEWEST);
         let slower = quantile(&last, LEVEL)? - base.y;
         Some((slower, base.error.hypot(own)))
     }
+}
+
+/// Returns the standard error of the quantile of `count` samples with this deviation.
+pub(super) fn standard_error(spread: f64, count: usize) -> f64 {
+    ERROR * spread / real(count).sqrt()
 }
 
 /// Interpolates between the two nearest sorted values.
@@ -161,20 +135,6 @@ impl Summary {
             y: mix(self.y, newer.y),
             error: (a + b).powf(-0.5),
             spread: mix(self.spread, newer.spread),
-            loss: mix(self.loss, newer.loss),
-            late: mix(self.late, newer.late),
-            attempts: self.attempts.min(newer.attempts) + newer.attempts,
         }
-    }
-
-    /// Returns how much more is lost here than in `other`, and the standard error of that.
-    pub(super) fn loss_above(&self, other: &Self) -> (f64, f64) {
-        let variance = |s: &Self| {
-            // One failure more than observed is assumed, so that six calls without a failure prove nothing.
-            let p = (s.loss * s.attempts + 0.5) / (s.attempts + 1.0);
-            p * (1.0 - p) / s.attempts
-        };
-        let error = (variance(self) + variance(other)).sqrt();
-        (self.loss - other.loss, error)
     }
 }
