@@ -27,7 +27,7 @@ const SENT_KEPT: usize = 4096;
 const RESET_MAX: Duration = Duration::from_hours(49);
 /// The longest time over which the remaining units are spread, in seconds.
 const SPREAD: f64 = 60.0;
-/// Time in seconds over which a new window's units are spread until an answer describes it.
+/// Shortest time in seconds for which a new window of unknown length is taken to last.
 const UNTOLD: f64 = 1.0;
 /// The number of units sent before a moving reset counts as a refill.
 const UNITS_MIN: f64 = 3.0;
@@ -46,6 +46,8 @@ pub(super) struct HeaderQuota {
     full: f64,
     /// Length of the window in seconds, once one has been seen to end or was given in the headers.
     window: Option<f64>,
+    /// The longest time until a reset that was seen, in seconds. A window is at least this long.
+    longest: f64,
     /// Units per second of a bucket, once its reset was seen to move.
     refill: Option<f64>,
     /// Units sent while the reset did not move.
@@ -73,6 +75,7 @@ impl HeaderQuota {
             reset: sent.after(reset.unwrap_or(Duration::ZERO)),
             full: hint.remaining + 1.0,
             window: hint.window.map(|window| window.as_secs_f64()),
+            longest: reset.unwrap_or_default().as_secs_f64().max(UNTOLD),
             refill: None,
             standing: 0.0,
             moving: None,
@@ -104,6 +107,7 @@ impl HeaderQuota {
             self.sent.pop_front();
         }
         if let Some(span) = hint.reset.filter(|reset| *reset <= RESET_MAX) {
+            self.longest = self.longest.max(span.as_secs_f64());
             self.move_reset(sent.after(span), span, used, sent);
         }
         if let Some(window) = hint.window {
@@ -158,9 +162,8 @@ impl HeaderQuota {
             let left = (self.left + gained).min(self.full.max(self.left));
             return (self.reset, left - self.sent_after(self.at));
         }
-        let Some(window) = self.window.filter(|window| *window > 0.0) else {
-            return (self.reset, self.full - self.sent_after(self.reset));
-        };
+        let window = self.window.filter(|window| *window > 0.0);
+        let window = window.unwrap_or(self.longest);
         let passed = (now.since(self.reset).as_secs_f64() / window).floor();
         let begun = self.reset.after(seconds(passed * window));
         let left = self.full - self.sent_after(begun);
@@ -179,13 +182,7 @@ impl HeaderQuota {
         let known = self.window.filter(|window| *window > 0.0);
         let known = known.map(|window| self.limit / window).or(self.refill);
         let until = end.since(now).as_secs_f64();
-        // After the end of a window of unknown length, the next answers give its values.
-        let spread = if until > 0.0 {
-            until.clamp(0.05, SPREAD)
-        } else {
-            UNTOLD
-        };
-        let by_time = left.max(0.0) / spread;
+        let by_time = left.max(0.0) / until.clamp(0.05, SPREAD);
         let rate = known.map_or(by_time, |known| known.max(by_time));
         BucketGrant {
             rate: (MARGIN * rate).max(0.001),
@@ -301,6 +298,22 @@ mod tests {
             quota.spend(1.0, at(12.1));
         }
         assert_eq!(quota.grant(at(12.2)).level_max, Some(0.0));
+    }
+
+    #[test]
+    fn a_short_window_is_used_again_before_its_answers_come() {
+        // One unit in each second; an answer takes three seconds.
+        let mut quota = HeaderQuota::new(&hint(1.0, 0.0, 0.7), at(0.3)).unwrap();
+        let mut sent = 0;
+        for step in 0..100 {
+            let now = at(3.35 + f64::from(step) * 0.1);
+            let free = quota.used_up(now).is_none();
+            if free && quota.grant(now).level_max == Some(1.0) {
+                quota.spend(1.0, now);
+                sent += 1;
+            }
+        }
+        assert!((8..=11).contains(&sent), "{sent} in ten seconds");
     }
 
     #[test]
