@@ -34,10 +34,9 @@ impl Adaptive {
 
     pub(super) fn look_ramp(&mut self, rung: usize, now: Timestamp) -> Option<Verdict> {
         let from = self.level;
-        match self.ladder.judge(rung, &self.history, self.theta)? {
+        match self.ladder.judge(rung, self.theta)? {
             Judgement::Proved { elasticity } => {
                 self.level = self.ladder.top().min(self.limit).max(self.level);
-                self.proved_most = self.proved_most.max(self.level);
                 (self.level > from)
                     .then(|| self.verdict(VerdictKind::Up, from, elasticity, "accept"))
             }
