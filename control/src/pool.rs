@@ -115,6 +115,10 @@ enum Other {
 /// The share of its whole time that the oldest call has waited when a backlog counts as overload.
 const OVERDUE: f64 = 0.25;
 
+/// A limit that is higher by this factor and one call has grown, so that the rate of the last seconds says little about the
+/// next ones.
+const GREW: f64 = 1.25;
+
 /// The state machine of one lane's pool.
 #[derive(Debug)]
 pub struct Pool<T> {
@@ -148,7 +152,9 @@ pub struct Pool<T> {
     looked_until: CallId,
     /// Calls served so far.
     served: f64,
-    /// Since when the lane serves without a pause, a cold start or an outage.
+    /// The lowest limit since the limit last grew, in calls.
+    calm: f64,
+    /// Since when the lane serves without a pause, a cold start, an outage or a growth of its limit.
     steady_since: Timestamp,
     closed: bool,
 }
@@ -181,6 +187,7 @@ impl<T> Pool<T> {
             refused: Vec::new(),
             looked_until: CallId(0),
             served: 0.0,
+            calm: f64::from(grant.concurrency),
             steady_since: now,
             closed: false,
         }
@@ -190,7 +197,12 @@ impl<T> Pool<T> {
     pub fn set_grant(&mut self, grant: Grant, now: Timestamp) {
         self.requests.set(grant.requests, self.grant.requests, now);
         self.tokens.set(grant.tokens, self.grant.tokens, now);
-        if self.grant.state != LaneState::Steady {
+        let calls = f64::from(grant.concurrency);
+        let grew = calls > GREW * self.calm + 1.0;
+        if grew || calls < self.calm {
+            self.calm = calls;
+        }
+        if grew || self.grant.state != LaneState::Steady {
             self.steady_since = now;
         }
         let margins_shrink = grant.service_time_high < self.grant.service_time_high;

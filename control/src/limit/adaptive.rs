@@ -173,7 +173,10 @@ impl Adaptive {
             Mode::Hold => self.look_hold(sample, now),
             Mode::Up { target } => self.look_up(target, now),
             Mode::Down { target, why } => self.look_down(target, why, now),
-            Mode::Edge | Mode::Probe => self.look_edge(now),
+            Mode::Edge | Mode::Probe => {
+                self.look_edge(now);
+                None
+            }
             Mode::Ramp => None,
         }
     }

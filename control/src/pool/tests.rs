@@ -738,8 +738,9 @@ fn a_call_that_stepped_aside_has_its_place_again_when_the_margin_shrinks() {
     assert_eq!(p.next(at(5.0)).unwrap().payload, 1);
 }
 
-/// Offers `count` calls at once to a lane that serves two calls per second, and returns when and why calls were refused.
-fn overload(count: u32, states: impl Fn(f64) -> LaneState) -> Vec<(f64, RefusalReason)> {
+/// Offers `count` calls at once to a lane that serves as many calls per second as its limit, and returns when and why calls
+/// were refused.
+fn overload(count: u32, states: impl Fn(f64) -> (LaneState, u32)) -> Vec<(f64, RefusalReason)> {
     let grant = pool(Permission::Open).grant();
     let mut p = Pool::new(&PoolSettings::default(), grant, at(0.0));
     for payload in 0..count {
@@ -749,8 +750,10 @@ fn overload(count: u32, states: impl Fn(f64) -> LaneState) -> Vec<(f64, RefusalR
     let mut out = Vec::new();
     for tenth in 0..100_u32 {
         let now = f64::from(tenth) / 10.0;
+        let (state, concurrency) = states(now);
         let grant = Grant {
-            state: states(now),
+            concurrency,
+            state,
             ..p.grant()
         };
         p.set_grant(grant, at(now));
@@ -773,7 +776,7 @@ fn overload(count: u32, states: impl Fn(f64) -> LaneState) -> Vec<(f64, RefusalR
 
 #[test]
 fn calls_that_will_not_be_reached_are_refused_in_the_middle_of_their_time() {
-    let refused = overload(60, |_| LaneState::Steady);
+    let refused = overload(60, |_| (LaneState::Steady, 2));
     // Twenty are served; a few more than the rate reaches are kept.
     assert!((38..=40).contains(&refused.len()), "{refused:?}");
     let (middle, late): (Vec<_>, Vec<_>) = refused
@@ -783,7 +786,7 @@ fn calls_that_will_not_be_reached_are_refused_in_the_middle_of_their_time() {
     let reason = RefusalReason::WaitTooLong;
     assert!(middle.iter().all(|(_, why)| *why == reason));
     assert!(
-        overload(20, |_| LaneState::Steady).len() <= 1,
+        overload(20, |_| (LaneState::Steady, 2)).len() <= 1,
         "no overload"
     );
 }
@@ -791,11 +794,23 @@ fn calls_that_will_not_be_reached_are_refused_in_the_middle_of_their_time() {
 #[test]
 fn nothing_is_sure_of_a_lane_that_did_not_serve_all_the_time() {
     let paused = |now: f64| match now {
-        0.0..2.0 => LaneState::Paused,
-        _ => LaneState::Steady,
+        0.0..2.0 => (LaneState::Paused, 2),
+        _ => (LaneState::Steady, 2),
     };
     let refused = overload(60, paused);
     assert!(refused.iter().all(|(time, _)| *time > 9.0), "{refused:?}");
+}
+
+#[test]
+fn nothing_is_sure_of_a_lane_whose_limit_has_just_grown() {
+    let growing = |now: f64| match now {
+        0.0..4.0 => (LaneState::Steady, 2),
+        _ => (LaneState::Steady, 8),
+    };
+    // 8 calls in four seconds, and 8 per second from then on.
+    let refused = overload(60, growing);
+    assert!(refused.iter().all(|(time, _)| *time > 9.0), "{refused:?}");
+    assert!(refused.len() <= 12, "{refused:?}");
 }
 
 #[test]

@@ -252,7 +252,7 @@ impl Adaptive {
     }
 
     /// Compares the windows at the edge with the measurement below it, and with each other.
-    pub(super) fn look_edge(&mut self, now: Timestamp) -> Option<Verdict> {
+    pub(super) fn look_edge(&mut self, now: Timestamp) {
         let least = if self.edge.untested {
             // No probe is sent before this assessment, which takes a short time.
             self.look_of(6.0)
@@ -260,23 +260,19 @@ impl Adaptive {
             self.look()
         };
         if self.window.len() < least {
-            return None;
+            return;
         }
-        let seen = self.window.summary()?;
-        self.window.clear();
-        if self.edge.untested {
-            self.edge.untested = false;
-            self.reference = Some(seen);
-            self.test_edge(&seen, now);
-            return None;
-        }
-        let Some(base) = self.reference else {
-            self.reference = Some(seen);
-            return None;
+        let Some(seen) = self.window.summary() else {
+            return;
         };
-        self.reference = Some(base.joined(seen));
-        self.test_edge(&seen, now);
-        None
+        self.window.clear();
+        let base = self.reference.filter(|_| !self.edge.untested);
+        let is_first = base.is_none() && !self.edge.untested;
+        self.edge.untested = false;
+        self.reference = Some(base.map_or(seen, |base| base.joined(seen)));
+        if !is_first {
+            self.test_edge(&seen, now);
+        }
     }
 
     /// Tests a level below the edge if calls are slow at the edge, with increasing intervals.

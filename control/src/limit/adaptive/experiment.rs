@@ -131,7 +131,6 @@ impl Adaptive {
         let result = if why == Why::Anomaly {
             // The backend became slower for another reason; the search starts again from its new latency.
             self.rebase();
-
             "undo and rebase"
         } else {
             "undo"
