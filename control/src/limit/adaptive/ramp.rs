@@ -37,8 +37,10 @@ impl Adaptive {
         match self.ladder.judge(rung, self.theta)? {
             Judgement::Proved { elasticity } => {
                 self.level = self.ladder.top().min(self.limit).max(self.level);
-                (self.level > from)
-                    .then(|| self.verdict(VerdictKind::Up, from, elasticity, "accept"))
+                (self.level > from).then(|| Verdict {
+                    elasticity,
+                    ..self.verdict_from(VerdictKind::Up, from, "accept")
+                })
             }
             Judgement::Changed => {
                 self.level = self.limit;

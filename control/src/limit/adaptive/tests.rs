@@ -77,6 +77,8 @@ fn a_silent_queue_is_found_by_its_elasticity() {
     let text: Vec<String> = verdicts.iter().map(ToString::to_string).collect();
     assert!(text.iter().any(|v| v.starts_with("UP ")), "{text:?}");
     assert!(text.iter().any(|v| v.contains("reject")), "{text:?}");
+    let (from, to) = (verdicts[0].from, verdicts[0].to);
+    assert!(from < to, "the level before comes first: {text:?}");
 }
 
 #[test]
