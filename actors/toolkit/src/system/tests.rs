@@ -4,7 +4,9 @@ mod counter;
 mod plain;
 
 mod actix_side;
+mod answers;
 mod asks;
+mod ends;
 mod events;
 mod hangs;
 mod mailbox;
