@@ -12,6 +12,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::upstream::Silent;
+
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 pub(crate) const SESSION: &str = "x-kebne-session";
 
@@ -34,6 +36,15 @@ impl Program {
     /// Starts without the simulated backend's settings.
     pub(crate) fn start_plain(folder: &Path, config: &Path) -> Self {
         Self::spawn(Self::bare(folder).arg("--config").arg(config))
+    }
+
+    /// Returns a line of `/proc/PID/status` in KiB: `VmRSS` is the memory now, `VmHWM` the most so far.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let found = status.lines().find_map(|text| text.strip_prefix(line));
+        let kib = found.unwrap().trim_start_matches(':').trim();
+        kib.trim_end_matches(" kB").parse().unwrap()
     }
 
     fn spawn(command: &mut Command) -> Self {
@@ -143,8 +154,9 @@ impl Program {
         }
     }
 
-    /// Makes a call, leaves once it is in flight (a stream: once it has begun), and says when that was.
-    pub(crate) fn leave(&self, stream: bool) -> Instant {
+    /// Makes a call and leaves once its request has arrived at `server` (a stream: once it has begun). Returns the time
+    /// at which it left.
+    pub(crate) fn leave(&self, stream: bool, server: &Silent) -> Instant {
         let body = json!({"model": "simulated", "stream": stream, "messages": [{"role": "user", "content": "a"}]});
         let body = body.to_string();
         let mut socket = TcpStream::connect(self.address).unwrap();
@@ -154,6 +166,7 @@ impl Program {
             "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}"
         )
         .unwrap();
+        server.asked.recv_timeout(Duration::from_secs(20)).unwrap();
         if stream {
             let mut seen = String::new();
             let mut part = [0; 4096];
@@ -162,8 +175,6 @@ impl Program {
                 assert!(read > 0, "{seen}");
                 seen.push_str(std::str::from_utf8(&part[..read]).unwrap());
             }
-        } else {
-            self.await_metric(r#"kebne_in_flight{lane="simulated"} 1.0"#);
         }
         drop(socket);
         Instant::now()

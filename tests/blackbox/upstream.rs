@@ -2,11 +2,12 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,37 +15,51 @@ use serde_json::{Value, json};
 
 use crate::program::Program;
 
-/// A model server that tells what it was asked and answers what the test wants.
+/// A model server that passes on what it was asked and answers what the test wants.
 pub(crate) fn upstream(
-    answer: impl Fn(usize) -> String + Send + 'static,
+    answer: impl Fn(usize) -> String + Send + Sync + 'static,
+) -> (String, mpsc::Receiver<Value>) {
+    upstream_that(move |number, socket| socket.write_all(answer(number).as_bytes()))
+}
+
+/// A model server that passes on what it was asked and writes its answers with `write`, each on a thread of its own.
+pub(crate) fn upstream_that(
+    write: impl Fn(usize, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
 ) -> (String, mpsc::Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let (asked, requests) = mpsc::channel();
-    std::thread::spawn(move || {
+    let write = Arc::new(write);
+    thread::spawn(move || {
         for (number, socket) in listener.incoming().enumerate() {
             let mut socket = socket.unwrap();
-            let mut reader = BufReader::new(socket.try_clone().unwrap());
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if line.trim().is_empty() {
-                    break;
-                }
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            if asked.send(serde_json::from_slice(&body).unwrap()).is_err() {
+            let request = read_request(&socket);
+            if asked.send(request).is_err() {
                 return;
             }
-            socket.write_all(answer(number).as_bytes()).ok();
+            let write = Arc::clone(&write);
+            thread::spawn(move || write(number, &mut socket).ok());
         }
     });
     (url, requests)
+}
+
+fn read_request(socket: &TcpStream) -> Value {
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    serde_json::from_slice(&body).unwrap()
 }
 
 pub(crate) fn whole(text: &str) -> String {
@@ -83,27 +98,35 @@ pub(crate) fn asked(requests: &mpsc::Receiver<Value>) -> Vec<String> {
     texts.collect()
 }
 
-/// A model server that says `said` and then nothing; tells when each caller has closed its connection.
-pub(crate) fn silent_after(said: String) -> (String, mpsc::Receiver<Instant>) {
+/// A model server that writes `said` and then nothing.
+pub(crate) struct Silent {
+    pub(crate) url: String,
+    /// Receives a value when a request has arrived.
+    pub(crate) asked: mpsc::Receiver<()>,
+    /// Receives the time at which the caller has closed its connection.
+    pub(crate) closed: mpsc::Receiver<Instant>,
+}
+
+pub(crate) fn silent_after(said: String) -> Silent {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let (tell, closed) = mpsc::channel();
-    std::thread::spawn(move || {
+    let (begin, asked) = mpsc::channel();
+    let (end, closed) = mpsc::channel();
+    thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
             let mut request = [0; 4096];
-            if socket.read(&mut request).is_err() {
+            if !socket.read(&mut request).is_ok_and(|read| read > 0) {
                 continue;
             }
+            begin.send(()).ok();
             socket.write_all(said.as_bytes()).ok();
             // Whatever else comes is part of the request; the end is the caller's.
             while socket.read(&mut request).is_ok_and(|read| read > 0) {}
-            if tell.send(Instant::now()).is_err() {
-                return;
-            }
+            end.send(Instant::now()).ok();
         }
     });
-    (url, closed)
+    Silent { url, asked, closed }
 }
 
 /// A backend that ends with the test.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     program::{CHAT, Program, folder},
-    upstream::{in_front_of, upstream, whole},
+    upstream::{in_front_of, silent_after, upstream, whole},
 };
 
 const LIMITS: &str = "event_size_max = \"1KiB\"\nanswer_size_max = \"4KiB\"\n\
@@ -198,8 +198,8 @@ fn a_backend_that_was_never_reached_is_503_in_time_and_the_cause_is_shown() {
 fn a_server_that_falls_silent_is_given_up() {
     // The socket stays open: the thread that answers sleeps before it drops it.
     let folder = folder();
-    let (url, _requests) = crate::upstream::silent_after(format!("{EVENTS}{}", piece("He")));
-    let program = in_front_of(folder.path(), &url, LIMITS);
+    let server = silent_after(format!("{EVENTS}{}", piece("He")));
+    let program = in_front_of(folder.path(), &server.url, LIMITS);
     let since = std::time::Instant::now();
     let stalled = ask(&program, true);
     assert!(
@@ -210,8 +210,8 @@ fn a_server_that_falls_silent_is_given_up() {
     assert!(since.elapsed() < Duration::from_secs(15));
     assert_balanced(&program, 1);
     let folder = crate::program::folder();
-    let (url, _requests) = crate::upstream::silent_after(String::new());
-    let program = in_front_of(folder.path(), &url, LIMITS);
+    let server = silent_after(String::new());
+    let program = in_front_of(folder.path(), &server.url, LIMITS);
     let silent = ask(&program, false);
     assert_eq!(
         silent.code(),
@@ -231,15 +231,33 @@ fn a_caller_that_leaves_is_left_by_the_upstream_call_too() {
         } else {
             String::new()
         };
-        let (url, closed) = crate::upstream::silent_after(said);
-        let program = in_front_of(folder.path(), &url, "");
-        let left = program.leave(stream);
-        let noticed = closed.recv_timeout(Duration::from_secs(20)).unwrap();
+        let server = silent_after(said);
+        let program = in_front_of(folder.path(), &server.url, "");
+        let left = program.leave(stream, &server);
+        let noticed = server.closed.recv_timeout(Duration::from_secs(20)).unwrap();
         let took = noticed.saturating_duration_since(left);
         println!("stream {stream}: the upstream call was closed {took:?} after its caller left");
         // The aim is 100 ms; a busy machine gets more.
         assert!(took < Duration::from_secs(2), "{took:?}");
         program.await_metric(r#"kebne_calls_total{lane="simulated",ending="cancelled"} 1"#);
         assert_balanced(&program, 1);
+    }
+}
+
+#[test]
+fn the_prompt_that_a_failed_backend_repeats_does_not_reach_the_caller() {
+    let folder = folder();
+    let said = json!({"error": {"message": "CUDA error while answering: the secret plan"}});
+    let said = said.to_string();
+    let length = said.len();
+    let answer = format!(
+        "HTTP/1.1 500 Oops\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
+    );
+    let (url, _requests) = upstream(move |_| answer.clone());
+    let program = in_front_of(folder.path(), &url, "limits = { attempts_max = 2 }");
+    for stream in [false, true] {
+        let answer = ask(&program, stream);
+        assert!(answer.status >= 500, "{}", answer.body);
+        assert!(!answer.body.contains("secret plan"), "{}", answer.body);
     }
 }

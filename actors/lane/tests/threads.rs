@@ -101,7 +101,8 @@ async fn an_attempt_whose_thread_is_gone_gives_its_slot_back() {
     };
     let settled = tokio::time::timeout(DEADLINE, settled).await;
     assert!(settled.is_ok(), "the attempt is still in flight");
-    assert_eq!(lane.live(), 0);
+    let idle = tokio::time::timeout(DEADLINE, lane.when_idle());
+    idle.await.unwrap();
     assert_eq!(lane.endings().live(), 0);
     system.terminate().await;
 }
