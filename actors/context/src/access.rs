@@ -11,6 +11,10 @@ use crate::{
     store::{Alive, SessionStore, StoreError},
 };
 
+/// The part of the time of a question after which its step counts as hanging. The rest is the time before the step
+/// began.
+const HANGS_AFTER: f64 = 0.75;
+
 /// The store, with the timeout and the reporting of one question.
 pub(crate) struct Access {
     pub(crate) store: Arc<dyn SessionStore>,
@@ -22,22 +26,36 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Runs steps on the store. If the store has ended or hangs, the instance of the actor that it belongs to fails.
+    /// Runs steps on the store. If the store has ended or hangs, the instance of the actor that it belongs to fails. A
+    /// question that only waited too long for others is refused alone.
     pub(crate) async fn run<T>(
         &self,
         effect: Effect,
         steps: impl AsyncFnOnce(&dyn SessionStore) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // A store that hangs is treated like one that has ended.
         let done = tokio::time::timeout(self.timeout, steps(&*self.store)).await;
-        let result = done.unwrap_or(Err(StoreError::Lost));
-        self.health.note(effect, &result);
+        let result = match done {
+            Ok(result) => result,
+            // A store that hangs is treated like one that has ended.
+            Err(_) if self.hangs() => Err(StoreError::Lost),
+            Err(_) => Err(StoreError::Busy),
+        };
+        if !matches!(result, Err(StoreError::Busy)) {
+            self.health.note(effect, &result);
+        }
         if matches!(result, Err(StoreError::Lost)) {
             let incarnation = self.incarnation;
             // A manager that has stopped needs no report.
             let _needless_if_stopped = self.manager.tell(StoreLost { incarnation });
         }
         result
+    }
+
+    /// Returns `true` if the step that runs now has had most of the time of a question. The time for which a question
+    /// waited for others is not taken as a sign of a store that hangs.
+    fn hangs(&self) -> bool {
+        let lasts = self.store.step_lasts();
+        lasts.is_none_or(|lasts| lasts >= self.timeout.mul_f64(HANGS_AFTER))
     }
 
     /// Waits until it is known whether the store can be written. If the last write failed, one question at a time tries

@@ -24,6 +24,7 @@ mod file;
 mod logs;
 mod pieces;
 mod problem;
+mod progress;
 mod seal;
 mod tidy;
 mod turns;
@@ -31,6 +32,7 @@ mod worker;
 
 use database::Database;
 use problem::Problem;
+use progress::Progress;
 use worker::{Acknowledge, Act, Place, Running, Step, Worker};
 
 pub use seal::{BadKey, Keyring};
@@ -95,7 +97,8 @@ impl SqliteFile {
         }
         let (steps, queue) = mpsc::channel(QUEUE);
         let running = Running::new(&self.threads);
-        let worker = Worker::new(self.place.clone(), queue, running);
+        let progress = Progress::default();
+        let worker = Worker::new(self.place.clone(), queue, progress.clone(), running);
         // The thread ends when the last handle to the store is gone.
         let thread = thread::Builder::new().name("kebne-sessions".to_owned());
         let _detached = thread
@@ -104,6 +107,7 @@ impl SqliteFile {
         Ok(SqliteStore {
             lock_wait: self.lock_wait,
             steps,
+            progress,
         })
     }
 
@@ -117,6 +121,7 @@ impl SqliteFile {
 pub struct SqliteStore {
     lock_wait: Duration,
     steps: mpsc::Sender<Step>,
+    progress: Progress,
 }
 
 /// A step with a waiting caller.
@@ -195,6 +200,10 @@ impl SqliteStore {
 }
 
 impl SessionStore for SqliteStore {
+    fn step_lasts(&self) -> Option<Duration> {
+        Some(self.progress.lasts())
+    }
+
     fn insert(&self, session: Session, quota: Quota) -> Stored<()> {
         self.step(Access::Makes, Err(UNMADE), move |database| {
             database.insert(&session, quota)

@@ -1,6 +1,6 @@
 //! Conversations as they are stored, and the guarantees of a store.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -238,6 +238,9 @@ pub enum StoreError {
     /// The store is unavailable now: the disk is full, the file is locked, or the file is gone.
     #[error("the session store is unavailable: {0}")]
     Failed(String),
+    /// The store has so many other questions that it cannot answer this one in its time. The question was not done.
+    #[error("the session store has too many questions")]
+    Busy,
     /// The store has ended or does not answer, and must be opened again.
     #[error("the session store has ended")]
     Lost,
@@ -248,7 +251,11 @@ impl StoreError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Damaged(_) | Self::Failed(_) | Self::Lost => true,
-            Self::NoSuchSession | Self::Full | Self::BytesFull { .. } | Self::TurnsFull => false,
+            Self::NoSuchSession
+            | Self::Full
+            | Self::BytesFull { .. }
+            | Self::TurnsFull
+            | Self::Busy => false,
         }
     }
 }
@@ -261,6 +268,12 @@ pub type Stored<T> = BoxFuture<'static, Result<T, StoreError>>;
 /// A step that returned `Ok` is durable: a persistent store still has its result after the process was killed. Each
 /// method is one atomic step.
 pub trait SessionStore: Send + Sync + 'static {
+    /// Returns the time for which the present step has been running, zero if there is none, and `None` if that is not
+    /// known. A step that is not answered in its time has waited for others if this is short; otherwise the store hangs.
+    fn step_lasts(&self) -> Option<Duration> {
+        None
+    }
+
     /// Stores a new session unless its owner would exceed `quota`.
     fn insert(&self, session: Session, quota: Quota) -> Stored<()>;
 

@@ -6,7 +6,9 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
     path::Path,
     time::Duration,
 };
@@ -117,6 +119,7 @@ pub(super) fn open(
     if application != APPLICATION {
         return Err(damaged("the file is not a store of sessions"));
     }
+    narrow(path);
     let format = pragma(&connection, "user_version")?;
     if ![FORMAT, FORMAT_WITHOUT_OWNER].contains(&format) {
         return Err(damaged("the file was written by another version"));
@@ -338,6 +341,24 @@ fn only_ours(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     options.open(path).map(drop)
+}
+
+/// Takes from others the permission to read the file and its log, which a restored copy may have.
+fn narrow(path: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        let mut file = path.to_owned().into_os_string();
+        file.push(end);
+        let Ok(found) = fs::metadata(&file) else {
+            continue;
+        };
+        let of_others = found.mode() & 0o077;
+        if of_others == 0 {
+            continue;
+        }
+        let narrowed = fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).is_ok();
+        let file = Path::new(&file).display();
+        tracing::warn!(%file, narrowed, "others had access to a file of the session store");
+    }
 }
 
 fn configure(connection: &Connection) -> Result<(), Problem> {

@@ -174,6 +174,21 @@ async fn no_file_is_made_before_the_first_session_and_only_its_owner_may_read_it
 }
 
 #[tokio::test]
+async fn a_file_that_others_may_read_is_narrowed_when_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    write(&path, None).await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let store = open(&path, None);
+    store.insert(session("other", 1), QUOTA).await.unwrap();
+    for file in fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap().path();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+#[tokio::test]
 async fn with_a_key_no_content_is_readable_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("plain"), None).await;

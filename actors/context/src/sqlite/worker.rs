@@ -17,11 +17,13 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{QUEUE, database::Database, file, problem::Problem, seal::Keyring};
+use super::{QUEUE, database::Database, file, problem::Problem, progress::Progress, seal::Keyring};
 use crate::store::StoreError;
 
 /// The maximum number of steps of one transaction, so that the first does not wait long for its acknowledgement.
 const BATCH_MAX: usize = 128;
+/// The time after which a transaction takes no further step, so that overdue steps are answered soon.
+const BATCH_TIME: Duration = Duration::from_millis(100);
 /// The time to wait for a lock before new and overdue steps are handled.
 const LOCK_SLICE: Duration = Duration::from_millis(50);
 /// The time between two attempts where `SQLite` itself does not wait for the lock.
@@ -87,11 +89,17 @@ pub(super) struct Worker {
     writes: VecDeque<Step>,
     /// The last reason why steps wait.
     busy: Option<String>,
+    progress: Progress,
     _running: Running,
 }
 
 impl Worker {
-    pub(super) fn new(place: Place, queue: mpsc::Receiver<Step>, running: Running) -> Self {
+    pub(super) fn new(
+        place: Place,
+        queue: mpsc::Receiver<Step>,
+        progress: Progress,
+        running: Running,
+    ) -> Self {
         Self {
             place,
             open: None,
@@ -99,6 +107,7 @@ impl Worker {
             reads: VecDeque::new(),
             writes: VecDeque::new(),
             busy: None,
+            progress,
             _running: running,
         }
     }
@@ -108,6 +117,7 @@ impl Worker {
         while self.await_steps() {
             self.answer_overdue();
             let was_busy = self.transact(false) | self.transact(true);
+            self.progress.end();
             if was_busy {
                 thread::sleep(LOCK_PAUSE);
             }
@@ -145,13 +155,16 @@ impl Worker {
     /// Answers overdue steps, and drops those whose callers have left.
     fn answer_overdue(&mut self) {
         let now = Instant::now();
-        let busy = self.busy.as_deref().unwrap_or("it is busy");
+        let late = match &self.busy {
+            Some(busy) => StoreError::Failed(busy.clone()),
+            None => StoreError::Busy,
+        };
         for steps in [&mut self.reads, &mut self.writes] {
             let (gone, left) = std::mem::take(steps)
                 .into_iter()
                 .partition(|step| step.due <= now || step.act.is_abandoned());
             *steps = left;
-            answer(gone, &StoreError::Failed(busy.to_owned()));
+            answer(gone, &late);
         }
     }
 
@@ -179,6 +192,7 @@ impl Worker {
             }
             return false;
         }
+        self.progress.begin();
         let begun = match self.database() {
             Ok(database) => database.begin(writes),
             Err(problem) => Err(problem),
@@ -189,19 +203,26 @@ impl Worker {
             self.busy = Some(format!("another process uses the file: {problem}"));
             return true;
         }
+        self.busy = None;
         let steps = if writes {
             &mut self.writes
         } else {
             &mut self.reads
         };
-        let batch: VecDeque<Step> = steps.drain(..count).collect();
         let (Ok(()), Some(database)) = (&begun, &self.open) else {
             let error = begun.err().map_or(StoreError::Lost, StoreError::from);
-            answer(batch, &error);
+            answer(steps.drain(..count).collect(), &error);
             return false;
         };
-        let acts = batch.into_iter().map(|step| step.act.act(Ok(database)));
-        let acknowledgements: Vec<Acknowledge> = acts.collect();
+        let (since, mut acknowledgements) = (Instant::now(), Vec::<Acknowledge>::new());
+        while acknowledgements.len() < count
+            && (acknowledgements.is_empty() || since.elapsed() < BATCH_TIME)
+            && let Some(step) = steps.pop_front()
+        {
+            self.progress.begin();
+            acknowledgements.push(step.act.act(Ok(database)));
+        }
+        self.progress.begin();
         let committed = database.commit().map_err(StoreError::from);
         // A log that has lost its name meanwhile would be lost with the process.
         let committed = committed.and_then(|()| {

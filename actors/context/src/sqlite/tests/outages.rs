@@ -425,3 +425,35 @@ async fn threads_that_hang_are_few() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_step_that_waits_too_long_for_others_is_refused_and_not_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = with_a_session(&path).await;
+    let idle = async || {
+        while store.step_lasts() > Some(Duration::ZERO) {
+            tokio::task::yield_now().await;
+        }
+    };
+    idle().await;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let long = store.step(Access::Reads, Ok(()), move |_| {
+        released.recv().ok();
+        Ok(())
+    });
+    let long = tokio::spawn(long);
+    while store.step_lasts() < Some(Duration::from_millis(5)) {
+        tokio::task::yield_now().await;
+    }
+    let waiting = tokio::spawn(store.append("s", content("x", 1), 2, QUOTA));
+    // The long step is still the one that runs when the time of the other is over.
+    while store.step_lasts() < Some(Duration::from_millis(300)) {
+        tokio::task::yield_now().await;
+    }
+    drop(release);
+    long.await.unwrap().unwrap();
+    assert_eq!(waiting.await.unwrap(), Err(StoreError::Busy));
+    assert!(numbers(&store, "s").await.unwrap().is_empty());
+    idle().await;
+}
