@@ -9,6 +9,7 @@
 pub mod backend;
 pub mod base_url;
 pub mod environment;
+pub mod error_status;
 pub mod load;
 pub mod log;
 pub mod model;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use backend::{Api, BackendKind, BackendSettings};
 pub use base_url::BaseUrl;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};
+pub use error_status::ErrorStatus;
 pub use kebne_context::{ContextSettings, PromptSettings};
 #[cfg(feature = "lab")]
 pub use kebne_lab::simulate::SimulationSettings;

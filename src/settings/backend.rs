@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "lab")]
 use crate::settings::SimulationSettings;
 use crate::settings::{
-    BaseUrl, ByteCount, HumanDuration, LaneSettings, PrewarmOperation, PrewarmSettings,
-    SettingsError, Validate, join,
+    BaseUrl, ByteCount, ErrorStatus, HumanDuration, LaneSettings, PrewarmOperation,
+    PrewarmSettings, SettingsError, Validate, join,
 };
 
 /// Time to connect, as in the `OpenAI` SDKs.
@@ -114,7 +114,7 @@ pub struct BackendSettings {
     pub asleep_after: HumanDuration,
     /// Further statuses with which this server reports that it is asleep, for example `[404]`; each from 400 to 599.
     /// Default none.
-    pub cold_statuses: Vec<u16>,
+    pub cold_statuses: Vec<ErrorStatus>,
     /// Headers of the server's answers that are passed on to callers. Each is a name, or a prefix followed by `*`, for
     /// example `x-ratelimit-*`. Default none.
     pub pass_headers: Vec<String>,
@@ -319,14 +319,6 @@ impl BackendSettings {
             }
             _ => {}
         }
-        for (index, status) in self.cold_statuses.iter().enumerate() {
-            if !(400..600).contains(status) {
-                refuse(
-                    &format!("cold_statuses[{index}]"),
-                    format!("`{status}` is not a status from 400 to 599"),
-                );
-            }
-        }
         for (key, size) in [
             ("answer_size_max", self.answer_size_max),
             ("event_size_max", self.event_size_max),
@@ -446,16 +438,11 @@ mod tests {
     }
 
     #[test]
-    fn headers_and_statuses_are_checked_one_by_one() {
-        let text = "kind = 'openai'\nbase_url = 'http://a'\ncold_statuses = [404, 200]\npass_headers = ['x-request-id', 'set-cookie']\napi_key_header = 'api-key'\n[headers]\n'a b' = 'x'\ngood = 'x'";
+    fn headers_are_checked_one_by_one() {
+        let text = "kind = 'openai'\nbase_url = 'http://a'\npass_headers = ['x-request-id', 'set-cookie']\napi_key_header = 'api-key'\n[headers]\n'a b' = 'x'\ngood = 'x'";
         assert_eq!(
             paths(text),
-            [
-                "b.headers.a b",
-                "b.api_key_header",
-                "b.pass_headers[1]",
-                "b.cold_statuses[1]"
-            ]
+            ["b.headers.a b", "b.api_key_header", "b.pass_headers[1]"]
         );
     }
 }

@@ -37,8 +37,8 @@ pub struct ServerSettings {
     /// Bytes of all request bodies together; at least twice `body_size_max` and `1MiB`, at most `1TiB`. Default
     /// `256MiB`.
     pub bodies_size_max: ByteCount,
-    /// Bytes of the whole answers of all backends together, not counting answers of at most 64 KiB; `1MiB` to `1TiB`.
-    /// Default `256MiB`.
+    /// Bytes of the whole answers and the events of streams of all backends together, not counting those of at most
+    /// 64 KiB; `1MiB` to `1TiB`. Default `256MiB`.
     pub answers_size_max: ByteCount,
     /// Time for a caller to send its headers, and again for its body; greater than 0. Default `15s`.
     pub request_timeout: HumanDuration,

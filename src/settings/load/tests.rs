@@ -118,7 +118,7 @@ fn a_wrong_value_names_what_is_allowed() {
 #[test]
 fn a_value_of_another_type_is_described_in_the_terms_of_toml() {
     let text = "[server]\nworkers = \"two\"\nbody_size_max = 16\nkeep_alive = 75\n[[backends]]\nname = 5\n\
-        cold_statuses = [404, \"x\", 70000]\n[backends.limits]\nhedge_ratio = \"much\"\nlaw = 3\nlimit_max = -1\n\
+        cold_statuses = [404, \"x\", 70000, 200]\n[backends.limits]\nhedge_ratio = \"much\"\nlaw = 3\nlimit_max = -1\n\
         [backends.headers]\nx = 1\n[context]\nage_max = 2026-01-01\n[[server.keys]]\nnames_tenants = 1";
     let expected = [
         "kebne.toml:2:11: server.workers: expected a whole number, 0 or more, found string \"two\"",
@@ -127,8 +127,9 @@ fn a_value_of_another_type_is_described_in_the_terms_of_toml() {
         "kebne.toml:4:14: server.keep_alive: `75` is not a duration: time unit needed, for example 75sec or 75ms; \
          write it like `250ms`, `30s` or `1h`",
         "kebne.toml:6:8: backends[0].name: expected a string, found integer `5`",
-        "kebne.toml:7:23: backends[0].cold_statuses[1]: expected a whole number from 0 to 65535, found string \"x\"",
-        "kebne.toml:7:28: backends[0].cold_statuses[2]: expected a whole number from 0 to 65535, found integer `70000`",
+        "kebne.toml:7:23: backends[0].cold_statuses[1]: expected a whole number, found string \"x\"",
+        "kebne.toml:7:28: backends[0].cold_statuses[2]: `70000` is not a status from 400 to 599",
+        "kebne.toml:7:35: backends[0].cold_statuses[3]: `200` is not a status from 400 to 599",
         "kebne.toml:9:15: backends[0].limits.hedge_ratio: expected a number, found string \"much\"",
         "kebne.toml:10:7: backends[0].limits.law: unknown value `3`",
         "kebne.toml:11:13: backends[0].limits.limit_max: expected a whole number from 0 to 4294967295, \
