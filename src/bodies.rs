@@ -7,8 +7,6 @@
 //! A part of the budget is reserved for small bodies, so that large bodies that arrive slowly cannot block the small
 //! ones.
 
-use std::sync::Arc;
-
 use actix_web::{
     error::PayloadError,
     http::header::{CONTENT_LENGTH, HeaderMap},
@@ -16,25 +14,26 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{settings::ServerSettings, surface::error::ApiError};
+use crate::{
+    memory::{self, ByteBudget, NoMemory, SMALL, Share},
+    settings::ServerSettings,
+    surface::error::ApiError,
+};
 
-/// A body of at most this size is small. To parse it takes less time than a switch of threads.
-pub const SMALL: usize = 64 << 10;
 /// The reciprocal of the share of the budget that is reserved for small bodies.
 const SMALL_SHARE: usize = 4;
 /// The smallest share that a body takes, because its connection and its call cost about as much too.
 const LEAST: usize = 4 << 10;
-/// The size of the buffer of a connection that receives a large body.
-const BUFFER: usize = 128 << 10;
+/// The size of the buffers of a connection that receives a large body: 16 KiB that are read at once, and what waits to
+/// be taken from it.
+const BUFFER: usize = 64 << 10;
 
 /// The budget of bytes in request bodies; shared by all threads.
 #[derive(Clone, Debug)]
 pub struct Bodies {
-    small: Arc<Semaphore>,
-    large: Arc<Semaphore>,
-    total: usize,
+    small: ByteBudget,
+    large: ByteBudget,
     size_max: usize,
     time_max: std::time::Duration,
 }
@@ -42,17 +41,12 @@ pub struct Bodies {
 /// A body that is being read.
 struct Growing {
     bytes: Vec<u8>,
-    permits: Vec<OwnedSemaphorePermit>,
-    /// The pools from which the body may take its share, in order.
-    pools: Vec<Arc<Semaphore>>,
+    /// The share of the budget of small bodies, which only a small one may take.
+    small: Option<Share>,
+    /// The share of the budget of all bodies.
+    large: Share,
     /// The largest capacity of the buffer.
     size_max: usize,
-}
-
-/// A body and its share of the budget.
-struct Held {
-    bytes: Vec<u8>,
-    _permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Bodies {
@@ -61,9 +55,8 @@ impl Bodies {
         let total = settings.bodies_size_max.as_usize();
         let small = total / SMALL_SHARE;
         Self {
-            small: Arc::new(Semaphore::new(small)),
-            large: Arc::new(Semaphore::new(total - small)),
-            total,
+            small: ByteBudget::new(small),
+            large: ByteBudget::new(total - small),
             size_max: settings.body_size_max.as_usize(),
             time_max: settings.request_timeout.0,
         }
@@ -71,8 +64,7 @@ impl Bodies {
 
     /// Returns the bytes that bodies hold now.
     pub fn held(&self) -> usize {
-        let free = self.small.available_permits() + self.large.available_permits();
-        self.total.saturating_sub(free)
+        self.small.taken() + self.large.taken()
     }
 
     /// Reads a body of at most `body_size_max`, within the time that the settings allow.
@@ -109,6 +101,11 @@ impl Bodies {
         self.begin(length(headers), self.size_max).map(drop)
     }
 
+    /// Returns an empty share of the memory of large bodies, for what will become a part of one.
+    pub fn room(&self) -> Share {
+        self.large.share()
+    }
+
     /// Charges bytes that were created here, such as a call with its history, to the budget.
     ///
     /// # Errors
@@ -116,31 +113,27 @@ impl Bodies {
     pub fn hold(&self, bytes: Bytes) -> Result<Bytes, ApiError> {
         let mut growing = self.begin(Some(bytes.len()), usize::MAX)?;
         growing.take(bytes.len())?;
-        Ok(Bytes::from_owner(HeldBytes {
-            bytes,
-            _permits: growing.permits,
-        }))
+        Ok(memory::hold(bytes, (growing.small, growing.large)))
     }
 
     fn begin(&self, length: Option<usize>, size_max: usize) -> Result<Growing, ApiError> {
         if length.is_some_and(|length| length > size_max) {
             return Err(ApiError::too_large(size_max));
         }
-        let mut pools = vec![Arc::clone(&self.large)];
-        if length.is_some_and(|length| length <= SMALL) {
-            pools.insert(0, Arc::clone(&self.small));
-        }
-        let mut needed = length.unwrap_or(LEAST).max(LEAST);
-        if pools.len() == 1 {
-            needed = needed.saturating_add(BUFFER);
-        }
-        if !pools.iter().any(|pool| pool.available_permits() >= needed) {
+        let is_small = length.is_some_and(|length| length <= SMALL);
+        let needed = length.unwrap_or(LEAST).max(LEAST);
+        let has_room = if is_small {
+            self.small.free() >= needed || self.large.free() >= needed
+        } else {
+            self.large.free() >= needed.saturating_add(BUFFER)
+        };
+        if !has_room {
             return Err(ApiError::no_memory());
         }
         Ok(Growing {
             bytes: Vec::new(),
-            permits: Vec::new(),
-            pools,
+            small: is_small.then(|| self.small.share()),
+            large: self.large.share(),
             size_max: length.unwrap_or(size_max),
         })
     }
@@ -148,14 +141,13 @@ impl Bodies {
 
 impl Growing {
     /// Takes the share of the connection's buffer while it receives a large body.
-    fn buffer(&self) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
-        if self.pools.len() > 1 {
+    fn buffer(&self) -> Result<Option<Share>, ApiError> {
+        if self.small.is_some() {
             return Ok(None);
         }
-        let buffer = u32::try_from(BUFFER).unwrap_or(u32::MAX);
-        let pool = self.pools.first().map(Arc::clone);
-        let permit = pool.and_then(|pool| pool.try_acquire_many_owned(buffer).ok());
-        permit.map(Some).ok_or_else(ApiError::no_memory)
+        let mut buffer = self.large.another();
+        buffer.grow_to(BUFFER).map_err(no_memory)?;
+        Ok(Some(buffer))
     }
 
     async fn read(mut self, mut payload: Payload) -> Result<Bytes, ApiError> {
@@ -163,10 +155,7 @@ impl Growing {
             let part = part.map_err(|error| broken(&error))?;
             self.add(&part)?;
         }
-        Ok(Bytes::from_owner(Held {
-            bytes: self.bytes,
-            _permits: self.permits,
-        }))
+        Ok(memory::hold(self.bytes.into(), (self.small, self.large)))
     }
 
     fn add(&mut self, part: &[u8]) -> Result<(), ApiError> {
@@ -186,14 +175,20 @@ impl Growing {
         Ok(())
     }
 
-    /// Takes this number of further bytes of the budget, from the first pool that has them.
+    /// Takes this number of further bytes of the budget, of those for small bodies first.
     fn take(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let bytes = u32::try_from(bytes).map_err(|_| ApiError::no_memory())?;
-        let mut pools = self.pools.iter().map(Arc::clone);
-        let permit = pools.find_map(|pool| pool.try_acquire_many_owned(bytes).ok());
-        self.permits.push(permit.ok_or_else(ApiError::no_memory)?);
-        Ok(())
+        if let Some(small) = &mut self.small
+            && small.grow_to(small.size() + bytes).is_ok()
+        {
+            return Ok(());
+        }
+        let size = self.large.size().saturating_add(bytes);
+        self.large.grow_to(size).map_err(no_memory)
     }
+}
+
+fn no_memory(NoMemory: NoMemory) -> ApiError {
+    ApiError::no_memory()
 }
 
 /// Returns the error for a body that cannot be received.
@@ -210,24 +205,6 @@ fn broken(error: &PayloadError) -> ApiError {
 /// Returns the announced length of the body.
 fn length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Bytes created elsewhere, and their share of the budget.
-struct HeldBytes {
-    bytes: Bytes,
-    _permits: Vec<OwnedSemaphorePermit>,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl AsRef<[u8]> for HeldBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use kebne_context::{
 use kebne_wire::responses::{Kept, KeptView, line_of, response_id, tree_of};
 use serde_json::Value;
 
+use crate::memory::{NoMemory, Share};
+
 /// The number of turns that are read from the store in one step.
 const PAGE: usize = 64;
 /// The largest number of bytes of one tree that are read to continue it.
@@ -27,6 +29,14 @@ pub enum ConversationError {
     /// The conversation is too long to be continued.
     #[error("the conversation holds more than {TREE_SIZE_MAX} bytes")]
     TooLong,
+    /// There is no memory to read the conversation now.
+    #[error("the memory for conversations is used up")]
+    NoMemory,
+    /// The request is too large to be kept with its response.
+    #[error(
+        "the request is too large to be kept with its response (`context.turn_size_max`); send it with `store: false`"
+    )]
+    TooLarge,
     /// The response cannot be kept.
     #[error("the response cannot be kept: {0}")]
     NotKept(&'static str),
@@ -42,6 +52,7 @@ pub struct Conversations {
     tokenizer: Tokenizer,
     tokens_max: u64,
     size_max: usize,
+    page_bytes_max: usize,
 }
 
 /// Earlier responses that are sent with a call.
@@ -111,21 +122,23 @@ impl Conversations {
             tokenizer: settings.tokenizer,
             tokens_max: settings.tokens_max,
             size_max: settings.turn_size_max.as_usize(),
+            page_bytes_max: settings.page_bytes_max.as_usize(),
         }
     }
 
     /// Returns a response and those that it continues. If `truncates` is `true`, the oldest ones that exceed the token
-    /// budget of sessions are left out.
+    /// budget of sessions are left out. What is read is charged to `room`.
     ///
     /// # Errors
-    /// Returns an error if there is no such response, or the store fails.
+    /// Returns an error if there is no such response, if there is no memory to read it, or if the store fails.
     pub async fn history(
         &self,
         owner: &str,
         id: &str,
         truncates: bool,
+        room: &mut Share,
     ) -> Result<History, ConversationError> {
-        let turns = self.turns(owner, id).await?;
+        let turns = self.turns(owner, id, room).await?;
         let (turns, kept): (Vec<&Turn>, Vec<KeptView<'_>>) = turns
             .iter()
             .filter_map(|turn| Some((turn, KeptView::read(&turn.content.messages)?)))
@@ -152,8 +165,13 @@ impl Conversations {
     ///
     /// # Errors
     /// Returns an error if there is no such response, or the store fails.
-    pub async fn read(&self, owner: &str, id: &str) -> Result<Bytes, ConversationError> {
-        let (turn, _) = self.find(owner, id).await?;
+    pub async fn read(
+        &self,
+        owner: &str,
+        id: &str,
+        room: &mut Share,
+    ) -> Result<Bytes, ConversationError> {
+        let (turn, _) = self.find(owner, id, room).await?;
         let kept = KeptView::read(&turn.content.messages).ok_or_else(|| not_found(id))?;
         Ok(Bytes::copy_from_slice(kept.response.get().as_bytes()))
     }
@@ -162,8 +180,13 @@ impl Conversations {
     ///
     /// # Errors
     /// Returns an error if there is no such response, or the store fails.
-    pub async fn remove(&self, owner: &str, id: &str) -> Result<(), ConversationError> {
-        let (turn, others) = self.find(owner, id).await?;
+    pub async fn remove(
+        &self,
+        owner: &str,
+        id: &str,
+        room: &mut Share,
+    ) -> Result<(), ConversationError> {
+        let (turn, others) = self.find(owner, id, room).await?;
         let (owner, session) = (space_of(owner), session_of(id)?);
         if others == 0 {
             self.context.remove(&owner, &session).await?;
@@ -175,18 +198,23 @@ impl Conversations {
         Ok(())
     }
 
-    /// Reserves a place for a response with an id from [`new_id`]: in the tree of the response that it continues, or
-    /// in a new tree.
+    /// Reserves a place for a response with an id from [`new_id`] to a request of `size` bytes: in the tree of the
+    /// response that it continues, or in a new tree.
     ///
     /// # Errors
-    /// Returns an error if the response that it continues does not exist, or if its owner or the tree has reached the
-    /// limit.
+    /// Returns an error if the response that it continues does not exist, if the request is too large to be kept, or if
+    /// its owner or the tree has reached the limit.
     pub async fn place(
         &self,
         owner: &str,
         id: &str,
         previous: Option<&str>,
+        size: usize,
     ) -> Result<Place, ConversationError> {
+        // Half a turn is left for the response.
+        if size > self.size_max.saturating_mul(3) / 2 {
+            return Err(ConversationError::TooLarge);
+        }
         let (space, session) = (space_of(owner), session_of(id)?);
         if let Some(previous) = previous {
             let opened = self.context.open(&space, &session).await;
@@ -206,8 +234,13 @@ impl Conversations {
     }
 
     /// Returns the turn of a response, and the number of other turns in its tree.
-    async fn find(&self, owner: &str, id: &str) -> Result<(Turn, usize), ConversationError> {
-        let turns = self.turns(owner, id).await?;
+    async fn find(
+        &self,
+        owner: &str,
+        id: &str,
+        room: &mut Share,
+    ) -> Result<(Turn, usize), ConversationError> {
+        let turns = self.turns(owner, id, room).await?;
         let others = turns.len() - 1;
         let is_it = |turn: &Turn| {
             let kept = KeptView::read(&turn.content.messages);
@@ -217,13 +250,21 @@ impl Conversations {
         Ok((found.ok_or_else(|| not_found(id))?, others))
     }
 
-    /// Returns all turns of the tree of a response; there is at least one.
-    async fn turns(&self, owner: &str, id: &str) -> Result<Vec<Turn>, ConversationError> {
+    /// Returns all turns of the tree of a response; there is at least one. Each page is charged to `room` before it is
+    /// read.
+    async fn turns(
+        &self,
+        owner: &str,
+        id: &str,
+        room: &mut Share,
+    ) -> Result<Vec<Turn>, ConversationError> {
         let (space, session) = (space_of(owner), session_of(id)?);
         let mut turns: Vec<Turn> = Vec::new();
         let mut size = 0;
         loop {
             let after = turns.last().map_or(0, |turn| turn.number);
+            let granted = room.reserve(size + self.page_bytes_max);
+            granted.map_err(|NoMemory| ConversationError::NoMemory)?;
             let page = self.context.turns(&space, &session, after, PAGE).await;
             let page = page.map_err(|error| missing(error, id))?;
             size += page
@@ -239,6 +280,7 @@ impl Conversations {
                 break;
             }
         }
+        room.shrink_to(size);
         if turns.is_empty() {
             return Err(not_found(id));
         }

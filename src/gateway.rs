@@ -53,6 +53,8 @@ struct Inner {
     /// The threads that the lanes run on; stopped after the actors.
     threads: Vec<actix_rt::ArbiterHandle>,
     lanes: Vec<Lane>,
+    /// The memory of large answers, shared by all backends.
+    answers: ByteBudget,
     /// By model name and by alias.
     routes: BTreeMap<String, Arc<Route>>,
     /// Names in the order of the settings, aliases left out.
@@ -136,6 +138,7 @@ impl Gateway {
                 context,
                 threads,
                 lanes,
+                answers,
                 routes,
                 models,
                 learned: learned.map(Mutex::new),
@@ -156,6 +159,11 @@ impl Gateway {
     /// Returns the sessions.
     pub fn context(&self) -> &ContextHandle {
         &self.inner.context
+    }
+
+    /// Returns the memory of large answers.
+    pub fn answers(&self) -> &ByteBudget {
+        &self.inner.answers
     }
 
     /// Returns `true` if some lane may serve: not all of them are broken or closed.

@@ -5,8 +5,10 @@
 mod admin;
 mod browsers;
 mod calls;
+mod connection;
 mod count_tokens;
 mod files;
+mod kept;
 mod methods;
 mod panics;
 mod paths;
@@ -15,14 +17,22 @@ mod request_id;
 mod responses;
 mod sessions;
 mod version;
+mod visit;
 
-use std::{any::Any, io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
-#[cfg(target_os = "linux")]
+use actix_http::{HttpService, Protocol};
 use actix_rt::net::TcpStream;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
-    App, HttpServer,
-    dev::ServerHandle,
+    App,
+    dev::{AppConfig, Server, ServerHandle},
     middleware::from_fn,
     web::{self, Data},
 };
@@ -31,13 +41,15 @@ use socket2::SockRef;
 
 use crate::{
     memory::purge_while_idle,
-    settings::ServerSettings,
+    settings::{ServerSettings, server::Scope},
     surface::{self, messages, openai},
 };
 
 pub use crate::state::State;
 
+use connection::Connection;
 use methods::{Resource, delete, get, only, post};
+use visit::{by_caller, with_scope};
 
 /// Seconds for connections to write their remaining data when the server stops.
 const FLUSH_SECS: u64 = 2;
@@ -73,29 +85,40 @@ pub fn serve(
     settings: &ServerSettings,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<ServerHandle> {
-    let app = move || {
+    let bounds = settings.clone();
+    let server = Server::build();
+    let stopping = server.graceful_shutdown_signal();
+    let service = move || {
         actix_rt::spawn(purge_while_idle());
-        App::new()
+        let app = App::new()
             .wrap(from_fn(panics::guard))
             .wrap(from_fn(version::without_chunks))
             .wrap(paths::Normalize)
             .configure(routes.clone())
+            .into_factory()
+            .map_err(|error: actix_web::Error| error.error_response());
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            // A caller who closes its half wants no answer any more: its call must be cancelled at once.
+            .h1_allow_half_closed(false)
+            .keep_alive(bounds.keep_alive.0)
+            .client_request_timeout(bounds.request_timeout.0)
+            .client_disconnect_timeout(LINGER)
+            .finish(map_config(app, |()| AppConfig::default()));
+        let write_timeout = bounds.write_timeout.0;
+        fn_service(move |socket: TcpStream| ready(Ok(accept(socket, write_timeout)))).and_then(http)
     };
-    let write_timeout = settings.write_timeout.0;
-    let server = HttpServer::new(app)
+    let server = server
         .workers(settings.workers)
-        .max_connections(settings.connections_max)
+        .max_concurrent_connections(settings.connections_max)
         .backlog(BACKLOG)
         .disable_signals()
         .shutdown_timeout(FLUSH_SECS)
-        .tcp_nodelay(true)
-        .on_connect(move |socket, _| bound_writes(socket, write_timeout))
-        // A caller who closes its half wants no answer any more: its call must be cancelled at once.
-        .h1_allow_half_closed(false)
-        .keep_alive(settings.keep_alive.0)
-        .client_request_timeout(settings.request_timeout.0)
-        .client_disconnect_timeout(LINGER)
-        .listen(listener)?
+        .listen("kebne", listener, service)?
         .run();
     let handle = server.handle();
     actix_rt::spawn(async move {
@@ -106,14 +129,25 @@ pub fn serve(
     Ok(handle)
 }
 
+/// Prepares a connection.
+fn accept(
+    socket: TcpStream,
+    write_timeout: Duration,
+) -> (Connection, Protocol, Option<SocketAddr>) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "a connection delays its writes");
+    }
+    bound_writes(&socket, write_timeout);
+    let connection = Connection::new(socket);
+    let peer = connection.peer();
+    (connection, Protocol::Http1, peer)
+}
+
 /// Has the kernel close a connection whose caller takes nothing of what was written for `timeout`. An answer's body is not
 /// asked for more while the connection is full, so nothing above the socket sees that no byte moves; that the
 /// connection is closed drops the body, which counts the call and gives back its memory.
 #[cfg(target_os = "linux")]
-fn bound_writes(socket: &dyn Any, timeout: Duration) {
-    let Some(socket) = socket.downcast_ref::<TcpStream>() else {
-        return;
-    };
+fn bound_writes(socket: &TcpStream, timeout: Duration) {
     if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(timeout)) {
         tracing::debug!(%error, "a connection has no write timeout");
     }
@@ -121,7 +155,7 @@ fn bound_writes(socket: &dyn Any, timeout: Duration) {
 
 /// Other systems have no such option.
 #[cfg(not(target_os = "linux"))]
-fn bound_writes(_: &dyn Any, _: Duration) {}
+fn bound_writes(_: &TcpStream, _: Duration) {}
 
 fn routes(config: &mut web::ServiceConfig) {
     let operations = operations();
@@ -136,6 +170,13 @@ fn routes(config: &mut web::ServiceConfig) {
 
 /// The operations, each with its methods.
 fn operations() -> Vec<Resource> {
+    let mut operations = calls_to_models();
+    operations.extend(kept_objects());
+    operations.extend(service());
+    operations
+}
+
+fn calls_to_models() -> Vec<Resource> {
     vec![
         only("/v1/chat/completions", calls::post(&openai::CHAT)),
         only("/v1/completions", calls::post(&openai::COMPLETIONS)),
@@ -150,31 +191,68 @@ fn operations() -> Vec<Resource> {
         only("/v1/rerank", calls::post(&openai::RERANK)),
         only("/v1/moderations", calls::post(&openai::MODERATIONS)),
         only("/v1/messages", calls::post(&messages::MESSAGES)),
-        only("/v1/messages/count_tokens", post(count_tokens::answer)),
         only("/v1/responses", calls::post(&surface::responses::RESPONSES)),
-        only("/v1/responses/{id:resp_[^/]*}", get(responses::read))
-            .route(delete(responses::remove)),
-        only("/v1/files", post(files::upload)).route(get(files::files)),
-        only("/v1/files/{id}", get(files::file)).route(delete(files::remove)),
-        only("/v1/files/{id}/content", get(files::content)),
-        only("/v1/batches", post(files::create)).route(get(files::batches)),
-        only("/v1/batches/{id}", get(files::batch)),
-        only("/v1/batches/{id}/cancel", post(files::cancel)),
-        only("/v1/sessions", post(sessions::create)).route(get(sessions::list)),
-        only("/v1/sessions/{id}/turns", get(sessions::turns)),
-        only("/v1/sessions/{id}", get(sessions::read))
-            .route(post(sessions::change))
-            .route(delete(sessions::remove)),
-        only("/v1/prompts", get(prompts::list)),
-        only("/v1/prompts/{name}/render", post(prompts::render)),
-        only("/v1/models", get(admin::models)),
-        only("/v1/models/{id:.+}", get(admin::model)),
-        only("/backends/{name}/prewarm", post(admin::prewarm)),
-        only("/backends/{name}/close", post(admin::close)),
-        only("/backends/{name}/reopen", post(admin::reopen)),
+    ]
+}
+
+/// The operations on what callers keep here or at a backend.
+fn kept_objects() -> Vec<Resource> {
+    vec![
+        only(
+            "/v1/responses/{id:resp_[^/]*}",
+            get(by_caller(responses::read)),
+        )
+        .route(delete(by_caller(responses::remove))),
+        only("/v1/files", post(by_caller(files::upload))).route(get(by_caller(files::files))),
+        only("/v1/files/{id}", get(by_caller(files::file))).route(delete(by_caller(files::remove))),
+        only("/v1/files/{id}/content", get(by_caller(files::content))),
+        only("/v1/batches", post(by_caller(files::create))).route(get(by_caller(files::batches))),
+        only("/v1/batches/{id}", get(by_caller(files::batch))),
+        only("/v1/batches/{id}/cancel", post(by_caller(files::cancel))),
+        only("/v1/sessions", post(by_caller(sessions::create)))
+            .route(get(by_caller(sessions::list))),
+        only("/v1/sessions/{id}/turns", get(by_caller(sessions::turns))),
+        only("/v1/sessions/{id}", get(by_caller(sessions::read)))
+            .route(post(by_caller(sessions::change)))
+            .route(delete(by_caller(sessions::remove))),
+    ]
+}
+
+/// The operations on the service itself.
+fn service() -> Vec<Resource> {
+    vec![
+        only(
+            "/v1/messages/count_tokens",
+            post(by_caller(count_tokens::answer)),
+        ),
+        only("/v1/prompts", get(by_caller(prompts::list))),
+        only(
+            "/v1/prompts/{name}/render",
+            post(by_caller(prompts::render)),
+        ),
+        only("/v1/models", get(by_caller(admin::models))),
+        only("/v1/models/{id:.+}", get(by_caller(admin::model))),
+        only(
+            "/backends/{name}/prewarm",
+            post(with_scope(Scope::Admin, admin::prewarm)),
+        ),
+        only(
+            "/backends/{name}/close",
+            post(with_scope(Scope::Admin, admin::close)),
+        ),
+        only(
+            "/backends/{name}/reopen",
+            post(with_scope(Scope::Admin, admin::reopen)),
+        ),
         only("/healthz", get(admin::healthz)),
         only("/readyz", get(admin::readyz)),
-        only("/metrics", get(admin::metrics)),
-        only("/state", get(admin::show_state)),
+        only(
+            "/metrics",
+            get(with_scope(Scope::ReadState, admin::metrics)),
+        ),
+        only(
+            "/state",
+            get(with_scope(Scope::ReadState, admin::show_state)),
+        ),
     ]
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Bytes that are too few to be charged one by one: an answer, an event, or a body of at most this size is small.
+pub const SMALL: usize = 64 << 10;
 /// Time between two steps of [`purge_while_idle`].
 const PURGE_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// Sizes whose allocation makes the allocator look for free pages to give back: one of each of its kinds of page.
@@ -43,9 +45,25 @@ pub struct Share {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
-struct Held {
+struct Held<S> {
     bytes: Bytes,
-    _share: Share,
+    _shares: S,
+}
+
+/// Returns `written`, which was made of `source` and keeps the share of it if it is not small.
+pub fn hold_like(source: Bytes, written: Bytes) -> Bytes {
+    if source.len() <= SMALL || written.len() <= SMALL {
+        return written;
+    }
+    hold(written, source)
+}
+
+/// Returns `bytes`, which give `shares` back when their last clone or slice is dropped.
+pub fn hold(bytes: Bytes, shares: impl Send + 'static) -> Bytes {
+    Bytes::from_owner(Held {
+        bytes,
+        _shares: shares,
+    })
 }
 
 impl ByteBudget {
@@ -56,6 +74,11 @@ impl ByteBudget {
             free: Arc::new(Semaphore::new(total)),
             total,
         }
+    }
+
+    /// Returns the bytes that can be taken now.
+    pub fn free(&self) -> usize {
+        self.free.available_permits()
     }
 
     /// Returns the bytes that are taken now.
@@ -73,6 +96,12 @@ impl ByteBudget {
 }
 
 impl Share {
+    /// Returns an empty share of the same budget.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        self.budget.share()
+    }
+
     /// Returns the bytes of this share.
     pub fn size(&self) -> usize {
         self.permit
@@ -92,23 +121,61 @@ impl Share {
         let more = u32::try_from(more).map_err(|_| NoMemory)?;
         let free = Arc::clone(&self.budget.free);
         let taken = free.try_acquire_many_owned(more).map_err(|_| NoMemory)?;
-        match &mut self.permit {
-            Some(permit) => permit.merge(taken),
-            None => self.permit = Some(taken),
-        }
+        self.add(taken);
         Ok(())
+    }
+
+    /// Makes this share at least `size` bytes large, or as large as the whole budget if that is smaller.
+    ///
+    /// # Errors
+    /// As [`Share::grow_to`].
+    pub fn reserve(&mut self, size: usize) -> Result<(), NoMemory> {
+        self.grow_to(size.min(self.budget.total))
+    }
+
+    /// Makes this share at least `size` bytes large, or as large as the whole budget if that is smaller. Waits until
+    /// the budget has room, in the order of the calls.
+    ///
+    /// A holder must not wait while it holds what only its own progress gives back. It takes at once what it may need.
+    pub async fn wait_for(&mut self, size: usize) {
+        let more = size.min(self.budget.total).saturating_sub(self.size());
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let free = Arc::clone(&self.budget.free);
+        // The semaphore is never closed.
+        if let Ok(taken) = free.acquire_many_owned(more).await {
+            self.add(taken);
+        }
+    }
+
+    /// Gives back what this share has beyond `size` bytes.
+    pub fn shrink_to(&mut self, size: usize) {
+        let excess = self.size().saturating_sub(size);
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(excess));
+        }
+    }
+
+    /// Returns this share and leaves an empty one.
+    #[must_use = "the share is given back when it is dropped"]
+    pub fn take(&mut self) -> Self {
+        let empty = self.another();
+        std::mem::replace(self, empty)
     }
 
     /// Returns `bytes`, which give this share back when their last clone or slice is dropped.
     pub fn hold(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held {
-            bytes,
-            _share: self,
-        })
+        hold(bytes, self)
+    }
+
+    fn add(&mut self, taken: OwnedSemaphorePermit) {
+        match &mut self.permit {
+            Some(permit) => permit.merge(taken),
+            None => self.permit = Some(taken),
+        }
     }
 }
 
-impl AsRef<[u8]> for Held {
+impl<S> AsRef<[u8]> for Held<S> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -116,6 +183,8 @@ impl AsRef<[u8]> for Held {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -145,5 +214,25 @@ mod tests {
         assert_eq!((two.size(), budget.taken()), (20, 90));
         drop(one);
         assert_eq!(two.grow_to(100), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_share_that_waits_is_granted_when_another_shrinks() {
+        let budget = ByteBudget::new(100);
+        let mut one = budget.share();
+        one.wait_for(1000).await;
+        assert_eq!((one.size(), budget.free()), (100, 0), "all of the budget");
+        let mut two = budget.share();
+        let mut waiting = Box::pin(two.wait_for(40));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        one.shrink_to(61);
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        one.shrink_to(60);
+        assert_eq!(waiting.as_mut().now_or_never(), Some(()));
+        drop(waiting);
+        let taken = two.take();
+        assert_eq!((two.size(), taken.size(), budget.taken()), (0, 40, 100));
+        drop((one, taken));
+        assert_eq!(budget.free(), 100);
     }
 }

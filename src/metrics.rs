@@ -79,6 +79,7 @@ pub struct Metrics {
     answered: Family<Answered, Counter>,
     ended: Family<Ended, Counter>,
     body_bytes: Level,
+    answer_bytes: Level,
     store_up: Level,
     store_failures: Counter,
     /// Time until the answer began.
@@ -97,6 +98,7 @@ impl Metrics {
             answered: Family::default(),
             ended: Family::default(),
             body_bytes: Level::default(),
+            answer_bytes: Level::default(),
             store_up: Level::default(),
             store_failures: Counter::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
@@ -126,9 +128,10 @@ impl Metrics {
         self.ended.get_or_create(&labels).inc();
     }
 
-    /// Sets the bytes that request bodies take now.
-    pub fn set_body_bytes(&self, bytes: usize) {
-        self.body_bytes.set(real(bytes));
+    /// Sets the bytes that request bodies and answers take now of their budgets.
+    pub fn set_buffered(&self, bodies: usize, answers: usize) {
+        self.body_bytes.set(real(bodies));
+        self.answer_bytes.set(real(answers));
     }
 
     /// Sets whether the session store answers, and the questions that it has failed to answer since the start.
@@ -150,6 +153,8 @@ impl Metrics {
         registry.register("requests", help, self.ended.clone());
         let help = "Bytes that the bodies of requests take";
         registry.register("body_bytes", help, self.body_bytes.clone());
+        let help = "Bytes that large answers and large events of streams take";
+        registry.register("answer_bytes", help, self.answer_bytes.clone());
         let dropped: Counter = Counter::default();
         dropped.inc_by(logging::lines_dropped());
         let help = "Lines of the log that were dropped because nobody read them in time";

@@ -4,7 +4,7 @@ use std::{num::NonZero, sync::Arc, thread};
 
 use tokio::sync::Semaphore;
 
-use crate::{bodies::SMALL, surface::error::ApiError};
+use crate::{memory::SMALL, surface::error::ApiError};
 
 /// Runs work on threads beside the event loops, at most as much at once as there are cores: more would only take more
 /// memory.

@@ -104,7 +104,7 @@ impl AnthropicBackend {
             Ok(answer) => answer,
             Err(mut failure) => {
                 failure.quota = quota;
-                self.upstream.report(&failure, &request.request_id);
+                self.upstream.report(&mut failure, &request.request_id);
                 return Err(failure::with_headers(failure, headers));
             }
         };

@@ -46,7 +46,8 @@ impl<F: Framing> EventSource for Events<F> {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             if let Some(problem) = self.framer.problem() {
-                return Err(failure::of_problem(problem, self.started));
+                let failure = failure::of_problem(problem, self.started);
+                return Err(self.body.hide_secrets_in(failure));
             }
             if self.framer.is_done() {
                 return Ok(None);
@@ -56,6 +57,8 @@ impl<F: Framing> EventSource for Events<F> {
                     "the backend's stream ended before it was done",
                 ));
             }
+            let (pending, waits) = (self.framer.pending(), self.started);
+            self.body.reserve_event(pending, waits).await?;
             let events = match self.bytes().await {
                 Ok(Some(chunk)) => self.framer.push(chunk),
                 Ok(None) => self.end(),
@@ -63,8 +66,9 @@ impl<F: Framing> EventSource for Events<F> {
                 Err(_) if self.framer.is_answered() => self.end(),
                 Err(failure) => return Err(failure),
             };
-            if events.is_some() {
-                return Ok(events);
+            if let Some(events) = events {
+                let held = self.body.hold_events(events, pending, waits).await;
+                return held.map(Some);
             }
         }
     }
@@ -116,12 +120,14 @@ impl<F: Framing> Events<F> {
                 return Ok(events);
             }
             held.extend_from_slice(&events);
+            drop(events);
             if speaks {
                 break;
             }
         }
+        let held = self.body.hold_events(held.freeze(), 0, false).await?;
         self.started = true;
-        Ok(held.freeze())
+        Ok(held)
     }
 
     /// Waits for the next bytes. Comments also show that the server is alive: the bound is the time without any byte.

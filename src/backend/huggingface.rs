@@ -140,8 +140,8 @@ impl HuggingFaceBackend {
         };
         let generated = match generated {
             Ok(generated) => generated,
-            Err(failure) => {
-                self.upstream.report(&failure, &request.request_id);
+            Err(mut failure) => {
+                self.upstream.report(&mut failure, &request.request_id);
                 return Err(failure::with_headers(failure, headers));
             }
         };

@@ -80,8 +80,8 @@ impl OllamaBackend {
             if self.is_loaded(model).await == Some(false) {
                 let message = format!("`{model}` is not among the loaded models");
                 let failure = Failure::new(Outcome::Cold { estimated: None }, message);
-                let failure = failure.safe_to_repeat();
-                upstream.report(&failure, &attempt.request.request_id);
+                let mut failure = failure.safe_to_repeat();
+                upstream.report(&mut failure, &attempt.request.request_id);
                 return Err(failure);
             }
         }

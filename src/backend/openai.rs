@@ -189,7 +189,7 @@ impl OpenAiBackend {
     /// Adds the known details of a failed answer, and logs it.
     fn noted(&self, mut failure: Failure, request: &ModelRequest, quota: QuotaHints) -> Failure {
         failure.quota = quota;
-        self.upstream.report(&failure, &request.request_id);
+        self.upstream.report(&mut failure, &request.request_id);
         failure
     }
 

@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backend::reason::SILENT,
     llm::{ModelBody, ModelResponse, STREAM_BUFFER_ITEMS, StreamItem},
+    memory::SMALL,
 };
 
-/// The number of bytes of events after which a stream waits until its reader has taken all of them.
-const READ_AHEAD_MAX: usize = 256 << 10;
+/// The number of bytes of events after which a stream waits until its reader has taken all of them. Events of this size
+/// have a share of the budget of answers, smaller ones do not.
+const READ_AHEAD_MAX: usize = SMALL;
 
 /// The source of the parts of a stream. Dropping it closes its connection.
 pub(crate) trait EventSource: Send + 'static {
@@ -240,13 +242,13 @@ mod tests {
         (receiver, tokio::spawn(answer.tail.unwrap()), cancelled)
     }
 
-    /// Gives events of 100 KiB and counts them.
+    /// Gives events of 25 KiB and counts them.
     struct Large(Arc<AtomicUsize>);
 
     impl EventSource for Large {
         async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
             self.0.fetch_add(1, SeqCst);
-            Ok(Some(Bytes::from(vec![b'x'; 100 << 10])))
+            Ok(Some(Bytes::from(vec![b'x'; 25 << 10])))
         }
 
         fn tokens(&self) -> Option<u32> {

@@ -12,6 +12,7 @@ mod plain;
 mod redirect;
 mod refusal;
 mod response;
+mod secrets;
 mod transport;
 mod upload;
 
@@ -57,6 +58,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(crate) use clients::client;
 pub(crate) use incoming::Incoming;
+use secrets::Secrets;
 
 /// A model server.
 pub(crate) struct Upstream {
@@ -73,8 +75,10 @@ pub(crate) struct Upstream {
     asleep_after: Duration,
     cold_statuses: Vec<u16>,
     passed_headers: PassedHeaders,
+    /// What errors are shown without.
+    secrets: Arc<Secrets>,
     answer_size_max: usize,
-    /// The budget of all whole answers.
+    /// The budget of all answers.
     answers: ByteBudget,
     event_size_max: usize,
     /// When the server last answered with a success.
@@ -142,6 +146,7 @@ impl Upstream {
         {
             headers.insert(header::AUTHORIZATION, credentials.clone());
         }
+        let secrets = Arc::new(Secrets::of(&[&headers, &wake_headers], given));
         Ok(Self {
             log: Log::new(&settings.name),
             plain: PlainClient::new(connect_timeout),
@@ -151,8 +156,13 @@ impl Upstream {
             headers,
             wake_headers,
             asleep_after: settings.asleep_after.get(),
-            cold_statuses: settings.cold_statuses.clone(),
+            cold_statuses: settings
+                .cold_statuses
+                .iter()
+                .map(|status| status.get())
+                .collect(),
             passed_headers,
+            secrets,
             answer_size_max: settings.answer_size_max.as_usize(),
             answers: ByteBudget::new(usize::MAX),
             event_size_max: settings.event_size_max.as_usize(),
@@ -160,7 +170,7 @@ impl Upstream {
         })
     }
 
-    /// Charges whole answers to `answers`. Without this call they are not charged.
+    /// Charges answers to `answers`. Without this call they are not charged.
     pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
         self.answers = answers.clone();
     }
@@ -178,7 +188,10 @@ impl Upstream {
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Response, Failure> {
         let proven = !call.wake && self.is_proven();
         let sent = self.send_to(&call, proven).await;
-        sent.inspect_err(|failure| self.report(failure, call.request_id))
+        sent.map_err(|mut failure| {
+            self.report(&mut failure, call.request_id);
+            failure
+        })
     }
 
     /// Sends a call, and follows redirects to another address of the same server.
@@ -300,8 +313,9 @@ impl Upstream {
         Some(body.read_some(size_max).await)
     }
 
-    /// Writes a failure to the log.
-    pub(crate) fn report(&self, failure: &Failure, request_id: &str) {
+    /// Masks the secrets of this backend in a failure, and writes it to the log.
+    pub(crate) fn report(&self, failure: &mut Failure, request_id: &str) {
+        self.secrets.hide_in(failure);
         self.log.failure(failure, request_id, Instant::now());
     }
 
@@ -312,7 +326,8 @@ impl Upstream {
         } else {
             self.answer_size_max
         };
-        Incoming::of(response, max, self.answers.share())
+        let body = Incoming::of(response, max, self.answers.share())?;
+        Ok(body.with_events_of(self.event_size_max, Arc::clone(&self.secrets)))
     }
 
     /// Returns the headers of an answer that are passed on to the caller.

@@ -27,7 +27,7 @@ use actix_web::{
 };
 
 use crate::{
-    http::admin::respond, settings::ServerSettings, state::State, surface::error::ApiError,
+    http::visit::respond, settings::ServerSettings, state::State, surface::error::ApiError,
 };
 
 /// Seconds for which a browser may remember that an origin is allowed.

@@ -1,44 +1,31 @@
 //! Counts the tokens of a message without a call to a model.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Data, Payload},
-};
+use actix_web::HttpResponse;
 use kebne_context::tokens::Tokenizer;
 use serde_json::{Value, json};
 
 use crate::{
-    http::admin::respond,
-    stages::caller,
-    state::State,
+    http::visit::Visit,
     surface::{error::ApiError, messages},
 };
 
 /// `POST /v1/messages/count_tokens`: counts with the tokenizer of sessions. Models differ from it by about ten
 /// percent.
-pub(super) async fn answer(
-    http: HttpRequest,
-    payload: Payload,
-    state: Data<State>,
-) -> HttpResponse {
-    let counted = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let body = state.bodies.read(http.headers(), payload).await?;
-        let size = body.len();
-        let read = move || messages::to_be_counted(&body);
-        let chat = state.off_loop.read(size, read).await??;
-        let model = chat["model"].as_str().unwrap_or_default();
-        let known = state.gateway.canonical(model);
-        caller.require_model(known.ok_or_else(|| ApiError::unknown_model(model))?)?;
-        let tokenizer = state.context_settings.tokenizer;
-        // Long texts take too long for an event loop.
-        let tokens = state
-            .off_loop
-            .run(move || tokens_of(tokenizer, &chat))
-            .await?;
-        Ok(HttpResponse::Ok().json(json!({"input_tokens": tokens})))
-    };
-    respond(&http, counted.await)
+pub(super) async fn answer(mut visit: Visit) -> Result<HttpResponse, ApiError> {
+    let body = visit.body().await?;
+    let state = &visit.state;
+    let size = body.len();
+    let read = move || messages::to_be_counted(&body);
+    let chat = state.off_loop.read(size, read).await??;
+    let model = chat["model"].as_str().unwrap_or_default();
+    let known = state.gateway.canonical(model);
+    let known = known.ok_or_else(|| ApiError::unknown_model(model))?;
+    visit.caller.require_model(known)?;
+    let tokenizer = state.context_settings.tokenizer;
+    // Long texts take too long for an event loop.
+    let count = move || tokens_of(tokenizer, &chat);
+    let tokens = state.off_loop.run(count).await?;
+    Ok(HttpResponse::Ok().json(json!({"input_tokens": tokens})))
 }
 
 /// Counts the messages and the tools of a chat.

@@ -5,12 +5,11 @@
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpResponse,
     http::{
         Method,
         header::{CONTENT_TYPE, HeaderValue},
     },
-    web::{Data, Path, Payload, Query},
 };
 use bytes::Bytes;
 use kebne_wire::Direct;
@@ -18,14 +17,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    http::{admin::respond, request_id},
+    http::{kept::Parts, request_id, visit::Visit},
     objects::{Object, ObjectKind},
     settings::Api,
-    stages::{
-        caller::{self, Caller},
-        direct::{self, Sent},
-    },
-    state::State,
+    stages::direct::{self, Sent},
     surface::error::ApiError,
 };
 
@@ -36,35 +31,29 @@ const FILES_OF_BATCH: [&str; 3] = ["input_file_id", "output_file_id", "error_fil
 
 /// Which part of a list is wanted.
 #[derive(Debug, Deserialize)]
-pub(super) struct PageQuery {
+struct PageQuery {
     limit: Option<usize>,
     after: Option<String>,
 }
 
 /// One request of a caller who may have files.
-struct Desk<'a> {
-    state: &'a State,
-    http: &'a HttpRequest,
-    caller: Caller,
+struct Desk {
+    visit: Visit,
 }
 
-impl<'a> Desk<'a> {
-    fn open(state: &'a State, http: &'a HttpRequest) -> Result<Self, ApiError> {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        if !caller.may_call_all() {
+impl Desk {
+    fn open(visit: Visit) -> Result<Self, ApiError> {
+        if !visit.caller.may_call_all() {
             let message = "keys that may call only some models have no files and batches";
             return Err(ApiError::not_allowed("authorization", message));
         }
-        Ok(Self {
-            state,
-            http,
-            caller,
-        })
+        Ok(Self { visit })
     }
 
     /// Returns an object of the caller.
     async fn find(&self, kind: ObjectKind, id: &str) -> Result<Object, ApiError> {
-        let found = self.state.objects.find(&self.caller.owner, kind, id);
+        let objects = &self.visit.state.objects;
+        let found = objects.find(self.visit.owner(), kind, id);
         let missing = || ApiError::not_found("there is no such file or batch");
         found.await?.ok_or_else(missing)
     }
@@ -87,10 +76,10 @@ impl<'a> Desk<'a> {
             },
             body,
             form: form.map(Arc::from),
-            request_id: request_id::of(self.http),
+            request_id: request_id::of(&self.visit.http),
         };
-        let headers = self.http.headers();
-        direct::call(self.state, headers, &self.caller, backend, sent).await
+        let (headers, caller) = (self.visit.headers(), &self.visit.caller);
+        direct::call(&self.visit.state, headers, caller, backend, sent).await
     }
 
     /// Calls a backend without a body and returns the object of its answer under the ids of this service.
@@ -136,9 +125,9 @@ impl<'a> Desk<'a> {
             else {
                 continue;
             };
-            let objects = &self.state.objects;
+            let objects = &self.visit.state.objects;
             let own = objects
-                .remember(&self.caller.owner, kind, backend, id)
+                .remember(self.visit.owner(), kind, backend, id)
                 .await?;
             members.insert(key.to_owned(), own.into());
         }
@@ -147,9 +136,9 @@ impl<'a> Desk<'a> {
 
     async fn list(&self, kind: ObjectKind, page: PageQuery) -> Result<Value, ApiError> {
         let limit = page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-        let objects = &self.state.objects;
+        let objects = &self.visit.state.objects;
         let part = objects
-            .list(&self.caller.owner, kind, page.after, limit)
+            .list(self.visit.owner(), kind, page.after, limit)
             .await?;
         let mut data = Vec::with_capacity(part.items.len());
         for object in &part.items {
@@ -183,170 +172,120 @@ fn is_id(id: &str) -> bool {
 }
 
 /// `POST /v1/files`: to the first backend that has files.
-pub(super) async fn upload(
-    http: HttpRequest,
-    payload: Payload,
-    state: Data<State>,
-) -> HttpResponse {
-    let made = async {
-        let desk = Desk::open(&state, &http)?;
-        let backend = state.gateway.backend_with(Api::Files);
-        let backend = backend.ok_or_else(|| ApiError::not_found("no backend has files"))?;
-        let form = http
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|form| form.to_str().ok());
-        let body = state.bodies.read(http.headers(), payload).await?;
-        let called = desk.call(backend, Method::POST, "files", body, form);
-        let (_, body) = called.await?;
-        let file = desk.labelled(ObjectKind::File, backend, &body).await?;
-        Ok(HttpResponse::Ok().json(file))
-    };
-    respond(&http, made.await)
+pub(super) async fn upload(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let mut desk = Desk::open(visit)?;
+    let state = desk.visit.state.clone();
+    let backend = state.gateway.backend_with(Api::Files);
+    let backend = backend.ok_or_else(|| ApiError::not_found("no backend has files"))?;
+    let form = desk.visit.headers().get(CONTENT_TYPE);
+    let form = form.and_then(|form| form.to_str().ok()).map(str::to_owned);
+    let body = desk.visit.body().await?;
+    let called = desk.call(backend, Method::POST, "files", body, form.as_deref());
+    let (_, body) = called.await?;
+    let file = desk.labelled(ObjectKind::File, backend, &body).await?;
+    Ok(HttpResponse::Ok().json(file))
 }
 
 /// `GET /v1/files`.
-pub(super) async fn files(
-    http: HttpRequest,
-    page: Query<PageQuery>,
-    state: Data<State>,
-) -> HttpResponse {
-    listed(&http, ObjectKind::File, page.into_inner(), &state).await
+pub(super) async fn files(visit: Visit) -> Result<HttpResponse, ApiError> {
+    listed(visit, ObjectKind::File).await
 }
 
 /// `GET /v1/batches`.
-pub(super) async fn batches(
-    http: HttpRequest,
-    page: Query<PageQuery>,
-    state: Data<State>,
-) -> HttpResponse {
-    listed(&http, ObjectKind::Batch, page.into_inner(), &state).await
+pub(super) async fn batches(visit: Visit) -> Result<HttpResponse, ApiError> {
+    listed(visit, ObjectKind::Batch).await
 }
 
-async fn listed(
-    http: &HttpRequest,
-    kind: ObjectKind,
-    page: PageQuery,
-    state: &State,
-) -> HttpResponse {
-    let listed = async {
-        let list = Desk::open(state, http)?.list(kind, page).await?;
-        Ok(HttpResponse::Ok().json(list))
-    };
-    respond(http, listed.await)
+async fn listed(visit: Visit, kind: ObjectKind) -> Result<HttpResponse, ApiError> {
+    let desk = Desk::open(visit)?;
+    let list = desk.list(kind, desk.visit.query()?).await?;
+    Ok(HttpResponse::Ok().json(list))
 }
 
 /// `GET /v1/files/{id}`.
-pub(super) async fn file(http: HttpRequest, id: Path<String>, state: Data<State>) -> HttpResponse {
-    shown(&http, (ObjectKind::File, &id), (Method::GET, ""), &state).await
+pub(super) async fn file(visit: Visit) -> Result<HttpResponse, ApiError> {
+    shown(visit, ObjectKind::File, Method::GET, "").await
 }
 
 /// `GET /v1/batches/{id}`.
-pub(super) async fn batch(http: HttpRequest, id: Path<String>, state: Data<State>) -> HttpResponse {
-    shown(&http, (ObjectKind::Batch, &id), (Method::GET, ""), &state).await
+pub(super) async fn batch(visit: Visit) -> Result<HttpResponse, ApiError> {
+    shown(visit, ObjectKind::Batch, Method::GET, "").await
 }
 
 /// `POST /v1/batches/{id}/cancel`.
-pub(super) async fn cancel(
-    http: HttpRequest,
-    id: Path<String>,
-    state: Data<State>,
-) -> HttpResponse {
-    let call = (Method::POST, "/cancel");
-    shown(&http, (ObjectKind::Batch, &id), call, &state).await
+pub(super) async fn cancel(visit: Visit) -> Result<HttpResponse, ApiError> {
+    shown(visit, ObjectKind::Batch, Method::POST, "/cancel").await
 }
 
 async fn shown(
-    http: &HttpRequest,
-    (kind, id): (ObjectKind, &str),
-    (method, more): (Method, &str),
-    state: &State,
-) -> HttpResponse {
-    let found = async {
-        let desk = Desk::open(state, http)?;
-        let object = desk.find(kind, id).await?;
-        let shown = desk.object(kind, &object, method, more).await?;
-        Ok(HttpResponse::Ok().json(shown))
-    };
-    respond(http, found.await)
+    visit: Visit,
+    kind: ObjectKind,
+    method: Method,
+    more: &str,
+) -> Result<HttpResponse, ApiError> {
+    let desk = Desk::open(visit)?;
+    let object = desk.find(kind, &desk.visit.parameter()).await?;
+    let shown = desk.object(kind, &object, method, more).await?;
+    Ok(HttpResponse::Ok().json(shown))
 }
 
 /// `GET /v1/files/{id}/content`.
-pub(super) async fn content(
-    http: HttpRequest,
-    id: Path<String>,
-    state: Data<State>,
-) -> HttpResponse {
-    let found = async {
-        let desk = Desk::open(&state, &http)?;
-        let object = desk.find(ObjectKind::File, &id).await?;
-        let path = format!("files/{}/content", object.upstream);
-        let called = desk.call(&object.backend, Method::GET, &path, Bytes::new(), None);
-        let (content_type, body) = called.await?;
-        let mut answer = HttpResponse::Ok();
-        if let Ok(content_type) = HeaderValue::from_str(&content_type) {
-            answer.insert_header((CONTENT_TYPE, content_type));
-        }
-        Ok(answer.body(body))
-    };
-    respond(&http, found.await)
+pub(super) async fn content(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let desk = Desk::open(visit)?;
+    let id = desk.visit.parameter();
+    let object = desk.find(ObjectKind::File, &id).await?;
+    let path = format!("files/{}/content", object.upstream);
+    let called = desk.call(&object.backend, Method::GET, &path, Bytes::new(), None);
+    let (content_type, body) = called.await?;
+    let mut answer = HttpResponse::Ok();
+    if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+        answer.insert_header((CONTENT_TYPE, content_type));
+    }
+    Ok(answer.body(Parts::of(body)))
 }
 
 /// `DELETE /v1/files/{id}`.
-pub(super) async fn remove(
-    http: HttpRequest,
-    id: Path<String>,
-    state: Data<State>,
-) -> HttpResponse {
-    let removed = async {
-        let desk = Desk::open(&state, &http)?;
-        let object = desk.find(ObjectKind::File, &id).await?;
-        let path = format!("files/{}", object.upstream);
-        let called = desk.call(&object.backend, Method::DELETE, &path, Bytes::new(), None);
-        called.await?;
-        let objects = &state.objects;
-        objects
-            .forget(&desk.caller.owner, ObjectKind::File, &object.id)
-            .await?;
-        let gone = json!({"id": object.id, "object": "file", "deleted": true});
-        Ok(HttpResponse::Ok().json(gone))
-    };
-    respond(&http, removed.await)
+pub(super) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let desk = Desk::open(visit)?;
+    let id = desk.visit.parameter();
+    let object = desk.find(ObjectKind::File, &id).await?;
+    let path = format!("files/{}", object.upstream);
+    let called = desk.call(&object.backend, Method::DELETE, &path, Bytes::new(), None);
+    called.await?;
+    let objects = &desk.visit.state.objects;
+    objects
+        .forget(desk.visit.owner(), ObjectKind::File, &object.id)
+        .await?;
+    let gone = json!({"id": object.id, "object": "file", "deleted": true});
+    Ok(HttpResponse::Ok().json(gone))
 }
 
 /// `POST /v1/batches`: to the backend that holds the file of the batch.
-pub(super) async fn create(
-    http: HttpRequest,
-    payload: Payload,
-    state: Data<State>,
-) -> HttpResponse {
-    let made = async {
-        let desk = Desk::open(&state, &http)?;
-        let body = state.bodies.read(http.headers(), payload).await?;
-        let wrong = |message: &str| ApiError::bad_request(Some("input_file_id"), message);
-        let mut batch: Value = serde_json::from_slice(&body).map_err(|error| {
-            ApiError::bad_request(None, format!("the body is not valid JSON: {error}"))
-        })?;
-        let id = batch["input_file_id"].as_str();
-        let id = id.ok_or_else(|| wrong("`input_file_id` must be the id of a file"))?;
-        let file = state
-            .objects
-            .find(&desk.caller.owner, ObjectKind::File, id)
-            .await?;
-        let file = file.ok_or_else(|| wrong("there is no such file"))?;
-        if !state.gateway.has(&file.backend, Api::Batches) {
-            return Err(ApiError::not_found(
-                "the backend of this file has no batches",
-            ));
-        }
-        batch["input_file_id"] = file.upstream.into();
-        let sent = batch.to_string().into();
-        let called = desk.call(&file.backend, Method::POST, "batches", sent, None);
-        let (_, body) = called.await?;
-        let batch = desk
-            .labelled(ObjectKind::Batch, &file.backend, &body)
-            .await?;
-        Ok(HttpResponse::Ok().json(batch))
-    };
-    respond(&http, made.await)
+pub(super) async fn create(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let mut desk = Desk::open(visit)?;
+    let body = desk.visit.body().await?;
+    let wrong = |message: &str| ApiError::bad_request(Some("input_file_id"), message);
+    let mut batch: Value = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::bad_request(None, format!("the body is not valid JSON: {error}"))
+    })?;
+    let id = batch["input_file_id"].as_str();
+    let id = id.ok_or_else(|| wrong("`input_file_id` must be the id of a file"))?;
+    let state = &desk.visit.state;
+    let objects = &state.objects;
+    let file = objects
+        .find(desk.visit.owner(), ObjectKind::File, id)
+        .await?;
+    let file = file.ok_or_else(|| wrong("there is no such file"))?;
+    if !state.gateway.has(&file.backend, Api::Batches) {
+        let message = "the backend of this file has no batches";
+        return Err(ApiError::not_found(message));
+    }
+    batch["input_file_id"] = file.upstream.into();
+    let sent = batch.to_string().into();
+    let called = desk.call(&file.backend, Method::POST, "batches", sent, None);
+    let (_, body) = called.await?;
+    let batch = desk
+        .labelled(ObjectKind::Batch, &file.backend, &body)
+        .await?;
+    Ok(HttpResponse::Ok().json(batch))
 }

@@ -8,7 +8,7 @@ use actix_web::{
     web,
 };
 
-use crate::{http::admin::respond, surface::error::ApiError};
+use crate::{http::visit::respond, surface::error::ApiError};
 
 /// A handler and the methods that call it.
 pub(super) struct MethodRoute {

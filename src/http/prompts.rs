@@ -1,15 +1,11 @@
 //! The list of prompts, and previews of their text for given values.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Data, Path, Payload},
-};
+use actix_web::HttpResponse;
+use kebne_context::prompts::PromptInput;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use kebne_context::prompts::PromptInput;
-
-use crate::{http::admin::respond, stages::caller, state::State, surface::error::ApiError};
+use crate::{http::visit::Visit, surface::error::ApiError};
 
 /// The largest body of a preview, in bytes; it is parsed into a tree.
 const PREVIEW_MAX: usize = 1 << 20;
@@ -29,55 +25,43 @@ struct Preview {
 }
 
 /// `GET /v1/prompts`.
-pub(super) async fn list(http: HttpRequest, state: Data<State>) -> HttpResponse {
-    let listed = caller::of(http.headers(), &state.settings.keys).map(|_| {
-        let each = state.prompts.list().into_iter();
-        let data: Vec<Value> = each
-            .map(|(name, uses)| json!({"object": "prompt", "name": name, "variables": uses}))
-            .collect();
-        HttpResponse::Ok().json(json!({"object": "list", "data": data, "has_more": false}))
-    });
-    respond(&http, listed)
+pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let each = visit.state.prompts.list().into_iter();
+    let data: Vec<Value> = each
+        .map(|(name, uses)| json!({"object": "prompt", "name": name, "variables": uses}))
+        .collect();
+    let list = json!({"object": "list", "data": data, "has_more": false});
+    Ok(HttpResponse::Ok().json(list))
 }
 
 /// `POST /v1/prompts/{name}/render`.
-pub(super) async fn render(
-    http: HttpRequest,
-    name: Path<String>,
-    payload: Payload,
-    state: Data<State>,
-) -> HttpResponse {
-    let rendered = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let bodies = &state.bodies;
-        let body = bodies
-            .read_at_most(PREVIEW_MAX, http.headers(), payload)
-            .await?;
-        let preview: Preview = if body.is_empty() {
-            Preview::default()
-        } else {
-            serde_json::from_slice(&body).map_err(|error| {
-                ApiError::bad_request(None, format!("the body cannot be read: {error}"))
-            })?
-        };
-        let of_session = match &preview.session {
-            Some(id) => Some(state.context.read(&caller.owner, id).await?),
-            None => None,
-        };
-        let metadata = match (preview.metadata, of_session) {
-            (Some(metadata), _) => metadata.into(),
-            (None, Some(session)) => json!(session.details.metadata),
-            (None, None) => json!({}),
-        };
-        let input = PromptInput {
-            session: metadata,
-            request: preview.request.into(),
-            input: preview.input,
-        };
-        let text = state.prompts.render(&name, &input);
-        let text = text.map_err(|error| ApiError::prompt(&error))?;
-        let shown = json!({"object": "prompt.rendered", "name": *name, "text": text});
-        Ok(HttpResponse::Ok().json(shown))
+pub(super) async fn render(mut visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let body = visit.body_of_at_most(PREVIEW_MAX).await?;
+    let preview: Preview = if body.is_empty() {
+        Preview::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| {
+            ApiError::bad_request(None, format!("the body cannot be read: {error}"))
+        })?
     };
-    respond(&http, rendered.await)
+    let context = &visit.state.context;
+    let of_session = match &preview.session {
+        Some(id) => Some(context.read(visit.owner(), id).await?),
+        None => None,
+    };
+    let metadata = match (preview.metadata, of_session) {
+        (Some(metadata), _) => metadata.into(),
+        (None, Some(session)) => json!(session.details.metadata),
+        (None, None) => json!({}),
+    };
+    let input = PromptInput {
+        session: metadata,
+        request: preview.request.into(),
+        input: preview.input,
+    };
+    let text = visit.state.prompts.render(&name, &input);
+    let text = text.map_err(|error| ApiError::prompt(&error))?;
+    let shown = json!({"object": "prompt.rendered", "name": name, "text": text});
+    Ok(HttpResponse::Ok().json(shown))
 }

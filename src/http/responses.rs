@@ -1,37 +1,32 @@
 //! Retrieval and deletion of kept responses by their owner.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header,
-    web::{Data, Path},
-};
+use actix_web::HttpResponse;
 use serde_json::json;
 
-use crate::{http::admin::respond, stages::caller, state::State, surface::error::ApiError};
+use crate::{
+    http::{kept::Room, visit::Visit},
+    surface::error::ApiError,
+};
 
 /// `GET /v1/responses/{id}`.
-pub(super) async fn read(http: HttpRequest, id: Path<String>, state: Data<State>) -> HttpResponse {
-    let found = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let response = state.conversations.read(&caller.owner, &id).await?;
-        let mut answer = HttpResponse::Ok();
-        let answer = answer.content_type(header::ContentType::json());
-        Ok::<_, ApiError>(answer.body(response))
-    };
-    respond(&http, found.await)
+pub(super) async fn read(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let state = &visit.state;
+    let settings = &state.context_settings;
+    let (size_max, wait) = (settings.turn_size_max.0, settings.answer_timeout.0);
+    let room = Room::of(state.gateway.answers(), size_max, wait).await?;
+    let conversations = &state.conversations;
+    let response = conversations
+        .read(visit.owner(), &visit.parameter(), &mut state.bodies.room())
+        .await?;
+    Ok(room.answer(response))
 }
 
 /// `DELETE /v1/responses/{id}`.
-pub(super) async fn remove(
-    http: HttpRequest,
-    id: Path<String>,
-    state: Data<State>,
-) -> HttpResponse {
-    let removed = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        state.conversations.remove(&caller.owner, &id).await?;
-        let gone = json!({"id": *id, "object": "response", "deleted": true});
-        Ok::<_, ApiError>(HttpResponse::Ok().json(gone))
-    };
-    respond(&http, removed.await)
+pub(super) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let id = visit.parameter();
+    let conversations = &visit.state.conversations;
+    let mut room = visit.state.bodies.room();
+    conversations.remove(visit.owner(), &id, &mut room).await?;
+    let gone = json!({"id": id, "object": "response", "deleted": true});
+    Ok(HttpResponse::Ok().json(gone))
 }

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{ContentType, HeaderMap},
-    web::{Data, Path, Payload, Query},
-};
+use actix_web::{HttpResponse, web::Data};
 use kebne_context::{
     Change,
     store::{Details, Part, Session, Turn},
@@ -14,7 +10,11 @@ use kebne_context::{
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{http::admin::respond, stages::caller, state::State, surface::error::ApiError};
+use crate::{
+    http::{kept::Room, visit::Visit},
+    state::State,
+    surface::error::ApiError,
+};
 
 /// The number of entries of metadata, and the longest name and value of one, as for `OpenAI`'s metadata.
 const METADATA_MAX: (usize, usize, usize) = (16, 64, 512);
@@ -31,134 +31,86 @@ const ID_SIZE: usize = 16;
 /// The requested part of a list.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PageQuery {
+struct PageQuery {
     /// Read as text, so that an error names the key.
     limit: Option<String>,
     after: Option<String>,
 }
 
 /// `POST /v1/sessions`.
-pub(super) async fn create(
-    http: HttpRequest,
-    payload: Payload,
-    state: Data<State>,
-) -> HttpResponse {
-    let made = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let wanted = read_change(http.headers(), payload, &state).await?;
-        let mut id = [0; ID_SIZE];
-        getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;
-        let id = format!("sess_{}", hex::encode(id));
-        let details = Details {
-            metadata: wanted.metadata.unwrap_or_default(),
-            system_prompt: wanted.system_prompt.flatten(),
-            prompt: wanted.prompt.flatten(),
-        };
-        let session = state.context.create(&caller.owner, id, details).await?;
-        Ok(HttpResponse::Ok().json(shown(&session, &state)))
+pub(super) async fn create(mut visit: Visit) -> Result<HttpResponse, ApiError> {
+    let wanted = read_change(&mut visit).await?;
+    let mut id = [0; ID_SIZE];
+    getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;
+    let id = format!("sess_{}", hex::encode(id));
+    let details = Details {
+        metadata: wanted.metadata.unwrap_or_default(),
+        system_prompt: wanted.system_prompt.flatten(),
+        prompt: wanted.prompt.flatten(),
     };
-    respond(&http, made.await)
+    let context = &visit.state.context;
+    let session = context.create(visit.owner(), id, details).await?;
+    Ok(HttpResponse::Ok().json(shown(&session, &visit.state)))
 }
 
 /// `GET /v1/sessions`.
-pub(super) async fn list(
-    http: HttpRequest,
-    part: Result<Query<PageQuery>, actix_web::Error>,
-    state: Data<State>,
-) -> HttpResponse {
-    let listed = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let (limit, after) = part_of(part)?;
-        let part = state.context.list(&caller.owner, after, limit).await?;
-        let next = part.items.last().map(|session| session.id.clone());
-        let size = part.items.iter().map(size_of).sum();
-        let state = state.into_inner();
-        let write = move || write_page(&part, next, |session| Ok(shown(session, &state)));
-        Ok(json_of(beside_if_large(size, write).await?))
-    };
-    respond(&http, listed.await)
+pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let (limit, after) = part_of(visit.query()?)?;
+    let room = room_of_page(&visit).await?;
+    let context = &visit.state.context;
+    let part = context.list(visit.owner(), after, limit).await?;
+    let next = part.items.last().map(|session| session.id.clone());
+    let size = part.items.iter().map(size_of).sum();
+    let state = Data::clone(&visit.state);
+    let write = move || write_page(&part, next, |session| Ok(shown(session, &state)));
+    Ok(room.answer(beside_if_large(size, write).await?))
 }
 
 /// `GET /v1/sessions/{id}`.
-pub(super) async fn read(http: HttpRequest, id: Path<String>, state: Data<State>) -> HttpResponse {
-    let found = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let session = state.context.read(&caller.owner, &id).await?;
-        Ok(HttpResponse::Ok().json(shown(&session, &state)))
-    };
-    respond(&http, found.await)
+pub(super) async fn read(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let context = &visit.state.context;
+    let session = context.read(visit.owner(), &visit.parameter()).await?;
+    Ok(HttpResponse::Ok().json(shown(&session, &visit.state)))
 }
 
 /// `POST /v1/sessions/{id}`: sets the given fields.
-pub(super) async fn change(
-    http: HttpRequest,
-    id: Path<String>,
-    payload: Payload,
-    state: Data<State>,
-) -> HttpResponse {
-    let changed = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        // Checked before the body is read, which may be large.
-        state.context.read(&caller.owner, &id).await?;
-        let wanted = read_change(http.headers(), payload, &state).await?;
-        let session = state.context.change(&caller.owner, &id, wanted).await?;
-        Ok(HttpResponse::Ok().json(shown(&session, &state)))
-    };
-    respond(&http, changed.await)
+pub(super) async fn change(mut visit: Visit) -> Result<HttpResponse, ApiError> {
+    let id = visit.parameter();
+    // Checked before the body is read, which may be large.
+    visit.state.context.read(visit.owner(), &id).await?;
+    let wanted = read_change(&mut visit).await?;
+    let context = &visit.state.context;
+    let session = context.change(visit.owner(), &id, wanted).await?;
+    Ok(HttpResponse::Ok().json(shown(&session, &visit.state)))
 }
 
 /// `DELETE /v1/sessions/{id}`.
-pub(super) async fn remove(
-    http: HttpRequest,
-    id: Path<String>,
-    state: Data<State>,
-) -> HttpResponse {
-    let removed = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        state.context.remove(&caller.owner, &id).await?;
-        let gone = json!({"id": *id, "object": "session.deleted", "deleted": true});
-        Ok(HttpResponse::Ok().json(gone))
-    };
-    respond(&http, removed.await)
+pub(super) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let id = visit.parameter();
+    visit.state.context.remove(visit.owner(), &id).await?;
+    let gone = json!({"id": id, "object": "session.deleted", "deleted": true});
+    Ok(HttpResponse::Ok().json(gone))
 }
 
 /// `GET /v1/sessions/{id}/turns`: in order. `after` is the number of a turn.
-pub(super) async fn turns(
-    http: HttpRequest,
-    id: Path<String>,
-    part: Result<Query<PageQuery>, actix_web::Error>,
-    state: Data<State>,
-) -> HttpResponse {
-    let found = async {
-        let caller = caller::of(http.headers(), &state.settings.keys)?;
-        let (limit, after) = part_of(part)?;
-        let after = after.map_or(Ok(0), |text| {
-            let wrong = || ApiError::bad_request(Some("after"), "`after` must be a turn's number");
-            text.parse().map_err(|_| wrong())
-        })?;
-        let part = state
-            .context
-            .turns(&caller.owner, &id, after, limit)
-            .await?;
-        let next = part.items.last().map(|turn| turn.number);
-        let sizes = part.items.iter().map(|turn| turn.content.messages.len());
-        let size = sizes.sum();
-        let write = move || write_page(&part, next, ShownTurn::of);
-        Ok(json_of(beside_if_large(size, write).await?))
-    };
-    respond(&http, found.await)
+pub(super) async fn turns(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let (limit, after) = part_of(visit.query()?)?;
+    let after = after.map_or(Ok(0), |text| {
+        let wrong = || ApiError::bad_request(Some("after"), "`after` must be a turn's number");
+        text.parse().map_err(|_| wrong())
+    })?;
+    let room = room_of_page(&visit).await?;
+    let (context, id) = (&visit.state.context, visit.parameter());
+    let part = context.turns(visit.owner(), &id, after, limit).await?;
+    let next = part.items.last().map(|turn| turn.number);
+    let sizes = part.items.iter().map(|turn| turn.content.messages.len());
+    let size = sizes.sum();
+    let write = move || write_page(&part, next, ShownTurn::of);
+    Ok(room.answer(beside_if_large(size, write).await?))
 }
 
-fn part_of(
-    part: Result<Query<PageQuery>, actix_web::Error>,
-) -> Result<(usize, Option<String>), ApiError> {
-    let part = part.map_err(|error| {
-        let text = error.to_string();
-        let reason = text.strip_prefix("Query deserialize error: ");
-        let message = format!("the query is not valid: {}", reason.unwrap_or(&text));
-        ApiError::bad_request(None, message)
-    })?;
-    let PageQuery { limit, after } = part.into_inner();
+fn part_of(part: PageQuery) -> Result<(usize, Option<String>), ApiError> {
+    let PageQuery { limit, after } = part;
     let (max, default) = PAGE;
     let limit = limit.map_or(Some(default), |text| text.parse().ok());
     let limit = limit.filter(|limit| (1..=max).contains(limit));
@@ -193,10 +145,10 @@ fn write_page<'a, I, T: Serialize>(
     serde_json::to_vec(&page).map_err(|error| ApiError::internal(error.to_string()))
 }
 
-fn json_of(body: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .body(body)
+async fn room_of_page(visit: &Visit) -> Result<Room, ApiError> {
+    let settings = &visit.state.context_settings;
+    let (size_max, wait) = (settings.page_bytes_max.0, settings.answer_timeout.0);
+    Room::of(visit.state.gateway.answers(), size_max, wait).await
 }
 
 /// Does work on `size` bytes; if they are many, beside the thread that serves connections.
@@ -278,21 +230,14 @@ fn given<'de: 'a, 'a, D: Deserializer<'de>>(field: D) -> Result<Option<&'a RawVa
 }
 
 /// Reads the fields to set; an empty body sets none.
-async fn read_change(
-    headers: &HeaderMap,
-    payload: Payload,
-    state: &Data<State>,
-) -> Result<Change, ApiError> {
-    let size_max = state.context_settings.turn_size_max.as_usize();
+async fn read_change(visit: &mut Visit) -> Result<Change, ApiError> {
+    let size_max = visit.state.context_settings.turn_size_max.as_usize();
     // A letter may be written with six bytes, as in `\u0041`.
     let body_max = size_max.saturating_mul(6).saturating_add(CHANGE_MAX);
-    let body = state
-        .bodies
-        .read_at_most(body_max, headers, payload)
-        .await?;
-    let (read, shared) = (body.clone(), Data::clone(state));
-    let change = move || change_of(&read, &shared);
-    state.off_loop.read(body.len(), change).await?
+    let body = visit.body_of_at_most(body_max).await?;
+    let (size, state) = (body.len(), Data::clone(&visit.state));
+    let change = move || change_of(&body, &state);
+    visit.state.off_loop.read(size, change).await?
 }
 
 fn change_of(body: &[u8], state: &State) -> Result<Change, ApiError> {

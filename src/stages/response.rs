@@ -62,21 +62,25 @@ pub(super) async fn prepare(
     let previous = response.terms.previous_response_id.clone();
     let mut prepared = Prepared::default();
     let mut history = History::default();
+    // Given back when the calls that hold the history are charged themselves.
+    let mut room = state.bodies.room();
     if let Some(previous) = &previous {
         let truncates = response.terms.truncates;
         history = state
             .conversations
-            .history(owner, previous, truncates)
+            .history(owner, previous, truncates, &mut room)
             .await?;
         prepared.history = Some((history.turns(), history.left_out as u64));
     }
     continue_calls(state, history, &response, parsed, only_native).await?;
+    drop(room);
     if response.terms.store == Some(false) {
         return Ok(prepared);
     }
+    let size = response.body.len();
     let place = state
         .conversations
-        .place(owner, &response.id, previous.as_deref());
+        .place(owner, &response.id, previous.as_deref(), size);
     match place.await {
         Ok(place) => {
             prepared.keep = Some(Keep {
@@ -85,9 +89,10 @@ pub(super) async fn prepare(
             });
         }
         // A caller that did not request it must not fail because of it. The response states that it is not kept.
-        Err(ConversationError::Context(ContextError::Store(StoreError::Full)))
-            if response.terms.store.is_none() =>
-        {
+        Err(
+            ConversationError::TooLarge
+            | ConversationError::Context(ContextError::Store(StoreError::Full)),
+        ) if response.terms.store.is_none() => {
             prepared.writer = Some(response.writer(false));
         }
         Err(error) => return Err(error.into()),

@@ -1,7 +1,6 @@
 //! What large bodies cost: bounded memory, and no other call its time.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
@@ -13,12 +12,9 @@ use crate::program::{CHAT, Program, SESSION, folder};
 
 const MIB: usize = 1 << 20;
 
-/// Returns a line of the process' memory in MiB: `VmRSS` is the memory now, `VmHWM` the most so far.
-fn memory(program: &Program, line: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
-    let line = status.lines().find_map(|each| each.strip_prefix(line));
-    let kib = line.unwrap().trim_start_matches(':').trim();
-    kib.trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+/// Returns a line of the process' memory in MiB.
+fn memory(program: &Program, line: &str) -> u64 {
+    program.memory(line) / 1024
 }
 
 /// A chat body of about this size, of many small messages: the most expensive kind to hold as a tree.

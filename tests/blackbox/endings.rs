@@ -3,13 +3,14 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    thread,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
     program::{CHAT, Program, folder},
-    upstream::{in_front_of, upstream, whole},
+    upstream::{in_front_of, upstream, upstream_that, whole},
 };
 
 /// More than the sockets between program and caller can hold.
@@ -54,16 +55,19 @@ fn a_whole_answer_counts_as_success_when_it_is_written() {
     program.await_metric(r#"kebne_requests_total{model="simulated",ending="success"} 1"#);
 }
 
+const STREAM_HEAD: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+
+/// Returns an event of a stream.
+fn chunk(text: &str, finish: &str) -> String {
+    format!(
+        "data: {{\"id\":\"1\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":{finish}}}]}}\n\n"
+    )
+}
+
 /// Returns a stream that is larger than the sockets between program and caller can hold.
 fn large_stream() -> String {
-    let chunk = |text: &str, finish: &str| {
-        format!(
-            "data: {{\"id\":\"1\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":{finish}}}]}}\n\n"
-        )
-    };
-    let mut text = String::from(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n",
-    );
+    let mut text = STREAM_HEAD.to_owned();
     let part = chunk(&"x".repeat(4096), "null");
     while text.len() < LARGE {
         text.push_str(&part);
@@ -157,4 +161,56 @@ fn a_stop_counts_whole_answers_that_it_cuts_off() {
     let mut stalled = ask(&program);
     stalled.read_exact(&mut [0; 12]).unwrap();
     assert_eq!(program.terminate(), Some(1));
+}
+
+#[test]
+fn stalled_streams_of_large_events_wait_within_the_budget_and_arrive_whole() {
+    const STREAMS: usize = 8;
+    const EVENTS: usize = 6;
+    const EVENT: usize = 4 << 20;
+    /// The budget, and what the program may hold besides it.
+    const MEMORY_MAX_KIB: u64 = (16 + 72) << 10;
+    let folder = folder();
+    let large = chunk(&"x".repeat(EVENT), "null");
+    let (url, _requests) = upstream_that(move |_, socket| {
+        socket.write_all(STREAM_HEAD.as_bytes())?;
+        socket.write_all(chunk("a", "null").as_bytes())?;
+        for _ in 0..EVENTS {
+            socket.write_all(large.as_bytes())?;
+        }
+        socket.write_all(chunk("", "\"stop\"").as_bytes())?;
+        socket.write_all(b"data: [DONE]\n\n")
+    });
+    let more = "event_size_max = \"5MiB\"\n[server]\nanswers_size_max = \"16MiB\"\n\
+        write_timeout = \"10m\"\ndeadline_default = \"10m\"";
+    let program = in_front_of(folder.path(), &url, more);
+    let mut stalled: Vec<_> = (0..STREAMS).map(|_| ask_for(&program, true)).collect();
+    for socket in &mut stalled {
+        let mut head = [0; 12];
+        socket.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+    }
+    // A stream waits for room: those that have it are not read.
+    program.await_metric("kebne_answer_bytes 16777216.0");
+    let readers: Vec<_> = stalled
+        .into_iter()
+        .map(|mut socket| {
+            thread::spawn(move || {
+                let mut answer = Vec::new();
+                socket.read_to_end(&mut answer).unwrap();
+                answer
+            })
+        })
+        .collect();
+    for reader in readers {
+        let answer = reader.join().unwrap();
+        assert!(answer.len() > EVENTS * EVENT, "{}", answer.len());
+        let end = String::from_utf8_lossy(&answer[answer.len() - 100..]);
+        assert!(end.contains("data: [DONE]"), "{end}");
+    }
+    let most = program.memory("VmHWM");
+    assert!(most < MEMORY_MAX_KIB, "{most} KiB");
+    program.await_metric("kebne_answer_bytes 0.0");
+    let success = r#"kebne_calls_total{lane="simulated",ending="success"}"#;
+    program.await_metric(&format!("{success} {STREAMS}"));
 }

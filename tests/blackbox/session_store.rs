@@ -1,7 +1,17 @@
 //! A session store that cannot be used costs 503 for the calls of sessions, and nothing else.
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, path::PathBuf, process::Stdio, thread};
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+    process::Stdio,
+    thread,
+};
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -248,4 +258,81 @@ fn a_tenant_holds_no_more_bytes_than_it_may() {
     );
     assert_eq!(removed.status, 200);
     assert_eq!(program.send("POST", &path, &[], &large).status, 200);
+}
+
+#[test]
+fn a_page_that_its_caller_does_not_read_takes_part_in_the_budget_of_answers() {
+    const SESSIONS: usize = 12;
+    const PROMPT: usize = 1_000_000;
+    let folder = folder();
+    let variables = [
+        ("KEBNE__CONTEXT__PAGE_BYTES_MAX", "16MiB"),
+        ("KEBNE__CONTEXT__ANSWER_TIMEOUT", "2s"),
+        ("KEBNE__SERVER__ANSWERS_SIZE_MAX", "16MiB"),
+    ];
+    let program = Program::start(folder.path(), &variables);
+    let body = json!({"system_prompt": "a".repeat(PROMPT)});
+    for _ in 0..SESSIONS {
+        let made = program.send("POST", "/v1/sessions", &[], &body);
+        assert_eq!(made.status, 200, "{}", made.body);
+    }
+    // More than the sockets between program and caller can hold.
+    let path = "/v1/sessions?limit=100";
+    let mut stalled = TcpStream::connect(program.address).unwrap();
+    write!(
+        stalled,
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    stalled.read_exact(&mut [0; 12]).unwrap();
+    let refused = program.send("GET", path, &[], &Value::Null);
+    assert_eq!(refused.code(), (503, "answers_full".to_owned()));
+    let mut page = String::new();
+    stalled.read_to_string(&mut page).unwrap();
+    assert!(page.len() > SESSIONS * PROMPT, "{}", page.len());
+    assert_eq!(program.send("GET", path, &[], &Value::Null).status, 200);
+    program.await_metric("kebne_answer_bytes 0.0");
+}
+
+/// Questions at once, more than the store answers in their time.
+const BURST: usize = 600;
+
+#[test]
+fn a_burst_of_questions_ends_no_store_and_what_is_refused_is_not_done() {
+    let folder = folder();
+    let variables = [("KEBNE__CONTEXT__ANSWER_TIMEOUT", "1s")];
+    let program = Program::start(folder.path(), &variables);
+    program.session();
+    let address = program.address;
+    let callers: Vec<_> = (0..BURST)
+        .map(|_| {
+            thread::spawn(move || {
+                let body = json!({"system_prompt": "a".repeat(50_000)}).to_string();
+                let made = Program::exchange(address, "POST", "/v1/sessions", &[], &body).unwrap();
+                if made.status == 503 {
+                    assert_eq!(made.code().1, "session_store_unavailable");
+                }
+                made.status
+            })
+        })
+        .collect();
+    let statuses: Vec<u16> = callers
+        .into_iter()
+        .map(|caller| caller.join().unwrap())
+        .collect();
+    let made = statuses.iter().filter(|status| **status == 200);
+    assert!(
+        statuses.iter().all(|status| matches!(status, 200 | 503)),
+        "{statuses:?}"
+    );
+    let state = program.send("GET", "/state", &[], &Value::Null).json();
+    let actors = state["actors"].as_array().unwrap().iter();
+    let mut manager =
+        actors.filter(|actor| actor["path"].as_str().unwrap().ends_with("context-manager"));
+    assert_eq!(manager.next().unwrap()["restarts"], 0);
+    let database = Connection::open(folder.path().join("kebne-data/sessions.sqlite")).unwrap();
+    let count = "SELECT count(*) FROM sessions";
+    let kept: i64 = database.query_row(count, [], |row| row.get(0)).unwrap();
+    let made = 1 + made.count();
+    assert_eq!(usize::try_from(kept).unwrap(), made, "of {BURST}");
 }

@@ -512,3 +512,28 @@ fn a_response_falls_back_from_one_kind_of_backend_to_the_other() {
         assert_eq!((fifth.status, &error["param"]), (status, &json!(param)));
     }
 }
+
+#[test]
+fn a_response_that_is_too_large_to_be_kept_says_so_before_its_model_is_called() {
+    let folder = folder();
+    let (url, requests) = upstream(|_| whole("answer"));
+    let settings = "[context]\nturn_size_max = \"64KiB\"\n[[backends]]\nname = \"simulated\"\nkind = \"openai\"\n";
+    let config = folder.path().join("kebne.toml");
+    fs::write(&config, format!("{settings}base_url = \"{url}\"\n")).unwrap();
+    let program = Program::start_plain(folder.path(), &config);
+    let input = "word ".repeat(30_000);
+    let ask = |more: Value| {
+        let mut body = response(more);
+        body["input"] = input.clone().into();
+        program.send("POST", RESPONSES, &[], &body)
+    };
+    let refused = ask(json!({"store": true}));
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert_eq!(refused.json()["error"]["param"], "store");
+    assert_eq!(requests.try_iter().count(), 0, "the model is not called");
+    for more in [json!({}), json!({"store": false})] {
+        let answer = ask(more);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.json()["store"], false);
+    }
+}

@@ -19,6 +19,9 @@ pub trait Framing: Send + 'static {
     /// discarded.
     fn end(&mut self) -> Option<Bytes>;
 
+    /// Returns the number of bytes that are held of an event that is not complete.
+    fn pending(&self) -> usize;
+
     /// Returns the problem that stopped the reading, or `None`.
     fn problem(&self) -> Option<&Problem>;
 
@@ -53,6 +56,10 @@ impl Framing for Framer {
 
     fn end(&mut self) -> Option<Bytes> {
         self.end().0
+    }
+
+    fn pending(&self) -> usize {
+        self.pending()
     }
 
     fn problem(&self) -> Option<&Problem> {

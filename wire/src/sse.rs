@@ -61,12 +61,18 @@ impl Splitter {
             if memmem::find(&self.pending[searched..], b"\n\n").is_none() {
                 return self.bounded(None);
             }
-            self.pending.split().freeze()
+            // Events in the caller's hands do not share their memory with the next one.
+            std::mem::take(&mut self.pending).freeze()
         };
         let end = memmem::rfind(&whole, b"\n\n").map_or(0, |at| at + 2);
         let rest = whole.split_off(end);
         self.pending.extend_from_slice(&rest);
         self.bounded(Some(whole).filter(|whole| !whole.is_empty()))
+    }
+
+    /// Returns the number of bytes that are held of an event that is not complete.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     /// Returns the incomplete event at the end of the stream, which the standard discards.

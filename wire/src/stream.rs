@@ -103,6 +103,11 @@ impl Framer {
         }
     }
 
+    /// Returns the number of bytes that are held of an event that is not complete.
+    pub fn pending(&self) -> usize {
+        self.splitter.pending()
+    }
+
     /// Takes the next bytes. Returns the events that are complete now, or `None` if none is passed on.
     pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
         if self.done || self.problem.is_some() {

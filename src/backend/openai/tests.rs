@@ -1,5 +1,6 @@
 //! The client against servers on real sockets.
 
+mod memory;
 mod reading;
 
 use std::{
@@ -15,7 +16,7 @@ use crate::{
         ModelBackend,
         wire::{SimulatedServer, attempt, build, canned, chat, read, try_once, whole},
     },
-    llm::{Endpoint, StreamItem},
+    llm::{Endpoint, ModelBody, StreamItem},
 };
 
 const INSTANT: &str = "preset = 'instant'";

@@ -1,13 +1,7 @@
 //! The body of an answer: decoded if it is compressed, and identified by its first bytes.
 
-use crate::{
-    backend::{
-        failure,
-        reason::{NO_MEMORY, TOO_LARGE, UNREADABLE},
-        upstream::{response::Response, transport::broke_off},
-    },
-    memory::{NoMemory, Share},
-};
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use kebne_control::Outcome;
 use kebne_lane::Failure;
@@ -16,17 +10,27 @@ use kebne_wire::{
     sniff::{Kind, kind_of},
 };
 
+use crate::{
+    backend::{
+        failure,
+        reason::{NO_MEMORY, TOO_LARGE, UNREADABLE},
+        upstream::{response::Response, secrets::Secrets, transport::broke_off},
+    },
+    memory::{NoMemory, SMALL, Share},
+};
+
 /// The compressed bytes that are decoded in one step; they expand to at most 4 MiB.
 const STEP: usize = 4096;
-
-/// Answers of at most this size are not charged to the budget of answers.
-const SMALL: usize = 64 << 10;
 
 /// A body that is being read.
 pub(crate) struct Incoming {
     response: Response,
-    /// The share of the budget of answers that a whole answer takes.
+    /// The share of the budget of answers that a whole answer takes, or an event of a stream that is not complete.
     share: Share,
+    /// The largest event, for which room is reserved while it arrives.
+    event_size_max: usize,
+    /// What errors within a stream are shown without.
+    secrets: Arc<Secrets>,
     decoder: Option<Decoder>,
     /// Compressed bytes that are not decoded yet.
     compressed: Bytes,
@@ -36,8 +40,8 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// Creates the reader of a body. `max` bounds its decoded size in bytes, and `share` is charged if it is read as a
-    /// whole.
+    /// Creates the reader of a body. `max` bounds its decoded size in bytes, and `share` is charged
+    /// with what is held of it.
     pub(crate) fn of(response: Response, max: usize, share: Share) -> Result<Self, Failure> {
         let encoding = response.headers().get(http::header::CONTENT_ENCODING);
         let encoding = encoding.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()));
@@ -46,10 +50,27 @@ impl Incoming {
             decoder: decoder.map_err(|error| not_decoded(&error))?,
             response,
             share,
+            event_size_max: max,
+            secrets: Arc::default(),
             compressed: Bytes::new(),
             head: None,
             ended: false,
         })
+    }
+
+    /// Sets the largest event, by default as large as the body, and the secrets that errors are shown without.
+    pub(super) fn with_events_of(self, event_size_max: usize, secrets: Arc<Secrets>) -> Self {
+        Self {
+            event_size_max,
+            secrets,
+            ..self
+        }
+    }
+
+    /// Returns the failure without the secrets of the backend.
+    pub(crate) fn hide_secrets_in(&self, mut failure: Failure) -> Failure {
+        self.secrets.hide_in(&mut failure);
+        failure
     }
 
     /// Returns the next bytes, at least one; `None` at the end.
@@ -144,6 +165,48 @@ impl Incoming {
             }
         }
         some.freeze()
+    }
+
+    /// Reserves room for the rest of an event once more than a few bytes of it, `pending`, have arrived.
+    ///
+    /// A stream that `waits` for room takes at once what the largest event needs, and holds nothing before. What it
+    /// holds then is given back by its reader alone, so streams cannot wait for each other in a circle.
+    pub(crate) async fn reserve_event(
+        &mut self,
+        pending: usize,
+        waits: bool,
+    ) -> Result<(), Failure> {
+        if pending <= SMALL {
+            return Ok(());
+        }
+        if !waits {
+            return self.charge(pending);
+        }
+        if self.share.size() == 0 {
+            self.share.wait_for(self.event_size_max).await;
+        }
+        Ok(())
+    }
+
+    /// Charges complete events to the budget, of which `pending` bytes were held before the last ones arrived. They give
+    /// their share back when they are dropped.
+    pub(crate) async fn hold_events(
+        &mut self,
+        events: Bytes,
+        pending: usize,
+        waits: bool,
+    ) -> Result<Bytes, Failure> {
+        let size = events.len().max(pending);
+        if size <= SMALL {
+            return Ok(events);
+        }
+        if !waits {
+            self.charge(size)?;
+        } else if self.share.size() == 0 {
+            self.share.wait_for(size).await;
+        }
+        self.share.shrink_to(size);
+        Ok(self.share.take().hold(events))
     }
 
     /// Charges an answer of `size` bytes to the budget.

@@ -29,7 +29,7 @@ impl Upstream {
         let status = response.status();
         let headers = response.headers().clone();
         let location = redirect::location(&response);
-        let body = match Incoming::of(response, ERROR_SIZE_MAX, self.answers.share()) {
+        let mut body = match Incoming::of(response, ERROR_SIZE_MAX, self.answers.share()) {
             Ok(body) => {
                 let read = body.read_some(ERROR_SIZE_MAX);
                 let read = tokio::time::timeout(ERROR_BODY_TIMEOUT, read).await;
@@ -37,6 +37,8 @@ impl Upstream {
             }
             Err(_) => Bytes::new(),
         };
+        // A key that is only partly masked would no longer be found.
+        self.secrets.hide(&mut body);
         let now = SystemTime::now();
         let outcome = classify(&ErrorResponse {
             status,

@@ -6,6 +6,7 @@ use std::{future::Future, pin::Pin};
 use bytes::Bytes;
 
 use crate::{
+    memory::hold_like,
     stages::{response::Keep, turn::Follow},
     surface::{AnswerWriter, error::ApiError},
 };
@@ -38,7 +39,7 @@ impl Finish {
             Some(follow) => Some(follow.keep_whole(body.clone()).await?),
             None => None,
         };
-        let body = self.writer.whole(body)?;
+        let body = hold_like(body.clone(), self.writer.whole(body)?);
         if let (Some(keep), Some(answer)) = (self.keep.take(), self.writer.answer()) {
             keep.keep(answer.clone()).await?;
         }
@@ -49,7 +50,7 @@ impl Finish {
     pub(super) fn events(&mut self, events: Bytes) -> Result<Part, ApiError> {
         let is_last = |follow: &mut Follow| follow.feed(&events);
         let follow = self.follow.take_if(is_last);
-        let written = self.writer.events(events)?;
+        let written = hold_like(events.clone(), self.writer.events(events)?);
         let mut keeping: Vec<Keeping> = Vec::new();
         if let Some(follow) = follow {
             let kept = follow.keep();

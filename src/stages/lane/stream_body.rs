@@ -26,7 +26,10 @@ use crate::{
     llm::{ModelBody, StreamItem},
     stages::{
         Call,
-        lane::finish::{Finish, Keeping, Part},
+        lane::{
+            finish::{Finish, Keeping, Part},
+            whole_body::PART,
+        },
     },
     surface::error::ApiError,
 };
@@ -57,6 +60,8 @@ pub(super) struct StreamBody {
     /// The last steps of the answer.
     finish: Finish,
     comments: Interval,
+    /// What the connection has not taken yet of the last part.
+    rest: Bytes,
     /// `true` if something was written since the last comment was due.
     is_flowing: bool,
 }
@@ -71,6 +76,7 @@ impl StreamBody {
             state: State::Over,
             finish,
             comments,
+            rest: Bytes::new(),
             is_flowing: false,
         }
     }
@@ -260,11 +266,14 @@ impl MessageBody for StreamBody {
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = self.get_mut();
         loop {
+            // An empty chunk would end a body of unknown length.
+            if !this.rest.is_empty() {
+                let part = this.rest.split_to(this.rest.len().min(PART));
+                return Poll::Ready(Some(Ok(part)));
+            }
             match std::task::ready!(this.poll_part(task)) {
                 None => return Poll::Ready(None),
-                // An empty chunk would end a body of unknown length.
-                Some(part) if part.is_empty() => {}
-                Some(part) => return Poll::Ready(Some(Ok(part))),
+                Some(part) => this.rest = part,
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::stages::notes::Notes;
 
 /// The number of bytes that are handed to the connection at once. The connection requests more when it has written
 /// most of what it holds, so a caller who stops reading is noticed before the answer is written.
-const PART: usize = 32 << 10;
+pub(super) const PART: usize = 32 << 10;
 
 /// The size of an answer that counts as written as soon as the connection has it. The kernel takes so few bytes at once, and
 /// the connection has just been checked for a caller that has left, so another step would only cost time.

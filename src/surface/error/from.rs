@@ -57,6 +57,8 @@ impl From<ConversationError> for ApiError {
             ConversationError::TooLong => {
                 Self::bad_request(Some(param), message).code("context_length_exceeded")
             }
+            ConversationError::NoMemory => Self::no_memory(),
+            ConversationError::TooLarge => Self::bad_request(Some("store"), message),
             ConversationError::NotKept(why) => Self::not_kept(why),
             ConversationError::Context(error) => error.into(),
         }
@@ -91,10 +93,15 @@ impl From<ContextError> for ApiError {
                     .detail_of(&message)
                     .never()
             }
-            ContextError::Store(StoreError::Failed(_) | StoreError::Lost)
+            ContextError::Store(StoreError::Failed(_) | StoreError::Busy | StoreError::Lost)
             | ContextError::NoAnswer(_) => {
                 let away = StatusCode::SERVICE_UNAVAILABLE;
-                let sentence = "the session store does not answer";
+                let sentence = match error {
+                    ContextError::Store(StoreError::Busy) => {
+                        "the session store has too many questions now"
+                    }
+                    _ => "the session store does not answer",
+                };
                 Self::new(away, "service_unavailable_error", sentence)
                     .code("session_store_unavailable")
                     .detail_of(&message)

@@ -35,11 +35,10 @@ impl ApiError {
                     retry_after,
                 } => Self::refused(*reason, *retry_after, None),
                 PrewarmError::Closed => Self::lane_closed(),
-                PrewarmError::Unset | PrewarmError::NoAnswer => {
-                    Self::internal(error.to_string()).code("not_woken")
-                }
+                PrewarmError::Unset => Self::internal(error.to_string()).code("not_woken"),
+                PrewarmError::NoAnswer => Self::no_answer(error.to_string()),
             },
-            GatewayError::NoAnswer(_) => Self::internal(error.to_string()).code("no_answer"),
+            GatewayError::NoAnswer(_) => Self::no_answer(error.to_string()),
             GatewayError::Call {
                 error,
                 cause: Some(reason::UNREACHABLE),
@@ -47,6 +46,13 @@ impl ApiError {
             } => Self::from_call(error).unreachable(),
             GatewayError::Call { error, .. } => Self::from_call(error),
         }
+    }
+
+    /// A lane whose actors are being replaced does not answer an operator; it will soon.
+    fn no_answer(message: String) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let error = Self::new(status, "service_unavailable_error", message);
+        error.code("no_answer").after(None)
     }
 
     /// The call counts in the ending that its lane counts.
@@ -195,7 +201,7 @@ impl ApiError {
     }
 
     /// The answers of other calls use all the memory for answers.
-    fn answers_full() -> Self {
+    pub fn answers_full() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "service_unavailable_error",

@@ -116,6 +116,10 @@ impl Framing for MessageFramer {
         None
     }
 
+    fn pending(&self) -> usize {
+        self.splitter.pending()
+    }
+
     fn problem(&self) -> Option<&Problem> {
         self.problem.as_ref()
     }

@@ -172,6 +172,10 @@ impl Framing for ResponseFramer {
         None
     }
 
+    fn pending(&self) -> usize {
+        self.splitter.pending()
+    }
+
     fn problem(&self) -> Option<&Problem> {
         self.problem.as_ref()
     }

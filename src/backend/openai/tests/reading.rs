@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{backend::wire::canned_bytes, memory::ByteBudget};
+use crate::backend::wire::canned_bytes;
 
 const OPENAI: &str = "kind = 'openai'";
 const EVENTS: &str = "data: {\"id\":\"i\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\ndata: {\"id\":\"i\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
@@ -271,38 +271,28 @@ async fn comments_are_signs_of_life() {
 }
 
 #[tokio::test]
-async fn large_whole_answers_share_one_budget_and_give_it_back() {
-    let budget = ByteBudget::new(1 << 20);
-    let answer_of = |size: usize| {
-        let budget = budget.clone();
-        async move {
-            let text = "x".repeat(size);
-            let body = WHOLE.replace("hi", &text);
-            let (address, _served) = canned_bytes(with_head("", body.as_bytes())).await;
-            let backend = build(OPENAI, address, "").with_answer_budget(&budget);
-            try_once(&backend, chat(false)).await
-        }
-    };
-    let _small = answer_of(30 << 10).await.unwrap();
-    assert_eq!(
-        budget.taken(),
-        0,
-        "answers of at most 64 KiB are not charged"
-    );
-    let held = answer_of(700 << 10).await.unwrap();
-    assert!(
-        (700 << 10..1 << 20).contains(&budget.taken()),
-        "{}",
-        budget.taken()
-    );
-    let failure = answer_of(700 << 10).await.unwrap_err();
-    assert_eq!(failure.reason, Some(crate::backend::reason::NO_MEMORY));
-    assert_eq!(
-        failure.outcome,
-        Outcome::Unusable,
-        "not retried, and not the backend's fault"
-    );
-    drop(held);
-    assert_eq!(budget.taken(), 0);
-    let _room = answer_of(700 << 10).await.unwrap();
+async fn the_gateways_own_key_is_masked_wherever_a_backend_repeats_it() {
+    const KEY: &str = "token-abc123";
+    let settings = format!("kind = 'openai'\n[headers]\napi-key = '{KEY}'");
+    let error = format!(r#"{{"error":{{"message":"as{KEY}x is not known","type":"a"}}}}"#);
+    let length = error.len();
+    let refusals = ["400 Bad", "401 No", "500 Oops"].map(|status| {
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nx-request-id: {KEY}\r\n\r\n{error}"
+        )
+    });
+    let whole = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{error}");
+    let event =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {error}\n\n");
+    for answer in refusals.into_iter().chain([whole, event]) {
+        let (address, _served) = canned_bytes(answer.clone().into_bytes()).await;
+        let backend = build(&settings, address, "");
+        let failure = try_once(&backend, chat(answer.contains("event-stream"))).await;
+        let failure = failure.map(drop).unwrap_err();
+        assert!(
+            !format!("{failure:?}").contains(KEY),
+            "{answer}: {failure:?}"
+        );
+        assert!(failure.message.contains("as***x"), "{answer}: {failure:?}");
+    }
 }
