@@ -53,9 +53,10 @@ pub use async_actor::{
 };
 pub use system::{
     ActorRef, ActorReport, ActorState, ActorSystem, AskError, Blocked, Context, DeadLetter,
-    Directive, EventStream, Fault, Listing, MessageRef, Offer, Overflow, PRIORITY_NORMAL, Props,
-    Receptionist, Recipient, Restarted, Service, ServiceKey, Spawn, StopCause, Strategy,
-    Subscription, SuppressedDeadLetter, TaskPanicked, Terminated, Termination, Undelivered,
+    Directive, EventStream, Fault, Listing, MessageMetrics, MessageRef, Metrics, Offer, Overflow,
+    PRIORITY_NORMAL, Props, Receptionist, Recipient, Restarted, Service, ServiceKey, Spawn,
+    StopCause, Strategy, Subscription, SuppressedDeadLetter, TaskPanicked, Terminated, Termination,
+    Undelivered,
 };
 
 /// The README, whose examples are tested.

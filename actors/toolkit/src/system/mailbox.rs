@@ -20,7 +20,7 @@ use actix::Actor;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use super::{envelope::Envelope, offer::Offer};
+use super::{envelope::Envelope, metrics::Observation, offer::Offer};
 
 mod work;
 
@@ -64,6 +64,8 @@ pub(crate) struct Mailbox<A: Actor> {
     waker: AtomicWaker,
     /// Notified at each message that leaves, for senders that wait for room.
     room: Notify,
+    /// Set before the actor starts, if it is observed.
+    pub(crate) observation: Option<Observation>,
 }
 
 struct Queues<A: Actor> {
@@ -137,7 +139,7 @@ impl<A: Actor> Queues<A> {
                 return Offered::refused(OfferError::Full, envelope);
             }
         }
-        self.work.push_back(priority, envelope);
+        self.work.push_back(priority, mailbox.wrapped(envelope));
         Offered {
             refused: None,
             evicted,
@@ -157,11 +159,19 @@ impl<A: Actor> Mailbox<A> {
             bounds,
             waker: AtomicWaker::new(),
             room: Notify::new(),
+            observation: None,
         }
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues<A>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrapped(&self, envelope: Envelope<A>) -> Envelope<A> {
+        match &self.observation {
+            Some(observation) => observation.wrap(envelope),
+            None => envelope,
+        }
     }
 
     /// Puts a message into the work queue behind those of its priority, or gives it back.
@@ -180,7 +190,9 @@ impl<A: Actor> Mailbox<A> {
             if queues.closed {
                 return Offered::refused(OfferError::Closed, envelope);
             }
-            queues.work.push_essential(PRIORITY_NORMAL, envelope);
+            queues
+                .work
+                .push_essential(PRIORITY_NORMAL, self.wrapped(envelope));
         }
         self.waker.wake();
         Offered::taken()
@@ -223,7 +235,7 @@ impl<A: Actor> Mailbox<A> {
             if queues.control.len() >= self.bounds.control {
                 return Offered::refused(OfferError::Full, envelope);
             }
-            queues.control.push_back(envelope);
+            queues.control.push_back(self.wrapped(envelope));
         }
         self.waker.wake();
         Offered::taken()
@@ -233,7 +245,7 @@ impl<A: Actor> Mailbox<A> {
     pub(crate) fn put_back(&self, envelopes: VecDeque<Envelope<A>>) {
         let mut queues = self.queues();
         for envelope in envelopes.into_iter().rev() {
-            queues.work.push_front(envelope);
+            queues.work.push_front(self.wrapped(envelope));
         }
     }
 

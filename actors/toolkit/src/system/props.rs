@@ -13,6 +13,7 @@ use super::{
     core::{AnyCell, Core, Parent},
     fault::Fault,
     mailbox::{Bounds, Overflow},
+    metrics::Observation,
     place,
     strategy::Strategy,
     watch::StopCause,
@@ -249,7 +250,14 @@ where
     A: Actor<Context = Context<A>>,
 {
     let (id, path) = system.claim(path);
-    let core = Arc::new(Core::new(id, path, props.bounds, system.dead_letter_box()));
+    let mut core = Core::new(id, path, props.bounds, system.dead_letter_box());
+    if let Some(metrics) = system.metrics() {
+        core.mailbox.observation = Some(Observation::new::<A>(
+            metrics.clone(),
+            Arc::clone(&core.path),
+        ));
+    }
+    let core = Arc::new(core);
     let reference = ActorRef {
         core: Arc::clone(&core),
     };

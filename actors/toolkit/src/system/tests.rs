@@ -10,6 +10,7 @@ mod ends;
 mod events;
 mod hangs;
 mod mailbox;
+mod metrics;
 mod overflow;
 mod places;
 mod stash;

@@ -93,6 +93,9 @@ where
             } => {
                 self.core.mailbox.refuse_work(reject);
                 self.core.set_state(ActorState::Restarting);
+                if let Some(observation) = &self.core.mailbox.observation {
+                    observation.restarted();
+                }
                 self.ctx.system.events().publish(&Restarted {
                     path: Arc::clone(&self.core.path),
                     fault: message,
