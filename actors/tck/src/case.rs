@@ -30,11 +30,21 @@ pub enum Level {
     L5,
     /// Shutdown.
     L6,
+    /// Event-sourced actors.
+    L7,
 }
 
 impl Level {
     /// All levels in order.
-    pub const ALL: [Self; 6] = [Self::L1, Self::L2, Self::L3, Self::L4, Self::L5, Self::L6];
+    pub const ALL: [Self; 7] = [
+        Self::L1,
+        Self::L2,
+        Self::L3,
+        Self::L4,
+        Self::L5,
+        Self::L6,
+        Self::L7,
+    ];
 
     /// Says what the level is about.
     pub const fn about(self) -> &'static str {
@@ -45,6 +55,7 @@ impl Level {
             Self::L4 => "rate, breaker, retry",
             Self::L5 => "streams, HTTP",
             Self::L6 => "shutdown",
+            Self::L7 => "persistence",
         }
     }
 }

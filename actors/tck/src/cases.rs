@@ -9,12 +9,14 @@ mod contexts;
 mod dead_letters;
 mod events;
 mod failures;
+mod handlers;
 mod http;
 mod layers;
 mod lifecycle;
 mod limits;
 mod mailbox;
 mod messages;
+mod persistence;
 mod phases;
 mod pipes;
 mod rate;
@@ -75,6 +77,12 @@ pub const ROUTERS: &[&[Case<dyn driver::routers::Driver>]] = &[routers::CASES, r
 pub const SHUTDOWN: &[&[Case<dyn driver::shutdown::Driver>]] = &[phases::CASES, shutdown::CASES];
 /// The cases of HTTP.
 pub const HTTP: &[&[Case<dyn driver::http::HttpDriver>]] = &[http::CASES];
+
+/// The cases of `async` handlers.
+pub const HANDLERS: &[&[Case<dyn driver::handlers::Driver>]] = &[handlers::CASES];
+
+/// The cases of event-sourced actors.
+pub const PERSISTENCE: &[&[Case<dyn driver::persistence::Driver>]] = persistence::CASES;
 
 /// The cases of work pulling.
 pub const WORK_PULLING: &[&[Case<dyn driver::work_pulling::Driver>]] = &[work_pulling::CASES];

@@ -12,7 +12,9 @@ use crate::case::Failure;
 pub mod actors;
 pub mod breaker;
 pub mod contexts;
+pub mod handlers;
 pub mod http;
+pub mod persistence;
 pub mod rate;
 pub mod retry;
 pub mod routers;
@@ -70,6 +72,16 @@ pub trait Library: fmt::Debug + Send + Sync {
 
     /// Returns the driver for work pulling.
     fn work_pulling(&self) -> Option<&(dyn work_pulling::Driver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for `async` handlers.
+    fn handlers(&self) -> Option<&(dyn handlers::Driver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for event-sourced actors.
+    fn persistence(&self) -> Option<&(dyn persistence::Driver + 'static)> {
         None
     }
 

@@ -22,9 +22,12 @@
 //! `Broker` and `PubSub` deliver to all who listen, as the bus does, and have no case of their own.
 //! The window of a limit is measured by the system's clock, which a case cannot move.
 
-use crate::driver::{Library, actors as actors_driver, routers as routers_driver};
+use crate::driver::{
+    Library, actors as actors_driver, handlers as handlers_driver, routers as routers_driver,
+};
 
 mod actors;
+mod handlers;
 mod routers;
 
 /// Kameo, as the suite sees it.
@@ -42,6 +45,10 @@ impl Library for Kameo {
 
     fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
         Some(&actors::Actors)
+    }
+
+    fn handlers(&self) -> Option<&(dyn handlers_driver::Driver + 'static)> {
+        Some(&handlers::Handlers)
     }
 
     fn routers(&self) -> Option<&(dyn routers_driver::Driver + 'static)> {

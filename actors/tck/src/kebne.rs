@@ -5,7 +5,9 @@ use crate::driver::{self, Library, actors as actors_driver};
 mod actors;
 mod breaker;
 mod contexts;
+mod handlers;
 mod http;
+mod persistence;
 mod rate;
 mod retry;
 mod routers;
@@ -60,6 +62,14 @@ impl Library for Kebne {
 
     fn work_pulling(&self) -> Option<&(dyn driver::work_pulling::Driver + 'static)> {
         Some(&work_pulling::Pulling)
+    }
+
+    fn handlers(&self) -> Option<&(dyn driver::handlers::Driver + 'static)> {
+        Some(&handlers::Handlers)
+    }
+
+    fn persistence(&self) -> Option<&(dyn driver::persistence::Driver + 'static)> {
+        Some(&persistence::Ledgers)
     }
 
     fn http(&self) -> Option<&(dyn driver::http::HttpDriver + 'static)> {

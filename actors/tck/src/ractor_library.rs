@@ -21,11 +21,12 @@
 //! paths, receive timeout. A bound that only gives room is as good as none.
 
 use crate::driver::{
-    Library, actors as actors_driver, rate as rate_driver, routers as routers_driver,
-    work_pulling as pulling_driver,
+    Library, actors as actors_driver, handlers as handlers_driver, rate as rate_driver,
+    routers as routers_driver, work_pulling as pulling_driver,
 };
 
 mod actors;
+mod handlers;
 mod rate;
 mod routers;
 mod work_pulling;
@@ -45,6 +46,10 @@ impl Library for Ractor {
 
     fn actors(&self) -> Option<&(dyn actors_driver::Driver + 'static)> {
         Some(&actors::Actors)
+    }
+
+    fn handlers(&self) -> Option<&(dyn handlers_driver::Driver + 'static)> {
+        Some(&handlers::Handlers)
     }
 
     fn routers(&self) -> Option<&(dyn routers_driver::Driver + 'static)> {

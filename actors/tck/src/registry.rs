@@ -109,6 +109,16 @@ pub fn cases() -> Vec<AnyCase> {
             library.work_pulling()
         });
     }
+    for list in cases::HANDLERS {
+        add(&mut all, "async handlers", list, |library| {
+            library.handlers()
+        });
+    }
+    for list in cases::PERSISTENCE {
+        add(&mut all, "persistence", list, |library| {
+            library.persistence()
+        });
+    }
     for list in cases::HTTP {
         add(&mut all, "http", list, |library| library.http());
     }
