@@ -32,5 +32,25 @@ pub mod ch07 {}
 pub mod ch08 {}
 #[doc = include_str!("../09-streams.md")]
 pub mod streams {}
+#[doc = include_str!("../10-fsm.md")]
+pub mod ch10 {}
+#[doc = include_str!("../11-routers.md")]
+pub mod ch11 {}
+#[doc = include_str!("../12-work-pulling.md")]
+pub mod ch12 {}
+#[doc = include_str!("../13-breaker-retry.md")]
+pub mod ch13 {}
+#[doc = include_str!("../14-rate.md")]
+pub mod ch14 {}
+#[doc = include_str!("../15-testing.md")]
+pub mod ch15 {}
+#[doc = include_str!("../16-shutdown.md")]
+pub mod ch16 {}
+#[doc = include_str!("../17-event-sourcing.md")]
+pub mod ch17 {}
+#[doc = include_str!("../18-mailboxes.md")]
+pub mod ch18 {}
+#[doc = include_str!("../19-blocking.md")]
+pub mod ch19 {}
 #[doc = include_str!("../../from-actix.md")]
 pub mod from_actix {}

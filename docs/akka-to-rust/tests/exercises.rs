@@ -26,6 +26,36 @@ mod ch07;
 #[cfg(test)]
 #[path = "../exercises/ch08.rs"]
 mod ch08;
+#[cfg(test)]
+#[path = "../exercises/ch10.rs"]
+mod ch10;
+#[cfg(test)]
+#[path = "../exercises/ch11.rs"]
+mod ch11;
+#[cfg(test)]
+#[path = "../exercises/ch12.rs"]
+mod ch12;
+#[cfg(test)]
+#[path = "../exercises/ch13.rs"]
+mod ch13;
+#[cfg(test)]
+#[path = "../exercises/ch14.rs"]
+mod ch14;
+#[cfg(test)]
+#[path = "../exercises/ch15.rs"]
+mod ch15;
+#[cfg(test)]
+#[path = "../exercises/ch16.rs"]
+mod ch16;
+#[cfg(test)]
+#[path = "../exercises/ch17.rs"]
+mod ch17;
+#[cfg(test)]
+#[path = "../exercises/ch18.rs"]
+mod ch18;
+#[cfg(test)]
+#[path = "../exercises/ch19.rs"]
+mod ch19;
 
 #[actix::test]
 async fn ch01() {
@@ -65,4 +95,54 @@ async fn ch07() {
 #[actix::test]
 async fn ch08() {
     ch08::check().await;
+}
+
+#[actix::test]
+async fn ch10() {
+    ch10::check().await;
+}
+
+#[actix::test]
+async fn ch11() {
+    ch11::check().await;
+}
+
+#[actix::test]
+async fn ch12() {
+    ch12::check().await;
+}
+
+#[actix::test]
+async fn ch13() {
+    ch13::check().await;
+}
+
+#[actix::test]
+async fn ch14() {
+    ch14::check().await;
+}
+
+#[actix::test]
+async fn ch15() {
+    ch15::check().await;
+}
+
+#[actix::test]
+async fn ch16() {
+    ch16::check().await;
+}
+
+#[actix::test]
+async fn ch17() {
+    ch17::check().await;
+}
+
+#[actix::test]
+async fn ch18() {
+    ch18::check().await;
+}
+
+#[actix::test]
+async fn ch19() {
+    ch19::check().await;
 }

@@ -127,3 +127,21 @@ fn every_linked_page_exists() {
     }
     assert!(links > 20, "{links} links");
 }
+
+#[test]
+fn the_book_lists_every_page() {
+    let docs = here().join("..");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let mut pages = 0;
+    for page in files(&docs, "md").unwrap() {
+        let page = page.strip_prefix(&docs).unwrap().to_owned();
+        // The Pekko project is no page, and the list does not list itself.
+        if page == Path::new("SUMMARY.md") || page.starts_with("akka-to-rust/pekko") {
+            continue;
+        }
+        pages += 1;
+        let link = format!("]({})", page.display());
+        assert!(summary.contains(&link), "{} is not listed", page.display());
+    }
+    assert!(pages > 30, "{pages} pages");
+}

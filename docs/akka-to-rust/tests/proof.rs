@@ -27,6 +27,36 @@ mod exercise07;
 #[path = "../exercises/ch08.rs"]
 mod exercise08;
 #[cfg(test)]
+#[path = "../exercises/ch10.rs"]
+mod exercise10;
+#[cfg(test)]
+#[path = "../exercises/ch11.rs"]
+mod exercise11;
+#[cfg(test)]
+#[path = "../exercises/ch12.rs"]
+mod exercise12;
+#[cfg(test)]
+#[path = "../exercises/ch13.rs"]
+mod exercise13;
+#[cfg(test)]
+#[path = "../exercises/ch14.rs"]
+mod exercise14;
+#[cfg(test)]
+#[path = "../exercises/ch15.rs"]
+mod exercise15;
+#[cfg(test)]
+#[path = "../exercises/ch16.rs"]
+mod exercise16;
+#[cfg(test)]
+#[path = "../exercises/ch17.rs"]
+mod exercise17;
+#[cfg(test)]
+#[path = "../exercises/ch18.rs"]
+mod exercise18;
+#[cfg(test)]
+#[path = "../exercises/ch19.rs"]
+mod exercise19;
+#[cfg(test)]
 #[path = "../solutions/ch01.rs"]
 mod solution01;
 #[cfg(test)]
@@ -50,6 +80,36 @@ mod solution07;
 #[cfg(test)]
 #[path = "../solutions/ch08.rs"]
 mod solution08;
+#[cfg(test)]
+#[path = "../solutions/ch10.rs"]
+mod solution10;
+#[cfg(test)]
+#[path = "../solutions/ch11.rs"]
+mod solution11;
+#[cfg(test)]
+#[path = "../solutions/ch12.rs"]
+mod solution12;
+#[cfg(test)]
+#[path = "../solutions/ch13.rs"]
+mod solution13;
+#[cfg(test)]
+#[path = "../solutions/ch14.rs"]
+mod solution14;
+#[cfg(test)]
+#[path = "../solutions/ch15.rs"]
+mod solution15;
+#[cfg(test)]
+#[path = "../solutions/ch16.rs"]
+mod solution16;
+#[cfg(test)]
+#[path = "../solutions/ch17.rs"]
+mod solution17;
+#[cfg(test)]
+#[path = "../solutions/ch18.rs"]
+mod solution18;
+#[cfg(test)]
+#[path = "../solutions/ch19.rs"]
+mod solution19;
 
 #[actix::test]
 #[should_panic(expected = "exercise 1: ")]
@@ -137,6 +197,116 @@ async fn exercise_8_fails_as_given_out() {
 #[actix::test]
 async fn solution_8_passes() {
     solution08::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 10: ")]
+async fn exercise_10_fails_as_given_out() {
+    exercise10::check().await;
+}
+
+#[actix::test]
+async fn solution_10_passes() {
+    solution10::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 11: ")]
+async fn exercise_11_fails_as_given_out() {
+    exercise11::check().await;
+}
+
+#[actix::test]
+async fn solution_11_passes() {
+    solution11::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 12: ")]
+async fn exercise_12_fails_as_given_out() {
+    exercise12::check().await;
+}
+
+#[actix::test]
+async fn solution_12_passes() {
+    solution12::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 13: ")]
+async fn exercise_13_fails_as_given_out() {
+    exercise13::check().await;
+}
+
+#[actix::test]
+async fn solution_13_passes() {
+    solution13::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 14: ")]
+async fn exercise_14_fails_as_given_out() {
+    exercise14::check().await;
+}
+
+#[actix::test]
+async fn solution_14_passes() {
+    solution14::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 15: ")]
+async fn exercise_15_fails_as_given_out() {
+    exercise15::check().await;
+}
+
+#[actix::test]
+async fn solution_15_passes() {
+    solution15::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 16: ")]
+async fn exercise_16_fails_as_given_out() {
+    exercise16::check().await;
+}
+
+#[actix::test]
+async fn solution_16_passes() {
+    solution16::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 17: ")]
+async fn exercise_17_fails_as_given_out() {
+    exercise17::check().await;
+}
+
+#[actix::test]
+async fn solution_17_passes() {
+    solution17::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 18: ")]
+async fn exercise_18_fails_as_given_out() {
+    exercise18::check().await;
+}
+
+#[actix::test]
+async fn solution_18_passes() {
+    solution18::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 19: ")]
+async fn exercise_19_fails_as_given_out() {
+    exercise19::check().await;
+}
+
+#[actix::test]
+async fn solution_19_passes() {
+    solution19::check().await;
 }
 
 /// The line after which an exercise and its solution are equal.
