@@ -52,5 +52,9 @@ pub mod ch17 {}
 pub mod ch18 {}
 #[doc = include_str!("../19-blocking.md")]
 pub mod ch19 {}
+#[doc = include_str!("../20-beyond-akka.md")]
+pub mod ch20 {}
+#[doc = include_str!("../21-moving.md")]
+pub mod ch21 {}
 #[doc = include_str!("../../from-actix.md")]
 pub mod from_actix {}

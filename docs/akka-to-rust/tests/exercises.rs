@@ -56,6 +56,12 @@ mod ch18;
 #[cfg(test)]
 #[path = "../exercises/ch19.rs"]
 mod ch19;
+#[cfg(test)]
+#[path = "../exercises/ch20.rs"]
+mod ch20;
+#[cfg(test)]
+#[path = "../exercises/ch21.rs"]
+mod ch21;
 
 #[actix::test]
 async fn ch01() {
@@ -145,4 +151,14 @@ async fn ch18() {
 #[actix::test]
 async fn ch19() {
     ch19::check().await;
+}
+
+#[actix::test]
+async fn ch20() {
+    ch20::check().await;
+}
+
+#[actix::test]
+async fn ch21() {
+    ch21::check().await;
 }

@@ -57,6 +57,12 @@ mod exercise18;
 #[path = "../exercises/ch19.rs"]
 mod exercise19;
 #[cfg(test)]
+#[path = "../exercises/ch20.rs"]
+mod exercise20;
+#[cfg(test)]
+#[path = "../exercises/ch21.rs"]
+mod exercise21;
+#[cfg(test)]
 #[path = "../solutions/ch01.rs"]
 mod solution01;
 #[cfg(test)]
@@ -110,6 +116,12 @@ mod solution18;
 #[cfg(test)]
 #[path = "../solutions/ch19.rs"]
 mod solution19;
+#[cfg(test)]
+#[path = "../solutions/ch20.rs"]
+mod solution20;
+#[cfg(test)]
+#[path = "../solutions/ch21.rs"]
+mod solution21;
 
 #[actix::test]
 #[should_panic(expected = "exercise 1: ")]
@@ -307,6 +319,28 @@ async fn exercise_19_fails_as_given_out() {
 #[actix::test]
 async fn solution_19_passes() {
     solution19::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 20: ")]
+async fn exercise_20_fails_as_given_out() {
+    exercise20::check().await;
+}
+
+#[actix::test]
+async fn solution_20_passes() {
+    solution20::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 21: ")]
+async fn exercise_21_fails_as_given_out() {
+    exercise21::check().await;
+}
+
+#[actix::test]
+async fn solution_21_passes() {
+    solution21::check().await;
 }
 
 /// The line after which an exercise and its solution are equal.

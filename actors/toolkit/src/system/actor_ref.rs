@@ -36,6 +36,16 @@ where
         self.tell_with_priority(message, PRIORITY_NORMAL)
     }
 
+    /// Offers a message, as [`ActorRef::tell`], where nothing depends on whether it is taken. One that is refused, because
+    /// the mailbox is full or the actor has stopped, is a dead letter.
+    pub fn post<M>(&self, message: M)
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+    {
+        let _noted_if_refused = self.tell(message);
+    }
+
     /// Offers a message that goes before those of lower priority (a tell's is [`PRIORITY_NORMAL`]) and
     /// behind those of the same.
     pub fn tell_with_priority<M>(&self, message: M, priority: u8) -> Offer

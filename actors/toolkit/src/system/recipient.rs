@@ -18,6 +18,11 @@ impl<M> Recipient<M> {
         (self.0)(message)
     }
 
+    /// Offers a message, as [`Recipient::tell`], where nothing depends on whether it is taken.
+    pub fn post(&self, message: M) {
+        let _nothing_depends_on_it = self.tell(message);
+    }
+
     /// Returns a recipient of `N` that translates each message and tells it to this one. The translation runs in the
     /// sender; use `ActorRef::adapter` to run it in the receiving actor.
     pub fn contramap<N>(self, translate: impl Fn(N) -> M + Send + Sync + 'static) -> Recipient<N>

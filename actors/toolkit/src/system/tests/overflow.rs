@@ -36,6 +36,19 @@ async fn each_overflow_strategy_loses_the_message_it_names() {
 }
 
 #[actix::test]
+async fn a_posted_message_that_is_refused_is_a_dead_letter_and_no_more() {
+    tokio::time::pause();
+    let (system, log) = (ActorSystem::new("test", 1), Log::default());
+    let actor = system.spawn(plain(&log).mailbox(2), "a");
+    for number in 0..3 {
+        actor.post(Note(number));
+    }
+    actor.recipient().post(Note(3));
+    settle().await;
+    assert_eq!((taken(&log), system.dead_letters()), (vec![0, 1], 2));
+}
+
+#[actix::test]
 async fn with_backpressure_an_offer_waits_for_room_and_nothing_is_lost() {
     tokio::time::pause();
     let (system, log) = (ActorSystem::new("test", 1), Log::default());
