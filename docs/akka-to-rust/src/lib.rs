@@ -56,5 +56,7 @@ pub mod ch19 {}
 pub mod ch20 {}
 #[doc = include_str!("../21-moving.md")]
 pub mod ch21 {}
+#[doc = include_str!("../22-iot.md")]
+pub mod ch22 {}
 #[doc = include_str!("../../from-actix.md")]
 pub mod from_actix {}

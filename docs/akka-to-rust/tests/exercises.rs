@@ -62,6 +62,9 @@ mod ch20;
 #[cfg(test)]
 #[path = "../exercises/ch21.rs"]
 mod ch21;
+#[cfg(test)]
+#[path = "../exercises/ch22.rs"]
+mod ch22;
 
 #[actix::test]
 async fn ch01() {
@@ -161,4 +164,9 @@ async fn ch20() {
 #[actix::test]
 async fn ch21() {
     ch21::check().await;
+}
+
+#[actix::test]
+async fn ch22() {
+    ch22::check().await;
 }

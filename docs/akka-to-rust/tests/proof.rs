@@ -63,6 +63,9 @@ mod exercise20;
 #[path = "../exercises/ch21.rs"]
 mod exercise21;
 #[cfg(test)]
+#[path = "../exercises/ch22.rs"]
+mod exercise22;
+#[cfg(test)]
 #[path = "../solutions/ch01.rs"]
 mod solution01;
 #[cfg(test)]
@@ -122,6 +125,9 @@ mod solution20;
 #[cfg(test)]
 #[path = "../solutions/ch21.rs"]
 mod solution21;
+#[cfg(test)]
+#[path = "../solutions/ch22.rs"]
+mod solution22;
 
 #[actix::test]
 #[should_panic(expected = "exercise 1: ")]
@@ -341,6 +347,17 @@ async fn exercise_21_fails_as_given_out() {
 #[actix::test]
 async fn solution_21_passes() {
     solution21::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 22: ")]
+async fn exercise_22_fails_as_given_out() {
+    exercise22::check().await;
+}
+
+#[actix::test]
+async fn solution_22_passes() {
+    solution22::check().await;
 }
 
 /// The line after which an exercise and its solution are equal.
