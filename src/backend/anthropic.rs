@@ -11,7 +11,10 @@ use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
     Endpoint, NativeApi,
-    anthropic::{ChunkWriter, FromChat, MessageFramer, chat_of_message, from_chat},
+    anthropic::{
+        ChunkWriter, FromChat, MessageFold, MessageFramer, chat_of_message, events_of_message,
+        from_chat,
+    },
     fold::Fold,
     one_chunk::of_answer,
     quota,
@@ -26,7 +29,8 @@ use crate::{
     backend::{
         BuildError,
         events::Events,
-        failure, one_chunk, pump,
+        failure, one_chunk,
+        pump::{self, EventSource as _},
         upstream::{Call, Incoming, Upstream},
     },
     llm::{ModelBody, ModelRequest, ModelResponse},
@@ -151,7 +155,7 @@ impl AnthropicBackend {
             Some(Kind::Events) if attempt.request.stream => {
                 self.streamed(body, form, attempt).await
             }
-            Some(Kind::Events) => self.folded(body, attempt).await,
+            Some(Kind::Events) => self.folded(body, form, attempt).await,
             Some(Kind::Json) => self.whole(body, form, attempt).await,
             Some(Kind::Other) => {
                 let start = body.chunk().await?.unwrap_or_default();
@@ -173,11 +177,15 @@ impl AnthropicBackend {
         let tokens = chat["usage"]["completion_tokens"].as_u64();
         let tokens = tokens.and_then(|tokens| u32::try_from(tokens).ok());
         if attempt.request.stream {
-            let chat = chat.to_string();
-            let request = &attempt.request;
-            let chunks = of_answer(Endpoint::Chat, &request.body, chat.as_bytes());
-            let chunks = chunks.ok_or_else(|| failure::unreadable(&body))?;
-            return Ok(one_chunk::stream(chunks, tokens, attempt));
+            let events = match form {
+                Form::Message => events_of_message(&body),
+                Form::Chat { .. } => {
+                    let chat = chat.to_string();
+                    of_answer(Endpoint::Chat, &attempt.request.body, chat.as_bytes())
+                }
+            };
+            let events = events.ok_or_else(|| failure::unreadable(&body))?;
+            return Ok(one_chunk::stream(events, tokens, attempt));
         }
         let body = match form {
             Form::Message => body,
@@ -188,36 +196,53 @@ impl AnthropicBackend {
         Ok(answer)
     }
 
-    /// Folds a stream that was not requested into one chat answer.
+    /// Folds a stream that was not requested into one answer.
     async fn folded(
         &self,
         body: Incoming,
+        form: Form,
         attempt: &Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
-        let form = Form::Chat {
-            include_usage: true,
-        };
         let event_size_max = self.upstream.event_size_max();
-        let framer = MessageFramer::new(event_size_max, form.writer());
-        let mut events = Events::new(body, framer, attempt.idle_timeout);
-        let mut fold = Fold::new(
-            Endpoint::Chat,
-            // A chunk contains the data of an event.
-            event_size_max.saturating_mul(2),
-            self.upstream.answer_size_max(),
-            1,
-        );
-        while let Some(chunks) = pump::EventSource::next(&mut events).await? {
-            if fold.push(chunks) {
-                break;
+        let answer_size_max = self.upstream.answer_size_max();
+        let cut = || failure::cut("the backend's stream ended before it was done");
+        let (whole, tokens) = match form {
+            Form::Message => {
+                let framer = MessageFramer::new(event_size_max, None);
+                let mut events = Events::new(body, framer, attempt.idle_timeout);
+                let mut fold = MessageFold::default();
+                let mut size = 0_usize;
+                while let Some(more) = events.next().await? {
+                    size = size.saturating_add(more.len());
+                    if size > answer_size_max {
+                        return Err(failure::of_problem(&Problem::TooLarge, false));
+                    }
+                    fold.add(&more);
+                }
+                (fold.finish(), events.tokens())
             }
-        }
-        let folded = fold.finish();
-        let folded = folded.map_err(|problem| failure::of_problem(&problem, false))?;
-        let (whole, tokens) =
-            folded.ok_or_else(|| failure::cut("the backend's stream ended before it was done"))?;
+            Form::Chat { .. } => {
+                let form = Form::Chat {
+                    include_usage: true,
+                };
+                let framer = MessageFramer::new(event_size_max, form.writer());
+                let mut events = Events::new(body, framer, attempt.idle_timeout);
+                // A chunk contains the data of an event.
+                let chunk_size_max = event_size_max.saturating_mul(2);
+                let mut fold = Fold::new(Endpoint::Chat, chunk_size_max, answer_size_max, 1);
+                while let Some(chunks) = events.next().await? {
+                    if fold.push(chunks) {
+                        break;
+                    }
+                }
+                let folded = fold.finish();
+                let folded = folded.map_err(|problem| failure::of_problem(&problem, false))?;
+                let (whole, tokens) = folded.ok_or_else(cut)?;
+                (whole, Some(tokens))
+            }
+        };
         let mut answer = Answer::complete(ModelBody::Whole(whole).into());
-        answer.tokens = Some(tokens);
+        answer.tokens = tokens;
         Ok(answer)
     }
 

@@ -8,7 +8,10 @@
 
 mod responses;
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
@@ -220,7 +223,8 @@ impl OpenAiBackend {
         let request = &attempt.request;
         let body = body.read(self.upstream.answer_size_max()).await?;
         let start = body.slice(..body.len().min(SHOWN_MAX));
-        let checked = whole::check(request.endpoint, body).map_err(|problem| {
+        let checked = whole::check(request.endpoint, body, &request.request_id);
+        let checked = checked.map_err(|problem| {
             let mut failure = failure::of_problem(&problem, false);
             if !matches!(problem, stream::Problem::Error(_)) {
                 failure.message = format!(
@@ -253,7 +257,8 @@ impl OpenAiBackend {
             self.upstream.event_size_max(),
             self.upstream.answer_size_max(),
             request.choices,
-        );
+        )
+        .with_id_seed(Arc::clone(&request.request_id));
         while let Some(chunk) = body.chunk().await? {
             if fold.push(chunk) {
                 break;
@@ -274,7 +279,9 @@ impl OpenAiBackend {
         body: Incoming,
         attempt: &Attempt<ModelRequest>,
     ) -> Result<Answer<ModelResponse>, Failure> {
-        let framer = Framer::new(self.upstream.event_size_max(), attempt.request.choices);
+        let request = &attempt.request;
+        let framer = Framer::new(self.upstream.event_size_max(), request.choices)
+            .with_id_seed(Arc::clone(&request.request_id));
         let mut source = Events::new(body, framer, attempt.idle_timeout);
         let first = source.head().await?;
         Ok(pump::stream(first, source, attempt.cancelled.clone()))

@@ -142,6 +142,8 @@ struct MessageWriter {
     writer: EventWriter,
     /// `true` once the stream has begun with an event of this dialect; `None` before the first event.
     is_native: Option<bool>,
+    /// Events that were written before an error.
+    written: String,
 }
 
 impl MessageWriter {
@@ -150,6 +152,7 @@ impl MessageWriter {
             writer: EventWriter::new(context.clone()),
             context,
             is_native: None,
+            written: String::new(),
         }
     }
 }
@@ -174,7 +177,11 @@ impl AnswerWriter for MessageWriter {
         }
         let mut out = String::with_capacity(2 * events.len());
         for data in data_of(&events) {
-            self.writer.data(data, &mut out)?;
+            let written = self.writer.data(data, &mut out);
+            if let Err(error) = written {
+                self.written = out;
+                return Err(error.into());
+            }
         }
         Ok(out.into())
     }
@@ -186,5 +193,14 @@ impl AnswerWriter for MessageWriter {
         let mut out = String::new();
         self.writer.end(&mut out)?;
         Ok(out.into())
+    }
+
+    fn failed(&mut self, error: &ApiError) -> Option<Bytes> {
+        if self.written.is_empty() {
+            return None;
+        }
+        let mut out = std::mem::take(&mut self.written).into_bytes();
+        out.extend_from_slice(&MESSAGES.error_event(error, &self.context.id));
+        Some(out.into())
     }
 }

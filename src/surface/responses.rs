@@ -185,6 +185,8 @@ struct ChatWriter {
     writer: EventWriter,
     /// The response of a whole answer.
     whole: Option<Value>,
+    /// Events that were written before an error.
+    written: String,
 }
 
 impl ChatWriter {
@@ -196,6 +198,7 @@ impl ChatWriter {
             id,
             created_at,
             whole: None,
+            written: String::new(),
         }
     }
 
@@ -211,7 +214,11 @@ impl ChatWriter {
     fn events(&mut self, events: &[u8]) -> Result<Bytes, ApiError> {
         let mut out = String::with_capacity(2 * events.len());
         for data in data_of(events) {
-            self.writer.data(data, unix_seconds(), &mut out)?;
+            let written = self.writer.data(data, unix_seconds(), &mut out);
+            if let Err(error) = written {
+                self.written = out;
+                return Err(error.into());
+            }
         }
         Ok(out.into())
     }
@@ -223,7 +230,7 @@ impl ChatWriter {
     }
 
     fn failed(&mut self, code: &str, message: &str) -> Bytes {
-        let mut out = String::new();
+        let mut out = std::mem::take(&mut self.written);
         self.writer.fail(code, message, &mut out);
         out.into()
     }

@@ -9,7 +9,14 @@ use serde_json::{Map, Value};
 use crate::message::{Draft, MessageError};
 
 /// The fields of a message that can be kept; the others are not collected.
-const KEPT: [&str; 4] = ["content", "refusal", "tool_calls", "function_call"];
+const KEPT: [&str; 6] = [
+    "content",
+    "refusal",
+    "tool_calls",
+    "function_call",
+    "audio",
+    "images",
+];
 
 /// A whole answer, or one event of a streamed answer, with the fields that are read.
 #[derive(Deserialize)]
@@ -21,7 +28,7 @@ struct Chunk {
 #[derive(Deserialize)]
 struct Choice {
     #[serde(default)]
-    index: Option<u64>,
+    index: Value,
     #[serde(default)]
     message: Option<Map<String, Value>>,
     #[serde(default)]
@@ -47,11 +54,16 @@ impl Answer {
     /// Returns an error if there is no message, or if it has no form that can be sent back.
     pub fn of_whole(body: &[u8]) -> Result<Value, MessageError> {
         let chunk: Chunk = serde_json::from_slice(body).map_err(|_| MessageError::Unreadable)?;
-        let choice = first(chunk).ok_or(MessageError::Missing)?;
+        let mut choices = chunk.choices.unwrap_or_default();
+        // One choice is requested, and some servers number it otherwise.
+        let choice = match choices.len() {
+            1 => choices.pop(),
+            _ => first(choices),
+        };
+        let choice = choice.ok_or(MessageError::Missing)?;
         let message = choice.message.or(choice.delta);
-        let mut draft = Draft::default();
-        draft.add(message.ok_or(MessageError::Missing)?);
-        draft.request_message()
+        let message = message.ok_or(MessageError::Missing)?;
+        Draft::of_whole(message).request_message()
     }
 
     /// Reads complete events. Stops to collect the message when it exceeds `size_max` bytes.
@@ -98,13 +110,17 @@ impl Answer {
     }
 
     fn add(&mut self, chunk: Chunk) {
-        let Some(choice) = first(chunk) else {
+        let Some(choice) = first(chunk.choices.unwrap_or_default()) else {
             return;
         };
         self.has_message = true;
         // A server that sends both repeats the whole message in each chunk.
         if let Some(mut delta) = choice.delta.or(choice.message) {
             delta.retain(|key, _| KEPT.contains(&key.as_str()));
+            // Only the transcript of audio is kept.
+            if let Some(Value::Object(audio)) = delta.get_mut("audio") {
+                audio.retain(|key, _| key == "transcript");
+            }
             let weight: usize = delta.values().map(weight).sum();
             self.size = self.size.saturating_add(weight);
             self.draft.add(delta);
@@ -113,10 +129,9 @@ impl Answer {
 }
 
 /// Returns choice 0. A choice without an index has the index of its place in the list.
-fn first(chunk: Chunk) -> Option<Choice> {
-    let choices = chunk.choices.unwrap_or_default();
+fn first(choices: Vec<Choice>) -> Option<Choice> {
     let mut choices = (0..).zip(choices);
-    let first = choices.find(|(place, choice)| choice.index.unwrap_or(*place) == 0);
+    let first = choices.find(|(place, choice)| choice.index.as_u64().unwrap_or(*place) == 0);
     first.map(|(_, choice)| choice)
 }
 

@@ -3,7 +3,8 @@
 //! For callers, [`to_chat`] translates a Messages request into a chat request, and [`message_of_chat`] and
 //! [`EventWriter`] translate the answer back. For backends, [`from_chat`] translates a chat request into a Messages
 //! request, and [`chat_of_message`] and [`ChunkWriter`] translate the answer back. [`MessageFramer`] reads a stream
-//! that is passed on unchanged or as chat chunks. [`ErrorKind`] lists the errors of both directions.
+//! that is passed on unchanged or as chat chunks; [`events_of_message`] and [`MessageFold`] convert between a message
+//! and its stream. [`ErrorKind`] lists the errors of both directions.
 
 mod blocks;
 mod chunk_writer;
@@ -17,6 +18,7 @@ mod stop_reason;
 mod to_chat;
 mod tools;
 mod usage;
+mod whole;
 
 pub use chunk_writer::{ChunkWriter, chat_of_message};
 pub use error_kind::{ErrorKind, error_body, error_event};
@@ -26,6 +28,7 @@ pub use from_chat::{FromChat, from_chat};
 pub use message::{MessageContext, message_of_chat};
 use progress::Progress;
 pub use to_chat::to_chat;
+pub use whole::{MessageFold, events_of_message};
 
 /// The wrapper for tool arguments that are not a JSON object. Anthropic's documentation of fine-grained tool streaming
 /// requires it.

@@ -46,6 +46,10 @@ pub(crate) struct ChoiceView {
     pub(crate) speaks: bool,
     /// `true` if it has a message, a delta or a text that is not null.
     pub(crate) has_message: bool,
+    /// `true` if it has a message, but no delta.
+    pub(crate) lacks_delta: bool,
+    /// `true` if it calls a tool.
+    pub(crate) has_calls: bool,
 }
 
 /// One chunk.
@@ -128,6 +132,7 @@ enum ChoiceKey {
     Index,
     Finish,
     Text,
+    Delta,
     Message,
     Other,
 }
@@ -151,18 +156,28 @@ impl From<&str> for ChoiceKey {
             "index" => Self::Index,
             "finish_reason" => Self::Finish,
             "text" => Self::Text,
-            "delta" | "message" => Self::Message,
+            "delta" => Self::Delta,
+            "message" => Self::Message,
             _ => Self::Other,
         }
     }
 }
 
-/// `true` for the key `role`, which is not part of the content.
-struct IsRole(bool);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MessageKey {
+    /// Not part of the content.
+    Role,
+    ToolCalls,
+    Other,
+}
 
-impl From<&str> for IsRole {
+impl From<&str> for MessageKey {
     fn from(key: &str) -> Self {
-        Self(key == "role")
+        match key {
+            "role" => Self::Role,
+            "tool_calls" => Self::ToolCalls,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -267,30 +282,41 @@ impl<'de> Deserialize<'de> for Presence {
     }
 }
 
-/// Whether a message contains more than its role; `None` for null.
-struct Speaks(Option<bool>);
+/// The content of a message.
+#[derive(Default)]
+struct MessageView {
+    /// `true` if it is not null.
+    is_present: bool,
+    /// `true` if it contains more than its role.
+    speaks: bool,
+    has_calls: bool,
+}
 
-impl<'de> Deserialize<'de> for Speaks {
+impl<'de> Deserialize<'de> for MessageView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Message;
         impl<'de> Visitor<'de> for Message {
-            type Value = Speaks;
+            type Value = MessageView;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object or null")
             }
 
-            fn visit_unit<E>(self) -> Result<Speaks, E> {
-                Ok(Speaks(None))
+            fn visit_unit<E>(self) -> Result<MessageView, E> {
+                Ok(MessageView::default())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Speaks, A::Error> {
-                let mut speaks = false;
-                while let Some(Key(IsRole(is_role))) = fields.next_key()? {
-                    let presence: Presence = fields.next_value()?;
-                    speaks |= !is_role && !presence.is_empty();
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<MessageView, A::Error> {
+                let mut view = MessageView {
+                    is_present: true,
+                    ..MessageView::default()
+                };
+                while let Some(Key(key)) = fields.next_key::<Key<MessageKey>>()? {
+                    let is_empty = fields.next_value::<Presence>()?.is_empty();
+                    view.speaks |= key != MessageKey::Role && !is_empty;
+                    view.has_calls |= key == MessageKey::ToolCalls && !is_empty;
                 }
-                Ok(Speaks(Some(speaks)))
+                Ok(view)
             }
         }
         deserializer.deserialize_any(Message)
@@ -309,6 +335,7 @@ impl<'de> Deserialize<'de> for ChoiceView {
 
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<ChoiceView, A::Error> {
                 let mut view = ChoiceView::default();
+                let (mut has_delta, mut has_whole) = (false, false);
                 while let Some(Key(key)) = fields.next_key()? {
                     match key {
                         ChoiceKey::Index => {
@@ -328,16 +355,21 @@ impl<'de> Deserialize<'de> for ChoiceView {
                             view.speaks |= !text.is_empty();
                             view.has_message |= text != Presence::Null;
                         }
-                        ChoiceKey::Message => {
-                            let message = fields.next_value::<Speaks>()?.0;
-                            view.speaks |= message == Some(true);
-                            view.has_message |= message.is_some();
+                        ChoiceKey::Delta | ChoiceKey::Message => {
+                            let message: MessageView = fields.next_value()?;
+                            view.speaks |= message.speaks;
+                            view.has_calls |= message.has_calls;
+                            view.has_message |= message.is_present;
+                            let is_delta = matches!(key, ChoiceKey::Delta);
+                            has_delta |= message.is_present && is_delta;
+                            has_whole |= message.is_present && !is_delta;
                         }
                         ChoiceKey::Other => {
                             fields.next_value::<IgnoredAny>()?;
                         }
                     }
                 }
+                view.lacks_delta = has_whole && !has_delta;
                 Ok(view)
             }
         }

@@ -1,6 +1,6 @@
 //! Folds the events of a stream into one whole answer, for servers that stream without being asked to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -41,6 +41,13 @@ impl Fold {
             choices: BTreeMap::new(),
             problem: None,
         }
+    }
+
+    /// Makes the ids of tool calls that have none of `seed`, which should differ from that of all other answers.
+    #[must_use]
+    pub fn with_id_seed(mut self, seed: Arc<str>) -> Self {
+        self.framer = self.framer.with_id_seed(seed);
+        self
     }
 
     /// Takes the next bytes. Returns `true` if no more are needed: the answer is complete, or has a problem.
@@ -166,7 +173,7 @@ mod tests {
             if piece == stream.len() {
                 return whole.map(|whole| {
                     whole.map(|(body, _)| {
-                        assert!(check(endpoint, body.clone()).is_ok());
+                        assert!(check(endpoint, body.clone(), "").is_ok());
                         serde_json::from_slice(&body).unwrap()
                     })
                 });
@@ -190,7 +197,7 @@ mod tests {
         let expected = json!({
             "id": "i", "created": 1, "model": "m", "object": "chat.completion", "usage": {"completion_tokens": 4},
             "choices": [
-                {"index": 0, "message": {"role": "assistant", "content": "Hej", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]},
+                {"index": 0, "message": {"role": "assistant", "content": "Hej", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
                  "logprobs": {"content": [1, 2]}, "finish_reason": "tool_calls"},
                 {"index": 1, "message": {"role": "assistant", "content": "o"}, "logprobs": null, "finish_reason": "stop"},
             ],

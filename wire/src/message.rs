@@ -4,10 +4,14 @@
 //! index, all calls with index 0, arguments as an object, content as a list of parts, empty lists. [`Draft`] joins the
 //! pieces in all of these forms. [`Draft::request_message`] returns the form that every server accepts in a request.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
-/// The number of tool calls that one message may have.
-const TOOL_CALLS_MAX: usize = 128;
+use crate::tool_calls::{Part, TOOL_CALLS_MAX, ToolCalls};
+
+/// The name of the only member of the arguments of a kept call whose own arguments are not a JSON object.
+const INVALID_JSON: &str = "INVALID_JSON";
 
 /// The reason why a message cannot be kept and sent back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +28,9 @@ pub enum MessageError {
     /// The content is neither text nor a list of texts.
     #[error("its content is not text")]
     Content,
+    /// The answer has images, which no request can hold.
+    #[error("it contains images")]
+    Images,
     /// A tool call lacks a field that a request requires.
     #[error("the tool call {index} has no {field}")]
     ToolCall {
@@ -42,6 +49,7 @@ pub enum MessageError {
 pub struct Draft {
     /// All fields but the tool calls, each joined over the pieces.
     fields: Map<String, Value>,
+    places: ToolCalls,
     calls: Vec<Call>,
     has_too_many_calls: bool,
 }
@@ -49,20 +57,29 @@ pub struct Draft {
 /// One tool call of a draft.
 #[derive(Clone, Debug, Default)]
 struct Call {
-    /// The index that the server uses.
-    index: Option<u64>,
     fields: Map<String, Value>,
 }
 
 impl Draft {
-    /// Adds a piece of a streamed message, or a whole message.
+    /// Creates a draft of a whole message, in which each tool call is one element.
+    pub fn of_whole(message: Map<String, Value>) -> Self {
+        let mut draft = Self::default();
+        draft.add_piece(message, true);
+        draft
+    }
+
+    /// Adds a piece of a streamed message.
     pub fn add(&mut self, delta: Map<String, Value>) {
+        self.add_piece(delta, false);
+    }
+
+    fn add_piece(&mut self, delta: Map<String, Value>, is_whole: bool) {
         for (key, value) in delta {
             match (key.as_str(), value) {
                 (_, Value::Null) => {}
                 ("tool_calls", Value::Array(calls)) => {
                     for call in calls {
-                        self.add_call(call);
+                        self.add_call(call, is_whole);
                     }
                 }
                 // The value arrives once; a server that repeats it sends the same value.
@@ -107,12 +124,21 @@ impl Draft {
         }
         let content = text_of(self.fields.remove("content"))?;
         let refusal = text_of(self.fields.remove("refusal"))?;
-        let text = content.filter(|text| !text.is_empty()).or(refusal);
+        // No request can hold the audio or the images of an answer. What was said is text, too.
+        let transcript = self.fields.remove("audio").unwrap_or_default();
+        let transcript = text_of(transcript.get("transcript").cloned())?;
+        let images = self.fields.get("images").and_then(Value::as_array);
+        if images.is_some_and(|images| !images.is_empty()) {
+            return Err(MessageError::Images);
+        }
+        let texts = [content, refusal, transcript].into_iter().flatten();
+        let text = texts.into_iter().find(|text| !text.is_empty());
         let mut message = Map::new();
         message.insert("role".to_owned(), Value::from("assistant"));
         let calls = self.calls.into_iter().enumerate();
+        let mut ids = BTreeSet::new();
         let calls: Vec<Value> = calls
-            .map(|(index, call)| call.request_call(index))
+            .map(|(index, call)| call.request_call(index, &mut ids))
             .collect::<Result<_, _>>()?;
         let function = self.fields.remove("function_call");
         let function = function.filter(|function| !calls_nothing(function));
@@ -132,19 +158,24 @@ impl Draft {
         Ok(message.into())
     }
 
-    fn add_call(&mut self, call: Value) {
-        let Value::Object(mut call) = call else {
-            return;
+    fn add_call(&mut self, call: Value, is_whole: bool) {
+        let part = Part::of(&call);
+        let place = if is_whole {
+            self.places.next(&part)
+        } else {
+            self.places.place(&part)
         };
-        let index = call.remove("index").and_then(|index| index.as_u64());
-        let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
-        let Some(place) = self.place_of(index, id, &call) else {
+        let Some(place) = place else {
             self.has_too_many_calls = true;
             return;
         };
-        if self.calls[place].index.is_none() {
-            self.calls[place].index = index;
+        if place == self.calls.len() {
+            self.calls.push(Call::default());
         }
+        let Value::Object(mut call) = call else {
+            return;
+        };
+        call.remove("index");
         let known = &mut self.calls[place].fields;
         for (key, value) in call {
             match (key.as_str(), value) {
@@ -164,58 +195,22 @@ impl Draft {
             }
         }
     }
-
-    /// Finds the call of a piece, or adds a new call. Returns `None` if there are too many.
-    fn place_of(
-        &mut self,
-        index: Option<u64>,
-        id: &str,
-        call: &Map<String, Value>,
-    ) -> Option<usize> {
-        let id_of = |call: &Call| {
-            let id = call.fields.get("id").and_then(Value::as_str);
-            id.unwrap_or_default().to_owned()
-        };
-        let by_id = |calls: &[Call]| {
-            calls
-                .iter()
-                .position(|call| !id.is_empty() && id_of(call) == id)
-        };
-        let known = match index {
-            // Some servers give every call the index 0; a different id means another call.
-            Some(_) => by_id(&self.calls).or_else(|| {
-                let at = self.calls.iter().rposition(|call| call.index == index)?;
-                let same = id.is_empty() || id_of(&self.calls[at]).is_empty();
-                same.then_some(at)
-            }),
-            None => by_id(&self.calls).or_else(|| {
-                let names = call
-                    .get("function")
-                    .and_then(|function| function.get("name"));
-                let begins = !id.is_empty()
-                    || names
-                        .and_then(Value::as_str)
-                        .is_some_and(|name| !name.is_empty());
-                (!begins).then(|| self.calls.len().checked_sub(1)).flatten()
-            }),
-        };
-        if known.is_some() {
-            return known;
-        }
-        if self.calls.len() == TOOL_CALLS_MAX {
-            return None;
-        }
-        self.calls.push(Call::default());
-        Some(self.calls.len() - 1)
-    }
 }
 
 impl Call {
-    fn request_call(mut self, index: usize) -> Result<Value, MessageError> {
+    /// Returns the call in the form of a request. `ids` are those of the calls before it.
+    fn request_call(
+        mut self,
+        index: usize,
+        ids: &mut BTreeSet<String>,
+    ) -> Result<Value, MessageError> {
         let id = self.fields.get("id").and_then(Value::as_str);
-        let id = id.filter(|id| !id.is_empty()).map(str::to_owned);
-        // A server that sends no id accepts any.
-        let id = id.unwrap_or_else(|| format!("call_{index}"));
+        let id = id.filter(|id| !id.is_empty() && !ids.contains(*id));
+        // A server that sends no id, or one for several calls, accepts any.
+        let mut id = id.map_or_else(|| format!("call_{index}"), str::to_owned);
+        while !ids.insert(id.clone()) {
+            id.push('_');
+        }
         if self.fields.get("type").and_then(Value::as_str) == Some("custom") {
             let custom = self.fields.remove("custom").unwrap_or_default();
             let text = |key| custom.get(key).and_then(Value::as_str);
@@ -247,12 +242,24 @@ fn request_function(function: &Map<String, Value>, index: usize) -> Result<Value
         })?;
     let arguments = match function.get("arguments") {
         None | Some(Value::Null) => "{}".to_owned(),
-        Some(Value::String(text)) if text.trim().is_empty() => "{}".to_owned(),
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => object_text(text),
         // Some servers send an object instead of its text.
-        Some(value) => value.to_string(),
+        Some(value) => object_text(&value.to_string()),
     };
     Ok(json!({"name": name, "arguments": arguments}))
+}
+
+/// Returns arguments as the text of a JSON object, which servers require in a request. Other arguments, such as those
+/// of a call that was cut off, become its only member, as Anthropic's documentation has it.
+fn object_text(arguments: &str) -> String {
+    let arguments = arguments.trim();
+    if arguments.is_empty() || arguments == "null" {
+        return "{}".to_owned();
+    }
+    match serde_json::from_str::<Map<String, Value>>(arguments) {
+        Ok(_) => arguments.to_owned(),
+        Err(_) => json!({INVALID_JSON: arguments}).to_string(),
+    }
 }
 
 /// Returns `true` for the empty `function_call` that some servers send with every message.
@@ -281,6 +288,7 @@ fn text_of(content: Option<Value>) -> Result<Option<String>, MessageError> {
     match content {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
+        Some(part @ Value::Object(_)) => text_of(Some(Value::Array(vec![part]))),
         Some(Value::Array(parts)) => {
             let mut texts = String::new();
             for part in parts {

@@ -16,7 +16,13 @@ pub fn of_answer(endpoint: Endpoint, request: &[u8], answer: &[u8]) -> Option<By
         for choice in choices {
             let choice = choice.as_object_mut()?;
             let mut delta = choice.remove("message")?;
-            number_tool_calls(&mut delta);
+            let has_calls = number_tool_calls(&mut delta);
+            // The answer is whole, also from a server that does not say why it stopped.
+            let reason = choice.get("finish_reason").and_then(Value::as_str);
+            if reason.is_none_or(str::is_empty) {
+                let reason = if has_calls { "tool_calls" } else { "stop" };
+                choice.insert("finish_reason".to_owned(), reason.into());
+            }
             if let Some(delta) = delta.as_object_mut()
                 && delta.get("role").is_none_or(Value::is_null)
             {
@@ -47,14 +53,18 @@ fn wants_usage(request: &[u8]) -> bool {
     request.is_some_and(|request| request["stream_options"]["include_usage"] == true)
 }
 
-/// Adds an `index` to each tool call, which chunks require and whole messages do not have.
-fn number_tool_calls(delta: &mut Value) {
+/// Adds an `index` to each tool call, which chunks require and whole messages do not have. Returns `true` if there are
+/// any.
+fn number_tool_calls(delta: &mut Value) -> bool {
     let Some(calls) = delta.get_mut("tool_calls").and_then(Value::as_array_mut) else {
-        return;
+        return false;
     };
     for (index, call) in calls.iter_mut().enumerate() {
-        call["index"] = json!(index);
+        if let Some(call) = call.as_object_mut() {
+            call.insert("index".to_owned(), index.into());
+        }
     }
+    !calls.is_empty()
 }
 
 #[cfg(test)]
@@ -88,6 +98,24 @@ mod tests {
             let events = of_answer(Endpoint::Chat, b"{}", answer.as_bytes()).unwrap();
             let text = std::str::from_utf8(&events).unwrap();
             assert!(text.contains(r#""role":"assistant""#), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_whole_answer_without_a_reason_has_ended() {
+        for (message, reason) in [
+            (r#"{"content":"hi"}"#, "stop"),
+            (r#"{"tool_calls":[{"id":"t"}]}"#, "tool_calls"),
+        ] {
+            for absent in ["", r#","finish_reason":null"#, r#","finish_reason":"""#] {
+                let answer = format!(r#"{{"choices":[{{"message":{message}{absent}}}]}}"#);
+                let events = of_answer(Endpoint::Chat, b"{}", answer.as_bytes()).unwrap();
+                let text = std::str::from_utf8(&events).unwrap();
+                assert!(
+                    text.contains(&format!(r#""finish_reason":"{reason}""#)),
+                    "{text}"
+                );
+            }
         }
     }
 

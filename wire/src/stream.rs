@@ -1,13 +1,14 @@
 //! Reads the stream of an answer in the `OpenAI` dialect and passes its events on, without copying those that are
 //! unchanged.
 //!
-//! The first chunk of a choice gets the role of the assistant if it has none.
+//! The first chunk of a choice gets the role of the assistant if it has none, and tool calls get what official clients
+//! require (`normal_form`).
 //! Lines that callers must not get are removed: `id:` and `retry:` (an SDK then delivers empty events), comments (the
 //! service sends its own) and events without data. Each event that is passed on has one line of data that is a JSON
 //! object. The framer also determines how the stream ended: an answer is complete when `[DONE]` has arrived or every
 //! choice has a finish reason; otherwise it is incomplete. Memory is bounded by the largest event.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,6 +16,7 @@ use crate::{
     chunk::{CHOICES_MAX, ChoiceView, ChunkView, Finish, Shape},
     error::ErrorView,
     json,
+    normal_form::NormalForm,
     role::with_roles,
     sse::{Event, Splitter, events, write},
 };
@@ -53,6 +55,7 @@ pub struct Framer {
     usage: Option<u32>,
     /// Chunks, about one token each.
     chunks: u32,
+    normal_form: NormalForm,
     problem: Option<Problem>,
 }
 
@@ -99,8 +102,16 @@ impl Framer {
             done: false,
             usage: None,
             chunks: 0,
+            normal_form: NormalForm::default(),
             problem: None,
         }
+    }
+
+    /// Makes the ids of tool calls that have none of `seed`, which should differ from that of all other answers.
+    #[must_use]
+    pub fn with_id_seed(mut self, seed: Arc<str>) -> Self {
+        self.normal_form = NormalForm::new(seed);
+        self
     }
 
     /// Returns the number of bytes that are held of an event that is not complete.
@@ -310,10 +321,20 @@ impl Framer {
         if let Err(problem) = self.progress.note(choices) {
             return self.stop(problem);
         }
-        if self.progress.choices.len() == known {
-            return EventAction::Keep;
-        }
-        with_roles(text).map_or(EventAction::Keep, EventAction::Replace)
+        let has_begun = self.progress.choices.len() != known;
+        let deviates = |choice: &ChoiceView| choice.has_calls || choice.lacks_delta;
+        let normal = if choices.iter().any(deviates) {
+            self.normal_form.of_chunk(text)
+        } else {
+            None
+        };
+        let led = if has_begun {
+            with_roles(normal.as_deref().unwrap_or(text))
+        } else {
+            None
+        };
+        let replaced = led.or(normal);
+        replaced.map_or(EventAction::Keep, EventAction::Replace)
     }
 
     fn stop(&mut self, problem: Problem) -> EventAction {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::{
     chunk::{ChunkView, Finish},
     error::ErrorView,
-    json,
+    json, normal_form,
     request::Endpoint,
     stream::Problem,
 };
@@ -34,11 +34,11 @@ struct Embedding<'a> {
     embedding: Option<&'a RawValue>,
 }
 
-/// Checks a whole answer.
+/// Checks a whole answer. The ids of tool calls that have none, or that of another, are made of `id_seed`.
 ///
 /// # Errors
 /// Returns an error if it is an error, cannot be read, or contains no choice (no embedding).
-pub fn check(endpoint: Endpoint, body: Bytes) -> Result<Whole, Problem> {
+pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Problem> {
     // .NET servers write a byte order mark, which is not allowed in JSON.
     let body = match body.strip_prefix(b"\xEF\xBB\xBF") {
         Some(text) => body.slice_ref(text),
@@ -69,6 +69,13 @@ pub fn check(endpoint: Endpoint, body: Bytes) -> Result<Whole, Problem> {
     if choices.iter().any(|choice| choice.finish == Finish::Failed) {
         return Err(Problem::Failed);
     }
+    let has_calls = choices.iter().any(|choice| choice.has_calls);
+    let normal = if has_calls {
+        normal_form::of_whole(&body, id_seed)
+    } else {
+        None
+    };
+    let body = normal.unwrap_or(body);
     Ok(Whole { body, tokens })
 }
 
@@ -96,7 +103,7 @@ mod tests {
     use super::*;
 
     fn checked(endpoint: Endpoint, body: &str) -> Result<Whole, Problem> {
-        check(endpoint, Bytes::copy_from_slice(body.as_bytes()))
+        check(endpoint, Bytes::copy_from_slice(body.as_bytes()), "")
     }
 
     #[test]
@@ -116,7 +123,7 @@ mod tests {
             ),
         ] {
             let body = Bytes::from_static(body.as_bytes());
-            let whole = check(endpoint, body.clone()).unwrap();
+            let whole = check(endpoint, body.clone(), "").unwrap();
             assert_eq!(
                 (whole.body.as_ptr(), whole.tokens),
                 (body.as_ptr(), Some(3))

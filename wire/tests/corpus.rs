@@ -116,7 +116,7 @@ fn whole_answers_are_read_as_their_files_say() {
     let corpus = corpus("whole", "out");
     assert!(corpus.len() >= 15, "{}", corpus.len());
     for (name, body, expected) in corpus {
-        let got = match whole::check(Endpoint::Chat, body.into()) {
+        let got = match whole::check(Endpoint::Chat, body.into(), "") {
             Ok(whole) => format!("{}!end\n", String::from_utf8(whole.body.to_vec()).unwrap()),
             Err(problem) => format!("{}\n", ending(Some(&problem), false)),
         };
@@ -252,7 +252,7 @@ fn mutations_of_the_corpus_break_no_parser() {
         if let Ok(Some(mut gzip)) = Decompressor::new("gzip", MAX) {
             drop(gzip.push(&bytes).and_then(|_| gzip.finish()));
         }
-        drop(whole::check(Endpoint::Chat, body.clone()));
+        drop(whole::check(Endpoint::Chat, body.clone(), ""));
         drop(parse(Endpoint::Chat, body.clone(), "id".into()));
         drop(NewTurn::read(&body, MAX));
         drop(ErrorView::read(&bytes));

@@ -216,12 +216,14 @@ impl ChunkWriter {
     fn start_block(&mut self, index: u64, block: Value, out: &mut String) {
         match block["type"].as_str().unwrap_or_default() {
             "tool_use" => {
-                let input = &block["input"];
-                let input = input.as_object().filter(|input| !input.is_empty());
-                let input = input.map(|_| block["input"].to_string());
+                // The input follows in parts. If none does, it is this one; a tool without parameters has an empty one.
+                let input = match &block["input"] {
+                    input @ Value::Object(_) => input.to_string(),
+                    _ => "{}".to_owned(),
+                };
                 let call = self.next_call;
                 self.next_call += 1;
-                self.calls.push((index, call, input));
+                self.calls.push((index, call, Some(input)));
                 let function = json!({"name": block["name"], "arguments": ""});
                 let call = json!({
                     "index": call, "id": block["id"], "type": "function", "function": function,
@@ -293,7 +295,6 @@ impl ChunkWriter {
         };
         if let Some(place) = self.calls.iter().position(|(own, ..)| *own == index) {
             let (_, call, input) = self.calls.swap_remove(place);
-            // The input arrived as a whole at the start. If there was none, it is the empty object.
             if let Some(input) = input {
                 let call = json!({"index": call, "function": {"arguments": input}});
                 self.write(json!({"tool_calls": [call]}), None, out);

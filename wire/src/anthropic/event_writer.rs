@@ -31,11 +31,14 @@ struct Block {
     kind: Kind,
 }
 
+/// Bytes of pieces that wait until the block before them is complete.
+const WAITING_SIZE_MAX: usize = 1 << 20;
+
 /// Writes a Messages stream from the chunks of a chat stream: `message_start`, `ping`, the content blocks, then
 /// `message_delta` and `message_stop`.
 ///
-/// A block is closed before the next one begins. The exception is a server that alternates between tool calls: then a
-/// call stays open until its arguments are complete.
+/// A block is closed before the next one begins, as in Anthropic's streams. If a server sends parts of several tool
+/// calls by turns, the parts of the later calls wait until the arguments of the first are complete.
 #[derive(Debug)]
 pub struct EventWriter {
     context: MessageContext,
@@ -43,7 +46,9 @@ pub struct EventWriter {
     has_begun: bool,
     has_ended: bool,
     refused: bool,
-    open: Vec<Block>,
+    open: Option<Block>,
+    waiting: Vec<Piece>,
+    waiting_size: usize,
     next_index: usize,
 }
 
@@ -56,7 +61,9 @@ impl EventWriter {
             has_begun: false,
             has_ended: false,
             refused: false,
-            open: Vec::new(),
+            open: None,
+            waiting: Vec::new(),
+            waiting_size: 0,
             next_index: 0,
         }
     }
@@ -68,6 +75,9 @@ impl EventWriter {
     /// is complete. After an error, the caller ends the stream with [`error_event`](crate::anthropic::error_event).
     pub fn data(&mut self, data: &[u8], out: &mut String) -> Result<(), BadAnswer> {
         if data.trim_ascii() == b"[DONE]" {
+            for piece in self.reader.done() {
+                self.piece(piece, out)?;
+            }
             return self.end(out);
         }
         let chunk = serde_json::from_slice(data);
@@ -92,8 +102,13 @@ impl EventWriter {
         }
         self.reader.end()?;
         self.has_ended = true;
-        for block in std::mem::take(&mut self.open) {
-            stop(&block, out);
+        if !self.has_begun {
+            self.begin(out);
+        }
+        self.close(out);
+        while !self.waiting.is_empty() {
+            self.resume(out)?;
+            self.close(out);
         }
         let end = Stop::of_chat(&self.reader, self.refused, &self.context.stop_sequences);
         let mut delta = std::mem::take(&mut self.reader.other);
@@ -127,6 +142,50 @@ impl EventWriter {
     }
 
     fn piece(&mut self, piece: Piece, out: &mut String) -> Result<(), BadAnswer> {
+        if self.must_wait(&piece) {
+            self.waiting_size = self.waiting_size.saturating_add(piece.size());
+            if self.waiting_size > WAITING_SIZE_MAX {
+                return Err(BadAnswer::TooLarge(WAITING_SIZE_MAX));
+            }
+            self.waiting.push(piece);
+            return Ok(());
+        }
+        self.write(piece, out)?;
+        self.resume(out)
+    }
+
+    /// Returns `true` if a call whose arguments are incomplete, or an earlier piece, comes before the piece.
+    fn must_wait(&self, piece: &Piece) -> bool {
+        match self.open.as_ref().map(|open| &open.kind) {
+            Some(Kind::Tool { slot, depth }) if !depth.is_complete() => {
+                !matches!(piece, Piece::Arguments { slot: own, .. } if own == slot)
+            }
+            _ => !self.waiting.is_empty(),
+        }
+    }
+
+    /// Writes the waiting pieces that no longer have to wait.
+    fn resume(&mut self, out: &mut String) -> Result<(), BadAnswer> {
+        let is_blocked = |open: Option<&Block>| {
+            open.is_some_and(
+                |open| matches!(&open.kind, Kind::Tool { depth, .. } if !depth.is_complete()),
+            )
+        };
+        while !self.waiting.is_empty() && !is_blocked(self.open.as_ref()) {
+            self.waiting_size = 0;
+            for piece in std::mem::take(&mut self.waiting) {
+                if self.must_wait(&piece) {
+                    self.waiting_size = self.waiting_size.saturating_add(piece.size());
+                    self.waiting.push(piece);
+                } else {
+                    self.write(piece, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, piece: Piece, out: &mut String) -> Result<(), BadAnswer> {
         match piece {
             Piece::Reasoning(text) => {
                 let empty = json!({"type": "thinking", "thinking": "", "signature": ""});
@@ -160,15 +219,16 @@ impl EventWriter {
     }
 
     fn arguments(&mut self, slot: usize, text: &str, out: &mut String) -> Result<(), BadAnswer> {
-        for block in &mut self.open {
-            if let Kind::Tool { slot: own, depth } = &mut block.kind
-                && *own == slot
-            {
-                depth.push(text);
-                let json = json!({"type": "input_json_delta", "partial_json": text});
-                delta(block.index, &json, out);
-                return Ok(());
-            }
+        if let Some(Block {
+            index,
+            kind: Kind::Tool { slot: own, depth },
+        }) = &mut self.open
+            && *own == slot
+        {
+            depth.push(text);
+            let json = json!({"type": "input_json_delta", "partial_json": text});
+            delta(*index, &json, out);
+            return Ok(());
         }
         // The block was closed because its arguments were complete, so only white space can follow.
         if text.trim().is_empty() {
@@ -177,40 +237,36 @@ impl EventWriter {
         Err(BadAnswer::Contradicts("tool_calls[].function.arguments"))
     }
 
-    /// Returns the index of the newest block if it is open and of this kind.
+    /// Returns the index of the open block if it is of this kind.
     fn current(&self, is_kind: impl Fn(&Kind) -> bool) -> Option<usize> {
-        let block = self.open.last()?;
-        (block.index + 1 == self.next_index && is_kind(&block.kind)).then_some(block.index)
+        let block = self.open.as_ref()?;
+        is_kind(&block.kind).then_some(block.index)
     }
 
-    /// Closes the blocks that can be closed and opens a new one.
+    /// Closes the open block and opens a new one.
     fn start(&mut self, kind: Kind, content: &Value, out: &mut String) -> usize {
-        self.open.retain(|block| {
-            let stays = matches!(&block.kind, Kind::Tool { depth, .. } if !depth.is_complete());
-            if !stays {
-                stop(block, out);
-            }
-            stays
-        });
+        self.close(out);
         let index = self.next_index;
         self.next_index += 1;
-        self.open.push(Block { index, kind });
+        self.open = Some(Block { index, kind });
         let start = json!({
             "type": "content_block_start", "index": index, "content_block": content,
         });
         event("content_block_start", &start, out);
         index
     }
+
+    fn close(&mut self, out: &mut String) {
+        if let Some(block) = self.open.take() {
+            let stop = json!({"type": "content_block_stop", "index": block.index});
+            event("content_block_stop", &stop, out);
+        }
+    }
 }
 
 fn delta(index: usize, delta: &Value, out: &mut String) {
     let delta = json!({"type": "content_block_delta", "index": index, "delta": delta});
     event("content_block_delta", &delta, out);
-}
-
-fn stop(block: &Block, out: &mut String) {
-    let stop = json!({"type": "content_block_stop", "index": block.index});
-    event("content_block_stop", &stop, out);
 }
 
 /// Appends one server-sent event.

@@ -18,7 +18,7 @@ impl Stop {
         let sequence = sequence.filter(|stop| stop_sequences.contains(stop));
         let reason = reader.finish_reason.as_deref().unwrap_or("stop");
         let reason = match reason {
-            _ if refused => "refusal",
+            _ if refused || reader.is_filtered() => "refusal",
             "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" => {
                 if sequence.is_some() {
                     "stop_sequence"
@@ -32,7 +32,6 @@ impl Stop {
             "tool_calls" | "function_call" => "tool_use",
             "length" => "max_tokens",
             "model_length" => "model_context_window_exceeded",
-            "content_filter" => "refusal",
             other => other,
         };
         Self {

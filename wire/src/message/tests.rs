@@ -181,6 +181,52 @@ fn what_a_request_must_have_is_added_and_what_it_must_not_have_is_removed() {
 }
 
 #[test]
+fn each_element_of_a_whole_message_is_a_call_with_an_id_of_its_own() {
+    for (first, second) in [("i", "i"), ("", ""), ("call_1", "")] {
+        let call = |id: &str, name: &str| json!({"id": id, "index": 0, "function": {"name": name, "arguments": "{}"}});
+        let message = json!({"tool_calls": [call(first, "f"), call(second, "g")]});
+        let draft = Draft::of_whole(message.as_object().unwrap().clone());
+        let message = draft.request_message().unwrap();
+        check(&message).unwrap();
+        let calls = message["tool_calls"].as_array().unwrap();
+        assert_eq!(calls.len(), 2);
+        assert_eq!(
+            calls[1]["function"],
+            json!({"name": "g", "arguments": "{}"})
+        );
+        assert_ne!(calls[0]["id"], calls[1]["id"]);
+    }
+}
+
+#[test]
+fn arguments_that_are_not_an_object_are_kept_in_one() {
+    for (sent, kept) in [
+        ("{\"a\"", r#"{"INVALID_JSON":"{\"a\""}"#),
+        ("[1]", r#"{"INVALID_JSON":"[1]"}"#),
+        (
+            "{\"a\":1}{\"b\":2}",
+            r#"{"INVALID_JSON":"{\"a\":1}{\"b\":2}"}"#,
+        ),
+        ("null", "{}"),
+        (" ", "{}"),
+        ("{\"a\": 1e2}", "{\"a\": 1e2}"),
+    ] {
+        let pieces = [call(Some(0), json!("a"), json!("f"), json!(sent))];
+        assert_eq!(calls(&pieces), [triple("a", "f", kept)]);
+    }
+}
+
+#[test]
+fn of_audio_the_transcript_is_kept() {
+    let pieces = [
+        json!({"content": null, "audio": {"id": "audio_1", "transcript": "He"}}),
+        json!({"audio": {"transcript": "j", "data": "AAAA"}}),
+    ];
+    let expected = json!({"role": "assistant", "content": "Hej"});
+    assert_eq!(message(&pieces), expected);
+}
+
+#[test]
 fn what_has_no_valid_form_says_why() {
     let name = MessageError::ToolCall {
         index: 0,
@@ -191,6 +237,10 @@ fn what_has_no_valid_form_says_why() {
         (
             json!({"content": [{"type": "image_url"}]}),
             MessageError::Content,
+        ),
+        (
+            json!({"content": "here", "images": [{"image_url": {}}]}),
+            MessageError::Images,
         ),
         (
             json!({"tool_calls": [{"id": "a", "function": {}}]}),
@@ -276,7 +326,12 @@ proptest! {
         for (call, (name, arguments)) in calls.iter().zip(&tools) {
             prop_assert_eq!(&call["function"]["name"], &json!(name));
             let arguments = arguments.concat();
-            let arguments = if arguments.is_empty() { "{}" } else { &arguments };
+            let is_object = serde_json::from_str::<Map<String, Value>>(&arguments).is_ok();
+            let arguments = match &*arguments {
+                "" => "{}".to_owned(),
+                _ if is_object => arguments,
+                cut => json!({INVALID_JSON: cut}).to_string(),
+            };
             prop_assert_eq!(&call["function"]["arguments"], &json!(arguments));
         }
     }

@@ -8,7 +8,7 @@ use crate::{
         events::{Events, failure_events},
         output::Output,
     },
-    translate::{BadAnswer, ChatReader},
+    translate::{BadAnswer, ChatReader, Piece},
 };
 
 /// Translates a whole chat answer into a response with the given id; times are in seconds since 1970.
@@ -79,11 +79,17 @@ impl EventWriter {
     /// is. After an error, the caller ends the stream with [`fail`](Self::fail).
     pub fn data(&mut self, data: &[u8], now: u64, out: &mut String) -> Result<(), BadAnswer> {
         if data.trim_ascii() == b"[DONE]" {
+            let pieces = self.reader.done();
+            self.add(pieces, out)?;
             return self.end(now, out);
         }
         let chunk = serde_json::from_slice(data);
         let chunk: Value = chunk.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
         let pieces = self.reader.chunk(chunk)?;
+        self.add(pieces, out)
+    }
+
+    fn add(&mut self, pieces: Vec<Piece>, out: &mut String) -> Result<(), BadAnswer> {
         self.begin(out);
         let mut events = Events {
             out: Some(out),
@@ -124,6 +130,7 @@ impl EventWriter {
 
     /// Ends the stream with an error: an `error` event, which the official clients raise, and `response.failed`.
     pub fn fail(&mut self, code: &str, message: &str, out: &mut String) {
+        self.begin(out);
         let mut response = self.resource("failed");
         response.insert("output".to_owned(), self.output.abandon().into());
         response.insert(
@@ -175,7 +182,7 @@ fn finish(
 ) -> (&'static str, Value) {
     let cause = match reader.finish_reason.as_deref() {
         Some("length" | "max_tokens" | "model_length") => Some("max_output_tokens"),
-        Some("content_filter") => Some("content_filter"),
+        Some(_) if reader.is_filtered() => Some("content_filter"),
         _ => None,
     };
     let mut other = std::mem::take(&mut reader.other);

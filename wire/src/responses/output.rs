@@ -289,6 +289,16 @@ impl Output {
         if let Kind::Message(_) = open.kind {
             close_part(&mut open, annotations, events);
         }
+        // Clients parse the arguments, also those of a tool without parameters.
+        if let Kind::Call(call) = &mut open.kind
+            && call.arguments.trim().is_empty()
+        {
+            "{}".clone_into(&mut call.arguments);
+            events.write(
+                "response.function_call_arguments.delta",
+                || json!({"item_id": open.id, "output_index": open.output_index, "delta": "{}"}),
+            );
+        }
         let item = match &open.kind {
             Kind::Reasoning(text) => {
                 events.write("response.reasoning_text.done", || {

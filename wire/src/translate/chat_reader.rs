@@ -14,6 +14,17 @@ const OTHER_SIZE_MAX: usize = 1 << 20;
 /// The index of the single call of the deprecated `function_call`, which has no index.
 const FUNCTION_CALL_INDEX: u64 = u64::MAX;
 
+/// Finish reasons of filters for content.
+const FILTERED: [&str; 7] = [
+    "blocklist",
+    "content_filter",
+    "image_safety",
+    "prohibited_content",
+    "recitation",
+    "safety",
+    "spii",
+];
+
 /// One step of an answer. Texts are never empty.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Piece {
@@ -33,6 +44,17 @@ pub(crate) enum Piece {
     Arguments { slot: usize, text: String },
 }
 
+impl Piece {
+    /// Returns the bytes of the texts.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Reasoning(text) | Self::Text { text, .. } | Self::Refusal(text) => text.len(),
+            Self::Call { id, name, .. } => id.len() + name.len(),
+            Self::Arguments { text, .. } => text.len(),
+        }
+    }
+}
+
 /// The state of an answer that is being read.
 #[derive(Debug, Default)]
 pub(crate) struct ChatReader {
@@ -50,12 +72,14 @@ pub(crate) struct ChatReader {
     pub(crate) other: Map<String, Value>,
     other_size: usize,
     calls: Calls,
+    /// The index of the choice that is read; `None` until one has arrived.
+    own_index: Option<u64>,
 }
 
 impl ChatReader {
     /// Reads one chunk of a stream.
     pub(crate) fn chunk(&mut self, chunk: Value) -> Result<Vec<Piece>, BadAnswer> {
-        self.read(chunk, "delta")
+        self.read(chunk, false)
     }
 
     /// Reads a whole answer.
@@ -65,15 +89,31 @@ impl ChatReader {
         if !message.is_some_and(Value::is_object) {
             return Err(BadAnswer::Lacks("choices[0].message"));
         }
-        let pieces = self.read(answer, "message")?;
+        let mut pieces = self.read(answer, true)?;
+        self.calls.begin_all(&self.id, &mut pieces);
         self.calls.check_names()?;
         Ok(pieces)
+    }
+
+    /// Takes `[DONE]`, which ends an answer even if the server has sent no finish reason. Returns the remaining pieces.
+    pub(crate) fn done(&mut self) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        self.calls.begin_all(&self.id, &mut pieces);
+        let reason = if self.has_calls() {
+            "tool_calls"
+        } else {
+            "stop"
+        };
+        if self.own_index.is_some() {
+            self.finish_reason.get_or_insert_with(|| reason.to_owned());
+        }
+        pieces
     }
 
     /// Checks the end of a stream.
     ///
     /// # Errors
-    /// Returns an error if the server has not sent a finish reason, or if a tool call has no name.
+    /// Returns an error if the answer has neither a finish reason nor `[DONE]`, or if a tool call has no name.
     pub(crate) fn end(&self) -> Result<(), BadAnswer> {
         if self.finish_reason.is_none() {
             return Err(BadAnswer::Incomplete);
@@ -81,12 +121,18 @@ impl ChatReader {
         self.calls.check_names()
     }
 
-    /// Returns `true` if the answer calls a tool.
-    pub(crate) fn has_calls(&self) -> bool {
-        self.calls.have_begun()
+    /// Returns `true` if a filter for content ended the answer, under any of the names of OpenAI and Google.
+    pub(crate) fn is_filtered(&self) -> bool {
+        let reason = self.finish_reason.as_deref();
+        reason.is_some_and(|reason| FILTERED.contains(&reason))
     }
 
-    fn read(&mut self, answer: Value, message_key: &str) -> Result<Vec<Piece>, BadAnswer> {
+    /// Returns `true` if the answer calls a tool.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.calls.are_any()
+    }
+
+    fn read(&mut self, answer: Value, is_whole: bool) -> Result<Vec<Piece>, BadAnswer> {
         let Value::Object(mut answer) = answer else {
             return Err(BadAnswer::Lacks("choices"));
         };
@@ -108,13 +154,21 @@ impl ChatReader {
         let Some(Value::Array(choices)) = choices else {
             return Ok(pieces);
         };
-        for choice in choices {
-            if choice
-                .get("index")
-                .is_none_or(|index| index == 0 || index.is_null())
+        // One choice is requested, and some servers number it otherwise.
+        let index_of = |(position, choice): (u64, &Value)| {
+            let index = choice.get("index").and_then(Value::as_u64);
+            index.unwrap_or(position)
+        };
+        let indices: Vec<u64> = (0..).zip(&choices).map(index_of).collect();
+        if self.own_index.is_none() {
+            let zero = indices.iter().find(|index| **index == 0);
+            self.own_index = zero.or(indices.first()).copied();
+        }
+        for (choice, index) in choices.into_iter().zip(indices) {
+            if self.own_index == Some(index)
                 && let Value::Object(choice) = choice
             {
-                self.read_choice(choice, message_key, &mut pieces)?;
+                self.read_choice(choice, is_whole, &mut pieces)?;
             }
         }
         Ok(pieces)
@@ -123,18 +177,27 @@ impl ChatReader {
     fn read_choice(
         &mut self,
         mut choice: Map<String, Value>,
-        message_key: &str,
+        is_whole: bool,
         pieces: &mut Vec<Piece>,
     ) -> Result<(), BadAnswer> {
         choice.shift_remove("index");
         let logprobs = logprobs_of(choice.shift_remove("logprobs"));
-        if let Some(Value::Object(message)) = choice.shift_remove(message_key) {
-            self.read_message(message, logprobs, pieces)?;
+        // A server that sends both repeats the whole message in each chunk; some send only the message.
+        let (delta, message) = (choice.shift_remove("delta"), choice.shift_remove("message"));
+        let (first, second) = if is_whole {
+            (message, delta)
+        } else {
+            (delta, message)
+        };
+        if let Some(Value::Object(message)) = first.filter(Value::is_object).or(second) {
+            self.read_message(message, is_whole, logprobs, pieces)?;
         }
         if let Some(Value::String(reason)) = choice.shift_remove("finish_reason")
             && !reason.is_empty()
         {
-            self.finish_reason = Some(reason);
+            // Gateways of Google's models pass on its reasons in capitals.
+            self.finish_reason = Some(reason.to_ascii_lowercase());
+            self.calls.begin_all(&self.id, pieces);
         }
         // vLLM and SGLang send the stop sequence that matched. A token's number is not one.
         for key in ["stop_reason", "matched_stop"] {
@@ -148,6 +211,7 @@ impl ChatReader {
     fn read_message(
         &mut self,
         mut message: Map<String, Value>,
+        is_whole: bool,
         logprobs: Vec<Value>,
         pieces: &mut Vec<Piece>,
     ) -> Result<(), BadAnswer> {
@@ -164,12 +228,12 @@ impl ChatReader {
         pieces.extend(refusal.map(Piece::Refusal));
         if let Some(Value::Array(calls)) = message.shift_remove("tool_calls") {
             for call in calls {
-                self.calls.read(call, &self.id, pieces)?;
+                self.calls.read(&call, is_whole, &self.id, pieces)?;
             }
         }
         if let Some(Value::Object(function)) = message.shift_remove("function_call") {
             let call = serde_json::json!({"index": FUNCTION_CALL_INDEX, "function": function});
-            self.calls.read(call, &self.id, pieces)?;
+            self.calls.read(&call, is_whole, &self.id, pieces)?;
         }
         self.keep_other(message)
     }
@@ -206,6 +270,11 @@ impl ChatReader {
 
 /// Reads `content`: a string, or a list of parts from servers that send reasoning as a part.
 fn read_content(content: Option<Value>, logprobs: Vec<Value>, pieces: &mut Vec<Piece>) {
+    // A single part, instead of a list with one.
+    let content = match content {
+        Some(part @ Value::Object(_)) => Some(Value::Array(vec![part])),
+        content => content,
+    };
     match content {
         Some(Value::String(text)) if !text.is_empty() => {
             pieces.push(Piece::Text { text, logprobs });

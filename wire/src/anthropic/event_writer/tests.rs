@@ -36,6 +36,17 @@ fn events(chunks: &[Value]) -> Result<Vec<Value>, BadAnswer> {
     Ok(parse(&out))
 }
 
+/// Writes the chunks of a stream that ends without `[DONE]`.
+fn cut(chunks: &[Value]) -> Result<Vec<Value>, BadAnswer> {
+    let mut writer = EventWriter::new(context());
+    let mut out = String::new();
+    for chunk in chunks {
+        writer.data(chunk.to_string().as_bytes(), &mut out)?;
+    }
+    writer.end(&mut out)?;
+    Ok(parse(&out))
+}
+
 fn parse(out: &str) -> Vec<Value> {
     let parts = out.split_terminator("\n\n");
     let events = parts.map(|part| {
@@ -146,7 +157,7 @@ fn events_come_in_their_order() {
 }
 
 #[test]
-fn calls_that_alternate_stay_open_until_they_are_complete() {
+fn calls_that_alternate_come_one_after_the_other() {
     let part = |index: u32, arguments: &str| {
         chunk(
             json!({"tool_calls": [{"index": index, "id": format!("c{index}"), "function": {"name": "f", "arguments": arguments}}]}),
@@ -159,15 +170,21 @@ fn calls_that_alternate_stay_open_until_they_are_complete() {
         part(1, "2}"),
         finish("tool_calls"),
     ];
-    let message = folded(&events(&chunks).unwrap());
+    let written = events(&chunks).unwrap();
+    let block = |index: u32, deltas: usize| {
+        let mut names = vec![format!("content_block_start {index}")];
+        names.extend(vec![format!("content_block_delta {index}"); deltas]);
+        names.push(format!("content_block_stop {index}"));
+        names
+    };
+    let expected = [block(0, 2), block(1, 2)].concat();
+    assert_eq!(names(&written)[2..8], expected[..6]);
+    assert_eq!(names(&written)[8..10], expected[6..]);
+    let message = folded(&written);
     assert_eq!(message["content"][0]["input"], json!({"a": 1}));
     assert_eq!(message["content"][1]["input"], json!({"b": 2}));
-    let after_the_end = [
-        part(0, "{}"),
-        part(1, "{}"),
-        part(0, "{}"),
-        finish("tool_calls"),
-    ];
+    let unnamed = chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}));
+    let after_the_end = [part(0, "{}"), part(1, "{}"), unnamed, finish("tool_calls")];
     assert!(matches!(
         events(&after_the_end),
         Err(BadAnswer::Contradicts(_))
@@ -182,9 +199,35 @@ fn calls_that_alternate_stay_open_until_they_are_complete() {
 }
 
 #[test]
+fn text_waits_for_the_arguments_of_a_call_and_what_never_ends_is_closed_at_the_end() {
+    let call = |index: u32, arguments: &str| {
+        let call = json!({"index": index, "id": format!("c{index}"), "function": {"name": "f", "arguments": arguments}});
+        chunk(json!({"tool_calls": [call]}))
+    };
+    let chunks = [
+        call(0, "{"),
+        chunk(json!({"content": "after"})),
+        call(1, "{\"b\""),
+        call(2, "{}"),
+        finish("length"),
+    ];
+    let message = folded(&events(&chunks).unwrap());
+    let content = message["content"].as_array().unwrap();
+    let kinds: Vec<_> = content
+        .iter()
+        .map(|block| block["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["tool_use", "text", "tool_use", "tool_use"]);
+    assert_eq!(content[2]["input"], json!({"INVALID_JSON": "{\"b\""}));
+}
+
+#[test]
 fn a_cut_is_never_an_end() {
     let chunks = [chunk(json!({"content": "He"})), usage()];
-    assert_eq!(events(&chunks), Err(BadAnswer::Incomplete));
+    assert_eq!(cut(&chunks), Err(BadAnswer::Incomplete));
+    assert_eq!(cut(&[]), Err(BadAnswer::Incomplete));
+    // The server says that it is done, but not why.
+    assert!(events(&chunks).is_ok());
     assert_eq!(events(&[]), Err(BadAnswer::Incomplete));
     let mut writer = EventWriter::new(context());
     let mut out = String::new();
@@ -289,8 +332,8 @@ proptest! {
         // The last two chunks are the reason and the usage.
         let count = chunks.len() - 2;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "the index of a short list")]
-        let cut = (cut * count as f64) as usize;
-        prop_assert_eq!(events(&chunks[..cut]), Err(BadAnswer::Incomplete));
+        let count = (cut * count as f64) as usize;
+        prop_assert_eq!(self::cut(&chunks[..count]), Err(BadAnswer::Incomplete));
     }
 
     #[test]

@@ -286,11 +286,65 @@ fn a_failure_is_an_error_and_the_response_so_far() {
 
 #[test]
 fn a_cut_is_never_an_end() {
-    assert_eq!(
-        events(&[chunk(json!({"content": "He"})), usage_chunk()]),
-        Err(BadAnswer::Incomplete)
-    );
+    let chunks = [chunk(json!({"content": "He"})), usage_chunk()];
+    let mut writer = EventWriter::new(template(), ID, 10);
+    let mut out = String::new();
+    for chunk in &chunks {
+        let data = chunk.to_string();
+        writer.data(data.as_bytes(), 1, &mut out).unwrap();
+    }
+    assert_eq!(writer.end(1, &mut out), Err(BadAnswer::Incomplete));
     assert_eq!(events(&[]), Err(BadAnswer::Incomplete));
+    // The server says that it is done, but not why.
+    let events = events(&chunks).unwrap();
+    assert_eq!(events.last().unwrap()["type"], "response.completed");
+}
+
+#[test]
+fn a_call_without_arguments_has_an_empty_object() {
+    let call = json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}});
+    let events = events(&[
+        chunk(json!({"tool_calls": [call]})),
+        finish_chunk("tool_calls"),
+    ])
+    .unwrap();
+    let of = |kind: &str| {
+        let mut events = events.iter();
+        events.find(|event| event["type"] == kind).unwrap().clone()
+    };
+    assert_eq!(of("response.function_call_arguments.delta")["delta"], "{}");
+    assert_eq!(
+        of("response.function_call_arguments.done")["arguments"],
+        "{}"
+    );
+    assert_eq!(
+        of("response.completed")["response"]["output"][0]["arguments"],
+        "{}"
+    );
+}
+
+#[test]
+fn a_failure_before_the_first_event_comes_after_the_beginning() {
+    let mut writer = EventWriter::new(template(), ID, 10);
+    let mut out = String::new();
+    writer.fail("upstream_error", "no", &mut out);
+    let events = parse(&out);
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "response.created",
+        "response.in_progress",
+        "error",
+        "response.failed",
+    ];
+    assert_eq!(kinds, expected);
+    assert!(
+        (0..)
+            .zip(&events)
+            .all(|(number, event)| event["sequence_number"] == number)
+    );
 }
 
 #[derive(Clone, Debug)]

@@ -1,24 +1,24 @@
-//! The tool calls of one answer, distinguished whatever numbering a server uses.
+//! The tool calls of one answer, as pieces.
+//!
+//! A call begins with its whole name. Servers may send a name in parts, so a call begins when its arguments arrive,
+//! when another call is mentioned, or when the answer ends.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::translate::{
-    BadAnswer,
-    chat_reader::{Piece, text_of},
+use crate::{
+    tool_calls::{Part, ToolCalls},
+    translate::{BadAnswer, chat_reader::Piece},
 };
 
-/// The number of tool calls of one answer; an answer with more is refused.
-const CALLS_MAX: usize = 256;
 /// Bytes of arguments that are held while a call has no name.
 const HELD_SIZE_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 struct Call {
-    index: Option<u64>,
     id: String,
     /// Empty until the server has sent it.
     name: String,
-    /// The place of the call among those that have begun; `None` while its name is unknown.
+    /// The place of the call among those that have begun; `None` until it has.
     slot: Option<usize>,
     /// Arguments that arrived before the name.
     held: String,
@@ -27,135 +27,97 @@ struct Call {
 /// All calls so far, in the order in which they were first mentioned.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
+    places: ToolCalls,
     calls: Vec<Call>,
     begun: usize,
 }
 
-/// One part of a call.
-struct Part {
-    id: String,
-    name: String,
-    arguments: String,
-}
-
 impl Calls {
-    /// Returns `true` if a call has begun.
-    pub(super) fn have_begun(&self) -> bool {
-        self.begun > 0
+    /// Returns `true` if the answer has a call.
+    pub(super) fn are_any(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     /// Checks that every call has a name.
     pub(super) fn check_names(&self) -> Result<(), BadAnswer> {
-        if self.calls.iter().all(|call| call.slot.is_some()) {
+        if self.calls.iter().all(|call| !call.name.is_empty()) {
             return Ok(());
         }
         Err(BadAnswer::Lacks("tool_calls[].function.name"))
     }
 
-    /// Reads an element of `tool_calls`. A call without an id gets one derived from the answer's.
+    /// Reads an element of `tool_calls`; in a whole answer each is a call. A call without an id gets one derived from
+    /// the answer's.
     pub(super) fn read(
         &mut self,
-        call: Value,
+        call: &Value,
+        is_whole: bool,
         answer_id: &str,
         pieces: &mut Vec<Piece>,
     ) -> Result<(), BadAnswer> {
-        let Value::Object(mut call) = call else {
+        if !call.is_object() {
             return Err(BadAnswer::Lacks("tool_calls[]"));
+        }
+        let part = Part::of(call);
+        let place = if is_whole {
+            self.places.next(&part)
+        } else {
+            self.places.place(&part)
         };
-        let index = call.get("index").and_then(Value::as_u64);
-        let id = call.shift_remove("id").and_then(text_of);
-        let mut function = match call.shift_remove("function") {
-            Some(Value::Object(function)) => function,
-            _ => Map::new(),
-        };
-        let name = function.shift_remove("name").and_then(text_of);
-        let arguments = match function.shift_remove("arguments") {
-            Some(Value::String(text)) => text,
-            None | Some(Value::Null) => String::new(),
-            Some(value) => value.to_string(),
-        };
-        let part = Part {
-            id: id.unwrap_or_default(),
-            name: name.unwrap_or_default(),
-            arguments,
-        };
-        let place = match self.place(index, &part) {
-            Some(place) => place,
-            None if self.calls.len() >= CALLS_MAX => {
-                return Err(BadAnswer::Contradicts("tool_calls[].index"));
-            }
-            None => {
-                self.calls.push(Call {
-                    index,
-                    ..Call::default()
-                });
-                self.calls.len() - 1
-            }
-        };
-        let begun = self.begun;
-        if let Some(call) = self.calls.get_mut(place)
-            && call.add(part, begun, answer_id, pieces)?
-        {
-            self.begun += 1;
+        let place = place.ok_or(BadAnswer::Contradicts("tool_calls[].index"))?;
+        if place == self.calls.len() {
+            self.begin_all(answer_id, pieces);
+            self.calls.push(Call::default());
+        }
+        let call = &mut self.calls[place];
+        if call.id.is_empty() {
+            part.id.clone_into(&mut call.id);
+        }
+        if let Some(slot) = call.slot {
+            push_arguments(slot, part.arguments.into_owned(), pieces);
+            return Ok(());
+        }
+        if call.name != part.name {
+            call.name.push_str(part.name);
+        }
+        call.held.push_str(&part.arguments);
+        if call.held.len() > HELD_SIZE_MAX {
+            return Err(BadAnswer::TooLarge(HELD_SIZE_MAX));
+        }
+        if !call.held.is_empty() {
+            self.begin(place, answer_id, pieces);
         }
         Ok(())
     }
 
-    /// Returns the call of a part; `None` if the part begins a new call.
-    fn place(&self, index: Option<u64>, part: &Part) -> Option<usize> {
-        let known = |call: &Call| match index {
-            Some(_) => call.index == index,
-            None => part.id.is_empty() || call.id == part.id,
-        };
-        let place = self.calls.iter().rposition(known)?;
-        let call = &self.calls[place];
-        // Some servers give each whole call the same index, or none. A different id or a second name means another
-        // call.
-        let is_named = !part.name.is_empty();
-        let other_id = !part.id.is_empty() && !call.id.is_empty() && call.id != part.id;
-        let second_name = index.is_none() && part.id.is_empty() && call.slot.is_some();
-        let is_other = is_named && (other_id || second_name);
-        (!is_other).then_some(place)
+    /// Begins all calls that have a name.
+    pub(super) fn begin_all(&mut self, answer_id: &str, pieces: &mut Vec<Piece>) {
+        for place in 0..self.calls.len() {
+            self.begin(place, answer_id, pieces);
+        }
     }
-}
 
-impl Call {
-    /// Adds a part. Returns `true` if the call begins with it, at the given slot.
-    fn add(
-        &mut self,
-        part: Part,
-        next_slot: usize,
-        answer_id: &str,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<bool, BadAnswer> {
-        if self.id.is_empty() {
-            self.id = part.id;
+    /// Begins a call, unless it has begun or has no name.
+    fn begin(&mut self, place: usize, answer_id: &str, pieces: &mut Vec<Piece>) {
+        let slot = self.begun;
+        let ids = self.calls.iter().enumerate();
+        let mut ids = ids.filter(|(other, call)| *other != place && call.slot.is_some());
+        let is_taken = ids.any(|(_, other)| other.id == self.calls[place].id);
+        let call = &mut self.calls[place];
+        if call.slot.is_some() || call.name.is_empty() {
+            return;
         }
-        if self.name.is_empty() {
-            self.name = part.name;
+        if call.id.is_empty() || is_taken {
+            call.id = format!("call_{answer_id}_{slot}");
         }
-        if let Some(slot) = self.slot {
-            push_arguments(slot, part.arguments, pieces);
-            return Ok(false);
-        }
-        self.held.push_str(&part.arguments);
-        if self.held.len() > HELD_SIZE_MAX {
-            return Err(BadAnswer::TooLarge(HELD_SIZE_MAX));
-        }
-        if self.name.is_empty() {
-            return Ok(false);
-        }
-        self.slot = Some(next_slot);
-        if self.id.is_empty() {
-            self.id = format!("call_{answer_id}_{next_slot}");
-        }
+        call.slot = Some(slot);
+        self.begun += 1;
         pieces.push(Piece::Call {
-            slot: next_slot,
-            id: self.id.clone(),
-            name: self.name.clone(),
+            slot,
+            id: call.id.clone(),
+            name: call.name.clone(),
         });
-        push_arguments(next_slot, std::mem::take(&mut self.held), pieces);
-        Ok(true)
+        push_arguments(slot, std::mem::take(&mut call.held), pieces);
     }
 }
 

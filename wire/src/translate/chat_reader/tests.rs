@@ -175,3 +175,50 @@ fn unknown_members_are_kept_and_bounded() {
         Err(BadAnswer::TooLarge(OTHER_SIZE_MAX))
     );
 }
+
+#[test]
+fn a_name_in_parts_is_whole_before_the_call_begins() {
+    let part = |name: &str, arguments: &str| json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": name, "arguments": arguments}}]});
+    let (_, pieces) = read(&[part("get_", ""), part("weather", ""), part("", "{}")]);
+    assert_eq!(pieces, [call(0, "a", "get_weather"), arguments(0, "{}")]);
+    // Without arguments it begins with the next call, or with the end.
+    let mut reader = ChatReader::default();
+    let delta = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}, {"index": 1, "id": "b", "function": {"name": "g"}}]});
+    let chunk = json!({"choices": [{"delta": delta}]});
+    assert_eq!(reader.chunk(chunk).unwrap(), [call(0, "a", "f")]);
+    assert_eq!(reader.done(), [call(1, "b", "g")]);
+    assert_eq!(reader.finish_reason.as_deref(), Some("tool_calls"));
+}
+
+#[test]
+fn each_element_of_a_whole_answer_is_a_call() {
+    let f =
+        |name: &str| json!({"id": "i", "index": 0, "function": {"name": name, "arguments": "{}"}});
+    let answer = json!({"id": "c", "choices": [{"message": {"tool_calls": [f("f"), f("g")]}, "finish_reason": "tool_calls"}]});
+    let pieces = ChatReader::default().whole(answer).unwrap();
+    let expected = [
+        call(0, "i", "f"),
+        arguments(0, "{}"),
+        call(1, "call_c_1", "g"),
+        arguments(1, "{}"),
+    ];
+    assert_eq!(pieces, expected);
+}
+
+#[test]
+fn the_only_choice_is_read_whatever_its_index() {
+    for index in [json!("0"), json!(1), json!(null)] {
+        let answer = json!({"choices": [{"index": index, "message": {"content": {"text": "hi"}}, "finish_reason": "STOP"}]});
+        let mut reader = ChatReader::default();
+        let pieces = reader.whole(answer).unwrap();
+        assert!(
+            matches!(&pieces[..], [Piece::Text { text, .. }] if text == "hi"),
+            "{index}"
+        );
+        assert_eq!(reader.finish_reason.as_deref(), Some("stop"));
+        let chunk = json!({"choices": [{"index": index, "message": {"content": "hi"}, "finish_reason": "MAX_TOKENS"}]});
+        let mut reader = ChatReader::default();
+        assert_eq!(reader.chunk(chunk).unwrap().len(), 1, "{index}");
+        assert_eq!(reader.end(), Ok(()));
+    }
+}
