@@ -39,6 +39,7 @@ pub(crate) enum Finish {
 
 /// One choice of a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent")]
 pub(crate) struct ChoiceView {
     pub(crate) index: Option<u32>,
     pub(crate) finish: Finish,

@@ -108,7 +108,7 @@ pub struct MessageFold {
 #[derive(Debug)]
 struct Block {
     index: u64,
-    block: Value,
+    content: Value,
     /// The input of a tool, in parts of JSON.
     input: String,
 }
@@ -128,9 +128,9 @@ impl MessageFold {
     pub fn finish(mut self) -> Bytes {
         let blocks = self.blocks.into_iter().map(|mut open| {
             if !open.input.is_empty() {
-                open.block["input"] = input_of(&open.input);
+                open.content["input"] = input_of(&open.input);
             }
-            open.block
+            open.content
         });
         self.message.insert("content".to_owned(), blocks.collect());
         Value::Object(self.message).to_string().into()
@@ -146,14 +146,14 @@ impl MessageFold {
                 }
             }
             "content_block_start" => {
-                let (Some(index), block @ Value::Object(_)) = (index, take("content_block")) else {
+                let (Some(index), content @ Value::Object(_)) = (index, take("content_block"))
+                else {
                     return;
                 };
-                let input = String::new();
                 self.blocks.push(Block {
                     index,
-                    block,
-                    input,
+                    content,
+                    input: String::new(),
                 });
             }
             "content_block_delta" => {
@@ -183,7 +183,7 @@ impl MessageFold {
 impl Block {
     fn add(&mut self, mut delta: Map<String, Value>) {
         let kind = delta.shift_remove("type").unwrap_or_default();
-        let Some(block) = self.block.as_object_mut() else {
+        let Some(block) = self.content.as_object_mut() else {
             return;
         };
         match kind.as_str().unwrap_or_default() {

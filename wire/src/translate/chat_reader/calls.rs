@@ -28,19 +28,19 @@ struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     places: ToolCalls,
-    calls: Vec<Call>,
+    list: Vec<Call>,
     begun: usize,
 }
 
 impl Calls {
     /// Returns `true` if the answer has a call.
     pub(super) fn are_any(&self) -> bool {
-        !self.calls.is_empty()
+        !self.list.is_empty()
     }
 
     /// Checks that every call has a name.
     pub(super) fn check_names(&self) -> Result<(), BadAnswer> {
-        if self.calls.iter().all(|call| !call.name.is_empty()) {
+        if self.list.iter().all(|call| !call.name.is_empty()) {
             return Ok(());
         }
         Err(BadAnswer::Lacks("tool_calls[].function.name"))
@@ -65,11 +65,11 @@ impl Calls {
             self.places.place(&part)
         };
         let place = place.ok_or(BadAnswer::Contradicts("tool_calls[].index"))?;
-        if place == self.calls.len() {
+        if place == self.list.len() {
             self.begin_all(answer_id, pieces);
-            self.calls.push(Call::default());
+            self.list.push(Call::default());
         }
-        let call = &mut self.calls[place];
+        let call = &mut self.list[place];
         if call.id.is_empty() {
             part.id.clone_into(&mut call.id);
         }
@@ -92,7 +92,7 @@ impl Calls {
 
     /// Begins all calls that have a name.
     pub(super) fn begin_all(&mut self, answer_id: &str, pieces: &mut Vec<Piece>) {
-        for place in 0..self.calls.len() {
+        for place in 0..self.list.len() {
             self.begin(place, answer_id, pieces);
         }
     }
@@ -100,10 +100,10 @@ impl Calls {
     /// Begins a call, unless it has begun or has no name.
     fn begin(&mut self, place: usize, answer_id: &str, pieces: &mut Vec<Piece>) {
         let slot = self.begun;
-        let ids = self.calls.iter().enumerate();
+        let ids = self.list.iter().enumerate();
         let mut ids = ids.filter(|(other, call)| *other != place && call.slot.is_some());
-        let is_taken = ids.any(|(_, other)| other.id == self.calls[place].id);
-        let call = &mut self.calls[place];
+        let is_taken = ids.any(|(_, other)| other.id == self.list[place].id);
+        let call = &mut self.list[place];
         if call.slot.is_some() || call.name.is_empty() {
             return;
         }
