@@ -198,7 +198,16 @@ mod tests {
                 ],
                 vec![0, 1, 0],
             ),
-            // No index: by id, by name.
+        ] {
+            assert_eq!(places(&parts), expected, "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn parts_without_an_index_or_with_changing_ids_find_their_call() {
+        let f = |name: &str, arguments: &str| json!({"name": name, "arguments": arguments});
+        for (parts, expected) in [
+            // By id, by name.
             (
                 vec![
                     json!({"id": "a", "function": f("f", "{")}),
