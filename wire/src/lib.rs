@@ -16,6 +16,7 @@ pub mod framing;
 pub mod http1;
 pub mod inputs;
 pub mod json;
+mod json_depth;
 pub mod message;
 pub mod multipart;
 mod native;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::translate::JsonDepth;
+use crate::json_depth::JsonDepth;
 
 /// The number of tool calls that one message may have.
 pub(crate) const TOOL_CALLS_MAX: usize = 128;

@@ -10,15 +10,14 @@ mod bad_answer;
 mod chat_reader;
 mod fields;
 mod invalid_field;
-mod json_depth;
 mod message_parts;
 mod path;
 
+pub(crate) use crate::json_depth::JsonDepth;
 pub use bad_answer::BadAnswer;
 pub(crate) use chat_reader::{ChatReader, Piece};
 pub(crate) use fields::Fields;
 pub use invalid_field::InvalidField;
-pub(crate) use json_depth::JsonDepth;
 pub(crate) use message_parts::{joined_or_parts, text_part};
 pub(crate) use path::Path;
 
