@@ -51,9 +51,7 @@ pub enum ModelBackend {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The environment variable for the API key is not set.
-    #[error(
-        "backend `{backend}`: the environment variable `{variable}` of `api_key_env` is not set"
-    )]
+    #[error("backend `{backend}`: `api_key_env`: {}", not_set(variable))]
     NoKey {
         /// The backend.
         backend: String,
@@ -84,12 +82,21 @@ impl BuildError {
     /// Returns what is wrong, without the names of the backend and the key.
     pub fn reason(&self) -> String {
         match self {
-            Self::NoKey { variable, .. } => {
-                format!("the environment variable `{variable}` is not set")
-            }
+            Self::NoKey { variable, .. } => not_set(variable),
             Self::Setting { reason, .. } => reason.clone(),
         }
     }
+}
+
+/// Describes a variable that is not set. The text is quoted only if it has the usual form of a name, such as
+/// `MODEL_KEY`, because it may be the key itself.
+fn not_set(variable: &str) -> String {
+    let usual = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    if variable.contains('_') && variable.bytes().all(usual) {
+        return format!("the environment variable `{variable}` is not set");
+    }
+    "the environment variable is not set; the value must be the name of a variable such as `MODEL_KEY`, not the key"
+        .to_owned()
 }
 
 impl ModelBackend {

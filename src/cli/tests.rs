@@ -64,6 +64,7 @@ fn what_serve_cannot_start_with_is_an_error_of_check_with_its_line() {
     const KEY: &str =
         "[[backends]]\nname = 'b'\nkind = 'openai'\nbase_url = 'http://a'\napi_key_env = 'B_KEY'";
     const FILE: &str = "[context]\nkey_env = 'C_KEY'\n";
+    let swapped = KEY.replace("B_KEY", "plain-key-1");
     let url = KEY.replace("http://a", "http://127.0.0.1:99999");
     let template = "[[backends]]\nname = 'h'\nkind = 'huggingface'\nbase_url = 'http://a'\nchat_template = '{{ x'";
     let table = [
@@ -81,6 +82,12 @@ fn what_serve_cannot_start_with_is_an_error_of_check_with_its_line() {
             KEY,
             vec![("B_KEY", "a\nb")],
             "kebne.toml:5:15: backends[0].api_key_env: the value of the variable has a character that",
+        ),
+        (
+            swapped.as_str(),
+            vec![],
+            "kebne.toml:5:15: backends[0].api_key_env: the environment variable is not set; the value must be the \
+             name of a variable",
         ),
         (
             url.as_str(),

@@ -269,7 +269,10 @@ impl BackendSettings {
             for (name, value) in headers {
                 let at = join(key, name);
                 if http::HeaderName::try_from(name.as_str()).is_err() {
-                    refuse(&at, "is not a header name".to_owned());
+                    // A whole header may have been written in place of its name.
+                    let message =
+                        "a key of the table is not a header name; write `name = \"value\"`";
+                    refuse(key, message.to_owned());
                 } else if http::HeaderValue::try_from(value.as_str()).is_err() {
                     refuse(&at, "is not a valid header value".to_owned());
                 } else if is_of_the_client(name) {
@@ -279,7 +282,7 @@ impl BackendSettings {
         }
         if let Some(name) = &self.api_key_header {
             if http::HeaderName::try_from(name.as_str()).is_err() {
-                refuse("api_key_header", format!("`{name}` is not a header name"));
+                refuse("api_key_header", "is not a header name".to_owned());
             } else if is_of_the_client(name) {
                 refuse("api_key_header", OF_THE_CLIENT.to_owned());
             }
@@ -312,9 +315,14 @@ impl BackendSettings {
             Some((shown, Ok(url)))
                 if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() =>
             {
+                // Without a scheme it may be a key that was written under the wrong name.
+                let shown = match url.scheme_str() {
+                    Some(_) => format!("`{shown}` is"),
+                    None => "is".to_owned(),
+                };
                 refuse(
                     "base_url",
-                    format!("`{shown}` is not an `http://` or `https://` URL with a host"),
+                    format!("{shown} not an `http://` or `https://` URL with a host"),
                 );
             }
             _ => {}
@@ -442,7 +450,7 @@ mod tests {
         let text = "kind = 'openai'\nbase_url = 'http://a'\npass_headers = ['x-request-id', 'set-cookie']\napi_key_header = 'api-key'\n[headers]\n'a b' = 'x'\ngood = 'x'";
         assert_eq!(
             paths(text),
-            ["b.headers.a b", "b.api_key_header", "b.pass_headers[1]"]
+            ["b.headers", "b.api_key_header", "b.pass_headers[1]"]
         );
     }
 }

@@ -5,6 +5,7 @@
 
 mod deserialize;
 mod path;
+mod secret;
 mod tree;
 mod variables;
 
@@ -201,7 +202,7 @@ fn deserialize(tree: &mut Node, errors: &mut Vec<SettingsError>) -> Settings {
 
 /// Describes an error that the types found.
 fn explain(tree: &Node, path: &[Segment], fault: &Fault) -> SettingsError {
-    let at = written(path);
+    let at = written(secret::shown(path));
     let origin = origin_of(tree, path);
     match fault {
         Fault::UnknownKey { key, allowed } => {
@@ -228,6 +229,18 @@ fn explain(tree: &Node, path: &[Segment], fault: &Fault) -> SettingsError {
                 _ => format!("is a table, not a list: write `[{header}]`, not `[[{header}]]`"),
             };
             SettingsError::new(at, message).at(origin)
+        }
+        Fault::WrongType {
+            wanted,
+            found,
+            kind,
+        } => {
+            let found = if secret::is_secret(path) {
+                kind
+            } else {
+                found.as_str()
+            };
+            SettingsError::new(at, format!("expected {wanted}, found {found}")).at(origin)
         }
         Fault::Message(message) => SettingsError::new(at, message).at(origin),
     }

@@ -30,6 +30,12 @@ pub(super) enum Fault {
     WantsList,
     /// A table is required, but a list was found.
     WantsTable,
+    /// The value has another type. `kind` is the type that was found, and `found` also quotes the value.
+    WrongType {
+        wanted: String,
+        found: String,
+        kind: &'static str,
+    },
     /// Anything else.
     Message(String),
 }
@@ -77,12 +83,24 @@ impl de::Error for Error {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let wanted = plain(&expected.to_string());
+        let kind = match found {
+            Unexpected::Map => "a table",
+            Unexpected::Seq => "a list",
+            Unexpected::Str(_) => "a string",
+            Unexpected::Bool(_) => "`true` or `false`",
+            Unexpected::Float(_) | Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a number",
+            // A date is the only other type of TOML.
+            _ => "a date",
+        };
         let found = match found {
-            Unexpected::Map => "a table".to_owned(),
-            Unexpected::Seq => "a list".to_owned(),
+            Unexpected::Map | Unexpected::Seq => kind.to_owned(),
             other => other.to_string(),
         };
-        Self::custom(format!("expected {wanted}, found {found}"))
+        Self::new(Fault::WrongType {
+            wanted,
+            found,
+            kind,
+        })
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

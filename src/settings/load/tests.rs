@@ -134,7 +134,7 @@ fn a_value_of_another_type_is_described_in_the_terms_of_toml() {
         "kebne.toml:10:7: backends[0].limits.law: unknown value `3`",
         "kebne.toml:11:13: backends[0].limits.limit_max: expected a whole number from 0 to 4294967295, \
          found integer `-1`",
-        "kebne.toml:13:5: backends[0].headers.x: expected a string, found integer `1`",
+        "kebne.toml:13:5: backends[0].headers.x: expected a string, found a number",
         "kebne.toml:15:11: context.age_max: expected a duration such as `250ms`, `30s` or `1h`, found the date `2026-01-01`",
         "kebne.toml:17:17: server.keys[0].names_tenants: expected `true` or `false`, found integer `1`",
     ];
@@ -143,6 +143,46 @@ fn a_value_of_another_type_is_described_in_the_terms_of_toml() {
         assert_eq!(shown, expected);
     }
     assert_eq!(shown.len(), expected.len());
+}
+
+#[test]
+fn no_error_quotes_the_value_of_a_key_that_holds_secrets() {
+    const BACKEND: &str = "[[backends]]\nname = 'b'\nkind = 'openai'\nbase_url = 'http://a'\n";
+    let lines = [
+        "headers = 'Authorization: Bearer 8642'",
+        "wake_headers = 8642",
+        "headers = { authorization = 8642 }",
+        "headers = { 'Authorization: Bearer 8642' = '' }",
+        "wake_headers = { 'Authorization: Bearer 8642' = 1 }",
+        "headers = { authorization = 1986-04-02T08:06:42.8642 }",
+        "api_key_env = 8642",
+        "api_key_env = 86420000000000000000000000",
+        "api_key_env = 8642.5",
+        "api_key_env = sk-8642",
+        "api_key_env = 'K'\napi_key_header = 'Authorization: Bearer 8642'",
+        "[[server.keys]]\nname = 'a'\nhash = 8642",
+        "[[server.keys]]\nname = 'a'\nhash = 'kebne-8642'",
+        "[server]\nkeys = ['kebne-8642']",
+        "[context]\nkey_env = 8642",
+    ];
+    for line in lines {
+        let errors = load_text(format!("{BACKEND}{line}"), &[]).unwrap_err();
+        let text = errors.to_string();
+        assert!(!text.contains("8642"), "{line}: {text}");
+        assert!(text.starts_with("kebne.toml:"), "{line}: {text}");
+    }
+    let url = BACKEND.replace("http://a", "sk-8642");
+    let text = load_text(&url, &[]).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "kebne.toml:4:12: backends[0].base_url: is not an `http://` or `https://` URL with a host"
+    );
+    let pairs = [("KEBNE__BACKENDS__0__HEADERS", "Authorization: Bearer 8642")];
+    let text = load_text(BACKEND, &pairs).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "backends[0].headers: expected a table, found a string (from KEBNE__BACKENDS__0__HEADERS)"
+    );
 }
 
 #[test]

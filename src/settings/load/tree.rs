@@ -11,7 +11,10 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
-use super::path::Segment;
+use super::{
+    path::{Segment, segments},
+    secret,
+};
 use crate::settings::{Origin, SettingsError};
 
 /// A value and its place.
@@ -89,7 +92,8 @@ impl Node {
             SettingsError::new("", error.message().replace('\n', ", ")).at(&source.place(&span))
         })?;
         let origin = source.place(&table.span());
-        Ok(Self::new(source.table(table.get_ref())?, origin))
+        let table = source.table(table.get_ref()).map_err(without_secret)?;
+        Ok(Self::new(table, origin))
     }
 
     /// Returns the text of a file.
@@ -286,6 +290,14 @@ impl Source<'_> {
         };
         Ok(Node::new(kind, origin))
     }
+}
+
+/// Returns the error of a number that is too large, without the number if its key may hold a secret.
+fn without_secret(mut error: SettingsError) -> SettingsError {
+    if secret::is_secret(&segments(&error.path)) {
+        "the number does not fit into 64 bits".clone_into(&mut error.message);
+    }
+    error
 }
 
 /// Returns an error of a value as one of the table or list around it.
