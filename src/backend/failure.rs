@@ -11,7 +11,7 @@ use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{classify::classify_event, error::ErrorView, redact, stream::Problem};
 
-use crate::backend::reason::{CUT, TOO_LARGE, UNREADABLE};
+use crate::backend::reason::{CUT, OVERLOADED, QUOTA, RATE_LIMITED, TOO_LARGE, UNREADABLE};
 
 /// Bytes of a body that are shown in a log.
 const SHOWN_MAX: usize = 200;
@@ -53,12 +53,20 @@ fn of_error(data: &Bytes, started: bool) -> Failure {
         error_text(data)
     );
     // A refusal in the middle of an answer has cost work, and the call cannot be repeated.
-    let outcome = if started && in_band.outcome.is_refusal() {
+    let is_late_refusal = started && in_band.outcome.is_refusal();
+    let outcome = if is_late_refusal {
         Outcome::Fault
     } else {
         in_band.outcome
     };
     let mut failure = Failure::new(outcome, message);
+    if is_late_refusal {
+        failure.reason = Some(match (in_band.outcome, in_band.status) {
+            (Outcome::Quota { .. }, _) => QUOTA,
+            (_, Some(429)) => RATE_LIMITED,
+            _ => OVERLOADED,
+        });
+    }
     failure.status = in_band.status;
     if outcome == Outcome::Client {
         failure.status = Some(in_band.status.unwrap_or(400));
@@ -96,7 +104,7 @@ pub(crate) fn unreadable(start: &[u8]) -> Failure {
 
 /// Returns the text of a body for a log: the message of an error, or the beginning of the body, without secrets.
 pub(crate) fn error_text(body: &[u8]) -> String {
-    let message = ErrorView::read(body).map(|view| view.message);
+    let message = ErrorView::of_refusal(body).map(|view| view.message);
     let text = message
         .filter(|message| !message.is_empty())
         .unwrap_or_else(|| {
@@ -133,7 +141,13 @@ mod tests {
         );
         let busy = error(r#"{"error":{"code":429}}"#);
         assert_eq!(of_problem(&busy, false).outcome, Outcome::Limit);
-        assert_eq!(of_problem(&busy, true).outcome, Outcome::Fault);
+        let late = of_problem(&busy, true);
+        assert_eq!(
+            (late.outcome, late.reason, late.status),
+            (Outcome::Fault, Some(RATE_LIMITED), Some(429))
+        );
+        let overloaded = error(r#"{"type":"error","error":{"type":"overloaded_error"}}"#);
+        assert_eq!(of_problem(&overloaded, true).reason, Some(OVERLOADED));
     }
 
     #[test]

@@ -14,3 +14,9 @@ pub const REDIRECTED: &str = "backend_redirects";
 pub const SILENT: &str = "backend_silent";
 /// No connection to the backend could be made.
 pub const UNREACHABLE: &str = "backend_unreachable";
+/// The backend reported overload in the middle of an answer.
+pub const OVERLOADED: &str = "server_is_overloaded";
+/// The backend reported that a rate limit was reached, in the middle of an answer.
+pub const RATE_LIMITED: &str = "rate_limit_exceeded";
+/// The backend reported that a quota is used up, in the middle of an answer.
+pub const QUOTA: &str = "insufficient_quota";

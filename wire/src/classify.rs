@@ -1,7 +1,7 @@
 //! Classifies the refusals of model servers, with one table for all servers that use these dialects.
 //!
 //! The class determines everything that follows, so a loading model must not be classified as overloaded, nor an
-//! overloaded one as broken. Servers use different words for the same condition; all the words are in this file.
+//! overloaded one as broken. Servers use different words for the same condition; all the words are in `words`.
 //! Sources: the servers' own code and pages, named beside each word list.
 
 use std::time::{Duration, SystemTime};
@@ -9,9 +9,17 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode};
 use kebne_control::Outcome;
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::{error::ErrorView, quota};
+use crate::quota;
+
+mod error_text;
+mod words;
+
+use error_text::ErrorText;
+use words::{
+    ASLEEP_AT_END, COLD_AS_CLIENT, LOADING, NO_CREDIT, NO_CREDIT_CODES, NO_SERVER, NOT_READ,
+    NOT_SERVED, NOT_TAKEN, OVERLOADED, QUOTA, WRONG_KEY_CODES,
+};
 
 /// A reset later than this means a used-up quota, not a rate limit, because no caller waits that long.
 const QUOTA_HORIZON: Duration = Duration::from_mins(5);
@@ -40,79 +48,6 @@ pub struct ErrorResponse<'a> {
     pub now: SystemTime,
 }
 
-/// Loading: Hugging Face "is currently loading", llama.cpp "Loading model", `OpenAI` "is still being loaded" (429),
-/// Bedrock `ModelNotReadyException`, vLLM production stack and proxies that scale from zero.
-const LOADING: [&str; 11] = [
-    "currently loading",
-    "loading model",
-    "model is loading",
-    "still being loaded",
-    "still loading",
-    "modelnotready",
-    "model not ready",
-    "model_loading",
-    "is starting",
-    "starting up",
-    "warming up",
-];
-
-/// Overload: TGI `overloaded`, Ollama "server busy" and "maximum pending requests exceeded", vLLM's queue bound,
-/// Hugging Face "Model too busy", `OpenAI` `server_is_overloaded`, Anthropic and Azure `overloaded`.
-const OVERLOADED: [&str; 9] = [
-    "overloaded",
-    "server busy",
-    "too busy",
-    "pending requests",
-    "queue is full",
-    "queue full",
-    "max_num_queued",
-    "concurrency limit",
-    "no slot available",
-];
-
-/// Cold, reported with the status of a bad request: Featherless. A message may quote the caller, so these words are
-/// used only while the server has not been proven to work.
-const COLD_AS_CLIENT: [&str; 2] = ["model is cold", "not ready for inference"];
-
-/// A used-up quota, reported with the status of a bad request: Anthropic. The message begins with these words, so they
-/// cannot be a quotation of the caller.
-const NO_CREDIT: &str = "your credit balance is too low";
-
-/// Used-up quotas: `OpenAI` `insufficient_quota` and billing limits, Anthropic spend limits, daily quotas.
-const QUOTA: [&str; 8] = [
-    "insufficient_quota",
-    "exceeded your current quota",
-    "billing",
-    "spend_limit",
-    "spend limit",
-    "credit balance",
-    "per day",
-    "daily",
-];
-
-/// A proxy without a server behind it: Envoy, nginx, Kubernetes ingress.
-const NO_SERVER: [&str; 5] = [
-    "no healthy upstream",
-    "upstream connect error",
-    "service temporarily unavailable",
-    "unhealthy",
-    "no available server",
-];
-
-/// Requests that the model or its server does not support, refused with 500: llama.cpp "image input is not supported"
-/// (a model without projector), "tools param requires --jinja flag" (older versions), and chat templates that raise
-/// "Conversation roles must alternate user/assistant/…".
-const NOT_TAKEN: [&str; 4] = [
-    "input is not supported",
-    "param requires --jinja",
-    "roles must alternate",
-    "unsupported content[].type",
-];
-
-/// Answers that the server itself could not parse, reported with 500: llama.cpp "The model produced output that does
-/// not match the expected peg-native format".
-const NOT_READ: [&str; 1] = ["model produced output that does not match"];
-
 /// Returns the class of an unsuccessful answer.
 pub fn classify(response: &ErrorResponse<'_>) -> Outcome {
     let error = ErrorText::read(response.body);
@@ -124,7 +59,11 @@ pub fn classify(response: &ErrorResponse<'_>) -> Outcome {
         };
     }
     match status {
+        403 if error.is_flagged() => Outcome::Client,
+        403 if error.has_code(&NO_CREDIT_CODES) => Outcome::Quota { reset: clock },
         401 | 403 | 407 => Outcome::Misconfigured, // The key is the gateway's, not the caller's.
+        // Another request, with less output, can be paid.
+        402 if error.is_beyond_account() => Outcome::Client,
         402 => Outcome::Quota { reset: clock },
         408 => Outcome::Timeout,
         429 => too_many(&error, clock),
@@ -134,12 +73,26 @@ pub fn classify(response: &ErrorResponse<'_>) -> Outcome {
         500.. => broken(response, &error),
         424 => failed_behind(response),
         498 => clocked(clock), // Groq: the flex tier is full.
-        400 if !response.proven && error.has(&COLD_AS_CLIENT) => Outcome::Cold { estimated: clock },
-        400 if error.text.trim_start().starts_with(NO_CREDIT) => Outcome::Quota { reset: clock },
-        400..=499 => Outcome::Client,
+        400..=499 => refused(response, &error, clock),
         300..=399 => Outcome::Unusable, // Moved, and every attempt would be.
         _ => Outcome::Fault,
     }
+}
+
+/// Classifies the other statuses of the caller's own faults, which some servers also use for faults that are not the
+/// caller's.
+fn refused(response: &ErrorResponse<'_>, error: &ErrorText, clock: Option<Duration>) -> Outcome {
+    let is_cold = response.status.as_u16() == 400 && error.has(&COLD_AS_CLIENT);
+    if (is_cold && !response.proven) || error.has_line("model ", ASLEEP_AT_END) {
+        return Outcome::Cold { estimated: clock };
+    }
+    if error.begins_with(&NO_CREDIT) || error.has_code(&NO_CREDIT_CODES) {
+        return Outcome::Quota { reset: clock };
+    }
+    if error.begins_with(&NOT_SERVED) || error.has_code(&WRONG_KEY_CODES) {
+        return Outcome::Misconfigured;
+    }
+    Outcome::Client
 }
 
 /// Status 424. `SageMaker` uses it for a failure of the container behind it; in TGI the generation itself failed.
@@ -185,6 +138,7 @@ const STATUS_OF_TYPE: [(u16, &[&str]); 9] = [
             "authenticationerror",
             "invalid_api_key",
             "unauthenticated",
+            "api_key_invalid",
         ],
     ),
     (
@@ -235,8 +189,6 @@ pub fn classify_event(body: &[u8]) -> InBand {
         Outcome::Cold {
             estimated: error.estimated,
         }
-    } else if error.has(&QUOTA) && named.is_none_or(|status| status == 429) {
-        Outcome::Quota { reset: None }
     } else if let Some(status) = status {
         classify(&ErrorResponse {
             status,
@@ -246,6 +198,8 @@ pub fn classify_event(body: &[u8]) -> InBand {
             cold_statuses: &[],
             now: SystemTime::UNIX_EPOCH,
         })
+    } else if error.has(&QUOTA) {
+        Outcome::Quota { reset: None }
     } else if error.has(&OVERLOADED) {
         Outcome::Limit
     } else {
@@ -269,7 +223,11 @@ fn too_many(error: &ErrorText, clock: Option<Duration>) -> Outcome {
             slow_down: true,
         };
     }
-    if error.has(&QUOTA) && clock.is_none_or(|clock| clock > QUOTA_HORIZON) {
+    if error.is_beyond_account() {
+        return Outcome::Client;
+    }
+    let clock = clock.filter(|clock| !error.is_daily || *clock > QUOTA_HORIZON);
+    if (error.is_daily || error.has(&QUOTA)) && clock.is_none_or(|clock| clock > QUOTA_HORIZON) {
         return Outcome::Quota { reset: clock };
     }
     clocked(clock)
@@ -334,100 +292,6 @@ fn clocked(clock: Option<Duration>) -> Outcome {
             slow_down: false,
         },
         None => Outcome::Limit,
-    }
-}
-
-/// The parts of an error body that decide its class.
-#[derive(Debug, Default)]
-struct ErrorText {
-    /// The message, type and code in lower case.
-    text: String,
-    /// The value of `estimated_time`.
-    estimated: Option<Duration>,
-    /// The type and the code only, in lower case.
-    kind: String,
-    /// A status that the body contains.
-    status: Option<u16>,
-    /// `true` if the body names a cause beyond a path that does not exist.
-    has_cause: bool,
-}
-
-impl ErrorText {
-    fn read(body: &[u8]) -> Self {
-        let Ok(whole) = serde_json::from_slice::<Value>(body) else {
-            let start = &body[..body.len().min(TEXT_MAX)];
-            return Self {
-                text: String::from_utf8_lossy(start).to_lowercase(),
-                ..Self::default()
-            };
-        };
-        // Gemini's OpenAI surface wraps the object in a list.
-        let whole = &whole;
-        let value = whole.get(0).unwrap_or(whole);
-        let error = value.get("error").unwrap_or(value);
-        let mut text = error.as_str().unwrap_or_default().to_lowercase();
-        for holder in [error, value] {
-            for key in [
-                "message",
-                "type",
-                "code",
-                "status",
-                "error_type",
-                "error_code",
-                "detail",
-                "__type",
-            ] {
-                if let Some(word) = holder.get(key).and_then(Value::as_str) {
-                    text.push('\n');
-                    text.push_str(&word.to_lowercase());
-                }
-            }
-        }
-        if let Some(code) = error.pointer("/details/error_code").and_then(Value::as_str) {
-            text.push('\n');
-            text.push_str(&code.to_lowercase());
-        }
-        let estimate = value
-            .get("estimated_time")
-            .or_else(|| error.get("estimated_time"));
-        let estimated = estimate
-            .and_then(Value::as_f64)
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let view = ErrorView::of(whole).unwrap_or_default();
-        let kind = [view.kind.as_deref(), view.code.as_deref()].map(Option::unwrap_or_default);
-        let kind = kind.join("\n").to_lowercase();
-        let nothing = matches!(
-            view.message.as_str(),
-            "" | "Not Found" | "Method Not Allowed"
-        );
-        Self {
-            text,
-            estimated: estimated.map(|estimated| estimated.min(ESTIMATE_MAX)),
-            has_cause: !nothing || kind.trim() != "",
-            kind,
-            status: view.status,
-        }
-    }
-
-    /// Returns the status that corresponds to the type or the code.
-    fn status_of_type(&self) -> Option<u16> {
-        let named = |words: &&[&str]| words.iter().any(|word| self.kind.contains(word));
-        let found = STATUS_OF_TYPE.iter().find(|(_, words)| named(words));
-        found.map(|(status, _)| *status)
-    }
-
-    fn has(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| self.text.contains(word))
-    }
-
-    /// Returns the retry time in texts such as "try again in 1.2s" and "retry in 10h17m".
-    fn clock(&self) -> Option<Duration> {
-        let (_, rest) = self
-            .text
-            .split_once("again in ")
-            .or_else(|| self.text.split_once("retry in "))?;
-        let word = rest.split_whitespace().next()?;
-        quota::parse_span(word.trim_end_matches(['.', ',', ';']))
     }
 }
 

@@ -2,10 +2,16 @@
 //!
 //! An error may arrive with any status, including 200, and in the middle of a stream. The shapes are: OpenAI's
 //! `{"error": {"message", "type", "param", "code"}}`, the same in a list (Gemini), a string under `error` (TGI,
-//! Ollama), `{"object": "error", "message", …}` (vLLM, FastChat), `{"detail": …}` (FastAPI), Anthropic's `{"type":
-//! "error", "error": {…}}`, and `{"message", "code"}` (gateways).
+//! Ollama), `{"object": "error", "message", …}` (vLLM, FastChat, Mistral), `{"detail": …}` (FastAPI), Anthropic's
+//! `{"type": "error", "error": {…}}`, `{"message", "code"}` (gateways), and an error within a choice (OpenRouter). If the
+//! status says that the answer is an error, `{"message": …}` (SageMaker, Cohere) and plain text (axum) are errors too.
 
-use serde_json::Value;
+mod words;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use words::{message_of, plain_text};
 
 /// The contents of an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +43,9 @@ pub fn is_error(value: &Value) -> bool {
             if says("object") || says("type") || says("status") {
                 return true;
             }
+            if error_of_choice(value).is_some() {
+                return true;
+            }
             let answers = ["choices", "data", "usage", "generated_text"];
             if answers.iter().any(|key| fields.contains_key(*key)) {
                 return false;
@@ -57,6 +66,19 @@ pub fn is_error(value: &Value) -> bool {
     }
 }
 
+/// Returns the object or the text of an error: the value of `error`, that of a choice, or the whole value.
+pub(crate) fn error_in(value: &Value) -> &Value {
+    let own = value.get("error").filter(|error| is_set(error));
+    own.or_else(|| error_of_choice(value)).unwrap_or(value)
+}
+
+/// Returns the first error of a choice: OpenRouter's `{"choices": [{"error": {…}, "finish_reason": "error"}]}`.
+fn error_of_choice(value: &Value) -> Option<&Value> {
+    let choices = value.get("choices")?.as_array()?;
+    let mut errors = choices.iter().filter_map(|choice| choice.get("error"));
+    errors.find(|error| is_set(error))
+}
+
 fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -70,56 +92,76 @@ fn is_set(value: &Value) -> bool {
 impl ErrorView {
     /// Reads an error. Returns `None` if the value is not an error.
     pub fn of(value: &Value) -> Option<Self> {
-        if !is_error(value) {
-            return None;
-        }
-        let outer = value.get(0).unwrap_or(value);
-        let inner = outer
-            .get("error")
-            .filter(|error| error.is_object())
-            .unwrap_or(outer);
-        let text = |key: &str| {
-            let found = [inner, outer]
-                .iter()
-                .find_map(|holder| holder.get(key)?.as_str());
-            found.filter(|text| !text.is_empty()).map(str::to_owned)
-        };
-        let message = text("message")
-            .or_else(|| outer.get("error")?.as_str().map(str::to_owned))
-            .or_else(|| text("msg"))
-            .or_else(|| detail(outer.get("detail")?))
-            .unwrap_or_default();
-        Some(Self {
-            message,
-            kind: text("type").filter(|kind| kind != "error"),
-            code: text("code").or_else(|| text("error_code")),
-            param: text("param"),
-            status: status(inner).or_else(|| status(outer)),
-        })
+        is_error(value).then(|| Self::in_value(value))
     }
 
     /// Reads an error from the bytes of a body or of an event.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         Self::of(&serde_json::from_slice(bytes).ok()?)
     }
+
+    /// Reads the body of an answer whose status says that it is an error. Returns `None` if it has no words for a person:
+    /// it is empty, a page of HTML, or not text.
+    pub fn of_refusal(body: &[u8]) -> Option<Self> {
+        let view = match serde_json::from_slice(body) {
+            Ok(value) => Self::in_value(&value),
+            Err(_) => Self {
+                message: plain_text(body)?,
+                ..Self::default()
+            },
+        };
+        Some(view).filter(|view| !view.message.is_empty())
+    }
+
+    fn in_value(value: &Value) -> Self {
+        let outer = value.get(0).unwrap_or(value);
+        let error = error_in(outer);
+        let inner = if error.is_object() { error } else { outer };
+        let text = |key: &str| {
+            let found = [inner, outer]
+                .iter()
+                .find_map(|holder| holder.get(key)?.as_str());
+            found.filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        Self {
+            message: message_of(error, inner, outer),
+            kind: text("type").filter(|kind| kind != "error"),
+            code: text("code").or_else(|| text("error_code")),
+            param: text("param"),
+            status: status(inner).or_else(|| status(outer)),
+        }
+    }
 }
 
-/// Reads FastAPI's `detail`, which is a string, or a list with an entry for each invalid field.
-fn detail(detail: &Value) -> Option<String> {
-    match detail {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(items) => {
-            let each = items.iter().filter_map(|item| {
-                let place = item.get("loc").and_then(Value::as_array);
-                let place = place.into_iter().flatten().filter_map(Value::as_str);
-                let place = place.collect::<Vec<_>>().join(".");
-                Some(format!("`{place}`: {}", item.get("msg")?.as_str()?))
-            });
-            Some(each.collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty())
-        }
-        Value::Object(fields) => Some(fields.get("message")?.as_str()?.to_owned()),
-        _ => None,
+/// Returns an error with an object under `error` as `OpenAI` writes it: `message`, `type`, `param` and `code` are present, and
+/// `code` is a string or null. Other members of the object are kept. Returns `None` if the body is not such an error, and
+/// the same bytes if it has this form already.
+pub fn in_openai_shape(body: &Bytes) -> Option<Bytes> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let error = value.get("error")?.as_object()?;
+    let message = error.get("message")?.as_str()?;
+    let is_text = |key: &str| error.get(key).is_some_and(Value::is_string);
+    let is_text_or_null = |key: &str| is_text(key) || error.get(key).is_some_and(Value::is_null);
+    let has_all = is_text("type") && is_text_or_null("param") && is_text_or_null("code");
+    if has_all && value.get("type").is_none() {
+        return Some(body.clone());
     }
+    let text = |key: &str| match error.get(key) {
+        Some(Value::String(text)) => Value::from(text.as_str()),
+        Some(Value::Number(number)) => Value::from(number.to_string()),
+        _ => Value::Null,
+    };
+    let mut shaped = Map::new();
+    shaped.insert("message".to_owned(), message.into());
+    let kind = Some(text("type")).filter(Value::is_string);
+    let kind = kind.unwrap_or_else(|| "invalid_request_error".into());
+    shaped.insert("type".to_owned(), kind);
+    shaped.insert("param".to_owned(), text("param"));
+    shaped.insert("code".to_owned(), text("code"));
+    for (key, value) in error {
+        shaped.entry(key).or_insert_with(|| value.clone());
+    }
+    Some(json!({ "error": shaped }).to_string().into())
 }
 
 /// Returns the status of an error, given as a number or as digits.
@@ -207,12 +249,97 @@ mod tests {
     }
 
     #[test]
+    fn an_error_by_its_status_has_the_words_of_its_body() {
+        for (body, message) in [
+            (r#"{"message":"m","request_id":"x"}"#, "m"),
+            (r#"{"Message":"m"}"#, "m"),
+            (r#"{"error":["a","b"]}"#, "a; b"),
+            (r#"{"errors":[{"message":"m"}]}"#, "m"),
+            (r#"{"type":"about:blank","title":"Bad","detail":"m"}"#, "m"),
+            (r#"{"error":"Bad Request","message":["a","b"]}"#, "a; b"),
+            (
+                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","x"],"msg":"Extra"}]}}"#,
+                "`body.x`: Extra",
+            ),
+            (
+                r#"{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"{\"error\":{\"message\":\"too long\"}}"}}}"#,
+                "Provider returned error: too long",
+            ),
+            (
+                r#"{"OriginalMessage":"{\"error\":\"m\"}","OriginalStatusCode":400,"Message":"Received client error"}"#,
+                "Received client error: m",
+            ),
+            (
+                "Failed to deserialize\n  the JSON body",
+                "Failed to deserialize the JSON body",
+            ),
+        ] {
+            let view = ErrorView::of_refusal(body.as_bytes()).unwrap_or_else(|| panic!("{body}"));
+            assert_eq!(view.message, message, "{body}");
+        }
+        let binary: &[u8] = b"\x00\x01";
+        for body in [
+            &b""[..],
+            b" ",
+            b"<html>x</html>",
+            b"{}",
+            b"{\"a\":",
+            binary,
+            b"\xFF",
+        ] {
+            assert_eq!(ErrorView::of_refusal(body), None, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_within_a_choice_is_one() {
+        let body = r#"{"choices":[{"message":{"content":""},"finish_reason":"error","error":{"code":429,"message":"slow"}}],"usage":{}}"#;
+        let view = ErrorView::read(body.as_bytes()).unwrap();
+        assert_eq!((view.message.as_str(), view.status), ("slow", Some(429)));
+    }
+
+    #[test]
+    fn an_error_object_gets_the_four_members_that_clients_read() {
+        let shaped = |body: &str| in_openai_shape(&Bytes::copy_from_slice(body.as_bytes()));
+        let whole =
+            r#"{"error": {"message":"m","type":"t","param":null,"code":"c","x":1}, "id":1}"#;
+        assert_eq!(shaped(whole).unwrap(), whole);
+        for (body, expected) in [
+            (
+                r#"{"type":"error","error":{"type":"not_found_error","message":"m"},"request_id":"r"}"#,
+                r#"{"error":{"message":"m","type":"not_found_error","param":null,"code":null}}"#,
+            ),
+            (
+                r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}"#,
+                r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":"400","status":"INVALID_ARGUMENT"}}"#,
+            ),
+            (
+                r#"{"error":{"message":"m","type":"BadRequestError","param":null,"code":400}}"#,
+                r#"{"error":{"message":"m","type":"BadRequestError","param":null,"code":"400"}}"#,
+            ),
+        ] {
+            let shaped: Value = serde_json::from_slice(&shaped(body).unwrap()).unwrap();
+            let expected: Value = serde_json::from_str(expected).unwrap();
+            assert_eq!(shaped, expected, "{body}");
+        }
+        for body in [
+            r#"{"error":"m"}"#,
+            r#"{"detail":"m"}"#,
+            "m",
+            r#"{"error":{}}"#,
+        ] {
+            assert_eq!(shaped(body), None, "{body}");
+        }
+    }
+
+    #[test]
     fn answers_are_not_errors() {
         for body in [
             r#"{"choices":[],"error":null}"#,
             r#"{"choices":[{"message":{"content":"error"}}],"code":200,"message":"ok"}"#,
             r#"{"error":{},"choices":[]}"#,
             r#"{"error":"","choices":[]}"#,
+            r#"{"choices":[{"error":null},{"error":{}}]}"#,
             r#"{"generated_text":"x"}"#,
             r#"{"id":"1"}"#,
             "[]",

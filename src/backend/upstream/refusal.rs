@@ -8,6 +8,7 @@ use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{
     classify::{ErrorResponse, classify},
+    error::ErrorView,
     passed_headers, quota, redact,
 };
 
@@ -51,7 +52,7 @@ impl Upstream {
         let id = passed_headers::upstream_id(&headers);
         let message = describe(status, &body, location.as_deref(), id);
         let mut failure = Failure::new(outcome, message).with_status(status.as_u16());
-        let is_no_server = status == StatusCode::BAD_GATEWAY;
+        let is_no_server = status == StatusCode::BAD_GATEWAY && ErrorView::read(&body).is_none();
         failure.reason = match outcome {
             _ if status.is_redirection() => Some(REDIRECTED),
             // A proxy reports that there is no server behind it.

@@ -6,7 +6,10 @@ use actix_web::http::StatusCode;
 use bytes::Bytes;
 use kebne_control::Outcome;
 use kebne_lane::{CallError, Ending, Failure, PrewarmError, RefusalReason};
-use kebne_wire::{error::ErrorView, redact};
+use kebne_wire::{
+    error::{ErrorView, in_openai_shape},
+    redact,
+};
 use serde_json::Value;
 
 use crate::{
@@ -196,8 +199,35 @@ impl ApiError {
             _ if failure.reason == Some(reason::UNREACHABLE) => {
                 Self::upstream("the backend cannot be reached")
             }
-            _ => Self::upstream("the backend failed"),
+            _ => Self::of_reason(failure.reason),
         }
+    }
+
+    /// The backend failed, and may have reported why in the middle of its answer.
+    fn of_reason(reason: Option<&str>) -> Self {
+        let (status, kind, code, message) = match reason {
+            Some(reason::OVERLOADED) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable_error",
+                reason::OVERLOADED,
+                "the backend was overloaded and ended its answer",
+            ),
+            Some(reason::RATE_LIMITED) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "requests",
+                reason::RATE_LIMITED,
+                "the backend reached a rate limit and ended its answer",
+            ),
+            Some(reason::QUOTA) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "insufficient_quota",
+                reason::QUOTA,
+                "the backend's quota is used up, and it ended its answer",
+            ),
+            _ => return Self::upstream("the backend failed"),
+        };
+        let error = Self::new(status, kind, message).code(code);
+        error.ending_in(Ending::Error).never()
     }
 
     /// The answers of other calls use all the memory for answers.
@@ -219,10 +249,7 @@ impl ApiError {
             .and_then(|status| StatusCode::from_u16(status).ok())
             .filter(|status| status.is_client_error() || *status == StatusCode::NOT_IMPLEMENTED);
         let body = failure.body.as_deref().unwrap_or_default();
-        let view = ErrorView::read(body).filter(|view| !view.message.is_empty());
-        let is_own_shape = serde_json::from_slice::<Value>(body)
-            .is_ok_and(|body| body["error"]["message"].is_string());
-        let view = view.unwrap_or_else(|| ErrorView {
+        let view = ErrorView::of_refusal(body).unwrap_or_else(|| ErrorView {
             message: "the backend refused the request".to_owned(),
             ..ErrorView::default()
         });
@@ -232,8 +259,8 @@ impl ApiError {
         if error.status == StatusCode::PAYLOAD_TOO_LARGE {
             error = error.code("request_too_large");
         }
-        let own = failure.body.as_ref().filter(|_| is_own_shape);
-        error.verbatim = own.and_then(masked);
+        let own = failure.body.as_ref().and_then(in_openai_shape);
+        error.verbatim = own.as_ref().and_then(masked);
         error
     }
 
@@ -279,6 +306,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::surface::{Surface as _, messages::MESSAGES};
 
     #[test]
     fn a_backends_words_reach_the_caller_without_keys() {
@@ -287,18 +315,43 @@ mod tests {
             failure.body = Some(Bytes::copy_from_slice(body.as_bytes()));
             ApiError::failed(&failure)
         };
-        let own = json!({"error": {"message": "no model for sk-abcdefgh", "param": "model", "inner": ["Bearer abc", 1]}});
+        let own = json!({"error": {"message": "no model for sk-abcdefgh", "type": "t", "param": "model", "code": null, "inner": ["Bearer abc", 1]}});
         let error = say(404, &own.to_string());
         assert_eq!(error.status().as_u16(), 404);
         assert_eq!(error.message(), "no model for ***");
         let shown: Value = serde_json::from_slice(error.verbatim().unwrap()).unwrap();
-        let expected = json!({"error": {"message": "no model for ***", "param": "model", "inner": ["Bearer ***", 1]}});
+        let expected = json!({"error": {"message": "no model for ***", "type": "t", "param": "model", "code": null, "inner": ["Bearer ***", 1]}});
         assert_eq!(shown, expected);
         let detail = r#"{"detail":[{"loc":["body","n"],"msg":"bad key hf_abcdefgh"}]}"#;
         let error = say(422, detail);
         assert!(!error.message().contains("abcdefgh"), "{}", error.message());
         // A caller's own texts and ids stay unchanged, byte by byte.
-        let plain = r#"{"error": {"message":"no output for 'call_0123456789abcdef01234567', the call that this very long sentence is about"}}"#;
+        let plain = r#"{"error": {"message":"no output for 'call_0123456789abcdef01234567', the call that this very long sentence is about","type":"t","param":null,"code":null}}"#;
         assert_eq!(say(400, plain).verbatim().unwrap(), plain);
+        let anthropic = r#"{"type":"error","error":{"type":"not_found_error","message":"no"},"request_id":"r"}"#;
+        let shown: Value = serde_json::from_slice(say(404, anthropic).verbatim().unwrap()).unwrap();
+        let expected = json!({"error": {"message": "no", "type": "not_found_error", "param": null, "code": null}});
+        assert_eq!(shown, expected);
+        assert_eq!(say(422, "Failed to parse").message(), "Failed to parse");
+        assert_eq!(say(400, r#"{"message":"m"}"#).message(), "m");
+    }
+
+    #[test]
+    fn a_refusal_in_the_middle_of_an_answer_keeps_its_kind() {
+        for (reason, status, kind) in [
+            (reason::OVERLOADED, 503, "overloaded_error"),
+            (reason::RATE_LIMITED, 429, "rate_limit_error"),
+            (reason::QUOTA, 429, "rate_limit_error"),
+        ] {
+            let failure = Failure::new(Outcome::Fault, "x").because(reason);
+            let error = ApiError::failed(&failure);
+            assert_eq!(
+                (error.status().as_u16(), error.reason(), error.ending()),
+                (status, reason, Ending::Error)
+            );
+            let event = MESSAGES.error_event(&error, "r");
+            let event = std::str::from_utf8(&event).unwrap();
+            assert!(event.contains(kind), "{event}");
+        }
     }
 }
