@@ -100,10 +100,8 @@ impl AnthropicBackend {
         let response = self.upstream.send(call).await?;
         let quota = quota::hints(response.headers(), SystemTime::now());
         let headers = self.upstream.passed(response.headers());
-        let answered = match self.upstream.incoming(response, request.stream) {
-            Ok(body) => self.answered(body, form, &attempt).await,
-            Err(failure) => Err(failure),
-        };
+        let body = self.upstream.incoming(response, request.stream);
+        let answered = self.answered(body, form, &attempt).await;
         let mut answer = match answered {
             Ok(answer) => answer,
             Err(mut failure) => {
@@ -286,6 +284,9 @@ fn bad(error: &BadAnswer, data: &[u8]) -> Failure {
         }
         BadAnswer::Incomplete => failure::of_problem(&Problem::Cut, false),
         BadAnswer::TooLarge(_) => failure::of_problem(&Problem::TooLarge, false),
+        BadAnswer::NotJson(_) if kebne_wire::json::is_cut(data) => {
+            failure::of_problem(&Problem::Cut, false)
+        }
         BadAnswer::NotJson(_) | BadAnswer::Lacks(_) | BadAnswer::Contradicts(_) => {
             failure::unreadable(data)
         }

@@ -41,7 +41,7 @@ pub(crate) fn of_problem(problem: &Problem, started: bool) -> Failure {
             "the backend gave up the answer and said so in its finish reason",
         )
         .because(CUT),
-        Problem::Cut => cut("the backend's stream ended before it was done"),
+        Problem::Cut => cut("the backend's answer ended before it was complete"),
     }
 }
 

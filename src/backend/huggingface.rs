@@ -11,7 +11,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
-use kebne_wire::{error::is_error, one_chunk::of_answer, quota, splice, stream::Problem};
+use kebne_wire::{
+    error::is_error, one_chunk::of_answer, quota, splice, stream::Problem, surrogates,
+};
 use minijinja::{Environment as Templates, context};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -253,7 +255,10 @@ fn parameters(asked: &Asked) -> Value {
 /// text.
 fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
     let unreadable = || failure::unreadable(body);
-    let mut value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
+    if kebne_wire::json::is_cut(body) {
+        return Err(failure::of_problem(&Problem::Cut, false));
+    }
+    let mut value: Value = surrogates::read(body).map_err(|_| unreadable())?;
     // No server is known to send more than two levels of lists.
     for _ in 0..2 {
         if let Value::Array(items) = &mut value {

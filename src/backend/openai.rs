@@ -21,6 +21,7 @@ use kebne_wire::{
     Endpoint, NativeApi,
     error::is_error,
     fold::Fold,
+    json,
     one_chunk::of_answer,
     output_limit, quota,
     sniff::Kind,
@@ -130,11 +131,13 @@ impl OpenAiBackend {
         let quota = quota::hints(response.headers(), std::time::SystemTime::now());
         let headers = self.upstream.passed(response.headers());
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
-        let answered = match self.upstream.incoming(response, request.stream) {
-            Ok(body) if is_native => self.responded(body, &attempt).await,
-            Ok(body) if is_opaque => self.opaque(body, content_type, is_content).await,
-            Ok(body) => self.answered(body, &attempt).await,
-            Err(failure) => Err(failure),
+        let body = self.upstream.incoming(response, request.stream);
+        let answered = if is_native {
+            self.responded(body, &attempt).await
+        } else if is_opaque {
+            self.opaque(body, content_type, is_content).await
+        } else {
+            self.answered(body, &attempt).await
         };
         let mut answer = match answered {
             Ok(answer) => answer,
@@ -176,6 +179,7 @@ impl OpenAiBackend {
         content_type: Option<HeaderValue>,
         is_content: bool,
     ) -> Result<Answer<ModelResponse>, Failure> {
+        let body = if is_content { body.as_file() } else { body };
         let body = body.read(self.upstream.answer_size_max()).await?;
         let is_error =
             !is_content && serde_json::from_slice(&body).is_ok_and(|body| is_error(&body));
@@ -184,6 +188,9 @@ impl OpenAiBackend {
         }
         let content_type = content_type.as_ref().and_then(|kind| kind.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
+        if !is_content && content_type.contains("json") && json::is_cut(&body) {
+            return Err(failure::of_problem(&stream::Problem::Cut, false));
+        }
         Ok(Answer::complete(
             ModelBody::Opaque(content_type, body).into(),
         ))

@@ -308,8 +308,7 @@ impl Upstream {
             Response::of_client(response),
             size_max,
             self.answers.share(),
-        )
-        .ok()?;
+        );
         Some(body.read_some(size_max).await)
     }
 
@@ -320,14 +319,14 @@ impl Upstream {
     }
 
     /// Takes the body of an answer, to be read within the bound for whole answers.
-    pub(crate) fn incoming(&self, response: Response, stream: bool) -> Result<Incoming, Failure> {
+    pub(crate) fn incoming(&self, response: Response, stream: bool) -> Incoming {
         let max = if stream {
             usize::MAX
         } else {
             self.answer_size_max
         };
-        let body = Incoming::of(response, max, self.answers.share())?;
-        Ok(body.with_events_of(self.event_size_max, Arc::clone(&self.secrets)))
+        let body = Incoming::of(response, max, self.answers.share());
+        body.with_events_of(self.event_size_max, Arc::clone(&self.secrets))
     }
 
     /// Returns the headers of an answer that are passed on to the caller.
@@ -342,7 +341,7 @@ impl Upstream {
 
     /// Reads a whole answer within its bound.
     pub(crate) async fn read(&self, response: Response) -> Result<Bytes, Failure> {
-        self.incoming(response, false)?
+        self.incoming(response, false)
             .read(self.answer_size_max)
             .await
     }

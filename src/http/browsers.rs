@@ -184,7 +184,8 @@ fn is_loopback(host: &str) -> bool {
 /// Returns `true` for the operations whose body is a form with a file. A page of another origin can send a form
 /// without a preflight request; the check of the origin refuses it.
 fn takes_forms(path: &str) -> bool {
-    ["/v1/audio/transcriptions", "/v1/audio/translations"].contains(&path)
+    let operations = ["/audio/transcriptions", "/audio/translations", "/files"];
+    operations.iter().any(|end| path.ends_with(end))
 }
 
 fn is_form(content_type: &str) -> bool {

@@ -104,15 +104,30 @@ impl Resource {
     }
 }
 
+/// The operations that Azure has under a deployment.
+const DEPLOYED: [&str; 7] = [
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "audio/speech",
+    "audio/transcriptions",
+    "audio/translations",
+    "images/generations",
+];
+
 /// Returns the other paths of an operation: without `/v1`, and as in Azure: under `/openai`, and with the deployment
 /// in place of a model.
 fn aliases(path: &str) -> Vec<String> {
     let Some(short) = path.strip_prefix("/v1/") else {
         return Vec::new();
     };
-    let mut paths = vec![format!("/{short}"), format!("/openai/v1/{short}")];
-    if matches!(short, "chat/completions" | "completions" | "embeddings") {
-        paths.push(format!("/openai/deployments/{{deployment}}/{short}"));
+    let mut paths = vec![
+        format!("/{short}"),
+        format!("/openai/v1/{short}"),
+        format!("/openai/{short}"),
+    ];
+    if DEPLOYED.contains(&short) {
+        paths.push(format!("/openai/deployments/{{deployment:.+}}/{short}"));
     }
     paths
 }

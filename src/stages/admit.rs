@@ -1,6 +1,6 @@
 //! Determines the resources of a call before its body is parsed: its share, its deadline, its session and its memory.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{
     http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -18,7 +18,7 @@ use crate::{
         Call, Stage,
         authenticate::Known,
         caller::Caller,
-        deadline,
+        deadline::{self, Deadline},
         share::{self, Share},
         turn,
     },
@@ -40,7 +40,7 @@ pub(super) struct Admitted {
     pub(super) call: Call,
     pub(super) caller: Caller,
     pub(super) share: Share,
-    pub(super) deadline: Duration,
+    pub(super) deadline: Deadline,
     /// The session of the call.
     pub(super) session: Option<Session>,
     /// The prompt that the call names.
@@ -86,7 +86,8 @@ impl Stage for Admit<'_> {
         let content_type = content_type.map(str::to_owned);
         let forwarded = forwarded(headers);
         let deployment = arrival.http.match_info().get("deployment");
-        let deployment = deployment.map(str::to_owned);
+        // The path is decoded but for its slashes.
+        let deployment = deployment.map(|name| name.replace("%2F", "/").replace("%2f", "/"));
         let encoding = headers.get(CONTENT_ENCODING).cloned();
         let body = self.state.bodies.read(headers, arrival.payload).await?;
         let body = match encoding {

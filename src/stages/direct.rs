@@ -55,7 +55,7 @@ pub(crate) async fn call(
         priority: share.priority,
         weight: share.weight,
         refuse_when_cold: share.refuse_when_cold,
-        ..CallOptions::within(deadline).in_place()
+        ..CallOptions::within(deadline.time).in_place()
     };
     let options = if is_repeatable {
         options.idempotent()

@@ -1,6 +1,6 @@
 //! Creates a call from the body: reads the caller's dialect, then inserts the session's history and the prompt.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::web::Data;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::{
         Call, Stage,
         admit::Admitted,
         caller::Caller,
+        deadline::Deadline,
         response::{self, Keep, Prepared},
         share::Share,
         turn::{self, Follow},
@@ -201,15 +202,16 @@ fn under_name(parsed: &mut Parsed, model: String) {
 }
 
 /// Returns the properties of a call that a lane uses, besides its cost in tokens.
-fn options(share: Share, deadline: Duration, request: &ModelRequest) -> CallOptions {
+fn options(share: Share, deadline: Deadline, request: &ModelRequest) -> CallOptions {
     CallOptions {
+        bounds_stream: deadline.bounds_stream,
         bytes: u64::try_from(request.body.len()).unwrap_or(u64::MAX),
         tenant: share.tenant,
         priority: share.priority,
         weight: share.weight,
         refuse_when_cold: share.refuse_when_cold,
         // A repetition may cost another answer, but has no other effect.
-        ..CallOptions::within(deadline).idempotent().in_place()
+        ..CallOptions::within(deadline.time).idempotent().in_place()
     }
 }
 

@@ -146,6 +146,20 @@ async fn every_ending_of_a_call_is_counted_once() {
 }
 
 #[actix::test]
+async fn a_stream_that_its_deadline_ends_says_so() {
+    let state = state(Some(Fault::Stall)).await;
+    let app = app!(state, &openai::CHAT);
+    let response = call_service(&app, request(&body(true)).to_request()).await;
+    let events = read(response).await;
+    assert!(events.contains(r#""content""#), "{events}");
+    let last = events.trim_end().lines().last().unwrap();
+    let error: serde_json::Value = serde_json::from_str(&last["data: ".len()..]).unwrap();
+    assert_eq!(error["error"]["type"], "timeout_error", "{last}");
+    assert_eq!(error["error"]["code"], "deadline_exceeded", "{last}");
+    assert_one(&state, Ending::Timeout).await;
+}
+
+#[actix::test]
 async fn a_caller_that_leaves_before_its_answer_is_counted_once() {
     let state = state(Some(Fault::Hang)).await;
     let app = app!(state, &openai::CHAT);

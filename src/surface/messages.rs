@@ -126,6 +126,16 @@ fn is_message_event(data: &[u8]) -> bool {
     serde_json::from_slice::<View<'_>>(data).is_ok_and(|view| view.choices.is_none())
 }
 
+/// Returns `true` for a whole message.
+fn is_message(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct View<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    serde_json::from_slice::<View<'_>>(body).is_ok_and(|view| view.kind == "message")
+}
+
 fn native_of(parsed: &Parsed, is_required: bool) -> Native {
     Native {
         api: NativeApi::Messages,
@@ -159,9 +169,7 @@ impl MessageWriter {
 
 impl AnswerWriter for MessageWriter {
     fn whole(&mut self, body: Bytes) -> Result<Bytes, ApiError> {
-        let is_native =
-            serde_json::from_slice::<Value>(&body).is_ok_and(|answer| answer["type"] == "message");
-        if is_native {
+        if is_message(&body) {
             return Ok(body);
         }
         let message = anthropic::message_of_chat(&body, &self.context)?;

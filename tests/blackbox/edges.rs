@@ -104,6 +104,18 @@ fn azures_paths_and_bounds_that_servers_take_are_served() {
             assert_eq!(sent.get(key), body.get(key), "{sent}");
         }
     }
+    let response = program.send(
+        "POST",
+        "/openai/responses?api-version=2025-03-01-preview",
+        &[("api-key", "k")],
+        &json!({"model": "simulated", "input": "a"}),
+    );
+    assert_eq!(response.status, 200, "{}", response.body);
+    assert_eq!(response.json()["object"], "response");
+    let path = "/openai/models?api-version=2024-10-21";
+    let models = program.send("GET", path, &[], &Value::Null);
+    assert_eq!(models.status, 200, "{}", models.body);
+    assert_eq!(models.json()["object"], "list");
 }
 
 #[test]

@@ -17,10 +17,10 @@ use crate::{
 const LARGE: usize = 24 << 20;
 
 fn ask(program: &Program) -> TcpStream {
-    ask_for(program, false)
+    ask_for(program, false, "")
 }
 
-fn ask_for(program: &Program, stream: bool) -> TcpStream {
+fn ask_for(program: &Program, stream: bool, header: &str) -> TcpStream {
     let body = format!(
         r#"{{"model":"simulated","stream":{stream},"messages":[{{"role":"user","content":"a"}}]}}"#
     );
@@ -28,7 +28,7 @@ fn ask_for(program: &Program, stream: bool) -> TcpStream {
     let length = body.len();
     write!(
         socket,
-        "POST {CHAT} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}",
+        "POST {CHAT} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\n{header}content-length: {length}\r\n\r\n{body}",
         program.address
     )
     .unwrap();
@@ -89,7 +89,7 @@ fn a_caller_who_takes_nothing_is_cut_off_and_its_memory_is_free_again() {
     let program = in_front_of(folder.path(), &url, server);
     let mut stalled = Vec::new();
     for (number, stream) in [(1, false), (2, true)] {
-        let mut socket = ask_for(&program, stream);
+        let mut socket = ask_for(&program, stream, "");
         let mut head = [0; 12];
         socket.read_exact(&mut head).unwrap();
         assert_eq!(&head, b"HTTP/1.1 200", "{stream}");
@@ -144,9 +144,8 @@ fn an_answer_without_room_is_shed_by_its_lane_too_and_does_not_fall_back() {
 fn a_stalled_stream_past_its_deadline_counts_as_timeout_in_its_lane_and_among_the_requests() {
     let folder = folder();
     let (url, _requests) = upstream(|_| large_stream());
-    let server = "[server]\nwrite_timeout = \"3s\"\ndeadline_default = \"1s\"";
-    let program = in_front_of(folder.path(), &url, server);
-    let mut stalled = ask_for(&program, true);
+    let program = in_front_of(folder.path(), &url, "[server]\nwrite_timeout = \"3s\"");
+    let mut stalled = ask_for(&program, true, "x-kebne-deadline-ms: 1000\r\n");
     stalled.read_exact(&mut [0; 12]).unwrap();
     program.await_metric(r#"kebne_calls_total{lane="simulated",ending="timeout"} 1"#);
     program.await_metric(r#"kebne_requests_total{model="simulated",ending="timeout"} 1"#);

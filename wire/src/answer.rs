@@ -6,7 +6,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::message::{Draft, MessageError};
+use crate::{
+    message::{Draft, MessageError},
+    surrogates::{self, Halves},
+};
 
 /// The fields of a message that can be kept; the others are not collected.
 const KEPT: [&str; 6] = [
@@ -45,6 +48,7 @@ pub struct Answer {
     has_message: bool,
     /// Bytes of all texts in the message so far.
     size: usize,
+    halves: Halves,
 }
 
 impl Answer {
@@ -53,7 +57,7 @@ impl Answer {
     /// # Errors
     /// Returns an error if there is no message, or if it has no form that can be sent back.
     pub fn of_whole(body: &[u8]) -> Result<Value, MessageError> {
-        let chunk: Chunk = serde_json::from_slice(body).map_err(|_| MessageError::Unreadable)?;
+        let chunk: Chunk = surrogates::read(body).map_err(|_| MessageError::Unreadable)?;
         let mut choices = chunk.choices.unwrap_or_default();
         // One choice is requested, and some servers number it otherwise.
         let choice = match choices.len() {
@@ -76,7 +80,7 @@ impl Answer {
             if data == b"[DONE]" {
                 self.is_done = true;
             } else if !self.is_too_large(size_max) {
-                match serde_json::from_slice::<Chunk>(data) {
+                match self.halves.read::<Chunk>(data) {
                     Ok(chunk) => self.add(chunk),
                     Err(_) => self.is_unreadable = true,
                 }

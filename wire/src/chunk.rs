@@ -51,6 +51,8 @@ pub(crate) struct ChoiceView {
     pub(crate) lacks_delta: bool,
     /// `true` if it calls a tool.
     pub(crate) has_calls: bool,
+    /// `true` if it has an error that is not empty.
+    pub(crate) has_error: bool,
 }
 
 /// One chunk.
@@ -85,7 +87,11 @@ impl<'de> Deserialize<'de> for ChunkView {
                 };
                 while let Some(Key(key)) = fields.next_key()? {
                     match key {
-                        ChunkKey::Choices => view.choices = fields.next_value::<Choices>()?.0,
+                        ChunkKey::Choices => {
+                            view.choices = fields.next_value::<Choices>()?.0;
+                            let mut choices = view.choices.iter().flatten();
+                            view.is_suspect |= choices.any(|choice| choice.has_error);
+                        }
                         ChunkKey::Usage => {
                             let usage = fields.next_value::<Option<Usage>>()?;
                             view.has_usage = usage.is_some();
@@ -135,6 +141,7 @@ enum ChoiceKey {
     Text,
     Delta,
     Message,
+    Error,
     Other,
 }
 
@@ -159,6 +166,7 @@ impl From<&str> for ChoiceKey {
             "text" => Self::Text,
             "delta" => Self::Delta,
             "message" => Self::Message,
+            "error" => Self::Error,
             _ => Self::Other,
         }
     }
@@ -365,6 +373,9 @@ impl<'de> Deserialize<'de> for ChoiceView {
                             has_delta |= message.is_present && is_delta;
                             has_whole |= message.is_present && !is_delta;
                         }
+                        ChoiceKey::Error => {
+                            view.has_error = !fields.next_value::<Presence>()?.is_empty();
+                        }
                         ChoiceKey::Other => {
                             fields.next_value::<IgnoredAny>()?;
                         }
@@ -486,6 +497,8 @@ mod tests {
             (r#"{"choices":[],"error":{"code":1}}"#, true),
             (r#"{"object":"error","choices":[]}"#, true),
             (r#"{"detail":"x"}"#, true),
+            (r#"{"choices":[{"error":null}]}"#, false),
+            (r#"{"choices":[{"error":{"code":429}}]}"#, true),
             (r#"{"choices":null}"#, true),
         ] {
             assert_eq!(view(text).is_suspect, is_suspect, "{text}");

@@ -51,7 +51,8 @@ pub struct ErrorResponse<'a> {
 /// Returns the class of an unsuccessful answer.
 pub fn classify(response: &ErrorResponse<'_>) -> Outcome {
     let error = ErrorText::read(response.body);
-    let clock = quota::retry_after(response.headers, response.now).or_else(|| error.clock());
+    let clock =
+        quota::retry_after(response.headers, response.now).or_else(|| error.clock(response.now));
     let status = response.status.as_u16();
     if response.cold_statuses.contains(&status) {
         return Outcome::Cold {

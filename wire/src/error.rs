@@ -9,7 +9,9 @@
 mod words;
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use crate::{json, sse::events, surrogates};
 
 use words::{message_of, plain_text};
 
@@ -47,8 +49,12 @@ pub fn is_error(value: &Value) -> bool {
                 return true;
             }
             let answers = ["choices", "data", "usage", "generated_text"];
-            if answers.iter().any(|key| fields.contains_key(*key)) {
+            let is_answer = |key: &&str| fields.get(*key).is_some_and(|value| !value.is_null());
+            if answers.iter().any(is_answer) {
                 return false;
+            }
+            if status_of_base(value).is_some() {
+                return true;
             }
             let reasoned = [
                 "code",
@@ -60,10 +66,23 @@ pub fn is_error(value: &Value) -> bool {
             ];
             set("detail")
                 || set("errors")
+                || (set("msg") && status(value).is_some())
                 || (set("message") && reasoned.iter().any(|key| set(key)))
         }
         _ => false,
     }
+}
+
+/// Reads the JSON of an error's body, which may begin with a byte order mark, contain bytes that are not UTF-8, or be the data
+/// of an event (DashScope).
+pub(crate) fn value_of(body: &[u8]) -> Option<Value> {
+    let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let text = String::from_utf8_lossy(text);
+    let value = surrogates::read(text.as_bytes()).ok();
+    value.or_else(|| {
+        let event = events(text.as_bytes()).find_map(|event| event.data)?;
+        surrogates::read(&event).ok()
+    })
 }
 
 /// Returns the object or the text of an error: the value of `error`, that of a choice, or the whole value.
@@ -97,15 +116,15 @@ impl ErrorView {
 
     /// Reads an error from the bytes of a body or of an event.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        Self::of(&serde_json::from_slice(bytes).ok()?)
+        Self::of(&surrogates::read(bytes).ok()?)
     }
 
     /// Reads the body of an answer whose status says that it is an error. Returns `None` if it has no words for a person:
     /// it is empty, a page of HTML, or not text.
     pub fn of_refusal(body: &[u8]) -> Option<Self> {
-        let view = match serde_json::from_slice(body) {
-            Ok(value) => Self::in_value(&value),
-            Err(_) => Self {
+        let view = match value_of(body) {
+            Some(value) => Self::in_value(&value),
+            None => Self {
                 message: plain_text(body)?,
                 ..Self::default()
             },
@@ -128,7 +147,9 @@ impl ErrorView {
             kind: text("type").filter(|kind| kind != "error"),
             code: text("code").or_else(|| text("error_code")),
             param: text("param"),
-            status: status(inner).or_else(|| status(outer)),
+            status: status(inner)
+                .or_else(|| status(outer))
+                .or_else(|| status_of_base(outer)),
         }
     }
 }
@@ -137,13 +158,14 @@ impl ErrorView {
 /// `code` is a string or null. Other members of the object are kept. Returns `None` if the body is not such an error, and
 /// the same bytes if it has this form already.
 pub fn in_openai_shape(body: &Bytes) -> Option<Bytes> {
-    let value: Value = serde_json::from_slice(body).ok()?;
+    let value = value_of(body)?;
     let error = value.get("error")?.as_object()?;
     let message = error.get("message")?.as_str()?;
     let is_text = |key: &str| error.get(key).is_some_and(Value::is_string);
     let is_text_or_null = |key: &str| is_text(key) || error.get(key).is_some_and(Value::is_null);
     let has_all = is_text("type") && is_text_or_null("param") && is_text_or_null("code");
-    if has_all && value.get("type").is_none() {
+    let is_plain_json = std::str::from_utf8(body).is_ok() && json::is_valid(body);
+    if has_all && is_plain_json && value.get("type").is_none() {
         return Some(body.clone());
     }
     let text = |key: &str| match error.get(key) {
@@ -161,7 +183,22 @@ pub fn in_openai_shape(body: &Bytes) -> Option<Bytes> {
     for (key, value) in error {
         shaped.entry(key).or_insert_with(|| value.clone());
     }
-    Some(json!({ "error": shaped }).to_string().into())
+    let shaped = Map::from_iter([("error".to_owned(), Value::Object(shaped))]);
+    Some(Value::Object(shaped).to_string().into())
+}
+
+/// Returns the status of an error in MiniMax's form: `{"base_resp": {"status_code": 1002, "status_msg": …}}`, in which 0
+/// is a success.
+fn status_of_base(value: &Value) -> Option<u16> {
+    let code = value.pointer("/base_resp/status_code")?.as_u64()?;
+    match code {
+        0 => None,
+        1002 | 1041 => Some(429),
+        1004 | 2049 => Some(401),
+        1008 => Some(402),
+        1026 | 1027 | 1039 | 1042 | 2013 => Some(400),
+        _ => Some(500),
+    }
 }
 
 /// Returns the status of an error, given as a number or as digits.
@@ -249,6 +286,20 @@ mod tests {
     }
 
     #[test]
+    fn an_error_in_the_form_of_a_status_is_read() {
+        for (body, status) in [
+            (
+                r#"{"choices":null,"base_resp":{"status_code":1002,"status_msg":"m"}}"#,
+                429,
+            ),
+            (r#"{"code":401,"msg":"m","success":false}"#, 401),
+        ] {
+            let view = ErrorView::read(body.as_bytes()).unwrap_or_else(|| panic!("{body}"));
+            assert_eq!((view.message.as_str(), view.status), ("m", Some(status)));
+        }
+    }
+
+    #[test]
     fn an_error_by_its_status_has_the_words_of_its_body() {
         for (body, message) in [
             (r#"{"message":"m","request_id":"x"}"#, "m"),
@@ -269,6 +320,12 @@ mod tests {
                 r#"{"OriginalMessage":"{\"error\":\"m\"}","OriginalStatusCode":400,"Message":"Received client error"}"#,
                 "Received client error: m",
             ),
+            (r#""too long""#, "too long"),
+            ("\u{feff}{\"message\":\"m\"}", "m"),
+            (
+                "event:error\ndata:{\"code\":\"InvalidParameter\",\"message\":\"m\"}\n\n",
+                "m",
+            ),
             (
                 "Failed to deserialize\n  the JSON body",
                 "Failed to deserialize the JSON body",
@@ -277,6 +334,8 @@ mod tests {
             let view = ErrorView::of_refusal(body.as_bytes()).unwrap_or_else(|| panic!("{body}"));
             assert_eq!(view.message, message, "{body}");
         }
+        let latin = ErrorView::of_refusal(b"{\"message\":\"caf\xE9\"}").unwrap();
+        assert_eq!(latin.message, "caf\u{fffd}");
         let binary: &[u8] = b"\x00\x01";
         for body in [
             &b""[..],
@@ -322,6 +381,12 @@ mod tests {
             let expected: Value = serde_json::from_str(expected).unwrap();
             assert_eq!(shaped, expected, "{body}");
         }
+        let marked = format!("\u{feff}{whole}");
+        let shaped_again = shaped(&marked).unwrap();
+        assert!(
+            shaped_again.starts_with(b"{\"error\":{"),
+            "{shaped_again:?}"
+        );
         for body in [
             r#"{"error":"m"}"#,
             r#"{"detail":"m"}"#,
@@ -340,6 +405,8 @@ mod tests {
             r#"{"error":{},"choices":[]}"#,
             r#"{"error":"","choices":[]}"#,
             r#"{"choices":[{"error":null},{"error":{}}]}"#,
+            r#"{"choices":[],"base_resp":{"status_code":0,"status_msg":""}}"#,
+            r#"{"choices":null,"code":200,"msg":"ok"}"#,
             r#"{"generated_text":"x"}"#,
             r#"{"id":"1"}"#,
             "[]",

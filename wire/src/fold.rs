@@ -9,6 +9,7 @@ use crate::{
     message::{Draft, merge},
     request::Endpoint,
     stream::{Framer, Problem},
+    surrogates::Halves,
 };
 
 /// Collects one answer.
@@ -21,6 +22,7 @@ pub struct Fold {
     answer: Map<String, Value>,
     choices: BTreeMap<u64, Choice>,
     problem: Option<Problem>,
+    halves: Halves,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,7 @@ impl Fold {
             answer: Map::new(),
             choices: BTreeMap::new(),
             problem: None,
+            halves: Halves::default(),
         }
     }
 
@@ -106,8 +109,10 @@ impl Fold {
         };
         for line in events.split(|byte| *byte == b'\n') {
             // The framer has already read each event, and passes on one line of data per event.
-            let chunk = line.strip_prefix(b"data:").map(serde_json::from_slice);
-            if let Some(Ok(chunk)) = chunk {
+            let Some(data) = line.strip_prefix(b"data:") else {
+                continue;
+            };
+            if let Ok(chunk) = self.halves.read(data) {
                 self.add_chunk(chunk);
             }
         }

@@ -118,7 +118,7 @@ impl Inputs {
                 };
                 (Input::Image, tokens)
             }
-            "input_audio" => {
+            "input_audio" | "audio_url" | "audio" => {
                 let is_plain = text.contains("\"wav\"") || text.contains("\"pcm16\"");
                 let bytes = if is_plain {
                     SOUND_BYTES.0
@@ -177,6 +177,11 @@ mod tests {
                 r#"{"type":"image_url","image_url":{"url":"https://a/b.png"}}"#.to_owned(),
                 Input::Image,
                 765,
+            ),
+            (
+                r#"{"type":"audio_url","audio_url":{"url":"https://a/b.mp3"}}"#.to_owned(),
+                Input::Audio,
+                10,
             ),
             (
                 format!(

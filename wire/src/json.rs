@@ -15,8 +15,15 @@ pub fn is_valid(bytes: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
-/// Returns the text with every number that is not finite replaced: `-Infinity` by `-9999.0`, `Infinity` by `9999.0`,
-/// `NaN` by `null`. Returns `None` if there is no such number, or if the result is not a single JSON value.
+/// Returns `true` if the bytes end before the JSON value that they begin.
+pub fn is_cut(bytes: &[u8]) -> bool {
+    !bytes.trim_ascii().is_empty()
+        && serde_json::from_slice::<IgnoredAny>(bytes).is_err_and(|error| error.is_eof())
+}
+
+/// Returns the text with every number that is not finite replaced: `-Infinity` by `-9999.0`, `Infinity` by `9999.0`, and
+/// `NaN` by `0.0` in a list, such as an embedding, and else by `-9999.0`, as the logarithm of a probability. Returns
+/// `None` if there is no such number, or if the result is not a single JSON value.
 pub fn with_finite_numbers(text: &[u8]) -> Option<Bytes> {
     let mut finite = Vec::new();
     let mut copied = 0;
@@ -24,17 +31,21 @@ pub fn with_finite_numbers(text: &[u8]) -> Option<Bytes> {
     while let Some(at) = next_letter(text, place) {
         let rest = &text[at..];
         let (length, value): (usize, &[u8]) = if rest.starts_with(b"NaN") {
-            (3, b"null")
+            (3, not_a_number(text, at))
         } else if rest.starts_with(b"Infinity") {
             (8, FINITE.0)
         } else {
             place = at + 1;
             continue;
         };
-        let is_negative = value != b"null" && at > copied && text[at - 1] == b'-';
+        let is_negative = at > copied && text[at - 1] == b'-';
         let start = at - usize::from(is_negative);
         finite.extend_from_slice(&text[copied..start]);
-        finite.extend_from_slice(if is_negative { FINITE.1 } else { value });
+        finite.extend_from_slice(if is_negative && length > 3 {
+            FINITE.1
+        } else {
+            value
+        });
         place = at + length;
         copied = place;
     }
@@ -43,6 +54,15 @@ pub fn with_finite_numbers(text: &[u8]) -> Option<Bytes> {
     }
     finite.extend_from_slice(&text[copied..]);
     is_valid(&finite).then(|| Bytes::from(finite))
+}
+
+/// Returns the replacement of the `NaN` at a position.
+fn not_a_number(text: &[u8], at: usize) -> &'static [u8] {
+    let before = text[..at].strip_suffix(b"-").unwrap_or(&text[..at]);
+    match before.trim_ascii_end().last() {
+        Some(b':') => FINITE.1,
+        _ => b"0.0",
+    }
 }
 
 /// Finds the next `N` or `I` outside a string.
@@ -94,7 +114,11 @@ mod tests {
             (r#"{"a":-Infinity}"#, Some(r#"{"a":-9999.0}"#)),
             (
                 r#"[NaN, Infinity,"NaN\" Infinity\\",-Infinity]"#,
-                Some(r#"[null, 9999.0,"NaN\" Infinity\\",-9999.0]"#),
+                Some(r#"[0.0, 9999.0,"NaN\" Infinity\\",-9999.0]"#),
+            ),
+            (
+                r#"{"a" : -NaN,"b":[1,-NaN ,NaN]}"#,
+                Some(r#"{"a" : -9999.0,"b":[1,0.0 ,0.0]}"#),
             ),
             (r#"{"a":"-Infinity"}"#, None),
             (r#"{"a":1}"#, None),

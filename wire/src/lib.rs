@@ -33,6 +33,7 @@ pub mod sniff;
 pub mod splice;
 pub mod sse;
 pub mod stream;
+pub mod surrogates;
 mod tool_calls;
 pub mod translate;
 pub mod turn;

@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::tool_calls::{Part, ToolCalls};
+use crate::{
+    surrogates,
+    tool_calls::{Part, ToolCalls},
+};
 
 /// The length of an id. Mistral's servers accept only ids of nine letters and digits.
 const ID_LENGTH: usize = 9;
@@ -46,7 +49,7 @@ impl NormalForm {
 
     /// Returns a chunk in the normal form; `None` if it has that form.
     pub(crate) fn of_chunk(&mut self, chunk: &[u8]) -> Option<Bytes> {
-        let mut chunk: Value = serde_json::from_slice(chunk).ok()?;
+        let mut chunk: Value = surrogates::read(chunk).ok()?;
         let mut is_changed = false;
         for (position, choice) in (0..).zip(chunk.get_mut("choices")?.as_array_mut()?) {
             let index = choice.get("index").and_then(Value::as_u64);
@@ -102,7 +105,7 @@ impl NormalForm {
 
 /// Returns a whole answer in the normal form, with ids made of `seed`; `None` if it has that form.
 pub(crate) fn of_whole(body: &[u8], seed: &str) -> Option<Bytes> {
-    let mut answer: Value = serde_json::from_slice(body).ok()?;
+    let mut answer: Value = surrogates::read(body).ok()?;
     let mut is_changed = false;
     for (index, choice) in (0..).zip(answer.get_mut("choices")?.as_array_mut()?) {
         let message = choice.get_mut("message");

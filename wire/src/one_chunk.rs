@@ -5,11 +5,11 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::request::Endpoint;
+use crate::{request::Endpoint, surrogates};
 
 /// Converts a whole answer into the events of a stream. Returns `None` if it is not an answer of this endpoint.
 pub fn of_answer(endpoint: Endpoint, request: &[u8], answer: &[u8]) -> Option<Bytes> {
-    let mut answer: Map<String, Value> = serde_json::from_slice(answer).ok()?;
+    let mut answer: Map<String, Value> = surrogates::read(answer).ok()?;
     let usage = answer.remove("usage").unwrap_or(Value::Null);
     let choices = answer.get_mut("choices")?.as_array_mut()?;
     if endpoint == Endpoint::Chat {

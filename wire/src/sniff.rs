@@ -17,6 +17,9 @@ const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 /// White space at the start of a body that is skipped; some servers send it to keep a connection alive.
 pub const BLANK_MAX: usize = 64 << 10;
 
+/// The longest name of a field that is looked for.
+const NAME_MAX: usize = 64;
+
 /// Returns the kind of a body that begins with `start`, or `None` if it cannot be determined yet.
 ///
 /// A body with only white space in its first [`BLANK_MAX`] bytes is [`Kind::Other`].
@@ -43,6 +46,22 @@ pub fn kind_of(start: &[u8]) -> Option<Kind> {
     }
 }
 
+/// Returns `true` if a body begins with a field that the standard of server-sent events does not define, and which its
+/// readers ignore. A body with the label `text/event-stream` is then a stream. Returns `false` for a sentence, a page of
+/// HTML or a JSON value, and `None` if that cannot be determined yet.
+pub fn begins_with_unknown_field(start: &[u8]) -> Option<bool> {
+    let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start);
+    let text = text.trim_ascii_start();
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let length = text.iter().take_while(|byte| is_word(**byte)).count();
+    let rest = text[length..].iter().find(|byte| **byte != b' ');
+    match rest {
+        _ if length > NAME_MAX => Some(false),
+        None => None,
+        Some(byte) => Some(length > 0 && *byte == b':'),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +85,25 @@ mod tests {
         ] {
             assert_eq!(kind_of(start.as_bytes()), kind, "{start:?}");
         }
+        for (start, begins) in [
+            ("foo: bar\n\ndata", Some(true)),
+            ("data : x\n\n", Some(true)),
+            ("foo", None),
+            ("", None),
+            ("null", None),
+            ("null\n", Some(false)),
+            ("upstream connect error: x", Some(false)),
+            ("<html>", Some(false)),
+            ("{", Some(false)),
+        ] {
+            assert_eq!(
+                begins_with_unknown_field(start.as_bytes()),
+                begins,
+                "{start:?}"
+            );
+        }
+        let long = "x".repeat(NAME_MAX + 1);
+        assert_eq!(begins_with_unknown_field(long.as_bytes()), Some(false));
         assert_eq!(kind_of(b"\xEF\xBB"), None);
         assert_eq!(kind_of(&b" ".repeat(BLANK_MAX + 1)), Some(Kind::Other));
     }

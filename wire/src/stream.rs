@@ -19,6 +19,7 @@ use crate::{
     normal_form::NormalForm,
     role::with_roles,
     sse::{Event, Splitter, events, write},
+    surrogates,
 };
 
 /// The event that ends a stream, exactly as SDKs compare it.
@@ -288,11 +289,12 @@ impl Framer {
     /// Handles a chunk that the JSON parser refuses, or data that is not a chunk.
     fn repair(&mut self, text: &[u8], owned: impl Fn() -> Bytes) -> EventAction {
         let finite = json::with_finite_numbers(text);
-        let chunk = finite.as_deref().map(serde_json::from_slice);
-        if let (Some(finite), Some(Ok(chunk))) = (&finite, chunk) {
-            return match self.note(&chunk, finite, owned) {
-                EventAction::Keep => EventAction::Replace(finite.clone()),
-                other => other,
+        let passed = finite.as_deref().unwrap_or(text);
+        // Callers read half characters, so they are passed on.
+        if let Ok(chunk) = surrogates::read(passed) {
+            return match (self.note(&chunk, passed, owned), &finite) {
+                (EventAction::Keep, Some(finite)) => EventAction::Replace(finite.clone()),
+                (other, _) => other,
             };
         }
         if ErrorView::read(text).is_some() {

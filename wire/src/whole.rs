@@ -10,6 +10,7 @@ use crate::{
     json, normal_form,
     request::Endpoint,
     stream::Problem,
+    surrogates,
 };
 
 /// A whole answer that can be passed on.
@@ -44,9 +45,10 @@ pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Pr
         Some(text) => body.slice_ref(text),
         None => body,
     };
+    let body = json::as_utf8(body);
     let (body, chunk) = match serde_json::from_slice(&body) {
         Ok(chunk) => (body, chunk),
-        Err(_) => repaired(body)?,
+        Err(error) => repaired(body, &error)?,
     };
     if chunk.is_suspect && ErrorView::read(&body).is_some() {
         return Err(Problem::Error(body));
@@ -80,16 +82,17 @@ pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Pr
 }
 
 /// Reads a body that the JSON parser refuses, or that is not an object.
-fn repaired(body: Bytes) -> Result<(Bytes, ChunkView), Problem> {
+fn repaired(body: Bytes, error: &serde_json::Error) -> Result<(Bytes, ChunkView), Problem> {
     if ErrorView::read(&body).is_some() {
         return Err(Problem::Error(body));
     }
-    let finite = json::with_finite_numbers(&body);
-    let chunk = finite.as_deref().map(serde_json::from_slice);
-    match (finite, chunk) {
-        (Some(finite), Some(Ok(chunk))) => Ok((finite, chunk)),
-        _ if json::is_valid(&body) && is_empty(&body) => Err(Problem::Empty),
-        _ => Err(Problem::Unreadable),
+    let body = json::with_finite_numbers(&body).unwrap_or(body);
+    // Callers read half characters, so they are passed on.
+    match surrogates::read(&body) {
+        Ok(chunk) => Ok((body, chunk)),
+        Err(_) if json::is_valid(&body) && is_empty(&body) => Err(Problem::Empty),
+        Err(_) if error.is_eof() => Err(Problem::Cut),
+        Err(_) => Err(Problem::Unreadable),
     }
 }
 
@@ -179,13 +182,24 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused_and_what_can_be_repaired_is_repaired() {
-        for body in ["", "<html>", r#"{"choices":["#, "7", r#"{"choices":{}}"#] {
-            assert_eq!(
-                checked(Endpoint::Chat, body),
-                Err(Problem::Unreadable),
-                "{body}"
-            );
+        for (problem, body) in [
+            (Problem::Unreadable, "<html>"),
+            (Problem::Unreadable, "7"),
+            (Problem::Unreadable, r#"{"choices":{}}"#),
+            (Problem::Cut, ""),
+            (Problem::Cut, r#"{"choices":["#),
+            (Problem::Cut, r#"{"choices":[{"message":{"content":"a"#),
+        ] {
+            assert_eq!(checked(Endpoint::Chat, body), Err(problem), "{body}");
         }
+        let halves = r#"{"choices":[{"message":{"content":"x\ud83d y"}}]}"#;
+        assert_eq!(checked(Endpoint::Chat, halves).unwrap().body, halves);
+        let bytes = Bytes::from_static(b"{\"choices\":[{\"message\":{\"content\":\"x \xF0\"}}]}");
+        let whole = check(Endpoint::Chat, bytes, "").unwrap();
+        assert_eq!(
+            whole.body,
+            "{\"choices\":[{\"message\":{\"content\":\"x \u{fffd}\"}}]}"
+        );
         let whole = checked(
             Endpoint::Chat,
             r#"{"choices":[{"message":{},"logprobs":-Infinity}]}"#,

@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::FutureExt;
 use kebne_control::{AttemptId, Outcome, QuotaHints, Span, Timestamp};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     backend::{Answer, Attempt, Backend, Failure, Tail},
@@ -259,17 +259,20 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    /// Runs the rest of a streamed answer until it ends, its caller leaves or its deadline passes.
-    async fn stream(&self, tail: Tail) -> Outcome {
+    /// Runs the rest of a streamed answer until it ends or its caller leaves, or its deadline passes, if that bounds
+    /// streams.
+    async fn stream(&self, mut tail: Tail) -> Outcome {
         let shared = self.job.shared();
         let ending = tokio::select! {
             biased;
             () = shared.cancelled.cancelled() => return Outcome::Cancelled,
-            ending = timeout_at(self.deadline, tail) => ending,
-        };
-        let Ok(ending) = ending else {
-            shared.condemn(Ending::Timeout);
-            return Outcome::Timeout;
+            ending = &mut tail => ending,
+            () = sleep_until(self.deadline), if self.job.options.bounds_stream => {
+                // Before the tail is dropped, because the reader asks why it ended.
+                shared.condemn(Ending::Timeout);
+                tracing::debug!(attempt = self.attempt.0, "the deadline ended a streamed answer");
+                return Outcome::Timeout;
+            }
         };
         if let Some(error) = ending.error {
             tracing::debug!(attempt = self.attempt.0, %error, "a streamed answer broke");

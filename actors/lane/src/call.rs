@@ -8,10 +8,17 @@ use serde::Serialize;
 use crate::backend::Failure;
 
 /// The options of a call.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the options are independent of each other"
+)]
 #[derive(Clone, Debug)]
 pub struct CallOptions {
     /// The time from now after which the caller no longer needs the answer.
     pub deadline: Duration,
+    /// `true` if a streamed answer must end by the deadline too. If it is `false`, the deadline bounds the time to the
+    /// first part only, and the stream lasts as long as its backend and its caller keep it.
+    pub bounds_stream: bool,
     /// Bytes that the call holds while it waits; counted against the queue's limit of bytes.
     pub bytes: u64,
     /// The highest cost, in the unit of the backend's quota (tokens, rows, bytes); zero if unknown.
@@ -62,6 +69,7 @@ impl CallOptions {
     pub const fn within(deadline: Duration) -> Self {
         Self {
             deadline,
+            bounds_stream: true,
             bytes: 0,
             cost: 0,
             cost_uncertain: 0,

@@ -113,6 +113,11 @@ impl CallGuard {
         }
     }
 
+    /// Returns the ending with which the lane itself ended the call after its answer had begun, if it did.
+    pub fn verdict(&self) -> Option<Ending> {
+        self.live.as_ref()?.shared.verdict()
+    }
+
     /// Reports the ending of the call and releases its permit. Only the first report counts. If the lane has ended the
     /// call meanwhile (timeout, panic, drain), the lane's reason is counted instead. Returns the ending that is counted.
     pub fn finish(mut self, ending: Ending) -> Ending {

@@ -140,6 +140,7 @@ async fn build(
 fn options(deadline: Duration) -> CallOptions {
     CallOptions {
         deadline,
+        bounds_stream: true,
         bytes: 10,
         cost: 0,
         cost_uncertain: 0,
@@ -376,6 +377,33 @@ async fn a_stream_keeps_its_place_until_its_rest_is_done_and_a_dropped_guard_can
     drop(reply);
     bench.assert_quiet().await;
     assert_eq!(ended(&bench, Ending::Cancelled), 1);
+}
+
+#[actix::test]
+async fn a_deadline_ends_a_stream_only_if_it_bounds_streams() {
+    let bench = lane(
+        Script::new(|_, _| Play::Stream(5 * SECOND)),
+        LaneSettings::default(),
+    )
+    .await;
+    for (bounds_stream, verdict, ended) in [
+        (true, Some(Ending::Timeout), Ending::Timeout),
+        (false, None, Ending::Error),
+    ] {
+        let options = CallOptions {
+            bounds_stream,
+            ..options(2 * SECOND)
+        };
+        let reply = bench.lane.call(1, options).await.unwrap();
+        let (_, guard) = reply.into_parts();
+        tokio::time::sleep(3 * SECOND).await;
+        let in_flight = bench.lane.snapshot().await.unwrap().pool.in_flight;
+        assert_eq!(in_flight, u32::from(!bounds_stream));
+        assert_eq!(guard.verdict(), verdict);
+        tokio::time::sleep(3 * SECOND).await;
+        assert_eq!(guard.finish(Ending::Error), ended);
+    }
+    bench.assert_quiet().await;
 }
 
 #[actix::test]

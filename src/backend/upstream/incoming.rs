@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{
-    encoding::{Decoder, EncodingError},
-    sniff::{Kind, kind_of},
+    encoding::{Decoder, EncodingError, is_known},
+    sniff::{Kind, begins_with_unknown_field, kind_of},
 };
 
 use crate::{
@@ -31,7 +31,13 @@ pub(crate) struct Incoming {
     event_size_max: usize,
     /// What errors within a stream are shown without.
     secrets: Arc<Secrets>,
+    /// `true` once the first bytes have shown whether the body is encoded.
+    is_decided: bool,
     decoder: Option<Decoder>,
+    /// `true` if the body is decoded by its label only, because it may be a file of any kind.
+    is_file: bool,
+    /// The bound of the decoded body.
+    max: usize,
     /// Compressed bytes that are not decoded yet.
     compressed: Bytes,
     /// The bytes that were read to determine the kind and have not been returned yet.
@@ -42,20 +48,26 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// Creates the reader of a body. `max` bounds its decoded size in bytes, and `share` is charged
     /// with what is held of it.
-    pub(crate) fn of(response: Response, max: usize, share: Share) -> Result<Self, Failure> {
-        let encoding = response.headers().get(http::header::CONTENT_ENCODING);
-        let encoding = encoding.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()));
-        let decoder = Decoder::new(encoding.as_deref().unwrap_or_default(), max);
-        Ok(Self {
-            decoder: decoder.map_err(|error| not_decoded(&error))?,
+    pub(crate) fn of(response: Response, max: usize, share: Share) -> Self {
+        Self {
             response,
             share,
             event_size_max: max,
             secrets: Arc::default(),
+            is_decided: false,
+            decoder: None,
+            is_file: false,
+            max,
             compressed: Bytes::new(),
             head: None,
             ended: false,
-        })
+        }
+    }
+
+    /// Decodes the body by its label only, because it may be a compressed file.
+    pub(crate) fn as_file(mut self) -> Self {
+        self.is_file = true;
+        self
     }
 
     /// Sets the largest event, by default as large as the body, and the secrets that errors are shown without.
@@ -86,7 +98,7 @@ impl Incoming {
         let Some(first) = self.next().await? else {
             return Ok(None);
         };
-        let mut kind = kind_of(&first);
+        let mut kind = self.kind_of(&first);
         let mut start = BytesMut::new();
         while kind.is_none() {
             if start.is_empty() {
@@ -96,7 +108,7 @@ impl Incoming {
                 break;
             };
             start.extend_from_slice(&more);
-            kind = kind_of(&start);
+            kind = self.kind_of(&start);
         }
         let head = if start.is_empty() {
             first
@@ -108,22 +120,40 @@ impl Incoming {
         Ok(kind.or((!is_blank).then_some(Kind::Other)))
     }
 
+    /// Returns the kind of a body that begins with `start`; `None` if it cannot be determined yet. The label counts only
+    /// where it explains bytes that would otherwise have no meaning.
+    fn kind_of(&self, start: &[u8]) -> Option<Kind> {
+        match kind_of(start) {
+            Some(Kind::Other) if self.is_labelled_stream() => {
+                let begins = begins_with_unknown_field(start)?;
+                Some(if begins { Kind::Events } else { Kind::Other })
+            }
+            kind => kind,
+        }
+    }
+
+    /// Returns `true` if the label of the body is that of an event stream.
+    fn is_labelled_stream(&self) -> bool {
+        let label = self.response.headers().get(http::header::CONTENT_TYPE);
+        let label = label.map(|label| label.as_bytes().to_ascii_lowercase());
+        label.is_some_and(|label| label.starts_with(b"text/event-stream"))
+    }
+
     /// Reads the rest of the body, of at most `max` bytes. A body that arrives in one piece is not copied.
     pub(crate) async fn read(mut self, max: usize) -> Result<Bytes, Failure> {
-        // The response counts the remaining bytes, without the head that was read to determine the kind.
-        let read = self.head.as_ref().map_or(0, Bytes::len);
+        let Some(first) = self.chunk().await? else {
+            return Ok(Bytes::new());
+        };
+        // The response counts the remaining bytes.
         let announced = self
             .response
             .content_length()
             .filter(|_| self.decoder.is_none())
             .and_then(|length| usize::try_from(length).ok())
-            .map_or(0, |rest| rest.saturating_add(read));
+            .map_or(0, |rest| rest.saturating_add(first.len()));
         if announced > max {
             return Err(too_large(max));
         }
-        let Some(first) = self.chunk().await? else {
-            return Ok(Bytes::new());
-        };
         let Some(second) = self.chunk().await? else {
             return if first.len() > max {
                 Err(too_large(max))
@@ -228,22 +258,53 @@ impl Incoming {
                 return Ok(Some(decoded));
             }
             if self.ended {
-                return Ok(None);
+                let Some(mut decoder) = self.decoder.take() else {
+                    return Ok(None);
+                };
+                let rest = decoder.finish().map_err(|error| not_decoded(&error))?;
+                return Ok(Some(rest).filter(|rest| !rest.is_empty()));
             }
             let chunk = self.response.chunk().await;
-            match chunk.map_err(|error| broke_off(&error))? {
+            let chunk = chunk.map_err(|error| broke_off(&error))?;
+            self.ended = chunk.is_none();
+            if !self.is_decided {
+                self.decide(chunk.unwrap_or_default())?;
+                let is_plain = self.is_decided && self.decoder.is_none();
+                if is_plain && !self.compressed.is_empty() {
+                    return Ok(Some(std::mem::take(&mut self.compressed)));
+                }
+                continue;
+            }
+            match chunk {
                 Some(chunk) if self.decoder.is_some() => self.compressed = chunk,
                 Some(chunk) if chunk.is_empty() => {}
                 Some(chunk) => return Ok(Some(chunk)),
-                None => {
-                    self.ended = true;
-                    if let Some(mut decoder) = self.decoder.take() {
-                        let rest = decoder.finish().map_err(|error| not_decoded(&error))?;
-                        return Ok(Some(rest).filter(|rest| !rest.is_empty()));
-                    }
-                }
+                None => {}
             }
         }
+    }
+
+    /// Determines the encoding of the body from its first bytes.
+    fn decide(&mut self, chunk: Bytes) -> Result<(), Failure> {
+        self.compressed = if self.compressed.is_empty() {
+            chunk
+        } else {
+            Bytes::from([&self.compressed[..], &chunk].concat())
+        };
+        if !is_known(&self.compressed) && !self.ended {
+            return Ok(());
+        }
+        self.is_decided = true;
+        let label = self.response.headers().get(http::header::CONTENT_ENCODING);
+        let label = label.map(|label| String::from_utf8_lossy(label.as_bytes()));
+        let label = label.as_deref().unwrap_or_default();
+        let decoder = if self.is_file {
+            Decoder::new(label, self.max)
+        } else {
+            Decoder::of_answer(label, &self.compressed, self.max)
+        };
+        self.decoder = decoder.map_err(|error| not_decoded(&error))?;
+        Ok(())
     }
 
     /// Decodes the available bytes step by step, until there is output.

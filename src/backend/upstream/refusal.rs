@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::StatusCode;
 use kebne_control::Outcome;
 use kebne_lane::Failure;
@@ -30,14 +29,9 @@ impl Upstream {
         let status = response.status();
         let headers = response.headers().clone();
         let location = redirect::location(&response);
-        let mut body = match Incoming::of(response, ERROR_SIZE_MAX, self.answers.share()) {
-            Ok(body) => {
-                let read = body.read_some(ERROR_SIZE_MAX);
-                let read = tokio::time::timeout(ERROR_BODY_TIMEOUT, read).await;
-                read.unwrap_or_default()
-            }
-            Err(_) => Bytes::new(),
-        };
+        let body = Incoming::of(response, ERROR_SIZE_MAX, self.answers.share());
+        let read = tokio::time::timeout(ERROR_BODY_TIMEOUT, body.read_some(ERROR_SIZE_MAX)).await;
+        let mut body = read.unwrap_or_default();
         // A key that is only partly masked would no longer be found.
         self.secrets.hide(&mut body);
         let now = SystemTime::now();

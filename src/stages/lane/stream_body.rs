@@ -132,6 +132,20 @@ impl StreamBody {
         self.fail(&ApiError::upstream("the backend's answer is incomplete"))
     }
 
+    /// Ends a stream whose attempt has ended without an end of the answer.
+    fn ended_by_lane(&mut self) -> Bytes {
+        let verdict = match &self.state {
+            State::Streaming { guard, .. } | State::Keeping { guard, .. } => guard.verdict(),
+            State::Waiting(_) | State::Over => None,
+        };
+        match verdict {
+            Some(Ending::Timeout) => self.fail(&ApiError::deadline_passed()),
+            Some(Ending::Panic) => self.fail(&ApiError::attempt_lost()),
+            Some(Ending::Drained) => self.fail(&ApiError::drained()),
+            _ => self.cut(),
+        }
+    }
+
     /// Ends the stream normally, with the end that the caller's dialect requires.
     fn finished(&mut self) -> Bytes {
         match self.finish.writer.end() {
@@ -234,7 +248,7 @@ impl StreamBody {
             Some(StreamItem::End) if self.finish.waits_for_the_end() => self.cut(),
             Some(StreamItem::End) => self.finished(),
             Some(StreamItem::Lost(failure)) => self.fail(&ApiError::failed(&failure)),
-            None => self.cut(),
+            None => self.ended_by_lane(),
         }
     }
 }

@@ -78,14 +78,29 @@ impl ApiError {
             )
             .code("upstream_timeout")
             .never(),
-            CallError::Panicked { .. } => {
-                Self::internal("the call was lost inside the gateway").code("attempt_lost")
-            }
+            CallError::Panicked { .. } => Self::attempt_lost(),
             CallError::Closed { .. } => Self::lane_closed(),
-            CallError::Drained | CallError::Stopped => {
-                Self::refused(RefusalReason::Draining, None, None)
-            }
+            CallError::Drained | CallError::Stopped => Self::drained(),
         }
+    }
+
+    /// The deadline that the caller named passed before the stream ended.
+    pub fn deadline_passed() -> Self {
+        let message = "the deadline of the call (`x-kebne-deadline-ms`) passed before the answer was complete";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", message)
+            .code("deadline_exceeded")
+            .ending_in(Ending::Timeout)
+            .never()
+    }
+
+    /// The attempt panicked.
+    pub fn attempt_lost() -> Self {
+        Self::internal("the call was lost inside the gateway").code("attempt_lost")
+    }
+
+    /// The gateway stops.
+    pub fn drained() -> Self {
+        Self::refused(RefusalReason::Draining, None, None)
     }
 
     /// The backend's lane is closed until an operator opens it.

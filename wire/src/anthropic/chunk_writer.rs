@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     anthropic::{stop_reason::finish_reason, usage},
+    surrogates::{self, Halves},
     translate::BadAnswer,
 };
 
@@ -18,7 +19,7 @@ const HELD_SIZE_MAX: usize = 16 << 20;
 /// # Errors
 /// Returns an error if the bytes are not a message.
 pub fn chat_of_message(message: &[u8], created: u64) -> Result<Value, BadAnswer> {
-    let message = serde_json::from_slice(message);
+    let message = surrogates::read(message);
     let message: Value = message.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
     let Value::Object(mut message) = message else {
         return Err(BadAnswer::Lacks("content"));
@@ -127,6 +128,7 @@ pub struct ChunkWriter {
     others: Vec<(u64, Value)>,
     /// Bytes of these blocks so far.
     held_size: usize,
+    halves: Halves,
 }
 
 impl ChunkWriter {
@@ -145,6 +147,7 @@ impl ChunkWriter {
             next_call: 0,
             others: Vec::new(),
             held_size: 0,
+            halves: Halves::default(),
         }
     }
 
@@ -170,7 +173,7 @@ impl ChunkWriter {
                 return Err(BadAnswer::TooLarge(HELD_SIZE_MAX));
             }
         }
-        let event = serde_json::from_slice(data);
+        let event = self.halves.read(data);
         let mut event: Value = event.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
         let index = event["index"].as_u64();
         match event["type"].as_str().unwrap_or_default() {

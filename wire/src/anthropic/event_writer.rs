@@ -80,8 +80,7 @@ impl EventWriter {
             }
             return self.end(out);
         }
-        let chunk = serde_json::from_slice(data);
-        let chunk: Value = chunk.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
+        let chunk = self.reader.parse(data)?;
         let pieces = self.reader.chunk(chunk)?;
         if !self.has_begun {
             self.begin(out);

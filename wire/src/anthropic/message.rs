@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     anthropic::{INVALID_JSON, stop_reason::Stop, usage},
+    surrogates,
     translate::{BadAnswer, ChatReader, Piece},
 };
 
@@ -67,7 +68,7 @@ impl MessageContext {
 /// # Errors
 /// Returns an error if the bytes are not a chat answer.
 pub fn message_of_chat(answer: &[u8], context: &MessageContext) -> Result<Value, BadAnswer> {
-    let answer = serde_json::from_slice(answer);
+    let answer = surrogates::read(answer);
     let answer: Value = answer.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
     let mut reader = ChatReader::default();
     let pieces = reader.whole(answer)?;

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::anthropic::message::input_of;
+use crate::{
+    anthropic::message::input_of,
+    surrogates::{self, Halves},
+};
 
 /// Converts a message into the events of a stream. Returns `None` if it is not a message.
 ///
 /// The whole content arrives at once; only the form is that of a stream.
 pub fn events_of_message(message: &[u8]) -> Option<Bytes> {
-    let mut message: Map<String, Value> = serde_json::from_slice(message).ok()?;
+    let mut message: Map<String, Value> = surrogates::read(message).ok()?;
     let Some(Value::Array(blocks)) = message.insert("content".to_owned(), json!([])) else {
         return None;
     };
@@ -103,6 +106,7 @@ fn event(kind: &str, mut data: Value, out: &mut String) {
 pub struct MessageFold {
     message: Map<String, Value>,
     blocks: Vec<Block>,
+    halves: Halves,
 }
 
 #[derive(Debug)]
@@ -117,8 +121,10 @@ impl MessageFold {
     /// Adds complete events, each with one line of data. Events that are not known are ignored.
     pub fn add(&mut self, events: &[u8]) {
         for line in events.split(|byte| *byte == b'\n') {
-            let data = line.strip_prefix(b"data:").map(serde_json::from_slice);
-            if let Some(Ok(event)) = data {
+            let Some(data) = line.strip_prefix(b"data:") else {
+                continue;
+            };
+            if let Ok(event) = self.halves.read(data) {
                 self.event(event);
             }
         }

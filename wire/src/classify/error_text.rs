@@ -1,6 +1,6 @@
 //! Reads the parts of an error that decide its class.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::{
         ESTIMATE_MAX, STATUS_OF_TYPE, TEXT_MAX,
         words::{BEYOND_ACCOUNT, FLAGGED},
     },
-    error::{ErrorView, error_in},
+    error::{ErrorView, error_in, value_of},
     quota,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct ErrorText {
     kind: String,
     /// The retry time in the details of the error (`google.rpc.RetryInfo`).
     delay: Option<Duration>,
+    /// The time of the reset, which OpenRouter sends in the body.
+    reset_at: Option<SystemTime>,
     /// `true` if the details name a quota of a day.
     pub(super) is_daily: bool,
     /// `true` if the error lists what was wrong with the content of the prompt.
@@ -36,7 +38,7 @@ pub(super) struct ErrorText {
 
 impl ErrorText {
     pub(super) fn read(body: &[u8]) -> Self {
-        let Ok(whole) = serde_json::from_slice::<Value>(body) else {
+        let Some(whole) = value_of(body) else {
             let start = &body[..body.len().min(TEXT_MAX)];
             return Self {
                 has_cause: names_model(body),
@@ -90,6 +92,7 @@ impl ErrorText {
             has_cause: !nothing || kind.trim() != "" || names_model(body),
             kind,
             delay: details.delay,
+            reset_at: reset_at(error),
             is_daily: details.is_daily,
             is_moderation: is_set(error.pointer("/metadata/reasons")),
             status: view.status,
@@ -156,17 +159,31 @@ impl ErrorText {
         })
     }
 
-    /// Returns the retry time of the details, or that in texts such as "try again in 1.2s" and "retry in 10h17m".
-    pub(super) fn clock(&self) -> Option<Duration> {
-        if self.delay.is_some() {
-            return self.delay;
+    /// Returns the retry time of the details, or that in texts such as "try again in 1.2s", "retry in 10h17m" and "retry
+    /// after 2 seconds".
+    pub(super) fn clock(&self, now: SystemTime) -> Option<Duration> {
+        let reset = self.reset_at.filter(|_| now != SystemTime::UNIX_EPOCH);
+        let reset = reset.and_then(|reset| reset.duration_since(now).ok());
+        if let Some(known) = self.delay.or(reset) {
+            return Some(known);
         }
-        let (_, rest) = self
-            .text
-            .split_once("again in ")
-            .or_else(|| self.text.split_once("retry in "))?;
-        let word = rest.split_whitespace().next()?;
-        quota::parse_span(word.trim_end_matches(['.', ',', ';']))
+        let words = ["again in ", "retry in ", "retry after ", "again after "];
+        let mut rests = words
+            .iter()
+            .filter_map(|words| Some(self.text.split_once(words)?.1));
+        let mut rest = rests.next()?.split_whitespace();
+        let end = ['.', ',', ';', ')'];
+        let span = quota::parse_span(rest.next()?.trim_end_matches(end))?;
+        let unit = rest.next().unwrap_or_default();
+        let factors = [
+            ("ms", 0.001),
+            ("milli", 0.001),
+            ("min", 60.0),
+            ("hour", 3600.0),
+        ];
+        let factor = factors.iter().find(|(name, _)| unit.starts_with(name));
+        let seconds = span.as_secs_f64() * factor.map_or(1.0, |(_, factor)| *factor);
+        Duration::try_from_secs_f64(seconds).ok()
     }
 }
 
@@ -197,6 +214,17 @@ impl Details {
         }
         details
     }
+}
+
+/// Returns `X-RateLimit-Reset` of the headers in OpenRouter's `metadata`, in milliseconds since 1970.
+fn reset_at(error: &Value) -> Option<SystemTime> {
+    let headers = error.pointer("/metadata/headers")?.as_object()?;
+    let mut headers = headers.iter();
+    let (_, reset) = headers.find(|(name, _)| name.eq_ignore_ascii_case("x-ratelimit-reset"))?;
+    let millis = reset
+        .as_u64()
+        .or_else(|| reset.as_str()?.trim().parse().ok())?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis))
 }
 
 /// Returns `true` if the words of a refusal mention a model.

@@ -506,3 +506,34 @@ fn an_error_at_the_head_of_a_stream_means_what_its_code_means() {
         assert_eq!(in_band, InBand { outcome, status }, "{body}");
     }
 }
+
+#[test]
+fn a_time_that_an_error_names_is_a_rate() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    for (body, millis) in [
+        (
+            r#"{"error":{"message":"Please retry after 2 seconds."}}"#,
+            2_000,
+        ),
+        (r#"{"error":{"message":"Try again in 3 minutes"}}"#, 180_000),
+        (r#"{"error":{"message":"try again in 250 ms"}}"#, 250),
+        (
+            r#"{"error":{"code":429,"metadata":{"headers":{"X-RateLimit-Reset":"2000000003000"}}}}"#,
+            3_000,
+        ),
+        (
+            r#"{"error":{"code":429,"metadata":{"headers":{"x-ratelimit-reset":2000000004000}}}}"#,
+            4_000,
+        ),
+    ] {
+        let outcome = classify(&ErrorResponse {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            headers: &HeaderMap::new(),
+            body: body.as_bytes(),
+            proven: true,
+            cold_statuses: &[],
+            now,
+        });
+        assert_eq!(outcome, rate(millis), "{body}");
+    }
+}

@@ -28,7 +28,8 @@ pub(super) fn message_of(error: &Value, inner: &Value, outer: &Value) -> String 
         .or_else(|| of_member(outer, "message"))
         .or_else(|| words(error, DEPTH_MAX))
         .or_else(|| words(outer, DEPTH_MAX))
-        .or_else(|| of_member(outer, "fault"));
+        .or_else(|| of_member(outer, "fault"))
+        .or_else(|| words(outer.pointer("/base_resp/status_msg")?, DEPTH_MAX));
     // What a server behind this one said.
     let behind = inner
         .pointer("/metadata/raw")

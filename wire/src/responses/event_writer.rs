@@ -8,6 +8,7 @@ use crate::{
         events::{Events, failure_events},
         output::Output,
     },
+    surrogates,
     translate::{BadAnswer, ChatReader, Piece},
 };
 
@@ -22,7 +23,7 @@ pub fn response_of_chat(
     created_at: u64,
     now: u64,
 ) -> Result<Value, BadAnswer> {
-    let answer = serde_json::from_slice(answer);
+    let answer = surrogates::read(answer);
     let answer: Value = answer.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
     let mut reader = ChatReader::default();
     let mut output = Output::new(id);
@@ -83,8 +84,7 @@ impl EventWriter {
             self.add(pieces, out)?;
             return self.end(now, out);
         }
-        let chunk = serde_json::from_slice(data);
-        let chunk: Value = chunk.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
+        let chunk = self.reader.parse(data)?;
         let pieces = self.reader.chunk(chunk)?;
         self.add(pieces, out)
     }

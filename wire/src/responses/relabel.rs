@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     responses::events::{Events, failure_events},
-    sse,
+    sse, surrogates,
     translate::BadAnswer,
 };
 
@@ -151,7 +151,7 @@ impl Relabel {
 }
 
 fn value(bytes: &[u8]) -> Result<Value, BadAnswer> {
-    serde_json::from_slice(bytes).map_err(|error| BadAnswer::NotJson(error.to_string()))
+    surrogates::read(bytes).map_err(|error| BadAnswer::NotJson(error.to_string()))
 }
 
 #[cfg(test)]

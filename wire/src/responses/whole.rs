@@ -7,7 +7,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    error::ErrorView, json, responses::events::Events, sse, stream::Problem, whole::Whole,
+    error::ErrorView, json, responses::events::Events, sse, stream::Problem, surrogates,
+    whole::Whole,
 };
 
 #[derive(Deserialize)]
@@ -40,6 +41,7 @@ pub fn check_response(body: Bytes) -> Result<Whole, Problem> {
         Some(text) => body.slice_ref(text),
         None => body,
     };
+    body = json::as_utf8(body);
     if !json::is_valid(&body)
         && let Some(finite) = json::with_finite_numbers(&body)
     {
@@ -48,6 +50,7 @@ pub fn check_response(body: Bytes) -> Result<Whole, Problem> {
     let view = match serde_json::from_slice::<ResponseView<'_>>(&body) {
         Ok(view) => view,
         Err(_) if ErrorView::read(&body).is_some() => return Err(Problem::Error(body)),
+        Err(_) if json::is_cut(&body) => return Err(Problem::Cut),
         Err(_) => return Err(Problem::Unreadable),
     };
     match view.status.as_deref() {
@@ -89,7 +92,7 @@ pub fn final_response(events: &[u8]) -> Option<Bytes> {
 
 /// Returns the events of a whole response, for a streamed answer; `None` if it is not an object.
 pub fn events_of_response(body: &[u8]) -> Option<Bytes> {
-    let whole: Value = serde_json::from_slice(body).ok()?;
+    let whole: Value = surrogates::read(body).ok()?;
     let mut begun = whole.clone();
     let members = begun.as_object_mut()?;
     members.insert("status".to_owned(), "in_progress".into());

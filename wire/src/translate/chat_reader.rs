@@ -7,7 +7,10 @@ mod calls;
 
 use serde_json::{Map, Value};
 
-use crate::translate::{BadAnswer, chat_reader::calls::Calls};
+use crate::{
+    surrogates::Halves,
+    translate::{BadAnswer, chat_reader::calls::Calls},
+};
 
 /// Bytes of unknown members that are held.
 const OTHER_SIZE_MAX: usize = 1 << 20;
@@ -74,9 +77,16 @@ pub(crate) struct ChatReader {
     calls: Calls,
     /// The index of the choice that is read; `None` until one has arrived.
     own_index: Option<u64>,
+    halves: Halves,
 }
 
 impl ChatReader {
+    /// Reads the JSON of one chunk of a stream.
+    pub(crate) fn parse(&mut self, data: &[u8]) -> Result<Value, BadAnswer> {
+        let chunk = self.halves.read(data);
+        chunk.map_err(|error| BadAnswer::NotJson(error.to_string()))
+    }
+
     /// Reads one chunk of a stream.
     pub(crate) fn chunk(&mut self, chunk: Value) -> Result<Vec<Piece>, BadAnswer> {
         self.read(chunk, false)
