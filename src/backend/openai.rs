@@ -179,7 +179,7 @@ impl OpenAiBackend {
         content_type: Option<HeaderValue>,
         is_content: bool,
     ) -> Result<Answer<ModelResponse>, Failure> {
-        let body = if is_content { body.as_file() } else { body };
+        let body = if is_content { body.into_file() } else { body };
         let body = body.read(self.upstream.answer_size_max()).await?;
         let is_error =
             !is_content && serde_json::from_slice(&body).is_ok_and(|body| is_error(&body));

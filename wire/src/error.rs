@@ -4,7 +4,7 @@
 //! `{"error": {"message", "type", "param", "code"}}`, the same in a list (Gemini), a string under `error` (TGI,
 //! Ollama), `{"object": "error", "message", …}` (vLLM, FastChat, Mistral), `{"detail": …}` (FastAPI), Anthropic's
 //! `{"type": "error", "error": {…}}`, `{"message", "code"}` (gateways), and an error within a choice (OpenRouter). If the
-//! status says that the answer is an error, `{"message": …}` (SageMaker, Cohere) and plain text (axum) are errors too.
+//! status says that the answer is an error, `{"message": …}` (`SageMaker`, Cohere) and plain text (axum) are errors too.
 
 mod words;
 
@@ -74,7 +74,7 @@ pub fn is_error(value: &Value) -> bool {
 }
 
 /// Reads the JSON of an error's body, which may begin with a byte order mark, contain bytes that are not UTF-8, or be the data
-/// of an event (DashScope).
+/// of an event (`DashScope`).
 pub(crate) fn value_of(body: &[u8]) -> Option<Value> {
     let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let text = String::from_utf8_lossy(text);
@@ -187,7 +187,7 @@ pub fn in_openai_shape(body: &Bytes) -> Option<Bytes> {
     Some(Value::Object(shaped).to_string().into())
 }
 
-/// Returns the status of an error in MiniMax's form: `{"base_resp": {"status_code": 1002, "status_msg": …}}`, in which 0
+/// Returns the status of an error in `MiniMax`'s form: `{"base_resp": {"status_code": 1002, "status_msg": …}}`, in which 0
 /// is a success.
 fn status_of_base(value: &Value) -> Option<u16> {
     let code = value.pointer("/base_resp/status_code")?.as_u64()?;

@@ -65,7 +65,7 @@ impl Incoming {
     }
 
     /// Decodes the body by its label only, because it may be a compressed file.
-    pub(crate) fn as_file(mut self) -> Self {
+    pub(crate) fn into_file(mut self) -> Self {
         self.is_file = true;
         self
     }
