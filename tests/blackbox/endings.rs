@@ -183,7 +183,7 @@ fn stalled_streams_of_large_events_wait_within_the_budget_and_arrive_whole() {
     let more = "event_size_max = \"5MiB\"\n[server]\nanswers_size_max = \"16MiB\"\n\
         write_timeout = \"10m\"\ndeadline_default = \"10m\"";
     let program = in_front_of(folder.path(), &url, more);
-    let mut stalled: Vec<_> = (0..STREAMS).map(|_| ask_for(&program, true)).collect();
+    let mut stalled: Vec<_> = (0..STREAMS).map(|_| ask_for(&program, true, "")).collect();
     for socket in &mut stalled {
         let mut head = [0; 12];
         socket.read_exact(&mut head).unwrap();
