@@ -34,7 +34,17 @@ pub struct Invalid {
     pub field: &'static str,
     /// The allowed range.
     pub allowed: &'static str,
+    /// The other field on which the range depends.
+    pub other: Option<&'static str>,
 }
+
+/// Fields whose range depends on another field, and that field.
+const DEPENDENT: [(&str, &str); 4] = [
+    ("limit_initial", "limit_max"),
+    ("breaker_backoff_max", "breaker_backoff"),
+    ("hold_max", "hold_first"),
+    ("retry_start", "retry_cap"),
+];
 
 /// Settings of the controller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -256,10 +266,24 @@ impl PoolSettings {
     }
 }
 
+/// Returns the fields that are out of range. A range that depends on a field which is itself out of range is not
+/// checked.
 fn failed(checks: &[(&'static str, &'static str, bool)]) -> Vec<Invalid> {
-    checks
-        .iter()
-        .filter(|(_, _, fine)| !fine)
-        .map(|&(field, allowed, _)| Invalid { field, allowed })
+    let is_wrong = |wanted: &str| {
+        checks
+            .iter()
+            .any(|(field, _, fine)| *field == wanted && !fine)
+    };
+    let wrong = checks.iter().filter(|(_, _, fine)| !fine);
+    wrong
+        .map(|&(field, allowed, _)| {
+            let other = DEPENDENT.iter().find(|(dependent, _)| *dependent == field);
+            Invalid {
+                field,
+                allowed,
+                other: other.map(|(_, other)| *other),
+            }
+        })
+        .filter(|invalid| !invalid.other.is_some_and(is_wrong))
         .collect()
 }

@@ -20,7 +20,7 @@ pub struct SettingsError {
     pub allowed: Vec<String>,
     /// The element of `allowed` that was probably meant.
     pub suggestion: Option<String>,
-    /// The path of the other key of a contradiction. If only that key is set, its place is the place of the error.
+    /// The path of the other key of a contradiction. If only that key is set, the error is reported as one of that key.
     pub other: Option<String>,
 }
 

@@ -72,7 +72,8 @@ pub fn load(file: Option<&Path>, environment: &dyn Environment) -> Result<Loaded
     if errors.is_empty() {
         let invalid = settings.validate("").into_iter();
         errors.extend(invalid.map(|error| {
-            let origin = place_of(&tree, &error);
+            let error = of_the_set_key(&tree, error);
+            let origin = origin_of(&tree, &segments(&error.path));
             error.at(origin)
         }));
     }
@@ -153,16 +154,28 @@ fn collect_origins(node: &Node, path: &mut Vec<Segment>, origins: &mut BTreeMap<
     }
 }
 
-/// Returns the place of an error of validation: that of its key, or of the other key of a contradiction if only
-/// that one is set.
-fn place_of<'a>(tree: &'a Node, error: &SettingsError) -> &'a Origin {
-    let path = segments(&error.path);
-    let set = |path: &[Segment]| tree.find(path).and_then(Node::first_set);
-    let other = error.other.as_deref().map(segments);
-    match (set(&path), other.and_then(|other| set(&other))) {
-        (None, Some(other)) => other,
-        _ => origin_of(tree, &path),
-    }
+/// Returns an error of validation as one of the key that is set: if it is a contradiction to a default, the key whose
+/// value contradicts the default.
+fn of_the_set_key(tree: &Node, mut error: SettingsError) -> SettingsError {
+    let is_set = |path: &str| {
+        tree.find(&segments(path))
+            .and_then(Node::first_set)
+            .is_some()
+    };
+    let Some(other) = error
+        .other
+        .take_if(|other| is_set(other) && !is_set(&error.path))
+    else {
+        return error;
+    };
+    let key = segments(&error.path).pop();
+    let key = key.map(|key| key.to_string()).unwrap_or_default();
+    error.message = format!(
+        "contradicts the default of `{key}`, which {}",
+        error.message
+    );
+    error.path = other;
+    error
 }
 
 /// Returns the place of an error at `path`: that of the value or of a value below it. If nothing was set at the path,

@@ -155,7 +155,12 @@ impl Validate for LaneSettings {
                     "order" => "queue_order",
                     field => field,
                 };
-                SettingsError::new(join(path, key), format!("must be {}", invalid.allowed))
+                let error =
+                    SettingsError::new(join(path, key), format!("must be {}", invalid.allowed));
+                match invalid.other {
+                    Some(other) => error.against(join(path, other)),
+                    None => error,
+                }
             })
             .collect();
         if self.retry_ratio > self.retry_ratio_max {

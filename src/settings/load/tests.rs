@@ -219,11 +219,50 @@ fn a_contradiction_is_reported_at_the_value_or_at_the_table_that_lacks_it() {
     let expected = [
         "kebne.toml:4:1: backends[1].base_url: a backend of kind `openai` needs it",
         "kebne.toml:10:21: models[0].backends[1]: there is no backend named `lefd`; did you mean `left`?",
-        "kebne.toml:12:11: context.idle_expiry: must be at most `age_max`",
+        "kebne.toml:12:11: context.age_max: contradicts the default of `idle_expiry`, which must be at most `age_max`",
     ];
     assert_eq!(shown(text, &[]), expected);
     let expected = ["server.workers: must be 1 to 256 (from KEBNE__SERVER__WORKERS)"];
     assert_eq!(shown("", &[("KEBNE__SERVER__WORKERS", "0")]), expected);
+}
+
+#[test]
+fn a_contradiction_to_a_default_names_the_key_that_is_set() {
+    let limits = |line: &str| format!("[[backends]]\nname = 'b'\n[backends.limits]\n{line}");
+    let table = [
+        (
+            "retry_cap = 7",
+            "retry_cap: contradicts the default of `retry_start`, which must be 0 to `retry_cap`",
+        ),
+        (
+            "hold_first = '3s'",
+            "hold_first: contradicts the default of `hold_max`, which must be at least `hold_first`",
+        ),
+        (
+            "limit_max = 1",
+            "limit_max: contradicts the default of `limit_initial`, which must be 1 to `limit_max`",
+        ),
+        (
+            "retry_ratio_max = 0.1",
+            "retry_ratio_max: contradicts the default of `retry_ratio`, which must be at most `retry_ratio_max`",
+        ),
+        ("limit_max = 0", "limit_max: must be 1 to 100000"),
+        (
+            "limit_initial = 300",
+            "limit_initial: must be 1 to `limit_max`",
+        ),
+    ];
+    for (line, expected) in table {
+        let column = line.find('=').unwrap() + 3;
+        let expected = format!("kebne.toml:4:{column}: backends[0].limits.{expected}");
+        assert_eq!(shown(&limits(line), &[]), [expected]);
+    }
+    let both = "limit_max = 1\nlimit_initial = 2";
+    let expected = "kebne.toml:5:17: backends[0].limits.limit_initial: must be 1 to `limit_max`";
+    assert_eq!(shown(&limits(both), &[]), [expected]);
+    let expected = "kebne.toml:2:17: server.body_size_max: contradicts the default of `bodies_size_max`, which must";
+    let errors = shown("[server]\nbody_size_max = '200MiB'", &[]);
+    assert!(errors[0].starts_with(expected), "{errors:?}");
 }
 
 #[test]
@@ -288,7 +327,7 @@ fn a_value_that_cannot_be_meant_is_reported_at_its_own_place() {
         ),
         (
             "[server]\ndeadline_max = '1s'",
-            "kebne.toml:2:16: server.deadline_default: must be at most `deadline_max`",
+            "kebne.toml:2:16: server.deadline_max: contradicts the default of `deadline_default`, which must be at most `deadline_max`",
         ),
         (
             "[server]\nbody_size_max = '15EiB'",
@@ -296,7 +335,8 @@ fn a_value_that_cannot_be_meant_is_reported_at_its_own_place() {
         ),
         (
             "[server]\nbody_size_max = '1GiB'",
-            "kebne.toml:2:17: server.bodies_size_max: must be at least twice `body_size_max` and 1MiB, and at most 1TiB",
+            "kebne.toml:2:17: server.body_size_max: contradicts the default of `bodies_size_max`, which must be at least \
+             twice `body_size_max` and 1MiB, and at most 1TiB",
         ),
         (
             "[server]\nkeep_alive = '584542000000years'",
@@ -314,7 +354,7 @@ fn a_value_that_cannot_be_meant_is_reported_at_its_own_place() {
         ),
         (
             limits.as_str(),
-            "kebne.toml:4:19: backends[0].limits.retry_ratio: must be at most `retry_ratio_max`",
+            "kebne.toml:4:19: backends[0].limits.retry_ratio_max: contradicts the default of `retry_ratio`, which must be at most `retry_ratio_max`",
         ),
         (
             models.as_str(),
