@@ -21,6 +21,7 @@ mod phase_window;
 mod ramp;
 
 use edge::Edge;
+use elasticity::History;
 use ladder::Ladder;
 use phase_window::{Phased, Summary};
 
@@ -77,12 +78,15 @@ pub(crate) struct Adaptive {
     unbound: f64,
     /// The level of an earlier controller, most of which the ramp may reach without proof.
     memory: Option<f64>,
+    /// The highest level that the ramp has proved since the last start.
+    proved_most: f64,
     ladder: Ladder,
     edge: Edge,
     window: Phased,
     reference: Option<Summary>,
     /// The lowest reference latency since the last rebase and its error, for the absolute bound.
     best: Option<(f64, f64)>,
+    history: History,
     /// Calls sent before the last cut are outdated.
     epoch: Timestamp,
     /// Calls sent before this time waited behind those of an earlier level.
@@ -113,11 +117,13 @@ impl Adaptive {
             warming: true,
             unbound: 0.0,
             memory: None,
+            proved_most: initial,
             ladder: Ladder::new(initial, None),
             edge: Edge::new(now),
             window: Phased::default(),
             reference: None,
             best: None,
+            history: History::default(),
             epoch: now,
             settled: now,
             rest_until: now,
@@ -160,6 +166,13 @@ impl Adaptive {
     fn observe(&mut self, sample: &Sample, timed: bool, now: Timestamp) -> Option<Verdict> {
         let middle =
             f64::midpoint(f64::from(sample.in_flight), f64::from(sample.in_flight_end)).max(1.0);
+        let served = sample.signal == Signal::Served;
+        if timed
+            && served
+            && let Some(y) = sample.log_latency
+        {
+            self.history.push(middle.ln(), y);
+        }
         if self.mode == Mode::Ramp {
             let rung = self.ladder.push(middle, sample, timed);
             return self.look_ramp(rung, now);
@@ -301,6 +314,7 @@ impl Limit for Adaptive {
         self.memory = memory.map(|level| level.min(self.max));
         self.reference = None;
         self.best = None;
+        self.history.clear();
         self.epoch = now;
         self.rest_until = now;
         self.rest = 0.0;

@@ -2,7 +2,7 @@
 //!
 //! A refusal returns at once, so a call at the limit that is still running after `1.5 r + 20 ms` (`r`: the smoothed
 //! time of a refusal) was accepted. While callers wait and the edge holds, one probe is sent per usual latency (0.2 to
-//! 1 s), at `L + s` calls. If it is accepted, the next one follows at once with `s`
+//! 1 s), in the middle between two calls, at `L + s` calls. If it is accepted, the next one follows at once with `s`
 //! doubled; if it is refused, the limit returns to what was served, and `s = 1`. Refusals are charged to a budget that
 //! earns `exploration` per success.
 //!
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use super::{Adaptive, Mode, Sample, Summary, Why};
 use crate::num::seconds;
+use crate::verdict::VerdictKind;
 use crate::{Timestamp, Verdict};
 
 mod fall;
@@ -35,6 +36,8 @@ const GAP: (f64, f64) = (0.2, 1.0);
 const SLOW: f64 = 0.6;
 /// Shortest and longest time between two such tests.
 const TEST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+/// A series of probes that grows by this factor above its start is a new ramp, which must also be proved by latency.
+const CLIMB: f64 = 1.5;
 /// The length of a period for which the number of calls served at once is remembered; up to two periods.
 const SPELL: Duration = Duration::from_secs(10);
 /// The number of calls served at once above which the refusal of a single call means a shut backend.
@@ -53,6 +56,8 @@ pub(super) struct Edge {
     refusal_time: f64,
     /// The time at which a call was first sent at the limit since the limit last changed.
     pressed: Option<Timestamp>,
+    /// The time at which a call was last sent or ended, which makes room for the next one.
+    last_sent: Timestamp,
     /// Unexpected refusals in a row, and the level and the time of the first of them.
     unexpected: u32,
     fell_from: f64,
@@ -71,6 +76,8 @@ pub(super) struct Edge {
     paid: Timestamp,
     next_probe: Timestamp,
     stride: f64,
+    /// The level at which the current series of probes began.
+    run_from: f64,
     /// `true` if the edge has not been compared with a level below it.
     untested: bool,
     test_wait: Duration,
@@ -87,6 +94,7 @@ impl Edge {
             last_refusal: None,
             refusal_time: 0.1,
             pressed: None,
+            last_sent: now,
             unexpected: 0,
             fell_from: 1.0,
             fell_at: now,
@@ -100,6 +108,7 @@ impl Edge {
             paid: now,
             next_probe: now,
             stride: 1.0,
+            run_from: 1.0,
             untested: false,
             test_wait: Duration::ZERO,
             test_after: now,
@@ -120,6 +129,7 @@ impl Edge {
 
     /// Handles a served call.
     pub(super) fn earn(&mut self, exploration: f64, sample: &Sample, now: Timestamp) {
+        self.last_sent = now;
         let latency = sample.latency.as_secs_f64();
         let usual = self.usual.get_or_insert(latency);
         *usual += 0.1 * (latency - *usual);
@@ -192,15 +202,19 @@ impl Edge {
         self.let_in_at().is_some_and(|at| now >= at)
     }
 
-    /// Returns the time at which one more call may be sent.
-    fn probe_at(&self) -> Option<Timestamp> {
-        (!self.untested && self.budget >= 0.0).then_some(self.next_probe)
+    /// Returns the time at which one more call may be sent: in the middle between two calls as they are sent at this
+    /// level, so that a quota of calls per second is not taken for a limit on the calls in flight.
+    fn probe_at(&self, level: f64) -> Option<Timestamp> {
+        let apart = seconds(self.usual.unwrap_or(0.0) / (2.0 * level));
+        let may = !self.untested && self.budget >= 0.0;
+        may.then(|| self.next_probe.max(self.last_sent.after(apart)))
     }
 }
 
 impl Adaptive {
     /// Notes a call that was sent.
     pub(super) fn press(&mut self, in_flight: u32, now: Timestamp) {
+        self.edge.last_sent = now;
         if f64::from(in_flight) >= self.limit {
             self.edge.pressed.get_or_insert(now);
         }
@@ -220,10 +234,11 @@ impl Adaptive {
         match self.mode {
             Mode::Edge => {
                 self.edge.unexpected = 0;
-                let due = self.edge.probe_at()?;
+                let due = self.edge.probe_at(self.level)?;
                 if now < due || self.level >= self.max {
                     return None;
                 }
+                self.edge.run_from = self.level;
                 self.edge.stride = 1.0;
                 self.mode = Mode::Probe;
                 self.set_limit(self.level + 1.0);
@@ -232,8 +247,18 @@ impl Adaptive {
             Mode::Probe => {
                 self.level = self.limit;
                 self.edge.top = self.edge.top.max(self.level);
+                let from = self.edge.run_from;
+                if self.level > CLIMB * from + 2.0 && self.level > CLIMB * self.proved_most {
+                    let verdict = self.verdict_from(VerdictKind::Up, from, "let in, climb");
+                    self.start_ramp();
+                    return Some(verdict);
+                }
                 self.edge.stride *= 2.0;
                 self.set_limit((self.level + self.edge.stride).min(self.max));
+                None
+            }
+            Mode::Ramp if self.edge.rejecting(now) => {
+                self.climb();
                 None
             }
             _ => None,
@@ -245,7 +270,9 @@ impl Adaptive {
         let let_in = self.edge.let_in_at()?;
         match self.mode {
             _ if self.edge.shut.is_some() => Some(let_in),
-            Mode::Edge if self.level < self.max => self.edge.probe_at().map(|due| let_in.max(due)),
+            Mode::Edge if self.level < self.max => {
+                self.edge.probe_at(self.level).map(|due| let_in.max(due))
+            }
             Mode::Probe => Some(let_in),
             _ => None,
         }

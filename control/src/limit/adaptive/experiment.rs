@@ -1,6 +1,6 @@
 //! The two experiments: whether more is served at a higher level, and whether anything is lost at a lower one.
 
-use super::elasticity::{Estimate, elasticity};
+use super::elasticity::Estimate;
 use super::{Adaptive, Mode, Summary, Why};
 use crate::num::real;
 use crate::verdict::VerdictKind;
@@ -12,6 +12,11 @@ const STEP_MOST: f64 = 0.5;
 const STEP_LEAST: f64 = 0.12;
 /// The elasticity above which less is served at a level than below it, with a margin for noise.
 const COLLAPSE: f64 = 1.1;
+
+/// Returns the factor of the lower level for a backend that is slower by `slower` (in logarithms): `exp(0.2 - d)`.
+pub(super) fn depth(slower: f64) -> f64 {
+    (0.2 - slower).exp().clamp(0.5, 0.75)
+}
 
 impl Adaptive {
     /// Starts a step up if the budget and the ceiling allow one.
@@ -53,7 +58,7 @@ impl Adaptive {
         let most = (4.0 * real(least)).min(100.0);
         let late = real(self.window.len()) >= most;
         let apart = high.x - base.x >= 0.5 * (target / self.level).ln();
-        let Some(e) = elasticity(&base, &high).filter(|_| apart) else {
+        let Some(e) = self.history.elasticity(&base, &high).filter(|_| apart) else {
             return late.then(|| self.reject(now, target, None, "reject, level not reached"));
         };
         let numbers = Some((e.value, e.error));
@@ -102,7 +107,7 @@ impl Adaptive {
             return None;
         }
         let low = self.window.summary()?;
-        let e = elasticity(&low, &base);
+        let e = self.history.elasticity(&low, &base);
         let numbers = e.map(|e| (e.value, e.error));
         let needed = if why == Why::Edge {
             COLLAPSE
@@ -125,7 +130,15 @@ impl Adaptive {
             self.improve_best(low.y, low.error);
             self.step = STEP_LEAST;
             self.edge.disabled |= why == Why::Edge;
-            self.hold();
+            let factor = match why {
+                Why::Routine => 0.8,
+                Why::Anomaly => depth(self.slower_than_best(low.y)),
+                Why::Edge => 0.7,
+            };
+            let next = if why == Why::Edge { Why::Routine } else { why };
+            if !self.start_down(factor, next) {
+                self.hold();
+            }
             return Some(verdict);
         }
         let result = if why == Why::Anomaly {
@@ -148,5 +161,6 @@ impl Adaptive {
     pub(super) fn rebase(&mut self) {
         self.reference = None;
         self.best = None;
+        self.history.clear();
     }
 }

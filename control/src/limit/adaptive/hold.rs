@@ -1,11 +1,12 @@
-//! Serving at the verified level: each window is joined with the reference, and starts the next experiment.
+//! Serving at the verified level: each window is compared with the reference, and starts the next experiment.
 
+use super::experiment::depth;
 use super::{Adaptive, Mode, Sample, Summary, Why};
 use crate::{Timestamp, Verdict, verdict::VerdictKind};
 
 /// Shortest and longest rest between two experiments, in seconds.
 const REST: (f64, f64) = (1.0, 16.0);
-/// Slowdown of the newest sixteen samples that is an anomaly: `ln 1.8`.
+/// Slowdown of the newest sixteen samples that is an anomaly before the window is full: `ln 1.8`.
 const SUDDEN: f64 = 0.6;
 /// On a backend that does not refuse, the number of experiments after which one goes down. It is doubled after each
 /// one without success, up to the second number.
@@ -31,7 +32,7 @@ impl Adaptive {
         {
             // A slowdown by a factor of two is handled at once.
             self.window.clear();
-            return self.anomaly(seen);
+            return self.anomaly(&base, &seen, "slower at once");
         }
         let least = self.look();
         if self.window.len() < least {
@@ -45,6 +46,9 @@ impl Adaptive {
             self.next_experiment(sample, now);
             return None;
         };
+        if let Some(verdict) = self.changed(&base, &seen) {
+            return Some(verdict);
+        }
         let merged = base.joined(seen);
         self.reference = Some(merged);
         self.improve_best(merged.y, merged.error);
@@ -57,21 +61,36 @@ impl Adaptive {
         newest.is_some_and(|(slower, error)| slower > SUDDEN + 2.0 * error)
     }
 
-    /// Starts a step down because the backend has become slower by itself.
-    fn anomaly(&mut self, seen: Summary) -> Option<Verdict> {
-        self.reference = Some(seen);
-        let from = self.level;
-        if !self.start_down(0.7, Why::Anomaly) {
-            self.rebase();
-            return None;
+    /// Reacts to a backend that has become slower or faster, or loses more, by itself.
+    pub(super) fn changed(&mut self, base: &Summary, seen: &Summary) -> Option<Verdict> {
+        let error = base.error.hypot(seen.error);
+        if seen.y - base.y > 0.35 + 3.0 * error {
+            return self.anomaly(base, seen, "slower");
         }
-        Some(Verdict {
-            kind: VerdictKind::Anomaly,
-            from,
-            to: self.limit,
-            elasticity: None,
-            result: "slower",
-        })
+        if base.y - seen.y > 0.35 + 3.0 * error {
+            self.reference = Some(*seen);
+            self.best = Some((seen.y, seen.error));
+            self.step = self.step.max(0.5);
+            self.start_up();
+        }
+        None
+    }
+
+    /// Starts a step down because the backend has become slower, or loses more, by itself.
+    fn anomaly(&mut self, base: &Summary, seen: &Summary, why: &'static str) -> Option<Verdict> {
+        self.reference = Some(*seen);
+        let from = self.level;
+        if self.start_down(depth(seen.y - base.y), Why::Anomaly) {
+            return Some(Verdict {
+                kind: VerdictKind::Anomaly,
+                from,
+                to: self.limit,
+                elasticity: None,
+                result: why,
+            });
+        }
+        self.rebase();
+        None
     }
 
     fn next_experiment(&mut self, sample: &Sample, now: Timestamp) {

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::elasticity::{RAMP_PRIOR, elasticity};
+use super::elasticity::{History, RAMP_PRIOR};
 use super::phase_window::{CENSORED, Phased, Summary, quantile, standard_error};
 use crate::Timestamp;
 use crate::limit::Sample;
@@ -187,7 +187,12 @@ impl Ladder {
     }
 
     /// Assesses a step if it has enough samples and was not assessed before.
-    pub(super) fn judge(&mut self, index: usize, theta: f64) -> Option<Judgement> {
+    pub(super) fn judge(
+        &mut self,
+        index: usize,
+        history: &History,
+        theta: f64,
+    ) -> Option<Judgement> {
         if let Some(suspicion) = self.suspicion() {
             return Some(suspicion);
         }
@@ -211,7 +216,8 @@ impl Ladder {
                 why: "reject, late",
             });
         }
-        let pair = low.and_then(|low| Some((low, elasticity(&low, &high)?.joined(RAMP_PRIOR))));
+        let pair =
+            low.and_then(|low| Some((low, history.elasticity(&low, &high)?.joined(RAMP_PRIOR))));
         let elasticity = pair.map(|(_, e)| (e.value, e.error));
         if let Some((low, e)) = pair
             && e.value - 0.7 * e.error > theta

@@ -34,9 +34,10 @@ impl Adaptive {
 
     pub(super) fn look_ramp(&mut self, rung: usize, now: Timestamp) -> Option<Verdict> {
         let from = self.level;
-        match self.ladder.judge(rung, self.theta)? {
+        match self.ladder.judge(rung, &self.history, self.theta)? {
             Judgement::Proved { elasticity } => {
                 self.level = self.ladder.top().min(self.limit).max(self.level);
+                self.proved_most = self.proved_most.max(self.level);
                 (self.level > from).then(|| Verdict {
                     elasticity,
                     ..self.verdict_from(VerdictKind::Up, from, "accept")

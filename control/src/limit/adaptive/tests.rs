@@ -315,7 +315,7 @@ fn failures_that_come_sooner_than_answers_do_not_end_a_climb() {
 }
 
 #[test]
-fn one_call_more_is_asked_for_a_second_after_a_refusal_though_nothing_else_happens() {
+fn one_call_more_is_asked_for_in_the_middle_between_two_calls() {
     let mut law = law();
     law.level = 1.0;
     law.enter(Mode::Edge);
@@ -323,14 +323,16 @@ fn one_call_more_is_asked_for_a_second_after_a_refusal_though_nothing_else_happe
     law.sample(&sample(Signal::Served, 1, 4.0, 10.0), at(10.0));
     law.dispatched(1, at(10.0));
     law.tick(true, at(10.5));
-    assert!((law.limit() - 2.0).abs() < 1e-9, "{}", law.limit());
-    law.dispatched(2, at(10.5));
-    law.sample(&sample(Signal::Refused, 2, 0.05, 10.55), at(10.55));
     assert!((law.limit() - 1.0).abs() < 1e-9, "{}", law.limit());
     let due = law.due().unwrap();
-    assert_eq!(due, at(11.55));
+    assert_eq!(due, at(12.0));
     law.tick(true, due);
     assert!((law.limit() - 2.0).abs() < 1e-9, "{}", law.limit());
+    // It is refused, and asked for again in the middle, though nothing else happens.
+    law.dispatched(2, due);
+    law.sample(&sample(Signal::Refused, 2, 0.05, 12.05), at(12.05));
+    assert!((law.limit() - 1.0).abs() < 1e-9, "{}", law.limit());
+    assert_eq!(law.due(), Some(at(14.0)));
 }
 
 #[test]
