@@ -59,6 +59,8 @@ pub(super) struct Ladder {
     /// The number of first calls sent, and when the last of them was sent.
     sent: usize,
     sent_until: Timestamp,
+    /// The number of first calls whose kind was new, so that later calls took their places.
+    new_kinds: usize,
     recent: VecDeque<(f64, f64)>,
 }
 
@@ -73,6 +75,7 @@ impl Ladder {
             oldest: Phased::default(),
             sent: 0,
             sent_until: Timestamp::ZERO,
+            new_kinds: 0,
             recent: VecDeque::new(),
         }
     }
@@ -113,6 +116,12 @@ impl Ladder {
             .filter(|_| self.below.is_some() || missing <= MISSING)
     }
 
+    /// Returns the measurement with few calls in flight, or `None` if most of the first calls were of new kinds. The usual
+    /// times of these kinds are uncertain then, and an edge would often seem to be slower than the few others.
+    pub(super) fn foot_of_known_kinds(&self) -> Option<Summary> {
+        self.foot().filter(|_| self.new_kinds <= MISSING)
+    }
+
     fn index(&self, middle: f64) -> usize {
         if middle < self.base {
             return 0;
@@ -132,6 +141,7 @@ impl Ladder {
         }
         let latency = Phased::latency(sample, timed);
         if timed && latency.is_none() {
+            self.new_kinds += usize::from(sample.sent <= self.sent_until);
             self.uninformative(sample.sent);
         }
         if sample.sent <= self.sent_until && self.oldest.len() < OLDEST {

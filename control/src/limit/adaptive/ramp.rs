@@ -69,9 +69,9 @@ impl Adaptive {
         }
     }
 
-    /// Sets the best latency to the measurement with few calls in flight.
+    /// Sets the best latency to the measurement with few calls in flight, unless it comes from too few kinds of calls.
     pub(super) fn learn_best(&mut self) {
-        if let Some(low) = self.ladder.foot() {
+        if let Some(low) = self.ladder.foot_of_known_kinds() {
             self.improve_best(low.y, low.error);
         }
     }

@@ -351,6 +351,42 @@ fn calls_of_new_kinds_prove_no_step_of_a_climb() {
     assert!(law.limit() <= 6.0, "{}", law.limit());
 }
 
+/// Starts a climb of which this many first calls are of new kinds, sends a call that is refused, and returns the best latency.
+fn best_after_a_climb(new: u32) -> Option<f64> {
+    let mut law = law();
+    for call in 0..8 {
+        law.dispatched(2, at(10.0 + f64::from(call) * 0.1));
+    }
+    for call in 0..new {
+        let ended = 11.0 + f64::from(call) * 0.1;
+        let unknown = Sample {
+            log_latency: None,
+            ..sample(Signal::Served, 2, 1.0, ended)
+        };
+        law.sample(&unknown, at(ended));
+        law.dispatched(2, at(12.0));
+    }
+    for _ in 0..8 {
+        let known = Sample {
+            sent: at(10.0),
+            ..sample(Signal::Served, 2, 1.0, 13.0)
+        };
+        law.sample(&known, at(13.0));
+    }
+    assert!(law.ladder.foot().is_some(), "{new} of 8 are of new kinds");
+    law.sample(&sample(Signal::Refused, 6, 0.05, 14.0), at(14.0));
+    assert_eq!(law.mode, Mode::Edge);
+    law.best.map(|best| best.0)
+}
+
+#[test]
+fn an_edge_is_not_compared_with_a_climb_that_began_with_new_kinds() {
+    assert_eq!(best_after_a_climb(0), Some(0.0));
+    assert_eq!(best_after_a_climb(3), Some(0.0));
+    assert_eq!(best_after_a_climb(4), None);
+    assert_eq!(best_after_a_climb(8), None);
+}
+
 #[test]
 fn a_climb_whose_calls_time_out_ends_where_it_began() {
     let mut law = law();
