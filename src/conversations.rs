@@ -20,6 +20,9 @@ const PAGE: usize = 64;
 /// The largest number of bytes of one tree that are read to continue it.
 const TREE_SIZE_MAX: usize = 64 << 20;
 
+/// The room for a response that an owner must have before the model is called, in bytes: about 1000 tokens.
+const RESPONSE_ROOM: usize = 4 << 10;
+
 /// The reason why a response cannot be found, continued or kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConversationError {
@@ -216,12 +219,15 @@ impl Conversations {
             return Err(ConversationError::TooLarge);
         }
         let (space, session) = (space_of(owner), session_of(id)?);
+        let least = size.saturating_add(RESPONSE_ROOM) as u64;
         if let Some(previous) = previous {
-            let opened = self.context.open(&space, &session).await;
+            let opened = self.context.open_for(&space, &session, least).await;
             opened.map_err(|error| missing(error, previous))?;
         } else {
             let details = Details::default();
-            let created = self.context.create(&space, session.clone(), details);
+            let created = self
+                .context
+                .create_for(&space, session.clone(), details, least);
             created.await?;
         }
         Ok(Place {

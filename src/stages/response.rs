@@ -91,7 +91,9 @@ pub(super) async fn prepare(
         // A caller that did not request it must not fail because of it. The response states that it is not kept.
         Err(
             ConversationError::TooLarge
-            | ConversationError::Context(ContextError::Store(StoreError::Full)),
+            | ConversationError::Context(ContextError::Store(
+                StoreError::Full | StoreError::BytesFull { .. },
+            )),
         ) if response.terms.store.is_none() => {
             prepared.writer = Some(response.writer(false));
         }

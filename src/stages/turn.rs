@@ -30,6 +30,9 @@ const SESSION: &str = "x-kebne-session";
 /// The header that names the prompt of a call.
 const PROMPT: &str = "x-kebne-prompt";
 
+/// The room for an answer that an owner must have before the model is called, in bytes: about 1000 tokens.
+const ANSWER_ROOM: usize = 4 << 10;
+
 /// A turn that is being kept.
 pub(super) type Keeping = Pin<Box<dyn Future<Output = Result<u64, ApiError>>>>;
 
@@ -118,7 +121,9 @@ pub(super) async fn prepare(
         return Ok(None);
     };
     let left = state.context_settings.tokens_max.saturating_sub(own);
-    let history = state.context.fit(&session.id, left).await?;
+    let least = new.kept_size().saturating_add(ANSWER_ROOM) as u64;
+    let history = state.context.fit_for(&session.id, left, least);
+    let history = history.await?;
     let messages = history.iter().map(|turn| turn.content.messages.as_ref());
     *request = new.assemble(request, &lead, messages);
     request.body = state.bodies.hold(request.body.clone())?;

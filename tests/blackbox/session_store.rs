@@ -261,6 +261,34 @@ fn a_tenant_holds_no_more_bytes_than_it_may() {
 }
 
 #[test]
+fn a_call_whose_turn_has_no_room_is_refused_before_the_model_is_called() {
+    let folder = folder();
+    let program = Program::start(
+        folder.path(),
+        &[("KEBNE__CONTEXT__OWNER_BYTES_MAX", "64KiB")],
+    );
+    let session = program.session();
+    let text = "a".repeat(20 << 10);
+    // The simulated model repeats the text, so less than 24 KiB are left: messages of 20 KiB fit alone, but not with an
+    // answer of some length.
+    assert_eq!(program.chat(&session, &text).status, 200);
+    let full = (429, "session_bytes_full".to_owned());
+    for text in [&text, &"a".repeat(22 << 10)] {
+        let refused = program.chat(&session, text);
+        assert_eq!(refused.code(), full, "{}", refused.body);
+    }
+    assert_eq!(program.chat(&session, "short").status, 200);
+    // Kept responses have a quota of the same size.
+    let respond = |body: Value| program.send("POST", "/v1/responses", &[], &body);
+    let wide = "a".repeat(62 << 10);
+    let refused = respond(json!({"model": "simulated", "input": wide, "store": true}));
+    assert_eq!(refused.code(), full, "{}", refused.body);
+    let answered = respond(json!({"model": "simulated", "input": wide}));
+    assert_eq!(answered.status, 200, "{}", answered.body);
+    assert_eq!(answered.json()["store"], false);
+}
+
+#[test]
 fn a_page_that_its_caller_does_not_read_takes_part_in_the_budget_of_answers() {
     const SESSIONS: usize = 12;
     const PROMPT: usize = 1_000_000;

@@ -137,6 +137,14 @@ impl NewTurn {
         })
     }
 
+    /// Returns the size of the messages that a turn keeps, in bytes: all but instructions.
+    pub fn kept_size(&self) -> usize {
+        let kept = self.messages.iter();
+        kept.filter(|message| message.role != Role::Instruction)
+            .map(|message| message.span.len().saturating_add(1))
+            .sum()
+    }
+
     /// Returns `true` if the call has instructions of its own.
     pub fn has_instructions(&self) -> bool {
         let mut roles = self.messages.iter().map(|message| message.role);

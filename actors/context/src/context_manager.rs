@@ -196,6 +196,11 @@ impl Handler<Create> for ContextManager {
 
     fn handle(&mut self, create: Create, ctx: &mut Context<Self>) -> Self::Result {
         let (now, quota) = (self.now(), self.quota());
+        let bytes_max = quota.bytes_max;
+        let quota = Quota {
+            bytes_max: bytes_max.saturating_sub(create.bytes),
+            ..quota
+        };
         let session = Session {
             id: create.id,
             owner: create.owner,
@@ -213,7 +218,10 @@ impl Handler<Create> for ContextManager {
         });
         Box::pin(async move {
             can_write.await?;
-            insert.await
+            insert.await.map_err(|error| match error {
+                StoreError::BytesFull { .. } => StoreError::BytesFull { bytes_max },
+                other => other,
+            })
         })
     }
 }
@@ -242,9 +250,7 @@ impl Handler<Open> for ContextManager {
             if found.session.turns >= turns_max {
                 return Err(StoreError::TurnsFull);
             }
-            if found.owner_bytes >= bytes_max {
-                return Err(StoreError::BytesFull { bytes_max });
-            }
+            found.require_room(open.bytes, bytes_max)?;
             // A call whose turn cannot be stored is refused before the model is called.
             can_write.await?;
             Ok(found.session)
@@ -326,7 +332,13 @@ impl Handler<FitTurns> for ContextManager {
 
     fn handle(&mut self, fit: FitTurns, ctx: &mut Context<Self>) -> Self::Result {
         let budget = Fit::new(fit.tokens_max, HISTORY_BYTES_MAX);
+        let bytes_max = self.parts.limits.owner_bytes_max;
         self.with_store(Effect::Reads, ctx, async move |store| {
+            if fit.bytes > 0 {
+                let found = store.find(&fit.id).await?;
+                let found = found.ok_or(StoreError::NoSuchSession)?;
+                found.require_room(fit.bytes, bytes_max)?;
+            }
             store.newest(&fit.id, budget).await
         })
     }

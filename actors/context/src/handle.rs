@@ -86,8 +86,28 @@ impl ContextHandle {
         id: String,
         details: Details,
     ) -> Result<Session, ContextError> {
+        self.create_for(owner, id, details, 0).await
+    }
+
+    /// Creates a session if its owner also has room for `bytes` of its first turn.
+    ///
+    /// # Errors
+    /// As [`ContextHandle::create`].
+    pub async fn create_for(
+        &self,
+        owner: &str,
+        id: String,
+        details: Details,
+        bytes: u64,
+    ) -> Result<Session, ContextError> {
         let owner = owner.to_owned();
-        self.ask(Create { id, owner, details }).await
+        self.ask(Create {
+            id,
+            owner,
+            details,
+            bytes,
+        })
+        .await
     }
 
     /// Returns a session of `owner`.
@@ -107,8 +127,21 @@ impl ContextHandle {
     /// [`StoreError::BytesFull`] if its owner has the maximum number of bytes. While the store refuses writes, this
     /// returns the reason, because the turn could not be appended; one question at a time tries whether it still does.
     pub async fn open(&self, owner: &str, id: &str) -> Result<Session, ContextError> {
+        self.open_for(owner, id, 0).await
+    }
+
+    /// Returns a session to which a turn of at least `bytes` will be appended.
+    ///
+    /// # Errors
+    /// As [`ContextHandle::open`]; [`StoreError::BytesFull`] also if its owner has no room for the turn.
+    pub async fn open_for(
+        &self,
+        owner: &str,
+        id: &str,
+        bytes: u64,
+    ) -> Result<Session, ContextError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
-        self.ask(Open { owner, id }).await
+        self.ask(Open { owner, id, bytes }).await
     }
 
     /// Returns the sessions of an owner that follow the session `after`, the newest first. The page holds at most
@@ -200,8 +233,26 @@ impl ContextHandle {
     /// # Errors
     /// Returns an error if the session no longer exists.
     pub async fn fit(&self, id: &str, tokens_max: u64) -> Result<Vec<Turn>, ContextError> {
+        self.fit_for(id, tokens_max, 0).await
+    }
+
+    /// Returns the newest turns that fit, as [`ContextHandle::fit`] does, if a turn of at least `bytes` can be appended.
+    ///
+    /// # Errors
+    /// As [`ContextHandle::fit`]; also [`StoreError::BytesFull`] if the owner has no room for the turn.
+    pub async fn fit_for(
+        &self,
+        id: &str,
+        tokens_max: u64,
+        bytes: u64,
+    ) -> Result<Vec<Turn>, ContextError> {
         let id = id.to_owned();
-        self.ask(FitTurns { id, tokens_max }).await
+        self.ask(FitTurns {
+            id,
+            tokens_max,
+            bytes,
+        })
+        .await
     }
 
     /// Appends a complete turn and returns its number once it is stored.

@@ -11,6 +11,8 @@ pub(crate) struct Create {
     pub(crate) id: String,
     pub(crate) owner: String,
     pub(crate) details: Details,
+    /// Bytes of turns that its owner must have room for.
+    pub(crate) bytes: u64,
 }
 
 /// Reads a session of an owner.
@@ -27,6 +29,8 @@ pub(crate) struct Read {
 pub(crate) struct Open {
     pub(crate) owner: String,
     pub(crate) id: String,
+    /// Bytes of turns that its owner must have room for.
+    pub(crate) bytes: u64,
 }
 
 /// Lists an owner's sessions.
@@ -80,6 +84,8 @@ pub(crate) struct RemoveTurn {
 pub(crate) struct FitTurns {
     pub(crate) id: String,
     pub(crate) tokens_max: u64,
+    /// Bytes of turns that the session's owner must have room for.
+    pub(crate) bytes: u64,
 }
 
 /// Appends a finished turn.

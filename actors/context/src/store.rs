@@ -138,6 +138,16 @@ pub struct Found {
     pub owner_bytes: u64,
 }
 
+impl Found {
+    /// Returns an error if the owner of the session has no room for `bytes` more, or for any.
+    pub(crate) fn require_room(&self, bytes: u64, bytes_max: u64) -> Result<(), StoreError> {
+        if self.owner_bytes.saturating_add(bytes.max(1)) > bytes_max {
+            return Err(StoreError::BytesFull { bytes_max });
+        }
+        Ok(())
+    }
+}
+
 /// The maximum size of a part of a list. The first item is always returned, regardless of its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartSize {

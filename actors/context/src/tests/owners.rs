@@ -52,6 +52,31 @@ async fn an_owner_holds_no_more_bytes_than_it_may() {
 }
 
 #[actix::test]
+async fn a_turn_that_will_have_no_room_is_refused_in_advance() {
+    let limits = ContextLimits {
+        owner_bytes_max: 1000,
+        ..ContextLimits::default()
+    };
+    let bench = Bench::start(limits);
+    let context = &bench.context;
+    let full = ContextError::Store(StoreError::BytesFull { bytes_max: 1000 });
+    bench.create("ann", "a").await.unwrap();
+    context
+        .append("a", turn(&"x".repeat(500), 1, true))
+        .await
+        .unwrap();
+    context.open_for("ann", "a", 300).await.unwrap();
+    assert_eq!(context.open_for("ann", "a", 600).await, Err(full.clone()));
+    assert_eq!(context.fit_for("a", 9, 300).await.unwrap().len(), 1);
+    assert_eq!(context.fit_for("a", 9, 600).await, Err(full.clone()));
+    let create =
+        |id: &str, bytes| context.create_for("ann", id.to_owned(), Details::default(), bytes);
+    assert_eq!(create("b", 600).await, Err(full));
+    create("b", 300).await.unwrap();
+    bench.system.terminate().await;
+}
+
+#[actix::test]
 async fn sessions_of_a_former_name_belong_to_the_present_one() {
     let store = Arc::new(MemoryStore::default());
     let before = Arc::clone(&store);
