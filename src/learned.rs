@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -138,6 +138,17 @@ fn write_draft(draft: &Path, text: &[u8]) -> io::Result<()> {
     options.open(draft)?.write_all(text)
 }
 
+/// Takes from others the permission to read the file, which a restored copy may have.
+fn narrow(path: &Path, mode: u32) {
+    let of_others = mode & 0o077;
+    if of_others == 0 {
+        return;
+    }
+    let narrowed = fs::set_permissions(path, fs::Permissions::from_mode(0o600)).is_ok();
+    let path = path.display();
+    tracing::warn!(%path, narrowed, "others had access to the file of what was learned");
+}
+
 fn read(path: &Path) -> io::Result<BTreeMap<String, Lane>> {
     let wrong = |message: &str| io::Error::new(io::ErrorKind::InvalidData, message.to_owned());
     match fs::metadata(path) {
@@ -145,7 +156,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Lane>> {
         Err(error) => return Err(error),
         // Opening another kind of file may block, and reading it may never end.
         Ok(found) if !found.is_file() => return Err(wrong("it is not a regular file")),
-        Ok(_) => {}
+        Ok(found) => narrow(path, found.permissions().mode()),
     }
     let mut text = Vec::new();
     let read = fs::File::open(path)?
@@ -201,7 +212,6 @@ fn fingerprint(backend: &BackendSettings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::settings::BaseUrl;
@@ -260,6 +270,11 @@ mod tests {
         let secret = backend("https://user:hunter2@one:8443/v1?api-key=hunter3&region=eu&hunter4");
         learned.note(&secret, snapshot());
         learned.write().unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // A restored copy, which is written again only if something new is learned.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        Learned::open(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let text = fs::read_to_string(&path).unwrap();
