@@ -48,8 +48,8 @@ pub struct HuggingFaceBackend {
 struct Asked {
     messages: Vec<Map<String, Value>>,
     prompt: Value,
-    max_tokens: Option<u64>,
-    max_completion_tokens: Option<u64>,
+    max_tokens: Option<f64>,
+    max_completion_tokens: Option<f64>,
     temperature: Option<f64>,
     top_p: Option<f64>,
     seed: Option<u64>,
@@ -225,10 +225,16 @@ fn parameters(asked: &Asked) -> Value {
         }
     };
     set("return_full_text", json!(false));
-    set(
-        "max_new_tokens",
-        json!(asked.max_completion_tokens.or(asked.max_tokens)),
-    );
+    let limit = asked.max_completion_tokens.or(asked.max_tokens);
+    // Servers of the chat API take a negative number as no bound, and a whole one with a fraction of zero.
+    let limit = limit.filter(|limit| *limit >= 0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is not negative, and a larger number is no bound either"
+    )]
+    let limit = limit.map(|limit| limit as u64);
+    set("max_new_tokens", json!(limit));
     // The dialect refuses a temperature of 0, which callers use to disable sampling.
     let sampled = asked.temperature.filter(|temperature| *temperature > 0.0);
     set("temperature", json!(sampled));

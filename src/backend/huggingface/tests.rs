@@ -99,6 +99,25 @@ async fn the_request_is_translated_and_goes_to_the_models_path() {
 }
 
 #[test]
+fn a_bound_may_be_absent_or_written_with_a_fraction() {
+    for (body, expected) in [
+        (r#"{"max_tokens":-1}"#, Value::Null),
+        (r#"{"max_tokens":10.0}"#, json!(10)),
+        (
+            r#"{"max_tokens":10,"max_completion_tokens":-1}"#,
+            Value::Null,
+        ),
+        (
+            r#"{"max_tokens":10,"max_completion_tokens":null}"#,
+            json!(10),
+        ),
+    ] {
+        let asked: Asked = serde_json::from_str(body).unwrap();
+        assert_eq!(parameters(&asked)["max_new_tokens"], expected, "{body}");
+    }
+}
+
+#[test]
 fn every_shape_of_answer_is_read() {
     let text = |text: &str| Generated {
         text: text.to_owned(),

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    anthropic::{message::input_of, tools},
+    anthropic::{
+        limit::limit, message::input_of, source::source, thinking::is_signed, tool_ids::ToolIds,
+        tools,
+    },
     translate::{Fields, InvalidField, Omitted, Path, Translated, text_part},
 };
 
@@ -31,6 +34,16 @@ const HINTS: [&str; 8] = [
     "stream_options",
 ];
 
+/// Fields of an assistant's message that servers and clients add to their answers, and that only they read.
+const OWN: [&str; 6] = [
+    "reasoning_details",
+    "extra_content",
+    "provider_specific_fields",
+    "annotations",
+    "images",
+    "phase",
+];
+
 /// Options that the settings of a backend give for the translation.
 #[derive(Clone, Copy, Debug)]
 pub struct FromChat {
@@ -49,7 +62,7 @@ pub fn from_chat(request: Value, options: FromChat) -> Result<Translated, Invali
     let mut omitted = Omitted::default();
     let mut message = Map::new();
     message.insert("model".to_owned(), fields.require_text("model")?.into());
-    limit(&mut fields, &mut message, options)?;
+    limit(&mut fields, &mut message, options.max_tokens_default)?;
     messages(&mut fields, &mut message, &mut omitted)?;
     match fields.take("stop") {
         None => {}
@@ -112,40 +125,6 @@ fn harmless(fields: &mut Fields<'_>, key: &str, value: u32) -> Result<(), Invali
     }
 }
 
-fn limit(
-    fields: &mut Fields<'_>,
-    message: &mut Map<String, Value>,
-    options: FromChat,
-) -> Result<(), InvalidField> {
-    let newer = fields.take("max_completion_tokens");
-    let older = fields.take("max_tokens");
-    let limit = match newer.or(older) {
-        None => None,
-        Some(limit) => {
-            let limit = whole_number(&limit);
-            Some(limit.ok_or_else(|| fields.wrong("max_tokens", "must be a whole number"))?)
-        }
-    };
-    // Servers of chat take -1 for no bound, and Anthropic's API requires one.
-    let limit = limit.and_then(|limit| u64::try_from(limit).ok());
-    let limit = limit.unwrap_or_else(|| {
-        let thinking = fields.get("thinking");
-        let thinking = thinking.and_then(|thinking| thinking["budget_tokens"].as_u64());
-        // The bound includes the tokens of the thinking and must be larger than its budget.
-        u64::from(options.max_tokens_default).saturating_add(thinking.unwrap_or(0))
-    });
-    message.insert("max_tokens".to_owned(), limit.into());
-    Ok(())
-}
-
-/// Returns a whole number, which some clients write as `10.0`.
-fn whole_number(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| {
-        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
-        format!("{number:.0}").parse().ok()
-    })
-}
-
 /// Moves `reasoning_effort` and `response_format` into `output_config`.
 fn output(fields: &mut Fields<'_>, message: &mut Map<String, Value>) -> Result<(), InvalidField> {
     let root = fields.path();
@@ -182,6 +161,14 @@ fn output(fields: &mut Fields<'_>, message: &mut Map<String, Value>) -> Result<(
     Ok(())
 }
 
+/// The messages of a Messages request, as they are read.
+#[derive(Debug, Default)]
+struct Messages {
+    system: Vec<Value>,
+    turns: Vec<Value>,
+    ids: ToolIds,
+}
+
 fn messages(
     fields: &mut Fields<'_>,
     message: &mut Map<String, Value>,
@@ -191,44 +178,82 @@ fn messages(
         return Err(fields.wrong("messages", "is missing"));
     };
     let path = Path::Root.key("messages");
-    let mut system: Vec<Value> = Vec::new();
-    let mut turns: Vec<Value> = Vec::new();
+    let mut messages = Messages::default();
+    let count = list.len();
     for (index, item) in list.into_iter().enumerate() {
-        let path = path.index(index);
-        let mut item = Fields::of(item, path)?;
+        let item = Fields::of(item, path.index(index))?;
+        messages.add(item, index + 1 == count, omitted)?;
+    }
+    messages.trim_prefill();
+    if !messages.system.is_empty() {
+        message.insert("system".to_owned(), messages.system.into());
+    }
+    message.insert("messages".to_owned(), messages.turns.into());
+    Ok(())
+}
+
+impl Messages {
+    /// Adds a message. One without content is left out, because Anthropic's API refuses it and every later call of
+    /// the conversation would fail.
+    fn add(
+        &mut self,
+        mut item: Fields<'_>,
+        is_last: bool,
+        omitted: &mut Omitted,
+    ) -> Result<(), InvalidField> {
+        let path = item.path();
         omitted.add_taken(&mut item, "name");
         let role = item.require_text("role")?;
         match role.as_str() {
             "system" | "developer" => {
-                system.extend(parts(item.take("content"), path.key("content"))?);
+                let blocks = parts(item.take("content"), path.key("content"))?;
+                self.system.extend(blocks);
                 item.refuse_rest()?;
             }
             "user" => {
                 let blocks = parts(item.take("content"), path.key("content"))?;
+                if blocks.is_empty() && is_last {
+                    return Err(item.wrong("content", "must not be empty"));
+                }
                 item.refuse_rest()?;
                 if !blocks.is_empty() {
-                    push_user(&mut turns, blocks);
+                    push_user(&mut self.turns, blocks);
                 }
             }
             "tool" => {
-                let block = tool_result(item)?;
-                push_user(&mut turns, vec![block]);
+                let block = tool_result(item, &mut self.ids)?;
+                push_user(&mut self.turns, vec![block]);
             }
             "assistant" => {
-                let blocks = assistant(item, omitted)?;
-                // A model may end its turn without a word, but Anthropic's API refuses a message without content.
-                if !blocks.is_empty() {
-                    turns.push(json!({"role": "assistant", "content": blocks}));
+                let blocks = assistant(item, omitted, &mut self.ids)?;
+                let is_thinking = |block: &Value| {
+                    matches!(
+                        block["type"].as_str(),
+                        Some("thinking" | "redacted_thinking")
+                    )
+                };
+                if !blocks.iter().all(is_thinking) {
+                    let turn = json!({"role": "assistant", "content": blocks});
+                    self.turns.push(turn);
                 }
             }
             _ => return Err(item.wrong("role", "is not a role of this model's backend")),
         }
+        Ok(())
     }
-    if !system.is_empty() {
-        message.insert("system".to_owned(), system.into());
+
+    /// Removes the white space at the end of an answer that the model is to continue, which Anthropic's API refuses.
+    fn trim_prefill(&mut self) {
+        if let Some(last) = self.turns.last_mut()
+            && last["role"] == "assistant"
+            && let Some(block) = last["content"]
+                .as_array_mut()
+                .and_then(|blocks| blocks.last_mut())
+            && let Some(Value::String(text)) = block.get_mut("text")
+        {
+            text.truncate(text.trim_end().len());
+        }
     }
-    message.insert("messages".to_owned(), turns.into());
-    Ok(())
 }
 
 /// Appends blocks to the user's turn. The results of one round of tool calls must be in one turn, before everything
@@ -247,9 +272,9 @@ fn push_user(turns: &mut Vec<Value>, blocks: Vec<Value>) {
     turns.push(json!({"role": "user", "content": blocks}));
 }
 
-fn tool_result(mut item: Fields<'_>) -> Result<Value, InvalidField> {
+fn tool_result(mut item: Fields<'_>, ids: &mut ToolIds) -> Result<Value, InvalidField> {
     let path = item.path();
-    let id = tool_id(&item.require_text("tool_call_id")?);
+    let id = item.require_text("tool_call_id")?;
     let content = item.take("content");
     item.refuse_rest()?;
     let content = match content {
@@ -257,13 +282,23 @@ fn tool_result(mut item: Fields<'_>) -> Result<Value, InvalidField> {
         Some(text) => text,
         None => Value::from(""),
     };
+    let id = ids.of_result(&id);
     Ok(json!({"type": "tool_result", "tool_use_id": id, "content": content}))
 }
 
-fn assistant(mut item: Fields<'_>, omitted: &mut Omitted) -> Result<Vec<Value>, InvalidField> {
+fn assistant(
+    mut item: Fields<'_>,
+    omitted: &mut Omitted,
+    ids: &mut ToolIds,
+) -> Result<Vec<Value>, InvalidField> {
     let path = item.path();
     // Signed thinking in the form of this crate's own answers. Anthropic's API refuses thinking without a signature.
     let mut blocks = item.take_list("thinking_blocks")?.unwrap_or_default();
+    let count = blocks.len();
+    blocks.retain(is_signed);
+    if blocks.len() < count {
+        omitted.add("thinking_blocks");
+    }
     let has_blocks = !blocks.is_empty();
     for key in ["reasoning_content", "reasoning"] {
         if item.take(key).is_some() && !has_blocks {
@@ -271,25 +306,32 @@ fn assistant(mut item: Fields<'_>, omitted: &mut Omitted) -> Result<Vec<Value>, 
         }
     }
     blocks.extend(parts(item.take("content"), path.key("content"))?);
-    if let Some(refusal) = item.take_text("refusal")? {
+    if let Some(refusal) = item.take_text("refusal")?
+        && !is_blank(&refusal)
+    {
         blocks.push(text_part(refusal));
     }
     let calls_path = path.key("tool_calls");
     let calls = item.take_list("tool_calls")?.unwrap_or_default();
     for (index, call) in calls.into_iter().enumerate() {
-        blocks.push(tool_use(call, calls_path.index(index))?);
+        blocks.push(tool_use(call, calls_path.index(index), ids)?);
     }
     for key in ["audio", "function_call"] {
         item.refuse(key)?;
     }
-    for key in ["annotations", "phase"] {
+    for key in OWN {
         omitted.add_taken(&mut item, key);
     }
     item.refuse_rest()?;
     Ok(blocks)
 }
 
-fn tool_use(call: Value, path: Path<'_>) -> Result<Value, InvalidField> {
+/// Returns `true` for a text that Anthropic's API refuses as a block.
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+fn tool_use(call: Value, path: Path<'_>, ids: &mut ToolIds) -> Result<Value, InvalidField> {
     let mut call = Fields::of(call, path)?;
     if let Some(kind) = call.take_text("type")?
         && kind != "function"
@@ -298,39 +340,28 @@ fn tool_use(call: Value, path: Path<'_>) -> Result<Value, InvalidField> {
     }
     // Chunks contain an index, and clients keep it.
     call.take("index");
-    let id = tool_id(&call.require_text("id")?);
+    let id = call.require_text("id")?;
     let mut function = Fields::of(call.require("function")?, path.key("function"))?;
     let name = function.require_text("name")?;
     let arguments = function.take_text("arguments")?.unwrap_or_default();
+    let id = ids.of_call(id);
     Ok(json!({"type": "tool_use", "id": id, "name": name, "input": input_of(&arguments)}))
 }
 
-/// Returns the id of a tool call with letters that Anthropic's API accepts; other servers accept more.
-fn tool_id(id: &str) -> String {
-    let is_valid = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
-    let letters = id.chars();
-    letters
-        .map(|letter| if is_valid(&letter) { letter } else { '_' })
-        .collect()
-}
-
-/// Returns the content blocks of a chat message's content. Empty texts are left out: other servers ignore them, and
-/// Anthropic's API refuses them.
+/// Returns the content blocks of a chat message's content, without texts that are empty or only white space.
 fn parts(content: Option<Value>, path: Path<'_>) -> Result<Vec<Value>, InvalidField> {
-    match content {
-        None => Ok(Vec::new()),
-        Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![text_part(text)]),
+    let mut blocks: Vec<Value> = match content {
+        None => Vec::new(),
+        Some(Value::String(text)) => vec![text_part(text)],
         Some(Value::Array(parts)) => {
             let parts = parts.into_iter().enumerate();
             let blocks = parts.map(|(index, value)| part(value, path.index(index)));
-            let is_empty = |block: &Value| block["type"] == "text" && block["text"] == "";
-            let is_kept =
-                |block: &Result<Value, _>| block.as_ref().map_or(true, |block| !is_empty(block));
-            blocks.filter(is_kept).collect()
+            blocks.collect::<Result<_, _>>()?
         }
-        Some(_) => Err(InvalidField::at(path, "must be a string or a list")),
-    }
+        Some(_) => return Err(InvalidField::at(path, "must be a string or a list")),
+    };
+    blocks.retain(|block| !block["text"].as_str().is_some_and(is_blank));
+    Ok(blocks)
 }
 
 fn part(value: Value, path: Path<'_>) -> Result<Value, InvalidField> {
@@ -360,22 +391,6 @@ fn part(value: Value, path: Path<'_>) -> Result<Value, InvalidField> {
         part.pass_rest(block)?;
     }
     Ok(block)
-}
-
-/// Returns the source of an image or a document: the bytes of a `data:` URL, or the URL.
-fn source(url: &str, path: Path<'_>) -> Result<Value, InvalidField> {
-    let Some(rest) = url.strip_prefix("data:") else {
-        return Ok(json!({"type": "url", "url": url}));
-    };
-    let Some((media_type, data)) = rest.split_once(";base64,") else {
-        return Err(InvalidField::at(path, "must be base64 if it is a data URL"));
-    };
-    // Anthropic's API takes neither parameters nor the unregistered name.
-    let media_type = match media_type.split(';').next().unwrap_or_default() {
-        "image/jpg" => "image/jpeg",
-        media_type => media_type,
-    };
-    Ok(json!({"type": "base64", "media_type": media_type, "data": data}))
 }
 
 #[cfg(test)]

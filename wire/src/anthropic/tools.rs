@@ -99,6 +99,9 @@ pub(super) fn from_chat(
         Some(_) => return Err(fields.wrong("parallel_tool_calls", "must be true or false")),
     };
     let choice = fields.take("tool_choice");
+    // Anthropic's API refuses the field without tools, where these two have no effect.
+    let has_tools = message.contains_key("tools");
+    let choice = choice.filter(|choice| has_tools || (choice != "auto" && choice != "none"));
     let choice = choice.map(|choice| choice_from_chat(choice, root.key("tool_choice")));
     let mut choice = choice.transpose()?;
     if one_at_a_time
@@ -134,8 +137,11 @@ fn tool_from_chat(tool: Value, path: Path<'_>) -> Result<Value, InvalidField> {
     if let Some(description) = function.take_text("description")? {
         target.insert("description".to_owned(), description.into());
     }
-    let schema = function.take("parameters");
-    let schema = schema.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+    let mut schema = function.take("parameters").unwrap_or_else(|| json!({}));
+    // Anthropic's API requires the type, which can be only this one.
+    if let Some(schema) = schema.as_object_mut() {
+        schema.entry("type").or_insert_with(|| "object".into());
+    }
     target.insert("input_schema".to_owned(), schema);
     function.pass_rest(&mut target)?;
     // Members beside `function`, such as `cache_control`, belong to Anthropic's API.

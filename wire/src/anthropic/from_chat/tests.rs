@@ -36,6 +36,20 @@ fn each_field_has_its_counterpart() {
     let table = [
         (json!({}), json!({"max_tokens": 4096})),
         (json!({"max_tokens": 5}), json!({"max_tokens": 5})),
+        (json!({"max_tokens": 10.0}), json!({"max_tokens": 10})),
+        (json!({"max_tokens": -1}), json!({"max_tokens": 4096})),
+        (
+            json!({"max_completion_tokens": -1}),
+            json!({"max_tokens": 4096}),
+        ),
+        (
+            json!({"thinking": {"type": "enabled", "budget_tokens": 8000}}),
+            json!({"max_tokens": 12_096, "thinking": {"type": "enabled", "budget_tokens": 8000}}),
+        ),
+        (
+            json!({"max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 8000}}),
+            json!({"max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 8000}}),
+        ),
         (
             json!({"max_completion_tokens": 6, "max_tokens": 5}),
             json!({"max_tokens": 6}),
@@ -87,6 +101,23 @@ fn each_field_has_its_counterpart() {
         (
             json!({"tools": [function], "tool_choice": {"type": "function", "function": {"name": "f"}}}),
             json!({"tools": [tool], "tool_choice": {"type": "tool", "name": "f"}}),
+        ),
+        (
+            json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}]}),
+            json!({"tools": [{"name": "f", "input_schema": {"properties": {}, "type": "object"}}]}),
+        ),
+        (
+            json!({"tools": [{"type": "function", "function": {"name": "f"}}]}),
+            json!({"tools": [{"name": "f", "input_schema": {"type": "object"}}]}),
+        ),
+        (
+            json!({"tools": [], "tool_choice": "auto", "parallel_tool_calls": false}),
+            json!({}),
+        ),
+        (json!({"tool_choice": "none"}), json!({})),
+        (
+            json!({"tool_choice": "required"}),
+            json!({"tool_choice": {"type": "any"}}),
         ),
         (
             json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 2}]}),
@@ -197,7 +228,17 @@ fn what_has_no_counterpart_is_refused_by_name() {
             json!({"tools": [{"type": "custom", "custom": {"name": "f"}}]}),
             "tools[0].type",
         ),
+        (json!({"max_tokens": -2}), "max_tokens"),
         (json!({"max_tokens": 1.5}), "max_tokens"),
+        (json!({"max_tokens": "9"}), "max_tokens"),
+        (
+            json!({"messages": [{"role": "user", "content": [{"type": "text", "text": " "}]}]}),
+            "messages[0].content",
+        ),
+        (
+            json!({"tool_choice": "required", "messages": [{"role": "user", "content": ""}]}),
+            "messages[0].content",
+        ),
         (
             json!({"messages": [{"role": "function", "content": "x"}]}),
             "messages[0].role",
@@ -261,6 +302,84 @@ fn a_conversation_survives_the_way_there_and_back() {
     let chat = to_chat(original.clone()).unwrap();
     let back = from_chat(chat.body, OPTIONS).unwrap();
     assert_eq!(back.body, original);
+}
+
+fn turns(messages: Value) -> Value {
+    message(json!({"messages": messages}))["messages"].clone()
+}
+
+#[test]
+fn messages_and_texts_without_content_are_left_out() {
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let said = |text: &str| json!({"role": "user", "content": [{"type": "text", "text": text}]});
+    for empty in [
+        json!({"role": "assistant", "content": ""}),
+        json!({"role": "assistant", "content": null}),
+        json!({"role": "assistant"}),
+        json!({"role": "assistant", "content": []}),
+        json!({"role": "assistant", "content": "\n\n", "refusal": ""}),
+        json!({"role": "assistant", "content": [{"type": "text", "text": ""}]}),
+        json!({"role": "assistant", "content": "", "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "s"}]}),
+        json!({"role": "user", "content": " "}),
+        json!({"role": "user", "content": []}),
+    ] {
+        let expected = json!([said("a"), said("b")]);
+        assert_eq!(turns(json!([user("a"), empty, user("b")])), expected);
+    }
+    let image = json!({"type": "image_url", "image_url": {"url": "https://x"}});
+    let with_image = turns(
+        json!([{"role": "user", "content": [image, {"type": "text", "text": ""}, {"type": "text", "text": "a"}]}]),
+    );
+    let expected = json!([{"type": "image", "source": {"type": "url", "url": "https://x"}}, {"type": "text", "text": "a"}]);
+    assert_eq!(with_image[0]["content"], expected);
+    let body = message(
+        json!({"messages": [{"role": "system", "content": ""}, user("a")], "max_tokens": 1}),
+    );
+    assert_eq!(body.get("system"), None);
+}
+
+#[test]
+fn an_answer_to_continue_does_not_end_with_white_space() {
+    let prefill =
+        json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "{ \n"}]);
+    let expected = json!({"role": "assistant", "content": [{"type": "text", "text": "{"}]});
+    assert_eq!(turns(prefill)[1], expected);
+}
+
+#[test]
+fn ids_of_tool_calls_are_valid_and_unique_and_results_follow_them() {
+    let call = |id: &str| json!({"role": "assistant", "content": "", "tool_calls": [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+    let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "7"});
+    let id = "functions.f:0";
+    let turns = turns(json!([call(id), result(id), call(id), result(id)]));
+    let places = [
+        (0, "id", "functions_f_0"),
+        (1, "tool_use_id", "functions_f_0"),
+        (2, "id", "functions_f_0_2"),
+        (3, "tool_use_id", "functions_f_0_2"),
+    ];
+    for (turn, key, expected) in places {
+        assert_eq!(turns[turn]["content"][0][key], expected, "{turns}");
+    }
+}
+
+#[test]
+fn thinking_without_a_proof_and_fields_of_other_servers_are_left_out() {
+    let translated = from_chat(
+        request(json!({"messages": [{
+            "role": "assistant", "content": "a", "reasoning_details": [{"type": "x"}], "images": [1],
+            "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "redacted_thinking", "data": "d"}],
+        }]})),
+        OPTIONS,
+    )
+    .unwrap();
+    let expected =
+        json!([{"type": "redacted_thinking", "data": "d"}, {"type": "text", "text": "a"}]);
+    assert_eq!(translated.body["messages"][0]["content"], expected);
+    assert_eq!(
+        translated.omitted,
+        ["images", "reasoning_details", "thinking_blocks"]
+    );
 }
 
 #[test]

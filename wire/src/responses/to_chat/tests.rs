@@ -285,6 +285,38 @@ fn what_has_no_counterpart_is_refused_by_name() {
 }
 
 #[test]
+fn tools_and_what_belongs_to_them_are_sent_together() {
+    let tool = |name: &str| json!({"type": "function", "name": name});
+    let function = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let base = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+    let rows = [
+        (
+            json!({"tools": [], "tool_choice": "auto", "parallel_tool_calls": true}),
+            json!({}),
+        ),
+        (
+            json!({"tool_choice": "none", "parallel_tool_calls": false}),
+            json!({}),
+        ),
+        (
+            json!({"tools": [tool("f")], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}}),
+            json!({}),
+        ),
+        (
+            json!({"tools": [tool("f")], "tool_choice": "auto", "parallel_tool_calls": false}),
+            json!({"tools": [function("f")], "tool_choice": "auto", "parallel_tool_calls": false}),
+        ),
+    ];
+    for (more, expected) in rows {
+        let mut all = base.clone();
+        for (key, value) in expected.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        assert_eq!(chat(more.clone()), all, "{more}");
+    }
+}
+
+#[test]
 fn without_tools_what_has_no_effect_on_them_is_left_out() {
     for choice in ["auto", "none"] {
         let more = json!({"tools": [], "tool_choice": choice, "parallel_tool_calls": true});
