@@ -147,10 +147,15 @@ impl Rate {
             (&mut self.tokens, &hints.tokens),
         ];
         for (quota, hint) in pairs {
-            match (quota, hint) {
-                (Some(quota), Some(hint)) => quota.learn(hint, sent),
-                (quota @ None, Some(hint)) => *quota = HeaderQuota::new(hint, sent),
-                (_, None) => {}
+            match (&mut *quota, hint) {
+                (Some(known), Some(hint)) => {
+                    known.learn(hint, sent);
+                    quota.take_if(|quota| quota.is_endless());
+                }
+                (None, Some(hint)) => *quota = HeaderQuota::new(hint, sent),
+                (_, None) => {
+                    quota.take_if(|quota| quota.is_abandoned(sent));
+                }
             }
         }
     }

@@ -10,6 +10,11 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use kebne_control::{BucketHint, QuotaHints};
 
+/// The least number that is a Unix time in seconds and not a duration: in 2001.
+const UNIX_MIN: u64 = 1_000_000_000;
+/// The least number that is a Unix time in milliseconds.
+const UNIX_MILLIS_MIN: u64 = 100_000_000_000;
+
 /// Reads the state of the quotas for requests and tokens.
 pub fn hints(headers: &HeaderMap, now: SystemTime) -> QuotaHints {
     // Every name below contains this; most answers have none of them.
@@ -20,10 +25,10 @@ pub fn hints(headers: &HeaderMap, now: SystemTime) -> QuotaHints {
         return QuotaHints::default();
     }
     QuotaHints {
-        requests: openai(headers, "requests")
+        requests: openai(headers, "requests", now)
             .or_else(|| anthropic(headers, "requests", now))
-            .or_else(|| ietf(headers)),
-        tokens: openai(headers, "tokens")
+            .or_else(|| ietf(headers, now)),
+        tokens: openai(headers, "tokens", now)
             .or_else(|| anthropic(headers, "tokens", now))
             .or_else(|| anthropic(headers, "output-tokens", now)),
     }
@@ -47,7 +52,9 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         .into_iter()
         .flatten()
         .filter(|bucket| bucket.remaining < 1.0);
-    empty.filter_map(|bucket| bucket.reset).max()
+    // A reset that is over is no reason to wait.
+    let resets = empty.filter_map(|bucket| bucket.reset);
+    resets.filter(|reset| !reset.is_zero()).max()
 }
 
 /// Reads a duration as Go writes it: `1s`, `6m0s`, `120ms`, `1.5s`, `10h17m`, or a number of seconds.
@@ -84,28 +91,44 @@ pub fn parse_span(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
-fn openai(headers: &HeaderMap, what: &str) -> Option<BucketHint> {
+/// Reads the time until a reset: a duration, a date as in RFC 3339, or a Unix time in seconds or milliseconds. A time
+/// that is over is zero.
+fn parse_reset(text: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(date) = humantime::parse_rfc3339(text) {
+        return Some(date.duration_since(now).unwrap_or(Duration::ZERO));
+    }
+    let span = parse_span(text)?;
+    let unix = match span.as_secs() {
+        0..UNIX_MIN => return Some(span),
+        UNIX_MIN..UNIX_MILLIS_MIN => span,
+        _ => span / 1000,
+    };
+    let date = SystemTime::UNIX_EPOCH.checked_add(unix)?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+fn openai(headers: &HeaderMap, what: &str, now: SystemTime) -> Option<BucketHint> {
     let named = |part: &str| format!("x-ratelimit-{part}-{what}");
     Some(BucketHint {
         limit: number(headers, &named("limit"))?,
         remaining: number(headers, &named("remaining"))?,
-        reset: text(headers, &named("reset")).and_then(parse_span),
+        reset: text(headers, &named("reset")).and_then(|reset| parse_reset(reset, now)),
         window: None,
     })
 }
 
 fn anthropic(headers: &HeaderMap, what: &str, now: SystemTime) -> Option<BucketHint> {
     let named = |part: &str| format!("anthropic-ratelimit-{what}-{part}");
-    let reset = text(headers, &named("reset")).and_then(|date| humantime::parse_rfc3339(date).ok());
+    let reset = text(headers, &named("reset")).and_then(|reset| parse_reset(reset, now));
     Some(BucketHint {
         limit: number(headers, &named("limit"))?,
         remaining: number(headers, &named("remaining"))?,
-        reset: reset.map(|date| date.duration_since(now).unwrap_or(Duration::ZERO)),
+        reset,
         window: None,
     })
 }
 
-fn ietf(headers: &HeaderMap) -> Option<BucketHint> {
+fn ietf(headers: &HeaderMap, now: SystemTime) -> Option<BucketHint> {
     if let Some(state) = text(headers, "ratelimit") {
         let policy = text(headers, "ratelimit-policy").unwrap_or_default();
         let remaining = parameter(state, "r")?;
@@ -122,7 +145,7 @@ fn ietf(headers: &HeaderMap) -> Option<BucketHint> {
     Some(BucketHint {
         limit: number(headers, "ratelimit-limit")?,
         remaining: number(headers, "ratelimit-remaining")?,
-        reset: text(headers, "ratelimit-reset").and_then(parse_span),
+        reset: text(headers, "ratelimit-reset").and_then(|reset| parse_reset(reset, now)),
         window: None,
     })
 }
@@ -235,6 +258,35 @@ mod tests {
                 "{headers:?}"
             );
         }
+    }
+
+    #[test]
+    fn resets_are_durations_or_points_in_time() {
+        let now = humantime::parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
+        for (reset, millis) in [
+            ("6m0s", Some(360_000)),
+            ("20ms", Some(20)),
+            ("0s", Some(0)),
+            ("2026-01-01T00:00:30Z", Some(30_000)),
+            ("2025-12-31T23:59:58Z", Some(0)),
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("1767225605", Some(5_000)),
+            ("1767225605000", Some(5_000)),
+            ("1767225595", Some(0)),
+            ("", None),
+            ("NaN", None),
+            ("soon", None),
+        ] {
+            let read = parse_reset(reset, now);
+            assert_eq!(read, millis.map(Duration::from_millis), "{reset}");
+        }
+        let over = headers(&[
+            ("anthropic-ratelimit-requests-limit", "50"),
+            ("anthropic-ratelimit-requests-remaining", "0"),
+            ("anthropic-ratelimit-requests-reset", "2025-12-31T23:59:58Z"),
+        ]);
+        assert_eq!(hints(&over, now).requests, Some(bucket(50.0, 0.0, 0, None)));
+        assert_eq!(retry_after(&over, now), None);
     }
 
     #[test]

@@ -12,6 +12,9 @@
 //! The remainder of a day's quota may be used within minutes, because a call that waits now must not wait for calls
 //! that may never arrive. If a window is used up, calls wait until its end. No assumption is made about a window that
 //! has not been seen to end.
+//!
+//! A quota that is used up and has no end in the future (its reset is over, cannot be read or is absent) is ignored:
+//! no call could ever be sent, so no answer could correct it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,6 +30,8 @@ const SENT_KEPT: usize = 4096;
 const RESET_MAX: Duration = Duration::from_hours(49);
 /// The longest time over which the remaining units are spread, in seconds.
 const SPREAD: f64 = 60.0;
+/// A reset that is nearer than this is over before the next call can use it.
+const NEAR: Duration = Duration::from_millis(50);
 /// Shortest time in seconds for which a new window of unknown length is taken to last.
 const UNTOLD: f64 = 1.0;
 /// The number of units sent before a moving reset counts as a refill.
@@ -68,7 +73,7 @@ impl HeaderQuota {
     /// Creates a quota from the first answer with it. Returns `None` for impossible values.
     pub(super) fn new(hint: &BucketHint, sent: Timestamp) -> Option<Self> {
         let reset = hint.reset.filter(|reset| *reset <= RESET_MAX);
-        is_plausible(hint).then(|| Self {
+        let quota = is_plausible(hint).then(|| Self {
             limit: hint.limit,
             left: hint.remaining,
             at: sent,
@@ -80,7 +85,26 @@ impl HeaderQuota {
             standing: 0.0,
             moving: None,
             sent: VecDeque::new(),
-        })
+        });
+        quota.filter(|quota| !quota.is_endless())
+    }
+
+    /// Returns `true` if the most recent answer reports the quota as used up, without an end in the future.
+    pub(super) fn is_endless(&self) -> bool {
+        let near = self.window.map_or(NEAR, |_| Duration::ZERO);
+        self.left < 1.0 && self.refill.is_none() && self.reset <= self.at.after(near)
+    }
+
+    /// Returns `true` if an answer without the headers, to a call that was sent at `sent`, shows that the quota is no
+    /// longer described, and it allows no further call.
+    pub(super) fn is_abandoned(&self, sent: Timestamp) -> bool {
+        let is_known = self.refill.is_some() || (self.window.is_some() && self.reset > self.at);
+        let left = if self.reset <= self.at {
+            self.left - self.sent_after(self.at)
+        } else {
+            self.full - self.sent_after(self.reset)
+        };
+        !is_known && sent >= self.reset && left < 1.0
     }
 
     /// Notes units that were sent.
@@ -275,13 +299,40 @@ mod tests {
             assert!(HeaderQuota::new(&hint(limit, remaining, 1.0), at(1.0)).is_none());
         }
         // An epoch instead of a duration.
-        let quota = HeaderQuota::new(&hint(10.0, 0.0, 86_000.0 * 3.0), at(1.0)).unwrap();
-        assert!(
-            quota
-                .used_up(at(2.0))
-                .is_none_or(|until| until < at(90_000.0))
-        );
-        assert!(quota.sent.is_empty());
+        let epoch = |remaining: f64| BucketHint {
+            reset: Some(Duration::from_hours(72)),
+            ..hint(10.0, remaining, 0.0)
+        };
+        assert!(HeaderQuota::new(&epoch(0.0), at(1.0)).is_none());
+        let quota = HeaderQuota::new(&epoch(5.0), at(1.0)).unwrap();
+        assert_eq!(quota.used_up(at(2.0)), None);
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_without_an_end_is_ignored() {
+        let no_reset = BucketHint {
+            reset: None,
+            ..hint(10.0, 0.0, 0.0)
+        };
+        let window_over = BucketHint {
+            window: Some(Duration::from_mins(1)),
+            ..hint(10.0, 0.0, 0.0)
+        };
+        for hint in [
+            hint(10.0, 0.0, 0.0),
+            hint(10.0, 0.0, 0.02),
+            no_reset,
+            window_over,
+        ] {
+            assert!(HeaderQuota::new(&hint, at(1.0)).is_none(), "{hint:?}");
+        }
+        let mut quota = HeaderQuota::new(&hint(10.0, 1.0, 2.0), at(1.0)).unwrap();
+        quota.learn(&no_reset, at(2.0));
+        // The end that an earlier answer gave is still to come.
+        assert!(!quota.is_endless());
+        assert_eq!(quota.used_up(at(2.5)), Some(at(3.0)));
+        quota.learn(&no_reset, at(4.0));
+        assert!(quota.is_endless());
     }
 
     #[test]

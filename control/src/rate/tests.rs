@@ -120,6 +120,47 @@ fn a_request_to_slow_down_holds_what_the_headers_allow_and_is_forgotten() {
 }
 
 #[test]
+fn no_quota_of_the_headers_stops_a_lane_for_ever() {
+    let hints = |remaining: f64, reset: Option<u64>| QuotaHints {
+        requests: Some(BucketHint {
+            limit: 10.0,
+            remaining,
+            reset: reset.map(Duration::from_secs),
+            window: None,
+        }),
+        tokens: None,
+    };
+    let has_room = |rate: &Rate, now: f64| {
+        let grant = rate.requests(at(now));
+        grant.is_none_or(|grant| grant.level_max.is_none_or(|level| level >= 1.0))
+    };
+    // Used up, and the reset is over or absent.
+    for reset in [Some(0), None] {
+        let mut rate = Rate::default();
+        rate.hints(&hints(0.0, reset), at(1.0));
+        assert!(has_room(&rate, 2.0), "{reset:?}");
+        rate.hints(&hints(3.0, Some(1)), at(3.0));
+        rate.hints(&hints(0.0, reset), at(5.0));
+        assert!(has_room(&rate, 6.0), "{reset:?}");
+    }
+    // Only the refusal has the headers, and all later answers have none.
+    let mut rate = Rate::default();
+    rate.hints(&hints(0.0, Some(2)), at(1.0));
+    assert!(!has_room(&rate, 2.0));
+    assert!(has_room(&rate, 3.5));
+    rate.dispatched(1, at(3.5));
+    assert!(!has_room(&rate, 4.0));
+    rate.hints(&QuotaHints::default(), at(3.5));
+    assert!(has_room(&rate, 4.5));
+    // The last unit is sent, and the answer has no headers.
+    let mut rate = Rate::default();
+    rate.hints(&hints(1.0, None), at(1.0));
+    rate.dispatched(1, at(2.0));
+    rate.hints(&QuotaHints::default(), at(2.0));
+    assert!(has_room(&rate, 3.0));
+}
+
+#[test]
 fn what_a_foreign_client_took_comes_back_within_seconds() {
     let mut rate = Rate::default();
     let quota = |now: f64| {
