@@ -6,14 +6,11 @@
 //!
 //! A server that has the Responses API gets calls of that API unchanged (`responses`).
 
+mod lessons;
 mod responses;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
 use kebne_control::QuotaHints;
 use kebne_lane::{Answer, Attempt, Failure};
@@ -23,7 +20,7 @@ use kebne_wire::{
     fold::Fold,
     json,
     one_chunk::of_answer,
-    output_limit, quota,
+    quota,
     sniff::Kind,
     splice,
     stream::{self, Framer},
@@ -34,7 +31,9 @@ use crate::{
     backend::{
         BuildError,
         events::Events,
-        failure, one_chunk, pump,
+        failure, one_chunk,
+        openai::lessons::Lessons,
+        pump,
         upstream::{Call, Incoming, Upstream},
     },
     llm::{ModelBody, ModelRequest, ModelResponse},
@@ -54,8 +53,7 @@ pub struct OpenAiBackend {
     upstream: Upstream,
     model: Option<String>,
     speaks_responses: bool,
-    /// `true` once the server has refused `max_tokens` and asked for its newer name.
-    takes_newer_limit: AtomicBool,
+    lessons: Lessons,
 }
 
 impl OpenAiBackend {
@@ -71,7 +69,7 @@ impl OpenAiBackend {
             upstream: Upstream::build(settings, environment)?,
             model: settings.model.clone(),
             speaks_responses: settings.speaks(NativeApi::Responses),
-            takes_newer_limit: AtomicBool::new(false),
+            lessons: Lessons::default(),
         })
     }
 
@@ -109,10 +107,11 @@ impl OpenAiBackend {
         } else if let Some(body) = native {
             (Method::POST, RESPONSES, body)
         } else {
-            (Method::POST, request.endpoint.path(), self.body(request))
+            let body = splice::body_for(request, self.model.as_deref());
+            (Method::POST, request.endpoint.path(), body)
         };
-        let call = |body: Bytes| Call {
-            method: method.clone(),
+        let call = Call {
+            method,
             path,
             body,
             form: request.form.as_deref(),
@@ -122,11 +121,10 @@ impl OpenAiBackend {
             stream: request.stream,
             wake: attempt.wake,
         };
-        let response = match self.upstream.send(call(body)).await {
-            Err(failure) if self.learns_limit(&failure, request) => {
-                self.upstream.send(call(self.body(request))).await?
-            }
-            sent => sent?,
+        let response = if is_native || is_opaque {
+            self.upstream.send(call).await?
+        } else {
+            self.send_adjusted(call, request).await?
         };
         let quota = quota::hints(response.headers(), std::time::SystemTime::now());
         let headers = self.upstream.passed(response.headers());
@@ -150,26 +148,6 @@ impl OpenAiBackend {
         answer.quota = quota;
         answer.response.headers = headers;
         Ok(answer)
-    }
-
-    /// Returns the body of a request in the form that the server takes.
-    fn body(&self, request: &ModelRequest) -> Bytes {
-        let body = splice::body_for(request, self.model.as_deref());
-        let renames = request.is_translated && self.takes_newer_limit.load(Relaxed);
-        let renamed = renames.then(|| output_limit::under_newer_name(&body));
-        renamed.flatten().unwrap_or(body)
-    }
-
-    /// Learns the name of the output bound from a refusal of a translated request; a caller's own field is not changed.
-    /// Returns `true` if the request can be sent again with it, which
-    /// is safe because a server refuses a field before it does anything else.
-    fn learns_limit(&self, failure: &Failure, request: &ModelRequest) -> bool {
-        let error = failure.body.as_deref().unwrap_or_default();
-        if !request.is_translated || !output_limit::asks_for_newer_name(error) {
-            return false;
-        }
-        self.takes_newer_limit.store(true, Relaxed);
-        output_limit::under_newer_name(&request.body).is_some()
     }
 
     /// Reads an answer whose shape is not known here; only an error is, unless the answer is the content of a file.

@@ -34,7 +34,6 @@ use kebne_wire::{passed_headers::PassedHeaders, redact};
 use log::Log;
 use plain::PlainClient;
 use reqwest::{Body, Method, Request, Url};
-use response::Response;
 use tokio::time::Instant;
 use transport::TransportError;
 use upload::Upload;
@@ -58,6 +57,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(crate) use clients::client;
 pub(crate) use incoming::Incoming;
+pub(crate) use response::Response;
 use secrets::Secrets;
 
 /// A model server.
@@ -86,7 +86,7 @@ pub(crate) struct Upstream {
 }
 
 /// A call that is sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Call<'a> {
     /// The method.
     pub(crate) method: Method,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use kebne_context::{ContextError, store::StoreError};
 use kebne_wire::{
     NativeApi,
+    adjust::Author,
     inputs::Inputs,
     request::{Endpoint, Parsed, parse},
     responses::native_request,
@@ -131,6 +132,7 @@ async fn continue_calls(
     if let Some(chat) = chat {
         let id = Arc::clone(&parsed.request.request_id);
         *parsed = parse(Endpoint::Chat, state.bodies.hold(chat)?, id)?;
+        parsed.request.author = Author::Translation;
     }
     if is_required {
         only_native.get_or_insert_with(|| {

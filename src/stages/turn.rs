@@ -11,6 +11,7 @@ use kebne_context::{
     tokens::Tokenizer,
 };
 use kebne_wire::{
+    adjust::Author,
     answer::Answer,
     message::MessageError,
     turn::{KeptTurn, Lead, NewTurn},
@@ -126,6 +127,7 @@ pub(super) async fn prepare(
     let history = history.await?;
     let messages = history.iter().map(|turn| turn.content.messages.as_ref());
     *request = new.assemble(request, &lead, messages);
+    request.author = request.author.max(Author::History);
     request.body = state.bodies.hold(request.body.clone())?;
     let left_out = session.turns.saturating_sub(history.len() as u64);
     Ok(Some(Follow {

@@ -9,6 +9,7 @@ use actix_web::http::{StatusCode, header::HeaderName};
 use bytes::Bytes;
 use kebne_wire::{
     Native, NativeApi,
+    adjust::Author,
     anthropic::{self, ErrorKind, EventWriter, MessageContext},
     passed_headers::RateLimitDialect,
     request::{Endpoint, Parsed, parse},
@@ -53,7 +54,7 @@ impl Surface for Messages {
             Ok(chat) => {
                 let mut parsed = parse(Endpoint::Chat, chat.body.to_string().into(), request_id)?;
                 parsed.request.native = Some(native_of(&native, false));
-                parsed.request.is_translated = true;
+                parsed.request.author = Author::Translation;
                 Ok(Reading {
                     omitted: chat.omitted,
                     ..Reading::new(parsed, writer)

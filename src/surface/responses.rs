@@ -10,6 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use kebne_wire::{
+    adjust::Author,
     request::{Endpoint, parse},
     responses::{self, EventWriter, Relabel, ResponsesCall, Template, Terms},
 };
@@ -78,7 +79,7 @@ impl Surface for Responses {
             Ok(mut call) => {
                 let chat = call.chat([]).to_string();
                 let mut parsed = parse(Endpoint::Chat, chat.into(), request_id)?;
-                parsed.request.is_translated = true;
+                parsed.request.author = Author::Translation;
                 let omitted = std::mem::take(&mut call.omitted);
                 let terms = call.terms.clone();
                 (parsed, omitted, None, Some(call), terms)

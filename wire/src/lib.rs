@@ -3,6 +3,7 @@
 //! Nothing in this crate performs I/O or reads a clock: every function takes bytes, headers and the current time as
 //! arguments and returns values. It knows dialects, never actors.
 
+pub mod adjust;
 pub mod answer;
 pub mod anthropic;
 mod chunk;
@@ -22,7 +23,6 @@ pub mod multipart;
 mod native;
 mod normal_form;
 pub mod one_chunk;
-pub mod output_limit;
 pub mod passed_headers;
 pub mod quota;
 pub mod redact;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use crate::endpoint::{Endpoint, PassThrough};
-use crate::{direct::Direct, inputs::Inputs, multipart::Form, native::Native};
+use crate::{adjust::Author, direct::Direct, inputs::Inputs, multipart::Form, native::Native};
 
 /// Approximate bytes of prompt per token; used only to compare the cost of calls.
 const BYTES_PER_TOKEN: usize = 4;
@@ -47,8 +47,8 @@ pub struct ModelRequest {
     pub native: Option<Native>,
     /// The operation of a call without a model.
     pub direct: Option<Direct>,
-    /// `true` if the body was translated from another dialect, so its fields are not the caller's own.
-    pub is_translated: bool,
+    /// Who wrote the body.
+    pub author: Author,
 }
 
 impl ModelRequest {
@@ -71,7 +71,7 @@ impl ModelRequest {
             inputs: Inputs::default(),
             native: None,
             direct: None,
-            is_translated: false,
+            author: Author::Caller,
         }
     }
 }
