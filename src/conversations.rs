@@ -301,15 +301,12 @@ impl Place {
     /// Returns an error if it is too large, or the store fails.
     pub async fn keep(mut self, response: Value, request: Bytes) -> Result<(), ConversationError> {
         let tokenizer = self.conversations.tokenizer;
-        let counted = tokio::task::spawn_blocking(move || turn_of(&response, &request, tokenizer));
-        let counted = counted.await;
-        let turn =
-            counted.map_err(|_| ConversationError::NotKept("its tokens could not be counted"))?;
-        let turn = turn.ok_or(ConversationError::NotKept("it cannot be read"))?;
         // The request and the response may each be as large as a turn.
-        if turn.messages.len() > self.conversations.size_max.saturating_mul(2) {
-            return Err(ConversationError::NotKept("it is too large"));
-        }
+        let size_max = self.conversations.size_max.saturating_mul(2);
+        let count = move || turn_of(&response, &request, tokenizer, size_max);
+        let counted = tokio::task::spawn_blocking(count).await;
+        let turn = counted
+            .map_err(|_| ConversationError::NotKept("its tokens could not be counted"))??;
         self.conversations
             .context
             .append(&self.session, turn)
@@ -336,9 +333,20 @@ impl Drop for Place {
 }
 
 /// Returns the turn that contains a response and its request.
-fn turn_of(response: &Value, request: &[u8], tokenizer: Tokenizer) -> Option<TurnContent> {
-    let kept = serde_json::to_vec(&Kept::new(response, request)?).ok()?;
-    let view = KeptView::read(&kept)?;
+fn turn_of(
+    response: &Value,
+    request: &[u8],
+    tokenizer: Tokenizer,
+    size_max: usize,
+) -> Result<TurnContent, ConversationError> {
+    let unreadable = ConversationError::NotKept("it cannot be read");
+    let kept = Kept::new(response, request).and_then(|kept| serde_json::to_vec(&kept).ok());
+    let kept = kept.ok_or_else(|| unreadable.clone())?;
+    // Counting the tokens of a large response takes seconds.
+    if kept.len() > size_max {
+        return Err(ConversationError::NotKept("it is too large"));
+    }
+    let view = KeptView::read(&kept).ok_or(unreadable)?;
     let (tokens, leads) = match (view.messages(), view.items()) {
         (Some(messages), _) => {
             let tokens = messages.iter();
@@ -358,7 +366,7 @@ fn turn_of(response: &Value, request: &[u8], tokenizer: Tokenizer) -> Option<Tur
             (tokens, !is_result)
         }
     };
-    Some(TurnContent {
+    Ok(TurnContent {
         tokens,
         leads,
         messages: kept.into(),

@@ -19,20 +19,44 @@ use crate::{
     surface::{AnswerWriter, error::ApiError, responses::NewResponse},
 };
 
-/// A response that is being kept.
-pub(super) type KeepingResponse = Pin<Box<dyn Future<Output = Result<(), ApiError>>>>;
+/// A response that is being kept. The result is `false` if it was not kept because it reaches a bound.
+pub(super) type KeepingResponse = Pin<Box<dyn Future<Output = Result<bool, ApiError>>>>;
 
 /// The place where a response will be kept, and its request.
 #[derive(Debug)]
 pub(super) struct Keep {
     place: Place,
     request: Bytes,
+    /// `true` if the caller requested it to be kept.
+    is_required: bool,
 }
 
 impl Keep {
-    /// Keeps the response.
+    /// Keeps the response. One that reaches a bound is an error only if the caller requested it to be kept.
     pub(super) fn keep(self, response: Value) -> KeepingResponse {
-        Box::pin(async move { Ok(self.place.keep(response, self.request).await?) })
+        Box::pin(async move {
+            match self.place.keep(response, self.request).await {
+                Ok(()) => Ok(true),
+                Err(error) if !self.is_required && is_bound(&error) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+}
+
+/// Returns `true` if a response cannot be kept because of its size or number.
+fn is_bound(error: &ConversationError) -> bool {
+    match error {
+        ConversationError::NotKept(_)
+        | ConversationError::TooLarge
+        | ConversationError::TooLong => true,
+        ConversationError::Context(ContextError::Store(error)) => matches!(
+            error,
+            StoreError::Full | StoreError::BytesFull { .. } | StoreError::TurnsFull
+        ),
+        ConversationError::Context(_)
+        | ConversationError::NotFound(_)
+        | ConversationError::NoMemory => false,
     }
 }
 
@@ -87,6 +111,7 @@ pub(super) async fn prepare(
             prepared.keep = Some(Keep {
                 place,
                 request: response.body,
+                is_required: response.terms.store == Some(true),
             });
         }
         // A caller that did not request it must not fail because of it. The response states that it is not kept.

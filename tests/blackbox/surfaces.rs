@@ -210,6 +210,33 @@ fn responses_are_answered_retrieved_continued_and_deleted() {
 }
 
 #[test]
+fn a_response_too_large_to_be_kept_is_answered_unless_it_must_be_kept() {
+    let folder = folder();
+    let (url, _requests) = upstream(|_| whole(&"long ".repeat(800)));
+    let config = folder.path().join("kebne.toml");
+    let text = format!(
+        "[context]\nturn_size_max = \"1KiB\"\n[[backends]]\nname = \"simulated\"\nkind = \"openai\"\nbase_url = \"{url}\"\n"
+    );
+    fs::write(&config, text).unwrap();
+    let program = Program::start_plain(folder.path(), &config);
+    let ask = |more| program.send("POST", RESPONSES, &[], &response(more));
+    let answer = ask(json!({}));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["store"], false);
+    let streamed = ask(json!({"stream": true}));
+    let names = names(&streamed.body);
+    assert!(names.contains(&"response.output_text.delta"), "{names:?}");
+    let data = streamed.body.lines();
+    let mut data = data.filter_map(|line| line.strip_prefix("data: "));
+    let last: Value = serde_json::from_str(data.next_back().unwrap()).unwrap();
+    assert_eq!(last["type"], "response.completed");
+    assert_eq!(last["response"]["store"], false);
+    let required = ask(json!({"store": true}));
+    assert_eq!(required.status, 500, "{}", required.body);
+    assert_eq!(required.json()["error"]["code"], "turn_not_kept");
+}
+
+#[test]
 fn a_streamed_response_is_there_when_its_end_is_seen() {
     let folder = folder();
     let program = Program::start(folder.path(), &[]);

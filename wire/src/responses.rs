@@ -21,6 +21,7 @@ mod template;
 mod terms;
 mod to_chat;
 mod tools;
+mod unstored;
 mod whole;
 
 pub use event_writer::{EventWriter, response_of_chat};
@@ -31,4 +32,5 @@ pub use relabel::{Relabel, are_response_events, is_response};
 pub use template::Template;
 pub use terms::Terms;
 pub use to_chat::{ResponsesCall, to_chat};
+pub use unstored::not_stored;
 pub use whole::{check_response, events_of_response, final_response};

@@ -11,8 +11,9 @@ use crate::{
     surface::{AnswerWriter, error::ApiError},
 };
 
-/// An answer that is being kept.
-pub(super) type Keeping = Pin<Box<dyn Future<Output = Result<(), ApiError>>>>;
+/// An answer that is being kept. The result is `false` if it is a response that was not kept because it reaches a
+/// bound.
+pub(super) type Keeping = Pin<Box<dyn Future<Output = Result<bool, ApiError>>>>;
 
 /// The last steps of one answer.
 pub(super) struct Finish {
@@ -39,9 +40,13 @@ impl Finish {
             Some(follow) => Some(follow.keep_whole(body.clone()).await?),
             None => None,
         };
-        let body = hold_like(body.clone(), self.writer.whole(body)?);
+        let mut body = hold_like(body.clone(), self.writer.whole(body)?);
         if let (Some(keep), Some(answer)) = (self.keep.take(), self.writer.answer()) {
-            keep.keep(answer.clone()).await?;
+            let mut answer = answer.clone();
+            if !keep.keep(answer.clone()).await? {
+                answer["store"] = false.into();
+                body = answer.to_string().into();
+            }
         }
         Ok((body, turn))
     }
@@ -54,7 +59,7 @@ impl Finish {
         let mut keeping: Vec<Keeping> = Vec::new();
         if let Some(follow) = follow {
             let kept = follow.keep();
-            keeping.push(Box::pin(async move { kept.await.map(drop) }));
+            keeping.push(Box::pin(async move { kept.await.map(|_| true) }));
         }
         if let Some(answer) = self.writer.answer()
             && let Some(keep) = self.keep.take()
@@ -65,10 +70,11 @@ impl Finish {
             return Ok(Part::Now(written));
         }
         let all = async move {
+            let mut is_kept = true;
             for each in keeping {
-                each.await?;
+                is_kept &= each.await?;
             }
-            Ok(())
+            Ok(is_kept)
         };
         Ok(Part::OnceKept(Box::pin(all), written))
     }

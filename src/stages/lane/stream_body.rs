@@ -16,6 +16,7 @@ use std::{
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use kebne_lane::{CallGuard, Ending};
+use kebne_wire::responses::not_stored;
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval},
@@ -182,16 +183,17 @@ impl StreamBody {
     }
 
     /// Continues after the answer was kept, or ends with an error if it could not be kept.
-    fn kept(&mut self, kept: Result<(), ApiError>) -> Bytes {
-        if let Err(error) = kept {
-            return self.fail(&error);
-        }
+    fn kept(&mut self, kept: Result<bool, ApiError>) -> Bytes {
+        let is_kept = match kept {
+            Ok(is_kept) => is_kept,
+            Err(error) => return self.fail(&error),
+        };
         match std::mem::replace(&mut self.state, State::Over) {
             State::Keeping {
                 last, items, guard, ..
             } => {
                 self.state = State::Streaming { items, guard };
-                last
+                if is_kept { last } else { not_stored(&last) }
             }
             other => {
                 self.state = other;
