@@ -13,7 +13,7 @@ use kebne_wire::{
     Endpoint, NativeApi,
     anthropic::{
         ChunkWriter, FromChat, MessageFold, MessageFramer, chat_of_message, events_of_message,
-        from_chat,
+        from_chat, without_foreign,
     },
     fold::Fold,
     one_chunk::of_answer,
@@ -122,7 +122,9 @@ impl AnthropicBackend {
         let model = model.unwrap_or_else(|| splice::model_of(request));
         let native = request.native.as_ref();
         if let Some(message) = native.filter(|native| native.api == NativeApi::Messages) {
-            return Ok((splice::native_with_model(message, &model), Form::Message));
+            let body = splice::native_with_model(message, &model);
+            let body = without_foreign(&body).unwrap_or(body);
+            return Ok((body, Form::Message));
         }
         if request.endpoint != Endpoint::Chat {
             let message = format!(

@@ -47,7 +47,7 @@ enum Change {
     OmitFromCalls,
 }
 
-const FIELDS: [Field; 11] = [
+const FIELDS: [Field; 13] = [
     Field::new(
         "max_tokens",
         Author::Translation,
@@ -60,6 +60,12 @@ const FIELDS: [Field; 11] = [
     ),
     Field::new("thinking_blocks", Author::History, Change::OmitFromMessages),
     Field::new("extra_content", Author::History, Change::OmitFromCalls),
+    Field::new(
+        "provider_specific_fields",
+        Author::History,
+        Change::OmitFromCalls,
+    ),
+    Field::new("thought_signature", Author::History, Change::OmitFromCalls),
     Field::new("reasoning_effort", Author::Translation, Change::Omit),
     Field::new("stream_options", Author::Translation, Change::Omit),
     Field::new("parallel_tool_calls", Author::Translation, Change::OmitTrue),
@@ -68,6 +74,9 @@ const FIELDS: [Field; 11] = [
     Field::new("safety_identifier", Author::Translation, Change::Omit),
     Field::new("prompt_cache_key", Author::Translation, Change::Omit),
 ];
+
+/// The place of `thinking_blocks` in [`FIELDS`].
+const THINKING_BLOCKS: u16 = 2;
 
 /// Words by which servers refuse a field or its value as such, in lower case.
 const REFUSALS: [&str; 12] = [
@@ -157,6 +166,15 @@ impl Field {
 }
 
 impl Adjustments {
+    /// Returns the changes that a request needs for every server of the chat API: signed thinking, which only servers of
+    /// the Messages API know, is left out.
+    pub fn always(body: &[u8]) -> Self {
+        match memchr::memmem::find(body, b"\"thinking_blocks\"") {
+            Some(_) => Self(1 << THINKING_BLOCKS),
+            None => Self::default(),
+        }
+    }
+
     /// Adds the field that a refusal names; `error` is its body. Returns `None` if it names no field that may be
     /// changed, or only one that has been changed already.
     #[must_use]
@@ -318,6 +336,16 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn signed_thinking_is_for_no_server_of_chat() {
+        let always = Adjustments::always(REQUEST.as_bytes());
+        let body = always.apply(REQUEST.as_bytes(), Author::History).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body, without("/messages/1/thinking_blocks"));
+        let quoted = br#"{"messages":[{"role":"user","content":"a \"thinking_blocks\" b"}]}"#;
+        assert!(Adjustments::always(quoted).is_empty());
     }
 
     #[test]

@@ -12,13 +12,15 @@ use crate::{
 };
 
 /// The fields of a message that can be kept; the others are not collected.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 8] = [
     "content",
     "refusal",
     "tool_calls",
     "function_call",
     "audio",
     "images",
+    "reasoning_content",
+    "thinking_blocks",
 ];
 
 /// A whole answer, or one event of a streamed answer, with the fields that are read.

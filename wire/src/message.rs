@@ -8,10 +8,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::tool_calls::{Part, TOOL_CALLS_MAX, ToolCalls};
+use crate::tool_calls::{Part, RETURNED, TOOL_CALLS_MAX, ToolCalls, returned};
 
 /// The name of the only member of the arguments of a kept call whose own arguments are not a JSON object.
 const INVALID_JSON: &str = "INVALID_JSON";
+
+/// The fields of the reasoning that led to tool calls, as text and as signed blocks.
+const THOUGHTS: [&str; 2] = ["reasoning_content", "thinking_blocks"];
 
 /// The reason why a message cannot be kept and sent back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +117,8 @@ impl Draft {
     }
 
     /// Returns the message in the form that every server accepts in a request: `role`, `content`, and `tool_calls` or
-    /// `function_call` if there are any. Reasoning and annotations are left out.
+    /// `function_call` if there are any. Annotations are left out, and reasoning, unless it led to tool calls: servers
+    /// require it back with these. The clients of servers leave out what their server does not know.
     ///
     /// # Errors
     /// Returns an error if a required part has no valid form.
@@ -150,6 +154,11 @@ impl Draft {
         };
         message.insert("content".to_owned(), content);
         if !calls.is_empty() {
+            for key in THOUGHTS {
+                if let Some(thoughts) = self.fields.remove(key).filter(says_something) {
+                    message.insert(key.to_owned(), thoughts);
+                }
+            }
             message.insert("tool_calls".to_owned(), calls.into());
         } else if let Some(Value::Object(function)) = function {
             let function = request_function(&function, 0)?;
@@ -184,6 +193,9 @@ impl Draft {
                 ("id" | "type", Value::String(text)) if text.is_empty() => {}
                 ("id" | "type", value) => {
                     known.insert(key, value);
+                }
+                (key, value) if RETURNED.contains(&key) => {
+                    known.insert(key.to_owned(), value);
                 }
                 (_, Value::Object(fields)) => {
                     let held = known.entry(key).or_insert_with(|| json!({}));
@@ -227,7 +239,12 @@ impl Call {
             _ => Map::new(),
         };
         let function = request_function(&function, index)?;
-        Ok(json!({"id": id, "type": "function", "function": function}))
+        let mut call = Map::new();
+        call.insert("id".to_owned(), id.into());
+        call.insert("type".to_owned(), "function".into());
+        call.insert("function".to_owned(), function);
+        call.extend(returned(&self.fields));
+        Ok(call.into())
     }
 }
 
@@ -259,6 +276,15 @@ fn object_text(arguments: &str) -> String {
     match serde_json::from_str::<Map<String, Value>>(arguments) {
         Ok(_) => arguments.to_owned(),
         Err(_) => json!({INVALID_JSON: arguments}).to_string(),
+    }
+}
+
+/// Returns `true` unless a value is empty.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => false,
     }
 }
 

@@ -5,12 +5,29 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::json_depth::JsonDepth;
 
 /// The number of tool calls that one message may have.
 pub(crate) const TOOL_CALLS_MAX: usize = 128;
+
+/// Members of a call beyond the dialect that its server requires back with the call: Google's signature of the thought
+/// that led to it, and the names that gateways give it.
+pub(crate) const RETURNED: [&str; 3] = [
+    "extra_content",
+    "provider_specific_fields",
+    "thought_signature",
+];
+
+/// Returns the members of a call that its server requires back.
+pub(crate) fn returned(call: &Map<String, Value>) -> Map<String, Value> {
+    let members = RETURNED.iter().filter_map(|key| call.get_key_value(*key));
+    let members = members.filter(|(_, value)| !value.is_null());
+    members
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
 
 /// One element of `tool_calls`.
 #[derive(Debug)]

@@ -61,6 +61,7 @@ impl OpenAiBackend {
         let model = self.model.clone();
         let model = model.unwrap_or_else(|| splice::model_of(request));
         let known = self.lessons.of(&model);
+        let known = known.with(Adjustments::always(&call.body));
         let mut adjustments = known;
         let body = call.body.clone();
         if let Some(adjusted) = known.apply(&body, author) {

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::translate::{Fields, InvalidField, Omitted, Path, joined_or_parts, text_part};
+use crate::{
+    tool_calls::RETURNED,
+    translate::{Fields, InvalidField, Omitted, Path, joined_or_parts, text_part},
+};
 
 /// Returns the text of a system prompt. Blocks are separated by an empty line: many chat templates take only a string.
 pub(super) fn system_text(
@@ -120,9 +123,15 @@ fn tool_use(mut block: Fields<'_>, omitted: &mut Omitted) -> Result<Value, Inval
     {
         return Err(InvalidField::unsupported(block.path().key("caller")));
     }
+    let returned = block.take_all(&RETURNED);
     block.refuse_rest()?;
     let function = json!({"name": name, "arguments": input.to_string()});
-    Ok(json!({"id": id, "type": "function", "function": function}))
+    let mut call = Map::new();
+    call.insert("id".to_owned(), id.into());
+    call.insert("type".to_owned(), "function".into());
+    call.insert("function".to_owned(), function);
+    call.extend(returned);
+    Ok(call.into())
 }
 
 /// Returns the `tool` message of a result, and the parts that such a message cannot contain. A text before these parts

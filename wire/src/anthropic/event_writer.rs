@@ -201,9 +201,15 @@ impl EventWriter {
                 self.text(&text, out);
             }
             Piece::Text { text, .. } => self.text(&text, out),
-            Piece::Call { slot, id, name } => {
+            Piece::Call {
+                slot,
+                id,
+                name,
+                returned,
+            } => {
                 let depth = JsonDepth::default();
-                self.start(Kind::Tool { slot, depth }, &tool_use(&id, &name), out);
+                let block = tool_use(&id, &name, returned);
+                self.start(Kind::Tool { slot, depth }, &block, out);
             }
             Piece::Arguments { slot, text } => self.arguments(slot, &text, out)?,
         }

@@ -108,9 +108,11 @@ fn content(pieces: Vec<Piece>) -> Vec<Value> {
             Piece::Text { text, .. } | Piece::Refusal(text) => {
                 blocks.push(json!({"type": "text", "text": text, "citations": null}));
             }
-            Piece::Call { id, name, .. } => {
+            Piece::Call {
+                id, name, returned, ..
+            } => {
                 arguments.push((blocks.len(), String::new()));
-                blocks.push(tool_use(&id, &name));
+                blocks.push(tool_use(&id, &name, returned));
             }
             Piece::Arguments { slot, text } => {
                 if let Some((_, known)) = arguments.get_mut(slot) {
@@ -127,9 +129,13 @@ fn content(pieces: Vec<Piece>) -> Vec<Value> {
     blocks
 }
 
-/// Returns a `tool_use` block without input.
-pub(super) fn tool_use(id: &str, name: &str) -> Value {
-    json!({"type": "tool_use", "id": id, "name": name, "input": {}, "caller": {"type": "direct"}})
+/// Returns a `tool_use` block without input. `returned` are members that its server requires back with the call.
+pub(super) fn tool_use(id: &str, name: &str, returned: Map<String, Value>) -> Value {
+    let mut block = json!({"type": "tool_use", "id": id, "name": name, "input": {}, "caller": {"type": "direct"}});
+    if let Some(block) = block.as_object_mut() {
+        block.extend(returned);
+    }
+    block
 }
 
 /// Returns the input of a call from its arguments. Arguments that are not a JSON object are wrapped in one, as

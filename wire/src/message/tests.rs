@@ -52,7 +52,10 @@ fn triple(id: &str, name: &str, arguments: &str) -> (String, String, String) {
 /// Checks the schema of an assistant's message in a request strictly: no field that some server refuses.
 fn check(message: &Value) -> Result<(), String> {
     let object = message.as_object().ok_or("no object")?;
-    let known = ["role", "content", "tool_calls", "function_call"];
+    let mut known = vec!["role", "content", "tool_calls", "function_call"];
+    if object.contains_key("tool_calls") {
+        known.extend(THOUGHTS);
+    }
     if let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) {
         return Err(format!("`{key}` is not allowed"));
     }
@@ -74,7 +77,11 @@ fn check(message: &Value) -> Result<(), String> {
             for call in calls {
                 let has_id = call["id"].as_str().is_some_and(|id| !id.is_empty());
                 let is_valid = has_id && call["type"] == "function" && function(&call["function"]);
-                if !is_valid || call.as_object().is_none_or(|call| call.len() != 3) {
+                let known = |key: &str| {
+                    ["id", "type", "function"].contains(&key) || RETURNED.contains(&key)
+                };
+                let is_known = |call: &Map<String, Value>| call.keys().all(|key| known(key));
+                if !is_valid || !call.as_object().is_some_and(is_known) {
                     return Err(format!("bad call {call}"));
                 }
             }
@@ -196,6 +203,31 @@ fn each_element_of_a_whole_message_is_a_call_with_an_id_of_its_own() {
         );
         assert_ne!(calls[0]["id"], calls[1]["id"]);
     }
+}
+
+#[test]
+fn what_a_server_requires_back_with_a_call_is_kept() {
+    let signed = json!({"google": {"thought_signature": "SIG=="}});
+    let mut first = call(Some(0), json!("a"), json!("f"), json!("{"));
+    first["tool_calls"][0]["extra_content"] = signed.clone();
+    first["tool_calls"][0]["unknown"] = json!(1);
+    let pieces = [
+        json!({"reasoning_content": "h", "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "s"}]}),
+        json!({"reasoning_content": "m", "thinking_blocks": [{"type": "redacted_thinking", "data": "d"}]}),
+        first.clone(),
+        call(Some(0), Value::Null, Value::Null, json!("}")),
+    ];
+    let kept = message(&pieces);
+    check(&kept).unwrap();
+    let expected = json!({
+        "role": "assistant", "content": null, "reasoning_content": "hm",
+        "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "redacted_thinking", "data": "d"}],
+        "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": signed}],
+    });
+    assert_eq!(kept, expected);
+    // Without a call no server requires it.
+    let said = [pieces[0].clone(), json!({"content": "a"})];
+    assert_eq!(message(&said), json!({"role": "assistant", "content": "a"}));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json, value::RawValue};
 
+use crate::tool_calls::RETURNED;
+
 /// Returns the items of an input: a text is one message of the user. `None` if it is neither a text nor a list.
 pub(super) fn items_of(input: &RawValue) -> Option<Vec<Value>> {
     match serde_json::from_str(input.get()).ok()? {
@@ -37,7 +39,13 @@ fn item_as_input(mut item: Value, own: &str) -> Option<Value> {
                 return Some(json!({"role": "assistant", "content": text}));
             }
         }
-        "function_call" | "function_call_output" => {}
+        // Servers of this API do not know what servers of chat require back.
+        "function_call" => {
+            if let Some(item) = item.as_object_mut() {
+                item.retain(|key, _| !RETURNED.contains(&key.as_str()));
+            }
+        }
+        "function_call_output" => {}
         // The schemas of all others require the id.
         _ => return Some(item),
     }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     responses::parts::parts,
+    tool_calls::RETURNED,
     translate::{Fields, InvalidField, Omitted, Path, joined_or_parts, text_part},
 };
 
@@ -126,11 +127,16 @@ impl Messages {
         let id = item.require_text("call_id")?;
         let name = item.require_text("name")?;
         let arguments = item.require_text("arguments")?;
+        let returned = item.take_all(&RETURNED);
         item.refuse_rest()?;
         self.end_results(None);
         let function = json!({"name": name, "arguments": arguments});
-        let call = json!({"id": id, "type": "function", "function": function});
-        self.assistant.calls.push(call);
+        let mut call = Map::new();
+        call.insert("id".to_owned(), id.into());
+        call.insert("type".to_owned(), "function".into());
+        call.insert("function".to_owned(), function);
+        call.extend(returned);
+        self.assistant.calls.push(call.into());
         Ok(())
     }
 

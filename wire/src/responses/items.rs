@@ -1,6 +1,6 @@
 //! The output items of a response, as JSON.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Returns a content part without text.
 pub(super) fn empty_part(is_refusal: bool) -> Value {
@@ -25,16 +25,21 @@ pub(super) fn message_item(id: &str, content: &[Value], status: &str) -> Value {
     json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
 }
 
-/// Returns a call of a function.
+/// Returns a call of a function. `returned` are members that its server requires back with the call.
 pub(super) fn call_item(
     id: &str,
     call_id: &str,
     name: &str,
     arguments: &str,
     status: &str,
+    returned: &Map<String, Value>,
 ) -> Value {
-    json!({
+    let mut item = json!({
         "id": id, "type": "function_call", "status": status,
         "call_id": call_id, "name": name, "arguments": arguments,
-    })
+    });
+    if let Some(item) = item.as_object_mut() {
+        item.extend(returned.clone());
+    }
+    item
 }

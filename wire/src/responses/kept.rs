@@ -110,7 +110,9 @@ impl<'a> KeptView<'a> {
         let asked = history::items_of(self.input?)?;
         let mut messages = input::messages(asked, Path::Root.key("input"), &mut omitted).ok()?;
         let answered = input::messages(self.output()?, Path::Root.key("output"), &mut omitted);
-        messages.extend(answered.ok()?);
+        let mut answered = answered.ok()?;
+        self.add_thinking(&mut answered);
+        messages.extend(answered);
         Some(messages)
     }
 
@@ -120,6 +122,22 @@ impl<'a> KeptView<'a> {
         let mut items = history::items_of(self.input?)?;
         items.extend(self.output()?);
         Some(history::as_input(items, &self.id))
+    }
+
+    /// Adds the signed thinking of a response to its tool calls; Anthropic's API requires it back with these.
+    fn add_thinking(&self, messages: &mut [Value]) {
+        #[derive(Deserialize)]
+        struct Response {
+            #[serde(default)]
+            thinking_blocks: Option<Value>,
+        }
+        let mut with_calls = messages.iter_mut();
+        let with_calls = with_calls.find(|message| message.get("tool_calls").is_some());
+        let response: Option<Response> = serde_json::from_str(self.response.get()).ok();
+        let blocks = response.and_then(|response| response.thinking_blocks);
+        if let (Some(message), Some(blocks)) = (with_calls, blocks) {
+            message["thinking_blocks"] = blocks;
+        }
     }
 
     fn output(&self) -> Option<Vec<Value>> {
@@ -211,6 +229,26 @@ mod tests {
         let response: Value = serde_json::from_str(view.response.get()).unwrap();
         assert_eq!(response["output"], output);
         assert!(KeptView::read(b"").is_none());
+    }
+
+    #[test]
+    fn what_a_chat_server_requires_back_with_a_call_goes_to_chat_servers_only() {
+        let signed = json!({"google": {"thought_signature": "SIG=="}});
+        let thinking = json!([{"type": "thinking", "thinking": "hm", "signature": "s"}]);
+        let response = json!({
+            "id": "resp_2", "thinking_blocks": thinking,
+            "output": [{"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": "{}", "extra_content": signed}],
+        });
+        let kept = Kept::new(&response, br#"{"input": []}"#).unwrap();
+        let bytes = serde_json::to_vec(&kept).unwrap();
+        let view = KeptView::read(&bytes).unwrap();
+        let function = json!({"name": "f", "arguments": "{}"});
+        let call =
+            json!({"id": "c", "type": "function", "function": function, "extra_content": signed});
+        let message = json!({"role": "assistant", "content": null, "tool_calls": [call], "thinking_blocks": thinking});
+        assert_eq!(view.messages(), Some(vec![message]));
+        let item = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
+        assert_eq!(view.items(), Some(vec![item]));
     }
 
     #[test]

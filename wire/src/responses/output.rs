@@ -1,6 +1,6 @@
 //! The output items of a response, built piece by piece, with the events that report each step.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     responses::{
@@ -45,6 +45,7 @@ struct Call {
     name: String,
     arguments: String,
     depth: JsonDepth,
+    returned: Map<String, Value>,
 }
 
 /// All items of one response.
@@ -70,12 +71,7 @@ impl Output {
 
     /// Adds a piece.
     pub(super) fn add(&mut self, piece: Piece, events: &mut Events<'_>) -> Result<(), BadAnswer> {
-        let weight = match &piece {
-            Piece::Reasoning(text) | Piece::Text { text, .. } | Piece::Refusal(text) => text.len(),
-            Piece::Arguments { text, .. } => text.len(),
-            Piece::Call { name, .. } => name.len(),
-        };
-        self.size = self.size.saturating_add(weight);
+        self.size = self.size.saturating_add(piece.size());
         if self.size > SIZE_MAX {
             return Err(BadAnswer::TooLarge(SIZE_MAX));
         }
@@ -83,9 +79,14 @@ impl Output {
             Piece::Reasoning(text) => self.reasoning(&text, events),
             Piece::Text { text, logprobs } => self.text(&text, logprobs, false, events),
             Piece::Refusal(text) => self.text(&text, Vec::new(), true, events),
-            Piece::Call { slot, id, name } => {
+            Piece::Call {
+                slot,
+                id,
+                name,
+                returned,
+            } => {
                 let item = self.start("fc", events, |id_of_item| {
-                    call_item(id_of_item, &id, &name, "", "in_progress")
+                    call_item(id_of_item, &id, &name, "", "in_progress", &returned)
                 });
                 self.open.push(Open {
                     kind: Kind::Call(Call {
@@ -94,6 +95,7 @@ impl Output {
                         name,
                         arguments: String::new(),
                         depth: JsonDepth::default(),
+                        returned,
                     }),
                     ..item
                 });
@@ -316,7 +318,14 @@ impl Output {
                         "name": call.name, "arguments": call.arguments,
                     })
                 });
-                call_item(&open.id, &call.id, &call.name, &call.arguments, status)
+                call_item(
+                    &open.id,
+                    &call.id,
+                    &call.name,
+                    &call.arguments,
+                    status,
+                    &call.returned,
+                )
             }
         };
         events.write(

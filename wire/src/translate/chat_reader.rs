@@ -42,6 +42,8 @@ pub(crate) enum Piece {
         slot: usize,
         id: String,
         name: String,
+        /// Members of the call that its server requires back.
+        returned: Map<String, Value>,
     },
     /// Arguments of a call, in pieces of JSON.
     Arguments { slot: usize, text: String },

@@ -36,6 +36,17 @@ impl<'p> Fields<'p> {
         self.map.shift_remove(key)
     }
 
+    /// Takes those of the fields that are present.
+    pub(crate) fn take_all(&mut self, keys: &[&str]) -> Map<String, Value> {
+        let mut taken = Map::new();
+        for key in keys {
+            if let Some((key, value)) = self.map.shift_remove_entry(*key) {
+                taken.insert(key, value);
+            }
+        }
+        taken
+    }
+
     /// Returns a field without taking it.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key)

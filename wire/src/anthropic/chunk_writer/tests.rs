@@ -89,6 +89,7 @@ fn a_stream_becomes_chunks_of_the_same_answer() {
         slot,
         id: id.to_owned(),
         name: name.to_owned(),
+        returned: Map::new(),
     };
     let arguments = |slot, text: &str| Piece::Arguments {
         slot,

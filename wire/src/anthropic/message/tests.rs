@@ -182,3 +182,17 @@ fn what_is_not_an_answer_is_an_error() {
         );
     }
 }
+
+#[test]
+fn what_a_server_requires_back_with_a_call_comes_back() {
+    let signed = json!({"google": {"thought_signature": "SIG=="}});
+    let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": signed});
+    let choice = json!({"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"});
+    let block = message(choice)["content"][0].clone();
+    assert_eq!(block["extra_content"], signed);
+    let next = json!({
+        "model": "m", "max_tokens": 1, "messages": [{"role": "assistant", "content": [block]}],
+    });
+    let chat = crate::anthropic::to_chat(next).unwrap().body;
+    assert_eq!(chat["messages"][0]["tool_calls"][0], call);
+}

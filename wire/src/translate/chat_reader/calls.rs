@@ -3,10 +3,10 @@
 //! A call begins with its whole name. Servers may send a name in parts, so a call begins when its arguments arrive,
 //! when another call is mentioned, or when the answer ends.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
-    tool_calls::{Part, ToolCalls},
+    tool_calls::{Part, ToolCalls, returned},
     translate::{BadAnswer, chat_reader::Piece},
 };
 
@@ -22,6 +22,7 @@ struct Call {
     slot: Option<usize>,
     /// Arguments that arrived before the name.
     held: String,
+    returned: Map<String, Value>,
 }
 
 /// All calls so far, in the order in which they were first mentioned.
@@ -55,9 +56,9 @@ impl Calls {
         answer_id: &str,
         pieces: &mut Vec<Piece>,
     ) -> Result<(), BadAnswer> {
-        if !call.is_object() {
+        let Some(members) = call.as_object() else {
             return Err(BadAnswer::Lacks("tool_calls[]"));
-        }
+        };
         let part = Part::of(call);
         let place = if is_whole {
             self.places.next(&part)
@@ -77,6 +78,7 @@ impl Calls {
             push_arguments(slot, part.arguments.into_owned(), pieces);
             return Ok(());
         }
+        call.returned.extend(returned(members));
         if call.name != part.name {
             call.name.push_str(part.name);
         }
@@ -116,6 +118,7 @@ impl Calls {
             slot,
             id: call.id.clone(),
             name: call.name.clone(),
+            returned: std::mem::take(&mut call.returned),
         });
         push_arguments(slot, std::mem::take(&mut call.held), pieces);
     }

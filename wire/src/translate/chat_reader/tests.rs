@@ -17,6 +17,7 @@ fn call(slot: usize, id: &str, name: &str) -> Piece {
         slot,
         id: id.to_owned(),
         name: name.to_owned(),
+        returned: Map::new(),
     }
 }
 
