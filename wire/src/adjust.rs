@@ -91,7 +91,7 @@ const REFUSALS: [&str; 12] = [
     "not allowed",
     "unexpected",
     "forbidden",
-    "additional propert",
+    "additional prop",
 ];
 /// Words of a server that requires a field.
 const DEMANDS: [&str; 2] = ["missing", "required"];
