@@ -155,10 +155,16 @@ fn json(body: &[u8]) -> Result<Value, ApiError> {
         let message = format!("the body contains more than {VALUES_MAX} values");
         return Err(ApiError::bad_request(None, message));
     }
-    let value = serde_json::from_slice(body);
-    value.map_err(|error| {
-        ApiError::bad_request(None, format!("the body is not valid JSON: {error}"))
-    })
+    let value: Result<Value, _> = serde_json::from_slice(body);
+    let invalid = |error: String| {
+        ApiError::bad_request(None, format!("the body is not a valid JSON object{error}"))
+    };
+    let value = value.map_err(|error| invalid(format!(": {error}")))?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(invalid(String::new()))
+    }
 }
 
 /// Returns the number of values in a JSON text, or a slightly larger number.
@@ -228,11 +234,16 @@ mod tests {
     fn a_body_of_too_many_values_is_refused_before_it_is_a_tree() {
         assert_eq!(values_of(br#"{"a,[{\\\",":"b","c":[1,2]}"#), 5);
         let many = |count: usize| format!("[{}1]", "1,".repeat(count));
-        assert!(json(many(VALUES_MAX - 2).as_bytes()).is_ok());
+        let list = json(many(VALUES_MAX - 2).as_bytes()).unwrap_err();
+        assert_eq!(list.message(), "the body is not a valid JSON object");
         let error = json(many(VALUES_MAX).as_bytes()).unwrap_err();
         assert_eq!(error.status().as_u16(), 400);
-        let text = format!(r#"["{}"]"#, ",".repeat(2 * VALUES_MAX));
+        let text = format!(r#"{{"a":"{}"}}"#, ",".repeat(2 * VALUES_MAX));
         assert!(json(text.as_bytes()).is_ok());
+        for body in ["null", "[]", "7"] {
+            let error = json(body.as_bytes()).unwrap_err();
+            assert_eq!(error.message(), "the body is not a valid JSON object");
+        }
     }
 
     #[test]

@@ -144,6 +144,11 @@ impl Shape<'_> {
         content_type: Option<String>,
         deployment: Option<String>,
     ) -> Result<Reading, ApiError> {
+        // .NET clients write a byte order mark, which servers ignore.
+        let body = match body.strip_prefix(b"\xEF\xBB\xBF") {
+            Some(text) => body.slice_ref(text),
+            None => body,
+        };
         let (size, own) = (body.len(), body.as_ptr().addr());
         let (surface, id) = (call.surface, Arc::clone(&call.id));
         let read = move || surface.read(body, content_type.as_deref(), id);

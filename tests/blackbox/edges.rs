@@ -65,6 +65,39 @@ fn a_compressed_body_is_read_and_one_in_another_encoding_is_named() {
 }
 
 #[test]
+fn a_byte_order_mark_is_ignored_and_a_body_that_is_no_object_is_named() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    let valid = [
+        (CHAT, body(false)),
+        (
+            "/v1/responses",
+            r#"{"model":"simulated","input":"hi"}"#.to_owned(),
+        ),
+        (
+            "/v1/messages",
+            r#"{"model":"simulated","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#
+                .to_owned(),
+        ),
+    ];
+    for (path, body) in valid {
+        for (body, status) in [(format!("\u{feff}{body}"), 200), ("null".to_owned(), 400)] {
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = raw(&program, request.as_bytes());
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{path}: {answer}"
+            );
+            let names_it = answer.contains("the body is not a valid JSON object");
+            assert_eq!(names_it, status == 400, "{path}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn paths_are_found_with_one_slash_too_many_and_without_the_version() {
     let folder = folder();
     let program = Program::start(folder.path(), &[]);
