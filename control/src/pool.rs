@@ -104,11 +104,11 @@ struct Running {
 /// The other attempt of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Other {
-    /// There is no other attempt, or it failed: this one decides.
+    /// There is no other attempt, or it has failed. This attempt decides how the call ends.
     None,
-    /// The other attempt runs too.
+    /// The other attempt is still running.
     Runs(AttemptId),
-    /// The other attempt has ended the call: this one no longer counts.
+    /// The other attempt has ended the call. This attempt no longer counts.
     Decided,
 }
 

@@ -35,7 +35,3 @@ pub use message::{MessageContext, message_of_chat};
 use progress::Progress;
 pub use to_chat::to_chat;
 pub use whole::{MessageFold, events_of_message};
-
-/// The wrapper for tool arguments that are not a JSON object. Anthropic's documentation of fine-grained tool streaming
-/// requires it.
-const INVALID_JSON: &str = "INVALID_JSON";

@@ -8,10 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::tool_calls::{Part, RETURNED, TOOL_CALLS_MAX, ToolCalls, returned};
-
-/// The name of the only member of the arguments of a kept call whose own arguments are not a JSON object.
-const INVALID_JSON: &str = "INVALID_JSON";
+use crate::tool_calls::{INVALID_JSON, Part, RETURNED, TOOL_CALLS_MAX, ToolCalls, returned};
 
 /// The fields of the reasoning that led to tool calls, as text and as signed blocks.
 const THOUGHTS: [&str; 2] = ["reasoning_content", "thinking_blocks"];

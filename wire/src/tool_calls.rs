@@ -29,6 +29,10 @@ pub(crate) fn returned(call: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
+/// The name of the only member of tool arguments that are not a JSON object. Anthropic's documentation of fine-grained
+/// tool streaming requires it.
+pub(crate) const INVALID_JSON: &str = "INVALID_JSON";
+
 /// One element of `tool_calls`.
 #[derive(Debug)]
 pub(crate) struct Part<'a> {

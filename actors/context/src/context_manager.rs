@@ -251,7 +251,7 @@ impl Handler<Open> for ContextManager {
                 return Err(StoreError::TurnsFull);
             }
             found.require_room(open.bytes, bytes_max)?;
-            // A call whose turn cannot be stored is refused before the model is called.
+            // If the turn cannot be stored, the call is refused before a request is sent to the model.
             can_write.await?;
             Ok(found.session)
         })

@@ -62,7 +62,7 @@ pub trait Stage {
         Err(Unsupported("answer by a future of the actor"))
     }
 
-    /// Says whether this actor can fail by returning or reporting an error.
+    /// Returns an error if this actor cannot fail by returning or reporting an error.
     fn can_fail(&self) -> Did {
         Err(Unsupported("failure by an error"))
     }
@@ -79,7 +79,7 @@ pub trait Stage {
         async { Err(Unsupported("children")) }
     }
 
-    /// Asks a child to stop; says whether it is one.
+    /// Asks a child to stop; returns `true` if it is one.
     fn stop_child(&mut self, _child: &Puppet) -> Result<bool, Unsupported> {
         Err(Unsupported("children"))
     }
@@ -120,12 +120,12 @@ pub trait Stage {
         async { Err(Unsupported("timers")) }
     }
 
-    /// Cancels a timer; says whether there was one.
+    /// Cancels a timer; returns `true` if there was one.
     fn cancel_timer(&mut self, _key: &'static str) -> Result<bool, Unsupported> {
         Err(Unsupported("timers that can be cancelled"))
     }
 
-    /// Says whether a timer runs.
+    /// Returns `true` if a timer runs.
     fn is_timer_active(&mut self, _key: &'static str) -> Result<bool, Unsupported> {
         Err(Unsupported("question whether a timer runs"))
     }
@@ -140,7 +140,7 @@ pub trait Stage {
         Err(Unsupported("receive timeout"))
     }
 
-    /// Puts a message aside; says whether there was room.
+    /// Puts a message aside; returns `true` if there was room.
     fn stash(&mut self, _script: Script) -> Result<bool, Unsupported> {
         Err(Unsupported("stash"))
     }
@@ -238,7 +238,7 @@ impl Body {
         perform(self, stage, script).await;
     }
 
-    /// Says whether an arriving script is to be stashed.
+    /// Returns `true` if an arriving script is to be stashed.
     fn is_stashing(&self, script: &Script) -> bool {
         self.stashing
             && !matches!(

@@ -230,7 +230,7 @@ where
         asks::in_turn(self.table.shuffled(), || message.clone(), interval, left).await
     }
 
-    /// Tells a message to all routees. Returns the number of routees that accepted it.
+    /// Sends a message to all routees. Returns the number of routees that accepted it.
     pub fn broadcast(&self, message: &M) -> usize
     where
         M: Clone,

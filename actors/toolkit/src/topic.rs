@@ -76,7 +76,7 @@ where
         self.system.receptionist().deregister(&self.key, subscriber);
     }
 
-    /// Tells a message to all subscribers, and returns how many have it in their mailboxes. A subscriber with a full mailbox
+    /// Sends a message to all subscribers, and returns how many have it in their mailboxes. A subscriber with a full mailbox
     /// misses it, which is a dead letter; without subscribers nothing happens.
     pub fn publish(&self, message: &M) -> usize {
         let subscribers = self.system.receptionist().find(&self.key).0.into_iter();

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    anthropic::{INVALID_JSON, stop_reason::Stop, usage},
+    anthropic::{stop_reason::Stop, usage},
     surrogates,
+    tool_calls::INVALID_JSON,
     translate::{BadAnswer, ChatReader, Piece},
 };
 

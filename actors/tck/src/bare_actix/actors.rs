@@ -74,7 +74,7 @@ struct ActixWorld {
     service: RefCell<Option<Puppet>>,
 }
 
-/// Says whether the supervisor is asked for.
+/// Returns `true` if the supervisor is asked for.
 fn is_supervised(supervision: Option<&Supervision>) -> Result<bool, Unsupported> {
     let Some(supervision) = supervision else {
         return Ok(false);

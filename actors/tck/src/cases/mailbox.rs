@@ -510,7 +510,7 @@ async fn a_flooded_actors_futures_make_progress(driver: &dyn Driver) -> CaseResu
     expect_despite_flood(&world, "a done").await
 }
 
-/// Waits in real time, since another thread has another clock; says whether it came true.
+/// Waits in real time, since another thread has another clock; returns `true` if it came true.
 async fn comes_true(condition: impl Fn() -> bool) -> bool {
     for _ in 0..2000 {
         if condition() {

@@ -32,7 +32,7 @@ pub trait Driver: Send + Sync {
     /// Opens an empty world.
     fn open(&self) -> World;
 
-    /// Says whether the library claims this.
+    /// Returns an error if the library does not claim this.
     ///
     /// # Errors
     /// Returns what it has no notion of.

@@ -15,7 +15,7 @@ pub trait Driver: Send + Sync {
     /// Returns what the library has no notion of.
     fn spawn(&self, turns: Option<usize>) -> Soon<'_, Result<Box<dyn Worker>, Unsupported>>;
 
-    /// Says whether a worker that panics is restarted.
+    /// Returns an error if the library does not restart a worker that panics.
     ///
     /// # Errors
     /// Returns what the library has no notion of.
@@ -35,7 +35,7 @@ pub enum Work {
     AskItself,
 }
 
-/// What the worker has noted at the end of a handler; `None` if there is no answer.
+/// The notes of the worker at the end of a handler; `None` if there is no answer.
 pub type Notes = Option<Vec<String>>;
 
 /// An actor that notes, in its state, when its handlers begin and end, as `a+` and `a-`.

@@ -127,13 +127,13 @@ pub trait Ledger {
     /// Asks a command, and waits for its end.
     fn ask(&self, command: Command) -> Soon<'static, Answer>;
 
-    /// Tells a command; says whether it was accepted.
+    /// Sends a command. Returns `true` if it was accepted.
     fn tell(&self, command: Command) -> bool;
 
     /// Stops it, and waits for that.
     fn stop(&self) -> Soon<'_, ()>;
 
-    /// Says whether it has not stopped.
+    /// Returns `true` if it has not stopped.
     fn is_alive(&self) -> bool;
 }
 

@@ -13,7 +13,7 @@ pub trait RateDriver {
     /// When the library has no such thing.
     fn bucket(&self, capacity: u64, interval: Duration) -> Offered<Box<dyn Bucket>>;
 
-    /// Says whether the library claims this.
+    /// Returns an error if the library does not claim this.
     ///
     /// # Errors
     /// Returns what it has no notion of.

@@ -12,7 +12,7 @@ pub type Ending = Result<u64, u64>;
 /// Makes the attempt of this number, counted from 1.
 pub type Attempt = Rc<dyn Fn(u32) -> LocalBoxFuture<'static, Ending>>;
 
-/// Says whether to try again after this.
+/// Returns `true` if another attempt is made after this ending.
 pub type RetryOn = Rc<dyn Fn(&Ending) -> bool>;
 
 /// The wait before each retry.

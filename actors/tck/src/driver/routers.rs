@@ -15,7 +15,7 @@ pub trait Driver: Send + Sync {
     /// Opens an empty stage.
     fn open(&self) -> Box<dyn Stage>;
 
-    /// Says whether the library claims this.
+    /// Returns an error if the library does not claim this.
     ///
     /// # Errors
     /// Returns what it has no notion of.
@@ -182,10 +182,10 @@ pub trait Member {
 
 /// A router.
 pub trait Router {
-    /// Tells a job to it; says whether it was taken, as far as that is known at once.
+    /// Sends a job to it. Returns `true` if it was taken, as far as that is known at once.
     fn tell(&self, job: Job) -> bool;
 
-    /// Offers a job to it; says whether it was taken, once that is known.
+    /// Offers a job to it; returns `true` if it was taken, once that is known.
     fn offer(&self, job: Job) -> Soon<'_, bool> {
         Box::pin(std::future::ready(self.tell(job)))
     }
@@ -217,7 +217,7 @@ pub trait Router {
         timeout: Duration,
     ) -> Soon<'_, Result<Option<String>, Unsupported>>;
 
-    /// Tells a job to all.
+    /// Sends a job to all.
     ///
     /// # Errors
     /// Returns what the library has no notion of.
@@ -226,7 +226,7 @@ pub trait Router {
     /// Stops it.
     fn stop(&self);
 
-    /// Says whether it has not stopped.
+    /// Returns `true` if it has not stopped.
     fn is_alive(&self) -> bool;
 }
 

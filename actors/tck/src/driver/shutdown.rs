@@ -99,7 +99,7 @@ pub trait Shutdown {
     /// Says why it was not added.
     fn add(&self, phase: &str, name: &'static str, act: Act) -> Result<(), String>;
 
-    /// Takes back the task added first under this name; says whether it was there.
+    /// Takes back the task added first under this name; returns `true` if it was there.
     ///
     /// # Errors
     /// Returns what the library has no notion of.

@@ -18,7 +18,7 @@ pub trait Driver: Send + Sync {
     /// Returns what the library has no notion of.
     fn open(&self, spec: Spec) -> Result<Box<dyn Desk>, Unsupported>;
 
-    /// Says whether the library claims this.
+    /// Returns an error if the library does not claim this.
     ///
     /// # Errors
     /// Returns what it has no notion of.
@@ -77,7 +77,7 @@ pub enum After {
 
 /// A desk in a world of its own.
 pub trait Desk {
-    /// Offers a job without being asked; says whether it was accepted.
+    /// Offers a job without being asked. Returns `true` if it was accepted.
     ///
     /// # Errors
     /// Returns what the library has no notion of.
@@ -125,7 +125,7 @@ pub trait Worker {
     /// Returns the jobs that it holds.
     fn jobs(&self) -> Vec<u32>;
 
-    /// Has it confirm the job it got first; says whether it held one.
+    /// Has it confirm the job it got first; returns `true` if it held one.
     fn confirm(&self) -> bool;
 
     /// Has it forget the job it got first.

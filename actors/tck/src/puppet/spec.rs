@@ -350,7 +350,7 @@ impl Supervision {
         self
     }
 
-    /// Says whether neither a wish nor a nesting is asked for.
+    /// Returns an error if a wish or a nesting is requested.
     ///
     /// # Errors
     /// Names what is asked for.

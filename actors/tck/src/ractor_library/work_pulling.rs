@@ -102,7 +102,7 @@ impl Hands {
         decided
     }
 
-    /// Decides on the job that a worker got first; says whether it held one.
+    /// Decides on the job that a worker got first; returns `true` if it held one.
     fn decide(&self, wid: WorkerId, end: JobEnd) -> bool {
         let mut held = self.held();
         let Some(first) = held.iter().position(|held| held.wid == wid) else {

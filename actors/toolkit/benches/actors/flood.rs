@@ -48,7 +48,7 @@ struct Notes {
 }
 
 impl Notes {
-    /// Handles one message; says whether another is to follow.
+    /// Handles one message; returns `true` if another is to follow.
     fn work(&self) -> bool {
         let start = Instant::now();
         while start.elapsed() < WORK {

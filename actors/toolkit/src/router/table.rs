@@ -132,7 +132,7 @@ where
         self.dead_letters.note_dropped::<M>(&path);
     }
 
-    /// Tells a message to a routee or to all routees, or holds it.
+    /// Sends a message to a routee or to all routees, or holds it.
     pub(super) fn tell(&self, message: M, path: &str) -> Offer {
         let goes_to_all = self
             .broadcast
@@ -150,7 +150,7 @@ where
         }
     }
 
-    /// Tells a message to all routees. Returns the result and the number of routees that accepted it. The result is
+    /// Sends a message to all routees. Returns the result and the number of routees that accepted it. The result is
     /// `Enqueued` if at least one accepted it.
     pub(super) fn tell_all(&self, message: &M, copy: fn(&M) -> M, path: &str) -> (Offer, usize) {
         let (state, all) = {
@@ -234,7 +234,7 @@ where
         routees.all.len()
     }
 
-    /// Tells the held messages in their order, before later messages and outside the lock.
+    /// Sends the held messages in their order, before later messages and outside the lock.
     fn release(&self, path: &str) {
         loop {
             let held = {

@@ -15,7 +15,7 @@ use crate::{
     reason = "every error says that the library has no notion of it"
 )]
 pub trait Handle: Any + Send + Sync {
-    /// Tells a message, in the library's ordinary way that does not wait.
+    /// Sends a message, in the library's ordinary way that does not wait.
     fn tell(&self, script: Script) -> Result<Offer, Unsupported>;
 
     /// Offers a message and waits for room.
@@ -23,17 +23,17 @@ pub trait Handle: Any + Send + Sync {
         Box::pin(async { Err(Unsupported("offer that waits for room")) })
     }
 
-    /// Tells a message with a priority; higher goes first, an ordinary one has 128.
+    /// Sends a message with a priority; higher goes first, an ordinary one has 128.
     fn tell_with_priority(&self, _script: Script, _priority: u8) -> Result<Offer, Unsupported> {
         Err(Unsupported("priority of a message"))
     }
 
-    /// Tells a message that does not wait behind others.
+    /// Sends a message that does not wait behind others.
     fn control(&self, _script: Script) -> Result<Offer, Unsupported> {
         Err(Unsupported("control queue"))
     }
 
-    /// Tells a message through a reference to one type of message only.
+    /// Sends a message through a reference to one type of message only.
     fn tell_by_recipient(&self, _script: Script) -> Result<Offer, Unsupported> {
         Err(Unsupported("recipient of one type of message"))
     }
@@ -44,7 +44,7 @@ pub trait Handle: Any + Send + Sync {
     /// Asks the actor to stop after the message in hand.
     fn stop(&self) -> Result<(), Unsupported>;
 
-    /// Says whether the actor has not stopped.
+    /// Returns `true` if the actor has not stopped.
     fn is_alive(&self) -> bool;
 
     /// Returns the actor's path.
@@ -65,7 +65,7 @@ pub trait Handle: Any + Send + Sync {
     /// Clones the library's own reference.
     fn duplicate(&self) -> Puppet;
 
-    /// Says whether both refer to the same actor.
+    /// Returns `true` if both refer to the same actor.
     fn is_same(&self, _other: &Puppet) -> Result<bool, Unsupported> {
         Err(Unsupported("equality of references"))
     }
@@ -87,7 +87,7 @@ impl Puppet {
         any.downcast_ref()
     }
 
-    /// Tells a script.
+    /// Sends a script.
     ///
     /// # Errors
     /// Fails as not applicable where the library cannot.
@@ -157,7 +157,7 @@ impl Puppet {
         Ok(self.0.offer(script.into()).await?)
     }
 
-    /// Tells a script with a priority.
+    /// Sends a script with a priority.
     ///
     /// # Errors
     /// Fails as not applicable where the library cannot.
@@ -169,7 +169,7 @@ impl Puppet {
         Ok(self.0.tell_with_priority(script.into(), priority)?)
     }
 
-    /// Tells a script past those that wait.
+    /// Sends a script past those that wait.
     ///
     /// # Errors
     /// Fails as not applicable where the library cannot.
@@ -177,7 +177,7 @@ impl Puppet {
         Ok(self.0.control(script.into())?)
     }
 
-    /// Tells a script through a recipient.
+    /// Sends a script through a recipient.
     ///
     /// # Errors
     /// Fails as not applicable where the library cannot.
@@ -193,7 +193,7 @@ impl Puppet {
         Ok(self.0.stop()?)
     }
 
-    /// Says whether the actor has not stopped.
+    /// Returns `true` if the actor has not stopped.
     pub fn is_alive(&self) -> bool {
         self.0.is_alive()
     }
@@ -228,7 +228,7 @@ impl Puppet {
         self.0.duplicate()
     }
 
-    /// Says whether both refer to the same actor.
+    /// Returns `true` if both refer to the same actor.
     ///
     /// # Errors
     /// Fails as not applicable where the library cannot say.

@@ -139,7 +139,7 @@ pub trait Backend {
         Err(Unsupported("receptionist"))
     }
 
-    /// Tells a script to everyone listed under a key; returns how many.
+    /// Sends a script to everyone listed under a key; returns how many.
     fn tell_listed(&self, _key: &'static str, _script: Script) -> Result<usize, Unsupported> {
         Err(Unsupported("receptionist"))
     }

@@ -59,7 +59,7 @@ impl OnKameo {
         Self::new(myself.upgrade(), ties, Moment::Stopping)
     }
 
-    /// Says whether the handler is to stop its actor.
+    /// Returns `true` if the handler is to stop its actor.
     pub(super) fn stops(&self) -> bool {
         self.stops
     }
