@@ -11,7 +11,9 @@ use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{classify::classify_event, error::ErrorView, redact, stream::Problem};
 
-use crate::backend::reason::{CUT, OVERLOADED, QUOTA, RATE_LIMITED, TOO_LARGE, UNREADABLE};
+use crate::backend::reason::{
+    CUT, LOADING, OVERLOADED, QUOTA, RATE_LIMITED, TOO_LARGE, UNREADABLE,
+};
 
 /// Bytes of a body that are shown in a log.
 const SHOWN_MAX: usize = 200;
@@ -63,6 +65,7 @@ fn of_error(data: &Bytes, started: bool) -> Failure {
     if is_late_refusal {
         failure.reason = Some(match (in_band.outcome, in_band.status) {
             (Outcome::Quota { .. }, _) => QUOTA,
+            (Outcome::Cold { .. }, _) => LOADING,
             (_, Some(429)) => RATE_LIMITED,
             _ => OVERLOADED,
         });
@@ -148,6 +151,8 @@ mod tests {
         );
         let overloaded = error(r#"{"type":"error","error":{"type":"overloaded_error"}}"#);
         assert_eq!(of_problem(&overloaded, true).reason, Some(OVERLOADED));
+        let loading = error(r#"{"error":{"message":"Loading model","code":503}}"#);
+        assert_eq!(of_problem(&loading, true).reason, Some(LOADING));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub const REDIRECTED: &str = "backend_redirects";
 pub const SILENT: &str = "backend_silent";
 /// No connection to the backend could be made.
 pub const UNREACHABLE: &str = "backend_unreachable";
+/// The backend reported in the middle of an answer that its model is loading.
+pub const LOADING: &str = "model_loading";
 /// The backend reported overload in the middle of an answer.
 pub const OVERLOADED: &str = "server_is_overloaded";
 /// The backend reported that a rate limit was reached, in the middle of an answer.

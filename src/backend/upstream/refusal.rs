@@ -17,8 +17,9 @@ use crate::backend::{
     reason::{REDIRECTED, UNREACHABLE},
 };
 
-/// The bytes of an error's body that are read; the largest validation errors have some KiB.
-const ERROR_SIZE_MAX: usize = 64 << 10;
+/// The bytes of an error's body that are read. Validation errors of `FastAPI` contain the input, so they can be as large as
+/// a prompt.
+const ERROR_SIZE_MAX: usize = 1 << 20;
 
 /// The time for the body of an error. After it the body is not read, because the status is sufficient.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);

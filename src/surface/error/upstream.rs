@@ -227,6 +227,12 @@ impl ApiError {
                 reason::OVERLOADED,
                 "the backend was overloaded and ended its answer",
             ),
+            Some(reason::LOADING) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable_error",
+                reason::LOADING,
+                "the backend began to load its model and ended its answer",
+            ),
             Some(reason::RATE_LIMITED) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "requests",
@@ -355,6 +361,7 @@ mod tests {
     fn a_refusal_in_the_middle_of_an_answer_keeps_its_kind() {
         for (reason, status, kind) in [
             (reason::OVERLOADED, 503, "overloaded_error"),
+            (reason::LOADING, 503, "overloaded_error"),
             (reason::RATE_LIMITED, 429, "rate_limit_error"),
             (reason::QUOTA, 429, "rate_limit_error"),
         ] {

@@ -162,7 +162,8 @@ impl ErrorText {
     /// Returns the retry time of the details, or that in texts such as "try again in 1.2s", "retry in 10h17m" and "retry
     /// after 2 seconds".
     pub(super) fn clock(&self, now: SystemTime) -> Option<Duration> {
-        let reset = self.reset_at.filter(|_| now != SystemTime::UNIX_EPOCH);
+        let reset = self.reset_at.or_else(|| self.date());
+        let reset = reset.filter(|_| now != SystemTime::UNIX_EPOCH);
         let reset = reset.and_then(|reset| reset.duration_since(now).ok());
         if let Some(known) = self.delay.or(reset) {
             return Some(known);
@@ -184,6 +185,14 @@ impl ErrorText {
         let factor = factors.iter().find(|(name, _)| unit.starts_with(name));
         let seconds = span.as_secs_f64() * factor.map_or(1.0, |(_, factor)| *factor);
         Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Returns the date in Anthropic's "You will regain access on 2027-01-01 at 00:00 UTC".
+    fn date(&self) -> Option<SystemTime> {
+        let (_, rest) = self.text.split_once("regain access on ")?;
+        let (day, rest) = rest.split_once(" at ")?;
+        let (time, _) = rest.split_once(" utc")?;
+        humantime::parse_rfc3339(&format!("{day}T{time}:00Z")).ok()
     }
 }
 

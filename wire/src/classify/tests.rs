@@ -537,3 +537,19 @@ fn a_time_that_an_error_names_is_a_rate() {
         assert_eq!(outcome, rate(millis), "{body}");
     }
 }
+
+#[test]
+fn a_usage_limit_ends_at_the_date_in_its_text() {
+    let body = r#"{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2033-05-19 at 00:00 UTC."}}"#;
+    let outcome = classify(&ErrorResponse {
+        status: StatusCode::BAD_REQUEST,
+        headers: &HeaderMap::new(),
+        body: body.as_bytes(),
+        proven: true,
+        cold_statuses: &[],
+        now: SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000),
+    });
+    // 2,000,000,000 is 2033-05-18 03:33:20.
+    let reset = Some(Duration::from_secs(73_600));
+    assert_eq!(outcome, Outcome::Quota { reset });
+}

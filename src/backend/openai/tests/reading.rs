@@ -136,6 +136,22 @@ async fn an_error_that_looks_like_an_answer_keeps_its_status_and_class() {
 }
 
 #[tokio::test]
+async fn an_error_that_contains_a_long_prompt_keeps_its_message() {
+    let prompt = "x".repeat(200 << 10);
+    let body =
+        format!(r#"{{"detail":[{{"input":"{prompt}","loc":["body","n"],"msg":"not a number"}}]}}"#);
+    let head = format!("HTTP/1.1 422 No\r\ncontent-length: {}\r\n\r\n", body.len());
+    let failure = answered((head + &body).into_bytes(), false)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.outcome, Outcome::Client);
+    assert!(
+        failure.message.ends_with("`body.n`: not a number"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
 async fn a_loss_that_looks_like_an_end_is_a_loss() {
     let open = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"\"}]}\n\n";
     let ended = EVENTS.strip_suffix("data: [DONE]\n\n").unwrap();
