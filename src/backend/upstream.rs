@@ -1,8 +1,8 @@
 //! One model server over HTTP: connecting, sending, reading within bounds, and classifying each failure on the way.
 //!
 //! All dialects use it. It has its connections per backend and thread, and the only past fact that classification needs:
-//! the time of the last success of the server. Calls without TLS go through a small client of their own (`plain`); TLS,
-//! HTTP/2 and large request bodies are left to `reqwest`.
+//! the time of the last success of the server. Calls without TLS go through connections of `hyper` that are polled by the
+//! calls themselves (`plain`), calls with TLS and HTTP/2 through `reqwest`.
 
 mod clients;
 mod credentials;
@@ -13,12 +13,13 @@ mod redirect;
 mod refusal;
 mod response;
 mod secrets;
+mod target;
 mod transport;
 mod upload;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -28,12 +29,14 @@ use bytes::Bytes;
 use clients::Clients;
 use credentials::{api_key, header_map};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body::Body as _;
 use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{passed_headers::PassedHeaders, redact};
 use log::Log;
 use plain::PlainClient;
 use reqwest::{Body, Method, Request, Url};
+use target::{Target, Targets};
 use tokio::time::Instant;
 use transport::TransportError;
 use upload::Upload;
@@ -49,9 +52,6 @@ use crate::{
 /// closing.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(14);
 
-/// URLs that are kept; a dialect has fewer paths.
-const URLS_MAX: usize = 32;
-
 /// The header with the id of a call.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -63,13 +63,11 @@ use secrets::Secrets;
 /// A model server.
 pub(crate) struct Upstream {
     log: Log,
-    /// Sends requests with small bodies over connections without TLS.
+    /// Sends requests over connections without TLS.
     plain: PlainClient,
     /// Sends all other requests.
     clients: Clients,
-    base_url: Url,
-    /// The URLs of the paths that were called.
-    urls: RwLock<Vec<(String, Arc<Url>)>>,
+    targets: Targets,
     headers: HeaderMap,
     wake_headers: HeaderMap,
     asleep_after: Duration,
@@ -151,8 +149,7 @@ impl Upstream {
             log: Log::new(&settings.name),
             plain: PlainClient::new(connect_timeout),
             clients: Clients::new(client, connect_timeout, tls),
-            base_url,
-            urls: RwLock::default(),
+            targets: Targets::new(base_url),
             headers,
             wake_headers,
             asleep_after: settings.asleep_after.get(),
@@ -197,18 +194,18 @@ impl Upstream {
     /// Sends a call, and follows redirects to another address of the same server.
     async fn send_to(&self, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
         // Paths of operations that pass through may hold ids, and no id is asked for often.
-        let mut url = if call.is_opaque {
-            Arc::new(self.make_url(call.path))
+        let mut target = if call.is_opaque {
+            self.targets.make(call.path)
         } else {
-            self.url(call.path)
+            self.targets.get(call.path)
         };
         for _ in 0..=redirect::HOPS_MAX {
-            let response = self.post(&url, call, proven).await?;
+            let response = self.post(&target, call, proven).await?;
             if response.status().is_success() {
                 return Ok(response);
             }
-            match redirect::target(&url, &response) {
-                Some(target) => url = Arc::new(target),
+            match redirect::target(&target.url, &response) {
+                Some(url) => target = Arc::new(Target::from(url)),
                 None => return Err(self.refused(response, proven).await),
             }
         }
@@ -217,53 +214,54 @@ impl Upstream {
     }
 
     /// Posts a call and returns the answer with any status.
-    async fn post(&self, url: &Url, call: &Call<'_>, proven: bool) -> Result<Response, Failure> {
-        let sent = if url.scheme() == "http" && call.body.len() < upload::PIECE {
-            let headers = self.headers(call);
-            let sent = self.plain.send(&call.method, url, &headers, &call.body);
-            sent.await.map_err(TransportError::Plain)
-        } else {
-            self.post_by_client(url, call).await?
-        };
-        sent.map_err(|error| transport::not_sent(&error, proven))
-    }
-
-    /// Posts a call by the client for TLS and large bodies.
-    async fn post_by_client(
+    async fn post(
         &self,
-        url: &Url,
+        target: &Target,
         call: &Call<'_>,
-    ) -> Result<Result<Response, TransportError>, Failure> {
-        let client = self.clients.get().map_err(|error| {
-            let message = format!("the HTTP client cannot be created: {error}");
-            Failure::new(Outcome::Misconfigured, message)
-        })?;
-        let send = async |body: Body| client.execute(self.request(url, call, body)).await;
+        proven: bool,
+    ) -> Result<Response, Failure> {
+        let send = |body| self.exchange(target, call.method.clone(), self.headers(call), body);
         let sent = if call.body.len() < upload::PIECE {
-            send(Body::from(call.body.clone())).await
+            send(Upload::new(call.body.clone())).await
         } else {
             let is_sent = Arc::new(AtomicBool::new(false));
-            let body = Upload::new(call.body.clone(), Arc::clone(&is_sent));
-            match send(Body::wrap(body)).await {
+            let body = Upload::observed(call.body.clone(), Arc::clone(&is_sent));
+            match send(body).await {
                 // The server closed before it had the whole request, and may have said why.
-                Err(error) if transport::was_closed(&error) && !is_sent.load(Relaxed) => {
-                    let body = Upload::careful(call.body.clone(), is_sent);
-                    send(Body::wrap(body)).await
+                Err(error) if error.was_closed() && !is_sent.load(Relaxed) => {
+                    send(Upload::careful(call.body.clone())).await
                 }
                 sent => sent,
             }
         };
-        Ok(sent
-            .map(Response::of_client)
-            .map_err(TransportError::Client))
+        sent.map_err(|error| transport::not_sent(&error, proven))
     }
 
-    /// Creates the request of a call.
-    fn request(&self, url: &Url, call: &Call<'_>, body: Body) -> Request {
-        let mut request = Request::new(call.method.clone(), url.clone());
-        *request.body_mut() = Some(body);
-        *request.headers_mut() = self.headers(call);
-        request
+    /// Sends a request by the client for its URL, and returns the answer with any status.
+    async fn exchange(
+        &self,
+        target: &Target,
+        method: Method,
+        mut headers: HeaderMap,
+        body: Upload,
+    ) -> Result<Response, TransportError> {
+        if body.is_end_stream() && ![Method::GET, Method::HEAD, Method::DELETE].contains(&method) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
+        if let Some(plain) = &target.plain {
+            let mut request = http::Request::new(body);
+            *request.method_mut() = method;
+            *request.headers_mut() = headers;
+            let sent = self.plain.send(plain, request).await;
+            return sent.map_err(TransportError::Plain);
+        }
+        let client = self.clients.get().map_err(TransportError::NoClient)?;
+        let mut request = Request::new(method, target.url.clone());
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(Body::wrap(body));
+        let sent = client.execute(request).await;
+        sent.map(Response::of_client)
+            .map_err(TransportError::Client)
     }
 
     /// Returns the headers of a call. Those of the call replace those of the settings.
@@ -294,21 +292,18 @@ impl Upstream {
 
     /// Gets a path outside the API, relative to the root of the server. Returns `None` if the answer is not a success.
     pub(crate) async fn get(&self, path: &str, size_max: usize) -> Option<Bytes> {
-        let mut url = self.base_url.clone();
-        let base = url.path().trim_end_matches('/');
-        let root = base.strip_suffix("/v1").unwrap_or(base).to_owned();
-        url.set_path(&format!("{root}{path}"));
-        let client = self.clients.get().ok()?;
-        let asked = client.get(url).headers(self.headers.clone());
-        let response = asked.send().await.ok()?;
+        let target = self.targets.at_root(path);
+        let asked = self.exchange(
+            &target,
+            Method::GET,
+            self.headers.clone(),
+            Upload::default(),
+        );
+        let response = asked.await.ok()?;
         if !response.status().is_success() {
             return None;
         }
-        let body = Incoming::of(
-            Response::of_client(response),
-            size_max,
-            self.answers.share(),
-        );
+        let body = Incoming::of(response, size_max, self.answers.share());
         Some(body.read_some(size_max).await)
     }
 
@@ -362,36 +357,13 @@ impl Upstream {
             .unwrap_or_else(PoisonError::into_inner);
         worked_at.is_some_and(|worked_at| worked_at.elapsed() < self.asleep_after)
     }
-
-    /// Returns the URL of a path. URLs are made once for each path of a dialect.
-    fn url(&self, path: &str) -> Arc<Url> {
-        let known = self.urls.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, url)) = known.iter().find(|(known, _)| known == path) {
-            return Arc::clone(url);
-        }
-        drop(known);
-        let url = Arc::new(self.make_url(path));
-        let mut known = self.urls.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < URLS_MAX {
-            known.push((path.to_owned(), Arc::clone(&url)));
-        }
-        url
-    }
-
-    /// Appends a path to the base URL and keeps its query (`?api-version=…`).
-    fn make_url(&self, path: &str) -> Url {
-        let mut url = self.base_url.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}/{path}"));
-        url
-    }
 }
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Upstream")
-            .field("base_url", &redact::url(self.base_url.as_str()))
+            .field("base_url", &redact::url(self.targets.base_url().as_str()))
             .finish_non_exhaustive()
     }
 }

@@ -14,7 +14,6 @@ mod endpoint;
 pub mod error;
 pub mod fold;
 pub mod framing;
-pub mod http1;
 pub mod inputs;
 pub mod json;
 mod json_depth;

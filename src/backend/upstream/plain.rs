@@ -1,23 +1,27 @@
 //! A client for HTTP/1.1 without TLS, as model servers on the same machine or network speak it.
 //!
-//! It reads and writes in the task of the attempt, so a call costs one write, one read and no task of its own. To drop a
-//! response before its end closes its connection at once. A kept connection that the server has closed is not used, and
-//! one that fails before the first byte of a request is written is replaced by a new one.
+//! It is `hyper`'s connection, which is polled by the call and then by the reader of the response, so a call needs no task
+//! of its own. To drop a response before its end closes its connection at once. A kept connection that the server has
+//! closed is not used, and a request of which nothing was written is sent over another connection.
 
 mod connection;
 mod pool;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Uri};
+use http::{Request, Uri};
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
-use kebne_wire::http1::{Body, Decoded, Http1Error, write_request};
-use reqwest::Url;
 use tower_service::Service;
 
-use super::response::Response;
-use connection::{Connection, Written};
+use super::{response::Response, target::Plain, upload::Upload};
+use connection::Connection;
 use pool::{Idle, Pools};
 
 /// The time after which TCP tests a silent connection, the time between two tests, and the number of tests.
@@ -26,6 +30,8 @@ const KEEP_ALIVE_TESTS: u32 = 3;
 /// The time for which written bytes may stay unacknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// The size from which parts of a body are not joined: to copy fewer bytes is cheaper than to pass them on in parts.
+const JOINED_MAX: usize = 16 << 10;
 
 /// The error of an attempt to connect.
 type ConnectError = <HttpConnector as Service<Uri>>::Error;
@@ -36,15 +42,9 @@ pub(crate) enum PlainError {
     /// No connection could be opened.
     #[error("cannot connect")]
     Connect(#[source] ConnectError),
-    /// The URL has no valid host.
-    #[error("the URL has no valid host")]
-    Host,
-    /// The connection failed.
-    #[error("the connection failed: {0}")]
-    Io(#[from] std::io::Error),
-    /// The response is not valid, or is incomplete.
+    /// The connection failed, or the response is not valid or incomplete.
     #[error(transparent)]
-    Response(#[from] Http1Error),
+    Http(#[from] hyper::Error),
 }
 
 /// The client of one backend.
@@ -57,10 +57,12 @@ pub(super) struct PlainClient {
 /// The body of a response, and its connection until the body has ended.
 #[derive(Debug)]
 pub(crate) struct PlainBody {
-    body: Body,
-    connection: Option<Connection>,
+    body: Incoming,
+    connection: Option<Box<Connection>>,
     /// The pool to which the connection returns, if it can be used again.
-    home: Option<Arc<Idle>>,
+    home: Arc<Idle>,
+    /// The error behind the bytes that were returned last.
+    failed: Option<PlainError>,
 }
 
 impl PlainClient {
@@ -82,34 +84,36 @@ impl PlainClient {
     /// Sends a request and returns its response, of which only the head is read.
     pub(super) async fn send(
         &self,
-        method: &Method,
-        url: &Url,
-        headers: &HeaderMap,
-        body: &Bytes,
+        target: &Plain,
+        mut request: Request<Upload>,
     ) -> Result<Response, PlainError> {
-        let mut request = BytesMut::new();
-        let mut target = url.path();
-        let with_query;
-        if let Some(query) = url.query() {
-            with_query = format!("{target}?{query}");
-            target = &with_query;
-        }
-        let authority = url.authority();
-        let host = authority.rsplit('@').next().unwrap_or(authority);
-        write_request(&mut request, method, target, host, headers, body.len());
-        request.extend_from_slice(body);
-        let idle = self.pools.of_thread();
-        let (mut connection, written) = self.write(url, &idle, &request).await?;
-        let head = match connection.head(method).await {
-            Ok(head) => head,
-            // The server closed before it had the whole request and did not say why.
-            Err(error) => return Err(written.error().map_or(error, PlainError::Io)),
+        *request.uri_mut() = target.origin.clone();
+        let headers = request.headers_mut();
+        headers
+            .entry(http::header::HOST)
+            .or_insert_with(|| target.host.clone());
+        let home = self.pools.of_thread();
+        let (connection, response) = loop {
+            let kept = home.take();
+            let is_kept = kept.is_some();
+            let mut connection = match kept {
+                Some(kept) => kept,
+                None => self.connect(target).await?,
+            };
+            match connection.send(request).await {
+                Ok(response) => break (connection, response),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if is_kept => request = unsent,
+                    _ => return Err(error.into_error().into()),
+                },
+            }
         };
-        let is_whole = written.is_whole();
+        let (head, body) = response.into_parts();
         let body = PlainBody {
-            body: Body::new(head.framing),
+            body,
             connection: Some(connection),
-            home: Some(idle).filter(|_| head.keeps_open && is_whole),
+            home,
+            failed: None,
         };
         Ok(Response::of_plain(
             head.status,
@@ -118,62 +122,58 @@ impl PlainClient {
         ))
     }
 
-    /// Writes a request to a kept connection or a new one.
-    async fn write(
-        &self,
-        url: &Url,
-        idle: &Arc<Idle>,
-        request: &[u8],
-    ) -> Result<(Connection, Written), PlainError> {
-        while let Some(mut kept) = idle.take() {
-            let written = kept.write(request).await;
-            if !written.is_nothing() {
-                return Ok((kept, written));
-            }
-        }
-        let uri = Uri::try_from(url.as_str()).map_err(|_| PlainError::Host)?;
-        let stream = self.connector.clone().call(uri).await;
-        let stream = stream.map_err(PlainError::Connect)?.into_inner();
-        let mut connection = Connection::new(stream);
-        let written = connection.write(request).await;
-        Ok((connection, written))
+    async fn connect(&self, target: &Plain) -> Result<Box<Connection>, PlainError> {
+        let stream = self.connector.clone().call(target.server.clone()).await;
+        let connection = Connection::new(stream.map_err(PlainError::Connect)?).await?;
+        Ok(Box::new(connection))
     }
 }
 
 impl PlainBody {
     /// Returns the number of bytes that have not been returned yet; `None` if it is not known.
     pub(super) fn rest(&self) -> Option<u64> {
-        self.body.rest()
+        self.body.size_hint().exact()
     }
 
-    /// Returns the next bytes; `None` at the end.
+    /// Returns the next bytes, all that have arrived; `None` at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, PlainError> {
-        loop {
-            let Some(connection) = &mut self.connection else {
-                return Ok(None);
+        std::future::poll_fn(|task| self.poll_chunk(task)).await
+    }
+
+    fn poll_chunk(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, PlainError>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        let mut joined = Joined::default();
+        while let Some(connection) = &mut self.connection
+            && joined.len() < JOINED_MAX
+        {
+            // What has arrived is returned without waiting for more.
+            let waiting = Some(&mut *task).filter(|_| joined.len() == 0);
+            let Poll::Ready(frame) = connection.poll_frame(&mut self.body, waiting) else {
+                break;
             };
-            match self.body.decode(connection.buffer()) {
-                Ok(Decoded::Data(data)) => {
+            match frame {
+                Some(Ok(frame)) => {
+                    // Trailers are ignored.
+                    if let Ok(data) = frame.into_data() {
+                        joined.push(data);
+                    }
                     self.settle();
-                    return Ok(Some(data));
                 }
-                Ok(Decoded::Ended) => {
-                    self.settle();
-                    return Ok(None);
+                Some(Err(error)) => {
+                    self.connection = None;
+                    if joined.len() == 0 {
+                        return Poll::Ready(Err(error.into()));
+                    }
+                    self.failed = Some(error.into());
                 }
-                Ok(Decoded::NeedsMore) => {}
-                Err(error) => return Err(self.lose(error.into())),
+                None => self.give_back(),
             }
-            let read = match connection.read(self.body.rest()).await {
-                Ok(read) => read,
-                Err(error) => return Err(self.lose(error.into())),
-            };
-            if read == 0 {
-                self.home = None;
-                if let Err(error) = self.body.closed() {
-                    return Err(self.lose(error.into()));
-                }
-            }
+        }
+        match joined.into_bytes() {
+            None if self.connection.is_some() => Poll::Pending,
+            joined => Poll::Ready(Ok(joined)),
         }
     }
 
@@ -182,20 +182,52 @@ impl PlainBody {
         self
     }
 
-    /// Gives the connection back or closes it, if the body has ended.
+    /// Gives the connection back if the body is known to have ended.
     fn settle(&mut self) {
-        if self.body.has_ended()
-            && let Some(connection) = self.connection.take()
-            && let Some(home) = self.home.take()
-        {
-            home.keep(connection);
+        if self.body.is_end_stream() {
+            self.give_back();
         }
     }
 
-    /// Closes the connection after an error.
-    fn lose(&mut self, error: PlainError) -> PlainError {
-        self.connection = None;
-        error
+    /// Gives the connection back, or closes it if it cannot be used again.
+    fn give_back(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.home.keep(connection);
+        }
+    }
+}
+
+/// Parts of a body that are returned together. One part is not copied.
+#[derive(Debug, Default)]
+struct Joined {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Joined {
+    fn len(&self) -> usize {
+        self.first.len().max(self.all.len())
+    }
+
+    fn push(&mut self, part: Bytes) {
+        if self.len() == 0 {
+            self.first = part;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.reserve(self.first.len() + JOINED_MAX);
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&part);
+    }
+
+    fn into_bytes(self) -> Option<Bytes> {
+        let bytes = if self.all.is_empty() {
+            self.first
+        } else {
+            self.all.freeze()
+        };
+        Some(bytes).filter(|bytes| !bytes.is_empty())
     }
 }
 

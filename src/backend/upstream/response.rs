@@ -29,7 +29,7 @@ impl Response {
         }
     }
 
-    /// Creates the response of the client for TLS and large bodies.
+    /// Creates the response of the client for TLS.
     pub(super) fn of_client(mut response: reqwest::Response) -> Self {
         Self {
             status: response.status(),

@@ -18,9 +18,12 @@ pub(crate) enum TransportError {
     /// Of a connection without TLS.
     #[error(transparent)]
     Plain(PlainError),
-    /// Of the client for TLS and large bodies.
+    /// Of the client for TLS.
     #[error(transparent)]
     Client(reqwest::Error),
+    /// The client for TLS cannot be created.
+    #[error("the HTTP client cannot be created")]
+    NoClient(#[source] reqwest::Error),
 }
 
 impl TransportError {
@@ -29,6 +32,7 @@ impl TransportError {
         match self {
             Self::Plain(error) => matches!(error, PlainError::Connect(_)),
             Self::Client(error) => error.is_connect(),
+            Self::NoClient(_) => false,
         }
     }
 
@@ -37,7 +41,22 @@ impl TransportError {
         match self {
             Self::Plain(error) => causes(error).any(is_timed_out),
             Self::Client(error) => error.is_timeout(),
+            Self::NoClient(_) => false,
         }
+    }
+
+    /// Returns `true` if the server closed the connection while the request was being sent.
+    pub(super) fn was_closed(&self) -> bool {
+        let mut io_errors = causes(self).filter_map(|cause| cause.downcast_ref::<io::Error>());
+        let closed = [
+            ErrorKind::BrokenPipe,
+            ErrorKind::ConnectionReset,
+            ErrorKind::ConnectionAborted,
+        ];
+        !self.is_connect()
+            && io_errors
+                .next()
+                .is_some_and(|error| closed.contains(&error.kind()))
     }
 }
 
@@ -59,7 +78,9 @@ fn is_timed_out(error: &(dyn Error + 'static)) -> bool {
 /// Creates the failure of a call without an answer.
 pub(crate) fn not_sent(error: &TransportError, proven: bool) -> Failure {
     let message = with_sources("the backend did not answer", error);
-    let outcome = if !error.is_connect() {
+    let outcome = if matches!(error, TransportError::NoClient(_)) {
+        Outcome::Misconfigured
+    } else if !error.is_connect() {
         if error.is_timeout() {
             Outcome::Timeout
         } else {
@@ -87,19 +108,6 @@ pub(crate) fn broke_off(error: &TransportError) -> Failure {
     failure::cut(with_sources("the backend's answer is incomplete", error))
 }
 
-/// Returns `true` if the server closed the connection while the request was being sent.
-pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
-    let mut io_errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
-    io_errors.next().is_some_and(|error| {
-        let closed = [
-            ErrorKind::BrokenPipe,
-            ErrorKind::ConnectionReset,
-            ErrorKind::ConnectionAborted,
-        ];
-        closed.contains(&error.kind())
-    })
-}
-
 /// Returns `true` if the cause is TLS. An invalid certificate stays invalid, so the server is not asleep. An I/O error
 /// hides its inner error from `source`, so both chains are searched.
 fn caused_by_tls(error: &(dyn Error + 'static)) -> bool {
@@ -119,6 +127,7 @@ fn with_sources(what: &str, error: &TransportError) -> String {
         TransportError::Plain(error) => Some(error as &(dyn Error + 'static)),
         // The error itself only names the URL.
         TransportError::Client(error) => error.source(),
+        TransportError::NoClient(_) => Some(error as &(dyn Error + 'static)),
     };
     for cause in first.into_iter().flat_map(causes) {
         // Writing to a string cannot fail.

@@ -1,4 +1,4 @@
-//! A large request body in pieces, so that an answer that arrives before its end is read.
+//! A request body. A large one is sent in pieces, so that an answer that arrives before its end is read.
 //!
 //! A server that refuses a large body answers before it has read it, and closes the connection. If the client is
 //! writing at that moment, the write fails and the answer is lost. Pieces make this moment short. The second, careful
@@ -26,10 +26,11 @@ pub(super) const PIECE: usize = 64 << 10;
 const EARLY: Duration = Duration::from_millis(250);
 
 /// One body.
+#[derive(Debug, Default)]
 pub(super) struct Upload {
     rest: Bytes,
-    /// `true` once the last piece was handed over, so that the server may have the whole request.
-    is_sent: Arc<AtomicBool>,
+    /// Becomes `true` once the last piece was handed over, so that the server may have the whole request.
+    is_sent: Option<Arc<AtomicBool>>,
     /// The wait before the first piece.
     early: Option<Pin<Box<Sleep>>>,
     /// `true` to pause after each piece, so that an answer can be read.
@@ -38,22 +39,27 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(body: Bytes, is_sent: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(body: Bytes) -> Self {
         Self {
             rest: body,
-            is_sent,
-            early: None,
-            pauses: false,
-            is_paused: false,
+            ..Self::default()
+        }
+    }
+
+    /// Creates an upload that sets `is_sent` once its last piece was handed over.
+    pub(super) fn observed(body: Bytes, is_sent: Arc<AtomicBool>) -> Self {
+        Self {
+            is_sent: Some(is_sent),
+            ..Self::new(body)
         }
     }
 
     /// Creates an upload that gives the server time to refuse the body before it begins.
-    pub(super) fn careful(body: Bytes, is_sent: Arc<AtomicBool>) -> Self {
+    pub(super) fn careful(body: Bytes) -> Self {
         Self {
             early: Some(Box::pin(tokio::time::sleep(EARLY))),
             pauses: true,
-            ..Self::new(body, is_sent)
+            ..Self::new(body)
         }
     }
 }
@@ -78,14 +84,15 @@ impl Body for Upload {
             return Poll::Pending;
         }
         self.is_paused = false;
-        if self.rest.is_empty() {
-            self.is_sent.store(true, Relaxed);
-            return Poll::Ready(None);
-        }
         let length = self.rest.len().min(PIECE);
         let piece = self.rest.split_to(length);
-        if self.rest.is_empty() {
-            self.is_sent.store(true, Relaxed);
+        if self.rest.is_empty()
+            && let Some(is_sent) = &self.is_sent
+        {
+            is_sent.store(true, Relaxed);
+        }
+        if piece.is_empty() {
+            return Poll::Ready(None);
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

@@ -1,147 +1,123 @@
-//! One connection and the bytes that were read from it ahead.
+//! One connection, which is polled where its request or its response is waited for.
 
-use std::{future::poll_fn, io};
-
-use bytes::BytesMut;
-use http::Method;
-use kebne_wire::http1::{Head, Http1Error, read_head};
-use tokio::{
-    io::{AsyncReadExt, Interest},
-    net::TcpStream,
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
 };
 
-use super::PlainError;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use hyper::{
+    body::Incoming,
+    client::conn::{
+        TrySendError,
+        http1::{self, SendRequest},
+    },
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
-/// The room for one read: enough for a usual answer with its head.
-const READ: usize = 8 << 10;
-/// The room for one read of a connection that has filled the first.
-const READ_MORE: usize = 64 << 10;
-/// The rest of a buffer that is used for another read.
-const READ_LEAST: usize = 1 << 10;
+use crate::backend::upstream::upload::Upload;
 
-/// An open connection.
+/// The largest head of a response, and the largest read of a body, in bytes.
+const BUFFER_MAX: usize = 256 << 10;
+
+/// A connection and the sender of its requests.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
-    /// Bytes that were read and not used yet.
-    buffer: BytesMut,
-    /// `true` if the last read filled its room.
-    is_full: bool,
-}
-
-/// How much of a request was written.
-#[derive(Debug)]
-pub(super) enum Written {
-    /// All of it.
-    Whole,
-    /// A part of it, when the server answered or the connection failed.
-    Part(Option<io::Error>),
-    /// Nothing of it: the connection had failed before.
-    Nothing(io::Error),
-}
-
-impl Written {
-    pub(super) fn is_whole(&self) -> bool {
-        matches!(self, Self::Whole)
-    }
-
-    pub(super) fn is_nothing(&self) -> bool {
-        matches!(self, Self::Nothing(_))
-    }
-
-    /// Returns the error with which writing ended.
-    pub(super) fn error(self) -> Option<io::Error> {
-        match self {
-            Self::Whole => None,
-            Self::Part(error) => error,
-            Self::Nothing(error) => Some(error),
-        }
-    }
+    requests: SendRequest<Upload>,
+    /// Reads and writes; `None` once the connection is closed.
+    driver: Option<http1::Connection<TokioIo<TcpStream>, Upload>>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            buffer: BytesMut::new(),
-            is_full: false,
+    pub(super) async fn new(stream: TokioIo<TcpStream>) -> Result<Self, hyper::Error> {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(BUFFER_MAX);
+        let (requests, driver) = builder.handshake(stream).await?;
+        Ok(Self {
+            requests,
+            driver: Some(driver),
+        })
+    }
+
+    /// Returns `true` if a request can be sent: the last response has been read, and the server has neither closed the
+    /// connection nor sent anything else.
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.driver.is_some() && self.requests.is_ready()
+    }
+
+    /// Sends a request and waits for the head of its response.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        let mut response = pin!(self.requests.try_send_request(request));
+        let driver = &mut self.driver;
+        let mut is_written = false;
+        poll_fn(|task| {
+            // Nothing has arrived before the request is written.
+            let looks = is_written;
+            is_written = true;
+            let poll = |task: &mut Context<'_>| response.as_mut().poll(task);
+            fed(driver, Some(task), looks, poll)
+        })
+        .await
+    }
+
+    /// Polls the body of the response. With `waiting`, the task is woken when more arrives.
+    pub(super) fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        waiting: Option<&mut Context<'_>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        fed(&mut self.driver, waiting, true, |task| {
+            Pin::new(&mut *body).poll_frame(task)
+        })
+    }
+
+    fn drive(&mut self, task: &mut Context<'_>) {
+        drive(&mut self.driver, task);
+    }
+}
+
+type Driver = Option<http1::Connection<TokioIo<TcpStream>, Upload>>;
+
+/// Reads and writes what is possible at once. The error of a connection is returned by what it feeds.
+fn drive(driver: &mut Driver, task: &mut Context<'_>) {
+    if let Some(running) = driver
+        && Pin::new(running).poll(task).is_ready()
+    {
+        *driver = None;
+    }
+}
+
+/// Polls a future that only `driver` completes.
+///
+/// Both are polled by the same task. So that they do not wake the task that is polling them, they are polled without it
+/// as long as there is something to do; the task is registered with the connection before it waits.
+fn fed<T>(
+    driver: &mut Driver,
+    waiting: Option<&mut Context<'_>>,
+    looks: bool,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    let mut nobody = Context::from_waker(Waker::noop());
+    if looks {
+        if let Poll::Ready(done) = poll(&mut nobody) {
+            return Poll::Ready(done);
+        }
+        drive(driver, &mut nobody);
+        if let Poll::Ready(done) = poll(&mut nobody) {
+            return Poll::Ready(done);
         }
     }
-
-    /// Returns `true` if the server has neither closed the connection nor sent anything.
-    pub(super) fn is_silent(&self) -> bool {
-        let read = self.stream.try_read(&mut [0]);
-        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    /// Returns `true` if no bytes were read ahead.
-    pub(super) fn is_clean(&self) -> bool {
-        self.buffer.is_empty()
-    }
-
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
-        &mut self.buffer
-    }
-
-    /// Writes a request. Stops if the server answers before it has read all of it.
-    pub(super) async fn write(&mut self, request: &[u8]) -> Written {
-        let mut rest = request;
-        let failed = |rest: &[u8], error| {
-            if rest.len() == request.len() {
-                Written::Nothing(error)
-            } else {
-                Written::Part(Some(error))
-            }
-        };
-        while !rest.is_empty() {
-            match self.stream.try_write(rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let both = Interest::READABLE | Interest::WRITABLE;
-                    if let Err(error) = self.stream.ready(both).await {
-                        return failed(rest, error);
-                    }
-                    self.buffer.reserve(READ);
-                    match self.stream.try_read_buf(&mut self.buffer) {
-                        Ok(0) => return failed(rest, io::ErrorKind::ConnectionReset.into()),
-                        Ok(_) => return Written::Part(None),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return failed(rest, error),
-                    }
-                }
-                Err(error) => return failed(rest, error),
-            }
-        }
-        Written::Whole
-    }
-
-    /// Reads the head of the response to a request with this method.
-    pub(super) async fn head(&mut self, method: &Method) -> Result<Head, PlainError> {
-        loop {
-            if let Some(head) = read_head(&mut self.buffer, method)? {
-                return Ok(head);
-            }
-            if self.read(None).await? == 0 {
-                return Err(Http1Error::Incomplete.into());
-            }
-        }
-    }
-
-    /// Reads what has arrived, or waits until something arrives; `rest` is the number of bytes that are still expected.
-    /// Returns 0 if the server has closed the connection.
-    pub(super) async fn read(&mut self, rest: Option<u64>) -> io::Result<usize> {
-        // Room is made only when there is something to read, so that a connection that waits takes no memory for it.
-        poll_fn(|task| self.stream.poll_read_ready(task)).await?;
-        let room = self.buffer.capacity() - self.buffer.len();
-        let rest = rest.and_then(|rest| usize::try_from(rest).ok());
-        let wanted = if self.is_full { READ_MORE } else { READ };
-        let wanted = rest.map_or(wanted, |rest| rest.clamp(READ, READ_MORE).max(wanted));
-        if room < READ_LEAST || self.is_full {
-            self.buffer.reserve(wanted);
-        }
-        let room = self.buffer.capacity() - self.buffer.len();
-        let read = self.stream.read_buf(&mut self.buffer).await?;
-        self.is_full = read == room;
-        Ok(read)
-    }
+    let Some(task) = waiting else {
+        return Poll::Pending;
+    };
+    drive(driver, task);
+    poll(&mut nobody)
 }

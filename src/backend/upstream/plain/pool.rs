@@ -29,7 +29,7 @@ pub(super) struct Idle(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     /// The connections and the times since when they are kept; the last one is used first.
-    connections: Vec<(Connection, Instant)>,
+    connections: Vec<(Box<Connection>, Instant)>,
     /// The task that closes those that are kept too long.
     sweeper: Option<JoinHandle<()>>,
 }
@@ -58,22 +58,22 @@ impl Pools {
 
 impl Idle {
     /// Takes a connection that the server has not closed.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self) -> Option<Box<Connection>> {
         let mut kept = self.kept();
         loop {
-            let (connection, since) = kept.connections.pop()?;
-            if since.elapsed() < POOL_IDLE_TIMEOUT && connection.is_silent() {
+            let (mut connection, since) = kept.connections.pop()?;
+            if since.elapsed() < POOL_IDLE_TIMEOUT && connection.is_idle() {
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps a connection whose last response has been read.
-    pub(super) fn keep(self: &Arc<Self>, connection: Connection) {
+    /// Keeps a connection whose last response has been read, unless it cannot be used again.
+    pub(super) fn keep(self: &Arc<Self>, mut connection: Box<Connection>) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        if !connection.is_clean() {
+        if !connection.is_idle() {
             return;
         }
         let mut kept = self.kept();
@@ -91,8 +91,8 @@ impl Idle {
     /// `None` if none is left.
     fn close_old(&self) -> Option<Duration> {
         let mut kept = self.kept();
-        kept.connections.retain(|(connection, since)| {
-            since.elapsed() < POOL_IDLE_TIMEOUT && connection.is_silent()
+        kept.connections.retain_mut(|(connection, since)| {
+            since.elapsed() < POOL_IDLE_TIMEOUT && connection.is_idle()
         });
         let Some((_, oldest)) = kept.connections.first() else {
             kept.connections = Vec::new();

@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
+use reqwest::Url;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -33,11 +34,10 @@ impl Server {
     }
 
     async fn send(&self, body: &[u8]) -> Result<Response, PlainError> {
-        let body = Bytes::copy_from_slice(body);
-        let headers = HeaderMap::new();
-        self.client
-            .send(&Method::POST, &self.url, &headers, &body)
-            .await
+        let mut request = Request::new(Upload::new(Bytes::copy_from_slice(body)));
+        *request.method_mut() = Method::POST;
+        let target = Plain::of(&self.url).unwrap();
+        self.client.send(&target, request).await
     }
 
     /// Makes a call over a new connection, which is returned.
@@ -172,35 +172,32 @@ async fn a_response_that_is_cut_is_an_error() {
                 cut
             }
         };
-        assert_eq!(
-            error,
-            "the connection was closed before the end of the response"
-        );
+        let expected = if text.contains("ok") {
+            "error reading a body from connection"
+        } else {
+            "connection closed before message completed"
+        };
+        assert_eq!(error, expected, "{text}");
     }
 }
 
 #[tokio::test]
 async fn an_answer_before_the_end_of_the_request_is_read() {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let mut url = server.url.clone();
-    url.set_port(Some(listener.local_addr().unwrap().port()))
-        .unwrap();
+    server.listener = socket.listen(1).unwrap();
+    let port = server.listener.local_addr().unwrap().port();
+    server.url.set_port(Some(port)).unwrap();
     // More than the sockets take without a reader.
-    let body = Bytes::from(vec![b'x'; 64 << 20]);
-    let headers = HeaderMap::new();
-    let (response, _socket) = tokio::join!(
-        server.client.send(&Method::POST, &url, &headers, &body),
-        async {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let text = b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig";
-            socket.write_all(text).await.unwrap();
-            socket
-        }
-    );
+    let body = vec![b'x'; 64 << 20];
+    let (response, _socket) = tokio::join!(server.send(&body), async {
+        let mut socket = server.accept().await;
+        let text = b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig";
+        socket.write_all(text).await.unwrap();
+        socket
+    });
     let response = response.unwrap();
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(whole(response).await, "big");
@@ -222,13 +219,76 @@ async fn a_kept_connection_is_closed_after_its_time() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_a_failure_to_connect() {
-    let server = Server::start().await;
-    drop(server.listener);
-    let headers = HeaderMap::new();
-    let body = Bytes::new();
-    let sent = server
-        .client
-        .send(&Method::POST, &server.url, &headers, &body);
-    let error = sent.await.unwrap_err();
+    let mut server = Server::start().await;
+    let port = server.url.port().unwrap();
+    server.listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    assert_ne!(server.listener.local_addr().unwrap().port(), port);
+    let error = server.send(b"x").await.unwrap_err();
     assert!(matches!(error, PlainError::Connect(_)), "{error}");
+}
+
+/// Counts how often a future is polled until it is ready.
+async fn polls<T>(future: impl Future<Output = T>) -> (T, u32) {
+    let mut future = std::pin::pin!(future);
+    let mut polls = 0;
+    let done = std::future::poll_fn(|task| {
+        polls += 1;
+        future.as_mut().poll(task)
+    });
+    let done = done.await;
+    (done, polls)
+}
+
+#[tokio::test]
+async fn a_call_is_woken_only_by_what_arrives() {
+    const BEGIN: &[u8] =
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n";
+    const END: &[u8] = b"1\r\ne\r\n1\r\nf\r\n0\r\nx-t: y\r\n\r\n";
+    let server = Server::start().await;
+    let mut socket = server.first_call().await;
+    // A task of its own, so that what wakes it is not counted.
+    let answered = tokio::spawn(async move {
+        answer(&mut socket, b"x", BEGIN).await;
+        socket
+    });
+    let (response, of_head) = polls(server.send(b"x")).await;
+    assert_eq!(of_head, 2, "one to send and one for the head");
+    let mut response = response.unwrap();
+    let (first, of_first) = polls(response.chunk()).await;
+    assert_eq!((first.unwrap().unwrap(), of_first), ("abcd".into(), 1));
+    let mut socket = answered.await.unwrap();
+    let ended = tokio::spawn(async move {
+        socket.write_all(END).await.unwrap();
+        socket
+    });
+    let (rest, of_rest) = polls(response.chunk()).await;
+    assert_eq!((rest.unwrap().unwrap(), of_rest), ("ef".into(), 2));
+    assert_eq!(response.chunk().await.unwrap(), None);
+    assert!(server.client.pools.of_thread().take().is_some());
+    drop(ended.await);
+}
+
+#[tokio::test]
+async fn a_body_in_large_parts_is_whole_and_its_connection_is_kept() {
+    let server = Server::start().await;
+    let mut socket = server.first_call().await;
+    let body: Vec<u8> = (0..1_000_003_u32).map(|at| at.to_le_bytes()[0]).collect();
+    let send = async {
+        let mut response = server.send(b"x").await.unwrap();
+        assert_eq!(response.content_length(), Some(1_000_003));
+        let mut read = Vec::new();
+        while let Some(part) = response.chunk().await.unwrap() {
+            read.extend_from_slice(&part);
+        }
+        read
+    };
+    let (read, _) = tokio::join!(send, async {
+        let text = [
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1000003\r\n\r\n",
+            &body[..],
+        ];
+        answer(&mut socket, b"x", &text.concat()).await
+    });
+    assert_eq!(read, body);
+    assert!(server.client.pools.of_thread().take().is_some());
 }
