@@ -13,10 +13,11 @@ use std::{
     },
 };
 
-use kebne_actors::{ActorReport, ActorSystem};
+use kebne_actors::{ActorRef, ActorReport, ActorSystem, Spawn};
 use kebne_context::ContextHandle;
 use kebne_control::LaneState;
 use kebne_lane::{Ending, LaneBuilder, LaneHandle, LaneSnapshot};
+use kebne_monitor::Monitor;
 use serde::Serialize;
 
 use crate::{
@@ -50,6 +51,8 @@ pub struct Gateway {
 struct Inner {
     system: ActorSystem,
     context: ContextHandle,
+    /// Raises alerts about all of this.
+    monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
     threads: Vec<actix_rt::ArbiterHandle>,
     lanes: Vec<Lane>,
@@ -95,6 +98,8 @@ impl Gateway {
         let system = ActorSystem::new("kebne", fastrand::u64(..));
         let supervisor = Supervisor::spawn(&system);
         let context = ContextHandle::start_under(&supervisor, context).await?;
+        let monitor = Monitor::props(settings.alerts.rules.clone());
+        let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads: Vec<_> = (0..cores.min(settings.backends.len()))
             .map(|_| actix_rt::Arbiter::new().handle())
@@ -136,6 +141,7 @@ impl Gateway {
             inner: Arc::new(Inner {
                 system,
                 context,
+                monitor,
                 threads,
                 lanes,
                 answers,
@@ -159,6 +165,16 @@ impl Gateway {
     /// Returns the sessions.
     pub fn context(&self) -> &ContextHandle {
         &self.inner.context
+    }
+
+    /// Returns the actor that raises alerts.
+    pub fn monitor(&self) -> &ActorRef<Monitor> {
+        &self.inner.monitor
+    }
+
+    /// Returns the names of all lanes.
+    pub fn lane_names(&self) -> impl Iterator<Item = &str> {
+        self.inner.lanes.iter().map(|lane| lane.handle.name())
     }
 
     /// Returns the memory of large answers.

@@ -3,6 +3,7 @@
 //! Calls to models are passed to the stages; all other requests are answered here.
 
 mod admin;
+mod alerts;
 mod browsers;
 mod calls;
 mod connection;
@@ -224,6 +225,10 @@ fn service() -> Vec<Resource> {
         only(
             "/v1/messages/count_tokens",
             post(by_caller(count_tokens::answer)),
+        ),
+        only(
+            "/v1/alerts",
+            get(with_scope(Scope::ReadState, alerts::list)),
         ),
         only("/v1/prompts", get(by_caller(prompts::list))),
         only(

@@ -1,5 +1,6 @@
 //! The Kebne gateway: an OpenAI-compatible service in front of fragile, cold-starting model servers.
 
+pub mod alerts;
 pub mod api_key;
 pub mod backend;
 pub mod bodies;

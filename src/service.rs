@@ -6,6 +6,7 @@ use kebne_actors::shutdown::{AddTaskError, PhasesError, Reason};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    alerts::Watching,
     gateway::{Gateway, StartError},
     http::{self, State},
     memory::purge_while_idle,
@@ -60,6 +61,7 @@ pub async fn run(
     on_start: impl FnOnce() -> io::Result<()>,
 ) -> Result<usize, ServiceError> {
     let gateway = Gateway::start(settings, environment).await?;
+    let watching = Watching::start(&gateway, &settings.alerts, environment)?;
     let state = Arc::new(State::new(gateway.clone(), settings));
     let server = http::start(listener, Arc::clone(&state))?;
     let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
@@ -68,6 +70,7 @@ pub async fn run(
         () = shutdown.drain.cancelled() => {}
         () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
+        never = watching.run() => match never {},
         never = purge_while_idle() => match never {},
     };
     plan.shutdown.run(Reason::Requested).await;

@@ -6,6 +6,7 @@
 //! are none, all contradictions are reported. There is no global state, and only [`environment`] reads the process
 //! environment.
 
+pub mod alerts;
 pub mod backend;
 pub mod base_url;
 pub mod environment;
@@ -21,6 +22,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use alerts::{AlertSettings, WebhookSettings};
 pub use backend::{Api, BackendKind, BackendSettings};
 pub use base_url::BaseUrl;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};
@@ -51,6 +53,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Sessions: store, bounds, expiry.
     pub context: ContextSettings,
+    /// Alerts: thresholds, webhook.
+    pub alerts: AlertSettings,
     /// Backends, one lane each; at least one.
     pub backends: Vec<BackendSettings>,
     /// Models that callers may request. If empty, each backend is offered under its own name.
@@ -68,6 +72,7 @@ impl Default for Settings {
             server: ServerSettings::default(),
             log: LogSettings::default(),
             context: ContextSettings::default(),
+            alerts: AlertSettings::default(),
             backends: default_backends(),
             models: default_models(),
             prompts: Vec::new(),
@@ -103,6 +108,7 @@ impl Validate for Settings {
         let mut errors = self.server.validate(&join(path, "server"));
         errors.extend(self.log.validate(&join(path, "log")));
         errors.extend(self.context.validate(&join(path, "context")));
+        errors.extend(self.alerts.validate(&join(path, "alerts")));
         #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         errors.extend(validate_each(&self.backends, &join(path, "backends")));

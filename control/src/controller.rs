@@ -259,6 +259,8 @@ impl Controller {
             grant: self.grant,
             load_time_p50: self.load_times.quantile(0.5),
             load_time_p90: self.load_times.quantile(0.9),
+            load_time_p95: self.load_times.quantile(0.95),
+            latency: self.kinds.level().map(|log| seconds(log.exp())),
             fault_rate: self.fault_rate,
             in_flight: self.flights.len(),
         }

@@ -55,6 +55,11 @@ fn size(tokens: u32) -> u32 {
 }
 
 impl Kinds {
+    /// Returns the logarithm of the time that a call of the first kind would take now; `None` before the first call.
+    pub(crate) fn level(&self) -> Option<f64> {
+        (!self.usual.is_empty()).then_some(self.level)
+    }
+
     /// Learns from the logarithm of a time. Returns the value that a call of the first kind would have, or `None`
     /// while too little is known about the kind.
     pub(crate) fn compare(&mut self, kind: Kind, measure: Measure, log: f64) -> Option<f64> {

@@ -18,7 +18,7 @@ const MASK: &str = "********";
 
 /// Keys whose values are secret or can contain secrets. The name of an environment variable that holds a key
 /// (`key_env`) is not a secret.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "keys",
     "key",
     "hash",
@@ -26,6 +26,8 @@ const SECRETS: [&str; 7] = [
     "password",
     "headers",
     "wake_headers",
+    // The address of a webhook often holds a token in its path.
+    "url",
 ];
 
 /// Validates the settings, makes what the service would make of them, and prints them.

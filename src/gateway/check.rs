@@ -18,6 +18,9 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
             errors.push(SettingsError::new(at, error.reason()));
         }
     }
+    if let Err(reason) = settings.alerts.webhook.secret(environment) {
+        errors.push(SettingsError::new("alerts.webhook.secret_env", reason));
+    }
     let context = &settings.context;
     match secrets(context, environment) {
         Err((key, error)) => {

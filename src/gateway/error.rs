@@ -69,6 +69,9 @@ pub enum StartError {
         #[source]
         error: kebne_lane::StartError,
     },
+    /// The webhook of alerts cannot be made of its settings.
+    #[error("`alerts.webhook`: {0}")]
+    Webhook(String),
     /// The actor system does not answer.
     #[error("an actor was not started: {0}")]
     Actor(#[from] AskError),

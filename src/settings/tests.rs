@@ -318,6 +318,7 @@ fn every_key_that_the_pages_name_with_its_table_exists() {
         "server",
         "log",
         "context",
+        "alerts",
         "backends",
         "models",
         "prompts",

@@ -143,6 +143,10 @@ pub struct ControllerReport {
     pub load_time_p50: Option<Duration>,
     /// Ninetieth percentile of the load time.
     pub load_time_p90: Option<Duration>,
+    /// Ninety-fifth percentile of the load time.
+    pub load_time_p95: Option<Duration>,
+    /// The time that a call takes now, from the last calls of all kinds as if they were of the first kind.
+    pub latency: Option<Duration>,
     /// Share of attempts that fail for reasons other than load.
     pub fault_rate: f64,
     /// Attempts in flight, as counted by the controller.

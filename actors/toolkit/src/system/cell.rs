@@ -281,6 +281,7 @@ where
             }
         });
         self.props.intercept = intercept;
+        self.core.note_handled();
         self.doing = HOOK;
         self.core
             .set_busy(self.core.is_busy() && self.ctx.is_waiting());

@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
-            AtomicBool, AtomicU8, AtomicU32, AtomicUsize,
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -112,6 +112,8 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) path: Arc<str>,
     pub(crate) mailbox: Mailbox<A>,
     pub(crate) restarts: AtomicU32,
+    /// Messages that were handled; only the cell writes it.
+    handled: AtomicU64,
     state: AtomicU8,
     signals: Mutex<VecDeque<Signal>>,
     /// Set with each signal, so that a turn without signals takes no lock.
@@ -146,6 +148,7 @@ impl<A: Actor> Core<A> {
             path,
             mailbox: Mailbox::new(bounds),
             restarts: AtomicU32::new(0),
+            handled: AtomicU64::new(0),
             state: AtomicU8::new(ActorState::Starting as u8),
             signals: Mutex::new(VecDeque::new()),
             signalled: AtomicBool::new(false),
@@ -169,6 +172,12 @@ impl<A: Actor> Core<A> {
     /// Notes whether a tell is in work; only a load is made of it, so that no order is needed.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Relaxed);
+    }
+
+    /// Counts a message that was handled. Only the thread of the actor writes the count, so no atomic addition is needed.
+    pub(crate) fn note_handled(&self) {
+        let handled = self.handled.load(Relaxed);
+        self.handled.store(handled.wrapping_add(1), Relaxed);
     }
 
     pub(crate) fn is_busy(&self) -> bool {
@@ -303,6 +312,7 @@ impl<A: Actor> AnyCell for Core<A> {
             state: self.state(),
             restarts: self.restarts.load(SeqCst),
             mailbox: self.mailbox.len(),
+            handled: self.handled.load(Relaxed),
         }
     }
 

@@ -44,4 +44,6 @@ pub struct ActorReport {
     pub restarts: u32,
     /// Messages that wait.
     pub mailbox: usize,
+    /// Messages that were handled since it was spawned, those that failed included.
+    pub handled: u64,
 }

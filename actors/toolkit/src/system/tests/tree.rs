@@ -193,3 +193,20 @@ async fn children_are_kept_at_a_restart_if_the_strategy_says_so() {
     parent.when_stopped().await;
     assert!(system.tree().is_empty());
 }
+
+#[actix::test]
+async fn handled_messages_are_counted_and_the_count_outlives_a_restart() {
+    let system = ActorSystem::new("test", 1);
+    let props = counter(&Log::default()).supervise(Strategy::restart());
+    let actor = system.spawn(props, "counter");
+    for expected in 1..=3 {
+        assert_eq!(actor.ask(Add(1), SECOND).await, Ok(expected));
+    }
+    assert!(actor.tell(Fail).is_enqueued());
+    assert_eq!(actor.ask(Add(1), SECOND).await, Ok(1));
+    let report = system.tree().remove(0);
+    // The answer of an ask is sent before its handler has been counted on the way out.
+    tokio::task::yield_now().await;
+    assert_eq!(report.restarts, 1);
+    assert_eq!(actor.report().handled, 5);
+}

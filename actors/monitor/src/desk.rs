@@ -1,0 +1,229 @@
+//! Opens and closes alerts, so that a condition that comes and goes is one alert.
+//!
+//! Three measures keep alerts quiet: a condition must hold for a time before its alert opens, it must be gone for a time
+//! before the alert closes, and it counts as gone only below a threshold that is lower than that at which it began
+//! ([`Level::Holding`]).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{Alert, AlertChanged, Alerts, Change, Rule};
+
+/// The number of alerts that may be open or pending at once. Subjects are lanes and actors, which are few.
+const OPEN_MAX: usize = 1000;
+
+/// How far a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// It holds: an alert opens.
+    Firing,
+    /// It holds no longer, but is not over either: an alert stays open, and none opens.
+    Holding,
+}
+
+/// What a rule found in one sample.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    pub(crate) rule: Rule,
+    pub(crate) subject: Arc<str>,
+    pub(crate) level: Level,
+    pub(crate) sentence: String,
+}
+
+/// One condition that holds, with its alert once that is open.
+#[derive(Debug)]
+struct Condition {
+    since: Duration,
+    seen: Duration,
+    alert: Option<Alert>,
+}
+
+/// The open alerts, and those that were closed last.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    conditions: BTreeMap<(Rule, Arc<str>), Condition>,
+    recent: VecDeque<Alert>,
+    recent_max: usize,
+    last_id: u64,
+}
+
+impl Desk {
+    pub(crate) fn new(recent_max: usize) -> Self {
+        Self {
+            conditions: BTreeMap::new(),
+            recent: VecDeque::new(),
+            recent_max,
+            last_id: 0,
+        }
+    }
+
+    /// Takes all that was found in one sample, and returns what changes.
+    pub(crate) fn take(
+        &mut self,
+        findings: Vec<Finding>,
+        at: Duration,
+        unix_seconds: u64,
+    ) -> Vec<AlertChanged> {
+        let mut changes = Vec::new();
+        for finding in findings {
+            changes.extend(self.found(finding, at, unix_seconds));
+        }
+        changes.extend(self.close_what_is_over(at, unix_seconds));
+        changes
+    }
+
+    fn found(&mut self, finding: Finding, at: Duration, unix_seconds: u64) -> Option<AlertChanged> {
+        let key = (finding.rule, Arc::clone(&finding.subject));
+        let is_known = self.conditions.contains_key(&key);
+        let is_firing = finding.level == Level::Firing;
+        if !is_known && (!is_firing || self.conditions.len() >= OPEN_MAX) {
+            return None;
+        }
+        let condition = self.conditions.entry(key).or_insert(Condition {
+            since: at,
+            seen: at,
+            alert: None,
+        });
+        condition.seen = at;
+        let text = finding.rule.text();
+        let held = at.saturating_sub(condition.since);
+        if condition.alert.is_some() || !is_firing || held < text.opens_after {
+            return None;
+        }
+        self.last_id += 1;
+        let alert = Alert {
+            id: self.last_id,
+            rule: finding.rule,
+            severity: text.severity,
+            action: finding.rule.action(&finding.subject),
+            subject: finding.subject,
+            since: unix_seconds,
+            sentence: finding.sentence,
+            until: None,
+        };
+        condition.alert = Some(alert.clone());
+        let change = Change::Opened;
+        Some(AlertChanged { change, alert })
+    }
+
+    fn close_what_is_over(&mut self, at: Duration, unix_seconds: u64) -> Vec<AlertChanged> {
+        let mut closed = Vec::new();
+        self.conditions.retain(|(rule, _), condition| {
+            let gone = at.saturating_sub(condition.seen);
+            let Some(alert) = &mut condition.alert else {
+                // It must hold without a gap.
+                return gone.is_zero();
+            };
+            if gone.is_zero() || gone < rule.text().closes_after {
+                return true;
+            }
+            alert.until = Some(unix_seconds);
+            closed.push(alert.clone());
+            false
+        });
+        for alert in &closed {
+            if self.recent.len() >= self.recent_max {
+                self.recent.pop_back();
+            }
+            self.recent.push_front(alert.clone());
+        }
+        let change = Change::Closed;
+        closed
+            .into_iter()
+            .map(|alert| AlertChanged { change, alert })
+            .collect()
+    }
+
+    pub(crate) fn alerts(&self) -> Alerts {
+        let mut active: Vec<Alert> = self
+            .conditions
+            .values()
+            .filter_map(|condition| condition.alert.clone())
+            .collect();
+        active.sort_by_key(|alert| (alert.severity, alert.id));
+        Alerts {
+            active,
+            recent: self.recent.iter().cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn finding(level: Level) -> Finding {
+        Finding {
+            rule: Rule::RefusalsSustained,
+            subject: "a".into(),
+            level,
+            sentence: "Many calls are refused.".to_owned(),
+        }
+    }
+
+    /// Takes one sample a second; returns the seconds at which an alert opened or closed.
+    fn run(levels: impl IntoIterator<Item = Option<Level>>) -> (Vec<(u32, Change)>, Desk) {
+        let mut desk = Desk::new(3);
+        let mut changes = Vec::new();
+        for (second, level) in (0_u32..).zip(levels) {
+            let found = level.map(finding).into_iter().collect();
+            for changed in desk.take(found, second * SECOND, u64::from(second)) {
+                changes.push((second, changed.change));
+            }
+        }
+        (changes, desk)
+    }
+
+    #[test]
+    fn an_alert_opens_after_a_time_without_a_gap_and_closes_after_a_time_without_the_condition() {
+        let firing = [Some(Level::Firing); 100];
+        let gone = [None; 200];
+        let (changes, desk) = run(firing.into_iter().chain(gone));
+        // Opens after 60 s; the condition is last seen in second 99.
+        assert_eq!(changes, [(60, Change::Opened), (219, Change::Closed)]);
+        let alerts = desk.alerts();
+        assert!(alerts.active.is_empty());
+        assert_eq!(
+            (alerts.recent[0].since, alerts.recent[0].until),
+            (60, Some(219))
+        );
+    }
+
+    #[test]
+    fn a_condition_that_comes_and_goes_opens_no_alert_before_and_none_anew_while_one_is_open() {
+        let comes_and_goes = (0..500).map(|second| (second % 50 != 0).then_some(Level::Firing));
+        assert_eq!(run(comes_and_goes).0, []);
+        let opened = [Some(Level::Firing); 70];
+        let comes_and_goes = (0..500).map(|second| (second % 50 == 0).then_some(Level::Firing));
+        let (changes, desk) = run(opened.into_iter().chain(comes_and_goes));
+        assert_eq!(changes, [(60, Change::Opened)]);
+        assert_eq!(desk.alerts().active.len(), 1);
+    }
+
+    #[test]
+    fn a_condition_below_the_threshold_keeps_an_alert_and_opens_none() {
+        assert_eq!(run([Some(Level::Holding); 500]).0, []);
+        let opened = [Some(Level::Firing); 61];
+        let (changes, _) = run(opened.into_iter().chain([Some(Level::Holding); 500]));
+        assert_eq!(changes, [(60, Change::Opened)]);
+    }
+
+    #[test]
+    fn the_closed_alerts_that_are_kept_are_bounded_and_the_last_is_first() {
+        let mut desk = Desk::new(3);
+        for round in 0..10_u32 {
+            let mut found = finding(Level::Firing);
+            found.rule = Rule::LaneClosed;
+            let at = round * 100 * SECOND;
+            assert_eq!(desk.take(vec![found], at, 0).len(), 1);
+            assert_eq!(desk.take(Vec::new(), at + 10 * SECOND, 0).len(), 1);
+        }
+        let ids: Vec<u64> = desk.alerts().recent.iter().map(|alert| alert.id).collect();
+        assert_eq!(ids, [10, 9, 8]);
+    }
+}

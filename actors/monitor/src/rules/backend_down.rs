@@ -1,0 +1,63 @@
+//! The backend's server does not answer.
+
+use std::time::Duration;
+
+use super::{last_error, of_lane, spoken};
+use crate::{
+    LaneSample, Phase, Rule, RuleSettings,
+    desk::{Finding, Level},
+};
+
+/// The age of the last failure beyond which it is no evidence for an outage: an unreachable backend is asked every two
+/// seconds while callers wait.
+const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub(super) struct BackendDown {
+    since: Option<Duration>,
+}
+
+impl BackendDown {
+    pub(super) fn look(
+        &mut self,
+        at: Duration,
+        lane: &LaneSample,
+        settings: &RuleSettings,
+    ) -> Option<Finding> {
+        let is_broken = lane.phase == Phase::Broken;
+        let is_asking = matches!(lane.phase, Phase::Cold | Phase::Probing);
+        let is_unreachable = is_asking && lane.unreachable;
+        if lane.closed.is_some() {
+            self.since = None;
+        } else if is_broken || is_unreachable {
+            self.since.get_or_insert(at);
+        } else if lane.phase != Phase::Probing {
+            self.since = None;
+        }
+        let lasts = at.saturating_sub(self.since?);
+        // A server that is started on demand is unreachable for as long as its start takes.
+        let after = match lane.load_time_p95 {
+            Some(load) if !is_broken => settings.down_after.0.max(load),
+            _ => settings.down_after.0,
+        };
+        if lasts < after {
+            return None;
+        }
+        let is_recent = lane
+            .last_failure_age
+            .is_some_and(|age| age <= EVIDENCE_AGE_MAX);
+        let level = if is_broken || is_recent {
+            Level::Firing
+        } else {
+            Level::Holding
+        };
+        let (name, lasts) = (&lane.name, spoken(lasts));
+        let what = if is_unreachable {
+            format!("The server of `{name}` cannot be reached, for {lasts} now.")
+        } else {
+            format!("`{name}` has failed so many calls that none are sent to it, for {lasts} now.")
+        };
+        let sentence = what + &last_error(lane);
+        Some(of_lane(Rule::BackendDown, lane, level, sentence))
+    }
+}

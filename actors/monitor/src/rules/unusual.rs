@@ -1,0 +1,156 @@
+//! A lane compared with its own history: its latency, and the tokens of its calls.
+//!
+//! The usual value is a mean of logarithms over the time in which the lane served: of all of it at first, then of about the
+//! last hour. What is unusual enters it eight times more slowly, so that it becomes usual after some hours only.
+
+use std::time::Duration;
+
+use super::{of_lane, spoken};
+use crate::{
+    LaneSample, Phase, Rule, RuleSettings,
+    desk::{Finding, Level},
+    history::real,
+};
+
+/// The time over which the usual value is a mean.
+const MEMORY: Duration = Duration::from_hours(1);
+/// How much more slowly an unusual value is learned.
+const DOUBT: f64 = 8.0;
+/// Time without calls that counts as history between two calls.
+const GAP_MAX: Duration = Duration::from_secs(10);
+/// Time without calls after which nothing is unusual.
+const FRESH: Duration = Duration::from_mins(1);
+/// Calls that make a history, and unusual calls that make a finding.
+const KNOWN_CALLS: u64 = 100;
+const UNUSUAL_CALLS: u64 = 20;
+/// The smallest difference of a latency that is reported: below it, the gateway's own machine may be the cause.
+const SLOWER_MIN: Duration = Duration::from_millis(50);
+/// Weight of one call in the mean of its tokens.
+const TOKENS_WEIGHT: f64 = 0.1;
+
+/// The usual value of one number.
+#[derive(Debug, Default)]
+struct Usual {
+    log: Option<f64>,
+    known: Duration,
+    calls: u64,
+    calls_first: Option<u64>,
+    at: Duration,
+    /// Since when the value is unusual, and the calls since then.
+    unusual_since: Option<Duration>,
+    unusual_calls: u64,
+    level: Option<Level>,
+}
+
+impl Usual {
+    /// Compares a value, given as its logarithm, with the usual one; `calls` counts all calls so far.
+    fn compare(
+        &mut self,
+        at: Duration,
+        log: f64,
+        calls: u64,
+        settings: &RuleSettings,
+    ) -> Option<Level> {
+        let first = *self.calls_first.get_or_insert(calls);
+        let new = calls.saturating_sub(self.calls.max(first));
+        if new == 0 {
+            let is_fresh = at.saturating_sub(self.at) < FRESH;
+            return self.level.filter(|_| is_fresh);
+        }
+        let passed = at.saturating_sub(self.at).min(GAP_MAX);
+        (self.at, self.calls) = (at, calls);
+        let usual = *self.log.get_or_insert(log);
+        self.known = self.known.saturating_add(passed);
+        let is_known = self.known >= settings.history_min.0 && calls - first >= KNOWN_CALLS;
+        let (above, threshold) = (log - usual, settings.anomaly_factor.ln());
+        let is_unusual = is_known && above >= threshold / 2.0;
+        let memory = self.known.clamp(GAP_MAX, MEMORY).as_secs_f64();
+        let weight = passed.as_secs_f64() / memory / if is_unusual { DOUBT } else { 1.0 };
+        self.log = Some(usual + weight.min(1.0) * above);
+        if is_known && above >= threshold {
+            self.unusual_since.get_or_insert(at);
+            self.unusual_calls = self.unusual_calls.saturating_add(new);
+        } else {
+            (self.unusual_since, self.unusual_calls) = (None, 0);
+        }
+        let lasts = self.unusual_since.map(|since| at.saturating_sub(since));
+        let is_lasting = lasts.is_some_and(|lasts| lasts >= settings.anomaly_for.0);
+        self.level = if is_lasting && self.unusual_calls >= UNUSUAL_CALLS {
+            Some(Level::Firing)
+        } else {
+            is_unusual.then_some(Level::Holding)
+        };
+        self.level
+    }
+
+    /// Returns the usual value.
+    fn value(&self) -> f64 {
+        self.log.unwrap_or_default().exp()
+    }
+}
+
+/// A lane is slower than it was.
+#[derive(Debug, Default)]
+pub(super) struct Slower {
+    usual: Usual,
+}
+
+impl Slower {
+    pub(super) fn look(
+        &mut self,
+        at: Duration,
+        lane: &LaneSample,
+        settings: &RuleSettings,
+    ) -> Option<Finding> {
+        // The first calls after a load are slow at many servers.
+        let latency = lane.latency.filter(|_| lane.phase == Phase::Serving)?;
+        let log = latency.as_secs_f64().max(1e-6).ln();
+        let level = self.usual.compare(at, log, lane.succeeded, settings)?;
+        let usual = Duration::try_from_secs_f64(self.usual.value()).unwrap_or_default();
+        if latency < usual.saturating_add(SLOWER_MIN) {
+            return None;
+        }
+        let (name, now, usual) = (&lane.name, spoken(latency), spoken(usual));
+        let sentence = format!(
+            "Calls to `{name}` take about {now} now; calls of the same kind usually take {usual} there."
+        );
+        Some(of_lane(Rule::Slower, lane, level, sentence))
+    }
+}
+
+/// Calls use more tokens than they did.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    usual: Usual,
+    mean: Option<f64>,
+    /// Tokens and calls at the last sample.
+    last: Option<(u64, u64)>,
+}
+
+impl Tokens {
+    pub(super) fn look(
+        &mut self,
+        at: Duration,
+        lane: &LaneSample,
+        settings: &RuleSettings,
+    ) -> Option<Finding> {
+        let now = (lane.tokens, lane.succeeded);
+        let (tokens_then, calls_then) = self.last.replace(now)?;
+        let tokens = lane.tokens.saturating_sub(tokens_then);
+        let calls = lane.succeeded.saturating_sub(calls_then);
+        if tokens > 0 && calls > 0 {
+            let per_call = real(tokens) / real(calls);
+            let kept = (1.0 - TOKENS_WEIGHT).powi(i32::try_from(calls).unwrap_or(i32::MAX));
+            let mean = self.mean.unwrap_or(per_call);
+            self.mean = Some(kept * mean + (1.0 - kept) * per_call);
+        }
+        let mean = self.mean?;
+        let log = mean.max(1.0).ln();
+        let level = self.usual.compare(at, log, lane.succeeded, settings)?;
+        let (name, usual) = (&lane.name, self.usual.value());
+        let sentence = format!(
+            "Calls to `{name}` use about {mean:.0} tokens each now; they usually use {usual:.0}."
+        );
+        Some(of_lane(Rule::TokensUnusual, lane, level, sentence))
+    }
+}

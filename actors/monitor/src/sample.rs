@@ -1,0 +1,88 @@
+//! The numbers that the rules see: plain values, taken by the program about once a second.
+
+use std::{sync::Arc, time::Duration};
+
+/// The numbers of a service at one moment. Counters count from the start and never fall.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// The time since the program started, on a clock that never goes back.
+    pub at: Duration,
+    /// The time of day, in seconds since 1970, for people and for habits of the day.
+    pub unix_seconds: u64,
+    /// The lanes, in any order.
+    pub lanes: Vec<LaneSample>,
+    /// The living actors.
+    pub actors: Vec<ActorSample>,
+    /// The reason why the store does not answer; `None` while it does.
+    pub store_outage: Option<String>,
+    /// Lines of the log that were dropped.
+    pub log_lines_dropped: u64,
+}
+
+/// What a lane does, as far as the rules distinguish it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Nobody calls.
+    #[default]
+    Idle,
+    /// One call finds out whether the backend serves.
+    Probing,
+    /// The backend loads.
+    Cold,
+    /// Calls are served.
+    Serving,
+    /// The breaker is open.
+    Broken,
+    /// The backend asked for a pause, or its quota is used up.
+    Paused,
+    /// The lane's actors did not answer.
+    Silent,
+}
+
+/// The numbers of one lane.
+#[derive(Clone, Debug, Default)]
+pub struct LaneSample {
+    /// The lane's name.
+    pub name: Arc<str>,
+    /// What the lane does.
+    pub phase: Phase,
+    /// The reason why the lane is closed; `None` while it is open.
+    pub closed: Option<Arc<str>>,
+    /// Calls that reached the lane.
+    pub calls: u64,
+    /// Calls that were answered.
+    pub succeeded: u64,
+    /// Calls that were admitted and failed: errors, timeouts, panics.
+    pub failed: u64,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// Calls that the lane holds now, waiting or running.
+    pub held: u64,
+    /// Attempts that the backend refused because the gateway's settings are wrong, such as its key.
+    pub misconfigured: u64,
+    /// `true` if the last attempt that failed found no server at all.
+    pub unreachable: bool,
+    /// The last failed attempt in words, without secrets.
+    pub last_failure: Option<Arc<str>>,
+    /// The time since the last failed attempt.
+    pub last_failure_age: Option<Duration>,
+    /// The time that a call takes now, with calls of different kinds made comparable; `None` before it is known.
+    pub latency: Option<Duration>,
+    /// The 95th percentile of the load times seen so far.
+    pub load_time_p95: Option<Duration>,
+    /// The last time to come back that a refused caller was given since the sample before.
+    pub promised: Option<Duration>,
+    /// Tokens of the answers, as far as backends report them.
+    pub tokens: u64,
+}
+
+/// The numbers of one actor.
+#[derive(Clone, Debug, Default)]
+pub struct ActorSample {
+    /// The actor's path.
+    pub path: Arc<str>,
+    /// Messages that wait.
+    pub mailbox: usize,
+    /// Messages that it has handled.
+    pub handled: u64,
+}

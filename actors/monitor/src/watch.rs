@@ -1,0 +1,89 @@
+//! All rules over all samples: the pure part of the monitor.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    AlertChanged, Alerts, Rule, RuleSettings, Sample,
+    desk::{Desk, Finding, Level},
+    rules::{LaneRules, StuckActors},
+};
+
+/// Time for which a dropped line of the log is news.
+const LINES_NEWS: Duration = Duration::from_mins(1);
+
+/// Applies the rules to samples and keeps the alerts. It reads no clock: the samples carry the time.
+#[derive(Debug)]
+pub struct Watch {
+    settings: RuleSettings,
+    lanes: BTreeMap<Arc<str>, LaneRules>,
+    actors: StuckActors,
+    lines_dropped: Option<u64>,
+    lines_dropped_at: Option<Duration>,
+    desk: Desk,
+}
+
+impl Watch {
+    /// Creates a watch without alerts.
+    pub fn new(settings: RuleSettings) -> Self {
+        Self {
+            desk: Desk::new(settings.recent_max),
+            settings,
+            lanes: BTreeMap::new(),
+            actors: StuckActors::default(),
+            lines_dropped: None,
+            lines_dropped_at: None,
+        }
+    }
+
+    /// Applies the rules to one sample; returns the alerts that it opens and closes.
+    pub fn take(&mut self, sample: &Sample) -> Vec<AlertChanged> {
+        let mut findings = Vec::new();
+        // A lane that is in no sample any more is forgotten.
+        let names = |name: &Arc<str>| sample.lanes.iter().any(|lane| lane.name == *name);
+        self.lanes.retain(|name, _| names(name));
+        for lane in &sample.lanes {
+            let rules = self.lanes.entry(Arc::clone(&lane.name)).or_default();
+            findings.extend(rules.look(sample.at, lane, &self.settings));
+        }
+        findings.extend(self.actors.look(sample, &self.settings));
+        findings.extend(store_down(sample));
+        findings.extend(self.lines_dropped(sample));
+        self.desk.take(findings, sample.at, sample.unix_seconds)
+    }
+
+    /// Returns the alerts.
+    pub fn alerts(&self) -> Alerts {
+        self.desk.alerts()
+    }
+
+    fn lines_dropped(&mut self, sample: &Sample) -> Option<Finding> {
+        let dropped = sample.log_lines_dropped;
+        if dropped > *self.lines_dropped.get_or_insert(dropped) {
+            self.lines_dropped = Some(dropped);
+            self.lines_dropped_at = Some(sample.at);
+        }
+        let at = self.lines_dropped_at?;
+        let is_news = sample.at.saturating_sub(at) < LINES_NEWS;
+        is_news.then(|| Finding {
+            rule: Rule::LogLinesDropped,
+            subject: "log".into(),
+            level: Level::Firing,
+            sentence: format!(
+                "{dropped} lines of the log have been lost since the start, the last ones just now, because nobody read \
+                 standard error in time."
+            ),
+        })
+    }
+}
+
+fn store_down(sample: &Sample) -> Option<Finding> {
+    let reason = sample.store_outage.as_ref()?;
+    Some(Finding {
+        rule: Rule::StoreDown,
+        subject: "session store".into(),
+        level: Level::Firing,
+        sentence: format!(
+            "The session store does not answer ({reason}), so calls of sessions are refused."
+        ),
+    })
+}
