@@ -57,3 +57,129 @@ impl fmt::Display for Verdict {
         write!(f, " {}", self.result)
     }
 }
+
+impl Verdict {
+    /// Returns the decision as a sentence for an operator.
+    pub fn sentence(&self) -> String {
+        let (from, to, result) = (calls(self.from), calls(self.to), self.result);
+        match self.kind {
+            VerdictKind::Up => self.up(),
+            VerdictKind::Down if result == "accept" => format!(
+                "Answers came faster with {to} at once instead of {from}, and no fewer were served, so {to} is the limit."
+            ),
+            VerdictKind::Down => {
+                let reason = if result.ends_with("rebase") {
+                    "; the backend itself has become slower"
+                } else {
+                    ""
+                };
+                format!("Answers came no faster with {to} at once, so the limit is {from} again{reason}.")
+            }
+            VerdictKind::Anomaly => {
+                format!("Answers have become slower, so {to} at once are tried instead of {from}.")
+            }
+            VerdictKind::Clamp => match result {
+                "edge found" => format!("The backend refused one call more than it takes, so the limit is {to}."),
+                "shut" => "The backend refuses calls although none is in flight, so single calls are sent until one is served.".to_owned(),
+                _ => format!("The backend takes fewer calls than before, so the limit falls from {from} to {to}."),
+            },
+            VerdictKind::Rate => {
+                let why = if result == "asked to slow down" {
+                    "asked for fewer calls"
+                } else {
+                    "refused a call and named a time"
+                };
+                format!("The backend {why}, so at most {:.1} calls per second are sent.", self.to)
+            }
+            VerdictKind::Retries => {
+                let why = if self.to > self.from {
+                    "do not come from load"
+                } else {
+                    "may come from load"
+                };
+                let percent = 100.0 * self.to;
+                format!("Failures {why}, so up to {percent:.0} retries per 100 successes are allowed.")
+            }
+            VerdictKind::Timeout => format!(
+                "An attempt may take {:.0} s instead of {:.0} s: {result}.",
+                self.to, self.from
+            ),
+        }
+    }
+
+    fn up(&self) -> String {
+        let (from, to) = (calls(self.from), calls(self.to));
+        match self.result {
+            "accept" => format!(
+                "The backend serves more with {to} at once than with {from}, so the limit may grow further."
+            ),
+            "let in, climb" => format!(
+                "The backend takes more calls than before, so the limit rises from {from} to {to}."
+            ),
+            "open again, level restored" => {
+                format!("The backend takes calls again, so the limit is {to} again.")
+            }
+            "reject, calls wait" => format!(
+                "With {to} at once, calls only waited inside the backend, so the limit is {from}."
+            ),
+            "reject, late" => {
+                format!("With {to} at once, most calls timed out, so the limit is {from}.")
+            }
+            "reject, unproved" => format!(
+                "A hundred answers did not show that {to} at once serve more, so the limit is {from}."
+            ),
+            "reject, level not reached" => {
+                format!("Too few callers came to try {to} at once, so the limit is {from}.")
+            }
+            _ => format!(
+                "The backend served no more with {to} at once than with {from}, so the limit is {from}."
+            ),
+        }
+    }
+}
+
+/// Returns a number of calls as text; a limit is a whole number when it is used.
+fn calls(level: f64) -> String {
+    format!("{:.0}", level.floor().max(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentence(kind: VerdictKind, from: f64, to: f64, result: &'static str) -> String {
+        let verdict = Verdict {
+            kind,
+            from,
+            to,
+            elasticity: None,
+            result,
+        };
+        verdict.sentence()
+    }
+
+    #[test]
+    fn a_sentence_names_the_levels_and_the_reason() {
+        assert_eq!(
+            sentence(VerdictKind::Up, 2.0, 6.9, "accept"),
+            "The backend serves more with 6 at once than with 2, so the limit may grow further."
+        );
+        assert_eq!(
+            sentence(VerdictKind::Clamp, 11.0, 9.0, "edge found"),
+            "The backend refused one call more than it takes, so the limit is 9."
+        );
+        assert_eq!(
+            sentence(VerdictKind::Down, 9.0, 6.0, "undo and rebase"),
+            "Answers came no faster with 6 at once, so the limit is 9 again; the backend itself has become slower."
+        );
+        assert_eq!(
+            sentence(
+                VerdictKind::Retries,
+                0.2,
+                0.5,
+                "faults do not come from load"
+            ),
+            "Failures do not come from load, so up to 50 retries per 100 successes are allowed."
+        );
+    }
+}

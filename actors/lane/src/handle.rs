@@ -19,7 +19,7 @@ use crate::{
     kept::Kept,
     lane::{CloseLane, Entrance, GetClosed, Lane, ReopenLane, Route},
     rate_controller::{ControllerMemory, GetController},
-    snapshot::LaneSnapshot,
+    snapshot::{LaneSnapshot, next_attempt, until},
     status::{LastFailure, Status},
     worker_pool::{Close, CutOff, Enqueue, GetPool, SpendRetry, WorkerPool},
 };
@@ -188,7 +188,9 @@ impl<B: Backend> LaneHandle<B> {
             state: self.state(),
             state_changes: memory.states(),
             controller: view.controller,
-            verdicts: memory.verdicts().iter().map(ToString::to_string).collect(),
+            verdicts: memory.verdicts(self.inner.clock.now()),
+            ready_in_ms: None,
+            next_attempt_in_ms: None,
             pool: view.pool,
             workers: 0,
             workers_idle: 0,
@@ -207,17 +209,17 @@ impl<B: Backend> LaneHandle<B> {
             route.pool.ask_control(GetPool, ASK_TIMEOUT),
         );
         let (controller, pool) = (controller.ok()?, pool.ok()?);
+        let now = self.inner.clock.now();
+        let grant = controller.report.grant;
         Some(LaneSnapshot {
             name: Arc::clone(&self.inner.name),
             closed: None,
             state: self.state(),
             state_changes: controller.states,
             controller: controller.report,
-            verdicts: controller
-                .verdicts
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            verdicts: controller.verdicts,
+            ready_in_ms: grant.ready_eta.map(|time| until(time, now)),
+            next_attempt_in_ms: next_attempt(grant.permission).map(|time| until(time, now)),
             pool: pool.report,
             workers: pool.workers,
             workers_idle: pool.workers_idle,

@@ -41,11 +41,12 @@ pub use handle::{LaneHandle, NoAnswer};
 pub use kebne_control::{
     BucketGrant, BucketHint, ControllerReport, Grant, Kind, LaneState, Law, LoadTimes, Momentary,
     Order, Outcome, Permission, PoolReport, PriorityReport, QuotaHints, Snapshot, Timestamp,
+    Verdict,
 };
 pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
 pub use prewarm::{Prewarm, PrewarmError};
 pub use settings::LaneSettings;
-pub use snapshot::LaneSnapshot;
+pub use snapshot::{LaneSnapshot, PastVerdict};
 pub use status::{FailureCount, LastFailure};
 pub use via_lane::{LaneFlowExt, Replies, ViaLane};
 

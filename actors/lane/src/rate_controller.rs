@@ -8,12 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Handler, Message};
 use kebne_control::{
-    Controller, ControllerReport, ControllerSettings, Effect, Grant, Timestamp, Verdict, controller,
+    Controller, ControllerReport, ControllerSettings, Effect, Grant, Timestamp, controller,
 };
 
 use kebne_actors::{Context, Recipient, clock::Dice};
 
-use crate::{clock::Clock, kept::Kept, status::Status};
+use crate::{clock::Clock, kept::Kept, snapshot::PastVerdict, status::Status};
 
 mod memory;
 
@@ -68,7 +68,7 @@ pub(crate) struct GetController;
 #[derive(Debug, actix::MessageResponse)]
 pub(crate) struct ControllerView {
     pub(crate) report: ControllerReport,
-    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) verdicts: Vec<PastVerdict>,
     pub(crate) states: Vec<String>,
 }
 
@@ -164,7 +164,8 @@ impl RateController {
                 }
                 Effect::Verdict(verdict) => {
                     tracing::debug!(lane = %self.parts.lane, %verdict, "the limit was decided");
-                    self.parts.kept.lock().note(verdict);
+                    let now = self.parts.clock.now();
+                    self.parts.kept.lock().note(verdict, now);
                 }
                 Effect::Prewarm => done.wake = true,
             }
@@ -259,9 +260,10 @@ impl Handler<GetController> for RateController {
 
     fn handle(&mut self, _: GetController, _ctx: &mut Context<Self>) -> ControllerView {
         let kept = self.parts.kept.lock();
+        let now = self.parts.clock.now();
         ControllerView {
-            report: self.law.report(self.parts.clock.now()),
-            verdicts: kept.verdicts(),
+            report: self.law.report(now),
+            verdicts: kept.verdicts(now),
             states: kept.states(),
         }
     }

@@ -1,9 +1,9 @@
 //! The state of a lane, for operators.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use kebne_control::{ControllerReport, LaneState, PoolReport};
-use serde::Serialize;
+use kebne_control::{ControllerReport, LaneState, Permission, PoolReport, Timestamp, Verdict};
+use serde::{Serialize, Serializer};
 
 use crate::{
     endings::EndingCounts,
@@ -24,7 +24,11 @@ pub struct LaneSnapshot {
     /// The controller: limit, rate, load times.
     pub controller: ControllerReport,
     /// The last verdicts, oldest first.
-    pub verdicts: Vec<String>,
+    pub verdicts: Vec<PastVerdict>,
+    /// Milliseconds until the backend is expected to serve; `None` if it serves, the time is unknown or the lane is closed.
+    pub ready_in_ms: Option<u64>,
+    /// Milliseconds until the next attempt may be sent, while single attempts or none are sent; `None` otherwise.
+    pub next_attempt_in_ms: Option<u64>,
     /// The pool: queue, attempts in flight, retry budget.
     pub pool: PoolReport,
     /// Workers alive.
@@ -43,4 +47,33 @@ pub struct LaneSnapshot {
     pub endings: EndingCounts,
     /// The wake calls that the lane made itself, and their endings.
     pub prewarms: EndingCounts,
+}
+
+/// A verdict and its age. It is serialized as the verdict's text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PastVerdict {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Time between the verdict and the snapshot.
+    pub age: Duration,
+}
+
+impl Serialize for PastVerdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.verdict)
+    }
+}
+
+/// Returns the time of the next attempt while not every call may be sent.
+pub(crate) fn next_attempt(permission: Permission) -> Option<Timestamp> {
+    match permission {
+        Permission::Open => None,
+        Permission::SingleFlight { not_before } => Some(not_before),
+        Permission::Paused { until } | Permission::Closed { until } => Some(until),
+    }
+}
+
+/// Returns the milliseconds from `now` to a time; 0 if it has passed.
+pub(crate) fn until(time: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(time.since(now).as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use kebne_control::{LaneState, Snapshot, Verdict};
+use kebne_control::{LaneState, Snapshot, Timestamp, Verdict};
+
+use crate::snapshot::PastVerdict;
 
 /// Verdicts kept for `/state`: enough to see the last climb.
 const VERDICTS_KEPT: usize = 32;
@@ -13,7 +15,7 @@ const STATES_KEPT: usize = 16;
 #[derive(Debug)]
 pub(crate) struct ControllerMemory {
     pub(crate) learned: Option<Snapshot>,
-    verdicts: VecDeque<Verdict>,
+    verdicts: VecDeque<(Timestamp, Verdict)>,
     states: VecDeque<(LaneState, LaneState)>,
 }
 
@@ -26,11 +28,11 @@ impl ControllerMemory {
         }
     }
 
-    pub(crate) fn note(&mut self, verdict: Verdict) {
+    pub(crate) fn note(&mut self, verdict: Verdict, now: Timestamp) {
         if self.verdicts.len() >= VERDICTS_KEPT {
             self.verdicts.pop_front();
         }
-        self.verdicts.push_back(verdict);
+        self.verdicts.push_back((now, verdict));
     }
 
     pub(crate) fn moved(&mut self, from: LaneState, to: LaneState) {
@@ -47,7 +49,14 @@ impl ControllerMemory {
         self.states.iter().map(label).collect()
     }
 
-    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
-        self.verdicts.iter().copied().collect()
+    /// Returns the last verdicts, oldest first, with their age at `now`.
+    pub(crate) fn verdicts(&self, now: Timestamp) -> Vec<PastVerdict> {
+        let verdicts = self.verdicts.iter();
+        verdicts
+            .map(|&(at, verdict)| PastVerdict {
+                verdict,
+                age: now.since(at),
+            })
+            .collect()
     }
 }

@@ -24,6 +24,9 @@ use super::{
     watch::{StopCause, Terminated},
 };
 
+/// The number of bytes of a failure that are kept for the report.
+const FAILURE_MAX: usize = 300;
+
 /// What a cell attends to besides messages.
 #[derive(Debug)]
 pub(crate) enum Signal {
@@ -114,6 +117,8 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) restarts: AtomicU32,
     /// Messages that were handled; only the cell writes it.
     handled: AtomicU64,
+    /// The last failure, shortened.
+    last_failure: Mutex<Option<Arc<str>>>,
     state: AtomicU8,
     signals: Mutex<VecDeque<Signal>>,
     /// Set with each signal, so that a turn without signals takes no lock.
@@ -149,6 +154,7 @@ impl<A: Actor> Core<A> {
             mailbox: Mailbox::new(bounds),
             restarts: AtomicU32::new(0),
             handled: AtomicU64::new(0),
+            last_failure: Mutex::new(None),
             state: AtomicU8::new(ActorState::Starting as u8),
             signals: Mutex::new(VecDeque::new()),
             signalled: AtomicBool::new(false),
@@ -167,6 +173,12 @@ impl<A: Actor> Core<A> {
 
     pub(crate) fn state(&self) -> ActorState {
         ActorState::from_number(self.state.load(SeqCst))
+    }
+
+    /// Notes a failure for the report.
+    pub(crate) fn note_failure(&self, message: &str) {
+        let end = message.floor_char_boundary(FAILURE_MAX);
+        *lock(&self.last_failure) = Some(Arc::from(&message[..end]));
     }
 
     /// Notes whether a tell is in work; only a load is made of it, so that no order is needed.
@@ -313,6 +325,7 @@ impl<A: Actor> AnyCell for Core<A> {
             restarts: self.restarts.load(SeqCst),
             mailbox: self.mailbox.len(),
             handled: self.handled.load(Relaxed),
+            last_failure: lock(&self.last_failure).clone(),
         }
     }
 

@@ -46,4 +46,6 @@ pub struct ActorReport {
     pub mailbox: usize,
     /// Messages that were handled since it was spawned, those that failed included.
     pub handled: u64,
+    /// The last failure, shortened to 300 bytes; `None` if it never failed.
+    pub last_failure: Option<Arc<str>>,
 }

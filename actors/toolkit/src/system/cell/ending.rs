@@ -77,6 +77,7 @@ where
         }
         let now = Instant::now();
         let (decision, message) = self.judge(fault, now);
+        self.core.note_failure(&message);
         self.log(&message, decision);
         match decision.action {
             Action::Resume => Step::Again,
