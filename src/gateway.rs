@@ -20,6 +20,8 @@ use kebne_lane::{Ending, LaneBuilder, LaneHandle, LaneSnapshot};
 use kebne_monitor::Monitor;
 use serde::Serialize;
 
+#[cfg(feature = "lab")]
+use crate::backend::SimulatedBackend;
 use crate::{
     backend::{ModelBackend, wake},
     learned::Learned,
@@ -70,6 +72,8 @@ struct Inner {
 
 struct Lane {
     handle: LaneHandle<ModelBackend>,
+    #[cfg(feature = "lab")]
+    backend: Arc<ModelBackend>,
     settings: BackendSettings,
 }
 
@@ -116,7 +120,7 @@ impl Gateway {
             let backend = Arc::new(backend.with_answer_budget(&answers));
             let limits = &backend_settings.limits;
             let (wake, wake_options) = wake::call(backend_settings, settings)?;
-            let handle = LaneBuilder::new(backend_settings.name.as_str(), backend)
+            let handle = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend))
                 .settings(limits.clone())
                 .learned(
                     learned
@@ -133,6 +137,8 @@ impl Gateway {
                 })?;
             lanes.push(Lane {
                 handle,
+                #[cfg(feature = "lab")]
+                backend,
                 settings: backend_settings.clone(),
             });
         }
@@ -160,6 +166,15 @@ impl Gateway {
         lanes
             .find(|lane| lane.handle.name() == backend)
             .ok_or_else(|| GatewayError::UnknownBackend(backend.to_owned()))
+    }
+
+    /// Returns the simulated model of a backend; `None` if there is no such backend, or it is not simulated.
+    #[cfg(feature = "lab")]
+    pub fn simulated(&self, backend: &str) -> Option<&SimulatedBackend> {
+        match &*self.lane(backend).ok()?.backend {
+            ModelBackend::Simulated(model) => Some(model),
+            _ => None,
+        }
     }
 
     /// Returns the sessions.

@@ -10,7 +10,11 @@ mod connection;
 mod count_tokens;
 mod files;
 mod kept;
+#[cfg(feature = "lab")]
+mod lab;
+mod live;
 mod methods;
+mod page;
 mod panics;
 mod paths;
 mod prompts;
@@ -68,8 +72,12 @@ const BACKLOG: u32 = 1024;
 pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandle> {
     let settings = state.settings.clone();
     let data = Data::from(state);
+    #[cfg(feature = "lab")]
+    let loads = Data::new(lab::Loads::new(listener.local_addr()?));
     serve(listener, &settings, move |config| {
         config.app_data(data.clone());
+        #[cfg(feature = "lab")]
+        config.app_data(loads.clone());
         let guarded = web::scope("").wrap(from_fn(browsers::guard));
         config.service(guarded.configure(routes));
     })
@@ -174,6 +182,8 @@ fn operations() -> Vec<Resource> {
     let mut operations = calls_to_models();
     operations.extend(kept_objects());
     operations.extend(service());
+    #[cfg(feature = "lab")]
+    operations.extend(simulated());
     operations
 }
 
@@ -219,6 +229,21 @@ fn kept_objects() -> Vec<Resource> {
     ]
 }
 
+/// The operations on simulated models.
+#[cfg(feature = "lab")]
+fn simulated() -> Vec<Resource> {
+    vec![
+        only(
+            "/lab/{backend}/cold-start",
+            post(with_scope(Scope::Admin, lab::cold_start)),
+        ),
+        only(
+            "/lab/{backend}/overload",
+            post(with_scope(Scope::Admin, lab::overload)),
+        ),
+    ]
+}
+
 /// The operations on the service itself.
 fn service() -> Vec<Resource> {
     vec![
@@ -249,6 +274,9 @@ fn service() -> Vec<Resource> {
             "/backends/{name}/reopen",
             post(with_scope(Scope::Admin, admin::reopen)),
         ),
+        only("/", get(page::index)),
+        only("/page/{file}", get(page::part)),
+        only("/live", get(with_scope(Scope::ReadState, live::follow))),
         only("/healthz", get(admin::healthz)),
         only("/readyz", get(admin::readyz)),
         only(

@@ -3,12 +3,14 @@
 use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
 
 use kebne_actors::shutdown::{AddTaskError, PhasesError, Reason};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     alerts::Watching,
     gateway::{Gateway, StartError},
     http::{self, State},
+    live,
     memory::purge_while_idle,
     service::plan::Plan,
     settings::{Environment, Settings},
@@ -64,6 +66,7 @@ pub async fn run(
     let watching = Watching::start(&gateway, &settings.alerts, environment)?;
     let state = Arc::new(State::new(gateway.clone(), settings));
     let server = http::start(listener, Arc::clone(&state))?;
+    actix_rt::spawn(sample(Arc::clone(&state)));
     let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
     on_start().map_err(ServiceError::Announce)?;
     tokio::select! {
@@ -79,6 +82,20 @@ pub async fn run(
         tracing::warn!(cut_off, "calls were cut off");
     }
     Ok(cut_off)
+}
+
+/// Takes a sample for the live view each second, until the view is closed.
+async fn sample(state: Arc<State>) {
+    let mut due = tokio::time::interval(live::EVERY);
+    // A late sample is followed by one a second later, not by several at once.
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = state.live.closed().cancelled() => return,
+            _ = due.tick() => {}
+        }
+        state.sample().await;
+    }
 }
 
 /// Writes down now and then what was learned, so that a process that is killed loses little of it.

@@ -11,9 +11,11 @@ use crate::{
     bodies::Bodies,
     conversations::Conversations,
     gateway::Gateway,
+    live::{Live, Seen},
     metrics::Metrics,
     objects::Objects,
     off_loop::OffLoop,
+    page::Page,
     settings::{ContextSettings, ServerSettings, Settings},
 };
 
@@ -40,6 +42,10 @@ pub struct State {
     pub off_loop: OffLoop,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the live page shows.
+    pub live: Live,
+    /// The files of the live page.
+    pub page: Page,
     /// When the service started.
     pub started: Instant,
     draining: AtomicBool,
@@ -59,6 +65,8 @@ impl State {
             bodies: Bodies::new(&settings.server),
             off_loop: OffLoop::new(),
             metrics: Metrics::new(),
+            live: Live::new(settings),
+            page: Page::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
         }
@@ -67,6 +75,18 @@ impl State {
     /// Returns `true` if the service is stopping.
     pub fn is_draining(&self) -> bool {
         self.draining.load(SeqCst)
+    }
+
+    /// Takes a sample for the live view.
+    pub async fn sample(&self) {
+        let seen = Seen {
+            gateway: self.gateway.snapshot().await,
+            draining: self.is_draining(),
+            uptime: self.started.elapsed(),
+            store: self.context.health(),
+            store_failures: self.context.store_failures(),
+        };
+        self.live.take(seen);
     }
 
     /// Marks the service as stopping.

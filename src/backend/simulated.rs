@@ -45,6 +45,16 @@ impl SimulatedBackend {
         self.model.status()
     }
 
+    /// Unloads the model, so that the next call starts it cold. Returns `false` if it has no cold start.
+    pub fn fall_asleep(&self) -> bool {
+        self.model.fall_asleep()
+    }
+
+    /// Returns the number of calls that the warm model serves per second.
+    pub fn calls_per_second(&self) -> f64 {
+        self.model.profile().calls_per_second()
+    }
+
     /// Makes one attempt.
     ///
     /// # Errors

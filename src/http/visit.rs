@@ -4,7 +4,7 @@ use std::future::Future;
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse,
-    http::header::HeaderMap,
+    http::{Method, header::HeaderMap},
     web::{Data, Path, Payload, Query},
 };
 use bytes::Bytes;
@@ -35,6 +35,10 @@ impl Visit {
 
     pub(super) fn headers(&self) -> &HeaderMap {
         self.http.headers()
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        self.http.method()
     }
 
     /// Returns the one parameter in the path; empty if it is not UTF-8.

@@ -61,7 +61,7 @@ impl Plan {
         plan.serve_as_lame_duck(gateway, lame_duck)?;
         plan.refuse_new_calls(gateway, state)?;
         plan.wait_for_calls(gateway)?;
-        plan.stop_serving(gateway, server)?;
+        plan.stop_serving(gateway, state, server)?;
         plan.terminate(gateway)?;
         Ok(plan)
     }
@@ -126,12 +126,20 @@ impl Plan {
     }
 
     /// What is cut off still has its answer written, so connections are closed after it.
-    fn stop_serving(&self, gateway: &Gateway, server: &ServerHandle) -> Result<(), ServiceError> {
+    fn stop_serving(
+        &self,
+        gateway: &Gateway,
+        state: &Arc<State>,
+        server: &ServerHandle,
+    ) -> Result<(), ServiceError> {
         let (gateway, server) = (gateway.clone(), server.clone());
+        let state = Arc::clone(state);
         let cut_off = Arc::clone(&self.cut_off);
         let stop = || async move {
             gateway.remember();
             cut_off.store(gateway.cut_off().await, SeqCst);
+            // Who watches until now sees the end of the drain.
+            state.live.close();
             server.stop(true).await;
             cut_off.store(gateway.drained(), SeqCst);
             Ok(())

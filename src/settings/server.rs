@@ -116,7 +116,7 @@ pub struct KeySettings {
 pub enum Scope {
     /// Call models, and manage its own sessions.
     Call,
-    /// Read `/state`, `/metrics` and `/v1/alerts`.
+    /// Read `/state`, `/metrics`, `/live` and `/v1/alerts`.
     ReadState,
     /// Change how the gateway runs, such as waking, closing and reopening backends.
     Admin,

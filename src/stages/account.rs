@@ -100,6 +100,11 @@ impl Drop for Account {
         let ending = notes.ending().unwrap_or(unfinished);
         let (key, model, lane) = (notes.key(), notes.model(), notes.lane());
         self.state.metrics.ended(&model, ending);
+        self.state.live.ended(&key);
+        if let Some(began) = notes.began() {
+            let time = began.duration_since(self.opened);
+            self.state.live.first_token(&lane, time);
+        }
         tracing::debug!(
             target: "kebne::call",
             request = %self.call.id,

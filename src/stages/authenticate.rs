@@ -39,6 +39,7 @@ impl Stage for Authenticate<'_> {
     async fn run(&self, arrival: Arrival) -> Result<Known, ApiError> {
         let caller = caller::of_headers(arrival.http.headers(), &self.state.settings.keys)?;
         self.call.notes.set_key(&caller.name);
+        self.state.live.arrived(&caller.name);
         caller.require(Scope::Call)?;
         Ok(Known {
             call: self.call.clone(),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use kebne_lane::Ending;
+use tokio::time::Instant;
 
 /// The notes on one call; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,7 @@ struct Inner {
     model: RefCell<String>,
     lane: RefCell<String>,
     attempts: Cell<u32>,
+    began: Cell<Option<Instant>>,
     ending: Cell<Option<Ending>>,
     reason: Cell<Option<&'static str>>,
 }
@@ -32,10 +34,11 @@ impl Notes {
         model.clone_into(&mut self.0.model.borrow_mut());
     }
 
-    /// Records the lane that answered and the number of attempts.
+    /// Records the lane whose answer has begun now, and the number of attempts.
     pub(super) fn set_lane(&self, lane: &str, attempts: u32) {
         lane.clone_into(&mut self.0.lane.borrow_mut());
         self.0.attempts.set(attempts);
+        self.0.began.set(Some(Instant::now()));
     }
 
     /// Records the ending and its reason. Only the first call has an effect.
@@ -56,6 +59,11 @@ impl Notes {
 
     pub(super) fn lane(&self) -> String {
         self.0.lane.borrow().clone()
+    }
+
+    /// Returns the time at which the answer began.
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.0.began.get()
     }
 
     pub(super) fn attempts(&self) -> u32 {

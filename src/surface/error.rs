@@ -161,6 +161,11 @@ impl ApiError {
         error
     }
 
+    /// The request cannot be served because of something that is still going on.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", message).code("conflict")
+    }
+
     /// The path exists, but the method does not.
     pub fn method_not_allowed() -> Self {
         Self::new(

@@ -13,6 +13,7 @@ mod files;
 mod inputs;
 mod keys;
 mod methods;
+mod page;
 mod pass_through;
 mod passed_headers;
 mod prewarm;

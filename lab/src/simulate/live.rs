@@ -70,6 +70,11 @@ impl LiveModel {
         matches!(decision, Decision::Accepted(_)).then(|| Place(self.clone()))
     }
 
+    /// Unloads the model. Calls in flight end as if it were loaded. Returns `false` if it has no cold start.
+    pub fn fall_asleep(&self) -> bool {
+        self.model().fall_asleep()
+    }
+
     /// Returns the state of the model now.
     pub fn status(&self) -> Status {
         let now = self.now();

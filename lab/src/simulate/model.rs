@@ -155,6 +155,15 @@ impl Model {
         }
     }
 
+    /// Unloads the model. Returns `false` if it has no cold start.
+    pub fn fall_asleep(&mut self) -> bool {
+        if self.profile.cold_start.is_zero() {
+            return false;
+        }
+        self.state = ModelState::Asleep;
+        true
+    }
+
     /// Returns the state of the model as seen from outside.
     pub fn status(&mut self, now: Timestamp) -> Status {
         self.advance(now);

@@ -105,6 +105,15 @@ impl Profile {
         }
     }
 
+    /// Returns the number of calls that the warm model serves per second, if none of them is slow or fails.
+    pub fn calls_per_second(&self) -> f64 {
+        let tokens = self
+            .token_time
+            .saturating_mul(self.answer_tokens.saturating_sub(1));
+        let each = self.latency.saturating_add(tokens).as_secs_f64();
+        f64::from(self.capacity) / each.max(1e-6)
+    }
+
     /// A cold start that is short enough to wait for and long enough to notice. It has a few faults, to show in the
     /// first run that faults occur and that callers do not see them.
     fn friendly() -> Self {

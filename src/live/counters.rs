@@ -1,0 +1,249 @@
+//! What calls count for the live view: first tokens by lane, and calls by key. Each count is one atomic addition.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+/// Buckets of the time to the first token. Each is 2^(1/4) wider than the one before, so a quantile is off by a tenth
+/// at most.
+const BUCKETS: usize = 80;
+/// The upper bound of the first bucket in seconds. The last bucket begins at 2^20 ms, about 17 minutes.
+const FIRST_BOUND_SECONDS: f64 = 0.001;
+/// Buckets per doubling of the time.
+const PER_DOUBLING: f64 = 4.0;
+
+/// A histogram of times to the first token, as it is at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FirstTokens([u64; BUCKETS]);
+
+/// Quantiles of the time to the first token of recent calls.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// Median, in milliseconds.
+    pub p50_ms: f64,
+    /// The 99th percentile, in milliseconds.
+    pub p99_ms: f64,
+    /// The number of calls.
+    pub calls: u64,
+}
+
+#[derive(Debug)]
+struct Histogram([AtomicU64; BUCKETS]);
+
+/// The calls of one key.
+#[derive(Debug)]
+struct KeyCounts {
+    name: String,
+    calls: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// The calls of one key at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeySample {
+    /// The name of the key.
+    pub name: String,
+    /// Calls that have not ended.
+    pub in_flight: u64,
+    /// Calls since the start.
+    pub calls: u64,
+}
+
+/// The counters. Their number is that of the lanes and keys of the settings.
+#[derive(Debug)]
+pub(super) struct Counters {
+    lanes: Vec<(String, Histogram)>,
+    keys: Vec<KeyCounts>,
+}
+
+impl FirstTokens {
+    pub(super) const NONE: Self = Self([0; BUCKETS]);
+
+    /// Returns the quantiles of the calls that were counted after `before`; `None` without a call.
+    pub(super) fn since(&self, before: &Self) -> Option<Quantiles> {
+        let counts: Vec<u64> = self
+            .0
+            .iter()
+            .zip(&before.0)
+            .map(|(now, then)| now.saturating_sub(*then))
+            .collect();
+        let calls: u64 = counts.iter().sum();
+        let at = |share: f64| 1000.0 * quantile(&counts, real(calls) * share);
+        (calls > 0).then(|| Quantiles {
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+            calls,
+        })
+    }
+}
+
+/// Returns the time in seconds below which `rank` calls are, interpolated within a bucket.
+fn quantile(counts: &[u64], rank: f64) -> f64 {
+    let mut below = 0.0;
+    let mut lower = 0.0;
+    for (index, &count) in counts.iter().enumerate() {
+        let upper = bound(index);
+        let count = real(count);
+        if count > 0.0 && below + count >= rank {
+            return lower + (upper - lower) * ((rank - below) / count).clamp(0.0, 1.0);
+        }
+        below += count;
+        lower = upper;
+    }
+    lower
+}
+
+/// Returns the upper bound of a bucket, in seconds.
+fn bound(index: usize) -> f64 {
+    let doublings = f64::from(u32::try_from(index).unwrap_or(u32::MAX)) / PER_DOUBLING;
+    FIRST_BOUND_SECONDS * doublings.exp2()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of calls are far below 2^52"
+)]
+fn real(count: u64) -> f64 {
+    count as f64
+}
+
+impl Histogram {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    fn note(&self, time: Duration) {
+        let doublings = (time.as_secs_f64() / FIRST_BOUND_SECONDS).max(1.0).log2();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is not negative, and the index is bounded below"
+        )]
+        let index = (doublings * PER_DOUBLING).ceil() as usize;
+        if let Some(bucket) = self.0.get(index.min(BUCKETS - 1)) {
+            bucket.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn read(&self) -> FirstTokens {
+        FirstTokens(std::array::from_fn(|index| {
+            self.0.get(index).map_or(0, |bucket| bucket.load(Relaxed))
+        }))
+    }
+}
+
+impl Counters {
+    pub(super) fn new(
+        lanes: impl Iterator<Item = String>,
+        keys: impl Iterator<Item = String>,
+    ) -> Self {
+        let key = |name| KeyCounts {
+            name,
+            calls: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        };
+        Self {
+            lanes: lanes.map(|name| (name, Histogram::new())).collect(),
+            keys: keys.map(key).collect(),
+        }
+    }
+
+    pub(super) fn first_token(&self, lane: &str, time: Duration) {
+        if let Some((_, histogram)) = self.lanes.iter().find(|(name, _)| name == lane) {
+            histogram.note(time);
+        }
+    }
+
+    pub(super) fn arrived(&self, key: &str) {
+        if let Some(counts) = self.key(key) {
+            counts.calls.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn ended(&self, key: &str) {
+        if let Some(counts) = self.key(key) {
+            counts.ended.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn key(&self, name: &str) -> Option<&KeyCounts> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Returns the first tokens of a lane since the start.
+    pub(super) fn first_tokens(&self, lane: &str) -> FirstTokens {
+        let found = self.lanes.iter().find(|(name, _)| name == lane);
+        found.map_or(FirstTokens::NONE, |(_, histogram)| histogram.read())
+    }
+
+    pub(super) fn keys(&self) -> Vec<KeySample> {
+        let keys = self.keys.iter();
+        keys.map(|key| {
+            // The endings are read first, so that a call that ends meanwhile counts as in flight.
+            let ended = key.ended.load(Relaxed);
+            let calls = key.calls.load(Relaxed);
+            KeySample {
+                name: key.name.clone(),
+                in_flight: calls.saturating_sub(ended),
+                calls,
+            }
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_calls_since_the_earlier_moment() {
+        let counters = Counters::new(["a".to_owned()].into_iter(), std::iter::empty());
+        counters.first_token("a", Duration::from_secs(100));
+        let before = counters.first_tokens("a");
+        assert_eq!(before.since(&before), None);
+        for _ in 0..98 {
+            counters.first_token("a", Duration::from_millis(100));
+        }
+        for _ in 0..2 {
+            counters.first_token("a", Duration::from_secs(3));
+        }
+        counters.first_token("unknown", Duration::from_secs(3));
+        let seen = counters.first_tokens("a").since(&before).unwrap();
+        assert_eq!(seen.calls, 100);
+        assert!((90.0..=110.0).contains(&seen.p50_ms), "{seen:?}");
+        assert!((2700.0..=3300.0).contains(&seen.p99_ms), "{seen:?}");
+    }
+
+    #[test]
+    fn extreme_times_are_counted_in_the_outer_buckets() {
+        let counters = Counters::new(["a".to_owned()].into_iter(), std::iter::empty());
+        counters.first_token("a", Duration::ZERO);
+        counters.first_token("a", Duration::MAX);
+        let seen = counters
+            .first_tokens("a")
+            .since(&FirstTokens::NONE)
+            .unwrap();
+        assert_eq!(seen.calls, 2);
+        assert!(seen.p50_ms <= 1.0, "{seen:?}");
+        assert!(seen.p99_ms >= 800_000.0, "{seen:?}");
+    }
+
+    #[test]
+    fn a_key_counts_its_calls_and_those_in_flight() {
+        let counters = Counters::new(
+            std::iter::empty(),
+            ["a".to_owned(), "b".to_owned()].into_iter(),
+        );
+        counters.arrived("a");
+        counters.arrived("a");
+        counters.ended("a");
+        counters.arrived("unknown");
+        let keys = counters.keys();
+        assert_eq!((keys[0].calls, keys[0].in_flight), (2, 1));
+        assert_eq!((keys[1].calls, keys[1].in_flight), (0, 0));
+    }
+}

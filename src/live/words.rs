@@ -1,0 +1,245 @@
+//! The state of a lane and of the service in sentences: who waits and why. Pure functions of a sample.
+
+use kebne_lane::{LaneSnapshot, LaneState};
+
+use crate::live::sample::{LaneSample, Level, SessionsSample};
+
+/// Returns how urgent the state of a lane is.
+pub(super) fn level(lane: &LaneSnapshot) -> Level {
+    if lane.closed.is_some() {
+        return Level::Bad;
+    }
+    match lane.state {
+        LaneState::Idle => Level::Idle,
+        LaneState::Probe | LaneState::Cold => Level::Busy,
+        LaneState::Ramp | LaneState::Steady => Level::Good,
+        LaneState::Paused | LaneState::Quota => Level::Warn,
+        LaneState::Open => Level::Bad,
+    }
+}
+
+/// Returns who waits at a lane, and why.
+pub(super) fn lane(lane: &LaneSample, state: LaneState, refuses: bool) -> String {
+    if let Some(reason) = &lane.closed {
+        return format!(
+            "Closed: {reason}. Its calls go to the next backend of their model, or are refused."
+        );
+    }
+    let text = match state {
+        LaneState::Idle if lane.queued == 0 => {
+            "Not asked for a while; the first call finds out whether the backend is awake."
+                .to_owned()
+        }
+        LaneState::Idle | LaneState::Probe => {
+            format!(
+                "{}: one call asks whether the backend serves.",
+                waiting(lane)
+            )
+        }
+        LaneState::Cold => format!("{}: the model loads, {}.", waiting(lane), left(lane)),
+        LaneState::Ramp | LaneState::Steady => serving(lane, state),
+        LaneState::Open => format!(
+            "{}: so many calls failed in a row that only single calls are tried{}.",
+            waiting(lane),
+            next(lane)
+        ),
+        LaneState::Paused => {
+            format!(
+                "{}: the backend asked for a pause{}.",
+                waiting(lane),
+                ends(lane)
+            )
+        }
+        LaneState::Quota => {
+            format!(
+                "{}: the quota of the backend is used up{}.",
+                waiting(lane),
+                next(lane)
+            )
+        }
+    };
+    if refuses {
+        format!("{text} New calls are refused, because the service stops.")
+    } else {
+        text
+    }
+}
+
+fn serving(lane: &LaneSample, state: LaneState) -> String {
+    let places = format!("{} of {} places are taken", lane.in_flight, lane.limit);
+    let growing = if state == LaneState::Ramp {
+        "; the limit is still growing"
+    } else {
+        ""
+    };
+    if lane.queued == 0 {
+        return format!("Nobody waits: {places}{growing}.");
+    }
+    let who = waiting(lane);
+    let why = if lane.in_flight >= lane.limit {
+        format!("all {} places are taken{growing}", lane.limit)
+    } else if lane.held > 0 {
+        format!("the backend refused {} of them for now", lane.held)
+    } else if lane.retrying >= lane.queued {
+        "they failed and are tried again soon".to_owned()
+    } else if let Some(rate) = lane.rate {
+        format!("the backend takes {rate:.1} calls per second")
+    } else {
+        "places are free, so they are sent now, or have too little time left to be served"
+            .to_owned()
+    };
+    match lane.predicted_wait_ms.filter(|&wait| wait >= 500) {
+        Some(wait) => format!(
+            "{who}: {why}. A call that comes now waits about {}.",
+            time(wait)
+        ),
+        None => format!("{who}: {why}."),
+    }
+}
+
+/// Returns `7 callers wait`, `1 caller waits` or `Nobody waits`.
+fn waiting(lane: &LaneSample) -> String {
+    match lane.queued {
+        0 => "Nobody waits".to_owned(),
+        1 => "1 caller waits".to_owned(),
+        queued => format!("{queued} callers wait"),
+    }
+}
+
+fn left(lane: &LaneSample) -> String {
+    match lane.ready_in_ms {
+        Some(left) if left >= 1000 => format!("about {} left", time(left)),
+        Some(_) => "it should be ready now".to_owned(),
+        None => "for a time that is not known yet".to_owned(),
+    }
+}
+
+fn next(lane: &LaneSample) -> String {
+    let wait = lane.next_attempt_in_ms.filter(|&wait| wait >= 1000);
+    wait.map_or_else(String::new, |wait| {
+        format!("; the next one in {}", time(wait))
+    })
+}
+
+fn ends(lane: &LaneSample) -> String {
+    let wait = lane.next_attempt_in_ms.filter(|&wait| wait >= 1000);
+    wait.map_or_else(String::new, |wait| {
+        format!(", which ends in {}", time(wait))
+    })
+}
+
+/// Returns a time as `3 s`, `2 min` or `5 h`, rounded up.
+fn time(milliseconds: u64) -> String {
+    let seconds = milliseconds.div_ceil(1000);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h", seconds.div_ceil(3600)),
+    }
+}
+
+/// Returns the state of the service.
+pub(super) fn overall(
+    lanes: &[LaneSample],
+    expected: usize,
+    draining: bool,
+    store: &SessionsSample,
+) -> (Level, String) {
+    let in_flight: u32 = lanes.iter().map(|lane| lane.in_flight).sum();
+    let queued: usize = lanes.iter().map(|lane| lane.queued).sum();
+    if draining {
+        let sentence = format!(
+            "The service stops: {} are being finished, new ones are refused.",
+            calls(in_flight, queued)
+        );
+        return (Level::Warn, sentence);
+    }
+    let named = |wanted: fn(&LaneSample) -> bool| -> Vec<&str> {
+        lanes
+            .iter()
+            .filter(|lane| wanted(lane))
+            .map(|lane| &*lane.name)
+            .collect()
+    };
+    let bad = named(|lane| lane.level == Level::Bad);
+    let warned = named(|lane| lane.level == Level::Warn);
+    let loading = named(|lane| lane.level == Level::Busy);
+    let mut parts = Vec::new();
+    let mut level = Level::Good;
+    if lanes.len() < expected {
+        parts.push(format!(
+            "{} of {expected} backends do not report",
+            expected - lanes.len()
+        ));
+        level = Level::Bad;
+    }
+    for (names, what, urgency) in [
+        (&bad, "not serving", Level::Bad),
+        (&warned, "held up", Level::Warn),
+        (&loading, "getting ready", Level::Busy),
+    ] {
+        if !names.is_empty() {
+            level = level.max(urgency);
+            parts.push(format!(
+                "{} {} {what}",
+                listed(names),
+                if names.len() == 1 { "is" } else { "are" }
+            ));
+        }
+    }
+    if store.store != "available" {
+        level = level.max(Level::Warn);
+        parts.push("the session store does not answer".to_owned());
+    }
+    if parts.is_empty() {
+        let idle = lanes.iter().all(|lane| lane.level == Level::Idle);
+        level = if idle { Level::Idle } else { Level::Good };
+        parts.push(if idle {
+            "Ready, and nothing is asked".to_owned()
+        } else if expected == 1 {
+            "The backend serves".to_owned()
+        } else {
+            format!("No backend of {expected} has a problem")
+        });
+    }
+    let waits = match queued {
+        0 => "nobody waits".to_owned(),
+        1 => "1 caller waits".to_owned(),
+        queued => format!("{queued} callers wait"),
+    };
+    (
+        level,
+        format!("{}; {waits}.", capitalized(&parts.join(", "))),
+    )
+}
+
+fn calls(in_flight: u32, queued: usize) -> String {
+    let count = usize::try_from(in_flight)
+        .unwrap_or(usize::MAX)
+        .saturating_add(queued);
+    if count == 1 {
+        "1 call".to_owned()
+    } else {
+        format!("{count} calls")
+    }
+}
+
+/// Returns at most three names.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [one] => format!("“{one}”"),
+        [one, two] => format!("“{one}” and “{two}”"),
+        [one, two, three] => format!("“{one}”, “{two}” and “{three}”"),
+        [one, two, rest @ ..] => format!("“{one}”, “{two}” and {} others", rest.len()),
+        [] => String::new(),
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Tests of the sentences.
+
+use kebne_lane::EndingCounts;
+
+use super::*;
+use crate::{
+    live::{VerdictSample, history::Point},
+    settings::BackendKind,
+};
+
+/// A lane in a state, with these calls in flight and waiting.
+fn sample(level: Level, in_flight: u32, queued: usize) -> LaneSample {
+    LaneSample {
+        name: "big".into(),
+        kind: BackendKind::default(),
+        state: "",
+        level,
+        sentence: String::new(),
+        closed: None,
+        ready_in_ms: None,
+        next_attempt_in_ms: None,
+        limit: 4,
+        in_flight,
+        queued,
+        retrying: 0,
+        held: 0,
+        rate: None,
+        predicted_wait_ms: None,
+        retry_budget: 10.0,
+        fault_rate: 0.0,
+        load_time_p50_ms: None,
+        load_time_p90_ms: None,
+        worker_restarts: 0,
+        endings: EndingCounts::default(),
+        first_token: None,
+        point: Point {
+            at_ms: 0,
+            limit: 4,
+            in_flight,
+            queued: 0,
+            held: 0,
+            rate: None,
+            per_second: [0.0; 8],
+            first_token: None,
+        },
+        failures: Vec::new(),
+        last_failure: None,
+        state_changes: Vec::new(),
+        verdicts: Vec::<VerdictSample>::new(),
+    }
+}
+
+fn store(store: &'static str) -> SessionsSample {
+    SessionsSample {
+        store,
+        reason: None,
+        for_seconds: None,
+        failures: 0,
+    }
+}
+
+#[test]
+fn a_cold_start_says_how_many_wait_and_how_long() {
+    let mut cold = sample(Level::Busy, 0, 7);
+    cold.ready_in_ms = Some(11_200);
+    let text = lane(&cold, LaneState::Cold, false);
+    assert_eq!(text, "7 callers wait: the model loads, about 12 s left.");
+    cold.queued = 1;
+    cold.ready_in_ms = None;
+    let text = lane(&cold, LaneState::Cold, false);
+    assert_eq!(
+        text,
+        "1 caller waits: the model loads, for a time that is not known yet."
+    );
+    cold.ready_in_ms = Some(10);
+    let text = lane(&cold, LaneState::Cold, false);
+    assert_eq!(
+        text,
+        "1 caller waits: the model loads, it should be ready now."
+    );
+}
+
+#[test]
+fn a_lane_that_serves_says_why_callers_wait() {
+    let text = |lane: &LaneSample| super::lane(lane, LaneState::Steady, false);
+    let mut steady = sample(Level::Good, 2, 0);
+    assert_eq!(text(&steady), "Nobody waits: 2 of 4 places are taken.");
+    steady.in_flight = 4;
+    steady.queued = 12;
+    steady.predicted_wait_ms = Some(2900);
+    assert_eq!(
+        text(&steady),
+        "12 callers wait: all 4 places are taken. A call that comes now waits about 3 s."
+    );
+    steady.in_flight = 3;
+    steady.held = 2;
+    steady.predicted_wait_ms = None;
+    assert_eq!(
+        text(&steady),
+        "12 callers wait: the backend refused 2 of them for now."
+    );
+    steady.held = 0;
+    steady.rate = Some(5.04);
+    assert_eq!(
+        text(&steady),
+        "12 callers wait: the backend takes 5.0 calls per second."
+    );
+    steady.retrying = 12;
+    assert_eq!(
+        text(&steady),
+        "12 callers wait: they failed and are tried again soon."
+    );
+}
+
+#[test]
+fn a_lane_that_does_not_serve_says_why_and_until_when() {
+    let mut broken = sample(Level::Bad, 0, 0);
+    broken.next_attempt_in_ms = Some(300_000);
+    assert_eq!(
+        lane(&broken, LaneState::Quota, false),
+        "Nobody waits: the quota of the backend is used up; the next one in 5 min."
+    );
+    assert_eq!(
+        lane(&broken, LaneState::Paused, true),
+        "Nobody waits: the backend asked for a pause, which ends in 5 min. New calls are refused, because the service stops."
+    );
+    broken.closed = Some("closed by an operator".into());
+    assert_eq!(
+        lane(&broken, LaneState::Steady, false),
+        "Closed: closed by an operator. Its calls go to the next backend of their model, or are refused."
+    );
+}
+
+#[test]
+fn the_worst_lane_decides_the_state_of_the_service() {
+    let available = store("available");
+    let lanes = [sample(Level::Good, 1, 0), sample(Level::Busy, 0, 3)];
+    let (level, text) = overall(&lanes, 2, false, &available);
+    assert_eq!(
+        (level, text.as_str()),
+        (Level::Busy, "“big” is getting ready; 3 callers wait.")
+    );
+    let lanes = [sample(Level::Bad, 0, 0), sample(Level::Busy, 0, 1)];
+    let (level, text) = overall(&lanes, 3, false, &store("unavailable"));
+    assert_eq!(level, Level::Bad);
+    assert_eq!(
+        text,
+        "1 of 3 backends do not report, “big” is not serving, “big” is getting ready, the session store does not answer; \
+         1 caller waits."
+    );
+    let (level, text) = overall(&[sample(Level::Idle, 0, 0)], 1, false, &available);
+    assert_eq!(
+        (level, text.as_str()),
+        (Level::Idle, "Ready, and nothing is asked; nobody waits.")
+    );
+    let (level, text) = overall(&[sample(Level::Good, 2, 1)], 1, true, &available);
+    assert_eq!(level, Level::Warn);
+    assert_eq!(
+        text,
+        "The service stops: 3 calls are being finished, new ones are refused."
+    );
+}

@@ -1,0 +1,162 @@
+// What concerns the whole service: models, keys, facts, actors and alerts.
+
+import { element, keyed, setAttribute, setText, show, time } from "./dom.js";
+import { request } from "./feed.js";
+
+const find = (id) => document.getElementById(id);
+/** Time between two questions for the alerts. */
+const ALERTS_EVERY_MS = 5_000;
+/** More children of one kind than this are shown as one line. */
+const ALIKE = 3;
+
+/** Shows the parts of a sample that are not lanes. */
+export function service(sample) {
+  models(sample);
+  keys(sample.keys);
+  facts(sample);
+  actors(sample.actors);
+}
+
+function models({ models, lanes }) {
+  const levels = new Map(lanes.map((lane) => [lane.name, lane]));
+  keyed(find("model-list"), models, (model) => model.name,
+    (model) => element("li", {}, element("strong", {}, model.name), element("ol", { "aria-label": `Backends of ${model.name}` })),
+    (node, model) => keyed(node.lastElementChild, model.backends, (name) => name,
+      (name) => element("li", { class: "backend" }, element("span", { class: "dot", "aria-hidden": "true" }), element("span", {}, name), element("span", { class: "faint" })),
+      (backend, name) => {
+        const lane = levels.get(name);
+        setAttribute(backend, "data-level", lane?.level ?? "bad");
+        setText(backend.lastElementChild, lane ? `${lane.closed ? "closed" : lane.state} · ${lane.in_flight} of ${lane.limit} · ${lane.queued} waiting` : "does not report");
+      }));
+}
+
+function keys(list) {
+  show(find("keys"), list.length > 0);
+  keyed(find("key-rows"), list, (key) => key.name,
+    (key) => element("tr", {}, element("th", { scope: "row" }, key.name), element("td", { class: "number" }), element("td", { class: "number" })),
+    (row, key) => {
+      setText(row.children[1], key.in_flight.toLocaleString("en"));
+      setText(row.children[2], key.calls.toLocaleString("en"));
+    });
+}
+
+function facts({ sessions, uptime_seconds, dead_letters, actors, version }) {
+  const restarts = actors.reduce((sum, actor) => sum + actor.restarts, 0);
+  const store = sessions.store === "available" ? "available" : `unavailable for ${time(sessions.for_seconds * 1000)}: ${sessions.reason}`;
+  const list = [
+    ["Running for", time(uptime_seconds * 1000)],
+    ["Session store", store],
+    ["Unanswered by the store", sessions.failures.toLocaleString("en")],
+    ["Actors", `${actors.length}, ${restarts} ${restarts === 1 ? "restart" : "restarts"}`],
+    ["Undelivered messages", dead_letters.toLocaleString("en")],
+  ];
+  keyed(find("service-facts"), list, ([name]) => name,
+    ([name]) => element("div", {}, element("dt", {}, name), element("dd")),
+    (node, [, value]) => setText(node.lastElementChild, value));
+  setText(find("version"), `Kebne ${version}`);
+}
+
+/** Makes a tree of paths, and one line of many children that are alike (workers). */
+function tree(actors) {
+  const root = { name: "", children: new Map(), actor: null, count: 1 };
+  for (const actor of actors) {
+    let node = root;
+    for (const name of actor.path.split("/").filter((part) => part && part !== "user")) {
+      if (!node.children.has(name)) node.children.set(name, { name, children: new Map(), actor: null, count: 1 });
+      node = node.children.get(name);
+    }
+    node.actor = actor;
+  }
+  join(root);
+  return root;
+}
+
+function join(node) {
+  const kinds = new Map();
+  for (const child of node.children.values()) {
+    join(child);
+    const kind = child.name.replace(/[-$]?\d+$/, "");
+    if (child.children.size === 0 && kind !== child.name) kinds.set(kind, [...(kinds.get(kind) ?? []), child]);
+  }
+  for (const [kind, alike] of kinds) {
+    if (alike.length <= ALIKE) continue;
+    const actors = alike.map((child) => child.actor).filter(Boolean);
+    const sum = (read) => actors.reduce((total, actor) => total + read(actor), 0);
+    const odd = actors.find((actor) => actor.state !== "running");
+    const failed = actors.find((actor) => actor.last_failure);
+    for (const child of alike) node.children.delete(child.name);
+    node.children.set(kind, { name: kind, count: alike.length, children: new Map(), actor: {
+      state: odd?.state ?? "running", restarts: sum((actor) => actor.restarts), mailbox: sum((actor) => actor.mailbox), last_failure: failed?.last_failure ?? null,
+    } });
+  }
+}
+
+function actors(list) {
+  branch(find("actor-tree"), [...tree(list).children.values()]);
+}
+
+function branch(parent, nodes) {
+  if (nodes.length === 0) {
+    parent.querySelector(":scope > ul")?.remove();
+    return;
+  }
+  let list = parent.querySelector(":scope > ul");
+  if (!list) parent.append((list = element("ul")));
+  keyed(list, nodes, (node) => node.name,
+    () => element("li", {}, element("div", { class: "actor" }, element("span", { class: "name" }), element("span", { class: "notes" })), element("p", { class: "failure", hidden: true })),
+    (item, node) => {
+      const [line, failure] = item.children;
+      const actor = node.actor;
+      setText(line.firstElementChild, node.count > 1 ? `${node.name} × ${node.count}` : node.name);
+      const notes = [];
+      if (actor && actor.state !== "running") notes.push(actor.state);
+      if (actor?.restarts > 0) notes.push(`${actor.restarts} ${actor.restarts === 1 ? "restart" : "restarts"}`);
+      if (actor?.mailbox > 0) notes.push(`${actor.mailbox} in the mailbox`);
+      setText(line.lastElementChild, notes.join(" · "));
+      setAttribute(item, "data-restarts", actor?.restarts > 0 ? actor.restarts : null);
+      show(failure, Boolean(actor?.last_failure));
+      setText(failure, actor?.last_failure ? `last failure: ${actor.last_failure}` : "");
+      branch(item, [...node.children.values()]);
+    });
+}
+
+/** Asks for the alerts now and then, if this gateway has them. */
+export class Alerts {
+  #timer = null;
+
+  start() {
+    this.stop();
+    this.#ask();
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  async #ask() {
+    let again = true;
+    try {
+      const answer = await request("/v1/alerts");
+      if (answer.ok) this.#show(await answer.json());
+      else {
+        again = answer.status >= 500;
+        show(find("alerts"), false);
+      }
+    } catch {
+      // The feed reports a gateway that does not answer.
+    }
+    if (again) this.#timer = setTimeout(() => this.#ask(), ALERTS_EVERY_MS);
+  }
+
+  #show(body) {
+    const active = body.active ?? body.alerts ?? [];
+    show(find("alerts"), active.length > 0);
+    keyed(find("alert-list"), active, (alert) => alert.id ?? `${alert.rule} ${alert.subject}`,
+      (alert) => element("li", { "data-severity": alert.severity ?? "warning" }, element("strong"), element("span", { class: "action" })),
+      (node, alert) => {
+        setText(node.firstElementChild, alert.sentence ?? "");
+        setText(node.lastElementChild, alert.action ?? "");
+      });
+  }
+}
