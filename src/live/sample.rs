@@ -84,14 +84,18 @@ pub struct LaneSample {
     pub name: Arc<str>,
     /// The kind of the backend, as in the settings.
     pub kind: BackendKind,
-    /// The label of the state.
+    /// The label of the state, as in `/state`.
     pub state: &'static str,
+    /// The state in one or two words.
+    pub label: &'static str,
     /// How urgent the state is.
     pub level: Level,
     /// Who waits and why.
     pub sentence: String,
     /// The reason why the lane is closed.
     pub closed: Option<Arc<str>>,
+    /// `true` if no connection could be made at the last attempt that failed.
+    pub unreachable: bool,
     /// Milliseconds until the backend is expected to serve.
     pub ready_in_ms: Option<u64>,
     /// Milliseconds until the next attempt, while not every call may be sent.
@@ -139,6 +143,8 @@ pub struct LaneSample {
 /// A verdict of the law.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VerdictSample {
+    /// Its number among the verdicts of the lane, from 1.
+    pub number: u64,
     /// The verdict as in `/state`.
     pub text: String,
     /// The verdict as a sentence.
@@ -171,9 +177,11 @@ impl LaneSample {
             name: Arc::clone(&lane.name),
             kind,
             state: lane.state.label(),
+            label: words::label(lane),
             level: words::level(lane),
             sentence: String::new(),
             closed: lane.closed.clone(),
+            unreachable: words::is_unreachable(lane),
             ready_in_ms: lane.ready_in_ms,
             next_attempt_in_ms: lane.next_attempt_in_ms,
             limit: grant.concurrency,
@@ -205,6 +213,7 @@ fn verdicts(verdicts: &[PastVerdict]) -> Vec<VerdictSample> {
     let newest = verdicts.iter().rev().take(VERDICTS);
     newest
         .map(|past| VerdictSample {
+            number: past.number,
             text: past.verdict.to_string(),
             sentence: past.verdict.sentence(),
             age_ms: milliseconds(past.age),

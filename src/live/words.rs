@@ -2,7 +2,10 @@
 
 use kebne_lane::{LaneSnapshot, LaneState};
 
-use crate::live::sample::{LaneSample, Level, SessionsSample};
+use crate::{
+    backend::reason::UNREACHABLE,
+    live::sample::{LaneSample, Level, SessionsSample},
+};
 
 /// Returns how urgent the state of a lane is.
 pub(super) fn level(lane: &LaneSnapshot) -> Level {
@@ -11,11 +14,37 @@ pub(super) fn level(lane: &LaneSnapshot) -> Level {
     }
     match lane.state {
         LaneState::Idle => Level::Idle,
+        LaneState::Cold if is_unreachable(lane) => Level::Warn,
         LaneState::Probe | LaneState::Cold => Level::Busy,
         LaneState::Ramp | LaneState::Steady => Level::Good,
         LaneState::Paused | LaneState::Quota => Level::Warn,
         LaneState::Open => Level::Bad,
     }
+}
+
+/// Returns the state of a lane in one or two words.
+pub(super) fn label(lane: &LaneSnapshot) -> &'static str {
+    if lane.closed.is_some() {
+        return "closed";
+    }
+    match lane.state {
+        LaneState::Idle => "asleep or unknown",
+        LaneState::Probe => "asking",
+        LaneState::Cold if is_unreachable(lane) => "unreachable",
+        LaneState::Cold => "loading",
+        LaneState::Ramp => "growing",
+        LaneState::Steady => "serving",
+        LaneState::Open => "broken",
+        LaneState::Paused => "paused",
+        LaneState::Quota => "out of quota",
+    }
+}
+
+/// Returns `true` if no connection could be made at the last attempt. The law takes this for a cold start, because a server that
+/// starts is not there either.
+pub(super) fn is_unreachable(lane: &LaneSnapshot) -> bool {
+    let last = lane.last_failure.as_ref();
+    last.is_some_and(|last| last.reason == Some(UNREACHABLE))
 }
 
 /// Returns who waits at a lane, and why.
@@ -33,6 +62,12 @@ pub(super) fn lane(lane: &LaneSample, state: LaneState, refuses: bool) -> String
         LaneState::Idle | LaneState::Probe => {
             format!(
                 "{}: one call asks whether the backend serves.",
+                waiting(lane)
+            )
+        }
+        LaneState::Cold if lane.unreachable => {
+            format!(
+                "{}: the backend cannot be reached; it may be starting.",
                 waiting(lane)
             )
         }

@@ -7,16 +7,6 @@ import { messageOf, request } from "./feed.js";
 /** Points kept per lane: those of the gateway's history. */
 const POINTS_KEPT = 600;
 const ENDINGS = ["success", "error", "timeout", "shed", "cancelled", "panic", "drained", "rejected"];
-const STATES = {
-  idle: "asleep or unknown",
-  probe: "asking",
-  cold: "loading",
-  ramp: "growing",
-  steady: "serving",
-  open: "broken",
-  paused: "paused",
-  quota: "out of quota",
-};
 
 /** The points of one lane, as objects. */
 class History {
@@ -100,11 +90,12 @@ class Card {
     ], { least: 4 });
     this.endings = new Chart("Calls per second by ending",
       ENDINGS.map((name) => ({ name, style: name, shape: "stack", read: (point) => point[name] })), { least: 1 });
-    this.first = new Chart("Time to the first token, waiting included", [
+    this.first = new Chart("First token, waiting included", [
       { name: "99 in 100", style: "slow", shape: "line", read: (point) => point.first_token_p99_ms },
       { name: "half", style: "usual", shape: "line", read: (point) => point.first_token_p50_ms },
     ], { least: 500, format: time });
     this.decisions = element("ol", { class: "decisions" });
+    this.undecided = element("p", { class: "faint" }, "None yet.");
     this.failures = element("tbody");
     this.failed = element("div", { class: "failed" });
     this.states = element("p", { class: "faint" });
@@ -113,7 +104,7 @@ class Card {
       element("header", {}, element("h3", { id }, lane.name), this.kind, this.pill),
       this.sentence, this.facts,
       element("div", { class: "charts" }, this.load.node, this.queue.node, this.endings.node, this.first.node),
-      element("details", { class: "more", open: true }, element("summary", {}, "Decisions about the limit"), this.decisions),
+      element("details", { class: "more", open: true }, element("summary", {}, "Decisions about the limit"), this.decisions, this.undecided),
       element("details", { class: "more" }, element("summary", {}, "Failures and states"), this.failed,
         element("div", { class: "scroll" }, element("table", {}, element("caption", { class: "hidden" }, `Failed attempts of ${lane.name} by cause`),
           element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Class"), element("th", { scope: "col" }, "Reason"), element("th", { scope: "col", class: "number" }, "Attempts"))),
@@ -128,7 +119,7 @@ class Card {
   update(lane) {
     setAttribute(this.node, "data-level", lane.level);
     setAttribute(this.pill, "data-level", lane.level);
-    setText(this.pill, lane.closed ? "closed" : (STATES[lane.state] ?? lane.state));
+    setText(this.pill, lane.label);
     setText(this.sentence, lane.sentence);
     const ended = ENDINGS.reduce((sum, ending) => sum + lane.endings.ended[ending], 0);
     const served = lane.endings.ended.success;
@@ -144,10 +135,10 @@ class Card {
     keyed(this.facts, facts, ([name]) => name,
       ([name]) => element("div", {}, element("dt", {}, name), element("dd")),
       (node, [, value]) => setText(node.lastElementChild, value));
-    keyed(this.decisions, lane.verdicts.slice(0, 5), (verdict) => `${verdict.text}@${Math.round(verdict.age_ms / 60_000)}`,
+    keyed(this.decisions, lane.verdicts.slice(0, 5), (verdict) => verdict.number,
       (verdict) => element("li", { title: verdict.text }, element("span", {}, verdict.sentence), element("time")),
       (node, verdict) => setText(node.lastElementChild, ago(verdict.age_ms)));
-    if (lane.verdicts.length === 0 && !this.decisions.firstElementChild) this.decisions.append(element("li", { class: "faint" }, "None yet."));
+    show(this.undecided, lane.verdicts.length === 0);
     this.#failures(lane);
   }
 

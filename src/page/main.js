@@ -91,7 +91,7 @@ function overall({ level, sentence }) {
 
 /** Tells screen readers that a state has changed; numbers that change each second are not announced. */
 function announce(sample) {
-  const states = sample.lanes.map((lane) => `${lane.name}: ${lane.closed ? "closed" : lane.state}`).join(", ");
+  const states = sample.lanes.map((lane) => `${lane.name}: ${lane.label}`).join(", ");
   const now = performance.now();
   if (states === announced || now - announcedAt < QUIET_MS) return;
   if (announced !== "") setText(find("announcer"), sample.overall.sentence);

@@ -26,7 +26,7 @@ function models({ models, lanes }) {
       (backend, name) => {
         const lane = levels.get(name);
         setAttribute(backend, "data-level", lane?.level ?? "bad");
-        setText(backend.lastElementChild, lane ? `${lane.closed ? "closed" : lane.state} · ${lane.in_flight} of ${lane.limit} · ${lane.queued} waiting` : "does not report");
+        setText(backend.lastElementChild, lane ? `${lane.label} · ${lane.in_flight} of ${lane.limit} · ${lane.queued} waiting` : "does not report");
       }));
 }
 

@@ -6,6 +6,7 @@ Usage: KEBNE=<program> run.py [check ...]
 import hashlib
 import pathlib
 import re
+import threading
 
 from harness import BROWSER, PATIENCE_MS, Program, check, free_port, gateway, main, opened, until
 from playwright.sync_api import expect as expected, sync_playwright
@@ -134,6 +135,18 @@ def replica(browser):
     finally:
         for one in replicas:
             one.stop()
+
+
+@check("a backend that cannot be reached is not said to load")
+def unreachable(browser):
+    settings = f'[[backends]]\nname = "away"\nkind = "openai"\nbase_url = "http://127.0.0.1:{free_port()}/v1"\n'
+    with gateway(settings) as program, opened(browser, program.url) as page:
+        call = threading.Thread(target=program.chat, args=("away",))
+        call.start()
+        expected(card_of(page, "away").locator(".pill")).to_have_text("unreachable")
+        expected(card_of(page, "away").locator(".sentence")).to_have_text("1 caller waits: the backend cannot be reached; it may be starting.")
+        expected(page.locator("#overall")).to_contain_text("“away” is held up")
+        call.join()
 
 
 @check("a closed lane and its alert are shown until it is opened again")

@@ -52,6 +52,8 @@ pub struct LaneSnapshot {
 /// A verdict and its age. It is serialized as the verdict's text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PastVerdict {
+    /// Its number among the verdicts of the lane, from 1.
+    pub number: u64,
     /// The verdict.
     pub verdict: Verdict,
     /// Time between the verdict and the snapshot.

@@ -14,9 +14,11 @@ fn sample(level: Level, in_flight: u32, queued: usize) -> LaneSample {
         name: "big".into(),
         kind: BackendKind::default(),
         state: "",
+        label: "",
         level,
         sentence: String::new(),
         closed: None,
+        unreachable: false,
         ready_in_ms: None,
         next_attempt_in_ms: None,
         limit: 4,
@@ -77,6 +79,17 @@ fn a_cold_start_says_how_many_wait_and_how_long() {
     assert_eq!(
         text,
         "1 caller waits: the model loads, it should be ready now."
+    );
+}
+
+#[test]
+fn a_backend_that_cannot_be_reached_is_not_said_to_load() {
+    let mut cold = sample(Level::Warn, 0, 2);
+    cold.unreachable = true;
+    let text = lane(&cold, LaneState::Cold, false);
+    assert_eq!(
+        text,
+        "2 callers wait: the backend cannot be reached; it may be starting."
     );
 }
 

@@ -16,6 +16,8 @@ const STATES_KEPT: usize = 16;
 pub(crate) struct ControllerMemory {
     pub(crate) learned: Option<Snapshot>,
     verdicts: VecDeque<(Timestamp, Verdict)>,
+    /// The number of verdicts so far.
+    verdicts_seen: u64,
     states: VecDeque<(LaneState, LaneState)>,
 }
 
@@ -24,6 +26,7 @@ impl ControllerMemory {
         Self {
             learned,
             verdicts: VecDeque::new(),
+            verdicts_seen: 0,
             states: VecDeque::new(),
         }
     }
@@ -33,6 +36,7 @@ impl ControllerMemory {
             self.verdicts.pop_front();
         }
         self.verdicts.push_back((now, verdict));
+        self.verdicts_seen += 1;
     }
 
     pub(crate) fn moved(&mut self, from: LaneState, to: LaneState) {
@@ -51,12 +55,45 @@ impl ControllerMemory {
 
     /// Returns the last verdicts, oldest first, with their age at `now`.
     pub(crate) fn verdicts(&self, now: Timestamp) -> Vec<PastVerdict> {
-        let verdicts = self.verdicts.iter();
-        verdicts
-            .map(|&(at, verdict)| PastVerdict {
+        let newest = self.verdicts.iter().rev();
+        let mut verdicts: Vec<_> = newest
+            .zip((1..=self.verdicts_seen).rev())
+            .map(|(&(at, verdict), number)| PastVerdict {
+                number,
                 verdict,
                 age: now.since(at),
             })
-            .collect()
+            .collect();
+        verdicts.reverse();
+        verdicts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kebne_control::VerdictKind;
+
+    use super::*;
+
+    #[test]
+    fn a_verdict_keeps_its_number_when_older_ones_are_dropped() {
+        let mut memory = ControllerMemory::new(None);
+        for second in 0..40 {
+            let verdict = Verdict {
+                kind: VerdictKind::Up,
+                from: 1.0,
+                to: f64::from(second),
+                elasticity: None,
+                result: "accept",
+            };
+            memory.note(verdict, Timestamp::from_secs_f64(f64::from(second)));
+        }
+        let verdicts = memory.verdicts(Timestamp::from_secs_f64(41.0));
+        let (first, last) = (verdicts.first().unwrap(), verdicts.last().unwrap());
+        assert_eq!(verdicts.len(), VERDICTS_KEPT);
+        assert_eq!((first.number, last.number), (9, 40));
+        assert_eq!((last.age, last.verdict.to), (Duration::from_secs(2), 39.0));
     }
 }
