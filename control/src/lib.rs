@@ -8,6 +8,7 @@ pub mod limit;
 pub mod load_time;
 mod num;
 pub mod outcome;
+mod part;
 pub mod pool;
 mod rate;
 pub mod settings;
@@ -22,6 +23,7 @@ pub use grant::{BucketGrant, Grant, LaneState, Permission};
 pub use kind::Kind;
 pub use load_time::LoadTimes;
 pub use outcome::{BucketHint, Outcome, QuotaHints};
+pub use part::{Part, Without};
 pub use pool::{
     AfterAttempt, CallId, Dispatch, Exhaustion, Hedge, OfferedCall, OpenTerms, Pool, PoolReport,
     PriorityReport, Refusal, RefusalReason,

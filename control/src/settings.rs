@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Without;
+
 /// The law that moves the concurrency limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +80,9 @@ pub struct ControllerSettings {
     pub breaker_backoff: Duration,
     /// Longest wait of a broken lane; default 2 s.
     pub breaker_backoff_max: Duration,
+    /// Parts of the law that are taken out to measure what they are worth.
+    #[serde(skip)]
+    pub without: Without,
 }
 
 impl Default for ControllerSettings {
@@ -96,6 +101,7 @@ impl Default for ControllerSettings {
             slow_down_period: Duration::from_mins(15),
             breaker_backoff: Duration::from_millis(500),
             breaker_backoff_max: Duration::from_secs(2),
+            without: Without::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! same seed gives the same table, bit by bit. [`script`] provides the same backends and callers to a program that has
 //! sockets.
 
+mod ablate;
 mod agenda;
 mod agree;
 mod arrivals;
@@ -12,9 +13,11 @@ mod backend;
 mod bench;
 pub mod cli;
 mod dice;
+mod engines;
 mod entrant;
 mod gate;
 mod gateway;
+mod jobs;
 mod laws;
 mod ledger;
 mod mixed;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Limit, Sample, Signal};
 use crate::verdict::VerdictKind;
-use crate::{ControllerSettings, Timestamp, Verdict};
+use crate::{ControllerSettings, Part, Timestamp, Verdict, Without};
 
 mod edge;
 mod elasticity;
@@ -61,6 +61,7 @@ enum Why {
 pub(crate) struct Adaptive {
     /// The elasticity at which growth stops, which is the share of the asymptotic throughput that is used.
     theta: f64,
+    without: Without,
     /// Refusals per success that experiments upward may cost.
     exploration: f64,
     initial: f64,
@@ -107,6 +108,7 @@ impl Adaptive {
         let initial = f64::from(settings.limit_initial);
         Self {
             theta: settings.theta,
+            without: settings.without,
             exploration: settings.exploration,
             initial,
             max: f64::from(settings.limit_max),
@@ -118,8 +120,8 @@ impl Adaptive {
             unbound: 0.0,
             memory: None,
             proved_most: initial,
-            ladder: Ladder::new(initial, None),
-            edge: Edge::new(now),
+            ladder: Ladder::new(initial, None, settings.without),
+            edge: Edge::new(settings.without, now),
             window: Phased::default(),
             reference: None,
             best: None,
@@ -169,6 +171,7 @@ impl Adaptive {
         let served = sample.signal == Signal::Served;
         if timed
             && served
+            && self.without.keeps(Part::Slope)
             && let Some(y) = sample.log_latency
         {
             self.history.push(middle.ln(), y);
@@ -334,7 +337,8 @@ impl Limit for Adaptive {
     }
 
     fn trial_above(&self) -> Option<f64> {
-        matches!(self.mode, Mode::Up { .. }).then_some(self.level)
+        (matches!(self.mode, Mode::Up { .. }) && self.without.keeps(Part::Trial))
+            .then_some(self.level)
     }
 
     fn refused_with_a_clock(
@@ -344,7 +348,10 @@ impl Limit for Adaptive {
         now: Timestamp,
     ) -> Option<Verdict> {
         // The same number was served at once a moment ago, so the number is not the reason of the refusal.
-        if sample.in_flight < 2 || f64::from(sample.in_flight) <= self.edge.served_most() {
+        if !self.without.keeps(Part::ClockNumber)
+            || sample.in_flight < 2
+            || f64::from(sample.in_flight) <= self.edge.served_most()
+        {
             return None;
         }
         let verdict = self.refused(sample, now);

@@ -39,6 +39,9 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64) -> Vec<Call> {
     let mut times: Vec<(f64, usize)> = Vec::new();
     for (index, tenant) in scenario.tenants.iter().enumerate() {
         let mut dice = Dice::new(seed, Purpose::Arrival, crate::sim::key(index), 0);
+        for &(at, calls) in &tenant.jobs {
+            times.extend((0..calls).map(|_| (at, index)));
+        }
         if tenant.closed > 0 {
             for _ in 0..tenant.closed {
                 times.push((dice.exponential(tenant.think.max(0.1)), index));

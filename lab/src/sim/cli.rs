@@ -9,7 +9,10 @@ use clap::{Parser, Subcommand};
 use crate::sim::entrant::{self, DEFAULT, ENTRANTS, Entrant};
 use crate::sim::ledger::{Ledger, Note};
 use crate::sim::scenario::Scenario;
-use crate::sim::{agree, bench, gate, mixed, oracle, plot, random, report, run, score, suite};
+use crate::sim::{
+    ablate, agree, bench, engines, gate, jobs, mixed, oracle, plot, random, report, run, score,
+    suite,
+};
 
 /// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +23,14 @@ pub(crate) enum CliError {
     /// The law does not exist.
     #[error("the law `{name}` does not exist; the laws are {known}")]
     Law {
+        /// The requested name.
+        name: String,
+        /// The existing names.
+        known: String,
+    },
+    /// The part of the law does not exist.
+    #[error("the law has no part `{name}`; the parts are {known}")]
+    Part {
         /// The requested name.
         name: String,
         /// The existing names.
@@ -81,8 +92,22 @@ enum Command {
     Gate(Gate),
     /// Run scenarios over real sockets and compare them with virtual time.
     Agree(agree::Agree),
+    /// Take the parts of the law out in turn, and print what each is worth.
+    Ablate(ablate::Ablate),
     /// Show the verdicts of one run as a timeline.
     Explain(Explain),
+}
+
+/// A family of random scenarios.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Drawn {
+    /// Backends with slots, of minutes.
+    #[default]
+    Slots,
+    /// Many calls at once, ramps and surges.
+    Jobs,
+    /// Inference engines.
+    Engines,
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +133,9 @@ struct Bench {
     /// Use the mixed variants of the named scenarios, and random mixed ones.
     #[arg(long)]
     mixed: bool,
+    /// What the random scenarios are; `--mixed` takes only the first.
+    #[arg(long, value_enum, default_value_t)]
+    drawn: Drawn,
     /// Number of the first random scenario.
     #[arg(long, default_value_t = 300)]
     first_random: u64,
@@ -137,7 +165,8 @@ struct Gate {
 
 #[derive(Debug, clap::Args)]
 struct Explain {
-    /// The scenario's name; `S01m` is the mixed variant of `S01`, `R17` is random scenario 17, `M17` a mixed one.
+    /// The scenario's name; `S01m` is the mixed variant of `S01`, `R17` is random scenario 17, `M17` a mixed one, `J17` a job, `E17`
+    /// an engine.
     scenario: String,
     /// The seed.
     #[arg(long, default_value_t = 31)]
@@ -154,6 +183,7 @@ pub fn main() -> ExitCode {
         Command::Bench(options) => bench_command(&options),
         Command::Gate(options) => gate_command(&options),
         Command::Agree(options) => agree::run(&options).map_err(CliError::from),
+        Command::Ablate(options) => ablate::run(&options),
         Command::Explain(options) => explain(&options),
     };
     match result {
@@ -227,10 +257,11 @@ fn bench_command(options: &Bench) -> Result<String, CliError> {
     };
     let named = bench::compare(&plan);
     let numbers = options.first_random..options.first_random + options.random;
-    let draw = if options.mixed {
-        mixed::draw
-    } else {
-        random::draw
+    let draw = match (options.mixed, options.drawn) {
+        (true, _) => mixed::draw,
+        (false, Drawn::Slots) => random::draw,
+        (false, Drawn::Jobs) => jobs::draw,
+        (false, Drawn::Engines) => engines::draw,
     };
     plan.scenarios = numbers.map(draw).collect();
     let seeds = std::mem::replace(&mut plan.seeds, vec![options.first_seed]);
@@ -290,6 +321,12 @@ fn find(name: &str) -> Result<Scenario, CliError> {
     let drawn = |prefix: &[char]| name.strip_prefix(prefix).and_then(|n| n.parse().ok());
     if let Some(number) = drawn(&['R', 'r']) {
         return Ok(random::draw(number));
+    }
+    if let Some(number) = drawn(&['J', 'j']) {
+        return Ok(jobs::draw(number));
+    }
+    if let Some(number) = drawn(&['E', 'e']) {
+        return Ok(engines::draw(number));
     }
     if let Some(number) = drawn(&['M', 'm']) {
         return Ok(mixed::draw(number));

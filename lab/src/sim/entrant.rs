@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kebne_control::{
     ControllerSettings, Grant, Order, Outcome, Permission, PoolSettings, QuotaHints, Timestamp,
+    Without,
 };
 
 use crate::sim::laws::Law;
@@ -30,7 +31,12 @@ pub(crate) struct Entrant {
     pub(crate) hedges: f64,
     /// Refusals per success that trials may cost; `None` for the default.
     pub(crate) exploration: Option<f64>,
+    /// The parts of the law that are taken out.
+    pub(crate) without: Without,
 }
+
+/// The whole law.
+const NOTHING: Without = Without::nothing();
 
 const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
     Entrant {
@@ -42,6 +48,7 @@ const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
         order: Order::Fifo,
         hedges: 0.0,
         exploration: None,
+        without: NOTHING,
     }
 }
 
@@ -55,6 +62,7 @@ const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
         order: Order::Fifo,
         hedges: 0.0,
         exploration: None,
+        without: NOTHING,
     }
 }
 
@@ -109,6 +117,7 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
         order: Order::Fifo,
         hedges: 0.0,
         exploration: None,
+        without: NOTHING,
     },
     newest(full("kebne", Law::Adaptive, 2), "kebne-newest"),
     hedged(full("kebne", Law::Adaptive, 2), "kebne-hedged"),
@@ -176,6 +185,7 @@ impl Entrant {
             law: self.law.shipped(),
             exploration: self.exploration.unwrap_or(usual.exploration),
             limit_initial: self.initial,
+            without: self.without,
             attempt_timeout: Duration::try_from_secs_f64(scenario.timeout)
                 .unwrap_or(Duration::from_mins(1)),
             // The value that the provider documents, as an operator would set it.

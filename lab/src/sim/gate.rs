@@ -8,7 +8,7 @@ use crate::sim::bench::{Plan, Row, compare};
 use crate::sim::entrant::Entrant;
 use crate::sim::number::mean;
 use crate::sim::scenario::Scenario;
-use crate::sim::{mixed, random};
+use crate::sim::{engines, jobs, mixed, random};
 
 /// The largest allowed decrease of the mean goodput.
 const MEAN_SLACK: f64 = 0.005;
@@ -42,7 +42,11 @@ pub(crate) fn measure(named: Vec<Scenario>, entrant: Entrant, bar: bool) -> Mark
     // The soak scenario is run only by the bench, because it takes as long as all others together.
     let short: Vec<Scenario> = named.into_iter().filter(|s| s.duration < 1000.0).collect();
     let variants: Vec<Scenario> = short.iter().map(mixed::variant).collect();
-    let drawn = RANDOM.map(random::draw).chain(RANDOM.map(mixed::draw));
+    let drawn = RANDOM
+        .map(random::draw)
+        .chain(RANDOM.map(mixed::draw))
+        .chain(RANDOM.map(jobs::draw))
+        .chain(RANDOM.map(engines::draw));
     let plan = Plan {
         scenarios: short.into_iter().chain(variants).chain(drawn).collect(),
         entrants: vec![entrant],

@@ -51,12 +51,12 @@ fn controller(
 }
 
 /// Returns the kind with which the times of a call are compared.
-fn kind(call: &Call) -> Kind {
+fn kind(call: &Call, bounded: bool) -> Kind {
     let size = |work: f64| crate::sim::number::count(1000.0 * work);
     Kind {
         class: u32::from(call.streamed) + 2 * u32::from(call.short),
         input: size(call.prompt),
-        output: 0,
+        output: if bounded { size(call.work) } else { 0 },
     }
 }
 
@@ -133,7 +133,7 @@ impl Gateway {
             weight: 1.0,
             refuse_when_cold: false,
             hedge: true,
-            kind: kind(call),
+            kind: kind(call, scenario.mix.bounded),
         };
         match self.pool.offer(offer, now) {
             Ok(place) => {

@@ -126,6 +126,7 @@ impl Ledger {
             Value::Work => call.work,
             Value::Calls => 1.0,
             Value::Tokens => f64::from(call.cost),
+            Value::Soon => (1.0 - (time - call.at) / self.deadline).max(0.0),
         };
         self.work += value;
         if let Some(window) = self.windows.get_mut(whole(time / WINDOW)) {

@@ -16,6 +16,7 @@ pub(crate) fn variant(scenario: &Scenario) -> Scenario {
     let key = bytes.fold(0_u64, |key, byte| key.wrapping_mul(31) + u64::from(byte));
     let mut dice = Dice::new(key, Purpose::Mix, 1, 0);
     mixed.mix = mix(&mut dice);
+    mixed.mix.bounded = bounded(key);
     mixed.name = format!("{}m", scenario.name);
     mixed.title = format!("{}, mixed", scenario.title);
     mixed
@@ -42,7 +43,13 @@ fn mix(dice: &mut Dice) -> Mix {
         tries: dice.pick(&[1, 1, 3], 1),
         lag: dice.pick(&[0.0, 0.005, 0.02, 0.05], 0.0),
         gaps: dice.pick(&[0.0, 1.5, 3.0], 0.0),
+        bounded: false,
     }
+}
+
+/// Callers bound the lengths of their answers in three cases of ten.
+fn bounded(key: u64) -> bool {
+    Dice::new(key, Purpose::Mix, 4, 0).unit() < 0.3
 }
 
 /// Draws the mixed scenario with this number.
@@ -50,6 +57,7 @@ pub(crate) fn draw(number: u64) -> Scenario {
     let mut mixed = random::draw(number);
     let mut dice = Dice::new(number, Purpose::Mix, 2, 0);
     mixed.mix = mix(&mut dice);
+    mixed.mix.bounded = bounded(number);
     mixed.name = format!("M{number}");
     if mixed.mix.tail > 0.0 {
         // Callers whose answers take ten times as long as usual wait that long.

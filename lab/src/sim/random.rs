@@ -11,6 +11,18 @@ use crate::sim::scenario::{Backend, Cold, Dialect, Faults, Mix, Scenario, Tenant
 /// The time in seconds during which calls arrive.
 const DURATION: f64 = 240.0;
 
+/// A tenant with a constant rate.
+fn steady(rate: f64) -> Tenant {
+    Tenant {
+        rate: vec![(0.0, rate)],
+        priority: 0,
+        closed: 0,
+        think: 0.0,
+        jobs: Vec::new(),
+        burst: 1,
+    }
+}
+
 /// Draws the scenario with this number.
 pub(crate) fn draw(number: u64) -> Scenario {
     let mut dice = Dice::new(number, Purpose::Scenario, 0, 0);
@@ -42,13 +54,7 @@ pub(crate) fn draw(number: u64) -> Scenario {
         timeout: (6.0 * mean).clamp(5.0, 30.0),
         event: Some(DURATION / 2.0),
         value: Value::Work,
-        tenants: vec![Tenant {
-            rate: vec![(0.0, load * slots / mean)],
-            priority: 0,
-            closed: 0,
-            think: 0.0,
-            burst: 1,
-        }],
+        tenants: vec![steady(load * slots / mean)],
         gateways: vec![0.0],
         restarts: Vec::new(),
         work: Work {

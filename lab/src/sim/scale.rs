@@ -25,6 +25,9 @@ impl Scenario {
             for point in &mut tenant.rate {
                 *point = (point.0 / speed, point.1 * speed);
             }
+            for job in &mut tenant.jobs {
+                job.0 /= speed;
+            }
             tenant.think /= speed;
         }
         if self.backend.batch.is_none() {

@@ -22,6 +22,8 @@ pub(crate) enum Value {
     Calls,
     /// The tokens of a call.
     Tokens,
+    /// The share of the deadline that is left when a call ends: the sooner a job is done, the more it is worth.
+    Soon,
 }
 
 /// A scenario.
@@ -74,6 +76,9 @@ pub(crate) struct Tenant {
     /// The mean think time of the closed loop, in seconds.
     #[serde(default)]
     pub(crate) think: f64,
+    /// Calls that arrive together, besides `rate`: the time, and their number.
+    #[serde(default)]
+    pub(crate) jobs: Vec<(f64, u32)>,
     /// The number of calls of one arrival.
     #[serde(default = "one")]
     pub(crate) burst: u32,

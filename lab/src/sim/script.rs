@@ -136,6 +136,8 @@ impl Script {
             Value::Work => call.work,
             Value::Calls => 1.0,
             Value::Tokens => f64::from(call.cost),
+            // The holder of the script does not report when a call ended.
+            Value::Soon => 1.0,
         };
         self.calls.get(id).map_or(0.0, worth)
     }

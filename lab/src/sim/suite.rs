@@ -78,6 +78,10 @@ const FILES: &[(&str, &str)] = files![
     "s40-chance-refusals.toml",
     "s41-slow-attempts.toml",
     "s42-slow-down.toml",
+    "s43-job-cold.toml",
+    "s44-job-ramp.toml",
+    "s45-job-surge.toml",
+    "s46-engine-many-kinds.toml",
 ];
 
 /// Parses and checks every embedded scenario, in the order of their names.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::{Adaptive, Mode, Sample, Summary, Why};
 use crate::num::seconds;
 use crate::verdict::VerdictKind;
-use crate::{Timestamp, Verdict};
+use crate::{Part, Timestamp, Verdict, Without};
 
 mod fall;
 
@@ -51,6 +51,7 @@ const FALLS_WITHIN: Duration = Duration::from_secs(15);
 /// The state of a backend's refusals.
 #[derive(Debug)]
 pub(super) struct Edge {
+    without: Without,
     last_refusal: Option<Timestamp>,
     /// Smoothed time of a refusal, in seconds.
     refusal_time: f64,
@@ -89,8 +90,9 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    pub(super) fn new(now: Timestamp) -> Self {
+    pub(super) fn new(without: Without, now: Timestamp) -> Self {
         Self {
+            without,
             last_refusal: None,
             refusal_time: 0.1,
             pressed: None,
@@ -157,7 +159,7 @@ impl Edge {
     /// concurrency.
     fn count_fall(&mut self, level: f64, now: Timestamp) {
         self.top = self.top.max(level);
-        if 2.0 * level > self.top {
+        if !self.without.keeps(Part::Falls) || 2.0 * level > self.top {
             return;
         }
         self.top = level;
@@ -205,8 +207,14 @@ impl Edge {
     /// Returns the time at which one more call may be sent: in the middle between two calls as they are sent at this
     /// level, so that a quota of calls per second is not taken for a limit on the calls in flight.
     fn probe_at(&self, level: f64) -> Option<Timestamp> {
-        let apart = seconds(self.usual.unwrap_or(0.0) / (2.0 * level));
-        let may = !self.untested && self.budget >= 0.0;
+        let middle = if self.without.keeps(Part::Middle) {
+            2.0
+        } else {
+            1e9
+        };
+        let apart = seconds(self.usual.unwrap_or(0.0) / (middle * level));
+        let may = (!self.untested || !self.without.keeps(Part::Untested))
+            && (self.budget >= 0.0 || !self.without.keeps(Part::Budget));
         may.then(|| self.next_probe.max(self.last_sent.after(apart)))
     }
 }
@@ -248,16 +256,23 @@ impl Adaptive {
                 self.level = self.limit;
                 self.edge.top = self.edge.top.max(self.level);
                 let from = self.edge.run_from;
-                if self.level > CLIMB * from + 2.0 && self.level > CLIMB * self.proved_most {
+                if self.without.keeps(Part::Climb)
+                    && self.level > CLIMB * from + 2.0
+                    && self.level > CLIMB * self.proved_most
+                {
                     let verdict = self.verdict_from(VerdictKind::Up, from, "let in, climb");
                     self.start_ramp();
                     return Some(verdict);
                 }
-                self.edge.stride *= 2.0;
+                self.edge.stride *= if self.without.keeps(Part::Stride) {
+                    2.0
+                } else {
+                    1.0
+                };
                 self.set_limit((self.level + self.edge.stride).min(self.max));
                 None
             }
-            Mode::Ramp if self.edge.rejecting(now) => {
+            Mode::Ramp if self.without.keeps(Part::RampLetIn) && self.edge.rejecting(now) => {
                 self.climb();
                 None
             }
@@ -304,11 +319,19 @@ impl Adaptive {
 
     /// Tests a level below the edge if calls are slow at the edge, with increasing intervals.
     fn test_edge(&mut self, seen: &Summary, now: Timestamp) {
-        if self.slower_than_best(seen.y) <= SLOW + 2.0 * seen.error || now < self.edge.test_after {
+        if !self.without.keeps(Part::EdgeTest)
+            || self.slower_than_best(seen.y) <= SLOW + 2.0 * seen.error
+            || now < self.edge.test_after
+        {
             return;
         }
         if self.start_down(0.7, Why::Edge) {
-            self.edge.test_wait = (2 * self.edge.test_wait).clamp(TEST.0, TEST.1);
+            self.edge.test_wait = (if self.without.keeps(Part::TestWait) {
+                2
+            } else {
+                1
+            } * self.edge.test_wait)
+                .clamp(TEST.0, TEST.1);
             self.edge.test_after = now.after(self.edge.test_wait);
         }
     }

@@ -4,7 +4,7 @@ use super::elasticity::Estimate;
 use super::{Adaptive, Mode, Summary, Why};
 use crate::num::real;
 use crate::verdict::VerdictKind;
-use crate::{Timestamp, Verdict};
+use crate::{Part, Timestamp, Verdict};
 
 /// The largest step; a hidden queue twice as long takes long to drain.
 const STEP_MOST: f64 = 0.5;
@@ -13,15 +13,19 @@ const STEP_LEAST: f64 = 0.12;
 /// The elasticity above which less is served at a level than below it, with a margin for noise.
 const COLLAPSE: f64 = 1.1;
 
-/// Returns the factor of the lower level for a backend that is slower by `slower` (in logarithms): `exp(0.2 - d)`.
-pub(super) fn depth(slower: f64) -> f64 {
-    (0.2 - slower).exp().clamp(0.5, 0.75)
-}
-
 impl Adaptive {
+    /// Returns the factor of the lower level for a backend that is slower by `slower` (in logarithms): `exp(0.2 - d)`.
+    pub(super) fn depth(&self, slower: f64) -> f64 {
+        if self.without.keeps(Part::Depth) {
+            (0.2 - slower).exp().clamp(0.5, 0.75)
+        } else {
+            0.7
+        }
+    }
+
     /// Starts a step up if the budget and the ceiling allow one.
     pub(super) fn start_up(&mut self) -> bool {
-        let size = if self.level < 8.0 {
+        let size = if self.level < 8.0 && self.without.keeps(Part::SmallSteps) {
             self.step.max(0.5)
         } else {
             self.step.max(STEP_LEAST)
@@ -66,7 +70,9 @@ impl Adaptive {
             return Some(self.reject(now, target, numbers, "reject"));
         }
         let sure = e.value + 0.7 * e.error < self.theta;
-        if sure || (late && e.value - 0.5 * e.error < self.theta) {
+        if sure
+            || (late && self.without.keeps(Part::Likely) && e.value - 0.5 * e.error < self.theta)
+        {
             return Some(self.accept(target, high, e));
         }
         late.then(|| self.reject(now, target, numbers, "reject, unproved"))
@@ -77,10 +83,14 @@ impl Adaptive {
         self.level = target;
         self.reference = Some(high);
         self.improve_best(high.y, high.error);
-        self.step = (2.0 * self.step).min(STEP_MOST);
+        self.step = if self.without.keeps(Part::Growing) {
+            (2.0 * self.step).min(STEP_MOST)
+        } else {
+            0.25
+        };
         self.rest = 0.0;
         self.experiments += 1;
-        if !self.start_up() {
+        if !self.without.keeps(Part::UpChain) || !self.start_up() {
             self.hold();
         }
         verdict
@@ -94,7 +104,11 @@ impl Adaptive {
         why: &'static str,
     ) -> Verdict {
         let verdict = self.verdict(VerdictKind::Up, target, elasticity, why);
-        self.step = ((target / self.level).sqrt() - 1.0).clamp(STEP_LEAST, 0.5);
+        self.step = if self.without.keeps(Part::Growing) {
+            ((target / self.level).sqrt() - 1.0).clamp(STEP_LEAST, 0.5)
+        } else {
+            0.25
+        };
         self.experiments += 1;
         self.rest(now);
         verdict
@@ -117,7 +131,7 @@ impl Adaptive {
         let faster = e.is_some_and(|e| e.value - 1.3 * e.error > needed);
         self.experiments += 1;
         let (least_between, most_between) = super::hold::DOWN_AFTER;
-        self.down_every = if faster {
+        self.down_every = if faster || !self.without.keeps(Part::Rarer) {
             least_between
         } else {
             (2 * self.down_every).min(most_between)
@@ -128,20 +142,22 @@ impl Adaptive {
             self.level = target;
             self.reference = Some(low);
             self.improve_best(low.y, low.error);
-            self.step = STEP_LEAST;
+            if self.without.keeps(Part::Growing) {
+                self.step = STEP_LEAST;
+            }
             self.edge.disabled |= why == Why::Edge;
             let factor = match why {
                 Why::Routine => 0.8,
-                Why::Anomaly => depth(self.slower_than_best(low.y)),
+                Why::Anomaly => self.depth(self.slower_than_best(low.y)),
                 Why::Edge => 0.7,
             };
             let next = if why == Why::Edge { Why::Routine } else { why };
-            if !self.start_down(factor, next) {
+            if !self.without.keeps(Part::DownChain) || !self.start_down(factor, next) {
                 self.hold();
             }
             return Some(verdict);
         }
-        let result = if why == Why::Anomaly {
+        let result = if why == Why::Anomaly && self.without.keeps(Part::Rebase) {
             // The backend became slower for another reason; the search starts again from its new latency.
             self.rebase();
             "undo and rebase"

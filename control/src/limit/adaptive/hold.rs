@@ -1,8 +1,7 @@
 //! Serving at the verified level: each window is compared with the reference, and starts the next experiment.
 
-use super::experiment::depth;
 use super::{Adaptive, Mode, Sample, Summary, Why};
-use crate::{Timestamp, Verdict, verdict::VerdictKind};
+use crate::{Part, Timestamp, Verdict, verdict::VerdictKind};
 
 /// Shortest and longest rest between two experiments, in seconds.
 const REST: (f64, f64) = (1.0, 16.0);
@@ -19,14 +18,22 @@ impl Adaptive {
 
     /// Rests, twice as long after each experiment without success.
     pub(super) fn rest(&mut self, now: Timestamp) {
-        self.rest = (2.0 * self.rest).clamp(REST.0, REST.1);
-        self.settled = now.after(self.edge.usual().unwrap_or_default());
+        let longer = if self.without.keeps(Part::Rests) {
+            2.0
+        } else {
+            1.0
+        };
+        self.rest = (longer * self.rest).clamp(REST.0, REST.1);
+        if self.without.keeps(Part::Settled) {
+            self.settled = now.after(self.edge.usual().unwrap_or_default());
+        }
         self.rest_until = now.after(crate::num::seconds(self.rest));
         self.hold();
     }
 
     pub(super) fn look_hold(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
         if let Some(base) = self.reference
+            && self.without.keeps(Part::Sudden)
             && self.suddenly_slow(&base)
             && let Some(seen) = self.window.summary()
         {
@@ -64,10 +71,10 @@ impl Adaptive {
     /// Reacts to a backend that has become slower or faster, or loses more, by itself.
     pub(super) fn changed(&mut self, base: &Summary, seen: &Summary) -> Option<Verdict> {
         let error = base.error.hypot(seen.error);
-        if seen.y - base.y > 0.35 + 3.0 * error {
+        if self.without.keeps(Part::Slower) && seen.y - base.y > 0.35 + 3.0 * error {
             return self.anomaly(base, seen, "slower");
         }
-        if base.y - seen.y > 0.35 + 3.0 * error {
+        if self.without.keeps(Part::Faster) && base.y - seen.y > 0.35 + 3.0 * error {
             self.reference = Some(*seen);
             self.best = Some((seen.y, seen.error));
             self.step = self.step.max(0.5);
@@ -80,7 +87,7 @@ impl Adaptive {
     fn anomaly(&mut self, base: &Summary, seen: &Summary, why: &'static str) -> Option<Verdict> {
         self.reference = Some(*seen);
         let from = self.level;
-        if self.start_down(depth(seen.y - base.y), Why::Anomaly) {
+        if self.start_down(self.depth(seen.y - base.y), Why::Anomaly) {
             return Some(Verdict {
                 kind: VerdictKind::Anomaly,
                 from,
@@ -97,7 +104,7 @@ impl Adaptive {
         if now < self.rest_until {
             return;
         }
-        let down_is_due = self.experiments >= self.down_after;
+        let down_is_due = self.without.keeps(Part::Routine) && self.experiments >= self.down_after;
         if down_is_due
             && (self.edge.disabled || !self.edge.rejecting(now))
             && self.start_down(0.8, Why::Routine)

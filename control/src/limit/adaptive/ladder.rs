@@ -6,11 +6,11 @@
 
 use std::collections::VecDeque;
 
-use super::elasticity::{History, RAMP_PRIOR};
+use super::elasticity::{Estimate, History, RAMP_PRIOR};
 use super::phase_window::{CENSORED, Phased, Summary, quantile, standard_error};
-use crate::Timestamp;
 use crate::limit::Sample;
 use crate::num::{calls, real};
+use crate::{Part, Timestamp, Without};
 
 /// How far the growth may exceed the highest proved step, as a factor: below eight calls, and above.
 const AHEAD: (f64, f64) = (3.0, 2.0);
@@ -52,6 +52,7 @@ pub(super) enum Judgement {
 #[derive(Debug, Default)]
 pub(super) struct Ladder {
     base: f64,
+    without: Without,
     rungs: Vec<Phased>,
     proved: usize,
     below: Option<Summary>,
@@ -66,9 +67,10 @@ pub(super) struct Ladder {
 
 impl Ladder {
     /// Creates a ladder that starts at a level; `below` is the measurement at that level.
-    pub(super) fn new(base: f64, below: Option<Summary>) -> Self {
+    pub(super) fn new(base: f64, below: Option<Summary>, without: Without) -> Self {
         Self {
             base: base.max(1.0),
+            without,
             rungs: Vec::new(),
             proved: 0,
             below,
@@ -88,7 +90,11 @@ impl Ladder {
     /// Returns the highest level that the growth may reach without a further proof.
     pub(super) fn reach(&self) -> f64 {
         let top = self.top();
-        top * if top < 8.0 { AHEAD.0 } else { AHEAD.1 }
+        top * if top < 8.0 && self.without.keeps(Part::AheadThree) {
+            AHEAD.0
+        } else {
+            AHEAD.1
+        }
     }
 
     /// Notes that a call was sent.
@@ -119,7 +125,8 @@ impl Ladder {
     /// Returns the measurement with few calls in flight, or `None` if most of the first calls were of new kinds. The usual
     /// times of these kinds are uncertain then, and an edge would often seem to be slower than the few others.
     pub(super) fn foot_of_known_kinds(&self) -> Option<Summary> {
-        self.foot().filter(|_| self.new_kinds <= MISSING)
+        self.foot()
+            .filter(|_| self.new_kinds <= MISSING || !self.without.keeps(Part::KnownKinds))
     }
 
     fn index(&self, middle: f64) -> usize {
@@ -159,7 +166,7 @@ impl Ladder {
     ///
     /// `d = Y(newest) - Y(first)`; suspect if `d - 1.5 se > 0.5`; knee: `exp(x - d)`.
     fn suspicion(&self) -> Option<Judgement> {
-        if self.recent.len() < RECENT {
+        if self.recent.len() < RECENT || !self.without.keeps(Part::Newest) {
             return None;
         }
         let base = self.foot()?;
@@ -167,7 +174,8 @@ impl Ladder {
         ys.sort_by(f64::total_cmp);
         let middle = quantile(&ys, 0.35)?;
         let error = base.error.hypot(standard_error(base.spread, RECENT));
-        if middle > 0.5 * CENSORED && base.y < 0.5 * CENSORED {
+        if self.without.keeps(Part::LateRamp) && middle > 0.5 * CENSORED && base.y < 0.5 * CENSORED
+        {
             return Some(Judgement::Refuted {
                 elasticity: None,
                 knee: base.x.exp(),
@@ -179,7 +187,9 @@ impl Ladder {
             return None;
         }
         let x = self.recent.iter().map(|point| point.0).sum::<f64>() / real(RECENT);
-        if slower > (x - base.x).max(0.0) + SUSPECT + 2.0 * error {
+        if self.without.keeps(Part::Changed)
+            && slower > (x - base.x).max(0.0) + SUSPECT + 2.0 * error
+        {
             return Some(Judgement::Changed);
         }
         let knee = x - slower;
@@ -218,7 +228,7 @@ impl Ladder {
         let low = (0..index).rev().find_map(|at| self.reference(at));
         // A backend that serves nothing is broken, which the controller finds.
         let high = rung.summary()?;
-        if high.y > 0.5 * CENSORED {
+        if self.without.keeps(Part::LateRamp) && high.y > 0.5 * CENSORED {
             let knee = self.base;
             return Some(Judgement::Refuted {
                 elasticity: None,
@@ -226,8 +236,14 @@ impl Ladder {
                 why: "reject, late",
             });
         }
-        let pair =
-            low.and_then(|low| Some((low, history.elasticity(&low, &high)?.joined(RAMP_PRIOR))));
+        let prior = |e: Estimate| {
+            if self.without.keeps(Part::Prior) {
+                e.joined(RAMP_PRIOR)
+            } else {
+                e
+            }
+        };
+        let pair = low.and_then(|low| Some((low, prior(history.elasticity(&low, &high)?))));
         let elasticity = pair.map(|(_, e)| (e.value, e.error));
         if let Some((low, e)) = pair
             && e.value - 0.7 * e.error > theta

@@ -3,7 +3,7 @@
 use super::ladder::{Judgement, Ladder};
 use super::{Adaptive, Mode, Sample};
 use crate::verdict::VerdictKind;
-use crate::{Timestamp, Verdict};
+use crate::{Part, Timestamp, Verdict};
 
 /// Share of a remembered level that needs no new proof.
 const REMEMBERED: f64 = 0.7;
@@ -11,7 +11,7 @@ const REMEMBERED: f64 = 0.7;
 impl Adaptive {
     /// Starts a ramp from the level in force.
     pub(super) fn start_ramp(&mut self) {
-        self.ladder = Ladder::new(self.level, self.reference);
+        self.ladder = Ladder::new(self.level, self.reference, self.without);
         self.enter(Mode::Ramp);
     }
 
@@ -19,6 +19,7 @@ impl Adaptive {
     fn ceiling(&self) -> f64 {
         let known = self
             .memory
+            .filter(|_| self.without.keeps(Part::Remembered))
             .map_or(0.0, |memory| (REMEMBERED * memory).floor());
         let reach = self.ladder.reach().max(known);
         reach.floor().min(self.max)
@@ -83,7 +84,7 @@ impl Adaptive {
         } else {
             self.unbound += 1.0;
         }
-        if self.unbound > 2.0 * self.limit + 20.0 {
+        if self.without.keeps(Part::GiveBack) && self.unbound > 2.0 * self.limit + 20.0 {
             self.warming = false;
             self.unbound = 0.0;
             // The part that exceeded its proof and was not needed is given back.
@@ -91,7 +92,7 @@ impl Adaptive {
                 self.set_limit(self.level);
             }
             if self.mode == Mode::Ramp {
-                self.ladder = Ladder::new(self.level, None);
+                self.ladder = Ladder::new(self.level, None, self.without);
             }
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Mix {
     pub(crate) prompt_sigma: f64,
     /// The index of a Pareto distribution of the work; zero for a lognormal one.
     pub(crate) tail: f64,
+    /// `true` if callers bound the length of their answers, so that calls of other lengths are other kinds.
+    pub(crate) bounded: bool,
     /// The share of the callers that leave after at most `patience` seconds.
     pub(crate) leave_early: f64,
     pub(crate) patience: f64,

@@ -4,7 +4,7 @@ use super::super::{Adaptive, Mode, Sample};
 use super::{ASK, BUDGET_CAP, GAP, SHUT_FROM};
 use crate::num::seconds;
 use crate::verdict::VerdictKind;
-use crate::{Timestamp, Verdict};
+use crate::{Part, Timestamp, Verdict};
 
 impl Adaptive {
     /// Restores the level after the backend was shut.
@@ -105,13 +105,14 @@ impl Adaptive {
         self.edge.disabled = false;
         self.edge.untested = false;
         self.reference = None;
-        if in_flight <= 1 && self.edge.fell_from >= SHUT_FROM {
+        if self.without.keeps(Part::Shut) && in_flight <= 1 && self.edge.fell_from >= SHUT_FROM {
             let asked = self.edge.shut.map_or(0, |shut| shut.1 + 1);
             let wait = ASK.get(asked).or(ASK.last()).copied().unwrap_or(1.0);
             self.edge.shut = Some((now.after(seconds(wait)), asked));
             return (1.0, "shut");
         }
-        let ratio = match self.edge.unexpected {
+        let most = if self.without.keeps(Part::Cuts) { 4 } else { 2 };
+        let ratio = match self.edge.unexpected.min(most) {
             0 | 1 => 1.0,
             2 => 0.8,
             3 => 0.6,
