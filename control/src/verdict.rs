@@ -81,7 +81,8 @@ impl Verdict {
             VerdictKind::Clamp => match result {
                 "edge found" => format!("The backend refused one call more than it takes, so the limit is {to}."),
                 "shut" => "The backend refuses calls although none is in flight, so single calls are sent until one is served.".to_owned(),
-                _ => format!("The backend takes fewer calls than before, so the limit falls from {from} to {to}."),
+                _ if self.to < self.from && from != to => format!("The backend takes fewer calls than before, so the limit falls from {from} to {to}."),
+                _ => format!("The backend refused a call within its limit, which stays at {to}."),
             },
             VerdictKind::Rate => {
                 let why = if result == "asked to slow down" {
@@ -167,6 +168,14 @@ mod tests {
         assert_eq!(
             sentence(VerdictKind::Clamp, 11.0, 9.0, "edge found"),
             "The backend refused one call more than it takes, so the limit is 9."
+        );
+        assert_eq!(
+            sentence(VerdictKind::Clamp, 16.0, 12.8, "refused"),
+            "The backend takes fewer calls than before, so the limit falls from 16 to 12."
+        );
+        assert_eq!(
+            sentence(VerdictKind::Clamp, 16.6, 16.0, "refused"),
+            "The backend refused a call within its limit, which stays at 16."
         );
         assert_eq!(
             sentence(VerdictKind::Down, 9.0, 6.0, "undo and rebase"),
