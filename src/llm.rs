@@ -2,10 +2,15 @@
 //!
 //! A streamed answer is passed on as complete server-sent events without copying them.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use http::HeaderMap;
-use kebne_lane::Failure;
-pub use kebne_wire::request::{Endpoint, ModelRequest};
+use kebne_lane::{Answer, Failure};
+pub use kebne_wire::{
+    request::{Endpoint, ModelRequest},
+    usage::Usage,
+};
 use tokio::sync::mpsc;
 
 /// A model's answer: a success of the backend.
@@ -15,6 +20,42 @@ pub struct ModelResponse {
     pub body: ModelBody,
     /// Headers of the backend's answer that are passed on to the caller.
     pub headers: HeaderMap,
+    /// The tokens that the backend reports.
+    pub usage: AnswerUsage,
+}
+
+/// The tokens of an answer, which a stream reports at its end.
+#[derive(Clone, Debug)]
+pub enum AnswerUsage {
+    /// Those of a whole answer.
+    Known(Usage),
+    /// Those of a stream, which are set before its last part is sent.
+    AtEnd(Arc<OnceLock<Usage>>),
+}
+
+impl AnswerUsage {
+    /// Returns the tokens that are known now.
+    pub fn known(&self) -> Usage {
+        match self {
+            Self::Known(usage) => *usage,
+            Self::AtEnd(usage) => usage.get().copied().unwrap_or_default(),
+        }
+    }
+}
+
+impl Default for AnswerUsage {
+    fn default() -> Self {
+        Self::Known(Usage::default())
+    }
+}
+
+/// Creates a whole answer.
+pub(crate) fn whole_answer(body: Bytes, usage: Usage) -> Answer<ModelResponse> {
+    let mut response = ModelResponse::from(ModelBody::Whole(body));
+    response.usage = AnswerUsage::Known(usage);
+    let mut answer = Answer::complete(response);
+    answer.tokens = usage.output_tokens();
+    answer
 }
 
 impl From<ModelBody> for ModelResponse {
@@ -22,6 +63,7 @@ impl From<ModelBody> for ModelResponse {
         Self {
             body,
             headers: HeaderMap::new(),
+            usage: AnswerUsage::default(),
         }
     }
 }

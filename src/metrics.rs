@@ -3,7 +3,7 @@
 //! The counters of lanes are read from their snapshots when the metrics are written; only events of the HTTP surface
 //! are counted here.
 
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{fmt, sync::atomic::AtomicU64};
 
 use kebne_control::LaneState;
 use kebne_lane::{Ending, LaneSnapshot};
@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{gateway::GatewaySnapshot, logging};
+use crate::{gateway::GatewaySnapshot, logging, record::CallRecord};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
@@ -105,9 +105,19 @@ impl Metrics {
         }
     }
 
-    /// Counts an answer; an unknown model has an empty name, so that callers cannot create labels.
-    pub fn answered(&self, model: &str, status: u16, after: Duration) {
-        let model = model.to_owned();
+    /// Counts an ended call. An unknown model has an empty name, so that callers cannot create labels.
+    pub fn call_ended(&self, record: &CallRecord) {
+        let model = &record.model;
+        let labels = Ended {
+            model: model.clone(),
+            ending: record.ending.label(),
+        };
+        self.ended.get_or_create(&labels).inc();
+        let (Some(status), Some(begun)) = (record.status, record.begun) else {
+            return;
+        };
+        let model = model.clone();
+        let after = begun.saturating_duration_since(record.opened);
         let labels = ByModel {
             model: model.clone(),
         };
@@ -117,15 +127,6 @@ impl Metrics {
         self.answered
             .get_or_create(&Answered { model, status })
             .inc();
-    }
-
-    /// Counts the ending of a call; an unknown model has an empty name.
-    pub fn ended(&self, model: &str, ending: Ending) {
-        let labels = Ended {
-            model: model.to_owned(),
-            ending: ending.label(),
-        };
-        self.ended.get_or_create(&labels).inc();
     }
 
     /// Sets the bytes that request bodies and answers take now of their budgets.

@@ -16,6 +16,8 @@ use crate::{
     objects::Objects,
     off_loop::OffLoop,
     page::Page,
+    record::CallRecord,
+    request_log,
     settings::{ContextSettings, ServerSettings, Settings},
 };
 
@@ -70,6 +72,17 @@ impl State {
             started: Instant::now(),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Hands the record of an ended call to its readers. It is called exactly once for each call.
+    pub fn call_ended(&self, record: &CallRecord) {
+        self.metrics.call_ended(record);
+        self.live.ended(&record.key);
+        if let Some(answered) = record.trail.answered {
+            let time = answered.saturating_duration_since(record.opened);
+            self.live.first_token(record.lane(), time);
+        }
+        request_log::write(record);
     }
 
     /// Returns `true` if the service is stopping.

@@ -23,6 +23,7 @@ use kebne_wire::{
     stream::Problem,
     translate::{BadAnswer, InvalidField},
 };
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
         pump::{self, EventSource as _},
         upstream::{Call, Incoming, Upstream},
     },
-    llm::{ModelBody, ModelRequest, ModelResponse},
+    llm::{ModelRequest, ModelResponse, Usage, whole_answer},
     memory::ByteBudget,
     settings::{BackendSettings, Environment},
 };
@@ -174,8 +175,7 @@ impl AnthropicBackend {
         let body = body.read(self.upstream.answer_size_max()).await?;
         // The translation also checks that it is a message.
         let chat = chat_of_message(&body, unix_seconds()).map_err(|error| bad(&error, &body))?;
-        let tokens = chat["usage"]["completion_tokens"].as_u64();
-        let tokens = tokens.and_then(|tokens| u32::try_from(tokens).ok());
+        let usage = Usage::deserialize(&chat["usage"]).unwrap_or_default();
         if attempt.request.stream {
             let events = match form {
                 Form::Message => events_of_message(&body),
@@ -185,15 +185,13 @@ impl AnthropicBackend {
                 }
             };
             let events = events.ok_or_else(|| failure::unreadable(&body))?;
-            return Ok(one_chunk::stream(events, tokens, attempt));
+            return Ok(one_chunk::stream(events, usage, attempt));
         }
         let body = match form {
             Form::Message => body,
             Form::Chat { .. } => chat.to_string().into(),
         };
-        let mut answer = Answer::complete(ModelBody::Whole(body).into());
-        answer.tokens = tokens;
-        Ok(answer)
+        Ok(whole_answer(body, usage))
     }
 
     /// Folds a stream that was not requested into one answer.
@@ -206,7 +204,7 @@ impl AnthropicBackend {
         let event_size_max = self.upstream.event_size_max();
         let answer_size_max = self.upstream.answer_size_max();
         let cut = || failure::cut("the backend's stream ended before it was done");
-        let (whole, tokens) = match form {
+        let (whole, tokens, usage) = match form {
             Form::Message => {
                 let framer = MessageFramer::new(event_size_max, None);
                 let mut events = Events::new(body, framer, attempt.idle_timeout);
@@ -219,7 +217,7 @@ impl AnthropicBackend {
                     }
                     fold.add(&more);
                 }
-                (fold.finish(), events.tokens())
+                (fold.finish(), events.tokens(), events.usage())
             }
             Form::Chat { .. } => {
                 let form = Form::Chat {
@@ -237,11 +235,11 @@ impl AnthropicBackend {
                 }
                 let folded = fold.finish();
                 let folded = folded.map_err(|problem| failure::of_problem(&problem, false))?;
-                let (whole, tokens) = folded.ok_or_else(cut)?;
-                (whole, Some(tokens))
+                let (whole, tokens, usage) = folded.ok_or_else(cut)?;
+                (whole, Some(tokens), usage)
             }
         };
-        let mut answer = Answer::complete(ModelBody::Whole(whole).into());
+        let mut answer = whole_answer(whole, usage);
         answer.tokens = tokens;
         Ok(answer)
     }

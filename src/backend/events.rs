@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use kebne_lane::Failure;
-use kebne_wire::framing::Framing;
+use kebne_wire::{framing::Framing, usage::Usage};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::backend::{
@@ -75,6 +75,10 @@ impl<F: Framing> EventSource for Events<F> {
 
     fn tokens(&self) -> Option<u32> {
         Some(self.framer.tokens())
+    }
+
+    fn usage(&self) -> Usage {
+        self.framer.usage()
     }
 
     fn is_complete(&self) -> bool {

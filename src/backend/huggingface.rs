@@ -23,7 +23,7 @@ use crate::{
         BuildError, failure, one_chunk,
         upstream::{Call, Upstream},
     },
-    llm::{Endpoint, ModelBody, ModelRequest, ModelResponse},
+    llm::{Endpoint, ModelRequest, ModelResponse, Usage, whole_answer},
     memory::ByteBudget,
     settings::{BackendSettings, Environment},
 };
@@ -148,17 +148,17 @@ impl HuggingFaceBackend {
             }
         };
         self.upstream.worked();
-        let tokens = generated.tokens;
+        let usage = Usage::of_output(generated.tokens);
         let whole = Bytes::from(chat_answer(request, &callers_model, &generated));
         let mut answer = if request.stream {
             let chunks = of_answer(request.endpoint, &request.body, &whole);
             let chunks = chunks
                 .ok_or_else(|| Failure::new(Outcome::Fault, "the answer cannot be streamed"))?;
-            one_chunk::stream(chunks, tokens, &attempt)
+            one_chunk::stream(chunks, usage, &attempt)
         } else {
-            Answer::complete(ModelBody::Whole(whole).into())
+            whole_answer(whole, usage)
         };
-        answer.tokens = tokens;
+        answer.tokens = generated.tokens;
         answer.quota = quota;
         answer.response.headers = headers;
         Ok(answer)

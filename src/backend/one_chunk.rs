@@ -5,22 +5,22 @@ use kebne_lane::{Answer, Attempt, Failure};
 
 use crate::{
     backend::pump::{self, EventSource},
-    llm::{ModelRequest, ModelResponse},
+    llm::{ModelRequest, ModelResponse, Usage},
 };
 
 /// Creates an answer from events that are all available.
 pub(crate) fn stream(
     events: Bytes,
-    tokens: Option<u32>,
+    usage: Usage,
     attempt: &Attempt<ModelRequest>,
 ) -> Answer<ModelResponse> {
-    let source = Nothing { tokens };
+    let source = Nothing { usage };
     pump::stream(events, source, attempt.cancelled.clone())
 }
 
 /// The rest of a stream whose first part contained everything.
 struct Nothing {
-    tokens: Option<u32>,
+    usage: Usage,
 }
 
 impl EventSource for Nothing {
@@ -29,7 +29,11 @@ impl EventSource for Nothing {
     }
 
     fn tokens(&self) -> Option<u32> {
-        self.tokens
+        self.usage.output_tokens()
+    }
+
+    fn usage(&self) -> Usage {
+        self.usage
     }
 
     fn is_complete(&self) -> bool {

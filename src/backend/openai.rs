@@ -36,7 +36,7 @@ use crate::{
         pump,
         upstream::{Call, Incoming, Upstream},
     },
-    llm::{ModelBody, ModelRequest, ModelResponse},
+    llm::{ModelBody, ModelRequest, ModelResponse, whole_answer},
     memory::ByteBudget,
     settings::{BackendSettings, Environment},
 };
@@ -223,11 +223,9 @@ impl OpenAiBackend {
         if request.stream {
             let chunks = of_answer(request.endpoint, &request.body, &checked.body);
             let chunks = chunks.ok_or_else(|| failure::unreadable(&start))?;
-            return Ok(one_chunk::stream(chunks, checked.tokens, attempt));
+            return Ok(one_chunk::stream(chunks, checked.usage, attempt));
         }
-        let mut answer = Answer::complete(ModelBody::Whole(checked.body).into());
-        answer.tokens = checked.tokens;
-        Ok(answer)
+        Ok(whole_answer(checked.body, checked.usage))
     }
 
     /// Folds a stream that was not requested into one answer.
@@ -251,9 +249,9 @@ impl OpenAiBackend {
         }
         let folded = fold.finish();
         let folded = folded.map_err(|problem| failure::of_problem(&problem, false))?;
-        let (whole, tokens) =
+        let (whole, tokens, usage) =
             folded.ok_or_else(|| failure::cut("the backend's stream ended before it was done"))?;
-        let mut answer = Answer::complete(ModelBody::Whole(whole).into());
+        let mut answer = whole_answer(whole, usage);
         answer.tokens = Some(tokens);
         Ok(answer)
     }

@@ -2,7 +2,11 @@
 //!
 //! A slow reader slows down the reading from the backend, and its time is never counted as the backend's.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use kebne_control::Outcome;
@@ -12,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::reason::SILENT,
-    llm::{ModelBody, ModelResponse, STREAM_BUFFER_ITEMS, StreamItem},
+    llm::{AnswerUsage, ModelBody, ModelResponse, STREAM_BUFFER_ITEMS, StreamItem, Usage},
     memory::SMALL,
 };
 
@@ -30,6 +34,11 @@ pub(crate) trait EventSource: Send + 'static {
 
     /// Returns the output tokens, as far as they are known at the end.
     fn tokens(&self) -> Option<u32>;
+
+    /// Returns the tokens that the backend has reported so far.
+    fn usage(&self) -> Usage {
+        Usage::of_output(self.tokens())
+    }
 
     /// Returns `true` if the last event was returned. Only the end follows, which need not be awaited.
     fn is_complete(&self) -> bool;
@@ -68,6 +77,10 @@ impl<S: EventSource> EventSource for Timed<S> {
         self.source.tokens()
     }
 
+    fn usage(&self) -> Usage {
+        self.source.usage()
+    }
+
     fn is_complete(&self) -> bool {
         self.source.is_complete()
     }
@@ -94,26 +107,39 @@ pub(crate) fn stream<S: EventSource>(
     // The channel was just made and has room, so this cannot fail; a reader would see a lost stream if it did.
     let sent = sender.try_send(StreamItem::Events(first));
     debug_assert!(sent.is_ok(), "a new channel has room");
-    let tail = Box::pin(pump(source, sender, cancelled));
-    Answer::streamed(ModelBody::Stream(receiver).into(), tail)
+    let usage = Arc::new(OnceLock::new());
+    let mut response = ModelResponse::from(ModelBody::Stream(receiver));
+    response.usage = AnswerUsage::AtEnd(Arc::clone(&usage));
+    if source.is_complete() {
+        usage.get_or_init(|| source.usage());
+    }
+    let sink = Sink { sender, usage };
+    Answer::streamed(response, Box::pin(pump(source, sink, cancelled)))
+}
+
+/// Where a stream goes.
+struct Sink {
+    sender: mpsc::Sender<StreamItem>,
+    /// Set before the last part is sent.
+    usage: Arc<OnceLock<Usage>>,
 }
 
 /// Pumps until the stream ends, is lost, or nobody wants it any more.
 async fn pump<S: EventSource>(
     mut source: S,
-    sender: mpsc::Sender<StreamItem>,
+    sink: Sink,
     cancelled: CancellationToken,
 ) -> TailEnding {
     let unwanted = async {
         tokio::select! {
             () = cancelled.cancelled() => {}
-            () = sender.closed() => {}
+            () = sink.sender.closed() => {}
         }
     };
     let ending = tokio::select! {
         biased;
         () = unwanted => None,
-        ending = deliver(&mut source, &sender) => Some(ending),
+        ending = deliver(&mut source, &sink) => Some(ending),
     };
     // A caller who has seen `[DONE]` goes away at once; the backend has succeeded all the same.
     let ending = ending.unwrap_or_else(|| TailEnding {
@@ -126,7 +152,7 @@ async fn pump<S: EventSource>(
         },
         error: None,
     });
-    drop(sender);
+    drop(sink);
     if source.is_complete() {
         source.finish().await;
     }
@@ -134,7 +160,8 @@ async fn pump<S: EventSource>(
 }
 
 /// Moves parts until the stream ends.
-async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamItem>) -> TailEnding {
+async fn deliver<S: EventSource>(source: &mut S, sink: &Sink) -> TailEnding {
+    let sender = &sink.sender;
     let gone = || TailEnding {
         outcome: Outcome::Cancelled,
         error: None,
@@ -149,6 +176,9 @@ async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamIte
         match next {
             Ok(Some(events)) => {
                 read_ahead += events.len();
+                if source.is_complete() {
+                    sink.usage.get_or_init(|| source.usage());
+                }
                 if sender.send(StreamItem::Events(events)).await.is_err() {
                     return gone();
                 }
@@ -161,6 +191,7 @@ async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamIte
                 }
             }
             Ok(None) => {
+                sink.usage.get_or_init(|| source.usage());
                 let outcome = Outcome::Success {
                     tokens: source.tokens(),
                 };
@@ -188,10 +219,7 @@ async fn deliver<S: EventSource>(source: &mut S, sender: &mpsc::Sender<StreamIte
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     use super::*;
 

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use crate::{
     backend::pump::{self, EventSource},
-    llm::{Endpoint, ModelBody, ModelRequest, ModelResponse},
+    llm::{Endpoint, ModelRequest, ModelResponse, Usage, whole_answer},
 };
 
 /// A model inside this process.
@@ -82,13 +82,18 @@ impl SimulatedBackend {
             created(),
         );
         if request.endpoint == Endpoint::Embeddings {
-            return Ok(whole(dialect::embeddings(&ask), None));
+            let usage = Usage {
+                input: Some(ask.prompt_tokens()),
+                ..Usage::default()
+            };
+            return Ok(whole_answer(dialect::embeddings(&ask).into(), usage));
         }
         let wanted = self.model.profile().answer_tokens;
         let text = Text::answer(&ask.last_turn(), wanted, ask.max());
         let broken_after = work.broken_after(fault, text.tokens.len());
         if request.stream {
             let source = Tokens {
+                input: ask.prompt_tokens(),
                 text,
                 writer,
                 work,
@@ -104,7 +109,11 @@ impl SimulatedBackend {
         if broken_after.is_some() {
             return Err(broken());
         }
-        Ok(whole(writer.whole(&text), Some(tokens)))
+        let usage = Usage {
+            input: Some(ask.prompt_tokens()),
+            ..Usage::of_output(Some(tokens))
+        };
+        Ok(whole_answer(writer.whole(&text).into(), usage))
     }
 
     fn with_quota(&self, mut failure: Failure) -> Failure {
@@ -115,6 +124,8 @@ impl SimulatedBackend {
 
 /// The tokens of a streamed answer, each when it is due.
 struct Tokens {
+    /// The tokens of the prompt.
+    input: u64,
     text: Text,
     writer: Writer,
     work: Work,
@@ -157,6 +168,13 @@ impl EventSource for Tokens {
 
     fn tokens(&self) -> Option<u32> {
         u32::try_from(self.text.tokens.len()).ok()
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            input: Some(self.input),
+            ..Usage::of_output(self.tokens())
+        }
     }
 
     fn is_complete(&self) -> bool {
@@ -236,12 +254,6 @@ fn not_understood(bad: &BadAsk) -> Failure {
     let mut failure = Failure::new(Outcome::Client, &bad.message).with_status(400);
     failure.body = Some(Bytes::from(dialect::bad_ask(bad)));
     failure
-}
-
-fn whole(body: String, tokens: Option<u32>) -> Answer<ModelResponse> {
-    let mut answer = Answer::complete(ModelBody::Whole(Bytes::from(body)).into());
-    answer.tokens = tokens;
-    answer
 }
 
 /// Returns the current time of answers, in seconds since 1970.

@@ -1,4 +1,4 @@
-//! The account of a call: its metrics, its log line and its response.
+//! The account of a call: its record and its response.
 //!
 //! An account is opened before the first stage and closed exactly once, when it is dropped: at the end of the
 //! response's body, with the handler if the caller has left, or by a panic. Each call is thereby counted under exactly
@@ -6,6 +6,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     thread,
 };
@@ -20,6 +21,7 @@ use kebne_lane::Ending;
 use tokio::time::Instant;
 
 use crate::{
+    record::CallRecord,
     stages::{Call, lane::Answer},
     state::State,
     surface::error::ApiError,
@@ -32,6 +34,8 @@ pub(super) struct Account {
     opened: Instant,
     /// The status of the answer; `None` before there is an answer.
     status: Option<u16>,
+    /// When the head of the answer was there.
+    begun: Option<Instant>,
 }
 
 /// The body of a response, which closes the account when it is dropped.
@@ -48,6 +52,7 @@ impl Account {
             call,
             opened: Instant::now(),
             status: None,
+            begun: None,
         }
     }
 
@@ -68,11 +73,8 @@ impl Account {
         {
             response.headers_mut().insert(name, id);
         }
-        let status = response.status().as_u16();
-        self.status = Some(status);
-        let model = self.call.notes.model();
-        let metrics = &self.state.metrics;
-        metrics.answered(&model, status, self.opened.elapsed());
+        self.status = Some(response.status().as_u16());
+        self.begun = Some(Instant::now());
         response.map_body(|_, body| {
             BoxBody::new(Accounted {
                 body,
@@ -98,27 +100,25 @@ impl Drop for Account {
             Ending::Cancelled
         };
         let ending = notes.ending().unwrap_or(unfinished);
-        let (key, model, lane) = (notes.key(), notes.model(), notes.lane());
-        self.state.metrics.ended(&model, ending);
-        self.state.live.ended(&key);
-        if let Some(began) = notes.began() {
-            let time = began.duration_since(self.opened);
-            self.state.live.first_token(&lane, time);
-        }
-        tracing::debug!(
-            target: "kebne::call",
-            request = %self.call.id,
-            surface = self.call.surface.name(),
-            key,
-            model,
-            lane,
-            attempts = notes.attempts(),
-            status = self.status,
-            ending = ending.label(),
-            reason = notes.reason(),
-            seconds = self.opened.elapsed().as_secs_f64(),
-            "a call ended",
-        );
+        let record = CallRecord {
+            id: Arc::clone(&self.call.id),
+            trace: notes.trace(),
+            key: notes.take_key(),
+            tenant: notes.take_tenant(),
+            surface: self.call.surface.name(),
+            operation: notes.operation(),
+            is_streamed: notes.is_streamed(),
+            model: notes.take_model(),
+            trail: notes.trail().take(),
+            opened: self.opened,
+            begun: self.begun,
+            ended: Instant::now(),
+            usage: notes.usage(),
+            status: self.status,
+            ending,
+            reason: notes.reason(),
+        };
+        self.state.call_ended(&record);
     }
 }
 

@@ -24,11 +24,15 @@ use crate::{
     },
     state::State,
     surface::error::ApiError,
+    trace_context::TraceContext,
 };
+
+/// The header with the trace of a call.
+const TRACEPARENT: &str = "traceparent";
 
 /// Headers of a caller that are sent to the backend: the trace of the call, and the features of Anthropic's API that
 /// it requests.
-const FORWARDED: [&str; 4] = ["traceparent", "tracestate", "baggage", "anthropic-beta"];
+const FORWARDED: [&str; 4] = [TRACEPARENT, "tracestate", "baggage", "anthropic-beta"];
 
 /// Admits a call, or ends it before its body uses resources.
 pub(super) struct Admit<'a> {
@@ -71,8 +75,11 @@ impl Stage for Admit<'_> {
             arrival,
         } = known;
         let headers = arrival.http.headers();
+        call.notes.set_trace(trace(headers));
         self.state.bodies.check(headers)?;
         let share = share::of(headers, &caller)?;
+        let named = share::named_tenant(headers)?;
+        call.notes.set_tenant(&caller.tenant, named);
         let deadline = deadline::of(headers, &self.state.settings)?;
         let wanted = turn::wanted(headers, call.surface)?;
         let session = match wanted.session {
@@ -130,6 +137,12 @@ impl Admit<'_> {
         })?;
         self.state.bodies.hold(decoded)
     }
+}
+
+/// Returns the trace of a caller.
+fn trace(headers: &HeaderMap) -> Option<TraceContext> {
+    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
+    TraceContext::parse(value)
 }
 
 /// Returns the headers of a caller that are sent to the backend with its call.

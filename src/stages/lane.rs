@@ -104,7 +104,7 @@ async fn whole(
     mut headers: Vec<(HeaderName, HeaderValue)>,
     call: &Call,
 ) -> Result<Answer, ApiError> {
-    call.notes.set_lane(&reply.lane, reply.attempts);
+    call.notes.set_usage(reply.reply.response().usage.clone());
     describe(&reply, call.surface, &mut headers);
     let (response, guard) = reply.reply.into_parts();
     let made = async {

@@ -1,12 +1,17 @@
-//! The notes of the stages on a call, for its account: key, model, lane and ending.
+//! The notes of the stages on a call, for its account: who made it, what it asked for, and how it ended.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
 };
 
-use kebne_lane::Ending;
-use tokio::time::Instant;
+use kebne_lane::{Ending, Trail};
+use kebne_wire::usage::Usage;
+
+use crate::{
+    llm::{AnswerUsage, Endpoint},
+    trace_context::TraceContext,
+};
 
 /// The notes on one call; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -15,10 +20,13 @@ pub(super) struct Notes(Rc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     key: RefCell<String>,
+    tenant: RefCell<String>,
     model: RefCell<String>,
-    lane: RefCell<String>,
-    attempts: Cell<u32>,
-    began: Cell<Option<Instant>>,
+    trace: Cell<Option<TraceContext>>,
+    operation: Cell<&'static str>,
+    is_streamed: Cell<bool>,
+    trail: Trail,
+    usage: RefCell<AnswerUsage>,
     ending: Cell<Option<Ending>>,
     reason: Cell<Option<&'static str>>,
 }
@@ -29,16 +37,35 @@ impl Notes {
         key.clone_into(&mut self.0.key.borrow_mut());
     }
 
+    /// Records the tenant of the key, and the tenant below it that the caller named.
+    pub(super) fn set_tenant(&self, of_key: &str, named: Option<&str>) {
+        let mut tenant = self.0.tenant.borrow_mut();
+        of_key.clone_into(&mut tenant);
+        if let Some(named) = named {
+            tenant.push('/');
+            tenant.push_str(named);
+        }
+    }
+
+    /// Records the trace of the caller.
+    pub(super) fn set_trace(&self, trace: Option<TraceContext>) {
+        self.0.trace.set(trace);
+    }
+
     /// Records the model by its own name, never by a name that exists only in a request.
     pub(super) fn set_model(&self, model: &str) {
         model.clone_into(&mut self.0.model.borrow_mut());
     }
 
-    /// Records the lane whose answer has begun now, and the number of attempts.
-    pub(super) fn set_lane(&self, lane: &str, attempts: u32) {
-        lane.clone_into(&mut self.0.lane.borrow_mut());
-        self.0.attempts.set(attempts);
-        self.0.began.set(Some(Instant::now()));
+    /// Records what the caller requested.
+    pub(super) fn set_operation(&self, endpoint: Endpoint, is_streamed: bool) {
+        self.0.operation.set(endpoint.operation());
+        self.0.is_streamed.set(is_streamed);
+    }
+
+    /// Records where the tokens of the answer are found.
+    pub(super) fn set_usage(&self, usage: AnswerUsage) {
+        *self.0.usage.borrow_mut() = usage;
     }
 
     /// Records the ending and its reason. Only the first call has an effect.
@@ -49,25 +76,37 @@ impl Notes {
         }
     }
 
-    pub(super) fn key(&self) -> String {
-        self.0.key.borrow().clone()
+    /// Returns the trail, to be followed by the lanes.
+    pub(super) fn trail(&self) -> &Trail {
+        &self.0.trail
     }
 
-    pub(super) fn model(&self) -> String {
-        self.0.model.borrow().clone()
+    pub(super) fn take_key(&self) -> String {
+        self.0.key.take()
     }
 
-    pub(super) fn lane(&self) -> String {
-        self.0.lane.borrow().clone()
+    pub(super) fn take_tenant(&self) -> String {
+        self.0.tenant.take()
     }
 
-    /// Returns the time at which the answer began.
-    pub(super) fn began(&self) -> Option<Instant> {
-        self.0.began.get()
+    pub(super) fn take_model(&self) -> String {
+        self.0.model.take()
     }
 
-    pub(super) fn attempts(&self) -> u32 {
-        self.0.attempts.get()
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        self.0.trace.get()
+    }
+
+    pub(super) fn operation(&self) -> &'static str {
+        self.0.operation.get()
+    }
+
+    pub(super) fn is_streamed(&self) -> bool {
+        self.0.is_streamed.get()
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.0.usage.borrow().known()
     }
 
     pub(super) fn ending(&self) -> Option<Ending> {

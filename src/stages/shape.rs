@@ -87,6 +87,8 @@ impl Stage for Shape<'_> {
             mut only_native,
             response,
         } = reading;
+        let request = &parsed.request;
+        call.notes.set_operation(request.endpoint, request.stream);
         let mut prepared = Prepared::default();
         if let Some(response) = response {
             let call = (&mut parsed, &mut only_native);
@@ -116,6 +118,7 @@ impl Stage for Shape<'_> {
         options.cost_uncertain = parsed.output_tokens_max;
         options.hedge = parsed.changes_nothing;
         options.kind = kind_of(&parsed.request, options.cost, options.cost_uncertain);
+        options.trail = Some(call.notes.trail().clone());
         Ok(Shaped {
             call,
             caller,

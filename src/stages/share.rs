@@ -66,8 +66,16 @@ fn priority(headers: &HeaderMap, caller: &Caller) -> Result<u8, ApiError> {
     Ok(asked)
 }
 
+/// Returns the tenant below the key's tenant that the caller names.
+///
+/// # Errors
+/// Returns a 400 if the header is not plain text.
+pub(super) fn named_tenant(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    text(headers, TENANT)
+}
+
 fn tenant(headers: &HeaderMap, caller: &Caller) -> Result<u64, ApiError> {
-    let Some(name) = text(headers, TENANT)? else {
+    let Some(name) = named_tenant(headers)? else {
         return Ok(number(&[&caller.tenant]));
     };
     let plain = name.bytes().all(|byte| byte.is_ascii_graphic());

@@ -11,6 +11,8 @@ use serde::{
 
 pub(crate) use shape::Shape;
 
+use crate::usage::Usage;
+
 /// The number of choices that one answer may have. OpenAI allows 128, and a list of prompts multiplies it.
 pub(crate) const CHOICES_MAX: usize = 4096;
 
@@ -62,10 +64,8 @@ pub(crate) struct ChunkView {
     pub(crate) choices: Option<Vec<ChoiceView>>,
     /// `true` if a field may make this chunk an error, so that it must be read as a whole.
     pub(crate) is_suspect: bool,
-    /// `true` if the usage is present.
-    pub(crate) has_usage: bool,
-    /// Output tokens, if the usage has them.
-    pub(crate) tokens: Option<u32>,
+    /// The usage, if it is present.
+    pub(crate) usage: Option<Usage>,
     /// `true` if it has no field other than those read here.
     pub(crate) is_bare: bool,
 }
@@ -93,9 +93,7 @@ impl<'de> Deserialize<'de> for ChunkView {
                             view.is_suspect |= choices.any(|choice| choice.has_error);
                         }
                         ChunkKey::Usage => {
-                            let usage = fields.next_value::<Option<Usage>>()?;
-                            view.has_usage = usage.is_some();
-                            view.tokens = usage.and_then(|usage| usage.tokens());
+                            view.usage = fields.next_value()?;
                         }
                         ChunkKey::Error => {
                             view.is_suspect |= !fields.next_value::<Presence>()?.is_empty();
@@ -421,20 +419,6 @@ impl<'de> Deserialize<'de> for Choices {
     }
 }
 
-/// The output tokens of a usage.
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default)]
-    completion_tokens: Option<serde_json::Number>,
-}
-
-impl Usage {
-    fn tokens(&self) -> Option<u32> {
-        let tokens = self.completion_tokens.as_ref()?.as_u64()?;
-        u32::try_from(tokens).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -517,8 +501,8 @@ mod tests {
             (r#"{"usage":{"completion_tokens":-1}}"#, true, None),
         ] {
             assert_eq!(
-                (view(text).has_usage, view(text).tokens),
-                (has_usage, tokens),
+                view(text).usage.map(Usage::output_tokens),
+                has_usage.then_some(tokens),
                 "{text}"
             );
         }

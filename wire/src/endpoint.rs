@@ -48,6 +48,25 @@ impl PassThrough {
 }
 
 impl Endpoint {
+    /// Returns the operation's name as OpenTelemetry's conventions for generative AI have it; those that the conventions
+    /// do not name have names of the same form.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "text_completion",
+            Self::Embeddings => "embeddings",
+            Self::PassThrough(operation) => match operation {
+                PassThrough::Speech => "speech",
+                PassThrough::Transcriptions => "transcription",
+                PassThrough::Translations => "translation",
+                PassThrough::Images => "image_generation",
+                PassThrough::Rerank => "rerank",
+                PassThrough::Moderations => "moderation",
+                PassThrough::Direct => "direct",
+            },
+        }
+    }
+
     /// Returns the path under the API's base, without a leading slash.
     pub fn path(self) -> &'static str {
         match self {

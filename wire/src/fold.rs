@@ -10,6 +10,7 @@ use crate::{
     request::Endpoint,
     stream::{Framer, Problem},
     surrogates::Halves,
+    usage::Usage,
 };
 
 /// Collects one answer.
@@ -65,11 +66,11 @@ impl Fold {
         self.framer.is_done() || self.framer.problem().is_some()
     }
 
-    /// Returns the whole answer and its output tokens, or `None` if the stream ended before it was complete.
+    /// Returns the whole answer, its output tokens and its usage, or `None` if the stream ended before it was complete.
     ///
     /// # Errors
     /// Returns an error if the stream contains an error or cannot be read.
-    pub fn finish(mut self) -> Result<Option<(Bytes, u32)>, Problem> {
+    pub fn finish(mut self) -> Result<Option<(Bytes, u32, Usage)>, Problem> {
         let (events, is_whole) = self.framer.end();
         self.add(events);
         if let Some(problem) = self.problem.as_ref().or(self.framer.problem()) {
@@ -78,7 +79,7 @@ impl Fold {
         if !is_whole {
             return Ok(None);
         }
-        let tokens = self.framer.tokens();
+        let (tokens, usage) = (self.framer.tokens(), self.framer.usage());
         let is_chat = self.endpoint == Endpoint::Chat;
         let choices = self.choices.into_iter().map(|(index, choice)| {
             let mut fields = choice.fields;
@@ -100,7 +101,7 @@ impl Fold {
         };
         self.answer.insert("object".to_owned(), object.into());
         let body = Bytes::from(Value::Object(self.answer).to_string());
-        Ok(Some((body, tokens)))
+        Ok(Some((body, tokens, usage)))
     }
 
     fn add(&mut self, events: Option<Bytes>) {
@@ -177,7 +178,7 @@ mod tests {
             let whole = fold.finish();
             if piece == stream.len() {
                 return whole.map(|whole| {
-                    whole.map(|(body, _)| {
+                    whole.map(|(body, ..)| {
                         assert!(check(endpoint, body.clone(), "").is_ok());
                         serde_json::from_slice(&body).unwrap()
                     })

@@ -6,6 +6,7 @@ use crate::{
     error::ErrorView,
     sse::events,
     stream::{Framer, Problem},
+    usage::Usage,
 };
 
 /// Reads one streamed answer, passes its events on, and determines whether it ended completely.
@@ -38,6 +39,9 @@ pub trait Framing: Send + 'static {
 
     /// Returns the output tokens known so far.
     fn tokens(&self) -> u32;
+
+    /// Returns the tokens that the server has reported so far.
+    fn usage(&self) -> Usage;
 }
 
 /// Returns the error in an incomplete last event. Only an error can begin in this way.
@@ -80,5 +84,9 @@ impl Framing for Framer {
 
     fn tokens(&self) -> u32 {
         self.tokens()
+    }
+
+    fn usage(&self) -> Usage {
+        self.usage()
     }
 }

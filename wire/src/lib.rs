@@ -36,6 +36,7 @@ pub mod surrogates;
 mod tool_calls;
 pub mod translate;
 pub mod turn;
+pub mod usage;
 pub mod whole;
 
 pub use direct::Direct;

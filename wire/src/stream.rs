@@ -20,6 +20,7 @@ use crate::{
     role::with_roles,
     sse::{Event, Splitter, events, write},
     surrogates,
+    usage::Usage,
 };
 
 /// The event that ends a stream, exactly as SDKs compare it.
@@ -52,8 +53,8 @@ pub struct Framer {
     shape: Option<Shape>,
     /// `true` if `[DONE]` was passed on; everything after it is ignored.
     done: bool,
-    /// Output tokens, as given in the usage.
-    usage: Option<u32>,
+    /// The tokens, as given in the usage.
+    usage: Usage,
     /// Chunks, about one token each.
     chunks: u32,
     normal_form: NormalForm,
@@ -101,7 +102,7 @@ impl Framer {
             },
             shape: None,
             done: false,
-            usage: None,
+            usage: Usage::default(),
             chunks: 0,
             normal_form: NormalForm::default(),
             problem: None,
@@ -179,7 +180,12 @@ impl Framer {
 
     /// Returns the output tokens: the number in the usage, or else the number of chunks.
     pub fn tokens(&self) -> u32 {
-        self.usage.unwrap_or(self.chunks)
+        self.usage.output_tokens().unwrap_or(self.chunks)
+    }
+
+    /// Returns the tokens that the server has reported.
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// Reads complete events. Returns them unchanged, or rewritten if something must be removed.
@@ -308,10 +314,12 @@ impl Framer {
         if chunk.is_suspect && ErrorView::read(text).is_some() {
             return self.stop(Problem::Error(owned()));
         }
-        self.usage = chunk.tokens.or(self.usage);
+        if let Some(usage) = chunk.usage {
+            self.usage = usage.or(self.usage);
+        }
         let Some(choices) = &chunk.choices else {
             // A sign that the server is alive. It is not passed on, because a caller would look for its choices.
-            let is_nothing = chunk.is_bare && !chunk.has_usage;
+            let is_nothing = chunk.is_bare && chunk.usage.is_none();
             return if is_nothing {
                 EventAction::Drop
             } else {

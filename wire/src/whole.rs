@@ -11,6 +11,7 @@ use crate::{
     request::Endpoint,
     stream::Problem,
     surrogates,
+    usage::Usage,
 };
 
 /// A whole answer that can be passed on.
@@ -18,8 +19,8 @@ use crate::{
 pub struct Whole {
     /// The body, unchanged or with numbers that are not finite replaced.
     pub body: Bytes,
-    /// Output tokens, if the usage is present.
-    pub tokens: Option<u32>,
+    /// The tokens that the server reports.
+    pub usage: Usage,
 }
 
 /// The answer of an embeddings call.
@@ -53,7 +54,7 @@ pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Pr
     if chunk.is_suspect && ErrorView::read(&body).is_some() {
         return Err(Problem::Error(body));
     }
-    let tokens = chunk.tokens;
+    let usage = chunk.usage.unwrap_or_default();
     if endpoint == Endpoint::Embeddings {
         let answer: Embeddings<'_> =
             serde_json::from_slice(&body).map_err(|_| Problem::Unreadable)?;
@@ -62,7 +63,7 @@ pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Pr
         if embeddings.is_empty() || !is_complete {
             return Err(Problem::Empty);
         }
-        return Ok(Whole { body, tokens });
+        return Ok(Whole { body, usage });
     }
     let choices = chunk.choices.unwrap_or_default();
     if choices.is_empty() || !choices.iter().all(|choice| choice.has_message) {
@@ -78,7 +79,7 @@ pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Pr
         None
     };
     let body = normal.unwrap_or(body);
-    Ok(Whole { body, tokens })
+    Ok(Whole { body, usage })
 }
 
 /// Reads a body that the JSON parser refuses, or that is not an object.
@@ -128,7 +129,7 @@ mod tests {
             let body = Bytes::from_static(body.as_bytes());
             let whole = check(endpoint, body.clone(), "").unwrap();
             assert_eq!(
-                (whole.body.as_ptr(), whole.tokens),
+                (whole.body.as_ptr(), whole.usage.output_tokens()),
                 (body.as_ptr(), Some(3))
             );
         }

@@ -21,6 +21,7 @@ use crate::{
     call::Ending,
     clock::Clock,
     job::{CallSuccess, Job, Lost},
+    trail::AttemptEnding,
 };
 
 /// An attempt to be made now.
@@ -163,6 +164,9 @@ impl<B: Backend> Run<B> {
     ) -> AttemptEnd {
         self.progress.begun.store(true, SeqCst);
         let sent = clock.now();
+        if let Some(trail) = &self.job.options.trail {
+            trail.begin(self.attempt, self.wake, clock.instant(sent));
+        }
         let until_now = || Span {
             sent,
             at: clock.now(),
@@ -177,6 +181,7 @@ impl<B: Backend> Run<B> {
             AttemptEnd::panicked(committed)
         });
         end.span = until_now();
+        note_end(&self.job, self.attempt, &end);
         self.job.ended(self.attempt);
         self.progress.ended(end);
         end
@@ -244,6 +249,9 @@ impl<B: Backend> Run<B> {
         if answer.tail.is_some() {
             first_part();
         }
+        if let Some(trail) = &self.job.options.trail {
+            trail.answered(self.attempt, Clock::instant_now());
+        }
         let delivered = self.job.answer(self.attempt, success);
         let outcome = match answer.tail {
             None => Outcome::Success {
@@ -296,5 +304,26 @@ pub(crate) fn lost<B: Backend>(
     if committed {
         job.shared().condemn(Ending::Panic);
     }
-    AttemptEnd::lost(committed, begun, now)
+    let end = AttemptEnd::lost(committed, begun, now);
+    note_end(job, attempt, &end);
+    end
+}
+
+/// Records the end of an attempt in the trail of its call.
+fn note_end<B: Backend>(job: &Job<B>, attempt: AttemptId, end: &AttemptEnd) {
+    let Some(trail) = &job.options.trail else {
+        return;
+    };
+    let reason = match (end.cause, &end.outcome) {
+        (Cause::Panic, _) => "panic",
+        (Cause::Lane, _) => "lane",
+        (Cause::Outside, Outcome::Success { .. } | Outcome::Cancelled) => "",
+        (Cause::Outside, _) => job.last_reason(),
+    };
+    let outcome = end.outcome.label();
+    trail.end(
+        attempt,
+        AttemptEnding { outcome, reason },
+        Clock::instant_now(),
+    );
 }

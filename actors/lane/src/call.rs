@@ -5,7 +5,7 @@ use std::time::Duration;
 use kebne_control::{Kind, Outcome, Refusal};
 use serde::Serialize;
 
-use crate::backend::Failure;
+use crate::{backend::Failure, trail::Trail};
 
 /// The options of a call.
 #[expect(
@@ -48,6 +48,8 @@ pub struct CallOptions {
     /// whenever it is woken: between two polls the attempt stands still, and its time counts as the backend's. `false` by
     /// default.
     pub in_place: bool,
+    /// Records how long the call waited and how its attempts went; `None` by default.
+    pub trail: Option<Trail>,
 }
 
 /// The attempts of a call that the lane repeats.
@@ -86,19 +88,20 @@ impl CallOptions {
             },
             repeats: Repeats::Undone,
             in_place: false,
+            trail: None,
         }
     }
 
     /// Marks the call as idempotent: failed attempts are repeated. See [`Repeats::Failures`].
     #[must_use]
-    pub const fn idempotent(mut self) -> Self {
+    pub fn idempotent(mut self) -> Self {
         self.repeats = Repeats::Failures;
         self
     }
 
     /// Lets an attempt run inside the future of the call. See [`CallOptions::in_place`].
     #[must_use]
-    pub const fn in_place(mut self) -> Self {
+    pub fn in_place(mut self) -> Self {
         self.in_place = true;
         self
     }

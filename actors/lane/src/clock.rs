@@ -27,6 +27,11 @@ impl Clock {
         Timestamp::from_duration(Instant::now().saturating_duration_since(self.epoch))
     }
 
+    /// Returns the current time on tokio's clock.
+    pub(crate) fn instant_now() -> Instant {
+        Instant::now()
+    }
+
     /// Returns the instant on tokio's clock at which `at` is due.
     pub(crate) fn instant(&self, at: Timestamp) -> Instant {
         self.epoch + at.since(Timestamp::ZERO)

@@ -21,6 +21,7 @@ use crate::{
     rate_controller::{ControllerMemory, GetController},
     snapshot::{LaneSnapshot, next_attempt, until},
     status::{LastFailure, Status},
+    visit::Visit,
     worker_pool::{Close, CutOff, Enqueue, GetPool, SpendRetry, WorkerPool},
 };
 
@@ -61,6 +62,9 @@ impl<B: Backend> LaneHandle<B> {
     ) -> Result<Reply<B::Response>, CallError> {
         let inner = &*self.inner;
         inner.endings.call();
+        let trail = options.trail.clone();
+        let _visit =
+            trail.map(|trail| Visit::enter(trail, &inner.name, &inner.status, inner.clock));
         let Some(permit) = inner.permits.take() else {
             inner.endings.end(Ending::Shed);
             return Err(CallError::Refused {

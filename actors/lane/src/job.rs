@@ -277,6 +277,16 @@ impl<B: Backend> Job<B> {
         }
     }
 
+    /// Returns the reason code of the last loss, or the timeout that ran out; empty if there is neither.
+    pub(crate) fn last_reason(&self) -> &'static str {
+        match &*lock(&self.last) {
+            Some(Lost::Failure(failure)) => failure.reason.unwrap_or_default(),
+            Some(Lost::Timeout(what)) => what,
+            Some(Lost::Panic) => "panic",
+            None => "",
+        }
+    }
+
     /// Returns `true` if an attempt was lost other than by a refusal, so the failure is the ending of the call.
     pub(crate) fn was_lost(&self) -> bool {
         match &*lock(&self.last) {

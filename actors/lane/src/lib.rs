@@ -5,7 +5,7 @@
 //! the answer or an error. A lane does not depend on HTTP or on models.
 //!
 //! Each file uses only files further up in this list: the types that callers and backends use ([`backend`], [`call`],
-//! [`endings`], [`settings`], [`snapshot`]); `job` and `guard`, a call inside the lane; `attempt`, `open_slots`,
+//! [`endings`], [`settings`], [`snapshot`], [`trail`]); `job` and `guard`, a call inside the lane; `attempt`, `open_slots`,
 //! `attempt_task` and `worker`, which make attempts; `rate_controller`, which decides the concurrency and the rate; `worker_pool`, which decides the
 //! order; `lane`, their parent and bulkhead; [`handle`], [`LaneBuilder`] and [`ViaLane`], the entrances.
 
@@ -28,7 +28,9 @@ mod rate_controller;
 pub mod settings;
 pub mod snapshot;
 mod status;
+pub mod trail;
 mod via_lane;
+mod visit;
 mod worker;
 mod worker_pool;
 
@@ -48,6 +50,7 @@ pub use prewarm::{Prewarm, PrewarmError};
 pub use settings::LaneSettings;
 pub use snapshot::{LaneSnapshot, PastVerdict};
 pub use status::{FailureCount, LastFailure};
+pub use trail::{AttemptEnding, AttemptTrail, Trail, TrailReport};
 pub use via_lane::{LaneFlowExt, Replies, ViaLane};
 
 // Types of other crates in this crate's interface.

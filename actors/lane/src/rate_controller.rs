@@ -175,7 +175,7 @@ impl RateController {
 
     fn tell_grant(&self, seen: Option<u64>, observer: Option<Recipient<Observe>>) {
         let grant = self.law.grant();
-        self.parts.status.publish(&grant);
+        self.parts.status.publish(&grant, self.parts.clock.now());
         let changed = LimitChanged {
             grant,
             seen,

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -78,20 +78,71 @@ struct Failures {
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     state: AtomicU8,
+    /// The time in which the backend was not known to serve.
+    cold: ColdClock,
     limit: AtomicU32,
     restarts: AtomicU32,
     failures: Mutex<Failures>,
 }
 
+/// A clock that runs while a lane is cold. It is read without a lock, because each call reads it twice.
+#[derive(Debug, Default)]
+struct ColdClock(
+    /// While the clock stands: its time in microseconds. While it runs: [`RUNS`] and the time at which it would have
+    /// been started to show what it shows now.
+    AtomicU64,
+);
+
+/// The bit of a clock that runs.
+const RUNS: u64 = 1 << 63;
+
+impl ColdClock {
+    /// Starts or stops the clock; called by one thread at a time.
+    fn set(&self, runs: bool, now: Timestamp) {
+        let shown = self.0.load(Relaxed);
+        if runs == (shown & RUNS != 0) {
+            return;
+        }
+        let now = micros(now);
+        let next = if runs {
+            RUNS | now.saturating_sub(shown)
+        } else {
+            now.saturating_sub(shown & !RUNS)
+        };
+        self.0.store(next, Relaxed);
+    }
+
+    fn read(&self, now: Timestamp) -> Duration {
+        let shown = self.0.load(Relaxed);
+        Duration::from_micros(if shown & RUNS == 0 {
+            shown
+        } else {
+            micros(now).saturating_sub(shown & !RUNS)
+        })
+    }
+}
+
+fn micros(at: Timestamp) -> u64 {
+    let micros = at.since(Timestamp::ZERO).as_micros();
+    u64::try_from(micros).unwrap_or(u64::MAX) & !RUNS
+}
+
 impl Status {
-    pub(crate) fn publish(&self, grant: &Grant) {
+    pub(crate) fn publish(&self, grant: &Grant, now: Timestamp) {
         self.state.store(grant.state as u8, Relaxed);
+        let is_cold = matches!(grant.state, LaneState::Probe | LaneState::Cold);
+        self.cold.set(is_cold, now);
         self.limit.store(grant.concurrency, Relaxed);
     }
 
     pub(crate) fn state(&self) -> LaneState {
         let number = usize::from(self.state.load(Relaxed));
         LaneState::ALL.get(number).copied().unwrap_or_default()
+    }
+
+    /// Returns the time in which the backend was not known to serve (states `probe` and `cold`), since the start.
+    pub(crate) fn cold_time(&self, now: Timestamp) -> Duration {
+        self.cold.read(now)
     }
 
     pub(crate) fn limit(&self) -> u32 {
@@ -139,5 +190,27 @@ impl Status {
 
     pub(crate) fn restarts(&self) -> u32 {
         self.restarts.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cold_clock_runs_while_the_lane_is_cold() {
+        let (clock, at) = (ColdClock::default(), |seconds| {
+            Timestamp::ZERO.after(Duration::from_secs(seconds))
+        });
+        let seen = |now| clock.read(at(now)).as_secs();
+        assert_eq!(seen(100), 0);
+        clock.set(true, at(100));
+        clock.set(true, at(105));
+        assert_eq!(seen(110), 10);
+        clock.set(false, at(112));
+        clock.set(false, at(115));
+        assert_eq!(seen(200), 12);
+        clock.set(true, at(300));
+        assert_eq!(seen(301), 13);
     }
 }

@@ -139,6 +139,7 @@ async fn build(
 
 fn options(deadline: Duration) -> CallOptions {
     CallOptions {
+        trail: None,
         deadline,
         bounds_stream: true,
         bytes: 10,

@@ -18,7 +18,7 @@ use crate::{
         pump::{self, EventSource as _},
         upstream::Incoming,
     },
-    llm::{ModelBody, ModelRequest, ModelResponse},
+    llm::{ModelRequest, ModelResponse, whole_answer},
 };
 
 impl OpenAiBackend {
@@ -74,7 +74,7 @@ impl OpenAiBackend {
         }
         let whole =
             last.ok_or_else(|| failure::cut("the backend's stream ended before it was done"))?;
-        let mut answer = Answer::complete(ModelBody::Whole(whole).into());
+        let mut answer = whole_answer(whole, source.usage());
         answer.tokens = source.tokens();
         Ok(answer)
     }
@@ -86,11 +86,9 @@ fn whole(body: &Bytes, attempt: &Attempt<ModelRequest>) -> Result<Answer<ModelRe
     if attempt.request.stream {
         let events = events_of_response(&checked.body);
         let events = events.ok_or_else(|| failure::unreadable(body))?;
-        return Ok(one_chunk::stream(events, checked.tokens, attempt));
+        return Ok(one_chunk::stream(events, checked.usage, attempt));
     }
-    let mut answer = Answer::complete(ModelBody::Whole(checked.body).into());
-    answer.tokens = checked.tokens;
-    Ok(answer)
+    Ok(whole_answer(checked.body, checked.usage))
 }
 
 #[cfg(test)]

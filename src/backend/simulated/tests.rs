@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::llm::ModelBody;
 use kebne_lab::simulate::Preset;
 
 use crate::{backend::wire::read, llm::StreamItem};

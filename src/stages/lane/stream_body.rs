@@ -97,7 +97,8 @@ impl StreamBody {
     }
 
     fn take(&mut self, reply: GatewayReply) -> Result<(), ApiError> {
-        self.call.notes.set_lane(&reply.lane, reply.attempts);
+        let usage = reply.reply.response().usage.clone();
+        self.call.notes.set_usage(usage);
         let (response, guard) = reply.reply.into_parts();
         match response.body {
             ModelBody::Stream(items) => {

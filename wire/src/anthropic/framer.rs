@@ -13,6 +13,7 @@ use crate::{
     sse::{Event, Splitter, events, write},
     stream::Problem,
     translate::BadAnswer,
+    usage::Usage,
 };
 
 /// Reads one stream.
@@ -133,7 +134,11 @@ impl Framing for MessageFramer {
     }
 
     fn tokens(&self) -> u32 {
-        u32::try_from(self.progress.output_tokens()).unwrap_or(u32::MAX)
+        self.progress.usage().output_tokens().unwrap_or_default()
+    }
+
+    fn usage(&self) -> Usage {
+        self.progress.usage()
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::translate::BadAnswer;
+use crate::{translate::BadAnswer, usage::Usage};
 
 #[derive(Deserialize)]
 struct EventView<'a> {
@@ -13,7 +13,7 @@ struct EventView<'a> {
     #[serde(default)]
     message: Option<MessageView>,
     #[serde(default)]
-    usage: Option<UsageView>,
+    usage: Option<Usage>,
     #[serde(borrow, default)]
     delta: Option<DeltaView<'a>>,
     #[serde(borrow, default)]
@@ -23,13 +23,7 @@ struct EventView<'a> {
 #[derive(Deserialize)]
 struct MessageView {
     #[serde(default)]
-    usage: Option<UsageView>,
-}
-
-#[derive(Deserialize)]
-struct UsageView {
-    #[serde(default)]
-    output_tokens: Option<u64>,
+    usage: Option<Usage>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +54,7 @@ enum Stage {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     stage: Stage,
-    output_tokens: u64,
+    usage: Usage,
 }
 
 impl Progress {
@@ -74,11 +68,9 @@ impl Progress {
             serde_json::from_slice(data).map_err(|error| BadAnswer::NotJson(error.to_string()))?;
         let kind = event.kind.ok_or(BadAnswer::Lacks("type"))?;
         let counted = event.message.and_then(|message| message.usage);
-        let counted = event
-            .usage
-            .or(counted)
-            .and_then(|usage| usage.output_tokens);
-        self.output_tokens = counted.unwrap_or(self.output_tokens);
+        if let Some(counted) = event.usage.or(counted) {
+            self.usage = counted.or(self.usage);
+        }
         match &*kind {
             "message_start" => self.reach(Stage::Begun),
             "content_block_start" | "content_block_delta" if self.stage >= Stage::Begun => {
@@ -121,8 +113,8 @@ impl Progress {
     }
 
     /// Returns the output tokens that the backend has counted so far.
-    pub(super) fn output_tokens(self) -> u64 {
-        self.output_tokens
+    pub(super) fn usage(self) -> Usage {
+        self.usage
     }
 }
 
@@ -150,12 +142,12 @@ mod tests {
         let stop = json!({"type": "message_stop"});
         let begun = noted(&[start.clone(), ping.clone()]).unwrap();
         assert!(!begun.has_spoken() && !begun.is_done());
-        assert_eq!(begun.output_tokens(), 1);
+        assert_eq!(begun.usage().output, Some(1));
         let spoken = noted(&[start.clone(), ping, block.clone()]).unwrap();
         assert!(spoken.has_spoken() && !spoken.is_done());
         let done = noted(&[start.clone(), block.clone(), end.clone(), stop.clone()]).unwrap();
         assert!(done.is_done());
-        assert_eq!(done.output_tokens(), 7);
+        assert_eq!(done.usage().output, Some(7));
         for events in [&[start, block, stop.clone()][..], &[end, stop][..]] {
             assert!(matches!(noted(events), Err(BadAnswer::Incomplete)));
         }

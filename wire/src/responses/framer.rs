@@ -15,6 +15,7 @@ use crate::{
     json,
     sse::{Event, Splitter, events, write},
     stream::Problem,
+    usage::Usage,
 };
 
 #[derive(Deserialize)]
@@ -28,15 +29,9 @@ struct EventView<'a> {
 #[derive(Deserialize)]
 struct ResponseView {
     #[serde(default)]
-    usage: Option<UsageView>,
+    usage: Option<Usage>,
     #[serde(default)]
     error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct UsageView {
-    #[serde(default)]
-    output_tokens: Option<u64>,
 }
 
 /// The part of a response that has come.
@@ -55,7 +50,7 @@ pub struct ResponseFramer {
     splitter: Splitter,
     event_size_max: usize,
     stage: Stage,
-    usage: Option<u64>,
+    usage: Usage,
     /// Deltas, about one token each.
     deltas: u64,
     problem: Option<Problem>,
@@ -68,7 +63,7 @@ impl ResponseFramer {
             splitter: Splitter::new(event_size_max),
             event_size_max,
             stage: Stage::Nothing,
-            usage: None,
+            usage: Usage::default(),
             deltas: 0,
             problem: None,
         }
@@ -129,8 +124,9 @@ impl ResponseFramer {
         if kind.rsplit('.').next() == Some("delta") {
             self.deltas += 1;
         }
-        let usage = response.and_then(|response| response.usage);
-        self.usage = usage.and_then(|usage| usage.output_tokens).or(self.usage);
+        if let Some(usage) = response.and_then(|response| response.usage) {
+            self.usage = usage.or(self.usage);
+        }
         Ok(true)
     }
 }
@@ -189,6 +185,11 @@ impl Framing for ResponseFramer {
     }
 
     fn tokens(&self) -> u32 {
-        u32::try_from(self.usage.unwrap_or(self.deltas)).unwrap_or(u32::MAX)
+        let tokens = self.usage.output.unwrap_or(self.deltas);
+        u32::try_from(tokens).unwrap_or(u32::MAX)
+    }
+
+    fn usage(&self) -> Usage {
+        self.usage
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     error::ErrorView, json, responses::events::Events, sse, stream::Problem, surrogates,
-    whole::Whole,
+    usage::Usage, whole::Whole,
 };
 
 #[derive(Deserialize)]
@@ -22,13 +22,7 @@ struct ResponseView<'a> {
     #[serde(default)]
     error: Option<Value>,
     #[serde(default)]
-    usage: Option<UsageView>,
-}
-
-#[derive(Deserialize)]
-struct UsageView {
-    #[serde(default)]
-    output_tokens: Option<u64>,
+    usage: Option<Usage>,
 }
 
 /// Checks a whole response.
@@ -63,10 +57,9 @@ pub fn check_response(body: Bytes) -> Result<Whole, Problem> {
         _ => {}
     }
     let is_response = view.object.as_deref() == Some("response") && view.output.is_some();
-    let tokens = view.usage.and_then(|usage| usage.output_tokens);
-    let tokens = tokens.and_then(|tokens| u32::try_from(tokens).ok());
+    let usage = view.usage.unwrap_or_default();
     if is_response {
-        return Ok(Whole { body, tokens });
+        return Ok(Whole { body, usage });
     }
     match ErrorView::read(&body) {
         Some(_) => Err(Problem::Error(body)),
@@ -220,7 +213,7 @@ mod tests {
     #[test]
     fn only_a_response_at_its_end_is_an_answer() {
         for status in ["completed", "incomplete"] {
-            assert_eq!(check(&response(status)).unwrap().tokens, Some(5));
+            assert_eq!(check(&response(status)).unwrap().usage.output, Some(5));
         }
         assert_eq!(check(&response("cancelled")), Err(Problem::Failed));
         for status in ["queued", "in_progress"] {
