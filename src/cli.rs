@@ -8,6 +8,7 @@ pub mod exit;
 pub mod key;
 #[cfg(feature = "lab")]
 pub mod lab;
+pub mod metrics;
 pub mod serve;
 
 use std::{
@@ -56,6 +57,8 @@ pub enum Command {
     #[cfg(feature = "lab")]
     #[command(flatten)]
     Lab(lab::LabCommand),
+    /// Print the reference of the metrics as a table in Markdown.
+    Metrics,
     /// Create an API key and print it with its hash for the settings.
     Key,
 }
@@ -143,6 +146,7 @@ where
         Command::Check { config } => check::run(config.as_deref(), environment, output),
         #[cfg(feature = "lab")]
         Command::Lab(command) => lab::run(command, environment, output),
+        Command::Metrics => metrics::run(output),
         Command::Key => key::run(output),
     };
     let Err(error) = done else {

@@ -35,6 +35,7 @@ mod check;
 mod context;
 mod error;
 mod operate;
+mod restarts;
 mod route;
 
 pub use call::GatewayReply;
@@ -42,6 +43,7 @@ pub use check::check;
 pub use error::{GatewayError, StartError};
 
 use context::context_parts;
+use restarts::Restarts;
 use route::{Route, routes};
 
 /// The models and the lanes behind them; clones share both.
@@ -68,6 +70,7 @@ struct Inner {
     learned: Option<Mutex<Learned>>,
     /// The service is about to stop.
     leaving: AtomicBool,
+    restarts: Restarts,
 }
 
 struct Lane {
@@ -86,6 +89,8 @@ pub struct GatewaySnapshot {
     pub dead_letters: u64,
     /// The lanes whose actors answered.
     pub lanes: Vec<LaneSnapshot>,
+    /// Restarts of actors since the start, by kind.
+    pub restarts: BTreeMap<&'static str, u64>,
 }
 
 impl Gateway {
@@ -100,6 +105,7 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let context = context_parts(settings, environment)?;
         let system = ActorSystem::new("kebne", fastrand::u64(..));
+        let restarts = Restarts::of(&system);
         let supervisor = Supervisor::spawn(&system);
         let context = ContextHandle::start_under(&supervisor, context).await?;
         let monitor = Monitor::props(settings.alerts.rules.clone());
@@ -155,6 +161,7 @@ impl Gateway {
                 models,
                 learned: learned.map(Mutex::new),
                 leaving: AtomicBool::new(false),
+                restarts,
             }),
         };
         gateway.prewarm_at_start().await;
@@ -211,6 +218,7 @@ impl Gateway {
             actors: self.inner.system.tree(),
             dead_letters: self.inner.system.dead_letters(),
             lanes: lanes.into_iter().flatten().collect(),
+            restarts: self.inner.restarts.by_kind(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod api_key;
+pub mod audit_log;
 pub mod backend;
 pub mod bodies;
 pub mod cli;

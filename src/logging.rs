@@ -4,14 +4,16 @@
 //! counted: the log never holds up the service.
 
 use std::{
+    fs::OpenOptions,
     io::{self, IsTerminal, Write},
-    sync::{OnceLock, mpsc},
+    path::PathBuf,
+    sync::{Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-
+use tracing::Level;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -19,7 +21,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::settings::{LogFormat, LogSettings};
+use crate::{
+    request_log,
+    settings::{LogFormat, LogSettings},
+};
 
 /// Where the HTTP server writes one line at level ERROR per request head that it cannot read. Any caller can cause them
 /// without bound, so they are written only if the filter names this crate.
@@ -31,6 +36,15 @@ pub enum LoggingError {
     /// The filter is invalid; validated settings never cause this.
     #[error("the log filter is wrong: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The file of the request log cannot be opened.
+    #[error("the request log cannot be written to `{}`: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        error: io::Error,
+    },
     /// A log has already been started in this process.
     #[error("the log is already started: {0}")]
     Started(#[from] tracing_subscriber::util::TryInitError),
@@ -41,21 +55,25 @@ const LINES_MAX: usize = 8192;
 /// Time in which a write to [`Stderr`] must be taken.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// The counters of the lines that the writers have dropped.
+static DROPPED: Mutex<Vec<ErrorCounter>> = Mutex::new(Vec::new());
 
-/// Starts the log of this process; called once, before anything is logged. Dropping the guard writes the lines that
-/// wait, for at most about a second.
+/// The writers of the logs. Dropping it writes the lines that wait, for at most about a second each.
+#[derive(Debug)]
+#[must_use = "lines are lost when it is dropped before the process ends"]
+pub struct Writers {
+    _log: WorkerGuard,
+    _requests: Option<WorkerGuard>,
+}
+
+/// Starts the log of this process; called once, before anything is logged.
 ///
 /// # Errors
 /// See [`LoggingError`].
-pub fn start(settings: &LogSettings) -> Result<WorkerGuard, LoggingError> {
+pub fn start(settings: &LogSettings) -> Result<Writers, LoggingError> {
     let filter = filter(settings)?;
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(LINES_MAX)
-        .lossy(true)
-        .thread_name("log")
-        .finish(io::stderr());
-    let _is_first = DROPPED.set(writer.error_counter());
+    let (writer, log) = beside(io::stderr(), "log");
+    let requests = start_requests(settings, &filter, &writer)?;
     // Colours are for a terminal; in a file they are noise.
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
@@ -69,12 +87,56 @@ pub fn start(settings: &LogSettings) -> Result<WorkerGuard, LoggingError> {
         .try_init()?;
     // The usual hook writes to standard error itself, and would wait for its reader.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    Ok(guard)
+    Ok(Writers {
+        _log: log,
+        _requests: requests,
+    })
+}
+
+/// Returns a writer whose lines are written by a thread of its own, and dropped and counted when that is too slow.
+fn beside(output: impl Write + Send + 'static, thread: &str) -> (NonBlocking, WorkerGuard) {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_MAX)
+        .lossy(true)
+        .thread_name(thread)
+        .finish(output);
+    let mut counters = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    counters.push(writer.error_counter());
+    (writer, guard)
+}
+
+/// Starts the request log in its file, or with the log if the filter lets it through.
+fn start_requests(
+    settings: &LogSettings,
+    filter: &Targets,
+    log: &NonBlocking,
+) -> Result<Option<WorkerGuard>, LoggingError> {
+    let requests = &settings.requests;
+    let format = requests.format.unwrap_or(settings.format);
+    if !requests.enabled {
+        return Ok(None);
+    }
+    if requests.file.as_os_str().is_empty() {
+        if filter.would_enable(request_log::TARGET, &Level::INFO) {
+            request_log::start(requests, format, log.clone());
+        }
+        return Ok(None);
+    }
+    let path = &requests.file;
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|error| LoggingError::File {
+        path: path.clone(),
+        error,
+    })?;
+    let (writer, guard) = beside(file, "requests");
+    request_log::start(requests, format, writer);
+    Ok(Some(guard))
 }
 
 /// Returns the lines that were dropped because the log was written too slowly.
 pub fn lines_dropped() -> u64 {
-    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
+    let counters = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    let dropped: usize = counters.iter().map(ErrorCounter::dropped_lines).sum();
     u64::try_from(dropped).unwrap_or(u64::MAX)
 }
 
@@ -117,8 +179,6 @@ fn filter(settings: &LogSettings) -> Result<Targets, LoggingError> {
 
 #[cfg(test)]
 mod tests {
-    use tracing::Level;
-
     use super::*;
 
     #[test]

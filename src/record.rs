@@ -42,6 +42,8 @@ pub struct CallRecord {
     pub usage: Usage,
     /// The status of the answer; `None` if the caller left before there was one.
     pub status: Option<u16>,
+    /// The wait that a refusal asked for in `Retry-After`.
+    pub retry_after: Option<Duration>,
     /// The ending.
     pub ending: Ending,
     /// The reason code of an ending other than a success; it may be empty.

@@ -1,21 +1,318 @@
-//! The log line of each ended call.
+//! The request log: one line for each ended call, as text or JSON, on standard error or in a file.
+//!
+//! A line says who called, which model and lanes were used, how long each part took and how the call ended. It never
+//! contains a prompt, an answer or a key. Lines are written by a thread of their own, and dropped and counted when
+//! nobody takes them.
 
-use crate::record::CallRecord;
+use std::{
+    fmt::{self, Write as _},
+    io::Write,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
 
-/// Writes the line of a call: target `kebne::call`, level `debug`.
+use kebne_lane::Ending;
+use serde::Serialize;
+use tracing_appender::non_blocking::NonBlocking;
+
+use crate::{
+    record::CallRecord,
+    settings::{LogFormat, log::RequestLogSettings},
+};
+
+/// The target of the request log in `log.filter`, where the lines go to standard error.
+pub(crate) const TARGET: &str = "kebne::call";
+
+static LOG: OnceLock<RequestLog> = OnceLock::new();
+
+/// The request log of this process.
+#[derive(Debug)]
+struct RequestLog {
+    writer: NonBlocking,
+    format: LogFormat,
+    sample: f64,
+    keeps_failures: bool,
+}
+
+/// Starts the request log, which is written to `writer`. Called once, with the log.
+pub(crate) fn start(settings: &RequestLogSettings, format: LogFormat, writer: NonBlocking) {
+    let log = RequestLog {
+        writer,
+        format,
+        sample: settings.sample,
+        keeps_failures: settings.failures_always,
+    };
+    let _is_first = LOG.set(log);
+}
+
+/// Writes the line of a call, if the log is on and the call is in the sample.
 pub fn write(record: &CallRecord) {
-    tracing::debug!(
-        target: "kebne::call",
-        request = %record.id,
-        surface = record.surface,
-        key = record.key,
-        model = record.model,
-        lane = record.lane(),
-        attempts = record.attempts(),
-        status = record.status,
-        ending = record.ending.label(),
-        reason = record.reason,
-        seconds = record.total().as_secs_f64(),
-        "a call ended",
-    );
+    let Some(log) = LOG.get() else {
+        return;
+    };
+    let is_failure = record.ending != Ending::Success;
+    let is_kept = (is_failure && log.keeps_failures) || log.sample >= 1.0;
+    if !is_kept && fastrand::f64() >= log.sample {
+        return;
+    }
+    let line = match log.format {
+        LogFormat::Text => text(record, SystemTime::now()),
+        LogFormat::Json => json(record, SystemTime::now()),
+    };
+    // The writer drops and counts lines that it cannot take; it returns no error.
+    let _taken = log.writer.clone().write_all(line.as_bytes());
+}
+
+/// One line of JSON. Times are in milliseconds.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    message: &'static str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    key: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    tenant: &'a str,
+    surface: &'static str,
+    operation: &'static str,
+    stream: bool,
+    model: &'a str,
+    lane: &'a str,
+    status: Option<u16>,
+    ending: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'static str,
+    attempts: usize,
+    attempted: Vec<Attempt<'a>>,
+    queue_ms: f64,
+    cold_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_token_ms: Option<f64>,
+    total_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens: Option<u64>,
+}
+
+/// One attempt in a line of JSON.
+#[derive(Serialize)]
+struct Attempt<'a> {
+    lane: &'a str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    wake: bool,
+    /// The beginning, from the arrival of the call.
+    at_ms: f64,
+    took_ms: f64,
+}
+
+fn json(record: &CallRecord, now: SystemTime) -> String {
+    let causes = record.causes();
+    let attempted = record.trail.attempts.iter().zip(causes);
+    let attempted = attempted.map(|(attempt, (outcome, reason))| {
+        let ended = attempt.ended.map_or(record.ended, |(at, _)| at);
+        Attempt {
+            lane: record.trail.lanes.get(attempt.lane).map_or("", |name| name),
+            outcome,
+            reason,
+            wake: attempt.is_wake,
+            at_ms: millis(attempt.sent.saturating_duration_since(record.opened)),
+            took_ms: millis(ended.saturating_duration_since(attempt.sent)),
+        }
+    });
+    let line = Line {
+        timestamp: humantime::format_rfc3339_millis(now).to_string(),
+        message: "call",
+        id: &record.id,
+        trace: record.trace.map(|trace| trace.trace()),
+        key: &record.key,
+        tenant: &record.tenant,
+        surface: record.surface,
+        operation: record.operation,
+        stream: record.is_streamed,
+        model: &record.model,
+        lane: record.lane(),
+        status: record.status,
+        ending: record.ending.label(),
+        reason: record.reason,
+        attempts: record.attempts(),
+        attempted: attempted.collect(),
+        queue_ms: millis(record.trail.queued),
+        cold_ms: millis(record.trail.cold),
+        first_token_ms: record.first_token().map(millis),
+        total_ms: millis(record.total()),
+        input_tokens: record.usage.input,
+        cached_tokens: record.usage.cached,
+        output_tokens: record.usage.output,
+    };
+    let mut line = serde_json::to_string(&line).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+fn text(record: &CallRecord, now: SystemTime) -> String {
+    let mut line = String::with_capacity(320);
+    // Writing to a string cannot fail.
+    let _complete = write_text(record, now, &mut line);
+    line.push('\n');
+    line
+}
+
+fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::Result {
+    let now = humantime::format_rfc3339_millis(now);
+    write!(line, "{now} CALL id={}", Value(&record.id))?;
+    if let Some(trace) = record.trace {
+        write!(line, " trace={}", trace.trace())?;
+    }
+    for (name, value) in [("key", &record.key), ("tenant", &record.tenant)] {
+        if !value.is_empty() {
+            write!(line, " {name}={}", Value(value))?;
+        }
+    }
+    let stream = if record.is_streamed { " stream" } else { "" };
+    write!(line, " surface={}{stream}", record.surface)?;
+    write!(line, " model={}", Value(&record.model))?;
+    write!(line, " lane={}", Value(record.lane()))?;
+    match record.status {
+        Some(status) => write!(line, " status={status}")?,
+        None => line.push_str(" status=-"),
+    }
+    write!(line, " ending={}", record.ending.label())?;
+    if !record.reason.is_empty() {
+        write!(line, " reason={}", record.reason)?;
+    }
+    write_attempts(record, line)?;
+    write!(line, " queue_ms={}", millis(record.trail.queued))?;
+    if !record.trail.cold.is_zero() {
+        write!(line, " cold_ms={}", millis(record.trail.cold))?;
+    }
+    if let Some(first) = record.first_token() {
+        write!(line, " first_token_ms={}", millis(first))?;
+    }
+    write!(line, " total_ms={}", millis(record.total()))?;
+    let usage = record.usage;
+    for (name, tokens) in [
+        ("input_tokens", usage.input),
+        ("cached_tokens", usage.cached),
+        ("output_tokens", usage.output),
+    ] {
+        if let Some(tokens) = tokens {
+            write!(line, " {name}={tokens}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the number of attempts, and how they went unless all succeeded. Those in a row that went alike are written
+/// once, with their number.
+fn write_attempts(record: &CallRecord, line: &mut String) -> fmt::Result {
+    write!(line, " attempts={}", record.attempts())?;
+    let is_plain = |(outcome, _): (&str, &str)| outcome == "success";
+    if record.causes().all(is_plain) {
+        return Ok(());
+    }
+    line.push_str(" attempted=");
+    let mut causes = record.causes().peekable();
+    let mut comma = "";
+    while let Some(cause) = causes.next() {
+        let mut count = 1;
+        while causes.next_if_eq(&cause).is_some() {
+            count += 1;
+        }
+        let (outcome, reason) = cause;
+        let slash = if reason.is_empty() { "" } else { "/" };
+        write!(line, "{comma}{outcome}{slash}{reason}")?;
+        if count > 1 {
+            write!(line, "*{count}")?;
+        }
+        comma = ",";
+    }
+    Ok(())
+}
+
+/// A value of a line of text, in quotes if it could be read as something else.
+struct Value<'a>(&'a str);
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
+        if !self.0.is_empty() && self.0.bytes().all(is_plain) {
+            return formatter.write_str(self.0);
+        }
+        write!(formatter, "{:?}", self.0)
+    }
+}
+
+/// Returns milliseconds with one digit after the point.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use kebne_lane::TrailReport;
+    use kebne_wire::usage::Usage;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn record() -> CallRecord {
+        let opened = Instant::now();
+        CallRecord {
+            id: "req_1".into(),
+            trace: None,
+            key: "a key=\"x\"".to_owned(),
+            tenant: String::new(),
+            surface: "chat",
+            operation: "chat",
+            is_streamed: true,
+            model: "m".to_owned(),
+            trail: TrailReport {
+                lanes: vec!["lane".into()],
+                queued: Duration::from_micros(1_250),
+                answered: Some(opened + Duration::from_millis(20)),
+                ..TrailReport::default()
+            },
+            opened,
+            begun: None,
+            ended: opened + Duration::from_secs(1),
+            usage: Usage {
+                input: Some(9),
+                cached: None,
+                output: Some(3),
+            },
+            status: Some(200),
+            retry_after: None,
+            ending: Ending::Success,
+            reason: "",
+        }
+    }
+
+    #[test]
+    fn a_line_of_text_can_be_split_at_its_spaces_outside_quotes() {
+        let line = text(&record(), SystemTime::UNIX_EPOCH);
+        let expected = "1970-01-01T00:00:00.000Z CALL id=req_1 key=\"a key=\\\"x\\\"\" surface=chat stream model=m \
+            lane=lane status=200 ending=success attempts=0 queue_ms=1.3 first_token_ms=20 total_ms=1000 \
+            input_tokens=9 output_tokens=3\n";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_line_of_json_has_the_same_values() {
+        let line = json(&record(), SystemTime::UNIX_EPOCH);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["key"], "a key=\"x\"");
+        assert_eq!(
+            (&value["queue_ms"], &value["total_ms"]),
+            (&1.3.into(), &1000.0.into())
+        );
+        assert_eq!(value.get("cached_tokens"), None);
+    }
 }

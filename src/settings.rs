@@ -35,7 +35,7 @@ pub use kebne_settings::{
     ByteCount, HumanDuration, Origin, SettingsError, SettingsErrors, Validate, join, validate_each,
 };
 pub use load::Loaded;
-pub use log::{LogFormat, LogSettings};
+pub use log::{LogFormat, LogSettings, RequestLogSettings};
 pub use model::ModelSettings;
 pub use prewarm::{PrewarmOperation, PrewarmSettings};
 pub use server::ServerSettings;

@@ -57,6 +57,7 @@ impl State {
     /// Creates the state of a service that is about to start.
     pub fn new(gateway: Gateway, settings: &Settings) -> Self {
         Self {
+            metrics: Metrics::new(&gateway),
             conversations: Conversations::new(gateway.context().clone(), &settings.context),
             objects: Objects::new(gateway.context().clone()),
             context: gateway.context().clone(),
@@ -66,7 +67,6 @@ impl State {
             prompts: Prompts::new(&settings.prompts),
             bodies: Bodies::new(&settings.server),
             off_loop: OffLoop::new(),
-            metrics: Metrics::new(),
             live: Live::new(settings),
             page: Page::default(),
             started: Instant::now(),

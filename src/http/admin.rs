@@ -1,13 +1,17 @@
 //! The endpoints for operators and load balancers (health, readiness, metrics, state), and the list of models.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use kebne_context::StoreHealth;
 use kebne_lane::Prewarm;
+use kebne_monitor::GetAlerts;
 use serde_json::json;
 
 use crate::{
     gateway::GatewayError,
     http::visit::{Visit, respond},
+    metrics::Readings,
     state::State,
     surface::error::ApiError,
 };
@@ -29,16 +33,25 @@ pub(super) async fn readyz(state: Data<State>) -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(json!({"status": reason}))
 }
 
+/// The time within which the monitor must answer; otherwise its alerts are missing in the metrics.
+const MONITOR_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// `GET /metrics`: the Prometheus text format.
 pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
     let state = &visit.state;
     let snapshot = state.gateway.snapshot().await;
+    let settings = &state.settings;
     let answers = state.gateway.answers().taken();
-    state.metrics.set_buffered(state.bodies.held(), answers);
-    let is_up = state.context.health() == StoreHealth::Available;
-    let failures = state.context.store_failures();
-    state.metrics.set_store(is_up, failures);
-    let text = state.metrics.text(&snapshot);
+    let monitor = state.gateway.monitor();
+    let alerts = monitor.ask(GetAlerts, MONITOR_TIMEOUT).await;
+    let readings = Readings {
+        alerts: alerts.ok().map(|alerts| alerts.active),
+        bodies: (state.bodies.held(), settings.bodies_size_max.as_usize()),
+        answers: (answers, settings.answers_size_max.as_usize()),
+        is_store_up: state.context.health() == StoreHealth::Available,
+        store_failures: state.context.store_failures(),
+    };
+    let text = state.metrics.text(&snapshot, &readings);
     let text = text.map_err(|_| ApiError::internal("the metrics cannot be written"))?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(HttpResponse::Ok()
@@ -55,6 +68,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "draining": state.is_draining(),
         "uptime_seconds": state.started.elapsed().as_secs(),
         "actors": snapshot.actors,
+        "actor_restarts": snapshot.restarts,
         "dead_letters": snapshot.dead_letters,
         "lanes": snapshot.lanes,
         "sessions": session_store(&state.context.health()),

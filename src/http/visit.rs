@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::{
+    audit_log,
     http::request_id,
     settings::server::Scope,
     stages::caller::{self, Caller},
@@ -110,7 +111,10 @@ where
     move |http: HttpRequest, payload: Payload, state: Data<State>| {
         let work = work.clone();
         async move {
-            let answer = match caller::with_scope(http.headers(), &state.settings.keys, scope) {
+            let caller = caller::of_headers(http.headers(), &state.settings.keys);
+            let key = caller.as_ref().ok().map(|caller| caller.name.clone());
+            let caller = caller.and_then(|caller| caller.require(scope).map(|()| caller));
+            let answer = match caller {
                 Ok(caller) => {
                     let visit = Visit {
                         http: http.clone(),
@@ -122,6 +126,11 @@ where
                 }
                 Err(error) => Err(error),
             };
+            if audit_log::includes(scope, http.method()) {
+                let result = answer.as_ref().map(|answer| answer.status().as_u16());
+                let id = request_id::of(&http);
+                audit_log::write(&http, &id, &key.unwrap_or_default(), result);
+            }
             respond(&http, answer)
         }
     }

@@ -10,6 +10,7 @@ fn seen() -> Seen {
             actors: Vec::new(),
             dead_letters: 3,
             lanes: Vec::new(),
+            restarts: std::collections::BTreeMap::new(),
         },
         draining: false,
         uptime: Duration::from_secs(5),

@@ -1,4 +1,6 @@
-//! The log: levels and format. It is written to standard error.
+//! The log: levels and format. It is written to standard error. The request log can have a file of its own.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -17,7 +19,7 @@ pub enum LogFormat {
 }
 
 /// Settings of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
     /// Levels, in general and per target: `info,kebne=debug`. Request heads that cannot be read are written only if the
@@ -25,6 +27,49 @@ pub struct LogSettings {
     pub filter: String,
     /// `text` or `json`. Default `text`.
     pub format: LogFormat,
+    /// One line for each ended call to a model.
+    pub requests: RequestLogSettings,
+}
+
+/// Settings of the request log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestLogSettings {
+    /// Whether it is written. Default `true`. On standard error it also needs the level `info` for the target
+    /// `kebne::call` in `log.filter`.
+    pub enabled: bool,
+    /// `text` or `json`. Default: the format of the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<LogFormat>,
+    /// The share of calls that are written; 0 to 1. Default 1.
+    pub sample: f64,
+    /// Whether calls without success are always written, whatever the share. Default `true`.
+    pub failures_always: bool,
+    /// The file, relative to the working directory; lines are appended. Default: none, the lines are written to standard
+    /// error.
+    pub file: PathBuf,
+}
+
+impl Default for RequestLogSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            format: None,
+            sample: 1.0,
+            failures_always: true,
+            file: PathBuf::new(),
+        }
+    }
+}
+
+impl Validate for RequestLogSettings {
+    fn validate(&self, path: &str) -> Vec<SettingsError> {
+        if (0.0..=1.0).contains(&self.sample) {
+            return Vec::new();
+        }
+        let message = format!("`{}` is not a share from 0 to 1", self.sample);
+        vec![SettingsError::new(join(path, "sample"), message)]
+    }
 }
 
 impl Default for LogSettings {
@@ -32,6 +77,7 @@ impl Default for LogSettings {
         Self {
             filter: "info".to_owned(),
             format: LogFormat::Text,
+            requests: RequestLogSettings::default(),
         }
     }
 }
@@ -41,6 +87,14 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 impl Validate for LogSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = self.filter_errors(path);
+        errors.extend(self.requests.validate(&join(path, "requests")));
+        errors
+    }
+}
+
+impl LogSettings {
+    fn filter_errors(&self, path: &str) -> Vec<SettingsError> {
         let wrong = |part: &str, level: &str, reason: &str| {
             let message =
                 format!("`{part}` is not a filter such as `info` or `kebne=debug`: {reason}");

@@ -9,12 +9,13 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
     thread,
+    time::Duration,
 };
 
 use actix_web::{
     HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
-    http::header::HeaderValue,
+    http::header::{HeaderMap, HeaderValue, RETRY_AFTER},
     web::{Bytes, Data},
 };
 use kebne_lane::Ending;
@@ -34,6 +35,8 @@ pub(super) struct Account {
     opened: Instant,
     /// The status of the answer; `None` before there is an answer.
     status: Option<u16>,
+    /// The wait that the answer asks for.
+    retry_after: Option<Duration>,
     /// When the head of the answer was there.
     begun: Option<Instant>,
 }
@@ -52,6 +55,7 @@ impl Account {
             call,
             opened: Instant::now(),
             status: None,
+            retry_after: None,
             begun: None,
         }
     }
@@ -74,6 +78,7 @@ impl Account {
             response.headers_mut().insert(name, id);
         }
         self.status = Some(response.status().as_u16());
+        self.retry_after = retry_after(response.headers());
         self.begun = Some(Instant::now());
         response.map_body(|_, body| {
             BoxBody::new(Accounted {
@@ -89,6 +94,12 @@ impl Account {
         }
         tracing::debug!(request = %self.call.id, status = error.status().as_u16(), reason = error.reason(), "refused or failed");
     }
+}
+
+/// Returns the wait that an answer asks for.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
 }
 
 impl Drop for Account {
@@ -115,6 +126,7 @@ impl Drop for Account {
             ended: Instant::now(),
             usage: notes.usage(),
             status: self.status,
+            retry_after: self.retry_after,
             ending,
             reason: notes.reason(),
         };

@@ -65,28 +65,6 @@ impl Caller {
     }
 }
 
-/// Returns the caller behind the key of a request that needs the scope `call`.
-///
-/// # Errors
-/// See [`with_scope`].
-pub fn of(headers: &HeaderMap, keys: &[KeySettings]) -> Result<Caller, ApiError> {
-    with_scope(headers, keys, Scope::Call)
-}
-
-/// Returns the caller behind the key of a request.
-///
-/// # Errors
-/// See [`of_headers`]; also returns a 403 if the key lacks the scope.
-pub fn with_scope(
-    headers: &HeaderMap,
-    keys: &[KeySettings],
-    scope: Scope,
-) -> Result<Caller, ApiError> {
-    let caller = of_headers(headers, keys)?;
-    caller.require(scope)?;
-    Ok(caller)
-}
-
 /// Returns the caller behind the key of a request, whatever the key may do.
 ///
 /// # Errors

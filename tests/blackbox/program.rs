@@ -62,6 +62,13 @@ impl Program {
         Self { child, address }
     }
 
+    /// Returns the command with a settings file, for [`Program::spawn_with`].
+    pub(crate) fn configured(folder: &Path, config: &Path) -> Command {
+        let mut command = Self::bare(folder);
+        command.arg("--config").arg(config);
+        command
+    }
+
     fn bare(folder: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kebne"));
         command

@@ -92,7 +92,7 @@ fn an_unknown_key_in_the_environment_names_the_variable() {
     let errors = load_text("", &[("KEBNE__LOG__FILTRE", "debug")]).unwrap_err();
     assert_eq!(
         errors.to_string(),
-        "log.filtre: unknown key; did you mean `filter`?; allowed: `filter`, `format` (from KEBNE__LOG__FILTRE)"
+        "log.filtre: unknown key; did you mean `filter`?; allowed: `filter`, `format`, `requests` (from KEBNE__LOG__FILTRE)"
     );
 }
 

@@ -1,0 +1,367 @@
+//! The names of all metrics, with their kinds, labels and meanings. `docs/metrics.md` is written from this list.
+//!
+//! Names follow the conventions of Prometheus: base units, `_total` for counters. Where OpenTelemetry's conventions for
+//! generative AI have a metric, it has their name, in the form that Prometheus gives it.
+
+use std::fmt::Write as _;
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Metric {
+    /// The name, without the `_total` of a counter.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        help,
+    }
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+const LANE: &[&str] = &["lane"];
+const MODEL: &[&str] = &["model"];
+const GEN_AI: &[&str] = &[
+    "gen_ai_operation_name",
+    "gen_ai_provider_name",
+    "gen_ai_request_model",
+];
+
+pub(super) const REQUESTS: Metric = metric(
+    "kebne_requests",
+    Counter,
+    &["model", "ending"],
+    "Calls to models by ending, each counted once. The model is empty if it is not known",
+);
+pub(super) const ANSWERS: Metric = metric(
+    "kebne_answers",
+    Counter,
+    &["model", "status"],
+    "Answers to calls by HTTP status",
+);
+pub(super) const REFUSALS: Metric = metric(
+    "kebne_refusals",
+    Counter,
+    &["model", "reason"],
+    "Calls that were refused (ending `shed`), by reason",
+);
+pub(super) const DURATION: Metric = metric(
+    "gen_ai_server_request_duration_seconds",
+    Histogram,
+    &[
+        "gen_ai_operation_name",
+        "gen_ai_provider_name",
+        "gen_ai_request_model",
+        "error_type",
+    ],
+    "Time from the arrival of a call to its end. `error_type` is its ending, and empty for a success",
+);
+pub(super) const FIRST_TOKEN: Metric = metric(
+    "gen_ai_server_time_to_first_token_seconds",
+    Histogram,
+    GEN_AI,
+    "Time from the arrival of a streamed call to the first part of its answer; successes only",
+);
+pub(super) const PER_TOKEN: Metric = metric(
+    "gen_ai_server_time_per_output_token_seconds",
+    Histogram,
+    GEN_AI,
+    "Mean time between two tokens of a streamed answer after the first; successes whose server reports tokens",
+);
+pub(super) const TOKEN_USAGE: Metric = metric(
+    "gen_ai_client_token_usage",
+    Histogram,
+    &[
+        "gen_ai_operation_name",
+        "gen_ai_provider_name",
+        "gen_ai_request_model",
+        "gen_ai_token_type",
+    ],
+    "Tokens of a call as its server reports them, by type: `input` or `output`",
+);
+pub(super) const TOKENS: Metric = metric(
+    "kebne_tokens",
+    Counter,
+    &["model", "kind"],
+    "Tokens as servers report them: `input`, `output`, and `cached`, which are part of `input`",
+);
+pub(super) const QUEUE_WAIT: Metric = metric(
+    "kebne_queue_wait_seconds",
+    Histogram,
+    MODEL,
+    "Time in which a call waited in its lanes and no attempt ran, until its answer began or it was given up",
+);
+pub(super) const COLD_WAIT: Metric = metric(
+    "kebne_cold_wait_seconds",
+    Histogram,
+    MODEL,
+    "Time that a call spent while its backend was not known to serve; calls without such time are not counted",
+);
+pub(super) const ATTEMPTS: Metric = metric(
+    "kebne_attempts",
+    Counter,
+    &["lane", "outcome"],
+    "Attempts of ended calls by outcome, refused ones included",
+);
+pub(super) const RETRY_AFTER: Metric = metric(
+    "kebne_retry_after_seconds",
+    Histogram,
+    MODEL,
+    "Waits that refusals promised in `Retry-After`",
+);
+pub(super) const RETRY_AFTER_ERROR: Metric = metric(
+    "kebne_retry_after_error_seconds",
+    Histogram,
+    &["model", "promise"],
+    "Time between the end of a promised wait and the first call that was admitted: `kept` (the first call after it was \
+     admitted), `too_short` (a call after it was refused) or `too_long` (a call before it was admitted)",
+);
+pub(super) const BODY_BYTES: Metric = metric(
+    "kebne_body_bytes",
+    Gauge,
+    &[],
+    "Bytes that the bodies of requests take of their budget",
+);
+pub(super) const BODY_BYTES_MAX: Metric = metric(
+    "kebne_body_bytes_max",
+    Gauge,
+    &[],
+    "The budget of bytes for the bodies of requests",
+);
+pub(super) const ANSWER_BYTES: Metric = metric(
+    "kebne_answer_bytes",
+    Gauge,
+    &[],
+    "Bytes that large answers and large events of streams take of their budget",
+);
+pub(super) const ANSWER_BYTES_MAX: Metric = metric(
+    "kebne_answer_bytes_max",
+    Gauge,
+    &[],
+    "The budget of bytes for answers",
+);
+pub(super) const LOG_LINES_DROPPED: Metric = metric(
+    "kebne_log_lines_dropped",
+    Counter,
+    &[],
+    "Lines of the log that were dropped because nobody took them in time",
+);
+pub(super) const STORE_UP: Metric = metric(
+    "kebne_session_store_up",
+    Gauge,
+    &[],
+    "1 if the session store answered its last question, else 0",
+);
+pub(super) const STORE_FAILURES: Metric = metric(
+    "kebne_session_store_failures",
+    Counter,
+    &[],
+    "Questions that the session store did not answer",
+);
+pub(super) const ACTOR_RESTARTS: Metric = metric(
+    "kebne_actor_restarts",
+    Counter,
+    &["kind"],
+    "Restarts of actors after a failure, by kind",
+);
+pub(super) const ALERTS: Metric = metric(
+    "kebne_alerts",
+    Gauge,
+    &["rule", "severity"],
+    "Open alerts of the service's own monitor, by rule",
+);
+pub(super) const DEAD_LETTERS: Metric = metric(
+    "kebne_dead_letters",
+    Counter,
+    &[],
+    "Messages between actors that were not handled",
+);
+pub(super) const CALLS: Metric = metric(
+    "kebne_calls",
+    Counter,
+    &["lane", "ending"],
+    "Calls of a lane by ending. A call that falls back counts in each lane that it entered",
+);
+pub(super) const PREWARMS: Metric = metric(
+    "kebne_prewarms",
+    Counter,
+    &["lane", "ending"],
+    "Wake calls that the service made itself, by ending",
+);
+pub(super) const FAILED_ATTEMPTS: Metric = metric(
+    "kebne_failed_attempts",
+    Counter,
+    &["lane", "class", "reason"],
+    "Attempts that failed, by class and reason; the reason is empty where the class says enough",
+);
+pub(super) const WORKER_RESTARTS: Metric = metric(
+    "kebne_worker_restarts",
+    Counter,
+    LANE,
+    "Workers that were restarted after a panic of their attempt",
+);
+pub(super) const HEDGES: Metric = metric(
+    "kebne_hedges",
+    Counter,
+    &["lane", "result"],
+    "Hedges that were sent, and those that answered first",
+);
+pub(super) const STATE: Metric = metric(
+    "kebne_state",
+    Gauge,
+    &["lane", "state"],
+    "1 for the state of the lane, 0 for the others; the circuit breaker is open in the state `open`",
+);
+pub(super) const QUEUE_BY_PRIORITY: Metric = metric(
+    "kebne_queue_by_priority",
+    Gauge,
+    &["lane", "priority"],
+    "Calls that wait, by priority; absent while none wait",
+);
+pub(super) const CLOSED: Metric = metric(
+    "kebne_closed",
+    Gauge,
+    LANE,
+    "1 while the lane is closed: its restarts were used up, or an operator closed it",
+);
+pub(super) const LIMIT: Metric =
+    metric("kebne_limit", Gauge, LANE, "Attempts that may be in flight");
+pub(super) const IN_FLIGHT: Metric = metric("kebne_in_flight", Gauge, LANE, "Attempts in flight");
+pub(super) const QUEUE: Metric = metric("kebne_queue", Gauge, LANE, "Calls that wait");
+pub(super) const QUEUE_BYTES: Metric = metric(
+    "kebne_queue_bytes",
+    Gauge,
+    LANE,
+    "Bytes of the calls that wait",
+);
+pub(super) const CALLS_LIVE: Metric = metric(
+    "kebne_calls_live",
+    Gauge,
+    LANE,
+    "Calls that the lane holds, waiting or running",
+);
+pub(super) const HELD: Metric = metric(
+    "kebne_held",
+    Gauge,
+    LANE,
+    "Calls that wait after a refusal by the backend",
+);
+pub(super) const ATTEMPT_TIMEOUT: Metric = metric(
+    "kebne_attempt_timeout_seconds",
+    Gauge,
+    LANE,
+    "Time that one attempt may take now",
+);
+pub(super) const RETRY_RATIO: Metric = metric(
+    "kebne_retry_ratio",
+    Gauge,
+    LANE,
+    "Retries per success that are allowed now",
+);
+pub(super) const RETRY_BUDGET: Metric = metric(
+    "kebne_retry_budget",
+    Gauge,
+    LANE,
+    "Retries that are available now",
+);
+pub(super) const WORKERS: Metric = metric("kebne_workers", Gauge, LANE, "Workers alive");
+pub(super) const RATE_LIMIT: Metric = metric(
+    "kebne_rate_limit_requests_per_second",
+    Gauge,
+    LANE,
+    "Requests per second that are allowed; 0 without a rate",
+);
+
+/// All metrics, in the order of the reference.
+pub(super) const ALL: &[&Metric] = &[
+    &REQUESTS,
+    &ANSWERS,
+    &REFUSALS,
+    &DURATION,
+    &FIRST_TOKEN,
+    &PER_TOKEN,
+    &TOKEN_USAGE,
+    &TOKENS,
+    &QUEUE_WAIT,
+    &COLD_WAIT,
+    &ATTEMPTS,
+    &RETRY_AFTER,
+    &RETRY_AFTER_ERROR,
+    &CALLS,
+    &PREWARMS,
+    &FAILED_ATTEMPTS,
+    &HEDGES,
+    &STATE,
+    &CLOSED,
+    &LIMIT,
+    &RATE_LIMIT,
+    &IN_FLIGHT,
+    &QUEUE,
+    &QUEUE_BY_PRIORITY,
+    &QUEUE_BYTES,
+    &CALLS_LIVE,
+    &HELD,
+    &ATTEMPT_TIMEOUT,
+    &RETRY_RATIO,
+    &RETRY_BUDGET,
+    &WORKERS,
+    &WORKER_RESTARTS,
+    &ALERTS,
+    &ACTOR_RESTARTS,
+    &DEAD_LETTERS,
+    &BODY_BYTES,
+    &BODY_BYTES_MAX,
+    &ANSWER_BYTES,
+    &ANSWER_BYTES_MAX,
+    &STORE_UP,
+    &STORE_FAILURES,
+    &LOG_LINES_DROPPED,
+];
+
+impl Metric {
+    /// Returns the name in queries; of a histogram, without `_bucket`, `_sum` and `_count`.
+    fn in_queries(&self) -> String {
+        let suffix = if self.kind == Counter { "_total" } else { "" };
+        format!("{}{suffix}", self.name)
+    }
+}
+
+/// Returns the reference as a table in Markdown.
+pub(crate) fn reference() -> String {
+    let mut table = String::from("| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    for metric in ALL {
+        let kind = match metric.kind {
+            Counter => "counter",
+            Gauge => "gauge",
+            Histogram => "histogram",
+        };
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let (name, labels, help) = (metric.in_queries(), labels.join(", "), metric.help);
+        // Writing to a string cannot fail.
+        let _complete = writeln!(table, "| `{name}` | {kind} | {labels} | {help} |");
+    }
+    table
+}
