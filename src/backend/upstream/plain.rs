@@ -21,7 +21,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use tower_service::Service;
 
 use super::{response::Response, target::Plain, upload::Upload};
-use connection::Connection;
+use connection::{Connection, Look};
 use pool::{Idle, Pools};
 
 /// The time after which TCP tests a silent connection, the time between two tests, and the number of tests.
@@ -61,8 +61,22 @@ pub(crate) struct PlainBody {
     connection: Option<Box<Connection>>,
     /// The pool to which the connection returns, if it can be used again.
     home: Arc<Idle>,
+    pace: Pace,
     /// The error behind the bytes that were returned last.
     failed: Option<PlainError>,
+}
+
+/// How the parts of a body have arrived so far, which shows what to expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// The head has arrived, perhaps with the first part.
+    Begun,
+    /// The last part was there when it was asked for, so more may be.
+    Flowing,
+    /// The last part was waited for, so the next one will be.
+    Paced,
+    /// A part is being waited for.
+    Waiting,
 }
 
 impl PlainClient {
@@ -113,6 +127,7 @@ impl PlainClient {
             body,
             connection: Some(connection),
             home,
+            pace: Pace::Begun,
             failed: None,
         };
         Ok(Response::of_plain(
@@ -148,10 +163,25 @@ impl PlainBody {
         while let Some(connection) = &mut self.connection
             && joined.len() < JOINED_MAX
         {
-            // What has arrived is returned without waiting for more.
-            let waiting = Some(&mut *task).filter(|_| joined.len() == 0);
-            let Poll::Ready(frame) = connection.poll_frame(&mut self.body, waiting) else {
+            let is_first = joined.len() == 0;
+            let look = match self.pace {
+                Pace::Begun if is_first => Look::Only,
+                Pace::Paced if is_first => Look::Register,
+                Pace::Paced => break,
+                // What has arrived is returned without waiting for more.
+                _ if is_first => Look::ThenRegister,
+                _ => Look::Arrived,
+            };
+            let Poll::Ready(frame) = connection.poll_frame(&mut self.body, look, task) else {
+                if look == Look::Only {
+                    self.pace = Pace::Flowing;
+                    continue;
+                }
                 break;
+            };
+            self.pace = match self.pace {
+                Pace::Waiting => Pace::Paced,
+                _ => Pace::Flowing,
             };
             match frame {
                 Some(Ok(frame)) => {
@@ -172,7 +202,10 @@ impl PlainBody {
             }
         }
         match joined.into_bytes() {
-            None if self.connection.is_some() => Poll::Pending,
+            None if self.connection.is_some() => {
+                self.pace = Pace::Waiting;
+                Poll::Pending
+            }
             joined => Poll::Ready(Ok(joined)),
         }
     }

@@ -57,24 +57,24 @@ impl Connection {
     ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
         let mut response = pin!(self.requests.try_send_request(request));
         let driver = &mut self.driver;
-        let mut is_written = false;
+        // Nothing has arrived before the request is written.
+        let mut look = Look::Register;
         poll_fn(|task| {
-            // Nothing has arrived before the request is written.
-            let looks = is_written;
-            is_written = true;
-            let poll = |task: &mut Context<'_>| response.as_mut().poll(task);
-            fed(driver, Some(task), looks, poll)
+            let looked = look;
+            look = Look::ThenRegister;
+            fed(driver, looked, task, |task| response.as_mut().poll(task))
         })
         .await
     }
 
-    /// Polls the body of the response. With `waiting`, the task is woken when more arrives.
+    /// Polls the body of the response.
     pub(super) fn poll_frame(
         &mut self,
         body: &mut Incoming,
-        waiting: Option<&mut Context<'_>>,
+        look: Look,
+        task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        fed(&mut self.driver, waiting, true, |task| {
+        fed(&mut self.driver, look, task, |task| {
             Pin::new(&mut *body).poll_frame(task)
         })
     }
@@ -95,29 +95,39 @@ fn drive(driver: &mut Driver, task: &mut Context<'_>) {
     }
 }
 
-/// Polls a future that only `driver` completes.
+/// What is done before a future that a connection completes is polled.
 ///
-/// Both are polled by the same task. So that they do not wake the task that is polling them, they are polled without it
-/// as long as there is something to do; the task is registered with the connection before it waits.
+/// Connection and future are polled by the same task. To take a part from a connection wakes the task that the connection
+/// knows, even if that task is running, so a connection is asked without a task where a part is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing: the connection was polled just before.
+    Only,
+    /// The connection reads what has arrived.
+    Arrived,
+    /// The connection reads what has arrived; if that was nothing, it is polled again and wakes the task.
+    ThenRegister,
+    /// The connection is polled and wakes the task.
+    Register,
+}
+
+/// Polls a future that only `driver` completes.
 fn fed<T>(
     driver: &mut Driver,
-    waiting: Option<&mut Context<'_>>,
-    looks: bool,
+    look: Look,
+    task: &mut Context<'_>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Poll<T> {
     let mut nobody = Context::from_waker(Waker::noop());
-    if looks {
-        if let Poll::Ready(done) = poll(&mut nobody) {
-            return Poll::Ready(done);
+    if look != Look::Register {
+        if look != Look::Only {
+            drive(driver, &mut nobody);
         }
-        drive(driver, &mut nobody);
-        if let Poll::Ready(done) = poll(&mut nobody) {
-            return Poll::Ready(done);
+        let polled = poll(&mut nobody);
+        if polled.is_ready() || look != Look::ThenRegister {
+            return polled;
         }
     }
-    let Some(task) = waiting else {
-        return Poll::Pending;
-    };
     drive(driver, task);
     poll(&mut nobody)
 }

@@ -57,12 +57,12 @@ impl Pools {
 }
 
 impl Idle {
-    /// Takes a connection that the server has not closed.
+    /// Takes a connection. The server may have closed it by now, which its next request finds before it is written.
     pub(super) fn take(&self) -> Option<Box<Connection>> {
         let mut kept = self.kept();
         loop {
-            let (mut connection, since) = kept.connections.pop()?;
-            if since.elapsed() < POOL_IDLE_TIMEOUT && connection.is_idle() {
+            let (connection, since) = kept.connections.pop()?;
+            if since.elapsed() < POOL_IDLE_TIMEOUT {
                 return Some(connection);
             }
         }
