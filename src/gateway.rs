@@ -30,6 +30,8 @@ use crate::{
     supervisor::Supervisor,
 };
 
+mod affinity;
+mod balancer;
 mod call;
 mod check;
 mod context;

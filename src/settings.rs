@@ -15,6 +15,7 @@ pub mod load;
 pub mod log;
 pub mod model;
 pub mod prewarm;
+pub mod replicas;
 mod schema;
 pub mod server;
 
@@ -38,6 +39,7 @@ pub use load::Loaded;
 pub use log::{LogFormat, LogSettings, RequestLogSettings};
 pub use model::ModelSettings;
 pub use prewarm::{PrewarmOperation, PrewarmSettings};
+pub use replicas::{Affinity, Balance, Replicas};
 pub use server::ServerSettings;
 
 /// `config/kebne.toml`: every key with its default and documentation.
@@ -170,7 +172,9 @@ impl Settings {
                     errors.push(SettingsError::new(&at, message));
                 }
             }
-            for (position, backend) in model.backends.iter().enumerate() {
+            let groups = model.backends.iter().enumerate();
+            let placed = groups.flat_map(|(at, group)| group.names().map(move |name| (at, name)));
+            for (position, backend) in placed {
                 if backend_names.contains(&backend.as_str()) {
                     continue;
                 }

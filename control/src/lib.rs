@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod balance;
 pub mod chance;
 pub mod controller;
 pub mod grant;
@@ -15,6 +16,7 @@ pub mod settings;
 pub mod time;
 pub mod verdict;
 
+pub use balance::Replica;
 pub use chance::Chance;
 pub use controller::{
     AttemptId, Controller, ControllerReport, Effect, Message, Momentary, Snapshot, Span,

@@ -49,7 +49,9 @@ fn request(backend: &BackendSettings, model: &str) -> Result<ModelRequest, Build
 
 /// Returns the callers' name of the model that this backend serves first, or the backend's own name for it.
 fn model_name(backend: &BackendSettings, settings: &Settings) -> String {
-    let serves = |model: &&crate::settings::ModelSettings| model.backends.contains(&backend.name);
+    let serves = |model: &&crate::settings::ModelSettings| {
+        model.backend_names().any(|name| *name == backend.name)
+    };
     let model = settings.models.iter().find(serves);
     model.map_or_else(
         || backend.name.clone(),

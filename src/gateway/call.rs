@@ -9,7 +9,10 @@ use tokio::time::Instant;
 
 use crate::{
     backend::ModelBackend,
-    gateway::{Gateway, GatewayError, Lane},
+    gateway::{
+        Gateway, GatewayError, Lane,
+        balancer::{Bond, Placement},
+    },
     llm::{ModelRequest, ModelResponse},
 };
 
@@ -25,24 +28,31 @@ pub struct GatewayReply {
 }
 
 impl Gateway {
-    /// Makes a call: through the first lane of the model that serves it.
+    /// Makes a call: through the first group of replicas of the model that serves it, and there through the replica that is
+    /// expected to answer it first. `session` is the session that the call belongs to.
     ///
     /// # Errors
     /// See [`GatewayError`].
     pub async fn call(
         &self,
         model: &str,
+        session: Option<&str>,
         request: ModelRequest,
         options: CallOptions,
     ) -> Result<GatewayReply, GatewayError> {
         let unknown = || GatewayError::UnknownModel(model.to_owned());
         let route = Arc::clone(self.inner.routes.get(model).ok_or_else(unknown)?);
         let due = Instant::now() + options.deadline;
+        let bond = Bond::of(&route, session, &request.body);
         let mut before = 0;
-        let mut targets = self.taking(&route, &request)?.into_iter().peekable();
-        while let Some(target) = targets.next() {
+        let mut groups = self.taking(&route, &request)?.into_iter();
+        let mut placement = Placement::new(self, &route, &bond, groups.next().unwrap_or_default());
+        loop {
+            let Some(target) = placement.choose() else {
+                return Err(unknown());
+            };
             let Some(lane) = self.inner.lanes.get(target.lane) else {
-                continue;
+                return Err(unknown());
             };
             let request = match &target.upstream {
                 Some(upstream) => with_model(&request, upstream),
@@ -55,7 +65,9 @@ impl Gateway {
                 .stream
                 .then_some(lane.settings.limits.first_token_timeout.0);
             let name = lane.handle.name().to_owned();
-            let error = match lane.handle.call(request, options).await {
+            let withdraw = async || placement.is_better_off_elsewhere(target).await;
+            let called = lane.handle.call_or_withdraw(request, options, withdraw);
+            let error = match called.await {
                 Ok(reply) => {
                     let attempts = before + reply.attempts();
                     return Ok(GatewayReply {
@@ -64,10 +76,18 @@ impl Gateway {
                         attempts,
                     });
                 }
+                Err(CallError::Withdrawn) => {
+                    tracing::debug!(lane = name, "the call moves to another replica");
+                    placement.moved();
+                    continue;
+                }
                 Err(error) => error,
             };
-            if targets.peek().is_none() || due <= Instant::now() || !falls_back(lane, &error).await
-            {
+            placement.exclude(target);
+            if !placement.has_more() {
+                placement = Placement::new(self, &route, &bond, groups.next().unwrap_or_default());
+            }
+            if !placement.has_more() || due <= Instant::now() || !falls_back(lane, &error).await {
                 let cause = cause(&lane.handle, &error);
                 return Err(GatewayError::Call {
                     lane: name,
@@ -78,7 +98,6 @@ impl Gateway {
             before += attempts(&error);
             tracing::debug!(lane = name, %error, "falling back to the model's next backend");
         }
-        Err(unknown())
     }
 
     /// Makes a call of an operation without a model.
@@ -121,7 +140,7 @@ async fn falls_back(lane: &Lane, error: &CallError) -> bool {
         CallError::Failed { failure, .. } if failure.outcome.is_final() => true,
         CallError::Failed { .. } | CallError::Timeout { .. } => lane.handle.spend_retry().await,
         CallError::Closed { .. } | CallError::Stopped => true,
-        CallError::Panicked { .. } | CallError::Drained => false,
+        CallError::Panicked { .. } | CallError::Drained | CallError::Withdrawn => false,
     }
 }
 
@@ -144,6 +163,9 @@ fn attempts(error: &CallError) -> u32 {
         | CallError::Timeout { attempts, .. }
         | CallError::Panicked { attempts }
         | CallError::Closed { attempts } => *attempts,
-        CallError::Refused { .. } | CallError::Drained | CallError::Stopped => 0,
+        CallError::Refused { .. }
+        | CallError::Drained
+        | CallError::Stopped
+        | CallError::Withdrawn => 0,
     }
 }

@@ -1,25 +1,36 @@
-//! From a model's name to the lanes that serve it.
+//! From a model's name to the groups of lanes that serve it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kebne_wire::NativeApi;
+use kebne_wire::{NativeApi, inputs::Input};
 
 use crate::{
-    gateway::{Gateway, GatewayError},
+    gateway::{Gateway, GatewayError, balancer::Balancer},
     llm::ModelRequest,
-    settings::{Api, Settings},
+    settings::{Api, ModelSettings, Settings},
 };
 
-/// Where a model's calls go, in order of preference.
+/// Where a model's calls go.
 pub(super) struct Route {
     pub(super) model: String,
-    pub(super) targets: Vec<Target>,
+    /// Groups of replicas, in order of preference.
+    pub(super) groups: Vec<Vec<Target>>,
+    /// How a replica of a group is chosen.
+    pub(super) balancer: Balancer,
 }
 
 pub(super) struct Target {
     pub(super) lane: usize,
     /// What the backend calls the model, where that differs.
     pub(super) upstream: Option<String>,
+    /// Its share relative to the other replicas of its group.
+    pub(super) weight: f64,
+}
+
+impl Route {
+    fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.groups.iter().flatten()
+    }
 }
 
 impl Gateway {
@@ -43,7 +54,7 @@ impl Gateway {
             lane.is_some_and(|lane| lane.settings.speaks(api))
         };
         let route = self.inner.routes.get(model);
-        route.is_some_and(|route| route.targets.iter().any(speaks))
+        route.is_some_and(|route| route.targets().any(speaks))
     }
 
     /// Returns the first backend that has an API.
@@ -59,15 +70,39 @@ impl Gateway {
         lane.is_ok_and(|lane| lane.settings.apis.contains(&api))
     }
 
-    /// Returns the targets of a route whose backends take the dialect and the inputs of a request.
+    /// Returns the groups of a route, each with the targets whose backends take the dialect and the inputs of a request;
+    /// groups without such a target are left out.
     pub(super) fn taking<'r>(
         &self,
         route: &'r Route,
         request: &ModelRequest,
-    ) -> Result<Vec<&'r Target>, GatewayError> {
+    ) -> Result<Vec<Vec<&'r Target>>, GatewayError> {
         let mut refused = None;
-        let mut taking = Vec::with_capacity(route.targets.len());
-        for target in &route.targets {
+        let mut groups = Vec::with_capacity(route.groups.len());
+        for group in &route.groups {
+            let taking = self.taking_of(group, request, &mut refused);
+            if !taking.is_empty() {
+                groups.push(taking);
+            }
+        }
+        match refused {
+            Some(input) if groups.is_empty() => Err(GatewayError::UnsupportedInput {
+                model: route.model.clone(),
+                input,
+            }),
+            _ => Ok(groups),
+        }
+    }
+
+    /// Returns the targets of a group that take a request; `refused` becomes the input that a target does not take.
+    fn taking_of<'r>(
+        &self,
+        group: &'r [Target],
+        request: &ModelRequest,
+        refused: &mut Option<Input>,
+    ) -> Vec<&'r Target> {
+        let mut taking = Vec::with_capacity(group.len());
+        for target in group {
             let lane = self.inner.lanes.get(target.lane);
             let native = request.native.as_ref().filter(|native| native.is_required);
             let required = native.map(|native| native.api);
@@ -75,17 +110,11 @@ impl Gateway {
                 continue;
             }
             match lane.and_then(|lane| request.inputs.beyond(&lane.settings.inputs)) {
-                Some(input) => refused = Some(input),
+                Some(input) => *refused = Some(input),
                 None => taking.push(target),
             }
         }
-        match refused {
-            Some(input) if taking.is_empty() => Err(GatewayError::UnsupportedInput {
-                model: route.model.clone(),
-                input,
-            }),
-            _ => Ok(taking),
-        }
+        taking
     }
 }
 
@@ -95,15 +124,19 @@ pub(super) fn routes(settings: &Settings) -> (BTreeMap<String, Arc<Route>>, Vec<
     let mut routes = BTreeMap::new();
     let mut models = Vec::new();
     for model in &settings.models {
-        let targets = model.backends.iter().filter_map(|backend| {
+        let target = |backend: &String| {
             Some(Target {
                 lane: position(backend)?,
                 upstream: model.upstream.get(backend).cloned(),
+                weight: model.weights.get(backend).copied().unwrap_or(1.0),
             })
-        });
+        };
+        let groups = model.backends.iter();
+        let groups = groups.map(|group| group.names().filter_map(target).collect());
         let route = Arc::new(Route {
             model: model.name.clone(),
-            targets: targets.collect(),
+            groups: groups.collect(),
+            balancer: Balancer::new(model),
         });
         models.push(model.name.clone());
         for name in std::iter::once(&model.name).chain(&model.aliases) {
@@ -115,10 +148,12 @@ pub(super) fn routes(settings: &Settings) -> (BTreeMap<String, Arc<Route>>, Vec<
             let target = Target {
                 lane,
                 upstream: None,
+                weight: 1.0,
             };
             let route = Route {
                 model: backend.name.clone(),
-                targets: vec![target],
+                groups: vec![vec![target]],
+                balancer: Balancer::new(&ModelSettings::default()),
             };
             models.push(backend.name.clone());
             routes.insert(backend.name.clone(), Arc::new(route));

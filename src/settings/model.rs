@@ -1,21 +1,38 @@
 //! Models that callers may request, and the backends that serve them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{SettingsError, Validate, join};
+use crate::settings::{
+    HumanDuration, SettingsError, Validate, join,
+    replicas::{Affinity, Balance, Replicas},
+};
 
 /// One model that callers may request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSettings {
     /// The name in requests and in `GET /v1/models`. Default `simulated`.
     pub name: String,
     /// Other names for the same model. Default none.
     pub aliases: Vec<String>,
-    /// Backends in order of preference; the next one is used if one cannot serve. Default `["simulated"]`.
-    pub backends: Vec<String>,
+    /// Backends in order of preference; the next one is used if one cannot serve. A list in the place of a name is a
+    /// group of replicas, which are used as equals. Default `["simulated"]`.
+    pub backends: Vec<Replicas>,
+    /// How calls are divided among replicas: `least_loaded` or `weighted`. Default `least_loaded`.
+    pub balance: Balance,
+    /// Shares of replicas relative to the others of their group, from 0.001 to 1000: a table from backend name to
+    /// weight; a backend that is not named has 1. Default none.
+    pub weights: BTreeMap<String, f64>,
+    /// Calls that stay with one replica, because it has cached their beginning: those of a session (`session`), those
+    /// whose prompts begin alike (`prefix`), or none (`none`). Default `none`.
+    pub affinity: Affinity,
+    /// The wait that a call accepts to stay with its replica although another would send it earlier, from 0 s to 1 min.
+    /// Default 500 ms.
+    pub affinity_wait: HumanDuration,
+    /// `true` to wake a replica that sleeps when those that are awake have more calls than slots. Default `true`.
+    pub wake_replicas: bool,
     /// The name of this model at a backend, if it is not `name`: a table from backend name to model name. Default
     /// none.
     pub upstream: BTreeMap<String, String>,
@@ -26,9 +43,59 @@ impl Default for ModelSettings {
         Self {
             name: "simulated".to_owned(),
             aliases: Vec::new(),
-            backends: vec!["simulated".to_owned()],
+            backends: vec![Replicas::from("simulated")],
+            balance: Balance::default(),
+            weights: BTreeMap::new(),
+            affinity: Affinity::default(),
+            affinity_wait: HumanDuration(Duration::from_millis(500)),
+            wake_replicas: true,
             upstream: BTreeMap::new(),
         }
+    }
+}
+
+impl ModelSettings {
+    /// Returns the names of all backends, in order of preference.
+    pub fn backend_names(&self) -> impl Iterator<Item = &String> {
+        self.backends.iter().flat_map(Replicas::names)
+    }
+
+    /// Returns an error for each backend that is listed more than once, and each empty group.
+    fn list_errors(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut seen = Vec::new();
+        for (index, group) in self.backends.iter().enumerate() {
+            let at = join(path, &format!("backends[{index}]"));
+            if group.names().len() == 0 {
+                let message = "a group needs at least one backend";
+                errors.push(SettingsError::new(&at, message));
+            }
+            for name in group.names() {
+                if seen.contains(&name) {
+                    let message = format!("`{name}` is listed more than once");
+                    errors.push(SettingsError::new(&at, message));
+                }
+                seen.push(name);
+            }
+        }
+        errors
+    }
+
+    /// Returns an error for each key of a table of backends that is not one of this model.
+    fn key_errors<'a>(
+        &self,
+        path: &str,
+        keys: impl Iterator<Item = &'a String>,
+    ) -> Vec<SettingsError> {
+        let known: Vec<_> = self.backend_names().cloned().collect();
+        let unknown = keys.filter(|key| !known.contains(key));
+        let errors = unknown.map(|key| {
+            let message = format!("`{key}` is not among the model's backends");
+            SettingsError::new(join(path, key), message)
+                .with_allowed(known.iter().cloned())
+                .suggesting(key)
+        });
+        errors.collect()
     }
 }
 
@@ -44,28 +111,19 @@ impl Validate for ModelSettings {
                 "at least one backend is needed",
             ));
         }
-        for (index, backend) in self.backends.iter().enumerate() {
-            let mut before = self.backends.iter().take(index);
-            if before.any(|other| other == backend) {
-                let at = join(path, &format!("backends[{index}]"));
-                errors.push(SettingsError::new(
-                    at,
-                    format!("`{backend}` is listed more than once"),
-                ));
+        errors.extend(self.list_errors(path));
+        errors.extend(self.key_errors(&join(path, "upstream"), self.upstream.keys()));
+        let weights = join(path, "weights");
+        errors.extend(self.key_errors(&weights, self.weights.keys()));
+        for (name, weight) in &self.weights {
+            if !(0.001..=1000.0).contains(weight) {
+                let message = format!("{weight} is not from 0.001 to 1000");
+                errors.push(SettingsError::new(join(&weights, name), message));
             }
         }
-        for backend in self
-            .upstream
-            .keys()
-            .filter(|name| !self.backends.contains(name))
-        {
-            let message = format!("`{backend}` is not among the model's backends");
-            let error = SettingsError::new(join(&join(path, "upstream"), backend), message);
-            errors.push(
-                error
-                    .with_allowed(self.backends.iter().cloned())
-                    .suggesting(backend),
-            );
+        if self.affinity_wait.0 > Duration::from_mins(1) {
+            let message = "must be at most 1m";
+            errors.push(SettingsError::new(join(path, "affinity_wait"), message));
         }
         errors
     }

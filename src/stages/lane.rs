@@ -46,9 +46,18 @@ impl<'a> Lane<'a> {
     }
 
     /// Starts a call whose future owns everything it needs; dropping it cancels the call.
-    fn start(&self, model: String, request: ModelRequest, options: CallOptions) -> PendingCall {
+    fn start(
+        &self,
+        model: String,
+        session: Option<String>,
+        request: ModelRequest,
+        options: CallOptions,
+    ) -> PendingCall {
         let gateway = self.state.gateway.clone();
-        Box::pin(async move { gateway.call(&model, request, options).await })
+        Box::pin(async move {
+            let call = gateway.call(&model, session.as_deref(), request, options);
+            call.await
+        })
     }
 }
 
@@ -69,6 +78,7 @@ impl Stage for Lane<'_> {
             writer,
             ..
         } = routed.shaped;
+        let session = follow.as_ref().map(|follow| follow.session().to_owned());
         let finish = Finish {
             follow,
             keep,
@@ -76,7 +86,7 @@ impl Stage for Lane<'_> {
         };
         let mut headers = announce(history, &omitted);
         let stream = request.stream;
-        let mut pending = self.start(model, request, options);
+        let mut pending = self.start(model, session, request, options);
         if !stream {
             let reply = pending.await;
             let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;

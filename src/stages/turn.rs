@@ -192,6 +192,11 @@ fn named<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiE
 }
 
 impl Follow {
+    /// Returns the session.
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
     /// Reads events before they are sent to the caller. Returns `true` at the end of the answer.
     pub(super) fn feed(&mut self, events: &[u8]) -> bool {
         self.answer.feed(events, self.size_max);

@@ -21,6 +21,7 @@ mod passed_headers;
 mod prewarm;
 mod program;
 mod refusals;
+mod replicas;
 mod restarts;
 mod scenarios;
 mod session_store;

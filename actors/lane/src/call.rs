@@ -127,11 +127,13 @@ pub enum Ending {
     Drained,
     /// Rejected by the backend because of an error of the caller.
     Rejected,
+    /// Taken back by its caller while it waited ([`crate::LaneHandle::call_or_withdraw`]), to be made elsewhere.
+    Withdrawn,
 }
 
 impl Ending {
     /// Every ending, in the order of the discriminants.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Success,
         Self::Error,
         Self::Timeout,
@@ -140,6 +142,7 @@ impl Ending {
         Self::Panic,
         Self::Drained,
         Self::Rejected,
+        Self::Withdrawn,
     ];
 
     /// Returns the label used in metrics and logs.
@@ -153,6 +156,7 @@ impl Ending {
             Self::Panic => "panic",
             Self::Drained => "drained",
             Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }
@@ -207,6 +211,9 @@ pub enum CallError {
     /// The lane's actors were stopped.
     #[error("the lane has stopped")]
     Stopped,
+    /// Taken back by its caller while it waited; the backend has done nothing for it.
+    #[error("withdrawn while it waited")]
+    Withdrawn,
 }
 
 impl CallError {
@@ -219,6 +226,7 @@ impl CallError {
             Self::Timeout { .. } => Ending::Timeout,
             Self::Panicked { .. } => Ending::Panic,
             Self::Drained => Ending::Drained,
+            Self::Withdrawn => Ending::Withdrawn,
         }
     }
 
@@ -226,7 +234,7 @@ impl CallError {
     /// is not idempotent.
     pub fn is_safe_to_repeat(&self) -> bool {
         match self {
-            Self::Refused { .. } | Self::Closed { attempts: 0 } => true,
+            Self::Refused { .. } | Self::Closed { attempts: 0 } | Self::Withdrawn => true,
             Self::Failed { failure, attempts } => *attempts <= 1 && failure.safe_to_repeat,
             _ => false,
         }

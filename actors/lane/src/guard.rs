@@ -135,6 +135,14 @@ impl CallGuard {
         counted
     }
 
+    /// Ends a call that was taken back while it waited, and removes it from the queue.
+    pub(crate) fn withdraw(mut self) {
+        if let Some(live) = &self.live {
+            live.shared.condemn(Ending::Withdrawn);
+        }
+        let _counted = self.left();
+    }
+
     /// Ends the call as dropping the guard does. Returns the ending that is counted.
     pub fn leave(mut self) -> Ending {
         self.left().unwrap_or(Ending::Cancelled)

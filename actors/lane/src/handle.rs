@@ -1,8 +1,14 @@
 //! The handle of a lane, for callers; cheap to clone.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::pending,
+    pin::pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use kebne_control::{LaneState, RefusalReason, Snapshot};
+use kebne_control::{LaneState, RefusalReason, Replica, Snapshot};
 use tokio::sync::{oneshot, watch};
 
 use kebne_actors::{ActorRef, ActorState, work_pulling::permits::Permits};
@@ -60,6 +66,23 @@ impl<B: Backend> LaneHandle<B> {
         request: B::Request,
         options: CallOptions,
     ) -> Result<Reply<B::Response>, CallError> {
+        self.call_or_withdraw(request, options, pending).await
+    }
+
+    /// Makes a call as [`LaneHandle::call`] does, and takes it back when `withdraw` ends while the call waits: in the
+    /// queue, or between a refusal and the next attempt. For callers that can make the call elsewhere.
+    ///
+    /// `withdraw` is run again when it ends while an attempt is under way. It should take some time: between two runs
+    /// nothing else is waited for.
+    ///
+    /// # Errors
+    /// See [`CallError`]; [`CallError::Withdrawn`] if the call was taken back.
+    pub async fn call_or_withdraw(
+        &self,
+        request: B::Request,
+        options: CallOptions,
+        withdraw: impl AsyncFnMut(),
+    ) -> Result<Reply<B::Response>, CallError> {
         let inner = &*self.inner;
         inner.endings.call();
         let trail = options.trail.clone();
@@ -77,7 +100,7 @@ impl<B: Backend> LaneHandle<B> {
         // From here on the guard counts the ending, even if this future is dropped.
         let mut guard = CallGuard::new(Arc::clone(&shared), Arc::clone(&inner.endings), None);
         let limit = options.deadline.saturating_add(ANSWER_GRACE);
-        let offered = inner.offer(&mut guard, shared, request, options);
+        let offered = inner.offer(&mut guard, shared, request, options, withdraw);
         let error = match tokio::time::timeout(limit, offered).await {
             Ok(Ok(success)) => return Ok(Reply::new(success, guard)),
             Ok(Err(error)) => error,
@@ -86,7 +109,11 @@ impl<B: Backend> LaneHandle<B> {
                 attempts: 0,
             },
         };
-        guard.finish(error.ending());
+        if matches!(error, CallError::Withdrawn) {
+            guard.withdraw();
+        } else {
+            guard.finish(error.ending());
+        }
         Err(error)
     }
 
@@ -103,6 +130,12 @@ impl<B: Backend> LaneHandle<B> {
     /// Returns the concurrency limit that the controller published last, in calls.
     pub fn limit(&self) -> u32 {
         self.inner.status.limit()
+    }
+
+    /// Returns what is known of the lane for the choice among replicas, without asking an actor. Its weight is 1.
+    pub fn load(&self) -> Replica {
+        let live = u32::try_from(self.live()).unwrap_or(u32::MAX);
+        self.inner.status.load(live, self.inner.clock.now())
     }
 
     /// Returns the last attempt that failed.
@@ -315,6 +348,7 @@ impl<B: Backend> Inner<B> {
         shared: Arc<Shared>,
         request: B::Request,
         options: CallOptions,
+        mut withdraw: impl AsyncFnMut(),
     ) -> Result<CallSuccess<B::Response>, CallError> {
         let deadline = self.clock.now().after(options.deadline);
         let mut before = None;
@@ -327,15 +361,17 @@ impl<B: Backend> Inner<B> {
             let job = Job::new(request, options, deadline, outbox, Arc::clone(&shared));
             let job = Arc::new(job);
             // Not kept here: the answer's channel closes when no attempt is left that could answer.
+            let weak = Arc::downgrade(&job);
+            let answer = pin!(until_withdrawn(answer, &weak, &mut withdraw));
             let answered = match self.begin(job) {
-                Ok(task) if in_place => InPlace::new(task).until(answer).await.ok(),
+                Ok(task) if in_place => InPlace::new(task).until(answer).await,
                 Ok(task) => {
                     task.start();
-                    answer.await.ok()
+                    answer.await
                 }
                 Err(job) => {
                     if route.pool.tell(Enqueue(job)).is_enqueued() {
-                        answer.await.ok()
+                        answer.await
                     } else {
                         None
                     }
@@ -373,6 +409,26 @@ impl<B: Backend> Inner<B> {
             Ok(Entrance::Open(route)) => Ok(route),
             Ok(Entrance::Closed { .. }) => Err(CallError::Closed { attempts: 0 }),
             Ok(Entrance::Starting) | Err(_) => Err(CallError::Stopped),
+        }
+    }
+}
+
+/// Waits for the answer of a call that was offered, or until it is taken back. Returns `None` if no attempt is left that
+/// could answer.
+async fn until_withdrawn<B: Backend>(
+    mut answer: oneshot::Receiver<Result<CallSuccess<B::Response>, CallError>>,
+    job: &Weak<Job<B>>,
+    withdraw: &mut impl AsyncFnMut(),
+) -> Option<Result<CallSuccess<B::Response>, CallError>> {
+    loop {
+        tokio::select! {
+            biased;
+            answered = &mut answer => return answered.ok(),
+            () = withdraw() => {
+                if job.upgrade().is_some_and(|job| job.withdraw()) {
+                    return Some(Err(CallError::Withdrawn));
+                }
+            }
         }
     }
 }

@@ -9,10 +9,7 @@ use std::{
     pin::Pin,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::oneshot::{Receiver, error::RecvError},
-};
+use tokio::runtime::Handle;
 
 use crate::{attempt_task::AttemptTask, backend::Backend};
 
@@ -32,7 +29,7 @@ impl InPlace {
     }
 
     /// Runs the attempt until the call is answered; returns the answer.
-    pub(crate) async fn until<T>(mut self, mut answer: Receiver<T>) -> Result<T, RecvError> {
+    pub(crate) async fn until<A: Future + Unpin>(mut self, mut answer: A) -> A::Output {
         poll_fn(|task| {
             // Taken out while it is polled, so that it is dropped if it panics.
             if let Some(mut attempt) = self.attempt.take()

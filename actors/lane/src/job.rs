@@ -325,6 +325,17 @@ impl<B: Backend> Job<B> {
         let _left = outbox.map(|outbox| outbox.send(Err(error)));
     }
 
+    /// Takes the call back if no attempt of it runs and none has failed other than by a refusal. Returns `true` if it
+    /// was taken back: an attempt that begins later is cancelled before it reaches the backend.
+    pub(crate) fn withdraw(&self) -> bool {
+        let mut outlet = lock(&self.outlet);
+        let waits = outlet.outbox.is_some() && outlet.running.is_empty() && !self.was_lost();
+        if waits {
+            outlet.outbox = None;
+        }
+        waits
+    }
+
     /// Returns `true` if an answer or an error was sent to the caller.
     pub(crate) fn is_answered(&self) -> bool {
         lock(&self.outlet).outbox.is_none()

@@ -42,8 +42,8 @@ pub use guard::{CallGuard, Reply};
 pub use handle::{LaneHandle, NoAnswer};
 pub use kebne_control::{
     BucketGrant, BucketHint, ControllerReport, Grant, Kind, LaneState, Law, LoadTimes, Momentary,
-    Order, Outcome, Permission, PoolReport, PriorityReport, QuotaHints, Snapshot, Timestamp,
-    Verdict,
+    Order, Outcome, Permission, PoolReport, PriorityReport, QuotaHints, Replica, Snapshot,
+    Timestamp, Verdict,
 };
 pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
 pub use prewarm::{Prewarm, PrewarmError};

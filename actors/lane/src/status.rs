@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use kebne_control::{Grant, LaneState, Timestamp};
+use kebne_control::{Grant, LaneState, Replica, Timestamp};
 use serde::Serialize;
 
 /// The number of bytes of a failure's message that are kept.
@@ -82,6 +82,12 @@ pub(crate) struct Status {
     cold: ColdClock,
     limit: AtomicU32,
     restarts: AtomicU32,
+    /// Microseconds; 0 before the first success.
+    service_time: AtomicU64,
+    /// Calls per second as bits; 0 before the first success.
+    delivered_rate: AtomicU64,
+    /// Microseconds of the lane's clock at which the backend is expected to serve; 0 if it serves or that is unknown.
+    ready_at: AtomicU64,
     failures: Mutex<Failures>,
 }
 
@@ -103,7 +109,7 @@ impl ColdClock {
         if runs == (shown & RUNS != 0) {
             return;
         }
-        let now = micros(now);
+        let now = micros(now.since(Timestamp::ZERO));
         let next = if runs {
             RUNS | now.saturating_sub(shown)
         } else {
@@ -117,14 +123,14 @@ impl ColdClock {
         Duration::from_micros(if shown & RUNS == 0 {
             shown
         } else {
-            micros(now).saturating_sub(shown & !RUNS)
+            micros(now.since(Timestamp::ZERO)).saturating_sub(shown & !RUNS)
         })
     }
 }
 
-fn micros(at: Timestamp) -> u64 {
-    let micros = at.since(Timestamp::ZERO).as_micros();
-    u64::try_from(micros).unwrap_or(u64::MAX) & !RUNS
+/// Returns the microseconds of a time span, without the bit [`RUNS`].
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX) & !RUNS
 }
 
 impl Status {
@@ -133,6 +139,28 @@ impl Status {
         let is_cold = matches!(grant.state, LaneState::Probe | LaneState::Cold);
         self.cold.set(is_cold, now);
         self.limit.store(grant.concurrency, Relaxed);
+        let rate = grant.delivered_rate.unwrap_or_default();
+        self.delivered_rate.store(rate.to_bits(), Relaxed);
+        self.service_time.store(micros(grant.service_time), Relaxed);
+        let ready = grant.ready_eta.map(|at| at.since(Timestamp::ZERO));
+        self.ready_at.store(ready.map_or(0, micros), Relaxed);
+    }
+
+    /// Returns what is known for the choice among replicas. The values are read one by one, so they may belong to two
+    /// grants that follow each other.
+    pub(crate) fn load(&self, live: u32, now: Timestamp) -> Replica {
+        let rate = f64::from_bits(self.delivered_rate.load(Relaxed));
+        let ready = Duration::from_micros(self.ready_at.load(Relaxed));
+        let ready_in = ready.checked_sub(now.since(Timestamp::ZERO));
+        Replica {
+            state: self.state(),
+            limit: self.limit(),
+            live,
+            service_time: Duration::from_micros(self.service_time.load(Relaxed)),
+            delivered_rate: Some(rate).filter(|rate| *rate > 0.0),
+            ready_in: ready_in.filter(|left| !left.is_zero()),
+            weight: 1.0,
+        }
     }
 
     pub(crate) fn state(&self) -> LaneState {

@@ -17,6 +17,7 @@ mod open_slots;
 mod prewarm;
 mod repeats;
 mod restarts;
+mod withdrawn;
 
 const SECOND: Duration = Duration::from_secs(1);
 

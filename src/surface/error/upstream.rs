@@ -80,7 +80,8 @@ impl ApiError {
             .never(),
             CallError::Panicked { .. } => Self::attempt_lost(),
             CallError::Closed { .. } => Self::lane_closed(),
-            CallError::Drained | CallError::Stopped => Self::drained(),
+            // A call that was withdrawn is made at another replica, or fails there.
+            CallError::Drained | CallError::Stopped | CallError::Withdrawn => Self::drained(),
         }
     }
 

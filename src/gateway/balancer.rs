@@ -1,0 +1,228 @@
+//! Chooses the lane of a call among the replicas of a group, and moves calls that wait where others would serve them
+//! sooner.
+
+use std::time::Duration;
+
+use kebne_control::balance;
+use kebne_lane::{LaneState, Replica};
+use tokio::time::sleep;
+
+use crate::{
+    backend::reason::UNREACHABLE,
+    gateway::{
+        Gateway, Lane,
+        affinity::{Beginning, Beginnings, of_session},
+        route::{Route, Target},
+    },
+    settings::{Affinity, Balance, ModelSettings},
+};
+
+/// The time between two looks at the other replicas while a call waits, drawn anew each time, so that calls that wait
+/// together do not all move at once.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+const LOOK_SPREAD: Duration = Duration::from_millis(150);
+/// The number of times that a call may move.
+const MOVES_MAX: u32 = 8;
+
+/// How the replicas of a model are used.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    balance: Balance,
+    affinity: Affinity,
+    affinity_wait: Duration,
+    wakes: bool,
+    beginnings: Beginnings,
+}
+
+impl Balancer {
+    pub(super) fn new(model: &ModelSettings) -> Self {
+        Self {
+            balance: model.balance,
+            affinity: model.affinity,
+            affinity_wait: model.affinity_wait.0,
+            wakes: model.wake_replicas,
+            beginnings: Beginnings::default(),
+        }
+    }
+}
+
+/// What a call has in common with others that should go to the same replica.
+#[derive(Debug)]
+pub(super) enum Bond {
+    None,
+    /// It belongs to a session.
+    Session(String),
+    /// The beginning of its prompt.
+    Prompt(Beginning),
+}
+
+impl Bond {
+    /// Reads the bond of a call; `session` is the session that it belongs to.
+    pub(super) fn of(route: &Route, session: Option<&str>, body: &[u8]) -> Self {
+        match (route.balancer.affinity, session) {
+            (Affinity::Session, Some(session)) => Self::Session(session.to_owned()),
+            (Affinity::Prefix, _) => Self::Prompt(Beginning::of(body)),
+            (Affinity::None | Affinity::Session, _) => Self::None,
+        }
+    }
+}
+
+/// One call among the replicas of a group.
+pub(super) struct Placement<'g> {
+    gateway: &'g Gateway,
+    balancer: &'g Balancer,
+    bond: &'g Bond,
+    /// The replicas that the call has not been sent to.
+    left: Vec<&'g Target>,
+    moves: u32,
+}
+
+impl<'g> Placement<'g> {
+    pub(super) fn new(
+        gateway: &'g Gateway,
+        route: &'g Route,
+        bond: &'g Bond,
+        group: Vec<&'g Target>,
+    ) -> Self {
+        Self {
+            gateway,
+            balancer: &route.balancer,
+            bond,
+            left: group,
+            moves: 0,
+        }
+    }
+
+    /// Chooses a replica for the call; `None` if it was sent to all of them.
+    pub(super) fn choose(&mut self) -> Option<&'g Target> {
+        let replicas = self.replicas();
+        let chosen = match self.left.len() {
+            0 | 1 => 0,
+            _ => self.choose_among(&replicas)?,
+        };
+        let target = *self.left.get(chosen)?;
+        self.wake_another(&replicas);
+        if let Bond::Prompt(beginning) = self.bond
+            && self.left.len() > 1
+        {
+            self.balancer.beginnings.sent(beginning, target.lane);
+        }
+        Some(target)
+    }
+
+    /// Returns `true` if there are replicas that the call was not sent to.
+    pub(super) fn has_more(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// Excludes a replica that has refused the call, or failed it.
+    pub(super) fn exclude(&mut self, target: &Target) {
+        self.left.retain(|other| other.lane != target.lane);
+    }
+
+    /// Returns once the call, which waits at `here`, is better off at another replica.
+    pub(super) async fn is_better_off_elsewhere(&self, here: &Target) {
+        if self.left.len() < 2
+            || self.moves >= MOVES_MAX
+            || self.balancer.balance == Balance::Weighted
+        {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(LOOK_MIN + LOOK_SPREAD.mul_f64(fastrand::f64())).await;
+            let Some(waits) = self.replica(here) else {
+                continue;
+            };
+            let others = self.left.iter().filter(|other| other.lane != here.lane);
+            let mut others = others.filter_map(|other| self.replica(other));
+            if others.any(|other| balance::is_worth_moving(&waits, &other)) {
+                return;
+            }
+        }
+    }
+
+    /// Records that the call was taken back from a queue.
+    pub(super) fn moved(&mut self) {
+        self.moves += 1;
+    }
+
+    fn choose_among(&self, replicas: &[Replica]) -> Option<usize> {
+        let best = match self.balancer.balance {
+            Balance::Weighted => return balance::draw(replicas, fastrand::f64()),
+            Balance::LeastLoaded => {
+                balance::choose(replicas, [fastrand::u32(..), fastrand::u32(..)])?
+            }
+        };
+        let bound = match self.bond {
+            Bond::None => None,
+            Bond::Session(session) => of_session(session, self.left.iter().map(|t| self.name(t))),
+            Bond::Prompt(beginning) => {
+                let lane = self.balancer.beginnings.lane_of(beginning);
+                self.left
+                    .iter()
+                    .position(|target| Some(target.lane) == lane)
+            }
+        };
+        let stays = |bound: &usize| {
+            let wait = |place: usize| Some(replicas.get(place)?.wait(balance::SERVICE_TIME));
+            let (here, best) = (wait(*bound), wait(best));
+            here.zip(best)
+                .is_some_and(|(here, best)| here <= best + self.balancer.affinity_wait)
+        };
+        Some(bound.filter(stays).unwrap_or(best))
+    }
+
+    /// Wakes a replica that sleeps if those that are awake have more calls than slots.
+    fn wake_another(&self, replicas: &[Replica]) {
+        if !self.balancer.wakes || replicas.len() < 2 || !balance::needs_another(replicas) {
+            return;
+        }
+        let asleep = replicas.iter().position(Replica::is_asleep);
+        let Some(lane) = asleep.and_then(|place| self.lane(self.left.get(place)?)) else {
+            return;
+        };
+        let handle = lane.handle.clone();
+        actix_rt::spawn(async move {
+            if let Err(error) = handle.prewarm().await {
+                tracing::debug!(lane = handle.name(), %error, "the replica was not woken");
+            }
+        });
+    }
+
+    fn replicas(&self) -> Vec<Replica> {
+        if self.left.len() < 2 {
+            return Vec::new();
+        }
+        let replicas = self.left.iter().filter_map(|target| self.replica(target));
+        replicas.collect()
+    }
+
+    fn replica(&self, target: &Target) -> Option<Replica> {
+        let lane = self.lane(target)?;
+        let mut replica = lane.handle.load();
+        replica.weight = target.weight;
+        if lane.handle.closed().is_some() || is_unreachable(lane, replica.state) {
+            replica.state = LaneState::Open;
+            replica.ready_in = None;
+        }
+        Some(replica)
+    }
+
+    fn lane(&self, target: &Target) -> Option<&'g Lane> {
+        self.gateway.inner.lanes.get(target.lane)
+    }
+
+    fn name(&self, target: &Target) -> &'g str {
+        self.lane(target).map_or("", |lane| lane.handle.name())
+    }
+}
+
+/// Returns `true` if a backend that is not known to serve could not be reached when it was last asked. It may be loading,
+/// but nothing promises that it ever serves.
+fn is_unreachable(lane: &Lane, state: LaneState) -> bool {
+    matches!(state, LaneState::Probe | LaneState::Cold)
+        && lane
+            .handle
+            .last_failure()
+            .is_some_and(|failure| failure.reason == Some(UNREACHABLE))
+}
