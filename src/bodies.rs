@@ -25,9 +25,9 @@ use crate::{
 const SMALL_SHARE: usize = 4;
 /// The smallest share that a body takes, because its connection and its call cost about as much too.
 const LEAST: usize = 4 << 10;
-/// The size of the buffers of a connection that receives a large body: 16 KiB that are read at once, and what waits to
+/// The size of the buffers of a connection that receives a large body: 8 KiB that are read at once, and what waits to
 /// be taken from it.
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 16 << 10;
 
 /// The budget of bytes in request bodies; shared by all threads.
 #[derive(Clone, Debug)]

@@ -21,6 +21,7 @@ mod prompts;
 mod request_id;
 mod responses;
 mod sessions;
+mod unread;
 mod version;
 mod visit;
 
@@ -34,7 +35,9 @@ use std::{
 
 use actix_http::{HttpService, Protocol};
 use actix_rt::net::TcpStream;
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
+};
 use actix_web::{
     App,
     dev::{AppConfig, Server, ServerHandle},
@@ -99,13 +102,16 @@ pub fn serve(
     let stopping = server.graceful_shutdown_signal();
     let service = move || {
         actix_rt::spawn(purge_while_idle());
-        let app = App::new()
-            .wrap(from_fn(panics::guard))
-            .wrap(from_fn(version::without_chunks))
-            .wrap(paths::Normalize)
-            .configure(routes.clone())
-            .into_factory()
-            .map_err(|error: actix_web::Error| error.error_response());
+        let app = || {
+            let app = App::new()
+                .wrap(from_fn(panics::guard))
+                .wrap(from_fn(version::without_chunks))
+                .wrap(paths::Normalize)
+                .configure(routes.clone())
+                .into_factory()
+                .map_err(|error: actix_web::Error| error.error_response());
+            map_config(app, |()| AppConfig::default())
+        };
         let stopping = stopping.clone();
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -117,7 +123,7 @@ pub fn serve(
             .keep_alive(bounds.keep_alive.0)
             .client_request_timeout(bounds.request_timeout.0)
             .client_disconnect_timeout(LINGER)
-            .finish(map_config(app, |()| AppConfig::default()));
+            .finish(apply_fn_factory(app(), unread::serve));
         let write_timeout = bounds.write_timeout.0;
         fn_service(move |socket: TcpStream| ready(Ok(accept(socket, write_timeout)))).and_then(http)
     };

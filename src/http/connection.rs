@@ -1,14 +1,16 @@
 //! A caller's connection, of which a little is read at a time.
 //!
-//! actix reads all that a socket holds, up to 128 KiB, before it looks at a request, and keeps a buffer of that size as
-//! long as the connection is open. Thousands of connections that send large bodies would take more memory for these
-//! buffers than for the bodies.
+//! actix reads all that a socket holds, up to 128 KiB, before it looks at a request. It doubles its buffer whenever less
+//! than 1 KiB of it is free, and keeps the buffer as long as the connection is open. Thousands of connections that send
+//! large bodies would take more memory for these buffers than for the bodies, so a read here leaves 1 KiB free and then
+//! makes the reader wait: it takes what it has, and the next read uses the same buffer again. Only a request head that
+//! does not fit makes the buffer grow.
 
 use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use actix_rt::net::TcpStream;
@@ -16,6 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The number of bytes that are read before they are looked at: the size of actix's buffer of a new connection, twice.
 const READ_MAX: usize = 16 << 10;
+/// The free bytes of a buffer below which actix makes room before it reads: by moving what is left to the front if it
+/// is short, by a larger buffer otherwise.
+const ROOM_MIN: usize = 1 << 10;
 
 /// A caller's connection.
 #[derive(Debug)]
@@ -36,26 +41,38 @@ impl Connection {
     }
 }
 
+/// Returns how much of the room in a buffer one read may fill.
+fn read_at_once(room: usize) -> usize {
+    if room < 2 * ROOM_MIN {
+        // Few enough that actix finds room for the next read in the same buffer once the rest has been taken.
+        room.div_ceil(2)
+    } else {
+        (room - ROOM_MIN).min(READ_MAX)
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read >= READ_MAX {
+        let room = buffer.remaining();
+        if self.read >= READ_MAX || (self.read > 0 && room < 2 * ROOM_MIN) {
             // The reader looks at what it has, and then reads on.
             self.read = 0;
             task.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.socket).poll_read(task, buffer);
-        self.read = match read {
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(read_at_once(room)));
+        let result = Pin::new(&mut self.socket).poll_read(task, &mut part);
+        let read = part.filled().len();
+        buffer.advance(read);
+        self.read = match result {
             Poll::Pending => 0,
-            Poll::Ready(_) => self.read + buffer.filled().len() - before,
+            Poll::Ready(_) => self.read + read,
         };
-        ready!(read)?;
-        Poll::Ready(Ok(()))
+        result
     }
 }
 
@@ -91,18 +108,27 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, net::Ipv4Addr};
+    use std::{
+        future::{Future, poll_fn},
+        net::Ipv4Addr,
+        pin::pin,
+    };
 
+    use bytes::BytesMut;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
+        task::yield_now,
     };
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_reader_waits_after_each_16_kib_and_loses_nothing() {
-        const SENT: usize = 100 << 10;
+    const SENT: usize = 100 << 10;
+    /// The size of actix's buffer of a new connection.
+    const BUFFER: usize = 8 << 10;
+
+    /// Returns a connection on which `SENT` bytes and the end arrive, and these bytes.
+    async fn connection() -> (Connection, Vec<u8>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let mut caller = TcpStream::connect(listener.local_addr().unwrap())
             .await
@@ -111,29 +137,66 @@ mod tests {
         let sent: Vec<u8> = (0..=u8::MAX).cycle().take(SENT).collect();
         caller.write_all(&sent).await.unwrap();
         caller.shutdown().await.unwrap();
-        let mut connection = Connection::new(socket);
-        let mut bytes = vec![0; SENT];
-        // All bytes have arrived, so that only the bound makes a reader wait.
-        let arrived = connection.socket.peek(&mut bytes).await.unwrap();
-        assert!(arrived > READ_MAX, "{arrived}");
-        let at_once = poll_fn(|task| {
-            let mut read = 0;
+        // Enough has arrived that at first only the bounds make a reader wait.
+        let mut arrived = vec![0; 2 * READ_MAX];
+        while socket.peek(&mut arrived).await.unwrap() < arrived.len() {
+            yield_now().await;
+        }
+        (Connection::new(socket), sent)
+    }
+
+    /// Reads until the connection makes its reader wait, with a buffer that grows as actix's does. Returns `true` at
+    /// the end.
+    async fn read_on(connection: &mut Connection, buffer: &mut BytesMut) -> bool {
+        // More can only arrive while the test waits.
+        yield_now().await;
+        poll_fn(|task| {
             loop {
-                let mut part = [0; 1000];
-                let mut buffer = ReadBuf::new(&mut part);
-                let Poll::Ready(result) = Pin::new(&mut connection).poll_read(task, &mut buffer)
-                else {
-                    return Poll::Ready(read);
-                };
-                result.unwrap();
-                bytes[read..read + buffer.filled().len()].copy_from_slice(buffer.filled());
-                read += buffer.filled().len();
+                let room = buffer.capacity() - buffer.len();
+                if room < ROOM_MIN {
+                    buffer.reserve(BUFFER - room);
+                }
+                match pin!(connection.read_buf(buffer)).poll(task) {
+                    Poll::Pending => return Poll::Ready(false),
+                    Poll::Ready(read) => {
+                        if read.unwrap() == 0 {
+                            return Poll::Ready(true);
+                        }
+                    }
+                }
             }
-        });
-        let read = at_once.await;
-        assert!((READ_MAX..READ_MAX + 1000).contains(&read), "{read}");
-        connection.read_exact(&mut bytes[read..]).await.unwrap();
-        assert_eq!(connection.read(&mut [0; 1]).await.unwrap(), 0, "the end");
-        assert_eq!(bytes, sent);
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_buffer_from_which_all_is_taken_does_not_grow() {
+        let (mut connection, sent) = connection().await;
+        let mut buffer = BytesMut::with_capacity(BUFFER);
+        let mut taken = Vec::new();
+        let mut size_max = 0;
+        loop {
+            let is_end = read_on(&mut connection, &mut buffer).await;
+            size_max = size_max.max(buffer.capacity());
+            taken.extend_from_slice(&buffer.split());
+            if is_end {
+                break;
+            }
+        }
+        assert!(taken == sent, "{} bytes", taken.len());
+        assert_eq!(size_max, BUFFER);
+    }
+
+    #[tokio::test]
+    async fn a_buffer_from_which_nothing_can_be_taken_grows_by_a_bounded_number_of_bytes() {
+        let (mut connection, sent) = connection().await;
+        let mut buffer = BytesMut::with_capacity(BUFFER);
+        let mut before = 0;
+        while !read_on(&mut connection, &mut buffer).await {
+            let read = buffer.len() - before;
+            assert!(read <= 2 * READ_MAX, "{read}");
+            before = buffer.len();
+        }
+        assert!(buffer == sent, "{} bytes", buffer.len());
     }
 }

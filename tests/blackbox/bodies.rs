@@ -1,7 +1,7 @@
 //! What large bodies cost: bounded memory, and no other call its time.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
 };
@@ -112,5 +112,41 @@ fn slow_large_uploads_take_no_more_than_their_budget_and_give_it_back() {
         }
         let late = since.elapsed() > Duration::from_secs(20);
         assert!(!late, "{after} MiB were not given back");
+    }
+}
+
+/// What a caller receives until its connection is closed, and whether it was closed.
+fn answer(socket: &mut TcpStream) -> (String, bool) {
+    let timeout = Some(Duration::from_secs(20));
+    socket.set_read_timeout(timeout).unwrap();
+    let mut answer = Vec::new();
+    let ended = socket.read_to_end(&mut answer);
+    // A reset closes it as well.
+    let is_open = ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    (String::from_utf8_lossy(&answer).into_owned(), !is_open)
+}
+
+#[test]
+fn the_connection_of_a_chunked_body_that_is_refused_is_closed() {
+    let folder = folder();
+    let variables = [("KEBNE__SERVER__BODY_SIZE_MAX", "1MiB")];
+    let program = Program::start(folder.path(), &variables);
+    let chunk = [b"10000\r\n".as_slice(), &vec![b' '; 64 << 10], b"\r\n"].concat();
+    for (path, chunks, status) in [(CHAT, 18, 413), ("/v1/no-such-path", 3, 404)] {
+        let mut socket = TcpStream::connect(program.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).unwrap();
+        for _ in 0..chunks {
+            socket.write_all(&chunk).unwrap();
+        }
+        // The end of the body never comes.
+        let (answer, is_closed) = answer(&mut socket);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path}: {answer}"
+        );
+        assert!(is_closed, "{path}: the connection is still open");
     }
 }
