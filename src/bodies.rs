@@ -7,6 +7,8 @@
 //! A part of the budget is reserved for small bodies, so that large bodies that arrive slowly cannot block the small
 //! ones.
 
+use std::io;
+
 use actix_web::{
     error::PayloadError,
     http::header::{CONTENT_LENGTH, HeaderMap},
@@ -193,6 +195,9 @@ fn no_memory(NoMemory: NoMemory) -> ApiError {
 
 /// Returns the error for a body that cannot be received.
 fn broken(error: &PayloadError) -> ApiError {
+    if matches!(error, PayloadError::Io(error) if error.kind() == io::ErrorKind::OutOfMemory) {
+        return ApiError::no_memory();
+    }
     let message = match error {
         PayloadError::Incomplete(_) | PayloadError::Io(_) => {
             "the request body ends too early, or its chunks are not valid"

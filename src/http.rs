@@ -8,6 +8,7 @@ mod browsers;
 mod calls;
 mod connection;
 mod count_tokens;
+mod expect;
 mod files;
 mod kept;
 #[cfg(feature = "lab")]
@@ -33,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-use actix_http::{HttpService, Protocol};
+use actix_http::{HttpService, Protocol, Request};
 use actix_rt::net::TcpStream;
 use actix_service::{
     IntoServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
@@ -74,10 +75,11 @@ const BACKLOG: u32 = 1024;
 /// Returns an error if the listener cannot be used.
 pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandle> {
     let settings = state.settings.clone();
-    let data = Data::from(state);
+    let data = Data::from(Arc::clone(&state));
     #[cfg(feature = "lab")]
     let loads = Data::new(lab::Loads::new(listener.local_addr()?));
-    serve(listener, &settings, move |config| {
+    let is_admitted = move |request: &Request| expect::is_admitted(request, &state);
+    serve_admitted(listener, &settings, is_admitted, move |config| {
         config.app_data(data.clone());
         #[cfg(feature = "lab")]
         config.app_data(loads.clone());
@@ -97,6 +99,16 @@ pub fn serve(
     settings: &ServerSettings,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<ServerHandle> {
+    serve_admitted(listener, settings, |_| true, routes)
+}
+
+/// As [`serve`]. A caller that waits for `100 Continue` gets it only if `is_admitted` returns `true` for its request.
+fn serve_admitted(
+    listener: TcpListener,
+    settings: &ServerSettings,
+    is_admitted: impl Fn(&Request) -> bool + Clone + Send + 'static,
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+) -> io::Result<ServerHandle> {
     let bounds = settings.clone();
     let server = Server::build();
     let stopping = server.graceful_shutdown_signal();
@@ -112,6 +124,11 @@ pub fn serve(
                 .map_err(|error: actix_web::Error| error.error_response());
             map_config(app, |()| AppConfig::default())
         };
+        let is_admitted = is_admitted.clone();
+        let expected = apply_fn_factory(app(), move |request: Request, app: &_| {
+            let is_admitted = is_admitted(&request);
+            expect::admit(request, is_admitted, app)
+        });
         let stopping = stopping.clone();
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -123,6 +140,7 @@ pub fn serve(
             .keep_alive(bounds.keep_alive.0)
             .client_request_timeout(bounds.request_timeout.0)
             .client_disconnect_timeout(LINGER)
+            .expect(expected)
             .finish(apply_fn_factory(app(), unread::serve));
         let write_timeout = bounds.write_timeout.0;
         fn_service(move |socket: TcpStream| ready(Ok(accept(socket, write_timeout)))).and_then(http)

@@ -14,7 +14,7 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        Method,
+        Method, Uri,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -52,15 +52,7 @@ pub(super) async fn guard<B: MessageBody + 'static>(
             .map(ServiceResponse::map_into_boxed_body);
     };
     let settings = &state.settings;
-    if settings.keys.is_empty()
-        && let Err(error) = check(
-            http.method(),
-            http.headers(),
-            http.uri().host(),
-            takes_forms(http.path()),
-            settings,
-        )
-    {
+    if let Err(error) = check_head(http.method(), http.headers(), http.uri(), settings) {
         let response = respond(http.request(), Err(error));
         return Ok(http.into_response(response));
     }
@@ -81,6 +73,23 @@ pub(super) async fn guard<B: MessageBody + 'static>(
     let mut response = next.call(http).await?.map_into_boxed_body();
     allow(response.headers_mut(), origin);
     Ok(response)
+}
+
+/// Checks the head of a request to a gateway without keys.
+///
+/// # Errors
+/// Returns a 403 if the request may come from a foreign page.
+pub(super) fn check_head(
+    method: &Method,
+    headers: &HeaderMap,
+    target: &Uri,
+    settings: &ServerSettings,
+) -> Result<(), ApiError> {
+    if !settings.keys.is_empty() {
+        return Ok(());
+    }
+    let takes_forms = takes_forms(target.path());
+    check(method, headers, target.host(), takes_forms, settings)
 }
 
 /// Checks the headers in which a browser gives the source of a request.

@@ -150,3 +150,65 @@ fn the_connection_of_a_chunked_body_that_is_refused_is_closed() {
         assert!(is_closed, "{path}: the connection is still open");
     }
 }
+
+/// Returns the bytes that bodies hold.
+fn held_bytes(program: &Program) -> usize {
+    let metrics = program.send("GET", "/metrics", &[], &Value::Null).body;
+    let mut lines = metrics.lines();
+    let held = lines.find_map(|line| line.strip_prefix("kebne_body_bytes "));
+    let held = held.unwrap().trim_end_matches(".0");
+    held.parse().unwrap()
+}
+
+/// The caller announces a body and sends it only if it is asked to, as curl does for bodies of more than 1 MiB.
+#[test]
+fn a_body_is_asked_for_only_if_its_request_is_let_in() {
+    let folder = folder();
+    let variables = [
+        ("KEBNE__SERVER__BODY_SIZE_MAX", "1MiB"),
+        ("KEBNE__SERVER__BODIES_SIZE_MAX", "2MiB"),
+    ];
+    let program = Program::start(folder.path(), &variables);
+    let small = r#"{"model":"simulated","messages":[{"role":"user","content":"a"}]}"#;
+    let expecting = |path: &str, host: &str, length: usize| {
+        let mut socket = TcpStream::connect(program.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).unwrap();
+        socket
+    };
+    // Less than 1 MiB is left for large bodies.
+    let held = slow_upload(&program, 1 << 20, 900 << 10);
+    let since = Instant::now();
+    while held_bytes(&program) < 900 << 10 {
+        assert!(since.elapsed() < Duration::from_secs(20));
+    }
+    for (host, length, status, code) in [
+        ("localhost", 2 << 20, 413, "request_too_large"),
+        ("evil.example", small.len(), 403, "host_not_allowed"),
+        ("localhost", 1 << 20, 503, "bodies_full"),
+    ] {
+        let (answer, is_closed) = answer(&mut expecting(CHAT, host, length));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.contains(code) && is_closed, "{answer}");
+        assert!(answer.contains("x-request-id: "), "{answer}");
+    }
+    drop(held);
+    let mut asked = expecting(CHAT, "localhost", small.len());
+    let mut first = [0; 25];
+    asked.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 100 Continue\r\n\r\n");
+    asked.write_all(small.as_bytes()).unwrap();
+    let (answer, _) = answer(&mut asked);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // Refused calls are counted as those without `Expect` are.
+    for status in [413, 503] {
+        program.await_metric(&format!(
+            r#"kebne_answers_total{{model="",status="{status}"}} 1"#
+        ));
+    }
+}
