@@ -6,7 +6,8 @@ use std::{
     path::Path,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use actix_rt::System;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::CommandError,
@@ -24,6 +25,14 @@ const ENDING_SIGNALS: [SignalKind; 4] = [
     SignalKind::from_raw(25),
 ];
 
+/// The handlers of signals. A signal that arrives before [`Signals::listen`] takes effect with it.
+struct Signals {
+    terminated: Signal,
+    interrupted: Signal,
+    hung_up: Signal,
+    ignored: Vec<(SignalKind, Signal)>,
+}
+
 /// Serves until SIGINT or SIGTERM, then drains; a second signal ends the drain at once. SIGHUP changes nothing.
 ///
 /// # Errors
@@ -34,6 +43,9 @@ pub fn run(
     environment: &dyn Environment,
     output: &mut dyn Write,
 ) -> Result<(), CommandError> {
+    let system = System::new();
+    // Before the settings are read, which takes longer than all else until the program listens.
+    let signals = system.block_on(async { Signals::install() })?;
     let loaded = load::load(config, environment)?;
     loaded.refuse(gateway::check(&loaded.settings, environment))?;
     let mut settings = loaded.settings;
@@ -51,9 +63,9 @@ pub fn run(
     let listener = TcpListener::bind(settings.server.listen).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
     let _written_until_here = logging::start(&settings.log).map_err(CommandError::Log)?;
-    let served = actix_rt::System::new().block_on(async {
+    let served = system.block_on(async {
         let shutdown = Shutdown::default();
-        listen_for_signals(shutdown.clone())?;
+        signals.listen(shutdown.clone());
         let announce = || {
             writeln!(output, "kebne on http://{address}/v1")?;
             output.flush()
@@ -66,34 +78,42 @@ pub fn run(
     }
 }
 
-/// The first signal drains, the second ends at once. A hangup (a terminal that closes, a service manager that asks for
-/// a reload) is logged and changes nothing: settings are read at the start only.
-fn listen_for_signals(shutdown: Shutdown) -> io::Result<()> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut hung_up = signal(SignalKind::hangup())?;
-    for kind in ENDING_SIGNALS {
-        // Having a listener is what keeps the signal from ending the process.
-        let mut ignored = signal(kind)?;
+impl Signals {
+    /// Installs the handlers; must run on an actix system.
+    fn install() -> io::Result<Self> {
+        let ignored = ENDING_SIGNALS.map(|kind| signal(kind).map(|signal| (kind, signal)));
+        Ok(Self {
+            terminated: signal(SignalKind::terminate())?,
+            interrupted: signal(SignalKind::interrupt())?,
+            hung_up: signal(SignalKind::hangup())?,
+            ignored: ignored.into_iter().collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// The first signal drains, the second ends at once. A hangup (a terminal that closes, a service manager that asks
+    /// for a reload) is logged and changes nothing: settings are read at the start only.
+    fn listen(mut self, shutdown: Shutdown) {
+        for (kind, mut signal) in self.ignored {
+            // Having a listener is what keeps the signal from ending the process.
+            actix_rt::spawn(async move {
+                while signal.recv().await.is_some() {
+                    tracing::warn!(number = kind.as_raw_value(), "a signal is ignored");
+                }
+            });
+        }
         actix_rt::spawn(async move {
-            while ignored.recv().await.is_some() {
-                tracing::warn!(number = kind.as_raw_value(), "a signal is ignored");
+            while self.hung_up.recv().await.is_some() {
+                tracing::warn!("SIGHUP is ignored: the settings are read at the start only");
+            }
+        });
+        actix_rt::spawn(async move {
+            for token in [shutdown.drain, shutdown.now] {
+                tokio::select! {
+                    _ = self.terminated.recv() => {}
+                    _ = self.interrupted.recv() => {}
+                }
+                token.cancel();
             }
         });
     }
-    actix_rt::spawn(async move {
-        while hung_up.recv().await.is_some() {
-            tracing::warn!("SIGHUP is ignored: the settings are read at the start only");
-        }
-    });
-    actix_rt::spawn(async move {
-        for token in [shutdown.drain, shutdown.now] {
-            tokio::select! {
-                _ = terminated.recv() => {}
-                _ = interrupted.recv() => {}
-            }
-            token.cancel();
-        }
-    });
-    Ok(())
 }

@@ -1,13 +1,15 @@
 //! Signals: what stops the program, in which order, and what does not.
 
 use std::{
-    process::ExitStatus,
+    fs::OpenOptions,
+    io::{Read, Write},
+    process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use crate::program::{CHAT, Program, folder};
+use crate::program::{CHAT, Program, folder, send_signal};
 
 /// Time in which something happens that takes no time by itself; wide, because the machine may be busy.
 const SOON: Duration = Duration::from_secs(20);
@@ -124,4 +126,33 @@ fn signals_that_other_tools_send_do_not_stop_the_program() {
         assert_eq!(call(&program), 200, "{name}");
     }
     assert_eq!(program.terminate(), Some(0));
+}
+
+/// The settings are a pipe, so that the program reads them until the test has written them.
+#[test]
+fn signals_during_the_start_have_the_same_effect_as_later() {
+    let folder = folder();
+    let config = folder.path().join("kebne.toml");
+    let made = Command::new("mkfifo").arg(&config).status().unwrap();
+    assert!(made.success());
+    let mut command = Program::command(folder.path(), &[]);
+    let mut child = command
+        .arg("--config")
+        .arg(&config)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Opening it succeeds once the program reads it.
+    let mut pipe = OpenOptions::new().write(true).open(&config).unwrap();
+    for name in ["HUP", "USR1", "ALRM", "TERM"] {
+        send_signal(name, child.id());
+    }
+    assert_eq!(child.try_wait().unwrap(), None);
+    pipe.write_all(b"# the defaults\n").unwrap();
+    drop(pipe);
+    let mut output = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_to_string(&mut output).unwrap();
+    assert!(output.starts_with("kebne on http://"), "{output}");
+    assert_eq!(child.wait().unwrap().code(), Some(0), "stopped by SIGTERM");
 }
