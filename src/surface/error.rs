@@ -14,7 +14,7 @@ use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
-use kebne_context::{ContextError, prompts::PromptError};
+use kebne_context::{ContextError, prompts::PromptError, store::StoreError};
 use kebne_lane::Ending;
 use serde_json::{Value, json};
 
@@ -233,10 +233,21 @@ impl ApiError {
         Self::internal(message).code("turn_not_kept").never()
     }
 
-    /// The model answered, but its turn could not be kept because of this error.
+    /// The model answered, but its turn could not be kept because of this error. A quota that calls at the same time
+    /// have used up, or that the answer exceeds, keeps its own status and code.
     pub fn not_kept_because(error: ContextError) -> Self {
+        let is_quota = matches!(
+            error,
+            ContextError::Store(StoreError::BytesFull { .. } | StoreError::TurnsFull)
+        );
         let error = Self::from(error);
         let mut not_kept = Self::not_kept(&error.message);
+        if is_quota {
+            return Self {
+                message: not_kept.message,
+                ..error
+            };
+        }
         not_kept.detail = error.detail;
         not_kept
     }
@@ -346,7 +357,6 @@ fn shortened(text: &str, size_max: usize) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use kebne_context::store::StoreError;
     use kebne_lane::RefusalReason;
 
     use super::*;
@@ -378,6 +388,26 @@ mod tests {
                 assert!(!error.body().to_string().contains("sqlite"), "{error:?}");
                 assert!(error.detail().unwrap().contains(text), "{error:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_when_the_turn_is_kept_has_its_own_error() {
+        for (error, status, code) in [
+            (
+                StoreError::BytesFull { bytes_max: 1 },
+                429,
+                "session_bytes_full",
+            ),
+            (StoreError::TurnsFull, 409, "session_full"),
+            (StoreError::Busy, 500, "turn_not_kept"),
+        ] {
+            let error = ApiError::not_kept_because(ContextError::Store(error));
+            assert_eq!((error.status().as_u16(), error.reason()), (status, code));
+            let message = error.message();
+            assert!(message.starts_with("the model answered"), "{message}");
+            let response = error.response(&crate::surface::openai::CHAT, "id", 0.3);
+            assert_eq!(response.headers().get("x-should-retry").unwrap(), "false");
         }
     }
 

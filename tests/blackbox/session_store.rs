@@ -277,6 +277,10 @@ fn a_call_whose_turn_has_no_room_is_refused_before_the_model_is_called() {
         let refused = program.chat(&session, text);
         assert_eq!(refused.code(), full, "{}", refused.body);
     }
+    // These messages and a short answer fit, but the answer repeats them.
+    let refused = program.chat(&session, &"a".repeat(18 << 10));
+    assert_eq!(refused.code(), full, "{}", refused.body);
+    assert!(refused.has("x-should-retry: false"), "{}", refused.head);
     assert_eq!(program.chat(&session, "short").status, 200);
     // Kept responses have a quota of the same size.
     let respond = |body: Value| program.send("POST", "/v1/responses", &[], &body);

@@ -83,6 +83,19 @@ impl Default for ContextSettings {
     }
 }
 
+/// The number of hexadecimal digits from which a text is taken for a key and not for a name.
+const KEY_DIGITS: usize = 32;
+
+/// Returns `true` if a text can be the name of an environment variable and does not look like a key. A key in place of
+/// the name would leave the file unencrypted, because no variable has that name.
+fn is_variable_name(text: &str) -> bool {
+    let starts_as_name =
+        text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_key = text.len() >= KEY_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    starts_as_name && text.bytes().all(is_name) && !is_key
+}
+
 impl Validate for ContextSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
@@ -97,7 +110,9 @@ impl Validate for ContextSettings {
             ("key_env", &self.key_env),
             ("old_keys_env", &self.old_keys_env),
         ] {
-            require(!name.is_empty(), key, "must name a variable");
+            // The value is not quoted, because it may be the key.
+            let message = "must be the name of an environment variable such as `KEBNE_CONTEXT_KEY`, not a key";
+            require(is_variable_name(name), key, message);
         }
         for (key, value) in [
             ("tokens_max", self.tokens_max),

@@ -164,6 +164,8 @@ fn no_error_quotes_the_value_of_a_key_that_holds_secrets() {
         "[[server.keys]]\nname = 'a'\nhash = 'kebne-8642'",
         "[server]\nkeys = ['kebne-8642']",
         "[context]\nkey_env = 8642",
+        "[context]\nkey_env = 'fe864200112233445566778899aabbccfe864200112233445566778899aabbcc'",
+        "[context]\nold_keys_env = '8642,8642'",
     ];
     for line in lines {
         let errors = load_text(format!("{BACKEND}{line}"), &[]).unwrap_err();
