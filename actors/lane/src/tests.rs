@@ -190,6 +190,21 @@ fn ended(bench: &Bench, ending: Ending) -> u64 {
 }
 
 #[actix::test]
+async fn a_lane_with_settings_out_of_range_does_not_start() {
+    let system = ActorSystem::new("test", 7);
+    let settings = LaneSettings {
+        limit_max: 0,
+        ..LaneSettings::default()
+    };
+    let lane = LaneBuilder::new("x", Script::new(|_, _| Play::Answer(SECOND))).settings(settings);
+    let Err(StartError::Settings(errors)) = lane.start(&system).await else {
+        panic!("it started");
+    };
+    assert!(errors.to_string().contains("limit_max"), "{errors}");
+    assert!(system.tree().is_empty());
+}
+
+#[actix::test]
 async fn a_call_is_answered_and_counted_once() {
     let bench = lane(
         Script::new(|_, _| Play::Answer(SECOND)),
