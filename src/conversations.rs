@@ -4,16 +4,22 @@
 //! space: it is not listed among its owner's sessions and does not count as one. A turn of such a session contains one
 //! response and its request (`kebne_wire::responses::Kept`).
 
+mod history;
+mod id;
+
 use bytes::Bytes;
 use kebne_context::{
     ContextError, ContextHandle, ContextSettings,
     store::{Details, Fit, StoreError, Turn, TurnContent},
     tokens::Tokenizer,
 };
-use kebne_wire::responses::{Kept, KeptView, line_of, response_id, tree_of};
+use kebne_wire::responses::{Kept, KeptView, line_of, tree_of};
 use serde_json::Value;
 
 use crate::memory::{NoMemory, Share};
+
+pub use history::History;
+pub use id::new_id;
 
 /// The number of turns that are read from the store in one step.
 const PAGE: usize = 64;
@@ -56,53 +62,6 @@ pub struct Conversations {
     tokens_max: u64,
     size_max: usize,
     page_bytes_max: usize,
-}
-
-/// Earlier responses that are sent with a call.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct History {
-    /// The turns, oldest first.
-    turns: Vec<Turn>,
-    /// The number of earlier responses that were left out because they do not fit.
-    pub left_out: usize,
-}
-
-impl History {
-    /// Returns the number of responses that are sent.
-    pub fn turns(&self) -> usize {
-        self.turns.len()
-    }
-
-    /// Returns the requests and responses as chat messages, or `None` if one contains an item that chat does not have.
-    pub fn messages(&self) -> Option<Vec<Value>> {
-        fn read(kept: &KeptView<'_>) -> Option<Vec<Value>> {
-            kept.messages()
-        }
-        self.joined(read)
-    }
-
-    /// Returns the requests and responses as items of the Responses API, or `None` if an earlier version of this
-    /// program kept a part of them as chat messages only.
-    pub fn items(&self) -> Option<Vec<Value>> {
-        fn read(kept: &KeptView<'_>) -> Option<Vec<Value>> {
-            kept.items()
-        }
-        self.joined(read)
-    }
-
-    /// Returns the number of bytes that are kept of them.
-    pub fn size(&self) -> usize {
-        let sizes = self.turns.iter().map(|turn| turn.content.messages.len());
-        sizes.sum()
-    }
-
-    fn joined(&self, read: impl Fn(&KeptView<'_>) -> Option<Vec<Value>>) -> Option<Vec<Value>> {
-        let mut joined = Vec::new();
-        for turn in &self.turns {
-            joined.extend(read(&KeptView::read(&turn.content.messages)?)?);
-        }
-        Some(joined)
-    }
 }
 
 /// The place where a response in progress will be kept.
@@ -393,26 +352,6 @@ fn missing(error: ContextError, id: &str) -> ConversationError {
         ContextError::Store(StoreError::NoSuchSession) => not_found(id),
         error => error.into(),
     }
-}
-
-/// Returns an id for a response that cannot be guessed. It contains the tree of the response that it continues.
-///
-/// # Errors
-/// Returns an error if `previous` is not the id of a response, or if the system has no randomness.
-pub fn new_id(previous: Option<&str>) -> Result<String, ConversationError> {
-    let tree = match previous {
-        Some(previous) => tree_of(previous).ok_or_else(|| not_found(previous))?,
-        None => u128::from(random()?) << 64 | u128::from(random()?),
-    };
-    Ok(response_id(tree, random()?))
-}
-
-/// Returns a random number from the system.
-fn random() -> Result<u64, ConversationError> {
-    let mut bytes = [0; 8];
-    let filled = getrandom::fill(&mut bytes);
-    filled.map_err(|_| ConversationError::NotKept("the system has no randomness"))?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 #[cfg(test)]
