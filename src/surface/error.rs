@@ -5,22 +5,18 @@
 //! libraries give up or retry at once if they are longer; the body contains the true time.
 
 mod from;
+mod response;
 mod retry;
 mod upstream;
 
 use std::{borrow::Cow, time::Duration};
 
-use actix_web::{
-    HttpResponse,
-    http::{StatusCode, header},
-};
+use actix_web::http::StatusCode;
 use kebne_context::{ContextError, prompts::PromptError, store::StoreError};
 use kebne_lane::Ending;
 use serde_json::{Value, json};
 
-use crate::surface::{Surface, passed};
-
-use retry::{RETRY_AFTER_DEFAULT, Retry, hint};
+use retry::{RETRY_AFTER_DEFAULT, Retry};
 
 /// The largest number of bytes of a message. Some messages quote data of the caller, which may be long.
 const MESSAGE_SIZE_MAX: usize = 1 << 10;
@@ -304,46 +300,6 @@ impl ApiError {
     /// Returns the backend's own error object, if it is to be passed on.
     pub fn verbatim(&self) -> Option<&bytes::Bytes> {
         self.verbatim.as_ref()
-    }
-
-    /// Returns the response in the dialect of `surface`; `chance`, in `[0, 1)`, spreads the hint.
-    pub fn response(&self, surface: &dyn Surface, request_id: &str, chance: f64) -> HttpResponse {
-        let mut response = HttpResponse::build(surface.status(self));
-        for header in self
-            .headers
-            .iter()
-            .flat_map(|headers| passed(surface, headers))
-        {
-            response.insert_header(header);
-        }
-        response.insert_header(("x-kebne-reason", self.reason()));
-        match self.retry {
-            Retry::Unsaid => {}
-            Retry::Never => {
-                response.insert_header(("x-should-retry", "false"));
-            }
-            Retry::After(after) => {
-                let (seconds, millis) = hint(after, chance);
-                response.insert_header((header::RETRY_AFTER, seconds));
-                response.insert_header(("retry-after-ms", millis));
-            }
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
-        }
-        if self.leaves_body_unread() {
-            response.force_close();
-        }
-        response
-            .content_type(header::ContentType::json())
-            .body(surface.error_body(self, request_id))
-    }
-
-    /// Returns `true` if the rest of the request's body may never arrive or is not needed, so that the connection is
-    /// closed.
-    fn leaves_body_unread(&self) -> bool {
-        let unread = [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
-        unread.contains(&self.status) || self.code == Some("bodies_full")
     }
 }
 
