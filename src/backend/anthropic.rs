@@ -17,7 +17,6 @@ use kebne_wire::{
     },
     fold::Fold,
     one_chunk::of_answer,
-    quota,
     sniff::Kind,
     splice,
     stream::Problem,
@@ -99,22 +98,13 @@ impl AnthropicBackend {
             wake: attempt.wake,
         };
         let response = self.upstream.send(call).await?;
-        let quota = quota::hints(response.headers(), SystemTime::now());
-        let headers = self.upstream.passed(response.headers());
+        let heard = self.upstream.heard(response.headers());
         let body = self.upstream.incoming(response, request.stream);
         let answered = self.answered(body, form, &attempt).await;
-        let mut answer = match answered {
-            Ok(answer) => answer,
-            Err(mut failure) => {
-                failure.quota = quota;
-                self.upstream.report(&mut failure, &request.request_id);
-                return Err(failure::with_headers(failure, headers));
-            }
-        };
-        self.upstream.worked();
-        answer.quota = quota;
-        answer.response.headers = headers;
-        Ok(answer)
+        match answered {
+            Ok(answer) => Ok(self.upstream.answered(answer, heard)),
+            Err(failure) => Err(self.upstream.failed(failure, heard, &request.request_id)),
+        }
     }
 
     /// Returns the Messages request, and the form in which the caller's surface requires the answer.

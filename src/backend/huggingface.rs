@@ -11,9 +11,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
-use kebne_wire::{
-    error::is_error, one_chunk::of_answer, quota, splice, stream::Problem, surrogates,
-};
+use kebne_wire::{error::is_error, one_chunk::of_answer, splice, stream::Problem, surrogates};
 use minijinja::{Environment as Templates, context};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -134,20 +132,17 @@ impl HuggingFaceBackend {
             wake: attempt.wake,
         };
         let response = self.upstream.send(call).await?;
-        let quota = quota::hints(response.headers(), SystemTime::now());
-        let headers = self.upstream.passed(response.headers());
+        let heard = self.upstream.heard(response.headers());
         let generated = match self.upstream.read(response).await {
             Ok(body) => generated(&body, &inputs),
             Err(failure) => Err(failure),
         };
         let generated = match generated {
             Ok(generated) => generated,
-            Err(mut failure) => {
-                self.upstream.report(&mut failure, &request.request_id);
-                return Err(failure::with_headers(failure, headers));
+            Err(failure) => {
+                return Err(self.upstream.failed(failure, heard, &request.request_id));
             }
         };
-        self.upstream.worked();
         let usage = Usage::of_output(generated.tokens);
         let whole = Bytes::from(chat_answer(request, &callers_model, &generated));
         let mut answer = if request.stream {
@@ -159,9 +154,7 @@ impl HuggingFaceBackend {
             whole_answer(whole, usage)
         };
         answer.tokens = generated.tokens;
-        answer.quota = quota;
-        answer.response.headers = headers;
-        Ok(answer)
+        Ok(self.upstream.answered(answer, heard))
     }
 
     /// Creates the input text of the dialect.

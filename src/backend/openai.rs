@@ -12,7 +12,6 @@ mod responses;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
-use kebne_control::QuotaHints;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{
     Endpoint, NativeApi,
@@ -20,7 +19,6 @@ use kebne_wire::{
     fold::Fold,
     json,
     one_chunk::of_answer,
-    quota,
     sniff::Kind,
     splice,
     stream::{self, Framer},
@@ -126,8 +124,7 @@ impl OpenAiBackend {
         } else {
             self.send_adjusted(call, request).await?
         };
-        let quota = quota::hints(response.headers(), std::time::SystemTime::now());
-        let headers = self.upstream.passed(response.headers());
+        let heard = self.upstream.heard(response.headers());
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let body = self.upstream.incoming(response, request.stream);
         let answered = if is_native {
@@ -137,17 +134,10 @@ impl OpenAiBackend {
         } else {
             self.answered(body, &attempt).await
         };
-        let mut answer = match answered {
-            Ok(answer) => answer,
-            Err(failure) => {
-                let failure = failure::with_headers(failure, headers);
-                return Err(self.noted(failure, request, quota));
-            }
-        };
-        self.upstream.worked();
-        answer.quota = quota;
-        answer.response.headers = headers;
-        Ok(answer)
+        match answered {
+            Ok(answer) => Ok(self.upstream.answered(answer, heard)),
+            Err(failure) => Err(self.upstream.failed(failure, heard, &request.request_id)),
+        }
     }
 
     /// Reads an answer whose shape is not known here; only an error is, unless the answer is the content of a file.
@@ -172,13 +162,6 @@ impl OpenAiBackend {
         Ok(Answer::complete(
             ModelBody::Opaque(content_type, body).into(),
         ))
-    }
-
-    /// Adds the known details of a failed answer, and logs it.
-    fn noted(&self, mut failure: Failure, request: &ModelRequest, quota: QuotaHints) -> Failure {
-        failure.quota = quota;
-        self.upstream.report(&mut failure, &request.request_id);
-        failure
     }
 
     /// Reads an answer according to its content, regardless of its `content-type`.

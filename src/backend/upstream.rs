@@ -6,6 +6,7 @@
 
 mod clients;
 mod credentials;
+mod heard;
 mod incoming;
 mod log;
 mod plain;
