@@ -1,44 +1,43 @@
 //! The alerts of the gateway: what its monitor sees, and where its alerts go.
 //!
-//! Owns the way between the gateway and the monitor (`kebne-monitor`): a sample each second, a line of the log for each
-//! opening and closing, and the webhook. The rules are in the monitor; nothing here decides.
+//! Owns the way between the gateway and the monitor (`kebne-monitor`): each sample of the live view, a line of the log for
+//! each opening and closing, the webhook, and what the monitor has done. The rules are in the monitor; nothing here decides.
 
+mod executor;
 mod outbox;
 mod sampler;
 mod signature;
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::pending};
 
 use kebne_actors::{ActorRef, Offer, Recipient};
-use kebne_context::ContextHandle;
-use kebne_monitor::{AlertChanged, Change, Monitor, Severity, Subscribe, TakeSample};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use kebne_monitor::{AlertChanged, CarryOut, Change, Monitor, Severity, Subscribe, TakeSample};
+use tokio::time::Instant;
 
 use crate::{
-    alerts::outbox::Outbox,
+    alerts::{executor::executor, outbox::Outbox},
     gateway::{Gateway, StartError},
+    live::Live,
     settings::{AlertSettings, Environment},
+    shares::Shares,
 };
-
-/// Time between two samples.
-const EVERY: Duration = Duration::from_secs(1);
 
 /// The watch over a gateway.
 #[derive(Debug)]
 pub struct Watching {
     gateway: Gateway,
-    context: ContextHandle,
     monitor: ActorRef<Monitor>,
     started: Instant,
 }
 
 impl Watching {
-    /// Subscribes the log and the webhook to the monitor of a gateway.
+    /// Subscribes the log and the webhook to the monitor of a gateway, and has its commands carried out.
     ///
     /// # Errors
     /// Returns an error if the webhook cannot be made of its settings.
     pub fn start(
         gateway: &Gateway,
+        shares: &Shares,
         settings: &AlertSettings,
         environment: &dyn Environment,
     ) -> Result<Self, StartError> {
@@ -50,32 +49,28 @@ impl Watching {
         for subscriber in subscribers {
             monitor.post(Subscribe(subscriber));
         }
+        monitor.post(CarryOut(executor(gateway, shares)));
         Ok(Self {
             gateway: gateway.clone(),
-            context: gateway.context().clone(),
             monitor,
             started: Instant::now(),
         })
     }
 
-    /// Gives the monitor a sample each second, for ever.
-    pub async fn run(&self) -> Infallible {
-        let mut ticks = interval(EVERY);
-        // A lane that does not answer delays a sample; those that were missed are of no use later.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let snapshot = self.gateway.snapshot().await;
-            let seen = sampler::Seen {
-                at: self.started.elapsed(),
-                snapshot: &snapshot,
-                lanes: self.gateway.lane_names(),
-                store: self.context.health(),
+    /// Gives the monitor each sample of the live view, for ever.
+    pub async fn run(&self, live: &Live) -> Infallible {
+        let mut moments = live.watch();
+        while moments.changed().await.is_ok() {
+            let Some(moment) = moments.borrow_and_update().clone() else {
+                continue;
             };
-            let sample = sampler::sample(seen);
+            let at = self.started.elapsed();
+            let sample = sampler::sample(at, &moment, &self.gateway);
             // One sample less changes nothing.
             self.monitor.post(TakeSample(sample));
         }
+        // The view lives as long as the service.
+        pending().await
     }
 }
 

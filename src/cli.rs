@@ -10,6 +10,8 @@ pub mod key;
 pub mod lab;
 pub mod metrics;
 pub mod serve;
+#[cfg(feature = "top")]
+pub mod top;
 
 use std::{
     ffi::OsString,
@@ -59,6 +61,16 @@ pub enum Command {
     Lab(lab::LabCommand),
     /// Print the reference of the metrics as a table in Markdown.
     Metrics,
+    /// Show what a running gateway does, in the terminal.
+    #[cfg(feature = "top")]
+    Top {
+        /// The address of the gateway. Its key, if it needs one, is read from the variable `KEBNE_API_KEY`.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        url: String,
+        /// Print one view as plain text, and end.
+        #[arg(long)]
+        once: bool,
+    },
     /// Create an API key and print it with its hash for the settings.
     Key,
 }
@@ -79,6 +91,10 @@ pub enum CommandError {
     #[cfg(feature = "lab")]
     #[error(transparent)]
     Lab(#[from] lab::LabError),
+    /// `kebne top` failed.
+    #[cfg(feature = "top")]
+    #[error(transparent)]
+    Top(#[from] top::TopError),
     /// The log could not be started.
     #[error("{0}")]
     Log(#[source] LoggingError),
@@ -109,6 +125,8 @@ impl CommandError {
             Self::Settings(_) => ExitCode::Settings,
             #[cfg(feature = "lab")]
             Self::Lab(error) => error.exit_code(),
+            #[cfg(feature = "top")]
+            Self::Top(_) => ExitCode::Failure,
             Self::Show(_)
             | Self::Randomness(_)
             | Self::Log(_)
@@ -147,6 +165,8 @@ where
         #[cfg(feature = "lab")]
         Command::Lab(command) => lab::run(command, environment, output),
         Command::Metrics => metrics::run(output),
+        #[cfg(feature = "top")]
+        Command::Top { url, once } => top::run(&url, once, environment, output),
         Command::Key => key::run(output),
     };
     let Err(error) = done else {

@@ -110,7 +110,10 @@ impl Gateway {
         let restarts = Restarts::of(&system);
         let supervisor = Supervisor::spawn(&system);
         let context = ContextHandle::start_under(&supervisor, context).await?;
-        let monitor = Monitor::props(settings.alerts.rules.clone());
+        let monitor = Monitor::props(
+            settings.alerts.rules.clone(),
+            settings.alerts.actions.clone(),
+        );
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads: Vec<_> = (0..cores.min(settings.backends.len()))

@@ -279,6 +279,10 @@ fn service() -> Vec<Resource> {
             "/v1/alerts",
             get(with_scope(Scope::ReadState, alerts::list)),
         ),
+        only(
+            "/v1/alerts/actions/{id}/undo",
+            post(with_scope(Scope::Admin, alerts::undo)),
+        ),
         only("/v1/prompts", get(by_caller(prompts::list))),
         only(
             "/v1/prompts/{name}/render",

@@ -22,6 +22,7 @@ pub mod record;
 pub mod request_log;
 pub mod service;
 pub mod settings;
+pub mod shares;
 pub mod stages;
 pub mod state;
 pub mod supervisor;

@@ -63,8 +63,8 @@ pub async fn run(
     on_start: impl FnOnce() -> io::Result<()>,
 ) -> Result<usize, ServiceError> {
     let gateway = Gateway::start(settings, environment).await?;
-    let watching = Watching::start(&gateway, &settings.alerts, environment)?;
     let state = Arc::new(State::new(gateway.clone(), settings));
+    let watching = Watching::start(&gateway, &state.shares, &settings.alerts, environment)?;
     let server = http::start(listener, Arc::clone(&state))?;
     actix_rt::spawn(sample(Arc::clone(&state)));
     let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
@@ -73,7 +73,7 @@ pub async fn run(
         () = shutdown.drain.cancelled() => {}
         () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
-        never = watching.run() => match never {},
+        never = watching.run(&state.live) => match never {},
         never = purge_while_idle() => match never {},
     };
     plan.shutdown.run(Reason::Requested).await;

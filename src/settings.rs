@@ -55,7 +55,7 @@ pub struct Settings {
     pub log: LogSettings,
     /// Sessions: store, bounds, expiry.
     pub context: ContextSettings,
-    /// Alerts: thresholds, webhook.
+    /// Alerts: thresholds, webhook, actions.
     pub alerts: AlertSettings,
     /// Backends, one lane each; at least one.
     pub backends: Vec<BackendSettings>,

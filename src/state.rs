@@ -19,6 +19,7 @@ use crate::{
     record::CallRecord,
     request_log,
     settings::{ContextSettings, ServerSettings, Settings},
+    shares::Shares,
 };
 
 /// What all requests share.
@@ -42,6 +43,8 @@ pub struct State {
     pub bodies: Bodies,
     /// The threads for work that takes long.
     pub off_loop: OffLoop,
+    /// The factors of the weights of keys.
+    pub shares: Shares,
     /// What is counted.
     pub metrics: Metrics,
     /// What the live page shows.
@@ -67,6 +70,7 @@ impl State {
             prompts: Prompts::new(&settings.prompts),
             bodies: Bodies::new(&settings.server),
             off_loop: OffLoop::new(),
+            shares: Shares::new(&settings.server.keys),
             live: Live::new(settings),
             page: Page::default(),
             started: Instant::now(),

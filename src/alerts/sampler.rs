@@ -1,4 +1,4 @@
-//! Turns a snapshot of the gateway into the numbers that the rules see.
+//! Turns a sample of the live view into the numbers that the rules see.
 
 use std::{
     sync::Arc,
@@ -8,42 +8,40 @@ use std::{
 use kebne_context::StoreHealth;
 use kebne_control::{LaneState, Outcome};
 use kebne_lane::{Ending, LaneSnapshot, LastFailure};
-use kebne_monitor::{ActorSample, LaneSample, Phase, Sample};
+use kebne_monitor::{ActorSample, KeySample, LaneSample, Phase, Sample};
 
-use crate::{backend::reason, gateway::GatewaySnapshot, logging};
+use crate::{backend::reason, gateway::Gateway, live::Moment, logging};
 
-/// What is known of the gateway at one moment.
-pub(super) struct Seen<'a, Names> {
-    /// Time since the start.
-    pub(super) at: Duration,
-    pub(super) snapshot: &'a GatewaySnapshot,
-    /// The names of all lanes; those that are not in the snapshot have not answered.
-    pub(super) lanes: Names,
-    pub(super) store: StoreHealth,
-}
-
-/// Returns the sample of one moment.
-pub(super) fn sample<'a>(seen: Seen<'a, impl Iterator<Item = &'a str>>) -> Sample {
+/// Returns the sample of one moment, at a time since the start. A lane that is not in the moment has not answered.
+pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway) -> Sample {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-    let answered = &seen.snapshot.lanes;
-    let lanes = seen.lanes.map(|name| {
+    let seen = &moment.seen;
+    let answered = &seen.gateway.lanes;
+    let lanes = gateway.lane_names().map(|name| {
         let mut snapshots = answered.iter();
         let snapshot = snapshots.find(|snapshot| *snapshot.name == *name);
-        snapshot.map_or_else(|| silent(name), lane)
+        let mut sample = snapshot.map_or_else(|| silent(name), lane);
+        sample.has_alternative = gateway.has_alternative(name);
+        sample
     });
-    let actors = seen.snapshot.actors.iter().map(|actor| ActorSample {
+    let keys = moment.sample.keys.iter().map(|key| KeySample {
+        name: key.name.as_str().into(),
+        running: key.in_flight,
+    });
+    let actors = seen.gateway.actors.iter().map(|actor| ActorSample {
         path: Arc::clone(&actor.path),
         mailbox: actor.mailbox,
         handled: actor.handled,
     });
     Sample {
-        at: seen.at,
+        at,
         unix_seconds: since_1970.map_or(0, |since| since.as_secs()),
         lanes: lanes.collect(),
         actors: actors.collect(),
-        store_outage: match seen.store {
+        keys: keys.collect(),
+        store_outage: match &seen.store {
             StoreHealth::Available => None,
-            StoreHealth::Unavailable { reason, .. } => Some(reason),
+            StoreHealth::Unavailable { reason, .. } => Some(reason.clone()),
         },
         log_lines_dropped: logging::lines_dropped(),
     }
@@ -83,6 +81,7 @@ fn lane(snapshot: &LaneSnapshot) -> LaneSample {
         load_time_p95: snapshot.controller.load_time_p95,
         promised: None,
         tokens: 0,
+        has_alternative: false,
     }
 }
 

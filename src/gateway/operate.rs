@@ -42,7 +42,15 @@ impl Gateway {
     /// # Errors
     /// Returns an error if there is no such backend, or its lane does not answer.
     pub async fn close(&self, backend: &str) -> Result<bool, GatewayError> {
-        let closed = self.lane(backend)?.handle.close(CLOSED_BY_OPERATOR).await;
+        self.close_because(backend, CLOSED_BY_OPERATOR).await
+    }
+
+    /// Closes a backend's lane for a reason, which `/state` shows. Returns `false` if it was closed already.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such backend, or its lane does not answer.
+    pub async fn close_because(&self, backend: &str, reason: &str) -> Result<bool, GatewayError> {
+        let closed = self.lane(backend)?.handle.close(reason).await;
         closed.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
     }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use kebne_control::LaneState;
 use kebne_wire::{NativeApi, inputs::Input};
 
 use crate::{
@@ -55,6 +56,30 @@ impl Gateway {
         };
         let route = self.inner.routes.get(model);
         route.is_some_and(|route| route.targets().any(speaks))
+    }
+
+    /// Returns `true` if a backend has models, and each of them has another backend that serves now.
+    pub fn has_alternative(&self, backend: &str) -> bool {
+        let is_it = |target: &Target| {
+            let lane = self.inner.lanes.get(target.lane);
+            lane.is_some_and(|lane| lane.handle.name() == backend)
+        };
+        let serves = |target: &Target| {
+            let lane = self.inner.lanes.get(target.lane);
+            lane.is_some_and(|lane| {
+                let is_up = matches!(lane.handle.state(), LaneState::Ramp | LaneState::Steady);
+                is_up && lane.handle.closed().is_none()
+            })
+        };
+        let routes = self.inner.routes.values();
+        let mut of_it = routes
+            .filter(|route| route.targets().any(is_it))
+            .peekable();
+        of_it.peek().is_some()
+            && of_it.all(|route| {
+                let mut others = route.targets().filter(|target| !is_it(target));
+                others.any(serves)
+            })
     }
 
     /// Returns the first backend that has an API.

@@ -1,8 +1,8 @@
-//! Alerts: the thresholds of the rules, and where they are sent.
+//! Alerts: the thresholds of the rules, where they are sent, and what the gateway may do by itself.
 
 use std::time::Duration;
 
-use kebne_monitor::RuleSettings;
+use kebne_monitor::{ActionSettings, RuleSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{BaseUrl, Environment, HumanDuration, SettingsError, Validate, join};
@@ -18,6 +18,8 @@ pub struct AlertSettings {
     pub rules: RuleSettings,
     /// Where alerts are sent.
     pub webhook: WebhookSettings,
+    /// What the gateway may do by itself.
+    pub actions: ActionSettings,
 }
 
 /// Settings of the webhook, under `[alerts.webhook]`.
@@ -57,6 +59,7 @@ impl Validate for AlertSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = self.rules.validate(&join(path, "rules"));
         errors.extend(self.webhook.validate(&join(path, "webhook")));
+        errors.extend(self.actions.validate(&join(path, "actions")));
         errors
     }
 }

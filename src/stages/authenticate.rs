@@ -37,10 +37,11 @@ impl Stage for Authenticate<'_> {
     type Out = Known;
 
     async fn run(&self, arrival: Arrival) -> Result<Known, ApiError> {
-        let caller = caller::of_headers(arrival.http.headers(), &self.state.settings.keys)?;
+        let mut caller = caller::of_headers(arrival.http.headers(), &self.state.settings.keys)?;
         self.call.notes.set_key(&caller.name);
         self.state.live.arrived(&caller.name);
         caller.require(Scope::Call)?;
+        caller.weight *= self.state.shares.factor(&caller.name);
         Ok(Known {
             call: self.call.clone(),
             caller,

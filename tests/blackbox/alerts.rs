@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The longest wait for an alert; the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 fn call(program: &Program) -> Answer {
     let body = json!({"model": "simulated", "messages": [{"role": "user", "content": "a"}]});
@@ -34,7 +34,7 @@ fn call(program: &Program) -> Answer {
     program.send("POST", CHAT, &headers, &body)
 }
 
-fn alerts(program: &Program) -> Value {
+pub(crate) fn alerts(program: &Program) -> Value {
     program.send("GET", "/v1/alerts", &[], &Value::Null).json()
 }
 
@@ -44,7 +44,12 @@ fn find(alerts: &Value, list: &str, rule: &str) -> Option<Value> {
 }
 
 /// Repeats something until an alert of this rule is in the list.
-fn await_alert(program: &Program, list: &str, rule: &str, mut meanwhile: impl FnMut()) -> Value {
+pub(crate) fn await_alert(
+    program: &Program,
+    list: &str,
+    rule: &str,
+    mut meanwhile: impl FnMut(),
+) -> Value {
     let since = Instant::now();
     loop {
         meanwhile();
@@ -69,7 +74,10 @@ fn a_healthy_gateway_has_no_alerts() {
         assert_eq!(call(&program).status, 200);
     }
     thread::sleep(Duration::from_millis(2500));
-    assert_eq!(alerts(&program), json!({"active": [], "recent": []}));
+    assert_eq!(
+        alerts(&program),
+        json!({"active": [], "recent": [], "actions": []})
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod actions;
 mod alerts;
 mod bodies;
 mod browsers;
@@ -30,6 +31,7 @@ mod shares;
 mod stopping;
 mod storm;
 mod surfaces;
+mod top;
 mod upstream;
 mod upstreams;
 mod wire;

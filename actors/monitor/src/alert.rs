@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 use serde::Serialize;
 
-use crate::{Rule, Severity};
+use crate::{Action, Rule, Severity};
 
 /// One alert: what is wrong with what, since when, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,4 +55,6 @@ pub struct Alerts {
     pub active: Vec<Alert>,
     /// The closed alerts, the last closed first; bounded.
     pub recent: Vec<Alert>,
+    /// What was done about alerts or suggested, the last first; bounded.
+    pub actions: Vec<Action>,
 }

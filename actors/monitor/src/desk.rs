@@ -137,16 +137,22 @@ impl Desk {
             .collect()
     }
 
-    pub(crate) fn alerts(&self) -> Alerts {
+    /// Returns the open alerts, the most severe first and the oldest first among equals.
+    pub(crate) fn active(&self) -> Vec<Alert> {
         let mut active: Vec<Alert> = self
             .conditions
             .values()
             .filter_map(|condition| condition.alert.clone())
             .collect();
         active.sort_by_key(|alert| (alert.severity, alert.id));
+        active
+    }
+
+    pub(crate) fn alerts(&self) -> Alerts {
         Alerts {
-            active,
+            active: self.active(),
             recent: self.recent.iter().cloned().collect(),
+            actions: Vec::new(),
         }
     }
 }

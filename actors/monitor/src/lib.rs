@@ -4,11 +4,13 @@
 //! The rules are pure: they see samples, which carry the time. [`Watch`] applies them, and [`Monitor`] is the actor
 //! around it. The crate knows neither HTTP nor models.
 
+mod action;
 mod alert;
 mod daily_load;
 mod desk;
 mod history;
 mod monitor;
+mod planner;
 mod reference;
 mod rule;
 mod rules;
@@ -16,12 +18,14 @@ mod sample;
 mod settings;
 mod watch;
 
+pub use action::{Action, ActionKind, ActionSettings, ActionState, Command, Policy, UndoError};
 pub use alert::{Alert, AlertChanged, Alerts, Change};
 pub use daily_load::{DailyLoad, Peak};
-pub use monitor::{GetAlerts, Monitor, Subscribe, TakeSample};
+pub use monitor::{CarryOut, GetAlerts, Monitor, Subscribe, TakeSample, Undo};
+pub use planner::Planner;
 pub use reference::reference;
 pub use rule::{Rule, Severity};
-pub use sample::{ActorSample, LaneSample, Phase, Sample};
+pub use sample::{ActorSample, KeySample, LaneSample, Phase, Sample};
 pub use settings::RuleSettings;
 pub use watch::Watch;
 

@@ -1,12 +1,18 @@
-//! The actor that watches: it takes samples, keeps the alerts, and tells its subscribers what changes.
+//! The actor that watches: it takes samples, keeps the alerts, tells its subscribers what changes, and has commands
+//! carried out.
 //!
 //! A thin shell around [`Watch`]. It takes the time from its samples and does nothing between them. After a failure it
 //! resumes with what it knows.
 
+use std::time::Duration;
+
 use actix::{Actor, Handler, Message, MessageResult};
 use kebne_actors::{Context, Props, Recipient, Strategy};
 
-use crate::{AlertChanged, Alerts, RuleSettings, Sample, Watch};
+use crate::{
+    Action, ActionSettings, AlertChanged, Alerts, Command, Planner, RuleSettings, Sample,
+    UndoError, Watch,
+};
 
 /// The number of samples and questions that may wait. Samples come once a second.
 const MAILBOX: usize = 64;
@@ -28,24 +34,50 @@ pub struct GetAlerts;
 #[rtype(result = "()")]
 pub struct Subscribe(pub Recipient<AlertChanged>);
 
+/// Sends the commands of actions to a recipient from now on. Without one, actions are only recorded.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CarryOut(pub Recipient<Command>);
+
+/// Undoes the action of this number.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Action, UndoError>")]
+pub struct Undo(pub u64);
+
 /// The actor.
 #[derive(Debug)]
 pub struct Monitor {
     watch: Watch,
+    planner: Planner,
     subscribers: Vec<Recipient<AlertChanged>>,
+    executor: Option<Recipient<Command>>,
+    /// The time of the last sample: since the start, and in seconds since 1970.
+    now: (Duration, u64),
 }
 
 impl Monitor {
     /// Returns the props of the actor.
-    pub fn props(settings: RuleSettings) -> Props<Self> {
+    pub fn props(rules: RuleSettings, actions: ActionSettings) -> Props<Self> {
         let create = move || Self {
-            watch: Watch::new(settings.clone()),
+            watch: Watch::new(rules.clone()),
+            planner: Planner::new(actions.clone()),
             subscribers: Vec::new(),
+            executor: None,
+            now: (Duration::ZERO, 0),
         };
         // Open alerts outlive a failure, so that it does not announce them again.
         Props::new(create)
             .supervise(Strategy::resume())
             .mailbox(MAILBOX)
+    }
+}
+
+impl Monitor {
+    /// Sends a command to whoever carries it out. One that is lost is seen in the next samples.
+    fn send(&self, command: Command) {
+        if let Some(executor) = &self.executor {
+            executor.post(command);
+        }
     }
 }
 
@@ -63,6 +95,10 @@ impl Handler<TakeSample> for Monitor {
                 subscriber.post(changed.clone());
             }
         }
+        self.now = (sample.at, sample.unix_seconds);
+        for command in self.planner.look(&sample, &self.watch.active()) {
+            self.send(command);
+        }
     }
 }
 
@@ -70,7 +106,9 @@ impl Handler<GetAlerts> for Monitor {
     type Result = MessageResult<GetAlerts>;
 
     fn handle(&mut self, _: GetAlerts, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.watch.alerts())
+        let mut alerts = self.watch.alerts();
+        alerts.actions = self.planner.actions();
+        MessageResult(alerts)
     }
 }
 
@@ -81,5 +119,24 @@ impl Handler<Subscribe> for Monitor {
         if self.subscribers.len() < SUBSCRIBERS_MAX {
             self.subscribers.push(recipient);
         }
+    }
+}
+
+impl Handler<CarryOut> for Monitor {
+    type Result = ();
+
+    fn handle(&mut self, CarryOut(recipient): CarryOut, _: &mut Context<Self>) {
+        self.executor = Some(recipient);
+    }
+}
+
+impl Handler<Undo> for Monitor {
+    type Result = Result<Action, UndoError>;
+
+    fn handle(&mut self, Undo(id): Undo, _: &mut Context<Self>) -> Self::Result {
+        let (at, unix_seconds) = self.now;
+        let (action, command) = self.planner.undo(id, at, unix_seconds)?;
+        self.send(command);
+        Ok(action)
     }
 }

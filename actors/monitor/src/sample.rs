@@ -13,6 +13,8 @@ pub struct Sample {
     pub lanes: Vec<LaneSample>,
     /// The living actors.
     pub actors: Vec<ActorSample>,
+    /// The keys whose calls run.
+    pub keys: Vec<KeySample>,
     /// The reason why the store does not answer; `None` while it does.
     pub store_outage: Option<String>,
     /// Lines of the log that were dropped.
@@ -74,6 +76,17 @@ pub struct LaneSample {
     pub promised: Option<Duration>,
     /// Tokens of the answers, as far as backends report them.
     pub tokens: u64,
+    /// `true` if each model of the lane has another lane that serves.
+    pub has_alternative: bool,
+}
+
+/// The numbers of one key.
+#[derive(Clone, Debug, Default)]
+pub struct KeySample {
+    /// The name of the key, never the key.
+    pub name: Arc<str>,
+    /// Its calls that wait or run.
+    pub running: u64,
 }
 
 /// The numbers of one actor.

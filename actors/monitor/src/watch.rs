@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    AlertChanged, Alerts, Rule, RuleSettings, Sample,
+    Alert, AlertChanged, Alerts, Rule, RuleSettings, Sample,
     desk::{Desk, Finding, Level},
     rules::{LaneRules, StuckActors},
 };
@@ -51,7 +51,12 @@ impl Watch {
         self.desk.take(findings, sample.at, sample.unix_seconds)
     }
 
-    /// Returns the alerts.
+    /// Returns the open alerts.
+    pub fn active(&self) -> Vec<Alert> {
+        self.desk.active()
+    }
+
+    /// Returns the alerts, without actions.
     pub fn alerts(&self) -> Alerts {
         self.desk.alerts()
     }

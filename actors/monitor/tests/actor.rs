@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use kebne_actors::{ActorSystem, Offer, testkit::Probe};
 use kebne_monitor::{
-    AlertChanged, Change, GetAlerts, LaneSample, Monitor, Phase, Rule, RuleSettings, Sample,
-    Subscribe, TakeSample,
+    ActionSettings, AlertChanged, Change, GetAlerts, LaneSample, Monitor, Phase, Rule,
+    RuleSettings, Sample, Subscribe, TakeSample,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,7 +28,10 @@ fn sample(second: u64, closed: bool) -> Sample {
 #[actix::test]
 async fn subscribers_get_each_change_once_and_the_alerts_can_be_asked_for() {
     let system = ActorSystem::new("test", 1);
-    let monitor = system.spawn(Monitor::props(RuleSettings::default()), "monitor");
+    let monitor = system.spawn(
+        Monitor::props(RuleSettings::default(), ActionSettings::default()),
+        "monitor",
+    );
     let mut first = Probe::<AlertChanged>::new(&system, "first");
     let mut second = Probe::<AlertChanged>::new(&system, "second");
     for recipient in [first.recipient(), second.recipient()] {

@@ -2,6 +2,7 @@
 
 use actix_web::http::StatusCode;
 use kebne_context::{ContextError, store::StoreError};
+use kebne_monitor::UndoError;
 use kebne_wire::{
     request::RequestError,
     translate::{BadAnswer, InvalidField},
@@ -106,6 +107,24 @@ impl From<ContextError> for ApiError {
                     .code("session_store_unavailable")
                     .detail_of(&message)
                     .after(None)
+            }
+        }
+    }
+}
+
+impl ApiError {
+    /// The action of this number cannot be undone.
+    pub fn from_undo(error: UndoError, id: &str) -> Self {
+        match error {
+            UndoError::Unknown => {
+                Self::not_found(format!("there is no action `{id}`")).code("action_not_found")
+            }
+            UndoError::NotActive => {
+                let message = format!(
+                    "the action `{id}` is not in force: it was only suggested, is over, or was undone"
+                );
+                Self::new(StatusCode::CONFLICT, "invalid_request_error", message)
+                    .code("action_not_active")
             }
         }
     }
