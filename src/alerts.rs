@@ -20,6 +20,7 @@ use crate::{
     live::Live,
     settings::{AlertSettings, Environment},
     shares::Shares,
+    tally::Tally,
 };
 
 /// The watch over a gateway.
@@ -58,14 +59,14 @@ impl Watching {
     }
 
     /// Gives the monitor each sample of the live view, for ever.
-    pub async fn run(&self, live: &Live) -> Infallible {
+    pub async fn run(&self, live: &Live, tally: &Tally) -> Infallible {
         let mut moments = live.watch();
         while moments.changed().await.is_ok() {
             let Some(moment) = moments.borrow_and_update().clone() else {
                 continue;
             };
             let at = self.started.elapsed();
-            let sample = sampler::sample(at, &moment, &self.gateway);
+            let sample = sampler::sample(at, &moment, &self.gateway, tally);
             // One sample less changes nothing.
             self.monitor.post(TakeSample(sample));
         }

@@ -27,4 +27,5 @@ pub mod stages;
 pub mod state;
 pub mod supervisor;
 pub mod surface;
+pub mod tally;
 pub mod trace_context;

@@ -73,7 +73,7 @@ pub async fn run(
         () = shutdown.drain.cancelled() => {}
         () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
-        never = watching.run(&state.live) => match never {},
+        never = watching.run(&state.live, &state.tally) => match never {},
         never = purge_while_idle() => match never {},
     };
     plan.shutdown.run(Reason::Requested).await;

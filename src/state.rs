@@ -20,6 +20,7 @@ use crate::{
     request_log,
     settings::{ContextSettings, ServerSettings, Settings},
     shares::Shares,
+    tally::Tally,
 };
 
 /// What all requests share.
@@ -43,6 +44,8 @@ pub struct State {
     pub bodies: Bodies,
     /// The threads for work that takes long.
     pub off_loop: OffLoop,
+    /// What the alerts need of ended calls.
+    pub tally: Tally,
     /// The factors of the weights of keys.
     pub shares: Shares,
     /// What is counted.
@@ -70,6 +73,12 @@ impl State {
             prompts: Prompts::new(&settings.prompts),
             bodies: Bodies::new(&settings.server),
             off_loop: OffLoop::new(),
+            tally: Tally::new(
+                settings
+                    .backends
+                    .iter()
+                    .map(|backend| backend.name.as_str()),
+            ),
             shares: Shares::new(&settings.server.keys),
             live: Live::new(settings),
             page: Page::default(),
@@ -82,6 +91,7 @@ impl State {
     pub fn call_ended(&self, record: &CallRecord) {
         self.metrics.call_ended(record);
         self.live.ended(&record.key);
+        self.tally.call_ended(record);
         if let Some(answered) = record.trail.answered {
             let time = answered.saturating_duration_since(record.opened);
             self.live.first_token(record.lane(), time);

@@ -10,10 +10,10 @@ use kebne_control::{LaneState, Outcome};
 use kebne_lane::{Ending, LaneSnapshot, LastFailure};
 use kebne_monitor::{ActorSample, KeySample, LaneSample, Phase, Sample};
 
-use crate::{backend::reason, gateway::Gateway, live::Moment, logging};
+use crate::{backend::reason, gateway::Gateway, live::Moment, logging, tally::Tally};
 
 /// Returns the sample of one moment, at a time since the start. A lane that is not in the moment has not answered.
-pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway) -> Sample {
+pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &Tally) -> Sample {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     let seen = &moment.seen;
     let answered = &seen.gateway.lanes;
@@ -22,6 +22,8 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway) -> Sample
         let snapshot = snapshots.find(|snapshot| *snapshot.name == *name);
         let mut sample = snapshot.map_or_else(|| silent(name), lane);
         sample.has_alternative = gateway.has_alternative(name);
+        (sample.metered, sample.tokens) = tally.tokens(name);
+        sample.promised = tally.take_promised(name);
         sample
     });
     let keys = moment.sample.keys.iter().map(|key| KeySample {
@@ -80,6 +82,7 @@ fn lane(snapshot: &LaneSnapshot) -> LaneSample {
         latency: snapshot.controller.latency,
         load_time_p95: snapshot.controller.load_time_p95,
         promised: None,
+        metered: 0,
         tokens: 0,
         has_alternative: false,
     }

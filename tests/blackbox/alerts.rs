@@ -198,6 +198,44 @@ fn a_backend_that_became_slow_is_an_alert_with_both_times() {
 }
 
 #[test]
+fn calls_that_use_many_more_tokens_than_before_are_an_alert() {
+    let folder = folder();
+    let long = Arc::new(AtomicBool::new(false));
+    let is_long = Arc::clone(&long);
+    let (url, requests) = upstream(move |_| {
+        let tokens = if is_long.load(SeqCst) { 5000 } else { 50 };
+        let message = json!({"role": "assistant", "content": "a"});
+        let body = json!({"id": "1", "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}});
+        let body = body.to_string();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+    });
+    // Nobody looks at them.
+    thread::spawn(move || for _ in requests {});
+    let rules = "[alerts.rules]\nhistory_min = \"2s\"\nanomaly_for = \"1s\"\n";
+    let program = in_front_of(folder.path(), &url, rules);
+    let since = Instant::now();
+    let mut calls = 0;
+    while calls < 150 || since.elapsed() < Duration::from_secs(5) {
+        assert_eq!(call(&program).status, 200);
+        calls += 1;
+        thread::sleep(Duration::from_millis(10));
+    }
+    long.store(true, SeqCst);
+    let alert = await_alert(&program, "active", "tokens_unusual", || {
+        call(&program);
+    });
+    let sentence = text(&alert, "sentence");
+    // What is unusual is learned too, slowly.
+    let usual = sentence.rsplit(' ').next().unwrap().trim_end_matches('.');
+    assert!((60..120).contains(&usual.parse().unwrap()), "{sentence}");
+}
+
+#[test]
 fn alerts_need_the_scope_to_read_the_state() {
     let folder = folder();
     let key = |name: &str, scopes: &str| {

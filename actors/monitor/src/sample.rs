@@ -74,7 +74,9 @@ pub struct LaneSample {
     pub load_time_p95: Option<Duration>,
     /// The last time to come back that a refused caller was given since the sample before.
     pub promised: Option<Duration>,
-    /// Tokens of the answers, as far as backends report them.
+    /// Calls that succeeded and whose tokens the backend reported.
+    pub metered: u64,
+    /// The tokens of those calls.
     pub tokens: u64,
     /// `true` if each model of the lane has another lane that serves.
     pub has_alternative: bool,

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{of_lane, spoken};
 use crate::{
-    LaneSample, Rule,
+    LaneSample, Phase, Rule,
     desk::{Finding, Level},
 };
 
@@ -41,10 +41,19 @@ impl RetryAfter {
         let calls = lane.calls.saturating_sub(self.calls);
         let refused = lane.refused.saturating_sub(self.refused);
         (self.calls, self.refused) = (lane.calls, lane.refused);
-        if let Some(promise) = self.promise.take() {
+        // Refusals that have a cause of their own, and those before anything is known, are no promises that can be wrong.
+        let is_loading = matches!(lane.phase, Phase::Cold | Phase::Probing);
+        let is_judged = lane.closed.is_none()
+            && lane.phase != Phase::Broken
+            && !lane.unreachable
+            && (!is_loading || lane.load_time_p95.is_some());
+        if !is_judged {
+            self.promise = None;
+        } else if let Some(promise) = self.promise.take() {
             self.promise = self.check(promise, at, calls, refused);
         }
-        if self.promise.is_none()
+        if is_judged
+            && self.promise.is_none()
             && let Some(wait) = lane.promised
         {
             self.promise = Some(Promise { made: at, wait });

@@ -60,6 +60,7 @@ impl Service {
             lane.failed += failed;
             lane.refused += refused;
             lane.succeeded += 10 - failed - refused;
+            lane.metered += 10 - failed - refused;
             lane.tokens += 100 * (10 - failed - refused);
         })
     }
@@ -316,6 +317,7 @@ fn calls_with_many_more_tokens_are_reported() {
         let lane = &mut sample.lanes[0];
         lane.calls += 1;
         lane.succeeded += 1;
+        lane.metered += 1;
         lane.tokens += 5000;
     });
     assert_eq!(service.rules(), [(OPENED, Rule::TokensUnusual)]);
@@ -330,6 +332,7 @@ fn calls_with_many_more_tokens_are_reported() {
 fn promises_that_are_not_kept_are_reported() {
     let mut service = Service::new();
     // Told to come back after a second, refused for half a minute.
+    service.lane().load_time_p95 = Some(Duration::from_mins(10));
     for _ in 0..6 {
         service.lane().promised = Some(Duration::from_secs(1));
         service.seconds(30, |sample| {
@@ -359,6 +362,7 @@ fn promises_that_are_not_kept_are_reported() {
     // Right ones.
     let mut service = Service::new();
     service.lane().phase = Phase::Cold;
+    service.lane().load_time_p95 = Some(Duration::from_mins(10));
     for _ in 0..50 {
         service.lane().promised = Some(Duration::from_secs(20));
         service.calls(18, 0, 10);
@@ -463,6 +467,7 @@ fn healthy(lane: &mut LaneSample, chance: &mut fastrand::Rng, second: u64) {
             lane.promised = Some(Duration::from_secs(chance.u64(1..4)));
         } else {
             lane.succeeded += 1;
+            lane.metered += 1;
             lane.tokens += chance.u64(20..2000);
         }
     }

@@ -134,10 +134,10 @@ impl Tokens {
         lane: &LaneSample,
         settings: &RuleSettings,
     ) -> Option<Finding> {
-        let now = (lane.tokens, lane.succeeded);
+        let now = (lane.tokens, lane.metered);
         let (tokens_then, calls_then) = self.last.replace(now)?;
         let tokens = lane.tokens.saturating_sub(tokens_then);
-        let calls = lane.succeeded.saturating_sub(calls_then);
+        let calls = lane.metered.saturating_sub(calls_then);
         if tokens > 0 && calls > 0 {
             let per_call = real(tokens) / real(calls);
             let kept = (1.0 - TOKENS_WEIGHT).powi(i32::try_from(calls).unwrap_or(i32::MAX));
@@ -146,7 +146,7 @@ impl Tokens {
         }
         let mean = self.mean?;
         let log = mean.max(1.0).ln();
-        let level = self.usual.compare(at, log, lane.succeeded, settings)?;
+        let level = self.usual.compare(at, log, lane.metered, settings)?;
         let (name, usual) = (&lane.name, self.usual.value());
         let sentence = format!(
             "Calls to `{name}` use about {mean:.0} tokens each now; they usually use {usual:.0}."
