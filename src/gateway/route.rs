@@ -72,9 +72,7 @@ impl Gateway {
             })
         };
         let routes = self.inner.routes.values();
-        let mut of_it = routes
-            .filter(|route| route.targets().any(is_it))
-            .peekable();
+        let mut of_it = routes.filter(|route| route.targets().any(is_it)).peekable();
         of_it.peek().is_some()
             && of_it.all(|route| {
                 let mut others = route.targets().filter(|target| !is_it(target));
