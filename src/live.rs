@@ -272,7 +272,7 @@ impl LaneRecord {
 fn models(settings: &Settings) -> Arc<[ModelSample]> {
     let models = settings.models.iter().map(|model| ModelSample {
         name: model.name.clone(),
-        backends: model.backends.clone(),
+        backends: model.backend_names().cloned().collect(),
     });
     let backends = settings.backends.iter().map(|backend| ModelSample {
         name: backend.name.clone(),

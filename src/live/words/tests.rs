@@ -42,7 +42,7 @@ fn sample(level: Level, in_flight: u32, queued: usize) -> LaneSample {
             queued: 0,
             held: 0,
             rate: None,
-            per_second: [0.0; 8],
+            per_second: [0.0; Ending::ALL.len()],
             first_token: None,
         },
         failures: Vec::new(),
