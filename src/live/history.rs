@@ -134,7 +134,7 @@ mod tests {
         let text = serde_json::to_string(&point(7)).unwrap();
         assert_eq!(
             text,
-            "[7,8,2,1,0,null,2.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,12.3,99.0]"
+            "[7,8,2,1,0,null,2.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,12.3,99.0]"
         );
         let numbers: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(numbers.len(), columns().len());

@@ -1,6 +1,6 @@
 //! Tests of the sentences.
 
-use kebne_lane::EndingCounts;
+use kebne_lane::{Ending, EndingCounts};
 
 use super::*;
 use crate::{
