@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, io::Read};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 /// The prefix of every key, so that secret scanners recognise a key that leaked.
 const PREFIX: &str = "kebne-";
@@ -19,7 +19,22 @@ pub fn generate() -> io::Result<String> {
     Ok(format!("{PREFIX}{}", hex::encode(random)))
 }
 
+/// The SHA-256 of a key.
+pub type Digest = [u8; 32];
+
+/// Returns the digest of a key.
+pub fn digest(key: &str) -> Digest {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// Reads a hash as the settings hold it; `None` if it is not one.
+pub fn read_hash(hash: &str) -> Option<Digest> {
+    let mut digest = Digest::default();
+    hex::decode_to_slice(hash, &mut digest).ok()?;
+    Some(digest)
+}
+
 /// Returns the hash of a key as the settings hold it: SHA-256 in lowercase hexadecimal.
 pub fn hash(key: &str) -> String {
-    hex::encode(Sha256::digest(key.as_bytes()))
+    hex::encode(digest(key))
 }

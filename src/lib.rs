@@ -5,6 +5,7 @@ pub mod api_key;
 pub mod audit_log;
 pub mod backend;
 pub mod bodies;
+pub mod caller;
 pub mod cli;
 pub mod conversations;
 pub mod gateway;

@@ -7,7 +7,6 @@
 mod account;
 mod admit;
 mod authenticate;
-pub mod caller;
 mod deadline;
 pub(crate) mod direct;
 mod header;

@@ -9,6 +9,7 @@ use kebne_context::{ContextHandle, prompts::Prompts};
 
 use crate::{
     bodies::Bodies,
+    caller::Callers,
     conversations::Conversations,
     gateway::Gateway,
     live::{Live, Seen},
@@ -28,6 +29,8 @@ use crate::{
 pub struct State {
     /// The models.
     pub gateway: Gateway,
+    /// The callers that the keys name.
+    pub callers: Callers,
     /// The service's settings.
     pub settings: ServerSettings,
     /// The sessions.
@@ -68,6 +71,7 @@ impl State {
             objects: Objects::new(gateway.context().clone()),
             context: gateway.context().clone(),
             gateway,
+            callers: Callers::new(&settings.server.keys),
             settings: settings.server.clone(),
             context_settings: settings.context.clone(),
             prompts: Prompts::new(&settings.prompts),

@@ -1,6 +1,6 @@
 //! The frame of the handlers that answer by themselves: identify the caller, do the work, write the answer or the error.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse,
@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     audit_log,
+    caller::Caller,
     http::request_id,
     settings::server::Scope,
-    stages::caller::{self, Caller},
     state::State,
     surface::{self, error::ApiError},
 };
@@ -23,7 +23,7 @@ use crate::{
 pub(super) struct Visit {
     pub(super) http: HttpRequest,
     pub(super) state: Data<State>,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     /// `None` once the body is read.
     payload: Option<Payload>,
 }
@@ -111,7 +111,7 @@ where
     move |http: HttpRequest, payload: Payload, state: Data<State>| {
         let work = work.clone();
         async move {
-            let caller = caller::of_headers(http.headers(), &state.settings.keys);
+            let caller = state.callers.of_headers(http.headers());
             let key = caller.as_ref().ok().map(|caller| caller.name.clone());
             let caller = caller.and_then(|caller| caller.require(scope).map(|()| caller));
             let answer = match caller {

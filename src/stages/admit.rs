@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{
-    http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
+    http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     web::Data,
 };
 use bytes::Bytes;
@@ -14,10 +14,10 @@ use kebne_wire::{
 };
 
 use crate::{
+    caller::Caller,
     stages::{
         Call, Stage,
         authenticate::Known,
-        caller::Caller,
         deadline::{self, Deadline},
         share::{self, Share},
         turn,
@@ -42,7 +42,7 @@ pub(super) struct Admit<'a> {
 /// An admitted call with its whole body.
 pub(super) struct Admitted {
     pub(super) call: Call,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     pub(super) share: Share,
     pub(super) deadline: Deadline,
     /// The session of the call.
@@ -149,7 +149,8 @@ fn trace(headers: &HeaderMap) -> Option<TraceContext> {
 fn forwarded(headers: &HeaderMap) -> Option<Arc<http::HeaderMap>> {
     let mut forwarded = http::HeaderMap::new();
     for name in FORWARDED {
-        let value = headers.get(name).map(HeaderValue::as_bytes);
+        let value = headers.get(HeaderName::from_static(name));
+        let value = value.map(HeaderValue::as_bytes);
         if let Some(Ok(value)) = value.map(http::HeaderValue::from_bytes) {
             forwarded.insert(name, value);
         }

@@ -1,13 +1,13 @@
 //! Identifies the caller.
 
+use std::sync::Arc;
+
 use actix_web::web::Data;
 
 use crate::{
+    caller::Caller,
     settings::server::Scope,
-    stages::{
-        Arrival, Call, Stage,
-        caller::{self, Caller},
-    },
+    stages::{Arrival, Call, Stage},
     state::State,
     surface::error::ApiError,
 };
@@ -22,7 +22,7 @@ pub(super) struct Authenticate<'a> {
 /// A call with its caller.
 pub(super) struct Known {
     pub(super) call: Call,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     pub(super) arrival: Arrival,
 }
 
@@ -37,11 +37,14 @@ impl Stage for Authenticate<'_> {
     type Out = Known;
 
     async fn run(&self, arrival: Arrival) -> Result<Known, ApiError> {
-        let mut caller = caller::of_headers(arrival.http.headers(), &self.state.settings.keys)?;
+        let mut caller = self.state.callers.of_headers(arrival.http.headers())?;
         self.call.notes.set_key(&caller.name);
         self.state.live.arrived(&caller.name);
         caller.require(Scope::Call)?;
-        caller.weight *= self.state.shares.factor(&caller.name);
+        let factor = self.state.shares.factor(&caller.name);
+        if (factor - 1.0).abs() > f64::EPSILON {
+            Arc::make_mut(&mut caller).weight *= factor;
+        }
         Ok(Known {
             call: self.call.clone(),
             caller,

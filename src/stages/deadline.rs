@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 
 use crate::{settings::ServerSettings, stages::header::text, surface::error::ApiError};
 
 /// The header with the time of a call in milliseconds.
 const DEADLINE: &str = "x-kebne-deadline-ms";
+/// The header in which OpenAI's and Anthropic's clients name their read timeout, in seconds.
+const READ_TIMEOUT: &str = "x-stainless-read-timeout";
 
 /// The time for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +37,8 @@ pub(super) fn of(headers: &HeaderMap, settings: &ServerSettings) -> Result<Deadl
             bounds_stream: true,
         });
     }
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let seconds =
-        header("x-stainless-read-timeout").and_then(|text| text.trim().parse::<f64>().ok());
+    let seconds = headers.get(HeaderName::from_static(READ_TIMEOUT));
+    let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
     let read_timeout = seconds
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -57,7 +58,7 @@ fn millis(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderValue;
 
     use super::*;
 

@@ -12,8 +12,9 @@ use kebne_wire::{
 };
 
 use crate::{
+    caller::Caller,
     llm::ModelBody,
-    stages::{caller::Caller, deadline, share},
+    stages::{deadline, share},
     state::State,
     surface::error::ApiError,
 };

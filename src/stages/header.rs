@@ -1,6 +1,6 @@
 //! Headers that steer a call. Each may be sent once: of two values, a proxy and this service could follow different ones.
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 
 use crate::surface::error::ApiError;
 
@@ -8,8 +8,12 @@ use crate::surface::error::ApiError;
 ///
 /// # Errors
 /// Returns a 400 that names the header if it is sent more than once, or is not plain text.
-pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiError> {
-    let mut values = headers.get_all(name);
+pub(super) fn text<'h>(
+    headers: &'h HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'h str>, ApiError> {
+    // A static name needs no allocation.
+    let mut values = headers.get_all(HeaderName::from_static(name));
     let Some(value) = values.next() else {
         return Ok(None);
     };

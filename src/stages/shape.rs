@@ -15,11 +15,11 @@ use kebne_wire::{
 };
 
 use crate::{
+    caller::Caller,
     llm::{Endpoint, ModelRequest},
     stages::{
         Call, Stage,
         admit::Admitted,
-        caller::Caller,
         deadline::Deadline,
         response::{self, Keep, Prepared},
         share::Share,
@@ -37,7 +37,7 @@ pub(super) struct Shape<'a> {
 /// A call in the form that lanes require.
 pub(super) struct Shaped {
     pub(super) call: Call,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     /// The model, as the caller named it.
     pub(super) model: String,
     pub(super) request: ModelRequest,

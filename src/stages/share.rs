@@ -4,11 +4,11 @@
 //! that the caller finds out that it has a lower priority.
 
 use actix_web::http::header::HeaderMap;
-use sha2::{Digest, Sha256};
 
 use crate::{
+    caller::{Caller, tenant_number},
     settings::server::PRIORITY_MAX,
-    stages::{caller::Caller, header::text},
+    stages::header::text,
     surface::error::ApiError,
 };
 
@@ -76,7 +76,7 @@ pub(super) fn named_tenant(headers: &HeaderMap) -> Result<Option<&str>, ApiError
 
 fn tenant(headers: &HeaderMap, caller: &Caller) -> Result<u64, ApiError> {
     let Some(name) = named_tenant(headers)? else {
-        return Ok(number(&[&caller.tenant]));
+        return Ok(caller.tenant_number);
     };
     let plain = name.bytes().all(|byte| byte.is_ascii_graphic());
     if name.is_empty() || name.len() > TENANT_MAX || !plain {
@@ -88,7 +88,7 @@ fn tenant(headers: &HeaderMap, caller: &Caller) -> Result<u64, ApiError> {
         let message = format!("`{TENANT}` is not allowed for this key");
         return Err(ApiError::not_allowed(TENANT, message));
     }
-    Ok(number(&[&caller.tenant, name]))
+    Ok(tenant_number(&[&caller.tenant, name]))
 }
 
 fn waits(headers: &HeaderMap) -> Result<bool, ApiError> {
@@ -103,19 +103,6 @@ fn waits(headers: &HeaderMap) -> Result<bool, ApiError> {
             Err(ApiError::bad_request(Some(WAIT), message))
         }
     }
-}
-
-/// Returns the number of a tenant. The same names give the same number in every process, and a caller cannot choose
-/// names that give another tenant's number.
-fn number(names: &[&str]) -> u64 {
-    let mut hash = Sha256::new();
-    for name in names {
-        hash.update(name.len().to_le_bytes());
-        hash.update(name.as_bytes());
-    }
-    let digest = hash.finalize();
-    let first = digest.first_chunk::<8>().copied().unwrap_or_default();
-    u64::from_le_bytes(first)
 }
 
 #[cfg(test)]

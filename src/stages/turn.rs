@@ -181,7 +181,7 @@ fn lead(
     Ok(Lead(Some(text.map_err(|error| ApiError::prompt(&error))?)))
 }
 
-fn named<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiError> {
+fn named<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, ApiError> {
     match text(headers, name)? {
         Some("") => {
             let message = format!("`{name}` must be a name of plain letters");

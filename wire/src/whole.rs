@@ -47,7 +47,12 @@ pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Pr
         None => body,
     };
     let body = json::as_utf8(body);
-    let (body, chunk) = match serde_json::from_slice(&body) {
+    // Of text, the strings are not checked one by one.
+    let read = match std::str::from_utf8(&body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(&body),
+    };
+    let (body, chunk) = match read {
         Ok(chunk) => (body, chunk),
         Err(error) => repaired(body, &error)?,
     };
