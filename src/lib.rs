@@ -29,4 +29,6 @@ pub mod state;
 pub mod supervisor;
 pub mod surface;
 pub mod tally;
+#[cfg(feature = "otel")]
+pub mod telemetry;
 pub mod trace_context;

@@ -18,6 +18,10 @@ pub struct CallRecord {
     pub id: Arc<str>,
     /// The trace of the caller, if it sent one.
     pub trace: Option<TraceContext>,
+    /// The call's own span; `None` if this process sends no traces.
+    pub span: Option<TraceContext>,
+    /// The stages that the call has passed, each with the time at which it had; empty if no traces are recorded.
+    pub stages: Vec<(&'static str, Instant)>,
     /// The name of the caller's key; empty without keys, or before the caller was known.
     pub key: String,
     /// The tenant, with the tenant that the caller named after a slash; empty without either.

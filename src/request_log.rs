@@ -131,7 +131,7 @@ fn json(record: &CallRecord, now: SystemTime) -> String {
         timestamp: humantime::format_rfc3339_millis(now).to_string(),
         message: "call",
         id: &record.id,
-        trace: record.trace.map(|trace| trace.trace()),
+        trace: record.span.or(record.trace).map(|trace| trace.trace()),
         key: &record.key,
         tenant: &record.tenant,
         surface: record.surface,
@@ -168,7 +168,7 @@ fn text(record: &CallRecord, now: SystemTime) -> String {
 fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::Result {
     let now = humantime::format_rfc3339_millis(now);
     write!(line, "{now} CALL id={}", Value(&record.id))?;
-    if let Some(trace) = record.trace {
+    if let Some(trace) = record.span.or(record.trace) {
         write!(line, " trace={}", trace.trace())?;
     }
     for (name, value) in [("key", &record.key), ("tenant", &record.tenant)] {
@@ -268,6 +268,8 @@ mod tests {
         CallRecord {
             id: "req_1".into(),
             trace: None,
+            span: None,
+            stages: Vec::new(),
             key: "a key=\"x\"".to_owned(),
             tenant: String::new(),
             surface: "chat",

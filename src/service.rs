@@ -6,6 +6,8 @@ use kebne_actors::shutdown::{AddTaskError, PhasesError, Reason};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "otel")]
+use crate::telemetry::{Telemetry, TelemetryError};
 use crate::{
     alerts::Watching,
     gateway::{Gateway, StartError},
@@ -36,6 +38,10 @@ pub enum ServiceError {
     /// What the settings describe cannot be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The traces cannot be sent.
+    #[cfg(feature = "otel")]
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The listener cannot be used.
     #[error("cannot listen: {0}")]
     Listen(#[from] io::Error),
@@ -63,7 +69,13 @@ pub async fn run(
     on_start: impl FnOnce() -> io::Result<()>,
 ) -> Result<usize, ServiceError> {
     let gateway = Gateway::start(settings, environment).await?;
-    let state = Arc::new(State::new(gateway.clone(), settings));
+    #[cfg_attr(not(feature = "otel"), expect(unused_mut, reason = "it has no traces"))]
+    let mut state = State::new(gateway.clone(), settings);
+    #[cfg(feature = "otel")]
+    {
+        state.telemetry = Telemetry::start(&settings.telemetry, environment)?;
+    }
+    let state = Arc::new(state);
     let watching = Watching::start(&gateway, &state.shares, &settings.alerts, environment)?;
     let server = http::start(listener, Arc::clone(&state))?;
     actix_rt::spawn(sample(Arc::clone(&state)));
@@ -77,6 +89,10 @@ pub async fn run(
         never = purge_while_idle() => match never {},
     };
     plan.shutdown.run(Reason::Requested).await;
+    #[cfg(feature = "otel")]
+    if let Some(telemetry) = &state.telemetry {
+        telemetry.stop();
+    }
     let cut_off = plan.cut_off();
     if cut_off > 0 {
         tracing::warn!(cut_off, "calls were cut off");

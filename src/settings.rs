@@ -18,6 +18,7 @@ pub mod prewarm;
 pub mod replicas;
 mod schema;
 pub mod server;
+pub mod telemetry;
 
 use std::collections::BTreeSet;
 
@@ -41,6 +42,7 @@ pub use model::ModelSettings;
 pub use prewarm::{PrewarmOperation, PrewarmSettings};
 pub use replicas::{Affinity, Balance, Replicas};
 pub use server::ServerSettings;
+pub use telemetry::TelemetrySettings;
 
 /// `config/kebne.toml`: every key with its default and documentation.
 pub const DEFAULTS: &str = include_str!("../config/kebne.toml");
@@ -53,6 +55,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// The log: level filter and format.
     pub log: LogSettings,
+    /// Traces for OpenTelemetry.
+    pub telemetry: TelemetrySettings,
     /// Sessions: store, bounds, expiry.
     pub context: ContextSettings,
     /// Alerts: thresholds, webhook, actions.
@@ -73,6 +77,7 @@ impl Default for Settings {
         Self {
             server: ServerSettings::default(),
             log: LogSettings::default(),
+            telemetry: TelemetrySettings::default(),
             context: ContextSettings::default(),
             alerts: AlertSettings::default(),
             backends: default_backends(),
@@ -109,6 +114,7 @@ impl Validate for Settings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = self.server.validate(&join(path, "server"));
         errors.extend(self.log.validate(&join(path, "log")));
+        errors.extend(self.telemetry.validate(&join(path, "telemetry")));
         errors.extend(self.context.validate(&join(path, "context")));
         errors.extend(self.alerts.validate(&join(path, "alerts")));
         #[cfg(feature = "lab")]

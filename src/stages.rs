@@ -16,6 +16,7 @@ mod response;
 mod route;
 mod shape;
 mod share;
+mod trace;
 mod turn;
 
 use std::{fmt, sync::Arc};
@@ -71,10 +72,11 @@ struct Call {
 
 /// Serves a call: runs its stages one after another, and accounts for its ending.
 pub async fn serve(state: Data<State>, arrival: Arrival) -> HttpResponse {
+    let trace = trace::of(arrival.http.headers());
     let call = Call {
         surface: arrival.surface,
         id: Arc::clone(&arrival.id),
-        notes: Notes::default(),
+        notes: Notes::new(trace, state.begin_span(trace)),
     };
     let account = Account::open(&state, call.clone());
     let answer = chain(&state, call, arrival).await;
@@ -83,11 +85,19 @@ pub async fn serve(state: Data<State>, arrival: Arrival) -> HttpResponse {
 
 /// Runs the stages in order.
 async fn chain(state: &Data<State>, call: Call, arrival: Arrival) -> Result<Answer, ApiError> {
+    let notes = call.notes.clone();
     let known = Authenticate::new(state, call).run(arrival).await?;
+    notes.passed("authenticate");
     let admitted = Admit::new(state).run(known).await?;
+    notes.passed("admit");
     let shaped = Shape::new(state).run(admitted).await?;
+    notes.passed("shape");
     let routed = Route::new(state).run(shaped).await?;
-    Lane::new(state).run(routed).await
+    notes.passed("route");
+    let answer = Lane::new(state).run(routed).await;
+    // A call that fails in its lane has been there too.
+    notes.passed("lane");
+    answer
 }
 
 impl fmt::Debug for Arrival {

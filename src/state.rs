@@ -7,6 +7,8 @@ use std::{
 
 use kebne_context::{ContextHandle, prompts::Prompts};
 
+#[cfg(feature = "otel")]
+use crate::telemetry::Telemetry;
 use crate::{
     bodies::Bodies,
     caller::Callers,
@@ -22,6 +24,7 @@ use crate::{
     settings::{ContextSettings, ServerSettings, Settings},
     shares::Shares,
     tally::Tally,
+    trace_context::TraceContext,
 };
 
 /// What all requests share.
@@ -57,6 +60,9 @@ pub struct State {
     pub live: Live,
     /// The files of the live page.
     pub page: Page,
+    /// The traces of calls, if they are sent anywhere.
+    #[cfg(feature = "otel")]
+    pub telemetry: Option<Telemetry>,
     /// When the service started.
     pub started: Instant,
     draining: AtomicBool,
@@ -86,6 +92,8 @@ impl State {
             shares: Shares::new(&settings.server.keys),
             live: Live::new(settings),
             page: Page::default(),
+            #[cfg(feature = "otel")]
+            telemetry: None,
             started: Instant::now(),
             draining: AtomicBool::new(false),
         }
@@ -101,6 +109,23 @@ impl State {
             self.live.first_token(record.lane(), time);
         }
         request_log::write(record);
+        #[cfg(feature = "otel")]
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.call_ended(record);
+        }
+    }
+
+    /// Returns the span of a new call; `None` if this process sends no traces.
+    #[cfg(feature = "otel")]
+    pub fn begin_span(&self, caller: Option<TraceContext>) -> Option<TraceContext> {
+        let telemetry = self.telemetry.as_ref()?;
+        Some(telemetry.begin(caller))
+    }
+
+    /// Returns `None`: this build sends no traces.
+    #[cfg(not(feature = "otel"))]
+    pub fn begin_span(&self, _caller: Option<TraceContext>) -> Option<TraceContext> {
+        None
     }
 
     /// Returns `true` if the service is stopping.

@@ -23,6 +23,8 @@ fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
     CallRecord {
         id: "req_1".into(),
         trace: None,
+        span: None,
+        stages: Vec::new(),
         key: String::new(),
         tenant: String::new(),
         surface: "chat",

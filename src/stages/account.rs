@@ -114,6 +114,8 @@ impl Drop for Account {
         let record = CallRecord {
             id: Arc::clone(&self.call.id),
             trace: notes.trace(),
+            span: notes.span(),
+            stages: notes.take_stages(),
             key: notes.take_key(),
             tenant: notes.take_tenant(),
             surface: self.call.surface.name(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{
-    http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
     web::Data,
 };
 use bytes::Bytes;
@@ -20,19 +20,11 @@ use crate::{
         authenticate::Known,
         deadline::{self, Deadline},
         share::{self, Share},
-        turn,
+        trace, turn,
     },
     state::State,
     surface::error::ApiError,
-    trace_context::TraceContext,
 };
-
-/// The header with the trace of a call.
-const TRACEPARENT: &str = "traceparent";
-
-/// Headers of a caller that are sent to the backend: the trace of the call, and the features of Anthropic's API that
-/// it requests.
-const FORWARDED: [&str; 4] = [TRACEPARENT, "tracestate", "baggage", "anthropic-beta"];
 
 /// Admits a call, or ends it before its body uses resources.
 pub(super) struct Admit<'a> {
@@ -75,7 +67,6 @@ impl Stage for Admit<'_> {
             arrival,
         } = known;
         let headers = arrival.http.headers();
-        call.notes.set_trace(trace(headers));
         self.state.bodies.check(headers)?;
         let share = share::of(headers, &caller)?;
         let named = share::named_tenant(headers)?;
@@ -91,7 +82,7 @@ impl Stage for Admit<'_> {
             .get(CONTENT_TYPE)
             .and_then(|name| name.to_str().ok());
         let content_type = content_type.map(str::to_owned);
-        let forwarded = forwarded(headers);
+        let forwarded = trace::forwarded(headers, call.notes.span());
         let deployment = arrival.http.match_info().get("deployment");
         // The path is decoded but for its slashes.
         let deployment = deployment.map(|name| name.replace("%2F", "/").replace("%2f", "/"));
@@ -137,23 +128,4 @@ impl Admit<'_> {
         })?;
         self.state.bodies.hold(decoded)
     }
-}
-
-/// Returns the trace of a caller.
-fn trace(headers: &HeaderMap) -> Option<TraceContext> {
-    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
-    TraceContext::parse(value)
-}
-
-/// Returns the headers of a caller that are sent to the backend with its call.
-fn forwarded(headers: &HeaderMap) -> Option<Arc<http::HeaderMap>> {
-    let mut forwarded = http::HeaderMap::new();
-    for name in FORWARDED {
-        let value = headers.get(HeaderName::from_static(name));
-        let value = value.map(HeaderValue::as_bytes);
-        if let Some(Ok(value)) = value.map(http::HeaderValue::from_bytes) {
-            forwarded.insert(name, value);
-        }
-    }
-    (!forwarded.is_empty()).then(|| Arc::new(forwarded))
 }

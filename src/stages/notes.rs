@@ -7,6 +7,7 @@ use std::{
 
 use kebne_lane::{Ending, Trail};
 use kebne_wire::usage::Usage;
+use tokio::time::Instant;
 
 use crate::{
     llm::{AnswerUsage, Endpoint},
@@ -23,6 +24,8 @@ struct Inner {
     tenant: RefCell<String>,
     model: RefCell<String>,
     trace: Cell<Option<TraceContext>>,
+    span: Cell<Option<TraceContext>>,
+    stages: RefCell<Vec<(&'static str, Instant)>>,
     operation: Cell<&'static str>,
     is_streamed: Cell<bool>,
     trail: Trail,
@@ -47,9 +50,19 @@ impl Notes {
         }
     }
 
-    /// Records the trace of the caller.
-    pub(super) fn set_trace(&self, trace: Option<TraceContext>) {
-        self.0.trace.set(trace);
+    /// Creates the notes of a call with the trace of its caller and its own span.
+    pub(super) fn new(trace: Option<TraceContext>, span: Option<TraceContext>) -> Self {
+        let notes = Self::default();
+        notes.0.trace.set(trace);
+        notes.0.span.set(span);
+        notes
+    }
+
+    /// Records that the call has passed a stage, if its trace is recorded.
+    pub(super) fn passed(&self, stage: &'static str) {
+        if self.span().is_some_and(|span| span.is_sampled) {
+            self.0.stages.borrow_mut().push((stage, Instant::now()));
+        }
     }
 
     /// Records the model by its own name, never by a name that exists only in a request.
@@ -95,6 +108,14 @@ impl Notes {
 
     pub(super) fn trace(&self) -> Option<TraceContext> {
         self.0.trace.get()
+    }
+
+    pub(super) fn span(&self) -> Option<TraceContext> {
+        self.0.span.get()
+    }
+
+    pub(super) fn take_stages(&self) -> Vec<(&'static str, Instant)> {
+        self.0.stages.take()
     }
 
     pub(super) fn operation(&self) -> &'static str {
