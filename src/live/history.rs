@@ -16,7 +16,7 @@ const COLUMNS: [&str; 6] = ["at_ms", "limit", "in_flight", "queued", "held", "ra
 const QUANTILES: [&str; 2] = ["first_token_p50_ms", "first_token_p99_ms"];
 const ENDINGS: usize = Ending::ALL.len();
 
-/// The numbers of a lane at one moment. It is serialized as an array, see [`columns`].
+/// The numbers of a lane at one moment. It is serialized as an array, whose columns the event `history` names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     /// Milliseconds since 1970.
