@@ -18,7 +18,6 @@ use futures_util::stream;
 
 use crate::{
     http::{browsers, unread::Unread},
-    stages::caller,
     state::State,
 };
 
@@ -27,7 +26,7 @@ use crate::{
 pub(super) fn is_admitted(request: &Request, state: &State) -> bool {
     let (head, settings) = (request.head(), &state.settings);
     browsers::check_head(&head.method, head.headers(), request.uri(), settings).is_ok()
-        && caller::of_headers(head.headers(), &settings.keys).is_ok()
+        && state.callers.of_headers(head.headers()).is_ok()
         && state.bodies.check(head.headers()).is_ok()
 }
 
