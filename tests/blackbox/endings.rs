@@ -165,11 +165,11 @@ fn a_stop_counts_whole_answers_that_it_cuts_off() {
 #[test]
 fn stalled_streams_of_large_events_wait_within_the_budget_and_arrive_whole() {
     const STREAMS: usize = 8;
-    const EVENTS: usize = 6;
+    const EVENTS: usize = 10;
     const EVENT: usize = 4 << 20;
-    /// The budget, and what the program may hold besides it: a third less than all events together. It is about 80 MiB on
-    /// an idle machine, and was 165 MiB without the budget.
-    const MEMORY_MAX_KIB: u64 = (16 + 112) << 10;
+    /// The budget, and what the program may hold besides it: half of all events together. It is about 80 MiB on an idle
+    /// machine and 125 MiB on a busy one. Without the budget all 320 MiB are held.
+    const MEMORY_MAX_KIB: u64 = (16 + 144) << 10;
     let folder = folder();
     let large = chunk(&"x".repeat(EVENT), "null");
     let (url, _requests) = upstream_that(move |_, socket| {

@@ -140,6 +140,8 @@ fn a_session_stays_with_its_replica() {
     let keys = steady("5ms");
     let model = format!("{GROUP}affinity = \"session\"\n");
     let (_folder, program) = start(&[&keys, &keys], &model);
+    // Both are awake, so that neither waits for the other.
+    ask_at_once(&program, 16);
     let mut used = Vec::new();
     for _ in 0..12 {
         let session = program.session();
