@@ -13,14 +13,14 @@ const LOADING: Duration = Duration::from_secs(30);
 /// The predicted wait for a replica that fails, or whose quota is used up, for an unknown time.
 const AWAY: Duration = Duration::from_mins(2);
 /// The service time of replicas that have not served a call, if no replica has.
-pub const SERVICE_TIME: Duration = Duration::from_secs(1);
+const SERVICE_TIME: Duration = Duration::from_secs(1);
 /// The time that waking a sleeping replica must save.
 const WAKE_GAIN: Duration = Duration::from_secs(2);
 /// A waiting call moves into another queue only if it would be answered sooner by this factor.
 const GAIN: f64 = 2.0;
 /// The part of a queue that is taken to be ahead of a call in it.
 const AHEAD: f64 = 0.5;
-/// The least time that a move must save.
+/// The least time that a move must save, whatever the caller accepts.
 const GAIN_MIN: Duration = Duration::from_millis(100);
 
 /// What is known of a replica when a call is to be placed.
@@ -100,10 +100,10 @@ impl Replica {
     }
 }
 
-/// Returns the position of the replica for a new call; `None` if there is none.
+/// Returns the position of the replica for a new call, or `None` for an empty list.
 ///
-/// `draws` are two random numbers. With more than two replicas they select the two that are compared;
-/// if neither has room, all are.
+/// `draws` are two random numbers. With more than two replicas they select the two that are compared; if neither has room,
+/// all are.
 pub fn choose(replicas: &[Replica], draws: [u32; 2]) -> Option<usize> {
     let usual = usual(replicas);
     let best = |places: &mut dyn Iterator<Item = usize>| {
@@ -126,7 +126,7 @@ pub fn choose(replicas: &[Replica], draws: [u32; 2]) -> Option<usize> {
 }
 
 /// Returns the position of a replica drawn by weight among those that serve or may serve; `draw` is a random number from 0
-/// to below 1. `None` if there is no replica.
+/// to below 1. Returns `None` for an empty list.
 pub fn draw(replicas: &[Replica], draw: f64) -> Option<usize> {
     let serves = |replica: &Replica| {
         !matches!(
@@ -164,10 +164,18 @@ pub fn needs_another(replicas: &[Replica]) -> bool {
     live > limit
 }
 
-/// Returns `true` if a call that waits at `here` should leave it for `there`.
+/// Returns `true` if a call that accepts a wait of `accepted` to stay with the replica `bound` should enter it although
+/// `best` is expected to answer first.
+pub fn is_worth_staying(bound: &Replica, best: &Replica, accepted: Duration) -> bool {
+    let usual = usual(&[*bound, *best]);
+    bound.wait(usual) <= best.wait(usual).saturating_add(accepted)
+}
+
+/// Returns `true` if a call that waits at `here`, and accepts a wait of `accepted` to stay there, should leave it for
+/// `there`.
 ///
 /// The place of the call in its queue is not known; half of the calls that wait are taken to be ahead of it.
-pub fn is_worth_moving(here: &Replica, there: &Replica) -> bool {
+pub fn is_worth_moving(here: &Replica, there: &Replica, accepted: Duration) -> bool {
     if here.has_room() {
         return false;
     }
@@ -176,7 +184,8 @@ pub fn is_worth_moving(here: &Replica, there: &Replica) -> bool {
     let stay = here.away().saturating_add(queue) + here.served_in(usual);
     let go = there.wait(usual).saturating_add(there.served_in(usual));
     let factor = if there.has_room() { 1.0 } else { GAIN };
-    stay >= go.saturating_add(GAIN_MIN) && stay.as_secs_f64() >= go.as_secs_f64() * factor
+    let gain = accepted.max(GAIN_MIN);
+    stay >= go.saturating_add(gain) && stay.as_secs_f64() >= go.as_secs_f64() * factor
 }
 
 /// Returns the mean service time of the replicas that have served.

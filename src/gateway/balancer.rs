@@ -72,8 +72,10 @@ pub(super) struct Placement<'g> {
     gateway: &'g Gateway,
     balancer: &'g Balancer,
     bond: &'g Bond,
-    /// The replicas that the call has not been sent to.
+    /// The replicas that have not refused the call, or failed it.
     left: Vec<&'g Target>,
+    /// The lane that the call has just left; it does not enter it again at once.
+    came_from: Option<usize>,
     moves: u32,
 }
 
@@ -89,22 +91,26 @@ impl<'g> Placement<'g> {
             balancer: &route.balancer,
             bond,
             left: group,
+            came_from: None,
             moves: 0,
         }
     }
 
-    /// Chooses a replica for the call; `None` if it was sent to all of them.
+    /// Chooses a replica for the call, or returns `None` if all have refused or failed it.
     pub(super) fn choose(&mut self) -> Option<&'g Target> {
-        let replicas = self.replicas();
-        let chosen = match self.left.len() {
-            0 | 1 => 0,
-            _ => self.choose_among(&replicas)?,
-        };
-        let target = *self.left.get(chosen)?;
-        self.wake_another(&replicas);
-        if let Bond::Prompt(beginning) = self.bond
-            && self.left.len() > 1
-        {
+        let came_from = self.came_from.take();
+        let targets = self.left.iter().copied();
+        let targets: Vec<_> = targets
+            .filter(|target| Some(target.lane) != came_from)
+            .collect();
+        if targets.len() < 2 {
+            return targets.first().copied();
+        }
+        let replicas = targets.iter().filter_map(|target| self.replica(target));
+        let replicas: Vec<_> = replicas.collect();
+        let target = *targets.get(self.choose_among(&targets, &replicas)?)?;
+        self.wake_another(&targets, &replicas);
+        if let Bond::Prompt(beginning) = self.bond {
             self.balancer.beginnings.sent(beginning, target.lane);
         }
         Some(target)
@@ -128,6 +134,12 @@ impl<'g> Placement<'g> {
         {
             return std::future::pending().await;
         }
+        let is_bound = self.bound_among(&self.left) == Some(here.lane);
+        let accepted = if is_bound {
+            self.balancer.affinity_wait
+        } else {
+            Duration::ZERO
+        };
         loop {
             sleep(LOOK_MIN + LOOK_SPREAD.mul_f64(fastrand::f64())).await;
             let Some(waits) = self.replica(here) else {
@@ -135,50 +147,56 @@ impl<'g> Placement<'g> {
             };
             let others = self.left.iter().filter(|other| other.lane != here.lane);
             let mut others = others.filter_map(|other| self.replica(other));
-            if others.any(|other| balance::is_worth_moving(&waits, &other)) {
+            if others.any(|other| balance::is_worth_moving(&waits, &other, accepted)) {
                 return;
             }
         }
     }
 
     /// Records that the call was taken back from a queue.
-    pub(super) fn moved(&mut self) {
+    pub(super) fn moved(&mut self, from: &Target) {
+        self.came_from = Some(from.lane);
         self.moves += 1;
     }
 
-    fn choose_among(&self, replicas: &[Replica]) -> Option<usize> {
+    /// Returns the position of a replica among `targets`, whose states are `replicas`.
+    fn choose_among(&self, targets: &[&Target], replicas: &[Replica]) -> Option<usize> {
         let best = match self.balancer.balance {
             Balance::Weighted => return balance::draw(replicas, fastrand::f64()),
             Balance::LeastLoaded => {
                 balance::choose(replicas, [fastrand::u32(..), fastrand::u32(..)])?
             }
         };
-        let bound = match self.bond {
-            Bond::None => None,
-            Bond::Session(session) => of_session(session, self.left.iter().map(|t| self.name(t))),
-            Bond::Prompt(beginning) => {
-                let lane = self.balancer.beginnings.lane_of(beginning);
-                self.left
-                    .iter()
-                    .position(|target| Some(target.lane) == lane)
-            }
-        };
+        let lane = self.bound_among(targets);
+        let bound = targets.iter().position(|target| Some(target.lane) == lane);
         let stays = |bound: &usize| {
-            let wait = |place: usize| Some(replicas.get(place)?.wait(balance::SERVICE_TIME));
-            let (here, best) = (wait(*bound), wait(best));
-            here.zip(best)
-                .is_some_and(|(here, best)| here <= best + self.balancer.affinity_wait)
+            let pair = replicas.get(*bound).zip(replicas.get(best));
+            let accepted = self.balancer.affinity_wait;
+            pair.is_some_and(|(bound, best)| balance::is_worth_staying(bound, best, accepted))
         };
         Some(bound.filter(stays).unwrap_or(best))
     }
 
+    /// Returns the lane among `targets` that the call should stay with.
+    fn bound_among(&self, targets: &[&Target]) -> Option<usize> {
+        match self.bond {
+            Bond::None => None,
+            Bond::Session(session) => {
+                let names = targets.iter().map(|target| self.name(target));
+                let place = of_session(session, names)?;
+                targets.get(place).map(|target| target.lane)
+            }
+            Bond::Prompt(beginning) => self.balancer.beginnings.lane_of(beginning),
+        }
+    }
+
     /// Wakes a replica that sleeps if those that are awake have more calls than slots.
-    fn wake_another(&self, replicas: &[Replica]) {
-        if !self.balancer.wakes || replicas.len() < 2 || !balance::needs_another(replicas) {
+    fn wake_another(&self, targets: &[&Target], replicas: &[Replica]) {
+        if !self.balancer.wakes || !balance::needs_another(replicas) {
             return;
         }
         let asleep = replicas.iter().position(Replica::is_asleep);
-        let Some(lane) = asleep.and_then(|place| self.lane(self.left.get(place)?)) else {
+        let Some(lane) = asleep.and_then(|place| self.lane(targets.get(place)?)) else {
             return;
         };
         let handle = lane.handle.clone();
@@ -187,14 +205,6 @@ impl<'g> Placement<'g> {
                 tracing::debug!(lane = handle.name(), %error, "the replica was not woken");
             }
         });
-    }
-
-    fn replicas(&self) -> Vec<Replica> {
-        if self.left.len() < 2 {
-            return Vec::new();
-        }
-        let replicas = self.left.iter().filter_map(|target| self.replica(target));
-        replicas.collect()
     }
 
     fn replica(&self, target: &Target) -> Option<Replica> {

@@ -78,7 +78,7 @@ impl Gateway {
                 }
                 Err(CallError::Withdrawn) => {
                     tracing::debug!(lane = name, "the call moves to another replica");
-                    placement.moved();
+                    placement.moved(target);
                     continue;
                 }
                 Err(error) => error,

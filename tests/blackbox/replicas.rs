@@ -154,6 +154,26 @@ fn a_session_stays_with_its_replica() {
 }
 
 #[test]
+fn a_session_waits_for_its_replica_as_long_as_its_model_accepts() {
+    let keys = steady("800ms");
+    let model = format!("{GROUP}affinity = \"session\"\naffinity_wait = \"30s\"\n");
+    let (_folder, program) = start(&[&keys, &keys], &model);
+    ask_at_once(&program, 6);
+    let session = program.session();
+    let ask = || lane(&ask_with(&program, &[("x-kebne-session", &session)], "a"));
+    let first = ask();
+    let withdrawn = || [0, 1].map(|lane| endings(&program, lane)["withdrawn"].as_u64().unwrap());
+    let before = withdrawn();
+    // Two slots: the other two calls wait, while both slots of the other replica are free.
+    let lanes: Vec<_> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    assert_eq!(count(&lanes, &first), 4, "{lanes:?}");
+    assert_eq!(withdrawn(), before);
+}
+
+#[test]
 fn prompts_that_begin_alike_stay_together() {
     let keys = steady("5ms");
     let model = format!("{GROUP}affinity = \"prefix\"\n");

@@ -15,6 +15,8 @@ fn replica() -> Replica {
 }
 
 const DRAWS: [u32; 2] = [0, 0];
+/// A call that accepts no wait.
+const NOW: Duration = Duration::ZERO;
 
 #[test]
 fn equals_take_turns_by_their_fullness() {
@@ -131,31 +133,45 @@ fn a_waiting_call_moves_to_room_and_not_to_a_slower_answer() {
         live: 12,
         ..replica()
     };
-    assert!(is_worth_moving(&full, &replica()));
-    assert!(!is_worth_moving(&replica(), &replica()));
+    assert!(is_worth_moving(&full, &replica(), NOW));
+    assert!(!is_worth_moving(&replica(), &replica(), NOW));
     let slow = Replica {
         service_time: Duration::from_secs(20),
         ..replica()
     };
-    assert!(!is_worth_moving(&full, &slow));
+    assert!(!is_worth_moving(&full, &slow, NOW));
     let cold = Replica {
         state: LaneState::Cold,
         ..replica()
     };
-    assert!(is_worth_moving(&cold, &full));
-    assert!(!is_worth_moving(&full, &cold));
-    assert!(!is_worth_moving(&full, &full));
+    assert!(is_worth_moving(&cold, &full, NOW));
+    assert!(!is_worth_moving(&full, &cold, NOW));
+    assert!(!is_worth_moving(&full, &full, NOW));
     let asleep = Replica {
         state: LaneState::Idle,
         ..replica()
     };
-    assert!(!is_worth_moving(&cold, &asleep));
+    assert!(!is_worth_moving(&cold, &asleep, NOW));
     let dead = Replica {
         state: LaneState::Open,
         live: 1,
         ..replica()
     };
-    assert!(is_worth_moving(&dead, &asleep));
+    assert!(is_worth_moving(&dead, &asleep, NOW));
+}
+
+#[test]
+fn a_call_stays_with_its_replica_for_as_long_as_it_accepts() {
+    let full = Replica {
+        live: 12,
+        ..replica()
+    };
+    // A new call waits for 2.25 s there, and one in the middle of the queue for half of that.
+    for (accepted, enters, leaves) in [(0, false, true), (1000, false, true), (3000, true, false)] {
+        let accepted = Duration::from_millis(accepted);
+        assert_eq!(is_worth_staying(&full, &replica(), accepted), enters);
+        assert_eq!(is_worth_moving(&full, &replica(), accepted), leaves);
+    }
 }
 
 /// Two backends with a fixed number of slots and a fixed service time, each behind a queue of its own, at 0.98 of the load
