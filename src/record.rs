@@ -1,7 +1,7 @@
 //! The record of one ended call: who made it, what happened to it, and how it ended.
 //!
 //! `Account` makes one record per call, and [`State::call_ended`](crate::state::State::call_ended) hands it to its
-//! readers: the metrics and the log. A record never contains a prompt, an answer or a key.
+//! readers. A record never contains a prompt, an answer or a key.
 
 use std::{sync::Arc, time::Duration};
 

@@ -23,13 +23,13 @@ impl Shares {
         Self(keys.collect())
     }
 
-    /// Returns the factor of a key's weight; 1 if there is no such key, as without keys.
+    /// Returns the factor of a key's weight; 1 for a name that is not among the keys.
     pub fn factor(&self, name: &str) -> f64 {
         let percent = self.percent(name);
         percent.map_or(1.0, |percent| f64::from(percent.load(Relaxed)) / 100.0)
     }
 
-    /// Sets the factor of a key's weight in percent. Returns `false` if there is no such key.
+    /// Sets the factor of a key's weight in percent. Returns `false` if no key has this name.
     pub fn set(&self, name: &str, percent: u32) -> bool {
         let found = self.percent(name);
         found.map(|found| found.store(percent, Relaxed)).is_some()

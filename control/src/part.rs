@@ -70,7 +70,8 @@ parts! {
     Trial: "calls of the lowest priority go first in a trial", 4, 0;
 }
 
-/// The parts that are taken out; none by default. It is no setting of an operator, but a means of measurement.
+/// The parts of the law that are left out, to measure what each one brings. Operators cannot set it; by default nothing is
+/// left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Without(u64);
 

@@ -47,7 +47,7 @@ enum TryError {
 }
 
 impl Outbox {
-    /// Starts the webhook of the settings; `None` if there is none.
+    /// Starts the webhook, or returns `None` if the settings have no URL.
     ///
     /// # Errors
     /// Returns an error if the settings cannot be used.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::Write,
     net::TcpListener,
     path::Path,
     process::Stdio,
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     program::{Answer, CHAT, Program, folder},
-    upstream::{in_front_of, upstream, upstream_that, whole},
+    upstream::{in_front_of, read_parts, upstream, upstream_that, whole},
 };
 
 /// The longest wait for an alert; the machine may be busy.
@@ -280,22 +280,7 @@ fn receiver(failures: usize) -> (String, mpsc::Receiver<Posted>) {
     thread::spawn(move || {
         for (number, socket) in listener.incoming().enumerate() {
             let mut socket = socket.unwrap();
-            let mut reader = BufReader::new(socket.try_clone().unwrap());
-            let (mut head, mut length) = (String::new(), 0);
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if line.trim().is_empty() {
-                    break;
-                }
-                head.push_str(&line);
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            let body = String::from_utf8(body).unwrap();
+            let (head, body) = read_parts(&socket);
             let status = if number < failures {
                 "500 Error"
             } else {

@@ -1,12 +1,6 @@
 //! The corpus of quirks over the real HTTP path: what reaches the caller, and how it ends.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, fs, io::Write, net::TcpListener, path::PathBuf};
 
 use bytes::Bytes;
 use kebne_wire::{
@@ -14,7 +8,10 @@ use kebne_wire::{
 };
 use serde_json::{Value, json};
 
-use crate::program::{Answer, CHAT, Program, folder};
+use crate::{
+    program::{Answer, CHAT, Program, folder},
+    upstream::read_parts,
+};
 
 /// One way of a dialect through the program.
 struct Way {
@@ -56,21 +53,7 @@ fn serve(corpus: Corpus, stream: bool) -> String {
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
-            let mut reader = BufReader::new(socket.try_clone().unwrap());
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if line.trim().is_empty() {
-                    break;
-                }
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            let body = String::from_utf8(body).unwrap();
+            let (_, body) = read_parts(&socket);
             let named = body.split("quirk <").nth(1).unwrap();
             let (bytes, _) = &corpus[named.split('>').next().unwrap()];
             let kind = if stream {

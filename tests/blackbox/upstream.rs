@@ -45,8 +45,13 @@ pub(crate) fn upstream_that(
 }
 
 fn read_request(socket: &TcpStream) -> Value {
+    serde_json::from_str(&read_parts(socket).1).unwrap()
+}
+
+/// Reads a request; returns its head and its body.
+pub(crate) fn read_parts(socket: &TcpStream) -> (String, String) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
-    let mut length = 0;
+    let (mut head, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
@@ -56,10 +61,11 @@ fn read_request(socket: &TcpStream) -> Value {
         if line.trim().is_empty() {
             break;
         }
+        head.push_str(&line);
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    serde_json::from_slice(&body).unwrap()
+    (head, String::from_utf8(body).unwrap())
 }
 
 pub(crate) fn whole(text: &str) -> String {

@@ -142,7 +142,7 @@ pub enum Command {
 /// The reason why an action cannot be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndoError {
-    /// There is no such action.
+    /// No action has this id.
     Unknown,
     /// It is not in force: it was only suggested, is over, or has no lasting effect.
     NotActive,

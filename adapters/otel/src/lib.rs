@@ -1,7 +1,7 @@
 //! Sends spans that have ended to an OpenTelemetry collector: OTLP over HTTP, in protobuf.
 //!
 //! A thread of the SDK sends the spans in batches. Putting spans into its queue never waits; when the queue is full they
-//! are dropped. There is no global tracer: the caller makes a span, as a value, when its work is over.
+//! are dropped. No global tracer is used: the caller creates each span as a value once the work that it describes has ended.
 
 use std::{
     borrow::Cow,

@@ -8,8 +8,8 @@ use crate::{
     desk::{Finding, Level},
 };
 
-/// The age of the last failure beyond which it is no evidence for an outage: an unreachable backend is asked every two
-/// seconds while callers wait.
+/// A failure that is older than this does not prove an outage. While callers wait, an unreachable backend is asked every
+/// two seconds.
 const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]

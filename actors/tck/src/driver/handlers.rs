@@ -35,7 +35,7 @@ pub enum Work {
     AskItself,
 }
 
-/// The notes of the worker at the end of a handler; `None` if there is no answer.
+/// What the worker had noted when a handler ended, or `None` if the worker did not answer.
 pub type Notes = Option<Vec<String>>;
 
 /// An actor that notes, in its state, when its handlers begin and end, as `a+` and `a-`.
