@@ -178,17 +178,27 @@ fn every_quirk_of_a_chat_reaches_the_caller_as_its_file_says() {
 }
 
 #[test]
-fn every_quirk_of_a_message_reaches_callers_of_messages_and_of_chat() {
-    for (result, path) in [("out", "/v1/messages"), ("chat", CHAT)] {
-        check(&Way {
-            folder: "messages",
-            result,
-            backend: "kind = \"anthropic\"",
-            path,
-            stream: true,
-            good: "plain",
-        });
-    }
+fn every_quirk_of_a_message_reaches_callers_of_messages() {
+    check(&Way {
+        folder: "messages",
+        result: "out",
+        backend: "kind = \"anthropic\"",
+        path: "/v1/messages",
+        stream: true,
+        good: "plain",
+    });
+}
+
+#[test]
+fn every_quirk_of_a_message_reaches_callers_of_chat() {
+    check(&Way {
+        folder: "messages",
+        result: "chat",
+        backend: "kind = \"anthropic\"",
+        path: CHAT,
+        stream: true,
+        good: "plain",
+    });
 }
 
 #[test]

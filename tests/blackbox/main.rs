@@ -4,6 +4,7 @@
 
 mod actions;
 mod alerts;
+mod all_at_once;
 mod bodies;
 mod browsers;
 mod closing;
@@ -29,7 +30,6 @@ mod session_store;
 mod sessions;
 mod shares;
 mod stopping;
-mod storm;
 mod surfaces;
 mod top;
 mod upstream;

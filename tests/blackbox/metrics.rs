@@ -100,7 +100,11 @@ fn tokens_and_times_are_counted_per_model_and_unknown_models_make_no_series() {
 #[test]
 fn a_refusal_is_counted_with_its_reason_and_its_promised_wait() {
     let folder = folder();
-    let variables = [("KEBNE__BACKENDS__0__SIMULATION__FAULT", "http-500")];
+    let variables = [
+        ("KEBNE__BACKENDS__0__SIMULATION__FAULT", "http-500"),
+        // Without pauses between attempts the breaker opens after a few calls.
+        ("KEBNE__BACKENDS__0__LIMITS__ATTEMPTS_MAX", "1"),
+    ];
     let program = Program::start(folder.path(), &variables);
     let mut refused = 0;
     for _ in 0..200 {

@@ -163,7 +163,8 @@ pub fn line_of(verdict: &CaseResult) -> String {
     }
 }
 
-fn verdict_of(output: &str) -> Option<CaseResult> {
+/// Returns the verdict that the output of a process of one case contains, if it ended with one.
+pub fn verdict_of(output: &str) -> Option<CaseResult> {
     output.lines().find_map(|line| {
         if line == PASSED {
             return Some(Ok(()));
@@ -182,23 +183,4 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a message".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_verdict_survives_the_way_through_a_process() {
-        let verdicts = [
-            Ok(()),
-            Err(Failure::Failed("a, b".to_owned())),
-            Err(Failure::NotApplicable("no stash".to_owned())),
-        ];
-        for verdict in verdicts {
-            let output = format!("noise\n{}\n", line_of(&verdict));
-            assert_eq!(verdict_of(&output), Some(verdict));
-        }
-        assert_eq!(verdict_of("noise"), None);
-    }
 }
