@@ -129,7 +129,7 @@ pub struct Grant {
     pub attempt_timeout_base: Duration,
     /// The deadline margin: a call with less time left lets calls with more time go first.
     pub service_time_high: Duration,
-    /// The usual time of a call. A call with less time left is not sent at all.
+    /// The usual time of a call. A call with less time left is sent only while nothing is in flight.
     pub service_time: Duration,
     /// Calls per second that the backend completes, used to predict waits; `None` before the first success.
     pub delivered_rate: Option<f64>,

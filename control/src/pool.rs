@@ -302,11 +302,21 @@ impl<T> Pool<T> {
         self.short.pop_last().map(|entry| entry.1)
     }
 
-    /// Returns `true` if a call below the deadline margin still has the time that a call usually takes.
+    /// Returns `true` if a call below the deadline margin may be sent: it still has the time that a call usually takes, or
+    /// nothing is in flight. A call on an idle backend delays no other one.
     fn has_short(&self, now: Timestamp) -> bool {
         let usual = self.grant.service_time.min(self.grant.service_time_high);
         let last = self.short.last();
-        last.is_some_and(|(deadline, _)| deadline.since(now) >= usual)
+        last.is_some_and(|(deadline, _)| self.slots_taken() == 0 || deadline.since(now) >= usual)
+    }
+
+    /// Returns `true` if a call could be sent now but none is in flight. This must never be so after [`Pool::next`] has
+    /// returned `None`.
+    pub fn is_idle_though_calls_wait(&self, now: Timestamp) -> bool {
+        self.grant.permission == Permission::Open
+            && self.slots_taken() == 0
+            && !(self.queue.is_empty() && self.short.is_empty())
+            && self.refilled(now) <= now
     }
 
     /// Returns which call goes next: one of the lowest priority during a trial of more load, the newest under sustained

@@ -12,6 +12,9 @@ const SLACK: Duration = Duration::from_secs(2);
 /// Loading answers in a row, without another answer in between, that come from the lane and not from one replica.
 const LOADING_MIN: u32 = 3;
 
+/// The number of answers that the latency known before an interruption counts for.
+const RECALLED: u32 = 4;
+
 /// An episode of loading.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cold {
@@ -154,6 +157,8 @@ impl Controller {
             self.load_times.record(now.since(episode.since));
         }
         self.limit.restart(self.memory, now);
+        // What was learned before the interruption may no longer hold.
+        self.answers = self.answers.min(RECALLED);
         self.failures_in_row = 0;
         self.ready_since = now;
         self.availability = Availability::Running;

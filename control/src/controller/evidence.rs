@@ -8,7 +8,12 @@ use crate::limit::{Sample, Signal};
 use crate::{Chance, Timestamp, Verdict, VerdictKind};
 
 /// The number of answers after which the usual latency is known.
-const ANSWERS_LEAST: u32 = 16;
+pub(super) const ANSWERS_LEAST: u32 = 16;
+/// Weight of an answer in the mean and the variance of the latency, once as many are known as this weight allows. Until
+/// then all answers count the same, or the first ones after a cold start would count for many that follow.
+const ANSWER: f64 = 0.05;
+/// The number of answers that the first value of the variance counts for.
+const PRIOR: f64 = 2.0;
 /// A longer closure is not a duration but a date or an error.
 const CLOSED_MAX: Duration = Duration::from_hours(32 * 24);
 /// Share of a closure after which one call asks whether it still holds, and the shortest and longest time until then.
@@ -95,7 +100,9 @@ impl Controller {
         }
         let mean = *self.log_mean.get_or_insert(log);
         self.answers = self.answers.saturating_add(1);
-        self.log_mean = Some(mean + 0.05 * (log - mean));
-        self.log_variance += 0.05 * ((log - mean).powi(2) - self.log_variance);
+        let seen = f64::from(self.answers);
+        self.log_mean = Some(mean + ANSWER.max(1.0 / seen) * (log - mean));
+        let share = ANSWER.max(1.0 / (seen + PRIOR));
+        self.log_variance += share * ((log - mean).powi(2) - self.log_variance);
     }
 }

@@ -1,5 +1,6 @@
 //! The values that outlive a controller, and how the next one continues from them.
 
+use super::evidence::ANSWERS_LEAST;
 use super::{Availability, Controller, Momentary, Snapshot};
 use crate::Timestamp;
 
@@ -46,6 +47,7 @@ impl Controller {
             if let Some((mean, variance)) = momentary.latency {
                 self.log_mean = Some(mean);
                 self.log_variance = variance;
+                self.answers = ANSWERS_LEAST;
             }
         }
         self.grant = self.make_grant(now);

@@ -26,6 +26,26 @@ fn call(c: &mut Controller, id: u64, outcome: Outcome, now: f64) {
     c.step(ended, at(now + 0.1), &mut chance);
 }
 
+/// Sends a call that is served after `takes` seconds.
+fn took(c: &mut Controller, id: u64, takes: f64, now: f64) {
+    let attempt = AttemptId(id);
+    let sent = Message::Dispatched {
+        attempt,
+        in_flight: 1,
+        tokens: 0,
+        probe: false,
+        kind: Kind::default(),
+    };
+    c.step(sent, at(now), &mut || 0.5);
+    let served = Message::Ended {
+        attempt,
+        span: Span::until(at(now + takes)),
+        outcome: OK,
+        quota: QuotaHints::default(),
+    };
+    c.step(served, at(now + takes), &mut || 0.5);
+}
+
 const OK: Outcome = Outcome::Success { tokens: None };
 
 #[test]
@@ -181,6 +201,21 @@ fn the_time_that_a_probe_was_held_is_no_service_time() {
     let answers = c.answers;
     call(&mut c, 2, OK, 130.0);
     assert_eq!(c.answers, answers + 1);
+}
+
+#[test]
+fn slow_first_calls_after_a_cold_start_are_not_the_usual_time_for_long() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    call(&mut c, 0, OK, 0.0);
+    let mut now = 1.0;
+    // The first four calls take 3 s, the others 1.3 s.
+    for id in 1..13 {
+        let takes = if id < 5 { 3.0 } else { 1.3 };
+        took(&mut c, id, takes, now);
+        now += 4.0;
+    }
+    let usual = c.make_grant(at(now)).service_time.as_secs_f64();
+    assert!(usual < 3.6, "{usual} s");
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(crate) enum Purpose {
     Manner = 12,
     Loading = 13,
     Mix = 14,
+    Stall = 15,
 }
 
 /// A stream of numbers in `[0, 1)`; splitmix64, which is short, has a fixed definition and is sufficient here.

@@ -159,7 +159,10 @@ impl Gateway {
     /// Takes the next attempt out of the pool and notifies the controller.
     pub(crate) fn next(&mut self, now: Timestamp, ledger: &mut Ledger) -> Option<Dispatch<usize>> {
         let grant = self.granted(now);
-        let dispatch = self.pool.next(now)?;
+        let Some(dispatch) = self.pool.next(now) else {
+            ledger.violations += u32::from(self.pool.is_idle_though_calls_wait(now));
+            return None;
+        };
         let allowed = match grant.permission {
             Permission::Open => dispatch.in_flight <= grant.concurrency,
             Permission::SingleFlight { not_before } => dispatch.probe && now >= not_before,

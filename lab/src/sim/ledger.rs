@@ -78,7 +78,8 @@ pub(crate) struct Ledger {
     pub(crate) left_over: usize,
     /// The number of refusals that the scenario injected at random.
     pub(crate) unlucky: u64,
-    /// The number of dispatches that the grant did not allow. Each is a bug of the pool.
+    /// The number of dispatches that the grant did not allow, and of times at which calls waited though they could be sent
+    /// and nothing was in flight. Each is a bug of the pool.
     pub(crate) violations: u32,
 }
 

@@ -44,6 +44,7 @@ fn mix(dice: &mut Dice) -> Mix {
         lag: dice.pick(&[0.0, 0.005, 0.02, 0.05], 0.0),
         gaps: dice.pick(&[0.0, 1.5, 3.0], 0.0),
         bounded: false,
+        stalls: None,
     }
 }
 

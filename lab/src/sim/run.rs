@@ -44,6 +44,9 @@ pub(crate) struct Run<'a> {
     next_job: JobId,
     ledger: Ledger,
     now: Timestamp,
+    /// When the gateway's machine has time again, while it is busy.
+    runs_at: Timestamp,
+    stalls: Dice,
 }
 
 /// Runs an entrant through a scenario.
@@ -56,6 +59,11 @@ pub(crate) fn run(scenario: &Scenario, seed: u64, entrant: Entrant, keeps_notes:
     run.ledger.left_over = run.gateways.iter().map(Gateway::queued).sum::<usize>()
         + run.flights.len()
         + run.calls.len().saturating_sub(run.ledger.ends.len());
+    debug_assert_eq!(
+        run.ledger.violations, 0,
+        "{}: the pool sent without permission, or nothing though it was idle",
+        scenario.name
+    );
     run.ledger
 }
 
@@ -76,6 +84,8 @@ impl<'a> Run<'a> {
             next_job: 0,
             ledger: Ledger::new(scenario),
             now: Timestamp::ZERO,
+            runs_at: Timestamp::ZERO,
+            stalls: Dice::new(seed, Purpose::Stall, 0, 0),
         }
     }
 
@@ -173,6 +183,13 @@ impl<'a> Run<'a> {
 
     /// Handles an answer when it arrives; a gateway whose loop is busy handles it later.
     fn came(&mut self, answer: Answer) {
+        if let Some(runs_at) = self.stalled() {
+            // It is stamped by the machine that was busy.
+            self.world
+                .agenda
+                .add(runs_at, Event::Handled(answer, runs_at));
+            return;
+        }
         let lag = self.scenario.mix.lag;
         if lag > 0.0 {
             let next = at((self.now.as_secs_f64() / lag).ceil() * lag).max(self.now);
@@ -181,6 +198,20 @@ impl<'a> Run<'a> {
         } else {
             self.answered(answer, self.now);
         }
+    }
+
+    /// Returns when the gateway's machine has time for what comes now; `None` if it is not busy.
+    fn stalled(&mut self) -> Option<Timestamp> {
+        let stalls = self.scenario.mix.stalls?;
+        let now = self.now.as_secs_f64();
+        if !(stalls.from..stalls.to).contains(&now) {
+            return None;
+        }
+        while self.runs_at < self.now {
+            let length = stalls.draw(&mut self.stalls);
+            self.runs_at = at(self.runs_at.as_secs_f64().max(stalls.from) + length);
+        }
+        Some(self.runs_at)
     }
 
     fn answered(&mut self, answer: Answer, came: Timestamp) {

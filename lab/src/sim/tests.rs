@@ -84,7 +84,10 @@ fn every_offered_call_ends_exactly_once_and_nothing_is_left() {
             let what = format!("{} {name}", scenario.name);
             assert_eq!(book.twice, 0, "{what}: a call ended twice");
             assert_eq!(book.left_over, 0, "{what}: a call never ended");
-            assert_eq!(book.violations, 0, "{what}: sent without permission");
+            assert_eq!(
+                book.violations, 0,
+                "{what}: sent without permission, or not sent though idle"
+            );
             assert!(!book.ends.is_empty(), "{what}: nothing was offered");
         }
     }
@@ -160,6 +163,21 @@ fn hedging_cuts_the_tail_that_is_bad_luck_for_one_attempt_in_twenty() {
     );
     assert!(hedged.attempts < 1.06, "{} attempts", hedged.attempts);
     assert!(hedged.goodput > plain.goodput - 0.002);
+}
+
+#[test]
+fn no_call_waits_for_an_idle_backend_that_was_slow_after_its_cold_start() {
+    for seed in 1..6 {
+        let mut cold = scenario(
+            "[[tenants]]\nrate = [[0, 5], [3, 5], [3, 0]]\n[work]\nmean = 1.35\nsigma = 0.1\n[backend]\nslots = [[0, 8]]\n\
+            [backend.cold]\ndialect = \"silent\"\nboot = 2\nasleep = true\n[[backend.brownouts]]\nfrom = 0\nto = 8\nfactor = 3",
+        );
+        (cold.duration, cold.deadline) = (20.0, 15.0);
+        let book = run::run(&cold, seed, find("kebne").unwrap(), false);
+        let served = book.ended(End::Served);
+        let all = crate::sim::number::real(book.ends.len());
+        assert!(served >= all - 1.0, "{served} of {all}: {:?}", book.reasons);
+    }
 }
 
 /// Returns the median latency of the calls that ended after the first `skipped` ones.

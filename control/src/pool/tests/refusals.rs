@@ -246,6 +246,12 @@ fn a_failed_call_below_the_deadline_margin_waits_and_is_refused_in_time() {
     p.set_grant(slow, at(0.0));
     p.offer(offer(0, 0), at(0.0)).unwrap();
     let first = p.next(at(0.0)).unwrap();
+    let other = OfferedCall {
+        deadline: at(60.0),
+        ..offer(1, 0)
+    };
+    p.offer(other, at(0.0)).unwrap();
+    p.next(at(0.0)).unwrap();
     let after = p.ended(
         first.attempt,
         0,
@@ -259,4 +265,25 @@ fn a_failed_call_below_the_deadline_margin_waits_and_is_refused_in_time() {
     let refused = p.expire(at(9.85));
     let reasons: Vec<_> = refused.iter().map(|(_, refusal)| refusal.reason).collect();
     assert_eq!(reasons, [RefusalReason::QueueTimeout]);
+}
+
+#[test]
+fn a_call_is_sent_while_nothing_is_in_flight_however_little_time_it_has() {
+    let mut p = pool(Permission::Open);
+    let slow = Grant {
+        service_time_high: Duration::from_secs(30),
+        service_time: Duration::from_secs(20),
+        concurrency: 2,
+        ..p.grant()
+    };
+    p.set_grant(slow, at(0.0));
+    p.offer(offer(0, 0), at(0.0)).unwrap();
+    let first = p.next(at(0.0)).unwrap();
+    p.offer(offer(1, 0), at(0.0)).unwrap();
+    assert!(p.next(at(8.0)).is_none(), "one is in flight");
+    assert!(!p.is_idle_though_calls_wait(at(8.0)));
+    p.released(first.attempt, at(8.0));
+    assert!(p.is_idle_though_calls_wait(at(8.0)));
+    assert_eq!(p.next_wakeup(at(8.0)), Some(at(8.0)));
+    assert!(p.next(at(8.0)).is_some(), "nothing is in flight");
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sim::dice::Dice;
+
 /// The differences; the default has none.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,8 +31,32 @@ pub(crate) struct Mix {
     pub(crate) tries: u32,
     /// The interval at which the gateway handles events; zero for at once.
     pub(crate) lag: f64,
+    /// The gateway's machine is busy with other work for a while.
+    pub(crate) stalls: Option<Stalls>,
     /// The coefficient of variation of the time between two arrivals; zero for a Poisson process.
     pub(crate) gaps: f64,
+}
+
+/// A time in which the gateway's machine has other work, so that all its events are late and are stamped late, whatever is in
+/// flight. The program runs for a moment, then not for a heavy-tailed time between 5 and 200 ms.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stalls {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    /// The median of the times without the processor, in seconds.
+    pub(crate) median: f64,
+    /// The standard deviation of their logarithm.
+    pub(crate) sigma: f64,
+}
+
+impl Stalls {
+    /// Draws the length of one stall.
+    pub(crate) fn draw(&self, dice: &mut Dice) -> f64 {
+        (self.median.ln() + self.sigma * dice.normal())
+            .exp()
+            .clamp(0.005, 0.2)
+    }
 }
 
 impl Mix {
@@ -38,6 +64,11 @@ impl Mix {
     pub(crate) fn scale(&mut self, speed: f64) {
         self.patience /= speed;
         self.lag /= speed;
+        if let Some(stalls) = &mut self.stalls {
+            stalls.from /= speed;
+            stalls.to /= speed;
+            stalls.median /= speed;
+        }
     }
 
     /// Returns how long a caller waits before the attempt after the first `tries` ones: half a second, doubled each
