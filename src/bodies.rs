@@ -27,9 +27,10 @@ use crate::{
 const SMALL_SHARE: usize = 4;
 /// The smallest share that a body takes, because its connection and its call cost about as much too.
 const LEAST: usize = 4 << 10;
-/// The size of the buffers of a connection that receives a large body: 8 KiB that are read at once, and what waits to
-/// be taken from it.
-const BUFFER: usize = 16 << 10;
+/// What a connection takes while it receives a large body, beside the body: the state of the call, the 8 KiB that are read
+/// at once, what waits to be taken from them, and the smaller buffers in which the body was before and which the
+/// allocator has not given back.
+const BUFFER: usize = 32 << 10;
 
 /// The budget of bytes in request bodies; shared by all threads.
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ impl Bodies {
     ) -> Result<Bytes, ApiError> {
         let size_max = size_max.min(self.size_max);
         let growing = self.begin(length(headers), size_max)?;
-        // Given back when the body has arrived, because the connection then no longer needs its buffer.
+        // Given back when the body has arrived, because the connection then no longer needs its buffers.
         let _buffer = growing.buffer()?;
         let read = tokio::time::timeout(self.time_max, growing.read(payload)).await;
         read.map_err(|_| ApiError::slow_request())?
@@ -142,7 +143,7 @@ impl Bodies {
 }
 
 impl Growing {
-    /// Takes the share of the connection's buffer while it receives a large body.
+    /// Takes the share of the connection's buffers while it receives a large body.
     fn buffer(&self) -> Result<Option<Share>, ApiError> {
         if self.small.is_some() {
             return Ok(None);

@@ -1,8 +1,10 @@
 //! What large bodies cost: bounded memory, and no other call its time.
 
 use std::{
+    fs,
     io::{ErrorKind, Read, Write},
     net::TcpStream,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -112,6 +114,59 @@ fn slow_large_uploads_take_no_more_than_their_budget_and_give_it_back() {
         }
         let late = since.elapsed() > Duration::from_secs(20);
         assert!(!late, "{after} MiB were not given back");
+    }
+}
+
+/// Waits until the process has at least so many open files.
+fn await_files(program: &Program, count: usize) {
+    let path = format!("/proc/{}/fd", program.child.id());
+    let since = Instant::now();
+    while fs::read_dir(&path).unwrap().count() < count {
+        assert!(since.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Opens connections, and sends the same bytes on each that is there.
+fn send_on_each(program: &Program, connections: &mut Vec<TcpStream>, bytes: &[u8]) {
+    connections.resize_with(connections.len().max(2 * UPLOADS), || {
+        TcpStream::connect(program.address).unwrap()
+    });
+    for connection in connections {
+        connection.write_all(bytes).unwrap();
+    }
+}
+
+#[test]
+fn what_slow_chunked_uploads_take_of_the_budget_covers_the_memory_of_their_connections() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    let small = r#"{"model":"simulated","messages":[{"role":"user","content":"a"}]}"#;
+    for _ in 0..50 {
+        let answer = program.try_send("POST", CHAT, &[], small).unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let mut connections = Vec::new();
+    let line = format!("POST {CHAT} HTTP/1.1\r\nhost: {}\r\n", program.address);
+    send_on_each(&program, &mut connections, line.as_bytes());
+    await_files(&program, connections.len());
+    let before = program.memory("RssAnon");
+    let head = "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    send_on_each(&program, &mut connections, head.as_bytes());
+    let mut arrived = 0;
+    // Each body is moved to a larger buffer twice.
+    for size in [3 << 10, 4 << 10, 8 << 10] {
+        let chunk = format!("{size:x}\r\n{}\r\n", " ".repeat(size));
+        send_on_each(&program, &mut connections, chunk.as_bytes());
+        arrived += size;
+        let share = (arrived.next_power_of_two() + (32 << 10)) * connections.len();
+        program.await_metric(&format!("kebne_body_bytes {share}.0"));
+        let more = program.memory("RssAnon") - before;
+        let charged = u64::try_from(share >> 10).unwrap();
+        assert!(
+            more < charged + 2048,
+            "{more} KiB more for {charged} KiB that were taken"
+        );
     }
 }
 
