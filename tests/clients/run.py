@@ -5,6 +5,7 @@ usage: run.py KEBNE_PROGRAM NODE_PROGRAM NODE_MODULES [NAME…]
 With names, only these libraries are checked.
 """
 
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -19,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import native_responses
 
 HERE = pathlib.Path(__file__).parent
+# The number of libraries that are checked at once.
+AT_ONCE = 4
 KEY = "key-of-the-tests"
 READER = "key-that-only-reads-the-state"
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Kiruna"}'}}
@@ -210,6 +213,31 @@ def start(kebne, folder):
     return gateway, re.fullmatch(r"kebne on (http://\S+)\n", said).group(1)
 
 
+def checked(kebne, modules, command):
+    """Runs the checks of one library. Returns whether they passed, and what they printed."""
+    with tempfile.TemporaryDirectory() as folder:
+        # Each library gets a gateway of its own: a cold model is cold once.
+        gateway, url = start(kebne, folder)
+        try:
+            environment = os.environ | {
+                "KEBNE_URL": url,
+                "KEBNE_KEY": KEY,
+                "KEBNE_READER": READER,
+                "NODE_MODULES": modules,
+                "OPENAI_MODULE": f"{modules}/openai/index.mjs",
+                "ANTHROPIC_MODULE": f"{modules}/@anthropic-ai/sdk/index.mjs",
+            }
+            done = subprocess.run(
+                command, env=environment, timeout=300, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            return done.returncode == 0, done.stdout
+        except subprocess.TimeoutExpired as late:
+            return False, f"{(late.stdout or b'').decode()}\nnot done within {late.timeout} s\n"
+        finally:
+            gateway.terminate()
+            gateway.wait(30)
+
+
 def main():
     kebne, node, modules, *names = sys.argv[1:]
     python = {"openai": "checks", "openai-responses": "checks_responses",
@@ -221,28 +249,16 @@ def main():
     commands["openai-responses (Node)"] = [node, HERE / "checks_responses.mjs"]
     commands["anthropic (Node)"] = [node, HERE / "checks_anthropic.mjs"]
     commands["vercel"] = [node, HERE / "checks_vercel.mjs"]
+    commands = {name: command for name, command in commands.items() if not names or name in names}
     failed = []
-    for name, command in commands.items():
-        if names and name not in names:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            # Each library gets a gateway of its own: a cold model is cold once.
-            gateway, url = start(kebne, folder)
-            try:
-                environment = os.environ | {
-                    "KEBNE_URL": url,
-                    "KEBNE_KEY": KEY,
-                    "KEBNE_READER": READER,
-                    "NODE_MODULES": modules,
-                    "OPENAI_MODULE": f"{modules}/openai/index.mjs",
-                    "ANTHROPIC_MODULE": f"{modules}/@anthropic-ai/sdk/index.mjs",
-                }
-                print(f"{name}:", flush=True)
-                if subprocess.run(command, env=environment, timeout=300).returncode != 0:
-                    failed.append(name)
-            finally:
-                gateway.terminate()
-                gateway.wait(30)
+    # The libraries wait most of the time: for retries, for a cold model, for timeouts.
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        results = {name: pool.submit(checked, kebne, modules, command) for name, command in commands.items()}
+        for name, result in results.items():
+            passed, printed = result.result()
+            print(f"{name}:\n{printed}", end="", flush=True)
+            if not passed:
+                failed.append(name)
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
