@@ -13,6 +13,7 @@ mod files;
 mod kept;
 #[cfg(feature = "lab")]
 mod lab;
+mod list_query;
 mod live;
 mod methods;
 mod page;

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    http::{kept::Parts, request_id, visit::Visit},
+    http::{kept::Parts, list_query, request_id, visit::Visit},
     objects::{Object, ObjectKind},
     settings::Api,
     stages::direct::{self, Sent},
@@ -26,13 +26,16 @@ use crate::{
 
 /// Objects of one list: each is asked for at its backend.
 const PAGE_MAX: usize = 20;
+/// The largest number of objects that the API lets callers ask for.
+const LIMIT_MAX: usize = 10_000;
 /// The members of a batch that are ids of files.
 const FILES_OF_BATCH: [&str; 3] = ["input_file_id", "output_file_id", "error_file_id"];
 
 /// Which part of a list is wanted.
 #[derive(Debug, Deserialize)]
 struct PageQuery {
-    limit: Option<usize>,
+    /// Read as text, so that an error names the key.
+    limit: Option<String>,
     after: Option<String>,
 }
 
@@ -135,11 +138,12 @@ impl Desk {
     }
 
     async fn list(&self, kind: ObjectKind, page: PageQuery) -> Result<Value, ApiError> {
-        let limit = page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+        let limit = list_query::limit(page.limit, LIMIT_MAX, PAGE_MAX)?.min(PAGE_MAX);
         let objects = &self.visit.state.objects;
         let part = objects
             .list(self.visit.owner(), kind, page.after, limit)
-            .await?;
+            .await
+            .map_err(list_query::error)?;
         let mut data = Vec::with_capacity(part.items.len());
         for object in &part.items {
             match self.object(kind, object, Method::GET, "").await {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    http::{kept::Room, visit::Visit},
+    http::{kept::Room, list_query, visit::Visit},
     state::State,
     surface::error::ApiError,
 };
@@ -58,7 +58,8 @@ pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
     let (limit, after) = part_of(visit.query()?)?;
     let room = room_of_page(&visit).await?;
     let context = &visit.state.context;
-    let part = context.list(visit.owner(), after, limit).await?;
+    let part = context.list(visit.owner(), after, limit).await;
+    let part = part.map_err(list_query::error)?;
     let next = part.items.last().map(|session| session.id.clone());
     let size = part.items.iter().map(size_of).sum();
     let state = Data::clone(&visit.state);
@@ -112,13 +113,7 @@ pub(super) async fn turns(visit: Visit) -> Result<HttpResponse, ApiError> {
 fn part_of(part: PageQuery) -> Result<(usize, Option<String>), ApiError> {
     let PageQuery { limit, after } = part;
     let (max, default) = PAGE;
-    let limit = limit.map_or(Some(default), |text| text.parse().ok());
-    let limit = limit.filter(|limit| (1..=max).contains(limit));
-    let limit = limit.ok_or_else(|| {
-        let message = format!("`limit` must be a whole number from 1 to {max}");
-        ApiError::bad_request(Some("limit"), message)
-    })?;
-    Ok((limit, after))
+    Ok((list_query::limit(limit, max, default)?, after))
 }
 
 /// A page of a list. `next_after` is where the next page begins; it is absent on the last page.

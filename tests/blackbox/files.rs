@@ -185,6 +185,15 @@ fn files_and_batches_have_ids_of_their_own_and_exist_for_their_tenant_only() {
         (stolen.status, &stolen.json()["error"]["param"]),
         (400, &json!("input_file_id"))
     );
+    for (path, param) in [
+        ("/v1/files?limit=x", "limit"),
+        ("/v1/batches?limit=0", "limit"),
+        ("/v1/files?after=file-none", "after"),
+    ] {
+        let wrong = send(&program, "bob", "GET", path, &Value::Null);
+        assert_eq!(wrong.status, 400, "{path}: {}", wrong.body);
+        assert_eq!(wrong.json()["error"]["param"], param, "{path}");
+    }
     let list = send(&program, "bob", "GET", "/v1/files", &Value::Null);
     assert_eq!(list.json()["data"], json!([]));
     // A batch can name any model.

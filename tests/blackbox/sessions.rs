@@ -132,6 +132,12 @@ fn what_is_wrong_is_told_by_its_field() {
         let answer = program.send("GET", &path, &[], &Value::Null);
         assert_eq!(answer.status, 400, "{query}");
     }
+    for (query, param) in [("limit=0", "limit"), ("after=none", "after")] {
+        let path = format!("/v1/sessions?{query}");
+        let answer = program.send("GET", &path, &[], &Value::Null);
+        assert_eq!(answer.status, 400, "{query}");
+        assert_eq!(answer.json()["error"]["param"], param, "{query}");
+    }
     assert_eq!(program.texts(&second), Vec::<String>::new());
 }
 
