@@ -54,7 +54,7 @@ struct Asked {
     frequency_penalty: Option<f64>,
     stop: Value,
     n: Option<u64>,
-    tools: Vec<Value>,
+    tools: Option<Vec<Value>>,
 }
 
 /// The text of an answer, with its token count and its end.
@@ -159,7 +159,7 @@ impl HuggingFaceBackend {
 
     /// Creates the input text of the dialect.
     fn inputs(&self, endpoint: Endpoint, asked: &Asked) -> Result<String, Failure> {
-        if !asked.tools.is_empty() {
+        if asked.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
             return Err(refused("`tools` are not known to the text-generation API"));
         }
         if asked.n.is_some_and(|n| n != 1) {

@@ -307,3 +307,34 @@ fn without_a_key_nothing_but_health_is_answered() {
         );
     }
 }
+
+#[test]
+fn optional_fields_may_be_null() {
+    let folder = folder();
+    let program = Program::start(folder.path(), &[]);
+    let fields = [
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "n",
+        "stop",
+        "seed",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "logprobs",
+        "user",
+        "metadata",
+        "store",
+        "reasoning_effort",
+    ];
+    let mut body = json!({"model": "simulated", "messages": [{"role": "user", "content": "a"}]});
+    for field in fields {
+        body[field] = Value::Null;
+    }
+    let answer = program.send("POST", CHAT, &[], &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}

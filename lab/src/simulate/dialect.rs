@@ -26,7 +26,7 @@ pub struct Ask {
     /// The input of an embedding: a text, a list of texts or of token numbers.
     pub input: Value,
     /// The caller asks for a stream.
-    pub stream: bool,
+    pub stream: Option<bool>,
     /// Further content of a stream.
     pub stream_options: Option<StreamOptions>,
     /// The older bound on tokens.
@@ -50,7 +50,7 @@ pub struct Message {
 #[serde(default)]
 pub struct StreamOptions {
     /// One more chunk with the usage.
-    pub include_usage: bool,
+    pub include_usage: Option<bool>,
 }
 
 /// The reason why a request cannot be answered.
@@ -125,10 +125,15 @@ impl Ask {
         self.max_completion_tokens.or(self.max_tokens)
     }
 
+    /// Returns `true` if the caller asks for a stream.
+    pub fn wants_stream(&self) -> bool {
+        self.stream.unwrap_or(false)
+    }
+
     /// Returns `true` if a stream ends with its usage.
     pub fn wants_usage(&self) -> bool {
-        self.stream_options
-            .is_some_and(|options| options.include_usage)
+        let usage = self.stream_options.map(|options| options.include_usage);
+        usage.flatten().unwrap_or(false)
     }
 }
 
@@ -349,6 +354,15 @@ mod tests {
 
     fn ask(body: &str) -> Ask {
         Ask::parse(body.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn optional_fields_may_be_null() {
+        let ask = ask(
+            r#"{"messages":[{}],"stream":null,"stream_options":{"include_usage":null},"max_tokens":null}"#,
+        );
+        assert!(!ask.wants_stream() && !ask.wants_usage());
+        assert_eq!(ask.max(), None);
     }
 
     #[test]

@@ -164,6 +164,16 @@ fn every_shape_of_answer_is_read() {
 }
 
 #[tokio::test]
+async fn optional_fields_may_be_null() {
+    let server = SimulatedServer::start("preset = 'instant'");
+    let backend = hugging_face(&server, "");
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":null,
+        "temperature":null,"stop":null,"n":null,"tools":null}"#;
+    let answer = try_once(&backend, attempt(Endpoint::Chat, body.to_owned(), false)).await;
+    assert_eq!(whole(answer.unwrap())["object"], "chat.completion");
+}
+
+#[tokio::test]
 async fn what_the_dialect_cannot_do_is_refused_by_name() {
     let backend = build("kind = 'huggingface'", ([127, 0, 0, 1], 9).into(), "");
     let cases = [

@@ -114,7 +114,7 @@ async fn speak(endpoint: Endpoint, ask: &Ask, admitted: Admitted, state: &State)
     let broken_after = admitted
         .work
         .broken_after(admitted.fault, text.tokens.len());
-    if ask.stream {
+    if ask.wants_stream() {
         let tokens = Tokens {
             text,
             writer,

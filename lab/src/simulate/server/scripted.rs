@@ -90,7 +90,7 @@ async fn chat(body: Bytes, stage: Data<LiveStage>) -> HttpResponse {
     let event = attempt.next_event().await;
     match event.outcome {
         Some(outcome) => ended(outcome, &event, &ask),
-        None if ask.stream => streamed(&ask, attempt),
+        None if ask.wants_stream() => streamed(&ask, attempt),
         None => {
             let end = attempt.next_event().await;
             end.outcome
@@ -107,7 +107,7 @@ fn number(turn: &str) -> Option<usize> {
 /// Answers an attempt that ends before its first part.
 fn ended(outcome: Outcome, event: &ScriptEvent, ask: &Ask) -> HttpResponse {
     let mut response = match outcome {
-        Outcome::Success { .. } if ask.stream => whole_stream(ask),
+        Outcome::Success { .. } if ask.wants_stream() => whole_stream(ask),
         Outcome::Success { tokens } => whole(ask, tokens),
         Outcome::Cold { estimated } => faults::loading(faults::Dialect::OpenAi, estimated),
         Outcome::Rate {
