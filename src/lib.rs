@@ -8,6 +8,7 @@ pub mod bodies;
 pub mod caller;
 pub mod cli;
 pub mod conversations;
+pub mod cost;
 pub mod gateway;
 pub mod http;
 pub mod learned;

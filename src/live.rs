@@ -23,13 +23,14 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cost::Consumed,
     gateway::GatewaySnapshot,
     settings::{BackendKind, Settings},
 };
-use counters::{Counters, FirstTokens};
+use counters::{Costs, Counters, FirstTokens};
 use history::History;
 
-pub use counters::{KeySample, Quantiles};
+pub use counters::{CostSample, KeySample, Quantiles};
 pub use history::Point;
 pub use sample::{LaneSample, Level, ModelSample, Overall, Sample, SessionsSample, VerdictSample};
 
@@ -121,7 +122,11 @@ impl Live {
         });
         let keys = settings.server.keys.iter().map(|key| key.name.clone());
         Self {
-            counters: Counters::new(backends.map(|backend| backend.name.clone()), keys),
+            counters: Counters::new(
+                backends.map(|backend| backend.name.clone()),
+                keys,
+                Costs::new(settings),
+            ),
             models: models(settings),
             recorder: Mutex::new(Recorder {
                 lanes: lanes.collect(),
@@ -138,8 +143,8 @@ impl Live {
     }
 
     /// Counts the end of a call that was counted by [`Live::arrived`].
-    pub fn ended(&self, key: &str) {
-        self.counters.ended(key);
+    pub fn ended(&self, key: &str, consumed: &Consumed) {
+        self.counters.ended(key, consumed);
     }
 
     /// Counts an answer that has begun after `time`.
@@ -188,6 +193,7 @@ impl Live {
             dead_letters: seen.gateway.dead_letters,
             sessions,
             keys: self.counters.keys(),
+            cost: self.counters.cost(),
         };
         let moment = Moment {
             seen,

@@ -2,7 +2,10 @@
 //!
 //! A streamed answer is passed on as complete server-sent events without copying them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -29,8 +32,29 @@ pub struct ModelResponse {
 pub enum AnswerUsage {
     /// Those of a whole answer.
     Known(Usage),
-    /// Those of a stream, which are set before its last part is sent.
-    AtEnd(Arc<OnceLock<Usage>>),
+    /// Those of a stream.
+    OfStream(Arc<StreamUsage>),
+}
+
+/// The tokens of a streamed answer. The attempt writes them, the account of the call reads them.
+#[derive(Debug, Default)]
+pub struct StreamUsage {
+    /// What the server has reported; set before the last part is sent.
+    reported: OnceLock<Usage>,
+    /// The tokens of the output that have arrived, about one for each event.
+    arrived: AtomicU32,
+}
+
+impl StreamUsage {
+    /// Sets what the server has reported. Only the first report counts.
+    pub(crate) fn report(&self, usage: impl FnOnce() -> Usage) {
+        self.reported.get_or_init(usage);
+    }
+
+    /// Sets the number of tokens that have arrived.
+    pub(crate) fn arrived(&self, tokens: u32) {
+        self.arrived.store(tokens, Relaxed);
+    }
 }
 
 impl AnswerUsage {
@@ -38,7 +62,15 @@ impl AnswerUsage {
     pub fn known(&self) -> Usage {
         match self {
             Self::Known(usage) => *usage,
-            Self::AtEnd(usage) => usage.get().copied().unwrap_or_default(),
+            Self::OfStream(usage) => usage.reported.get().copied().unwrap_or_default(),
+        }
+    }
+
+    /// Returns the tokens of the output that have arrived in a stream, as far as they can be counted.
+    pub fn arrived(&self) -> u32 {
+        match self {
+            Self::Known(_) => 0,
+            Self::OfStream(usage) => usage.arrived.load(Relaxed),
         }
     }
 }

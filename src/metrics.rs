@@ -19,6 +19,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    cost::Prices,
     gateway::{Gateway, GatewaySnapshot},
     logging,
     record::CallRecord,
@@ -52,10 +53,10 @@ pub struct Readings {
 
 impl Metrics {
     /// Creates the metrics of a gateway; all counters are zero.
-    pub fn new(gateway: &Gateway) -> Self {
+    pub fn new(gateway: &Gateway, prices: &Prices) -> Self {
         let models = gateway.models().iter().map(String::as_str);
         Self {
-            calls: Calls::new(models, gateway.lane_names()),
+            calls: Calls::new(models, gateway.lane_names(), prices),
         }
     }
 

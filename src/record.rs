@@ -9,7 +9,7 @@ use kebne_lane::{Ending, TrailReport};
 use kebne_wire::usage::Usage;
 use tokio::time::Instant;
 
-use crate::trace_context::TraceContext;
+use crate::{cost::Consumed, trace_context::TraceContext};
 
 /// One ended call to a model.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct CallRecord {
     pub ended: Instant,
     /// The tokens that the backend reported.
     pub usage: Usage,
+    /// What the call counts for in budgets, and its cost.
+    pub consumed: Consumed,
     /// The status of the answer; `None` if the caller left before there was one.
     pub status: Option<u16>,
     /// The wait that a refusal asked for in `Retry-After`.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use kebne_lane::Ending;
+use kebne_quota::Money;
 use serde::Serialize;
 use tracing_appender::non_blocking::NonBlocking;
 
@@ -97,6 +98,12 @@ struct Line<'a> {
     cached_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_tokens: Option<u64>,
+    /// In units of the currency of the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<Money>,
+    /// Present if the server did not report all tokens.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cost_estimated: bool,
 }
 
 /// One attempt in a line of JSON.
@@ -151,6 +158,8 @@ fn json(record: &CallRecord, now: SystemTime) -> String {
         input_tokens: record.usage.input,
         cached_tokens: record.usage.cached,
         output_tokens: record.usage.output,
+        cost: record.consumed.cost,
+        cost_estimated: is_cost_estimated(record),
     };
     let mut line = serde_json::to_string(&line).unwrap_or_default();
     line.push('\n');
@@ -207,7 +216,18 @@ fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::R
             write!(line, " {name}={tokens}")?;
         }
     }
+    if let Some(cost) = record.consumed.cost {
+        write!(line, " cost={cost}")?;
+    }
+    if is_cost_estimated(record) {
+        line.push_str(" cost_estimated");
+    }
     Ok(())
+}
+
+/// Returns `true` if a call has a cost that is not computed from reported tokens alone.
+fn is_cost_estimated(record: &CallRecord) -> bool {
+    record.consumed.cost.is_some() && record.consumed.is_estimated
 }
 
 /// Writes the number of attempts, and how they went unless all succeeded. Those in a row that went alike are written
@@ -262,6 +282,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::cost::Consumed;
 
     fn record() -> CallRecord {
         let opened = Instant::now();
@@ -287,8 +308,13 @@ mod tests {
             ended: opened + Duration::from_secs(1),
             usage: Usage {
                 input: Some(9),
-                cached: None,
                 output: Some(3),
+                ..Usage::default()
+            },
+            consumed: Consumed {
+                tokens: 12,
+                cost: Some(Money::from_nano(12_500)),
+                is_estimated: true,
             },
             status: Some(200),
             retry_after: None,
@@ -302,7 +328,7 @@ mod tests {
         let line = text(&record(), SystemTime::UNIX_EPOCH);
         let expected = "1970-01-01T00:00:00.000Z CALL id=req_1 key=\"a key=\\\"x\\\"\" surface=chat stream model=m \
             lane=lane status=200 ending=success attempts=0 queue_ms=1.3 first_token_ms=20 total_ms=1000 \
-            input_tokens=9 output_tokens=3\n";
+            input_tokens=9 output_tokens=3 cost=0.0000125 cost_estimated\n";
         assert_eq!(line, expected);
     }
 
@@ -316,5 +342,7 @@ mod tests {
             (&1.3.into(), &1000.0.into())
         );
         assert_eq!(value.get("cached_tokens"), None);
+        assert_eq!(value["cost"], 0.000_012_5);
+        assert_eq!(value["cost_estimated"], true);
     }
 }

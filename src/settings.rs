@@ -9,6 +9,7 @@
 pub mod alerts;
 pub mod backend;
 pub mod base_url;
+pub mod cost;
 pub mod environment;
 pub mod error_status;
 pub mod load;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use alerts::{AlertSettings, WebhookSettings};
 pub use backend::{Api, BackendKind, BackendSettings};
 pub use base_url::BaseUrl;
+pub use cost::CostSettings;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use error_status::ErrorStatus;
 pub use kebne_context::{ContextSettings, PromptSettings};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub context: ContextSettings,
     /// Alerts: thresholds, webhook, actions.
     pub alerts: AlertSettings,
+    /// The money of prices and budgets.
+    pub cost: CostSettings,
     /// Backends, one lane each; at least one.
     pub backends: Vec<BackendSettings>,
     /// Models that callers may request. If empty, each backend is offered under its own name.
@@ -80,6 +84,7 @@ impl Default for Settings {
             telemetry: TelemetrySettings::default(),
             context: ContextSettings::default(),
             alerts: AlertSettings::default(),
+            cost: CostSettings::default(),
             backends: default_backends(),
             models: default_models(),
             prompts: Vec::new(),
@@ -117,6 +122,7 @@ impl Validate for Settings {
         errors.extend(self.telemetry.validate(&join(path, "telemetry")));
         errors.extend(self.context.validate(&join(path, "context")));
         errors.extend(self.alerts.validate(&join(path, "alerts")));
+        errors.extend(self.cost.validate(&join(path, "cost")));
         #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         errors.extend(validate_each(&self.backends, &join(path, "backends")));

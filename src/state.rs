@@ -13,6 +13,7 @@ use crate::{
     bodies::Bodies,
     caller::Callers,
     conversations::Conversations,
+    cost::Prices,
     gateway::Gateway,
     live::{Live, Seen},
     metrics::Metrics,
@@ -34,6 +35,8 @@ pub struct State {
     pub gateway: Gateway,
     /// The callers that the keys name.
     pub callers: Callers,
+    /// The prices of models.
+    pub prices: Prices,
     /// The service's settings.
     pub settings: ServerSettings,
     /// The sessions.
@@ -71,14 +74,16 @@ pub struct State {
 impl State {
     /// Creates the state of a service that is about to start.
     pub fn new(gateway: Gateway, settings: &Settings) -> Self {
+        let prices = Prices::new(settings);
         Self {
-            metrics: Metrics::new(&gateway),
+            metrics: Metrics::new(&gateway, &prices),
             conversations: Conversations::new(gateway.context().clone(), &settings.context),
             objects: Objects::new(gateway.context().clone()),
             context: gateway.context().clone(),
             gateway,
             callers: Callers::new(&settings.server.keys),
             settings: settings.server.clone(),
+            prices,
             context_settings: settings.context.clone(),
             prompts: Prompts::new(&settings.prompts),
             bodies: Bodies::new(&settings.server),
@@ -102,7 +107,7 @@ impl State {
     /// Hands the record of an ended call to its readers. It is called exactly once for each call.
     pub fn call_ended(&self, record: &CallRecord) {
         self.metrics.call_ended(record);
-        self.live.ended(&record.key);
+        self.live.ended(&record.key, &record.consumed);
         self.tally.call_ended(record);
         if let Some(answered) = record.trail.answered {
             let time = answered.saturating_duration_since(record.opened);

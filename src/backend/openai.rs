@@ -24,6 +24,7 @@ use kebne_wire::{
     stream::{self, Framer},
     whole,
 };
+use serde_json::Value;
 
 use crate::{
     backend::{
@@ -34,7 +35,7 @@ use crate::{
         pump,
         upstream::{Call, Incoming, Upstream},
     },
-    llm::{ModelBody, ModelRequest, ModelResponse, whole_answer},
+    llm::{AnswerUsage, ModelBody, ModelRequest, ModelResponse, Usage, whole_answer},
     memory::ByteBudget,
     settings::{BackendSettings, Environment},
 };
@@ -119,10 +120,10 @@ impl OpenAiBackend {
             stream: request.stream,
             wake: attempt.wake,
         };
-        let response = if is_native || is_opaque {
-            self.upstream.send(call).await?
+        let (response, hides_usage) = if is_native || is_opaque {
+            (self.upstream.send(call).await?, false)
         } else {
-            self.send_adjusted(call, request).await?
+            self.send_asking(call, request).await?
         };
         let heard = self.upstream.heard(response.headers());
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
@@ -132,7 +133,7 @@ impl OpenAiBackend {
         } else if is_opaque {
             self.opaque(body, content_type, is_content).await
         } else {
-            self.answered(body, &attempt).await
+            self.answered(body, &attempt, hides_usage).await
         };
         match answered {
             Ok(answer) => Ok(self.upstream.answered(answer, heard)),
@@ -149,9 +150,12 @@ impl OpenAiBackend {
     ) -> Result<Answer<ModelResponse>, Failure> {
         let body = if is_content { body.into_file() } else { body };
         let body = body.read(self.upstream.answer_size_max()).await?;
-        let is_error =
-            !is_content && serde_json::from_slice(&body).is_ok_and(|body| is_error(&body));
-        if is_error {
+        let json = if is_content {
+            None
+        } else {
+            serde_json::from_slice::<Value>(&body).ok()
+        };
+        if json.as_ref().is_some_and(is_error) {
             return Err(failure::of_problem(&stream::Problem::Error(body), false));
         }
         let content_type = content_type.as_ref().and_then(|kind| kind.to_str().ok());
@@ -159,19 +163,24 @@ impl OpenAiBackend {
         if !is_content && content_type.contains("json") && json::is_cut(&body) {
             return Err(failure::of_problem(&stream::Problem::Cut, false));
         }
-        Ok(Answer::complete(
-            ModelBody::Opaque(content_type, body).into(),
-        ))
+        let mut response = ModelResponse::from(ModelBody::Opaque(content_type, body));
+        let usage = json.as_ref().map(Usage::of_answer);
+        response.usage = AnswerUsage::Known(usage.unwrap_or_default());
+        Ok(Answer::complete(response))
     }
 
-    /// Reads an answer according to its content, regardless of its `content-type`.
+    /// Reads an answer according to its content, regardless of its `content-type`. With `hides_usage` the usage of a
+    /// stream is not passed on.
     async fn answered(
         &self,
         mut body: Incoming,
         attempt: &Attempt<ModelRequest>,
+        hides_usage: bool,
     ) -> Result<Answer<ModelResponse>, Failure> {
         match body.kind().await? {
-            Some(Kind::Events) if attempt.request.stream => self.streamed(body, attempt).await,
+            Some(Kind::Events) if attempt.request.stream => {
+                self.streamed(body, attempt, hides_usage).await
+            }
             Some(Kind::Events) => self.folded(body, attempt).await,
             Some(Kind::Json) => self.whole(body, attempt).await,
             Some(Kind::Other) => {
@@ -244,10 +253,14 @@ impl OpenAiBackend {
         &self,
         body: Incoming,
         attempt: &Attempt<ModelRequest>,
+        hides_usage: bool,
     ) -> Result<Answer<ModelResponse>, Failure> {
         let request = &attempt.request;
-        let framer = Framer::new(self.upstream.event_size_max(), request.choices)
+        let mut framer = Framer::new(self.upstream.event_size_max(), request.choices)
             .with_id_seed(Arc::clone(&request.request_id));
+        if hides_usage {
+            framer = framer.hiding_usage();
+        }
         let mut source = Events::new(body, framer, attempt.idle_timeout);
         let first = source.head().await?;
         Ok(pump::stream(first, source, attempt.cancelled.clone()))

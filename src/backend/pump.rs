@@ -2,11 +2,7 @@
 //!
 //! A slow reader slows down the reading from the backend, and its time is never counted as the backend's.
 
-use std::{
-    future::Future,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kebne_control::Outcome;
@@ -16,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::reason::SILENT,
-    llm::{AnswerUsage, ModelBody, ModelResponse, STREAM_BUFFER_ITEMS, StreamItem, Usage},
+    llm::{
+        AnswerUsage, ModelBody, ModelResponse, STREAM_BUFFER_ITEMS, StreamItem, StreamUsage, Usage,
+    },
     memory::SMALL,
 };
 
@@ -107,12 +105,10 @@ pub(crate) fn stream<S: EventSource>(
     // The channel was just made and has room, so this cannot fail; a reader would see a lost stream if it did.
     let sent = sender.try_send(StreamItem::Events(first));
     debug_assert!(sent.is_ok(), "a new channel has room");
-    let usage = Arc::new(OnceLock::new());
+    let usage = Arc::new(StreamUsage::default());
     let mut response = ModelResponse::from(ModelBody::Stream(receiver));
-    response.usage = AnswerUsage::AtEnd(Arc::clone(&usage));
-    if source.is_complete() {
-        usage.get_or_init(|| source.usage());
-    }
+    response.usage = AnswerUsage::OfStream(Arc::clone(&usage));
+    note(&source, &usage);
     let sink = Sink { sender, usage };
     Answer::streamed(response, Box::pin(pump(source, sink, cancelled)))
 }
@@ -121,7 +117,17 @@ pub(crate) fn stream<S: EventSource>(
 struct Sink {
     sender: mpsc::Sender<StreamItem>,
     /// Set before the last part is sent.
-    usage: Arc<OnceLock<Usage>>,
+    usage: Arc<StreamUsage>,
+}
+
+/// Notes the tokens of what has arrived, and the usage if the answer is complete.
+fn note(source: &impl EventSource, usage: &StreamUsage) {
+    if let Some(tokens) = source.tokens() {
+        usage.arrived(tokens);
+    }
+    if source.is_complete() {
+        usage.report(|| source.usage());
+    }
 }
 
 /// Pumps until the stream ends, is lost, or nobody wants it any more.
@@ -176,9 +182,7 @@ async fn deliver<S: EventSource>(source: &mut S, sink: &Sink) -> TailEnding {
         match next {
             Ok(Some(events)) => {
                 read_ahead += events.len();
-                if source.is_complete() {
-                    sink.usage.get_or_init(|| source.usage());
-                }
+                note(source, &sink.usage);
                 if sender.send(StreamItem::Events(events)).await.is_err() {
                     return gone();
                 }
@@ -191,7 +195,7 @@ async fn deliver<S: EventSource>(source: &mut S, sink: &Sink) -> TailEnding {
                 }
             }
             Ok(None) => {
-                sink.usage.get_or_init(|| source.usage());
+                sink.usage.report(|| source.usage());
                 let outcome = Outcome::Success {
                     tokens: source.tokens(),
                 };

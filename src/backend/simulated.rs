@@ -167,7 +167,7 @@ impl EventSource for Tokens {
     }
 
     fn tokens(&self) -> Option<u32> {
-        u32::try_from(self.text.tokens.len()).ok()
+        u32::try_from(self.text.tokens.len().min(self.next)).ok()
     }
 
     fn usage(&self) -> Usage {

@@ -1,11 +1,20 @@
 //! What calls count for the live view: first tokens by lane, and calls by key. Each count is one atomic addition.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use kebne_quota::Money;
 use serde::Serialize;
+
+use crate::{
+    cost::{Consumed, Prices},
+    settings::Settings,
+};
 
 /// Buckets of the time to the first token. Each is 2^(1/4) wider than the one before, so a quantile is off by a tenth
 /// at most.
@@ -39,6 +48,9 @@ struct KeyCounts {
     name: String,
     calls: AtomicU64,
     ended: AtomicU64,
+    tokens: AtomicU64,
+    /// In billionths of the currency.
+    cost: AtomicU64,
 }
 
 /// The calls of one key at one moment.
@@ -50,6 +62,28 @@ pub struct KeySample {
     pub in_flight: u64,
     /// Calls since the start.
     pub calls: u64,
+    /// Tokens of calls that have ended since the start.
+    pub tokens: u64,
+    /// Their cost in units of the currency.
+    pub cost: Money,
+}
+
+/// The cost of all calls at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CostSample {
+    /// The currency.
+    pub currency: Arc<str>,
+    /// The cost of the calls that have ended since the start, in units of the currency.
+    pub total: Money,
+}
+
+/// The cost of all calls.
+#[derive(Debug)]
+pub(super) struct Costs {
+    currency: Arc<str>,
+    has_prices: bool,
+    /// In billionths of the currency.
+    total: AtomicU64,
 }
 
 /// The counters. Their number is that of the lanes and keys of the settings.
@@ -57,6 +91,7 @@ pub struct KeySample {
 pub(super) struct Counters {
     lanes: Vec<(String, Histogram)>,
     keys: Vec<KeyCounts>,
+    costs: Costs,
 }
 
 impl FirstTokens {
@@ -135,19 +170,33 @@ impl Histogram {
     }
 }
 
+impl Costs {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            currency: settings.cost.currency.as_str().into(),
+            has_prices: !Prices::new(settings).is_empty(),
+            total: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Counters {
     pub(super) fn new(
         lanes: impl Iterator<Item = String>,
         keys: impl Iterator<Item = String>,
+        costs: Costs,
     ) -> Self {
         let key = |name| KeyCounts {
             name,
             calls: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            cost: AtomicU64::new(0),
         };
         Self {
             lanes: lanes.map(|name| (name, Histogram::new())).collect(),
             keys: keys.map(key).collect(),
+            costs,
         }
     }
 
@@ -163,10 +212,24 @@ impl Counters {
         }
     }
 
-    pub(super) fn ended(&self, key: &str) {
+    pub(super) fn ended(&self, key: &str, consumed: &Consumed) {
+        let cost = consumed.cost.unwrap_or_default().nano();
+        if cost > 0 {
+            self.costs.total.fetch_add(cost, Relaxed);
+        }
         if let Some(counts) = self.key(key) {
+            counts.tokens.fetch_add(consumed.tokens, Relaxed);
+            counts.cost.fetch_add(cost, Relaxed);
             counts.ended.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Returns the cost of all calls; `None` if no model has a price.
+    pub(super) fn cost(&self) -> Option<CostSample> {
+        self.costs.has_prices.then(|| CostSample {
+            currency: Arc::clone(&self.costs.currency),
+            total: Money::from_nano(self.costs.total.load(Relaxed)),
+        })
     }
 
     fn key(&self, name: &str) -> Option<&KeyCounts> {
@@ -189,6 +252,8 @@ impl Counters {
                 name: key.name.clone(),
                 in_flight: calls.saturating_sub(ended),
                 calls,
+                tokens: key.tokens.load(Relaxed),
+                cost: Money::from_nano(key.cost.load(Relaxed)),
             }
         })
         .collect()
@@ -199,9 +264,22 @@ impl Counters {
 mod tests {
     use super::*;
 
+    fn counters(lanes: &[&str], keys: &[&str]) -> Counters {
+        let mut settings = Settings::default();
+        settings.models[0].price = Some(kebne_quota::Price::default());
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let costs = Costs::new(&settings);
+        Counters::new(owned(lanes).into_iter(), owned(keys).into_iter(), costs)
+    }
+
     #[test]
     fn quantiles_are_those_of_the_calls_since_the_earlier_moment() {
-        let counters = Counters::new(["a".to_owned()].into_iter(), std::iter::empty());
+        let counters = counters(&["a"], &[]);
         counters.first_token("a", Duration::from_secs(100));
         let before = counters.first_tokens("a");
         assert_eq!(before.since(&before), None);
@@ -220,7 +298,7 @@ mod tests {
 
     #[test]
     fn extreme_times_are_counted_in_the_outer_buckets() {
-        let counters = Counters::new(["a".to_owned()].into_iter(), std::iter::empty());
+        let counters = counters(&["a"], &[]);
         counters.first_token("a", Duration::ZERO);
         counters.first_token("a", Duration::MAX);
         let seen = counters
@@ -234,16 +312,22 @@ mod tests {
 
     #[test]
     fn a_key_counts_its_calls_and_those_in_flight() {
-        let counters = Counters::new(
-            std::iter::empty(),
-            ["a".to_owned(), "b".to_owned()].into_iter(),
-        );
+        let counters = counters(&[], &["a", "b"]);
         counters.arrived("a");
         counters.arrived("a");
-        counters.ended("a");
+        let consumed = Consumed {
+            tokens: 12,
+            cost: Some(Money::from_nano(5)),
+            is_estimated: false,
+        };
+        counters.ended("a", &consumed);
+        counters.ended("unknown", &consumed);
         counters.arrived("unknown");
         let keys = counters.keys();
         assert_eq!((keys[0].calls, keys[0].in_flight), (2, 1));
+        assert_eq!((keys[0].tokens, keys[0].cost.nano()), (12, 5));
         assert_eq!((keys[1].calls, keys[1].in_flight), (0, 0));
+        let cost = counters.cost().unwrap();
+        assert_eq!((&*cost.currency, cost.total.nano()), ("USD", 10));
     }
 }

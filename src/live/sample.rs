@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     live::{
-        counters::{KeySample, Quantiles},
+        counters::{CostSample, KeySample, Quantiles},
         history::Point,
         words,
     },
@@ -41,6 +41,8 @@ pub struct Sample {
     pub sessions: SessionsSample,
     /// The API keys.
     pub keys: Vec<KeySample>,
+    /// The cost of all calls; `None` if no model has a price.
+    pub cost: Option<CostSample>,
 }
 
 /// The state of the whole service.

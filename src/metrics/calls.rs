@@ -5,20 +5,26 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use kebne_lane::Ending;
+use kebne_quota::Money;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::Registry,
 };
 
 use crate::{
+    cost::{Consumed, Prices},
     metrics::{
         labels::{
-            Answered, Attempted, ByModel, Ended, GenAi, GenAiEnded, GenAiTokens, Refused, Tokens,
+            Answered, Attempted, ByModel, Costs, Ended, GenAi, GenAiEnded, GenAiTokens, Refused,
+            Tokens,
         },
         names,
         promises::Promises,
@@ -90,6 +96,7 @@ pub(super) struct Calls {
     /// The attempts that succeeded, by lane.
     succeeded: HashMap<Arc<str>, Counter>,
     promises: Promises,
+    currency: Arc<str>,
 }
 
 /// The metrics of the calls to one model.
@@ -102,7 +109,16 @@ struct Model {
     input: Counter,
     cached: Counter,
     output: Counter,
+    /// The cost of its calls; `None` if it has no price.
+    cost: Option<Cost>,
     operations: [OnceLock<Operation>; OPERATIONS_MAX],
+}
+
+/// The cost of calls in billionths, by what it is computed from.
+#[derive(Default)]
+struct Cost {
+    reported: AtomicU64,
+    estimated: AtomicU64,
 }
 
 /// The metrics of one operation of a model.
@@ -135,7 +151,7 @@ impl Families {
 }
 
 impl Model {
-    fn new(name: &str, families: &Families) -> Self {
+    fn new(name: &str, is_priced: bool, families: &Families) -> Self {
         let name: Arc<str> = name.into();
         let model = || Arc::clone(&name);
         let tokens = |kind| {
@@ -163,6 +179,7 @@ impl Model {
             input: tokens("input"),
             cached: tokens("cached"),
             output: tokens("output"),
+            cost: is_priced.then(Cost::default),
             operations: std::array::from_fn(|_| OnceLock::new()),
             name,
         }
@@ -177,6 +194,17 @@ impl Model {
             }
         }
         None
+    }
+}
+
+impl Cost {
+    fn count(&self, consumed: &Consumed) {
+        let sum = if consumed.is_estimated {
+            &self.estimated
+        } else {
+            &self.reported
+        };
+        sum.fetch_add(consumed.cost.unwrap_or_default().nano(), Relaxed);
     }
 }
 
@@ -242,10 +270,11 @@ impl Calls {
     pub(super) fn new<'a>(
         models: impl Iterator<Item = &'a str>,
         lanes: impl Iterator<Item = &'a str>,
+        prices: &Prices,
     ) -> Self {
         let families = Families::new();
         let models = models.chain([""]).map(|name| {
-            let model = Model::new(name, &families);
+            let model = Model::new(name, prices.of(name).is_some(), &families);
             (Arc::clone(&model.name), model)
         });
         let models: HashMap<_, _> = models.collect();
@@ -262,6 +291,7 @@ impl Calls {
             promises: Promises::new(models.keys()),
             models,
             families,
+            currency: Arc::clone(prices.currency()),
         }
     }
 
@@ -315,6 +345,9 @@ impl Calls {
                 counter.inc_by(tokens);
             }
         }
+        if let Some(cost) = &model.cost {
+            cost.count(&record.consumed);
+        }
         if !record.operation.is_empty()
             && let Some(operation) = model.operation(record.operation, &self.families)
         {
@@ -335,6 +368,27 @@ impl Calls {
         }
     }
 
+    /// Returns the costs. They are summed in billionths and become numbers of units only here.
+    fn costs(&self) -> Family<Costs, Counter<f64, AtomicU64>> {
+        let family = Family::<Costs, Counter<f64, AtomicU64>>::default();
+        let priced = self.models.values().filter_map(|model| {
+            let cost = model.cost.as_ref()?;
+            Some((model, cost))
+        });
+        for (model, cost) in priced {
+            for (basis, sum) in [("reported", &cost.reported), ("estimated", &cost.estimated)] {
+                let labels = Costs {
+                    model: Arc::clone(&model.name),
+                    currency: Arc::clone(&self.currency),
+                    basis,
+                };
+                let sum = Money::from_nano(sum.load(Relaxed));
+                family.get_or_create(&labels).inc_by(sum.units());
+            }
+        }
+        family
+    }
+
     /// Registers the families.
     pub(super) fn register(&self, registry: &mut Registry) {
         let families = self.families.clone();
@@ -346,6 +400,7 @@ impl Calls {
         register(registry, &names::PER_TOKEN, families.per_token);
         register(registry, &names::TOKEN_USAGE, families.token_usage);
         register(registry, &names::TOKENS, families.tokens);
+        register(registry, &names::COST, self.costs());
         register(registry, &names::QUEUE_WAIT, families.queue_wait);
         register(registry, &names::COLD_WAIT, families.cold_wait);
         register(registry, &names::ATTEMPTS, families.attempts);

@@ -39,6 +39,13 @@ pub(super) struct Tokens {
     pub(super) kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Costs {
+    pub(super) model: Arc<str>,
+    pub(super) currency: Arc<str>,
+    pub(super) basis: &'static str,
+}
+
 /// The labels that all metrics of OpenTelemetry's conventions have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 #[expect(

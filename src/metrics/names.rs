@@ -104,6 +104,13 @@ pub(super) const TOKENS: Metric = metric(
     &["model", "kind"],
     "Tokens as servers report them: `input`, `output`, and `cached`, which are part of `input`",
 );
+pub(super) const COST: Metric = metric(
+    "kebne_cost",
+    Counter,
+    &["model", "currency", "basis"],
+    "Cost of calls to models with a price, by what it is computed from: `reported` tokens, or `estimated` ones where the \
+     server did not report all",
+);
 pub(super) const QUEUE_WAIT: Metric = metric(
     "kebne_queue_wait_seconds",
     Histogram,
@@ -301,6 +308,7 @@ pub(super) const ALL: &[&Metric] = &[
     &PER_TOKEN,
     &TOKEN_USAGE,
     &TOKENS,
+    &COST,
     &QUEUE_WAIT,
     &COLD_WAIT,
     &ATTEMPTS,

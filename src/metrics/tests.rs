@@ -8,8 +8,11 @@ use std::{
 };
 
 use kebne_lane::{Ending, TrailReport};
+use kebne_quota::Money;
 use kebne_wire::usage::Usage;
 use tokio::time::Instant;
+
+use crate::cost::Consumed;
 
 use super::{
     names::{ALL, Kind, reference},
@@ -44,6 +47,12 @@ fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
             input: Some(30),
             cached: Some(10),
             output: Some(101),
+            ..Usage::default()
+        },
+        consumed: Consumed {
+            tokens: 131,
+            cost: Some(Money::from_nano(1_250_000)),
+            is_estimated: ending != Ending::Success,
         },
         status: Some(200),
         retry_after,
@@ -53,8 +62,10 @@ fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
 }
 
 fn text() -> String {
+    let settings = "[[backends]]\nname = 'a'\n[[models]]\nname = 'm'\nbackends = ['a']\n[models.price]\ninput = 1";
+    let prices = Prices::new(&toml::from_str(settings).unwrap());
     let metrics = Metrics {
-        calls: Calls::new(["m"].into_iter(), ["a"].into_iter()),
+        calls: Calls::new(["m"].into_iter(), ["a"].into_iter(), &prices),
     };
     metrics.call_ended(&record(Ending::Success, None));
     metrics.call_ended(&record(Ending::Shed, Some(Duration::from_secs(2))));

@@ -12,7 +12,7 @@ const ALIKE = 3;
 /** Shows the parts of a sample that are not lanes. */
 export function service(sample) {
   models(sample);
-  keys(sample.keys);
+  keys(sample.keys, sample.cost);
   facts(sample);
   actors(sample.actors);
 }
@@ -30,17 +30,24 @@ function models({ models, lanes }) {
       }));
 }
 
-function keys(list) {
+/** Returns an amount with as many digits as small sums need. */
+function money(units, currency) {
+  return units.toLocaleString("en", { style: "currency", currency, maximumFractionDigits: units < 1 ? 6 : 2 });
+}
+
+function keys(list, cost) {
   show(find("keys"), list.length > 0);
   keyed(find("key-rows"), list, (key) => key.name,
-    (key) => element("tr", {}, element("th", { scope: "row" }, key.name), element("td", { class: "number" }), element("td", { class: "number" })),
+    (key) => element("tr", {}, element("th", { scope: "row" }, key.name), ...[1, 2, 3, 4].map(() => element("td", { class: "number" }))),
     (row, key) => {
       setText(row.children[1], key.in_flight.toLocaleString("en"));
       setText(row.children[2], key.calls.toLocaleString("en"));
+      setText(row.children[3], key.tokens.toLocaleString("en"));
+      setText(row.children[4], cost ? money(key.cost, cost.currency) : "–");
     });
 }
 
-function facts({ sessions, uptime_seconds, dead_letters, actors, version }) {
+function facts({ cost, sessions, uptime_seconds, dead_letters, actors, version }) {
   const restarts = actors.reduce((sum, actor) => sum + actor.restarts, 0);
   const store = sessions.store === "available" ? "available" : `unavailable for ${time(sessions.for_seconds * 1000)}: ${sessions.reason}`;
   const list = [
@@ -48,6 +55,7 @@ function facts({ sessions, uptime_seconds, dead_letters, actors, version }) {
     ["Session store", store],
     ["Unanswered by the store", sessions.failures.toLocaleString("en")],
     ["Actors", `${actors.length}, ${restarts} ${restarts === 1 ? "restart" : "restarts"}`],
+    ...(cost ? [["Cost of calls", money(cost.total, cost.currency)]] : []),
     ["Undelivered messages", dead_letters.toLocaleString("en")],
   ];
   keyed(find("service-facts"), list, ([name]) => name,

@@ -4,6 +4,7 @@ mod check;
 
 use std::collections::BTreeMap;
 
+use kebne_quota::Price;
 use kebne_wire::{NativeApi, inputs::Input};
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +117,8 @@ pub struct BackendSettings {
     #[cfg(feature = "lab")]
     #[serde(skip_serializing_if = "SimulationSettings::is_default")]
     pub simulation: SimulationSettings,
+    /// The price of the tokens of all models at this backend. Default: that of the model.
+    pub price: Option<Price>,
     /// The bounds of the lane.
     pub limits: LaneSettings,
 }
@@ -145,6 +148,7 @@ impl Default for BackendSettings {
             prewarm: PrewarmSettings::default(),
             #[cfg(feature = "lab")]
             simulation: SimulationSettings::default(),
+            price: None,
             limits: LaneSettings::default(),
         }
     }
@@ -156,6 +160,8 @@ impl Validate for BackendSettings {
         errors.extend(self.prewarm.validate(&join(path, "prewarm")));
         #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
+        let price = self.price.as_ref();
+        errors.extend(price.map_or_else(Vec::new, |price| price.validate(&join(path, "price"))));
         if self.name.is_empty() {
             errors.push(SettingsError::new(join(path, "name"), "must not be empty"));
         }

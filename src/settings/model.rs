@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use kebne_quota::Price;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{
@@ -36,6 +37,8 @@ pub struct ModelSettings {
     /// The name of this model at a backend, if it is not `name`: a table from backend name to model name. Default
     /// none.
     pub upstream: BTreeMap<String, String>,
+    /// The price of its tokens, at backends without a price of their own. Default none: calls have no cost.
+    pub price: Option<Price>,
 }
 
 impl Default for ModelSettings {
@@ -50,6 +53,7 @@ impl Default for ModelSettings {
             affinity_wait: HumanDuration(Duration::from_millis(500)),
             wake_replicas: true,
             upstream: BTreeMap::new(),
+            price: None,
         }
     }
 }
@@ -121,6 +125,8 @@ impl Validate for ModelSettings {
                 errors.push(SettingsError::new(join(&weights, name), message));
             }
         }
+        let price = self.price.as_ref();
+        errors.extend(price.map_or_else(Vec::new, |price| price.validate(&join(path, "price"))));
         if self.affinity_wait.0 > Duration::from_mins(1) {
             let message = "must be at most 1m";
             errors.push(SettingsError::new(join(path, "affinity_wait"), message));

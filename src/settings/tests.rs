@@ -243,7 +243,13 @@ fn is_same(documented: &str, value: &Value) -> bool {
 
 #[test]
 fn the_documentation_of_every_field_names_its_default() {
-    let sources = ["src/settings", "actors", "lab/src", "control/src"];
+    let sources = [
+        "src/settings",
+        "actors",
+        "lab/src",
+        "control/src",
+        "quota/src",
+    ];
     let sources: Vec<String> = sources
         .iter()
         .flat_map(|folder| files(folder, "rs"))
@@ -319,6 +325,7 @@ fn every_key_that_the_pages_name_with_its_table_exists() {
         "log",
         "context",
         "alerts",
+        "cost",
         "backends",
         "models",
         "prompts",

@@ -22,6 +22,7 @@ use kebne_lane::Ending;
 use tokio::time::Instant;
 
 use crate::{
+    cost::Consumed,
     record::CallRecord,
     stages::{Call, lane::Answer},
     state::State,
@@ -111,7 +112,8 @@ impl Drop for Account {
             Ending::Cancelled
         };
         let ending = notes.ending().unwrap_or(unfinished);
-        let record = CallRecord {
+        let (usage, arrived) = notes.usage();
+        let mut record = CallRecord {
             id: Arc::clone(&self.call.id),
             trace: notes.trace(),
             span: notes.span(),
@@ -126,12 +128,20 @@ impl Drop for Account {
             opened: self.opened,
             begun: self.begun,
             ended: Instant::now(),
-            usage: notes.usage(),
+            usage,
+            consumed: Consumed::default(),
             status: self.status,
             retry_after: self.retry_after,
             ending,
             reason: notes.reason(),
         };
+        let price = notes.take_price();
+        record.consumed = Consumed::of(
+            (&usage, arrived),
+            notes.asked(),
+            &record.trail,
+            (price.as_deref(), record.lane()),
+        );
         self.state.call_ended(&record);
     }
 }

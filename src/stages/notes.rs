@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
 };
 
 use kebne_lane::{Ending, Trail};
@@ -10,6 +11,7 @@ use kebne_wire::usage::Usage;
 use tokio::time::Instant;
 
 use crate::{
+    cost::{Asked, ModelPrice},
     llm::{AnswerUsage, Endpoint},
     trace_context::TraceContext,
 };
@@ -30,6 +32,8 @@ struct Inner {
     is_streamed: Cell<bool>,
     trail: Trail,
     usage: RefCell<AnswerUsage>,
+    asked: Cell<Asked>,
+    price: RefCell<Option<Arc<ModelPrice>>>,
     ending: Cell<Option<Ending>>,
     reason: Cell<Option<&'static str>>,
 }
@@ -81,6 +85,16 @@ impl Notes {
         *self.0.usage.borrow_mut() = usage;
     }
 
+    /// Records what is known of the consumption of the call before it is made.
+    pub(super) fn set_asked(&self, asked: Asked) {
+        self.0.asked.set(asked);
+    }
+
+    /// Records the price of the model.
+    pub(super) fn set_price(&self, price: Option<&Arc<ModelPrice>>) {
+        *self.0.price.borrow_mut() = price.cloned();
+    }
+
     /// Records the ending and its reason. Only the first call has an effect.
     pub(super) fn set_ending(&self, ending: Ending, reason: Option<&'static str>) {
         if self.0.ending.get().is_none() {
@@ -126,8 +140,18 @@ impl Notes {
         self.0.is_streamed.get()
     }
 
-    pub(super) fn usage(&self) -> Usage {
-        self.0.usage.borrow().known()
+    /// Returns the tokens that the backend reported, and those that were counted in its stream.
+    pub(super) fn usage(&self) -> (Usage, u32) {
+        let usage = self.0.usage.borrow();
+        (usage.known(), usage.arrived())
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        self.0.asked.get()
+    }
+
+    pub(super) fn take_price(&self) -> Option<Arc<ModelPrice>> {
+        self.0.price.take()
     }
 
     pub(super) fn ending(&self) -> Option<Ending> {

@@ -16,6 +16,7 @@ use kebne_wire::{
 
 use crate::{
     caller::Caller,
+    cost::Asked,
     llm::{Endpoint, ModelRequest},
     stages::{
         Call, Stage,
@@ -118,6 +119,7 @@ impl Stage for Shape<'_> {
         options.cost_uncertain = parsed.output_tokens_max;
         options.hedge = parsed.changes_nothing;
         options.kind = kind_of(&parsed.request, options.cost, options.cost_uncertain);
+        call.notes.set_asked(asked(&options, &parsed.request));
         options.trail = Some(call.notes.trail().clone());
         Ok(Shaped {
             call,
@@ -220,6 +222,14 @@ fn options(share: Share, deadline: Deadline, request: &ModelRequest) -> CallOpti
         refuse_when_cold: share.refuse_when_cold,
         // A repetition may cost another answer, but has no other effect.
         ..CallOptions::within(deadline.time).idempotent().in_place()
+    }
+}
+
+/// Returns what is known of the consumption of a call before it is made.
+fn asked(options: &CallOptions, request: &ModelRequest) -> Asked {
+    Asked {
+        input: options.cost.saturating_sub(options.cost_uncertain),
+        generates: request.endpoint.generates(),
     }
 }
 

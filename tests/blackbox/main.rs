@@ -9,6 +9,7 @@ mod bodies;
 mod browsers;
 mod closing;
 mod corpus;
+mod cost;
 mod edges;
 mod endings;
 mod files;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::program::{CHAT, Program, folder};
 
 /// Metrics that have no value before something special happens.
-const RARE: [&str; 5] = [
+const RARE: [&str; 6] = [
+    "kebne_cost_total",
     "kebne_failed_attempts_total",
     "kebne_queue_by_priority",
     "kebne_refusals_total",

@@ -48,6 +48,11 @@ impl PassThrough {
 }
 
 impl Endpoint {
+    /// Returns `true` if the operation generates text token by token.
+    pub fn generates(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
+
     /// Returns the operation's name as OpenTelemetry's conventions for generative AI have it; those that the conventions
     /// do not name have names of the same form.
     pub fn operation(self) -> &'static str {

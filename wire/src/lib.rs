@@ -32,6 +32,7 @@ pub mod sniff;
 pub mod splice;
 pub mod sse;
 pub mod stream;
+pub mod stream_usage;
 pub mod surrogates;
 mod tool_calls;
 pub mod translate;

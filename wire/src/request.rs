@@ -49,6 +49,8 @@ pub struct ModelRequest {
     pub direct: Option<Direct>,
     /// Who wrote the body.
     pub author: Author,
+    /// `true` if the gateway needs the usage of a stream, whether its caller asks for it or not.
+    pub needs_usage: bool,
 }
 
 impl ModelRequest {
@@ -72,6 +74,7 @@ impl ModelRequest {
             native: None,
             direct: None,
             author: Author::Caller,
+            needs_usage: false,
         }
     }
 }
@@ -145,7 +148,7 @@ pub fn parse(
         .ok_or_else(|| wrong("model", "`model` is missing".to_owned()))?;
     let model: String = value(raw_model, "model", "a string")?;
     let stream = match fields.stream {
-        Some(raw) if generates(endpoint) => {
+        Some(raw) if endpoint.generates() => {
             value::<Option<bool>>(raw, "stream", "true or false")?.unwrap_or(false)
         }
         _ => false,
@@ -163,7 +166,7 @@ pub fn parse(
         }
     }
     let choices = choices(endpoint, &fields);
-    let output = if generates(endpoint) {
+    let output = if endpoint.generates() {
         output_max.unwrap_or(OUTPUT_TOKENS)
     } else {
         0
@@ -220,11 +223,6 @@ pub fn parse_form(
             ..ModelRequest::new(endpoint, body, model_span, request_id)
         },
     })
-}
-
-/// Returns `true` if the operation generates text token by token.
-fn generates(endpoint: Endpoint) -> bool {
-    matches!(endpoint, Endpoint::Chat | Endpoint::Completions)
 }
 
 /// Reads a bound of the output. A number below zero, such as `-1`, means no bound, as it does for servers.

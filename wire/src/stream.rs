@@ -55,6 +55,8 @@ pub struct Framer {
     done: bool,
     /// The tokens, as given in the usage.
     usage: Usage,
+    /// `true` if the chunk with the usage is not passed on.
+    hides_usage: bool,
     /// Chunks, about one token each.
     chunks: u32,
     normal_form: NormalForm,
@@ -103,6 +105,7 @@ impl Framer {
             shape: None,
             done: false,
             usage: Usage::default(),
+            hides_usage: false,
             chunks: 0,
             normal_form: NormalForm::default(),
             problem: None,
@@ -113,6 +116,13 @@ impl Framer {
     #[must_use]
     pub fn with_id_seed(mut self, seed: Arc<str>) -> Self {
         self.normal_form = NormalForm::new(seed);
+        self
+    }
+
+    /// Does not pass on the chunk that contains only the usage, because the caller did not ask for it.
+    #[must_use]
+    pub fn hiding_usage(mut self) -> Self {
+        self.hides_usage = true;
         self
     }
 
@@ -316,6 +326,12 @@ impl Framer {
         }
         if let Some(usage) = chunk.usage {
             self.usage = usage.or(self.usage);
+        }
+        if self.hides_usage
+            && chunk.usage.is_some()
+            && chunk.choices.as_ref().is_none_or(Vec::is_empty)
+        {
+            return EventAction::Drop;
         }
         let Some(choices) = &chunk.choices else {
             // A sign that the server is alive. It is not passed on, because a caller would look for its choices.

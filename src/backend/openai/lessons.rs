@@ -5,14 +5,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{
     adjust::{Adjustments, Author},
-    splice,
+    splice, stream_usage,
 };
 
 use crate::{
@@ -28,18 +31,29 @@ const MODELS_MAX: usize = 256;
 /// The number of fields that may be changed within one attempt.
 const REPEATS_MAX: usize = 3;
 
-/// The adjustments that each model of a server requires.
+/// What the refusals of a server have taught.
 #[derive(Debug, Default)]
-pub(super) struct Lessons(Mutex<BTreeMap<String, Adjustments>>);
+pub(super) struct Lessons {
+    /// The adjustments that each model requires.
+    adjustments: Mutex<BTreeMap<String, Adjustments>>,
+    /// `true` if the server does not accept the question for the usage of a stream.
+    refuses_usage: AtomicBool,
+}
 
 impl Lessons {
     fn of(&self, model: &str) -> Adjustments {
-        let lessons = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lessons = self
+            .adjustments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         lessons.get(model).copied().unwrap_or_default()
     }
 
     fn keep(&self, model: String, adjustments: Adjustments) {
-        let mut lessons = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lessons = self
+            .adjustments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if lessons.len() < MODELS_MAX || lessons.contains_key(&model) {
             let known = lessons.entry(model).or_default();
             *known = known.with(adjustments);
@@ -48,6 +62,37 @@ impl Lessons {
 }
 
 impl OpenAiBackend {
+    /// Sends a call, with the question for its usage if the gateway needs it and the caller does not ask. Returns `true`
+    /// with the response if the question was added. A server that refuses it is not asked again.
+    pub(super) async fn send_asking(
+        &self,
+        call: Call<'_>,
+        request: &ModelRequest,
+    ) -> Result<(Response, bool), Failure> {
+        let is_asked = request.needs_usage && request.stream;
+        let asking = if is_asked && !self.lessons.refuses_usage.load(Relaxed) {
+            stream_usage::asking_for_usage(&call.body)
+        } else {
+            None
+        };
+        let Some(body) = asking else {
+            let response = self.send_adjusted(call, request).await?;
+            return Ok((response, false));
+        };
+        let asking = Call {
+            body,
+            ..call.clone()
+        };
+        let sent = self.send_adjusted(asking, request).await;
+        let refused = sent.as_ref().err().and_then(refusal);
+        if refused.is_some_and(stream_usage::is_refusal_of_usage) {
+            self.lessons.refuses_usage.store(true, Relaxed);
+            let response = self.send_adjusted(call, request).await?;
+            return Ok((response, false));
+        }
+        sent.map(|response| (response, true))
+    }
+
     /// Sends a call. If the server refuses a field that the gateway has put into it, sends it again without the field.
     pub(super) async fn send_adjusted(
         &self,

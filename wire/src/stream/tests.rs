@@ -298,3 +298,31 @@ proptest::proptest! {
         proptest::prop_assert_eq!(passed, at_once, "cut in pieces of {}", piece);
     }
 }
+
+#[test]
+fn a_usage_that_the_caller_did_not_ask_for_is_counted_and_not_passed_on() {
+    const USAGE: &str =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7}}\n\n";
+    let with_usage = &STOP.replace("}]}", "}],\"usage\":{\"prompt_tokens\":5}}");
+    let stream = [HI, with_usage, USAGE, END].concat();
+    for piece in 1..=stream.len() {
+        let mut framer = Framer::new(MAX, 1).hiding_usage();
+        let mut passed = Vec::new();
+        for chunk in stream.as_bytes().chunks(piece) {
+            passed.extend_from_slice(
+                &framer
+                    .push(Bytes::copy_from_slice(chunk))
+                    .unwrap_or_default(),
+            );
+        }
+        assert!(framer.is_done());
+        let expected = [HI, with_usage, END].concat();
+        assert_eq!(
+            String::from_utf8(passed).unwrap(),
+            expected,
+            "in pieces of {piece}"
+        );
+        assert_eq!((framer.usage().input, framer.tokens()), (Some(5), 7));
+    }
+    everywhere(&stream, &stream, true);
+}

@@ -1,0 +1,186 @@
+//! The actor that writes keys and what they use to the store.
+//!
+//! It runs on a thread of its own, because a store may block. It writes all that was used since its last write in one
+//! transaction. What it fails to write stays in the ledger and is tried again each second. All state is in [`Accounts`], so a restart loses
+//! nothing.
+
+use std::time::Duration;
+
+use actix::{Actor, ArbiterHandle, Handler, Message};
+use kebne_actors::{Context, Props, Strategy};
+
+use crate::{
+    Accounts, SqliteStore, StoredKey,
+    sqlite::SqlitePlace,
+    store::{AccountStore, NoStore, StoreError},
+};
+
+/// The time between two writes of what is left over.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// The first and the longest wait before a restart.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
+/// The number of messages that may wait: one flush, and the changes of administrators.
+const MAILBOX: usize = 256;
+
+/// Reads the keys and sums, if that has not been done.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct Load;
+
+/// Writes a key.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct PutKey(pub(crate) StoredKey);
+
+/// Removes a key.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct RemoveKey(pub(crate) String);
+
+/// Writes down what was used.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct Flush;
+
+/// The time for another try has come.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+struct Tick;
+
+/// The actor.
+pub struct Accountant {
+    accounts: Accounts,
+    place: SqlitePlace,
+    store: Option<Box<dyn AccountStore>>,
+}
+
+impl Accountant {
+    /// Returns the props of the actor, which restarts without a limit and with a backoff.
+    pub(crate) fn props(accounts: Accounts, thread: ArbiterHandle) -> Props<Self> {
+        let place = SqlitePlace::new(&accounts.settings().path);
+        let create = move || Self {
+            accounts: accounts.clone(),
+            place: place.clone(),
+            store: None,
+        };
+        Props::new(create)
+            .supervise(Strategy::restart().with_backoff(BACKOFF.0, BACKOFF.1))
+            .mailbox(MAILBOX)
+            .on_arbiter(thread)
+    }
+
+    /// Does something with the open store. A store that fails is opened again for the next use.
+    fn with_store<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn AccountStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let result = self.opened().and_then(work);
+        if result.is_err() {
+            self.store = None;
+        }
+        self.accounts.note(result)
+    }
+
+    fn opened(&mut self) -> Result<&mut dyn AccountStore, StoreError> {
+        if self.store.is_none() {
+            let is_file = !self.accounts.settings().path.as_os_str().is_empty();
+            let store: Box<dyn AccountStore> = if is_file {
+                Box::new(SqliteStore::open(self.place.clone())?)
+            } else {
+                Box::new(NoStore)
+            };
+            self.store = Some(store);
+        }
+        match &mut self.store {
+            Some(store) => Ok(&mut **store),
+            None => Err(StoreError("it is not open".to_owned())),
+        }
+    }
+
+    fn load(&mut self) -> Result<(), StoreError> {
+        if self.accounts.is_loaded() {
+            return Ok(());
+        }
+        let first = self.accounts.first_day();
+        let (keys, used) = self.with_store(|store| Ok((store.keys()?, store.used_since(first)?)))?;
+        self.accounts.load(keys, used);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        // Sums are added to those in the store, which must be known first, or they would count twice.
+        self.load()?;
+        let (unwritten, used) = self.accounts.take_unwritten();
+        if used.is_empty() {
+            return Ok(());
+        }
+        self.with_store(|store| store.add_used(&used))?;
+        self.accounts.written(&unwritten);
+        Ok(())
+    }
+}
+
+impl Actor for Accountant {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.start_timer_with_fixed_delay("flush", Tick, FLUSH_EVERY);
+    }
+}
+
+impl Handler<Load> for Accountant {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, _: Load, _: &mut Context<Self>) -> Self::Result {
+        self.load()
+    }
+}
+
+impl Handler<PutKey> for Accountant {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, PutKey(key): PutKey, _: &mut Context<Self>) -> Self::Result {
+        self.load()?;
+        self.with_store(|store| store.put_key(&key))?;
+        self.accounts.change_keys(|keys| {
+            keys.insert(key.id.clone(), key);
+        });
+        Ok(())
+    }
+}
+
+impl Handler<RemoveKey> for Accountant {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, RemoveKey(id): RemoveKey, _: &mut Context<Self>) -> Self::Result {
+        self.load()?;
+        self.with_store(|store| store.remove_key(&id))?;
+        self.accounts.change_keys(|keys| {
+            keys.remove(&id);
+        });
+        Ok(())
+    }
+}
+
+impl Handler<Flush> for Accountant {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, _: Flush, _: &mut Context<Self>) -> Self::Result {
+        self.flush()
+    }
+}
+
+impl Handler<Tick> for Accountant {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, _: &mut Context<Self>) {
+        // A failure is in the state of the store.
+        let _tried = self.flush();
+    }
+}
+
+impl std::fmt::Debug for Accountant {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Accountant").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,306 @@
+//! The handle of the accounts.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use actix::{Actor, ArbiterHandle, Handler};
+use kebne_actors::{ActorRef, AskError, Context, Spawn};
+use kebne_quota::{
+    AccountId, AccountView, Amount, Day, Estimate, Exceeded, Limits, Period, Unwritten,
+};
+
+use crate::{
+    AccountHealth, AccountsSettings, Reservation, StoreError, StoredKey,
+    accountant::{Accountant, Flush, Load, PutKey, RemoveKey},
+    book::Book,
+    health::Health,
+    store::Used,
+};
+
+/// The name of the actor.
+const NAME: &str = "accountant";
+/// The time within which the actor must answer; the store waits half a second for a lock.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Returns the current time, in milliseconds since 1970.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Called with all keys, by their ids, when they have changed.
+type OnKeys = Box<dyn Fn(&BTreeMap<String, StoredKey>) + Send + Sync>;
+
+/// The accounts; clones share them.
+#[derive(Clone)]
+pub struct Accounts(Arc<Inner>);
+
+struct Inner {
+    settings: AccountsSettings,
+    book: Mutex<Book>,
+    keys: Mutex<BTreeMap<String, StoredKey>>,
+    on_keys: OnceLock<OnKeys>,
+    clock: WallClock,
+    health: Health,
+    /// `true` while the actor has a message to write down what was used.
+    is_flush_due: AtomicBool,
+    /// `true` once what earlier processes wrote down was read.
+    is_loaded: AtomicBool,
+    actor: OnceLock<ActorRef<Accountant>>,
+}
+
+/// The reason why a call was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The name of the account that refuses it.
+    pub account: Arc<str>,
+    /// The limit that it would exceed.
+    pub exceeded: Exceeded,
+    /// The time after which it would not, if that is known.
+    pub retry_after: Option<Duration>,
+}
+
+impl Accounts {
+    /// Creates accounts that are not written down until [`Accounts::start_under`] is called.
+    pub fn new(settings: AccountsSettings, clock: WallClock) -> Self {
+        let accounts = Self(Arc::new(Inner {
+            book: Mutex::default(),
+            keys: Mutex::default(),
+            on_keys: OnceLock::new(),
+            clock,
+            health: Health::default(),
+            is_flush_due: AtomicBool::new(false),
+            is_loaded: AtomicBool::new(false),
+            actor: OnceLock::new(),
+            settings,
+        }));
+        for group in &accounts.0.settings.groups {
+            let name = group_account(&group.name);
+            let now = accounts.now();
+            accounts.book().open(&name, &group.limits, now);
+        }
+        accounts
+    }
+
+    /// Starts the actor as a child of `parent` on `thread`, which a store may block, and reads the keys and sums. A store that cannot be read is tried again each
+    /// second; the service starts without what it holds.
+    ///
+    /// # Errors
+    /// Returns an error if `parent` has stopped or does not answer.
+    pub async fn start_under<P>(
+        &self,
+        parent: &ActorRef<P>,
+        thread: ArbiterHandle,
+    ) -> Result<(), AskError>
+    where
+        P: Actor<Context = Context<P>> + Handler<Spawn>,
+    {
+        let actor = Spawn::ask(parent, Accountant::props(self.clone(), thread), NAME).await?;
+        let actor = self.0.actor.get_or_init(|| actor);
+        // Its result is the state of the store.
+        let _loaded = actor.ask(Load, ANSWER_TIMEOUT).await;
+        Ok(())
+    }
+
+    /// Returns the settings.
+    pub fn settings(&self) -> &AccountsSettings {
+        &self.0.settings
+    }
+
+    /// Calls `on_keys` with all keys now, and each time that they change. Only the first call has an effect.
+    pub fn on_keys(&self, on_keys: impl Fn(&BTreeMap<String, StoredKey>) + Send + Sync + 'static) {
+        let keys = self.keys();
+        let on_keys = self.0.on_keys.get_or_init(|| Box::new(on_keys));
+        on_keys(&keys);
+    }
+
+    /// Opens the account of a key, or changes its limits. Returns it and the groups above it, the nearest first.
+    pub fn open(&self, account: &str, group: Option<&str>, limits: &Limits) -> Arc<[AccountId]> {
+        let now = self.now();
+        let mut book = self.book();
+        let mut path = vec![book.open(account, limits, now)];
+        for group in group.map_or_else(Vec::new, |group| self.0.settings.chain(group)) {
+            path.push(book.open(&group_account(&group.name), &group.limits, now));
+        }
+        path.into()
+    }
+
+    /// Closes the account of a key that was removed. What its running calls use still counts in its groups.
+    pub fn close(&self, account: &str) {
+        self.book().close(account);
+    }
+
+    /// Returns `true` if the calls of an account need their tokens to be known, because of its own limits or those of a group.
+    pub fn need_tokens(&self, group: Option<&str>, limits: &Limits) -> bool {
+        let groups = group.map_or_else(Vec::new, |group| self.0.settings.chain(group));
+        limits.need_tokens() || groups.iter().any(|group| group.limits.need_tokens())
+    }
+
+    /// Reserves the most that a call may use.
+    ///
+    /// # Errors
+    /// Returns the limit that the call would exceed.
+    pub fn reserve(
+        &self,
+        path: &Arc<[AccountId]>,
+        estimate: Estimate,
+    ) -> Result<Reservation, Denied> {
+        let now = self.now();
+        let mut book = self.book();
+        match book.ledger.reserve(path, &estimate, now) {
+            Ok(()) => {
+                drop(book);
+                Ok(Reservation::new(self.clone(), Arc::clone(path), estimate))
+            }
+            Err(refusal) => Err(Denied {
+                account: book.name(refusal.account),
+                exceeded: refusal.exceeded,
+                retry_after: refusal.retry_after,
+            }),
+        }
+    }
+
+    pub(crate) fn settle(&self, path: &[AccountId], estimate: &Estimate, used: Amount) {
+        let now = self.now();
+        self.book().ledger.settle(path, estimate, used, now);
+        if let Some(actor) = self.0.actor.get()
+            && !self.0.is_flush_due.swap(true, SeqCst)
+        {
+            // If it is lost, the actor's timer does the same.
+            actor.post(Flush);
+        }
+    }
+
+    /// Returns an account at this moment.
+    pub fn view(&self, account: &str) -> Option<AccountView> {
+        let now = self.now();
+        self.book().view(account, now)
+    }
+
+    /// Returns all open accounts at this moment.
+    pub fn views(&self) -> Vec<(Arc<str>, AccountView)> {
+        let now = self.now();
+        self.book().views(now)
+    }
+
+    /// Returns the state of the store.
+    pub fn health(&self) -> AccountHealth {
+        self.0.health.read()
+    }
+
+    /// Returns the keys that were created while the service ran, by their ids.
+    pub fn keys(&self) -> BTreeMap<String, StoredKey> {
+        let keys = self.0.keys.lock();
+        keys.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes a key, new or changed. It is in effect when this returns.
+    ///
+    /// # Errors
+    /// Returns an error if the store did not write it; then nothing has changed.
+    pub async fn put_key(&self, key: StoredKey) -> Result<(), StoreError> {
+        self.ask(PutKey(key)).await
+    }
+
+    /// Removes a key. It is not accepted any more when this returns.
+    ///
+    /// # Errors
+    /// Returns an error if the store did not remove it; then nothing has changed.
+    pub async fn remove_key(&self, id: &str) -> Result<(), StoreError> {
+        self.ask(RemoveKey(id.to_owned())).await
+    }
+
+    /// Writes down what was used until now.
+    ///
+    /// # Errors
+    /// Returns an error if the store did not write it; it is tried again.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.ask(Flush).await
+    }
+
+    async fn ask<M>(&self, message: M) -> Result<(), StoreError>
+    where
+        M: actix::Message<Result = Result<(), StoreError>> + Send + 'static,
+        Accountant: Handler<M>,
+    {
+        let Some(actor) = self.0.actor.get() else {
+            return Err(StoreError("it was not started".to_owned()));
+        };
+        let answer = actor.ask(message, ANSWER_TIMEOUT).await;
+        answer.unwrap_or_else(|error| Err(StoreError(error.to_string())))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the time in seconds since 1970.
+    pub fn unix_seconds(&self) -> u64 {
+        self.now() / 1000
+    }
+
+    fn now(&self) -> u64 {
+        (self.0.clock)()
+    }
+}
+
+/// What the actor does with the accounts.
+impl Accounts {
+    pub(crate) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.0.health.note(&result);
+        result
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.0.is_loaded.load(SeqCst)
+    }
+
+    /// Returns the first day of what counts now.
+    pub(crate) fn first_day(&self) -> Day {
+        Day::of(self.now() / 1000).start(Period::Month)
+    }
+
+    /// Takes what earlier processes wrote down. Only the first call has an effect.
+    pub(crate) fn load(&self, keys: Vec<StoredKey>, used: Vec<Used>) {
+        if self.0.is_loaded.swap(true, SeqCst) {
+            return;
+        }
+        self.book().add_past(used);
+        self.change_keys(|known| known.extend(keys.into_iter().map(|key| (key.id.clone(), key))));
+    }
+
+    pub(crate) fn change_keys(&self, change: impl FnOnce(&mut BTreeMap<String, StoredKey>)) {
+        let keys = {
+            let mut keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut keys);
+            keys.clone()
+        };
+        if let Some(on_keys) = self.0.on_keys.get() {
+            on_keys(&keys);
+        }
+    }
+
+    /// Returns what is not yet written down. What is used from now on asks for another flush.
+    pub(crate) fn take_unwritten(&self) -> (Unwritten, Vec<Used>) {
+        self.0.is_flush_due.store(false, SeqCst);
+        self.book().unwritten()
+    }
+
+    pub(crate) fn written(&self, written: &Unwritten) {
+        self.book().written(written);
+    }
+}
+
+/// Returns the name of the account of a group.
+fn group_account(group: &str) -> String {
+    format!("group/{group}")
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Accounts").finish_non_exhaustive()
+    }
+}

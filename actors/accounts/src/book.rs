@@ -1,0 +1,102 @@
+//! The accounts by their names, in one ledger.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kebne_quota::{AccountId, AccountView, Amount, Day, Ledger, Limits, Unwritten};
+
+use crate::store::Used;
+
+/// The accounts. Times are in milliseconds since 1970.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    pub(crate) ledger: Ledger,
+    by_name: BTreeMap<Arc<str>, AccountId>,
+    /// Names of closed accounts are kept until what they used is written.
+    names: BTreeMap<AccountId, Arc<str>>,
+    /// What earlier processes wrote down of accounts that are not open.
+    past: BTreeMap<String, Vec<(Day, Amount)>>,
+}
+
+impl Book {
+    /// Opens an account, or gives an open one other limits.
+    pub(crate) fn open(&mut self, name: &str, limits: &Limits, now: u64) -> AccountId {
+        if let Some(id) = self.by_name.get(name) {
+            self.ledger.set_limits(*id, limits.clone(), now);
+            return *id;
+        }
+        let id = self.ledger.open(limits.clone(), now);
+        let shared: Arc<str> = name.into();
+        self.by_name.insert(Arc::clone(&shared), id);
+        self.names.insert(id, shared);
+        for (day, used) in self.past.remove(name).unwrap_or_default() {
+            self.ledger.add_past(id, day, used);
+        }
+        id
+    }
+
+    /// Closes an account.
+    pub(crate) fn close(&mut self, name: &str) {
+        if let Some(id) = self.by_name.remove(name) {
+            self.ledger.close(id);
+            self.forget_if_gone(id);
+        }
+    }
+
+    /// Adds what earlier processes wrote down.
+    pub(crate) fn add_past(&mut self, used: Vec<Used>) {
+        for (name, day, used) in used {
+            match self.by_name.get(&*name) {
+                Some(id) => self.ledger.add_past(*id, day, used),
+                None => self.past.entry(name).or_default().push((day, used)),
+            }
+        }
+    }
+
+    /// Returns the name of an account.
+    pub(crate) fn name(&self, id: AccountId) -> Arc<str> {
+        self.names.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Returns what is not yet written down, by the names of accounts.
+    pub(crate) fn unwritten(&self) -> (Unwritten, Vec<Used>) {
+        let unwritten = self.ledger.unwritten();
+        let named = unwritten.iter().map(|((id, day), amount)| {
+            let name = self.name(*id).to_string();
+            (name, *day, *amount)
+        });
+        let named = named.collect();
+        (unwritten, named)
+    }
+
+    /// Notes that this was written down.
+    pub(crate) fn written(&mut self, written: &Unwritten) {
+        self.ledger.written(written);
+        for (id, _) in written.keys() {
+            self.forget_if_gone(*id);
+        }
+    }
+
+    /// Forgets the name of an account that is closed, has no running call, and is written down.
+    fn forget_if_gone(&mut self, id: AccountId) {
+        if !self.ledger.knows(id) {
+            self.names.remove(&id);
+        }
+    }
+
+    /// Returns an account at this moment.
+    pub(crate) fn view(&mut self, name: &str, now: u64) -> Option<AccountView> {
+        let id = *self.by_name.get(name)?;
+        self.ledger.view(id, now)
+    }
+
+    /// Returns all open accounts at this moment.
+    pub(crate) fn views(&mut self, now: u64) -> Vec<(Arc<str>, AccountView)> {
+        let Self {
+            by_name, ledger, ..
+        } = self;
+        let views = by_name
+            .iter()
+            .filter_map(|(name, id)| Some((Arc::clone(name), ledger.view(*id, now)?)));
+        views.collect()
+    }
+}

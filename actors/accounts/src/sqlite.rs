@@ -1,0 +1,201 @@
+//! The store in an `SQLite` file.
+//!
+//! A transaction is in the operating system's memory when it ends (`synchronous = NORMAL` with a write-ahead log): it
+//! survives the end of the process at any moment, but the last ones may be lost if the machine loses power. A file that
+//! disappears while the service runs is not replaced: an empty one would give every budget anew.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use kebne_quota::{Amount, Day, Money};
+use rusqlite::{Connection, params};
+
+use crate::{
+    StoredKey,
+    store::{AccountStore, StoreError, Used},
+};
+
+/// The application id of the file (`KebA`).
+const APPLICATION: i32 = 0x4b65_6241;
+/// The version of the schema.
+const FORMAT: i32 = 1;
+/// The longest wait for the lock of another process.
+const BUSY: Duration = Duration::from_millis(500);
+/// Days for which sums are kept: a year and a month.
+const KEPT_DAYS: u32 = 396;
+
+const SCHEMA: &str = "
+CREATE TABLE keys (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE used (
+    account TEXT NOT NULL, day INTEGER NOT NULL,
+    calls INTEGER NOT NULL, tokens INTEGER NOT NULL, nano INTEGER NOT NULL,
+    PRIMARY KEY (account, day)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_by_day ON used (day);
+";
+
+/// An open file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    place: SqlitePlace,
+}
+
+/// The place of the file, and its identity once it was found or created.
+#[derive(Clone, Debug)]
+pub struct SqlitePlace {
+    path: PathBuf,
+    identity: Arc<OnceLock<(u64, u64)>>,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl SqlitePlace {
+    /// Names the place.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            identity: Arc::default(),
+        }
+    }
+
+    /// Fails if the file is not the one that was opened first.
+    fn check(&self) -> Result<(), StoreError> {
+        let found = fs::metadata(&self.path).map(|found| (found.dev(), found.ino()));
+        match (self.identity.get(), found) {
+            (None, _) => Ok(()),
+            (Some(known), Ok(found)) if *known == found => Ok(()),
+            _ => {
+                let path = self.path.display();
+                Err(StoreError(format!("the file `{path}` has disappeared")))
+            }
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, or creates it if there was none when the process started.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened, is not a store of accounts, or has disappeared.
+    pub fn open(place: SqlitePlace) -> Result<Self, StoreError> {
+        place.check()?;
+        let path = &place.path;
+        let failed = |error: &dyn std::fmt::Display| {
+            StoreError(format!("cannot open `{}`: {error}", path.display()))
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            let mut builder = fs::DirBuilder::new();
+            let made = builder.recursive(true).mode(0o700).create(folder);
+            made.map_err(|error| failed(&error))?;
+        }
+        // Created here, so that nobody else can read it.
+        let mut options = fs::OpenOptions::new();
+        let file = options.create(true).append(true).mode(0o600).open(path);
+        let found = file.and_then(|file| file.metadata());
+        let found = found.map_err(|error| failed(&error))?;
+        let connection = Connection::open(path).map_err(|error| failed(&error))?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let store = Self { connection, place };
+        store.prepare()?;
+        store.place.identity.get_or_init(|| (found.dev(), found.ino()));
+        Ok(store)
+    }
+
+    /// Creates the tables of a new file, and checks what an existing file is.
+    fn prepare(&self) -> Result<(), StoreError> {
+        let number = |name: &str| {
+            self.connection
+                .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
+        };
+        let (application, format) = (number("application_id")?, number("user_version")?);
+        if (application, format) == (APPLICATION, FORMAT) {
+            return Ok(());
+        }
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        let tables: i64 = self.connection.query_row(tables, [], |row| row.get(0))?;
+        if application != 0 || format != 0 || tables != 0 {
+            let path = self.place.path.display();
+            let message = format!("`{path}` is not a store of accounts of this version");
+            return Err(StoreError(message));
+        }
+        self.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        ))?;
+        Ok(())
+    }
+}
+
+impl AccountStore for SqliteStore {
+    fn keys(&mut self) -> Result<Vec<StoredKey>, StoreError> {
+        self.place.check()?;
+        let mut rows = self.connection.prepare("SELECT record FROM keys")?;
+        let records = rows.query_map([], |row| row.get::<_, String>(0))?;
+        let mut keys = Vec::new();
+        for record in records {
+            let key = serde_json::from_str(&record?);
+            keys.push(key.map_err(|error| StoreError(format!("a key cannot be read: {error}")))?);
+        }
+        Ok(keys)
+    }
+
+    fn put_key(&mut self, key: &StoredKey) -> Result<(), StoreError> {
+        self.place.check()?;
+        let record = serde_json::to_string(key).map_err(|error| StoreError(error.to_string()))?;
+        let put = "INSERT INTO keys VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = ?2";
+        self.connection.execute(put, params![key.id, record])?;
+        Ok(())
+    }
+
+    fn remove_key(&mut self, id: &str) -> Result<(), StoreError> {
+        self.place.check()?;
+        self.connection.execute("DELETE FROM keys WHERE id = ?1", [id])?;
+        Ok(())
+    }
+
+    fn used_since(&mut self, first: Day) -> Result<Vec<Used>, StoreError> {
+        self.place.check()?;
+        let old = first.0.saturating_sub(KEPT_DAYS);
+        self.connection.execute("DELETE FROM used WHERE day < ?1", [old])?;
+        let select = "SELECT account, day, calls, tokens, nano FROM used WHERE day >= ?1";
+        let mut rows = self.connection.prepare(select)?;
+        let used = rows.query_map([first.0], |row| {
+            let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
+            let amount = Amount {
+                calls: number(2)?,
+                tokens: number(3)?,
+                money: Money::from_nano(number(4)?),
+            };
+            Ok((row.get(0)?, Day(row.get(1)?), amount))
+        })?;
+        Ok(used.collect::<Result<_, _>>()?)
+    }
+
+    fn add_used(&mut self, used: &[Used]) -> Result<(), StoreError> {
+        self.place.check()?;
+        let transaction = self.connection.transaction()?;
+        {
+            let mut add = transaction.prepare_cached(
+                "INSERT INTO used VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (account, day) DO UPDATE SET
+                    calls = calls + ?3, tokens = tokens + ?4, nano = nano + ?5",
+            )?;
+            let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            for (account, day, amount) in used {
+                let (calls, tokens) = (number(amount.calls), number(amount.tokens));
+                add.execute(params![account, day.0, calls, tokens, number(amount.money.nano())])?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+}

@@ -1,0 +1,72 @@
+//! What a store of keys and of what they use must do.
+
+use kebne_quota::{Amount, Day};
+
+use crate::StoredKey;
+
+/// The reason why a store did not do what it was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store of accounts failed: {0}")]
+pub struct StoreError(pub String);
+
+/// What an account used on a day.
+pub type Used = (String, Day, Amount);
+
+/// A store. Its methods may block: they are called on a thread of their own.
+pub trait AccountStore: Send {
+    /// Returns all keys.
+    ///
+    /// # Errors
+    /// Returns the reason why the store cannot be read.
+    fn keys(&mut self) -> Result<Vec<StoredKey>, StoreError>;
+
+    /// Writes a key, new or changed.
+    ///
+    /// # Errors
+    /// Returns the reason why it was not written.
+    fn put_key(&mut self, key: &StoredKey) -> Result<(), StoreError>;
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// Returns the reason why it was not removed.
+    fn remove_key(&mut self, id: &str) -> Result<(), StoreError>;
+
+    /// Returns what each account has used since `first`, by day.
+    ///
+    /// # Errors
+    /// Returns the reason why the store cannot be read.
+    fn used_since(&mut self, first: Day) -> Result<Vec<Used>, StoreError>;
+
+    /// Adds what was used to the sums of the days: all of it or nothing.
+    ///
+    /// # Errors
+    /// Returns the reason why nothing was written.
+    fn add_used(&mut self, used: &[Used]) -> Result<(), StoreError>;
+}
+
+/// A store for a service whose keys are all in its settings: nothing outlives the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NoStore;
+
+impl AccountStore for NoStore {
+    fn keys(&mut self) -> Result<Vec<StoredKey>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn put_key(&mut self, _: &StoredKey) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn remove_key(&mut self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn used_since(&mut self, _: Day) -> Result<Vec<Used>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn add_used(&mut self, _: &[Used]) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! One account: a key, or a group of keys and groups.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{Budget, Day, Limits, Money, Period, bucket::Bucket};
+
+/// What calls have used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Amount {
+    /// Calls that were admitted and have ended.
+    pub calls: u64,
+    /// Tokens of input and output.
+    pub tokens: u64,
+    /// Their cost, in units of the currency.
+    pub money: Money,
+}
+
+impl Amount {
+    /// Returns the sum.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_add(other.calls),
+            tokens: self.tokens.saturating_add(other.tokens),
+            money: self.money.saturating_add(other.money),
+        }
+    }
+
+    /// Returns the difference, or zero where `other` is larger.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_sub(other.calls),
+            tokens: self.tokens.saturating_sub(other.tokens),
+            money: self.money.saturating_sub(other.money),
+        }
+    }
+}
+
+/// What a call may use at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Tokens of input and output.
+    pub tokens: u64,
+    /// Their cost, in units of the currency.
+    pub money: Money,
+}
+
+/// The limit that a call would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// The calls per minute.
+    RequestsPerMinute,
+    /// The tokens per minute.
+    TokensPerMinute,
+    /// The calls at once.
+    AtOnce,
+    /// A budget in tokens.
+    Tokens(Period),
+    /// A budget in money.
+    Money(Period),
+}
+
+impl Exceeded {
+    /// Returns `true` if it is a budget, for which waiting is of no use.
+    pub fn is_budget(self) -> bool {
+        matches!(self, Self::Tokens(_) | Self::Money(_))
+    }
+}
+
+/// One budget at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetView {
+    /// The budget.
+    #[serde(flatten)]
+    pub budget: Budget,
+    /// What calls that have ended have used.
+    pub used: Amount,
+    /// The part of the budget that is used or reserved, in thousandths; of tokens or money the larger one.
+    pub used_permille: u64,
+    /// When the next period begins, in seconds since 1970.
+    pub resets_at: u64,
+}
+
+/// One account at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccountView {
+    /// Calls that have not ended.
+    pub running: u32,
+    /// What these may use at most.
+    pub reserved: Estimate,
+    /// What calls that have ended today have used.
+    pub today: Amount,
+    /// The same of this month.
+    pub month: Amount,
+    /// The budgets.
+    pub budgets: Vec<BudgetView>,
+}
+
+/// The state of one account.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    limits: Limits,
+    requests: Option<Bucket>,
+    tokens: Option<Bucket>,
+    pub(crate) running: u32,
+    reserved: Estimate,
+    /// The day of `today`.
+    day: Day,
+    today: Amount,
+    month: Amount,
+    /// `true` once it is closed: it is removed with its last call.
+    pub(crate) is_closed: bool,
+}
+
+impl Account {
+    pub(crate) fn new(limits: Limits, now: u64) -> Self {
+        Self {
+            requests: limits
+                .requests_per_minute
+                .map(|limit| Bucket::new(limit.into(), now)),
+            tokens: limits
+                .tokens_per_minute
+                .map(|limit| Bucket::new(limit, now)),
+            limits,
+            running: 0,
+            reserved: Estimate::default(),
+            day: Day::of(now / 1000),
+            today: Amount::default(),
+            month: Amount::default(),
+            is_closed: false,
+        }
+    }
+
+    /// Replaces the limits. What was used still counts.
+    pub(crate) fn set_limits(&mut self, limits: Limits, now: u64) {
+        if limits.requests_per_minute != self.limits.requests_per_minute {
+            let limit = limits.requests_per_minute;
+            self.requests = limit.map(|limit| Bucket::new(limit.into(), now));
+        }
+        if limits.tokens_per_minute != self.limits.tokens_per_minute {
+            let limit = limits.tokens_per_minute;
+            self.tokens = limit.map(|limit| Bucket::new(limit, now));
+        }
+        self.limits = limits;
+    }
+
+    /// Adds what was used on a day of this or an earlier process.
+    pub(crate) fn add_past(&mut self, day: Day, used: Amount) {
+        if day == self.day {
+            self.today = self.today.plus(used);
+        }
+        if day.start(Period::Month) == self.day.start(Period::Month) {
+            self.month = self.month.plus(used);
+        }
+    }
+
+    /// Moves to the current day. A clock that was set back changes nothing.
+    pub(crate) fn roll(&mut self, now: u64) -> Day {
+        let day = Day::of(now / 1000);
+        if day > self.day {
+            self.today = Amount::default();
+            if day.start(Period::Month) > self.day.start(Period::Month) {
+                self.month = Amount::default();
+            }
+            self.day = day;
+        }
+        for bucket in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
+            bucket.refill(now);
+        }
+        self.day
+    }
+
+    fn used(&self, period: Period) -> Amount {
+        match period {
+            Period::Day => self.today,
+            Period::Month => self.month,
+        }
+    }
+
+    /// Returns the limit that a call would exceed, and the time after which it would not, if that is known.
+    pub(crate) fn refuses(&self, estimate: &Estimate) -> Option<(Exceeded, Option<Duration>)> {
+        for budget in &self.limits.budgets {
+            let used = self.used(budget.per);
+            let tokens = used.tokens.saturating_add(self.reserved.tokens);
+            let tokens = tokens.saturating_add(estimate.tokens);
+            if budget.tokens.is_some_and(|limit| tokens > limit) {
+                return Some((Exceeded::Tokens(budget.per), None));
+            }
+            let money = used.money.saturating_add(self.reserved.money);
+            let money = money.saturating_add(estimate.money);
+            if budget.money.is_some_and(|limit| money > limit) {
+                return Some((Exceeded::Money(budget.per), None));
+            }
+        }
+        let at_once = self.limits.requests_at_once;
+        if at_once.is_some_and(|limit| self.running >= limit) {
+            return Some((Exceeded::AtOnce, None));
+        }
+        let wait = |bucket: Option<Bucket>, units| bucket.and_then(|b| b.wait_for(units));
+        if let Some(wait) = wait(self.requests, 1) {
+            return Some((Exceeded::RequestsPerMinute, Some(wait)));
+        }
+        let wait = wait(self.tokens, estimate.tokens)?;
+        Some((Exceeded::TokensPerMinute, Some(wait)))
+    }
+
+    pub(crate) fn reserve(&mut self, estimate: &Estimate) {
+        self.running = self.running.saturating_add(1);
+        self.reserved.tokens = self.reserved.tokens.saturating_add(estimate.tokens);
+        self.reserved.money = self.reserved.money.saturating_add(estimate.money);
+        if let Some(bucket) = &mut self.requests {
+            bucket.take(1);
+        }
+        if let Some(bucket) = &mut self.tokens {
+            bucket.take(estimate.tokens);
+        }
+    }
+
+    pub(crate) fn settle(&mut self, estimate: &Estimate, used: Amount) {
+        self.running = self.running.saturating_sub(1);
+        self.reserved.tokens = self.reserved.tokens.saturating_sub(estimate.tokens);
+        self.reserved.money = self.reserved.money.saturating_sub(estimate.money);
+        if let Some(bucket) = &mut self.tokens {
+            bucket.give_back(estimate.tokens.saturating_sub(used.tokens));
+            bucket.take(used.tokens.saturating_sub(estimate.tokens));
+        }
+        self.today = self.today.plus(used);
+        self.month = self.month.plus(used);
+    }
+
+    pub(crate) fn view(&self) -> AccountView {
+        let budgets = self.limits.budgets.iter().map(|budget| {
+            let used = self.used(budget.per);
+            let tokens = used.tokens.saturating_add(self.reserved.tokens);
+            let money = used.money.saturating_add(self.reserved.money);
+            let tokens = budget.tokens.map(|limit| permille(tokens, limit));
+            let money = budget
+                .money
+                .map(|limit| permille(money.nano(), limit.nano()));
+            BudgetView {
+                budget: *budget,
+                used,
+                used_permille: tokens.max(money).unwrap_or(0),
+                resets_at: self.day.end(budget.per).unix_seconds(),
+            }
+        });
+        AccountView {
+            running: self.running,
+            reserved: self.reserved,
+            today: self.today,
+            month: self.month,
+            budgets: budgets.collect(),
+        }
+    }
+}
+
+/// Returns `part` of `whole` in thousandths; 1000 of nothing.
+fn permille(part: u64, whole: u64) -> u64 {
+    let permille = (u128::from(part) * 1000).checked_div(u128::from(whole));
+    permille.map_or(1000, |permille| u64::try_from(permille).unwrap_or(u64::MAX))
+}
