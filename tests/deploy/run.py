@@ -4,6 +4,7 @@ import sys
 import time
 
 import harness
+import backup  # noqa: F401
 import proxies  # noqa: F401
 import release  # noqa: F401
 import rolling  # noqa: F401

@@ -1,4 +1,4 @@
-"""Checks of files that need no program of their own to run: the systemd unit, scripts, the chart."""
+"""Checks of files that need no program of their own to run: the systemd unit, the Dockerfile, the chart."""
 
 import itertools
 import os
@@ -45,11 +45,16 @@ def systemd():
     expect(given >= needed, f"TimeoutStopSec is {given} s; a stop takes up to {needed} s")
 
 
+@check("the Dockerfile has no finding of hadolint")
+def dockerfile():
+    run(tool("hadolint"), "--no-color", DEPLOY / "Dockerfile")
+
+
 @check("the scripts have no finding of shellcheck")
 def scripts():
     for path in sorted((ROOT / "scripts").iterdir()):
         if path.read_text().startswith("#!/bin/sh"):
-            run(tool("shellcheck"), "-x", path, cwd=ROOT)
+            run(tool("shellcheck"), "-x", "--severity=warning", path, cwd=ROOT)
 
 
 def rendered(*values):
