@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import json
-import pathlib
 import tempfile
 import threading
 
@@ -26,6 +25,29 @@ class ModelServer(http.server.ThreadingHTTPServer):
         self.kept_back = 0
         self.handle_error = lambda *_: None
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Recorder(http.server.ThreadingHTTPServer):
+    """A server in the place of a gateway that keeps the headers of the last request."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Recording)
+        self.seen = None
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Recording(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path != "/readyz":
+            self.server.seen = self.headers
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -118,3 +140,30 @@ def caddy():
     with behind(Programs.caddy) as (server, port):
         streams_part_by_part(server, connect(port))
         exposes_the_apis_only(port)
+
+
+def replaces_headers(proxy, connected):
+    with tempfile.TemporaryDirectory(prefix="kebne-headers-") as folder:
+        programs, server = Programs(folder), Recorder()
+        try:
+            connection = connected(proxy(programs, [server.server_port, server.server_port]))
+            sent = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "gopher", "Forwarded": "for=203.0.113.7", "x-request-id": "mine"}
+            connection.request("GET", "/v1/models", headers=sent)
+            expect(connection.getresponse().status == 200, "the request did not pass")
+            seen = server.seen
+            expect(seen["x-forwarded-for"] == "127.0.0.1", f"X-Forwarded-For is {seen['x-forwarded-for']}")
+            expect(seen["x-forwarded-proto"] in ("http", "https"), f"X-Forwarded-Proto is {seen['x-forwarded-proto']}")
+            expect(not seen.get("forwarded"), f"Forwarded is {seen['forwarded']}")
+            expect(seen["x-request-id"] == "mine", "x-request-id did not pass")
+            expect(seen["host"].startswith("127.0.0.1"), f"Host is {seen['host']}")
+        except (Failed, OSError) as error:
+            raise Failed(f"{error}\n{programs.logs()}") from error
+        finally:
+            programs.stop()
+            server.shutdown()
+
+
+@check("the proxies replace the part of the headers that names the address of a caller")
+def headers():
+    replaces_headers(Programs.nginx, lambda started: connect(started[0], started[2]))
+    replaces_headers(Programs.caddy, connect)
