@@ -1,8 +1,13 @@
 //! The caller of a request. Keys are known by their hash.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use actix_web::http::header::HeaderMap;
+use kebne_accounts::{Accounts, StoredKey};
+use kebne_quota::AccountId;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -10,6 +15,14 @@ use crate::{
     settings::server::{KeySettings, Scope},
     surface::{error::ApiError, presented_key},
 };
+
+/// The beginning of the ids of keys of the settings.
+pub(crate) const SETTINGS_PREFIX: &str = "settings:";
+
+/// Returns the name of the account of a key of the settings. That of a stored key is its id.
+pub(crate) fn settings_account(name: &str) -> String {
+    format!("{SETTINGS_PREFIX}{name}")
+}
 
 /// The caller of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +45,10 @@ pub struct Caller {
     scopes: Vec<Scope>,
     /// The models that it may call; `None` for all.
     models: Option<Vec<String>>,
+    /// The accounts in which its calls count: that of its key, and the groups above it. Empty if no keys are set.
+    pub(crate) accounts: Arc<[AccountId]>,
+    /// `true` if the tokens of its calls must be known because of a limit.
+    pub(crate) needs_usage: bool,
 }
 
 impl Caller {
@@ -75,20 +92,34 @@ impl Caller {
 /// the digest of a guess.
 #[derive(Debug)]
 pub struct Callers {
+    /// Those of the settings.
     by_digest: HashMap<api_key::Digest, Arc<Caller>>,
+    /// Those of the keys that were created while the service runs.
+    stored: RwLock<Stored>,
+    accounts: Accounts,
     /// The caller of every request if no keys are set.
     anyone: Option<Arc<Caller>>,
 }
 
+/// The callers of stored keys.
+#[derive(Debug, Default)]
+struct Stored {
+    /// Each with the time after which it is not accepted, in seconds since 1970.
+    by_digest: HashMap<api_key::Digest, (Arc<Caller>, Option<u64>)>,
+    ids: Vec<String>,
+}
+
 impl Callers {
-    /// Creates the callers of these keys.
-    pub fn new(keys: &[KeySettings]) -> Self {
+    /// Creates the callers of the keys of the settings, with an account for each.
+    pub fn new(keys: &[KeySettings], accounts: &Accounts) -> Self {
         let by_digest = keys.iter().filter_map(|key| {
             let digest = api_key::read_hash(&key.hash)?;
-            Some((digest, Arc::new(Caller::of(key))))
+            Some((digest, Arc::new(Caller::of(key, accounts))))
         });
         Self {
             by_digest: by_digest.collect(),
+            stored: RwLock::default(),
+            accounts: accounts.clone(),
             anyone: keys.is_empty().then(|| Arc::new(Caller::anyone())),
         }
     }
@@ -102,15 +133,54 @@ impl Callers {
             return Ok(Arc::clone(anyone));
         }
         let key = presented_key(headers).ok_or_else(ApiError::unauthorized)?;
-        let known = self.by_digest.get(&api_key::digest(key));
-        known.cloned().ok_or_else(ApiError::unauthorized)
+        let digest = api_key::digest(key);
+        let known = self.by_digest.get(&digest).cloned();
+        let known = known.or_else(|| self.of_stored(&digest));
+        known.ok_or_else(ApiError::unauthorized)
+    }
+
+    fn of_stored(&self, digest: &api_key::Digest) -> Option<Arc<Caller>> {
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        let (caller, until) = stored.by_digest.get(digest)?;
+        let is_valid = until.is_none_or(|until| self.accounts.unix_seconds() < until);
+        is_valid.then(|| Arc::clone(caller))
+    }
+
+    /// Replaces the callers of stored keys. Accounts of keys that are gone are closed.
+    pub fn set_stored(&self, keys: &BTreeMap<String, StoredKey>) {
+        let mut by_digest = HashMap::new();
+        for key in keys.values() {
+            let caller = Arc::new(Caller::of_stored(key, &self.accounts));
+            let expires = key.spec.expires_at;
+            let old = key.old.as_ref().map(|old| {
+                let until = expires.unwrap_or(u64::MAX).min(old.until);
+                (&old.hash, Some(until))
+            });
+            for (hash, until) in [(&key.hash, expires)].into_iter().chain(old) {
+                if let Some(digest) = api_key::read_hash(hash) {
+                    by_digest.insert(digest, (Arc::clone(&caller), until));
+                }
+            }
+        }
+        let ids = keys.keys().cloned().collect();
+        let now = Stored { by_digest, ids };
+        let before = {
+            let mut stored = self.stored.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *stored, now)
+        };
+        for id in before.ids.iter().filter(|id| !keys.contains_key(*id)) {
+            self.accounts.close(id);
+        }
     }
 }
 
 impl Caller {
-    fn of(key: &KeySettings) -> Self {
+    fn of(key: &KeySettings, accounts: &Accounts) -> Self {
         let tenant = key.tenant().to_owned();
+        let (group, account) = (key.group.as_deref(), settings_account(&key.name));
         Self {
+            accounts: accounts.open(&account, group, &key.limits),
+            needs_usage: accounts.need_tokens(group, &key.limits),
             name: key.name.clone(),
             tenant_number: tenant_number(&[&tenant]),
             owner: tenant.clone(),
@@ -123,8 +193,30 @@ impl Caller {
         }
     }
 
+    fn of_stored(key: &StoredKey, accounts: &Accounts) -> Self {
+        let spec = &key.spec;
+        let tenant = spec.tenant.as_ref().unwrap_or(&spec.name).clone();
+        let group = spec.group.as_deref();
+        let scopes = spec.scopes.iter();
+        Self {
+            accounts: accounts.open(&key.id, group, &spec.limits),
+            needs_usage: accounts.need_tokens(group, &spec.limits),
+            name: spec.name.clone(),
+            tenant_number: tenant_number(&[&tenant]),
+            owner: tenant.clone(),
+            tenant,
+            priority: spec.priority,
+            weight: spec.weight,
+            names_tenants: spec.names_tenants,
+            scopes: scopes.filter_map(|scope| Scope::named(scope)).collect(),
+            models: spec.models.clone(),
+        }
+    }
+
     fn anyone() -> Self {
         Self {
+            accounts: Arc::default(),
+            needs_usage: false,
             name: String::new(),
             tenant: String::new(),
             tenant_number: tenant_number(&[""]),
@@ -165,6 +257,8 @@ impl Caller {
             names_tenants: true,
             scopes: vec![Scope::Call],
             models: None,
+            accounts: Arc::default(),
+            needs_usage: false,
         }
     }
 }
@@ -180,6 +274,53 @@ mod tests {
         HeaderMap::from_iter([(AUTHORIZATION, value)])
     }
 
+    fn accounts(seconds: u64) -> Accounts {
+        accounts_at(Arc::new(std::sync::atomic::AtomicU64::new(seconds)))
+    }
+
+    fn accounts_at(seconds: Arc<std::sync::atomic::AtomicU64>) -> Accounts {
+        let clock = move || 1000 * seconds.load(std::sync::atomic::Ordering::SeqCst);
+        Accounts::new(kebne_accounts::AccountsSettings::default(), Arc::new(clock))
+    }
+
+    #[test]
+    fn a_stored_key_is_accepted_until_it_expires_is_rotated_or_revoked() {
+        use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+        let now = Arc::new(AtomicU64::new(100));
+        let settings = KeySettings {
+            name: "admin".to_owned(),
+            hash: api_key::hash("admin"),
+            ..KeySettings::default()
+        };
+        let callers = Callers::new(&[settings], &accounts_at(Arc::clone(&now)));
+        let is_known = |key: &str| callers.of_headers(&with_key(key)).is_ok();
+        let mut key = StoredKey {
+            id: "key_1".to_owned(),
+            hash: api_key::hash("new"),
+            old: Some(kebne_accounts::OldHash {
+                hash: api_key::hash("old"),
+                until: 200,
+            }),
+            created_at: 0,
+            spec: kebne_accounts::KeySpec {
+                name: "ann".to_owned(),
+                expires_at: Some(300),
+                ..kebne_accounts::KeySpec::default()
+            },
+        };
+        callers.set_stored(&BTreeMap::from([(key.id.clone(), key.clone())]));
+        for (seconds, old, new) in [(199, true, true), (200, false, true), (300, false, false)] {
+            now.store(seconds, SeqCst);
+            assert_eq!((is_known("old"), is_known("new")), (old, new), "{seconds}");
+        }
+        key.spec.expires_at = None;
+        callers.set_stored(&BTreeMap::from([(key.id.clone(), key.clone())]));
+        assert!(is_known("new") && is_known("admin"));
+        callers.set_stored(&BTreeMap::new());
+        assert!(!is_known("new") && is_known("admin"));
+        assert!(callers.accounts.view("key_1").is_none());
+    }
+
     #[test]
     fn a_caller_is_found_by_its_key_alone() {
         let key = |name: &str| KeySettings {
@@ -187,7 +328,7 @@ mod tests {
             hash: api_key::hash(&format!("key of {name}")),
             ..KeySettings::default()
         };
-        let callers = Callers::new(&[key("ann"), key("bob")]);
+        let callers = Callers::new(&[key("ann"), key("bob")], &accounts(0));
         let name = |text: &str| {
             let caller = callers.of_headers(&with_key(text));
             caller.map(|caller| caller.name.clone())
@@ -199,7 +340,9 @@ mod tests {
         }
         let error = callers.of_headers(&HeaderMap::new()).unwrap_err();
         assert_eq!(error.status().as_u16(), 401);
-        let open = Callers::new(&[]).of_headers(&HeaderMap::new()).unwrap();
+        let open = Callers::new(&[], &accounts(0))
+            .of_headers(&HeaderMap::new())
+            .unwrap();
         assert_eq!(
             (open.name.as_str(), open.tenant_number),
             ("", tenant_number(&[""]))

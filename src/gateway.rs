@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use kebne_accounts::Accounts;
 use kebne_actors::{ActorRef, ActorReport, ActorSystem, Spawn};
 use kebne_context::ContextHandle;
 use kebne_control::LaneState;
@@ -30,6 +31,7 @@ use crate::{
     supervisor::Supervisor,
 };
 
+mod accounts;
 mod affinity;
 mod balancer;
 mod call;
@@ -57,6 +59,7 @@ pub struct Gateway {
 struct Inner {
     system: ActorSystem,
     context: ContextHandle,
+    accounts: Accounts,
     /// Raises alerts about all of this.
     monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
@@ -116,13 +119,14 @@ impl Gateway {
         );
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads: Vec<_> = (0..cores.min(settings.backends.len()))
+        let mut threads: Vec<_> = (0..cores.min(settings.backends.len()))
             .map(|_| actix_rt::Arbiter::new().handle())
             .collect();
         for thread in &threads {
             // An arbiter that has just started takes it.
             let _is_started = thread.spawn(async { match purge_while_idle().await {} });
         }
+        let (accounts, accountant_thread) = accounts::start(settings, &supervisor).await?;
         let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let learned = Learned::open(&settings.server.learned_path);
         let mut lanes = Vec::new();
@@ -153,11 +157,13 @@ impl Gateway {
                 settings: backend_settings.clone(),
             });
         }
+        threads.extend(accountant_thread);
         let (routes, models) = routes(settings);
         let gateway = Self {
             inner: Arc::new(Inner {
                 system,
                 context,
+                accounts,
                 monitor,
                 threads,
                 lanes,
@@ -192,6 +198,11 @@ impl Gateway {
     /// Returns the sessions.
     pub fn context(&self) -> &ContextHandle {
         &self.inner.context
+    }
+
+    /// Returns the accounts of keys.
+    pub fn accounts(&self) -> &Accounts {
+        &self.inner.accounts
     }
 
     /// Returns the actor that raises alerts.

@@ -11,6 +11,7 @@ mod count_tokens;
 mod expect;
 mod files;
 mod kept;
+mod keys;
 #[cfg(feature = "lab")]
 mod lab;
 mod list_query;
@@ -207,6 +208,7 @@ fn operations() -> Vec<Resource> {
     let mut operations = calls_to_models();
     operations.extend(kept_objects());
     operations.extend(service());
+    operations.extend(administration());
     #[cfg(feature = "lab")]
     operations.extend(simulated());
     operations
@@ -265,6 +267,31 @@ fn simulated() -> Vec<Resource> {
         only(
             "/lab/{backend}/overload",
             post(with_scope(Scope::Admin, lab::overload)),
+        ),
+    ]
+}
+
+/// The administration of keys.
+fn administration() -> Vec<Resource> {
+    vec![
+        only(
+            "/admin/v1/keys",
+            post(with_scope(Scope::Admin, keys::create)),
+        )
+        .route(get(with_scope(Scope::Admin, keys::list))),
+        only(
+            "/admin/v1/keys/{id}",
+            get(with_scope(Scope::Admin, keys::show)),
+        )
+        .route(post(with_scope(Scope::Admin, keys::change)))
+        .route(delete(with_scope(Scope::Admin, keys::revoke))),
+        only(
+            "/admin/v1/keys/{id}/rotate",
+            post(with_scope(Scope::Admin, keys::rotate)),
+        ),
+        only(
+            "/admin/v1/keys/{id}/usage",
+            get(with_scope(Scope::Admin, keys::usage)),
         ),
     ]
 }

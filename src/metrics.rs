@@ -9,9 +9,14 @@ mod lanes;
 mod names;
 mod promises;
 
-use std::{fmt, sync::atomic::AtomicU64};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
+use kebne_accounts::AccountHealth;
 use kebne_monitor::{Alert, Rule};
+use kebne_quota::AccountView;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -26,7 +31,7 @@ use crate::{
 };
 
 use calls::Calls;
-use labels::{ByKind, ByRule};
+use labels::{ByBudget, ByKind, ByRule};
 pub(crate) use names::reference;
 
 type Level = Gauge<f64, AtomicU64>;
@@ -49,6 +54,10 @@ pub struct Readings {
     pub is_store_up: bool,
     /// Questions that the session store did not answer.
     pub store_failures: u64,
+    /// The state of the store of accounts.
+    pub account_store: AccountHealth,
+    /// The accounts by their names.
+    pub accounts: Vec<(Arc<str>, AccountView)>,
 }
 
 impl Metrics {
@@ -84,6 +93,7 @@ impl Metrics {
         register(&mut registry, &names::ACTOR_RESTARTS, restarts);
         alerts(&mut registry, readings.alerts.as_deref());
         service(&mut registry, snapshot, readings);
+        budgets(&mut registry, &readings.accounts);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -115,6 +125,10 @@ fn service(registry: &mut Registry, snapshot: &GatewaySnapshot, readings: &Readi
         (&names::ANSWER_BYTES, real(readings.answers.0)),
         (&names::ANSWER_BYTES_MAX, real(readings.answers.1)),
         (&names::STORE_UP, f64::from(u8::from(readings.is_store_up))),
+        (
+            &names::ACCOUNT_STORE_UP,
+            f64::from(u8::from(readings.account_store.reason.is_none())),
+        ),
     ] {
         let level = Level::default();
         level.set(value);
@@ -122,6 +136,10 @@ fn service(registry: &mut Registry, snapshot: &GatewaySnapshot, readings: &Readi
     }
     for (metric, value) in [
         (&names::STORE_FAILURES, readings.store_failures),
+        (
+            &names::ACCOUNT_STORE_FAILURES,
+            readings.account_store.failures,
+        ),
         (&names::DEAD_LETTERS, snapshot.dead_letters),
         (&names::LOG_LINES_DROPPED, logging::lines_dropped()),
     ] {
@@ -129,6 +147,23 @@ fn service(registry: &mut Registry, snapshot: &GatewaySnapshot, readings: &Readi
         counter.inc_by(value);
         register(registry, metric, counter);
     }
+}
+
+/// Registers the used part of each budget; of several budgets of one account for the same time, the largest.
+fn budgets(registry: &mut Registry, accounts: &[(Arc<str>, AccountView)]) {
+    let family = Family::<ByBudget, Level>::default();
+    for (account, view) in accounts {
+        for budget in &view.budgets {
+            let labels = ByBudget {
+                account: Arc::clone(account),
+                period: budget.budget.per.name(),
+            };
+            let used = real(budget.used_permille) / 1000.0;
+            let level = family.get_or_create(&labels);
+            level.set(used.max(level.get()));
+        }
+    }
+    register(registry, &names::BUDGET_USED, family);
 }
 
 /// Registers a metric under its name.

@@ -31,6 +31,7 @@ pub use base_url::BaseUrl;
 pub use cost::CostSettings;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use error_status::ErrorStatus;
+pub use kebne_accounts::AccountsSettings;
 pub use kebne_context::{ContextSettings, PromptSettings};
 #[cfg(feature = "lab")]
 pub use kebne_lab::simulate::SimulationSettings;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub alerts: AlertSettings,
     /// The money of prices and budgets.
     pub cost: CostSettings,
+    /// The accounts of keys: file and groups.
+    pub accounts: AccountsSettings,
     /// Backends, one lane each; at least one.
     pub backends: Vec<BackendSettings>,
     /// Models that callers may request. If empty, each backend is offered under its own name.
@@ -85,6 +88,7 @@ impl Default for Settings {
             context: ContextSettings::default(),
             alerts: AlertSettings::default(),
             cost: CostSettings::default(),
+            accounts: AccountsSettings::default(),
             backends: default_backends(),
             models: default_models(),
             prompts: Vec::new(),
@@ -123,6 +127,7 @@ impl Validate for Settings {
         errors.extend(self.context.validate(&join(path, "context")));
         errors.extend(self.alerts.validate(&join(path, "alerts")));
         errors.extend(self.cost.validate(&join(path, "cost")));
+        errors.extend(self.accounts.validate(&join(path, "accounts")));
         #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         errors.extend(validate_each(&self.backends, &join(path, "backends")));
@@ -150,7 +155,25 @@ impl Settings {
         errors.extend(repeated(&prompt_names, &join(path, "prompts"), "name"));
         errors.extend(self.model_contradictions(&join(path, "models"), &backend_names));
         errors.extend(self.unknown_models_of_keys(path));
+        errors.extend(self.unknown_groups_of_keys(path));
         errors
+    }
+
+    /// Returns an error for each group of a key that does not exist.
+    fn unknown_groups_of_keys(&self, path: &str) -> Vec<SettingsError> {
+        let known = || self.accounts.groups.iter().map(|group| group.name.as_str());
+        let keys = self.server.keys.iter().enumerate();
+        let unknown = keys.filter_map(|(index, key)| {
+            let group = key.group.as_deref()?;
+            (!known().any(|name| name == group)).then_some((index, group))
+        });
+        let errors = unknown.map(|(index, group)| {
+            let at = join(path, &format!("server.keys[{index}].group"));
+            SettingsError::new(at, format!("there is no group named `{group}`"))
+                .with_allowed(known())
+                .suggesting(group)
+        });
+        errors.collect()
     }
 
     /// Returns an error for each model that a key may call and that does not exist.

@@ -7,6 +7,7 @@
 mod account;
 mod admit;
 mod authenticate;
+mod budget;
 mod deadline;
 pub(crate) mod direct;
 mod header;
@@ -34,6 +35,7 @@ use crate::{
 use account::Account;
 use admit::Admit;
 use authenticate::Authenticate;
+use budget::Budget;
 use lane::{Answer, Lane};
 use notes::Notes;
 use route::Route;
@@ -94,6 +96,8 @@ async fn chain(state: &Data<State>, call: Call, arrival: Arrival) -> Result<Answ
     notes.passed("shape");
     let routed = Route::new(state).run(shaped).await?;
     notes.passed("route");
+    let routed = Budget::new(state).run(routed).await?;
+    notes.passed("budget");
     let answer = Lane::new(state).run(routed).await;
     // A call that fails in its lane has been there too.
     notes.passed("lane");

@@ -1,7 +1,10 @@
 //! What all requests share.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Instant,
 };
 
@@ -34,7 +37,7 @@ pub struct State {
     /// The models.
     pub gateway: Gateway,
     /// The callers that the keys name.
-    pub callers: Callers,
+    pub callers: Arc<Callers>,
     /// The prices of models.
     pub prices: Prices,
     /// The service's settings.
@@ -75,13 +78,18 @@ impl State {
     /// Creates the state of a service that is about to start.
     pub fn new(gateway: Gateway, settings: &Settings) -> Self {
         let prices = Prices::new(settings);
+        let callers = Arc::new(Callers::new(&settings.server.keys, gateway.accounts()));
+        let stored = Arc::clone(&callers);
+        gateway
+            .accounts()
+            .on_keys(move |keys| stored.set_stored(keys));
         Self {
             metrics: Metrics::new(&gateway, &prices),
             conversations: Conversations::new(gateway.context().clone(), &settings.context),
             objects: Objects::new(gateway.context().clone()),
             context: gateway.context().clone(),
             gateway,
-            callers: Callers::new(&settings.server.keys),
+            callers,
             settings: settings.server.clone(),
             prices,
             context_settings: settings.context.clone(),

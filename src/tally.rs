@@ -25,6 +25,9 @@ struct LaneTally {
     /// Calls that succeeded and whose tokens are known, and their tokens.
     metered: AtomicU64,
     tokens: AtomicU64,
+    /// Calls that succeeded and have a cost, and their cost in billionths.
+    priced: AtomicU64,
+    cost: AtomicU64,
     /// Milliseconds of the last hint; zero if it was taken.
     promised_ms: AtomicU64,
 }
@@ -36,6 +39,8 @@ impl Tally {
             name: name.to_owned(),
             metered: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
+            priced: AtomicU64::new(0),
+            cost: AtomicU64::new(0),
             promised_ms: AtomicU64::new(0),
         });
         Self(lanes.collect())
@@ -55,6 +60,12 @@ impl Tally {
             lane.tokens.fetch_add(tokens, Relaxed);
             lane.metered.fetch_add(1, Relaxed);
         }
+        if let Some(cost) = record.consumed.cost
+            && record.ending == Ending::Success
+        {
+            lane.cost.fetch_add(cost.nano(), Relaxed);
+            lane.priced.fetch_add(1, Relaxed);
+        }
         let promised = record.retry_after.filter(|hint| *hint < HINT_MAX);
         if let Some(hint) = promised.filter(|_| record.ending == Ending::Shed) {
             let millis = u64::try_from(hint.as_millis()).unwrap_or(0);
@@ -67,6 +78,14 @@ impl Tally {
         let lane = self.lane(lane);
         lane.map_or((0, 0), |lane| {
             (lane.metered.load(Relaxed), lane.tokens.load(Relaxed))
+        })
+    }
+
+    /// Returns the calls of a lane that have a cost, and their cost in billionths.
+    pub fn costs(&self, lane: &str) -> (u64, u64) {
+        let lane = self.lane(lane);
+        lane.map_or((0, 0), |lane| {
+            (lane.priced.load(Relaxed), lane.cost.load(Relaxed))
         })
     }
 

@@ -231,6 +231,10 @@ impl Account {
         self.month = self.month.plus(used);
     }
 
+    pub(crate) fn has_budget(&self) -> bool {
+        !self.limits.budgets.is_empty()
+    }
+
     pub(crate) fn view(&self) -> AccountView {
         let budgets = self.limits.budgets.iter().map(|budget| {
             let used = self.used(budget.per);

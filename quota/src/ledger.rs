@@ -106,20 +106,29 @@ impl Ledger {
         Ok(())
     }
 
-    /// Ends a call: replaces its reservation by what it has used.
-    pub fn settle(&mut self, path: &[AccountId], estimate: &Estimate, used: Amount, now: u64) {
+    /// Ends a call: replaces its reservation by what it has used. Returns `true` if one of the accounts has a budget.
+    pub fn settle(
+        &mut self,
+        path: &[AccountId],
+        estimate: &Estimate,
+        used: Amount,
+        now: u64,
+    ) -> bool {
+        let mut is_bounded = false;
         for id in path {
             let Some(account) = self.accounts.get_mut(id) else {
                 continue;
             };
             let day = account.roll(now);
             account.settle(estimate, used);
+            is_bounded |= account.has_budget();
             let unwritten = self.unwritten.entry((*id, day)).or_default();
             *unwritten = unwritten.plus(used);
             if account.is_closed && account.running == 0 {
                 self.accounts.remove(id);
             }
         }
+        is_bounded
     }
 
     /// Returns what is not yet written down.

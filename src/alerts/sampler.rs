@@ -8,7 +8,7 @@ use std::{
 use kebne_context::StoreHealth;
 use kebne_control::{LaneState, Outcome};
 use kebne_lane::{Ending, LaneSnapshot, LastFailure};
-use kebne_monitor::{ActorSample, KeySample, LaneSample, Phase, Sample};
+use kebne_monitor::{ActorSample, BudgetSample, KeySample, LaneSample, Phase, Sample};
 
 use crate::{backend::reason, gateway::Gateway, live::Moment, logging, tally::Tally};
 
@@ -23,6 +23,7 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
         let mut sample = snapshot.map_or_else(|| silent(name), lane);
         sample.has_alternative = gateway.has_alternative(name);
         (sample.metered, sample.tokens) = tally.tokens(name);
+        (sample.priced, sample.cost_nano) = tally.costs(name);
         sample.promised = tally.take_promised(name);
         sample
     });
@@ -45,8 +46,29 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
             StoreHealth::Available => None,
             StoreHealth::Unavailable { reason, .. } => Some(reason.clone()),
         },
+        budgets: budgets(gateway),
+        currency: currency(moment),
+        account_outage: gateway.accounts().health().reason,
         log_lines_dropped: logging::lines_dropped(),
     }
+}
+
+/// Returns the budgets of all accounts.
+fn budgets(gateway: &Gateway) -> Vec<BudgetSample> {
+    let views = gateway.accounts().views();
+    let budgets = views.iter().flat_map(|(account, view)| {
+        view.budgets.iter().map(|budget| BudgetSample {
+            account: Arc::clone(account),
+            period: budget.budget.per.name(),
+            used_permille: budget.used_permille,
+        })
+    });
+    budgets.collect()
+}
+
+fn currency(moment: &Moment) -> Arc<str> {
+    let cost = moment.sample.cost.as_ref();
+    cost.map_or_else(|| "".into(), |cost| Arc::clone(&cost.currency))
 }
 
 /// Returns the sample of a lane whose actors did not answer.
@@ -84,6 +106,8 @@ fn lane(snapshot: &LaneSnapshot) -> LaneSample {
         promised: None,
         metered: 0,
         tokens: 0,
+        priced: 0,
+        cost_nano: 0,
         has_alternative: false,
     }
 }

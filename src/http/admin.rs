@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
+use kebne_accounts::AccountHealth;
 use kebne_context::StoreHealth;
 use kebne_lane::Prewarm;
 use kebne_monitor::GetAlerts;
@@ -50,6 +51,8 @@ pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
         answers: (answers, settings.answers_size_max.as_usize()),
         is_store_up: state.context.health() == StoreHealth::Available,
         store_failures: state.context.store_failures(),
+        account_store: state.gateway.accounts().health(),
+        accounts: state.gateway.accounts().views(),
     };
     let text = state.metrics.text(&snapshot, &readings);
     let text = text.map_err(|_| ApiError::internal("the metrics cannot be written"))?;
@@ -72,7 +75,16 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "dead_letters": snapshot.dead_letters,
         "lanes": snapshot.lanes,
         "sessions": session_store(&state.context.health()),
+        "accounts": account_store(&state.gateway.accounts().health()),
     })))
+}
+
+fn account_store(health: &AccountHealth) -> serde_json::Value {
+    let store = match health.reason {
+        None => "available",
+        Some(_) => "unavailable",
+    };
+    json!({"store": store, "reason": health.reason, "failures": health.failures})
 }
 
 fn session_store(health: &StoreHealth) -> serde_json::Value {

@@ -1,8 +1,9 @@
 //! What calls count for the live view: first tokens by lane, and calls by key. Each count is one atomic addition.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -24,6 +25,9 @@ const FIRST_BOUND_SECONDS: f64 = 0.001;
 /// Buckets per doubling of the time.
 const PER_DOUBLING: f64 = 4.0;
 
+/// The number of keys that are counted; those beyond it are not shown.
+const KEYS_MAX: usize = 1000;
+
 /// A histogram of times to the first token, as it is at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FirstTokens([u64; BUCKETS]);
@@ -43,14 +47,20 @@ pub struct Quantiles {
 struct Histogram([AtomicU64; BUCKETS]);
 
 /// The calls of one key.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct KeyCounts {
-    name: String,
     calls: AtomicU64,
     ended: AtomicU64,
     tokens: AtomicU64,
     /// In billionths of the currency.
     cost: AtomicU64,
+}
+
+/// The counts of all keys, in the order in which they were added.
+#[derive(Debug, Default)]
+struct KeyTable {
+    places: HashMap<String, usize>,
+    counts: Vec<(String, KeyCounts)>,
 }
 
 /// The calls of one key at one moment.
@@ -90,7 +100,8 @@ pub(super) struct Costs {
 #[derive(Debug)]
 pub(super) struct Counters {
     lanes: Vec<(String, Histogram)>,
-    keys: Vec<KeyCounts>,
+    /// Keys that are created while the service runs are added by their first call.
+    keys: RwLock<KeyTable>,
     costs: Costs,
 }
 
@@ -170,6 +181,35 @@ impl Histogram {
     }
 }
 
+impl KeyTable {
+    fn new(names: impl Iterator<Item = String>) -> Self {
+        let mut table = Self::default();
+        for name in names {
+            table.add(&name);
+        }
+        table
+    }
+
+    fn get(&self, name: &str) -> Option<&KeyCounts> {
+        let place = *self.places.get(name)?;
+        self.counts.get(place).map(|(_, counts)| counts)
+    }
+
+    fn add(&mut self, name: &str) {
+        if !self.places.contains_key(name) {
+            self.places.insert(name.to_owned(), self.counts.len());
+            self.counts.push((name.to_owned(), KeyCounts::default()));
+        }
+    }
+
+    fn get_or_add(&mut self, name: &str) -> Option<&KeyCounts> {
+        if self.counts.len() < KEYS_MAX {
+            self.add(name);
+        }
+        self.get(name)
+    }
+}
+
 impl Costs {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
@@ -186,16 +226,9 @@ impl Counters {
         keys: impl Iterator<Item = String>,
         costs: Costs,
     ) -> Self {
-        let key = |name| KeyCounts {
-            name,
-            calls: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            tokens: AtomicU64::new(0),
-            cost: AtomicU64::new(0),
-        };
         Self {
             lanes: lanes.map(|name| (name, Histogram::new())).collect(),
-            keys: keys.map(key).collect(),
+            keys: RwLock::new(KeyTable::new(keys)),
             costs,
         }
     }
@@ -207,8 +240,13 @@ impl Counters {
     }
 
     pub(super) fn arrived(&self, key: &str) {
-        if let Some(counts) = self.key(key) {
-            counts.calls.fetch_add(1, Relaxed);
+        let count = |counts: &KeyCounts| counts.calls.fetch_add(1, Relaxed);
+        if key.is_empty() || self.with_key(key, count).is_some() {
+            return;
+        }
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counts) = keys.get_or_add(key) {
+            count(counts);
         }
     }
 
@@ -217,11 +255,11 @@ impl Counters {
         if cost > 0 {
             self.costs.total.fetch_add(cost, Relaxed);
         }
-        if let Some(counts) = self.key(key) {
+        self.with_key(key, |counts| {
             counts.tokens.fetch_add(consumed.tokens, Relaxed);
             counts.cost.fetch_add(cost, Relaxed);
             counts.ended.fetch_add(1, Relaxed);
-        }
+        });
     }
 
     /// Returns the cost of all calls; `None` if no model has a price.
@@ -232,8 +270,9 @@ impl Counters {
         })
     }
 
-    fn key(&self, name: &str) -> Option<&KeyCounts> {
-        self.keys.iter().find(|key| key.name == name)
+    fn with_key<T>(&self, name: &str, with: impl FnOnce(&KeyCounts) -> T) -> Option<T> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(name).map(with)
     }
 
     /// Returns the first tokens of a lane since the start.
@@ -243,13 +282,14 @@ impl Counters {
     }
 
     pub(super) fn keys(&self) -> Vec<KeySample> {
-        let keys = self.keys.iter();
-        keys.map(|key| {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = keys.counts.iter();
+        keys.map(|(name, key)| {
             // The endings are read first, so that a call that ends meanwhile counts as in flight.
             let ended = key.ended.load(Relaxed);
             let calls = key.calls.load(Relaxed);
             KeySample {
-                name: key.name.clone(),
+                name: name.clone(),
                 in_flight: calls.saturating_sub(ended),
                 calls,
                 tokens: key.tokens.load(Relaxed),
@@ -322,7 +362,7 @@ mod tests {
         };
         counters.ended("a", &consumed);
         counters.ended("unknown", &consumed);
-        counters.arrived("unknown");
+        counters.arrived("new");
         let keys = counters.keys();
         assert_eq!((keys[0].calls, keys[0].in_flight), (2, 1));
         assert_eq!((keys[0].tokens, keys[0].cost.nano()), (12, 5));

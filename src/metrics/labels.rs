@@ -120,6 +120,12 @@ pub(super) struct ByKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByBudget {
+    pub(super) account: Arc<str>,
+    pub(super) period: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByRule {
     pub(super) rule: &'static str,
     pub(super) severity: &'static str,

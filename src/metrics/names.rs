@@ -184,6 +184,24 @@ pub(super) const STORE_FAILURES: Metric = metric(
     &[],
     "Questions that the session store did not answer",
 );
+pub(super) const ACCOUNT_STORE_UP: Metric = metric(
+    "kebne_account_store_up",
+    Gauge,
+    &[],
+    "1 if the store of keys and budgets did what it was last asked to do, else 0; the last known keys and sums count then",
+);
+pub(super) const ACCOUNT_STORE_FAILURES: Metric = metric(
+    "kebne_account_store_failures",
+    Counter,
+    &[],
+    "Uses of the store of keys and budgets that failed; sums are written again later",
+);
+pub(super) const BUDGET_USED: Metric = metric(
+    "kebne_budget_used_ratio",
+    Gauge,
+    &["account", "period"],
+    "Part of a budget that is used, or reserved by calls in progress: `settings:NAME` or the id of a key, or `group/NAME`; 1 is all of it",
+);
 pub(super) const ACTOR_RESTARTS: Metric = metric(
     "kebne_actor_restarts",
     Counter,
@@ -342,6 +360,9 @@ pub(super) const ALL: &[&Metric] = &[
     &ANSWER_BYTES_MAX,
     &STORE_UP,
     &STORE_FAILURES,
+    &ACCOUNT_STORE_UP,
+    &ACCOUNT_STORE_FAILURES,
+    &BUDGET_USED,
     &LOG_LINES_DROPPED,
 ];
 

@@ -75,12 +75,18 @@ fn text() -> String {
         lanes: Vec::new(),
         restarts: BTreeMap::from([("worker", 3)]),
     };
+    let mut ledger = kebne_quota::Ledger::default();
+    let limits = toml::from_str("budgets = [{ tokens = 100 }]").unwrap();
+    let account = ledger.open(limits, 0);
+    let view = ledger.view(account, 0).unwrap();
     let readings = Readings {
         alerts: Some(Vec::new()),
         bodies: (1, 2),
         answers: (3, 4),
         is_store_up: true,
         store_failures: 0,
+        account_store: kebne_accounts::AccountHealth::default(),
+        accounts: vec![("key_1".into(), view)],
     };
     metrics.text(&snapshot, &readings).unwrap()
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use kebne_quota::Limits;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
@@ -83,7 +84,7 @@ const BODIES_MAX: u64 = 1 << 40;
 /// The largest body, so that the largest budget has room for it.
 const BODY_MAX: u64 = BODIES_MAX / BODIES_PER_BODY;
 /// The smallest and the largest weight of a tenant.
-const WEIGHTS: (f64, f64) = (0.01, 100.0);
+pub(crate) const WEIGHTS: (f64, f64) = (0.01, 100.0);
 
 /// One API key, identified by its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,6 +109,10 @@ pub struct KeySettings {
     pub scopes: Vec<Scope>,
     /// The models that the key may call, by their own names. Default: all.
     pub models: Option<Vec<String>>,
+    /// The group of `accounts.groups` in which its calls count too. Default none.
+    pub group: Option<String>,
+    /// The limits of the key.
+    pub limits: Limits,
 }
 
 /// A permission of a key.
@@ -123,6 +128,12 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Returns the scope with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Call, Self::ReadState, Self::Admin];
+        all.into_iter().find(|scope| scope.name() == name)
+    }
+
     /// Returns the name in settings and messages.
     pub fn name(self) -> &'static str {
         match self {
@@ -144,6 +155,8 @@ impl Default for KeySettings {
             names_tenants: false,
             scopes: vec![Scope::Call],
             models: None,
+            group: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -245,6 +258,10 @@ impl Validate for ServerSettings {
         }
         errors.extend(self.contradictions(path));
         errors.extend(self.wrong_keys(path));
+        for (index, key) in self.keys.iter().enumerate() {
+            let at = join(path, &format!("keys[{index}].limits"));
+            errors.extend(key.limits.validate(&at));
+        }
         errors
     }
 }

@@ -326,6 +326,7 @@ fn every_key_that_the_pages_name_with_its_table_exists() {
         "context",
         "alerts",
         "cost",
+        "accounts",
         "backends",
         "models",
         "prompts",

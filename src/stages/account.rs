@@ -142,6 +142,10 @@ impl Drop for Account {
             &record.trail,
             (price.as_deref(), record.lane()),
         );
+        if let Some(reservation) = notes.take_reservation() {
+            let consumed = &record.consumed;
+            reservation.settle(consumed.tokens, consumed.cost.unwrap_or_default());
+        }
         self.state.call_ended(&record);
     }
 }

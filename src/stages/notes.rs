@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use kebne_accounts::Reservation;
 use kebne_lane::{Ending, Trail};
+use kebne_quota::Money;
 use kebne_wire::usage::Usage;
 use tokio::time::Instant;
 
@@ -34,6 +36,7 @@ struct Inner {
     usage: RefCell<AnswerUsage>,
     asked: Cell<Asked>,
     price: RefCell<Option<Arc<ModelPrice>>>,
+    reservation: RefCell<Option<Reservation>>,
     ending: Cell<Option<Ending>>,
     reason: Cell<Option<&'static str>>,
 }
@@ -93,6 +96,22 @@ impl Notes {
     /// Records the price of the model.
     pub(super) fn set_price(&self, price: Option<&Arc<ModelPrice>>) {
         *self.0.price.borrow_mut() = price.cloned();
+    }
+
+    /// Returns the highest cost that the call can have with this many tokens; zero if its model has no price.
+    pub(super) fn highest_cost(&self, input: u64, output: u64) -> Money {
+        let price = self.0.price.borrow();
+        let price = price.as_ref();
+        price.map_or(Money::ZERO, |price| price.highest_cost(input, output))
+    }
+
+    /// Keeps what the call has reserved until it has ended.
+    pub(super) fn set_reservation(&self, reservation: Reservation) {
+        *self.0.reservation.borrow_mut() = Some(reservation);
+    }
+
+    pub(super) fn take_reservation(&self) -> Option<Reservation> {
+        self.0.reservation.take()
     }
 
     /// Records the ending and its reason. Only the first call has an effect.

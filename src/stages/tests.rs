@@ -106,6 +106,8 @@ async fn endings(state: &State) -> Vec<(String, u64)> {
             answers: (0, 0),
             is_store_up: true,
             store_failures: 0,
+            account_store: kebne_accounts::AccountHealth::default(),
+            accounts: Vec::new(),
         };
         let snapshot = state.gateway.snapshot().await;
         state.metrics.text(&snapshot, &readings).unwrap()

@@ -7,6 +7,7 @@ mod alerts;
 mod all_at_once;
 mod bodies;
 mod browsers;
+mod budgets;
 mod closing;
 mod corpus;
 mod cost;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::program::{CHAT, Program, folder};
 
 /// Metrics that have no value before something special happens.
-const RARE: [&str; 6] = [
+const RARE: [&str; 7] = [
+    "kebne_budget_used_ratio",
     "kebne_cost_total",
     "kebne_failed_attempts_total",
     "kebne_queue_by_priority",

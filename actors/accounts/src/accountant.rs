@@ -1,7 +1,7 @@
 //! The actor that writes keys and what they use to the store.
 //!
 //! It runs on a thread of its own, because a store may block. It writes all that was used since its last write in one
-//! transaction. What it fails to write stays in the ledger and is tried again each second. All state is in [`Accounts`], so a restart loses
+//! transaction: within 100 ms if a budget depends on it, else each second. What it fails to write stays in the ledger and is tried again each second. All state is in [`Accounts`], so a restart loses
 //! nothing.
 
 use std::time::Duration;
@@ -15,7 +15,9 @@ use crate::{
     store::{AccountStore, NoStore, StoreError},
 };
 
-/// The time between two writes of what is left over.
+/// The time for which what counts in a budget waits for more. A kill of the process loses what was used in it.
+const FLUSH_WITHIN: Duration = Duration::from_millis(100);
+/// The time between two writes of what is left over, and of what counts in no budget.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// The first and the longest wait before a restart.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
@@ -42,7 +44,12 @@ pub(crate) struct RemoveKey(pub(crate) String);
 #[rtype(result = "Result<(), StoreError>")]
 pub(crate) struct Flush;
 
-/// The time for another try has come.
+/// Something was used that counts in a budget.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct FlushSoon;
+
+/// The time to write has come.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 struct Tick;
@@ -102,7 +109,8 @@ impl Accountant {
             return Ok(());
         }
         let first = self.accounts.first_day();
-        let (keys, used) = self.with_store(|store| Ok((store.keys()?, store.used_since(first)?)))?;
+        let (keys, used) =
+            self.with_store(|store| Ok((store.keys()?, store.used_since(first)?)))?;
         self.accounts.load(keys, used);
         Ok(())
     }
@@ -167,6 +175,14 @@ impl Handler<Flush> for Accountant {
 
     fn handle(&mut self, _: Flush, _: &mut Context<Self>) -> Self::Result {
         self.flush()
+    }
+}
+
+impl Handler<FlushSoon> for Accountant {
+    type Result = ();
+
+    fn handle(&mut self, _: FlushSoon, ctx: &mut Context<Self>) {
+        ctx.start_timer("soon", Tick, FLUSH_WITHIN);
     }
 }
 

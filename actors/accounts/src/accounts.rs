@@ -18,7 +18,7 @@ use kebne_quota::{
 
 use crate::{
     AccountHealth, AccountsSettings, Reservation, StoreError, StoredKey,
-    accountant::{Accountant, Flush, Load, PutKey, RemoveKey},
+    accountant::{Accountant, Flush, FlushSoon, Load, PutKey, RemoveKey},
     book::Book,
     health::Health,
     store::Used,
@@ -165,12 +165,13 @@ impl Accounts {
 
     pub(crate) fn settle(&self, path: &[AccountId], estimate: &Estimate, used: Amount) {
         let now = self.now();
-        self.book().ledger.settle(path, estimate, used, now);
-        if let Some(actor) = self.0.actor.get()
+        let is_bounded = self.book().ledger.settle(path, estimate, used, now);
+        if is_bounded
+            && let Some(actor) = self.0.actor.get()
             && !self.0.is_flush_due.swap(true, SeqCst)
         {
             // If it is lost, the actor's timer does the same.
-            actor.post(Flush);
+            actor.post(FlushSoon);
         }
     }
 

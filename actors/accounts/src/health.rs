@@ -42,6 +42,9 @@ impl Health {
     }
 
     pub(crate) fn read(&self) -> AccountHealth {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

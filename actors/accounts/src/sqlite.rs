@@ -93,7 +93,10 @@ impl SqliteStore {
         let failed = |error: &dyn std::fmt::Display| {
             StoreError(format!("cannot open `{}`: {error}", path.display()))
         };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             let mut builder = fs::DirBuilder::new();
             let made = builder.recursive(true).mode(0o700).create(folder);
             made.map_err(|error| failed(&error))?;
@@ -109,7 +112,10 @@ impl SqliteStore {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         let store = Self { connection, place };
         store.prepare()?;
-        store.place.identity.get_or_init(|| (found.dev(), found.ino()));
+        store
+            .place
+            .identity
+            .get_or_init(|| (found.dev(), found.ino()));
         Ok(store)
     }
 
@@ -160,14 +166,16 @@ impl AccountStore for SqliteStore {
 
     fn remove_key(&mut self, id: &str) -> Result<(), StoreError> {
         self.place.check()?;
-        self.connection.execute("DELETE FROM keys WHERE id = ?1", [id])?;
+        self.connection
+            .execute("DELETE FROM keys WHERE id = ?1", [id])?;
         Ok(())
     }
 
     fn used_since(&mut self, first: Day) -> Result<Vec<Used>, StoreError> {
         self.place.check()?;
         let old = first.0.saturating_sub(KEPT_DAYS);
-        self.connection.execute("DELETE FROM used WHERE day < ?1", [old])?;
+        self.connection
+            .execute("DELETE FROM used WHERE day < ?1", [old])?;
         let select = "SELECT account, day, calls, tokens, nano FROM used WHERE day >= ?1";
         let mut rows = self.connection.prepare(select)?;
         let used = rows.query_map([first.0], |row| {
@@ -193,7 +201,13 @@ impl AccountStore for SqliteStore {
             let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             for (account, day, amount) in used {
                 let (calls, tokens) = (number(amount.calls), number(amount.tokens));
-                add.execute(params![account, day.0, calls, tokens, number(amount.money.nano())])?;
+                add.execute(params![
+                    account,
+                    day.0,
+                    calls,
+                    tokens,
+                    number(amount.money.nano())
+                ])?;
             }
         }
         Ok(transaction.commit()?)

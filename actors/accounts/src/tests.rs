@@ -10,8 +10,8 @@ use std::{
 
 use actix::{Actor, Handler};
 use kebne_actors::{ActorRef, ActorSystem, Context, Props, Spawn};
-use kebne_settings::Validate as _;
 use kebne_quota::{Budget, Estimate, Exceeded, Limits, Money, Period};
+use kebne_settings::Validate as _;
 
 use super::*;
 
@@ -190,7 +190,7 @@ async fn a_file_that_is_gone_or_is_none_stops_no_call_and_loses_nothing_once_it_
 }
 
 #[actix::test]
-async fn a_file_that_is_locked_at_the_start_is_read_later_and_its_sums_count_once() {
+async fn a_file_that_cannot_be_read_at_the_start_is_read_later_and_its_sums_count_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(&folder);
     let first = run(&path).await;
@@ -200,12 +200,10 @@ async fn a_file_that_is_locked_at_the_start_is_read_later_and_its_sums_count_onc
     first.system.terminate().await;
     let aside = folder.path().join("aside");
     std::fs::rename(&path, &aside).unwrap();
-    // A folder in its place cannot be opened.
-    std::fs::create_dir(&path).unwrap();
+    std::fs::write(&path, "this cannot be read").unwrap();
     let second = run(&path).await;
     assert!(second.accounts.health().reason.is_some());
     call(&second.accounts, "a", 50).unwrap();
-    std::fs::remove_dir(&path).unwrap();
     std::fs::rename(&aside, &path).unwrap();
     second.accounts.flush().await.unwrap();
     assert_eq!(month(&second.accounts, "a"), (2, 250));
@@ -237,7 +235,10 @@ async fn calls_of_many_threads_never_exceed_a_budget() {
             std::thread::spawn(move || (0..200).filter(|_| call(&accounts, "a", 7).is_ok()).count())
         })
         .collect();
-    let admitted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    let admitted: usize = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum();
     assert_eq!(admitted, 300 / 7);
     assert_eq!(month(&run.accounts, "a"), (42, 294));
     run.system.terminate().await;
@@ -263,18 +264,33 @@ async fn a_new_month_begins_with_the_clock() {
 #[test]
 fn groups_must_exist_and_form_no_circle() {
     let settings = |groups: &[(&str, Option<&str>)]| AccountsSettings {
-        groups: groups.iter().map(|(name, parent)| group(name, *parent, 1)).collect(),
+        groups: groups
+            .iter()
+            .map(|(name, parent)| group(name, *parent, 1))
+            .collect(),
         ..AccountsSettings::default()
     };
     let paths = |groups: &[(&str, Option<&str>)]| {
         let errors = settings(groups).validate("accounts");
-        errors.into_iter().map(|error| error.path).collect::<Vec<_>>()
+        errors
+            .into_iter()
+            .map(|error| error.path)
+            .collect::<Vec<_>>()
     };
     assert_eq!(paths(&[("a", None), ("b", Some("a"))]), [""; 0]);
     assert_eq!(paths(&[("a", Some("c"))]), ["accounts.groups[0].parent"]);
     let circle = paths(&[("a", Some("b")), ("b", Some("a"))]);
     assert_eq!(circle.len(), 2, "{circle:?}");
-    assert_eq!(paths(&[("a", None), ("a", None)]), ["accounts.groups[1].name"]);
-    let chain = paths(&[("a", None), ("b", Some("a")), ("c", Some("b")), ("d", Some("c")), ("e", Some("d"))]);
+    assert_eq!(
+        paths(&[("a", None), ("a", None)]),
+        ["accounts.groups[1].name"]
+    );
+    let chain = paths(&[
+        ("a", None),
+        ("b", Some("a")),
+        ("c", Some("b")),
+        ("d", Some("c")),
+        ("e", Some("d")),
+    ]);
     assert_eq!(chain, ["accounts.groups[4].parent"]);
 }

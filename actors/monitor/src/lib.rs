@@ -25,7 +25,7 @@ pub use monitor::{CarryOut, GetAlerts, Monitor, Subscribe, TakeSample, Undo};
 pub use planner::Planner;
 pub use reference::reference;
 pub use rule::{Rule, Severity};
-pub use sample::{ActorSample, KeySample, LaneSample, Phase, Sample};
+pub use sample::{ActorSample, BudgetSample, KeySample, LaneSample, Phase, Sample};
 pub use settings::RuleSettings;
 pub use watch::Watch;
 

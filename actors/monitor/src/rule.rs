@@ -34,6 +34,12 @@ pub enum Rule {
     RetryAfterWrong,
     /// Calls use more tokens than they did.
     TokensUnusual,
+    /// Calls cost more than they did.
+    CostUnusual,
+    /// Nearly all of a budget is used.
+    BudgetNearlyUsed,
+    /// The store of keys and budgets does not work.
+    AccountStoreDown,
     /// Lines of the log are lost.
     LogLinesDropped,
 }
@@ -68,7 +74,7 @@ pub(crate) struct Text {
 
 impl Rule {
     /// Every rule, in the order in which they are explained.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::BackendDown,
         Self::Misconfigured,
         Self::LaneClosed,
@@ -82,6 +88,9 @@ impl Rule {
         Self::Slower,
         Self::RetryAfterWrong,
         Self::TokensUnusual,
+        Self::CostUnusual,
+        Self::BudgetNearlyUsed,
+        Self::AccountStoreDown,
         Self::LogLinesDropped,
     ];
 
@@ -115,6 +124,9 @@ impl Rule {
             Self::Slower => &SLOWER,
             Self::RetryAfterWrong => &RETRY_AFTER_WRONG,
             Self::TokensUnusual => &TOKENS_UNUSUAL,
+            Self::CostUnusual => &COST_UNUSUAL,
+            Self::BudgetNearlyUsed => &BUDGET_NEARLY_USED,
+            Self::AccountStoreDown => &ACCOUNT_STORE_DOWN,
             Self::LogLinesDropped => &LOG_LINES_DROPPED,
         }
     }
@@ -308,6 +320,43 @@ const TOKENS_UNUSUAL: Text = Text {
         it a key with a smaller `weight`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(120),
+};
+
+const COST_UNUSUAL: Text = Text {
+    name: "cost_unusual",
+    severity: Severity::Warning,
+    condition: "for `anomaly_for` and 20 calls, a call cost `anomaly_factor` times what calls of this lane usually cost",
+    example: "Calls to `gpu-1` cost about 0.0512 USD each now; they usually cost 0.0031 USD.",
+    meaning: "The same number of calls costs much more: longer prompts or answers, prompts that are no longer cached, or another \
+        model behind the same lane.",
+    action: "Find the caller and the kind of tokens: the request log has `cost`, `input_tokens`, `cached_tokens`, `output_tokens` \
+        and the key of each call of `{}`. Give the key a budget (`limits.budgets`) if it has none.",
+    opens_after: Duration::ZERO,
+    closes_after: seconds(120),
+};
+
+const BUDGET_NEARLY_USED: Text = Text {
+    name: "budget_nearly_used",
+    severity: Severity::Warning,
+    condition: "90 % of a budget were used, or reserved by calls in progress, for 10 s",
+    example: "The budget of `group/research` for this month is used to 93 %; calls beyond it are refused.",
+    meaning: "Soon calls of this key or group are refused with `insufficient_quota` until the next day or month begins.",
+    action: "Look at what uses it: `GET /admin/v1/keys/{id}/usage` of its keys, and `kebne_budget_used_ratio` over time. Raise the \
+        budget of `{}` if the use is wanted, or lower what its callers ask for (`max_tokens`, the model).",
+    opens_after: seconds(10),
+    closes_after: seconds(60),
+};
+
+const ACCOUNT_STORE_DOWN: Text = Text {
+    name: "account_store_down",
+    severity: Severity::Warning,
+    condition: "the store of keys and budgets did not do what it was asked to do for 10 s",
+    example: "The store of keys and budgets does not work (database or disk is full), so keys cannot be changed and sums are not written.",
+    meaning: "Calls go on with the last known keys and sums. What is used meanwhile is lost if the process ends.",
+    action: "Repair the {}: free space on the disk of `accounts.path`, end the process that locks the file, or move the file back. \
+        What was not written is then written by itself.",
+    opens_after: seconds(10),
+    closes_after: seconds(10),
 };
 
 const LOG_LINES_DROPPED: Text = Text {

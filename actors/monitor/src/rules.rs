@@ -24,7 +24,7 @@ use flapping::Flapping;
 use misconfigured::Misconfigured;
 use refusals::Refusals;
 use retry_after::RetryAfter;
-use unusual::{Slower, Tokens};
+use unusual::{Cost, Slower, Tokens};
 
 pub(crate) use stuck_actors::StuckActors;
 
@@ -40,6 +40,7 @@ pub(crate) struct LaneRules {
     slower: Slower,
     retry_after: RetryAfter,
     tokens: Tokens,
+    cost: Cost,
 }
 
 impl LaneRules {
@@ -49,6 +50,7 @@ impl LaneRules {
         at: Duration,
         lane: &LaneSample,
         settings: &RuleSettings,
+        currency: &str,
     ) -> Vec<Finding> {
         // A lane that did not answer has no numbers; `StuckActors` reports it.
         if lane.phase == Phase::Silent {
@@ -67,6 +69,7 @@ impl LaneRules {
             self.slower.look(at, lane, settings),
             self.retry_after.look(at, lane),
             self.tokens.look(at, lane, settings),
+            self.cost.look(at, lane, (settings, currency)),
         ];
         found.into_iter().flatten().collect()
     }

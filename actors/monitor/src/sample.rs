@@ -17,6 +17,12 @@ pub struct Sample {
     pub keys: Vec<KeySample>,
     /// The reason why the store does not answer; `None` while it does.
     pub store_outage: Option<String>,
+    /// The budgets.
+    pub budgets: Vec<BudgetSample>,
+    /// The currency of costs.
+    pub currency: Arc<str>,
+    /// The reason why the store of keys and budgets does not work; `None` while it does.
+    pub account_outage: Option<String>,
     /// Lines of the log that were dropped.
     pub log_lines_dropped: u64,
 }
@@ -78,6 +84,10 @@ pub struct LaneSample {
     pub metered: u64,
     /// The tokens of those calls.
     pub tokens: u64,
+    /// Calls whose cost is known.
+    pub priced: u64,
+    /// The cost of those calls, in billionths of the currency.
+    pub cost_nano: u64,
     /// `true` if each model of the lane has another lane that serves.
     pub has_alternative: bool,
 }
@@ -89,6 +99,17 @@ pub struct KeySample {
     pub name: Arc<str>,
     /// Its calls that wait or run.
     pub running: u64,
+}
+
+/// One budget.
+#[derive(Clone, Debug, Default)]
+pub struct BudgetSample {
+    /// The name of the account.
+    pub account: Arc<str>,
+    /// `day` or `month`.
+    pub period: &'static str,
+    /// The part that is used or reserved, in thousandths.
+    pub used_permille: u64,
 }
 
 /// The numbers of one actor.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    Alert, AlertChanged, Alerts, Rule, RuleSettings, Sample,
+    Alert, AlertChanged, Alerts, BudgetSample, Rule, RuleSettings, Sample,
     desk::{Desk, Finding, Level},
     rules::{LaneRules, StuckActors},
 };
@@ -43,10 +43,12 @@ impl Watch {
         self.lanes.retain(|name, _| names(name));
         for lane in &sample.lanes {
             let rules = self.lanes.entry(Arc::clone(&lane.name)).or_default();
-            findings.extend(rules.look(sample.at, lane, &self.settings));
+            findings.extend(rules.look(sample.at, lane, &self.settings, &sample.currency));
         }
         findings.extend(self.actors.look(sample, &self.settings));
         findings.extend(store_down(sample));
+        findings.extend(account_store_down(sample));
+        findings.extend(budgets(sample));
         findings.extend(self.lines_dropped(sample));
         self.desk.take(findings, sample.at, sample.unix_seconds)
     }
@@ -79,6 +81,48 @@ impl Watch {
             ),
         })
     }
+}
+
+/// The part of a budget in thousandths from which it is reported.
+const NEARLY_USED: u64 = 900;
+
+/// Reports accounts with a budget that is nearly used; of several budgets of one account, the one that is used most.
+fn budgets(sample: &Sample) -> Vec<Finding> {
+    let mut worst: BTreeMap<&Arc<str>, &BudgetSample> = BTreeMap::new();
+    for budget in &sample.budgets {
+        let known = worst.entry(&budget.account).or_insert(budget);
+        if budget.used_permille > known.used_permille {
+            *known = budget;
+        }
+    }
+    let nearly = worst
+        .into_values()
+        .filter(|budget| budget.used_permille >= NEARLY_USED);
+    let findings = nearly.map(|budget| {
+        let (account, period) = (&budget.account, budget.period);
+        let percent = budget.used_permille / 10;
+        Finding {
+            rule: Rule::BudgetNearlyUsed,
+            subject: Arc::clone(account),
+            level: Level::Firing,
+            sentence: format!(
+                "The budget of `{account}` for this {period} is used to {percent} %; calls beyond it are refused."
+            ),
+        }
+    });
+    findings.collect()
+}
+
+fn account_store_down(sample: &Sample) -> Option<Finding> {
+    let reason = sample.account_outage.as_ref()?;
+    Some(Finding {
+        rule: Rule::AccountStoreDown,
+        subject: "account store".into(),
+        level: Level::Firing,
+        sentence: format!(
+            "The store of keys and budgets does not work ({reason}), so keys cannot be changed and sums are not written."
+        ),
+    })
 }
 
 fn store_down(sample: &Sample) -> Option<Finding> {

@@ -329,6 +329,60 @@ fn calls_with_many_more_tokens_are_reported() {
 }
 
 #[test]
+fn calls_that_cost_much_more_are_reported() {
+    let mut service = Service::new();
+    service.sample.currency = "EUR".into();
+    let mut calls = |seconds, nano| {
+        service.seconds(seconds, |sample| {
+            let lane = &mut sample.lanes[0];
+            lane.calls += 1;
+            lane.succeeded += 1;
+            lane.priced += 1;
+            lane.cost_nano += nano;
+        });
+    };
+    calls(1800, 2_000_000);
+    calls(120, 50_000_000);
+    assert_eq!(service.rules(), [(OPENED, Rule::CostUnusual)]);
+    let sentence = service.sentence();
+    assert!(
+        sentence.contains("usually cost 0.002") && sentence.contains("EUR"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn a_budget_that_is_nearly_used_and_a_store_that_fails_are_reported() {
+    let mut service = Service::new();
+    let budget = |used_permille| crate::BudgetSample {
+        account: "group/a".into(),
+        period: "month",
+        used_permille,
+    };
+    service.sample.budgets = vec![budget(899), budget(100)];
+    service.seconds(60, |_| {});
+    assert_eq!(service.changes, []);
+    service.sample.budgets = vec![budget(100), budget(934)];
+    service.seconds(60, |_| {});
+    assert_eq!(service.rules(), [(OPENED, Rule::BudgetNearlyUsed)]);
+    assert!(
+        service.sentence().contains("to 93 %"),
+        "{}",
+        service.sentence()
+    );
+    service.sample.budgets.clear();
+    service.sample.account_outage = Some("disk is full".to_owned());
+    service.seconds(120, |_| {});
+    let closed = (CLOSED, Rule::BudgetNearlyUsed);
+    let opened = (OPENED, Rule::AccountStoreDown);
+    let rules = service.rules();
+    assert!(
+        rules.contains(&closed) && rules.contains(&opened),
+        "{rules:?}"
+    );
+}
+
+#[test]
 fn promises_that_are_not_kept_are_reported() {
     let mut service = Service::new();
     // Told to come back after a second, refused for half a minute.

@@ -1,4 +1,4 @@
-//! A lane compared with its own history: its latency, and the tokens of its calls.
+//! A lane compared with its own history: its latency, and the tokens and the cost of its calls.
 //!
 //! The usual value is a mean of logarithms over the time in which the lane served: of all of it at first, then of about the
 //! last hour. What is unusual enters it eight times more slowly, so that it becomes usual after some hours only.
@@ -25,8 +25,8 @@ const KNOWN_CALLS: u64 = 100;
 const UNUSUAL_CALLS: u64 = 20;
 /// The smallest difference of a latency that is reported: below it, the gateway's own machine may be the cause.
 const SLOWER_MIN: Duration = Duration::from_millis(50);
-/// Weight of one call in the mean of its tokens.
-const TOKENS_WEIGHT: f64 = 0.1;
+/// Weight of one call in the mean of its tokens, and of its cost.
+const PER_CALL_WEIGHT: f64 = 0.1;
 
 /// The usual value of one number.
 #[derive(Debug, Default)]
@@ -118,14 +118,43 @@ impl Slower {
     }
 }
 
-/// Calls use more tokens than they did.
+/// What a call of a lane uses on average, compared with what it usually does.
 #[derive(Debug, Default)]
-pub(super) struct Tokens {
+struct PerCall {
     usual: Usual,
     mean: Option<f64>,
-    /// Tokens and calls at the last sample.
+    /// The sum and the calls at the last sample.
     last: Option<(u64, u64)>,
 }
+
+impl PerCall {
+    /// Takes the sum over all calls so far. Returns how unusual the mean is, the mean, and the usual one.
+    fn look(
+        &mut self,
+        at: Duration,
+        (sum, calls): (u64, u64),
+        settings: &RuleSettings,
+    ) -> Option<(Level, f64, f64)> {
+        let (sum_then, calls_then) = self.last.replace((sum, calls))?;
+        let added = sum.saturating_sub(sum_then);
+        let new = calls.saturating_sub(calls_then);
+        if added > 0 && new > 0 {
+            let per_call = real(added) / real(new);
+            let kept = (1.0 - PER_CALL_WEIGHT).powi(i32::try_from(new).unwrap_or(i32::MAX));
+            let mean = self.mean.unwrap_or(per_call);
+            self.mean = Some(kept * mean + (1.0 - kept) * per_call);
+        }
+        let mean = self.mean?;
+        let level = self
+            .usual
+            .compare(at, mean.max(1.0).ln(), calls, settings)?;
+        Some((level, mean, self.usual.value()))
+    }
+}
+
+/// Calls use more tokens than they did.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(PerCall);
 
 impl Tokens {
     pub(super) fn look(
@@ -134,23 +163,33 @@ impl Tokens {
         lane: &LaneSample,
         settings: &RuleSettings,
     ) -> Option<Finding> {
-        let now = (lane.tokens, lane.metered);
-        let (tokens_then, calls_then) = self.last.replace(now)?;
-        let tokens = lane.tokens.saturating_sub(tokens_then);
-        let calls = lane.metered.saturating_sub(calls_then);
-        if tokens > 0 && calls > 0 {
-            let per_call = real(tokens) / real(calls);
-            let kept = (1.0 - TOKENS_WEIGHT).powi(i32::try_from(calls).unwrap_or(i32::MAX));
-            let mean = self.mean.unwrap_or(per_call);
-            self.mean = Some(kept * mean + (1.0 - kept) * per_call);
-        }
-        let mean = self.mean?;
-        let log = mean.max(1.0).ln();
-        let level = self.usual.compare(at, log, lane.metered, settings)?;
-        let (name, usual) = (&lane.name, self.usual.value());
+        let sums = (lane.tokens, lane.metered);
+        let (level, mean, usual) = self.0.look(at, sums, settings)?;
+        let name = &lane.name;
         let sentence = format!(
             "Calls to `{name}` use about {mean:.0} tokens each now; they usually use {usual:.0}."
         );
         Some(of_lane(Rule::TokensUnusual, lane, level, sentence))
+    }
+}
+
+/// Calls cost more than they did.
+#[derive(Debug, Default)]
+pub(super) struct Cost(PerCall);
+
+impl Cost {
+    pub(super) fn look(
+        &mut self,
+        at: Duration,
+        lane: &LaneSample,
+        (settings, currency): (&RuleSettings, &str),
+    ) -> Option<Finding> {
+        let sums = (lane.cost_nano, lane.priced);
+        let (level, mean, usual) = self.0.look(at, sums, settings)?;
+        let (name, mean, usual) = (&lane.name, mean / 1e9, usual / 1e9);
+        let sentence = format!(
+            "Calls to `{name}` cost about {mean:.4} {currency} each now; they usually cost {usual:.4} {currency}."
+        );
+        Some(of_lane(Rule::CostUnusual, lane, level, sentence))
     }
 }
