@@ -56,7 +56,7 @@ pub struct Readings {
     pub store_failures: u64,
     /// The state of the store of accounts.
     pub account_store: AccountHealth,
-    /// The accounts by their names.
+    /// The accounts with budgets, by their names.
     pub accounts: Vec<(Arc<str>, AccountView)>,
 }
 

@@ -68,6 +68,12 @@ impl Ledger {
         self.accounts.contains_key(&id) || self.unwritten.range(days).next().is_some()
     }
 
+    /// Returns `true` if an account is open and has a budget.
+    pub fn has_budget(&self, id: AccountId) -> bool {
+        let account = self.accounts.get(&id);
+        account.is_some_and(Account::has_budget)
+    }
+
     /// Adds what an account used on a day before it was opened here.
     pub fn add_past(&mut self, id: AccountId, day: Day, used: Amount) {
         if let Some(account) = self.accounts.get_mut(&id) {

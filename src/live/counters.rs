@@ -241,7 +241,7 @@ impl Counters {
 
     pub(super) fn arrived(&self, key: &str) {
         let count = |counts: &KeyCounts| counts.calls.fetch_add(1, Relaxed);
-        if key.is_empty() || self.with_key(key, count).is_some() {
+        if key.is_empty() || self.with_key(key, count).is_some() || self.is_full() {
             return;
         }
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
@@ -268,6 +268,11 @@ impl Counters {
             currency: Arc::clone(&self.costs.currency),
             total: Money::from_nano(self.costs.total.load(Relaxed)),
         })
+    }
+
+    fn is_full(&self) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.counts.len() >= KEYS_MAX
     }
 
     fn with_key<T>(&self, name: &str, with: impl FnOnce(&KeyCounts) -> T) -> Option<T> {

@@ -181,10 +181,15 @@ impl Accounts {
         self.book().view(account, now)
     }
 
-    /// Returns all open accounts at this moment.
+    /// Returns all accounts that have a budget, at this moment. Calls wait for one account at most.
     pub fn views(&self) -> Vec<(Arc<str>, AccountView)> {
         let now = self.now();
-        self.book().views(now)
+        let accounts = self.book().with_budgets();
+        let views = accounts.into_iter().filter_map(|(name, id)| {
+            let view = self.book().ledger.view(id, now)?;
+            Some((name, view))
+        });
+        views.collect()
     }
 
     /// Returns the state of the store.

@@ -89,14 +89,10 @@ impl Book {
         self.ledger.view(id, now)
     }
 
-    /// Returns all open accounts at this moment.
-    pub(crate) fn views(&mut self, now: u64) -> Vec<(Arc<str>, AccountView)> {
-        let Self {
-            by_name, ledger, ..
-        } = self;
-        let views = by_name
-            .iter()
-            .filter_map(|(name, id)| Some((Arc::clone(name), ledger.view(*id, now)?)));
-        views.collect()
+    /// Returns the accounts that have a budget.
+    pub(crate) fn with_budgets(&self) -> Vec<(Arc<str>, AccountId)> {
+        let accounts = self.by_name.iter();
+        let bounded = accounts.filter(|(_, id)| self.ledger.has_budget(**id));
+        bounded.map(|(name, id)| (Arc::clone(name), *id)).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Keys, what they use, and their budgets: the actor [`Accountant`], the trait of its stores, and the default store in an
+//! Keys, what they use, and their budgets: the actor [`Accountant`], the traits of its stores, and the default store in an
 //! `SQLite` file.
 //!
 //! [`Accounts`] is the handle: it reserves and settles without waiting, and changes keys through the actor. The decisions
@@ -21,7 +21,7 @@ pub use key::{KeySpec, OldHash, StoredKey};
 pub use reservation::Reservation;
 pub use settings::{AccountsSettings, GroupSettings};
 pub use sqlite::{SqlitePlace, SqliteStore};
-pub use store::{AccountStore, StoreError};
+pub use store::{AccountStore, KeyStore, QuotaStore, StoreError};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -17,7 +17,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     StoredKey,
-    store::{AccountStore, StoreError, Used},
+    store::{KeyStore, QuotaStore, StoreError, Used},
 };
 
 /// The application id of the file (`KebA`).
@@ -143,7 +143,7 @@ impl SqliteStore {
     }
 }
 
-impl AccountStore for SqliteStore {
+impl KeyStore for SqliteStore {
     fn keys(&mut self) -> Result<Vec<StoredKey>, StoreError> {
         self.place.check()?;
         let mut rows = self.connection.prepare("SELECT record FROM keys")?;
@@ -170,7 +170,9 @@ impl AccountStore for SqliteStore {
             .execute("DELETE FROM keys WHERE id = ?1", [id])?;
         Ok(())
     }
+}
 
+impl QuotaStore for SqliteStore {
     fn used_since(&mut self, first: Day) -> Result<Vec<Used>, StoreError> {
         self.place.check()?;
         let old = first.0.saturating_sub(KEPT_DAYS);

@@ -12,8 +12,8 @@ pub struct StoreError(pub String);
 /// What an account used on a day.
 pub type Used = (String, Day, Amount);
 
-/// A store. Its methods may block: they are called on a thread of their own.
-pub trait AccountStore: Send {
+/// A store of keys. Its methods may block: they are called on a thread of their own.
+pub trait KeyStore: Send {
     /// Returns all keys.
     ///
     /// # Errors
@@ -31,7 +31,12 @@ pub trait AccountStore: Send {
     /// # Errors
     /// Returns the reason why it was not removed.
     fn remove_key(&mut self, id: &str) -> Result<(), StoreError>;
+}
 
+/// A store of what accounts use. Its methods may block: they are called on a thread of their own.
+///
+/// Limits and reservations are not here: they are decided in memory. A store that several gateways share adds their sums.
+pub trait QuotaStore: Send {
     /// Returns what each account has used since `first`, by day.
     ///
     /// # Errors
@@ -45,11 +50,16 @@ pub trait AccountStore: Send {
     fn add_used(&mut self, used: &[Used]) -> Result<(), StoreError>;
 }
 
+/// A store of both.
+pub trait AccountStore: KeyStore + QuotaStore {}
+
+impl<S: KeyStore + QuotaStore> AccountStore for S {}
+
 /// A store for a service whose keys are all in its settings: nothing outlives the process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NoStore;
 
-impl AccountStore for NoStore {
+impl KeyStore for NoStore {
     fn keys(&mut self) -> Result<Vec<StoredKey>, StoreError> {
         Ok(Vec::new())
     }
@@ -61,7 +71,9 @@ impl AccountStore for NoStore {
     fn remove_key(&mut self, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
+}
 
+impl QuotaStore for NoStore {
     fn used_since(&mut self, _: Day) -> Result<Vec<Used>, StoreError> {
         Ok(Vec::new())
     }
