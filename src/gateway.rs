@@ -17,17 +17,16 @@ use kebne_accounts::Accounts;
 use kebne_actors::{ActorRef, ActorReport, ActorSystem, Spawn};
 use kebne_context::ContextHandle;
 use kebne_control::LaneState;
-use kebne_lane::{Ending, LaneBuilder, LaneHandle, LaneSnapshot};
+use kebne_lane::{Ending, LaneSnapshot, Service};
 use kebne_monitor::Monitor;
 use serde::Serialize;
 
 #[cfg(feature = "lab")]
-use crate::backend::SimulatedBackend;
+use crate::backend::{ModelBackend, SimulatedBackend};
 use crate::{
-    backend::{ModelBackend, wake},
     learned::Learned,
     memory::{ByteBudget, purge_while_idle},
-    settings::{BackendSettings, Environment, Settings},
+    settings::{Environment, Settings},
     supervisor::Supervisor,
 };
 
@@ -38,6 +37,7 @@ mod call;
 mod check;
 mod context;
 mod error;
+mod lane;
 mod operate;
 mod restarts;
 mod route;
@@ -47,6 +47,7 @@ pub use check::check;
 pub use error::{GatewayError, StartError};
 
 use context::context_parts;
+use lane::{Lane, LaneParts};
 use restarts::Restarts;
 use route::{Route, routes};
 
@@ -64,7 +65,7 @@ struct Inner {
     monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
     threads: Vec<actix_rt::ArbiterHandle>,
-    lanes: Vec<Lane>,
+    lanes: Vec<Arc<Lane>>,
     /// The memory of large answers, shared by all backends.
     answers: ByteBudget,
     /// By model name and by alias.
@@ -76,13 +77,6 @@ struct Inner {
     /// The service is about to stop.
     leaving: AtomicBool,
     restarts: Restarts,
-}
-
-struct Lane {
-    handle: LaneHandle<ModelBackend>,
-    #[cfg(feature = "lab")]
-    backend: Arc<ModelBackend>,
-    settings: BackendSettings,
 }
 
 /// The gateway as `/state` shows it.
@@ -129,36 +123,22 @@ impl Gateway {
         let (accounts, accountant_thread) = accounts::start(settings, &supervisor).await?;
         let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let learned = Learned::open(&settings.server.learned_path);
+        let parts = LaneParts {
+            settings,
+            environment,
+            supervisor: &supervisor,
+            answers: &answers,
+            learned: learned.as_ref(),
+        };
         let mut lanes = Vec::new();
-        for (backend_settings, thread) in settings.backends.iter().zip(threads.iter().cycle()) {
-            let backend = ModelBackend::build(backend_settings, environment)?;
-            let backend = Arc::new(backend.with_answer_budget(&answers));
-            let limits = &backend_settings.limits;
-            let (wake, wake_options) = wake::call(backend_settings, settings)?;
-            let handle = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend))
-                .settings(limits.clone())
-                .learned(
-                    learned
-                        .as_ref()
-                        .and_then(|learned| learned.of(backend_settings)),
-                )
-                .wake_request(wake, wake_options)
-                .on_arbiter(thread.clone())
-                .start_under(&supervisor)
-                .await
-                .map_err(|error| StartError::Lane {
-                    lane: backend_settings.name.clone(),
-                    error,
-                })?;
-            lanes.push(Lane {
-                handle,
-                #[cfg(feature = "lab")]
-                backend,
-                settings: backend_settings.clone(),
-            });
+        let on_threads = settings.backends.iter().zip(threads.iter().cycle());
+        for (number, (backend, thread)) in on_threads.enumerate() {
+            lanes.push(Arc::new(
+                Lane::start(number, backend, thread, &parts).await?,
+            ));
         }
         threads.extend(accountant_thread);
-        let (routes, models) = routes(settings);
+        let (routes, models) = routes(settings, &lanes);
         let gateway = Self {
             inner: Arc::new(Inner {
                 system,
@@ -179,10 +159,10 @@ impl Gateway {
         Ok(gateway)
     }
 
-    fn lane(&self, backend: &str) -> Result<&Lane, GatewayError> {
+    fn lane(&self, backend: &str) -> Result<&Arc<Lane>, GatewayError> {
         let mut lanes = self.inner.lanes.iter();
         lanes
-            .find(|lane| lane.handle.name() == backend)
+            .find(|lane| lane.name() == backend)
             .ok_or_else(|| GatewayError::UnknownBackend(backend.to_owned()))
     }
 
@@ -220,10 +200,12 @@ impl Gateway {
         &self.inner.answers
     }
 
-    /// Returns `true` if some lane may serve: not all of them are broken or closed.
+    /// Returns `true` if some lane may serve: not all of them are broken, closed or drained.
     pub fn is_ready(&self) -> bool {
         let mut lanes = self.inner.lanes.iter();
-        lanes.any(|lane| lane.handle.state() != LaneState::Open && lane.handle.closed().is_none())
+        lanes.any(|lane| {
+            lane.handle.state() != LaneState::Open && lane.handle.service() == Service::Open
+        })
     }
 
     /// Returns the whole tree, for `/state`.

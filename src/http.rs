@@ -4,6 +4,7 @@
 
 mod admin;
 mod alerts;
+mod backends;
 mod browsers;
 mod calls;
 mod connection;
@@ -256,6 +257,36 @@ fn kept_objects() -> Vec<Resource> {
     ]
 }
 
+/// The operations of administrators, under `/admin/v1`.
+fn administration() -> Vec<Resource> {
+    vec![
+        only(
+            "/admin/v1/backends",
+            get(with_scope(Scope::ReadState, backends::list)),
+        ),
+        only(
+            "/admin/v1/backends/{name}",
+            get(with_scope(Scope::ReadState, backends::read)),
+        ),
+        only(
+            "/admin/v1/backends/{name}/drain",
+            post(with_scope(Scope::Admin, backends::drain)),
+        ),
+        only(
+            "/admin/v1/backends/{name}/disable",
+            post(with_scope(Scope::Admin, backends::disable)),
+        ),
+        only(
+            "/admin/v1/backends/{name}/reopen",
+            post(with_scope(Scope::Admin, backends::enable)),
+        ),
+        only(
+            "/admin/v1/backends/{name}/prewarm",
+            post(with_scope(Scope::Admin, backends::prewarm)),
+        ),
+    ]
+}
+
 /// The operations on simulated models.
 #[cfg(feature = "lab")]
 fn simulated() -> Vec<Resource> {
@@ -320,15 +351,15 @@ fn service() -> Vec<Resource> {
         only("/v1/models/{id:.+}", get(by_caller(admin::model))),
         only(
             "/backends/{name}/prewarm",
-            post(with_scope(Scope::Admin, admin::prewarm)),
+            post(with_scope(Scope::Admin, backends::prewarm)),
         ),
         only(
             "/backends/{name}/close",
-            post(with_scope(Scope::Admin, admin::close)),
+            post(with_scope(Scope::Admin, backends::close)),
         ),
         only(
             "/backends/{name}/reopen",
-            post(with_scope(Scope::Admin, admin::reopen)),
+            post(with_scope(Scope::Admin, backends::reopen)),
         ),
         only("/", get(page::index)),
         only("/page/{file}", get(page::part)),

@@ -459,6 +459,11 @@ impl<T> Pool<T> {
         self.closed = true;
     }
 
+    /// Admits calls again after [`Pool::close`].
+    pub fn resume(&mut self) {
+        self.closed = false;
+    }
+
     /// Returns when something is due: an expiry, a retry, a refill, the end of a pause, a probe, a hedge.
     pub fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
         if !self.refused.is_empty() {

@@ -14,6 +14,8 @@ pub const REDIRECTED: &str = "backend_redirects";
 pub const SILENT: &str = "backend_silent";
 /// No connection to the backend could be made.
 pub const UNREACHABLE: &str = "backend_unreachable";
+/// An operator has taken the backend out of service.
+pub const OUT_OF_SERVICE: &str = "lane_closed";
 /// The backend reported in the middle of an answer that its model is loading.
 pub const LOADING: &str = "model_loading";
 /// The backend reported overload in the middle of an answer.

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use kebne_control::balance;
-use kebne_lane::{LaneState, Replica};
+use kebne_lane::{LaneState, Replica, Service};
 use tokio::time::sleep;
 
 use crate::{
     backend::reason::UNREACHABLE,
     gateway::{
-        Gateway, Lane,
         affinity::{Beginning, Beginnings, of_session},
+        lane::Lane,
         route::{Route, Target},
     },
     settings::{Affinity, Balance, ModelSettings},
@@ -69,7 +69,6 @@ impl Bond {
 
 /// One call among the replicas of a group.
 pub(super) struct Placement<'g> {
-    gateway: &'g Gateway,
     balancer: &'g Balancer,
     bond: &'g Bond,
     /// The replicas that have not refused the call, or failed it.
@@ -80,14 +79,8 @@ pub(super) struct Placement<'g> {
 }
 
 impl<'g> Placement<'g> {
-    pub(super) fn new(
-        gateway: &'g Gateway,
-        route: &'g Route,
-        bond: &'g Bond,
-        group: Vec<&'g Target>,
-    ) -> Self {
+    pub(super) fn new(route: &'g Route, bond: &'g Bond, group: Vec<&'g Target>) -> Self {
         Self {
-            gateway,
             balancer: &route.balancer,
             bond,
             left: group,
@@ -101,17 +94,17 @@ impl<'g> Placement<'g> {
         let came_from = self.came_from.take();
         let targets = self.left.iter().copied();
         let targets: Vec<_> = targets
-            .filter(|target| Some(target.lane) != came_from)
+            .filter(|target| Some(target.lane.number) != came_from)
             .collect();
         if targets.len() < 2 {
             return targets.first().copied();
         }
-        let replicas = targets.iter().filter_map(|target| self.replica(target));
+        let replicas = targets.iter().map(|target| replica(target));
         let replicas: Vec<_> = replicas.collect();
         let target = *targets.get(self.choose_among(&targets, &replicas)?)?;
         self.wake_another(&targets, &replicas);
         if let Bond::Prompt(beginning) = self.bond {
-            self.balancer.beginnings.sent(beginning, target.lane);
+            self.balancer.beginnings.sent(beginning, target.lane.number);
         }
         Some(target)
     }
@@ -123,7 +116,8 @@ impl<'g> Placement<'g> {
 
     /// Excludes a replica that has refused the call, or failed it.
     pub(super) fn exclude(&mut self, target: &Target) {
-        self.left.retain(|other| other.lane != target.lane);
+        self.left
+            .retain(|other| other.lane.number != target.lane.number);
     }
 
     /// Returns once the call, which waits at `here`, is better off at another replica.
@@ -134,7 +128,7 @@ impl<'g> Placement<'g> {
         {
             return std::future::pending().await;
         }
-        let is_bound = self.bound_among(&self.left) == Some(here.lane);
+        let is_bound = self.bound_among(&self.left) == Some(here.lane.number);
         let accepted = if is_bound {
             self.balancer.affinity_wait
         } else {
@@ -142,11 +136,12 @@ impl<'g> Placement<'g> {
         };
         loop {
             sleep(LOOK_MIN + LOOK_SPREAD.mul_f64(fastrand::f64())).await;
-            let Some(waits) = self.replica(here) else {
-                continue;
-            };
-            let others = self.left.iter().filter(|other| other.lane != here.lane);
-            let mut others = others.filter_map(|other| self.replica(other));
+            let waits = replica(here);
+            let others = self
+                .left
+                .iter()
+                .filter(|other| other.lane.number != here.lane.number);
+            let mut others = others.map(|other| replica(other));
             if others.any(|other| balance::is_worth_moving(&waits, &other, accepted)) {
                 return;
             }
@@ -155,7 +150,7 @@ impl<'g> Placement<'g> {
 
     /// Records that the call was taken back from a queue.
     pub(super) fn moved(&mut self, from: &Target) {
-        self.came_from = Some(from.lane);
+        self.came_from = Some(from.lane.number);
         self.moves += 1;
     }
 
@@ -168,7 +163,9 @@ impl<'g> Placement<'g> {
             }
         };
         let lane = self.bound_among(targets);
-        let bound = targets.iter().position(|target| Some(target.lane) == lane);
+        let bound = targets
+            .iter()
+            .position(|target| Some(target.lane.number) == lane);
         let stays = |bound: &usize| {
             let pair = replicas.get(*bound).zip(replicas.get(best));
             let accepted = self.balancer.affinity_wait;
@@ -182,9 +179,9 @@ impl<'g> Placement<'g> {
         match self.bond {
             Bond::None => None,
             Bond::Session(session) => {
-                let names = targets.iter().map(|target| self.name(target));
+                let names = targets.iter().map(|target| target.lane.name());
                 let place = of_session(session, names)?;
-                targets.get(place).map(|target| target.lane)
+                targets.get(place).map(|target| target.lane.number)
             }
             Bond::Prompt(beginning) => self.balancer.beginnings.lane_of(beginning),
         }
@@ -196,7 +193,8 @@ impl<'g> Placement<'g> {
             return;
         }
         let asleep = replicas.iter().position(Replica::is_asleep);
-        let Some(lane) = asleep.and_then(|place| self.lane(targets.get(place)?)) else {
+        let Some(lane) = asleep.and_then(|place| targets.get(place).map(|target| &target.lane))
+        else {
             return;
         };
         let handle = lane.handle.clone();
@@ -206,25 +204,18 @@ impl<'g> Placement<'g> {
             }
         });
     }
+}
 
-    fn replica(&self, target: &Target) -> Option<Replica> {
-        let lane = self.lane(target)?;
-        let mut replica = lane.handle.load();
-        replica.weight = target.weight;
-        if lane.handle.closed().is_some() || is_unreachable(lane, replica.state) {
-            replica.state = LaneState::Open;
-            replica.ready_in = None;
-        }
-        Some(replica)
+/// Returns what is known of a target when a call is to be placed.
+fn replica(target: &Target) -> Replica {
+    let lane = &target.lane;
+    let mut replica = lane.handle.load();
+    replica.weight = target.weight;
+    if lane.handle.service() != Service::Open || is_unreachable(lane, replica.state) {
+        replica.state = LaneState::Open;
+        replica.ready_in = None;
     }
-
-    fn lane(&self, target: &Target) -> Option<&'g Lane> {
-        self.gateway.inner.lanes.get(target.lane)
-    }
-
-    fn name(&self, target: &Target) -> &'g str {
-        self.lane(target).map_or("", |lane| lane.handle.name())
-    }
+    replica
 }
 
 /// Returns `true` if a backend that is not known to serve could not be reached when it was last asked. It may be loading,

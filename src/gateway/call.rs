@@ -8,10 +8,11 @@ use kebne_wire::splice::with_model;
 use tokio::time::Instant;
 
 use crate::{
-    backend::ModelBackend,
+    backend::{ModelBackend, reason::OUT_OF_SERVICE},
     gateway::{
-        Gateway, GatewayError, Lane,
+        Gateway, GatewayError,
         balancer::{Bond, Placement},
+        lane::Lane,
     },
     llm::{ModelRequest, ModelResponse},
 };
@@ -45,15 +46,13 @@ impl Gateway {
         let due = Instant::now() + options.deadline;
         let bond = Bond::of(&route, session, &request.body);
         let mut before = 0;
-        let mut groups = self.taking(&route, &request)?.into_iter();
-        let mut placement = Placement::new(self, &route, &bond, groups.next().unwrap_or_default());
+        let mut groups = route.taking(&request)?.into_iter();
+        let mut placement = Placement::new(&route, &bond, groups.next().unwrap_or_default());
         loop {
             let Some(target) = placement.choose() else {
                 return Err(unknown());
             };
-            let Some(lane) = self.inner.lanes.get(target.lane) else {
-                return Err(unknown());
-            };
+            let lane = &target.lane;
             let request = match &target.upstream {
                 Some(upstream) => with_model(&request, upstream),
                 None if model == route.model => request.clone(),
@@ -64,7 +63,7 @@ impl Gateway {
             options.first_part_timeout = request
                 .stream
                 .then_some(lane.settings.limits.first_token_timeout.0);
-            let name = lane.handle.name().to_owned();
+            let name = lane.name().to_owned();
             let withdraw = async || placement.is_better_off_elsewhere(target).await;
             let called = lane.handle.call_or_withdraw(request, options, withdraw);
             let error = match called.await {
@@ -85,10 +84,10 @@ impl Gateway {
             };
             placement.exclude(target);
             if !placement.has_more() {
-                placement = Placement::new(self, &route, &bond, groups.next().unwrap_or_default());
+                placement = Placement::new(&route, &bond, groups.next().unwrap_or_default());
             }
             if !placement.has_more() || due <= Instant::now() || !falls_back(lane, &error).await {
-                let cause = cause(&lane.handle, &error);
+                let cause = self.cause(&lane.handle, &error);
                 return Err(GatewayError::Call {
                     lane: name,
                     error: Box::new(error),
@@ -118,10 +117,22 @@ impl Gateway {
                 lane: backend.to_owned(),
             }),
             Err(error) => Err(GatewayError::Call {
-                cause: cause(&lane.handle, &error),
+                cause: self.cause(&lane.handle, &error),
                 lane: backend.to_owned(),
                 error: Box::new(error),
             }),
+        }
+    }
+
+    /// Returns why a lane that refused does not serve: an operator drains it, or as its last failed attempt has it.
+    fn cause(&self, lane: &LaneHandle<ModelBackend>, error: &CallError) -> Option<&'static str> {
+        let CallError::Refused { reason, .. } = error else {
+            return None;
+        };
+        match reason {
+            RefusalReason::Draining if !self.is_leaving() => Some(OUT_OF_SERVICE),
+            RefusalReason::Cold | RefusalReason::Broken => lane.last_failure()?.reason,
+            _ => None,
         }
     }
 }
@@ -130,7 +141,7 @@ impl Gateway {
 /// is not made again: its request may be the cause.
 async fn falls_back(lane: &Lane, error: &CallError) -> bool {
     match error {
-        CallError::Refused { reason, .. } => *reason != RefusalReason::Draining,
+        CallError::Refused { .. } => true,
         CallError::Failed { failure, .. }
             if failure.is_shed || failure.outcome == Outcome::Client =>
         {
@@ -142,18 +153,6 @@ async fn falls_back(lane: &Lane, error: &CallError) -> bool {
         CallError::Closed { .. } | CallError::Stopped => true,
         CallError::Panicked { .. } | CallError::Drained | CallError::Withdrawn => false,
     }
-}
-
-/// Returns why a lane that refused does not serve, as its last failed attempt has it.
-fn cause(lane: &LaneHandle<ModelBackend>, error: &CallError) -> Option<&'static str> {
-    let CallError::Refused {
-        reason: RefusalReason::Cold | RefusalReason::Broken,
-        ..
-    } = error
-    else {
-        return None;
-    };
-    lane.last_failure()?.reason
 }
 
 /// Returns the attempts behind an error.

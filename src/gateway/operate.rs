@@ -1,7 +1,7 @@
-//! What operators do to the lane of a backend: wake it, close it, open it again.
+//! What operators do to the lane of a backend: wake it, drain it, close it, open it again.
 
 use kebne_control::LaneState;
-use kebne_lane::Prewarm;
+use kebne_lane::{LaneSnapshot, Prewarm};
 
 use crate::gateway::{Gateway, GatewayError};
 
@@ -14,7 +14,7 @@ impl Gateway {
     pub(super) async fn prewarm_at_start(&self) {
         let lanes = self.inner.lanes.iter();
         for lane in lanes.filter(|lane| lane.settings.prewarm.at_start) {
-            let backend = lane.handle.name();
+            let backend = lane.name();
             match lane.handle.prewarm().await {
                 Ok(_) => tracing::info!(backend, "the backend is being woken"),
                 Err(error) => tracing::warn!(backend, %error, "the backend was not woken"),
@@ -54,12 +54,36 @@ impl Gateway {
         closed.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
     }
 
-    /// Opens a backend's lane that is closed, with new actors. Returns `false` if it was not closed.
+    /// Drains a backend's lane: new calls go to the other backends of their model, or are refused; those that it has
+    /// admitted are served. Returns how many are left.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such backend.
+    pub async fn drain_backend(&self, backend: &str) -> Result<usize, GatewayError> {
+        let lane = self.lane(backend)?;
+        lane.handle.drain().await;
+        Ok(lane.handle.live())
+    }
+
+    /// Puts a backend back into service: opens its lane with new actors if it is closed, and admits calls if it is drained.
+    /// Returns `false` if it was in service.
     ///
     /// # Errors
     /// Returns an error if there is no such backend, or its lane does not answer.
     pub async fn reopen(&self, backend: &str) -> Result<bool, GatewayError> {
-        let reopened = self.lane(backend)?.handle.reopen().await;
-        reopened.map_err(|_| GatewayError::NoAnswer(backend.to_owned()))
+        let lane = self.lane(backend)?;
+        let no_answer = |_| GatewayError::NoAnswer(backend.to_owned());
+        let reopened = lane.handle.reopen().await.map_err(no_answer)?;
+        let resumed = lane.handle.resume().await.map_err(no_answer)?;
+        Ok(reopened || resumed)
+    }
+
+    /// Returns the state of a backend's lane for operators.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such backend, or its lane does not answer.
+    pub async fn backend_snapshot(&self, backend: &str) -> Result<LaneSnapshot, GatewayError> {
+        let snapshot = self.lane(backend)?.handle.snapshot().await;
+        snapshot.ok_or_else(|| GatewayError::NoAnswer(backend.to_owned()))
     }
 }

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kebne_control::LaneState;
+use kebne_lane::Service;
 use kebne_wire::{NativeApi, inputs::Input};
 
 use crate::{
-    gateway::{Gateway, GatewayError, balancer::Balancer},
+    gateway::{Gateway, GatewayError, balancer::Balancer, lane::Lane},
     llm::ModelRequest,
     settings::{Api, ModelSettings, Settings},
 };
@@ -21,7 +22,7 @@ pub(super) struct Route {
 }
 
 pub(super) struct Target {
-    pub(super) lane: usize,
+    pub(super) lane: Arc<Lane>,
     /// What the backend calls the model, where that differs.
     pub(super) upstream: Option<String>,
     /// Its share relative to the other replicas of its group.
@@ -31,6 +32,26 @@ pub(super) struct Target {
 impl Route {
     fn targets(&self) -> impl Iterator<Item = &Target> {
         self.groups.iter().flatten()
+    }
+
+    /// Returns the groups, each with the targets whose backends take the dialect and the inputs of a request; groups without
+    /// such a target are left out.
+    pub(super) fn taking(&self, request: &ModelRequest) -> Result<Vec<Vec<&Target>>, GatewayError> {
+        let mut refused = None;
+        let mut groups = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            let taking = taking_of(group, request, &mut refused);
+            if !taking.is_empty() {
+                groups.push(taking);
+            }
+        }
+        match refused {
+            Some(input) if groups.is_empty() => Err(GatewayError::UnsupportedInput {
+                model: self.model.clone(),
+                input,
+            }),
+            _ => Ok(groups),
+        }
     }
 }
 
@@ -50,26 +71,18 @@ impl Gateway {
 
     /// Returns `true` if a backend of a model speaks a dialect itself.
     pub fn speaks(&self, model: &str, api: NativeApi) -> bool {
-        let speaks = |target: &Target| {
-            let lane = self.inner.lanes.get(target.lane);
-            lane.is_some_and(|lane| lane.settings.speaks(api))
-        };
+        let speaks = |target: &Target| target.lane.settings.speaks(api);
         let route = self.inner.routes.get(model);
         route.is_some_and(|route| route.targets().any(speaks))
     }
 
     /// Returns `true` if a backend has models, and each of them has another backend that serves now.
     pub fn has_alternative(&self, backend: &str) -> bool {
-        let is_it = |target: &Target| {
-            let lane = self.inner.lanes.get(target.lane);
-            lane.is_some_and(|lane| lane.handle.name() == backend)
-        };
+        let is_it = |target: &Target| target.lane.name() == backend;
         let serves = |target: &Target| {
-            let lane = self.inner.lanes.get(target.lane);
-            lane.is_some_and(|lane| {
-                let is_up = matches!(lane.handle.state(), LaneState::Ramp | LaneState::Steady);
-                is_up && lane.handle.closed().is_none()
-            })
+            let handle = &target.lane.handle;
+            let is_up = matches!(handle.state(), LaneState::Ramp | LaneState::Steady);
+            is_up && handle.service() == Service::Open
         };
         let routes = self.inner.routes.values();
         let mut of_it = routes.filter(|route| route.targets().any(is_it)).peekable();
@@ -84,7 +97,7 @@ impl Gateway {
     pub fn backend_with(&self, api: Api) -> Option<&str> {
         let mut lanes = self.inner.lanes.iter();
         let lane = lanes.find(|lane| lane.settings.apis.contains(&api))?;
-        Some(lane.handle.name())
+        Some(lane.name())
     }
 
     /// Returns `true` if a backend has an API.
@@ -92,64 +105,41 @@ impl Gateway {
         let lane = self.lane(backend);
         lane.is_ok_and(|lane| lane.settings.apis.contains(&api))
     }
+}
 
-    /// Returns the groups of a route, each with the targets whose backends take the dialect and the inputs of a request;
-    /// groups without such a target are left out.
-    pub(super) fn taking<'r>(
-        &self,
-        route: &'r Route,
-        request: &ModelRequest,
-    ) -> Result<Vec<Vec<&'r Target>>, GatewayError> {
-        let mut refused = None;
-        let mut groups = Vec::with_capacity(route.groups.len());
-        for group in &route.groups {
-            let taking = self.taking_of(group, request, &mut refused);
-            if !taking.is_empty() {
-                groups.push(taking);
-            }
+/// Returns the targets of a group that take a request; `refused` becomes the input that a target does not take.
+fn taking_of<'r>(
+    group: &'r [Target],
+    request: &ModelRequest,
+    refused: &mut Option<Input>,
+) -> Vec<&'r Target> {
+    let mut taking = Vec::with_capacity(group.len());
+    for target in group {
+        let settings = &target.lane.settings;
+        let native = request.native.as_ref().filter(|native| native.is_required);
+        if native.is_some_and(|native| !settings.speaks(native.api)) {
+            continue;
         }
-        match refused {
-            Some(input) if groups.is_empty() => Err(GatewayError::UnsupportedInput {
-                model: route.model.clone(),
-                input,
-            }),
-            _ => Ok(groups),
+        match request.inputs.beyond(&settings.inputs) {
+            Some(input) => *refused = Some(input),
+            None => taking.push(target),
         }
     }
-
-    /// Returns the targets of a group that take a request; `refused` becomes the input that a target does not take.
-    fn taking_of<'r>(
-        &self,
-        group: &'r [Target],
-        request: &ModelRequest,
-        refused: &mut Option<Input>,
-    ) -> Vec<&'r Target> {
-        let mut taking = Vec::with_capacity(group.len());
-        for target in group {
-            let lane = self.inner.lanes.get(target.lane);
-            let native = request.native.as_ref().filter(|native| native.is_required);
-            let required = native.map(|native| native.api);
-            if required.is_some_and(|api| !lane.is_some_and(|lane| lane.settings.speaks(api))) {
-                continue;
-            }
-            match lane.and_then(|lane| request.inputs.beyond(&lane.settings.inputs)) {
-                Some(input) => *refused = Some(input),
-                None => taking.push(target),
-            }
-        }
-        taking
-    }
+    taking
 }
 
 /// Returns the routes by name and alias, and the names in order.
-pub(super) fn routes(settings: &Settings) -> (BTreeMap<String, Arc<Route>>, Vec<String>) {
-    let position = |name: &String| settings.backends.iter().position(|b| b.name == *name);
+pub(super) fn routes(
+    settings: &Settings,
+    lanes: &[Arc<Lane>],
+) -> (BTreeMap<String, Arc<Route>>, Vec<String>) {
+    let named = |name: &String| lanes.iter().find(|lane| lane.name() == name).cloned();
     let mut routes = BTreeMap::new();
     let mut models = Vec::new();
     for model in &settings.models {
         let target = |backend: &String| {
             Some(Target {
-                lane: position(backend)?,
+                lane: named(backend)?,
                 upstream: model.upstream.get(backend).cloned(),
                 weight: model.weights.get(backend).copied().unwrap_or(1.0),
             })
@@ -167,19 +157,19 @@ pub(super) fn routes(settings: &Settings) -> (BTreeMap<String, Arc<Route>>, Vec<
         }
     }
     if settings.models.is_empty() {
-        for (lane, backend) in settings.backends.iter().enumerate() {
+        for lane in lanes {
             let target = Target {
-                lane,
+                lane: Arc::clone(lane),
                 upstream: None,
                 weight: 1.0,
             };
             let route = Route {
-                model: backend.name.clone(),
+                model: lane.name().to_owned(),
                 groups: vec![vec![target]],
                 balancer: Balancer::new(&ModelSettings::default()),
             };
-            models.push(backend.name.clone());
-            routes.insert(backend.name.clone(), Arc::new(route));
+            models.push(lane.name().to_owned());
+            routes.insert(lane.name().to_owned(), Arc::new(route));
         }
     }
     (routes, models)

@@ -5,12 +5,10 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use kebne_accounts::AccountHealth;
 use kebne_context::StoreHealth;
-use kebne_lane::Prewarm;
 use kebne_monitor::GetAlerts;
 use serde_json::json;
 
 use crate::{
-    gateway::GatewayError,
     http::visit::{Visit, respond},
     metrics::Readings,
     state::State,
@@ -101,44 +99,6 @@ fn session_store(health: &StoreHealth) -> serde_json::Value {
             "failures": failures,
         }),
     }
-}
-
-/// `POST /backends/{name}/prewarm`: wakes a backend before any caller asks. Answers 202 if a wake call is sent or in
-/// progress, and 200 if the backend already serves. The result of the wake call is in `/state` and in the metrics.
-pub(super) async fn prewarm(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let name = visit.parameter();
-    let woken = visit.state.gateway.prewarm(&name).await;
-    let (woken, lane) = woken.map_err(|error| ApiError::from_gateway(&error))?;
-    let (mut response, result) = match woken {
-        Prewarm::Sent => (HttpResponse::Accepted(), "sent"),
-        Prewarm::Joined => (HttpResponse::Accepted(), "joined"),
-        Prewarm::Awake => (HttpResponse::Ok(), "awake"),
-    };
-    let body = json!({"backend": name, "prewarm": result, "state": lane.label()});
-    Ok(response.json(body))
-}
-
-/// `POST /backends/{name}/close`: takes a backend out of service. Calls in flight continue.
-pub(super) async fn close(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let name = visit.parameter();
-    let closed = visit.state.gateway.close(&name).await;
-    lane_answer(&name, closed.map(|_| "closed"))
-}
-
-/// `POST /backends/{name}/reopen`: puts a backend back into service after its lane was closed, because its limit of
-/// restarts was exceeded or because an operator closed it. The lane gets new actors and keeps what it learned.
-pub(super) async fn reopen(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let name = visit.parameter();
-    let reopened = visit.state.gateway.reopen(&name).await;
-    lane_answer(&name, reopened.map(|_| "open"))
-}
-
-fn lane_answer(
-    name: &str,
-    result: Result<&'static str, GatewayError>,
-) -> Result<HttpResponse, ApiError> {
-    let lane = result.map_err(|error| ApiError::from_gateway(&error))?;
-    Ok(HttpResponse::Ok().json(json!({"backend": name, "lane": lane})))
 }
 
 /// `GET /v1/models`.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kebne_actors::ActorReport;
 use kebne_context::StoreHealth;
-use kebne_lane::{EndingCounts, FailureCount, LaneSnapshot, LastFailure, PastVerdict};
+use kebne_lane::{EndingCounts, FailureCount, LaneSnapshot, LastFailure, PastVerdict, Service};
 use serde::Serialize;
 
 use crate::{
@@ -94,6 +94,8 @@ pub struct LaneSample {
     pub level: Level,
     /// Who waits and why.
     pub sentence: String,
+    /// Whether the lane admits calls.
+    pub service: Service,
     /// The reason why the lane is closed.
     pub closed: Option<Arc<str>>,
     /// `true` if no connection could be made at the last attempt that failed.
@@ -182,6 +184,7 @@ impl LaneSample {
             label: words::label(lane),
             level: words::level(lane),
             sentence: String::new(),
+            service: lane.service,
             closed: lane.closed.clone(),
             unreachable: words::is_unreachable(lane),
             ready_in_ms: lane.ready_in_ms,

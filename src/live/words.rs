@@ -1,6 +1,6 @@
 //! The state of a lane and of the service in sentences: who waits and why. Pure functions of a sample.
 
-use kebne_lane::{LaneSnapshot, LaneState};
+use kebne_lane::{LaneSnapshot, LaneState, Service};
 
 use crate::{
     backend::reason::UNREACHABLE,
@@ -11,6 +11,9 @@ use crate::{
 pub(super) fn level(lane: &LaneSnapshot) -> Level {
     if lane.closed.is_some() {
         return Level::Bad;
+    }
+    if lane.service != Service::Open {
+        return Level::Warn;
     }
     match lane.state {
         LaneState::Idle => Level::Idle,
@@ -26,6 +29,11 @@ pub(super) fn level(lane: &LaneSnapshot) -> Level {
 pub(super) fn label(lane: &LaneSnapshot) -> &'static str {
     if lane.closed.is_some() {
         return "closed";
+    }
+    match lane.service {
+        Service::Open | Service::Closed => {}
+        Service::Draining => return "draining",
+        Service::Drained => return "drained",
     }
     match lane.state {
         LaneState::Idle => "asleep or unknown",
@@ -94,7 +102,7 @@ pub(super) fn lane(lane: &LaneSample, state: LaneState, refuses: bool) -> String
         }
     };
     if refuses {
-        format!("{text} New calls are refused, because the service stops.")
+        format!("{text} The lane is drained: new calls go to another backend or are refused.")
     } else {
         text
     }

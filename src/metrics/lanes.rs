@@ -3,14 +3,14 @@
 use std::sync::{Arc, atomic::AtomicU64};
 
 use kebne_control::LaneState;
-use kebne_lane::{Ending, LaneSnapshot};
+use kebne_lane::{Ending, LaneSnapshot, Service};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 use crate::metrics::{
-    labels::{ByEnding, ByFailure, ByLane, ByPriority, ByResult, ByState},
+    labels::{ByEnding, ByFailure, ByLane, ByPriority, ByResult, ByService, ByState},
     names::{self, Metric},
     real, register,
 };
@@ -54,6 +54,7 @@ pub(super) fn register_all(registry: &mut Registry, lanes: &[LaneSnapshot]) {
     endings(registry, lanes);
     queues(registry, lanes);
     states(registry, lanes);
+    services(registry, lanes);
     let restarts = Family::<ByLane, Counter>::default();
     let hedges = Family::<ByResult, Counter>::default();
     for lane in lanes {
@@ -140,6 +141,21 @@ fn states(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }
     }
     register(registry, &names::STATE, states);
+}
+
+fn services(registry: &mut Registry, lanes: &[LaneSnapshot]) {
+    let services = Family::<ByService, Gauge>::default();
+    for lane in lanes {
+        for service in Service::ALL {
+            let labels = ByService {
+                lane: Arc::clone(&lane.name),
+                service: service.label(),
+            };
+            let here = i64::from(service == lane.service);
+            services.get_or_create(&labels).set(here);
+        }
+    }
+    register(registry, &names::SERVICE, services);
 }
 
 fn by_lane(lane: &LaneSnapshot) -> ByLane {

@@ -262,6 +262,12 @@ pub(super) const QUEUE_BY_PRIORITY: Metric = metric(
     &["lane", "priority"],
     "Calls that wait, by priority; absent while none wait",
 );
+pub(super) const SERVICE: Metric = metric(
+    "kebne_service",
+    Gauge,
+    &["lane", "service"],
+    "1 for whether the lane admits calls (`open`, `draining`, `drained`, `closed`), 0 for the others",
+);
 pub(super) const CLOSED: Metric = metric(
     "kebne_closed",
     Gauge,
@@ -337,6 +343,7 @@ pub(super) const ALL: &[&Metric] = &[
     &FAILED_ATTEMPTS,
     &HEDGES,
     &STATE,
+    &SERVICE,
     &CLOSED,
     &LIMIT,
     &RATE_LIMIT,

@@ -5,6 +5,7 @@
 mod actions;
 mod alerts;
 mod all_at_once;
+mod backends;
 mod bodies;
 mod browsers;
 mod budgets;

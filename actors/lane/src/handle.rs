@@ -25,10 +25,10 @@ use crate::{
     kept::Kept,
     lane::{CloseLane, Entrance, GetClosed, Lane, ReopenLane, Route},
     rate_controller::{ControllerMemory, GetController},
-    snapshot::{LaneSnapshot, next_attempt, until},
+    snapshot::{LaneSnapshot, Service, next_attempt, until},
     status::{LastFailure, Status},
     visit::Visit,
-    worker_pool::{Close, CutOff, Enqueue, GetPool, SpendRetry, WorkerPool},
+    worker_pool::{Close, CutOff, Enqueue, GetPool, Resume, SpendRetry, WorkerPool},
 };
 
 /// The time within which the lane's actors must answer a query or a command.
@@ -221,6 +221,7 @@ impl<B: Backend> LaneHandle<B> {
         let memory = self.inner.learned.lock();
         Some(LaneSnapshot {
             name: Arc::clone(&self.inner.name),
+            service: Service::Closed,
             closed: Some(reason),
             state: self.state(),
             state_changes: memory.states(),
@@ -250,6 +251,7 @@ impl<B: Backend> LaneHandle<B> {
         let grant = controller.report.grant;
         Some(LaneSnapshot {
             name: Arc::clone(&self.inner.name),
+            service: self.service(),
             closed: None,
             state: self.state(),
             state_changes: controller.states,
@@ -278,6 +280,30 @@ impl<B: Backend> LaneHandle<B> {
             }
             None => true,
         }
+    }
+
+    /// Returns whether the lane admits calls.
+    pub fn service(&self) -> Service {
+        match (self.closed(), self.inner.status.is_draining()) {
+            (Some(_), _) => Service::Closed,
+            (None, false) => Service::Open,
+            (None, true) if self.live() == 0 => Service::Drained,
+            (None, true) => Service::Draining,
+        }
+    }
+
+    /// Admits new calls again after [`LaneHandle::drain`]. Returns `false` if they were admitted already.
+    ///
+    /// # Errors
+    /// Returns an error if the lane is closed, or its actors have stopped or do not answer within 2 s.
+    pub async fn resume(&self) -> Result<bool, NoAnswer> {
+        let was_draining = self.inner.status.is_draining();
+        let Some(Entrance::Open(route)) = self.inner.entered().await else {
+            return Err(NoAnswer);
+        };
+        let resumed = route.pool.ask_control(Resume, ASK_TIMEOUT).await;
+        resumed.map_err(|_| NoAnswer)?;
+        Ok(was_draining)
     }
 
     /// Refuses new calls from now on; admitted calls continue.

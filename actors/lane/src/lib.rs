@@ -48,7 +48,7 @@ pub use kebne_control::{
 pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
 pub use prewarm::{Prewarm, PrewarmError};
 pub use settings::LaneSettings;
-pub use snapshot::{LaneSnapshot, PastVerdict};
+pub use snapshot::{LaneSnapshot, PastVerdict, Service};
 pub use status::{FailureCount, LastFailure};
 pub use trail::{AttemptEnding, AttemptTrail, Trail, TrailReport};
 pub use via_lane::{LaneFlowExt, Replies, ViaLane};

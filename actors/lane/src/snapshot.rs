@@ -15,6 +15,8 @@ use crate::{
 pub struct LaneSnapshot {
     /// The lane's name.
     pub name: Arc<str>,
+    /// Whether the lane admits calls.
+    pub service: Service,
     /// The reason why the lane is closed; `None` while it is open.
     pub closed: Option<Arc<str>>,
     /// The state of the lane; the last known one if the lane is closed.
@@ -47,6 +49,36 @@ pub struct LaneSnapshot {
     pub endings: EndingCounts,
     /// The wake calls that the lane made itself, and their endings.
     pub prewarms: EndingCounts,
+}
+
+/// Whether a lane admits calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// It does.
+    #[default]
+    Open,
+    /// New calls are refused; some that were admitted are left.
+    Draining,
+    /// New calls are refused, and none is left.
+    Drained,
+    /// Calls are refused, and its actors are stopped.
+    Closed,
+}
+
+impl Service {
+    /// Every value.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Draining, Self::Drained, Self::Closed];
+
+    /// Returns the label used in metrics and answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// A verdict and its age. It is serialized as the verdict's text.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -88,6 +88,8 @@ pub(crate) struct Status {
     delivered_rate: AtomicU64,
     /// Microseconds of the lane's clock at which the backend is expected to serve; 0 if it serves or that is unknown.
     ready_at: AtomicU64,
+    /// `true` if new calls are refused because the lane is drained.
+    draining: AtomicBool,
     failures: Mutex<Failures>,
 }
 
@@ -175,6 +177,14 @@ impl Status {
 
     pub(crate) fn limit(&self) -> u32 {
         self.limit.load(Relaxed)
+    }
+
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
     }
 
     pub(crate) fn worker_restarted(&self) {

@@ -39,7 +39,7 @@ mod wake;
 
 pub(crate) use memory::{InFlight, PoolMemory};
 use messages::WakeupDue;
-pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, SpendRetry};
+pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, Resume, SpendRetry};
 pub(crate) use wake::{LastWake, SendWake, WakeAnswer};
 
 /// The parts that each instance of the pool starts with; clones share the kept state.
@@ -199,8 +199,19 @@ impl<B: Backend> Handler<Close> for WorkerPool<B> {
     fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
         let now = self.parts.clock.now();
         self.parts.kept.lock().pool.close(now);
+        self.parts.status.set_draining(true);
         self.step(ctx);
         self.end_wake();
+    }
+}
+
+impl<B: Backend> Handler<Resume> for WorkerPool<B> {
+    type Result = ();
+
+    fn handle(&mut self, _: Resume, ctx: &mut Context<Self>) {
+        self.parts.kept.lock().pool.resume();
+        self.parts.status.set_draining(false);
+        self.step(ctx);
     }
 }
 

@@ -199,6 +199,6 @@ pub struct PoolReport {
     pub hedges_won: u64,
     /// Wait predicted for a call offered now.
     pub predicted_wait: Option<Duration>,
-    /// `true` if new calls are refused because the process stops.
+    /// `true` if new calls are refused because the lane is drained.
     pub closed: bool,
 }

@@ -17,6 +17,7 @@ fn sample(level: Level, in_flight: u32, queued: usize) -> LaneSample {
         label: "",
         level,
         sentence: String::new(),
+        service: Service::Open,
         closed: None,
         unreachable: false,
         ready_in_ms: None,
@@ -135,7 +136,7 @@ fn a_lane_that_does_not_serve_says_why_and_until_when() {
     );
     assert_eq!(
         lane(&broken, LaneState::Paused, true),
-        "Nobody waits: the backend asked for a pause, which ends in 5 min. New calls are refused, because the service stops."
+        "Nobody waits: the backend asked for a pause, which ends in 5 min. The lane is drained: new calls go to another backend or are refused."
     );
     broken.closed = Some("closed by an operator".into());
     assert_eq!(

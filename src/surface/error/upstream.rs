@@ -47,6 +47,10 @@ impl ApiError {
                 cause: Some(reason::UNREACHABLE),
                 ..
             } => Self::from_call(error).unreachable(),
+            GatewayError::Call {
+                cause: Some(reason::OUT_OF_SERVICE),
+                ..
+            } => Self::lane_closed(),
             GatewayError::Call { error, .. } => Self::from_call(error),
         }
     }
@@ -111,7 +115,7 @@ impl ApiError {
             "service_unavailable_error",
             "this backend is out of service",
         )
-        .code("lane_closed")
+        .code(reason::OUT_OF_SERVICE)
         .ending_in(Ending::Shed)
         .after(Some(RETRY_AFTER_MAX))
     }

@@ -17,6 +17,11 @@ pub(crate) struct Enqueue<B: Backend>(pub(crate) Arc<Job<B>>);
 #[rtype(result = "()")]
 pub(crate) struct Close;
 
+/// Admits new calls again after [`Close`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Resume;
+
 /// Gives up all calls, waiting or running; the answer is the number of calls cut off.
 #[derive(Debug, Message)]
 #[rtype(result = "usize")]

@@ -1,0 +1,72 @@
+//! A backend's lane with the settings that it was made of.
+
+use std::sync::Arc;
+
+use kebne_actors::ActorRef;
+use kebne_lane::{LaneBuilder, LaneHandle};
+
+use crate::{
+    backend::{ModelBackend, wake},
+    gateway::StartError,
+    learned::Learned,
+    memory::ByteBudget,
+    settings::{BackendSettings, Environment, Settings},
+    supervisor::Supervisor,
+};
+
+/// A backend's lane.
+pub(super) struct Lane {
+    /// Its number, which no other lane of this process has had.
+    pub(super) number: usize,
+    pub(super) handle: LaneHandle<ModelBackend>,
+    #[cfg(feature = "lab")]
+    pub(super) backend: Arc<ModelBackend>,
+    pub(super) settings: BackendSettings,
+}
+
+/// What each lane is started with.
+pub(super) struct LaneParts<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) environment: &'a dyn Environment,
+    pub(super) supervisor: &'a ActorRef<Supervisor>,
+    /// The memory of large answers, shared by all backends.
+    pub(super) answers: &'a ByteBudget,
+    pub(super) learned: Option<&'a Learned>,
+}
+
+impl Lane {
+    /// Starts the lane of a backend on a thread.
+    pub(super) async fn start(
+        number: usize,
+        backend_settings: &BackendSettings,
+        thread: &actix_rt::ArbiterHandle,
+        parts: &LaneParts<'_>,
+    ) -> Result<Self, StartError> {
+        let backend = ModelBackend::build(backend_settings, parts.environment)?;
+        let backend = Arc::new(backend.with_answer_budget(parts.answers));
+        let (wake, wake_options) = wake::call(backend_settings, parts.settings)?;
+        let learned = parts.learned.and_then(|known| known.of(backend_settings));
+        let started = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend))
+            .settings(backend_settings.limits.clone())
+            .learned(learned)
+            .wake_request(wake, wake_options)
+            .on_arbiter(thread.clone())
+            .start_under(parts.supervisor)
+            .await;
+        let handle = started.map_err(|error| StartError::Lane {
+            lane: backend_settings.name.clone(),
+            error,
+        })?;
+        Ok(Self {
+            number,
+            handle,
+            #[cfg(feature = "lab")]
+            backend,
+            settings: backend_settings.clone(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.handle.name()
+    }
+}

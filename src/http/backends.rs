@@ -1,0 +1,110 @@
+//! The operations on backends: what they are doing, and taking them out of service and back.
+//!
+//! They are found under `/admin/v1/backends`. Those under `/backends` are the same with the answers of earlier versions.
+
+use actix_web::HttpResponse;
+use kebne_lane::{LaneSnapshot, Prewarm, Service};
+use serde_json::{Value, json};
+
+use crate::{gateway::GatewayError, http::visit::Visit, surface::error::ApiError};
+
+/// `GET /admin/v1/backends`: the backends in the order of the settings.
+pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let snapshot = visit.state.gateway.snapshot().await;
+    let data: Vec<_> = snapshot.lanes.iter().map(object).collect();
+    Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data})))
+}
+
+/// `GET /admin/v1/backends/{name}`.
+pub(super) async fn read(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    answer(&visit, &name).await
+}
+
+/// `POST /admin/v1/backends/{name}/drain`: new calls go to the other backends of their model, or are refused. Calls that were
+/// admitted are served.
+pub(super) async fn drain(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let drained = visit.state.gateway.drain_backend(&name).await;
+    drained.map_err(|error| ApiError::from_gateway(&error))?;
+    answer(&visit, &name).await
+}
+
+/// `POST /admin/v1/backends/{name}/disable`: as `drain`, and the calls that wait are refused or go elsewhere too. Attempts in
+/// flight continue.
+pub(super) async fn disable(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let closed = visit.state.gateway.close(&name).await;
+    closed.map_err(|error| ApiError::from_gateway(&error))?;
+    answer(&visit, &name).await
+}
+
+/// `POST /admin/v1/backends/{name}/reopen`: puts a backend back into service that was drained, disabled, or closed because
+/// its limit of restarts was exceeded.
+pub(super) async fn enable(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let opened = visit.state.gateway.reopen(&name).await;
+    opened.map_err(|error| ApiError::from_gateway(&error))?;
+    answer(&visit, &name).await
+}
+
+/// Answers with the state of a backend.
+async fn answer(visit: &Visit, name: &str) -> Result<HttpResponse, ApiError> {
+    let snapshot = visit.state.gateway.backend_snapshot(name).await;
+    let snapshot = snapshot.map_err(|error| ApiError::from_gateway(&error))?;
+    Ok(HttpResponse::Ok().json(object(&snapshot)))
+}
+
+/// Returns a backend as an object of the API.
+fn object(lane: &LaneSnapshot) -> Value {
+    json!({
+        "object": "backend",
+        "name": lane.name,
+        "service": lane.service,
+        "reason": lane.closed,
+        "state": lane.state.label(),
+        "live": lane.live,
+        "queued": lane.pool.queued,
+        "in_flight": lane.pool.in_flight,
+        "limit": lane.controller.grant.concurrency,
+        "ready_in_ms": lane.ready_in_ms,
+        "last_failure": lane.last_failure,
+    })
+}
+
+/// `POST /backends/{name}/prewarm`: wakes a backend before any caller asks. Answers 202 if a wake call is sent or in
+/// progress, and 200 if the backend already serves. The result of the wake call is in `/state` and in the metrics.
+pub(super) async fn prewarm(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let woken = visit.state.gateway.prewarm(&name).await;
+    let (woken, lane) = woken.map_err(|error| ApiError::from_gateway(&error))?;
+    let (mut response, result) = match woken {
+        Prewarm::Sent => (HttpResponse::Accepted(), "sent"),
+        Prewarm::Joined => (HttpResponse::Accepted(), "joined"),
+        Prewarm::Awake => (HttpResponse::Ok(), "awake"),
+    };
+    let body = json!({"backend": name, "prewarm": result, "state": lane.label()});
+    Ok(response.json(body))
+}
+
+/// `POST /backends/{name}/close`.
+pub(super) async fn close(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let closed = visit.state.gateway.close(&name).await;
+    lane_answer(&name, closed.map(|_| Service::Closed))
+}
+
+/// `POST /backends/{name}/reopen`.
+pub(super) async fn reopen(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let reopened = visit.state.gateway.reopen(&name).await;
+    lane_answer(&name, reopened.map(|_| Service::Open))
+}
+
+fn lane_answer(
+    name: &str,
+    result: Result<Service, GatewayError>,
+) -> Result<HttpResponse, ApiError> {
+    let lane = result.map_err(|error| ApiError::from_gateway(&error))?;
+    Ok(HttpResponse::Ok().json(json!({"backend": name, "lane": lane})))
+}
