@@ -37,16 +37,20 @@ mod call;
 mod check;
 mod context;
 mod error;
+mod fallbacks;
 mod lane;
 mod operate;
+mod placement;
 mod restarts;
 mod route;
 
 pub use call::GatewayReply;
 pub use check::check;
 pub use error::{GatewayError, StartError};
+pub use fallbacks::FallbackCount;
 
 use context::context_parts;
+use fallbacks::Fallbacks;
 use lane::{Lane, LaneParts};
 use restarts::Restarts;
 use route::{Route, routes};
@@ -77,6 +81,7 @@ struct Inner {
     /// The service is about to stop.
     leaving: AtomicBool,
     restarts: Restarts,
+    fallbacks: Fallbacks,
 }
 
 /// The gateway as `/state` shows it.
@@ -90,6 +95,8 @@ pub struct GatewaySnapshot {
     pub lanes: Vec<LaneSnapshot>,
     /// Restarts of actors since the start, by kind.
     pub restarts: BTreeMap<&'static str, u64>,
+    /// Calls that left a backend for another one of their model.
+    pub fallbacks: Vec<FallbackCount>,
 }
 
 impl Gateway {
@@ -153,6 +160,7 @@ impl Gateway {
                 learned: learned.map(Mutex::new),
                 leaving: AtomicBool::new(false),
                 restarts,
+                fallbacks: Fallbacks::default(),
             }),
         };
         gateway.prewarm_at_start().await;
@@ -217,6 +225,7 @@ impl Gateway {
             dead_letters: self.inner.system.dead_letters(),
             lanes: lanes.into_iter().flatten().collect(),
             restarts: self.inner.restarts.by_kind(),
+            fallbacks: self.inner.fallbacks.counts(),
         }
     }
 

@@ -209,7 +209,8 @@ fn operations() -> Vec<Resource> {
     let mut operations = calls_to_models();
     operations.extend(kept_objects());
     operations.extend(service());
-    operations.extend(administration());
+    operations.extend(backend_administration());
+    operations.extend(key_administration());
     #[cfg(feature = "lab")]
     operations.extend(simulated());
     operations
@@ -257,8 +258,8 @@ fn kept_objects() -> Vec<Resource> {
     ]
 }
 
-/// The operations of administrators, under `/admin/v1`.
-fn administration() -> Vec<Resource> {
+/// The administration of backends.
+fn backend_administration() -> Vec<Resource> {
     vec![
         only(
             "/admin/v1/backends",
@@ -303,7 +304,7 @@ fn simulated() -> Vec<Resource> {
 }
 
 /// The administration of keys.
-fn administration() -> Vec<Resource> {
+fn key_administration() -> Vec<Resource> {
     vec![
         only(
             "/admin/v1/keys",

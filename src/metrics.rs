@@ -86,6 +86,7 @@ impl Metrics {
         let mut registry = Registry::default();
         self.calls.register(&mut registry);
         lanes::register_all(&mut registry, &snapshot.lanes);
+        lanes::register_fallbacks(&mut registry, &snapshot.fallbacks);
         let restarts = Family::<ByKind, Counter>::default();
         for (&kind, &count) in &snapshot.restarts {
             restarts.get_or_create(&ByKind { kind }).inc_by(count);

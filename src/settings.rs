@@ -12,6 +12,7 @@ pub mod base_url;
 pub mod cost;
 pub mod environment;
 pub mod error_status;
+pub mod fallback;
 pub mod load;
 pub mod log;
 pub mod model;
@@ -31,6 +32,7 @@ pub use base_url::BaseUrl;
 pub use cost::CostSettings;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use error_status::ErrorStatus;
+pub use fallback::{FallbackAfter, FallbackSettings};
 pub use kebne_accounts::AccountsSettings;
 pub use kebne_context::{ContextSettings, PromptSettings};
 #[cfg(feature = "lab")]

@@ -73,7 +73,7 @@ impl Replica {
     }
 
     /// Returns the predicted time until the calls before a new one are sent, once the backend serves.
-    fn queue(&self, usual: Duration) -> Duration {
+    pub(crate) fn queue(&self, usual: Duration) -> Duration {
         let before = f64::from((self.live + 1).saturating_sub(self.limit.max(1)));
         let served = self.served_in(usual).as_secs_f64();
         let rate = self
@@ -123,6 +123,14 @@ pub fn choose(replicas: &[Replica], draws: [u32; 2]) -> Option<usize> {
         }
     }
     best(&mut (0..replicas.len())).map(|(found, _)| found)
+}
+
+/// Returns the position of the replica that is expected to answer first of all; `None` for an empty list.
+pub fn soonest(replicas: &[Replica]) -> Option<usize> {
+    let usual = usual(replicas);
+    let costs = replicas.iter().map(|replica| replica.cost(usual));
+    let best = costs.enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b));
+    best.map(|(found, _)| found)
 }
 
 /// Returns the position of a replica drawn by weight among those that serve or may serve; `draw` is a random number from 0
@@ -188,8 +196,8 @@ pub fn is_worth_moving(here: &Replica, there: &Replica, accepted: Duration) -> b
     stay >= go.saturating_add(gain) && stay.as_secs_f64() >= go.as_secs_f64() * factor
 }
 
-/// Returns the mean service time of the replicas that have served.
-fn usual(replicas: &[Replica]) -> Duration {
+/// Returns the mean service time of the replicas that have served; a second if none has.
+pub fn usual(replicas: &[Replica]) -> Duration {
     let known = replicas.iter().map(|replica| replica.service_time);
     let known: Vec<_> = known.filter(|time| !time.is_zero()).collect();
     let count = u32::try_from(known.len()).unwrap_or(u32::MAX);

@@ -135,7 +135,7 @@ pub struct Grant {
     pub delivered_rate: Option<f64>,
     /// The time at which the backend is expected to serve; `None` if it serves or the time is unknown.
     pub ready_eta: Option<Timestamp>,
-    /// Retries per success that the lane may spend, counting retries, hedges and fallbacks.
+    /// Retries per success that the lane may spend, counting retries and hedges.
     pub retry_ratio: f64,
     /// The number of calls in flight above which a further one tests a higher load; a call of the lowest priority is
     /// used for it.

@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod chance;
 pub mod controller;
+pub mod fallback;
 pub mod grant;
 pub mod kind;
 pub mod limit;
@@ -21,6 +22,7 @@ pub use chance::Chance;
 pub use controller::{
     AttemptId, Controller, ControllerReport, Effect, Message, Momentary, Snapshot, Span,
 };
+pub use fallback::{FallbackKind, FallbackRules};
 pub use grant::{BucketGrant, Grant, LaneState, Permission};
 pub use kind::Kind;
 pub use load_time::LoadTimes;

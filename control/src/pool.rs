@@ -62,6 +62,8 @@ struct Meta {
     sent: bool,
     /// `true` if it may still be hedged.
     hedge: bool,
+    /// `true` if it does not wait for a cold backend.
+    refuse_when_cold: bool,
     kind: Kind,
 }
 
@@ -206,6 +208,7 @@ impl<T> Pool<T> {
             self.steady_since = now;
         }
         let margins_shrink = grant.service_time_high < self.grant.service_time_high;
+        let was = self.grant.state;
         self.grant = grant;
         self.peak.note(grant.delivered_rate.unwrap_or(0.0), now);
         if margins_shrink {
@@ -213,6 +216,19 @@ impl<T> Pool<T> {
         }
         if let Permission::Closed { until } = self.grant.permission {
             self.refuse_due_before(until, now);
+        }
+        if self.grant.state == LaneState::Cold && was != LaneState::Cold {
+            self.refuse_impatient(now);
+        }
+    }
+
+    /// Refuses the waiting calls that do not wait for a cold backend.
+    fn refuse_impatient(&mut self, now: Timestamp) {
+        let calls = self.calls.iter();
+        let impatient = calls.filter(|(_, call)| call.meta.refuse_when_cold);
+        let impatient: Vec<_> = impatient.map(|(id, _)| *id).collect();
+        for id in impatient {
+            self.give_up(id, RefusalReason::Cold, now);
         }
     }
 

@@ -1,6 +1,9 @@
 //! `kebne check`: the effective settings, and the place that set each value.
 //!
-//! The output is TOML that can be used as a settings file again, except that secrets are masked.
+//! The output is TOML that can be used as a settings file again, except that secrets are masked. Comments explain which
+//! backends each model asks.
+
+mod routes;
 
 use std::{collections::BTreeMap, io::Write, path::Path};
 
@@ -45,6 +48,7 @@ pub fn run(
     mask(&mut tree);
     write!(output, "{}", toml::to_string(&tree)?)?;
     write_origins(&loaded.origins, output)?;
+    routes::write(&loaded.settings, output)?;
     Ok(())
 }
 

@@ -1,9 +1,9 @@
-//! The calls through the lanes of a model: the first that serves it, else the next.
+//! The calls through the backends of a model: the one that serves it, else the next.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use kebne_control::Outcome;
-use kebne_lane::{CallError, CallOptions, LaneHandle, RefusalReason, Reply};
+use kebne_control::{FallbackKind, FallbackRules};
+use kebne_lane::{CallError, CallOptions, LaneHandle, RefusalReason, Repeats, Reply};
 use kebne_wire::splice::with_model;
 use tokio::time::Instant;
 
@@ -11,8 +11,10 @@ use crate::{
     backend::{ModelBackend, reason::OUT_OF_SERVICE},
     gateway::{
         Gateway, GatewayError,
-        balancer::{Bond, Placement},
-        lane::Lane,
+        balancer::Bond,
+        fallbacks::{attempts, kind_of},
+        placement::Placement,
+        route::{Route, Target},
     },
     llm::{ModelRequest, ModelResponse},
 };
@@ -24,8 +26,94 @@ pub struct GatewayReply {
     pub reply: Reply<ModelResponse>,
     /// The lane that answered.
     pub lane: String,
+    /// The model that the backend was asked for.
+    pub model: String,
     /// Attempts of all lanes that were tried.
     pub attempts: u32,
+    /// Why a preferred backend did not answer.
+    pub fallback: Option<FallbackKind>,
+}
+
+/// What a call has cost so far, and where it was not served.
+struct Journey<'g> {
+    gateway: &'g Gateway,
+    route: &'g Route,
+    rules: FallbackRules,
+    began: Instant,
+    due: Instant,
+    attempts: u32,
+    /// The first reason for which it left a backend.
+    fallback: Option<FallbackKind>,
+    /// The lanes that it left, by number.
+    left: Vec<usize>,
+}
+
+impl<'g> Journey<'g> {
+    fn begin(gateway: &'g Gateway, route: &'g Route, options: &CallOptions) -> Self {
+        let mut rules = route.rules;
+        if options.refuse_when_cold {
+            rules = rules.with(FallbackKind::Cold, Some(Duration::ZERO));
+        }
+        let began = Instant::now();
+        Self {
+            gateway,
+            route,
+            rules,
+            began,
+            due: began + options.deadline,
+            attempts: 0,
+            fallback: None,
+            left: Vec::new(),
+        }
+    }
+
+    /// Records that the call leaves a backend. A backend that it leaves twice counts once.
+    fn leaves(&mut self, target: &Target, kind: FallbackKind) {
+        let lane = &target.lane;
+        if self.left.contains(&lane.number) {
+            return;
+        }
+        self.left.push(lane.number);
+        self.fallback.get_or_insert(kind);
+        let (model, lane) = (self.route.model.as_str(), lane.name());
+        self.gateway.inner.fallbacks.note(model, lane, kind);
+        tracing::debug!(
+            model,
+            lane,
+            kind = kind.label(),
+            "the call goes to another backend"
+        );
+    }
+
+    /// Returns `true` if the call may go to another backend after an obstacle.
+    fn goes_on(&self, kind: FallbackKind) -> bool {
+        let bounds = &self.route.fallback;
+        let now = Instant::now();
+        let time_max = bounds.time_max.wait();
+        self.rules.allows(kind)
+            && self.attempts < bounds.attempts_max
+            && now < self.due
+            && time_max.is_none_or(|most| now.saturating_duration_since(self.began) < most)
+    }
+
+    /// Returns the options of the call at one backend.
+    fn options(
+        &self,
+        target: &Target,
+        placement: &Placement<'_>,
+        request: &ModelRequest,
+        options: &CallOptions,
+    ) -> CallOptions {
+        let mut options = options.clone();
+        let limits = &target.lane.settings.limits;
+        options.deadline = self.due.saturating_duration_since(Instant::now());
+        options.first_part_timeout = request.stream.then_some(limits.first_token_timeout.0);
+        // A failure is repeated where it has not happened yet.
+        if self.rules.allows(FallbackKind::Failed) && placement.has_alternative(target) {
+            options.repeats = Repeats::Refused;
+        }
+        options
+    }
 }
 
 impl Gateway {
@@ -43,59 +131,58 @@ impl Gateway {
     ) -> Result<GatewayReply, GatewayError> {
         let unknown = || GatewayError::UnknownModel(model.to_owned());
         let route = Arc::clone(self.inner.routes.get(model).ok_or_else(unknown)?);
-        let due = Instant::now() + options.deadline;
         let bond = Bond::of(&route, session, &request.body);
-        let mut before = 0;
-        let mut groups = route.taking(&request)?.into_iter();
-        let mut placement = Placement::new(&route, &bond, groups.next().unwrap_or_default());
+        let groups = route.taking(&request)?;
+        let mut journey = Journey::begin(self, &route, &options);
+        let mut placement = Placement::new(&route.balancer, journey.rules, &bond, groups);
         loop {
-            let Some(target) = placement.choose() else {
-                return Err(unknown());
-            };
+            let choice = placement.choose().ok_or_else(unknown)?;
+            for (passed, kind) in choice.passed_over {
+                journey.leaves(passed, kind);
+            }
+            let target = choice.target;
             let lane = &target.lane;
-            let request = match &target.upstream {
-                Some(upstream) => with_model(&request, upstream),
-                None if model == route.model => request.clone(),
-                None => with_model(&request, &route.model),
-            };
-            let mut options = options.clone();
-            options.deadline = due.saturating_duration_since(Instant::now());
-            options.first_part_timeout = request
-                .stream
-                .then_some(lane.settings.limits.first_token_timeout.0);
-            let name = lane.name().to_owned();
-            let withdraw = async || placement.is_better_off_elsewhere(target).await;
-            let called = lane.handle.call_or_withdraw(request, options, withdraw);
+            let sent = request_to(target, &route, model, &request);
+            let options = journey.options(target, &placement, &request, &options);
+            let mut leaves = None;
+            let withdraw = async || placement.is_better_off_elsewhere(target, &mut leaves).await;
+            let called = lane.handle.call_or_withdraw(sent, options, withdraw);
             let error = match called.await {
                 Ok(reply) => {
-                    let attempts = before + reply.attempts();
                     return Ok(GatewayReply {
+                        attempts: journey.attempts + reply.attempts(),
                         reply,
-                        lane: name,
-                        attempts,
+                        lane: lane.name().to_owned(),
+                        model: target.model(&route),
+                        fallback: journey.fallback,
                     });
                 }
                 Err(CallError::Withdrawn) => {
-                    tracing::debug!(lane = name, "the call moves to another replica");
+                    if let Some(kind) = leaves {
+                        journey.leaves(target, kind);
+                        lane.wake();
+                    }
                     placement.moved(target);
                     continue;
                 }
                 Err(error) => error,
             };
+            journey.attempts += attempts(&error);
             placement.exclude(target);
-            if !placement.has_more() {
-                placement = Placement::new(&route, &bond, groups.next().unwrap_or_default());
+            let kind = kind_of(&error);
+            if kind == Some(FallbackKind::ContextLength) {
+                placement.exclude_contexts_of(target);
             }
-            if !placement.has_more() || due <= Instant::now() || !falls_back(lane, &error).await {
-                let cause = self.cause(&lane.handle, &error);
-                return Err(GatewayError::Call {
-                    lane: name,
-                    error: Box::new(error),
-                    cause,
-                });
+            match kind.filter(|kind| placement.has_more() && journey.goes_on(*kind)) {
+                Some(kind) => journey.leaves(target, kind),
+                None => {
+                    return Err(GatewayError::Call {
+                        lane: lane.name().to_owned(),
+                        cause: self.cause(&lane.handle, &error),
+                        error: Box::new(error),
+                    });
+                }
             }
-            before += attempts(&error);
-            tracing::debug!(lane = name, %error, "falling back to the model's next backend");
         }
     }
 
@@ -115,6 +202,8 @@ impl Gateway {
                 attempts: reply.attempts(),
                 reply,
                 lane: backend.to_owned(),
+                model: String::new(),
+                fallback: None,
             }),
             Err(error) => Err(GatewayError::Call {
                 cause: self.cause(&lane.handle, &error),
@@ -137,34 +226,11 @@ impl Gateway {
     }
 }
 
-/// Returns `true` if the next lane is to be tried: a refusal costs nothing, a failure costs a retry. A call that panicked
-/// is not made again: its request may be the cause.
-async fn falls_back(lane: &Lane, error: &CallError) -> bool {
-    match error {
-        CallError::Refused { .. } => true,
-        CallError::Failed { failure, .. }
-            if failure.is_shed || failure.outcome == Outcome::Client =>
-        {
-            false
-        }
-        // No load comes from these, and a budget that successes fill would never pay for them.
-        CallError::Failed { failure, .. } if failure.outcome.is_final() => true,
-        CallError::Failed { .. } | CallError::Timeout { .. } => lane.handle.spend_retry().await,
-        CallError::Closed { .. } | CallError::Stopped => true,
-        CallError::Panicked { .. } | CallError::Drained | CallError::Withdrawn => false,
-    }
-}
-
-/// Returns the attempts behind an error.
-fn attempts(error: &CallError) -> u32 {
-    match error {
-        CallError::Failed { attempts, .. }
-        | CallError::Timeout { attempts, .. }
-        | CallError::Panicked { attempts }
-        | CallError::Closed { attempts } => *attempts,
-        CallError::Refused { .. }
-        | CallError::Drained
-        | CallError::Stopped
-        | CallError::Withdrawn => 0,
+/// Returns the request as a backend gets it: with the model's name there, or its own name if the caller used another.
+fn request_to(target: &Target, route: &Route, named: &str, request: &ModelRequest) -> ModelRequest {
+    match &target.upstream {
+        Some(upstream) => with_model(request, upstream),
+        None if named == route.model => request.clone(),
+        None => with_model(request, &route.model),
     }
 }

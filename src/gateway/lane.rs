@@ -1,9 +1,9 @@
 //! A backend's lane with the settings that it was made of.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kebne_actors::ActorRef;
-use kebne_lane::{LaneBuilder, LaneHandle};
+use kebne_lane::{LaneBuilder, LaneHandle, Prewarm};
 
 use crate::{
     backend::{ModelBackend, wake},
@@ -13,6 +13,9 @@ use crate::{
     settings::{BackendSettings, Environment, Settings},
     supervisor::Supervisor,
 };
+
+/// The time in which a call that was taken back has left its lane.
+const LEAVING: Duration = Duration::from_millis(250);
 
 /// A backend's lane.
 pub(super) struct Lane {
@@ -68,5 +71,26 @@ impl Lane {
 
     pub(super) fn name(&self) -> &str {
         self.handle.name()
+    }
+
+    /// Returns `true` if this is not the lane with a number.
+    pub(super) fn number_is_not(&self, number: Option<usize>) -> bool {
+        number != Some(self.number)
+    }
+
+    /// Wakes the backend without waiting for the result. Nothing is sent if it is awake, or another call wakes it.
+    pub(super) fn wake(&self) {
+        let handle = self.handle.clone();
+        actix_rt::spawn(async move {
+            let mut woken = handle.prewarm().await;
+            if woken == Ok(Prewarm::Joined) {
+                // The other call may be one that has just left.
+                tokio::time::sleep(LEAVING).await;
+                woken = handle.prewarm().await;
+            }
+            if let Err(error) = woken {
+                tracing::debug!(lane = handle.name(), %error, "the backend was not woken");
+            }
+        });
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kebne_control::LaneState;
+use kebne_control::{FallbackRules, LaneState};
 use kebne_lane::Service;
 use kebne_wire::{NativeApi, inputs::Input};
 
 use crate::{
     gateway::{Gateway, GatewayError, balancer::Balancer, lane::Lane},
     llm::ModelRequest,
-    settings::{Api, ModelSettings, Settings},
+    settings::{Api, FallbackSettings, ModelSettings, Settings},
 };
 
 /// Where a model's calls go.
@@ -19,6 +19,10 @@ pub(super) struct Route {
     pub(super) groups: Vec<Vec<Target>>,
     /// How a replica of a group is chosen.
     pub(super) balancer: Balancer,
+    /// When calls leave a backend for the next one.
+    pub(super) rules: FallbackRules,
+    /// The bounds of this.
+    pub(super) fallback: FallbackSettings,
 }
 
 pub(super) struct Target {
@@ -27,6 +31,15 @@ pub(super) struct Target {
     pub(super) upstream: Option<String>,
     /// Its share relative to the other replicas of its group.
     pub(super) weight: f64,
+}
+
+impl Target {
+    /// Returns the name by which the backend is asked for the model.
+    pub(super) fn model(&self, route: &Route) -> String {
+        let own = self.lane.settings.model.as_ref();
+        let name = own.or(self.upstream.as_ref()).unwrap_or(&route.model);
+        name.clone()
+    }
 }
 
 impl Route {
@@ -150,6 +163,8 @@ pub(super) fn routes(
             model: model.name.clone(),
             groups: groups.collect(),
             balancer: Balancer::new(model),
+            rules: model.fallback.rules(),
+            fallback: model.fallback.clone(),
         });
         models.push(model.name.clone());
         for name in std::iter::once(&model.name).chain(&model.aliases) {
@@ -157,6 +172,7 @@ pub(super) fn routes(
         }
     }
     if settings.models.is_empty() {
+        let model = ModelSettings::default();
         for lane in lanes {
             let target = Target {
                 lane: Arc::clone(lane),
@@ -166,7 +182,9 @@ pub(super) fn routes(
             let route = Route {
                 model: lane.name().to_owned(),
                 groups: vec![vec![target]],
-                balancer: Balancer::new(&ModelSettings::default()),
+                balancer: Balancer::new(&model),
+                rules: model.fallback.rules(),
+                fallback: model.fallback.clone(),
             };
             models.push(lane.name().to_owned());
             routes.insert(lane.name().to_owned(), Arc::new(route));

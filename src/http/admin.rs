@@ -72,6 +72,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "actor_restarts": snapshot.restarts,
         "dead_letters": snapshot.dead_letters,
         "lanes": snapshot.lanes,
+        "fallbacks": snapshot.fallbacks,
         "sessions": session_store(&state.context.health()),
         "accounts": account_store(&state.gateway.accounts().health()),
     })))

@@ -11,6 +11,7 @@ fn seen() -> Seen {
             dead_letters: 3,
             lanes: Vec::new(),
             restarts: std::collections::BTreeMap::new(),
+            fallbacks: Vec::new(),
         },
         draining: false,
         uptime: Duration::from_secs(5),

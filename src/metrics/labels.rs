@@ -115,6 +115,13 @@ pub(super) struct ByState {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByFallback {
+    pub(super) model: Arc<str>,
+    pub(super) lane: Arc<str>,
+    pub(super) kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByService {
     pub(super) lane: Arc<str>,
     pub(super) service: &'static str,

@@ -9,8 +9,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::gateway::FallbackCount;
 use crate::metrics::{
-    labels::{ByEnding, ByFailure, ByLane, ByPriority, ByResult, ByService, ByState},
+    labels::{ByEnding, ByFailure, ByFallback, ByLane, ByPriority, ByResult, ByService, ByState},
     names::{self, Metric},
     real, register,
 };
@@ -156,6 +157,20 @@ fn services(registry: &mut Registry, lanes: &[LaneSnapshot]) {
         }
     }
     register(registry, &names::SERVICE, services);
+}
+
+/// Registers the calls that left a backend.
+pub(super) fn register_fallbacks(registry: &mut Registry, counts: &[FallbackCount]) {
+    let fallbacks = Family::<ByFallback, Counter>::default();
+    for one in counts {
+        let labels = ByFallback {
+            model: Arc::clone(&one.model),
+            lane: Arc::clone(&one.lane),
+            kind: one.kind.label(),
+        };
+        fallbacks.get_or_create(&labels).inc_by(one.count);
+    }
+    register(registry, &names::FALLBACKS, fallbacks);
 }
 
 fn by_lane(lane: &LaneSnapshot) -> ByLane {

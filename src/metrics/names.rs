@@ -262,6 +262,12 @@ pub(super) const QUEUE_BY_PRIORITY: Metric = metric(
     &["lane", "priority"],
     "Calls that wait, by priority; absent while none wait",
 );
+pub(super) const FALLBACKS: Metric = metric(
+    "kebne_fallbacks",
+    Counter,
+    &["model", "lane", "kind"],
+    "Calls of a model that left a backend for another one, by reason",
+);
 pub(super) const SERVICE: Metric = metric(
     "kebne_service",
     Gauge,
@@ -344,6 +350,7 @@ pub(super) const ALL: &[&Metric] = &[
     &HEDGES,
     &STATE,
     &SERVICE,
+    &FALLBACKS,
     &CLOSED,
     &LIMIT,
     &RATE_LIMIT,

@@ -74,6 +74,7 @@ fn text() -> String {
         dead_letters: 0,
         lanes: Vec::new(),
         restarts: BTreeMap::from([("worker", 3)]),
+        fallbacks: Vec::new(),
     };
     let mut ledger = kebne_quota::Ledger::default();
     let limits = toml::from_str("budgets = [{ tokens = 100 }]").unwrap();

@@ -98,6 +98,9 @@ pub struct BackendSettings {
     /// The inputs besides text that the server accepts: `image`, `audio`, `file`, `video`. It gets no call with other
     /// inputs. Default `["image", "audio", "file", "video"]`.
     pub inputs: Vec<Input>,
+    /// The context of the model in tokens, prompt and output; at least 1. A call that is too long for another backend of its
+    /// model goes only to one with a longer context, or whose context is not set. Default: not known.
+    pub context_tokens: Option<u32>,
     /// Only `openai` and `ollama`: APIs that the server has besides chats, completions and embeddings: `responses`, `files`, `batches`.
     /// Default none.
     pub apis: Vec<Api>,
@@ -139,6 +142,7 @@ impl Default for BackendSettings {
             cold_statuses: Vec::new(),
             pass_headers: Vec::new(),
             inputs: Input::ALL.to_vec(),
+            context_tokens: None,
             apis: Vec::new(),
             answer_size_max: ANSWER_SIZE_MAX,
             event_size_max: EVENT_SIZE_MAX,

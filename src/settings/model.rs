@@ -6,7 +6,7 @@ use kebne_quota::Price;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{
-    HumanDuration, SettingsError, Validate, join,
+    FallbackSettings, HumanDuration, SettingsError, Validate, join,
     replicas::{Affinity, Balance, Replicas},
 };
 
@@ -34,6 +34,8 @@ pub struct ModelSettings {
     pub affinity_wait: HumanDuration,
     /// `true` to wake a replica that sleeps when those that are awake have more calls than slots. Default `true`.
     pub wake_replicas: bool,
+    /// The reasons for which calls go to the next backend, and the wait before they do.
+    pub fallback: FallbackSettings,
     /// The name of this model at a backend, if it is not `name`: a table from backend name to model name. Default
     /// none.
     pub upstream: BTreeMap<String, String>,
@@ -52,6 +54,7 @@ impl Default for ModelSettings {
             affinity: Affinity::default(),
             affinity_wait: HumanDuration(Duration::from_millis(500)),
             wake_replicas: true,
+            fallback: FallbackSettings::default(),
             upstream: BTreeMap::new(),
             price: None,
         }
@@ -127,6 +130,7 @@ impl Validate for ModelSettings {
         }
         let price = self.price.as_ref();
         errors.extend(price.map_or_else(Vec::new, |price| price.validate(&join(path, "price"))));
+        errors.extend(self.fallback.validate(&join(path, "fallback")));
         if self.affinity_wait.0 > Duration::from_mins(1) {
             let message = "must be at most 1m";
             errors.push(SettingsError::new(join(path, "affinity_wait"), message));

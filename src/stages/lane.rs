@@ -154,7 +154,7 @@ async fn whole(
 
 /// Returns the headers that report what was sent with a call, and what was left out of it.
 fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(9);
+    let mut headers = Vec::with_capacity(11);
     if let Some((sent, left_out)) = history {
         let sent = u64::try_from(sent).unwrap_or(u64::MAX);
         headers.push(number_header("x-kebne-history-turns", sent));
@@ -169,8 +169,8 @@ fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderNam
     headers
 }
 
-/// Adds the headers of the backend's answer that are passed on, and those that report the lane, the number of attempts
-/// and the wait.
+/// Adds the headers of the backend's answer that are passed on, and those that report the lane and its model, why a preferred
+/// backend did not answer, the number of attempts and the wait.
 fn describe(
     reply: &GatewayReply,
     surface: &dyn Surface,
@@ -179,6 +179,15 @@ fn describe(
     headers.extend(passed(surface, &reply.reply.response().headers));
     if let Ok(lane) = HeaderValue::from_str(&reply.lane) {
         headers.push((HeaderName::from_static("x-kebne-lane"), lane));
+    }
+    if let Ok(model) = HeaderValue::from_str(&reply.model)
+        && !reply.model.is_empty()
+    {
+        headers.push((HeaderName::from_static("x-kebne-model"), model));
+    }
+    if let Some(kind) = reply.fallback {
+        let kind = HeaderValue::from_static(kind.label());
+        headers.push((HeaderName::from_static("x-kebne-fallback"), kind));
     }
     headers.push(number_header("x-kebne-attempts", reply.attempts.into()));
     let waited = u64::try_from(reply.reply.waited().as_millis()).unwrap_or(u64::MAX);

@@ -14,6 +14,7 @@ mod corpus;
 mod cost;
 mod edges;
 mod endings;
+mod fallbacks;
 mod files;
 mod inputs;
 mod keys;

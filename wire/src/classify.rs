@@ -13,7 +13,10 @@ use serde::Deserialize;
 use crate::quota;
 
 mod error_text;
+mod refusal;
 mod words;
+
+pub use refusal::{RefusedFor, refused_for};
 
 use error_text::ErrorText;
 use words::{

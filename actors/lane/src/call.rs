@@ -55,6 +55,8 @@ pub struct CallOptions {
 /// The attempts of a call that the lane repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Repeats {
+    /// Only attempts that the backend refused. For calls that are made elsewhere after a failure.
+    Refused,
     /// Attempts after which the backend has done nothing: it refused, or the failure is [`Failure::safe_to_repeat`].
     /// The default; correct for every call.
     #[default]
@@ -64,6 +66,15 @@ pub enum Repeats {
     Failures,
     /// Also panics. A request that made one attempt panic is likely to do so again.
     FailuresAndPanics,
+}
+
+/// What a caller takes back ([`crate::LaneHandle::call_or_withdraw`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// A call that waits. One that an attempt is made for stays.
+    Waiting,
+    /// Also a call that an attempt is made for, unless its answer has begun. The attempt is cancelled.
+    Running,
 }
 
 impl CallOptions {

@@ -16,7 +16,7 @@ use kebne_actors::{ActorRef, ActorState, work_pulling::permits::Permits};
 use crate::{
     attempt_task::{AttemptParts, AttemptTask},
     backend::Backend,
-    call::{CallError, CallOptions, Ending},
+    call::{CallError, CallOptions, Ending, Withdrawal},
     clock::Clock,
     endings::{EndingCounts, Endings},
     guard::{CallGuard, Reply},
@@ -28,7 +28,7 @@ use crate::{
     snapshot::{LaneSnapshot, Service, next_attempt, until},
     status::{LastFailure, Status},
     visit::Visit,
-    worker_pool::{Close, CutOff, Enqueue, GetPool, Resume, SpendRetry, WorkerPool},
+    worker_pool::{Close, CutOff, Enqueue, GetPool, Resume, WorkerPool},
 };
 
 /// The time within which the lane's actors must answer a query or a command.
@@ -66,13 +66,15 @@ impl<B: Backend> LaneHandle<B> {
         request: B::Request,
         options: CallOptions,
     ) -> Result<Reply<B::Response>, CallError> {
-        self.call_or_withdraw(request, options, pending).await
+        self.call_or_withdraw(request, options, pending::<Withdrawal>)
+            .await
     }
 
-    /// Makes a call as [`LaneHandle::call`] does, and takes it back when `withdraw` ends while the call waits: in the
-    /// queue, or between a refusal and the next attempt. For callers that can make the call elsewhere.
+    /// Makes a call as [`LaneHandle::call`] does, and takes it back when `withdraw` ends: [`Withdrawal::Waiting`] while the
+    /// call waits in the queue, or between a refusal and the next attempt; [`Withdrawal::Running`] also while an attempt runs
+    /// whose answer has not begun. For callers that can make the call elsewhere.
     ///
-    /// `withdraw` is run again when it ends while an attempt is under way. It should take some time: between two runs
+    /// `withdraw` is run again when it ends and the call is not taken back. It should take some time: between two runs
     /// nothing else is waited for.
     ///
     /// # Errors
@@ -81,7 +83,7 @@ impl<B: Backend> LaneHandle<B> {
         &self,
         request: B::Request,
         options: CallOptions,
-        withdraw: impl AsyncFnMut(),
+        withdraw: impl AsyncFnMut() -> Withdrawal,
     ) -> Result<Reply<B::Response>, CallError> {
         let inner = &*self.inner;
         inner.endings.call();
@@ -271,17 +273,6 @@ impl<B: Backend> LaneHandle<B> {
         })
     }
 
-    /// Takes one retry from this lane's budget for an attempt at another lane. Returns `false` if the budget has none.
-    pub async fn spend_retry(&self) -> bool {
-        match self.inner.open_route() {
-            Some(route) => {
-                let spent = route.pool.ask_control(SpendRetry, ASK_TIMEOUT).await;
-                spent.unwrap_or(false)
-            }
-            None => true,
-        }
-    }
-
     /// Returns whether the lane admits calls.
     pub fn service(&self) -> Service {
         match (self.closed(), self.inner.status.is_draining()) {
@@ -374,7 +365,7 @@ impl<B: Backend> Inner<B> {
         shared: Arc<Shared>,
         request: B::Request,
         options: CallOptions,
-        mut withdraw: impl AsyncFnMut(),
+        mut withdraw: impl AsyncFnMut() -> Withdrawal,
     ) -> Result<CallSuccess<B::Response>, CallError> {
         let deadline = self.clock.now().after(options.deadline);
         let mut before = None;
@@ -444,14 +435,14 @@ impl<B: Backend> Inner<B> {
 async fn until_withdrawn<B: Backend>(
     mut answer: oneshot::Receiver<Result<CallSuccess<B::Response>, CallError>>,
     job: &Weak<Job<B>>,
-    withdraw: &mut impl AsyncFnMut(),
+    withdraw: &mut impl AsyncFnMut() -> Withdrawal,
 ) -> Option<Result<CallSuccess<B::Response>, CallError>> {
     loop {
         tokio::select! {
             biased;
             answered = &mut answer => return answered.ok(),
-            () = withdraw() => {
-                if job.upgrade().is_some_and(|job| job.withdraw()) {
+            withdrawal = withdraw() => {
+                if job.upgrade().is_some_and(|job| job.withdraw(withdrawal)) {
                     return Some(Err(CallError::Withdrawn));
                 }
             }

@@ -17,7 +17,7 @@ use kebne_actors::work_pulling::permits::Permit;
 
 use crate::{
     backend::{Backend, Failure},
-    call::{CallError, CallOptions, Ending},
+    call::{CallError, CallOptions, Ending, Withdrawal},
     status::LastFailure,
 };
 
@@ -325,15 +325,19 @@ impl<B: Backend> Job<B> {
         let _left = outbox.map(|outbox| outbox.send(Err(error)));
     }
 
-    /// Takes the call back if no attempt of it runs and none has failed other than by a refusal. Returns `true` if it
-    /// was taken back: an attempt that begins later is cancelled before it reaches the backend.
-    pub(crate) fn withdraw(&self) -> bool {
+    /// Takes the call back if it was not answered and, for [`Withdrawal::Waiting`], no attempt of it runs and none has
+    /// failed other than by a refusal. Returns `true` if it was taken back: attempts that run are cancelled, and one that
+    /// begins later is cancelled before it reaches the backend.
+    pub(crate) fn withdraw(&self, withdrawal: Withdrawal) -> bool {
         let mut outlet = lock(&self.outlet);
-        let waits = outlet.outbox.is_some() && outlet.running.is_empty() && !self.was_lost();
-        if waits {
+        let is_open = outlet.outbox.is_some();
+        let waits = outlet.running.is_empty() && !self.was_lost();
+        let is_taken_back = is_open && (waits || withdrawal == Withdrawal::Running);
+        if is_taken_back {
             outlet.outbox = None;
+            outlet.cancel_all_but(None);
         }
-        waits
+        is_taken_back
     }
 
     /// Returns `true` if an answer or an error was sent to the caller.

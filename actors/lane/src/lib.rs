@@ -36,7 +36,7 @@ mod worker_pool;
 
 pub use backend::{Answer, Attempt, Backend, Failure, Tail, TailEnding};
 pub use builder::{LaneBuilder, StartError};
-pub use call::{CallError, CallOptions, Ending, RefusalReason, Repeats};
+pub use call::{CallError, CallOptions, Ending, RefusalReason, Repeats, Withdrawal};
 pub use endings::EndingCounts;
 pub use guard::{CallGuard, Reply};
 pub use handle::{LaneHandle, NoAnswer};

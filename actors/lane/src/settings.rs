@@ -50,9 +50,9 @@ pub struct LaneSettings {
     pub idle_timeout: HumanDuration,
     /// The maximum number of attempts of a call, refused ones not counted; 1 to 20. Default 6.
     pub attempts_max: u32,
-    /// Retries and fallbacks per success; 0 to 1. Default 0.2.
+    /// Retries per success; 0 to 1. Default 0.2.
     pub retry_ratio: f64,
-    /// Retries and fallbacks per success while faults are shown not to be caused by load; 0 to 1. Default 0.6.
+    /// Retries per success while faults are shown not to be caused by load; 0 to 1. Default 0.6.
     pub retry_ratio_max: f64,
     /// Retries in the budget at the start; 0 to `retry_cap`. Default 10.
     pub retry_start: f64,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use kebne_control::{Grant, LaneState, Replica, Timestamp};
+use kebne_control::{Grant, LaneState, Permission, Replica, Timestamp};
 use serde::Serialize;
 
 /// The number of bytes of a failure's message that are kept.
@@ -135,6 +135,16 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX) & !RUNS
 }
 
+/// Returns the end of a pause; `None` if there is none, or its end is not known.
+fn ends(permission: Permission) -> Option<Timestamp> {
+    match permission {
+        Permission::Paused { until } | Permission::Closed { until } => {
+            Some(until).filter(|until| *until != Timestamp::MAX)
+        }
+        Permission::Open | Permission::SingleFlight { .. } => None,
+    }
+}
+
 impl Status {
     pub(crate) fn publish(&self, grant: &Grant, now: Timestamp) {
         self.state.store(grant.state as u8, Relaxed);
@@ -144,7 +154,8 @@ impl Status {
         let rate = grant.delivered_rate.unwrap_or_default();
         self.delivered_rate.store(rate.to_bits(), Relaxed);
         self.service_time.store(micros(grant.service_time), Relaxed);
-        let ready = grant.ready_eta.map(|at| at.since(Timestamp::ZERO));
+        let ready = grant.ready_eta.or_else(|| ends(grant.permission));
+        let ready = ready.map(|at| at.since(Timestamp::ZERO));
         self.ready_at.store(ready.map_or(0, micros), Relaxed);
     }
 

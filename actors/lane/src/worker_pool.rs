@@ -39,7 +39,7 @@ mod wake;
 
 pub(crate) use memory::{InFlight, PoolMemory};
 use messages::WakeupDue;
-pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, Resume, SpendRetry};
+pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, Resume};
 pub(crate) use wake::{LastWake, SendWake, WakeAnswer};
 
 /// The parts that each instance of the pool starts with; clones share the kept state.
@@ -221,15 +221,6 @@ impl<B: Backend> Handler<CutOff> for WorkerPool<B> {
     fn handle(&mut self, _: CutOff, _ctx: &mut Context<Self>) -> usize {
         self.collect();
         self.parts.kept.lock().cut_off()
-    }
-}
-
-impl<B: Backend> Handler<SpendRetry> for WorkerPool<B> {
-    type Result = bool;
-
-    fn handle(&mut self, _: SpendRetry, _ctx: &mut Context<Self>) -> bool {
-        self.collect();
-        self.parts.kept.lock().pool.spend_retry()
     }
 }
 

@@ -73,6 +73,7 @@ impl<T> Pool<T> {
             refusals: 0,
             sent: false,
             hedge: self.may_be_hedged(offer),
+            refuse_when_cold: offer.refuse_when_cold,
             kind: offer.kind,
         }
     }

@@ -1,4 +1,4 @@
-//! The removal of all waiting calls at the end, and the payment for a retry at another lane.
+//! The removal of all waiting calls at the end.
 
 use super::Pool;
 
@@ -12,14 +12,5 @@ impl<T> Pool<T> {
             payloads.extend(self.take(id).map(|call| call.payload));
         }
         payloads
-    }
-
-    /// Spends one retry on an attempt at another lane (a fallback). Returns `false` if the budget has none.
-    pub fn spend_retry(&mut self) -> bool {
-        let affordable = self.retries >= 1.0;
-        if affordable {
-            self.retries -= 1.0;
-        }
-        affordable
     }
 }

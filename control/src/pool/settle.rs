@@ -110,10 +110,13 @@ impl<T> Pool<T> {
         if meta.deadline <= now {
             return AfterAttempt::Exhausted(payload, Exhaustion::Refused(self.waiting_reason()));
         }
-        meta.attempts -= 1;
-        let mut until = None;
         // A loading answer of a lane that serves comes from one of several replicas.
         let open = self.grant.permission == Permission::Open;
+        if meta.refuse_when_cold && !open && matches!(outcome, Outcome::Cold { .. }) {
+            return AfterAttempt::Exhausted(payload, Exhaustion::Refused(RefusalReason::Cold));
+        }
+        meta.attempts -= 1;
+        let mut until = None;
         let growth = f64::from(meta.refusals.min(20)).exp2() * (0.5 + 0.5 * chance.unit());
         let hold = seconds(self.settings.hold_first.as_secs_f64() * growth);
         let hold = hold.min(self.settings.hold_max);

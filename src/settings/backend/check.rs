@@ -171,6 +171,9 @@ impl BackendSettings {
                 refuse(key, format!("`{size}` is less than 1KiB"));
             }
         }
+        if self.context_tokens == Some(0) {
+            refuse("context_tokens", "must be at least 1".to_owned());
+        }
         if self.output_tokens_default == 0 {
             refuse("output_tokens_default", "must be at least 1".to_owned());
         }

@@ -133,3 +133,38 @@ pub(super) const NOT_TAKEN: [&str; 4] = [
 /// Answers that the server itself could not parse, reported with 500: llama.cpp "The model produced output that does
 /// not match the expected peg-native format".
 pub(super) const NOT_READ: [&str; 1] = ["model produced output that does not match"];
+
+/// A prompt that is longer than the context: `OpenAI` and vLLM ("maximum context length is …"), Anthropic ("prompt is too
+/// long", "exceed context limit"), llama.cpp (`exceed_context_size_error`), `SGLang`, LM Studio, Gemini ("input token count
+/// … exceeds"), TGI ("`inputs` tokens + `max_new_tokens`"), Bedrock, Groq, Ollama.
+pub(super) const CONTEXT_EXCEEDED: [&str; 14] = [
+    "context_length_exceeded",
+    "maximum context length",
+    "model's context length",
+    "prompt is too long",
+    "exceed context limit",
+    "exceed_context_size",
+    "available context size",
+    "context length of only",
+    "exceeds the maximum number of tokens allowed",
+    "`inputs` tokens + `max_new_tokens`",
+    "`inputs` must have less than",
+    "input is too long",
+    "exceeds the context length",
+    "reduce the length of the messages",
+];
+
+/// A prompt that was refused for its content, beside [`FLAGGED`]: Azure, `OpenAI`.
+pub(super) const CONTENT_REFUSED: [&str; 5] = [
+    "content management policy",
+    "responsibleaipolicyviolation",
+    "result of our safety system",
+    "violating our usage policy",
+    "content policy",
+];
+
+/// A model that the server does not have: `OpenAI`, vLLM, Ollama.
+pub(super) const NO_SUCH_MODEL: [&str; 2] = [
+    "model_not_found",
+    "does not exist or you do not have access",
+];

@@ -7,7 +7,10 @@ use super::*;
 impl Bench {
     /// Makes a call that is taken back, if it waits, once `after` has passed, and again each time it has passed.
     async fn call_for(&self, request: u32, after: Duration) -> Result<u32, CallError> {
-        let withdraw = async || tokio::time::sleep(after).await;
+        let withdraw = async || {
+            tokio::time::sleep(after).await;
+            Withdrawal::Waiting
+        };
         let call = self
             .lane
             .call_or_withdraw(request, options(60 * SECOND), withdraw);
@@ -120,5 +123,44 @@ async fn the_load_of_a_lane_is_known_without_asking_it() {
     assert_eq!(waiting.live, 2);
     let wait = waiting.wait(SECOND);
     assert!(wait > SECOND / 2 && wait < 4 * SECOND, "{wait:?}");
+    bench.assert_quiet().await;
+}
+
+#[actix::test]
+async fn a_call_that_runs_is_taken_back_if_its_caller_says_so() {
+    let bench = one_slot(Script::new(|_, _| Play::Answer(5 * SECOND))).await;
+    let withdraw = async || {
+        tokio::time::sleep(SECOND).await;
+        Withdrawal::Running
+    };
+    let (left, next) = tokio::join!(
+        bench
+            .lane
+            .call_or_withdraw(1, options(60 * SECOND), withdraw),
+        bench.call(3, 60 * SECOND),
+    );
+    assert!(matches!(left, Err(CallError::Withdrawn)), "{left:?}");
+    assert_eq!(next.unwrap(), 4);
+    assert_eq!(ended(&bench, Ending::Withdrawn), 1);
+    assert_eq!(ended(&bench, Ending::Success), 2);
+    bench.assert_quiet().await;
+}
+
+#[actix::test]
+async fn a_failure_is_not_repeated_for_a_call_that_is_made_elsewhere() {
+    let script = Script::new(|nth, _| match nth {
+        0 => Play::Answer(SECOND / 10),
+        1 => Play::Fail(Outcome::Limit),
+        _ => Play::Fail(Outcome::Fault),
+    });
+    let bench = one_slot(script).await;
+    let mut options = options(60 * SECOND);
+    options.repeats = Repeats::Refused;
+    let failed = bench.lane.call(1, options).await;
+    // The refusal is repeated, the failure is not.
+    assert!(
+        matches!(failed, Err(CallError::Failed { attempts: 2, .. })),
+        "{failed:?}"
+    );
     bench.assert_quiet().await;
 }

@@ -27,11 +27,6 @@ pub(crate) struct Resume;
 #[rtype(result = "usize")]
 pub(crate) struct CutOff;
 
-/// Takes one retry for an attempt at another lane; the answer is `true` if the budget had one.
-#[derive(Debug, Message)]
-#[rtype(result = "bool")]
-pub(crate) struct SpendRetry;
-
 /// Requests the pool's report.
 #[derive(Debug, Message)]
 #[rtype(result = "PoolView")]

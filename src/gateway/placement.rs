@@ -1,0 +1,388 @@
+//! One call among the backends of its model: where it goes first, when it leaves a queue, and where it goes next.
+//!
+//! The call goes to the most preferred group with a replica for which the rules of the model name no obstacle, and there to
+//! the replica that is expected to answer first. If there is an obstacle everywhere, it goes to the replica that is expected to
+//! answer first of all.
+
+use std::time::Duration;
+
+use kebne_control::{FallbackKind, FallbackRules, balance};
+use kebne_lane::{LaneState, Replica, Service, Withdrawal};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    backend::reason::UNREACHABLE,
+    gateway::{
+        affinity::of_session,
+        balancer::{Balancer, Bond},
+        lane::Lane,
+        route::Target,
+    },
+    settings::Balance,
+};
+
+/// The time between two looks at the other replicas while a call waits, drawn anew each time, so that calls that wait
+/// together do not all move at once.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+const LOOK_SPREAD: Duration = Duration::from_millis(150);
+/// The number of times that a call may move.
+const MOVES_MAX: u32 = 8;
+
+/// A backend that the call may go to.
+struct Candidate<'g> {
+    target: &'g Target,
+    /// The position of its group; 0 is preferred.
+    rank: usize,
+    /// The time that the call has waited there.
+    waited: Duration,
+}
+
+/// What is known of a candidate when a call is to be placed.
+struct Prospect {
+    replica: Replica,
+    /// Why the call should not go there.
+    obstacle: Option<FallbackKind>,
+}
+
+/// One call among the backends of its model.
+pub(super) struct Placement<'g> {
+    balancer: &'g Balancer,
+    rules: FallbackRules,
+    bond: &'g Bond,
+    /// The backends that have not refused the call, or failed it.
+    left: Vec<Candidate<'g>>,
+    /// The lane that the call has just left; it does not enter it again at once.
+    came_from: Option<usize>,
+    entered: Instant,
+    moves: u32,
+}
+
+/// The backend that a call goes to.
+pub(super) struct Choice<'g> {
+    pub(super) target: &'g Target,
+    /// The backends of preferred groups that were passed over, and why.
+    pub(super) passed_over: Vec<(&'g Target, FallbackKind)>,
+}
+
+impl<'g> Placement<'g> {
+    pub(super) fn new(
+        balancer: &'g Balancer,
+        rules: FallbackRules,
+        bond: &'g Bond,
+        groups: Vec<Vec<&'g Target>>,
+    ) -> Self {
+        let ranked = groups.into_iter().enumerate();
+        let left = ranked.flat_map(|(rank, group)| {
+            group.into_iter().map(move |target| Candidate {
+                target,
+                rank,
+                waited: Duration::ZERO,
+            })
+        });
+        Self {
+            balancer,
+            rules,
+            bond,
+            left: left.collect(),
+            came_from: None,
+            entered: Instant::now(),
+            moves: 0,
+        }
+    }
+
+    /// Chooses a backend for the call, or returns `None` if all have refused or failed it.
+    pub(super) fn choose(&mut self) -> Option<Choice<'g>> {
+        let came_from = self.came_from.take();
+        self.entered = Instant::now();
+        let is_open = |candidate: &&Candidate<'g>| candidate.target.lane.number_is_not(came_from);
+        let mut open: Vec<_> = self.left.iter().filter(is_open).collect();
+        if open.is_empty() {
+            open = self.left.iter().collect();
+        }
+        let [first, _, ..] = open.as_slice() else {
+            let target = open.first()?.target;
+            return Some(Choice {
+                target,
+                passed_over: Vec::new(),
+            });
+        };
+        let prospects = self.prospects(&open);
+        let places = open.iter().zip(&prospects);
+        let mut clear = places.filter(|(_, prospect)| prospect.obstacle.is_none());
+        let clear = clear.next().map(|(candidate, _)| candidate.rank);
+        // In a group the balancer decides, whatever stands in the way.
+        let is_one_group = open.iter().all(|candidate| candidate.rank == first.rank);
+        let Some(rank) = clear.or(is_one_group.then_some(first.rank)) else {
+            let replicas: Vec<_> = prospects.iter().map(|prospect| prospect.replica).collect();
+            let target = open.get(balance::soonest(&replicas)?)?.target;
+            return Some(Choice {
+                target,
+                passed_over: Vec::new(),
+            });
+        };
+        let target = self.choose_in(rank, &open, &prospects)?;
+        let passed_over = if rank == first.rank {
+            Vec::new()
+        } else {
+            passed_over(rank, &open, &prospects)
+        };
+        Some(Choice {
+            target,
+            passed_over,
+        })
+    }
+
+    /// Returns what is known of candidates.
+    fn prospects(&self, candidates: &[&Candidate<'g>]) -> Vec<Prospect> {
+        let replicas = candidates.iter().map(|candidate| replica(candidate.target));
+        let replicas: Vec<_> = replicas.collect();
+        let usual = balance::usual(&replicas);
+        let pairs = candidates.iter().zip(replicas);
+        let prospects = pairs.map(|(candidate, replica)| Prospect {
+            obstacle: self.obstacle(candidate, &replica, candidate.waited, usual, false),
+            replica,
+        });
+        prospects.collect()
+    }
+
+    fn obstacle(
+        &self,
+        candidate: &Candidate<'g>,
+        replica: &Replica,
+        waited: Duration,
+        usual: Duration,
+        is_inside: bool,
+    ) -> Option<FallbackKind> {
+        if candidate.target.lane.handle.service() != Service::Open {
+            return Some(FallbackKind::OutOfService);
+        }
+        self.rules.obstacle(replica, waited, usual, is_inside)
+    }
+
+    /// Chooses among the replicas of a group.
+    fn choose_in(
+        &self,
+        rank: usize,
+        open: &[&Candidate<'g>],
+        prospects: &[Prospect],
+    ) -> Option<&'g Target> {
+        let members = open.iter().zip(prospects);
+        let members = members.filter(|(candidate, _)| candidate.rank == rank);
+        let (targets, replicas): (Vec<_>, Vec<_>) = members
+            .map(|(candidate, prospect)| (candidate.target, prospect.replica))
+            .unzip();
+        if let [target] = targets.as_slice() {
+            return Some(*target);
+        }
+        let target = *targets.get(self.choose_among(&targets, &replicas)?)?;
+        self.wake_another(&targets, &replicas);
+        if let Bond::Prompt(beginning) = self.bond {
+            self.balancer.beginnings.sent(beginning, target.lane.number);
+        }
+        Some(target)
+    }
+
+    /// Returns `true` if there are backends that have not refused the call, or failed it.
+    pub(super) fn has_more(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// Returns `true` if a backend other than `here` would take the call now.
+    pub(super) fn has_alternative(&self, here: &Target) -> bool {
+        self.is_clear(|other| other.target.lane.number != here.lane.number)
+    }
+
+    /// Returns `true` if there is no obstacle at one of some backends.
+    fn is_clear(&self, is_meant: impl Fn(&Candidate<'g>) -> bool) -> bool {
+        let meant = self.left.iter().filter(|candidate| is_meant(candidate));
+        let meant: Vec<_> = meant.collect();
+        let prospects = self.prospects(&meant);
+        prospects.iter().any(|one| one.obstacle.is_none())
+    }
+
+    /// Excludes a backend that has refused the call, or failed it.
+    pub(super) fn exclude(&mut self, target: &Target) {
+        self.left
+            .retain(|other| other.target.lane.number != target.lane.number);
+    }
+
+    /// Excludes the backends whose contexts are known not to be longer than that of a backend for which the call was too long.
+    pub(super) fn exclude_contexts_of(&mut self, target: &Target) {
+        let Some(too_short) = target.lane.settings.context_tokens else {
+            return;
+        };
+        self.left.retain(|other| {
+            let context = other.target.lane.settings.context_tokens;
+            context.is_none_or(|context| context > too_short)
+        });
+    }
+
+    /// Returns once the call, which waits at `here`, is better off at another backend. If `leaves` is set when it ends, the
+    /// rules of the model have it leave for this kind of obstacle.
+    pub(super) async fn is_better_off_elsewhere(
+        &self,
+        here: &Target,
+        leaves: &mut Option<FallbackKind>,
+    ) -> Withdrawal {
+        if self.left.len() < 2 || self.moves >= MOVES_MAX {
+            return std::future::pending().await;
+        }
+        let own = |candidate: &&Candidate<'g>| candidate.target.lane.number == here.lane.number;
+        let Some(here) = self.left.iter().find(own) else {
+            return std::future::pending().await;
+        };
+        let is_bound = self.bound_among(self.left.iter().map(|other| other.target))
+            == Some(here.target.lane.number);
+        let accepted = if is_bound {
+            self.balancer.affinity_wait
+        } else {
+            Duration::ZERO
+        };
+        loop {
+            sleep(LOOK_MIN + LOOK_SPREAD.mul_f64(fastrand::f64())).await;
+            let waits = replica(here.target);
+            if self.is_worth_moving(here, &waits, accepted) {
+                *leaves = None;
+                return Withdrawal::Waiting;
+            }
+            if let Some((kind, withdrawal)) = self.leaves(here, &waits) {
+                *leaves = Some(kind);
+                return withdrawal;
+            }
+        }
+    }
+
+    /// Returns `true` if a replica of the same group, or one of a preferred group, would answer the call sooner.
+    fn is_worth_moving(&self, here: &Candidate<'g>, waits: &Replica, accepted: Duration) -> bool {
+        let is_other = |other: &&Candidate<'g>| {
+            let is_fixed = self.balancer.balance == Balance::Weighted && other.rank == here.rank;
+            other.target.lane.number != here.target.lane.number
+                && other.rank <= here.rank
+                && !is_fixed
+        };
+        let others = self.left.iter().filter(is_other);
+        others
+            .map(|other| (other.rank, replica(other.target)))
+            .filter(|(rank, other)| *rank == here.rank || other.has_room())
+            .any(|(_, other)| balance::is_worth_moving(waits, &other, accepted))
+    }
+
+    /// Returns for which kind of obstacle the call leaves `here`, if another backend would take it.
+    fn leaves(&self, here: &Candidate<'g>, waits: &Replica) -> Option<(FallbackKind, Withdrawal)> {
+        let waited = here.waited.saturating_add(self.entered.elapsed());
+        let usual = balance::usual(&[*waits]);
+        let kind = self.obstacle(here, waits, waited, usual, true)?;
+        let is_other = |other: &Candidate<'g>| {
+            // In a group the balancer decides about queues.
+            let counts = kind != FallbackKind::Overload || other.rank != here.rank;
+            other.target.lane.number != here.target.lane.number && counts
+        };
+        if !self.is_clear(is_other) {
+            return None;
+        }
+        let withdrawal = if self.rules.has_asked_enough(waits, waited) {
+            Withdrawal::Running
+        } else {
+            Withdrawal::Waiting
+        };
+        Some((kind, withdrawal))
+    }
+
+    /// Records that the call was taken back from a queue.
+    pub(super) fn moved(&mut self, from: &Target) {
+        let number = from.lane.number;
+        let waited = self.entered.elapsed();
+        let mut left = self.left.iter_mut();
+        if let Some(candidate) = left.find(|other| other.target.lane.number == number) {
+            candidate.waited = candidate.waited.saturating_add(waited);
+        }
+        self.came_from = Some(number);
+        self.moves += 1;
+    }
+
+    /// Returns the position of a replica among `targets`, whose states are `replicas`.
+    fn choose_among(&self, targets: &[&Target], replicas: &[Replica]) -> Option<usize> {
+        let best = match self.balancer.balance {
+            Balance::Weighted => return balance::draw(replicas, fastrand::f64()),
+            Balance::LeastLoaded => {
+                balance::choose(replicas, [fastrand::u32(..), fastrand::u32(..)])?
+            }
+        };
+        let lane = self.bound_among(targets.iter().copied());
+        let mut numbers = targets.iter().map(|target| Some(target.lane.number));
+        let bound = lane.and_then(|lane| numbers.position(|number| number == Some(lane)));
+        let stays = |bound: &usize| {
+            let pair = replicas.get(*bound).zip(replicas.get(best));
+            let accepted = self.balancer.affinity_wait;
+            pair.is_some_and(|(bound, best)| balance::is_worth_staying(bound, best, accepted))
+        };
+        Some(bound.filter(stays).unwrap_or(best))
+    }
+
+    /// Returns the lane among `targets` that the call should stay with.
+    fn bound_among<'t>(&self, targets: impl Iterator<Item = &'t Target> + Clone) -> Option<usize> {
+        match self.bond {
+            Bond::None => None,
+            Bond::Session(session) => {
+                let names = targets.clone().map(|target| target.lane.name());
+                let place = of_session(session, names)?;
+                let mut targets = targets.skip(place);
+                targets.next().map(|target| target.lane.number)
+            }
+            Bond::Prompt(beginning) => self.balancer.beginnings.lane_of(beginning),
+        }
+    }
+
+    /// Wakes a replica that sleeps if those that are awake have more calls than slots.
+    fn wake_another(&self, targets: &[&Target], replicas: &[Replica]) {
+        if !self.balancer.wakes || !balance::needs_another(replicas) {
+            return;
+        }
+        let asleep = replicas.iter().position(Replica::is_asleep);
+        if let Some(target) = asleep.and_then(|place| targets.get(place)) {
+            target.lane.wake();
+        }
+    }
+}
+
+/// Returns the candidates of preferred groups that a call does not go to, and why.
+fn passed_over<'g>(
+    rank: usize,
+    open: &[&Candidate<'g>],
+    prospects: &[Prospect],
+) -> Vec<(&'g Target, FallbackKind)> {
+    let places = open.iter().zip(prospects);
+    let passed = places.filter(|(candidate, _)| candidate.rank < rank);
+    let passed = passed.filter_map(|(candidate, prospect)| {
+        let kind = prospect.obstacle?;
+        let is_away = matches!(kind, FallbackKind::Cold | FallbackKind::Unreachable);
+        // No call goes there, so nothing else would find out that it serves again.
+        if is_away && prospect.replica.live == 0 {
+            candidate.target.lane.wake();
+        }
+        Some((candidate.target, kind))
+    });
+    passed.collect()
+}
+
+/// Returns what is known of a target when a call is to be placed.
+fn replica(target: &Target) -> Replica {
+    let lane = &target.lane;
+    let mut replica = lane.handle.load();
+    replica.weight = target.weight;
+    if lane.handle.service() != Service::Open || is_unreachable(lane, replica.state) {
+        replica.state = LaneState::Open;
+        replica.ready_in = None;
+    }
+    replica
+}
+
+/// Returns `true` if a backend that is not known to serve could not be reached when it was last asked. It may be loading,
+/// but nothing promises that it ever serves.
+fn is_unreachable(lane: &Lane, state: LaneState) -> bool {
+    matches!(state, LaneState::Probe | LaneState::Cold)
+        && lane
+            .handle
+            .last_failure()
+            .is_some_and(|failure| failure.reason == Some(UNREACHABLE))
+}
