@@ -17,6 +17,9 @@ pub mod simulated;
 pub(crate) mod upstream;
 pub(crate) mod wake;
 
+#[cfg(feature = "lab")]
+use std::sync::Arc;
+
 use kebne_lane::{Answer, Attempt, Backend, Failure};
 
 use crate::{
@@ -36,7 +39,7 @@ pub use simulated::SimulatedBackend;
 pub enum ModelBackend {
     /// A model inside this process.
     #[cfg(feature = "lab")]
-    Simulated(SimulatedBackend),
+    Simulated(Arc<SimulatedBackend>),
     /// A client of a server of the `OpenAI` dialect.
     OpenAi(Box<OpenAiBackend>),
     /// A client of Ollama.
@@ -112,7 +115,7 @@ impl ModelBackend {
             #[cfg(feature = "lab")]
             BackendKind::Simulated => {
                 let profile = settings.simulation.profile();
-                Ok(Self::Simulated(SimulatedBackend::new(profile)))
+                Ok(Self::Simulated(Arc::new(SimulatedBackend::new(profile))))
             }
             BackendKind::OpenAi => {
                 let backend = OpenAiBackend::build(settings, environment)?;
@@ -145,6 +148,23 @@ impl ModelBackend {
             Self::Anthropic(backend) => backend.charge_answers_to(answers),
         }
         self
+    }
+}
+
+impl ModelBackend {
+    /// Asks a path of the server, from its root, whether it answers with success.
+    ///
+    /// # Errors
+    /// Returns why it did not, without secrets.
+    pub(crate) async fn check(&self, path: &str) -> Result<(), String> {
+        match self {
+            #[cfg(feature = "lab")]
+            Self::Simulated(_) => Ok(()),
+            Self::OpenAi(backend) => backend.upstream().check(path).await,
+            Self::Ollama(backend) => backend.upstream().check(path).await,
+            Self::HuggingFace(backend) => backend.upstream().check(path).await,
+            Self::Anthropic(backend) => backend.upstream().check(path).await,
+        }
     }
 }
 

@@ -102,8 +102,11 @@ impl ModelPrice {
 
     /// Returns the price at a backend.
     fn at(&self, backend: &str) -> Option<&Price> {
-        let mut by_backend = self.by_backend.iter();
-        let found = by_backend.find(|(name, _)| name == backend);
+        let pattern = |name: &str| name.split('@').next() == backend.split('@').next();
+        let by_backend = self.by_backend.iter();
+        let exact = by_backend.clone().find(|(name, _)| name == backend);
+        // A replica that was found later has the price of the others.
+        let found = exact.or_else(|| by_backend.clone().find(|(name, _)| pattern(name)));
         found.map(|(_, price)| price).or(self.own.as_ref())
     }
 

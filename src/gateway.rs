@@ -1,15 +1,15 @@
 //! The models and the lanes that serve them.
 //!
 //! Owns the routes (`route`) and the handles of the lanes. It exists so that the HTTP surface does not know lanes and a lane
-//! does not know the others: a call falls back from one lane to the next here (`call`), before the first byte and at the cost
-//! of a retry.
+//! does not know the others: a call goes from one lane to the next here (`call`), before the first byte. `apply` changes the lanes and the
+//! models while calls are served.
 
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -32,28 +32,33 @@ use crate::{
 
 mod accounts;
 mod affinity;
+mod apply;
 mod balancer;
 mod call;
 mod check;
 mod context;
 mod error;
 mod fallbacks;
+mod health;
 mod lane;
 mod operate;
 mod placement;
 mod restarts;
 mod route;
+mod table;
 
+pub use apply::Applied;
 pub use call::GatewayReply;
 pub use check::check;
 pub use error::{GatewayError, StartError};
 pub use fallbacks::FallbackCount;
+pub use health::HealthReport;
 
 use context::context_parts;
 use fallbacks::Fallbacks;
-use lane::{Lane, LaneParts};
+use lane::Lane;
 use restarts::Restarts;
-use route::{Route, routes};
+use table::Table;
 
 /// The models and the lanes behind them; clones share both.
 #[derive(Clone)]
@@ -63,19 +68,22 @@ pub struct Gateway {
 
 struct Inner {
     system: ActorSystem,
+    supervisor: ActorRef<Supervisor>,
     context: ContextHandle,
     accounts: Accounts,
     /// Raises alerts about all of this.
     monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
     threads: Vec<actix_rt::ArbiterHandle>,
-    lanes: Vec<Arc<Lane>>,
+    table: RwLock<Arc<Table>>,
+    /// Held while the table changes.
+    applying: tokio::sync::Mutex<()>,
+    /// The lanes that were started so far.
+    lanes_started: AtomicUsize,
+    /// The lanes that are no longer wanted and serve their last calls.
+    retired: Mutex<Vec<Arc<Lane>>>,
     /// The memory of large answers, shared by all backends.
     answers: ByteBudget,
-    /// By model name and by alias.
-    routes: BTreeMap<String, Arc<Route>>,
-    /// Names in the order of the settings, aliases left out.
-    models: Vec<String>,
     /// The file for what the lanes learn, if they are to remember it.
     learned: Option<Mutex<Learned>>,
     /// The service is about to stop.
@@ -97,6 +105,8 @@ pub struct GatewaySnapshot {
     pub restarts: BTreeMap<&'static str, u64>,
     /// Calls that left a backend for another one of their model.
     pub fallbacks: Vec<FallbackCount>,
+    /// What the health checks have found.
+    pub health: Vec<HealthReport>,
 }
 
 impl Gateway {
@@ -120,7 +130,13 @@ impl Gateway {
         );
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mut threads: Vec<_> = (0..cores.min(settings.backends.len()))
+        let has_patterns = settings.backends.iter().any(|one| one.discovery.changes());
+        let wanted = if has_patterns {
+            cores
+        } else {
+            settings.backends.len().max(1)
+        };
+        let mut threads: Vec<_> = (0..cores.min(wanted))
             .map(|_| actix_rt::Arbiter::new().handle())
             .collect();
         for thread in &threads {
@@ -130,55 +146,60 @@ impl Gateway {
         let (accounts, accountant_thread) = accounts::start(settings, &supervisor).await?;
         let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let learned = Learned::open(&settings.server.learned_path);
-        let parts = LaneParts {
-            settings,
-            environment,
-            supervisor: &supervisor,
-            answers: &answers,
-            learned: learned.as_ref(),
-        };
-        let mut lanes = Vec::new();
-        let on_threads = settings.backends.iter().zip(threads.iter().cycle());
-        for (number, (backend, thread)) in on_threads.enumerate() {
-            lanes.push(Arc::new(
-                Lane::start(number, backend, thread, &parts).await?,
-            ));
-        }
         threads.extend(accountant_thread);
-        let (routes, models) = routes(settings, &lanes);
         let gateway = Self {
             inner: Arc::new(Inner {
                 system,
+                supervisor,
                 context,
                 accounts,
                 monitor,
                 threads,
-                lanes,
+                table: RwLock::default(),
+                applying: tokio::sync::Mutex::default(),
+                lanes_started: AtomicUsize::new(0),
+                retired: Mutex::default(),
                 answers,
-                routes,
-                models,
                 learned: learned.map(Mutex::new),
                 leaving: AtomicBool::new(false),
                 restarts,
                 fallbacks: Fallbacks::default(),
             }),
         };
+        gateway.apply(settings, environment).await?;
         gateway.prewarm_at_start().await;
         Ok(gateway)
     }
 
-    fn lane(&self, backend: &str) -> Result<&Arc<Lane>, GatewayError> {
-        let mut lanes = self.inner.lanes.iter();
+    /// Returns the lanes and the models as they are now.
+    fn table(&self) -> Arc<Table> {
+        let table = self.inner.table.read();
+        Arc::clone(&table.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        let retired = self.inner.retired.lock();
+        retired.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns all lanes that may hold calls: those of the table, and those that serve their last calls.
+    fn all_lanes(&self) -> Vec<Arc<Lane>> {
+        let mut lanes = self.table().lanes.clone();
+        lanes.extend(self.retired().iter().cloned());
         lanes
-            .find(|lane| lane.name() == backend)
-            .ok_or_else(|| GatewayError::UnknownBackend(backend.to_owned()))
+    }
+
+    fn lane(&self, backend: &str) -> Result<Arc<Lane>, GatewayError> {
+        let table = self.table();
+        let lane = table.lane(backend).cloned();
+        lane.ok_or_else(|| GatewayError::UnknownBackend(backend.to_owned()))
     }
 
     /// Returns the simulated model of a backend; `None` if there is no such backend, or it is not simulated.
     #[cfg(feature = "lab")]
-    pub fn simulated(&self, backend: &str) -> Option<&SimulatedBackend> {
+    pub fn simulated(&self, backend: &str) -> Option<Arc<SimulatedBackend>> {
         match &*self.lane(backend).ok()?.backend {
-            ModelBackend::Simulated(model) => Some(model),
+            ModelBackend::Simulated(model) => Some(Arc::clone(model)),
             _ => None,
         }
     }
@@ -199,8 +220,10 @@ impl Gateway {
     }
 
     /// Returns the names of all lanes.
-    pub fn lane_names(&self) -> impl Iterator<Item = &str> {
-        self.inner.lanes.iter().map(|lane| lane.handle.name())
+    pub fn lane_names(&self) -> Vec<String> {
+        let table = self.table();
+        let names = table.lanes.iter().map(|lane| lane.name().to_owned());
+        names.collect()
     }
 
     /// Returns the memory of large answers.
@@ -210,7 +233,8 @@ impl Gateway {
 
     /// Returns `true` if some lane may serve: not all of them are broken, closed or drained.
     pub fn is_ready(&self) -> bool {
-        let mut lanes = self.inner.lanes.iter();
+        let table = self.table();
+        let mut lanes = table.lanes.iter();
         lanes.any(|lane| {
             lane.handle.state() != LaneState::Open && lane.handle.service() == Service::Open
         })
@@ -218,7 +242,8 @@ impl Gateway {
 
     /// Returns the whole tree, for `/state`.
     pub async fn snapshot(&self) -> GatewaySnapshot {
-        let snapshots = self.inner.lanes.iter().map(|lane| lane.handle.snapshot());
+        let table = self.table();
+        let snapshots = table.lanes.iter().map(|lane| lane.handle.snapshot());
         let lanes = futures_util::future::join_all(snapshots).await;
         GatewaySnapshot {
             actors: self.inner.system.tree(),
@@ -226,6 +251,11 @@ impl Gateway {
             lanes: lanes.into_iter().flatten().collect(),
             restarts: self.inner.restarts.by_kind(),
             fallbacks: self.inner.fallbacks.counts(),
+            health: table
+                .lanes
+                .iter()
+                .filter_map(|lane| lane.health())
+                .collect(),
         }
     }
 
@@ -235,8 +265,9 @@ impl Gateway {
         let Some(learned) = &self.inner.learned else {
             return;
         };
+        let lanes = self.table().lanes.clone();
         let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
-        for lane in &self.inner.lanes {
+        for lane in &lanes {
             if let Some(snapshot) = lane.handle.learned() {
                 learned.note(&lane.settings, snapshot);
             }
@@ -244,6 +275,15 @@ impl Gateway {
         if let Err(error) = learned.write() {
             let path = learned.path().display();
             tracing::warn!(%path, %error, "what was learned cannot be written");
+        }
+    }
+
+    /// Takes note of what a lane has learned, if that is wanted.
+    fn note_learned(&self, lane: &Lane) {
+        let learned = self.inner.learned.as_ref();
+        if let Some((learned, snapshot)) = learned.zip(lane.handle.learned()) {
+            let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+            learned.note(&lane.settings, snapshot);
         }
     }
 
@@ -259,20 +299,22 @@ impl Gateway {
 
     /// Refuses new calls from now on.
     pub async fn drain(&self) {
-        let lanes = self.inner.lanes.iter().map(|lane| lane.handle.drain());
+        let lanes = self.all_lanes();
+        let lanes = lanes.iter().map(|lane| lane.handle.drain());
         futures_util::future::join_all(lanes).await;
     }
 
     /// Waits until no lane holds a call.
     pub async fn when_idle(&self) {
-        for lane in &self.inner.lanes {
+        for lane in self.all_lanes() {
             lane.handle.when_idle().await;
         }
     }
 
     /// Returns how many calls were cut off, including those that are not over yet although their connections were closed.
     pub fn drained(&self) -> usize {
-        let counts = self.inner.lanes.iter().map(|lane| lane.handle.endings());
+        let lanes = self.all_lanes();
+        let counts = lanes.iter().map(|lane| lane.handle.endings());
         let drained: u64 = counts
             .map(|counts| counts.of(Ending::Drained) + counts.live())
             .sum();
@@ -281,7 +323,8 @@ impl Gateway {
 
     /// Gives up every call that is left; returns how many were waiting or in flight.
     pub async fn cut_off(&self) -> usize {
-        let lanes = self.inner.lanes.iter().map(|lane| lane.handle.cut_off());
+        let lanes = self.all_lanes();
+        let lanes = lanes.iter().map(|lane| lane.handle.cut_off());
         let cut = futures_util::future::join_all(lanes).await;
         cut.into_iter().sum()
     }
@@ -299,7 +342,7 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Gateway")
-            .field("models", &self.inner.models)
+            .field("models", &self.table().models)
             .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod cli;
 pub mod conversations;
 pub mod cost;
+pub mod discovery;
 pub mod gateway;
 pub mod http;
 pub mod learned;

@@ -11,7 +11,7 @@ mod words;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cost::Consumed,
     gateway::GatewaySnapshot,
-    settings::{BackendKind, Settings},
+    settings::{BackendKind, BackendSettings, Settings},
 };
 use counters::{Costs, Counters, FirstTokens};
 use history::History;
@@ -44,7 +44,7 @@ const FIRST_TOKEN_SAMPLES: usize = 10;
 #[derive(Debug)]
 pub struct Live {
     counters: Counters,
-    models: Arc<[ModelSample]>,
+    models: RwLock<Arc<[ModelSample]>>,
     recorder: Mutex<Recorder>,
     /// The newest moment; `None` before the first one.
     newest: watch::Sender<Option<Arc<Moment>>>,
@@ -113,13 +113,7 @@ impl Live {
     /// Creates the view of a service that is about to start.
     pub fn new(settings: &Settings) -> Self {
         let backends = settings.backends.iter();
-        let lanes = backends.clone().map(|backend| LaneRecord {
-            name: backend.name.clone(),
-            kind: backend.kind,
-            history: History::default(),
-            endings: EndingCounts::default(),
-            first_tokens: VecDeque::with_capacity(FIRST_TOKEN_SAMPLES),
-        });
+        let lanes = backends.clone().map(LaneRecord::new);
         let keys = settings.server.keys.iter().map(|key| key.name.clone());
         Self {
             counters: Counters::new(
@@ -127,7 +121,7 @@ impl Live {
                 keys,
                 Costs::new(settings),
             ),
-            models: models(settings),
+            models: RwLock::new(models(settings)),
             recorder: Mutex::new(Recorder {
                 lanes: lanes.collect(),
                 at: None,
@@ -153,8 +147,27 @@ impl Live {
     }
 
     /// Returns the models and their backends.
-    pub fn models(&self) -> &[ModelSample] {
-        &self.models
+    pub fn models(&self) -> Arc<[ModelSample]> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&models)
+    }
+
+    /// Changes the lanes and the models. Lanes that stay keep their history.
+    pub fn change(&self, settings: &Settings) {
+        let backends = settings.backends.iter();
+        self.counters
+            .keep(backends.clone().map(|backend| backend.name.clone()));
+        *self.models.write().unwrap_or_else(PoisonError::into_inner) = models(settings);
+        let mut recorder = self.recorder();
+        let mut before = std::mem::take(&mut recorder.lanes);
+        let lanes = backends.map(|backend| {
+            let place = before.iter().position(|lane| lane.name == backend.name);
+            match place {
+                Some(place) => before.swap_remove(place),
+                None => LaneRecord::new(backend),
+            }
+        });
+        recorder.lanes = lanes.collect();
     }
 
     /// Takes a sample. To be called each second.
@@ -188,7 +201,7 @@ impl Live {
             draining: seen.draining,
             overall: Overall::new(&lanes, expected, seen.draining, &sessions),
             lanes,
-            models: Arc::clone(&self.models),
+            models: self.models(),
             actors: seen.gateway.actors.clone(),
             dead_letters: seen.gateway.dead_letters,
             sessions,
@@ -249,6 +262,16 @@ impl Moment {
 }
 
 impl LaneRecord {
+    fn new(backend: &BackendSettings) -> Self {
+        Self {
+            name: backend.name.clone(),
+            kind: backend.kind,
+            history: History::default(),
+            endings: EndingCounts::default(),
+            first_tokens: VecDeque::with_capacity(FIRST_TOKEN_SAMPLES),
+        }
+    }
+
     /// Adds a point to the history.
     fn note(
         &mut self,

@@ -63,9 +63,18 @@ pub struct Readings {
 impl Metrics {
     /// Creates the metrics of a gateway; all counters are zero.
     pub fn new(gateway: &Gateway, prices: &Prices) -> Self {
-        let models = gateway.models().iter().map(String::as_str);
+        let (models, lanes) = (gateway.models(), gateway.lane_names());
+        let (models, lanes) = (models.iter(), lanes.iter());
+        let (models, lanes) = (models.map(String::as_str), lanes.map(String::as_str));
         Self {
-            calls: Calls::new(models, gateway.lane_names(), prices),
+            calls: Calls::new(models, lanes, prices),
+        }
+    }
+
+    /// Removes the counters of lanes that are gone.
+    pub fn lanes_gone(&self, lanes: &[String]) {
+        for lane in lanes {
+            self.calls.lane_gone(lane);
         }
     }
 
@@ -87,6 +96,7 @@ impl Metrics {
         self.calls.register(&mut registry);
         lanes::register_all(&mut registry, &snapshot.lanes);
         lanes::register_fallbacks(&mut registry, &snapshot.fallbacks);
+        lanes::register_health(&mut registry, &snapshot.health);
         let restarts = Family::<ByKind, Counter>::default();
         for (&kind, &count) in &snapshot.restarts {
             restarts.get_or_create(&ByKind { kind }).inc_by(count);

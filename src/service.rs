@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::{
     alerts::Watching,
+    discovery::Discovery,
     gateway::{Gateway, StartError},
     http::{self, State},
     live,
@@ -68,6 +69,8 @@ pub async fn run(
     shutdown: Shutdown,
     on_start: impl FnOnce() -> io::Result<()>,
 ) -> Result<usize, ServiceError> {
+    let discovery = Discovery::start(settings).await;
+    let settings = &discovery.settings();
     let gateway = Gateway::start(settings, environment).await?;
     #[cfg_attr(not(feature = "otel"), expect(unused_mut, reason = "it has no traces"))]
     let mut state = State::new(gateway.clone(), settings);
@@ -85,6 +88,7 @@ pub async fn run(
         () = shutdown.drain.cancelled() => {}
         () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
+        never = discovery.follow(&gateway, &state, environment) => match never {},
         never = watching.run(&state.live, &state.tally) => match never {},
         never = purge_while_idle() => match never {},
     };

@@ -17,7 +17,7 @@ use crate::{
     caller::Callers,
     conversations::Conversations,
     cost::Prices,
-    gateway::Gateway,
+    gateway::{Applied, Gateway},
     live::{Live, Seen},
     metrics::Metrics,
     objects::Objects,
@@ -110,6 +110,14 @@ impl State {
             started: Instant::now(),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Takes note of lanes that have come or gone.
+    pub fn lanes_changed(&self, settings: &Settings, applied: &Applied) {
+        let names = settings.backends.iter();
+        self.tally.keep(names.map(|backend| backend.name.as_str()));
+        self.live.change(settings);
+        self.metrics.lanes_gone(&applied.retired);
     }
 
     /// Hands the record of an ended call to its readers. It is called exactly once for each call.

@@ -3,7 +3,10 @@
 //! Owns a few numbers for each lane of the settings. A call costs one search by the lane's name and an addition.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -17,7 +20,7 @@ const HINT_MAX: Duration = Duration::from_secs(45);
 
 /// The numbers of all lanes.
 #[derive(Debug)]
-pub struct Tally(Vec<LaneTally>);
+pub struct Tally(RwLock<Vec<Arc<LaneTally>>>);
 
 #[derive(Debug)]
 struct LaneTally {
@@ -32,18 +35,34 @@ struct LaneTally {
     promised_ms: AtomicU64,
 }
 
-impl Tally {
-    /// Creates the numbers of lanes without calls.
-    pub fn new<'a>(lanes: impl Iterator<Item = &'a str>) -> Self {
-        let lanes = lanes.map(|name| LaneTally {
+impl LaneTally {
+    fn new(name: &str) -> Self {
+        Self {
             name: name.to_owned(),
             metered: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             priced: AtomicU64::new(0),
             cost: AtomicU64::new(0),
             promised_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Tally {
+    /// Creates the numbers of lanes without calls.
+    pub fn new<'a>(lanes: impl Iterator<Item = &'a str>) -> Self {
+        let lanes = lanes.map(|name| Arc::new(LaneTally::new(name)));
+        Self(RwLock::new(lanes.collect()))
+    }
+
+    /// Changes the lanes. Those that stay keep their numbers.
+    pub fn keep<'a>(&self, lanes: impl Iterator<Item = &'a str>) {
+        let kept = lanes.map(|name| {
+            let known = self.lane(name);
+            known.unwrap_or_else(|| Arc::new(LaneTally::new(name)))
         });
-        Self(lanes.collect())
+        let kept = kept.collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = kept;
     }
 
     /// Takes note of a call that has ended.
@@ -95,7 +114,8 @@ impl Tally {
         (millis > 0).then(|| Duration::from_millis(millis))
     }
 
-    fn lane(&self, name: &str) -> Option<&LaneTally> {
-        self.0.iter().find(|lane| lane.name == name)
+    fn lane(&self, name: &str) -> Option<Arc<LaneTally>> {
+        let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        lanes.iter().find(|lane| lane.name == name).cloned()
     }
 }

@@ -212,6 +212,7 @@ impl Controller {
                     effects.push(Effect::Prewarm);
                 }
             }
+            Message::IsThere => self.probe_now(now),
             Message::Wakeup => {}
         }
         self.fall_idle(now);

@@ -17,7 +17,8 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     let seen = &moment.seen;
     let answered = &seen.gateway.lanes;
-    let lanes = gateway.lane_names().map(|name| {
+    let names = gateway.lane_names();
+    let lanes = names.iter().map(|name| {
         let mut snapshots = answered.iter();
         let snapshot = snapshots.find(|snapshot| *snapshot.name == *name);
         let mut sample = snapshot.map_or_else(|| silent(name), lane);

@@ -71,6 +71,11 @@ impl AnthropicBackend {
         })
     }
 
+    /// Returns the server.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     /// Charges whole answers to a budget.
     pub(crate) fn charge_answers_to(&mut self, answers: &ByteBudget) {
         self.upstream.charge_answers_to(answers);

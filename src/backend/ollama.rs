@@ -13,7 +13,7 @@ use kebne_wire::splice;
 use serde::Deserialize;
 
 use crate::{
-    backend::{BuildError, openai::OpenAiBackend},
+    backend::{BuildError, openai::OpenAiBackend, upstream::Upstream},
     llm::{ModelRequest, ModelResponse},
     memory::ByteBudget,
     settings::{BackendSettings, Environment},
@@ -58,6 +58,11 @@ impl OllamaBackend {
     ) -> Result<Self, BuildError> {
         let openai = OpenAiBackend::build(settings, environment)?;
         Ok(Self { openai })
+    }
+
+    /// Returns the server.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        self.openai.upstream()
     }
 
     /// Charges whole answers to a budget.

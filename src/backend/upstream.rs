@@ -4,6 +4,7 @@
 //! the time of the last success of the server. Calls without TLS go through connections of `hyper` that are polled by the
 //! calls themselves (`plain`), calls with TLS and HTTP/2 through `reqwest`.
 
+mod check;
 mod clients;
 mod credentials;
 mod heard;

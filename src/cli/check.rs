@@ -61,12 +61,22 @@ fn mask(table: &mut Table) {
         }
         match value {
             Value::String(url) if key == "base_url" => *url = redact::url(url),
+            Value::Array(urls) if key == "urls" => redact_all(urls),
             Value::Table(inner) => mask(inner),
             Value::Array(items) => items
                 .iter_mut()
                 .filter_map(Value::as_table_mut)
                 .for_each(mask),
             _ => {}
+        }
+    }
+}
+
+/// Removes the secrets from a list of URLs.
+fn redact_all(urls: &mut [Value]) {
+    for url in urls {
+        if let Value::String(url) = url {
+            *url = redact::url(url);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How the replicas of a model are used, and what a call has in common with others.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     gateway::{
@@ -17,7 +17,7 @@ pub(super) struct Balancer {
     affinity: Affinity,
     pub(super) affinity_wait: Duration,
     pub(super) wakes: bool,
-    pub(super) beginnings: Beginnings,
+    pub(super) beginnings: Arc<Beginnings>,
 }
 
 impl Balancer {
@@ -27,7 +27,15 @@ impl Balancer {
             affinity: model.affinity,
             affinity_wait: model.affinity_wait.0,
             wakes: model.wake_replicas,
-            beginnings: Beginnings::default(),
+            beginnings: Arc::default(),
+        }
+    }
+
+    /// Creates the balancer of changed settings of the same model.
+    pub(super) fn changed(&self, model: &ModelSettings) -> Self {
+        Self {
+            beginnings: Arc::clone(&self.beginnings),
+            ..Self::new(model)
         }
     }
 }

@@ -37,7 +37,7 @@ pub struct GatewayReply {
 /// What a call has cost so far, and where it was not served.
 struct Journey<'g> {
     gateway: &'g Gateway,
-    route: &'g Route,
+    route: Arc<Route>,
     rules: FallbackRules,
     began: Instant,
     due: Instant,
@@ -49,7 +49,7 @@ struct Journey<'g> {
 }
 
 impl<'g> Journey<'g> {
-    fn begin(gateway: &'g Gateway, route: &'g Route, options: &CallOptions) -> Self {
+    fn begin(gateway: &'g Gateway, route: Arc<Route>, options: &CallOptions) -> Self {
         let mut rules = route.rules;
         if options.refuse_when_cold {
             rules = rules.with(FallbackKind::Cold, Some(Duration::ZERO));
@@ -130,19 +130,21 @@ impl Gateway {
         options: CallOptions,
     ) -> Result<GatewayReply, GatewayError> {
         let unknown = || GatewayError::UnknownModel(model.to_owned());
-        let route = Arc::clone(self.inner.routes.get(model).ok_or_else(unknown)?);
+        let route = self.route(model).ok_or_else(unknown)?;
         let bond = Bond::of(&route, session, &request.body);
         let groups = route.taking(&request)?;
-        let mut journey = Journey::begin(self, &route, &options);
-        let mut placement = Placement::new(&route.balancer, journey.rules, &bond, groups);
+        let mut journey = Journey::begin(self, route, &options);
+        let route = Arc::clone(&journey.route);
+        let mut placement = Placement::new(route, journey.rules, &bond, groups);
         loop {
-            let choice = placement.choose().ok_or_else(unknown)?;
-            for (passed, kind) in choice.passed_over {
-                journey.leaves(passed, kind);
+            let no_replica = || GatewayError::NoReplica(model.to_owned());
+            let choice = placement.choose().ok_or_else(no_replica)?;
+            for (passed, kind) in &choice.passed_over {
+                journey.leaves(passed, *kind);
             }
-            let target = choice.target;
+            let target = &*choice.target;
             let lane = &target.lane;
-            let sent = request_to(target, &route, model, &request);
+            let sent = request_to(target, &journey.route, model, &request);
             let options = journey.options(target, &placement, &request, &options);
             let mut leaves = None;
             let withdraw = async || placement.is_better_off_elsewhere(target, &mut leaves).await;
@@ -153,7 +155,7 @@ impl Gateway {
                         attempts: journey.attempts + reply.attempts(),
                         reply,
                         lane: lane.name().to_owned(),
-                        model: target.model(&route),
+                        model: target.model(&journey.route),
                         fallback: journey.fallback,
                     });
                 }
@@ -173,6 +175,7 @@ impl Gateway {
             if kind == Some(FallbackKind::ContextLength) {
                 placement.exclude_contexts_of(target);
             }
+            self.follow_changes(model, &request, &mut placement);
             match kind.filter(|kind| placement.has_more() && journey.goes_on(*kind)) {
                 Some(kind) => journey.leaves(target, kind),
                 None => {
@@ -183,6 +186,18 @@ impl Gateway {
                     });
                 }
             }
+        }
+    }
+
+    /// Has a call that is on its way continue with the backends that its model has now.
+    fn follow_changes(&self, model: &str, request: &ModelRequest, placement: &mut Placement<'_>) {
+        let Some(route) = self.route(model) else {
+            return;
+        };
+        if !Arc::ptr_eq(&route, placement.route())
+            && let Ok(groups) = route.taking(request)
+        {
+            placement.change(route, groups);
         }
     }
 

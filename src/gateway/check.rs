@@ -4,16 +4,24 @@
 use crate::{
     backend::{ModelBackend, wake},
     gateway::context::secrets,
-    settings::{Environment, Settings, SettingsError},
+    settings::{BaseUrl, Environment, Settings, SettingsError},
 };
+
+/// The URL of a replica that is not known yet.
+const PLACEHOLDER: &str = "http://localhost/v1";
 
 /// Makes what the service is made of, without starting it and without the network, and returns an error for each setting
 /// that prevents it.
 pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<SettingsError> {
     let mut errors = Vec::new();
     for (index, backend) in settings.backends.iter().enumerate() {
-        let made = ModelBackend::build(backend, environment).map(drop);
-        if let Err(error) = made.and_then(|()| wake::call(backend, settings).map(drop)) {
+        let mut backend = backend.clone();
+        if backend.discovery.names_urls() {
+            // The replicas differ only in their URLs.
+            backend.base_url = Some(BaseUrl::new(PLACEHOLDER));
+        }
+        let made = ModelBackend::build(&backend, environment).map(drop);
+        if let Err(error) = made.and_then(|()| wake::call(&backend, settings).map(drop)) {
             let at = format!("backends[{index}].{}", error.key());
             errors.push(SettingsError::new(at, error.reason()));
         }

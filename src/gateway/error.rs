@@ -20,6 +20,9 @@ pub enum GatewayError {
     /// No model has this name.
     #[error("the model `{0}` does not exist")]
     UnknownModel(String),
+    /// The replicas of the model are discovered, and none is known.
+    #[error("no replica of the model `{0}` is known")]
+    NoReplica(String),
     /// No backend has this name.
     #[error("the backend `{0}` does not exist")]
     UnknownBackend(String),
@@ -69,6 +72,9 @@ pub enum StartError {
         #[source]
         error: kebne_lane::StartError,
     },
+    /// There is no thread for a lane.
+    #[error("lane `{0}`: there is no thread for it")]
+    NoThread(String),
     /// The webhook of alerts cannot be made of its settings.
     #[error("`alerts.webhook`: {0}")]
     Webhook(String),

@@ -38,6 +38,12 @@ impl Fallbacks {
         *counts.entry((model.into(), lane.into(), kind)).or_default() += 1;
     }
 
+    /// Removes the counts of backends other than these.
+    pub(super) fn keep(&self, lanes: &[&str]) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.retain(|(_, lane, _), _| lanes.contains(&&**lane));
+    }
+
     /// Returns the counts.
     pub(super) fn counts(&self) -> Vec<FallbackCount> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,12 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use kebne_actors::ActorRef;
+use kebne_control::Snapshot;
 use kebne_lane::{LaneBuilder, LaneHandle, Prewarm};
 
 use crate::{
     backend::{ModelBackend, wake},
-    gateway::StartError,
-    learned::Learned,
+    gateway::{
+        StartError,
+        health::{Health, HealthReport},
+    },
     memory::ByteBudget,
     settings::{BackendSettings, Environment, Settings},
     supervisor::Supervisor,
@@ -22,9 +25,9 @@ pub(super) struct Lane {
     /// Its number, which no other lane of this process has had.
     pub(super) number: usize,
     pub(super) handle: LaneHandle<ModelBackend>,
-    #[cfg(feature = "lab")]
     pub(super) backend: Arc<ModelBackend>,
     pub(super) settings: BackendSettings,
+    pub(super) health: Health,
 }
 
 /// What each lane is started with.
@@ -34,21 +37,20 @@ pub(super) struct LaneParts<'a> {
     pub(super) supervisor: &'a ActorRef<Supervisor>,
     /// The memory of large answers, shared by all backends.
     pub(super) answers: &'a ByteBudget,
-    pub(super) learned: Option<&'a Learned>,
 }
 
 impl Lane {
-    /// Starts the lane of a backend on a thread.
+    /// Starts the lane of a backend on a thread; `learned` is what an earlier lane of it has learned.
     pub(super) async fn start(
         number: usize,
         backend_settings: &BackendSettings,
+        learned: Option<Snapshot>,
         thread: &actix_rt::ArbiterHandle,
         parts: &LaneParts<'_>,
     ) -> Result<Self, StartError> {
         let backend = ModelBackend::build(backend_settings, parts.environment)?;
         let backend = Arc::new(backend.with_answer_budget(parts.answers));
         let (wake, wake_options) = wake::call(backend_settings, parts.settings)?;
-        let learned = parts.learned.and_then(|known| known.of(backend_settings));
         let started = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend))
             .settings(backend_settings.limits.clone())
             .learned(learned)
@@ -63,14 +65,20 @@ impl Lane {
         Ok(Self {
             number,
             handle,
-            #[cfg(feature = "lab")]
             backend,
             settings: backend_settings.clone(),
+            health: Health::default(),
         })
     }
 
     pub(super) fn name(&self) -> &str {
         self.handle.name()
+    }
+
+    /// Returns what the health checks have found; `None` if the backend is not checked.
+    pub(super) fn health(&self) -> Option<HealthReport> {
+        let is_checked = self.settings.health.path.is_some();
+        is_checked.then(|| self.health.report(self.name()))
     }
 
     /// Returns `true` if this is not the lane with a number.

@@ -3,7 +3,7 @@
 use kebne_control::LaneState;
 use kebne_lane::{LaneSnapshot, Prewarm};
 
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::{Gateway, GatewayError, HealthReport};
 
 /// The reason why an operator's lane is closed, in `/state`.
 const CLOSED_BY_OPERATOR: &str = "closed by an operator";
@@ -12,7 +12,8 @@ impl Gateway {
     /// Wakes the backends that are to be woken as the service starts. One that cannot be woken is logged: callers may still
     /// reach it.
     pub(super) async fn prewarm_at_start(&self) {
-        let lanes = self.inner.lanes.iter();
+        let table = self.table();
+        let lanes = table.lanes.iter();
         for lane in lanes.filter(|lane| lane.settings.prewarm.at_start) {
             let backend = lane.name();
             match lane.handle.prewarm().await {
@@ -78,12 +79,17 @@ impl Gateway {
         Ok(reopened || resumed)
     }
 
-    /// Returns the state of a backend's lane for operators.
+    /// Returns the state of a backend's lane for operators, and what its health checks have found.
     ///
     /// # Errors
     /// Returns an error if there is no such backend, or its lane does not answer.
-    pub async fn backend_snapshot(&self, backend: &str) -> Result<LaneSnapshot, GatewayError> {
-        let snapshot = self.lane(backend)?.handle.snapshot().await;
-        snapshot.ok_or_else(|| GatewayError::NoAnswer(backend.to_owned()))
+    pub async fn backend_snapshot(
+        &self,
+        backend: &str,
+    ) -> Result<(LaneSnapshot, Option<HealthReport>), GatewayError> {
+        let lane = self.lane(backend)?;
+        let snapshot = lane.handle.snapshot().await;
+        let snapshot = snapshot.ok_or_else(|| GatewayError::NoAnswer(backend.to_owned()))?;
+        Ok((snapshot, lane.health()))
     }
 }

@@ -4,7 +4,7 @@
 //! the replica that is expected to answer first. If there is an obstacle everywhere, it goes to the replica that is expected to
 //! answer first of all.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kebne_control::{FallbackKind, FallbackRules, balance};
 use kebne_lane::{LaneState, Replica, Service, Withdrawal};
@@ -14,9 +14,9 @@ use crate::{
     backend::reason::UNREACHABLE,
     gateway::{
         affinity::of_session,
-        balancer::{Balancer, Bond},
+        balancer::Bond,
         lane::Lane,
-        route::Target,
+        route::{Route, Target},
     },
     settings::Balance,
 };
@@ -29,8 +29,8 @@ const LOOK_SPREAD: Duration = Duration::from_millis(150);
 const MOVES_MAX: u32 = 8;
 
 /// A backend that the call may go to.
-struct Candidate<'g> {
-    target: &'g Target,
+struct Candidate {
+    target: Arc<Target>,
     /// The position of its group; 0 is preferred.
     rank: usize,
     /// The time that the call has waited there.
@@ -45,12 +45,14 @@ struct Prospect {
 }
 
 /// One call among the backends of its model.
-pub(super) struct Placement<'g> {
-    balancer: &'g Balancer,
+pub(super) struct Placement<'b> {
+    route: Arc<Route>,
     rules: FallbackRules,
-    bond: &'g Bond,
+    bond: &'b Bond,
     /// The backends that have not refused the call, or failed it.
-    left: Vec<Candidate<'g>>,
+    left: Vec<Candidate>,
+    /// The lanes of those that have, by number.
+    excluded: Vec<usize>,
     /// The lane that the call has just left; it does not enter it again at once.
     came_from: Option<usize>,
     entered: Instant,
@@ -58,49 +60,72 @@ pub(super) struct Placement<'g> {
 }
 
 /// The backend that a call goes to.
-pub(super) struct Choice<'g> {
-    pub(super) target: &'g Target,
+pub(super) struct Choice {
+    pub(super) target: Arc<Target>,
     /// The backends of preferred groups that were passed over, and why.
-    pub(super) passed_over: Vec<(&'g Target, FallbackKind)>,
+    pub(super) passed_over: Vec<(Arc<Target>, FallbackKind)>,
 }
 
-impl<'g> Placement<'g> {
+impl<'b> Placement<'b> {
     pub(super) fn new(
-        balancer: &'g Balancer,
+        route: Arc<Route>,
         rules: FallbackRules,
-        bond: &'g Bond,
-        groups: Vec<Vec<&'g Target>>,
+        bond: &'b Bond,
+        groups: Vec<Vec<Arc<Target>>>,
     ) -> Self {
-        let ranked = groups.into_iter().enumerate();
-        let left = ranked.flat_map(|(rank, group)| {
-            group.into_iter().map(move |target| Candidate {
-                target,
-                rank,
-                waited: Duration::ZERO,
-            })
-        });
-        Self {
-            balancer,
+        let mut placement = Self {
+            route,
             rules,
             bond,
-            left: left.collect(),
+            left: Vec::new(),
+            excluded: Vec::new(),
             came_from: None,
             entered: Instant::now(),
             moves: 0,
-        }
+        };
+        placement.left = placement.candidates(groups);
+        placement
+    }
+
+    /// Continues with the backends that the model has now.
+    pub(super) fn change(&mut self, route: Arc<Route>, groups: Vec<Vec<Arc<Target>>>) {
+        self.route = route;
+        self.left = self.candidates(groups);
+    }
+
+    /// Returns the route of the model.
+    pub(super) fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    fn candidates(&self, groups: Vec<Vec<Arc<Target>>>) -> Vec<Candidate> {
+        let ranked = groups.into_iter().enumerate();
+        let all =
+            ranked.flat_map(|(rank, group)| group.into_iter().map(move |target| (rank, target)));
+        let left = all.filter(|(_, target)| !self.excluded.contains(&target.lane.number));
+        let left = left.map(|(rank, target)| {
+            let mut before = self.left.iter();
+            let before = before.find(|one| one.target.lane.number == target.lane.number);
+            Candidate {
+                waited: before.map_or(Duration::ZERO, |before| before.waited),
+                target,
+                rank,
+            }
+        });
+        left.collect()
     }
 
     /// Chooses a backend for the call, or returns `None` if all have refused or failed it.
-    pub(super) fn choose(&mut self) -> Option<Choice<'g>> {
+    pub(super) fn choose(&mut self) -> Option<Choice> {
         let came_from = self.came_from.take();
         self.entered = Instant::now();
-        let is_open = |candidate: &&Candidate<'g>| candidate.target.lane.number_is_not(came_from);
+        let is_open = |candidate: &&Candidate| candidate.target.lane.number_is_not(came_from);
         let mut open: Vec<_> = self.left.iter().filter(is_open).collect();
         if open.is_empty() {
             open = self.left.iter().collect();
         }
         let [first, _, ..] = open.as_slice() else {
-            let target = open.first()?.target;
+            let target = Arc::clone(&open.first()?.target);
             return Some(Choice {
                 target,
                 passed_over: Vec::new(),
@@ -114,7 +139,7 @@ impl<'g> Placement<'g> {
         let is_one_group = open.iter().all(|candidate| candidate.rank == first.rank);
         let Some(rank) = clear.or(is_one_group.then_some(first.rank)) else {
             let replicas: Vec<_> = prospects.iter().map(|prospect| prospect.replica).collect();
-            let target = open.get(balance::soonest(&replicas)?)?.target;
+            let target = Arc::clone(&open.get(balance::soonest(&replicas)?)?.target);
             return Some(Choice {
                 target,
                 passed_over: Vec::new(),
@@ -133,8 +158,10 @@ impl<'g> Placement<'g> {
     }
 
     /// Returns what is known of candidates.
-    fn prospects(&self, candidates: &[&Candidate<'g>]) -> Vec<Prospect> {
-        let replicas = candidates.iter().map(|candidate| replica(candidate.target));
+    fn prospects(&self, candidates: &[&Candidate]) -> Vec<Prospect> {
+        let replicas = candidates
+            .iter()
+            .map(|candidate| replica(&candidate.target));
         let replicas: Vec<_> = replicas.collect();
         let usual = balance::usual(&replicas);
         let pairs = candidates.iter().zip(replicas);
@@ -147,7 +174,7 @@ impl<'g> Placement<'g> {
 
     fn obstacle(
         &self,
-        candidate: &Candidate<'g>,
+        candidate: &Candidate,
         replica: &Replica,
         waited: Duration,
         usual: Duration,
@@ -163,21 +190,24 @@ impl<'g> Placement<'g> {
     fn choose_in(
         &self,
         rank: usize,
-        open: &[&Candidate<'g>],
+        open: &[&Candidate],
         prospects: &[Prospect],
-    ) -> Option<&'g Target> {
+    ) -> Option<Arc<Target>> {
         let members = open.iter().zip(prospects);
         let members = members.filter(|(candidate, _)| candidate.rank == rank);
-        let (targets, replicas): (Vec<_>, Vec<_>) = members
-            .map(|(candidate, prospect)| (candidate.target, prospect.replica))
+        let (members, replicas): (Vec<_>, Vec<_>) = members
+            .map(|(candidate, prospect)| (&candidate.target, prospect.replica))
             .unzip();
-        if let [target] = targets.as_slice() {
-            return Some(*target);
+        if let [target] = members.as_slice() {
+            return Some(Arc::clone(target));
         }
-        let target = *targets.get(self.choose_among(&targets, &replicas)?)?;
+        let targets: Vec<&Target> = members.iter().map(|target| &***target).collect();
+        let place = self.choose_among(&targets, &replicas)?;
+        let target = Arc::clone(members.get(place)?);
         self.wake_another(&targets, &replicas);
         if let Bond::Prompt(beginning) = self.bond {
-            self.balancer.beginnings.sent(beginning, target.lane.number);
+            let beginnings = &self.route.balancer.beginnings;
+            beginnings.sent(beginning, target.lane.number);
         }
         Some(target)
     }
@@ -193,7 +223,7 @@ impl<'g> Placement<'g> {
     }
 
     /// Returns `true` if there is no obstacle at one of some backends.
-    fn is_clear(&self, is_meant: impl Fn(&Candidate<'g>) -> bool) -> bool {
+    fn is_clear(&self, is_meant: impl Fn(&Candidate) -> bool) -> bool {
         let meant = self.left.iter().filter(|candidate| is_meant(candidate));
         let meant: Vec<_> = meant.collect();
         let prospects = self.prospects(&meant);
@@ -202,6 +232,7 @@ impl<'g> Placement<'g> {
 
     /// Excludes a backend that has refused the call, or failed it.
     pub(super) fn exclude(&mut self, target: &Target) {
+        self.excluded.push(target.lane.number);
         self.left
             .retain(|other| other.target.lane.number != target.lane.number);
     }
@@ -227,20 +258,20 @@ impl<'g> Placement<'g> {
         if self.left.len() < 2 || self.moves >= MOVES_MAX {
             return std::future::pending().await;
         }
-        let own = |candidate: &&Candidate<'g>| candidate.target.lane.number == here.lane.number;
+        let own = |candidate: &&Candidate| candidate.target.lane.number == here.lane.number;
         let Some(here) = self.left.iter().find(own) else {
             return std::future::pending().await;
         };
-        let is_bound = self.bound_among(self.left.iter().map(|other| other.target))
+        let is_bound = self.bound_among(self.left.iter().map(|other| &*other.target))
             == Some(here.target.lane.number);
         let accepted = if is_bound {
-            self.balancer.affinity_wait
+            self.route.balancer.affinity_wait
         } else {
             Duration::ZERO
         };
         loop {
             sleep(LOOK_MIN + LOOK_SPREAD.mul_f64(fastrand::f64())).await;
-            let waits = replica(here.target);
+            let waits = replica(&here.target);
             if self.is_worth_moving(here, &waits, accepted) {
                 *leaves = None;
                 return Withdrawal::Waiting;
@@ -253,26 +284,27 @@ impl<'g> Placement<'g> {
     }
 
     /// Returns `true` if a replica of the same group, or one of a preferred group, would answer the call sooner.
-    fn is_worth_moving(&self, here: &Candidate<'g>, waits: &Replica, accepted: Duration) -> bool {
-        let is_other = |other: &&Candidate<'g>| {
-            let is_fixed = self.balancer.balance == Balance::Weighted && other.rank == here.rank;
+    fn is_worth_moving(&self, here: &Candidate, waits: &Replica, accepted: Duration) -> bool {
+        let is_other = |other: &&Candidate| {
+            let is_fixed =
+                self.route.balancer.balance == Balance::Weighted && other.rank == here.rank;
             other.target.lane.number != here.target.lane.number
                 && other.rank <= here.rank
                 && !is_fixed
         };
         let others = self.left.iter().filter(is_other);
         others
-            .map(|other| (other.rank, replica(other.target)))
+            .map(|other| (other.rank, replica(&other.target)))
             .filter(|(rank, other)| *rank == here.rank || other.has_room())
             .any(|(_, other)| balance::is_worth_moving(waits, &other, accepted))
     }
 
     /// Returns for which kind of obstacle the call leaves `here`, if another backend would take it.
-    fn leaves(&self, here: &Candidate<'g>, waits: &Replica) -> Option<(FallbackKind, Withdrawal)> {
+    fn leaves(&self, here: &Candidate, waits: &Replica) -> Option<(FallbackKind, Withdrawal)> {
         let waited = here.waited.saturating_add(self.entered.elapsed());
         let usual = balance::usual(&[*waits]);
         let kind = self.obstacle(here, waits, waited, usual, true)?;
-        let is_other = |other: &Candidate<'g>| {
+        let is_other = |other: &Candidate| {
             // In a group the balancer decides about queues.
             let counts = kind != FallbackKind::Overload || other.rank != here.rank;
             other.target.lane.number != here.target.lane.number && counts
@@ -302,7 +334,7 @@ impl<'g> Placement<'g> {
 
     /// Returns the position of a replica among `targets`, whose states are `replicas`.
     fn choose_among(&self, targets: &[&Target], replicas: &[Replica]) -> Option<usize> {
-        let best = match self.balancer.balance {
+        let best = match self.route.balancer.balance {
             Balance::Weighted => return balance::draw(replicas, fastrand::f64()),
             Balance::LeastLoaded => {
                 balance::choose(replicas, [fastrand::u32(..), fastrand::u32(..)])?
@@ -313,7 +345,7 @@ impl<'g> Placement<'g> {
         let bound = lane.and_then(|lane| numbers.position(|number| number == Some(lane)));
         let stays = |bound: &usize| {
             let pair = replicas.get(*bound).zip(replicas.get(best));
-            let accepted = self.balancer.affinity_wait;
+            let accepted = self.route.balancer.affinity_wait;
             pair.is_some_and(|(bound, best)| balance::is_worth_staying(bound, best, accepted))
         };
         Some(bound.filter(stays).unwrap_or(best))
@@ -329,13 +361,13 @@ impl<'g> Placement<'g> {
                 let mut targets = targets.skip(place);
                 targets.next().map(|target| target.lane.number)
             }
-            Bond::Prompt(beginning) => self.balancer.beginnings.lane_of(beginning),
+            Bond::Prompt(beginning) => self.route.balancer.beginnings.lane_of(beginning),
         }
     }
 
     /// Wakes a replica that sleeps if those that are awake have more calls than slots.
     fn wake_another(&self, targets: &[&Target], replicas: &[Replica]) {
-        if !self.balancer.wakes || !balance::needs_another(replicas) {
+        if !self.route.balancer.wakes || !balance::needs_another(replicas) {
             return;
         }
         let asleep = replicas.iter().position(Replica::is_asleep);
@@ -346,11 +378,11 @@ impl<'g> Placement<'g> {
 }
 
 /// Returns the candidates of preferred groups that a call does not go to, and why.
-fn passed_over<'g>(
+fn passed_over(
     rank: usize,
-    open: &[&Candidate<'g>],
+    open: &[&Candidate],
     prospects: &[Prospect],
-) -> Vec<(&'g Target, FallbackKind)> {
+) -> Vec<(Arc<Target>, FallbackKind)> {
     let places = open.iter().zip(prospects);
     let passed = places.filter(|(candidate, _)| candidate.rank < rank);
     let passed = passed.filter_map(|(candidate, prospect)| {
@@ -360,7 +392,7 @@ fn passed_over<'g>(
         if is_away && prospect.replica.live == 0 {
             candidate.target.lane.wake();
         }
-        Some((candidate.target, kind))
+        Some((Arc::clone(&candidate.target), kind))
     });
     passed.collect()
 }
@@ -370,16 +402,22 @@ fn replica(target: &Target) -> Replica {
     let lane = &target.lane;
     let mut replica = lane.handle.load();
     replica.weight = target.weight;
-    if lane.handle.service() != Service::Open || is_unreachable(lane, replica.state) {
+    if lane.handle.service() != Service::Open || is_away(lane, replica.state) {
         replica.state = LaneState::Open;
         replica.ready_in = None;
     }
     replica
 }
 
-/// Returns `true` if a backend that is not known to serve could not be reached when it was last asked. It may be loading,
-/// but nothing promises that it ever serves.
-fn is_unreachable(lane: &Lane, state: LaneState) -> bool {
+/// Returns `true` if a backend that is not known to serve is not there: its health checks fail, or it could not be reached when
+/// it was last asked. It may be loading, but nothing promises that it ever serves.
+fn is_away(lane: &Lane, state: LaneState) -> bool {
+    if matches!(state, LaneState::Ramp | LaneState::Steady) {
+        return false;
+    }
+    if let Some(is_up) = lane.health.is_up() {
+        return !is_up;
+    }
     matches!(state, LaneState::Probe | LaneState::Cold)
         && lane
             .handle

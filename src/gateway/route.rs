@@ -1,6 +1,6 @@
 //! From a model's name to the groups of lanes that serve it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use kebne_control::{FallbackRules, LaneState};
 use kebne_lane::Service;
@@ -9,14 +9,14 @@ use kebne_wire::{NativeApi, inputs::Input};
 use crate::{
     gateway::{Gateway, GatewayError, balancer::Balancer, lane::Lane},
     llm::ModelRequest,
-    settings::{Api, FallbackSettings, ModelSettings, Settings},
+    settings::{Api, FallbackSettings},
 };
 
 /// Where a model's calls go.
 pub(super) struct Route {
     pub(super) model: String,
     /// Groups of replicas, in order of preference.
-    pub(super) groups: Vec<Vec<Target>>,
+    pub(super) groups: Vec<Vec<Arc<Target>>>,
     /// How a replica of a group is chosen.
     pub(super) balancer: Balancer,
     /// When calls leave a backend for the next one.
@@ -43,13 +43,16 @@ impl Target {
 }
 
 impl Route {
-    fn targets(&self) -> impl Iterator<Item = &Target> {
+    fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
         self.groups.iter().flatten()
     }
 
     /// Returns the groups, each with the targets whose backends take the dialect and the inputs of a request; groups without
     /// such a target are left out.
-    pub(super) fn taking(&self, request: &ModelRequest) -> Result<Vec<Vec<&Target>>, GatewayError> {
+    pub(super) fn taking(
+        &self,
+        request: &ModelRequest,
+    ) -> Result<Vec<Vec<Arc<Target>>>, GatewayError> {
         let mut refused = None;
         let mut groups = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
@@ -70,34 +73,37 @@ impl Route {
 
 impl Gateway {
     /// Returns the names of the models, in the order of the settings.
-    pub fn models(&self) -> &[String] {
-        &self.inner.models
+    pub fn models(&self) -> Vec<String> {
+        self.table().models.clone()
+    }
+
+    /// Returns the route of a model, by its name or an alias.
+    pub(super) fn route(&self, name: &str) -> Option<Arc<Route>> {
+        self.table().routes.get(name).cloned()
     }
 
     /// Returns the model's own name for a name or an alias.
-    pub fn canonical(&self, name: &str) -> Option<&str> {
-        self.inner
-            .routes
-            .get(name)
-            .map(|route| route.model.as_str())
+    pub fn canonical(&self, name: &str) -> Option<String> {
+        Some(self.route(name)?.model.clone())
     }
 
     /// Returns `true` if a backend of a model speaks a dialect itself.
     pub fn speaks(&self, model: &str, api: NativeApi) -> bool {
         let speaks = |target: &Target| target.lane.settings.speaks(api);
-        let route = self.inner.routes.get(model);
-        route.is_some_and(|route| route.targets().any(speaks))
+        let route = self.route(model);
+        route.is_some_and(|route| route.targets().any(|target| speaks(target)))
     }
 
     /// Returns `true` if a backend has models, and each of them has another backend that serves now.
     pub fn has_alternative(&self, backend: &str) -> bool {
-        let is_it = |target: &Target| target.lane.name() == backend;
-        let serves = |target: &Target| {
+        let is_it = |target: &Arc<Target>| target.lane.name() == backend;
+        let serves = |target: &Arc<Target>| {
             let handle = &target.lane.handle;
             let is_up = matches!(handle.state(), LaneState::Ramp | LaneState::Steady);
             is_up && handle.service() == Service::Open
         };
-        let routes = self.inner.routes.values();
+        let table = self.table();
+        let routes = table.routes.values();
         let mut of_it = routes.filter(|route| route.targets().any(is_it)).peekable();
         of_it.peek().is_some()
             && of_it.all(|route| {
@@ -107,10 +113,11 @@ impl Gateway {
     }
 
     /// Returns the first backend that has an API.
-    pub fn backend_with(&self, api: Api) -> Option<&str> {
-        let mut lanes = self.inner.lanes.iter();
+    pub fn backend_with(&self, api: Api) -> Option<String> {
+        let table = self.table();
+        let mut lanes = table.lanes.iter();
         let lane = lanes.find(|lane| lane.settings.apis.contains(&api))?;
-        Some(lane.name())
+        Some(lane.name().to_owned())
     }
 
     /// Returns `true` if a backend has an API.
@@ -121,11 +128,11 @@ impl Gateway {
 }
 
 /// Returns the targets of a group that take a request; `refused` becomes the input that a target does not take.
-fn taking_of<'r>(
-    group: &'r [Target],
+fn taking_of(
+    group: &[Arc<Target>],
     request: &ModelRequest,
     refused: &mut Option<Input>,
-) -> Vec<&'r Target> {
+) -> Vec<Arc<Target>> {
     let mut taking = Vec::with_capacity(group.len());
     for target in group {
         let settings = &target.lane.settings;
@@ -135,60 +142,8 @@ fn taking_of<'r>(
         }
         match request.inputs.beyond(&settings.inputs) {
             Some(input) => *refused = Some(input),
-            None => taking.push(target),
+            None => taking.push(Arc::clone(target)),
         }
     }
     taking
-}
-
-/// Returns the routes by name and alias, and the names in order.
-pub(super) fn routes(
-    settings: &Settings,
-    lanes: &[Arc<Lane>],
-) -> (BTreeMap<String, Arc<Route>>, Vec<String>) {
-    let named = |name: &String| lanes.iter().find(|lane| lane.name() == name).cloned();
-    let mut routes = BTreeMap::new();
-    let mut models = Vec::new();
-    for model in &settings.models {
-        let target = |backend: &String| {
-            Some(Target {
-                lane: named(backend)?,
-                upstream: model.upstream.get(backend).cloned(),
-                weight: model.weights.get(backend).copied().unwrap_or(1.0),
-            })
-        };
-        let groups = model.backends.iter();
-        let groups = groups.map(|group| group.names().filter_map(target).collect());
-        let route = Arc::new(Route {
-            model: model.name.clone(),
-            groups: groups.collect(),
-            balancer: Balancer::new(model),
-            rules: model.fallback.rules(),
-            fallback: model.fallback.clone(),
-        });
-        models.push(model.name.clone());
-        for name in std::iter::once(&model.name).chain(&model.aliases) {
-            routes.insert(name.clone(), Arc::clone(&route));
-        }
-    }
-    if settings.models.is_empty() {
-        let model = ModelSettings::default();
-        for lane in lanes {
-            let target = Target {
-                lane: Arc::clone(lane),
-                upstream: None,
-                weight: 1.0,
-            };
-            let route = Route {
-                model: lane.name().to_owned(),
-                groups: vec![vec![target]],
-                balancer: Balancer::new(&model),
-                rules: model.fallback.rules(),
-                fallback: model.fallback.clone(),
-            };
-            models.push(lane.name().to_owned());
-            routes.insert(lane.name().to_owned(), Arc::new(route));
-        }
-    }
-    (routes, models)
 }

@@ -73,6 +73,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "dead_letters": snapshot.dead_letters,
         "lanes": snapshot.lanes,
         "fallbacks": snapshot.fallbacks,
+        "health": snapshot.health,
         "sessions": session_store(&state.context.health()),
         "accounts": account_store(&state.gateway.accounts().health()),
     })))
@@ -104,8 +105,8 @@ fn session_store(health: &StoreHealth) -> serde_json::Value {
 
 /// `GET /v1/models`.
 pub(super) async fn models(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let models = visit.state.gateway.models().iter();
-    let models = models.filter(|name| visit.caller.may_call(name));
+    let models = visit.state.gateway.models();
+    let models = models.iter().filter(|name| visit.caller.may_call(name));
     let data: Vec<_> = models.map(|name| model_object(name)).collect();
     Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data})))
 }
@@ -115,8 +116,8 @@ pub(super) async fn model(visit: Visit) -> Result<HttpResponse, ApiError> {
     let name = visit.parameter();
     let model = visit.state.gateway.canonical(&name);
     let model = model.ok_or_else(|| ApiError::unknown_model(&name))?;
-    visit.caller.require_model(model)?;
-    Ok(HttpResponse::Ok().json(model_object(model)))
+    visit.caller.require_model(&model)?;
+    Ok(HttpResponse::Ok().json(model_object(&model)))
 }
 
 /// Any other path.

@@ -6,12 +6,21 @@ use actix_web::HttpResponse;
 use kebne_lane::{LaneSnapshot, Prewarm, Service};
 use serde_json::{Value, json};
 
-use crate::{gateway::GatewayError, http::visit::Visit, surface::error::ApiError};
+use crate::{
+    gateway::{GatewayError, HealthReport},
+    http::visit::Visit,
+    surface::error::ApiError,
+};
 
 /// `GET /admin/v1/backends`: the backends in the order of the settings.
 pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
     let snapshot = visit.state.gateway.snapshot().await;
-    let data: Vec<_> = snapshot.lanes.iter().map(object).collect();
+    let lanes = snapshot.lanes.iter();
+    let data = lanes.map(|lane| {
+        let mut checks = snapshot.health.iter();
+        object(lane, checks.find(|one| *one.lane == *lane.name))
+    });
+    let data: Vec<_> = data.collect();
     Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data})))
 }
 
@@ -51,12 +60,12 @@ pub(super) async fn enable(visit: Visit) -> Result<HttpResponse, ApiError> {
 /// Answers with the state of a backend.
 async fn answer(visit: &Visit, name: &str) -> Result<HttpResponse, ApiError> {
     let snapshot = visit.state.gateway.backend_snapshot(name).await;
-    let snapshot = snapshot.map_err(|error| ApiError::from_gateway(&error))?;
-    Ok(HttpResponse::Ok().json(object(&snapshot)))
+    let (lane, health) = snapshot.map_err(|error| ApiError::from_gateway(&error))?;
+    Ok(HttpResponse::Ok().json(object(&lane, health.as_ref())))
 }
 
 /// Returns a backend as an object of the API.
-fn object(lane: &LaneSnapshot) -> Value {
+fn object(lane: &LaneSnapshot, health: Option<&HealthReport>) -> Value {
     json!({
         "object": "backend",
         "name": lane.name,
@@ -69,6 +78,7 @@ fn object(lane: &LaneSnapshot) -> Value {
         "limit": lane.controller.grant.concurrency,
         "ready_in_ms": lane.ready_in_ms,
         "last_failure": lane.last_failure,
+        "health": health,
     })
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn answer(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let model = chat["model"].as_str().unwrap_or_default();
     let known = state.gateway.canonical(model);
     let known = known.ok_or_else(|| ApiError::unknown_model(model))?;
-    visit.caller.require_model(known)?;
+    visit.caller.require_model(&known)?;
     let tokenizer = state.context_settings.tokenizer;
     // Long texts take too long for an event loop.
     let count = move || tokens_of(tokenizer, &chat);

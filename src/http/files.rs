@@ -184,9 +184,9 @@ pub(super) async fn upload(visit: Visit) -> Result<HttpResponse, ApiError> {
     let form = desk.visit.headers().get(CONTENT_TYPE);
     let form = form.and_then(|form| form.to_str().ok()).map(str::to_owned);
     let body = desk.visit.body().await?;
-    let called = desk.call(backend, Method::POST, "files", body, form.as_deref());
+    let called = desk.call(&backend, Method::POST, "files", body, form.as_deref());
     let (_, body) = called.await?;
-    let file = desk.labelled(ObjectKind::File, backend, &body).await?;
+    let file = desk.labelled(ObjectKind::File, &backend, &body).await?;
     Ok(HttpResponse::Ok().json(file))
 }
 

@@ -117,7 +117,7 @@ pub(super) async fn overload(visit: Visit) -> Result<HttpResponse, ApiError> {
     send(&visit, &name, rate, OVERLOAD, OVERLOAD_DEADLINE)
 }
 
-fn simulated<'v>(visit: &'v Visit, name: &str) -> Result<&'v SimulatedBackend, ApiError> {
+fn simulated(visit: &Visit, name: &str) -> Result<Arc<SimulatedBackend>, ApiError> {
     let model = visit.state.gateway.simulated(name);
     model.ok_or_else(|| ApiError::not_found(format!("there is no simulated backend `{name}`")))
 }

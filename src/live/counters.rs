@@ -99,7 +99,7 @@ pub(super) struct Costs {
 /// The counters. Their number is that of the lanes and keys of the settings.
 #[derive(Debug)]
 pub(super) struct Counters {
-    lanes: Vec<(String, Histogram)>,
+    lanes: RwLock<Vec<(String, Arc<Histogram>)>>,
     /// Keys that are created while the service runs are added by their first call.
     keys: RwLock<KeyTable>,
     costs: Costs,
@@ -220,6 +220,11 @@ impl Costs {
     }
 }
 
+/// Returns a lane without calls.
+fn counted(name: String) -> (String, Arc<Histogram>) {
+    (name, Arc::new(Histogram::new()))
+}
+
 impl Counters {
     pub(super) fn new(
         lanes: impl Iterator<Item = String>,
@@ -227,16 +232,32 @@ impl Counters {
         costs: Costs,
     ) -> Self {
         Self {
-            lanes: lanes.map(|name| (name, Histogram::new())).collect(),
+            lanes: RwLock::new(lanes.map(counted).collect()),
             keys: RwLock::new(KeyTable::new(keys)),
             costs,
         }
     }
 
     pub(super) fn first_token(&self, lane: &str, time: Duration) {
-        if let Some((_, histogram)) = self.lanes.iter().find(|(name, _)| name == lane) {
+        if let Some(histogram) = self.lane(lane) {
             histogram.note(time);
         }
+    }
+
+    /// Changes the lanes. Those that stay keep their counts.
+    pub(super) fn keep(&self, lanes: impl Iterator<Item = String>) {
+        let kept = lanes.map(|name| match self.lane(&name) {
+            Some(histogram) => (name, histogram),
+            None => counted(name),
+        });
+        let kept = kept.collect();
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = kept;
+    }
+
+    fn lane(&self, lane: &str) -> Option<Arc<Histogram>> {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let found = lanes.iter().find(|(name, _)| name == lane);
+        found.map(|(_, histogram)| Arc::clone(histogram))
     }
 
     pub(super) fn arrived(&self, key: &str) {
@@ -282,8 +303,8 @@ impl Counters {
 
     /// Returns the first tokens of a lane since the start.
     pub(super) fn first_tokens(&self, lane: &str) -> FirstTokens {
-        let found = self.lanes.iter().find(|(name, _)| name == lane);
-        found.map_or(FirstTokens::NONE, |(_, histogram)| histogram.read())
+        let found = self.lane(lane);
+        found.map_or(FirstTokens::NONE, |histogram| histogram.read())
     }
 
     pub(super) fn keys(&self) -> Vec<KeySample> {

@@ -12,6 +12,7 @@ fn seen() -> Seen {
             lanes: Vec::new(),
             restarts: std::collections::BTreeMap::new(),
             fallbacks: Vec::new(),
+            health: Vec::new(),
         },
         draining: false,
         uptime: Duration::from_secs(5),

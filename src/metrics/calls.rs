@@ -69,6 +69,26 @@ pub(super) const WAIT_BUCKETS: [f64; 14] = [
 /// The name of this service in the labels of the conventions.
 const PROVIDER: &str = "kebne";
 
+/// The outcomes of attempts: those of the law, and the endings of calls whose attempts still ran.
+const OUTCOMES: [&str; 16] = [
+    "success",
+    "cold",
+    "rate",
+    "limit",
+    "quota",
+    "fault",
+    "timeout",
+    "client",
+    "unusable",
+    "misconfigured",
+    "cancelled",
+    "error",
+    "shed",
+    "panic",
+    "drained",
+    "rejected",
+];
+
 /// The most operations that one model is counted by.
 const OPERATIONS_MAX: usize = 16;
 
@@ -387,6 +407,18 @@ impl Calls {
             }
         }
         family
+    }
+
+    /// Removes the counters of a lane that is gone, unless it was there from the start.
+    pub(super) fn lane_gone(&self, lane: &str) {
+        let lane: Arc<str> = lane.into();
+        if self.succeeded.contains_key(&lane) {
+            return;
+        }
+        for outcome in OUTCOMES {
+            let lane = Arc::clone(&lane);
+            self.families.attempts.remove(&Attempted { lane, outcome });
+        }
     }
 
     /// Registers the families.

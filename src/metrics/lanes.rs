@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::gateway::FallbackCount;
+use crate::gateway::{FallbackCount, HealthReport};
 use crate::metrics::{
     labels::{ByEnding, ByFailure, ByFallback, ByLane, ByPriority, ByResult, ByService, ByState},
     names::{self, Metric},
@@ -171,6 +171,18 @@ pub(super) fn register_fallbacks(registry: &mut Registry, counts: &[FallbackCoun
         fallbacks.get_or_create(&labels).inc_by(one.count);
     }
     register(registry, &names::FALLBACKS, fallbacks);
+}
+
+/// Registers the results of health checks.
+pub(super) fn register_health(registry: &mut Registry, reports: &[HealthReport]) {
+    let health = Family::<ByLane, Gauge>::default();
+    for report in reports {
+        if let Some(is_up) = report.up {
+            let lane = report.lane.as_str().into();
+            health.get_or_create(&ByLane { lane }).set(i64::from(is_up));
+        }
+    }
+    register(registry, &names::HEALTH, health);
 }
 
 fn by_lane(lane: &LaneSnapshot) -> ByLane {

@@ -268,6 +268,12 @@ pub(super) const FALLBACKS: Metric = metric(
     &["model", "lane", "kind"],
     "Calls of a model that left a backend for another one, by reason",
 );
+pub(super) const HEALTH: Metric = metric(
+    "kebne_health",
+    Gauge,
+    LANE,
+    "1 if the health checks of the backend succeed, 0 if the last two or more failed; absent without checks",
+);
 pub(super) const SERVICE: Metric = metric(
     "kebne_service",
     Gauge,
@@ -350,6 +356,7 @@ pub(super) const ALL: &[&Metric] = &[
     &HEDGES,
     &STATE,
     &SERVICE,
+    &HEALTH,
     &FALLBACKS,
     &CLOSED,
     &LIMIT,

@@ -75,6 +75,7 @@ fn text() -> String {
         lanes: Vec::new(),
         restarts: BTreeMap::from([("worker", 3)]),
         fallbacks: Vec::new(),
+        health: Vec::new(),
     };
     let mut ledger = kebne_quota::Ledger::default();
     let limits = toml::from_str("budgets = [{ tokens = 100 }]").unwrap();

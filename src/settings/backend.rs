@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "lab")]
 use crate::settings::SimulationSettings;
 use crate::settings::{
-    BaseUrl, ByteCount, ErrorStatus, HumanDuration, LaneSettings, PrewarmSettings, SettingsError,
-    Validate, join,
+    BaseUrl, ByteCount, DiscoverySettings, ErrorStatus, HealthSettings, HumanDuration,
+    LaneSettings, PrewarmSettings, SettingsError, Validate, join,
 };
 
 /// Time to connect, as in the `OpenAI` SDKs.
@@ -114,6 +114,10 @@ pub struct BackendSettings {
     pub output_tokens_default: u32,
     /// Only `huggingface`: a Jinja template that converts `messages` to one text. Default: lines of `role: content`.
     pub chat_template: Option<String>,
+    /// How the replicas of this backend are found, if it is more than one server.
+    pub discovery: DiscoverySettings,
+    /// A request that asks the server now and then whether it is there.
+    pub health: HealthSettings,
     /// The call that wakes the backend before the first caller arrives.
     pub prewarm: PrewarmSettings,
     /// Only `simulated`: the behaviour of the model, with the keys of `[simulation]`.
@@ -149,6 +153,8 @@ impl Default for BackendSettings {
             wait_for_model: false,
             output_tokens_default: OUTPUT_TOKENS_DEFAULT,
             chat_template: None,
+            discovery: DiscoverySettings::default(),
+            health: HealthSettings::default(),
             prewarm: PrewarmSettings::default(),
             #[cfg(feature = "lab")]
             simulation: SimulationSettings::default(),
@@ -162,6 +168,8 @@ impl Validate for BackendSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
         let mut errors = self.limits.validate(&join(path, "limits"));
         errors.extend(self.prewarm.validate(&join(path, "prewarm")));
+        errors.extend(self.discovery.validate(&join(path, "discovery")));
+        errors.extend(self.health.validate(&join(path, "health")));
         #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         let price = self.price.as_ref();

@@ -18,6 +18,12 @@ impl Replicas {
     }
 }
 
+impl From<Vec<String>> for Replicas {
+    fn from(names: Vec<String>) -> Self {
+        Self(names)
+    }
+}
+
 impl From<&str> for Replicas {
     fn from(name: &str) -> Self {
         Self(vec![name.to_owned()])

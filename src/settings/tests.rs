@@ -8,7 +8,8 @@ use std::{
 use toml::{Table, Value};
 
 use super::{
-    ByteCount, DEFAULTS, HumanDuration, Settings, Validate,
+    ByteCount, DEFAULTS, DiscoverySettings, HumanDuration, Settings, Validate,
+    discovery::DiscoveryKind,
     load::{Segment, segments},
     schema::{Shape, shape},
 };
@@ -106,6 +107,22 @@ fn the_examples_in_the_file_are_valid() {
         // The one kind that has all keys, but for the simulation.
         backend.kind = super::BackendKind::HuggingFace;
         backend.simulation = super::SimulationSettings::default();
+        // The keys of each way to find replicas exclude those of the others.
+        let shown = std::mem::take(&mut backend.discovery);
+        let list = DiscoverySettings {
+            by: DiscoveryKind::List,
+            path: PathBuf::new(),
+            ..shown.clone()
+        };
+        let file = DiscoverySettings {
+            by: DiscoveryKind::File,
+            urls: Vec::new(),
+            ..shown
+        };
+        for way in [list, file] {
+            let errors = way.validate("discovery");
+            assert!(errors.is_empty(), "{errors:?}");
+        }
     }
     let errors = settings.validate("");
     assert!(errors.is_empty(), "{errors:?}");

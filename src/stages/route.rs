@@ -34,6 +34,7 @@ impl Stage for Route<'_> {
         let gateway = &self.state.gateway;
         let model = gateway.canonical(&shaped.model);
         let model = model.ok_or_else(|| ApiError::unknown_model(&shaped.model))?;
+        let model = model.as_str();
         if let Some(error) = shaped.only_native.take() {
             let native = shaped.request.native.as_ref();
             if !native.is_some_and(|native| gateway.speaks(model, native.api)) {

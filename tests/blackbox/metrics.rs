@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use crate::program::{CHAT, Program, folder};
 
 /// Metrics that have no value before something special happens.
-const RARE: [&str; 8] = [
+const RARE: [&str; 9] = [
     "kebne_budget_used_ratio",
     "kebne_cost_total",
     "kebne_failed_attempts_total",
     "kebne_fallbacks_total",
+    "kebne_health",
     "kebne_queue_by_priority",
     "kebne_refusals_total",
     "kebne_retry_after_error_seconds",

@@ -307,6 +307,15 @@ impl<B: Backend> LaneHandle<B> {
         }
     }
 
+    /// Stops the lane's actors. Calls that are left fail; wait for [`LaneHandle::when_idle`] after a drain first.
+    pub async fn stop(&self) {
+        match self.inner.entered().await {
+            Some(Entrance::Open(route)) => route.lane.stop(),
+            Some(Entrance::Closed { lane, .. }) => lane.stop(),
+            Some(Entrance::Starting) | None => {}
+        }
+    }
+
     /// Waits until no call is left.
     pub async fn when_idle(&self) {
         self.inner.permits.when_none_taken().await;

@@ -55,11 +55,26 @@ impl<B: Backend> LaneHandle<B> {
     /// # Errors
     /// See [`PrewarmError`].
     pub async fn prewarm(&self) -> Result<Prewarm, PrewarmError> {
+        self.wake(false).await
+    }
+
+    /// Makes the wake call as [`LaneHandle::prewarm`] does, and at once: for a backend that something else, such as a health
+    /// check, has shown to be there. The pause before the next probe ends.
+    ///
+    /// # Errors
+    /// See [`PrewarmError`].
+    pub async fn prewarm_at_once(&self) -> Result<Prewarm, PrewarmError> {
+        self.wake(true).await
+    }
+
+    async fn wake(&self, is_there: bool) -> Result<Prewarm, PrewarmError> {
         if self.closed().is_some() {
             return Err(PrewarmError::Closed);
         }
         let route = self.inner.open_route().ok_or(PrewarmError::NoAnswer)?;
-        let asked = route.controller.ask_control(ExpectTraffic, ASK_TIMEOUT);
+        let asked = route
+            .controller
+            .ask_control(ExpectTraffic { is_there }, ASK_TIMEOUT);
         let law = asked.await.map_err(|_| PrewarmError::NoAnswer)?;
         if !law.wanted {
             return Ok(if law.serves {

@@ -37,7 +37,10 @@ pub(crate) struct Observe {
 /// Announces that traffic is expected soon; the answer says whether a wake call is wanted.
 #[derive(Debug, Message)]
 #[rtype(result = "PrewarmView")]
-pub(crate) struct ExpectTraffic;
+pub(crate) struct ExpectTraffic {
+    /// `true` if the backend is known to be there, so that it need not be left alone any longer.
+    pub(crate) is_there: bool,
+}
 
 /// The answer to [`ExpectTraffic`].
 #[derive(Debug, actix::MessageResponse)]
@@ -246,7 +249,10 @@ impl Handler<WakeupDue> for RateController {
 impl Handler<ExpectTraffic> for RateController {
     type Result = PrewarmView;
 
-    fn handle(&mut self, _: ExpectTraffic, ctx: &mut Context<Self>) -> PrewarmView {
+    fn handle(&mut self, expect: ExpectTraffic, ctx: &mut Context<Self>) -> PrewarmView {
+        if expect.is_there {
+            self.step_now(controller::Message::IsThere, ctx);
+        }
         let done = self.step_now(controller::Message::Prewarm, ctx);
         PrewarmView {
             wanted: done.wake,

@@ -138,6 +138,15 @@ impl Controller {
             && failed > crate::num::real(self.flights.values().filter(is_early).count())
     }
 
+    /// Ends the pause before the next probe.
+    pub(super) fn probe_now(&mut self, now: Timestamp) {
+        match &mut self.availability {
+            Availability::Cold(Cold { next_probe, .. })
+            | Availability::Broken { next_probe, .. } => *next_probe = now.min(*next_probe),
+            Availability::Idle | Availability::Running => {}
+        }
+    }
+
     fn trip(&mut self, now: Timestamp) {
         if matches!(self.availability, Availability::Running) {
             self.memory = Some(0.7 * self.limit.proved());

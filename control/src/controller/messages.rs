@@ -70,6 +70,9 @@ pub enum Message {
     /// Traffic is expected soon. The controller requests a wake call, unless the backend serves or a call is already
     /// on its way to it.
     Prewarm,
+    /// Something other than a call shows that the backend is there, such as a health check. A pause before the next probe of a
+    /// loading or broken backend ends.
+    IsThere,
     /// The time returned by `next_wakeup` has come.
     Wakeup,
 }

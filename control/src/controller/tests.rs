@@ -568,3 +568,19 @@ fn one_sequential_caller_is_at_full_speed_soon_after_a_refusal_with_a_clock() {
         assert!(served_after >= 95, "{served_after} of 100");
     }
 }
+
+#[test]
+fn a_backend_that_is_known_to_be_there_is_probed_before_it_is_due() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    call(&mut c, 0, Outcome::Cold { estimated: None }, 2.0);
+    let due = |c: &Controller| match c.grant().permission {
+        Permission::SingleFlight { not_before } => not_before,
+        other => panic!("{other:?}"),
+    };
+    assert!(due(&c) > at(2.2), "{:?}", due(&c));
+    c.step(Message::IsThere, at(2.2), &mut || 0.5);
+    assert_eq!(due(&c), at(2.2));
+    // A second hint does not put it off.
+    c.step(Message::IsThere, at(4.0), &mut || 0.5);
+    assert_eq!(due(&c), at(2.2));
+}

@@ -90,7 +90,7 @@ fn check(spec: &KeySpec, id: Option<&str>, state: &State, known: &Keys) -> Resul
         .all(|scope| Scope::named(scope).is_some());
     let message = "must be some of `call`, `read_state` and `admin`";
     require(scopes && !spec.scopes.is_empty(), "scopes", message)?;
-    let serves = |model: &String| state.gateway.canonical(model) == Some(model);
+    let serves = |model: &String| state.gateway.canonical(model).as_ref() == Some(model);
     let models = spec.models.as_ref();
     let models = models.is_none_or(|models| !models.is_empty() && models.iter().all(serves));
     require(

@@ -6,7 +6,7 @@ use super::{
     ANSWER_SIZE_MAX, ASLEEP_AFTER, BackendKind, BackendSettings, CONNECT_TIMEOUT, EVENT_SIZE_MAX,
     OUTPUT_TOKENS_DEFAULT,
 };
-use crate::settings::{PrewarmOperation, SettingsError, join};
+use crate::settings::{PrewarmOperation, SettingsError, discovery::DiscoveryKind, join};
 
 /// Headers that describe the body or the connection of one request, which the HTTP client writes itself.
 const CLIENT_HEADERS: [&str; 12] = [
@@ -49,6 +49,8 @@ impl BackendSettings {
             ("pass_headers", !self.pass_headers.is_empty()),
             ("answer_size_max", self.answer_size_max != ANSWER_SIZE_MAX),
             ("event_size_max", self.event_size_max != EVENT_SIZE_MAX),
+            ("discovery", self.discovery.is_on()),
+            ("health", self.health.path.is_some()),
         ];
         let embeds = self.prewarm.operation == PrewarmOperation::Embeddings;
         let generation = [
@@ -141,6 +143,11 @@ impl BackendSettings {
             |key: &str, message: String| errors.push(SettingsError::new(join(path, key), message));
         let base_url = self.base_url.as_ref();
         match base_url.map(|url| (url, url.expose().parse::<http::Uri>())) {
+            Some(_) if self.discovery.names_urls() => {
+                let message = "must not be set: the replicas have URLs of their own";
+                refuse("base_url", message.to_owned());
+            }
+            None if self.discovery.names_urls() => {}
             None if self.kind.calls_a_server() => {
                 refuse(
                     "base_url",
@@ -160,6 +167,12 @@ impl BackendSettings {
                     "base_url",
                     format!("{shown} not an `http://` or `https://` URL with a host"),
                 );
+            }
+            Some((_, Ok(url)))
+                if self.discovery.by == DiscoveryKind::Dns && url.scheme_str() == Some("https") =>
+            {
+                let message = "`dns` needs an `http://` URL: a certificate is made for a name, not for addresses";
+                refuse("discovery.by", message.to_owned());
             }
             _ => {}
         }

@@ -26,6 +26,14 @@ impl ApiError {
             GatewayError::UnsupportedInput { .. } => {
                 Self::bad_request(Some("messages"), error.to_string()).code("unsupported_input")
             }
+            GatewayError::NoReplica(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable_error",
+                "no replica of this model is known now",
+            )
+            .code("no_replicas")
+            .ending_in(Ending::Shed)
+            .after(None),
             GatewayError::UnknownBackend(name) => {
                 let name = shortened(name, NAME_SIZE_MAX);
                 let mut error = Self::not_found(format!("the backend `{name}` does not exist"));

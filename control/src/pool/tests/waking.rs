@@ -129,3 +129,46 @@ fn a_wait_for_a_backend_that_does_not_say_when_it_will_serve_is_bounded() {
     p.offer(patient(3600.0), at(0.0)).unwrap();
     assert!(p.expire(at(1200.0)).is_empty());
 }
+
+#[test]
+fn a_call_that_does_not_wait_for_a_cold_backend_is_refused_when_it_turns_out_to_be_one() {
+    let mut p = pool(Permission::SingleFlight {
+        not_before: at(0.0),
+    });
+    p.grant.state = LaneState::Idle;
+    let mut impatient = offer(1, 0);
+    impatient.refuse_when_cold = true;
+    p.offer(impatient.clone(), at(0.0)).unwrap();
+    let sent = p.next(at(0.0)).unwrap();
+    p.offer(
+        OfferedCall {
+            payload: 2,
+            ..impatient
+        },
+        at(0.5),
+    )
+    .unwrap();
+    p.offer(offer(3, 0), at(0.5)).unwrap();
+    let cold = Outcome::Cold { estimated: None };
+    let after = p.ended(sent.attempt, 1, cold, false, at(1.0), &mut || 0.5);
+    assert!(
+        matches!(
+            after,
+            AfterAttempt::Exhausted(1, Exhaustion::Refused(RefusalReason::Cold))
+        ),
+        "{after:?}"
+    );
+    // So are those that waited behind it.
+    let grant = Grant {
+        state: LaneState::Cold,
+        ..p.grant()
+    };
+    p.set_grant(grant, at(1.0));
+    let refused: Vec<_> = p
+        .expire(at(1.0))
+        .into_iter()
+        .map(|(payload, refusal)| (payload, refusal.reason))
+        .collect();
+    assert_eq!(refused, [(2, RefusalReason::Cold)]);
+    assert_eq!(p.queued(), 1);
+}
