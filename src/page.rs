@@ -67,3 +67,32 @@ fn tag(file: &File) -> String {
     hash.truncate(32);
     format!("\"{hash}\"")
 }
+
+#[cfg(test)]
+mod tests {
+    use kebne_lane::Ending;
+
+    use super::*;
+
+    #[test]
+    fn the_chart_has_a_layer_and_a_colour_for_each_ending() {
+        let page = Page::default();
+        let text = |name: &str| page.file(name).unwrap().0.text;
+        let (script, style) = (text("lanes.js"), text("style.css"));
+        let list = script.split("const ENDINGS = [").nth(1).unwrap();
+        let listed: Vec<&str> = list.split(']').next().unwrap().split(", ").collect();
+        let endings = Ending::ALL.map(|ending| format!("\"{}\"", ending.label()));
+        assert_eq!(listed, endings);
+        for ending in Ending::ALL {
+            let label = ending.label();
+            assert!(
+                style.contains(&format!(".{label} {{ --colour: var(--{label}); }}")),
+                "{label}"
+            );
+            assert!(
+                style.contains(&format!("\n  --{label}: light-dark(")),
+                "{label}"
+            );
+        }
+    }
+}

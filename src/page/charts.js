@@ -8,11 +8,11 @@ const HEIGHT = 150;
 /** Rows of the table behind a chart. */
 const ROWS = 10;
 
-/** Returns the least round number that is not below `value`: 1, 2, 3, 5 or 8 times a power of ten. */
+/** Returns the least number that is not below `value` and has a round half: 1, 2, 4, 6 or 8 times a power of ten. */
 export function ceiling(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  const step = [1, 2, 3, 5, 8, 10].find((factor) => factor * power >= value * 0.999);
+  const step = [1, 2, 4, 6, 8, 10].find((factor) => factor * power >= value * 0.999);
   return step * power;
 }
 
@@ -21,8 +21,8 @@ export function ceiling(value) {
  * `shape`: `line`, `step`, `area` or `stack`.
  */
 export class Chart {
-  /** `format` writes a value; `least` is the least upper end of the scale. */
-  constructor(title, series, { format = short, least = 1 } = {}) {
+  /** `format` writes a value; `least` is the least upper end of the scale; `empty` is shown while there is nothing to draw. */
+  constructor(title, series, { format = short, least = 1, empty = null } = {}) {
     this.series = series;
     this.format = format;
     this.least = least;
@@ -41,6 +41,7 @@ export class Chart {
     picture.addEventListener("pointerleave", () => this.#point(null));
     this.top = element("span", { class: "scale upper" });
     this.middle = element("span", { class: "scale middle" });
+    this.empty = empty === null ? null : element("span", { class: "empty", "aria-hidden": "true" }, empty);
     this.from = element("span", { class: "moment" });
     this.values = series.map(() => element("b"));
     const legend = element("ul", { class: "legend", "aria-hidden": "true" },
@@ -55,7 +56,7 @@ export class Chart {
         this.rows));
     this.node = element("figure", { class: "chart" },
       element("figcaption", {}, title),
-      element("div", { class: "plot" }, picture, this.top, this.middle),
+      element("div", { class: "plot" }, ...[picture, this.top, this.middle, this.empty].filter(Boolean)),
       element("div", { class: "moments", "aria-hidden": "true" }, this.from, element("span", { class: "moment" }, "now")),
       legend, this.table);
   }
@@ -76,6 +77,7 @@ export class Chart {
       most = Math.max(most, sum);
       for (const one of this.series) if (one.shape !== "stack") most = Math.max(most, one.read(point) ?? 0);
     }
+    if (this.empty) show(this.empty, !this.points.some((point) => this.series.some((one) => one.read(point) > 0)));
     const scale = ceiling(most);
     setText(this.top, this.format(scale));
     setText(this.middle, this.format(scale / 2));

@@ -27,6 +27,13 @@ export function setText(node, text) {
   if (node.textContent !== wanted) node.textContent = wanted;
 }
 
+/** Sets a text whose parts between backticks are code, only if it differs. */
+export function setProse(node, text) {
+  const parts = text.split("`");
+  if (node.textContent === parts.join("")) return;
+  node.replaceChildren(...parts.map((part, index) => (index % 2 === 1 ? element("code", {}, part) : part)));
+}
+
 /** Sets an attribute only if it differs; `null` removes it. */
 export function setAttribute(node, name, value) {
   if (value === null) node.removeAttribute(name);
@@ -65,6 +72,11 @@ export function short(value) {
   if (value === null || value === undefined) return "–";
   const rounded = Math.abs(value) >= 10 ? Math.round(value) : Math.round(value * 10) / 10;
   return rounded.toLocaleString("en");
+}
+
+/** Returns whole seconds as `5 s`, `3 min`, `7 h` or `4 days`. */
+export function span(seconds) {
+  return seconds < 120 ? `${seconds} s` : time(seconds * 1000);
 }
 
 /** Returns milliseconds as `250 ms`, `1.4 s`, `12 s`, `5 min` or `3 h`. */

@@ -6,7 +6,12 @@ import { messageOf, request } from "./feed.js";
 
 /** Points kept per lane: those of the gateway's history. */
 const POINTS_KEPT = 600;
-const ENDINGS = ["success", "error", "timeout", "shed", "cancelled", "panic", "drained", "rejected"];
+const ENDINGS = ["success", "error", "timeout", "shed", "cancelled", "panic", "drained", "rejected", "withdrawn"];
+/** The ending of a call that another replica has taken over; it is counted there. */
+const TAKEN_OVER = "withdrawn";
+
+/** The kinds of backends, for people. */
+const KINDS = { openai: "OpenAI API", anthropic: "Anthropic API", huggingface: "Hugging Face", ollama: "Ollama", simulated: "simulated model" };
 
 /** The points of one lane, as objects. */
 class History {
@@ -78,7 +83,7 @@ class Card {
     this.name = lane.name;
     const id = `lane-${lane.name.replace(/[^\w-]/g, "_")}`;
     this.pill = element("span", { class: "pill" });
-    this.kind = element("span", { class: "kind" }, lane.kind);
+    this.kind = element("span", { class: "kind" }, KINDS[lane.kind] ?? lane.kind);
     this.sentence = element("p", { class: "sentence" });
     this.facts = element("dl", { class: "figures" });
     this.load = new Chart("Calls in flight against the limit", [
@@ -87,15 +92,15 @@ class Card {
     ], { least: 4 });
     this.queue = new Chart("Callers that wait", [
       { name: "waiting", style: "waiting", shape: "area", read: (point) => point.queued },
-    ], { least: 4 });
+    ], { least: 4, empty: "Nobody has waited" });
     this.endings = new Chart("Calls per second by ending",
-      ENDINGS.map((name) => ({ name, style: name, shape: "stack", read: (point) => point[name] })), { least: 1 });
-    this.first = new Chart("First token, waiting included", [
-      { name: "99 in 100", style: "slow", shape: "line", read: (point) => point.first_token_p99_ms },
-      { name: "half", style: "usual", shape: "line", read: (point) => point.first_token_p50_ms },
-    ], { least: 500, format: time });
-    this.decisions = element("ol", { class: "decisions" });
-    this.undecided = element("p", { class: "faint" }, "None yet.");
+      ENDINGS.map((name) => ({ name, style: name, shape: "stack", read: (point) => point[name] })), { least: 1, empty: "No call has ended" });
+    this.first = new Chart("Time to the first token, waiting included", [
+      { name: "99 of 100 calls", style: "slow", shape: "line", read: (point) => point.first_token_p99_ms },
+      { name: "half of them", style: "usual", shape: "line", read: (point) => point.first_token_p50_ms },
+    ], { least: 400, format: time, empty: "No answer has begun" });
+    this.decisions = element("ol", { class: "decisions", tabindex: "0", "aria-label": `Decisions about the limit of ${lane.name}` });
+    this.undecided = element("p", { class: "faint" }, "None yet. Here is why the limit rose or fell, once it has.");
     this.failures = element("tbody");
     this.failed = element("div", { class: "failed" });
     this.states = element("p", { class: "faint" });
@@ -121,7 +126,8 @@ class Card {
     setAttribute(this.pill, "data-level", lane.level);
     setText(this.pill, lane.label);
     setText(this.sentence, lane.sentence);
-    const ended = ENDINGS.reduce((sum, ending) => sum + lane.endings.ended[ending], 0);
+    const own = ENDINGS.filter((ending) => ending !== TAKEN_OVER);
+    const ended = own.reduce((sum, ending) => sum + lane.endings.ended[ending], 0);
     const served = lane.endings.ended.success;
     const facts = [
       ["in flight", `${lane.in_flight} of ${lane.limit}`],
@@ -135,9 +141,10 @@ class Card {
     keyed(this.facts, facts, ([name]) => name,
       ([name]) => element("div", {}, element("dt", {}, name), element("dd")),
       (node, [, value]) => setText(node.lastElementChild, value));
-    keyed(this.decisions, lane.verdicts.slice(0, 5), (verdict) => verdict.number,
+    keyed(this.decisions, lane.verdicts, (verdict) => verdict.number,
       (verdict) => element("li", { title: verdict.text }, element("span", {}, verdict.sentence), element("time")),
       (node, verdict) => setText(node.lastElementChild, ago(verdict.age_ms)));
+    show(this.decisions, lane.verdicts.length > 0);
     show(this.undecided, lane.verdicts.length === 0);
     this.#failures(lane);
   }

@@ -35,7 +35,7 @@ const feed = new Feed({
       show(find("forget"), key.get() !== null);
       alerts.start();
     }
-    overall(sample.overall);
+    overall(withAlerts(sample.overall));
     lanes.sample(sample);
     if (!document.hidden) service(sample);
     tryIt.sample(sample);
@@ -87,6 +87,16 @@ function overall({ level, sentence }) {
   setAttribute(find("overall"), "data-level", level);
   setText(find("overall-text"), sentence);
   document.title = level === "good" || level === "idle" ? "Kebne" : `(!) ${sentence} – Kebne`;
+}
+
+/** Returns the state of the service with the open alerts: what serves now may have failed many calls. */
+function withAlerts({ level, sentence }) {
+  const count = alerts.active.length;
+  if (count === 0) return { level, sentence };
+  const severe = alerts.active.some((alert) => alert.severity === "critical");
+  const urgency = ["good", "idle", "busy", "warn", "bad"];
+  const raised = Math.max(urgency.indexOf(level), urgency.indexOf(severe ? "bad" : "warn"));
+  return { level: urgency[raised], sentence: `${sentence} ${count === 1 ? "1 alert is" : `${count} alerts are`} open.` };
 }
 
 /** Tells screen readers that a state has changed; numbers that change each second are not announced. */

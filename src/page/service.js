@@ -1,6 +1,6 @@
 // What concerns the whole service: models, keys, facts, actors and alerts.
 
-import { element, keyed, setAttribute, setText, show, time } from "./dom.js";
+import { element, keyed, setAttribute, setProse, setText, show, span, time } from "./dom.js";
 import { request } from "./feed.js";
 
 const find = (id) => document.getElementById(id);
@@ -17,17 +17,31 @@ export function service(sample) {
   actors(sample.actors);
 }
 
+/** Shows the backends of each model side by side. */
 function models({ models, lanes }) {
-  const levels = new Map(lanes.map((lane) => [lane.name, lane]));
-  keyed(find("model-list"), models, (model) => model.name,
-    (model) => element("li", {}, element("strong", {}, model.name), element("ol", { "aria-label": `Backends of ${model.name}` })),
-    (node, model) => keyed(node.lastElementChild, model.backends, (name) => name,
-      (name) => element("li", { class: "backend" }, element("span", { class: "dot", "aria-hidden": "true" }), element("span", {}, name), element("span", { class: "faint" })),
-      (backend, name) => {
-        const lane = levels.get(name);
-        setAttribute(backend, "data-level", lane?.level ?? "bad");
-        setText(backend.lastElementChild, lane ? `${lane.label} · ${lane.in_flight} of ${lane.limit} · ${lane.queued} waiting` : "does not report");
-      }));
+  const known = new Map(lanes.map((lane) => [lane.name, lane]));
+  keyed(find("model-list"), models, (model) => model.name, modelTable,
+    (node, model) => keyed(node.querySelector("tbody"), model.backends, (name) => name, backendRow, (row, name) => {
+      const lane = known.get(name);
+      setAttribute(row, "data-level", lane?.level ?? "bad");
+      const [, , state] = row.firstElementChild.children;
+      setText(state, lane?.label ?? "does not report");
+      const numbers = lane ? [`${lane.in_flight} of ${lane.limit}`, lane.queued.toLocaleString("en"), time(lane.first_token?.p50_ms)] : ["–", "–", "–"];
+      numbers.forEach((number, index) => setText(row.children[index + 1], number));
+    }));
+}
+
+function modelTable(model) {
+  const head = ["Backend", "In flight", "Waiting", "First token"].map((name, index) => element("th", { scope: "col", class: index > 0 ? "number" : null }, name));
+  return element("li", {}, element("table", {}, element("caption", {}, model.name),
+    element("thead", {}, element("tr", {}, ...head)), element("tbody")));
+}
+
+function backendRow(name) {
+  const cells = [1, 2, 3].map(() => element("td", { class: "number" }));
+  return element("tr", { class: "backend" },
+    element("th", { scope: "row" }, element("span", { class: "dot", "aria-hidden": "true" }), element("span", { class: "name" }, name), element("span", { class: "faint" })),
+    ...cells);
 }
 
 /** Returns an amount with as many digits as small sums need. */
@@ -51,8 +65,9 @@ function facts({ cost, sessions, uptime_seconds, dead_letters, actors, version }
   const restarts = actors.reduce((sum, actor) => sum + actor.restarts, 0);
   const store = sessions.store === "available" ? "available" : `unavailable for ${time(sessions.for_seconds * 1000)}: ${sessions.reason}`;
   const list = [
-    ["Running for", time(uptime_seconds * 1000)],
+    ["Running for", span(uptime_seconds)],
     ["Session store", store],
+    ...(sessions.count === undefined ? [] : [["Sessions", sessions.count?.toLocaleString("en") ?? "not known"]]),
     ["Unanswered by the store", sessions.failures.toLocaleString("en")],
     ["Actors", `${actors.length}, ${restarts} ${restarts === 1 ? "restart" : "restarts"}`],
     ...(cost ? [["Cost of calls", money(cost.total, cost.currency)]] : []),
@@ -131,6 +146,8 @@ function branch(parent, nodes) {
 /** Asks for the alerts now and then, if this gateway has them. */
 export class Alerts {
   #timer = null;
+  /** The open alerts of the last answer. */
+  active = [];
 
   start() {
     this.stop();
@@ -149,6 +166,7 @@ export class Alerts {
       if (answer.ok) this.#show(await answer.json());
       else {
         again = answer.status >= 500;
+        this.active = [];
         show(find("alerts"), false);
       }
     } catch {
@@ -159,12 +177,14 @@ export class Alerts {
 
   #show(body) {
     const active = body.active ?? body.alerts ?? [];
+    this.active = active;
     show(find("alerts"), active.length > 0);
+    setAttribute(find("alerts"), "data-severity", active.some((alert) => alert.severity === "critical") ? "critical" : "warning");
     keyed(find("alert-list"), active, (alert) => alert.id ?? `${alert.rule} ${alert.subject}`,
-      (alert) => element("li", { "data-severity": alert.severity ?? "warning" }, element("strong"), element("span", { class: "action" })),
+      (alert) => element("li", { "data-severity": alert.severity ?? "warning" }, element("p", { class: "severity" }, alert.severity ?? "warning"), element("strong"), element("p", { class: "action" })),
       (node, alert) => {
-        setText(node.firstElementChild, alert.sentence ?? "");
-        setText(node.lastElementChild, alert.action ?? "");
+        setProse(node.children[1], alert.sentence ?? "");
+        setProse(node.lastElementChild, alert.action ?? "");
       });
   }
 }

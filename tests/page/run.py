@@ -159,8 +159,11 @@ def alert(browser):
         shown = page.get_by_role("region", name="Alerts")
         expected(shown).to_be_visible()
         active = until(lambda: program.get("/v1/alerts")["active"], "an alert is open")
-        expected(shown).to_contain_text(active[0]["sentence"])
-        expected(shown).to_contain_text(active[0]["action"])
+        # What is between backticks is shown as code.
+        expected(shown).to_contain_text(active[0]["sentence"].replace("`", ""))
+        expected(shown).to_contain_text(active[0]["action"].replace("`", ""))
+        expected(page.locator("#overall")).to_contain_text("1 alert is open.")
+        expected(page.locator("#overall")).to_have_attribute("data-level", "bad")
         program.post("/backends/simulated/reopen")
         expected(card_of(page, "simulated").locator(".pill")).not_to_have_text("closed")
 

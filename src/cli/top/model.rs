@@ -129,6 +129,11 @@ impl Model {
         self.selected = self.selected.min(self.state.lanes.len().saturating_sub(1));
     }
 
+    /// Returns `true` once the gateway has answered.
+    pub(super) fn is_known(&self) -> bool {
+        self.looked.is_some()
+    }
+
     /// Selects the next lane, or the one before.
     pub(super) fn select(&mut self, forward: bool) {
         let last = self.state.lanes.len().saturating_sub(1);

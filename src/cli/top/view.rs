@@ -106,6 +106,9 @@ fn header<'a>(model: &'a Model, address: &'a str, paint: Paint) -> Line<'a> {
     if let Some(error) = &model.error {
         return Line::styled(error.to_string(), paint.severity("critical"));
     }
+    if !model.is_known() {
+        return Line::from(format!("{address} has not answered yet"));
+    }
     let state = &model.state;
     let alerts = match model.alerts.active.len() {
         0 => "no alerts".to_owned(),
@@ -231,7 +234,7 @@ fn alert_list(model: &Model, paint: Paint) -> Paragraph<'_> {
         ]));
         lines.push(Line::from(format!("  do: {}", alert.action)));
     }
-    if lines.is_empty() {
+    if lines.is_empty() && model.is_known() {
         lines.push(Line::from("Nothing is wrong."));
     }
     let block = Block::new().borders(Borders::ALL).title("Alerts");
@@ -279,6 +282,21 @@ mod tests {
         cells
             .filter(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
             .count()
+    }
+
+    #[test]
+    fn before_the_first_answer_nothing_is_said_of_the_gateway() {
+        let mut model = Model::default();
+        let shown = text(&model, 100);
+        assert!(shown.contains("has not answered yet"), "{shown}");
+        assert!(
+            !shown.contains("Nothing is wrong") && !shown.contains("alerts"),
+            "{shown}"
+        );
+        model.take(Err(crate::cli::top::TopError::Address("x".to_owned())));
+        assert!(!text(&model, 100).contains("Nothing is wrong"));
+        model.take(Ok((State::default(), Alerts::default())));
+        assert!(text(&model, 100).contains("Nothing is wrong."));
     }
 
     #[test]
