@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::{
     program::{Answer, CHAT, Program, folder},
@@ -170,4 +171,44 @@ fn a_stream_that_its_caller_leaves_costs_an_estimate_of_what_has_arrived() {
     let estimated: f64 = estimated.unwrap().parse().unwrap();
     // Two tokens of output, and some of input.
     assert!((0.00002..0.0002).contains(&estimated), "{estimated}");
+}
+
+#[test]
+fn a_stream_counts_in_a_budget_with_the_tokens_that_its_caller_did_not_ask_for() {
+    let folder = folder();
+    let (url, requests) = upstream(|_| stream());
+    let hash = hex::encode(Sha256::digest(b"ann"));
+    let more = format!(
+        "[[server.keys]]\nname = \"ann\"\nhash = \"{hash}\"\nscopes = [\"call\", \"admin\"]\n\
+         [[server.keys.limits.budgets]]\ntokens = 2400\nper = \"day\"\n"
+    );
+    let program = program(folder.path(), &url, &more);
+    let send = |method: &str, path: &str, body: &Value| {
+        program.send(method, path, &[("authorization", "Bearer ann")], body)
+    };
+    let messages = json!([{"role": "user", "content": "a"}]);
+    let body = json!({"model": "m", "stream": true, "messages": messages});
+    for _ in 0..2 {
+        let answer = send("POST", CHAT, &body);
+        assert_eq!(answer.status, 200);
+        assert!(!answer.body.contains("usage"), "{}", answer.body);
+        assert_eq!(
+            asked_raw(&requests)["stream_options"]["include_usage"],
+            true
+        );
+    }
+    let usage = send("GET", "/admin/v1/keys/settings:ann/usage", &Value::Null).json();
+    assert_eq!(usage["usage"]["today"]["tokens"], 2200, "{usage}");
+    // 256 tokens of output are assumed without a bound.
+    let refused = send("POST", CHAT, &body);
+    assert_eq!(refused.code(), (429, "insufficient_quota".to_owned()));
+    let message = json!({"model": "m", "max_tokens": 300, "messages": messages});
+    let refused = send("POST", "/v1/messages", &message);
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["type"]),
+        (429, &json!("rate_limit_error"))
+    );
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    let bounded = json!({"model": "m", "stream": true, "max_tokens": 20, "messages": messages});
+    assert_eq!(send("POST", CHAT, &bounded).status, 200);
 }
