@@ -3,12 +3,15 @@
 //! Each command has a file of its own and writes its result to a given writer, so that tests read what a user
 //! would see. Arguments, environment and writers are parameters of [`run`]; `main` passes the real ones.
 
+mod causes;
 pub mod check;
 pub mod exit;
+pub mod health;
 pub mod key;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod metrics;
+pub mod reference;
 pub mod serve;
 #[cfg(feature = "top")]
 pub mod top;
@@ -73,6 +76,27 @@ pub enum Command {
     },
     /// Create an API key and print it with its hash for the settings.
     Key,
+    /// Ask a running gateway whether it lives; ends with code 1 if it does not.
+    Health {
+        /// The address of the gateway; without it, that of `KEBNE__SERVER__LISTEN`, or `http://127.0.0.1:8080`.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Ask whether it admits calls (/readyz) instead.
+        #[arg(long)]
+        ready: bool,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man {
+        /// Write the pages of all commands into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
 }
 
 /// The reason why a command failed.
@@ -95,6 +119,9 @@ pub enum CommandError {
     #[cfg(feature = "top")]
     #[error(transparent)]
     Top(#[from] top::TopError),
+    /// The gateway is not healthy.
+    #[error(transparent)]
+    Health(#[from] health::HealthError),
     /// The log could not be started.
     #[error("{0}")]
     Log(#[source] LoggingError),
@@ -129,6 +156,7 @@ impl CommandError {
             Self::Top(_) => ExitCode::Failure,
             Self::Show(_)
             | Self::Randomness(_)
+            | Self::Health(_)
             | Self::Log(_)
             | Self::Listen { .. }
             | Self::Service(_)
@@ -168,6 +196,9 @@ where
         #[cfg(feature = "top")]
         Command::Top { url, once } => top::run(&url, once, environment, output),
         Command::Key => key::run(output),
+        Command::Health { url, ready } => health::run(url.as_deref(), ready, environment, output),
+        Command::Completions { shell } => reference::completions(shell, output),
+        Command::Man { folder } => reference::man(folder.as_deref(), output),
     };
     let Err(error) = done else {
         return ExitCode::Success;

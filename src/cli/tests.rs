@@ -271,3 +271,45 @@ fn a_load_on_another_machine_and_a_scenario_that_cannot_be_played_are_wrong_usag
     assert_eq!(code, ExitCode::Usage);
     assert!(complaints.contains("`NOT_SET`"), "{complaints}");
 }
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let names: Vec<String> = <Cli as clap::CommandFactory>::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    assert!(names.contains(&"serve".to_owned()), "{names:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("man");
+    let (code, output, _) = kebne(&["man", "--folder", path.to_str().unwrap()], &[]);
+    assert_eq!((code, output.as_str()), (ExitCode::Success, ""));
+    let (_, page, _) = kebne(&["man"], &[]);
+    for name in names {
+        for shell in ["bash", "zsh", "fish"] {
+            let (code, text, _) = kebne(&["completions", shell], &[]);
+            assert_eq!(code, ExitCode::Success);
+            assert!(text.contains(&name), "{shell} lacks {name}");
+        }
+        assert!(page.contains(&name), "{page}");
+        let own = std::fs::read_to_string(path.join(format!("kebne-{name}.1"))).unwrap();
+        assert!(own.starts_with(".ie") || own.contains(".TH"), "{own}");
+    }
+    let (code, _, complaints) = kebne(&["completions", "tcsh"], &[]);
+    assert_eq!(code, ExitCode::Usage);
+    assert!(complaints.contains("bash"), "{complaints}");
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_not_healthy() {
+    // Nothing listens on a port that was free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://user:secret@{}", listener.local_addr().unwrap());
+    drop(listener);
+    let (code, output, complaints) = kebne(&["health", "--url", &url], &[]);
+    assert_eq!((code, output.as_str()), (ExitCode::Failure, ""));
+    assert!(
+        complaints.contains("/healthz does not answer"),
+        "{complaints}"
+    );
+    assert!(!complaints.contains("secret"), "{complaints}");
+}

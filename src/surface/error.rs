@@ -6,6 +6,7 @@
 
 mod from;
 mod limits;
+pub mod reasons;
 mod response;
 mod retry;
 mod upstream;
@@ -65,6 +66,7 @@ impl ApiError {
         }
     }
 
+    /// Sets the machine-readable reason; each is listed in [`reasons`].
     fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self

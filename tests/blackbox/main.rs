@@ -18,6 +18,7 @@ mod endings;
 mod fallbacks;
 mod files;
 mod health;
+mod health_command;
 mod inputs;
 mod keys;
 mod logs;

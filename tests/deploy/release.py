@@ -27,7 +27,7 @@ def release():
         run("tar", "--extract", "--file", tarball, cwd=folder)
         home = pathlib.Path(folder, tarball.name.removesuffix(".tar.gz"))
         expect(run(home / "kebne", "--version") == f"kebne {version}\n", "the program has another version")
-        for name in ["LICENSE", "README.md", "CHANGELOG.md", "kebne.toml", "deploy/kebne.service", "deploy/helm/kebne/Chart.yaml"]:
+        for name in ["LICENSE", "README.md", "CHANGELOG.md", "kebne.toml", "man/kebne.1", "completions/kebne", "deploy/kebne.service", "deploy/helm/kebne/Chart.yaml"]:
             expect((home / name).is_file(), f"the tarball lacks {name}")
         bill = json.loads(sbom.read_text())
         parts = {each["name"]: each for each in bill["components"]}

@@ -48,6 +48,14 @@ def systemd():
 @check("the Dockerfile has no finding of hadolint")
 def dockerfile():
     run(tool("hadolint"), "--no-color", DEPLOY / "Dockerfile")
+    image = (DEPLOY / "Dockerfile").read_text()
+    rust = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
+    expect(f"\nFROM rust:{rust}-" in image, f"the image is not built with Rust {rust}")
+    # The chart starts the image as what it is made for.
+    chart = "".join(path.read_text() for path in (CHART / "templates").iterdir() if path.is_file())
+    for line, key in [("USER 10001:10001", "runAsUser: 10001"), ("WORKDIR /var/lib/kebne", "workingDir: /var/lib/kebne"),
+                      ("EXPOSE 8080", "containerPort: 8080")]:
+        expect(f"\n{line}\n" in image and f"{key}\n" in chart, f"the image and the chart differ in `{line}`")
 
 
 @check("the scripts have no finding of shellcheck")

@@ -7,9 +7,12 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     backend::upstream::client,
-    cli::top::{
-        TopError,
-        model::{Alerts, State},
+    cli::{
+        causes::causes,
+        top::{
+            TopError,
+            model::{Alerts, State},
+        },
     },
 };
 
@@ -104,15 +107,4 @@ impl Client {
         serde_json::from_slice(&body)
             .map_err(|error| no_answer(format!("`{path}` is not that of a gateway: {error}")))
     }
-}
-
-/// Returns an error with its causes.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
