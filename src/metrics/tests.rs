@@ -19,6 +19,8 @@ use super::{
     *,
 };
 
+mod dashboard;
+
 /// Returns a call that counts in as many metrics as one call can.
 fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
     let opened = Instant::now();
