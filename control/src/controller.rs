@@ -179,8 +179,7 @@ impl Controller {
                 self.limit.dispatched(in_flight, now);
             }
             Message::FirstPart { attempt, span } => {
-                let verdict = self.first_part(attempt, span, now);
-                effects.extend(verdict.map(Effect::Verdict));
+                self.first_part(attempt, span, now);
             }
             Message::Ended {
                 attempt,
@@ -267,11 +266,15 @@ impl Controller {
         }
     }
 
-    fn first_part(&mut self, attempt: AttemptId, span: Span, now: Timestamp) -> Option<Verdict> {
+    /// Notes the first part of an answer. It proves that the call was accepted, but the time to it is no evidence: what is
+    /// served at once changes with the time that calls take as a whole, of which this may be any share.
+    fn first_part(&mut self, attempt: AttemptId, span: Span, now: Timestamp) {
         let in_flight_end = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
-        let flight = self.flights.get_mut(&attempt)?;
+        let Some(flight) = self.flights.get_mut(&attempt) else {
+            return;
+        };
         if flight.first_part.is_some() {
-            return None;
+            return;
         }
         flight.sent = flight.sent.max(span.sent).min(now);
         let now = span.at.clamp(flight.sent, now);
@@ -282,24 +285,19 @@ impl Controller {
                 // The backend serves, so the other calls need not wait for the end of this stream.
                 self.move_phase(flight, Signal::Served, now);
             }
-            return None;
+            return;
         }
-        let took = now.since(flight.sent);
         let sample = Sample {
             signal: Signal::Served,
             in_flight: flight.in_flight_at_start,
             in_flight_end,
             sent: flight.sent,
-            latency: took,
-            log_latency: self.kinds.compare(
-                flight.kind,
-                Measure::FirstPart,
-                took.as_secs_f64().max(1e-6).ln(),
-            ),
+            latency: now.since(flight.sent),
+            log_latency: None,
             binding: self.queued > 0,
             acknowledged: true,
         };
-        self.limit.acknowledged(&sample, now)
+        self.limit.acknowledged(&sample);
     }
 
     fn ended(
@@ -333,9 +331,7 @@ impl Controller {
                 return None;
             }
             Outcome::Client | Outcome::Unusable | Outcome::Misconfigured | Outcome::Cancelled => {
-                if flight.first_part.is_none() {
-                    self.limit.uninformative(flight.sent);
-                }
+                self.limit.uninformative(flight.sent);
                 return None;
             }
             Outcome::Limit => Signal::Refused,
@@ -363,20 +359,13 @@ impl Controller {
             self.quota_until = self.quota_until.min(now);
             self.learn_service_time(flight, whole.ln());
         }
-        let first = flight
-            .first_part
-            .map(|at| at.since(flight.sent).as_secs_f64().max(1e-6));
-        let log_latency = match (first, outcome) {
-            // Its time to the first part was compared when that part arrived.
-            (Some(first), _) => Some(first.ln()),
+        let log_latency = match outcome {
             // The rest of an answer costs about twenty units.
-            (None, Outcome::Success { tokens: Some(n) }) => {
+            Outcome::Success { tokens: Some(n) } => {
                 let log = (whole / (f64::from(n) + 20.0)).ln();
                 self.kinds.compare(flight.kind, Measure::PerUnit, log)
             }
-            (None, Outcome::Success { .. }) => {
-                self.kinds.compare(flight.kind, Measure::Whole, whole.ln())
-            }
+            Outcome::Success { .. } => self.kinds.compare(flight.kind, Measure::Whole, whole.ln()),
             _ => Some(whole.ln()),
         };
         if !matches!(self.availability, Availability::Running) {
@@ -387,10 +376,10 @@ impl Controller {
             in_flight: flight.in_flight_at_start,
             in_flight_end,
             sent: flight.sent,
-            latency: seconds(first.unwrap_or(whole)),
+            latency: seconds(whole),
             log_latency,
             binding: self.queued > 0,
-            acknowledged: first.is_some(),
+            acknowledged: flight.first_part.is_some(),
         };
         self.limit.sample(&sample, now)
     }

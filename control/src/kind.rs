@@ -21,8 +21,6 @@ pub struct Kind {
 /// The event to which a time was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Measure {
-    /// The first part of the answer.
-    FirstPart,
     /// The end of the answer.
     Whole,
     /// The end of the answer, divided by its length.

@@ -35,14 +35,14 @@ pub struct Sample {
     pub in_flight_end: u32,
     /// When it was sent.
     pub sent: Timestamp,
-    /// Time to the first part or the end.
+    /// Time to the end, or to the first part of an answer that has not ended.
     pub latency: Duration,
-    /// Natural logarithm of the latency that a call of the first observed kind would have; `None` while too little is
-    /// known about its kind.
+    /// Natural logarithm of the latency that a call of the first observed kind would have; `None` before the end, and while
+    /// too little is known about its kind.
     pub log_latency: Option<f64>,
     /// `true` if calls were waiting because of the limit.
     pub binding: bool,
-    /// `true` if its first part was already reported as an acknowledgement; the latency is that of the first part.
+    /// `true` if its first part was reported as an acknowledgement.
     pub acknowledged: bool,
 }
 
@@ -75,9 +75,7 @@ pub trait Limit: Debug + Send {
     /// Handles one sample. Returns at most one verdict.
     fn sample(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict>;
     /// Handles the arrival of a first part; laws that ramp by acknowledgements grow here.
-    fn acknowledged(&mut self, _sample: &Sample, _now: Timestamp) -> Option<Verdict> {
-        None
-    }
+    fn acknowledged(&mut self, _sample: &Sample) {}
     /// Sets the level to that of an earlier controller.
     fn release(&mut self, _level: f64, _now: Timestamp) {}
     /// Starts small again after a cold start, an outage or a time without calls. `memory` is the level at which the

@@ -218,6 +218,60 @@ fn slow_first_calls_after_a_cold_start_are_not_the_usual_time_for_long() {
     assert!(usual < 3.6, "{usual} s");
 }
 
+/// Sends `count` streams of half a second, as many at once as the limit allows, whose first part takes `first` seconds.
+fn streams(c: &mut Controller, count: u64, first: f64, from: f64) -> f64 {
+    let mut now = from;
+    let mut sent = 0;
+    while sent < count {
+        let at_once = u64::from(c.grant().concurrency);
+        for id in sent..sent + at_once {
+            let dispatched = Message::Dispatched {
+                attempt: AttemptId(id),
+                in_flight: u32::try_from(id - sent + 1).unwrap(),
+                tokens: 0,
+                probe: c.grant().permission != Permission::Open,
+                kind: Kind::default(),
+            };
+            c.step(dispatched, at(now), &mut || 0.5);
+        }
+        for id in sent..sent + at_once {
+            let attempt = AttemptId(id);
+            let span = Span::until(at(now + first));
+            c.step(Message::FirstPart { attempt, span }, span.at, &mut || 0.5);
+        }
+        for id in sent..sent + at_once {
+            let ended = Message::Ended {
+                attempt: AttemptId(id),
+                span: Span::until(at(now + 0.5)),
+                outcome: OK,
+                quota: QuotaHints::default(),
+            };
+            c.step(ended, at(now + 0.5), &mut || 0.5);
+            // The answers come one after the other.
+            now += 0.002;
+        }
+        sent += at_once;
+        now += 0.51;
+    }
+    now
+}
+
+#[test]
+fn first_parts_that_come_late_do_not_lower_the_limit_of_streams_that_take_as_long_as_before() {
+    let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+    c.step(Message::Demand { queued: 50 }, at(0.0), &mut || 0.5);
+    let now = streams(&mut c, 1000, 0.001, 0.0);
+    let before = c.limit.proved();
+    assert!(before >= 60.0, "{before}");
+    let mut lowest = f64::INFINITY;
+    let mut now = now;
+    for _ in 0..40 {
+        now = streams(&mut c, 500, 0.05, now);
+        lowest = lowest.min(c.limit.proved());
+    }
+    assert!(lowest >= before, "{lowest} after {before}");
+}
+
 #[test]
 fn traffic_that_is_expected_wakes_once_and_not_what_serves() {
     let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));

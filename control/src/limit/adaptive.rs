@@ -28,6 +28,10 @@ use phase_window::{Phased, Summary};
 /// The largest error of a latency that may become the best one. The lowest of several noisy latencies is too low.
 const BEST_ERROR: f64 = 1.0;
 
+/// The time within which served calls count as one. What delayed one of them, such as a busy machine of the gateway's own, delayed
+/// all, so a window of them would seem far more certain than it is.
+const TOGETHER: Duration = Duration::from_millis(1);
+
 /// The current activity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
@@ -88,6 +92,8 @@ pub(crate) struct Adaptive {
     /// The lowest reference latency since the last rebase and its error, for the absolute bound.
     best: Option<(f64, f64)>,
     history: History,
+    /// When a served call was last observed.
+    observed: Timestamp,
     /// Calls sent before the last cut are outdated.
     epoch: Timestamp,
     /// Calls sent before this time waited behind those of an earlier level.
@@ -126,6 +132,7 @@ impl Adaptive {
             reference: None,
             best: None,
             history: History::default(),
+            observed: Timestamp::ZERO,
             epoch: now,
             settled: now,
             rest_until: now,
@@ -165,25 +172,33 @@ impl Adaptive {
         }
     }
 
-    fn observe(&mut self, sample: &Sample, timed: bool, now: Timestamp) -> Option<Verdict> {
+    fn observe(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
         let middle =
             f64::midpoint(f64::from(sample.in_flight), f64::from(sample.in_flight_end)).max(1.0);
         let served = sample.signal == Signal::Served;
-        if timed
-            && served
+        if served && now.since(self.observed) < TOGETHER {
+            if self.mode == Mode::Ramp {
+                self.ladder.push_first(middle, sample);
+            }
+            return None;
+        }
+        if served {
+            self.observed = now;
+        }
+        if served
             && self.without.keeps(Part::Slope)
             && let Some(y) = sample.log_latency
         {
             self.history.push(middle.ln(), y);
         }
         if self.mode == Mode::Ramp {
-            let rung = self.ladder.push(middle, sample, timed);
+            let rung = self.ladder.push(middle, sample);
             return self.look_ramp(rung, now);
         }
         if sample.sent >= self.epoch.max(self.settled)
             && self.belongs(f64::from(sample.in_flight), middle)
         {
-            self.window.push(middle.ln(), sample, timed);
+            self.window.push(middle.ln(), sample);
         }
         match self.mode {
             Mode::Hold => self.look_hold(sample, now),
@@ -300,12 +315,11 @@ impl Limit for Adaptive {
                 self.grow(sample);
             }
         }
-        self.observe(sample, !sample.acknowledged, now)
+        self.observe(sample, now)
     }
 
-    fn acknowledged(&mut self, sample: &Sample, now: Timestamp) -> Option<Verdict> {
+    fn acknowledged(&mut self, sample: &Sample) {
         self.grow(sample);
-        self.observe(sample, true, now)
     }
 
     fn restart(&mut self, memory: Option<f64>, now: Timestamp) {

@@ -7,7 +7,7 @@
 
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::random;
-use crate::sim::scenario::{Faults, Mix, Quota, Scenario, Telling};
+use crate::sim::scenario::{Faults, Mix, Quota, Scenario, Stalls, Telling};
 
 /// Returns the mixed variant of a named scenario.
 pub(crate) fn variant(scenario: &Scenario) -> Scenario {
@@ -68,6 +68,7 @@ pub(crate) fn draw(number: u64) -> Scenario {
     replicas(&mut mixed, &mut dice);
     foreign_client(&mut mixed, &mut dice);
     quota(&mut mixed, &mut dice);
+    stalls(&mut mixed, number);
     callers(&mut mixed, &mut dice);
     let (m, q) = (&mixed.mix, mixed.backend.quota);
     let quota = q.map_or(String::new(), |q| {
@@ -77,7 +78,7 @@ pub(crate) fn draw(number: u64) -> Scenario {
         )
     });
     mixed.title = format!(
-        "{}; streams {:.1}, short {:.1}, tail {:.1}, leave {:.1}+{:.1}, tries {}, lag {:.0} ms, gaps {:.1}{quota}",
+        "{}; streams {:.1}, short {:.1}, tail {:.1}, leave {:.1}+{:.1}, tries {}, lag {:.0} ms, gaps {:.1}{quota}{}",
         mixed.title,
         m.streamed,
         m.short_share,
@@ -86,7 +87,8 @@ pub(crate) fn draw(number: u64) -> Scenario {
         m.leave_begun,
         m.tries,
         1000.0 * m.lag,
-        m.gaps
+        m.gaps,
+        if m.stalls.is_some() { ", stalls" } else { "" },
     );
     mixed
 }
@@ -140,6 +142,20 @@ fn foreign_client(mixed: &mut Scenario, dice: &mut Dice) {
         shared.push((time, (left * all).round().max(1.0)));
     }
     mixed.backend.slots = shared;
+}
+
+/// The gateway's machine is busy for a minute in one case of eight.
+fn stalls(mixed: &mut Scenario, number: u64) {
+    let mut dice = Dice::new(number, Purpose::Mix, 6, 0);
+    if dice.unit() < 0.125 {
+        let from = dice.between(0.0, 60.0);
+        mixed.mix.stalls = Some(Stalls {
+            from,
+            to: from + 60.0,
+            median: dice.between(0.01, 0.06),
+            sigma: dice.between(0.5, 1.2),
+        });
+    }
 }
 
 /// One in four has a quota: a bucket, or windows of 1 s to a day. The quota is then the bound of the scenario.

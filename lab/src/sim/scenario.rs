@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 mod mix;
-pub(crate) use mix::Mix;
+pub(crate) use mix::{Mix, Stalls};
 
 /// A curve: points in time and their values.
 pub(crate) type Curve = Vec<(f64, f64)>;

@@ -82,6 +82,8 @@ const FILES: &[(&str, &str)] = files![
     "s44-job-ramp.toml",
     "s45-job-surge.toml",
     "s46-engine-many-kinds.toml",
+    "s47-busy-machine.toml",
+    "s48-busy-machine-quick.toml",
 ];
 
 /// Parses and checks every embedded scenario, in the order of their names.

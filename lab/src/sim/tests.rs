@@ -180,6 +180,27 @@ fn no_call_waits_for_an_idle_backend_that_was_slow_after_its_cold_start() {
     }
 }
 
+#[test]
+fn a_busy_machine_does_not_hold_calls_back_from_a_backend_with_room() {
+    let named = suite::named().unwrap();
+    for seed in 1..6 {
+        let quick = named.iter().find(|s| s.name == "S48").unwrap();
+        let book = run::run(quick, seed, find("kebne").unwrap(), false);
+        let served = book.ended(End::Served) / crate::sim::number::real(book.ends.len());
+        assert!(served > 0.85, "seed {seed}: {served} of the quick calls");
+        let after = book.moments.iter().filter(|moment| moment.time > 65.0);
+        let waiting = after.filter(|moment| moment.queued > 0).count();
+        assert!(waiting <= 2, "seed {seed}: calls wait after the noise");
+        let streams = named.iter().find(|s| s.name == "S47").unwrap();
+        let book = run::run(streams, seed, find("kebne").unwrap(), false);
+        let after = book.moments.iter().filter(|moment| moment.time > 45.0);
+        let lowest = after
+            .map(|moment| moment.limit)
+            .fold(f64::INFINITY, f64::min);
+        assert!(lowest >= 48.0, "seed {seed}: {lowest} streams of 64");
+    }
+}
+
 /// Returns the median latency of the calls that ended after the first `skipped` ones.
 fn median_after(book: &Ledger, skipped: usize) -> f64 {
     crate::sim::number::quantile(&book.latencies[skipped..], 0.5)

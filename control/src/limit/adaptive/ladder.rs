@@ -137,23 +137,32 @@ impl Ladder {
         usize::try_from(calls(rung)).map_or(RUNGS, |index| index.min(RUNGS))
     }
 
+    /// Adds a sample that shows nothing about a step, if it is one of the first calls of the ramp.
+    pub(super) fn push_first(&mut self, middle: f64, sample: &Sample) -> bool {
+        let is_first = sample.sent <= self.sent_until && self.oldest.len() < OLDEST;
+        if is_first {
+            self.oldest.push(middle.ln(), sample);
+        }
+        is_first
+    }
+
     /// Adds a sample. Returns the step that it may have completed.
-    pub(super) fn push(&mut self, middle: f64, sample: &Sample, timed: bool) -> usize {
+    pub(super) fn push(&mut self, middle: f64, sample: &Sample) -> usize {
         let index = self.index(middle);
         if self.rungs.len() <= index {
             self.rungs.resize_with(index + 1, Phased::default);
         }
         if let Some(rung) = self.rungs.get_mut(index) {
-            rung.push(middle.ln(), sample, timed);
+            rung.push(middle.ln(), sample);
         }
-        let latency = Phased::latency(sample, timed);
-        if timed && latency.is_none() {
+        let latency = Phased::latency(sample);
+        if latency.is_none() {
             self.new_kinds += usize::from(sample.sent <= self.sent_until);
             self.uninformative(sample.sent);
         }
-        if sample.sent <= self.sent_until && self.oldest.len() < OLDEST {
-            self.oldest.push(middle.ln(), sample, timed);
-        } else if let Some(y) = latency {
+        if !self.push_first(middle, sample)
+            && let Some(y) = latency
+        {
             if self.recent.len() >= RECENT {
                 self.recent.pop_front();
             }

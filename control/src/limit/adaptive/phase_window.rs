@@ -45,8 +45,8 @@ impl Phased {
         self.looked = 0;
     }
 
-    pub(super) fn push(&mut self, x: f64, sample: &Sample, timed: bool) {
-        let Some(y) = Self::latency(sample, timed) else {
+    pub(super) fn push(&mut self, x: f64, sample: &Sample) {
+        let Some(y) = Self::latency(sample) else {
             return;
         };
         if self.y.len() < KEPT {
@@ -56,9 +56,9 @@ impl Phased {
     }
 
     /// Returns the logarithm of the latency of a sample; `None` if it contains no information about it.
-    pub(super) fn latency(sample: &Sample, timed: bool) -> Option<f64> {
+    pub(super) fn latency(sample: &Sample) -> Option<f64> {
         match sample.signal {
-            Signal::Served if timed => sample.log_latency,
+            Signal::Served => sample.log_latency,
             Signal::Timeout => Some(CENSORED),
             _ => None,
         }

@@ -301,7 +301,7 @@ fn drive_broken_replica(law: &mut Adaptive, rounds: u32) {
             } else {
                 (Signal::Served, 1.0)
             };
-            let now = start + latency;
+            let now = start + latency + 0.001_1 * f64::from(call);
             law.sample(&sample(signal, n, latency, now), at(now));
         }
     }
