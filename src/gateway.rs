@@ -11,14 +11,15 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use kebne_accounts::Accounts;
-use kebne_actors::{ActorRef, ActorReport, ActorSystem, Spawn};
+use kebne_actors::{ActorRef, ActorReport, ActorSystem, Props, Spawn};
 use kebne_context::ContextHandle;
 use kebne_control::LaneState;
 use kebne_lane::{Ending, LaneSnapshot, Service};
-use kebne_monitor::Monitor;
+use kebne_monitor::{GetMemory, Monitor};
 use serde::Serialize;
 
 #[cfg(feature = "lab")]
@@ -60,6 +61,9 @@ use lane::Lane;
 use restarts::Restarts;
 use table::Table;
 
+/// The time within which the monitor must answer; it has nothing else to do.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The models and the lanes behind them; clones share both.
 #[derive(Clone)]
 pub struct Gateway {
@@ -75,6 +79,8 @@ struct Inner {
     monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
     threads: Vec<actix_rt::ArbiterHandle>,
+    /// The thread of the accountant, which waits for its file.
+    accountant_thread: Option<actix_rt::ArbiterHandle>,
     table: RwLock<Arc<Table>>,
     /// Held while the table changes.
     applying: tokio::sync::Mutex<()>,
@@ -109,6 +115,16 @@ pub struct GatewaySnapshot {
     pub health: Vec<HealthReport>,
 }
 
+/// Returns the props of the monitor, which goes on with what an earlier process knew.
+fn monitor(settings: &Settings, learned: Option<&Learned>) -> Props<Monitor> {
+    let memory = learned.map(|learned| learned.monitor(&settings.backends));
+    Monitor::props(
+        settings.alerts.rules.clone(),
+        settings.alerts.actions.clone(),
+        memory.unwrap_or_default(),
+    )
+}
+
 impl Gateway {
     /// Starts the actors that the settings describe; each lane on a thread of its own, as far as there are
     /// cores.
@@ -124,10 +140,8 @@ impl Gateway {
         let restarts = Restarts::of(&system);
         let supervisor = Supervisor::spawn(&system);
         let context = ContextHandle::start_under(&supervisor, context).await?;
-        let monitor = Monitor::props(
-            settings.alerts.rules.clone(),
-            settings.alerts.actions.clone(),
-        );
+        let learned = Learned::open(&settings.server.learned_path);
+        let monitor = monitor(settings, learned.as_ref());
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let has_patterns = settings.backends.iter().any(|one| one.discovery.changes());
@@ -136,7 +150,7 @@ impl Gateway {
         } else {
             settings.backends.len().max(1)
         };
-        let mut threads: Vec<_> = (0..cores.min(wanted))
+        let threads: Vec<_> = (0..cores.min(wanted))
             .map(|_| actix_rt::Arbiter::new().handle())
             .collect();
         for thread in &threads {
@@ -145,8 +159,6 @@ impl Gateway {
         }
         let (accounts, accountant_thread) = accounts::start(settings, &supervisor).await?;
         let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
-        let learned = Learned::open(&settings.server.learned_path);
-        threads.extend(accountant_thread);
         let gateway = Self {
             inner: Arc::new(Inner {
                 system,
@@ -155,6 +167,7 @@ impl Gateway {
                 accounts,
                 monitor,
                 threads,
+                accountant_thread,
                 table: RwLock::default(),
                 applying: tokio::sync::Mutex::default(),
                 lanes_started: AtomicUsize::new(0),
@@ -202,6 +215,16 @@ impl Gateway {
             ModelBackend::Simulated(model) => Some(Arc::clone(model)),
             _ => None,
         }
+    }
+
+    /// Blocks the thread of a lane for this long, as an error in the program would. Returns `false` if there is no such lane.
+    #[cfg(feature = "lab")]
+    pub fn block(&self, backend: &str, time: Duration) -> bool {
+        let table = self.table();
+        let blocks = async move { std::thread::sleep(time) };
+        table
+            .lane(backend)
+            .is_some_and(|lane| lane.thread.spawn(blocks))
     }
 
     /// Returns the sessions.
@@ -259,18 +282,23 @@ impl Gateway {
         }
     }
 
-    /// Writes down what the lanes have learned, if that is wanted and there is something new. A file that cannot be written
-    /// is logged: calls do not depend on it.
-    pub fn remember(&self) {
+    /// Writes down what the lanes and the monitor have learned, if that is wanted and there is something new. A file that
+    /// cannot be written is logged: calls do not depend on it.
+    pub async fn remember(&self) {
         let Some(learned) = &self.inner.learned else {
             return;
         };
         let lanes = self.table().lanes.clone();
+        let memory = self.inner.monitor.ask(GetMemory, MEMORY_TIMEOUT).await;
         let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
         for lane in &lanes {
             if let Some(snapshot) = lane.handle.learned() {
                 learned.note(&lane.settings, snapshot);
             }
+        }
+        // Without an answer, what is known of the monitor stays.
+        if let Ok(memory) = memory {
+            learned.note_monitor(memory);
         }
         if let Err(error) = learned.write() {
             let path = learned.path().display();
@@ -332,7 +360,8 @@ impl Gateway {
     /// Stops all actors and their threads.
     pub async fn terminate(&self) {
         self.inner.system.terminate().await;
-        for thread in &self.inner.threads {
+        let threads = self.inner.threads.iter();
+        for thread in threads.chain(&self.inner.accountant_thread) {
             thread.stop();
         }
     }

@@ -300,6 +300,10 @@ fn simulated() -> Vec<Resource> {
             "/lab/{backend}/overload",
             post(with_scope(Scope::Admin, lab::overload)),
         ),
+        only(
+            "/lab/{backend}/hang",
+            post(with_scope(Scope::Admin, lab::hang)),
+        ),
     ]
 }
 

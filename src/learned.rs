@@ -1,4 +1,4 @@
-//! What the lanes have learned, kept in a file for the next start of the program.
+//! What the lanes and the monitor have learned, kept in a file for the next start of the program.
 //!
 //! The file is a hint: if it cannot be read, the program warns and learns anew, and a value that is not plausible is
 //! ignored. What was learned of one server is not used for another. Only the owner of the process can read the file,
@@ -14,14 +14,15 @@ use std::{
 };
 
 use kebne_control::{LoadTimes, Snapshot};
-use serde::{Deserialize, Serialize};
+use kebne_monitor::Memory;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::settings::BackendSettings;
 
 /// The version of the file's format; a file of another version is not read.
 const VERSION: u32 = 1;
-/// The largest file that is read: far above what lanes write.
-const SIZE_MAX: u64 = 4 << 20;
+/// The largest file that is read: above what a thousand lanes and the monitor write.
+const SIZE_MAX: u64 = 16 << 20;
 /// Lanes that are kept, including those that the settings no longer name.
 const LANES_MAX: usize = 1000;
 
@@ -32,10 +33,13 @@ const RATES: (f64, f64) = (1.0 / 3600.0, 1e6);
 /// The longest plausible load time.
 const LOAD_TIME_MAX: Duration = Duration::from_hours(24);
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Kept {
     version: u32,
     lanes: BTreeMap<String, Lane>,
+    /// What the monitor keeps; `null` in files of versions that kept nothing of it.
+    #[serde(default, deserialize_with = "memory")]
+    monitor: Memory,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,8 +53,8 @@ struct Lane {
 #[derive(Debug)]
 pub struct Learned {
     path: PathBuf,
-    lanes: BTreeMap<String, Lane>,
-    written: BTreeMap<String, Lane>,
+    kept: Kept,
+    written: Kept,
 }
 
 impl Learned {
@@ -60,21 +64,21 @@ impl Learned {
         if path.as_os_str().is_empty() {
             return None;
         }
-        let lanes = read(path).unwrap_or_else(|error| {
+        let kept = read(path).unwrap_or_else(|error| {
             let path = path.display();
             tracing::warn!(%path, %error, "what was learned earlier cannot be read; it is learned anew");
-            BTreeMap::new()
+            Kept::default()
         });
         Some(Self {
             path: path.to_owned(),
-            written: lanes.clone(),
-            lanes,
+            written: kept.clone(),
+            kept,
         })
     }
 
     /// Returns what was learned of a backend.
     pub fn of(&self, backend: &BackendSettings) -> Option<Snapshot> {
-        let lane = self.lanes.get(&backend.name)?;
+        let lane = self.kept.lanes.get(&backend.name)?;
         (lane.backend == fingerprint(backend)).then(|| lane.learned.clone())
     }
 
@@ -85,9 +89,29 @@ impl Learned {
             backend: fingerprint(backend),
             learned,
         };
-        if self.lanes.contains_key(&backend.name) || self.lanes.len() < LANES_MAX {
-            self.lanes.insert(backend.name.clone(), lane);
+        let lanes = &mut self.kept.lanes;
+        if lanes.contains_key(&backend.name) || lanes.len() < LANES_MAX {
+            lanes.insert(backend.name.clone(), lane);
         }
+    }
+
+    /// Returns what the monitor knew, with the habits of those backends that are still the same.
+    pub fn monitor(&self, backends: &[BackendSettings]) -> Memory {
+        let mut memory = self.kept.monitor.clone();
+        memory.habits.retain(|name, _| {
+            let mut backends = backends.iter();
+            let backend = backends.find(|backend| *backend.name == **name);
+            let lane = self.kept.lanes.get(&**name);
+            backend
+                .zip(lane)
+                .is_some_and(|(backend, lane)| lane.backend == fingerprint(backend))
+        });
+        memory
+    }
+
+    /// Takes note of what the monitor knows now.
+    pub fn note_monitor(&mut self, memory: Memory) {
+        self.kept.monitor = memory;
     }
 
     /// Writes the file again if there is something new.
@@ -95,14 +119,11 @@ impl Learned {
     /// # Errors
     /// Returns an error if the file cannot be written; the old one is then still there.
     pub fn write(&mut self) -> io::Result<()> {
-        if self.lanes == self.written {
+        if self.kept == self.written {
             return Ok(());
         }
-        let kept = Kept {
-            version: VERSION,
-            lanes: self.lanes.clone(),
-        };
-        let text = serde_json::to_vec_pretty(&kept)?;
+        self.kept.version = VERSION;
+        let text = serde_json::to_vec_pretty(&self.kept)?;
         let folder = self.path.parent();
         if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) {
             fs::DirBuilder::new()
@@ -122,7 +143,7 @@ impl Learned {
             fs::remove_file(&draft).ok();
             return Err(error);
         }
-        self.written = kept.lanes;
+        self.written = self.kept.clone();
         Ok(())
     }
 
@@ -149,10 +170,22 @@ fn narrow(path: &Path, mode: u32) {
     tracing::warn!(%path, narrowed, "others had access to the file of what was learned");
 }
 
-fn read(path: &Path) -> io::Result<BTreeMap<String, Lane>> {
+/// Reads what the monitor keeps. What another version wrote and this one does not know costs only that part of the file.
+fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Memory, D::Error> {
+    let kept = serde_json::Value::deserialize(deserializer)?;
+    if kept.is_null() {
+        return Ok(Memory::default());
+    }
+    Ok(serde_json::from_value(kept).unwrap_or_else(|error| {
+        tracing::warn!(%error, "`monitor` of the file of what was learned cannot be read; alerts and habits begin anew");
+        Memory::default()
+    }))
+}
+
+fn read(path: &Path) -> io::Result<Kept> {
     let wrong = |message: &str| io::Error::new(io::ErrorKind::InvalidData, message.to_owned());
     match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
         Err(error) => return Err(error),
         // Opening another kind of file may block, and reading it may never end.
         Ok(found) if !found.is_file() => return Err(wrong("it is not a regular file")),
@@ -175,7 +208,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Lane>> {
             tracing::warn!(%path, "`lanes.{name}.learned.{key}` is not plausible; it is ignored");
         }
     }
-    Ok(kept.lanes)
+    Ok(kept)
 }
 
 /// Removes the values with which a lane could not serve, and returns their keys.
@@ -281,6 +314,30 @@ mod tests {
         assert!(!text.contains("hunter"), "{text}");
         let again = Learned::open(&path).unwrap();
         assert_eq!(again.of(&secret), Some(snapshot()));
+    }
+
+    #[test]
+    fn the_monitor_finds_its_alerts_and_the_habits_of_the_same_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("learned.json");
+        let mut learned = Learned::open(&path).unwrap();
+        let text = r#"{"active": [{"id": 7, "rule": "slower", "severity": "warning", "subject": "a", "since": 5,
+            "sentence": "It is slower.", "action": "Look.", "until": null}], "last_alert": 7,
+            "habits": {"a": {"latency": {"value": 0.5, "seconds": 900.0, "calls": 1000}, "day": {"32": [900.5, 2]}}}}"#;
+        let memory: Memory = serde_json::from_str(text).unwrap();
+        learned.note(&backend("http://one"), snapshot());
+        learned.note_monitor(memory.clone());
+        learned.write().unwrap();
+        let again = Learned::open(&path).unwrap();
+        assert_eq!(again.monitor(&[backend("http://one")]), memory);
+        let moved = again.monitor(&[backend("http://two")]);
+        assert_eq!((moved.active, moved.habits.len()), (memory.active, 0));
+        // A rule of another version costs the alerts, and not what the lanes have learned.
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("slower", "not_yet_known")).unwrap();
+        let newer = Learned::open(&path).unwrap();
+        assert_eq!(newer.monitor(&[backend("http://one")]), Memory::default());
+        assert_eq!(newer.of(&backend("http://one")), Some(snapshot()));
     }
 
     #[test]

@@ -11,12 +11,16 @@ mod words;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use kebne_context::StoreHealth;
+use kebne_control::Outcome;
 use kebne_lane::{Ending, EndingCounts, LaneSnapshot};
 use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
@@ -48,6 +52,8 @@ pub struct Live {
     recorder: Mutex<Recorder>,
     /// The newest moment; `None` before the first one.
     newest: watch::Sender<Option<Arc<Moment>>>,
+    /// The number of sessions; [`u64::MAX`] while it is not known.
+    sessions: AtomicU64,
     closed: CancellationToken,
 }
 
@@ -93,6 +99,10 @@ struct LaneRecord {
     endings: EndingCounts,
     /// The first tokens at the last samples, oldest first.
     first_tokens: VecDeque<FirstTokens>,
+    /// Attempts that the server refused because of the gateway's settings, and the successes when the last one was seen; the
+    /// latter is `None` once a later call has succeeded.
+    refused: u64,
+    succeeded_then: Option<u64>,
 }
 
 /// The first event of a watcher.
@@ -127,6 +137,7 @@ impl Live {
                 at: None,
             }),
             newest: watch::Sender::new(None),
+            sessions: AtomicU64::new(u64::MAX),
             closed: CancellationToken::new(),
         }
     }
@@ -170,6 +181,17 @@ impl Live {
         recorder.lanes = lanes.collect();
     }
 
+    /// Takes note of the number of sessions; `None` if the store does not answer.
+    pub fn note_sessions(&self, count: Option<u64>) {
+        self.sessions.store(count.unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Returns the number of sessions that was noted last.
+    pub fn sessions(&self) -> Option<u64> {
+        let count = self.sessions.load(Relaxed);
+        (count < u64::MAX).then_some(count)
+    }
+
     /// Takes a sample. To be called each second.
     pub fn take(&self, seen: Seen) {
         let now = Instant::now();
@@ -190,10 +212,11 @@ impl Live {
             if let Some(record) = record {
                 let first_tokens = self.counters.first_tokens(&record.name);
                 let point = record.note(at_ms, snapshot, &first_tokens, elapsed);
-                lanes.push(LaneSample::new(snapshot, record.kind, point));
+                let misconfigured = record.is_misconfigured(snapshot);
+                lanes.push(LaneSample::new(snapshot, record.kind, point, misconfigured));
             }
         }
-        let sessions = SessionsSample::new(&seen.store, seen.store_failures);
+        let sessions = SessionsSample::new(&seen.store, seen.store_failures, self.sessions());
         let sample = Sample {
             at_ms,
             version: env!("CARGO_PKG_VERSION"),
@@ -269,7 +292,24 @@ impl LaneRecord {
             history: History::default(),
             endings: EndingCounts::default(),
             first_tokens: VecDeque::with_capacity(FIRST_TOKEN_SAMPLES),
+            refused: 0,
+            succeeded_then: None,
         }
+    }
+
+    /// Returns `true` if the server refused the gateway's key or requests, and no call has succeeded since.
+    fn is_misconfigured(&mut self, lane: &LaneSnapshot) -> bool {
+        let failures = lane.failures.iter();
+        let of_settings =
+            failures.filter(|failure| failure.class == Outcome::Misconfigured.label());
+        let refused = of_settings.map(|failure| failure.count).sum();
+        let succeeded = lane.endings.of(Ending::Success);
+        if refused > self.refused {
+            self.refused = refused;
+            self.succeeded_then = Some(succeeded);
+        }
+        self.succeeded_then = self.succeeded_then.filter(|then| succeeded <= *then);
+        self.succeeded_then.is_some()
     }
 
     /// Adds a point to the history.

@@ -24,6 +24,9 @@ mod plan;
 /// Time between two looks at what the lanes have learned.
 const REMEMBER_EVERY: Duration = Duration::from_secs(30);
 
+/// Time between two counts of the sessions, which are a scan of an index of the store.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
 /// The requests to stop that the service listens to.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
@@ -89,6 +92,7 @@ pub async fn run(
         () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
         never = discovery.follow(&gateway, &state, environment) => match never {},
+        never = count_sessions(&state) => match never {},
         never = watching.run(&state.live, &state.tally) => match never {},
         never = purge_while_idle() => match never {},
     };
@@ -122,6 +126,18 @@ async fn sample(state: Arc<State>) {
 async fn remember(gateway: &Gateway) -> Infallible {
     loop {
         tokio::time::sleep(REMEMBER_EVERY).await;
-        gateway.remember();
+        gateway.remember().await;
+    }
+}
+
+/// Counts the sessions now and then, for operators.
+async fn count_sessions(state: &State) -> Infallible {
+    loop {
+        let count = state.context.count().await;
+        if let Err(error) = &count {
+            tracing::debug!(%error, "the sessions could not be counted");
+        }
+        state.live.note_sessions(count.ok());
+        tokio::time::sleep(COUNT_EVERY).await;
     }
 }

@@ -83,6 +83,8 @@ impl State {
         gateway
             .accounts()
             .on_keys(move |keys| stored.set_stored(keys));
+        let live = Live::new(settings);
+        let lanes = settings.backends.iter().map(|backend| &*backend.name);
         Self {
             metrics: Metrics::new(&gateway, &prices),
             conversations: Conversations::new(gateway.context().clone(), &settings.context),
@@ -96,14 +98,9 @@ impl State {
             prompts: Prompts::new(&settings.prompts),
             bodies: Bodies::new(&settings.server),
             off_loop: OffLoop::new(),
-            tally: Tally::new(
-                settings
-                    .backends
-                    .iter()
-                    .map(|backend| backend.name.as_str()),
-            ),
+            tally: Tally::new(lanes, &live.models()),
             shares: Shares::new(&settings.server.keys),
-            live: Live::new(settings),
+            live,
             page: Page::default(),
             #[cfg(feature = "otel")]
             telemetry: None,
@@ -114,9 +111,9 @@ impl State {
 
     /// Takes note of lanes that have come or gone.
     pub fn lanes_changed(&self, settings: &Settings, applied: &Applied) {
-        let names = settings.backends.iter();
-        self.tally.keep(names.map(|backend| backend.name.as_str()));
         self.live.change(settings);
+        let names = settings.backends.iter().map(|one| one.name.as_str());
+        self.tally.keep(names, &self.live.models());
         self.metrics.lanes_gone(&applied.retired);
     }
 

@@ -1,6 +1,7 @@
-//! What the alerts need of ended calls: the tokens of each lane's calls, and the last time to come back that it gave.
+//! What the alerts need of ended calls: the tokens of each lane's calls, the last time to come back that it gave, and how
+//! the calls of each model ended.
 //!
-//! Owns a few numbers for each lane of the settings. A call costs one search by the lane's name and an addition.
+//! Owns a few numbers for each lane and each model of the settings. A call costs two searches by name and some additions.
 
 use std::{
     sync::{
@@ -12,15 +13,30 @@ use std::{
 
 use kebne_lane::Ending;
 
-use crate::record::CallRecord;
+use crate::{live::ModelSample, record::CallRecord};
 
 /// Hints are cut off at a minute, and those near it are spread downwards by up to a quarter: such a hint means "a minute or
 /// more", so it cannot be wrong.
 const HINT_MAX: Duration = Duration::from_secs(45);
 
-/// The numbers of all lanes.
+/// The numbers of all lanes and models.
 #[derive(Debug)]
-pub struct Tally(RwLock<Vec<Arc<LaneTally>>>);
+pub struct Tally {
+    lanes: RwLock<Vec<Arc<LaneTally>>>,
+    models: RwLock<Vec<Arc<ModelTally>>>,
+}
+
+#[derive(Debug)]
+struct ModelTally {
+    name: Arc<str>,
+    /// The lane that alone serves the model and serves no other one.
+    only_lane: Option<Arc<str>>,
+    ended: ModelEndings,
+}
+
+/// Calls of a model that were answered, and those that were admitted and failed. They outlive a change of its backends.
+#[derive(Debug, Default, Clone)]
+struct ModelEndings(Arc<[AtomicU64; 2]>);
 
 #[derive(Debug)]
 struct LaneTally {
@@ -49,24 +65,53 @@ impl LaneTally {
 }
 
 impl Tally {
-    /// Creates the numbers of lanes without calls.
-    pub fn new<'a>(lanes: impl Iterator<Item = &'a str>) -> Self {
-        let lanes = lanes.map(|name| Arc::new(LaneTally::new(name)));
-        Self(RwLock::new(lanes.collect()))
+    /// Creates the numbers of lanes and models without calls.
+    pub fn new<'a>(lanes: impl Iterator<Item = &'a str>, models: &[ModelSample]) -> Self {
+        let tally = Self {
+            lanes: RwLock::default(),
+            models: RwLock::default(),
+        };
+        tally.keep(lanes, models);
+        tally
     }
 
-    /// Changes the lanes. Those that stay keep their numbers.
-    pub fn keep<'a>(&self, lanes: impl Iterator<Item = &'a str>) {
+    /// Changes the lanes and the models. Those that stay keep their numbers.
+    pub fn keep<'a>(&self, lanes: impl Iterator<Item = &'a str>, models: &[ModelSample]) {
         let kept = lanes.map(|name| {
             let known = self.lane(name);
             known.unwrap_or_else(|| Arc::new(LaneTally::new(name)))
         });
         let kept = kept.collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = kept;
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = kept;
+        let kept = models.iter().map(|model| {
+            let known = self.model(&model.name);
+            let ended = known.map_or_else(ModelEndings::default, |known| known.ended.clone());
+            Arc::new(ModelTally {
+                name: model.name.as_str().into(),
+                only_lane: only_lane(model, models),
+                ended,
+            })
+        });
+        let kept = kept.collect();
+        *self.models.write().unwrap_or_else(PoisonError::into_inner) = kept;
     }
 
     /// Takes note of a call that has ended.
     pub fn call_ended(&self, record: &CallRecord) {
+        if let Some(model) = self.model(&record.model) {
+            let [succeeded, failed] = &*model.ended.0;
+            match record.ending {
+                Ending::Success => _ = succeeded.fetch_add(1, Relaxed),
+                Ending::Error | Ending::Timeout | Ending::Panic => {
+                    _ = failed.fetch_add(1, Relaxed);
+                }
+                Ending::Shed
+                | Ending::Cancelled
+                | Ending::Drained
+                | Ending::Rejected
+                | Ending::Withdrawn => {}
+            }
+        }
         let Some(lane) = self.lane(record.lane()) else {
             return;
         };
@@ -108,6 +153,21 @@ impl Tally {
         })
     }
 
+    /// Returns how the calls of each model have ended.
+    pub fn models(&self) -> Vec<kebne_monitor::ModelSample> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let models = models.iter().map(|model| {
+            let [succeeded, failed] = &*model.ended.0;
+            kebne_monitor::ModelSample {
+                name: Arc::clone(&model.name),
+                only_lane: model.only_lane.clone(),
+                succeeded: succeeded.load(Relaxed),
+                failed: failed.load(Relaxed),
+            }
+        });
+        models.collect()
+    }
+
     /// Takes the last hint that a refused caller of a lane got since the last time.
     pub fn take_promised(&self, lane: &str) -> Option<Duration> {
         let millis = self.lane(lane)?.promised_ms.swap(0, Relaxed);
@@ -115,7 +175,54 @@ impl Tally {
     }
 
     fn lane(&self, name: &str) -> Option<Arc<LaneTally>> {
-        let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         lanes.iter().find(|lane| lane.name == name).cloned()
+    }
+
+    fn model(&self, name: &str) -> Option<Arc<ModelTally>> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.iter().find(|model| *model.name == *name).cloned()
+    }
+}
+
+/// Returns the lane that alone serves a model and serves no other one of all `models`.
+fn only_lane(model: &ModelSample, models: &[ModelSample]) -> Option<Arc<str>> {
+    let [lane] = model.backends.as_slice() else {
+        return None;
+    };
+    let serving = models.iter().filter(|model| model.backends.contains(lane));
+    (serving.count() == 1).then(|| lane.as_str().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(name: &str, backends: &[&str]) -> ModelSample {
+        ModelSample {
+            name: name.to_owned(),
+            backends: backends.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_lane_speaks_for_a_model_if_neither_has_another() {
+        let models = [
+            model("both", &["a", "b"]),
+            model("first", &["a"]),
+            model("alone", &["c"]),
+        ];
+        let lanes = models.each_ref().map(|model| only_lane(model, &models));
+        assert_eq!(lanes, [None, None, Some("c".into())]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_model_outlives_a_change_of_its_backends() {
+        let tally = Tally::new(["a"].into_iter(), &[model("m", &["a"])]);
+        tally.model("m").unwrap().ended.0[0].fetch_add(3, Relaxed);
+        tally.keep(["b"].into_iter(), &[model("m", &["b"]), model("n", &["b"])]);
+        let [m, n] = tally.models().try_into().unwrap();
+        assert_eq!((m.succeeded, m.only_lane), (3, None));
+        assert_eq!((n.succeeded, n.failed), (0, 0));
     }
 }

@@ -36,11 +36,14 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
         path: Arc::clone(&actor.path),
         mailbox: actor.mailbox,
         handled: actor.handled,
+        restarts: actor.restarts,
+        last_failure: actor.last_failure.clone(),
     });
     Sample {
         at,
         unix_seconds: since_1970.map_or(0, |since| since.as_secs()),
         lanes: lanes.collect(),
+        models: tally.models(),
         actors: actors.collect(),
         keys: keys.collect(),
         store_outage: match &seen.store {

@@ -28,6 +28,9 @@ pub(super) struct Lane {
     pub(super) backend: Arc<ModelBackend>,
     pub(super) settings: BackendSettings,
     pub(super) health: Health,
+    /// The thread of its actors.
+    #[cfg(feature = "lab")]
+    pub(super) thread: actix_rt::ArbiterHandle,
 }
 
 /// What each lane is started with.
@@ -68,6 +71,8 @@ impl Lane {
             backend,
             settings: backend_settings.clone(),
             health: Health::default(),
+            #[cfg(feature = "lab")]
+            thread: thread.clone(),
         })
     }
 

@@ -74,7 +74,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "lanes": snapshot.lanes,
         "fallbacks": snapshot.fallbacks,
         "health": snapshot.health,
-        "sessions": session_store(&state.context.health()),
+        "sessions": session_store(&state.context.health(), state.live.sessions()),
         "accounts": account_store(&state.gateway.accounts().health()),
     })))
 }
@@ -87,9 +87,9 @@ fn account_store(health: &AccountHealth) -> serde_json::Value {
     json!({"store": store, "reason": health.reason, "failures": health.failures})
 }
 
-fn session_store(health: &StoreHealth) -> serde_json::Value {
+fn session_store(health: &StoreHealth, count: Option<u64>) -> serde_json::Value {
     match health {
-        StoreHealth::Available => json!({"store": "available"}),
+        StoreHealth::Available => json!({"store": "available", "count": count}),
         StoreHealth::Unavailable {
             reason,
             lasts,
@@ -99,6 +99,7 @@ fn session_store(health: &StoreHealth) -> serde_json::Value {
             "reason": reason,
             "for_seconds": lasts.as_secs_f64(),
             "failures": failures,
+            "count": count,
         }),
     }
 }

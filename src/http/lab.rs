@@ -1,4 +1,5 @@
-//! What the live page does to a simulated model: put it to sleep, or send it more calls than it can take.
+//! Staged incidents of a simulated model: it is put to sleep, gets more calls than it can take, or its lane hangs. The live
+//! page has buttons for the first two.
 //!
 //! The calls are sent to this service over its own port, so that they are admitted, queued and counted like those of any
 //! caller. One load runs at a time, and each is bounded in calls and time.
@@ -35,6 +36,8 @@ const OVERLOAD_DEADLINE: Duration = Duration::from_secs(10);
 const COLD_START: (Duration, f64) = (Duration::from_secs(3), 4.0);
 /// The deadline of these calls, which all can be served after a cold start of some seconds.
 const COLD_START_DEADLINE: Duration = Duration::from_secs(45);
+/// The time for which a lane hangs: longer than the default of `alerts.rules.stuck_after`.
+const HANG: Duration = Duration::from_secs(45);
 /// Time to connect to this process.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -115,6 +118,17 @@ pub(super) async fn overload(visit: Visit) -> Result<HttpResponse, ApiError> {
     let (least, most) = RATES;
     let rate = (OVERLOAD_FACTOR * model.calls_per_second()).clamp(least, most);
     send(&visit, &name, rate, OVERLOAD, OVERLOAD_DEADLINE)
+}
+
+/// `POST /lab/{backend}/hang`: blocks the actors of a simulated model's lane for a while, as an error in the program would.
+pub(super) async fn hang(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    simulated(&visit, &name)?;
+    if !visit.state.gateway.block(&name, HANG) {
+        return Err(ApiError::internal("the thread of the lane has ended"));
+    }
+    let seconds = HANG.as_secs();
+    Ok(HttpResponse::Accepted().json(json!({"backend": name, "seconds": seconds})))
 }
 
 fn simulated(visit: &Visit, name: &str) -> Result<Arc<SimulatedBackend>, ApiError> {

@@ -100,6 +100,8 @@ pub struct LaneSample {
     pub closed: Option<Arc<str>>,
     /// `true` if no connection could be made at the last attempt that failed.
     pub unreachable: bool,
+    /// `true` if the server refused the gateway's key or requests, and no call has succeeded since.
+    pub misconfigured: bool,
     /// Milliseconds until the backend is expected to serve.
     pub ready_in_ms: Option<u64>,
     /// Milliseconds until the next attempt, while not every call may be sent.
@@ -168,25 +170,30 @@ pub struct SessionsSample {
     pub for_seconds: Option<f64>,
     /// Questions that it has not answered since the start.
     pub failures: u64,
+    /// The sessions that it holds; `None` if that is not known.
+    pub count: Option<u64>,
 }
 
-/// The number of verdicts of a sample.
-const VERDICTS: usize = 12;
-
 impl LaneSample {
-    pub(super) fn new(lane: &LaneSnapshot, kind: BackendKind, point: Point) -> Self {
+    pub(super) fn new(
+        lane: &LaneSnapshot,
+        kind: BackendKind,
+        point: Point,
+        misconfigured: bool,
+    ) -> Self {
         let (controller, pool) = (&lane.controller, &lane.pool);
         let grant = &controller.grant;
         let mut sample = Self {
             name: Arc::clone(&lane.name),
             kind,
             state: lane.state.label(),
-            label: words::label(lane),
-            level: words::level(lane),
+            label: words::label(lane, misconfigured),
+            level: words::level(lane, misconfigured),
             sentence: String::new(),
             service: lane.service,
             closed: lane.closed.clone(),
             unreachable: words::is_unreachable(lane),
+            misconfigured,
             ready_in_ms: lane.ready_in_ms,
             next_attempt_in_ms: lane.next_attempt_in_ms,
             limit: grant.concurrency,
@@ -215,7 +222,7 @@ impl LaneSample {
 }
 
 fn verdicts(verdicts: &[PastVerdict]) -> Vec<VerdictSample> {
-    let newest = verdicts.iter().rev().take(VERDICTS);
+    let newest = verdicts.iter().rev();
     newest
         .map(|past| VerdictSample {
             number: past.number,
@@ -227,7 +234,7 @@ fn verdicts(verdicts: &[PastVerdict]) -> Vec<VerdictSample> {
 }
 
 impl SessionsSample {
-    pub(super) fn new(health: &StoreHealth, failures: u64) -> Self {
+    pub(super) fn new(health: &StoreHealth, failures: u64, count: Option<u64>) -> Self {
         let (store, reason, lasts) = match health {
             StoreHealth::Available => ("available", None, None),
             StoreHealth::Unavailable { reason, lasts, .. } => (
@@ -241,6 +248,7 @@ impl SessionsSample {
             reason,
             for_seconds: lasts,
             failures,
+            count,
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::{
 };
 
 /// Returns how urgent the state of a lane is.
-pub(super) fn level(lane: &LaneSnapshot) -> Level {
-    if lane.closed.is_some() {
+pub(super) fn level(lane: &LaneSnapshot, misconfigured: bool) -> Level {
+    if lane.closed.is_some() || misconfigured {
         return Level::Bad;
     }
     if lane.service != Service::Open {
@@ -26,7 +26,7 @@ pub(super) fn level(lane: &LaneSnapshot) -> Level {
 }
 
 /// Returns the state of a lane in one or two words.
-pub(super) fn label(lane: &LaneSnapshot) -> &'static str {
+pub(super) fn label(lane: &LaneSnapshot, misconfigured: bool) -> &'static str {
     if lane.closed.is_some() {
         return "closed";
     }
@@ -34,6 +34,9 @@ pub(super) fn label(lane: &LaneSnapshot) -> &'static str {
         Service::Open | Service::Closed => {}
         Service::Draining => return "draining",
         Service::Drained => return "drained",
+    }
+    if misconfigured {
+        return "misconfigured";
     }
     match lane.state {
         LaneState::Idle => "asleep or unknown",
@@ -63,6 +66,11 @@ pub(super) fn lane(lane: &LaneSample, state: LaneState, refuses: bool) -> String
         );
     }
     let text = match state {
+        _ if lane.misconfigured => format!(
+            "{}: the server does not accept the gateway{}. Calls fail until its key, address or model is corrected.",
+            waiting(lane),
+            status(lane)
+        ),
         LaneState::Idle if lane.queued == 0 => {
             "Not asked for a while; the first call finds out whether the backend is awake."
                 .to_owned()
@@ -122,9 +130,15 @@ fn serving(lane: &LaneSample, state: LaneState) -> String {
     let why = if lane.in_flight >= lane.limit {
         format!("all {} places are taken{growing}", lane.limit)
     } else if lane.held > 0 {
-        format!("the backend refused {} of them for now", lane.held)
+        match lane.queued {
+            1 => "the backend refused it for now".to_owned(),
+            _ => format!("the backend refused {} of them for now", lane.held),
+        }
     } else if lane.retrying >= lane.queued {
-        "they failed and are tried again soon".to_owned()
+        match lane.queued {
+            1 => "it failed and is tried again soon".to_owned(),
+            _ => "they failed and are tried again soon".to_owned(),
+        }
     } else if let Some(rate) = lane.rate {
         format!("the backend takes {rate:.1} calls per second")
     } else {
@@ -147,6 +161,12 @@ fn waiting(lane: &LaneSample) -> String {
         1 => "1 caller waits".to_owned(),
         queued => format!("{queued} callers wait"),
     }
+}
+
+/// Returns the status of the last failure, as the end of a clause.
+fn status(lane: &LaneSample) -> String {
+    let status = lane.last_failure.as_ref().and_then(|last| last.status);
+    status.map_or_else(String::new, |status| format!(" (status {status})"))
 }
 
 fn left(lane: &LaneSample) -> String {

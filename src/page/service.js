@@ -67,7 +67,7 @@ function facts({ cost, sessions, uptime_seconds, dead_letters, actors, version }
   const list = [
     ["Running for", span(uptime_seconds)],
     ["Session store", store],
-    ...(sessions.count === undefined ? [] : [["Sessions", sessions.count?.toLocaleString("en") ?? "not known"]]),
+    ["Sessions", sessions.count?.toLocaleString("en") ?? "not known"],
     ["Unanswered by the store", sessions.failures.toLocaleString("en")],
     ["Actors", `${actors.length}, ${restarts} ${restarts === 1 ? "restart" : "restarts"}`],
     ...(cost ? [["Cost of calls", money(cost.total, cost.currency)]] : []),

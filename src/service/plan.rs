@@ -136,7 +136,7 @@ impl Plan {
         let state = Arc::clone(state);
         let cut_off = Arc::clone(&self.cut_off);
         let stop = || async move {
-            gateway.remember();
+            gateway.remember().await;
             cut_off.store(gateway.cut_off().await, SeqCst);
             // Who watches until now sees the end of the drain.
             state.live.close();

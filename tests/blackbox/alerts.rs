@@ -99,7 +99,7 @@ fn a_dead_backend_is_an_alert_that_names_its_server_and_the_error() {
         "{sentence}"
     );
     assert!(sentence.contains("Connection refused"), "{sentence}");
-    assert!(text(&alert, "action").starts_with("Start the server of `simulated`"));
+    assert!(text(&alert, "action").contains("`base_url` of the backend `simulated`"));
 }
 
 #[test]

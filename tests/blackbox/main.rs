@@ -19,6 +19,7 @@ mod fallbacks;
 mod files;
 mod health;
 mod health_command;
+mod incidents;
 mod inputs;
 mod keys;
 mod logs;

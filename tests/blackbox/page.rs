@@ -216,6 +216,50 @@ fn the_live_view_shows_what_the_state_shows() {
 }
 
 #[test]
+fn each_verdict_of_the_state_is_explained_in_a_sentence() {
+    let folder = folder();
+    let variables = [
+        ("KEBNE__BACKENDS__0__SIMULATION__PRESET", "default"),
+        ("KEBNE__BACKENDS__0__SIMULATION__COLD_START", "0s"),
+        ("KEBNE__BACKENDS__0__SIMULATION__CAPACITY", "1"),
+        ("KEBNE__BACKENDS__0__SIMULATION__FAILURE_SHARE", "0"),
+        ("KEBNE__BACKENDS__0__SIMULATION__TOKEN_TIME", "2ms"),
+        ("KEBNE__BACKENDS__0__SIMULATION__LATENCY", "50ms"),
+    ];
+    let program = Program::start(folder.path(), &variables);
+    // Calls at once that the model refuses: the limit falls, and a verdict says so.
+    let verdicts = || {
+        let state = program.send("GET", "/state", &[], &Value::Null).json();
+        state["lanes"][0]["verdicts"].as_array().unwrap().clone()
+    };
+    let since = Instant::now();
+    while verdicts().is_empty() {
+        assert!(since.elapsed() < Duration::from_secs(30), "no verdict");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| call(&program));
+            }
+        });
+    }
+    let mut live = Live::open(&program, "");
+    let (state, shown) = loop {
+        let before = verdicts();
+        let sample = live.next("sample");
+        let shown = sample["lanes"][0]["verdicts"].as_array().unwrap().clone();
+        if before.len() == shown.len() && before == verdicts() {
+            break (before, shown);
+        }
+    };
+    for (raw, shown) in state.iter().rev().zip(&shown) {
+        assert_eq!(*raw, shown["text"]);
+        let sentence = shown["sentence"].as_str().unwrap();
+        let begins_well = sentence.starts_with(|letter: char| letter.is_uppercase());
+        assert!(begins_well && sentence.ends_with('.'), "{sentence}");
+        assert!(!raw.as_str().unwrap().contains(sentence), "{sentence}");
+    }
+}
+
+#[test]
 fn the_files_need_no_key_and_the_live_view_shows_none() {
     let folder = folder();
     let config = folder.path().join("kebne.toml");

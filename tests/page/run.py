@@ -4,6 +4,7 @@ Usage: KEBNE=<program> run.py [check ...]
 """
 
 import hashlib
+import http.server
 import pathlib
 import re
 import threading
@@ -61,6 +62,7 @@ def equals_state(browser):
         expected(card).to_contain_text(" → ".join(states))
         assert lane["state"] in states
         expected(page.locator("#service-facts")).to_contain_text(f"{len(state['actors'])}, 0 restarts")
+        expected(page.locator("#service-facts div", has_text="Sessions").last.locator("dd")).to_have_text(str(state["sessions"]["count"]))
         expected(page.locator("#version")).to_have_text(f"Kebne {state['version']}")
         shown = page.locator("#actor-tree .name").all_inner_texts()
         for actor in state["actors"]:
@@ -147,6 +149,27 @@ def unreachable(browser):
         expected(card_of(page, "away").locator(".sentence")).to_have_text("1 caller waits: the backend cannot be reached; it may be starting.")
         expected(page.locator("#overall")).to_contain_text("“away” is held up")
         call.join()
+
+
+@check("a backend that does not accept the key is not said to sleep, and the header names the alert")
+def wrong_key(browser):
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_error(401)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = f'[[backends]]\nname = "hosted"\nkind = "openai"\nbase_url = "http://127.0.0.1:{server.server_port}/v1"\n'
+    with gateway(settings) as program, opened(browser, program.url) as page:
+        assert program.chat("hosted") == 502
+        expected(card_of(page, "hosted").locator(".pill")).to_have_text("misconfigured")
+        expected(card_of(page, "hosted").locator(".sentence")).to_contain_text("does not accept the gateway")
+        expected(page.locator("#overall")).to_have_text("“hosted” is not serving; nobody waits. 1 alert is open.")
+    server.shutdown()
 
 
 @check("a closed lane and its alert are shown until it is opened again")

@@ -15,8 +15,8 @@ use crate::{
     context_parts::ContextParts,
     health::{Effect, Health},
     messages::{
-        Append, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set, StoreLost,
-        Sweep,
+        Append, Count, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set,
+        StoreLost, Sweep,
     },
     renamed::Renamed,
     store::{
@@ -352,6 +352,20 @@ impl Handler<Append> for ContextManager {
         let effect = Effect::Writes(append.content.messages.len() as u64);
         self.with_store(effect, ctx, async move |store| {
             store.append(&append.id, append.content, now, quota).await
+        })
+    }
+}
+
+impl Handler<Count> for ContextManager {
+    type Result = ResponseFuture<Result<u64, StoreError>>;
+
+    fn handle(&mut self, _: Count, ctx: &mut Context<Self>) -> Self::Result {
+        let access = self.access(ctx).ok_or(StoreError::Lost);
+        Box::pin(async move {
+            let access = access?;
+            // A number for operators is no reason to report an outage.
+            let count = tokio::time::timeout(access.timeout, access.store.count()).await;
+            count.unwrap_or(Err(StoreError::Busy))
         })
     }
 }

@@ -10,7 +10,9 @@ use crate::{
     context_manager::ContextManager,
     context_parts::ContextParts,
     health::{Health, StoreHealth},
-    messages::{Append, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set},
+    messages::{
+        Append, Count, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set,
+    },
     store::{Change, Details, Part, Session, StoreError, Turn, TurnContent},
 };
 
@@ -263,6 +265,14 @@ impl ContextHandle {
     pub async fn append(&self, id: &str, content: TurnContent) -> Result<u64, ContextError> {
         let id = id.to_owned();
         self.ask(Append { id, content }).await
+    }
+
+    /// Returns the number of sessions of all owners. Expired ones count until they are removed.
+    ///
+    /// # Errors
+    /// Returns the reason why the store does not answer, which does not count as a failure of the store.
+    pub async fn count(&self) -> Result<u64, ContextError> {
+        self.ask(Count).await
     }
 
     async fn ask<M, T>(&self, message: M) -> Result<T, ContextError>

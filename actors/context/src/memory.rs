@@ -232,6 +232,10 @@ impl SessionStore for MemoryStore {
         })
     }
 
+    fn count(&self) -> Stored<u64> {
+        self.step(|sessions| Ok(sessions.len() as u64))
+    }
+
     fn tidy(&self, alive: Alive) -> Stored<Tidied> {
         self.step(|sessions| {
             let before = sessions.len();

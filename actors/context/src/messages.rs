@@ -96,6 +96,11 @@ pub(crate) struct Append {
     pub(crate) content: TurnContent,
 }
 
+/// Counts the sessions of all owners.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<u64, StoreError>")]
+pub(crate) struct Count;
+
 /// Does maintenance work, such as removing expired sessions.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

@@ -277,6 +277,10 @@ impl SessionStore for SqliteStore {
         })
     }
 
+    fn count(&self) -> Stored<u64> {
+        self.step(Access::Reads, Ok(0), Database::count)
+    }
+
     fn tidy(&self, alive: Alive) -> Stored<Tidied> {
         let nothing = Ok(Tidied::default());
         self.step(Access::Writes, nothing, move |database| {

@@ -315,6 +315,9 @@ pub trait SessionStore: Send + Sync + 'static {
         size: PartSize,
     ) -> Stored<Part<Session>>;
 
+    /// Returns the number of sessions of all owners. Expired ones count until they are removed.
+    fn count(&self) -> Stored<u64>;
+
     /// Removes a session and its turns.
     fn remove(&self, session: Owned) -> Stored<()>;
 

@@ -59,7 +59,7 @@ impl Validate for ActionSettings {
 }
 
 /// An action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
     /// A backend is woken before a peak.
@@ -71,7 +71,7 @@ pub enum ActionKind {
 }
 
 /// How far an action is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionState {
     /// It was not taken; the settings ask for a suggestion only.
@@ -85,7 +85,7 @@ pub enum ActionState {
 }
 
 /// One action, taken or suggested.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
     /// The number of the action; unique within a process.
     pub id: u64,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use actix::Message;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Action, Rule, Severity};
 
 /// One alert: what is wrong with what, since when, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
-    /// The number of the alert; unique within a process.
+    /// The number of the alert; unique as long as the monitor keeps its [`Memory`](crate::Memory).
     pub id: u64,
     /// The rule that raised it.
     pub rule: Rule,

@@ -3,7 +3,9 @@
 //! A day has 96 quarters of an hour, in UTC. Each keeps the calls of earlier days as a mean in which each later day weighs
 //! half. It must never report a peak from a single day.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use crate::history::real;
 
@@ -11,6 +13,8 @@ const SLOT_SECONDS: u64 = 15 * 60;
 const SLOTS: usize = 96;
 /// Days that a quarter of an hour must have been seen.
 const DAYS_MIN: u32 = 2;
+/// The most plausible calls of a quarter of an hour.
+const CALLS_MAX: f64 = 1e9;
 /// Weight of the last day.
 const WEIGHT: f64 = 0.5;
 /// Calls that make a peak, and the factor by which they exceed the quarter before.
@@ -26,8 +30,13 @@ pub struct Peak {
     pub calls: f64,
 }
 
-/// The usual load of one lane over the day.
-#[derive(Clone, Debug)]
+/// The usual load of one lane over the day. It is serialized as its quarters of an hour, by number from midnight, each with
+/// the mean of its calls and the number of its days; those that were never seen are left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    from = "BTreeMap<usize, (f64, u32)>",
+    into = "BTreeMap<usize, (f64, u32)>"
+)]
 pub struct DailyLoad {
     /// The mean of the calls and the number of days.
     slots: [(f64, u32); SLOTS],
@@ -45,7 +54,37 @@ impl Default for DailyLoad {
     }
 }
 
+impl From<BTreeMap<usize, (f64, u32)>> for DailyLoad {
+    /// Ignores what is not plausible.
+    fn from(seen: BTreeMap<usize, (f64, u32)>) -> Self {
+        let mut load = Self::default();
+        for (quarter, (mean, days)) in seen {
+            if let Some(slot) = load.slots.get_mut(quarter)
+                && (0.0..=CALLS_MAX).contains(&mean)
+            {
+                *slot = (mean, days);
+            }
+        }
+        load
+    }
+}
+
+impl From<DailyLoad> for BTreeMap<usize, (f64, u32)> {
+    fn from(load: DailyLoad) -> Self {
+        let slots = load.slots.into_iter().enumerate();
+        slots.filter(|(_, (_, days))| *days > 0).collect()
+    }
+}
+
 impl DailyLoad {
+    /// Returns what was learned, without the current quarter of an hour.
+    pub(crate) fn learned(&self) -> Self {
+        Self {
+            slots: self.slots,
+            current: None,
+        }
+    }
+
     /// Notes how many calls there have been so far, at a time in seconds since 1970.
     pub fn note(&mut self, unix_seconds: u64, calls: u64) {
         let quarter = unix_seconds / SLOT_SECONDS;

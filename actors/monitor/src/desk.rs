@@ -10,10 +10,16 @@ use std::{
     time::Duration,
 };
 
-use crate::{Alert, AlertChanged, Alerts, Change, Rule};
+use crate::{
+    Alert, AlertChanged, Alerts, Change, Memory, Rule, RuleSettings,
+    memory::{OPEN_MAX as KEPT_OPEN_MAX, RECENT_MAX},
+};
 
 /// The number of alerts that may be open or pending at once. Subjects are lanes and actors, which are few.
 const OPEN_MAX: usize = 1000;
+
+/// Time that a rule may need after a restart to find again what it had found before.
+const FOUND_AGAIN_WITHIN: Duration = Duration::from_mins(2);
 
 /// How far a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +44,8 @@ pub(crate) struct Finding {
 struct Condition {
     since: Duration,
     seen: Duration,
+    /// Time for which it must be gone before its alert closes.
+    closes_after: Duration,
     alert: Option<Alert>,
 }
 
@@ -47,16 +55,53 @@ pub(crate) struct Desk {
     conditions: BTreeMap<(Rule, Arc<str>), Condition>,
     recent: VecDeque<Alert>,
     recent_max: usize,
+    refusals_for: Duration,
     last_id: u64,
 }
 
 impl Desk {
-    pub(crate) fn new(recent_max: usize) -> Self {
+    /// Creates a desk with the alerts of an earlier process. One that is open stays open, as the same alert, if its condition
+    /// is found again.
+    pub(crate) fn new(settings: &RuleSettings, memory: &Memory) -> Self {
+        let open = memory.active.iter().take(KEPT_OPEN_MAX);
+        let conditions = open.map(|alert| {
+            let rule = alert.rule;
+            let closes_after = rule.text().closes_after;
+            let condition = Condition {
+                since: Duration::ZERO,
+                seen: Duration::ZERO,
+                closes_after: if rule.is_seen_at_once() {
+                    closes_after
+                } else {
+                    closes_after.max(FOUND_AGAIN_WITHIN)
+                },
+                alert: Some(alert.clone()),
+            };
+            ((rule, Arc::clone(&alert.subject)), condition)
+        });
+        let recent = memory.recent.iter().take(settings.recent_max);
         Self {
-            conditions: BTreeMap::new(),
-            recent: VecDeque::new(),
-            recent_max,
-            last_id: 0,
+            conditions: conditions.collect(),
+            recent: recent.cloned().collect(),
+            recent_max: settings.recent_max,
+            refusals_for: settings.refusals_for.0,
+            last_id: memory.last_alert,
+        }
+    }
+
+    /// Adds what is to be kept across a restart.
+    pub(crate) fn remember(&self, memory: &mut Memory) {
+        memory.active = self.active();
+        memory.active.truncate(KEPT_OPEN_MAX);
+        memory.recent = self.recent.iter().take(RECENT_MAX).cloned().collect();
+        memory.last_alert = self.last_id;
+    }
+
+    /// Returns the time for which a condition must hold before its alert opens.
+    fn opens_after(&self, rule: Rule) -> Duration {
+        match rule {
+            Rule::RefusalsSustained => self.refusals_for,
+            _ => rule.text().opens_after,
         }
     }
 
@@ -82,15 +127,18 @@ impl Desk {
         if !is_known && (!is_firing || self.conditions.len() >= OPEN_MAX) {
             return None;
         }
+        let opens_after = self.opens_after(finding.rule);
+        let text = finding.rule.text();
         let condition = self.conditions.entry(key).or_insert(Condition {
             since: at,
             seen: at,
+            closes_after: text.closes_after,
             alert: None,
         });
         condition.seen = at;
-        let text = finding.rule.text();
+        condition.closes_after = text.closes_after;
         let held = at.saturating_sub(condition.since);
-        if condition.alert.is_some() || !is_firing || held < text.opens_after {
+        if condition.alert.is_some() || !is_firing || held < opens_after {
             return None;
         }
         self.last_id += 1;
@@ -111,13 +159,13 @@ impl Desk {
 
     fn close_what_is_over(&mut self, at: Duration, unix_seconds: u64) -> Vec<AlertChanged> {
         let mut closed = Vec::new();
-        self.conditions.retain(|(rule, _), condition| {
+        self.conditions.retain(|_, condition| {
             let gone = at.saturating_sub(condition.seen);
             let Some(alert) = &mut condition.alert else {
                 // It must hold without a gap.
                 return gone.is_zero();
             };
-            if gone.is_zero() || gone < rule.text().closes_after {
+            if gone.is_zero() || gone < condition.closes_after {
                 return true;
             }
             alert.until = Some(unix_seconds);
@@ -163,6 +211,14 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn desk() -> Desk {
+        let settings = RuleSettings {
+            recent_max: 3,
+            ..RuleSettings::default()
+        };
+        Desk::new(&settings, &Memory::default())
+    }
+
     fn finding(level: Level) -> Finding {
         Finding {
             rule: Rule::RefusalsSustained,
@@ -174,7 +230,7 @@ mod tests {
 
     /// Takes one sample a second; returns the seconds at which an alert opened or closed.
     fn run(levels: impl IntoIterator<Item = Option<Level>>) -> (Vec<(u32, Change)>, Desk) {
-        let mut desk = Desk::new(3);
+        let mut desk = desk();
         let mut changes = Vec::new();
         for (second, level) in (0_u32..).zip(levels) {
             let found = level.map(finding).into_iter().collect();
@@ -221,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_closed_alerts_that_are_kept_are_bounded_and_the_last_is_first() {
-        let mut desk = Desk::new(3);
+        let mut desk = desk();
         for round in 0..10_u32 {
             let mut found = finding(Level::Firing);
             found.rule = Rule::LaneClosed;
@@ -231,5 +287,37 @@ mod tests {
         }
         let ids: Vec<u64> = desk.alerts().recent.iter().map(|alert| alert.id).collect();
         assert_eq!(ids, [10, 9, 8]);
+    }
+
+    #[test]
+    fn an_open_alert_survives_a_restart_as_the_same_alert_or_closes() {
+        let (_, first) = run([Some(Level::Firing); 61]);
+        let mut memory = Memory::default();
+        first.remember(&mut memory);
+        let opened = memory.active[0].clone();
+        let again = || Desk::new(&RuleSettings::default(), &memory);
+        // Found again within two minutes: nothing is announced.
+        let mut desk = again();
+        assert_eq!(desk.active(), std::slice::from_ref(&opened));
+        let mut changes = Vec::new();
+        for second in 1..600_u32 {
+            let found = (second >= 100).then(|| finding(Level::Firing));
+            changes.extend(desk.take(found.into_iter().collect(), second * SECOND, 0));
+        }
+        assert_eq!(changes, []);
+        assert_eq!(desk.active(), std::slice::from_ref(&opened));
+        // Not found again: it closes, and the next one has another number.
+        let mut desk = again();
+        assert_eq!(desk.take(Vec::new(), 119 * SECOND, 119), []);
+        let closed = desk.take(Vec::new(), 120 * SECOND, 120);
+        assert_eq!(
+            (closed[0].change, closed[0].alert.id),
+            (Change::Closed, opened.id)
+        );
+        for second in 200..300_u32 {
+            desk.take(vec![finding(Level::Firing)], second * SECOND, 0);
+        }
+        assert_eq!(desk.active()[0].id, opened.id + 1);
+        assert_eq!(desk.alerts().recent.len(), 1);
     }
 }

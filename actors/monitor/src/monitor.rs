@@ -10,7 +10,7 @@ use actix::{Actor, Handler, Message, MessageResult};
 use kebne_actors::{Context, Props, Recipient, Strategy};
 
 use crate::{
-    Action, ActionSettings, AlertChanged, Alerts, Command, Planner, RuleSettings, Sample,
+    Action, ActionSettings, AlertChanged, Alerts, Command, Memory, Planner, RuleSettings, Sample,
     UndoError, Watch,
 };
 
@@ -28,6 +28,11 @@ pub struct TakeSample(pub Sample);
 #[derive(Debug, Message)]
 #[rtype(result = "Alerts")]
 pub struct GetAlerts;
+
+/// Requests what is to be kept across a restart of the program.
+#[derive(Debug, Message)]
+#[rtype(result = "Memory")]
+pub struct GetMemory;
 
 /// Sends what changes to a recipient from now on. Beyond 64 subscribers it is ignored.
 #[derive(Debug, Message)]
@@ -56,11 +61,11 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Returns the props of the actor.
-    pub fn props(rules: RuleSettings, actions: ActionSettings) -> Props<Self> {
+    /// Returns the props of an actor that goes on with what an earlier process knew.
+    pub fn props(rules: RuleSettings, actions: ActionSettings, memory: Memory) -> Props<Self> {
         let create = move || Self {
-            watch: Watch::new(rules.clone()),
-            planner: Planner::new(actions.clone()),
+            watch: Watch::with_memory(rules.clone(), &memory),
+            planner: Planner::with_memory(actions.clone(), &memory),
             subscribers: Vec::new(),
             executor: None,
             now: (Duration::ZERO, 0),
@@ -109,6 +114,17 @@ impl Handler<GetAlerts> for Monitor {
         let mut alerts = self.watch.alerts();
         alerts.actions = self.planner.actions();
         MessageResult(alerts)
+    }
+}
+
+impl Handler<GetMemory> for Monitor {
+    type Result = MessageResult<GetMemory>;
+
+    fn handle(&mut self, _: GetMemory, _: &mut Context<Self>) -> Self::Result {
+        let mut memory = Memory::default();
+        self.planner.remember(&mut memory);
+        self.watch.remember(&mut memory);
+        MessageResult(memory)
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    Action, ActionKind, ActionSettings, ActionState, Alert, Command, DailyLoad, LaneSample, Phase,
-    Policy, Rule, Sample, UndoError, history::real,
+    Action, ActionKind, ActionSettings, ActionState, Alert, Command, DailyLoad, LaneSample, Memory,
+    Phase, Policy, Rule, Sample, UndoError, history::real, memory::RECENT_MAX,
 };
 
 /// The alerts for which a backend is taken out. One whose breaker is open gets no calls anyway.
@@ -30,7 +30,7 @@ const RUNNING_MIN: u64 = 10;
 /// The weight to which a share is lowered.
 const LOWERED_PERCENT: u32 = 50;
 /// Actions that are kept.
-const KEPT: usize = 100;
+const KEPT: usize = RECENT_MAX;
 
 /// A lane that was taken out.
 #[derive(Debug)]
@@ -65,18 +65,29 @@ pub struct Planner {
     woken_for: BTreeMap<Arc<str>, u64>,
     /// Until when a subject is left alone.
     left_alone: BTreeMap<(ActionKind, Arc<str>), Duration>,
+    /// `true` until the first sample of this process.
+    is_new: bool,
 }
 
 impl Planner {
     /// Creates a planner that has done nothing.
     pub fn new(settings: ActionSettings) -> Self {
+        Self::with_memory(settings, &Memory::default())
+    }
+
+    /// Creates a planner with the record of an earlier process and the loads that it has seen. What that process had done
+    /// has ended with it.
+    pub fn with_memory(settings: ActionSettings, memory: &Memory) -> Self {
+        let loads = memory.habits.iter();
+        let loads = loads.map(|(name, habits)| (Arc::clone(name), habits.day.learned()));
         Self {
             settings,
-            actions: VecDeque::new(),
-            last_id: 0,
+            actions: memory.actions.iter().take(KEPT).cloned().collect(),
+            last_id: memory.last_action,
             out: BTreeMap::new(),
             lowered: BTreeMap::new(),
-            loads: BTreeMap::new(),
+            loads: loads.collect(),
+            is_new: true,
             woken_for: BTreeMap::new(),
             left_alone: BTreeMap::new(),
         }
@@ -90,6 +101,9 @@ impl Planner {
     /// Decides what is to be done after a sample.
     pub fn look(&mut self, sample: &Sample, alerts: &[Alert]) -> Vec<Command> {
         let mut commands = Vec::new();
+        if std::mem::take(&mut self.is_new) {
+            self.end_earlier(sample.unix_seconds);
+        }
         self.left_alone.retain(|_, until| *until > sample.at);
         for lane in &sample.lanes {
             if lane.phase == Phase::Silent {
@@ -106,6 +120,26 @@ impl Planner {
         }
         commands.extend(self.share(sample, alerts));
         commands
+    }
+
+    /// Adds what is to be kept across a restart.
+    pub(crate) fn remember(&self, memory: &mut Memory) {
+        memory.actions = self.actions();
+        memory.last_action = self.last_id;
+        for (name, load) in &self.loads {
+            let habits = memory.habits.entry(Arc::clone(name)).or_default();
+            habits.day = load.learned();
+        }
+    }
+
+    /// Ends the actions of an earlier process.
+    fn end_earlier(&mut self, unix_seconds: u64) {
+        for action in &mut self.actions {
+            if action.state == ActionState::Active {
+                action.state = ActionState::Over;
+                action.until = Some(unix_seconds);
+            }
+        }
     }
 
     /// Undoes an action that is in force, and returns it with the command for that.

@@ -6,6 +6,7 @@ mod cold_start;
 mod flapping;
 mod misconfigured;
 mod refusals;
+mod restarts;
 mod retry_after;
 mod stuck_actors;
 mod unusual;
@@ -13,12 +14,11 @@ mod unusual;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    LaneSample, Phase, Rule, RuleSettings,
+    Habits, LaneSample, Phase, Rule, RuleSettings,
     desk::{Finding, Level},
 };
 
 use backend_down::BackendDown;
-use burn_rate::BurnRate;
 use cold_start::ColdStart;
 use flapping::Flapping;
 use misconfigured::Misconfigured;
@@ -26,6 +26,8 @@ use refusals::Refusals;
 use retry_after::RetryAfter;
 use unusual::{Cost, Slower, Tokens};
 
+pub(crate) use burn_rate::BurnRate;
+pub(crate) use restarts::Restarts;
 pub(crate) use stuck_actors::StuckActors;
 
 /// The rules of one lane.
@@ -44,6 +46,26 @@ pub(crate) struct LaneRules {
 }
 
 impl LaneRules {
+    /// Creates the rules of a lane of which something was learned earlier.
+    pub(crate) fn with_habits(habits: &Habits) -> Self {
+        Self {
+            slower: Slower::with_usual(habits.latency),
+            tokens: Tokens::with_usual(habits.tokens),
+            cost: Cost::with_usual(habits.cost),
+            ..Self::default()
+        }
+    }
+
+    /// Returns what is known of the lane, without its load by time of day.
+    pub(crate) fn habits(&self) -> Habits {
+        Habits {
+            latency: self.slower.usual(),
+            tokens: self.tokens.usual(),
+            cost: self.cost.usual(),
+            ..Habits::default()
+        }
+    }
+
     /// Applies the rules to one sample of the lane.
     pub(crate) fn look(
         &mut self,
@@ -67,7 +89,7 @@ impl LaneRules {
             self.cold_start.look(at, lane, settings),
             self.refusals.look(at, lane),
             self.slower.look(at, lane, settings),
-            self.retry_after.look(at, lane),
+            self.retry_after.look(at, lane, settings),
             self.tokens.look(at, lane, settings),
             self.cost.look(at, lane, (settings, currency)),
         ];

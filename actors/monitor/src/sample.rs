@@ -11,6 +11,8 @@ pub struct Sample {
     pub unix_seconds: u64,
     /// The lanes, in any order.
     pub lanes: Vec<LaneSample>,
+    /// The models whose calls the lanes make, in any order; empty if calls have no models.
+    pub models: Vec<ModelSample>,
     /// The living actors.
     pub actors: Vec<ActorSample>,
     /// The keys whose calls run.
@@ -92,6 +94,19 @@ pub struct LaneSample {
     pub has_alternative: bool,
 }
 
+/// The numbers of one model: its calls as their callers saw them, whichever lane made them.
+#[derive(Clone, Debug, Default)]
+pub struct ModelSample {
+    /// The model's name.
+    pub name: Arc<str>,
+    /// The lane that alone serves the model and serves no other one. Its alerts are those of the model, which has none.
+    pub only_lane: Option<Arc<str>>,
+    /// Calls that were answered.
+    pub succeeded: u64,
+    /// Calls that were admitted and failed: errors, timeouts, panics.
+    pub failed: u64,
+}
+
 /// The numbers of one key.
 #[derive(Clone, Debug, Default)]
 pub struct KeySample {
@@ -121,4 +136,8 @@ pub struct ActorSample {
     pub mailbox: usize,
     /// Messages that it has handled.
     pub handled: u64,
+    /// Restarts after a failure.
+    pub restarts: u32,
+    /// The last failure in words, without secrets.
+    pub last_failure: Option<Arc<str>>,
 }

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    Alert, AlertChanged, Alerts, BudgetSample, Rule, RuleSettings, Sample,
+    Alert, AlertChanged, Alerts, BudgetSample, Habits, Memory, Rule, RuleSettings, Sample,
     desk::{Desk, Finding, Level},
-    rules::{LaneRules, StuckActors},
+    rules::{BurnRate, LaneRules, Restarts, StuckActors},
 };
 
 /// Time for which a dropped line of the log is news.
@@ -16,7 +16,11 @@ const LINES_NEWS: Duration = Duration::from_mins(1);
 pub struct Watch {
     settings: RuleSettings,
     lanes: BTreeMap<Arc<str>, LaneRules>,
+    models: BTreeMap<Arc<str>, BurnRate>,
+    /// What was known of the lanes before the first sample.
+    habits: BTreeMap<Arc<str>, Habits>,
     actors: StuckActors,
+    restarts: Restarts,
     lines_dropped: Option<u64>,
     lines_dropped_at: Option<Duration>,
     desk: Desk,
@@ -25,11 +29,19 @@ pub struct Watch {
 impl Watch {
     /// Creates a watch without alerts.
     pub fn new(settings: RuleSettings) -> Self {
+        Self::with_memory(settings, &Memory::default())
+    }
+
+    /// Creates a watch with the alerts of an earlier process and what that has learned.
+    pub fn with_memory(settings: RuleSettings, memory: &Memory) -> Self {
         Self {
-            desk: Desk::new(settings.recent_max),
+            desk: Desk::new(&settings, memory),
             settings,
             lanes: BTreeMap::new(),
+            models: BTreeMap::new(),
+            habits: memory.habits.clone(),
             actors: StuckActors::default(),
+            restarts: Restarts::default(),
             lines_dropped: None,
             lines_dropped_at: None,
         }
@@ -42,10 +54,16 @@ impl Watch {
         let names = |name: &Arc<str>| sample.lanes.iter().any(|lane| lane.name == *name);
         self.lanes.retain(|name, _| names(name));
         for lane in &sample.lanes {
-            let rules = self.lanes.entry(Arc::clone(&lane.name)).or_default();
+            let habits = &self.habits;
+            let rules = self.lanes.entry(Arc::clone(&lane.name)).or_insert_with(|| {
+                let known = habits.get(&lane.name);
+                known.map_or_else(LaneRules::default, LaneRules::with_habits)
+            });
             findings.extend(rules.look(sample.at, lane, &self.settings, &sample.currency));
         }
+        findings.extend(self.models(sample));
         findings.extend(self.actors.look(sample, &self.settings));
+        findings.extend(self.restarts.look(sample));
         findings.extend(store_down(sample));
         findings.extend(account_store_down(sample));
         findings.extend(budgets(sample));
@@ -61,6 +79,35 @@ impl Watch {
     /// Returns the alerts, without actions.
     pub fn alerts(&self) -> Alerts {
         self.desk.alerts()
+    }
+
+    /// Adds what is to be kept across a restart.
+    pub(crate) fn remember(&self, memory: &mut Memory) {
+        self.desk.remember(memory);
+        for (name, rules) in &self.lanes {
+            let habits = memory.habits.entry(Arc::clone(name)).or_default();
+            let day = std::mem::take(&mut habits.day);
+            *habits = Habits {
+                day,
+                ..rules.habits()
+            };
+        }
+    }
+
+    fn models(&mut self, sample: &Sample) -> Vec<Finding> {
+        let names = |name: &Arc<str>| sample.models.iter().any(|model| model.name == *name);
+        self.models.retain(|name, _| names(name));
+        let mut found = Vec::new();
+        for model in sample
+            .models
+            .iter()
+            .filter(|model| model.only_lane.is_none())
+        {
+            let rule = self.models.entry(Arc::clone(&model.name)).or_default();
+            let both = rule.look_at_model(sample.at, model, &self.settings);
+            found.extend(both.into_iter().flatten());
+        }
+        found
     }
 
     fn lines_dropped(&mut self, sample: &Sample) -> Option<Finding> {
@@ -132,7 +179,8 @@ fn store_down(sample: &Sample) -> Option<Finding> {
         subject: "session store".into(),
         level: Level::Firing,
         sentence: format!(
-            "The session store does not answer ({reason}), so calls of sessions are refused."
+            "Calls of sessions are refused: {}.",
+            reason.trim_end_matches('.')
         ),
     })
 }

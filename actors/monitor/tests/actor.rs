@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use kebne_actors::{ActorSystem, Offer, testkit::Probe};
 use kebne_monitor::{
-    ActionSettings, AlertChanged, Change, GetAlerts, LaneSample, Monitor, Phase, Rule,
-    RuleSettings, Sample, Subscribe, TakeSample,
+    ActionSettings, AlertChanged, Change, GetAlerts, GetMemory, LaneSample, Memory, Monitor, Phase,
+    Rule, RuleSettings, Sample, Subscribe, TakeSample,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,7 +29,11 @@ fn sample(second: u64, closed: bool) -> Sample {
 async fn subscribers_get_each_change_once_and_the_alerts_can_be_asked_for() {
     let system = ActorSystem::new("test", 1);
     let monitor = system.spawn(
-        Monitor::props(RuleSettings::default(), ActionSettings::default()),
+        Monitor::props(
+            RuleSettings::default(),
+            ActionSettings::default(),
+            Memory::default(),
+        ),
         "monitor",
     );
     let mut first = Probe::<AlertChanged>::new(&system, "first");
@@ -62,8 +66,10 @@ async fn subscribers_get_each_change_once_and_the_alerts_can_be_asked_for() {
     assert_eq!(second.expect_message(SECOND).await, changed);
     let alerts = monitor.ask(GetAlerts, SECOND).await.unwrap();
     assert_eq!(
-        (alerts.active.len(), alerts.recent),
+        (alerts.active.len(), alerts.recent.clone()),
         (0, vec![changed.alert])
     );
+    let memory = monitor.ask(GetMemory, SECOND).await.unwrap();
+    assert_eq!((memory.recent, memory.last_alert), (alerts.recent, 1));
     system.terminate().await;
 }

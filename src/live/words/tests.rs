@@ -20,6 +20,7 @@ fn sample(level: Level, in_flight: u32, queued: usize) -> LaneSample {
         service: Service::Open,
         closed: None,
         unreachable: false,
+        misconfigured: false,
         ready_in_ms: None,
         next_attempt_in_ms: None,
         limit: 4,
@@ -59,6 +60,7 @@ fn store(store: &'static str) -> SessionsSample {
         reason: None,
         for_seconds: None,
         failures: 0,
+        count: None,
     }
 }
 
@@ -95,6 +97,16 @@ fn a_backend_that_cannot_be_reached_is_not_said_to_load() {
 }
 
 #[test]
+fn a_server_that_does_not_accept_the_gateway_is_not_said_to_sleep() {
+    let mut refused = sample(Level::Bad, 0, 0);
+    refused.misconfigured = true;
+    assert_eq!(
+        lane(&refused, LaneState::Idle, false),
+        "Nobody waits: the server does not accept the gateway. Calls fail until its key, address or model is corrected."
+    );
+}
+
+#[test]
 fn a_lane_that_serves_says_why_callers_wait() {
     let text = |lane: &LaneSample| super::lane(lane, LaneState::Steady, false);
     let mut steady = sample(Level::Good, 2, 0);
@@ -119,6 +131,13 @@ fn a_lane_that_serves_says_why_callers_wait() {
         text(&steady),
         "12 callers wait: the backend takes 5.0 calls per second."
     );
+    steady.queued = 1;
+    steady.retrying = 1;
+    assert_eq!(
+        text(&steady),
+        "1 caller waits: it failed and is tried again soon."
+    );
+    steady.queued = 12;
     steady.retrying = 12;
     assert_eq!(
         text(&steady),

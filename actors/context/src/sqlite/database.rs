@@ -145,6 +145,15 @@ impl Database {
         }
     }
 
+    /// Returns the number of sessions; SQLite counts the entries of the smallest index.
+    pub(super) fn count(&self) -> Result<u64, Problem> {
+        let mut count = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM sessions")?;
+        let sessions: i64 = count.query_row([], |row| row.get(0))?;
+        Ok(sessions.unsigned_abs())
+    }
+
     pub(super) fn insert(&self, session: &Session, quota: Quota) -> Result<(), Problem> {
         let count =
             "SELECT count(*) FROM sessions WHERE owner = ?1 AND created >= ?2 AND used >= ?3";

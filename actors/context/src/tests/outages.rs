@@ -104,6 +104,9 @@ impl SessionStore for Fragile {
         }
         self.or(|| self.kept.adopt(former, owner))
     }
+    fn count(&self) -> Stored<u64> {
+        self.or(|| self.kept.count())
+    }
     fn tidy(&self, alive: Alive) -> Stored<Tidied> {
         self.or(|| self.kept.tidy(alive))
     }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::Planner;
 use crate::{
-    ActionKind, ActionSettings, ActionState, Alert, Command, KeySample, LaneSample, Phase, Policy,
-    Rule, Sample, UndoError,
+    ActionKind, ActionSettings, ActionState, Alert, Command, KeySample, LaneSample, Memory, Phase,
+    Policy, Rule, Sample, UndoError,
 };
 
 fn planner(policy: Policy) -> Planner {
@@ -236,4 +236,51 @@ fn the_share_of_the_key_with_most_calls_is_lowered_while_calls_are_refused() {
         [(21, "restore")]
     );
     assert_eq!(planner.actions()[0].state, ActionState::Over);
+}
+
+#[test]
+fn the_habits_of_the_day_survive_a_restart_and_what_was_in_force_is_over() {
+    let settings = ActionSettings {
+        prewarm: Policy::Act,
+        take_out: Policy::Act,
+        ..ActionSettings::default()
+    };
+    let mut planner = Planner::new(settings.clone());
+    let mut idle = lane("a");
+    idle.phase = Phase::Idle;
+    let mut now = sample(vec![idle, lane("b")]);
+    // Three days with a peak at eight.
+    for minute in 0..3 * 1440_u64 {
+        now.unix_seconds = minute * 60;
+        now.at = Duration::from_mins(minute);
+        planner.look(&now, &[]);
+        if (480..600).contains(&(minute % 1440)) {
+            now.lanes[0].calls += 60;
+        }
+    }
+    let alerts = [alert(Rule::Misconfigured, "b")];
+    assert!(matches!(
+        planner.look(&now, &alerts)[..],
+        [Command::Close { .. }]
+    ));
+    let mut memory = Memory::default();
+    planner.remember(&mut memory);
+    let mut planner = Planner::with_memory(settings, &memory);
+    now.unix_seconds = 3 * 86400 + 8 * 3600 - 60;
+    now.at = Duration::from_secs(1);
+    now.lanes[0].calls = 0;
+    assert!(matches!(
+        planner.look(&now, &[])[..],
+        [Command::Prewarm { .. }]
+    ));
+    let actions = planner.actions();
+    let closed = actions
+        .iter()
+        .find(|action| action.kind == ActionKind::TakeOut)
+        .unwrap();
+    assert_eq!(
+        (closed.state, closed.until),
+        (ActionState::Over, Some(now.unix_seconds))
+    );
+    assert!(actions[0].id > closed.id, "numbers are not used again");
 }

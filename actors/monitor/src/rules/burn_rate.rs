@@ -10,31 +10,32 @@
 //! of the budget in that hour, 6 over six hours 5 % in those. Source: The Site Reliability Workbook, chapter 5, "Alerting on
 //! SLOs", "6: Multiwindow, Multi-Burn-Rate Alerts", table 5-8.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{last_error, of_lane, spoken};
+use super::{last_error, spoken};
 use crate::{
-    LaneSample, Rule, RuleSettings,
+    LaneSample, ModelSample, Rule, RuleSettings,
     desk::{Finding, Level},
     history::{History, real},
 };
 
 /// One pair of windows with its rate.
 struct Windows {
-    rule: Rule,
+    /// The rules of a lane and of a model.
+    rules: [Rule; 2],
     rate: f64,
     long: Duration,
     short: Duration,
 }
 
 const FAST: Windows = Windows {
-    rule: Rule::BurnRateFast,
+    rules: [Rule::BurnRateFast, Rule::ModelBurnRateFast],
     rate: 14.4,
     long: Duration::from_hours(1),
     short: Duration::from_mins(5),
 };
 const SLOW: Windows = Windows {
-    rule: Rule::BurnRateSlow,
+    rules: [Rule::BurnRateSlow, Rule::ModelBurnRateSlow],
     rate: 6.0,
     long: Duration::from_hours(6),
     short: Duration::from_mins(30),
@@ -45,7 +46,7 @@ const HOLDS_ABOVE: f64 = 0.5;
 const STEP: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub(super) struct BurnRate {
+pub(crate) struct BurnRate {
     /// Succeeded and failed calls.
     history: History<2>,
 }
@@ -58,17 +59,64 @@ impl Default for BurnRate {
     }
 }
 
+/// What a sample has of the calls that are judged.
+struct Calls<'a> {
+    /// The index of the rule among [`Windows::rules`].
+    kind: usize,
+    subject: &'a Arc<str>,
+    /// Whose calls they are, as a part of a sentence.
+    whose: String,
+    succeeded: u64,
+    failed: u64,
+    last_error: String,
+}
+
 impl BurnRate {
+    /// Judges the calls that a lane admitted.
     pub(super) fn look(
         &mut self,
         at: Duration,
         lane: &LaneSample,
         settings: &RuleSettings,
     ) -> [Option<Finding>; 2] {
-        let counts = [lane.succeeded, lane.failed];
-        self.history.note(at, counts);
-        let fast = self.of_windows(&FAST, at, lane, settings);
-        let mut slow = self.of_windows(&SLOW, at, lane, settings);
+        let calls = Calls {
+            kind: 0,
+            subject: &lane.name,
+            whose: format!("that `{}` admitted", lane.name),
+            succeeded: lane.succeeded,
+            failed: lane.failed,
+            last_error: last_error(lane),
+        };
+        self.judge(at, &calls, settings)
+    }
+
+    /// Judges the calls of a model.
+    pub(crate) fn look_at_model(
+        &mut self,
+        at: Duration,
+        model: &ModelSample,
+        settings: &RuleSettings,
+    ) -> [Option<Finding>; 2] {
+        let calls = Calls {
+            kind: 1,
+            subject: &model.name,
+            whose: format!("of the model `{}`", model.name),
+            succeeded: model.succeeded,
+            failed: model.failed,
+            last_error: String::new(),
+        };
+        self.judge(at, &calls, settings)
+    }
+
+    fn judge(
+        &mut self,
+        at: Duration,
+        calls: &Calls<'_>,
+        settings: &RuleSettings,
+    ) -> [Option<Finding>; 2] {
+        self.history.note(at, [calls.succeeded, calls.failed]);
+        let fast = self.of_windows(&FAST, at, calls, settings);
+        let mut slow = self.of_windows(&SLOW, at, calls, settings);
         // What burns fast burns slowly too; one new alert is enough.
         if fast
             .as_ref()
@@ -84,10 +132,11 @@ impl BurnRate {
         &self,
         windows: &Windows,
         at: Duration,
-        lane: &LaneSample,
+        calls: &Calls<'_>,
         settings: &RuleSettings,
     ) -> Option<Finding> {
-        let counts = [lane.succeeded, lane.failed];
+        let rule = *windows.rules.get(calls.kind)?;
+        let counts = [calls.succeeded, calls.failed];
         let budget = 1.0 - settings.objective;
         let grown = |span| self.history.growth(at, counts, span);
         let rate = |[succeeded, failed]: [u64; 2]| {
@@ -109,13 +158,17 @@ impl BurnRate {
         } else {
             return None;
         };
-        let (name, all) = (&lane.name, succeeded + failed);
+        let (whose, all) = (&calls.whose, succeeded + failed);
         let (span, objective) = (spoken(windows.short), settings.objective * 100.0);
         let sentence = format!(
-            "{failed} of {all} calls that `{name}` admitted in the last {span} failed; the objective is that {objective} % \
-             succeed.{}",
-            last_error(lane)
+            "{failed} of {all} calls {whose} in the last {span} failed; the objective is that {objective} % succeed.{}",
+            calls.last_error
         );
-        Some(of_lane(windows.rule, lane, level, sentence))
+        Some(Finding {
+            rule,
+            subject: Arc::clone(calls.subject),
+            level,
+            sentence,
+        })
     }
 }

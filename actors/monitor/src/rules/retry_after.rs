@@ -7,13 +7,12 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{of_lane, spoken};
 use crate::{
-    LaneSample, Phase, Rule,
+    LaneSample, Phase, Rule, RuleSettings,
     desk::{Finding, Level},
 };
 
-/// Promises that are remembered, and how many of them must be wrong.
+/// Promises that are remembered.
 const CHECKED: usize = 20;
-const WRONG: usize = 5;
 /// A promise that is shorter is not judged as too long.
 const LONG: Duration = Duration::from_secs(20);
 /// The grace of a promise that may be too short.
@@ -37,7 +36,12 @@ pub(super) struct RetryAfter {
 }
 
 impl RetryAfter {
-    pub(super) fn look(&mut self, at: Duration, lane: &LaneSample) -> Option<Finding> {
+    pub(super) fn look(
+        &mut self,
+        at: Duration,
+        lane: &LaneSample,
+        settings: &RuleSettings,
+    ) -> Option<Finding> {
         let calls = lane.calls.saturating_sub(self.calls);
         let refused = lane.refused.saturating_sub(self.refused);
         (self.calls, self.refused) = (lane.calls, lane.refused);
@@ -60,10 +64,13 @@ impl RetryAfter {
         }
         let wrong = self.checked.iter().filter(|wrong| **wrong).count();
         let (promised, seen) = self.last_wrong?;
-        let level = match wrong {
-            WRONG.. if wrong * 2 >= self.checked.len() => Level::Firing,
-            WRONG.. => Level::Holding,
-            _ => return None,
+        if wrong < settings.promises_min {
+            return None;
+        }
+        let level = if wrong * 2 >= self.checked.len() {
+            Level::Firing
+        } else {
+            Level::Holding
         };
         let (name, checked) = (&lane.name, self.checked.len());
         let sentence = format!(

@@ -21,7 +21,9 @@ impl StuckActors {
         let (at, after) = (sample.at, settings.stuck_after.0);
         let mut found = Vec::new();
         let before = std::mem::take(&mut self.waiting);
-        for actor in sample.actors.iter().filter(|actor| actor.mailbox > 0) {
+        let waiting = sample.actors.iter().filter(|actor| actor.mailbox > 0);
+        // The actors of a silent lane are reported with the lane.
+        for actor in waiting.filter(|actor| !is_of_silent_lane(&actor.path, sample)) {
             let stands = before.get(&actor.path);
             let stands = stands.filter(|(handled, _)| *handled == actor.handled);
             let since = stands.map_or(at, |(_, since)| *since);
@@ -30,8 +32,9 @@ impl StuckActors {
             let lasts = at.saturating_sub(since);
             if lasts >= after {
                 let (path, waiting, lasts) = (&actor.path, actor.mailbox, spoken(lasts));
+                let messages = if waiting == 1 { "message" } else { "messages" };
                 let sentence = format!(
-                    "The actor `{path}` has {waiting} messages waiting and has handled none for {lasts}."
+                    "The actor `{path}` has {waiting} {messages} waiting and has handled none for {lasts}."
                 );
                 found.push(stuck(Arc::clone(path), sentence));
             }
@@ -51,6 +54,18 @@ impl StuckActors {
         }
         found
     }
+}
+
+/// Returns `true` if an actor is below that of a silent lane, whose name ends with the lane's after a dash.
+fn is_of_silent_lane(path: &str, sample: &Sample) -> bool {
+    let mut silent = sample.lanes.iter();
+    silent.any(|lane| {
+        let is_of_lane = |part: &str| {
+            let before = part.strip_suffix(&*lane.name);
+            before.is_some_and(|before| before.ends_with('-'))
+        };
+        lane.phase == Phase::Silent && path.split('/').any(is_of_lane)
+    })
 }
 
 fn stuck(subject: Arc<str>, sentence: String) -> Finding {

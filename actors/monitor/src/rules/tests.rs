@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    ActorSample, AlertChanged, Change, LaneSample, Phase, Rule, RuleSettings, Sample, Watch,
+    ActorSample, AlertChanged, Change, LaneSample, Memory, ModelSample, Phase, Rule, RuleSettings,
+    Sample, Watch,
 };
 
 /// A service with one lane, whose numbers a test changes second by second.
@@ -434,22 +435,27 @@ fn an_actor_that_handles_nothing_is_stuck_and_a_busy_one_is_not() {
             path: "/user/busy".into(),
             mailbox: 900,
             handled: 0,
+            ..ActorSample::default()
         },
         ActorSample {
             path: "/user/stuck".into(),
             mailbox: 1,
             handled: 7,
+            ..ActorSample::default()
         },
         ActorSample {
             path: "/user/idle".into(),
             mailbox: 0,
             handled: 7,
+            ..ActorSample::default()
         },
     ];
     service.seconds(100, |sample| sample.actors[0].handled += 1);
     assert_eq!(service.changes, [(31, OPENED, Rule::StuckActor)]);
     assert!(
-        service.sentence().contains("`/user/stuck` has 1 messages"),
+        service
+            .sentence()
+            .contains("`/user/stuck` has 1 message waiting"),
         "{}",
         service.sentence()
     );
@@ -461,10 +467,120 @@ fn an_actor_that_handles_nothing_is_stuck_and_a_busy_one_is_not() {
     let mut service = Service::new();
     service.calls(100, 0, 0);
     service.lane().phase = Phase::Silent;
+    // Its actors are a part of the same incident.
+    service.sample.actors = vec![ActorSample {
+        path: "/user/lane-gpu/pool".into(),
+        mailbox: 3,
+        ..ActorSample::default()
+    }];
     service.lane().calls = 0;
     service.lane().succeeded = 0;
     service.seconds(40, |_| {});
     assert_eq!(service.rules(), [(OPENED, Rule::StuckActor)]);
+}
+
+#[test]
+fn a_model_burns_though_its_lane_does_not_and_has_no_alert_of_its_own_if_the_lane_speaks_for_it() {
+    let mut service = Service::new();
+    let model = |name: &str, only_lane: Option<&str>| ModelSample {
+        name: name.into(),
+        only_lane: only_lane.map(Arc::from),
+        ..ModelSample::default()
+    };
+    service.sample.models = vec![model("chat", None), model("alone", Some("gpu"))];
+    service.seconds(400, |sample| {
+        sample.lanes[0].succeeded += 100;
+        sample.models[0].succeeded += 9;
+        sample.models[0].failed += 1;
+        sample.models[1].failed += 1;
+    });
+    assert_eq!(service.rules(), [(OPENED, Rule::ModelBurnRateSlow)]);
+    service.seconds(2000, |sample| {
+        sample.models[0].succeeded += 5;
+        sample.models[0].failed += 5;
+    });
+    let opened = (OPENED, Rule::ModelBurnRateFast);
+    assert_eq!(service.rules()[1..], [opened]);
+    let sentence = service.sentence();
+    assert!(
+        sentence.contains("calls of the model `chat` in the last 5 minutes failed"),
+        "{sentence}"
+    );
+    service.seconds(600, |sample| sample.models[0].succeeded += 10);
+    assert_eq!(service.rules()[2..], [(CLOSED, Rule::ModelBurnRateFast)]);
+}
+
+#[test]
+fn restarts_are_counted_over_workers_that_are_alike_and_within_ten_minutes() {
+    let mut service = Service::new();
+    let actor = |path: &str| ActorSample {
+        path: path.into(),
+        ..ActorSample::default()
+    };
+    service.sample.actors = vec![
+        actor("/user/gpu/worker-1"),
+        actor("/user/gpu/worker-23"),
+        actor("/user/context"),
+    ];
+    let fail = |service: &mut Service, index: usize| {
+        service.seconds(1, |sample| {
+            sample.actors[index].restarts += 1;
+            sample.actors[index].last_failure = Some("the attempt panicked".into());
+        });
+    };
+    for _ in 0..20 {
+        fail(&mut service, 2);
+        service.seconds(299, |_| {});
+    }
+    assert_eq!(service.changes, [], "one in five minutes");
+    for index in [0, 1, 0, 1] {
+        fail(&mut service, index);
+    }
+    assert_eq!(service.changes, []);
+    fail(&mut service, 1);
+    assert_eq!(service.rules(), [(OPENED, Rule::ActorRestarts)]);
+    assert_eq!(
+        service.sentence(),
+        "The actor `/user/gpu/worker` was restarted 5 times within 10 minutes. The last failure: the attempt panicked."
+    );
+    service.seconds(700, |_| {});
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::ActorRestarts)]);
+}
+
+#[test]
+fn a_store_that_is_gone_restarts_its_actor_and_is_one_alert() {
+    let mut service = Service::new();
+    service.sample.actors = vec![ActorSample {
+        path: "/user/context".into(),
+        last_failure: Some("the file is gone".into()),
+        ..ActorSample::default()
+    }];
+    service.sample.store_outage = Some("the file is gone".to_owned());
+    service.seconds(100, |sample| sample.actors[0].restarts += 1);
+    assert_eq!(service.rules(), [(OPENED, Rule::StoreDown)]);
+}
+
+#[test]
+fn what_is_usual_is_known_after_a_restart() {
+    let mut service = Service::new();
+    service.calls(1800, 0, 0);
+    let mut memory = Memory::default();
+    service.watch.remember(&mut memory);
+    let restarted = |memory: &Memory, latency: u64| {
+        let mut service = Service::new();
+        service.watch = Watch::with_memory(RuleSettings::default(), memory);
+        service.lane().latency = Some(Duration::from_secs(latency));
+        service.calls(120, 0, 0);
+        service.rules()
+    };
+    assert_eq!(restarted(&memory, 4), [(OPENED, Rule::Slower)]);
+    assert_eq!(restarted(&Memory::default(), 4), [], "it knows no history");
+    // What cannot be is not believed.
+    for value in [f64::NAN, f64::INFINITY, -1.0, 0.0] {
+        let habits = memory.habits.get_mut("gpu").unwrap();
+        habits.latency.as_mut().unwrap().value = value;
+        assert_eq!(restarted(&memory, 4), [], "{value}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{of_lane, spoken};
 use crate::{
-    LaneSample, Phase, Rule, RuleSettings,
+    LaneSample, Phase, Rule, RuleSettings, UsualValue,
     desk::{Finding, Level},
     history::real,
 };
@@ -33,8 +33,10 @@ const PER_CALL_WEIGHT: f64 = 0.1;
 struct Usual {
     log: Option<f64>,
     known: Duration,
-    calls: u64,
-    calls_first: Option<u64>,
+    /// The calls that it was learned from.
+    learned_from: u64,
+    /// All calls at the last value; `None` before the first one.
+    calls: Option<u64>,
     at: Duration,
     /// Since when the value is unusual, and the calls since then.
     unusual_since: Option<Duration>,
@@ -43,6 +45,28 @@ struct Usual {
 }
 
 impl Usual {
+    /// Creates a value from what was learned earlier.
+    fn of(earlier: Option<UsualValue>) -> Self {
+        let Some(earlier) = earlier.filter(UsualValue::is_plausible) else {
+            return Self::default();
+        };
+        Self {
+            log: Some(earlier.value.ln()),
+            known: Duration::try_from_secs_f64(earlier.seconds).unwrap_or_default(),
+            learned_from: earlier.calls,
+            ..Self::default()
+        }
+    }
+
+    /// Returns what is known, for later.
+    fn learned(&self) -> Option<UsualValue> {
+        Some(UsualValue {
+            value: self.log?.exp(),
+            seconds: self.known.as_secs_f64(),
+            calls: self.learned_from,
+        })
+    }
+
     /// Compares a value, given as its logarithm, with the usual one; `calls` counts all calls so far.
     fn compare(
         &mut self,
@@ -51,17 +75,17 @@ impl Usual {
         calls: u64,
         settings: &RuleSettings,
     ) -> Option<Level> {
-        let first = *self.calls_first.get_or_insert(calls);
-        let new = calls.saturating_sub(self.calls.max(first));
+        let new = calls.saturating_sub(*self.calls.get_or_insert(calls));
         if new == 0 {
             let is_fresh = at.saturating_sub(self.at) < FRESH;
             return self.level.filter(|_| is_fresh);
         }
         let passed = at.saturating_sub(self.at).min(GAP_MAX);
-        (self.at, self.calls) = (at, calls);
+        (self.at, self.calls) = (at, Some(calls));
+        self.learned_from = self.learned_from.saturating_add(new);
         let usual = *self.log.get_or_insert(log);
         self.known = self.known.saturating_add(passed);
-        let is_known = self.known >= settings.history_min.0 && calls - first >= KNOWN_CALLS;
+        let is_known = self.known >= settings.history_min.0 && self.learned_from >= KNOWN_CALLS;
         let (above, threshold) = (log - usual, settings.anomaly_factor.ln());
         let is_unusual = is_known && above >= threshold / 2.0;
         let memory = self.known.clamp(GAP_MAX, MEMORY).as_secs_f64();
@@ -96,6 +120,16 @@ pub(super) struct Slower {
 }
 
 impl Slower {
+    pub(super) fn with_usual(earlier: Option<UsualValue>) -> Self {
+        Self {
+            usual: Usual::of(earlier),
+        }
+    }
+
+    pub(super) fn usual(&self) -> Option<UsualValue> {
+        self.usual.learned()
+    }
+
     pub(super) fn look(
         &mut self,
         at: Duration,
@@ -128,6 +162,13 @@ struct PerCall {
 }
 
 impl PerCall {
+    fn with_usual(earlier: Option<UsualValue>) -> Self {
+        Self {
+            usual: Usual::of(earlier),
+            ..Self::default()
+        }
+    }
+
     /// Takes the sum over all calls so far. Returns how unusual the mean is, the mean, and the usual one.
     fn look(
         &mut self,
@@ -157,6 +198,14 @@ impl PerCall {
 pub(super) struct Tokens(PerCall);
 
 impl Tokens {
+    pub(super) fn with_usual(earlier: Option<UsualValue>) -> Self {
+        Self(PerCall::with_usual(earlier))
+    }
+
+    pub(super) fn usual(&self) -> Option<UsualValue> {
+        self.0.usual.learned()
+    }
+
     pub(super) fn look(
         &mut self,
         at: Duration,
@@ -178,6 +227,14 @@ impl Tokens {
 pub(super) struct Cost(PerCall);
 
 impl Cost {
+    pub(super) fn with_usual(earlier: Option<UsualValue>) -> Self {
+        Self(PerCall::with_usual(earlier))
+    }
+
+    pub(super) fn usual(&self) -> Option<UsualValue> {
+        self.0.usual.learned()
+    }
+
     pub(super) fn look(
         &mut self,
         at: Duration,
