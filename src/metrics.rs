@@ -182,9 +182,13 @@ fn register(registry: &mut Registry, metric: &names::Metric, values: impl Metric
     registry.register(metric.name, metric.help, values);
 }
 
-/// Converts a number for a gauge; numbers above four billion are capped.
-fn real(count: impl TryInto<u32>) -> f64 {
-    count.try_into().map_or(f64::from(u32::MAX), f64::from)
+/// Converts a number for a gauge; beyond 2^53 it is rounded.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge needs no more than 53 bits"
+)]
+fn real(count: impl TryInto<u64>) -> f64 {
+    count.try_into().map_or(f64::INFINITY, |count| count as f64)
 }
 
 impl fmt::Debug for Metrics {

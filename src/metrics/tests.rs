@@ -96,6 +96,14 @@ fn text() -> String {
 }
 
 #[test]
+fn a_size_beyond_four_gigabytes_is_shown_as_it_is() {
+    assert_eq!(
+        super::real(8_u64 << 30).to_bits(),
+        8_589_934_592_f64.to_bits()
+    );
+}
+
+#[test]
 fn what_is_written_has_the_names_and_labels_of_the_list() {
     let text = text();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -51,9 +51,13 @@ impl<const N: usize> History<N> {
     }
 }
 
-/// Converts a count for a ratio; counts above four billion are capped.
+/// Converts a count for a ratio; beyond 2^53 it is rounded.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the loss is a part in 2^53 of a ratio"
+)]
 pub(crate) fn real(count: u64) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+    count as f64
 }
 
 #[cfg(test)]
@@ -61,6 +65,15 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn large_counts_are_not_capped() {
+        // Billionths of a currency: a sum of five units is beyond 2^32.
+        assert_eq!(
+            (real(5_000_000_000) / real(2)).to_bits(),
+            2.5e9_f64.to_bits()
+        );
+    }
 
     #[test]
     fn growth_is_counted_within_the_span_and_the_history_is_bounded() {
