@@ -71,12 +71,17 @@ struct Meta {
 /// largest share of the call's whole time that this may be.
 const NOTICE: (Duration, f64) = (Duration::from_millis(150), 0.05);
 
+/// Returns when a call is refused if it still waits.
+fn gives_up(arrived: Timestamp, deadline: Timestamp) -> Timestamp {
+    let whole = deadline.since(arrived);
+    let notice = NOTICE.0.min(whole.mul_f64(NOTICE.1));
+    arrived.after(whole.saturating_sub(notice))
+}
+
 impl Meta {
     /// Returns when the call is refused if it still waits.
     fn gives_up(&self) -> Timestamp {
-        let whole = self.deadline.since(self.arrived);
-        let notice = NOTICE.0.min(whole.mul_f64(NOTICE.1));
-        self.arrived.after(whole.saturating_sub(notice))
+        gives_up(self.arrived, self.deadline)
     }
 
     fn entry(&self) -> Entry {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Call, CallId, LaneState, Meta, OfferedCall, Permission, Pool, Refusal, RefusalReason,
-    Timestamp, real, seconds,
+    Timestamp, gives_up, real, seconds,
 };
 
 /// The factor by which the backend may exceed its best rate of the last minutes while a call waits.
@@ -110,15 +110,15 @@ impl<T> Pool<T> {
             _ => {}
         }
         // An estimate of the time to load is a prior: half of it may be all that is left.
-        let late = self
-            .grant
-            .ready_eta
-            .is_some_and(|at| at.since(now) / 2 > left);
+        let asks = self.would_ask(offer, now);
+        let eta = self.grant.ready_eta.filter(|_| !asks);
+        let late = eta.is_some_and(|at| at.since(now) / 2 > left);
         match self.grant.state {
             LaneState::Cold | LaneState::Probe if late || offer.refuse_when_cold => {
                 return Some(RefusalReason::Cold);
             }
             LaneState::Open if late => return Some(RefusalReason::Broken),
+            _ if asks => return None,
             _ => {}
         }
         // A newcomer of a short queue is not charged with another tenant's backlog.
@@ -127,6 +127,20 @@ impl<T> Pool<T> {
             .filter(|_| self.queue.victim(offer.tenant).is_none());
         wait.filter(|wait| *wait > left)
             .map(|_| self.too_late_reason())
+    }
+
+    /// Returns `true` if a new call would be the next probe of a backend that does not serve, because no waiting call can be.
+    /// It is admitted whatever time was announced or learned: if nobody waited, nobody would ask whether the backend serves
+    /// earlier.
+    fn would_ask(&self, offer: &OfferedCall<T>, now: Timestamp) -> bool {
+        let Permission::SingleFlight { not_before } = self.grant.permission else {
+            return false;
+        };
+        let last = self.deadlines.last().map(|entry| entry.0);
+        self.grant.ready_eta.is_some()
+            && self.probes == 0
+            && last.is_none_or(|at| at <= not_before)
+            && gives_up(now, offer.deadline) > not_before
     }
 
     /// Predicts the wait of a call offered now: `position / delivered rate`.

@@ -240,3 +240,20 @@ fn a_load_that_grows_on_a_backend_with_room_is_as_fast_as_direct() {
         assert!(median < 1.05 * known, "{median} s instead of {known} s");
     }
 }
+
+#[test]
+fn a_cold_backend_that_is_ready_long_before_it_said_serves_callers_who_could_not_wait_that_long() {
+    // It announces 20 s and is ready after one. The first caller leaves before the second probe.
+    let mut cold = scenario(
+        "[[tenants]]\nrate = [[0, 4]]\n[work]\nmean = 0.1\nsigma = 0.1\n[backend]\nslots = [[0, 8]]\n\
+        [backend.cold]\ndialect = \"constant\"\nboot = 1\nasleep = true",
+    );
+    cold.duration = 40.0;
+    cold.deadline = 1.5;
+    for seed in 1..5 {
+        let book = run::run(&cold, seed, find("kebne").unwrap(), false);
+        let served = book.ended(End::Served) / crate::sim::number::real(book.ends.len());
+        // A probe each two seconds.
+        assert!(served > 0.93, "seed {seed}: {served}");
+    }
+}

@@ -172,3 +172,48 @@ fn a_call_that_does_not_wait_for_a_cold_backend_is_refused_when_it_turns_out_to_
     assert_eq!(refused, [(2, RefusalReason::Cold)]);
     assert_eq!(p.queued(), 1);
 }
+
+#[test]
+fn one_caller_is_admitted_to_ask_whatever_time_a_loading_backend_announced() {
+    let mut p = cold_pool(LaneState::Cold, Some(at(30.0)));
+    let probe_at = |p: &mut Pool<u32>, not_before: f64, now: f64| {
+        let permission = Permission::SingleFlight {
+            not_before: at(not_before),
+        };
+        let grant = Grant {
+            permission,
+            ..p.grant()
+        };
+        p.set_grant(grant, at(now));
+    };
+    let until = |deadline: f64| OfferedCall {
+        deadline: at(deadline),
+        ..offer(0, 0)
+    };
+    probe_at(&mut p, 2.0, 0.0);
+    let refused = p.offer(until(2.0), at(0.0)).unwrap_err();
+    assert_eq!(
+        refused.1.reason,
+        RefusalReason::Cold,
+        "it leaves before the probe"
+    );
+    p.offer(until(5.0), at(0.0)).unwrap();
+    let refused = p.offer(until(5.0), at(0.1)).unwrap_err();
+    assert_eq!(refused.1.reason, RefusalReason::Cold, "one is enough");
+    // The same while its probe is out, and when it waits for the next one.
+    let sent = p.next(at(2.0)).unwrap();
+    assert!(sent.probe);
+    assert!(p.offer(until(7.0), at(2.05)).is_err());
+    let cold = Outcome::Cold {
+        estimated: Some(Duration::from_secs(28)),
+    };
+    let after = p.ended(sent.attempt, 0, cold, false, at(2.1), &mut || 0.5);
+    assert!(matches!(after, AfterAttempt::Held(_)), "{after:?}");
+    probe_at(&mut p, 4.1, 2.1);
+    assert!(p.offer(until(7.0), at(2.2)).is_err());
+    // It would leave before the probe after that: the next caller asks.
+    probe_at(&mut p, 6.1, 4.1);
+    p.offer(until(9.0), at(4.2)).unwrap();
+    assert_eq!(p.expire(at(5.0)).len(), 1);
+    assert!(p.next(at(6.1)).unwrap().probe);
+}
