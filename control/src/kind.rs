@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Kind {
     /// The operation and its mode.
     pub class: u32,
-    /// Size of the request; zero if unknown. Sizes within a factor of four are treated as equal.
+    /// Size of the request; zero if unknown.
     pub input: u32,
-    /// Upper bound of the answer; zero if unknown. Sizes within a factor of four are treated as equal.
+    /// Upper bound of the answer; zero if unknown.
     pub output: u32,
 }
 
@@ -27,69 +27,130 @@ pub(crate) enum Measure {
     PerUnit,
 }
 
-type Key = (u32, u32, u32, Measure);
-
-/// The number of kinds that are distinguished. A new kind replaces the one seen least.
+/// The number of classes that are distinguished. A new one replaces the one seen least.
 const KEPT: usize = 64;
-/// The number of calls of a kind after which its times are evidence.
+/// The number of calls of a class after which its times are evidence.
 const KNOWN: u32 = 6;
-/// Weight of a call in the usual time of its kind and in the level of all kinds. A slowdown of all calls changes the
-/// level long before it could become the usual time of a kind.
-const SLOW: f64 = 0.01;
-/// The same weight after the first call of a kind; it falls with their number. The level must move faster, or a kind that
-/// is first seen while all calls become slower would take that for its usual time.
-const YOUNG: f64 = 0.3;
+/// The largest variance of a usual time, relative to that of one call, with which a call is evidence. It is larger if the sizes
+/// are far from those seen.
+const VARIANCE_MAX: f64 = 2.0 / 3.0;
+/// The first variances of a class's time and of the exponents of its sizes, relative to that of one call.
+const FIRST: [f64; 3] = [100.0, 0.15, 0.15];
+/// What these variances grow by with each call, so that a class is followed that changes. A slowdown of all calls changes
+/// the level long before it could become the usual time of a class.
+const DRIFT: f64 = 1e-4;
+/// Weight of a call in the level of all classes.
 const FAST: f64 = 0.1;
 
-/// The usual time of each kind, as offsets from a level common to all kinds: `log time = level + offset of the kind`.
+/// The usual time of a class: `log time = level + offset + a ln(1 + input) + b ln(1 + output)`, learned by recursive least
+/// squares.
+#[derive(Clone, Copy, Debug)]
+struct Usual {
+    /// The offset at the sizes of the first call, and the exponents of the sizes.
+    values: [f64; 3],
+    /// The covariance of the values, relative to the variance of one call.
+    spread: [[f64; 3]; 3],
+    first: [f64; 2],
+    seen: u32,
+}
+
+fn sizes(kind: Kind) -> [f64; 2] {
+    [kind.input, kind.output].map(|size| f64::from(size).ln_1p())
+}
+
+impl Usual {
+    /// Creates a class. The first one defines the level, so its offset is known.
+    fn new(kind: Kind, is_first: bool) -> Self {
+        let [offset, input, output] = FIRST;
+        let offset = if is_first { 0.0 } else { offset };
+        Self {
+            values: [0.0; 3],
+            spread: [[offset, 0.0, 0.0], [0.0, input, 0.0], [0.0, 0.0, output]],
+            first: sizes(kind),
+            seen: if is_first { KNOWN } else { 0 },
+        }
+    }
+
+    /// Returns the factors of the values for a call of these sizes.
+    fn at(&self, kind: Kind) -> [f64; 3] {
+        let [input, output] = sizes(kind);
+        [1.0, input - self.first[0], output - self.first[1]]
+    }
+
+    /// Returns the offset of a call of these sizes, and its variance relative to that of one call.
+    fn offset(&self, at: [f64; 3]) -> (f64, f64) {
+        let spread = self.spread.map(|row| dot(row, at));
+        (dot(self.values, at), dot(spread, at))
+    }
+
+    /// Learns from the difference between a call and its usual time. The offset of the only class is the level itself.
+    fn learn(&mut self, at: [f64; 3], surprise: f64, alone: bool) {
+        self.seen = self.seen.saturating_add(1);
+        let toward = self.spread.map(|row| dot(row, at));
+        let all = 1.0 + dot(toward, at);
+        for (value, toward) in self.values.iter_mut().zip(toward) {
+            *value += toward / all * surprise;
+        }
+        for (index, row) in self.spread.iter_mut().enumerate() {
+            for (cell, other) in row.iter_mut().zip(toward) {
+                *cell -= toward[index] * other / all;
+            }
+            if row[index] < FIRST[index] && !(alone && index == 0) {
+                row[index] += DRIFT;
+            }
+        }
+    }
+}
+
+fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The usual time of each class, relative to a level common to all.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
-    usual: BTreeMap<Key, (f64, u32)>,
+    usual: BTreeMap<(u32, Measure), Usual>,
     level: f64,
 }
 
-fn size(tokens: u32) -> u32 {
-    (32 - tokens.leading_zeros()).div_ceil(2)
-}
-
 impl Kinds {
-    /// Returns the logarithm of the time that a call of the first kind would take now; `None` before the first call.
+    /// Returns the logarithm of the time that a call like the first one would take now; `None` before the first call.
     pub(crate) fn level(&self) -> Option<f64> {
         (!self.usual.is_empty()).then_some(self.level)
     }
 
-    /// Learns from the logarithm of a time. Returns the value that a call of the first kind would have, or `None`
-    /// while too little is known about the kind.
+    /// Learns from the logarithm of a time. Returns the value that a call like the first one would have, or `None`
+    /// while too little is known about calls of this class and these sizes.
     pub(crate) fn compare(&mut self, kind: Kind, measure: Measure, log: f64) -> Option<f64> {
-        let key = (kind.class, size(kind.input), size(kind.output), measure);
-        if self.usual.is_empty() {
+        let key = (kind.class, measure);
+        let is_first = self.usual.is_empty();
+        if is_first {
             self.level = log;
-            self.usual.insert(key, (0.0, KNOWN));
-            return Some(log);
         }
         if !self.usual.contains_key(&key) && self.usual.len() >= KEPT {
-            let least = self.usual.iter().min_by_key(|entry| entry.1.1);
+            let least = self.usual.iter().min_by_key(|entry| entry.1.seen);
             if let Some(key) = least.map(|entry| *entry.0) {
                 self.usual.remove(&key);
             }
         }
-        let alone = self.usual.len() == 1;
-        let (offset, seen) = self.usual.entry(key).or_insert((0.0, 0));
-        *seen = seen.saturating_add(1);
-        if *seen <= KNOWN {
-            *offset += (log - self.level - *offset) / f64::from(*seen);
-            return None;
-        }
-        let like = log - *offset;
+        let alone = self.usual.len() <= 1 && self.usual.keys().all(|known| *known == key);
+        let usual = self
+            .usual
+            .entry(key)
+            .or_insert_with(|| Usual::new(kind, is_first));
+        let at = usual.at(kind);
+        let (offset, variance) = usual.offset(at);
+        let like = log - offset;
         let surprise = like - self.level;
-        if !alone {
-            *offset += SLOW.max(YOUNG / f64::from(*seen)) * surprise;
+        let is_known = usual.seen >= KNOWN && variance <= VARIANCE_MAX;
+        usual.learn(at, surprise, alone);
+        if !is_known {
+            return None;
         }
         self.level += FAST * surprise;
         Some(like)
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +214,43 @@ mod tests {
             last = kinds.compare(kind(3), Measure::Whole, 3.0).unwrap();
         }
         assert!(last > 0.7, "{last}");
+    }
+
+    #[test]
+    fn calls_of_sizes_not_seen_before_are_compared_by_the_sizes_that_were() {
+        let mut kinds = Kinds::default();
+        let mut chance = fastrand::Rng::with_seed(3);
+        let mut worst = 0.0_f64;
+        for number in 0..300_u32 {
+            let (input, output) = (chance.u32(20..2000), chance.u32(20..2000));
+            let kind = Kind {
+                class: number % 2,
+                input,
+                output,
+            };
+            let time = f64::from(1 + number % 2)
+                * f64::from(input).powf(0.3)
+                * f64::from(output).powf(0.7);
+            let like = kinds.compare(kind, Measure::Whole, time.ln() + 0.2 * (chance.f64() - 0.5));
+            if number > 150 {
+                worst = worst.max((like.unwrap() - kinds.level).abs());
+            }
+        }
+        assert!(worst < 0.7, "{worst}");
+    }
+
+    #[test]
+    fn sizes_seen_for_the_first_time_do_not_hide_that_all_calls_wait() {
+        let mut kinds = Kinds::default();
+        let sized = |input| Kind { input, ..kind(0) };
+        for number in 0..20 {
+            kinds.compare(sized(10 + number), Measure::Whole, 0.0);
+        }
+        // All calls wait, and each is of a size that was not seen before.
+        for input in [100, 150, 200] {
+            let like = kinds.compare(sized(input), Measure::Whole, 1.0);
+            assert!(like.is_none_or(|like| like > 0.45), "{input}: {like:?}");
+        }
     }
 
     #[test]
