@@ -213,7 +213,7 @@ fn quantile(sorted: &[f64], percent: usize) -> f64 {
     sorted.get(place).copied().unwrap_or(f64::NAN)
 }
 
-fn real(count: usize) -> f64 {
+pub(crate) fn real(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
 }
 

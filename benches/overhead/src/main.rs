@@ -2,6 +2,7 @@
 
 mod gateway;
 mod load;
+mod memory;
 mod table;
 mod upstream;
 
@@ -22,6 +23,9 @@ const LOAD_CORE: &str = "1";
 const UPSTREAM: [u16; 2] = [19_301, 19_302];
 /// The pause between two parts of a paced stream.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Runs the arguments, the program first, with the largest number of open files that is allowed.
+const OPEN_FILES: &str = r#"ulimit -n "$(ulimit -Hn)" && exec "$0" "$@""#;
 
 /// Looks, 20 ms apart, at whether a program has stopped.
 const STOPS: usize = 100;
@@ -73,10 +77,12 @@ fn run() -> Result<String, Error> {
     match arguments.as_slice() {
         ["upstream"] => Err(upstream::serve(UPSTREAM, PAUSE)),
         ["load", rest @ ..] => Load::of(rest)?.run().map(|measured| measured.line()),
+        ["crowd", rest @ ..] => Err(memory::crowd(rest)),
+        ["memory"] => memory::compare(&mut io::stdout()),
         [] => compare("0"),
         ["--cores", cores] => compare(cores),
         _ => Err(Error::Failed(
-            "usage: kebne-overhead [--cores 0,1]".to_owned(),
+            "usage: kebne-overhead [memory | --cores 0,1]".to_owned(),
         )),
     }
 }
@@ -86,7 +92,7 @@ fn compare(cores: &str) -> Result<String, Error> {
     let _upstream = pinned(LOAD_CORE, &own_program()?, &["upstream"])?;
     gateway::await_port(UPSTREAM[1])?;
     let mut rows = vec![measure(None)?];
-    for gateway in [Gateway::nginx(cores)?, Gateway::kebne(cores)?] {
+    for gateway in [Gateway::nginx(cores)?, Some(Gateway::kebne(cores)?)] {
         rows.extend(
             gateway
                 .as_ref()
@@ -143,12 +149,18 @@ fn own_program() -> Result<String, Error> {
 
 /// Starts a program on some cores.
 fn pinned(cores: &str, program: &str, arguments: &[&str]) -> Result<Running, Error> {
-    let child = Command::new("taskset")
-        .args(["-c", cores, program])
+    let mut command = on_cores(cores, program, arguments);
+    Ok(Running(command.spawn()?))
+}
+
+/// Returns the command that runs a program on some cores, with as many open files as it may have, and without input and output.
+pub(crate) fn on_cores(cores: &str, program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", cores, "sh", "-c", OPEN_FILES, program])
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    Ok(Running(child))
+        .stderr(Stdio::null());
+    command
 }

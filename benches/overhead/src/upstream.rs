@@ -14,7 +14,13 @@ use crate::Error;
 /// The parts of a stream.
 pub(crate) const PARTS: usize = 50;
 
+/// The port on which whole answers never come, and streams never go beyond their first part.
+pub(crate) const HELD: u16 = 19_303;
+
 const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"The parcel waits at the depot since Monday; ask the carrier first."},"finish_reason":"stop"}],"usage":{"prompt_tokens":80,"completion_tokens":16,"total_tokens":96}}"#;
+const ANSWER_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
+const STREAM_HEAD: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const PART: &str = r#"{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"depot "},"finish_reason":null}]}"#;
 const LAST: &str = r#"{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
 
@@ -25,7 +31,7 @@ pub(crate) fn serve(ports: [u16; 2], pause: Duration) -> Error {
         runtime.block_on(async {
             let plain = listen(ports[0], None);
             let paced = listen(ports[1], Some(pause));
-            tokio::try_join!(plain, paced).map(drop)
+            tokio::try_join!(plain, paced, hold()).map(drop)
         })
     });
     served.err().map_or_else(
@@ -45,6 +51,31 @@ async fn listen(port: u16, pause: Option<Duration>) -> std::io::Result<()> {
     }
 }
 
+/// Begins streams, answers nothing else, and keeps each connection until the other side closes it.
+async fn hold() -> std::io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, HELD)).await?;
+    loop {
+        let (mut socket, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let mut read = Vec::with_capacity(1024);
+            while socket.read_buf(&mut read).await? > 0 {
+                let Some(length) = request_length(&read) else {
+                    continue;
+                };
+                if memmem::find(&read[..length], b"\"stream\":true").is_some() {
+                    let begun = format!("{STREAM_HEAD}{}", chunk(PART));
+                    socket.write_all(begun.as_bytes()).await?;
+                } else if read.starts_with(b"GET") {
+                    let answer = format!("{ANSWER_HEAD}2\r\n\r\n{{}}");
+                    socket.write_all(answer.as_bytes()).await?;
+                }
+                read.drain(..length);
+            }
+            std::io::Result::Ok(())
+        });
+    }
+}
+
 async fn converse(mut socket: TcpStream, pause: Option<Duration>) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     let mut read = Vec::with_capacity(8192);
@@ -60,8 +91,7 @@ async fn converse(mut socket: TcpStream, pause: Option<Duration>) -> std::io::Re
         if streams {
             stream(&mut socket, pause).await?;
         } else {
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
-            let answer = format!("{head}{}\r\n\r\n{ANSWER}", ANSWER.len());
+            let answer = format!("{ANSWER_HEAD}{}\r\n\r\n{ANSWER}", ANSWER.len());
             socket.write_all(answer.as_bytes()).await?;
         }
     }
@@ -85,9 +115,7 @@ fn request_length(bytes: &[u8]) -> Option<usize> {
 }
 
 async fn stream(socket: &mut TcpStream, pause: Option<Duration>) -> std::io::Result<()> {
-    let head =
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-    socket.write_all(head.as_bytes()).await?;
+    socket.write_all(STREAM_HEAD.as_bytes()).await?;
     let part = chunk(PART);
     for number in 0..PARTS {
         if let Some(pause) = pause.filter(|_| number > 0) {
