@@ -1,8 +1,8 @@
 //! Finds the replicas of backends while the service runs, and has the gateway follow them.
 //!
 //! A backend with `[backends.discovery]` is a pattern: each address that is found becomes a backend of its own, in the same
-//! place of the same models. An address that is no longer found gets no new calls. If nothing can be found, the last
-//! addresses stay.
+//! place of the same models. A backend whose address is no longer listed gets no new calls. If
+//! the list is empty or cannot be read, the last addresses stay in use.
 
 mod expand;
 mod look;

@@ -266,8 +266,8 @@ impl Controller {
         }
     }
 
-    /// Notes the first part of an answer. It proves that the call was accepted, but the time to it is no evidence: what is
-    /// served at once changes with the time that calls take as a whole, of which this may be any share.
+    /// Notes the first part of an answer, which proves that the call was accepted. The time to it is not compared: it may be any
+    /// share of the time for which the call occupies the backend, and only that whole time depends on the load.
     fn first_part(&mut self, attempt: AttemptId, span: Span, now: Timestamp) {
         let in_flight_end = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
         let Some(flight) = self.flights.get_mut(&attempt) else {

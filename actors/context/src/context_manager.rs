@@ -363,7 +363,7 @@ impl Handler<Count> for ContextManager {
         let access = self.access(ctx).ok_or(StoreError::Lost);
         Box::pin(async move {
             let access = access?;
-            // A number for operators is no reason to report an outage.
+            // The count is only shown to operators: if it fails, the store is not reported as unavailable.
             let count = tokio::time::timeout(access.timeout, access.store.count()).await;
             count.unwrap_or(Err(StoreError::Busy))
         })
