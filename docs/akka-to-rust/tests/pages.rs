@@ -145,3 +145,48 @@ fn the_book_lists_every_page() {
     }
     assert!(pages > 30, "{pages} pages");
 }
+
+/// The lines of a text without their indentation, and without empty ones.
+fn trimmed(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// The pages whose Akka code is quoted from Pekko's documentation, and not from the project.
+const QUOTED: [&str; 9] = ["01", "02", "03", "04", "05", "06", "07", "08", "09"];
+
+#[test]
+fn the_akka_code_on_the_pages_is_that_of_the_project() {
+    let project = here().join("pekko/src/main");
+    let mut sources = Vec::new();
+    for extension in ["scala", "java", "kt"] {
+        for file in files(&project, extension).unwrap() {
+            sources.push(fs::read_to_string(file).unwrap());
+        }
+    }
+    let sources: Vec<_> = sources.iter().map(|source| trimmed(source)).collect();
+    let mut blocks = 0;
+    for page in files(&here(), "md").unwrap() {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        if QUOTED.iter().any(|number| name.starts_with(number)) {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        // Code begins and ends with a fence, so that every second part is code.
+        for block in text.split("\n```").skip(1).step_by(2) {
+            let (language, code) = block.split_once('\n').unwrap();
+            if !["scala", "java", "kotlin"].contains(&language) {
+                continue;
+            }
+            blocks += 1;
+            // What an empty line separates may be apart in the file.
+            let paragraphs: Vec<_> = code.split("\n\n").map(trimmed).collect();
+            let in_source = |source: &Vec<&str>| {
+                let mut parts = paragraphs.iter();
+                parts.all(|part| source.windows(part.len()).any(|window| window == part))
+            };
+            assert!(sources.iter().any(in_source), "{name} has drifted:\n{code}");
+        }
+    }
+    assert!(blocks > 12, "{blocks} blocks");
+}

@@ -12,12 +12,25 @@ use std::{
 use kebne_actors::{Offer, Recipient};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+mod beyond;
+mod blocking;
+mod breaker_retry;
+mod carts;
 mod failure;
+mod hakkers;
 mod hello;
+mod iot;
+mod mailboxes;
+mod moving;
+mod rate;
+mod routers;
+mod shutdown;
 mod stash_timers;
 mod streams;
 mod supervision;
+mod testing;
 mod watch;
+mod work_pulling;
 
 /// The end of a part of the program.
 type Part = Result<(), Box<dyn Error>>;
@@ -34,7 +47,20 @@ async fn main() -> Part {
     supervision::backoff().await?;
     watch::run().await?;
     stash_timers::run().await?;
-    streams::run().await
+    streams::run().await?;
+    hakkers::run().await?;
+    routers::run().await?;
+    work_pulling::run().await?;
+    breaker_retry::run().await?;
+    rate::run().await?;
+    testing::run().await?;
+    shutdown::run().await?;
+    carts::run().await?;
+    mailboxes::run().await?;
+    blocking::run().await?;
+    beyond::run().await?;
+    moving::run().await?;
+    iot::run().await
 }
 
 fn say(line: &str) -> io::Result<()> {

@@ -3,8 +3,11 @@ package kebne
 import scala.util.control.NonFatal
 
 import org.apache.pekko.actor.testkit.typed.scaladsl.{ ActorTestKit, ManualTime }
+import org.apache.pekko.actor.typed.scaladsl.Behaviors
+import org.apache.pekko.actor.typed.scaladsl.adapter._
+import org.apache.pekko.actor.{ ActorRef, Props }
 
-/** Prints what the chapters say of Akka, one line for each fact. `examples/lines.rs` prints what Kebne does. */
+/** Prints what the chapters say of Akka, one line for each fact. `examples/lines` prints what Kebne does. */
 object Main {
   def main(args: Array[String]): Unit = {
     val manual = ActorTestKit("manual", ManualTime.config)
@@ -18,6 +21,19 @@ object Main {
         Watch.run(real)
         StashTimers.run(manual)
         Streams.run(real, manual)
+        Hakkers.run(manual)
+        RouterLines.run(real)
+        WorkPullingLines.run(real)
+        BreakerRetry.run(manual)
+        Rate.run(real, manual)
+        TestingLines.run(real, manual)
+        ShutdownLines.run()
+        Carts.run()
+        Mailboxes.run()
+        Blocking.run()
+        Beyond.run(real, manual)
+        Moving.run(real)
+        Iot.run(manual)
         0
       } catch {
         case NonFatal(error) =>
@@ -33,4 +49,14 @@ object Main {
 
   /** Of a line that begins so, the two sides are to print different ends. */
   def sayDifferent(line: String): Unit = println(s"differs: $line")
+
+  /** Spawns a classic actor. */
+  def classic(kit: ActorTestKit, props: Props): ActorRef = {
+    val probe = kit.createTestProbe[ActorRef]()
+    kit.spawn(Behaviors.setup[Any] { context =>
+      probe.ref ! context.actorOf(props)
+      Behaviors.empty
+    })
+    probe.receiveMessage()
+  }
 }

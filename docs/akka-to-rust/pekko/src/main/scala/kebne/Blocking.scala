@@ -1,0 +1,87 @@
+package kebne
+
+import java.util.concurrent.CountDownLatch
+
+import scala.concurrent.duration._
+import scala.concurrent.{ ExecutionContext, Future }
+import scala.util.{ Failure => Failed, Success, Try }
+
+import com.typesafe.config.ConfigFactory
+import org.apache.pekko.actor.testkit.typed.scaladsl.ActorTestKit
+import org.apache.pekko.actor.typed.scaladsl.Behaviors
+import org.apache.pekko.actor.typed.{ ActorRef, Behavior, DispatcherSelector }
+
+/** Chapter 19. */
+object Blocking {
+  sealed trait Command
+  final case class Query(call: () => String, replyTo: ActorRef[String]) extends Command
+  final case class Ping(replyTo: ActorRef[String]) extends Command
+  private final case class Done(answer: String, replyTo: ActorRef[String]) extends Command
+
+  /** Blocks the thread that it is on. */
+  def database: Behavior[Command] = Behaviors.receiveMessage {
+    case Query(call, replyTo) =>
+      replyTo ! call()
+      Behaviors.same
+    case Ping(replyTo) =>
+      replyTo ! "pong"
+      Behaviors.same
+    case Done(_, _) => Behaviors.same
+  }
+
+  /** Lets a thread of another dispatcher block. */
+  def polite: Behavior[Command] = Behaviors.receive {
+    case (context, Query(call, replyTo)) =>
+      implicit val blockingEc: ExecutionContext =
+        context.system.dispatchers.lookup(DispatcherSelector.fromConfig("my-blocking-dispatcher"))
+      context.pipeToSelf(Future(call())) {
+        case Success(answer) => Done(answer, replyTo)
+        case Failed(error)   => Done(error.getMessage, replyTo)
+      }
+      Behaviors.same
+    case (_, Done(answer, replyTo)) =>
+      replyTo ! answer
+      Behaviors.same
+    case (_, Ping(replyTo)) =>
+      replyTo ! "pong"
+      Behaviors.same
+  }
+
+  private val config = ConfigFactory.parseString("""
+    my-blocking-dispatcher {
+      type = Dispatcher
+      executor = "thread-pool-executor"
+      thread-pool-executor.fixed-pool-size = 2
+    }
+    one-thread {
+      type = Dispatcher
+      executor = "thread-pool-executor"
+      thread-pool-executor.fixed-pool-size = 1
+    }
+  """)
+
+  def run(): Unit = {
+    val kit = ActorTestKit("blocking", config.withFallback(ConfigFactory.load()))
+    val heard = kit.createTestProbe[String]()
+    def next(): String = Try(heard.receiveMessage(300.millis)).getOrElse("nothing")
+
+    /** Sends a call that blocks to the one and a ping to the other; what is heard before and after the call is released. */
+    def blocked(first: ActorRef[Command], second: ActorRef[Command]): String = {
+      val gate = new CountDownLatch(1)
+      first ! Query(() => { gate.await(); "rows" }, heard.ref)
+      second ! Ping(heard.ref)
+      val before = next()
+      gate.countDown()
+      s"$before, then ${next()}"
+    }
+
+    val oneThread = DispatcherSelector.fromConfig("one-thread")
+    Main.say(s"19 beside it on its thread: ${blocked(kit.spawn(database, oneThread), kit.spawn(database, oneThread))}")
+    next()
+    val apart = kit.spawn(database, DispatcherSelector.fromConfig("my-blocking-dispatcher"))
+    Main.say(s"19 apart from it: ${blocked(apart, kit.spawn(database, oneThread))}")
+    val piping = kit.spawn(polite, oneThread)
+    Main.say(s"19 itself, where it lets another thread block: ${blocked(piping, piping)}")
+    kit.shutdownTestKit()
+  }
+}
