@@ -1,7 +1,7 @@
 //! A store in memory, whose sessions are lost when the process ends.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::ready,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -11,27 +11,32 @@ use crate::store::{
     SessionStore, StoreError, Stored, Tidied, Turn, TurnContent,
 };
 
-/// Keeps sessions in memory.
+/// Keeps sessions in memory. A step costs the same however many sessions there are, unless a quota is nearly used up: then the
+/// sessions of that owner are counted.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     sessions: Mutex<Sessions>,
 }
 
-type Sessions = BTreeMap<String, Kept>;
+#[derive(Debug, Default)]
+struct Sessions {
+    kept: BTreeMap<String, Kept>,
+    owners: BTreeMap<String, Owner>,
+}
 
 #[derive(Debug)]
 struct Kept {
     session: Session,
     turns: Vec<Turn>,
+    bytes: u64,
 }
 
-impl Kept {
-    fn bytes(&self) -> u64 {
-        let turns = self.turns.iter().map(|turn| &turn.content.messages);
-        turns.fold(details_size(&self.session.details), |sum, messages| {
-            sum.saturating_add(messages.len() as u64)
-        })
-    }
+/// What an owner has, with the sessions that have expired and are not removed yet.
+#[derive(Debug, Default)]
+struct Owner {
+    /// The sessions by the time of their creation.
+    ids: BTreeSet<(u64, String)>,
+    bytes: u64,
 }
 
 fn details_size(details: &Details) -> u64 {
@@ -42,21 +47,92 @@ fn details_size(details: &Details) -> u64 {
     (metadata.sum::<usize>() + texts.iter().sum::<usize>()) as u64
 }
 
-/// Returns the number of an owner's sessions that have not expired, and their bytes.
-fn held(sessions: &Sessions, owner: &str, alive: Alive) -> (u64, u64) {
-    let own = sessions
-        .values()
-        .filter(|kept| kept.session.owner == owner && alive.holds(&kept.session));
-    own.fold((0, 0), |(count, bytes), kept| {
-        (count + 1, kept.bytes().saturating_add(bytes))
-    })
-}
+impl Sessions {
+    fn insert(&mut self, session: Session) {
+        self.remove(&session.id);
+        let owner = self.owners.entry(session.owner.clone()).or_default();
+        let bytes = details_size(&session.details);
+        owner.ids.insert((session.created, session.id.clone()));
+        owner.bytes = owner.bytes.saturating_add(bytes);
+        let id = session.id.clone();
+        let turns = Vec::new();
+        self.kept.insert(
+            id,
+            Kept {
+                session,
+                turns,
+                bytes,
+            },
+        );
+    }
 
-fn within(bytes: u64, quota: Quota) -> Result<(), StoreError> {
-    let bytes_max = quota.bytes_max;
-    let fits = bytes <= bytes_max;
-    fits.then_some(())
-        .ok_or(StoreError::BytesFull { bytes_max })
+    fn remove(&mut self, id: &str) {
+        let Some(kept) = self.kept.remove(id) else {
+            return;
+        };
+        let session = kept.session;
+        if let Some(owner) = self.owners.get_mut(&session.owner) {
+            owner.bytes = owner.bytes.saturating_sub(kept.bytes);
+            owner.ids.remove(&(session.created, session.id));
+            if owner.ids.is_empty() {
+                self.owners.remove(&session.owner);
+            }
+        }
+    }
+
+    fn find(&mut self, id: &str) -> Result<&mut Kept, StoreError> {
+        self.kept.get_mut(id).ok_or(StoreError::NoSuchSession)
+    }
+
+    fn own(&mut self, named: &Owned) -> Result<&mut Kept, StoreError> {
+        let found = self.kept.get_mut(&named.id);
+        found
+            .filter(|kept| named.is(&kept.session))
+            .ok_or(StoreError::NoSuchSession)
+    }
+
+    /// Takes note that a session has become larger or smaller.
+    fn resize(&mut self, id: &str, before: u64, after: u64) {
+        let Some(kept) = self.kept.get_mut(id) else {
+            return;
+        };
+        kept.bytes = kept.bytes.saturating_sub(before).saturating_add(after);
+        if let Some(owner) = self.owners.get_mut(&kept.session.owner) {
+            owner.bytes = owner.bytes.saturating_sub(before).saturating_add(after);
+        }
+    }
+
+    /// Returns the sessions of an owner, the newest first.
+    fn of(&self, owner: &str) -> impl Iterator<Item = &Kept> {
+        let ids = self.owners.get(owner).map(|owner| owner.ids.iter().rev());
+        let ids = ids.into_iter().flatten();
+        ids.filter_map(|(_, id)| self.kept.get(id))
+    }
+
+    /// Returns an error if an owner may not have so many more sessions and bytes. Sessions that have expired do not count.
+    fn admit(&self, owner: &str, count: u64, bytes: u64, quota: Quota) -> Result<(), StoreError> {
+        let exceeded = |(have, held): (u64, u64)| {
+            if have.saturating_add(count) > quota.sessions_max && count > 0 {
+                Some(StoreError::Full)
+            } else if held.saturating_add(bytes) > quota.bytes_max {
+                let bytes_max = quota.bytes_max;
+                Some(StoreError::BytesFull { bytes_max })
+            } else {
+                None
+            }
+        };
+        let all = self.owners.get(owner);
+        let all = all.map_or((0, 0), |owner| (owner.ids.len() as u64, owner.bytes));
+        if exceeded(all).is_none() {
+            return Ok(());
+        }
+        let alive = self.of(owner);
+        let alive = alive.filter(|kept| quota.alive.holds(&kept.session));
+        let alive = alive.fold((0, 0), |(count, bytes), kept| {
+            (count + 1, kept.bytes.saturating_add(bytes))
+        });
+        exceeded(alive).map_or(Ok(()), Err)
+    }
 }
 
 impl MemoryStore {
@@ -73,32 +149,23 @@ impl MemoryStore {
     }
 }
 
-fn own<'a>(sessions: &'a mut Sessions, named: &Owned) -> Result<&'a mut Kept, StoreError> {
-    let found = sessions.get_mut(&named.id);
-    found
-        .filter(|kept| named.is(&kept.session))
-        .ok_or(StoreError::NoSuchSession)
-}
-
 impl SessionStore for MemoryStore {
     fn insert(&self, session: Session, quota: Quota) -> Stored<()> {
         self.step(|sessions| {
-            let (count, bytes) = held(sessions, &session.owner, quota.alive);
-            if count >= quota.sessions_max {
-                return Err(StoreError::Full);
-            }
-            within(bytes.saturating_add(details_size(&session.details)), quota)?;
-            let turns = Vec::new();
-            sessions.insert(session.id.clone(), Kept { session, turns });
+            sessions.admit(&session.owner, 1, details_size(&session.details), quota)?;
+            sessions.insert(session);
             Ok(())
         })
     }
 
     fn find(&self, id: &str) -> Stored<Option<Found>> {
         self.step(|sessions| {
-            let found = sessions.get(id).map(|kept| kept.session.clone());
+            let found = sessions.kept.get(id).map(|kept| kept.session.clone());
             Ok(found.map(|session| Found {
-                owner_bytes: held(sessions, &session.owner, Alive::default()).1,
+                owner_bytes: sessions
+                    .owners
+                    .get(&session.owner)
+                    .map_or(0, |owner| owner.bytes),
                 session,
             }))
         })
@@ -106,15 +173,15 @@ impl SessionStore for MemoryStore {
 
     fn change(&self, named: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session> {
         self.step(|sessions| {
-            let (_, bytes) = held(sessions, &named.owner, quota.alive);
-            let session = &mut own(sessions, &named)?.session;
-            let before = details_size(&session.details);
-            let mut details = session.details.clone();
+            let mut details = sessions.own(&named)?.session.details.clone();
+            let before = details_size(&details);
             change.apply(&mut details);
             let after = details_size(&details);
             if after > before {
-                within(bytes.saturating_add(after - before), quota)?;
+                sessions.admit(&named.owner, 0, after - before, quota)?;
             }
+            sessions.resize(&named.id, before, after);
+            let session = &mut sessions.own(&named)?.session;
             session.details = details;
             session.used = now;
             Ok(session.clone())
@@ -123,10 +190,10 @@ impl SessionStore for MemoryStore {
 
     fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64> {
         self.step(|sessions| {
-            let found = sessions.get(id).ok_or(StoreError::NoSuchSession)?;
-            let (_, bytes) = held(sessions, &found.session.owner, quota.alive);
-            within(bytes.saturating_add(content.messages.len() as u64), quota)?;
-            let kept = sessions.get_mut(id).ok_or(StoreError::NoSuchSession)?;
+            let bytes = content.messages.len() as u64;
+            let owner = sessions.find(id)?.session.owner.clone();
+            sessions.admit(&owner, 0, bytes, quota)?;
+            let kept = sessions.find(id)?;
             let session = &mut kept.session;
             if session.turns >= quota.turns_max {
                 return Err(StoreError::TurnsFull);
@@ -136,13 +203,14 @@ impl SessionStore for MemoryStore {
             session.used = now;
             let number = session.turns;
             kept.turns.push(Turn { number, content });
+            sessions.resize(id, 0, bytes);
             Ok(number)
         })
     }
 
     fn newest(&self, id: &str, mut fit: Fit) -> Stored<Vec<Turn>> {
         self.step(|sessions| {
-            let kept = sessions.get(id).ok_or(StoreError::NoSuchSession)?;
+            let kept = sessions.find(id)?;
             for turn in kept.turns.iter().rev() {
                 let content = &turn.content;
                 if !fit.takes(content.tokens, content.messages.len() as u64) {
@@ -156,7 +224,7 @@ impl SessionStore for MemoryStore {
 
     fn turns(&self, named: Owned, after: u64, size: PartSize) -> Stored<Part<Turn>> {
         self.step(|sessions| {
-            let turns = &own(sessions, &named)?.turns;
+            let turns = &sessions.own(&named)?.turns;
             let mut part = Collect::new(size);
             for turn in turns.iter().filter(|turn| turn.number > after) {
                 if !part.takes(turn.content.messages.len() as u64) {
@@ -170,7 +238,7 @@ impl SessionStore for MemoryStore {
 
     fn remove_turn(&self, named: Owned, number: u64) -> Stored<bool> {
         self.step(|sessions| {
-            let kept = own(sessions, &named)?;
+            let kept = sessions.own(&named)?;
             let place = kept.turns.iter().position(|turn| turn.number == number);
             let Some(place) = place else {
                 return Ok(false);
@@ -178,6 +246,7 @@ impl SessionStore for MemoryStore {
             let turn = kept.turns.remove(place);
             let session = &mut kept.session;
             session.tokens = session.tokens.saturating_sub(turn.content.tokens);
+            sessions.resize(&named.id, turn.content.messages.len() as u64, 0);
             Ok(true)
         })
     }
@@ -189,21 +258,26 @@ impl SessionStore for MemoryStore {
         after: Option<String>,
         size: PartSize,
     ) -> Stored<Part<Session>> {
+        let owner = owner.to_owned();
         self.step(|sessions| {
-            let sessions = sessions.values().map(|kept| &kept.session);
-            let mut own: Vec<_> = sessions
-                .filter(|session| session.owner == owner && alive.holds(session))
-                .collect();
-            own.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
-            let start = match &after {
-                None => 0,
-                Some(id) => {
-                    let place = own.iter().position(|session| session.id == *id);
-                    place.ok_or(StoreError::NoSuchSession)? + 1
-                }
-            };
+            let after = after.map(|id| {
+                let named = Owned {
+                    owner: owner.clone(),
+                    id,
+                    alive,
+                };
+                let session = &sessions.own(&named)?.session;
+                Ok::<_, StoreError>((session.created, session.id.clone()))
+            });
+            let after = after.transpose()?;
+            let own = sessions.of(&owner).map(|kept| &kept.session);
+            let own = own.filter(|session| {
+                let follows =
+                    |(created, id): &(u64, String)| (session.created, &session.id) < (*created, id);
+                alive.holds(session) && after.as_ref().is_none_or(follows)
+            });
             let mut part = Collect::new(size);
-            for session in own.into_iter().skip(start) {
+            for session in own {
                 if !part.takes(details_size(&session.details)) {
                     break;
                 }
@@ -215,7 +289,7 @@ impl SessionStore for MemoryStore {
 
     fn remove(&self, named: Owned) -> Stored<()> {
         self.step(|sessions| {
-            own(sessions, &named)?;
+            sessions.own(&named)?;
             sessions.remove(&named.id);
             Ok(())
         })
@@ -223,25 +297,35 @@ impl SessionStore for MemoryStore {
 
     fn adopt(&self, former: &str, owner: &str) -> Stored<bool> {
         self.step(|sessions| {
-            for kept in sessions.values_mut() {
-                if kept.session.owner == former {
+            let Some(mut moved) = sessions.owners.remove(former) else {
+                return Ok(false);
+            };
+            for (_, id) in &moved.ids {
+                if let Some(kept) = sessions.kept.get_mut(id) {
                     owner.clone_into(&mut kept.session.owner);
                 }
             }
+            let to = sessions.owners.entry(owner.to_owned()).or_default();
+            to.ids.append(&mut moved.ids);
+            to.bytes = to.bytes.saturating_add(moved.bytes);
             Ok(false)
         })
     }
 
     fn count(&self) -> Stored<u64> {
-        self.step(|sessions| Ok(sessions.len() as u64))
+        self.step(|sessions| Ok(sessions.kept.len() as u64))
     }
 
     fn tidy(&self, alive: Alive) -> Stored<Tidied> {
         self.step(|sessions| {
-            let before = sessions.len();
-            sessions.retain(|_, kept| alive.holds(&kept.session));
+            let expired = sessions.kept.values().map(|kept| &kept.session);
+            let expired = expired.filter(|session| !alive.holds(session));
+            let expired: Vec<_> = expired.map(|session| session.id.clone()).collect();
+            for id in &expired {
+                sessions.remove(id);
+            }
             Ok(Tidied {
-                expired: (before - sessions.len()) as u64,
+                expired: expired.len() as u64,
                 has_more: false,
             })
         })
