@@ -1,0 +1,421 @@
+//! The actor that owns the budget: it starts and stops servers as the [`Schedule`] decides.
+//!
+//! A thin shell. It reads the leases of the gates before each decision, starts one `ModelServer` per run, and opens and closes
+//! the gates. After a failure it resumes with what it knows.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Actor, Handler, MessageResult};
+use kebne_actors::{ActorRef, Context, Props, Recipient, Strategy};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    gate::{Gate, NotLoaded, Notice},
+    lines::Lines,
+    model_server::{ModelServer, StopServer},
+    parts::ServerParts,
+    run::{Ending, RunParts, Told},
+    schedule::{Effect, Event, Phase, Schedule, ServerId, Terms, Usage},
+};
+
+mod messages;
+mod reporting;
+
+pub use messages::ServerChanged;
+use messages::Wakeup;
+pub(crate) use messages::{
+    AddServer, GetLoadTimes, GetReports, Listen, Operate, RemoveServer, SetDevices, StopAll,
+};
+use reporting::reason;
+
+/// The bytes of an error that are kept.
+const ERROR_MAX: usize = 500;
+/// The shortest timer.
+const TIMER_MIN: Duration = Duration::from_millis(1);
+
+/// A server as the actor knows it.
+struct Known {
+    parts: ServerParts,
+    gate: Arc<Gate>,
+    lines: Lines,
+    run: Option<Run>,
+    pid: Option<u32>,
+    last_error: Option<String>,
+    load_seconds: f64,
+}
+
+/// A run that is not over.
+struct Run {
+    number: u64,
+    actor: ActorRef<ModelServer>,
+}
+
+/// The actor.
+pub(crate) struct Scheduler {
+    clock: Clock,
+    schedule: Schedule,
+    servers: BTreeMap<ServerId, Known>,
+    listeners: Vec<Recipient<ServerChanged>>,
+    /// Servers and runs so far.
+    count: u64,
+    /// Who waits for the end of all servers; empty while servers are started.
+    stopping: Vec<oneshot::Sender<()>>,
+    is_stopping: bool,
+}
+
+impl Scheduler {
+    pub(crate) fn props() -> Props<Self> {
+        let create = || Self {
+            clock: Clock::start(),
+            schedule: Schedule::default(),
+            servers: BTreeMap::new(),
+            listeners: Vec::new(),
+            count: 0,
+            stopping: Vec::new(),
+            is_stopping: false,
+        };
+        Props::new(create).supervise(Strategy::resume())
+    }
+
+    /// Handles an event, and what follows from it.
+    fn step(&mut self, event: Event, ctx: &mut Context<Self>) {
+        self.observe();
+        let effects = self.schedule.step(event, self.clock.now());
+        self.carry_out(effects, ctx);
+    }
+
+    fn observe(&mut self) {
+        let now = self.clock.now();
+        for (server, known) in &self.servers {
+            let leases = known.gate.leases();
+            let usage = Usage {
+                busy: leases.held > 0,
+                waiting: leases.waiting > 0,
+                last_used: leases.last_used,
+            };
+            self.schedule.observe(*server, usage, now);
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Context<Self>) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Start(server) => self.start(server, ctx),
+                Effect::Open(server) => self.open(server),
+                Effect::Close(server) => {
+                    if self.close(server) {
+                        self.observe();
+                        let drained = Event::Drained(server);
+                        effects.extend(self.schedule.step(drained, self.clock.now()));
+                    }
+                }
+                Effect::Stop(server) => self.stop(server),
+                Effect::Forget(server) => {
+                    self.servers.remove(&server);
+                }
+            }
+        }
+        self.explain();
+        self.arm(ctx);
+    }
+
+    fn start(&mut self, server: ServerId, ctx: &mut Context<Self>) {
+        let Some(known) = self.servers.get_mut(&server) else {
+            return;
+        };
+        if self.is_stopping {
+            return;
+        }
+        self.count += 1;
+        let number = self.count;
+        let myself = ctx.self_ref();
+        let parts = RunParts {
+            server,
+            run: number,
+            name: Arc::clone(&known.parts.name),
+            means: known.parts.means.clone(),
+            health: known.parts.health.clone(),
+            lines: known.lines.clone(),
+            suspected: Arc::clone(&known.gate.suspected),
+            scheduler: myself.control_recipient(),
+            stop: CancellationToken::new(),
+        };
+        let name = format!("server-{}", known.parts.name);
+        let actor = ctx.spawn_child(ModelServer::props(parts), &name);
+        let gone = Told::Ended {
+            server,
+            run: number,
+            ending: Ending::Failed("its actor has stopped".to_owned()),
+        };
+        ctx.watch_with(&actor, gone);
+        known.run = Some(Run { number, actor });
+    }
+
+    fn open(&self, server: ServerId) {
+        if let Some(known) = self.servers.get(&server) {
+            known.gate.open();
+            self.announce(known, true);
+        }
+    }
+
+    /// Closes a gate. Returns `true` if no call is running.
+    fn close(&self, server: ServerId) -> bool {
+        let Some(known) = self.servers.get(&server) else {
+            return false;
+        };
+        let is_drained = known.gate.close();
+        self.announce(known, false);
+        is_drained
+    }
+
+    fn stop(&mut self, server: ServerId) {
+        if let Some(known) = self.servers.get(&server)
+            && let Some(run) = &known.run
+        {
+            run.actor.inform(StopServer);
+        }
+    }
+
+    fn announce(&self, known: &Known, is_ready: bool) {
+        for listener in &self.listeners {
+            listener.post(ServerChanged {
+                name: Arc::clone(&known.parts.name),
+                is_ready,
+            });
+        }
+    }
+
+    /// Writes into the gates what calls without a lease get.
+    fn explain(&self) {
+        let now = self.clock.now();
+        for (server, known) in &self.servers {
+            if let Some(view) = self.schedule.view(*server, now)
+                && view.phase != Phase::Ready
+            {
+                known.gate.explain(NotLoaded {
+                    reason: reason(&view, known),
+                    eta: view.eta,
+                });
+            }
+        }
+    }
+
+    fn arm(&self, ctx: &mut Context<Self>) {
+        match self.schedule.next_wakeup(self.clock.now()) {
+            Some(at) => {
+                let wait = self.clock.until(at).max(TIMER_MIN);
+                ctx.start_timer("wakeup", Wakeup, wait);
+            }
+            None => {
+                ctx.cancel_timer("wakeup");
+            }
+        }
+    }
+
+    /// Returns `true` for the current run of a server.
+    fn is_current(&self, server: ServerId, run: u64) -> bool {
+        let known = self
+            .servers
+            .get(&server)
+            .and_then(|known| known.run.as_ref());
+        known.is_some_and(|current| current.number == run)
+    }
+
+    fn ready(&mut self, server: ServerId, ctx: &mut Context<Self>) {
+        let view = self.schedule.view(server, self.clock.now());
+        let Some(view) = view.filter(|view| view.phase == Phase::Starting) else {
+            return;
+        };
+        if let Some(known) = self.servers.get_mut(&server) {
+            known.load_seconds += view.age.as_secs_f64();
+            tracing::info!(server = %known.parts.name, after = ?view.age, "the model server serves");
+            known.gate.open();
+        }
+        self.step(Event::Ready(server), ctx);
+        if let Some(known) = self.servers.get(&server) {
+            self.announce(known, true);
+        }
+    }
+
+    fn ended(&mut self, server: ServerId, ending: Ending, ctx: &mut Context<Self>) {
+        let Some(known) = self.servers.get_mut(&server) else {
+            return;
+        };
+        let name = Arc::clone(&known.parts.name);
+        known.run = None;
+        known.pid = None;
+        known.gate.close();
+        match ending {
+            Ending::Failed(mut error) => {
+                error.truncate(error.floor_char_boundary(ERROR_MAX));
+                tracing::warn!(server = %name, %error, "the model server has failed");
+                known.last_error = Some(error);
+            }
+            Ending::Asleep => {
+                tracing::info!(server = %name, "the model server has fallen asleep");
+                self.schedule.fell_asleep(server, self.clock.now());
+            }
+            Ending::Stopped => tracing::info!(server = %name, "the model server was stopped"),
+        }
+        if let Some(known) = self.servers.get(&server) {
+            self.announce(known, false);
+        }
+        self.step(Event::Ended(server), ctx);
+        self.settle();
+    }
+
+    /// Answers those who wait for the end of all servers.
+    fn settle(&mut self) {
+        if self.servers.values().all(|known| known.run.is_none()) {
+            for done in self.stopping.drain(..) {
+                // It may have given up.
+                done.send(()).ok();
+            }
+        }
+    }
+}
+
+impl Actor for Scheduler {
+    type Context = Context<Self>;
+}
+
+impl Handler<SetDevices> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, SetDevices(devices): SetDevices, ctx: &mut Context<Self>) {
+        let effects = self.schedule.set_devices(devices, self.clock.now());
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<AddServer> for Scheduler {
+    type Result = MessageResult<AddServer>;
+
+    fn handle(&mut self, AddServer(parts): AddServer, ctx: &mut Context<Self>) -> Self::Result {
+        self.count += 1;
+        let server = ServerId(self.count);
+        let notices = ctx.self_ref().control_recipient();
+        let gate = Arc::new(Gate::new(server, self.clock, notices));
+        let terms = Terms {
+            name: Arc::clone(&parts.name),
+            device: Arc::clone(&parts.device),
+            room: parts.room,
+            keep_warm: parts.stay.keep_warm,
+            idle_timeout: parts.stay.idle_timeout,
+            min_loaded: parts.stay.min_loaded,
+            wait_max: parts.stay.wait_max,
+        };
+        let load_times = parts.load_times.clone();
+        let known = Known {
+            parts,
+            gate: Arc::clone(&gate),
+            lines: Lines::default(),
+            run: None,
+            pid: None,
+            last_error: None,
+            load_seconds: 0.0,
+        };
+        self.servers.insert(server, known);
+        let effects = self
+            .schedule
+            .add(server, terms, load_times, self.clock.now());
+        self.carry_out(effects, ctx);
+        MessageResult(gate)
+    }
+}
+
+impl Handler<RemoveServer> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, RemoveServer(server): RemoveServer, ctx: &mut Context<Self>) {
+        self.step(Event::Remove(server), ctx);
+    }
+}
+
+impl Handler<Operate> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, operate: Operate, ctx: &mut Context<Self>) {
+        let event = match operate {
+            Operate::Load(server) => Event::Load(server),
+            Operate::Unload(server) => Event::Unload(server),
+        };
+        self.step(event, ctx);
+    }
+}
+
+impl Handler<Notice> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, Notice(event): Notice, ctx: &mut Context<Self>) {
+        if let Event::Drained(server) = event
+            && let Some(known) = self.servers.get(&server)
+            && known.gate.leases().held > 0
+        {
+            // It was opened since, and has calls again.
+            return;
+        }
+        self.step(event, ctx);
+    }
+}
+
+impl Handler<Told> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, told: Told, ctx: &mut Context<Self>) {
+        match told {
+            Told::Started { server, run, pid } if self.is_current(server, run) => {
+                if let Some(known) = self.servers.get_mut(&server) {
+                    known.pid = pid;
+                }
+            }
+            Told::Ready { server, run } if self.is_current(server, run) => self.ready(server, ctx),
+            Told::Ended {
+                server,
+                run,
+                ending,
+            } if self.is_current(server, run) => self.ended(server, ending, ctx),
+            // A run that is over.
+            _ => {}
+        }
+    }
+}
+
+impl Handler<Wakeup> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: Wakeup, ctx: &mut Context<Self>) {
+        self.step(Event::Tick, ctx);
+    }
+}
+
+impl Handler<Listen> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, Listen(listener): Listen, _: &mut Context<Self>) {
+        self.listeners.push(listener);
+    }
+}
+
+impl Handler<StopAll> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, StopAll(done): StopAll, _: &mut Context<Self>) {
+        self.is_stopping = true;
+        self.stopping.push(done);
+        for known in self.servers.values() {
+            known.gate.close();
+            if let Some(run) = &known.run {
+                run.actor.inform(StopServer);
+            }
+        }
+        self.settle();
+    }
+}
