@@ -73,7 +73,8 @@ pub enum Filter {
     /// Equal to one of several.
     In(Comparison<Vec<Attribute>>),
     /// Equal to none of several.
-    Nin(Comparison<Vec<Attribute>>),
+    #[serde(rename = "nin")]
+    NotIn(Comparison<Vec<Attribute>>),
     /// All of several.
     And(Several),
     /// At least one of several.
@@ -158,7 +159,7 @@ impl Filter {
             | Self::Gte(one)
             | Self::Lt(one)
             | Self::Lte(one) => compare(&one.key, &one.value),
-            Self::In(any) | Self::Nin(any) => any
+            Self::In(any) | Self::NotIn(any) => any
                 .value
                 .iter()
                 .try_for_each(|value| compare(&any.key, value)),
@@ -191,7 +192,7 @@ impl Filter {
             Self::Lt(one) => order(one) == Some(Ordering::Less),
             Self::Lte(one) => order(one).is_some_and(Ordering::is_le),
             Self::In(any) => among(any),
-            Self::Nin(any) => !among(any),
+            Self::NotIn(any) => !among(any),
             Self::And(several) => several
                 .filters
                 .iter()
