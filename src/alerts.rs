@@ -8,10 +8,16 @@ mod outbox;
 mod sampler;
 mod signature;
 
-use std::{convert::Infallible, future::pending};
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use kebne_actors::{ActorRef, Offer, Recipient};
-use kebne_monitor::{AlertChanged, CarryOut, Change, Monitor, Severity, Subscribe, TakeSample};
+use kebne_monitor::{
+    AlertChanged, CarryOut, Change, ChangeSettings, Monitor, Severity, Subscribe, TakeSample,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -28,8 +34,13 @@ use crate::{
 pub struct Watching {
     gateway: Gateway,
     monitor: ActorRef<Monitor>,
+    webhook: Webhook,
     started: Instant,
 }
+
+/// The outbox of the webhook, if there is one; clones share it.
+#[derive(Clone, Debug, Default)]
+struct Webhook(Arc<Mutex<Option<Recipient<AlertChanged>>>>);
 
 impl Watching {
     /// Subscribes the log and the webhook to the monitor of a gateway, and has its commands carried out.
@@ -43,19 +54,42 @@ impl Watching {
         environment: &dyn Environment,
     ) -> Result<Self, StartError> {
         let monitor = gateway.monitor().clone();
-        let mut subscribers = vec![Recipient::new(|changed| log(&changed))];
-        if let Some(outbox) = Outbox::start(&settings.webhook, environment)? {
-            subscribers.push(outbox);
-        }
-        for subscriber in subscribers {
+        let webhook = Webhook::default();
+        webhook.replace(Outbox::start(&settings.webhook, environment)?);
+        for subscriber in [Recipient::new(|changed| log(&changed)), webhook.recipient()] {
             monitor.post(Subscribe(subscriber));
         }
         monitor.post(CarryOut(executor(gateway, shares)));
         Ok(Self {
             gateway: gateway.clone(),
             monitor,
+            webhook,
             started: Instant::now(),
         })
+    }
+
+    /// Prepares a change to other settings.
+    ///
+    /// # Errors
+    /// Returns an error if the webhook cannot be made of its settings; nothing has changed then.
+    pub fn prepare(
+        &self,
+        settings: &AlertSettings,
+        environment: &dyn Environment,
+    ) -> Result<Prepared, StartError> {
+        Ok(Prepared {
+            outbox: Outbox::start(&settings.webhook, environment)?,
+            change: ChangeSettings {
+                rules: settings.rules.clone(),
+                actions: settings.actions.clone(),
+            },
+        })
+    }
+
+    /// Follows other settings from now on. Events that wait in the outbox are still sent to where they were to go.
+    pub fn change(&self, prepared: Prepared) {
+        self.webhook.replace(prepared.outbox);
+        self.monitor.post(prepared.change);
     }
 
     /// Gives the monitor each sample of the live view, for ever.
@@ -72,6 +106,32 @@ impl Watching {
         }
         // The view lives as long as the service.
         pending().await
+    }
+}
+
+/// A change that can be made.
+#[derive(Debug)]
+pub struct Prepared {
+    outbox: Option<Recipient<AlertChanged>>,
+    change: ChangeSettings,
+}
+
+impl Webhook {
+    /// Returns a recipient that passes events on to the outbox of the moment.
+    fn recipient(&self) -> Recipient<AlertChanged> {
+        let webhook = self.clone();
+        Recipient::new(move |changed| match &*webhook.lock() {
+            Some(outbox) => outbox.tell(changed),
+            None => Offer::Enqueued,
+        })
+    }
+
+    fn replace(&self, outbox: Option<Recipient<AlertChanged>>) {
+        *self.lock() = outbox;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Recipient<AlertChanged>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

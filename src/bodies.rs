@@ -7,7 +7,13 @@
 //! A part of the budget is reserved for small bodies, so that large bodies that arrive slowly cannot block the small
 //! ones.
 
-use std::io;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use actix_web::{
     error::PayloadError,
@@ -37,7 +43,7 @@ const BUFFER: usize = 32 << 10;
 pub struct Bodies {
     small: ByteBudget,
     large: ByteBudget,
-    size_max: usize,
+    size_max: Arc<AtomicUsize>,
     time_max: std::time::Duration,
 }
 
@@ -60,9 +66,14 @@ impl Bodies {
         Self {
             small: ByteBudget::new(small),
             large: ByteBudget::new(total - small),
-            size_max: settings.body_size_max.as_usize(),
+            size_max: Arc::new(AtomicUsize::new(settings.body_size_max.as_usize())),
             time_max: settings.request_timeout.0,
         }
+    }
+
+    /// Changes the size of the largest body. The budget of all bodies stays.
+    pub fn set_size_max(&self, size_max: usize) {
+        self.size_max.store(size_max, Relaxed);
     }
 
     /// Returns the bytes that bodies hold now.
@@ -75,7 +86,8 @@ impl Bodies {
     /// # Errors
     /// See [`Bodies::read_at_most`].
     pub async fn read(&self, headers: &HeaderMap, payload: Payload) -> Result<Bytes, ApiError> {
-        self.read_at_most(self.size_max, headers, payload).await
+        let size_max = self.size_max.load(Relaxed);
+        self.read_at_most(size_max, headers, payload).await
     }
 
     /// Reads a body of at most `size_max` bytes.
@@ -88,7 +100,7 @@ impl Bodies {
         headers: &HeaderMap,
         payload: Payload,
     ) -> Result<Bytes, ApiError> {
-        let size_max = size_max.min(self.size_max);
+        let size_max = size_max.min(self.size_max.load(Relaxed));
         let growing = self.begin(length(headers), size_max)?;
         // Given back when the body has arrived, because the connection then no longer needs its buffers.
         let _buffer = growing.buffer()?;
@@ -101,7 +113,8 @@ impl Bodies {
     /// # Errors
     /// Returns 413 if the body is too large, and 503 if there is no memory for it now.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        self.begin(length(headers), self.size_max).map(drop)
+        let size_max = self.size_max.load(Relaxed);
+        self.begin(length(headers), size_max).map(drop)
     }
 
     /// Returns an empty share of the memory of large bodies, for what will become a part of one.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     api_key,
+    current::Current,
     settings::server::{KeySettings, Scope},
     surface::{error::ApiError, presented_key},
 };
@@ -93,11 +94,19 @@ impl Caller {
 #[derive(Debug)]
 pub struct Callers {
     /// Those of the settings.
-    by_digest: HashMap<api_key::Digest, Arc<Caller>>,
+    set: Current<Set>,
     /// Those of the keys that were created while the service runs.
     stored: RwLock<Stored>,
     accounts: Accounts,
-    /// The caller of every request if no keys are set.
+}
+
+/// The callers of the keys of the settings.
+#[derive(Debug)]
+struct Set {
+    by_digest: HashMap<api_key::Digest, Arc<Caller>>,
+    /// The names of the keys.
+    names: Vec<String>,
+    /// The caller of every request if there are no keys.
     anyone: Option<Arc<Caller>>,
 }
 
@@ -112,15 +121,20 @@ struct Stored {
 impl Callers {
     /// Creates the callers of the keys of the settings, with an account for each.
     pub fn new(keys: &[KeySettings], accounts: &Accounts) -> Self {
-        let by_digest = keys.iter().filter_map(|key| {
-            let digest = api_key::read_hash(&key.hash)?;
-            Some((digest, Arc::new(Caller::of(key, accounts))))
-        });
         Self {
-            by_digest: by_digest.collect(),
+            set: Current::new(Set::new(keys, accounts)),
             stored: RwLock::default(),
             accounts: accounts.clone(),
-            anyone: keys.is_empty().then(|| Arc::new(Caller::anyone())),
+        }
+    }
+
+    /// Replaces the callers of the keys of the settings. Accounts of keys that are gone are closed; what their running calls
+    /// use still counts in their groups.
+    pub fn set_keys(&self, keys: &[KeySettings]) {
+        let before = self.set.replace(Set::new(keys, &self.accounts));
+        let is_kept = |name: &&String| keys.iter().any(|key| key.name == **name);
+        for name in before.names.iter().filter(|name| !is_kept(name)) {
+            self.accounts.close(&settings_account(name));
         }
     }
 
@@ -129,12 +143,13 @@ impl Callers {
     /// # Errors
     /// Returns a 401 if keys are set and none of them was presented.
     pub fn of_headers(&self, headers: &HeaderMap) -> Result<Arc<Caller>, ApiError> {
-        if let Some(anyone) = &self.anyone {
+        let set = self.set.get();
+        if let Some(anyone) = &set.anyone {
             return Ok(Arc::clone(anyone));
         }
         let key = presented_key(headers).ok_or_else(ApiError::unauthorized)?;
         let digest = api_key::digest(key);
-        let known = self.by_digest.get(&digest).cloned();
+        let known = set.by_digest.get(&digest).cloned();
         let known = known.or_else(|| self.of_stored(&digest));
         known.ok_or_else(ApiError::unauthorized)
     }
@@ -170,6 +185,20 @@ impl Callers {
         };
         for id in before.ids.iter().filter(|id| !keys.contains_key(*id)) {
             self.accounts.close(id);
+        }
+    }
+}
+
+impl Set {
+    fn new(keys: &[KeySettings], accounts: &Accounts) -> Self {
+        let by_digest = keys.iter().filter_map(|key| {
+            let digest = api_key::read_hash(&key.hash)?;
+            Some((digest, Arc::new(Caller::of(key, accounts))))
+        });
+        Self {
+            by_digest: by_digest.collect(),
+            names: keys.iter().map(|key| key.name.clone()).collect(),
+            anyone: keys.is_empty().then(|| Arc::new(Caller::anyone())),
         }
     }
 }

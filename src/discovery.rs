@@ -1,4 +1,4 @@
-//! Finds the replicas of backends while the service runs, and has the gateway follow them.
+//! Finds the replicas of backends while the service runs.
 //!
 //! A backend with `[backends.discovery]` is a pattern: each address that is found becomes a backend of its own, in the same
 //! place of the same models. A backend whose address is no longer listed gets no new calls. If
@@ -7,15 +7,11 @@
 mod expand;
 mod look;
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 
-use crate::{
-    gateway::Gateway,
-    settings::{BackendSettings, BaseUrl, Environment, Settings},
-    state::State,
-};
+use crate::settings::{BackendSettings, BaseUrl, Settings};
 
 pub use expand::expand;
 
@@ -24,6 +20,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// The addresses of the replicas of each backend that has them, by the backend's name.
 pub type Addresses = BTreeMap<String, Vec<BaseUrl>>;
+
+/// The addresses that were found for each backend that was looked at, or why they were not.
+pub type Looks = Vec<(String, Result<Vec<BaseUrl>, String>)>;
 
 /// The replicas of all backends.
 #[derive(Debug)]
@@ -36,14 +35,38 @@ pub struct Discovery {
 impl Discovery {
     /// Looks for the replicas of the settings for the first time.
     pub async fn start(settings: &Settings) -> Self {
-        let mut discovery = Self {
+        let nothing = Self {
+            settings: Settings::default(),
+            found: Addresses::new(),
+        };
+        nothing.changed(settings).await
+    }
+
+    /// Looks for the replicas of other settings. Those of backends that are discovered as before are known.
+    pub async fn changed(&self, settings: &Settings) -> Self {
+        let mut changed = Self {
             settings: settings.clone(),
             found: Addresses::new(),
         };
-        for (name, looked) in discovery.look(FIRST_LOOK).await {
-            discovery.take(&name, looked);
+        let mut found = Addresses::new();
+        for backend in changed.discovering() {
+            let mut before = self.discovering();
+            let is_same = |before: &&BackendSettings| {
+                before.name == backend.name
+                    && before.discovery == backend.discovery
+                    && before.base_url == backend.base_url
+            };
+            if before.any(|before| is_same(&before))
+                && let Some(known) = self.found.get(&backend.name)
+            {
+                found.insert(backend.name.clone(), known.clone());
+            }
         }
-        discovery
+        changed.found = found;
+        let is_unknown = |name: &str| !changed.found.contains_key(name);
+        let looks = changed.look(FIRST_LOOK, is_unknown).await;
+        changed.take_all(looks);
+        changed
     }
 
     /// Returns the settings with the replicas in the place of their patterns.
@@ -51,51 +74,38 @@ impl Discovery {
         expand(&self.settings, &self.found)
     }
 
-    /// Follows the replicas: looks for each backend's addresses now and then, and changes the gateway when they differ.
-    pub async fn follow(
-        mut self,
-        gateway: &Gateway,
-        state: &State,
-        environment: &dyn Environment,
-    ) -> Infallible {
-        loop {
-            let due = self.discovering().filter(|one| one.discovery.changes());
-            let every = due.map(|one| one.discovery.every.get()).min();
-            let Some(every) = every else {
-                return std::future::pending().await;
-            };
-            tokio::time::sleep(every).await;
-            let looks = self.look(every.max(FIRST_LOOK)).await;
-            let mut changed = false;
-            for (name, looked) in looks {
-                changed |= self.take(&name, looked);
-            }
-            if changed {
-                self.apply(gateway, state, environment).await;
-            }
-        }
+    /// Returns the time between two looks; `None` if no replica can appear or leave.
+    pub fn every(&self) -> Option<Duration> {
+        let changing = self.discovering().filter(|one| one.discovery.changes());
+        changing.map(|one| one.discovery.every.get()).min()
     }
 
-    /// Looks for the addresses of each backend that discovers them, for at most a time.
-    async fn look(&self, most: Duration) -> Vec<(String, Result<Vec<BaseUrl>, String>)> {
-        let looks = self.discovering().map(|backend| async move {
+    /// Looks for the addresses of all backends that discover them. Nothing is taken over yet.
+    pub async fn look_again(&self) -> Looks {
+        let most = self.every().unwrap_or_default().max(FIRST_LOOK);
+        self.look(most, |_| true).await
+    }
+
+    /// Takes the results of looks. Returns `true` if addresses have changed.
+    pub fn take_all(&mut self, looks: Looks) -> bool {
+        let mut is_changed = false;
+        for (name, looked) in looks {
+            is_changed |= self.take(&name, looked);
+        }
+        is_changed
+    }
+
+    /// Looks for the addresses of each backend that discovers them and is wanted, for at most a time.
+    async fn look(&self, most: Duration, is_wanted: impl Fn(&str) -> bool) -> Looks {
+        let wanted = self
+            .discovering()
+            .filter(|backend| is_wanted(&backend.name));
+        let looks = wanted.map(|backend| async move {
             let looked = tokio::time::timeout(most, look::look(backend)).await;
             let looked = looked.unwrap_or_else(|_| Err("there was no answer in time".to_owned()));
             (backend.name.clone(), looked)
         });
         join_all(looks).await
-    }
-
-    async fn apply(&self, gateway: &Gateway, state: &State, environment: &dyn Environment) {
-        let settings = self.settings();
-        match gateway.apply(&settings, environment).await {
-            Ok(applied) => {
-                let (started, retired) = (&applied.started, &applied.retired);
-                tracing::info!(?started, ?retired, "the replicas have changed");
-                state.lanes_changed(&settings, &applied);
-            }
-            Err(error) => tracing::error!(%error, "the replicas that were found cannot be used"),
-        }
     }
 
     /// Takes the result of a look. Returns `true` if the addresses have changed.

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -25,8 +25,9 @@ use serde::Serialize;
 #[cfg(feature = "lab")]
 use crate::backend::{ModelBackend, SimulatedBackend};
 use crate::{
+    current::Current,
     learned::Learned,
-    memory::{ByteBudget, purge_while_idle},
+    memory::ByteBudget,
     settings::{Environment, Settings},
     supervisor::Supervisor,
 };
@@ -47,6 +48,7 @@ mod placement;
 mod restarts;
 mod route;
 mod table;
+mod threads;
 
 pub use apply::Applied;
 pub use call::GatewayReply;
@@ -60,6 +62,7 @@ use fallbacks::Fallbacks;
 use lane::Lane;
 use restarts::Restarts;
 use table::Table;
+use threads::Threads;
 
 /// The time within which the monitor must answer; it has nothing else to do.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -78,10 +81,10 @@ struct Inner {
     /// Raises alerts about all of this.
     monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
-    threads: Vec<actix_rt::ArbiterHandle>,
-    /// The thread of the accountant, which waits for its file.
-    accountant_thread: Option<actix_rt::ArbiterHandle>,
-    table: RwLock<Arc<Table>>,
+    threads: Threads,
+    /// The thread of the accountant, which waits for its file; none without keys.
+    accountant_thread: Mutex<Option<actix_rt::ArbiterHandle>>,
+    table: Current<Table>,
     /// Held while the table changes.
     applying: tokio::sync::Mutex<()>,
     /// The lanes that were started so far.
@@ -143,21 +146,7 @@ impl Gateway {
         let learned = Learned::open(&settings.server.learned_path);
         let monitor = monitor(settings, learned.as_ref());
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let has_patterns = settings.backends.iter().any(|one| one.discovery.changes());
-        let wanted = if has_patterns {
-            cores
-        } else {
-            settings.backends.len().max(1)
-        };
-        let threads: Vec<_> = (0..cores.min(wanted))
-            .map(|_| actix_rt::Arbiter::new().handle())
-            .collect();
-        for thread in &threads {
-            // An arbiter that has just started takes it.
-            let _is_started = thread.spawn(async { match purge_while_idle().await {} });
-        }
-        let (accounts, accountant_thread) = accounts::start(settings, &supervisor).await?;
+        let accounts = accounts::new(settings);
         let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let gateway = Self {
             inner: Arc::new(Inner {
@@ -166,9 +155,9 @@ impl Gateway {
                 context,
                 accounts,
                 monitor,
-                threads,
-                accountant_thread,
-                table: RwLock::default(),
+                threads: Threads::default(),
+                accountant_thread: Mutex::default(),
+                table: Current::default(),
                 applying: tokio::sync::Mutex::default(),
                 lanes_started: AtomicUsize::new(0),
                 retired: Mutex::default(),
@@ -179,15 +168,14 @@ impl Gateway {
                 fallbacks: Fallbacks::default(),
             }),
         };
+        gateway.start_accounts(settings).await?;
         gateway.apply(settings, environment).await?;
-        gateway.prewarm_at_start().await;
         Ok(gateway)
     }
 
     /// Returns the lanes and the models as they are now.
     fn table(&self) -> Arc<Table> {
-        let table = self.inner.table.read();
-        Arc::clone(&table.unwrap_or_else(PoisonError::into_inner))
+        self.inner.table.get()
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
@@ -360,8 +348,9 @@ impl Gateway {
     /// Stops all actors and their threads.
     pub async fn terminate(&self) {
         self.inner.system.terminate().await;
-        let threads = self.inner.threads.iter();
-        for thread in threads.chain(&self.inner.accountant_thread) {
+        self.inner.threads.stop();
+        let accountant = self.inner.accountant_thread.lock();
+        if let Some(thread) = accountant.unwrap_or_else(PoisonError::into_inner).take() {
             thread.stop();
         }
     }

@@ -22,6 +22,7 @@ mod page;
 mod panics;
 mod paths;
 mod prompts;
+mod reload;
 mod request_id;
 mod responses;
 mod sessions;
@@ -77,7 +78,7 @@ const BACKLOG: u32 = 1024;
 /// # Errors
 /// Returns an error if the listener cannot be used.
 pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandle> {
-    let settings = state.settings.clone();
+    let settings = state.settings.get();
     let data = Data::from(Arc::clone(&state));
     #[cfg(feature = "lab")]
     let loads = Data::new(lab::Loads::new(listener.local_addr()?));
@@ -261,6 +262,10 @@ fn kept_objects() -> Vec<Resource> {
 /// The administration of backends.
 fn backend_administration() -> Vec<Resource> {
     vec![
+        only(
+            "/admin/v1/reload",
+            post(with_scope(Scope::Admin, reload::reload)),
+        ),
         only(
             "/admin/v1/backends",
             get(with_scope(Scope::ReadState, backends::list)),

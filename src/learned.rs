@@ -235,6 +235,11 @@ fn ignore_implausible(learned: &mut Snapshot) -> Vec<&'static str> {
     ignored
 }
 
+/// Returns `true` if what was learned of one backend holds for the other.
+pub fn is_same_server(one: &BackendSettings, other: &BackendSettings) -> bool {
+    fingerprint(one) == fingerprint(other)
+}
+
 /// Names the server that something was learned of, without secrets.
 fn fingerprint(backend: &BackendSettings) -> String {
     let url = backend.base_url.as_ref();

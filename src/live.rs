@@ -163,8 +163,8 @@ impl Live {
         Arc::clone(&models)
     }
 
-    /// Changes the lanes and the models. Lanes that stay keep their history.
-    pub fn change(&self, settings: &Settings) {
+    /// Changes the lanes and the models. Lanes that stay keep their history, also those that were started anew (`retired`).
+    pub fn change(&self, settings: &Settings, retired: &[String]) {
         let backends = settings.backends.iter();
         self.counters
             .keep(backends.clone().map(|backend| backend.name.clone()));
@@ -173,12 +173,25 @@ impl Live {
         let mut before = std::mem::take(&mut recorder.lanes);
         let lanes = backends.map(|backend| {
             let place = before.iter().position(|lane| lane.name == backend.name);
-            match place {
-                Some(place) => before.swap_remove(place),
-                None => LaneRecord::new(backend),
+            let Some(place) = place else {
+                return LaneRecord::new(backend);
+            };
+            let mut lane = before.swap_remove(place);
+            if retired.contains(&lane.name) {
+                let history = std::mem::take(&mut lane.history);
+                lane = LaneRecord::new(backend);
+                lane.history = history;
             }
+            lane
         });
         recorder.lanes = lanes.collect();
+    }
+
+    /// Adds the keys that are not counted yet, and follows whether models have prices.
+    pub fn change_keys(&self, settings: &Settings) {
+        let keys = settings.server.keys.iter();
+        self.counters.add_keys(keys.map(|key| key.name.as_str()));
+        self.counters.change_prices(settings);
     }
 
     /// Takes note of the number of sessions; `None` if the store does not answer.

@@ -15,9 +15,10 @@ use std::{
 use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -62,6 +63,9 @@ static DROPPED: Mutex<Vec<ErrorCounter>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 #[must_use = "lines are lost when it is dropped before the process ends"]
 pub struct Writers {
+    filter: reload::Handle<Targets, Registry>,
+    /// `true` if the request log is a part of the log, and so subject to its filter.
+    is_filtered: bool,
     _log: WorkerGuard,
     _requests: Option<WorkerGuard>,
 }
@@ -73,7 +77,8 @@ pub struct Writers {
 pub fn start(settings: &LogSettings) -> Result<Writers, LoggingError> {
     let filter = filter(settings)?;
     let (writer, log) = beside(io::stderr(), "log");
-    let requests = start_requests(settings, &filter, &writer)?;
+    let requests = start_requests(settings, &writer)?;
+    let is_filtered = settings.requests.file.as_os_str().is_empty();
     // Colours are for a terminal; in a file they are noise.
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
@@ -82,15 +87,36 @@ pub fn start(settings: &LogSettings) -> Result<Writers, LoggingError> {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let (filter, handle) = reload::Layer::new(filter);
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init()?;
     // The usual hook writes to standard error itself, and would wait for its reader.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    Ok(Writers {
+    let writers = Writers {
+        filter: handle,
+        is_filtered,
         _log: log,
         _requests: requests,
-    })
+    };
+    writers.change(settings);
+    Ok(writers)
+}
+
+impl Writers {
+    /// Has the logs follow other settings: the filter, and which calls the request log writes.
+    pub fn change(&self, settings: &LogSettings) {
+        let Ok(filter) = filter(settings) else {
+            // Settings are validated before.
+            return;
+        };
+        let is_visible =
+            !self.is_filtered || filter.would_enable(request_log::TARGET, &Level::INFO);
+        request_log::change(&settings.requests, is_visible);
+        if let Err(error) = self.filter.reload(filter) {
+            tracing::error!(%error, "the log keeps its filter");
+        }
+    }
 }
 
 /// Returns a writer whose lines are written by a thread of its own, and dropped and counted when that is too slow.
@@ -105,10 +131,9 @@ fn beside(output: impl Write + Send + 'static, thread: &str) -> (NonBlocking, Wo
     (writer, guard)
 }
 
-/// Starts the request log in its file, or with the log if the filter lets it through.
+/// Starts the request log in its file, or as a part of the log.
 fn start_requests(
     settings: &LogSettings,
-    filter: &Targets,
     log: &NonBlocking,
 ) -> Result<Option<WorkerGuard>, LoggingError> {
     let requests = &settings.requests;
@@ -117,9 +142,7 @@ fn start_requests(
         return Ok(None);
     }
     if requests.file.as_os_str().is_empty() {
-        if filter.would_enable(request_log::TARGET, &Level::INFO) {
-            request_log::start(requests, format, log.clone());
-        }
+        request_log::start(format, log.clone());
         return Ok(None);
     }
     let path = &requests.file;
@@ -129,7 +152,7 @@ fn start_requests(
         error,
     })?;
     let (writer, guard) = beside(file, "requests");
-    request_log::start(requests, format, writer);
+    request_log::start(format, writer);
     Ok(Some(guard))
 }
 

@@ -28,10 +28,11 @@ use crate::{
     gateway::{Gateway, GatewaySnapshot},
     logging,
     record::CallRecord,
+    reload::ReloadStatus,
 };
 
 use calls::Calls;
-use labels::{ByBudget, ByKind, ByRule};
+use labels::{ByBudget, ByKind, ByReload, ByRule};
 pub(crate) use names::reference;
 
 type Level = Gauge<f64, AtomicU64>;
@@ -54,6 +55,8 @@ pub struct Readings {
     pub is_store_up: bool,
     /// Questions that the session store did not answer.
     pub store_failures: u64,
+    /// How often the settings were read again.
+    pub reloads: ReloadStatus,
     /// The state of the store of accounts.
     pub account_store: AccountHealth,
     /// The accounts with budgets, by their names.
@@ -71,8 +74,14 @@ impl Metrics {
         }
     }
 
+    /// Follows a gateway whose models or prices have changed. Counters of models that are gone stay.
+    pub fn change(&self, gateway: &Gateway, prices: &Prices) {
+        let models = gateway.models();
+        self.calls.change(models.iter().map(String::as_str), prices);
+    }
+
     /// Removes the counters of lanes that are gone.
-    pub fn lanes_gone(&self, lanes: &[String]) {
+    pub fn lanes_gone<'a>(&self, lanes: impl Iterator<Item = &'a String>) {
         for lane in lanes {
             self.calls.lane_gone(lane);
         }
@@ -104,6 +113,7 @@ impl Metrics {
         register(&mut registry, &names::ACTOR_RESTARTS, restarts);
         alerts(&mut registry, readings.alerts.as_deref());
         service(&mut registry, snapshot, readings);
+        reloads(&mut registry, &readings.reloads);
         budgets(&mut registry, &readings.accounts);
         let mut text = String::new();
         encode(&mut text, &registry)?;
@@ -157,6 +167,25 @@ fn service(registry: &mut Registry, snapshot: &GatewaySnapshot, readings: &Readi
         let counter = Counter::<u64>::default();
         counter.inc_by(value);
         register(registry, metric, counter);
+    }
+}
+
+/// Registers how often the settings were read again, and with which result.
+fn reloads(registry: &mut Registry, status: &ReloadStatus) {
+    let counts = Family::<ByReload, Counter>::default();
+    for (result, count) in [("applied", status.applied), ("refused", status.refused)] {
+        counts.get_or_create(&ByReload { result }).inc_by(count);
+    }
+    register(registry, &names::RELOADS, counts);
+    let is_applied = u8::from(status.error.is_none());
+    for (metric, value) in [
+        (&names::RELOAD_APPLIED, f64::from(is_applied)),
+        (&names::SETTINGS_READ_AT, real(status.read_at)),
+        (&names::NEEDS_RESTART, real(status.needs_restart.len())),
+    ] {
+        let level = Level::default();
+        level.set(value);
+        register(registry, metric, level);
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     fmt::{self, Write as _},
     io::Write,
-    sync::OnceLock,
+    sync::{OnceLock, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
@@ -31,19 +31,48 @@ static LOG: OnceLock<RequestLog> = OnceLock::new();
 struct RequestLog {
     writer: NonBlocking,
     format: LogFormat,
+    choice: RwLock<Choice>,
+}
+
+/// Which calls are written.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
     sample: f64,
     keeps_failures: bool,
 }
 
-/// Starts the request log, which is written to `writer`. Called once, with the log.
-pub(crate) fn start(settings: &RequestLogSettings, format: LogFormat, writer: NonBlocking) {
+impl Choice {
+    const NONE: Self = Self {
+        sample: 0.0,
+        keeps_failures: false,
+    };
+}
+
+/// Starts the request log, which is written to `writer`. Called once, with the log. It writes no call until
+/// [`change`] says which.
+pub(crate) fn start(format: LogFormat, writer: NonBlocking) {
     let log = RequestLog {
         writer,
         format,
-        sample: settings.sample,
-        keeps_failures: settings.failures_always,
+        choice: RwLock::new(Choice::NONE),
     };
     let _is_first = LOG.set(log);
+}
+
+/// Sets which calls are written; none if the log is not visible.
+pub(crate) fn change(settings: &RequestLogSettings, is_visible: bool) {
+    let Some(log) = LOG.get() else {
+        return;
+    };
+    let choice = if is_visible {
+        Choice {
+            sample: settings.sample,
+            keeps_failures: settings.failures_always,
+        }
+    } else {
+        Choice::NONE
+    };
+    *log.choice.write().unwrap_or_else(PoisonError::into_inner) = choice;
 }
 
 /// Writes the line of a call, if the log is on and the call is in the sample.
@@ -51,9 +80,10 @@ pub fn write(record: &CallRecord) {
     let Some(log) = LOG.get() else {
         return;
     };
+    let choice = *log.choice.read().unwrap_or_else(PoisonError::into_inner);
     let is_failure = record.ending != Ending::Success;
-    let is_kept = (is_failure && log.keeps_failures) || log.sample >= 1.0;
-    if !is_kept && fastrand::f64() >= log.sample {
+    let is_kept = (is_failure && choice.keeps_failures) || choice.sample >= 1.0;
+    if !is_kept && fastrand::f64() >= choice.sample {
         return;
     }
     let line = match log.format {

@@ -1,9 +1,9 @@
 //! The whole service, from a listener and settings to an orderly end.
 
-use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, net::TcpListener, sync::Arc, time::Duration};
 
 use kebne_actors::shutdown::{AddTaskError, PhasesError, Reason};
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "otel")]
@@ -15,11 +15,13 @@ use crate::{
     http::{self, State},
     live,
     memory::purge_while_idle,
-    service::plan::Plan,
+    reload::Source,
+    service::{plan::Plan, steering::Steering},
     settings::{Environment, Settings},
 };
 
 mod plan;
+mod steering;
 
 /// Time between two looks at what the lanes have learned.
 const REMEMBER_EVERY: Duration = Duration::from_secs(30);
@@ -34,6 +36,33 @@ pub struct Shutdown {
     pub drain: CancellationToken,
     /// Cancelled to stop at once.
     pub now: CancellationToken,
+}
+
+/// What the service listens to beside its socket.
+pub struct Controls<'a> {
+    /// The requests to stop.
+    pub shutdown: Shutdown,
+    /// Notified to have the settings read again.
+    pub hung_up: Arc<Notify>,
+    /// Where the settings are read again; `None` if they cannot be.
+    pub source: Option<&'a dyn Source>,
+}
+
+impl From<Shutdown> for Controls<'_> {
+    /// Returns the controls of a service whose settings cannot be read again.
+    fn from(shutdown: Shutdown) -> Self {
+        Self {
+            shutdown,
+            hung_up: Arc::default(),
+            source: None,
+        }
+    }
+}
+
+impl fmt::Debug for Controls<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Controls").finish_non_exhaustive()
+    }
 }
 
 /// The reason why the service did not start or could not stop in order.
@@ -60,7 +89,7 @@ pub enum ServiceError {
     Task(#[from] AddTaskError),
 }
 
-/// Serves until `shutdown`, then drains; returns how many calls were cut off. `on_start` runs once, when the service has
+/// Serves until it is to stop, then drains; returns how many calls were cut off. `on_start` runs once, when the service has
 /// started. Must run on an actix system. A failure of an actor does not end it.
 ///
 /// # Errors
@@ -69,14 +98,15 @@ pub async fn run(
     listener: TcpListener,
     settings: &Settings,
     environment: &dyn Environment,
-    shutdown: Shutdown,
+    controls: Controls<'_>,
     on_start: impl FnOnce() -> io::Result<()>,
 ) -> Result<usize, ServiceError> {
+    let shutdown = &controls.shutdown;
     let discovery = Discovery::start(settings).await;
-    let settings = &discovery.settings();
-    let gateway = Gateway::start(settings, environment).await?;
+    let with_replicas = discovery.settings();
+    let gateway = Gateway::start(&with_replicas, environment).await?;
     #[cfg_attr(not(feature = "otel"), expect(unused_mut, reason = "it has no traces"))]
-    let mut state = State::new(gateway.clone(), settings);
+    let (mut state, requests) = State::new(gateway.clone(), &with_replicas);
     #[cfg(feature = "otel")]
     {
         state.telemetry = Telemetry::start(&settings.telemetry, environment)?;
@@ -85,17 +115,29 @@ pub async fn run(
     let watching = Watching::start(&gateway, &state.shares, &settings.alerts, environment)?;
     let server = http::start(listener, Arc::clone(&state))?;
     actix_rt::spawn(sample(Arc::clone(&state)));
-    let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
+    let steering = Steering {
+        gateway: &gateway,
+        state: &state,
+        watching: &watching,
+        environment,
+        controls: &controls,
+        requests,
+        settings: settings.clone(),
+        discovery,
+    };
     on_start().map_err(ServiceError::Announce)?;
     tokio::select! {
+        // A reload that was asked for before the stop is not begun.
+        biased;
         () = shutdown.drain.cancelled() => {}
         () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
-        never = discovery.follow(&gateway, &state, environment) => match never {},
+        never = steering.run() => match never {},
         never = count_sessions(&state) => match never {},
         never = watching.run(&state.live, &state.tally) => match never {},
         never = purge_while_idle() => match never {},
     };
+    let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
     plan.shutdown.run(Reason::Requested).await;
     #[cfg(feature = "otel")]
     if let Some(telemetry) = &state.telemetry {

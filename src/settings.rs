@@ -9,6 +9,7 @@
 pub mod alerts;
 pub mod backend;
 pub mod base_url;
+pub mod change;
 pub mod cost;
 pub mod discovery;
 pub mod environment;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use alerts::{AlertSettings, WebhookSettings};
 pub use backend::{Api, BackendKind, BackendSettings};
 pub use base_url::BaseUrl;
+pub use change::{Change, ChangedKey, CompareError, KeptKey};
 pub use cost::CostSettings;
 pub use discovery::DiscoverySettings;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};

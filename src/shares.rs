@@ -3,24 +3,40 @@
 //! Owns the numbers by which the gateway may lower the share of one key for a while (`alerts.actions.lower_share`). A key's
 //! own weight stays in the settings; a factor of 100 percent restores it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 use crate::settings::server::KeySettings;
 
 /// The keys of the settings with their factors; clones share them.
 #[derive(Clone, Debug)]
-pub struct Shares(Arc<[(String, AtomicU32)]>);
+pub struct Shares(Arc<RwLock<Factors>>);
+
+/// In percent, by the names of keys.
+type Factors = BTreeMap<String, Arc<AtomicU32>>;
 
 impl Shares {
     /// Creates factors of 100 percent.
     pub fn new(keys: &[KeySettings]) -> Self {
-        let keys = keys
-            .iter()
-            .map(|key| (key.name.clone(), AtomicU32::new(100)));
-        Self(keys.collect())
+        let shares = Self(Arc::default());
+        shares.change(keys);
+        shares
+    }
+
+    /// Changes the keys. Those that stay keep their factors.
+    pub fn change(&self, keys: &[KeySettings]) {
+        let factors = keys.iter().map(|key| {
+            let known = self.percent(&key.name);
+            let percent = known.unwrap_or_else(|| Arc::new(AtomicU32::new(100)));
+            (key.name.clone(), percent)
+        });
+        let factors = factors.collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = factors;
     }
 
     /// Returns the factor of a key's weight; 1 for a name that is not among the keys.
@@ -35,10 +51,9 @@ impl Shares {
         found.map(|found| found.store(percent, Relaxed)).is_some()
     }
 
-    fn percent(&self, name: &str) -> Option<&AtomicU32> {
-        let mut keys = self.0.iter();
-        let found = keys.find(|(key, _)| key == name);
-        found.map(|(_, percent)| percent)
+    fn percent(&self, name: &str) -> Option<Arc<AtomicU32>> {
+        let factors = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        factors.get(name).cloned()
     }
 }
 
@@ -58,6 +73,9 @@ mod tests {
         assert_eq!(factors(), expected([1.0, 1.0, 1.0]));
         assert!(shares.set("batch", 50) && !shares.set("none", 50));
         assert_eq!(factors(), expected([1.0, 0.5, 1.0]));
+        shares.change(&[key("batch"), key("new")]);
+        assert_eq!(factors(), expected([1.0, 0.5, 1.0]));
+        assert!(!shares.set("web", 50) && shares.set("new", 100));
         assert!(shares.set("batch", 100));
         assert_eq!(factors(), expected([1.0, 1.0, 1.0]));
     }

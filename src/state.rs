@@ -17,6 +17,7 @@ use crate::{
     caller::Callers,
     conversations::Conversations,
     cost::Prices,
+    current::Current,
     gateway::{Applied, Gateway},
     live::{Live, Seen},
     metrics::Metrics,
@@ -24,6 +25,7 @@ use crate::{
     off_loop::OffLoop,
     page::Page,
     record::CallRecord,
+    reload::{Reloader, Requests},
     request_log,
     settings::{ContextSettings, ServerSettings, Settings},
     shares::Shares,
@@ -39,9 +41,9 @@ pub struct State {
     /// The callers that the keys name.
     pub callers: Arc<Callers>,
     /// The prices of models.
-    pub prices: Prices,
+    pub prices: Current<Prices>,
     /// The service's settings.
-    pub settings: ServerSettings,
+    pub settings: Current<ServerSettings>,
     /// The sessions.
     pub context: ContextHandle,
     /// The responses that are kept.
@@ -51,7 +53,7 @@ pub struct State {
     /// The sessions' settings.
     pub context_settings: ContextSettings,
     /// The prompts.
-    pub prompts: Prompts,
+    pub prompts: Current<Prompts>,
     /// The memory of request bodies.
     pub bodies: Bodies,
     /// The threads for work that takes long.
@@ -64,6 +66,8 @@ pub struct State {
     pub metrics: Metrics,
     /// What the live page shows.
     pub live: Live,
+    /// Asks for the settings to be read again.
+    pub reloader: Reloader,
     /// The files of the live page.
     pub page: Page,
     /// The traces of calls, if they are sent anywhere.
@@ -75,8 +79,9 @@ pub struct State {
 }
 
 impl State {
-    /// Creates the state of a service that is about to start.
-    pub fn new(gateway: Gateway, settings: &Settings) -> Self {
+    /// Creates the state of a service that is about to start, and the requests of its reloader.
+    pub(crate) fn new(gateway: Gateway, settings: &Settings) -> (Self, Requests) {
+        let (reloader, requests) = Reloader::new();
         let prices = Prices::new(settings);
         let callers = Arc::new(Callers::new(&settings.server.keys, gateway.accounts()));
         let stored = Arc::clone(&callers);
@@ -85,36 +90,63 @@ impl State {
             .on_keys(move |keys| stored.set_stored(keys));
         let live = Live::new(settings);
         let lanes = settings.backends.iter().map(|backend| &*backend.name);
-        Self {
+        let state = Self {
             metrics: Metrics::new(&gateway, &prices),
             conversations: Conversations::new(gateway.context().clone(), &settings.context),
             objects: Objects::new(gateway.context().clone()),
             context: gateway.context().clone(),
             gateway,
             callers,
-            settings: settings.server.clone(),
-            prices,
+            settings: Current::new(settings.server.clone()),
+            prices: Current::new(prices),
             context_settings: settings.context.clone(),
-            prompts: Prompts::new(&settings.prompts),
+            prompts: Current::new(Prompts::new(&settings.prompts)),
             bodies: Bodies::new(&settings.server),
             off_loop: OffLoop::new(),
             tally: Tally::new(lanes, &live.models()),
             shares: Shares::new(&settings.server.keys),
             live,
+            reloader,
             page: Page::default(),
             #[cfg(feature = "otel")]
             telemetry: None,
             started: Instant::now(),
             draining: AtomicBool::new(false),
-        }
+        };
+        (state, requests)
     }
 
     /// Takes note of lanes that have come or gone.
     pub fn lanes_changed(&self, settings: &Settings, applied: &Applied) {
-        self.live.change(settings);
-        let names = settings.backends.iter().map(|one| one.name.as_str());
-        self.tally.keep(names, &self.live.models());
-        self.metrics.lanes_gone(&applied.retired);
+        self.live.change(settings, &applied.retired);
+        let names = || settings.backends.iter().map(|one| one.name.as_str());
+        self.tally.keep(names(), &self.live.models());
+        let retired = applied.retired.iter();
+        let gone = retired.filter(|lane| !names().any(|name| name == lane.as_str()));
+        self.metrics.lanes_gone(gone);
+    }
+
+    /// Has requests from now on follow other settings, whose lanes the gateway has.
+    pub async fn change(&self, settings: &Settings, applied: &Applied) {
+        self.settings.replace(settings.server.clone());
+        let size_max = settings.server.body_size_max.as_usize();
+        self.bodies.set_size_max(size_max);
+        let prices = Prices::new(settings);
+        self.metrics.change(&self.gateway, &prices);
+        self.live.change_keys(settings);
+        self.prices.replace(prices);
+        self.prompts.replace(Prompts::new(&settings.prompts));
+        self.shares.change(&settings.server.keys);
+        let accounts = self.gateway.accounts();
+        accounts.change(settings.accounts.clone());
+        self.callers.set_keys(&settings.server.keys);
+        // The groups of stored keys may be others now.
+        if accounts.is_started()
+            && let Err(error) = accounts.announce_keys().await
+        {
+            tracing::warn!(%error, "the groups of stored keys follow their next change");
+        }
+        self.lanes_changed(settings, applied);
     }
 
     /// Hands the record of an ended call to its readers. It is called exactly once for each call.

@@ -44,7 +44,7 @@ impl Service {
                     listener,
                     &settings,
                     &ProcessEnvironment,
-                    stop,
+                    stop.into(),
                     || Ok(()),
                 ))
                 .unwrap()

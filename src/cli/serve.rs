@@ -4,16 +4,22 @@ use std::{
     io::{self, Write},
     net::{SocketAddr, TcpListener},
     path::Path,
+    sync::Arc,
 };
 
 use actix_rt::System;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+};
 
 use crate::{
     cli::CommandError,
-    gateway, logging,
-    service::{self, Shutdown},
-    settings::{Environment, SettingsErrors, Validate, load},
+    gateway,
+    logging::{self, Writers},
+    reload::Source,
+    service::{self, Controls, Shutdown},
+    settings::{Environment, LogSettings, Settings, SettingsError, SettingsErrors, Validate, load},
 };
 
 /// Further signals that would end the process by default: SIGUSR1, SIGUSR2 and SIGALRM, which other tools send, and
@@ -33,7 +39,7 @@ struct Signals {
     ignored: Vec<(SignalKind, Signal)>,
 }
 
-/// Serves until SIGINT or SIGTERM, then drains; a second signal ends the drain at once. SIGHUP changes nothing.
+/// Serves until SIGINT or SIGTERM, then drains; a second signal ends the drain at once. SIGHUP has the settings read again.
 ///
 /// # Errors
 /// Fails if the settings are wrong, the address is taken, or calls were cut off.
@@ -46,35 +52,92 @@ pub fn run(
     let system = System::new();
     // Before the settings are read, which takes longer than all else until the program listens.
     let signals = system.block_on(async { Signals::install() })?;
-    let loaded = load::load(config, environment)?;
-    loaded.refuse(gateway::check(&loaded.settings, environment))?;
-    let mut settings = loaded.settings;
-    if let Some(listen) = listen {
-        settings.server.listen = listen;
-        let errors = settings.server.validate("server");
-        if !errors.is_empty() {
-            return Err(CommandError::Settings(SettingsErrors(errors)));
-        }
-    }
+    let layers = Layers {
+        config,
+        listen,
+        environment,
+    };
+    let settings = layers.read()?;
     let cannot_listen = |error| CommandError::Listen {
         address: settings.server.listen,
         error,
     };
     let listener = TcpListener::bind(settings.server.listen).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
-    let _written_until_here = logging::start(&settings.log).map_err(CommandError::Log)?;
+    let writers = logging::start(&settings.log).map_err(CommandError::Log)?;
     let served = system.block_on(async {
-        let shutdown = Shutdown::default();
-        signals.listen(shutdown.clone());
+        let source = LoggedLayers {
+            layers,
+            writers: &writers,
+        };
+        let controls = Controls {
+            shutdown: Shutdown::default(),
+            hung_up: Arc::default(),
+            source: Some(&source),
+        };
+        signals.listen(controls.shutdown.clone(), Arc::clone(&controls.hung_up));
         let announce = || {
             writeln!(output, "kebne on http://{address}/v1")?;
             output.flush()
         };
-        service::run(listener, &settings, environment, shutdown, announce).await
+        service::run(listener, &settings, environment, controls, announce).await
     });
     match served? {
         0 => Ok(()),
         cut_off => Err(CommandError::CutOff(cut_off)),
+    }
+}
+
+/// The layers of the settings.
+#[derive(Clone, Copy)]
+struct Layers<'a> {
+    config: Option<&'a Path>,
+    /// The address on the command line.
+    listen: Option<SocketAddr>,
+    environment: &'a dyn Environment,
+}
+
+impl Layers<'_> {
+    /// Reads them, and checks that the service can be made of them.
+    fn read(&self) -> Result<Settings, SettingsErrors> {
+        let loaded = load::load(self.config, self.environment)?;
+        loaded.refuse(gateway::check(&loaded.settings, self.environment))?;
+        let mut settings = loaded.settings;
+        if let Some(listen) = self.listen {
+            settings.server.listen = listen;
+            let errors = settings.server.validate("server");
+            if !errors.is_empty() {
+                return Err(SettingsErrors(errors));
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// The layers of the settings of a service whose log is written.
+struct LoggedLayers<'a> {
+    layers: Layers<'a>,
+    writers: &'a Writers,
+}
+
+impl Source for LoggedLayers<'_> {
+    fn read(&self) -> Result<Settings, SettingsErrors> {
+        if let Some(config) = self.layers.config {
+            // Reading a pipe again would wait for a writer.
+            let is_other = std::fs::metadata(config).is_ok_and(|found| !found.is_file());
+            if is_other {
+                let message = format!(
+                    "`{}` is not a regular file, so it cannot be read again",
+                    config.display()
+                );
+                return Err(SettingsErrors(vec![SettingsError::new("", message)]));
+            }
+        }
+        self.layers.read()
+    }
+
+    fn change_log(&self, settings: &LogSettings) {
+        self.writers.change(settings);
     }
 }
 
@@ -90,9 +153,9 @@ impl Signals {
         })
     }
 
-    /// The first signal drains, the second ends at once. A hangup (a terminal that closes, a service manager that asks
-    /// for a reload) is logged and changes nothing: settings are read at the start only.
-    fn listen(mut self, shutdown: Shutdown) {
+    /// The first signal drains, the second ends at once. A hangup (a service manager that asks for a reload, a terminal that
+    /// closes) has the settings read again.
+    fn listen(mut self, shutdown: Shutdown, reload: Arc<Notify>) {
         for (kind, mut signal) in self.ignored {
             // Having a listener is what keeps the signal from ending the process.
             actix_rt::spawn(async move {
@@ -103,7 +166,7 @@ impl Signals {
         }
         actix_rt::spawn(async move {
             while self.hung_up.recv().await.is_some() {
-                tracing::warn!("SIGHUP is ignored: the settings are read at the start only");
+                reload.notify_one();
             }
         });
         actix_rt::spawn(async move {

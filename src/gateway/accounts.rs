@@ -1,29 +1,45 @@
 //! The accounts of keys, from the settings.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use actix_rt::ArbiterHandle;
 use kebne_accounts::Accounts;
-use kebne_actors::ActorRef;
 
-use crate::{gateway::StartError, settings::Settings, supervisor::Supervisor};
+use crate::{
+    gateway::{Gateway, StartError},
+    settings::Settings,
+};
 
-/// Creates the accounts. If the settings have keys, also starts the actor that writes them down, on a thread of its own, which is
-/// returned; otherwise nobody has an account, and no file is used.
-pub(super) async fn start(
-    settings: &Settings,
-    supervisor: &ActorRef<Supervisor>,
-) -> Result<(Accounts, Option<ArbiterHandle>), StartError> {
-    let accounts = Accounts::new(settings.accounts.clone(), Arc::new(unix_millis));
-    if settings.server.keys.is_empty() {
-        return Ok((accounts, None));
+/// Creates the accounts. They are not written down yet.
+pub(super) fn new(settings: &Settings) -> Accounts {
+    Accounts::new(settings.accounts.clone(), Arc::new(unix_millis))
+}
+
+impl Gateway {
+    /// Starts the actor that writes the accounts down, on a thread of its own, if the settings have keys and it does not run.
+    /// Without keys nobody has an account, and no file is used.
+    ///
+    /// # Errors
+    /// Returns an error if the actor does not start.
+    pub async fn start_accounts(&self, settings: &Settings) -> Result<(), StartError> {
+        let inner = &self.inner;
+        if settings.server.keys.is_empty() || inner.accounts.is_started() {
+            return Ok(());
+        }
+        let thread = actix_rt::Arbiter::new().handle();
+        let started = inner
+            .accounts
+            .start_under(&inner.supervisor, thread.clone());
+        started.await?;
+        let mut kept = inner
+            .accountant_thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(thread);
+        Ok(())
     }
-    let thread = actix_rt::Arbiter::new().handle();
-    accounts.start_under(supervisor, thread.clone()).await?;
-    Ok((accounts, Some(thread)))
 }
 
 fn unix_millis() -> u64 {

@@ -5,17 +5,22 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering::SeqCst};
 
+use kebne_lane::Service;
+use serde::Serialize;
+
 use crate::{
+    backend::wake,
     gateway::{
         Gateway, StartError, health,
-        lane::{Lane, LaneParts},
+        lane::{Known, Lane, LaneParts},
         table::Table,
     },
+    learned::is_same_server,
     settings::{BackendSettings, Environment, Settings},
 };
 
 /// What a change has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Applied {
     /// The backends that have new lanes.
     pub started: Vec<String>,
@@ -44,14 +49,19 @@ impl Gateway {
         let _one_at_a_time = self.inner.applying.lock().await;
         let before = self.table();
         let mut lanes = Vec::with_capacity(settings.backends.len());
-        let mut started = Vec::new();
+        let (mut started, mut kept) = (Vec::new(), Vec::new());
         for backend in &settings.backends {
-            let mut kept = before.lanes.iter();
-            if let Some(kept) = kept.find(|lane| lane.settings == *backend) {
-                lanes.push(Arc::clone(kept));
+            let mut known = before.lanes.iter();
+            if let Some(known) = known.find(|lane| lane.settings == *backend) {
+                lanes.push(Arc::clone(known));
+                kept.push(Arc::clone(known));
                 continue;
             }
-            match self.start_lane(backend, settings, environment).await {
+            let former = before.lane(&backend.name);
+            match self
+                .start_lane(backend, former, settings, environment)
+                .await
+            {
                 Ok(lane) => {
                     started.push(Arc::clone(&lane));
                     lanes.push(lane);
@@ -64,12 +74,11 @@ impl Gateway {
                 }
             }
         }
-        let table = Arc::new(Table::new(settings, lanes, &before));
-        *self
-            .inner
+        wake_as(settings, &kept);
+        self.inner
             .table
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&table);
+            .replace(Table::new(settings, lanes, &before));
+        let table = self.table();
         let is_kept = |lane: &&Arc<Lane>| table.lanes.iter().any(|kept| Arc::ptr_eq(kept, lane));
         let retired: Vec<_> = before.lanes.iter().filter(|lane| !is_kept(lane)).collect();
         let names =
@@ -78,6 +87,7 @@ impl Gateway {
             started: names(&started.iter().collect::<Vec<_>>()),
             retired: names(&retired),
         };
+        prewarm(&started).await;
         for lane in retired {
             self.retire(Arc::clone(lane));
         }
@@ -86,31 +96,44 @@ impl Gateway {
         Ok(applied)
     }
 
-    /// Starts the lane of a backend on the next thread.
+    /// Starts the lane of a backend on the next thread. A lane of the same name that it replaces (`former`) hands over what it
+    /// has learned of the same server, and whether an operator has taken it out of service.
     async fn start_lane(
         &self,
         backend: &BackendSettings,
+        former: Option<&Arc<Lane>>,
         settings: &Settings,
         environment: &dyn Environment,
     ) -> Result<Arc<Lane>, StartError> {
         let inner = &self.inner;
         let number = inner.lanes_started.fetch_add(1, SeqCst);
-        let thread = inner.threads.get(number % inner.threads.len().max(1));
-        let thread = thread.ok_or_else(|| StartError::NoThread(backend.name.clone()))?;
-        let learned = inner.learned.as_ref();
-        let known = learned.and_then(|learned| {
-            let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
-            learned.of(backend)
-        });
+        let thread = inner.threads.of(number);
+        let same = former.filter(|former| is_same_server(&former.settings, backend));
+        let known = match same {
+            Some(former) => Known::Continues(former),
+            None => self.learned_earlier(backend),
+        };
         let parts = LaneParts {
             settings,
             environment,
             supervisor: &inner.supervisor,
             answers: &inner.answers,
         };
-        let lane = Arc::new(Lane::start(number, backend, known, thread, &parts).await?);
+        let lane = Arc::new(Lane::start(number, backend, known, &thread, &parts).await?);
+        if let Some(former) = former {
+            take_out_as(&lane, former).await;
+        }
         health::watch(&lane);
         Ok(lane)
+    }
+
+    /// Returns what an earlier process has learned of a backend.
+    fn learned_earlier(&self, backend: &BackendSettings) -> Known<'static> {
+        let learned = self.inner.learned.as_ref().and_then(|learned| {
+            let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+            learned.of(backend)
+        });
+        learned.map_or(Known::Nothing, Known::Earlier)
     }
 
     /// Lets a lane serve the calls that it has admitted, and stops it then.
@@ -125,5 +148,53 @@ impl Gateway {
             tracing::info!(lane = lane.name(), "the lane has served its last call");
             gateway.retired().retain(|other| !Arc::ptr_eq(other, &lane));
         });
+    }
+}
+
+/// Wakes the backends that are to be woken when their lanes start. One that cannot be woken is logged: callers may still
+/// reach it.
+async fn prewarm(started: &[Arc<Lane>]) {
+    let wanted = started.iter().filter(|lane| lane.settings.prewarm.at_start);
+    for lane in wanted {
+        let backend = lane.name();
+        match lane.handle.prewarm().await {
+            Ok(_) => tracing::info!(backend, "the backend is being woken"),
+            Err(error) => tracing::warn!(backend, %error, "the backend was not woken"),
+        }
+    }
+}
+
+/// Has the wake calls of lanes that stay follow the models and the bounds of the settings.
+fn wake_as(settings: &Settings, lanes: &[Arc<Lane>]) {
+    for lane in lanes {
+        match wake::call(&lane.settings, settings) {
+            Ok((request, options)) => lane.handle.set_wake_request(request, options),
+            // The lane was started with the same body.
+            Err(error) => {
+                tracing::error!(lane = lane.name(), %error, "the wake call stays as it was");
+            }
+        }
+    }
+}
+
+/// Takes a lane out of service if the one that it replaces is.
+async fn take_out_as(lane: &Lane, former: &Lane) {
+    match former.handle.service() {
+        Service::Open => {}
+        Service::Draining | Service::Drained => lane.handle.drain().await,
+        Service::Closed => {
+            let reason = former.handle.closed();
+            if lane
+                .handle
+                .close(reason.as_deref().unwrap_or_default())
+                .await
+                .is_err()
+            {
+                tracing::error!(
+                    lane = lane.name(),
+                    "the lane was not closed as the one before it"
+                );
+            }
+        }
     }
 }

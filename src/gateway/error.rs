@@ -72,9 +72,6 @@ pub enum StartError {
         #[source]
         error: kebne_lane::StartError,
     },
-    /// There is no thread for a lane.
-    #[error("lane `{0}`: there is no thread for it")]
-    NoThread(String),
     /// The webhook of alerts cannot be made of its settings.
     #[error("`alerts.webhook`: {0}")]
     Webhook(String),

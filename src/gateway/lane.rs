@@ -33,6 +33,15 @@ pub(super) struct Lane {
     pub(super) thread: actix_rt::ArbiterHandle,
 }
 
+/// What is known of a server before its lane starts.
+pub(super) enum Known<'a> {
+    Nothing,
+    /// What an earlier process has learned.
+    Earlier(Snapshot),
+    /// The lane that is replaced.
+    Continues(&'a Lane),
+}
+
 /// What each lane is started with.
 pub(super) struct LaneParts<'a> {
     pub(super) settings: &'a Settings,
@@ -43,20 +52,25 @@ pub(super) struct LaneParts<'a> {
 }
 
 impl Lane {
-    /// Starts the lane of a backend on a thread; `learned` is what an earlier lane of it has learned.
+    /// Starts the lane of a backend on a thread with what was learned of its server.
     pub(super) async fn start(
         number: usize,
         backend_settings: &BackendSettings,
-        learned: Option<Snapshot>,
+        known: Known<'_>,
         thread: &actix_rt::ArbiterHandle,
         parts: &LaneParts<'_>,
     ) -> Result<Self, StartError> {
         let backend = ModelBackend::build(backend_settings, parts.environment)?;
         let backend = Arc::new(backend.with_answer_budget(parts.answers));
         let (wake, wake_options) = wake::call(backend_settings, parts.settings)?;
-        let started = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend))
+        let builder = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend));
+        let builder = match known {
+            Known::Nothing => builder,
+            Known::Earlier(learned) => builder.learned(Some(learned)),
+            Known::Continues(former) => builder.continues(&former.handle),
+        };
+        let started = builder
             .settings(backend_settings.limits.clone())
-            .learned(learned)
             .wake_request(wake, wake_options)
             .on_arbiter(thread.clone())
             .start_under(parts.supervisor)

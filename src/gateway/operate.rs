@@ -9,20 +9,6 @@ use crate::gateway::{Gateway, GatewayError, HealthReport};
 const CLOSED_BY_OPERATOR: &str = "closed by an operator";
 
 impl Gateway {
-    /// Wakes the backends that are to be woken as the service starts. One that cannot be woken is logged: callers may still
-    /// reach it.
-    pub(super) async fn prewarm_at_start(&self) {
-        let table = self.table();
-        let lanes = table.lanes.iter();
-        for lane in lanes.filter(|lane| lane.settings.prewarm.at_start) {
-            let backend = lane.name();
-            match lane.handle.prewarm().await {
-                Ok(_) => tracing::info!(backend, "the backend is being woken"),
-                Err(error) => tracing::warn!(backend, %error, "the backend was not woken"),
-            }
-        }
-    }
-
     /// Wakes a backend before any caller asks; returns when that is decided, not when it is warm.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ const MONITOR_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
     let state = &visit.state;
     let snapshot = state.gateway.snapshot().await;
-    let settings = &state.settings;
+    let settings = state.settings.get();
     let answers = state.gateway.answers().taken();
     let monitor = state.gateway.monitor();
     let alerts = monitor.ask(GetAlerts, MONITOR_TIMEOUT).await;
@@ -49,6 +49,7 @@ pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
         answers: (answers, settings.answers_size_max.as_usize()),
         is_store_up: state.context.health() == StoreHealth::Available,
         store_failures: state.context.store_failures(),
+        reloads: state.reloader.status(),
         account_store: state.gateway.accounts().health(),
         accounts: state.gateway.accounts().views(),
     };
@@ -75,6 +76,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "fallbacks": snapshot.fallbacks,
         "health": snapshot.health,
         "sessions": session_store(&state.context.health(), state.live.sessions()),
+        "settings": state.reloader.status(),
         "accounts": account_store(&state.gateway.accounts().health()),
     })))
 }

@@ -51,12 +51,12 @@ pub(super) async fn guard<B: MessageBody + 'static>(
             .await
             .map(ServiceResponse::map_into_boxed_body);
     };
-    let settings = &state.settings;
-    if let Err(error) = check_head(http.method(), http.headers(), http.uri(), settings) {
+    let settings = state.settings.get();
+    if let Err(error) = check_head(http.method(), http.headers(), http.uri(), &settings) {
         let response = respond(http.request(), Err(error));
         return Ok(http.into_response(response));
     }
-    let Some(origin) = allowed_origin(http.headers(), settings) else {
+    let Some(origin) = allowed_origin(http.headers(), &settings) else {
         return next
             .call(http)
             .await

@@ -24,8 +24,8 @@ use crate::{
 /// Returns `true` if, as far as its head shows, a request is let in: its `Host` and its origin, its key and the
 /// announced length of its body.
 pub(super) fn is_admitted(request: &Request, state: &State) -> bool {
-    let (head, settings) = (request.head(), &state.settings);
-    browsers::check_head(&head.method, head.headers(), request.uri(), settings).is_ok()
+    let (head, settings) = (request.head(), state.settings.get());
+    browsers::check_head(&head.method, head.headers(), request.uri(), &settings).is_ok()
         && state.callers.of_headers(head.headers()).is_ok()
         && state.bodies.check(head.headers()).is_ok()
 }

@@ -35,7 +35,7 @@ struct Rotation {
 pub(super) async fn create(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let draft = read(&mut visit).await?;
     let state = &visit.state;
-    if state.settings.keys.is_empty() {
+    if state.settings.get().keys.is_empty() {
         let message = "keys can be created once the settings have a key with the scope `admin`";
         return Err(ApiError::conflict(message));
     }
@@ -62,7 +62,8 @@ pub(super) async fn create(mut visit: Visit) -> Result<HttpResponse, ApiError> {
 /// `GET /admin/v1/keys`.
 pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
     let state = &visit.state;
-    let of_settings = state.settings.keys.iter().map(shown_of_settings);
+    let settings = state.settings.get();
+    let of_settings = settings.keys.iter().map(shown_of_settings);
     let stored = state.gateway.accounts().keys();
     let data: Vec<Value> = of_settings.chain(stored.values().map(shown)).collect();
     Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data})))
@@ -72,7 +73,7 @@ pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
 pub(super) async fn show(visit: Visit) -> Result<HttpResponse, ApiError> {
     let id = visit.parameter();
     if let Some(key) = of_settings(&visit.state, &id) {
-        return Ok(HttpResponse::Ok().json(shown_of_settings(key)));
+        return Ok(HttpResponse::Ok().json(shown_of_settings(&key)));
     }
     Ok(HttpResponse::Ok().json(shown(&find(&visit.state, &id)?)))
 }
@@ -134,7 +135,8 @@ pub(super) async fn usage(visit: Visit) -> Result<HttpResponse, ApiError> {
     let is_stored = accounts.flush().await.is_ok();
     let view = accounts.view(&account);
     let view = view.ok_or_else(|| unknown(&id))?;
-    let currency = state.prices.currency();
+    let prices = state.prices.get();
+    let currency = prices.currency();
     Ok(HttpResponse::Ok().json(json!({
         "id": id, "object": "api_key.usage", "currency": currency, "stored": is_stored, "usage": view,
     })))
@@ -150,9 +152,10 @@ async fn put(state: &State, key: &StoredKey) -> Result<(), ApiError> {
     put.map_err(|error| ApiError::account_store(&error))
 }
 
-fn of_settings<'a>(state: &'a State, id: &str) -> Option<&'a KeySettings> {
+fn of_settings(state: &State, id: &str) -> Option<KeySettings> {
     let name = id.strip_prefix(SETTINGS_PREFIX)?;
-    state.settings.keys.iter().find(|key| key.name == name)
+    let settings = state.settings.get();
+    settings.keys.iter().find(|key| key.name == name).cloned()
 }
 
 fn find(state: &State, id: &str) -> Result<StoredKey, ApiError> {

@@ -26,7 +26,8 @@ struct Preview {
 
 /// `GET /v1/prompts`.
 pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let each = visit.state.prompts.list().into_iter();
+    let prompts = visit.state.prompts.get();
+    let each = prompts.list().into_iter();
     let data: Vec<Value> = each
         .map(|(name, uses)| json!({"object": "prompt", "name": name, "variables": uses}))
         .collect();
@@ -60,7 +61,7 @@ pub(super) async fn render(mut visit: Visit) -> Result<HttpResponse, ApiError> {
         request: preview.request.into(),
         input: preview.input,
     };
-    let text = visit.state.prompts.render(&name, &input);
+    let text = visit.state.prompts.get().render(&name, &input);
     let text = text.map_err(|error| ApiError::prompt(&error))?;
     let shown = json!({"object": "prompt.rendered", "name": name, "text": text});
     Ok(HttpResponse::Ok().json(shown))

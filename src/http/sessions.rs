@@ -255,7 +255,8 @@ fn change_of(body: &[u8], state: &State) -> Result<Change, ApiError> {
         .transpose()?;
     change.prompt = fields.prompt.map(|raw| text("prompt", raw)).transpose()?;
     let named = change.prompt.iter().flatten();
-    if let Some(unknown) = named.into_iter().find(|name| !state.prompts.has(name)) {
+    let prompts = state.prompts.get();
+    if let Some(unknown) = named.into_iter().find(|name| !prompts.has(name)) {
         let message = format!("there is no prompt `{unknown}`");
         return Err(ApiError::bad_request(Some("prompt"), message));
     }

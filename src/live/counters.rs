@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -91,7 +91,7 @@ pub struct CostSample {
 #[derive(Debug)]
 pub(super) struct Costs {
     currency: Arc<str>,
-    has_prices: bool,
+    has_prices: AtomicBool,
     /// In billionths of the currency.
     total: AtomicU64,
 }
@@ -214,7 +214,7 @@ impl Costs {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             currency: settings.cost.currency.as_str().into(),
-            has_prices: !Prices::new(settings).is_empty(),
+            has_prices: AtomicBool::new(!Prices::new(settings).is_empty()),
             total: AtomicU64::new(0),
         }
     }
@@ -254,6 +254,20 @@ impl Counters {
         *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = kept;
     }
 
+    /// Adds the keys that are not counted yet.
+    pub(super) fn add_keys<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            keys.get_or_add(name);
+        }
+    }
+
+    /// Follows whether models have prices.
+    pub(super) fn change_prices(&self, settings: &Settings) {
+        let has_prices = !Prices::new(settings).is_empty();
+        self.costs.has_prices.store(has_prices, Relaxed);
+    }
+
     fn lane(&self, lane: &str) -> Option<Arc<Histogram>> {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let found = lanes.iter().find(|(name, _)| name == lane);
@@ -285,7 +299,8 @@ impl Counters {
 
     /// Returns the cost of all calls; `None` if no model has a price.
     pub(super) fn cost(&self) -> Option<CostSample> {
-        self.costs.has_prices.then(|| CostSample {
+        let has_prices = self.costs.has_prices.load(Relaxed);
+        has_prices.then(|| CostSample {
             currency: Arc::clone(&self.costs.currency),
             total: Money::from_nano(self.costs.total.load(Relaxed)),
         })

@@ -6,8 +6,8 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -89,6 +89,10 @@ const OUTCOMES: [&str; 16] = [
     "rejected",
 ];
 
+/// The most models that are counted by their names, those that are gone included; calls of further ones count as those of an
+/// unknown model.
+const MODELS_MAX: usize = 4096;
+
 /// The most operations that one model is counted by.
 const OPERATIONS_MAX: usize = 16;
 
@@ -111,8 +115,8 @@ pub(super) struct Families {
 /// The metrics of ended calls.
 pub(super) struct Calls {
     families: Families,
-    /// By the model's own name; the empty name is that of unknown models.
-    models: HashMap<Arc<str>, Model>,
+    /// By the model's own name; the empty name is that of unknown models. Models that are gone stay.
+    models: RwLock<HashMap<Arc<str>, Arc<Model>>>,
     /// The attempts that succeeded, by lane.
     succeeded: HashMap<Arc<str>, Counter>,
     promises: Promises,
@@ -129,14 +133,16 @@ struct Model {
     input: Counter,
     cached: Counter,
     output: Counter,
-    /// The cost of its calls; `None` if it has no price.
-    cost: Option<Cost>,
+    /// The cost of its calls.
+    cost: Cost,
     operations: [OnceLock<Operation>; OPERATIONS_MAX],
 }
 
 /// The cost of calls in billionths, by what it is computed from.
 #[derive(Default)]
 struct Cost {
+    /// `true` once the model has had a price.
+    is_priced: AtomicBool,
     reported: AtomicU64,
     estimated: AtomicU64,
 }
@@ -171,7 +177,7 @@ impl Families {
 }
 
 impl Model {
-    fn new(name: &str, is_priced: bool, families: &Families) -> Self {
+    fn new(name: &str, families: &Families) -> Self {
         let name: Arc<str> = name.into();
         let model = || Arc::clone(&name);
         let tokens = |kind| {
@@ -199,7 +205,7 @@ impl Model {
             input: tokens("input"),
             cached: tokens("cached"),
             output: tokens("output"),
-            cost: is_priced.then(Cost::default),
+            cost: Cost::default(),
             operations: std::array::from_fn(|_| OnceLock::new()),
             name,
         }
@@ -293,11 +299,6 @@ impl Calls {
         prices: &Prices,
     ) -> Self {
         let families = Families::new();
-        let models = models.chain([""]).map(|name| {
-            let model = Model::new(name, prices.of(name).is_some(), &families);
-            (Arc::clone(&model.name), model)
-        });
-        let models: HashMap<_, _> = models.collect();
         let succeeded = lanes.map(|lane| {
             let lane: Arc<str> = lane.into();
             let labels = Attempted {
@@ -306,19 +307,43 @@ impl Calls {
             };
             (lane, families.attempts.get_or_create_owned(&labels))
         });
-        Self {
+        let calls = Self {
             succeeded: succeeded.collect(),
-            promises: Promises::new(models.keys()),
-            models,
+            promises: Promises::new(),
+            models: RwLock::default(),
             families,
             currency: Arc::clone(prices.currency()),
+        };
+        calls.change(models.chain([""]), prices);
+        calls
+    }
+
+    /// Adds the models that are not counted yet, and follows their prices.
+    pub(super) fn change<'a>(&self, models: impl Iterator<Item = &'a str>, prices: &Prices) {
+        let mut counted = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        for name in models {
+            if !counted.contains_key(name) && counted.len() < MODELS_MAX {
+                let model = Arc::new(Model::new(name, &self.families));
+                self.promises.add(&model.name);
+                counted.insert(Arc::clone(&model.name), model);
+            }
+            if let Some(model) = counted.get(name)
+                && prices.of(name).is_some()
+            {
+                model.cost.is_priced.store(true, Relaxed);
+            }
         }
+    }
+
+    /// Returns the metrics of a model, or those of unknown models.
+    fn model(&self, name: &str) -> Option<Arc<Model>> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.get(name).or_else(|| models.get("")).cloned()
     }
 
     /// Counts an ended call.
     pub(super) fn count(&self, record: &CallRecord) {
-        let model = self.models.get(&*record.model);
-        let Some(model) = model.or_else(|| self.models.get("")) else {
+        let Some(model) = self.model(&record.model) else {
             return;
         };
         // The endings are in the order of the discriminants.
@@ -343,7 +368,7 @@ impl Calls {
             };
             self.families.refused.get_or_create(&labels).inc();
         }
-        self.count_parts(record, model);
+        self.count_parts(record, &model);
         self.promises.note(record);
     }
 
@@ -365,9 +390,7 @@ impl Calls {
                 counter.inc_by(tokens);
             }
         }
-        if let Some(cost) = &model.cost {
-            cost.count(&record.consumed);
-        }
+        model.cost.count(&record.consumed);
         if !record.operation.is_empty()
             && let Some(operation) = model.operation(record.operation, &self.families)
         {
@@ -391,11 +414,10 @@ impl Calls {
     /// Returns the costs. They are summed in billionths and become numbers of units only here.
     fn costs(&self) -> Family<Costs, Counter<f64, AtomicU64>> {
         let family = Family::<Costs, Counter<f64, AtomicU64>>::default();
-        let priced = self.models.values().filter_map(|model| {
-            let cost = model.cost.as_ref()?;
-            Some((model, cost))
-        });
-        for (model, cost) in priced {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let is_priced = |model: &&Arc<Model>| model.cost.is_priced.load(Relaxed);
+        for model in models.values().filter(is_priced) {
+            let cost = &model.cost;
             for (basis, sum) in [("reported", &cost.reported), ("estimated", &cost.estimated)] {
                 let labels = Costs {
                     model: Arc::clone(&model.name),

@@ -139,6 +139,11 @@ pub(super) struct ByBudget {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByReload {
+    pub(super) result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByRule {
     pub(super) rule: &'static str,
     pub(super) severity: &'static str,

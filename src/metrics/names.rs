@@ -172,6 +172,30 @@ pub(super) const LOG_LINES_DROPPED: Metric = metric(
     &[],
     "Lines of the log that were dropped because nobody took them in time",
 );
+pub(super) const RELOADS: Metric = metric(
+    "kebne_settings_reloads",
+    Counter,
+    &["result"],
+    "Times that the settings were read again: applied, or refused because they have errors",
+);
+pub(super) const RELOAD_APPLIED: Metric = metric(
+    "kebne_settings_last_reload_successful",
+    Gauge,
+    &[],
+    "1 if the settings were applied when they were last read, 0 if they were refused",
+);
+pub(super) const SETTINGS_READ_AT: Metric = metric(
+    "kebne_settings_last_reload_success_timestamp_seconds",
+    Gauge,
+    &[],
+    "When the settings in effect were last read, in seconds since 1970",
+);
+pub(super) const NEEDS_RESTART: Metric = metric(
+    "kebne_settings_needing_restart",
+    Gauge,
+    &[],
+    "Changed settings that take effect at the next start",
+);
 pub(super) const STORE_UP: Metric = metric(
     "kebne_session_store_up",
     Gauge,
@@ -385,6 +409,10 @@ pub(super) const ALL: &[&Metric] = &[
     &ACCOUNT_STORE_FAILURES,
     &BUDGET_USED,
     &LOG_LINES_DROPPED,
+    &RELOADS,
+    &RELOAD_APPLIED,
+    &SETTINGS_READ_AT,
+    &NEEDS_RESTART,
 ];
 
 impl Metric {

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -35,7 +35,7 @@ const FOLLOWED_FOR: Duration = Duration::from_mins(10);
 
 /// The promises of all models.
 pub(super) struct Promises {
-    models: HashMap<Arc<str>, Followed>,
+    models: RwLock<HashMap<Arc<str>, Arc<Followed>>>,
     promised: Family<ByModel, Histogram, fn() -> Histogram>,
     errors: Family<Promised, Histogram, fn() -> Histogram>,
 }
@@ -80,25 +80,34 @@ impl Promise {
 }
 
 impl Promises {
-    pub(super) fn new<'a>(models: impl Iterator<Item = &'a Arc<str>>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            models: models
-                .map(|name| (Arc::clone(name), Followed::default()))
-                .collect(),
+            models: RwLock::default(),
             promised: Family::new_with_constructor(|| Histogram::new(WAIT_BUCKETS)),
             errors: Family::new_with_constructor(|| Histogram::new(WAIT_BUCKETS)),
         }
     }
 
+    /// Follows a further model.
+    pub(super) fn add(&self, model: &Arc<str>) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        models.entry(Arc::clone(model)).or_default();
+    }
+
+    fn followed(&self, model: &str) -> Option<(Arc<str>, Arc<Followed>)> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let (name, followed) = models.get_key_value(model)?;
+        Some((Arc::clone(name), Arc::clone(followed)))
+    }
+
     /// Follows the promises by the calls that end.
     pub(super) fn note(&self, record: &CallRecord) {
-        let Some((model, followed)) = self.models.get_key_value(&*record.model) else {
+        let Some((model, followed)) = self.followed(&record.model) else {
             return;
         };
         if record.ending == Ending::Shed
             && let Some(wait) = record.retry_after
         {
-            let model = Arc::clone(model);
             let labels = ByModel { model };
             let promised = self.promised.get_or_create(&labels);
             promised.observe(wait.as_secs_f64());
@@ -113,7 +122,6 @@ impl Promises {
         };
         let came = record.trail.entered.unwrap_or(record.opened);
         if let Some((promise, error)) = followed.admit(came, admitted) {
-            let model = Arc::clone(model);
             let labels = Promised { model, promise };
             let errors = self.errors.get_or_create(&labels);
             errors.observe(error.as_secs_f64());

@@ -84,6 +84,7 @@ fn text() -> String {
     let account = ledger.open(limits, 0);
     let view = ledger.view(account, 0).unwrap();
     let readings = Readings {
+        reloads: crate::reload::ReloadStatus::default(),
         alerts: Some(Vec::new()),
         bodies: (1, 2),
         answers: (3, 4),

@@ -45,8 +45,9 @@ impl Plan {
         server: &ServerHandle,
         now: &CancellationToken,
     ) -> Result<Self, ServiceError> {
-        let drain_deadline = state.settings.drain_deadline.0;
-        let lame_duck = state.settings.lame_duck.0;
+        let settings = state.settings.get();
+        let drain_deadline = settings.drain_deadline.0;
+        let lame_duck = settings.lame_duck.0;
         let phases = Phases::default()
             .change(BEFORE_SERVICE_UNBIND, |phase| {
                 phase.timeout(lame_duck + LAME_DUCK_SLACK)
@@ -100,7 +101,7 @@ impl Plan {
     fn refuse_new_calls(&self, gateway: &Gateway, state: &Arc<State>) -> Result<(), ServiceError> {
         let (gateway, state) = (gateway.clone(), Arc::clone(state));
         let refuse = || async move {
-            let deadline = state.settings.drain_deadline;
+            let deadline = state.settings.get().drain_deadline;
             tracing::info!(%deadline, "draining: no new calls are let in");
             state.drain();
             gateway.drain().await;

@@ -25,7 +25,8 @@ pub enum PrewarmOperation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrewarmSettings {
-    /// Whether the call is sent when the service starts. Default `false`: it is sent only at an operator's request.
+    /// Whether the call is sent when the backend's lane starts: with the service, or when the backend is added while the service runs.
+    /// Default `false`: it is sent only at an operator's request.
     pub at_start: bool,
     /// The operation: `chat`, `completions` or `embeddings`, with one word and one token of output. Default `chat`.
     pub operation: PrewarmOperation,

@@ -71,7 +71,7 @@ impl Stage for Admit<'_> {
         let share = share::of(headers, &caller)?;
         let named = share::named_tenant(headers)?;
         call.notes.set_tenant(&caller.tenant, named);
-        let deadline = deadline::of(headers, &self.state.settings)?;
+        let deadline = deadline::of(headers, &self.state.settings.get())?;
         let wanted = turn::wanted(headers, call.surface)?;
         let session = match wanted.session {
             None => None,
@@ -115,7 +115,7 @@ impl Admit<'_> {
     /// Decodes a compressed body within the bound of bodies. Large bodies are decoded on a thread beside the event
     /// loop.
     async fn decoded(&self, encoding: &HeaderValue, body: Bytes) -> Result<Bytes, ApiError> {
-        let limit = self.state.settings.body_size_max.as_usize();
+        let limit = self.state.settings.get().body_size_max.as_usize();
         let encoding = encoding.to_str().unwrap_or("?").to_owned();
         let (size, work) = (body.len(), move || decode(&encoding, body, limit));
         let decoded = self.state.off_loop.read(size, work).await?;

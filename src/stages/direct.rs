@@ -44,7 +44,7 @@ pub(crate) async fn call(
     sent: Sent,
 ) -> Result<(String, Bytes), ApiError> {
     let share = share::of(headers, caller)?;
-    let deadline = deadline::of(headers, &state.settings)?;
+    let deadline = deadline::of(headers, &state.settings.get())?;
     let is_repeatable = sent.direct.method.is_safe();
     let endpoint = Endpoint::PassThrough(PassThrough::Direct);
     let mut request = ModelRequest::new(endpoint, sent.body, 0..0, sent.request_id);

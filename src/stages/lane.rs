@@ -94,8 +94,9 @@ impl Stage for Lane<'_> {
         }
         // An error after a short wait still has its own status. A long wait must not look like a dead connection to
         // proxies.
-        let opens_after = self.state.settings.stream_opens_after.0;
-        let comment_every = self.state.settings.keep_alive_comment.0;
+        let settings = self.state.settings.get();
+        let opens_after = settings.stream_opens_after.0;
+        let comment_every = settings.keep_alive_comment.0;
         let reply = tokio::time::timeout(opens_after, &mut pending).await;
         let surface = call.surface;
         let body = StreamBody::new(call, finish, comment_every);

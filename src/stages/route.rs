@@ -43,7 +43,8 @@ impl Stage for Route<'_> {
         }
         shaped.call.notes.set_model(model);
         shaped.caller.require_model(model)?;
-        let price = self.state.prices.of(model);
+        let prices = self.state.prices.get();
+        let price = prices.of(model);
         shaped.call.notes.set_price(price);
         shaped.request.needs_usage = price.is_some();
         Ok(Routed { shaped })

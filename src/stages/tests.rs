@@ -63,7 +63,8 @@ async fn state(fault: Option<Fault>) -> Data<State> {
     let gateway = Gateway::start(&settings, &ProcessEnvironment)
         .await
         .unwrap();
-    Data::new(State::new(gateway, &settings))
+    let (state, _reloads) = State::new(gateway, &settings);
+    Data::new(state)
 }
 
 macro_rules! app {
@@ -101,6 +102,7 @@ fn body(stream: bool) -> String {
 async fn endings(state: &State) -> Vec<(String, u64)> {
     let text = {
         let readings = Readings {
+            reloads: crate::reload::ReloadStatus::default(),
             alerts: Some(Vec::new()),
             bodies: (0, 0),
             answers: (0, 0),

@@ -167,7 +167,8 @@ fn lead(
     let metadata = details.map(|details| serde_json::json!(details.metadata));
     // Only a template that uses the body parses it into a tree, and that is bounded.
     let size_max = state.context_settings.turn_size_max.as_usize();
-    let request = match state.prompts.uses(name, "request") {
+    let prompts = state.prompts.get();
+    let request = match prompts.uses(name, "request") {
         false => Value::Null,
         true if body.len() > size_max => return Err(ApiError::too_large(size_max)),
         true => serde_json::from_slice(body).unwrap_or_default(),
@@ -177,7 +178,7 @@ fn lead(
         request,
         input: new.input(),
     };
-    let text = state.prompts.render(name, &input);
+    let text = prompts.render(name, &input);
     Ok(Lead(Some(text.map_err(|error| ApiError::prompt(&error))?)))
 }
 

@@ -31,6 +31,7 @@ mod passed_headers;
 mod prewarm;
 mod program;
 mod refusals;
+mod reload;
 mod replicas;
 mod restarts;
 mod scenarios;

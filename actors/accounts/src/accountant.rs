@@ -39,6 +39,11 @@ pub(crate) struct PutKey(pub(crate) StoredKey);
 #[rtype(result = "Result<(), StoreError>")]
 pub(crate) struct RemoveKey(pub(crate) String);
 
+/// Announces all keys to who follows them.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct AnnounceKeys;
+
 /// Writes down what was used.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), StoreError>")]
@@ -166,6 +171,15 @@ impl Handler<RemoveKey> for Accountant {
         self.accounts.change_keys(|keys| {
             keys.remove(&id);
         });
+        Ok(())
+    }
+}
+
+impl Handler<AnnounceKeys> for Accountant {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, _: AnnounceKeys, _: &mut Context<Self>) -> Self::Result {
+        self.accounts.change_keys(|_| {});
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use kebne_quota::{
 
 use crate::{
     AccountHealth, AccountsSettings, Reservation, StoreError, StoredKey,
-    accountant::{Accountant, Flush, FlushSoon, Load, PutKey, RemoveKey},
+    accountant::{Accountant, AnnounceKeys, Flush, FlushSoon, Load, PutKey, RemoveKey},
     book::Book,
     health::Health,
     store::Used,
@@ -39,7 +39,7 @@ type OnKeys = Box<dyn Fn(&BTreeMap<String, StoredKey>) + Send + Sync>;
 pub struct Accounts(Arc<Inner>);
 
 struct Inner {
-    settings: AccountsSettings,
+    settings: RwLock<Arc<AccountsSettings>>,
     book: Mutex<Book>,
     keys: Mutex<BTreeMap<String, StoredKey>>,
     on_keys: OnceLock<OnKeys>,
@@ -75,14 +75,36 @@ impl Accounts {
             is_flush_due: AtomicBool::new(false),
             is_loaded: AtomicBool::new(false),
             actor: OnceLock::new(),
-            settings,
+            settings: RwLock::new(Arc::new(settings)),
         }));
-        for group in &accounts.0.settings.groups {
-            let name = group_account(&group.name);
-            let now = accounts.now();
-            accounts.book().open(&name, &group.limits, now);
-        }
+        accounts.open_groups();
         accounts
+    }
+
+    /// Changes the groups and the number of keys. Groups that stay keep what they have used; those that are gone are
+    /// closed. The keys of a group follow with [`Accounts::announce_keys`]. The file stays the one of the start.
+    pub fn change(&self, settings: AccountsSettings) {
+        let settings = Arc::new(settings);
+        let before = {
+            let current = self.0.settings.write();
+            let mut current = current.unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::clone(&settings))
+        };
+        for group in &before.groups {
+            if !settings.groups.iter().any(|kept| kept.name == group.name) {
+                self.close(&group_account(&group.name));
+            }
+        }
+        self.open_groups();
+    }
+
+    /// Opens the accounts of the groups, or changes their limits.
+    fn open_groups(&self) {
+        let now = self.now();
+        for group in &self.settings().groups {
+            let name = group_account(&group.name);
+            self.book().open(&name, &group.limits, now);
+        }
     }
 
     /// Starts the actor as a child of `parent` on `thread`, which a store may block, and reads the keys and sums. A store that cannot be read is tried again each
@@ -106,8 +128,22 @@ impl Accounts {
     }
 
     /// Returns the settings.
-    pub fn settings(&self) -> &AccountsSettings {
-        &self.0.settings
+    pub fn settings(&self) -> Arc<AccountsSettings> {
+        let settings = self.0.settings.read();
+        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns `true` once the actor runs.
+    pub fn is_started(&self) -> bool {
+        self.0.actor.get().is_some()
+    }
+
+    /// Has the recipient of [`Accounts::on_keys`] called with all keys, after the changes of keys that were begun before.
+    ///
+    /// # Errors
+    /// Returns an error if the actor was not started or does not answer.
+    pub async fn announce_keys(&self) -> Result<(), StoreError> {
+        self.ask(AnnounceKeys).await
     }
 
     /// Calls `on_keys` with all keys now, and each time that they change. Only the first call has an effect.
@@ -119,10 +155,10 @@ impl Accounts {
 
     /// Opens the account of a key, or changes its limits. Returns it and the groups above it, the nearest first.
     pub fn open(&self, account: &str, group: Option<&str>, limits: &Limits) -> Arc<[AccountId]> {
-        let now = self.now();
+        let (now, settings) = (self.now(), self.settings());
         let mut book = self.book();
         let mut path = vec![book.open(account, limits, now)];
-        for group in group.map_or_else(Vec::new, |group| self.0.settings.chain(group)) {
+        for group in group.map_or_else(Vec::new, |group| settings.chain(group)) {
             path.push(book.open(&group_account(&group.name), &group.limits, now));
         }
         path.into()
@@ -135,7 +171,8 @@ impl Accounts {
 
     /// Returns `true` if the calls of an account need their tokens to be known, because of its own limits or those of a group.
     pub fn need_tokens(&self, group: Option<&str>, limits: &Limits) -> bool {
-        let groups = group.map_or_else(Vec::new, |group| self.0.settings.chain(group));
+        let settings = self.settings();
+        let groups = group.map_or_else(Vec::new, |group| settings.chain(group));
         limits.need_tokens() || groups.iter().any(|group| group.limits.need_tokens())
     }
 

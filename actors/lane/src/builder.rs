@@ -10,10 +10,7 @@ use kebne_control::{Controller, Pool, Snapshot};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use kebne_actors::{
-    ActorRef, ActorSystem, Context, Props, Spawn,
-    work_pulling::{ledger::Ledger, permits::Permits},
-};
+use kebne_actors::{ActorRef, ActorSystem, Context, Props, Spawn, work_pulling::permits::Permits};
 use kebne_settings::{SettingsErrors, Validate};
 
 use crate::{
@@ -29,7 +26,7 @@ use crate::{
     rate_controller::ControllerMemory,
     settings::LaneSettings,
     status::Status,
-    worker_pool::{LastWake, PoolMemory, PoolParts},
+    worker_pool::{PoolMemory, PoolParts, WakeRequest},
 };
 
 /// Configures a lane: backend, settings and thread.
@@ -66,6 +63,8 @@ pub struct LaneBuilder<B: Backend> {
     settings: LaneSettings,
     backend: Arc<B>,
     learned: Option<Snapshot>,
+    /// That of the lane that this one continues.
+    clock: Option<Clock>,
     arbiter: Option<actix_rt::ArbiterHandle>,
     wake_request: Option<(B::Request, CallOptions)>,
 }
@@ -78,6 +77,7 @@ impl<B: Backend> LaneBuilder<B> {
             settings: LaneSettings::default(),
             backend,
             learned: None,
+            clock: None,
             arbiter: None,
             wake_request: None,
         }
@@ -94,6 +94,15 @@ impl<B: Backend> LaneBuilder<B> {
     #[must_use]
     pub fn learned(mut self, learned: Option<Snapshot>) -> Self {
         self.learned = learned;
+        self
+    }
+
+    /// Continues another lane in front of the same server: with what it has learned and, if it serves, at its level. Its pauses and
+    /// quotas stay in force.
+    #[must_use]
+    pub fn continues(mut self, former: &LaneHandle<B>) -> Self {
+        self.learned = former.learned();
+        self.clock = Some(former.inner.clock);
         self
     }
 
@@ -145,23 +154,17 @@ impl<B: Backend> LaneBuilder<B> {
         if !invalid.is_empty() {
             return Err(StartError::Settings(SettingsErrors(invalid)));
         }
-        let clock = Clock::start();
+        let clock = self.clock.unwrap_or_else(Clock::start);
         let now = clock.now();
         let settings = self.settings;
         let workers_max = usize::try_from(settings.limit_max).unwrap_or(usize::MAX);
         let permits = Permits::new(settings.queue_max.saturating_add(workers_max));
         let grant = Controller::new(&settings.controller(), self.learned.as_ref(), now).grant();
-        let memory = PoolMemory {
-            pool: Pool::new(&settings.pool(), grant, now),
-            ledger: Ledger::new(),
-            next_worker: 0,
-            last_wake: LastWake::default(),
-            observer: None,
-            reported: 0,
-        };
+        let memory = PoolMemory::new(Pool::new(&settings.pool(), grant, now));
         let learned = Kept::new(ControllerMemory::new(self.learned));
         let status = Arc::new(Status::default());
         let prewarms = Arc::new(Endings::default());
+        let wake_request = WakeRequest::new(self.wake_request);
         let name: Arc<str> = self.name.into();
         let attempts = AttemptParts {
             backend: self.backend,
@@ -179,7 +182,7 @@ impl<B: Backend> LaneBuilder<B> {
             permits: permits.clone(),
             workers_max,
             idle_timeout: settings.idle_timeout.0,
-            wake_request: self.wake_request.map(Arc::new),
+            wake_request: wake_request.clone(),
             prewarms: Arc::clone(&prewarms),
         };
         let (entrance, entrances) = watch::channel(Entrance::Starting);
@@ -205,6 +208,7 @@ impl<B: Backend> LaneBuilder<B> {
                     permits,
                     endings: Arc::default(),
                     prewarms,
+                    wake_request,
                     status,
                     learned,
                     entrance: entrances,

@@ -28,7 +28,7 @@ use crate::{
     snapshot::{LaneSnapshot, Service, next_attempt, until},
     status::{LastFailure, Status},
     visit::Visit,
-    worker_pool::{Close, CutOff, Enqueue, GetPool, Resume, WorkerPool},
+    worker_pool::{Close, CutOff, Enqueue, GetPool, Resume, WakeRequest, WorkerPool},
 };
 
 /// The time within which the lane's actors must answer a query or a command.
@@ -49,6 +49,7 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) permits: Permits,
     pub(crate) endings: Arc<Endings>,
     pub(crate) prewarms: Arc<Endings>,
+    pub(crate) wake_request: WakeRequest<B>,
     pub(crate) status: Arc<Status>,
     pub(crate) learned: Kept<ControllerMemory>,
     pub(crate) entrance: watch::Receiver<Entrance<B>>,
@@ -305,6 +306,11 @@ impl<B: Backend> LaneHandle<B> {
         if let Err(error) = route.pool.ask_control(Close, ASK_TIMEOUT).await {
             tracing::warn!(lane = %self.inner.name, %error, "the pool did not refuse new calls");
         }
+    }
+
+    /// Replaces the request that [`LaneHandle::prewarm`] sends from now on.
+    pub fn set_wake_request(&self, request: B::Request, options: CallOptions) {
+        self.inner.wake_request.set(request, options);
     }
 
     /// Stops the lane's actors. Calls that are left fail; wait for [`LaneHandle::when_idle`] after a drain first.

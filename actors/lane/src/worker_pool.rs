@@ -18,7 +18,6 @@ use kebne_actors::{ActorRef, Context, clock::Dice, work_pulling::permits::Permit
 use crate::{
     attempt_task::AttemptParts,
     backend::Backend,
-    call::CallOptions,
     clock::Clock,
     endings::Endings,
     guard::CallAbandoned,
@@ -40,7 +39,7 @@ mod wake;
 pub(crate) use memory::{InFlight, PoolMemory};
 use messages::WakeupDue;
 pub(crate) use messages::{Close, CutOff, Enqueue, GetPool, PoolView, Resume};
-pub(crate) use wake::{LastWake, SendWake, WakeAnswer};
+pub(crate) use wake::{SendWake, WakeAnswer, WakeRequest};
 
 /// The parts that each instance of the pool starts with; clones share the kept state.
 pub(crate) struct PoolParts<B: Backend> {
@@ -55,8 +54,7 @@ pub(crate) struct PoolParts<B: Backend> {
     pub(crate) workers_max: usize,
     /// Longest silence within a streamed answer.
     pub(crate) idle_timeout: Duration,
-    /// The request that wakes the backend before the first caller arrives.
-    pub(crate) wake_request: Option<Arc<(B::Request, CallOptions)>>,
+    pub(crate) wake_request: WakeRequest<B>,
     /// The endings of these wake calls.
     pub(crate) prewarms: Arc<Endings>,
 }

@@ -89,6 +89,13 @@ impl Desk {
         }
     }
 
+    /// Takes other thresholds. The alerts that are kept stay.
+    pub(crate) fn change(&mut self, settings: &RuleSettings) {
+        self.recent_max = settings.recent_max;
+        self.recent.truncate(self.recent_max);
+        self.refusals_for = settings.refusals_for.0;
+    }
+
     /// Adds what is to be kept across a restart.
     pub(crate) fn remember(&self, memory: &mut Memory) {
         memory.active = self.active();

@@ -23,7 +23,9 @@ pub use action::{Action, ActionKind, ActionSettings, ActionState, Command, Polic
 pub use alert::{Alert, AlertChanged, Alerts, Change};
 pub use daily_load::{DailyLoad, Peak};
 pub use memory::{Habits, Memory, UsualValue};
-pub use monitor::{CarryOut, GetAlerts, GetMemory, Monitor, Subscribe, TakeSample, Undo};
+pub use monitor::{
+    CarryOut, ChangeSettings, GetAlerts, GetMemory, Monitor, Subscribe, TakeSample, Undo,
+};
 pub use planner::Planner;
 pub use reference::reference;
 pub use rule::{Rule, Severity};

@@ -44,6 +44,17 @@ pub struct Subscribe(pub Recipient<AlertChanged>);
 #[rtype(result = "()")]
 pub struct CarryOut(pub Recipient<Command>);
 
+/// Replaces the thresholds of the rules and what may be done about alerts. Open alerts stay open until their rules find
+/// otherwise.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChangeSettings {
+    /// The thresholds of the rules.
+    pub rules: RuleSettings,
+    /// What may be done.
+    pub actions: ActionSettings,
+}
+
 /// Undoes the action of this number.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Action, UndoError>")]
@@ -143,6 +154,15 @@ impl Handler<CarryOut> for Monitor {
 
     fn handle(&mut self, CarryOut(recipient): CarryOut, _: &mut Context<Self>) {
         self.executor = Some(recipient);
+    }
+}
+
+impl Handler<ChangeSettings> for Monitor {
+    type Result = ();
+
+    fn handle(&mut self, changed: ChangeSettings, _: &mut Context<Self>) {
+        self.watch.change(changed.rules);
+        self.planner.change(changed.actions);
     }
 }
 

@@ -93,6 +93,11 @@ impl Planner {
         }
     }
 
+    /// Replaces what may be done from the next sample on. What was done is undone as it would have been.
+    pub(crate) fn change(&mut self, settings: ActionSettings) {
+        self.settings = settings;
+    }
+
     /// Returns the actions, the last first.
     pub fn actions(&self) -> Vec<Action> {
         self.actions.iter().cloned().collect()

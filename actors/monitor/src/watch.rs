@@ -47,6 +47,12 @@ impl Watch {
         }
     }
 
+    /// Replaces the thresholds from the next sample on.
+    pub(crate) fn change(&mut self, settings: RuleSettings) {
+        self.desk.change(&settings);
+        self.settings = settings;
+    }
+
     /// Applies the rules to one sample; returns the alerts that it opens and closes.
     pub fn take(&mut self, sample: &Sample) -> Vec<AlertChanged> {
         let mut findings = Vec::new();

@@ -76,7 +76,12 @@ fn check(spec: &KeySpec, id: Option<&str>, state: &State, known: &Keys) -> Resul
     let others = known.values().filter(|key| Some(key.id.as_str()) != id);
     let mut names = others.map(|key| key.spec.name.as_str());
     let is_used = names.any(|name| name == spec.name)
-        || state.settings.keys.iter().any(|key| key.name == spec.name);
+        || state
+            .settings
+            .get()
+            .keys
+            .iter()
+            .any(|key| key.name == spec.name);
     require(!is_used, "name", "is the name of another key")?;
     let tenant = spec.tenant.as_ref();
     let tenant = tenant.is_none_or(|tenant| is_name(tenant));
@@ -98,7 +103,8 @@ fn check(spec: &KeySpec, id: Option<&str>, state: &State, known: &Keys) -> Resul
         "models",
         "must be own names of models that are served here",
     )?;
-    let groups = &state.gateway.accounts().settings().groups;
+    let settings = state.gateway.accounts().settings();
+    let groups = &settings.groups;
     let group = spec.group.as_ref();
     let group = group.is_none_or(|wanted| groups.iter().any(|group| group.name == *wanted));
     require(

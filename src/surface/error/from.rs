@@ -9,7 +9,7 @@ use kebne_wire::{
     turn::TurnError,
 };
 
-use crate::{conversations::ConversationError, surface::error::ApiError};
+use crate::{conversations::ConversationError, reload::ReloadError, surface::error::ApiError};
 
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
@@ -41,6 +41,20 @@ impl From<BadAnswer> for ApiError {
                 Self::upstream("the backend's answer cannot be read")
             }
             BadAnswer::Reported(_) => Self::upstream("the backend failed"),
+        }
+    }
+}
+
+impl ApiError {
+    /// The settings were not read again, or were refused.
+    pub fn reload(error: &ReloadError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReloadError::Settings(_)
+            | ReloadError::Contradiction { .. }
+            | ReloadError::Start(_)
+            | ReloadError::Compare(_) => Self::bad_request(None, message).code("settings_refused"),
+            ReloadError::NoSource | ReloadError::Stopping => Self::conflict(message),
         }
     }
 }

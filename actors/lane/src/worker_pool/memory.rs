@@ -39,6 +39,18 @@ pub(crate) struct PoolMemory<B: Backend> {
 }
 
 impl<B: Backend> PoolMemory<B> {
+    /// Creates the state of a pool that has not started.
+    pub(crate) fn new(pool: Pool<Arc<Job<B>>>) -> Self {
+        Self {
+            pool,
+            ledger: Ledger::new(),
+            next_worker: 0,
+            last_wake: LastWake::default(),
+            observer: None,
+            reported: 0,
+        }
+    }
+
     /// Records an attempt that began without being offered.
     pub(crate) fn begin(&mut self, begun: Begun<B>) -> Dispatch<()> {
         let dispatch = self.pool.begun(&begun.call, begun.attempt, begun.at);

@@ -4,7 +4,10 @@
 //! permit and a place in the queue like any call, so it respects the lane's bounds. Its ending is counted once, in
 //! separate counters, because no caller waits for it. It does not delay the end of the lane.
 
-use std::sync::{Arc, Weak};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use actix::{Handler, Message, MessageResponse};
 use kebne_control::Refusal;
@@ -15,7 +18,7 @@ use kebne_actors::Context;
 use super::WorkerPool;
 use crate::{
     backend::Backend,
-    call::{CallError, Ending},
+    call::{CallError, CallOptions, Ending},
     guard::CallGuard,
     job::{CallSuccess, Job, Shared},
 };
@@ -38,6 +41,41 @@ pub(crate) enum WakeAnswer {
     Refused(Refusal),
 }
 
+/// The wake request and its options.
+type Wake<B> = Arc<(<B as Backend>::Request, CallOptions)>;
+
+/// The request that wakes the backend before the first caller arrives, if there is one; clones share it.
+pub(crate) struct WakeRequest<B: Backend>(Arc<Mutex<Option<Wake<B>>>>);
+
+impl<B: Backend> WakeRequest<B> {
+    pub(crate) fn new(wake: Option<(B::Request, CallOptions)>) -> Self {
+        Self(Arc::new(Mutex::new(wake.map(Arc::new))))
+    }
+
+    fn get(&self) -> Option<Wake<B>> {
+        let wake = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        wake.clone()
+    }
+
+    /// Replaces the request for the wake calls from now on.
+    pub(crate) fn set(&self, request: B::Request, options: CallOptions) {
+        let mut wake = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *wake = Some(Arc::new((request, options)));
+    }
+}
+
+impl<B: Backend> Clone for WakeRequest<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B: Backend> fmt::Debug for WakeRequest<B> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("WakeRequest")
+    }
+}
+
 /// The wake call that was sent last, until it has ended.
 #[derive(Debug, Default)]
 pub(crate) struct LastWake(Weak<Shared>);
@@ -46,7 +84,7 @@ impl<B: Backend> Handler<SendWake> for WorkerPool<B> {
     type Result = WakeAnswer;
 
     fn handle(&mut self, _: SendWake, ctx: &mut Context<Self>) -> WakeAnswer {
-        let Some(wake) = self.parts.wake_request.clone() else {
+        let Some(wake) = self.parts.wake_request.get() else {
             return WakeAnswer::Unset;
         };
         self.collect();

@@ -274,6 +274,12 @@ pub(super) const CALLERS: &[Reason] = &[
         "Repeat it later.",
     ),
     reason(
+        "settings_refused",
+        "400",
+        "The settings were read again and have errors, which the message names with their places. Nothing has changed.",
+        "Correct them; `kebne check` shows the same errors. Then [reload](reload.md) again.",
+    ),
+    reason(
         "action_not_active",
         "409",
         "The action was only suggested, is over, or was undone.",
