@@ -153,14 +153,18 @@ fn trimmed(text: &str) -> Vec<&str> {
 }
 
 /// The pages whose Akka code is quoted from Pekko's documentation, and not from the project.
-const QUOTED: [&str; 9] = ["01", "02", "03", "04", "05", "06", "07", "08", "09"];
+const QUOTED: [&str; 8] = ["01", "02", "03", "04", "05", "06", "07", "08"];
 
 #[test]
-fn the_akka_code_on_the_pages_is_that_of_the_project() {
-    let project = here().join("pekko/src/main");
+fn code_on_the_pages_that_is_not_run_from_them_is_that_of_the_programs() {
     let mut sources = Vec::new();
-    for extension in ["scala", "java", "kt"] {
-        for file in files(&project, extension).unwrap() {
+    for extension in ["scala", "java", "kt", "rs"] {
+        let folder = if extension == "rs" {
+            "examples"
+        } else {
+            "pekko/src/main"
+        };
+        for file in files(&here().join(folder), extension).unwrap() {
             sources.push(fs::read_to_string(file).unwrap());
         }
     }
@@ -175,7 +179,7 @@ fn the_akka_code_on_the_pages_is_that_of_the_project() {
         // Code begins and ends with a fence, so that every second part is code.
         for block in text.split("\n```").skip(1).step_by(2) {
             let (language, code) = block.split_once('\n').unwrap();
-            if !["scala", "java", "kotlin"].contains(&language) {
+            if !["scala", "java", "kotlin", "rs"].contains(&language) {
                 continue;
             }
             blocks += 1;
@@ -189,4 +193,32 @@ fn the_akka_code_on_the_pages_is_that_of_the_project() {
         }
     }
     assert!(blocks > 12, "{blocks} blocks");
+}
+
+/// The rows of the table of a page, without its head.
+fn rows(page: &str) -> Vec<Vec<String>> {
+    let rows = page.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let cells = |row: &str| -> Vec<_> {
+        let cells = row.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    };
+    rows.map(cells).collect()
+}
+
+#[test]
+fn the_results_of_the_worked_example_are_those_that_its_page_states() {
+    let results = rows(&fs::read_to_string(here().join("09-results.md")).unwrap());
+    let names: Vec<_> = results.iter().map(|row| &*row[0]).collect();
+    assert_eq!(
+        names,
+        ["Scala", "Java", "Kotlin", "Rust", "Rust, `via_lane`"]
+    );
+    let number = |row: &[String], column: usize| row[column].parse::<u32>().unwrap();
+    let (lane, fixed) = results.split_last().unwrap();
+    assert_eq!(number(lane, 1), 100);
+    for row in fixed {
+        // A third is lost, and more calls are made than by the lane.
+        assert!((60..75).contains(&number(row, 1)), "{row:?}");
+        assert!(number(row, 2) > number(lane, 2), "{row:?}");
+    }
 }

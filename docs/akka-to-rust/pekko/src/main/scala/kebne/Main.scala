@@ -1,5 +1,7 @@
 package kebne
 
+import scala.concurrent.duration._
+import scala.concurrent.{ blocking, Await, ExecutionContext, Future }
 import scala.util.control.NonFatal
 
 import org.apache.pekko.actor.testkit.typed.scaladsl.{ ActorTestKit, ManualTime }
@@ -34,6 +36,7 @@ object Main {
         Beyond.run(real, manual)
         Moving.run(real)
         Iot.run(manual)
+        sys.env.get("MODEL_URL").foreach(worked)
         0
       } catch {
         case NonFatal(error) =>
@@ -49,6 +52,15 @@ object Main {
 
   /** Of a line that begins so, the two sides are to print different ends. */
   def sayDifferent(line: String): Unit = println(s"differs: $line")
+
+  /** Runs the worked example in three languages against a model server, each against a model of its own. */
+  private def worked(url: String): Unit = {
+    val programs = Seq("ScalaProgram", "JavaProgram", "KotlinProgramKt").map { name =>
+      val main = Class.forName(s"kebne.worked.$name").getMethod("main", classOf[Array[String]])
+      Future(blocking(main.invoke(null, Array(url))))(ExecutionContext.global)
+    }
+    programs.foreach(Await.result(_, 2.minutes))
+  }
 
   /** Spawns a classic actor. */
   def classic(kit: ActorTestKit, props: Props): ActorRef = {
