@@ -27,6 +27,7 @@ use crate::{
     settings::{AlertSettings, Environment},
     shares::Shares,
     tally::Tally,
+    tls::Certificates,
 };
 
 /// The watch over a gateway.
@@ -93,14 +94,20 @@ impl Watching {
     }
 
     /// Gives the monitor each sample of the live view, for ever.
-    pub async fn run(&self, live: &Live, tally: &Tally) -> Infallible {
+    pub async fn run(
+        &self,
+        live: &Live,
+        tally: &Tally,
+        certificates: Option<&Certificates>,
+    ) -> Infallible {
         let mut moments = live.watch();
         while moments.changed().await.is_ok() {
             let Some(moment) = moments.borrow_and_update().clone() else {
                 continue;
             };
             let at = self.started.elapsed();
-            let sample = sampler::sample(at, &moment, &self.gateway, tally);
+            let mut sample = sampler::sample(at, &moment, &self.gateway, tally);
+            sample.certificate_expires_at = certificates.map(Certificates::expires_at);
             // One sample less changes nothing.
             self.monitor.post(TakeSample(sample));
         }

@@ -13,6 +13,7 @@ pub mod lab;
 pub mod metrics;
 pub mod reference;
 pub mod serve;
+pub mod tls;
 #[cfg(feature = "top")]
 pub mod top;
 
@@ -73,17 +74,27 @@ pub enum Command {
         /// Print one view as plain text, and end.
         #[arg(long)]
         once: bool,
+        /// The files for TLS.
+        #[command(flatten)]
+        tls: tls::TlsArguments,
     },
     /// Create an API key and print it with its hash for the settings.
     Key,
     /// Ask a running gateway whether it lives; ends with code 1 if it does not.
     Health {
-        /// The address of the gateway; without it, that of `KEBNE__SERVER__LISTEN`, or `http://127.0.0.1:8080`.
+        /// The address of the gateway; without it, that of `KEBNE__SERVER__LISTEN`, or `http://127.0.0.1:8080`; with `https` if
+        /// `KEBNE__SERVER__TLS__CERT` is set, whose certificate is then not checked.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
         /// Ask whether it admits calls (/readyz) instead.
         #[arg(long)]
         ready: bool,
+        /// Do not check the certificate of the gateway. Nothing secret is sent.
+        #[arg(long)]
+        insecure: bool,
+        /// The files for TLS.
+        #[command(flatten)]
+        tls: tls::TlsArguments,
     },
     /// Print completions for a shell.
     Completions {
@@ -194,9 +205,20 @@ where
         Command::Lab(command) => lab::run(command, environment, output),
         Command::Metrics => metrics::run(output),
         #[cfg(feature = "top")]
-        Command::Top { url, once } => top::run(&url, once, environment, output),
+        Command::Top { url, once, tls } => top::run(&url, once, &tls, environment, output),
         Command::Key => key::run(output),
-        Command::Health { url, ready } => health::run(url.as_deref(), ready, environment, output),
+        Command::Health {
+            url,
+            ready,
+            insecure,
+            tls,
+        } => health::Question {
+            address: url.as_deref(),
+            is_ready: ready,
+            is_insecure: insecure,
+            tls: &tls,
+        }
+        .ask(environment, output),
         Command::Completions { shell } => reference::completions(shell, output),
         Command::Man { folder } => reference::man(folder.as_deref(), output),
     };

@@ -2,6 +2,7 @@
 //!
 //! Calls to models are passed to the stages; all other requests are answered here.
 
+mod accept;
 mod admin;
 mod alerts;
 mod backends;
@@ -11,6 +12,7 @@ mod connection;
 mod count_tokens;
 mod expect;
 mod files;
+mod h2;
 mod kept;
 mod keys;
 #[cfg(feature = "lab")]
@@ -30,18 +32,11 @@ mod unread;
 mod version;
 mod visit;
 
-use std::{
-    future::ready,
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::TcpListener, rc::Rc, sync::Arc, time::Duration};
 
-use actix_http::{HttpService, Protocol, Request};
-use actix_rt::net::TcpStream;
+use actix_http::{HttpService, Request};
 use actix_service::{
-    IntoServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, map_config,
 };
 use actix_web::{
     App,
@@ -49,18 +44,18 @@ use actix_web::{
     middleware::from_fn,
     web::{self, Data},
 };
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
 
 use crate::{
     memory::purge_while_idle,
     settings::{ServerSettings, server::Scope},
     surface::{self, messages, openai},
+    tls::Certificates,
 };
 
 pub use crate::state::State;
 
-use connection::Connection;
+use accept::{Accept, Tls};
+use h2::{Bounds, H2};
 use methods::{Resource, delete, get, only, post};
 use visit::{by_caller, with_scope};
 
@@ -79,11 +74,13 @@ const BACKLOG: u32 = 1024;
 /// Returns an error if the listener cannot be used.
 pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandle> {
     let settings = state.settings.get();
+    let certificates = state.certificates.clone();
     let data = Data::from(Arc::clone(&state));
     #[cfg(feature = "lab")]
     let loads = Data::new(lab::Loads::new(listener.local_addr()?));
     let is_admitted = move |request: &Request| expect::is_admitted(request, &state);
-    serve_admitted(listener, &settings, is_admitted, move |config| {
+    let settings = (&*settings, certificates);
+    serve_admitted(listener, settings, is_admitted, move |config| {
         config.app_data(data.clone());
         #[cfg(feature = "lab")]
         config.app_data(loads.clone());
@@ -92,7 +89,7 @@ pub fn start(listener: TcpListener, state: Arc<State>) -> io::Result<ServerHandl
     })
 }
 
-/// Serves any routes with the rules of this service: a handler that panics is answered with 500, the handler of a
+/// Serves any routes without TLS, with the rules of this service: a handler that panics is answered with 500, the handler of a
 /// caller that disconnects is dropped at once, and connections are bounded by the settings. It runs until the handle
 /// stops it.
 ///
@@ -103,13 +100,14 @@ pub fn serve(
     settings: &ServerSettings,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<ServerHandle> {
-    serve_admitted(listener, settings, |_| true, routes)
+    serve_admitted(listener, (settings, None), |_| true, routes)
 }
 
-/// As [`serve`]. A caller that waits for `100 Continue` gets it only if `is_admitted` returns `true` for its request.
+/// As [`serve`], with TLS if there are certificates. A caller that waits for `100 Continue` gets it only if `is_admitted`
+/// returns `true` for its request.
 fn serve_admitted(
     listener: TcpListener,
-    settings: &ServerSettings,
+    (settings, certificates): (&ServerSettings, Option<Arc<Certificates>>),
     is_admitted: impl Fn(&Request) -> bool + Clone + Send + 'static,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<ServerHandle> {
@@ -118,7 +116,8 @@ fn serve_admitted(
     let stopping = server.graceful_shutdown_signal();
     let service = move || {
         actix_rt::spawn(purge_while_idle());
-        let app = || {
+        let routes = routes.clone();
+        let app = move || {
             let app = App::new()
                 .wrap(from_fn(panics::guard))
                 .wrap(from_fn(version::without_chunks))
@@ -134,11 +133,12 @@ fn serve_admitted(
             expect::admit(request, is_admitted, app)
         });
         let stopping = stopping.clone();
-        let http = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
+        let stopping = move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        };
+        let http1 = HttpService::build()
+            .graceful_shutdown_signal(stopping.clone())
             // A caller who closes its half wants no answer any more: its call must be cancelled at once.
             .h1_allow_half_closed(false)
             .keep_alive(bounds.keep_alive.0)
@@ -146,8 +146,29 @@ fn serve_admitted(
             .client_disconnect_timeout(LINGER)
             .expect(expected)
             .finish(apply_fn_factory(app(), unread::serve));
-        let write_timeout = bounds.write_timeout.0;
-        fn_service(move |socket: TcpStream| ready(Ok(accept(socket, write_timeout)))).and_then(http)
+        let (bounds, certificates) = (bounds.clone(), certificates.clone());
+        fn_factory(move || {
+            let http1 = http1.new_service(());
+            let tls = certificates
+                .clone()
+                .map(|certificates| (certificates, app().new_service(())));
+            let (bounds, stopping) = (bounds.clone(), stopping.clone());
+            async move {
+                let tls = match tls {
+                    None => None,
+                    Some((certificates, app)) => Some(Tls {
+                        certificates,
+                        h2: Rc::new(H2::new(
+                            app.await?,
+                            Bounds::from(&bounds),
+                            Rc::new(move || Box::pin(stopping())),
+                        )),
+                        handshake_timeout: bounds.request_timeout.0,
+                    }),
+                };
+                Ok::<_, ()>(Accept::new(http1.await?, tls, bounds.write_timeout.0))
+            }
+        })
     };
     let server = server
         .workers(settings.workers)
@@ -155,44 +176,20 @@ fn serve_admitted(
         .backlog(BACKLOG)
         .disable_signals()
         .shutdown_timeout(FLUSH_SECS)
-        .listen("kebne", listener, service)?
-        .run();
+        .listen("kebne", listener, service)?;
+    Ok(run(server.run()))
+}
+
+/// Runs the server in a task of its own.
+fn run(server: Server) -> ServerHandle {
     let handle = server.handle();
     actix_rt::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the server ended");
         }
     });
-    Ok(handle)
+    handle
 }
-
-/// Prepares a connection.
-fn accept(
-    socket: TcpStream,
-    write_timeout: Duration,
-) -> (Connection, Protocol, Option<SocketAddr>) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "a connection delays its writes");
-    }
-    bound_writes(&socket, write_timeout);
-    let connection = Connection::new(socket);
-    let peer = connection.peer();
-    (connection, Protocol::Http1, peer)
-}
-
-/// Has the kernel close a connection whose caller takes nothing of what was written for `timeout`. An answer's body is not
-/// asked for more while the connection is full, so nothing above the socket sees that no byte moves; that the
-/// connection is closed drops the body, which counts the call and gives back its memory.
-#[cfg(target_os = "linux")]
-fn bound_writes(socket: &TcpStream, timeout: Duration) {
-    if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(timeout)) {
-        tracing::debug!(%error, "a connection has no write timeout");
-    }
-}
-
-/// Other systems have no such option.
-#[cfg(not(target_os = "linux"))]
-fn bound_writes(_: &TcpStream, _: Duration) {}
 
 fn routes(config: &mut web::ServiceConfig) {
     let operations = operations();

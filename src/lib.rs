@@ -35,4 +35,5 @@ pub mod surface;
 pub mod tally;
 #[cfg(feature = "otel")]
 pub mod telemetry;
+pub mod tls;
 pub mod trace_context;

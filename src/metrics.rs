@@ -59,6 +59,8 @@ pub struct Readings {
     pub reloads: ReloadStatus,
     /// The state of the store of accounts.
     pub account_store: AccountHealth,
+    /// When the certificate expires, in seconds since 1970, and the handshakes that failed; `None` without TLS.
+    pub tls: Option<(u64, u64)>,
     /// The accounts with budgets, by their names.
     pub accounts: Vec<(Arc<str>, AccountView)>,
 }
@@ -115,6 +117,7 @@ impl Metrics {
         service(&mut registry, snapshot, readings);
         reloads(&mut registry, &readings.reloads);
         budgets(&mut registry, &readings.accounts);
+        tls(&mut registry, readings.tls);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -204,6 +207,19 @@ fn budgets(registry: &mut Registry, accounts: &[(Arc<str>, AccountView)]) {
         }
     }
     register(registry, &names::BUDGET_USED, family);
+}
+
+/// Registers the metrics of a service with TLS.
+fn tls(registry: &mut Registry, readings: Option<(u64, u64)>) {
+    let Some((expires_at, failed)) = readings else {
+        return;
+    };
+    let level = Level::default();
+    level.set(real(expires_at));
+    register(registry, &names::CERTIFICATE_EXPIRES, level);
+    let counter = Counter::<u64>::default();
+    counter.inc_by(failed);
+    register(registry, &names::HANDSHAKES_FAILED, counter);
 }
 
 /// Registers a metric under its name.

@@ -18,6 +18,7 @@ use crate::{
     reload::Source,
     service::{plan::Plan, steering::Steering},
     settings::{Environment, Settings},
+    tls::{Certificates, TlsError},
 };
 
 mod plan;
@@ -75,6 +76,9 @@ pub enum ServiceError {
     #[cfg(feature = "otel")]
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The files of the certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The listener cannot be used.
     #[error("cannot listen: {0}")]
     Listen(#[from] io::Error),
@@ -105,8 +109,8 @@ pub async fn run(
     let discovery = Discovery::start(settings).await;
     let with_replicas = discovery.settings();
     let gateway = Gateway::start(&with_replicas, environment).await?;
-    #[cfg_attr(not(feature = "otel"), expect(unused_mut, reason = "it has no traces"))]
     let (mut state, requests) = State::new(gateway.clone(), &with_replicas);
+    state.certificates = Certificates::load(&settings.server.tls)?.map(Arc::new);
     #[cfg(feature = "otel")]
     {
         state.telemetry = Telemetry::start(&settings.telemetry, environment)?;
@@ -134,7 +138,8 @@ pub async fn run(
         never = remember(&gateway) => match never {},
         never = steering.run() => match never {},
         never = count_sessions(&state) => match never {},
-        never = watching.run(&state.live, &state.tally) => match never {},
+        never = follow_certificates(&state) => match never {},
+        never = watching.run(&state.live, &state.tally, state.certificates.as_deref()) => match never {},
         never = purge_while_idle() => match never {},
     };
     let plan = Plan::new(&gateway, &state, &server, &shutdown.now)?;
@@ -169,6 +174,14 @@ async fn remember(gateway: &Gateway) -> Infallible {
     loop {
         tokio::time::sleep(REMEMBER_EVERY).await;
         gateway.remember().await;
+    }
+}
+
+/// Uses the certificate of changed files.
+async fn follow_certificates(state: &State) -> Infallible {
+    match &state.certificates {
+        Some(certificates) => Arc::clone(certificates).follow().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,6 +24,7 @@ pub mod replicas;
 mod schema;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 
 use std::collections::BTreeSet;
 

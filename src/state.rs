@@ -30,6 +30,7 @@ use crate::{
     settings::{ContextSettings, ServerSettings, Settings},
     shares::Shares,
     tally::Tally,
+    tls::Certificates,
     trace_context::TraceContext,
 };
 
@@ -68,6 +69,8 @@ pub struct State {
     pub live: Live,
     /// Asks for the settings to be read again.
     pub reloader: Reloader,
+    /// The certificate of the service; `None` without TLS.
+    pub certificates: Option<Arc<Certificates>>,
     /// The files of the live page.
     pub page: Page,
     /// The traces of calls, if they are sent anywhere.
@@ -107,6 +110,7 @@ impl State {
             shares: Shares::new(&settings.server.keys),
             live,
             reloader,
+            certificates: None,
             page: Page::default(),
             #[cfg(feature = "otel")]
             telemetry: None,

@@ -52,6 +52,7 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
         },
         budgets: budgets(gateway),
         currency: currency(moment),
+        certificate_expires_at: None,
         account_outage: gateway.accounts().health().reason,
         log_lines_dropped: logging::lines_dropped(),
     }

@@ -10,6 +10,7 @@ mod credentials;
 mod heard;
 mod incoming;
 mod log;
+mod options;
 mod plain;
 mod redirect;
 mod refusal;
@@ -59,6 +60,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(crate) use clients::client;
 pub(crate) use incoming::Incoming;
+pub(crate) use options::ClientOptions;
 pub(crate) use response::Response;
 use secrets::Secrets;
 
@@ -136,7 +138,8 @@ impl Upstream {
             PassedHeaders::of(names).map_err(|error| wrong("pass_headers", &error))?;
         let tls = base_url.scheme() == "https";
         let connect_timeout = settings.connect_timeout.get();
-        let client = client(connect_timeout, tls).map_err(|error| wrong("base_url", &error))?;
+        let options = ClientOptions::new(connect_timeout, tls);
+        let client = options.build().map_err(|error| wrong("base_url", &error))?;
         // Credentials in the URL become a header.
         let request = client.post(base_url).build();
         let request = request.map_err(|error| wrong("base_url", &error))?;
@@ -150,7 +153,7 @@ impl Upstream {
         Ok(Self {
             log: Log::new(&settings.name),
             plain: PlainClient::new(connect_timeout),
-            clients: Clients::new(client, connect_timeout, tls),
+            clients: Clients::new(client, options),
             targets: Targets::new(base_url),
             headers,
             wake_headers,

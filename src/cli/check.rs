@@ -62,6 +62,8 @@ fn mask(table: &mut Table) {
         match value {
             Value::String(url) if key == "base_url" => *url = redact::url(url),
             Value::Array(urls) if key == "urls" => redact_all(urls),
+            // Its `key` is the name of a file.
+            Value::Table(_) if key == "tls" => {}
             Value::Table(inner) => mask(inner),
             Value::Array(items) => items
                 .iter_mut()
@@ -123,6 +125,7 @@ mod tests {
             name = "open"
             [server]
             keys = [{ name = "a", hash = "h" }]
+            tls = { cert = "cert.pem", key = "key.pem" }
             [[backends]]
             key_env = "MODEL_KEY"
             base_url = "https://ann:passw0rd@host/v1?sig=abc"
@@ -137,7 +140,10 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("MODEL_KEY") && text.contains("open") && text.contains("host/v1?sig=***"),
+            text.contains("MODEL_KEY")
+                && text.contains("key.pem")
+                && text.contains("open")
+                && text.contains("host/v1?sig=***"),
             "{text}"
         );
     }

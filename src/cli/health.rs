@@ -10,8 +10,8 @@ use std::{
 use reqwest::{StatusCode, Url};
 
 use crate::{
-    backend::upstream,
-    cli::{CommandError, causes::causes},
+    backend::upstream::ClientOptions,
+    cli::{CommandError, causes::causes, tls::TlsArguments},
     settings::{Environment, NotUtf8},
 };
 
@@ -19,6 +19,8 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(4);
 /// The variable that sets the address on which `kebne serve` listens.
 const LISTEN: &str = "KEBNE__SERVER__LISTEN";
+/// The variable that sets the certificate of `kebne serve`.
+const CERT: &str = "KEBNE__SERVER__TLS__CERT";
 /// The address without it: the default of the settings.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
@@ -31,6 +33,9 @@ pub enum HealthError {
     /// The variable cannot be read.
     #[error(transparent)]
     Unreadable(#[from] NotUtf8),
+    /// A file of the arguments cannot be used.
+    #[error("{0}")]
+    File(String),
     /// The gateway does not answer.
     #[error("{url} does not answer: {reason}")]
     NoAnswer {
@@ -52,28 +57,57 @@ pub enum HealthError {
     Client(#[from] std::io::Error),
 }
 
-/// Asks the gateway at `address`, or at the one on which `kebne serve` listens with the same environment.
-///
-/// # Errors
-/// Fails if the gateway does not answer with 200.
-pub fn run(
-    address: Option<&str>,
-    ready: bool,
-    environment: &dyn Environment,
-    output: &mut dyn Write,
-) -> Result<(), CommandError> {
-    let path = if ready { "/readyz" } else { "/healthz" };
-    ask(url(address, environment)?, path)?;
-    writeln!(output, "{}", if ready { "ready" } else { "healthy" })?;
-    Ok(())
+/// What is asked, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The address of the gateway; without it, the one on which `kebne serve` listens with the same environment.
+    pub address: Option<&'a str>,
+    /// `true` to ask whether it admits calls, `false` to ask whether it lives.
+    pub is_ready: bool,
+    /// `true` if any certificate is accepted.
+    pub is_insecure: bool,
+    /// The files for TLS.
+    pub tls: &'a TlsArguments,
+}
+
+impl Question<'_> {
+    /// Asks the gateway.
+    ///
+    /// # Errors
+    /// Fails if the gateway does not answer with 200.
+    pub fn ask(
+        &self,
+        environment: &dyn Environment,
+        output: &mut dyn Write,
+    ) -> Result<(), CommandError> {
+        let (path, healthy) = if self.is_ready {
+            ("/readyz", "ready")
+        } else {
+            ("/healthz", "healthy")
+        };
+        let url = url(self.address, environment)?;
+        let mut options = ClientOptions::new(TIMEOUT, url.scheme() == "https");
+        // The gateway's own certificate has another name than the address on which it listens.
+        let is_own = self.address.is_none() && self.tls.ca.is_none();
+        if self.is_insecure || is_own {
+            options.trust_anybody();
+        }
+        self.tls.add_to(&mut options).map_err(HealthError::File)?;
+        ask(url, path, &options)?;
+        writeln!(output, "{healthy}")?;
+        Ok(())
+    }
 }
 
 /// Returns the address of the gateway.
 fn url(address: Option<&str>, environment: &dyn Environment) -> Result<Url, HealthError> {
-    let address = match address {
-        Some(address) => address.to_owned(),
-        None => format!("http://{}", listened_on(environment)?),
+    let own = || {
+        let has_tls = environment.get(CERT)?.is_some_and(|cert| !cert.is_empty());
+        let scheme = if has_tls { "https" } else { "http" };
+        Ok::<_, HealthError>(format!("{scheme}://{}", listened_on(environment)?))
     };
+    let given = address.map(|address| Ok(address.to_owned()));
+    let address = given.unwrap_or_else(own)?;
     Url::parse(&address)
         .ok()
         .filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
@@ -94,7 +128,7 @@ fn listened_on(environment: &dyn Environment) -> Result<SocketAddr, HealthError>
     Ok(address)
 }
 
-fn ask(mut url: Url, path: &str) -> Result<(), HealthError> {
+fn ask(mut url: Url, path: &str, options: &ClientOptions) -> Result<(), HealthError> {
     url.set_path(path);
     url.set_query(None);
     // A user name and a password are not shown.
@@ -103,7 +137,7 @@ fn ask(mut url: Url, path: &str) -> Result<(), HealthError> {
         url: shown.clone(),
         reason: causes(&error.without_url()),
     };
-    let client = upstream::client(TIMEOUT, url.scheme() == "https").map_err(no_answer)?;
+    let client = options.build().map_err(no_answer)?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let answer = runtime
         .enable_all()
@@ -146,5 +180,8 @@ mod tests {
                 }
             }
         }
+        let environment = BTreeMap::from([(CERT.to_owned(), "cert.pem".to_owned())]);
+        let secure = url(None, &environment).unwrap();
+        assert_eq!(secure.as_str(), "https://127.0.0.1:8080/");
     }
 }

@@ -64,6 +64,11 @@ pub fn run(
     };
     let listener = TcpListener::bind(settings.server.listen).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
+    let scheme = if settings.server.tls.is_on() {
+        "https"
+    } else {
+        "http"
+    };
     let writers = logging::start(&settings.log).map_err(CommandError::Log)?;
     let served = system.block_on(async {
         let source = LoggedLayers {
@@ -77,7 +82,7 @@ pub fn run(
         };
         signals.listen(controls.shutdown.clone(), Arc::clone(&controls.hung_up));
         let announce = || {
-            writeln!(output, "kebne on http://{address}/v1")?;
+            writeln!(output, "kebne on {scheme}://{address}/v1")?;
             output.flush()
         };
         service::run(listener, &settings, environment, controls, announce).await

@@ -10,7 +10,10 @@ mod view;
 
 use std::{io::Write, thread, time::Duration};
 
-use crate::{cli::CommandError, settings::Environment};
+use crate::{
+    cli::{CommandError, tls::TlsArguments},
+    settings::Environment,
+};
 
 use client::Client;
 use model::Model;
@@ -28,6 +31,9 @@ pub enum TopError {
     /// The address is not one of a gateway.
     #[error("`{0}` is not an address such as `http://127.0.0.1:8080`")]
     Address(String),
+    /// A file of the arguments cannot be used.
+    #[error("{0}")]
+    File(String),
     /// The gateway did not answer.
     #[error("no answer from {address}: {reason}")]
     NoAnswer {
@@ -58,6 +64,7 @@ pub enum TopError {
 pub fn run(
     url: &str,
     once: bool,
+    tls: &TlsArguments,
     environment: &dyn Environment,
     output: &mut dyn Write,
 ) -> Result<(), CommandError> {
@@ -68,7 +75,7 @@ pub fn run(
             .flatten()
             .filter(|value| !value.is_empty())
     };
-    let client = Client::new(url, variable(KEY))?;
+    let client = Client::new(url, variable(KEY), tls)?;
     let has_colour = variable("NO_COLOR").is_none();
     if once {
         let mut model = Model::default();

@@ -1,10 +1,11 @@
-//! Finds what the settings alone do not show: a backend or the session store that cannot be made of them in this
-//! environment.
+//! Finds what the settings alone do not show: a backend, the certificate or the session store that cannot be made of them
+//! in this environment.
 
 use crate::{
     backend::{ModelBackend, wake},
     gateway::context::secrets,
     settings::{BaseUrl, Environment, Settings, SettingsError},
+    tls,
 };
 
 /// The URL of a replica that is not known yet.
@@ -25,6 +26,10 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
             let at = format!("backends[{index}].{}", error.key());
             errors.push(SettingsError::new(at, error.reason()));
         }
+    }
+    if let Err(error) = tls::check(&settings.server.tls) {
+        let at = format!("server.tls.{}", error.key);
+        errors.push(SettingsError::new(at, error.reason));
     }
     if let Err(reason) = settings.alerts.webhook.secret(environment) {
         errors.push(SettingsError::new("alerts.webhook.secret_env", reason));

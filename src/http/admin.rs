@@ -51,6 +51,10 @@ pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
         store_failures: state.context.store_failures(),
         reloads: state.reloader.status(),
         account_store: state.gateway.accounts().health(),
+        tls: state
+            .certificates
+            .as_ref()
+            .map(|tls| (tls.expires_at(), tls.handshakes_failed())),
         accounts: state.gateway.accounts().views(),
     };
     let text = state.metrics.text(&snapshot, &readings);

@@ -116,7 +116,7 @@ fn check(
     }
     let has_origin = headers.contains_key(ORIGIN);
     let is_foreign = if has_origin {
-        !is_own_origin(headers)
+        !is_own_origin(headers, settings.tls.is_on())
     } else {
         is_of_another_site(method, headers)
     };
@@ -132,10 +132,11 @@ fn check(
     Ok(())
 }
 
-/// Returns `true` if the request comes from a page of this gateway.
-fn is_own_origin(headers: &HeaderMap) -> bool {
+/// Returns `true` if the request comes from a page of this gateway, whose pages come by TLS or not.
+fn is_own_origin(headers: &HeaderMap, is_secure: bool) -> bool {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let own = text(ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
+    let scheme = if is_secure { "https://" } else { "http://" };
+    let own = text(ORIGIN).and_then(|origin| origin.strip_prefix(scheme));
     own.is_some_and(|own| text(HOST).is_some_and(|host| host.eq_ignore_ascii_case(own)))
 }
 
@@ -252,6 +253,19 @@ mod tests {
             ("origin", "http://127.0.0.1:8080"),
         ];
         assert_eq!(reason("GET", &own, &settings), "fine");
+    }
+
+    #[test]
+    fn the_own_pages_of_a_gateway_with_tls_come_by_tls() {
+        let mut settings = ServerSettings::default();
+        settings.tls.cert = "cert.pem".into();
+        for (origin, seen) in [
+            ("https://localhost:8080", "fine"),
+            ("http://localhost:8080", "origin_not_allowed"),
+        ] {
+            let headers = [("host", "localhost:8080"), ("origin", origin)];
+            assert_eq!(reason("GET", &headers, &settings), seen, "{origin}");
+        }
     }
 
     #[test]

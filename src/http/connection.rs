@@ -1,4 +1,4 @@
-//! A caller's connection, of which a little is read at a time.
+//! A caller's connection of HTTP/1.1, with or without TLS, of which a little is read at a time.
 //!
 //! actix reads all that a socket holds, up to 128 KiB, before it looks at a request. It doubles its buffer whenever less
 //! than 1 KiB of it is free, and keeps the buffer as long as the connection is open. Thousands of connections that send
@@ -8,13 +8,13 @@
 
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use actix_rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
 /// The number of bytes that are read before they are looked at: the size of actix's buffer of a new connection, twice.
 const READ_MAX: usize = 16 << 10;
@@ -25,19 +25,29 @@ const ROOM_MIN: usize = 1 << 10;
 /// A caller's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: TcpStream,
+    socket: Socket,
     /// The bytes that were read since the reader last had to wait.
     read: usize,
 }
 
-impl Connection {
-    pub(super) fn new(socket: TcpStream) -> Self {
+/// What a connection reads from and writes to.
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl From<TcpStream> for Connection {
+    fn from(socket: TcpStream) -> Self {
+        let socket = Socket::Plain(socket);
         Self { socket, read: 0 }
     }
+}
 
-    /// Returns the caller's address, if it is still connected.
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.socket.peer_addr().ok()
+impl From<TlsStream<TcpStream>> for Connection {
+    fn from(socket: TlsStream<TcpStream>) -> Self {
+        let socket = Socket::Tls(Box::new(socket));
+        Self { socket, read: 0 }
     }
 }
 
@@ -65,7 +75,10 @@ impl AsyncRead for Connection {
             return Poll::Pending;
         }
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(read_at_once(room)));
-        let result = Pin::new(&mut self.socket).poll_read(task, &mut part);
+        let result = match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_read(task, &mut part),
+            Socket::Tls(socket) => Pin::new(socket).poll_read(task, &mut part),
+        };
         let read = part.filled().len();
         buffer.advance(read);
         self.read = match result {
@@ -82,7 +95,10 @@ impl AsyncWrite for Connection {
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(task, bytes)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_write(task, bytes),
+            Socket::Tls(socket) => Pin::new(socket).poll_write(task, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -90,19 +106,31 @@ impl AsyncWrite for Connection {
         task: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(task, slices)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(task, slices),
+            Socket::Tls(socket) => Pin::new(socket).poll_write_vectored(task, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        match &self.socket {
+            Socket::Plain(socket) => socket.is_write_vectored(),
+            Socket::Tls(socket) => socket.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(task)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_flush(task),
+            Socket::Tls(socket) => Pin::new(socket).poll_flush(task),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(task)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_shutdown(task),
+            Socket::Tls(socket) => Pin::new(socket).poll_shutdown(task),
+        }
     }
 }
 
@@ -142,7 +170,7 @@ mod tests {
         while socket.peek(&mut arrived).await.unwrap() < arrived.len() {
             yield_now().await;
         }
-        (Connection::new(socket), sent)
+        (Connection::from(socket), sent)
     }
 
     /// Reads until the connection makes its reader wait, with a buffer that grows as actix's does. Returns `true` at

@@ -226,6 +226,18 @@ pub(super) const BUDGET_USED: Metric = metric(
     &["account", "period"],
     "Part of a budget that is used, or reserved by calls in progress: `settings:NAME` or the id of a key, or `group/NAME`; 1 is all of it",
 );
+pub(super) const CERTIFICATE_EXPIRES: Metric = metric(
+    "kebne_tls_certificate_expiry_timestamp_seconds",
+    Gauge,
+    &[],
+    "When the certificate towards callers expires, in seconds since 1970; absent without TLS",
+);
+pub(super) const HANDSHAKES_FAILED: Metric = metric(
+    "kebne_tls_handshakes_failed",
+    Counter,
+    &[],
+    "Connections whose handshake of TLS failed or took too long; absent without TLS",
+);
 pub(super) const ACTOR_RESTARTS: Metric = metric(
     "kebne_actor_restarts",
     Counter,
@@ -408,6 +420,8 @@ pub(super) const ALL: &[&Metric] = &[
     &ACCOUNT_STORE_UP,
     &ACCOUNT_STORE_FAILURES,
     &BUDGET_USED,
+    &CERTIFICATE_EXPIRES,
+    &HANDSHAKES_FAILED,
     &LOG_LINES_DROPPED,
     &RELOADS,
     &RELOAD_APPLIED,

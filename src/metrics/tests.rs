@@ -90,6 +90,7 @@ fn text() -> String {
         answers: (3, 4),
         is_store_up: true,
         store_failures: 0,
+        tls: Some((1_900_000_000, 2)),
         account_store: kebne_accounts::AccountHealth::default(),
         accounts: vec![("key_1".into(), view)],
     };

@@ -130,6 +130,10 @@ impl Steering<'_> {
         self.state.change(&with_replicas, &applied).await;
         self.watching.change(alerts);
         source.change_log(&settings.log);
+        if let Some(certificates) = &self.state.certificates {
+            // The files were checked with the settings. If they cannot be used now, that is logged, and the certificate stays.
+            let _is_logged = certificates.reload();
+        }
         (self.settings, self.discovery) = (settings, discovery);
         Ok(Report {
             changed: change.applied,

@@ -23,6 +23,7 @@ use Effect::{Applied, Kept};
 const SOCKET: &str = "the socket is open";
 const THREADS: &str = "the threads that serve HTTP have started with it";
 const CONNECTIONS: &str = "connections are served with it";
+const CERTIFICATE: &str = "connections are accepted with it; its files are read again";
 const MEMORY: &str = "the memory is divided by it";
 const FILE: &str = "the file is open";
 const SESSIONS: &str = "the store of sessions was opened with it";
@@ -35,6 +36,7 @@ const UNKNOWN: &str = "the service has started with it";
 /// What becomes of changed keys. A rule holds for a key and all below it; the longest one that fits counts.
 const RULES: &[(&str, Effect)] = &[
     ("server.listen", Kept(SOCKET)),
+    ("server.tls", Kept(CERTIFICATE)),
     ("server.keys", Applied),
     ("server.hosts", Applied),
     ("server.cors_origins", Applied),

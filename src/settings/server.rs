@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
     api_key,
-    settings::{ByteCount, HumanDuration, SettingsError, Validate, join},
+    settings::{ByteCount, HumanDuration, SettingsError, Validate, join, tls::TlsSettings},
 };
 
 /// Settings of the HTTP service.
@@ -21,6 +21,8 @@ use crate::{
 pub struct ServerSettings {
     /// Address and port to listen on; other than loopback only with `keys`. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// TLS towards callers. Default none.
+    pub tls: TlsSettings,
     /// API keys; if there are none, callers need no key. Default none.
     pub keys: Vec<KeySettings>,
     /// Host names by which callers without keys reach the gateway, besides loopback addresses and `localhost`: those
@@ -173,6 +175,7 @@ impl Default for ServerSettings {
         let seconds = |seconds| HumanDuration(Duration::from_secs(seconds));
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            tls: TlsSettings::default(),
             keys: Vec::new(),
             hosts: Vec::new(),
             cors_origins: Vec::new(),
@@ -256,6 +259,7 @@ impl Validate for ServerSettings {
         for (key, value) in durations {
             require(!value.0.is_zero(), key, "must be more than 0");
         }
+        errors.extend(self.tls.validate(&join(path, "tls")));
         errors.extend(self.contradictions(path));
         errors.extend(self.wrong_keys(path));
         for (index, key) in self.keys.iter().enumerate() {

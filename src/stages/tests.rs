@@ -108,6 +108,7 @@ async fn endings(state: &State) -> Vec<(String, u64)> {
             answers: (0, 0),
             is_store_up: true,
             store_failures: 0,
+            tls: None,
             account_store: kebne_accounts::AccountHealth::default(),
             accounts: Vec::new(),
         };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::program::{CHAT, Program, folder};
 
 /// Metrics that have no value before something special happens.
-const RARE: [&str; 9] = [
+const RARE: [&str; 11] = [
     "kebne_budget_used_ratio",
     "kebne_cost_total",
     "kebne_failed_attempts_total",
@@ -20,6 +20,9 @@ const RARE: [&str; 9] = [
     "kebne_refusals_total",
     "kebne_retry_after_error_seconds",
     "kebne_retry_after_seconds",
+    // Only with TLS.
+    "kebne_tls_certificate_expiry_timestamp_seconds",
+    "kebne_tls_handshakes_failed_total",
 ];
 
 fn call(program: &Program, model: &str, stream: bool) -> u16 {

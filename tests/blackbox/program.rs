@@ -57,7 +57,8 @@ impl Program {
         let mut said = String::new();
         let output = child.stdout.take().unwrap();
         BufReader::new(output).read_line(&mut said).unwrap();
-        let address = said.trim().strip_prefix("kebne on http://").unwrap();
+        let url = said.trim().strip_prefix("kebne on ").unwrap();
+        let (_, address) = url.split_once("://").unwrap();
         let address = address.strip_suffix("/v1").unwrap().parse().unwrap();
         Self { child, address }
     }

@@ -48,6 +48,8 @@ pub enum Rule {
     BudgetNearlyUsed,
     /// The store of keys and budgets does not work.
     AccountStoreDown,
+    /// The certificate of the service expires soon.
+    CertificateExpires,
     /// Lines of the log are lost.
     LogLinesDropped,
 }
@@ -64,7 +66,7 @@ pub enum Severity {
 
 impl Rule {
     /// Every rule, in the order in which they are explained.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BackendDown,
         Self::Misconfigured,
         Self::LaneClosed,
@@ -84,6 +86,7 @@ impl Rule {
         Self::CostUnusual,
         Self::BudgetNearlyUsed,
         Self::AccountStoreDown,
+        Self::CertificateExpires,
         Self::LogLinesDropped,
     ];
 
@@ -106,7 +109,7 @@ impl Rule {
     pub(crate) fn is_seen_at_once(self) -> bool {
         matches!(
             self,
-            Self::LaneClosed | Self::StuckActor | Self::LogLinesDropped
+            Self::LaneClosed | Self::StuckActor | Self::CertificateExpires | Self::LogLinesDropped
         )
     }
 
@@ -131,6 +134,7 @@ impl Rule {
             Self::CostUnusual => &text::COST_UNUSUAL,
             Self::BudgetNearlyUsed => &text::BUDGET_NEARLY_USED,
             Self::AccountStoreDown => &text::ACCOUNT_STORE_DOWN,
+            Self::CertificateExpires => &text::CERTIFICATE_EXPIRES,
             Self::LogLinesDropped => &text::LOG_LINES_DROPPED,
         }
     }

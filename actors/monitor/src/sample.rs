@@ -25,6 +25,8 @@ pub struct Sample {
     pub currency: Arc<str>,
     /// The reason why the store of keys and budgets does not work; `None` while it does.
     pub account_outage: Option<String>,
+    /// The end of the time of the service's certificate, in seconds since 1970; `None` if it has none.
+    pub certificate_expires_at: Option<u64>,
     /// Lines of the log that were dropped.
     pub log_lines_dropped: u64,
 }

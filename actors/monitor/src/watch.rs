@@ -73,6 +73,7 @@ impl Watch {
         findings.extend(store_down(sample));
         findings.extend(account_store_down(sample));
         findings.extend(budgets(sample));
+        findings.extend(certificate(sample));
         findings.extend(self.lines_dropped(sample));
         self.desk.take(findings, sample.at, sample.unix_seconds)
     }
@@ -164,6 +165,35 @@ fn budgets(sample: &Sample) -> Vec<Finding> {
         }
     });
     findings.collect()
+}
+
+/// Seconds that a certificate is still valid below which it is reported. Programs that renew certificates do so 30 days
+/// before the end, so by then one has failed for two weeks, and two weeks are left to repair it.
+const CERTIFICATE_LEFT: u64 = 14 * DAY;
+const DAY: u64 = 24 * 60 * 60;
+
+fn certificate(sample: &Sample) -> Option<Finding> {
+    let expires_at = sample.certificate_expires_at?;
+    let left = expires_at.saturating_sub(sample.unix_seconds);
+    if left >= CERTIFICATE_LEFT {
+        return None;
+    }
+    let sentence = match left / DAY {
+        _ if left == 0 => {
+            "The certificate of the service has expired; callers cannot connect.".to_owned()
+        }
+        0 => "The certificate of the service expires within a day; after that callers cannot connect."
+            .to_owned(),
+        days => format!(
+            "The certificate of the service expires in {days} days; after that callers cannot connect."
+        ),
+    };
+    Some(Finding {
+        rule: Rule::CertificateExpires,
+        subject: "certificate".into(),
+        level: Level::Firing,
+        sentence,
+    })
 }
 
 fn account_store_down(sample: &Sample) -> Option<Finding> {

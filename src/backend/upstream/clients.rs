@@ -11,36 +11,26 @@ use std::{
 
 use reqwest::Client;
 
-use super::POOL_IDLE_TIMEOUT;
-
-/// The options that all clients of one backend share.
-#[derive(Debug)]
-struct Options {
-    connect_timeout: Duration,
-    tls: bool,
-}
+use super::options::ClientOptions;
 
 /// The clients of one backend.
 #[derive(Debug)]
 pub(super) struct Clients {
-    options: Arc<Options>,
+    options: Arc<ClientOptions>,
     /// The client that was made first, until a thread takes it.
     first: Mutex<Option<Client>>,
 }
 
 thread_local! {
     /// The clients of this thread. Those of removed backends are dropped when another one is added.
-    static OF_THREAD: RefCell<Vec<(Weak<Options>, Client)>> = const { RefCell::new(Vec::new()) };
+    static OF_THREAD: RefCell<Vec<(Weak<ClientOptions>, Client)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Clients {
     /// Creates the clients of one backend; `first` was made with the same options.
-    pub(super) fn new(first: Client, connect_timeout: Duration, tls: bool) -> Self {
+    pub(super) fn new(first: Client, options: ClientOptions) -> Self {
         Self {
-            options: Arc::new(Options {
-                connect_timeout,
-                tls,
-            }),
+            options: Arc::new(options),
             first: Mutex::new(Some(first)),
         }
     }
@@ -60,7 +50,7 @@ impl Clients {
             .take();
         let made = match first {
             Some(first) => first,
-            None => client(self.options.connect_timeout, self.options.tls)?,
+            None => self.options.build()?,
         };
         OF_THREAD.with_borrow_mut(|clients| {
             clients.retain(|(options, _)| options.strong_count() > 0);
@@ -82,23 +72,7 @@ impl Clients {
 /// Creates a connection pool without proxies and redirects, and with the system's certificates only if `tls` requires
 /// them.
 pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Another thread may have installed the provider first; it is the same one.
-        let installed = rustls::crypto::ring::default_provider().install_default();
-        tracing::trace!(installed = installed.is_ok(), "crypto provider");
-    }
-    let mut builder = Client::builder()
-        .connect_timeout(connect_timeout)
-        .tcp_nodelay(true)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy();
-    if !tls {
-        // The system's certificates are not needed, and reading them takes tens of milliseconds.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
+    ClientOptions::new(connect_timeout, tls).build()
 }
 
 #[cfg(test)]
@@ -111,8 +85,8 @@ mod tests {
 
     #[test]
     fn a_thread_has_one_client_for_each_backend_that_lives() {
-        let timeout = Duration::from_secs(1);
-        let clients = || Clients::new(client(timeout, false).unwrap(), timeout, false);
+        let options = ClientOptions::new(Duration::from_secs(1), false);
+        let clients = || Clients::new(options.build().unwrap(), options.clone());
         let (one, two) = (clients(), clients());
         for _ in 0..3 {
             one.get().unwrap();

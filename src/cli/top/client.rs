@@ -6,9 +6,10 @@ use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    backend::upstream::client,
+    backend::upstream::ClientOptions,
     cli::{
         causes::causes,
+        tls::TlsArguments,
         top::{
             TopError,
             model::{Alerts, State},
@@ -33,7 +34,11 @@ impl Client {
     ///
     /// # Errors
     /// Returns an error if the address cannot be used.
-    pub(super) fn new(address: &str, key: Option<String>) -> Result<Self, TopError> {
+    pub(super) fn new(
+        address: &str,
+        key: Option<String>,
+        tls: &TlsArguments,
+    ) -> Result<Self, TopError> {
         let wrong = || TopError::Address(address.to_owned());
         let mut base = Url::parse(address).map_err(|_| wrong())?;
         if !["http", "https"].contains(&base.scheme()) || !base.has_host() {
@@ -48,9 +53,11 @@ impl Client {
             address: address.to_owned(),
             reason: error.to_string(),
         };
+        let mut options = ClientOptions::new(TIMEOUT, base.scheme() == "https");
+        tls.add_to(&mut options).map_err(TopError::File)?;
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         Ok(Self {
-            http: client(TIMEOUT, base.scheme() == "https").map_err(|_| wrong())?,
+            http: options.build().map_err(|_| wrong())?,
             runtime: runtime.enable_all().build().map_err(no_runtime)?,
             base,
             key,

@@ -283,6 +283,19 @@ pub(super) const ACCOUNT_STORE_DOWN: Text = Text {
     closes_after: seconds(10),
 };
 
+pub(super) const CERTIFICATE_EXPIRES: Text = Text {
+    name: "certificate_expires",
+    severity: Severity::Warning,
+    condition: "the certificate of the service is valid for less than 14 days, or no longer",
+    example: "The certificate of the service expires in 9 days; after that callers cannot connect.",
+    meaning: "Certificates are usually renewed by a program 30 days before they expire, so that program does not work, or the \
+        service does not see its files.",
+    action: "Renew the {} (`server.tls.cert` and `server.tls.key`). New files are read within `server.tls.check_every`; the log has \
+        a line for it, or the reason why they cannot be used.",
+    opens_after: Duration::ZERO,
+    closes_after: seconds(10),
+};
+
 pub(super) const LOG_LINES_DROPPED: Text = Text {
     name: "log_lines_dropped",
     severity: Severity::Warning,

@@ -384,6 +384,28 @@ fn a_budget_that_is_nearly_used_and_a_store_that_fails_are_reported() {
 }
 
 #[test]
+fn a_certificate_is_reported_two_weeks_before_it_expires_until_it_is_renewed() {
+    const DAY: u64 = 24 * 60 * 60;
+    let mut service = Service::new();
+    let expires_in = |service: &mut Service, left: u64| {
+        service.seconds(1, |_| {});
+        let now = service.sample.unix_seconds;
+        service.sample.certificate_expires_at = Some(now + left);
+    };
+    expires_in(&mut service, 14 * DAY + 60);
+    service.seconds(30, |_| {});
+    assert_eq!(service.changes, []);
+    service.seconds(60, |_| {});
+    assert_eq!(service.rules(), [(OPENED, Rule::CertificateExpires)]);
+    let sentence = service.sentence();
+    assert!(sentence.contains("in 13 days"), "{sentence}");
+    expires_in(&mut service, 90 * DAY);
+    service.seconds(30, |_| {});
+    let closed = (CLOSED, Rule::CertificateExpires);
+    assert!(service.rules().contains(&closed), "{:?}", service.rules());
+}
+
+#[test]
 fn promises_that_are_not_kept_are_reported() {
     let mut service = Service::new();
     // Told to come back after a second, refused for half a minute.

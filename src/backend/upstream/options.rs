@@ -1,0 +1,124 @@
+//! What a client of servers is made with: whom it trusts, and how it proves itself.
+
+use std::{fs, path::Path, time::Duration};
+
+use reqwest::{Certificate, Client, Identity};
+
+use super::POOL_IDLE_TIMEOUT;
+
+/// The options of a client.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientOptions {
+    connect_timeout: Duration,
+    trust: Trust,
+    identity: Option<Identity>,
+}
+
+/// The servers whose certificates a client accepts.
+#[derive(Clone, Debug)]
+enum Trust {
+    /// None: it calls servers without TLS.
+    Nobody,
+    /// Those whose authorities the system trusts.
+    System,
+    /// Those of these authorities.
+    Authorities(Vec<Certificate>),
+    /// All, whoever signed their certificates and for which name.
+    Anybody,
+}
+
+impl ClientOptions {
+    /// Creates options. The certificates of the system are read only if `tls` requires them.
+    pub(crate) fn new(connect_timeout: Duration, tls: bool) -> Self {
+        Self {
+            connect_timeout,
+            trust: if tls { Trust::System } else { Trust::Nobody },
+            identity: None,
+        }
+    }
+
+    /// Trusts the authorities in a PEM file instead of those of the system.
+    ///
+    /// # Errors
+    /// Returns an error that names the file if it cannot be used.
+    pub(crate) fn trust_file(&mut self, file: &Path) -> Result<(), String> {
+        let shown = file.display();
+        let read = Certificate::from_pem_bundle(&read(file)?);
+        let authorities = read.map_err(|error| format!("`{shown}` is not valid PEM: {error}"))?;
+        if authorities.is_empty() {
+            return Err(format!("`{shown}` has no certificate in PEM"));
+        }
+        self.trust = Trust::Authorities(authorities);
+        Ok(())
+    }
+
+    /// Accepts the certificate of any server. Nothing secret may be sent to it.
+    pub(crate) fn trust_anybody(&mut self) {
+        self.trust = Trust::Anybody;
+    }
+
+    /// Shows servers that ask for it the certificate of a PEM file, with the private key in the same or another one.
+    ///
+    /// # Errors
+    /// Returns an error that names the file if it cannot be used.
+    pub(crate) fn identify_by(&mut self, cert: &Path, key: Option<&Path>) -> Result<(), String> {
+        let mut pem = read(cert)?;
+        if let Some(key) = key {
+            pem.push(b'\n');
+            pem.extend(read(key)?);
+        }
+        let identity = Identity::from_pem(&pem);
+        let shown = key.unwrap_or(cert).display();
+        let wrong = |error| {
+            format!(
+                "`{shown}` has no private key in PEM for a certificate, or it is not valid: {error}"
+            )
+        };
+        self.identity = Some(identity.map_err(wrong)?);
+        Ok(())
+    }
+
+    /// Creates a client that follows no redirects. It reads no variables of the environment.
+    ///
+    /// # Errors
+    /// Returns an error if the options do not fit together.
+    pub(crate) fn build(&self) -> Result<Client, reqwest::Error> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Another thread may have installed the provider first; it is the same one.
+            let installed = rustls::crypto::ring::default_provider().install_default();
+            tracing::trace!(installed = installed.is_ok(), "crypto provider");
+        }
+        let mut builder = Client::builder()
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy();
+        builder = match &self.trust {
+            // The system's certificates are not needed, and reading them takes tens of milliseconds.
+            Trust::Nobody => builder.tls_certs_only([]),
+            Trust::System => builder,
+            Trust::Authorities(authorities) => builder.tls_certs_only(authorities.clone()),
+            Trust::Anybody => builder
+                .tls_certs_only([])
+                .tls_danger_accept_invalid_certs(true),
+        };
+        if let Some(identity) = &self.identity {
+            builder = builder.identity(identity.clone());
+        }
+        builder.build()
+    }
+}
+
+/// The largest file that is read; a bundle of all public authorities has 250 KiB.
+const SIZE_MAX: u64 = 4 << 20;
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let shown = file.display();
+    let cannot = |error: std::io::Error| format!("`{shown}` cannot be read: {error}");
+    if fs::metadata(file).map_err(cannot)?.len() > SIZE_MAX {
+        return Err(format!("`{shown}` is larger than 4MiB"));
+    }
+    fs::read(file).map_err(cannot)
+}
