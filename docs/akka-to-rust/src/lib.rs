@@ -58,5 +58,11 @@ pub mod ch20 {}
 pub mod ch21 {}
 #[doc = include_str!("../22-iot.md")]
 pub mod ch22 {}
+#[doc = include_str!("../23-operators.md")]
+pub mod ch23 {}
+#[doc = include_str!("../24-sse.md")]
+pub mod ch24 {}
+#[doc = include_str!("../25-http-service.md")]
+pub mod ch25 {}
 #[doc = include_str!("../../from-actix.md")]
 pub mod from_actix {}

@@ -65,6 +65,15 @@ mod ch21;
 #[cfg(test)]
 #[path = "../exercises/ch22.rs"]
 mod ch22;
+#[cfg(test)]
+#[path = "../exercises/ch23.rs"]
+mod ch23;
+#[cfg(test)]
+#[path = "../exercises/ch24.rs"]
+mod ch24;
+#[cfg(test)]
+#[path = "../exercises/ch25.rs"]
+mod ch25;
 
 #[actix::test]
 async fn ch01() {
@@ -169,4 +178,19 @@ async fn ch21() {
 #[actix::test]
 async fn ch22() {
     ch22::check().await;
+}
+
+#[actix::test]
+async fn ch23() {
+    ch23::check().await;
+}
+
+#[actix::test]
+async fn ch24() {
+    ch24::check().await;
+}
+
+#[actix::test]
+async fn ch25() {
+    ch25::check().await;
 }

@@ -158,19 +158,24 @@ const QUOTED: [&str; 8] = ["01", "02", "03", "04", "05", "06", "07", "08"];
 #[test]
 fn code_on_the_pages_that_is_not_run_from_them_is_that_of_the_programs() {
     let mut sources = Vec::new();
-    for extension in ["scala", "java", "kt", "rs"] {
-        let folder = if extension == "rs" {
-            "examples"
-        } else {
-            "pekko/src/main"
-        };
+    let jvm = "pekko/src/main";
+    let folders = [
+        (jvm, "scala"),
+        (jvm, "java"),
+        (jvm, "kt"),
+        ("examples", "rs"),
+        ("steps", "rs"),
+    ];
+    for (folder, extension) in folders {
         for file in files(&here().join(folder), extension).unwrap() {
             sources.push(fs::read_to_string(file).unwrap());
         }
     }
     let sources: Vec<_> = sources.iter().map(|source| trimmed(source)).collect();
     let mut blocks = 0;
-    for page in files(&here(), "md").unwrap() {
+    let mut pages = files(&here(), "md").unwrap();
+    pages.push(here().join("../from-actix-steps.md"));
+    for page in pages {
         let name = page.file_name().unwrap().to_str().unwrap();
         if QUOTED.iter().any(|number| name.starts_with(number)) {
             continue;

@@ -66,6 +66,15 @@ mod exercise21;
 #[path = "../exercises/ch22.rs"]
 mod exercise22;
 #[cfg(test)]
+#[path = "../exercises/ch23.rs"]
+mod exercise23;
+#[cfg(test)]
+#[path = "../exercises/ch24.rs"]
+mod exercise24;
+#[cfg(test)]
+#[path = "../exercises/ch25.rs"]
+mod exercise25;
+#[cfg(test)]
 #[path = "../solutions/ch01.rs"]
 mod solution01;
 #[cfg(test)]
@@ -128,6 +137,15 @@ mod solution21;
 #[cfg(test)]
 #[path = "../solutions/ch22.rs"]
 mod solution22;
+#[cfg(test)]
+#[path = "../solutions/ch23.rs"]
+mod solution23;
+#[cfg(test)]
+#[path = "../solutions/ch24.rs"]
+mod solution24;
+#[cfg(test)]
+#[path = "../solutions/ch25.rs"]
+mod solution25;
 
 #[actix::test]
 #[should_panic(expected = "exercise 1: ")]
@@ -358,6 +376,39 @@ async fn exercise_22_fails_as_given_out() {
 #[actix::test]
 async fn solution_22_passes() {
     solution22::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 23: ")]
+async fn exercise_23_fails_as_given_out() {
+    exercise23::check().await;
+}
+
+#[actix::test]
+async fn solution_23_passes() {
+    solution23::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 24: ")]
+async fn exercise_24_fails_as_given_out() {
+    exercise24::check().await;
+}
+
+#[actix::test]
+async fn solution_24_passes() {
+    solution24::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 25: ")]
+async fn exercise_25_fails_as_given_out() {
+    exercise25::check().await;
+}
+
+#[actix::test]
+async fn solution_25_passes() {
+    solution25::check().await;
 }
 
 /// The line after which an exercise and its solution are equal.

@@ -1,19 +1,32 @@
 //! Chapter 19. Its threads really block, so that its time is real.
 
-use std::{
-    sync::{Mutex, PoisonError, mpsc},
-    time::Duration,
-};
+use std::{sync::mpsc, time::Duration};
 
 use actix::{Actor, Arbiter, Handler, Message, ResponseFuture};
 use kebne_actors::{ActorRef, ActorSystem, Context, Props, Recipient};
-use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, oneshot},
+    time::timeout,
+};
 
 use crate::{Part, probe, say};
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Query(mpsc::Receiver<&'static str>, Recipient<&'static str>);
+struct Query(Call, Recipient<&'static str>);
+
+/// A call that blocks until it is released.
+struct Call {
+    begun: oneshot::Sender<()>,
+    answer: mpsc::Receiver<&'static str>,
+}
+
+impl Call {
+    fn run(self) -> &'static str {
+        let _awaited = self.begun.send(());
+        self.answer.recv().unwrap_or("gone")
+    }
+}
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -29,8 +42,8 @@ impl Actor for Database {
 impl Handler<Query> for Database {
     type Result = ();
 
-    fn handle(&mut self, Query(answer, reply_to): Query, _: &mut Context<Self>) {
-        let _gone = reply_to.tell(answer.recv().unwrap_or("gone"));
+    fn handle(&mut self, Query(call, reply_to): Query, _: &mut Context<Self>) {
+        let _gone = reply_to.tell(call.run());
     }
 }
 
@@ -52,15 +65,9 @@ impl Actor for Polite {
 impl Handler<Query> for Polite {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Query(answer, reply_to): Query, _: &mut Context<Self>) -> Self::Result {
-        // A receiver is `Send` and not `Sync`.
-        let answer = Mutex::new(answer);
+    fn handle(&mut self, Query(call, reply_to): Query, _: &mut Context<Self>) -> Self::Result {
         Box::pin(async move {
-            let call = tokio::task::spawn_blocking(move || {
-                let answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
-                answer.recv()
-            });
-            let answer = call.await.ok().and_then(Result::ok);
+            let answer = tokio::task::spawn_blocking(move || call.run()).await;
             let _gone = reply_to.tell(answer.unwrap_or("gone"));
         })
     }
@@ -85,9 +92,11 @@ where
     A: Actor<Context = Context<A>> + Handler<Query>,
     B: Actor<Context = Context<B>> + Handler<Ping>,
 {
-    let (release, held) = mpsc::channel();
+    let (release, answer) = mpsc::channel();
+    let (begun, has_begun) = oneshot::channel();
     let (tell, mut heard) = probe();
-    let _enqueued = first.tell(Query(held, tell.clone()));
+    let _enqueued = first.tell(Query(Call { begun, answer }, tell.clone()));
+    let _begun = has_begun.await;
     let _enqueued = second.tell(Ping(tell));
     let before = next(&mut heard).await;
     let _taken = release.send("rows");

@@ -22,14 +22,17 @@ mod hello;
 mod iot;
 mod mailboxes;
 mod moving;
+mod operators;
 mod rate;
 mod routers;
 mod shutdown;
+mod sse;
 mod stash_timers;
 mod streams;
 mod supervision;
 mod testing;
 mod watch;
+mod weather;
 mod work_pulling;
 
 /// The end of a part of the program.
@@ -60,7 +63,10 @@ async fn main() -> Part {
     blocking::run().await?;
     beyond::run().await?;
     moving::run().await?;
-    iot::run().await
+    iot::run().await?;
+    operators::run().await?;
+    sse::run().await?;
+    weather::run().await
 }
 
 fn say(line: &str) -> io::Result<()> {

@@ -67,8 +67,9 @@ object Blocking {
 
     /** Sends a call that blocks to the one and a ping to the other; what is heard before and after the call is released. */
     def blocked(first: ActorRef[Command], second: ActorRef[Command]): String = {
-      val gate = new CountDownLatch(1)
-      first ! Query(() => { gate.await(); "rows" }, heard.ref)
+      val (begun, gate) = (new CountDownLatch(1), new CountDownLatch(1))
+      first ! Query(() => { begun.countDown(); gate.await(); "rows" }, heard.ref)
+      begun.await()
       second ! Ping(heard.ref)
       val before = next()
       gate.countDown()

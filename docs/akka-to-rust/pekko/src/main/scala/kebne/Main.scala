@@ -36,6 +36,9 @@ object Main {
         Beyond.run(real, manual)
         Moving.run(real)
         Iot.run(manual)
+        OperatorLines.run(real)
+        Sse.run(real)
+        Weather.run(real)
         sys.env.get("MODEL_URL").foreach(worked)
         0
       } catch {
