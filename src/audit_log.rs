@@ -2,6 +2,8 @@
 //!
 //! The lines are part of the log (target `kebne::audit`, level `info`). Requests that were refused are written too.
 
+use std::net::IpAddr;
+
 use actix_web::{HttpRequest, http::Method};
 
 use crate::{settings::server::Scope, surface::error::ApiError};
@@ -11,13 +13,19 @@ pub fn includes(scope: Scope, method: &Method) -> bool {
     scope == Scope::Admin || *method == Method::DELETE
 }
 
-/// Writes the line of a request: who (the name of the key, empty without keys), from where, what, and the result.
-pub fn write(http: &HttpRequest, id: &str, key: &str, result: Result<u16, &ApiError>) {
+/// Writes the line of a request: who (the name of the key, empty without keys, and the client's address), what, and the
+/// result.
+pub fn write(
+    http: &HttpRequest,
+    id: &str,
+    (key, client): (&str, Option<IpAddr>),
+    result: Result<u16, &ApiError>,
+) {
     let (status, reason) = match result {
         Ok(status) => (status, ""),
         Err(error) => (error.status().as_u16(), error.reason()),
     };
-    let peer = http.peer_addr().map(|peer| peer.ip().to_string());
+    let peer = client.map(|client| client.to_string());
     tracing::info!(
         target: "kebne::audit",
         request = id,

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod bodies;
 pub mod caller;
 pub mod cli;
+pub mod client_address;
 pub mod conversations;
 pub mod cost;
 pub mod current;

@@ -3,7 +3,7 @@
 //! `Account` makes one record per call, and [`State::call_ended`](crate::state::State::call_ended) hands it to its
 //! readers. A record never contains a prompt, an answer or a key.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use kebne_lane::{Ending, TrailReport};
 use kebne_wire::usage::Usage;
@@ -22,6 +22,8 @@ pub struct CallRecord {
     pub span: Option<TraceContext>,
     /// The stages that the call has passed, each with the time at which it had; empty if no traces are recorded.
     pub stages: Vec<(&'static str, Instant)>,
+    /// The address of the client; `None` if its connection was already gone.
+    pub client: Option<IpAddr>,
     /// The name of the caller's key; empty without keys, or before the caller was known.
     pub key: String,
     /// The tenant, with the tenant that the caller named after a slash; empty without either.

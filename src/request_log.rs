@@ -7,6 +7,7 @@
 use std::{
     fmt::{self, Write as _},
     io::Write,
+    net::IpAddr,
     sync::{OnceLock, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
@@ -102,6 +103,8 @@ struct Line<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
     #[serde(skip_serializing_if = "str::is_empty")]
     key: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -169,6 +172,7 @@ fn json(record: &CallRecord, now: SystemTime) -> String {
         message: "call",
         id: &record.id,
         trace: record.span.or(record.trace).map(|trace| trace.trace()),
+        client: record.client,
         key: &record.key,
         tenant: &record.tenant,
         surface: record.surface,
@@ -209,6 +213,9 @@ fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::R
     write!(line, "{now} CALL id={}", Value(&record.id))?;
     if let Some(trace) = record.span.or(record.trace) {
         write!(line, " trace={}", trace.trace())?;
+    }
+    if let Some(client) = record.client {
+        write!(line, " client={client}")?;
     }
     for (name, value) in [("key", &record.key), ("tenant", &record.tenant)] {
         if !value.is_empty() {
@@ -320,6 +327,7 @@ mod tests {
             id: "req_1".into(),
             trace: None,
             span: None,
+            client: Some([192, 0, 2, 7].into()),
             stages: Vec::new(),
             key: "a key=\"x\"".to_owned(),
             tenant: String::new(),
@@ -356,7 +364,7 @@ mod tests {
     #[test]
     fn a_line_of_text_can_be_split_at_its_spaces_outside_quotes() {
         let line = text(&record(), SystemTime::UNIX_EPOCH);
-        let expected = "1970-01-01T00:00:00.000Z CALL id=req_1 key=\"a key=\\\"x\\\"\" surface=chat stream model=m \
+        let expected = "1970-01-01T00:00:00.000Z CALL id=req_1 client=192.0.2.7 key=\"a key=\\\"x\\\"\" surface=chat stream model=m \
             lane=lane status=200 ending=success attempts=0 queue_ms=1.3 first_token_ms=20 total_ms=1000 \
             input_tokens=9 output_tokens=3 cost=0.0000125 cost_estimated\n";
         assert_eq!(line, expected);
@@ -367,6 +375,7 @@ mod tests {
         let line = json(&record(), SystemTime::UNIX_EPOCH);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["key"], "a key=\"x\"");
+        assert_eq!(value["client"], "192.0.2.7");
         assert_eq!(
             (&value["queue_ms"], &value["total_ms"]),
             (&1.3.into(), &1000.0.into())

@@ -20,7 +20,7 @@ mod share;
 mod trace;
 mod turn;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -28,6 +28,7 @@ use actix_web::{
 };
 
 use crate::{
+    client_address,
     state::State,
     surface::{Surface, error::ApiError},
 };
@@ -69,6 +70,8 @@ pub struct Arrival {
 struct Call {
     surface: &'static dyn Surface,
     id: Arc<str>,
+    /// The address of the client.
+    client: Option<IpAddr>,
     notes: Notes,
 }
 
@@ -78,6 +81,11 @@ pub async fn serve(state: Data<State>, arrival: Arrival) -> HttpResponse {
     let call = Call {
         surface: arrival.surface,
         id: Arc::clone(&arrival.id),
+        client: client_address::client(
+            arrival.http.peer_addr(),
+            arrival.http.headers(),
+            &state.settings.get(),
+        ),
         notes: Notes::new(trace, state.begin_span(trace)),
     };
     let account = Account::open(&state, call.clone());

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use actix_web::{
     Error, HttpResponse,
     body::{BoxBody, MessageBody},
-    dev::{ServiceRequest, ServiceResponse},
+    dev::{RequestHead, ServiceRequest, ServiceResponse},
     http::{
         Method, Uri,
         header::{
@@ -27,17 +27,19 @@ use actix_web::{
 };
 
 use crate::{
-    http::visit::respond, settings::ServerSettings, state::State, surface::error::ApiError,
+    client_address::came_by_tls, http::visit::respond, settings::ServerSettings, state::State,
+    surface::error::ApiError,
 };
 
 /// Seconds for which a browser may remember that an origin is allowed.
 const REMEMBERED_SECONDS: u32 = 600;
 /// The methods that a page of another origin may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-/// Headers that a page of another origin may read.
+/// Headers that a page of another origin may read: all, as `*` says. Browsers that do not know it read those that are named.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, retry-after, retry-after-ms, x-should-retry, x-kebne-reason, x-kebne-lane, x-kebne-attempts, \
-     x-kebne-waited-ms, x-kebne-session-turn",
+    "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, x-kebne-reason, x-kebne-model, x-kebne-lane, \
+     x-kebne-fallback, x-kebne-attempts, x-kebne-waited-ms, x-kebne-omitted, x-kebne-session-turn, \
+     x-kebne-history-turns, x-kebne-history-left-out, *",
 );
 
 /// Refuses requests of foreign pages, and marks answers that an allowed page may read.
@@ -52,15 +54,16 @@ pub(super) async fn guard<B: MessageBody + 'static>(
             .map(ServiceResponse::map_into_boxed_body);
     };
     let settings = state.settings.get();
-    if let Err(error) = check_head(http.method(), http.headers(), http.uri(), &settings) {
+    if let Err(error) = check_head(http.request().head(), &settings) {
         let response = respond(http.request(), Err(error));
         return Ok(http.into_response(response));
     }
     let Some(origin) = allowed_origin(http.headers(), &settings) else {
-        return next
-            .call(http)
-            .await
-            .map(ServiceResponse::map_into_boxed_body);
+        let mut response = next.call(http).await?.map_into_boxed_body();
+        if !settings.cors_origins.is_empty() {
+            vary(response.headers_mut());
+        }
+        return Ok(response);
     };
     if http.method() == Method::OPTIONS
         && http.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
@@ -79,31 +82,26 @@ pub(super) async fn guard<B: MessageBody + 'static>(
 ///
 /// # Errors
 /// Returns a 403 if the request may come from a foreign page.
-pub(super) fn check_head(
-    method: &Method,
-    headers: &HeaderMap,
-    target: &Uri,
-    settings: &ServerSettings,
-) -> Result<(), ApiError> {
+pub(super) fn check_head(head: &RequestHead, settings: &ServerSettings) -> Result<(), ApiError> {
     if !settings.keys.is_empty() {
         return Ok(());
     }
-    let takes_forms = takes_forms(target.path());
-    check(method, headers, target.host(), takes_forms, settings)
+    let headers = head.headers();
+    let is_secure = settings.tls.is_on() || came_by_tls(head.peer_addr, headers, settings);
+    check(&head.method, headers, &head.uri, (is_secure, settings))
 }
 
 /// Checks the headers in which a browser gives the source of a request.
 fn check(
     method: &Method,
     headers: &HeaderMap,
-    target: Option<&str>,
-    takes_forms: bool,
-    settings: &ServerSettings,
+    target: &Uri,
+    (is_secure, settings): (bool, &ServerSettings),
 ) -> Result<(), ApiError> {
     let named = headers
         .get_all(HOST)
         .map(|host| host.to_str().unwrap_or(""));
-    for host in named.chain(target) {
+    for host in named.chain(target.host()) {
         let host = without_port(host);
         if !is_loopback(host)
             && !settings
@@ -116,7 +114,7 @@ fn check(
     }
     let has_origin = headers.contains_key(ORIGIN);
     let is_foreign = if has_origin {
-        !is_own_origin(headers, settings.tls.is_on())
+        !is_own_origin(headers, is_secure)
     } else {
         is_of_another_site(method, headers)
     };
@@ -125,6 +123,7 @@ fn check(
     }
     let types = headers.get_all(CONTENT_TYPE);
     let mut types = types.map(|value| value.to_str().unwrap_or(""));
+    let takes_forms = takes_forms(target.path());
     let allowed = |kind: &str| is_json(kind) || (takes_forms && is_form(kind));
     if method == Method::POST && !types.all(allowed) {
         return Err(ApiError::not_json());
@@ -161,6 +160,11 @@ fn allowed_origin(headers: &HeaderMap, settings: &ServerSettings) -> Option<Head
 fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    vary(headers);
+}
+
+/// Tells caches that answers differ by origin.
+fn vary(headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
@@ -169,6 +173,8 @@ fn permit(headers: &mut HeaderMap, asked: &HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     if let Some(names) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+        let varies = HeaderValue::from_static("Access-Control-Request-Headers");
+        headers.append(VARY, varies);
     }
     headers.insert(
         ACCESS_CONTROL_MAX_AGE,
@@ -220,7 +226,8 @@ mod tests {
             map.append(name, HeaderValue::try_from(*value).unwrap());
         }
         let method = Method::try_from(method).unwrap();
-        match check(&method, &map, None, false, settings) {
+        let secure = (settings.tls.is_on(), settings);
+        match check(&method, &map, &Uri::from_static("/"), secure) {
             Ok(()) => "fine",
             Err(error) => error.reason(),
         }

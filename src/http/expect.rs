@@ -25,7 +25,7 @@ use crate::{
 /// announced length of its body.
 pub(super) fn is_admitted(request: &Request, state: &State) -> bool {
     let (head, settings) = (request.head(), state.settings.get());
-    browsers::check_head(&head.method, head.headers(), request.uri(), &settings).is_ok()
+    browsers::check_head(head, &settings).is_ok()
         && state.callers.of_headers(head.headers()).is_ok()
         && state.bodies.check(head.headers()).is_ok()
 }

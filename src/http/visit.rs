@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     audit_log,
     caller::Caller,
+    client_address,
     http::request_id,
     settings::server::Scope,
     state::State,
@@ -111,6 +112,8 @@ where
     move |http: HttpRequest, payload: Payload, state: Data<State>| {
         let work = work.clone();
         async move {
+            let settings = state.settings.get();
+            let client = client_address::client(http.peer_addr(), http.headers(), &settings);
             let caller = state.callers.of_headers(http.headers());
             let key = caller.as_ref().ok().map(|caller| caller.name.clone());
             let caller = caller.and_then(|caller| caller.require(scope).map(|()| caller));
@@ -129,7 +132,8 @@ where
             if audit_log::includes(scope, http.method()) {
                 let result = answer.as_ref().map(|answer| answer.status().as_u16());
                 let id = request_id::of(&http);
-                audit_log::write(&http, &id, &key.unwrap_or_default(), result);
+                let key = key.unwrap_or_default();
+                audit_log::write(&http, &id, (&key, client), result);
             }
             respond(&http, answer)
         }

@@ -29,6 +29,7 @@ fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
         id: "req_1".into(),
         trace: None,
         span: None,
+        client: None,
         stages: Vec::new(),
         key: String::new(),
         tenant: String::new(),

@@ -40,6 +40,8 @@ const RULES: &[(&str, Effect)] = &[
     ("server.keys", Applied),
     ("server.hosts", Applied),
     ("server.cors_origins", Applied),
+    ("server.trusted_proxies", Applied),
+    ("server.trusted_header", Applied),
     ("server.workers", Kept(THREADS)),
     ("server.connections_max", Kept(THREADS)),
     ("server.body_size_max", Applied),

@@ -12,7 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
     api_key,
-    settings::{ByteCount, HumanDuration, SettingsError, Validate, join, tls::TlsSettings},
+    settings::{
+        ByteCount, ClientHeader, HumanDuration, Network, SettingsError, Validate, join,
+        tls::TlsSettings,
+    },
 };
 
 /// Settings of the HTTP service.
@@ -31,6 +34,12 @@ pub struct ServerSettings {
     /// Origins of web pages that may read answers (CORS), such as `https://app.example`; `*` for all, only with
     /// `keys`. Default none.
     pub cors_origins: Vec<String>,
+    /// The proxies in front of the service, such as `10.0.0.0/8`: only they may name the client in `trusted_header`. Default
+    /// none.
+    pub trusted_proxies: Vec<Network>,
+    /// The header in which they name the client: `x-forwarded-for` (with `x-forwarded-proto`) or `forwarded`. The other one
+    /// is ignored. Default `x-forwarded-for`.
+    pub trusted_header: ClientHeader,
     /// Threads that serve HTTP; 1 to 256. Default 2.
     pub workers: usize,
     /// Connections that each of these threads may hold; 1 to 1000000. Default 4096.
@@ -179,6 +188,8 @@ impl Default for ServerSettings {
             keys: Vec::new(),
             hosts: Vec::new(),
             cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            trusted_header: ClientHeader::default(),
             workers: 2,
             connections_max: 4096,
             body_size_max: ByteCount(16 << 20),

@@ -118,6 +118,7 @@ impl Drop for Account {
             trace: notes.trace(),
             span: notes.span(),
             stages: notes.take_stages(),
+            client: self.call.client,
             key: notes.take_key(),
             tenant: notes.take_tenant(),
             surface: self.call.surface.name(),

@@ -99,7 +99,7 @@ fn pages_of_other_origins_may_read_only_where_that_is_configured() {
     let preflight = |program: &Program, origin: &str| {
         let headers = format!(
             "Host: {}\r\nAccept: */*\r\nAccess-Control-Request-Method: POST\r\n\
-             Access-Control-Request-Headers: authorization,content-type\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Headers: authorization,content-type,x-kebne-deadline-ms\r\nOrigin: {origin}\r\n\
              Sec-Fetch-Mode: cors\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: empty\r\n",
             program.address
         );
@@ -126,7 +126,9 @@ fn pages_of_other_origins_may_read_only_where_that_is_configured() {
     for header in [
         "access-control-allow-origin: https://app.example",
         "access-control-allow-methods: get, head, post, delete",
-        "access-control-allow-headers: authorization,content-type",
+        "access-control-allow-headers: authorization,content-type,x-kebne-deadline-ms",
+        "access-control-max-age: 600",
+        "vary: access-control-request-headers",
         "vary: origin",
     ] {
         assert!(answer.has(header), "no `{header}` in {}", answer.head);
@@ -135,5 +137,27 @@ fn pages_of_other_origins_may_read_only_where_that_is_configured() {
     let answer = program.send("GET", "/v1/models", &headers, &Value::Null);
     assert_eq!(answer.status, 200);
     assert!(answer.has("access-control-allow-origin: https://app.example"));
+    let exposed = answer.header("access-control-expose-headers").unwrap();
+    for name in [
+        "x-request-id",
+        "retry-after",
+        "x-kebne-reason",
+        "x-kebne-model",
+        "*",
+    ] {
+        assert!(exposed.split(", ").any(|known| known == name), "{exposed}");
+    }
+    // Cookies and other credentials of a browser are never asked for.
+    assert!(!answer.head.contains("access-control-allow-credentials"));
+    // A page reads errors too.
+    let body = serde_json::json!({"model": "nobody's", "messages": []});
+    let error = program.send("POST", CHAT, &headers, &body);
+    assert_eq!(error.status, 404);
+    assert!(error.has("access-control-allow-origin: https://app.example"));
+    // A cache must not give a page the answer of another one, or of a program.
+    assert!(error.has("vary: origin"), "{}", error.head);
+    let plain = program.send("GET", "/v1/models", &[], &Value::Null);
+    assert!(plain.has("vary: origin"), "{}", plain.head);
+    assert!(!plain.head.contains("access-control-allow-origin"));
     assert_eq!(preflight(&program, "https://evil.example").status, 403);
 }

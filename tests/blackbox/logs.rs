@@ -184,3 +184,50 @@ fn what_administrators_do_is_written_with_their_names() {
     assert_eq!(lines.iter().map(seen).collect::<Vec<_>>(), expected);
     assert!(lines.iter().all(|line| line["peer"] == "127.0.0.1"));
 }
+
+#[test]
+fn only_a_trusted_proxy_names_the_client_in_the_logs() {
+    let forged = [
+        ("x-forwarded-for", "6.6.6.6, 2001:db8::2, 127.0.0.2"),
+        ("forwarded", "for=3.3.3.3"),
+    ];
+    for (trusted, header, client) in [
+        ("[]", "x-forwarded-for", "127.0.0.1"),
+        ("[\"10.0.0.0/8\"]", "x-forwarded-for", "127.0.0.1"),
+        ("[\"127.0.0.0/8\"]", "x-forwarded-for", "2001:db8::2"),
+        ("[\"127.0.0.1\"]", "forwarded", "3.3.3.3"),
+    ] {
+        let folder = folder();
+        let config = settings(folder.path(), "format = \"json\"", "");
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Program::configured(folder.path(), &config);
+        command
+            .env("KEBNE__SERVER__TRUSTED_PROXIES", trusted)
+            .env("KEBNE__SERVER__TRUSTED_HEADER", header);
+        let program = Program::spawn_with(&mut command, Stdio::from(log));
+        let send = |key: &'static str, path: &str, body: &Value| {
+            let headers = [("authorization", key), forged[0], forged[1]];
+            program.send("POST", path, &headers, body).status
+        };
+        let call = json!({"model": "m", "messages": [{"role": "user", "content": "a"}]});
+        assert_eq!(send("Bearer plain", CHAT, &call), 200);
+        assert_eq!(
+            send("Bearer operator", "/backends/b/close", &Value::Null),
+            200
+        );
+        let called = lines(&folder.path().join("requests.log"), 1);
+        let called: Value = serde_json::from_str(&called[0]).unwrap();
+        assert_eq!(called["client"], client, "{trusted} {header}");
+        let since = Instant::now();
+        let audited = loop {
+            let text = fs::read_to_string(folder.path().join("log")).unwrap();
+            let line = text.lines().find(|line| line.contains("kebne::audit"));
+            if let Some(line) = line {
+                break serde_json::from_str::<Value>(line).unwrap();
+            }
+            assert!(since.elapsed() < Duration::from_secs(20), "{text}");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(audited["peer"], client, "{trusted} {header}");
+    }
+}
