@@ -10,6 +10,7 @@ pub mod huggingface;
 pub mod ollama;
 mod one_chunk;
 pub mod openai;
+pub(crate) mod owned;
 mod pump;
 pub mod reason;
 #[cfg(feature = "lab")]
@@ -31,6 +32,7 @@ pub use anthropic::AnthropicBackend;
 pub use huggingface::HuggingFaceBackend;
 pub use ollama::OllamaBackend;
 pub use openai::OpenAiBackend;
+pub use owned::OwnedBackend;
 #[cfg(feature = "lab")]
 pub use simulated::SimulatedBackend;
 
@@ -48,6 +50,8 @@ pub enum ModelBackend {
     HuggingFace(Box<HuggingFaceBackend>),
     /// A client of a server of the Messages API.
     Anthropic(Box<AnthropicBackend>),
+    /// A client of a server that the gateway starts and stops.
+    Owned(Box<OwnedBackend<ModelBackend>>),
 }
 
 /// The reason why a backend cannot be created from its settings.
@@ -146,6 +150,8 @@ impl ModelBackend {
             Self::Ollama(backend) => backend.charge_answers_to(answers),
             Self::HuggingFace(backend) => backend.charge_answers_to(answers),
             Self::Anthropic(backend) => backend.charge_answers_to(answers),
+            // Its client was made with a budget.
+            Self::Owned(_) => {}
         }
         self
     }
@@ -157,13 +163,22 @@ impl ModelBackend {
     /// # Errors
     /// Returns why it did not, without secrets.
     pub(crate) async fn check(&self, path: &str) -> Result<(), String> {
-        match self {
+        match self.client() {
             #[cfg(feature = "lab")]
             Self::Simulated(_) => Ok(()),
             Self::OpenAi(backend) => backend.upstream().check(path).await,
             Self::Ollama(backend) => backend.upstream().check(path).await,
             Self::HuggingFace(backend) => backend.upstream().check(path).await,
             Self::Anthropic(backend) => backend.upstream().check(path).await,
+            Self::Owned(_) => Err("it has no client".to_owned()),
+        }
+    }
+
+    /// Returns the client of the server.
+    fn client(&self) -> &Self {
+        match self {
+            Self::Owned(owned) => owned.client(),
+            client => client,
         }
     }
 }
@@ -183,6 +198,7 @@ impl Backend for ModelBackend {
             Self::Ollama(backend) => backend.attempt(attempt).await,
             Self::HuggingFace(backend) => backend.attempt(attempt).await,
             Self::Anthropic(backend) => backend.attempt(attempt).await,
+            Self::Owned(backend) => backend.attempt(attempt).await,
         }
     }
 }

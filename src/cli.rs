@@ -25,6 +25,7 @@ use std::{
 };
 
 use crate::{
+    gateway,
     logging::LoggingError,
     service::ServiceError,
     settings::{Environment, SettingsErrors},
@@ -96,6 +97,17 @@ pub enum Command {
         #[command(flatten)]
         tls: tls::TlsArguments,
     },
+    /// Become the program of a model server, which ends with the process that started it.
+    #[command(name = gateway::owned::LAUNCH, hide = true)]
+    Launch {
+        /// The id of that process.
+        parent: u32,
+        /// The program.
+        program: OsString,
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -130,6 +142,9 @@ pub enum CommandError {
     #[cfg(feature = "top")]
     #[error(transparent)]
     Top(#[from] top::TopError),
+    /// The program of a model server could not be run.
+    #[error("it cannot be run: {0}")]
+    Launch(#[source] io::Error),
     /// The gateway is not healthy.
     #[error(transparent)]
     Health(#[from] health::HealthError),
@@ -168,6 +183,7 @@ impl CommandError {
             Self::Show(_)
             | Self::Randomness(_)
             | Self::Health(_)
+            | Self::Launch(_)
             | Self::Log(_)
             | Self::Listen { .. }
             | Self::Service(_)
@@ -219,6 +235,13 @@ where
             tls: &tls,
         }
         .ask(environment, output),
+        Command::Launch {
+            parent,
+            program,
+            args,
+        } => Err(CommandError::Launch(kebne_servers::become_server(
+            parent, &program, &args,
+        ))),
         Command::Completions { shell } => reference::completions(shell, output),
         Command::Man { folder } => reference::man(folder.as_deref(), output),
     };

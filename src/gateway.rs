@@ -20,6 +20,7 @@ use kebne_context::ContextHandle;
 use kebne_control::LaneState;
 use kebne_lane::{Ending, LaneSnapshot, Service};
 use kebne_monitor::{GetMemory, Monitor};
+use kebne_servers::{ServerReport, Servers};
 use serde::Serialize;
 
 #[cfg(feature = "lab")]
@@ -42,8 +43,10 @@ mod context;
 mod error;
 mod fallbacks;
 mod health;
+mod hooks;
 mod lane;
 mod operate;
+pub(crate) mod owned;
 mod placement;
 mod restarts;
 mod route;
@@ -78,6 +81,8 @@ struct Inner {
     supervisor: ActorRef<Supervisor>,
     context: ContextHandle,
     accounts: Accounts,
+    /// The servers that this process starts and stops.
+    servers: Servers,
     /// Raises alerts about all of this.
     monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
@@ -116,6 +121,8 @@ pub struct GatewaySnapshot {
     pub fallbacks: Vec<FallbackCount>,
     /// What the health checks have found.
     pub health: Vec<HealthReport>,
+    /// The servers that this process starts and stops.
+    pub servers: Vec<ServerReport>,
 }
 
 /// Returns the props of the monitor, which goes on with what an earlier process knew.
@@ -146,6 +153,7 @@ impl Gateway {
         let learned = Learned::open(&settings.server.learned_path);
         let monitor = monitor(settings, learned.as_ref());
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
+        let servers = Servers::start_under(&supervisor).await?;
         let accounts = accounts::new(settings);
         let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let gateway = Self {
@@ -154,6 +162,7 @@ impl Gateway {
                 supervisor,
                 context,
                 accounts,
+                servers,
                 monitor,
                 threads: Threads::default(),
                 accountant_thread: Mutex::default(),
@@ -169,6 +178,7 @@ impl Gateway {
             }),
         };
         gateway.start_accounts(settings).await?;
+        gateway.follow_servers();
         gateway.apply(settings, environment).await?;
         Ok(gateway)
     }
@@ -267,6 +277,7 @@ impl Gateway {
                 .iter()
                 .filter_map(|lane| lane.health())
                 .collect(),
+            servers: self.inner.servers.reports().await,
         }
     }
 
@@ -278,12 +289,14 @@ impl Gateway {
         };
         let lanes = self.table().lanes.clone();
         let memory = self.inner.monitor.ask(GetMemory, MEMORY_TIMEOUT).await;
+        let load_times = self.inner.servers.load_times().await;
         let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
         for lane in &lanes {
             if let Some(snapshot) = lane.handle.learned() {
                 learned.note(&lane.settings, snapshot);
             }
         }
+        learned.note_servers(load_times);
         // Without an answer, what is known of the monitor stays.
         if let Ok(memory) = memory {
             learned.note_monitor(memory);

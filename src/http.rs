@@ -287,6 +287,18 @@ fn backend_administration() -> Vec<Resource> {
             "/admin/v1/backends/{name}/prewarm",
             post(with_scope(Scope::Admin, backends::prewarm)),
         ),
+        only(
+            "/admin/v1/backends/{name}/load",
+            post(with_scope(Scope::Admin, backends::load)),
+        ),
+        only(
+            "/admin/v1/backends/{name}/unload",
+            post(with_scope(Scope::Admin, backends::unload)),
+        ),
+        only(
+            "/admin/v1/servers",
+            get(with_scope(Scope::ReadState, backends::servers)),
+        ),
     ]
 }
 

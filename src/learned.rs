@@ -40,6 +40,9 @@ struct Kept {
     /// What the monitor keeps; `null` in files of versions that kept nothing of it.
     #[serde(default, deserialize_with = "memory")]
     monitor: Memory,
+    /// The load times of the servers that the gateway starts.
+    #[serde(default)]
+    servers: BTreeMap<String, LoadTimes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +95,21 @@ impl Learned {
         let lanes = &mut self.kept.lanes;
         if lanes.contains_key(&backend.name) || lanes.len() < LANES_MAX {
             lanes.insert(backend.name.clone(), lane);
+        }
+    }
+
+    /// Returns the load times of a server that the gateway starts.
+    pub fn load_times(&self, server: &str) -> LoadTimes {
+        self.kept.servers.get(server).cloned().unwrap_or_default()
+    }
+
+    /// Takes note of the load times of servers.
+    pub fn note_servers(&mut self, load_times: BTreeMap<String, LoadTimes>) {
+        let servers = &mut self.kept.servers;
+        for (name, times) in load_times {
+            if servers.contains_key(&name) || servers.len() < LANES_MAX {
+                servers.insert(name, times);
+            }
         }
     }
 
@@ -208,6 +226,8 @@ fn read(path: &Path) -> io::Result<Kept> {
             tracing::warn!(%path, "`lanes.{name}.learned.{key}` is not plausible; it is ignored");
         }
     }
+    kept.servers
+        .retain(|_, times| times.are_plausible(LOAD_TIME_MAX));
     Ok(kept)
 }
 

@@ -238,6 +238,7 @@ impl Live {
             overall: Overall::new(&lanes, expected, seen.draining, &sessions),
             lanes,
             models: self.models(),
+            servers: sample::servers(&seen.gateway.servers),
             actors: seen.gateway.actors.clone(),
             dead_letters: seen.gateway.dead_letters,
             sessions,

@@ -8,6 +8,7 @@ mod labels;
 mod lanes;
 mod names;
 mod promises;
+mod servers;
 
 use std::{
     fmt,
@@ -108,6 +109,7 @@ impl Metrics {
         lanes::register_all(&mut registry, &snapshot.lanes);
         lanes::register_fallbacks(&mut registry, &snapshot.fallbacks);
         lanes::register_health(&mut registry, &snapshot.health);
+        servers::register_all(&mut registry, &snapshot.servers);
         let restarts = Family::<ByKind, Counter>::default();
         for (&kind, &count) in &snapshot.restarts {
             restarts.get_or_create(&ByKind { kind }).inc_by(count);

@@ -31,7 +31,7 @@ macro_rules! file {
 }
 
 /// The files of the page. The first one is the page itself.
-const FILES: [File; 10] = [
+const FILES: [File; 11] = [
     file!("index.html", "text/html; charset=utf-8"),
     file!("style.css", "text/css; charset=utf-8"),
     file!("icon.svg", "image/svg+xml"),
@@ -40,6 +40,7 @@ const FILES: [File; 10] = [
     file!("dom.js", JAVASCRIPT),
     file!("charts.js", JAVASCRIPT),
     file!("lanes.js", JAVASCRIPT),
+    file!("servers.js", JAVASCRIPT),
     file!("service.js", JAVASCRIPT),
     file!("try.js", JAVASCRIPT),
 ];

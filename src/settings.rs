@@ -17,6 +17,7 @@ pub mod environment;
 pub mod error_status;
 pub mod fallback;
 pub mod health;
+pub mod hooks;
 pub mod load;
 pub mod log;
 pub mod model;
@@ -30,6 +31,7 @@ pub mod tls;
 
 use std::collections::BTreeSet;
 
+use kebne_servers::Port;
 use serde::{Deserialize, Serialize};
 
 pub use alerts::{AlertSettings, WebhookSettings};
@@ -43,11 +45,13 @@ pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use error_status::ErrorStatus;
 pub use fallback::{FallbackAfter, FallbackSettings};
 pub use health::HealthSettings;
+pub use hooks::{HookSettings, HooksSettings};
 pub use kebne_accounts::AccountsSettings;
 pub use kebne_context::{ContextSettings, PromptSettings};
 #[cfg(feature = "lab")]
 pub use kebne_lab::simulate::SimulationSettings;
 pub use kebne_lane::LaneSettings;
+pub use kebne_servers::{ProcessSettings, ServersSettings};
 pub use kebne_settings::{
     ByteCount, HumanDuration, Origin, SettingsError, SettingsErrors, Validate, join, validate_each,
 };
@@ -81,6 +85,8 @@ pub struct Settings {
     pub cost: CostSettings,
     /// The accounts of keys: file and groups.
     pub accounts: AccountsSettings,
+    /// The budget of the processes that the gateway starts.
+    pub servers: ServersSettings,
     /// Backends, one lane each; at least one.
     pub backends: Vec<BackendSettings>,
     /// Models that callers may request. If empty, each backend is offered under its own name.
@@ -102,6 +108,7 @@ impl Default for Settings {
             alerts: AlertSettings::default(),
             cost: CostSettings::default(),
             accounts: AccountsSettings::default(),
+            servers: ServersSettings::default(),
             backends: default_backends(),
             models: default_models(),
             prompts: Vec::new(),
@@ -141,6 +148,7 @@ impl Validate for Settings {
         errors.extend(self.alerts.validate(&join(path, "alerts")));
         errors.extend(self.cost.validate(&join(path, "cost")));
         errors.extend(self.accounts.validate(&join(path, "accounts")));
+        errors.extend(self.servers.validate(&join(path, "servers")));
         #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         errors.extend(validate_each(&self.backends, &join(path, "backends")));
@@ -167,8 +175,31 @@ impl Settings {
         let prompt_names: Vec<&str> = self.prompts.iter().map(|p| p.name.as_str()).collect();
         errors.extend(repeated(&prompt_names, &join(path, "prompts"), "name"));
         errors.extend(self.model_contradictions(&join(path, "models"), &backend_names));
+        errors.extend(self.process_contradictions(&backends));
         errors.extend(self.unknown_models_of_keys(path));
         errors.extend(self.unknown_groups_of_keys(path));
+        errors
+    }
+
+    /// Returns an error for each process that does not fit on its device, or has the port of another one.
+    fn process_contradictions(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut ports = BTreeSet::new();
+        for (index, backend) in self.backends.iter().enumerate() {
+            let Some(process) = &backend.process else {
+                continue;
+            };
+            let at = |key: &str| format!("{path}[{index}].process.{key}");
+            if let Some((key, message)) = self.servers.misfit(process) {
+                errors.push(SettingsError::new(at(key), message));
+            }
+            if let Port::Fixed(port) = process.port
+                && !ports.insert(port)
+            {
+                let message = format!("`{port}` is the port of another process");
+                errors.push(SettingsError::new(at("port"), message));
+            }
+        }
         errors
     }
 

@@ -8,7 +8,10 @@ use std::{
 use kebne_context::StoreHealth;
 use kebne_control::{LaneState, Outcome};
 use kebne_lane::{Ending, LaneSnapshot, LastFailure};
-use kebne_monitor::{ActorSample, BudgetSample, KeySample, LaneSample, Phase, Sample};
+use kebne_monitor::{
+    ActorSample, BudgetSample, KeySample, LaneSample, Phase, Sample, ServerSample,
+};
+use kebne_servers::ServerReport;
 
 use crate::{backend::reason, gateway::Gateway, live::Moment, logging, tally::Tally};
 
@@ -55,6 +58,16 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
         certificate_expires_at: None,
         account_outage: gateway.accounts().health().reason,
         log_lines_dropped: logging::lines_dropped(),
+        servers: seen.gateway.servers.iter().map(server).collect(),
+    }
+}
+
+fn server(report: &ServerReport) -> ServerSample {
+    ServerSample {
+        name: Arc::clone(&report.name),
+        is_failing: report.is_failing,
+        failures: report.failures_in_row,
+        last_error: report.last_error.clone(),
     }
 }
 

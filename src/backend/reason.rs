@@ -16,7 +16,7 @@ pub const SILENT: &str = "backend_silent";
 pub const UNREACHABLE: &str = "backend_unreachable";
 /// An operator has taken the backend out of service.
 pub const OUT_OF_SERVICE: &str = "lane_closed";
-/// The backend reported in the middle of an answer that its model is loading.
+/// The model is loading: the backend reported it in the middle of an answer, or the gateway has not loaded its server yet.
 pub const LOADING: &str = "model_loading";
 /// The backend reported overload in the middle of an answer.
 pub const OVERLOADED: &str = "server_is_overloaded";

@@ -21,7 +21,7 @@ const MASK: &str = "********";
 
 /// Keys whose values are secret or can contain secrets. The name of an environment variable that holds a key
 /// (`key_env`) is not a secret.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 10] = [
     "keys",
     "key",
     "hash",
@@ -29,6 +29,9 @@ const SECRETS: [&str; 8] = [
     "password",
     "headers",
     "wake_headers",
+    // Of a process and of a hook.
+    "env",
+    "body",
     // The address of a webhook often holds a token in its path.
     "url",
 ];

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering::SeqCst};
 
+use kebne_control::LoadTimes;
 use kebne_lane::Service;
 use serde::Serialize;
 
@@ -48,6 +49,7 @@ impl Gateway {
     ) -> Result<Applied, StartError> {
         let _one_at_a_time = self.inner.applying.lock().await;
         let before = self.table();
+        self.inner.servers.set_devices(settings.servers.rooms());
         let mut lanes = Vec::with_capacity(settings.backends.len());
         let (mut started, mut kept) = (Vec::new(), Vec::new());
         for backend in &settings.backends {
@@ -118,6 +120,9 @@ impl Gateway {
             environment,
             supervisor: &inner.supervisor,
             answers: &inner.answers,
+            servers: &inner.servers,
+            former: former.map(|former| &**former),
+            load_times: self.load_times_earlier(backend),
         };
         let lane = Arc::new(Lane::start(number, backend, known, &thread, &parts).await?);
         if let Some(former) = former {
@@ -134,6 +139,15 @@ impl Gateway {
             learned.of(backend)
         });
         learned.map_or(Known::Nothing, Known::Earlier)
+    }
+
+    /// Returns the load times of the server of a backend that an earlier process has learned.
+    fn load_times_earlier(&self, backend: &BackendSettings) -> LoadTimes {
+        let learned = self.inner.learned.as_ref();
+        learned.map_or_else(LoadTimes::default, |learned| {
+            let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+            learned.load_times(&backend.name)
+        })
     }
 
     /// Lets a lane serve the calls that it has admitted, and stops it then.

@@ -3,11 +3,13 @@
 
 use crate::{
     backend::{ModelBackend, wake},
-    gateway::context::secrets,
+    gateway::{context::secrets, owned},
     settings::{BaseUrl, Environment, Settings, SettingsError},
     tls,
 };
 
+/// The port of a process that has not started yet.
+const PORT: u16 = 1;
 /// The URL of a replica that is not known yet.
 const PLACEHOLDER: &str = "http://localhost/v1";
 
@@ -17,6 +19,13 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
     let mut errors = Vec::new();
     for (index, backend) in settings.backends.iter().enumerate() {
         let mut backend = backend.clone();
+        if backend.process.is_some() {
+            match owned::at_port(&backend, PORT) {
+                Ok(at_port) => backend = at_port,
+                // The checks of the settings have found it.
+                Err(_) => continue,
+            }
+        }
         if backend.discovery.names_urls() {
             // The replicas differ only in their URLs.
             backend.base_url = Some(BaseUrl::new(PLACEHOLDER));

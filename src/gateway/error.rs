@@ -26,6 +26,11 @@ pub enum GatewayError {
     /// No backend has this name.
     #[error("the backend `{0}` does not exist")]
     UnknownBackend(String),
+    /// The backend's server is not one that the gateway starts and stops.
+    #[error(
+        "the server of backend `{0}` is not started by the gateway: it has neither `[backends.process]` nor `[backends.hooks]`"
+    )]
+    NoServer(String),
     /// The backend's lane does not answer its operator.
     #[error("the lane of backend `{0}` does not answer")]
     NoAnswer(String),

@@ -3,14 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use kebne_actors::ActorRef;
-use kebne_control::Snapshot;
+use kebne_control::{LoadTimes, Snapshot};
 use kebne_lane::{LaneBuilder, LaneHandle, Prewarm};
+use kebne_servers::Servers;
 
 use crate::{
     backend::{ModelBackend, wake},
     gateway::{
         StartError,
         health::{Health, HealthReport},
+        owned::{self, Owned, OwnedServer},
     },
     memory::ByteBudget,
     settings::{BackendSettings, Environment, Settings},
@@ -28,6 +30,8 @@ pub(super) struct Lane {
     pub(super) backend: Arc<ModelBackend>,
     pub(super) settings: BackendSettings,
     pub(super) health: Health,
+    /// The server, if the gateway starts and stops it. It is removed with the last lane that has it.
+    pub(super) server: Option<Arc<OwnedServer>>,
     /// The thread of its actors.
     #[cfg(feature = "lab")]
     pub(super) thread: actix_rt::ArbiterHandle,
@@ -49,6 +53,12 @@ pub(super) struct LaneParts<'a> {
     pub(super) supervisor: &'a ActorRef<Supervisor>,
     /// The memory of large answers, shared by all backends.
     pub(super) answers: &'a ByteBudget,
+    /// The servers that the gateway starts and stops.
+    pub(super) servers: &'a Servers,
+    /// The lane that is replaced, whose server goes on if it is the same.
+    pub(super) former: Option<&'a Lane>,
+    /// The load times of the server that an earlier process has learned.
+    pub(super) load_times: LoadTimes,
 }
 
 impl Lane {
@@ -60,8 +70,7 @@ impl Lane {
         thread: &actix_rt::ArbiterHandle,
         parts: &LaneParts<'_>,
     ) -> Result<Self, StartError> {
-        let backend = ModelBackend::build(backend_settings, parts.environment)?;
-        let backend = Arc::new(backend.with_answer_budget(parts.answers));
+        let Owned { backend, server } = Box::pin(owned::build(backend_settings, parts)).await?;
         let (wake, wake_options) = wake::call(backend_settings, parts.settings)?;
         let builder = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend));
         let builder = match known {
@@ -85,6 +94,7 @@ impl Lane {
             backend,
             settings: backend_settings.clone(),
             health: Health::default(),
+            server,
             #[cfg(feature = "lab")]
             thread: thread.clone(),
         })

@@ -12,8 +12,10 @@ use kebne_actors::{ActorSystem, Offer, Recipient, Restarted};
 pub(super) struct Restarts(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 /// The kinds of actors, by the beginnings of their names.
-const KINDS: [(&str, &str); 7] = [
+const KINDS: [(&str, &str); 9] = [
     ("monitor", "monitor"),
+    ("servers", "scheduler"),
+    ("server-", "model_server"),
     ("worker-pool", "worker_pool"),
     ("worker-", "worker"),
     ("rate-controller", "rate_controller"),

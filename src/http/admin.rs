@@ -79,6 +79,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "lanes": snapshot.lanes,
         "fallbacks": snapshot.fallbacks,
         "health": snapshot.health,
+        "servers": snapshot.servers,
         "sessions": session_store(&state.context.health(), state.live.sessions()),
         "settings": state.reloader.status(),
         "accounts": account_store(&state.gateway.accounts().health()),

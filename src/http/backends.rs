@@ -57,6 +57,30 @@ pub(super) async fn enable(visit: Visit) -> Result<HttpResponse, ApiError> {
     answer(&visit, &name).await
 }
 
+/// `GET /admin/v1/servers`: the servers that the gateway starts and stops.
+pub(super) async fn servers(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let data = visit.state.gateway.servers().await;
+    Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data})))
+}
+
+/// `POST /admin/v1/backends/{name}/load`: has the server of a backend loaded as soon as there is room. Answers 202.
+pub(super) async fn load(visit: Visit) -> Result<HttpResponse, ApiError> {
+    operate(&visit, true)
+}
+
+/// `POST /admin/v1/backends/{name}/unload`: has the server of a backend stopped when its last call has ended. It is started
+/// again when a call waits for it. Answers 202.
+pub(super) async fn unload(visit: Visit) -> Result<HttpResponse, ApiError> {
+    operate(&visit, false)
+}
+
+fn operate(visit: &Visit, is_loaded: bool) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let done = visit.state.gateway.operate_server(&name, is_loaded);
+    done.map_err(|error| ApiError::from_gateway(&error))?;
+    Ok(HttpResponse::Accepted().json(json!({"object": "server", "name": name})))
+}
+
 /// Answers with the state of a backend.
 async fn answer(visit: &Visit, name: &str) -> Result<HttpResponse, ApiError> {
     let snapshot = visit.state.gateway.backend_snapshot(name).await;

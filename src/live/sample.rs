@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kebne_actors::ActorReport;
 use kebne_context::StoreHealth;
 use kebne_lane::{EndingCounts, FailureCount, LaneSnapshot, LastFailure, PastVerdict, Service};
+use kebne_servers::ServerReport;
 use serde::Serialize;
 
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
     },
     settings::BackendKind,
 };
+
+/// The lines of the log of a server that the page shows.
+const LINES_SHOWN: usize = 5;
 
 /// What the page shows at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +37,8 @@ pub struct Sample {
     pub lanes: Vec<LaneSample>,
     /// The models and the backends that serve them.
     pub models: Arc<[ModelSample]>,
+    /// The servers that the gateway starts and stops.
+    pub servers: Vec<ServerReport>,
     /// Every living actor.
     pub actors: Vec<ActorReport>,
     /// Messages that were not delivered.
@@ -267,4 +273,14 @@ impl Overall {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns what the page shows of servers: their last lines only.
+pub(super) fn servers(reports: &[ServerReport]) -> Vec<ServerReport> {
+    let mut servers = reports.to_vec();
+    for server in &mut servers {
+        let old = server.lines.len().saturating_sub(LINES_SHOWN);
+        server.lines.drain(..old);
+    }
+    servers
 }

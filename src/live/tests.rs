@@ -13,6 +13,7 @@ fn seen() -> Seen {
             restarts: std::collections::BTreeMap::new(),
             fallbacks: Vec::new(),
             health: Vec::new(),
+            servers: Vec::new(),
         },
         draining: false,
         uptime: Duration::from_secs(5),

@@ -39,6 +39,7 @@ const fn metric(
 use Kind::{Counter, Gauge, Histogram};
 
 const LANE: &[&str] = &["lane"];
+const SERVER: &[&str] = &["server"];
 const MODEL: &[&str] = &["model"];
 const GEN_AI: &[&str] = &[
     "gen_ai_operation_name",
@@ -370,6 +371,37 @@ pub(super) const RATE_LIMIT: Metric = metric(
     "Requests per second that are allowed; 0 without a rate",
 );
 
+pub(super) const SERVER_READY: Metric = metric(
+    "kebne_server_ready",
+    Gauge,
+    SERVER,
+    "1 if the model server that the gateway starts serves, 0 otherwise",
+);
+pub(super) const SERVER_LOADS: Metric = metric(
+    "kebne_server_loads",
+    Counter,
+    SERVER,
+    "Loads of the model server that succeeded",
+);
+pub(super) const SERVER_LOAD_SECONDS: Metric = metric(
+    "kebne_server_load_seconds",
+    Counter,
+    SERVER,
+    "Seconds of all loads of the model server that succeeded",
+);
+pub(super) const SERVER_SWAPS: Metric = metric(
+    "kebne_server_swaps",
+    Counter,
+    SERVER,
+    "Stops of the model server that made room for another one",
+);
+pub(super) const SERVER_FAILURES: Metric = metric(
+    "kebne_server_failures",
+    Counter,
+    SERVER,
+    "Starts of the model server that failed, and its ends without a request",
+);
+
 /// All metrics, in the order of the reference.
 pub(super) const ALL: &[&Metric] = &[
     &REQUESTS,
@@ -409,6 +441,11 @@ pub(super) const ALL: &[&Metric] = &[
     &WORKERS,
     &WORKER_RESTARTS,
     &ALERTS,
+    &SERVER_READY,
+    &SERVER_LOADS,
+    &SERVER_LOAD_SECONDS,
+    &SERVER_SWAPS,
+    &SERVER_FAILURES,
     &ACTOR_RESTARTS,
     &DEAD_LETTERS,
     &BODY_BYTES,

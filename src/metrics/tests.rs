@@ -79,6 +79,7 @@ fn text() -> String {
         restarts: BTreeMap::from([("worker", 3)]),
         fallbacks: Vec::new(),
         health: Vec::new(),
+        servers: Vec::new(),
     };
     let mut ledger = kebne_quota::Ledger::default();
     let limits = toml::from_str("budgets = [{ tokens = 100 }]").unwrap();

@@ -1,7 +1,8 @@
-// What concerns the whole service: models, keys, facts, actors and alerts.
+// What concerns the whole service: models, model servers, keys, facts, actors and alerts.
 
 import { element, keyed, setAttribute, setProse, setText, show, span, time } from "./dom.js";
 import { request } from "./feed.js";
+import { servers } from "./servers.js";
 
 const find = (id) => document.getElementById(id);
 /** Time between two questions for the alerts. */
@@ -12,6 +13,7 @@ const ALIKE = 3;
 /** Shows the parts of a sample that are not lanes. */
 export function service(sample) {
   models(sample);
+  servers(sample.servers);
   keys(sample.keys, sample.cost);
   facts(sample);
   actors(sample.actors);

@@ -14,8 +14,8 @@ use std::{
 
 use actix_web::dev::ServerHandle;
 use kebne_actors::shutdown::{
-    ACTOR_SYSTEM_TERMINATE, BEFORE_SERVICE_UNBIND, CoordinatedShutdown, Phases,
-    SERVICE_REQUESTS_DONE, SERVICE_STOP, SERVICE_UNBIND,
+    ACTOR_SYSTEM_TERMINATE, BEFORE_ACTOR_SYSTEM_TERMINATE, BEFORE_SERVICE_UNBIND,
+    CoordinatedShutdown, Phases, SERVICE_REQUESTS_DONE, SERVICE_STOP, SERVICE_UNBIND,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ const LAME_DUCK_SLACK: Duration = Duration::from_secs(1);
 /// Time to cut off what is left (each lane answers within 2 s) and to write out what connections hold (2 s more),
 /// twice over.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+/// Above every `stop_grace`, after which servers are killed.
+const SERVERS_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How the service ends.
 #[derive(Debug)]
@@ -53,7 +55,10 @@ impl Plan {
                 phase.timeout(lame_duck + LAME_DUCK_SLACK)
             })
             .change(SERVICE_REQUESTS_DONE, |phase| phase.timeout(drain_deadline))
-            .change(SERVICE_STOP, |phase| phase.timeout(STOP_TIMEOUT));
+            .change(SERVICE_STOP, |phase| phase.timeout(STOP_TIMEOUT))
+            .change(BEFORE_ACTOR_SYSTEM_TERMINATE, |phase| {
+                phase.timeout(SERVERS_TIMEOUT)
+            });
         let plan = Self {
             shutdown: CoordinatedShutdown::new(phases)?,
             second_signal: now.child_token(),
@@ -63,6 +68,7 @@ impl Plan {
         plan.refuse_new_calls(gateway, state)?;
         plan.wait_for_calls(gateway)?;
         plan.stop_serving(gateway, state, server)?;
+        plan.stop_servers(gateway)?;
         plan.terminate(gateway)?;
         Ok(plan)
     }
@@ -149,6 +155,21 @@ impl Plan {
             Ok(())
         };
         self.shutdown.add_task(SERVICE_STOP, "stop-serving", stop)?;
+        Ok(())
+    }
+
+    /// The servers that this process has started end with it. Those that are not waited for are killed.
+    fn stop_servers(&self, gateway: &Gateway) -> Result<(), ServiceError> {
+        let (gateway, second_signal) = (gateway.clone(), self.second_signal.clone());
+        let stop = || async move {
+            tokio::select! {
+                () = gateway.stop_servers() => {}
+                () = second_signal.cancelled() => {}
+            }
+            Ok(())
+        };
+        self.shutdown
+            .add_task(BEFORE_ACTOR_SYSTEM_TERMINATE, "stop-servers", stop)?;
         Ok(())
     }
 

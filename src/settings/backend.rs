@@ -5,14 +5,15 @@ mod check;
 use std::collections::BTreeMap;
 
 use kebne_quota::Price;
+use kebne_servers::ProcessSettings;
 use kebne_wire::{NativeApi, inputs::Input};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "lab")]
 use crate::settings::SimulationSettings;
 use crate::settings::{
-    BaseUrl, ByteCount, DiscoverySettings, ErrorStatus, HealthSettings, HumanDuration,
-    LaneSettings, PrewarmSettings, SettingsError, Validate, join,
+    BaseUrl, ByteCount, DiscoverySettings, ErrorStatus, HealthSettings, HooksSettings,
+    HumanDuration, LaneSettings, PrewarmSettings, SettingsError, Validate, join,
 };
 
 /// Time to connect, as in the `OpenAI` SDKs.
@@ -71,7 +72,8 @@ pub struct BackendSettings {
     pub name: String,
     /// The protocol: `simulated`, `openai`, `ollama`, `huggingface` or `anthropic`. Default `simulated`.
     pub kind: BackendKind,
-    /// The URL of the server, for example `http://127.0.0.1:8000/v1`; required for kinds that call a server.
+    /// The URL of the server, for example `http://127.0.0.1:8000/v1`; required for kinds that call a server, unless it is a
+    /// process of the gateway: then the default is `http://127.0.0.1/v1`, and the port is that of the process.
     pub base_url: Option<BaseUrl>,
     /// The server's name for the model. Default: the name in the caller's request.
     pub model: Option<String>,
@@ -120,6 +122,11 @@ pub struct BackendSettings {
     pub health: HealthSettings,
     /// The call that wakes the backend before the first caller arrives.
     pub prewarm: PrewarmSettings,
+    /// The process that is the server of this backend, if the gateway starts and stops it. Default: the server is not the
+    /// gateway's.
+    pub process: Option<ProcessSettings>,
+    /// How a server that another system runs is woken and put to sleep. Default: it is not.
+    pub hooks: Option<HooksSettings>,
     /// Only `simulated`: the behaviour of the model, with the keys of `[simulation]`.
     #[cfg(feature = "lab")]
     #[serde(skip_serializing_if = "SimulationSettings::is_default")]
@@ -156,6 +163,8 @@ impl Default for BackendSettings {
             discovery: DiscoverySettings::default(),
             health: HealthSettings::default(),
             prewarm: PrewarmSettings::default(),
+            process: None,
+            hooks: None,
             #[cfg(feature = "lab")]
             simulation: SimulationSettings::default(),
             price: None,
@@ -174,6 +183,12 @@ impl Validate for BackendSettings {
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         let price = self.price.as_ref();
         errors.extend(price.map_or_else(Vec::new, |price| price.validate(&join(path, "price"))));
+        if let Some(process) = &self.process {
+            errors.extend(process.validate(&join(path, "process")));
+        }
+        if let Some(hooks) = &self.hooks {
+            errors.extend(hooks.validate(&join(path, "hooks")));
+        }
         if self.name.is_empty() {
             errors.push(SettingsError::new(join(path, "name"), "must not be empty"));
         }

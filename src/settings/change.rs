@@ -69,6 +69,7 @@ const RULES: &[(&str, Effect)] = &[
     ("accounts.path", Kept(FILE)),
     ("accounts.keys_max", Applied),
     ("accounts.groups", Applied),
+    ("servers", Applied),
     ("backends", Applied),
     ("models", Applied),
     ("prompts", Applied),

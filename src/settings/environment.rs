@@ -1,6 +1,6 @@
 //! The process environment behind a trait, so that tests neither read nor change the real one.
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 /// The error of a variable whose value is not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,11 @@ pub trait Environment {
 
     /// Returns all variables whose names start with `prefix`, by name.
     fn with_prefix(&self, prefix: &str) -> BTreeMap<String, Result<String, NotUtf8>>;
+
+    /// Returns this program, if it can be started again as another process; `None` by default.
+    fn program(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// The environment of the process.
@@ -40,6 +45,15 @@ impl Environment for ProcessEnvironment {
             }
         }
         variables
+    }
+
+    fn program(&self) -> Option<PathBuf> {
+        // It stays valid when the file is replaced by a new version.
+        let own = PathBuf::from("/proc/self/exe");
+        if own.exists() {
+            return Some(own);
+        }
+        std::env::current_exe().ok()
     }
 }
 

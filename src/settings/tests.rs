@@ -72,7 +72,14 @@ fn defaults() -> Table {
         let header = path.replace("[0]", "");
         document.push_str(&["[[", &header, "]]\n"].concat());
     }
-    let settings: Settings = toml::from_str(&document).unwrap();
+    let mut settings: Settings = toml::from_str(&document).unwrap();
+    for backend in &mut settings.backends {
+        backend.process = Some(super::ProcessSettings::default());
+        backend.hooks = Some(super::HooksSettings {
+            sleep: Some(super::HookSettings::default()),
+            ..super::HooksSettings::default()
+        });
+    }
     Table::try_from(settings).unwrap()
 }
 
@@ -107,6 +114,14 @@ fn the_examples_in_the_file_are_valid() {
         // The one kind that has all keys, but for the simulation.
         backend.kind = super::BackendKind::HuggingFace;
         backend.simulation = super::SimulationSettings::default();
+        // These exclude each other, and discovery.
+        let process = backend.process.take().unwrap();
+        let mut hooks = backend.hooks.take().unwrap();
+        hooks.wake.command = None;
+        hooks.sleep.as_mut().unwrap().url = None;
+        for errors in [process.validate("process"), hooks.validate("hooks")] {
+            assert!(errors.is_empty(), "{errors:?}");
+        }
         // The keys of each way to find replicas exclude those of the others.
         let shown = std::mem::take(&mut backend.discovery);
         let list = DiscoverySettings {

@@ -36,6 +36,7 @@ mod reload;
 mod replicas;
 mod restarts;
 mod scenarios;
+mod servers;
 mod session_store;
 mod sessions;
 mod shares;

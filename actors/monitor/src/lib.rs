@@ -29,7 +29,9 @@ pub use monitor::{
 pub use planner::Planner;
 pub use reference::reference;
 pub use rule::{Rule, Severity};
-pub use sample::{ActorSample, BudgetSample, KeySample, LaneSample, ModelSample, Phase, Sample};
+pub use sample::{
+    ActorSample, BudgetSample, KeySample, LaneSample, ModelSample, Phase, Sample, ServerSample,
+};
 pub use settings::RuleSettings;
 pub use watch::Watch;
 

@@ -50,6 +50,8 @@ pub enum Rule {
     AccountStoreDown,
     /// The certificate of the service expires soon.
     CertificateExpires,
+    /// A server that this process starts does not become healthy.
+    ServerFails,
     /// Lines of the log are lost.
     LogLinesDropped,
 }
@@ -66,7 +68,7 @@ pub enum Severity {
 
 impl Rule {
     /// Every rule, in the order in which they are explained.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BackendDown,
         Self::Misconfigured,
         Self::LaneClosed,
@@ -87,6 +89,7 @@ impl Rule {
         Self::BudgetNearlyUsed,
         Self::AccountStoreDown,
         Self::CertificateExpires,
+        Self::ServerFails,
         Self::LogLinesDropped,
     ];
 
@@ -135,6 +138,7 @@ impl Rule {
             Self::BudgetNearlyUsed => &text::BUDGET_NEARLY_USED,
             Self::AccountStoreDown => &text::ACCOUNT_STORE_DOWN,
             Self::CertificateExpires => &text::CERTIFICATE_EXPIRES,
+            Self::ServerFails => &text::SERVER_FAILS,
             Self::LogLinesDropped => &text::LOG_LINES_DROPPED,
         }
     }

@@ -29,6 +29,21 @@ pub struct Sample {
     pub certificate_expires_at: Option<u64>,
     /// Lines of the log that were dropped.
     pub log_lines_dropped: u64,
+    /// The servers that this process starts and stops.
+    pub servers: Vec<ServerSample>,
+}
+
+/// A server that this process starts and stops.
+#[derive(Clone, Debug, Default)]
+pub struct ServerSample {
+    /// The name.
+    pub name: Arc<str>,
+    /// `true` if its last start failed.
+    pub is_failing: bool,
+    /// The failures in a row.
+    pub failures: u32,
+    /// Why it failed last.
+    pub last_error: Option<String>,
 }
 
 /// What a lane does, as far as the rules distinguish it.

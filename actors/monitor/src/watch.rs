@@ -74,6 +74,7 @@ impl Watch {
         findings.extend(account_store_down(sample));
         findings.extend(budgets(sample));
         findings.extend(certificate(sample));
+        findings.extend(servers(sample));
         findings.extend(self.lines_dropped(sample));
         self.desk.take(findings, sample.at, sample.unix_seconds)
     }
@@ -206,6 +207,27 @@ fn account_store_down(sample: &Sample) -> Option<Finding> {
             "The store of keys and budgets does not work ({reason}), so keys cannot be changed and sums are not written."
         ),
     })
+}
+
+fn servers(sample: &Sample) -> Vec<Finding> {
+    let failing = sample.servers.iter().filter(|server| server.is_failing);
+    let findings = failing.map(|server| {
+        let (name, error) = (&server.name, server.last_error.as_deref());
+        let error = error.unwrap_or("unknown").trim_end_matches('.');
+        let times = match server.failures {
+            0 | 1 => String::new(),
+            failures => format!(", {failures} times in a row"),
+        };
+        Finding {
+            rule: Rule::ServerFails,
+            subject: Arc::clone(name),
+            level: Level::Firing,
+            sentence: format!(
+                "The model server `{name}` does not start{times}. The last error: {error}."
+            ),
+        }
+    });
+    findings.collect()
 }
 
 fn store_down(sample: &Sample) -> Option<Finding> {

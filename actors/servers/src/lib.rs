@@ -6,6 +6,7 @@
 //! a server serves is asked through the trait [`Health`].
 
 mod clock;
+mod command;
 mod gate;
 mod health;
 mod hook;
@@ -21,6 +22,7 @@ mod scheduler;
 mod servers;
 mod settings;
 
+pub use command::{CommandHook, CommandSettings};
 pub use gate::{Lease, NotLoaded};
 pub use health::Health;
 pub use hook::{Hook, Hooks};

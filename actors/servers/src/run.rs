@@ -6,7 +6,7 @@ use actix::Message;
 use kebne_actors::Recipient;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -171,7 +171,7 @@ impl RunParts {
             run: self.run,
         });
         let is_remote = matches!(self.means, Means::Hooks { .. });
-        let error = self.until_unhealthy(failures_max, is_remote).await;
+        let error = self.until_unhealthy(failures_max, start_timeout).await;
         if is_remote {
             Ending::Asleep
         } else {
@@ -191,15 +191,18 @@ impl RunParts {
 
     /// Checks now and then, and when a call has met signs that the server does not serve. Returns after so many failures in a
     /// row, with the last reason.
-    async fn until_unhealthy(&self, failures_max: u32, is_remote: bool) -> String {
+    async fn until_unhealthy(&self, failures_max: u32, start_timeout: Duration) -> String {
+        let is_remote = matches!(self.means, Means::Hooks { .. });
+        let ready = Instant::now();
         let mut failures = 0;
         loop {
             let is_suspected = tokio::select! {
                 () = self.suspected.notified() => true,
                 () = sleep(if failures > 0 { STARTING.1 } else { SERVING }) => false,
             };
-            // Without a check, the call's word is all there is.
-            if self.health.is_none() && is_suspected && is_remote {
+            // Without a check, the call's word is all there is; until the timeout it may only mean that the server loads.
+            let is_loading = ready.elapsed() < start_timeout;
+            if self.health.is_none() && is_suspected && is_remote && !is_loading {
                 return "a call found it asleep".to_owned();
             }
             match self.check().await {

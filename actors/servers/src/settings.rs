@@ -12,7 +12,10 @@ pub const DEVICE: &str = "default";
 /// The text in arguments and in values of the environment that stands for the port.
 pub(crate) const PORT_PLACEHOLDER: &str = "{port}";
 /// The variables that are passed on by default: without them few programs run.
-const PASS_ENV: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+pub(crate) const PASS_ENV: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+
+/// The longest `stop_grace`: the stop of the service waits for it.
+const STOP_GRACE_MAX: Duration = Duration::from_mins(5);
 
 /// The port of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +95,8 @@ pub struct ProcessSettings {
     pub health: String,
     /// The time from its start until it must be healthy; more than 0. Default `5m`.
     pub start_timeout: HumanDuration,
-    /// The time from the request to end (SIGTERM) until it is killed, with all its children (SIGKILL). Default `10s`.
+    /// The time from the request to end (SIGTERM) until it is killed with all its children (SIGKILL); at most 5 min. Default
+    /// `10s`.
     pub stop_grace: HumanDuration,
     /// The device on which it takes room: a name in `[[servers.devices]]`. Default `default`.
     pub device: String,
@@ -204,6 +208,9 @@ impl Validate for ProcessSettings {
         if !self.health.starts_with('/') {
             refuse("health", "must be a path that begins with `/`");
         }
+        if self.stop_grace.get() > STOP_GRACE_MAX {
+            refuse("stop_grace", "must be at most 5m");
+        }
         if self.start_timeout.get().is_zero() {
             refuse("start_timeout", "must be more than 0");
         }
@@ -264,6 +271,7 @@ impl Validate for DeviceSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct ServersSettings {
     /// The devices and their budgets. Default none: as many processes run at once as are called.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceSettings>,
 }
 

@@ -51,6 +51,8 @@ impl BackendSettings {
             ("event_size_max", self.event_size_max != EVENT_SIZE_MAX),
             ("discovery", self.discovery.is_on()),
             ("health", self.health.path.is_some()),
+            ("process", self.process.is_some()),
+            ("hooks", self.hooks.is_some()),
         ];
         let embeds = self.prewarm.operation == PrewarmOperation::Embeddings;
         let generation = [
@@ -147,7 +149,7 @@ impl BackendSettings {
                 let message = "must not be set: the replicas have URLs of their own";
                 refuse("base_url", message.to_owned());
             }
-            None if self.discovery.names_urls() => {}
+            None if self.discovery.names_urls() || self.process.is_some() => {}
             None if self.kind.calls_a_server() => {
                 refuse(
                     "base_url",
@@ -175,6 +177,15 @@ impl BackendSettings {
                 refuse("discovery.by", message.to_owned());
             }
             _ => {}
+        }
+        if self.process.is_some() && self.hooks.is_some() {
+            let message = "a backend has either a process or hooks of another system";
+            refuse("hooks", message.to_owned());
+        }
+        if (self.process.is_some() || self.hooks.is_some()) && self.discovery.is_on() {
+            let message =
+                "a backend with a process or hooks is one server, not several that are discovered";
+            refuse("discovery", message.to_owned());
         }
         for (key, size) in [
             ("answer_size_max", self.answer_size_max),

@@ -34,6 +34,9 @@ impl ApiError {
             .code("no_replicas")
             .ending_in(Ending::Shed)
             .after(None),
+            GatewayError::NoServer(_) => {
+                Self::bad_request(None, error.to_string()).code("no_server")
+            }
             GatewayError::UnknownBackend(name) => {
                 let name = shortened(name, NAME_SIZE_MAX);
                 let mut error = Self::not_found(format!("the backend `{name}` does not exist"));

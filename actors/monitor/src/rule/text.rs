@@ -296,6 +296,19 @@ pub(super) const CERTIFICATE_EXPIRES: Text = Text {
     closes_after: seconds(10),
 };
 
+pub(super) const SERVER_FAILS: Text = Text {
+    name: "server_fails",
+    severity: Severity::Critical,
+    condition: "the last start of a model server that the gateway starts has failed",
+    example: "The model server `gpu-1` does not start, 3 times in a row. The last error: it was not healthy within 300s: status 503.",
+    meaning: "Its calls are refused, or go to the next backend of their model. It is tried again after a growing wait, at most a minute, \
+        and takes only room that no other server needs.",
+    action: "Read the last lines of `{}` in `/state`: often the path of the model is wrong, the memory does not suffice, or the load takes \
+        longer than `start_timeout`. Correct `[backends.process]`; `POST /admin/v1/backends/{}/load` tries at once.",
+    opens_after: Duration::ZERO,
+    closes_after: seconds(5),
+};
+
 pub(super) const LOG_LINES_DROPPED: Text = Text {
     name: "log_lines_dropped",
     severity: Severity::Warning,

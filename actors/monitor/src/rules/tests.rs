@@ -406,6 +406,30 @@ fn a_certificate_is_reported_two_weeks_before_it_expires_until_it_is_renewed() {
 }
 
 #[test]
+fn a_server_that_does_not_start_is_reported_until_it_does() {
+    let mut service = Service::new();
+    let server = |is_failing| crate::ServerSample {
+        name: "gpu".into(),
+        is_failing,
+        failures: 2,
+        last_error: Some("no such file.".to_owned()),
+    };
+    service.sample.servers = vec![server(false)];
+    service.seconds(60, |_| {});
+    assert_eq!(service.changes, []);
+    service.sample.servers = vec![server(true)];
+    service.seconds(2, |_| {});
+    assert_eq!(service.rules(), [(OPENED, Rule::ServerFails)]);
+    assert_eq!(
+        service.sentence(),
+        "The model server `gpu` does not start, 2 times in a row. The last error: no such file."
+    );
+    service.sample.servers = vec![server(false)];
+    service.seconds(30, |_| {});
+    assert!(service.rules().contains(&(CLOSED, Rule::ServerFails)));
+}
+
+#[test]
 fn promises_that_are_not_kept_are_reported() {
     let mut service = Service::new();
     // Told to come back after a second, refused for half a minute.

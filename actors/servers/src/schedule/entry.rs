@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kebne_control::{LoadTimes, Timestamp};
 use serde::Serialize;
 
-use super::{BACKOFF, Effect, LINGER, PROVED, ServerId, View, WANTED_FOR};
+use super::{BACKOFF, Effect, PROVED, ServerId, View, WANTED_FOR};
 use crate::room::Room;
 
 /// The shortest time that a server which is not loaded is expected to need.
@@ -182,13 +182,19 @@ impl Entry {
         self.never_served |= !was_told && self.phase == Phase::Starting;
         // One that was stopped while it was tried again waits too.
         let waits = !was_told || self.never_served;
-        if let Some(doublings) = self.failures_in_row.checked_sub(1).filter(|_| waits) {
-            let wait = BACKOFF.0.saturating_mul(1 << doublings.min(16));
-            self.not_before = now.after(wait.min(BACKOFF.1));
+        if waits {
+            self.not_before = now.after(self.backoff());
         }
         self.busy = false;
         self.makes_room_for = None;
         self.enter(Phase::Stopped, now);
+    }
+
+    /// Returns the wait before it is started again.
+    pub(super) fn backoff(&self) -> Duration {
+        let doublings = self.failures_in_row.checked_sub(1);
+        let wait = doublings.map(|doublings| BACKOFF.0.saturating_mul(1 << doublings.min(16)));
+        wait.unwrap_or_default().min(BACKOFF.1)
     }
 
     /// Stops it, after its last call.
@@ -243,10 +249,12 @@ impl Entry {
     }
 
     /// Returns whether this server may make room for another, or else when; `None` if that is not a matter of time. Calls of the
-    /// other one have waited too long from `overdue_at` on; `None` if it may only have what nobody uses.
+    /// other one have waited too long from `overdue_at` on; `None` if it may only have what nobody uses. A server counts as used
+    /// for `linger` after its last call.
     pub(super) fn may_make_room(
         &self,
         overdue_at: Option<Timestamp>,
+        linger: Duration,
         now: Timestamp,
     ) -> Result<(), Option<Timestamp>> {
         match self.phase {
@@ -263,7 +271,7 @@ impl Entry {
                 if self.busy || self.is_kept_warm() {
                     return Err(overdue_at);
                 }
-                let idle_at = self.last_used().after(LINGER);
+                let idle_at = self.last_used().after(linger);
                 if now < idle_at {
                     return Err(Some(overdue_at.map_or(idle_at, |at| at.min(idle_at))));
                 }

@@ -3,7 +3,7 @@
 use kebne_control::Timestamp;
 
 use super::{
-    Effect, Phase, Schedule, ServerId,
+    Effect, LINGER, Phase, Schedule, ServerId,
     entry::{Entry, Standing},
 };
 use crate::room::Room;
@@ -193,10 +193,15 @@ impl Schedule {
                 other.last_used(),
             )
         });
+        // One that fails again and again must not cost others their loads.
+        let linger = match rank {
+            Rank::Failing => LINGER.max(candidate.backoff()),
+            Rank::Called | Rank::Warm => LINGER,
+        };
         let mut victims = Vec::new();
         let mut due: Option<Timestamp> = None;
         for (id, other) in others {
-            match other.may_make_room(overdue_at, now) {
+            match other.may_make_room(overdue_at, linger, now) {
                 Ok(()) => {
                     free = free.plus(other.terms.room);
                     victims.push(*id);

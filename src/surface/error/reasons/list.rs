@@ -238,6 +238,12 @@ pub(super) const CALLERS: &[Reason] = &[
         "`GET /v1/models` lists the names.",
     ),
     reason(
+        "no_server",
+        "400",
+        "The server of the backend is not one that the gateway starts and stops.",
+        "Give the backend a `[backends.process]`.",
+    ),
+    reason(
         "backend_not_found",
         "404",
         "No backend has this name.",
