@@ -27,6 +27,9 @@ mod ch07;
 #[path = "../exercises/ch08.rs"]
 mod ch08;
 #[cfg(test)]
+#[path = "../exercises/ch09.rs"]
+mod ch09;
+#[cfg(test)]
 #[path = "../exercises/ch10.rs"]
 mod ch10;
 #[cfg(test)]
@@ -113,6 +116,11 @@ async fn ch07() {
 #[actix::test]
 async fn ch08() {
     ch08::check().await;
+}
+
+#[actix::test]
+async fn ch09() {
+    ch09::check().await;
 }
 
 #[actix::test]

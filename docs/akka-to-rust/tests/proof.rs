@@ -27,6 +27,9 @@ mod exercise07;
 #[path = "../exercises/ch08.rs"]
 mod exercise08;
 #[cfg(test)]
+#[path = "../exercises/ch09.rs"]
+mod exercise09;
+#[cfg(test)]
 #[path = "../exercises/ch10.rs"]
 mod exercise10;
 #[cfg(test)]
@@ -98,6 +101,9 @@ mod solution07;
 #[cfg(test)]
 #[path = "../solutions/ch08.rs"]
 mod solution08;
+#[cfg(test)]
+#[path = "../solutions/ch09.rs"]
+mod solution09;
 #[cfg(test)]
 #[path = "../solutions/ch10.rs"]
 mod solution10;
@@ -233,6 +239,17 @@ async fn exercise_8_fails_as_given_out() {
 #[actix::test]
 async fn solution_8_passes() {
     solution08::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 9: ")]
+async fn exercise_9_fails_as_given_out() {
+    exercise09::check().await;
+}
+
+#[actix::test]
+async fn solution_9_passes() {
+    solution09::check().await;
 }
 
 #[actix::test]

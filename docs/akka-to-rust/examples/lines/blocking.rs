@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Part, probe, say};
+use crate::{MS, Part, SECOND, probe, say};
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -81,13 +81,13 @@ impl Handler<Ping> for Polite {
     }
 }
 
-async fn next(heard: &mut UnboundedReceiver<&'static str>) -> &'static str {
-    let heard = timeout(Duration::from_millis(300), heard.recv()).await;
+async fn next(heard: &mut UnboundedReceiver<&'static str>, wait: Duration) -> &'static str {
+    let heard = timeout(wait, heard.recv()).await;
     heard.ok().flatten().unwrap_or("nothing")
 }
 
 /// Sends a call that blocks to the one and a ping to the other; what is heard before and after the call is released.
-async fn blocked<A, B>(first: &ActorRef<A>, second: &ActorRef<B>) -> String
+async fn blocked<A, B>(first: &ActorRef<A>, second: &ActorRef<B>, wait: Duration) -> String
 where
     A: Actor<Context = Context<A>> + Handler<Query>,
     B: Actor<Context = Context<B>> + Handler<Ping>,
@@ -98,9 +98,9 @@ where
     let _enqueued = first.tell(Query(Call { begun, answer }, tell.clone()));
     let _begun = has_begun.await;
     let _enqueued = second.tell(Ping(tell));
-    let before = next(&mut heard).await;
+    let before = next(&mut heard, wait).await;
     let _taken = release.send("rows");
-    format!("{before}, then {}", next(&mut heard).await)
+    format!("{before}, then {}", next(&mut heard, 5 * SECOND).await)
 }
 
 pub(crate) async fn run() -> Part {
@@ -112,12 +112,12 @@ pub(crate) async fn run() -> Part {
         let props = Props::new(|| Database).on_arbiter(thread.handle());
         system.spawn(props, "database")
     };
-    let beside = blocked(&database(&one_thread), &database(&one_thread)).await;
+    let beside = blocked(&database(&one_thread), &database(&one_thread), 300 * MS).await;
     say(&format!("19 beside it on its thread: {beside}"))?;
-    let apart = blocked(&database(&other), &database(&one_thread)).await;
+    let apart = blocked(&database(&other), &database(&one_thread), 5 * SECOND).await;
     say(&format!("19 apart from it: {apart}"))?;
     let polite = system.spawn(Props::new(|| Polite), "polite");
-    let piping = blocked(&polite, &polite).await;
+    let piping = blocked(&polite, &polite, 5 * SECOND).await;
     say(&format!(
         "19 itself, where it lets another thread block: {piping}"
     ))?;

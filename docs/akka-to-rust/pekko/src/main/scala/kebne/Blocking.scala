@@ -63,26 +63,27 @@ object Blocking {
   def run(): Unit = {
     val kit = ActorTestKit("blocking", config.withFallback(ConfigFactory.load()))
     val heard = kit.createTestProbe[String]()
-    def next(): String = Try(heard.receiveMessage(300.millis)).getOrElse("nothing")
+    def next(wait: FiniteDuration): String = Try(heard.receiveMessage(wait)).getOrElse("nothing")
 
     /** Sends a call that blocks to the one and a ping to the other; what is heard before and after the call is released. */
-    def blocked(first: ActorRef[Command], second: ActorRef[Command]): String = {
+    def blocked(first: ActorRef[Command], second: ActorRef[Command], wait: FiniteDuration): String = {
       val (begun, gate) = (new CountDownLatch(1), new CountDownLatch(1))
       first ! Query(() => { begun.countDown(); gate.await(); "rows" }, heard.ref)
       begun.await()
       second ! Ping(heard.ref)
-      val before = next()
+      val before = next(wait)
       gate.countDown()
-      s"$before, then ${next()}"
+      s"$before, then ${next(5.seconds)}"
     }
 
     val oneThread = DispatcherSelector.fromConfig("one-thread")
-    Main.say(s"19 beside it on its thread: ${blocked(kit.spawn(database, oneThread), kit.spawn(database, oneThread))}")
-    next()
+    val (one, other) = (kit.spawn(database, oneThread), kit.spawn(database, oneThread))
+    Main.say(s"19 beside it on its thread: ${blocked(one, other, 300.millis)}")
+    next(5.seconds)
     val apart = kit.spawn(database, DispatcherSelector.fromConfig("my-blocking-dispatcher"))
-    Main.say(s"19 apart from it: ${blocked(apart, kit.spawn(database, oneThread))}")
+    Main.say(s"19 apart from it: ${blocked(apart, other, 5.seconds)}")
     val piping = kit.spawn(polite, oneThread)
-    Main.say(s"19 itself, where it lets another thread block: ${blocked(piping, piping)}")
+    Main.say(s"19 itself, where it lets another thread block: ${blocked(piping, piping, 5.seconds)}")
     kit.shutdownTestKit()
   }
 }

@@ -65,9 +65,9 @@ object Carts {
       .withFallback(ConfigFactory.load())
     val kit = ActorTestKit("carts", config)
     implicit val system: ActorSystem[_] = kit.system
-    implicit val timeout: Timeout = 1.second
+    implicit val timeout: Timeout = 3.seconds
     def ask[T](cart: ActorRef[Command], command: ActorRef[StatusReply[T]] => Command): Try[T] =
-      Try(Await.result(cart.askWithStatus(command), 3.seconds))
+      Try(Await.result(cart.askWithStatus(command), 5.seconds))
     def said[T](answer: Try[T]): String = answer match {
       case Success(value)                                      => value.toString
       case Failed(_: java.util.concurrent.TimeoutException) => "nothing until its timeout"

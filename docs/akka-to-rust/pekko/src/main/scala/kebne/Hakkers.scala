@@ -119,13 +119,15 @@ object Hakkers {
     val timeouts = kit.createTestProbe[Any]()
     def secondsUntilTimeout(first: Mood): Option[Int] = {
       val machine = Main.classic(kit, Props(new Timed(first, timeouts.ref.toClassic)))
+      Thread.sleep(300)
       var after: Option[Int] = None
-      for (second <- 1 to 12) {
-        Thread.sleep(50)
+      for (second <- 1 to 12 if after.isEmpty) {
         time.timePasses(1.second)
-        if (second == 3) machine ! "noise"
-        Thread.sleep(50)
-        if (after.isEmpty && scala.util.Try(timeouts.receiveMessage(20.millis)).isSuccess) after = Some(second)
+        if (second == 3) {
+          machine ! "noise"
+          Thread.sleep(300)
+        }
+        if (second >= 5 && scala.util.Try(timeouts.receiveMessage(200.millis)).isSuccess) after = Some(second)
       }
       kit.system.toClassic.stop(machine)
       after

@@ -125,17 +125,17 @@ object Iot {
     devices("fridge") ! Device.Record(4.0)
     devices("kettle") ! Device.Hang
     devices("gone") ! Device.Hang
-    Thread.sleep(100)
+    Thread.sleep(300)
     group ! Group.ReadAll(3.seconds, readings.ref)
-    Thread.sleep(100)
+    Thread.sleep(300)
     time.timePasses(1.second)
     devices("gone") ! Device.Stop
-    Thread.sleep(100)
+    Thread.sleep(300)
     time.timePasses(2.seconds)
     val all = readings.receiveMessage()
     for (id <- ids) Main.say(s"22 $id: ${all(id)}")
     group ! Group.ReadAll(1.second, readings.ref)
-    Thread.sleep(100)
+    Thread.sleep(300)
     time.timePasses(1.second)
     Main.say(s"22 devices that the next query asks: ${readings.receiveMessage().size}")
   }

@@ -50,7 +50,7 @@ object Mailboxes {
       Thread.sleep(100)
       tell(context)
       gate.countDown()
-      Iterator.continually(Try(done.receiveMessage(200.millis))).takeWhile(_.isSuccess).map(_.get).toVector
+      Iterator.continually(Try(done.receiveMessage(1.second))).takeWhile(_.isSuccess).map(_.get).toVector
     }
 
     val lost = kit.createDeadLetterProbe()

@@ -17,6 +17,8 @@ object Main {
     val code =
       try {
         Hello.run(real)
+        Chat.run(real)
+        Patterns.run(real)
         Failure.run(real)
         Supervision.run(real)
         Backoff.run(manual)

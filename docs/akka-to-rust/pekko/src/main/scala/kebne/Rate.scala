@@ -62,7 +62,7 @@ object Rate {
     for (_ <- 1 to 5) limiter ! Limiter.Take(granted.ref)
     var grants = Vector.empty[Int]
     for (second <- 0 to 4) {
-      while (Try(granted.receiveMessage(150.millis)).isSuccess) grants :+= second
+      while (Try(granted.receiveMessage(400.millis)).isSuccess) grants :+= second
       time.timePasses(1.second)
     }
     Main.say(s"14 one limiter for five, granted at s: ${grants.mkString(" ")}")

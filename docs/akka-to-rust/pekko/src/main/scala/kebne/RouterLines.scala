@@ -60,7 +60,7 @@ object RouterLines {
     val grouped = kit.spawn(group)
     Main.say(s"11 routees of a group: ${ask(grouped, seen, 4).distinct.size}")
     kit.stop(listed.head)
-    Thread.sleep(200)
+    Thread.sleep(500)
     Main.say(s"11 after one has stopped: ${ask(grouped, seen, 4).distinct.size}")
   }
 
