@@ -24,14 +24,24 @@ use flapping::Flapping;
 use misconfigured::Misconfigured;
 use refusals::Refusals;
 use retry_after::RetryAfter;
-use unusual::{Cost, Slower, Tokens};
+use unusual::{Measure, PerCall, Slower};
 
 pub(crate) use burn_rate::BurnRate;
 pub(crate) use restarts::Restarts;
 pub(crate) use stuck_actors::StuckActors;
 
+/// What a rule sees of a lane at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) at: Duration,
+    pub(crate) lane: &'a LaneSample,
+    pub(crate) settings: &'a RuleSettings,
+    /// The currency of costs.
+    pub(crate) currency: &'a str,
+}
+
 /// The rules of one lane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LaneRules {
     down: BackendDown,
     misconfigured: Misconfigured,
@@ -41,18 +51,42 @@ pub(crate) struct LaneRules {
     refusals: Refusals,
     slower: Slower,
     retry_after: RetryAfter,
-    tokens: Tokens,
-    cost: Cost,
+    tokens: PerCall,
+    cost: PerCall,
+}
+
+impl View<'_> {
+    /// Creates a finding about the lane.
+    fn finding(&self, rule: Rule, level: Level, sentence: String) -> Finding {
+        Finding {
+            rule,
+            subject: Arc::clone(&self.lane.name),
+            level,
+            sentence,
+        }
+    }
+
+    /// Returns the last error of the lane as the end of a sentence's paragraph.
+    fn last_error(&self) -> String {
+        let error = self.lane.last_failure.as_ref();
+        error.map_or_else(String::new, |error| format!(" The last error: {error}."))
+    }
 }
 
 impl LaneRules {
-    /// Creates the rules of a lane of which something was learned earlier.
-    pub(crate) fn with_habits(habits: &Habits) -> Self {
+    /// Creates the rules of a lane with what was learned of it earlier.
+    pub(crate) fn new(habits: &Habits) -> Self {
         Self {
+            down: BackendDown::default(),
+            misconfigured: Misconfigured::default(),
+            burn_rate: BurnRate::default(),
+            flapping: Flapping::default(),
+            cold_start: ColdStart::default(),
+            refusals: Refusals::default(),
             slower: Slower::with_usual(habits.latency),
-            tokens: Tokens::with_usual(habits.tokens),
-            cost: Cost::with_usual(habits.cost),
-            ..Self::default()
+            retry_after: RetryAfter::default(),
+            tokens: PerCall::new(Measure::Tokens, habits.tokens),
+            cost: PerCall::new(Measure::Cost, habits.cost),
         }
     }
 
@@ -67,58 +101,35 @@ impl LaneRules {
     }
 
     /// Applies the rules to one sample of the lane.
-    pub(crate) fn look(
-        &mut self,
-        at: Duration,
-        lane: &LaneSample,
-        settings: &RuleSettings,
-        currency: &str,
-    ) -> Vec<Finding> {
+    pub(crate) fn look(&mut self, view: &View<'_>) -> Vec<Finding> {
         // A lane that did not answer has no numbers; `StuckActors` reports it.
-        if lane.phase == Phase::Silent {
+        if view.lane.phase == Phase::Silent {
             return Vec::new();
         }
-        let [fast, slow] = self.burn_rate.look(at, lane, settings);
+        let [fast, slow] = self.burn_rate.look(view);
         let found = [
-            lane_closed(lane),
-            self.down.look(at, lane, settings),
-            self.misconfigured.look(lane),
+            lane_closed(view),
+            self.down.look(view),
+            self.misconfigured.look(view),
             fast,
             slow,
-            self.flapping.look(at, lane),
-            self.cold_start.look(at, lane, settings),
-            self.refusals.look(at, lane),
-            self.slower.look(at, lane, settings),
-            self.retry_after.look(at, lane, settings),
-            self.tokens.look(at, lane, settings),
-            self.cost.look(at, lane, (settings, currency)),
+            self.flapping.look(view),
+            self.cold_start.look(view),
+            self.refusals.look(view),
+            self.slower.look(view),
+            self.retry_after.look(view),
+            self.tokens.look(view),
+            self.cost.look(view),
         ];
         found.into_iter().flatten().collect()
     }
 }
 
-fn lane_closed(lane: &LaneSample) -> Option<Finding> {
-    let reason = lane.closed.as_ref()?;
-    let name = &lane.name;
+fn lane_closed(view: &View<'_>) -> Option<Finding> {
+    let reason = view.lane.closed.as_ref()?;
+    let name = &view.lane.name;
     let sentence = format!("The lane of `{name}` is closed, so it gets no calls: {reason}.");
-    Some(of_lane(Rule::LaneClosed, lane, Level::Firing, sentence))
-}
-
-/// Creates a finding about a lane.
-fn of_lane(rule: Rule, lane: &LaneSample, level: Level, sentence: String) -> Finding {
-    Finding {
-        rule,
-        subject: Arc::clone(&lane.name),
-        level,
-        sentence,
-    }
-}
-
-/// Returns the last error of a lane as the end of a sentence's paragraph.
-fn last_error(lane: &LaneSample) -> String {
-    lane.last_failure
-        .as_ref()
-        .map_or_else(String::new, |error| format!(" The last error: {error}."))
+    Some(view.finding(Rule::LaneClosed, Level::Firing, sentence))
 }
 
 /// Writes a duration for people: whole seconds below two minutes, then minutes, then hours.

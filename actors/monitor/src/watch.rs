@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     Alert, AlertChanged, Alerts, BudgetSample, Habits, Memory, Rule, RuleSettings, Sample,
     desk::{Desk, Finding, Level},
-    rules::{BurnRate, LaneRules, Restarts, StuckActors},
+    rules::{BurnRate, LaneRules, Restarts, StuckActors, View},
 };
 
 /// Time for which a dropped line of the log is news.
@@ -62,10 +62,14 @@ impl Watch {
         for lane in &sample.lanes {
             let habits = &self.habits;
             let rules = self.lanes.entry(Arc::clone(&lane.name)).or_insert_with(|| {
-                let known = habits.get(&lane.name);
-                known.map_or_else(LaneRules::default, LaneRules::with_habits)
+                LaneRules::new(habits.get(&lane.name).unwrap_or(&Habits::default()))
             });
-            findings.extend(rules.look(sample.at, lane, &self.settings, &sample.currency));
+            findings.extend(rules.look(&View {
+                at: sample.at,
+                lane,
+                settings: &self.settings,
+                currency: &sample.currency,
+            }));
         }
         findings.extend(self.models(sample));
         findings.extend(self.actors.look(sample, &self.settings));
@@ -131,8 +135,8 @@ impl Watch {
             subject: "log".into(),
             level: Level::Firing,
             sentence: format!(
-                "{dropped} lines of the log have been lost since the start, the last ones just now, because nobody read \
-                 standard error in time."
+                "{dropped} lines of the log have been lost since the start, the last ones just now, because standard \
+                 error or the file of the request log did not take them in time."
             ),
         })
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{last_error, of_lane, spoken};
+use super::{View, spoken};
 use crate::{
-    LaneSample, Phase, Rule, RuleSettings,
+    Phase, Rule,
     desk::{Finding, Level},
 };
 
@@ -18,12 +18,10 @@ pub(super) struct BackendDown {
 }
 
 impl BackendDown {
-    pub(super) fn look(
-        &mut self,
-        at: Duration,
-        lane: &LaneSample,
-        settings: &RuleSettings,
-    ) -> Option<Finding> {
+    pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
+        let View {
+            at, lane, settings, ..
+        } = *view;
         let is_broken = lane.phase == Phase::Broken;
         let is_asking = matches!(lane.phase, Phase::Cold | Phase::Probing);
         let is_unreachable = is_asking && lane.unreachable;
@@ -57,7 +55,7 @@ impl BackendDown {
         } else {
             format!("`{name}` has failed so many calls that none are sent to it, for {lasts} now.")
         };
-        let sentence = what + &last_error(lane);
-        Some(of_lane(Rule::BackendDown, lane, level, sentence))
+        let sentence = what + &view.last_error();
+        Some(view.finding(Rule::BackendDown, level, sentence))
     }
 }

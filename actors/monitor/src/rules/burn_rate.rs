@@ -12,9 +12,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{last_error, spoken};
+use super::{View, spoken};
 use crate::{
-    LaneSample, ModelSample, Rule, RuleSettings,
+    ModelSample, Rule, RuleSettings,
     desk::{Finding, Level},
     history::{History, real},
 };
@@ -73,19 +73,17 @@ struct Calls<'a> {
 
 impl BurnRate {
     /// Judges the calls that a lane admitted.
-    pub(super) fn look(
-        &mut self,
-        at: Duration,
-        lane: &LaneSample,
-        settings: &RuleSettings,
-    ) -> [Option<Finding>; 2] {
+    pub(super) fn look(&mut self, view: &View<'_>) -> [Option<Finding>; 2] {
+        let View {
+            at, lane, settings, ..
+        } = *view;
         let calls = Calls {
             kind: 0,
             subject: &lane.name,
             whose: format!("that `{}` admitted", lane.name),
             succeeded: lane.succeeded,
             failed: lane.failed,
-            last_error: last_error(lane),
+            last_error: view.last_error(),
         };
         self.judge(at, &calls, settings)
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{last_error, of_lane, spoken};
+use super::{View, spoken};
 use crate::{
-    LaneSample, Phase, Rule, RuleSettings,
+    Phase, Rule,
     desk::{Finding, Level},
 };
 
@@ -18,12 +18,10 @@ pub(super) struct ColdStart {
 }
 
 impl ColdStart {
-    pub(super) fn look(
-        &mut self,
-        at: Duration,
-        lane: &LaneSample,
-        settings: &RuleSettings,
-    ) -> Option<Finding> {
+    pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
+        let View {
+            at, lane, settings, ..
+        } = *view;
         // A server that cannot be reached is reported as such; a lane that nobody calls does not ask whether the load is over.
         let is_over = lane.unreachable || lane.closed.is_some() || lane.held == 0;
         match lane.phase {
@@ -45,8 +43,8 @@ impl ColdStart {
         );
         let sentence = format!(
             "`{name}` has been loading its model for {lasts}; {usual}.{}",
-            last_error(lane)
+            view.last_error()
         );
-        Some(of_lane(Rule::ColdStartLong, lane, Level::Firing, sentence))
+        Some(view.finding(Rule::ColdStartLong, Level::Firing, sentence))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{last_error, of_lane};
+use super::View;
 use crate::{
-    LaneSample, Phase, Rule,
+    Phase, Rule,
     desk::{Finding, Level},
 };
 
@@ -22,7 +22,8 @@ pub(super) struct Flapping {
 }
 
 impl Flapping {
-    pub(super) fn look(&mut self, at: Duration, lane: &LaneSample) -> Option<Finding> {
+    pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
+        let View { at, lane, .. } = *view;
         match lane.phase {
             Phase::Serving => self.has_served = true,
             // A probe that fails opens the breaker too, and is part of the same outage.
@@ -47,8 +48,8 @@ impl Flapping {
         let (name, times) = (&lane.name, self.opened.len());
         let sentence = format!(
             "`{name}` recovered and failed again {times} times within 10 minutes.{}",
-            last_error(lane)
+            view.last_error()
         );
-        Some(of_lane(Rule::Flapping, lane, level, sentence))
+        Some(view.finding(Rule::Flapping, level, sentence))
     }
 }

@@ -1,8 +1,8 @@
 //! The backend refuses the gateway's key or its requests as such.
 
-use super::{last_error, of_lane};
+use super::View;
 use crate::{
-    LaneSample, Rule,
+    Rule,
     desk::{Finding, Level},
 };
 
@@ -14,7 +14,8 @@ pub(super) struct Misconfigured {
 }
 
 impl Misconfigured {
-    pub(super) fn look(&mut self, lane: &LaneSample) -> Option<Finding> {
+    pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
+        let lane = view.lane;
         if lane.misconfigured > self.seen {
             self.seen = lane.misconfigured;
             self.succeeded_then = Some(lane.succeeded);
@@ -26,8 +27,8 @@ impl Misconfigured {
         let name = &lane.name;
         let sentence = format!(
             "The server of `{name}` does not accept the gateway's requests, and no call has succeeded since.{}",
-            last_error(lane)
+            view.last_error()
         );
-        Some(of_lane(Rule::Misconfigured, lane, Level::Firing, sentence))
+        Some(view.finding(Rule::Misconfigured, Level::Firing, sentence))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{of_lane, spoken};
+use super::{View, spoken};
 use crate::{
-    LaneSample, Phase, Rule,
+    Phase, Rule,
     desk::{Finding, Level},
     history::{History, real},
 };
@@ -33,7 +33,8 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    pub(super) fn look(&mut self, at: Duration, lane: &LaneSample) -> Option<Finding> {
+    pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
+        let View { at, lane, .. } = *view;
         let counts = [lane.calls, lane.refused];
         self.history.note(at, counts);
         // Otherwise the refusals have a cause of their own, which is reported.
@@ -53,6 +54,6 @@ impl Refusals {
         let sentence = format!(
             "`{name}` refused {refused} of {calls} calls in the last {span}, because more arrive than it can serve."
         );
-        Some(of_lane(Rule::RefusalsSustained, lane, level, sentence))
+        Some(view.finding(Rule::RefusalsSustained, level, sentence))
     }
 }

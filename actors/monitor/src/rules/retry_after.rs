@@ -5,9 +5,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{of_lane, spoken};
+use super::{View, spoken};
 use crate::{
-    LaneSample, Phase, Rule, RuleSettings,
+    Phase, Rule,
     desk::{Finding, Level},
 };
 
@@ -36,12 +36,10 @@ pub(super) struct RetryAfter {
 }
 
 impl RetryAfter {
-    pub(super) fn look(
-        &mut self,
-        at: Duration,
-        lane: &LaneSample,
-        settings: &RuleSettings,
-    ) -> Option<Finding> {
+    pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
+        let View {
+            at, lane, settings, ..
+        } = *view;
         let calls = lane.calls.saturating_sub(self.calls);
         let refused = lane.refused.saturating_sub(self.refused);
         (self.calls, self.refused) = (lane.calls, lane.refused);
@@ -79,7 +77,7 @@ impl RetryAfter {
             spoken(promised),
             spoken(seen)
         );
-        Some(of_lane(Rule::RetryAfterWrong, lane, level, sentence))
+        Some(view.finding(Rule::RetryAfterWrong, level, sentence))
     }
 
     /// Checks a promise against the calls of one more sample; returns it if nothing is known yet.

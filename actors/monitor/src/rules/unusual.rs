@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{of_lane, spoken};
+use super::{View, spoken};
 use crate::{
     LaneSample, Phase, Rule, RuleSettings, UsualValue,
     desk::{Finding, Level},
@@ -130,12 +130,10 @@ impl Slower {
         self.usual.learned()
     }
 
-    pub(super) fn look(
-        &mut self,
-        at: Duration,
-        lane: &LaneSample,
-        settings: &RuleSettings,
-    ) -> Option<Finding> {
+    pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
+        let View {
+            at, lane, settings, ..
+        } = *view;
         // The first calls after a load are slow at many servers.
         let latency = lane.latency.filter(|_| lane.phase == Phase::Serving)?;
         let log = latency.as_secs_f64().max(1e-6).ln();
@@ -148,13 +146,56 @@ impl Slower {
         let sentence = format!(
             "Calls to `{name}` take about {now} now; calls of the same kind usually take {usual} there."
         );
-        Some(of_lane(Rule::Slower, lane, level, sentence))
+        Some(view.finding(Rule::Slower, level, sentence))
+    }
+}
+
+/// What is compared of each call.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Measure {
+    /// Its tokens.
+    Tokens,
+    /// Its cost.
+    Cost,
+}
+
+impl Measure {
+    fn rule(self) -> Rule {
+        match self {
+            Self::Tokens => Rule::TokensUnusual,
+            Self::Cost => Rule::CostUnusual,
+        }
+    }
+
+    /// Returns the sum over all calls so far whose measure is known, and the number of these calls.
+    fn sums(self, lane: &LaneSample) -> (u64, u64) {
+        match self {
+            Self::Tokens => (lane.tokens, lane.metered),
+            Self::Cost => (lane.cost_nano, lane.priced),
+        }
+    }
+
+    /// Returns the sentence about calls that have the mean `now` and usually have `usual`.
+    fn sentence(self, view: &View<'_>, now: f64, usual: f64) -> String {
+        let (name, currency) = (&view.lane.name, view.currency);
+        match self {
+            Self::Tokens => format!(
+                "Calls to `{name}` use about {now:.0} tokens each now; they usually use {usual:.0}."
+            ),
+            Self::Cost => {
+                let (now, usual) = (now / 1e9, usual / 1e9);
+                format!(
+                    "Calls to `{name}` cost about {now:.4} {currency} each now; they usually cost {usual:.4} {currency}."
+                )
+            }
+        }
     }
 }
 
 /// What a call of a lane uses on average, compared with what it usually does.
-#[derive(Debug, Default)]
-struct PerCall {
+#[derive(Debug)]
+pub(super) struct PerCall {
+    measure: Measure,
     usual: Usual,
     mean: Option<f64>,
     /// The sum and the calls at the last sample.
@@ -162,20 +203,21 @@ struct PerCall {
 }
 
 impl PerCall {
-    fn with_usual(earlier: Option<UsualValue>) -> Self {
+    pub(super) fn new(measure: Measure, earlier: Option<UsualValue>) -> Self {
         Self {
+            measure,
             usual: Usual::of(earlier),
-            ..Self::default()
+            mean: None,
+            last: None,
         }
     }
 
-    /// Takes the sum over all calls so far. Returns how unusual the mean is, the mean, and the usual one.
-    fn look(
-        &mut self,
-        at: Duration,
-        (sum, calls): (u64, u64),
-        settings: &RuleSettings,
-    ) -> Option<(Level, f64, f64)> {
+    pub(super) fn usual(&self) -> Option<UsualValue> {
+        self.usual.learned()
+    }
+
+    pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
+        let (sum, calls) = self.measure.sums(view.lane);
         let (sum_then, calls_then) = self.last.replace((sum, calls))?;
         let added = sum.saturating_sub(sum_then);
         let new = calls.saturating_sub(calls_then);
@@ -186,67 +228,9 @@ impl PerCall {
             self.mean = Some(kept * mean + (1.0 - kept) * per_call);
         }
         let mean = self.mean?;
-        let level = self
-            .usual
-            .compare(at, mean.max(1.0).ln(), calls, settings)?;
-        Some((level, mean, self.usual.value()))
-    }
-}
-
-/// Calls use more tokens than they did.
-#[derive(Debug, Default)]
-pub(super) struct Tokens(PerCall);
-
-impl Tokens {
-    pub(super) fn with_usual(earlier: Option<UsualValue>) -> Self {
-        Self(PerCall::with_usual(earlier))
-    }
-
-    pub(super) fn usual(&self) -> Option<UsualValue> {
-        self.0.usual.learned()
-    }
-
-    pub(super) fn look(
-        &mut self,
-        at: Duration,
-        lane: &LaneSample,
-        settings: &RuleSettings,
-    ) -> Option<Finding> {
-        let sums = (lane.tokens, lane.metered);
-        let (level, mean, usual) = self.0.look(at, sums, settings)?;
-        let name = &lane.name;
-        let sentence = format!(
-            "Calls to `{name}` use about {mean:.0} tokens each now; they usually use {usual:.0}."
-        );
-        Some(of_lane(Rule::TokensUnusual, lane, level, sentence))
-    }
-}
-
-/// Calls cost more than they did.
-#[derive(Debug, Default)]
-pub(super) struct Cost(PerCall);
-
-impl Cost {
-    pub(super) fn with_usual(earlier: Option<UsualValue>) -> Self {
-        Self(PerCall::with_usual(earlier))
-    }
-
-    pub(super) fn usual(&self) -> Option<UsualValue> {
-        self.0.usual.learned()
-    }
-
-    pub(super) fn look(
-        &mut self,
-        at: Duration,
-        lane: &LaneSample,
-        (settings, currency): (&RuleSettings, &str),
-    ) -> Option<Finding> {
-        let sums = (lane.cost_nano, lane.priced);
-        let (level, mean, usual) = self.0.look(at, sums, settings)?;
-        let (name, mean, usual) = (&lane.name, mean / 1e9, usual / 1e9);
-        let sentence = format!(
-            "Calls to `{name}` cost about {mean:.4} {currency} each now; they usually cost {usual:.4} {currency}."
-        );
-        Some(of_lane(Rule::CostUnusual, lane, level, sentence))
+        let log = mean.max(1.0).ln();
+        let level = self.usual.compare(view.at, log, calls, view.settings)?;
+        let sentence = self.measure.sentence(view, mean, self.usual.value());
+        Some(view.finding(self.measure.rule(), level, sentence))
     }
 }

@@ -1,0 +1,138 @@
+//! What is wrong with one backend: down, misconfigured, closed, flapping, loading for too long.
+
+use super::*;
+
+#[test]
+fn an_unreachable_backend_is_down_after_its_time_or_after_its_usual_load_time() {
+    for (load, expected) in [(None, 31), (Some(90), 91)] {
+        let mut service = Service::new();
+        let lane = service.lane();
+        lane.load_time_p95 = load.map(Duration::from_secs);
+        lane.phase = Phase::Cold;
+        lane.unreachable = true;
+        lane.held = 3;
+        lane.last_failure = Some("connection refused".into());
+        lane.last_failure_age = Some(Duration::from_secs(1));
+        // A probe in between is part of the same outage.
+        service.seconds(600, |sample| {
+            let is_probe = sample.at.as_secs().is_multiple_of(7);
+            sample.lanes[0].phase = if is_probe {
+                Phase::Probing
+            } else {
+                Phase::Cold
+            };
+        });
+        assert_eq!(service.changes, [(expected, OPENED, Rule::BackendDown)]);
+        assert!(
+            service.sentence().contains("cannot be reached"),
+            "{}",
+            service.sentence()
+        );
+        service.lane().phase = Phase::Serving;
+        service.lane().unreachable = false;
+        service.seconds(40, |_| {});
+        assert_eq!(service.rules()[1..], [(CLOSED, Rule::BackendDown)]);
+    }
+}
+
+#[test]
+fn a_backend_that_nobody_asks_is_not_found_to_be_down() {
+    let mut service = Service::new();
+    let lane = service.lane();
+    lane.phase = Phase::Cold;
+    lane.unreachable = true;
+    lane.last_failure_age = Some(Duration::ZERO);
+    service.seconds(3600, |sample| {
+        let age = sample.lanes[0].last_failure_age.as_mut().unwrap();
+        *age += Duration::from_secs(2);
+    });
+    assert_eq!(service.changes, []);
+}
+
+#[test]
+fn a_wrong_key_is_reported_at_once_and_until_a_call_succeeds() {
+    let mut service = Service::new();
+    service.lane().misconfigured = 1;
+    service.lane().last_failure = Some("401 invalid key".into());
+    service.seconds(1000, |_| {});
+    assert_eq!(service.changes, [(1, OPENED, Rule::Misconfigured)]);
+    assert!(service.sentence().contains("401"), "{}", service.sentence());
+    assert!(
+        service
+            .last
+            .as_ref()
+            .unwrap()
+            .alert
+            .action
+            .contains("api_key_env")
+    );
+    service.calls(61, 0, 0);
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::Misconfigured)]);
+}
+
+#[test]
+fn a_closed_lane_is_reported_with_its_reason_and_its_refusals_are_not() {
+    let mut service = Service::new();
+    service.lane().closed = Some("closed by an operator".into());
+    service.calls(600, 0, 10);
+    assert_eq!(service.changes, [(1, OPENED, Rule::LaneClosed)]);
+    assert!(service.sentence().contains("closed by an operator"));
+    service.lane().closed = None;
+    service.seconds(3, |_| {});
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::LaneClosed)]);
+}
+
+#[test]
+fn three_openings_in_ten_minutes_are_flapping_and_failed_probes_are_not() {
+    let mut service = Service::new();
+    let mut phases = |phases: &[(Phase, u64)]| {
+        for (phase, seconds) in phases {
+            service.lane().phase = *phase;
+            service.seconds(*seconds, |_| {});
+        }
+        service.rules()
+    };
+    let outage = [(Phase::Broken, 5), (Phase::Probing, 1)];
+    assert_eq!(phases(&[(Phase::Serving, 60)]), []);
+    for _ in 0..4 {
+        assert_eq!(phases(&outage), [], "one outage with four probes");
+    }
+    assert_eq!(phases(&[(Phase::Serving, 60), (Phase::Broken, 5)]), []);
+    let rules = phases(&[(Phase::Serving, 60), (Phase::Broken, 5)]);
+    assert_eq!(rules, [(OPENED, Rule::Flapping)]);
+    let rules = phases(&[(Phase::Serving, 800)]);
+    assert_eq!(rules[1..], [(CLOSED, Rule::Flapping)]);
+}
+
+#[test]
+fn a_load_is_long_compared_with_earlier_ones() {
+    let mut service = Service::new();
+    let lane = service.lane();
+    lane.phase = Phase::Cold;
+    lane.held = 1;
+    lane.load_time_p95 = Some(Duration::from_secs(50));
+    service.seconds(66, |_| {});
+    assert_eq!(
+        service.changes,
+        [],
+        "1.2 times 50 s and 5 s more are not over"
+    );
+    service.seconds(1, |_| {});
+    assert_eq!(service.rules(), [(OPENED, Rule::ColdStartLong)]);
+    assert!(
+        service.sentence().contains("at most 50 s"),
+        "{}",
+        service.sentence()
+    );
+    service.lane().phase = Phase::Serving;
+    service.seconds(11, |_| {});
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::ColdStartLong)]);
+    // Nothing is known, and nobody waits.
+    let mut service = Service::new();
+    service.lane().phase = Phase::Cold;
+    service.seconds(3600, |_| {});
+    assert_eq!(service.changes, []);
+    service.lane().held = 1;
+    service.seconds(602, |_| {});
+    assert_eq!(service.rules(), [(OPENED, Rule::ColdStartLong)]);
+}
