@@ -113,7 +113,7 @@ pub struct GatewaySnapshot {
     pub actors: Vec<ActorReport>,
     /// Messages that were not delivered (dead letters).
     pub dead_letters: u64,
-    /// The lanes whose actors answered.
+    /// The lanes. One whose actors do not answer has its last known numbers.
     pub lanes: Vec<LaneSnapshot>,
     /// Restarts of actors since the start, by kind.
     pub restarts: BTreeMap<&'static str, u64>,
@@ -269,7 +269,7 @@ impl Gateway {
         GatewaySnapshot {
             actors: self.inner.system.tree(),
             dead_letters: self.inner.system.dead_letters(),
-            lanes: lanes.into_iter().flatten().collect(),
+            lanes,
             restarts: self.inner.restarts.by_kind(),
             fallbacks: self.inner.fallbacks.counts(),
             health: table

@@ -15,15 +15,15 @@ use kebne_servers::ServerReport;
 
 use crate::{backend::reason, gateway::Gateway, live::Moment, logging, tally::Tally};
 
-/// Returns the sample of one moment, at a time since the start. A lane that is not in the moment has not answered.
+/// Returns the sample of one moment, at a time since the start. A lane that is not in the moment, or whose numbers are stale,
+/// has not answered.
 pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &Tally) -> Sample {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     let seen = &moment.seen;
-    let answered = &seen.gateway.lanes;
     let names = gateway.lane_names();
     let lanes = names.iter().map(|name| {
-        let mut snapshots = answered.iter();
-        let snapshot = snapshots.find(|snapshot| *snapshot.name == *name);
+        let mut snapshots = seen.gateway.lanes.iter();
+        let snapshot = snapshots.find(|snapshot| *snapshot.name == *name && !snapshot.stale);
         let mut sample = snapshot.map_or_else(|| silent(name), lane);
         sample.has_alternative = gateway.has_alternative(name);
         (sample.metered, sample.tokens) = tally.tokens(name);

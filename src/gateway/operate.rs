@@ -1,7 +1,7 @@
 //! What operators do to the lane of a backend: wake it, drain it, close it, open it again.
 
 use kebne_control::LaneState;
-use kebne_lane::{LaneSnapshot, Prewarm};
+use kebne_lane::{LaneSnapshot, Prewarm, Service};
 
 use crate::gateway::{Gateway, GatewayError, HealthReport};
 
@@ -45,11 +45,14 @@ impl Gateway {
     /// admitted are served. Returns how many are left.
     ///
     /// # Errors
-    /// Returns an error if there is no such backend.
+    /// Returns an error if there is no such backend, or its lane does not answer.
     pub async fn drain_backend(&self, backend: &str) -> Result<usize, GatewayError> {
         let lane = self.lane(backend)?;
         lane.handle.drain().await;
-        Ok(lane.handle.live())
+        match lane.handle.service() {
+            Service::Open => Err(GatewayError::NoAnswer(backend.to_owned())),
+            Service::Draining | Service::Drained | Service::Closed => Ok(lane.handle.live()),
+        }
     }
 
     /// Puts a backend back into service: opens its lane with new actors if it is closed, and admits calls if it is drained.
@@ -68,14 +71,12 @@ impl Gateway {
     /// Returns the state of a backend's lane for operators, and what its health checks have found.
     ///
     /// # Errors
-    /// Returns an error if there is no such backend, or its lane does not answer.
+    /// Returns an error if there is no such backend.
     pub async fn backend_snapshot(
         &self,
         backend: &str,
     ) -> Result<(LaneSnapshot, Option<HealthReport>), GatewayError> {
         let lane = self.lane(backend)?;
-        let snapshot = lane.handle.snapshot().await;
-        let snapshot = snapshot.ok_or_else(|| GatewayError::NoAnswer(backend.to_owned()))?;
-        Ok((snapshot, lane.health()))
+        Ok((lane.handle.snapshot().await, lane.health()))
     }
 }

@@ -96,6 +96,8 @@ fn object(lane: &LaneSnapshot, health: Option<&HealthReport>) -> Value {
         "service": lane.service,
         "reason": lane.closed,
         "state": lane.state.label(),
+        "stale": lane.stale,
+        "age_ms": lane.age_ms,
         "live": lane.live,
         "queued": lane.pool.queued,
         "in_flight": lane.pool.in_flight,

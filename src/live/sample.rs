@@ -92,6 +92,8 @@ pub struct LaneSample {
     pub name: Arc<str>,
     /// The kind of the backend, as in the settings.
     pub kind: BackendKind,
+    /// Milliseconds since the lane's actors answered, if they do not answer; the numbers are from then. `None` below 3 s.
+    pub stale_ms: Option<u64>,
     /// The label of the state, as in `/state`.
     pub state: &'static str,
     /// The state in one or two words.
@@ -192,6 +194,7 @@ impl LaneSample {
         let mut sample = Self {
             name: Arc::clone(&lane.name),
             kind,
+            stale_ms: words::stale_ms(lane),
             state: lane.state.label(),
             label: words::label(lane, misconfigured),
             level: words::level(lane, misconfigured),

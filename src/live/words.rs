@@ -7,9 +7,18 @@ use crate::{
     live::sample::{LaneSample, Level, SessionsSample},
 };
 
+/// The age from which stale numbers are reported: three samples. On a busy machine, a lane misses one now and then.
+const SILENT_AFTER_MS: u64 = 3000;
+
+/// Returns the age of a lane's numbers, if its actors do not answer.
+pub(super) fn stale_ms(lane: &LaneSnapshot) -> Option<u64> {
+    let is_silent = lane.stale && lane.age_ms >= SILENT_AFTER_MS;
+    is_silent.then_some(lane.age_ms)
+}
+
 /// Returns how urgent the state of a lane is.
 pub(super) fn level(lane: &LaneSnapshot, misconfigured: bool) -> Level {
-    if lane.closed.is_some() || misconfigured {
+    if stale_ms(lane).is_some() || lane.closed.is_some() || misconfigured {
         return Level::Bad;
     }
     if lane.service != Service::Open {
@@ -27,6 +36,9 @@ pub(super) fn level(lane: &LaneSnapshot, misconfigured: bool) -> Level {
 
 /// Returns the state of a lane in one or two words.
 pub(super) fn label(lane: &LaneSnapshot, misconfigured: bool) -> &'static str {
+    if stale_ms(lane).is_some() {
+        return "not answering";
+    }
     if lane.closed.is_some() {
         return "closed";
     }
@@ -60,6 +72,12 @@ pub(super) fn is_unreachable(lane: &LaneSnapshot) -> bool {
 
 /// Returns who waits at a lane, and why.
 pub(super) fn lane(lane: &LaneSample, state: LaneState, refuses: bool) -> String {
+    if let Some(age) = lane.stale_ms {
+        return format!(
+            "The actors of this lane have not answered for {}: its limit, queue and calls in flight are from then.",
+            time(age)
+        );
+    }
     if let Some(reason) = &lane.closed {
         return format!(
             "Closed: {reason}. Its calls go to the next backend of their model, or are refused."
@@ -224,7 +242,8 @@ pub(super) fn overall(
             .map(|lane| &*lane.name)
             .collect()
     };
-    let bad = named(|lane| lane.level == Level::Bad);
+    let silent = named(|lane| lane.stale_ms.is_some());
+    let bad = named(|lane| lane.level == Level::Bad && lane.stale_ms.is_none());
     let warned = named(|lane| lane.level == Level::Warn);
     let loading = named(|lane| lane.level == Level::Busy);
     let mut parts = Vec::new();
@@ -237,6 +256,7 @@ pub(super) fn overall(
         level = Level::Bad;
     }
     for (names, what, urgency) in [
+        (&silent, "not answering", Level::Bad),
         (&bad, "not serving", Level::Bad),
         (&warned, "held up", Level::Warn),
         (&loading, "getting ready", Level::Busy),

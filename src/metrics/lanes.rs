@@ -1,6 +1,9 @@
 //! The metrics of lanes, read from their snapshots when the metrics are written.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use kebne_control::LaneState;
 use kebne_lane::{Ending, LaneSnapshot, Service};
@@ -22,7 +25,10 @@ type Level = Gauge<f64, AtomicU64>;
 type Read = fn(&LaneSnapshot) -> f64;
 
 /// The gauges with one number per lane.
-const LEVELS: [(&Metric, Read); 12] = [
+const LEVELS: [(&Metric, Read); 13] = [
+    (&names::REPORT_AGE, |lane| {
+        Duration::from_millis(lane.age_ms).as_secs_f64()
+    }),
     (&names::CLOSED, |lane| {
         f64::from(u8::from(lane.closed.is_some()))
     }),

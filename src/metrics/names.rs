@@ -317,6 +317,12 @@ pub(super) const SERVICE: Metric = metric(
     &["lane", "service"],
     "1 for whether the lane admits calls (`open`, `draining`, `drained`, `closed`), 0 for the others",
 );
+pub(super) const REPORT_AGE: Metric = metric(
+    "kebne_report_age_seconds",
+    Gauge,
+    LANE,
+    "Age of the numbers of the lane: more than 0 while its actors do not answer and the last known numbers are shown",
+);
 pub(super) const CLOSED: Metric = metric(
     "kebne_closed",
     Gauge,
@@ -426,6 +432,7 @@ pub(super) const ALL: &[&Metric] = &[
     &SERVICE,
     &HEALTH,
     &FALLBACKS,
+    &REPORT_AGE,
     &CLOSED,
     &LIMIT,
     &RATE_LIMIT,

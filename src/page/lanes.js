@@ -123,6 +123,7 @@ class Card {
 
   update(lane) {
     setAttribute(this.node, "data-level", lane.level);
+    setAttribute(this.node, "data-stale", lane.stale_ms === null ? null : "");
     setAttribute(this.pill, "data-level", lane.level);
     setText(this.pill, lane.label);
     setText(this.sentence, lane.sentence);

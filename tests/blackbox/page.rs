@@ -13,11 +13,11 @@ use sha2::{Digest, Sha256};
 use crate::program::{CHAT, Program, folder};
 
 /// The first events of a live view.
-struct Live(BufReader<TcpStream>);
+pub(crate) struct Live(BufReader<TcpStream>);
 
 impl Live {
     /// Opens the view; the status must be 200.
-    fn open(program: &Program, headers: &str) -> Self {
+    pub(crate) fn open(program: &Program, headers: &str) -> Self {
         let mut socket = TcpStream::connect(program.address).unwrap();
         let timeout = Some(Duration::from_secs(20));
         socket.set_read_timeout(timeout).unwrap();
@@ -34,7 +34,7 @@ impl Live {
     }
 
     /// Reads on to the next event of this name.
-    fn next(&mut self, name: &str) -> Value {
+    pub(crate) fn next(&mut self, name: &str) -> Value {
         let mut found = false;
         loop {
             let mut line = String::new();

@@ -45,7 +45,8 @@ fn one_view_shows_the_lanes_and_the_alerts_as_state_does() {
         "{shown}"
     );
     assert!(!shown.contains('\u{1b}'), "no control sequences: {shown}");
-    program.send("POST", "/backends/simulated/close", &[], &Value::Null);
+    let path = "/admin/v1/backends/simulated/disable";
+    program.send("POST", path, &[], &Value::Null);
     await_alert(&program, "active", "lane_closed", || {});
     let shown = text(&top(&url, &[]).stdout);
     assert!(

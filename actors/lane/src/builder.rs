@@ -22,6 +22,7 @@ use crate::{
     handle::{Inner, LaneHandle},
     kept::Kept,
     lane::{Entrance, Health, Lane, LaneParts},
+    observe::LastReports,
     open_slots::OpenSlots,
     rate_controller::ControllerMemory,
     settings::LaneSettings,
@@ -159,8 +160,9 @@ impl<B: Backend> LaneBuilder<B> {
         let settings = self.settings;
         let workers_max = usize::try_from(settings.limit_max).unwrap_or(usize::MAX);
         let permits = Permits::new(settings.queue_max.saturating_add(workers_max));
-        let grant = Controller::new(&settings.controller(), self.learned.as_ref(), now).grant();
-        let memory = PoolMemory::new(Pool::new(&settings.pool(), grant, now));
+        let law = Controller::new(&settings.controller(), self.learned.as_ref(), now);
+        let memory = PoolMemory::new(Pool::new(&settings.pool(), law.grant(), now));
+        let reports = LastReports::new(now, law.report(now), memory.pool.report(now));
         let learned = Kept::new(ControllerMemory::new(self.learned));
         let status = Arc::new(Status::default());
         let prewarms = Arc::new(Endings::default());
@@ -211,6 +213,7 @@ impl<B: Backend> LaneBuilder<B> {
                     wake_request,
                     status,
                     learned,
+                    reports,
                     entrance: entrances,
                 }),
             },

@@ -23,15 +23,15 @@ use crate::{
     in_place::InPlace,
     job::{CallSuccess, Job, Shared},
     kept::Kept,
-    lane::{CloseLane, Entrance, GetClosed, Lane, ReopenLane, Route},
-    rate_controller::{ControllerMemory, GetController},
-    snapshot::{LaneSnapshot, Service, next_attempt, until},
+    lane::{CloseLane, Entrance, ReopenLane, Route},
+    observe::LastReports,
+    rate_controller::ControllerMemory,
     status::{LastFailure, Status},
     visit::Visit,
-    worker_pool::{Close, CutOff, Enqueue, GetPool, Resume, WakeRequest, WorkerPool},
+    worker_pool::{Close, CutOff, Enqueue, Resume, WakeRequest, WorkerPool},
 };
 
-/// The time within which the lane's actors must answer a query or a command.
+/// The time within which the lane's actors must answer a command.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time beyond the deadline after which a caller stops waiting for the lane's answer. Only a thread that is blocked
 /// by a backend takes that long.
@@ -52,6 +52,7 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) wake_request: WakeRequest<B>,
     pub(crate) status: Arc<Status>,
     pub(crate) learned: Kept<ControllerMemory>,
+    pub(crate) reports: LastReports,
     pub(crate) entrance: watch::Receiver<Entrance<B>>,
 }
 
@@ -202,85 +203,6 @@ impl<B: Backend> LaneHandle<B> {
         match self.inner.entered().await {
             Some(Entrance::Open(_)) => Ok(reopened),
             _ => Err(NoAnswer),
-        }
-    }
-
-    /// Returns the state of the lane for operators; `None` if its actors do not answer within 2 s.
-    pub async fn snapshot(&self) -> Option<LaneSnapshot> {
-        let entrance = self.inner.entrance.borrow().clone();
-        match entrance {
-            Entrance::Starting => None,
-            Entrance::Open(route) => self.open_snapshot(&route).await,
-            Entrance::Closed { reason, lane } => self.closed_snapshot(reason, &lane).await,
-        }
-    }
-
-    async fn closed_snapshot(
-        &self,
-        reason: Arc<str>,
-        lane: &ActorRef<Lane<B>>,
-    ) -> Option<LaneSnapshot> {
-        let view = lane.ask_control(GetClosed, ASK_TIMEOUT).await.ok()?;
-        let memory = self.inner.learned.lock();
-        Some(LaneSnapshot {
-            name: Arc::clone(&self.inner.name),
-            service: Service::Closed,
-            closed: Some(reason),
-            state: self.state(),
-            state_changes: memory.states(),
-            controller: view.controller,
-            verdicts: memory.verdicts(self.inner.clock.now()),
-            ready_in_ms: None,
-            next_attempt_in_ms: None,
-            pool: view.pool,
-            workers: 0,
-            workers_idle: 0,
-            worker_restarts: self.inner.status.restarts(),
-            last_failure: self.last_failure(),
-            failures: self.inner.status.failure_counts(),
-            live: self.live(),
-            endings: self.endings(),
-            prewarms: self.inner.prewarms.counts(),
-        })
-    }
-
-    async fn open_snapshot(&self, route: &Route<B>) -> Option<LaneSnapshot> {
-        let (controller, pool) = tokio::join!(
-            route.controller.ask_control(GetController, ASK_TIMEOUT),
-            route.pool.ask_control(GetPool, ASK_TIMEOUT),
-        );
-        let (controller, pool) = (controller.ok()?, pool.ok()?);
-        let now = self.inner.clock.now();
-        let grant = controller.report.grant;
-        Some(LaneSnapshot {
-            name: Arc::clone(&self.inner.name),
-            service: self.service(),
-            closed: None,
-            state: self.state(),
-            state_changes: controller.states,
-            controller: controller.report,
-            verdicts: controller.verdicts,
-            ready_in_ms: grant.ready_eta.map(|time| until(time, now)),
-            next_attempt_in_ms: next_attempt(grant.permission).map(|time| until(time, now)),
-            pool: pool.report,
-            workers: pool.workers,
-            workers_idle: pool.workers_idle,
-            worker_restarts: self.inner.status.restarts(),
-            last_failure: self.last_failure(),
-            failures: self.inner.status.failure_counts(),
-            live: self.live(),
-            endings: self.endings(),
-            prewarms: self.inner.prewarms.counts(),
-        })
-    }
-
-    /// Returns whether the lane admits calls.
-    pub fn service(&self) -> Service {
-        match (self.closed(), self.inner.status.is_draining()) {
-            (Some(_), _) => Service::Closed,
-            (None, false) => Service::Open,
-            (None, true) if self.live() == 0 => Service::Drained,
-            (None, true) => Service::Draining,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::{
     open_slots::{Note, NotesDue},
     rate_controller::{ControllerMemory, ControllerParts, RateController},
     settings::LaneSettings,
+    snapshot::Question,
     worker_pool::{CutOff, PoolParts, WorkerPool},
 };
 
@@ -48,7 +49,7 @@ pub(crate) struct ReopenLane;
 /// Requests the report of a closed lane.
 #[derive(Debug, Message)]
 #[rtype(result = "ClosedView")]
-pub(crate) struct GetClosed;
+pub(crate) struct GetClosed(pub(crate) Question);
 
 /// The report of a closed lane, for `/state`.
 #[derive(Debug, MessageResponse)]
@@ -332,7 +333,7 @@ impl<B: Backend> Handler<OpenDue> for Lane<B> {
 impl<B: Backend> Handler<GetClosed> for Lane<B> {
     type Result = ClosedView;
 
-    fn handle(&mut self, _: GetClosed, _ctx: &mut Context<Self>) -> ClosedView {
+    fn handle(&mut self, GetClosed(_question): GetClosed, _ctx: &mut Context<Self>) -> ClosedView {
         let now = self.parts.pool.clock.now();
         let settings = self.parts.settings.controller();
         let learned = self.parts.controller.lock().learned.clone();

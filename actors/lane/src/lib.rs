@@ -22,6 +22,7 @@ mod in_place;
 mod job;
 mod kept;
 mod lane;
+mod observe;
 mod open_slots;
 mod prewarm;
 mod rate_controller;

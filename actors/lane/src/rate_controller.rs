@@ -13,7 +13,12 @@ use kebne_control::{
 
 use kebne_actors::{Context, Recipient, clock::Dice};
 
-use crate::{clock::Clock, kept::Kept, snapshot::PastVerdict, status::Status};
+use crate::{
+    clock::Clock,
+    kept::Kept,
+    snapshot::{PastVerdict, Question},
+    status::Status,
+};
 
 mod memory;
 
@@ -65,7 +70,7 @@ struct Done {
 /// Requests the controller's report.
 #[derive(Debug, Message)]
 #[rtype(result = "ControllerView")]
-pub(crate) struct GetController;
+pub(crate) struct GetController(pub(crate) Question);
 
 /// The controller's report, for `/state`.
 #[derive(Debug, actix::MessageResponse)]
@@ -264,7 +269,11 @@ impl Handler<ExpectTraffic> for RateController {
 impl Handler<GetController> for RateController {
     type Result = ControllerView;
 
-    fn handle(&mut self, _: GetController, _ctx: &mut Context<Self>) -> ControllerView {
+    fn handle(
+        &mut self,
+        GetController(_question): GetController,
+        _ctx: &mut Context<Self>,
+    ) -> ControllerView {
         let kept = self.parts.kept.lock();
         let now = self.parts.clock.now();
         ControllerView {

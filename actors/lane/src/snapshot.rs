@@ -15,6 +15,11 @@ use crate::{
 pub struct LaneSnapshot {
     /// The lane's name.
     pub name: Arc<str>,
+    /// `true` if the lane's actors did not answer. Then `controller`, `pool`, `state_changes`, `verdicts` and the numbers of
+    /// workers are those of their last answer; all others are current.
+    pub stale: bool,
+    /// Milliseconds since the actors answered.
+    pub age_ms: u64,
     /// Whether the lane admits calls.
     pub service: Service,
     /// The reason why the lane is closed; `None` while it is open.
@@ -49,6 +54,17 @@ pub struct LaneSnapshot {
     pub endings: EndingCounts,
     /// The wake calls that the lane made itself, and their endings.
     pub prewarms: EndingCounts,
+}
+
+/// The questions for a lane's reports that its actors have not handled: each one holds a clone of the first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Question(Arc<()>);
+
+impl Question {
+    /// Returns how many clones of the first are left.
+    pub(crate) fn waiting(&self) -> usize {
+        Arc::strong_count(&self.0).saturating_sub(1)
+    }
 }
 
 /// Whether a lane admits calls.

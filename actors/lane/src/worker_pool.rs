@@ -225,7 +225,7 @@ impl<B: Backend> Handler<CutOff> for WorkerPool<B> {
 impl<B: Backend> Handler<GetPool> for WorkerPool<B> {
     type Result = PoolView;
 
-    fn handle(&mut self, _: GetPool, _ctx: &mut Context<Self>) -> PoolView {
+    fn handle(&mut self, GetPool(_question): GetPool, _ctx: &mut Context<Self>) -> PoolView {
         self.collect();
         let kept = self.parts.kept.lock();
         PoolView {

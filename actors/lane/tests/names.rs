@@ -89,7 +89,7 @@ async fn every_type_of_the_interface_has_a_name() {
     let mut replies: Replies<Echo> = flow.replies();
     let reply = futures_util::StreamExt::next(&mut replies).await;
     assert_eq!(reply.unwrap().unwrap().complete(), 2);
-    let endings: EndingCounts = parts(lane.snapshot().await.unwrap()).2;
+    let endings: EndingCounts = parts(lane.snapshot().await).2;
     assert_eq!(endings.of(Ending::Success), 2);
     assert!(lane.learned().map(learned_parts).is_some());
     let closed: Result<bool, NoAnswer> = lane.close("as the test says").await;

@@ -1,4 +1,5 @@
-//! Calls from several threads: an attempt runs on the thread of its caller, and ends with it.
+//! Calls from several threads: an attempt runs on the thread of its caller, and ends with it. A blocked thread of the lane's
+//! actors does not hide the lane.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
@@ -6,6 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
     thread::{self, ThreadId},
     time::Duration,
@@ -95,7 +97,7 @@ async fn an_attempt_whose_thread_is_gone_gives_its_slot_back() {
     let joined = tokio::task::spawn_blocking(|| gone.join()).await;
     joined.unwrap().unwrap();
     let settled = async {
-        while lane.snapshot().await.unwrap().pool.in_flight > 0 {
+        while lane.snapshot().await.pool.in_flight > 0 {
             tokio::task::yield_now().await;
         }
     };
@@ -104,5 +106,47 @@ async fn an_attempt_whose_thread_is_gone_gives_its_slot_back() {
     let idle = tokio::time::timeout(DEADLINE, lane.when_idle());
     idle.await.unwrap();
     assert_eq!(lane.endings().live(), 0);
+    system.terminate().await;
+}
+
+#[actix::test]
+async fn a_lane_whose_actors_hang_is_shown_with_its_last_numbers_and_collects_few_questions() {
+    let system = ActorSystem::new("test", 7);
+    let thread = actix_rt::Arbiter::new();
+    let lane = LaneBuilder::new("x", Arc::new(Place::default())).on_arbiter(thread.handle());
+    let lane = lane.start(&system).await.unwrap();
+    let reply = lane.call(1, CallOptions::within(DEADLINE)).await.unwrap();
+    reply.complete();
+    let settled = async {
+        while lane.snapshot().await.pool.in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+        lane.snapshot().await
+    };
+    let before = tokio::time::timeout(DEADLINE, settled).await.unwrap();
+    assert!(!before.stale && before.workers > 0, "{before:?}");
+    let (hangs, hung) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    assert!(thread.spawn(async move {
+        hangs.send(()).unwrap();
+        released.recv().unwrap();
+    }));
+    hung.recv().unwrap();
+    let looks = (0..100).map(|_| lane.snapshot());
+    for seen in futures_util::future::join_all(looks).await {
+        assert!(seen.stale, "nobody answered");
+        assert_eq!(seen.workers, before.workers);
+        assert_eq!(seen.state_changes, before.state_changes);
+        assert_eq!(seen.endings.live(), 0);
+    }
+    let waiting: usize = system.tree().iter().map(|actor| actor.mailbox).sum();
+    assert!((2..=66).contains(&waiting), "{waiting} questions wait");
+    release.send(()).unwrap();
+    let answers = async {
+        while lane.snapshot().await.stale {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, answers).await.unwrap();
     system.terminate().await;
 }

@@ -24,7 +24,10 @@ pub(super) struct State {
 #[serde(default)]
 pub(super) struct Lane {
     pub(super) name: String,
+    pub(super) stale: bool,
+    pub(super) age_ms: u64,
     pub(super) closed: Option<String>,
+    pub(super) service: String,
     pub(super) state: String,
     pub(super) state_changes: Vec<String>,
     pub(super) controller: Controller,

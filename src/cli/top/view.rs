@@ -1,46 +1,69 @@
 //! Draws what is known: lanes, alerts, and the selected lane in detail. The same drawing is printed by `--once`.
 
+mod table;
+
 use std::time::Duration;
 
 use ratatui::{
     Frame, Terminal,
     backend::TestBackend,
-    layout::{Constraint, Layout, Rect},
+    layout::{Constraint, Layout},
     style::{Color, Modifier, Style},
     text::{Line, Span},
-    widgets::{Block, Borders, Cell, Paragraph, Row, Table, TableState, Wrap},
+    widgets::{Block, Borders, Paragraph, Wrap},
 };
 
-use crate::cli::top::model::{Lane, Model, Rates};
+use crate::cli::top::model::{Lane, Model};
 
-/// Lines of the selected lane.
-const DETAIL_HEIGHT: u16 = 7;
+/// Lines of the selected lane, and of a terminal with fewer lines than [`LOW`].
+const DETAIL_HEIGHT: [u16; 2] = [7, 6];
+const LOW: u16 = 30;
 /// The most lines that `--once` prints.
 const HEIGHT_MAX: u16 = 200;
 
 /// Draws the view.
 pub(super) fn draw(frame: &mut Frame, model: &Model, address: &str, has_colour: bool) {
+    let height = frame.area().height;
     let lanes = u16::try_from(model.state.lanes.len()).unwrap_or(u16::MAX);
+    let [detail_height, low_height] = DETAIL_HEIGHT;
+    let alerts_height = alerts_height(model, frame.area().width);
+    let alerts_height = alerts_height.min(height / 3).max(3);
+    let is_low = height < LOW;
+    let detail_height = if is_low { low_height } else { detail_height };
+    let rest = height.saturating_sub(2 + detail_height + alerts_height);
     let parts = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(lanes.saturating_add(3).min(frame.area().height / 2)),
-        Constraint::Length(DETAIL_HEIGHT),
+        Constraint::Length(lanes.saturating_add(3).min(rest)),
+        Constraint::Length(detail_height),
         Constraint::Min(3),
         Constraint::Length(1),
     ]);
-    let [head, table, detail, alerts, foot] = parts.areas(frame.area());
+    let [head, lanes, detail, alerts, foot] = parts.areas(frame.area());
     let paint = Paint { has_colour };
     frame.render_widget(Paragraph::new(header(model, address, paint)), head);
-    draw_lanes(frame, table, model, paint);
+    table::draw(frame, lanes, model, paint);
     frame.render_widget(details(model), detail);
     frame.render_widget(alert_list(model, paint), alerts);
     let keys = "q quits, up and down select a lane";
     frame.render_widget(Paragraph::new(keys).style(paint.dim()), foot);
 }
 
+/// Returns the lines that the alerts need in a frame of this width.
+fn alerts_height(model: &Model, width: u16) -> u16 {
+    let width = usize::from(width.saturating_sub(2)).max(1);
+    let lines = |text: &str, before: usize| (before + text.chars().count()).div_ceil(width);
+    let alerts = model.alerts.active.iter();
+    let lines: usize = alerts
+        .map(|alert| lines(&alert.sentence, 10) + lines(&alert.action, 6))
+        .sum();
+    u16::try_from(lines.saturating_add(2)).unwrap_or(u16::MAX)
+}
+
 /// Returns the view as plain text of this width.
 pub(super) fn text(model: &Model, width: u16) -> String {
-    let lines = model.state.lanes.len() + 4 * model.alerts.active.len().max(1) + 20;
+    // Room for all lanes above the third of the alerts, and for all alerts. Empty lines are left out below.
+    let (lanes, alerts) = (model.state.lanes.len(), model.alerts.active.len());
+    let lines = (3 * (lanes + 12) / 2 + 1).max(lanes + 14 + 5 * alerts);
     let height = u16::try_from(lines).unwrap_or(HEIGHT_MAX).min(HEIGHT_MAX);
     let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
     let Ok(drawn) = terminal.draw(|frame| draw(frame, model, "", false));
@@ -83,7 +106,7 @@ impl Paint {
 
     fn state(self, lane: &Lane) -> Style {
         let colour = match lane.state.as_str() {
-            _ if lane.closed.is_some() => Color::Red,
+            _ if lane.stale || lane.closed.is_some() => Color::Red,
             "steady" | "ramp" => Color::Green,
             "open" => Color::Red,
             "cold" | "probe" | "paused" | "quota" => Color::Yellow,
@@ -118,74 +141,17 @@ fn header<'a>(model: &'a Model, address: &'a str, paint: Paint) -> Line<'a> {
     let restarts: u32 = state.actors.iter().map(|actor| actor.restarts).sum();
     let waiting: u64 = state.actors.iter().map(|actor| actor.mailbox).sum();
     let text = format!(
-        "kebne {} {address}  up {}  {alerts}  {} actors, {restarts} restarts, {waiting} messages waiting{}",
+        "kebne {} {address}  up {}{}  {alerts}  {} actors, {restarts} restarts, {waiting} messages waiting",
         state.version,
         spoken(Duration::from_secs(state.uptime_seconds)),
+        if state.draining { "  draining" } else { "" },
         state
             .actors
             .iter()
             .filter(|actor| !actor.path.is_empty())
             .count(),
-        if state.draining { "  draining" } else { "" },
     );
     Line::from(Span::raw(text))
-}
-
-fn draw_lanes(frame: &mut Frame, area: Rect, model: &Model, paint: Paint) {
-    let names = [
-        "lane",
-        "state",
-        "limit",
-        "running",
-        "waiting",
-        "held",
-        "ok/s",
-        "failed/s",
-        "refused/s",
-        "latency",
-    ];
-    let rows = model.state.lanes.iter().map(|lane| {
-        let rates = model.rates.get(&lane.name).copied().unwrap_or_default();
-        Row::new(lane_cells(lane, rates, paint))
-    });
-    let mut widths = [Constraint::Length(9); 10];
-    widths[0] = Constraint::Min(16);
-    let table = Table::new(rows, widths)
-        .header(Row::new(names).style(paint.dim()))
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
-        .block(Block::new().borders(Borders::ALL).title("Lanes"));
-    let mut selected = TableState::new().with_selected(model.selected);
-    frame.render_stateful_widget(table, area, &mut selected);
-}
-
-fn lane_cells(lane: &Lane, rates: Rates, paint: Paint) -> Vec<Cell<'_>> {
-    let state = if lane.closed.is_some() {
-        "closed"
-    } else {
-        lane.state.as_str()
-    };
-    let rate = |rate: f64| Cell::from(format!("{rate:.1}"));
-    let failed = if rates.failed > 0.0 {
-        paint.colour(Color::Red)
-    } else {
-        Style::new()
-    };
-    vec![
-        Cell::from(lane.name.as_str()),
-        Cell::from(state).style(paint.state(lane)),
-        Cell::from(format!("{:.1}", lane.controller.limit)),
-        Cell::from(lane.pool.in_flight.to_string()),
-        Cell::from(lane.pool.queued.to_string()),
-        Cell::from(lane.pool.held.to_string()),
-        rate(rates.succeeded),
-        rate(rates.failed).style(failed),
-        rate(rates.refused),
-        Cell::from(
-            lane.controller
-                .latency
-                .map_or_else(|| "-".to_owned(), spoken),
-        ),
-    ]
 }
 
 fn details(model: &Model) -> Paragraph<'_> {
@@ -193,6 +159,11 @@ fn details(model: &Model) -> Paragraph<'_> {
         return Paragraph::new("").block(Block::new().borders(Borders::ALL));
     };
     let mut lines = Vec::new();
+    if lane.stale {
+        let age = spoken(Duration::from_millis(lane.age_ms));
+        let text = format!("its actors have not answered for {age}; what is shown is from then");
+        lines.push(Line::from(text));
+    }
     if let Some(reason) = &lane.closed {
         lines.push(Line::from(format!("closed: {reason}")));
     }
@@ -200,7 +171,11 @@ fn details(model: &Model) -> Paragraph<'_> {
         .controller
         .load_time_p50
         .map_or_else(|| "not known".to_owned(), spoken);
-    lines.push(Line::from(format!("usual load time: {loads}")));
+    let latency = lane.controller.latency;
+    let latency = latency.map_or_else(|| "not known".to_owned(), spoken);
+    lines.push(Line::from(format!(
+        "latency: {latency}, usual load time: {loads}"
+    )));
     let changes = lane
         .state_changes
         .iter()
@@ -208,10 +183,12 @@ fn details(model: &Model) -> Paragraph<'_> {
         .take(5)
         .cloned()
         .collect::<Vec<_>>();
-    lines.push(Line::from(format!(
-        "last changes of state, the newest first: {}",
-        changes.join(", ")
-    )));
+    if !changes.is_empty() {
+        lines.push(Line::from(format!(
+            "last changes of state, the newest first: {}",
+            changes.join(", ")
+        )));
+    }
     if let Some(failure) = &lane.last_failure {
         let age = spoken(Duration::from_millis(failure.age_ms));
         lines.push(Line::from(format!(
@@ -319,6 +296,37 @@ mod tests {
         assert!(shown.contains("closed: closed by an operator"), "{shown}");
         model.select(false);
         assert_eq!(model.selected, 0);
+    }
+
+    #[test]
+    fn a_low_and_narrow_terminal_shows_the_states_of_all_lanes_and_an_alert() {
+        let mut model = model();
+        let lane = |number: usize| Lane {
+            name: format!("llama-3.1-70b-instruct-gpu-{number}"),
+            state: "steady".to_owned(),
+            ..Lane::default()
+        };
+        model.state.lanes.extend((0..20).map(lane));
+        model.state.lanes[0].stale = true;
+        model.state.lanes[0].age_ms = 12_300;
+        model.state.lanes[7].service = "drained".to_owned();
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        let drawn = terminal.draw(|frame| draw(frame, &model, "", false));
+        let rows = drawn.unwrap().buffer.content().chunks(80);
+        let rows: Vec<String> = rows
+            .map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect())
+            .collect();
+        let shown = rows.join("\n");
+        for wanted in [
+            "Lanes: 1 closed, 1 drained, 1 no answer, 19 steady",
+            "│llama-3.1…uct-gpu-2",
+            "refused/s",
+            "not answered for 12 s",
+            "critical: It is down.",
+            "do: Start it.",
+        ] {
+            assert!(shown.contains(wanted), "no `{wanted}` in\n{shown}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ fn sample(level: Level, in_flight: u32, queued: usize) -> LaneSample {
     LaneSample {
         name: "big".into(),
         kind: BackendKind::default(),
+        stale_ms: None,
         state: "",
         label: "",
         level,
@@ -94,6 +95,21 @@ fn a_backend_that_cannot_be_reached_is_not_said_to_load() {
         text,
         "2 callers wait: the backend cannot be reached; it may be starting."
     );
+}
+
+#[test]
+fn a_lane_whose_actors_hang_says_how_old_its_numbers_are() {
+    let mut silent = sample(Level::Bad, 3, 2);
+    silent.stale_ms = Some(12_300);
+    silent.closed = Some("closed by an operator".into());
+    let text = lane(&silent, LaneState::Steady, false);
+    assert_eq!(
+        text,
+        "The actors of this lane have not answered for 13 s: its limit, queue and calls in flight are from then."
+    );
+    let (level, sentence) = overall(&[silent], 1, false, &store("available"));
+    assert_eq!(level, Level::Bad);
+    assert_eq!(sentence, "“big” is not answering; 2 callers wait.");
 }
 
 #[test]

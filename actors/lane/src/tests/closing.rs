@@ -60,7 +60,7 @@ async fn a_lane_whose_restarts_are_used_up_is_closed_and_the_system_and_other_la
             );
         }
         assert_eq!(bench.lane.prewarm().await, Err(PrewarmError::Closed));
-        let snapshot = bench.lane.snapshot().await.unwrap();
+        let snapshot = bench.lane.snapshot().await;
         assert_eq!(snapshot.closed, Some(reason));
         assert_eq!((snapshot.pool.queued, snapshot.pool.in_flight), (0, 0));
         let reply = other.call(1, options(SECOND)).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_lane_whose_restarts_are_used_up_is_closed_and_the_system_and_other_la
         bench.served().await;
     }
     assert_eq!(ended(&bench, Ending::Shed), 200);
-    assert_eq!(bench.lane.snapshot().await.unwrap().closed, None);
+    assert_eq!(bench.lane.snapshot().await.closed, None);
     bench.assert_quiet().await;
 }
 
@@ -125,7 +125,7 @@ async fn a_lane_opened_while_a_stream_of_its_earlier_actors_runs_adopts_it() {
     let (_, guard) = stream.into_parts();
     bench.lane.close("maintenance").await.unwrap();
     bench.lane.reopen().await.unwrap();
-    assert_eq!(bench.lane.snapshot().await.unwrap().pool.in_flight, 1);
+    assert_eq!(bench.lane.snapshot().await.pool.in_flight, 1);
     bench.served().await;
     tokio::time::sleep(40 * SECOND).await;
     guard.finish(Ending::Success);

@@ -28,7 +28,7 @@ impl Bench {
     }
 
     async fn prewarms(&self) -> EndingCounts {
-        self.lane.snapshot().await.unwrap().prewarms
+        self.lane.snapshot().await.prewarms
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 use kebne_control::PoolReport;
 
-use crate::{backend::Backend, job::Job};
+use crate::{backend::Backend, job::Job, snapshot::Question};
 
 /// Offers a call; the answer is sent to the call's outbox.
 #[derive(Message)]
@@ -30,7 +30,7 @@ pub(crate) struct CutOff;
 /// Requests the pool's report.
 #[derive(Debug, Message)]
 #[rtype(result = "PoolView")]
-pub(crate) struct GetPool;
+pub(crate) struct GetPool(pub(crate) Question);
 
 /// The pool's report, for `/state`.
 #[derive(Debug, actix::MessageResponse)]
