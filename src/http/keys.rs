@@ -16,6 +16,8 @@ use crate::{
     surface::error::ApiError,
 };
 
+/// The begin of the names of groups' accounts.
+const GROUP_PREFIX: &str = "group/";
 /// The largest body of a request.
 const BODY_MAX: usize = 64 << 10;
 /// Random bytes of an id.
@@ -123,11 +125,12 @@ pub(super) async fn revoke(visit: Visit) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(json!({"id": stored.id, "object": "api_key", "deleted": true})))
 }
 
-/// `GET /admin/v1/keys/{id}/usage`: what the key has used, as it is in the store when this answers.
+/// `GET /admin/v1/keys/{id}/usage`: what the key, or the group `group/NAME`, has used, as it is in the store when this answers.
 pub(super) async fn usage(visit: Visit) -> Result<HttpResponse, ApiError> {
     let (state, id) = (&visit.state, visit.parameter());
     let account = match of_settings(state, &id) {
         Some(key) => settings_account(&key.name),
+        None if id.starts_with(GROUP_PREFIX) => id.clone(),
         None => find(state, &id)?.id,
     };
     let accounts = state.gateway.accounts();

@@ -130,13 +130,13 @@ fn a_closed_lane_is_an_alert_until_it_is_opened_and_both_are_in_the_log() {
     let mut command = Program::command(folder.path(), &[]);
     let program = Program::spawn_with(&mut command, Stdio::from(fs::File::create(&log).unwrap()));
     let operate = |action: &str| {
-        let path = format!("/backends/simulated/{action}");
+        let path = format!("/admin/v1/backends/simulated/{action}");
         assert_eq!(program.send("POST", &path, &[], &Value::Null).status, 200);
     };
-    operate("close");
+    operate("disable");
     let alert = await_alert(&program, "active", "lane_closed", || {});
     assert!(text(&alert, "sentence").contains("closed by an operator"));
-    assert!(text(&alert, "action").contains("/backends/simulated/reopen"));
+    assert!(text(&alert, "action").contains("/admin/v1/backends/simulated/reopen"));
     assert_eq!(alert["until"], Value::Null);
     operate("reopen");
     let closed = await_alert(&program, "recent", "lane_closed", || {});

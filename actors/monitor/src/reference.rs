@@ -19,7 +19,7 @@ pub fn reference() -> String {
             it.condition,
             it.closes_after.as_secs(),
             it.meaning,
-            it.action.replace("{}", "NAME"),
+            it.action.replace("{path}", "NAME").replace("{}", "NAME"),
         );
     }
     text

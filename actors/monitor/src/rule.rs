@@ -2,9 +2,18 @@
 
 mod text;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use text::Text;
+
+/// What is encoded in a part of a path: all but the unreserved characters of URLs (RFC 3986), so that neither a shell nor the
+/// gateway reads it differently.
+const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A rule. Its alerts are of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,7 +114,9 @@ impl Rule {
 
     /// Returns the action for a subject.
     pub fn action(self, subject: &str) -> String {
-        self.text().action.replace("{}", subject)
+        let in_url = utf8_percent_encode(subject, PATH_PART).to_string();
+        let action = self.text().action.replace("{path}", &in_url);
+        action.replace("{}", subject)
     }
 
     /// Returns `true` if the first sample of a process shows whether its condition still holds.
@@ -163,9 +174,18 @@ mod tests {
         for (index, rule) in Rule::ALL.iter().enumerate() {
             assert_eq!(*rule as usize, index, "{}", rule.name());
             let action = rule.action("gpu-1");
-            assert!(!action.contains("{}"), "{action}");
+            assert!(!action.contains(['{', '}']), "{action}");
             assert!(action.ends_with('.') || action.ends_with("`."), "{action}");
         }
+    }
+
+    #[test]
+    fn a_subject_in_a_command_is_a_part_of_its_path() {
+        let action = Rule::LaneClosed.action("a/b c?'$x");
+        let command = "http://GATEWAY/admin/v1/backends/a%2Fb%20c%3F%27%24x/reopen`";
+        assert!(action.contains(command), "{action}");
+        let action = Rule::Slower.action("a/b");
+        assert!(action.contains("`a/b`"), "{action}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) struct Text {
     pub(crate) example: &'static str,
     /// What it means.
     pub(crate) meaning: &'static str,
-    /// What to do; `{}` stands for the subject.
+    /// What to do; `{}` stands for the subject, `{path}` for the subject as a part of a URL.
     pub(crate) action: &'static str,
     /// Time for which the condition must hold without a gap before an alert opens.
     pub(crate) opens_after: Duration,
@@ -62,8 +62,8 @@ pub(super) const LANE_CLOSED: Text = Text {
     example: "The lane of `gpu-1` is closed, so it gets no calls: closed by an operator.",
     meaning: "An operator took the backend out of service, or the lane's actors failed too often. Its calls fall back or are \
         refused until it is opened again.",
-    action: "When the reason is over, open it: `curl -X POST http://GATEWAY/backends/{}/reopen`. If the reason is that restarts are used \
-        up, look for the failure of its actors in the log first: without its cause, it closes again.",
+    action: "When the reason is over, open it: `curl -X POST http://GATEWAY/admin/v1/backends/{path}/reopen`. If the reason is that restarts \
+        are used up, look for the failure of its actors in the log first: without its cause, it closes again.",
     opens_after: Duration::ZERO,
     closes_after: seconds(2),
 };
@@ -78,7 +78,8 @@ pub(super) const BURN_RATE_FAST: Text = Text {
         used up within two days.",
     action: "Look at the failures of `{}` (on the page below its charts, in `/state` as `failures` and `last_failure`): which cause is the \
         most frequent? Timeouts need a faster server or longer deadlines; faults need the server's own log. If another backend \
-        serves the model, take this one out meanwhile: `curl -X POST http://GATEWAY/backends/{}/close`.",
+        serves the model, take this one out meanwhile: \
+        `curl -X POST http://GATEWAY/admin/v1/backends/{path}/disable`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(60),
 };
@@ -171,7 +172,7 @@ pub(super) const FLAPPING: Text = Text {
         of it sends some calls to a dead replica.",
     action: "Look for restarts and out-of-memory errors in the log of the server of `{}`. If it fails under load only, set `limit_max` of its \
         `limits` below the calls in flight that it fails at. Until it is repaired, take it out: \
-        `curl -X POST http://GATEWAY/backends/{}/close`.",
+        `curl -X POST http://GATEWAY/admin/v1/backends/{path}/disable`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(60),
 };
@@ -240,8 +241,9 @@ pub(super) const TOKENS_UNUSUAL: Text = Text {
     example: "Calls to `gpu-1` use about 5000 tokens each now; they usually use 400.",
     meaning: "Calls have become much longer, and cost accordingly: a prompt that grows, an agent in a loop, a missing \
         `max_tokens`.",
-    action: "Find the caller: the request log has the tokens and the key of each call of `{}`. Bound its `max_tokens`, or give \
-        it a key with a smaller `weight`.",
+    action: "Find the caller: the lines of the request log whose `lane` is `{}` have `key`, `input_tokens` and `output_tokens`. Growing \
+        input is a history or a document that the client should cut; output is bounded by the `max_tokens` of its calls. A budget of the \
+        key (`limits.budgets`) bounds both.",
     opens_after: Duration::ZERO,
     closes_after: seconds(120),
 };
@@ -253,8 +255,9 @@ pub(super) const COST_UNUSUAL: Text = Text {
     example: "Calls to `gpu-1` cost about 0.0512 USD each now; they usually cost 0.0031 USD.",
     meaning: "The same number of calls costs much more: longer prompts or answers, prompts that are no longer cached, or another \
         model behind the same lane.",
-    action: "Find the caller and the kind of tokens: the request log has `cost`, `input_tokens`, `cached_tokens`, `output_tokens` \
-        and the key of each call of `{}`. Give the key a budget (`limits.budgets`) if it has none.",
+    action: "Find the caller and the kind of tokens: the lines of the request log whose `lane` is `{}` have `key`, `cost`, \
+        `input_tokens`, `cached_tokens` and `output_tokens`. Give the key a budget (`limits.budgets`) if it has none. If prices have changed, \
+        correct `models.price` or `backends.price`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(120),
 };
@@ -265,8 +268,10 @@ pub(super) const BUDGET_NEARLY_USED: Text = Text {
     condition: "90 % of a budget were used, or reserved by calls in progress, for 10 s",
     example: "The budget of `group/research` for this month is used to 93 %; calls beyond it are refused.",
     meaning: "Soon calls of this key or group are refused with `insufficient_quota` until the next day or month begins.",
-    action: "Look at what uses it: `GET /admin/v1/keys/{id}/usage` of its keys, and `kebne_budget_used_ratio` over time. Raise the \
-        budget of `{}` if the use is wanted, or lower what its callers ask for (`max_tokens`, the model).",
+    action: "See what it was used for: `curl http://GATEWAY/admin/v1/keys/{path}/usage` has the calls, tokens and cost of `{}`, \
+        `kebne_budget_used_ratio` the time. If the use is wanted, raise the budget: of a key whose id begins with `key_` with \
+        `POST /admin/v1/keys/{path}`, of all others and of groups in the settings. Otherwise lower what its callers ask for \
+        (`max_tokens`, the model).",
     opens_after: seconds(10),
     closes_after: seconds(60),
 };
@@ -313,9 +318,12 @@ pub(super) const LOG_LINES_DROPPED: Text = Text {
     name: "log_lines_dropped",
     severity: Severity::Warning,
     condition: "lines of the log were dropped within the last minute",
-    example: "812 lines of the log have been lost since the start, the last ones just now, because nobody read standard error in time.",
-    meaning: "Nobody reads standard error fast enough, so that parts of the log are missing. Calls are not affected.",
-    action: "Repair or speed up whatever reads the gateway's standard error, or write less: `log.filter = \"warn\"`.",
+    example: "812 lines of the log have been lost since the start, the last ones just now, because standard error or the file of the \
+        request log did not take them in time.",
+    meaning: "The log is written faster than it is read or stored, so that parts of it are missing. Calls are not affected.",
+    action: "Repair or speed up what reads the gateway's standard error, or the disk of `log.requests.file`. Or write less: \
+        `log.filter = \"info\"` if it names `debug` or `trace`, and `log.requests.sample = 0.1` keeps one successful call in ten and \
+        all others.",
     opens_after: Duration::ZERO,
     closes_after: seconds(60),
 };
