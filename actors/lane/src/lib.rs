@@ -26,6 +26,7 @@ mod observe;
 mod open_slots;
 mod prewarm;
 mod rate_controller;
+mod reports;
 pub mod settings;
 pub mod snapshot;
 mod status;

@@ -1,22 +1,19 @@
 //! The state of a lane for operators.
 //!
-//! Asks the lane's actors for their reports and keeps the last ones. It exists so that an operator sees a lane at once also
+//! Asks the lane's actors for their reports, of which the last ones are kept (`reports`). It exists so that an operator sees a lane at once also
 //! while its actors hang or restart: then the last reports are shown with their age. What callers and backends count by
 //! themselves (calls, endings, failures) is current in any case.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use kebne_actors::ActorRef;
-use kebne_control::{ControllerReport, PoolReport, Timestamp};
 
 use crate::{
     backend::Backend,
     handle::LaneHandle,
     lane::{Entrance, GetClosed, Lane, Route},
     rate_controller::GetController,
+    reports::Reports,
     snapshot::{LaneSnapshot, PastVerdict, Question, Service, next_attempt, until},
     worker_pool::GetPool,
 };
@@ -24,69 +21,6 @@ use crate::{
 /// The time within which the lane's actors must answer for a snapshot. They answer within a millisecond; on a machine that is
 /// busy with other work they may take some tens of them.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_millis(250);
-/// Questions that may wait for the lane's actors. A timed-out question stays in its mailbox until the actor handles it, so an
-/// actor that hangs would collect one for each look of an operator.
-const QUESTIONS_MAX: usize = 64;
-
-/// The last reports of a lane's actors.
-#[derive(Debug)]
-pub(crate) struct LastReports {
-    last: Mutex<Arc<Reports>>,
-    question: Question,
-}
-
-/// The reports of a lane's actors at one moment.
-#[derive(Clone, Debug)]
-struct Reports {
-    at: Timestamp,
-    controller: ControllerReport,
-    verdicts: Vec<PastVerdict>,
-    states: Vec<String>,
-    pool: PoolReport,
-    workers: usize,
-    workers_idle: usize,
-}
-
-impl LastReports {
-    /// Creates the reports of a lane whose actors have not started yet.
-    pub(crate) fn new(now: Timestamp, controller: ControllerReport, pool: PoolReport) -> Self {
-        let reports = Reports {
-            at: now,
-            controller,
-            verdicts: Vec::new(),
-            states: Vec::new(),
-            pool,
-            workers: 0,
-            workers_idle: 0,
-        };
-        Self {
-            last: Mutex::new(Arc::new(reports)),
-            question: Question::default(),
-        }
-    }
-
-    /// Returns a question to be held by the messages of one look; `None` if too many are waiting.
-    fn ask(&self) -> Option<Question> {
-        let is_free = self.question.waiting() < QUESTIONS_MAX;
-        is_free.then(|| self.question.clone())
-    }
-
-    fn last(&self) -> Arc<Reports> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&last)
-    }
-
-    /// Keeps reports. Of two looks at once, the later one counts.
-    fn keep(&self, reports: Reports) -> Arc<Reports> {
-        let reports = Arc::new(reports);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.at <= reports.at {
-            *last = Arc::clone(&reports);
-        }
-        reports
-    }
-}
-
 impl<B: Backend> LaneHandle<B> {
     /// Returns the state of the lane for operators. If its actors do not answer within 250 ms, their last known numbers are
     /// returned, marked as stale.
