@@ -1,5 +1,7 @@
 //! The state of a lane and of the service in sentences: who waits and why. Pure functions of a sample.
 
+use std::borrow::Cow;
+
 use kebne_lane::{LaneSnapshot, LaneState, Service};
 
 use crate::{
@@ -9,6 +11,9 @@ use crate::{
 
 /// The age from which stale numbers are reported: three samples. On a busy machine, a lane misses one now and then.
 const SILENT_AFTER_MS: u64 = 3000;
+
+/// Letters of a name in the state of the service.
+const NAME_MAX: usize = 32;
 
 /// Returns the age of a lane's numbers, if its actors do not answer.
 pub(super) fn stale_ms(lane: &LaneSnapshot) -> Option<u64> {
@@ -309,13 +314,26 @@ fn calls(in_flight: u32, queued: usize) -> String {
 
 /// Returns at most three names.
 fn listed(names: &[&str]) -> String {
-    match names {
+    let names: Vec<_> = names.iter().map(|name| brief(name)).collect();
+    match &names[..] {
         [one] => format!("“{one}”"),
         [one, two] => format!("“{one}” and “{two}”"),
         [one, two, three] => format!("“{one}”, “{two}” and “{three}”"),
         [one, two, rest @ ..] => format!("“{one}”, “{two}” and {} others", rest.len()),
         [] => String::new(),
     }
+}
+
+/// Returns a name without its middle if it is long: the names of replicas differ at their ends.
+fn brief(name: &str) -> Cow<'_, str> {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= NAME_MAX {
+        return name.into();
+    }
+    let (head, _) = letters.split_at(NAME_MAX / 2);
+    let (_, tail) = letters.split_at(letters.len() - (NAME_MAX - 1 - NAME_MAX / 2));
+    let parts = head.iter().chain(&['…']).chain(tail);
+    parts.collect::<String>().into()
 }
 
 fn capitalized(text: &str) -> String {

@@ -67,6 +67,13 @@ export function keyed(parent, items, key, create, update) {
   for (const child of known.values()) child.remove();
 }
 
+/** Returns a name without its middle if it is long: the names of replicas differ at their ends. */
+export function brief(name, most = 20) {
+  if (name.length <= most) return name;
+  const head = Math.floor((most - 1) / 2);
+  return `${name.slice(0, head)}…${name.slice(head + 1 - most)}`;
+}
+
 /** Returns a number with at most one decimal. */
 export function short(value) {
   if (value === null || value === undefined) return "–";

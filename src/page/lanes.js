@@ -10,6 +10,9 @@ const ENDINGS = ["success", "error", "timeout", "shed", "cancelled", "panic", "d
 /** The ending of a call that another replica has taken over; it is counted there. */
 const TAKEN_OVER = "withdrawn";
 
+/** With more backends than this, their cards are folded. */
+const UNFOLDED = 6;
+
 /** The kinds of backends, for people. */
 const KINDS = { openai: "OpenAI API", anthropic: "Anthropic API", huggingface: "Hugging Face", ollama: "Ollama", simulated: "simulated model" };
 
@@ -58,6 +61,7 @@ export class Lanes {
   sample({ lanes }) {
     for (const lane of lanes) this.#history(lane.name).add(this.#columns, lane.point);
     if (document.hidden) return;
+    setAttribute(this.#list, "data-folded", lanes.length > UNFOLDED ? "" : null);
     keyed(this.#list, lanes, (lane) => lane.name, (lane) => this.#create(lane), (_, lane) => {
       const card = this.#cards.get(lane.name);
       card.update(lane);
@@ -66,7 +70,7 @@ export class Lanes {
   }
 
   #create(lane) {
-    const card = new Card(lane);
+    const card = new Card(lane, () => card.draw(this.#history(lane.name).points, this.#seconds));
     this.#cards.set(lane.name, card);
     return card.node;
   }
@@ -79,8 +83,16 @@ export class Lanes {
 
 /** The card of one backend. */
 class Card {
-  constructor(lane) {
+  /** `onopen` is called when a folded card is unfolded. */
+  constructor(lane, onopen) {
     this.name = lane.name;
+    this.fold = element("button", { type: "button", class: "quiet fold", "aria-expanded": "false", onclick: () => {
+      const opens = !this.node.hasAttribute("data-open");
+      setAttribute(this.node, "data-open", opens ? "" : null);
+      setAttribute(this.fold, "aria-expanded", opens);
+      setText(this.fold, opens ? "Less" : "More");
+      if (opens) onopen();
+    } }, "More");
     const id = `lane-${lane.name.replace(/[^\w-]/g, "_")}`;
     this.pill = element("span", { class: "pill" });
     this.kind = element("span", { class: "kind" }, KINDS[lane.kind] ?? lane.kind);
@@ -106,7 +118,7 @@ class Card {
     this.states = element("p", { class: "faint" });
     this.lab = lane.kind === "simulated" ? lab(lane.name) : null;
     this.node = element("article", { class: "card panel", "aria-labelledby": id },
-      element("header", {}, element("h3", { id }, lane.name), this.kind, this.pill),
+      element("header", {}, element("h3", { id }, lane.name), this.kind, this.pill, this.fold),
       this.sentence, this.facts,
       element("div", { class: "charts" }, this.load.node, this.queue.node, this.endings.node, this.first.node),
       element("details", { class: "more", open: true }, element("summary", {}, "Decisions about the limit"), this.decisions, this.undecided),
@@ -118,6 +130,8 @@ class Card {
   }
 
   draw(points, seconds) {
+    // What is folded is not drawn.
+    if (this.load.node.offsetParent === null) return;
     for (const chart of [this.load, this.queue, this.endings, this.first]) chart.draw(points, seconds);
   }
 

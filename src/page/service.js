@@ -1,12 +1,14 @@
 // What concerns the whole service: models, model servers, keys, facts, actors and alerts.
 
-import { element, keyed, setAttribute, setProse, setText, show, span, time } from "./dom.js";
+import { brief, element, keyed, setAttribute, setProse, setText, show, span, time } from "./dom.js";
 import { request } from "./feed.js";
 import { servers } from "./servers.js";
 
 const find = (id) => document.getElementById(id);
 /** Time between two questions for the alerts. */
 const ALERTS_EVERY_MS = 5_000;
+/** Alerts that are shown without a click. */
+const ALERTS_SHOWN = 3;
 /** More children of one kind than this are shown as one line. */
 const ALIKE = 3;
 
@@ -42,7 +44,7 @@ function modelTable(model) {
 function backendRow(name) {
   const cells = [1, 2, 3].map(() => element("td", { class: "number" }));
   return element("tr", { class: "backend" },
-    element("th", { scope: "row" }, element("span", { class: "dot", "aria-hidden": "true" }), element("span", { class: "name" }, name), element("span", { class: "faint" })),
+    element("th", { scope: "row" }, element("span", { class: "dot", "aria-hidden": "true" }), element("span", { class: "name", title: name }, brief(name)), element("span", { class: "faint" })),
     ...cells);
 }
 
@@ -148,8 +150,16 @@ function branch(parent, nodes) {
 /** Asks for the alerts now and then, if this gateway has them. */
 export class Alerts {
   #timer = null;
+  #shows_all = false;
   /** The open alerts of the last answer. */
   active = [];
+
+  constructor() {
+    find("alerts-more").addEventListener("click", () => {
+      this.#shows_all = !this.#shows_all;
+      this.#fold();
+    });
+  }
 
   start() {
     this.stop();
@@ -188,5 +198,16 @@ export class Alerts {
         setProse(node.children[1], alert.sentence ?? "");
         setProse(node.lastElementChild, alert.action ?? "");
       });
+    this.#fold();
+  }
+
+  /** Hides the alerts beyond the first ones, which are the most severe, until the button is pressed. */
+  #fold() {
+    const all = [...find("alert-list").children];
+    const more = find("alerts-more");
+    all.forEach((node, index) => show(node, this.#shows_all || index < ALERTS_SHOWN));
+    show(more, all.length > ALERTS_SHOWN);
+    setAttribute(more, "aria-expanded", this.#shows_all);
+    setText(more, this.#shows_all ? "Show fewer" : `Show ${all.length - ALERTS_SHOWN} more`);
   }
 }

@@ -6,10 +6,13 @@ Usage: KEBNE=<program> pictures.py FOLDER [scene ...]
 
 import hashlib
 import http.server
+import json
 import pathlib
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 from harness import BROWSER, Program, free_port, gateway, opened, until
 from playwright.sync_api import sync_playwright
@@ -152,6 +155,59 @@ def keys(browser, take):
         take(page, "phone")
 
 
+@scene
+def fleet(browser, take):
+    """Twenty backends with long names, some of them out of service, loading or hanging; keys with budgets; alerts."""
+    names = [f"meta-llama--llama-3.1-70b-instruct-awq-gpu-{number:02}" for number in range(20)]
+    hashed = hashlib.sha256(b"operator").hexdigest()
+    settings = '[cost]\ncurrency = "EUR"\n[alerts.rules]\nstuck_after = "5s"\n'
+    settings += f'[[server.keys]]\nname = "operator"\nhash = "{hashed}"\nscopes = ["call", "read_state", "admin"]\n'
+    for number, name in enumerate(names):
+        cold = "30s" if number == 3 else "0s"
+        settings += f'[[backends]]\nname = "{name}"\nsimulation = {{ preset = "instant", cold_start = "{cold}", latency = "300ms", capacity_start = 4, capacity = 4 }}\n'
+    listed = ", ".join(f'"{name}"' for name in names)
+    settings += f'[[models]]\nname = "meta-llama/Meta-Llama-3.1-70B-Instruct-AWQ-INT4-long-context"\nbackends = [[{listed}]]\n'
+    settings += f'[[models]]\nname = "cold"\nbackends = ["{names[3]}"]\n'
+    price = "[models.price]\ninput = 200\noutput = 900\n"
+    settings += f'[[models]]\nname = "small"\nbackends = ["{names[5]}", "{names[6]}"]\n{price}'
+    with gateway(settings) as program:
+        def send(method, path, body=None, key="operator"):
+            headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+            data = None if body is None else json.dumps(body).encode()
+            request = urllib.request.Request(program.url + path, data, headers, method=method)
+            try:
+                return json.load(urllib.request.urlopen(request, timeout=20))
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        keys = ["operator"]
+        for name in ("search-and-retrieval-of-the-research-department", "nightly", "chat"):
+            budget = {"budgets": [{"money": 0.05, "per": "day"}, {"tokens": 1000000, "per": "month"}]} if name == "chat" else {}
+            keys.append(send("POST", "/admin/v1/keys", {"name": name, "limits": budget})["key"])
+        send("POST", f"/admin/v1/backends/{names[1]}/drain", {})
+        send("POST", f"/admin/v1/backends/{names[2]}/disable", {})
+        models = ["meta-llama/Meta-Llama-3.1-70B-Instruct-AWQ-INT4-long-context", "small"]
+
+        def calls(key):
+            for turn in range(40):
+                send("POST", "/v1/chat/completions", {"model": models[turn % 2], "max_tokens": 20, "messages": [{"role": "user", "content": "a"}]}, key)
+
+        callers = [in_background(calls, key) for key in keys * 3]
+        in_background(send, "POST", "/v1/chat/completions", {"model": "cold", "messages": [{"role": "user", "content": "a"}]})
+        for caller in callers:
+            caller.join()
+        send("POST", f"/lab/{names[0]}/hang", {})
+        time.sleep(9)
+        for name, options in (("light", {**DESK, **LIGHT}), ("dark", {**DESK, **DARK}), ("phone", PHONE)):
+            with opened(browser, program.url, **options) as page:
+                page.get_by_label("API key with the scope").fill("operator")
+                page.keyboard.press("Enter")
+                page.locator("article").first.wait_for()
+                page.locator("#alerts").wait_for(state="visible")
+                time.sleep(2)
+                take(page, name)
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +218,7 @@ def main():
 
             def take(page, look, name=name):
                 path = folder / f"{name}-{look}.png"
-                page.screenshot(path=str(path), full_page=look == "phone" or name in ("panic", "wrong_key", "replicas"))
+                page.screenshot(path=str(path), full_page=look == "phone" or name in ("panic", "wrong_key", "replicas", "fleet"))
                 wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 print(f"{path}{f': {wide} px too wide' if wide > 0 else ''}", flush=True)
 
