@@ -255,7 +255,7 @@ fn each_curl_command_that_the_pages_name_succeeds() {
                 let session = program_session(&program);
                 for header in &curl.headers {
                     let (header, value) = header.split_once(": ").unwrap();
-                    match header {
+                    match &*header.to_lowercase() {
                         "authorization" => assert!(value.starts_with("Bearer $"), "{curl:?}"),
                         "x-kebne-session" => headers.push((header, &session)),
                         _ => headers.push((header, value)),

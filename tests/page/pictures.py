@@ -218,7 +218,7 @@ def main():
 
             def take(page, look, name=name):
                 path = folder / f"{name}-{look}.png"
-                page.screenshot(path=str(path), full_page=look == "phone" or name in ("panic", "wrong_key", "replicas", "fleet"))
+                page.screenshot(path=str(path), full_page=(look == "phone" and name != "fleet") or name in ("panic", "wrong_key", "replicas"))
                 wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 print(f"{path}{f': {wide} px too wide' if wide > 0 else ''}", flush=True)
 

@@ -34,8 +34,8 @@ pub(super) const BACKEND_DOWN: Text = Text {
     example: "The server of `gpu-1` cannot be reached, for 30 s now. The last error: connection refused.",
     meaning: "The model server is stopped, crashed, at another address, or fails every call. Calls fall back to the next \
         backend of their model; without one they are refused.",
-    action: "If it cannot be reached, start its server, or correct `base_url` of the backend `{}` in the settings and restart the \
-        gateway (`kebne check` prints the address). If it fails its calls, look for the error of the sentence in the log of the \
+    action: "If it cannot be reached, start its server, or correct `base_url` of the backend `{}` in the settings (`kebne check` \
+        prints the address) and have them read again: `curl -X POST http://GATEWAY/admin/v1/reload`. If it fails its calls, look for the error of the sentence in the log of the \
         server. The gateway tries again by itself: once the server answers, nothing is to be done here.",
     opens_after: Duration::ZERO,
     closes_after: seconds(30),
@@ -49,8 +49,8 @@ pub(super) const MISCONFIGURED: Text = Text {
     example: "The server of `gpu-1` does not accept the gateway's requests, and no call has succeeded since. The last error: status 401, invalid key.",
     meaning: "The server runs, and does not accept the gateway. Waiting does not help: every call fails in the same way.",
     action: "For 401 or 403, `api_key_env` of the backend `{}` must name an environment variable, and that must hold a valid key. For \
-        404 or 405, correct its `base_url` (most end with `/v1`) or `model`. Then restart the gateway; `kebne check` shows what \
-        it reads.",
+        404 or 405, correct its `base_url` (most end with `/v1`) or `model`. Then have the settings read again: \
+        `curl -X POST http://GATEWAY/admin/v1/reload`. A variable that has changed needs a restart. `kebne check` shows what is read.",
     opens_after: Duration::ZERO,
     closes_after: seconds(60),
 };
