@@ -5,6 +5,7 @@ Usage: KEBNE=<program> run.py [check ...]
 
 import hashlib
 import http.server
+import os
 import pathlib
 import re
 import threading
@@ -170,6 +171,32 @@ def wrong_key(browser):
         expected(card_of(page, "hosted").locator(".sentence")).to_contain_text("does not accept the gateway")
         expected(page.locator("#overall")).to_have_text("“hosted” is not serving; nobody waits. 1 alert is open.")
     server.shutdown()
+
+
+@check("the servers that the gateway starts show their state, and why one does not start")
+def servers(browser):
+    settings = "".join(f"""
+[[backends]]
+name = "{name}"
+kind = "openai"
+[backends.process]
+command = "{command}"
+args = ["simulate", "--port", "{{port}}"]
+[backends.process.env]
+KEBNE__SIMULATION__PRESET = "instant"
+KEBNE__SIMULATION__CAPACITY_START = "8"
+""" for name, command in [("good", os.environ["KEBNE"]), ("missing", "/no/such/program")])
+    with gateway(settings) as program, opened(browser, program.url) as page:
+        good, missing = [page.locator(f"#server-list > li[data-key='{name}']") for name in ("good", "missing")]
+        expected(good).to_contain_text("stopped for")
+        assert program.chat("good") == 200
+        expected(good).to_contain_text("ready for")
+        expected(good).to_contain_text("1 load")
+        expected(good).to_have_attribute("data-level", "good")
+        program.post("/admin/v1/backends/missing/load")
+        expected(missing).to_have_attribute("data-level", "bad")
+        expected(missing.locator(".failure")).to_be_visible()
+        expected(page.locator("#alert-list")).to_contain_text("The model server missing does not start")
 
 
 @check("a closed lane and its alert are shown until it is opened again")
