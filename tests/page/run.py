@@ -218,6 +218,43 @@ def alert(browser):
         expected(card_of(page, "simulated").locator(".pill")).not_to_have_text("closed")
 
 
+@check("a lane that hangs is shown as not answering, and its numbers stay")
+def hanging(browser):
+    with gateway(preset="instant") as program, opened(browser, program.url) as page:
+        assert program.chat("simulated") == 200
+        card = card_of(page, "simulated")
+        expected(figure(card, "served")).to_have_text("1 of 1")
+        program.post("/lab/simulated/hang")
+        expected(card.locator(".pill")).to_have_text("not answering")
+        expected(card.locator(".sentence")).to_contain_text("have not answered for")
+        expected(page.locator("#overall")).to_contain_text("“simulated” is not answering")
+        expected(figure(card, "served")).to_have_text("1 of 1")
+
+
+@check("many backends are folded until they are asked for, and so are many alerts")
+def folded(browser):
+    names = [f"replica-with-a-long-name-{number}" for number in range(8)]
+    settings = "".join(f'[[backends]]\nname = "{name}"\nsimulation = {{ preset = "instant" }}\n' for name in names)
+    with gateway(settings) as program, opened(browser, program.url) as page:
+        card = card_of(page, names[7])
+        expected(card.locator(".sentence")).to_be_visible()
+        expected(card.locator(".charts")).to_be_hidden()
+        assert program.chat(names[7]) == 200
+        card.get_by_role("button", name="More", exact=True).click()
+        expected(card.locator(".line.limit")).to_have_attribute("d", re.compile("^M"))
+        expected(card_of(page, names[6]).locator(".charts")).to_be_hidden()
+        card.get_by_role("button", name="Less", exact=True).click()
+        expected(card.locator(".charts")).to_be_hidden()
+        for name in names[:4]:
+            program.post(f"/admin/v1/backends/{name}/disable")
+        more = page.get_by_role("button", name="Show 1 more")
+        expected(more).to_be_visible()
+        expected(page.locator("#alert-list > li:visible")).to_have_count(3)
+        more.click()
+        expected(page.locator("#alert-list > li:visible")).to_have_count(4)
+        expected(page.locator("#model-list .name", has_text="replica-w…ong-name-7")).to_have_attribute("title", names[7])
+
+
 def hashed(key):
     return hashlib.sha256(key.encode()).hexdigest()
 
