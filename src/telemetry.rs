@@ -15,7 +15,10 @@ use tokio::time::Instant;
 
 use crate::{
     record::CallRecord,
-    settings::{Environment, NotUtf8, TelemetrySettings},
+    settings::{
+        Environment, NotUtf8, TelemetrySettings,
+        secret_file::{self, SecretFileError},
+    },
     trace_context::TraceContext,
 };
 
@@ -51,6 +54,9 @@ pub enum TelemetryError {
     /// The value of a header cannot be read.
     #[error("`telemetry.headers_env`: {0}")]
     Header(#[from] NotUtf8),
+    /// The file of a header cannot be read.
+    #[error("`telemetry.headers_file`: {0}")]
+    File(#[from] SecretFileError),
     /// The variable of a header is not set.
     #[error("`telemetry.headers_env`: the variable of the header `{0}` is not set")]
     NoHeader(String),
@@ -83,6 +89,9 @@ impl Telemetry {
             let value = environment.get(variable)?;
             let value = value.ok_or_else(|| TelemetryError::NoHeader(name.clone()))?;
             headers.insert(name.clone(), value);
+        }
+        for (name, path) in &settings.headers_file {
+            headers.insert(name.clone(), secret_file::read(path)?);
         }
         let traces = Traces::start(Options {
             endpoint: settings.endpoint.clone(),

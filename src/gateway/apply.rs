@@ -1,6 +1,7 @@
 //! Changes the lanes and the models while the gateway serves.
 //!
-//! A backend whose settings are as they were keeps its lane. One that is new, or whose settings have changed, gets a new lane.
+//! A backend whose settings are as they were, secrets in files included, keeps its lane. One that is new, or whose settings have
+//! changed, gets a new lane.
 //! The lanes that are no longer wanted get no new calls and stop when their last call has ended.
 
 use std::sync::{Arc, PoisonError, atomic::Ordering::SeqCst};
@@ -54,7 +55,7 @@ impl Gateway {
         let (mut started, mut kept) = (Vec::new(), Vec::new());
         for backend in &settings.backends {
             let mut known = before.lanes.iter();
-            if let Some(known) = known.find(|lane| lane.settings == *backend) {
+            if let Some(known) = known.find(|lane| lane.is_of(backend)) {
                 lanes.push(Arc::clone(known));
                 kept.push(Arc::clone(known));
                 continue;

@@ -41,15 +41,13 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
         errors.push(SettingsError::new(at, error.reason));
     }
     if let Err(reason) = settings.alerts.webhook.secret(environment) {
-        errors.push(SettingsError::new("alerts.webhook.secret_env", reason));
+        let key = settings.alerts.webhook.secret_key();
+        errors.push(SettingsError::new(format!("alerts.webhook.{key}"), reason));
     }
     let context = &settings.context;
     match secrets(context, environment) {
         Err((key, error)) => {
-            errors.push(SettingsError::new(
-                format!("context.{key}"),
-                error.to_string(),
-            ));
+            errors.push(SettingsError::new(format!("context.{key}"), error));
         }
         Ok(secrets) => {
             if let Err(error) = kebne_context::check_keys(context, &secrets) {

@@ -1,24 +1,38 @@
 //! What the context manager needs, from the settings and the environment.
 
+use std::path::PathBuf;
+
 use kebne_context::{ContextParts, Secrets};
 
 use crate::{
     gateway::StartError,
-    settings::{ContextSettings, Environment, NotUtf8, Settings},
+    settings::{ContextSettings, Environment, Settings, secret_file},
 };
 
 /// Reads the keys of the session store. An error comes with the setting that names the variable.
 pub(super) fn secrets(
     context: &ContextSettings,
     environment: &dyn Environment,
-) -> Result<Secrets, (&'static str, NotUtf8)> {
-    let of = |setting, variable: &str| {
+) -> Result<Secrets, (&'static str, String)> {
+    type Place<'a, T> = (&'static str, T);
+    let of = |(of_file, file): Place<'_, &Option<PathBuf>>,
+              (setting, variable): Place<'_, &str>| {
+        if let Some(path) = file {
+            let secret = secret_file::read(path).map(Some);
+            return secret.map_err(|error| (of_file, error.to_string()));
+        }
         let value = environment.get(variable);
-        value.map_err(|error| (setting, error))
+        value.map_err(|error| (setting, error.to_string()))
     };
     Ok(Secrets {
-        key: of("key_env", &context.key_env)?,
-        old_keys: of("old_keys_env", &context.old_keys_env)?,
+        key: of(
+            ("key_file", &context.key_file),
+            ("key_env", &context.key_env),
+        )?,
+        old_keys: of(
+            ("old_keys_file", &context.old_keys_file),
+            ("old_keys_env", &context.old_keys_env),
+        )?,
     })
 }
 
@@ -28,7 +42,8 @@ pub(super) fn context_parts(
     settings: &Settings,
     environment: &dyn Environment,
 ) -> Result<ContextParts, StartError> {
-    let secrets = secrets(&settings.context, environment).map_err(|(_, error)| error)?;
+    let secrets = secrets(&settings.context, environment)
+        .map_err(|(key, reason)| StartError::Key { key, reason })?;
     let mut parts = kebne_context::parts(&settings.context, &secrets)?;
     let keys = settings.server.keys.iter();
     parts.former_owners = keys

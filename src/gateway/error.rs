@@ -4,7 +4,7 @@ use kebne_actors::AskError;
 use kebne_context::ContextStartError;
 use kebne_lane::{CallError, PrewarmError};
 
-use crate::{backend::BuildError, settings::NotUtf8};
+use crate::backend::BuildError;
 
 /// The reason why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +62,14 @@ pub enum StartError {
     /// A backend cannot be made of its settings.
     #[error(transparent)]
     Backend(#[from] BuildError),
-    /// The variable that holds the key of the session file cannot be read.
-    #[error(transparent)]
-    Key(#[from] NotUtf8),
+    /// The key of the session file cannot be read.
+    #[error("`context.{key}`: {reason}")]
+    Key {
+        /// The setting that names its place.
+        key: &'static str,
+        /// The reason.
+        reason: String,
+    },
     /// Sessions cannot be kept.
     #[error(transparent)]
     Context(#[from] ContextStartError),

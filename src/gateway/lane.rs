@@ -8,7 +8,7 @@ use kebne_lane::{LaneBuilder, LaneHandle, Prewarm};
 use kebne_servers::Servers;
 
 use crate::{
-    backend::{ModelBackend, wake},
+    backend::{ModelBackend, upstream::digest_of_files, wake},
     gateway::{
         StartError,
         health::{Health, HealthReport},
@@ -29,6 +29,8 @@ pub(super) struct Lane {
     pub(super) handle: LaneHandle<ModelBackend>,
     pub(super) backend: Arc<ModelBackend>,
     pub(super) settings: BackendSettings,
+    /// Of the secrets in files with which it was started.
+    secrets: Option<[u8; 32]>,
     pub(super) health: Health,
     /// The server, if the gateway starts and stops it. It is removed with the last lane that has it.
     pub(super) server: Option<Arc<OwnedServer>>,
@@ -70,6 +72,7 @@ impl Lane {
         thread: &actix_rt::ArbiterHandle,
         parts: &LaneParts<'_>,
     ) -> Result<Self, StartError> {
+        let secrets = digest_of_files(backend_settings);
         let Owned { backend, server } = Box::pin(owned::build(backend_settings, parts)).await?;
         let (wake, wake_options) = wake::call(backend_settings, parts.settings)?;
         let builder = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend));
@@ -93,11 +96,18 @@ impl Lane {
             handle,
             backend,
             settings: backend_settings.clone(),
+            secrets,
             health: Health::default(),
             server,
             #[cfg(feature = "lab")]
             thread: thread.clone(),
         })
+    }
+
+    /// Returns `true` if the lane is as settings would make it. A secret in a file that cannot be read now counts as unchanged.
+    pub(super) fn is_of(&self, settings: &BackendSettings) -> bool {
+        self.settings == *settings
+            && digest_of_files(settings).is_none_or(|now| self.secrets == Some(now))
     }
 
     pub(super) fn name(&self) -> &str {

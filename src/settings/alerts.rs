@@ -1,11 +1,13 @@
 //! Alerts: the thresholds of the rules, where they are sent, and what the gateway may do by itself.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use kebne_monitor::{ActionSettings, RuleSettings};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{BaseUrl, Environment, HumanDuration, SettingsError, Validate, join};
+use crate::settings::{
+    BaseUrl, Environment, HumanDuration, SettingsError, Validate, join, secret_file,
+};
 
 /// The shortest secret of a webhook: half the length that a random one should have.
 const SECRET_MIN: usize = 16;
@@ -28,9 +30,11 @@ pub struct AlertSettings {
 pub struct WebhookSettings {
     /// The address to which the opening and closing of each alert is posted. Default none: nothing is sent.
     pub url: Option<BaseUrl>,
-    /// The environment variable with the secret that signs what is sent, at least 16 characters; required with `url`.
-    /// Default none.
+    /// The environment variable with the secret that signs what is sent, at least 16 characters; `url` needs it or
+    /// `secret_file`. Default none.
     pub secret_env: Option<String>,
+    /// The file with this secret, which is read again when the settings are. Not with `secret_env`. Default none.
+    pub secret_file: Option<PathBuf>,
     /// Time for one try; `100ms` to `1m`. Default `10s`.
     pub timeout: HumanDuration,
     /// Tries for each event, with a growing wait between them; 1 to 20. Default 8.
@@ -47,6 +51,7 @@ impl Default for WebhookSettings {
         Self {
             url: None,
             secret_env: None,
+            secret_file: None,
             timeout: HumanDuration::from_secs(10),
             tries: 8,
             backoff: HumanDuration::from_secs(1),
@@ -79,9 +84,12 @@ impl Validate for WebhookSettings {
         let url = self.url.as_ref().is_none_or(is_address);
         let example = "must be an address such as `https://hooks.example/kebne`";
         require(url, "url", example);
-        let has_secret = self.url.is_none() || self.secret_env.is_some();
-        let message = "is required with `url`: it names the variable with the secret that signs";
-        require(has_secret, "secret_env", message);
+        let has_secret = self.secret_env.is_some() || self.secret_file.is_some();
+        let message = "or `secret_file` is required with `url`: it names the variable with the secret that signs";
+        require(self.url.is_none() || has_secret, "secret_env", message);
+        let is_one = self.secret_env.is_none() || self.secret_file.is_none();
+        let message = "must not be set with `secret_env`: there is one secret";
+        require(is_one, "secret_file", message);
         let (short, long) = (Duration::from_millis(10), Duration::from_mins(1));
         let timeout = (short * 10..=long).contains(&self.timeout.0);
         require(timeout, "timeout", "must be 100ms to 1m");
@@ -95,12 +103,35 @@ impl Validate for WebhookSettings {
 }
 
 impl WebhookSettings {
-    /// Reads the secret from the environment; `None` without a webhook.
+    /// Returns the key of the setting that names the secret.
+    pub fn secret_key(&self) -> &'static str {
+        match self.secret_file {
+            Some(_) => "secret_file",
+            None => "secret_env",
+        }
+    }
+
+    /// Reads the secret from the environment or its file; `None` without a webhook.
     ///
     /// # Errors
-    /// Returns the reason why the variable has no usable secret. It does not contain the secret.
+    /// Returns the reason why there is no usable secret. It does not contain the secret.
     pub fn secret(&self, environment: &dyn Environment) -> Result<Option<String>, String> {
-        let (Some(_), Some(variable)) = (&self.url, &self.secret_env) else {
+        if self.url.is_none() {
+            return Ok(None);
+        }
+        let short = |place: &str| {
+            format!(
+                "the secret in `{place}` is shorter than {SECRET_MIN} characters; `openssl rand -hex 32` prints a good one"
+            )
+        };
+        if let Some(path) = &self.secret_file {
+            let secret = secret_file::read(path).map_err(|error| error.to_string())?;
+            if secret.len() < SECRET_MIN {
+                return Err(short(&path.display().to_string()));
+            }
+            return Ok(Some(secret));
+        }
+        let Some(variable) = &self.secret_env else {
             return Ok(None);
         };
         let secret = environment
@@ -109,9 +140,7 @@ impl WebhookSettings {
         let secret = secret.map(|secret| secret.trim().to_owned());
         match secret {
             Some(secret) if secret.len() >= SECRET_MIN => Ok(Some(secret)),
-            Some(secret) if !secret.is_empty() => Err(format!(
-                "the secret in `{variable}` is shorter than {SECRET_MIN} characters; `openssl rand -hex 32` prints a good one"
-            )),
+            Some(secret) if !secret.is_empty() => Err(short(variable)),
             _ => Err(format!(
                 "the environment variable `{variable}` is not set or empty"
             )),

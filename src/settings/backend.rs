@@ -2,7 +2,7 @@
 
 mod check;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use kebne_quota::Price;
 use kebne_servers::ProcessSettings;
@@ -79,10 +79,15 @@ pub struct BackendSettings {
     pub model: Option<String>,
     /// The environment variable with the server's API key. Default: no key is sent.
     pub api_key_env: Option<String>,
+    /// The file with the server's API key, as container engines mount it; it is read again when the settings are. Not with
+    /// `api_key_env`. Default: no key is sent.
+    pub api_key_file: Option<PathBuf>,
     /// The header for the key alone. Default: `Authorization: Bearer`, and for `anthropic` `x-api-key`.
     pub api_key_header: Option<String>,
     /// Additional headers of every request. Default none.
     pub headers: BTreeMap<String, String>,
+    /// Additional headers of every request whose values are in files: a table from header to file. Default none.
+    pub headers_file: BTreeMap<String, PathBuf>,
     /// Additional headers of the one call that wakes a cold backend, for servers that can hold a call while they load.
     /// Default none.
     pub wake_headers: BTreeMap<String, String>,
@@ -145,8 +150,10 @@ impl Default for BackendSettings {
             base_url: None,
             model: None,
             api_key_env: None,
+            api_key_file: None,
             api_key_header: None,
             headers: BTreeMap::new(),
+            headers_file: BTreeMap::new(),
             wake_headers: BTreeMap::new(),
             connect_timeout: CONNECT_TIMEOUT,
             asleep_after: ASLEEP_AFTER,

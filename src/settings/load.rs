@@ -4,12 +4,13 @@
 //! then the types read the result.
 
 mod deserialize;
+mod file;
 mod path;
 mod secret;
 mod tree;
 mod variables;
 
-use std::{collections::BTreeMap, io::Read, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 
@@ -25,9 +26,6 @@ pub use variables::ENVIRONMENT_PREFIX;
 
 /// The largest number of errors that are reported at once.
 const ERRORS_MAX: usize = 64;
-
-/// The largest settings file that is read, in bytes; far above a file with a thousand backends.
-const FILE_SIZE_MAX: u64 = 4 << 20;
 
 /// Valid settings, and the layer that set each value.
 #[derive(Clone, Debug)]
@@ -57,7 +55,7 @@ impl Loaded {
     }
 }
 
-/// Reads the defaults, then `file` if there is one, then the environment, and validates the result.
+/// Reads the defaults, then `file` with the files that it includes if there is one, then the environment, and validates the result.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or parsed. Otherwise returns an error for every unknown key and every
@@ -85,32 +83,15 @@ pub fn load(file: Option<&Path>, environment: &dyn Environment) -> Result<Loaded
     Err(SettingsErrors(errors))
 }
 
-/// Merges the defaults and the file.
+/// Merges the defaults, and the file with what it includes.
 fn layers(file: Option<&Path>) -> Result<Node, SettingsError> {
     let defaults = toml::Table::try_from(Settings::default())
         .map_err(|error| SettingsError::new("", error.to_string()))?;
     let mut tree = Node::from_defaults(&toml::Value::Table(defaults));
     if let Some(path) = file {
-        let bytes = read(path).map_err(|error| {
-            let message = format!("cannot read the file `{}`: {error}", path.display());
-            SettingsError::new("", message)
-        })?;
-        let name = path.display().to_string();
-        tree.overlay(Node::parse(&Node::text(bytes, &name)?, &name)?);
+        tree.overlay(file::read(path)?);
     }
     Ok(tree)
-}
-
-/// Reads a file of a bounded size.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path)?;
-    file.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_SIZE_MAX {
-        let message = format!("it is larger than {} MiB", FILE_SIZE_MAX >> 20);
-        return Err(std::io::Error::other(message));
-    }
-    Ok(bytes)
 }
 
 /// Removes the default models if a layer replaced the default backends but set no models, because the default models

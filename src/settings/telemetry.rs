@@ -1,6 +1,6 @@
 //! Traces for OpenTelemetry.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ pub struct TelemetrySettings {
     pub endpoint: String,
     /// Headers that the collector requires. The values are names of environment variables that hold the headers' values.
     pub headers_env: BTreeMap<String, String>,
+    /// Headers that the collector requires and whose values are in files: a table from header to file. Default none.
+    pub headers_file: BTreeMap<String, PathBuf>,
     /// The name of this service in traces. Default `kebne`.
     pub service_name: String,
     /// The share of traces that are recorded if the caller has not decided; 0 to 1. Default 1.
@@ -31,6 +33,7 @@ impl Default for TelemetrySettings {
         Self {
             endpoint: String::new(),
             headers_env: BTreeMap::new(),
+            headers_file: BTreeMap::new(),
             service_name: "kebne".to_owned(),
             sample: 1.0,
             queue_max: 8192,

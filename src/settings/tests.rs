@@ -110,7 +110,14 @@ fn the_file_shows_every_key_that_the_types_have_and_no_other() {
 #[test]
 fn the_examples_in_the_file_are_valid() {
     let mut settings: Settings = toml::from_str(&switched_on()).unwrap();
+    // A secret is in a variable or in a file.
+    let in_both = settings.validate("");
+    for key in ["alerts.webhook.secret_file", "backends[0].api_key_file"] {
+        assert!(in_both.iter().any(|error| error.path == key), "{key}");
+    }
+    settings.alerts.webhook.secret_file = None;
     for backend in &mut settings.backends {
+        backend.api_key_file = None;
         // The one kind that has all keys, but for the simulation.
         backend.kind = super::BackendKind::HuggingFace;
         backend.simulation = super::SimulationSettings::default();

@@ -232,9 +232,9 @@ fn wrong_settings_change_nothing_and_are_named_with_their_place() {
     for (text, place, key) in [
         (format!("{a}{m}\n[server"), "kebne.toml:11:8", ""),
         (
-            format!("{a}{m}[server]\nlistenn = 1\n"),
+            format!("{a}{m}[server]\nno_such_key = 1\n"),
             "kebne.toml:11:1",
-            "server.listenn",
+            "server.no_such_key",
         ),
         (
             format!("{a}{}{}", backend("b", ""), model("m", "\"c\"", "")),
@@ -460,4 +460,109 @@ fn a_backend_that_an_operator_drained_stays_drained() {
     assert!(ask(&served.program, "", "m").has("x-kebne-lane: b"));
     served.send("POST", "/admin/v1/backends/a/reopen", &Value::Null);
     assert!(ask(&served.program, "", "m").has("x-kebne-lane: a"));
+}
+
+/// A server that notes the `authorization` and `x-token` headers of each call and answers it.
+fn noting_server() -> (String, std::sync::mpsc::Receiver<(String, String)>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (noted, notes) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap_or(0) == 1 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap().to_lowercase();
+            let header = |name: &str| {
+                let mut lines = head.lines();
+                let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+                value.unwrap_or_default().to_owned()
+            };
+            let length: usize = header("content-length").parse().unwrap();
+            socket.read_exact(&mut vec![0; length]).unwrap();
+            noted
+                .send((header("authorization"), header("x-token")))
+                .ok();
+            let body = json!({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices":
+                [{"index": 0, "message": {"role": "assistant", "content": "b"}, "finish_reason": "stop"}]})
+            .to_string();
+            write!(
+                socket,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+        }
+    });
+    (url, notes)
+}
+
+#[test]
+fn secrets_in_files_are_read_again() {
+    let (url, notes) = noting_server();
+    let secrets = folder();
+    let (key, token) = (secrets.path().join("key"), secrets.path().join("token"));
+    fs::write(&key, "first\n").unwrap();
+    fs::write(&token, "one").unwrap();
+    let text = format!(
+        "[[backends]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"{url}\"\napi_key_file = {key:?}\n[backends.headers_file]\nx-token = {token:?}\n"
+    );
+    let served = Served::start(&text);
+    let sent = || {
+        assert_eq!(ask(&served.program, "", "a").status, 200);
+        notes.recv_timeout(PATIENCE).unwrap()
+    };
+    let pair = |key: &str, token: &str| (format!("bearer {key}"), token.to_owned());
+    assert_eq!(sent(), pair("first", "one"));
+    fs::write(&key, "second\n").unwrap();
+    assert_eq!(sent(), pair("first", "one"));
+    let report = served.reloaded(&text);
+    assert_eq!(report["changed"], json!([]));
+    assert_eq!(report["backends"]["started"], json!(["a"]));
+    assert_eq!(sent(), pair("second", "one"));
+    fs::write(&token, "two").unwrap();
+    served.reloaded(&text);
+    assert_eq!(sent(), pair("second", "two"));
+    assert_eq!(served.reloaded(&text)["backends"]["started"], json!([]));
+    // A file that is gone is an error that names it, and changes nothing.
+    fs::remove_file(&key).unwrap();
+    let answer = served.reload(&text);
+    assert_eq!(answer.code().1, "settings_refused");
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(
+        message.contains("backends[0].api_key_file") && message.contains("key"),
+        "{message}"
+    );
+    assert_eq!(sent(), pair("second", "two"));
+    let log = fs::read_to_string(&served.log).unwrap();
+    assert!(!log.contains("second"), "{log}");
+}
+
+#[test]
+fn included_files_come_and_go() {
+    let (a, m) = (backend("a", ""), model("m", "\"a\"", ""));
+    let main = format!("include = [\"conf.d/*.toml\"]\n{a}{m}");
+    let served = Served::start(&main);
+    let conf = served.folder.path().join("conf.d");
+    fs::create_dir(&conf).unwrap();
+    let of_b = format!("{}{}", backend("b", ""), model("n", "\"b\"", ""));
+    fs::write(conf.join("b.toml"), of_b).unwrap();
+    served.reloaded(&main);
+    assert_eq!(served.backends(), ["a", "b"]);
+    assert_eq!(ask(&served.program, "", "n").status, 200);
+    fs::write(conf.join("c.toml"), "[server]\nno_such_key = 1\n").unwrap();
+    let answer = served.reload(&main);
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(
+        message.contains("conf.d/c.toml:2:1: server.no_such_key"),
+        "{message}"
+    );
+    fs::remove_file(conf.join("c.toml")).unwrap();
+    fs::remove_file(conf.join("b.toml")).unwrap();
+    served.reloaded(&main);
+    assert_eq!(served.backends(), ["a"]);
+    assert_eq!(ask(&served.program, "", "n").status, 404);
 }

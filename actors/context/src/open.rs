@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -19,10 +20,10 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ContextStartError {
     /// A key cannot be used.
-    #[error("the environment variable `{variable}` of `context.{setting}` {reason}")]
+    #[error("{place} of `context.{setting}` {reason}")]
     Key {
-        /// The variable.
-        variable: String,
+        /// The variable or the file.
+        place: String,
         /// The setting that names it.
         setting: &'static str,
         /// What is wrong with its value.
@@ -129,12 +130,18 @@ fn keyring(
     settings: &ContextSettings,
     secrets: &Secrets,
 ) -> Result<Option<Keyring>, ContextStartError> {
-    let wrong = |setting, variable: &str, reason| ContextStartError::Key {
-        variable: variable.to_owned(),
+    let wrong = |(setting, place), reason| ContextStartError::Key {
+        place,
         setting,
         reason,
     };
-    let wrong_old = |reason| wrong("old_keys_env", &settings.old_keys_env, reason);
+    let wrong_old = |reason| {
+        let (variable, file) = (&settings.old_keys_env, settings.old_keys_file.as_deref());
+        wrong(
+            place(("old_keys_env", variable), ("old_keys_file", file)),
+            reason,
+        )
+    };
     let old = secrets
         .old_keys
         .as_deref()
@@ -144,10 +151,27 @@ fn keyring(
         (None, Some(_)) => Err(wrong_old(BadKey::NoCurrent)),
         (Some(key), old) => {
             let current = Keyring::from_hex(key);
-            let current = current.map_err(|reason| wrong("key_env", &settings.key_env, reason))?;
+            let current = current.map_err(|reason| {
+                let (variable, file) = (&settings.key_env, settings.key_file.as_deref());
+                wrong(place(("key_env", variable), ("key_file", file)), reason)
+            })?;
             let all = current.with_old(old.unwrap_or_default());
             Ok(Some(all.map_err(wrong_old)?))
         }
+    }
+}
+
+/// Returns the setting that names the place of a key, and that place.
+fn place(
+    (of_variable, variable): (&'static str, &str),
+    (of_file, file): (&'static str, Option<&Path>),
+) -> (&'static str, String) {
+    match file {
+        Some(file) => (of_file, format!("the file `{}`", file.display())),
+        None => (
+            of_variable,
+            format!("the environment variable `{variable}`"),
+        ),
     }
 }
 

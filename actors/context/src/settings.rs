@@ -29,10 +29,16 @@ pub struct ContextSettings {
     /// The environment variable with the key that encrypts the file, 64 hexadecimal digits. If the variable is not set,
     /// the file is not encrypted. Default `KEBNE_CONTEXT_KEY`.
     pub key_env: String,
+    /// The file with this key, in place of `key_env`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
     /// The environment variable with old keys of the file, separated by white space or commas; at most 8. They are only
     /// used to decrypt: data under an old key is encrypted again with the key of `key_env` while the service runs.
     /// Default `KEBNE_CONTEXT_OLD_KEYS`.
     pub old_keys_env: String,
+    /// The file with old keys, in place of `old_keys_env`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_keys_file: Option<PathBuf>,
     /// The tokenizer that counts: `o200k_base` or `cl100k_base`. Default `o200k_base`.
     pub tokenizer: Tokenizer,
     /// The maximum number of tokens of a session's call: system prompt, history and new messages; at least 1. To keep
@@ -68,7 +74,9 @@ impl Default for ContextSettings {
             store: StoreKind::Sqlite,
             path: PathBuf::from("kebne-data/sessions.sqlite"),
             key_env: "KEBNE_CONTEXT_KEY".to_owned(),
+            key_file: None,
             old_keys_env: "KEBNE_CONTEXT_OLD_KEYS".to_owned(),
+            old_keys_file: None,
             tokenizer: Tokenizer::O200kBase,
             tokens_max: 4096,
             turn_size_max: ByteCount::from_mib(1),

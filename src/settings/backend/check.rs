@@ -40,6 +40,8 @@ impl BackendSettings {
         let over_http = [
             ("base_url", self.base_url.is_some()),
             ("api_key_env", self.api_key_env.is_some()),
+            ("api_key_file", self.api_key_file.is_some()),
+            ("headers_file", !self.headers_file.is_empty()),
             ("api_key_header", self.api_key_header.is_some()),
             ("headers", !self.headers.is_empty()),
             ("wake_headers", !self.wake_headers.is_empty()),
@@ -120,14 +122,34 @@ impl BackendSettings {
                 }
             }
         }
+        if self.api_key_env.is_some() && self.api_key_file.is_some() {
+            let message = "must not be set with `api_key_env`: there is one key";
+            refuse("api_key_file", message.to_owned());
+        }
+        for name in self.headers_file.keys() {
+            let at = join("headers_file", name);
+            if http::HeaderName::try_from(name.as_str()).is_err() {
+                let message = "a key of the table is not a header name; write `name = \"file\"`";
+                refuse("headers_file", message.to_owned());
+            } else if is_of_the_client(name) {
+                refuse(&at, OF_THE_CLIENT.to_owned());
+            } else if self
+                .headers
+                .keys()
+                .any(|other| other.eq_ignore_ascii_case(name))
+            {
+                refuse(&at, "is set in `headers` too".to_owned());
+            }
+        }
         if let Some(name) = &self.api_key_header {
             if http::HeaderName::try_from(name.as_str()).is_err() {
                 refuse("api_key_header", "is not a header name".to_owned());
             } else if is_of_the_client(name) {
                 refuse("api_key_header", OF_THE_CLIENT.to_owned());
             }
-            if self.api_key_env.is_none() {
-                refuse("api_key_header", "needs `api_key_env`".to_owned());
+            if self.api_key_env.is_none() && self.api_key_file.is_none() {
+                let message = "needs `api_key_env` or `api_key_file`";
+                refuse("api_key_header", message.to_owned());
             }
         }
         for (index, name) in self.pass_headers.iter().enumerate() {

@@ -4,20 +4,24 @@
 use super::path::Segment;
 
 /// The keys. Values below them are secret, too.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 13] = [
     "api_key_env",
+    "api_key_file",
     "api_key_header",
     "base_url",
     "hash",
     "headers",
+    "headers_file",
     "key_env",
+    "key_file",
     "keys",
     "old_keys_env",
+    "old_keys_file",
     "wake_headers",
 ];
 
 /// The tables whose keys are names of headers.
-const HEADERS: [&str; 2] = ["headers", "wake_headers"];
+const HEADERS: [&str; 3] = ["headers", "headers_file", "wake_headers"];
 
 /// The keys of an element of `server.keys` that are not secret.
 const OPEN: [&str; 7] = [

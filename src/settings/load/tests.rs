@@ -297,7 +297,7 @@ fn a_file_that_cannot_be_read_is_named() {
         text.starts_with("cannot read the file `no-such-file.toml`: "),
         "{text}"
     );
-    let large = "#".repeat(usize::try_from(FILE_SIZE_MAX).unwrap() + 1);
+    let large = "#".repeat(usize::try_from(file::SIZE_MAX).unwrap() + 1);
     let expected = ["cannot read the file `kebne.toml`: it is larger than 4 MiB"];
     assert_eq!(shown(&large, &[]), expected);
 }

@@ -156,6 +156,39 @@ impl Node {
         }
     }
 
+    /// Merges an included file into this one: tables are merged, tables in lists are added to the list, and everything else is
+    /// replaced.
+    pub(super) fn include(&mut self, included: Self) {
+        let are_tables = |items: &[Self]| items.iter().all(Self::is_table);
+        match (&mut self.kind, included.kind) {
+            (Kind::Table(own), Kind::Table(table)) => {
+                for (key, item) in table {
+                    match own.entry(key) {
+                        Entry::Occupied(mut entry) => entry.get_mut().include(item),
+                        Entry::Vacant(entry) => {
+                            entry.insert(item);
+                        }
+                    }
+                }
+            }
+            (Kind::List(own), Kind::List(items)) if are_tables(own) && are_tables(&items) => {
+                own.extend(items);
+            }
+            (own, kind) => {
+                *own = kind;
+                (self.origin, self.key) = (included.origin, included.key);
+            }
+        }
+    }
+
+    /// Removes a key of a table.
+    pub(super) fn take(&mut self, key: &str) -> Option<Self> {
+        match &mut self.kind {
+            Kind::Table(table) => table.remove(key),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_table(&self) -> bool {
         matches!(self.kind, Kind::Table(_))
     }
