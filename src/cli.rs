@@ -7,6 +7,7 @@ mod causes;
 pub mod check;
 pub mod exit;
 pub mod health;
+pub mod init;
 pub mod key;
 #[cfg(feature = "lab")]
 pub mod lab;
@@ -59,6 +60,24 @@ pub enum Command {
         /// The settings file; without it, the defaults and the environment are used.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Ask each backend with a small request instead, and say of each what is wrong and what to do.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Write a settings file for model servers, by asking them what they are.
+    Init {
+        /// The addresses of the servers, such as `http://127.0.0.1:11434`.
+        #[arg(value_name = "URL", required = true)]
+        urls: Vec<String>,
+        /// The file to write.
+        #[arg(long, value_name = "FILE", default_value = "kebne.toml")]
+        output: PathBuf,
+        /// Replace the file if it exists.
+        #[arg(long)]
+        force: bool,
+        /// The environment variable with the key of the servers that need one.
+        #[arg(long, value_name = "NAME")]
+        key_env: Option<String>,
     },
     /// Commands to try and evaluate the gateway.
     #[cfg(feature = "lab")]
@@ -145,6 +164,12 @@ pub enum CommandError {
     /// The program of a model server could not be run.
     #[error("it cannot be run: {0}")]
     Launch(#[source] io::Error),
+    /// Backends do not serve as they are set.
+    #[error(transparent)]
+    Live(#[from] check::live::LiveError),
+    /// No settings could be written.
+    #[error(transparent)]
+    Init(#[from] init::InitError),
     /// The gateway is not healthy.
     #[error(transparent)]
     Health(#[from] health::HealthError),
@@ -184,6 +209,8 @@ impl CommandError {
             | Self::Randomness(_)
             | Self::Health(_)
             | Self::Launch(_)
+            | Self::Live(_)
+            | Self::Init(_)
             | Self::Log(_)
             | Self::Listen { .. }
             | Self::Service(_)
@@ -216,7 +243,27 @@ where
         Command::Serve { config, listen } => {
             serve::run(config.as_deref(), listen, environment, output)
         }
-        Command::Check { config } => check::run(config.as_deref(), environment, output),
+        Command::Check {
+            config,
+            live: false,
+        } => check::run(config.as_deref(), environment, output),
+        Command::Check { config, live: true } => {
+            check::live::run(config.as_deref(), environment, output)
+        }
+        Command::Init {
+            urls,
+            output: file,
+            force,
+            key_env,
+        } => {
+            let wanted = init::Wanted {
+                urls,
+                file,
+                force,
+                key_env,
+            };
+            init::run(&wanted, environment, output)
+        }
         #[cfg(feature = "lab")]
         Command::Lab(command) => lab::run(command, environment, output),
         Command::Metrics => metrics::run(output),

@@ -25,6 +25,7 @@ pub mod network;
 pub mod prewarm;
 pub mod replicas;
 mod schema;
+pub mod secret_file;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

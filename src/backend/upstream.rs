@@ -29,8 +29,10 @@ use std::{
 };
 
 use bytes::Bytes;
+pub(crate) use check::{Answered, NotReached, Place};
 use clients::Clients;
-use credentials::{api_key, header_map};
+pub(crate) use credentials::digest_of_files;
+use credentials::{add_headers_of_files, api_key, header_map};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Body as _;
 use kebne_control::Outcome;
@@ -63,6 +65,7 @@ pub(crate) use incoming::Incoming;
 pub(crate) use options::ClientOptions;
 pub(crate) use response::Response;
 use secrets::Secrets;
+pub(crate) use transport::Obstacle;
 
 /// A model server.
 pub(crate) struct Upstream {
@@ -124,6 +127,7 @@ impl Upstream {
         let base_url = Url::parse(given).map_err(|error| wrong("base_url", &error))?;
         let mut headers =
             header_map(&settings.headers).map_err(|error| wrong("headers", &error))?;
+        add_headers_of_files(settings, &mut headers)?;
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),

@@ -3,6 +3,7 @@
 //! The output is TOML that can be used as a settings file again, except that secrets are masked. Comments explain which
 //! backends each model asks.
 
+pub mod live;
 mod routes;
 
 use std::{collections::BTreeMap, io::Write, path::Path};

@@ -22,6 +22,7 @@ mod hanging;
 mod health;
 mod health_command;
 mod incidents;
+mod init;
 mod inputs;
 mod instructions;
 mod keys;

@@ -75,6 +75,47 @@ fn is_timed_out(error: &(dyn Error + 'static)) -> bool {
     error.is_some_and(|error| error.kind() == ErrorKind::TimedOut)
 }
 
+/// Why a server was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// Its host has no address.
+    Name,
+    /// Nothing listens at its address.
+    Refused,
+    /// Its certificate is not accepted, or it does not speak TLS.
+    Tls,
+    /// It did not answer in time.
+    Slow,
+    /// Anything else.
+    Other,
+}
+
+/// Returns why a server was not reached.
+pub(super) fn obstacle(error: &TransportError) -> Obstacle {
+    let is_refused = |cause: &(dyn Error + 'static)| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == ErrorKind::ConnectionRefused)
+    };
+    // The resolvers of the clients have no type of their own for this.
+    let is_lookup = |cause: &(dyn Error + 'static)| {
+        let text = cause.to_string();
+        ["dns error", "failed to lookup address"]
+            .iter()
+            .any(|words| text.contains(words))
+    };
+    if caused_by_tls(error) {
+        Obstacle::Tls
+    } else if error.is_timeout() {
+        Obstacle::Slow
+    } else if causes(error).any(is_refused) {
+        Obstacle::Refused
+    } else if causes(error).any(is_lookup) {
+        Obstacle::Name
+    } else {
+        Obstacle::Other
+    }
+}
+
 /// Creates the failure of a call without an answer.
 pub(crate) fn not_sent(error: &TransportError, proven: bool) -> Failure {
     let message = with_sources("the backend did not answer", error);
