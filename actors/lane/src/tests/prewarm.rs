@@ -55,6 +55,43 @@ async fn a_prewarm_wakes_the_backend_once_and_is_no_callers_call() {
 }
 
 #[actix::test]
+async fn the_wake_request_can_be_replaced() {
+    let bench = warmable(holding(Duration::ZERO), LaneSettings::default()).await;
+    bench.lane.set_wake_request(WAKE + 1, options(600 * SECOND));
+    assert_eq!(bench.lane.prewarm().await, Ok(Prewarm::Sent));
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!((bench.sent(WAKE), bench.sent(WAKE + 1)), (0, 1));
+    bench.assert_quiet().await;
+}
+
+#[actix::test]
+async fn a_lane_that_continues_another_serves_at_its_level_at_once() {
+    let bench = lane(holding(Duration::ZERO), LaneSettings::default()).await;
+    // It climbs while callers keep coming.
+    for round in 0..60 {
+        let calls = (0..20).map(|n| bench.call(round * 20 + n, 60 * SECOND));
+        futures_util::future::join_all(calls).await;
+    }
+    let level = bench.lane.limit();
+    assert!(level > 8, "{level}");
+    let other = |more: fn(LaneBuilder<Script>, &LaneHandle<Script>) -> LaneBuilder<Script>| {
+        let lane = LaneBuilder::new("y", Arc::clone(&bench.script));
+        more(lane, &bench.lane).start(&bench.system)
+    };
+    let anew = other(|lane, _| lane).await.unwrap();
+    let continued = other(LaneBuilder::continues).await.unwrap();
+    assert_ne!(anew.state(), LaneState::Steady);
+    assert_eq!(continued.state(), LaneState::Steady);
+    assert!(
+        continued.limit() * 2 > level,
+        "{} of {level}",
+        continued.limit()
+    );
+    assert!(anew.limit() * 2 < level, "{} of {level}", anew.limit());
+    bench.assert_quiet().await;
+}
+
+#[actix::test]
 async fn callers_join_the_prewarm_and_are_released_at_the_limits_pace() {
     let bench = warmable(holding(20 * SECOND), LaneSettings::default()).await;
     assert_eq!(bench.lane.prewarm().await, Ok(Prewarm::Sent));
