@@ -6,6 +6,7 @@
 
 mod expand;
 mod look;
+mod srv;
 
 use std::{collections::BTreeMap, time::Duration};
 

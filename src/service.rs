@@ -136,7 +136,7 @@ pub async fn run(
         () = shutdown.drain.cancelled() => {}
         () = shutdown.now.cancelled() => {}
         never = remember(&gateway) => match never {},
-        never = steering.run() => match never {},
+        never = Box::pin(steering.run()) => match never {},
         never = count_sessions(&state) => match never {},
         never = follow_certificates(&state) => match never {},
         never = watching.run(&state.live, &state.tally, state.certificates.as_deref()) => match never {},

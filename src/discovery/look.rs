@@ -1,8 +1,11 @@
 //! One look at the addresses of the replicas of a backend.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
-use crate::settings::{BackendSettings, BaseUrl, discovery::DiscoveryKind};
+use crate::{
+    discovery::srv,
+    settings::{BackendSettings, BaseUrl, discovery::DiscoveryKind},
+};
 
 /// The largest number of replicas of one backend; further addresses are ignored.
 const REPLICAS_MAX: usize = 256;
@@ -23,6 +26,9 @@ pub(super) async fn look(backend: &BackendSettings) -> Result<Vec<BaseUrl>, Stri
         }
         DiscoveryKind::File => of_file(&discovery.path).await?,
         DiscoveryKind::Dns => of_host(backend.base_url.as_ref()).await?,
+        DiscoveryKind::Srv => {
+            Box::pin(of_service(backend.base_url.as_ref(), discovery.resolver)).await?
+        }
     };
     let found: BTreeSet<String> = found.into_iter().take(REPLICAS_MAX).collect();
     Ok(found.into_iter().map(BaseUrl::new).collect())
@@ -68,6 +74,24 @@ async fn of_host(base_url: Option<&BaseUrl>) -> Result<Vec<String>, String> {
     let urls = addresses.filter_map(|address| {
         let mut url = url.clone();
         url.set_ip_host(address.ip()).ok()?;
+        Some(url.to_string())
+    });
+    Ok(urls.collect())
+}
+
+/// Returns the base URL with the host and port of each SRV record of its host.
+async fn of_service(
+    base_url: Option<&BaseUrl>,
+    resolver: Option<SocketAddr>,
+) -> Result<Vec<String>, String> {
+    let given = base_url.map_or("", BaseUrl::expose);
+    let url = reqwest::Url::parse(given).map_err(|error| error.to_string())?;
+    let name = url.host_str().unwrap_or_default();
+    let targets = srv::targets(name, resolver).await?;
+    let urls = targets.into_iter().filter_map(|target| {
+        let mut url = url.clone();
+        url.set_host(Some(&target.host)).ok()?;
+        url.set_port(Some(target.port)).ok()?;
         Some(url.to_string())
     });
     Ok(urls.collect())

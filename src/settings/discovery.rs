@@ -1,6 +1,6 @@
 //! How the replicas of a backend are found while the service runs.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,20 +22,24 @@ pub enum DiscoveryKind {
     File,
     /// The addresses of the host in `base_url`.
     Dns,
+    /// The hosts and ports in the SRV records of the host in `base_url`.
+    Srv,
 }
 
 /// How the replicas of a backend are found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiscoverySettings {
-    /// Where the addresses come from: `none`, `list`, `file` or `dns`. Default `none`: the backend is one server.
+    /// Where the addresses come from: `none`, `list`, `file`, `dns` or `srv`. Default `none`: the backend is one server.
     pub by: DiscoveryKind,
     /// Only `list`: the base URLs of the replicas. Default none.
     pub urls: Vec<BaseUrl>,
     /// Only `file`: the file with one base URL per line, relative to the working directory; `#` begins a comment. Default
     /// none.
     pub path: PathBuf,
-    /// Only `file` and `dns`: the time between two looks, from 100 ms to 1 h. Default `10s`.
+    /// Only `srv`: the address of the DNS server that is asked, such as `127.0.0.1:8600`. Default: those of `/etc/resolv.conf`.
+    pub resolver: Option<SocketAddr>,
+    /// Only `file`, `dns` and `srv`: the time between two looks, from 100 ms to 1 h. Default `10s`.
     pub every: HumanDuration,
 }
 
@@ -45,6 +49,7 @@ impl Default for DiscoverySettings {
             by: DiscoveryKind::default(),
             urls: Vec::new(),
             path: PathBuf::new(),
+            resolver: None,
             every: EVERY,
         }
     }
@@ -63,7 +68,10 @@ impl DiscoverySettings {
 
     /// Returns `true` if replicas can appear and leave while the service runs.
     pub fn changes(&self) -> bool {
-        matches!(self.by, DiscoveryKind::File | DiscoveryKind::Dns)
+        matches!(
+            self.by,
+            DiscoveryKind::File | DiscoveryKind::Dns | DiscoveryKind::Srv
+        )
     }
 }
 
@@ -100,6 +108,9 @@ impl Validate for DiscoverySettings {
                 "needs `by = \"file\"`"
             };
             refuse("path", message);
+        }
+        if self.resolver.is_some() && self.by != DiscoveryKind::Srv {
+            refuse("resolver", "needs `by = \"srv\"`");
         }
         let every = self.every.get().as_secs_f64();
         if !(0.1..=3600.0).contains(&every) {

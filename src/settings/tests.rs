@@ -134,14 +134,22 @@ fn the_examples_in_the_file_are_valid() {
         let list = DiscoverySettings {
             by: DiscoveryKind::List,
             path: PathBuf::new(),
+            resolver: None,
             ..shown.clone()
         };
         let file = DiscoverySettings {
             by: DiscoveryKind::File,
             urls: Vec::new(),
+            resolver: None,
+            ..shown.clone()
+        };
+        let srv = DiscoverySettings {
+            by: DiscoveryKind::Srv,
+            urls: Vec::new(),
+            path: PathBuf::new(),
             ..shown
         };
-        for way in [list, file] {
+        for way in [list, file, srv] {
             let errors = way.validate("discovery");
             assert!(errors.is_empty(), "{errors:?}");
         }

@@ -2,13 +2,21 @@
 
 use std::{
     fs,
+    net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process::Stdio,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     thread,
     time::{Duration, Instant},
 };
 
+use domain::{
+    base::{Message, MessageBuilder, Name, iana::Rcode},
+    rdata::Srv,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -194,4 +202,64 @@ fn a_list_and_a_name_are_replicas_too() {
         named.contains(&replica(&first).replace("gpu@", "dns@")),
         "{named:?}"
     );
+}
+
+/// A DNS server that answers each question with SRV records of `localhost` at these ports.
+fn dns_server() -> (SocketAddr, Arc<Mutex<Vec<u16>>>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let ports = Arc::new(Mutex::new(Vec::new()));
+    let shared = Arc::clone(&ports);
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((size, caller)) = socket.recv_from(&mut buffer) {
+            let asked = Message::from_octets(buffer[..size].to_vec()).unwrap();
+            let name = asked.sole_question().unwrap().into_qname();
+            assert_eq!(name.to_string(), "_http._tcp.gpu.test");
+            let answer = MessageBuilder::new_vec();
+            let mut answer = answer.start_answer(&asked, Rcode::NOERROR).unwrap();
+            for port in shared.lock().unwrap().iter() {
+                let target: Name<Vec<u8>> = "localhost.".parse().unwrap();
+                answer
+                    .push((&name, 1, Srv::new(0, 0, *port, target)))
+                    .unwrap();
+            }
+            socket.send_to(answer.finish().as_slice(), caller).unwrap();
+        }
+    });
+    (address, ports)
+}
+
+#[test]
+fn replicas_of_srv_records_appear_and_leave() {
+    let folder = folder();
+    let port = |url: &str| url.parse::<http::Uri>().unwrap().port_u16().unwrap();
+    let (_one, first) = simulated(&["--preset", "instant"], &[]);
+    let (_two, second) = simulated(&["--preset", "instant"], &[]);
+    let (first, second) = (port(&first), port(&second));
+    let (dns, ports) = dns_server();
+    *ports.lock().unwrap() = vec![first, second];
+    let config = folder.path().join("kebne.toml");
+    let text = format!(
+        "[[backends]]\nname = \"gpu\"\nkind = \"openai\"\nbase_url = \"http://_http._tcp.gpu.test/v1\"\n\
+         [backends.discovery]\nby = \"srv\"\nresolver = \"{dns}\"\nevery = \"100ms\"\n"
+    );
+    fs::write(&config, text).unwrap();
+    let program = Program::start_plain(folder.path(), &config);
+    let named = |port: u16| format!("gpu@localhost:{port}");
+    let mut both = [named(first), named(second)];
+    both.sort_unstable();
+    await_backends(&program, &[&both[0], &both[1]]);
+    served(&program, 4);
+    *ports.lock().unwrap() = vec![second];
+    await_backends(&program, &[&named(second)]);
+    let answer = ask(&program);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.has(&format!("x-kebne-lane: {}", named(second))));
+    // Without records, the last ones stay.
+    ports.lock().unwrap().clear();
+    served(&program, 2);
+    *ports.lock().unwrap() = vec![first];
+    await_backends(&program, &[&named(first)]);
+    served(&program, 2);
 }
