@@ -326,6 +326,57 @@ fn a_server_of_another_system_is_woken_once_and_put_to_sleep() {
 }
 
 #[test]
+fn a_reload_restarts_a_server_only_if_its_process_has_changed() {
+    let folder = folder();
+    let before = backend("a", "");
+    let program = start(folder.path(), &before);
+    let reload = |text: &str| {
+        write(folder.path(), text);
+        let answer = program.send("POST", "/admin/v1/reload", &[], &Value::Null);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    };
+    assert_eq!(ask(&program, "a", false).status, 200);
+    let first = pid(&server(&program, "a"));
+    let report = reload(&format!("{before}[backends.limits]\nqueue_max = 77\n"));
+    assert_eq!(report["backends"]["started"], json!(["a"]), "{report}");
+    assert_eq!(ask(&program, "a", false).status, 200);
+    assert_eq!(pid(&server(&program, "a")), first);
+    reload(&backend("a", "stop_grace = \"9s\""));
+    assert_eq!(ask(&program, "a", false).status, 200);
+    let after = until(&program, "a", |server| server["state"] == "ready");
+    assert_ne!(pid(&after), first);
+    is_gone(first);
+    reload("[[backends]]\nname = \"other\"\n");
+    is_gone(pid(&after));
+    let state = program.send("GET", "/state", &[], &Value::Null).json();
+    assert_eq!(state["servers"], json!([]));
+}
+
+#[test]
+fn a_caller_that_does_not_wait_gets_the_learned_time() {
+    let folder = folder();
+    let program = env!("CARGO_BIN_EXE_kebne");
+    let text = format!(
+        "[[backends]]\nname = \"a\"\nkind = \"openai\"\n[backends.process]\ncommand = \"/bin/sh\"\n\
+         args = [\"-c\", \"sleep 1; exec {program} simulate --port {{port}}\"]\n\
+         [backends.process.env]\nKEBNE__SIMULATION__PRESET = \"instant\"\nKEBNE__SIMULATION__CAPACITY_START = \"8\"\n"
+    );
+    let program = start(folder.path(), &text);
+    assert_eq!(ask(&program, "a", false).status, 200);
+    let unloaded = program.send("POST", "/admin/v1/backends/a/unload", &[], &Value::Null);
+    assert_eq!(unloaded.status, 202);
+    until(&program, "a", |server| server["state"] == "stopped");
+    let body = json!({"model": "a", "messages": [{"role": "user", "content": "a"}]});
+    let refused = program.send("POST", CHAT, &[("x-wait-for-model", "false")], &body);
+    assert_eq!(refused.code(), (503, "model_loading".to_owned()));
+    let estimated = refused.json()["error"]["estimated_time"].as_f64().unwrap();
+    assert!((0.5..20.0).contains(&estimated), "{}", refused.body);
+    // It is loaded all the same, because a call has asked for it.
+    until(&program, "a", |server| server["state"] == "ready");
+}
+
+#[test]
 fn load_times_are_kept_for_the_next_start() {
     let folder = folder();
     let config = write(folder.path(), &backend("a", ""));
