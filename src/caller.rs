@@ -50,6 +50,8 @@ pub struct Caller {
     pub(crate) accounts: Arc<[AccountId]>,
     /// `true` if the tokens of its calls must be known because of a limit.
     pub(crate) needs_usage: bool,
+    /// The guards of its key and of the groups above it, by their names.
+    pub(crate) guards: Arc<[String]>,
 }
 
 impl Caller {
@@ -210,6 +212,7 @@ impl Caller {
         Self {
             accounts: accounts.open(&account, group, &key.limits),
             needs_usage: accounts.need_tokens(group, &key.limits),
+            guards: guards(&key.guards, group, accounts),
             name: key.name.clone(),
             tenant_number: tenant_number(&[&tenant]),
             owner: tenant.clone(),
@@ -230,6 +233,7 @@ impl Caller {
         Self {
             accounts: accounts.open(&key.id, group, &spec.limits),
             needs_usage: accounts.need_tokens(group, &spec.limits),
+            guards: guards(&spec.guards, group, accounts),
             name: spec.name.clone(),
             tenant_number: tenant_number(&[&tenant]),
             owner: tenant.clone(),
@@ -246,6 +250,7 @@ impl Caller {
         Self {
             accounts: Arc::default(),
             needs_usage: false,
+            guards: Arc::default(),
             name: String::new(),
             tenant: String::new(),
             tenant_number: tenant_number(&[""]),
@@ -257,6 +262,14 @@ impl Caller {
             models: None,
         }
     }
+}
+
+/// Returns the names of the guards of a key and of the groups above it.
+fn guards(own: &[String], group: Option<&str>, accounts: &Accounts) -> Arc<[String]> {
+    let settings = accounts.settings();
+    let groups = group.map_or_else(Vec::new, |group| settings.chain(group));
+    let of_groups = groups.iter().flat_map(|group| &group.guards);
+    own.iter().chain(of_groups).cloned().collect()
 }
 
 /// Returns the number of a tenant. The same names give the same number in every process, and a caller cannot choose
@@ -288,6 +301,7 @@ impl Caller {
             models: None,
             accounts: Arc::default(),
             needs_usage: false,
+            guards: Arc::default(),
         }
     }
 }

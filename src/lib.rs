@@ -13,6 +13,7 @@ pub mod cost;
 pub mod current;
 pub mod discovery;
 pub mod gateway;
+pub mod guards;
 pub mod http;
 pub mod learned;
 pub mod live;

@@ -5,6 +5,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use kebne_guard::Hits;
 use kebne_lane::{Ending, TrailReport};
 use kebne_wire::usage::Usage;
 use tokio::time::Instant;
@@ -56,6 +57,8 @@ pub struct CallRecord {
     pub ending: Ending,
     /// The reason code of an ending other than a success; it may be empty.
     pub reason: &'static str,
+    /// What guards have found: names of rules, never texts.
+    pub hits: Hits,
 }
 
 impl CallRecord {

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use kebne_guard::words;
 use kebne_lane::Ending;
 use kebne_quota::Money;
 use serde::Serialize;
@@ -118,6 +119,8 @@ struct Line<'a> {
     ending: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    guard: String,
     attempts: usize,
     attempted: Vec<Attempt<'a>>,
     queue_ms: f64,
@@ -183,6 +186,7 @@ fn json(record: &CallRecord, now: SystemTime) -> String {
         status: record.status,
         ending: record.ending.label(),
         reason: record.reason,
+        guard: words(&record.hits),
         attempts: record.attempts(),
         attempted: attempted.collect(),
         queue_ms: millis(record.trail.queued),
@@ -233,6 +237,9 @@ fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::R
     write!(line, " ending={}", record.ending.label())?;
     if !record.reason.is_empty() {
         write!(line, " reason={}", record.reason)?;
+    }
+    if !record.hits.is_empty() {
+        write!(line, " guard={}", Value(&words(&record.hits)))?;
     }
     write_attempts(record, line)?;
     write!(line, " queue_ms={}", millis(record.trail.queued))?;
@@ -358,6 +365,7 @@ mod tests {
             retry_after: None,
             ending: Ending::Success,
             reason: "",
+            hits: kebne_guard::Hits::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
     alerts::Watching,
     discovery::Discovery,
     gateway::{Gateway, StartError},
+    guards::Guards,
     http::{self, State},
     live,
     memory::purge_while_idle,
@@ -111,6 +112,8 @@ pub async fn run(
     let gateway = Gateway::start(&with_replicas, environment).await?;
     let (mut state, requests) = State::new(gateway.clone(), &with_replicas);
     state.certificates = Certificates::load(&settings.server.tls)?.map(Arc::new);
+    let guards = Guards::new(&with_replicas, environment).map_err(StartError::Guards)?;
+    state.guards.replace(guards);
     #[cfg(feature = "otel")]
     {
         state.telemetry = Telemetry::start(&settings.telemetry, environment)?;

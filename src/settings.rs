@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod environment;
 pub mod error_status;
 pub mod fallback;
+mod guards;
 pub mod health;
 pub mod hooks;
 pub mod load;
@@ -49,6 +50,7 @@ pub use health::HealthSettings;
 pub use hooks::{HookSettings, HooksSettings};
 pub use kebne_accounts::AccountsSettings;
 pub use kebne_context::{ContextSettings, PromptSettings};
+pub use kebne_guard::GuardSettings;
 #[cfg(feature = "lab")]
 pub use kebne_lab::simulate::SimulationSettings;
 pub use kebne_lane::LaneSettings;
@@ -94,6 +96,8 @@ pub struct Settings {
     pub models: Vec<ModelSettings>,
     /// Named prompt templates.
     pub prompts: Vec<PromptSettings>,
+    /// Named checks on what models are asked and what they answer.
+    pub guards: Vec<GuardSettings>,
     /// The model that `kebne simulate` serves.
     #[cfg(feature = "lab")]
     pub simulation: SimulationSettings,
@@ -113,6 +117,7 @@ impl Default for Settings {
             backends: default_backends(),
             models: default_models(),
             prompts: Vec::new(),
+            guards: Vec::new(),
             #[cfg(feature = "lab")]
             simulation: SimulationSettings::default(),
         }
@@ -155,6 +160,7 @@ impl Validate for Settings {
         errors.extend(validate_each(&self.backends, &join(path, "backends")));
         errors.extend(validate_each(&self.models, &join(path, "models")));
         errors.extend(validate_each(&self.prompts, &join(path, "prompts")));
+        errors.extend(validate_each(&self.guards, &join(path, "guards")));
         errors.extend(self.contradictions(path));
         errors
     }
@@ -179,6 +185,9 @@ impl Settings {
         errors.extend(self.process_contradictions(&backends));
         errors.extend(self.unknown_models_of_keys(path));
         errors.extend(self.unknown_groups_of_keys(path));
+        let guard_names: Vec<&str> = self.guards.iter().map(|g| g.name.as_str()).collect();
+        errors.extend(repeated(&guard_names, &join(path, "guards"), "name"));
+        errors.extend(guards::unknown_guards(self, path));
         errors
     }
 

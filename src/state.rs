@@ -19,6 +19,7 @@ use crate::{
     cost::Prices,
     current::Current,
     gateway::{Applied, Gateway},
+    guards::Guards,
     live::{Live, Seen},
     metrics::Metrics,
     objects::Objects,
@@ -55,6 +56,8 @@ pub struct State {
     pub context_settings: ContextSettings,
     /// The prompts.
     pub prompts: Current<Prompts>,
+    /// The checks on what models are asked and what they answer.
+    pub guards: Current<Guards>,
     /// The memory of request bodies.
     pub bodies: Bodies,
     /// The threads for work that takes long.
@@ -104,6 +107,7 @@ impl State {
             prices: Current::new(prices),
             context_settings: settings.context.clone(),
             prompts: Current::new(Prompts::new(&settings.prompts)),
+            guards: Current::default(),
             bodies: Bodies::new(&settings.server),
             off_loop: OffLoop::new(),
             tally: Tally::new(lanes, &live.models()),

@@ -135,6 +135,9 @@ pub trait AnswerWriter: fmt::Debug + Send {
         None
     }
 
+    /// Replaces texts of the request that the answer repeats. `replace` returns `None` for a text that stays.
+    fn replace_repeated(&mut self, _replace: &dyn Fn(&str) -> Option<String>) {}
+
     /// Returns the whole answer once it is complete, to be kept in the caller's dialect.
     fn answer(&self) -> Option<&Value> {
         None

@@ -30,7 +30,6 @@ use std::{
 
 use bytes::Bytes;
 pub(crate) use check::{Answered, NotReached, Place};
-use clients::Clients;
 pub(crate) use credentials::digest_of_files;
 use credentials::{add_headers_of_files, api_key, header_map};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -60,7 +59,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(14);
 /// The header with the id of a call.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub(crate) use clients::client;
+pub(crate) use clients::{Clients, client};
 pub(crate) use incoming::Incoming;
 pub(crate) use options::ClientOptions;
 pub(crate) use response::Response;

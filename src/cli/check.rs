@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use crate::{
     cli::CommandError,
-    gateway,
+    gateway, guards,
     settings::{Environment, Origin, load},
 };
 
@@ -47,7 +47,9 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<(), CommandError> {
     let loaded = load::load(config, environment)?;
-    loaded.refuse(gateway::check(&loaded.settings, environment))?;
+    let mut errors = gateway::check(&loaded.settings, environment);
+    errors.extend(guards::check(&loaded.settings, environment));
+    loaded.refuse(errors)?;
     let mut tree = Table::try_from(&loaded.settings)?;
     mask(&mut tree);
     write!(output, "{}", toml::to_string(&tree)?)?;

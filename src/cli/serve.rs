@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     cli::CommandError,
-    gateway,
+    gateway, guards,
     logging::{self, Writers},
     reload::Source,
     service::{self, Controls, Shutdown},
@@ -85,7 +85,8 @@ pub fn run(
             writeln!(output, "kebne on {scheme}://{address}/v1")?;
             output.flush()
         };
-        service::run(listener, &settings, environment, controls, announce).await
+        let served = service::run(listener, &settings, environment, controls, announce);
+        Box::pin(served).await
     });
     match served? {
         0 => Ok(()),
@@ -106,7 +107,9 @@ impl Layers<'_> {
     /// Reads them, and checks that the service can be made of them.
     fn read(&self) -> Result<Settings, SettingsErrors> {
         let loaded = load::load(self.config, self.environment)?;
-        loaded.refuse(gateway::check(&loaded.settings, self.environment))?;
+        let mut errors = gateway::check(&loaded.settings, self.environment);
+        errors.extend(guards::check(&loaded.settings, self.environment));
+        loaded.refuse(errors)?;
         let mut settings = loaded.settings;
         if let Some(listen) = self.listen {
             settings.server.listen = listen;

@@ -85,6 +85,9 @@ pub enum StartError {
     /// The webhook of alerts cannot be made of its settings.
     #[error("`alerts.webhook`: {0}")]
     Webhook(String),
+    /// A guard cannot be made of its settings.
+    #[error("`guards`: {0}")]
+    Guards(String),
     /// The actor system does not answer.
     #[error("an actor was not started: {0}")]
     Actor(#[from] AskError),

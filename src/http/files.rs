@@ -53,6 +53,20 @@ impl Desk {
         Ok(Self { visit })
     }
 
+    /// Checks that the caller may create batches. What a batch uses is known only to its backend, and nobody reads its texts
+    /// on their way.
+    fn require_batches(&self) -> Result<(), ApiError> {
+        let caller = &self.visit.caller;
+        let refuse = |message: &str| Err(ApiError::not_allowed("authorization", message));
+        if caller.needs_usage {
+            return refuse("keys with a budget or a limit of tokens have no batches");
+        }
+        if !caller.guards.is_empty() || self.visit.state.guards.get().guards_models() {
+            return refuse("keys and models with guards have no batches");
+        }
+        Ok(())
+    }
+
     /// Returns an object of the caller.
     async fn find(&self, kind: ObjectKind, id: &str) -> Result<Object, ApiError> {
         let objects = &self.visit.state.objects;
@@ -267,6 +281,7 @@ pub(super) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
 /// `POST /v1/batches`: to the backend that holds the file of the batch.
 pub(super) async fn create(visit: Visit) -> Result<HttpResponse, ApiError> {
     let mut desk = Desk::open(visit)?;
+    desk.require_batches()?;
     let body = desk.visit.body().await?;
     let wrong = |message: &str| ApiError::bad_request(Some("input_file_id"), message);
     let mut batch: Value = serde_json::from_slice(&body).map_err(|error| {

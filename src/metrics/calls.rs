@@ -23,8 +23,8 @@ use crate::{
     cost::{Consumed, Prices},
     metrics::{
         labels::{
-            Answered, Attempted, ByModel, Costs, Ended, GenAi, GenAiEnded, GenAiTokens, Refused,
-            Tokens,
+            Answered, Attempted, ByModel, Costs, Ended, GenAi, GenAiEnded, GenAiTokens, Guarded,
+            Refused, Tokens,
         },
         names,
         promises::Promises,
@@ -110,6 +110,7 @@ pub(super) struct Families {
     queue_wait: Family<ByModel, Histogram, fn() -> Histogram>,
     cold_wait: Family<ByModel, Histogram, fn() -> Histogram>,
     attempts: Family<Attempted, Counter>,
+    guards: Family<Guarded, Counter>,
 }
 
 /// The metrics of ended calls.
@@ -172,6 +173,7 @@ impl Families {
             queue_wait: Family::new_with_constructor(|| Histogram::new(WAIT_BUCKETS)),
             cold_wait: Family::new_with_constructor(|| Histogram::new(WAIT_BUCKETS)),
             attempts: Family::default(),
+            guards: Family::default(),
         }
     }
 }
@@ -368,6 +370,9 @@ impl Calls {
             };
             self.families.refused.get_or_create(&labels).inc();
         }
+        for hit in &record.hits {
+            self.families.guards.get_or_create(&Guarded::of(hit)).inc();
+        }
         self.count_parts(record, &model);
         self.promises.note(record);
     }
@@ -458,6 +463,7 @@ impl Calls {
         register(registry, &names::QUEUE_WAIT, families.queue_wait);
         register(registry, &names::COLD_WAIT, families.cold_wait);
         register(registry, &names::ATTEMPTS, families.attempts);
+        register(registry, &names::GUARD, families.guards);
         self.promises.register(registry);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kebne_guard::Hit;
 use prometheus_client::encoding::EncodeLabelSet;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,6 +26,28 @@ pub(super) struct Ended {
 pub(super) struct Refused {
     pub(super) model: Arc<str>,
     pub(super) reason: &'static str,
+}
+
+/// The labels of what a guard has found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Guarded {
+    guard: Arc<str>,
+    rule: String,
+    action: &'static str,
+    side: &'static str,
+}
+
+impl Guarded {
+    pub(super) fn of(hit: &Hit) -> Self {
+        // What follows a colon is a label of the service that was asked, of which there may be many.
+        let rule = hit.rule.split(':').next().unwrap_or_default();
+        Self {
+            guard: Arc::clone(&hit.guard),
+            rule: rule.to_owned(),
+            action: hit.action.name(),
+            side: hit.side.name(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

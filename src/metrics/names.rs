@@ -130,6 +130,12 @@ pub(super) const ATTEMPTS: Metric = metric(
     &["lane", "outcome"],
     "Attempts of ended calls by outcome, refused ones included",
 );
+pub(super) const GUARD: Metric = metric(
+    "kebne_guard",
+    Counter,
+    &["guard", "rule", "action", "side"],
+    "Calls in which a rule of a guard matched, each rule once for each call and side. The rule `check` is the service or the model that is asked",
+);
 pub(super) const RETRY_AFTER: Metric = metric(
     "kebne_retry_after_seconds",
     Histogram,
@@ -422,6 +428,7 @@ pub(super) const ALL: &[&Metric] = &[
     &QUEUE_WAIT,
     &COLD_WAIT,
     &ATTEMPTS,
+    &GUARD,
     &RETRY_AFTER,
     &RETRY_AFTER_ERROR,
     &CALLS,

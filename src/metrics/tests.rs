@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use kebne_guard::{Action, Hit, Hits, Side};
 use kebne_lane::{Ending, TrailReport};
 use kebne_quota::Money;
 use kebne_wire::usage::Usage;
@@ -57,6 +58,12 @@ fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
             cost: Some(Money::from_nano(1_250_000)),
             is_estimated: ending != Ending::Success,
         },
+        hits: Hits::from([Hit {
+            side: Side::Input,
+            guard: "pii".into(),
+            rule: "check:hate".into(),
+            action: Action::Tag,
+        }]),
         status: Some(200),
         retry_after,
         ending,

@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     alerts::Watching,
     discovery::{Discovery, Looks},
-    gateway::Gateway,
+    gateway::{Gateway, StartError},
+    guards::Guards,
     reload::{Asked, ReloadError, Report, Request, Requests},
     service::Controls,
     settings::{Change, Environment, Settings, SettingsErrors, Validate},
@@ -123,10 +124,13 @@ impl Steering<'_> {
         }
         let settings = change.settings;
         let alerts = self.watching.prepare(&settings.alerts, self.environment)?;
+        let guards = Guards::new(&settings, self.environment).map_err(StartError::Guards)?;
         let discovery = self.discovery.changed(&settings).await;
         let with_replicas = discovery.settings();
         self.gateway.start_accounts(&settings).await?;
         let applied = self.gateway.apply(&with_replicas, self.environment).await?;
+        // Before the keys and models that name them.
+        self.state.guards.replace(guards);
         self.state.change(&with_replicas, &applied).await;
         self.watching.change(alerts);
         source.change_log(&settings.log);

@@ -73,6 +73,7 @@ const RULES: &[(&str, Effect)] = &[
     ("backends", Applied),
     ("models", Applied),
     ("prompts", Applied),
+    ("guards", Applied),
     // Only `kebne simulate` reads it.
     ("simulation", Applied),
 ];

@@ -41,6 +41,8 @@ pub struct ModelSettings {
     pub upstream: BTreeMap<String, String>,
     /// The price of its tokens, at backends without a price of their own. Default none: calls have no cost.
     pub price: Option<Price>,
+    /// The guards whose checks its calls must pass, by their names. Default none.
+    pub guards: Vec<String>,
 }
 
 impl Default for ModelSettings {
@@ -57,6 +59,7 @@ impl Default for ModelSettings {
             fallback: FallbackSettings::default(),
             upstream: BTreeMap::new(),
             price: None,
+            guards: Vec::new(),
         }
     }
 }

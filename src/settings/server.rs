@@ -122,6 +122,8 @@ pub struct KeySettings {
     pub models: Option<Vec<String>>,
     /// The group of `accounts.groups` in which its calls count too. Default none.
     pub group: Option<String>,
+    /// The guards whose checks its calls must pass, by their names. Default none.
+    pub guards: Vec<String>,
     /// The limits of the key.
     pub limits: Limits,
 }
@@ -167,6 +169,7 @@ impl Default for KeySettings {
             scopes: vec![Scope::Call],
             models: None,
             group: None,
+            guards: Vec::new(),
             limits: Limits::default(),
         }
     }

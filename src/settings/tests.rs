@@ -154,6 +154,10 @@ fn the_examples_in_the_file_are_valid() {
             assert!(errors.is_empty(), "{errors:?}");
         }
     }
+    for guard in &mut settings.guards {
+        // Keys that exclude others.
+        assert!(guard.rules[0].regex.take().is_some() && guard.check.model.take().is_some());
+    }
     let errors = settings.validate("");
     assert!(errors.is_empty(), "{errors:?}");
 }
@@ -296,6 +300,7 @@ fn the_documentation_of_every_field_names_its_default() {
         "lab/src",
         "control/src",
         "quota/src",
+        "guard/src",
     ];
     let sources: Vec<String> = sources
         .iter()

@@ -15,7 +15,7 @@ use std::{
 use actix_web::{
     HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
-    http::header::{HeaderMap, HeaderValue, RETRY_AFTER},
+    http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     web::{Bytes, Data},
 };
 use kebne_lane::Ending;
@@ -78,6 +78,10 @@ impl Account {
         {
             response.headers_mut().insert(name, id);
         }
+        if let Some(hits) = self.call.notes.hits_header() {
+            let name = HeaderName::from_static("x-kebne-guard");
+            response.headers_mut().insert(name, hits);
+        }
         self.status = Some(response.status().as_u16());
         self.retry_after = retry_after(response.headers());
         self.begun = Some(Instant::now());
@@ -135,6 +139,7 @@ impl Drop for Account {
             retry_after: self.retry_after,
             ending,
             reason: notes.reason(),
+            hits: notes.take_hits(),
         };
         let price = notes.take_price();
         record.consumed = Consumed::of(

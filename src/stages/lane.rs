@@ -15,7 +15,7 @@ use kebne_lane::CallOptions;
 use crate::{
     gateway::GatewayReply,
     llm::{ModelBody, ModelRequest},
-    stages::{Call, Stage, route::Routed, shape::Shaped},
+    stages::{Call, Stage, guard::OutputGuard, route::Routed, shape::Shaped},
     state::State,
     surface::{Surface, error::ApiError, passed},
 };
@@ -78,6 +78,7 @@ impl Stage for Lane<'_> {
             writer,
             ..
         } = routed.shaped;
+        let guard = routed.guard;
         let session = follow.as_ref().map(|follow| follow.session().to_owned());
         let finish = Finish {
             follow,
@@ -90,7 +91,7 @@ impl Stage for Lane<'_> {
         if !stream {
             let reply = pending.await;
             let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
-            return whole(reply, finish, headers, &call).await;
+            return whole(reply, finish, guard, headers, &call).await;
         }
         // An error after a short wait still has its own status. A long wait must not look like a dead connection to
         // proxies.
@@ -99,7 +100,7 @@ impl Stage for Lane<'_> {
         let comment_every = settings.keep_alive_comment.0;
         let reply = tokio::time::timeout(opens_after, &mut pending).await;
         let surface = call.surface;
-        let body = StreamBody::new(call, finish, comment_every);
+        let body = StreamBody::new(call, finish, guard, comment_every);
         let Ok(reply) = reply else {
             return Ok(event_stream(headers, body.waiting(pending)));
         };
@@ -112,6 +113,7 @@ impl Stage for Lane<'_> {
 async fn whole(
     reply: GatewayReply,
     mut finish: Finish,
+    output: Option<OutputGuard>,
     mut headers: Vec<(HeaderName, HeaderValue)>,
     call: &Call,
 ) -> Result<Answer, ApiError> {
@@ -120,7 +122,10 @@ async fn whole(
     let (response, guard) = reply.reply.into_parts();
     let made = async {
         let (content_type, body) = match response.body {
-            ModelBody::Whole(body) => (JSON, body),
+            ModelBody::Whole(body) => match &output {
+                Some(output) => (JSON, output.whole(body).await?),
+                None => (JSON, body),
+            },
             ModelBody::Opaque(content_type, body) => {
                 let content_type = HeaderValue::from_str(&content_type);
                 let content_type = content_type.ok().filter(|kind| !kind.is_empty());

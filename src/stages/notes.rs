@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use actix_web::http::header::HeaderValue;
 use kebne_accounts::Reservation;
+use kebne_guard::{Hits, words};
 use kebne_lane::{Ending, Trail};
 use kebne_quota::Money;
 use kebne_wire::usage::Usage;
@@ -37,6 +39,7 @@ struct Inner {
     asked: Cell<Asked>,
     price: RefCell<Option<Arc<ModelPrice>>>,
     reservation: RefCell<Option<Reservation>>,
+    hits: RefCell<Hits>,
     ending: Cell<Option<Ending>>,
     reason: Cell<Option<&'static str>>,
 }
@@ -112,6 +115,24 @@ impl Notes {
 
     pub(super) fn take_reservation(&self) -> Option<Reservation> {
         self.0.reservation.take()
+    }
+
+    /// Records what guards have found.
+    pub(super) fn add_hits(&self, hits: Hits) {
+        if !hits.is_empty() {
+            self.0.hits.borrow_mut().extend(hits);
+        }
+    }
+
+    /// Returns what guards have found until now, in the form of a header; `None` if it is nothing.
+    pub(super) fn hits_header(&self) -> Option<HeaderValue> {
+        let hits = self.0.hits.borrow();
+        let header = HeaderValue::from_str(&words(&hits)).ok()?;
+        (!hits.is_empty()).then_some(header)
+    }
+
+    pub(super) fn take_hits(&self) -> Hits {
+        self.0.hits.take()
     }
 
     /// Records the ending and its reason. Only the first call has an effect.

@@ -32,6 +32,16 @@ pub(super) struct Keep {
 }
 
 impl Keep {
+    /// Returns the request that is kept.
+    pub(super) fn request(&self) -> &Bytes {
+        &self.request
+    }
+
+    /// Keeps another request in its place.
+    pub(super) fn set_request(&mut self, request: Bytes) {
+        self.request = request;
+    }
+
     /// Keeps the response. One that reaches a bound is an error only if the caller requested it to be kept.
     pub(super) fn keep(self, response: Value) -> KeepingResponse {
         Box::pin(async move {

@@ -3,7 +3,7 @@
 use actix_web::web::Data;
 
 use crate::{
-    stages::{Stage, shape::Shaped},
+    stages::{Stage, guard::OutputGuard, shape::Shaped},
     state::State,
     surface::error::ApiError,
 };
@@ -18,6 +18,8 @@ pub(super) struct Route<'a> {
 pub(super) struct Routed {
     /// The call. Its model is one that the gateway serves, by its own name or an alias.
     pub(super) shaped: Shaped,
+    /// Checks the answer.
+    pub(super) guard: Option<OutputGuard>,
 }
 
 impl<'a> Route<'a> {
@@ -47,6 +49,9 @@ impl Stage for Route<'_> {
         let price = prices.of(model);
         shaped.call.notes.set_price(price);
         shaped.request.needs_usage = price.is_some();
-        Ok(Routed { shaped })
+        Ok(Routed {
+            shaped,
+            guard: None,
+        })
     }
 }

@@ -193,6 +193,21 @@ fn named<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h st
 }
 
 impl Follow {
+    /// Returns the caller's own body, whose messages are kept.
+    pub(super) fn body(&self) -> &Bytes {
+        self.new.body()
+    }
+
+    /// Keeps the messages of another body.
+    ///
+    /// # Errors
+    /// Returns an error if it has no messages.
+    pub(super) fn set_body(&mut self, body: &Bytes) -> Result<(), ApiError> {
+        // The size of what came was checked.
+        self.new = Arc::new(NewTurn::read(body, usize::MAX)?);
+        Ok(())
+    }
+
     /// Returns the session.
     pub(super) fn session(&self) -> &str {
         &self.session

@@ -5,6 +5,7 @@
 //! libraries give up or retry at once if they are longer; the body contains the true time.
 
 mod from;
+mod guards;
 mod limits;
 pub mod reasons;
 mod response;

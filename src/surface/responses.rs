@@ -169,6 +169,13 @@ impl AnswerWriter for ResponseWriter {
         })
     }
 
+    fn replace_repeated(&mut self, replace: &dyn Fn(&str) -> Option<String>) {
+        if let Some(chat) = &mut self.chat {
+            chat.template.replace_instructions(replace);
+            chat.writer.template_mut().replace_instructions(replace);
+        }
+    }
+
     fn answer(&self) -> Option<&Value> {
         if self.is_native == Some(true) {
             return self.native.response();

@@ -18,6 +18,7 @@ mod edges;
 mod endings;
 mod fallbacks;
 mod files;
+mod guards;
 mod hanging;
 mod health;
 mod health_command;

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use crate::program::{CHAT, Program, folder};
 
 /// Metrics that have no value before something special happens.
-const RARE: [&str; 16] = [
+const RARE: [&str; 17] = [
     // Without a server of the gateway's own.
     "kebne_server_ready",
     "kebne_server_loads_total",
     "kebne_server_load_seconds_total",
     "kebne_server_swaps_total",
     "kebne_server_failures_total",
+    "kebne_guard_total",
     "kebne_budget_used_ratio",
     "kebne_cost_total",
     "kebne_failed_attempts_total",

@@ -34,6 +34,7 @@ pub mod sse;
 pub mod stream;
 pub mod stream_usage;
 pub mod surrogates;
+pub mod texts;
 mod tool_calls;
 pub mod translate;
 pub mod turn;

@@ -137,6 +137,11 @@ impl NewTurn {
         })
     }
 
+    /// Returns the body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// Returns the size of the messages that a turn keeps, in bytes: all but instructions.
     pub fn kept_size(&self) -> usize {
         let kept = self.messages.iter();

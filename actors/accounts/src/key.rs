@@ -25,6 +25,8 @@ pub struct KeySpec {
     pub models: Option<Vec<String>>,
     /// The time after which it is not accepted, in seconds since 1970; `None` for never.
     pub expires_at: Option<u64>,
+    /// The names of further checks that its calls must pass.
+    pub guards: Vec<String>,
     /// Its limits.
     pub limits: Limits,
 }
@@ -41,6 +43,7 @@ impl Default for KeySpec {
             scopes: vec!["call".to_owned()],
             models: None,
             expires_at: None,
+            guards: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -31,6 +31,8 @@ pub struct GroupSettings {
     pub name: String,
     /// The group above it. Default none.
     pub parent: Option<String>,
+    /// The names of further checks that the calls of its keys must pass; `kebne` knows them as guards. Default none.
+    pub guards: Vec<String>,
     /// The limits. Default none: it is only counted.
     pub limits: Limits,
 }

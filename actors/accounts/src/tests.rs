@@ -69,6 +69,7 @@ fn group(name: &str, parent: Option<&str>, tokens: u64) -> GroupSettings {
         name: name.to_owned(),
         parent: parent.map(str::to_owned),
         limits: budget(tokens),
+        ..GroupSettings::default()
     }
 }
 

@@ -15,7 +15,7 @@ use super::options::ClientOptions;
 
 /// The clients of one backend.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     options: Arc<ClientOptions>,
     /// The client that was made first, until a thread takes it.
     first: Mutex<Option<Client>>,
@@ -35,11 +35,20 @@ impl Clients {
         }
     }
 
+    /// Creates the clients of an address that is no backend.
+    ///
+    /// # Errors
+    /// Returns an error if a client cannot be created.
+    pub(crate) fn start(connect_timeout: Duration, tls: bool) -> Result<Self, reqwest::Error> {
+        let options = ClientOptions::new(connect_timeout, tls);
+        Ok(Self::new(options.build()?, options))
+    }
+
     /// Returns the client of this thread. The first call on a thread creates it.
     ///
     /// # Errors
     /// Returns an error if the client cannot be created.
-    pub(super) fn get(&self) -> Result<Client, reqwest::Error> {
+    pub(crate) fn get(&self) -> Result<Client, reqwest::Error> {
         if let Some(known) = self.known() {
             return Ok(known);
         }

@@ -112,6 +112,8 @@ fn check(spec: &KeySpec, id: Option<&str>, state: &State, known: &Keys) -> Resul
         "group",
         "must be the name of a group of `accounts.groups`",
     )?;
+    let guards = spec.guards.iter().all(|name| state.guards.get().has(name));
+    require(guards, "guards", "must be names of `guards`")?;
     match spec.limits.validate("limits").first() {
         None => Ok(()),
         Some(error) => require(false, &error.path, &error.message),

@@ -4,6 +4,8 @@
 //! looks like a normal end. The body owns the call's guard, so a caller who disconnects is noticed when the body is
 //! dropped.
 
+mod guarded;
+
 use std::{
     convert::Infallible,
     future::Future,
@@ -27,6 +29,7 @@ use crate::{
     llm::{ModelBody, StreamItem},
     stages::{
         Call,
+        guard::{GuardedStream, OutputGuard, StreamCheck},
         lane::{
             finish::{Finish, Keeping, Part},
             whole_body::PART,
@@ -35,12 +38,20 @@ use crate::{
     surface::error::ApiError,
 };
 
+use guarded::joined;
+
 /// A call whose answer has not begun.
 pub(super) type PendingCall = Pin<Box<dyn Future<Output = Result<GatewayReply, GatewayError>>>>;
 
 enum State {
     Waiting(PendingCall),
     Streaming {
+        items: mpsc::Receiver<StreamItem>,
+        guard: CallGuard,
+    },
+    /// A guard checks a part of the answer.
+    Checking {
+        check: StreamCheck,
         items: mpsc::Receiver<StreamItem>,
         guard: CallGuard,
     },
@@ -60,6 +71,10 @@ pub(super) struct StreamBody {
     state: State,
     /// The last steps of the answer.
     finish: Finish,
+    /// The checks of the answer.
+    guarded: Option<GuardedStream>,
+    /// The end of the stream, which waits for the check of what was before it.
+    waiting: Option<StreamItem>,
     comments: Interval,
     /// What the connection has not taken yet of the last part.
     rest: Bytes,
@@ -69,13 +84,20 @@ pub(super) struct StreamBody {
 
 impl StreamBody {
     /// Creates a body without an answer. Call [`StreamBody::begun`] or [`StreamBody::waiting`] next.
-    pub(super) fn new(call: Call, finish: Finish, comment_every: Duration) -> Self {
+    pub(super) fn new(
+        call: Call,
+        finish: Finish,
+        output: Option<OutputGuard>,
+        comment_every: Duration,
+    ) -> Self {
         // Nothing is written at once: the first comment is due after one interval.
         let comments = tokio::time::interval_at(Instant::now() + comment_every, comment_every);
         Self {
             call,
             state: State::Over,
             finish,
+            guarded: output.map(OutputGuard::stream),
+            waiting: None,
             comments,
             rest: Bytes::new(),
             is_flowing: false,
@@ -117,7 +139,9 @@ impl StreamBody {
     /// Ends the stream; the call counts in one ending, in its lane and among the requests.
     fn end(&mut self, ending: Ending, reason: Option<&'static str>) {
         let counted = match std::mem::replace(&mut self.state, State::Over) {
-            State::Streaming { guard, .. } | State::Keeping { guard, .. } => guard.finish(ending),
+            State::Streaming { guard, .. }
+            | State::Checking { guard, .. }
+            | State::Keeping { guard, .. } => guard.finish(ending),
             State::Waiting(_) | State::Over => ending,
         };
         self.call.notes.set_ending(counted, reason);
@@ -137,7 +161,9 @@ impl StreamBody {
     /// Ends a stream whose attempt has ended without an end of the answer.
     fn ended_by_lane(&mut self) -> Bytes {
         let verdict = match &self.state {
-            State::Streaming { guard, .. } | State::Keeping { guard, .. } => guard.verdict(),
+            State::Streaming { guard, .. }
+            | State::Checking { guard, .. }
+            | State::Keeping { guard, .. } => guard.verdict(),
             State::Waiting(_) | State::Over => None,
         };
         match verdict {
@@ -220,11 +246,18 @@ impl StreamBody {
                 Poll::Ready(answer) => Poll::Ready(Some(self.begin(answer).unwrap_or_default())),
                 Poll::Pending => self.poll_comment(task),
             },
+            State::Checking { check, .. } => match check.as_mut().poll(task) {
+                Poll::Pending => self.poll_comment(task),
+                Poll::Ready(checked) => Poll::Ready(Some(self.checked(checked))),
+            },
             State::Keeping { keeping, .. } => match keeping.as_mut().poll(task) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(kept) => Poll::Ready(Some(self.kept(kept))),
             },
             State::Streaming { items, .. } => {
+                if let Some(item) = self.waiting.take() {
+                    return Poll::Ready(Some(self.on_end(Some(item))));
+                }
                 let Poll::Ready(item) = items.poll_recv(task) else {
                     return self.poll_comment(task);
                 };
@@ -245,12 +278,38 @@ impl StreamBody {
     }
 
     fn on_item(&mut self, item: Option<StreamItem>) -> Bytes {
+        let Some(guarded) = &mut self.guarded else {
+            return match item {
+                Some(StreamItem::Events(events)) => self.pass(events),
+                end => self.on_end(end),
+            };
+        };
         match item {
-            Some(StreamItem::Events(events)) => self.pass(events),
+            Some(StreamItem::Events(events)) => {
+                let step = guarded.push(&events);
+                self.step(step)
+            }
+            Some(StreamItem::End) => {
+                let step = guarded.end();
+                self.waiting = Some(StreamItem::End);
+                self.step(step)
+            }
+            lost => {
+                let held = guarded.lost();
+                let passed = self.pass_some(held);
+                joined(passed, self.on_end(lost))
+            }
+        }
+    }
+
+    /// Takes the end of the answer.
+    fn on_end(&mut self, end: Option<StreamItem>) -> Bytes {
+        match end {
             // The client library does not see this, because it stops at `[DONE]`: the turn was not kept.
             Some(StreamItem::End) if self.finish.waits_for_the_end() => self.cut(),
             Some(StreamItem::End) => self.finished(),
             Some(StreamItem::Lost(failure)) => self.fail(&ApiError::failed(&failure)),
+            Some(StreamItem::Events(events)) => self.pass(events),
             None => self.ended_by_lane(),
         }
     }
@@ -259,7 +318,10 @@ impl StreamBody {
 impl Drop for StreamBody {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut self.state, State::Over);
-        if let State::Streaming { guard, .. } | State::Keeping { guard, .. } = state {
+        if let State::Streaming { guard, .. }
+        | State::Checking { guard, .. }
+        | State::Keeping { guard, .. } = state
+        {
             let counted = if thread::panicking() {
                 guard.finish(Ending::Panic)
             } else {

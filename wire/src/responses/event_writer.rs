@@ -57,6 +57,11 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
+    /// Returns the template, to be changed before the first event.
+    pub fn template_mut(&mut self) -> &mut Template {
+        &mut self.template
+    }
+
     /// Creates a writer that has written nothing.
     pub fn new(template: Template, id: impl Into<String>, created_at: u64) -> Self {
         let id = id.into();

@@ -60,6 +60,16 @@ impl Template {
         Self { members }
     }
 
+    /// Replaces the instructions that the response repeats, if they are a text.
+    pub fn replace_instructions(&mut self, replace: impl FnOnce(&str) -> Option<String>) {
+        let Some(Value::String(text)) = self.members.get_mut("instructions") else {
+            return;
+        };
+        if let Some(other) = replace(text) {
+            *text = other;
+        }
+    }
+
     /// Marks the response as not kept.
     pub fn set_not_stored(&mut self) {
         self.members.insert("store".to_owned(), false.into());

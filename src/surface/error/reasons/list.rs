@@ -116,6 +116,12 @@ pub(super) const REFUSALS: &[Reason] = &[
         "`accounts` in `/state` has the cause: make room on the disk, end the process that locks the file, or move it back.",
     ),
     reason(
+        "guard_unavailable",
+        "503",
+        "The service or the model that a [guard](guard.md) asks gave no answer within `timeout`, and `when_gone` is `closed`; or the key names a guard that the settings no longer have.",
+        "The log has the cause. Start the service; `when_gone = \"open\"` lets texts pass without it.",
+    ),
+    reason(
         "no_answer",
         "503",
         "The actors of the lane are being replaced and did not answer an administrative request.",
@@ -125,6 +131,12 @@ pub(super) const REFUSALS: &[Reason] = &[
 
 /// Calls that were admitted and did not succeed.
 pub(super) const FAILURES: &[Reason] = &[
+    reason(
+        "answer_not_checked",
+        "502",
+        "A [guard](guard.md) checks the answer and cannot: it is not valid JSON, or the arguments of a tool call are larger than 1 MiB.",
+        "Look for the faults of the model server, or take its model out of the guard.",
+    ),
     reason(
         "upstream_error",
         "502",
@@ -183,6 +195,18 @@ pub(super) const FAILURES: &[Reason] = &[
 
 /// Requests that cannot succeed as they are.
 pub(super) const CALLERS: &[Reason] = &[
+    reason(
+        "content_filter",
+        "400",
+        "A rule or the check of a [guard](guard.md) refuses the request, or the answer. The message and `x-kebne-guard` name the rule.",
+        "Change the text. If the rule is wrong, change it, or let it `tag` first.",
+    ),
+    reason(
+        "guard_refused",
+        "400",
+        "The call is larger than `guards.sizes` allow, or its text is given as the numbers of its tokens.",
+        "Send less, or send text.",
+    ),
     reason(
         "invalid_request_error",
         "400, 405, 408",

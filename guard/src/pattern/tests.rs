@@ -1,0 +1,137 @@
+use crate::{Guard, GuardRuleSettings, GuardSettings, Hits, Pattern, Rules, Side};
+
+fn masked(pattern: Pattern, text: &str) -> String {
+    let guard = GuardSettings {
+        name: "g".to_owned(),
+        rules: vec![GuardRuleSettings {
+            pattern: Some(pattern),
+            replacement: Some("#".to_owned()),
+            ..GuardRuleSettings::default()
+        }],
+        ..GuardSettings::default()
+    };
+    let guard = Guard::new(&guard).unwrap();
+    let rules = Rules::new(Side::Input, guard.rules(Side::Input));
+    let masked = rules.plain(text, &mut Hits::new()).unwrap();
+    masked.unwrap_or_else(|| text.to_owned())
+}
+
+/// For each pattern, texts and what they become.
+const TABLE: &[(Pattern, &[(&str, &str)])] = &[
+    (
+        Pattern::Email,
+        &[
+            ("write to ann.b+x@mail.example.org.", "write to #."),
+            ("<ann@example.com>, bob@b.se", "<#>, #"),
+            (
+                "ann@localhost, a..b@example.com, @example.com",
+                "ann@localhost, a..#, @example.com",
+            ),
+            ("åann@example.com", "åann@example.com"),
+        ],
+    ),
+    (
+        Pattern::Phone,
+        &[
+            ("call +46 70 123 45 67 now", "call # now"),
+            ("+1 (212) 555-0147", "#"),
+            ("1+1234567890123", "1+1234567890123"),
+            (
+                "+28 123 456 789, +46 12, 0701234567",
+                "+28 123 456 789, +46 12, 0701234567",
+            ),
+        ],
+    ),
+    (
+        Pattern::Iban,
+        &[
+            ("GB82 WEST 1234 5698 7654 32 AND MORE", "# AND MORE"),
+            ("DE89370400440532013000", "#"),
+            ("DE89370400440532013001", "DE89370400440532013001"),
+            ("ZZ89370400440532013000", "ZZ89370400440532013000"),
+        ],
+    ),
+    (
+        Pattern::Card,
+        &[
+            ("4111 1111 1111 1111 12/27", "# 12/27"),
+            ("2 times 4111-1111-1111-1111", "2 times #"),
+            ("378282246310005", "#"),
+            (
+                "4111111111111112, 0000 0000 0000 0000",
+                "4111111111111112, 0000 0000 0000 0000",
+            ),
+            ("14111111111111111111111", "14111111111111111111111"),
+        ],
+    ),
+    (
+        Pattern::Ipv4,
+        &[
+            ("at 192.168.0.1.", "at #."),
+            (
+                "1.2.3.4.5, 256.1.1.1, 01.2.3.4",
+                "1.2.3.4.5, 256.1.1.1, 01.2.3.4",
+            ),
+        ],
+    ),
+    (
+        Pattern::Ipv6,
+        &[
+            ("at 2001:db8::1, fe80::1:2", "at #, #"),
+            ("[2001:db8:0:0:0:0:2:1]:80", "[#]:80"),
+            ("std::fmt, a::b, 12:30:45", "std::fmt, a::b, 12:30:45"),
+        ],
+    ),
+    (
+        Pattern::Ssn,
+        &[
+            ("SSN 123-45-6789.", "SSN #."),
+            (
+                "000-12-3456 666-12-3456 900-12-3456 123-00-4567 123-45-0000 123-45 6789",
+                "000-12-3456 666-12-3456 900-12-3456 123-00-4567 123-45-0000 123-45 6789",
+            ),
+        ],
+    ),
+    (
+        Pattern::Nino,
+        &[
+            ("AB 12 34 56 C, AB123456C", "#, #"),
+            (
+                "GB123456C, DB123456C, AB123456E",
+                "GB123456C, DB123456C, AB123456E",
+            ),
+        ],
+    ),
+    (
+        Pattern::Personnummer,
+        &[
+            ("811228-9874 and 198112289874", "# and #"),
+            (
+                "811228-9875, 811328-9874, 8112289874",
+                "811228-9875, 811328-9874, 8112289874",
+            ),
+        ],
+    ),
+    (
+        Pattern::ApiKey,
+        &[
+            (concat!("key sk", "-proj-0123456789abcdefghij!"), "key #!"),
+            (concat!("AKI", "AABCDEFGHIJKLMNOP"), "#"),
+            (concat!("-----BEGIN RSA PRIV", "ATE KEY-----"), "#"),
+            (
+                "task-0123456789abcdefghijkl, sk-short",
+                "task-0123456789abcdefghijkl, sk-short",
+            ),
+        ],
+    ),
+];
+
+#[test]
+fn each_pattern_matches_what_is_valid_and_nothing_else() {
+    assert_eq!(TABLE.len(), Pattern::ALL.len());
+    for (pattern, cases) in TABLE {
+        for (text, expected) in *cases {
+            assert_eq!(&masked(*pattern, text), expected, "{pattern:?}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{Action, Guard, GuardRuleSettings, GuardSettings, Pattern, Side};
+
+fn rules(actions: &[(Pattern, Action)]) -> Rules {
+    let rules = actions.iter().map(|(pattern, action)| GuardRuleSettings {
+        pattern: Some(*pattern),
+        action: *action,
+        ..GuardRuleSettings::default()
+    });
+    let guard = GuardSettings {
+        name: "g".to_owned(),
+        rules: rules.collect(),
+        ..GuardSettings::default()
+    };
+    let guard = Guard::new(&guard).unwrap();
+    Rules::new(Side::Output, guard.rules(Side::Output))
+}
+
+fn masking() -> Rules {
+    rules(&[
+        (Pattern::Email, Action::Mask),
+        (Pattern::Card, Action::Mask),
+    ])
+}
+
+fn chunk(choice: u32, delta: &Value, finish: &Value) -> Bytes {
+    let choice = json!({"index": choice, "delta": delta, "logprobs": {"content": []}, "finish_reason": finish});
+    let chunk = json!({"id": "c", "object": "chat.completion.chunk", "choices": [choice]});
+    format!("data: {chunk}\n\n").into()
+}
+
+fn event(data: &Value) -> Bytes {
+    let name = data["type"].as_str().unwrap();
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+/// Passes events through a guard; returns what comes out, as JSON.
+fn passed(rules: Rules, parts: &[Bytes]) -> (Vec<Value>, Option<Stopped>) {
+    let mut guard = StreamGuard::new(rules);
+    let (mut out, mut stopped) = (Vec::new(), None);
+    let mut take = |released: Released| {
+        out.extend_from_slice(&released.events);
+        stopped = released.stopped;
+    };
+    for part in parts {
+        take(guard.push(part));
+    }
+    take(guard.end());
+    let data = events(&out).map(|event| {
+        let data = event.data.unwrap().into_owned();
+        serde_json::from_slice(&data).unwrap_or(Value::Null)
+    });
+    (data.collect(), stopped)
+}
+
+fn joined(out: &[Value], pointer: &str) -> String {
+    let texts = out
+        .iter()
+        .filter_map(|event| event.pointer(pointer)?.as_str());
+    texts.collect()
+}
+
+#[test]
+fn a_match_that_spans_chunks_is_masked_and_every_chunk_is_passed_on() {
+    let none = Value::Null;
+    let parts = [
+        chunk(0, &json!({"role": "assistant", "content": ""}), &none),
+        chunk(0, &json!({"content": "write to an"}), &none),
+        chunk(0, &json!({"content": "n@exam"}), &none),
+        chunk(0, &json!({"content": "ple.com."}), &none),
+        chunk(0, &json!({"content": " Bye b"}), &none),
+        chunk(0, &json!({}), &json!("stop")),
+        Bytes::from_static(b"data: [DONE]\n\n"),
+    ];
+    let (out, stopped) = passed(masking(), &parts);
+    assert_eq!(stopped, None);
+    assert_eq!(out.len(), parts.len());
+    let texts: Vec<&str> = out[..5]
+        .iter()
+        .map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().unwrap())
+        .collect();
+    assert_eq!(texts, ["", "write to [EMAIL]", "", ".", " Bye b"]);
+    assert_eq!(out[5]["choices"][0]["finish_reason"], "stop");
+    assert_eq!(out[1]["id"], "c");
+    // The probabilities repeat the text.
+    assert_eq!(out[1]["choices"][0]["logprobs"], Value::Null);
+}
+
+#[test]
+fn choices_and_members_are_texts_of_their_own() {
+    let none = Value::Null;
+    let parts = [
+        chunk(0, &json!({"reasoning_content": "ask ann@example"}), &none),
+        chunk(1, &json!({"content": "bob@example"}), &none),
+        chunk(0, &json!({"content": ".com"}), &none),
+        chunk(1, &json!({"content": ".com"}), &json!("stop")),
+        chunk(0, &json!({}), &json!("stop")),
+    ];
+    let (out, _) = passed(masking(), &parts);
+    assert_eq!(
+        joined(&out, "/choices/0/delta/reasoning_content"),
+        "ask ann@example"
+    );
+    assert_eq!(joined(&out, "/choices/0/delta/content"), "[EMAIL].com");
+}
+
+#[test]
+fn the_arguments_of_a_call_stay_json() {
+    let none = Value::Null;
+    let call = |arguments: &str| json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": arguments}}]});
+    let parts = [
+        chunk(0, &call(r#"{"to":"ann\u0040exam"#), &none),
+        chunk(0, &call(r#"ple.com","card":41111111"#), &none),
+        chunk(0, &call(r#"11111111,"n":1e3 }"#), &none),
+        chunk(0, &json!({}), &json!("tool_calls")),
+    ];
+    let (out, _) = passed(masking(), &parts);
+    assert_eq!(out.len(), 4);
+    let arguments = joined(&out, "/choices/0/delta/tool_calls/0/function/arguments");
+    assert_eq!(arguments, r#"{"to":"[EMAIL]","card":"[CARD]","n":1e3 }"#);
+    let names: Vec<_> = out[..3]
+        .iter()
+        .map(|chunk| &chunk["choices"][0]["delta"]["tool_calls"][0]["function"]["name"])
+        .collect();
+    assert_eq!(names, ["f", "f", "f"]);
+}
+
+#[test]
+fn a_stream_of_messages_keeps_its_events() {
+    let parts = [
+        event(&json!({"type": "message_start", "message": {"content": [], "usage": {}}})),
+        event(
+            &json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        ),
+        event(
+            &json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "4111 1111 "}}),
+        ),
+        event(&json!({"type": "ping"})),
+        event(
+            &json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "1111 1111"}}),
+        ),
+        event(&json!({"type": "content_block_stop", "index": 0})),
+        event(
+            &json!({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}}),
+        ),
+        event(
+            &json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{\"a\":\"ann@"}}),
+        ),
+        event(
+            &json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "example.com\"}"}}),
+        ),
+        event(&json!({"type": "content_block_stop", "index": 1})),
+        event(
+            &json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 3}}),
+        ),
+        event(&json!({"type": "message_stop"})),
+    ];
+    let (out, _) = passed(masking(), &parts);
+    let kinds = |values: &[Value]| {
+        values
+            .iter()
+            .map(|event| event["type"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let sent: Vec<Value> = parts
+        .iter()
+        .map(|part| {
+            serde_json::from_slice(&part[part.iter().position(|byte| *byte == b'{').unwrap()..])
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(kinds(&out), kinds(&sent));
+    assert_eq!(joined(&out, "/delta/text"), "[CARD]");
+    assert_eq!(joined(&out, "/delta/partial_json"), r#"{"a":"[EMAIL]"}"#);
+    assert_eq!(out[10], sent[10]);
+}
+
+#[test]
+fn a_stream_of_a_response_masks_what_it_repeats_too() {
+    let text = "mail ann@example.com!";
+    let part = json!({"type": "output_text", "text": text, "annotations": []});
+    let item = json!({"type": "message", "id": "m", "content": [part]});
+    let delta = |delta: &str, number: u32| {
+        event(
+            &json!({"type": "response.output_text.delta", "sequence_number": number, "output_index": 0, "content_index": 0, "delta": delta}),
+        )
+    };
+    let parts = [
+        delta("mail ann@", 1),
+        delta("example.com!", 2),
+        event(
+            &json!({"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": text}),
+        ),
+        event(&json!({"type": "response.output_item.done", "output_index": 0, "item": item})),
+        event(&json!({"type": "response.completed", "response": {"id": "r", "output": [item]}})),
+    ];
+    let (out, _) = passed(masking(), &parts);
+    assert_eq!(out.len(), 5);
+    assert_eq!(joined(&out, "/delta"), "mail [EMAIL]!");
+    assert!(
+        !Value::from(out.clone()).to_string().contains("ann@"),
+        "{out:?}"
+    );
+    assert_eq!(
+        out[4]["response"]["output"][0]["content"][0]["text"],
+        "mail [EMAIL]!"
+    );
+}
+
+#[test]
+fn a_refusal_passes_on_what_was_before_it_and_a_tag_changes_nothing() {
+    let none = Value::Null;
+    let parts = [
+        chunk(0, &json!({"content": "one "}), &none),
+        chunk(0, &json!({"content": "two ann@example"}), &none),
+        chunk(0, &json!({"content": ".com three"}), &none),
+        chunk(0, &json!({}), &json!("stop")),
+    ];
+    let (out, stopped) = passed(rules(&[(Pattern::Email, Action::Refuse)]), &parts);
+    assert_eq!(joined(&out, "/choices/0/delta/content"), "one ");
+    let Some(Stopped::Refused(refused)) = stopped else {
+        panic!("{stopped:?}");
+    };
+    assert_eq!((&*refused.guard, &*refused.rule), ("g", "email"));
+
+    let mut guard = StreamGuard::new(rules(&[(Pattern::Email, Action::Tag)]));
+    for part in &parts {
+        assert_eq!(&guard.push(part).events, part);
+    }
+    let hits = guard.take_hits();
+    assert_eq!(hits.first().unwrap().action, Action::Tag);
+}
+
+#[test]
+fn what_cannot_be_read_or_held_stops_the_stream() {
+    let (out, stopped) = passed(masking(), &[Bytes::from_static(b"data: [1]\n\n")]);
+    assert_eq!((out.len(), stopped), (0, Some(Stopped::Unreadable)));
+    let none = Value::Null;
+    let call =
+        json!({"tool_calls": [{"index": 0, "function": {"arguments": "x".repeat(64 << 10)}}]});
+    let parts = vec![chunk(0, &call, &none); 17];
+    let (_, stopped) = passed(masking(), &parts);
+    assert_eq!(stopped, Some(Stopped::Unreadable));
+}
+
+thread_local! {
+    static MASKING: Rules = masking();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn masking_a_stream_equals_masking_the_whole(
+        words in proptest::collection::vec(prop::sample::select(vec![
+            "ann@example.com", "4111 1111 1111 1111", " ", "x", "@", "1", ".", "\"", "\\", "é🦀", "\n",
+        ]), 0..24),
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let text = words.concat();
+        let mut places: Vec<usize> = cuts.iter().map(|cut| text.floor_char_boundary(cut.index(text.len() + 1))).collect();
+        places.extend([0, text.len()]);
+        places.sort_unstable();
+        let mut parts: Vec<Bytes> = places
+            .windows(2)
+            .map(|ends| chunk(0, &json!({"content": &text[ends[0]..ends[1]]}), &Value::Null))
+            .collect();
+        parts.push(chunk(0, &json!({}), &json!("stop")));
+        let rules = MASKING.with(Rules::clone);
+        let (out, stopped) = passed(rules.clone(), &parts);
+        prop_assert_eq!(stopped, None);
+        prop_assert_eq!(out.len(), parts.len());
+        let whole = rules.plain(&text, &mut Hits::new()).unwrap();
+        prop_assert_eq!(joined(&out, "/choices/0/delta/content"), whole.unwrap_or(text));
+    }
+}
