@@ -111,7 +111,7 @@ impl State {
             bodies: Bodies::new(&settings.server),
             off_loop: OffLoop::new(),
             tally: Tally::new(lanes, &live.models()),
-            shares: Shares::new(&settings.server.keys),
+            shares: Shares::default(),
             live,
             reloader,
             certificates: None,
@@ -144,7 +144,6 @@ impl State {
         self.live.change_keys(settings);
         self.prices.replace(prices);
         self.prompts.replace(Prompts::new(&settings.prompts));
-        self.shares.change(&settings.server.keys);
         let accounts = self.gateway.accounts();
         accounts.change(settings.accounts.clone());
         self.callers.set_keys(&settings.server.keys);

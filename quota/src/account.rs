@@ -70,6 +70,51 @@ impl Exceeded {
     }
 }
 
+/// What is left of a limit per minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The limit.
+    pub limit: u64,
+    /// What can be used now.
+    pub remaining: u64,
+    /// The time until all of it can be used again.
+    pub full_in: Duration,
+}
+
+/// What is left of the limits per minute of an account and the groups above it: of each kind the least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Calls.
+    pub requests: Option<Left>,
+    /// Tokens.
+    pub tokens: Option<Left>,
+}
+
+impl Left {
+    fn of(bucket: &Bucket) -> Self {
+        Self {
+            limit: bucket.limit(),
+            remaining: bucket.left(),
+            full_in: bucket.full_in(),
+        }
+    }
+}
+
+impl Room {
+    /// Takes what another account leaves, where it is less.
+    pub(crate) fn narrow(&mut self, other: Self) {
+        for (own, other) in [
+            (&mut self.requests, other.requests),
+            (&mut self.tokens, other.tokens),
+        ] {
+            let is_less = |other: &Left| own.is_none_or(|own| other.remaining < own.remaining);
+            if let Some(other) = other.filter(is_less) {
+                *own = Some(other);
+            }
+        }
+    }
+}
+
 /// One budget at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BudgetView {
@@ -205,6 +250,14 @@ impl Account {
         }
         let wait = wait(self.tokens, estimate.tokens)?;
         Some((Exceeded::TokensPerMinute, Some(wait)))
+    }
+
+    /// Returns what is left of the limits per minute, as of the last roll.
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            requests: self.requests.as_ref().map(Left::of),
+            tokens: self.tokens.as_ref().map(Left::of),
+        }
     }
 
     pub(crate) fn reserve(&mut self, estimate: &Estimate) {

@@ -51,6 +51,23 @@ impl Bucket {
         Some(Duration::from_millis(millis.unsigned_abs()))
     }
 
+    /// Returns the units that can be taken now.
+    pub(crate) fn left(&self) -> u64 {
+        u64::try_from(self.level / MINUTE).unwrap_or(0)
+    }
+
+    /// Returns the units of a full bucket.
+    pub(crate) fn limit(&self) -> u64 {
+        self.per_minute.unsigned_abs()
+    }
+
+    /// Returns the time until the bucket is full if nothing is taken.
+    pub(crate) fn full_in(&self) -> Duration {
+        let missing = self.full().saturating_sub(self.level).max(0);
+        let millis = missing.saturating_add(self.per_minute - 1) / self.per_minute;
+        Duration::from_millis(millis.unsigned_abs())
+    }
+
     /// Takes units, whether they are there or not.
     pub(crate) fn take(&mut self, units: u64) {
         self.level = self.level.saturating_sub(Self::parts(units));

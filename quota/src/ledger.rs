@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Day, Limits,
-    account::{Account, AccountView, Amount, Estimate, Exceeded},
+    account::{Account, AccountView, Amount, Estimate, Exceeded, Room},
 };
 
 /// The number of an account.
@@ -110,6 +110,15 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Returns what is left of the limits per minute of all accounts of `path`, as of the last call that asked for room.
+    pub fn room(&self, path: &[AccountId]) -> Room {
+        let mut room = Room::default();
+        for account in path.iter().filter_map(|id| self.accounts.get(id)) {
+            room.narrow(account.room());
+        }
+        room
     }
 
     /// Ends a call: replaces its reservation by what it has used. Returns `true` if one of the accounts has a budget.

@@ -8,7 +8,7 @@ mod money;
 mod period;
 mod price;
 
-pub use account::{AccountView, Amount, BudgetView, Estimate, Exceeded};
+pub use account::{AccountView, Amount, BudgetView, Estimate, Exceeded, Left, Room};
 pub use ledger::{AccountId, Ledger, Refusal, Unwritten};
 pub use limits::{Budget, Limits};
 pub use money::{Money, MoneyError};

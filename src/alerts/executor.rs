@@ -38,8 +38,7 @@ async fn carry_out(gateway: &Gateway, shares: &Shares, command: Command) {
             percent,
             reason,
         } => {
-            // The key is one of the settings, so it is there.
-            let _is_known = shares.set(&key, percent);
+            shares.set(&key, percent);
             let action = if percent < 100 {
                 "lower_share"
             } else {

@@ -19,6 +19,8 @@ use actix_web::{
     web::{Bytes, Data},
 };
 use kebne_lane::Ending;
+use kebne_quota::Room;
+use kebne_wire::passed_headers::add_rate_limit;
 use tokio::time::Instant;
 
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
     record::CallRecord,
     stages::{Call, lane::Answer},
     state::State,
-    surface::error::ApiError,
+    surface::{Surface, error::ApiError, passed},
 };
 
 /// The open account of a call.
@@ -82,6 +84,10 @@ impl Account {
             let name = HeaderName::from_static("x-kebne-guard");
             response.headers_mut().insert(name, hits);
         }
+        // They take the place of the backend's own: a caller is bound by those of its key.
+        for (name, value) in limits(self.call.surface, self.call.notes.room()) {
+            response.headers_mut().insert(name, value);
+        }
         self.status = Some(response.status().as_u16());
         self.retry_after = retry_after(response.headers());
         self.begun = Some(Instant::now());
@@ -99,6 +105,22 @@ impl Account {
         }
         tracing::debug!(request = %self.call.id, status = error.status().as_u16(), reason = error.reason(), "refused or failed");
     }
+}
+
+/// Returns the headers with what is left of the limits per minute of a key, in the dialect of its caller.
+fn limits(surface: &dyn Surface, room: Room) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = http::HeaderMap::new();
+    for (kind, left) in [("requests", room.requests), ("tokens", room.tokens)] {
+        if let Some(left) = left {
+            add_rate_limit(
+                &mut headers,
+                kind,
+                (left.limit, left.remaining),
+                left.full_in,
+            );
+        }
+    }
+    passed(surface, &headers)
 }
 
 /// Returns the wait that an answer asks for.

@@ -41,7 +41,11 @@ impl Stage for Budget<'_> {
         };
         let accounts = self.state.gateway.accounts();
         let reservation = accounts.reserve(&caller.accounts, estimate);
-        let reservation = reservation.map_err(|denied| ApiError::over_limit(&denied))?;
+        let reservation = reservation.map_err(|denied| {
+            notes.set_room(denied.room);
+            ApiError::over_limit(&denied)
+        })?;
+        notes.set_room(reservation.room());
         notes.set_reservation(reservation);
         shaped.request.needs_usage |= caller.needs_usage;
         Ok(routed)

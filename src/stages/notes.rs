@@ -10,7 +10,7 @@ use actix_web::http::header::HeaderValue;
 use kebne_accounts::Reservation;
 use kebne_guard::{Hits, words};
 use kebne_lane::{Ending, Trail};
-use kebne_quota::Money;
+use kebne_quota::{Money, Room};
 use kebne_wire::usage::Usage;
 use tokio::time::Instant;
 
@@ -39,6 +39,7 @@ struct Inner {
     asked: Cell<Asked>,
     price: RefCell<Option<Arc<ModelPrice>>>,
     reservation: RefCell<Option<Reservation>>,
+    room: Cell<Room>,
     hits: RefCell<Hits>,
     ending: Cell<Option<Ending>>,
     reason: Cell<Option<&'static str>>,
@@ -115,6 +116,15 @@ impl Notes {
 
     pub(super) fn take_reservation(&self) -> Option<Reservation> {
         self.0.reservation.take()
+    }
+
+    /// Records what is left of the limits per minute of the key and its groups.
+    pub(super) fn set_room(&self, room: Room) {
+        self.0.room.set(room);
+    }
+
+    pub(super) fn room(&self) -> Room {
+        self.0.room.get()
     }
 
     /// Records what guards have found.

@@ -94,6 +94,87 @@ fn settled(program: &Program, id: &str) -> Value {
 }
 
 #[test]
+fn an_answer_says_what_is_left_of_the_limits_per_minute() {
+    let folder = folder();
+    let url = backend(Duration::ZERO);
+    let group = "[[accounts.groups]]\nname = \"team\"\nlimits = { requests_per_minute = 3 }\n";
+    let program = Program::start_plain(folder.path(), &settings(folder.path(), &url, group));
+    let limits = json!({"requests_per_minute": 100, "tokens_per_minute": 1000});
+    let (id, key) = create(
+        &program,
+        &json!({"name": "a", "group": "team", "limits": limits}),
+    );
+    let number = |answer: &Answer, name: &str| answer.header(name).unwrap().parse::<u64>().unwrap();
+    // A busy machine may take long enough for a call more.
+    let mut answers: Vec<Answer> = Vec::new();
+    while answers.last().is_none_or(|last| last.status == 200) {
+        assert!(answers.len() < 50);
+        answers.push(call(&program, &key));
+        settled(&program, &id);
+    }
+    let refused = answers.pop().unwrap();
+    assert!(answers.len() >= 3);
+    assert_eq!(number(&answers[0], "x-ratelimit-remaining-requests"), 2);
+    for answer in &answers {
+        // Of the key and its group, the one with less is shown.
+        assert_eq!(number(answer, "x-ratelimit-limit-requests"), 3);
+        assert!(number(answer, "x-ratelimit-remaining-requests") < 3);
+        assert_eq!(number(answer, "x-ratelimit-limit-tokens"), 1000);
+        assert!(number(answer, "x-ratelimit-remaining-tokens") < 1000);
+        let reset = answer.header("x-ratelimit-reset-requests").unwrap();
+        assert!(reset.ends_with('s'), "{reset}");
+    }
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert_eq!(number(&refused, "x-ratelimit-remaining-requests"), 0);
+    let message = json!({"model": "simulated", "max_tokens": 5, "messages": [{"role": "user", "content": "a"}]});
+    let refused = send(&program, &key, "POST", "/v1/messages", &message);
+    assert_eq!(
+        number(&refused, "anthropic-ratelimit-requests-remaining"),
+        0
+    );
+    assert!(
+        refused
+            .header("anthropic-ratelimit-requests-reset")
+            .unwrap()
+            .contains('t')
+    );
+    // A key without such limits has no such headers.
+    let (_, free) = create(&program, &json!({"name": "b"}));
+    assert!(!call(&program, &free).head.contains("ratelimit"));
+}
+
+#[test]
+fn a_key_with_a_budget_creates_no_batches() {
+    let folder = folder();
+    let url = backend(Duration::ZERO);
+    let group = "[[accounts.groups]]\nname = \"team\"\nlimits = { tokens_per_minute = 9 }\n";
+    let program = Program::start_plain(folder.path(), &settings(folder.path(), &url, group));
+    let batch = json!({"input_file_id": "file_1", "endpoint": CHAT, "completion_window": "24h"});
+    let budget = json!({"budgets": [{"tokens": 9}]});
+    for (more, expected) in [
+        (
+            json!({"name": "budget", "limits": budget}),
+            (403, "not_allowed"),
+        ),
+        (
+            json!({"name": "group", "group": "team"}),
+            (403, "not_allowed"),
+        ),
+    ] {
+        let (_, key) = create(&program, &more);
+        let answer = send(&program, &key, "POST", "/v1/batches", &batch);
+        assert_eq!(answer.code(), (expected.0, expected.1.to_owned()), "{more}");
+    }
+    // Without one, the batch is looked at.
+    let (_, key) = create(
+        &program,
+        &json!({"name": "free", "limits": {"requests_at_once": 9}}),
+    );
+    let answer = send(&program, &key, "POST", "/v1/batches", &batch);
+    assert_eq!(answer.status, 400, "{}", answer.body);
+}
+
+#[test]
 fn a_key_is_created_changed_rotated_and_revoked_without_a_restart() {
     let folder = folder();
     let url = backend(Duration::ZERO);

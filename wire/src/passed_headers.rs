@@ -195,6 +195,23 @@ pub fn rate_limits_in(
     translated
 }
 
+/// Adds the headers of a rate limit in the dialect of `OpenAI`. `kind` is `requests` or `tokens`, `units` are the limit and what
+/// remains of it, and `reset` is the time until all of it can be used again.
+pub fn add_rate_limit(headers: &mut HeaderMap, kind: &str, units: (u64, u64), reset: Duration) {
+    let (limit, remaining) = (units.0.into(), units.1.into());
+    let parts: [(&str, Option<HeaderValue>); 3] = [
+        ("limit", Some(limit)),
+        ("remaining", Some(remaining)),
+        ("reset", HeaderValue::from_str(&span(reset)).ok()),
+    ];
+    for (part, value) in parts {
+        let name = HeaderName::try_from(format!("x-ratelimit-{part}-{kind}"));
+        if let (Ok(name), Some(value)) = (name, value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
 /// Returns the kind and the part of a rate limit that is not in the dialect but has a counterpart in it.
 fn foreign(dialect: RateLimitDialect, name: &str) -> Option<(&str, &str)> {
     let (kind, part) = match dialect {

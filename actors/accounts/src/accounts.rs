@@ -13,7 +13,7 @@ use std::{
 use actix::{Actor, ArbiterHandle, Handler};
 use kebne_actors::{ActorRef, AskError, Context, Spawn};
 use kebne_quota::{
-    AccountId, AccountView, Amount, Day, Estimate, Exceeded, Limits, Period, Unwritten,
+    AccountId, AccountView, Amount, Day, Estimate, Exceeded, Limits, Period, Room, Unwritten,
 };
 
 use crate::{
@@ -61,6 +61,8 @@ pub struct Denied {
     pub exceeded: Exceeded,
     /// The time after which it would not, if that is known.
     pub retry_after: Option<Duration>,
+    /// What is left of the limits per minute.
+    pub room: Room,
 }
 
 impl Accounts {
@@ -189,13 +191,16 @@ impl Accounts {
         let mut book = self.book();
         match book.ledger.reserve(path, &estimate, now) {
             Ok(()) => {
+                let room = book.ledger.room(path);
                 drop(book);
-                Ok(Reservation::new(self.clone(), Arc::clone(path), estimate))
+                let path = Arc::clone(path);
+                Ok(Reservation::new(self.clone(), path, estimate, room))
             }
             Err(refusal) => Err(Denied {
                 account: book.name(refusal.account),
                 exceeded: refusal.exceeded,
                 retry_after: refusal.retry_after,
+                room: book.ledger.room(path),
             }),
         }
     }

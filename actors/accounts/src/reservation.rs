@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kebne_quota::{AccountId, Amount, Estimate, Money};
+use kebne_quota::{AccountId, Amount, Estimate, Money, Room};
 
 use crate::Accounts;
 
@@ -12,17 +12,29 @@ pub struct Reservation {
     accounts: Accounts,
     path: Arc<[AccountId]>,
     estimate: Estimate,
+    room: Room,
     is_settled: bool,
 }
 
 impl Reservation {
-    pub(crate) fn new(accounts: Accounts, path: Arc<[AccountId]>, estimate: Estimate) -> Self {
+    pub(crate) fn new(
+        accounts: Accounts,
+        path: Arc<[AccountId]>,
+        estimate: Estimate,
+        room: Room,
+    ) -> Self {
         Self {
             accounts,
             path,
             estimate,
+            room,
             is_settled: false,
         }
+    }
+
+    /// Returns what was left of the limits per minute when it was made.
+    pub fn room(&self) -> Room {
+        self.room
     }
 
     /// Replaces the reservation by what the call has used.

@@ -98,6 +98,7 @@ mod tests {
                 account: "group/search".into(),
                 exceeded,
                 retry_after: Some(Duration::from_secs(7)),
+                room: kebne_quota::Room::default(),
             });
             assert_eq!((error.status().as_u16(), error.reason()), (429, code));
             assert_eq!(error.body()["error"]["type"], kind);
