@@ -12,6 +12,7 @@ mod incoming;
 mod log;
 mod options;
 mod plain;
+mod proxy;
 mod redirect;
 mod refusal;
 mod response;
@@ -32,13 +33,14 @@ use bytes::Bytes;
 pub(crate) use check::{Answered, NotReached, Place};
 pub(crate) use credentials::digest_of_files;
 use credentials::{add_headers_of_files, api_key, header_map};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::{passed_headers::PassedHeaders, redact};
 use log::Log;
 use plain::PlainClient;
+use proxy::Through;
 use reqwest::{Body, Method, Request, Url};
 use target::{Target, Targets};
 use tokio::time::Instant;
@@ -74,6 +76,8 @@ pub(crate) struct Upstream {
     /// Sends all other requests.
     clients: Clients,
     targets: Targets,
+    /// The proxy through which the server is reached, if not directly.
+    through: Option<Through>,
     headers: HeaderMap,
     wake_headers: HeaderMap,
     asleep_after: Duration,
@@ -139,9 +143,8 @@ impl Upstream {
         let names = settings.pass_headers.iter().map(String::as_str);
         let passed_headers =
             PassedHeaders::of(names).map_err(|error| wrong("pass_headers", &error))?;
-        let tls = base_url.scheme() == "https";
         let connect_timeout = settings.connect_timeout.get();
-        let options = ClientOptions::new(connect_timeout, tls);
+        let (options, through) = way(settings, &base_url, environment)?;
         let client = options.build().map_err(|error| wrong("base_url", &error))?;
         // Credentials in the URL become a header.
         let request = client.post(base_url).build();
@@ -152,12 +155,16 @@ impl Upstream {
         {
             headers.insert(header::AUTHORIZATION, credentials.clone());
         }
-        let secrets = Arc::new(Secrets::of(&[&headers, &wake_headers], given));
+        let proxy = through
+            .as_ref()
+            .map_or("", |through| through.address.expose());
+        let secrets = Arc::new(Secrets::of(&[&headers, &wake_headers], &[given, proxy]));
         Ok(Self {
             log: Log::new(&settings.name),
             plain: PlainClient::new(connect_timeout),
             clients: Clients::new(client, options),
             targets: Targets::new(base_url),
+            through,
             headers,
             wake_headers,
             asleep_after: settings.asleep_after.get(),
@@ -242,7 +249,17 @@ impl Upstream {
                 sent => sent,
             }
         };
-        sent.map_err(|error| transport::not_sent(&error, proven))
+        match sent {
+            // It comes from the proxy: servers have no such status.
+            Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                let through = self.through.as_ref();
+                through.map_or(Ok(response), |through| {
+                    Err(transport::not_let_through(through))
+                })
+            }
+            Ok(response) => Ok(response),
+            Err(error) => Err(transport::not_sent(&error, proven, self.through.as_ref())),
+        }
     }
 
     /// Sends a request by the client for its URL, and returns the answer with any status.
@@ -256,7 +273,9 @@ impl Upstream {
         if body.is_end_stream() && ![Method::GET, Method::HEAD, Method::DELETE].contains(&method) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
         }
-        if let Some(plain) = &target.plain {
+        if let Some(plain) = &target.plain
+            && self.through.is_none()
+        {
             let mut request = http::Request::new(body);
             *request.method_mut() = method;
             *request.headers_mut() = headers;
@@ -365,6 +384,38 @@ impl Upstream {
             .unwrap_or_else(PoisonError::into_inner);
         worked_at.is_some_and(|worked_at| worked_at.elapsed() < self.asleep_after)
     }
+}
+
+/// Returns the options of the clients of a backend, and the proxy through which they reach it.
+fn way(
+    settings: &BackendSettings,
+    base_url: &Url,
+    environment: &dyn Environment,
+) -> Result<(ClientOptions, Option<Through>), BuildError> {
+    let wrong = |key| {
+        move |reason| BuildError::Setting {
+            backend: settings.name.clone(),
+            key,
+            reason,
+        }
+    };
+    let through = Through::of(settings, base_url, environment).map_err(wrong("proxy"))?;
+    let tls = base_url.scheme() == "https" || through.as_ref().is_some_and(Through::has_tls);
+    let mut options = ClientOptions::new(settings.connect_timeout.get(), tls);
+    if let Some(file) = &settings.ca_file {
+        options.trust_file(file).map_err(wrong("ca_file"))?;
+    }
+    if let Some(cert) = &settings.client_cert_file {
+        let key = settings.client_key_file.as_deref();
+        let identified = options.identify_by(cert, key);
+        identified.map_err(wrong("client_cert_file"))?;
+    }
+    if let Some(through) = &through {
+        options.reach_through(through.proxy.clone());
+        let (backend, proxy, named_by) = (&settings.name, &through.shown, &through.named_by);
+        tracing::info!(%backend, %proxy, %named_by, "a backend is reached through a proxy");
+    }
+    Ok((options, through))
 }
 
 impl std::fmt::Debug for Upstream {

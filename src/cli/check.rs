@@ -66,7 +66,9 @@ fn mask(table: &mut Table) {
             continue;
         }
         match value {
-            Value::String(url) if key == "base_url" => *url = redact::url(url),
+            Value::String(url) if ["base_url", "proxy"].contains(&key.as_str()) => {
+                *url = redact::url(url);
+            }
             Value::Array(urls) if key == "urls" => redact_all(urls),
             // Its `key` is the name of a file.
             Value::Table(_) if key == "tls" => {}
@@ -135,6 +137,7 @@ mod tests {
             [[backends]]
             key_env = "MODEL_KEY"
             base_url = "https://ann:passw0rd@host/v1?sig=abc"
+            proxy = "http://ann:passw0rd@proxy:3128"
             headers = { authorization = "Bearer x" }
         "#
         .parse()

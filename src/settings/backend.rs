@@ -19,6 +19,9 @@ use crate::settings::{
 /// Time to connect, as in the `OpenAI` SDKs.
 const CONNECT_TIMEOUT: HumanDuration = HumanDuration::from_secs(5);
 
+/// The value of `proxy` for a server that is reached directly.
+pub(crate) const NO_PROXY: &str = "none";
+
 /// The default of `asleep_after`: shorter than the shortest scale-to-zero time of servers, and longer than a restart
 /// takes.
 const ASLEEP_AFTER: HumanDuration = HumanDuration::from_secs(60);
@@ -91,6 +94,15 @@ pub struct BackendSettings {
     /// Additional headers of the one call that wakes a cold backend, for servers that can hold a call while they load.
     /// Default none.
     pub wake_headers: BTreeMap<String, String>,
+    /// A file with the certificates of authorities in PEM, which are trusted instead of those of the system. Default none.
+    pub ca_file: Option<PathBuf>,
+    /// A file with the certificate in PEM that is shown to a server that asks for one. Default none.
+    pub client_cert_file: Option<PathBuf>,
+    /// The file with the private key of `client_cert_file`. Default: `client_cert_file` has it too.
+    pub client_key_file: Option<PathBuf>,
+    /// The proxy through which the server is reached: an `http://`, `https://`, `socks5://` or `socks5h://` URL, or `none`.
+    /// Default: what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, and none for servers on this machine.
+    pub proxy: Option<BaseUrl>,
     /// Time to connect, including TLS; greater than 0. Default `5s`.
     pub connect_timeout: HumanDuration,
     /// After this time without a success, a refused connection or a bare 502 or 503 means that the server is asleep or
@@ -155,6 +167,10 @@ impl Default for BackendSettings {
             headers: BTreeMap::new(),
             headers_file: BTreeMap::new(),
             wake_headers: BTreeMap::new(),
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            proxy: None,
             connect_timeout: CONNECT_TIMEOUT,
             asleep_after: ASLEEP_AFTER,
             cold_statuses: Vec::new(),
@@ -201,6 +217,9 @@ impl Validate for BackendSettings {
         }
         errors.extend(self.misplaced(path));
         errors.extend(self.wrong_headers(path));
+        if self.kind.calls_a_server() {
+            errors.extend(self.wrong_ways(path));
+        }
         errors.extend(self.wrong_values(path));
         errors
     }
@@ -314,6 +333,25 @@ mod tests {
         }
         let host = "kind = 'openai'\nbase_url = 'http://a'\n[headers]\nhost = 'b.example'";
         assert!(paths(host).is_empty());
+    }
+
+    #[test]
+    fn files_for_tls_and_proxies_are_checked() {
+        let server = "kind = 'openai'\nbase_url = 'https://a'\n";
+        for (text, wrong) in [
+            ("ca_file = 'ca.pem'\nclient_cert_file = 'c.pem'", vec![]),
+            ("client_key_file = 'k.pem'", vec!["b.client_key_file"]),
+            ("ca_file = ''", vec!["b.ca_file"]),
+            ("proxy = 'none'", vec![]),
+            ("proxy = 'http://ann:secret@p:3128'", vec![]),
+            ("proxy = 'socks5h://p:1080'", vec![]),
+            ("proxy = 'p:3128'", vec!["b.proxy"]),
+            ("proxy = 'ftp://p'", vec!["b.proxy"]),
+            ("proxy = ''", vec!["b.proxy"]),
+        ] {
+            assert_eq!(paths(&format!("{server}{text}")), wrong, "{text}");
+        }
+        assert_eq!(paths("proxy = 'none'"), ["b.proxy"]);
     }
 
     #[test]

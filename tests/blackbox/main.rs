@@ -35,6 +35,7 @@ mod pass_through;
 mod passed_headers;
 mod prewarm;
 mod program;
+mod proxies;
 mod refusals;
 mod reload;
 mod replicas;

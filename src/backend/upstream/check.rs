@@ -48,7 +48,9 @@ impl Upstream {
         match asked.await {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(format!("status {}", response.status().as_u16())),
-            Err(error) => Err(self.without_secrets(transport::not_sent(&error, true))),
+            Err(error) => {
+                Err(self.without_secrets(transport::not_sent(&error, true, self.through.as_ref())))
+            }
         }
     }
 
@@ -78,7 +80,11 @@ impl Upstream {
             }
             Err(error) => Err(NotReached {
                 obstacle: transport::obstacle(&error),
-                message: self.without_secrets(transport::not_sent(&error, true)),
+                message: self.without_secrets(transport::not_sent(
+                    &error,
+                    true,
+                    self.through.as_ref(),
+                )),
             }),
         }
     }

@@ -1,8 +1,8 @@
-//! What a client of servers is made with: whom it trusts, and how it proves itself.
+//! What a client of servers is made with: whom it trusts, how it proves itself, and the proxy in front of it.
 
 use std::{fs, path::Path, time::Duration};
 
-use reqwest::{Certificate, Client, Identity};
+use reqwest::{Certificate, Client, Identity, Proxy};
 
 use super::POOL_IDLE_TIMEOUT;
 
@@ -12,6 +12,7 @@ pub(crate) struct ClientOptions {
     connect_timeout: Duration,
     trust: Trust,
     identity: Option<Identity>,
+    proxy: Option<Proxy>,
 }
 
 /// The servers whose certificates a client accepts.
@@ -28,12 +29,13 @@ enum Trust {
 }
 
 impl ClientOptions {
-    /// Creates options. The certificates of the system are read only if `tls` requires them.
+    /// Creates options without a proxy. The certificates of the system are read only if `tls` requires them.
     pub(crate) fn new(connect_timeout: Duration, tls: bool) -> Self {
         Self {
             connect_timeout,
             trust: if tls { Trust::System } else { Trust::Nobody },
             identity: None,
+            proxy: None,
         }
     }
 
@@ -78,6 +80,11 @@ impl ClientOptions {
         Ok(())
     }
 
+    /// Reaches servers through a proxy.
+    pub(crate) fn reach_through(&mut self, proxy: Proxy) {
+        self.proxy = Some(proxy);
+    }
+
     /// Creates a client that follows no redirects. It reads no variables of the environment.
     ///
     /// # Errors
@@ -106,6 +113,9 @@ impl ClientOptions {
         };
         if let Some(identity) = &self.identity {
             builder = builder.identity(identity.clone());
+        }
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(proxy.clone());
         }
         builder.build()
     }

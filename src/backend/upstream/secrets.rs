@@ -17,15 +17,15 @@ const NAMES: [&str; 6] = ["auth", "key", "token", "secret", "cookie", "password"
 pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Returns the secrets of the headers and of a URL: its password and the values of its query.
-    pub(super) fn of(headers: &[&HeaderMap], url: &str) -> Self {
+    /// Returns the secrets of the headers and of URLs: their passwords and the values of their queries.
+    pub(super) fn of(headers: &[&HeaderMap], urls: &[&str]) -> Self {
         let headers = headers.iter().flat_map(|headers| headers.iter());
         let sent = headers.filter(|(name, value)| value.is_sensitive() || is_secret(name));
         let sent = sent.filter_map(|(_, value)| value.to_str().ok());
         // The scheme in front of a credential is not secret.
         let sent = sent.filter_map(|value| value.split_whitespace().next_back());
         let mut values: Vec<String> = sent.map(str::to_owned).collect();
-        if let Ok(url) = Url::parse(url) {
+        for url in urls.iter().filter_map(|url| Url::parse(url).ok()) {
             values.extend(url.password().map(str::to_owned));
             values.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
         }
@@ -82,7 +82,8 @@ mod tests {
         headers.insert("api-key", HeaderValue::from_static("token-abc123"));
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         headers.insert("x-api-key", HeaderValue::from_static("short"));
-        let secrets = Secrets::of(&[&headers], "http://ann:opensesame@host/v1?sig=s1gnature");
+        let urls = ["http://ann:opensesame@host/v1?sig=s1gnature"];
+        let secrets = Secrets::of(&[&headers], &urls);
         for (given, shown) in [
             ("asplainpassword77x", Some("as***x")),
             ("up-token-abc123, token-abc123", Some("up-***, ***")),

@@ -10,7 +10,11 @@ use kebne_control::Outcome;
 use kebne_lane::Failure;
 use kebne_wire::redact;
 
-use crate::backend::{failure, reason::UNREACHABLE, upstream::plain::PlainError};
+use crate::backend::{
+    failure,
+    reason::UNREACHABLE,
+    upstream::{plain::PlainError, proxy::Through},
+};
 
 /// The reason why a request was not sent, or its answer did not arrive completely.
 #[derive(Debug, thiserror::Error)]
@@ -117,9 +121,19 @@ pub(super) fn obstacle(error: &TransportError) -> Obstacle {
 }
 
 /// Creates the failure of a call without an answer.
-pub(crate) fn not_sent(error: &TransportError, proven: bool) -> Failure {
-    let message = with_sources("the backend did not answer", error);
-    let outcome = if matches!(error, TransportError::NoClient(_)) {
+pub(super) fn not_sent(error: &TransportError, proven: bool, through: Option<&Through>) -> Failure {
+    let what = match through {
+        Some(through) => format!(
+            "the backend did not answer through the proxy `{}`",
+            through.shown
+        ),
+        None => "the backend did not answer".to_owned(),
+    };
+    let mut message = with_sources(&what, error);
+    if is_untrusted(error) {
+        message.push_str("; `ca_file` names a file with the authority to trust");
+    }
+    let outcome = if matches!(error, TransportError::NoClient(_)) || is_not_let_through(error) {
         Outcome::Misconfigured
     } else if !error.is_connect() {
         if error.is_timeout() {
@@ -142,6 +156,30 @@ pub(crate) fn not_sent(error: &TransportError, proven: bool) -> Failure {
     } else {
         failure
     }
+}
+
+/// Creates the failure of a call that the proxy does not pass on.
+pub(super) fn not_let_through(through: &Through) -> Failure {
+    let (proxy, named_by) = (&through.shown, &through.named_by);
+    let message =
+        format!("the proxy `{proxy}` ({named_by}) requires a user name and a password, or others");
+    Failure::new(Outcome::Misconfigured, message)
+}
+
+/// Returns `true` if a proxy requires a user name and a password for a tunnel. The type of the error is not public.
+fn is_not_let_through(error: &TransportError) -> bool {
+    causes(error).any(|cause| cause.to_string().ends_with("proxy authorization required"))
+}
+
+/// Returns `true` if the certificate of the server was signed by an authority that is not trusted.
+fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+    error.downcast_ref::<rustls::Error>() == Some(&unknown)
+        || wrapped.is_some_and(|wrapped| is_untrusted(wrapped))
+        || error.source().is_some_and(is_untrusted)
 }
 
 /// Creates the failure of an incomplete answer.

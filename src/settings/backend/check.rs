@@ -4,9 +4,9 @@ use kebne_wire::passed_headers::PassedHeaders;
 
 use super::{
     ANSWER_SIZE_MAX, ASLEEP_AFTER, BackendKind, BackendSettings, CONNECT_TIMEOUT, EVENT_SIZE_MAX,
-    OUTPUT_TOKENS_DEFAULT,
+    NO_PROXY, OUTPUT_TOKENS_DEFAULT,
 };
-use crate::settings::{PrewarmOperation, SettingsError, discovery::DiscoveryKind, join};
+use crate::settings::{BaseUrl, PrewarmOperation, SettingsError, discovery::DiscoveryKind, join};
 
 /// Headers that describe the body or the connection of one request, which the HTTP client writes itself.
 const CLIENT_HEADERS: [&str; 12] = [
@@ -45,6 +45,10 @@ impl BackendSettings {
             ("api_key_header", self.api_key_header.is_some()),
             ("headers", !self.headers.is_empty()),
             ("wake_headers", !self.wake_headers.is_empty()),
+            ("ca_file", self.ca_file.is_some()),
+            ("client_cert_file", self.client_cert_file.is_some()),
+            ("client_key_file", self.client_key_file.is_some()),
+            ("proxy", self.proxy.is_some()),
             ("connect_timeout", self.connect_timeout != CONNECT_TIMEOUT),
             ("asleep_after", self.asleep_after != ASLEEP_AFTER),
             ("cold_statuses", !self.cold_statuses.is_empty()),
@@ -156,6 +160,44 @@ impl BackendSettings {
             if let Err(error) = PassedHeaders::of([name.as_str()]) {
                 refuse(&format!("pass_headers[{index}]"), error.to_string());
             }
+        }
+        errors
+    }
+
+    /// Returns an error for each file of TLS and for the proxy if it cannot be used with the rest.
+    pub(super) fn wrong_ways(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut refuse =
+            |key: &str, message: &str| errors.push(SettingsError::new(join(path, key), message));
+        let files = [
+            ("ca_file", &self.ca_file),
+            ("client_cert_file", &self.client_cert_file),
+            ("client_key_file", &self.client_key_file),
+        ];
+        for (key, file) in files {
+            if file
+                .as_ref()
+                .is_some_and(|file| file.as_os_str().is_empty())
+            {
+                refuse(key, "must not be empty");
+            }
+        }
+        if self.client_key_file.is_some() && self.client_cert_file.is_none() {
+            refuse("client_key_file", "needs `client_cert_file`");
+        }
+        let is_proxy = |proxy: &BaseUrl| {
+            let url = proxy.expose().parse::<http::Uri>();
+            let schemes = ["http", "https", "socks5", "socks5h"];
+            url.is_ok_and(|url| {
+                url.scheme_str()
+                    .is_some_and(|scheme| schemes.contains(&scheme))
+                    && url.host().is_some()
+            })
+        };
+        let proxy = self.proxy.as_ref();
+        if proxy.is_some_and(|proxy| proxy.expose() != NO_PROXY && !is_proxy(proxy)) {
+            let message = "is not an `http://`, `https://`, `socks5://` or `socks5h://` URL with a host, and not `none`";
+            refuse("proxy", message);
         }
         errors
     }

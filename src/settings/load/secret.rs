@@ -4,7 +4,7 @@
 use super::path::Segment;
 
 /// The keys. Values below them are secret, too.
-const SECRETS: [&str; 13] = [
+const SECRETS: [&str; 14] = [
     "api_key_env",
     "api_key_file",
     "api_key_header",
@@ -17,6 +17,7 @@ const SECRETS: [&str; 13] = [
     "keys",
     "old_keys_env",
     "old_keys_file",
+    "proxy",
     "wake_headers",
 ];
 
