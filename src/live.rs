@@ -10,7 +10,7 @@ mod sample;
 mod words;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -70,6 +70,8 @@ pub struct Seen {
     pub store: StoreHealth,
     /// Questions that the session store has not answered since the start.
     pub store_failures: u64,
+    /// Of each key with budgets the part of its fullest one that is used or reserved, in thousandths.
+    pub budgets: BTreeMap<Arc<str>, u64>,
 }
 
 /// One sample with what it was made of.
@@ -242,7 +244,7 @@ impl Live {
             actors: seen.gateway.actors.clone(),
             dead_letters: seen.gateway.dead_letters,
             sessions,
-            keys: self.counters.keys(),
+            keys: self.counters.keys(&seen.budgets),
             cost: self.counters.cost(),
         };
         let moment = Moment {

@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -14,7 +15,7 @@ use kebne_context::{ContextHandle, prompts::Prompts};
 use crate::telemetry::Telemetry;
 use crate::{
     bodies::Bodies,
-    caller::Callers,
+    caller::{Callers, SETTINGS_PREFIX},
     conversations::Conversations,
     cost::Prices,
     current::Current,
@@ -198,8 +199,22 @@ impl State {
             uptime: self.started.elapsed(),
             store: self.context.health(),
             store_failures: self.context.store_failures(),
+            budgets: self.fullest_budgets(),
         };
         self.live.take(seen);
+    }
+
+    /// Returns of each key with budgets the part of its fullest one that is used or reserved, in thousandths.
+    fn fullest_budgets(&self) -> BTreeMap<Arc<str>, u64> {
+        let accounts = self.gateway.accounts();
+        let stored = accounts.keys();
+        let fullest = accounts.views().into_iter().filter_map(|(account, view)| {
+            let of_settings = account.strip_prefix(SETTINGS_PREFIX);
+            let name = of_settings.or_else(|| Some(stored.get(&*account)?.spec.name.as_str()))?;
+            let parts = view.budgets.iter().map(|budget| budget.used_permille);
+            Some((name.into(), parts.max()?))
+        });
+        fullest.collect()
     }
 
     /// Marks the service as stopping.

@@ -1,7 +1,7 @@
 //! What calls count for the live view: first tokens by lane, and calls by key. Each count is one atomic addition.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -76,6 +76,8 @@ pub struct KeySample {
     pub tokens: u64,
     /// Their cost in units of the currency.
     pub cost: Money,
+    /// The part of its fullest budget that is used or reserved, in thousandths; `None` if it has no budget.
+    pub budget_permille: Option<u64>,
 }
 
 /// The cost of all calls at one moment.
@@ -322,7 +324,8 @@ impl Counters {
         found.map_or(FirstTokens::NONE, |histogram| histogram.read())
     }
 
-    pub(super) fn keys(&self) -> Vec<KeySample> {
+    /// Returns the keys. `budgets` are those of the keys as in [`Seen`](super::Seen).
+    pub(super) fn keys(&self, budgets: &BTreeMap<Arc<str>, u64>) -> Vec<KeySample> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let keys = keys.counts.iter();
         keys.map(|(name, key)| {
@@ -335,6 +338,7 @@ impl Counters {
                 calls,
                 tokens: key.tokens.load(Relaxed),
                 cost: Money::from_nano(key.cost.load(Relaxed)),
+                budget_permille: budgets.get(name.as_str()).copied(),
             }
         })
         .collect()
@@ -404,10 +408,11 @@ mod tests {
         counters.ended("a", &consumed);
         counters.ended("unknown", &consumed);
         counters.arrived("new");
-        let keys = counters.keys();
+        let keys = counters.keys(&BTreeMap::from([("b".into(), 870)]));
         assert_eq!((keys[0].calls, keys[0].in_flight), (2, 1));
         assert_eq!((keys[0].tokens, keys[0].cost.nano()), (12, 5));
         assert_eq!((keys[1].calls, keys[1].in_flight), (0, 0));
+        assert_eq!((keys[0].budget_permille, keys[1].budget_permille), (None, Some(870)));
         let cost = counters.cost().unwrap();
         assert_eq!((&*cost.currency, cost.total.nano()), ("USD", 10));
     }

@@ -19,6 +19,7 @@ fn seen() -> Seen {
         uptime: Duration::from_secs(5),
         store: StoreHealth::Available,
         store_failures: 0,
+        budgets: BTreeMap::new(),
     }
 }
 

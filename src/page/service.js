@@ -56,12 +56,13 @@ function money(units, currency) {
 function keys(list, cost) {
   show(find("keys"), list.length > 0);
   keyed(find("key-rows"), list, (key) => key.name,
-    (key) => element("tr", {}, element("th", { scope: "row" }, key.name), ...[1, 2, 3, 4].map(() => element("td", { class: "number" }))),
+    (key) => element("tr", {}, element("th", { scope: "row" }, key.name), ...[1, 2, 3, 4, 5].map(() => element("td", { class: "number" }))),
     (row, key) => {
       setText(row.children[1], key.in_flight.toLocaleString("en"));
       setText(row.children[2], key.calls.toLocaleString("en"));
       setText(row.children[3], key.tokens.toLocaleString("en"));
       setText(row.children[4], cost ? money(key.cost, cost.currency) : "–");
+      setText(row.children[5], key.budget_permille === null ? "–" : `${Math.floor(key.budget_permille / 10)} %`);
     });
 }
 

@@ -263,6 +263,7 @@ def hashed(key):
 def keys(browser):
     names = (("reader", '["read_state", "call"]'), ("caller", '["call"]'))
     listed = "".join(f'[[server.keys]]\nname = "{name}"\nhash = "{hashed("secret-" + name)}"\nscopes = {scopes}\n' for name, scopes in names)
+    listed = listed.replace('name = "reader"\n', 'name = "reader"\nlimits = { budgets = [{ tokens = 500, per = "day" }] }\n')
     settings = f'{listed}[[backends]]\nname = "simulated"\nsimulation = {{ preset = "instant" }}\n'
     with gateway(settings) as program, opened(browser, program.url) as page:
         field = page.get_by_label("API key with the scope")
@@ -279,6 +280,7 @@ def keys(browser):
         expected(page.locator("#try-steps")).to_contain_text("Complete after")
         row = page.get_by_role("row", name="reader")
         expected(row.locator("td").nth(1)).to_have_text("1")
+        expected(row.locator("td").nth(4)).to_have_text(re.compile(r"^[1-9]\d* %$"))
         assert page.evaluate("Object.values({...localStorage}).join().includes('secret')") is False
         assert page.evaluate("sessionStorage.getItem('kebne.key')") == "secret-reader"
         assert "secret" not in page.url and "secret" not in page.locator("body").inner_text()
