@@ -412,7 +412,10 @@ mod tests {
         assert_eq!((keys[0].calls, keys[0].in_flight), (2, 1));
         assert_eq!((keys[0].tokens, keys[0].cost.nano()), (12, 5));
         assert_eq!((keys[1].calls, keys[1].in_flight), (0, 0));
-        assert_eq!((keys[0].budget_permille, keys[1].budget_permille), (None, Some(870)));
+        assert_eq!(
+            (keys[0].budget_permille, keys[1].budget_permille),
+            (None, Some(870))
+        );
         let cost = counters.cost().unwrap();
         assert_eq!((&*cost.currency, cost.total.nano()), ("USD", 10));
     }
