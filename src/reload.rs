@@ -74,6 +74,11 @@ pub enum ReloadError {
         /// The keys that keep their values.
         kept: Vec<KeptKey>,
     },
+    /// The settings name no key any more, so that everybody would be served.
+    #[error(
+        "`server.keys` is empty now, and everybody would be served: a file may be missing or cut off; restart to serve without keys"
+    )]
+    NoKeys,
     /// What the settings describe cannot be started.
     #[error("what the settings describe cannot be started: {0}")]
     Start(#[from] StartError),

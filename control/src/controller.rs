@@ -207,7 +207,9 @@ impl Controller {
             Message::Prewarm => {
                 // A time without calls that no wakeup has noticed yet may have let the backend fall asleep.
                 self.fall_idle(now);
-                if !self.serves() && self.flights.is_empty() {
+                // A used-up quota is asked for when it is time, even if the callers go elsewhere.
+                let may_ask = self.quota_ask <= now && now < self.quota_until;
+                if (!self.serves() || may_ask) && self.flights.is_empty() {
                     effects.push(Effect::Prewarm);
                 }
             }
@@ -236,10 +238,13 @@ impl Controller {
         self.grant
     }
 
-    /// Returns the time at which `Wakeup` is required: the end of a pause, or the time of becoming idle.
+    /// Returns the time at which `Wakeup` is required: the end of a pause, the time at which a call may ask whether a closed
+    /// lane is open again, or the time of becoming idle.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let pause = match self.grant.permission {
-            Permission::Paused { until } | Permission::Closed { until } => Some(until),
+            Permission::Paused { until } => Some(until),
+            // Callers of a closed lane are refused without a word to this controller, so nothing else would wake it.
+            Permission::Closed { until } => Some(until.min(self.quota_ask)),
             _ => None,
         };
         let idle = matches!(self.availability, Availability::Running)

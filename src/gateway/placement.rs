@@ -387,7 +387,10 @@ fn passed_over(
     let passed = places.filter(|(candidate, _)| candidate.rank < rank);
     let passed = passed.filter_map(|(candidate, prospect)| {
         let kind = prospect.obstacle?;
-        let is_away = matches!(kind, FallbackKind::Cold | FallbackKind::Unreachable);
+        let is_away = matches!(
+            kind,
+            FallbackKind::Cold | FallbackKind::Unreachable | FallbackKind::Quota
+        );
         // No call goes there, so nothing else would find out that it serves again.
         if is_away && prospect.replica.live == 0 {
             candidate.target.lane.wake();

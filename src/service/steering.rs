@@ -122,6 +122,10 @@ impl Steering<'_> {
                 });
             }
         }
+        // Keys that are gone are more likely a file that was lost or is being written than a wish.
+        if !self.settings.server.keys.is_empty() && change.settings.server.keys.is_empty() {
+            return Err(ReloadError::NoKeys);
+        }
         let settings = change.settings;
         let alerts = self.watching.prepare(&settings.alerts, self.environment)?;
         let guards = Guards::new(&settings, self.environment).map_err(StartError::Guards)?;

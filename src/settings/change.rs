@@ -1,7 +1,7 @@
 //! What a service that runs does with other settings: which keys have changed, which of them take effect at once, and which
 //! keep their values until the service is started again.
 //!
-//! Sections are compared as trees, so that a new key is compared without further work. A key without a rule in [`RULES`]
+//! Sections are compared as trees, so that a new key is compared without further work. A key without a rule in `RULES`
 //! keeps its value; a test fails until it has one.
 
 use serde::{Deserialize, Serialize};

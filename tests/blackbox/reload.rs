@@ -396,6 +396,19 @@ fn the_first_key_closes_a_gateway_without_keys() {
             .join("kebne-data/accounts.sqlite")
             .exists()
     );
+    // A file without keys, such as one that is being written, does not open the gateway again.
+    fs::write(&served.config, &rest).unwrap();
+    let answer = send(
+        &served.program,
+        "root",
+        "POST",
+        "/admin/v1/reload",
+        &Value::Null,
+    );
+    assert_eq!(answer.code(), (400, "settings_refused".to_owned()));
+    assert!(answer.body.contains("server.keys"), "{}", answer.body);
+    assert_eq!(ask(&served.program, "", "m").status, 401);
+    assert_eq!(ask(&served.program, "root", "m").status, 200);
 }
 
 #[test]

@@ -114,10 +114,13 @@ impl Serialize for PastVerdict {
     }
 }
 
-/// Returns the time of the next attempt while not every call may be sent.
+/// Returns the time of the next attempt while not every call may be sent; `None` if it is not known.
 pub(crate) fn next_attempt(permission: Permission) -> Option<Timestamp> {
     match permission {
-        Permission::Open => None,
+        Permission::Open
+        | Permission::Closed {
+            until: Timestamp::MAX,
+        } => None,
         Permission::SingleFlight { not_before } => Some(not_before),
         Permission::Paused { until } | Permission::Closed { until } => Some(until),
     }

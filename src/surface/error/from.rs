@@ -52,6 +52,7 @@ impl ApiError {
         match error {
             ReloadError::Settings(_)
             | ReloadError::Contradiction { .. }
+            | ReloadError::NoKeys
             | ReloadError::Start(_)
             | ReloadError::Compare(_) => Self::bad_request(None, message).code("settings_refused"),
             ReloadError::NoSource | ReloadError::Stopping => Self::conflict(message),

@@ -157,7 +157,7 @@ pub(super) const ACTOR_RESTARTS: Text = Text {
     meaning: "A part of the gateway fails and is started again. Each failure of a worker costs one call; the other actors \
         continue with what they knew.",
     action: "This is an error of Kebne, or of a backend's client. Look in the log for `panicked` or for the failure of the sentence, and \
-        report what stands there with the name `{}`. Calls that end with the `reason` `panic` in the request log show which requests \
+        report what stands there with the name `{}`. Calls whose `ending` is `panic` in the request log show which requests \
         cause it.",
     opens_after: Duration::ZERO,
     closes_after: seconds(60),

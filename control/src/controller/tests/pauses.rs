@@ -52,6 +52,34 @@ fn a_closure_that_cannot_be_is_short_and_a_long_one_is_asked_now_and_then() {
     }
 }
 
+/// Callers of a closed lane are refused without a message to the controller: only its own wakeups move it.
+#[test]
+fn a_closed_lane_is_asked_again_though_nothing_but_its_wakeups_happens() {
+    let day = Duration::from_hours(24);
+    for (reset, asked_by) in [(None, 61.2), (Some(day), 901.2)] {
+        let mut c = Controller::new(&ControllerSettings::default(), None, at(0.0));
+        call(&mut c, 0, OK, 0.0);
+        call(&mut c, 1, Outcome::Quota { reset }, 1.0);
+        let mut now = at(1.1);
+        assert!(
+            c.step(Message::Prewarm, now, &mut || 0.5).is_empty(),
+            "it is not time to ask"
+        );
+        while matches!(c.grant().permission, Permission::Closed { .. }) {
+            now = c.next_wakeup().unwrap();
+            assert!(now <= at(asked_by), "{now:?}");
+            c.step(Message::Wakeup, now, &mut || 0.5);
+        }
+        let effects = c.step(Message::Prewarm, now, &mut || 0.5);
+        assert!(
+            effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Prewarm)),
+            "{effects:?}"
+        );
+    }
+}
+
 #[test]
 fn one_sequential_caller_is_at_full_speed_soon_after_a_refusal_with_a_clock() {
     let asked = Duration::from_secs(2);
