@@ -1,11 +1,11 @@
-//! Guards: rules on both sides of all surfaces, whole and streamed, sizes, and the service that is asked.
+//! Guards: rules on both sides of all surfaces, whole and streamed, and sizes.
 
 use std::{
     fs,
     io::Write as _,
     net::TcpStream,
     path::Path,
-    sync::{Arc, Mutex, mpsc::Receiver},
+    sync::mpsc::Receiver,
     thread,
     time::{Duration, Instant},
 };
@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use crate::{
     program::{CHAT, Program, SESSION, folder},
-    upstream::{asked_raw, upstream, upstream_that, whole},
+    upstream::{asked_raw, upstream, whole},
 };
 
-const CARD: &str = "4111 1111 1111 1111";
+pub(crate) const CARD: &str = "4111 1111 1111 1111";
 
 /// Settings of a guard `g` that holds for the model.
-fn start(folder: &Path, url: &str, rules: &str) -> Program {
+pub(crate) fn start(folder: &Path, url: &str, rules: &str) -> Program {
     let config = folder.join("kebne.toml");
     let text = format!(
         "[[backends]]\nname = \"b\"\nkind = \"openai\"\nbase_url = \"{url}\"\n\
@@ -31,11 +31,11 @@ fn start(folder: &Path, url: &str, rules: &str) -> Program {
     Program::start_plain(folder, &config)
 }
 
-fn rule(pattern: &str, action: &str, sides: &str) -> String {
+pub(crate) fn rule(pattern: &str, action: &str, sides: &str) -> String {
     format!("[[guards.rules]]\npattern = \"{pattern}\"\naction = \"{action}\"\nsides = {sides}\n")
 }
 
-fn http(kind: &str, body: &str) -> String {
+pub(crate) fn http(kind: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
@@ -43,7 +43,7 @@ fn http(kind: &str, body: &str) -> String {
 }
 
 /// Chunks of a stream with these pieces of text.
-fn chunks(pieces: &[&str]) -> String {
+pub(crate) fn chunks(pieces: &[&str]) -> String {
     let mut body = String::new();
     let chunk = |delta: Value, finish: Value| {
         let chunk = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
@@ -58,7 +58,7 @@ fn chunks(pieces: &[&str]) -> String {
     body + "data: [DONE]\n\n"
 }
 
-fn streamed(pieces: &'static [&'static str]) -> (String, Receiver<Value>) {
+pub(crate) fn streamed(pieces: &'static [&'static str]) -> (String, Receiver<Value>) {
     upstream(move |_| http("text/event-stream", &chunks(pieces)))
 }
 
@@ -66,7 +66,7 @@ fn streamed(pieces: &'static [&'static str]) -> (String, Receiver<Value>) {
     clippy::needless_pass_by_value,
     reason = "JSON reads better where it is passed by value"
 )]
-fn chat(text: &str, more: Value) -> Value {
+pub(crate) fn chat(text: &str, more: Value) -> Value {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": text}]});
     let more = more.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(more);
@@ -74,7 +74,7 @@ fn chat(text: &str, more: Value) -> Value {
 }
 
 /// Returns the text of a streamed answer of any surface.
-fn text_of(body: &str) -> String {
+pub(crate) fn text_of(body: &str) -> String {
     let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
     let events = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
     let pointers = [
@@ -449,199 +449,6 @@ fn a_key_and_its_group_have_guards_of_their_own() {
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_eq!(asked_raw(&requests)["messages"][0]["content"], expected);
     }
-}
-
-/// A service that answers what the text asks for.
-fn service(time: Duration) -> (String, Receiver<Value>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/check", listener.local_addr().unwrap());
-    let (tell, questions) = std::sync::mpsc::channel();
-    thread::spawn(move || {
-        for socket in listener.incoming() {
-            let mut socket: TcpStream = socket.unwrap();
-            let (_, body) = crate::upstream::read_parts(&socket);
-            let question: Value = serde_json::from_str(&body).unwrap();
-            let action = ["refuse", "tag"].into_iter().find(|word| {
-                question["texts"]
-                    .to_string()
-                    .contains(&format!("please {word}"))
-            });
-            tell.send(question).ok();
-            thread::sleep(time);
-            let answer =
-                json!({"action": action.unwrap_or("pass"), "rules": ["topic", "not\na name"]});
-            socket
-                .write_all(http("application/json", &answer.to_string()).as_bytes())
-                .ok();
-        }
-    });
-    (url, questions)
-}
-
-#[test]
-fn a_service_lets_pass_tags_and_refuses() {
-    let folder = folder();
-    let (checks, questions) = service(Duration::ZERO);
-    let (url, _requests) = upstream(|_| whole("fine"));
-    let rules =
-        rule("card", "mask", "[\"input\"]") + &format!("[guards.check]\nurl = \"{checks}\"\n");
-    let program = start(folder.path(), &url, &rules);
-    let answer = program.send(
-        "POST",
-        CHAT,
-        &[],
-        &chat(&format!("hello {CARD}"), json!({})),
-    );
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    let question = questions.recv_timeout(Duration::from_secs(30)).unwrap();
-    assert_eq!(question["texts"], json!(["hello [CARD]"]));
-    assert_eq!(
-        (&question["guard"], &question["side"], &question["model"]),
-        (&json!("g"), &json!("input"), &json!("m"))
-    );
-    let answer = program.send("POST", CHAT, &[], &chat("please tag", json!({})));
-    assert!(
-        answer.status == 200 && answer.has("x-kebne-guard: input:g/check:topic=tag"),
-        "{}",
-        answer.head
-    );
-    let answer = program.send("POST", CHAT, &[], &chat("please refuse", json!({})));
-    assert_eq!(
-        answer.code(),
-        (400, "content_filter".to_owned()),
-        "{}",
-        answer.body
-    );
-    program.await_metric(
-        r#"kebne_guard_total{guard="g",rule="check",action="refuse",side="input"} 1"#,
-    );
-}
-
-#[test]
-fn a_service_that_is_slow_or_gone_is_open_or_closed() {
-    let (slow, _questions) = service(Duration::from_secs(20));
-    let gone = "http://127.0.0.1:1/check".to_owned();
-    let (url, _requests) = upstream(|_| whole("fine"));
-    for checks in [slow, gone] {
-        for (when_gone, status) in [("open", 200), ("closed", 503)] {
-            let folder = folder();
-            let check = format!(
-                "[guards.check]\nurl = \"{checks}\"\ntimeout = \"200ms\"\nwhen_gone = \"{when_gone}\"\n"
-            );
-            let program = start(folder.path(), &url, &check);
-            let since = Instant::now();
-            let answer = program.send("POST", CHAT, &[], &chat("hello", json!({})));
-            assert_eq!(answer.status, status, "{}", answer.body);
-            assert!(since.elapsed() < Duration::from_secs(10));
-            if status == 503 {
-                assert_eq!(answer.code(), (503, "guard_unavailable".to_owned()));
-                assert!(
-                    answer.header("retry-after").is_some() && !answer.body.contains("127.0.0.1"),
-                    "{}",
-                    answer.head
-                );
-            } else {
-                assert!(
-                    answer.has("x-kebne-guard: input:g/check:gone=tag"),
-                    "{}",
-                    answer.head
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn a_streamed_answer_waits_for_the_service_part_by_part() {
-    let folder = folder();
-    let (checks, questions) = service(Duration::ZERO);
-    let questions = Arc::new(Mutex::new(questions));
-    let asked = Arc::clone(&questions);
-    let (url, _requests) = upstream_that(move |_, socket| {
-        let body = chunks(&[
-            "This is the first part of a long answer, which the service lets pass. ",
-            "But please ref",
-            "use this part, and what follows it must never be seen by anybody at all. ",
-            "The end.",
-        ]);
-        // The rest is sent when the first part is being checked.
-        let (first, rest) = body.split_at(body.find("But").unwrap());
-        socket.write_all(
-            http("text/event-stream", &body)
-                .split_once("data:")
-                .unwrap()
-                .0
-                .as_bytes(),
-        )?;
-        socket.write_all(first.as_bytes())?;
-        asked
-            .lock()
-            .unwrap()
-            .recv_timeout(Duration::from_secs(30))
-            .unwrap();
-        socket.write_all(rest.as_bytes())
-    });
-    let check = format!("[guards.check]\nurl = \"{checks}\"\nsides = [\"output\"]\nstep = 64\n");
-    let program = start(folder.path(), &url, &check);
-    let answer = program.send("POST", CHAT, &[], &chat("a", json!({"stream": true})));
-    assert!(
-        text_of(&answer.body).starts_with("This is the first part"),
-        "{}",
-        answer.body
-    );
-    assert!(!answer.body.contains("what follows"), "{}", answer.body);
-    assert!(
-        answer.body.contains("content_filter") && !answer.body.contains("[DONE]"),
-        "{}",
-        answer.body
-    );
-    assert_eq!(questions.lock().unwrap().try_iter().count(), 1);
-    program.await_metric(
-        r#"kebne_guard_total{guard="g",rule="check",action="refuse",side="output"} 1"#,
-    );
-    drop(program);
-
-    let (url, _requests) = streamed(&["A short answer."]);
-    let again = crate::program::folder();
-    let program = start(again.path(), &url, &check);
-    let answer = program.send("POST", CHAT, &[], &chat("a", json!({"stream": true})));
-    assert_eq!(text_of(&answer.body), "A short answer.");
-    assert!(answer.body.contains("data: [DONE]\n\n"), "{}", answer.body);
-}
-
-#[test]
-fn a_moderation_model_of_the_gateway_is_asked_through_its_lane() {
-    let folder = folder();
-    let (url, _requests) = upstream(|_| whole("fine"));
-    let (moderation, asked) = upstream(|number| {
-        let flagged = number > 0;
-        let result =
-            json!({"flagged": flagged, "categories": {"hate": flagged, "self-harm": false}});
-        http(
-            "application/json",
-            &json!({"id": "m", "model": "mod", "results": [result]}).to_string(),
-        )
-    });
-    let more = format!(
-        "[guards.check]\nmodel = \"mod\"\n[[backends]]\nname = \"mod\"\nkind = \"openai\"\nbase_url = \"{moderation}\"\n\
-         [[models]]\nname = \"mod\"\nbackends = [\"mod\"]\n"
-    );
-    let program = start(folder.path(), &url, &more);
-    let answer = program.send("POST", CHAT, &[], &chat("hello", json!({})));
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(asked_raw(&asked)["input"], json!(["hello"]));
-    let answer = program.send("POST", CHAT, &[], &chat("hello", json!({})));
-    assert_eq!(
-        answer.code(),
-        (400, "content_filter".to_owned()),
-        "{}",
-        answer.body
-    );
-    assert!(
-        answer.has("x-kebne-guard: input:g/check:hate=refuse"),
-        "{}",
-        answer.head
-    );
 }
 
 #[test]

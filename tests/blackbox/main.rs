@@ -18,6 +18,7 @@ mod edges;
 mod endings;
 mod fallbacks;
 mod files;
+mod guard_service;
 mod guards;
 mod hanging;
 mod health;

@@ -15,7 +15,7 @@ use crate::{
     schedule::{Event, ServerId},
 };
 
-/// The reason why there is no lease.
+/// The error of a call that got no lease.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the model server is not loaded: {reason}")]
 pub struct NotLoaded {

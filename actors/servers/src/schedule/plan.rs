@@ -45,7 +45,7 @@ impl Schedule {
         }
     }
 
-    /// Opens the servers that were to make room for one that is no longer wanted.
+    /// Reopens the servers that were being emptied for another one that nobody wants any more.
     fn reopen(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let wanted: Vec<ServerId> = self
             .servers
