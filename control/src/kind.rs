@@ -20,7 +20,7 @@ pub struct Kind {
 
 /// The event to which a time was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Measure {
+pub enum Measure {
     /// The end of the answer.
     Whole,
     /// The end of the answer, divided by its length.
@@ -108,20 +108,20 @@ fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
 
 /// The usual time of each class, relative to a level common to all.
 #[derive(Debug, Default)]
-pub(crate) struct Kinds {
+pub struct Kinds {
     usual: BTreeMap<(u32, Measure), Usual>,
     level: f64,
 }
 
 impl Kinds {
     /// Returns the logarithm of the time that a call like the first one would take now; `None` before the first call.
-    pub(crate) fn level(&self) -> Option<f64> {
+    pub fn level(&self) -> Option<f64> {
         (!self.usual.is_empty()).then_some(self.level)
     }
 
     /// Learns from the logarithm of a time. Returns the value that a call like the first one would have, or `None`
     /// while too little is known about calls of this class and these sizes.
-    pub(crate) fn compare(&mut self, kind: Kind, measure: Measure, log: f64) -> Option<f64> {
+    pub fn compare(&mut self, kind: Kind, measure: Measure, log: f64) -> Option<f64> {
         let key = (kind.class, measure);
         let is_first = self.usual.is_empty();
         if is_first {

@@ -24,7 +24,7 @@ pub use controller::{
 };
 pub use fallback::{FallbackKind, FallbackRules};
 pub use grant::{BucketGrant, Grant, LaneState, Permission};
-pub use kind::Kind;
+pub use kind::{Kind, Kinds, Measure};
 pub use load_time::LoadTimes;
 pub use outcome::{BucketHint, Outcome, QuotaHints};
 pub use part::{Part, Without};
