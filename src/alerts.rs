@@ -3,6 +3,7 @@
 //! Owns the way between the gateway and the monitor (`kebne-monitor`): each sample of the live view, a line of the log for
 //! each opening and closing, the webhook, and what the monitor has done. The rules are in the monitor; nothing here decides.
 
+mod access;
 mod executor;
 mod outbox;
 mod sampler;
@@ -11,20 +12,22 @@ mod signature;
 use std::{
     convert::Infallible,
     future::pending,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use kebne_actors::{ActorRef, Offer, Recipient};
 use kebne_monitor::{
-    AlertChanged, CarryOut, Change, ChangeSettings, Monitor, Severity, Subscribe, TakeSample,
+    AlertChanged, CarryOut, Change, ChangeAccess, ChangeSettings, Monitor, Severity, Subscribe,
+    TakeSample,
 };
 use tokio::time::Instant;
 
 use crate::{
-    alerts::{executor::executor, outbox::Outbox},
+    alerts::{access::access, executor::executor, outbox::Outbox},
     gateway::{Gateway, StartError},
     live::Live,
-    settings::{AlertSettings, Environment},
+    settings::{Environment, Settings},
     shares::Shares,
     tally::Tally,
     tls::Certificates,
@@ -36,6 +39,8 @@ pub struct Watching {
     gateway: Gateway,
     monitor: ActorRef<Monitor>,
     webhook: Webhook,
+    /// Where the service listens.
+    address: SocketAddr,
     started: Instant,
 }
 
@@ -44,19 +49,21 @@ pub struct Watching {
 struct Webhook(Arc<Mutex<Option<Recipient<AlertChanged>>>>);
 
 impl Watching {
-    /// Subscribes the log and the webhook to the monitor of a gateway, and has its commands carried out.
+    /// Subscribes the log and the webhook to the monitor of a gateway that listens at `address`, and has its commands carried out.
     ///
     /// # Errors
     /// Returns an error if the webhook cannot be made of its settings.
     pub fn start(
         gateway: &Gateway,
         shares: &Shares,
-        settings: &AlertSettings,
+        address: SocketAddr,
+        settings: &Settings,
         environment: &dyn Environment,
     ) -> Result<Self, StartError> {
         let monitor = gateway.monitor().clone();
         let webhook = Webhook::default();
-        webhook.replace(Outbox::start(&settings.webhook, environment)?);
+        webhook.replace(Outbox::start(&settings.alerts.webhook, environment)?);
+        monitor.post(ChangeAccess(access(address, &settings.server)));
         for subscriber in [Recipient::new(|changed| log(&changed)), webhook.recipient()] {
             monitor.post(Subscribe(subscriber));
         }
@@ -65,6 +72,7 @@ impl Watching {
             gateway: gateway.clone(),
             monitor,
             webhook,
+            address,
             started: Instant::now(),
         })
     }
@@ -75,14 +83,16 @@ impl Watching {
     /// Returns an error if the webhook cannot be made of its settings; nothing has changed then.
     pub fn prepare(
         &self,
-        settings: &AlertSettings,
+        settings: &Settings,
         environment: &dyn Environment,
     ) -> Result<Prepared, StartError> {
+        let alerts = &settings.alerts;
         Ok(Prepared {
-            outbox: Outbox::start(&settings.webhook, environment)?,
+            outbox: Outbox::start(&alerts.webhook, environment)?,
+            access: ChangeAccess(access(self.address, &settings.server)),
             change: ChangeSettings {
-                rules: settings.rules.clone(),
-                actions: settings.actions.clone(),
+                rules: alerts.rules.clone(),
+                actions: alerts.actions.clone(),
             },
         })
     }
@@ -90,6 +100,7 @@ impl Watching {
     /// Follows other settings from now on. Events that wait in the outbox are still sent to where they were to go.
     pub fn change(&self, prepared: Prepared) {
         self.webhook.replace(prepared.outbox);
+        self.monitor.post(prepared.access);
         self.monitor.post(prepared.change);
     }
 
@@ -120,6 +131,7 @@ impl Watching {
 #[derive(Debug)]
 pub struct Prepared {
     outbox: Option<Recipient<AlertChanged>>,
+    access: ChangeAccess,
     change: ChangeSettings,
 }
 
@@ -149,7 +161,7 @@ fn log(changed: &AlertChanged) -> Offer {
     let (sentence, action) = (&alert.sentence, &alert.action);
     match (changed.change, alert.severity) {
         (Change::Closed, _) => {
-            tracing::info!(target: "kebne::alert", id, rule, subject, "an alert was closed");
+            tracing::info!(target: "kebne::alert", id, rule, subject, sentence, "an alert was closed");
         }
         (Change::Opened, Severity::Critical) => {
             tracing::error!(target: "kebne::alert", id, rule, subject, sentence, action, "an alert was opened");

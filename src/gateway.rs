@@ -48,6 +48,7 @@ mod lane;
 mod operate;
 pub(crate) mod owned;
 mod placement;
+mod refusals;
 mod restarts;
 mod route;
 mod table;
@@ -59,10 +60,12 @@ pub use check::check;
 pub use error::{GatewayError, StartError};
 pub use fallbacks::FallbackCount;
 pub use health::HealthReport;
+pub use refusals::RefusalCounts;
 
 use context::context_parts;
 use fallbacks::Fallbacks;
 use lane::Lane;
+use refusals::Refusals;
 use restarts::Restarts;
 use table::Table;
 use threads::Threads;
@@ -104,6 +107,7 @@ struct Inner {
     leaving: AtomicBool,
     restarts: Restarts,
     fallbacks: Fallbacks,
+    refusals: Refusals,
 }
 
 /// The gateway as `/state` shows it.
@@ -175,6 +179,7 @@ impl Gateway {
                 leaving: AtomicBool::new(false),
                 restarts,
                 fallbacks: Fallbacks::default(),
+                refusals: Refusals::default(),
             }),
         };
         gateway.start_accounts(settings).await?;
@@ -279,6 +284,11 @@ impl Gateway {
                 .collect(),
             servers: self.inner.servers.reports().await,
         }
+    }
+
+    /// Returns the calls that each lane refused since the start, by reason code.
+    pub fn refusals(&self) -> RefusalCounts {
+        self.inner.refusals.counts()
     }
 
     /// Writes down what the lanes and the monitor have learned, if that is wanted and there is something new. A file that

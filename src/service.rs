@@ -119,7 +119,8 @@ pub async fn run(
         state.telemetry = Telemetry::start(&settings.telemetry, environment)?;
     }
     let state = Arc::new(state);
-    let watching = Watching::start(&gateway, &state.shares, &settings.alerts, environment)?;
+    let address = listener.local_addr()?;
+    let watching = Watching::start(&gateway, &state.shares, address, settings, environment)?;
     let server = http::start(listener, Arc::clone(&state))?;
     actix_rt::spawn(sample(Arc::clone(&state)));
     let steering = Steering {

@@ -3,28 +3,42 @@
 //!
 //! Owns a few numbers for each lane and each model of the settings. A call costs two searches by name and some additions.
 
+mod pace;
+
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use kebne_lane::Ending;
+use kebne_monitor::{FailedCalls, Times};
 
 use crate::{live::ModelSample, record::CallRecord};
+
+use pace::Pace;
 
 /// Hints are cut off at a minute, and those near it are spread downwards by up to a quarter: such a hint means "a minute or
 /// more", so it cannot be wrong.
 const HINT_MAX: Duration = Duration::from_secs(45);
 
+/// The combinations of a model, a lane and a reason whose failures are counted; further ones are not.
+const FAILED_MAX: usize = 1024;
+
 /// The numbers of all lanes and models.
 #[derive(Debug)]
 pub struct Tally {
+    /// Calls that were admitted and failed, by model, lane and reason.
+    failed: Mutex<BTreeMap<Failure, u64>>,
     lanes: RwLock<Vec<Arc<LaneTally>>>,
     models: RwLock<Vec<Arc<ModelTally>>>,
 }
+
+/// A model, the lane that failed its call, and the reason code.
+type Failure = (Arc<str>, Arc<str>, &'static str);
 
 #[derive(Debug)]
 struct ModelTally {
@@ -40,7 +54,8 @@ struct ModelEndings(Arc<[AtomicU64; 2]>);
 
 #[derive(Debug)]
 struct LaneTally {
-    name: String,
+    name: Arc<str>,
+    pace: Pace,
     /// Calls that succeeded and whose tokens are known, and their tokens.
     metered: AtomicU64,
     tokens: AtomicU64,
@@ -54,7 +69,8 @@ struct LaneTally {
 impl LaneTally {
     fn new(name: &str) -> Self {
         Self {
-            name: name.to_owned(),
+            name: name.into(),
+            pace: Pace::default(),
             metered: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             priced: AtomicU64::new(0),
@@ -68,6 +84,7 @@ impl Tally {
     /// Creates the numbers of lanes and models without calls.
     pub fn new<'a>(lanes: impl Iterator<Item = &'a str>, models: &[ModelSample]) -> Self {
         let tally = Self {
+            failed: Mutex::default(),
             lanes: RwLock::default(),
             models: RwLock::default(),
         };
@@ -81,7 +98,11 @@ impl Tally {
             let known = self.lane(name);
             known.unwrap_or_else(|| Arc::new(LaneTally::new(name)))
         });
-        let kept = kept.collect();
+        let kept: Vec<_> = kept.collect();
+        let stays = |name: &Arc<str>| kept.iter().any(|lane| lane.name == *name);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.retain(|(_, lane, _), _| stays(lane));
+        drop(failed);
         *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = kept;
         let kept = models.iter().map(|model| {
             let known = self.model(&model.name);
@@ -104,6 +125,7 @@ impl Tally {
                 Ending::Success => _ = succeeded.fetch_add(1, Relaxed),
                 Ending::Error | Ending::Timeout | Ending::Panic => {
                     _ = failed.fetch_add(1, Relaxed);
+                    self.failed(&model.name, record);
                 }
                 Ending::Shed
                 | Ending::Cancelled
@@ -115,6 +137,7 @@ impl Tally {
         let Some(lane) = self.lane(record.lane()) else {
             return;
         };
+        lane.pace.note(record);
         let usage = &record.usage;
         if record.ending == Ending::Success && (usage.input.is_some() || usage.output.is_some()) {
             let tokens = usage
@@ -135,6 +158,38 @@ impl Tally {
             let millis = u64::try_from(hint.as_millis()).unwrap_or(0);
             lane.promised_ms.store(millis, Relaxed);
         }
+    }
+
+    /// Counts a call that was admitted and failed.
+    fn failed(&self, model: &Arc<str>, record: &CallRecord) {
+        let Some(lane) = self.lane(record.lane()) else {
+            return;
+        };
+        let key = (Arc::clone(model), Arc::clone(&lane.name), record.reason);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.len() < FAILED_MAX || failed.contains_key(&key) {
+            *failed.entry(key).or_default() += 1;
+        }
+    }
+
+    /// Returns the calls that were admitted and failed.
+    pub fn failures(&self) -> Vec<FailedCalls> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failed
+            .iter()
+            .map(|((model, lane, reason), count)| FailedCalls {
+                model: Arc::clone(model),
+                lane: Arc::clone(lane),
+                reason,
+                count: *count,
+            });
+        failed.collect()
+    }
+
+    /// Returns the time to the first token of a lane's answers and that of its whole answers.
+    pub fn times(&self, lane: &str) -> [Option<Times>; 2] {
+        self.lane(lane)
+            .map_or([None, None], |lane| lane.pace.times())
     }
 
     /// Returns the calls of a lane whose tokens are known, and their tokens.
@@ -176,7 +231,7 @@ impl Tally {
 
     fn lane(&self, name: &str) -> Option<Arc<LaneTally>> {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        lanes.iter().find(|lane| lane.name == name).cloned()
+        lanes.iter().find(|lane| *lane.name == *name).cloned()
     }
 
     fn model(&self, name: &str) -> Option<Arc<ModelTally>> {

@@ -13,7 +13,16 @@ use kebne_monitor::{
 };
 use kebne_servers::ServerReport;
 
-use crate::{backend::reason, gateway::Gateway, live::Moment, logging, tally::Tally};
+use crate::{
+    backend::reason,
+    gateway::Gateway,
+    live::{self, Moment},
+    logging,
+    tally::Tally,
+};
+
+/// A longer pause is a quota that is used up.
+const PAUSE_MAX: Duration = Duration::from_mins(10);
 
 /// Returns the sample of one moment, at a time since the start. A lane that is not in the moment, or whose numbers are stale,
 /// has not answered.
@@ -21,11 +30,19 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     let seen = &moment.seen;
     let names = gateway.lane_names();
+    let refusals = gateway.refusals();
     let lanes = names.iter().map(|name| {
         let mut snapshots = seen.gateway.lanes.iter();
         let snapshot = snapshots.find(|snapshot| *snapshot.name == *name && !snapshot.stale);
         let mut sample = snapshot.map_or_else(|| silent(name), lane);
         sample.has_alternative = gateway.has_alternative(name);
+        let models = moment.sample.models.iter();
+        let has_it = |model: &&live::ModelSample| model.backends.contains(name);
+        sample.models = models.filter(has_it).count();
+        if let Some(reasons) = refusals.get(name.as_str()) {
+            sample.refusals.clone_from(reasons);
+        }
+        [sample.first_token, sample.whole] = tally.times(name);
         (sample.metered, sample.tokens) = tally.tokens(name);
         (sample.priced, sample.cost_nano) = tally.costs(name);
         sample.promised = tally.take_promised(name);
@@ -59,6 +76,7 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
         account_outage: gateway.accounts().health().reason,
         log_lines_dropped: logging::lines_dropped(),
         servers: seen.gateway.servers.iter().map(server).collect(),
+        failed: tally.failures(),
     }
 }
 
@@ -66,6 +84,7 @@ fn server(report: &ServerReport) -> ServerSample {
     ServerSample {
         name: Arc::clone(&report.name),
         is_failing: report.is_failing,
+        serves: report.state == kebne_servers::Phase::Ready,
         failures: report.failures_in_row,
         last_error: report.last_error.clone(),
     }
@@ -108,36 +127,48 @@ fn lane(snapshot: &LaneSnapshot) -> LaneSample {
     };
     LaneSample {
         name: Arc::clone(&snapshot.name),
-        phase: phase(snapshot.state),
+        phase: phase(snapshot),
         closed: snapshot.closed.clone(),
         calls: snapshot.endings.calls,
         succeeded: ended(&[Ending::Success]),
         failed: ended(&[Ending::Error, Ending::Timeout, Ending::Panic]),
         refused: ended(&[Ending::Shed]),
+        refusals: Vec::new(),
         held: u64::try_from(snapshot.live).unwrap_or(u64::MAX),
         misconfigured: misconfigured.map(|failure| failure.count).sum(),
         unreachable: last.is_some_and(|last| last.reason == Some(reason::UNREACHABLE)),
         last_failure: last.map(in_words),
         last_failure_age: last.map(|last| Duration::from_millis(last.age_ms)),
-        latency: snapshot.controller.latency,
+        next_attempt_in: snapshot.next_attempt_in_ms.map(Duration::from_millis),
+        first_token: None,
+        whole: None,
         load_time_p95: snapshot.controller.load_time_p95,
         promised: None,
         metered: 0,
         tokens: 0,
         priced: 0,
         cost_nano: 0,
+        models: 0,
         has_alternative: false,
     }
 }
 
-fn phase(state: LaneState) -> Phase {
+fn phase(snapshot: &LaneSnapshot) -> Phase {
+    let pause = snapshot.next_attempt_in_ms.map(Duration::from_millis);
+    phase_of(snapshot.state, pause)
+}
+
+fn phase_of(state: LaneState, pause: Option<Duration>) -> Phase {
     match state {
         LaneState::Idle => Phase::Idle,
         LaneState::Probe => Phase::Probing,
         LaneState::Cold => Phase::Cold,
         LaneState::Ramp | LaneState::Steady => Phase::Serving,
         LaneState::Open => Phase::Broken,
-        LaneState::Paused | LaneState::Quota => Phase::Paused,
+        // No server needs so long to recover: a limit of a day or a month is used up.
+        LaneState::Paused if pause.is_some_and(|pause| pause > PAUSE_MAX) => Phase::OutOfQuota,
+        LaneState::Paused => Phase::Paused,
+        LaneState::Quota => Phase::OutOfQuota,
     }
 }
 
@@ -158,10 +189,12 @@ mod tests {
 
     #[test]
     fn every_state_of_a_lane_has_its_phase() {
-        let phases = LaneState::ALL.map(phase);
+        let phases = LaneState::ALL.map(|state| phase_of(state, None));
         let serving = phases.iter().filter(|phase| **phase == Phase::Serving);
         assert_eq!(serving.count(), 2);
-        assert_eq!(phase(LaneState::Open), Phase::Broken);
+        let paused = |minutes| phase_of(LaneState::Paused, Some(Duration::from_mins(minutes)));
+        assert_eq!([paused(9), paused(60)], [Phase::Paused, Phase::OutOfQuota]);
+        assert_eq!(phase_of(LaneState::Open, None), Phase::Broken);
         assert!(!phases.contains(&Phase::Silent));
     }
 }

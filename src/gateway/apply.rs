@@ -96,6 +96,7 @@ impl Gateway {
         }
         let named: Vec<_> = table.lanes.iter().map(|lane| lane.name()).collect();
         self.inner.fallbacks.keep(&named);
+        self.inner.refusals.keep(&named);
         Ok(applied)
     }
 

@@ -170,6 +170,8 @@ impl Gateway {
                 Err(error) => error,
             };
             journey.attempts += attempts(&error);
+            let cause = self.cause(&lane.handle, &error);
+            self.inner.refusals.note(lane.name(), &error, cause);
             placement.exclude(target);
             let kind = kind_of(&error);
             if kind == Some(FallbackKind::ContextLength) {
@@ -181,7 +183,7 @@ impl Gateway {
                 None => {
                     return Err(GatewayError::Call {
                         lane: lane.name().to_owned(),
-                        cause: self.cause(&lane.handle, &error),
+                        cause,
                         error: Box::new(error),
                     });
                 }
@@ -220,11 +222,15 @@ impl Gateway {
                 model: String::new(),
                 fallback: None,
             }),
-            Err(error) => Err(GatewayError::Call {
-                cause: self.cause(&lane.handle, &error),
-                lane: backend.to_owned(),
-                error: Box::new(error),
-            }),
+            Err(error) => {
+                let cause = self.cause(&lane.handle, &error);
+                self.inner.refusals.note(backend, &error, cause);
+                Err(GatewayError::Call {
+                    cause,
+                    lane: backend.to_owned(),
+                    error: Box::new(error),
+                })
+            }
         }
     }
 

@@ -148,6 +148,20 @@ function branch(parent, nodes) {
     });
 }
 
+/** What the gateway may do by itself, as words before the reason. */
+const DONE = { take_out: "The gateway took this backend out", lower_share: "The gateway halved the weight of this key", prewarm: "The gateway woke this backend" };
+const SUGGESTED = { take_out: "Take this backend out?", lower_share: "Halve the weight of this key?", prewarm: "Wake this backend?" };
+/** Time for which a suggestion is shown, in seconds. */
+const SUGGESTION_AGE_MAX = 3600;
+
+/** Returns an action that is in force, or a suggestion that is not old, as an entry among the alerts. */
+function asAlert({ id, kind, state, subject, reason, command, since }) {
+  const words = state === "active" ? DONE[kind] : state === "suggested" && Date.now() / 1000 - since < SUGGESTION_AGE_MAX ? SUGGESTED[kind] : null;
+  if (!words) return [];
+  const verb = state === "active" ? "To undo it" : "To do it";
+  return [{ id: `action ${id}`, severity: state === "active" ? "action" : "suggested", sentence: `${words}: \`${subject}\`. ${reason}`, action: command ? `${verb}: \`${command}\`.` : "" }];
+}
+
 /** Asks for the alerts now and then, if this gateway has them. */
 export class Alerts {
   #timer = null;
@@ -191,9 +205,10 @@ export class Alerts {
   #show(body) {
     const active = body.active ?? body.alerts ?? [];
     this.active = active;
-    show(find("alerts"), active.length > 0);
+    const shown = [...active, ...(body.actions ?? []).flatMap(asAlert)];
+    show(find("alerts"), shown.length > 0);
     setAttribute(find("alerts"), "data-severity", active.some((alert) => alert.severity === "critical") ? "critical" : "warning");
-    keyed(find("alert-list"), active, (alert) => alert.id ?? `${alert.rule} ${alert.subject}`,
+    keyed(find("alert-list"), shown, (alert) => alert.id ?? `${alert.rule} ${alert.subject}`,
       (alert) => element("li", { "data-severity": alert.severity ?? "warning" }, element("p", { class: "severity" }, alert.severity ?? "warning"), element("strong"), element("p", { class: "action" })),
       (node, alert) => {
         setProse(node.children[1], alert.sentence ?? "");

@@ -127,7 +127,7 @@ impl Steering<'_> {
             return Err(ReloadError::NoKeys);
         }
         let settings = change.settings;
-        let alerts = self.watching.prepare(&settings.alerts, self.environment)?;
+        let alerts = self.watching.prepare(&settings, self.environment)?;
         let guards = Guards::new(&settings, self.environment).map_err(StartError::Guards)?;
         let discovery = self.discovery.changed(&settings).await;
         let with_replicas = discovery.settings();

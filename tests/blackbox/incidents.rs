@@ -118,10 +118,10 @@ fn many_failed_calls_burn_fast_and_fewer_slowly() {
             "{sentence}"
         );
         assert!(
-            sentence.contains("99 % succeed. The last error: "),
+            sentence.contains("99 % succeed. Of the failed calls: 100 % of the model `simulated` with `upstream_error`. The last error: "),
             "{sentence}"
         );
-        assert!(text(&alert, "action").contains("the failures of `simulated`"));
+        assert!(text(&alert, "action").contains("the log of the server of `simulated`"));
         assert!(!is_active(&program, other), "{other}");
         assert!(!is_active(&program, &format!("model_{rule}")));
     }
@@ -148,8 +148,12 @@ fn a_model_whose_backends_all_fail_is_an_alert_of_its_own() {
         many(&program, "ill", 10);
     });
     assert_eq!(alert["subject"], "ill");
-    assert!(text(&alert, "sentence").contains("of the model `ill`"));
-    assert!(text(&alert, "action").contains("of the model `ill` has an alert too"));
+    let sentence = text(&alert, "sentence");
+    assert!(
+        sentence.contains("of the model `ill`") && sentence.contains("Of the failed calls: "),
+        "{sentence}"
+    );
+    assert!(text(&alert, "action").contains("`upstream` of `ill`"));
     let lane = await_alert(&program, "active", "burn_rate_fast", || {
         many(&program, "ill", 10);
     });
@@ -209,7 +213,7 @@ fn a_load_that_takes_too_long_is_an_alert_until_it_ends() {
     });
     let sentence = text(&alert, "sentence");
     assert!(
-        sentence.starts_with("`simulated` has been loading its model for"),
+        sentence.starts_with("`simulated` has been loading its model since"),
         "{sentence}"
     );
     await_alert(&program, "recent", "cold_start_long", || {});
@@ -233,9 +237,43 @@ fn refusals_that_last_are_an_alert() {
     });
     let sentence = text(&alert, "sentence");
     assert!(
-        sentence.contains("because more arrive than it can serve"),
+        sentence.contains(" with `queue_full` (as many calls wait as"),
         "{sentence}"
     );
+}
+
+#[test]
+fn a_backend_without_quota_is_an_alert_that_says_what_callers_get_and_whose_command_works() {
+    let folder = folder();
+    let body = r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#;
+    let url = server(move |_| refusal("429 Too Many Requests", "", body));
+    let program = in_front_of(folder.path(), &url, "");
+    let refused = ask(&program, "simulated", 5000);
+    assert_eq!(refused.code(), (429, "insufficient_quota".to_owned()));
+    let alert = await_alert(&program, "active", "quota_used_up", || {});
+    assert_eq!(
+        (&alert["severity"], &alert["subject"]),
+        (&json!("critical"), &json!("simulated"))
+    );
+    let sentence = text(&alert, "sentence");
+    let start = "The quota of `simulated` at its provider is used up, since ";
+    assert!(sentence.starts_with(start), "{sentence}");
+    assert!(
+        sentence.contains(
+            "refused at once, with 429 `insufficient_quota`. The gateway asks again with one call, "
+        ),
+        "{sentence}"
+    );
+    assert!(
+        sentence.contains("exceeded your current quota"),
+        "{sentence}"
+    );
+    let command = format!("`curl -X POST http://{}", program.address);
+    let (_, path) = text(&alert, "action").split_once(&command).unwrap();
+    let path = path.split_once('`').unwrap().0;
+    assert_eq!(path, "/admin/v1/backends/simulated/disable");
+    assert_eq!(program.send("POST", path, &[], &Value::Null).status, 200);
+    await_alert(&program, "active", "lane_closed", || {});
 }
 
 #[test]
@@ -253,7 +291,7 @@ fn a_lane_that_hangs_is_a_stuck_actor() {
     assert_eq!(hung.status, 202, "{}", hung.body);
     let alert = await_alert(&program, "active", "stuck_actor", || {});
     assert_eq!(alert["severity"], "critical");
-    assert_eq!(alert["subject"], "simulated");
+    assert_eq!(alert["subject"], "actors");
     let sentence = text(&alert, "sentence");
     assert!(
         sentence.contains("The actors of the lane `simulated` have answered nothing"),
@@ -376,12 +414,19 @@ fn an_alert_survives_a_restart_as_the_same_alert() {
     let kept = fs::read_to_string(folder.path().join("kebne-data/learned.json")).unwrap();
     assert!(kept.contains("burn_rate_fast"), "{kept}");
     let program = Program::start_plain(folder.path(), &folder.path().join("kebne.toml"));
-    assert_eq!(alerts(&program)["active"], json!([before]));
+    let same = || {
+        let active = alerts(&program)["active"].clone();
+        let [alert] = active.as_array().unwrap().as_slice() else {
+            panic!("{active}");
+        };
+        assert_eq!(
+            (&alert["id"], &alert["since"]),
+            (&before["id"], &before["since"])
+        );
+    };
+    same();
     many(&program, "simulated", 80);
     thread::sleep(Duration::from_millis(1500));
-    assert_eq!(
-        alerts(&program)["active"],
-        json!([before]),
-        "it is not announced again"
-    );
+    // It is not announced again.
+    same();
 }

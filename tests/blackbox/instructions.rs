@@ -127,9 +127,8 @@ fn curl(command: &str) -> Option<Curl> {
             "-H" => curl.headers.extend(words.next()),
             "-d" => curl.body = words.next().unwrap(),
             url if url.starts_with("http") => {
-                let here = ["http://GATEWAY", "http://127.0.0.1:8080"];
-                let path = here.iter().find_map(|host| url.strip_prefix(host));
-                path?.clone_into(&mut curl.path);
+                url.strip_prefix("http://127.0.0.1:8080")?
+                    .clone_into(&mut curl.path);
             }
             _ => {}
         }

@@ -115,7 +115,7 @@ fn calls_that_cost_many_times_what_they_did_are_an_alert_and_the_log_names_the_k
     let sentence = text(&alert, "sentence");
     // 10 tokens at 10 and 50 at 100 per million.
     assert!(
-        sentence.contains("they usually cost 0.00") && sentence.contains("EUR each now"),
+        sentence.contains("calls usually cost 0.00") && sentence.contains("EUR each; "),
         "{sentence}"
     );
     // What the action names is in the request log.
@@ -154,7 +154,12 @@ fn a_budget_that_is_nearly_used_is_an_alert_until_it_is_raised_as_the_action_say
         "{sentence}"
     );
     let action = text(&alert, "action");
-    let usage = path_of(action, "curl http://GATEWAY");
+    // Keys are set, so the command has one.
+    let here = format!(
+        "curl -H \"authorization: Bearer $KEBNE_API_KEY\" http://{}",
+        program.address
+    );
+    let usage = path_of(action, &here);
     let usage = send(&program, "root", "GET", usage, &Value::Null);
     assert_eq!(usage.status, 200, "{}", usage.body);
     assert_eq!(

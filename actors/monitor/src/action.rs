@@ -6,6 +6,8 @@ use actix::Message;
 use kebne_settings::{HumanDuration, SettingsError, Validate, join};
 use serde::{Deserialize, Serialize};
 
+use crate::Access;
+
 /// Whether an action is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,12 +97,38 @@ pub struct Action {
     pub subject: Arc<str>,
     /// Why, in a plain sentence.
     pub reason: String,
+    /// The command that undoes it while it is in force, or does it if it was only suggested; `None` if there is none.
+    #[serde(default)]
+    pub command: Option<String>,
     /// How far it is.
     pub state: ActionState,
     /// When it began, in seconds since 1970.
     pub since: u64,
     /// When it ended, in seconds since 1970; `None` while it is in force.
     pub until: Option<u64>,
+}
+
+impl Action {
+    /// Adds the command that undoes or does the action.
+    pub(crate) fn with_command(mut self, access: &Access) -> Self {
+        let id = self.id.to_string();
+        let undo = "{curl} -X POST {base}/v1/alerts/actions/{}/undo";
+        self.command = match (self.state, self.kind) {
+            (ActionState::Active, _) => Some(access.fill(undo, &id)),
+            (ActionState::Suggested, ActionKind::TakeOut) => {
+                let disable = "{curl} -X POST {base}/admin/v1/backends/{path}/disable";
+                Some(access.fill(disable, &self.subject))
+            }
+            (ActionState::Suggested, ActionKind::Prewarm) => {
+                let prewarm = "{curl} -X POST {base}/admin/v1/backends/{path}/prewarm";
+                Some(access.fill(prewarm, &self.subject))
+            }
+            // The weight of a key is in the settings.
+            (ActionState::Suggested, ActionKind::LowerShare)
+            | (ActionState::Over | ActionState::Undone, _) => None,
+        };
+        self
+    }
 }
 
 /// Sent to whoever carries actions out.

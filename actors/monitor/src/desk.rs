@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    Alert, AlertChanged, Alerts, Change, Memory, Rule, RuleSettings,
+    Access, Alert, AlertChanged, Alerts, Change, Memory, Rule, RuleSettings,
     memory::{OPEN_MAX as KEPT_OPEN_MAX, RECENT_MAX},
 };
 
@@ -21,8 +21,8 @@ const OPEN_MAX: usize = 1000;
 /// Time that a rule may need after a restart to find again what it had found before.
 const FOUND_AGAIN_WITHIN: Duration = Duration::from_mins(2);
 
-/// How far a condition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a condition holds, the furthest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     /// It holds: an alert opens.
     Firing,
@@ -37,6 +37,11 @@ pub(crate) struct Finding {
     pub(crate) subject: Arc<str>,
     pub(crate) level: Level,
     pub(crate) sentence: String,
+    /// What to do, if it depends on what was found: a text as [`Text::action`](crate::rule::Text::action). `None` for the action
+    /// of the rule.
+    pub(crate) action: Option<&'static str>,
+    /// The model whose failures alone are what was found of a lane that serves others too.
+    pub(crate) only_model: Option<Arc<str>>,
 }
 
 /// One condition that holds, with its alert once that is open.
@@ -47,6 +52,8 @@ struct Condition {
     /// Time for which it must be gone before its alert closes.
     closes_after: Duration,
     alert: Option<Alert>,
+    /// `true` if it was found by an earlier process and has not been found by this one.
+    is_earlier: bool,
 }
 
 /// The open alerts, and those that were closed last.
@@ -70,12 +77,9 @@ impl Desk {
             let condition = Condition {
                 since: Duration::ZERO,
                 seen: Duration::ZERO,
-                closes_after: if rule.is_seen_at_once() {
-                    closes_after
-                } else {
-                    closes_after.max(FOUND_AGAIN_WITHIN)
-                },
+                closes_after: closes_after.max(FOUND_AGAIN_WITHIN),
                 alert: Some(alert.clone()),
+                is_earlier: true,
             };
             ((rule, Arc::clone(&alert.subject)), condition)
         });
@@ -112,22 +116,44 @@ impl Desk {
         }
     }
 
-    /// Takes all that was found in one sample, and returns what changes.
+    /// Returns the rules and subjects of the alerts of an earlier process that this one has not found again.
+    pub(crate) fn earlier(&self) -> Vec<(Rule, Arc<str>)> {
+        let conditions = self.conditions.iter();
+        let earlier = conditions.filter(|(_, condition)| condition.is_earlier);
+        earlier.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Has the alert of an earlier process close with the next sample, because its rule could be judged anew and found nothing.
+    pub(crate) fn refute(&mut self, key: &(Rule, Arc<str>)) {
+        if let Some(condition) = self.conditions.get_mut(key) {
+            condition.closes_after = Duration::ZERO;
+        }
+    }
+
+    /// Takes all that was found in one sample, and returns what changes. `access` is how the commands of actions reach the
+    /// service.
     pub(crate) fn take(
         &mut self,
         findings: Vec<Finding>,
         at: Duration,
         unix_seconds: u64,
+        access: &Access,
     ) -> Vec<AlertChanged> {
         let mut changes = Vec::new();
         for finding in findings {
-            changes.extend(self.found(finding, at, unix_seconds));
+            changes.extend(self.found(finding, at, unix_seconds, access));
         }
         changes.extend(self.close_what_is_over(at, unix_seconds));
         changes
     }
 
-    fn found(&mut self, finding: Finding, at: Duration, unix_seconds: u64) -> Option<AlertChanged> {
+    fn found(
+        &mut self,
+        finding: Finding,
+        at: Duration,
+        unix_seconds: u64,
+        access: &Access,
+    ) -> Option<AlertChanged> {
         let key = (finding.rule, Arc::clone(&finding.subject));
         let is_known = self.conditions.contains_key(&key);
         let is_firing = finding.level == Level::Firing;
@@ -141,11 +167,20 @@ impl Desk {
             seen: at,
             closes_after: text.closes_after,
             alert: None,
+            is_earlier: false,
         });
         condition.seen = at;
         condition.closes_after = text.closes_after;
+        condition.is_earlier = false;
+        let action = access.fill(finding.action.unwrap_or(text.action), &finding.subject);
+        if let Some(alert) = &mut condition.alert {
+            // What an operator reads is what is the case now.
+            alert.sentence = finding.sentence;
+            alert.action = action;
+            return None;
+        }
         let held = at.saturating_sub(condition.since);
-        if condition.alert.is_some() || !is_firing || held < opens_after {
+        if !is_firing || held < opens_after {
             return None;
         }
         self.last_id += 1;
@@ -153,7 +188,7 @@ impl Desk {
             id: self.last_id,
             rule: finding.rule,
             severity: text.severity,
-            action: finding.rule.action(&finding.subject),
+            action,
             subject: finding.subject,
             since: unix_seconds,
             sentence: finding.sentence,
@@ -226,12 +261,18 @@ mod tests {
         Desk::new(&settings, &Memory::default())
     }
 
+    fn take(desk: &mut Desk, found: Vec<Finding>, at: Duration, unix: u64) -> Vec<AlertChanged> {
+        desk.take(found, at, unix, &Access::default())
+    }
+
     fn finding(level: Level) -> Finding {
         Finding {
             rule: Rule::RefusalsSustained,
             subject: "a".into(),
             level,
             sentence: "Many calls are refused.".to_owned(),
+            action: None,
+            only_model: None,
         }
     }
 
@@ -241,7 +282,7 @@ mod tests {
         let mut changes = Vec::new();
         for (second, level) in (0_u32..).zip(levels) {
             let found = level.map(finding).into_iter().collect();
-            for changed in desk.take(found, second * SECOND, u64::from(second)) {
+            for changed in take(&mut desk, found, second * SECOND, u64::from(second)) {
                 changes.push((second, changed.change));
             }
         }
@@ -289,8 +330,8 @@ mod tests {
             let mut found = finding(Level::Firing);
             found.rule = Rule::LaneClosed;
             let at = round * 100 * SECOND;
-            assert_eq!(desk.take(vec![found], at, 0).len(), 1);
-            assert_eq!(desk.take(Vec::new(), at + 10 * SECOND, 0).len(), 1);
+            assert_eq!(take(&mut desk, vec![found], at, 0).len(), 1);
+            assert_eq!(take(&mut desk, Vec::new(), at + 10 * SECOND, 0).len(), 1);
         }
         let ids: Vec<u64> = desk.alerts().recent.iter().map(|alert| alert.id).collect();
         assert_eq!(ids, [10, 9, 8]);
@@ -309,20 +350,25 @@ mod tests {
         let mut changes = Vec::new();
         for second in 1..600_u32 {
             let found = (second >= 100).then(|| finding(Level::Firing));
-            changes.extend(desk.take(found.into_iter().collect(), second * SECOND, 0));
+            changes.extend(take(
+                &mut desk,
+                found.into_iter().collect(),
+                second * SECOND,
+                0,
+            ));
         }
         assert_eq!(changes, []);
         assert_eq!(desk.active(), std::slice::from_ref(&opened));
         // Not found again: it closes, and the next one has another number.
         let mut desk = again();
-        assert_eq!(desk.take(Vec::new(), 119 * SECOND, 119), []);
-        let closed = desk.take(Vec::new(), 120 * SECOND, 120);
+        assert_eq!(take(&mut desk, Vec::new(), 119 * SECOND, 119), []);
+        let closed = take(&mut desk, Vec::new(), 120 * SECOND, 120);
         assert_eq!(
             (closed[0].change, closed[0].alert.id),
             (Change::Closed, opened.id)
         );
         for second in 200..300_u32 {
-            desk.take(vec![finding(Level::Firing)], second * SECOND, 0);
+            take(&mut desk, vec![finding(Level::Firing)], second * SECOND, 0);
         }
         assert_eq!(desk.active()[0].id, opened.id + 1);
         assert_eq!(desk.alerts().recent.len(), 1);

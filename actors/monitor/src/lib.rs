@@ -4,6 +4,7 @@
 //! The rules are pure: they see samples, which carry the time. [`Watch`] applies them, and [`Monitor`] is the actor
 //! around it. The crate knows neither HTTP nor models.
 
+mod access;
 mod action;
 mod alert;
 mod daily_load;
@@ -17,20 +18,25 @@ mod rule;
 mod rules;
 mod sample;
 mod settings;
+mod shares;
+mod spoken;
 mod watch;
 
+pub use access::Access;
 pub use action::{Action, ActionKind, ActionSettings, ActionState, Command, Policy, UndoError};
 pub use alert::{Alert, AlertChanged, Alerts, Change};
 pub use daily_load::{DailyLoad, Peak};
 pub use memory::{Habits, Memory, UsualValue};
 pub use monitor::{
-    CarryOut, ChangeSettings, GetAlerts, GetMemory, Monitor, Subscribe, TakeSample, Undo,
+    CarryOut, ChangeAccess, ChangeSettings, GetAlerts, GetMemory, Monitor, Subscribe, TakeSample,
+    Undo,
 };
 pub use planner::Planner;
 pub use reference::reference;
 pub use rule::{Rule, Severity};
 pub use sample::{
-    ActorSample, BudgetSample, KeySample, LaneSample, ModelSample, Phase, Sample, ServerSample,
+    ActorSample, BudgetSample, FailedCalls, KeySample, LaneSample, ModelSample, Phase, Sample,
+    ServerSample, Times,
 };
 pub use settings::RuleSettings;
 pub use watch::Watch;

@@ -38,8 +38,10 @@ pub struct Memory {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Habits {
-    /// The usual latency, in seconds.
-    pub latency: Option<UsualValue>,
+    /// The usual time to the first token, in seconds.
+    pub first_token: Option<UsualValue>,
+    /// The usual time of a whole answer, in seconds.
+    pub whole: Option<UsualValue>,
     /// The usual tokens of a call.
     pub tokens: Option<UsualValue>,
     /// The usual cost of a call, in billionths of the currency.

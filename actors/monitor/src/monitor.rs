@@ -10,8 +10,8 @@ use actix::{Actor, Handler, Message, MessageResult};
 use kebne_actors::{Context, Props, Recipient, Strategy};
 
 use crate::{
-    Action, ActionSettings, AlertChanged, Alerts, Command, Memory, Planner, RuleSettings, Sample,
-    UndoError, Watch,
+    Access, Action, ActionSettings, AlertChanged, Alerts, Command, Memory, Planner, RuleSettings,
+    Sample, UndoError, Watch,
 };
 
 /// The number of samples and questions that may wait. Samples come once a second.
@@ -54,6 +54,11 @@ pub struct ChangeSettings {
     /// What may be done.
     pub actions: ActionSettings,
 }
+
+/// Replaces how the commands in actions reach the service.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChangeAccess(pub Access);
 
 /// Undoes the action of this number.
 #[derive(Debug, Message)]
@@ -123,7 +128,9 @@ impl Handler<GetAlerts> for Monitor {
 
     fn handle(&mut self, _: GetAlerts, _: &mut Context<Self>) -> Self::Result {
         let mut alerts = self.watch.alerts();
-        alerts.actions = self.planner.actions();
+        let actions = self.planner.actions().into_iter();
+        let access = self.watch.access();
+        alerts.actions = actions.map(|action| action.with_command(access)).collect();
         MessageResult(alerts)
     }
 }
@@ -166,6 +173,14 @@ impl Handler<ChangeSettings> for Monitor {
     }
 }
 
+impl Handler<ChangeAccess> for Monitor {
+    type Result = ();
+
+    fn handle(&mut self, ChangeAccess(access): ChangeAccess, _: &mut Context<Self>) {
+        self.watch.reach_by(access);
+    }
+}
+
 impl Handler<Undo> for Monitor {
     type Result = Result<Action, UndoError>;
 
@@ -173,6 +188,6 @@ impl Handler<Undo> for Monitor {
         let (at, unix_seconds) = self.now;
         let (action, command) = self.planner.undo(id, at, unix_seconds)?;
         self.send(command);
-        Ok(action)
+        Ok(action.with_command(self.watch.access()))
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     Action, ActionKind, ActionSettings, ActionState, Alert, Command, DailyLoad, LaneSample, Memory,
-    Phase, Policy, Rule, Sample, UndoError, history::real, memory::RECENT_MAX,
+    Phase, Policy, Rule, Sample, UndoError, history::real, memory::RECENT_MAX, spoken::clock,
 };
 
 /// The alerts for which a backend is taken out. One whose breaker is open gets no calls anyway.
@@ -24,6 +24,8 @@ const PROVED_AFTER: Duration = Duration::from_mins(1);
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 /// Time before a peak, in addition to the load time, at which a backend is woken.
 const LEAD: Duration = Duration::from_mins(2);
+/// The longest load time that is waited for.
+const LOAD_MAX: Duration = Duration::from_hours(1);
 /// The share of all running calls that makes a key the one whose weight is lowered, and how many must run.
 const MOST: f64 = 0.6;
 const RUNNING_MIN: u64 = 10;
@@ -196,16 +198,17 @@ impl Planner {
         if self.settings.prewarm == Policy::Off || lane.phase != Phase::Idle {
             return None;
         }
-        let lead = lane.load_time_p95.unwrap_or_default().saturating_add(LEAD);
+        // What was learned as a load time may have been an outage.
+        let load_time = lane.load_time_p95.unwrap_or_default().min(LOAD_MAX);
+        let lead = load_time.saturating_add(LEAD);
         let peak = load.peak_within(sample.unix_seconds, lead)?;
         if self.woken_for.insert(Arc::clone(&lane.name), peak.begins) == Some(peak.begins) {
             return None;
         }
         let (name, calls) = (&lane.name, peak.calls);
-        let minutes = peak.begins.saturating_sub(sample.unix_seconds) / 60;
+        let begins = clock(peak.begins, Duration::ZERO);
         let reason = format!(
-            "`{name}` is idle, and on other days about {calls:.0} calls come in the quarter of an hour that begins in {minutes} \
-             minutes."
+            "`{name}` is idle, and on other days about {calls:.0} calls come in the quarter of an hour from {begins} on."
         );
         let id = self.record(
             ActionKind::Prewarm,
@@ -380,6 +383,7 @@ impl Planner {
             kind,
             subject: Arc::clone(subject),
             reason: reason.to_owned(),
+            command: None,
             state: if is_taken {
                 ActionState::Active
             } else {

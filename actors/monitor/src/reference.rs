@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::Rule;
+use crate::{Access, Rule};
 
 /// Returns the reference of all rules in Markdown: a sentence, when an alert opens, what it means, and what to do.
 pub fn reference() -> String {
@@ -19,7 +19,7 @@ pub fn reference() -> String {
             it.condition,
             it.closes_after.as_secs(),
             it.meaning,
-            it.action.replace("{path}", "NAME").replace("{}", "NAME"),
+            rule.action("NAME", &Access::default()),
         );
     }
     text

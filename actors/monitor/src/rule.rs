@@ -1,19 +1,11 @@
 //! The rules: their names, their severity, and what an operator reads about them.
 
-mod text;
+pub(crate) mod text;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use crate::Access;
 use text::Text;
-
-/// What is encoded in a part of a path: all but the unreserved characters of URLs (RFC 3986), so that neither a shell nor the
-/// gateway reads it differently.
-const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// A rule. Its alerts are of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +15,8 @@ pub enum Rule {
     BackendDown,
     /// The backend refuses the gateway's key or its requests as such.
     Misconfigured,
+    /// The quota of a backend is used up.
+    QuotaUsedUp,
     /// A lane is closed.
     LaneClosed,
     /// So many calls fail that the monthly error budget is gone within two days.
@@ -77,9 +71,10 @@ pub enum Severity {
 
 impl Rule {
     /// Every rule, in the order in which they are explained.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BackendDown,
         Self::Misconfigured,
+        Self::QuotaUsedUp,
         Self::LaneClosed,
         Self::BurnRateFast,
         Self::BurnRateSlow,
@@ -112,25 +107,16 @@ impl Rule {
         self.text().severity
     }
 
-    /// Returns the action for a subject.
-    pub fn action(self, subject: &str) -> String {
-        let in_url = utf8_percent_encode(subject, PATH_PART).to_string();
-        let action = self.text().action.replace("{path}", &in_url);
-        action.replace("{}", subject)
-    }
-
-    /// Returns `true` if the first sample of a process shows whether its condition still holds.
-    pub(crate) fn is_seen_at_once(self) -> bool {
-        matches!(
-            self,
-            Self::LaneClosed | Self::StuckActor | Self::CertificateExpires | Self::LogLinesDropped
-        )
+    /// Returns the action for a subject, unless what was found asks for another one.
+    pub fn action(self, subject: &str, access: &Access) -> String {
+        access.fill(self.text().action, subject)
     }
 
     pub(crate) fn text(self) -> &'static Text {
         match self {
             Self::BackendDown => &text::BACKEND_DOWN,
             Self::Misconfigured => &text::MISCONFIGURED,
+            Self::QuotaUsedUp => &text::QUOTA_USED_UP,
             Self::LaneClosed => &text::LANE_CLOSED,
             Self::BurnRateFast => &text::BURN_RATE_FAST,
             Self::BurnRateSlow => &text::BURN_RATE_SLOW,
@@ -173,19 +159,10 @@ mod tests {
     fn every_rule_has_its_place_and_an_action_that_names_no_placeholder() {
         for (index, rule) in Rule::ALL.iter().enumerate() {
             assert_eq!(*rule as usize, index, "{}", rule.name());
-            let action = rule.action("gpu-1");
+            let action = rule.action("gpu-1", &Access::default());
             assert!(!action.contains(['{', '}']), "{action}");
             assert!(action.ends_with('.') || action.ends_with("`."), "{action}");
         }
-    }
-
-    #[test]
-    fn a_subject_in_a_command_is_a_part_of_its_path() {
-        let action = Rule::LaneClosed.action("a/b c?'$x");
-        let command = "http://GATEWAY/admin/v1/backends/a%2Fb%20c%3F%27%24x/reopen`";
-        assert!(action.contains(command), "{action}");
-        let action = Rule::Slower.action("a/b");
-        assert!(action.contains("`a/b`"), "{action}");
     }
 
     #[test]

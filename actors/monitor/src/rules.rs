@@ -5,6 +5,7 @@ mod burn_rate;
 mod cold_start;
 mod flapping;
 mod misconfigured;
+mod quota;
 mod refusals;
 mod restarts;
 mod retry_after;
@@ -22,6 +23,7 @@ use backend_down::BackendDown;
 use cold_start::ColdStart;
 use flapping::Flapping;
 use misconfigured::Misconfigured;
+use quota::QuotaUsedUp;
 use refusals::Refusals;
 use retry_after::RetryAfter;
 use unusual::{Measure, PerCall, Slower};
@@ -34,10 +36,14 @@ pub(crate) use stuck_actors::StuckActors;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
     pub(crate) at: Duration,
+    /// The same time in seconds since 1970.
+    pub(crate) unix_seconds: u64,
     pub(crate) lane: &'a LaneSample,
     pub(crate) settings: &'a RuleSettings,
     /// The currency of costs.
     pub(crate) currency: &'a str,
+    /// The failed calls of the lane by model and reason.
+    pub(crate) failed: &'a [((Arc<str>, &'static str), u64)],
 }
 
 /// The rules of one lane.
@@ -45,6 +51,7 @@ pub(crate) struct View<'a> {
 pub(crate) struct LaneRules {
     down: BackendDown,
     misconfigured: Misconfigured,
+    quota: QuotaUsedUp,
     burn_rate: BurnRate,
     flapping: Flapping,
     cold_start: ColdStart,
@@ -63,6 +70,8 @@ impl View<'_> {
             subject: Arc::clone(&self.lane.name),
             level,
             sentence,
+            action: None,
+            only_model: None,
         }
     }
 
@@ -79,11 +88,12 @@ impl LaneRules {
         Self {
             down: BackendDown::default(),
             misconfigured: Misconfigured::default(),
+            quota: QuotaUsedUp::default(),
             burn_rate: BurnRate::default(),
             flapping: Flapping::default(),
             cold_start: ColdStart::default(),
             refusals: Refusals::default(),
-            slower: Slower::with_usual(habits.latency),
+            slower: Slower::with_usual(habits.first_token, habits.whole),
             retry_after: RetryAfter::default(),
             tokens: PerCall::new(Measure::Tokens, habits.tokens),
             cost: PerCall::new(Measure::Cost, habits.cost),
@@ -92,8 +102,10 @@ impl LaneRules {
 
     /// Returns what is known of the lane, without its load by time of day.
     pub(crate) fn habits(&self) -> Habits {
+        let [first_token, whole] = self.slower.usual();
         Habits {
-            latency: self.slower.usual(),
+            first_token,
+            whole,
             tokens: self.tokens.usual(),
             cost: self.cost.usual(),
             ..Habits::default()
@@ -111,6 +123,7 @@ impl LaneRules {
             lane_closed(view),
             self.down.look(view),
             self.misconfigured.look(view),
+            self.quota.look(view),
             fast,
             slow,
             self.flapping.look(view),
@@ -130,17 +143,6 @@ fn lane_closed(view: &View<'_>) -> Option<Finding> {
     let name = &view.lane.name;
     let sentence = format!("The lane of `{name}` is closed, so it gets no calls: {reason}.");
     Some(view.finding(Rule::LaneClosed, Level::Firing, sentence))
-}
-
-/// Writes a duration for people: whole seconds below two minutes, then minutes, then hours.
-fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{} ms", duration.as_millis()),
-        1..120 => format!("{seconds} s"),
-        120..7200 => format!("{} minutes", seconds / 60),
-        _ => format!("{} hours", seconds / 3600),
-    }
 }
 
 #[cfg(test)]

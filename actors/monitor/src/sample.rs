@@ -31,6 +31,21 @@ pub struct Sample {
     pub log_lines_dropped: u64,
     /// The servers that this process starts and stops.
     pub servers: Vec<ServerSample>,
+    /// Calls that were admitted and failed, by model, lane and reason.
+    pub failed: Vec<FailedCalls>,
+}
+
+/// Calls of one model that were admitted by one lane and failed there for one reason.
+#[derive(Clone, Debug, Default)]
+pub struct FailedCalls {
+    /// The model.
+    pub model: Arc<str>,
+    /// The lane.
+    pub lane: Arc<str>,
+    /// The reason code.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
 }
 
 /// A server that this process starts and stops.
@@ -40,6 +55,8 @@ pub struct ServerSample {
     pub name: Arc<str>,
     /// `true` if its last start failed.
     pub is_failing: bool,
+    /// `true` if it serves now.
+    pub serves: bool,
     /// The failures in a row.
     pub failures: u32,
     /// Why it failed last.
@@ -60,10 +77,21 @@ pub enum Phase {
     Serving,
     /// The breaker is open.
     Broken,
-    /// The backend asked for a pause, or its quota is used up.
+    /// The backend asked for a pause.
     Paused,
+    /// The quota of the backend is used up.
+    OutOfQuota,
     /// The lane's actors did not answer.
     Silent,
+}
+
+/// A time of the last calls of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// As if all calls were of one kind: calls of different kinds take different times under the same load.
+    pub comparable: Duration,
+    /// As it was.
+    pub last: Duration,
 }
 
 /// The numbers of one lane.
@@ -83,6 +111,8 @@ pub struct LaneSample {
     pub failed: u64,
     /// Calls that were refused.
     pub refused: u64,
+    /// The refused calls by reason code.
+    pub refusals: Vec<(&'static str, u64)>,
     /// Calls that the lane holds now, waiting or running.
     pub held: u64,
     /// Attempts that the backend refused because the gateway's settings are wrong, such as its key.
@@ -93,8 +123,12 @@ pub struct LaneSample {
     pub last_failure: Option<Arc<str>>,
     /// The time since the last failed attempt.
     pub last_failure_age: Option<Duration>,
-    /// The time that a call takes now, with calls of different kinds made comparable; `None` before it is known.
-    pub latency: Option<Duration>,
+    /// The time from sending a streamed call to the first part of its answer; `None` before it is known.
+    pub first_token: Option<Times>,
+    /// The time from sending a call to the end of its answer; `None` before it is known.
+    pub whole: Option<Times>,
+    /// The time until the backend is asked again, while it is not sent all calls.
+    pub next_attempt_in: Option<Duration>,
     /// The 95th percentile of the load times seen so far.
     pub load_time_p95: Option<Duration>,
     /// The last time to come back that a refused caller was given since the sample before.
@@ -107,6 +141,8 @@ pub struct LaneSample {
     pub priced: u64,
     /// The cost of those calls, in billionths of the currency.
     pub cost_nano: u64,
+    /// The models that the lane serves.
+    pub models: usize,
     /// `true` if each model of the lane has another lane that serves.
     pub has_alternative: bool,
 }

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    Alert, AlertChanged, Alerts, BudgetSample, Habits, Memory, Rule, RuleSettings, Sample,
+    Access, Alert, AlertChanged, Alerts, BudgetSample, Habits, LaneSample, Memory, Rule,
+    RuleSettings, Sample,
     desk::{Desk, Finding, Level},
     rules::{BurnRate, LaneRules, Restarts, StuckActors, View},
+    spoken::moment,
 };
 
 /// Time for which a dropped line of the log is news.
@@ -15,6 +17,7 @@ const LINES_NEWS: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Watch {
     settings: RuleSettings,
+    access: Access,
     lanes: BTreeMap<Arc<str>, LaneRules>,
     models: BTreeMap<Arc<str>, BurnRate>,
     /// What was known of the lanes before the first sample.
@@ -37,6 +40,7 @@ impl Watch {
         Self {
             desk: Desk::new(&settings, memory),
             settings,
+            access: Access::default(),
             lanes: BTreeMap::new(),
             models: BTreeMap::new(),
             habits: memory.habits.clone(),
@@ -64,14 +68,23 @@ impl Watch {
             let rules = self.lanes.entry(Arc::clone(&lane.name)).or_insert_with(|| {
                 LaneRules::new(habits.get(&lane.name).unwrap_or(&Habits::default()))
             });
+            let failed = sample
+                .failed
+                .iter()
+                .filter(|failed| failed.lane == lane.name);
+            let failed = failed.map(|one| ((Arc::clone(&one.model), one.reason), one.count));
             findings.extend(rules.look(&View {
                 at: sample.at,
+                unix_seconds: sample.unix_seconds,
+                failed: &failed.collect::<Vec<_>>(),
                 lane,
                 settings: &self.settings,
                 currency: &sample.currency,
             }));
         }
-        findings.extend(self.models(sample));
+        let of_models = self.models(sample);
+        leave_to_models(&mut findings, &of_models);
+        findings.extend(of_models);
         findings.extend(self.actors.look(sample, &self.settings));
         findings.extend(self.restarts.look(sample));
         findings.extend(store_down(sample));
@@ -80,7 +93,24 @@ impl Watch {
         findings.extend(certificate(sample));
         findings.extend(servers(sample));
         findings.extend(self.lines_dropped(sample));
-        self.desk.take(findings, sample.at, sample.unix_seconds)
+        for key in self.desk.earlier() {
+            let is_found = |found: &Finding| found.rule == key.0 && found.subject == key.1;
+            if !findings.iter().any(is_found) && is_judged_anew(&key, sample) {
+                self.desk.refute(&key);
+            }
+        }
+        self.desk
+            .take(findings, sample.at, sample.unix_seconds, &self.access)
+    }
+
+    /// Returns how the commands in actions reach the service.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Has the commands in actions reach the service in another way.
+    pub(crate) fn reach_by(&mut self, access: Access) {
+        self.access = access;
     }
 
     /// Returns the open alerts.
@@ -116,7 +146,7 @@ impl Watch {
             .filter(|model| model.only_lane.is_none())
         {
             let rule = self.models.entry(Arc::clone(&model.name)).or_default();
-            let both = rule.look_at_model(sample.at, model, &self.settings);
+            let both = rule.look_at_model(sample, model, &self.settings);
             found.extend(both.into_iter().flatten());
         }
         found
@@ -133,12 +163,77 @@ impl Watch {
         is_news.then(|| Finding {
             rule: Rule::LogLinesDropped,
             subject: "log".into(),
+        action: None,
+        only_model: None,
             level: Level::Firing,
             sentence: format!(
                 "{dropped} lines of the log have been lost since the start, the last ones just now, because standard \
                  error or the file of the request log did not take them in time."
             ),
         })
+    }
+}
+
+/// Leaves the failures of one model at a lane that serves others too to the alert of the model, if that opens.
+fn leave_to_models(of_lanes: &mut [Finding], of_models: &[Finding]) {
+    for finding in of_lanes {
+        let mut firing = of_models
+            .iter()
+            .filter(|found| found.level == Level::Firing);
+        let model = finding.only_model.as_ref();
+        if firing.any(|found| Some(&found.subject) == model) {
+            finding.level = Level::Holding;
+        }
+    }
+}
+
+/// The calls since the start after which a rule about calls has judged again.
+const CALLS_ENOUGH: u64 = 20;
+/// Time since the start after which what the service asks by itself has been answered: the stores are asked each ten seconds.
+const ASKED_WITHIN: Duration = Duration::from_secs(15);
+
+/// Returns `true` if this process has seen enough to judge again what an earlier one found, so that its alert need not wait
+/// for its time. What is not there any more needs no judgement.
+fn is_judged_anew((rule, subject): &(Rule, Arc<str>), sample: &Sample) -> bool {
+    let with_lane = |judge: fn(&LaneSample) -> bool| {
+        let mut lanes = sample.lanes.iter();
+        lanes.find(|lane| lane.name == *subject).is_none_or(judge)
+    };
+    match rule {
+        // What the first sample shows, and actors, which are new.
+        Rule::LaneClosed
+        | Rule::StuckActor
+        | Rule::ActorRestarts
+        | Rule::CertificateExpires
+        | Rule::LogLinesDropped => true,
+        Rule::BackendDown | Rule::ColdStartLong | Rule::Misconfigured | Rule::QuotaUsedUp => {
+            with_lane(|lane| lane.succeeded > 0)
+        }
+        Rule::BurnRateFast
+        | Rule::BurnRateSlow
+        | Rule::Flapping
+        | Rule::Slower
+        | Rule::TokensUnusual
+        | Rule::CostUnusual => {
+            with_lane(|lane| lane.succeeded.saturating_add(lane.failed) >= CALLS_ENOUGH)
+        }
+        Rule::RefusalsSustained | Rule::RetryAfterWrong => {
+            with_lane(|lane| lane.calls >= CALLS_ENOUGH)
+        }
+        Rule::ModelBurnRateFast | Rule::ModelBurnRateSlow => {
+            let mut models = sample.models.iter();
+            let model = models.find(|model| model.name == *subject);
+            let ended = model.map(|model| model.succeeded.saturating_add(model.failed));
+            ended.is_none_or(|ended| ended >= CALLS_ENOUGH)
+        }
+        Rule::StoreDown | Rule::AccountStoreDown | Rule::BudgetNearlyUsed => {
+            sample.at >= ASKED_WITHIN
+        }
+        Rule::ServerFails => {
+            let mut servers = sample.servers.iter();
+            let server = servers.find(|server| server.name == *subject);
+            server.is_none_or(|server| server.serves)
+        }
     }
 }
 
@@ -163,6 +258,8 @@ fn budgets(sample: &Sample) -> Vec<Finding> {
         Finding {
             rule: Rule::BudgetNearlyUsed,
             subject: Arc::clone(account),
+            action: None,
+            only_model: None,
             level: Level::Firing,
             sentence: format!(
                 "The budget of `{account}` for this {period} is used to {percent} %; calls beyond it are refused."
@@ -183,19 +280,23 @@ fn certificate(sample: &Sample) -> Option<Finding> {
     if left >= CERTIFICATE_LEFT {
         return None;
     }
+    let end = moment(expires_at);
     let sentence = match left / DAY {
         _ if left == 0 => {
-            "The certificate of the service has expired; callers cannot connect.".to_owned()
+            format!("The certificate of the service has expired, at {end}; callers cannot connect.")
         }
-        0 => "The certificate of the service expires within a day; after that callers cannot connect."
-            .to_owned(),
+        0 => format!(
+            "The certificate of the service expires within a day, at {end}; after that callers cannot connect."
+        ),
         days => format!(
-            "The certificate of the service expires in {days} days; after that callers cannot connect."
+            "The certificate of the service expires in {days} days, at {end}; after that callers cannot connect."
         ),
     };
     Some(Finding {
         rule: Rule::CertificateExpires,
         subject: "certificate".into(),
+        action: None,
+        only_model: None,
         level: Level::Firing,
         sentence,
     })
@@ -206,6 +307,8 @@ fn account_store_down(sample: &Sample) -> Option<Finding> {
     Some(Finding {
         rule: Rule::AccountStoreDown,
         subject: "account store".into(),
+        action: None,
+        only_model: None,
         level: Level::Firing,
         sentence: format!(
             "The store of keys and budgets does not work ({reason}), so keys cannot be changed and sums are not written."
@@ -225,6 +328,8 @@ fn servers(sample: &Sample) -> Vec<Finding> {
         Finding {
             rule: Rule::ServerFails,
             subject: Arc::clone(name),
+            action: None,
+            only_model: None,
             level: Level::Firing,
             sentence: format!(
                 "The model server `{name}` does not start{times}. The last error: {error}."
@@ -239,6 +344,8 @@ fn store_down(sample: &Sample) -> Option<Finding> {
     Some(Finding {
         rule: Rule::StoreDown,
         subject: "session store".into(),
+        action: None,
+        only_model: None,
         level: Level::Firing,
         sentence: format!(
             "Calls of sessions are refused: {}.",

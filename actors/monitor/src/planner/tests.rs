@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::Planner;
 use crate::{
-    ActionKind, ActionSettings, ActionState, Alert, Command, KeySample, LaneSample, Memory, Phase,
-    Policy, Rule, Sample, UndoError,
+    Access, ActionKind, ActionSettings, ActionState, Alert, Command, KeySample, LaneSample, Memory,
+    Phase, Policy, Rule, Sample, UndoError,
 };
 
 fn planner(policy: Policy) -> Planner {
@@ -41,7 +41,7 @@ fn alert(rule: Rule, subject: &str) -> Alert {
         subject: subject.into(),
         since: 0,
         sentence: "Many calls fail.".to_owned(),
-        action: rule.action(subject),
+        action: rule.action(subject, &Access::default()),
         until: None,
     }
 }
@@ -171,6 +171,34 @@ fn what_somebody_undid_is_left_alone() {
     sample.lanes[0].closed = None;
     let done = run(&mut planner, &mut sample, &alerts, 4000, |_| {});
     assert_eq!(done.first(), Some(&(3605, "close")), "an hour later");
+}
+
+#[test]
+fn an_action_says_which_command_undoes_it_or_does_what_it_suggests() {
+    let alerts = [alert(Rule::Misconfigured, "a")];
+    for (policy, expected) in [
+        (
+            Policy::Act,
+            "curl -X POST http://127.0.0.1:8080/v1/alerts/actions/1/undo",
+        ),
+        (
+            Policy::Suggest,
+            "curl -X POST http://127.0.0.1:8080/admin/v1/backends/a/disable",
+        ),
+    ] {
+        let mut planner = planner(policy);
+        let mut sample = sample(vec![lane("a"), lane("b")]);
+        run(&mut planner, &mut sample, &alerts, 5, |_| {});
+        let command = |planner: &Planner| {
+            let action = planner.actions().swap_remove(0);
+            action.with_command(&Access::default()).command
+        };
+        assert_eq!(command(&planner).as_deref(), Some(expected));
+        if policy == Policy::Act {
+            planner.undo(1, sample.at, 5).unwrap();
+            assert_eq!(command(&planner), None);
+        }
+    }
 }
 
 #[test]

@@ -14,13 +14,26 @@ pub(crate) struct Text {
     pub(crate) example: &'static str,
     /// What it means.
     pub(crate) meaning: &'static str,
-    /// What to do; `{}` stands for the subject, `{path}` for the subject as a part of a URL.
+    /// What to do; `{}`, `{path}`, `{curl}` and `{base}` are filled in by [`Access`](crate::Access).
     pub(crate) action: &'static str,
     /// Time for which the condition must hold without a gap before an alert opens.
     pub(crate) opens_after: Duration,
     /// Time for which it must be gone before the alert closes.
     pub(crate) closes_after: Duration,
 }
+
+/// What to do about a model whose calls fail.
+const MODEL_FAILS: &str = "The sentence names the backends and the reasons of the failures. If such a backend has an alert of another kind, \
+    such as `backend_down`, do what that asks for. Otherwise only this model fails there: `upstream` of `{}` in `[[models]]` must be one of \
+    the names that the server lists under `/models` of its `base_url` (`kebne check --live` compares them), and the log of the server has \
+    the error. Meanwhile remove that backend from `backends` of the model, if another one is left, and have the settings read again: \
+    `{curl} -X POST {base}/admin/v1/reload`.";
+
+/// What to do about a backend of which nearly all failures are those of one of its models.
+pub(crate) const ONE_MODEL_FAILS: &str = "Do not take `{}` out: its other models have no such failures. The sentence names the one that has. Its \
+    `upstream` in `[[models]]` must be one of the names that the server lists under `/models` of its `base_url` (`kebne check --live` \
+    compares them), and the log of the server has the error. Meanwhile remove `{}` from `backends` of that model, if another one is left, \
+    and have the settings read again: `{curl} -X POST {base}/admin/v1/reload`.";
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -29,13 +42,13 @@ const fn seconds(seconds: u64) -> Duration {
 pub(super) const BACKEND_DOWN: Text = Text {
     name: "backend_down",
     severity: Severity::Critical,
-    condition: "the backend cannot be reached, or its breaker is open, for `down_after` (unreachable: for its usual load time, \
-        if that is longer)",
-    example: "The server of `gpu-1` cannot be reached, for 30 s now. The last error: connection refused.",
+    condition: "the backend cannot be reached, or its breaker is open, for `down_after`. A backend that nobody had called for a while \
+        may be starting on demand: then for its usual load time, if that is longer, and at most for `cold_start_max`",
+    example: "The server of `gpu-1` cannot be reached, since 12:03 UTC (45 s). The last error: connection refused.",
     meaning: "The model server is stopped, crashed, at another address, or fails every call. Calls fall back to the next \
         backend of their model; without one they are refused.",
     action: "If it cannot be reached, start its server, or correct `base_url` of the backend `{}` in the settings (`kebne check` \
-        prints the address) and have them read again: `curl -X POST http://GATEWAY/admin/v1/reload`. If it fails its calls, look for the error of the sentence in the log of the \
+        prints the address) and have them read again: `{curl} -X POST {base}/admin/v1/reload`. If it fails its calls, look for the error of the sentence in the log of the \
         server. The gateway tries again by itself: once the server answers, nothing is to be done here.",
     opens_after: Duration::ZERO,
     closes_after: seconds(30),
@@ -46,11 +59,30 @@ pub(super) const MISCONFIGURED: Text = Text {
     severity: Severity::Critical,
     condition: "the backend refused an attempt because of its key (401, 403) or its path (404, 405), and no call has \
         succeeded since",
-    example: "The server of `gpu-1` does not accept the gateway's requests, and no call has succeeded since. The last error: status 401, invalid key.",
+    example: "The server of `gpu-1` does not accept the gateway's requests, since 12:03 UTC, and no call has succeeded since then. The last error: status 401, invalid key.",
     meaning: "The server runs, and does not accept the gateway. Waiting does not help: every call fails in the same way.",
     action: "For 401 or 403, `api_key_env` of the backend `{}` must name an environment variable, and that must hold a valid key. For \
         404 or 405, correct its `base_url` (most end with `/v1`) or `model`. Then have the settings read again: \
-        `curl -X POST http://GATEWAY/admin/v1/reload`. A variable that has changed needs a restart. `kebne check` shows what is read.",
+        `{curl} -X POST {base}/admin/v1/reload`. A variable that has changed needs a restart. `kebne check` shows what is read.",
+    opens_after: Duration::ZERO,
+    closes_after: seconds(60),
+};
+
+pub(super) const QUOTA_USED_UP: Text = Text {
+    name: "quota_used_up",
+    severity: Severity::Critical,
+    condition: "the backend answered that its quota is used up (`insufficient_quota`, a spend limit, a limit of a day), or that it may \
+        be called again after 10 minutes at the earliest, and neither is over",
+    example: "The quota of `gpu-1` at its provider is used up, since 12:03 UTC. Calls that no other backend takes are refused at once, \
+        with 429 `insufficient_quota`. The gateway asks again with one call, in 4 minutes at the earliest. The last error: status 429, \
+        You exceeded your current quota, please check your plan and billing details.",
+    meaning: "The account behind the key of this backend has no credit left, or has reached its limit for a day or a month. \
+        Neither waiting nor another server helps before the provider renews it. Clients are told not to repeat the call.",
+    action: "Raise the budget or the spend limit at the provider of `{}`, or pay its bill; the key is the one that `api_key_env` or \
+        `api_key_file` of this backend holds. The gateway finds out by itself: it asks with one call each 1 to 15 minutes, as long as \
+        calls come. If the budget is not to be raised, take the backend out, so that no call is tried there: \
+        `{curl} -X POST {base}/admin/v1/backends/{path}/disable`. If callers are refused meanwhile, give its models another backend \
+        (`backends` in `[[models]]`), and have the settings read again: `{curl} -X POST {base}/admin/v1/reload`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(60),
 };
@@ -62,7 +94,7 @@ pub(super) const LANE_CLOSED: Text = Text {
     example: "The lane of `gpu-1` is closed, so it gets no calls: closed by an operator.",
     meaning: "An operator took the backend out of service, or the lane's actors failed too often. Its calls fall back or are \
         refused until it is opened again.",
-    action: "When the reason is over, open it: `curl -X POST http://GATEWAY/admin/v1/backends/{path}/reopen`. If the reason is that restarts \
+    action: "When the reason is over, open it: `{curl} -X POST {base}/admin/v1/backends/{path}/reopen`. If the reason is that restarts \
         are used up, look for the failure of its actors in the log first: without its cause, it closes again.",
     opens_after: Duration::ZERO,
     closes_after: seconds(2),
@@ -73,13 +105,14 @@ pub(super) const BURN_RATE_FAST: Text = Text {
     severity: Severity::Critical,
     condition: "over the last hour and over the last 5 minutes, calls failed 14.4 times as often as the objective allows, and \
         at least `failures_min` of them in the 5 minutes",
-    example: "120 of 600 calls that `gpu-1` admitted in the last 5 minutes failed; the objective is that 99 % succeed.",
+    example: "120 of 600 calls that `gpu-1` admitted in the last 5 minutes failed; the objective is that 99 % succeed. Of the failed calls: \
+        70 % of the model `chat` with `upstream_error`, 30 % of the model `code` with `upstream_timeout`. The last error: status 500.",
     meaning: "Callers get errors from calls that were admitted. At this rate the errors that `objective` allows for a month are \
         used up within two days.",
-    action: "Look at the failures of `{}` (on the page below its charts, in `/state` as `failures` and `last_failure`): which cause is the \
-        most frequent? Timeouts need a faster server or longer deadlines; faults need the server's own log. If another backend \
-        serves the model, take this one out meanwhile: \
-        `curl -X POST http://GATEWAY/admin/v1/backends/{path}/disable`.",
+    action: "Do what most of the failures ask for: `upstream_timeout` and `deadline_exceeded` need a faster server or longer timeouts and \
+        deadlines; `upstream_error` and what the last error says are explained by the log of the server of `{}`; all others are in the \
+        list of reasons (`docs/operating/reasons.md`). If another backend serves the models, take this one out meanwhile: \
+        `{curl} -X POST {base}/admin/v1/backends/{path}/disable`, and open it later with `reopen` in place of `disable`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(60),
 };
@@ -89,11 +122,13 @@ pub(super) const BURN_RATE_SLOW: Text = Text {
     severity: Severity::Warning,
     condition: "over the last 6 hours and over the last 30 minutes, calls failed 6 times as often as the objective allows, and \
         at least `failures_min` of them in the 30 minutes",
-    example: "300 of 4000 calls that `gpu-1` admitted in the last 30 minutes failed; the objective is that 99 % succeed.",
+    example: "300 of 4000 calls that `gpu-1` admitted in the last 30 minutes failed; the objective is that 99 % succeed. Of the failed \
+        calls: 100 % of the model `chat` with `upstream_timeout`. The last error: no answer in time.",
     meaning: "A smaller part of the admitted calls fails, for hours. At this rate the errors that `objective` allows for a month \
         are used up within five days.",
-    action: "Look at the failures of `{}` (on the page below its charts, in `/state` as `failures` and `last_failure`) for the most frequent \
-        cause, and at the log of its server. It can wait for working hours, not for next week.",
+    action: "Do what most of the failures ask for: `upstream_timeout` and `deadline_exceeded` need a faster server or longer timeouts and \
+        deadlines; `upstream_error` and what the last error says are explained by the log of the server of `{}`. It can wait for working \
+        hours, not for next week.",
     opens_after: Duration::ZERO,
     closes_after: seconds(300),
 };
@@ -103,11 +138,10 @@ pub(super) const MODEL_BURN_RATE_FAST: Text = Text {
     severity: Severity::Critical,
     condition: "as `burn_rate_fast`, for the calls of a model at all its backends together. A model whose only backend serves no \
         other model has the alert of that backend instead",
-    example: "120 of 600 calls of the model `chat` in the last 5 minutes failed; the objective is that 99 % succeed.",
+    example: "120 of 600 calls of the model `chat` in the last 5 minutes failed; the objective is that 99 % succeed. Of the failed calls: \
+        90 % at `gpu-1` with `backend_misconfigured`, 10 % at `gpu-2` with `upstream_timeout`.",
     meaning: "Callers of this model get errors, after all backends that may serve it were tried. Other models may be well.",
-    action: "If one of the backends of the model `{}` has an alert too, do what that asks for. Without one, only calls of this model fail: \
-        the request log has the `reason` of each of its calls, and `upstream` in `[[models]]` must name the model as its server \
-        does.",
+    action: MODEL_FAILS,
     opens_after: Duration::ZERO,
     closes_after: seconds(60),
 };
@@ -116,10 +150,10 @@ pub(super) const MODEL_BURN_RATE_SLOW: Text = Text {
     name: "model_burn_rate_slow",
     severity: Severity::Warning,
     condition: "as `burn_rate_slow`, for the calls of a model at all its backends together",
-    example: "300 of 4000 calls of the model `chat` in the last 30 minutes failed; the objective is that 99 % succeed.",
+    example: "300 of 4000 calls of the model `chat` in the last 30 minutes failed; the objective is that 99 % succeed. Of the failed \
+        calls: 100 % at `gpu-1` with `upstream_error`.",
     meaning: "A smaller part of the calls of this model fails, for hours.",
-    action: "The request log has the `reason` of each call of the model `{}`: look for the most frequent one, and at the failures of its \
-        backends on the page. It can wait for working hours, not for next week.",
+    action: MODEL_FAILS,
     opens_after: Duration::ZERO,
     closes_after: seconds(300),
 };
@@ -139,12 +173,14 @@ pub(super) const STORE_DOWN: Text = Text {
 pub(super) const STUCK_ACTOR: Text = Text {
     name: "stuck_actor",
     severity: Severity::Critical,
-    condition: "messages wait for an actor, and it has handled none for `stuck_after`; or a lane's actors do not answer",
+    condition: "messages wait for an actor, and it has handled none for `stuck_after`; or a lane's actors do not answer. Actors share \
+        threads, so all of them are one alert",
     example: "The actor `/user/supervisor/context` has 12 messages waiting and has handled none for 30 s.",
     meaning: "A part of the gateway itself hangs, for example because something blocks its thread. Calls that need it wait \
         until their deadline.",
-    action: "Save `/state` and the log, then restart the gateway; running calls end first. Report both as an error of Kebne, with the name \
-        `{}`.",
+    action: "Save what is known: `{curl} {base}/state > state.json`, and the log. Then restart the gateway, for example with `systemctl restart \
+        kebne`; calls that run end first. Report both files, with the sentence, as an error of Kebne. If the lanes do not hang but are \
+        only slow because the machine is busy, the alert closes by itself: look at its processor first.",
     opens_after: Duration::ZERO,
     closes_after: seconds(30),
 };
@@ -172,7 +208,7 @@ pub(super) const FLAPPING: Text = Text {
         of it sends some calls to a dead replica.",
     action: "Look for restarts and out-of-memory errors in the log of the server of `{}`. If it fails under load only, set `limit_max` of its \
         `limits` below the calls in flight that it fails at. Until it is repaired, take it out: \
-        `curl -X POST http://GATEWAY/admin/v1/backends/{path}/disable`.",
+        `{curl} -X POST {base}/admin/v1/backends/{path}/disable`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(60),
 };
@@ -180,9 +216,11 @@ pub(super) const FLAPPING: Text = Text {
 pub(super) const COLD_START_LONG: Text = Text {
     name: "cold_start_long",
     severity: Severity::Warning,
-    condition: "the backend loads for longer than 1.2 times the 95th percentile of its earlier loads and 5 s more, or \
-        `cold_start_max` while none is known",
-    example: "`gpu-1` has been loading its model for 2 minutes; 95 of 100 loads took at most 50 s.",
+    condition: "the backend loads for longer than 1.2 times the 95th percentile of its earlier loads and 5 s more (at most an hour), or \
+        `cold_start_max` while none is known. The time counts from the first answer that it loads, whether callers wait or not; after \
+        five minutes in which nobody called it counts anew",
+    example: "`gpu-1` has been loading its model since 12:03 UTC (2 minutes); 95 of 100 loads took at most 50 s. The last error: status \
+        503, the model is loading.",
     meaning: "The model server answers that it loads, for longer than it ever needed. Callers are held meanwhile, up to their \
         deadlines.",
     action: "Look at the log of the server of `{}`: a slow download of the model, a missing GPU and too little memory are the \
@@ -194,13 +232,14 @@ pub(super) const COLD_START_LONG: Text = Text {
 pub(super) const REFUSALS_SUSTAINED: Text = Text {
     name: "refusals_sustained",
     severity: Severity::Warning,
-    condition: "for `refusals_for`, at least one in ten calls of the last 2 minutes was refused, though the backend serves",
-    example: "`gpu-1` refused 240 of 1200 calls in the last 2 minutes, because more arrive than it can serve.",
-    meaning: "More calls arrive than the backend can serve. The refused callers get 429 or 503 with a time to come back; those \
-        that are admitted are served.",
+    condition: "for `refusals_for`, at least one in ten calls of the last 2 minutes was refused, though the backend serves or has only \
+        asked for a pause",
+    example: "`gpu-1` refused 240 of 1200 calls in the last 2 minutes: 90 % with `queue_full` (as many calls wait as `queue_max` and \
+        `queue_bytes_max` allow), 10 % with `wait_too_long` (the wait would be longer than the caller's deadline).",
+    meaning: "More calls arrive than the backend takes, for the [reasons](operating/reasons.md) that the sentence names. The refused \
+        callers get 429 or 503 with a time to come back, or another backend; those that are admitted are served.",
     action: "Add capacity: another backend or a larger server for the models of `{}`. Or offer less: give batch jobs a key with a lower \
-        priority. If the reason of most refusals is `queue_full` (request log, `kebne_refusals_total`) and callers could wait longer, \
-        raise `queue_max` of its `limits`.",
+        priority. If most are refused with `queue_full` and callers could wait longer, raise `queue_max` of its `limits`.",
     // `refusals_for` says how long it must hold.
     opens_after: Duration::ZERO,
     closes_after: seconds(120),
@@ -209,9 +248,11 @@ pub(super) const REFUSALS_SUSTAINED: Text = Text {
 pub(super) const SLOWER: Text = Text {
     name: "slower",
     severity: Severity::Warning,
-    condition: "for `anomaly_for` and 20 calls, calls took `anomaly_factor` times as long as calls of their kind usually take at \
-        this backend, and 50 ms longer",
-    example: "Calls to `gpu-1` take about 4 s now; calls of the same kind usually take 900 ms there.",
+    condition: "for `anomaly_for` and 20 calls, answers took `anomaly_factor` times as long as answers of their kind usually take at \
+        this backend, and 50 ms longer; or their first token came as much later, and 200 ms later. Both times count from sending the \
+        call to the backend, without the wait before that",
+    example: "The last answers of `gpu-1` took about 12 s and began after about 4 s, 3.4 and 6.1 times as long as answers of the same \
+        kind usually do there.",
     meaning: "The same kind of calls takes longer than before, so it is not the mix of calls that has changed, but the server, \
         the network or another user of the same server.",
     action: "Check who else uses the server of `{}`, whether it throttles (heat, quota, a noisy neighbour), and what was \
@@ -238,7 +279,7 @@ pub(super) const TOKENS_UNUSUAL: Text = Text {
     name: "tokens_unusual",
     severity: Severity::Warning,
     condition: "for `anomaly_for` and 20 calls, a call used `anomaly_factor` times the tokens that calls of this lane usually use",
-    example: "Calls to `gpu-1` use about 5000 tokens each now; they usually use 400.",
+    example: "The last calls to `gpu-1` used about 5000 tokens each; calls usually use 400 there.",
     meaning: "Calls have become much longer, and cost accordingly: a prompt that grows, an agent in a loop, a missing \
         `max_tokens`.",
     action: "Find the caller: the lines of the request log whose `lane` is `{}` have `key`, `input_tokens` and `output_tokens`. Growing \
@@ -252,7 +293,7 @@ pub(super) const COST_UNUSUAL: Text = Text {
     name: "cost_unusual",
     severity: Severity::Warning,
     condition: "for `anomaly_for` and 20 calls, a call cost `anomaly_factor` times what calls of this lane usually cost",
-    example: "Calls to `gpu-1` cost about 0.0512 USD each now; they usually cost 0.0031 USD.",
+    example: "The last calls to `gpu-1` cost about 0.0512 USD each; calls usually cost 0.0031 USD there.",
     meaning: "The same number of calls costs much more: longer prompts or answers, prompts that are no longer cached, or another \
         model behind the same lane.",
     action: "Find the caller and the kind of tokens: the lines of the request log whose `lane` is `{}` have `key`, `cost`, \
@@ -268,7 +309,7 @@ pub(super) const BUDGET_NEARLY_USED: Text = Text {
     condition: "90 % of a budget were used, or reserved by calls in progress, for 10 s",
     example: "The budget of `group/research` for this month is used to 93 %; calls beyond it are refused.",
     meaning: "Soon calls of this key or group are refused with `insufficient_quota` until the next day or month begins.",
-    action: "See what it was used for: `curl http://GATEWAY/admin/v1/keys/{path}/usage` has the calls, tokens and cost of `{}`, \
+    action: "See what it was used for: `{curl} {base}/admin/v1/keys/{path}/usage` has the calls, tokens and cost of `{}`, \
         `kebne_budget_used_ratio` the time. If the use is wanted, raise the budget: of a key whose id begins with `key_` with \
         `POST /admin/v1/keys/{path}`, of all others and of groups in the settings. Otherwise lower what its callers ask for \
         (`max_tokens`, the model).",
@@ -292,11 +333,12 @@ pub(super) const CERTIFICATE_EXPIRES: Text = Text {
     name: "certificate_expires",
     severity: Severity::Warning,
     condition: "the certificate of the service is valid for less than 14 days, or no longer",
-    example: "The certificate of the service expires in 9 days; after that callers cannot connect.",
+    example: "The certificate of the service expires in 9 days, at 12:03 UTC on 2026-12-09; after that callers cannot connect.",
     meaning: "Certificates are usually renewed by a program 30 days before they expire, so that program does not work, or the \
         service does not see its files.",
-    action: "Renew the {} (`server.tls.cert` and `server.tls.key`). New files are read within `server.tls.check_every`; the log has \
-        a line for it, or the reason why they cannot be used.",
+    action: "Look at the file that `server.tls.cert` names: `openssl x509 -noout -enddate -in FILE`. If it is newer than what the sentence says, \
+        the log has the reason why it cannot be used. If not, renew the {}, for example with `certbot renew`, and have the new files put \
+        where `server.tls.cert` and `server.tls.key` name them. They are read within `server.tls.check_every`, without a restart.",
     opens_after: Duration::ZERO,
     closes_after: seconds(10),
 };
@@ -308,8 +350,10 @@ pub(super) const SERVER_FAILS: Text = Text {
     example: "The model server `gpu-1` does not start, 3 times in a row. The last error: it was not healthy within 300s: status 503.",
     meaning: "Its calls are refused, or go to the next backend of their model. It is tried again after a growing wait, at most a minute, \
         and takes only room that no other server needs.",
-    action: "Read the last lines of `{}` in `/state`: often the path of the model is wrong, the memory does not suffice, or the load takes \
-        longer than `start_timeout`. Correct `[backends.process]`; `POST /admin/v1/backends/{}/load` tries at once.",
+    action: "Read the last lines that the server wrote: `lines` of `{}` among the `servers` of `{curl} {base}/state`, or on the page. Often the \
+        path of the model is wrong, the memory does not suffice, or the load takes longer than `start_timeout`. Correct \
+        `[backends.process]`, have the settings read again (`{curl} -X POST {base}/admin/v1/reload`), and have it started at once: \
+        `{curl} -X POST {base}/admin/v1/backends/{path}/load`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(5),
 };

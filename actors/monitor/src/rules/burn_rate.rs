@@ -12,11 +12,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{View, spoken};
+use super::View;
 use crate::{
-    ModelSample, Rule, RuleSettings,
+    ModelSample, Phase, Rule, RuleSettings, Sample,
     desk::{Finding, Level},
     history::{History, real},
+    rule::text::ONE_MODEL_FAILS,
+    shares::Shares,
+    spoken::{percent, spoken},
 };
 
 /// One pair of windows with its rate.
@@ -49,12 +52,22 @@ const STEP: Duration = Duration::from_secs(30);
 pub(crate) struct BurnRate {
     /// Succeeded and failed calls.
     history: History<2>,
+    /// The failed calls by what else they have in common: for a lane their model and reason, for a model their lane and reason.
+    causes: Shares<Cause>,
 }
+
+/// A model or a lane, and the reason code.
+type Cause = (Arc<str>, &'static str);
+/// The share of the failures of a lane from which one model is their cause.
+const NEARLY_ALL: f64 = 0.9;
+/// The causes that a sentence names.
+const NAMED: usize = 2;
 
 impl Default for BurnRate {
     fn default() -> Self {
         Self {
             history: History::new(STEP, SLOW.long),
+            causes: Shares::new(STEP, SLOW.short),
         }
     }
 }
@@ -68,7 +81,22 @@ struct Calls<'a> {
     whose: String,
     succeeded: u64,
     failed: u64,
+    causes: Vec<(Cause, u64)>,
     last_error: String,
+    /// The models that the lane serves.
+    models: usize,
+}
+
+impl Calls<'_> {
+    /// Returns the model of nearly all failures of a lane that serves others too.
+    fn only_model(&self, causes: &[(Cause, u64)]) -> Option<Arc<str>> {
+        let ((most, _), _) = causes.first()?;
+        let sum: u64 = causes.iter().map(|(_, count)| count).sum();
+        let of_it = causes.iter().filter(|((model, _), _)| model == most);
+        let of_it: u64 = of_it.map(|(_, count)| count).sum();
+        let is_only = self.models > 1 && real(of_it) >= NEARLY_ALL * real(sum);
+        is_only.then(|| Arc::clone(most))
+    }
 }
 
 impl BurnRate {
@@ -83,7 +111,9 @@ impl BurnRate {
             whose: format!("that `{}` admitted", lane.name),
             succeeded: lane.succeeded,
             failed: lane.failed,
+            causes: view.failed.to_vec(),
             last_error: view.last_error(),
+            models: lane.models,
         };
         self.judge(at, &calls, settings)
     }
@@ -91,19 +121,36 @@ impl BurnRate {
     /// Judges the calls of a model.
     pub(crate) fn look_at_model(
         &mut self,
-        at: Duration,
+        sample: &Sample,
         model: &ModelSample,
         settings: &RuleSettings,
     ) -> [Option<Finding>; 2] {
+        let failed = sample.failed.iter();
+        let failed = failed.filter(|failed| failed.model == model.name);
+        let causes = failed.map(|failed| ((Arc::clone(&failed.lane), failed.reason), failed.count));
         let calls = Calls {
             kind: 1,
             subject: &model.name,
             whose: format!("of the model `{}`", model.name),
             succeeded: model.succeeded,
             failed: model.failed,
+            causes: causes.collect(),
             last_error: String::new(),
+            models: 0,
         };
-        self.judge(at, &calls, settings)
+        let mut both = self.judge(sample.at, &calls, settings);
+        // The failures at a lane whose actors hang follow from that, which is reported.
+        let most = self.causes.growth(sample.at, &calls.causes, FAST.short);
+        let is_silent = |name: &Arc<str>| {
+            let mut lanes = sample.lanes.iter();
+            lanes.any(|lane| lane.name == *name && lane.phase == Phase::Silent)
+        };
+        if most.first().is_some_and(|((lane, _), _)| is_silent(lane)) {
+            for finding in both.iter_mut().flatten() {
+                finding.level = Level::Holding;
+            }
+        }
+        both
     }
 
     fn judge(
@@ -113,6 +160,7 @@ impl BurnRate {
         settings: &RuleSettings,
     ) -> [Option<Finding>; 2] {
         self.history.note(at, [calls.succeeded, calls.failed]);
+        self.causes.note(at, &calls.causes);
         let fast = self.of_windows(&FAST, at, calls, settings);
         let mut slow = self.of_windows(&SLOW, at, calls, settings);
         // What burns fast burns slowly too; one new alert is enough.
@@ -158,8 +206,11 @@ impl BurnRate {
         };
         let (whose, all) = (&calls.whose, succeeded + failed);
         let (span, objective) = (spoken(windows.short), settings.objective * 100.0);
+        let causes = self.causes.growth(at, &calls.causes, windows.short);
+        let why = in_words(&causes, calls.kind);
+        let only_model = calls.only_model(&causes);
         let sentence = format!(
-            "{failed} of {all} calls {whose} in the last {span} failed; the objective is that {objective} % succeed.{}",
+            "{failed} of {all} calls {whose} in the last {span} failed; the objective is that {objective} % succeed.{why}{}",
             calls.last_error
         );
         Some(Finding {
@@ -167,6 +218,23 @@ impl BurnRate {
             subject: Arc::clone(calls.subject),
             level,
             sentence,
+            action: only_model.is_some().then_some(ONE_MODEL_FAILS),
+            only_model,
         })
     }
+}
+
+/// Returns the most frequent causes with their shares as a sentence.
+fn in_words(causes: &[(Cause, u64)], kind: usize) -> String {
+    let sum = causes.iter().map(|(_, count)| count).sum();
+    let whose = if kind == 0 { "of the model" } else { "at" };
+    let named = causes.iter().take(NAMED).map(|((name, reason), count)| {
+        let share = percent(*count, sum);
+        format!("{share} {whose} `{name}` with `{reason}`")
+    });
+    let named: Vec<_> = named.collect();
+    if named.is_empty() {
+        return String::new();
+    }
+    format!(" Of the failed calls: {}.", named.join(", "))
 }

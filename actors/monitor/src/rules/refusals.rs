@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{View, spoken};
+use super::View;
 use crate::{
     Phase, Rule,
     desk::{Finding, Level},
     history::{History, real},
+    shares::Shares,
+    spoken::{percent, spoken},
 };
 
 /// The time in which refusals are counted, and the time between two kept counts.
@@ -17,28 +19,79 @@ const SHARE: f64 = 0.1;
 const HOLDS_FROM: f64 = 0.02;
 /// Fewer refusals are not reported.
 const REFUSALS_MIN: u64 = 10;
+/// The reasons that a sentence names.
+const NAMED: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Refusals {
     /// Calls, and those that were refused.
     history: History<2>,
+    reasons: Shares<&'static str>,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
         Self {
             history: History::new(STEP, WITHIN),
+            reasons: Shares::new(STEP, WITHIN),
         }
     }
 }
+
+/// What a reason code means, and what to do if most refusals have it; `None` if the rule's own action is the right one.
+fn explained(reason: &str) -> (&'static str, Option<&'static str>) {
+    match reason {
+        "queue_full" => (
+            "as many calls wait as `queue_max` and `queue_bytes_max` allow",
+            None,
+        ),
+        "wait_too_long" => (
+            "the wait would be longer than the caller's deadline",
+            Some(LONGER_DEADLINES),
+        ),
+        "queue_timeout" => (
+            "the deadline passed while the call waited, because the backend became slower",
+            Some(BECAME_SLOWER),
+        ),
+        "server_is_overloaded" => (
+            "the backend asked for a pause that ends after the deadline",
+            Some(ASKED_FOR_PAUSES),
+        ),
+        "refused_by_backend" => (
+            "the backend itself refused the call",
+            Some(ASKED_FOR_PAUSES),
+        ),
+        "insufficient_quota" => ("the quota of the backend was used up", Some(NO_QUOTA)),
+        "model_loading" => ("the backend was loading its model", Some(WAS_LOADING)),
+        "backend_broken" | "backend_unreachable" => {
+            ("the backend failed its calls", Some(WAS_BROKEN))
+        }
+        "lane_closed" => ("the backend was out of service", None),
+        _ => ("", None),
+    }
+}
+
+const LONGER_DEADLINES: &str = "Add capacity: another backend or a larger server for the models of `{}`. Or let callers wait longer \
+    (`x-kebne-deadline-ms`, `server.deadline_default`) if they can. A longer queue does not help: the wait is too long already.";
+const BECAME_SLOWER: &str = "Look at the alert `slower` and at the log of the server of `{}`: it answers more slowly than when these calls \
+    were admitted. If it is as fast as it can be, add capacity.";
+const ASKED_FOR_PAUSES: &str = "The server of `{}` refuses by itself: find out who else uses it or its key, and raise its rate limit at the \
+    provider. If there is no other user, set `limit_max` of its `limits` to the calls in flight that it serves, or add a backend.";
+const NO_QUOTA: &str = "Raise the quota of the key of `{}` at its provider, or add a backend with another key to its models.";
+const WAS_LOADING: &str = "The server of `{}` unloads its model between calls. Lengthen the time after which it does, wake it early \
+    (`{curl} -X POST {base}/backends/{path}/prewarm`, or `[backends.prewarm]`), or let callers wait longer.";
+const WAS_BROKEN: &str = "Look at `last_failure` of `{}` in `{curl} {base}/state` and at the log of its server: it fails now and then and \
+    recovers by itself.";
 
 impl Refusals {
     pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
         let View { at, lane, .. } = *view;
         let counts = [lane.calls, lane.refused];
         self.history.note(at, counts);
+        self.reasons.note(at, &lane.refusals);
         // Otherwise the refusals have a cause of their own, which is reported.
-        if lane.phase != Phase::Serving || lane.closed.is_some() {
+        let is_judged = matches!(lane.phase, Phase::Serving | Phase::Paused);
+        if !is_judged || lane.closed.is_some() {
             return None;
         }
         let [calls, refused] = self.history.growth(at, counts, WITHIN);
@@ -50,10 +103,33 @@ impl Refusals {
         } else {
             return None;
         };
+        let reasons = self.reasons.growth(at, &lane.refusals, WITHIN);
         let (name, span) = (&lane.name, spoken(WITHIN));
-        let sentence = format!(
-            "`{name}` refused {refused} of {calls} calls in the last {span}, because more arrive than it can serve."
-        );
-        Some(view.finding(Rule::RefusalsSustained, level, sentence))
+        let why = in_words(&reasons);
+        let sentence =
+            format!("`{name}` refused {refused} of {calls} calls in the last {span}{why}.");
+        let mut finding = view.finding(Rule::RefusalsSustained, level, sentence);
+        finding.action = reasons.first().and_then(|(most, _)| explained(most).1);
+        Some(finding)
+    }
+}
+
+/// Returns the reasons with their shares as the end of a sentence, without its full stop.
+fn in_words(reasons: &[(&'static str, u64)]) -> String {
+    let sum = reasons.iter().map(|(_, count)| count).sum();
+    let named = reasons.iter().take(NAMED).map(|(reason, count)| {
+        let (meaning, share) = (explained(reason).0, percent(*count, sum));
+        let meaning = if meaning.is_empty() {
+            String::new()
+        } else {
+            format!(" ({meaning})")
+        };
+        format!("{share} with `{reason}`{meaning}")
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    if named.is_empty() {
+        named
+    } else {
+        format!(": {named}")
     }
 }

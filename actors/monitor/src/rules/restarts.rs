@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::spoken;
 use crate::{
     ActorSample, Rule, Sample,
     desk::{Finding, Level},
     history::History,
+    spoken::spoken,
 };
 
 /// The time in which restarts are counted, and the time between two kept counts.
@@ -58,6 +58,8 @@ impl Restarts {
                 rule: Rule::ActorRestarts,
                 subject: path.as_str().into(),
                 level,
+                action: None,
+                only_model: None,
                 sentence: format!(
                     "The actor `{path}` was restarted {times} times within {span}. The last failure: {failure}."
                 ),

@@ -5,10 +5,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{View, spoken};
+use super::View;
 use crate::{
     Phase, Rule,
     desk::{Finding, Level},
+    spoken::spoken,
 };
 
 /// Promises that are remembered.

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     ActorSample, AlertChanged, Change, LaneSample, Memory, ModelSample, Phase, Rule, RuleSettings,
-    Sample, Watch,
+    Sample, Times, Watch,
 };
 
 mod backends;
 mod burn_rate;
+mod earlier;
 mod refusals;
 mod service;
 mod unusual;
@@ -26,7 +27,7 @@ impl Service {
         let lane = LaneSample {
             name: "gpu".into(),
             phase: Phase::Serving,
-            latency: Some(Duration::from_millis(200)),
+            whole: Some(times(200)),
             ..LaneSample::default()
         };
         Self {
@@ -84,6 +85,14 @@ impl Service {
     }
 }
 
+fn times(millis: u64) -> Times {
+    let comparable = Duration::from_millis(millis);
+    Times {
+        comparable,
+        last: comparable,
+    }
+}
+
 const OPENED: Change = Change::Opened;
 const CLOSED: Change = Change::Closed;
 
@@ -127,7 +136,10 @@ fn healthy(lane: &mut LaneSample, chance: &mut fastrand::Rng, second: u64) {
         }
     }
     let noise = 2.0_f64.powf(chance.f64() * 2.0 - 1.0);
-    lane.latency = Some(Duration::from_millis(300).mul_f64(noise));
+    let comparable = Duration::from_millis(300).mul_f64(noise);
+    let last = comparable.mul_f64(chance.f64() * 5.0 + 0.1);
+    lane.whole = Some(Times { comparable, last });
+    lane.first_token = lane.whole;
 }
 
 #[test]

@@ -1,15 +1,16 @@
-//! A lane compared with its own history: its latency, and the tokens and the cost of its calls.
+//! A lane compared with its own history: the times of its answers, and the tokens and the cost of its calls.
 //!
 //! The usual value is a mean of logarithms over the time in which the lane served: of all of it at first, then of about the
 //! last hour. What is unusual enters it eight times more slowly, so that it becomes usual after some hours only.
 
 use std::time::Duration;
 
-use super::{View, spoken};
+use super::View;
 use crate::{
-    LaneSample, Phase, Rule, RuleSettings, UsualValue,
+    LaneSample, Phase, Rule, RuleSettings, Times, UsualValue,
     desk::{Finding, Level},
     history::real,
+    spoken::spoken,
 };
 
 /// The time over which the usual value is a mean.
@@ -18,12 +19,16 @@ const MEMORY: Duration = Duration::from_hours(1);
 const DOUBT: f64 = 8.0;
 /// Time without calls that counts as history between two calls.
 const GAP_MAX: Duration = Duration::from_secs(10);
-/// Time without calls after which nothing is unusual.
+/// Time without calls after which what was unusual only keeps an open alert, and after which it is forgotten: an alert about a
+/// lane with a call now and then must not come and go.
 const FRESH: Duration = Duration::from_mins(1);
+const FORGOTTEN: Duration = Duration::from_mins(15);
 /// Calls that make a history, and unusual calls that make a finding.
 const KNOWN_CALLS: u64 = 100;
 const UNUSUAL_CALLS: u64 = 20;
-/// The smallest difference of a latency that is reported: below it, the gateway's own machine may be the cause.
+/// The smallest differences of the time to the first token, which depends more on the load of the server, and of the time of a
+/// whole answer that are reported: below them, the gateway's own machine may be the cause.
+const LATER_MIN: Duration = Duration::from_millis(200);
 const SLOWER_MIN: Duration = Duration::from_millis(50);
 /// Weight of one call in the mean of its tokens, and of its cost.
 const PER_CALL_WEIGHT: f64 = 0.1;
@@ -77,8 +82,7 @@ impl Usual {
     ) -> Option<Level> {
         let new = calls.saturating_sub(*self.calls.get_or_insert(calls));
         if new == 0 {
-            let is_fresh = at.saturating_sub(self.at) < FRESH;
-            return self.level.filter(|_| is_fresh);
+            return self.without_calls(at);
         }
         let passed = at.saturating_sub(self.at).min(GAP_MAX);
         (self.at, self.calls) = (at, Some(calls));
@@ -107,47 +111,113 @@ impl Usual {
         self.level
     }
 
+    /// Returns what is known while no calls end.
+    fn without_calls(&mut self, at: Duration) -> Option<Level> {
+        let quiet = at.saturating_sub(self.at);
+        if quiet >= FORGOTTEN {
+            (self.unusual_since, self.unusual_calls, self.level) = (None, 0, None);
+        } else if quiet >= FRESH {
+            return self.level.map(|_| Level::Holding);
+        }
+        self.level
+    }
+
     /// Returns the usual value.
     fn value(&self) -> f64 {
         self.log.unwrap_or_default().exp()
     }
 }
 
-/// A lane is slower than it was.
+/// A lane is slower than it was: its answers begin later, or take longer as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Slower {
-    usual: Usual,
+    first_token: Usual,
+    whole: Usual,
 }
 
 impl Slower {
-    pub(super) fn with_usual(earlier: Option<UsualValue>) -> Self {
+    pub(super) fn with_usual(first_token: Option<UsualValue>, whole: Option<UsualValue>) -> Self {
         Self {
-            usual: Usual::of(earlier),
+            first_token: Usual::of(first_token),
+            whole: Usual::of(whole),
         }
     }
 
-    pub(super) fn usual(&self) -> Option<UsualValue> {
-        self.usual.learned()
+    /// Returns the usual time to the first token and that of a whole answer.
+    pub(super) fn usual(&self) -> [Option<UsualValue>; 2] {
+        [self.first_token.learned(), self.whole.learned()]
     }
 
     pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
-        let View {
-            at, lane, settings, ..
-        } = *view;
-        // The first calls after a load are slow at many servers.
-        let latency = lane.latency.filter(|_| lane.phase == Phase::Serving)?;
-        let log = latency.as_secs_f64().max(1e-6).ln();
-        let level = self.usual.compare(at, log, lane.succeeded, settings)?;
-        let usual = Duration::try_from_secs_f64(self.usual.value()).unwrap_or_default();
-        if latency < usual.saturating_add(SLOWER_MIN) {
-            return None;
-        }
-        let (name, now, usual) = (&lane.name, spoken(latency), spoken(usual));
+        let lane = view.lane;
+        let first_token = slower(&mut self.first_token, lane.first_token, LATER_MIN, view);
+        let whole = slower(&mut self.whole, lane.whole, SLOWER_MIN, view);
+        let found = [whole, first_token].into_iter().flatten();
+        let level = found.map(|slow| slow.level).min()?;
+        let at_least = |slow: Option<Slow>| slow.filter(|slow| slow.level == level);
+        let name = &lane.name;
+        let (what, factors) = match (at_least(whole), at_least(first_token)) {
+            (Some(whole), Some(first)) => (
+                format!(
+                    "took about {} and began after about {}",
+                    spoken(whole.last),
+                    spoken(first.last)
+                ),
+                format!("{:.1} and {:.1}", whole.factor, first.factor),
+            ),
+            (Some(whole), None) => (
+                format!("took about {}", spoken(whole.last)),
+                format!("{:.1}", whole.factor),
+            ),
+            (None, Some(first)) => (
+                format!("began after about {}", spoken(first.last)),
+                format!("{:.1}", first.factor),
+            ),
+            (None, None) => return None,
+        };
         let sentence = format!(
-            "Calls to `{name}` take about {now} now; calls of the same kind usually take {usual} there."
+            "The last answers of `{name}` {what}, {factors} times as long as answers of the same kind usually do there."
         );
         Some(view.finding(Rule::Slower, level, sentence))
     }
+}
+
+/// A time that is longer than usual.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    level: Level,
+    last: Duration,
+    factor: f64,
+}
+
+/// Compares one time of a lane with what is usual.
+fn slower(
+    usual: &mut Usual,
+    times: Option<Times>,
+    least: Duration,
+    view: &View<'_>,
+) -> Option<Slow> {
+    let View {
+        at, lane, settings, ..
+    } = *view;
+    let times = times?;
+    let now = times.comparable;
+    // The first calls after a load are slow at many servers.
+    let level = if lane.phase == Phase::Serving {
+        let log = now.as_secs_f64().max(1e-6).ln();
+        usual.compare(at, log, lane.succeeded, settings)?
+    } else {
+        usual.without_calls(at)?
+    };
+    let usual = usual.value();
+    let factor = now.as_secs_f64() / usual;
+    // The difference that a caller sees.
+    let more = times.last.mul_f64((1.0 - 1.0 / factor).clamp(0.0, 1.0));
+    (more >= least).then_some(Slow {
+        level,
+        last: times.last,
+        factor,
+    })
 }
 
 /// What is compared of each call.
@@ -180,12 +250,12 @@ impl Measure {
         let (name, currency) = (&view.lane.name, view.currency);
         match self {
             Self::Tokens => format!(
-                "Calls to `{name}` use about {now:.0} tokens each now; they usually use {usual:.0}."
+                "The last calls to `{name}` used about {now:.0} tokens each; calls usually use {usual:.0} there."
             ),
             Self::Cost => {
                 let (now, usual) = (now / 1e9, usual / 1e9);
                 format!(
-                    "Calls to `{name}` cost about {now:.4} {currency} each now; they usually cost {usual:.4} {currency}."
+                    "The last calls to `{name}` cost about {now:.4} {currency} each; calls usually cost {usual:.4} {currency} there."
                 )
             }
         }

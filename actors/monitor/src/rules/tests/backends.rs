@@ -110,6 +110,7 @@ fn a_load_is_long_compared_with_earlier_ones() {
     let lane = service.lane();
     lane.phase = Phase::Cold;
     lane.held = 1;
+    lane.last_failure = Some("the model loads".into());
     lane.load_time_p95 = Some(Duration::from_secs(50));
     service.seconds(66, |_| {});
     assert_eq!(
@@ -135,4 +136,110 @@ fn a_load_is_long_compared_with_earlier_ones() {
     service.lane().held = 1;
     service.seconds(602, |_| {});
     assert_eq!(service.rules(), [(OPENED, Rule::ColdStartLong)]);
+}
+
+#[test]
+fn a_load_is_counted_from_its_beginning_also_while_nobody_waits() {
+    let mut service = Service::new();
+    let lane = service.lane();
+    lane.phase = Phase::Cold;
+    lane.load_time_p95 = Some(Duration::from_secs(50));
+    // A caller each 20 s, who does not wait.
+    let load = |service: &mut Service, seconds| {
+        service.seconds(seconds, |sample| {
+            let second = sample.at.as_secs();
+            let lane = &mut sample.lanes[0];
+            lane.last_failure_age = Some(Duration::from_secs(second % 20));
+            lane.calls += u64::from(second.is_multiple_of(20));
+        });
+    };
+    load(&mut service, 70);
+    assert_eq!(service.changes, [(67, OPENED, Rule::ColdStartLong)]);
+    load(&mut service, 70);
+    let sentence = &service.watch.active()[0].sentence;
+    assert!(
+        sentence.contains("since 00:00 UTC (2 minutes)"),
+        "{sentence}"
+    );
+    // Nobody calls for an hour: whether it still loads is not known, and what is seen then is another load.
+    service.seconds(3600, |sample| {
+        let age = sample.lanes[0].last_failure_age.as_mut().unwrap();
+        *age += Duration::from_secs(1);
+    });
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::ColdStartLong)]);
+    load(&mut service, 60);
+    assert_eq!(service.rules().len(), 2);
+    load(&mut service, 10);
+    assert_eq!(service.rules()[2..], [(OPENED, Rule::ColdStartLong)]);
+}
+
+#[test]
+fn an_outage_that_was_learned_as_a_load_time_delays_no_alert_for_ever() {
+    let hours = Some(Duration::from_hours(3));
+    // One that has just served does not start on demand, so it is down at once; one that nobody had called may start.
+    for (before, expected) in [(Phase::Serving, 41), (Phase::Idle, 611)] {
+        let mut service = Service::new();
+        service.lane().load_time_p95 = hours;
+        service.lane().phase = before;
+        service.seconds(10, |_| {});
+        let lane = service.lane();
+        lane.phase = Phase::Cold;
+        lane.unreachable = true;
+        lane.last_failure_age = Some(Duration::from_secs(1));
+        service.seconds(700, |_| {});
+        assert_eq!(service.changes, [(expected, OPENED, Rule::BackendDown)]);
+    }
+    let mut service = Service::new();
+    let lane = service.lane();
+    lane.load_time_p95 = hours;
+    lane.phase = Phase::Cold;
+    lane.held = 1;
+    service.seconds(3700, |_| {});
+    assert_eq!(service.changes, [(3602, OPENED, Rule::ColdStartLong)]);
+}
+
+#[test]
+fn an_outage_is_found_also_if_no_caller_waits_for_the_answer_to_a_question() {
+    let mut service = Service::new();
+    let lane = service.lane();
+    lane.phase = Phase::Cold;
+    lane.unreachable = true;
+    lane.last_failure_age = Some(Duration::ZERO);
+    // The last question is old, and each caller is refused at once.
+    service.seconds(120, |sample| {
+        let lane = &mut sample.lanes[0];
+        lane.calls += 1;
+        lane.refused += 1;
+        lane.last_failure_age = Some(sample.at);
+    });
+    assert_eq!(service.changes, [(31, OPENED, Rule::BackendDown)]);
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_an_alert_that_says_what_callers_get() {
+    let mut service = Service::new();
+    service.sample.unix_seconds = 1_772_323_830;
+    let lane = service.lane();
+    lane.phase = Phase::OutOfQuota;
+    lane.next_attempt_in = Some(Duration::from_secs(90));
+    lane.last_failure = Some("status 429, You exceeded your current quota".into());
+    service.seconds(300, |_| {});
+    assert_eq!(service.changes, [(1, OPENED, Rule::QuotaUsedUp)]);
+    let alert = service.watch.active()[0].clone();
+    assert_eq!(
+        alert.sentence,
+        "The quota of `gpu` at its provider is used up, since 00:10 UTC. Calls that no other backend takes are refused at once, \
+         with 429 `insufficient_quota`. The gateway asks again with one call, in 90 s at the earliest. The last error: status 429, \
+         You exceeded your current quota."
+    );
+    assert_eq!(alert.severity, crate::Severity::Critical);
+    let command = "`curl -X POST http://127.0.0.1:8080/admin/v1/backends/gpu/disable`";
+    assert!(alert.action.contains(command), "{}", alert.action);
+    service.lane().has_alternative = true;
+    service.seconds(1, |_| {});
+    let sentence = &service.watch.active()[0].sentence;
+    assert!(sentence.contains("Another backend serves"), "{sentence}");
+    service.lane().phase = Phase::Serving;
+    service.seconds(60, |_| {});
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::QuotaUsedUp)]);
 }

@@ -88,3 +88,56 @@ fn a_model_burns_though_its_lane_does_not_and_has_no_alert_of_its_own_if_the_lan
     service.seconds(600, |sample| sample.models[0].succeeded += 10);
     assert_eq!(service.rules()[2..], [(CLOSED, Rule::ModelBurnRateFast)]);
 }
+
+#[test]
+fn one_model_that_fails_at_a_backend_that_is_well_is_one_alert_of_the_model() {
+    let mut service = Service::new();
+    let model = |name: &str| ModelSample {
+        name: name.into(),
+        ..ModelSample::default()
+    };
+    service.sample.models = vec![model("good"), model("ill")];
+    service.lane().models = 2;
+    service.sample.failed = vec![crate::FailedCalls {
+        model: "ill".into(),
+        lane: "gpu".into(),
+        reason: "backend_misconfigured",
+        count: 0,
+    }];
+    let run = |service: &mut Service, of_model: bool| {
+        service.seconds(120, |sample| {
+            let lane = &mut sample.lanes[0];
+            lane.calls += 10;
+            (lane.succeeded, lane.failed) = (lane.succeeded + 8, lane.failed + 2);
+            sample.models[0].succeeded += 8;
+            sample.models[1].failed += 2 * u64::from(of_model);
+            sample.failed[0].count += 2;
+        });
+    };
+    run(&mut service, true);
+    assert_eq!(service.rules(), [(OPENED, Rule::ModelBurnRateFast)]);
+    let alert = service.watch.active()[0].clone();
+    let cause = "100 % at `gpu` with `backend_misconfigured`.";
+    assert!(alert.sentence.ends_with(cause), "{}", alert.sentence);
+    assert!(
+        alert.action.contains("`upstream` of `ill`"),
+        "{}",
+        alert.action
+    );
+    // Another backend answers its calls in the end: only the lane is seen to fail.
+    let (sample, mut service) = (service.sample, Service::new());
+    service.sample = sample;
+    run(&mut service, false);
+    assert_eq!(service.rules(), [(OPENED, Rule::BurnRateFast)]);
+    let alert = service.watch.active()[0].clone();
+    assert!(
+        alert.sentence.contains("100 % of the model `ill`"),
+        "{}",
+        alert.sentence
+    );
+    assert!(
+        alert.action.starts_with("Do not take `gpu` out"),
+        "{}",
+        alert.action
+    );
+}

@@ -56,3 +56,54 @@ fn promises_that_are_not_kept_are_reported() {
     }
     assert_eq!(service.changes, []);
 }
+
+#[test]
+fn refusals_are_reported_with_the_reasons_that_were_counted_and_what_helps_against_most() {
+    let mut service = Service::new();
+    service.calls(300, 0, 0);
+    service.seconds(120, |sample| {
+        let lane = &mut sample.lanes[0];
+        lane.phase = Phase::Paused;
+        lane.calls += 10;
+        lane.refused += 4;
+        let full = lane.refused / 4;
+        lane.refusals = vec![
+            ("queue_full", full),
+            ("server_is_overloaded", lane.refused - full),
+        ];
+    });
+    assert_eq!(service.rules(), [(OPENED, Rule::RefusalsSustained)]);
+    let alert = service.watch.active()[0].clone();
+    assert!(
+        alert.sentence.contains("480 of 1240 calls"),
+        "{}",
+        alert.sentence
+    );
+    let reasons = ": 75 % with `server_is_overloaded` (the backend asked for a pause that ends after the deadline), 25 % with \
+                   `queue_full` (as many calls wait";
+    assert!(alert.sentence.contains(reasons), "{}", alert.sentence);
+    assert!(
+        alert.action.contains("rate limit at the provider"),
+        "{}",
+        alert.action
+    );
+    // What is counted changes, and so does what helps.
+    service.seconds(200, |sample| {
+        let lane = &mut sample.lanes[0];
+        lane.phase = Phase::Serving;
+        lane.calls += 10;
+        lane.refused += 4;
+        lane.refusals[0].1 += 4;
+    });
+    let alert = service.watch.active()[0].clone();
+    assert!(
+        alert.sentence.contains("100 % with `queue_full`"),
+        "{}",
+        alert.sentence
+    );
+    assert!(
+        alert.action.contains("raise `queue_max`"),
+        "{}",
+        alert.action
+    );
+}

@@ -86,6 +86,74 @@ fn an_actor_that_handles_nothing_is_stuck_and_a_busy_one_is_not() {
 }
 
 #[test]
+fn a_thread_that_hangs_is_one_alert_that_names_its_lanes() {
+    let mut service = Service::new();
+    let lane = service.sample.lanes[0].clone();
+    service.sample.lanes = (0..7)
+        .map(|number| LaneSample {
+            name: format!("gpu-{number}").into(),
+            ..lane.clone()
+        })
+        .collect();
+    service.sample.actors = vec![ActorSample {
+        path: "/user/other".into(),
+        mailbox: 2,
+        ..ActorSample::default()
+    }];
+    service.seconds(10, |sample| {
+        for lane in &mut sample.lanes {
+            lane.phase = Phase::Silent;
+        }
+    });
+    service.seconds(40, |_| {});
+    assert_eq!(service.rules(), [(OPENED, Rule::StuckActor)]);
+    let alert = service.watch.active()[0].clone();
+    let expected = "The actors of 7 lanes have answered nothing for up to 49 s: `gpu-0`, `gpu-1`, `gpu-2`, `gpu-3`, `gpu-4` and 2 \
+        others. The actor `/user/other` has 2 messages waiting and has handled none for 49 s.";
+    assert_eq!(alert.sentence, expected);
+    for lane in &mut service.sample.lanes[1..] {
+        lane.phase = Phase::Serving;
+    }
+    service.sample.actors.clear();
+    service.seconds(1, |_| {});
+    let sentence = &service.watch.active()[0].sentence;
+    assert!(
+        sentence.contains("lane `gpu-0` have answered nothing for 50 s"),
+        "{sentence}"
+    );
+    service.lane().phase = Phase::Serving;
+    service.seconds(31, |_| {});
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::StuckActor)]);
+    assert!(
+        service.sentence().contains("`gpu-0`"),
+        "{}",
+        service.sentence()
+    );
+}
+
+#[test]
+fn failures_of_a_model_at_a_lane_that_hangs_are_part_of_that_incident() {
+    let mut service = Service::new();
+    service.sample.models = vec![ModelSample {
+        name: "chat".into(),
+        ..ModelSample::default()
+    }];
+    service.lane().phase = Phase::Silent;
+    let failed = crate::FailedCalls {
+        model: "chat".into(),
+        lane: "gpu".into(),
+        reason: "upstream_timeout",
+        count: 0,
+    };
+    service.sample.failed = vec![failed];
+    service.seconds(120, |sample| {
+        sample.models[0].failed += 1;
+        sample.failed[0].count += 1;
+    });
+    assert_eq!(service.rules(), [(OPENED, Rule::StuckActor)]);
+}
+
+#[test]
 fn restarts_are_counted_over_workers_that_are_alike_and_within_ten_minutes() {
     let mut service = Service::new();
     let actor = |path: &str| ActorSample {
@@ -182,6 +250,7 @@ fn a_server_that_does_not_start_is_reported_until_it_does() {
     let server = |is_failing| crate::ServerSample {
         name: "gpu".into(),
         is_failing,
+        serves: !is_failing,
         failures: 2,
         last_error: Some("no such file.".to_owned()),
     };
