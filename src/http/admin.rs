@@ -1,6 +1,6 @@
 //! The endpoints for operators and load balancers (health, readiness, metrics, state), and the list of models.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use kebne_accounts::AccountHealth;
@@ -77,6 +77,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "actor_restarts": snapshot.restarts,
         "dead_letters": snapshot.dead_letters,
         "lanes": snapshot.lanes,
+        "times": times(&visit),
         "fallbacks": snapshot.fallbacks,
         "health": snapshot.health,
         "servers": snapshot.servers,
@@ -84,6 +85,27 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "settings": state.reloader.status(),
         "accounts": account_store(&state.gateway.accounts().health()),
     })))
+}
+
+/// Returns of each lane how long its last answers took from sending the call, in milliseconds: until they began, if they were
+/// streamed, and as a whole.
+fn times(visit: &Visit) -> BTreeMap<String, serde_json::Value> {
+    let state = &visit.state;
+    let names = state.gateway.lane_names().into_iter();
+    let times = names.map(|name| {
+        let [first_token, whole] = state
+            .tally
+            .times(&name)
+            .map(|times| times.map(|times| milliseconds(times.last)));
+        let times = json!({"first_token_ms": first_token, "whole_ms": whole});
+        (name, times)
+    });
+    times.collect()
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    // Tenths, because an answer may take less than one.
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 fn account_store(health: &AccountHealth) -> serde_json::Value {

@@ -17,6 +17,8 @@ pub(super) struct State {
     pub(super) draining: bool,
     pub(super) uptime_seconds: u64,
     pub(super) lanes: Vec<Lane>,
+    /// By lane.
+    pub(super) times: BTreeMap<String, Times>,
     pub(super) actors: Vec<Actor>,
 }
 
@@ -41,7 +43,14 @@ pub(super) struct Lane {
 pub(super) struct Controller {
     pub(super) limit: f64,
     pub(super) load_time_p50: Option<Duration>,
-    pub(super) latency: Option<Duration>,
+}
+
+/// How long the last answers of a lane took; empty before the first one.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Times {
+    pub(super) first_token_ms: Option<f64>,
+    pub(super) whole_ms: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -78,6 +87,27 @@ pub(super) struct Actor {
 #[serde(default)]
 pub(super) struct Alerts {
     pub(super) active: Vec<Alert>,
+    /// What the gateway did by itself, and what it suggested.
+    pub(super) actions: Vec<Action>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Action {
+    pub(super) kind: String,
+    pub(super) subject: String,
+    pub(super) reason: String,
+    pub(super) state: String,
+    pub(super) command: Option<String>,
+}
+
+impl Alerts {
+    /// Returns the actions that are in force.
+    pub(super) fn in_force(&self) -> impl Iterator<Item = &Action> {
+        self.actions
+            .iter()
+            .filter(|action| action.state == "active")
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -108,6 +138,13 @@ pub(super) struct Model {
     /// The lane whose details are shown.
     pub(super) selected: usize,
     looked: Option<Instant>,
+}
+
+impl State {
+    /// Returns the times of a lane's answers.
+    pub(super) fn times_of(&self, lane: &str) -> Times {
+        self.times.get(lane).copied().unwrap_or_default()
+    }
 }
 
 impl Model {

@@ -53,17 +53,24 @@ fn alerts_height(model: &Model, width: u16) -> u16 {
     let width = usize::from(width.saturating_sub(2)).max(1);
     let lines = |text: &str, before: usize| (before + text.chars().count()).div_ceil(width);
     let alerts = model.alerts.active.iter();
-    let lines: usize = alerts
-        .map(|alert| lines(&alert.sentence, 10) + lines(&alert.action, 6))
-        .sum();
-    u16::try_from(lines.saturating_add(2)).unwrap_or(u16::MAX)
+    let alerts = alerts.map(|alert| lines(&alert.sentence, 10) + lines(&alert.action, 6));
+    let actions = model.alerts.in_force().map(|action| {
+        let command = action.command.as_deref().unwrap_or_default();
+        let before = 12 + action.kind.len() + action.subject.chars().count();
+        lines(&action.reason, before) + lines(command, 8)
+    });
+    let needed = alerts.sum::<usize>() + actions.sum::<usize>();
+    u16::try_from(needed.saturating_add(2)).unwrap_or(u16::MAX)
 }
 
 /// Returns the view as plain text of this width.
 pub(super) fn text(model: &Model, width: u16) -> String {
     // Room for all lanes above the third of the alerts, and for all alerts. Empty lines are left out below.
-    let (lanes, alerts) = (model.state.lanes.len(), model.alerts.active.len());
-    let lines = (3 * (lanes + 12) / 2 + 1).max(lanes + 14 + 5 * alerts);
+    let lanes = model.state.lanes.len();
+    let alerts = usize::from(alerts_height(model, width));
+    let lines = (3 * (lanes + 12) / 2 + 1)
+        .max(lanes + 14 + alerts)
+        .max(3 * alerts);
     let height = u16::try_from(lines).unwrap_or(HEIGHT_MAX).min(HEIGHT_MAX);
     let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
     let Ok(drawn) = terminal.draw(|frame| draw(frame, model, "", false));
@@ -171,10 +178,12 @@ fn details(model: &Model) -> Paragraph<'_> {
         .controller
         .load_time_p50
         .map_or_else(|| "not known".to_owned(), spoken);
-    let latency = lane.controller.latency;
-    let latency = latency.map_or_else(|| "not known".to_owned(), spoken);
+    let times = model.state.times_of(&lane.name);
+    let known = |time: Option<f64>| time.map_or_else(|| "not known".to_owned(), took);
     lines.push(Line::from(format!(
-        "latency: {latency}, usual load time: {loads}"
+        "last answers: first token after {}, whole after {}; usual load time: {loads}",
+        known(times.first_token_ms),
+        known(times.whole_ms),
     )));
     let changes = lane
         .state_changes
@@ -211,6 +220,16 @@ fn alert_list(model: &Model, paint: Paint) -> Paragraph<'_> {
         ]));
         lines.push(Line::from(format!("  do: {}", alert.action)));
     }
+    for action in model.alerts.in_force() {
+        let what = format!("{} `{}`: {}", action.kind, action.subject, action.reason);
+        lines.push(Line::from(vec![
+            Span::styled("done: ", paint.severity("")),
+            Span::raw(what),
+        ]));
+        if let Some(command) = &action.command {
+            lines.push(Line::from(format!("  undo: {command}")));
+        }
+    }
     if lines.is_empty() && model.is_known() {
         lines.push(Line::from("Nothing is wrong."));
     }
@@ -230,6 +249,16 @@ fn spoken(duration: Duration) -> String {
     }
 }
 
+/// Writes the time of an answer: milliseconds below a second, then tenths of seconds.
+fn took(milliseconds: f64) -> String {
+    match milliseconds {
+        ..100.0 => format!("{milliseconds:.1} ms"),
+        100.0..1000.0 => format!("{milliseconds:.0} ms"),
+        1000.0..100_000.0 => format!("{:.1} s", milliseconds / 1000.0),
+        _ => format!("{:.0} s", milliseconds / 1000.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +268,8 @@ mod tests {
         let state = r#"{"version": "1", "uptime_seconds": 61, "lanes": [
             {"name": "gpu-1", "state": "steady", "controller": {"limit": 12.0}, "pool": {"queued": 7, "in_flight": 12}},
             {"name": "gpu-2", "state": "open", "closed": "closed by an operator",
-                "last_failure": {"message": "connection refused", "age_ms": 1500}}]}"#;
+                "last_failure": {"message": "connection refused", "age_ms": 1500}}],
+            "times": {"gpu-1": {"first_token_ms": 184.2, "whole_ms": 1260.0}, "gpu-2": {"whole_ms": null}}}"#;
         let alerts = r#"{"active": [{"severity": "critical", "sentence": "It is down.", "action": "Start it."}]}"#;
         let mut model = Model::default();
         let state: State = serde_json::from_str(state).unwrap();
@@ -274,6 +304,43 @@ mod tests {
         assert!(!text(&model, 100).contains("Nothing is wrong"));
         model.take(Ok((State::default(), Alerts::default())));
         assert!(text(&model, 100).contains("Nothing is wrong."));
+    }
+
+    #[test]
+    fn the_times_of_answers_are_those_that_callers_see() {
+        let shown = text(&model(), 120);
+        let row = shown.lines().find(|line| line.contains("gpu-1")).unwrap();
+        assert!(row.contains("184 ms") && row.contains("1.3 s"), "{shown}");
+        let detail = "first token after 184 ms, whole after 1.3 s";
+        assert!(shown.contains(detail), "{shown}");
+        let unknown = shown.lines().find(|line| line.contains("gpu-2"));
+        assert!(unknown.unwrap().contains("-         -"), "{shown}");
+        assert_eq!([took(0.5), took(250_000.0)], ["0.5 ms", "250 s"]);
+    }
+
+    #[test]
+    fn what_the_gateway_did_is_shown_with_the_command_that_undoes_it() {
+        let mut model = model();
+        let alerts = r#"{"actions": [
+            {"kind": "take_out", "subject": "gpu-1", "reason": "It fails.", "state": "active", "command": "curl x"},
+            {"kind": "prewarm", "subject": "gpu-2", "reason": "A peak.", "state": "over"}]}"#;
+        model.alerts = serde_json::from_str(alerts).unwrap();
+        let shown = text(&model, 100);
+        assert!(
+            shown.contains("done: take_out `gpu-1`: It fails."),
+            "{shown}"
+        );
+        assert!(shown.contains("undo: curl x"), "{shown}");
+        // What is printed once is printed to its end.
+        let long = "word ".repeat(200) + "last";
+        model.alerts.actions[0].reason.clone_from(&long);
+        model.alerts.actions[0].command = Some(long);
+        let shown = text(&model, 100);
+        assert_eq!(shown.matches("last").count(), 3, "{shown}");
+        assert!(
+            !shown.contains("A peak.") && !shown.contains("Nothing is wrong"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use ratatui::{
 };
 
 use crate::cli::top::{
-    model::{Lane, Model, Rates},
-    view::{Paint, spoken},
+    model::{Lane, Model, Rates, Times},
+    view::{Paint, took},
 };
 
 /// The least width of the table with all columns.
@@ -26,14 +26,13 @@ struct Column {
     width: u16,
     /// `true` if it is left out where there is no room for all.
     is_extra: bool,
-    cell: fn(&Lane, Rates, Paint) -> Cell<'static>,
+    cell: MakeCell,
 }
 
-const fn column(
-    name: &'static str,
-    width: u16,
-    cell: fn(&Lane, Rates, Paint) -> Cell<'static>,
-) -> Column {
+/// Makes a cell of a lane.
+type MakeCell = fn(&Lane, Rates, Times, Paint) -> Cell<'static>;
+
+const fn column(name: &'static str, width: u16, cell: MakeCell) -> Column {
     Column {
         name,
         width,
@@ -52,25 +51,25 @@ impl Column {
 }
 
 /// The columns of the table.
-const COLUMNS: [Column; 9] = [
-    column("state", 9, |lane, _, paint| {
+const COLUMNS: [Column; 10] = [
+    column("state", 9, |lane, _, _, paint| {
         Cell::from(state(lane).to_owned()).style(paint.state(lane))
     }),
-    column("limit", 6, |lane, _, _| {
+    column("limit", 6, |lane, _, _, _| {
         Cell::from(format!("{:.1}", lane.controller.limit))
     }),
-    column("running", 7, |lane, _, _| {
+    column("running", 7, |lane, _, _, _| {
         Cell::from(lane.pool.in_flight.to_string())
     }),
-    column("waiting", 7, |lane, _, _| {
+    column("waiting", 7, |lane, _, _, _| {
         Cell::from(lane.pool.queued.to_string())
     }),
-    column("held", 7, |lane, _, _| {
+    column("held", 7, |lane, _, _, _| {
         Cell::from(lane.pool.held.to_string())
     })
     .extra(),
-    column("ok/s", 6, |_, rates, _| rate(rates.succeeded)),
-    column("failed/s", 8, |_, rates, paint| {
+    column("ok/s", 6, |_, rates, _, _| rate(rates.succeeded)),
+    column("failed/s", 8, |_, rates, _, paint| {
         let style = if rates.failed > 0.0 {
             paint.colour(Color::Red)
         } else {
@@ -78,12 +77,9 @@ const COLUMNS: [Column; 9] = [
         };
         rate(rates.failed).style(style)
     }),
-    column("refused/s", 9, |_, rates, _| rate(rates.refused)),
-    column("latency", 8, |lane, _, _| {
-        let latency = lane.controller.latency;
-        Cell::from(latency.map_or_else(|| "-".to_owned(), spoken))
-    })
-    .extra(),
+    column("refused/s", 9, |_, rates, _, _| rate(rates.refused)),
+    column("1st token", 9, |_, _, times, _| time(times.first_token_ms)).extra(),
+    column("answer", 7, |_, _, times, _| time(times.whole_ms)).extra(),
 ];
 /// Draws the table.
 pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, paint: Paint) {
@@ -103,9 +99,10 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, model: &Model, paint: Paint) {
     let rows = model.state.lanes.iter().map(|lane| {
         let rates = model.rates.get(&lane.name).copied().unwrap_or_default();
         let name = Cell::from(shortened(&lane.name, name_width));
+        let times = model.state.times_of(&lane.name);
         let cells = columns
             .iter()
-            .map(|column| (column.cell)(lane, rates, paint));
+            .map(|column| (column.cell)(lane, rates, times, paint));
         Row::new(std::iter::once(name).chain(cells))
     });
     let table = Table::new(rows, widths)
@@ -156,6 +153,10 @@ fn shortened(name: &str, width: usize) -> String {
     let head = name.chars().take(kept / 2);
     let tail = name.chars().skip(length - (kept - kept / 2));
     head.chain(std::iter::once('…')).chain(tail).collect()
+}
+
+fn time(milliseconds: Option<f64>) -> Cell<'static> {
+    Cell::from(milliseconds.map_or_else(|| "-".to_owned(), took))
 }
 
 fn rate(rate: f64) -> Cell<'static> {
