@@ -1,7 +1,7 @@
 //! Carries out what the monitor decides (`[alerts.actions]`), and writes each action to the audit log.
 
 use kebne_actors::{Offer, Recipient};
-use kebne_monitor::Command;
+use kebne_monitor::{Command, TAKEN_OUT};
 
 use crate::{
     gateway::{Gateway, GatewayError},
@@ -25,7 +25,7 @@ async fn carry_out(gateway: &Gateway, shares: &Shares, command: Command) {
             ("prewarm", lane, reason, result)
         }
         Command::Close { lane, reason } => {
-            let why = format!("taken out by the gateway. {}", reason.trim_end_matches('.'));
+            let why = format!("{TAKEN_OUT}. {}", reason.trim_end_matches('.'));
             let result = gateway.close_because(&lane, &why).await.map(drop);
             ("close", lane, reason, result)
         }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Access;
 
+/// The beginning of the reason for which a lane is closed as an action.
+pub const TAKEN_OUT: &str = "taken out by the gateway";
+
 /// Whether an action is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -23,7 +23,9 @@ mod spoken;
 mod watch;
 
 pub use access::Access;
-pub use action::{Action, ActionKind, ActionSettings, ActionState, Command, Policy, UndoError};
+pub use action::{
+    Action, ActionKind, ActionSettings, ActionState, Command, Policy, TAKEN_OUT, UndoError,
+};
 pub use alert::{Alert, AlertChanged, Alerts, Change};
 pub use daily_load::{DailyLoad, Peak};
 pub use memory::{Habits, Memory, UsualValue};

@@ -4,6 +4,7 @@ mod backend_down;
 mod burn_rate;
 mod cold_start;
 mod flapping;
+mod lane_closed;
 mod misconfigured;
 mod quota;
 mod refusals;
@@ -22,6 +23,7 @@ use crate::{
 use backend_down::BackendDown;
 use cold_start::ColdStart;
 use flapping::Flapping;
+use lane_closed::LaneClosed;
 use misconfigured::Misconfigured;
 use quota::QuotaUsedUp;
 use refusals::Refusals;
@@ -49,6 +51,7 @@ pub(crate) struct View<'a> {
 /// The rules of one lane.
 #[derive(Debug)]
 pub(crate) struct LaneRules {
+    closed: LaneClosed,
     down: BackendDown,
     misconfigured: Misconfigured,
     quota: QuotaUsedUp,
@@ -86,6 +89,7 @@ impl LaneRules {
     /// Creates the rules of a lane with what was learned of it earlier.
     pub(crate) fn new(habits: &Habits) -> Self {
         Self {
+            closed: LaneClosed::default(),
             down: BackendDown::default(),
             misconfigured: Misconfigured::default(),
             quota: QuotaUsedUp::default(),
@@ -120,7 +124,7 @@ impl LaneRules {
         }
         let [fast, slow] = self.burn_rate.look(view);
         let found = [
-            lane_closed(view),
+            self.closed.look(view),
             self.down.look(view),
             self.misconfigured.look(view),
             self.quota.look(view),
@@ -136,13 +140,6 @@ impl LaneRules {
         ];
         found.into_iter().flatten().collect()
     }
-}
-
-fn lane_closed(view: &View<'_>) -> Option<Finding> {
-    let reason = view.lane.closed.as_ref()?;
-    let name = &view.lane.name;
-    let sentence = format!("The lane of `{name}` is closed, so it gets no calls: {reason}.");
-    Some(view.finding(Rule::LaneClosed, Level::Firing, sentence))
 }
 
 #[cfg(test)]

@@ -95,7 +95,8 @@ pub(super) const LANE_CLOSED: Text = Text {
     meaning: "An operator took the backend out of service, or the lane's actors failed too often. Its calls fall back or are \
         refused until it is opened again.",
     action: "When the reason is over, open it: `{curl} -X POST {base}/admin/v1/backends/{path}/reopen`. If the reason is that restarts \
-        are used up, look for the failure of its actors in the log first: without its cause, it closes again.",
+        are used up, look for the failure of its actors in the log first: without its cause, it closes again. One that the gateway took out is \
+        tried again by itself; what is to be repaired is in the alert that its sentence names.",
     opens_after: Duration::ZERO,
     closes_after: seconds(2),
 };

@@ -83,6 +83,25 @@ fn a_closed_lane_is_reported_with_its_reason_and_its_refusals_are_not() {
 }
 
 #[test]
+fn the_trials_of_a_lane_that_was_taken_out_are_one_alert() {
+    let mut service = Service::new();
+    let set = |service: &mut Service, closed: bool, seconds| {
+        let reason = format!("{}. It fails", crate::TAKEN_OUT);
+        service.lane().closed = closed.then(|| reason.into());
+        service.seconds(seconds, |_| {});
+    };
+    for _ in 0..5 {
+        set(&mut service, true, 120);
+        set(&mut service, false, 20);
+    }
+    assert_eq!(service.changes, [(1, OPENED, Rule::LaneClosed)]);
+    let sentence = &service.watch.active()[0].sentence;
+    assert!(sentence.ends_with("is open again, on trial."), "{sentence}");
+    set(&mut service, false, 60);
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::LaneClosed)]);
+}
+
+#[test]
 fn three_openings_in_ten_minutes_are_flapping_and_failed_probes_are_not() {
     let mut service = Service::new();
     let mut phases = |phases: &[(Phase, u64)]| {
