@@ -198,7 +198,8 @@ impl ActorSystem {
     /// Spawns an actor under `/user`, on this thread, or the system's own if it has one, unless the props say
     /// otherwise.
     ///
-    /// A name that is taken gets a number appended, and a `/` in it becomes `%2F`; Pekko refuses both. An actor
+    /// A name that is taken gets a number appended, and a `/` in it becomes `%2F`; Pekko refuses both. An empty name
+    /// is replaced by a unique one, as [`ActorSystem::spawn_anonymous`] gives it. An actor
     /// that is spawned once the system terminates has stopped from the beginning: when
     /// [`ActorSystem::terminate`] returns no actor is alive, whichever thread spawned it.
     ///
@@ -215,7 +216,7 @@ impl ActorSystem {
             None => props,
         };
         let parent = Arc::clone(&self.inner.guardian) as Arc<dyn Parent>;
-        props::launch(self, parent, path("/user", name), props)
+        props::launch(self, parent, self.new_path("/user", name), props)
     }
 
     /// Starts a thread for actors, which ends when the system has terminated. See [`ActorSystem::with_thread`] for a
@@ -358,6 +359,14 @@ impl ActorSystem {
     #[cfg(feature = "testkit")]
     pub(crate) fn next_id(&self) -> u64 {
         self.inner.guardian.next_id()
+    }
+
+    /// Returns the path of a new child.
+    pub(crate) fn new_path(&self, parent: &str, name: &str) -> String {
+        if name.is_empty() {
+            return path(parent, &self.anonymous_name());
+        }
+        path(parent, name)
     }
 
     pub(crate) fn anonymous_name(&self) -> String {

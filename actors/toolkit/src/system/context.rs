@@ -192,7 +192,7 @@ where
     }
 
     /// Spawns a child, by default on this actor's thread. It is stopped before this actor stops or restarts. A name
-    /// that a living child has gets a number appended; a `/` in it becomes `%2F`. A child that is spawned in
+    /// that a living child has gets a number appended; a `/` in it becomes `%2F`, and an empty one is replaced by a unique one. A child that is spawned in
     /// `stopped` when the actor ends has stopped from the beginning; Pekko throws.
     pub fn spawn_child<C>(&mut self, props: Props<C>, name: &str) -> ActorRef<C>
     where

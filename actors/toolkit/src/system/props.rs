@@ -283,7 +283,8 @@ where
             props.stash_max,
         );
         unstarted.begin();
-        actix_rt::spawn(Cell::new(core, parent, props, ctx));
+        let path = Arc::clone(&core.path);
+        place::spawn(|| path.to_string(), Cell::new(core, parent, props, ctx));
     };
     match arbiter {
         None => place::start_here(&reference.core.path, start),

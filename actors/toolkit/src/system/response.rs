@@ -24,6 +24,7 @@ use super::{
     catch,
     context::Context,
     core::{Core, Signal},
+    place,
 };
 
 /// Passes the result of a handler to its asker; `answer` is `None` for a tell.
@@ -89,7 +90,8 @@ fn run_beside<A, T: 'static>(
 {
     let incarnation = Incarnation::of(ctx);
     let in_flight = ctx.begin_flight();
-    actix_rt::spawn(async move {
+    let core = ctx.self_ref().core;
+    place::spawn(|| format!("{} answer", core.path), async move {
         let _until_it_has_ended = in_flight;
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(value) => send(answer, value),
@@ -113,7 +115,8 @@ fn watch_task<A, T: 'static>(
     }
     let incarnation = Incarnation::of(ctx);
     let in_flight = ctx.begin_flight();
-    actix_rt::spawn(async move {
+    let core = ctx.self_ref().core;
+    place::spawn(|| format!("{} answer", core.path), async move {
         let _until_it_has_ended = in_flight;
         let witness = Arc::new(Witness::default());
         let witnessed = Witnessed {

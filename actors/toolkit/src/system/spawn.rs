@@ -57,7 +57,7 @@ impl Children<'_> {
     where
         C: Actor<Context = Context<C>>,
     {
-        let path = super::path(self.parent_path, name);
+        let path = self.system.new_path(self.parent_path, name);
         let child = launch(self.system, Arc::clone(&self.parent), path, props);
         if let Some(living) = &mut self.living {
             living.insert(child.core.id, Arc::clone(&child.core) as Arc<dyn AnyCell>);

@@ -1,12 +1,16 @@
 //! Futures whose results are handled as messages.
 
-use std::{future::Future, panic::AssertUnwindSafe, sync::atomic::Ordering::SeqCst};
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
 
 use actix::{Actor, Handler, Message};
 use futures_util::FutureExt;
 
 use super::Context;
-use crate::system::{catch::text, core::Signal, messages::Tell};
+use crate::system::{catch::text, core::Signal, messages::Tell, place};
 
 /// A piped future panicked, with this message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +36,8 @@ where
     {
         let core = self.self_ref().core;
         let restarts = core.restarts.load(SeqCst);
-        actix_rt::spawn(async move {
+        let path = Arc::clone(&core.path);
+        place::spawn(|| format!("{path} pipe"), async move {
             let piped = AssertUnwindSafe(async move { map(future.await) });
             match piped.catch_unwind().await {
                 Ok(message) => {

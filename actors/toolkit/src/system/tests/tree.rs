@@ -138,6 +138,11 @@ async fn names_are_steps_of_a_path_and_each_is_borne_once() {
     let second = spawn("a");
     assert!(second.starts_with("/user/a-"), "{second}");
     assert_eq!(spawn("org/model"), "/user/org%2Fmodel");
+    let unnamed = [spawn(""), spawn("")];
+    assert!(
+        unnamed[0].starts_with("/user/$") && unnamed[0] != unnamed[1],
+        "{unnamed:?}"
+    );
     let [one, two] = [(); 2].map(|()| system.spawn_anonymous(named(&log, &[])));
     assert_ne!(one.path(), two.path());
     one.stop();
