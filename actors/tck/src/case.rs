@@ -22,7 +22,7 @@ pub enum Level {
     L1,
     /// Supervision, watch, timers, stash.
     L2,
-    /// Mailbox, fairness, routers, work pulling.
+    /// Mailbox, fairness, routers, work pulling, reliable delivery.
     L3,
     /// Rate, breaker, retry.
     L4,
@@ -51,7 +51,7 @@ impl Level {
         match self {
             Self::L1 => "messages, asks, lifecycle",
             Self::L2 => "supervision, watch, timers, stash",
-            Self::L3 => "mailbox, fairness, routers, work pulling",
+            Self::L3 => "mailbox, fairness, routers, work pulling, reliable delivery",
             Self::L4 => "rate, breaker, retry",
             Self::L5 => "streams, HTTP",
             Self::L6 => "shutdown",

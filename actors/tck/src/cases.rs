@@ -7,6 +7,7 @@ mod backoff;
 mod breaker;
 mod contexts;
 mod dead_letters;
+mod delivery;
 mod events;
 mod failures;
 mod handlers;
@@ -86,6 +87,9 @@ pub const PERSISTENCE: &[&[Case<dyn driver::persistence::Driver>]] = persistence
 
 /// The cases of work pulling.
 pub const WORK_PULLING: &[&[Case<dyn driver::work_pulling::Driver>]] = &[work_pulling::CASES];
+
+/// The cases of reliable delivery.
+pub const DELIVERY: &[&[Case<dyn driver::delivery::Driver>]] = &[delivery::CASES];
 
 /// What nearly every file of cases about actors uses.
 mod prelude {

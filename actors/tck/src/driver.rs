@@ -12,6 +12,7 @@ use crate::case::Failure;
 pub mod actors;
 pub mod breaker;
 pub mod contexts;
+pub mod delivery;
 pub mod handlers;
 pub mod http;
 pub mod persistence;
@@ -72,6 +73,11 @@ pub trait Library: fmt::Debug + Send + Sync {
 
     /// Returns the driver for work pulling.
     fn work_pulling(&self) -> Option<&(dyn work_pulling::Driver + 'static)> {
+        None
+    }
+
+    /// Returns the driver for reliable delivery.
+    fn delivery(&self) -> Option<&(dyn delivery::Driver + 'static)> {
         None
     }
 

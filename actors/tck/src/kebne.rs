@@ -5,6 +5,7 @@ use crate::driver::{self, Library, actors as actors_driver};
 mod actors;
 mod breaker;
 mod contexts;
+mod delivery;
 mod handlers;
 mod http;
 mod persistence;
@@ -62,6 +63,10 @@ impl Library for Kebne {
 
     fn work_pulling(&self) -> Option<&(dyn driver::work_pulling::Driver + 'static)> {
         Some(&work_pulling::Pulling)
+    }
+
+    fn delivery(&self) -> Option<&(dyn driver::delivery::Driver + 'static)> {
+        Some(&delivery::Deliveries)
     }
 
     fn handlers(&self) -> Option<&(dyn driver::handlers::Driver + 'static)> {

@@ -109,6 +109,11 @@ pub fn cases() -> Vec<AnyCase> {
             library.work_pulling()
         });
     }
+    for list in cases::DELIVERY {
+        add(&mut all, "reliable delivery", list, |library| {
+            library.delivery()
+        });
+    }
     for list in cases::HANDLERS {
         add(&mut all, "async handlers", list, |library| {
             library.handlers()

@@ -64,5 +64,7 @@ pub mod ch23 {}
 pub mod ch24 {}
 #[doc = include_str!("../25-http-service.md")]
 pub mod ch25 {}
+#[doc = include_str!("../26-reliable-delivery.md")]
+pub mod ch26 {}
 #[doc = include_str!("../../from-actix.md")]
 pub mod from_actix {}

@@ -77,6 +77,9 @@ mod ch24;
 #[cfg(test)]
 #[path = "../exercises/ch25.rs"]
 mod ch25;
+#[cfg(test)]
+#[path = "../exercises/ch26.rs"]
+mod ch26;
 
 #[actix::test]
 async fn ch01() {
@@ -201,4 +204,9 @@ async fn ch24() {
 #[actix::test]
 async fn ch25() {
     ch25::check().await;
+}
+
+#[actix::test]
+async fn ch26() {
+    ch26::check().await;
 }

@@ -162,6 +162,7 @@ fn code_on_the_pages_that_is_not_run_from_them_is_that_of_the_programs() {
         (jvm, "kt"),
         ("examples", "rs"),
         ("steps", "rs"),
+        ("tests", "rs"),
     ];
     for (folder, extension) in folders {
         for file in files(&here().join(folder), extension).unwrap() {

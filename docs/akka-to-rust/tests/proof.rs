@@ -78,6 +78,9 @@ mod exercise24;
 #[path = "../exercises/ch25.rs"]
 mod exercise25;
 #[cfg(test)]
+#[path = "../exercises/ch26.rs"]
+mod exercise26;
+#[cfg(test)]
 #[path = "../solutions/ch01.rs"]
 mod solution01;
 #[cfg(test)]
@@ -152,6 +155,9 @@ mod solution24;
 #[cfg(test)]
 #[path = "../solutions/ch25.rs"]
 mod solution25;
+#[cfg(test)]
+#[path = "../solutions/ch26.rs"]
+mod solution26;
 
 #[actix::test]
 #[should_panic(expected = "exercise 1: ")]
@@ -426,6 +432,17 @@ async fn exercise_25_fails_as_given_out() {
 #[actix::test]
 async fn solution_25_passes() {
     solution25::check().await;
+}
+
+#[actix::test]
+#[should_panic(expected = "exercise 26: ")]
+async fn exercise_26_fails_as_given_out() {
+    exercise26::check().await;
+}
+
+#[actix::test]
+async fn solution_26_passes() {
+    solution26::check().await;
 }
 
 /// The line after which an exercise and its solution are equal.

@@ -17,6 +17,7 @@ mod blocking;
 mod breaker_retry;
 mod carts;
 mod chat;
+mod delivery;
 mod failure;
 mod hakkers;
 mod hello;
@@ -70,7 +71,8 @@ async fn main() -> Part {
     iot::run().await?;
     operators::run().await?;
     sse::run().await?;
-    weather::run().await
+    weather::run().await?;
+    delivery::run().await
 }
 
 fn say(line: &str) -> io::Result<()> {

@@ -41,6 +41,7 @@ object Main {
         OperatorLines.run(real)
         Sse.run(real)
         Weather.run(real)
+        DeliveryLines.run(real)
         sys.env.get("MODEL_URL").foreach(worked)
         0
       } catch {

@@ -1,0 +1,4 @@
+mod actors;
+mod machines;
+#[cfg(feature = "tcp")]
+mod sockets;
