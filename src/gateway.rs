@@ -27,6 +27,7 @@ use serde::Serialize;
 use crate::backend::{ModelBackend, SimulatedBackend};
 use crate::{
     current::Current,
+    decisions::Decisions,
     learned::Learned,
     memory::ByteBudget,
     settings::{Environment, Settings},
@@ -103,6 +104,8 @@ struct Inner {
     answers: ByteBudget,
     /// The file for what the lanes learn, if they are to remember it.
     learned: Option<Mutex<Learned>>,
+    /// What operators have decided about backends.
+    decisions: Decisions,
     /// The service is about to stop.
     leaving: AtomicBool,
     restarts: Restarts,
@@ -159,6 +162,7 @@ impl Gateway {
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
         let servers = Servers::start_under(&supervisor).await?;
         let accounts = accounts::new(settings);
+        let decisions = operate::decisions(&supervisor, settings).await;
         let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let gateway = Self {
             inner: Arc::new(Inner {
@@ -176,6 +180,7 @@ impl Gateway {
                 retired: Mutex::default(),
                 answers,
                 learned: learned.map(Mutex::new),
+                decisions,
                 leaving: AtomicBool::new(false),
                 restarts,
                 fallbacks: Fallbacks::default(),

@@ -296,6 +296,10 @@ fn backend_administration() -> Vec<Resource> {
             post(with_scope(Scope::Admin, backends::unload)),
         ),
         only(
+            "/admin/v1/decisions",
+            get(with_scope(Scope::ReadState, backends::decisions)),
+        ),
+        only(
             "/admin/v1/servers",
             get(with_scope(Scope::ReadState, backends::servers)),
         ),

@@ -11,6 +11,7 @@ pub mod client_address;
 pub mod conversations;
 pub mod cost;
 pub mod current;
+pub mod decisions;
 pub mod discovery;
 pub mod gateway;
 pub mod guards;

@@ -37,6 +37,7 @@ impl Service {
             let mut settings = Settings::default();
             settings.backends[0].simulation.preset = Preset::Instant;
             settings.server.learned_path = PathBuf::new();
+            settings.server.decisions_path = PathBuf::new();
             settings.server.lame_duck.0 = Duration::ZERO;
             change(&mut settings);
             actix_rt::System::new()

@@ -59,7 +59,13 @@ async fn carry_out(gateway: &Gateway, shares: &Shares, command: Command) {
 
 /// Opens a lane, and sends it a first call of its own, so that the next caller is not the one who finds out.
 async fn reopen(gateway: &Gateway, lane: &str) -> Result<(), GatewayError> {
-    gateway.reopen(lane).await?;
+    if !gateway.reopen_unless_decided(lane).await? {
+        tracing::info!(
+            lane,
+            "the backend stays out of service, as an operator decided"
+        );
+        return Ok(());
+    }
     if let Err(error) = gateway.prewarm(lane).await {
         tracing::debug!(lane, %error, "the first call of a reopened lane was not sent");
     }

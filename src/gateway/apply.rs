@@ -90,6 +90,7 @@ impl Gateway {
             started: names(&started.iter().collect::<Vec<_>>()),
             retired: names(&retired),
         };
+        self.decide_again(&started).await;
         prewarm(&started).await;
         for lane in retired {
             self.retire(Arc::clone(lane));

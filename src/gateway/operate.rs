@@ -1,14 +1,133 @@
 //! What operators do to the lane of a backend: wake it, drain it, close it, open it again.
 
+use std::sync::Arc;
+
+use kebne_actors::{ActorRef, AskError, Spawn};
 use kebne_control::LaneState;
 use kebne_lane::{LaneSnapshot, Prewarm, Service};
 
-use crate::gateway::{Gateway, GatewayError, HealthReport};
+use crate::{
+    decisions::{self, Action, Book, Decision, Decisions},
+    gateway::{Gateway, GatewayError, HealthReport, lane::Lane},
+    settings::Settings,
+    supervisor::Supervisor,
+};
 
 /// The reason why an operator's lane is closed, in `/state`.
 const CLOSED_BY_OPERATOR: &str = "closed by an operator";
 
+/// Starts the actor that keeps what operators decide. If its file cannot be used, nothing is kept: calls matter more.
+pub(super) async fn decisions(supervisor: &ActorRef<Supervisor>, settings: &Settings) -> Decisions {
+    let path = &settings.server.decisions_path;
+    if path.as_os_str().is_empty() {
+        return Decisions::default();
+    }
+    let path = path.display();
+    let props = match decisions::props(&settings.server.decisions_path) {
+        Ok(props) => props,
+        Err(error) => {
+            tracing::error!(%path, %error, "what operators decide about backends is not kept");
+            return Decisions::default();
+        }
+    };
+    match Spawn::ask(supervisor, props, "decisions").await {
+        Ok(actor) => Decisions::new(actor),
+        Err(error) => {
+            tracing::error!(%path, %error, "what operators decide about backends is not kept");
+            Decisions::default()
+        }
+    }
+}
+
 impl Gateway {
+    /// Does what an operator decides about a backend, and keeps it for the next start of the program.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such backend, or its lane does not answer.
+    pub async fn decide(
+        &self,
+        backend: &str,
+        action: Action,
+        by: &str,
+    ) -> Result<(), GatewayError> {
+        self.act(backend, action).await?;
+        let decision = Decision {
+            backend: backend.to_owned(),
+            action,
+            by: by.to_owned(),
+            at: self.accounts().unix_seconds(),
+        };
+        self.inner.decisions.note(decision).await;
+        Ok(())
+    }
+
+    async fn act(&self, backend: &str, action: Action) -> Result<(), GatewayError> {
+        match action {
+            Action::Drain => self.drain_backend(backend).await.map(drop),
+            Action::Disable => self.close(backend).await.map(drop),
+            Action::Reopen => self.reopen(backend).await.map(drop),
+        }
+    }
+
+    /// Returns what operators have decided.
+    ///
+    /// # Errors
+    /// Returns an error if the journal cannot be read.
+    pub async fn decisions(&self) -> Result<Book, AskError> {
+        self.inner.decisions.book().await
+    }
+
+    /// Opens a lane that the gateway has closed by itself, unless an operator wants it out of service; returns `false` then.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such backend, or its lane does not answer.
+    pub async fn reopen_unless_decided(&self, backend: &str) -> Result<bool, GatewayError> {
+        // A journal that cannot be read stops no automatic action.
+        let book = self.inner.decisions.book().await.unwrap_or_default();
+        if book.in_force.contains_key(backend) {
+            return Ok(false);
+        }
+        self.reopen(backend).await?;
+        Ok(true)
+    }
+
+    /// Takes those lanes that have just been started out of service that an operator has taken out.
+    pub(super) async fn decide_again(&self, started: &[Arc<Lane>]) {
+        let book = match self.inner.decisions.book().await {
+            Ok(book) => book,
+            Err(error) => {
+                let what = "backends that operators have drained or disabled are in service: the journal cannot be read";
+                tracing::error!(%error, "{what}");
+                return;
+            }
+        };
+        for lane in started {
+            let Some(decision) = book.in_force.get(lane.name()) else {
+                continue;
+            };
+            let Decision {
+                backend,
+                action,
+                by,
+                at,
+            } = decision;
+            match self.act(backend, *action).await {
+                Ok(()) => {
+                    tracing::warn!(
+                        backend,
+                        ?action,
+                        by,
+                        at,
+                        "the backend stays out of service, as an operator decided"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(backend, ?action, by, at, %error, "the backend is in service, though an operator took it out");
+                }
+            }
+        }
+    }
+
     /// Wakes a backend before any caller asks; returns when that is decided, not when it is warm.
     ///
     /// # Errors
@@ -78,5 +197,45 @@ impl Gateway {
     ) -> Result<(LaneSnapshot, Option<HealthReport>), GatewayError> {
         let lane = self.lane(backend)?;
         Ok((lane.handle.snapshot().await, lane.health()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ProcessEnvironment;
+
+    #[actix::test]
+    async fn the_gateway_does_not_reopen_by_itself_what_an_operator_has_taken_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.server.learned_path = std::path::PathBuf::new();
+        settings.server.decisions_path = folder.path().join("decisions.sqlite");
+        settings.context.store = kebne_context::StoreKind::Memory;
+        let gateway = Gateway::start(&settings, &ProcessEnvironment)
+            .await
+            .unwrap();
+        let name = &*settings.backends[0].name;
+        let service = || gateway.lane(name).unwrap().handle.service();
+
+        assert!(
+            gateway
+                .close_because(name, "taken out by the gateway")
+                .await
+                .unwrap()
+        );
+        assert!(gateway.reopen_unless_decided(name).await.unwrap());
+        assert_eq!(service(), Service::Open);
+
+        gateway
+            .close_because(name, "taken out by the gateway")
+            .await
+            .unwrap();
+        gateway.decide(name, Action::Disable, "ann").await.unwrap();
+        assert!(!gateway.reopen_unless_decided(name).await.unwrap());
+        assert_eq!(service(), Service::Closed);
+
+        gateway.decide(name, Action::Reopen, "ann").await.unwrap();
+        assert_eq!(service(), Service::Open);
     }
 }

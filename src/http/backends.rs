@@ -7,7 +7,8 @@ use kebne_lane::{LaneSnapshot, Prewarm, Service};
 use serde_json::{Value, json};
 
 use crate::{
-    gateway::{GatewayError, HealthReport},
+    decisions::{Action, Book},
+    gateway::HealthReport,
     http::visit::Visit,
     surface::error::ApiError,
 };
@@ -16,9 +17,10 @@ use crate::{
 pub(super) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
     let snapshot = visit.state.gateway.snapshot().await;
     let lanes = snapshot.lanes.iter();
+    let book = book(&visit).await;
     let data = lanes.map(|lane| {
         let mut checks = snapshot.health.iter();
-        object(lane, checks.find(|one| *one.lane == *lane.name))
+        object(lane, checks.find(|one| *one.lane == *lane.name), &book)
     });
     let data: Vec<_> = data.collect();
     Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data})))
@@ -34,8 +36,7 @@ pub(super) async fn read(visit: Visit) -> Result<HttpResponse, ApiError> {
 /// admitted are served.
 pub(super) async fn drain(visit: Visit) -> Result<HttpResponse, ApiError> {
     let name = visit.parameter();
-    let drained = visit.state.gateway.drain_backend(&name).await;
-    drained.map_err(|error| ApiError::from_gateway(&error))?;
+    decide(&visit, &name, Action::Drain).await?;
     answer(&visit, &name).await
 }
 
@@ -43,8 +44,7 @@ pub(super) async fn drain(visit: Visit) -> Result<HttpResponse, ApiError> {
 /// flight continue.
 pub(super) async fn disable(visit: Visit) -> Result<HttpResponse, ApiError> {
     let name = visit.parameter();
-    let closed = visit.state.gateway.close(&name).await;
-    closed.map_err(|error| ApiError::from_gateway(&error))?;
+    decide(&visit, &name, Action::Disable).await?;
     answer(&visit, &name).await
 }
 
@@ -52,9 +52,30 @@ pub(super) async fn disable(visit: Visit) -> Result<HttpResponse, ApiError> {
 /// its limit of restarts was exceeded.
 pub(super) async fn enable(visit: Visit) -> Result<HttpResponse, ApiError> {
     let name = visit.parameter();
-    let opened = visit.state.gateway.reopen(&name).await;
-    opened.map_err(|error| ApiError::from_gateway(&error))?;
+    decide(&visit, &name, Action::Reopen).await?;
     answer(&visit, &name).await
+}
+
+/// Does to a backend what the caller decides, and keeps it.
+async fn decide(visit: &Visit, name: &str, action: Action) -> Result<(), ApiError> {
+    let gateway = &visit.state.gateway;
+    let decided = gateway.decide(name, action, &visit.caller.name).await;
+    decided.map_err(|error| ApiError::from_gateway(&error))
+}
+
+/// `GET /admin/v1/decisions`: what operators have decided about backends, the newest first.
+pub(super) async fn decisions(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let data: Vec<_> = book(&visit).await.recent.into_iter().rev().collect();
+    Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data})))
+}
+
+/// Returns what operators have decided; nothing if the journal cannot be read, which is logged.
+async fn book(visit: &Visit) -> Book {
+    let book = visit.state.gateway.decisions().await;
+    book.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what operators decided cannot be read");
+        Book::default()
+    })
 }
 
 /// `GET /admin/v1/servers`: the servers that the gateway starts and stops.
@@ -85,16 +106,18 @@ fn operate(visit: &Visit, is_loaded: bool) -> Result<HttpResponse, ApiError> {
 async fn answer(visit: &Visit, name: &str) -> Result<HttpResponse, ApiError> {
     let snapshot = visit.state.gateway.backend_snapshot(name).await;
     let (lane, health) = snapshot.map_err(|error| ApiError::from_gateway(&error))?;
-    Ok(HttpResponse::Ok().json(object(&lane, health.as_ref())))
+    let book = book(visit).await;
+    Ok(HttpResponse::Ok().json(object(&lane, health.as_ref(), &book)))
 }
 
 /// Returns a backend as an object of the API.
-fn object(lane: &LaneSnapshot, health: Option<&HealthReport>) -> Value {
+fn object(lane: &LaneSnapshot, health: Option<&HealthReport>, book: &Book) -> Value {
     json!({
         "object": "backend",
         "name": lane.name,
         "service": lane.service,
         "reason": lane.closed,
+        "decided": book.in_force.get(&*lane.name),
         "state": lane.state.label(),
         "stale": lane.stale,
         "age_ms": lane.age_ms,
@@ -126,21 +149,17 @@ pub(super) async fn prewarm(visit: Visit) -> Result<HttpResponse, ApiError> {
 /// `POST /backends/{name}/close`.
 pub(super) async fn close(visit: Visit) -> Result<HttpResponse, ApiError> {
     let name = visit.parameter();
-    let closed = visit.state.gateway.close(&name).await;
-    lane_answer(&name, closed.map(|_| Service::Closed))
+    decide(&visit, &name, Action::Disable).await?;
+    Ok(lane_answer(&name, Service::Closed))
 }
 
 /// `POST /backends/{name}/reopen`.
 pub(super) async fn reopen(visit: Visit) -> Result<HttpResponse, ApiError> {
     let name = visit.parameter();
-    let reopened = visit.state.gateway.reopen(&name).await;
-    lane_answer(&name, reopened.map(|_| Service::Open))
+    decide(&visit, &name, Action::Reopen).await?;
+    Ok(lane_answer(&name, Service::Open))
 }
 
-fn lane_answer(
-    name: &str,
-    result: Result<Service, GatewayError>,
-) -> Result<HttpResponse, ApiError> {
-    let lane = result.map_err(|error| ApiError::from_gateway(&error))?;
-    Ok(HttpResponse::Ok().json(json!({"backend": name, "lane": lane})))
+fn lane_answer(name: &str, lane: Service) -> HttpResponse {
+    HttpResponse::Ok().json(json!({"backend": name, "lane": lane}))
 }

@@ -57,6 +57,7 @@ const RULES: &[(&str, Effect)] = &[
     ("server.lame_duck", Applied),
     ("server.drain_deadline", Applied),
     ("server.learned_path", Kept(FILE)),
+    ("server.decisions_path", Kept(FILE)),
     ("log.filter", Applied),
     ("log.format", Kept(WRITERS)),
     ("log.requests", Kept(WRITERS)),

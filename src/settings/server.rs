@@ -76,6 +76,9 @@ pub struct ServerSettings {
     /// The file for what lanes learn (limits, load times), which the next start reads; empty for none. Default
     /// `kebne-data/learned.json`, relative to the working directory.
     pub learned_path: PathBuf,
+    /// The file for what operators decide about backends (drained, disabled), which the next start does again; empty for none.
+    /// Default `kebne-data/decisions.sqlite`, relative to the working directory.
+    pub decisions_path: PathBuf,
 }
 
 /// The longest time in which a stopping service still accepts calls; a longer one is likely a mistake.
@@ -208,6 +211,7 @@ impl Default for ServerSettings {
             lame_duck: seconds(5),
             drain_deadline: seconds(30),
             learned_path: PathBuf::from("kebne-data/learned.json"),
+            decisions_path: PathBuf::from("kebne-data/decisions.sqlite"),
         }
     }
 }

@@ -55,6 +55,7 @@ impl Surface for Panics {
 async fn state(fault: Option<Fault>) -> Data<State> {
     let mut settings = Settings::default();
     settings.server.learned_path = std::path::PathBuf::new();
+    settings.server.decisions_path = std::path::PathBuf::new();
     settings.context.store = kebne_context::StoreKind::Memory;
     let backend = &mut settings.backends[0];
     backend.simulation.preset = Preset::Instant;

@@ -139,3 +139,48 @@ fn every_acknowledged_turn_is_there_after_kill_9() {
         );
     }
 }
+
+#[test]
+fn a_backend_that_an_operator_took_out_stays_out_after_a_kill_until_it_is_reopened() {
+    let folder = folder();
+    let backend = "/admin/v1/backends/simulated";
+    let program = Program::start(folder.path(), &[]);
+    let drained = program.send("POST", &format!("{backend}/drain"), &[], &Value::Null);
+    assert_eq!(
+        drained.json()["decided"]["action"],
+        "drain",
+        "{}",
+        drained.body
+    );
+    drop(program);
+
+    let program = Program::start(folder.path(), &[]);
+    let found = program.send("GET", backend, &[], &Value::Null).json();
+    assert_eq!(found["service"], "drained", "{found}");
+    assert!(
+        found["decided"]["at"].as_u64().unwrap() > 1_700_000_000,
+        "{found}"
+    );
+    let body = json!({"model": "simulated", "messages": [{"role": "user", "content": "a"}]});
+    let refused = program.send("POST", CHAT, &[], &body);
+    assert_eq!(refused.code(), (503, "lane_closed".to_owned()));
+    program.send("POST", &format!("{backend}/reopen"), &[], &Value::Null);
+    drop(program);
+
+    let program = Program::start(folder.path(), &[]);
+    let found = program.send("GET", backend, &[], &Value::Null).json();
+    assert_eq!(
+        (&found["service"], &found["decided"]),
+        (&json!("open"), &Value::Null)
+    );
+    let list = program
+        .send("GET", "/admin/v1/decisions", &[], &Value::Null)
+        .json();
+    let actions: Vec<_> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["action"])
+        .collect();
+    assert_eq!(actions, ["reopen", "drain"], "{list}");
+}

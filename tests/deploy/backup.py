@@ -26,7 +26,7 @@ def start(programs, name, store):
     port = free_port()
     config = programs.folder / f"{name}.toml"
     config.write_text(
-        f'[server]\nlisten = "127.0.0.1:{port}"\nlearned_path = ""\nlame_duck = "0s"\n[context]\npath = "{store}"\n'
+        f'[server]\nlisten = "127.0.0.1:{port}"\nlearned_path = ""\ndecisions_path = ""\nlame_duck = "0s"\n[context]\npath = "{store}"\n'
         '[[backends]]\nname = "model"\n[backends.simulation]\npreset = "instant"\n'
     )
     programs.start(name, KEBNE, "serve", "--config", config)

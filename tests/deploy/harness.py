@@ -108,7 +108,7 @@ class Programs:
         config = self.folder / f"{name}.toml"
         if not config.exists():
             config.write_text("\n".join([
-                "[server]", f'listen = "127.0.0.1:{port}"', 'learned_path = ""',
+                "[server]", f'listen = "127.0.0.1:{port}"', 'learned_path = ""', 'decisions_path = ""',
                 *(f'{key} = "{value}"' for key, value in server.items()),
                 "[[server.keys]]", 'name = "test"', 'scopes = ["call", "read_state"]', f'hash = "{hashlib.sha256(KEY.encode()).hexdigest()}"',
                 "[context]", 'store = "memory"',

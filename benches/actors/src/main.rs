@@ -28,7 +28,7 @@ use rounds::Rounds;
 /// Rounds of a case; odd, so that a median is one of them.
 const ROUNDS: usize = 11;
 /// Rounds of the cases that take seconds.
-const FEW_ROUNDS: usize = 3;
+const FEW_ROUNDS: usize = 5;
 
 /// A library under measurement.
 enum Side {

@@ -188,7 +188,7 @@ fn play(options: &Agree, name: &str, law: &str) -> Result<Played, AgreeError> {
 fn settings(script: &Script, backend: &str, law: &str) -> String {
     let timeout = script.attempt_timeout().as_millis();
     format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nlearned_path = \"\"\n\n[log]\nfilter = \"warn\"\n\n\
+        "[server]\nlisten = \"127.0.0.1:0\"\nlearned_path = \"\"\ndecisions_path = \"\"\n\n[log]\nfilter = \"warn\"\n\n\
          [[backends]]\nname = \"simulated\"\nkind = \"openai\"\nbase_url = \"{backend}\"\n\n\
          [backends.limits]\nlaw = \"{law}\"\nattempt_timeout = \"{timeout}ms\"\nfirst_token_timeout = \"{timeout}ms\"\n\n\
          [[models]]\nname = \"simulated\"\nbackends = [\"simulated\"]\n"
