@@ -269,7 +269,11 @@ fn each_curl_command_that_the_pages_name_succeeds() {
                     .try_send(method, &path, &headers, &curl.body)
                     .unwrap();
                 let seen = format!("{name}: {curl:?}: {} {}", answer.status, answer.body);
-                assert!((200..300).contains(&answer.status), "{seen}");
+                // The backend of this test has no server that the gateway starts, and the answer says so.
+                let has_no_server =
+                    path.ends_with("/load") && answer.code() == (400, "no_server".to_owned());
+                let is_fine = (200..300).contains(&answer.status) || has_no_server;
+                assert!(is_fine, "{seen}");
                 open_again(&program);
             }
         }
