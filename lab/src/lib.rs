@@ -2,9 +2,10 @@
 //!
 //! [`sim`] plays the control law against simulated backends in virtual time. [`simulate`] serves a model server without a
 //! model over HTTP. [`load`] sends calls to a service when they are due, regardless of the service. [`demo`] runs one job
-//! twice, with a fixed strategy and through a lane.
+//! twice, with a fixed strategy and through a lane. [`rag`] measures retrieval on questions with known answers.
 
 pub mod demo;
 pub mod load;
+pub mod rag;
 pub mod sim;
 pub mod simulate;

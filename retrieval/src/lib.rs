@@ -9,6 +9,7 @@ mod fuse;
 mod hashed;
 mod quality;
 mod vector;
+mod words;
 
 pub use chunk::{Chunk, ChunkRules, Chunker, InvalidChunkRules, TextKind};
 pub use diverse::diverse;
@@ -18,6 +19,7 @@ pub use fuse::{Fused, RANK_OFFSET, fuse};
 pub use hashed::HashedNgrams;
 pub use quality::{Judged, Quality};
 pub use vector::{InvalidVector, Vector};
+pub use words::WordIndex;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -104,6 +104,34 @@ impl Vector {
             .clamp(-1.0, 1.0)
     }
 
+    /// Returns the vector as two bytes for each component, to be stored. [`Self::from_bytes`] restores it with an error of less
+    /// than 2^-15 of the greatest component.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let scale = greatest(&self.0) / f32::from(i16::MAX);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 32767")]
+        let codes = self
+            .0
+            .iter()
+            .map(|component| (component / scale).round() as i16);
+        codes.flat_map(i16::to_le_bytes).collect()
+    }
+
+    /// Restores a vector.
+    ///
+    /// # Errors
+    /// Fails if the bytes are not those of a vector.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidVector> {
+        let (codes, rest) = bytes.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(InvalidVector::Dimensions(codes.len()));
+        }
+        let components: Vec<f32> = codes
+            .iter()
+            .map(|code| f32::from(i16::from_le_bytes(*code)))
+            .collect();
+        Self::new(&components)
+    }
+
     pub(crate) fn codes(&self) -> Codes {
         let scale = greatest(&self.0) / CODE_MAX;
         #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
@@ -171,7 +199,25 @@ mod tests {
         assert!(i32::try_from(sum).is_ok(), "{sum}");
     }
 
+    #[test]
+    fn bytes_that_are_no_vector_are_refused() {
+        assert_eq!(
+            Vector::from_bytes(&[1, 2, 3]),
+            Err(InvalidVector::Dimensions(1))
+        );
+        assert_eq!(Vector::from_bytes(&[]), Err(InvalidVector::Dimensions(0)));
+        assert_eq!(Vector::from_bytes(&[0, 0]), Err(InvalidVector::Zero));
+    }
+
     proptest! {
+        #[test]
+        fn a_stored_vector_is_restored(components in prop::collection::vec(-1.0_f32..1.0, 1..64)) {
+            prop_assume!(components.iter().any(|component| *component != 0.0));
+            let vector = Vector::new(&components).unwrap();
+            let restored = Vector::from_bytes(&vector.to_bytes()).unwrap();
+            prop_assert!(vector.cosine(&restored) > 0.999_999);
+        }
+
         #[test]
         fn a_vector_has_length_one_whatever_its_components(components in prop::collection::vec(-1e30_f32..1e30, 1..64)) {
             prop_assume!(components.iter().any(|component| *component != 0.0));

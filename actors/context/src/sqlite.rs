@@ -25,7 +25,6 @@ mod logs;
 mod pieces;
 mod problem;
 mod progress;
-mod seal;
 mod tidy;
 mod turns;
 mod worker;
@@ -35,7 +34,7 @@ use problem::Problem;
 use progress::Progress;
 use worker::{Acknowledge, Act, Place, Running, Step, Worker};
 
-pub use seal::{BadKey, Keyring};
+pub use kebne_seal::{BadKey, Keyring};
 
 /// The number of steps that may wait for the thread; further callers wait for room.
 const QUEUE: usize = 1024;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::rag;
 use crate::sim::entrant::{self, DEFAULT, ENTRANTS, Entrant};
 use crate::sim::ledger::{Ledger, Note};
 use crate::sim::scenario::Scenario;
@@ -96,6 +97,8 @@ enum Command {
     Ablate(ablate::Ablate),
     /// Show the verdicts of one run as a timeline.
     Explain(Explain),
+    /// Measure retrieval by words, by vectors and by both on questions with known answers.
+    RagEval,
 }
 
 /// A family of random scenarios.
@@ -185,6 +188,9 @@ pub fn main() -> ExitCode {
         Command::Agree(options) => agree::run(&options).map_err(CliError::from),
         Command::Ablate(options) => ablate::run(&options),
         Command::Explain(options) => explain(&options),
+        Command::RagEval => rag::evaluate()
+            .map(|report| report.table())
+            .map_err(CliError::from),
     };
     match result {
         Ok(text) => {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use kebne_seal::Keyring;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,6 @@ use super::{
     logs::{Harm, Logs},
     pieces::{about_details, about_unowned_details},
     problem::Problem,
-    seal::Keyring,
     tidy::Pass,
 };
 use crate::store::{

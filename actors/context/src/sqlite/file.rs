@@ -13,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use kebne_seal::Keyring;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::{problem::Problem, seal::Keyring};
+use super::problem::Problem;
 use crate::store::StoreError;
 
 /// The application id of the file (`Kebn`).

@@ -1,5 +1,6 @@
 //! The reasons why a step was not done.
 
+use kebne_seal::SealError;
 use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
@@ -11,6 +12,12 @@ pub(super) enum Problem {
     Store(#[from] StoreError),
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+}
+
+impl From<SealError> for Problem {
+    fn from(error: SealError) -> Self {
+        Self::Store(StoreError::Failed(error.to_string()))
+    }
 }
 
 impl Problem {

@@ -15,9 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kebne_seal::Keyring;
 use tokio::sync::mpsc;
 
-use super::{QUEUE, database::Database, file, problem::Problem, progress::Progress, seal::Keyring};
+use super::{QUEUE, database::Database, file, problem::Problem, progress::Progress};
 use crate::store::StoreError;
 
 /// The maximum number of steps of one transaction, so that the first does not wait long for its acknowledgement.

@@ -1,8 +1,7 @@
 //! Encrypts stored data: XChaCha20-Poly1305 with a fresh 192-bit nonce for each piece (draft-irtf-cfrg-xchacha).
 //!
-//! The owner, session and turn of a piece are its associated data, so that no piece can replace another.
+//! What a piece is about, such as its owner and its place, is its associated data, so that no piece can replace another.
 
-use crate::store::StoreError;
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305,
     aead::{Aead, Payload},
@@ -10,7 +9,7 @@ use chacha20poly1305::{
 use zeroize::Zeroizing;
 
 /// Bytes of a key.
-const KEY_SIZE: usize = 32;
+pub const KEY_SIZE: usize = 32;
 /// Bytes of the nonce at the beginning of each sealed piece.
 const NONCE_SIZE: usize = 24;
 /// The maximum number of old keys. Each piece is tried with each key, and old keys are dropped after a rotation.
@@ -30,6 +29,21 @@ pub enum BadKey {
     NoCurrent,
 }
 
+/// The reason why a piece cannot be sealed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot encrypt: {0}")]
+pub struct SealError(String);
+
+/// Returns a new key of random bytes.
+///
+/// # Errors
+/// Returns an error if the system has no random bytes.
+pub fn new_key() -> Result<Zeroizing<[u8; KEY_SIZE]>, SealError> {
+    let mut key = Zeroizing::new([0; KEY_SIZE]);
+    getrandom::fill(&mut *key).map_err(|error| SealError(error.to_string()))?;
+    Ok(key)
+}
+
 /// The keys of a store: the first key encrypts, all keys decrypt.
 #[derive(Clone)]
 pub struct Keyring {
@@ -37,6 +51,13 @@ pub struct Keyring {
 }
 
 impl Keyring {
+    /// Creates a keyring of one key.
+    pub fn from_bytes(key: &[u8; KEY_SIZE]) -> Self {
+        Self {
+            ciphers: vec![XChaCha20Poly1305::new(key.into())],
+        }
+    }
+
     /// Reads the key that encrypts.
     ///
     /// # Errors
@@ -62,9 +83,12 @@ impl Keyring {
         Ok(self)
     }
 
-    /// Seals a piece with the first key.
-    pub(super) fn seal(&self, plain: &[u8], about: &str) -> Result<Vec<u8>, StoreError> {
-        let failed = |what: &str| StoreError::Failed(format!("cannot encrypt: {what}"));
+    /// Seals a piece with the first key. `about` must be known to open it.
+    ///
+    /// # Errors
+    /// Returns an error if the system has no random bytes, or the piece is too long.
+    pub fn seal(&self, plain: &[u8], about: &str) -> Result<Vec<u8>, SealError> {
+        let failed = |what: &str| SealError(what.to_owned());
         let cipher = self.ciphers.first().ok_or_else(|| failed("no key"))?;
         let mut nonce = [0; NONCE_SIZE];
         getrandom::fill(&mut nonce).map_err(|error| failed(&error.to_string()))?;
@@ -79,7 +103,7 @@ impl Keyring {
 
     /// Opens a sealed piece; returns its content and the index of its key. Returns `None` if it was modified or
     /// truncated, belongs to other associated data, or has a key that is not in the list.
-    pub(super) fn open(&self, sealed: &[u8], about: &str) -> Option<(Vec<u8>, usize)> {
+    pub fn open(&self, sealed: &[u8], about: &str) -> Option<(Vec<u8>, usize)> {
         let (nonce, msg) = sealed.split_first_chunk::<NONCE_SIZE>()?;
         let aad = about.as_bytes();
         let mut keys = self.ciphers.iter().enumerate();

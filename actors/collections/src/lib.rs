@@ -1,0 +1,28 @@
+//! Collections of documents: the actors that keep and read them, the handle [`Collections`], and the store in an `SQLite` file.
+//!
+//! A file of an owner is added to a collection and read by the `Ingester`: its text is cut into chunks, each with a vector.
+//! [`Collections::search`] finds chunks by words and by vectors. This crate does not depend on HTTP.
+
+mod document;
+mod handle;
+mod index;
+mod ingester;
+mod manager;
+mod model;
+mod search;
+mod settings;
+mod sqlite;
+
+pub use handle::{CollectionError, Collections, CollectionsParts, Document};
+pub use kebne_retrieval::{Attribute, Attributes, ChunkRules, Filter};
+pub use kebne_seal::{BadKey, Keyring};
+pub use model::{
+    ChunkText, Collection, CollectionChange, CollectionDetails, Counts, Failure, FileDetails,
+    FileRecord, Imported, Member, MemberDetails, Page, PageQuery, Rules, Status, StoreError, Thing,
+    WallClock,
+};
+pub use search::{Query, Source, Weights};
+pub use settings::CollectionsSettings;
+
+#[cfg(test)]
+mod tests;

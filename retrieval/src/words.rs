@@ -1,0 +1,355 @@
+//! The index of words: ranks texts by the words that they share with a query.
+
+use std::collections::BTreeMap;
+
+use crate::flat::Hit;
+
+/// How soon further occurrences of a word in a text count less, as usual for BM25.
+const SATURATION: f32 = 1.2;
+/// How much long texts count less than short ones, as usual for BM25.
+const LENGTH_SHARE: f32 = 0.75;
+/// The least share of a query's words, weighed by their rarity, that a text must have. Without it, a text that shares only "and" with the
+/// query would be first where no text has its other words, and would count in fusions as if it fitted.
+const SHARE_MIN: f32 = 0.1;
+/// The removed texts from which the index is built anew, if they are also more than half.
+const REMOVED_MIN: usize = 1024;
+
+/// An index of the words of texts. It holds no text and no word, only hashes of words: about three bytes for each different word of a
+/// text.
+///
+/// A search ranks by BM25. Words are compared without case; scripts without spaces between words (Chinese, Japanese, Thai) are
+/// compared by pairs of characters.
+///
+/// Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, with the inverse document
+/// frequency of Lucene, which is never negative.
+#[derive(Clone, Debug, Default)]
+pub struct WordIndex {
+    postings: BTreeMap<u64, Postings>,
+    texts: Vec<Text>,
+    rows: BTreeMap<u64, u32>,
+    /// The words of all texts that were not removed.
+    length: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    id: u64,
+    length: u32,
+    is_removed: bool,
+}
+
+/// The texts of one word: for each the distance of its row from the one before and the number of occurrences, as numbers of seven bits
+/// per byte.
+#[derive(Clone, Debug, Default)]
+struct Postings {
+    bytes: Vec<u8>,
+    last_row: u32,
+    texts: u32,
+}
+
+impl WordIndex {
+    /// Returns the number of texts.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Returns `true` if there are no texts.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Returns the bytes that the index takes, without what the allocator adds.
+    pub fn bytes(&self) -> usize {
+        let postings = self.postings.values().map(|each| each.bytes.capacity());
+        let entry = size_of::<(u64, Postings)>();
+        postings.sum::<usize>()
+            + self.postings.len() * entry
+            + self.texts.capacity() * size_of::<Text>()
+            + self.rows.len() * 2 * size_of::<(u64, u32)>()
+    }
+
+    /// Inserts a text, in place of the one with the same identifier if there is one. At most 2^32 - 1 texts are kept; further ones are
+    /// not found.
+    pub fn insert(&mut self, id: u64, text: &str) {
+        self.remove(id);
+        let Ok(row) = u32::try_from(self.texts.len()) else {
+            return;
+        };
+        let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
+        let mut length = 0_u32;
+        words(text, |word| {
+            *counts.entry(word).or_default() += 1;
+            length = length.saturating_add(1);
+        });
+        for (word, count) in counts {
+            self.postings.entry(word).or_default().push(row, count);
+        }
+        self.texts.push(Text {
+            id,
+            length,
+            is_removed: false,
+        });
+        self.rows.insert(id, row);
+        self.length += u64::from(length);
+    }
+
+    /// Removes a text. Returns `false` if there is none with this identifier.
+    pub fn remove(&mut self, id: u64) -> bool {
+        let Some(row) = self.rows.remove(&id) else {
+            return false;
+        };
+        let text = &mut self.texts[row as usize];
+        text.is_removed = true;
+        self.length -= u64::from(text.length);
+        let removed = self.texts.len() - self.rows.len();
+        if removed >= REMOVED_MIN && removed > self.rows.len() {
+            self.compact();
+        }
+        true
+    }
+
+    /// Returns the `limit` texts with the greatest scores among those that `wanted` accepts, the greatest first; of equal scores the
+    /// smaller identifier comes first. A text with only a small part of the query's words, weighed by their rarity, is not found.
+    pub fn search(&self, query: &str, limit: usize, wanted: impl Fn(u64) -> bool) -> Vec<Hit> {
+        let mut asked: Vec<u64> = Vec::new();
+        words(query, |word| asked.push(word));
+        asked.sort_unstable();
+        asked.dedup();
+        // For each text its score, and the rarity of the words that it shares with the query.
+        let mut scores = vec![(0.0_f32, 0.0_f32); self.texts.len()];
+        let (mut asked_rarity, none) = (0.0, Postings::default());
+        let mean = (ratio(self.length) / ratio(self.rows.len() as u64)).max(1.0);
+        for word in &asked {
+            let postings = self.postings.get(word).unwrap_or(&none);
+            // Removed texts count until the index is built anew.
+            let texts = self.texts.len() as u64;
+            let with = u64::from(postings.texts);
+            let rarity =
+                (1.0 + (ratio(texts.saturating_sub(with)) + 0.5) / (ratio(with) + 0.5)).ln();
+            asked_rarity += rarity;
+            postings.each(|row, count| {
+                let text = self.texts[row as usize];
+                let length = ratio(u64::from(text.length)) / mean;
+                let count = ratio(u64::from(count));
+                let damped = count + SATURATION * (1.0 - LENGTH_SHARE + LENGTH_SHARE * length);
+                let (score, shared) = &mut scores[row as usize];
+                *score += rarity * count * (SATURATION + 1.0) / damped;
+                *shared += rarity;
+            });
+        }
+        let mut hits: Vec<Hit> = scores
+            .into_iter()
+            .zip(&self.texts)
+            .filter_map(|((score, shared), text)| {
+                let shares = shared > 0.0 && shared >= SHARE_MIN * asked_rarity;
+                (shares && !text.is_removed && wanted(text.id))
+                    .then_some(Hit { id: text.id, score })
+            })
+            .collect();
+        let order = |left: &Hit, right: &Hit| {
+            let by_score = right.score.total_cmp(&left.score);
+            by_score.then(left.id.cmp(&right.id))
+        };
+        if hits.len() > limit && limit > 0 {
+            hits.select_nth_unstable_by(limit - 1, order);
+        }
+        hits.truncate(limit);
+        hits.sort_unstable_by(order);
+        hits
+    }
+
+    /// Leaves out the texts that were removed.
+    fn compact(&mut self) {
+        let mut kept = 0_u32..;
+        let rows: Vec<Option<u32>> = self
+            .texts
+            .iter()
+            .map(|text| if text.is_removed { None } else { kept.next() })
+            .collect();
+        self.postings.retain(|_, postings| {
+            let mut left = Postings::default();
+            postings.each(|row, count| {
+                if let Some(row) = rows[row as usize] {
+                    left.push(row, count);
+                }
+            });
+            left.bytes.shrink_to_fit();
+            *postings = left;
+            postings.texts > 0
+        });
+        self.texts.retain(|text| !text.is_removed);
+        self.rows = (0_u32..)
+            .zip(&self.texts)
+            .map(|(row, text)| (text.id, row))
+            .collect();
+    }
+}
+
+impl Postings {
+    /// Adds a text, whose row is greater than those before.
+    fn push(&mut self, row: u32, count: u32) {
+        for mut number in [row - self.last_row, count] {
+            while number >= 0x80 {
+                self.bytes.push(number.to_le_bytes()[0] | 0x80);
+                number >>= 7;
+            }
+            self.bytes.push(number.to_le_bytes()[0]);
+        }
+        self.last_row = row;
+        self.texts += 1;
+    }
+
+    fn each(&self, mut take: impl FnMut(u32, u32)) {
+        let mut bytes = self.bytes.iter();
+        let mut next = || {
+            let (mut number, mut shift) = (0_u32, 0);
+            for byte in bytes.by_ref() {
+                number |= u32::from(byte & 0x7f) << shift;
+                if byte & 0x80 == 0 {
+                    return Some(number);
+                }
+                shift += 7;
+            }
+            None
+        };
+        let mut row = 0;
+        while let (Some(distance), Some(count)) = (next(), next()) {
+            row += distance;
+            take(row, count);
+        }
+    }
+}
+
+/// Calls `take` with the hash of each word of a text.
+fn words(text: &str, mut take: impl FnMut(u64)) {
+    let parts = text.split(|char: char| !char.is_alphanumeric());
+    for part in parts.filter(|part| !part.is_empty()) {
+        let word = part.to_lowercase();
+        let mut chars = word.chars();
+        let Some(mut last) = chars.next() else {
+            continue;
+        };
+        if !word.chars().any(is_unspaced) {
+            take(hash(word.as_bytes()));
+            continue;
+        }
+        let mut pairs = 0;
+        for char in chars {
+            let pair: String = [last, char].into_iter().collect();
+            take(hash(pair.as_bytes()));
+            last = char;
+            pairs += 1;
+        }
+        if pairs == 0 {
+            take(hash(word.as_bytes()));
+        }
+    }
+}
+
+/// Returns `true` for a character of a script without spaces between words.
+fn is_unspaced(char: char) -> bool {
+    matches!(char, '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// FNV-1a with 64 bits: words that collide are ranked as one, which is too rare to matter.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of words and texts")]
+fn ratio(count: u64) -> f32 {
+    count as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn index(texts: &[&str]) -> WordIndex {
+        let mut index = WordIndex::default();
+        for (id, text) in (0..).zip(texts) {
+            index.insert(id, text);
+        }
+        index
+    }
+
+    fn ids(index: &WordIndex, query: &str) -> Vec<u64> {
+        let hits = index.search(query, 10, |_| true);
+        hits.iter().map(|hit| hit.id).collect()
+    }
+
+    #[test]
+    fn a_rare_word_counts_more_than_a_frequent_one_and_a_short_text_more_than_a_long_one() {
+        let texts = [
+            "the lake",
+            "the mountain",
+            "the sea and the sky and the sun",
+            "the mountain and all the other things of the country",
+        ];
+        let index = index(&texts);
+        assert_eq!(ids(&index, "The MOUNTAIN"), [1, 3, 2, 0]);
+        assert_eq!(ids(&index, "mountain"), [1, 3]);
+        assert!(ids(&index, "desert").is_empty());
+        assert_eq!(index.search("the", 2, |id| id != 0).len(), 2);
+    }
+
+    #[test]
+    fn the_score_is_that_of_bm25() {
+        let index = index(&["a b b", "c"]);
+        let hit = index.search("b", 1, |_| true)[0];
+        // ln(1 + (2 - 1 + 0.5) / (1 + 0.5)) * 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 3 / 2))
+        let expected = 2.0_f32.ln() * 4.4 / (2.0 + 1.2 * (0.25 + 0.75 * 1.5));
+        assert!((hit.score - expected).abs() < 1e-5, "{hit:?}");
+    }
+
+    #[test]
+    fn scripts_without_spaces_are_compared_by_pairs() {
+        let index = index(&["雪山很高", "大海很深", "山"]);
+        assert_eq!(ids(&index, "雪山"), [0]);
+        assert_eq!(ids(&index, "山"), [2]);
+    }
+
+    #[test]
+    fn a_text_that_was_removed_or_replaced_is_not_found() {
+        let mut index = index(&["one", "two"]);
+        assert!(index.remove(0) && !index.remove(0));
+        index.insert(1, "three");
+        assert!(ids(&index, "one two").is_empty());
+        assert_eq!(ids(&index, "three"), [1]);
+        assert_eq!(index.len(), 1);
+    }
+
+    #[test]
+    fn an_index_whose_texts_come_and_go_stays_small() {
+        let mut index = index(&["one text that stays"]);
+        let mut most = 0;
+        for id in 1..20_000 {
+            index.insert(id, "some words that go");
+            index.remove(id);
+            most = most.max(index.bytes());
+        }
+        assert!(most < 200_000, "{most}");
+        assert_eq!(ids(&index, "stays"), [0]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_has_a_word(texts in prop::collection::vec("[a-e]( [a-e]){0,5}", 1..30), gone in 0_u64..30, query in "[a-e]") {
+            let mut index = WordIndex::default();
+            for (id, text) in (0..).zip(&texts) {
+                index.insert(id, text);
+            }
+            index.remove(gone);
+            index.compact();
+            let mut found: Vec<u64> = index.search(&query, usize::MAX, |_| true).iter().map(|hit| hit.id).collect();
+            found.sort_unstable();
+            let has = |text: &str| text.split(' ').any(|word| query.split(' ').any(|other| other == word));
+            let expected: Vec<u64> = (0..).zip(&texts).filter(|(id, text)| *id != gone && has(text)).map(|(id, _)| id).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
