@@ -16,6 +16,7 @@ use std::{
 
 use kebne_accounts::Accounts;
 use kebne_actors::{ActorRef, ActorReport, ActorSystem, Props, Spawn};
+use kebne_collections::Collections;
 use kebne_context::ContextHandle;
 use kebne_control::LaneState;
 use kebne_lane::{Ending, LaneSnapshot, Service};
@@ -40,6 +41,7 @@ mod apply;
 mod balancer;
 mod call;
 mod check;
+mod collections;
 mod context;
 mod error;
 mod fallbacks;
@@ -84,6 +86,7 @@ struct Inner {
     system: ActorSystem,
     supervisor: ActorRef<Supervisor>,
     context: ContextHandle,
+    collections: Collections,
     accounts: Accounts,
     /// The servers that this process starts and stops.
     servers: Servers,
@@ -157,6 +160,7 @@ impl Gateway {
         let restarts = Restarts::of(&system);
         let supervisor = Supervisor::spawn(&system);
         let context = ContextHandle::start_under(&supervisor, context).await?;
+        let collections = collections::start(&supervisor, settings, environment).await?;
         let learned = Learned::open(&settings.server.learned_path);
         let monitor = monitor(settings, learned.as_ref());
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
@@ -169,6 +173,7 @@ impl Gateway {
                 system,
                 supervisor,
                 context,
+                collections,
                 accounts,
                 servers,
                 monitor,
@@ -238,6 +243,11 @@ impl Gateway {
     /// Returns the sessions.
     pub fn context(&self) -> &ContextHandle {
         &self.inner.context
+    }
+
+    /// Returns the collections of documents.
+    pub fn collections(&self) -> &Collections {
+        &self.inner.collections
     }
 
     /// Returns the accounts of keys.
@@ -377,6 +387,7 @@ impl Gateway {
     pub async fn terminate(&self) {
         self.inner.system.terminate().await;
         self.inner.threads.stop();
+        self.inner.collections.stop();
         let accountant = self.inner.accountant_thread.lock();
         if let Some(thread) = accountant.unwrap_or_else(PoisonError::into_inner).take() {
             thread.stop();

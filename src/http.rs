@@ -20,6 +20,7 @@ mod lab;
 mod list_query;
 mod live;
 mod methods;
+mod own_files;
 mod page;
 mod panics;
 mod paths;
@@ -29,6 +30,7 @@ mod request_id;
 mod responses;
 mod sessions;
 mod unread;
+mod vector_stores;
 mod version;
 mod visit;
 
@@ -206,6 +208,7 @@ fn routes(config: &mut web::ServiceConfig) {
 fn operations() -> Vec<Resource> {
     let mut operations = calls_to_models();
     operations.extend(kept_objects());
+    operations.extend(collections());
     operations.extend(service());
     operations.extend(backend_administration());
     operations.extend(key_administration());
@@ -253,6 +256,41 @@ fn kept_objects() -> Vec<Resource> {
         only("/v1/sessions/{id}", get(by_caller(sessions::read)))
             .route(post(by_caller(sessions::change)))
             .route(delete(by_caller(sessions::remove))),
+    ]
+}
+
+/// The operations on collections of documents.
+fn collections() -> Vec<Resource> {
+    use vector_stores::{documents, members, search, stores};
+    vec![
+        only("/v1/vector_stores", post(by_caller(stores::create)))
+            .route(get(by_caller(stores::list))),
+        only("/v1/vector_stores/{id}", get(by_caller(stores::read)))
+            .route(post(by_caller(stores::change)))
+            .route(delete(by_caller(stores::remove))),
+        only(
+            "/v1/vector_stores/{id}/search",
+            post(by_caller(search::search)),
+        ),
+        only(
+            "/v1/vector_stores/{id}/documents",
+            post(by_caller(documents::import)),
+        ),
+        only(
+            "/v1/vector_stores/{id}/files",
+            post(by_caller(members::add)),
+        )
+        .route(get(by_caller(members::list))),
+        only(
+            "/v1/vector_stores/{id}/files/{file}",
+            get(by_caller(members::read)),
+        )
+        .route(post(by_caller(members::change)))
+        .route(delete(by_caller(members::remove))),
+        only(
+            "/v1/vector_stores/{id}/files/{file}/content",
+            get(by_caller(members::content)),
+        ),
     ]
 }
 

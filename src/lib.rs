@@ -31,6 +31,7 @@ pub mod request_log;
 pub mod service;
 pub mod settings;
 pub mod shares;
+mod sources;
 pub mod stages;
 pub mod state;
 pub mod supervisor;

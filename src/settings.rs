@@ -49,6 +49,7 @@ pub use fallback::{FallbackAfter, FallbackSettings};
 pub use health::HealthSettings;
 pub use hooks::{HookSettings, HooksSettings};
 pub use kebne_accounts::AccountsSettings;
+pub use kebne_collections::CollectionsSettings;
 pub use kebne_context::{ContextSettings, PromptSettings};
 pub use kebne_guard::GuardSettings;
 #[cfg(feature = "lab")]
@@ -82,6 +83,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Sessions: store, bounds, expiry.
     pub context: ContextSettings,
+    /// Collections of documents: store, bounds.
+    pub collections: CollectionsSettings,
     /// Alerts: thresholds, webhook, actions.
     pub alerts: AlertSettings,
     /// The money of prices and budgets.
@@ -110,6 +113,7 @@ impl Default for Settings {
             log: LogSettings::default(),
             telemetry: TelemetrySettings::default(),
             context: ContextSettings::default(),
+            collections: CollectionsSettings::default(),
             alerts: AlertSettings::default(),
             cost: CostSettings::default(),
             accounts: AccountsSettings::default(),
@@ -151,6 +155,7 @@ impl Validate for Settings {
         errors.extend(self.log.validate(&join(path, "log")));
         errors.extend(self.telemetry.validate(&join(path, "telemetry")));
         errors.extend(self.context.validate(&join(path, "context")));
+        errors.extend(self.collections.validate(&join(path, "collections")));
         errors.extend(self.alerts.validate(&join(path, "alerts")));
         errors.extend(self.cost.validate(&join(path, "cost")));
         errors.extend(self.accounts.validate(&join(path, "accounts")));

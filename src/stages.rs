@@ -15,6 +15,7 @@ mod header;
 mod lane;
 mod notes;
 mod response;
+mod retrieve;
 mod route;
 mod shape;
 mod share;
@@ -41,6 +42,7 @@ use budget::Budget;
 use guard::Guard;
 use lane::{Answer, Lane};
 use notes::Notes;
+use retrieve::Retrieve;
 use route::Route;
 use shape::Shape;
 
@@ -104,6 +106,7 @@ async fn chain(state: &Data<State>, call: Call, arrival: Arrival) -> Result<Answ
     notes.passed("admit");
     let shaped = Shape::new(state).run(admitted).await?;
     notes.passed("shape");
+    let shaped = Retrieve::new(state).run(shaped).await?;
     let routed = Route::new(state).run(shaped).await?;
     notes.passed("route");
     let routed = Guard::new(state).run(routed).await?;

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use kebne_collections::Collections;
 use kebne_context::{ContextHandle, prompts::Prompts};
 
 #[cfg(feature = "otel")]
@@ -49,6 +50,8 @@ pub struct State {
     pub settings: Current<ServerSettings>,
     /// The sessions.
     pub context: ContextHandle,
+    /// The collections of documents.
+    pub collections: Collections,
     /// The responses that are kept.
     pub conversations: Conversations,
     /// The files and batches that backends hold.
@@ -102,6 +105,7 @@ impl State {
             conversations: Conversations::new(gateway.context().clone(), &settings.context),
             objects: Objects::new(gateway.context().clone()),
             context: gateway.context().clone(),
+            collections: gateway.collections().clone(),
             gateway,
             callers,
             settings: Current::new(settings.server.clone()),

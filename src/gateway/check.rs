@@ -3,7 +3,7 @@
 
 use crate::{
     backend::{ModelBackend, wake},
-    gateway::{context::secrets, owned},
+    gateway::{collections, context::secrets, owned},
     settings::{BaseUrl, Environment, Settings, SettingsError},
     tls,
 };
@@ -43,6 +43,9 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
     if let Err(reason) = settings.alerts.webhook.secret(environment) {
         let key = settings.alerts.webhook.secret_key();
         errors.push(SettingsError::new(format!("alerts.webhook.{key}"), reason));
+    }
+    if let Err((key, reason)) = collections::keyring(&settings.collections, environment) {
+        errors.push(SettingsError::new(format!("collections.{key}"), reason));
     }
     let context = &settings.context;
     match secrets(context, environment) {

@@ -14,6 +14,17 @@ pub(super) fn secrets(
     context: &ContextSettings,
     environment: &dyn Environment,
 ) -> Result<Secrets, (&'static str, String)> {
+    let files = (&context.key_file, &context.old_keys_file);
+    let variables = (&*context.key_env, &*context.old_keys_env);
+    secrets_of(files, variables, environment)
+}
+
+/// Reads the key and the old keys of a store from their files or else from their variables. An error comes with the setting.
+pub(super) fn secrets_of(
+    files: (&Option<PathBuf>, &Option<PathBuf>),
+    variables: (&str, &str),
+    environment: &dyn Environment,
+) -> Result<Secrets, (&'static str, String)> {
     type Place<'a, T> = (&'static str, T);
     let of = |(of_file, file): Place<'_, &Option<PathBuf>>,
               (setting, variable): Place<'_, &str>| {
@@ -25,14 +36,8 @@ pub(super) fn secrets(
         value.map_err(|error| (setting, error.to_string()))
     };
     Ok(Secrets {
-        key: of(
-            ("key_file", &context.key_file),
-            ("key_env", &context.key_env),
-        )?,
-        old_keys: of(
-            ("old_keys_file", &context.old_keys_file),
-            ("old_keys_env", &context.old_keys_env),
-        )?,
+        key: of(("key_file", files.0), ("key_env", variables.0))?,
+        old_keys: of(("old_keys_file", files.1), ("old_keys_env", variables.1))?,
     })
 }
 

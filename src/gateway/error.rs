@@ -73,6 +73,14 @@ pub enum StartError {
     /// Sessions cannot be kept.
     #[error(transparent)]
     Context(#[from] ContextStartError),
+    /// Collections cannot be kept.
+    #[error("`collections.{key}`: {reason}")]
+    Collections {
+        /// The setting that is to blame.
+        key: &'static str,
+        /// The reason.
+        reason: String,
+    },
     /// A lane did not start.
     #[error("lane `{lane}`: {error}")]
     Lane {

@@ -200,7 +200,12 @@ fn is_loopback(host: &str) -> bool {
 /// Returns `true` for the operations whose body is a form with a file. A page of another origin can send a form
 /// without a preflight request; the check of the origin refuses it.
 fn takes_forms(path: &str) -> bool {
-    let operations = ["/audio/transcriptions", "/audio/translations", "/files"];
+    let operations = [
+        "/audio/transcriptions",
+        "/audio/translations",
+        "/files",
+        "/documents",
+    ];
     operations.iter().any(|end| path.ends_with(end))
 }
 

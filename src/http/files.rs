@@ -1,4 +1,4 @@
-//! Files and batches of backends that have them. Each belongs to the tenant that created it.
+//! Files and batches of backends that have them, and files that are kept here (`own_files`). Each belongs to the tenant that created it.
 //!
 //! A batch may name any model of its backend, so that keys which may call only some models have neither.
 
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    http::{kept::Parts, list_query, request_id, visit::Visit},
+    http::{kept::Parts, list_query, own_files, request_id, visit::Visit},
     objects::{Object, ObjectKind},
     settings::Api,
     stages::direct::{self, Sent},
@@ -26,6 +26,8 @@ use crate::{
 
 /// Objects of one list: each is asked for at its backend.
 const PAGE_MAX: usize = 20;
+/// Files of one list that are kept here.
+const OWN_PAGE_MAX: usize = 1000;
 /// The largest number of objects that the API lets callers ask for.
 const LIMIT_MAX: usize = 10_000;
 /// The members of a batch that are ids of files.
@@ -37,6 +39,8 @@ struct PageQuery {
     /// Read as text, so that an error names the key.
     limit: Option<String>,
     after: Option<String>,
+    order: Option<String>,
+    purpose: Option<String>,
 }
 
 /// One request of a caller who may have files.
@@ -189,24 +193,77 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 256 && id.bytes().all(is_plain)
 }
 
-/// `POST /v1/files`: to the first backend that has files.
-pub(super) async fn upload(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let mut desk = Desk::open(visit)?;
-    let state = desk.visit.state.clone();
+/// `POST /v1/files`: kept here if it is to be searched, and else to the first backend that has files.
+pub(super) async fn upload(mut visit: Visit) -> Result<HttpResponse, ApiError> {
+    let body = visit.body().await?;
+    let state = visit.state.clone();
     let backend = state.gateway.backend_with(Api::Files);
+    if let Some(form) = own_files::form_of(&visit, &body)
+        && own_files::keeps(form.text("purpose").unwrap_or_default(), backend.is_some())
+    {
+        return own_files::keep(&visit, &form).await;
+    }
+    let desk = Desk::open(visit)?;
     let backend = backend.ok_or_else(|| ApiError::not_found("no backend has files"))?;
     let form = desk.visit.headers().get(CONTENT_TYPE);
     let form = form.and_then(|form| form.to_str().ok()).map(str::to_owned);
-    let body = desk.visit.body().await?;
     let called = desk.call(&backend, Method::POST, "files", body, form.as_deref());
     let (_, body) = called.await?;
     let file = desk.labelled(ObjectKind::File, &backend, &body).await?;
     Ok(HttpResponse::Ok().json(file))
 }
 
-/// `GET /v1/files`.
+/// `GET /v1/files`: those that are kept here, then those of backends.
 pub(super) async fn files(visit: Visit) -> Result<HttpResponse, ApiError> {
-    listed(visit, ObjectKind::File).await
+    let query: PageQuery = visit.query()?;
+    let state = &visit.state;
+    let backends_have_files = state.gateway.backend_with(Api::Files).is_some();
+    let limit = list_query::limit(query.limit.clone(), LIMIT_MAX, PAGE_MAX)?.min(OWN_PAGE_MAX);
+    let is_of_backend = query
+        .after
+        .as_ref()
+        .is_some_and(|after| !own_files::is_own(after));
+    let is_elsewhere = backends_have_files
+        && query
+            .purpose
+            .as_deref()
+            .is_some_and(|purpose| !own_files::keeps(purpose, true));
+    if is_of_backend || is_elsewhere {
+        return listed(visit, ObjectKind::File).await;
+    }
+    let page = kebne_collections::PageQuery {
+        limit,
+        after: query.after,
+        before: None,
+        oldest_first: query.order.as_deref() == Some("asc"),
+    };
+    let is_own_only = !backends_have_files || query.purpose.is_some();
+    let visit = if is_own_only {
+        visit
+    } else {
+        Desk::open(visit)?.visit
+    };
+    let part = own_files::page(&visit, page, query.purpose).await?;
+    let (mut data, mut has_more) = (part.items, part.has_more);
+    if !has_more && !is_own_only {
+        let desk = Desk::open(visit)?;
+        let rest = PageQuery {
+            limit: None,
+            after: None,
+            order: None,
+            purpose: None,
+        };
+        let mut rest = desk.list(ObjectKind::File, rest).await?;
+        has_more = rest["has_more"] == true;
+        if let Some(Value::Array(rest)) = rest.get_mut("data").map(Value::take) {
+            data.extend(rest);
+        }
+    }
+    let id = |file: Option<&Value>| file.map(|file| file["id"].clone());
+    Ok(HttpResponse::Ok().json(json!({
+        "object": "list", "has_more": has_more,
+        "first_id": id(data.first()), "last_id": id(data.last()), "data": data,
+    })))
 }
 
 /// `GET /v1/batches`.
@@ -222,6 +279,10 @@ async fn listed(visit: Visit, kind: ObjectKind) -> Result<HttpResponse, ApiError
 
 /// `GET /v1/files/{id}`.
 pub(super) async fn file(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let id = visit.parameter();
+    if own_files::is_own(&id) {
+        return own_files::read(&visit, &id).await;
+    }
     shown(visit, ObjectKind::File, Method::GET, "").await
 }
 
@@ -249,8 +310,11 @@ async fn shown(
 
 /// `GET /v1/files/{id}/content`.
 pub(super) async fn content(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let id = visit.parameter();
+    if own_files::is_own(&id) {
+        return own_files::content(&visit, &id).await;
+    }
     let desk = Desk::open(visit)?;
-    let id = desk.visit.parameter();
     let object = desk.find(ObjectKind::File, &id).await?;
     let path = format!("files/{}/content", object.upstream);
     let called = desk.call(&object.backend, Method::GET, &path, Bytes::new(), None);
@@ -264,8 +328,11 @@ pub(super) async fn content(visit: Visit) -> Result<HttpResponse, ApiError> {
 
 /// `DELETE /v1/files/{id}`.
 pub(super) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let id = visit.parameter();
+    if own_files::is_own(&id) {
+        return own_files::remove(&visit, &id).await;
+    }
     let desk = Desk::open(visit)?;
-    let id = desk.visit.parameter();
     let object = desk.find(ObjectKind::File, &id).await?;
     let path = format!("files/{}", object.upstream);
     let called = desk.call(&object.backend, Method::DELETE, &path, Bytes::new(), None);

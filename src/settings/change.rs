@@ -27,6 +27,7 @@ const CERTIFICATE: &str = "connections are accepted with it; its files are read 
 const MEMORY: &str = "the memory is divided by it";
 const FILE: &str = "the file is open";
 const SESSIONS: &str = "the store of sessions was opened with it";
+const COLLECTIONS: &str = "the store of collections was opened with it";
 const WRITERS: &str = "the log is written with it";
 const TRACES: &str = "the connection to the collector was made with it";
 const COUNTED: &str = "costs were counted in it";
@@ -65,6 +66,7 @@ const RULES: &[(&str, Effect)] = &[
     ("log.requests.failures_always", Applied),
     ("telemetry", Kept(TRACES)),
     ("context", Kept(SESSIONS)),
+    ("collections", Kept(COLLECTIONS)),
     ("alerts", Applied),
     ("cost", Kept(COUNTED)),
     ("accounts.path", Kept(FILE)),

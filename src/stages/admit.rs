@@ -41,6 +41,8 @@ pub(super) struct Admitted {
     pub(super) session: Option<Session>,
     /// The prompt that the call names.
     pub(super) prompt: Option<String>,
+    /// The ids of the collections in which the call is to search.
+    pub(super) collections: Vec<String>,
     /// The content type of the body.
     pub(super) content_type: Option<String>,
     /// The headers that are sent to the backend with the call.
@@ -78,6 +80,7 @@ impl Stage for Admit<'_> {
             Some(id) => Some(self.state.context.open(&caller.owner, id).await?),
         };
         let prompt = wanted.prompt.map(str::to_owned);
+        let collections = wanted.collections;
         let content_type = headers
             .get(CONTENT_TYPE)
             .and_then(|name| name.to_str().ok());
@@ -103,6 +106,7 @@ impl Stage for Admit<'_> {
             deadline,
             session,
             prompt,
+            collections,
             content_type,
             forwarded,
             body,

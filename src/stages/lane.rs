@@ -75,6 +75,7 @@ impl Stage for Lane<'_> {
             keep,
             history,
             omitted,
+            sources,
             writer,
             ..
         } = routed.shaped;
@@ -86,6 +87,8 @@ impl Stage for Lane<'_> {
             writer,
         };
         let mut headers = announce(history, &omitted);
+        headers
+            .extend(sources.map(|sources| (HeaderName::from_static("x-kebne-sources"), sources)));
         let stream = request.stream;
         let mut pending = self.start(model, session, request, options);
         if !stream {

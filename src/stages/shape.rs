@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::web::Data;
+use actix_web::{http::header::HeaderValue, web::Data};
 use bytes::Bytes;
 use kebne_context::store::Session;
 use kebne_control::Kind;
@@ -49,6 +49,10 @@ pub(super) struct Shaped {
     pub(super) keep: Option<Keep>,
     /// The number of earlier turns or responses that are sent, and of those that do not fit.
     pub(super) history: Option<(usize, u64)>,
+    /// The ids of the collections in which the call is to search.
+    pub(super) collections: Vec<String>,
+    /// The header that names what was found there.
+    pub(super) sources: Option<HeaderValue>,
     /// The names of the hints that the call leaves out.
     pub(super) omitted: Vec<String>,
     /// The error of a call that only backends of the caller's own dialect can carry out.
@@ -75,6 +79,7 @@ impl Stage for Shape<'_> {
             deadline,
             mut session,
             prompt,
+            collections,
             content_type,
             forwarded,
             body,
@@ -121,18 +126,18 @@ impl Stage for Shape<'_> {
         options.kind = kind_of(&parsed.request, options.cost, options.cost_uncertain);
         call.notes.set_asked(asked(&options, &parsed.request));
         options.trail = Some(call.notes.trail().clone());
+        let of_session = follow.as_ref().map(|follow| follow.history);
         Ok(Shaped {
             call,
             caller,
             model: parsed.model,
             request: parsed.request,
             options,
-            history: follow
-                .as_ref()
-                .map(|follow| follow.history)
-                .or(prepared.history),
+            history: of_session.or(prepared.history),
             follow,
             keep: prepared.keep,
+            collections,
+            sources: None,
             omitted,
             only_native,
             writer,
@@ -226,7 +231,7 @@ fn options(share: Share, deadline: Deadline, request: &ModelRequest) -> CallOpti
 }
 
 /// Returns what is known of the consumption of a call before it is made.
-fn asked(options: &CallOptions, request: &ModelRequest) -> Asked {
+pub(super) fn asked(options: &CallOptions, request: &ModelRequest) -> Asked {
     Asked {
         input: options.cost.saturating_sub(options.cost_uncertain),
         generates: request.endpoint.generates(),
@@ -234,7 +239,7 @@ fn asked(options: &CallOptions, request: &ModelRequest) -> Asked {
 }
 
 /// Returns the properties on which the time of a call depends, besides the load.
-fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u32) -> Kind {
+pub(super) fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u32) -> Kind {
     let class = match request.endpoint {
         Endpoint::Chat => 0,
         Endpoint::Completions => 1,

@@ -30,6 +30,10 @@ use crate::{
 const SESSION: &str = "x-kebne-session";
 /// The header that names the prompt of a call.
 const PROMPT: &str = "x-kebne-prompt";
+/// The header that names the collections in which a call searches, separated by commas.
+const COLLECTIONS: &str = "x-kebne-collections";
+/// The most collections of a call.
+const COLLECTIONS_MAX: usize = 8;
 
 /// The room for an answer that an owner must have before the model is called, in bytes: about 1000 tokens.
 const ANSWER_ROOM: usize = 4 << 10;
@@ -50,28 +54,56 @@ pub(super) struct Follow {
     pub(super) history: (usize, u64),
 }
 
-/// The session and the prompt that the headers of a call name.
-#[derive(Clone, Copy, Debug)]
+/// The session, the prompt and the collections that the headers of a call name.
+#[derive(Clone, Debug)]
 pub(super) struct Wanted<'h> {
     pub(super) session: Option<&'h str>,
     pub(super) prompt: Option<&'h str>,
+    /// The ids of collections.
+    pub(super) collections: Vec<String>,
 }
 
-/// Reads the session and the prompt that a call names.
+/// Reads the session, the prompt and the collections that a call names.
 ///
 /// # Errors
-/// Returns an error if a header is not a name, or if the operation supports neither sessions nor prompts.
+/// Returns an error if a header is not a name, or if the operation supports none of them.
 pub(super) fn wanted<'h>(
     headers: &'h HeaderMap,
     surface: &dyn Surface,
 ) -> Result<Wanted<'h>, ApiError> {
     let (session, prompt) = (named(headers, SESSION)?, named(headers, PROMPT)?);
-    if !surface.has_turns() && (session.is_some() || prompt.is_some()) {
-        let param = if session.is_some() { SESSION } else { PROMPT };
+    let collections = collections(headers)?;
+    let named = [
+        (SESSION, session.is_some()),
+        (PROMPT, prompt.is_some()),
+        (COLLECTIONS, !collections.is_empty()),
+    ];
+    if !surface.has_turns()
+        && let Some((param, _)) = named.into_iter().find(|(_, is_named)| *is_named)
+    {
         let message = format!("`{param}` is not supported by this operation");
         return Err(ApiError::bad_request(Some(param), message));
     }
-    Ok(Wanted { session, prompt })
+    Ok(Wanted {
+        session,
+        prompt,
+        collections,
+    })
+}
+
+/// Reads the collections that a call names.
+fn collections(headers: &HeaderMap) -> Result<Vec<String>, ApiError> {
+    let Some(ids) = named(headers, COLLECTIONS)? else {
+        return Ok(Vec::new());
+    };
+    let ids: Vec<String> = ids.split(',').map(|id| id.trim().to_owned()).collect();
+    if ids.len() > COLLECTIONS_MAX || ids.iter().any(String::is_empty) {
+        let message = format!(
+            "`{COLLECTIONS}` must be the ids of 1 to {COLLECTIONS_MAX} vector stores, separated by commas"
+        );
+        return Err(ApiError::bad_request(Some(COLLECTIONS), message));
+    }
+    Ok(ids)
 }
 
 /// Assembles a call from the lead, the history of its session, and its own messages. Returns the value that keeps its

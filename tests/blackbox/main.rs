@@ -11,6 +11,7 @@ mod browsers;
 mod budgets;
 mod certificates;
 mod closing;
+mod collections;
 mod corpus;
 mod cost;
 mod discovery;

@@ -241,7 +241,7 @@ def checked(kebne, modules, command):
 def main():
     kebne, node, modules, *names = sys.argv[1:]
     python = {"openai": "checks", "openai-responses": "checks_responses",
-              "openai-native": "checks_native", "anthropic": "checks_anthropic",
+              "openai-native": "checks_native", "openai-collections": "checks_collections", "anthropic": "checks_anthropic",
               "langchain, litellm": "checks_frameworks", "llm-comply": "checks_comply",
               "schemathesis": "checks_schemas"}
     commands = {name: [sys.executable, HERE / f"{file}.py"] for name, file in python.items()}

@@ -32,7 +32,8 @@ pub enum FormError {
 #[derive(Debug)]
 struct Part {
     name: String,
-    is_file: bool,
+    /// The name of a file; `None` for a field.
+    file: Option<String>,
     content: Range<usize>,
 }
 
@@ -77,14 +78,14 @@ impl Form {
             let window = &head[..head.len().min(HEAD_SIZE_MAX)];
             let head_end = memmem::find(window, b"\r\n\r\n").ok_or(FormError::Malformed)?;
             let start = at + line_end + head_end + 4;
-            let (name, is_file) = disposition(&head[..head_end]).ok_or(FormError::Malformed)?;
+            let (name, file) = disposition(&head[..head_end]).ok_or(FormError::Malformed)?;
             let length = finder.find(&body[start..]).ok_or(FormError::Malformed)?;
             if parts.len() == PARTS_MAX {
                 return Err(FormError::TooManyParts);
             }
             parts.push(Part {
                 name,
-                is_file,
+                file,
                 content: start..start + length,
             });
             at = start + length + delimiter.len();
@@ -93,7 +94,7 @@ impl Form {
 
     /// Returns the position of a field's value. Returns `None` if the form has no such field, or if it is a file.
     pub fn span(&self, name: &str) -> Option<Range<usize>> {
-        let mut fields = self.parts.iter().filter(|part| !part.is_file);
+        let mut fields = self.parts.iter().filter(|part| part.file.is_none());
         let field = fields.find(|part| part.name == name)?;
         Some(field.content.clone())
     }
@@ -103,9 +104,16 @@ impl Form {
         std::str::from_utf8(self.body.get(self.span(name)?)?).ok()
     }
 
+    /// Returns the names and contents of the files with a name of a field, in their order.
+    pub fn files(&self, name: &str) -> impl Iterator<Item = (&str, Bytes)> {
+        let parts = self.parts.iter().filter(move |part| part.name == name);
+        parts
+            .filter_map(|part| Some((part.file.as_deref()?, self.body.slice(part.content.clone()))))
+    }
+
     /// Returns the bytes of all fields that are not files.
     pub fn text_size(&self) -> usize {
-        let fields = self.parts.iter().filter(|part| !part.is_file);
+        let fields = self.parts.iter().filter(|part| part.file.is_none());
         fields.map(|part| part.content.len()).sum()
     }
 
@@ -134,17 +142,16 @@ fn boundary(content_type: &str) -> Option<&str> {
     (!bare.is_empty() && bare.len() <= BOUNDARY_SIZE_MAX).then_some(bare)
 }
 
-/// Returns the name of a part from its headers, and whether it is a file.
-fn disposition(head: &[u8]) -> Option<(String, bool)> {
+/// Returns the name of a part from its headers, and the name of its file if it is one. A name in the extended form (`filename*`) is not
+/// decoded: the plain form, which clients send too, is preferred.
+fn disposition(head: &[u8]) -> Option<(String, Option<String>)> {
     let head = String::from_utf8_lossy(head);
     let mut headers = head.split("\r\n").filter_map(|line| line.split_once(':'));
     let (_, value) =
         headers.find(|(name, _)| name.trim().eq_ignore_ascii_case("content-disposition"))?;
     let name = parameter(value, "name")?;
-    let is_file = ["filename", "filename*"]
-        .iter()
-        .any(|key| parameter(value, key).is_some());
-    Some((name, is_file))
+    let file = parameter(value, "filename").or_else(|| parameter(value, "filename*"));
+    Some((name, file))
 }
 
 /// Returns a parameter of a header value. A semicolon within quotes does not end it.
@@ -196,6 +203,9 @@ mod tests {
             (Some("whisper"), Some("true"))
         );
         assert_eq!((form.text("file"), form.text("none")), (None, None));
+        let files: Vec<_> = form.files("file").collect();
+        assert_eq!(files, [("a;b.wav", Bytes::from("RIFF\r\n--xy\0"))]);
+        assert_eq!(form.files("model").count(), 0);
         assert_eq!(form.text_size(), "whispertrue".len());
         let span = form.span("model").unwrap();
         assert_eq!(&body[span], "whisper");

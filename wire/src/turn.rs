@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 mod bounded;
+mod sources;
 
 use bounded::Bounded;
 
@@ -36,6 +37,13 @@ struct Fields<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     n: Option<&'a RawValue>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(body: &'a [u8]) -> Result<Self, TurnError> {
+        let fields = serde_json::from_slice(body);
+        fields.map_err(|error| refuse("messages", format!("the body cannot be read: {error}")))
+    }
 }
 
 /// The parts of a message that are read.
@@ -102,13 +110,16 @@ impl NewTurn {
     /// Returns an error if there are no messages or too many, if one has no `role`, or if more than one answer is
     /// requested.
     pub fn read(body: &Bytes, size_max: usize) -> Result<Self, TurnError> {
-        let fields: Fields<'_> = serde_json::from_slice(body)
-            .map_err(|error| refuse("messages", format!("the body cannot be read: {error}")))?;
+        let fields = Fields::of(body)?;
         let one = |n: &RawValue| n.get() == "null" || n.get().parse() == Ok(1_u8);
         if !fields.n.is_none_or(one) {
             let message = "`n` must be 1: a session keeps one answer";
             return Err(refuse("n", message.to_owned()));
         }
+        Self::of_fields(body, &fields, size_max)
+    }
+
+    fn of_fields(body: &Bytes, fields: &Fields<'_>, size_max: usize) -> Result<Self, TurnError> {
         let message = "`messages` must be a list of messages, each with a `role`";
         let not_a_list = || refuse("messages", message.to_owned());
         let raw = fields.messages.ok_or_else(not_a_list)?;

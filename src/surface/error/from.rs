@@ -1,6 +1,7 @@
 //! The errors of other modules as answers.
 
 use actix_web::http::StatusCode;
+use kebne_collections::{CollectionError, StoreError as CollectionStoreError, Thing};
 use kebne_context::{ContextError, store::StoreError};
 use kebne_monitor::UndoError;
 use kebne_wire::{
@@ -124,6 +125,46 @@ impl From<ContextError> for ApiError {
                     .after(None)
             }
         }
+    }
+}
+
+impl From<CollectionError> for ApiError {
+    fn from(error: CollectionError) -> Self {
+        let message = error.to_string();
+        match error {
+            CollectionError::Store(CollectionStoreError::NotFound(thing)) => {
+                Self::not_found(message).code(match thing {
+                    Thing::Collection => "vector_store_not_found",
+                    Thing::File | Thing::Member => "file_not_found",
+                })
+            }
+            CollectionError::Store(CollectionStoreError::Full { .. }) => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let full = Self::new(status, "invalid_request_error", message);
+                full.code("collections_full").never()
+            }
+            CollectionError::Store(CollectionStoreError::Damaged(_)) => {
+                Self::internal("the data in the store of collections cannot be read")
+                    .code("collections_damaged")
+                    .detail_of(&message)
+                    .never()
+            }
+            CollectionError::Store(CollectionStoreError::Failed(_))
+            | CollectionError::NoAnswer(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable_error",
+                "the store of collections does not answer",
+            )
+            .code("collections_unavailable")
+            .detail_of(&message)
+            .after(None),
+        }
+    }
+}
+
+impl From<CollectionStoreError> for ApiError {
+    fn from(error: CollectionStoreError) -> Self {
+        CollectionError::from(error).into()
     }
 }
 

@@ -104,6 +104,12 @@ pub(super) const REFUSALS: &[Reason] = &[
         "Raise it if the machine has the memory; look for callers that read slowly (`kebne_answer_bytes`).",
     ),
     reason(
+        "collections_unavailable",
+        "503",
+        "The file of collections is locked, full, gone or does not answer. Other calls are served.",
+        "The log has the cause: make room on the disk, check permissions, end other processes that lock the file.",
+    ),
+    reason(
         "session_store_unavailable",
         "503",
         "The file of sessions is locked, full, gone or does not answer. Other calls are served.",
@@ -178,6 +184,12 @@ pub(super) const FAILURES: &[Reason] = &[
         "500",
         "The model answered, and the session could not store the turn.",
         "The session is as before the call. The log has the cause.",
+    ),
+    reason(
+        "collections_damaged",
+        "500",
+        "What the file of collections holds cannot be read or decrypted.",
+        "Check the key in `collections.key_env` first; otherwise restore a backup of the file.",
     ),
     reason(
         "session_store_damaged",
@@ -284,6 +296,24 @@ pub(super) const CALLERS: &[Reason] = &[
         "404",
         "The response is not kept: it was deleted, is too old, was made without `store`, or belongs to another tenant.",
         "Send the conversation instead of `previous_response_id`.",
+    ),
+    reason(
+        "vector_store_not_found",
+        "404",
+        "The vector store was deleted, has expired, or belongs to another tenant.",
+        "Create a new one.",
+    ),
+    reason(
+        "file_not_found",
+        "404",
+        "The file was deleted, has expired, is not in the vector store, or belongs to another tenant.",
+        "Upload it again.",
+    ),
+    reason(
+        "collections_full",
+        "429",
+        "The tenant has as many files, vector stores or bytes as `collections` allows; the message names the setting.",
+        "Delete old ones.",
     ),
     reason(
         "session_not_found",
