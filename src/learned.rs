@@ -250,7 +250,7 @@ fn ignore_implausible(learned: &mut Snapshot) -> Vec<&'static str> {
     }
     if !learned.load_times.are_plausible(LOAD_TIME_MAX) {
         learned.load_times = LoadTimes::default();
-        ignored.push("load_times");
+        ignored.push("loads");
     }
     ignored
 }
@@ -416,9 +416,7 @@ mod tests {
             r#""rate_ceiling":1e-9"#,
             r#""fault_rate":5.0"#,
             r#""fault_rate":-5.0"#,
-            &format!(r#""load_times":{{"seen":[{}]}}"#, seconds(u64::MAX)),
-            r#""load_times":{"seen":[],"average":1e308}"#,
-            r#""load_times":{"seen":[],"average":-1.0}"#,
+            &format!(r#""loads":{{"seen":[{}]}}"#, seconds(u64::MAX)),
         ] {
             assert_eq!(
                 of(&format!("{{{learned}}}")),
@@ -435,8 +433,11 @@ mod tests {
         lane.rate_ceiling = Some(f64::NAN);
         assert_eq!(ignore_implausible(&mut lane), ["rate_ceiling"]);
         // More load times than are ever kept, in a file of a size that is read.
-        let lane = of(&format!(r#"{{"load_times":{{"seen":[{many}]}}}}"#));
+        let lane = of(&format!(r#"{{"loads":{{"seen":[{many}]}}}}"#));
         assert_eq!(lane, Snapshot::default());
+        // Earlier versions took outages for loads.
+        let earlier = format!(r#"{{"load_times":{{"seen":[{}]}}}}"#, seconds(2400));
+        assert_eq!(of(&earlier), Snapshot::default());
     }
 
     #[test]

@@ -260,6 +260,6 @@ fn the_readmes_main_job_is_held_through_the_cold_start_and_the_program_drains() 
     // What it learned of the cold start is there for the next one.
     let learned = std::fs::read(folder.path().join("kebne-data/learned.json")).unwrap();
     let learned: serde_json::Value = serde_json::from_slice(&learned).unwrap();
-    let load_times = &learned["lanes"]["simulated"]["learned"]["load_times"]["seen"];
+    let load_times = &learned["lanes"]["simulated"]["learned"]["loads"]["seen"];
     assert_eq!(load_times.as_array().map(Vec::len), Some(1), "{learned}");
 }

@@ -24,7 +24,7 @@ mod memory;
 mod messages;
 mod timeout;
 mod weigh;
-use availability::Availability;
+use availability::{Availability, LoadSign};
 use faults::FaultCause;
 pub use messages::{AttemptId, ControllerReport, Effect, Message, Momentary, Snapshot, Span};
 use timeout::AdaptiveTimeout;
@@ -316,7 +316,19 @@ impl Controller {
         let signal = match outcome {
             Outcome::Success { .. } => Signal::Served,
             Outcome::Cold { estimated } => {
-                self.cold(flight, estimated, now);
+                self.away(flight, LoadSign::Reported, estimated, now);
+                return None;
+            }
+            Outcome::Absent {
+                answered,
+                retry_after,
+            } => {
+                let sign = if answered {
+                    LoadSign::Possible
+                } else {
+                    LoadSign::None
+                };
+                self.away(flight, sign, retry_after, now);
                 return None;
             }
             Outcome::Rate {
@@ -449,7 +461,7 @@ impl Controller {
                     .map_or(0.0, |mean| (mean + USUAL * deviation).exp()),
             ),
             delivered_rate: delivered,
-            ready_eta: self.ready_eta(),
+            ready_eta: self.ready_eta(now),
             retry_ratio: self.retry_ratio(),
             trial_above: self.limit.trial_above().map(calls),
             state: self.state(now),

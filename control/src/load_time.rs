@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::num::{real, seconds};
+use crate::num::real;
 
 /// Shortest and longest time between two probes of a loading backend.
 const ASK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
@@ -17,13 +17,17 @@ const PUNCTUAL: Duration = Duration::from_millis(100);
 
 /// The number of load times kept; enough for a 90th percentile, and small enough to sort at each report.
 const KEPT: usize = 32;
+/// The number of the newest load times whose median is expected. Two accidents among them do not count, and three loads of a
+/// larger model are sufficient.
+const NEWEST: usize = 5;
+/// The factor of the median above which a load time is an accident, such as a slow disk or a download, and not a quantile.
+const ACCIDENT: u32 = 4;
 
 /// The load times of one backend.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoadTimes {
     seen: VecDeque<Duration>,
-    average: Option<f64>,
 }
 
 impl LoadTimes {
@@ -33,17 +37,14 @@ impl LoadTimes {
             self.seen.pop_front();
         }
         self.seen.push_back(took);
-        let took = took.as_secs_f64();
-        self.average = Some(self.average.map_or(took, |old| 0.7 * old + 0.3 * took));
     }
 
-    /// Returns the quantile `q`, from 0 to 1, of the observed load times.
+    /// Returns the quantile `q`, from 0 to 1, of the observed load times; at most four times their median.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let mut sorted: Vec<_> = self.seen.iter().copied().collect();
         sorted.sort_unstable();
-        let last = sorted.len().checked_sub(1)?;
-        let index = crate::num::calls(q.clamp(0.0, 1.0) * real(last) + 1.0) - 1;
-        sorted.get(usize::try_from(index).unwrap_or(last)).copied()
+        let most = at(&sorted, 0.5)?.saturating_mul(ACCIDENT);
+        Some(at(&sorted, q)?.min(most))
     }
 
     /// Returns the wait until the next probe, `elapsed` after loading began: an eighth of the load time as
@@ -59,14 +60,45 @@ impl LoadTimes {
 
     /// Returns `true` if these can have been recorded, with no load time longer than `longest`.
     pub fn are_plausible(&self, longest: Duration) -> bool {
-        let average = 0.0..=longest.as_secs_f64();
-        self.seen.len() <= KEPT
-            && self.seen.iter().all(|took| *took <= longest)
-            && self.average.is_none_or(|took| average.contains(&took))
+        self.seen.len() <= KEPT && self.seen.iter().all(|took| *took <= longest)
     }
 
-    /// Returns the average load time.
+    /// Returns the load time to expect: the median of the newest.
     pub fn expected(&self) -> Option<Duration> {
-        self.average.map(seconds)
+        let mut newest: Vec<_> = self.seen.iter().rev().take(NEWEST).copied().collect();
+        newest.sort_unstable();
+        at(&newest, 0.5)
+    }
+}
+
+/// Returns the quantile `q`, from 0 to 1, of sorted values.
+fn at(sorted: &[Duration], q: f64) -> Option<Duration> {
+    let last = sorted.len().checked_sub(1)?;
+    let index = crate::num::calls(q.clamp(0.0, 1.0) * real(last) + 1.0) - 1;
+    sorted.get(usize::try_from(index).unwrap_or(last)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(seconds: &[u64]) -> LoadTimes {
+        let mut times = LoadTimes::default();
+        for took in seconds {
+            times.record(Duration::from_secs(*took));
+        }
+        times
+    }
+
+    #[test]
+    fn an_accident_is_not_expected_again_and_a_larger_model_is() {
+        let seconds = |took: Option<Duration>| took.unwrap().as_secs();
+        let times = of(&[20, 21, 20, 2400, 22]);
+        assert_eq!(seconds(times.expected()), 21);
+        assert_eq!(seconds(times.quantile(0.5)), 21);
+        assert_eq!(seconds(times.quantile(1.0)), 84);
+        assert_eq!(seconds(of(&[20, 20, 20, 20, 60, 61, 62]).expected()), 60);
+        assert_eq!(of(&[]).expected(), None);
+        assert_eq!(of(&[]).quantile(0.9), None);
     }
 }

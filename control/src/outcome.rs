@@ -17,10 +17,20 @@ pub enum Outcome {
         /// Output tokens, if the backend sent them; used to normalise the latency sample.
         tokens: Option<u32>,
     },
-    /// The backend is asleep or loading, and did no work. It counts for the load time, never for the latency.
+    /// The backend reported that it is asleep or loading, and did no work. It counts for the load time, never for the
+    /// latency.
     Cold {
         /// The backend's own estimate of the time that loading still takes.
         estimated: Option<Duration>,
+    },
+    /// The backend is not there: no connection can be made, or something in front of it answers 502 or 503 without a reason. It
+    /// may be asleep, so the call is held as for `Cold`; or it is broken, so the time until it serves is a load time only if
+    /// this is how a scaled-down backend answers the call that wakes it.
+    Absent {
+        /// `true` if something answered in its place, which may wake it.
+        answered: bool,
+        /// How long that something asks callers to wait.
+        retry_after: Option<Duration>,
     },
     /// Refused because of a rate: 429 or 503 with a retry time, or `slow_down`.
     Rate {
@@ -62,7 +72,11 @@ impl Outcome {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Cold { .. } | Self::Rate { .. } | Self::Limit | Self::Quota { .. }
+            Self::Cold { .. }
+                | Self::Absent { .. }
+                | Self::Rate { .. }
+                | Self::Limit
+                | Self::Quota { .. }
         )
     }
 
@@ -71,6 +85,7 @@ impl Outcome {
         match self {
             Self::Success { .. } => "success",
             Self::Cold { .. } => "cold",
+            Self::Absent { .. } => "absent",
             Self::Rate { .. } => "rate",
             Self::Limit => "limit",
             Self::Quota { .. } => "quota",

@@ -54,7 +54,11 @@ impl<B: Backend> OwnedBackend<B> {
             match self.client.attempt(attempt).await {
                 Ok(answer) => Ok(holding(lease, answer)),
                 Err(failure) => {
-                    if matches!(failure.outcome, Outcome::Cold { .. } | Outcome::Fault) {
+                    let is_suspect = matches!(
+                        failure.outcome,
+                        Outcome::Cold { .. } | Outcome::Absent { .. } | Outcome::Fault
+                    );
+                    if is_suspect {
                         lease.suspect();
                     }
                     Err(failure)

@@ -95,6 +95,7 @@ fn kind_of_failure(failure: &Failure) -> Option<FallbackKind> {
         Outcome::Limit | Outcome::Rate { .. } => Some(FallbackKind::Overload),
         Outcome::Cold { .. } => Some(FallbackKind::Cold),
         _ if failure.reason == Some(reason::UNREACHABLE) => Some(FallbackKind::Unreachable),
+        Outcome::Absent { .. } => Some(FallbackKind::Cold),
         Outcome::Fault | Outcome::Timeout | Outcome::Unusable => Some(FallbackKind::Failed),
         Outcome::Success { .. } | Outcome::Cancelled => None,
     }

@@ -70,9 +70,10 @@ pub(super) const WAIT_BUCKETS: [f64; 14] = [
 const PROVIDER: &str = "kebne";
 
 /// The outcomes of attempts: those of the law, and the endings of calls whose attempts still ran.
-const OUTCOMES: [&str; 16] = [
+const OUTCOMES: [&str; 17] = [
     "success",
     "cold",
+    "absent",
     "rate",
     "limit",
     "quota",

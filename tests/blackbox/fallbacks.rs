@@ -124,6 +124,33 @@ fn a_call_that_does_not_wait_goes_on_or_is_refused() {
     }
 }
 
+#[test]
+fn a_first_backend_that_was_loading_and_now_fails_keeps_no_caller() {
+    let (url, requests) = upstream_that(|number, socket| {
+        let (status, body) = match number {
+            0 | 1 => ("503 No", error("Loading model", "x")),
+            _ => ("500 No", error("out of memory", "x")),
+        };
+        let body = body.to_string();
+        let length = body.len();
+        write!(
+            socket,
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+    });
+    thread::spawn(move || for _ in requests {});
+    let loads = format!("kind = \"openai\"\nbase_url = \"{url}\"\n");
+    let (_folder, program) = start(&[&loads, INSTANT], "cold = \"30s\"\n");
+    // The other backend is awake, so that failures are repeated there.
+    program.send("POST", "/admin/v1/backends/b/prewarm", &[], &Value::Null);
+    let lanes: Vec<_> = thread::scope(|scope| {
+        let calls: Vec<_> = (0..8).map(|_| scope.spawn(|| served(&program))).collect();
+        let calls = calls.into_iter().map(|call| call.join().unwrap());
+        calls.map(|(lane, _)| lane).collect()
+    });
+    assert_eq!(lanes, ["b"; 8]);
+}
+
 const LOADS: &str = "simulation = {preset = \"instant\", cold_start = \"60s\"}\n";
 
 #[test]

@@ -189,7 +189,7 @@ fn a_backend_that_was_never_reached_is_503_in_time_and_the_cause_is_shown() {
         assert_ne!(failure["message"], "", "{failure}");
         assert!(!state.body.contains("passw0rd") && !state.body.contains("secret"));
         let metrics = program.send("GET", "/metrics", &[], &Value::Null).body;
-        let counted = r#"kebne_failed_attempts_total{lane="simulated",class="cold",reason="backend_unreachable"}"#;
+        let counted = r#"kebne_failed_attempts_total{lane="simulated",class="absent",reason="backend_unreachable"}"#;
         assert!(metrics.contains(counted), "{metrics}");
     }
 }

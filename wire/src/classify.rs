@@ -257,7 +257,10 @@ fn unavailable(
         return clocked(clock);
     }
     if !response.proven {
-        return Outcome::Cold { estimated: clock };
+        return Outcome::Absent {
+            answered: true,
+            retry_after: clock,
+        };
     }
     if error.has(&NO_SERVER) {
         return Outcome::Fault;
@@ -282,7 +285,10 @@ fn broken(response: &ErrorResponse<'_>, error: &ErrorText) -> Outcome {
         return Outcome::Unusable;
     }
     match response.status.as_u16() {
-        502 if !response.proven => Outcome::Cold { estimated: None },
+        502 if !response.proven => Outcome::Absent {
+            answered: error.has_cause,
+            retry_after: None,
+        },
         _ => Outcome::Fault,
     }
 }

@@ -14,6 +14,7 @@ mod closing;
 mod hedging;
 mod in_place;
 mod open_slots;
+mod outages;
 mod prewarm;
 mod repeats;
 mod restarts;

@@ -15,11 +15,36 @@ const LOADING_MIN: u32 = 3;
 /// The number of answers that the latency known before an interruption counts for.
 const RECALLED: u32 = 4;
 
-/// An episode of loading.
+/// The longest load that no answer has reported. A longer time without the backend is an outage.
+const UNREPORTED_MAX: Duration = Duration::from_mins(5);
+
+/// A load whose end was not observed within this time, or within half of the time for which it was observed, is not learned:
+/// nobody asked meanwhile, so it is not known when it ended.
+const UNOBSERVED_MAX: Duration = Duration::from_secs(5);
+
+/// A load that takes longer than this factor of what was announced or learned, and this time more, ends at an unknown time.
+const OVERDUE: (u32, Duration) = (2, Duration::from_secs(5));
+
+/// What the answer of a backend that does not serve shows about a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoadSign {
+    /// The backend reports that it loads.
+    Reported,
+    /// Something answers in its place. The backend loads if the call has woken it.
+    Possible,
+    /// Nothing is there.
+    None,
+}
+
+/// An episode in which the backend loads, or is not there though it is not known to be broken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cold {
-    /// The first loading answer.
+    /// Its first answer.
     pub(super) since: Timestamp,
+    /// The first and the last answer that showed the present load; `None` while nothing shows one.
+    pub(super) load: Option<(Timestamp, Timestamp)>,
+    /// `true` if the backend itself reported the present load.
+    pub(super) reported: bool,
     /// The time of the next probe.
     pub(super) next_probe: Timestamp,
     /// The time at which the backend first announced to be ready.
@@ -33,7 +58,7 @@ pub(super) struct Cold {
 pub(super) enum Availability {
     /// There were no calls for so long that the backend may sleep; one call is sent first.
     Idle,
-    /// The backend is known to load; one probe at a time is sent, at `next_probe`.
+    /// The backend loads or is not there; one probe at a time is sent, at `next_probe`.
     Cold(Cold),
     /// Serving at the limit.
     Running,
@@ -46,42 +71,104 @@ pub(super) enum Availability {
     },
 }
 
-impl Controller {
-    /// Notes a loading answer.
-    pub(super) fn cold(&mut self, flight: Flight, estimated: Option<Duration>, now: Timestamp) {
-        // An answer to a call that was sent before the backend was ready is outdated. While other calls are served, or
-        // until several calls in a row got such an answer, only one replica loads, not the lane.
-        let running = matches!(self.availability, Availability::Running);
-        self.loading_in_row = self.loading_in_row.saturating_add(1);
-        let one_of_several = self.serves_others(now) || self.loading_in_row < LOADING_MIN;
-        if running && (flight.sent < self.ready_since || one_of_several) {
-            return;
+impl Cold {
+    /// Begins an episode with its first answer, to a call that may have woken the backend.
+    fn new(sign: LoadSign, now: Timestamp) -> Self {
+        Self {
+            since: now,
+            load: (sign != LoadSign::None).then_some((now, now)),
+            reported: false,
+            next_probe: now,
+            promised: None,
+            broke_promise: false,
         }
-        self.failures_in_row = 0;
-        let mut episode = if let Availability::Cold(episode) = self.availability {
-            episode
-        } else {
-            if matches!(self.availability, Availability::Running) {
-                self.memory = Some(self.limit.proved());
+    }
+
+    /// Notes one more answer.
+    fn observe(&mut self, sign: LoadSign, announced: Option<Duration>, now: Timestamp) {
+        match sign {
+            LoadSign::Reported => {
+                let (first, _) = self.load.unwrap_or((now, now));
+                self.load = Some((first, now));
+                self.reported = true;
             }
-            Cold {
-                since: now,
-                next_probe: now,
-                promised: None,
-                broke_promise: false,
-            }
-        };
-        let promise = estimated.map(|left| now.after(left));
-        let first = episode.promised.or(promise);
-        episode.promised = first;
+            LoadSign::Possible => self.load = self.load.map(|(first, _)| (first, now)),
+            // A server that is gone has stopped loading.
+            LoadSign::None => (self.load, self.reported) = (None, false),
+        }
+        let promise = announced.map(|left| now.after(left));
+        let first = self.promised.or(promise);
+        self.promised = first;
         // An announced time that moves is a constant, not an estimate, and is not used again.
         let slipped = promise
             .zip(first)
             .is_some_and(|(new, old)| new > old.after(SLACK));
-        episode.broke_promise |= slipped;
-        let trusted = estimated.filter(|_| !episode.broke_promise);
-        let elapsed = now.since(episode.since);
-        episode.next_probe = now.after(LoadTimes::next_probe(elapsed, trusted));
+        self.broke_promise |= slipped;
+        let trusted = announced.filter(|_| !self.broke_promise);
+        self.next_probe = now.after(LoadTimes::next_probe(now.since(self.since), trusted));
+    }
+
+    /// Returns how long the load took that has ended at `now`, when a call sent at `sent` was served; `None` if there was none,
+    /// or its end was not observed.
+    fn load_time(&self, sent: Timestamp, now: Timestamp) -> Option<Duration> {
+        let (first, last) = self.load?;
+        let unobserved = UNOBSERVED_MAX.max(last.since(first) / 2);
+        let took = now.since(first);
+        let is_load = self.reported || took <= UNREPORTED_MAX;
+        (is_load && sent.since(last) <= unobserved).then_some(took)
+    }
+
+    /// Returns when the backend is expected to serve: as announced, or as long after the begin of the load as loads usually take.
+    fn ready(&self, load_times: &LoadTimes, now: Timestamp) -> Option<Timestamp> {
+        let in_time = |begin: Timestamp, takes: Duration| {
+            let most = takes.saturating_mul(OVERDUE.0).saturating_add(OVERDUE.1);
+            (now.since(begin) <= most).then(|| begin.after(takes))
+        };
+        let promised = self.promised.filter(|_| !self.broke_promise);
+        let promised = promised.and_then(|at| in_time(self.since, at.since(self.since)));
+        let learned = || {
+            let (first, _) = self.load?;
+            in_time(first, load_times.expected()?)
+        };
+        let ready = promised.or_else(learned);
+        ready.map(|at| at.max(self.next_probe))
+    }
+}
+
+impl Controller {
+    /// Notes an answer of a backend that loads, or is not there. `announced` is the time after which it is said to serve.
+    pub(super) fn away(
+        &mut self,
+        flight: Flight,
+        sign: LoadSign,
+        announced: Option<Duration>,
+        now: Timestamp,
+    ) {
+        // An answer to a call that was sent before the backend was ready is outdated.
+        let running = matches!(self.availability, Availability::Running);
+        if running && flight.sent < self.ready_since {
+            return;
+        }
+        let is_known_awake = running || matches!(self.availability, Availability::Broken { .. });
+        if is_known_awake && sign != LoadSign::Reported {
+            // It did not fall asleep, so it is not woken either.
+            self.move_phase(flight, Signal::Fault, now);
+            return;
+        }
+        // While other calls are served, or until several calls in a row got such an answer, only one replica loads, not the lane.
+        self.loading_in_row = self.loading_in_row.saturating_add(1);
+        if running && (self.serves_others(now) || self.loading_in_row < LOADING_MIN) {
+            return;
+        }
+        self.failures_in_row = 0;
+        if running {
+            self.memory = Some(self.limit.proved());
+        }
+        let mut episode = match self.availability {
+            Availability::Cold(episode) => episode,
+            _ => Cold::new(sign, now),
+        };
+        episode.observe(sign, announced, now);
         self.availability = Availability::Cold(episode);
     }
 
@@ -107,9 +194,11 @@ impl Controller {
         }
         match self.availability {
             Availability::Idle | Availability::Cold(_) | Availability::Broken { .. } if alive => {
-                self.start(now);
+                self.start(flight, now);
             }
             Availability::Idle if self.failures_in_row >= 2 => self.trip(now),
+            // A backend that fails has stopped loading.
+            Availability::Cold(_) if flight.probe && signal == Signal::Fault => self.trip(now),
             Availability::Cold(mut episode) if flight.probe => {
                 let elapsed = now.since(episode.since);
                 episode.next_probe = now.after(LoadTimes::next_probe(elapsed, None));
@@ -161,9 +250,11 @@ impl Controller {
         };
     }
 
-    fn start(&mut self, now: Timestamp) {
-        if let Availability::Cold(episode) = self.availability {
-            self.load_times.record(now.since(episode.since));
+    fn start(&mut self, flight: Flight, now: Timestamp) {
+        if let Availability::Cold(episode) = self.availability
+            && let Some(took) = episode.load_time(flight.sent, now)
+        {
+            self.load_times.record(took);
         }
         self.limit.restart(self.memory, now);
         // What was learned before the interruption may no longer hold.
@@ -252,18 +343,11 @@ impl Controller {
         }
     }
 
-    pub(super) fn ready_eta(&self) -> Option<Timestamp> {
+    /// Returns when the backend is expected to serve; `None` if it serves or nothing shows when it will.
+    pub(super) fn ready_eta(&self, now: Timestamp) -> Option<Timestamp> {
         match self.availability {
-            Availability::Cold(episode) => {
-                let promised = episode.promised.filter(|_| !episode.broke_promise);
-                let learned = self
-                    .load_times
-                    .expected()
-                    .map(|took| episode.since.after(took));
-                promised.or(learned).map(|at| at.max(episode.next_probe))
-            }
-            Availability::Broken { next_probe, .. } => Some(next_probe),
-            Availability::Idle | Availability::Running => None,
+            Availability::Cold(episode) => episode.ready(&self.load_times, now),
+            Availability::Idle | Availability::Running | Availability::Broken { .. } => None,
         }
     }
 }

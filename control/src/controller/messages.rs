@@ -101,7 +101,8 @@ pub enum Effect {
 pub struct Snapshot {
     /// The last limit in force, in calls.
     pub limit: Option<f64>,
-    /// How long the backend takes to load.
+    /// How long the backend takes to load. Stored under another name than by earlier versions, which learned outages too.
+    #[serde(rename = "loads")]
     pub load_times: LoadTimes,
     /// The learned request rate, per second.
     pub request_rate: Option<f64>,

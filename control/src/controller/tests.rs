@@ -2,6 +2,7 @@ use super::*;
 use crate::{OfferedCall, Pool, PoolSettings, QuotaHints};
 
 mod cold_starts;
+mod outages;
 mod pauses;
 mod restarts;
 

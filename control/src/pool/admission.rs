@@ -148,11 +148,22 @@ impl<T> Pool<T> {
         if let Some(at) = self.grant.ready_eta {
             return Some(at.since(now));
         }
+        if self.is_away() {
+            return None;
+        }
         if self.queue.is_empty() {
             return Some(Duration::ZERO);
         }
         let rate = self.grant.delivered_rate.filter(|rate| *rate > 0.0)?;
         Some(seconds(real(self.queue.len()) / rate))
+    }
+
+    /// Returns `true` if the backend loads, is not there or fails.
+    fn is_away(&self) -> bool {
+        matches!(
+            self.grant.state,
+            LaneState::Cold | LaneState::Probe | LaneState::Open
+        )
     }
 
     /// Returns the wait at [`GROWTH`] times the best rate of the last minutes: no call is refused for a wait that may
@@ -212,6 +223,10 @@ impl<T> Pool<T> {
             // The end of the closure is unknown.
             Permission::Closed { until } if until == Timestamp::MAX => None,
             Permission::Paused { until } | Permission::Closed { until } => Some(until.since(now)),
+            // When the backend serves is not known, but not before it is asked again.
+            Permission::SingleFlight { not_before } if self.grant.state == LaneState::Open => {
+                Some(not_before.since(now))
+            }
             _ => ready_in.or_else(|| self.predicted_wait(now)),
         };
         Refusal {

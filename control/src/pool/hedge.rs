@@ -19,6 +19,9 @@ const SEEN_MIN: usize = 50;
 /// The largest number of hedges that can be saved up.
 const CAP: f64 = 3.0;
 
+/// From so many timeouts in a row on, the backend is gone, and they do not show how long answers take.
+const GONE: u32 = 3;
+
 /// The times of attempts, and the budget of hedges.
 #[derive(Debug)]
 pub(super) struct Hedging {
@@ -28,6 +31,7 @@ pub(super) struct Hedging {
     /// Attempts that may be doubled, the oldest first.
     open: BTreeSet<(Timestamp, AttemptId)>,
     budget: f64,
+    timeouts_in_row: u32,
     pub(super) sent: u64,
     pub(super) won: u64,
 }
@@ -40,6 +44,7 @@ impl Hedging {
             answer: Quantile::new(1.0 - ratio, SEEN_MIN),
             open: BTreeSet::new(),
             budget: 0.0,
+            timeouts_in_row: 0,
             sent: 0,
             won: 0,
         }
@@ -163,13 +168,19 @@ impl<T> Pool<T> {
         match outcome {
             Outcome::Success { .. } if !ended.begun => self.answers(ended, now),
             // It takes longer than that, and was late already: that is all the quantile asks.
-            Outcome::Timeout if !ended.begun && !ended.hedge => self.took(ended, now),
+            Outcome::Timeout if !ended.begun && !ended.hedge => {
+                self.hedging.timeouts_in_row += 1;
+                if self.hedging.timeouts_in_row < GONE {
+                    self.took(ended, now);
+                }
+            }
             _ => {}
         }
     }
 
     /// Records that an attempt answers. The attempt that it overtook takes longer than observed.
     fn answers(&mut self, running: &Running, now: Timestamp) {
+        self.hedging.timeouts_in_row = 0;
         self.took(running, now);
         let Other::Runs(first) = running.other else {
             return;

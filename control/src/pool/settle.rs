@@ -42,9 +42,10 @@ impl<T> Pool<T> {
                 AfterAttempt::Exhausted(payload, Exhaustion::Refused(RefusalReason::Quota))
             }
             Outcome::Fault | Outcome::Timeout => self.retry(meta, payload, now, chance),
-            Outcome::Cold { .. } | Outcome::Rate { .. } | Outcome::Limit => {
-                self.put_back(meta, payload, outcome, now, chance)
-            }
+            Outcome::Cold { .. }
+            | Outcome::Absent { .. }
+            | Outcome::Rate { .. }
+            | Outcome::Limit => self.put_back(meta, payload, outcome, now, chance),
         }
     }
 
@@ -112,7 +113,8 @@ impl<T> Pool<T> {
         }
         // A loading answer of a lane that serves comes from one of several replicas.
         let open = self.grant.permission == Permission::Open;
-        if meta.refuse_when_cold && !open && matches!(outcome, Outcome::Cold { .. }) {
+        let is_away = matches!(outcome, Outcome::Cold { .. } | Outcome::Absent { .. });
+        if meta.refuse_when_cold && !open && is_away {
             return AfterAttempt::Exhausted(payload, Exhaustion::Refused(RefusalReason::Cold));
         }
         meta.attempts -= 1;
@@ -122,7 +124,7 @@ impl<T> Pool<T> {
         let hold = hold.min(self.settings.hold_max);
         let is_held = match outcome {
             Outcome::Limit => true,
-            Outcome::Cold { .. } => open,
+            Outcome::Cold { .. } | Outcome::Absent { .. } => open,
             // A backend that asks for a pause of no length does not ask to be called without end.
             Outcome::Rate { retry_after, .. } => retry_after.is_some_and(|asked| asked < hold),
             _ => false,

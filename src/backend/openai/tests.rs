@@ -207,6 +207,11 @@ async fn dropping_the_attempt_or_the_answer_frees_the_server_at_once() {
     server.becomes_idle().await;
 }
 
+const REFUSED: Outcome = Outcome::Absent {
+    answered: false,
+    retry_after: None,
+};
+
 #[tokio::test]
 async fn a_refused_connection_is_asleep_until_the_server_was_seen_to_work() {
     let server = SimulatedServer::start(INSTANT);
@@ -218,22 +223,14 @@ async fn a_refused_connection_is_asleep_until_the_server_was_seen_to_work() {
     let mut wake = chat(false);
     wake.wake = true;
     let failure = try_once(&backend, wake).await.unwrap_err();
-    assert_eq!(
-        failure.outcome,
-        Outcome::Cold { estimated: None },
-        "{failure}"
-    );
+    assert_eq!(failure.outcome, REFUSED, "{failure}");
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()
         .local_addr()
         .unwrap();
     let never_seen = build("kind = 'openai'", port, "/v1");
     let failure = try_once(&never_seen, chat(false)).await.unwrap_err();
-    assert_eq!(
-        failure.outcome,
-        Outcome::Cold { estimated: None },
-        "{failure}"
-    );
+    assert_eq!(failure.outcome, REFUSED, "{failure}");
     assert!(
         failure.message.to_lowercase().contains("refused"),
         "{failure}"

@@ -51,7 +51,7 @@ impl Upstream {
         failure.reason = match outcome {
             _ if status.is_redirection() => Some(REDIRECTED),
             // A proxy reports that there is no server behind it.
-            Outcome::Cold { .. } | Outcome::Fault if is_no_server => Some(UNREACHABLE),
+            Outcome::Absent { .. } | Outcome::Fault if is_no_server => Some(UNREACHABLE),
             _ => None,
         };
         failure.quota = quota::hints(&headers, now);

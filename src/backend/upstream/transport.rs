@@ -144,7 +144,10 @@ pub(super) fn not_sent(error: &TransportError, proven: bool, through: Option<&Th
     } else if caused_by_tls(error) {
         Outcome::Fault
     } else if !proven {
-        Outcome::Cold { estimated: None }
+        Outcome::Absent {
+            answered: false,
+            retry_after: None,
+        }
     } else if error.is_timeout() {
         Outcome::Timeout
     } else {

@@ -420,11 +420,19 @@ fn a_bare_502_or_503_means_asleep_until_a_success_is_on_record() {
     ];
     for row in &later {
         assert_eq!(means(row, true), row.means, "{} {}", row.server, row.body);
-        assert_eq!(means(row, false), cold(None), "{} {}", row.server, row.body);
+        let absent = Outcome::Absent {
+            answered: row.status == 503,
+            retry_after: None,
+        };
+        assert_eq!(means(row, false), absent, "{} {}", row.server, row.body);
     }
     let clocked = row("anything", 503, &[("retry-after", "30")], "", rate(30_000));
     assert_eq!(means(&clocked, true), clocked.means);
-    assert_eq!(means(&clocked, false), cold(Some(30_000)));
+    let absent = Outcome::Absent {
+        answered: true,
+        retry_after: Some(Duration::from_secs(30)),
+    };
+    assert_eq!(means(&clocked, false), absent);
 }
 
 #[test]

@@ -16,7 +16,16 @@ fn loading_holds_back_and_its_time_is_learned() {
             not_before: at(2.1)
         }
     );
-    call(&mut c, 1, OK, 20.2);
+    // It is asked every two seconds while callers wait.
+    for id in 1..10 {
+        call(
+            &mut c,
+            id,
+            Outcome::Cold { estimated: None },
+            2.2 * real(id),
+        );
+    }
+    call(&mut c, 10, OK, 20.2);
     assert_eq!(c.grant().permission, Permission::Open);
     let learned = c.snapshot(at(21.0)).load_times.quantile(0.5);
     assert_eq!(learned, Some(Duration::from_millis(20_200)));

@@ -302,3 +302,17 @@ fn what_a_hedge_overtakes_counts_as_late() {
     }
     assert!(pool.hedge_after().unwrap() > before);
 }
+
+#[test]
+fn an_outage_does_not_teach_how_long_answers_take() {
+    let mut pool = taught();
+    let before = pool.hedge_after().unwrap();
+    for number in 0..100_u32 {
+        let now = 1000.0 + 60.0 * f64::from(number);
+        pool.offer(offer(number, now), at(now)).unwrap();
+        let sent = pool.next(at(now)).unwrap();
+        end(&mut pool, sent.attempt, Outcome::Timeout, now + 29.9);
+    }
+    let after = pool.hedge_after().unwrap();
+    assert!(after < before.mul_f64(1.2), "{before:?} became {after:?}");
+}

@@ -110,6 +110,7 @@ fn ended(outcome: Outcome, event: &ScriptEvent, ask: &Ask) -> HttpResponse {
         Outcome::Success { .. } if ask.wants_stream() => whole_stream(ask),
         Outcome::Success { tokens } => whole(ask, tokens),
         Outcome::Cold { estimated } => faults::loading(faults::Dialect::OpenAi, estimated),
+        Outcome::Absent { .. } => HttpResponse::ServiceUnavailable().finish(),
         Outcome::Rate {
             retry_after: Some(after),
             ..
