@@ -12,6 +12,7 @@ mod connection;
 mod count_tokens;
 mod expect;
 mod files;
+mod groups;
 mod h2;
 mod kept;
 mod keys;
@@ -212,6 +213,7 @@ fn operations() -> Vec<Resource> {
     operations.extend(service());
     operations.extend(backend_administration());
     operations.extend(key_administration());
+    operations.extend(group_administration());
     #[cfg(feature = "lab")]
     operations.extend(simulated());
     operations
@@ -384,6 +386,27 @@ fn key_administration() -> Vec<Resource> {
         only(
             "/admin/v1/keys/{id}/usage",
             get(with_scope(Scope::Admin, keys::usage)),
+        ),
+    ]
+}
+
+/// The administration of groups of keys.
+fn group_administration() -> Vec<Resource> {
+    vec![
+        only(
+            "/admin/v1/groups",
+            post(with_scope(Scope::Admin, groups::create)),
+        )
+        .route(get(with_scope(Scope::Admin, groups::list))),
+        only(
+            "/admin/v1/groups/{name}",
+            get(with_scope(Scope::Admin, groups::show)),
+        )
+        .route(post(with_scope(Scope::Admin, groups::change)))
+        .route(delete(with_scope(Scope::Admin, groups::remove))),
+        only(
+            "/admin/v1/groups/{name}/usage",
+            get(with_scope(Scope::Admin, groups::usage)),
         ),
     ]
 }

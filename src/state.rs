@@ -158,6 +158,13 @@ impl State {
         {
             tracing::warn!(%error, "the groups of stored keys follow their next change");
         }
+        let missing = accounts.missing_groups();
+        if !missing.is_empty() {
+            tracing::warn!(
+                ?missing,
+                "stored keys or groups belong to groups that the settings do not have any more, whose limits do not hold"
+            );
+        }
         self.lanes_changed(settings, applied);
     }
 

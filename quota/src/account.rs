@@ -284,6 +284,15 @@ impl Account {
         self.month = self.month.plus(used);
     }
 
+    /// Adds what was used beside the calls that were reserved.
+    pub(crate) fn charge(&mut self, used: Amount) {
+        if let Some(bucket) = &mut self.tokens {
+            bucket.take(used.tokens);
+        }
+        self.today = self.today.plus(used);
+        self.month = self.month.plus(used);
+    }
+
     pub(crate) fn has_budget(&self) -> bool {
         !self.limits.budgets.is_empty()
     }

@@ -91,18 +91,8 @@ impl Ledger {
         estimate: &Estimate,
         now: u64,
     ) -> Result<(), Refusal> {
-        for id in path {
-            let Some(account) = self.accounts.get_mut(id) else {
-                continue;
-            };
-            account.roll(now);
-            if let Some((exceeded, retry_after)) = account.refuses(estimate) {
-                return Err(Refusal {
-                    account: *id,
-                    exceeded,
-                    retry_after,
-                });
-            }
+        if let Some(refusal) = self.refusal(path, estimate, now) {
+            return Err(refusal);
         }
         for id in path {
             if let Some(account) = self.accounts.get_mut(id) {
@@ -110,6 +100,41 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Returns the first limit that a call would exceed, if there is one. Nothing is reserved.
+    pub fn refusal(
+        &mut self,
+        path: &[AccountId],
+        estimate: &Estimate,
+        now: u64,
+    ) -> Option<Refusal> {
+        path.iter().find_map(|id| {
+            let account = self.accounts.get_mut(id)?;
+            account.roll(now);
+            let (exceeded, retry_after) = account.refuses(estimate)?;
+            Some(Refusal {
+                account: *id,
+                exceeded,
+                retry_after,
+            })
+        })
+    }
+
+    /// Adds what was used for a call beside what it has reserved. Returns `true` if one of the accounts has a budget.
+    pub fn charge(&mut self, path: &[AccountId], used: Amount, now: u64) -> bool {
+        let mut is_bounded = false;
+        for id in path {
+            let Some(account) = self.accounts.get_mut(id) else {
+                continue;
+            };
+            let day = account.roll(now);
+            account.charge(used);
+            is_bounded |= account.has_budget();
+            let unwritten = self.unwritten.entry((*id, day)).or_default();
+            *unwritten = unwritten.plus(used);
+        }
+        is_bounded
     }
 
     /// Returns what is left of the limits per minute of all accounts of `path`, as of the last call that asked for room.

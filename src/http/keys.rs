@@ -2,6 +2,8 @@
 
 mod draft;
 
+pub(super) use draft::unreadable;
+
 use actix_web::HttpResponse;
 use kebne_accounts::{OldHash, StoredKey};
 use serde::Deserialize;
@@ -145,7 +147,7 @@ pub(super) async fn usage(visit: Visit) -> Result<HttpResponse, ApiError> {
     })))
 }
 
-async fn read(visit: &mut Visit) -> Result<serde_json::Map<String, Value>, ApiError> {
+pub(super) async fn read(visit: &mut Visit) -> Result<serde_json::Map<String, Value>, ApiError> {
     let body = visit.body_of_at_most(BODY_MAX).await?;
     serde_json::from_slice(&body).map_err(|error| draft::unreadable(&error))
 }

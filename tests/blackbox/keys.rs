@@ -239,3 +239,102 @@ fn wrong_keys_stop_the_start_with_the_reason() {
         assert!(said.contains(expected), "no `{expected}` in {said}");
     }
 }
+
+/// Sends an administrative request with the key `root`.
+fn admin(program: &Program, method: &str, path: &str, body: &Value) -> Answer {
+    send(program, "root", method, &format!("/admin/v1/{path}"), body)
+}
+
+/// A gateway with the groups `acme` and `team a` below it.
+fn with_groups(folder: &Path) -> (Program, std::path::PathBuf) {
+    let config = settings(folder, &[("root", "scopes = [\"admin\"]\n")]);
+    let program = Program::start_plain(folder, &config);
+    let budgets = json!({"budgets": [{"tokens": 100_000, "per": "day"}]});
+    let company = json!({"name": "acme", "limits": budgets});
+    let made = admin(&program, "POST", "groups", &company);
+    assert_eq!(made.status, 200, "{}", made.body);
+    let team = json!({"name": "team a", "parent": "acme"});
+    assert_eq!(admin(&program, "POST", "groups", &team).status, 200);
+    (program, config)
+}
+
+#[test]
+fn groups_are_made_by_the_api_and_bound_their_keys() {
+    let folder = folder();
+    let (mut program, config) = with_groups(folder.path());
+    let key = json!({"name": "k", "group": "team a"});
+    let key = admin(&program, "POST", "keys", &key).json();
+    let key = key["key"].as_str().unwrap().to_owned();
+    assert_eq!(chat(&program, &key, "m").status, 200);
+    let once = json!({"limits": {"budgets": [{"tokens": 1, "per": "month"}]}});
+    let changed = admin(&program, "POST", "groups/acme", &once);
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    let refused = (429, "insufficient_quota".to_owned());
+    assert_eq!(chat(&program, &key, "m").code(), refused);
+    // It is the same after a restart.
+    assert_eq!(program.terminate(), Some(0));
+    let program = Program::start_plain(folder.path(), &config);
+    assert_eq!(chat(&program, &key, "m").code(), refused);
+    let usage = admin(&program, "GET", "groups/team%20a/usage", &Value::Null).json();
+    assert_eq!(
+        (&usage["object"], &usage["stored"]),
+        (&json!("group.usage"), &json!(true))
+    );
+    let calls = usage["usage"]["month"]["calls"].as_u64();
+    assert!(calls.unwrap() >= 1, "{usage}");
+    let free = json!({"limits": {}});
+    assert_eq!(admin(&program, "POST", "groups/acme", &free).status, 200);
+    assert_eq!(chat(&program, &key, "m").status, 200);
+}
+
+#[test]
+fn groups_that_cannot_be_are_refused_with_the_field() {
+    let folder = folder();
+    let (program, _) = with_groups(folder.path());
+    for (method, path, body, status, param) in [
+        ("POST", "groups", json!({"name": "acme"}), 400, "name"),
+        ("POST", "groups", json!({"name": ""}), 400, "name"),
+        (
+            "POST",
+            "groups",
+            json!({"name": "x", "parent": "y"}),
+            400,
+            "parent",
+        ),
+        (
+            "POST",
+            "groups",
+            json!({"name": "x", "other": 1}),
+            400,
+            "other",
+        ),
+        (
+            "POST",
+            "groups/acme",
+            json!({"parent": "team a"}),
+            400,
+            "parent",
+        ),
+        ("POST", "groups/acme", json!({"name": "b"}), 400, "name"),
+        (
+            "POST",
+            "groups",
+            json!({"name": "x", "guards": ["none"]}),
+            400,
+            "guards",
+        ),
+        ("DELETE", "groups/acme", Value::Null, 409, ""),
+        ("GET", "groups/none", Value::Null, 404, ""),
+        ("DELETE", "groups/team%20a", Value::Null, 200, ""),
+    ] {
+        let answer = admin(&program, method, path, &body);
+        let shown = format!("{method} {path} {body}: {}", answer.body);
+        assert_eq!(answer.status, status, "{shown}");
+        let found = answer.json();
+        let found = found["error"]["param"].as_str().unwrap_or_default();
+        assert_eq!(found, param, "{shown}");
+    }
+    let listed = admin(&program, "GET", "groups", &Value::Null).json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed["data"][0]["source"], "store");
+}

@@ -10,7 +10,7 @@ use actix::{Actor, ArbiterHandle, Handler, Message};
 use kebne_actors::{Context, Props, Strategy};
 
 use crate::{
-    Accounts, SqliteStore, StoredKey,
+    Accounts, GroupSettings, SqliteStore, StoredKey,
     sqlite::SqlitePlace,
     store::{AccountStore, NoStore, StoreError},
 };
@@ -38,6 +38,16 @@ pub(crate) struct PutKey(pub(crate) StoredKey);
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub(crate) struct RemoveKey(pub(crate) String);
+
+/// Writes a group.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct PutGroup(pub(crate) GroupSettings);
+
+/// Removes a group.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct RemoveGroup(pub(crate) String);
 
 /// Announces all keys to who follows them.
 #[derive(Debug, Message)]
@@ -114,9 +124,9 @@ impl Accountant {
             return Ok(());
         }
         let first = self.accounts.first_day();
-        let (keys, used) =
-            self.with_store(|store| Ok((store.keys()?, store.used_since(first)?)))?;
-        self.accounts.load(keys, used);
+        let (groups, keys, used) = self
+            .with_store(|store| Ok((store.groups()?, store.keys()?, store.used_since(first)?)))?;
+        self.accounts.load(groups, keys, used);
         Ok(())
     }
 
@@ -170,6 +180,32 @@ impl Handler<RemoveKey> for Accountant {
         self.with_store(|store| store.remove_key(&id))?;
         self.accounts.change_keys(|keys| {
             keys.remove(&id);
+        });
+        Ok(())
+    }
+}
+
+impl Handler<PutGroup> for Accountant {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, PutGroup(group): PutGroup, _: &mut Context<Self>) -> Self::Result {
+        self.load()?;
+        self.with_store(|store| store.put_group(&group))?;
+        self.accounts.change_groups(|groups| {
+            groups.insert(group.name.clone(), group);
+        });
+        Ok(())
+    }
+}
+
+impl Handler<RemoveGroup> for Accountant {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, RemoveGroup(name): RemoveGroup, _: &mut Context<Self>) -> Self::Result {
+        self.load()?;
+        self.with_store(|store| store.remove_group(&name))?;
+        self.accounts.change_groups(|groups| {
+            groups.remove(&name);
         });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The handle of the accounts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
@@ -13,13 +13,16 @@ use std::{
 use actix::{Actor, ArbiterHandle, Handler};
 use kebne_actors::{ActorRef, AskError, Context, Spawn};
 use kebne_quota::{
-    AccountId, AccountView, Amount, Day, Estimate, Exceeded, Limits, Period, Room, Unwritten,
+    AccountId, AccountView, Amount, Day, Estimate, Exceeded, Limits, Money, Period, Room, Unwritten,
 };
 
 use crate::{
-    AccountHealth, AccountsSettings, Reservation, StoreError, StoredKey,
-    accountant::{Accountant, AnnounceKeys, Flush, FlushSoon, Load, PutKey, RemoveKey},
+    AccountHealth, AccountsSettings, GroupSettings, Reservation, StoreError, StoredKey,
+    accountant::{
+        Accountant, AnnounceKeys, Flush, FlushSoon, Load, PutGroup, PutKey, RemoveGroup, RemoveKey,
+    },
     book::Book,
+    groups::Groups,
     health::Health,
     store::Used,
 };
@@ -39,7 +42,9 @@ type OnKeys = Box<dyn Fn(&BTreeMap<String, StoredKey>) + Send + Sync>;
 pub struct Accounts(Arc<Inner>);
 
 struct Inner {
+    /// With the groups of the store.
     settings: RwLock<Arc<AccountsSettings>>,
+    groups: Mutex<Groups>,
     book: Mutex<Book>,
     keys: Mutex<BTreeMap<String, StoredKey>>,
     on_keys: OnceLock<OnKeys>,
@@ -77,6 +82,7 @@ impl Accounts {
             is_flush_due: AtomicBool::new(false),
             is_loaded: AtomicBool::new(false),
             actor: OnceLock::new(),
+            groups: Mutex::new(Groups::new(&settings)),
             settings: RwLock::new(Arc::new(settings)),
         }));
         accounts.open_groups();
@@ -84,8 +90,15 @@ impl Accounts {
     }
 
     /// Changes the groups and the number of keys. Groups that stay keep what they have used; those that are gone are
-    /// closed. The keys of a group follow with [`Accounts::announce_keys`]. The file stays the one of the start.
+    /// closed. The keys of a group follow with [`Accounts::announce_keys`]. The file stays the one of the start, and the groups in
+    /// it stay too.
     pub fn change(&self, settings: AccountsSettings) {
+        let settings = self.groups().follow(settings);
+        self.use_settings(settings);
+    }
+
+    /// Uses settings with the groups of the store.
+    fn use_settings(&self, settings: AccountsSettings) {
         let settings = Arc::new(settings);
         let before = {
             let current = self.0.settings.write();
@@ -205,9 +218,39 @@ impl Accounts {
         }
     }
 
+    /// Returns the limit that a call would exceed, if there is one. Nothing is reserved.
+    pub fn denies(&self, path: &[AccountId], estimate: Estimate) -> Option<Denied> {
+        let now = self.now();
+        let mut book = self.book();
+        let refusal = book.ledger.refusal(path, &estimate, now)?;
+        Some(Denied {
+            account: book.name(refusal.account),
+            exceeded: refusal.exceeded,
+            retry_after: refusal.retry_after,
+            room: book.ledger.room(path),
+        })
+    }
+
+    /// Adds what was used for a call beside what it has reserved, such as the check of its text by another model.
+    pub fn charge(&self, path: &[AccountId], tokens: u64, money: Money) {
+        let used = Amount {
+            calls: 0,
+            tokens,
+            money,
+        };
+        let now = self.now();
+        let is_bounded = self.book().ledger.charge(path, used, now);
+        self.flush_soon(is_bounded);
+    }
+
     pub(crate) fn settle(&self, path: &[AccountId], estimate: &Estimate, used: Amount) {
         let now = self.now();
         let is_bounded = self.book().ledger.settle(path, estimate, used, now);
+        self.flush_soon(is_bounded);
+    }
+
+    /// Has what was used written down soon if a budget depends on it.
+    fn flush_soon(&self, is_bounded: bool) {
         if is_bounded
             && let Some(actor) = self.0.actor.get()
             && !self.0.is_flush_due.swap(true, SeqCst)
@@ -261,6 +304,43 @@ impl Accounts {
         self.ask(RemoveKey(id.to_owned())).await
     }
 
+    /// Returns the groups that keys and groups of the store name and that do not exist: their limits do not hold. A reload or a
+    /// restart with other settings can remove them.
+    pub fn missing_groups(&self) -> Vec<String> {
+        let (settings, keys) = (self.settings(), self.keys());
+        let stored = self.stored_groups();
+        let of_keys = keys.values().filter_map(|key| key.spec.group.clone());
+        let parents = stored.into_iter().filter_map(|group| group.parent);
+        let is_known = |name: &String| settings.groups.iter().any(|group| group.name == *name);
+        let missing: BTreeSet<String> = of_keys
+            .chain(parents)
+            .filter(|name| !is_known(name))
+            .collect();
+        missing.into_iter().collect()
+    }
+
+    /// Returns the groups that were created while the service ran.
+    pub fn stored_groups(&self) -> Vec<GroupSettings> {
+        self.groups().stored()
+    }
+
+    /// Writes a group, new or changed. It is in effect when this returns. A group of the settings with the same name takes its
+    /// place.
+    ///
+    /// # Errors
+    /// Returns an error if the store did not write it; then nothing has changed.
+    pub async fn put_group(&self, group: GroupSettings) -> Result<(), StoreError> {
+        self.ask(PutGroup(group)).await
+    }
+
+    /// Removes a group. Its keys and groups count in it no more when this returns.
+    ///
+    /// # Errors
+    /// Returns an error if the store did not remove it; then nothing has changed.
+    pub async fn remove_group(&self, name: &str) -> Result<(), StoreError> {
+        self.ask(RemoveGroup(name.to_owned())).await
+    }
+
     /// Writes down what was used until now.
     ///
     /// # Errors
@@ -283,6 +363,10 @@ impl Accounts {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the time in seconds since 1970.
@@ -312,11 +396,14 @@ impl Accounts {
     }
 
     /// Takes what earlier processes wrote down. Only the first call has an effect.
-    pub(crate) fn load(&self, keys: Vec<StoredKey>, used: Vec<Used>) {
+    pub(crate) fn load(&self, groups: Vec<GroupSettings>, keys: Vec<StoredKey>, used: Vec<Used>) {
         if self.0.is_loaded.swap(true, SeqCst) {
             return;
         }
         self.book().add_past(used);
+        self.change_groups(|known| {
+            known.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
+        });
         self.change_keys(|known| known.extend(keys.into_iter().map(|key| (key.id.clone(), key))));
     }
 
@@ -329,6 +416,13 @@ impl Accounts {
         if let Some(on_keys) = self.0.on_keys.get() {
             on_keys(&keys);
         }
+    }
+
+    pub(crate) fn change_groups(&self, change: impl FnOnce(&mut BTreeMap<String, GroupSettings>)) {
+        let settings = self.groups().change(change);
+        self.use_settings(settings);
+        // The keys of a group have other accounts now.
+        self.change_keys(|_| {});
     }
 
     /// Returns what is not yet written down. What is used from now on asks for another flush.

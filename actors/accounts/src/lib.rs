@@ -7,6 +7,7 @@
 mod accountant;
 mod accounts;
 mod book;
+mod groups;
 mod health;
 mod key;
 mod reservation;

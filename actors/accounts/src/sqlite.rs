@@ -14,9 +14,10 @@ use std::{
 
 use kebne_quota::{Amount, Day, Money};
 use rusqlite::{Connection, params};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    StoredKey,
+    GroupSettings, StoredKey,
     store::{KeyStore, QuotaStore, StoreError, Used},
 };
 
@@ -38,6 +39,8 @@ CREATE TABLE used (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX used_by_day ON used (day);
 ";
+/// A table that the first versions did not have, and do not mind.
+const GROUPS: &str = "CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;";
 
 /// An open file.
 #[derive(Debug)]
@@ -127,7 +130,7 @@ impl SqliteStore {
         };
         let (application, format) = (number("application_id")?, number("user_version")?);
         if (application, format) == (APPLICATION, FORMAT) {
-            return Ok(());
+            return Ok(self.connection.execute_batch(GROUPS)?);
         }
         let tables = "SELECT count(*) FROM sqlite_schema";
         let tables: i64 = self.connection.query_row(tables, [], |row| row.get(0))?;
@@ -137,30 +140,41 @@ impl SqliteStore {
             return Err(StoreError(message));
         }
         self.connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
+            "BEGIN IMMEDIATE; {SCHEMA} {GROUPS} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
         ))?;
         Ok(())
+    }
+}
+
+impl SqliteStore {
+    /// Reads all records of a table.
+    fn records<T: DeserializeOwned>(&self, table: &str) -> Result<Vec<T>, StoreError> {
+        let mut rows = self
+            .connection
+            .prepare(&format!("SELECT record FROM {table}"))?;
+        let records = rows.query_map([], |row| row.get::<_, String>(0))?;
+        let mut all = Vec::new();
+        for record in records {
+            let record = serde_json::from_str(&record?);
+            let unreadable =
+                |error| StoreError(format!("a record in `{table}` cannot be read: {error}"));
+            all.push(record.map_err(unreadable)?);
+        }
+        Ok(all)
     }
 }
 
 impl KeyStore for SqliteStore {
     fn keys(&mut self) -> Result<Vec<StoredKey>, StoreError> {
         self.place.check()?;
-        let mut rows = self.connection.prepare("SELECT record FROM keys")?;
-        let records = rows.query_map([], |row| row.get::<_, String>(0))?;
-        let mut keys = Vec::new();
-        for record in records {
-            let key = serde_json::from_str(&record?);
-            keys.push(key.map_err(|error| StoreError(format!("a key cannot be read: {error}")))?);
-        }
-        Ok(keys)
+        self.records("keys")
     }
 
     fn put_key(&mut self, key: &StoredKey) -> Result<(), StoreError> {
         self.place.check()?;
-        let record = serde_json::to_string(key).map_err(|error| StoreError(error.to_string()))?;
         let put = "INSERT INTO keys VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = ?2";
-        self.connection.execute(put, params![key.id, record])?;
+        self.connection
+            .execute(put, params![key.id, record(key)?])?;
         Ok(())
     }
 
@@ -170,6 +184,31 @@ impl KeyStore for SqliteStore {
             .execute("DELETE FROM keys WHERE id = ?1", [id])?;
         Ok(())
     }
+
+    fn groups(&mut self) -> Result<Vec<GroupSettings>, StoreError> {
+        self.place.check()?;
+        self.records("groups")
+    }
+
+    fn put_group(&mut self, group: &GroupSettings) -> Result<(), StoreError> {
+        self.place.check()?;
+        let put = "INSERT INTO groups VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET record = ?2";
+        self.connection
+            .execute(put, params![group.name, record(group)?])?;
+        Ok(())
+    }
+
+    fn remove_group(&mut self, name: &str) -> Result<(), StoreError> {
+        self.place.check()?;
+        self.connection
+            .execute("DELETE FROM groups WHERE name = ?1", [name])?;
+        Ok(())
+    }
+}
+
+/// Returns a record as it is written.
+fn record(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError(error.to_string()))
 }
 
 impl QuotaStore for SqliteStore {

@@ -2,7 +2,7 @@
 
 use kebne_quota::{Amount, Day};
 
-use crate::StoredKey;
+use crate::{GroupSettings, StoredKey};
 
 /// The reason why a store did not do what it was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +12,7 @@ pub struct StoreError(pub String);
 /// What an account used on a day.
 pub type Used = (String, Day, Amount);
 
-/// A store of keys. Its methods may block: they are called on a thread of their own.
+/// A store of keys and their groups. Its methods may block: they are called on a thread of their own.
 pub trait KeyStore: Send {
     /// Returns all keys.
     ///
@@ -31,6 +31,24 @@ pub trait KeyStore: Send {
     /// # Errors
     /// Returns the reason why it was not removed.
     fn remove_key(&mut self, id: &str) -> Result<(), StoreError>;
+
+    /// Returns all groups.
+    ///
+    /// # Errors
+    /// Returns the reason why the store cannot be read.
+    fn groups(&mut self) -> Result<Vec<GroupSettings>, StoreError>;
+
+    /// Writes a group, new or changed.
+    ///
+    /// # Errors
+    /// Returns the reason why it was not written.
+    fn put_group(&mut self, group: &GroupSettings) -> Result<(), StoreError>;
+
+    /// Removes a group.
+    ///
+    /// # Errors
+    /// Returns the reason why it was not removed.
+    fn remove_group(&mut self, name: &str) -> Result<(), StoreError>;
 }
 
 /// A store of what accounts use. Its methods may block: they are called on a thread of their own.
@@ -69,6 +87,18 @@ impl KeyStore for NoStore {
     }
 
     fn remove_key(&mut self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn groups(&mut self) -> Result<Vec<GroupSettings>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn put_group(&mut self, _: &GroupSettings) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn remove_group(&mut self, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
 }

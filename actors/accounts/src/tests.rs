@@ -295,3 +295,56 @@ fn groups_must_exist_and_form_no_circle() {
     ]);
     assert_eq!(chain, ["accounts.groups[4].parent"]);
 }
+
+#[actix::test]
+async fn groups_of_the_store_bound_their_keys_and_survive_restarts_and_reloads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("accounts.sqlite");
+    let first = run(&path).await;
+    let stored = group("team", Some("acme"), 10);
+    first.accounts.put_group(stored.clone()).await.unwrap();
+    let names = |accounts: &Accounts| {
+        let settings = accounts.settings();
+        let chain = settings.chain("team").into_iter();
+        chain.map(|group| group.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&first.accounts), ["team", "acme"]);
+    let estimate = Estimate {
+        tokens: 11,
+        ..Estimate::default()
+    };
+    let reserve = |accounts: &Accounts| {
+        let opened = accounts.open("key_1", Some("team"), &Limits::default());
+        accounts.reserve(&opened, estimate).map(drop)
+    };
+    let denied = reserve(&first.accounts).unwrap_err();
+    assert_eq!(&*denied.account, "group/team");
+    first.system.terminate().await;
+
+    let second = run(&path).await;
+    assert_eq!(second.accounts.stored_groups(), [stored]);
+    assert!(reserve(&second.accounts).is_err());
+    second.accounts.change(AccountsSettings {
+        groups: vec![group("acme", None, 1000)],
+        ..AccountsSettings::default()
+    });
+    assert_eq!(names(&second.accounts), ["team", "acme"]);
+    assert!(reserve(&second.accounts).is_err());
+    let raised = group("team", Some("acme"), 100);
+    second.accounts.put_group(raised).await.unwrap();
+    assert!(reserve(&second.accounts).is_ok());
+    assert_eq!(second.accounts.missing_groups(), Vec::<String>::new());
+    second.accounts.change(AccountsSettings::default());
+    assert_eq!(second.accounts.missing_groups(), ["acme"]);
+    // A group of the settings takes the place of one with its name.
+    second.accounts.change(AccountsSettings {
+        groups: vec![group("acme", None, 1000), group("team", None, 5)],
+        ..AccountsSettings::default()
+    });
+    assert_eq!(names(&second.accounts), ["team"]);
+    assert_eq!(second.accounts.stored_groups(), []);
+    second.accounts.remove_group("team").await.unwrap();
+    second.accounts.change(AccountsSettings::default());
+    assert!(second.accounts.view("group/team").is_none());
+    second.system.terminate().await;
+}

@@ -36,6 +36,36 @@ fn budget(tokens: u64, per: Period) -> Limits {
 }
 
 #[test]
+fn what_is_charged_beside_a_call_counts_in_its_accounts() {
+    let mut ledger = Ledger::default();
+    let (key, group) = (
+        ledger.open(Limits::default(), NOON),
+        ledger.open(budget(100, Period::Month), NOON),
+    );
+    let path = [key, group];
+    ledger.reserve(&path, &tokens(60), NOON).unwrap();
+    let beside = Amount {
+        calls: 0,
+        ..used(30)
+    };
+    assert!(ledger.charge(&path, beside, NOON));
+    assert_eq!(ledger.refusal(&path, &tokens(10), NOON), None);
+    let refusal = ledger.refusal(&path, &tokens(11), NOON).unwrap();
+    assert_eq!(refusal.account, group);
+    let view = ledger.view(key, NOON).unwrap();
+    assert_eq!(
+        (view.running, view.today.tokens, view.today.calls),
+        (1, 30, 0)
+    );
+    let unwritten: u64 = ledger
+        .unwritten()
+        .values()
+        .map(|amount| amount.tokens)
+        .sum();
+    assert_eq!(unwritten, 60);
+}
+
+#[test]
 fn a_reservation_counts_until_the_real_usage_takes_its_place() {
     let mut ledger = Ledger::default();
     let key = ledger.open(budget(100, Period::Day), NOON);

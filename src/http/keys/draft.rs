@@ -52,7 +52,7 @@ fn spec_of(fields: Value) -> Result<KeySpec, ApiError> {
 }
 
 /// Returns the error of a body that is not what is expected; it names the field if the reader does.
-pub(super) fn unreadable(error: &serde_json::Error) -> ApiError {
+pub(in crate::http) fn unreadable(error: &serde_json::Error) -> ApiError {
     let text = error.to_string();
     let field = text.strip_prefix("unknown field `");
     let field = field.and_then(|rest| rest.split('`').next());
@@ -107,11 +107,7 @@ fn check(spec: &KeySpec, id: Option<&str>, state: &State, known: &Keys) -> Resul
     let groups = &settings.groups;
     let group = spec.group.as_ref();
     let group = group.is_none_or(|wanted| groups.iter().any(|group| group.name == *wanted));
-    require(
-        group,
-        "group",
-        "must be the name of a group of `accounts.groups`",
-    )?;
+    require(group, "group", "must be the name of a group")?;
     let guards = spec.guards.iter().all(|name| state.guards.get().has(name));
     require(guards, "guards", "must be names of `guards`")?;
     match spec.limits.validate("limits").first() {
