@@ -121,6 +121,19 @@ impl ModelPrice {
 }
 
 impl Consumed {
+    /// Determines what a call that is answered, and is no call of a caller, has consumed at the backend `lane`.
+    pub fn of_answer(
+        answer: &serde_json::Value,
+        asked: Asked,
+        (price, lane): (Option<&ModelPrice>, &str),
+    ) -> Self {
+        let trail = TrailReport {
+            answered: Some(tokio::time::Instant::now()),
+            ..TrailReport::default()
+        };
+        Self::of((&Usage::of_answer(answer), 0), asked, &trail, (price, lane))
+    }
+
     /// Determines what an ended call has consumed at the backend `lane`.
     ///
     /// `usage` is what the backend reported, and `arrived` the number of tokens that were counted in its stream. A call

@@ -99,6 +99,11 @@ impl Expression {
         })
     }
 
+    /// Returns `true` for the expression of a known pattern.
+    pub(crate) fn is_pattern(&self) -> bool {
+        self.pattern.is_some()
+    }
+
     /// Returns the first match that begins at or after `from`.
     pub(crate) fn find(&self, text: &str, mut from: usize) -> Option<Range<usize>> {
         let block = BLOCK.max(self.window);

@@ -4,6 +4,7 @@
 mod candidate;
 mod checksum;
 mod expression;
+mod folded;
 mod guard;
 mod pattern;
 mod rule;

@@ -4,8 +4,22 @@ use std::{ops::Range, sync::Arc};
 
 use crate::{
     expression::{Expression, RuleError},
+    folded::Folded,
     settings::{Action, GuardRuleSettings, GuardSettings},
 };
+
+/// A text as rules see it: the regular expressions of operators as it is, the known patterns folded.
+pub(crate) struct Seen<'t> {
+    pub(crate) text: &'t str,
+    folded: Folded<'t>,
+}
+
+impl<'t> Seen<'t> {
+    pub(crate) fn of(text: &'t str) -> Self {
+        let folded = Folded::of(text);
+        Self { text, folded }
+    }
+}
 
 /// A rule that can be used.
 #[derive(Debug)]
@@ -38,12 +52,24 @@ impl Rule {
     }
 
     /// Returns the first match that begins at or after `from`.
-    pub(crate) fn find(&self, text: &str, from: usize) -> Option<Range<usize>> {
-        self.expression.find(text, from)
+    pub(crate) fn find(&self, seen: &Seen<'_>, from: usize) -> Option<Range<usize>> {
+        if !self.expression.is_pattern() {
+            return self.expression.find(seen.text, from);
+        }
+        let folded = &seen.folded;
+        let found = self.expression.find(folded.text(), folded.folded(from))?;
+        Some(folded.original(found.start)..folded.original(found.end))
     }
 
     /// Returns the first place at or after `from` where a match could begin that more text would change.
-    pub(crate) fn open_from(&self, text: &str, from: usize) -> Option<usize> {
-        self.expression.open_from(text, from)
+    pub(crate) fn open_from(&self, seen: &Seen<'_>, from: usize) -> Option<usize> {
+        if !self.expression.is_pattern() {
+            return self.expression.open_from(seen.text, from);
+        }
+        let folded = &seen.folded;
+        let open = self
+            .expression
+            .open_from(folded.text(), folded.folded(from))?;
+        Some(folded.original(open))
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::{rule::Rule, settings::Action};
+use crate::{
+    rule::{Rule, Seen},
+    settings::Action,
+};
 
 /// The bytes that are kept before what is undecided: the longest character, for rules that look at it.
 const CONTEXT: usize = 4;
@@ -59,13 +62,14 @@ impl Scan {
             return;
         }
         self.text.push_str(part);
+        let seen = Seen::of(&self.text);
         let mut place = self.decided - self.base;
         let mut outlooks = vec![Outlook::default(); rules.len()];
         loop {
             let mut open = self.text.len();
             let mut first: Option<Match> = None;
             for (rule, outlook) in outlooks.iter_mut().enumerate() {
-                outlook.look(&rules[rule], &self.text, place, is_last);
+                outlook.look(&rules[rule], &seen, place, is_last);
                 open = open.min(outlook.open.unwrap_or(open));
                 if let Some(range) = outlook.next.as_ref().filter(|range| **range != NOTHING)
                     && first
@@ -100,12 +104,12 @@ impl Scan {
 
 impl Outlook {
     /// Brings the outlook up to date for the text from `place` on.
-    fn look(&mut self, rule: &Rule, text: &str, place: usize, is_last: bool) {
+    fn look(&mut self, rule: &Rule, seen: &Seen<'_>, place: usize, is_last: bool) {
         if self.next.as_ref().is_none_or(|next| next.start < place) {
-            self.next = Some(rule.find(text, place).unwrap_or(NOTHING));
+            self.next = Some(rule.find(seen, place).unwrap_or(NOTHING));
         }
         if !is_last && self.open.is_none_or(|open| open < place) {
-            self.open = Some(rule.open_from(text, place).unwrap_or(text.len()));
+            self.open = Some(rule.open_from(seen, place).unwrap_or(seen.text.len()));
         }
     }
 }

@@ -7,8 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use kebne_accounts::Denied;
 use kebne_guard::{Action, CheckSettings, Guard, Hit, Hits, Side, WhenGone};
 use kebne_lane::{CallOptions, Ending};
+use kebne_quota::{AccountId, Estimate, Money};
 use kebne_wire::{
     PassThrough,
     request::{Endpoint, parse},
@@ -18,8 +20,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    backend::upstream::Clients, gateway::Gateway, guards::CHECK, llm::ModelBody,
-    settings::Environment, surface::error::ApiError,
+    backend::upstream::Clients,
+    cost::{Asked, Consumed, Prices},
+    gateway::Gateway,
+    guards::CHECK,
+    llm::ModelBody,
+    settings::Environment,
+    surface::error::ApiError,
 };
 
 /// The largest answer of a service that is read.
@@ -52,6 +59,8 @@ pub(crate) struct Question {
     /// The name of the key.
     pub(crate) key: Arc<str>,
     pub(crate) request_id: Arc<str>,
+    /// The accounts of the key. What a model takes for its check counts in them.
+    pub(crate) accounts: Arc<[AccountId]>,
     pub(crate) texts: Vec<String>,
 }
 
@@ -75,6 +84,8 @@ enum Gone {
     Unreadable,
     #[error("the model did not answer: {0}")]
     Model(String),
+    #[error("a limit of the key, or of a group above it, has no room for the check")]
+    Denied(Denied),
 }
 
 impl Checker {
@@ -138,20 +149,21 @@ impl Checker {
     /// Returns an error if they are refused, or if there is no answer and the check is closed in that case.
     pub(crate) async fn check(
         &self,
-        gateway: &Gateway,
+        (gateway, prices): (&Gateway, &Prices),
         question: &Question,
         hits: &mut Hits,
     ) -> Result<(), ApiError> {
         let asked = async {
             match &self.service {
                 Some(service) => self.ask_service(service, question).await,
-                None => self.ask_model(gateway, question).await,
+                None => self.ask_model(gateway, prices, question).await,
             }
         };
         let timeout = self.settings.timeout.0;
         let answer = tokio::time::timeout(timeout, asked).await;
         let verdict = match answer.unwrap_or(Err(Gone::Slow)) {
             Ok(verdict) => verdict,
+            Err(Gone::Denied(denied)) => return Err(ApiError::over_limit(&denied)),
             Err(gone) => return self.gone(&gone, question.side, hits),
         };
         let Some(action) = verdict.action else {
@@ -237,12 +249,34 @@ impl Checker {
         Ok(Verdict { action, labels })
     }
 
-    async fn ask_model(&self, gateway: &Gateway, question: &Question) -> Result<Verdict, Gone> {
+    async fn ask_model(
+        &self,
+        gateway: &Gateway,
+        prices: &Prices,
+        question: &Question,
+    ) -> Result<Verdict, Gone> {
         let model = self.settings.model.as_deref().unwrap_or_default();
         let body = json!({"model": model, "input": question.texts}).to_string();
         let endpoint = Endpoint::PassThrough(PassThrough::Moderations);
         let id = Arc::clone(&question.request_id);
         let parsed = parse(endpoint, Bytes::from(body), id).map_err(|_| Gone::Unreadable)?;
+        let asked = Asked {
+            input: parsed.tokens,
+            generates: false,
+        };
+        let price = prices.of(model).map(|price| &**price);
+        let accounts = gateway.accounts();
+        // An answer is checked whatever it costs: its call was admitted.
+        if question.side == Side::Input {
+            let estimate = Estimate {
+                tokens: asked.input.into(),
+                money: price.map_or(Money::ZERO, |price| {
+                    price.highest_cost(asked.input.into(), 0)
+                }),
+            };
+            let denied = accounts.denies(&question.accounts, estimate);
+            denied.map_or(Ok(()), |denied| Err(Gone::Denied(denied)))?;
+        }
         let options = CallOptions {
             bytes: u64::try_from(parsed.request.body.len()).unwrap_or(u64::MAX),
             cost: parsed.tokens,
@@ -252,11 +286,17 @@ impl Checker {
         };
         let reply = gateway.call(model, None, parsed.request, options).await;
         let reply = reply.map_err(|error| Gone::Model(error.to_string()))?;
+        let lane = reply.lane.clone();
         let (response, guard) = reply.reply.into_parts();
-        let verdict = match &response.body {
-            ModelBody::Opaque(_, body) | ModelBody::Whole(body) => self.moderated(body),
-            ModelBody::Stream(_) => None,
+        let body = match &response.body {
+            ModelBody::Opaque(_, body) | ModelBody::Whole(body) => body.as_ref(),
+            ModelBody::Stream(_) => &[],
         };
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let consumed = Consumed::of_answer(&answer, asked, (price, &lane));
+        let money = consumed.cost.unwrap_or_default();
+        accounts.charge(&question.accounts, consumed.tokens, money);
+        let verdict = self.moderated(&answer);
         guard.finish(if verdict.is_some() {
             Ending::Success
         } else {
@@ -266,8 +306,7 @@ impl Checker {
     }
 
     /// Reads the answer of a moderation model.
-    fn moderated(&self, body: &[u8]) -> Option<Verdict> {
-        let answer: Value = serde_json::from_slice(body).ok()?;
+    fn moderated(&self, answer: &Value) -> Option<Verdict> {
         let results = answer["results"]
             .as_array()
             .filter(|list| !list.is_empty())?;

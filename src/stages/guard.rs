@@ -63,6 +63,7 @@ impl Stage for Guard<'_> {
             model: model.as_str().into(),
             key: shaped.caller.name.as_str().into(),
             request_id: Arc::clone(&shaped.call.id),
+            accounts: Arc::clone(&shaped.caller.accounts),
             texts: Vec::new(),
         };
         let reads = applied.guards().any(kebne_guard::Guard::reads_input);
@@ -97,9 +98,11 @@ impl Guard<'_> {
                 texts: texts_after(&masked.texts, &masked.edits),
                 ..question.clone()
             };
+            let prices = self.state.prices.get();
+            let books = (&self.state.gateway, &*prices);
             for checker in checkers {
                 let mut hits = Hits::new();
-                let checked = checker.check(&self.state.gateway, &asked, &mut hits).await;
+                let checked = checker.check(books, &asked, &mut hits).await;
                 notes.add_hits(hits);
                 checked?;
             }
@@ -187,7 +190,8 @@ fn refuse(refused: Option<Refused>) -> Result<(), ApiError> {
 fn check_form(texts: &RequestTexts, applied: &Applied, shaped: &Shaped) -> Result<(), ApiError> {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let characters = || {
-        let each = texts.texts.iter().map(|text| text.value.chars().count());
+        let asked = texts.texts.iter().filter(|text| !text.is_aside);
+        let each = asked.map(|text| text.value.chars().count());
         count(each.sum())
     };
     let options = &shaped.options;
@@ -211,15 +215,16 @@ fn check_form(texts: &RequestTexts, applied: &Applied, shaped: &Shaped) -> Resul
     Ok(())
 }
 
-/// Returns the texts of a request as they are sent.
+/// Returns what the model is asked, as it is sent.
 fn texts_after(texts: &RequestTexts, edits: &[Edit]) -> Vec<String> {
     let mut edits = edits.iter().peekable();
-    let after = texts.texts.iter().map(|text| {
+    let after = texts.texts.iter().filter_map(|text| {
         let edit = edits.next_if(|(span, _)| *span == text.span);
-        match edit {
-            Some((_, Replacement::Text(masked))) => masked.clone(),
-            _ => text.value.clone(),
-        }
+        let value = match edit {
+            Some((_, Replacement::Text(masked))) => masked,
+            _ => &text.value,
+        };
+        (!text.is_aside).then(|| value.clone())
     });
     after.collect()
 }

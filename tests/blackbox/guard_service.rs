@@ -208,3 +208,34 @@ fn a_moderation_model_of_the_gateway_is_asked_through_its_lane() {
         answer.head
     );
 }
+
+#[test]
+fn what_a_moderation_model_takes_counts_in_the_budget_of_the_key() {
+    let folder = folder();
+    let (url, requests) = upstream(|_| whole("fine"));
+    let (moderation, asked) = upstream(|_| {
+        let answer = json!({"id": "m", "model": "mod", "results": [{"flagged": false, "categories": {}}], "usage": {"prompt_tokens": 500}});
+        http("application/json", &answer.to_string())
+    });
+    let hash = "4813494d137e1631bba301d5acab6e7bb7aa74ce1185d456565ef51d737677b2";
+    let more = format!(
+        "[guards.check]\nmodel = \"mod\"\nsides = [\"input\"]\n[[backends]]\nname = \"mod\"\nkind = \"openai\"\nbase_url = \"{moderation}\"\n\
+         [[models]]\nname = \"mod\"\nbackends = [\"mod\"]\n[[server.keys]]\nname = \"root\"\nhash = \"{hash}\"\n\
+         [[server.keys.limits.budgets]]\ntokens = 400\nper = \"month\"\n"
+    );
+    let program = start(folder.path(), &url, &more);
+    for _ in 0..2 {
+        let root = [("authorization", "Bearer root")];
+        let answer = program.send("POST", CHAT, &root, &chat("hello", json!({})));
+        assert_eq!(
+            answer.code(),
+            (429, "insufficient_quota".to_owned()),
+            "{}",
+            answer.body
+        );
+    }
+    // The second call had no room for its check.
+    assert_eq!(asked_raw(&asked)["input"], json!(["hello"]));
+    assert!(asked.try_recv().is_err());
+    assert!(requests.try_recv().is_err());
+}

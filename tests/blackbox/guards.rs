@@ -163,6 +163,34 @@ fn requests_of_every_surface_are_masked_before_they_are_sent() {
 }
 
 #[test]
+fn what_goes_along_with_a_request_is_masked_too() {
+    let folder = folder();
+    let (url, requests) = upstream(|_| whole("ok"));
+    let program = start(folder.path(), &url, &rule("card", "mask", "[\"input\"]"));
+    let wide = "４１１１\u{a0}1111\u{2011}1111\u{3000}1111";
+    let tool = json!({"type": "function", "function": {"name": "f", "description": CARD,
+        "parameters": {"type": "object", "properties": {"url": {"type": "string", "default": CARD}}}}});
+    let more = json!({"user": CARD, "stop": [CARD, wide], "tools": [tool], "metadata": {"id": wide, "number": 4_111_111_111_111_111_u64},
+        "seed": 4_111_111_111_111_111_u64, "response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": {"title": CARD}}}});
+    let body = chat(wide, more);
+    let answer = program.send("POST", CHAT, &[], &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let sent = asked_raw(&requests);
+    let mut expected = body
+        .to_string()
+        .replace(CARD, "[CARD]")
+        .replace(wide, "[CARD]");
+    expected = expected.replacen("\"number\":4111111111111111", "\"number\":\"[CARD]\"", 1);
+    assert_eq!(sent, serde_json::from_str::<Value>(&expected).unwrap());
+    let asked = json!({"model": "m", "max_tokens": 5, "stop_sequences": [CARD], "metadata": {"user_id": CARD},
+        "messages": [{"role": "user", "content": "a"}], "tools": [{"name": "t", "description": CARD, "input_schema": {"type": "object"}}]});
+    let answer = program.send("POST", "/v1/messages", &[], &asked);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let sent = asked_raw(&requests).to_string();
+    assert!(sent.contains("[CARD]") && !sent.contains("4111"), "{sent}");
+}
+
+#[test]
 fn only_the_text_of_a_body_changes() {
     let folder = folder();
     let (url, requests) = raw(whole("ok"));

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 pub use delta::{Delta, Ends, EventTexts, of_event};
 use walk::{Entries, Walk, entries};
 
-/// The members of a request that contain texts. Tools, schemas, metadata and the name of the user are not among them.
+/// The members of a request that contain what the model is asked. All others are asides.
 const REQUEST: [&str; 10] = [
     "messages",
     "input",
@@ -26,6 +26,39 @@ const REQUEST: [&str; 10] = [
     "documents",
     "texts",
     "prediction",
+];
+/// The members of a request that are constants of a dialect, or ids.
+const CONSTANTS: [&str; 11] = [
+    "model",
+    "previous_response_id",
+    "conversation",
+    "encoding_format",
+    "service_tier",
+    "truncation",
+    "modalities",
+    "include",
+    "reasoning_effort",
+    "verbosity",
+    "voice",
+];
+/// The asides with a form of their own, in which not every string is a text. In those that are not known, every string is.
+const ASIDES: [&str; 16] = [
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "response_format",
+    "text",
+    "output_config",
+    "output_format",
+    "mcp_servers",
+    "options",
+    "parameters",
+    "stream_options",
+    "logit_bias",
+    "thinking",
+    "reasoning",
+    "audio",
 ];
 /// The members of a whole answer that contain texts: those of chat and completions, of messages, and of responses.
 const ANSWER: [&str; 3] = ["choices", "content", "output"];
@@ -55,6 +88,9 @@ pub struct Text {
     pub value: String,
     /// Its form.
     pub form: Form,
+    /// `true` if it is not what the model is asked, but goes along: the name of a person or a tool, the definition of a tool, a
+    /// stop sequence, metadata.
+    pub is_aside: bool,
 }
 
 /// The texts of a request.
@@ -76,10 +112,11 @@ pub struct RequestTexts {
 /// Returns an error if the body cannot be read.
 pub fn of_request(body: &[u8]) -> Result<RequestTexts, Unreadable> {
     let text = str::from_utf8(body).map_err(|_| Unreadable)?;
-    let mut walk = Walk::new(text);
+    let mut walk = Walk::new(text).for_request();
     let mut request = RequestTexts::default();
     for (key, value) in entries(text)?.0 {
         if !REQUEST.contains(&key.as_ref()) {
+            walk.aside(value, &key)?;
             continue;
         }
         if matches!(&*key, "messages" | "input") {

@@ -159,6 +159,7 @@ impl<'a> Event<'a> {
                         span: span(self.whole, json),
                         value: decoded(json)?,
                         form: if is_json { Form::Json } else { Form::Plain },
+                        is_aside: false,
                     },
                 });
             } else if key == "response" {

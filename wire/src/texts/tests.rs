@@ -6,6 +6,15 @@ fn values(texts: &[Text]) -> Vec<&str> {
     texts.iter().map(|text| text.value.as_str()).collect()
 }
 
+/// What the model is asked, and what goes along.
+fn parts(texts: &[Text]) -> (Vec<&str>, Vec<&str>) {
+    let of = |is_aside: bool| {
+        let wanted = texts.iter().filter(|text| text.is_aside == is_aside);
+        wanted.map(|text| text.value.as_str()).collect()
+    };
+    (of(false), of(true))
+}
+
 #[test]
 fn the_texts_of_a_request_of_each_dialect_are_found() {
     let image = json!({"type": "image_url", "image_url": {"url": "https://a"}});
@@ -54,7 +63,7 @@ fn the_texts_of_a_request_of_each_dialect_are_found() {
         ),
     ] {
         let request = of_request(body.to_string().as_bytes()).unwrap();
-        assert_eq!(values(&request.texts), expected, "{body}");
+        assert_eq!(parts(&request.texts).0, expected, "{body}");
         assert_eq!(request.messages, messages, "{body}");
         assert!(!request.has_token_ids);
     }
@@ -74,6 +83,44 @@ fn the_texts_of_a_request_of_each_dialect_are_found() {
     }
     for wrong in ["[]", "", "{\"messages\":"] {
         assert_eq!(of_request(wrong.as_bytes()), Err(Unreadable), "{wrong}");
+    }
+}
+
+#[test]
+fn what_goes_along_with_a_request_is_found_too() {
+    let schema = json!({"type": "object", "properties": {"url": {"type": "string", "description": "b", "enum": ["c"], "default": "d", "format": "email"}}});
+    let mcp = json!({"type": "mcp", "server_label": "l", "server_url": "https://a", "authorization": "k", "headers": {"x": "k"}});
+    for (body, asides) in [
+        (
+            json!({"model": "m", "user": "u", "stop": ["s", "t"], "seed": 4_111_111_111_111_111_u64, "stream": true,
+                "metadata": {"id": "i", "name": "n", "number": 12_345_678}, "prompt_cache_key": "p", "service_tier": "auto",
+                "logit_bias": {"1": 1}, "options": {"seed": 12_345_678, "stop": "o"}, "messages": []}),
+            vec!["u", "s", "t", "i", "n", "12345678", "p", "o"],
+        ),
+        (
+            json!({"tools": [{"type": "function", "function": {"name": "f", "description": "a", "parameters": schema}}, mcp],
+                "tool_choice": {"type": "function", "function": {"name": "f"}},
+                "response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": {"title": "e"}}}}),
+            vec!["f", "a", "b", "c", "d", "f", "r", "e"],
+        ),
+        (
+            json!({"stop_sequences": ["s"], "messages": [
+                {"role": "user", "name": "ann", "content": "x"},
+                {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            ]}),
+            vec!["s", "ann", "f"],
+        ),
+    ] {
+        let body = body.to_string();
+        let request = of_request(body.as_bytes()).unwrap();
+        let mut found = parts(&request.texts).1;
+        // The order of members is that of the body.
+        found.sort_unstable();
+        let mut expected = asides.clone();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{body}");
+        let starts: Vec<_> = request.texts.iter().map(|text| text.span.start).collect();
+        assert!(starts.is_sorted(), "{body}");
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) const DEPTH_MAX: usize = 128;
 const DIGITS_MIN: usize = 7;
 
 /// Members that are not texts: constants of the dialects, ids, names of tools, signatures, and encoded data.
-const STRUCTURE: [&str; 34] = [
+const STRUCTURE: [&str; 37] = [
     "role",
     "type",
     "id",
@@ -52,9 +52,20 @@ const STRUCTURE: [&str; 34] = [
     "file_url",
     "image_url",
     "obfuscation",
+    "authorization",
+    "authorization_token",
+    "server_url",
 ];
 /// Members below which nothing is a text.
-const WITHOUT_TEXTS: [&str; 4] = ["logprobs", "top_logprobs", "usage", "cache_control"];
+const WITHOUT_TEXTS: [&str; 5] = [
+    "logprobs",
+    "top_logprobs",
+    "usage",
+    "cache_control",
+    "headers",
+];
+/// The member with the name of a person or a tool. It is a text that goes along with a request.
+const NAME: &str = "name";
 /// The types of parts that are images.
 const IMAGES: [&str; 3] = ["image", "image_url", "input_image"];
 
@@ -120,13 +131,25 @@ pub(super) fn span(whole: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
+/// What a walk collects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    /// Texts.
+    Texts,
+    /// The texts and the asides of a request.
+    Request,
+    /// The positions of probabilities.
+    Probabilities,
+}
+
 /// A walk through one JSON text.
 pub(super) struct Walk<'a> {
     whole: &'a str,
     depth: usize,
     /// `true` among the arguments of a tool call, where every string is a text.
     is_free: bool,
-    wants_probabilities: bool,
+    wants: Wants,
+    is_aside: bool,
     pub(super) texts: Vec<Text>,
     pub(super) images: usize,
     pub(super) probabilities: Vec<Range<usize>>,
@@ -138,7 +161,8 @@ impl<'a> Walk<'a> {
             whole,
             depth: 0,
             is_free: false,
-            wants_probabilities: false,
+            wants: Wants::Texts,
+            is_aside: false,
             texts: Vec::new(),
             images: 0,
             probabilities: Vec::new(),
@@ -147,8 +171,32 @@ impl<'a> Walk<'a> {
 
     /// Collects only the positions of probabilities.
     pub(super) fn for_probabilities(mut self) -> Self {
-        self.wants_probabilities = true;
+        self.wants = Wants::Probabilities;
         self
+    }
+
+    /// Collects the asides of a request too.
+    pub(super) fn for_request(mut self) -> Self {
+        self.wants = Wants::Request;
+        self
+    }
+
+    /// Collects the texts of a member of a request that is not what the model is asked.
+    pub(super) fn aside(&mut self, value: &'a RawValue, key: &str) -> Result<(), Unreadable> {
+        if super::CONSTANTS.contains(&key) {
+            return Ok(());
+        }
+        let is_known = super::ASIDES.contains(&key);
+        // A number there is a parameter, such as a seed.
+        let is_number = !value.get().starts_with(['"', '{', '[']);
+        self.is_aside = true;
+        let walked = match (is_known, is_number) {
+            (_, true) => Ok(()),
+            (true, _) => self.value(value, key),
+            (false, _) => self.free(value),
+        };
+        self.is_aside = false;
+        walked
     }
 
     /// Collects all strings and long numbers of a value.
@@ -162,12 +210,12 @@ impl<'a> Walk<'a> {
     /// Collects the texts of the value of a member.
     pub(super) fn value(&mut self, value: &'a RawValue, key: &str) -> Result<(), Unreadable> {
         let text = value.get();
-        if self.wants_probabilities && key == "logprobs" && text != "null" {
+        if self.wants == Wants::Probabilities && key == "logprobs" && text != "null" {
             self.probabilities.push(span(self.whole, text));
             return Ok(());
         }
         match text.as_bytes().first() {
-            Some(b'"') if self.wants_probabilities => Ok(()),
+            Some(b'"') if self.wants == Wants::Probabilities => Ok(()),
             Some(b'"') => self.string(text, key),
             Some(b'{' | b'[') if self.skips(key) => Ok(()),
             Some(b'{' | b'[') if self.depth >= DEPTH_MAX => Err(Unreadable),
@@ -183,7 +231,7 @@ impl<'a> Walk<'a> {
 
     /// Returns `true` if nothing below a member is a text.
     fn skips(&self, key: &str) -> bool {
-        !self.is_free && !self.wants_probabilities && WITHOUT_TEXTS.contains(&key)
+        !self.is_free && self.wants != Wants::Probabilities && WITHOUT_TEXTS.contains(&key)
     }
 
     fn deeper(
@@ -206,7 +254,7 @@ impl<'a> Walk<'a> {
             let is_container = json.starts_with(['{', '[']);
             // The arguments of a tool call are a value in some dialects.
             let is_call = is_container && matches!(&*key, "arguments" | "input");
-            if is_call && !self.wants_probabilities {
+            if is_call && self.wants != Wants::Probabilities {
                 self.free(value)?;
             } else {
                 self.value(value, &key)?;
@@ -224,7 +272,8 @@ impl<'a> Walk<'a> {
     }
 
     fn string(&mut self, text: &str, key: &str) -> Result<(), Unreadable> {
-        if !self.is_free && STRUCTURE.contains(&key) {
+        let is_name = self.wants == Wants::Request && key == NAME;
+        if !self.is_free && !is_name && STRUCTURE.contains(&key) {
             return Ok(());
         }
         let is_json = !self.is_free && matches!(key, "arguments" | "partial_json");
@@ -232,6 +281,7 @@ impl<'a> Walk<'a> {
             span: span(self.whole, text),
             value: decoded(text)?,
             form: if is_json { Form::Json } else { Form::Plain },
+            is_aside: self.is_aside || is_name && !self.is_free,
         });
         Ok(())
     }
@@ -243,6 +293,7 @@ impl<'a> Walk<'a> {
                 span: span(self.whole, text),
                 value: text.to_owned(),
                 form: Form::Number,
+                is_aside: self.is_aside,
             });
         }
     }
