@@ -87,6 +87,9 @@ pub fn run(
         let key_env = wanted.key_env.as_deref();
         let server = runtime.block_on(identify(url, key_env, environment))?;
         writeln!(output, "{} is {}", server.shown, server.sentence())?;
+        if let Some(missing) = server.missing() {
+            writeln!(output, "{}: {missing}", server.shown)?;
+        }
         servers.push(server);
     }
     let text = text::settings(&servers);

@@ -181,6 +181,46 @@ fn settings_are_written_for_what_the_servers_are() {
 }
 
 #[test]
+fn settings_are_written_for_servers_without_models_and_what_is_missing_is_said() {
+    let ollama = Server::of(vec![("/api/tags", 200, json!({"models": []}))]);
+    let busy =
+        json!({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}});
+    let busy = ["/api/tags", "/info", "/props", "/health", "/v1/models"]
+        .map(|path| (path, 503, busy.clone()));
+    let llama = Server::of(busy.to_vec());
+    let empty = Server::models(&[], "x");
+    let known = Server::models(&["m"], "vllm");
+    for (servers, said, written) in [
+        (
+            vec![&ollama],
+            "ollama pull NAME",
+            "[[models]]\nname = \"ollama\"",
+        ),
+        (
+            vec![&empty],
+            "it lists no models",
+            "backends = [\"openai\"]",
+        ),
+        (
+            vec![&known, &llama],
+            "llama.cpp with a model that is still loading",
+            "[[models]]\nname = \"llama-cpp\"\nbackends = [\"llama-cpp\"]",
+        ),
+    ] {
+        let folder = folder();
+        let mut arguments = vec!["init"];
+        arguments.extend(servers.iter().map(|server| server.url.as_str()));
+        let ended = kebne(folder.path(), &arguments);
+        assert_eq!(ended.code, Some(0), "{}", ended.complaints);
+        assert!(ended.output.contains(said), "{}", ended.output);
+        let text = fs::read_to_string(folder.path().join("kebne.toml")).unwrap();
+        assert!(text.contains(written), "no `{written}` in\n{text}");
+        let checked = kebne(folder.path(), &["check", "--config", "kebne.toml"]);
+        assert_eq!(checked.code, Some(0), "{}", checked.complaints);
+    }
+}
+
+#[test]
 fn a_file_that_exists_is_replaced_only_by_force() {
     let folder = folder();
     let server = Server::models(&["m"], "vllm");

@@ -27,6 +27,8 @@ pub(super) struct Identified {
     /// The variable with its key, if it needs one.
     pub(super) key_env: Option<String>,
     pub(super) models: Vec<String>,
+    /// `true` if it was loading its model, so that it did not say which one it has.
+    pub(super) is_loading: bool,
     /// The context of its models in tokens, if it is known and the same for all.
     pub(super) context: Option<u64>,
 }
@@ -81,11 +83,28 @@ impl Identified {
     /// Returns what it is, for the terminal.
     pub(super) fn sentence(&self) -> String {
         let models = match self.models.as_slice() {
+            [] if self.is_loading => "a model that is still loading".to_owned(),
             [] => "no models".to_owned(),
             [one] => format!("the model `{one}`"),
             [one, ..] => format!("{} models such as `{one}`", self.models.len()),
         };
         format!("{} with {models}", self.server.title())
+    }
+
+    /// Returns what is missing and what to do about it; `None` if nothing is.
+    pub(super) fn missing(&self) -> Option<String> {
+        if !self.models.is_empty() {
+            return None;
+        }
+        Some(match self.server {
+            _ if self.is_loading => {
+                "the name of its model is not known while it loads; `kebne init --force` finds it later".to_owned()
+            }
+            Server::Ollama => {
+                "it has no models: pull one (`ollama pull NAME`), then name it in the file or use `kebne init --force`".to_owned()
+            }
+            _ => "it lists no models: load one there, then name it in the file or use `kebne init --force`".to_owned(),
+        })
     }
 }
 
@@ -129,6 +148,7 @@ async fn identify_at(
         server: Server::OpenAi,
         key_env: None,
         models: Vec::new(),
+        is_loading: false,
         context: None,
     };
     // Whether it can be reached is known after the first request.
@@ -210,6 +230,17 @@ fn classify(
     }
     let list = body(listed);
     let data = list.as_ref().and_then(|list| list.get("data")?.as_array());
+    if data.is_none() && listed.status == 503 {
+        // The text is that of llama.cpp; others that load a model answer so too, or do not listen yet.
+        let says_llama = memchr::memmem::find(&listed.body, b"Loading model").is_some();
+        identified.server = if says_llama {
+            Server::LlamaCpp
+        } else {
+            Server::OpenAi
+        };
+        identified.is_loading = true;
+        return Ok(());
+    }
     let Some(data) = data else {
         let status = listed.status;
         return Err(format!(

@@ -70,7 +70,7 @@ fn write_backend(backend: &Backend<'_>, text: &mut String) {
     let (title, kind) = (server.server.title(), server.server.kind().name());
     let mut lines = vec![
         String::new(),
-        format!("# {title}."),
+        format!("# The server is {title}."),
         "[[backends]]".to_owned(),
         format!("name = {}", quoted(name)),
         format!("kind = \"{kind}\""),
@@ -125,6 +125,9 @@ fn write_models(backends: &[Backend<'_>], text: &mut String) {
             );
         }
     }
+    for backend in backends.iter().filter(|one| one.server.models.is_empty()) {
+        write_missing(backend, text);
+    }
     for (name, places) in &models {
         let list: Vec<_> = places.iter().map(|(backend, _)| quoted(backend)).collect();
         let list = list.join(", ");
@@ -150,6 +153,17 @@ fn write_models(backends: &[Backend<'_>], text: &mut String) {
             "\n[[models]]\nname = {name}\n{comment}backends = {list}\n{upstream}"
         );
     }
+}
+
+/// Writes a model for a server that has named none, under the name of its backend.
+fn write_missing(backend: &Backend<'_>, text: &mut String) {
+    let name = quoted(&backend.name);
+    let missing = backend.server.missing().unwrap_or_default();
+    let shown = &backend.server.shown;
+    let _always_written = write!(
+        text,
+        "\n# {shown}: {missing}.\n# Put the name of a model of this server here.\n[[models]]\nname = {name}\nbackends = [{name}]\n"
+    );
 }
 
 /// Returns the name by which callers ask for a model: that of the server, and of a file only its own name.
@@ -180,6 +194,7 @@ mod tests {
             server,
             key_env: (server == Server::Anthropic).then(|| "ANTHROPIC_API_KEY".to_owned()),
             models: models.iter().map(|&model| model.to_owned()).collect(),
+            is_loading: false,
             context: (server == Server::Vllm).then_some(8192),
         }
     }
@@ -196,6 +211,11 @@ mod tests {
             server(Server::Tgi, &["org/shared"]),
             server(Server::Anthropic, &["claude"]),
             server(Server::OpenAi, &many),
+            server(Server::Ollama, &[]),
+            Identified {
+                is_loading: true,
+                ..server(Server::LlamaCpp, &[])
+            },
         ];
         let text = settings(&servers);
         let read: Settings =
@@ -211,14 +231,19 @@ mod tests {
                 "llama-cpp",
                 "tgi",
                 "anthropic",
-                "openai"
+                "openai",
+                "ollama-2",
+                "llama-cpp-2"
             ]
         );
         let model = |name: &str| read.models.iter().find(|model| model.name == name).unwrap();
         let shared: Vec<_> = model("org/shared").backends[0].names().collect();
         assert_eq!(shared, ["vllm", "vllm-2", "tgi"]);
         assert_eq!(model("tiny").upstream["llama-cpp"], "/models/tiny.gguf");
-        assert_eq!(read.models.len(), 2 + 1 + 1 + 1 + MODELS_MAX);
+        assert_eq!(read.models.len(), 2 + 1 + 1 + 1 + MODELS_MAX + 2);
+        let loading: Vec<_> = model("llama-cpp-2").backends[0].names().collect();
+        assert_eq!(loading, ["llama-cpp-2"]);
+        assert!(text.contains("ollama pull NAME"), "{text}");
         assert!(text.contains("`openai` has 10 further models"), "{text}");
         assert_eq!(read.backends[1].context_tokens, Some(8192));
     }
