@@ -20,10 +20,31 @@ pub use expand::expand;
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// The addresses of the replicas of each backend that has them, by the backend's name.
-pub type Addresses = BTreeMap<String, Vec<BaseUrl>>;
+pub type Addresses = BTreeMap<String, Vec<Address>>;
 
 /// The addresses that were found for each backend that was looked at, or why they were not.
-pub type Looks = Vec<(String, Result<Vec<BaseUrl>, String>)>;
+pub type Looks = Vec<(String, Result<Vec<Address>, String>)>;
+
+/// The address of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its base URL.
+    pub url: BaseUrl,
+    /// Its priority in the SRV record: those with a higher number are used when those with a lower one cannot serve. Else 0.
+    pub priority: u16,
+    /// Its share of the calls in the SRV record, relative to the others. Else 0.
+    pub weight: u16,
+}
+
+impl From<BaseUrl> for Address {
+    fn from(url: BaseUrl) -> Self {
+        Self {
+            url,
+            priority: 0,
+            weight: 0,
+        }
+    }
+}
 
 /// The replicas of all backends.
 #[derive(Debug)]
@@ -110,7 +131,7 @@ impl Discovery {
     }
 
     /// Takes the result of a look. Returns `true` if the addresses have changed.
-    fn take(&mut self, name: &str, looked: Result<Vec<BaseUrl>, String>) -> bool {
+    fn take(&mut self, name: &str, looked: Result<Vec<Address>, String>) -> bool {
         let before = self.found.get(name);
         match looked {
             Ok(addresses) if addresses.is_empty() => {

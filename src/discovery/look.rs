@@ -1,9 +1,13 @@
 //! One look at the addresses of the replicas of a backend.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::Path,
+};
 
 use crate::{
-    discovery::srv,
+    discovery::{Address, srv},
     settings::{BackendSettings, BaseUrl, discovery::DiscoveryKind},
 };
 
@@ -16,22 +20,23 @@ const FILE_SIZE_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// Returns what went wrong, for the log.
-pub(super) async fn look(backend: &BackendSettings) -> Result<Vec<BaseUrl>, String> {
+pub(super) async fn look(backend: &BackendSettings) -> Result<Vec<Address>, String> {
     let discovery = &backend.discovery;
+    if discovery.by == DiscoveryKind::Srv {
+        return Box::pin(of_service(backend.base_url.as_ref(), discovery.resolver)).await;
+    }
     let found: Vec<String> = match discovery.by {
-        DiscoveryKind::None => Vec::new(),
+        DiscoveryKind::None | DiscoveryKind::Srv => Vec::new(),
         DiscoveryKind::List => {
             let urls = discovery.urls.iter();
             urls.map(|url| url.expose().to_owned()).collect()
         }
         DiscoveryKind::File => of_file(&discovery.path).await?,
         DiscoveryKind::Dns => of_host(backend.base_url.as_ref()).await?,
-        DiscoveryKind::Srv => {
-            Box::pin(of_service(backend.base_url.as_ref(), discovery.resolver)).await?
-        }
     };
     let found: BTreeSet<String> = found.into_iter().take(REPLICAS_MAX).collect();
-    Ok(found.into_iter().map(BaseUrl::new).collect())
+    let urls = found.into_iter().map(BaseUrl::new);
+    Ok(urls.map(Address::from).collect())
 }
 
 /// Reads the lines of a file. A line that is not a URL makes the whole file unusable: it may be half written.
@@ -83,18 +88,34 @@ async fn of_host(base_url: Option<&BaseUrl>) -> Result<Vec<String>, String> {
 async fn of_service(
     base_url: Option<&BaseUrl>,
     resolver: Option<SocketAddr>,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<Address>, String> {
     let given = base_url.map_or("", BaseUrl::expose);
     let url = reqwest::Url::parse(given).map_err(|error| error.to_string())?;
     let name = url.host_str().unwrap_or_default();
     let targets = srv::targets(name, resolver).await?;
-    let urls = targets.into_iter().filter_map(|target| {
+    // Each address once, by its most preferred record.
+    let mut found: BTreeMap<String, srv::Target> = BTreeMap::new();
+    for target in targets {
         let mut url = url.clone();
-        url.set_host(Some(&target.host)).ok()?;
-        url.set_port(Some(target.port)).ok()?;
-        Some(url.to_string())
-    });
-    Ok(urls.collect())
+        if url.set_host(Some(&target.host)).is_err() || url.set_port(Some(target.port)).is_err() {
+            continue;
+        }
+        let known = found.get(url.as_str()).map(|known| known.priority);
+        if known.is_none_or(|known| target.priority < known) {
+            found.insert(url.to_string(), target);
+        }
+    }
+    let mut addresses: Vec<_> = found
+        .into_iter()
+        .map(|(url, target)| Address {
+            url: BaseUrl::new(url),
+            priority: target.priority,
+            weight: target.weight,
+        })
+        .collect();
+    addresses.sort_by_key(|address| address.priority);
+    addresses.truncate(REPLICAS_MAX);
+    Ok(addresses)
 }
 
 #[cfg(test)]

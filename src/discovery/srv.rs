@@ -16,10 +16,11 @@ use domain::{
 pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) priority: u16,
+    pub(super) weight: u16,
 }
 
-/// Returns the targets of the records of a name with the lowest priority, which are the preferred ones. `server` is asked, by
-/// default those of `/etc/resolv.conf`.
+/// Returns the targets of the records of a name. `server` is asked, by default those of `/etc/resolv.conf`.
 ///
 /// # Errors
 /// Returns what went wrong, for the log. A name without records is an empty list.
@@ -54,15 +55,15 @@ pub(super) async fn targets(name: &str, server: Option<SocketAddr>) -> Result<Ve
         // A target of "." says that there is no such service.
         let host = host.trim_end_matches('.').to_owned();
         if !host.is_empty() {
-            let port = service.port();
-            found.push((service.priority(), Target { host, port }));
+            found.push(Target {
+                host,
+                port: service.port(),
+                priority: service.priority(),
+                weight: service.weight(),
+            });
         }
     }
-    let best = found.iter().map(|(priority, _)| *priority).min();
-    let preferred = found
-        .into_iter()
-        .filter(|(priority, _)| Some(*priority) == best);
-    Ok(preferred.map(|(_, target)| target).collect())
+    Ok(found)
 }
 
 #[cfg(test)]
