@@ -208,7 +208,6 @@ impl CommandError {
             Self::Show(_)
             | Self::Randomness(_)
             | Self::Health(_)
-            | Self::Launch(_)
             | Self::Live(_)
             | Self::Init(_)
             | Self::Log(_)
@@ -216,6 +215,7 @@ impl CommandError {
             | Self::Service(_)
             | Self::CutOff(_)
             | Self::Write(_) => ExitCode::Failure,
+            Self::Launch(_) => ExitCode::NotRun,
         }
     }
 }

@@ -85,6 +85,7 @@ fn server(report: &ServerReport) -> ServerSample {
         name: Arc::clone(&report.name),
         is_failing: report.is_failing,
         serves: report.state == kebne_servers::Phase::Ready,
+        is_awake: report.is_awake,
         failures: report.failures_in_row,
         last_error: report.last_error.clone(),
     }

@@ -9,7 +9,10 @@ use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Backend, Failure};
 use kebne_servers::{Health, Lease, Server};
 
-use crate::backend::{ModelBackend, reason::LOADING};
+use crate::backend::{
+    ModelBackend,
+    reason::{LOADING, SERVER_FAILS},
+};
 
 /// The time for which the call that wakes the lane waits for its server; the lane repeats it within seconds.
 const WAKE_PATIENCE: Duration = Duration::from_secs(1);
@@ -49,7 +52,9 @@ impl<B: Backend> OwnedBackend<B> {
             let lease = self.server.lease(patience).await.map_err(|not_loaded| {
                 let estimated = not_loaded.eta;
                 let message = not_loaded.to_string();
-                Failure::new(Outcome::Cold { estimated }, message).because(LOADING)
+                let fails = not_loaded.failing.is_some();
+                let reason = if fails { SERVER_FAILS } else { LOADING };
+                Failure::new(Outcome::Cold { estimated }, message).because(reason)
             })?;
             match self.client.attempt(attempt).await {
                 Ok(answer) => Ok(holding(lease, answer)),

@@ -18,6 +18,8 @@ pub const UNREACHABLE: &str = "backend_unreachable";
 pub const OUT_OF_SERVICE: &str = "lane_closed";
 /// The model is loading: the backend reported it in the middle of an answer, or the gateway has not loaded its server yet.
 pub const LOADING: &str = "model_loading";
+/// The server that the gateway starts fails again and again.
+pub const SERVER_FAILS: &str = "server_fails";
 /// The backend reported overload in the middle of an answer.
 pub const OVERLOADED: &str = "server_is_overloaded";
 /// The backend reported that a rate limit was reached, in the middle of an answer.

@@ -41,7 +41,7 @@ use kebne_wire::{passed_headers::PassedHeaders, redact};
 use log::Log;
 use plain::PlainClient;
 use proxy::Through;
-use reqwest::{Body, Method, Request, Url};
+use reqwest::{Body, Client, Method, Request, Url};
 use target::{Target, Targets};
 use tokio::time::Instant;
 use transport::TransportError;
@@ -384,6 +384,20 @@ impl Upstream {
             .unwrap_or_else(PoisonError::into_inner);
         worked_at.is_some_and(|worked_at| worked_at.elapsed() < self.asleep_after)
     }
+}
+
+/// Creates a client of another address that is made as those of a backend are.
+///
+/// # Errors
+/// Returns an error if the settings of the backend cannot be used.
+pub(crate) fn client_as(
+    backend: &BackendSettings,
+    url: &Url,
+    environment: &dyn Environment,
+) -> Result<Client, String> {
+    let (options, _) = way(backend, url, environment).map_err(|error| error.reason())?;
+    let made = options.build();
+    made.map_err(|error| error.without_url().to_string())
 }
 
 /// Returns the options of the clients of a backend, and the proxy through which they reach it.

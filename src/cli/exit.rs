@@ -14,6 +14,8 @@ pub enum ExitCode {
     Usage = 2,
     /// The settings were wrong.
     Settings = 3,
+    /// The program that a hidden command was to become cannot be run; shells use the same code.
+    NotRun = 127,
 }
 
 impl From<ExitCode> for std::process::ExitCode {

@@ -13,6 +13,7 @@ use crate::{
         Gateway, GatewayError,
         balancer::Bond,
         fallbacks::{attempts, kind_of},
+        lane::Lane,
         placement::Placement,
         route::{Route, Target},
     },
@@ -144,6 +145,17 @@ impl Gateway {
             }
             let target = &*choice.target;
             let lane = &target.lane;
+            if let Some(failing) = lane.has_failed() {
+                placement.exclude(target);
+                self.follow_changes(model, &request, &mut placement);
+                let kind = FallbackKind::Unreachable;
+                if placement.has_more() && journey.goes_on(kind) {
+                    journey.leaves(target, kind);
+                    continue;
+                }
+                let lane = lane.name().to_owned();
+                return Err(GatewayError::ServerFails { lane, failing });
+            }
             let sent = request_to(target, &journey.route, model, &request);
             let options = journey.options(target, &placement, &request, &options);
             let mut leaves = None;
@@ -173,7 +185,7 @@ impl Gateway {
             let cause = self.cause(&lane.handle, &error);
             self.inner.refusals.note(lane.name(), &error, cause);
             placement.exclude(target);
-            let kind = kind_of(&error);
+            let kind = obstacle_of(lane, &error);
             if kind == Some(FallbackKind::ContextLength) {
                 placement.exclude_contexts_of(target);
             }
@@ -181,11 +193,7 @@ impl Gateway {
             match kind.filter(|kind| placement.has_more() && journey.goes_on(*kind)) {
                 Some(kind) => journey.leaves(target, kind),
                 None => {
-                    return Err(GatewayError::Call {
-                        lane: lane.name().to_owned(),
-                        cause,
-                        error: Box::new(error),
-                    });
+                    return Err(not_served(lane, error, cause));
                 }
             }
         }
@@ -214,6 +222,10 @@ impl Gateway {
         options: CallOptions,
     ) -> Result<GatewayReply, GatewayError> {
         let lane = self.lane(backend)?;
+        if let Some(failing) = lane.has_failed() {
+            let lane = backend.to_owned();
+            return Err(GatewayError::ServerFails { lane, failing });
+        }
         match lane.handle.call(request, options).await {
             Ok(reply) => Ok(GatewayReply {
                 attempts: reply.attempts(),
@@ -225,11 +237,7 @@ impl Gateway {
             Err(error) => {
                 let cause = self.cause(&lane.handle, &error);
                 self.inner.refusals.note(backend, &error, cause);
-                Err(GatewayError::Call {
-                    cause,
-                    lane: backend.to_owned(),
-                    error: Box::new(error),
-                })
+                Err(not_served(&lane, error, cause))
             }
         }
     }
@@ -245,6 +253,38 @@ impl Gateway {
             _ => None,
         }
     }
+}
+
+/// Returns the error of a call that a lane did not serve.
+fn not_served(lane: &Lane, error: CallError, cause: Option<&'static str>) -> GatewayError {
+    let name = lane.name().to_owned();
+    match lane.failing().filter(|_| is_away(&error)) {
+        Some(failing) => GatewayError::ServerFails {
+            lane: name,
+            failing,
+        },
+        None => GatewayError::Call {
+            lane: name,
+            cause,
+            error: Box::new(error),
+        },
+    }
+}
+
+/// Returns `true` for a refusal by a lane that takes its backend to be loading or broken.
+fn is_away(error: &CallError) -> bool {
+    let CallError::Refused { reason, .. } = error else {
+        return false;
+    };
+    matches!(reason, RefusalReason::Cold | RefusalReason::Broken)
+}
+
+/// Returns for which kind of obstacle a call without an answer may leave a lane. A server that fails is not one that loads.
+fn obstacle_of(lane: &Lane, error: &CallError) -> Option<FallbackKind> {
+    if is_away(error) && lane.failing().is_some() {
+        return Some(FallbackKind::Unreachable);
+    }
+    kind_of(error)
 }
 
 /// Returns the request as a backend gets it: with the model's name there, or its own name if the caller used another.

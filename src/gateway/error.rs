@@ -3,6 +3,7 @@
 use kebne_actors::AskError;
 use kebne_context::ContextStartError;
 use kebne_lane::{CallError, PrewarmError};
+use kebne_servers::Failing;
 
 use crate::backend::BuildError;
 
@@ -42,6 +43,14 @@ pub enum GatewayError {
         /// Why not.
         #[source]
         error: PrewarmError,
+    },
+    /// The server that the gateway starts for the last lane that was tried fails again and again.
+    #[error("lane `{lane}`: the model server does not start")]
+    ServerFails {
+        /// The lane.
+        lane: String,
+        /// How it fails, and when it is started again.
+        failing: Failing,
     },
     /// The last lane that was tried has no answer.
     #[error("lane `{lane}`: {error}")]

@@ -85,6 +85,7 @@ pub(super) fn kind_of(error: &CallError) -> Option<FallbackKind> {
 fn kind_of_failure(failure: &Failure) -> Option<FallbackKind> {
     match failure.outcome {
         _ if failure.is_shed => None,
+        _ if failure.reason == Some(reason::SERVER_FAILS) => Some(FallbackKind::Unreachable),
         Outcome::Client => refused_for(failure.body.as_deref()?).map(|needed| match needed {
             RefusedFor::ContextLength => FallbackKind::ContextLength,
             RefusedFor::ContentPolicy => FallbackKind::ContentPolicy,
@@ -156,6 +157,12 @@ mod tests {
             (
                 Outcome::Fault,
                 Some(reason::UNREACHABLE),
+                "",
+                Some(FallbackKind::Unreachable),
+            ),
+            (
+                Outcome::Cold { estimated: None },
+                Some(reason::SERVER_FAILS),
                 "",
                 Some(FallbackKind::Unreachable),
             ),

@@ -8,6 +8,7 @@ use reqwest::{Client, Method, Url};
 
 use crate::{
     backend::{BuildError, upstream},
+    gateway::owned::launcher,
     settings::{BackendSettings, BaseUrl, Environment, HookSettings, HooksSettings},
 };
 
@@ -59,14 +60,21 @@ pub(super) fn build(
         }
     };
     let sleep = hooks.sleep.as_ref();
-    let sleep = sleep.map(|sleep| hook(sleep, environment).map_err(wrong("hooks.sleep")));
+    let sleep = sleep.map(|sleep| {
+        let sleep = hook(sleep, backend, environment);
+        sleep.map_err(wrong("hooks.sleep"))
+    });
     Ok(Hooks {
-        wake: hook(&hooks.wake, environment).map_err(wrong("hooks.wake"))?,
+        wake: hook(&hooks.wake, backend, environment).map_err(wrong("hooks.wake"))?,
         sleep: sleep.transpose()?,
     })
 }
 
-fn hook(settings: &HookSettings, environment: &dyn Environment) -> Result<Arc<dyn Hook>, String> {
+fn hook(
+    settings: &HookSettings,
+    backend: &BackendSettings,
+    environment: &dyn Environment,
+) -> Result<Arc<dyn Hook>, String> {
     if let Some(command) = &settings.command {
         let variable = |name: &str| environment.get(name).ok().flatten();
         let command = CommandSettings {
@@ -74,11 +82,17 @@ fn hook(settings: &HookSettings, environment: &dyn Environment) -> Result<Arc<dy
             args: settings.args.clone(),
             pass_env: settings.pass_env.clone(),
         };
-        return Ok(Arc::new(CommandHook::new(&command, variable)));
+        let launcher = launcher(environment);
+        return Ok(Arc::new(CommandHook::new(&command, variable, launcher)));
     }
     let url = settings.url.as_ref().map_or("", BaseUrl::expose);
     let url = Url::parse(url).map_err(|error| error.to_string())?;
-    let client = upstream::client(CONNECT_TIMEOUT, url.scheme() == "https");
+    let client = if settings.as_backend {
+        upstream::client_as(backend, &url, environment)?
+    } else {
+        let made = upstream::client(CONNECT_TIMEOUT, url.scheme() == "https");
+        made.map_err(|error| error.without_url().to_string())?
+    };
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {
         let name = http::HeaderName::try_from(name.as_str()).map_err(|error| error.to_string())?;
@@ -96,7 +110,7 @@ fn hook(settings: &HookSettings, environment: &dyn Environment) -> Result<Arc<dy
         headers.insert(http::header::AUTHORIZATION, value);
     }
     Ok(Arc::new(HttpHook {
-        client: client.map_err(|error| error.without_url().to_string())?,
+        client,
         method: Method::from_bytes(settings.method.as_bytes())
             .map_err(|error| error.to_string())?,
         url,

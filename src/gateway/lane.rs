@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kebne_actors::ActorRef;
 use kebne_control::{LoadTimes, Snapshot};
 use kebne_lane::{LaneBuilder, LaneHandle, Prewarm};
-use kebne_servers::Servers;
+use kebne_servers::{Failing, Servers};
 
 use crate::{
     backend::{ModelBackend, upstream::digest_of_files, wake},
@@ -21,6 +21,11 @@ use crate::{
 
 /// The time in which a call that was taken back has left its lane.
 const LEAVING: Duration = Duration::from_millis(250);
+
+/// The failures in a row from which on calls do not wait for the next start of a server: one alone may be an accident.
+const ACCIDENTS: u32 = 2;
+/// A start that is nearer than this is waited for.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
 
 /// A backend's lane.
 pub(super) struct Lane {
@@ -112,6 +117,19 @@ impl Lane {
 
     pub(super) fn name(&self) -> &str {
         self.handle.name()
+    }
+
+    /// Returns how the server fails that the gateway starts; `None` if it serves, or is expected to when it is started.
+    pub(super) fn failing(&self) -> Option<Failing> {
+        self.server.as_ref()?.failing()
+    }
+
+    /// Returns the failures of the server if no call is to wait for it: it was tried more than once, and is not tried again at
+    /// once.
+    pub(super) fn has_failed(&self) -> Option<Failing> {
+        let failing = self.failing()?;
+        let waits = failing.again_in.is_some_and(|wait| wait >= AGAIN_MIN);
+        (failing.times >= ACCIDENTS && waits).then_some(failing)
     }
 
     /// Returns what the health checks have found; `None` if the backend is not checked.

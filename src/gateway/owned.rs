@@ -4,13 +4,14 @@ use std::sync::{Arc, Weak};
 
 use kebne_control::LaneState;
 use kebne_servers::{
-    Health, Launch, Launcher, Means, Room, Server, ServerChanged, ServerParts, ServerReport,
+    Failing, Health, Launch, Launcher, Means, Room, Server, ServerChanged, ServerParts,
+    ServerReport,
 };
 
 use crate::{
     backend::{BuildError, ModelBackend, OwnedBackend, owned::PathAnswers},
     gateway::{Gateway, GatewayError, Inner, StartError, hooks, lane::LaneParts},
-    settings::{BackendSettings, BaseUrl, ProcessSettings},
+    settings::{BackendSettings, BaseUrl, Environment, ProcessSettings},
 };
 
 /// The hidden command of this program that becomes a server.
@@ -29,6 +30,13 @@ pub(super) struct OwnedServer {
     server: Server,
     /// The port of a process.
     port: Option<u16>,
+}
+
+impl OwnedServer {
+    /// Returns how the server fails; `None` if it serves, or is expected to when it is started.
+    pub(super) fn failing(&self) -> Option<Failing> {
+        self.server.failing()
+    }
 }
 
 impl Drop for OwnedServer {
@@ -78,6 +86,7 @@ pub(super) async fn build(
         means: Means::Hooks {
             hooks: hooks::build(settings, hooks, parts.environment)?,
             start_timeout: hooks.start_timeout.get(),
+            sleep_timeout: hooks.sleep_timeout.get(),
         },
         health: hooks.health.as_ref().map(|path| health(&client, path)),
         // It shares nothing with others.
@@ -128,15 +137,20 @@ fn launch(
     parts: &LaneParts<'_>,
 ) -> Result<Launch, BuildError> {
     let variable = |name: &str| parts.environment.get(name).ok().flatten();
-    let launcher = parts.environment.program().map(|program| Launcher {
-        program,
-        args: vec![LAUNCH.to_owned()],
-    });
+    let launcher = launcher(parts.environment);
     let launch = Launch::new(process, variable, launcher, fastrand::u64(..));
     launch.map_err(|error| BuildError::Setting {
         backend: settings.name.clone(),
         key: "process.port",
         reason: error.to_string(),
+    })
+}
+
+/// Returns the program that has the kernel end a process with this one.
+pub(super) fn launcher(environment: &dyn Environment) -> Option<Launcher> {
+    environment.program().map(|program| Launcher {
+        program,
+        args: vec![LAUNCH.to_owned()],
     })
 }
 

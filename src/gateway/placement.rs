@@ -255,6 +255,31 @@ impl<'b> Placement<'b> {
         here: &Target,
         leaves: &mut Option<FallbackKind>,
     ) -> Withdrawal {
+        if here.lane.server.is_some() {
+            return self.is_better_off_or_lost(here, leaves).await;
+        }
+        self.is_better_off(here, leaves).await
+    }
+
+    /// As [`Self::is_better_off_elsewhere`], and once the server of `here` fails, so that nothing is worth waiting for.
+    async fn is_better_off_or_lost(
+        &self,
+        here: &Target,
+        leaves: &mut Option<FallbackKind>,
+    ) -> Withdrawal {
+        let fails = async {
+            while here.lane.has_failed().is_none() {
+                sleep(LOOK_MIN + LOOK_SPREAD.mul_f64(fastrand::f64())).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            withdrawal = self.is_better_off(here, leaves) => withdrawal,
+            () = fails => Withdrawal::Waiting,
+        }
+    }
+
+    async fn is_better_off(&self, here: &Target, leaves: &mut Option<FallbackKind>) -> Withdrawal {
         if self.left.len() < 2 || self.moves >= MOVES_MAX {
             return std::future::pending().await;
         }
@@ -405,7 +430,10 @@ fn replica(target: &Target) -> Replica {
     let lane = &target.lane;
     let mut replica = lane.handle.load();
     replica.weight = target.weight;
-    if lane.handle.service() != Service::Open || is_away(lane, replica.state) {
+    if let Some(failing) = lane.failing() {
+        replica.state = LaneState::Open;
+        replica.ready_in = failing.again_in;
+    } else if lane.handle.service() != Service::Open || is_away(lane, replica.state) {
         replica.state = LaneState::Open;
         replica.ready_in = None;
     }

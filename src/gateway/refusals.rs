@@ -7,7 +7,7 @@ use std::{
 
 use kebne_lane::{CallError, Ending, RefusalReason};
 
-use crate::backend::reason::{NO_MEMORY, OUT_OF_SERVICE, UNREACHABLE};
+use crate::backend::reason::{NO_MEMORY, OUT_OF_SERVICE, SERVER_FAILS, UNREACHABLE};
 
 /// The counts of each lane by reason code.
 pub type RefusalCounts = BTreeMap<Arc<str>, Vec<(&'static str, u64)>>;
@@ -51,7 +51,7 @@ impl Refusals {
 
 /// Returns the reason code that a caller gets for a refusal.
 fn code(error: &CallError, cause: Option<&'static str>) -> &'static str {
-    let known = [UNREACHABLE, OUT_OF_SERVICE];
+    let known = [UNREACHABLE, OUT_OF_SERVICE, SERVER_FAILS];
     if let Some(cause) = cause.filter(|cause| known.contains(cause)) {
         return cause;
     }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{BaseUrl, HumanDuration, SettingsError, Validate, join};
 
+/// The longest `sleep_timeout`: the stop of the service waits for it.
+const SLEEP_TIMEOUT_MAX: Duration = Duration::from_mins(5);
+
 /// The hooks of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,6 +23,9 @@ pub struct HooksSettings {
     pub health: Option<String>,
     /// The time from the wake hook until the server must serve; more than 0. Default `10m`.
     pub start_timeout: HumanDuration,
+    /// The time within which the sleep hook must end; more than 0, at most 5 min. Calls, and the stop of the gateway, wait for it.
+    /// Default `30s`.
+    pub sleep_timeout: HumanDuration,
     /// The time without a call after which the sleep hook is run; `0s` for never. Default `15m`.
     pub idle_timeout: HumanDuration,
     /// `true` to wake it with the service and to keep it awake without calls. Default `false`.
@@ -38,6 +44,9 @@ pub struct HookSettings {
     pub headers: BTreeMap<String, String>,
     /// The environment variable whose value is sent as `Authorization: Bearer`. Default: no key is sent.
     pub key_env: Option<String>,
+    /// `true` to make the request as those to the backend are made: with its `ca_file`, its client certificate and its proxy.
+    /// Default `false`: the authorities of the system, no certificate, no proxy.
+    pub as_backend: bool,
     /// The body of the request. Default none.
     pub body: Option<String>,
     /// A program: a path, or a name that is looked up in `PATH`. No shell is used; the exit code 0 is a success.
@@ -56,6 +65,7 @@ impl Default for HooksSettings {
             sleep: None,
             health: None,
             start_timeout: HumanDuration::from_secs(600),
+            sleep_timeout: HumanDuration::from_secs(30),
             idle_timeout: HumanDuration::from_secs(900),
             keep_warm: false,
         }
@@ -69,6 +79,7 @@ impl Default for HookSettings {
             method: "POST".to_owned(),
             headers: BTreeMap::new(),
             key_env: None,
+            as_backend: false,
             body: None,
             command: None,
             args: Vec::new(),
@@ -104,6 +115,10 @@ impl Validate for HooksSettings {
             let message = "must be more than 0";
             errors.push(SettingsError::new(join(path, "start_timeout"), message));
         }
+        if !(Duration::from_nanos(1)..=SLEEP_TIMEOUT_MAX).contains(&self.sleep_timeout.get()) {
+            let message = "must be more than 0 and at most 5m";
+            errors.push(SettingsError::new(join(path, "sleep_timeout"), message));
+        }
         errors
     }
 }
@@ -126,6 +141,9 @@ impl Validate for HookSettings {
                 "url",
                 "must be an address such as `https://api.example/wake`",
             );
+        }
+        if self.as_backend && self.url.is_none() {
+            refuse("as_backend", "needs `url`");
         }
         if http::Method::from_bytes(self.method.as_bytes()).is_err() {
             refuse("method", "is not a method of HTTP");
@@ -160,14 +178,19 @@ mod tests {
         assert_eq!(paths("[wake]\nurl = 'ftp://a'"), ["h.wake.url"]);
         assert_eq!(paths("[wake]\ncommand = 'a'\n[sleep]"), ["h.sleep.url"]);
         assert!(paths("[wake]\nurl = 'http://a'\n[sleep]\ncommand = 'b'").is_empty());
-        let wrong = "health = 'x'\nstart_timeout = '0s'\n[wake]\ncommand = 'a'\nmethod = 'A B'\n[wake.headers]\n'a b' = ''";
+        assert_eq!(
+            paths("[wake]\ncommand = 'a'\nas_backend = true"),
+            ["h.wake.as_backend"]
+        );
+        let wrong = "health = 'x'\nstart_timeout = '0s'\nsleep_timeout = '301s'\n[wake]\ncommand = 'a'\nmethod = 'A B'\n[wake.headers]\n'a b' = ''";
         assert_eq!(
             paths(wrong),
             [
                 "h.wake.method",
                 "h.wake.headers",
                 "h.health",
-                "h.start_timeout"
+                "h.start_timeout",
+                "h.sleep_timeout"
             ]
         );
     }

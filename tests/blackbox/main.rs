@@ -43,6 +43,7 @@ mod reload;
 mod replicas;
 mod restarts;
 mod scenarios;
+mod server_faults;
 mod servers;
 mod session_store;
 mod sessions;

@@ -24,7 +24,7 @@ use crate::{
 const LONG: Duration = Duration::from_mins(1);
 
 /// A backend with a server that is ready at once; `more` are keys of its process.
-fn backend(name: &str, more: &str) -> String {
+pub(crate) fn backend(name: &str, more: &str) -> String {
     let program = env!("CARGO_BIN_EXE_kebne");
     format!(
         "[[backends]]\nname = \"{name}\"\nkind = \"openai\"\n[backends.process]\ncommand = \"{program}\"\n\
@@ -33,7 +33,7 @@ fn backend(name: &str, more: &str) -> String {
     )
 }
 
-const ONE_SLOT: &str = "[[servers.devices]]\nslots = 1\n";
+pub(crate) const ONE_SLOT: &str = "[[servers.devices]]\nslots = 1\n";
 
 fn write(folder: &Path, text: &str) -> PathBuf {
     let config = folder.join("kebne.toml");
@@ -41,17 +41,17 @@ fn write(folder: &Path, text: &str) -> PathBuf {
     config
 }
 
-fn start(folder: &Path, text: &str) -> Program {
+pub(crate) fn start(folder: &Path, text: &str) -> Program {
     Program::start_plain(folder, &write(folder, text))
 }
 
-fn ask(program: &Program, model: &str, stream: bool) -> Answer {
+pub(crate) fn ask(program: &Program, model: &str, stream: bool) -> Answer {
     let body =
         json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "a"}]});
     program.send("POST", CHAT, &[], &body)
 }
 
-fn server(program: &Program, name: &str) -> Value {
+pub(crate) fn server(program: &Program, name: &str) -> Value {
     let state = program.send("GET", "/state", &[], &Value::Null).json();
     let servers = state["servers"].as_array().unwrap();
     let found = servers.iter().find(|server| server["name"] == name);
@@ -59,7 +59,7 @@ fn server(program: &Program, name: &str) -> Value {
 }
 
 /// Waits until a server is as wanted.
-fn until(program: &Program, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(program: &Program, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let since = Instant::now();
     loop {
         let server = server(program, name);
@@ -75,12 +75,12 @@ fn pid(server: &Value) -> u32 {
     u32::try_from(server["pid"].as_u64().unwrap()).unwrap()
 }
 
-fn lives(pid: u32) -> bool {
+pub(crate) fn lives(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status"));
     status.is_ok_and(|status| !status.contains("State:\tZ"))
 }
 
-fn is_gone(pid: u32) {
+pub(crate) fn is_gone(pid: u32) {
     let since = Instant::now();
     while lives(pid) {
         assert!(since.elapsed() < LONG, "{pid} was left behind");

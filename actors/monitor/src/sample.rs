@@ -53,10 +53,12 @@ pub struct FailedCalls {
 pub struct ServerSample {
     /// The name.
     pub name: Arc<str>,
-    /// `true` if its last start failed.
+    /// `true` if its last start failed, or its last sleep hook.
     pub is_failing: bool,
     /// `true` if it serves now.
     pub serves: bool,
+    /// `true` if it was its sleep hook.
+    pub is_awake: bool,
     /// The failures in a row.
     pub failures: u32,
     /// Why it failed last.

@@ -325,15 +325,18 @@ fn servers(sample: &Sample) -> Vec<Finding> {
             0 | 1 => String::new(),
             failures => format!(", {failures} times in a row"),
         };
+        let what = if server.is_awake {
+            "may still be awake, because it was not put to sleep".to_owned()
+        } else {
+            format!("does not start{times}")
+        };
         Finding {
             rule: Rule::ServerFails,
             subject: Arc::clone(name),
             action: None,
             only_model: None,
             level: Level::Firing,
-            sentence: format!(
-                "The model server `{name}` does not start{times}. The last error: {error}."
-            ),
+            sentence: format!("The model server `{name}` {what}. The last error: {error}."),
         }
     });
     findings.collect()

@@ -12,6 +12,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     clock::Clock,
+    failure::{Failing, FailureKind},
     schedule::{Event, ServerId},
 };
 
@@ -23,6 +24,44 @@ pub struct NotLoaded {
     pub reason: String,
     /// The time after which it is expected to serve; `None` if it is not known.
     pub eta: Option<Duration>,
+    /// Set if it fails: it may never serve.
+    pub failing: Option<Failing>,
+}
+
+/// Why a server does not serve, at any time from now on.
+pub(crate) struct Away {
+    pub(crate) reason: String,
+    /// When it is expected to serve.
+    pub(crate) ready_at: Option<Timestamp>,
+    pub(crate) failing: Option<Trouble>,
+}
+
+/// The failures of a server.
+pub(crate) struct Trouble {
+    pub(crate) kind: Option<FailureKind>,
+    pub(crate) times: u32,
+    /// When it is started again; `None` while it is being started.
+    pub(crate) again_at: Option<Timestamp>,
+}
+
+impl Away {
+    fn at(&self, now: Timestamp) -> NotLoaded {
+        NotLoaded {
+            reason: self.reason.clone(),
+            eta: self.ready_at.map(|at| at.since(now)),
+            failing: self.failing.as_ref().map(|trouble| trouble.at(now)),
+        }
+    }
+}
+
+impl Trouble {
+    fn at(&self, now: Timestamp) -> Failing {
+        Failing {
+            kind: self.kind,
+            times: self.times,
+            again_in: self.again_at.map(|at| at.since(now)),
+        }
+    }
 }
 
 /// An event of a gate, for the scheduler.
@@ -47,7 +86,7 @@ struct State {
     waiting: u32,
     last_used: Timestamp,
     calls: u64,
-    not_loaded: NotLoaded,
+    away: Away,
 }
 
 /// The leases of a server.
@@ -75,9 +114,10 @@ impl Gate {
                 waiting: 0,
                 last_used: clock.now(),
                 calls: 0,
-                not_loaded: NotLoaded {
+                away: Away {
                     reason: "it has not been started".to_owned(),
-                    eta: None,
+                    ready_at: None,
+                    failing: None,
                 },
             }),
             opened: Notify::new(),
@@ -105,7 +145,14 @@ impl Gate {
         };
         let lease = timeout(patience, opened).await;
         drop(waits);
-        lease.map_err(|_| self.lock().not_loaded.clone())
+        lease.map_err(|_| self.lock().away.at(self.clock.now()))
+    }
+
+    /// Returns how the server fails; `None` if it serves, or is expected to when it is started.
+    pub(crate) fn failing(&self) -> Option<Failing> {
+        let state = self.lock();
+        let trouble = state.away.failing.as_ref().filter(|_| !state.is_open);
+        trouble.map(|trouble| trouble.at(self.clock.now()))
     }
 
     fn try_lease(self: &Arc<Self>) -> Option<Lease> {
@@ -135,8 +182,8 @@ impl Gate {
     }
 
     /// Sets what calls without a lease get.
-    pub(crate) fn explain(&self, not_loaded: NotLoaded) {
-        self.lock().not_loaded = not_loaded;
+    pub(crate) fn explain(&self, away: Away) {
+        self.lock().away = away;
     }
 
     pub(crate) fn leases(&self) -> Leases {

@@ -7,6 +7,7 @@
 
 mod clock;
 mod command;
+mod failure;
 mod gate;
 mod health;
 mod hook;
@@ -23,6 +24,7 @@ mod servers;
 mod settings;
 
 pub use command::{CommandHook, CommandSettings};
+pub use failure::{Failing, FailureKind};
 pub use gate::{Lease, NotLoaded};
 pub use health::Health;
 pub use hook::{Hook, Hooks};
@@ -31,7 +33,8 @@ pub use process::{Launch, Launcher, become_server};
 pub use report::ServerReport;
 pub use room::Room;
 pub use schedule::{
-    BACKOFF, Effect, Event, LINGER, Phase, Schedule, ServerId, Terms, Usage, View, WANTED_FOR,
+    Again, BACKOFF, Effect, Event, LINGER, Phase, Schedule, ServerId, Terms, Usage, View,
+    WANTED_FOR,
 };
 pub use scheduler::ServerChanged;
 pub use servers::{Server, Servers};

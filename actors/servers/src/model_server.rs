@@ -3,6 +3,7 @@
 use actix::{Actor, Handler, Message};
 use kebne_actors::{Context, Props};
 
+use crate::failure::{Failure, FailureKind};
 use crate::run::{Ending, RunParts, Told};
 
 /// Ends the server.
@@ -34,7 +35,10 @@ impl Actor for ModelServer {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let run = self.parts.clone().run();
         ctx.try_pipe_to_self(run, |ending| {
-            RunOver(ending.unwrap_or_else(|error| Ending::Failed(error.to_string())))
+            let lost = |error: &dyn std::error::Error| {
+                Ending::failed(FailureKind::Ended, error.to_string())
+            };
+            RunOver(ending.unwrap_or_else(|error| lost(&error)))
         });
     }
 
@@ -57,7 +61,10 @@ impl Handler<RunOver> for ModelServer {
 
     fn handle(&mut self, RunOver(ending): RunOver, ctx: &mut Context<Self>) {
         let ending = match ending {
-            Ending::Failed(error) => Ending::Failed(self.parts.with_lines(error)),
+            Ending::Failed(failure) => Ending::Failed(Failure {
+                detail: self.parts.with_lines(failure.detail),
+                ..failure
+            }),
             other => other,
         };
         let _needless_if_stopped = self.parts.scheduler.tell(Told::Ended {

@@ -17,6 +17,8 @@ pub enum Means {
         hooks: Hooks,
         /// The time within which the server must serve.
         start_timeout: Duration,
+        /// The time within which the sleep hook must end.
+        sleep_timeout: Duration,
     },
 }
 

@@ -18,6 +18,8 @@ use crate::settings::{PORT_PLACEHOLDER, Port, ProcessSettings};
 
 /// The ports among which a free one is chosen: below those that systems give to outgoing connections.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// The exit codes of shells, and of the launcher, for a program that cannot be run.
+const NOT_RUN: [i32; 2] = [126, 127];
 /// The ports that are tried.
 const PORT_TRIES: u32 = 100;
 
@@ -29,6 +31,14 @@ pub struct Launcher {
     pub program: PathBuf,
     /// Its first arguments.
     pub args: Vec<String>,
+}
+
+/// The reason why a process was not started.
+pub(crate) enum StartError {
+    /// Nothing can listen on its port.
+    PortTaken(io::Error),
+    /// The program cannot be run.
+    NotStarted(io::Error),
 }
 
 /// A process that can be started again and again.
@@ -82,9 +92,10 @@ impl Launch {
     }
 
     /// Starts the process.
-    pub(crate) fn start(&self) -> io::Result<Process> {
+    pub(crate) fn start(&self) -> Result<Process, StartError> {
         // A server that something else has left there would pass for this one.
-        drop(TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))?);
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
+        drop(free.map_err(StartError::PortTaken)?);
         let mut command = self.command();
         let child = command
             .env_clear()
@@ -94,10 +105,10 @@ impl Launch {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true)
-            .spawn()?;
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+            .spawn()
+            .map_err(StartError::NotStarted)?;
         Ok(Process {
-            group: pid.and_then(Pid::from_raw),
+            group: Group::of(&child),
             child,
             grace: self.settings.stop_grace.get(),
         })
@@ -106,21 +117,53 @@ impl Launch {
     fn command(&self) -> Command {
         let args = self.settings.args.iter();
         let args = args.map(|arg| with_port(arg, self.port));
-        let mut command = match &self.launcher {
-            Some(launcher) => {
-                let mut command = Command::new(&launcher.program);
-                command.args(&launcher.args);
-                command.arg(std::process::id().to_string());
-                command.arg(&self.settings.command);
-                command
-            }
-            None => Command::new(&self.settings.command),
-        };
+        let mut command = command(&self.settings.command, self.launcher.as_ref());
         command.args(args);
         if let Some(folder) = &self.settings.cwd {
             command.current_dir(folder);
         }
         command
+    }
+}
+
+/// Returns the command of a program, through a launcher if there is one.
+pub(crate) fn command(program: &str, launcher: Option<&Launcher>) -> Command {
+    let Some(launcher) = launcher else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(&launcher.program);
+    command.args(&launcher.args);
+    command.arg(std::process::id().to_string());
+    command.arg(program);
+    command
+}
+
+/// The process group that a child leads. Dropping it kills the group.
+pub(crate) struct Group(Option<Pid>);
+
+impl Group {
+    /// Returns the group of a child that was started as the leader of one.
+    pub(crate) fn of(child: &Child) -> Self {
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        Self(pid.and_then(Pid::from_raw))
+    }
+
+    /// Leaves the group alone: its leader has ended, so the number may belong to others.
+    pub(crate) fn release(mut self) {
+        self.0 = None;
+    }
+
+    /// Sends a signal to the process and its children. Those that have ended need none.
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            let _needless_if_ended = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
     }
 }
 
@@ -150,7 +193,7 @@ fn free_port(chance: u64) -> io::Result<u16> {
 /// A running process with its children. Dropping it kills them.
 pub(crate) struct Process {
     pub(crate) child: Child,
-    group: Option<Pid>,
+    group: Group,
     grace: Duration,
 }
 
@@ -163,27 +206,18 @@ impl Process {
     /// Ends the process and its children: it is requested to end, and killed after the grace. Returns `true` if it ended by
     /// itself.
     pub(crate) async fn stop(mut self) -> bool {
-        self.signal(Signal::TERM);
+        self.group.signal(Signal::TERM);
         let ended = tokio::time::timeout(self.grace, self.child.wait()).await;
-        self.signal(Signal::KILL);
+        self.group.signal(Signal::KILL);
         let _has_ended = self.child.wait().await;
-        // The number may belong to others from now on.
-        self.group = None;
+        self.group.release();
         ended.is_ok()
-    }
-
-    /// Sends a signal to the process and its children. Those that have ended need none.
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.group {
-            let _needless_if_ended = kill_process_group(group, signal);
-        }
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
+/// Returns `true` for the status of a process whose program could not be run.
+pub(crate) fn was_not_run(status: std::process::ExitStatus) -> bool {
+    status.code().is_some_and(|code| NOT_RUN.contains(&code))
 }
 
 /// Becomes a server: arranges that the kernel kills this process when its parent has ended, and replaces it by the program. Used

@@ -45,8 +45,10 @@ pub struct ServerReport {
     pub failures: u64,
     /// The failures since it last served for a minute.
     pub failures_in_row: u32,
-    /// `true` if its last start failed.
+    /// `true` if its last start failed, or its last sleep hook.
     pub is_failing: bool,
+    /// `true` if its last sleep hook failed and it was not woken since, so that it may be awake without calls.
+    pub is_awake: bool,
     /// The median of its load times.
     pub load_p50_ms: Option<u64>,
     /// The 90th percentile of its load times.

@@ -11,11 +11,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    failure::{Failure, FailureKind},
     health::Health,
-    hook::Hooks,
+    hook::{Hook, Hooks},
     lines::Lines,
     parts::Means,
-    process::{Launch, Process},
+    process::{Launch, Process, StartError, was_not_run},
     schedule::ServerId,
 };
 
@@ -29,6 +30,8 @@ const SERVING: Duration = Duration::from_secs(10);
 const FAILURES_MAX: u32 = 6;
 /// The failed checks in a row after which a server that another system runs counts as asleep.
 const ASLEEP_AFTER: u32 = 2;
+/// The waits before a sleep hook that failed is tried again.
+const SLEEP_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 /// The lines of the log that an error ends with.
 const ERROR_LINES: usize = 1;
 
@@ -39,8 +42,17 @@ pub(crate) enum Ending {
     Stopped,
     /// A server that another system runs has fallen asleep.
     Asleep,
+    /// It was to stop, and its sleep hook failed, so it may still be awake.
+    Awake(String),
     /// It failed.
-    Failed(String),
+    Failed(Failure),
+}
+
+impl Ending {
+    pub(crate) fn failed(kind: FailureKind, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::Failed(Failure { kind, detail })
+    }
 }
 
 /// An event of a run, for the scheduler.
@@ -86,14 +98,23 @@ impl RunParts {
             Means::Hooks {
                 hooks,
                 start_timeout,
-            } => self.run_hooks(&hooks, start_timeout).await,
+                sleep_timeout,
+            } => self.run_hooks(&hooks, start_timeout, sleep_timeout).await,
         }
     }
 
     async fn run_process(&self, launch: &Launch) -> Ending {
         let mut process = match launch.start() {
             Ok(process) => process,
-            Err(error) => return Ending::Failed(format!("it cannot be started: {error}")),
+            Err(StartError::PortTaken(error)) => {
+                let port = launch.port();
+                let detail = format!("another program uses its port {port}: {error}");
+                return Ending::failed(FailureKind::PortTaken, detail);
+            }
+            Err(StartError::NotStarted(error)) => {
+                let detail = format!("it cannot be started: {error}");
+                return Ending::failed(FailureKind::NotStarted, detail);
+            }
         };
         let pid = process.pid();
         tracing::info!(server = %self.name, pid, port = launch.port(), "the model server was started");
@@ -125,13 +146,24 @@ impl RunParts {
         }
     }
 
-    async fn run_hooks(&self, hooks: &Hooks, start_timeout: Duration) -> Ending {
+    async fn run_hooks(
+        &self,
+        hooks: &Hooks,
+        start_timeout: Duration,
+        sleep_timeout: Duration,
+    ) -> Ending {
         tracing::info!(server = %self.name, "the model server is woken");
         let woken = async {
             match timeout(start_timeout, hooks.wake.run()).await {
                 Ok(Ok(())) => self.serve(start_timeout, ASLEEP_AFTER).await,
-                Ok(Err(error)) => Ending::Failed(format!("the wake hook failed: {error}")),
-                Err(_) => Ending::Failed("the wake hook did not end in time".to_owned()),
+                Ok(Err(error)) => {
+                    let detail = format!("the wake hook failed: {error}");
+                    Ending::failed(FailureKind::WakeFailed, detail)
+                }
+                Err(_) => {
+                    let detail = format!("the wake hook did not end within {start_timeout:?}");
+                    Ending::failed(FailureKind::WakeHung, detail)
+                }
             }
         };
         let ending = tokio::select! {
@@ -139,20 +171,13 @@ impl RunParts {
             () = self.stop.cancelled() => Ending::Stopped,
             ending = woken => ending,
         };
-        if let Some(sleep) = hooks.sleep.as_ref().filter(|_| ending == Ending::Stopped) {
-            match timeout(start_timeout, sleep.run()).await {
-                Ok(Ok(())) => {
-                    tracing::info!(server = %self.name, "the model server was put to sleep");
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(server = %self.name, %error, "the sleep hook failed");
-                }
-                Err(_) => {
-                    tracing::warn!(server = %self.name, "the sleep hook did not end in time");
-                }
-            }
+        let Some(sleep) = hooks.sleep.as_ref().filter(|_| ending == Ending::Stopped) else {
+            return ending;
+        };
+        match put_to_sleep(&**sleep, sleep_timeout).await {
+            Ok(()) => Ending::Stopped,
+            Err(error) => Ending::Awake(error),
         }
-        ending
     }
 
     /// Waits until the server serves, and watches it. Returns when it does not serve.
@@ -162,9 +187,8 @@ impl RunParts {
             .await
             .is_err()
         {
-            return Ending::Failed(format!(
-                "it was not healthy within {start_timeout:?}: {last}"
-            ));
+            let detail = format!("it was not healthy within {start_timeout:?}: {last}");
+            return Ending::failed(FailureKind::Unhealthy, detail);
         }
         self.tell(Told::Ready {
             server: self.server,
@@ -175,7 +199,8 @@ impl RunParts {
         if is_remote {
             Ending::Asleep
         } else {
-            Ending::Failed(format!("it does not serve any more: {error}"))
+            let detail = format!("it does not serve any more: {error}");
+            Ending::failed(FailureKind::StoppedServing, detail)
         }
     }
 
@@ -239,11 +264,82 @@ impl RunParts {
     }
 }
 
+/// Runs a sleep hook; one that fails is tried again, because the server may cost money while it is awake. Calls that come
+/// meanwhile wait, and so does the stop of the service.
+async fn put_to_sleep(hook: &dyn Hook, limit: Duration) -> Result<(), String> {
+    let tries = async {
+        let mut waits = SLEEP_AGAIN.into_iter();
+        loop {
+            let Err(error) = hook.run().await else {
+                return Ok(());
+            };
+            let Some(wait) = waits.next() else {
+                return Err(format!("the sleep hook failed: {error}"));
+            };
+            sleep(wait).await;
+        }
+    };
+    let ended = timeout(limit, tries).await;
+    ended.unwrap_or_else(|_| Err(format!("the sleep hook did not end within {limit:?}")))
+}
+
 /// Returns the ending of a process that ended by itself.
 fn ended(status: std::io::Result<std::process::ExitStatus>) -> Ending {
-    let how = match status {
-        Ok(status) => format!("it ended with {status}"),
-        Err(error) => format!("it is lost: {error}"),
+    match status {
+        Ok(status) if was_not_run(status) => {
+            Ending::failed(FailureKind::NotStarted, format!("it ended with {status}"))
+        }
+        Ok(status) => Ending::failed(FailureKind::Ended, format!("it ended with {status}")),
+        Err(error) => Ending::failed(FailureKind::Ended, format!("it is lost: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future,
+        pin::Pin,
+        sync::atomic::{AtomicU32, Ordering::SeqCst},
     };
-    Ending::Failed(how)
+
+    use super::*;
+
+    /// Fails so many times, then succeeds; with no times it hangs.
+    struct Fails {
+        times: Option<u32>,
+        runs: AtomicU32,
+    }
+
+    impl Hook for Fails {
+        fn run(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+            Box::pin(async {
+                let run = self.runs.fetch_add(1, SeqCst);
+                match self.times {
+                    None => std::future::pending().await,
+                    Some(times) if run < times => Err("status 500".to_owned()),
+                    Some(_) => Ok(()),
+                }
+            })
+        }
+    }
+
+    #[actix::test]
+    async fn a_sleep_hook_is_tried_three_times_and_not_for_longer_than_its_time() {
+        tokio::time::pause();
+        for (times, limit, result, runs) in [
+            (Some(0), 30, Ok(()), 1),
+            (Some(2), 30, Ok(()), 3),
+            (Some(3), 30, Err("the sleep hook failed: status 500"), 3),
+            (Some(3), 2, Err("the sleep hook did not end within 2s"), 2),
+            (None, 30, Err("the sleep hook did not end within 30s"), 1),
+        ] {
+            let hook = Fails {
+                times,
+                runs: AtomicU32::new(0),
+            };
+            let ended = put_to_sleep(&hook, Duration::from_secs(limit)).await;
+            assert_eq!(ended, result.map_err(str::to_owned), "{times:?} {limit}");
+            assert_eq!(hook.runs.load(SeqCst), runs, "{times:?} {limit}");
+        }
+    }
 }

@@ -92,6 +92,15 @@ pub struct Schedule {
     servers: BTreeMap<ServerId, Entry>,
 }
 
+/// When a server that fails is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It is being started.
+    Now,
+    /// Not before this time has passed; then as soon as a call waits for it.
+    In(Duration),
+}
+
 /// What is known of a server.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -109,6 +118,8 @@ pub struct View {
     pub failures_in_row: u32,
     /// `true` if its last start failed.
     pub is_failing: bool,
+    /// Set if its last start failed, or if it failed several times in a row.
+    pub failing: Option<Again>,
     /// The time for which calls have been waiting.
     pub waiting: Option<Duration>,
     /// The time after which it is expected to serve; `None` if it is not known.
@@ -190,12 +201,7 @@ impl Schedule {
                 }
             }
             Event::Load(_) => entry.load(now),
-            Event::Unload(_) => {
-                if entry.standing == Standing::InUse {
-                    entry.standing = Standing::Held;
-                }
-                entry.leave(server, now, effects);
-            }
+            Event::Unload(_) => entry.unload(server, now, effects),
             Event::Remove(_) => {
                 entry.standing = Standing::Removed;
                 if entry.phase == Phase::Stopped {

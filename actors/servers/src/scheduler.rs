@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock::Clock,
-    gate::{Gate, NotLoaded, Notice},
+    failure::FailureKind,
+    gate::{Away, Gate, Notice, Trouble},
     lines::Lines,
     model_server::{ModelServer, StopServer},
     parts::ServerParts,
-    schedule::{Effect, Event, Phase, Schedule, ServerId, Terms, Usage},
+    schedule::{Again, Effect, Event, Phase, Schedule, ServerId, Terms, Usage},
 };
 
 mod messages;
@@ -44,6 +45,9 @@ struct Known {
     run: Option<Run>,
     pid: Option<u32>,
     last_error: Option<String>,
+    last_failure: Option<FailureKind>,
+    /// `true` if its last sleep hook failed and it was not woken since.
+    is_awake: bool,
     load_seconds: f64,
 }
 
@@ -130,9 +134,17 @@ impl Scheduler {
             if let Some(view) = self.schedule.view(*server, now)
                 && view.phase != Phase::Ready
             {
-                known.gate.explain(NotLoaded {
+                known.gate.explain(Away {
                     reason: reason(&view, known),
-                    eta: view.eta,
+                    ready_at: view.eta.map(|eta| now.after(eta)),
+                    failing: view.failing.map(|failing| Trouble {
+                        kind: known.last_failure,
+                        times: view.failures_in_row,
+                        again_at: match failing {
+                            Again::Now => None,
+                            Again::In(wait) => Some(now.after(wait)),
+                        },
+                    }),
                 });
             }
         }
@@ -199,6 +211,8 @@ impl Handler<AddServer> for Scheduler {
             run: None,
             pid: None,
             last_error: None,
+            last_failure: None,
+            is_awake: false,
             load_seconds: 0.0,
         };
         self.servers.insert(server, known);

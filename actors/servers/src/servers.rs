@@ -8,6 +8,7 @@ use kebne_control::LoadTimes;
 use tokio::sync::oneshot;
 
 use crate::{
+    failure::Failing,
     gate::{Gate, Lease, NotLoaded},
     parts::ServerParts,
     report::ServerReport,
@@ -108,6 +109,11 @@ impl Server {
     /// another try within seconds keeps its turn.
     pub async fn lease(&self, patience: Duration) -> Result<Lease, NotLoaded> {
         self.gate.lease(patience).await
+    }
+
+    /// Returns how the server fails; `None` if it serves, or is expected to when it is started.
+    pub fn failing(&self) -> Option<Failing> {
+        self.gate.failing()
     }
 
     /// Has the server loaded as soon as there is room, without a call.

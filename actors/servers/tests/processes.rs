@@ -328,6 +328,8 @@ async fn a_port_that_another_program_uses_is_not_taken_for_the_server() {
     let report = bench.until("a", |report| report.failures > 0).await;
     let error = report.last_error.unwrap();
     assert!(error.contains("in use"), "{error}");
+    let kind = server.failing().unwrap().kind;
+    assert_eq!(kind, Some(kebne_servers::FailureKind::PortTaken));
     drop(taken);
     drop(server.lease(LONG).await.unwrap());
     bench.end().await;

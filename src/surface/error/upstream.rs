@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use bytes::Bytes;
 use kebne_control::Outcome;
 use kebne_lane::{CallError, Ending, Failure, PrewarmError, RefusalReason};
+use kebne_servers::{Failing, FailureKind};
 use kebne_wire::{
     error::{ErrorView, in_openai_shape},
     redact,
@@ -15,7 +16,11 @@ use serde_json::Value;
 use crate::{
     backend::{failure::headers_of, reason},
     gateway::GatewayError,
-    surface::error::{ApiError, NAME_SIZE_MAX, retry::RETRY_AFTER_MAX, shortened},
+    surface::error::{
+        ApiError, NAME_SIZE_MAX,
+        retry::{RETRY_AFTER_DEFAULT, RETRY_AFTER_MAX},
+        shortened,
+    },
 };
 
 impl ApiError {
@@ -53,6 +58,7 @@ impl ApiError {
                 PrewarmError::NoAnswer => Self::no_answer(error.to_string()),
             },
             GatewayError::NoAnswer(_) => Self::no_answer(error.to_string()),
+            GatewayError::ServerFails { failing, .. } => Self::server_fails(failing),
             GatewayError::Call {
                 error,
                 cause: Some(reason::UNREACHABLE),
@@ -184,6 +190,27 @@ impl ApiError {
             .after(retry_after);
         error.ready_in = ready_in;
         error
+    }
+
+    /// The server that the gateway starts fails. What it has written is in the log, because it may contain keys or names.
+    fn server_fails(failing: &Failing) -> Self {
+        let why = failing.kind.map_or("it fails", FailureKind::words);
+        let again = match failing.again_in {
+            None => "it is being started again".to_owned(),
+            Some(wait) => format!("it is started again in {:.0} s", wait.as_secs_f64().ceil()),
+        };
+        let times = match failing.times {
+            0 | 1 => String::new(),
+            times => format!(" ({times} times in a row)"),
+        };
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            format!("the model server does not start{times}: {why}; {again}"),
+        )
+        .code(reason::SERVER_FAILS)
+        .ending_in(Ending::Shed)
+        .after(failing.again_in.map(|wait| wait.max(RETRY_AFTER_DEFAULT)))
     }
 
     /// Changes the message of a refusal because the backend cannot be reached.
@@ -343,7 +370,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::surface::{Surface as _, messages::MESSAGES};
+    use crate::surface::{Surface as _, error::retry::Retry, messages::MESSAGES};
 
     #[test]
     fn a_backends_words_reach_the_caller_without_keys() {
@@ -371,6 +398,23 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(say(422, "Failed to parse").message(), "Failed to parse");
         assert_eq!(say(400, r#"{"message":"m"}"#).message(), "m");
+    }
+
+    #[test]
+    fn a_server_that_fails_is_said_with_the_time_of_its_next_start() {
+        let failing = Failing {
+            kind: Some(FailureKind::NotStarted),
+            times: 3,
+            again_in: Some(Duration::from_millis(3200)),
+        };
+        let error = ApiError::server_fails(&failing);
+        assert_eq!(
+            (error.status().as_u16(), error.reason()),
+            (503, "server_fails")
+        );
+        let expected = "the model server does not start (3 times in a row): its program cannot be started; it is started again in 4 s";
+        assert_eq!(error.message(), expected);
+        assert_eq!(error.retry, Retry::After(Duration::from_millis(3200)));
     }
 
     #[test]

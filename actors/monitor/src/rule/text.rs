@@ -347,13 +347,13 @@ pub(super) const CERTIFICATE_EXPIRES: Text = Text {
 pub(super) const SERVER_FAILS: Text = Text {
     name: "server_fails",
     severity: Severity::Critical,
-    condition: "the last start of a model server that the gateway starts has failed",
+    condition: "the last start of a model server that the gateway starts has failed, or its last sleep hook",
     example: "The model server `gpu-1` does not start, 3 times in a row. The last error: it was not healthy within 300s: status 503.",
     meaning: "Its calls are refused, or go to the next backend of their model. It is tried again after a growing wait, at most a minute, \
-        and takes only room that no other server needs.",
+        and takes only room that no other server needs. After a failed sleep hook the server may go on to cost money until it is woken and put to sleep again.",
     action: "Read the last lines that the server wrote: `lines` of `{}` among the `servers` of `{curl} {base}/state`, or on the page. Often the \
         path of the model is wrong, the memory does not suffice, or the load takes longer than `start_timeout`. Correct \
-        `[backends.process]`, have the settings read again (`{curl} -X POST {base}/admin/v1/reload`), and have it started at once: \
+        `[backends.process]` or `[backends.hooks]`, have the settings read again (`{curl} -X POST {base}/admin/v1/reload`), and have it started at once: \
         `{curl} -X POST {base}/admin/v1/backends/{path}/load`.",
     opens_after: Duration::ZERO,
     closes_after: seconds(5),

@@ -5,11 +5,14 @@ use std::{sync::Arc, time::Duration};
 use kebne_control::{LoadTimes, Timestamp};
 use serde::Serialize;
 
-use super::{BACKOFF, Effect, PROVED, ServerId, View, WANTED_FOR};
+use super::{Again, BACKOFF, Effect, PROVED, ServerId, View, WANTED_FOR};
 use crate::room::Room;
 
 /// The shortest time that a server which is not loaded is expected to need.
 const ETA_MIN: Duration = Duration::from_millis(500);
+
+/// The failures in a row from which on a server counts as one that fails: one alone may be an accident.
+const REPEATED: u32 = 2;
 
 /// The phase of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -69,6 +72,8 @@ pub(super) struct Entry {
     pub(super) wanted_since: Option<Timestamp>,
     /// When the last waiting call left; `None` while one waits.
     pub(super) left_at: Option<Timestamp>,
+    /// An operator wants it loaded, and it has not been started for it yet.
+    is_ordered: bool,
     /// For which server it makes room.
     pub(super) makes_room_for: Option<ServerId>,
     pub(super) standing: Standing,
@@ -95,6 +100,7 @@ impl Entry {
             last_used: now,
             wanted_since: None,
             left_at: None,
+            is_ordered: false,
             makes_room_for: None,
             standing: Standing::InUse,
             failures_in_row: 0,
@@ -125,14 +131,28 @@ impl Entry {
         }
     }
 
-    /// Wants it as a call does that has left already, so that it is started if that is possible soon.
+    /// Wants it as a call does that has left already, until it was started once.
     pub(super) fn load(&mut self, now: Timestamp) {
         if self.phase != Phase::Ready {
             self.want(now);
             self.unwant(now);
+            self.is_ordered = true;
             self.not_before = now.min(self.not_before);
         }
         self.release();
+    }
+
+    /// Stops it, and takes back what operators and calls that have left wanted.
+    pub(super) fn unload(&mut self, server: ServerId, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.standing == Standing::InUse {
+            self.standing = Standing::Held;
+        }
+        self.is_ordered = false;
+        if self.left_at.is_some() {
+            self.wanted_since = None;
+            self.left_at = None;
+        }
+        self.leave(server, now, effects);
     }
 
     fn release(&mut self) {
@@ -142,10 +162,10 @@ impl Entry {
     }
 
     pub(super) fn forget_old_wish(&mut self, now: Timestamp) {
-        if self
+        let is_old = self
             .left_at
-            .is_some_and(|left| now.since(left) >= WANTED_FOR)
-        {
+            .is_some_and(|left| now.since(left) >= WANTED_FOR);
+        if is_old && !self.is_ordered {
             self.wanted_since = None;
             self.left_at = None;
         }
@@ -160,6 +180,7 @@ impl Entry {
         self.never_served = false;
         self.wanted_since = None;
         self.left_at = None;
+        self.is_ordered = false;
         self.due = None;
         self.busy = false;
         self.last_used = now;
@@ -185,6 +206,7 @@ impl Entry {
         if waits {
             self.not_before = now.after(self.backoff());
         }
+        self.is_ordered &= was_told;
         self.busy = false;
         self.makes_room_for = None;
         self.enter(Phase::Stopped, now);
@@ -240,7 +262,8 @@ impl Entry {
 
     /// Returns the times at which a decision about it may change.
     pub(super) fn wakeups(&self) -> impl Iterator<Item = Timestamp> {
-        let forgotten = self.left_at.map(|left| left.after(WANTED_FOR));
+        let left_at = self.left_at.filter(|_| !self.is_ordered);
+        let forgotten = left_at.map(|left| left.after(WANTED_FOR));
         let is_awaited = self.wanted_since.is_some() || self.is_kept_warm();
         let again = (self.phase == Phase::Stopped && is_awaited).then_some(self.not_before);
         [forgotten, again, self.due, self.idle_end()]
@@ -290,9 +313,20 @@ impl Entry {
             failures: self.failures,
             failures_in_row: self.failures_in_row,
             is_failing: self.is_failing(),
+            failing: self.failing(now),
             waiting: self.wanted_since.map(|since| now.since(since)),
             eta: self.eta(now),
         }
+    }
+
+    /// Returns when it is started again if it fails.
+    fn failing(&self, now: Timestamp) -> Option<Again> {
+        if self.phase != Phase::Stopped {
+            return self.is_failing().then_some(Again::Now);
+        }
+        let wait = self.not_before.since(now);
+        let is_repeated = self.failures_in_row >= REPEATED && !wait.is_zero();
+        (self.is_failing() || is_repeated).then_some(Again::In(wait))
     }
 
     /// Returns the time after which it is expected to serve.

@@ -390,6 +390,46 @@ fn a_server_that_is_kept_warm_is_started_without_a_call_and_comes_back() {
 }
 
 #[test]
+fn the_last_word_of_an_operator_counts() {
+    let mut world = World::new(1);
+    world.server(0, 2_000, 8_000, terms("a"));
+    world.step(Event::Load(ServerId(0)));
+    world.step(Event::Unload(ServerId(0)));
+    world.run(20_000);
+    assert_eq!(world.phase(0), Phase::Stopped, "no earlier wish starts it");
+    assert_eq!(world.loads, 1);
+    world.step(Event::Load(ServerId(0)));
+    world.run(24_000);
+    assert_eq!(world.phase(0), Phase::Ready);
+    world.step(Event::Unload(ServerId(0)));
+    world.step(Event::Load(ServerId(0)));
+    world.run(40_000);
+    assert_eq!(
+        world.phase(0),
+        Phase::Ready,
+        "it is loaded again after a stop that takes long"
+    );
+}
+
+#[test]
+fn an_operators_load_waits_for_room_and_is_not_repeated_after_a_failure() {
+    let mut world = World::new(1);
+    world.server(0, 1_000, 100, terms("a"));
+    world.server(1, 1_000, 100, terms("b"));
+    world.calls(0, (0..200).map(|number| number * 100), 90);
+    world.run(5_000);
+    world.step(Event::Load(ServerId(1)));
+    world.run(40_000);
+    assert_eq!(world.phase(1), Phase::Ready);
+    let mut world = World::new(1);
+    world.server(0, 1_000, 100, terms("a"));
+    world.servers.get_mut(&0).unwrap().gives_up = Some(500);
+    world.step(Event::Load(ServerId(0)));
+    world.run(100_000);
+    assert!(world.loads <= 3, "{} starts", world.loads);
+}
+
+#[test]
 fn an_idle_server_is_stopped_after_its_timeout() {
     let mut world = World::new(1);
     let idle = Some(Duration::from_secs(10));

@@ -44,7 +44,8 @@ impl Scheduler {
             swaps: view.swaps,
             failures: view.failures,
             failures_in_row: view.failures_in_row,
-            is_failing: view.is_failing,
+            is_failing: view.is_failing || known.is_awake,
+            is_awake: known.is_awake,
             load_p50_ms: times.quantile(0.5).map(millis),
             load_p90_ms: times.quantile(0.9).map(millis),
             last_error: known.last_error.clone(),
@@ -81,7 +82,10 @@ impl Handler<GetLoadTimes> for Scheduler {
 pub(super) fn reason(view: &View, known: &Known) -> String {
     match view.phase {
         Phase::Starting => "it is starting".to_owned(),
-        Phase::Closing | Phase::Stopping => "it makes room for another one".to_owned(),
+        Phase::Closing | Phase::Stopping => match &known.parts.means {
+            Means::Process(_) => "it is being stopped".to_owned(),
+            Means::Hooks { .. } => "it is being put to sleep".to_owned(),
+        },
         Phase::Stopped if view.failures_in_row > 0 => {
             let error = known.last_error.as_deref().unwrap_or("it failed");
             format!("its last run failed: {error}")

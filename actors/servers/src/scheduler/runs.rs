@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Known, Run, Scheduler, ServerChanged};
 use crate::{
+    failure::FailureKind,
     model_server::{ModelServer, StopServer},
     run::{Ending, RunParts, Told},
     schedule::{Event, Phase, ServerId},
@@ -43,7 +44,7 @@ impl Scheduler {
         let gone = Told::Ended {
             server,
             run: number,
-            ending: Ending::Failed("its actor has stopped".to_owned()),
+            ending: Ending::failed(FailureKind::Ended, "its actor has stopped"),
         };
         ctx.watch_with(&actor, gone);
         known.run = Some(Run { number, actor });
@@ -100,6 +101,7 @@ impl Scheduler {
         if let Some(known) = self.servers.get_mut(&server) {
             known.load_seconds += view.age.as_secs_f64();
             tracing::info!(server = %known.parts.name, after = ?view.age, "the model server serves");
+            known.is_awake = false;
             known.gate.open();
         }
         self.step(Event::Ready(server), ctx);
@@ -117,16 +119,26 @@ impl Scheduler {
         known.pid = None;
         known.gate.close();
         match ending {
-            Ending::Failed(mut error) => {
-                error.truncate(error.floor_char_boundary(ERROR_MAX));
+            Ending::Failed(failure) => {
+                let error = shortened(failure.detail);
                 tracing::warn!(server = %name, %error, "the model server has failed");
                 known.last_error = Some(error);
+                known.last_failure = Some(failure.kind);
+            }
+            Ending::Awake(error) => {
+                let error = shortened(error);
+                tracing::warn!(server = %name, %error, "the model server may still be awake");
+                known.last_error = Some(error);
+                known.is_awake = true;
             }
             Ending::Asleep => {
                 tracing::info!(server = %name, "the model server has fallen asleep");
                 self.schedule.fell_asleep(server, self.clock.now());
             }
-            Ending::Stopped => tracing::info!(server = %name, "the model server was stopped"),
+            Ending::Stopped => {
+                known.is_awake = false;
+                tracing::info!(server = %name, "the model server was stopped");
+            }
         }
         if let Some(known) = self.servers.get(&server) {
             self.announce(known, false);
@@ -134,6 +146,12 @@ impl Scheduler {
         self.step(Event::Ended(server), ctx);
         self.settle();
     }
+}
+
+/// Returns the beginning of an error.
+fn shortened(mut error: String) -> String {
+    error.truncate(error.floor_char_boundary(ERROR_MAX));
+    error
 }
 
 impl Handler<Told> for Scheduler {

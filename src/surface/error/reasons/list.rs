@@ -56,6 +56,13 @@ pub(super) const REFUSALS: &[Reason] = &[
         "Start the model server, or correct `base_url`; try its address with `curl` from the machine of the gateway.",
     ),
     reason(
+        "server_fails",
+        "503",
+        "The model server that the gateway starts, or wakes by a hook, has failed to start. The message says how, how often in a row, and when it is started again; \
+         so does `Retry-After`. Calls go to the next backend of their model by the rule `unreachable`; a call without another backend waits for one more start, and is refused after the second failure.",
+        "Read `last_error` and `lines` of the server in `/state`; see [`server_fails`](../alerts.md#server_fails). `POST /admin/v1/backends/NAME/load` tries at once.",
+    ),
+    reason(
         "server_is_overloaded",
         "503",
         "The backend asked for a pause that ends after the call's deadline. At the end of a begun stream: the backend ended it because it was overloaded.",

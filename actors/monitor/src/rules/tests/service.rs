@@ -251,6 +251,7 @@ fn a_server_that_does_not_start_is_reported_until_it_does() {
         name: "gpu".into(),
         is_failing,
         serves: !is_failing,
+        is_awake: false,
         failures: 2,
         last_error: Some("no such file.".to_owned()),
     };
@@ -267,4 +268,15 @@ fn a_server_that_does_not_start_is_reported_until_it_does() {
     service.sample.servers = vec![server(false)];
     service.seconds(30, |_| {});
     assert!(service.rules().contains(&(CLOSED, Rule::ServerFails)));
+    let awake = crate::ServerSample {
+        is_awake: true,
+        last_error: Some("the sleep hook failed: status 500".to_owned()),
+        ..server(true)
+    };
+    service.sample.servers = vec![awake];
+    service.seconds(2, |_| {});
+    assert_eq!(
+        service.sentence(),
+        "The model server `gpu` may still be awake, because it was not put to sleep. The last error: the sleep hook failed: status 500."
+    );
 }
