@@ -1,7 +1,8 @@
 """Loads llama.cpp's server through the gateway, with the adaptive law and with constant limits, and prints a table.
 
-Every run gets the same calls: the same arrivals, lengths and share of streams. A call succeeds when its whole answer has come within
-the deadline. It is refused when the gateway says 429 or 503 with Retry-After before the deadline. What is neither is lost.
+Every run gets calls of the same arrivals, lengths and share of streams; their prompts begin with words of the run, because llama.cpp
+keeps the prompts that it has seen and answers them faster. The laws are tried in rounds, in another order each time, and a row is
+the sum of its runs. A call succeeds when its whole answer has come within the deadline. It is refused when the gateway says 429 or 503 with Retry-After before the deadline. What is neither is lost.
 """
 
 import argparse
@@ -43,8 +44,8 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def call(address, number):
-    """Makes the call with this number and returns its ending."""
+def call(address, number, words):
+    """Makes the call with this number, whose prompt begins with the words, and returns its ending."""
     dice = random.Random(number)
     streamed = dice.random() < 0.5
     tokens = dice.randint(8, 32)
@@ -52,7 +53,7 @@ def call(address, number):
         "model": "llama",
         "max_tokens": tokens,
         "stream": streamed,
-        "messages": [{"role": "user", "content": f"Story {number}: " + "once upon a time " * dice.randint(1, 10)}],
+        "messages": [{"role": "user", "content": f"{words}, story {number}: " + "once upon a time " * dice.randint(1, 10)}],
     }
     began = time.monotonic()
     connection = http.client.HTTPConnection(*address, timeout=DEADLINE + 5)
@@ -73,26 +74,32 @@ def call(address, number):
 
 
 class Count:
-    """The endings of the calls of one run, with their times."""
+    """The endings of calls, with the times of those that were served."""
 
-    def __init__(self):
+    def __init__(self, words=""):
+        self.words = words
         self.lock = threading.Lock()
         self.ends = {"served": 0, "refused": 0, "lost": 0}
         self.times = []
 
     def run(self, address, number):
         began = time.monotonic()
-        end = call(address, number)
+        end = call(address, number, self.words)
         with self.lock:
             self.ends[end] += 1
             if end == "served":
                 self.times.append(time.monotonic() - began)
         return end
 
+    def add(self, other):
+        for end, calls in other.ends.items():
+            self.ends[end] += calls
+        self.times += other.times
 
-def closed(address, callers, seconds, first):
+
+def closed(address, callers, seconds, first, words):
     """Runs callers that each send a call when the last one has ended, and after a refusal wait for a second."""
-    count = Count()
+    count = Count(words)
     until = time.monotonic() + seconds
 
     def caller(number):
@@ -109,9 +116,9 @@ def closed(address, callers, seconds, first):
     return count
 
 
-def opened(address, rate, seconds, first):
+def opened(address, rate, seconds, first, words):
     """Sends calls at random times, whether the earlier ones have ended or not."""
-    count = Count()
+    count = Count(words)
     dice = random.Random(first)
     began, due, threads, number = time.monotonic(), 0.0, [], first
     while (due := due + dice.expovariate(rate)) < seconds:
@@ -161,6 +168,17 @@ def row(loop, law, count):
     print(f"| {loop} | {law} | {ends['served']} | {ends['refused']} | {ends['lost']} | {median:.1f} |", flush=True)
 
 
+def measure(options, port, loop, law, rate, first, words):
+    """Runs the calls once through a gateway of its own."""
+    with gateway(options.kebne, port, law) as address:
+        if call(address, 700_000, words) != "served":
+            sys.exit("the gateway does not answer a call to llama.cpp's server")
+        if loop == "open":
+            return opened(address, 1.5 * rate, options.seconds, first, words)
+        # Each call is answered within 1.5 times the deadline if none is refused.
+        return closed(address, max(SLOTS + 1, round(1.5 * rate * DEADLINE)), options.seconds, first, words)
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("kebne")
@@ -168,6 +186,7 @@ def main():
     options.add_argument("--laws", default="adaptive,2,3,4,5,6,8")
     options.add_argument("--loops", default="open,closed")
     options.add_argument("--seconds", type=float, default=60)
+    options.add_argument("--rounds", type=int, default=2, help="how often each law is tried")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--rate", type=float, help="calls per second that the server can serve; measured if missing")
     options = options.parse_args()
@@ -177,22 +196,20 @@ def main():
     llama = ("127.0.0.1", port)
     try:
         ready(llama)
-        closed(llama, SLOTS, 3, 900_000)
-        rate = options.rate or closed(llama, SLOTS, 20, 800_000).ends["served"] / 20
+        closed(llama, SLOTS, 3, 900_000, "Warm")
+        rate = options.rate or closed(llama, SLOTS, 20, 800_000, "Measured").ends["served"] / 20
         print(f"capacity {rate:.2f} calls per second\n", flush=True)
         print("| loop | law | served | refused | lost | median s |\n|---|---|---|---|---|---|", flush=True)
-        first = 1000 * options.seed
         for loop in options.loops.split(","):
+            laws = options.laws.split(",")
+            sums = {law: Count() for law in laws}
+            for turn in range(options.rounds):
+                random.Random(turn).shuffle(laws)
+                for law in laws:
+                    first = 1000 * (options.seed + turn)
+                    sums[law].add(measure(options, port, loop, law, rate, first, f"{loop} {law} {turn}"))
             for law in options.laws.split(","):
-                with gateway(options.kebne, port, law) as address:
-                    if call(address, 700_000) != "served":
-                        sys.exit("the gateway does not answer a call to llama.cpp's server")
-                    if loop == "open":
-                        count = opened(address, 1.5 * rate, options.seconds, first)
-                    else:
-                        # Each call is answered within 1.5 times the deadline if none is refused.
-                        count = closed(address, max(SLOTS + 1, round(1.5 * rate * DEADLINE)), options.seconds, first)
-                row(loop, law, count)
+                row(loop, law, sums[law])
     finally:
         server.terminate()
         server.wait(30)
