@@ -67,7 +67,7 @@ parts! {
     Falls: "a rate from repeated falls", 24, 2;
     Cuts: "cuts that deepen", 7, 0;
     ClockNumber: "a clock that means the number", 36, 1;
-    Trial: "calls of the lowest priority go first in a trial", 4, 0;
+    Trial: "a trial with calls that have time for it, those of the lowest priority first", 15, 0;
 }
 
 /// The parts of the law that are left out, to measure what each one brings. Operators cannot set it; by default nothing is

@@ -300,7 +300,7 @@ impl<T> Pool<T> {
 
     /// Takes the next call out of the queue. A call with less time left than the deadline margin is moved to `short`.
     fn next_in_turn(&mut self, now: Timestamp) -> Option<CallId> {
-        let choice = self.choice(now);
+        let choice = self.choice_with_time(now)?;
         loop {
             let id = self.queue.pop(choice)?;
             let Some(call) = self.calls.get(&id) else {
@@ -323,10 +323,43 @@ impl<T> Pool<T> {
         self.short.pop_last().map(|entry| entry.1)
     }
 
+    /// Returns which call goes next. A trial of more load is made with the call in turn if it has time for it, else with the newest;
+    /// the call in turn keeps its place. Returns `None` if neither has time: then nothing is tried.
+    fn choice_with_time(&self, now: Timestamp) -> Option<Choice> {
+        let choice = self.choice(now);
+        let needed = self.trial_time();
+        let newest = Choice {
+            newest: true,
+            ..choice
+        };
+        let has_time = |choice: &Choice| {
+            let id = self.queue.next(*choice);
+            let call = id.and_then(|id| self.calls.get(&id));
+            call.is_some_and(|call| call.meta.deadline.since(now) >= needed)
+        };
+        if needed.is_zero() {
+            return Some(choice);
+        }
+        [choice, newest].into_iter().find(has_time)
+    }
+
+    /// Returns the time that a call must have left if it tests a higher load: as long as usual, times what it may be slower.
+    fn trial_time(&self) -> Duration {
+        let level = self.grant.trial_above.unwrap_or(u32::MAX).max(1);
+        let next = self.in_flight() + 1;
+        if next <= level {
+            return Duration::ZERO;
+        }
+        self.grant
+            .service_time
+            .mul_f64(f64::from(next) / f64::from(level))
+    }
+
     /// Returns `true` if a call below the deadline margin may be sent: it still has the time that a call usually takes, or
     /// nothing is in flight. A call on an idle backend delays no other one.
     fn has_short(&self, now: Timestamp) -> bool {
         let usual = self.grant.service_time.min(self.grant.service_time_high);
+        let usual = usual.max(self.trial_time());
         let last = self.short.last();
         last.is_some_and(|(deadline, _)| self.slots_taken() == 0 || deadline.since(now) >= usual)
     }
@@ -504,6 +537,10 @@ impl<T> Pool<T> {
     fn gate(&self, now: Timestamp) -> Option<Timestamp> {
         let permitted = match self.grant.permission {
             _ if self.queue.is_empty() && !self.has_short(now) => return None,
+            // Nothing has time for a trial, and time passes: an attempt must end first.
+            Permission::Open if self.choice_with_time(now).is_none() && !self.has_short(now) => {
+                return None;
+            }
             Permission::Open if self.slots_taken() >= self.grant.concurrency => return None,
             Permission::Open => now,
             Permission::SingleFlight { .. } if self.probes > 0 => return None,

@@ -432,7 +432,9 @@ impl Lane {
         let oldest = rivals.iter().all(|rival| *rival > call);
         let newest = rivals.iter().all(|rival| *rival < call);
         self.overtook += u32::from(!oldest);
-        let newest_may = self.settings.1.order == Order::NewestFirst && self.kinds[&call].1 == 0;
+        let is_trial = self.pool.grant().trial_above.is_some();
+        let newest_may =
+            (self.settings.1.order == Order::NewestFirst || is_trial) && self.kinds[&call].1 == 0;
         assert!(
             oldest || (newest_may && newest),
             "{call} went before {rivals:?}"

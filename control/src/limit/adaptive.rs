@@ -351,8 +351,8 @@ impl Limit for Adaptive {
     }
 
     fn trial_above(&self) -> Option<f64> {
-        (matches!(self.mode, Mode::Up { .. }) && self.without.keeps(Part::Trial))
-            .then_some(self.level)
+        let tries_more = matches!(self.mode, Mode::Up { .. } | Mode::Ramp);
+        (tries_more && self.without.keeps(Part::Trial)).then_some(self.level)
     }
 
     fn refused_with_a_clock(

@@ -173,8 +173,16 @@ impl Queue {
 
     /// Removes and returns the next call.
     pub(super) fn pop(&mut self, choice: Choice) -> Option<CallId> {
+        let id = self.next(choice)?;
         self.dispatches = (self.dispatches + 1) % self.reserved_one_in;
-        let (&number, level) = if self.dispatches == 0 || choice.lowest {
+        self.detach(id, true);
+        Some(id)
+    }
+
+    /// Returns the call that `pop` would remove.
+    pub(super) fn next(&self, choice: Choice) -> Option<CallId> {
+        let reserved = (self.dispatches + 1).is_multiple_of(self.reserved_one_in);
+        let (&number, level) = if reserved || choice.lowest {
             self.priorities.last_key_value()?
         } else {
             self.priorities.first_key_value()?
@@ -186,9 +194,7 @@ impl Queue {
         } else {
             entry.calls.first()
         };
-        let id = *entry.returned.first().or(next)?;
-        self.detach(id, true);
-        Some(id)
+        entry.returned.first().or(next).copied()
     }
 
     /// Corrects the service of a tenant by the real cost of its call.
