@@ -267,9 +267,13 @@ impl<'b> Placement<'b> {
         here: &Target,
         leaves: &mut Option<FallbackKind>,
     ) -> Withdrawal {
+        // A call whose attempt waits for the server is not taken back, and asks again at once; so each question takes some time.
         let fails = async {
-            while here.lane.has_failed().is_none() {
+            loop {
                 sleep(LOOK_MIN + LOOK_SPREAD.mul_f64(fastrand::f64())).await;
+                if here.lane.has_failed().is_some() {
+                    return;
+                }
             }
         };
         tokio::select! {

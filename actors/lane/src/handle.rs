@@ -37,6 +37,9 @@ pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// by a backend takes that long.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
+/// The least time between two wishes of a caller to take its call back while an attempt runs that is not taken back.
+const WISH_GAP: Duration = Duration::from_millis(20);
+
 /// A handle to one lane; clones share it.
 pub struct LaneHandle<B: Backend> {
     pub(crate) inner: Arc<Inner<B>>,
@@ -374,14 +377,21 @@ async fn until_withdrawn<B: Backend>(
     job: &Weak<Job<B>>,
     withdraw: &mut impl AsyncFnMut() -> Withdrawal,
 ) -> Option<Result<CallSuccess<B::Response>, CallError>> {
+    let mut gap = Duration::ZERO;
     loop {
+        let wish = async {
+            // A caller that still wishes it would otherwise occupy its thread until the answer comes.
+            tokio::time::sleep(gap).await;
+            withdraw().await
+        };
         tokio::select! {
             biased;
             answered = &mut answer => return answered.ok(),
-            withdrawal = withdraw() => {
+            withdrawal = wish => {
                 if job.upgrade().is_some_and(|job| job.withdraw(withdrawal)) {
                     return Some(Err(CallError::Withdrawn));
                 }
+                gap = WISH_GAP;
             }
         }
     }

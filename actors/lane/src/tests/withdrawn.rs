@@ -127,6 +127,21 @@ async fn the_load_of_a_lane_is_known_without_asking_it() {
 }
 
 #[actix::test]
+async fn a_caller_that_wishes_its_running_call_back_all_the_time_does_not_occupy_its_thread() {
+    let bench = one_slot(Script::new(|_, _| Play::Answer(2 * SECOND))).await;
+    let wishes = AtomicU32::new(0);
+    let withdraw = async || {
+        let before = wishes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert!(before < 1000, "the call asks without a pause");
+        Withdrawal::Waiting
+    };
+    let options = options(60 * SECOND);
+    let ended = bench.lane.call_or_withdraw(1, options, withdraw).await;
+    assert_eq!(ended.unwrap().complete(), 2);
+    bench.assert_quiet().await;
+}
+
+#[actix::test]
 async fn a_call_that_runs_is_taken_back_if_its_caller_says_so() {
     let bench = one_slot(Script::new(|_, _| Play::Answer(5 * SECOND))).await;
     let withdraw = async || {
