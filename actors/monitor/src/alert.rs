@@ -20,7 +20,7 @@ pub struct Alert {
     pub subject: Arc<str>,
     /// When it was opened, in seconds since 1970.
     pub since: u64,
-    /// What is seen now, in plain sentences; once it is closed, what was seen last.
+    /// What is seen now, in plain sentences; once that is over, since when and what was seen last.
     pub sentence: String,
     /// What to do, in plain sentences.
     pub action: String,

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     Access, Alert, AlertChanged, Alerts, Change, Memory, Rule, RuleSettings,
     memory::{OPEN_MAX as KEPT_OPEN_MAX, RECENT_MAX},
+    spoken::{clock, spoken},
 };
 
 /// The number of alerts that may be open or pending at once. Subjects are lanes and actors, which are few.
@@ -52,6 +53,10 @@ struct Condition {
     /// Time for which it must be gone before its alert closes.
     closes_after: Duration,
     alert: Option<Alert>,
+    /// What was found last; the alert says also whether it is over.
+    seen_last: String,
+    /// When it was first not found any more, in seconds since 1970; `None` while it is found.
+    over: Option<u64>,
     /// `true` if it was found by an earlier process and has not been found by this one.
     is_earlier: bool,
 }
@@ -79,6 +84,8 @@ impl Desk {
                 seen: Duration::ZERO,
                 closes_after: closes_after.max(FOUND_AGAIN_WITHIN),
                 alert: Some(alert.clone()),
+                seen_last: alert.sentence.clone(),
+                over: None,
                 is_earlier: true,
             };
             ((rule, Arc::clone(&alert.subject)), condition)
@@ -103,6 +110,13 @@ impl Desk {
     /// Adds what is to be kept across a restart.
     pub(crate) fn remember(&self, memory: &mut Memory) {
         memory.active = self.active();
+        // Whether it is over is found out anew.
+        for alert in &mut memory.active {
+            let key = (alert.rule, Arc::clone(&alert.subject));
+            if let Some(condition) = self.conditions.get(&key) {
+                alert.sentence.clone_from(&condition.seen_last);
+            }
+        }
         memory.active.truncate(KEPT_OPEN_MAX);
         memory.recent = self.recent.iter().take(RECENT_MAX).cloned().collect();
         memory.last_alert = self.last_id;
@@ -167,9 +181,13 @@ impl Desk {
             seen: at,
             closes_after: text.closes_after,
             alert: None,
+            seen_last: String::new(),
+            over: None,
             is_earlier: false,
         });
         condition.seen = at;
+        condition.over = None;
+        condition.seen_last.clone_from(&finding.sentence);
         condition.closes_after = text.closes_after;
         condition.is_earlier = false;
         let action = access.fill(finding.action.unwrap_or(text.action), &finding.subject);
@@ -207,7 +225,16 @@ impl Desk {
                 // It must hold without a gap.
                 return gone.is_zero();
             };
-            if gone.is_zero() || gone < condition.closes_after {
+            if gone.is_zero() {
+                return true;
+            }
+            let over = *condition.over.get_or_insert(unix_seconds);
+            let is_closing = gone >= condition.closes_after;
+            if let Some(ended) = ended(alert, over, unix_seconds, is_closing, condition.is_earlier)
+            {
+                alert.sentence = format!("{ended} Seen last: {}", condition.seen_last);
+            }
+            if !is_closing {
                 return true;
             }
             alert.until = Some(unix_seconds);
@@ -238,6 +265,18 @@ impl Desk {
         active
     }
 
+    /// Returns the open alerts about which something may be done: not those that only wait to close, except that what was done
+    /// about refusals ends with the alert.
+    pub(crate) fn to_act_on(&self) -> Vec<Alert> {
+        let conditions = self.conditions.iter();
+        let present = conditions.filter(|((rule, _), condition)| {
+            condition.over.is_none() || *rule == Rule::RefusalsSustained
+        });
+        present
+            .filter_map(|(_, condition)| condition.alert.clone())
+            .collect()
+    }
+
     pub(crate) fn alerts(&self) -> Alerts {
         Alerts {
             active: self.active(),
@@ -245,6 +284,30 @@ impl Desk {
             actions: Vec::new(),
         }
     }
+}
+
+/// Says that what an alert reports is over, and how long that took; `None` if that is not known yet.
+fn ended(
+    alert: &Alert,
+    over: u64,
+    unix_seconds: u64,
+    is_closing: bool,
+    is_earlier: bool,
+) -> Option<String> {
+    if is_earlier {
+        return is_closing.then(|| "Over: it was not found again after the restart.".to_owned());
+    }
+    let since = |from: u64, to: u64| Duration::from_secs(to.saturating_sub(from));
+    let (gone, lasted) = (since(over, unix_seconds), since(alert.since, over));
+    let (at, lasted) = (clock(unix_seconds, gone), spoken(lasted));
+    let closes = if is_closing {
+        "."
+    } else {
+        "; the alert closes if it stays so."
+    };
+    Some(format!(
+        "Over since {at}, {lasted} after the alert opened{closes}"
+    ))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Handler<TakeSample> for Monitor {
             }
         }
         self.now = (sample.at, sample.unix_seconds);
-        for command in self.planner.look(&sample, &self.watch.active()) {
+        for command in self.planner.look(&sample, &self.watch.to_act_on()) {
             self.send(command);
         }
     }
@@ -187,6 +187,9 @@ impl Handler<Undo> for Monitor {
     fn handle(&mut self, Undo(id): Undo, _: &mut Context<Self>) -> Self::Result {
         let (at, unix_seconds) = self.now;
         let (action, command) = self.planner.undo(id, at, unix_seconds)?;
+        if let Command::Reopen { lane, .. } = &command {
+            self.watch.let_in(lane);
+        }
         self.send(command);
         Ok(action.with_command(self.watch.access()))
     }

@@ -67,6 +67,8 @@ pub struct Planner {
     woken_for: BTreeMap<Arc<str>, u64>,
     /// Until when a subject is left alone.
     left_alone: BTreeMap<(ActionKind, Arc<str>), Duration>,
+    /// Until when something that was suggested is not suggested again.
+    suggested: BTreeMap<(ActionKind, Arc<str>), Duration>,
     /// `true` until the first sample of this process.
     is_new: bool,
 }
@@ -92,11 +94,16 @@ impl Planner {
             is_new: true,
             woken_for: BTreeMap::new(),
             left_alone: BTreeMap::new(),
+            suggested: BTreeMap::new(),
         }
     }
 
     /// Replaces what may be done from the next sample on. What was done is undone as it would have been.
     pub(crate) fn change(&mut self, settings: ActionSettings) {
+        // What was only suggested may be done now.
+        if settings != self.settings {
+            self.suggested.clear();
+        }
         self.settings = settings;
     }
 
@@ -112,6 +119,8 @@ impl Planner {
             self.end_earlier(sample.unix_seconds);
         }
         self.left_alone.retain(|_, until| *until > sample.at);
+        self.suggested.retain(|_, until| *until > sample.at);
+        self.end_suggestions(sample, alerts);
         for lane in &sample.lanes {
             if lane.phase == Phase::Silent {
                 continue;
@@ -146,6 +155,38 @@ impl Planner {
                 action.state = ActionState::Over;
                 action.until = Some(unix_seconds);
             }
+        }
+    }
+
+    /// Ends the suggestions to take a backend out that somebody followed, or whose cause is over.
+    fn end_suggestions(&mut self, sample: &Sample, alerts: &[Alert]) {
+        let is_open = |name: &Arc<str>| {
+            let mut lanes = sample.lanes.iter();
+            lanes.any(|lane| lane.name == *name && lane.closed.is_none())
+        };
+        let has_cause = |name: &Arc<str>| {
+            let mut about = alerts.iter();
+            about.any(|alert| alert.subject == *name && TAKEN_OUT_FOR.contains(&alert.rule))
+        };
+        for action in &mut self.actions {
+            let is_suggested =
+                action.state == ActionState::Suggested && action.kind == ActionKind::TakeOut;
+            let subject = &action.subject;
+            let is_off = self.settings.take_out != Policy::Suggest;
+            if is_suggested && (is_off || !is_open(subject) || !has_cause(subject)) {
+                action.state = ActionState::Over;
+                action.until = Some(sample.unix_seconds);
+            }
+        }
+    }
+
+    /// Revives the last suggestion to take a backend out.
+    fn suggest_again(&mut self, name: &Arc<str>, reason: String) {
+        let mut actions = self.actions.iter_mut();
+        let last =
+            actions.find(|action| action.kind == ActionKind::TakeOut && action.subject == *name);
+        if let Some(action) = last.filter(|action| action.state == ActionState::Over) {
+            (action.state, action.until, action.reason) = (ActionState::Suggested, None, reason);
         }
     }
 
@@ -239,10 +280,14 @@ impl Planner {
             alert.rule.name(),
             alert.sentence
         );
+        if self.suggested.contains_key(&key) {
+            self.suggest_again(name, reason);
+            return None;
+        }
         let pause = self.settings.retry_after.0;
         let Some(action) = self.record(ActionKind::TakeOut, name, &reason, policy, sample) else {
             // It was suggested; once is enough.
-            self.left_alone
+            self.suggested
                 .insert(key, sample.at.saturating_add(LEFT_ALONE));
             return None;
         };
@@ -328,7 +373,7 @@ impl Planner {
         };
         let name = &most.name;
         let key = (ActionKind::LowerShare, Arc::clone(name));
-        if self.left_alone.contains_key(&key) {
+        if self.left_alone.contains_key(&key) || self.suggested.contains_key(&key) {
             return Vec::new();
         }
         let reason = format!(
@@ -337,7 +382,7 @@ impl Planner {
         );
         let policy = self.settings.lower_share;
         let Some(id) = self.record(ActionKind::LowerShare, name, &reason, policy, sample) else {
-            self.left_alone
+            self.suggested
                 .insert(key, sample.at.saturating_add(LEFT_ALONE));
             return Vec::new();
         };

@@ -116,6 +116,11 @@ impl LaneRules {
         }
     }
 
+    /// Notes that somebody undid the closing of the lane.
+    pub(crate) fn let_in(&mut self) {
+        self.closed.let_in();
+    }
+
     /// Applies the rules to one sample of the lane.
     pub(crate) fn look(&mut self, view: &View<'_>) -> Vec<Finding> {
         // A lane that did not answer has no numbers; `StuckActors` reports it.

@@ -42,6 +42,16 @@ impl<K: Ord + Clone> Shares<K> {
         }
     }
 
+    /// Forgets all growth until now.
+    pub(crate) fn restart(&mut self, at: Duration, counts: &[(K, u64)]) {
+        self.labels.clear();
+        for (label, count) in counts.iter().take(LABELS_MAX) {
+            let mut history = History::new(self.step, self.span);
+            history.note(at, [*count]);
+            self.labels.insert(label.clone(), history);
+        }
+    }
+
     /// Returns how much the counters have grown in the last `span`, the greatest first and without those that have not.
     pub(crate) fn growth(
         &self,

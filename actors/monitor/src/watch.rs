@@ -118,6 +118,18 @@ impl Watch {
         self.desk.active()
     }
 
+    /// Returns the open alerts about which something may be done.
+    pub(crate) fn to_act_on(&self) -> Vec<Alert> {
+        self.desk.to_act_on()
+    }
+
+    /// Notes that somebody undid the closing of a lane, so that it will not be open on trial.
+    pub(crate) fn let_in(&mut self, lane: &str) {
+        if let Some(rules) = self.lanes.get_mut(lane) {
+            rules.let_in();
+        }
+    }
+
     /// Returns the alerts, without actions.
     pub fn alerts(&self) -> Alerts {
         self.desk.alerts()

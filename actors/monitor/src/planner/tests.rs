@@ -312,3 +312,32 @@ fn the_habits_of_the_day_survive_a_restart_and_what_was_in_force_is_over() {
     );
     assert!(actions[0].id > closed.id, "numbers are not used again");
 }
+
+#[test]
+fn a_suggestion_is_done_once_that_is_allowed_and_ends_when_somebody_follows_it_or_its_cause_is_over()
+ {
+    let mut planner = planner(Policy::Suggest);
+    let mut sample = sample(vec![lane("a")]);
+    let alerts = [alert(Rule::Misconfigured, "a")];
+    let none = |_: &mut Sample| {};
+    assert_eq!(run(&mut planner, &mut sample, &alerts, 5, none), []);
+    let state = |planner: &Planner| planner.actions()[0].state;
+    assert_eq!(state(&planner), ActionState::Suggested);
+    // The operator disables the backend, and opens it again before it is well.
+    sample.lanes[0].closed = Some("closed by an operator".into());
+    run(&mut planner, &mut sample, &alerts, 1, none);
+    assert_eq!(state(&planner), ActionState::Over);
+    sample.lanes[0].closed = None;
+    run(&mut planner, &mut sample, &alerts, 1, none);
+    assert_eq!(state(&planner), ActionState::Suggested);
+    run(&mut planner, &mut sample, &[], 1, none);
+    assert_eq!(state(&planner), ActionState::Over);
+    assert_eq!(planner.actions().len(), 1);
+    planner.change(ActionSettings {
+        take_out: Policy::Act,
+        ..ActionSettings::default()
+    });
+    let done = run(&mut planner, &mut sample, &alerts, 5, none);
+    assert_eq!(done, [(9, "close")]);
+    assert_eq!(state(&planner), ActionState::Active);
+}

@@ -58,7 +58,8 @@ pub(super) const MISCONFIGURED: Text = Text {
     name: "misconfigured",
     severity: Severity::Critical,
     condition: "the backend refused an attempt because of its key (401, 403) or its path (404, 405), and no call has \
-        succeeded since",
+        succeeded since; at once if none had succeeded in the 5 minutes before, otherwise after 30 s, because the refusals may be those of \
+        one of several models",
     example: "The server of `gpu-1` does not accept the gateway's requests, since 12:03 UTC, and no call has succeeded since then. The last error: status 401, invalid key.",
     meaning: "The server runs, and does not accept the gateway. Waiting does not help: every call fails in the same way.",
     action: "For 401 or 403, `api_key_env` of the backend `{}` must name an environment variable, and that must hold a valid key. For \
@@ -240,7 +241,8 @@ pub(super) const REFUSALS_SUSTAINED: Text = Text {
     meaning: "More calls arrive than the backend takes, for the [reasons](operating/reasons.md) that the sentence names. The refused \
         callers get 429 or 503 with a time to come back, or another backend; those that are admitted are served.",
     action: "Add capacity: another backend or a larger server for the models of `{}`. Or offer less: give batch jobs a key with a lower \
-        priority. If most are refused with `queue_full` and callers could wait longer, raise `queue_max` of its `limits`.",
+        priority. If callers can wait longer: against `wait_too_long` and `queue_timeout`, let them (`x-kebne-deadline-ms`, \
+        `server.deadline_default`); against `queue_full`, raise `queue_max` of its `limits`. If the alert `slower` is open too, see that first.",
     // `refusals_for` says how long it must hold.
     opens_after: Duration::ZERO,
     closes_after: seconds(120),

@@ -17,12 +17,22 @@ const TRIAL: Duration = Duration::from_mins(1);
 pub(super) struct LaneClosed {
     /// When the lane was last seen closed as an action.
     taken_out: Option<Duration>,
+    /// `true` if somebody undid that: once the lane is open, it is not on trial.
+    is_undone: bool,
 }
 
 impl LaneClosed {
+    /// Notes that somebody undid the closing.
+    pub(super) fn let_in(&mut self) {
+        self.is_undone = true;
+    }
+
     pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
         let (name, at) = (&view.lane.name, view.at);
         let Some(reason) = &view.lane.closed else {
+            if std::mem::take(&mut self.is_undone) {
+                self.taken_out = None;
+            }
             let since = self.taken_out?;
             if at.saturating_sub(since) >= TRIAL {
                 self.taken_out = None;

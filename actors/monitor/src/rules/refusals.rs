@@ -27,6 +27,11 @@ pub(super) struct Refusals {
     /// Calls, and those that were refused.
     history: History<2>,
     reasons: Shares<&'static str>,
+    /// Since when refusals are counted: the last time at which they had a cause of their own, unless that is long ago.
+    since: Duration,
+    has_own_cause: bool,
+    /// What to do, as it was said last.
+    action: Option<&'static str>,
 }
 
 impl Default for Refusals {
@@ -34,6 +39,9 @@ impl Default for Refusals {
         Self {
             history: History::new(STEP, WITHIN),
             reasons: Shares::new(STEP, WITHIN),
+            since: Duration::ZERO,
+            has_own_cause: false,
+            action: None,
         }
     }
 }
@@ -45,14 +53,8 @@ fn explained(reason: &str) -> (&'static str, Option<&'static str>) {
             "as many calls wait as `queue_max` and `queue_bytes_max` allow",
             None,
         ),
-        "wait_too_long" => (
-            "the wait would be longer than the caller's deadline",
-            Some(LONGER_DEADLINES),
-        ),
-        "queue_timeout" => (
-            "the deadline passed while the call waited, because the backend became slower",
-            Some(BECAME_SLOWER),
-        ),
+        "wait_too_long" => ("the wait would be longer than the caller's deadline", None),
+        "queue_timeout" => ("the deadline passed while the call waited", None),
         "server_is_overloaded" => (
             "the backend asked for a pause that ends after the deadline",
             Some(ASKED_FOR_PAUSES),
@@ -71,10 +73,6 @@ fn explained(reason: &str) -> (&'static str, Option<&'static str>) {
     }
 }
 
-const LONGER_DEADLINES: &str = "Add capacity: another backend or a larger server for the models of `{}`. Or let callers wait longer \
-    (`x-kebne-deadline-ms`, `server.deadline_default`) if they can. A longer queue does not help: the wait is too long already.";
-const BECAME_SLOWER: &str = "Look at the alert `slower` and at the log of the server of `{}`: it answers more slowly than when these calls \
-    were admitted. If it is as fast as it can be, add capacity.";
 const ASKED_FOR_PAUSES: &str = "The server of `{}` refuses by itself: find out who else uses it or its key, and raise its rate limit at the \
     provider. If there is no other user, set `limit_max` of its `limits` to the calls in flight that it serves, or add a backend.";
 const NO_QUOTA: &str = "Raise the quota of the key of `{}` at its provider, or add a backend with another key to its models.";
@@ -83,14 +81,28 @@ const WAS_LOADING: &str = "The server of `{}` unloads its model between calls. L
 const WAS_BROKEN: &str = "Look at `last_failure` of `{}` in `{curl} {base}/state` and at the log of its server: it fails now and then and \
     recovers by itself.";
 
+/// How much more often another action must be the right one before it is said instead.
+const CLEARLY_MORE: f64 = 1.5;
+
 impl Refusals {
     pub(super) fn look(&mut self, view: &View<'_>) -> Option<Finding> {
         let View { at, lane, .. } = *view;
         let counts = [lane.calls, lane.refused];
+        let is_judged = matches!(lane.phase, Phase::Serving | Phase::Paused);
+        // A probe ends what was before it, or does not.
+        match lane.phase {
+            _ if lane.closed.is_some() => self.has_own_cause = true,
+            Phase::Probing => {}
+            phase => self.has_own_cause = !is_judged && phase != Phase::Idle,
+        }
+        // Those refusals have a cause of their own, which is reported. Once it is over, they are no news.
+        if self.has_own_cause {
+            self.since = at;
+            self.history = History::new(STEP, WITHIN);
+            self.reasons.restart(at, &lane.refusals);
+        }
         self.history.note(at, counts);
         self.reasons.note(at, &lane.refusals);
-        // Otherwise the refusals have a cause of their own, which is reported.
-        let is_judged = matches!(lane.phase, Phase::Serving | Phase::Paused);
         if !is_judged || lane.closed.is_some() {
             return None;
         }
@@ -104,14 +116,31 @@ impl Refusals {
             return None;
         };
         let reasons = self.reasons.growth(at, &lane.refusals, WITHIN);
-        let (name, span) = (&lane.name, spoken(WITHIN));
-        let why = in_words(&reasons);
+        let span = spoken(WITHIN.min(at.saturating_sub(self.since)));
+        let (name, why) = (&lane.name, in_words(&reasons));
         let sentence =
             format!("`{name}` refused {refused} of {calls} calls in the last {span}{why}.");
         let mut finding = view.finding(Rule::RefusalsSustained, level, sentence);
-        finding.action = reasons.first().and_then(|(most, _)| explained(most).1);
+        self.action = action(&reasons, self.action);
+        finding.action = self.action;
         Some(finding)
     }
+}
+
+/// Returns what helps against most refusals. What was said `before` is said again unless something else clearly helps more.
+fn action(reasons: &[(&'static str, u64)], before: Option<&'static str>) -> Option<&'static str> {
+    let helped = |action: Option<&'static str>| {
+        let helped = reasons
+            .iter()
+            .filter(|(code, _)| explained(code).1 == action);
+        helped.map(|(_, count)| count).sum::<u64>()
+    };
+    let actions = reasons.iter().map(|(code, _)| explained(code).1);
+    let Some(most) = actions.max_by_key(|action| helped(*action)) else {
+        return before;
+    };
+    let is_clear = real(helped(most)) > CLEARLY_MORE * real(helped(before));
+    if is_clear { most } else { before }
 }
 
 /// Returns the reasons with their shares as the end of a sentence, without its full stop.

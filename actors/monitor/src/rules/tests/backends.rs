@@ -262,3 +262,71 @@ fn a_quota_that_is_used_up_is_an_alert_that_says_what_callers_get() {
     service.seconds(60, |_| {});
     assert_eq!(service.rules()[1..], [(CLOSED, Rule::QuotaUsedUp)]);
 }
+
+#[test]
+fn an_alert_that_waits_to_close_and_one_that_closes_say_that_it_is_over_and_how_long_it_lasted() {
+    let mut service = Service::new();
+    service.lane().misconfigured = 1;
+    service.seconds(30, |_| {});
+    let seen = service.watch.active()[0].sentence.clone();
+    assert!(
+        seen.starts_with("The server of `gpu` does not accept"),
+        "{seen}"
+    );
+    service.calls(10, 0, 0);
+    assert_eq!(
+        service.watch.active()[0].sentence,
+        format!(
+            "Over since 00:00 UTC, 30 s after the alert opened; the alert closes if it stays so. Seen last: {seen}"
+        )
+    );
+    // It is kept as it was seen.
+    let mut memory = Memory::default();
+    service.watch.remember(&mut memory);
+    assert_eq!(memory.active[0].sentence, seen);
+    // It comes back.
+    service.lane().misconfigured = 2;
+    service.seconds(40, |_| {});
+    assert_eq!(service.rules().len(), 1);
+    assert!(!service.watch.active()[0].sentence.starts_with("Over"));
+    service.calls(60, 0, 0);
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::Misconfigured)]);
+    let sentence = service.sentence();
+    let over = "Over since 00:01 UTC, 80 s after the alert opened. Seen last: The server";
+    assert!(sentence.starts_with(over), "{sentence}");
+    // A process that does not find it again does not know when it ended.
+    let mut service = Service::new();
+    service.watch = Watch::with_memory(RuleSettings::default(), &memory);
+    service.seconds(1, |_| {});
+    assert_eq!(service.watch.active()[0].sentence, seen);
+    service.seconds(120, |_| {});
+    let closed = format!("Over: it was not found again after the restart. Seen last: {seen}");
+    assert_eq!(service.sentence(), closed);
+}
+
+#[test]
+fn one_model_that_a_backend_refuses_does_not_make_the_backend_misconfigured() {
+    let mut service = Service::new();
+    service.calls(60, 0, 0);
+    service.seconds(300, |sample| {
+        let (second, lane) = (sample.at.as_secs(), &mut sample.lanes[0]);
+        lane.misconfigured += 1;
+        lane.succeeded += 10 * u64::from(second.is_multiple_of(5));
+    });
+    assert_eq!(service.changes, []);
+    // A key that was revoked: no call succeeds any more.
+    service.seconds(31, |sample| sample.lanes[0].misconfigured += 1);
+    assert_eq!(service.rules(), [(OPENED, Rule::Misconfigured)]);
+}
+
+#[test]
+fn a_lane_that_somebody_lets_in_again_is_not_on_trial() {
+    let mut service = Service::new();
+    service.lane().closed = Some(format!("{}. It fails", crate::TAKEN_OUT).into());
+    service.seconds(10, |_| {});
+    service.watch.let_in("gpu");
+    service.seconds(1, |_| {});
+    service.lane().closed = None;
+    service.seconds(3, |_| {});
+    assert_eq!(service.changes[1..], [(13, CLOSED, Rule::LaneClosed)]);
+}

@@ -107,3 +107,79 @@ fn refusals_are_reported_with_the_reasons_that_were_counted_and_what_helps_again
         alert.action
     );
 }
+
+#[test]
+fn refusals_whose_own_cause_is_over_open_no_alert() {
+    for (phase, code) in [
+        (Phase::OutOfQuota, "insufficient_quota"),
+        (Phase::Cold, "model_loading"),
+        (Phase::Broken, "backend_broken"),
+    ] {
+        let mut service = Service::new();
+        service.calls(120, 0, 0);
+        service.seconds(120, |sample| {
+            let lane = &mut sample.lanes[0];
+            lane.phase = phase;
+            lane.calls += 10;
+            lane.refused += 10;
+            lane.refusals = vec![(code, lane.refused)];
+        });
+        // A probe that takes a while ends it.
+        service.lane().phase = Phase::Probing;
+        service.calls(3, 0, 0);
+        service.lane().phase = Phase::Serving;
+        service.calls(300, 0, 0);
+        let opened = service.rules();
+        let refusals = (OPENED, Rule::RefusalsSustained);
+        assert!(!opened.contains(&refusals), "{code}: {opened:?}");
+        // New ones are counted, and only those.
+        service.lane().phase = phase;
+        service.seconds(1, |_| {});
+        service.lane().phase = Phase::Serving;
+        service.seconds(90, |sample| {
+            let lane = &mut sample.lanes[0];
+            lane.calls += 10;
+            lane.refused += 5;
+            lane.refusals.resize(2, ("queue_full", 0));
+            lane.refusals[1].1 += 5;
+        });
+        let alerts = service.watch.active();
+        let alert = alerts
+            .iter()
+            .find(|alert| alert.rule == Rule::RefusalsSustained);
+        let sentence = &alert.unwrap().sentence;
+        let expected = "`gpu` refused 450 of 900 calls in the last 90 s: 100 % with `queue_full`";
+        assert!(sentence.starts_with(expected), "{sentence}");
+    }
+}
+
+#[test]
+fn calls_whose_deadline_passes_in_the_queue_do_not_mean_that_the_backend_became_slower() {
+    let mut service = Service::new();
+    service.lane().refusals = vec![("queue_full", 0), ("queue_timeout", 0)];
+    service.calls(60, 0, 0);
+    let mut actions = Vec::new();
+    for _ in 0..4 {
+        // The two reasons pass each other.
+        for code in [0, 1] {
+            service.seconds(60, |sample| {
+                let lane = &mut sample.lanes[0];
+                lane.calls += 10;
+                lane.refused += 5;
+                lane.refusals[code].1 += 5;
+            });
+            let alerts = service.watch.active();
+            actions.extend(alerts.iter().map(|alert| alert.action.clone()));
+            for alert in alerts {
+                assert!(!alert.sentence.contains("slower"), "{}", alert.sentence);
+            }
+        }
+    }
+    actions.dedup();
+    assert_eq!(actions.len(), 1, "{actions:?}");
+    let helps = ["Add capacity", "`queue_max`", "`server.deadline_default`"];
+    assert!(
+        helps.iter().all(|part| actions[0].contains(part)),
+        "{actions:?}"
+    );
+}
