@@ -116,7 +116,7 @@ impl Planner {
     pub fn look(&mut self, sample: &Sample, alerts: &[Alert]) -> Vec<Command> {
         let mut commands = Vec::new();
         if std::mem::take(&mut self.is_new) {
-            self.end_earlier(sample.unix_seconds);
+            self.end_earlier(sample);
         }
         self.left_alone.retain(|_, until| *until > sample.at);
         self.suggested.retain(|_, until| *until > sample.at);
@@ -148,9 +148,17 @@ impl Planner {
         }
     }
 
-    /// Ends the actions of an earlier process.
-    fn end_earlier(&mut self, unix_seconds: u64) {
+    /// Ends the actions of an earlier process. What somebody undid is left alone for the rest of its time.
+    fn end_earlier(&mut self, sample: &Sample) {
+        let unix_seconds = sample.unix_seconds;
         for action in &mut self.actions {
+            let undone = action.until.filter(|_| action.state == ActionState::Undone);
+            let ago = undone.map(|undone| Duration::from_secs(unix_seconds.saturating_sub(undone)));
+            if let Some(left) = ago.and_then(|ago| LEFT_ALONE.checked_sub(ago)) {
+                let key = (action.kind, Arc::clone(&action.subject));
+                let until = self.left_alone.entry(key).or_default();
+                *until = sample.at.saturating_add(left).max(*until);
+            }
             if action.state == ActionState::Active {
                 action.state = ActionState::Over;
                 action.until = Some(unix_seconds);

@@ -229,9 +229,11 @@ fn is_judged_anew((rule, subject): &(Rule, Arc<str>), sample: &Sample) -> bool {
         | Rule::CostUnusual => {
             with_lane(|lane| lane.succeeded.saturating_add(lane.failed) >= CALLS_ENOUGH)
         }
-        Rule::RefusalsSustained | Rule::RetryAfterWrong => {
-            with_lane(|lane| lane.calls >= CALLS_ENOUGH)
+        // The first calls after a start find an empty queue.
+        Rule::RefusalsSustained => {
+            sample.at >= ASKED_WITHIN && with_lane(|lane| lane.calls >= CALLS_ENOUGH)
         }
+        Rule::RetryAfterWrong => with_lane(|lane| lane.calls >= CALLS_ENOUGH),
         Rule::ModelBurnRateFast | Rule::ModelBurnRateSlow => {
             let mut models = sample.models.iter();
             let model = models.find(|model| model.name == *subject);

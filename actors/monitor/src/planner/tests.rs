@@ -341,3 +341,20 @@ fn a_suggestion_is_done_once_that_is_allowed_and_ends_when_somebody_follows_it_o
     assert_eq!(done, [(9, "close")]);
     assert_eq!(state(&planner), ActionState::Active);
 }
+
+#[test]
+fn what_somebody_undid_is_left_alone_after_a_restart_too() {
+    let (mut first, mut sample) = (planner(Policy::Act), sample(vec![lane("a"), lane("b")]));
+    let alerts = [alert(Rule::Misconfigured, "a")];
+    run(&mut first, &mut sample, &alerts, 5, |_| {});
+    first.undo(1, sample.at, sample.unix_seconds).unwrap();
+    let mut memory = Memory::default();
+    first.remember(&mut memory);
+    // The next process starts ten minutes later, with a clock of its own.
+    sample.at = Duration::ZERO;
+    sample.unix_seconds += 600;
+    sample.lanes[0].closed = None;
+    let mut second = Planner::with_memory(first.settings.clone(), &memory);
+    let done = run(&mut second, &mut sample, &alerts, 4000, |_| {});
+    assert_eq!(done.first(), Some(&(3000, "close")));
+}

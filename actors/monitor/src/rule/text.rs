@@ -141,7 +141,7 @@ pub(super) const MODEL_BURN_RATE_FAST: Text = Text {
     condition: "as `burn_rate_fast`, for the calls of a model at all its backends together. A model whose only backend serves no \
         other model has the alert of that backend instead",
     example: "120 of 600 calls of the model `chat` in the last 5 minutes failed; the objective is that 99 % succeed. Of the failed calls: \
-        90 % at `gpu-1` with `backend_misconfigured`, 10 % at `gpu-2` with `upstream_timeout`.",
+        90 % at `gpu-1` with `backend_misconfigured`, 10 % at `gpu-2` with `upstream_timeout`. The last error of `gpu-1`: status 404, not found.",
     meaning: "Callers of this model get errors, after all backends that may serve it were tried. Other models may be well.",
     action: MODEL_FAILS,
     opens_after: Duration::ZERO,
@@ -205,7 +205,7 @@ pub(super) const FLAPPING: Text = Text {
     name: "flapping",
     severity: Severity::Warning,
     condition: "the breaker opened 3 times within 10 minutes",
-    example: "`gpu-1` recovered and failed again 3 times within 10 minutes.",
+    example: "The breaker of `gpu-1` opened 3 times within 10 minutes; in between, it served.",
     meaning: "The backend works for a while and fails again: it crashes under load, restarts in a loop, or a balancer in front \
         of it sends some calls to a dead replica.",
     action: "Look for restarts and out-of-memory errors in the log of the server of `{}`. If it fails under load only, set `limit_max` of its \

@@ -139,8 +139,18 @@ impl BurnRate {
             models: 0,
         };
         let mut both = self.judge(sample.at, &calls, settings);
-        // The failures at a lane whose actors hang follow from that, which is reported.
         let most = self.causes.growth(sample.at, &calls.causes, FAST.short);
+        let error = most.first().and_then(|((name, _), _)| {
+            let mut lanes = sample.lanes.iter();
+            lanes.find(|lane| lane.name == *name)?.last_failure.clone()
+        });
+        if let Some((error, ((lane, _), _))) = error.zip(most.first()) {
+            for finding in both.iter_mut().flatten() {
+                let last = format!(" The last error of `{lane}`: {error}.");
+                finding.sentence.push_str(&last);
+            }
+        }
+        // The failures at a lane whose actors hang follow from that, which is reported.
         let is_silent = |name: &Arc<str>| {
             let mut lanes = sample.lanes.iter();
             lanes.any(|lane| lane.name == *name && lane.phase == Phase::Silent)
@@ -205,7 +215,8 @@ impl BurnRate {
             return None;
         };
         let (whose, all) = (&calls.whose, succeeded + failed);
-        let (span, objective) = (spoken(windows.short), settings.objective * 100.0);
+        // The program may not have run for so long.
+        let (span, objective) = (spoken(windows.short.min(at)), settings.objective * 100.0);
         let causes = self.causes.growth(at, &calls.causes, windows.short);
         let why = in_words(&causes, calls.kind);
         let only_model = calls.only_model(&causes);

@@ -47,7 +47,7 @@ impl Flapping {
         };
         let (name, times) = (&lane.name, self.opened.len());
         let sentence = format!(
-            "`{name}` recovered and failed again {times} times within 10 minutes.{}",
+            "The breaker of `{name}` opened {times} times within 10 minutes; in between, it served.{}",
             view.last_error()
         );
         Some(view.finding(Rule::Flapping, level, sentence))

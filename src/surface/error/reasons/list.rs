@@ -33,8 +33,8 @@ pub(super) const REFUSALS: &[Reason] = &[
     reason(
         "queue_timeout",
         "503",
-        "The deadline passed while the call waited: its backend became slower than predicted.",
-        "Look at the lane's `verdicts` in `/state` for the time of the change.",
+        "The deadline passed while the call waited: the wait was longer than predicted when the call came.",
+        "Add capacity, or wait longer. If the backend became slower, the lane's `verdicts` in `/state` say when.",
     ),
     reason(
         "model_loading",

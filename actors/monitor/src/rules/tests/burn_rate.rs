@@ -98,6 +98,7 @@ fn one_model_that_fails_at_a_backend_that_is_well_is_one_alert_of_the_model() {
     };
     service.sample.models = vec![model("good"), model("ill")];
     service.lane().models = 2;
+    service.lane().last_failure = Some("status 500, out of memory".into());
     service.sample.failed = vec![crate::FailedCalls {
         model: "ill".into(),
         lane: "gpu".into(),
@@ -117,8 +118,13 @@ fn one_model_that_fails_at_a_backend_that_is_well_is_one_alert_of_the_model() {
     run(&mut service, true);
     assert_eq!(service.rules(), [(OPENED, Rule::ModelBurnRateFast)]);
     let alert = service.watch.active()[0].clone();
-    let cause = "100 % at `gpu` with `backend_misconfigured`.";
+    let cause = "100 % at `gpu` with `backend_misconfigured`. The last error of `gpu`: status 500, out of memory.";
     assert!(alert.sentence.ends_with(cause), "{}", alert.sentence);
+    assert!(
+        alert.sentence.contains("in the last 2 minutes failed"),
+        "the service has run for so long: {}",
+        alert.sentence
+    );
     assert!(
         alert.action.contains("`upstream` of `ill`"),
         "{}",

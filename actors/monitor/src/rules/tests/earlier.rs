@@ -90,11 +90,19 @@ fn an_alert_of_an_earlier_process_closes_as_soon_as_its_rule_has_judged_again() 
     let mut well = restarted(&earlier);
     well.calls(16, 0, 0);
     assert_eq!(well.changes.len(), 7, "{:?}", well.changes);
-    let late = well
+    let late = well.changes.iter().find(|(at, _, rule)| {
+        *at > 2 && !matches!(rule, Rule::StoreDown | Rule::RefusalsSustained)
+    });
+    assert_eq!(late, None);
+    // The overload goes on, though the first calls fill the empty queue.
+    let mut full = restarted(&earlier);
+    full.lane().refusals = vec![("queue_full", 0)];
+    full.calls(3, 0, 0).calls(100, 0, 4);
+    let refusals = full
         .changes
         .iter()
-        .find(|(at, _, rule)| *at > 2 && *rule != Rule::StoreDown);
-    assert_eq!(late, None);
+        .find(|(_, _, rule)| *rule == Rule::RefusalsSustained);
+    assert_eq!(refusals, None);
     // It is as it was: nothing is announced.
     let mut ill = restarted(&earlier);
     ill.lane().misconfigured = 1;
