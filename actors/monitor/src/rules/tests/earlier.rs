@@ -94,15 +94,6 @@ fn an_alert_of_an_earlier_process_closes_as_soon_as_its_rule_has_judged_again() 
         *at > 2 && !matches!(rule, Rule::StoreDown | Rule::RefusalsSustained)
     });
     assert_eq!(late, None);
-    // The overload goes on, though the first calls fill the empty queue.
-    let mut full = restarted(&earlier);
-    full.lane().refusals = vec![("queue_full", 0)];
-    full.calls(3, 0, 0).calls(100, 0, 4);
-    let refusals = full
-        .changes
-        .iter()
-        .find(|(_, _, rule)| *rule == Rule::RefusalsSustained);
-    assert_eq!(refusals, None);
     // It is as it was: nothing is announced.
     let mut ill = restarted(&earlier);
     ill.lane().misconfigured = 1;
@@ -122,4 +113,17 @@ fn an_alert_about_what_is_gone_from_the_settings_closes_at_once() {
     service.lane().name = "other".into();
     service.seconds(1, |_| {});
     assert_eq!(service.changes, [(1, CLOSED, Rule::Misconfigured)]);
+}
+
+#[test]
+fn an_overload_that_goes_on_across_a_restart_is_one_alert() {
+    let mut earlier = Service::new();
+    earlier.lane().refusals = vec![("queue_full", 0)];
+    earlier.calls(60, 0, 0).calls(100, 0, 4);
+    assert_eq!(earlier.rules(), [(OPENED, Rule::RefusalsSustained)]);
+    // The first calls fill the empty queue.
+    let mut service = restarted(&earlier);
+    service.lane().refusals = vec![("queue_full", 0)];
+    service.calls(3, 0, 0).calls(100, 0, 4);
+    assert_eq!(service.changes, []);
 }
