@@ -1,9 +1,17 @@
 //! Texts in pieces that an embedder and a prompt can take.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
-use text_splitter::{ChunkConfig, ChunkConfigError, ChunkSizer, MarkdownSplitter, TextSplitter};
+use text_splitter::{ChunkConfig, MarkdownSplitter, TextSplitter};
+
+use crate::{
+    counted::Counted,
+    window::{is_deep, windows},
+};
+
+/// The greatest size of a title, in bytes: it is repeated in each chunk below it.
+const TITLE_MAX: usize = 256;
 
 /// How texts are cut. The defaults are those of OpenAI's vector stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +51,11 @@ pub struct Chunk {
     /// The headings above its beginning, the outermost first. Empty for plain text.
     pub headings: Vec<String>,
 }
+
+/// The cutting was abandoned, as its caller wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cutting was abandoned")]
+pub struct Abandoned;
 
 /// Cuts texts into chunks.
 pub struct Chunker<C> {
@@ -95,47 +108,51 @@ impl<C: Fn(&str) -> usize> Chunker<C> {
 
     /// Cuts a text at its greatest units that fit: sections, blocks, sentences, words, characters. Each character other than white
     /// space is in at least one chunk, and no chunk has more than `tokens_max` tokens, except one character that has more alone.
-    pub fn chunks(&self, text: &str, kind: TextKind) -> Vec<Chunk> {
-        let sizer = Counted(&self.count);
-        let config = ChunkConfig::new(self.rules.tokens_max)
-            .with_sizer(sizer)
-            .with_overlap(self.rules.overlap);
-        let Ok(config): Result<_, ChunkConfigError> = config else {
-            // The overlap is less than the size.
-            return Vec::new();
-        };
-        match kind {
-            TextKind::Plain => TextSplitter::new(config)
-                .chunk_indices(text)
-                .map(|(start, chunk)| Chunk {
-                    range: start..start + chunk.len(),
-                    headings: Vec::new(),
-                })
-                .collect(),
-            TextKind::Markdown => {
-                let headings = Headings::of(text);
-                MarkdownSplitter::new(config)
-                    .chunk_indices(text)
-                    .map(|(start, chunk)| Chunk {
-                        range: start..start + chunk.len(),
-                        headings: headings.above(start),
-                    })
-                    .collect()
+    ///
+    /// The work is in proportion to the text: each 64 KiB are cut by themselves, without an overlap between them, and as plain text
+    /// where blocks are nested deeper than documents are. `goes_on` is asked again and again on the way.
+    ///
+    /// # Errors
+    /// Fails as soon as `goes_on` returns `false`.
+    pub fn chunks(
+        &self,
+        text: &str,
+        kind: TextKind,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<Vec<Chunk>, Abandoned> {
+        let mut chunks = Vec::new();
+        let mut headings = Headings::default();
+        for window in windows(text) {
+            let part = &text[window.clone()];
+            let sizer = Counted::new(part, &self.count, &goes_on)?;
+            let config = ChunkConfig::new(self.rules.tokens_max).with_sizer(sizer);
+            let Ok(config) = config.with_overlap(self.rules.overlap) else {
+                // The overlap is less than the size.
+                continue;
+            };
+            if kind == TextKind::Plain || is_deep(part) {
+                for chunk in TextSplitter::new(config).try_chunk_indices(part) {
+                    chunks.push(headings.chunk(window.start, chunk?));
+                }
+            } else {
+                headings.read(window.start, part);
+                for chunk in MarkdownSplitter::new(config).try_chunk_indices(part) {
+                    chunks.push(headings.chunk(window.start, chunk?));
+                }
             }
         }
+        Ok(chunks)
     }
 }
 
-struct Counted<'a, C>(&'a C);
-
-impl<C: Fn(&str) -> usize> ChunkSizer for Counted<'_, C> {
-    fn size(&self, chunk: &str) -> usize {
-        (self.0)(chunk)
-    }
+/// The headings of a Markdown text, in the order of the text.
+#[derive(Default)]
+struct Headings {
+    /// The headings above the last place that was asked for, the outermost first.
+    path: Vec<Heading>,
+    /// Those at this place and behind it, as far as the text is read.
+    next: VecDeque<Heading>,
 }
-
-/// The headings of a Markdown text, in their order.
-struct Headings(Vec<Heading>);
 
 struct Heading {
     at: usize,
@@ -144,47 +161,53 @@ struct Heading {
 }
 
 impl Headings {
-    fn of(text: &str) -> Self {
-        let mut headings = Vec::new();
+    /// Reads the part of the text that begins at `start`.
+    fn read(&mut self, start: usize, part: &str) {
         let mut open: Option<Heading> = None;
-        for (event, range) in Parser::new(text).into_offset_iter() {
+        for (event, range) in Parser::new(part).into_offset_iter() {
             match event {
                 Event::Start(Tag::Heading { level, .. }) => {
                     open = Some(Heading {
-                        at: range.start,
+                        at: start + range.start,
                         level,
                         title: String::new(),
                     });
                 }
-                Event::End(TagEnd::Heading(_)) => headings.extend(open.take()),
-                Event::Text(part) | Event::Code(part) => {
+                Event::End(TagEnd::Heading(_)) => self.next.extend(open.take()),
+                Event::Text(text) | Event::Code(text) => {
                     if let Some(heading) = &mut open {
-                        heading.title.push_str(&part);
+                        let free = TITLE_MAX - heading.title.len();
+                        let end = text.floor_char_boundary(free);
+                        heading.title.push_str(&text[..end]);
                     }
                 }
                 _ => {}
             }
         }
-        Self(headings)
+    }
+
+    /// Returns the chunk of a part that begins at `start`. Chunks come in the order of the text.
+    fn chunk(&mut self, start: usize, (at, text): (usize, &str)) -> Chunk {
+        let start = start + at;
+        Chunk {
+            range: start..start + text.len(),
+            headings: self.above(start),
+        }
     }
 
     /// Returns the titles of the headings whose sections contain a place, the outermost first. A heading does not contain its own
     /// beginning.
-    fn above(&self, place: usize) -> Vec<String> {
-        let mut path: Vec<&Heading> = Vec::new();
-        for heading in self.0.iter().take_while(|heading| heading.at < place) {
-            while path.last().is_some_and(|last| last.level >= heading.level) {
-                path.pop();
-            }
-            path.push(heading);
+    fn above(&mut self, place: usize) -> Vec<String> {
+        while let Some(heading) = self.next.pop_front_if(|heading| heading.at < place) {
+            let above = self.path.partition_point(|last| last.level < heading.level);
+            self.path.truncate(above);
+            self.path.push(heading);
         }
         // A heading of the same or a higher level at the place itself ends the sections.
-        if let Some(own) = self.0.iter().find(|heading| heading.at == place) {
-            while path.last().is_some_and(|last| last.level >= own.level) {
-                path.pop();
-            }
-        }
-        path.into_iter()
+        let own = self.next.front().filter(|heading| heading.at == place);
+        let own = own.map(|heading| heading.level);
+        let path = self.path.iter();
+        path.filter(|heading| own.is_none_or(|own| heading.level < own))
             .map(|heading| heading.title.clone())
             .collect()
     }
@@ -192,6 +215,8 @@ impl Headings {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -213,7 +238,9 @@ mod tests {
 
     #[test]
     fn a_short_text_is_one_chunk() {
-        let chunks = chunker(100, 0).chunks("One sentence.", TextKind::Plain);
+        let chunks = chunker(100, 0)
+            .chunks("One sentence.", TextKind::Plain, || true)
+            .unwrap();
         assert_eq!(
             chunks,
             [Chunk {
@@ -221,13 +248,20 @@ mod tests {
                 headings: vec![]
             }]
         );
-        assert!(chunker(100, 0).chunks(" \n ", TextKind::Plain).is_empty());
+        assert!(
+            chunker(100, 0)
+                .chunks(" \n ", TextKind::Plain, || true)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn plain_text_is_cut_between_paragraphs() {
         let text = [paragraph("one", 80), paragraph("two", 80)].join("\n\n");
-        let chunks = chunker(100, 0).chunks(&text, TextKind::Plain);
+        let chunks = chunker(100, 0)
+            .chunks(&text, TextKind::Plain, || true)
+            .unwrap();
         let texts: Vec<&str> = chunks
             .iter()
             .map(|chunk| &text[chunk.range.clone()])
@@ -241,7 +275,9 @@ mod tests {
             .map(|at| format!("Sentence {at} has five words."))
             .collect::<Vec<_>>()
             .join(" ");
-        let chunks = chunker(100, 20).chunks(&text, TextKind::Plain);
+        let chunks = chunker(100, 20)
+            .chunks(&text, TextKind::Plain, || true)
+            .unwrap();
         assert_eq!(chunks.len(), 2);
         let repeated = &text[chunks[1].range.start..chunks[0].range.end];
         assert!(
@@ -256,7 +292,9 @@ mod tests {
         let text = format!(
             "# Guide\n\n{body}\n\n## Set-up `fast`\n\n{body}\n\n{body}\n\n## Use\n\n{body}\n\n# Other\n\n{body}\n"
         );
-        let chunks = chunker(100, 0).chunks(&text, TextKind::Markdown);
+        let chunks = chunker(100, 0)
+            .chunks(&text, TextKind::Markdown, || true)
+            .unwrap();
         let paths: Vec<(&str, String)> = chunks
             .iter()
             .map(|chunk| {
@@ -276,6 +314,63 @@ mod tests {
                 ("Other", String::new()),
             ]
         );
+    }
+
+    /// Returns how often each byte of a text is counted on the average.
+    fn work(text: &str, kind: TextKind) -> usize {
+        let counted = Cell::new(0);
+        let rules = ChunkRules::default();
+        let chunker = Chunker::new(rules, |text: &str| {
+            counted.set(counted.get() + text.len());
+            text.len().div_ceil(4)
+        });
+        let chunks = chunker.unwrap().chunks(text, kind, || true).unwrap();
+        assert!(
+            chunks.iter().map(|chunk| chunk.range.len()).sum::<usize>() >= text.trim().len() / 2
+        );
+        counted.get() / text.len()
+    }
+
+    #[test]
+    fn the_work_is_in_proportion_to_the_text_however_it_is_nested() {
+        let list: String = (0..300).map(|at| " ".repeat(2 * at) + "- item\n").collect();
+        let texts = [
+            list,
+            ">".repeat(70_000) + " text",
+            "- ".repeat(35_000) + "text",
+            "# a\n".repeat(10_000),
+            "word ".repeat(14_000),
+            "x".repeat(70_000),
+            "*a **b ".repeat(10_000),
+            "[".repeat(70_000),
+        ];
+        for (at, text) in texts.iter().enumerate() {
+            let work = work(text, TextKind::Markdown);
+            assert!(work < 20, "text {at}: {work}");
+        }
+    }
+
+    #[test]
+    fn cutting_ends_when_its_caller_wants() {
+        let asked = Cell::new(0);
+        let goes_on = || {
+            asked.set(asked.get() + 1);
+            asked.get() < 10
+        };
+        let text = "word ".repeat(60_000);
+        let made = chunker(100, 50).chunks(&text, TextKind::Markdown, goes_on);
+        assert_eq!((made, asked.get()), (Err(Abandoned), 10));
+    }
+
+    #[test]
+    fn headings_hold_across_parts_and_long_titles_are_cut() {
+        let title = "é".repeat(1000);
+        let text = format!("# {title}\n\n{}", "word\n\n".repeat(30_000));
+        let chunks = chunker(100, 0)
+            .chunks(&text, TextKind::Markdown, || true)
+            .unwrap();
+        let last = chunks.last().unwrap();
+        assert_eq!(last.headings, ["é".repeat(128)]);
     }
 
     #[test]
@@ -301,7 +396,7 @@ mod tests {
         ) {
             let text = parts.concat();
             let kind = if markdown { TextKind::Markdown } else { TextKind::Plain };
-            let chunks = Chunker::new(ChunkRules { tokens_max: 100, overlap: 30 }, str::len).unwrap().chunks(&text, kind);
+            let chunks = Chunker::new(ChunkRules { tokens_max: 100, overlap: 30 }, str::len).unwrap().chunks(&text, kind, || true).unwrap();
             let mut covered = vec![false; text.len()];
             for chunk in &chunks {
                 prop_assert!(chunk.range.len() <= 100);

@@ -2,6 +2,7 @@
 //! arguments: no I/O, no clock, no threads.
 
 mod chunk;
+mod counted;
 mod diverse;
 mod filter;
 mod flat;
@@ -9,9 +10,10 @@ mod fuse;
 mod hashed;
 mod quality;
 mod vector;
+mod window;
 mod words;
 
-pub use chunk::{Chunk, ChunkRules, Chunker, InvalidChunkRules, TextKind};
+pub use chunk::{Abandoned, Chunk, ChunkRules, Chunker, InvalidChunkRules, TextKind};
 pub use diverse::diverse;
 pub use filter::{Attribute, Attributes, Filter, InvalidAttributes};
 pub use flat::{FlatIndex, Hit};

@@ -14,6 +14,8 @@ use crate::{
 
 /// The most lines of a file of JSON lines.
 const LINES_MAX: usize = 200_000;
+/// The greatest size of a title, in bytes: it is repeated in each chunk below it.
+const TITLE_MAX: usize = 256;
 /// The most chunks of a file.
 const CHUNKS_MAX: usize = 100_000;
 
@@ -31,20 +33,26 @@ struct Section {
 /// Returns the chunks of a file with their vectors.
 ///
 /// # Errors
-/// Returns the reason for the file's owner.
+/// Returns the reason for the file's owner; so also soon after `goes_on` returns `false`.
 pub(crate) fn chunks(
     name: &str,
     content: &[u8],
     rules: Rules,
     embedder: HashedNgrams,
     count: &CountTokens,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<Vec<NewChunk>, Failure> {
+    let too_long = || failure("invalid_file", "reading the file takes too long");
     let sections = sections(name, content)?;
     let chunker = Chunker::new(rules.into(), |text: &str| count(text));
     let chunker = chunker.map_err(|error| failure("invalid_file", error.to_string()))?;
     let mut all = Vec::new();
     for section in &sections {
-        for chunk in chunker.chunks(&section.text, section.kind) {
+        let cut = chunker.chunks(&section.text, section.kind, goes_on);
+        for chunk in cut.map_err(|_abandoned| too_long())? {
+            if !goes_on() {
+                return Err(too_long());
+            }
             if all.len() == CHUNKS_MAX {
                 let why = format!("the file has more than {CHUNKS_MAX} chunks");
                 return Err(failure("invalid_file", why));
@@ -119,7 +127,10 @@ fn lines(text: &str) -> Result<Vec<Section>, Failure> {
         sections.push(Section {
             text: own.map_or_else(|| value.to_string(), str::to_owned),
             kind: TextKind::Plain,
-            title: own.and_then(|_| member("title")).map(str::to_owned),
+            title: own.and_then(|_| member("title")).map(|title| {
+                let end = title.floor_char_boundary(TITLE_MAX);
+                title[..end].to_owned()
+            }),
         });
     }
     Ok(sections)
@@ -220,7 +231,7 @@ mod tests {
             overlap: 0,
         };
         let count = |text: &str| text.split_whitespace().count();
-        let chunks = chunks(name, content, rules, embedder, &count)?;
+        let chunks = chunks(name, content, rules, embedder, &count, &|| true)?;
         let texts = chunks
             .into_iter()
             .map(|chunk| (chunk.text.headings, chunk.text.text));

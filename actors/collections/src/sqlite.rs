@@ -21,7 +21,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::model::{StoreError, Thing};
 
-pub(crate) use ingestion::{Job, NewChunk, failure};
+pub(crate) use ingestion::{Job, Lane, NewChunk, failure};
 pub(crate) use open::Place;
 pub(crate) use reading::Visible;
 

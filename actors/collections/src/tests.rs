@@ -15,7 +15,7 @@ use kebne_retrieval::Attribute;
 use tempfile::TempDir;
 
 use super::*;
-use crate::sqlite::{DAY_MS, Database, Place};
+use crate::sqlite::{DAY_MS, Database, Lane, Place};
 
 struct Parent;
 
@@ -39,6 +39,7 @@ struct World {
     now: Arc<AtomicU64>,
     key: Option<String>,
     settings: CollectionsSettings,
+    count: Arc<dyn Fn(&str) -> usize + Send + Sync>,
 }
 
 fn count(text: &str) -> usize {
@@ -61,6 +62,7 @@ impl World {
             key: Some("a".repeat(64)),
             settings,
             folder,
+            count: Arc::new(count),
         }
     }
 
@@ -75,7 +77,7 @@ impl World {
             settings: self.settings.clone(),
             keyring: self.key.as_ref().map(|key| Keyring::from_hex(key).unwrap()),
             clock: Arc::new(move || now.load(SeqCst)),
-            count: Arc::new(count),
+            count: Arc::clone(&self.count),
         };
         Collections::new(&self.parent, parts)
     }
@@ -328,7 +330,7 @@ async fn a_file_that_a_killed_process_was_reading_is_read_once_by_the_next() {
             database.add_file("ann", &mountain, MOUNTAIN.into(), settings)?;
             let details = MemberDetails::default();
             database.add_member("ann", (&id, "file-2"), &details, (2, settings))?;
-            database.next_job()
+            database.next_job(Lane::First, 0)
         });
         assert_eq!(job.unwrap().unwrap().name, "mountain.md");
         (done.file, id)
@@ -416,6 +418,112 @@ async fn quotas_and_failures_are_said_in_words() {
     assert!(third.contains("`collections.files_max`"), "{third}");
     assert!(search(&collections, "ann", &id, "word").unwrap().is_empty());
     collections.stop();
+}
+
+#[actix::test]
+async fn a_file_that_takes_long_stops_nobody_and_ends_when_it_is_removed() {
+    let counted = Arc::new(AtomicU64::new(0));
+    let slow = Arc::clone(&counted);
+    let mut world = World::new();
+    world.count = Arc::new(move |text: &str| {
+        if text.contains("slow") {
+            slow.fetch_add(1, SeqCst);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        count(text)
+    });
+    let collections = world.collections();
+    let of_ann = collection(&collections, "ann").await;
+    let of_bob = collection(&collections, "bob").await;
+    let document = Document {
+        name: "long.md".to_owned(),
+        content: "slow word\n".repeat(100_000).into(),
+    };
+    let long = collections.import("ann", &of_ann, document).await.unwrap();
+    let long = long.member.file;
+    let state = async || {
+        let member = collections.member("ann", &of_ann, &long).await;
+        member.unwrap().status
+    };
+    let short = add(&collections, "bob", &of_bob, "lake.md", LAKE).await;
+    assert_eq!(short.status, Status::Completed);
+    // It is read again from its beginning, beside the others.
+    let before = counted.load(SeqCst);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(counted.load(SeqCst) > before);
+    assert_eq!(state().await, Status::InProgress);
+    add(&collections, "bob", &of_bob, "mountain.md", MOUNTAIN).await;
+    assert_eq!(state().await, Status::InProgress);
+
+    collections.remove_file("ann", &long).await.unwrap();
+    let mut last = counted.load(SeqCst);
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = counted.load(SeqCst);
+        if now == last {
+            collections.stop();
+            return;
+        }
+        last = now;
+    }
+    panic!("the removed file is still read");
+}
+
+#[test]
+fn owners_take_turns_and_what_was_begun_is_for_the_other_lane() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut database = database(&folder.path().join("c.sqlite"), &"a".repeat(64)).unwrap();
+    let settings = CollectionsSettings::default();
+    for owner in ["ann", "bob"] {
+        let collection = Collection {
+            id: format!("vs_{owner}"),
+            created: 0,
+            used: 0,
+            expires_after_days: None,
+            details: CollectionDetails::default(),
+            counts: Counts::default(),
+            bytes: 0,
+        };
+        let add = |database: &mut Database| {
+            database.add_collection(owner, &collection, &settings)?;
+            for at in 0..2 {
+                let file = FileRecord {
+                    id: format!("file-{owner}-{at}"),
+                    created: 1,
+                    expires: None,
+                    bytes: 1,
+                    details: FileDetails {
+                        name: format!("{owner} {at}"),
+                        purpose: String::new(),
+                    },
+                };
+                database.add_file(owner, &file, LAKE.into(), &settings)?;
+                let details = MemberDetails::default();
+                let member = (collection.id.as_str(), file.id.as_str());
+                database.add_member(owner, member, &details, (1, &settings))?;
+            }
+            Ok(())
+        };
+        database.step(add).unwrap();
+    }
+    let mut last = 0;
+    let mut next = |lane| {
+        let job = database.step(|database| database.next_job(lane, last));
+        let job = job.unwrap()?;
+        last = job.owner;
+        Some((job.name, job.attempts))
+    };
+    let job = |name: &str, attempts| Some((name.to_owned(), attempts));
+    assert_eq!(next(Lane::First), job("ann 0", 1));
+    // It is being read.
+    assert_eq!(next(Lane::Again), None);
+    assert_eq!(next(Lane::First), job("bob 0", 1));
+    assert_eq!(next(Lane::First), job("ann 1", 1));
+    assert_eq!(next(Lane::First), job("bob 1", 1));
+    assert_eq!(next(Lane::First), None);
+    assert_eq!(next(Lane::Again), job("ann 0", 3));
+    assert_eq!(next(Lane::Again), job("bob 0", 3));
+    assert_eq!(next(Lane::Again), job("ann 1", 3));
 }
 
 fn database(path: &Path, key: &str) -> Result<Database, StoreError> {

@@ -9,7 +9,7 @@ use kebne_retrieval::Vector;
 /// A file that is to be read for a collection.
 #[derive(Debug)]
 pub(crate) struct Job {
-    owner: i64,
+    pub(crate) owner: i64,
     collection: i64,
     member: i64,
     /// How often it was begun, this time included.
@@ -20,6 +20,15 @@ pub(crate) struct Job {
     pub(crate) rules: Rules,
 }
 
+/// The files that one reader reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Those that were not begun yet.
+    First,
+    /// Those whose first reading took too long, panicked or ended the process.
+    Again,
+}
+
 /// A chunk to be stored.
 #[derive(Debug)]
 pub(crate) struct NewChunk {
@@ -28,17 +37,40 @@ pub(crate) struct NewChunk {
 }
 
 impl Database {
-    /// Returns the next file to be read, and notes that it is begun. One that was begun least often comes first.
-    pub(crate) fn next_job(&mut self) -> Result<Option<Job>> {
+    /// Returns the next file of a lane, and notes that it is begun. Owners take turns: the one behind the last one comes first.
+    pub(crate) fn next_job(&mut self, lane: Lane, last_owner: i64) -> Result<Option<Job>> {
         type Sealed = (String, Vec<u8>, Vec<u8>, Vec<u8>);
+        let attempts = match lane {
+            Lane::First => {
+                // One that the first lane has begun and does not read any more is for the other lane.
+                let left =
+                    "UPDATE members SET attempts = 2 WHERE status = 'in_progress' AND attempts = 1";
+                self.connection.execute(left, [])?;
+                0..=0
+            }
+            Lane::Again => 2..=i64::MAX,
+        };
+        let next = "SELECT members.number
+            FROM members JOIN collections ON collections.number = members.collection
+                JOIN files ON files.number = members.file
+            WHERE members.status = 'in_progress' AND members.attempts BETWEEN ?1 AND ?2
+            ORDER BY collections.owner <= ?3, collections.owner, members.attempts, members.number LIMIT 1";
         let find = "SELECT members.number, members.collection, members.attempts, members.details,
                 collections.owner, files.id, files.details, files.content
             FROM members JOIN collections ON collections.number = members.collection
                 JOIN files ON files.number = members.file
-            WHERE members.status = 'in_progress' ORDER BY members.attempts, members.number LIMIT 1";
+            WHERE members.number = ?1";
+        let next: Option<i64> = {
+            let mut next = self.connection.prepare_cached(next)?;
+            let row = params![attempts.start(), attempts.end(), last_owner];
+            next.query_row(row, |row| row.get(0)).optional()?
+        };
+        let Some(next) = next else {
+            return Ok(None);
+        };
         let found: Option<(Job, Sealed)> = {
             let mut find = self.connection.prepare_cached(find)?;
-            let row = find.query_row([], |row| {
+            let row = find.query_row([next], |row| {
                 let attempts = number(row, 2)?;
                 let job = Job {
                     member: row.get(0)?,
@@ -68,6 +100,13 @@ impl Database {
         job.name = of_file.name;
         job.content = self.open_bytes(job.owner, &content, &files::about_content(&file))?;
         Ok(Some(job))
+    }
+
+    /// Returns `true` if what is made of a file is still awaited.
+    pub(crate) fn awaits(&mut self, job: &Job) -> Result<bool> {
+        let awaited = "SELECT 1 FROM members WHERE number = ?1 AND status = 'in_progress'";
+        let mut awaited = self.connection.prepare_cached(awaited)?;
+        Ok(awaited.exists([job.member])?)
     }
 
     /// Stores what was made of a file: its chunks, or why there are none. Nothing is stored for a file that is not awaited any more.
@@ -137,7 +176,10 @@ impl Database {
         }
         let bytes: usize = chunks
             .iter()
-            .map(|chunk| 2 * chunk.vector.dimensions() + chunk.text.text.len())
+            .map(|chunk| {
+                let headings: usize = chunk.text.headings.iter().map(String::len).sum();
+                2 * chunk.vector.dimensions() + headings + chunk.text.text.len()
+            })
             .sum();
         if self.bytes_of(job.owner)?.saturating_add(bytes as u64) > owner_bytes_max {
             let why = format!(
