@@ -6,7 +6,7 @@ use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
 use text_splitter::{ChunkConfig, MarkdownSplitter, TextSplitter};
 
 use crate::{
-    counted::Counted,
+    counted::{Abandoned, Counted},
     window::{is_deep, windows},
 };
 
@@ -51,11 +51,6 @@ pub struct Chunk {
     /// The headings above its beginning, the outermost first. Empty for plain text.
     pub headings: Vec<String>,
 }
-
-/// The cutting was abandoned, as its caller wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cutting was abandoned")]
-pub struct Abandoned;
 
 /// Cuts texts into chunks.
 pub struct Chunker<C> {

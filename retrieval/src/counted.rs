@@ -4,12 +4,15 @@ use std::ops::Range;
 
 use text_splitter::TryChunkSizer;
 
-use crate::chunk::Abandoned;
-
 /// The greatest size of a piece that is counted at once, in bytes.
 ///
 /// The time of a tokenizer grows with the square of a run without a space.
 const PIECE_BYTES: usize = 64;
+
+/// The cutting was abandoned, as its caller wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cutting was abandoned")]
+pub struct Abandoned;
 
 /// The tokens of a text by its pieces: words with the white space before them. The tokens of a part are the sum of those of its pieces,
 /// which is exact to a few, because tokens do not reach across the space between words.

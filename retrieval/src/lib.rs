@@ -13,7 +13,8 @@ mod vector;
 mod window;
 mod words;
 
-pub use chunk::{Abandoned, Chunk, ChunkRules, Chunker, InvalidChunkRules, TextKind};
+pub use chunk::{Chunk, ChunkRules, Chunker, InvalidChunkRules, TextKind};
+pub use counted::Abandoned;
 pub use diverse::diverse;
 pub use filter::{Attribute, Attributes, Filter, InvalidAttributes};
 pub use flat::{FlatIndex, Hit};
