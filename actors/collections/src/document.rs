@@ -148,6 +148,7 @@ fn text_of_html(html: &str) -> String {
                 let name: &[u8] = &tag.name;
                 match name {
                     b"script" | b"style" | b"template" | b"noscript" | b"svg" | b"head"
+                    | b"textarea"
                         if !tag.self_closing =>
                     {
                         skipped = Some(name.to_vec());
@@ -241,7 +242,7 @@ mod tests {
     #[test]
     fn html_is_read_without_scripts_and_with_its_headings() {
         let html = "<html><head><title>x</title><style>p{}</style></head><body><h1>Kebne&shy;kaise</h1><p>A <b>high</b>\n mountain &amp; a lake.</p>\
-            <script>alert('no')</script><ul><li>one</li><li>two</li></ul></body></html>";
+            <script>alert('no')</script><textarea>form</textarea><ul><li>one</li><li>two</li></ul></body></html>";
         let read = read("a.HTML", html.as_bytes()).unwrap();
         let text = &read[0].1;
         assert!(
@@ -249,6 +250,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("- one\n- two"), "{text}");
+        assert!(!text.contains("form"), "{text}");
         assert!(!text.contains("alert") && !text.contains("p{}"), "{text}");
     }
 
