@@ -331,13 +331,13 @@ mod tests {
         let list: String = (0..300).map(|at| " ".repeat(2 * at) + "- item\n").collect();
         let texts = [
             list,
-            ">".repeat(70_000) + " text",
-            "- ".repeat(35_000) + "text",
-            "# a\n".repeat(10_000),
+            ">".repeat(35_000) + " text",
+            "- ".repeat(17_000) + "text",
+            "# a\n".repeat(5_000),
             "word ".repeat(14_000),
-            "x".repeat(70_000),
-            "*a **b ".repeat(10_000),
-            "[".repeat(70_000),
+            "x".repeat(35_000),
+            "*a **b ".repeat(5_000),
+            "[".repeat(35_000),
         ];
         for (at, text) in texts.iter().enumerate() {
             let work = work(text, TextKind::Markdown);
