@@ -55,7 +55,7 @@ pub enum Outcome {
     /// The backend answered, but the answer cannot be used: it cannot be read, is too large, or is a redirect. Another
     /// attempt would end in the same way, so none is made; ignored by the law.
     Unusable,
-    /// The backend does not accept the gateway's own settings: its key or its path (401, 403, 404 without a reason).
+    /// The backend does not accept the gateway's own settings: its key, its path or its name of the model (401, 403, 404).
     /// Another attempt would end in the same way, so none is made; ignored by the law.
     Misconfigured,
     /// The caller disconnected; ignored by the law.

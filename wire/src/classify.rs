@@ -20,8 +20,8 @@ pub use refusal::{RefusedFor, refused_for};
 
 use error_text::ErrorText;
 use words::{
-    ASLEEP_AT_END, COLD_AS_CLIENT, LOADING, NO_CREDIT, NO_CREDIT_CODES, NO_SERVER, NOT_READ,
-    NOT_SERVED, NOT_TAKEN, OVERLOADED, QUOTA, WRONG_KEY_CODES,
+    ASLEEP_AT_END, COLD_AS_CLIENT, LOADING, NO_CREDIT, NO_CREDIT_CODES, NO_MODEL, NO_MODEL_CODES,
+    NO_SERVER, NOT_READ, NOT_SERVED, NOT_TAKEN, OVERLOADED, QUOTA, WRONG_KEY_CODES,
 };
 
 /// A reset later than this means a used-up quota, not a rate limit, because no caller waits that long.
@@ -94,6 +94,11 @@ fn refused(response: &ErrorResponse<'_>, error: &ErrorText, clock: Option<Durati
         return Outcome::Quota { reset: clock };
     }
     if error.begins_with(&NOT_SERVED) || error.has_code(&WRONG_KEY_CODES) {
+        return Outcome::Misconfigured;
+    }
+    // The name that is sent is a setting: a model that no backend has is refused before.
+    let is_model = error.begins_with(&NO_MODEL) || error.has_code(&NO_MODEL_CODES);
+    if response.status == StatusCode::NOT_FOUND && is_model {
         return Outcome::Misconfigured;
     }
     Outcome::Client

@@ -58,7 +58,7 @@ fn means(row: &Row, proven: bool) -> Outcome {
 }
 
 /// Answers whose class does not depend on whether the server has been seen to work.
-const ALWAYS: [Row; 46] = [
+const ALWAYS: [Row; 51] = [
     row(
         "hugging face",
         503,
@@ -349,7 +349,7 @@ const ALWAYS: [Row; 46] = [
         404,
         &[],
         r#"{"object":"error","message":"The model `x` does not exist.","type":"NotFoundError","code":404}"#,
-        Outcome::Client,
+        Outcome::Misconfigured,
     ),
     row(
         "nginx",
@@ -376,8 +376,43 @@ const ALWAYS: [Row; 46] = [
         "the caller",
         404,
         &[],
-        r#"{"error":{"code":"model_not_found"}}"#,
+        r#"{"error":{"message":"Previous response with id 'model x' not found.","code":"previous_response_not_found"}}"#,
         Outcome::Client,
+    ),
+    row(
+        "openai, a model without this operation",
+        404,
+        &[],
+        r#"{"error":{"message":"This is not a chat model and thus not supported in the v1/chat/completions endpoint."}}"#,
+        Outcome::Client,
+    ),
+    row(
+        "openrouter, a tool",
+        404,
+        &[],
+        r#"{"error":{"message":"No endpoints found that support tool use.","code":404}}"#,
+        Outcome::Client,
+    ),
+    row(
+        "openai",
+        404,
+        &[],
+        r#"{"error":{"code":"model_not_found"}}"#,
+        Outcome::Misconfigured,
+    ),
+    row(
+        "anthropic",
+        404,
+        &[],
+        r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-x"}}"#,
+        Outcome::Misconfigured,
+    ),
+    row(
+        "gemini",
+        404,
+        &[],
+        r#"[{"error":{"code":404,"message":"models/x is not found for API version v1main","status":"NOT_FOUND"}}]"#,
+        Outcome::Misconfigured,
     ),
     row("a proxy", 504, &[], "<html>504</html>", Outcome::Fault),
 ];

@@ -78,6 +78,28 @@ pub(super) const WRONG_KEY_CODES: [&str; 4] = [
     "unauthenticated",
 ];
 
+/// A model that the server does not have, reported with 404: `OpenAI`, vLLM, Ollama, Groq ("The model `x` does not exist",
+/// "model 'x' not found"), Anthropic ("model: x"), Gemini ("models/x is not found"), Azure, OpenRouter ("No endpoints found for
+/// x"). The message begins with these words, so they cannot be a quotation of the caller.
+pub(super) const NO_MODEL: [&str; 9] = [
+    "the model ",
+    "the requested model ",
+    "model ",
+    "model: ",
+    "models/",
+    "publisher model ",
+    "unable to access model ",
+    "the api deployment for this resource does not exist",
+    "no endpoints found for ",
+];
+
+/// Types and codes of models that the server does not have.
+pub(super) const NO_MODEL_CODES: [&str; 3] = [
+    "model_not_found",
+    "deploymentnotfound",
+    "model_not_available",
+];
+
 /// A prompt that was refused for its content, reported with 403: OpenRouter, xAI.
 pub(super) const FLAGGED: [&str; 5] = [
     "input was flagged",

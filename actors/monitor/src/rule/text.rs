@@ -57,8 +57,8 @@ pub(super) const BACKEND_DOWN: Text = Text {
 pub(super) const MISCONFIGURED: Text = Text {
     name: "misconfigured",
     severity: Severity::Critical,
-    condition: "the backend refused an attempt because of its key (401, 403) or its path (404, 405), and no call has \
-        succeeded since; at once if none had succeeded in the 5 minutes before, otherwise after 30 s, because the refusals may be those of \
+    condition: "the backend refused an attempt because of its key (401, 403) or its path (404, 405), or because it does not \
+        have the model by the name that the gateway sends (404), and no call has succeeded since; at once if none had succeeded in the 5 minutes before, otherwise after 30 s, because the refusals may be those of \
         one of several models",
     example: "The server of `gpu-1` does not accept the gateway's requests, since 12:03 UTC, and no call has succeeded since then. The last error: status 401, invalid key.",
     meaning: "The server runs, and does not accept the gateway. Waiting does not help: every call fails in the same way.",

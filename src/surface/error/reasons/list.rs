@@ -171,7 +171,7 @@ pub(super) const FAILURES: &[Reason] = &[
     reason(
         "backend_misconfigured",
         "502",
-        "The backend does not accept the key (401, 403) or the path (404, 405) of the gateway.",
+        "The backend does not accept the key (401, 403) or the path (404, 405) of the gateway, or does not have the model by the name that the gateway sends (404).",
         "Correct `api_key_env`, `base_url` or `model` of the backend; `kebne check` shows what the gateway reads.",
     ),
     reason(
