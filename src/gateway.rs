@@ -56,6 +56,7 @@ mod restarts;
 mod route;
 mod table;
 mod threads;
+mod unfit;
 
 pub use apply::Applied;
 pub use call::GatewayReply;

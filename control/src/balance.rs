@@ -91,7 +91,7 @@ impl Replica {
         self.wait(usual).as_secs_f64() + served / self.weight.max(f64::MIN_POSITIVE)
     }
 
-    fn served_in(&self, usual: Duration) -> Duration {
+    pub(crate) fn served_in(&self, usual: Duration) -> Duration {
         if self.service_time.is_zero() {
             usual
         } else {

@@ -16,6 +16,43 @@ const USUAL_TIMES: u32 = 3;
 /// The least time that such an attempt is given.
 const ASKING_MIN: Duration = Duration::from_secs(5);
 
+/// The part of a call's time that may be spent on waiting if nothing is known of the next backend.
+const UNKNOWN: u32 = 4;
+/// The next backend is given its usual time and half of it, because calls differ.
+const MARGIN: f64 = 1.5;
+/// What a move itself may take: the time between two looks.
+const MOVE: Duration = Duration::from_millis(250);
+
+/// The time that a call has, and what the next backend needs of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLeft {
+    /// The time until the deadline of the call.
+    pub left: Duration,
+    /// What the next backend needs to answer.
+    pub next: Duration,
+}
+
+impl TimeLeft {
+    /// Returns the time left of a call that had `whole`, beside the backend that would be asked next.
+    pub fn new(left: Duration, whole: Duration, next: &Replica) -> Self {
+        let next = if next.service_time.is_zero() {
+            whole.saturating_sub(whole / UNKNOWN)
+        } else {
+            next.service_time.mul_f64(MARGIN).saturating_add(MOVE)
+        };
+        Self { left, next }
+    }
+
+    /// Returns `true` if a call that waits for `expected` (`None` if that is not known) at a backend that then takes `served`
+    /// is not answered there in time, and the next backend would not answer it either if the call waited.
+    fn is_over(self, expected: Option<Duration>, served: Duration) -> bool {
+        let spare = self.left.saturating_sub(self.next);
+        let is_late = spare.is_zero() || expected.is_some_and(|expected| expected > spare);
+        let fits = expected.is_some_and(|expected| expected.saturating_add(served) <= self.left);
+        is_late && !fits
+    }
+}
+
 /// A reason for which a call goes to another backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,13 +145,15 @@ impl FallbackRules {
 
     /// Returns why a call that has waited for `waited` at a backend should not wait there, or not enter it; `None` if it may.
     ///
-    /// `usual` is the service time if none is known; `is_inside` is `true` if the call is in the backend's queue.
+    /// `usual` is the service time if none is known; `is_inside` is `true` if the call is in the backend's queue. With `time`,
+    /// the wait is shortened so that the next backend has its usual time.
     pub fn obstacle(
         &self,
         replica: &Replica,
         waited: Duration,
         usual: Duration,
         is_inside: bool,
+        time: Option<TimeLeft>,
     ) -> Option<FallbackKind> {
         let (kind, expected) = match replica.state {
             LaneState::Idle => return None,
@@ -126,20 +165,19 @@ impl FallbackRules {
                 } else {
                     queue
                 };
-                (FallbackKind::Overload, ahead)
+                (FallbackKind::Overload, Some(ahead))
             }
-            LaneState::Probe | LaneState::Cold => {
-                (FallbackKind::Cold, replica.ready_in.unwrap_or_default())
-            }
-            LaneState::Paused => (FallbackKind::Overload, replica.ready_in.unwrap_or_default()),
-            LaneState::Quota => (FallbackKind::Quota, replica.ready_in.unwrap_or_default()),
-            LaneState::Open => (
-                FallbackKind::Unreachable,
-                replica.ready_in.unwrap_or_default(),
-            ),
+            LaneState::Probe | LaneState::Cold => (FallbackKind::Cold, replica.ready_in),
+            LaneState::Paused => (FallbackKind::Overload, replica.ready_in),
+            LaneState::Quota => (FallbackKind::Quota, replica.ready_in),
+            LaneState::Open => (FallbackKind::Unreachable, replica.ready_in),
         };
         let allowed = self.wait(kind)?;
-        let is_over = waited >= allowed || waited.saturating_add(expected) > allowed;
+        let until = waited.saturating_add(expected.unwrap_or_default());
+        let served = replica.served_in(usual);
+        let is_over = waited >= allowed
+            || until > allowed
+            || time.is_some_and(|time| time.is_over(expected, served));
         is_over.then_some(kind)
     }
 
@@ -182,7 +220,13 @@ mod tests {
         waited: u64,
         is_inside: bool,
     ) -> Option<FallbackKind> {
-        rules.obstacle(replica, Duration::from_secs(waited), SECOND, is_inside)
+        rules.obstacle(
+            replica,
+            Duration::from_secs(waited),
+            SECOND,
+            is_inside,
+            None,
+        )
     }
 
     #[test]
@@ -208,6 +252,44 @@ mod tests {
         assert_eq!(obstacle(&rules, &cold, 6, true), None);
         let never = FallbackRules::default().with(FallbackKind::Cold, None);
         assert_eq!(obstacle(&never, &cold, 1000, true), None);
+    }
+
+    /// Returns the second after which a call with a deadline leaves a backend for one that needs `next` seconds.
+    fn leaves_after(here: &Replica, deadline: u64, next: u64) -> Option<u64> {
+        let rules = FallbackRules::default()
+            .with(FallbackKind::Cold, Some(10 * SECOND))
+            .with(FallbackKind::Overload, Some(10 * SECOND));
+        let mut there = replica(LaneState::Steady);
+        there.service_time = Duration::from_secs(next);
+        let whole = Duration::from_secs(deadline);
+        (0..deadline).find(|waited| {
+            let waited = Duration::from_secs(*waited);
+            let time = TimeLeft::new(whole.saturating_sub(waited), whole, &there);
+            let obstacle = rules.obstacle(here, waited, SECOND, true, Some(time));
+            obstacle.is_some()
+        })
+    }
+
+    #[test]
+    fn a_wait_leaves_the_next_backend_its_usual_time() {
+        let mut cold = replica(LaneState::Cold);
+        // A call of two seconds is given 3.25 s.
+        for (deadline, after) in [(3, 0), (5, 2), (8, 5), (12, 9), (20, 10)] {
+            assert_eq!(leaves_after(&cold, deadline, 2), Some(after), "{deadline}");
+        }
+        // Nothing is known of the next one: it gets three quarters.
+        assert_eq!(leaves_after(&cold, 8, 0), Some(2));
+        // It is known to load for too long, or for so short that its own answer is in time.
+        cold.ready_in = Some(6 * SECOND);
+        assert_eq!(leaves_after(&cold, 6, 2), Some(0));
+        cold.ready_in = Some(SECOND);
+        assert_eq!(leaves_after(&cold, 4, 3), Some(3));
+        // The same with a queue; the call is answered in time although the next one would be too slow.
+        let mut full = replica(LaneState::Steady);
+        full.live = 21;
+        assert_eq!(leaves_after(&full, 5, 2), Some(0));
+        full.live = 3;
+        assert_eq!(leaves_after(&full, 3, 5), Some(2));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use chance::Chance;
 pub use controller::{
     AttemptId, Controller, ControllerReport, Effect, Message, Momentary, Snapshot, Span,
 };
-pub use fallback::{FallbackKind, FallbackRules};
+pub use fallback::{FallbackKind, FallbackRules, TimeLeft};
 pub use grant::{BucketGrant, Grant, LaneState, Permission};
 pub use kind::{Kind, Kinds, Measure};
 pub use load_time::LoadTimes;

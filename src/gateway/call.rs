@@ -14,7 +14,7 @@ use crate::{
         balancer::Bond,
         fallbacks::{attempts, kind_of},
         lane::Lane,
-        placement::Placement,
+        placement::{Placed, Placement},
         route::{Route, Target},
     },
     llm::{ModelRequest, ModelResponse},
@@ -136,7 +136,13 @@ impl Gateway {
         let groups = route.taking(&request)?;
         let mut journey = Journey::begin(self, route, &options);
         let route = Arc::clone(&journey.route);
-        let mut placement = Placement::new(route, journey.rules, &bond, groups);
+        let endpoint = request.endpoint;
+        let placed = Placed {
+            endpoint,
+            began: journey.began,
+            due: journey.due,
+        };
+        let mut placement = Placement::new(route, journey.rules, &bond, placed, groups);
         loop {
             let no_replica = || GatewayError::NoReplica(model.to_owned());
             let choice = placement.choose().ok_or_else(no_replica)?;
@@ -159,10 +165,12 @@ impl Gateway {
             let sent = request_to(target, &journey.route, model, &request);
             let options = journey.options(target, &placement, &request, &options);
             let mut leaves = None;
+            target.unfit.sent(endpoint);
             let withdraw = async || placement.is_better_off_elsewhere(target, &mut leaves).await;
             let called = lane.handle.call_or_withdraw(sent, options, withdraw);
             let error = match called.await {
                 Ok(reply) => {
+                    target.unfit.served(endpoint);
                     return Ok(GatewayReply {
                         attempts: journey.attempts + reply.attempts(),
                         reply,
@@ -184,6 +192,7 @@ impl Gateway {
             journey.attempts += attempts(&error);
             let cause = self.cause(&lane.handle, &error);
             self.inner.refusals.note(lane.name(), &error, cause);
+            target.unfit.failed(endpoint, &error);
             placement.exclude(target);
             let kind = obstacle_of(lane, &error);
             if kind == Some(FallbackKind::ContextLength) {

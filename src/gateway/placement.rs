@@ -6,8 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kebne_control::{FallbackKind, FallbackRules, balance};
+use kebne_control::{FallbackKind, FallbackRules, TimeLeft, balance};
 use kebne_lane::{LaneState, Replica, Service, Withdrawal};
+use kebne_wire::request::Endpoint;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -44,11 +45,20 @@ struct Prospect {
     obstacle: Option<FallbackKind>,
 }
 
+/// What a call that is placed asks for, and until when.
+#[derive(Clone, Copy)]
+pub(super) struct Placed {
+    pub(super) endpoint: Endpoint,
+    pub(super) began: Instant,
+    pub(super) due: Instant,
+}
+
 /// One call among the backends of its model.
 pub(super) struct Placement<'b> {
     route: Arc<Route>,
     rules: FallbackRules,
     bond: &'b Bond,
+    call: Placed,
     /// The backends that have not refused the call, or failed it.
     left: Vec<Candidate>,
     /// The lanes of those that have, by number.
@@ -71,12 +81,14 @@ impl<'b> Placement<'b> {
         route: Arc<Route>,
         rules: FallbackRules,
         bond: &'b Bond,
+        call: Placed,
         groups: Vec<Vec<Arc<Target>>>,
     ) -> Self {
         let mut placement = Self {
             route,
             rules,
             bond,
+            call,
             left: Vec::new(),
             excluded: Vec::new(),
             came_from: None,
@@ -161,7 +173,7 @@ impl<'b> Placement<'b> {
     fn prospects(&self, candidates: &[&Candidate]) -> Vec<Prospect> {
         let replicas = candidates
             .iter()
-            .map(|candidate| replica(&candidate.target));
+            .map(|candidate| self.replica(&candidate.target));
         let replicas: Vec<_> = replicas.collect();
         let usual = balance::usual(&replicas);
         let pairs = candidates.iter().zip(replicas);
@@ -183,7 +195,36 @@ impl<'b> Placement<'b> {
         if candidate.target.lane.handle.service() != Service::Open {
             return Some(FallbackKind::OutOfService);
         }
-        self.rules.obstacle(replica, waited, usual, is_inside)
+        if let Some(kind) = candidate.target.unfit.kind(self.call.endpoint) {
+            return self.rules.allows(kind).then_some(kind);
+        }
+        let time = self.time_beside(candidate);
+        self.rules.obstacle(replica, waited, usual, is_inside, time)
+    }
+
+    /// Returns the time of the call beside the backend that it would go to if it left `here`; `None` if there is no such one.
+    fn time_beside(&self, here: &Candidate) -> Option<TimeLeft> {
+        let number = here.target.lane.number;
+        let others = self.left.iter().map(|other| &*other.target);
+        let others = others.filter(|other| other.lane.number != number);
+        let others = others.map(|other| self.replica(other));
+        let others: Vec<_> = others
+            .filter(|other| other.state == LaneState::Idle || other.has_room())
+            .collect();
+        let next = others.get(balance::soonest(&others)?)?;
+        let whole = self.call.due.saturating_duration_since(self.call.began);
+        let left = self.call.due.saturating_duration_since(Instant::now());
+        Some(TimeLeft::new(left, whole, next))
+    }
+
+    /// Returns what is known of a target when the call is to be placed.
+    fn replica(&self, target: &Target) -> Replica {
+        let mut replica = replica(target);
+        if target.unfit.kind(self.call.endpoint).is_some() {
+            replica.state = LaneState::Open;
+            replica.ready_in = None;
+        }
+        replica
     }
 
     /// Chooses among the replicas of a group.
@@ -300,7 +341,7 @@ impl<'b> Placement<'b> {
         };
         loop {
             sleep(LOOK_MIN + LOOK_SPREAD.mul_f64(fastrand::f64())).await;
-            let waits = replica(&here.target);
+            let waits = self.replica(&here.target);
             if self.is_worth_moving(here, &waits, accepted) {
                 *leaves = None;
                 return Withdrawal::Waiting;
@@ -323,7 +364,7 @@ impl<'b> Placement<'b> {
         };
         let others = self.left.iter().filter(is_other);
         others
-            .map(|other| (other.rank, replica(&other.target)))
+            .map(|other| (other.rank, self.replica(&other.target)))
             .filter(|(rank, other)| *rank == here.rank || other.has_room())
             .any(|(_, other)| balance::is_worth_moving(waits, &other, accepted))
     }

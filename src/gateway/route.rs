@@ -7,7 +7,7 @@ use kebne_lane::Service;
 use kebne_wire::{NativeApi, inputs::Input};
 
 use crate::{
-    gateway::{Gateway, GatewayError, balancer::Balancer, lane::Lane},
+    gateway::{Gateway, GatewayError, balancer::Balancer, lane::Lane, unfit::Unfit},
     llm::ModelRequest,
     settings::{Api, FallbackSettings},
 };
@@ -31,6 +31,8 @@ pub(super) struct Target {
     pub(super) upstream: Option<String>,
     /// Its share relative to the other replicas of its group.
     pub(super) weight: f64,
+    /// Its failures that no wait changes.
+    pub(super) unfit: Unfit,
 }
 
 impl Target {

@@ -8,6 +8,7 @@ use crate::{
         balancer::Balancer,
         lane::Lane,
         route::{Route, Target},
+        unfit::Unfit,
     },
     settings::{ModelSettings, Settings},
 };
@@ -60,6 +61,7 @@ impl Table {
                 lane,
                 upstream: None,
                 weight: 1.0,
+                unfit: Unfit::default(),
             };
             let route = Route {
                 model: name,
@@ -87,6 +89,7 @@ impl Table {
             lane: Arc::clone(lane),
             upstream: model.upstream.get(backend).cloned(),
             weight: model.weights.get(backend).copied().unwrap_or(1.0),
+            unfit: Unfit::default(),
         })
     }
 

@@ -237,6 +237,24 @@ fn what_cannot_be_waited_for_goes_on_or_not_as_the_rules_say() {
 }
 
 #[test]
+fn a_first_backend_without_the_model_is_asked_now_and_then() {
+    let message = "The model `big` does not exist.";
+    let body = json!({"error": {"message": message, "type": "NotFoundError", "code": 404}});
+    let (_folder, program) = start(&[&refusing("404 No", &body), INSTANT], "");
+    for _ in 0..40 {
+        assert_eq!(served(&program), by("b", "misconfigured"));
+    }
+    program.await_metric(r#"kebne_fallbacks_total{model="m",lane="a",kind="misconfigured"} 40"#);
+    let metrics = program.send("GET", "/metrics", &[], &Value::Null).body;
+    let failures = metrics.lines().find_map(|line| {
+        let is_it = line.starts_with("kebne_failed_attempts_total{lane=\"a\"");
+        is_it.then(|| line.rsplit(' ').next()?.parse::<f64>().ok())?
+    });
+    let failures = failures.unwrap();
+    assert!((2.0..10.0).contains(&failures), "{failures}");
+}
+
+#[test]
 fn a_call_that_is_too_long_goes_to_a_longer_context_only() {
     let long = error(
         "maximum context length is 4096 tokens",

@@ -26,7 +26,7 @@ async fn callers_leave_a_backend_that_was_cold_and_now_fails_as_the_rules_say() 
                     tokio::time::sleep(SECOND / 10).await;
                     let here = lane.load();
                     if rules
-                        .obstacle(&here, began.elapsed(), SECOND, true)
+                        .obstacle(&here, began.elapsed(), SECOND, true, None)
                         .is_some()
                     {
                         return Withdrawal::Waiting;
