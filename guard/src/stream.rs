@@ -1,7 +1,7 @@
 //! Checks the events of a streamed answer. An event waits until its texts are decided, so that a match may span events.
 //!
 //! All events are passed on in their order, each with its own part of the text, so the form of the stream is that of its
-//! dialect. Of a plain text no more is held back than could belong to a match; the arguments of a tool call are held back
+//! dialect. Each member of each choice is a text of its own, whatever comes between its pieces. Of a plain text no more is held back than could belong to a match; the arguments of a tool call are held back
 //! until they are complete, because only then are they JSON.
 
 mod channel;
@@ -40,8 +40,8 @@ pub enum Stopped {
 pub struct Released {
     /// Complete events.
     pub events: Bytes,
-    /// The texts in them.
-    pub text: String,
+    /// The texts in them, by the names of the running texts.
+    pub texts: BTreeMap<String, String>,
     /// Why nothing follows.
     pub stopped: Option<Stopped>,
 }
@@ -156,11 +156,15 @@ impl StreamGuard {
             held.edits
                 .extend(blank.map(|span| (span, Replacement::Null)));
         }
-        let mut stopped = Ok(());
+        let is_plain = |delta: &&Delta| delta.text.form == Form::Plain;
+        let plain = texts.deltas.iter().filter(is_plain);
+        let plain: Vec<(String, usize)> = plain
+            .map(|delta| (delta.group.clone(), delta.text.value.len()))
+            .collect();
         for delta in texts.deltas {
-            stopped = stopped.and(self.take_delta(held, delta));
+            self.take_delta(held, delta)?;
         }
-        stopped?;
+        self.pause(held, &plain);
         let own = |name: &str| held.pieces.iter().any(|piece| piece.name == name);
         match texts.ends {
             Ends::Nothing => Ok(()),
@@ -169,12 +173,18 @@ impl StreamGuard {
         }
     }
 
+    /// Tells the texts that this event does not continue how much it contains of others: groups and sizes.
+    fn pause(&mut self, held: &Held, plain: &[(String, usize)]) {
+        for (name, channel) in &mut self.channels {
+            if held.pieces.iter().all(|piece| piece.name != *name) {
+                let others = plain.iter().filter(|(group, _)| *group == channel.group);
+                let (pieces, sizes): (Vec<_>, Vec<_>) = others.cloned().unzip();
+                channel.pause(pieces.len(), sizes.into_iter().sum());
+            }
+        }
+    }
+
     fn take_delta(&mut self, held: &mut Held, delta: Delta) -> Result<(), Stopped> {
-        // A text that goes on in another member has ended; the arguments of several calls may alternate.
-        let is_other = |name: &str, channel: &Channel| {
-            channel.form == Form::Plain && channel.group == delta.group && name != delta.name
-        };
-        let ended = self.end_runs(is_other);
         if self.channels.len() >= CHANNELS_MAX && !self.channels.contains_key(&delta.name) {
             return Err(Stopped::Unreadable);
         }
@@ -190,11 +200,8 @@ impl StreamGuard {
         if channel.json_size() > HELD_SIZE_MAX {
             return Err(Stopped::Unreadable);
         }
-        ended.and(
-            channel
-                .refused()
-                .map_or(Ok(()), |refused| Err(Stopped::Refused(refused))),
-        )
+        let refused = channel.refused().map(Stopped::Refused);
+        refused.map_or(Ok(()), Err)
     }
 
     /// Ends running texts. A text with the same name that follows is another one.
@@ -228,26 +235,23 @@ impl StreamGuard {
                 break;
             };
             self.held_size -= held.event.len();
-            self.render(held, &mut out, &mut released.text);
+            self.render(held, &mut out, &mut released.texts);
         }
         released.events = out.freeze();
         released.stopped.clone_from(&self.stopped);
         released
     }
 
-    fn render(&mut self, held: Held, out: &mut BytesMut, text: &mut String) {
+    fn render(&mut self, held: Held, out: &mut BytesMut, texts: &mut BTreeMap<String, String>) {
         let mut edits = held.edits;
         for piece in held.pieces {
             let Some(channel) = self.channels.get_mut(&piece.name) else {
                 continue;
             };
-            match channel.edited(&piece.range, &piece.value) {
-                None => text.push_str(&piece.value),
-                Some(edited) => {
-                    text.push_str(&edited);
-                    edits.push((piece.span, Replacement::Text(edited)));
-                }
-            }
+            let edited = channel.edited(&piece.range, &piece.value);
+            let text = texts.entry(piece.name).or_default();
+            text.push_str(edited.as_ref().unwrap_or(&piece.value));
+            edits.extend(edited.map(|edited| (piece.span, Replacement::Text(edited))));
         }
         if edits.is_empty() {
             out.extend_from_slice(&held.event);

@@ -10,6 +10,12 @@ use crate::{
     settings::Action,
 };
 
+/// A text that has paused is passed on, though a match in it is open, when other texts have gone on in its place: after
+/// this many pieces of them that have together at least [`PAUSE_SIZE`] bytes. Otherwise the end of the reasoning would hold
+/// back the answer.
+const PAUSE_PIECES: usize = 8;
+const PAUSE_SIZE: usize = 64;
+
 /// A running text. A run is the text up to an event that ends it; what follows is the next run.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -22,6 +28,10 @@ pub(super) struct Channel {
     /// The position at which the run began, and the end of the text so far.
     begun: usize,
     size: usize,
+    /// The position up to which the text has been passed on because it has paused.
+    released: usize,
+    /// The pieces of other texts since the last one of this, and their bytes.
+    paused: (usize, usize),
     /// The changes that have not been passed on, in order.
     edits: VecDeque<(Range<usize>, String)>,
     refused: Option<Refused>,
@@ -36,6 +46,8 @@ impl Channel {
             json: String::new(),
             begun: 0,
             size: 0,
+            released: 0,
+            paused: (0, 0),
             edits: VecDeque::new(),
             refused: None,
         }
@@ -53,13 +65,24 @@ impl Channel {
 
     /// Returns the position up to which the text is decided.
     pub(super) fn decided(&self) -> usize {
-        self.begun + self.scan.decided()
+        self.released.max(self.begun + self.scan.decided())
+    }
+
+    /// Takes note of pieces of other texts of the same group. A match that is found later is masked from here on.
+    pub(super) fn pause(&mut self, pieces: usize, size: usize) {
+        self.paused.0 += pieces;
+        self.paused.1 += size;
+        if self.paused.0 >= PAUSE_PIECES && self.paused.1 >= PAUSE_SIZE && self.form == Form::Plain
+        {
+            self.released = self.size;
+        }
     }
 
     /// Takes the next piece. Returns its position.
     pub(super) fn feed(&mut self, rules: &Rules, piece: &str, hits: &mut Hits) -> Range<usize> {
         let range = self.size..self.size + piece.len();
         self.size = range.end;
+        self.paused = (0, 0);
         if self.form == Form::Json {
             self.json.push_str(piece);
         } else {
@@ -99,8 +122,11 @@ impl Channel {
             rules.note(&one, hits);
             let rule = rules.rule(&one);
             if rule.action == Action::Mask {
-                let range = self.begun + one.range.start..self.begun + one.range.end;
-                self.edits.push_back((range, rule.replacement.clone()));
+                let start = self.released.max(self.begun + one.range.start);
+                let range = start..self.begun + one.range.end;
+                if !range.is_empty() {
+                    self.edits.push_back((range, rule.replacement.clone()));
+                }
             }
             self.refused = self.refused.take().or(rules.refusal(&one));
         }

@@ -108,6 +108,105 @@ fn choices_and_members_are_texts_of_their_own() {
 }
 
 #[test]
+fn what_comes_between_the_pieces_of_a_text_does_not_end_it() {
+    let none = Value::Null;
+    let call = json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]});
+    let long =
+        "a citation that is longer than what is held back of a text that has paused, and more";
+    for between in [
+        json!({"reasoning_content": "hm"}),
+        json!({"refusal": "no"}),
+        json!({"foo": "x"}),
+        json!({"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}),
+        json!({"annotations": [{"title": long}]}),
+        call,
+    ] {
+        let parts = [
+            chunk(0, &json!({"content": "joe@ex"}), &none),
+            chunk(0, &between, &none),
+            chunk(0, &json!({"content": "ample.com end"}), &none),
+            chunk(0, &json!({}), &json!("stop")),
+        ];
+        let (out, _) = passed(masking(), &parts);
+        let text = joined(&out, "/choices/0/delta/content");
+        assert_eq!(text, "[EMAIL] end", "{between}");
+        let (out, stopped) = passed(rules(&[(Pattern::Email, Action::Refuse)]), &parts);
+        assert!(out.is_empty() && stopped.is_some(), "{between}");
+    }
+    for beside in [json!("x"), json!([{"t": long}])] {
+        let pieces = ["4111 1", "111 11", "11 111", "1 end"];
+        let part = |piece: &str| chunk(0, &json!({"content": piece, "provider": &beside}), &none);
+        let (out, _) = passed(masking(), &pieces.map(part));
+        assert_eq!(joined(&out, "/choices/0/delta/content"), "[CARD] end");
+    }
+}
+
+#[test]
+fn what_comes_between_the_deltas_of_other_dialects_does_not_end_a_text() {
+    let block =
+        |delta: Value| event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}));
+    let citation = json!({"type": "citations_delta", "citation": {"cited_text": "a source"}});
+    let parts = [
+        block(json!({"type": "text_delta", "text": "joe@ex"})),
+        block(citation),
+        block(json!({"type": "text_delta", "text": "ample.com end"})),
+        event(&json!({"type": "content_block_stop", "index": 0})),
+    ];
+    let (out, _) = passed(masking(), &parts);
+    assert_eq!(joined(&out, "/delta/text"), "[EMAIL] end");
+    let of = |kind: &str, more: Value| {
+        let mut data = json!({"type": kind, "output_index": 0, "content_index": 0});
+        let more = more.as_object().unwrap().clone();
+        data.as_object_mut().unwrap().extend(more);
+        event(&data)
+    };
+    let text = |delta: &str| of("response.output_text.delta", json!({"delta": delta}));
+    let parts = [
+        text("joe@ex"),
+        of(
+            "response.output_text.annotation.added",
+            json!({"annotation": {"title": "t"}}),
+        ),
+        of("response.reasoning_text.delta", json!({"delta": "hm"})),
+        event(&json!({"type": "keepalive"})),
+        text("ample.com end"),
+        of(
+            "response.output_text.done",
+            json!({"text": "joe@example.com end"}),
+        ),
+    ];
+    let (out, _) = passed(masking(), &parts);
+    let deltas = [&out[0], &out[4]].map(|event| event["delta"].as_str().unwrap());
+    assert_eq!(deltas.concat(), "[EMAIL] end");
+}
+
+#[test]
+fn the_end_of_a_text_that_has_paused_does_not_hold_back_another_one() {
+    let none = Value::Null;
+    let mut guard = StreamGuard::new(masking());
+    let mut out = Vec::new();
+    let reasoning = |text: &str| chunk(0, &json!({"reasoning": text}), &none);
+    let mut take = |events: &Bytes| out.extend_from_slice(&guard.push(events).events);
+    take(&reasoning("ask joe@ex"));
+    for _ in 0..40 {
+        take(&chunk(0, &json!({"content": " and so "}), &none));
+    }
+    let events_out = events(&out).count();
+    assert!(events_out > 38, "{events_out}");
+    let mut parts = vec![reasoning("ask joe@ex")];
+    parts.extend(vec![chunk(0, &json!({"content": " and so "}), &none); 40]);
+    parts.push(reasoning("ample.com end"));
+    // Of a match that has been passed on in part, the rest is masked, and a refusal still ends the stream.
+    let (all, _) = passed(masking(), &parts);
+    assert_eq!(
+        joined(&all, "/choices/0/delta/reasoning"),
+        "ask joe@ex[EMAIL] end"
+    );
+    let (_, stopped) = passed(rules(&[(Pattern::Email, Action::Refuse)]), &parts);
+    assert!(matches!(stopped, Some(Stopped::Refused(_))));
+}
+
+#[test]
 fn the_arguments_of_a_call_stay_json() {
     let none = Value::Null;
     let call = |arguments: &str| json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": arguments}}]});
@@ -250,23 +349,44 @@ thread_local! {
     static MASKING: Rules = masking();
 }
 
+fn words() -> impl Strategy<Value = String> {
+    const WORDS: &[&str] = &[
+        "ann@example.com",
+        "4111 1111 1111 1111",
+        " ",
+        "x",
+        "@",
+        "1",
+        ".",
+        "\"",
+        "\\",
+        "é🦀",
+        "\n",
+    ];
+    proptest::collection::vec(prop::sample::select(WORDS), 0..24).prop_map(|words| words.concat())
+}
+
+/// Cuts a text at these places.
+fn pieces<'t>(text: &'t str, cuts: &[prop::sample::Index]) -> Vec<&'t str> {
+    let place = |cut: &prop::sample::Index| text.floor_char_boundary(cut.index(text.len() + 1));
+    let mut places: Vec<usize> = cuts.iter().map(place).collect();
+    places.extend([0, text.len()]);
+    places.sort_unstable();
+    let pieces = places.windows(2).map(|ends| &text[ends[0]..ends[1]]);
+    pieces.collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn masking_a_stream_equals_masking_the_whole(
-        words in proptest::collection::vec(prop::sample::select(vec![
-            "ann@example.com", "4111 1111 1111 1111", " ", "x", "@", "1", ".", "\"", "\\", "é🦀", "\n",
-        ]), 0..24),
+        text in words(),
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
     ) {
-        let text = words.concat();
-        let mut places: Vec<usize> = cuts.iter().map(|cut| text.floor_char_boundary(cut.index(text.len() + 1))).collect();
-        places.extend([0, text.len()]);
-        places.sort_unstable();
-        let mut parts: Vec<Bytes> = places
-            .windows(2)
-            .map(|ends| chunk(0, &json!({"content": &text[ends[0]..ends[1]]}), &Value::Null))
+        let mut parts: Vec<Bytes> = pieces(&text, &cuts)
+            .into_iter()
+            .map(|piece| chunk(0, &json!({"content": piece}), &Value::Null))
             .collect();
         parts.push(chunk(0, &json!({}), &json!("stop")));
         let rules = MASKING.with(Rules::clone);
@@ -275,5 +395,37 @@ proptest! {
         prop_assert_eq!(out.len(), parts.len());
         let whole = rules.plain(&text, &mut Hits::new()).unwrap();
         prop_assert_eq!(joined(&out, "/choices/0/delta/content"), whole.unwrap_or(text));
+    }
+
+    #[test]
+    fn any_order_of_the_pieces_of_several_texts_equals_the_wholes(
+        texts in prop::array::uniform6((words(), prop::array::uniform2(any::<prop::sample::Index>()))),
+        order in Just((0..18).map(|place| place % 6).collect::<Vec<usize>>()).prop_shuffle(),
+        joins in prop::collection::vec(any::<bool>(), 18),
+    ) {
+        // Three members of two choices, each in three pieces.
+        let members = ["content", "reasoning", "foo"];
+        let mut left: Vec<std::vec::IntoIter<&str>> = texts.iter().map(|(text, cuts)| pieces(text, cuts).into_iter()).collect();
+        let mut deltas: Vec<(u32, Value)> = Vec::new();
+        for (field, joins) in order.into_iter().zip(joins) {
+            let (choice, member) = (u32::from(field >= 3), members[field % 3]);
+            let piece = left[field].next().unwrap();
+            match deltas.last_mut() {
+                Some((last, delta)) if joins && *last == choice && delta[member].is_null() => delta[member] = json!(piece),
+                _ => deltas.push((choice, json!({member: piece}))),
+            }
+        }
+        let mut parts: Vec<Bytes> = deltas.iter().map(|(choice, delta)| chunk(*choice, delta, &Value::Null)).collect();
+        parts.push(Bytes::from_static(b"data: [DONE]\n\n"));
+        let rules = MASKING.with(Rules::clone);
+        let (out, stopped) = passed(rules.clone(), &parts);
+        prop_assert_eq!(stopped, None);
+        prop_assert_eq!(out.len(), parts.len());
+        for (field, (text, _)) in texts.iter().enumerate() {
+            let of_choice: Vec<Value> = out.iter().filter(|event| event["choices"][0]["index"] == field / 3).cloned().collect();
+            let whole = rules.plain(text, &mut Hits::new()).unwrap();
+            let pointer = format!("/choices/0/delta/{}", members[field % 3]);
+            prop_assert_eq!(joined(&of_choice, &pointer), whole.unwrap_or_else(|| text.clone()));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The checks of one answer, whole or streamed.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use actix_web::web::Data;
 use bytes::{Bytes, BytesMut};
@@ -42,11 +42,11 @@ pub(in crate::stages) enum Step {
 pub(in crate::stages) struct GuardedStream {
     guard: OutputGuard,
     stream: StreamGuard,
-    /// The events that wait for a check, and their text.
+    /// The events that wait for a check, and their texts: those of different members are read apart.
     unchecked: BytesMut,
-    text: String,
-    /// The end of what was checked before.
-    overlap: String,
+    texts: BTreeMap<String, String>,
+    /// The ends of what was checked before.
+    overlaps: BTreeMap<String, String>,
     /// The error that ends the stream after the events that wait.
     error: Option<ApiError>,
 }
@@ -135,8 +135,8 @@ impl OutputGuard {
             stream: StreamGuard::new(self.rules.clone()),
             guard: self,
             unchecked: BytesMut::new(),
-            text: String::new(),
-            overlap: String::new(),
+            texts: BTreeMap::new(),
+            overlaps: BTreeMap::new(),
             error: None,
         }
     }
@@ -194,20 +194,29 @@ impl GuardedStream {
             return Step::Pass(released.events, error);
         }
         self.unchecked.extend_from_slice(&released.events);
-        self.text.push_str(&released.text);
+        for (name, text) in released.texts {
+            self.texts.entry(name).or_default().push_str(&text);
+        }
         self.error = self.error.take().or(error);
-        let is_due = self.text.len() >= step || self.error.is_some();
+        let size: usize = self.texts.values().map(String::len).sum();
+        let is_due = size >= step || self.error.is_some();
         if !is_due {
             return Step::Pass(Bytes::new(), None);
         }
-        if self.text.is_empty() {
+        if size == 0 {
             let (events, error) = self.checked();
             return Step::Pass(events, error);
         }
-        let text = std::mem::take(&mut self.overlap) + &self.text;
-        let kept = text.ceil_char_boundary(text.len().saturating_sub(OVERLAP));
-        text[kept..].clone_into(&mut self.overlap);
-        self.text.clear();
-        Step::Check(self.guard.check(vec![text]))
+        let texts = std::mem::take(&mut self.texts).into_iter();
+        let texts = texts.filter(|(_, text)| !text.is_empty());
+        let asked = texts.map(|(name, text)| {
+            let overlap = self.overlaps.entry(name).or_default();
+            let text = std::mem::take(overlap) + &text;
+            let kept = text.ceil_char_boundary(text.len().saturating_sub(OVERLAP));
+            text[kept..].clone_into(overlap);
+            text
+        });
+        let asked = asked.collect();
+        Step::Check(self.guard.check(asked))
     }
 }

@@ -21,7 +21,7 @@ pub struct Delta {
 /// The running texts that an event ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// None but those that its own pieces replace.
+    /// None.
     Nothing,
     /// Those of these groups, after its own pieces.
     Groups(Vec<String>),
@@ -129,9 +129,11 @@ impl<'a> Event<'a> {
             deltas,
             wholes: walk.texts,
             ends: match kind {
-                "ping" => Ends::Nothing,
                 "content_block_stop" => Ends::Groups(vec![group]),
-                _ => Ends::Others,
+                "content_block_start" | "message_delta" | "message_stop" | "error" => Ends::Others,
+                // An error has no kind in some dialects.
+                _ if members.iter().any(|(key, _)| key == "error") => Ends::Others,
+                _ => Ends::Nothing,
             },
         })
     }
@@ -140,7 +142,7 @@ impl<'a> Event<'a> {
         let mut texts = EventTexts {
             deltas: Vec::new(),
             wholes: Vec::new(),
-            ends: Ends::Others,
+            ends: response_ends(kind, members),
         };
         let mut walk = Walk::new(self.whole);
         for (key, value) in members {
@@ -174,6 +176,22 @@ impl<'a> Event<'a> {
         }
         texts.wholes = walk.texts;
         Ok(texts)
+    }
+}
+
+/// Returns what an event of a response ends: its item or part, all of them, or nothing, such as an annotation in the
+/// middle of its text.
+fn response_ends(kind: &str, members: &Members<'_>) -> Ends {
+    match kind {
+        "response.output_item.added"
+        | "response.completed"
+        | "response.incomplete"
+        | "response.failed"
+        | "response.cancelled" => Ends::Others,
+        _ if kind.strip_suffix(".done").is_some() => {
+            Ends::Groups(vec![number(members, "output_index").unwrap_or_default()])
+        }
+        _ => Ends::Nothing,
     }
 }
 
