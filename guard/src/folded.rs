@@ -12,6 +12,8 @@ const ZEROS: [u32; 46] = [
     0x1BB0, 0x1C40, 0x1C50, 0x2080, 0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0,
     0x104A0, 0x11066, 0x110F0, 0x11136, 0x1D7CE, 0x1D7D8, 0x1D7E2, 0x1D7EC, 0x1D7F6, 0x1FBF0,
 ];
+/// What invisible characters are folded to.
+pub(crate) const INVISIBLE: char = '\x1F';
 /// The distance of a full-width character from the one of ASCII.
 const FULL_WIDTH: u32 = 0xFEE0;
 
@@ -71,12 +73,23 @@ fn fold(letter: char) -> Option<char> {
         '\0'..='\x7F' => None,
         '\u{A0}'
         | '\u{1680}'
-        | '\u{2000}'..='\u{200D}'
+        | '\u{2000}'..='\u{200A}'
+        | '\u{2028}'
+        | '\u{2029}'
         | '\u{202F}'
         | '\u{205F}'
-        | '\u{2060}'
         | '\u{3000}'
-        | '\u{FEFF}' => Some(' '),
+        | '\u{3164}'
+        | '\u{FFA0}' => Some(' '),
+        // Without a width, marks of direction, and selectors of variants.
+        '\u{34F}'
+        | '\u{61C}'
+        | '\u{180B}'..='\u{180E}'
+        | '\u{200B}'..='\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{FE00}'..='\u{FE0F}'
+        | '\u{FEFF}' => Some(INVISIBLE),
         '\u{AD}' | '\u{2010}'..='\u{2015}' | '\u{2043}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' => {
             Some('-')
         }

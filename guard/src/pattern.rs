@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     candidate::Candidate,
     checksum::{country_code, iban_size, is_iban, is_luhn},
+    folded::INVISIBLE,
 };
 
 /// A known pattern.
@@ -88,18 +89,18 @@ impl Pattern {
     pub(crate) fn regex(self) -> &'static str {
         match self {
             Self::Email => {
-                r"[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,4}[A-Za-z]{2,24}(?-u:\b)"
+                r"[A-Za-z0-9._%+\x{C0}-\x{24F}\x{300}-\x{52F}-]{1,64}\x1F?@\x1F?(?:[A-Za-z0-9\x{C0}-\x{24F}\x{300}-\x{52F}](?:[A-Za-z0-9\x{C0}-\x{24F}\x{300}-\x{52F}-]{0,61}[A-Za-z0-9\x{C0}-\x{24F}\x{300}-\x{52F}])?\.){1,4}[A-Za-z]{2,24}(?-u:\b)"
             }
-            Self::Phone => r"\+[1-9](?:[ .()-]{0,2}[0-9]){6,14}(?-u:\b)",
-            Self::Iban => r"(?-u:\b)[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,30}",
-            Self::Card => r"(?-u:\b)[0-9](?:[ -]?[0-9]){11,18}(?-u:\b)",
+            Self::Phone => r"\+[1-9](?:(?:[ \t\x1F.()-]|&nbsp;){0,2}[0-9]){6,14}(?-u:\b)",
+            Self::Iban => r"(?-u:\b)[A-Za-z]{2}[0-9]{2}(?:[ \t\x1F-]{0,2}[A-Za-z0-9]){11,30}",
+            Self::Card => r"(?-u:\b)[0-9](?:(?:[ \t\x1F.-]|&nbsp;){0,2}[0-9]){11,18}(?-u:\b)",
             Self::Ipv4 => r"(?-u:\b)[0-9]{1,3}(?:\.[0-9]{1,5}){3,8}(?-u:\b)",
             Self::Ipv6 => {
                 r"(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4})"
             }
-            Self::Ssn => r"(?-u:\b)[0-9]{3}[ -][0-9]{2}[ -][0-9]{4}(?-u:\b)",
+            Self::Ssn => r"(?-u:\b)[0-9]{3}[ \t\x1F-][0-9]{2}[ \t\x1F-][0-9]{4}(?-u:\b)",
             Self::Nino => {
-                r"(?-u:\b)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D](?-u:\b)"
+                r"(?-u:\b)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ \t\x1F]?[0-9]{2}[ \t\x1F]?[0-9]{2}[ \t\x1F]?[0-9]{2}[ \t\x1F]?[A-D](?-u:\b)"
             }
             Self::Personnummer => r"(?-u:\b)(?:19|20)?[0-9]{6}[-+]?[0-9]{4}(?-u:\b)",
             Self::ApiKey => API_KEY,
@@ -139,8 +140,11 @@ fn is_word(letter: Option<char>) -> bool {
 
 fn is_email(candidate: &Candidate<'_>) -> bool {
     let local = candidate.text.split('@').next().unwrap_or_default();
+    let local = local.trim_end_matches(INVISIBLE);
     let is_dotted = local.starts_with('.') || local.ends_with('.') || local.contains("..");
-    !is_dotted && !is_word(candidate.before)
+    // Scripts without spaces between words may be right before an address.
+    let is_part = |letter: char| letter < '\u{530}' && letter.is_alphanumeric() || letter == '_';
+    !is_dotted && !candidate.before.is_some_and(is_part)
 }
 
 fn is_phone(candidate: &Candidate<'_>) -> bool {
@@ -151,12 +155,12 @@ fn is_phone(candidate: &Candidate<'_>) -> bool {
 /// Finds the size of an account number by its country; letters that follow it may belong to the next word.
 fn iban(candidate: &Candidate<'_>) -> Option<usize> {
     let text = candidate.text;
-    let wanted = iban_size(text.get(..2)?)?;
+    let wanted = iban_size(&text.get(..2)?.to_ascii_uppercase())?;
     let mut plain = String::with_capacity(wanted);
     let mut end = 0;
     for (place, letter) in text.char_indices() {
-        if letter != ' ' {
-            plain.push(letter);
+        if letter.is_ascii_alphanumeric() {
+            plain.push(letter.to_ascii_uppercase());
         }
         end = place + letter.len_utf8();
         if plain.len() == wanted {
@@ -182,9 +186,17 @@ fn card(candidate: &Candidate<'_>) -> Option<usize> {
     ends.push(text.len());
     let mut ends = ends.into_iter().rev();
     ends.find(|end| {
-        let digits = digits(&text[..*end]);
-        (12..=19).contains(&digits.len()) && is_luhn(&digits)
+        let text = &text[..*end];
+        let digits = digits(text);
+        (12..=19).contains(&digits.len()) && is_luhn(&digits) && !is_dotted_otherwise(text)
     })
+}
+
+/// Returns `true` for numbers with dots that are not between groups of at least four digits, such as a fraction or an
+/// address.
+fn is_dotted_otherwise(text: &str) -> bool {
+    let dots = text.matches('.').count();
+    dots == 1 || dots > 1 && text.split('.').any(|group| digits(group).len() < 4)
 }
 
 fn is_ipv6(candidate: &Candidate<'_>) -> bool {

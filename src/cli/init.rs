@@ -86,6 +86,14 @@ pub fn run(
     for url in &wanted.urls {
         let key_env = wanted.key_env.as_deref();
         let server = runtime.block_on(identify(url, key_env, environment))?;
+        if servers
+            .iter()
+            .any(|other| other.base_url == server.base_url)
+        {
+            let shown = &server.shown;
+            writeln!(output, "{shown} is named twice; it is written once")?;
+            continue;
+        }
         writeln!(output, "{} is {}", server.shown, server.sentence())?;
         if let Some(missing) = server.missing() {
             writeln!(output, "{}: {missing}", server.shown)?;

@@ -221,6 +221,17 @@ fn settings_are_written_for_servers_without_models_and_what_is_missing_is_said()
 }
 
 #[test]
+fn a_server_that_is_named_twice_is_written_once() {
+    let folder = folder();
+    let server = Server::models(&["m"], "vllm");
+    let ended = kebne(folder.path(), &["init", &server.url, &server.url]);
+    assert_eq!(ended.code, Some(0), "{}", ended.complaints);
+    assert!(ended.output.contains("is named twice"), "{}", ended.output);
+    let text = fs::read_to_string(folder.path().join("kebne.toml")).unwrap();
+    assert_eq!(text.matches("[[backends]]").count(), 1, "{text}");
+}
+
+#[test]
 fn a_file_that_exists_is_replaced_only_by_force() {
     let folder = folder();
     let server = Server::models(&["m"], "vllm");

@@ -53,6 +53,12 @@ pub fn all() -> impl Iterator<Item = &'static Reason> {
     TABLES.iter().flat_map(|(_, _, rows)| rows.iter())
 }
 
+/// Returns the code for a fault of a request with this name.
+pub(super) fn of_request(name: &str) -> Option<&'static str> {
+    let mut codes = CALLERS.iter().map(|reason| reason.code);
+    codes.find(|code| *code == name)
+}
+
 /// Returns the tables in Markdown.
 pub fn reference() -> String {
     let mut text = String::new();

@@ -17,7 +17,7 @@ use crate::{
     backend::{failure::headers_of, reason},
     gateway::GatewayError,
     surface::error::{
-        ApiError, NAME_SIZE_MAX,
+        ApiError, NAME_SIZE_MAX, reasons,
         retry::{RETRY_AFTER_DEFAULT, RETRY_AFTER_MAX},
         shortened,
     },
@@ -323,6 +323,9 @@ impl ApiError {
         if error.status == StatusCode::PAYLOAD_TOO_LARGE {
             error = error.code("request_too_large");
         }
+        // The header says what the body says, if it is one of the codes for faults of requests.
+        let named = view.code.as_deref().and_then(reasons::of_request);
+        error.code = named.or(error.code);
         let own = failure.body.as_ref().and_then(in_openai_shape);
         error.verbatim = own.as_ref().and_then(masked);
         error
@@ -390,6 +393,17 @@ mod tests {
         let error = say(422, detail);
         assert!(!error.message().contains("abcdefgh"), "{}", error.message());
         // A caller's own texts and ids stay unchanged, byte by byte.
+        let long = json!({"error": {"message": "too long", "type": "t", "param": null, "code": "context_length_exceeded"}});
+        assert_eq!(
+            say(400, &long.to_string()).reason(),
+            "context_length_exceeded"
+        );
+        let filter = r#"{"error":{"message":"m","code":"content_filter"}}"#;
+        assert_eq!(say(400, filter).reason(), "content_filter");
+        assert_eq!(
+            say(400, r#"{"error":{"message":"m","code":"queue_full"}}"#).reason(),
+            "invalid_request_error"
+        );
         let plain = r#"{"error": {"message":"no output for 'call_0123456789abcdef01234567', the call that this very long sentence is about","type":"t","param":null,"code":null}}"#;
         assert_eq!(say(400, plain).verbatim().unwrap(), plain);
         let anthropic = r#"{"type":"error","error":{"type":"not_found_error","message":"no"},"request_id":"r"}"#;
