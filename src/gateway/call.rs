@@ -115,6 +115,16 @@ impl<'g> Journey<'g> {
         }
         options
     }
+
+    fn answered(self, target: &Target, reply: Reply<ModelResponse>) -> GatewayReply {
+        GatewayReply {
+            attempts: self.attempts + reply.attempts(),
+            reply,
+            lane: target.lane.name().to_owned(),
+            model: target.model(&self.route),
+            fallback: self.fallback,
+        }
+    }
 }
 
 impl Gateway {
@@ -171,13 +181,7 @@ impl Gateway {
             let error = match called.await {
                 Ok(reply) => {
                     target.unfit.served(endpoint);
-                    return Ok(GatewayReply {
-                        attempts: journey.attempts + reply.attempts(),
-                        reply,
-                        lane: lane.name().to_owned(),
-                        model: target.model(&journey.route),
-                        fallback: journey.fallback,
-                    });
+                    return Ok(journey.answered(target, reply));
                 }
                 Err(CallError::Withdrawn) => {
                     if let Some(kind) = leaves {
@@ -201,9 +205,7 @@ impl Gateway {
             self.follow_changes(model, &request, &mut placement);
             match kind.filter(|kind| placement.has_more() && journey.goes_on(*kind)) {
                 Some(kind) => journey.leaves(target, kind),
-                None => {
-                    return Err(not_served(lane, error, cause));
-                }
+                None => return Err(not_served(lane, error, cause)),
             }
         }
     }
