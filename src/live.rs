@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cost::Consumed,
-    gateway::GatewaySnapshot,
+    gateway::{GatewaySnapshot, HealthReport},
     settings::{BackendKind, BackendSettings, Settings},
 };
 use counters::{Costs, Counters, FirstTokens};
@@ -228,7 +228,11 @@ impl Live {
                 let first_tokens = self.counters.first_tokens(&record.name);
                 let point = record.note(at_ms, snapshot, &first_tokens, elapsed);
                 let misconfigured = record.is_misconfigured(snapshot);
-                lanes.push(LaneSample::new(snapshot, record.kind, point, misconfigured));
+                let mut checks = seen.gateway.health.iter();
+                let check = checks.find(|report| *report.lane == *snapshot.name);
+                let check = check.and_then(HealthReport::unreachable);
+                let kind = record.kind;
+                lanes.push(LaneSample::new(snapshot, kind, point, misconfigured, check));
             }
         }
         let sessions = SessionsSample::new(&seen.store, seen.store_failures, self.sessions());

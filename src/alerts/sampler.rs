@@ -15,7 +15,7 @@ use kebne_servers::ServerReport;
 
 use crate::{
     backend::reason,
-    gateway::Gateway,
+    gateway::{Gateway, HealthReport},
     live::{self, Moment},
     logging,
     tally::Tally,
@@ -35,6 +35,9 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
         let mut snapshots = seen.gateway.lanes.iter();
         let snapshot = snapshots.find(|snapshot| *snapshot.name == *name && !snapshot.stale);
         let mut sample = snapshot.map_or_else(|| silent(name), lane);
+        let mut checks = seen.gateway.health.iter();
+        let check = checks.find(|report| report.lane == **name);
+        sample.check_failure = check.and_then(HealthReport::unreachable).map(Into::into);
         sample.has_alternative = gateway.has_alternative(name);
         let models = moment.sample.models.iter();
         let has_it = |model: &&live::ModelSample| model.backends.contains(name);
@@ -138,6 +141,7 @@ fn lane(snapshot: &LaneSnapshot) -> LaneSample {
         held: u64::try_from(snapshot.live).unwrap_or(u64::MAX),
         misconfigured: misconfigured.map(|failure| failure.count).sum(),
         unreachable: last.is_some_and(|last| last.reason == Some(reason::UNREACHABLE)),
+        check_failure: None,
         last_failure: last.map(in_words),
         last_failure_age: last.map(|last| Duration::from_millis(last.age_ms)),
         next_attempt_in: snapshot.next_attempt_in_ms.map(Duration::from_millis),

@@ -53,6 +53,8 @@ use crate::{
     settings::{BackendSettings, BaseUrl, Environment},
 };
 
+/// What a failed health check begins with if the server has answered.
+pub(crate) const STATUS: &str = "status ";
 /// The time after which an idle connection is closed. It is shorter than that of usual servers (15 s and more; uvicorn
 /// closes after 5 s, which is handled when it occurs), so that a call rarely uses a connection that the server is
 /// closing.

@@ -12,7 +12,7 @@ use kebne_lane::LaneState;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::gateway::lane::Lane;
+use crate::{backend::upstream::STATUS, gateway::lane::Lane};
 
 /// The failed checks in a row after which a backend counts as down.
 const FAILURES_MIN: u32 = 2;
@@ -48,6 +48,15 @@ pub struct HealthReport {
     pub last_error: Option<String>,
     /// Milliseconds since the last check.
     pub age_ms: Option<u64>,
+}
+
+impl HealthReport {
+    /// Returns why the backend's server could not be reached at the last checks. An answer with an error status may be that of a
+    /// server that sleeps, and does not count.
+    pub fn unreachable(&self) -> Option<&str> {
+        let error = self.last_error.as_deref()?;
+        (self.up == Some(false) && !error.starts_with(STATUS)).then_some(error)
+    }
 }
 
 impl Health {

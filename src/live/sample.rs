@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use kebne_actors::ActorReport;
 use kebne_context::StoreHealth;
-use kebne_lane::{EndingCounts, FailureCount, LaneSnapshot, LastFailure, PastVerdict, Service};
+use kebne_lane::{
+    EndingCounts, FailureCount, LaneSnapshot, LaneState, LastFailure, PastVerdict, Service,
+};
 use kebne_servers::ServerReport;
 use serde::Serialize;
 
@@ -110,6 +112,8 @@ pub struct LaneSample {
     pub unreachable: bool,
     /// `true` if the server refused the gateway's key or requests, and no call has succeeded since.
     pub misconfigured: bool,
+    /// Why the health checks cannot reach the backend's server, while no call is served there.
+    pub check_failure: Option<String>,
     /// Milliseconds until the backend is expected to serve.
     pub ready_in_ms: Option<u64>,
     /// Milliseconds until the next attempt, while not every call may be sent.
@@ -188,7 +192,10 @@ impl LaneSample {
         kind: BackendKind,
         point: Point,
         misconfigured: bool,
+        check_failure: Option<&str>,
     ) -> Self {
+        let is_served = matches!(lane.state, LaneState::Ramp | LaneState::Steady);
+        let check_failure = check_failure.filter(|_| !is_served);
         let (controller, pool) = (&lane.controller, &lane.pool);
         let grant = &controller.grant;
         let mut sample = Self {
@@ -196,13 +203,14 @@ impl LaneSample {
             kind,
             stale_ms: words::stale_ms(lane),
             state: lane.state.label(),
-            label: words::label(lane, misconfigured),
-            level: words::level(lane, misconfigured),
+            label: words::label(lane, misconfigured, check_failure),
+            level: words::level(lane, misconfigured, check_failure),
             sentence: String::new(),
             service: lane.service,
             closed: lane.closed.clone(),
             unreachable: words::is_unreachable(lane),
             misconfigured,
+            check_failure: check_failure.map(str::to_owned),
             ready_in_ms: lane.ready_in_ms,
             next_attempt_in_ms: lane.next_attempt_in_ms,
             limit: grant.concurrency,

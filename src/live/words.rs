@@ -22,7 +22,11 @@ pub(super) fn stale_ms(lane: &LaneSnapshot) -> Option<u64> {
 }
 
 /// Returns how urgent the state of a lane is.
-pub(super) fn level(lane: &LaneSnapshot, misconfigured: bool) -> Level {
+pub(super) fn level(
+    lane: &LaneSnapshot,
+    misconfigured: bool,
+    check_failure: Option<&str>,
+) -> Level {
     if stale_ms(lane).is_some() || lane.closed.is_some() || misconfigured {
         return Level::Bad;
     }
@@ -30,6 +34,7 @@ pub(super) fn level(lane: &LaneSnapshot, misconfigured: bool) -> Level {
         return Level::Warn;
     }
     match lane.state {
+        LaneState::Idle if check_failure.is_some() => Level::Warn,
         LaneState::Idle => Level::Idle,
         LaneState::Cold if is_unreachable(lane) => Level::Warn,
         LaneState::Probe | LaneState::Cold => Level::Busy,
@@ -40,7 +45,11 @@ pub(super) fn level(lane: &LaneSnapshot, misconfigured: bool) -> Level {
 }
 
 /// Returns the state of a lane in one or two words.
-pub(super) fn label(lane: &LaneSnapshot, misconfigured: bool) -> &'static str {
+pub(super) fn label(
+    lane: &LaneSnapshot,
+    misconfigured: bool,
+    check_failure: Option<&str>,
+) -> &'static str {
     if stale_ms(lane).is_some() {
         return "not answering";
     }
@@ -56,6 +65,7 @@ pub(super) fn label(lane: &LaneSnapshot, misconfigured: bool) -> &'static str {
         return "misconfigured";
     }
     match lane.state {
+        LaneState::Idle if check_failure.is_some() => "unreachable",
         LaneState::Idle => "asleep or unknown",
         LaneState::Probe => "asking",
         LaneState::Cold if is_unreachable(lane) => "unreachable",
@@ -93,6 +103,10 @@ pub(super) fn lane(lane: &LaneSample, state: LaneState, refuses: bool) -> String
             "{}: the server does not accept the gateway{}. Calls fail until its key, address or model is corrected.",
             waiting(lane),
             status(lane)
+        ),
+        LaneState::Idle if lane.queued == 0 && lane.check_failure.is_some() => format!(
+            "The health checks cannot reach the server: {}. Calls go there only if no other backend serves.",
+            lane.check_failure.as_deref().unwrap_or_default()
         ),
         LaneState::Idle if lane.queued == 0 => {
             "Not asked for a while; the first call finds out whether the backend is awake."

@@ -121,6 +121,8 @@ pub struct LaneSample {
     pub misconfigured: u64,
     /// `true` if the last attempt that failed found no server at all.
     pub unreachable: bool,
+    /// Why the health checks of the backend cannot reach its server; `None` if they do, or if there are none.
+    pub check_failure: Option<Arc<str>>,
     /// The last failed attempt in words, without secrets.
     pub last_failure: Option<Arc<str>>,
     /// The time since the last failed attempt.

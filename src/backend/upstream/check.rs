@@ -6,7 +6,7 @@ use kebne_lane::Failure;
 use reqwest::Method;
 
 use super::{
-    Incoming, Upstream,
+    Incoming, STATUS, Upstream,
     transport::{self, Obstacle},
     upload::Upload,
 };
@@ -47,7 +47,7 @@ impl Upstream {
         let asked = self.exchange(&target, Method::GET, headers, Upload::default());
         match asked.await {
             Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(format!("status {}", response.status().as_u16())),
+            Ok(response) => Err(format!("{STATUS}{}", response.status().as_u16())),
             Err(error) => {
                 Err(self.without_secrets(transport::not_sent(&error, true, self.through.as_ref())))
             }

@@ -22,6 +22,7 @@ fn sample(level: Level, in_flight: u32, queued: usize) -> LaneSample {
         closed: None,
         unreachable: false,
         misconfigured: false,
+        check_failure: None,
         ready_in_ms: None,
         next_attempt_in_ms: None,
         limit: 4,

@@ -42,7 +42,7 @@ const fn seconds(seconds: u64) -> Duration {
 pub(super) const BACKEND_DOWN: Text = Text {
     name: "backend_down",
     severity: Severity::Critical,
-    condition: "the backend cannot be reached, or its breaker is open, for `down_after`. A backend that nobody had called for a while \
+    condition: "the backend cannot be reached by its calls or, while none is served, by its health checks, or its breaker is open, for `down_after`. A backend that nobody had called for a while \
         may be starting on demand: then for its usual load time, if that is longer, and at most for `cold_start_max`",
     example: "The server of `gpu-1` cannot be reached, since 12:03 UTC (45 s). The last error: connection refused.",
     meaning: "The model server is stopped, crashed, at another address, or fails every call. Calls fall back to the next \

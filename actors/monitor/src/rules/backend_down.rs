@@ -35,7 +35,10 @@ impl BackendDown {
         }
         let is_broken = lane.phase == Phase::Broken;
         let is_asking = matches!(lane.phase, Phase::Cold | Phase::Probing);
-        let is_unreachable = is_asking && lane.unreachable;
+        // While calls are served, failed checks change nothing.
+        let checked = lane.check_failure.as_deref();
+        let checked = checked.filter(|_| is_asking || lane.phase == Phase::Idle);
+        let is_unreachable = is_asking && lane.unreachable || checked.is_some();
         if lane.closed.is_some() {
             self.since = None;
         } else if is_broken || is_unreachable {
@@ -70,7 +73,7 @@ impl BackendDown {
             .into_iter()
             .flatten()
             .any(|age| age <= EVIDENCE_AGE_MAX);
-        let level = if is_broken || is_recent {
+        let level = if is_broken || is_recent || checked.is_some() {
             Level::Firing
         } else {
             Level::Holding
@@ -83,7 +86,10 @@ impl BackendDown {
         } else {
             format!("The server of `{name}` cannot be reached, since {since} ({lasts}).")
         };
-        let sentence = what + &view.last_error();
+        let sentence = match checked {
+            Some(error) => format!("{what} Its health check says: {error}."),
+            None => what + &view.last_error(),
+        };
         Some(view.finding(Rule::BackendDown, level, sentence))
     }
 }

@@ -36,6 +36,29 @@ fn an_unreachable_backend_is_down_after_its_time_or_after_its_usual_load_time() 
 }
 
 #[test]
+fn a_backend_that_nobody_asks_and_that_its_health_checks_cannot_reach_is_down() {
+    let mut service = Service::new();
+    service.lane().phase = Phase::Idle;
+    service.lane().check_failure = Some("connection refused".into());
+    service.seconds(600, |_| {});
+    assert_eq!(service.changes, [(31, OPENED, Rule::BackendDown)]);
+    let sentence = service.sentence();
+    assert!(sentence.contains("connection refused"), "{sentence}");
+    service.lane().check_failure = None;
+    service.seconds(40, |_| {});
+    assert_eq!(service.rules()[1..], [(CLOSED, Rule::BackendDown)]);
+}
+
+#[test]
+fn health_checks_that_fail_while_calls_are_served_are_no_outage() {
+    let mut service = Service::new();
+    service.lane().phase = Phase::Serving;
+    service.lane().check_failure = Some("connection refused".into());
+    service.calls(600, 0, 0);
+    assert_eq!(service.changes, []);
+}
+
+#[test]
 fn a_backend_that_nobody_asks_is_not_found_to_be_down() {
     let mut service = Service::new();
     let lane = service.lane();
