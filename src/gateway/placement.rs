@@ -151,10 +151,10 @@ impl<'b> Placement<'b> {
         let is_one_group = open.iter().all(|candidate| candidate.rank == first.rank);
         let Some(rank) = clear.or(is_one_group.then_some(first.rank)) else {
             let replicas: Vec<_> = prospects.iter().map(|prospect| prospect.replica).collect();
-            let target = Arc::clone(&open.get(balance::soonest(&replicas)?)?.target);
+            let chosen = open.get(balance::soonest(&replicas)?)?;
             return Some(Choice {
-                target,
-                passed_over: Vec::new(),
+                target: Arc::clone(&chosen.target),
+                passed_over: passed_over(chosen.rank, &open, &prospects),
             });
         };
         let target = self.choose_in(rank, &open, &prospects)?;
