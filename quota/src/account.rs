@@ -48,6 +48,13 @@ pub struct Estimate {
     pub money: Money,
 }
 
+impl Estimate {
+    /// Returns `true` for a call that uses neither tokens nor money, because it is answered without a backend.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The limit that a call would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
@@ -227,7 +234,13 @@ impl Account {
 
     /// Returns the limit that a call would exceed, and the time after which it would not, if that is known.
     pub(crate) fn refuses(&self, estimate: &Estimate) -> Option<(Exceeded, Option<Duration>)> {
-        for budget in &self.limits.budgets {
+        // A call that uses nothing is not refused because others have used up the budgets.
+        let budgets = self
+            .limits
+            .budgets
+            .iter()
+            .filter(|_| !estimate.is_nothing());
+        for budget in budgets {
             let used = self.used(budget.per);
             let tokens = used.tokens.saturating_add(self.reserved.tokens);
             let tokens = tokens.saturating_add(estimate.tokens);
@@ -247,6 +260,9 @@ impl Account {
         let wait = |bucket: Option<Bucket>, units| bucket.and_then(|b| b.wait_for(units));
         if let Some(wait) = wait(self.requests, 1) {
             return Some((Exceeded::RequestsPerMinute, Some(wait)));
+        }
+        if estimate.is_nothing() {
+            return None;
         }
         let wait = wait(self.tokens, estimate.tokens)?;
         Some((Exceeded::TokensPerMinute, Some(wait)))

@@ -3,7 +3,7 @@
 use crate::vector::Vector;
 
 /// Returns the positions of up to `limit` of the candidates by maximal marginal relevance, in the order in which they were chosen.
-/// A candidate is its relevance and its vector.
+/// A candidate is its relevance and its vector; one without a vector is similar to none.
 ///
 /// Each step takes the candidate with the greatest `relevance_share * relevance - (1 - relevance_share) * similarity`, where the
 /// similarity is the greatest cosine to a candidate that was taken before. With a `relevance_share` of 1 only the relevance
@@ -11,7 +11,11 @@ use crate::vector::Vector;
 ///
 /// Source: Carbonell and Goldstein, "The use of MMR, diversity-based reranking for reordering documents and producing summaries",
 /// SIGIR 1998.
-pub fn diverse(candidates: &[(f32, &Vector)], limit: usize, relevance_share: f32) -> Vec<usize> {
+pub fn diverse(
+    candidates: &[(f32, Option<&Vector>)],
+    limit: usize,
+    relevance_share: f32,
+) -> Vec<usize> {
     let share = relevance_share.clamp(0.0, 1.0);
     let mut nearest = vec![0.0_f32; candidates.len()];
     let mut left: Vec<usize> = (0..candidates.len()).collect();
@@ -28,7 +32,9 @@ pub fn diverse(candidates: &[(f32, &Vector)], limit: usize, relevance_share: f32
         let taken = left.remove(next);
         chosen.push(taken);
         for &at in &left {
-            nearest[at] = nearest[at].max(candidates[at].1.cosine(candidates[taken].1));
+            if let (Some(own), Some(other)) = (candidates[at].1, candidates[taken].1) {
+                nearest[at] = nearest[at].max(own.cosine(other));
+            }
         }
     }
     chosen
@@ -44,7 +50,8 @@ mod tests {
 
     #[test]
     fn a_repetition_comes_after_what_is_new() {
-        let [first, again, other] = &vectors();
+        let vectors = vectors();
+        let [first, again, other] = vectors.each_ref().map(Some);
         let candidates = [(0.9, first), (0.89, again), (0.6, other)];
         assert_eq!(diverse(&candidates, 3, 0.5), [0, 2, 1]);
         assert_eq!(diverse(&candidates, 2, 0.5), [0, 2]);
@@ -52,7 +59,8 @@ mod tests {
 
     #[test]
     fn with_a_share_of_one_only_the_relevance_counts() {
-        let [first, again, other] = &vectors();
+        let vectors = vectors();
+        let [first, again, other] = vectors.each_ref().map(Some);
         assert_eq!(
             diverse(&[(0.6, other), (0.9, first), (0.89, again)], 9, 1.0),
             [1, 2, 0]

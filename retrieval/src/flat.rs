@@ -5,16 +5,10 @@ use std::{
     collections::{BTreeMap, BinaryHeap},
 };
 
-use crate::vector::{InvalidVector, QueryCodes, Vector};
-
-/// A vector that a search found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hit {
-    /// The identifier under which it was inserted.
-    pub id: u64,
-    /// The cosine between query and vector, -1 to 1.
-    pub score: f32,
-}
+use crate::{
+    index::{Hit, VectorIndex},
+    vector::{InvalidVector, QueryCodes, Vector},
+};
 
 /// An exact index of vectors with the same number of components, each stored in one byte per component and about 40 bytes
 /// beside them.
@@ -24,11 +18,103 @@ pub struct Hit {
 /// and sees each insertion and removal at once.
 #[derive(Clone, Debug)]
 pub struct FlatIndex {
-    dimensions: usize,
-    codes: Vec<i8>,
-    scales: Vec<f32>,
-    ids: Vec<u64>,
-    rows: BTreeMap<u64, usize>,
+    pub(crate) rows: Rows,
+    places: BTreeMap<u64, usize>,
+}
+
+/// Stored vectors, one behind the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    pub(crate) dimensions: usize,
+    pub(crate) codes: Vec<i8>,
+    pub(crate) scales: Vec<f32>,
+    pub(crate) ids: Vec<u64>,
+}
+
+/// The rows for which there is room at first.
+const ROWS_MIN: usize = 16;
+
+impl Rows {
+    /// Returns the number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.codes.capacity()
+            + self.scales.capacity() * size_of::<f32>()
+            + self.ids.capacity() * size_of::<u64>()
+    }
+
+    pub(crate) fn codes(&self, row: usize) -> &[i8] {
+        &self.codes[row * self.dimensions..][..self.dimensions]
+    }
+
+    /// Adds a vector; returns its row.
+    pub(crate) fn push(&mut self, id: u64, vector: &Vector) -> usize {
+        let stored = vector.codes();
+        if self.codes.len() + self.dimensions > self.codes.capacity() {
+            // By an eighth: doubling would leave up to half of the memory unused.
+            let rows = (self.len() / 8).max(ROWS_MIN);
+            self.codes.reserve_exact(rows * self.dimensions);
+        }
+        self.ids.push(id);
+        self.scales.push(stored.scale);
+        self.codes.extend_from_slice(&stored.codes);
+        self.ids.len() - 1
+    }
+
+    /// Adds the rows from `first` on to the best hits.
+    pub(crate) fn scan(
+        &self,
+        first: usize,
+        query: &QueryCodes,
+        best: &mut Best,
+        wanted: impl Fn(usize, u64) -> bool,
+    ) {
+        let codes = self.codes[first * self.dimensions..].chunks_exact(self.dimensions);
+        let rows = codes.zip(&self.scales[first..]).zip(&self.ids[first..]);
+        for (row, ((codes, scale), &id)) in (first..).zip(rows) {
+            let score = score(codes, *scale, query);
+            let hit = Hit { id, score };
+            if best.takes(hit) && wanted(row, id) {
+                best.push(hit);
+            }
+        }
+    }
+}
+
+/// The best hits of a search.
+pub(crate) struct Best {
+    heap: BinaryHeap<Worst>,
+    limit: usize,
+}
+
+impl Best {
+    pub(crate) fn new(limit: usize, rows: usize) -> Self {
+        Self {
+            heap: BinaryHeap::with_capacity(limit.min(rows) + 1),
+            limit,
+        }
+    }
+
+    /// Returns `true` if a hit is one of the best so far.
+    pub(crate) fn takes(&self, hit: Hit) -> bool {
+        self.heap.len() < self.limit || self.heap.peek().is_some_and(|worst| Worst(hit) < *worst)
+    }
+
+    pub(crate) fn push(&mut self, hit: Hit) {
+        if self.heap.len() == self.limit {
+            self.heap.pop();
+        }
+        self.heap.push(Worst(hit));
+    }
+
+    /// Returns the hits, the greatest score first; of equal scores the smaller identifier.
+    pub(crate) fn sorted(self) -> Vec<Hit> {
+        let sorted = self.heap.into_sorted_vec();
+        sorted.into_iter().map(|Worst(hit)| hit).collect()
+    }
 }
 
 impl FlatIndex {
@@ -40,119 +126,79 @@ impl FlatIndex {
         if dimensions == 0 || dimensions > Vector::DIMENSIONS_MAX {
             return Err(InvalidVector::Dimensions(dimensions));
         }
-        Ok(Self {
+        let rows = Rows {
             dimensions,
             codes: Vec::new(),
             scales: Vec::new(),
             ids: Vec::new(),
-            rows: BTreeMap::new(),
+        };
+        Ok(Self {
+            rows,
+            places: BTreeMap::new(),
         })
     }
+}
 
-    /// Returns the number of components of its vectors.
-    pub fn dimensions(&self) -> usize {
-        self.dimensions
+impl VectorIndex for FlatIndex {
+    fn dimensions(&self) -> usize {
+        self.rows.dimensions
     }
 
-    /// Returns the number of vectors.
-    pub fn len(&self) -> usize {
-        self.ids.len()
+    fn len(&self) -> usize {
+        self.rows.len()
     }
 
-    /// Returns `true` if there are no vectors.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+    fn bytes(&self) -> usize {
+        self.rows.bytes() + self.places.len() * 2 * size_of::<(u64, usize)>()
     }
 
-    /// Returns the bytes that the vectors take, without what the allocator adds.
-    pub fn bytes(&self) -> usize {
-        self.codes.capacity()
-            + self.scales.capacity() * size_of::<f32>()
-            + self.ids.capacity() * size_of::<u64>()
-            + self.rows.len() * 2 * size_of::<(u64, usize)>()
-    }
-
-    /// Inserts a vector, in place of the one with the same identifier if there is one.
-    ///
-    /// # Errors
-    /// Fails if the vector has another number of components than the index.
-    pub fn insert(&mut self, id: u64, vector: &Vector) -> Result<(), InvalidVector> {
-        if vector.dimensions() != self.dimensions {
+    fn insert(&mut self, id: u64, vector: &Vector) -> Result<(), InvalidVector> {
+        if vector.dimensions() != self.rows.dimensions {
             return Err(InvalidVector::Dimensions(vector.dimensions()));
         }
         self.remove(id);
-        let stored = vector.codes();
-        self.rows.insert(id, self.ids.len());
-        self.ids.push(id);
-        self.scales.push(stored.scale);
-        self.codes.extend_from_slice(&stored.codes);
+        let row = self.rows.push(id, vector);
+        self.places.insert(id, row);
         Ok(())
     }
 
-    /// Removes a vector. Returns `false` if there is none with this identifier.
-    pub fn remove(&mut self, id: u64) -> bool {
-        let Some(row) = self.rows.remove(&id) else {
+    fn remove(&mut self, id: u64) -> bool {
+        let Some(row) = self.places.remove(&id) else {
             return false;
         };
-        self.ids.swap_remove(row);
-        self.scales.swap_remove(row);
+        let rows = &mut self.rows;
+        rows.ids.swap_remove(row);
+        rows.scales.swap_remove(row);
         // The last vector takes the place of the removed one.
-        let last = self.codes.len() - self.dimensions;
-        self.codes.copy_within(last.., row * self.dimensions);
-        self.codes.truncate(last);
-        if let Some(&moved) = self.ids.get(row) {
-            self.rows.insert(moved, row);
+        let last = rows.codes.len() - rows.dimensions;
+        rows.codes.copy_within(last.., row * rows.dimensions);
+        rows.codes.truncate(last);
+        if let Some(&moved) = rows.ids.get(row) {
+            self.places.insert(moved, row);
         }
         true
     }
 
-    /// Returns the `limit` vectors with the greatest scores among those that `wanted` accepts, the greatest first; of equal
-    /// scores the smaller identifier comes first.
-    ///
-    /// # Errors
-    /// Fails if the query has another number of components than the index.
-    pub fn search(
+    fn search(
         &self,
         query: &Vector,
         limit: usize,
-        wanted: impl Fn(u64) -> bool,
+        wanted: &dyn Fn(u64) -> bool,
     ) -> Result<Vec<Hit>, InvalidVector> {
-        if query.dimensions() != self.dimensions {
+        if query.dimensions() != self.rows.dimensions {
             return Err(InvalidVector::Dimensions(query.dimensions()));
         }
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let query = query.query_codes();
-        let mut best: BinaryHeap<Worst> = BinaryHeap::with_capacity(limit.min(self.len()) + 1);
-        for ((codes, scale), &id) in self
-            .codes
-            .chunks_exact(self.dimensions)
-            .zip(&self.scales)
-            .zip(&self.ids)
-        {
-            let hit = Hit {
-                id,
-                score: score(codes, *scale, &query),
-            };
-            let full = best.len() == limit;
-            if full && best.peek().is_some_and(|worst| Worst(hit) >= *worst) || !wanted(id) {
-                continue;
-            }
-            if full {
-                best.pop();
-            }
-            best.push(Worst(hit));
-        }
-        Ok(best
-            .into_sorted_vec()
-            .into_iter()
-            .map(|Worst(hit)| hit)
-            .collect())
+        let mut best = Best::new(limit, self.rows.len());
+        let wanted = |_row, id| wanted(id);
+        self.rows.scan(0, &query.query_codes(), &mut best, wanted);
+        Ok(best.sorted())
     }
 }
 
-fn score(codes: &[i8], scale: f32, query: &QueryCodes) -> f32 {
+pub(crate) fn score(codes: &[i8], scale: f32, query: &QueryCodes) -> f32 {
     let sum: i32 = codes
         .iter()
         .zip(&query.codes)
@@ -228,7 +274,7 @@ mod tests {
         let mut found = 0;
         for _ in 0..40 {
             let query = random(&mut rng, 384);
-            let hits = index.search(&query, 10, |_| true).unwrap();
+            let hits = index.search(&query, 10, &|_| true).unwrap();
             let truth = exact(&vectors, &query, 10);
             found += hits.iter().filter(|hit| truth.contains(&hit.id)).count();
         }
@@ -243,10 +289,10 @@ mod tests {
             index.insert(id, &random(&mut rng, 8)).unwrap();
         }
         let query = random(&mut rng, 8);
-        let hits = index.search(&query, 5, |id| id % 10 == 3).unwrap();
+        let hits = index.search(&query, 5, &|id| id % 10 == 3).unwrap();
         assert_eq!(hits.len(), 5);
         assert!(hits.iter().all(|hit| hit.id % 10 == 3));
-        assert!(index.search(&query, 0, |_| true).unwrap().is_empty());
+        assert!(index.search(&query, 0, &|_| true).unwrap().is_empty());
     }
 
     #[test]
@@ -255,7 +301,7 @@ mod tests {
         let other = Vector::new(&[1.0, 0.0]).unwrap();
         assert_eq!(index.insert(1, &other), Err(InvalidVector::Dimensions(2)));
         assert_eq!(
-            index.search(&other, 1, |_| true),
+            index.search(&other, 1, &|_| true),
             Err(InvalidVector::Dimensions(2))
         );
         assert!(FlatIndex::new(0).is_err());
@@ -277,7 +323,7 @@ mod tests {
             }
             prop_assert_eq!(index.len(), model.len());
             let query = Vector::new(&[1.0, 0.3]).unwrap();
-            let hits = index.search(&query, 100, |_| true).unwrap();
+            let hits = index.search(&query, 100, &|_| true).unwrap();
             prop_assert_eq!(hits.len(), model.len());
             for hit in hits {
                 prop_assert!((model[&hit.id].cosine(&query) - hit.score).abs() < 0.01);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::vector::Vector;
+use crate::{letters::each_word, vector::Vector};
 
 /// Lengths of the n-grams of a word's characters.
 const GRAMS: std::ops::RangeInclusive<usize> = 3..=5;
@@ -40,9 +40,9 @@ impl HashedNgrams {
         self.dimensions
     }
 
-    /// Returns the name of the vectors' space, such as `hashed-ngrams-v1-384`. Vectors of different spaces cannot be compared.
+    /// Returns the name of the vectors' space, such as `hashed-ngrams-v2-384`. Vectors of different spaces cannot be compared.
     pub fn name(self) -> String {
-        format!("hashed-ngrams-v1-{}", self.dimensions)
+        format!("hashed-ngrams-v2-{}", self.dimensions)
     }
 
     /// Returns the vector of a text. A text without letters and digits has the vector of the empty word.
@@ -65,14 +65,10 @@ fn features(text: &str) -> BTreeMap<u64, (f32, f32)> {
     let mut features: BTreeMap<u64, (f32, f32)> = BTreeMap::new();
     let mut add = |hash: u64, weight: f32| features.entry(hash).or_insert((weight, 0.0)).1 += 1.0;
     let mut last: Option<String> = None;
-    for word in text
-        .split(|char: char| !char.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-    {
-        let word = word.to_lowercase();
-        add(hash(b'w', &[&word]), 1.0);
+    each_word(text, |word| {
+        add(hash(b'w', &[word]), 1.0);
         if let Some(last) = &last {
-            add(hash(b'p', &[last, &word]), PAIR_WEIGHT);
+            add(hash(b'p', &[last, word]), PAIR_WEIGHT);
         }
         let framed: Vec<char> = std::iter::once('<')
             .chain(word.chars())
@@ -83,8 +79,8 @@ fn features(text: &str) -> BTreeMap<u64, (f32, f32)> {
                 add(hash(b'g', &[&gram.iter().collect::<String>()]), GRAM_WEIGHT);
             }
         }
-        last = Some(word);
-    }
+        last = Some(word.to_owned());
+    });
     features
 }
 
@@ -134,7 +130,7 @@ mod tests {
     #[test]
     fn the_vectors_of_a_name_never_change() {
         let vector = EMBEDDER().embed("Kebnekaise 2097");
-        assert_eq!(EMBEDDER().name(), "hashed-ngrams-v1-384");
+        assert_eq!(EMBEDDER().name(), "hashed-ngrams-v2-384");
         let components = vector.components();
         let mut places: Vec<usize> = (0..components.len()).collect();
         places.sort_by(|left, right| {

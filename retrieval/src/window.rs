@@ -1,12 +1,15 @@
 //! Parts of a text that are cut by themselves, so that the work is in proportion to the text.
 //!
 //! To cut a text at its structure takes work that grows with the square of its size and with the depth of its nesting. So no part
-//! is greater than [`WINDOW_BYTES`], and a part whose blocks are nested deeper than documents are is cut as plain text.
+//! is greater than [`WINDOW_BYTES`] or has more than [`BLANK_LINES_MAX`] blank lines one after another, and a part whose blocks are nested
+//! deeper than documents are is cut as plain text.
 
 use std::ops::Range;
 
 /// The greatest size of a part.
 const WINDOW_BYTES: usize = 64 * 1024;
+/// The most line feeds in a run of white space: each run of another length is a level of the structure.
+const BLANK_LINES_MAX: usize = 8;
 /// The most marks of quotes and lists before the text of a line.
 const MARKS_MAX: usize = 32;
 /// The widest indentation of a line, marks included.
@@ -15,15 +18,42 @@ const INDENT_MAX: usize = 256;
 const MARKS_SHARE: usize = 4;
 const TEXT_MIN: usize = 4096;
 
-/// Returns the parts of a text in their order. A part ends before a heading, else between paragraphs, lines or words.
+/// Returns the parts of a text in their order. A part ends before a heading, else between paragraphs, lines or words. Long runs of blank
+/// lines are between parts.
 pub(crate) fn windows(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut start = 0;
     std::iter::from_fn(move || {
-        let from = start;
-        let rest = text.get(from..).filter(|rest| !rest.is_empty())?;
-        start += length(rest);
-        Some(from..start)
+        loop {
+            let from = start;
+            let rest = text.get(from..).filter(|rest| !rest.is_empty())?;
+            let part = &rest[..length(rest)];
+            let Some(blank) = blank_lines(part) else {
+                start += part.len();
+                return Some(from..start);
+            };
+            start += blank.end;
+            if blank.start > 0 {
+                return Some(from..from + blank.start);
+            }
+        }
     })
+}
+
+/// Returns the first long run of blank lines, up to the last of its line feeds.
+fn blank_lines(text: &str) -> Option<Range<usize>> {
+    let (mut start, mut end, mut lines) = (0, 0, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        if matches!(byte, b'\n' | b'\r') {
+            end = at + 1;
+            lines += 1;
+        } else if !byte.is_ascii_whitespace() {
+            if lines > BLANK_LINES_MAX {
+                break;
+            }
+            (start, lines) = (at + 1, 0);
+        }
+    }
+    (lines > BLANK_LINES_MAX).then_some(start..end)
 }
 
 /// Returns the size of the first part of a text that is not empty.
@@ -80,6 +110,19 @@ mod tests {
             let whole: String = parts.into_iter().map(|part| &text[part]).collect();
             assert_eq!(whole, text);
         }
+    }
+
+    #[test]
+    fn long_runs_of_blank_lines_are_between_parts() {
+        let text = format!("{0} a\n\nb{0}  c\n{0}", "\n \r".repeat(9));
+        let parts: Vec<&str> = windows(&text).map(|part| &text[part]).collect();
+        assert_eq!(parts, [" a\n\nb", "  c"]);
+        let blank = "\n".repeat(200_000);
+        assert!(cut(&blank).is_empty());
+        let text = blank + "a";
+        let last = 200_000..200_001;
+        assert_eq!(cut(&text), std::slice::from_ref(&last));
+        assert_eq!(cut(&"a\n\n\n\n".repeat(10)).len(), 1);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The index of words: ranks texts by the words that they share with a query.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::flat::Hit;
+use smallvec::SmallVec;
+
+use crate::letters::each_word;
 
 /// How soon further occurrences of a word in a text count less, as usual for BM25.
 const SATURATION: f32 = 1.2;
@@ -14,10 +16,24 @@ const SHARE_MIN: f32 = 0.1;
 /// The removed texts from which the index is built anew, if they are also more than half.
 const REMOVED_MIN: usize = 1024;
 
-/// An index of the words of texts. It holds no text and no word, only hashes of words: about three bytes for each different word of a
-/// text.
+/// A text that a search by words found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WordHit {
+    /// The identifier under which it was inserted.
+    pub id: u64,
+    /// The score of BM25, greater than 0.
+    pub score: f32,
+    /// The share of the query's words that it has, weighed by their rarity, 0 to 1.
+    pub share: f32,
+    /// The score, divided by the greatest that a text could have for this query, 0 to 1: that of a text in which each of its words occurs
+    /// without end.
+    pub fit: f32,
+}
+
+/// An index of the words of texts. It holds no text and no word, only hashes of words: about two bytes for each different word of a
+/// text, and about 70 bytes for each different word of all texts.
 ///
-/// A search ranks by BM25. Words are compared without case; scripts without spaces between words (Chinese, Japanese, Thai) are
+/// A search ranks by BM25. Words are compared without case, and with composed letters; scripts without spaces between words (Chinese, Japanese, Thai) are
 /// compared by pairs of characters.
 ///
 /// Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, with the inverse document
@@ -38,13 +54,39 @@ struct Text {
     is_removed: bool,
 }
 
-/// The texts of one word: for each the distance of its row from the one before and the number of occurrences, as numbers of seven bits
-/// per byte.
+/// The texts of one word: for each the distance of its row from the one before, and the number of occurrences if there are several, as
+/// numbers of seven bits per byte. The lowest bit of a distance says whether a number follows. Most words of a language occur in few texts, so
+/// the first bytes need no allocation.
 #[derive(Clone, Debug, Default)]
 struct Postings {
-    bytes: Vec<u8>,
+    bytes: SmallVec<[u8; POSTINGS_INLINE]>,
     last_row: u32,
     texts: u32,
+}
+
+/// The bytes that take no more room than the place and the size of an allocation.
+const POSTINGS_INLINE: usize = 23;
+
+/// What a query finds in all texts.
+struct Scores {
+    /// For each row its score, and the rarity of the words that it shares with the query.
+    of_rows: Vec<(f32, f32)>,
+    /// The rarity of all words of the query.
+    rarity: f32,
+}
+
+impl Scores {
+    /// Returns the hit of a row; `None` if the text has too few of the words.
+    fn hit(&self, row: usize, text: &Text) -> Option<WordHit> {
+        let (score, shared) = self.of_rows.get(row).copied()?;
+        let shares = shared > 0.0 && shared >= SHARE_MIN * self.rarity;
+        (shares && !text.is_removed).then(|| WordHit {
+            id: text.id,
+            score,
+            share: shared / self.rarity,
+            fit: score / (self.rarity * (SATURATION + 1.0)),
+        })
+    }
 }
 
 impl WordIndex {
@@ -60,7 +102,8 @@ impl WordIndex {
 
     /// Returns the bytes that the index takes, without what the allocator adds.
     pub fn bytes(&self) -> usize {
-        let postings = self.postings.values().map(|each| each.bytes.capacity());
+        let outside = |each: &Postings| each.bytes.spilled().then(|| each.bytes.capacity());
+        let postings = self.postings.values().filter_map(outside);
         let entry = size_of::<(u64, Postings)>();
         postings.sum::<usize>()
             + self.postings.len() * entry
@@ -75,15 +118,15 @@ impl WordIndex {
         let Ok(row) = u32::try_from(self.texts.len()) else {
             return;
         };
-        let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
-        let mut length = 0_u32;
-        words(text, |word| {
-            *counts.entry(word).or_default() += 1;
-            length = length.saturating_add(1);
-        });
-        for (word, count) in counts {
-            self.postings.entry(word).or_default().push(row, count);
+        let mut all: Vec<u64> = Vec::new();
+        words(text, |word| all.push(word));
+        all.sort_unstable();
+        let count_of = |words: &[u64]| u32::try_from(words.len()).unwrap_or(u32::MAX);
+        for same in all.chunk_by(|left, right| left == right) {
+            let postings = self.postings.entry(same[0]).or_default();
+            postings.push(row, count_of(same));
         }
+        let length = count_of(&all);
         self.texts.push(Text {
             id,
             length,
@@ -110,13 +153,49 @@ impl WordIndex {
 
     /// Returns the `limit` texts with the greatest scores among those that `wanted` accepts, the greatest first; of equal scores the
     /// smaller identifier comes first. A text with only a small part of the query's words, weighed by their rarity, is not found.
-    pub fn search(&self, query: &str, limit: usize, wanted: impl Fn(u64) -> bool) -> Vec<Hit> {
+    pub fn search(&self, query: &str, limit: usize, wanted: impl Fn(u64) -> bool) -> Vec<WordHit> {
+        self.search_with(query, limit, wanted, &BTreeSet::new())
+    }
+
+    /// Does as [`Self::search`], and returns behind these texts those of `also` that have enough of the words, in the order of their identifiers.
+    pub fn search_with(
+        &self,
+        query: &str,
+        limit: usize,
+        wanted: impl Fn(u64) -> bool,
+        also: &BTreeSet<u64>,
+    ) -> Vec<WordHit> {
+        let scores = self.scores(query);
+        let rows = self.texts.iter().enumerate();
+        let mut hits: Vec<WordHit> = rows
+            .filter_map(|(row, text)| scores.hit(row, text))
+            .filter(|hit| wanted(hit.id))
+            .collect();
+        let order = |left: &WordHit, right: &WordHit| {
+            let by_score = right.score.total_cmp(&left.score);
+            by_score.then(left.id.cmp(&right.id))
+        };
+        if hits.len() > limit && limit > 0 {
+            hits.select_nth_unstable_by(limit - 1, order);
+        }
+        hits.truncate(limit);
+        hits.sort_unstable_by(order);
+        let found: BTreeSet<u64> = hits.iter().map(|hit| hit.id).collect();
+        for id in also.difference(&found) {
+            let row = self.rows.get(id).map(|row| *row as usize);
+            let hit = row.and_then(|row| scores.hit(row, self.texts.get(row)?));
+            hits.extend(hit);
+        }
+        hits
+    }
+
+    /// Computes the scores of all texts.
+    fn scores(&self, query: &str) -> Scores {
         let mut asked: Vec<u64> = Vec::new();
         words(query, |word| asked.push(word));
         asked.sort_unstable();
         asked.dedup();
-        // For each text its score, and the rarity of the words that it shares with the query.
-        let mut scores = vec![(0.0_f32, 0.0_f32); self.texts.len()];
+        let mut of_rows = vec![(0.0_f32, 0.0_f32); self.texts.len()];
         let (mut asked_rarity, none) = (0.0, Postings::default());
         let mean = (ratio(self.length) / ratio(self.rows.len() as u64)).max(1.0);
         for word in &asked {
@@ -132,30 +211,15 @@ impl WordIndex {
                 let length = ratio(u64::from(text.length)) / mean;
                 let count = ratio(u64::from(count));
                 let damped = count + SATURATION * (1.0 - LENGTH_SHARE + LENGTH_SHARE * length);
-                let (score, shared) = &mut scores[row as usize];
+                let (score, shared) = &mut of_rows[row as usize];
                 *score += rarity * count * (SATURATION + 1.0) / damped;
                 *shared += rarity;
             });
         }
-        let mut hits: Vec<Hit> = scores
-            .into_iter()
-            .zip(&self.texts)
-            .filter_map(|((score, shared), text)| {
-                let shares = shared > 0.0 && shared >= SHARE_MIN * asked_rarity;
-                (shares && !text.is_removed && wanted(text.id))
-                    .then_some(Hit { id: text.id, score })
-            })
-            .collect();
-        let order = |left: &Hit, right: &Hit| {
-            let by_score = right.score.total_cmp(&left.score);
-            by_score.then(left.id.cmp(&right.id))
-        };
-        if hits.len() > limit && limit > 0 {
-            hits.select_nth_unstable_by(limit - 1, order);
+        Scores {
+            of_rows,
+            rarity: asked_rarity,
         }
-        hits.truncate(limit);
-        hits.sort_unstable_by(order);
-        hits
     }
 
     /// Leaves out the texts that were removed.
@@ -188,23 +252,39 @@ impl WordIndex {
 impl Postings {
     /// Adds a text, whose row is greater than those before.
     fn push(&mut self, row: u32, count: u32) {
-        for mut number in [row - self.last_row, count] {
-            while number >= 0x80 {
-                self.bytes.push(number.to_le_bytes()[0] | 0x80);
-                number >>= 7;
-            }
-            self.bytes.push(number.to_le_bytes()[0]);
+        let is_repeated = count > 1;
+        let distance = u64::from(row - self.last_row) << 1 | u64::from(is_repeated);
+        self.push_number(distance);
+        if is_repeated {
+            self.push_number(count.into());
         }
         self.last_row = row;
         self.texts += 1;
     }
 
+    fn push_number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.push_byte(number.to_le_bytes()[0] | 0x80);
+            number >>= 7;
+        }
+        self.push_byte(number.to_le_bytes()[0]);
+    }
+
+    /// Adds a byte. The room grows by an eighth, since doubling it would leave a third of the memory unused.
+    fn push_byte(&mut self, byte: u8) {
+        if self.bytes.len() == self.bytes.capacity() {
+            let room = (self.bytes.len() / 8).max(POSTINGS_INLINE);
+            self.bytes.reserve_exact(room);
+        }
+        self.bytes.push(byte);
+    }
+
     fn each(&self, mut take: impl FnMut(u32, u32)) {
         let mut bytes = self.bytes.iter();
         let mut next = || {
-            let (mut number, mut shift) = (0_u32, 0);
+            let (mut number, mut shift) = (0_u64, 0);
             for byte in bytes.by_ref() {
-                number |= u32::from(byte & 0x7f) << shift;
+                number |= u64::from(byte & 0x7f) << shift;
                 if byte & 0x80 == 0 {
                     return Some(number);
                 }
@@ -212,8 +292,15 @@ impl Postings {
             }
             None
         };
-        let mut row = 0;
-        while let (Some(distance), Some(count)) = (next(), next()) {
+        let mut row = 0_u32;
+        while let Some(distance) = next() {
+            let count = if distance & 1 == 1 { next() } else { Some(1) };
+            // Both were pushed as numbers of 32 bits.
+            let distance = u32::try_from(distance >> 1).ok();
+            let count = count.and_then(|count| u32::try_from(count).ok());
+            let (Some(distance), Some(count)) = (distance, count) else {
+                return;
+            };
             row += distance;
             take(row, count);
         }
@@ -222,16 +309,14 @@ impl Postings {
 
 /// Calls `take` with the hash of each word of a text.
 fn words(text: &str, mut take: impl FnMut(u64)) {
-    let parts = text.split(|char: char| !char.is_alphanumeric());
-    for part in parts.filter(|part| !part.is_empty()) {
-        let word = part.to_lowercase();
+    each_word(text, |word| {
         let mut chars = word.chars();
         let Some(mut last) = chars.next() else {
-            continue;
+            return;
         };
         if !word.chars().any(is_unspaced) {
             take(hash(word.as_bytes()));
-            continue;
+            return;
         }
         let mut pairs = 0;
         for char in chars {
@@ -243,7 +328,7 @@ fn words(text: &str, mut take: impl FnMut(u64)) {
         if pairs == 0 {
             take(hash(word.as_bytes()));
         }
-    }
+    });
 }
 
 /// Returns `true` for a character of a script without spaces between words.
@@ -304,6 +389,23 @@ mod tests {
         // ln(1 + (2 - 1 + 0.5) / (1 + 0.5)) * 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 3 / 2))
         let expected = 2.0_f32.ln() * 4.4 / (2.0 + 1.2 * (0.25 + 0.75 * 1.5));
         assert!((hit.score - expected).abs() < 1e-5, "{hit:?}");
+        assert!((hit.share - 1.0).abs() < 1e-5, "{hit:?}");
+        assert!((hit.fit - expected / (2.0_f32.ln() * 2.2)).abs() < 1e-5);
+        let half = index.search("b desert", 1, |_| true)[0];
+        assert!(half.fit < hit.fit && half.fit > 0.0, "{half:?}");
+        let half = index.search("c d", 1, |_| true)[0];
+        // ln 2 of `c` beside ln 6 of `d`, which no text has.
+        let expected = 2.0_f32.ln() / (2.0_f32.ln() + 6.0_f32.ln());
+        assert!((half.share - expected).abs() < 1e-5, "{half:?}");
+    }
+
+    #[test]
+    fn texts_that_are_asked_for_are_behind_the_best_if_they_have_the_words() {
+        let index = index(&["lake", "the lake", "the deep lake", "mountain"]);
+        let hits = index.search_with("lake", 1, |id| id != 9, &BTreeSet::from([0, 2, 3, 7]));
+        let found: Vec<u64> = hits.iter().map(|hit| hit.id).collect();
+        assert_eq!(found, [0, 2]);
+        assert!(hits[0].fit > hits[1].fit);
     }
 
     #[test]

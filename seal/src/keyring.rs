@@ -48,14 +48,29 @@ pub fn new_key() -> Result<Zeroizing<[u8; KEY_SIZE]>, SealError> {
 #[derive(Clone)]
 pub struct Keyring {
     ciphers: Vec<XChaCha20Poly1305>,
+    /// The same keys, to derive others from.
+    keys: Vec<Zeroizing<[u8; KEY_SIZE]>>,
 }
 
 impl Keyring {
     /// Creates a keyring of one key.
     pub fn from_bytes(key: &[u8; KEY_SIZE]) -> Self {
-        Self {
-            ciphers: vec![XChaCha20Poly1305::new(key.into())],
-        }
+        let mut keyring = Self {
+            ciphers: Vec::new(),
+            keys: Vec::new(),
+        };
+        keyring.add(Zeroizing::new(*key));
+        keyring
+    }
+
+    fn add(&mut self, key: Zeroizing<[u8; KEY_SIZE]>) {
+        self.ciphers.push(XChaCha20Poly1305::new((&*key).into()));
+        self.keys.push(key);
+    }
+
+    /// Returns the bytes of the keys, the one that encrypts first.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.iter().map(|key| key.as_slice())
     }
 
     /// Reads the key that encrypts.
@@ -63,9 +78,8 @@ impl Keyring {
     /// # Errors
     /// Returns an error if the text is not 64 hexadecimal digits.
     pub fn from_hex(current: &str) -> Result<Self, BadKey> {
-        Ok(Self {
-            ciphers: vec![cipher(current)?],
-        })
+        let key = read(current)?;
+        Ok(Self::from_bytes(&key))
     }
 
     /// Adds keys that only decrypt, separated by white space or commas.
@@ -78,7 +92,7 @@ impl Keyring {
             if self.ciphers.len() > OLD_KEYS_MAX {
                 return Err(BadKey::TooMany);
             }
-            self.ciphers.push(cipher(key)?);
+            self.add(read(key)?);
         }
         Ok(self)
     }
@@ -114,10 +128,10 @@ impl Keyring {
     }
 }
 
-fn cipher(text: &str) -> Result<XChaCha20Poly1305, BadKey> {
+fn read(text: &str) -> Result<Zeroizing<[u8; KEY_SIZE]>, BadKey> {
     let mut key = Zeroizing::new([0; KEY_SIZE]);
     hex::decode_to_slice(text.trim(), &mut *key).map_err(|_| BadKey::Digits)?;
-    Ok(XChaCha20Poly1305::new((&*key).into()))
+    Ok(key)
 }
 
 impl std::fmt::Debug for Keyring {

@@ -4,8 +4,10 @@ mod error;
 mod origin;
 mod units;
 mod validate;
+mod variable;
 
 pub use error::{SettingsError, SettingsErrors};
 pub use origin::Origin;
 pub use units::{ByteCount, HumanDuration, UnitError};
 pub use validate::{Validate, join, validate_each};
+pub use variable::is_variable_name;

@@ -74,6 +74,7 @@ pub fn classify(response: &ErrorResponse<'_>) -> Outcome {
         503 | 529 => unavailable(response, &error, clock),
         404 | 405 if !error.has_cause => Outcome::Misconfigured, // No such path: `base_url` is wrong.
         501 => Outcome::Client, // llama.cpp: the operation is not known; asking again does not teach it.
+        508 => Outcome::Unusable, // This call goes in a circle, and each attempt would; others need not.
         500.. => broken(response, &error),
         424 => failed_behind(response),
         498 => clocked(clock), // Groq: the flex tier is full.

@@ -93,6 +93,12 @@ impl Inputs {
         inputs
     }
 
+    /// Returns `true` if a kind is present.
+    pub fn has(&self, input: Input) -> bool {
+        let mut all = Input::ALL.into_iter().zip(self.kinds);
+        all.any(|(kind, is_there)| kind == input && is_there)
+    }
+
     /// Returns the first kind that is present and is not in `taken`.
     pub fn beyond(&self, taken: &[Input]) -> Option<Input> {
         let all = Input::ALL.into_iter().zip(self.kinds);

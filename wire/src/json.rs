@@ -22,7 +22,8 @@ pub fn is_cut(bytes: &[u8]) -> bool {
 }
 
 /// Returns the text with every number that is not finite replaced: `-Infinity` by `-9999.0`, `Infinity` by `9999.0`, and
-/// `NaN` by `0.0` in a list, such as an embedding, and else by `-9999.0`, as the logarithm of a probability. Returns
+/// `NaN` by `0.0` in a list and else by `-9999.0`, as the logarithm of a probability. It is for answers whose text is whole without
+/// these numbers and which a strict parser would refuse because of them, never for vectors, whose meaning they are. Returns
 /// `None` if all numbers are finite, or if the result is not a single JSON value.
 pub fn with_finite_numbers(text: &[u8]) -> Option<Bytes> {
     let mut finite = Vec::new();

@@ -111,6 +111,12 @@ impl Form {
             .filter_map(|part| Some((part.file.as_deref()?, self.body.slice(part.content.clone()))))
     }
 
+    /// Returns the names of all parts, in their order; `true` for files.
+    pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
+        let parts = self.parts.iter();
+        parts.map(|part| (part.name.as_str(), part.file.is_some()))
+    }
+
     /// Returns the bytes of all fields that are not files.
     pub fn text_size(&self) -> usize {
         let fields = self.parts.iter().filter(|part| part.file.is_none());
@@ -206,6 +212,8 @@ mod tests {
         let files: Vec<_> = form.files("file").collect();
         assert_eq!(files, [("a;b.wav", Bytes::from("RIFF\r\n--xy\0"))]);
         assert_eq!(form.files("model").count(), 0);
+        let names: Vec<_> = form.names().collect();
+        assert_eq!(names, [("model", false), ("file", true), ("stream", false)]);
         assert_eq!(form.text_size(), "whispertrue".len());
         let span = form.span("model").unwrap();
         assert_eq!(&body[span], "whisper");

@@ -1,5 +1,7 @@
 //! A request in the dialect of its caller, for backends that speak this dialect themselves.
 
+mod sources;
+
 use std::ops::Range;
 
 use bytes::Bytes;

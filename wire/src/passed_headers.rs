@@ -106,7 +106,13 @@ impl PassedHeaders {
         for (name, value) in headers {
             let fits = passed.len() < HEADERS_MAX && value.len() <= VALUE_SIZE_MAX;
             if fits && self.names(name) && !is_forbidden(name.as_str()) {
-                passed.append(own_name(name), value.clone());
+                let name = own_name(name);
+                if name == UPSTREAM_ID {
+                    // Servers that send both names mean one id.
+                    passed.insert(name, value.clone());
+                } else {
+                    passed.append(name, value.clone());
+                }
             }
         }
         passed

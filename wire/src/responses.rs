@@ -17,6 +17,7 @@ mod native;
 mod output;
 mod parts;
 mod relabel;
+mod searched;
 mod template;
 mod terms;
 mod to_chat;

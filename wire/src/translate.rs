@@ -120,7 +120,7 @@ mod tests {
                     drop(response.data(data, 1, &mut out));
                     drop(anthropic::message_of_chat(data, &MessageContext::default()));
                     drop(anthropic::chat_of_message(data, 1));
-                    drop(responses::response_of_chat(data, &template, "resp_1", 1, 1));
+                    drop(responses::response_of_chat(data, (&template, None), "resp_1", 1, 1));
                 }
             }
             drop(messages.data(b"[DONE]", &mut out));

@@ -161,6 +161,11 @@ impl NewTurn {
             .sum()
     }
 
+    /// Returns the size of everything but the messages, in bytes.
+    pub fn rest_size(&self) -> usize {
+        self.body.len().saturating_sub(self.span.len())
+    }
+
     /// Returns `true` if the call has instructions of its own.
     pub fn has_instructions(&self) -> bool {
         let mut roles = self.messages.iter().map(|message| message.role);

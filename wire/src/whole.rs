@@ -17,7 +17,7 @@ use crate::{
 /// A whole answer that can be passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whole {
-    /// The body, unchanged or with numbers that are not finite replaced.
+    /// The body, unchanged or, unless it has vectors, with numbers that are not finite replaced.
     pub body: Bytes,
     /// The tokens that the server reports.
     pub usage: Usage,
@@ -54,7 +54,7 @@ pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Pr
     };
     let (body, chunk) = match read {
         Ok(chunk) => (body, chunk),
-        Err(error) => repaired(body, &error)?,
+        Err(error) => repaired(endpoint, body, &error)?,
     };
     if chunk.is_suspect && ErrorView::read(&body).is_some() {
         return Err(Problem::Error(body));
@@ -88,11 +88,20 @@ pub fn check(endpoint: Endpoint, body: Bytes, id_seed: &str) -> Result<Whole, Pr
 }
 
 /// Reads a body that the JSON parser refuses, or that is not an object.
-fn repaired(body: Bytes, error: &serde_json::Error) -> Result<(Bytes, ChunkView), Problem> {
+fn repaired(
+    endpoint: Endpoint,
+    body: Bytes,
+    error: &serde_json::Error,
+) -> Result<(Bytes, ChunkView), Problem> {
     if ErrorView::read(&body).is_some() {
         return Err(Problem::Error(body));
     }
-    let body = json::with_finite_numbers(&body).unwrap_or(body);
+    // A vector with another number in the place of one that is not finite points elsewhere, and nobody sees it. Elsewhere such numbers are
+    // logarithms of probabilities, beside a text that is whole without them, and no parser of a caller would read the answer.
+    let body = match endpoint {
+        Endpoint::Embeddings => body,
+        _ => json::with_finite_numbers(&body).unwrap_or(body),
+    };
     // Callers read half characters, so they are passed on.
     match surrogates::read(&body) {
         Ok(chunk) => Ok((body, chunk)),
@@ -166,6 +175,15 @@ mod tests {
                 Err(Problem::Empty),
                 "{body}"
             );
+        }
+    }
+
+    #[test]
+    fn a_vector_of_numbers_that_are_not_finite_is_no_answer() {
+        for number in ["NaN", "Infinity", "-Infinity", "-NaN"] {
+            let body = format!(r#"{{"data":[{{"embedding":[0.5,{number}]}}]}}"#);
+            let checked = checked(Endpoint::Embeddings, &body);
+            assert_eq!(checked, Err(Problem::Unreadable), "{number}");
         }
     }
 

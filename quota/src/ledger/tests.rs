@@ -66,6 +66,27 @@ fn what_is_charged_beside_a_call_counts_in_its_accounts() {
 }
 
 #[test]
+fn a_call_that_uses_nothing_is_not_refused_by_what_others_have_used() {
+    let mut ledger = Ledger::default();
+    let limits = Limits {
+        tokens_per_minute: Some(10),
+        requests_per_minute: Some(2),
+        ..budget(100, Period::Month)
+    };
+    let path = [ledger.open(limits, NOON)];
+    ledger.reserve(&path, &tokens(10), NOON).unwrap();
+    ledger.settle(&path, &tokens(10), used(500), NOON);
+    assert!(ledger.refusal(&path, &tokens(1), NOON).is_some());
+    ledger.reserve(&path, &Estimate::default(), NOON).unwrap();
+    // It counts as a call nevertheless.
+    let refusal = ledger.refusal(&path, &Estimate::default(), NOON);
+    assert_eq!(
+        refusal.unwrap().exceeded,
+        crate::Exceeded::RequestsPerMinute
+    );
+}
+
+#[test]
 fn a_reservation_counts_until_the_real_usage_takes_its_place() {
     let mut ledger = Ledger::default();
     let key = ledger.open(budget(100, Period::Day), NOON);

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    file_search::Found,
     responses::{
         Template,
         events::{Events, failure_events},
@@ -12,13 +13,14 @@ use crate::{
     translate::{BadAnswer, ChatReader, Piece},
 };
 
-/// Translates a whole chat answer into a response with the given id; times are in seconds since 1970.
+/// Translates a whole chat answer into a response with the given id; times are in seconds since 1970. `found` is what was found for the
+/// call.
 ///
 /// # Errors
 /// Returns an error if the bytes are not a chat answer.
 pub fn response_of_chat(
     answer: &[u8],
-    template: &Template,
+    (template, found): (&Template, Option<&Found>),
     id: &str,
     created_at: u64,
     now: u64,
@@ -32,6 +34,9 @@ pub fn response_of_chat(
         out: None,
         sequence: &mut sequence,
     };
+    if let Some(found) = found {
+        output.found(found, &mut events);
+    }
     for piece in reader.whole(answer)? {
         output.add(piece, &mut events)?;
     }
@@ -52,6 +57,8 @@ pub struct EventWriter {
     output: Output,
     sequence: u64,
     has_begun: bool,
+    /// What was found for the call, until it is reported.
+    found: Option<Found>,
     /// The response as it ended.
     response: Option<Value>,
 }
@@ -60,6 +67,11 @@ impl EventWriter {
     /// Returns the template, to be changed before the first event.
     pub fn template_mut(&mut self) -> &mut Template {
         &mut self.template
+    }
+
+    /// Sets what was found for the call, before the first event.
+    pub fn set_found(&mut self, found: Found) {
+        self.found = Some(found);
     }
 
     /// Creates a writer that has written nothing.
@@ -73,6 +85,7 @@ impl EventWriter {
             reader: ChatReader::default(),
             sequence: 0,
             has_begun: false,
+            found: None,
             response: None,
         }
     }
@@ -168,6 +181,9 @@ impl EventWriter {
         };
         for kind in ["response.created", "response.in_progress"] {
             events.write(kind, || json!({"response": response}));
+        }
+        if let Some(found) = self.found.take() {
+            self.output.found(&found, &mut events);
         }
     }
 

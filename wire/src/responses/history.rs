@@ -46,6 +46,8 @@ fn item_as_input(mut item: Value, own: &str) -> Option<Value> {
             }
         }
         "function_call_output" => {}
+        // The search was done here, and no server knows it.
+        "file_search_call" if is_translated(&item, own) => return None,
         // The schemas of all others require the id.
         _ => return Some(item),
     }

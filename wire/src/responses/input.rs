@@ -79,6 +79,8 @@ impl Messages {
             "function_call" => self.call(item),
             "function_call_output" => self.result(item, omitted),
             "reasoning" => self.reasoning(item, omitted),
+            // What an earlier search found stood in the prompt of that call only; its answer is there.
+            "file_search_call" => Ok(()),
             _ => {
                 let reason = format!("`{kind}` is not supported by this model's backend");
                 Err(InvalidField::at(path.key("type"), reason))

@@ -1,24 +1,28 @@
 //! A Responses request for a backend that speaks this API itself.
 //!
-//! The body goes on as it came, with three exceptions: the items of earlier responses stand before its own input, so
+//! The body goes on as it came, with these exceptions: the items of earlier responses stand before its own input, so
 //! that the backend needs no response that it has stored; `store` is `false`, because the response is kept here; and
-//! what names a response or a conversation of this service is left out.
+//! what names a response or a conversation of this service is left out, as is the tool `file_search`, which is run here.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::ops::Range;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
 use serde_json::{Value, value::RawValue};
 
-use crate::native::{Native, NativeApi};
+use crate::{
+    file_search::take_from_chat,
+    members::Members,
+    native::{Native, NativeApi},
+};
 
 /// Fields that only this service understands.
 const OWN: [&str; 3] = ["previous_response_id", "conversation", "store"];
 
 /// Returns the request with a history before its input; `None` if the body is not an object with a model.
 pub fn native_request(body: &[u8], history: &[Value], is_required: bool) -> Option<Native> {
+    // The search is done here.
+    let taken = take_from_chat(body);
+    let without = taken.ok().flatten().map(|(rest, _)| rest);
+    let body = without.as_deref().unwrap_or(body);
     let members: Members<'_> = serde_json::from_slice(body).ok()?;
     let mut out = Vec::with_capacity(body.len() + 32);
     let mut model_span: Option<Range<usize>> = None;
@@ -76,37 +80,6 @@ fn write_input(history: &[Value], input: &RawValue, out: &mut Vec<u8>) -> Option
     Some(())
 }
 
-/// The members of an object in their order.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-/// A key that is borrowed where it can be.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::new();
-        while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-            members.push((key, value));
-        }
-        Ok(Members(members))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -127,6 +100,13 @@ mod tests {
             r#"{"input":[{"a":1e2}],"model":"m","tools":[{"type":"web_search"}],"store":false}"#;
         assert_eq!(native.body, expected);
         assert!(native.is_required);
+    }
+
+    #[test]
+    fn a_search_that_is_done_here_is_left_out() {
+        let body = r#"{"model":"m","input":"x","tools":[{"type":"file_search","vector_store_ids":["v"]},{"type":"web_search"}],"tool_choice":{"type":"file_search"},"include":["file_search_call.results","a"]}"#;
+        let expected = json!({"model": "m", "input": "x", "tools": [{"type": "web_search"}], "tool_choice": "auto", "include": ["a"], "store": false});
+        assert_eq!(request(body, &[]), expected);
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! The output items of a response, built piece by piece, with the events that report each step.
 
+mod places;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
+    file_search::{Citations, Found},
     responses::{
         events::Events,
         items::{call_item, empty_part, message_item, reasoning_item},
     },
     translate::{BadAnswer, JsonDepth, Piece},
 };
+
+use places::{annotation_event, close_part, part_event, parts_done, place};
 
 /// Bytes of an answer that are held: the last events repeat all of it.
 const SIZE_MAX: usize = 32 << 20;
@@ -36,6 +41,10 @@ struct Message {
     logprobs: Vec<Value>,
     /// The part that is growing is a refusal.
     is_refusal: bool,
+    /// Annotations of the text that are reported already.
+    annotations: Vec<Value>,
+    /// Finds the citations of the text.
+    citations: Citations,
 }
 
 #[derive(Debug)]
@@ -57,6 +66,8 @@ pub(super) struct Output {
     items: Vec<Value>,
     open: Vec<Open>,
     size: usize,
+    /// Finds citations of what was found for the call.
+    citations: Citations,
 }
 
 impl Output {
@@ -66,6 +77,30 @@ impl Output {
         Self {
             suffix: suffix.to_owned(),
             ..Self::default()
+        }
+    }
+
+    /// Reports what was found for the call, before anything else of the answer.
+    pub(super) fn found(&mut self, found: &Found, events: &mut Events<'_>) {
+        self.citations = found.citations();
+        if !found.is_reported {
+            return;
+        }
+        let open = self.start("fs", events, |id| found.item(id, "in_progress"));
+        for step in ["in_progress", "searching", "completed"] {
+            let kind = format!("response.file_search_call.{step}");
+            events.write(
+                &kind,
+                || json!({"item_id": open.id, "output_index": open.output_index}),
+            );
+        }
+        let item = found.item(&open.id, "completed");
+        events.write(
+            "response.output_item.done",
+            || json!({"output_index": open.output_index, "item": item}),
+        );
+        if let Some(place) = self.items.get_mut(open.output_index) {
+            *place = item;
         }
     }
 
@@ -145,7 +180,10 @@ impl Output {
             .last()
             .and_then(|item| item["content"].as_array_mut()?.last_mut())
         {
-            part["annotations"] = annotations.into();
+            match part["annotations"].as_array_mut() {
+                Some(known) => known.extend(annotations),
+                None => part["annotations"] = annotations.into(),
+            }
         }
     }
 
@@ -184,6 +222,7 @@ impl Output {
             part_event("added", &item, 0, &empty_part(is_refusal), events);
             item.kind = Kind::Message(Message {
                 is_refusal,
+                citations: self.citations.fresh(),
                 ..Message::default()
             });
             self.open.push(item);
@@ -208,10 +247,19 @@ impl Output {
                 place(open, index, json!({"delta": text, "logprobs": logprobs}))
             });
         }
-        if let Kind::Message(message) = &mut open.kind {
-            message.is_refusal = is_refusal;
-            message.text.push_str(text);
-            message.logprobs.extend(logprobs);
+        let Kind::Message(message) = &mut open.kind else {
+            return;
+        };
+        message.is_refusal = is_refusal;
+        message.text.push_str(text);
+        message.logprobs.extend(logprobs);
+        if is_refusal {
+            return;
+        }
+        let (first, found) = (message.annotations.len(), message.citations.feed(text));
+        message.annotations.extend(found.iter().cloned());
+        for (number, annotation) in (first..).zip(&found) {
+            annotation_event(open, index, number, annotation, events);
         }
     }
 
@@ -336,61 +384,4 @@ impl Output {
             *place = item;
         }
     }
-}
-
-/// Completes the part of a message that is growing.
-fn close_part(open: &mut Open, annotations: &[Value], events: &mut Events<'_>) {
-    let index = parts_done(open);
-    let Kind::Message(message) = &mut open.kind else {
-        return;
-    };
-    let text = std::mem::take(&mut message.text);
-    let logprobs = std::mem::take(&mut message.logprobs);
-    let part = if message.is_refusal {
-        json!({"type": "refusal", "refusal": text})
-    } else {
-        json!({
-            "type": "output_text", "text": text, "annotations": annotations, "logprobs": logprobs,
-        })
-    };
-    message.done.push(part.clone());
-    if message.is_refusal {
-        events.write("response.refusal.done", || {
-            place(open, index, json!({"refusal": text}))
-        });
-    } else {
-        for (number, annotation) in annotations.iter().enumerate() {
-            events.write("response.output_text.annotation.added", || {
-                place(
-                    open,
-                    index,
-                    json!({"annotation_index": number, "annotation": annotation}),
-                )
-            });
-        }
-        events.write("response.output_text.done", || {
-            place(open, index, json!({"text": text, "logprobs": logprobs}))
-        });
-    }
-    part_event("done", open, index, &part, events);
-}
-
-fn parts_done(open: &Open) -> usize {
-    match &open.kind {
-        Kind::Message(message) => message.done.len(),
-        Kind::Reasoning(_) | Kind::Call(_) => 0,
-    }
-}
-
-/// Adds the place of a content part to the members of an event.
-fn place(open: &Open, content_index: usize, mut members: Value) -> Value {
-    members["item_id"] = open.id.clone().into();
-    members["output_index"] = open.output_index.into();
-    members["content_index"] = content_index.into();
-    members
-}
-
-fn part_event(what: &str, open: &Open, index: usize, part: &Value, events: &mut Events<'_>) {
-    let kind = format!("response.content_part.{what}");
-    events.write(&kind, || place(open, index, json!({"part": part})));
 }

@@ -10,7 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    responses::events::{Events, failure_events},
+    file_search::Found,
+    responses::{
+        events::{Events, failure_events},
+        searched::Searched,
+    },
     sse, surrogates,
     translate::BadAnswer,
 };
@@ -49,6 +53,8 @@ pub struct Relabel {
     id: String,
     previous: Option<String>,
     is_stored: bool,
+    /// What was found for the call.
+    searched: Option<Searched>,
     /// The number of the next event.
     sequence: u64,
     /// The response as the last event had it.
@@ -63,10 +69,16 @@ impl Relabel {
             id: id.into(),
             previous,
             is_stored,
+            searched: None,
             sequence: 0,
             last: Value::Null,
             has_ended: false,
         }
+    }
+
+    /// Sets what was found for the call, before anything is written.
+    pub fn set_found(&mut self, found: Found) {
+        self.searched = Some(Searched::new(found, &self.id));
     }
 
     /// Writes a whole response.
@@ -76,6 +88,9 @@ impl Relabel {
     pub fn whole(&mut self, body: &[u8]) -> Result<Bytes, BadAnswer> {
         self.last = self.labelled(value(body)?);
         self.has_ended = true;
+        if let Some(searched) = &self.searched {
+            searched.response(&mut self.last);
+        }
         Ok(self.last.to_string().into())
     }
 
@@ -90,27 +105,63 @@ impl Relabel {
             let view: EventView<'_> =
                 view.map_err(|error| BadAnswer::NotJson(error.to_string()))?;
             let kind = view.kind.unwrap_or_default();
+            if self.searched.is_some() {
+                self.event_after_search(event.name, &kind, value(data)?, out);
+                continue;
+            }
             let number = view.sequence_number.unwrap_or(self.sequence);
             self.sequence = number.saturating_add(1);
-            let holds_response = matches!(
-                &*kind,
-                "response.created"
-                    | "response.queued"
-                    | "response.in_progress"
-                    | "response.completed"
-                    | "response.incomplete"
-            );
-            if !holds_response {
+            if !holds_response(&kind) {
                 out.extend_from_slice(&events[event.span]);
                 continue;
             }
             let mut whole = value(data)?;
-            self.last = self.labelled(whole["response"].take());
-            self.has_ended = matches!(&*kind, "response.completed" | "response.incomplete");
-            whole["response"] = self.last.clone();
+            self.note(&kind, &mut whole);
             sse::write(event.name, whole.to_string().as_bytes(), out);
         }
         Ok(())
+    }
+
+    /// Labels the response of an event that holds it.
+    fn note(&mut self, kind: &str, event: &mut Value) {
+        self.last = self.labelled(event["response"].take());
+        self.has_ended = matches!(kind, "response.completed" | "response.incomplete");
+        if let Some(searched) = self.searched.as_ref().filter(|_| self.has_ended) {
+            searched.response(&mut self.last);
+        }
+        event["response"] = self.last.clone();
+    }
+
+    /// Writes an event of a response for which something was searched.
+    fn event_after_search(
+        &mut self,
+        name: Option<&[u8]>,
+        kind: &str,
+        mut event: Value,
+        out: &mut BytesMut,
+    ) {
+        let (mut before, mut behind) = (Vec::new(), Vec::new());
+        if let Some(searched) = &mut self.searched {
+            (before, behind) = searched.event(kind, &mut event);
+        }
+        if holds_response(kind) {
+            self.note(kind, &mut event);
+        }
+        let own = before.len();
+        let count = own + 1 + behind.len();
+        before.push(event);
+        before.append(&mut behind);
+        for (at, mut event) in before.into_iter().enumerate().take(count) {
+            event["sequence_number"] = self.sequence.into();
+            self.sequence = self.sequence.saturating_add(1);
+            let kind = event["type"].as_str().unwrap_or_default().to_owned();
+            let name = if at == own {
+                name
+            } else {
+                Some(kind.as_bytes())
+            };
+            sse::write(name, event.to_string().as_bytes(), out);
+        }
     }
 
     /// Returns the events that end the stream with an error.
@@ -148,6 +199,17 @@ impl Relabel {
         }
         response
     }
+}
+
+fn holds_response(kind: &str) -> bool {
+    matches!(
+        kind,
+        "response.created"
+            | "response.queued"
+            | "response.in_progress"
+            | "response.completed"
+            | "response.incomplete"
+    )
 }
 
 fn value(bytes: &[u8]) -> Result<Value, BadAnswer> {
@@ -190,6 +252,105 @@ mod tests {
         assert!(is_response(body.as_bytes()));
         let whole = relabel.whole(body.as_bytes()).unwrap();
         assert_eq!(value(&whole).unwrap(), ours);
+    }
+
+    fn found() -> Found {
+        Found {
+            queries: vec!["q".to_owned()],
+            chunks: vec![crate::file_search::FoundChunk {
+                file_id: "file-a".to_owned(),
+                filename: "a.md".to_owned(),
+                ..Default::default()
+            }],
+            is_reported: true,
+            includes_results: false,
+        }
+    }
+
+    fn theirs(output: &Value) -> Value {
+        json!({"id": "resp_theirs", "object": "response", "output": output})
+    }
+
+    fn item() -> Value {
+        let part = json!({"type": "output_text", "text": "so [1]", "annotations": []});
+        json!({"type": "message", "id": "msg_1", "role": "assistant", "content": [part]})
+    }
+
+    /// Returns the stream of a backend that cites what it was sent.
+    fn citing() -> String {
+        let (item, none) = (item(), json!([]));
+        let place = json!({"item_id": "msg_1", "output_index": 0, "content_index": 0});
+        let placed = |kind: &str, number: u64, more: Value| {
+            let mut data = json!({"type": kind, "sequence_number": number});
+            for members in [&place, &more] {
+                let members = members.as_object().unwrap().clone();
+                data.as_object_mut().unwrap().extend(members);
+            }
+            format!("event: {kind}\ndata: {data}\n\n")
+        };
+        let part = json!({"part": item["content"][0]});
+        let stream = [
+            event("response.created", 0, &theirs(&none)),
+            event("response.in_progress", 1, &theirs(&none)),
+            placed("response.output_item.added", 2, json!({})),
+            placed("response.output_text.delta", 3, json!({"delta": "so ["})),
+            placed("response.output_text.delta", 4, json!({"delta": "1]"})),
+            placed("response.content_part.done", 5, part),
+            placed("response.output_item.done", 6, json!({"item": item})),
+            event("response.completed", 7, &theirs(&json!([item]))),
+        ];
+        stream.concat()
+    }
+
+    #[test]
+    fn a_search_that_was_done_here_stands_before_what_the_backend_writes() {
+        let mut relabel = Relabel::new("resp_1", None, true);
+        relabel.set_found(found());
+        let mut out = BytesMut::new();
+        relabel.events(citing().as_bytes(), &mut out).unwrap();
+        let events: Vec<Value> = sse::events(&out)
+            .map(|event| value(&event.data.unwrap()).unwrap())
+            .collect();
+        let kinds: Vec<&str> = events
+            .iter()
+            .map(|event| &event["type"].as_str().unwrap()["response.".len()..])
+            .collect();
+        let expected = [
+            "created",
+            "in_progress",
+            "output_item.added",
+            "file_search_call.in_progress",
+            "file_search_call.searching",
+            "file_search_call.completed",
+            "output_item.done",
+            "output_item.added",
+            "output_text.delta",
+            "output_text.delta",
+            "output_text.annotation.added",
+            "content_part.done",
+            "output_item.done",
+            "completed",
+        ];
+        assert_eq!(kinds, expected);
+        assert!(
+            (0..)
+                .zip(&events)
+                .all(|(number, event)| event["sequence_number"] == number)
+        );
+        assert!(events[7..13].iter().all(|event| event["output_index"] == 1));
+        let cited =
+            json!([{"type": "file_citation", "file_id": "file-a", "filename": "a.md", "index": 3}]);
+        assert_eq!(events[11]["part"]["annotations"], cited);
+        assert_eq!(events[12]["item"]["content"][0]["annotations"], cited);
+        assert_eq!(events[1]["response"]["output"], json!([]));
+        let response = relabel.response().unwrap();
+        assert_eq!(response["output"][0]["type"], "file_search_call");
+        assert_eq!(response["output"][1]["content"][0]["annotations"], cited);
+        let mut whole = Relabel::new("resp_1", None, true);
+        whole.set_found(found());
+        let body = theirs(&json!([item()])).to_string();
+        let body = value(&whole.whole(body.as_bytes()).unwrap()).unwrap();
+        assert_eq!(body["output"], response["output"]);
     }
 
     #[test]

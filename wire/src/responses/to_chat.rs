@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    file_search::{FileSearch, RESULTS},
     responses::{input, template::Template, terms::Terms, tools},
     translate::{Fields, InvalidField, Omitted, Path},
 };
@@ -47,6 +48,8 @@ pub struct ResponsesCall {
     pub template: Template,
     /// What it continues, and whether it is kept.
     pub terms: Terms,
+    /// The search that is done for it here.
+    pub file_search: Option<FileSearch>,
     /// `true` if the answer is to be streamed.
     pub stream: bool,
 }
@@ -85,7 +88,7 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
         }
     }
     limits(&mut fields, &mut chat, &mut echo)?;
-    tools::to_chat(&mut fields, &mut chat, &mut echo)?;
+    let mut file_search = tools::to_chat(&mut fields, &mut chat, &mut echo)?;
     if !chat.contains_key("tools") {
         // Servers of chat refuse these fields without tools, where they have no effect.
         chat.shift_remove("parallel_tool_calls");
@@ -96,7 +99,12 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
     }
     text(&mut fields, &mut chat, &mut echo)?;
     reasoning(&mut fields, &mut chat, &mut echo, &mut omitted)?;
-    include(&mut fields, &mut chat, &mut echo, &mut omitted)?;
+    let includes_results = include(&mut fields, &mut chat, &mut echo, &mut omitted)?;
+    match &mut file_search {
+        Some(search) => search.includes_results = includes_results,
+        None if includes_results => omitted.add(format!("include: {RESULTS}")),
+        None => {}
+    }
     let stream = fields.take_flag("stream")?;
     if stream {
         chat.insert("stream".to_owned(), true.into());
@@ -127,6 +135,7 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
         omitted: omitted.finish(),
         template: Template::new(echo),
         terms,
+        file_search,
         stream,
     })
 }
@@ -249,19 +258,21 @@ fn reasoning(
     reasoning.refuse_rest()
 }
 
-/// Log probabilities are asked for in `include`; all other additions belong to the provider's own tools, or are
-/// encrypted.
+/// Log probabilities and the results of `file_search` are asked for in `include`; all other additions belong to the provider's own tools,
+/// or are encrypted. Returns `true` if the results are asked for.
 fn include(
     fields: &mut Fields<'_>,
     chat: &mut Map<String, Value>,
     echo: &mut Map<String, Value>,
     omitted: &mut Omitted,
-) -> Result<(), InvalidField> {
+) -> Result<bool, InvalidField> {
+    let mut includes_results = false;
     for item in fields.take_list("include")?.unwrap_or_default() {
         match item.as_str() {
             Some("message.output_text.logprobs") => {
                 chat.insert("logprobs".to_owned(), true.into());
             }
+            Some(RESULTS) => includes_results = true,
             Some(name) => omitted.add(format!("include: {name}")),
             None => return Err(fields.wrong("include", "must be a list of strings")),
         }
@@ -273,7 +284,7 @@ fn include(
         }
         echo.insert("top_logprobs".to_owned(), count);
     }
-    Ok(())
+    Ok(includes_results)
 }
 
 #[cfg(test)]

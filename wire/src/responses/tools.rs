@@ -2,19 +2,23 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::translate::{Fields, InvalidField, Path};
+use crate::{
+    file_search::{self, FileSearch},
+    translate::{Fields, InvalidField, Path},
+};
 
-/// Moves `tools` and `tool_choice` into a chat request, and keeps them for the answer.
+/// Moves `tools` and `tool_choice` into a chat request, and keeps them for the answer. Returns the search that is done here.
 ///
 /// Few backends know a list of allowed tools, so that only the allowed ones are sent.
 pub(super) fn to_chat(
     fields: &mut Fields<'_>,
     chat: &mut Map<String, Value>,
     echo: &mut Map<String, Value>,
-) -> Result<(), InvalidField> {
+) -> Result<Option<FileSearch>, InvalidField> {
     let root = fields.path();
     let path = root.key("tools");
     let mut functions = Vec::new();
+    let mut search = None;
     let mut echoed = Vec::new();
     for (index, tool) in fields
         .take_list("tools")?
@@ -22,19 +26,31 @@ pub(super) fn to_chat(
         .into_iter()
         .enumerate()
     {
+        let path = path.index(index);
+        if file_search::is_file_search(&tool) {
+            echoed.push(tool.clone());
+            FileSearch::set(&mut search, Fields::of(tool, path)?, path)?;
+            continue;
+        }
         echoed.push(echo_of(&tool));
-        functions.push(tool_to_chat(tool, path.index(index))?);
+        functions.push(tool_to_chat(tool, path)?);
     }
     echo.insert("tools".to_owned(), echoed.into());
-    if let Some(choice) = fields.take("tool_choice") {
+    let mut choice = fields.take("tool_choice");
+    if let Some(choice) = &choice {
         echo.insert("tool_choice".to_owned(), choice.clone());
+    }
+    if let Some(search) = &mut search {
+        (choice, search.is_chosen) = file_search::choice_without(choice, !functions.is_empty());
+    }
+    if let Some(choice) = choice {
         let choice = choice_to_chat(choice, root.key("tool_choice"), &mut functions)?;
         chat.insert("tool_choice".to_owned(), choice);
     }
     if !functions.is_empty() {
         chat.insert("tools".to_owned(), functions.into());
     }
-    Ok(())
+    Ok(search)
 }
 
 /// Returns a tool with all the members that an answer repeats.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::responses::to_chat;
+use crate::{file_search::FoundChunk, responses::to_chat};
 
 const ID: &str = "resp_1";
 
@@ -35,7 +35,14 @@ fn usage_chunk() -> Value {
 }
 
 fn whole(answer: Value) -> Value {
-    response_of_chat(answer.to_string().as_bytes(), &template(), ID, 10, 12).unwrap()
+    response_of_chat(
+        answer.to_string().as_bytes(),
+        (&template(), None),
+        ID,
+        10,
+        12,
+    )
+    .unwrap()
 }
 
 fn events(chunks: &[Value]) -> Result<Vec<Value>, BadAnswer> {
@@ -237,6 +244,109 @@ fn log_probabilities_and_annotations_are_passed_on() {
         .iter()
         .find(|event| event["type"] == "response.output_text.delta");
     assert_eq!(delta.unwrap()["logprobs"], json!([token]));
+}
+
+fn found(is_reported: bool, includes_results: bool) -> Found {
+    let chunk = |name: &str| FoundChunk {
+        vector_store_id: "vs_1".to_owned(),
+        file_id: format!("file-{name}"),
+        filename: format!("{name}.md"),
+        attributes: json!({"k": "v"}),
+        score: 0.5,
+        text: format!("text of {name}"),
+    };
+    Found {
+        queries: vec!["what?".to_owned()],
+        chunks: vec![chunk("a"), chunk("b")],
+        is_reported,
+        includes_results,
+    }
+}
+
+#[test]
+fn a_search_is_reported_before_the_answer_and_its_citations_with_it() {
+    let pieces = ["It is so [", "2]", ", and so [1, 2]."];
+    for includes_results in [false, true] {
+        let mut writer = EventWriter::new(template(), ID, 10);
+        writer.set_found(found(true, includes_results));
+        let mut out = String::new();
+        for piece in pieces {
+            let data = chunk(json!({"content": piece})).to_string();
+            writer.data(data.as_bytes(), 11, &mut out).unwrap();
+        }
+        let end = finish_chunk("stop").to_string();
+        writer.data(end.as_bytes(), 11, &mut out).unwrap();
+        writer.data(b"[DONE]", 12, &mut out).unwrap();
+        let events = parse(&out);
+        let names: Vec<&str> = events
+            .iter()
+            .map(|event| &event["type"].as_str().unwrap()["response.".len()..])
+            .collect();
+        let expected = [
+            "created",
+            "in_progress",
+            "output_item.added",
+            "file_search_call.in_progress",
+            "file_search_call.searching",
+            "file_search_call.completed",
+            "output_item.done",
+            "output_item.added",
+            "content_part.added",
+            "output_text.delta",
+            "output_text.delta",
+            "output_text.annotation.added",
+            "output_text.delta",
+            "output_text.annotation.added",
+            "output_text.annotation.added",
+            "output_text.done",
+            "content_part.done",
+            "output_item.done",
+            "completed",
+        ];
+        assert_eq!(names, expected);
+        let response = &events.last().unwrap()["response"];
+        let call = &response["output"][0];
+        assert_eq!(
+            (&call["type"], &call["queries"], &call["status"]),
+            (
+                &json!("file_search_call"),
+                &json!(["what?"]),
+                &json!("completed")
+            )
+        );
+        assert_eq!(call["results"].is_array(), includes_results);
+        if includes_results {
+            assert_eq!(call["results"][1]["text"], "text of b");
+        }
+        let annotations = &response["output"][1]["content"][0]["annotations"];
+        let cited = |name: &str, index: u64| json!({"type": "file_citation", "file_id": format!("file-{name}"), "filename": format!("{name}.md"), "index": index});
+        assert_eq!(
+            *annotations,
+            json!([cited("b", 9), cited("a", 21), cited("b", 21)])
+        );
+        let numbers: Vec<&Value> = events
+            .iter()
+            .filter_map(|event| event.get("annotation_index"))
+            .collect();
+        assert_eq!(numbers, [&json!(0), &json!(1), &json!(2)]);
+        let answer = json!({"model": "qwen", "choices": [{"message": {"content": pieces.concat()}, "finish_reason": "stop"}]});
+        let found = found(true, includes_results);
+        let answer = answer.to_string();
+        let whole = response_of_chat(answer.as_bytes(), (&template(), Some(&found)), ID, 10, 12);
+        assert_eq!(whole.as_ref().unwrap(), response);
+    }
+}
+
+#[test]
+fn a_search_that_is_not_reported_only_annotates() {
+    let answer = json!({"model": "qwen", "choices": [{"message": {"content": "so [1]"}, "finish_reason": "stop"}]});
+    let found = found(false, false);
+    let answer = answer.to_string();
+    let whole = response_of_chat(answer.as_bytes(), (&template(), Some(&found)), ID, 10, 12);
+    let whole = whole.unwrap();
+    assert_eq!(whole["output"][0]["type"], "message");
+    let part = &whole["output"][0]["content"][0];
+    assert_eq!(part["annotations"][0]["file_id"], "file-a");
 }
 
 #[test]

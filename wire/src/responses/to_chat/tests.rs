@@ -350,3 +350,38 @@ fn hints_are_left_out_by_name() {
     ];
     assert_eq!(call.unwrap().omitted, expected);
 }
+
+#[test]
+fn a_search_in_files_is_done_here_and_not_by_the_backend() {
+    let tool = json!({"type": "file_search", "vector_store_ids": ["vs_1"], "max_num_results": 4});
+    let function = json!({"type": "function", "name": "f"});
+    let call = to_chat(request(json!({
+        "tools": [tool], "tool_choice": "required", "parallel_tool_calls": true, "include": ["file_search_call.results"],
+    })))
+    .unwrap();
+    let chat = call.chat([]);
+    for key in ["tools", "tool_choice", "parallel_tool_calls", "include"] {
+        assert_eq!(chat.get(key), None, "{key}");
+    }
+    let search = call.file_search.unwrap();
+    assert!(search.is_chosen && search.includes_results);
+    assert_eq!(search.vector_store_ids, ["vs_1"]);
+    assert!(call.omitted.is_empty());
+    let call = to_chat(request(json!({
+        "tools": [function, tool], "tool_choice": {"type": "file_search"},
+    })))
+    .unwrap();
+    let chat = call.chat([]);
+    assert_eq!(chat["tools"].as_array().unwrap().len(), 1);
+    assert_eq!(chat["tool_choice"], "auto");
+    assert_eq!(call.file_search.unwrap().path, "tools[1]");
+    let allowed = json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]});
+    let call = to_chat(request(
+        json!({"tools": [function, tool], "tool_choice": allowed}),
+    ))
+    .unwrap();
+    assert!(!call.file_search.unwrap().is_chosen);
+    // An earlier search goes nowhere: its answer is there.
+    let item = json!([{"type": "file_search_call", "id": "fs_1", "status": "completed", "queries": [], "results": null}, {"role": "user", "content": "hi"}]);
+    assert_eq!(messages(item).as_array().unwrap().len(), 1);
+}
