@@ -266,6 +266,15 @@ impl Accounts {
         self.book().view(account, now)
     }
 
+    /// Returns the used or reserved part of the fullest budget of accounts, in thousandths; `None` if they have no budgets.
+    pub fn fullest(&self, path: &[AccountId]) -> Option<u64> {
+        let now = self.now();
+        let mut book = self.book();
+        let views = path.iter().filter_map(|id| book.ledger.view(*id, now));
+        let budgets = views.flat_map(|view| view.budgets);
+        budgets.map(|budget| budget.used_permille).max()
+    }
+
     /// Returns all accounts that have a budget, at this moment. Calls wait for one account at most.
     pub fn views(&self) -> Vec<(Arc<str>, AccountView)> {
         let now = self.now();

@@ -46,6 +46,11 @@ impl Reservation {
         });
     }
 
+    /// Takes the reservation back: the call makes another one. It counts as a call once.
+    pub fn withdraw(mut self) {
+        self.end(Amount::default());
+    }
+
     fn end(&mut self, used: Amount) {
         self.is_settled = true;
         self.accounts.settle(&self.path, &self.estimate, used);

@@ -3,24 +3,64 @@
 //! Pure functions of a file's name and bytes, whose time and memory are bounded by its size. A file that is not what its name says is
 //! a failure in words, never a guess.
 
-use html5gum::{Token, Tokenizer};
-use kebne_retrieval::{Chunker, HashedNgrams, TextKind};
+mod html;
+
+use std::sync::Arc;
+
+use kebne_retrieval::{Chunker, TextKind};
 use serde_json::Value;
 
 use crate::{
     model::{ChunkText, Failure, Rules},
-    sqlite::{NewChunk, failure},
+    sqlite::{SERVER_ERROR, failure},
 };
 
 /// The most lines of a file of JSON lines.
 const LINES_MAX: usize = 200_000;
 /// The greatest size of a title, in bytes: it is repeated in each chunk below it.
 const TITLE_MAX: usize = 256;
+/// How a PDF file begins, and the most bytes before that.
+const PDF: &[u8] = b"%PDF-";
+const PDF_BEFORE_MAX: usize = 1024;
+/// The most blank lines between two others: what is cut at them takes work that grows with the square of their number.
+const BLANK_LINES_MAX: usize = 2;
 /// The most chunks of a file.
 const CHUNKS_MAX: usize = 100_000;
 
 /// Counts the tokens of a text.
 pub(crate) type CountTokens = dyn Fn(&str) -> usize + Send + Sync;
+
+/// Reads the texts of PDF files.
+///
+/// Such a file can be made so that reading it takes any time and memory: whoever reads it bounds both, best in a process of its own.
+pub trait PdfReader: Send + Sync {
+    /// Returns the texts of the pages, in order. It blocks, and asks `goes_on` at least every second.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read within the reader's bounds, and soon after `goes_on` returns `false`.
+    fn pages(&self, content: &[u8], goes_on: &dyn Fn() -> bool) -> Result<Vec<String>, PdfError>;
+}
+
+/// The reason why a PDF file has no text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PdfError {
+    /// It cannot be read, for this reason.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It could not be tried now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The caller did not want to go on.
+    #[error("reading the file was abandoned")]
+    Abandoned,
+}
+
+/// What a file is read with.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) count: Arc<CountTokens>,
+    pub(crate) pdf: Option<Arc<dyn PdfReader>>,
+}
 
 /// A text of a file.
 struct Section {
@@ -30,7 +70,7 @@ struct Section {
     title: Option<String>,
 }
 
-/// Returns the chunks of a file with their vectors.
+/// Returns the chunks of a file.
 ///
 /// # Errors
 /// Returns the reason for the file's owner; so also soon after `goes_on` returns `false`.
@@ -38,16 +78,16 @@ pub(crate) fn chunks(
     name: &str,
     content: &[u8],
     rules: Rules,
-    embedder: HashedNgrams,
-    count: &CountTokens,
+    tools: &Tools,
     goes_on: &dyn Fn() -> bool,
-) -> Result<Vec<NewChunk>, Failure> {
+) -> Result<Vec<ChunkText>, Failure> {
     let too_long = || failure("invalid_file", "reading the file takes too long");
-    let sections = sections(name, content)?;
-    let chunker = Chunker::new(rules.into(), |text: &str| count(text));
+    let sections = sections(name, content, tools, goes_on)?;
+    let chunker = Chunker::new(rules.into(), |text: &str| (tools.count)(text));
     let chunker = chunker.map_err(|error| failure("invalid_file", error.to_string()))?;
     let mut all = Vec::new();
-    for section in &sections {
+    for mut section in sections {
+        section.text = squeezed(&section.text);
         let cut = chunker.chunks(&section.text, section.kind, goes_on);
         for chunk in cut.map_err(|_abandoned| too_long())? {
             if !goes_on() {
@@ -58,12 +98,10 @@ pub(crate) fn chunks(
                 return Err(failure("invalid_file", why));
             }
             let headings = section.title.iter().cloned().chain(chunk.headings);
-            let text = ChunkText {
+            all.push(ChunkText {
                 headings: headings.collect(),
                 text: section.text[chunk.range].to_owned(),
-            };
-            let vector = embedder.embed(&text.indexed());
-            all.push(NewChunk { text, vector });
+            });
         }
     }
     if all.is_empty() {
@@ -72,11 +110,26 @@ pub(crate) fn chunks(
     Ok(all)
 }
 
-fn sections(name: &str, content: &[u8]) -> Result<Vec<Section>, Failure> {
+fn sections(
+    name: &str,
+    content: &[u8],
+    tools: &Tools,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Vec<Section>, Failure> {
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
     let extension = extension.unwrap_or_default().to_ascii_lowercase();
-    if content.starts_with(b"%PDF-") {
-        let why = "PDF is not read; the formats are text, Markdown, HTML and JSON lines";
+    let is_pdf = extension == "pdf";
+    // Other programs allow some bytes before its beginning.
+    let before = if is_pdf { PDF_BEFORE_MAX } else { 0 };
+    let begins = content
+        .windows(PDF.len())
+        .take(before + 1)
+        .position(|part| part == PDF);
+    if let Some(begins) = begins {
+        return pages(&content[begins..], tools, goes_on);
+    }
+    if is_pdf {
+        let why = "the file is named .pdf, but it is not a PDF";
         return Err(failure("unsupported_file", why));
     }
     let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
@@ -84,8 +137,7 @@ fn sections(name: &str, content: &[u8]) -> Result<Vec<Section>, Failure> {
         .ok()
         .filter(|text| !text.contains('\0'));
     let Some(text) = text else {
-        let why =
-            "the file is not text in UTF-8; the formats are text, Markdown, HTML and JSON lines";
+        let why = "the file is not text in UTF-8; the formats are text, Markdown, HTML, PDF and JSON lines";
         return Err(failure("unsupported_file", why));
     };
     let one = |text: String, kind| {
@@ -97,10 +149,40 @@ fn sections(name: &str, content: &[u8]) -> Result<Vec<Section>, Failure> {
     };
     match extension.as_str() {
         "md" | "markdown" => one(text.to_owned(), TextKind::Markdown),
-        "html" | "htm" | "xhtml" => one(text_of_html(text), TextKind::Markdown),
+        "html" | "htm" | "xhtml" => one(html::text_of(text), TextKind::Markdown),
         "jsonl" | "ndjson" => lines(text),
         _ => one(text.to_owned(), TextKind::Plain),
     }
+}
+
+/// Returns the pages of a PDF file that have text, each with its number as its title.
+fn pages(
+    content: &[u8],
+    tools: &Tools,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Vec<Section>, Failure> {
+    let Some(pdf) = &tools.pdf else {
+        let why = "PDF is not read; the formats are text, Markdown, HTML and JSON lines";
+        return Err(failure("unsupported_file", why));
+    };
+    let pages = pdf.pages(content, goes_on).map_err(|error| match error {
+        PdfError::Unreadable(_) | PdfError::Abandoned => failure("invalid_file", error.to_string()),
+        PdfError::Unavailable(_) => failure(SERVER_ERROR, error.to_string()),
+    })?;
+    let sections: Vec<Section> = (1..)
+        .zip(pages)
+        .filter(|(_, text)| !text.trim().is_empty())
+        .map(|(number, text)| Section {
+            text,
+            kind: TextKind::Plain,
+            title: Some(format!("Page {number}")),
+        })
+        .collect();
+    if sections.is_empty() {
+        let why = "the PDF file has no text: its pages may be images, or what they show is damaged";
+        return Err(failure("invalid_file", why));
+    }
+    Ok(sections)
 }
 
 /// Returns the texts of JSON lines. A line is a text, or an object with the member `text` or `content`, and perhaps `title`; any other value is its
@@ -136,107 +218,112 @@ fn lines(text: &str) -> Result<Vec<Section>, Failure> {
     Ok(sections)
 }
 
-/// Returns the text of HTML as simple Markdown: headings, paragraphs and items of lists. Scripts and styles are left out.
-fn text_of_html(html: &str) -> String {
-    let mut text = String::with_capacity(html.len() / 2);
-    // The element whose content is left out until it ends.
-    let mut skipped: Option<Vec<u8>> = None;
-    for token in Tokenizer::new(html) {
-        let Ok(token) = token;
-        match token {
-            Token::StartTag(tag) if skipped.is_none() => {
-                let name: &[u8] = &tag.name;
-                match name {
-                    b"script" | b"style" | b"template" | b"noscript" | b"svg" | b"head"
-                    | b"textarea"
-                        if !tag.self_closing =>
-                    {
-                        skipped = Some(name.to_vec());
-                    }
-                    b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" => {
-                        let level = usize::from(name[1] - b'0');
-                        text.push_str("\n\n");
-                        text.push_str(&"#".repeat(level));
-                        text.push(' ');
-                    }
-                    b"li" => text.push_str("\n- "),
-                    b"br" | b"tr" => text.push('\n'),
-                    b"td" | b"th" => text.push(' '),
-                    _ if is_block(name) => text.push_str("\n\n"),
-                    _ => {}
-                }
-            }
-            Token::EndTag(tag) => {
-                let name: &[u8] = &tag.name;
-                if skipped.as_deref().is_some_and(|skipped| skipped == name) {
-                    skipped = None;
-                } else if skipped.is_none() && (is_block(name) || is_heading(name)) {
-                    text.push_str("\n\n");
-                }
-            }
-            Token::String(part) if skipped.is_none() => {
-                push_spaced(&mut text, &String::from_utf8_lossy(&part));
-            }
-            _ => {}
+/// Returns a text with line feeds alone, and with few blank lines between two others.
+fn squeezed(text: &str) -> String {
+    let text = text.replace("\r\n", "\n");
+    let mut out = String::with_capacity(text.len());
+    let mut blank = 0;
+    for line in text.split([
+        '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+    ]) {
+        blank = if line.trim().is_empty() { blank + 1 } else { 0 };
+        if blank <= BLANK_LINES_MAX {
+            out.push_str(if blank > 0 { "" } else { line });
+            out.push('\n');
         }
     }
-    text
-}
-
-fn is_heading(name: &[u8]) -> bool {
-    matches!(name, [b'h', b'1'..=b'6'])
-}
-
-fn is_block(name: &[u8]) -> bool {
-    let blocks: [&[u8]; 17] = [
-        b"p",
-        b"div",
-        b"section",
-        b"article",
-        b"main",
-        b"header",
-        b"footer",
-        b"aside",
-        b"nav",
-        b"ul",
-        b"ol",
-        b"table",
-        b"blockquote",
-        b"pre",
-        b"dl",
-        b"figure",
-        b"body",
-    ];
-    blocks.contains(&name)
-}
-
-/// Adds a text whose runs of white space are one space each.
-fn push_spaced(out: &mut String, text: &str) {
-    for char in text.chars() {
-        if !char.is_whitespace() {
-            out.push(char);
-        } else if !out.ends_with(char::is_whitespace) {
-            out.push(' ');
-        }
-    }
+    out.pop();
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(name: &str, content: &[u8]) -> Result<Vec<(Vec<String>, String)>, Failure> {
-        let embedder = HashedNgrams::new(64);
+    struct Pages(Result<Vec<String>, PdfError>);
+
+    impl PdfReader for Pages {
+        fn pages(&self, _: &[u8], _: &dyn Fn() -> bool) -> Result<Vec<String>, PdfError> {
+            self.0.clone()
+        }
+    }
+
+    fn read_with(
+        name: &str,
+        content: &[u8],
+        pdf: Option<Arc<dyn PdfReader>>,
+    ) -> Result<Vec<(Vec<String>, String)>, Failure> {
         let rules = Rules {
             tokens_max: 100,
             overlap: 0,
         };
-        let count = |text: &str| text.split_whitespace().count();
-        let chunks = chunks(name, content, rules, embedder, &count, &|| true)?;
-        let texts = chunks
+        let tools = Tools {
+            count: Arc::new(|text: &str| text.split_whitespace().count()),
+            pdf,
+        };
+        let chunks = chunks(name, content, rules, &tools, &|| true)?;
+        Ok(chunks
             .into_iter()
-            .map(|chunk| (chunk.text.headings, chunk.text.text));
-        Ok(texts.collect())
+            .map(|chunk| (chunk.headings, chunk.text))
+            .collect())
+    }
+
+    fn read(name: &str, content: &[u8]) -> Result<Vec<(Vec<String>, String)>, Failure> {
+        read_with(name, content, None)
+    }
+
+    #[test]
+    fn the_pages_of_a_pdf_file_are_texts_with_their_numbers() {
+        let of = |pages| read_with("a.pdf", b"%PDF-1.7", Some(Arc::new(Pages(pages))));
+        let pages = ["first", " \n", "third"].map(str::to_owned).to_vec();
+        let expected = [("Page 1", "first"), ("Page 3", "third")];
+        let expected = expected.map(|(title, text)| (vec![title.to_owned()], text.to_owned()));
+        assert_eq!(of(Ok(pages)).unwrap(), expected);
+        let empty = of(Ok(vec![String::new()])).unwrap_err();
+        assert!(empty.message.contains("images"), "{empty:?}");
+        let broken = of(Err(PdfError::Unreadable("no pages".to_owned()))).unwrap_err();
+        assert_eq!(
+            (&*broken.code, &*broken.message),
+            ("invalid_file", "no pages")
+        );
+        let away = of(Err(PdfError::Unavailable("no process".to_owned()))).unwrap_err();
+        assert_eq!(away.code, "server_error");
+    }
+
+    #[test]
+    fn a_pdf_file_may_begin_late_and_one_that_is_none_is_refused() {
+        let of = |name: &str, content: &[u8]| {
+            let pages: Arc<dyn PdfReader> = Arc::new(Pages(Ok(vec!["page".to_owned()])));
+            read_with(name, content, Some(pages))
+        };
+        let late = |before: usize| [vec![b'x'; before], b"%PDF-1.7".to_vec()].concat();
+        for before in [0, 1, 1024] {
+            assert_eq!(of("a.PDF", &late(before)).unwrap()[0].1, "page");
+        }
+        for content in [late(1025), b"text".to_vec(), vec![], vec![0xff]] {
+            let refused = of("a.pdf", &content).unwrap_err();
+            assert_eq!(refused.code, "unsupported_file");
+            assert!(refused.message.contains("not a PDF"), "{refused:?}");
+        }
+        // A text may name the mark.
+        assert_eq!(of("a.md", &late(9)).unwrap()[0].1, "xxxxxxxxx%PDF-1.7");
+        assert_eq!(of("a", &late(0)).unwrap()[0].1, "page");
+    }
+
+    #[test]
+    fn blank_lines_are_few_and_cost_in_proportion_to_the_text() {
+        assert_eq!(
+            squeezed("a\n\n \n\t\n\n  b\r\n\r\nc\rd"),
+            "a\n\n\n  b\n\nc\nd"
+        );
+        assert_eq!(squeezed("a\n"), "a\n");
+        assert_eq!(squeezed(""), "");
+        for line in ["\n", "\r\n", "\r", " \n", "\u{2028}", "\u{c}"] {
+            let text = format!("# A\n\none{}two", line.repeat(60_000));
+            let read = read("a.md", text.as_bytes()).unwrap();
+            assert_eq!(read.len(), 1, "{line:?}");
+            assert!(read[0].1.len() < 20, "{line:?}: {read:?}");
+        }
     }
 
     #[test]

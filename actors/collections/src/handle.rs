@@ -1,5 +1,9 @@
 //! The handle through which a program uses collections.
 
+mod batches;
+mod members;
+mod searching;
+
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use actix::{Actor, ArbiterHandle, Handler};
@@ -8,22 +12,24 @@ use kebne_seal::Keyring;
 use tokio::sync::OnceCell;
 
 use crate::{
-    document::CountTokens,
+    document::{CountTokens, PdfReader, Tools},
     ingester::{Ingester, IngesterParts, Wake},
-    manager::{CollectionManager, Step},
+    manager::{Claim, CollectionManager, Step},
     model::{
-        ChunkText, Collection, CollectionChange, CollectionDetails, Counts, FileDetails,
-        FileRecord, Imported, Member, MemberDetails, Page, PageQuery, Status, StoreError, Thing,
-        WallClock,
+        Ages, Collection, CollectionChange, CollectionDetails, Counts, FileDetails, FileRecord,
+        Lifetimes, Page, PageQuery, StoreError, Thing, WallClock,
     },
-    search::{Query, Searcher, Source},
+    progress::{EmbeddingProgress, Progress},
+    search::Searcher,
     settings::CollectionsSettings,
     sqlite::{Database, Place},
 };
-use kebne_retrieval::Attributes;
+use kebne_retrieval::Embedder;
 
-/// The time within which the store must answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time within which the store must answer, and how much longer it is for each MiB that is stored.
+const ANSWER_TIMEOUT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(2));
+/// The time for a commit that has begun.
+const COMMIT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The names of the actors.
 const MANAGER: &str = "collections";
 const INGESTER: &str = "ingester";
@@ -50,6 +56,10 @@ pub struct CollectionsParts {
     pub clock: WallClock,
     /// Counts the tokens of a text.
     pub count: Arc<CountTokens>,
+    /// Makes the vectors.
+    pub embedder: Arc<dyn Embedder>,
+    /// Reads PDF files; `None` if they are not read.
+    pub pdf: Option<Arc<dyn PdfReader>>,
 }
 
 /// The handle of collections; clones share them.
@@ -60,6 +70,7 @@ struct Inner {
     parts: CollectionsParts,
     place: Place,
     searcher: Searcher,
+    progress: Arc<Progress>,
     start: Box<dyn Fn(CollectionsParts, Place) -> Starting + Send + Sync>,
     running: OnceCell<Running>,
 }
@@ -90,15 +101,28 @@ impl Collections {
         P: Actor<Context = Context<P>> + Handler<Spawn>,
     {
         let parent = parent.clone();
+        let progress = Arc::<Progress>::default();
+        let of_ingester = Arc::clone(&progress);
         let start = move |parts: CollectionsParts, place: Place| -> Starting {
-            let parent = parent.clone();
+            let (parent, progress) = (parent.clone(), Arc::clone(&of_ingester));
             Box::pin(async move {
                 let thread = actix_rt::Arbiter::new().handle();
-                let props = CollectionManager::props(place, parts.clock, thread.clone());
+                let ages = Ages {
+                    document: parts.settings.document_age_max.map(|age| age.0),
+                    member: parts.settings.member_age_max.map(|age| age.0),
+                };
+                let times = (parts.clock, ages);
+                let props = CollectionManager::props(place, times, thread.clone());
                 let manager = Spawn::ask(&parent, props, MANAGER).await?;
                 let of_ingester = IngesterParts {
                     manager: manager.clone(),
-                    count: parts.count,
+                    tools: Tools {
+                        count: parts.count,
+                        pdf: parts.pdf,
+                    },
+                    embedder: parts.embedder,
+                    progress,
+                    unpaid: Arc::default(),
                     chunks_max: parts.settings.chunks_max,
                     owner_bytes_max: parts.settings.owner_bytes_max.0,
                 };
@@ -111,11 +135,15 @@ impl Collections {
                 })
             })
         };
-        let place = Place::new(parts.settings.path.clone(), parts.keyring.clone());
+        let (path, keyring) = (parts.settings.path.clone(), parts.keyring.clone());
+        let file_size_max = parts.settings.file_size_max.0;
+        let place = Place::new(path, keyring, parts.embedder.space(), file_size_max);
         let index_size_max = parts.settings.index_size_max.as_usize();
+        let graph_min = usize::try_from(parts.settings.graph_chunks_min).unwrap_or(usize::MAX);
         Self(Arc::new(Inner {
-            searcher: Searcher::new(place.clone(), index_size_max),
+            searcher: Searcher::new(place.clone(), index_size_max, graph_min),
             place,
+            progress,
             parts,
             start: Box::new(start),
             running: OnceCell::new(),
@@ -167,6 +195,16 @@ impl Collections {
         self.0.searcher.bytes()
     }
 
+    /// Returns the vectors of large collections that are not in their graphs yet, and are compared one by one.
+    pub fn unlinked(&self) -> usize {
+        self.0.searcher.unlinked()
+    }
+
+    /// Returns how far the work on chunks is.
+    pub fn progress(&self) -> EmbeddingProgress {
+        self.0.progress.now()
+    }
+
     fn now(&self) -> u64 {
         (self.0.parts.clock)()
     }
@@ -177,8 +215,19 @@ impl Collections {
     }
 
     /// Does a step; returns `unmade` while there is no file and the step does not create it.
-    async fn step<T: Send + 'static>(
+    pub(crate) async fn step<T: Send + 'static>(
         &self,
+        kind: Kind,
+        unmade: Result<T, StoreError>,
+        act: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, CollectionError> {
+        self.large_step(0, kind, unmade, act).await
+    }
+
+    /// Does a step that stores so many bytes. If it is not done in time, it is not done at all.
+    async fn large_step<T: Send + 'static>(
+        &self,
+        bytes: usize,
         kind: Kind,
         unmade: Result<T, StoreError>,
         act: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
@@ -186,12 +235,25 @@ impl Collections {
         if kind != Kind::Makes && !self.0.place.exists() {
             return Ok(unmade?);
         }
+        let claim = Claim::default();
         let step = Step {
             act: Box::new(act),
             removes: kind == Kind::Removes,
+            claim: claim.clone(),
         };
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        let time = ANSWER_TIMEOUT.1.saturating_mul(mib);
+        let time = time.saturating_add(ANSWER_TIMEOUT.0);
         let running = self.running().await?;
-        Ok(running.manager.ask(step, ANSWER_TIMEOUT).await??)
+        let mut asked = Box::pin(running.manager.ask(step, COMMIT_TIMEOUT));
+        if let Ok(answer) = tokio::time::timeout(time, &mut asked).await {
+            return Ok(answer??);
+        }
+        if claim.abandon() {
+            return Err(AskError::TimedOut.into());
+        }
+        // It is being committed: its answer comes at once.
+        Ok(asked.await??)
     }
 
     /// Has the ingester look for files. If it is not told, it looks after 10 seconds.
@@ -214,11 +276,12 @@ impl Collections {
     ) -> Result<FileRecord, CollectionError> {
         let file = self.new_file(details, &content, lifetime)?;
         let (owner, settings) = (owner.to_owned(), self.settings().clone());
+        let bytes = content.len();
         let act = move |database: &mut Database| {
             database.add_file(&owner, &file, content, &settings)?;
             Ok(file)
         };
-        self.step(Kind::Makes, NO_FILE, act).await
+        self.large_step(bytes, Kind::Makes, NO_FILE, act).await
     }
 
     fn new_file(
@@ -251,7 +314,7 @@ impl Collections {
     /// Returns files, those of one purpose if it is given.
     ///
     /// # Errors
-    /// Returns [`StoreError::NotFound`] if there is no file at which the page begins or ends.
+    /// Returns [`StoreError::NotListed`] if `after` or `before` names a file that is not in the list.
     pub async fn files(
         &self,
         owner: &str,
@@ -259,7 +322,7 @@ impl Collections {
         purpose: Option<String>,
     ) -> Result<Page<FileRecord>, CollectionError> {
         let (owner, now) = (owner.to_owned(), self.now());
-        let unmade = page.of_nothing(Thing::File);
+        let unmade = page.of_nothing();
         let act =
             move |database: &mut Database| database.files(&owner, &page, purpose.as_deref(), now);
         self.step(Kind::Reads, unmade, act).await
@@ -295,17 +358,19 @@ impl Collections {
         &self,
         owner: &str,
         details: CollectionDetails,
-        expires_after_days: Option<u32>,
+        lifetimes: Lifetimes,
     ) -> Result<Collection, CollectionError> {
         let now = self.now();
         let collection = Collection {
             id: new_id("vs_")?,
             created: now,
             used: now,
-            expires_after_days,
+            expires_after_days: lifetimes.unused_days,
+            file_days: lifetimes.file_days,
             details,
             counts: Counts::default(),
             bytes: 0,
+            waiting: 0,
         };
         let (owner, settings) = (owner.to_owned(), self.settings().clone());
         let act = move |database: &mut Database| {
@@ -328,14 +393,14 @@ impl Collections {
     /// Returns collections.
     ///
     /// # Errors
-    /// Returns [`StoreError::NotFound`] if there is no collection at which the page begins or ends.
+    /// Returns [`StoreError::NotListed`] if `after` or `before` names a collection that is not in the list.
     pub async fn collections(
         &self,
         owner: &str,
         page: PageQuery,
     ) -> Result<Page<Collection>, CollectionError> {
         let (owner, now) = (owner.to_owned(), self.now());
-        let unmade = page.of_nothing(Thing::Collection);
+        let unmade = page.of_nothing();
         let act = move |database: &mut Database| database.collections(&owner, &page, now);
         self.step(Kind::Reads, unmade, act).await
     }
@@ -369,172 +434,15 @@ impl Collections {
         Ok(())
     }
 
-    /// Adds a file to a collection. One that it has gets the attributes, and is read again only if it has failed or is to be cut
-    /// otherwise.
-    ///
-    /// # Errors
-    /// Returns [`StoreError::NotFound`] if the owner has no such collection or file, and [`StoreError::Full`] if the collection has as many
-    /// as the settings allow.
-    pub async fn add_member(
-        &self,
-        owner: &str,
-        collection: &str,
-        file: &str,
-        details: MemberDetails,
-    ) -> Result<Member, CollectionError> {
-        let (owner, now) = (owner.to_owned(), self.now());
-        let (collection, file) = (collection.to_owned(), file.to_owned());
-        let settings = self.settings().clone();
-        let act = move |database: &mut Database| {
-            let both = (collection.as_str(), file.as_str());
-            database.add_member(&owner, both, &details, (now, &settings))
-        };
-        let added = self.step(Kind::Writes, NO_MEMBER, act).await?;
-        self.wake();
-        Ok(added)
-    }
-
-    /// Returns a file of a collection.
-    ///
-    /// # Errors
-    /// Returns [`StoreError::NotFound`] if the owner has no such collection, or it has no such file.
-    pub async fn member(
-        &self,
-        owner: &str,
-        collection: &str,
-        file: &str,
-    ) -> Result<Member, CollectionError> {
-        let (owner, now) = (owner.to_owned(), self.now());
-        let (collection, file) = (collection.to_owned(), file.to_owned());
-        let act = move |database: &mut Database| database.member(&owner, &collection, &file, now);
-        self.step(Kind::Reads, NO_MEMBER, act).await
-    }
-
-    /// Returns files of a collection, those of one state if it is given.
-    ///
-    /// # Errors
-    /// As [`Collections::member`].
-    pub async fn members(
-        &self,
-        owner: &str,
-        collection: &str,
-        page: PageQuery,
-        status: Option<Status>,
-    ) -> Result<Page<Member>, CollectionError> {
-        let (owner, collection, now) = (owner.to_owned(), collection.to_owned(), self.now());
-        let act = move |database: &mut Database| {
-            database.members(&owner, &collection, &page, (status, now))
-        };
-        let unmade = Err(StoreError::NotFound(Thing::Collection));
-        self.step(Kind::Reads, unmade, act).await
-    }
-
-    /// Replaces the attributes of a file of a collection.
-    ///
-    /// # Errors
-    /// As [`Collections::member`].
-    pub async fn set_attributes(
-        &self,
-        owner: &str,
-        collection: &str,
-        file: &str,
-        attributes: Attributes,
-    ) -> Result<Member, CollectionError> {
-        let (owner, now) = (owner.to_owned(), self.now());
-        let (collection, file) = (collection.to_owned(), file.to_owned());
-        let act = move |database: &mut Database| {
-            let both = (collection.as_str(), file.as_str());
-            database.set_attributes(&owner, both, attributes, now)
-        };
-        self.step(Kind::Writes, NO_MEMBER, act).await
-    }
-
-    /// Takes a file out of a collection. The file stays.
-    ///
-    /// # Errors
-    /// As [`Collections::member`].
-    pub async fn remove_member(
-        &self,
-        owner: &str,
-        collection: &str,
-        file: &str,
-    ) -> Result<(), CollectionError> {
-        let (owner, now) = (owner.to_owned(), self.now());
-        let (collection, file) = (collection.to_owned(), file.to_owned());
-        let act =
-            move |database: &mut Database| database.remove_member(&owner, &collection, &file, now);
-        let unmade = Err(StoreError::NotFound(Thing::Collection));
-        self.step(Kind::Removes, unmade, act).await
-    }
-
-    /// Returns the texts of a file of a collection, in order.
-    ///
-    /// # Errors
-    /// As [`Collections::member`].
-    pub async fn texts(
-        &self,
-        owner: &str,
-        collection: &str,
-        file: &str,
-    ) -> Result<Vec<ChunkText>, CollectionError> {
-        let (owner, now) = (owner.to_owned(), self.now());
-        let (collection, file) = (collection.to_owned(), file.to_owned());
-        let act = move |database: &mut Database| {
-            database.texts(&owner, (collection.as_str(), file.as_str()), now)
-        };
-        let unmade = Err(StoreError::NotFound(Thing::Collection));
-        self.step(Kind::Reads, unmade, act).await
-    }
-
-    /// Imports a document: adds it to the collection in place of the document of the same name, unless that has the same content.
-    ///
-    /// # Errors
-    /// As [`Collections::add_file`] and [`Collections::add_member`].
-    pub async fn import(
-        &self,
-        owner: &str,
-        collection: &str,
-        document: Document,
-    ) -> Result<Imported, CollectionError> {
-        let details = FileDetails {
-            name: document.name,
-            purpose: "assistants".to_owned(),
-        };
-        let file = self.new_file(details, &document.content, None)?;
-        let (owner, collection) = (owner.to_owned(), collection.to_owned());
-        let settings = self.settings().clone();
-        let act = move |database: &mut Database| {
-            database.import(&owner, &collection, (&file, document.content), &settings)
-        };
-        let imported = self.step(Kind::Removes, NO_IMPORT, act).await?;
-        self.wake();
-        Ok(imported)
-    }
-
-    /// Notes that collections are used. It is lost if the store fails.
-    pub async fn touch(&self, owner: &str, ids: &[String]) {
-        let (owner, ids, now) = (owner.to_owned(), ids.to_vec(), self.now());
-        let act = move |database: &mut Database| database.touch(&owner, &ids, now);
-        if let Err(error) = self.step(Kind::Writes, Ok(()), act).await {
-            tracing::debug!(%error, "the use of a vector store was not noted");
-        }
-    }
-
-    /// Returns the chunks that fit a query best, the best first. It blocks: it must not be called on an event loop.
-    ///
-    /// # Errors
-    /// Returns [`StoreError::NotFound`] if the owner has no such collection.
-    pub fn search(&self, owner: &str, query: &Query) -> Result<Vec<Source>, StoreError> {
-        if !self.0.place.exists() {
-            return Err(StoreError::NotFound(Thing::Collection));
-        }
-        self.0.searcher.search(owner, query, self.now())
+    /// Removes the index of a collection from memory.
+    pub(crate) fn forget_index(&self, collection: i64) {
+        self.0.searcher.forget(collection);
     }
 }
 
 /// What a step does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Reads,
     Writes,
     /// It creates the file if there is none.
@@ -545,8 +453,6 @@ enum Kind {
 
 const NO_FILE: Result<FileRecord, StoreError> = Err(StoreError::NotFound(Thing::File));
 const NO_COLLECTION: Result<Collection, StoreError> = Err(StoreError::NotFound(Thing::Collection));
-const NO_MEMBER: Result<Member, StoreError> = Err(StoreError::NotFound(Thing::Collection));
-const NO_IMPORT: Result<Imported, StoreError> = Err(StoreError::NotFound(Thing::Collection));
 
 /// Returns a new id that nobody can guess.
 fn new_id(prefix: &str) -> Result<String, StoreError> {

@@ -1,11 +1,20 @@
 //! The actor that reads files for collections.
 //!
-//! The queue is the store: a file is `in_progress` there until its chunks are stored, in the same transaction as its new state. So
-//! nothing is lost and nothing is done twice, whenever the process ends. Two files at a time bound the memory; they are cut on threads
-//! beside the event loop.
+//! The queue is the store: a file is `in_progress` there until its chunks have their vectors. Each step is one transaction: the chunks of a
+//! file are stored when it is cut; their vectors are stored in batches; with the last of them the file is complete and is
+//! found. So nothing is lost and nothing is done twice, whenever the process ends. Two files at a time bound the memory; they are cut on
+//! threads beside the event loop. A batch is asked for when the one before it is stored, so that a slow embedder is not
+//! flooded.
 //!
-//! No file and no tenant stops another. Tenants take turns. One lane reads files for the first time, and gives each a short time. The
-//! other lane reads those again that need longer, panicked, or ended the process. Reading ends early if the file was removed.
+//! No file and no tenant stops another. Tenants take turns. One lane cuts files for the first time, and gives each a short time. The
+//! other lane cuts those again that need longer, panicked, or ended the process; it begins when the first lane has been empty once, so that
+//! a file that ended an earlier process comes after all others. Cutting ends early if the file was removed. An embedder
+//! that is away is asked again and again; that counts for no file. An owner whose budget has no room waits alone.
+//!
+//! The same batches give new vectors to chunks whose vectors are of another space: the work after a change of the embedder.
+
+mod embed;
+mod unpaid;
 
 use std::{
     sync::{
@@ -17,19 +26,27 @@ use std::{
 
 use actix::{Actor, Handler, Message};
 use kebne_actors::{ActorRef, Context, Props, Strategy};
+use kebne_retrieval::Embedder;
 
 use crate::{
-    document::{self, CountTokens},
-    manager::{CollectionManager, Step},
-    model::Failure,
-    search::embedder,
-    sqlite::{Database, Job, Lane, NewChunk, failure},
+    document::{self, Tools},
+    manager::{Claim, CollectionManager, Step},
+    model::{ChunkText, Failure},
+    progress::Progress,
+    sqlite::{Database, Job, Lane, SERVER_ERROR, failure},
 };
+
+use embed::Batched;
+pub(crate) use unpaid::Unpaid;
 
 /// The first and the longest wait before a restart.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
-/// The last attempt to read a file whose reading panics or ends the process: the fifth, because the second counts as 3.
-const ATTEMPTS_MAX: u32 = 6;
+/// The last attempt to cut a file whose cutting panics or ends the process: the third, because the second counts as 3. So a file ends the
+/// process thrice at most; one that was only read beside it has two more attempts.
+const ATTEMPTS_MAX: u32 = 4;
+/// The attempt from which on a file whose reading takes too long is given up: its second with the longer time, which counts as 4,
+/// because the first may have met a machine that was busy.
+const TOO_LONG_FROM: u32 = 4;
 /// The time for the first reading of a file.
 const FIRST_MAX: Duration = Duration::from_secs(2);
 /// The time for another reading, and how much longer it is for each MiB.
@@ -40,6 +57,10 @@ const AWAITED_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The longest wait for the store.
 const STORE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The first and the longest wait for an embedder that is away.
+const EMBEDDER_BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(250), Duration::from_secs(30));
 
 /// There may be files to be read.
 #[derive(Clone, Debug, Message)]
@@ -54,9 +75,19 @@ struct Done {
     is_more: bool,
 }
 
+/// A batch was embedded, or none.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Embedded(Batched);
+
+/// An embedder that was away is to be asked again.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+struct AskAgain;
+
 /// What came of a reading.
 enum Read {
-    Made(Result<Vec<NewChunk>, Failure>),
+    Made(Result<Vec<ChunkText>, Failure>),
     TookTooLong,
     Panicked,
     NotAwaited,
@@ -85,7 +116,10 @@ struct LaneState {
 #[derive(Clone)]
 pub(crate) struct IngesterParts {
     pub(crate) manager: ActorRef<CollectionManager>,
-    pub(crate) count: Arc<CountTokens>,
+    pub(crate) tools: Tools,
+    pub(crate) embedder: Arc<dyn Embedder>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) unpaid: Arc<Unpaid>,
     pub(crate) chunks_max: u64,
     pub(crate) owner_bytes_max: u64,
 }
@@ -95,6 +129,11 @@ pub(crate) struct Ingester {
     parts: IngesterParts,
     first: LaneState,
     again: LaneState,
+    embedding: LaneState,
+    /// `true` when the first lane has been empty once.
+    has_caught_up: bool,
+    /// The wait before the embedder is asked again, while it is away.
+    wait: Option<Duration>,
 }
 
 impl Ingester {
@@ -104,6 +143,9 @@ impl Ingester {
             parts: parts.clone(),
             first: LaneState::default(),
             again: LaneState::default(),
+            embedding: LaneState::default(),
+            has_caught_up: false,
+            wait: None,
         };
         Props::new(create).supervise(Strategy::restart().with_backoff(BACKOFF.0, BACKOFF.1))
     }
@@ -116,6 +158,9 @@ impl Ingester {
     }
 
     fn begin(&mut self, lane: Lane, ctx: &mut Context<Self>) {
+        if lane == Lane::Again && !self.has_caught_up {
+            return;
+        }
         let state = self.lane(lane);
         state.is_woken = state.is_busy;
         if state.is_busy {
@@ -133,6 +178,21 @@ impl Ingester {
     fn begin_all(&mut self, ctx: &mut Context<Self>) {
         self.begin(Lane::First, ctx);
         self.begin(Lane::Again, ctx);
+        if self.wait.is_none() {
+            self.embed(ctx);
+        }
+    }
+
+    fn embed(&mut self, ctx: &mut Context<Self>) {
+        let state = &mut self.embedding;
+        state.is_woken = state.is_busy;
+        if state.is_busy {
+            return;
+        }
+        state.is_busy = true;
+        let last_owner = Arc::clone(&state.last_owner);
+        let parts = self.parts.clone();
+        ctx.pipe_to_self(async move { parts.embed_next(&last_owner).await }, Embedded);
     }
 }
 
@@ -148,13 +208,19 @@ impl IngesterParts {
         let job = Arc::new(job);
         let read = if job.attempts > ATTEMPTS_MAX {
             let why = "its reading has failed several times";
-            Read::Made(Err(failure("server_error", why)))
+            Read::Made(Err(failure(SERVER_ERROR, why)))
         } else {
             self.read(&job, time_for(lane, job.content.len())).await
         };
         let made = match (read, lane) {
+            // It could not be tried, and waits for its next attempt.
+            (Read::Made(Err(failure)), _)
+                if failure.code == SERVER_ERROR && job.attempts <= ATTEMPTS_MAX =>
+            {
+                return true;
+            }
             (Read::Made(made), _) => made,
-            (Read::TookTooLong, Lane::Again) => {
+            (Read::TookTooLong, Lane::Again) if job.attempts >= TOO_LONG_FROM => {
                 Err(failure("invalid_file", "reading the file takes too long"))
             }
             // It waits for its next attempt.
@@ -162,18 +228,18 @@ impl IngesterParts {
         };
         let (chunks_max, bytes_max) = (self.chunks_max, self.owner_bytes_max);
         let finished =
-            self.step(move |database| database.finish_job(&job, made, chunks_max, bytes_max));
-        finished.await.is_some()
+            self.step(move |database| database.finish_cut(&job, made, chunks_max, bytes_max));
+        let Some(chunks) = finished.await else {
+            return false;
+        };
+        self.progress.add(chunks);
+        true
     }
 
     /// Reads a file within a time, while it is awaited.
     async fn read(&self, job: &Arc<Job>, time: Duration) -> Read {
         let ends = Reading(Arc::default());
-        let (reading, count, is_ended) = (
-            Arc::clone(job),
-            Arc::clone(&self.count),
-            Arc::clone(&ends.0),
-        );
+        let (reading, tools, is_ended) = (Arc::clone(job), self.tools.clone(), Arc::clone(&ends.0));
         let read = move || {
             let Job {
                 name,
@@ -182,7 +248,7 @@ impl IngesterParts {
                 ..
             } = &*reading;
             let goes_on = || !is_ended.load(Relaxed);
-            document::chunks(name, content, *rules, embedder(), &*count, &goes_on)
+            document::chunks(name, content, *rules, &tools, &goes_on)
         };
         let mut read = tokio::task::spawn_blocking(read);
         let mut spent = Duration::ZERO;
@@ -215,6 +281,7 @@ impl IngesterParts {
         let step = Step {
             act: Box::new(act),
             removes: false,
+            claim: Claim::default(),
         };
         self.manager.ask(step, STORE_TIMEOUT).await.ok()?.ok()
     }
@@ -226,6 +293,15 @@ impl Actor for Ingester {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // An earlier process may have left some.
         self.begin_all(ctx);
+        let parts = self.parts.clone();
+        ctx.pipe_to_self(
+            async move {
+                // What an earlier process, or another embedder, has left.
+                let waiting = parts.step(|database| database.waiting(None)).await;
+                parts.progress.set_waiting(waiting.unwrap_or_default());
+            },
+            |()| Wake,
+        );
         ctx.start_timer_with_fixed_delay("look", Wake, LOOK_EVERY);
     }
 }
@@ -242,6 +318,7 @@ impl Handler<Done> for Ingester {
     type Result = ();
 
     fn handle(&mut self, done: Done, ctx: &mut Context<Self>) {
+        self.has_caught_up |= done.lane == Lane::First && !done.is_more;
         let state = self.lane(done.lane);
         state.is_busy = false;
         let is_woken = state.is_woken;
@@ -252,6 +329,38 @@ impl Handler<Done> for Ingester {
             // There may be a file that it has given up.
             self.begin(Lane::Again, ctx);
         }
+        if self.wait.is_none() {
+            self.embed(ctx);
+        }
+    }
+}
+
+impl Handler<Embedded> for Ingester {
+    type Result = ();
+
+    fn handle(&mut self, embedded: Embedded, ctx: &mut Context<Self>) {
+        let state = &mut self.embedding;
+        state.is_busy = false;
+        let is_woken = state.is_woken;
+        if embedded.0 == Batched::Away {
+            let wait = self.wait.map_or(EMBEDDER_BACKOFF.0, |last| last * 2);
+            let wait = wait.min(EMBEDDER_BACKOFF.1);
+            self.wait = Some(wait);
+            ctx.start_timer("embed", AskAgain, wait);
+            return;
+        }
+        self.wait = None;
+        if matches!(embedded.0, Batched::Stored | Batched::PutOff) || is_woken {
+            self.embed(ctx);
+        }
+    }
+}
+
+impl Handler<AskAgain> for Ingester {
+    type Result = ();
+
+    fn handle(&mut self, _: AskAgain, ctx: &mut Context<Self>) {
+        self.embed(ctx);
     }
 }
 

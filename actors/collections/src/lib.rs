@@ -4,24 +4,30 @@
 //! [`Collections::search`] finds chunks by words and by vectors. This crate does not depend on HTTP.
 
 mod document;
+mod embedding;
+pub mod erasure;
 mod handle;
 mod index;
 mod ingester;
 mod manager;
 mod model;
+mod progress;
+mod query;
 mod search;
 mod settings;
 mod sqlite;
 
+pub use document::{PdfError, PdfReader};
 pub use handle::{CollectionError, Collections, CollectionsParts, Document};
 pub use kebne_retrieval::{Attribute, Attributes, ChunkRules, Filter};
 pub use kebne_seal::{BadKey, Keyring};
 pub use model::{
-    ChunkText, Collection, CollectionChange, CollectionDetails, Counts, Failure, FileDetails,
-    FileRecord, Imported, Member, MemberDetails, Page, PageQuery, Rules, Status, StoreError, Thing,
-    WallClock,
+    Batch, ChunkText, Collection, CollectionChange, CollectionDetails, Counts, Failure,
+    FileDetails, FileRecord, Imported, Lifetimes, Member, MemberDetails, Page, PageQuery, Rules,
+    Status, StoreError, Thing, Totals, WallClock,
 };
-pub use search::{Query, Source, Weights};
+pub use progress::EmbeddingProgress;
+pub use query::{Candidate, Candidates, Coverage, Floor, Found, Query, QueryVectors, Source};
 pub use settings::CollectionsSettings;
 
 #[cfg(test)]

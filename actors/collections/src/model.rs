@@ -1,6 +1,8 @@
 //! Files, collections and what a collection knows of its files.
 
-use std::{collections::BTreeMap, sync::Arc};
+pub(crate) mod held;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kebne_retrieval::{Attributes, ChunkRules};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,9 @@ pub enum StoreError {
     /// There is no such thing, it has expired, or it belongs to another owner.
     #[error("there is no such {0}")]
     NotFound(Thing),
+    /// The thing at which a page begins or ends is not in the list. It names the field of [`PageQuery`].
+    #[error("`{0}` must be the id of an item of the list")]
+    NotListed(&'static str),
     /// The owner, or a collection, has as many of something as the settings allow.
     #[error("there are already {max} {what} (`collections.{setting}`)")]
     Full {
@@ -38,6 +43,8 @@ pub enum Thing {
     Collection,
     /// A file of a collection.
     Member,
+    /// A batch of files of a collection.
+    Batch,
 }
 
 impl std::fmt::Display for Thing {
@@ -46,6 +53,7 @@ impl std::fmt::Display for Thing {
             Self::File => "file",
             Self::Collection => "vector store",
             Self::Member => "file in this vector store",
+            Self::Batch => "batch of files in this vector store",
         })
     }
 }
@@ -85,12 +93,17 @@ pub struct Collection {
     pub used: u64,
     /// The days without use after which it is removed.
     pub expires_after_days: Option<u32>,
+    /// The days after which its files are removed, counted from their addition.
+    pub file_days: Option<u32>,
     /// The fields that its owner sets.
     pub details: CollectionDetails,
     /// Its files by their states.
     pub counts: Counts,
     /// The bytes of its chunks and vectors.
     pub bytes: u64,
+    /// The chunks that wait for a vector of the embedder: those of files that are read, and those with a vector of another embedder, which
+    /// are found by their words meanwhile.
+    pub waiting: u64,
 }
 
 /// The fields of a collection that its owner sets.
@@ -115,6 +128,26 @@ pub struct CollectionChange {
     pub metadata: Option<BTreeMap<String, String>>,
     /// The new days until it expires, or none.
     pub expires_after_days: Option<Option<u32>>,
+    /// The new days after which its files are removed, or none.
+    pub file_days: Option<Option<u32>>,
+}
+
+/// How long a collection and its files are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// The days without use after which the collection is removed.
+    pub unused_days: Option<u32>,
+    /// The days after which its files are removed, counted from their addition.
+    pub file_days: Option<u32>,
+}
+
+/// The ages at which files are removed, whatever their owners say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ages {
+    /// That of all files.
+    pub(crate) document: Option<Duration>,
+    /// That of the files of collections that have no such age themselves.
+    pub(crate) member: Option<Duration>,
 }
 
 /// Files of a collection by their states.
@@ -126,12 +159,25 @@ pub struct Counts {
     pub completed: u64,
     /// Those that cannot be read.
     pub failed: u64,
+    /// Those that were given up before they were read.
+    pub cancelled: u64,
 }
 
 impl Counts {
     /// Returns the number of all files.
     pub fn total(self) -> u64 {
-        self.in_progress + self.completed + self.failed
+        self.in_progress + self.completed + self.failed + self.cancelled
+    }
+
+    /// Adds files of one state.
+    pub(crate) fn add(&mut self, status: Status, count: u64) {
+        let of_status = match status {
+            Status::InProgress => &mut self.in_progress,
+            Status::Completed => &mut self.completed,
+            Status::Failed => &mut self.failed,
+            Status::Cancelled => &mut self.cancelled,
+        };
+        *of_status += count;
     }
 }
 
@@ -144,6 +190,8 @@ pub enum Status {
     Completed,
     /// It cannot be read.
     Failed,
+    /// It was given up before it was read.
+    Cancelled,
 }
 
 impl Status {
@@ -153,12 +201,18 @@ impl Status {
             Self::InProgress => "in_progress",
             Self::Completed => "completed",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 
     /// Returns the state of a name.
     pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::InProgress, Self::Completed, Self::Failed];
+        let all = [
+            Self::InProgress,
+            Self::Completed,
+            Self::Failed,
+            Self::Cancelled,
+        ];
         all.into_iter().find(|status| status.name() == name)
     }
 }
@@ -185,6 +239,32 @@ pub struct Member {
     pub bytes: u64,
     /// The fields that its owner sets, and the failure.
     pub details: MemberDetails,
+}
+
+/// What the store holds, of all owners together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The collections.
+    pub collections: u64,
+    /// The files of collections, by their states.
+    pub files: Counts,
+    /// The chunks of all files.
+    pub chunks: u64,
+    /// The bytes of the chunks and their vectors.
+    pub bytes: u64,
+}
+
+/// A batch of files that were added to a collection by one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The id, `vsfb_` and 32 hexadecimal digits.
+    pub id: String,
+    /// The time of its creation, in milliseconds of Unix time.
+    pub created: u64,
+    /// `true` if files of it were given up.
+    pub is_cancelled: bool,
+    /// Its files by their states.
+    pub counts: Counts,
 }
 
 /// What is kept of a file in a collection, encrypted.
@@ -239,7 +319,7 @@ impl From<Rules> for ChunkRules {
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// `true` if there are more.
+    /// `true` if there are more: behind the last one, or before the first one on a page with only [`PageQuery::before`].
     pub has_more: bool,
 }
 
@@ -250,7 +330,7 @@ pub struct PageQuery {
     pub limit: usize,
     /// The id of the item before the first one.
     pub after: Option<String>,
-    /// The id of the item behind the last one.
+    /// The id of the item behind the last one. Without `after`, the page has the items next to it.
     pub before: Option<String>,
     /// The oldest items come first.
     pub oldest_first: bool,
@@ -258,14 +338,48 @@ pub struct PageQuery {
 
 impl PageQuery {
     /// Returns the page of an owner who has nothing.
-    pub(crate) fn of_nothing<T>(&self, thing: Thing) -> Result<Page<T>, StoreError> {
-        if self.after.is_some() || self.before.is_some() {
-            return Err(StoreError::NotFound(thing));
+    pub(crate) fn of_nothing<T>(&self) -> Result<Page<T>, StoreError> {
+        match (&self.after, &self.before) {
+            (Some(_), _) => Err(StoreError::NotListed("after")),
+            (None, Some(_)) => Err(StoreError::NotListed("before")),
+            (None, None) => Ok(Page {
+                items: Vec::new(),
+                has_more: false,
+            }),
         }
-        Ok(Page {
-            items: Vec::new(),
-            has_more: false,
-        })
+    }
+
+    /// Returns the numbers of the items at which the page begins and ends, which `find` finds.
+    pub(crate) fn bounds(
+        &self,
+        mut find: impl FnMut(&str) -> Result<i64, StoreError>,
+    ) -> Result<(Option<i64>, Option<i64>), StoreError> {
+        let mut bound = |name, id: &Option<String>| {
+            let number = id.as_deref().map(&mut find).transpose();
+            number.map_err(|error| match error {
+                StoreError::NotFound(_) => StoreError::NotListed(name),
+                error => error,
+            })
+        };
+        Ok((bound("after", &self.after)?, bound("before", &self.before)?))
+    }
+
+    /// Returns `true` if the page has the last items before one: then the list is read from there in the reverse order.
+    pub(crate) fn is_reverse(&self) -> bool {
+        self.before.is_some() && self.after.is_none()
+    }
+
+    /// Returns the page of the items that were read, as many as it has and one more if there is one.
+    pub(crate) fn page<T>(&self, mut read: Vec<T>) -> Page<T> {
+        let has_more = read.len() > self.limit;
+        read.truncate(self.limit);
+        if self.is_reverse() {
+            read.reverse();
+        }
+        Page {
+            items: read,
+            has_more,
+        }
     }
 }
 
@@ -283,10 +397,9 @@ pub struct ChunkText {
 impl ChunkText {
     /// Returns the text with its headings, as it is indexed.
     pub fn indexed(&self) -> String {
-        let mut text = self.headings.join("\n");
-        text.push('\n');
-        text.push_str(&self.text);
-        text
+        let parts = self.headings.iter().chain([&self.text]);
+        let parts: Vec<&str> = parts.map(String::as_str).collect();
+        parts.join("\n")
     }
 }
 

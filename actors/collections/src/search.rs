@@ -1,88 +1,30 @@
 //! Searches: hybrid, over the indexes in memory, within the collections that their owner may see.
 
+mod ranking;
+
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, atomic::Ordering::SeqCst,
+    },
 };
-
-use kebne_retrieval::{Attributes, Filter, HashedNgrams, Hit, RANK_OFFSET, fuse};
 
 use crate::{
     index::CollectionIndex,
     model::StoreError,
+    query::{Candidate, Candidates, Coverage, Query, QueryVectors, Source},
+    search::ranking::Found,
     sqlite::{Database, Place, Visible},
 };
-
-/// The fewest candidates of each ranking.
-const CANDIDATES_MIN: usize = 50;
-/// The components of the vectors of the built-in embedder.
-const DIMENSIONS: usize = 384;
-
-/// Returns the built-in embedder.
-pub(crate) fn embedder() -> HashedNgrams {
-    HashedNgrams::new(DIMENSIONS)
-}
-
-/// A search.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    /// The ids of the collections.
-    pub collections: Vec<String>,
-    /// The texts; what is near to any of them is found.
-    pub texts: Vec<String>,
-    /// The condition on the attributes of files.
-    pub filter: Option<Filter>,
-    /// The most results.
-    pub limit: usize,
-    /// The least score of a result, 0 to 1.
-    pub score_min: f32,
-    /// How much each ranking counts.
-    pub weights: Weights,
-}
-
-/// How much the rankings by vectors and by words count; at least 0 each.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weights {
-    /// By vectors. Default 1.
-    pub vectors: f32,
-    /// By words. Default 1.
-    pub words: f32,
-}
-
-impl Default for Weights {
-    fn default() -> Self {
-        Self {
-            vectors: 1.0,
-            words: 1.0,
-        }
-    }
-}
-
-/// A chunk that a search found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Source {
-    /// The id of the collection.
-    pub collection: String,
-    /// The id of the file.
-    pub file: String,
-    /// The name of the file.
-    pub name: String,
-    /// The attributes of the file.
-    pub attributes: Attributes,
-    /// The position among the chunks of its file, from 0.
-    pub place: u64,
-    /// The headings above it.
-    pub headings: Vec<String>,
-    /// The text.
-    pub text: String,
-    /// The fused rank, 1 for what is first in both rankings, down to 0. It compares results of one search only.
-    pub score: f32,
-}
 
 /// Searches one store. It blocks: it must not be used on an event loop.
 pub(crate) struct Searcher {
     place: Place,
     index_size_max: usize,
+    /// The number of vectors from which on they are searched by a graph.
+    graph_min: usize,
+    /// Held by the thread that adds vectors to a graph: one at a time.
+    linker: Arc<Mutex<()>>,
     /// A connection of its own, so that searches do not wait for what is written.
     database: Mutex<Option<Database>>,
     indexes: Mutex<Indexes>,
@@ -105,10 +47,12 @@ struct Kept {
 type Index = Arc<RwLock<CollectionIndex>>;
 
 impl Searcher {
-    pub(crate) fn new(place: Place, index_size_max: usize) -> Self {
+    pub(crate) fn new(place: Place, index_size_max: usize, graph_min: usize) -> Self {
         Self {
             place,
             index_size_max,
+            graph_min,
+            linker: Arc::default(),
             database: Mutex::default(),
             indexes: Mutex::default(),
         }
@@ -120,71 +64,64 @@ impl Searcher {
         indexes.by_collection.values().map(|kept| kept.bytes).sum()
     }
 
+    /// Returns the vectors that are not in their graphs yet.
+    pub(crate) fn unlinked(&self) -> usize {
+        let indexes: Vec<Index> = {
+            let indexes = lock(&self.indexes);
+            let kept = indexes.by_collection.values();
+            kept.map(|kept| Arc::clone(&kept.index)).collect()
+        };
+        indexes.iter().map(|index| read(index).unlinked()).sum()
+    }
+
     /// Drops the index of a collection that was removed.
     pub(crate) fn forget(&self, collection: i64) {
         lock(&self.indexes).by_collection.remove(&collection);
     }
 
-    /// Returns the best chunks, the best first.
-    pub(crate) fn search(
+    /// Returns the chunks from which the results of a query are chosen, the best first. `words_share` is the share of the words in their
+    /// scores.
+    pub(crate) fn candidates(
         &self,
         owner: &str,
-        query: &Query,
+        (query, words_share): (&Query, f32),
+        vectors: &QueryVectors,
         now: u64,
-    ) -> Result<Vec<Source>, StoreError> {
+    ) -> Result<Candidates, StoreError> {
         let mut visible = Vec::with_capacity(query.collections.len());
         for id in &query.collections {
             let of = self.with_store(|database| database.visible(owner, id, now))?;
             let index = self.followed(&of, |database| database.visible(owner, id, now))?;
             visible.push((id.clone(), of, index));
         }
-        let limit = CANDIDATES_MIN.max(query.limit.saturating_mul(4));
-        let mut rankings: Vec<(f32, Vec<u64>)> = Vec::new();
-        let mut places: BTreeMap<u64, usize> = BTreeMap::new();
-        for text in &query.texts {
-            let vector = embedder().embed(text);
-            let (mut by_vector, mut by_words) = (Vec::new(), Vec::new());
-            for (at, (_, _, index)) in visible.iter().enumerate() {
-                let index = index.read().unwrap_or_else(PoisonError::into_inner);
-                let (vectors, words) =
-                    index.candidates(text, &vector, query.filter.as_ref(), limit);
-                places.extend(vectors.iter().chain(&words).map(|hit| (hit.id, at)));
-                by_vector.extend(vectors);
-                by_words.extend(words);
-            }
-            rankings.push((query.weights.vectors, ranked(by_vector, limit)));
-            rankings.push((query.weights.words, ranked(by_words, limit)));
-        }
-        let best: f32 = rankings
-            .iter()
-            .map(|(weight, _)| weight / (RANK_OFFSET + 1.0))
-            .sum();
-        let fused = fuse(
-            rankings
-                .iter()
-                .map(|(weight, ids)| (*weight, ids.as_slice())),
-        );
-        self.with_store(|database| {
-            let mut sources = Vec::new();
-            for item in fused {
-                let score = if best > 0.0 {
-                    (item.score / best).min(1.0)
-                } else {
-                    0.0
-                };
-                if sources.len() == query.limit || score < query.score_min || score <= 0.0 {
+        let found = Found::of(query, vectors, &visible);
+        let exact = if vectors.vectors.is_empty() {
+            BTreeMap::new()
+        } else {
+            let of: Vec<&Visible> = visible.iter().map(|(_, of, _)| of).collect();
+            let chunks = found.chunks();
+            self.with_store(|database| database.vectors(&of, &chunks))?
+        };
+        let ranking = found.ranked((query, words_share), vectors, &exact);
+        let count = query.count();
+        let needs_vectors = query.relevance_share.is_some();
+        let items = self.with_store(|database| {
+            let mut items = Vec::new();
+            for (id, score) in ranking.scored {
+                if items.len() == count || score < query.score_min || score <= 0.0 {
                     break;
                 }
-                let Some((id, of, _)) = places.get(&item.id).and_then(|at| visible.get(*at)) else {
+                let place = found.place(id).and_then(|at| visible.get(at));
+                let Some((collection, of, _)) = place else {
                     continue;
                 };
                 // The owner is asked for again; what is gone by now is left out.
-                let Ok(chunk) = i64::try_from(item.id) else {
+                let Ok(chunk) = i64::try_from(id) else {
                     continue;
                 };
                 if let Some(row) = database.chunk(of, chunk, now)? {
-                    sources.push(Source {
-                        collection: id.clone(),
+                    let source = Source {
+                        collection: collection.clone(),
                         file: row.file,
                         name: row.name,
                         attributes: row.attributes,
@@ -192,11 +129,22 @@ impl Searcher {
                         headings: row.text.headings,
                         text: row.text.text,
                         score,
-                    });
+                        cosine: ranking.cosines.get(&id).copied(),
+                    };
+                    let vector = row.vector.filter(|_| needs_vectors);
+                    items.push(Candidate { source, vector });
                 }
             }
-            Ok(sources)
-        })
+            Ok(items)
+        })?;
+        let coverage = Coverage {
+            words_only: vectors.missing.clone(),
+            waiting: visible
+                .iter()
+                .map(|(_, _, index)| read(index).waiting())
+                .sum(),
+        };
+        Ok(Candidates { items, coverage })
     }
 
     /// Reads the store in one of its states. A store that fails is opened again for the next search.
@@ -205,6 +153,10 @@ impl Searcher {
         read: impl FnOnce(&mut Database) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut open = lock(&self.database);
+        if let Err(error) = self.place.check() {
+            *open = None;
+            return Err(error);
+        }
         if open.is_none() {
             *open = Some(self.place.open_to_read()?);
         }
@@ -236,13 +188,9 @@ impl Searcher {
         };
         let index = match present {
             Some(index) => index,
-            None => Arc::new(RwLock::new(CollectionIndex::new(embedder())?)),
+            None => Arc::new(RwLock::new(CollectionIndex::new(self.graph_min))),
         };
-        let is_current = {
-            let index = index.read().unwrap_or_else(PoisonError::into_inner);
-            index.version == Some(of.version)
-        };
-        if !is_current {
+        if read(&index).version != Some(of.version) {
             let mut writing = index.write().unwrap_or_else(PoisonError::into_inner);
             // Another search may have done it meanwhile.
             if writing.version != Some(of.version) {
@@ -255,8 +203,40 @@ impl Searcher {
             let bytes = writing.bytes();
             drop(writing);
             self.keep(of.number, Arc::clone(&index), bytes);
+            self.link(&index);
         }
         Ok(index)
+    }
+
+    /// Has a thread add vectors to a graph, if there are some that are not in it. They are compared one by one until then.
+    fn link(&self, index: &Index) {
+        let is_due = {
+            let index = read(index);
+            index.unlinked() > 0 && !index.is_linking.swap(true, SeqCst)
+        };
+        if !is_due {
+            return;
+        }
+        let (weak, linker) = (Arc::downgrade(index), Arc::clone(&self.linker));
+        let thread = std::thread::Builder::new().name("kebne-links".to_owned());
+        let spawned = thread.spawn(move || {
+            let _one_at_a_time = lock(&linker);
+            while let Some(index) = weak.upgrade() {
+                let links = read(&index).plan();
+                if let Some(links) = links {
+                    let mut writing = index.write().unwrap_or_else(PoisonError::into_inner);
+                    writing.apply(links);
+                    continue;
+                }
+                // The next search that finds new vectors begins again.
+                read(&index).is_linking.store(false, SeqCst);
+                return;
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "a large vector store is searched without a graph");
+            read(index).is_linking.store(false, SeqCst);
+        }
     }
 
     /// Keeps an index in memory, in place of those that were not searched for the longest time.
@@ -285,16 +265,8 @@ impl Searcher {
     }
 }
 
-/// Returns the identifiers of the best hits of several collections, the best first.
-fn ranked(mut hits: Vec<Hit>, limit: usize) -> Vec<u64> {
-    hits.sort_by(|left, right| {
-        right
-            .score
-            .total_cmp(&left.score)
-            .then(left.id.cmp(&right.id))
-    });
-    hits.truncate(limit);
-    hits.into_iter().map(|hit| hit.id).collect()
+fn read(index: &Index) -> RwLockReadGuard<'_, CollectionIndex> {
+    index.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

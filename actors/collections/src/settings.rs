@@ -1,12 +1,14 @@
 //! Settings of collections: the file, its keys, and bounds.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use kebne_settings::{ByteCount, SettingsError, Validate, join};
+use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, is_variable_name, join};
 use serde::{Deserialize, Serialize};
 
+use crate::query::Floor;
+
 /// Settings of collections.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CollectionsSettings {
     /// The file, created with the first file or collection. Default `kebne-data/collections.sqlite`, relative to the working
@@ -35,9 +37,29 @@ pub struct CollectionsSettings {
     pub files_max: u64,
     /// The maximum number of chunks of a collection; 1 to 1000000. A search takes about 0.1 ms for each thousand. Default 200000.
     pub chunks_max: u64,
+    /// The age at which files are removed, also from vector stores, whatever else they may say; at least 1h. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_age_max: Option<HumanDuration>,
+    /// The age at which files of vector stores are removed that have no `file_expires_after` of their own, counted from their addition; at
+    /// least 1h. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member_age_max: Option<HumanDuration>,
     /// The memory for the indexes of collections that were searched last; at least 1MiB. The index of a chunk takes about 1 KiB; a
     /// collection that needs more than this is indexed anew for each search. Default 512MiB.
     pub index_size_max: ByteCount,
+    /// The number of chunks of a collection from which on their vectors are searched by a graph, which is faster and misses a few; 1000 to
+    /// 1000000. Default 100000.
+    pub graph_chunks_min: u64,
+    /// The share of the words in the scores of a search, 0 (vectors only) to 1 (words only), unless the search says otherwise. Default none,
+    /// which is 0.6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search_words_share: Option<f64>,
+    /// What a chunk must have to be put into a prompt, if it is not near enough: this share of the question's words, weighed by their
+    /// rarity; 0 to 1. It does not count with the embedder that is built in. Default 0.3.
+    pub prompt_words_min: f64,
+    /// What a chunk must have to be put into a prompt, if it has too few of the words: this cosine between its vector and that of the
+    /// question; -1 to 1. It does not count with the embedder that is built in. Default 0.2.
+    pub prompt_cosine_min: f64,
     /// The maximum number of tokens of the sources that are put into a prompt; 50 to 1000000. Default 2000.
     pub prompt_tokens_max: u64,
     /// The maximum number of sources that are put into a prompt; 1 to 50. Default 8.
@@ -57,15 +79,41 @@ impl Default for CollectionsSettings {
             collections_max: 1000,
             files_max: 10_000,
             chunks_max: 200_000,
+            document_age_max: None,
+            member_age_max: None,
+            search_words_share: None,
             index_size_max: ByteCount::from_mib(512),
+            graph_chunks_min: 100_000,
+            prompt_words_min: 0.3,
+            prompt_cosine_min: 0.2,
             prompt_tokens_max: 2000,
             prompt_sources_max: 8,
         }
     }
 }
 
-/// The number of hexadecimal digits from which a text is taken for a key and not for a name.
-const KEY_DIGITS: usize = 32;
+impl CollectionsSettings {
+    /// Returns the share of the words in scores, if it is set.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "scores have the precision of f32"
+    )]
+    pub fn words_share(&self) -> Option<f32> {
+        self.search_words_share.map(|share| share as f32)
+    }
+
+    /// Returns what a chunk must have to be put into a prompt.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "scores have the precision of f32"
+    )]
+    pub fn prompt_floor(&self) -> Floor {
+        Floor {
+            words: self.prompt_words_min as f32,
+            cosine: self.prompt_cosine_min as f32,
+        }
+    }
+}
 
 impl Validate for CollectionsSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
@@ -80,11 +128,9 @@ impl Validate for CollectionsSettings {
             ("key_env", &self.key_env),
             ("old_keys_env", &self.old_keys_env),
         ] {
-            let looks_like_key =
-                name.len() >= KEY_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
             // The value is not quoted, because it may be the key.
             let message = "must be the name of an environment variable such as `KEBNE_CONTEXT_KEY`, not a key";
-            require(!name.is_empty() && !looks_like_key, key, message);
+            require(is_variable_name(name), key, message);
         }
         let sizes = ByteCount::from_kib(1)..=ByteCount::from_mib(64);
         let fits = sizes.contains(&self.file_size_max);
@@ -95,10 +141,21 @@ impl Validate for CollectionsSettings {
         ] {
             require(size >= ByteCount::from_mib(1), key, "must be at least 1MiB");
         }
+        let is_long = |age: HumanDuration| age.0 >= Duration::from_hours(1);
+        for (key, age) in [
+            ("document_age_max", self.document_age_max),
+            ("member_age_max", self.member_age_max),
+        ] {
+            require(age.is_none_or(is_long), key, "must be at least 1h");
+        }
+        let share = self.search_words_share;
+        let fits = share.is_none_or(|share| (0.0..=1.0).contains(&share));
+        require(fits, "search_words_share", "must be 0 to 1");
         let counts = [
             ("collections_max", self.collections_max, 1, 100_000),
             ("files_max", self.files_max, 1, 1_000_000),
             ("chunks_max", self.chunks_max, 1, 1_000_000),
+            ("graph_chunks_min", self.graph_chunks_min, 1000, 1_000_000),
             ("prompt_tokens_max", self.prompt_tokens_max, 50, 1_000_000),
             ("prompt_sources_max", self.prompt_sources_max as u64, 1, 50),
         ];
@@ -106,6 +163,10 @@ impl Validate for CollectionsSettings {
             let message = format!("must be {least} to {most}");
             require((least..=most).contains(&count), key, &message);
         }
+        let fits = (0.0..=1.0).contains(&self.prompt_words_min);
+        require(fits, "prompt_words_min", "must be 0 to 1");
+        let fits = (-1.0..=1.0).contains(&self.prompt_cosine_min);
+        require(fits, "prompt_cosine_min", "must be -1 to 1");
         errors
     }
 }
@@ -124,16 +185,22 @@ mod tests {
             file_size_max: ByteCount::from_mib(65),
             owner_bytes_max: ByteCount::from_kib(1),
             index_size_max: ByteCount::from_kib(1),
+            document_age_max: Some(HumanDuration::from_secs(3599)),
+            member_age_max: Some(HumanDuration::from_secs(1)),
+            search_words_share: Some(f64::NAN),
             collections_max: 0,
             files_max: 0,
             chunks_max: 0,
+            graph_chunks_min: 0,
+            prompt_words_min: 1.1,
+            prompt_cosine_min: f64::NAN,
             prompt_tokens_max: 49,
             prompt_sources_max: 51,
             ..CollectionsSettings::default()
         };
         let errors = wrong.validate("c");
         let keys: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
-        assert_eq!(keys.len(), 11, "{keys:?}");
+        assert_eq!(keys.len(), 17, "{keys:?}");
         assert!(
             !errors
                 .iter()

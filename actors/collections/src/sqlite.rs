@@ -4,7 +4,10 @@
 //! anew. A transaction is in the operating system's memory when it ends, so it survives the end of the process at any moment.
 //! The owner is a condition of each query. Removed data is overwritten (`secure_delete`).
 
+mod batches;
 mod collections;
+mod embedding;
+mod erasure;
 mod files;
 mod import;
 mod ingestion;
@@ -12,56 +15,73 @@ mod members;
 mod open;
 mod owners;
 mod reading;
+mod totals;
 
-use std::collections::HashMap;
+use std::{cell::Cell, sync::Arc};
 
-use kebne_seal::Keyring;
+use kebne_file::{FileError, Owners};
 use rusqlite::{Connection, Row};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::model::{StoreError, Thing};
 
-pub(crate) use ingestion::{Job, Lane, NewChunk, failure};
+pub(crate) use embedding::Outcome;
+pub(crate) use ingestion::{Job, Lane, SERVER_ERROR, failure};
 pub(crate) use open::Place;
 pub(crate) use reading::Visible;
 
 /// Days in milliseconds.
 pub(crate) const DAY_MS: u64 = 86_400_000;
-/// Owners whose keys are kept in memory.
-const KEYS_MAX: usize = 1000;
 
 /// An open store.
 #[derive(Debug)]
 pub(crate) struct Database {
     connection: Connection,
-    keyring: Option<Keyring>,
-    /// The keys of owners that were used last.
-    keys: HashMap<i64, Keyring>,
+    owners: Owners,
+    /// The name of the space of the embedder's vectors.
+    space_name: Arc<str>,
+    /// Its number, once it is known.
+    space: Cell<Option<i64>>,
+    /// `true` if data was removed that may be in the log of the file.
+    has_removed: bool,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Failed(message) => Self::Failed(message),
+            FileError::Damaged(message) => Self::Damaged(message),
+        }
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        match error.sqlite_error_code() {
-            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error.to_string()),
-            _ => Self::Failed(error.to_string()),
-        }
+        FileError::from(error).into()
     }
 }
 
 impl From<kebne_seal::SealError> for StoreError {
     fn from(error: kebne_seal::SealError) -> Self {
-        Self::Failed(error.to_string())
+        FileError::from(error).into()
     }
 }
 
 impl Database {
-    /// Runs a step as one transaction.
-    pub(crate) fn step<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    /// Runs a step as one transaction. It is committed only if `commits` returns `true` behind it.
+    pub(crate) fn step<T>(
+        &mut self,
+        commits: impl FnOnce() -> bool,
+        step: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let done = step(self).and_then(|value| {
+            if !commits() {
+                let why = "the step took longer than its caller waited";
+                return Err(StoreError::Failed(why.to_owned()));
+            }
             self.connection.execute_batch("COMMIT")?;
             Ok(value)
         });
@@ -69,13 +89,19 @@ impl Database {
             // A failed commit may have closed the transaction already.
             self.connection.execute_batch("ROLLBACK").ok();
             // Keys of owners that were created in it do not exist.
-            self.keys.clear();
+            self.owners.clear();
         }
         done
     }
 
+    /// Returns `true` if data was removed that may be in the log of the file.
+    pub(crate) fn has_removed(&self) -> bool {
+        self.has_removed
+    }
+
     /// Takes removed data out of the log of the file too, as far as no reader needs it.
-    pub(crate) fn forget_log(&self) -> Result<()> {
+    pub(crate) fn forget_log(&mut self) -> Result<()> {
+        self.has_removed = false;
         let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
         Ok(self.connection.query_row(pragma, [], |_| Ok(()))?)
     }

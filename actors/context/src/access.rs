@@ -98,6 +98,10 @@ pub(crate) async fn sweep(
             break;
         }
     }
+    // What was removed is erased from the file; now from its log too.
+    access
+        .run(Effect::MayWrite, async |store| store.empty_log().await)
+        .await?;
     if expired > 0 {
         tracing::info!(sessions = expired, "expired sessions were removed");
     }

@@ -14,15 +14,19 @@ use crate::{
     access::{Access, sweep},
     context_parts::ContextParts,
     health::{Effect, Health},
-    messages::{
-        Append, Count, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set,
-        StoreLost, Sweep,
-    },
+    messages::{Append, Count, Create, FitTurns, List, Open, Read, Remove, Set, StoreLost, Sweep},
     renamed::Renamed,
     store::{
-        Alive, Fit, Found, Owned, Part, PartSize, Quota, Session, SessionStore, StoreError, Turn,
+        Alive, Fit, Found, Marks, Owned, Part, PartSize, Quota, Session, SessionStore, StoreError,
+        Turn,
     },
 };
+
+mod consult;
+
+pub(crate) use consult::{Consult, StepOf};
+
+use consult::Terms;
 
 /// The first and the longest wait before the store is opened again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
@@ -30,6 +34,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from
 const MAILBOX: usize = 1024;
 /// The largest history of one call, in bytes: as much as the largest request body.
 const HISTORY_BYTES_MAX: u64 = 16 << 20;
+
+/// The time after which a session is removed whose import or copy has not ended, in milliseconds: one hour.
+const PARTIAL_EXPIRY: u64 = 60 * 60 * 1000;
 
 /// The actor that manages conversations.
 pub struct ContextManager {
@@ -100,6 +107,16 @@ impl ContextManager {
         Owned { owner, id, alive }
     }
 
+    /// Returns the rules of one question about a session.
+    fn terms(&self, owner: String, id: String) -> Terms {
+        Terms {
+            named: self.owned(owner, id),
+            quota: self.quota(),
+            now: self.now(),
+            page: self.part(usize::MAX),
+        }
+    }
+
     fn access(&self, ctx: &Context<Self>) -> Option<Access> {
         Some(Access {
             store: self.store.clone()?,
@@ -128,7 +145,7 @@ impl ContextManager {
     }
 
     /// Runs steps on the store for an owner, after the sessions of its former names were moved to it.
-    fn with_store_of<T, F>(
+    pub(crate) fn with_store_of<T, F>(
         &self,
         effect: Effect,
         owner: &str,
@@ -167,11 +184,7 @@ impl ContextManager {
             Effect::Reads,
             &named.owner.clone(),
             ctx,
-            async move |store| {
-                let found = store.find(&named.id).await?;
-                let own = found.filter(|found| named.is(&found.session));
-                own.ok_or(StoreError::NoSuchSession)
-            },
+            async move |store| store.find_own(named).await,
         )
     }
 }
@@ -205,10 +218,18 @@ impl Handler<Create> for ContextManager {
             id: create.id,
             owner: create.owner,
             created: now,
-            used: now,
+            used: if create.is_partial {
+                now.min(quota.alive.used_since.saturating_add(PARTIAL_EXPIRY))
+            } else {
+                now
+            },
             turns: 0,
             tokens: 0,
             details: create.details,
+            marks: Marks {
+                is_partial: create.is_partial,
+                ..Marks::default()
+            },
         };
         let can_write = self.can_write(ctx);
         let owner = session.owner.clone();
@@ -299,34 +320,6 @@ impl Handler<Remove> for ContextManager {
     }
 }
 
-impl Handler<ReadTurns> for ContextManager {
-    type Result = ResponseFuture<Result<Part<Turn>, StoreError>>;
-
-    fn handle(&mut self, read: ReadTurns, ctx: &mut Context<Self>) -> Self::Result {
-        let (named, size) = (self.owned(read.owner, read.id), self.part(read.limit));
-        self.with_store_of(
-            Effect::Reads,
-            &named.owner.clone(),
-            ctx,
-            async move |store| store.turns(named, read.after, size).await,
-        )
-    }
-}
-
-impl Handler<RemoveTurn> for ContextManager {
-    type Result = ResponseFuture<Result<bool, StoreError>>;
-
-    fn handle(&mut self, remove: RemoveTurn, ctx: &mut Context<Self>) -> Self::Result {
-        let named = self.owned(remove.owner, remove.id);
-        self.with_store_of(
-            Effect::MayWrite,
-            &named.owner.clone(),
-            ctx,
-            async move |store| store.remove_turn(named, remove.number).await,
-        )
-    }
-}
-
 impl Handler<FitTurns> for ContextManager {
     type Result = ResponseFuture<Result<Vec<Turn>, StoreError>>;
 
@@ -351,7 +344,8 @@ impl Handler<Append> for ContextManager {
         let (now, quota) = (self.now(), self.quota());
         let effect = Effect::Writes(append.content.messages.len() as u64);
         self.with_store(effect, ctx, async move |store| {
-            store.append(&append.id, append.content, now, quota).await
+            let Append { id, cuts, content } = append;
+            store.append_if(&id, cuts, content, now, quota).await
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The handle through which a program uses the context manager.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Handler, Message};
 
@@ -8,13 +8,14 @@ use kebne_actors::{ActorRef, ActorSystem, AskError, Context, Spawn};
 
 use crate::{
     context_manager::ContextManager,
-    context_parts::ContextParts,
+    context_parts::{ContextParts, WallClock},
     health::{Health, StoreHealth},
-    messages::{
-        Append, Count, Create, FitTurns, List, Open, Read, ReadTurns, Remove, RemoveTurn, Set,
-    },
+    messages::{Append, Count, Create, FitTurns, List, Open, Read, Remove, Set},
     store::{Change, Details, Part, Session, StoreError, Turn, TurnContent},
 };
+
+mod branches;
+mod memory;
 
 /// The name of the actor.
 const NAME: &str = "context-manager";
@@ -36,16 +37,29 @@ pub struct ContextHandle {
     actor: ActorRef<ContextManager>,
     health: Health,
     answer_timeout: Duration,
+    clock: Clock,
+}
+
+/// The wall clock of the context manager.
+#[derive(Clone)]
+struct Clock(WallClock);
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Clock")
+    }
 }
 
 impl ContextHandle {
     /// Starts a context manager as `/user/context-manager`.
     pub fn start(system: &ActorSystem, parts: ContextParts) -> Self {
         let (health, answer_timeout) = (Health::default(), parts.limits.answer_timeout);
+        let clock = Clock(Arc::clone(&parts.clock));
         Self {
             actor: system.spawn(ContextManager::props(parts, health.clone()), NAME),
             health,
             answer_timeout,
+            clock,
         }
     }
 
@@ -58,13 +72,20 @@ impl ContextHandle {
         P: Actor<Context = Context<P>> + Handler<Spawn>,
     {
         let (health, answer_timeout) = (Health::default(), parts.limits.answer_timeout);
+        let clock = Clock(Arc::clone(&parts.clock));
         let props = ContextManager::props(parts, health.clone());
         let actor = Spawn::ask(parent, props, NAME).await?;
         Ok(Self {
             actor,
             health,
             answer_timeout,
+            clock,
         })
+    }
+
+    /// Returns the present time of the sessions, in milliseconds of Unix time.
+    pub fn now(&self) -> u64 {
+        (self.clock.0)()
     }
 
     /// Returns the state of the store.
@@ -108,6 +129,7 @@ impl ContextHandle {
             owner,
             details,
             bytes,
+            is_partial: false,
         })
         .await
     }
@@ -205,17 +227,10 @@ impl ContextHandle {
         after: u64,
         limit: usize,
     ) -> Result<Part<Turn>, ContextError> {
-        let (owner, id) = (owner.to_owned(), id.to_owned());
-        self.ask(ReadTurns {
-            owner,
-            id,
-            after,
-            limit,
-        })
-        .await
+        self.turns_of((owner, id), after, limit).await
     }
 
-    /// Removes one turn of a session and returns `true` if there was one. The numbers of the other turns do not change.
+    /// Removes one turn of a session and what rests on it, and returns `true` if there was one. The numbers of the other turns do not change.
     ///
     /// # Errors
     /// As [`ContextHandle::read`].
@@ -225,8 +240,7 @@ impl ContextHandle {
         id: &str,
         number: u64,
     ) -> Result<bool, ContextError> {
-        let (owner, id) = (owner.to_owned(), id.to_owned());
-        self.ask(RemoveTurn { owner, id, number }).await
+        self.remove_turn_of((owner, id), number).await
     }
 
     /// Returns the newest turns of a session that fit into `tokens_max` tokens together, the oldest first. The caller
@@ -264,7 +278,22 @@ impl ContextHandle {
     /// exceeded, or the store fails.
     pub async fn append(&self, id: &str, content: TurnContent) -> Result<u64, ContextError> {
         let id = id.to_owned();
-        self.ask(Append { id, content }).await
+        let cuts = None;
+        self.ask(Append { id, cuts, content }).await
+    }
+
+    /// Appends a turn whose history was that of a session with these `cuts` (see [`Marks::cuts`](crate::store::Marks::cuts)).
+    ///
+    /// # Errors
+    /// As [`ContextHandle::append`]; also [`StoreError::Changed`] if turns have been removed from the session since.
+    pub async fn append_if(
+        &self,
+        id: &str,
+        cuts: u64,
+        content: TurnContent,
+    ) -> Result<u64, ContextError> {
+        let (id, cuts) = (id.to_owned(), Some(cuts));
+        self.ask(Append { id, cuts, content }).await
     }
 
     /// Returns the number of sessions of all owners. Expired ones count until they are removed.
@@ -275,7 +304,7 @@ impl ContextHandle {
         self.ask(Count).await
     }
 
-    async fn ask<M, T>(&self, message: M) -> Result<T, ContextError>
+    pub(crate) async fn ask<M, T>(&self, message: M) -> Result<T, ContextError>
     where
         M: Message<Result = Result<T, StoreError>> + Send + 'static,
         T: Send + 'static,

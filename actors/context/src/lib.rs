@@ -6,13 +6,17 @@
 //! [`prompts`] renders templates. This crate does not depend on HTTP.
 
 mod access;
+pub mod budget;
 mod context_manager;
 mod context_parts;
+mod erasing;
 mod handle;
 mod health;
 mod limits;
+mod memorizer;
 mod memory;
 mod messages;
+mod notes;
 mod open;
 pub mod prompts;
 mod renamed;
@@ -26,12 +30,17 @@ pub use context_parts::{ContextParts, OpenStore, WallClock};
 pub use handle::{ContextError, ContextHandle};
 pub use health::StoreHealth;
 pub use limits::ContextLimits;
+pub use memorizer::{
+    Asked, ExtractedFact, FactsTask, Memorizer, MemorizerParts, MemoryCounts, Summarizer,
+    SummarizerError, SummaryTask,
+};
 pub use memory::MemoryStore;
-pub use open::{ContextStartError, Secrets, check_keys, parts};
-pub use prompts::PromptSettings;
-pub use settings::{ContextSettings, StoreKind};
+pub use notes::{Fact, FactContent, Summary, SummaryContent};
+pub use open::{ContextStartError, Secrets, check_keys, master_key, parts};
+pub use prompts::{PromptSettings, PromptStoreSettings};
+pub use settings::{ContextSettings, MemorySettings, StoreKind};
 pub use sqlite::{BadKey, Keyring, SqliteFile, SqliteStore};
-pub use store::Change;
+pub use store::{Change, erasure};
 
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,17 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::store::{
-    Alive, Change, Collect, Details, Fit, Found, Owned, Part, PartSize, Quota, Session,
-    SessionStore, StoreError, Stored, Tidied, Turn, TurnContent,
+use crate::{
+    store::erasure::{Looked, Next, Whose},
+    store::{
+        Alive, Change, Collect, Copying, Details, Fit, Found, Note, NoteKind, NoteStep, Owned,
+        Part, PartSize, Progress, Quota, Session, SessionStore, StoreError, Stored, Tidied, Turn,
+        TurnContent, tenant_of,
+    },
 };
+
+mod branches;
+mod notes;
 
 /// Keeps sessions in memory. A step costs the same however many sessions there are, unless a quota is nearly used up: then the
 /// sessions of that owner are counted.
@@ -28,6 +35,7 @@ struct Sessions {
 struct Kept {
     session: Session,
     turns: Vec<Turn>,
+    notes: BTreeMap<(NoteKind, u64), Note>,
     bytes: u64,
 }
 
@@ -42,7 +50,7 @@ struct Owner {
 fn details_size(details: &Details) -> u64 {
     let metadata = details.metadata.iter();
     let metadata = metadata.map(|(name, value)| name.len() + value.len());
-    let texts = [&details.system_prompt, &details.prompt];
+    let texts = [&details.system_prompt, &details.prompt, &details.routing];
     let texts = texts.map(|text| text.as_ref().map_or(0, String::len));
     (metadata.sum::<usize>() + texts.iter().sum::<usize>()) as u64
 }
@@ -55,15 +63,13 @@ impl Sessions {
         owner.ids.insert((session.created, session.id.clone()));
         owner.bytes = owner.bytes.saturating_add(bytes);
         let id = session.id.clone();
-        let turns = Vec::new();
-        self.kept.insert(
-            id,
-            Kept {
-                session,
-                turns,
-                bytes,
-            },
-        );
+        let kept = Kept {
+            session,
+            turns: Vec::new(),
+            notes: BTreeMap::new(),
+            bytes,
+        };
+        self.kept.insert(id, kept);
     }
 
     fn remove(&mut self, id: &str) {
@@ -107,6 +113,24 @@ impl Sessions {
         let ids = self.owners.get(owner).map(|owner| owner.ids.iter().rev());
         let ids = ids.into_iter().flatten();
         ids.filter_map(|(_, id)| self.kept.get(id))
+    }
+
+    /// Looks through all that a tenant has, and removes it on request.
+    fn look(&mut self, whose: &Whose, erases: bool) -> Looked {
+        let mut looked = Looked::default();
+        let of_tenant = self.kept.values().filter(|kept| {
+            tenant_of(&kept.session.owner) == whose.tenant && whose.has(&kept.session)
+        });
+        let mut ids = Vec::new();
+        for kept in of_tenant {
+            let turns = kept.turns.len() as u64;
+            looked.found.add(&kept.session, turns, kept.bytes);
+            ids.push(kept.session.id.clone());
+        }
+        for id in ids.iter().filter(|_| erases) {
+            self.remove(id);
+        }
+        looked
     }
 
     /// Returns an error if an owner may not have so many more sessions and bytes. Sessions that have expired do not count.
@@ -171,11 +195,23 @@ impl SessionStore for MemoryStore {
         })
     }
 
+    fn find_own(&self, named: Owned) -> Stored<Found> {
+        self.step(|sessions| {
+            let session = sessions.own(&named)?.session.clone();
+            let owner = sessions.owners.get(&session.owner);
+            Ok(Found {
+                owner_bytes: owner.map_or(0, |owner| owner.bytes),
+                session,
+            })
+        })
+    }
+
     fn change(&self, named: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session> {
         self.step(|sessions| {
-            let mut details = sessions.own(&named)?.session.details.clone();
+            let session = &sessions.own(&named)?.session;
+            let (mut details, cuts) = (session.details.clone(), session.marks.cuts);
             let before = details_size(&details);
-            change.apply(&mut details);
+            change.apply(&mut details, cuts);
             let after = details_size(&details);
             if after > before {
                 sessions.admit(&named.owner, 0, after - before, quota)?;
@@ -188,10 +224,21 @@ impl SessionStore for MemoryStore {
         })
     }
 
-    fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64> {
+    fn append_if(
+        &self,
+        id: &str,
+        cuts: Option<u64>,
+        content: TurnContent,
+        now: u64,
+        quota: Quota,
+    ) -> Stored<u64> {
         self.step(|sessions| {
             let bytes = content.messages.len() as u64;
-            let owner = sessions.find(id)?.session.owner.clone();
+            let session = &sessions.find(id)?.session;
+            if cuts.is_some_and(|cuts| cuts != session.marks.cuts) {
+                return Err(StoreError::Changed);
+            }
+            let owner = session.owner.clone();
             sessions.admit(&owner, 0, bytes, quota)?;
             let kept = sessions.find(id)?;
             let session = &mut kept.session;
@@ -246,9 +293,57 @@ impl SessionStore for MemoryStore {
             let turn = kept.turns.remove(place);
             let session = &mut kept.session;
             session.tokens = session.tokens.saturating_sub(turn.content.tokens);
+            session.marks.cuts += 1;
             sessions.resize(&named.id, turn.content.messages.len() as u64, 0);
+            sessions.forget(&named.id, |basis| basis.holds(number));
             Ok(true)
         })
+    }
+
+    fn put_turns(&self, named: Owned, turns: Vec<Turn>, quota: Quota) -> Stored<()> {
+        self.step(|sessions| sessions.put_turns(&named, turns, quota))
+    }
+
+    fn finish(&self, named: Owned, now: u64) -> Stored<Session> {
+        self.step(|sessions| {
+            let session = &mut sessions.own(&named)?.session;
+            session.marks.is_partial = false;
+            session.used = now;
+            Ok(session.clone())
+        })
+    }
+
+    fn rewind(&self, named: Owned, to: u64, now: u64) -> Stored<Progress> {
+        self.step(|sessions| sessions.rewind(&named, to, now))
+    }
+
+    fn copy(&self, named: Owned, copying: Copying, quota: Quota) -> Stored<Progress> {
+        self.step(|sessions| sessions.copy(&named, &copying, quota))
+    }
+
+    fn leaving(&self, named: Owned, tokens_max: u64) -> Stored<u64> {
+        self.step(|sessions| {
+            let turns = &sessions.own(&named)?.turns;
+            let mut left = tokens_max;
+            let leaves = turns.iter().rev().find(|turn| {
+                let fits = turn.content.tokens <= left;
+                left = left.saturating_sub(turn.content.tokens);
+                !fits
+            });
+            Ok(leaves.map_or(0, |turn| turn.number))
+        })
+    }
+
+    fn notes(&self, named: Owned, kind: NoteKind) -> Stored<Vec<Note>> {
+        self.step(|sessions| {
+            let notes = sessions.own(&named)?.notes.values();
+            let notes = notes.filter(|note| note.kind == kind);
+            Ok(notes.cloned().collect())
+        })
+    }
+
+    fn note(&self, named: Owned, step: NoteStep, quota: Quota) -> Stored<Vec<Option<u64>>> {
+        self.step(|sessions| sessions.note(&named, step, quota))
     }
 
     fn list(
@@ -274,7 +369,9 @@ impl SessionStore for MemoryStore {
             let own = own.filter(|session| {
                 let follows =
                     |(created, id): &(u64, String)| (session.created, &session.id) < (*created, id);
-                alive.holds(session) && after.as_ref().is_none_or(follows)
+                alive.holds(session)
+                    && !session.marks.is_partial
+                    && after.as_ref().is_none_or(follows)
             });
             let mut part = Collect::new(size);
             for session in own {
@@ -329,6 +426,18 @@ impl SessionStore for MemoryStore {
                 has_more: false,
             })
         })
+    }
+
+    fn held(&self, whose: Whose, _: Next) -> Stored<Looked> {
+        self.step(|sessions| Ok(sessions.look(&whose, false)))
+    }
+
+    fn erase(&self, whose: Whose, _: Next) -> Stored<Looked> {
+        self.step(|sessions| Ok(sessions.look(&whose, true)))
+    }
+
+    fn empty_log(&self) -> Stored<bool> {
+        Box::pin(ready(Ok(true)))
     }
 
     fn probe(&self, _: u64) -> Stored<()> {

@@ -13,6 +13,8 @@ pub(crate) struct Create {
     pub(crate) details: Details,
     /// Bytes of turns that its owner must have room for.
     pub(crate) bytes: u64,
+    /// `true` if its turns are still to be put into it.
+    pub(crate) is_partial: bool,
 }
 
 /// Reads a session of an owner.
@@ -59,25 +61,6 @@ pub(crate) struct Remove {
     pub(crate) id: String,
 }
 
-/// Reads turns in order.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Part<Turn>, StoreError>")]
-pub(crate) struct ReadTurns {
-    pub(crate) owner: String,
-    pub(crate) id: String,
-    pub(crate) after: u64,
-    pub(crate) limit: usize,
-}
-
-/// Removes one turn.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<bool, StoreError>")]
-pub(crate) struct RemoveTurn {
-    pub(crate) owner: String,
-    pub(crate) id: String,
-    pub(crate) number: u64,
-}
-
 /// Returns the newest turns that fit a budget.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Vec<Turn>, StoreError>")]
@@ -93,6 +76,8 @@ pub(crate) struct FitTurns {
 #[rtype(result = "Result<u64, StoreError>")]
 pub(crate) struct Append {
     pub(crate) id: String,
+    /// How often turns had been removed from the session; `None` if it does not matter.
+    pub(crate) cuts: Option<u64>,
     pub(crate) content: TurnContent,
 }
 

@@ -99,7 +99,7 @@ fn open(
             }))
         }
         StoreKind::Sqlite => {
-            let keyring = keyring(settings, secrets)?;
+            let keyring = master_key(settings, secrets)?;
             let file = SqliteFile::new(settings.path.clone(), keyring, limits.lock_wait());
             match file.check() {
                 Err(StoreError::Failed(reason)) => {
@@ -122,11 +122,15 @@ fn open(
 pub fn check_keys(settings: &ContextSettings, secrets: &Secrets) -> Result<(), ContextStartError> {
     match settings.store {
         StoreKind::Memory => Ok(()),
-        StoreKind::Sqlite => keyring(settings, secrets).map(drop),
+        StoreKind::Sqlite => master_key(settings, secrets).map(drop),
     }
 }
 
-fn keyring(
+/// Returns the master keys; `None` if the file is not encrypted.
+///
+/// # Errors
+/// Returns [`ContextStartError::Key`] if they cannot be used.
+pub fn master_key(
     settings: &ContextSettings,
     secrets: &Secrets,
 ) -> Result<Option<Keyring>, ContextStartError> {

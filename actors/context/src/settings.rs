@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
+use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, is_variable_name, join};
 use serde::{Deserialize, Serialize};
 
 use crate::tokens::Tokenizer;
+
+mod memory;
+
+pub use memory::MemorySettings;
 
 /// The store of sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,8 @@ pub struct ContextSettings {
     pub idle_expiry: HumanDuration,
     /// The age at which a session is removed. Default 1 year.
     pub age_max: HumanDuration,
+    /// What is kept beside the turns: summaries, facts, and the search over them.
+    pub memory: MemorySettings,
 }
 
 impl Default for ContextSettings {
@@ -87,21 +93,9 @@ impl Default for ContextSettings {
             answer_timeout: HumanDuration::from_secs(5),
             idle_expiry: HumanDuration::from_secs(30 * DAY),
             age_max: HumanDuration::from_secs(YEAR),
+            memory: MemorySettings::default(),
         }
     }
-}
-
-/// The number of hexadecimal digits from which a text is taken for a key and not for a name.
-const KEY_DIGITS: usize = 32;
-
-/// Returns `true` if a text can be the name of an environment variable and does not look like a key. A key in place of
-/// the name would leave the file unencrypted, because no variable has that name.
-fn is_variable_name(text: &str) -> bool {
-    let starts_as_name =
-        text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let is_key = text.len() >= KEY_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    starts_as_name && text.bytes().all(is_name) && !is_key
 }
 
 impl Validate for ContextSettings {
@@ -160,6 +154,7 @@ impl Validate for ContextSettings {
             let error = SettingsError::new(join(path, "idle_expiry"), "must be at most `age_max`");
             errors.push(error.against(join(path, "age_max")));
         }
+        errors.extend(self.memory.validate(&join(path, "memory")));
         errors
     }
 }

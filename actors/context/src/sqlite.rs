@@ -14,17 +14,25 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::{
-    Alive, Change, Fit, Found, Owned, Part, PartSize, Quota, Session, SessionStore, StoreError,
-    Stored, Tidied, Turn, TurnContent,
+use crate::{
+    store::erasure::{Looked, Next, Whose},
+    store::{
+        self, Alive, Change, Copying, Fit, Found, Note, NoteChange, NoteKind, NoteStep, Owned,
+        Part, PartSize, Quota, Session, SessionStore, StoreError, Stored, Tidied, Turn,
+        TurnContent,
+    },
 };
 
+mod branches;
 mod database;
+mod erasure;
 mod file;
 mod logs;
+mod notes;
 mod pieces;
 mod problem;
 mod progress;
+mod schema;
 mod tidy;
 mod turns;
 mod worker;
@@ -150,8 +158,43 @@ where
         Box::new(move |committed| {
             // The caller may have left.
             answer
-                .send(done.and_then(|value| committed.map(|()| value)))
+                .send(done.and_then(|value| committed.map(|_| value)))
                 .ok();
+        })
+    }
+
+    fn answer_unmade(self: Box<Self>) {
+        self.answer.send(self.unmade).ok();
+    }
+}
+
+/// A step that runs when the transaction has ended.
+struct Later<T, F> {
+    answer: oneshot::Sender<Result<T, StoreError>>,
+    /// The answer while there is no file yet.
+    unmade: Result<T, StoreError>,
+    step: F,
+}
+
+impl<T, F> Act for Later<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(&Database) -> Result<T, Problem> + Send + 'static,
+{
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn act(self: Box<Self>, database: Result<&Database, StoreError>) -> Acknowledge {
+        let Self { answer, step, .. } = *self;
+        let begun = database.map(drop);
+        Box::new(move |committed| {
+            let done = begun.and(committed).and_then(|database| match database {
+                Some(database) => Ok(step(database)?),
+                None => Err(StoreError::Lost),
+            });
+            // The caller may have left.
+            answer.send(done).ok();
         })
     }
 
@@ -167,6 +210,8 @@ enum Access {
     Writes,
     /// It writes, and creates the file if there is none.
     Makes,
+    /// It removes, also while the disk is full.
+    Removes,
 }
 
 const UNMADE: StoreError = StoreError::NoSuchSession;
@@ -180,15 +225,43 @@ impl SqliteStore {
         step: impl FnOnce(&Database) -> Result<T, Problem> + Send + 'static,
     ) -> Stored<T> {
         let (answer, result) = oneshot::channel();
+        let act = Box::new(Asked {
+            answer,
+            unmade,
+            step,
+        });
+        self.send(access, act, result)
+    }
+}
+
+impl SqliteStore {
+    /// Runs a step that removes on the thread outside of a transaction.
+    fn after_commit<T: Send + 'static>(
+        &self,
+        unmade: Result<T, StoreError>,
+        step: impl FnOnce(&Database) -> Result<T, Problem> + Send + 'static,
+    ) -> Stored<T> {
+        let (answer, result) = oneshot::channel();
+        let act = Box::new(Later {
+            answer,
+            unmade,
+            step,
+        });
+        self.send(Access::Removes, act, result)
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        access: Access,
+        act: Box<dyn Act>,
+        result: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> Stored<T> {
         let step = Step {
             writes: access != Access::Reads,
             makes: access == Access::Makes,
+            removes: access == Access::Removes,
             due: Instant::now() + self.lock_wait,
-            act: Box::new(Asked {
-                answer,
-                unmade,
-                step,
-            }),
+            act,
         };
         let steps = self.steps.clone();
         Box::pin(async move {
@@ -214,16 +287,29 @@ impl SessionStore for SqliteStore {
         self.step(Access::Reads, Ok(None), move |database| database.find(&id))
     }
 
+    fn find_own(&self, named: Owned) -> Stored<Found> {
+        self.step(Access::Reads, Err(UNMADE), move |database| {
+            database.find_own(&named)
+        })
+    }
+
     fn change(&self, named: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session> {
         self.step(Access::Writes, Err(UNMADE), move |database| {
             database.change(&named, change, now, quota)
         })
     }
 
-    fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64> {
+    fn append_if(
+        &self,
+        id: &str,
+        cuts: Option<u64>,
+        content: TurnContent,
+        now: u64,
+        quota: Quota,
+    ) -> Stored<u64> {
         let id = id.to_owned();
         self.step(Access::Writes, Err(UNMADE), move |database| {
-            database.append(&id, &content, now, quota)
+            database.append((&id, cuts), &content, now, quota)
         })
     }
 
@@ -241,8 +327,56 @@ impl SessionStore for SqliteStore {
     }
 
     fn remove_turn(&self, named: Owned, number: u64) -> Stored<bool> {
-        self.step(Access::Writes, Err(UNMADE), move |database| {
+        self.step(Access::Removes, Err(UNMADE), move |database| {
             database.remove_turn(&named, number)
+        })
+    }
+
+    fn put_turns(&self, named: Owned, turns: Vec<Turn>, quota: Quota) -> Stored<()> {
+        self.step(Access::Writes, Err(UNMADE), move |database| {
+            database.put_turns(&named, &turns, quota)
+        })
+    }
+
+    fn finish(&self, named: Owned, now: u64) -> Stored<Session> {
+        self.step(Access::Writes, Err(UNMADE), move |database| {
+            database.finish(&named, now)
+        })
+    }
+
+    fn rewind(&self, named: Owned, to: u64, now: u64) -> Stored<store::Progress> {
+        self.step(Access::Removes, Err(UNMADE), move |database| {
+            database.rewind(&named, to, now)
+        })
+    }
+
+    fn copy(&self, named: Owned, copying: Copying, quota: Quota) -> Stored<store::Progress> {
+        self.step(Access::Writes, Err(UNMADE), move |database| {
+            database.copy(&named, &copying, quota)
+        })
+    }
+
+    fn leaving(&self, named: Owned, tokens_max: u64) -> Stored<u64> {
+        self.step(Access::Reads, Err(UNMADE), move |database| {
+            database.leaving(&named, tokens_max)
+        })
+    }
+
+    fn notes(&self, named: Owned, kind: NoteKind) -> Stored<Vec<Note>> {
+        self.step(Access::Reads, Err(UNMADE), move |database| {
+            database.notes(&named, kind)
+        })
+    }
+
+    fn note(&self, named: Owned, step: NoteStep, quota: Quota) -> Stored<Vec<Option<u64>>> {
+        let is_removal = |change: &NoteChange| matches!(change, NoteChange::Remove { .. });
+        let access = if step.changes.iter().all(is_removal) {
+            Access::Removes
+        } else {
+            Access::Writes
+        };
+        self.step(access, Err(UNMADE), move |database| {
+            database.note(&named, &step, quota)
         })
     }
 
@@ -264,7 +398,7 @@ impl SessionStore for SqliteStore {
     }
 
     fn remove(&self, named: Owned) -> Stored<()> {
-        self.step(Access::Writes, Err(UNMADE), move |database| {
+        self.step(Access::Removes, Err(UNMADE), move |database| {
             database.remove(&named)
         })
     }
@@ -282,9 +416,27 @@ impl SessionStore for SqliteStore {
 
     fn tidy(&self, alive: Alive) -> Stored<Tidied> {
         let nothing = Ok(Tidied::default());
-        self.step(Access::Writes, nothing, move |database| {
+        self.step(Access::Removes, nothing, move |database| {
             database.tidy(alive)
         })
+    }
+
+    fn held(&self, whose: Whose, from: Next) -> Stored<Looked> {
+        let nothing = Ok(Looked::default());
+        self.step(Access::Reads, nothing, move |database| {
+            database.held(&whose, &from)
+        })
+    }
+
+    fn erase(&self, whose: Whose, from: Next) -> Stored<Looked> {
+        let nothing = Ok(Looked::default());
+        self.step(Access::Removes, nothing, move |database| {
+            database.erase_of(&whose, &from)
+        })
+    }
+
+    fn empty_log(&self) -> Stored<bool> {
+        self.after_commit(Ok(true), Database::empty_log)
     }
 
     fn probe(&self, bytes: u64) -> Stored<()> {

@@ -6,6 +6,27 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+pub mod erasure;
+mod error;
+mod notes;
+
+use erasure::{Looked, Next, Whose};
+
+pub use error::StoreError;
+pub use notes::{
+    Basis, Copying, Marks, Note, NoteAuthor, NoteChange, NoteKind, NoteStep, Progress,
+    SUMMARIES_MAX,
+};
+
+/// The character that separates the name of a tenant from that of a space, in which things of the tenant are kept that are not among
+/// its sessions. No tenant's name contains it.
+pub const SPACE: char = '\u{1f}';
+
+/// Returns the tenant of an owner, which is the owner itself or the owner of a space.
+pub fn tenant_of(owner: &str) -> &str {
+    owner.split(SPACE).next().unwrap_or(owner)
+}
+
 /// A conversation, without its turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -17,12 +38,14 @@ pub struct Session {
     pub created: u64,
     /// The time of its last turn or change, in milliseconds of Unix time.
     pub used: u64,
-    /// The number of turns appended so far, removed ones included; also the number of the newest turn.
+    /// The number of the newest turn: the number of turns appended, including turns that were removed one by one.
     pub turns: u64,
     /// The tokens of all its turns.
     pub tokens: u64,
     /// The fields that its owner sets.
     pub details: Details,
+    /// What the store knows of its history.
+    pub marks: Marks,
 }
 
 /// The fields that a session's owner sets.
@@ -34,6 +57,21 @@ pub struct Details {
     pub system_prompt: Option<String>,
     /// The template of the system prompt of every call; takes precedence over `system_prompt`.
     pub prompt: Option<String>,
+    /// What routes remember of the session: a document that only they read. It is sealed and erased with the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<String>,
+}
+
+/// A change of what routes remember of a session. It takes effect only if the document is the one that was read, so that of calls at the
+/// same time none is lost: the session that [`SessionStore::change`] returns shows whether it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutingChange {
+    /// What the session's [`Marks::cuts`] must be; `None` if turns may have been removed meanwhile.
+    pub cuts: Option<u64>,
+    /// The document that was read.
+    pub before: Option<String>,
+    /// The new document.
+    pub after: String,
 }
 
 /// A change of a session; a field that is `None` keeps its value.
@@ -45,11 +83,13 @@ pub struct Change {
     pub system_prompt: Option<Option<String>>,
     /// The new template, or none.
     pub prompt: Option<Option<String>>,
+    /// The new document of routes.
+    pub routing: Option<RoutingChange>,
 }
 
 impl Change {
-    /// Applies the change.
-    pub fn apply(self, details: &mut Details) {
+    /// Applies the change to a session from which turns were removed `cuts` times.
+    pub fn apply(self, details: &mut Details, cuts: u64) {
         if let Some(metadata) = self.metadata {
             details.metadata = metadata;
         }
@@ -58,6 +98,12 @@ impl Change {
         }
         if let Some(prompt) = self.prompt {
             details.prompt = prompt;
+        }
+        if let Some(routing) = self.routing
+            && routing.before == details.routing
+            && routing.cuts.is_none_or(|expected| expected == cuts)
+        {
+            details.routing = Some(routing.after);
         }
     }
 }
@@ -203,6 +249,15 @@ impl<T> Collect<T> {
         fits
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.part.items.is_empty()
+    }
+
+    /// Ends the part before an item, so that more items follow.
+    pub(crate) fn end(&mut self) {
+        self.part.has_more = true;
+    }
+
     /// Adds an item that [`Collect::takes`].
     pub(crate) fn take(&mut self, item: T) {
         self.part.items.push(item);
@@ -220,54 +275,6 @@ pub struct Tidied {
     pub expired: u64,
     /// `true` if there is more to do.
     pub has_more: bool,
-}
-
-/// The reason why a store did not perform a step.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// There is no such session: it never existed, has expired, or belongs to another owner.
-    #[error("there is no such session")]
-    NoSuchSession,
-    /// The owner has the maximum number of sessions.
-    #[error("the owner holds as many sessions as it may")]
-    Full,
-    /// The owner's sessions have the maximum number of bytes.
-    #[error(
-        "the owner's sessions would hold more than {bytes_max} bytes (`context.owner_bytes_max`); delete sessions"
-    )]
-    BytesFull {
-        /// The maximum number of bytes.
-        bytes_max: u64,
-    },
-    /// The session has the maximum number of turns.
-    #[error("the session holds as many turns as it may")]
-    TurnsFull,
-    /// The stored data cannot be read: it was modified, truncated, or written with another key.
-    #[error("the session store is damaged: {0}")]
-    Damaged(String),
-    /// The store is unavailable now: the disk is full, the file is locked, or the file is gone.
-    #[error("the session store is unavailable: {0}")]
-    Failed(String),
-    /// The store has so many other questions that it cannot answer this one in its time. The question was not done.
-    #[error("the session store has too many questions")]
-    Busy,
-    /// The store has ended or does not answer, and must be opened again.
-    #[error("the session store has ended")]
-    Lost,
-}
-
-impl StoreError {
-    /// Returns `true` if the store failed, and not the request.
-    pub fn is_outage(&self) -> bool {
-        match self {
-            Self::Damaged(_) | Self::Failed(_) | Self::Lost => true,
-            Self::NoSuchSession
-            | Self::Full
-            | Self::BytesFull { .. }
-            | Self::TurnsFull
-            | Self::Busy => false,
-        }
-    }
 }
 
 /// The future answer of a store.
@@ -290,12 +297,28 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Returns a session of any owner, expired or not.
     fn find(&self, id: &str) -> Stored<Option<Found>>;
 
+    /// Returns a session of its owner that has not expired. The owner is a condition of the query.
+    fn find_own(&self, session: Owned) -> Stored<Found>;
+
     /// Changes the fields that the owner may set, records the use, and returns the session. Concurrent changes of
     /// different fields are all kept.
     fn change(&self, session: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session>;
 
     /// Appends a turn, records the use, and returns the number of the turn, unless `quota` would be exceeded.
-    fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64>;
+    fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64> {
+        self.append_if(id, None, content, now, quota)
+    }
+
+    /// Appends a turn as [`SessionStore::append`] does if no turns were removed since the session had these `cuts` (see [`Marks::cuts`]). With
+    /// `None` it is appended in any case.
+    fn append_if(
+        &self,
+        id: &str,
+        cuts: Option<u64>,
+        content: TurnContent,
+        now: u64,
+        quota: Quota,
+    ) -> Stored<u64>;
 
     /// Returns the newest turns that fit into `fit` together, the oldest first.
     fn newest(&self, id: &str, fit: Fit) -> Stored<Vec<Turn>>;
@@ -303,7 +326,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Returns turns with numbers above `after`, the oldest first.
     fn turns(&self, session: Owned, after: u64, size: PartSize) -> Stored<Part<Turn>>;
 
-    /// Removes one turn and returns `true` if there was one. The numbers of the other turns do not change.
+    /// Removes one turn and what rests on it, and returns `true` if there was one. The numbers of the other turns do not
+    /// change.
     fn remove_turn(&self, session: Owned, number: u64) -> Stored<bool>;
 
     /// Returns the sessions of an owner that have not expired and that follow the session `after`, the newest first.
@@ -318,7 +342,30 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Returns the number of sessions of all owners. Expired ones count until they are removed.
     fn count(&self) -> Stored<u64>;
 
-    /// Removes a session and its turns.
+    /// Adds turns with given numbers, in order, to a session that is being imported.
+    fn put_turns(&self, session: Owned, turns: Vec<Turn>, quota: Quota) -> Stored<()>;
+
+    /// Makes a session that was imported or copied one like others, and returns it.
+    fn finish(&self, session: Owned, now: u64) -> Stored<Session>;
+
+    /// Removes some of the turns after `to`, the newest first, and what rests on them. It counts as a removal ([`Marks::cuts`]) also if there
+    /// are none. One step is short.
+    fn rewind(&self, session: Owned, to: u64, now: u64) -> Stored<Progress>;
+
+    /// Copies some turns to another session, and with the last of them the notes that rest on no later turn. One step is
+    /// short.
+    fn copy(&self, session: Owned, copying: Copying, quota: Quota) -> Stored<Progress>;
+
+    /// Returns the number of the newest turn that does not fit into `tokens_max` tokens with all newer ones; 0 if all fit.
+    fn leaving(&self, session: Owned, tokens_max: u64) -> Stored<u64>;
+
+    /// Returns the notes of a kind, in the order of their numbers.
+    fn notes(&self, session: Owned, kind: NoteKind) -> Stored<Vec<Note>>;
+
+    /// Changes notes, and returns for each change the number of the note that it changed, or `None` if it changed none.
+    fn note(&self, session: Owned, step: NoteStep, quota: Quota) -> Stored<Vec<Option<u64>>>;
+
+    /// Removes a session, its turns and its notes.
     fn remove(&self, session: Owned) -> Stored<()>;
 
     /// Moves some sessions of the owner `former` to `owner` and returns `true` if there are more. One step is short.
@@ -327,6 +374,16 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Does some maintenance work: removes expired sessions, erases removed ones, and encrypts data under old keys
     /// again. One step is short, so that steps of callers do not wait long.
     fn tidy(&self, alive: Alive) -> Stored<Tidied>;
+
+    /// Returns what is held in some sessions of a tenant and of its spaces. One step is short.
+    fn held(&self, whose: Whose, from: Next) -> Stored<Looked>;
+
+    /// Erases some sessions of a tenant and of its spaces, and what they have left; the last step for a whole tenant erases its key. One
+    /// step is short.
+    fn erase(&self, whose: Whose, from: Next) -> Stored<Looked>;
+
+    /// Takes removed data out of what the store writes besides its data; returns `false` if that is not possible now.
+    fn empty_log(&self) -> Stored<bool>;
 
     /// Writes and removes this many bytes. The step succeeds if a turn of that size could be stored now.
     fn probe(&self, bytes: u64) -> Stored<()>;

@@ -1,5 +1,7 @@
 //! The rules of sessions, on a store in memory and in paused time.
 
+mod contract;
+mod log;
 mod outages;
 mod owners;
 
@@ -17,8 +19,9 @@ use kebne_actors::ActorSystem;
 
 use crate::{
     store::{
-        Alive, Details, Fit, Found, Owned, Part, PartSize, Quota, Session, SessionStore,
-        StoreError, Stored, Tidied, Turn, TurnContent,
+        Alive, Copying, Details, Fit, Found, Note, NoteKind, NoteStep, Owned, Part, PartSize,
+        Progress, Quota, RoutingChange, Session, SessionStore, StoreError, Stored, Tidied, Turn,
+        TurnContent,
     },
     *,
 };
@@ -221,7 +224,7 @@ async fn a_change_sets_what_it_names_and_leaves_the_rest() {
     let first = Change {
         metadata: Some(metadata.clone()),
         system_prompt: Some(Some("Be brief.".to_owned())),
-        prompt: None,
+        ..Change::default()
     };
     bench.context.change("ann", "s", first).await.unwrap();
     let second = Change {
@@ -233,6 +236,46 @@ async fn a_change_sets_what_it_names_and_leaves_the_rest() {
     assert_eq!(session.details.system_prompt, None);
     let read = bench.context.read("ann", "s").await.unwrap();
     assert_eq!(read, session);
+    bench.system.terminate().await;
+}
+
+#[actix::test]
+async fn what_routes_remember_changes_only_if_it_is_what_was_read() {
+    let bench = Bench::start(ContextLimits::default());
+    bench.create("ann", "s").await.unwrap();
+    let change = async |before: Option<&str>, after: &str| {
+        let change = Change {
+            routing: Some(RoutingChange {
+                cuts: None,
+                before: before.map(str::to_owned),
+                after: after.to_owned(),
+            }),
+            ..Change::default()
+        };
+        let session = bench.context.change("ann", "s", change).await.unwrap();
+        session.details.routing
+    };
+    assert_eq!(change(None, "1").await.as_deref(), Some("1"));
+    assert_eq!(change(None, "2").await.as_deref(), Some("1"));
+    assert_eq!(change(Some("1"), "2").await.as_deref(), Some("2"));
+    let other = Change {
+        metadata: Some(BTreeMap::new()),
+        ..Change::default()
+    };
+    bench.context.change("ann", "s", other).await.unwrap();
+    let read = bench.context.read("ann", "s").await.unwrap();
+    assert_eq!(read.details.routing.as_deref(), Some("2"));
+    // It is not for another owner.
+    let foreign = Change {
+        routing: Some(RoutingChange {
+            cuts: None,
+            before: Some("2".to_owned()),
+            after: "3".to_owned(),
+        }),
+        ..Change::default()
+    };
+    let foreign = bench.context.change("bob", "s", foreign).await;
+    assert_eq!(foreign, Err(ContextError::Store(StoreError::NoSuchSession)));
     bench.system.terminate().await;
 }
 

@@ -38,7 +38,7 @@ pub use reference::reference;
 pub use rule::{Rule, Severity};
 pub use sample::{
     ActorSample, BudgetSample, FailedCalls, KeySample, LaneSample, ModelSample, Phase, Sample,
-    ServerSample, Times,
+    ServerSample, StoreOutage, Times,
 };
 pub use settings::RuleSettings;
 pub use watch::Watch;

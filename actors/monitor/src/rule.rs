@@ -57,6 +57,8 @@ pub enum Rule {
     ServerFails,
     /// Lines of the log are lost.
     LogLinesDropped,
+    /// A store of prompts, collections or kept answers does not work.
+    ContentStoreDown,
 }
 
 /// How soon somebody must act.
@@ -71,7 +73,7 @@ pub enum Severity {
 
 impl Rule {
     /// Every rule, in the order in which they are explained.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BackendDown,
         Self::Misconfigured,
         Self::QuotaUsedUp,
@@ -95,6 +97,7 @@ impl Rule {
         Self::CertificateExpires,
         Self::ServerFails,
         Self::LogLinesDropped,
+        Self::ContentStoreDown,
     ];
 
     /// Returns the name in answers, logs and metrics.
@@ -137,6 +140,7 @@ impl Rule {
             Self::CertificateExpires => &text::CERTIFICATE_EXPIRES,
             Self::ServerFails => &text::SERVER_FAILS,
             Self::LogLinesDropped => &text::LOG_LINES_DROPPED,
+            Self::ContentStoreDown => &text::CONTENT_STORE_DOWN,
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Sample {
     pub currency: Arc<str>,
     /// The reason why the store of keys and budgets does not work; `None` while it does.
     pub account_outage: Option<String>,
+    /// The stores of prompts, collections and kept answers that do not work.
+    pub stores: Vec<StoreOutage>,
     /// The end of the time of the service's certificate, in seconds since 1970; `None` if it has none.
     pub certificate_expires_at: Option<u64>,
     /// Lines of the log that were dropped.
@@ -33,6 +35,15 @@ pub struct Sample {
     pub servers: Vec<ServerSample>,
     /// Calls that were admitted and failed, by model, lane and reason.
     pub failed: Vec<FailedCalls>,
+}
+
+/// A store that does not work.
+#[derive(Clone, Debug, Default)]
+pub struct StoreOutage {
+    /// What it holds.
+    pub name: Arc<str>,
+    /// Why it does not work.
+    pub reason: String,
 }
 
 /// Calls of one model that were admitted by one lane and failed there for one reason.

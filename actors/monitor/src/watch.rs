@@ -89,6 +89,7 @@ impl Watch {
         findings.extend(self.restarts.look(sample));
         findings.extend(store_down(sample));
         findings.extend(account_store_down(sample));
+        findings.extend(content_stores_down(sample));
         findings.extend(budgets(sample));
         findings.extend(certificate(sample));
         findings.extend(servers(sample));
@@ -240,9 +241,10 @@ fn is_judged_anew((rule, subject): &(Rule, Arc<str>), sample: &Sample) -> bool {
             let ended = model.map(|model| model.succeeded.saturating_add(model.failed));
             ended.is_none_or(|ended| ended >= CALLS_ENOUGH)
         }
-        Rule::StoreDown | Rule::AccountStoreDown | Rule::BudgetNearlyUsed => {
-            sample.at >= ASKED_WITHIN
-        }
+        Rule::StoreDown
+        | Rule::AccountStoreDown
+        | Rule::ContentStoreDown
+        | Rule::BudgetNearlyUsed => sample.at >= ASKED_WITHIN,
         Rule::ServerFails => {
             let mut servers = sample.servers.iter();
             let server = servers.find(|server| server.name == *subject);
@@ -326,6 +328,20 @@ fn account_store_down(sample: &Sample) -> Option<Finding> {
         level: Level::Firing,
         sentence: format!(
             "The store of keys and budgets does not work ({reason}), so keys cannot be changed and sums are not written."
+        ),
+    })
+}
+
+fn content_stores_down(sample: &Sample) -> impl Iterator<Item = Finding> {
+    sample.stores.iter().map(|store| Finding {
+        rule: Rule::ContentStoreDown,
+        subject: Arc::clone(&store.name),
+        action: None,
+        only_model: None,
+        level: Level::Firing,
+        sentence: format!(
+            "The store of {} does not work ({}). Its calls are refused or do without it.",
+            store.name, store.reason
         ),
     })
 }

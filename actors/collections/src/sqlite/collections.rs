@@ -10,7 +10,7 @@ use crate::{
     settings::CollectionsSettings,
 };
 
-const COLLECTION: &str = "id, created, used, days, details, number";
+const COLLECTION: &str = "id, created, used, days, details, number, file_days";
 /// The time between two notes of the last use of a collection.
 const USE_EVERY_MS: u64 = 60_000;
 
@@ -19,12 +19,18 @@ pub(super) fn lives() -> String {
     format!("(collections.days IS NULL OR collections.used + collections.days * {DAY_MS} > :now)")
 }
 
-/// Returns a query of a part of a list by the numbers of its rows. The rows are read until a page is full.
-pub(super) fn paged(table: &str, columns: &str, condition: &str, oldest_first: bool) -> String {
-    let (order, behind, ahead) = if oldest_first {
-        ("ASC", ">", "<")
+/// Returns a query of a part of a list by the numbers of its rows. The rows are read until a page is full, from its end if it is to be read
+/// in reverse.
+pub(super) fn paged(table: &str, columns: &str, condition: &str, page: &PageQuery) -> String {
+    let (behind, ahead) = if page.oldest_first {
+        (">", "<")
     } else {
-        ("DESC", "<", ">")
+        ("<", ">")
+    };
+    let order = if page.oldest_first == page.is_reverse() {
+        "DESC"
+    } else {
+        "ASC"
     };
     format!(
         "SELECT {columns} FROM {table} WHERE {condition}
@@ -42,9 +48,11 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
         created: number(row, 1)?,
         used: number(row, 2)?,
         expires_after_days: row.get(3)?,
+        file_days: row.get(6)?,
         details: CollectionDetails::default(),
         counts: Counts::default(),
         bytes: 0,
+        waiting: 0,
     };
     Ok((collection, row.get(4)?, row.get(5)?))
 }
@@ -74,11 +82,20 @@ impl Database {
             });
         }
         let details = self.seal(owner, &collection.details, &about(&collection.id))?;
-        let insert = "INSERT INTO collections (id, owner, created, used, days, version, details)
-            VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)";
+        let insert =
+            "INSERT INTO collections (id, owner, created, used, days, version, details, file_days)
+            VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7)";
         let (created, used) = (stored(collection.created), stored(collection.used));
-        let days = collection.expires_after_days;
-        let row = params![collection.id, owner, created, used, days, details];
+        let (days, file_days) = (collection.expires_after_days, collection.file_days);
+        let row = params![
+            collection.id,
+            owner,
+            created,
+            used,
+            days,
+            details,
+            file_days
+        ];
         self.connection.execute(insert, row)?;
         Ok(())
     }
@@ -111,6 +128,7 @@ impl Database {
     ) -> Result<Collection> {
         collection.details = self.open_piece(owner, &details, &about(&collection.id))?;
         let count = "SELECT status, count(*), coalesce(sum(bytes), 0) FROM members WHERE collection = ?1 GROUP BY status";
+        collection.waiting = self.waiting(Some(number_of))?;
         let mut count = self.connection.prepare_cached(count)?;
         let mut rows = count.query([number_of])?;
         while let Some(row) = rows.next()? {
@@ -119,6 +137,7 @@ impl Database {
             match status.as_str() {
                 "completed" => collection.counts.completed = files,
                 "failed" => collection.counts.failed = files,
+                "cancelled" => collection.counts.cancelled = files,
                 _ => collection.counts.in_progress = files,
             }
         }
@@ -133,16 +152,12 @@ impl Database {
         now: u64,
     ) -> Result<Page<Collection>> {
         let Some(owner) = self.owner(owner)? else {
-            return page.of_nothing(Thing::Collection);
+            return page.of_nothing();
         };
-        let bound = |id: &Option<String>| match id {
-            Some(id) => Ok::<_, StoreError>(Some(self.collection_of(owner, id, now)?.2)),
-            None => Ok(None),
-        };
-        let (after, before) = (bound(&page.after)?, bound(&page.before)?);
+        let (after, before) = page.bounds(|id| Ok(self.collection_of(owner, id, now)?.2))?;
         let condition = format!("collections.owner = :owner AND {}", lives());
-        let select = paged("collections", COLLECTION, &condition, page.oldest_first);
-        let mut rows = {
+        let select = paged("collections", COLLECTION, &condition, page);
+        let rows = {
             let mut select = self.connection.prepare_cached(&select)?;
             let parameters = named_params! {
                 ":owner": owner, ":now": stored(now), ":after": after, ":before": before,
@@ -151,9 +166,8 @@ impl Database {
             rows.take(page.limit + 1)
                 .collect::<rusqlite::Result<Vec<_>>>()?
         };
-        let has_more = rows.len() > page.limit;
-        rows.truncate(page.limit);
-        let items = rows.into_iter().map(|raw| self.complete(owner, raw));
+        let Page { items, has_more } = page.page(rows);
+        let items = items.into_iter().map(|raw| self.complete(owner, raw));
         Ok(Page {
             items: items.collect::<Result<_>>()?,
             has_more,
@@ -181,10 +195,14 @@ impl Database {
         if let Some(days) = change.expires_after_days {
             collection.expires_after_days = days;
         }
+        if let Some(days) = change.file_days {
+            collection.file_days = days;
+        }
         collection.used = now;
         let details = self.seal(owner, &collection.details, &about(id))?;
-        let update = "UPDATE collections SET details = ?2, days = ?3, used = ?4 WHERE number = ?1";
-        let row = params![number, details, collection.expires_after_days, stored(now)];
+        let update = "UPDATE collections SET details = ?2, days = ?3, used = ?4, file_days = ?5 WHERE number = ?1";
+        let (days, file_days) = (collection.expires_after_days, collection.file_days);
+        let row = params![number, details, days, stored(now), file_days];
         self.connection.execute(update, row)?;
         Ok(collection)
     }

@@ -1,10 +1,12 @@
 //! Files of owners.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Database, Result, found, number, stored};
 use crate::{
-    model::{FileDetails, FileRecord, Page, PageQuery, StoreError, Thing},
+    model::{Ages, FileDetails, FileRecord, Page, PageQuery, StoreError, Thing},
     settings::CollectionsSettings,
 };
 
@@ -113,15 +115,11 @@ impl Database {
         now: u64,
     ) -> Result<Page<FileRecord>> {
         let Some(owner) = self.owner(owner)? else {
-            return page.of_nothing(Thing::File);
+            return page.of_nothing();
         };
-        let bound = |database: &mut Self, id: &Option<String>| match id {
-            Some(id) => Ok::<_, StoreError>(Some(database.file_of(owner, id, now)?.1)),
-            None => Ok(None),
-        };
-        let (after, before) = (bound(self, &page.after)?, bound(self, &page.before)?);
+        let (after, before) = page.bounds(|id| Ok(self.file_of(owner, id, now)?.1))?;
         let condition = format!("files.owner = :owner AND {LIVES}");
-        let select = super::collections::paged("files", FILE, &condition, page.oldest_first);
+        let select = super::collections::paged("files", FILE, &condition, page);
         let mut rows = {
             let mut select = self.connection.prepare_cached(&select)?;
             let parameters = rusqlite::named_params! {
@@ -136,18 +134,12 @@ impl Database {
             if purpose.is_some_and(|purpose| purpose != file.details.purpose) {
                 continue;
             }
-            if items.len() == page.limit {
-                return Ok(Page {
-                    items,
-                    has_more: true,
-                });
-            }
             items.push(file);
+            if items.len() > page.limit {
+                break;
+            }
         }
-        Ok(Page {
-            items,
-            has_more: false,
-        })
+        Ok(page.page(items))
     }
 
     /// Removes a file of an owner, also from all collections.
@@ -157,8 +149,24 @@ impl Database {
         self.erase_file(owner, file)
     }
 
-    fn erase_file(&mut self, owner: i64, file: i64) -> Result<()> {
-        let touch = "UPDATE collections SET version = version + 1
+    /// Erases the older version of a document, with its file.
+    pub(super) fn erase_replaced(&mut self, owner: i64, member: i64) -> Result<()> {
+        let find = "SELECT file FROM members WHERE number = ?1";
+        let mut find = self.connection.prepare_cached(find)?;
+        let file: Option<i64> = find.query_row([member], |row| row.get(0)).optional()?;
+        drop(find);
+        file.map_or(Ok(()), |file| self.erase_file(owner, file))
+    }
+
+    pub(super) fn erase_file(&mut self, owner: i64, file: i64) -> Result<()> {
+        self.has_removed = true;
+        let replaced = "SELECT replaces FROM members WHERE file = ?1 AND replaces IS NOT NULL";
+        let replaced = {
+            let mut select = self.connection.prepare_cached(replaced)?;
+            let rows = select.query_map([file], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<Vec<i64>>>()?
+        };
+        let touch = "UPDATE collections SET version = version + 1, removals = removals + 1
             WHERE number IN (SELECT collection FROM members WHERE file = ?1)";
         self.connection.execute(touch, [file])?;
         let chunks =
@@ -168,12 +176,21 @@ impl Database {
             .execute("DELETE FROM members WHERE file = ?1", [file])?;
         self.connection
             .execute("DELETE FROM files WHERE number = ?1", [file])?;
+        for member in replaced {
+            self.erase_replaced(owner, member)?;
+        }
         self.forget_owner(owner)
     }
 
-    /// Removes files and collections that have expired, a hundred at most. Returns how many.
-    pub(crate) fn remove_expired(&mut self, now: u64) -> Result<usize> {
+    /// Removes files and collections that have expired, and files that are too old; a hundred of each at most. Returns how many.
+    pub(crate) fn remove_expired(&mut self, now: u64, ages: Ages) -> Result<usize> {
         const EACH: &str = "LIMIT 100";
+        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let mut old = match ages.document {
+            Some(age) => self.remove_created_before(now.saturating_sub(millis(age)))?,
+            None => 0,
+        };
+        old += self.remove_old_members(now, ages.member.map(millis))?;
         let now = stored(now);
         let select = |connection: &rusqlite::Connection, sql: &str| -> Result<Vec<(i64, i64)>> {
             let mut rows = connection.prepare(sql)?;
@@ -193,6 +210,53 @@ impl Database {
         for (owner, collection) in &collections {
             self.erase_collection(*owner, *collection)?;
         }
-        Ok(files.len() + collections.len())
+        Ok(old + files.len() + collections.len())
+    }
+
+    /// Removes files from collections in which they have been for longer than these allow, or than `age_max` if a collection says nothing; a
+    /// hundred at most. A file that is in no other collection is erased.
+    fn remove_old_members(&mut self, now: u64, age_max: Option<u64>) -> Result<usize> {
+        let old = format!(
+            "SELECT collections.owner, collections.number, members.number, members.file
+            FROM collections JOIN members ON members.collection = collections.number
+            WHERE members.created <= ?1 - coalesce(collections.file_days * {}, ?2) LIMIT 100",
+            super::DAY_MS
+        );
+        let rows: Vec<(i64, i64, i64, i64)> = {
+            let mut old = self.connection.prepare_cached(&old)?;
+            let rows = old.query_map(params![stored(now), age_max.map(stored)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        for (owner, collection, member, file) in &rows {
+            let count = "SELECT count(*) FROM members WHERE file = ?1";
+            let count = self
+                .connection
+                .query_row(count, [file], |row| number(row, 0))?;
+            if count > 1 {
+                self.take_out(*collection, *member)?;
+            } else {
+                self.erase_file(*owner, *file)?;
+            }
+        }
+        Ok(rows.len())
+    }
+
+    /// Removes the oldest files that were created before a time, a hundred at most. Files are numbered in the order of their creation.
+    fn remove_created_before(&mut self, before: u64) -> Result<usize> {
+        let oldest = "SELECT owner, number, created FROM files ORDER BY number LIMIT 100";
+        let rows: Vec<(i64, i64, u64)> = {
+            let mut oldest = self.connection.prepare_cached(oldest)?;
+            let rows =
+                oldest.query_map([], |row| Ok((row.get(0)?, row.get(1)?, number(row, 2)?)))?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        let mut removed = 0;
+        for (owner, file, _) in rows.iter().filter(|(_, _, created)| *created < before) {
+            self.erase_file(*owner, *file)?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 }

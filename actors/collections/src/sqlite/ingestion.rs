@@ -1,17 +1,19 @@
-//! Files of collections that wait to be read, and what is made of them.
+//! Files of collections that wait to be cut, and the chunks that they are cut into.
 
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{Database, Result, files, members, number, stored};
 use crate::model::{ChunkText, Failure, MemberDetails, Rules};
-use kebne_retrieval::Vector;
+
+/// The bytes of a vector for the quota, as long as there is none: those of 384 components.
+const VECTOR_BYTES: usize = 768;
 
 /// A file that is to be read for a collection.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) owner: i64,
-    collection: i64,
-    member: i64,
+    pub(super) collection: i64,
+    pub(super) member: i64,
     /// How often it was begun, this time included.
     pub(crate) attempts: u32,
     /// The name of the file.
@@ -29,13 +31,6 @@ pub(crate) enum Lane {
     Again,
 }
 
-/// A chunk to be stored.
-#[derive(Debug)]
-pub(crate) struct NewChunk {
-    pub(crate) text: ChunkText,
-    pub(crate) vector: Vector,
-}
-
 impl Database {
     /// Returns the next file of a lane, and notes that it is begun. Owners take turns: the one behind the last one comes first.
     pub(crate) fn next_job(&mut self, lane: Lane, last_owner: i64) -> Result<Option<Job>> {
@@ -43,8 +38,7 @@ impl Database {
         let attempts = match lane {
             Lane::First => {
                 // One that the first lane has begun and does not read any more is for the other lane.
-                let left =
-                    "UPDATE members SET attempts = 2 WHERE status = 'in_progress' AND attempts = 1";
+                let left = "UPDATE members SET attempts = 2 WHERE status = 'in_progress' AND cut = 0 AND attempts = 1";
                 self.connection.execute(left, [])?;
                 0..=0
             }
@@ -53,7 +47,7 @@ impl Database {
         let next = "SELECT members.number
             FROM members JOIN collections ON collections.number = members.collection
                 JOIN files ON files.number = members.file
-            WHERE members.status = 'in_progress' AND members.attempts BETWEEN ?1 AND ?2
+            WHERE members.status = 'in_progress' AND members.cut = 0 AND members.attempts BETWEEN ?1 AND ?2
             ORDER BY collections.owner <= ?3, collections.owner, members.attempts, members.number LIMIT 1";
         let find = "SELECT members.number, members.collection, members.attempts, members.details,
                 collections.owner, files.id, files.details, files.content
@@ -102,86 +96,121 @@ impl Database {
         Ok(Some(job))
     }
 
-    /// Returns `true` if what is made of a file is still awaited.
+    /// Returns `true` if the chunks of a file are still awaited.
     pub(crate) fn awaits(&mut self, job: &Job) -> Result<bool> {
-        let awaited = "SELECT 1 FROM members WHERE number = ?1 AND status = 'in_progress'";
+        let awaited =
+            "SELECT 1 FROM members WHERE number = ?1 AND status = 'in_progress' AND cut = 0";
         let mut awaited = self.connection.prepare_cached(awaited)?;
         Ok(awaited.exists([job.member])?)
     }
 
-    /// Stores what was made of a file: its chunks, or why there are none. Nothing is stored for a file that is not awaited any more.
-    pub(crate) fn finish_job(
+    /// Stores the chunks of a file, which wait for their vectors from then on, or why there are none. Nothing is stored for a file that is
+    /// not awaited any more. Returns the number of chunks.
+    pub(crate) fn finish_cut(
         &mut self,
         job: &Job,
-        made: std::result::Result<Vec<NewChunk>, Failure>,
+        cut: std::result::Result<Vec<ChunkText>, Failure>,
         chunks_max: u64,
         owner_bytes_max: u64,
-    ) -> Result<()> {
-        let awaited = "SELECT details FROM members WHERE number = ?1 AND status = 'in_progress'";
+    ) -> Result<u64> {
+        let awaited =
+            "SELECT details FROM members WHERE number = ?1 AND status = 'in_progress' AND cut = 0";
         let awaited: Option<Vec<u8>> = self
             .connection
             .query_row(awaited, [job.member], |row| row.get(0))
             .optional()?;
         let Some(details) = awaited else {
-            return Ok(());
+            return Ok(0);
         };
-        let mut details: MemberDetails =
+        let details: MemberDetails =
             self.open_piece(job.owner, &details, &members::about(job.member))?;
         if details.rules != job.rules {
             // It is to be cut otherwise by now.
-            return Ok(());
+            return Ok(0);
         }
-        let made =
-            made.and_then(
+        let cut =
+            cut.and_then(
                 |chunks| match self.room(job, &chunks, chunks_max, owner_bytes_max) {
                     Ok(None) => Ok(chunks),
                     Ok(Some(why)) => Err(failure("invalid_file", why)),
-                    Err(error) => Err(failure("server_error", error.to_string())),
+                    Err(error) => Err(failure(SERVER_ERROR, error.to_string())),
                 },
             );
-        let (status, count, bytes) = match made {
-            Ok(chunks) => {
-                let bytes = self.write_chunks(job, &chunks)?;
-                details.failure = None;
-                ("completed", chunks.len() as u64, bytes)
-            }
+        match cut {
             Err(failure) => {
-                details.failure = Some(failure);
-                ("failed", 0, 0)
+                self.fail_member(job.owner, job.collection, job.member, failure)?;
+                Ok(0)
             }
-        };
-        let update = "UPDATE members SET status = ?2, chunks = ?3, bytes = ?4 WHERE number = ?1";
-        let row = params![job.member, status, stored(count), stored(bytes)];
-        self.connection.execute(update, row)?;
-        self.write_member(job.owner, job.collection, job.member, &details)
+            Ok(chunks) => {
+                self.write_chunks(job, &chunks)?;
+                Ok(chunks.len() as u64)
+            }
+        }
     }
 
-    /// Returns why the chunks have no room; `None` if they have.
+    /// Notes why a file has failed, and removes all its chunks. An older version that it was to replace stays.
+    pub(super) fn fail_member(
+        &mut self,
+        owner: i64,
+        collection: i64,
+        member: i64,
+        failure: Failure,
+    ) -> Result<()> {
+        self.remove_chunks(collection, member)?;
+        let mut details = self.details_of(owner, member)?;
+        details.failure = Some(failure);
+        let update = "UPDATE members SET status = 'failed', cut = 0, chunks = 0, bytes = 0 WHERE number = ?1";
+        self.connection.execute(update, [member])?;
+        self.write_member(owner, collection, member, &details)
+    }
+
+    /// Removes all chunks of a file of a collection.
+    pub(super) fn remove_chunks(&mut self, collection: i64, member: i64) -> Result<()> {
+        self.has_removed = true;
+        self.connection
+            .execute("DELETE FROM chunks WHERE member = ?1", [member])?;
+        let update = "UPDATE collections SET removals = removals + 1 WHERE number = ?1";
+        self.connection.execute(update, [collection])?;
+        Ok(())
+    }
+
+    /// Returns why the chunks have no room; `None` if they have. Chunks that they replace do not count.
     fn room(
         &self,
         job: &Job,
-        chunks: &[NewChunk],
+        chunks: &[ChunkText],
         chunks_max: u64,
         owner_bytes_max: u64,
     ) -> Result<Option<String>> {
-        let count = "SELECT coalesce(sum(chunks), 0) FROM members WHERE collection = ?1";
+        let replaced = "number = ?2 OR number = (SELECT replaces FROM members WHERE number = ?2)";
+        let count = format!(
+            "SELECT coalesce(sum(chunks), 0) FROM members WHERE collection = ?1 AND NOT ({replaced})"
+        );
+        let row = params![job.collection, job.member];
         let count = self
             .connection
-            .query_row(count, [job.collection], |row| number(row, 0))?;
+            .query_row(&count, row, |row| number(row, 0))?;
         if count.saturating_add(chunks.len() as u64) > chunks_max {
             let why = format!(
                 "the vector store would have more than {chunks_max} chunks (`collections.chunks_max`)"
             );
             return Ok(Some(why));
         }
+        let freed = "SELECT coalesce(sum(members.bytes), 0) + coalesce((SELECT sum(files.bytes) FROM files JOIN members
+                ON members.file = files.number WHERE members.number = (SELECT replaces FROM members WHERE number = ?1)), 0)
+            FROM members WHERE number = ?1 OR number = (SELECT replaces FROM members WHERE number = ?1)";
+        let freed = self
+            .connection
+            .query_row(freed, [job.member], |row| number(row, 0))?;
         let bytes: usize = chunks
             .iter()
             .map(|chunk| {
-                let headings: usize = chunk.text.headings.iter().map(String::len).sum();
-                2 * chunk.vector.dimensions() + headings + chunk.text.text.len()
+                let headings: usize = chunk.headings.iter().map(String::len).sum();
+                VECTOR_BYTES + headings + chunk.text.len()
             })
             .sum();
-        if self.bytes_of(job.owner)?.saturating_add(bytes as u64) > owner_bytes_max {
+        let taken = self.bytes_of(job.owner)?.saturating_sub(freed);
+        if taken.saturating_add(bytes as u64) > owner_bytes_max {
             let why = format!(
                 "its chunks would exceed the {owner_bytes_max} bytes of this tenant (`collections.owner_bytes_max`)"
             );
@@ -190,21 +219,30 @@ impl Database {
         Ok(None)
     }
 
-    fn write_chunks(&mut self, job: &Job, chunks: &[NewChunk]) -> Result<u64> {
+    /// Stores chunks beside those of the last reading, which are found until the new ones are complete.
+    fn write_chunks(&mut self, job: &Job, chunks: &[ChunkText]) -> Result<()> {
+        let left = "DELETE FROM chunks WHERE member = ?1 AND changed = 0";
+        self.connection.execute(left, [job.member])?;
         let mut bytes = 0;
         for (place, chunk) in (0_i64..).zip(chunks) {
-            let about = about_text(job.member, place);
-            let text = self.seal(job.owner, &chunk.text, &about)?;
-            let about = about_vector(job.member, place);
-            let vector = self.seal_bytes(job.owner, chunk.vector.to_bytes(), &about)?;
-            bytes += text.len() + vector.len();
-            let insert = "INSERT INTO chunks (collection, member, place, text, vector) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let text = self.seal(job.owner, chunk, &about_text(job.member, place))?;
+            bytes += text.len() as u64;
+            let insert =
+                "INSERT INTO chunks (collection, member, place, text, vector, space, changed)
+                VALUES (?1, ?2, ?3, ?4, x'', 0, 0)";
             let mut insert = self.connection.prepare_cached(insert)?;
-            insert.execute(params![job.collection, job.member, place, text, vector])?;
+            insert.execute(params![job.collection, job.member, place, text])?;
         }
-        Ok(bytes as u64)
+        let update =
+            "UPDATE members SET cut = 1, attempts = 0, bytes = bytes + ?2 WHERE number = ?1";
+        let row = params![job.member, stored(bytes)];
+        self.connection.execute(update, row)?;
+        Ok(())
     }
 }
+
+/// The code of a failure that is not the file's.
+pub(crate) const SERVER_ERROR: &str = "server_error";
 
 /// Creates the reason why a file cannot be read.
 pub(crate) fn failure(code: &str, message: impl Into<String>) -> Failure {

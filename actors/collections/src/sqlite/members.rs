@@ -9,7 +9,7 @@ use crate::{
 };
 use kebne_retrieval::Attributes;
 
-const MEMBER: &str =
+pub(super) const MEMBER: &str =
     "files.id, members.created, members.status, members.bytes, members.details, members.number";
 /// The files of a collection that exist at a time.
 const OF_COLLECTION: &str =
@@ -21,7 +21,7 @@ pub(super) struct Raw {
     pub(super) number: i64,
 }
 
-fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+pub(super) fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
     let status: String = row.get(2)?;
     let member = Member {
         file: row.get(0)?,
@@ -56,12 +56,13 @@ impl Database {
         let (_, file_number) = self.file_of(owner, file, now)?;
         if let Some(present) = self.member_of(owner, of, file, now)? {
             let mut member = present.0;
-            let again = member.status == Status::Failed || member.details.rules != details.rules;
+            let is_given_up = matches!(member.status, Status::Failed | Status::Cancelled);
+            let again = is_given_up || member.details.rules != details.rules;
             member.details.attributes.clone_from(&details.attributes);
             if again {
                 member.details.rules = details.rules;
                 member.details.failure = None;
-                self.read_again(of, present.1)?;
+                self.read_again(present.1)?;
                 member.status = Status::InProgress;
             }
             self.write_member(owner, of, present.1, &member.details)?;
@@ -95,20 +96,24 @@ impl Database {
         })
     }
 
-    /// Has a file of a collection read again.
-    fn read_again(&mut self, collection: i64, member: i64) -> Result<()> {
-        let chunks = "DELETE FROM chunks WHERE member = ?1";
-        self.connection.execute(chunks, [member])?;
-        let update = "UPDATE members SET status = 'in_progress', attempts = 0, chunks = 0, bytes = 0 WHERE number = ?1";
+    /// Has a file of a collection read again. The chunks of the last reading are found until the new ones are complete.
+    fn read_again(&mut self, member: i64) -> Result<()> {
+        let new = "DELETE FROM chunks WHERE member = ?1 AND changed = 0";
+        self.connection.execute(new, [member])?;
+        let update = "UPDATE members SET status = 'in_progress', attempts = 0, cut = 0,
+                bytes = (SELECT coalesce(sum(length(text) + length(vector)), 0) FROM chunks WHERE member = ?1)
+            WHERE number = ?1";
         self.connection.execute(update, [member])?;
-        self.changed(collection)
+        Ok(())
     }
 
-    /// Notes that the chunks or the attributes of a collection are others.
-    pub(super) fn changed(&mut self, collection: i64) -> Result<()> {
-        let update = "UPDATE collections SET version = version + 1 WHERE number = ?1";
-        self.connection.execute(update, [collection])?;
-        Ok(())
+    /// Notes that the chunks or the attributes of a collection are others, and returns its new version.
+    pub(super) fn changed(&mut self, collection: i64) -> Result<u64> {
+        let update =
+            "UPDATE collections SET version = version + 1 WHERE number = ?1 RETURNING version";
+        let mut update = self.connection.prepare_cached(update)?;
+        let version = update.query_row([collection], |row| number(row, 0));
+        Ok(version.optional()?.unwrap_or_default())
     }
 
     pub(super) fn write_member(
@@ -119,9 +124,11 @@ impl Database {
         details: &MemberDetails,
     ) -> Result<()> {
         let sealed = self.seal(owner, details, &about(member))?;
-        let update = "UPDATE members SET details = ?2 WHERE number = ?1";
-        self.connection.execute(update, params![member, sealed])?;
-        self.changed(collection)
+        let version = stored(self.changed(collection)?);
+        let update = "UPDATE members SET details = ?2, changed = ?3 WHERE number = ?1";
+        self.connection
+            .execute(update, params![member, sealed, version])?;
+        Ok(())
     }
 
     /// Returns a file of a collection and its number there.
@@ -144,7 +151,7 @@ impl Database {
         found.map(|raw| self.opened(owner, raw)).transpose()
     }
 
-    fn opened(&mut self, owner: i64, raw: Raw) -> Result<(Member, i64)> {
+    pub(super) fn opened(&mut self, owner: i64, raw: Raw) -> Result<(Member, i64)> {
         let mut member = raw.member;
         member.details = self.open_piece(owner, &raw.sealed, &about(raw.number))?;
         Ok((member, raw.number))
@@ -174,20 +181,14 @@ impl Database {
     ) -> Result<Page<Member>> {
         let owner = found(self.owner(owner)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(owner, collection, now)?;
-        let mut bound = |id: &Option<String>| match id {
-            Some(id) => {
-                let (_, number) = found(self.member_of(owner, of, id, now)?, Thing::Member)?;
-                Ok::<_, StoreError>(Some(number))
-            }
-            None => Ok(None),
-        };
-        let (after, before) = (bound(&page.after)?, bound(&page.before)?);
+        let (after, before) =
+            page.bounds(|id| Ok(found(self.member_of(owner, of, id, now)?, Thing::Member)?.1))?;
         let condition =
             format!("{OF_COLLECTION} AND (:status IS NULL OR members.status = :status)");
         let tables = "members JOIN files ON files.number = members.file";
-        let select = super::collections::paged("members", MEMBER, &condition, page.oldest_first);
+        let select = super::collections::paged("members", MEMBER, &condition, page);
         let select = select.replacen("FROM members", &format!("FROM {tables}"), 1);
-        let mut rows = {
+        let rows = {
             let mut select = self.connection.prepare_cached(&select)?;
             let status = status.map(Status::name);
             let parameters = named_params! {
@@ -197,9 +198,8 @@ impl Database {
             rows.take(page.limit + 1)
                 .collect::<rusqlite::Result<Vec<_>>>()?
         };
-        let has_more = rows.len() > page.limit;
-        rows.truncate(page.limit);
-        let items = rows.into_iter().map(|raw| Ok(self.opened(owner, raw)?.0));
+        let Page { items, has_more } = page.page(rows);
+        let items = items.into_iter().map(|raw| Ok(self.opened(owner, raw)?.0));
         Ok(Page {
             items: items.collect::<Result<_>>()?,
             has_more,
@@ -233,10 +233,24 @@ impl Database {
         let owner = found(self.owner(owner)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(owner, collection, now)?;
         let (_, number) = found(self.member_of(owner, of, file, now)?, Thing::Member)?;
-        self.connection
-            .execute("DELETE FROM chunks WHERE member = ?1", [number])?;
-        self.connection
-            .execute("DELETE FROM members WHERE number = ?1", [number])?;
-        self.changed(of)
+        self.take_out(of, number)
+    }
+
+    /// Takes a file out of a collection by its number there, with the older version that it was to replace.
+    pub(super) fn take_out(&mut self, collection: i64, number: i64) -> Result<()> {
+        self.remove_chunks(collection, number)?;
+        let replaced = "DELETE FROM members WHERE number = ?1 RETURNING replaces";
+        let replaced: Option<i64> = self
+            .connection
+            .query_row(replaced, [number], |row| row.get(0))?;
+        if let Some(replaced) = replaced {
+            let owner = "SELECT owner FROM collections WHERE number = ?1";
+            let owner: i64 = self
+                .connection
+                .query_row(owner, [collection], |row| row.get(0))?;
+            self.erase_replaced(owner, replaced)?;
+        }
+        self.changed(collection)?;
+        Ok(())
     }
 }

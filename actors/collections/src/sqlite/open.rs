@@ -1,80 +1,112 @@
 //! Creates and opens the file.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{cell::Cell, path::PathBuf, sync::Arc, time::Duration};
 
+use kebne_file::{Found, Kind, OWNERS, Owners, PrivateFile};
 use kebne_seal::Keyring;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{Database, Result};
-use crate::model::StoreError;
 
-/// The application id of the file (`KebC`).
-const APPLICATION: i32 = 0x4b65_6243;
-/// The version of the schema.
-const FORMAT: i32 = 1;
-/// The longest wait for the lock of another process.
-const BUSY: Duration = Duration::from_millis(500);
-/// A known text that is stored sealed, to distinguish a wrong key from a damaged piece.
-const KEY_CHECK: &str = "kebne collections";
+/// The file (`KebC`).
+const KIND: Kind = Kind {
+    name: "collections",
+    application: 0x4b65_6243,
+    format: 3,
+    key_check: "kebne collections",
+    busy: Duration::from_millis(500),
+};
 
 const SCHEMA: &str = "
-CREATE TABLE lock (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE owners (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, key BLOB) STRICT;
 CREATE TABLE files (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL,
     created INTEGER NOT NULL, expires INTEGER, bytes INTEGER NOT NULL, details BLOB NOT NULL, content BLOB NOT NULL
 ) STRICT;
 CREATE INDEX files_by_owner ON files (owner, number, bytes);
 CREATE INDEX files_by_expiry ON files (expires) WHERE expires IS NOT NULL;
+CREATE TABLE spaces (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE collections (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL,
-    created INTEGER NOT NULL, used INTEGER NOT NULL, days INTEGER, version INTEGER NOT NULL, details BLOB NOT NULL
+    created INTEGER NOT NULL, used INTEGER NOT NULL, days INTEGER, version INTEGER NOT NULL, details BLOB NOT NULL,
+    removals INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX collections_by_owner ON collections (owner, number);
 CREATE TABLE members (
     number INTEGER PRIMARY KEY AUTOINCREMENT, collection INTEGER NOT NULL, file INTEGER NOT NULL,
     created INTEGER NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL,
     chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, details BLOB NOT NULL,
+    cut INTEGER NOT NULL DEFAULT 0, replaces INTEGER, changed INTEGER NOT NULL DEFAULT 1,
     UNIQUE (collection, file)
 ) STRICT;
 CREATE INDEX members_by_file ON members (file);
-CREATE INDEX members_waiting ON members (attempts, number) WHERE status = 'in_progress';
 CREATE TABLE chunks (
     number INTEGER PRIMARY KEY AUTOINCREMENT, collection INTEGER NOT NULL, member INTEGER NOT NULL,
-    place INTEGER NOT NULL, text BLOB NOT NULL, vector BLOB NOT NULL
+    place INTEGER NOT NULL, text BLOB NOT NULL, vector BLOB NOT NULL,
+    space INTEGER NOT NULL DEFAULT 1, changed INTEGER NOT NULL DEFAULT 1
 ) STRICT;
-CREATE INDEX chunks_by_collection ON chunks (collection, number);
-CREATE INDEX chunks_by_member ON chunks (member, place);
 ";
 
-/// The place of the file and its key, and its identity once it was found or created; clones share it.
+/// The indexes of format 2.
+///
+/// `members.cut` is 1 while the new chunks of a file are stored and wait for their vectors; `members.replaces` is the file of an older
+/// version, which is erased when this one is complete. `chunks.changed` is the version of the collection that changed a chunk; 0 is a
+/// new chunk, which is not found yet. `chunks.space` is the space of its vector; 0 is none.
+const INDEXES: &str = "
+CREATE INDEX members_waiting ON members (attempts, number) WHERE status = 'in_progress' AND cut = 0;
+CREATE INDEX members_by_change ON members (collection, changed);
+CREATE INDEX chunks_by_space ON chunks (collection, space, number);
+CREATE INDEX chunks_by_change ON chunks (collection, changed, number);
+CREATE INDEX chunks_by_member ON chunks (member, changed, space, place);
+";
+
+/// Brings a file of format 1 to the tables of format 2. All its vectors are of the built-in embedder, whose space has the number 1.
+const UPGRADE: &str = "
+CREATE TABLE spaces (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+INSERT INTO spaces VALUES (1, 'hashed-ngrams-v1-384');
+ALTER TABLE collections ADD COLUMN removals INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE members ADD COLUMN cut INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE members ADD COLUMN replaces INTEGER;
+ALTER TABLE members ADD COLUMN changed INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE chunks ADD COLUMN space INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE chunks ADD COLUMN changed INTEGER NOT NULL DEFAULT 1;
+DROP INDEX members_waiting;
+DROP INDEX chunks_by_collection;
+DROP INDEX chunks_by_member;
+";
+
+/// What format 3 adds: the days after which files leave a collection.
+const AGES: &str = "
+ALTER TABLE collections ADD COLUMN file_days INTEGER;
+CREATE INDEX members_by_age ON members (collection, created);
+";
+
+/// The place of the file and its key; clones share its identity.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    path: PathBuf,
+    file: PrivateFile,
     keyring: Option<Keyring>,
-    /// A file that disappears while the service runs is not replaced: an empty one would hide the loss.
-    identity: Arc<OnceLock<(u64, u64)>>,
+    /// The name of the space of the embedder's vectors.
+    space: Arc<str>,
 }
 
 impl Place {
-    pub(crate) fn new(path: PathBuf, keyring: Option<Keyring>) -> Self {
+    /// Creates the place of a file that may not exist yet. A file in it has at most `file_size_max` bytes.
+    pub(crate) fn new(
+        path: PathBuf,
+        keyring: Option<Keyring>,
+        space: &str,
+        file_size_max: u64,
+    ) -> Self {
         Self {
-            path,
+            file: PrivateFile::new(path, KIND, file_size_max),
             keyring,
-            identity: Arc::default(),
+            space: space.into(),
         }
     }
 
     /// Returns `true` if there is a file, or there was one since the start.
     pub(crate) fn exists(&self) -> bool {
-        self.identity.get().is_some() || self.path.exists()
+        self.file.exists()
     }
 
     /// Opens the file, or creates it if there was none since the start.
@@ -82,28 +114,11 @@ impl Place {
     /// # Errors
     /// Fails if the file cannot be opened, is not a store of collections, has another key, or has disappeared.
     pub(crate) fn open(&self) -> Result<Database> {
-        let path = self.path.display();
-        let failed =
-            |error: &io::Error| StoreError::Failed(format!("cannot open `{path}`: {error}"));
-        self.check()?;
-        let folder = self.path.parent();
-        if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) {
-            let mut builder = fs::DirBuilder::new();
-            let made = builder.recursive(true).mode(0o700).create(folder);
-            made.map_err(|error| failed(&error))?;
-        }
-        // Created here, so that nobody else can read it. `SQLite` gives its log the same permissions.
-        let mut options = fs::OpenOptions::new();
-        let file = options
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&self.path);
-        let file = file.and_then(|file| file.metadata());
-        let file = file.map_err(|error| failed(&error))?;
-        let database = self.connect()?;
-        database.prepare(&self.path.display().to_string())?;
-        self.identity.get_or_init(|| (file.dev(), file.ino()));
+        let connection = self
+            .file
+            .open(|connection, found| self.prepare(connection, found))?;
+        let database = self.database(connection);
+        database.add_space()?;
         Ok(database)
     }
 
@@ -112,108 +127,90 @@ impl Place {
     /// # Errors
     /// As [`Place::open`].
     pub(crate) fn open_to_read(&self) -> Result<Database> {
-        self.check()?;
-        self.connect()
+        Ok(self.database(self.file.open_again()?))
     }
 
-    fn connect(&self) -> Result<Database> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        // Removed data is overwritten.
-        connection.pragma_update(None, "secure_delete", true)?;
-        Ok(Database {
-            connection,
-            keyring: self.keyring.clone(),
-            keys: HashMap::new(),
-        })
+    /// Does a step that removes data, also while the disk is full.
+    pub(crate) fn removing<T>(&self, step: impl FnOnce() -> T) -> T {
+        self.file.removing(step)
     }
 
     /// Fails if the file is not the one that was opened first.
-    fn check(&self) -> Result<()> {
-        let found = fs::metadata(&self.path).map(|found| (found.dev(), found.ino()));
-        match (self.identity.get(), found) {
-            (None, _) => Ok(()),
-            (Some(known), Ok(found)) if *known == found => Ok(()),
-            _ => {
-                let path = self.path.display();
-                let message = format!("the file `{path}` has disappeared or was replaced");
-                Err(StoreError::Failed(message))
-            }
+    pub(crate) fn check(&self) -> Result<()> {
+        Ok(self.file.check()?)
+    }
+
+    fn database(&self, connection: Connection) -> Database {
+        Database {
+            connection,
+            owners: Owners::new(self.keyring.clone()),
+            space_name: Arc::clone(&self.space),
+            space: Cell::new(None),
+            has_removed: false,
         }
+    }
+
+    /// Creates the tables of a new file, and checks what an existing file is and whether the key is its key.
+    fn prepare(&self, connection: &Connection, found: Found) -> Result<()> {
+        let (file, master) = (&self.file, self.keyring.as_ref());
+        let steps: &[&str] = match found {
+            Found::Nothing => {
+                let tables = [OWNERS, SCHEMA, INDEXES, AGES];
+                return Ok(file.create(connection, &tables, master)?);
+            }
+            Found::Present => &[],
+            Found::Other(1) => &[UPGRADE, INDEXES, AGES],
+            Found::Other(2) => &[AGES],
+            Found::Other(_) => return Err(file.is_not_ours().into()),
+        };
+        if file.has_old_key(connection, master)?
+            && let Some(master) = master
+        {
+            let owners = Owners::new(Some(master.clone()));
+            file.rotate(connection, master, |connection| {
+                owners.wrap_again(connection)
+            })?;
+        }
+        if !steps.is_empty() {
+            upgrade(connection, steps)?;
+        }
+        Ok(())
     }
 }
 
+/// Brings a file of an older format to the present one.
+fn upgrade(connection: &Connection, steps: &[&str]) -> Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", KIND.format)?;
+    transaction.commit()?;
+    tracing::info!(
+        format = KIND.format,
+        "the file of collections was brought to a new format"
+    );
+    Ok(())
+}
+
 impl Database {
-    /// Creates the tables of a new file, and checks what an existing file is and whether the key is its key.
-    fn prepare(&self, path: &str) -> Result<()> {
-        let number = |name: &str| -> rusqlite::Result<i32> {
-            let connection = &self.connection;
-            connection.pragma_query_value(None, name, |row| row.get(0))
-        };
-        let (application, format) = (number("application_id")?, number("user_version")?);
-        if (application, format) == (APPLICATION, FORMAT) {
-            return self.check_key(path);
-        }
-        let tables = "SELECT count(*) FROM sqlite_schema";
-        let tables: i64 = self.connection.query_row(tables, [], |row| row.get(0))?;
-        if application != 0 || format != 0 || tables != 0 {
-            let message = format!("`{path}` is not a store of collections of this version");
-            return Err(StoreError::Damaged(message));
-        }
-        let transaction = self.connection.unchecked_transaction()?;
-        transaction.execute_batch(SCHEMA)?;
-        if let Some(keyring) = &self.keyring {
-            let check = keyring.seal(b"", KEY_CHECK)?;
-            transaction.execute("INSERT INTO lock VALUES ('check', ?1)", [check])?;
-        }
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        Ok(transaction.commit()?)
-    }
-
-    fn check_key(&self, path: &str) -> Result<()> {
-        let find = "SELECT value FROM lock WHERE name = 'check'";
-        let check: Option<Vec<u8>> = self
-            .connection
-            .query_row(find, [], |row| row.get(0))
-            .optional()?;
-        let wrong = match (&self.keyring, check) {
-            (None, None) => return Ok(()),
-            (Some(keyring), Some(check)) => match keyring.open(&check, KEY_CHECK) {
-                Some((_, 0)) => return Ok(()),
-                Some(_) => return self.rotate(keyring),
-                None => "the key is not the one that the file was encrypted with",
-            },
-            (None, Some(_)) => "the file is encrypted, and no key is set",
-            (Some(_), None) => "a key is set, but the file was written without encryption",
-        };
-        Err(StoreError::Damaged(format!("`{path}`: {wrong}")))
-    }
-
-    /// Encrypts the keys of all owners with the first key.
-    fn rotate(&self, keyring: &Keyring) -> Result<()> {
-        let transaction = self.connection.unchecked_transaction()?;
-        let rows = {
-            let mut rows = transaction.prepare("SELECT number, key FROM owners")?;
-            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()?
-        };
-        for (owner, key) in rows {
-            let about = super::owners::about(owner);
-            let message =
-                || StoreError::Damaged(format!("the key of owner {owner} cannot be decrypted"));
-            let (key, _) = keyring.open(&key, &about).ok_or_else(message)?;
-            let sealed = keyring.seal(&key, &about)?;
-            let update = "UPDATE owners SET key = ?2 WHERE number = ?1";
-            transaction.execute(update, rusqlite::params![owner, sealed])?;
-        }
-        let check = keyring.seal(b"", KEY_CHECK)?;
-        transaction.execute("UPDATE lock SET value = ?1 WHERE name = 'check'", [check])?;
-        transaction.commit()?;
-        tracing::info!("the encryption key of collections was changed");
+    /// Gives the space of the embedder a number.
+    fn add_space(&self) -> Result<()> {
+        let insert = "INSERT OR IGNORE INTO spaces (name) VALUES (?1)";
+        self.connection.execute(insert, [&*self.space_name])?;
         Ok(())
+    }
+
+    /// Returns the number of the space of the embedder's vectors; -1, which no chunk has, as long as there is none.
+    pub(super) fn space(&self) -> Result<i64> {
+        if let Some(space) = self.space.get() {
+            return Ok(space);
+        }
+        let find = "SELECT number FROM spaces WHERE name = ?1";
+        let name = &*self.space_name;
+        let found = self.connection.query_row(find, [name], |row| row.get(0));
+        let space = found.optional()?;
+        self.space.set(space);
+        Ok(space.unwrap_or(-1))
     }
 }

@@ -1,10 +1,13 @@
 //! What searches read.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rusqlite::{OptionalExtension as _, named_params, params};
 
 use super::{Database, Result, collections, files, found, ingestion, members, number, stored};
-use crate::model::{ChunkText, MemberDetails, Thing};
-use kebne_retrieval::{Attributes, InvalidVector, Vector};
+use crate::model::{ChunkText, MemberDetails, StoreError, Thing};
+use kebne_retrieval::{Attributes, Vector};
+use serde::Serialize;
 
 /// A collection that may be searched.
 #[derive(Clone, Debug)]
@@ -12,6 +15,8 @@ pub(crate) struct Visible {
     pub(crate) number: i64,
     /// It grows with each change of chunks and attributes.
     pub(crate) version: u64,
+    /// It grows with each removal of chunks.
+    pub(crate) removals: u64,
     owner: i64,
 }
 
@@ -20,6 +25,16 @@ pub(crate) struct Visible {
 pub(crate) struct Indexed {
     pub(crate) member: i64,
     pub(crate) attributes: Attributes,
+}
+
+/// A chunk that is new or has a new vector.
+#[derive(Clone, Debug)]
+pub(crate) struct ChangedChunk {
+    pub(crate) member: i64,
+    /// `None` if it is known.
+    pub(crate) text: Option<ChunkText>,
+    /// Its vector, if it has one of the embedder's space.
+    pub(crate) vector: Option<Vector>,
 }
 
 /// A chunk with its file.
@@ -31,6 +46,8 @@ pub(crate) struct ChunkRow {
     /// The position among the chunks of its file.
     pub(crate) place: u64,
     pub(crate) text: ChunkText,
+    /// Its vector, if it has one of the embedder's space.
+    pub(crate) vector: Option<Vector>,
 }
 
 impl Database {
@@ -41,7 +58,7 @@ impl Database {
         // Nothing was written.
         self.connection.execute_batch("ROLLBACK").ok();
         // An owner's number may be given anew.
-        self.keys.clear();
+        self.owners.clear();
         done
     }
 
@@ -50,28 +67,29 @@ impl Database {
         let owner = found(self.owner(owner)?, Thing::Collection)?;
         let lives = collections::lives();
         let find = format!(
-            "SELECT number, version FROM collections WHERE id = :id AND owner = :owner AND {lives}"
+            "SELECT number, version, removals FROM collections WHERE id = :id AND owner = :owner AND {lives}"
         );
         let mut find = self.connection.prepare_cached(&find)?;
         let parameters = named_params! {":id": id, ":owner": owner, ":now": stored(now)};
         let row = find.query_row(parameters, |row| {
-            let (number, version) = (row.get(0)?, number(row, 1)?);
             Ok(Visible {
-                number,
-                version,
+                number: row.get(0)?,
+                version: number(row, 1)?,
+                removals: number(row, 2)?,
                 owner,
             })
         });
         found(row.optional()?, Thing::Collection)
     }
 
-    /// Returns the files of a collection.
-    pub(crate) fn indexed(&mut self, of: &Visible) -> Result<Vec<Indexed>> {
-        let select =
-            "SELECT number, details FROM members WHERE collection = ?1 AND status = 'completed'";
+    /// Returns the files of a collection that have changed since a version of it.
+    pub(crate) fn indexed(&mut self, of: &Visible, since: u64) -> Result<Vec<Indexed>> {
+        let select = "SELECT number, details FROM members WHERE collection = ?1 AND changed > ?2";
         let rows = {
             let mut select = self.connection.prepare_cached(select)?;
-            let rows = select.query_map([of.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = select.query_map(params![of.number, stored(since)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
             rows.collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()?
         };
         let mut all = Vec::with_capacity(rows.len());
@@ -86,36 +104,40 @@ impl Database {
         Ok(all)
     }
 
-    /// Returns the numbers of all chunks of a collection, in order.
+    /// Returns the numbers of all chunks of a collection that are found.
     pub(crate) fn chunk_numbers(&self, of: &Visible) -> Result<Vec<i64>> {
-        let select = "SELECT number FROM chunks WHERE collection = ?1 ORDER BY number";
+        let select = "SELECT number FROM chunks WHERE collection = ?1 AND changed > 0";
         let mut select = self.connection.prepare_cached(select)?;
         let rows = select.query_map([of.number], |row| row.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Calls `take` with number, file, text and vector of each chunk of a collection behind the chunk `after`.
-    pub(crate) fn chunks_after(
+    /// Calls `take` with the number of each chunk of a collection that has changed since a version of it, and with what reads the chunk, with
+    /// its text or without.
+    pub(crate) fn chunks_since(
         &mut self,
         of: &Visible,
-        after: i64,
-        mut take: impl FnMut(i64, i64, &ChunkText, std::result::Result<Vector, InvalidVector>),
+        since: u64,
+        mut take: impl FnMut(i64, &mut dyn FnMut(bool) -> Result<ChangedChunk>) -> Result<()>,
     ) -> Result<()> {
-        type Raw = (i64, i64, i64, Vec<u8>, Vec<u8>);
-        let mut after = after;
+        type Raw = (i64, i64, i64, Vec<u8>, Vec<u8>, i64, i64);
+        let (space, mut place_of_last) = (self.space()?, (stored(since), i64::MAX));
         loop {
             // In parts, so that texts do not take memory all at once.
-            let select = "SELECT number, member, place, text, vector FROM chunks
-                WHERE collection = ?1 AND number > ?2 ORDER BY number LIMIT 500";
+            let select = "SELECT number, member, place, text, vector, space, changed FROM chunks
+                WHERE collection = ?1 AND (changed, number) > (?2, ?3) ORDER BY changed, number LIMIT 500";
             let rows: Vec<Raw> = {
                 let mut select = self.connection.prepare_cached(select)?;
-                let rows = select.query_map(params![of.number, after], |row| {
+                let behind = params![of.number, place_of_last.0, place_of_last.1];
+                let rows = select.query_map(behind, |row| {
                     Ok((
                         row.get(0)?,
                         row.get(1)?,
                         row.get(2)?,
                         row.get(3)?,
                         row.get(4)?,
+                        row.get(5)?,
+                        row.get(6)?,
                     ))
                 })?;
                 rows.collect::<rusqlite::Result<_>>()?
@@ -123,25 +145,91 @@ impl Database {
             let Some(last) = rows.last() else {
                 return Ok(());
             };
-            after = last.0;
-            for (number, member, place, text, vector) in rows {
-                let about = ingestion::about_text(member, place);
-                let text: ChunkText = self.open_piece(of.owner, &text, &about)?;
-                let about = ingestion::about_vector(member, place);
-                let vector = self.open_bytes(of.owner, &vector, &about)?;
-                take(number, member, &text, Vector::from_bytes(&vector));
+            place_of_last = (last.6, last.0);
+            for (number, member, place, text, vector, of_space, _) in rows {
+                let place_of_vector = (of_space == space).then_some((member, place));
+                let mut read = |with_text: bool| {
+                    let text = if with_text {
+                        let about = ingestion::about_text(member, place);
+                        Some(self.open_piece(of.owner, &text, &about)?)
+                    } else {
+                        None
+                    };
+                    let vector = match place_of_vector {
+                        Some(place) => self.vector(of.owner, place, &vector)?,
+                        None => None,
+                    };
+                    Ok(ChangedChunk {
+                        member,
+                        text,
+                        vector,
+                    })
+                };
+                take(number, &mut read)?;
             }
         }
     }
 
+    /// Returns a stored vector; `None` for a chunk that the embedder has refused.
+    fn vector(
+        &mut self,
+        owner: i64,
+        (member, place): (i64, i64),
+        sealed: &[u8],
+    ) -> Result<Option<Vector>> {
+        if sealed.is_empty() {
+            return Ok(None);
+        }
+        let about = ingestion::about_vector(member, place);
+        let bytes = self.open_bytes(owner, sealed, &about)?;
+        Ok(Vector::from_bytes(&bytes).ok())
+    }
+
+    /// Returns the stored vectors of chunks of collections of one owner, as far as they have one of the embedder's space.
+    pub(crate) fn vectors(
+        &mut self,
+        of: &[&Visible],
+        chunks: &BTreeSet<u64>,
+    ) -> Result<BTreeMap<u64, Vector>> {
+        type Raw = (i64, i64, i64, Vec<u8>);
+        let Some(owner) = of.first().map(|of| of.owner) else {
+            return Ok(BTreeMap::new());
+        };
+        let collections: Vec<i64> = of.iter().map(|of| of.number).collect();
+        // The wanted chunks come first, so that only they are read.
+        let select = "SELECT chunks.number, chunks.member, chunks.place, chunks.vector
+            FROM json_each(:chunks) AS wanted CROSS JOIN chunks ON chunks.number = wanted.value
+                JOIN collections ON collections.number = chunks.collection
+            WHERE chunks.space = :space AND chunks.changed > 0 AND collections.owner = :owner
+                AND chunks.collection IN (SELECT value FROM json_each(:collections))";
+        let space = self.space()?;
+        let rows: Vec<Raw> = {
+            let mut select = self.connection.prepare_cached(select)?;
+            let parameters = named_params! {
+                ":chunks": listed(chunks)?, ":space": space, ":owner": owner, ":collections": listed(&collections)?,
+            };
+            let rows = select.query_map(parameters, |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        let mut vectors = BTreeMap::new();
+        for (number, member, place, sealed) in rows {
+            if let Some(vector) = self.vector(owner, (member, place), &sealed)? {
+                vectors.insert(number.unsigned_abs(), vector);
+            }
+        }
+        Ok(vectors)
+    }
+
     /// Returns a chunk of an owner's collection; `None` if it is gone.
     pub(crate) fn chunk(&mut self, of: &Visible, chunk: i64, now: u64) -> Result<Option<ChunkRow>> {
-        type Raw = (String, Vec<u8>, Vec<u8>, i64, Vec<u8>, i64);
+        type Raw = (String, Vec<u8>, Vec<u8>, i64, Vec<u8>, i64, Vec<u8>, i64);
         let find = format!(
-            "SELECT files.id, files.details, members.details, chunks.place, chunks.text, members.number
+            "SELECT files.id, files.details, members.details, chunks.place, chunks.text, members.number, chunks.vector, chunks.space
             FROM chunks JOIN members ON members.number = chunks.member JOIN files ON files.number = members.file
                 JOIN collections ON collections.number = chunks.collection
-            WHERE chunks.number = :chunk AND chunks.collection = :collection AND collections.owner = :owner
+            WHERE chunks.number = :chunk AND chunks.changed > 0 AND chunks.collection = :collection AND collections.owner = :owner
                 AND files.owner = :owner AND {}",
             files::LIVES
         );
@@ -158,11 +246,13 @@ impl Database {
                     row.get(3)?,
                     row.get(4)?,
                     row.get(5)?,
+                    row.get(6)?,
+                    row.get(7)?,
                 ))
             });
             row.optional()?
         };
-        let Some((file, details, of_member, place, text, member)) = row else {
+        let Some((file, details, of_member, place, text, member, vector, space)) = row else {
             return Ok(None);
         };
         let details: crate::model::FileDetails =
@@ -175,6 +265,11 @@ impl Database {
             attributes: of_member.attributes,
             place: place.unsigned_abs(),
             text: self.open_piece(of.owner, &text, &ingestion::about_text(member, place))?,
+            vector: if space == self.space()? {
+                self.vector(of.owner, (member, place), &vector)?
+            } else {
+                None
+            },
         }))
     }
 
@@ -188,7 +283,7 @@ impl Database {
         let member = self.member(owner, collection, file, now)?;
         let of = self.visible(owner, collection, now)?;
         let select = "SELECT members.number, chunks.place, chunks.text FROM chunks JOIN members ON members.number = chunks.member
-            JOIN files ON files.number = members.file WHERE chunks.collection = ?1 AND files.id = ?2 ORDER BY chunks.place";
+            JOIN files ON files.number = members.file WHERE chunks.collection = ?1 AND chunks.changed > 0 AND files.id = ?2 ORDER BY chunks.place";
         let rows = {
             let mut select = self.connection.prepare_cached(select)?;
             let rows = select.query_map(params![of.number, member.file], |row| {
@@ -201,4 +296,10 @@ impl Database {
         });
         texts.collect()
     }
+}
+
+/// Returns numbers as a list of JSON, the form in which a query takes many.
+fn listed<T: Serialize>(numbers: T) -> Result<String> {
+    let list = serde_json::to_string(&numbers);
+    list.map_err(|error| StoreError::Failed(error.to_string()))
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kebne_seal::Keyring;
+use kebne_seal::{Keyring, OwnerKeys};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -20,20 +20,27 @@ use super::{
     tidy::Pass,
 };
 use crate::store::{
-    Alive, Change, Collect, Details, Found, Owned, Part, PartSize, Quota, Session, StoreError,
+    Alive, Change, Collect, Details, Found, Marks, Owned, Part, PartSize, Quota, Session,
+    StoreError,
 };
 
-const SESSION: &str = "id, owner, created, used, turns, tokens, bytes, details";
+pub(super) const SESSION: &str =
+    "id, owner, created, used, turns, tokens, bytes, details, cuts, facts, facts_through, partial";
 
 /// An open store.
 #[derive(Debug)]
 pub(super) struct Database {
     pub(super) connection: Connection,
-    pub(super) keyring: Option<Keyring>,
+    /// The keys of tenants; `None` if the file is not encrypted.
+    pub(super) keys: Option<RefCell<OwnerKeys>>,
     /// The files beside it that the connection uses.
     pub(super) logs: Logs,
     /// `true` if pieces that do not name their owner are accepted.
     pub(super) unowned: Cell<bool>,
+    /// `true` if pieces are accepted that are sealed with the master key in place of their owner's.
+    pub(super) unkeyed: Cell<bool>,
+    /// `true` if something was removed since keys were last looked through.
+    pub(super) may_have_needless_keys: Cell<bool>,
     /// The progress of sealing old pieces again; `None` if none are left.
     pub(super) pass: RefCell<Option<Pass>>,
 }
@@ -57,7 +64,7 @@ pub(super) struct Kept {
     pub(super) bytes: i64,
     /// The part of these bytes that its details take.
     pub(super) details_bytes: i64,
-    /// `true` if the details are sealed with the first key for the present owner.
+    /// `true` if the details are sealed with the key of the present owner.
     pub(super) is_fresh: bool,
 }
 
@@ -77,13 +84,20 @@ impl Database {
         keyring: Option<Keyring>,
         busy: Duration,
     ) -> Result<Self, Problem> {
-        let (connection, stale) = file::open(path, keyring.as_ref(), busy)?;
-        let Stale { marks, unowned } = stale;
+        let keys = keyring.map(OwnerKeys::new);
+        let (connection, stale) = file::open(path, keys.as_ref(), busy)?;
+        let Stale {
+            marks,
+            unowned,
+            unkeyed,
+        } = stale;
         let database = Self {
             connection,
-            keyring,
+            keys: keys.map(RefCell::new),
             logs: Logs::of(path)?,
             unowned: Cell::new(unowned),
+            unkeyed: Cell::new(unkeyed),
+            may_have_needless_keys: Cell::new(true),
             pass: RefCell::new(Pass::over(marks)),
         };
         if database.is_cut(path)? {
@@ -176,8 +190,8 @@ impl Database {
         // Turns of a removed session of this id may not be erased yet.
         self.erase(&session.id)?;
         let insert =
-            "INSERT INTO sessions (id, owner, created, used, turns, tokens, bytes, details)
-            VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6)";
+            "INSERT INTO sessions (id, owner, created, used, turns, tokens, bytes, details, partial)
+            VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?7)";
         let (created, used) = (number(session.created), number(session.used));
         self.connection.prepare_cached(insert)?.execute(params![
             session.id,
@@ -185,7 +199,8 @@ impl Database {
             created,
             used,
             bytes,
-            details
+            details,
+            session.marks.is_partial
         ])?;
         Ok(())
     }
@@ -210,7 +225,8 @@ impl Database {
         quota: Quota,
     ) -> Result<Session, Problem> {
         let mut kept = self.own(named)?;
-        change.apply(&mut kept.session.details);
+        let cuts = kept.session.marks.cuts;
+        change.apply(&mut kept.session.details, cuts);
         kept.session.used = now;
         let details = self.seal_details(&named.id, &named.owner, &kept.sealed())?;
         let more = size(&details) - kept.details_bytes;
@@ -242,7 +258,7 @@ impl Database {
         };
         let list = format!(
             "SELECT {SESSION} FROM sessions WHERE owner = ?1 AND created >= ?2 AND used >= ?3
-            AND (created, id) < (?4, ?5) ORDER BY created DESC, id DESC LIMIT ?6"
+            AND partial = 0 AND (created, id) < (?4, ?5) ORDER BY created DESC, id DESC LIMIT ?6"
         );
         let mut list = self.connection.prepare_cached(&list)?;
         let since = (number(alive.created_since), number(alive.used_since));
@@ -275,9 +291,26 @@ impl Database {
 
     /// Returns a session of an owner.
     pub(super) fn own(&self, named: &Owned) -> Result<Kept, Problem> {
-        let kept = self.kept(&named.id)?;
-        let own = kept.filter(|kept| named.is(&kept.session));
-        Ok(own.ok_or(StoreError::NoSuchSession)?)
+        let find = format!(
+            "SELECT {SESSION} FROM sessions
+            WHERE id = ?1 AND owner = ?2 AND created >= ?3 AND used >= ?4"
+        );
+        let mut find = self.connection.prepare_cached(&find)?;
+        let Owned { owner, id, alive } = named;
+        let since = (number(alive.created_since), number(alive.used_since));
+        let mut rows = find.query(params![id, owner, since.0, since.1])?;
+        let found = rows.next()?.map(|row| self.read(row)).transpose()?;
+        Ok(found.ok_or(StoreError::NoSuchSession)?)
+    }
+
+    /// Returns a session of an owner, and the bytes of the owner.
+    pub(super) fn find_own(&self, named: &Owned) -> Result<Found, Problem> {
+        let session = self.own(named)?.session;
+        let owner_bytes = self.owner_bytes(&named.owner)?.unsigned_abs();
+        Ok(Found {
+            session,
+            owner_bytes,
+        })
     }
 
     pub(super) fn kept(&self, id: &str) -> Result<Option<Kept>, Problem> {
@@ -330,15 +363,14 @@ impl Database {
         Err(StoreError::BytesFull { bytes_max }.into())
     }
 
-    fn read(&self, row: &Row<'_>) -> Result<Kept, Problem> {
+    pub(super) fn read(&self, row: &Row<'_>) -> Result<Kept, Problem> {
         let id: String = row.get(0)?;
         let owner: String = row.get(1)?;
         let details: Vec<u8> = row.get(7)?;
         let details_bytes = size(&details);
-        let abouts = [about_details(&id, &owner)];
-        let unowned = self.unowned.get().then(|| about_unowned_details(&id));
-        let abouts = abouts.into_iter().chain(unowned);
-        let (details, is_fresh) = self.unseal(details, abouts)?;
+        let owners = std::iter::once((&*owner, about_details(&id, &owner)));
+        let unowned = || about_unowned_details(&id);
+        let (details, is_fresh) = self.unseal(details, owners, unowned)?;
         let sealed: Sealed = serde_json::from_slice(&details)
             .map_err(|error| StoreError::Damaged(format!("session `{id}`: {error}")))?;
         let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
@@ -351,6 +383,12 @@ impl Database {
                 id,
                 owner,
                 details: sealed.details,
+                marks: Marks {
+                    cuts: count(8)?,
+                    facts: count(9)?,
+                    facts_through: count(10)?,
+                    is_partial: row.get(11)?,
+                },
             },
             former: sealed.former,
             bytes: row.get(6)?,

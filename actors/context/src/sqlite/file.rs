@@ -13,78 +13,47 @@ use std::{
     time::Duration,
 };
 
-use kebne_seal::Keyring;
+use kebne_seal::{Keyring, OwnerKeys, compare_check, new_check};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::problem::Problem;
+use super::{
+    problem::Problem,
+    schema::{BOOKS, COUNT, KEYS, NOTES, SCHEMA},
+};
 use crate::store::StoreError;
 
 /// The application id of the file (`Kebn`).
 const APPLICATION: i32 = 0x4b65_626e;
 /// The version of the schema.
-const FORMAT: i32 = 2;
-/// The earlier version, which is upgraded: its pieces do not name their owner.
+const FORMAT: i32 = 3;
+/// The first version. Its pieces do not name their owner, and its bytes are not counted. Those of the second are sealed with the master key, and it has no notes.
 const FORMAT_WITHOUT_OWNER: i32 = 1;
 /// A known text that is stored sealed, to distinguish a wrong key from a damaged piece.
 const KEY_CHECK: &str = "kebne session store";
 /// Marks a file in which pieces may be left that do not name their owner.
 const UNOWNED: &str = "pieces without an owner";
+/// Marks a file in which pieces may be left that are sealed with the master key in place of their owner's.
+const UNKEYED: &str = "pieces without a key of their owner";
+/// Marks a file in which turns may be left that are sealed with the key of a former owner.
+pub(super) const FORMER: &str = "pieces of a former owner";
 /// The prefix of the key checks of old keys under which pieces may be left.
 const OLD: &str = "old/";
 
 /// The age at which a draft is considered abandoned. Creating a store takes far less time.
 const DRAFT_AGE: Duration = Duration::from_mins(1);
 
-const SCHEMA: &str = "
-CREATE TABLE lock (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE sessions (
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, created INTEGER NOT NULL, used INTEGER NOT NULL,
-    turns INTEGER NOT NULL, tokens INTEGER NOT NULL, bytes INTEGER NOT NULL, details BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX sessions_by_owner ON sessions (owner, created, id);
-CREATE INDEX sessions_by_use ON sessions (used);
-CREATE INDEX sessions_by_age ON sessions (created);
-CREATE TABLE turns (
-    session TEXT NOT NULL, number INTEGER NOT NULL,
-    tokens INTEGER NOT NULL, leads INTEGER NOT NULL, messages BLOB NOT NULL,
-    PRIMARY KEY (session, number)
-) STRICT, WITHOUT ROWID;
-";
-
-/// The bytes that each owner holds, and the sessions whose turns are still to be erased.
-const BOOKS: &str = "
-CREATE TABLE owners (owner TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE removed (session TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-CREATE TRIGGER session_inserted AFTER INSERT ON sessions BEGIN
-    INSERT INTO owners VALUES (new.owner, new.bytes)
-        ON CONFLICT (owner) DO UPDATE SET bytes = owners.bytes + excluded.bytes;
-END;
-CREATE TRIGGER session_changed AFTER UPDATE OF owner, bytes ON sessions BEGIN
-    UPDATE owners SET bytes = bytes - old.bytes WHERE owner = old.owner;
-    INSERT INTO owners VALUES (new.owner, new.bytes)
-        ON CONFLICT (owner) DO UPDATE SET bytes = owners.bytes + excluded.bytes;
-    DELETE FROM owners WHERE owner = old.owner AND bytes <= 0;
-END;
-CREATE TRIGGER session_deleted AFTER DELETE ON sessions BEGIN
-    UPDATE owners SET bytes = bytes - old.bytes WHERE owner = old.owner;
-    DELETE FROM owners WHERE owner = old.owner AND bytes <= 0;
-END;
-";
-
-/// Counts what a file of the first version holds.
-const COUNT: &str = "
-ALTER TABLE sessions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
-UPDATE sessions SET bytes = length(details)
-    + coalesce((SELECT sum(length(messages)) FROM turns WHERE turns.session = sessions.id), 0);
-";
+/// An entry of the table `lock`: its name and its value.
+pub(super) type Mark = (String, Vec<u8>);
 
 /// The pieces that are still to be sealed again.
 #[derive(Debug, Default)]
 pub(super) struct Stale {
     /// Entries of the table `lock` to remove once none are left.
-    pub(super) marks: Vec<String>,
+    pub(super) marks: Vec<Mark>,
     /// `true` if pieces that do not name their owner are accepted.
     pub(super) unowned: bool,
+    /// `true` if pieces are accepted that are sealed with the master key.
+    pub(super) unkeyed: bool,
 }
 
 /// Returns the identity of the file at `path`, or `None` if there is no file.
@@ -105,9 +74,10 @@ pub(super) fn identity(path: &Path) -> Result<Option<(u64, u64)>, Problem> {
 /// Opens the file at `path`, or creates it if there is none. Waits at most `busy` for each lock.
 pub(super) fn open(
     path: &Path,
-    keyring: Option<&Keyring>,
+    keys: Option<&OwnerKeys>,
     busy: Duration,
 ) -> Result<(Connection, Stale), Problem> {
+    let keyring = keys.map(OwnerKeys::master);
     if !path.exists() {
         create(path, keyring)?;
     }
@@ -122,31 +92,19 @@ pub(super) fn open(
     }
     narrow(path);
     let format = pragma(&connection, "user_version")?;
-    if ![FORMAT, FORMAT_WITHOUT_OWNER].contains(&format) {
+    if !(FORMAT_WITHOUT_OWNER..=FORMAT).contains(&format) {
         return Err(damaged("the file was written by another version"));
     }
-    let stale = match (keyring, entry(&connection, "check")?) {
-        (None, None) => None,
-        (Some(keyring), Some(check)) if keyring.open(&check, KEY_CHECK).is_some() => Some(keyring),
-        (Some(_), Some(_)) => {
-            return Err(damaged(
-                "the key is not the one that the file was encrypted with",
-            ));
-        }
-        (None, Some(_)) => return Err(damaged("the file is encrypted, and no key is set")),
-        (Some(_), None) => {
-            return Err(damaged(
-                "a key is set, but the file was written without encryption",
-            ));
-        }
-    };
+    let check = entry(&connection, "check")?;
+    let compared = compare_check(keyring, check.as_deref(), KEY_CHECK);
+    compared.map_err(|wrong| damaged(&wrong.to_string()))?;
     configure(&connection)?;
     upgrade(&connection, keyring)?;
-    let Some(keyring) = stale else {
+    let Some(keys) = keys else {
         return Ok((connection, Stale::default()));
     };
-    rotate(&connection, keyring)?;
-    let stale = stale_marks(&connection, keyring, path)?;
+    rotate(&connection, keys)?;
+    let stale = stale_marks(&connection, keys.master(), path)?;
     Ok((connection, stale))
 }
 
@@ -180,55 +138,77 @@ fn transact(
     done
 }
 
-/// Upgrades a file of the first version. Its pieces are sealed again later, step by step.
+/// Upgrades a file of an earlier version. Its pieces are sealed again later, step by step.
 fn upgrade(connection: &Connection, keyring: Option<&Keyring>) -> Result<(), Problem> {
     if pragma(connection, "user_version")? == FORMAT {
         return Ok(());
     }
+    let mark = |name: &str| -> Result<(), Problem> {
+        if let Some(keyring) = keyring {
+            let mark = keyring.seal(b"", name)?;
+            let insert = "INSERT OR REPLACE INTO lock VALUES (?1, ?2)";
+            connection.execute(insert, rusqlite::params![name, mark])?;
+        }
+        Ok(())
+    };
     transact(connection, || {
         // Another process may have upgraded it meanwhile.
-        if pragma(connection, "user_version")? == FORMAT {
+        let format: i32 = pragma(connection, "user_version")?;
+        if format == FORMAT {
             return Ok(());
         }
-        connection.execute_batch(COUNT)?;
-        connection.execute_batch(BOOKS)?;
-        let sum = "INSERT INTO owners SELECT owner, sum(bytes) FROM sessions GROUP BY owner";
-        connection.execute(sum, [])?;
-        if let Some(keyring) = keyring {
-            let mark = keyring.seal(b"", UNOWNED)?;
-            let insert = "INSERT OR REPLACE INTO lock VALUES (?1, ?2)";
-            connection.execute(insert, rusqlite::params![UNOWNED, mark])?;
+        if format <= FORMAT_WITHOUT_OWNER {
+            connection.execute_batch(COUNT)?;
+            connection.execute_batch(BOOKS)?;
+            let sum = "INSERT INTO owners SELECT owner, sum(bytes) FROM sessions GROUP BY owner";
+            connection.execute(sum, [])?;
+            mark(UNOWNED)?;
         }
+        connection.execute_batch(KEYS)?;
+        connection.execute_batch(NOTES)?;
+        mark(UNKEYED)?;
         connection.pragma_update(None, "user_version", FORMAT)?;
         tracing::info!("the file of sessions was brought to format {FORMAT}");
         Ok(())
     })
 }
 
-/// Creates the first key the key of the file if another key of the list was, and records that pieces are left under
-/// that key.
-fn rotate(connection: &Connection, keyring: &Keyring) -> Result<(), Problem> {
-    let is_first = |check: &[u8]| {
-        let opened = keyring.open(check, KEY_CHECK);
-        opened.is_some_and(|(_, place)| place == 0)
+/// Makes the first key the key of the file if another key of the list was, and wraps the keys of tenants again. If pieces of earlier
+/// formats may be left, it records that they are under the old key.
+fn rotate(connection: &Connection, keys: &OwnerKeys) -> Result<(), Problem> {
+    let is_old = |check: &[u8]| {
+        let compared = compare_check(Some(keys.master()), Some(check), KEY_CHECK);
+        compared.unwrap_or(true)
     };
-    let check = entry(connection, "check")?.unwrap_or_default();
-    if is_first(&check) {
+    if !is_old(&entry(connection, "check")?.unwrap_or_default()) {
         return Ok(());
     }
     transact(connection, || {
         let check = entry(connection, "check")?.unwrap_or_default();
-        if is_first(&check) {
+        if !is_old(&check) {
             return Ok(());
         }
-        // The old check is kept to identify the key that is needed. Its nonce makes the name unique.
-        let nonce = check.get(..8).unwrap_or_default();
-        let name = format!("{OLD}{}", hex::encode(nonce));
-        let insert = "INSERT OR REPLACE INTO lock VALUES (?1, ?2)";
-        connection.execute(insert, rusqlite::params![name, check])?;
-        let sealed = keyring.seal(b"", KEY_CHECK)?;
-        connection.execute("UPDATE lock SET value = ?1 WHERE name = 'check'", [sealed])?;
-        tracing::info!("the encryption key of sessions was changed; they are encrypted anew");
+        let rows = {
+            let mut rows = connection.prepare("SELECT number, key FROM keys")?;
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()?
+        };
+        for (number, row) in rows {
+            if let Some(row) = keys.wrap_again(number, &row)? {
+                let update = "UPDATE keys SET key = ?2 WHERE number = ?1";
+                connection.execute(update, rusqlite::params![number, row])?;
+            }
+        }
+        if entry(connection, UNKEYED)?.is_some() {
+            // The old check is kept to identify the key that is needed. Its nonce makes the name unique.
+            let nonce = check.get(..8).unwrap_or_default();
+            let name = format!("{OLD}{}", hex::encode(nonce));
+            let insert = "INSERT OR REPLACE INTO lock VALUES (?1, ?2)";
+            connection.execute(insert, rusqlite::params![name, check])?;
+        }
+        let check = new_check(keys.master(), KEY_CHECK)?;
+        connection.execute("UPDATE lock SET value = ?1 WHERE name = 'check'", [check])?;
+        tracing::info!("the encryption key of sessions was changed");
         Ok(())
     })
 }
@@ -242,20 +222,24 @@ fn stale_marks(connection: &Connection, keyring: &Keyring, path: &Path) -> Resul
     let mut find = connection.prepare("SELECT name, value FROM lock WHERE name <> 'check'")?;
     let mut rows = find.query([])?;
     while let Some(row) = rows.next()? {
-        let (name, value): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        if name == UNOWNED && keyring.open(&value, UNOWNED).is_some() {
-            stale.unowned = true;
-            stale.marks.push(name);
-        } else if name.starts_with(OLD) {
-            if keyring.open(&value, KEY_CHECK).is_none() {
-                return Err(damaged(
-                    path,
-                    "some of the file is still encrypted with an old key, which is not in \
-                    `context.old_keys_env`",
-                ));
+        let (name, value): Mark = (row.get(0)?, row.get(1)?);
+        let is_ours = |name: &str| keyring.open(&value, name).is_some();
+        match name.as_str() {
+            UNOWNED if is_ours(UNOWNED) => stale.unowned = true,
+            UNKEYED if is_ours(UNKEYED) => stale.unkeyed = true,
+            FORMER => {}
+            old if old.starts_with(OLD) => {
+                if keyring.open(&value, KEY_CHECK).is_none() {
+                    return Err(damaged(
+                        path,
+                        "some of the file is still encrypted with an old key, which is not in \
+                        `context.old_keys_env`",
+                    ));
+                }
             }
-            stale.marks.push(name);
+            _ => continue,
         }
+        stale.marks.push((name, value));
     }
     Ok(stale)
 }
@@ -285,8 +269,10 @@ pub(super) fn create(path: &Path, keyring: Option<&Keyring>) -> Result<(), Probl
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(BOOKS)?;
+        connection.execute_batch(KEYS)?;
+        connection.execute_batch(NOTES)?;
         if let Some(keyring) = keyring {
-            let check = keyring.seal(b"", KEY_CHECK)?;
+            let check = new_check(keyring, KEY_CHECK)?;
             connection.execute("INSERT INTO lock VALUES ('check', ?1)", [check])?;
         }
         connection.pragma_update(None, "user_version", FORMAT)?;

@@ -1,6 +1,6 @@
 //! The reasons why a step was not done.
 
-use kebne_seal::SealError;
+use kebne_seal::{DamagedKey, SealError, WrapError};
 use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
@@ -17,6 +17,21 @@ pub(super) enum Problem {
 impl From<SealError> for Problem {
     fn from(error: SealError) -> Self {
         Self::Store(StoreError::Failed(error.to_string()))
+    }
+}
+
+impl From<DamagedKey> for Problem {
+    fn from(error: DamagedKey) -> Self {
+        Self::Store(StoreError::Damaged(error.to_string()))
+    }
+}
+
+impl From<WrapError> for Problem {
+    fn from(error: WrapError) -> Self {
+        match error {
+            WrapError::Damaged(error) => error.into(),
+            WrapError::Seal(error) => error.into(),
+        }
     }
 }
 

@@ -5,8 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use bytes::Bytes;
 
 use super::*;
-use crate::store::{Alive, Details, Session, SessionStore, StoreError, TurnContent};
+use crate::store::{Alive, Details, Marks, Session, SessionStore, StoreError, TurnContent};
 
+mod erasure;
+mod notes;
 mod outages;
 mod upgrade;
 
@@ -36,6 +38,7 @@ fn session(id: &str, created: u64) -> Session {
             system_prompt: Some("the secret instruction".to_owned()),
             ..Details::default()
         },
+        marks: Marks::default(),
     }
 }
 

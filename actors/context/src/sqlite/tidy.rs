@@ -4,22 +4,23 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{
     database::{Database, number, size},
+    file::{FORMER, Mark},
     problem::Problem,
     turns::TURN,
 };
-use crate::store::{Alive, PartSize, Tidied};
+use crate::store::{Alive, PartSize, StoreError, Tidied};
 
 /// The size of one step: a few milliseconds of work on a common disk.
-const STEP: PartSize = PartSize {
+pub(super) const STEP: PartSize = PartSize {
     items_max: 64,
     bytes_max: 1 << 20,
 };
 
-/// A pass over the whole file that seals each piece again that is not sealed with the first key for its present owner.
+/// A pass over the whole file that seals each piece again that is not sealed with the key of its present owner.
 #[derive(Debug)]
 pub(super) struct Pass {
-    /// Entries of the table `lock` that are removed at its end.
-    marks: Vec<String>,
+    /// Entries of the table `lock` that are removed at its end, unless they have changed.
+    marks: Vec<Mark>,
     at: At,
 }
 
@@ -32,7 +33,7 @@ enum At {
 
 impl Pass {
     /// Starts a pass, if one is needed.
-    pub(super) fn over(marks: Vec<String>) -> Option<Self> {
+    pub(super) fn over(marks: Vec<Mark>) -> Option<Self> {
         let at = At::Session(String::new());
         (!marks.is_empty()).then_some(Self { marks, at })
     }
@@ -47,6 +48,9 @@ impl Database {
             return Ok(Tidied { expired, has_more });
         }
         let has_more = self.refresh_some()?;
+        if !has_more && self.may_have_needless_keys.take() {
+            self.erase_needless_keys()?;
+        }
         Ok(Tidied { expired, has_more })
     }
 
@@ -80,7 +84,7 @@ impl Database {
     }
 
     /// Erases turns of one removed session; returns `true` if there are more to erase.
-    fn erase_removed(&self) -> Result<bool, Problem> {
+    pub(super) fn erase_removed(&self) -> Result<bool, Problem> {
         let find = "SELECT session FROM removed LIMIT 1";
         let mut find = self.connection.prepare_cached(find)?;
         let id: Option<String> = find.query_row([], |row| row.get(0)).optional()?;
@@ -101,8 +105,11 @@ impl Database {
         Ok(())
     }
 
-    /// Erases some turns of a removed session; returns `true` if there are more.
+    /// Erases the notes and some turns of a removed session; returns `true` if there are more.
     pub(super) fn erase_some(&self, id: &str) -> Result<bool, Problem> {
+        // There are few notes, and they are small.
+        let notes = "DELETE FROM notes WHERE session = ?1";
+        self.connection.prepare_cached(notes)?.execute([id])?;
         let find = "SELECT number, length(messages) FROM turns WHERE session = ?1
             ORDER BY number LIMIT ?2";
         let mut find = self.connection.prepare_cached(find)?;
@@ -128,6 +135,7 @@ impl Database {
         }
         let done = "DELETE FROM removed WHERE session = ?1";
         self.connection.prepare_cached(done)?.execute([id])?;
+        self.may_have_needless_keys.set(true);
         Ok(false)
     }
 
@@ -144,8 +152,28 @@ impl Database {
             let update = "UPDATE sessions SET owner = ?2, details = ?3, bytes = ?4 WHERE id = ?1";
             let mut update = self.connection.prepare_cached(update)?;
             update.execute(params![kept.session.id, owner, details, bytes])?;
+            self.pass_over_turns_of_former()?;
         }
         Ok(some.has_more)
+    }
+
+    /// Has the next pass seal turns again whose owner has changed.
+    fn pass_over_turns_of_former(&self) -> Result<(), Problem> {
+        if !self.is_sealed() {
+            return Ok(());
+        }
+        // Another process may be at the end of its pass, which must not remove this mark.
+        let mut chance = [0; 16];
+        getrandom::fill(&mut chance).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let insert = "INSERT OR REPLACE INTO lock VALUES (?1, ?2)";
+        let mut insert = self.connection.prepare_cached(insert)?;
+        insert.execute(params![FORMER, chance])?;
+        let pass = self.pass.take();
+        let mut marks = pass.map_or_else(Vec::new, |pass| pass.marks);
+        marks.retain(|(name, _)| name != FORMER);
+        marks.push((FORMER.to_owned(), chance.to_vec()));
+        self.pass.replace(Pass::over(marks));
+        Ok(())
     }
 
     /// Seals some pieces again; returns `true` if there are more to check.
@@ -176,6 +204,9 @@ impl Database {
             let update = "UPDATE sessions SET details = ?2, bytes = bytes + ?3 WHERE id = ?1";
             let mut update = self.connection.prepare_cached(update)?;
             update.execute(params![id, details, more])?;
+        }
+        for kept in &some.items {
+            self.refresh_notes(kept)?;
         }
         Ok(match last {
             Some(id) => At::Session(id),
@@ -224,13 +255,15 @@ impl Database {
     /// Records in the file that no pieces are left to seal again.
     fn end_pass(&self) -> Result<bool, Problem> {
         let pass = self.pass.take();
-        for mark in pass.iter().flat_map(|pass| &pass.marks) {
-            let remove = "DELETE FROM lock WHERE name = ?1";
-            self.connection.prepare_cached(remove)?.execute([mark])?;
+        for (name, value) in pass.iter().flat_map(|pass| &pass.marks) {
+            let remove = "DELETE FROM lock WHERE name = ?1 AND value = ?2";
+            let mut remove = self.connection.prepare_cached(remove)?;
+            remove.execute(params![name, value])?;
         }
-        self.refuse_unowned();
+        self.refuse_earlier();
+        self.erase_needless_keys()?;
         tracing::info!(
-            "all sessions are encrypted with the first key; old keys are not needed any more"
+            "all sessions are encrypted with the keys of their owners; old keys are not needed any more"
         );
         Ok(false)
     }

@@ -17,39 +17,60 @@ const PROBE_BYTES_MAX: u64 = 32 << 20;
 impl Database {
     pub(super) fn append(
         &self,
-        id: &str,
+        (id, cuts): (&str, Option<u64>),
         content: &TurnContent,
         now: u64,
         quota: Quota,
     ) -> Result<u64, Problem> {
-        let find = "SELECT owner, turns FROM sessions WHERE id = ?1";
-        let found: Option<(String, i64)> = self
+        let find = "SELECT owner, turns, cuts FROM sessions WHERE id = ?1";
+        let found: Option<(String, i64, i64)> = self
             .connection
             .prepare_cached(find)?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let (owner, turns) = found.ok_or(StoreError::NoSuchSession)?;
+        let (owner, turns, removals) = found.ok_or(StoreError::NoSuchSession)?;
+        if cuts.is_some_and(|cuts| number(cuts) != removals) {
+            return Err(StoreError::Changed.into());
+        }
         if turns >= number(quota.turns_max) {
             return Err(StoreError::TurnsFull.into());
         }
-        let (turn, tokens) = (turns + 1, number(content.tokens));
-        let about = about_turn(id, &owner, turn, tokens, content.leads);
-        let messages = self.seal(content.messages.to_vec(), &about)?;
-        let bytes = size(&messages);
-        self.admit(&owner, bytes, quota)?;
+        let turn = Turn {
+            number: turns.unsigned_abs().saturating_add(1),
+            content: content.clone(),
+        };
+        let bytes = self.write_turn(id, &owner, &turn, quota)?;
         let note =
             "UPDATE sessions SET turns = ?2, tokens = tokens + ?3, used = ?4, bytes = bytes + ?5
             WHERE id = ?1";
         let mut note = self.connection.prepare_cached(note)?;
-        if note.execute(params![id, turn, tokens, number(now), bytes])? == 0 {
+        let (place, tokens) = (number(turn.number), number(content.tokens));
+        if note.execute(params![id, place, tokens, number(now), bytes])? == 0 {
             // The session has expired and was removed to make room.
             return Err(StoreError::NoSuchSession.into());
         }
+        Ok(turn.number)
+    }
+
+    /// Writes the row of a turn within the owner's quota, and returns its bytes. The session is to take note of it.
+    pub(super) fn write_turn(
+        &self,
+        id: &str,
+        owner: &str,
+        turn: &Turn,
+        quota: Quota,
+    ) -> Result<i64, Problem> {
+        let (place, content) = (number(turn.number), &turn.content);
+        let tokens = number(content.tokens);
+        let about = about_turn(id, owner, place, tokens, content.leads);
+        let messages = self.seal(owner, content.messages.to_vec(), &about)?;
+        let bytes = size(&messages);
+        self.admit(owner, bytes, quota)?;
         let insert = "INSERT INTO turns (session, number, tokens, leads, messages)
             VALUES (?1, ?2, ?3, ?4, ?5)";
         let mut insert = self.connection.prepare_cached(insert)?;
-        insert.execute(params![id, turn, tokens, content.leads, messages])?;
-        Ok(turn.unsigned_abs())
+        insert.execute(params![id, place, tokens, content.leads, messages])?;
+        Ok(bytes)
     }
 
     /// Writes and removes a turn of no session. Removed data is overwritten, so the log takes all of it.
@@ -115,24 +136,26 @@ impl Database {
             return Ok(false);
         };
         let note =
-            "UPDATE sessions SET tokens = max(tokens - ?2, 0), bytes = bytes - ?3 WHERE id = ?1";
+            "UPDATE sessions SET tokens = max(tokens - ?2, 0), bytes = bytes - ?3, cuts = cuts + 1
+            WHERE id = ?1";
         self.connection
             .prepare_cached(note)?
             .execute(params![named.id, tokens, bytes])?;
+        self.forget_over(&named.id, number(turn))?;
         Ok(true)
     }
 
-    /// Reads a row of the columns [`TURN`]. The second value is `true` if it is sealed with the first key for its
-    /// present owner.
+    /// Reads a row of the columns [`TURN`]. The second value is `true` if it is sealed with the key of its present
+    /// owner.
     pub(super) fn turn(&self, kept: &Kept, row: &Row<'_>) -> Result<(Turn, bool), Problem> {
         let (turn, tokens): (i64, i64) = (row.get(0)?, row.get(1)?);
         let leads = row.get(2)?;
         let id = &kept.session.id;
         let owners = std::iter::once(&kept.session.owner).chain(&kept.former);
-        let abouts = owners.map(|owner| about_turn(id, owner, turn, tokens, leads));
-        let unowned = self.accepts_unowned();
-        let unowned = unowned.then(|| about_unowned_turn(id, turn, tokens, leads));
-        let (messages, is_fresh) = self.unseal(row.get(4)?, abouts.chain(unowned))?;
+        let about = |owner: &str| about_turn(id, owner, turn, tokens, leads);
+        let owners = owners.map(|owner| (owner.as_str(), about(owner)));
+        let unowned = || about_unowned_turn(id, turn, tokens, leads);
+        let (messages, is_fresh) = self.unseal(row.get(4)?, owners, unowned)?;
         let content = TurnContent {
             tokens: tokens.unsigned_abs(),
             leads,
@@ -151,7 +174,7 @@ impl Database {
         let (place, tokens) = (number(place), number(content.tokens));
         let (id, owner) = (&kept.session.id, &kept.session.owner);
         let about = about_turn(id, owner, place, tokens, content.leads);
-        let messages = self.seal(content.messages.into(), &about)?;
+        let messages = self.seal(owner, content.messages.into(), &about)?;
         let update = "UPDATE turns SET messages = ?3 WHERE session = ?1 AND number = ?2";
         let mut update = self.connection.prepare_cached(update)?;
         update.execute(params![id, place, messages])?;

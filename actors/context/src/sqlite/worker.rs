@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kebne_file::Reserve;
 use kebne_seal::Keyring;
 use tokio::sync::mpsc;
 
@@ -25,13 +26,15 @@ use crate::store::StoreError;
 const BATCH_MAX: usize = 128;
 /// The time after which a transaction takes no further step, so that overdue steps are answered soon.
 const BATCH_TIME: Duration = Duration::from_millis(100);
+/// The space that steps need which remove while the disk is full: a step erases about a mebibyte, and a transaction has several.
+const RESERVE: u64 = 16 << 20;
 /// The time to wait for a lock before new and overdue steps are handled.
 const LOCK_SLICE: Duration = Duration::from_millis(50);
 /// The time between two attempts where `SQLite` itself does not wait for the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// Reports the result of the transaction to the caller of a step.
-pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Reports the result of the transaction to the caller of a step. It gets the open file, unless the step was not done.
+pub(super) type Acknowledge = Box<dyn FnOnce(Result<Option<&Database>, StoreError>) + Send>;
 
 /// The work of a step.
 pub(super) trait Act: Send {
@@ -50,6 +53,8 @@ pub(super) struct Step {
     pub(super) writes: bool,
     /// `true` if it creates the file if there is none.
     pub(super) makes: bool,
+    /// `true` if it removes, and finds space for it on a full disk.
+    pub(super) removes: bool,
     /// The latest time at which it may begin.
     pub(super) due: Instant,
     pub(super) act: Box<dyn Act>,
@@ -85,6 +90,7 @@ impl Drop for Running {
 pub(super) struct Worker {
     place: Place,
     open: Option<Database>,
+    reserve: Reserve,
     queue: mpsc::Receiver<Step>,
     reads: VecDeque<Step>,
     writes: VecDeque<Step>,
@@ -101,9 +107,11 @@ impl Worker {
         progress: Progress,
         running: Running,
     ) -> Self {
+        let reserve = Reserve::beside(&place.path, RESERVE);
         Self {
             place,
             open: None,
+            reserve,
             queue,
             reads: VecDeque::new(),
             writes: VecDeque::new(),
@@ -117,7 +125,7 @@ impl Worker {
     pub(super) fn work(mut self) {
         while self.await_steps() {
             self.answer_overdue();
-            let was_busy = self.transact(false) | self.transact(true);
+            let was_busy = self.transact(false) | self.write();
             self.progress.end();
             if was_busy {
                 thread::sleep(LOCK_PAUSE);
@@ -167,6 +175,26 @@ impl Worker {
             *steps = left;
             answer(gone, &late);
         }
+    }
+
+    /// Runs the waiting steps that write. Those that remove get the reserve while the disk is full.
+    fn write(&mut self) -> bool {
+        let removes = self.writes.iter().any(|step| step.removes);
+        let is_given_up = removes && self.reserve.give_up();
+        let was_busy = self.transact(true);
+        if is_given_up {
+            // The log has taken the space, and needs it no more.
+            let emptied = self.open.as_ref().map(Database::empty_log);
+            if let Some(Err(error)) = emptied {
+                let error = StoreError::from(error);
+                tracing::debug!(%error, "the log of the session store is not emptied");
+            }
+            self.reserve.take_back();
+        } else if removes {
+            // There may have been no space for it before.
+            self.reserve.take();
+        }
+        was_busy
     }
 
     /// Runs the waiting steps of one kind as one transaction and acknowledges them. Returns `true` if they must keep
@@ -237,7 +265,7 @@ impl Worker {
             self.open = None;
         }
         for acknowledge in acknowledgements {
-            acknowledge(committed.clone());
+            acknowledge(committed.clone().map(|()| self.open.as_ref()));
         }
         false
     }
@@ -275,6 +303,7 @@ impl Worker {
             if let Some(found) = file::identity(path)? {
                 self.place.identity.get_or_init(|| found);
             }
+            self.reserve.take();
             database
         };
         Ok(self.open.insert(database))
@@ -303,6 +332,6 @@ impl Worker {
 
 fn answer(steps: VecDeque<Step>, error: &StoreError) {
     for step in steps {
-        step.act.act(Err(error.clone()))(Ok(()));
+        step.act.act(Err(error.clone()))(Ok(None));
     }
 }

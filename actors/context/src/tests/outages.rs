@@ -1,5 +1,7 @@
 //! Stores that fail, hang, are full, or cannot be opened.
 
+use crate::store::erasure::{Looked, Next, Whose};
+
 use super::*;
 
 /// A store that ends once told so, or hangs; what it keeps is behind it.
@@ -65,14 +67,24 @@ impl SessionStore for Fragile {
     fn find(&self, id: &str) -> Stored<Option<Found>> {
         self.or(|| self.kept.find(id))
     }
+    fn find_own(&self, named: Owned) -> Stored<Found> {
+        self.or(|| self.kept.find_own(named))
+    }
     fn change(&self, named: Owned, change: Change, now: u64, quota: Quota) -> Stored<Session> {
         self.or(|| self.kept.change(named, change, now, quota))
     }
-    fn append(&self, id: &str, content: TurnContent, now: u64, quota: Quota) -> Stored<u64> {
+    fn append_if(
+        &self,
+        id: &str,
+        cuts: Option<u64>,
+        content: TurnContent,
+        now: u64,
+        quota: Quota,
+    ) -> Stored<u64> {
         if let Err(error) = self.disk.take(content.messages.len() as u64) {
             return Box::pin(std::future::ready(Err(error)));
         }
-        self.or(|| self.kept.append(id, content, now, quota))
+        self.or(|| self.kept.append_if(id, cuts, content, now, quota))
     }
     fn newest(&self, id: &str, fit: Fit) -> Stored<Vec<Turn>> {
         self.or(|| self.kept.newest(id, fit))
@@ -82,6 +94,27 @@ impl SessionStore for Fragile {
     }
     fn remove_turn(&self, named: Owned, number: u64) -> Stored<bool> {
         self.or(|| self.kept.remove_turn(named, number))
+    }
+    fn put_turns(&self, named: Owned, turns: Vec<Turn>, quota: Quota) -> Stored<()> {
+        self.or(|| self.kept.put_turns(named, turns, quota))
+    }
+    fn finish(&self, named: Owned, now: u64) -> Stored<Session> {
+        self.or(|| self.kept.finish(named, now))
+    }
+    fn rewind(&self, named: Owned, to: u64, now: u64) -> Stored<Progress> {
+        self.or(|| self.kept.rewind(named, to, now))
+    }
+    fn copy(&self, named: Owned, copying: Copying, quota: Quota) -> Stored<Progress> {
+        self.or(|| self.kept.copy(named, copying, quota))
+    }
+    fn leaving(&self, named: Owned, tokens_max: u64) -> Stored<u64> {
+        self.or(|| self.kept.leaving(named, tokens_max))
+    }
+    fn notes(&self, named: Owned, kind: NoteKind) -> Stored<Vec<Note>> {
+        self.or(|| self.kept.notes(named, kind))
+    }
+    fn note(&self, named: Owned, step: NoteStep, quota: Quota) -> Stored<Vec<Option<u64>>> {
+        self.or(|| self.kept.note(named, step, quota))
     }
     fn list(
         &self,
@@ -109,6 +142,15 @@ impl SessionStore for Fragile {
     }
     fn tidy(&self, alive: Alive) -> Stored<Tidied> {
         self.or(|| self.kept.tidy(alive))
+    }
+    fn held(&self, whose: Whose, from: Next) -> Stored<Looked> {
+        self.or(|| self.kept.held(whose, from))
+    }
+    fn erase(&self, whose: Whose, from: Next) -> Stored<Looked> {
+        self.or(|| self.kept.erase(whose, from))
+    }
+    fn empty_log(&self) -> Stored<bool> {
+        self.or(|| self.kept.empty_log())
     }
     fn probe(&self, bytes: u64) -> Stored<()> {
         self.disk.probes.fetch_add(1, SeqCst);

@@ -332,6 +332,19 @@ pub(super) const ACCOUNT_STORE_DOWN: Text = Text {
     closes_after: seconds(10),
 };
 
+pub(super) const CONTENT_STORE_DOWN: Text = Text {
+    name: "content_store_down",
+    severity: Severity::Warning,
+    condition: "the store of prompts, of collections or of kept answers did not do what it was asked to do for 10 s",
+    example: "The store of prompts does not work (attempt to write a readonly database). Its calls are refused or do without it.",
+    meaning: "Prompts: the last ones that were read are used; if none were read since the start, calls with stored prompts are refused with 503 \
+        `prompt_store_unavailable`. Collections: searches and changes are refused with 503 `collections_unavailable`. Kept answers: backends are asked.",
+    action: "Repair the store of {}: free space on its disk (`prompt_store.path`, `collections.path` or `cache.path`), give the gateway the right to \
+        read and write the file, end the process that locks it, or move it back. The gateway tries again by itself.",
+    opens_after: seconds(10),
+    closes_after: seconds(10),
+};
+
 pub(super) const CERTIFICATE_EXPIRES: Text = Text {
     name: "certificate_expires",
     severity: Severity::Warning,

@@ -49,6 +49,58 @@ fn write_first(path: &Path, keyring: Option<&Keyring>) {
     }
 }
 
+/// Makes a file of the second version of one of the first: pieces name their owner, and are sealed with the master key.
+fn write_second(path: &Path, keyring: Option<&Keyring>) {
+    write_first(path, keyring);
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.execute_batch(SECOND).unwrap();
+    let seal = |plain: &[u8], about: &str| match keyring {
+        Some(keyring) => keyring.seal(plain, about).unwrap(),
+        None => plain.to_vec(),
+    };
+    let details = br#"{"metadata":{},"system_prompt":"the secret instruction","prompt":null}"#;
+    let details = seal(details, "details of session 1 s of ann");
+    let update = "UPDATE sessions SET details = ?1";
+    connection.execute(update, [details]).unwrap();
+    for (turn, text) in (1..).zip(["the secret question", "b", "c"]) {
+        let about = format!("turn {turn} of session 1 s (10 tokens, leads: true) of ann");
+        let messages = seal(text.as_bytes(), &about);
+        let update = "UPDATE turns SET messages = ?2 WHERE number = ?1";
+        connection.execute(update, params![turn, messages]).unwrap();
+    }
+    connection.execute_batch(SECOND_COUNTED).unwrap();
+}
+
+/// Brings the schema of the first version to the second.
+const SECOND: &str = "
+ALTER TABLE sessions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE owners (owner TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE removed (session TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TRIGGER session_inserted AFTER INSERT ON sessions BEGIN
+    INSERT INTO owners VALUES (new.owner, new.bytes)
+        ON CONFLICT (owner) DO UPDATE SET bytes = owners.bytes + excluded.bytes;
+END;
+CREATE TRIGGER session_changed AFTER UPDATE OF owner, bytes ON sessions BEGIN
+    UPDATE owners SET bytes = bytes - old.bytes WHERE owner = old.owner;
+    INSERT INTO owners VALUES (new.owner, new.bytes)
+        ON CONFLICT (owner) DO UPDATE SET bytes = owners.bytes + excluded.bytes;
+    DELETE FROM owners WHERE owner = old.owner AND bytes <= 0;
+END;
+CREATE TRIGGER session_deleted AFTER DELETE ON sessions BEGIN
+    UPDATE owners SET bytes = bytes - old.bytes WHERE owner = old.owner;
+    DELETE FROM owners WHERE owner = old.owner AND bytes <= 0;
+END;
+PRAGMA user_version = 2;
+";
+const SECOND_COUNTED: &str = "
+UPDATE sessions SET bytes = length(details)
+    + coalesce((SELECT sum(length(messages)) FROM turns WHERE turns.session = sessions.id), 0);
+";
+
+/// A kind of files of an earlier version.
+type Earlier = fn(&Path, Option<&Keyring>);
+const EARLIER: [(&str, Earlier); 2] = [("first", write_first), ("second", write_second)];
+
 async fn is_all_there(store: &SqliteStore, owner: &str) {
     let found = store.find("s").await.unwrap().unwrap().session;
     assert_eq!((found.turns, found.tokens, found.used), (3, 30, 2));
@@ -60,11 +112,12 @@ async fn is_all_there(store: &SqliteStore, owner: &str) {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_version_is_read_and_brought_to_the_present_one() {
+async fn files_of_earlier_versions_are_read_and_brought_to_the_present_one() {
     let folder = tempfile::tempdir().unwrap();
-    for keyring in [None, key("a")] {
-        let path = folder.path().join(format!("{}", keyring.is_some()));
-        write_first(&path, keyring.as_ref());
+    let cases = EARLIER.map(|earlier| [(earlier, None), (earlier, key("a"))]);
+    for ((name, write), keyring) in cases.into_iter().flatten() {
+        let path = folder.path().join(format!("{name}-{}", keyring.is_some()));
+        write(&path, keyring.as_ref());
         assert_eq!(file(&path, keyring.clone()).check(), Ok(()));
         let store = open(&path, keyring.clone());
         is_all_there(&store, "ann").await;
@@ -77,6 +130,9 @@ async fn a_file_of_the_first_version_is_read_and_brought_to_the_present_one() {
         assert_eq!(owner_bytes(&store, "s").await, before);
         close(store, &path).await;
         if keyring.is_some() {
+            assert_eq!(number_of(&path, "SELECT count(*) FROM keys"), 1);
+            let marks = number_of(&path, "SELECT count(*) FROM lock WHERE name <> 'check'");
+            assert_eq!(marks, 0);
             // From now on pieces have to name their owner.
             execute(&path, "UPDATE sessions SET owner = 'bob'");
             let found = open(&path, keyring).find("s").await;
@@ -89,17 +145,47 @@ async fn a_file_of_the_first_version_is_read_and_brought_to_the_present_one() {
 async fn an_upgrade_that_was_interrupted_goes_on_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    write_first(&path, key("a").as_ref());
+    for (name, write) in EARLIER {
+        let path = path.with_extension(name);
+        write(&path, key("a").as_ref());
+        let store = open(&path, key("a"));
+        // Only the sessions are sealed again before the process ends.
+        assert!(store.tidy(Alive::default()).await.unwrap().has_more);
+        close(store, &path).await;
+        let store = open(&path, key("a"));
+        is_all_there(&store, "ann").await;
+        tidy(&store, Alive::default()).await;
+        is_all_there(&store, "ann").await;
+        close(store, &path).await;
+        is_all_there(&open(&path, key("a")), "ann").await;
+    }
+}
+
+fn number_of(path: &Path, query: &str) -> i64 {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.query_row(query, [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_piece_under_the_master_key_is_refused_once_the_upgrade_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    write_second(&path, key("a").as_ref());
+    let old = rusqlite::Connection::open(&path).unwrap();
+    let find = "SELECT messages FROM turns WHERE number = 1";
+    let messages: Vec<u8> = old.query_row(find, [], |row| row.get(0)).unwrap();
+    drop(old);
     let store = open(&path, key("a"));
-    // Only the sessions are sealed again before the process ends.
-    assert!(store.tidy(Alive::default()).await.unwrap().has_more);
-    close(store, &path).await;
-    let store = open(&path, key("a"));
-    is_all_there(&store, "ann").await;
     tidy(&store, Alive::default()).await;
-    is_all_there(&store, "ann").await;
     close(store, &path).await;
-    is_all_there(&open(&path, key("a")), "ann").await;
+    let changed = rusqlite::Connection::open(&path).unwrap();
+    let update = "UPDATE turns SET messages = ?1 WHERE number = 1";
+    changed.execute(update, [messages]).unwrap();
+    drop(changed);
+    let turns = open(&path, key("a"))
+        .turns(named("ann", "s"), 0, PART)
+        .await;
+    assert!(matches!(turns, Err(StoreError::Damaged(_))), "{turns:?}");
 }
 
 #[tokio::test]
@@ -160,10 +246,38 @@ fn rotated(new: &str, old: &str) -> Option<Keyring> {
 }
 
 #[tokio::test]
-async fn a_key_is_rotated_while_the_store_serves() {
+async fn a_rotation_wraps_the_keys_of_tenants_and_touches_no_turn() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     write(&path, key("a")).await;
+    let turns = |path: &Path| -> Vec<Vec<u8>> {
+        let connection = rusqlite::Connection::open(path).unwrap();
+        let mut all = connection.prepare("SELECT messages FROM turns").unwrap();
+        let all = all.query_map([], |row| row.get(0)).unwrap();
+        all.map(Result::unwrap).collect()
+    };
+    let before = turns(&path);
+    let store = open(&path, rotated("b", "a"));
+    is_all_there(&store, "ann").await;
+    assert_eq!(store.append("s", content("d", 1), 2, QUOTA).await, Ok(4));
+    close(store, &path).await;
+    assert_eq!(turns(&path)[..3], before);
+    let error = file(&path, key("a")).check().unwrap_err();
+    assert!(
+        error.to_string().contains("the key is not the one"),
+        "{error}"
+    );
+    // The old key is not needed any more.
+    assert_eq!(file(&path, key("b")).check(), Ok(()));
+    let store = open(&path, key("b"));
+    assert_eq!(numbers(&store, "s").await.unwrap(), [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_while_a_file_is_upgraded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    write_second(&path, key("a").as_ref());
     let store = open(&path, rotated("b", "a"));
     is_all_there(&store, "ann").await;
     assert_eq!(store.append("s", content("d", 1), 2, QUOTA).await, Ok(4));
@@ -172,11 +286,6 @@ async fn a_key_is_rotated_while_the_store_serves() {
     let error = file(&path, key("b")).check().unwrap_err();
     assert!(
         error.to_string().contains("`context.old_keys_env`"),
-        "{error}"
-    );
-    let error = file(&path, key("a")).check().unwrap_err();
-    assert!(
-        error.to_string().contains("the key is not the one"),
         "{error}"
     );
     let store = open(&path, rotated("b", "a"));

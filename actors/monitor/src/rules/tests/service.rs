@@ -34,6 +34,34 @@ fn a_budget_that_is_nearly_used_and_a_store_that_fails_are_reported() {
 }
 
 #[test]
+fn each_store_that_fails_has_an_alert_of_its_own() {
+    let mut service = Service::new();
+    let outage = |name: &str| crate::StoreOutage {
+        name: name.into(),
+        reason: "disk is full".to_owned(),
+    };
+    service.sample.stores = vec![outage("prompts")];
+    service.seconds(9, |_| {});
+    assert_eq!(service.changes, []);
+    service.seconds(10, |_| {});
+    assert_eq!(service.rules(), [(OPENED, Rule::ContentStoreDown)]);
+    assert!(
+        service.sentence().contains("store of prompts")
+            && service.sentence().contains("disk is full"),
+        "{}",
+        service.sentence()
+    );
+    service.sample.stores.push(outage("kept answers"));
+    service.seconds(20, |_| {});
+    assert_eq!(service.rules().len(), 2);
+    service.sample.stores.clear();
+    service.seconds(20, |_| {});
+    let closed = (CLOSED, Rule::ContentStoreDown);
+    let rules = service.rules();
+    assert_eq!(rules.iter().filter(|rule| **rule == closed).count(), 2);
+}
+
+#[test]
 fn an_actor_that_handles_nothing_is_stuck_and_a_busy_one_is_not() {
     let mut service = Service::new();
     service.sample.actors = vec![

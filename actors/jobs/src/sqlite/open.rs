@@ -1,0 +1,120 @@
+//! Creates and opens the file.
+
+use std::{path::PathBuf, time::Duration};
+
+use kebne_file::{Found, Kind, OWNERS, Owners, PrivateFile};
+use kebne_seal::Keyring;
+use rusqlite::Connection;
+
+use super::{Database, Result};
+
+/// The file (`KebJ`).
+const KIND: Kind = Kind {
+    name: "jobs",
+    application: 0x4b65_624a,
+    format: 1,
+    key_check: "kebne jobs",
+    busy: Duration::from_millis(500),
+};
+
+/// `fence` grows with each lease; `until` is the end of the lease. `bytes` counts the request and the result. `key` is the digest of an
+/// idempotency key.
+const SCHEMA: &str = "
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL, batch INTEGER,
+    state TEXT NOT NULL, priority INTEGER NOT NULL, created INTEGER NOT NULL, due INTEGER NOT NULL, expires INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, fence INTEGER NOT NULL DEFAULT 0, until INTEGER, started INTEGER, ended INTEGER,
+    cancelling INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL, key TEXT,
+    label BLOB NOT NULL, request BLOB NOT NULL, notify BLOB, result BLOB
+) STRICT;
+CREATE INDEX jobs_queued ON jobs (owner, priority, number, due) WHERE state = 'queued';
+CREATE INDEX jobs_due ON jobs (due) WHERE state = 'queued';
+CREATE INDEX jobs_expiring ON jobs (expires) WHERE state = 'queued';
+CREATE INDEX jobs_running ON jobs (until, owner) WHERE state = 'running';
+CREATE INDEX jobs_by_owner ON jobs (owner, batch, number, bytes);
+CREATE INDEX jobs_by_batch ON jobs (batch, state, number) WHERE batch IS NOT NULL;
+CREATE INDEX jobs_ended ON jobs (ended) WHERE ended IS NOT NULL;
+CREATE UNIQUE INDEX jobs_by_key ON jobs (owner, key) WHERE key IS NOT NULL;
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL,
+    created INTEGER NOT NULL, expires INTEGER NOT NULL, cancelling INTEGER, finalizing INTEGER, ended INTEGER,
+    fence INTEGER NOT NULL DEFAULT 0, until INTEGER NOT NULL DEFAULT 0, counts TEXT, details BLOB NOT NULL, notify BLOB
+) STRICT;
+CREATE INDEX batches_by_owner ON batches (owner, number);
+CREATE INDEX batches_open ON batches (until) WHERE ended IS NULL;
+CREATE INDEX batches_ended ON batches (ended) WHERE ended IS NOT NULL;
+CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL,
+    due INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, fence INTEGER NOT NULL DEFAULT 0, notice BLOB NOT NULL
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (due);
+CREATE INDEX deliveries_by_owner ON deliveries (owner);
+";
+
+/// The place of the file and its key; clones share its identity.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    file: PrivateFile,
+    keyring: Option<Keyring>,
+}
+
+impl Place {
+    /// Creates the place of a file that may not exist yet. A step removes about `removed_max` bytes at most.
+    pub(crate) fn new(path: PathBuf, keyring: Option<Keyring>, removed_max: u64) -> Self {
+        Self {
+            file: PrivateFile::new(path, KIND, removed_max),
+            keyring,
+        }
+    }
+
+    /// Returns `true` if there is a file, or there was one since the start.
+    pub(crate) fn exists(&self) -> bool {
+        self.file.exists()
+    }
+
+    /// Opens the file, or creates it if there was none since the start.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened, is not a store of jobs, has another key, or has disappeared.
+    pub(crate) fn open(&self) -> Result<Database> {
+        let connection = self
+            .file
+            .open(|connection, found| self.prepare(connection, found))?;
+        // Unlike sessions, a job that was acknowledged must survive the end of the machine too.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(Database {
+            connection,
+            owners: Owners::new(self.keyring.clone()),
+            last_owner: 0,
+        })
+    }
+
+    /// Does a step that removes data, also while the disk is full.
+    pub(crate) fn removing<T>(&self, step: impl FnOnce() -> T) -> T {
+        self.file.removing(step)
+    }
+
+    /// Fails if the file is not the one that was opened first.
+    pub(crate) fn check(&self) -> Result<()> {
+        Ok(self.file.check()?)
+    }
+
+    /// Creates the tables of a new file, and checks what an existing file is and whether the key is its key.
+    fn prepare(&self, connection: &Connection, found: Found) -> Result<()> {
+        let (file, master) = (&self.file, self.keyring.as_ref());
+        match found {
+            Found::Nothing => return Ok(file.create(connection, &[OWNERS, SCHEMA], master)?),
+            Found::Present => {}
+            Found::Other(_) => return Err(file.is_not_ours().into()),
+        }
+        if file.has_old_key(connection, master)?
+            && let Some(master) = master
+        {
+            let owners = Owners::new(Some(master.clone()));
+            file.rotate(connection, master, |connection| {
+                owners.wrap_again(connection)
+            })?;
+        }
+        Ok(())
+    }
+}
