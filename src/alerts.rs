@@ -7,7 +7,6 @@ mod access;
 mod executor;
 mod outbox;
 mod sampler;
-mod signature;
 
 use std::{
     convert::Infallible,
@@ -118,6 +117,7 @@ impl Watching {
             };
             let at = self.started.elapsed();
             let mut sample = sampler::sample(at, &moment, &self.gateway, tally);
+            sample.stores = sampler::stores(&self.gateway, live);
             sample.certificate_expires_at = certificates.map(Certificates::expires_at);
             // One sample less changes nothing.
             self.monitor.post(TakeSample(sample));

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use kebne_lane::{Answer, Attempt, Backend, Failure};
 
 use crate::{
+    backend::upstream::CheckFailed,
     llm::{ModelRequest, ModelResponse},
     memory::ByteBudget,
     settings::{BackendKind, BackendSettings, Environment},
@@ -162,7 +163,7 @@ impl ModelBackend {
     ///
     /// # Errors
     /// Returns why it did not, without secrets.
-    pub(crate) async fn check(&self, path: &str) -> Result<(), String> {
+    pub(crate) async fn check(&self, path: &str) -> Result<(), CheckFailed> {
         match self.client() {
             #[cfg(feature = "lab")]
             Self::Simulated(_) => Ok(()),
@@ -170,7 +171,7 @@ impl ModelBackend {
             Self::Ollama(backend) => backend.upstream().check(path).await,
             Self::HuggingFace(backend) => backend.upstream().check(path).await,
             Self::Anthropic(backend) => backend.upstream().check(path).await,
-            Self::Owned(_) => Err("it has no client".to_owned()),
+            Self::Owned(_) => Err(CheckFailed::without_answer("it has no client".to_owned())),
         }
     }
 

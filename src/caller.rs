@@ -1,8 +1,8 @@
 //! The caller of a request. Keys are known by their hash.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use actix_web::http::header::HeaderMap;
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     api_key,
     current::Current,
+    gateway::behalf::{Behalf, Payer, Payers},
     settings::server::{KeySettings, Scope},
     surface::{error::ApiError, presented_key},
 };
@@ -28,6 +29,8 @@ pub(crate) fn settings_account(name: &str) -> String {
 /// The caller of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
+    /// The id of the key, by which its jobs know it: `settings:` and its name, or the id of a stored key. Empty if no keys are set.
+    pub id: String,
     /// The name of the key; empty if no keys are set.
     pub name: String,
     /// The tenant of its calls; empty if no keys are set.
@@ -50,6 +53,8 @@ pub struct Caller {
     pub(crate) accounts: Arc<[AccountId]>,
     /// `true` if the tokens of its calls must be known because of a limit.
     pub(crate) needs_usage: bool,
+    /// The group of its key and the groups above it.
+    pub(crate) groups: Arc<[String]>,
     /// The guards of its key and of the groups above it, by their names.
     pub(crate) guards: Arc<[String]>,
 }
@@ -100,6 +105,8 @@ pub struct Callers {
     /// Those of the keys that were created while the service runs.
     stored: RwLock<Stored>,
     accounts: Accounts,
+    /// The account of the key that each owner has used last for something that goes on in the background.
+    last_used: Mutex<HashMap<String, AccountId>>,
 }
 
 /// The callers of the keys of the settings.
@@ -127,6 +134,7 @@ impl Callers {
             set: Current::new(Set::new(keys, accounts)),
             stored: RwLock::default(),
             accounts: accounts.clone(),
+            last_used: Mutex::default(),
         }
     }
 
@@ -138,6 +146,7 @@ impl Callers {
         for name in before.names.iter().filter(|name| !is_kept(name)) {
             self.accounts.close(&settings_account(name));
         }
+        self.forget_owners_without_keys();
     }
 
     /// Returns the caller behind the key of a request, whatever the key may do.
@@ -154,6 +163,25 @@ impl Callers {
         let known = set.by_digest.get(&digest).cloned();
         let known = known.or_else(|| self.of_stored(&digest));
         known.ok_or_else(ApiError::unauthorized)
+    }
+
+    /// Returns the caller of a key that is still accepted, by the id of the key.
+    pub fn of_id(&self, id: &str) -> Option<Arc<Caller>> {
+        let set = self.set.get();
+        if let Some(anyone) = &set.anyone {
+            return id.is_empty().then(|| Arc::clone(anyone));
+        }
+        if id.starts_with(SETTINGS_PREFIX) {
+            let mut callers = set.by_digest.values();
+            return callers.find(|caller| caller.id == id).cloned();
+        }
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.accounts.unix_seconds();
+        let mut of_id = stored
+            .by_digest
+            .values()
+            .filter(|(caller, until)| caller.id == id && until.is_none_or(|until| now < until));
+        of_id.next().map(|(caller, _)| Arc::clone(caller))
     }
 
     fn of_stored(&self, digest: &api_key::Digest) -> Option<Arc<Caller>> {
@@ -188,6 +216,60 @@ impl Callers {
         for id in before.ids.iter().filter(|id| !keys.contains_key(*id)) {
             self.accounts.close(id);
         }
+        self.forget_owners_without_keys();
+    }
+
+    /// Notes that a caller has begun something that goes on in the background, for which its key then pays.
+    pub fn uses(&self, caller: &Caller) {
+        let Some(account) = caller.accounts.first() else {
+            return;
+        };
+        let mut last_used = self.last_used();
+        if last_used.get(&caller.owner) != Some(account) {
+            last_used.insert(caller.owner.clone(), *account);
+        }
+    }
+
+    /// Calls `look` with the caller of each key.
+    fn each(&self, mut look: impl FnMut(&Arc<Caller>)) {
+        self.set.get().by_digest.values().for_each(&mut look);
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        let stored = stored.by_digest.values();
+        stored.for_each(|(caller, _)| look(caller));
+    }
+
+    fn forget_owners_without_keys(&self) {
+        let mut owners = HashSet::new();
+        self.each(|caller| {
+            owners.insert(caller.owner.clone());
+        });
+        self.last_used().retain(|owner, _| owners.contains(owner));
+    }
+
+    fn last_used(&self) -> MutexGuard<'_, HashMap<String, AccountId>> {
+        let last_used = self.last_used.lock();
+        last_used.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Payers for Callers {
+    /// Returns the key that was noted last ([`Callers::uses`]), else the first of the owner's keys by name.
+    fn payer_of(&self, owner: &str) -> Option<Payer> {
+        let last_used = self.last_used().get(owner).copied();
+        let mut own: Vec<Arc<Caller>> = Vec::new();
+        self.each(|caller| {
+            if caller.owner == owner {
+                own.push(Arc::clone(caller));
+            }
+        });
+        let is_last = |caller: &&Arc<Caller>| {
+            let account = caller.accounts.first();
+            account.is_some() && account == last_used.as_ref()
+        };
+        let last = own.iter().find(is_last).cloned();
+        let first = || own.iter().min_by(|one, other| one.name.cmp(&other.name));
+        let payer = last.or_else(|| first().cloned())?;
+        Some(payer.payer())
     }
 }
 
@@ -212,7 +294,9 @@ impl Caller {
         Self {
             accounts: accounts.open(&account, group, &key.limits),
             needs_usage: accounts.need_tokens(group, &key.limits),
+            groups: groups(group, accounts),
             guards: guards(&key.guards, group, accounts),
+            id: account,
             name: key.name.clone(),
             tenant_number: tenant_number(&[&tenant]),
             owner: tenant.clone(),
@@ -233,7 +317,9 @@ impl Caller {
         Self {
             accounts: accounts.open(&key.id, group, &spec.limits),
             needs_usage: accounts.need_tokens(group, &spec.limits),
+            groups: groups(group, accounts),
             guards: guards(&spec.guards, group, accounts),
+            id: key.id.clone(),
             name: spec.name.clone(),
             tenant_number: tenant_number(&[&tenant]),
             owner: tenant.clone(),
@@ -246,11 +332,30 @@ impl Caller {
         }
     }
 
+    /// Returns the key and its accounts.
+    fn payer(&self) -> Payer {
+        Payer {
+            key: self.name.as_str().into(),
+            accounts: Arc::clone(&self.accounts),
+        }
+    }
+
+    /// Returns the behalf of what models are asked because of a call of this caller.
+    pub fn behalf(&self, request_id: &Arc<str>, via: Option<Arc<http::HeaderMap>>) -> Behalf {
+        Behalf {
+            payer: self.payer(),
+            request_id: Arc::clone(request_id),
+            via,
+        }
+    }
+
     fn anyone() -> Self {
         Self {
             accounts: Arc::default(),
             needs_usage: false,
+            groups: Arc::default(),
             guards: Arc::default(),
+            id: String::new(),
             name: String::new(),
             tenant: String::new(),
             tenant_number: tenant_number(&[""]),
@@ -262,6 +367,13 @@ impl Caller {
             models: None,
         }
     }
+}
+
+/// Returns the names of a group and of the groups above it.
+fn groups(group: Option<&str>, accounts: &Accounts) -> Arc<[String]> {
+    let settings = accounts.settings();
+    let chain = group.map_or_else(Vec::new, |group| settings.chain(group));
+    chain.iter().map(|group| group.name.clone()).collect()
 }
 
 /// Returns the names of the guards of a key and of the groups above it.
@@ -290,6 +402,7 @@ impl Caller {
     /// Creates a caller with a tenant of this name.
     pub(crate) fn of_tenant(tenant: &str, priority: u8, weight: f64) -> Self {
         Self {
+            id: String::new(),
             name: tenant.to_owned(),
             tenant: tenant.to_owned(),
             tenant_number: tenant_number(&[tenant]),
@@ -301,6 +414,7 @@ impl Caller {
             models: None,
             accounts: Arc::default(),
             needs_usage: false,
+            groups: Arc::default(),
             guards: Arc::default(),
         }
     }
@@ -361,7 +475,32 @@ mod tests {
         assert!(is_known("new") && is_known("admin"));
         callers.set_stored(&BTreeMap::new());
         assert!(!is_known("new") && is_known("admin"));
+        assert!(callers.of_id("key_1").is_none() && callers.of_id("").is_none());
+        assert_eq!(callers.of_id("settings:admin").unwrap().name, "admin");
         assert!(callers.accounts.view("key_1").is_none());
+    }
+
+    #[test]
+    fn the_key_that_an_owner_has_used_last_pays_and_then_the_first() {
+        let key = |name: &str, tenant: &str| KeySettings {
+            name: name.to_owned(),
+            hash: api_key::hash(name),
+            tenant: Some(tenant.to_owned()),
+            ..KeySettings::default()
+        };
+        let keys = [key("b", "shop"), key("a", "shop"), key("c", "lab")];
+        let callers = Callers::new(&keys, &accounts(0));
+        let payer = |owner: &str| callers.payer_of(owner).map(|payer| payer.key);
+        assert_eq!(payer("shop").as_deref(), Some("a"));
+        assert_eq!(payer("nobody"), None);
+        callers.uses(&callers.of_headers(&with_key("b")).unwrap());
+        callers.uses(&callers.of_headers(&with_key("c")).unwrap());
+        assert_eq!(payer("shop").as_deref(), Some("b"));
+        assert_eq!(payer("lab").as_deref(), Some("c"));
+        callers.set_keys(&keys[1..2]);
+        assert_eq!(payer("shop").as_deref(), Some("a"));
+        assert_eq!(payer("lab"), None);
+        assert_eq!(callers.last_used().len(), 1);
     }
 
     #[test]

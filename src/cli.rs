@@ -5,6 +5,7 @@
 
 mod causes;
 pub mod check;
+pub mod events;
 pub mod exit;
 pub mod health;
 pub mod init;
@@ -55,6 +56,16 @@ pub enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
     },
+    /// Serve the gateway, and take calls from a NATS stream as well, as the settings `consume` say.
+    #[cfg(feature = "nats")]
+    Consume {
+        /// The settings file; without it, the defaults and the environment are used.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The address to listen on; overrides the settings.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+    },
     /// Validate the settings, print the effective ones as TOML, and list where each value came from.
     Check {
         /// The settings file; without it, the defaults and the environment are used.
@@ -85,6 +96,12 @@ pub enum Command {
     Lab(lab::LabCommand),
     /// Print the reference of the metrics as a table in Markdown.
     Metrics,
+    /// Print the reference of the events as tables in Markdown.
+    Events {
+        /// Write the JSON schema of each type of event into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        schemas: Option<PathBuf>,
+    },
     /// Show what a running gateway does, in the terminal.
     #[cfg(feature = "top")]
     Top {
@@ -127,6 +144,9 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Read a PDF file from the standard input and print its pages as JSON, within bounds of memory and time.
+    #[command(name = crate::pdf::READ_PDF, hide = true)]
+    ReadPdf,
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -164,6 +184,9 @@ pub enum CommandError {
     /// The program of a model server could not be run.
     #[error("it cannot be run: {0}")]
     Launch(#[source] io::Error),
+    /// A PDF file could not be read.
+    #[error("{0}")]
+    Pdf(#[source] io::Error),
     /// Backends do not serve as they are set.
     #[error(transparent)]
     Live(#[from] check::live::LiveError),
@@ -211,6 +234,7 @@ impl CommandError {
             | Self::Live(_)
             | Self::Init(_)
             | Self::Log(_)
+            | Self::Pdf(_)
             | Self::Listen { .. }
             | Self::Service(_)
             | Self::CutOff(_)
@@ -218,6 +242,12 @@ impl CommandError {
             Self::Launch(_) => ExitCode::NotRun,
         }
     }
+}
+
+/// Replaces this program by a model server; returns only if that fails.
+fn launch(parent: u32, program: &OsString, args: &[OsString]) -> Result<(), CommandError> {
+    let error = kebne_servers::become_server(parent, program, args);
+    Err(CommandError::Launch(error))
 }
 
 /// Runs the command that the arguments name; writes results to `output` and errors to `complaints`.
@@ -239,9 +269,31 @@ where
         config: None,
         listen: None,
     };
-    let done = match parsed.command.unwrap_or(serve) {
+    let done = perform(parsed.command.unwrap_or(serve), environment, output);
+    let Err(error) = done else {
+        return ExitCode::Success;
+    };
+    let written = writeln!(complaints, "error: {error}");
+    if written.is_err() {
+        ExitCode::Failure
+    } else {
+        error.exit_code()
+    }
+}
+
+/// Performs a command.
+fn perform(
+    command: Command,
+    environment: &dyn Environment,
+    output: &mut dyn Write,
+) -> Result<(), CommandError> {
+    match command {
         Command::Serve { config, listen } => {
             serve::run(config.as_deref(), listen, environment, output)
+        }
+        #[cfg(feature = "nats")]
+        Command::Consume { config, listen } => {
+            serve::consume(config.as_deref(), listen, environment, output)
         }
         Command::Check {
             config,
@@ -267,6 +319,7 @@ where
         #[cfg(feature = "lab")]
         Command::Lab(command) => lab::run(command, environment, output),
         Command::Metrics => metrics::run(output),
+        Command::Events { schemas } => events::run(schemas.as_deref(), output),
         #[cfg(feature = "top")]
         Command::Top { url, once, tls } => top::run(&url, once, &tls, environment, output),
         Command::Key => key::run(output),
@@ -286,20 +339,10 @@ where
             parent,
             program,
             args,
-        } => Err(CommandError::Launch(kebne_servers::become_server(
-            parent, &program, &args,
-        ))),
+        } => launch(parent, &program, &args),
+        Command::ReadPdf => crate::pdf::read(output).map_err(CommandError::Pdf),
         Command::Completions { shell } => reference::completions(shell, output),
         Command::Man { folder } => reference::man(folder.as_deref(), output),
-    };
-    let Err(error) = done else {
-        return ExitCode::Success;
-    };
-    let written = writeln!(complaints, "error: {error}");
-    if written.is_err() {
-        ExitCode::Failure
-    } else {
-        error.exit_code()
     }
 }
 

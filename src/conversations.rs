@@ -10,6 +10,7 @@ mod id;
 use bytes::Bytes;
 use kebne_context::{
     ContextError, ContextHandle, ContextSettings,
+    erasure::USER,
     store::{Details, Fit, StoreError, Turn, TurnContent},
     tokens::Tokenizer,
 };
@@ -161,7 +162,7 @@ impl Conversations {
     }
 
     /// Reserves a place for a response with an id from [`new_id`] to a request of `size` bytes: in the tree of the
-    /// response that it continues, or in a new tree.
+    /// response that it continues, or in a new tree, which belongs to `user`.
     ///
     /// # Errors
     /// Returns an error if the response that it continues does not exist, if the request is too large to be kept, or if
@@ -171,7 +172,7 @@ impl Conversations {
         owner: &str,
         id: &str,
         previous: Option<&str>,
-        size: usize,
+        (user, size): (Option<String>, usize),
     ) -> Result<Place, ConversationError> {
         // Half a turn is left for the response.
         if size > self.size_max.saturating_mul(3) / 2 {
@@ -183,7 +184,12 @@ impl Conversations {
             let opened = self.context.open_for(&space, &session, least).await;
             opened.map_err(|error| missing(error, previous))?;
         } else {
-            let details = Details::default();
+            // By it, what is kept of a user is found again.
+            let user = user.map(|user| (USER.to_owned(), user));
+            let details = Details {
+                metadata: user.into_iter().collect(),
+                ..Details::default()
+            };
             let created = self
                 .context
                 .create_for(&space, session.clone(), details, least);

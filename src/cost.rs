@@ -127,11 +127,20 @@ impl Consumed {
         asked: Asked,
         (price, lane): (Option<&ModelPrice>, &str),
     ) -> Self {
+        Self::of_answered((&Usage::of_answer(answer), 0), asked, (price, lane))
+    }
+
+    /// Determines what an answer has consumed that another call was given.
+    pub fn of_answered(
+        usage: (&Usage, u32),
+        asked: Asked,
+        at: (Option<&ModelPrice>, &str),
+    ) -> Self {
         let trail = TrailReport {
             answered: Some(tokio::time::Instant::now()),
             ..TrailReport::default()
         };
-        Self::of((&Usage::of_answer(answer), 0), asked, &trail, (price, lane))
+        Self::of(usage, asked, &trail, at)
     }
 
     /// Determines what an ended call has consumed at the backend `lane`.

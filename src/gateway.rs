@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -16,17 +16,21 @@ use std::{
 
 use kebne_accounts::Accounts;
 use kebne_actors::{ActorRef, ActorReport, ActorSystem, Props, Spawn};
+use kebne_answer_cache::AnswerCache;
 use kebne_collections::Collections;
-use kebne_context::ContextHandle;
+use kebne_context::{ContextHandle, Keyring, Memorizer, prompts::PromptStore};
 use kebne_control::LaneState;
+use kebne_jobs::Jobs;
 use kebne_lane::{Ending, LaneSnapshot, Service};
 use kebne_monitor::{GetMemory, Monitor};
+use kebne_retrieval::Embedder;
 use kebne_servers::{ServerReport, Servers};
 use serde::Serialize;
 
 #[cfg(feature = "lab")]
 use crate::backend::{ModelBackend, SimulatedBackend};
 use crate::{
+    cost::Prices,
     current::Current,
     decisions::Decisions,
     learned::Learned,
@@ -39,18 +43,25 @@ mod accounts;
 mod affinity;
 mod apply;
 mod balancer;
+pub mod behalf;
+mod cache;
 mod call;
 mod check;
 mod collections;
 mod context;
+mod embedder;
 mod error;
 mod fallbacks;
 mod health;
 mod hooks;
+pub mod inner;
+mod jobs;
 mod lane;
+mod memorizer;
 mod operate;
 pub(crate) mod owned;
 mod placement;
+mod prompts;
 mod refusals;
 mod restarts;
 mod route;
@@ -66,8 +77,12 @@ pub use fallbacks::FallbackCount;
 pub use health::HealthReport;
 pub use refusals::RefusalCounts;
 
-use context::context_parts;
+use behalf::{Behalf, Payers};
+pub(crate) use context::keyring_of;
+use context::{context_parts, master_key};
+use embedder::LaneEmbedder;
 use fallbacks::Fallbacks;
+use inner::InnerCounts;
 use lane::Lane;
 use refusals::Refusals;
 use restarts::Restarts;
@@ -83,11 +98,25 @@ pub struct Gateway {
     inner: Arc<Inner>,
 }
 
+/// A handle of a gateway that does not keep it alive, for what the gateway itself holds.
+#[derive(Clone, Debug)]
+pub struct WeakGateway(Weak<Inner>);
+
 struct Inner {
     system: ActorSystem,
     supervisor: ActorRef<Supervisor>,
     context: ContextHandle,
+    /// The keys that wrap the keys of tenants; `None` without encryption.
+    master_key: Option<Keyring>,
+    prompts: PromptStore,
+    /// Has sessions summarized, if a model is set for it.
+    memorizer: Option<Memorizer>,
     collections: Collections,
+    jobs: Jobs,
+    answer_cache: AnswerCache,
+    embedder: Arc<dyn Embedder>,
+    /// The same one, if it is a model that is asked.
+    lane_embedder: Option<LaneEmbedder>,
     accounts: Accounts,
     /// The servers that this process starts and stops.
     servers: Servers,
@@ -106,6 +135,10 @@ struct Inner {
     retired: Mutex<Vec<Arc<Lane>>>,
     /// The memory of large answers, shared by all backends.
     answers: ByteBudget,
+    /// The prices of models.
+    prices: Current<Prices>,
+    /// Those who pay for work in the background; set once the service has them.
+    payers: OnceLock<Arc<dyn Payers>>,
     /// The file for what the lanes learn, if they are to remember it.
     learned: Option<Mutex<Learned>>,
     /// What operators have decided about backends.
@@ -115,6 +148,8 @@ struct Inner {
     restarts: Restarts,
     fallbacks: Fallbacks,
     refusals: Refusals,
+    /// What the gateway itself has asked models.
+    own_calls: InnerCounts,
 }
 
 /// The gateway as `/state` shows it.
@@ -134,6 +169,14 @@ pub struct GatewaySnapshot {
     pub health: Vec<HealthReport>,
     /// The servers that this process starts and stops.
     pub servers: Vec<ServerReport>,
+}
+
+impl WeakGateway {
+    /// Returns the gateway, if it has not stopped.
+    pub fn upgrade(&self) -> Option<Gateway> {
+        let inner = self.0.upgrade()?;
+        Some(Gateway { inner })
+    }
 }
 
 /// Returns the props of the monitor, which goes on with what an earlier process knew.
@@ -157,11 +200,21 @@ impl Gateway {
         environment: &dyn Environment,
     ) -> Result<Self, StartError> {
         let context = context_parts(settings, environment)?;
+        let master_key = master_key(settings, environment)?;
+        let prompts = prompts::store(settings, master_key.as_ref())?;
         let system = ActorSystem::new("kebne", fastrand::u64(..));
         let restarts = Restarts::of(&system);
         let supervisor = Supervisor::spawn(&system);
+        let clock = Arc::clone(&context.clock);
         let context = ContextHandle::start_under(&supervisor, context).await?;
-        let collections = collections::start(&supervisor, settings, environment).await?;
+        let sessions = (context.clone(), clock);
+        let memorizer = memorizer::start(&supervisor, &settings.context, sessions).await?;
+        let (memorizer, summarizer) = memorizer.unzip();
+        let (embedder, lane_embedder) = embedder::new(&settings.embedder);
+        let collections =
+            collections::start(&supervisor, settings, environment, Arc::clone(&embedder)).await?;
+        let jobs = jobs::start(&supervisor, settings, environment)?;
+        let answer_cache = cache::start(&supervisor, settings, environment)?;
         let learned = Learned::open(&settings.server.learned_path);
         let monitor = monitor(settings, learned.as_ref());
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
@@ -174,7 +227,14 @@ impl Gateway {
                 system,
                 supervisor,
                 context,
+                master_key,
+                prompts,
+                memorizer,
                 collections,
+                jobs,
+                answer_cache,
+                embedder,
+                lane_embedder,
                 accounts,
                 servers,
                 monitor,
@@ -185,14 +245,23 @@ impl Gateway {
                 lanes_started: AtomicUsize::new(0),
                 retired: Mutex::default(),
                 answers,
+                prices: Current::new(Prices::new(settings)),
+                payers: OnceLock::new(),
                 learned: learned.map(Mutex::new),
                 decisions,
                 leaving: AtomicBool::new(false),
                 restarts,
                 fallbacks: Fallbacks::default(),
                 refusals: Refusals::default(),
+                own_calls: InnerCounts::default(),
             }),
         };
+        if let Some(embedder) = &gateway.inner.lane_embedder {
+            embedder.connect(gateway.downgrade());
+        }
+        if let Some(summarizer) = summarizer {
+            summarizer.connect(gateway.downgrade());
+        }
         gateway.start_accounts(settings).await?;
         gateway.follow_servers();
         gateway.apply(settings, environment).await?;
@@ -241,14 +310,62 @@ impl Gateway {
             .is_some_and(|lane| lane.thread.spawn(blocks))
     }
 
+    /// Returns what the gateway itself has asked models.
+    pub fn inner_counts(&self) -> &InnerCounts {
+        &self.inner.own_calls
+    }
+
+    /// Returns a handle that does not keep the gateway alive.
+    pub fn downgrade(&self) -> WeakGateway {
+        WeakGateway(Arc::downgrade(&self.inner))
+    }
+
+    /// Returns the embedder of collections, cache and routes. Nobody pays for what it embeds.
+    pub fn embedder(&self) -> &Arc<dyn Embedder> {
+        &self.inner.embedder
+    }
+
+    /// Returns the embedder as it embeds on somebody's behalf.
+    pub fn embedder_for(&self, behalf: &Behalf) -> Arc<dyn Embedder> {
+        match &self.inner.lane_embedder {
+            Some(embedder) => Arc::new(embedder.on_behalf(behalf.clone())),
+            None => Arc::clone(&self.inner.embedder),
+        }
+    }
+
     /// Returns the sessions.
     pub fn context(&self) -> &ContextHandle {
         &self.inner.context
     }
 
+    /// Returns the keys that wrap the keys of tenants; `None` without encryption.
+    pub fn master_key(&self) -> Option<&Keyring> {
+        self.inner.master_key.as_ref()
+    }
+
+    /// Returns the store of prompts.
+    pub fn prompts(&self) -> &PromptStore {
+        &self.inner.prompts
+    }
+
+    /// Returns what has sessions summarized; `None` if no model is set for it.
+    pub fn memorizer(&self) -> Option<&Memorizer> {
+        self.inner.memorizer.as_ref()
+    }
+
     /// Returns the collections of documents.
     pub fn collections(&self) -> &Collections {
         &self.inner.collections
+    }
+
+    /// Returns the jobs.
+    pub fn jobs(&self) -> &Jobs {
+        &self.inner.jobs
+    }
+
+    /// Returns the store of kept answers.
+    pub fn answer_cache(&self) -> &AnswerCache {
+        &self.inner.answer_cache
     }
 
     /// Returns the accounts of keys.
@@ -266,6 +383,11 @@ impl Gateway {
         let table = self.table();
         let names = table.lanes.iter().map(|lane| lane.name().to_owned());
         names.collect()
+    }
+
+    /// Returns the prices of models.
+    pub fn prices(&self) -> Arc<Prices> {
+        self.inner.prices.get()
     }
 
     /// Returns the memory of large answers.
@@ -354,6 +476,11 @@ impl Gateway {
 
     /// Refuses new calls from now on.
     pub async fn drain(&self) {
+        // Nobody waits for summaries, so that the end does not wait for them either.
+        if let Some(memorizer) = &self.inner.memorizer {
+            memorizer.stop();
+        }
+        self.inner.jobs.drain();
         let lanes = self.all_lanes();
         let lanes = lanes.iter().map(|lane| lane.handle.drain());
         futures_util::future::join_all(lanes).await;
@@ -389,6 +516,8 @@ impl Gateway {
         self.inner.system.terminate().await;
         self.inner.threads.stop();
         self.inner.collections.stop();
+        self.inner.jobs.stop();
+        self.inner.answer_cache.stop();
         let accountant = self.inner.accountant_thread.lock();
         if let Some(thread) = accountant.unwrap_or_else(PoisonError::into_inner).take() {
             thread.stop();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use kebne_guard::{Guard, Refused, Rules, Side};
+use sha2::{Digest, Sha256};
 
 use crate::{
     caller::Caller,
@@ -31,6 +32,8 @@ pub struct Guards {
 #[derive(Debug)]
 struct Named {
     guard: Guard,
+    /// The digest of its settings.
+    fingerprint: String,
     checker: Option<Arc<Checker>>,
 }
 
@@ -48,7 +51,12 @@ impl Guards {
         for each in &settings.guards {
             let guard = Guard::new(each).map_err(|error| format!("`{}`: {error}", each.name))?;
             let checker = Checker::new(&guard, environment)?.map(Arc::new);
-            let named = Arc::new(Named { guard, checker });
+            let text = serde_json::to_string(each).map_err(|error| error.to_string())?;
+            let named = Arc::new(Named {
+                guard,
+                fingerprint: hex::encode(Sha256::digest(text)),
+                checker,
+            });
             guards.by_name.insert(each.name.clone(), named);
         }
         for model in settings
@@ -112,6 +120,12 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
 impl Applied {
     pub(crate) fn guards(&self) -> impl Iterator<Item = &Guard> {
         self.0.iter().map(|named| &named.guard)
+    }
+
+    /// Returns a text that differs if other guards apply, or if one of them has other settings.
+    pub(crate) fn fingerprint(&self) -> String {
+        let each = self.0.iter().map(|named| named.fingerprint.as_str());
+        each.collect::<Vec<_>>().join(",")
     }
 
     /// Returns the rules for a side, in the order of the guards.

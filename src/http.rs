@@ -7,13 +7,17 @@ mod admin;
 mod alerts;
 mod backends;
 mod browsers;
+mod cache;
 mod calls;
 mod connection;
 mod count_tokens;
+mod events;
 mod expect;
 mod files;
 mod groups;
 mod h2;
+mod jobs;
+mod json_body;
 mod kept;
 mod keys;
 #[cfg(feature = "lab")]
@@ -21,10 +25,12 @@ mod lab;
 mod list_query;
 mod live;
 mod methods;
+mod own_batches;
 mod own_files;
 mod page;
 mod panics;
 mod paths;
+mod privacy;
 mod prompts;
 mod reload;
 mod request_id;
@@ -51,7 +57,7 @@ use actix_web::{
 use crate::{
     memory::purge_while_idle,
     settings::{ServerSettings, server::Scope},
-    surface::{self, messages, openai},
+    surface,
     tls::Certificates,
 };
 
@@ -60,7 +66,7 @@ pub use crate::state::State;
 use accept::{Accept, Tls};
 use h2::{Bounds, H2};
 use methods::{Resource, delete, get, only, post};
-use visit::{by_caller, with_scope};
+use visit::{by_caller, with_one_of, with_scope};
 
 /// Seconds for connections to write their remaining data when the server stops.
 const FLUSH_SECS: u64 = 2;
@@ -208,8 +214,12 @@ fn routes(config: &mut web::ServiceConfig) {
 /// The operations, each with its methods.
 fn operations() -> Vec<Resource> {
     let mut operations = calls_to_models();
+    operations.extend(queued_calls());
     operations.extend(kept_objects());
+    operations.extend(session_memory());
     operations.extend(collections());
+    operations.extend(privacy());
+    operations.extend(prompts());
     operations.extend(service());
     operations.extend(backend_administration());
     operations.extend(key_administration());
@@ -220,21 +230,19 @@ fn operations() -> Vec<Resource> {
 }
 
 fn calls_to_models() -> Vec<Resource> {
+    let operations = surface::OPERATIONS.into_iter();
+    let calls = operations.map(|(path, surface)| only(path, calls::post((path, surface))));
+    calls.chain([only("/v1/route", calls::explain())]).collect()
+}
+
+/// The operations on calls that are carried out as jobs.
+fn queued_calls() -> Vec<Resource> {
     vec![
-        only("/v1/chat/completions", calls::post(&openai::CHAT)),
-        only("/v1/completions", calls::post(&openai::COMPLETIONS)),
-        only("/v1/embeddings", calls::post(&openai::EMBEDDINGS)),
-        only("/v1/audio/speech", calls::post(&openai::SPEECH)),
-        only(
-            "/v1/audio/transcriptions",
-            calls::post(&openai::TRANSCRIPTIONS),
-        ),
-        only("/v1/audio/translations", calls::post(&openai::TRANSLATIONS)),
-        only("/v1/images/generations", calls::post(&openai::IMAGES)),
-        only("/v1/rerank", calls::post(&openai::RERANK)),
-        only("/v1/moderations", calls::post(&openai::MODERATIONS)),
-        only("/v1/messages", calls::post(&messages::MESSAGES)),
-        only("/v1/responses", calls::post(&surface::responses::RESPONSES)),
+        only("/v1/jobs", post(by_caller(jobs::create))).route(get(by_caller(jobs::list))),
+        only("/v1/jobs/{id}", get(by_caller(jobs::read))),
+        only("/v1/jobs/{id}/response", get(by_caller(jobs::response))),
+        only("/v1/jobs/{id}/cancel", post(by_caller(jobs::cancel))),
+        only("/v1/jobs/{id}/events", get(by_caller(jobs::events::follow))),
     ]
 }
 
@@ -254,6 +262,12 @@ fn kept_objects() -> Vec<Resource> {
         only("/v1/batches/{id}/cancel", post(by_caller(files::cancel))),
         only("/v1/sessions", post(by_caller(sessions::create)))
             .route(get(by_caller(sessions::list))),
+        only("/v1/cache", get(by_caller(cache::list))).route(delete(by_caller(cache::erase))),
+        only("/v1/sessions/export", get(by_caller(sessions::export::all))),
+        only(
+            "/v1/sessions/import",
+            post(by_caller(sessions::import::import)),
+        ),
         only("/v1/sessions/{id}/turns", get(by_caller(sessions::turns))),
         only("/v1/sessions/{id}", get(by_caller(sessions::read)))
             .route(post(by_caller(sessions::change)))
@@ -261,9 +275,33 @@ fn kept_objects() -> Vec<Resource> {
     ]
 }
 
+/// The operations on what is kept beside the turns of a session, and on its branches.
+fn session_memory() -> Vec<Resource> {
+    use sessions::{export, notes};
+    vec![
+        only("/v1/sessions/{id}/facts", get(by_caller(notes::facts)))
+            .route(post(by_caller(notes::add_fact))),
+        only(
+            "/v1/sessions/{id}/facts/{fact}",
+            get(by_caller(notes::fact)),
+        )
+        .route(post(by_caller(notes::set_fact)))
+        .route(delete(by_caller(notes::remove_fact))),
+        only(
+            "/v1/sessions/{id}/summaries",
+            get(by_caller(notes::summaries)),
+        )
+        .route(delete(by_caller(notes::remove_summaries))),
+        only("/v1/sessions/{id}/search", post(by_caller(notes::search))),
+        only("/v1/sessions/{id}/fork", post(by_caller(notes::fork))),
+        only("/v1/sessions/{id}/rewind", post(by_caller(notes::rewind))),
+        only("/v1/sessions/{id}/export", get(by_caller(export::one))),
+    ]
+}
+
 /// The operations on collections of documents.
 fn collections() -> Vec<Resource> {
-    use vector_stores::{documents, members, search, stores};
+    use vector_stores::{batches, documents, members, search, stores};
     vec![
         only("/v1/vector_stores", post(by_caller(stores::create)))
             .route(get(by_caller(stores::list))),
@@ -290,9 +328,65 @@ fn collections() -> Vec<Resource> {
         .route(post(by_caller(members::change)))
         .route(delete(by_caller(members::remove))),
         only(
+            "/v1/vector_stores/{id}/file_batches",
+            post(by_caller(batches::create)),
+        ),
+        only(
+            "/v1/vector_stores/{id}/file_batches/{batch}",
+            get(by_caller(batches::read)),
+        ),
+        only(
+            "/v1/vector_stores/{id}/file_batches/{batch}/cancel",
+            post(by_caller(batches::cancel)),
+        ),
+        only(
+            "/v1/vector_stores/{id}/file_batches/{batch}/files",
+            get(by_caller(batches::files)),
+        ),
+        only(
             "/v1/vector_stores/{id}/files/{file}/content",
             get(by_caller(members::content)),
         ),
+    ]
+}
+
+/// The operations on prompts.
+fn prompts() -> Vec<Resource> {
+    vec![
+        only("/v1/prompts", get(by_caller(prompts::list)))
+            .route(post(with_scope(Scope::Admin, prompts::create))),
+        only(
+            "/v1/prompts/{name}",
+            get(with_scope(Scope::ReadState, prompts::show)),
+        )
+        .route(post(with_scope(Scope::Admin, prompts::change)))
+        .route(delete(with_scope(Scope::Admin, prompts::remove))),
+        only(
+            "/v1/prompts/{name}/versions",
+            get(with_scope(Scope::Admin, prompts::versions)),
+        ),
+        only(
+            "/v1/prompts/{name}/history",
+            get(with_scope(Scope::Admin, prompts::history)),
+        ),
+        only(
+            "/v1/prompts/{name}/render",
+            post(by_caller(prompts::render)),
+        ),
+        only(
+            "/v1/prompts/{name}/outcomes",
+            post(by_caller(prompts::report)),
+        ),
+    ]
+}
+
+/// What is kept of a tenant, and its erasure.
+fn privacy() -> Vec<Resource> {
+    vec![
+        only("/v1/privacy/data", get(by_caller(privacy::show)))
+            .route(delete(by_caller(privacy::erase))),
+        only("/v1/privacy/export", get(by_caller(privacy::export))),
+        only("/v1/privacy/verify", post(by_caller(privacy::verify))),
     ]
 }
 
@@ -303,6 +397,11 @@ fn backend_administration() -> Vec<Resource> {
             "/admin/v1/reload",
             post(with_scope(Scope::Admin, reload::reload)),
         ),
+        only(
+            "/admin/v1/cache",
+            get(with_scope(Scope::ReadState, cache::list_all)),
+        )
+        .route(delete(with_scope(Scope::Admin, cache::erase_all))),
         only(
             "/admin/v1/backends",
             get(with_scope(Scope::ReadState, backends::list)),
@@ -426,11 +525,6 @@ fn service() -> Vec<Resource> {
             "/v1/alerts/actions/{id}/undo",
             post(with_scope(Scope::Admin, alerts::undo)),
         ),
-        only("/v1/prompts", get(by_caller(prompts::list))),
-        only(
-            "/v1/prompts/{name}/render",
-            post(by_caller(prompts::render)),
-        ),
         only("/v1/models", get(by_caller(admin::models))),
         only("/v1/models/{id:.+}", get(by_caller(admin::model))),
         only(
@@ -448,6 +542,10 @@ fn service() -> Vec<Resource> {
         only("/", get(page::index)),
         only("/page/{file}", get(page::part)),
         only("/live", get(with_scope(Scope::ReadState, live::follow))),
+        only(
+            "/events",
+            get(with_one_of([Scope::Call, Scope::ReadState], events::follow)),
+        ),
         only("/healthz", get(admin::healthz)),
         only("/readyz", get(admin::readyz)),
         only(
@@ -460,3 +558,6 @@ fn service() -> Vec<Resource> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,33 +1,48 @@
 //! The Kebne gateway: an OpenAI-compatible service in front of fragile, cold-starting model servers.
 
 pub mod alerts;
+pub mod answer_cache;
 pub mod api_key;
 pub mod audit_log;
 pub mod backend;
 pub mod bodies;
+pub mod cache_note;
 pub mod caller;
 pub mod cli;
 pub mod client_address;
+#[cfg(feature = "nats")]
+pub mod consume;
 pub mod conversations;
 pub mod cost;
 pub mod current;
 pub mod decisions;
 pub mod discovery;
+pub mod events;
+pub mod fence;
 pub mod gateway;
 pub mod guards;
 pub mod http;
+pub(crate) mod jobs;
 pub mod learned;
 pub mod live;
 pub mod llm;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod objects;
 pub mod off_loop;
 pub mod page;
+mod pdf;
+pub mod privacy;
+pub mod prompt_calls;
+pub mod recall;
 pub mod record;
 pub mod reload;
 pub mod request_log;
+pub mod retrieval;
+pub mod routes;
 pub mod service;
 pub mod settings;
 pub mod shares;
@@ -40,4 +55,9 @@ pub mod tally;
 #[cfg(feature = "otel")]
 pub mod telemetry;
 pub mod tls;
+pub mod token_budget;
 pub mod trace_context;
+pub mod transcript;
+mod unix_time;
+mod via;
+mod webhook_signature;

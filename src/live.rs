@@ -4,8 +4,10 @@
 //! that any number of pages costs one sampler: a sample is serialized at most once, and a watcher that is slow misses
 //! samples instead of queueing them. It never asks an actor itself; the service gives it a snapshot each second.
 
+mod collections;
 mod counters;
 mod history;
+mod jobs;
 mod sample;
 mod words;
 
@@ -15,11 +17,12 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use kebne_context::StoreHealth;
+use kebne_collections::Totals;
+use kebne_context::{MemoryCounts, StoreHealth};
 use kebne_control::Outcome;
 use kebne_lane::{Ending, EndingCounts, LaneSnapshot};
 use serde::Serialize;
@@ -28,15 +31,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cost::Consumed,
-    gateway::{GatewaySnapshot, HealthReport},
+    gateway::{GatewaySnapshot, HealthReport, inner::SpentByKey},
+    routes::DecisionCount,
     settings::{BackendKind, BackendSettings, Settings},
+    unix_time,
 };
+use collections::StepTimes;
 use counters::{Costs, Counters, FirstTokens};
 use history::History;
 
+pub use collections::{CollectionsSample, StepSample};
 pub use counters::{CostSample, KeySample, Quantiles};
 pub use history::Point;
-pub use sample::{LaneSample, Level, ModelSample, Overall, Sample, SessionsSample, VerdictSample};
+pub use sample::{
+    CacheSample, LaneSample, Level, ModelSample, Overall, Sample, SessionsSample, VerdictSample,
+};
 
 /// Time between two samples.
 pub const EVERY: Duration = Duration::from_secs(1);
@@ -54,6 +63,12 @@ pub struct Live {
     newest: watch::Sender<Option<Arc<Moment>>>,
     /// The number of sessions; [`u64::MAX`] while it is not known.
     sessions: AtomicU64,
+    /// What collections held when they were counted last.
+    collections: Mutex<Option<Totals>>,
+    /// What the store of jobs held when it was counted last.
+    jobs: Mutex<Option<kebne_jobs::Totals>>,
+    /// The steps of the last calls that searched.
+    steps: Mutex<StepTimes>,
     closed: CancellationToken,
 }
 
@@ -70,8 +85,18 @@ pub struct Seen {
     pub store: StoreHealth,
     /// Questions that the session store has not answered since the start.
     pub store_failures: u64,
+    /// The work on the memory of sessions; `None` if no model is set for it.
+    pub memory: Option<MemoryCounts>,
+    /// What calls of the gateway itself have used.
+    pub spent: SpentByKey,
     /// Of each key with budgets the part of its fullest one that is used or reserved, in thousandths.
     pub budgets: BTreeMap<Arc<str>, u64>,
+    /// The kept answers; `None` if no model has any.
+    pub cache: Option<CacheSample>,
+    /// What routes have decided since the start.
+    pub routes: Vec<DecisionCount>,
+    /// The bytes that the indexes of collections take.
+    pub index_bytes: usize,
 }
 
 /// One sample with what it was made of.
@@ -140,6 +165,9 @@ impl Live {
             }),
             newest: watch::Sender::new(None),
             sessions: AtomicU64::new(u64::MAX),
+            collections: Mutex::default(),
+            jobs: Mutex::default(),
+            steps: Mutex::default(),
             closed: CancellationToken::new(),
         }
     }
@@ -210,10 +238,7 @@ impl Live {
     /// Takes a sample. To be called each second.
     pub fn take(&self, seen: Seen) {
         let now = Instant::now();
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH);
-        let at_ms = at_ms.map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        });
+        let at_ms = unix_time::millis();
         let mut recorder = self.recorder();
         let before = recorder.at.replace(now);
         let elapsed = before.map(|before| now.duration_since(before));
@@ -248,8 +273,12 @@ impl Live {
             actors: seen.gateway.actors.clone(),
             dead_letters: seen.gateway.dead_letters,
             sessions,
-            keys: self.counters.keys(&seen.budgets),
-            cost: self.counters.cost(),
+            memory: seen.memory,
+            collections: self.collections_sample(seen.index_bytes),
+            keys: self.counters.keys(&seen.budgets, &seen.spent),
+            routes: seen.routes.clone(),
+            cost: self.counters.cost(&seen.spent),
+            cache: seen.cache.clone(),
         };
         let moment = Moment {
             seen,
@@ -291,7 +320,7 @@ impl Live {
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.recorder)
     }
 }
 
@@ -355,6 +384,10 @@ impl LaneRecord {
         self.history.add(point);
         point
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the models with their backends; without models, each backend under its own name.

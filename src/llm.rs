@@ -9,7 +9,9 @@ use std::sync::{
 
 use bytes::Bytes;
 use http::HeaderMap;
+use kebne_control::Kind;
 use kebne_lane::{Answer, Failure};
+use kebne_wire::PassThrough;
 pub use kebne_wire::{
     request::{Endpoint, ModelRequest},
     usage::Usage,
@@ -78,6 +80,27 @@ impl AnswerUsage {
 impl Default for AnswerUsage {
     fn default() -> Self {
         Self::Known(Usage::default())
+    }
+}
+
+/// Returns the properties on which the time of a call depends, besides the load.
+pub(crate) fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u32) -> Kind {
+    let class = match request.endpoint {
+        Endpoint::Chat => 0,
+        Endpoint::Completions => 1,
+        Endpoint::Embeddings => 2,
+        Endpoint::PassThrough(PassThrough::Speech) => 3,
+        Endpoint::PassThrough(PassThrough::Transcriptions) => 4,
+        Endpoint::PassThrough(PassThrough::Translations) => 5,
+        Endpoint::PassThrough(PassThrough::Images) => 6,
+        Endpoint::PassThrough(PassThrough::Rerank) => 7,
+        Endpoint::PassThrough(PassThrough::Moderations) => 8,
+        Endpoint::PassThrough(PassThrough::Direct) => 9,
+    };
+    Kind {
+        class: 2 * class + u32::from(request.stream),
+        input: tokens.saturating_sub(output_tokens_max),
+        output: output_tokens_max,
     }
 }
 

@@ -4,9 +4,9 @@
 //! counted: the log never holds up the service.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
@@ -23,7 +23,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    request_log,
+    audit_log, request_log,
     settings::{LogFormat, LogSettings},
 };
 
@@ -37,9 +37,11 @@ pub enum LoggingError {
     /// The filter is invalid; validated settings never cause this.
     #[error("the log filter is wrong: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// The file of the request log cannot be opened.
-    #[error("the request log cannot be written to `{}`: {error}", path.display())]
+    /// The file of the request log or of the audit log cannot be opened.
+    #[error("the {log} log cannot be written to `{}`: {error}", path.display())]
     File {
+        /// `request` or `audit`.
+        log: &'static str,
         /// The file.
         path: PathBuf,
         /// The reason.
@@ -68,6 +70,7 @@ pub struct Writers {
     is_filtered: bool,
     _log: WorkerGuard,
     _requests: Option<WorkerGuard>,
+    _audit: Option<WorkerGuard>,
 }
 
 /// Starts the log of this process; called once, before anything is logged.
@@ -78,6 +81,7 @@ pub fn start(settings: &LogSettings) -> Result<Writers, LoggingError> {
     let filter = filter(settings)?;
     let (writer, log) = beside(io::stderr(), "log");
     let requests = start_requests(settings, &writer)?;
+    let audit = start_audit(settings)?;
     let is_filtered = settings.requests.file.as_os_str().is_empty();
     // Colours are for a terminal; in a file they are noise.
     let lines = tracing_subscriber::fmt::layer()
@@ -98,6 +102,7 @@ pub fn start(settings: &LogSettings) -> Result<Writers, LoggingError> {
         is_filtered,
         _log: log,
         _requests: requests,
+        _audit: audit,
     };
     writers.change(settings);
     Ok(writers)
@@ -113,6 +118,7 @@ impl Writers {
         let is_visible =
             !self.is_filtered || filter.would_enable(request_log::TARGET, &Level::INFO);
         request_log::change(&settings.requests, is_visible);
+        audit_log::change(&settings.audit);
         if let Err(error) = self.filter.reload(filter) {
             tracing::error!(%error, "the log keeps its filter");
         }
@@ -145,15 +151,30 @@ fn start_requests(
         request_log::start(format, log.clone());
         return Ok(None);
     }
-    let path = &requests.file;
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    let file = file.map_err(|error| LoggingError::File {
-        path: path.clone(),
-        error,
-    })?;
+    let file = append(&requests.file, "request")?;
     let (writer, guard) = beside(file, "requests");
     request_log::start(format, writer);
     Ok(Some(guard))
+}
+
+/// Starts the file of the audit log, if there is one.
+fn start_audit(settings: &LogSettings) -> Result<Option<WorkerGuard>, LoggingError> {
+    let path = &settings.audit.file;
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let (writer, guard) = beside(append(path, "audit")?, "audit");
+    audit_log::start(writer);
+    Ok(Some(guard))
+}
+
+fn append(path: &Path, log: &'static str) -> Result<File, LoggingError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(|error| LoggingError::File {
+        log,
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// Returns the lines that were dropped because the log was written too slowly.

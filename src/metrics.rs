@@ -3,11 +3,16 @@
 //! Calls are counted from their records when they end. The numbers of lanes, actors and budgets are read when the
 //! metrics are written. All names are in `names`.
 
+mod cache;
 mod calls;
+mod events;
+mod jobs;
 mod labels;
 mod lanes;
 mod names;
 mod promises;
+mod prompts;
+mod routes;
 mod servers;
 
 use std::{
@@ -16,6 +21,10 @@ use std::{
 };
 
 use kebne_accounts::AccountHealth;
+use kebne_collections::EmbeddingProgress;
+use kebne_collections::Totals;
+use kebne_context::MemoryCounts;
+use kebne_context::prompts::Chosen;
 use kebne_monitor::{Alert, Rule};
 use kebne_quota::AccountView;
 use prometheus_client::{
@@ -26,15 +35,26 @@ use prometheus_client::{
 
 use crate::{
     cost::Prices,
-    gateway::{Gateway, GatewaySnapshot},
+    events::EventReport,
+    gateway::{
+        Gateway, GatewaySnapshot,
+        inner::{InnerCount, Purpose, SpentByKey},
+    },
     logging,
+    prompt_calls::VersionCalls,
     record::CallRecord,
     reload::ReloadStatus,
 };
 
+pub use cache::CacheReadings;
 use calls::Calls;
-use labels::{ByBudget, ByKind, ByReload, ByRule};
+pub use jobs::JobReadings;
+use labels::{
+    ByBudget, ByKind, ByPurpose, ByPurposeAndEnding, ByPurposeAndKey, ByReload, ByRule, ByStatus,
+    InnerCost,
+};
 pub(crate) use names::reference;
+pub use routes::RouteReadings;
 
 type Level = Gauge<f64, AtomicU64>;
 
@@ -56,8 +76,32 @@ pub struct Readings {
     pub is_store_up: bool,
     /// Questions that the session store did not answer.
     pub store_failures: u64,
+    /// The work on the memory of sessions, and the bytes of the indexes in which they are searched.
+    pub memory: (MemoryCounts, usize),
+    /// What routes have decided.
+    pub routes: RouteReadings,
+    /// What collections hold, and the bytes of their indexes; `None` if that is not known.
+    pub collections: Option<(Totals, usize)>,
+    /// The jobs.
+    pub jobs: JobReadings,
+    /// What the gateway itself has asked models.
+    pub inner_calls: Vec<(Purpose, InnerCount)>,
+    /// What that has used, and the currency of its cost.
+    pub inner_spent: (SpentByKey, Arc<str>),
+    /// How far the work on the vectors of chunks is.
+    pub embedding: EmbeddingProgress,
+    /// The cache of answers.
+    pub cache: CacheReadings,
+    /// The events.
+    pub events: EventReport,
+    /// What was taken from a broker; null if nothing is.
+    pub consumed: serde_json::Value,
+    /// The calls with prompts, by version.
+    pub prompts: Vec<(Chosen, VersionCalls)>,
     /// How often the settings were read again.
     pub reloads: ReloadStatus,
+    /// `true` for each of the stores of prompts, collections and kept answers that works.
+    pub are_stores_up: [bool; 3],
     /// The state of the store of accounts.
     pub account_store: AccountHealth,
     /// When the certificate expires, in seconds since 1970, and the handshakes that failed; `None` without TLS.
@@ -115,6 +159,18 @@ impl Metrics {
             restarts.get_or_create(&ByKind { kind }).inc_by(count);
         }
         register(&mut registry, &names::ACTOR_RESTARTS, restarts);
+        inner_calls(&mut registry, &readings.inner_calls);
+        inner_spent(&mut registry, &readings.inner_spent);
+        embedding(&mut registry, &readings.embedding);
+        cache::register_all(&mut registry, &readings.cache);
+        prompts::register_all(&mut registry, &readings.prompts);
+        routes::register_all(&mut registry, &readings.routes);
+        events::register_all(&mut registry, &readings.events);
+        events::register_consumed(&mut registry, &readings.consumed);
+        if let Some((totals, index_bytes)) = &readings.collections {
+            collections(&mut registry, totals, *index_bytes);
+        }
+        jobs::register_all(&mut registry, &readings.jobs);
         alerts(&mut registry, readings.alerts.as_deref());
         service(&mut registry, snapshot, readings);
         reloads(&mut registry, &readings.reloads);
@@ -123,6 +179,89 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+/// Registers what the gateway itself has asked models.
+fn inner_calls(registry: &mut Registry, counts: &[(Purpose, InnerCount)]) {
+    let endings = Family::<ByPurposeAndEnding, Counter>::default();
+    let seconds = Family::<ByPurpose, Counter<f64, AtomicU64>>::default();
+    for (purpose, count) in counts {
+        let purpose = purpose.label();
+        for (ending, count) in [("answered", count.answered), ("failed", count.failed)] {
+            let labels = ByPurposeAndEnding { purpose, ending };
+            endings.get_or_create(&labels).inc_by(count);
+        }
+        let labels = ByPurpose { purpose };
+        seconds
+            .get_or_create(&labels)
+            .inc_by(count.time.as_secs_f64());
+    }
+    register(registry, &names::INNER_CALLS, endings);
+    register(registry, &names::INNER_SECONDS, seconds);
+}
+
+/// Registers what the calls of the gateway itself have used.
+fn inner_spent(registry: &mut Registry, (spent, currency): &(SpentByKey, Arc<str>)) {
+    let tokens = Family::<ByPurposeAndKey, Counter>::default();
+    let cost = Family::<InnerCost, Counter<f64, AtomicU64>>::default();
+    for ((purpose, key), spent) in spent {
+        let (purpose, key) = (purpose.label(), Arc::clone(key));
+        let labels = ByPurposeAndKey {
+            purpose,
+            key: Arc::clone(&key),
+        };
+        tokens.get_or_create(&labels).inc_by(spent.tokens);
+        let labels = InnerCost {
+            purpose,
+            key,
+            currency: Arc::clone(currency),
+        };
+        cost.get_or_create(&labels).inc_by(spent.cost.units());
+    }
+    register(registry, &names::INNER_TOKENS, tokens);
+    register(registry, &names::INNER_COST, cost);
+}
+
+/// Registers the work on the vectors of chunks.
+fn embedding(registry: &mut Registry, progress: &EmbeddingProgress) {
+    for (metric, value) in [
+        (&names::CHUNKS_WAITING, real(progress.waiting)),
+        (
+            &names::EMBEDDER_UP,
+            f64::from(u8::from(progress.away.is_none())),
+        ),
+    ] {
+        let level = Level::default();
+        level.set(value);
+        register(registry, metric, level);
+    }
+    let embedded = Counter::<u64>::default();
+    embedded.inc_by(progress.embedded);
+    register(registry, &names::CHUNKS_EMBEDDED, embedded);
+}
+
+/// Registers what collections hold.
+fn collections(registry: &mut Registry, totals: &Totals, index_bytes: usize) {
+    let files = Family::<ByStatus, Level>::default();
+    for (status, count) in [
+        ("in_progress", totals.files.in_progress),
+        ("completed", totals.files.completed),
+        ("failed", totals.files.failed),
+        ("cancelled", totals.files.cancelled),
+    ] {
+        files.get_or_create(&ByStatus { status }).set(real(count));
+    }
+    register(registry, &names::COLLECTION_FILES, files);
+    for (metric, value) in [
+        (&names::COLLECTIONS, real(totals.collections)),
+        (&names::COLLECTION_CHUNKS, real(totals.chunks)),
+        (&names::COLLECTION_BYTES, real(totals.bytes)),
+        (&names::INDEX_BYTES, real(index_bytes)),
+    ] {
+        let level = Level::default();
+        level.set(value);
+        register(registry, metric, level);
     }
 }
 
@@ -145,7 +284,12 @@ fn alerts(registry: &mut Registry, open: Option<&[Alert]>) {
 
 /// Registers the metrics of the service as a whole.
 fn service(registry: &mut Registry, snapshot: &GatewaySnapshot, readings: &Readings) {
+    let (memory, search_bytes) = readings.memory;
+    let [prompts_up, collections_up, cache_up] = readings.are_stores_up;
     for (metric, value) in [
+        (&names::MEMORY_WAITING, real(memory.waiting)),
+        (&names::MEMORY_RUNNING, real(memory.running)),
+        (&names::MEMORY_SEARCH_BYTES, real(search_bytes)),
         (&names::BODY_BYTES, real(readings.bodies.0)),
         (&names::BODY_BYTES_MAX, real(readings.bodies.1)),
         (&names::ANSWER_BYTES, real(readings.answers.0)),
@@ -155,6 +299,12 @@ fn service(registry: &mut Registry, snapshot: &GatewaySnapshot, readings: &Readi
             &names::ACCOUNT_STORE_UP,
             f64::from(u8::from(readings.account_store.reason.is_none())),
         ),
+        (&names::PROMPT_STORE_UP, f64::from(u8::from(prompts_up))),
+        (
+            &names::COLLECTION_STORE_UP,
+            f64::from(u8::from(collections_up)),
+        ),
+        (&names::CACHE_STORE_UP, f64::from(u8::from(cache_up))),
     ] {
         let level = Level::default();
         level.set(value);
@@ -162,6 +312,10 @@ fn service(registry: &mut Registry, snapshot: &GatewaySnapshot, readings: &Readi
     }
     for (metric, value) in [
         (&names::STORE_FAILURES, readings.store_failures),
+        (&names::MEMORY_SUMMARIES, memory.summaries),
+        (&names::MEMORY_FACTS, memory.facts),
+        (&names::MEMORY_FAILURES, memory.failures),
+        (&names::MEMORY_DROPPED, memory.dropped),
         (
             &names::ACCOUNT_STORE_FAILURES,
             readings.account_store.failures,

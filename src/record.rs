@@ -5,12 +5,39 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use kebne_context::prompts::{CallNote, Chosen};
 use kebne_guard::Hits;
 use kebne_lane::{Ending, TrailReport};
 use kebne_wire::usage::Usage;
 use tokio::time::Instant;
 
-use crate::{cost::Consumed, trace_context::TraceContext};
+use crate::{cache_note::CacheNote, cost::Consumed, trace_context::TraceContext};
+
+/// What was found for a call, and how long the steps took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retrieved {
+    /// The chunks that were put into the prompt.
+    pub chunks: usize,
+    /// The vectors of the question.
+    pub embed: Duration,
+    /// The search.
+    pub search: Duration,
+    /// The order by a model.
+    pub rerank: Duration,
+    /// The prompt.
+    pub assemble: Duration,
+}
+
+/// The steps of a call for which something was searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// The time in which sessions and earlier responses were read.
+    pub fetch: Duration,
+    /// What was found.
+    pub retrieved: Retrieved,
+    /// When the call was given to its lanes; `None` if it was refused before.
+    pub sent: Option<Instant>,
+}
 
 /// One ended call to a model.
 #[derive(Clone, Debug)]
@@ -29,6 +56,8 @@ pub struct CallRecord {
     pub key: String,
     /// The tenant, with the tenant that the caller named after a slash; empty without either.
     pub tenant: String,
+    /// The session of the call.
+    pub session: Option<String>,
     /// The name of the caller's dialect and operation.
     pub surface: &'static str,
     /// The operation as OpenTelemetry names it, such as `chat`; empty before the body was read.
@@ -59,6 +88,56 @@ pub struct CallRecord {
     pub reason: &'static str,
     /// What guards have found: names of rules, never texts.
     pub hits: Hits,
+    /// What the cache did; `None` if the model's answers are not kept.
+    pub cache: Option<CacheNote>,
+    /// The prompt that the call got.
+    pub prompt: Option<PromptUse>,
+    /// The decision of the route, if the caller named one as its model.
+    pub route: Option<RouteNote>,
+    /// The steps before the model was asked; `None` if nothing was searched.
+    pub steps: Option<Steps>,
+}
+
+/// The prompt that a call got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptUse {
+    /// The prompt and its version.
+    pub chosen: Chosen,
+    /// The owner of the call.
+    pub owner: String,
+    /// The session of the call.
+    pub session: Option<String>,
+}
+
+impl PromptUse {
+    /// Returns the note for the store of prompts.
+    pub fn note(&self, id: &str) -> CallNote {
+        CallNote {
+            owner: self.owner.clone(),
+            call: id.to_owned(),
+            session: self.session.clone(),
+            prompt: self.chosen.name.clone(),
+            version: self.chosen.version.clone(),
+        }
+    }
+}
+
+/// The decision of a route: all of them names of the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteNote {
+    /// The route.
+    pub route: String,
+    /// The rule that decided; `default` if none matched.
+    pub rule: String,
+    /// The model.
+    pub target: String,
+}
+
+impl RouteNote {
+    /// Returns the route and the rule, as headers and logs show them.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.route, self.rule)
+    }
 }
 
 impl CallRecord {
@@ -79,6 +158,27 @@ impl CallRecord {
         let more = self.usage.output_tokens()?.checked_sub(1)?;
         let took = self.ended.saturating_duration_since(answered);
         took.checked_div(more)
+    }
+
+    /// Returns the steps of a call for which something was searched, each with its time: `fetch`, `embed`, `search`, `rerank`, `assemble`
+    /// and `inference`, which lasts until the answer begins. Steps that were not made are left out.
+    pub fn steps(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let steps = self.steps.map(|steps| {
+            let retrieved = steps.retrieved;
+            let answered = self.trail.answered.zip(steps.sent);
+            let inference =
+                answered.map(|(answered, sent)| answered.saturating_duration_since(sent));
+            [
+                ("fetch", steps.fetch),
+                ("embed", retrieved.embed),
+                ("search", retrieved.search),
+                ("rerank", retrieved.rerank),
+                ("assemble", retrieved.assemble),
+                ("inference", inference.unwrap_or_default()),
+            ]
+        });
+        let steps = steps.into_iter().flatten();
+        steps.filter(|(_, time)| !time.is_zero())
     }
 
     /// Returns the number of attempts, refused ones included.

@@ -2,10 +2,7 @@
 //!
 //! The service carries them out one after another (`service::steering`). This module is what the rest of the program shares with it.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     gateway::{Applied, StartError},
     settings::{ChangedKey, CompareError, KeptKey, LogSettings, Settings, SettingsErrors},
+    unix_time,
 };
 
 /// The number of requests that may wait. A request that finds no room waits for it.
@@ -135,7 +133,7 @@ impl Reloader {
     pub(crate) fn new() -> (Self, Requests) {
         let (requests, received) = mpsc::channel(WAITING_MAX);
         let status = ReloadStatus {
-            read_at: unix_seconds(),
+            read_at: unix_time::seconds(),
             ..ReloadStatus::default()
         };
         let reloader = Self {
@@ -168,7 +166,7 @@ impl Reloader {
         match result {
             Ok(report) => {
                 status.applied += 1;
-                status.read_at = unix_seconds();
+                status.read_at = unix_time::seconds();
                 status.error = None;
                 status.needs_restart.clone_from(&report.needs_restart);
                 let changed = report.changed.iter().map(|changed| &changed.key);
@@ -203,9 +201,4 @@ impl Reloader {
     fn lock(&self) -> MutexGuard<'_, ReloadStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn unix_seconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }

@@ -5,6 +5,7 @@
 //! nobody takes them.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write as _},
     io::Write,
     net::IpAddr,
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use kebne_cache::Bypass;
 use kebne_guard::words;
 use kebne_lane::Ending;
 use kebne_quota::Money;
@@ -19,7 +21,8 @@ use serde::Serialize;
 use tracing_appender::non_blocking::NonBlocking;
 
 use crate::{
-    record::CallRecord,
+    cost::Consumed,
+    record::{CallRecord, RouteNote},
     settings::{LogFormat, log::RequestLogSettings},
 };
 
@@ -119,6 +122,10 @@ struct Line<'a> {
     ending: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     guard: String,
     attempts: usize,
@@ -128,6 +135,11 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     first_token_ms: Option<f64>,
     total_ms: f64,
+    /// Present if something was searched for the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunks: Option<usize>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    steps_ms: BTreeMap<&'static str, f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +149,17 @@ struct Line<'a> {
     /// In units of the currency of the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Money>,
+    /// How the cache had the call answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_age_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saved_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saved_cost: Option<Money>,
     /// Present if the server did not report all tokens.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cost_estimated: bool,
@@ -186,6 +209,8 @@ fn json(record: &CallRecord, now: SystemTime) -> String {
         status: record.status,
         ending: record.ending.label(),
         reason: record.reason,
+        prompt: record.prompt.as_ref().map(|used| used.chosen.reference()),
+        route: record.route.as_ref().map(RouteNote::label),
         guard: words(&record.hits),
         attempts: record.attempts(),
         attempted: attempted.collect(),
@@ -193,10 +218,23 @@ fn json(record: &CallRecord, now: SystemTime) -> String {
         cold_ms: millis(record.trail.cold),
         first_token_ms: record.first_token().map(millis),
         total_ms: millis(record.total()),
+        chunks: record.steps.map(|steps| steps.retrieved.chunks),
+        steps_ms: record
+            .steps()
+            .map(|(step, time)| (step, millis(time)))
+            .collect(),
         input_tokens: record.usage.input,
         cached_tokens: record.usage.cached,
         output_tokens: record.usage.output,
         cost: record.consumed.cost,
+        cache: record.cache.map(|cache| cache.outcome.label()),
+        cache_reason: record
+            .cache
+            .and_then(|cache| cache.bypass)
+            .map(Bypass::label),
+        cache_age_seconds: record.cache.and_then(|cache| cache.age),
+        saved_tokens: saved(record).map(|saved| saved.tokens),
+        saved_cost: saved(record).and_then(|saved| saved.cost),
         cost_estimated: is_cost_estimated(record),
     };
     let mut line = serde_json::to_string(&line).unwrap_or_default();
@@ -228,6 +266,9 @@ fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::R
     }
     let stream = if record.is_streamed { " stream" } else { "" };
     write!(line, " surface={}{stream}", record.surface)?;
+    if let Some(route) = &record.route {
+        write!(line, " route={}", Value(&route.label()))?;
+    }
     write!(line, " model={}", Value(&record.model))?;
     write!(line, " lane={}", Value(record.lane()))?;
     match record.status {
@@ -237,6 +278,9 @@ fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::R
     write!(line, " ending={}", record.ending.label())?;
     if !record.reason.is_empty() {
         write!(line, " reason={}", record.reason)?;
+    }
+    if let Some(prompt) = &record.prompt {
+        write!(line, " prompt={}", Value(&prompt.chosen.reference()))?;
     }
     if !record.hits.is_empty() {
         write!(line, " guard={}", Value(&words(&record.hits)))?;
@@ -250,6 +294,12 @@ fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::R
         write!(line, " first_token_ms={}", millis(first))?;
     }
     write!(line, " total_ms={}", millis(record.total()))?;
+    if let Some(steps) = record.steps {
+        write!(line, " chunks={}", steps.retrieved.chunks)?;
+    }
+    for (step, time) in record.steps() {
+        write!(line, " {step}_ms={}", millis(time))?;
+    }
     let usage = record.usage;
     for (name, tokens) in [
         ("input_tokens", usage.input),
@@ -266,7 +316,34 @@ fn write_text(record: &CallRecord, now: SystemTime, line: &mut String) -> fmt::R
     if is_cost_estimated(record) {
         line.push_str(" cost_estimated");
     }
+    write_cache(record, line)
+}
+
+/// Writes what the cache did with the call.
+fn write_cache(record: &CallRecord, line: &mut String) -> fmt::Result {
+    let Some(cache) = record.cache else {
+        return Ok(());
+    };
+    write!(line, " cache={}", cache.outcome.label())?;
+    if let Some(reason) = cache.bypass {
+        write!(line, " cache_reason={}", reason.label())?;
+    }
+    if let Some(age) = cache.age {
+        write!(line, " cache_age_seconds={age}")?;
+    }
+    if let Some(saved) = saved(record) {
+        write!(line, " saved_tokens={}", saved.tokens)?;
+        if let Some(cost) = saved.cost {
+            write!(line, " saved_cost={cost}")?;
+        }
+    }
     Ok(())
+}
+
+/// Returns what a call saved that was answered without a backend.
+fn saved(record: &CallRecord) -> Option<Consumed> {
+    let cache = record.cache?;
+    (cache.saved != Consumed::default()).then_some(cache.saved)
 }
 
 /// Returns `true` if a call has a cost that is not computed from reported tokens alone.
@@ -326,7 +403,6 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::cost::Consumed;
 
     fn record() -> CallRecord {
         let opened = Instant::now();
@@ -366,6 +442,11 @@ mod tests {
             ending: Ending::Success,
             reason: "",
             hits: kebne_guard::Hits::new(),
+            cache: None,
+            prompt: None,
+            route: None,
+            session: None,
+            steps: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, fmt, io, net::TcpListener, sync::Arc, time::Duration};
 
 use kebne_actors::shutdown::{AddTaskError, PhasesError, Reason};
+use kebne_monitor::Subscribe;
 use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -11,25 +12,35 @@ use crate::telemetry::{Telemetry, TelemetryError};
 use crate::{
     alerts::Watching,
     discovery::Discovery,
+    events::{Events, StartEventsError},
     gateway::{Gateway, StartError},
     guards::Guards,
     http::{self, State},
+    jobs::JobWorker,
     live,
     memory::purge_while_idle,
     reload::Source,
     service::{plan::Plan, steering::Steering},
-    settings::{Environment, Settings},
+    settings::{Environment, Settings, routes::with_services},
     tls::{Certificates, TlsError},
 };
 
+#[cfg(feature = "nats")]
+mod consumer;
 mod plan;
 mod steering;
+
+#[cfg(feature = "nats")]
+pub use consumer::StartConsumeError;
 
 /// Time between two looks at what the lanes have learned.
 const REMEMBER_EVERY: Duration = Duration::from_secs(30);
 
 /// Time between two counts of the sessions, which are a scan of an index of the store.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// Time between two removals of old outcomes.
+const TIDY_EVERY: Duration = Duration::from_hours(1);
 
 /// The requests to stop that the service listens to.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +59,8 @@ pub struct Controls<'a> {
     pub hung_up: Arc<Notify>,
     /// Where the settings are read again; `None` if they cannot be.
     pub source: Option<&'a dyn Source>,
+    /// `true` if calls are taken from a broker as well, which only a build with the feature `nats` does.
+    pub consumes: bool,
 }
 
 impl From<Shutdown> for Controls<'_> {
@@ -57,6 +70,7 @@ impl From<Shutdown> for Controls<'_> {
             shutdown,
             hung_up: Arc::default(),
             source: None,
+            consumes: false,
         }
     }
 }
@@ -80,6 +94,13 @@ pub enum ServiceError {
     /// The files of the certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No events can be emitted.
+    #[error(transparent)]
+    Events(#[from] StartEventsError),
+    /// No calls can be taken from a broker.
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Consume(#[from] StartConsumeError),
     /// The listener cannot be used.
     #[error("cannot listen: {0}")]
     Listen(#[from] io::Error),
@@ -107,6 +128,7 @@ pub async fn run(
     on_start: impl FnOnce() -> io::Result<()>,
 ) -> Result<usize, ServiceError> {
     let shutdown = &controls.shutdown;
+    let settings = &with_services(settings);
     let discovery = Discovery::start(settings).await;
     let with_replicas = discovery.settings();
     let gateway = Gateway::start(&with_replicas, environment).await?;
@@ -118,10 +140,22 @@ pub async fn run(
     {
         state.telemetry = Telemetry::start(&settings.telemetry, environment)?;
     }
+    state.events = Events::start(&settings.events, environment).await?;
+    gateway.monitor().post(Subscribe(state.events.of_alerts()));
     let state = Arc::new(state);
+    let worker = Arc::new(JobWorker::new(&state));
+    state.jobs.connect(worker).await.map_err(StartError::from)?;
     let address = listener.local_addr()?;
     let watching = Watching::start(&gateway, &state.shares, address, settings, environment)?;
+    #[cfg(feature = "nats")]
+    if controls.consumes {
+        let stop = shutdown.drain.child_token();
+        let consumer = consumer::start(settings, environment, address, stop).await?;
+        state.set_consumer(consumer);
+    }
     let server = http::start(listener, Arc::clone(&state))?;
+    #[cfg(feature = "nats")]
+    consumer::run(&state);
     actix_rt::spawn(sample(Arc::clone(&state)));
     let steering = Steering {
         gateway: &gateway,
@@ -142,6 +176,7 @@ pub async fn run(
         never = remember(&gateway) => match never {},
         never = Box::pin(steering.run()) => match never {},
         never = count_sessions(&state) => match never {},
+        never = tidy_prompts(&state) => match never {},
         never = follow_certificates(&state) => match never {},
         never = watching.run(&state.live, &state.tally, state.certificates.as_deref()) => match never {},
         never = purge_while_idle() => match never {},
@@ -152,6 +187,9 @@ pub async fn run(
     if let Some(telemetry) = &state.telemetry {
         telemetry.stop();
     }
+    #[cfg(feature = "nats")]
+    consumer::finish(&state).await;
+    state.events.flush().await;
     let cut_off = plan.cut_off();
     if cut_off > 0 {
         tracing::warn!(cut_off, "calls were cut off");
@@ -189,7 +227,17 @@ async fn follow_certificates(state: &State) -> Infallible {
     }
 }
 
-/// Counts the sessions now and then, for operators.
+/// Removes outcomes of calls that are older than they are kept.
+async fn tidy_prompts(state: &State) -> Infallible {
+    loop {
+        if let Err(error) = state.gateway.prompts().tidy().await {
+            tracing::warn!(%error, "old outcomes could not be removed");
+        }
+        tokio::time::sleep(TIDY_EVERY).await;
+    }
+}
+
+/// Counts the sessions, and what collections hold, now and then, for operators.
 async fn count_sessions(state: &State) -> Infallible {
     loop {
         let count = state.context.count().await;
@@ -197,6 +245,19 @@ async fn count_sessions(state: &State) -> Infallible {
             tracing::debug!(%error, "the sessions could not be counted");
         }
         state.live.note_sessions(count.ok());
+        let totals = state.collections.totals().await;
+        if let Err(error) = &totals {
+            tracing::debug!(%error, "what collections hold could not be counted");
+        }
+        state.live.note_collections(totals.ok());
+        let totals = state.jobs.totals().await;
+        if let Err(error) = &totals {
+            tracing::debug!(%error, "the jobs could not be counted");
+        }
+        state.live.note_jobs(totals.ok());
+        if let Err(error) = state.read_prompts_again().await {
+            tracing::debug!(%error, "the stored prompts could not be read again");
+        }
         tokio::time::sleep(COUNT_EVERY).await;
     }
 }

@@ -9,12 +9,16 @@
 pub mod alerts;
 pub mod backend;
 pub mod base_url;
+mod cache;
 pub mod change;
 pub mod client_header;
+pub mod consume;
 pub mod cost;
 pub mod discovery;
+pub mod embedder;
 pub mod environment;
 pub mod error_status;
+pub mod events;
 pub mod fallback;
 mod guards;
 pub mod health;
@@ -22,17 +26,23 @@ pub mod hooks;
 pub mod load;
 pub mod log;
 pub mod model;
+pub mod nats;
 pub mod network;
 pub mod prewarm;
 pub mod replicas;
+pub mod retrieval;
+pub mod routes;
 mod schema;
 pub mod secret_file;
 pub mod server;
 pub mod telemetry;
 pub mod tls;
+pub mod token_budget;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use kebne_answer_cache::CacheStoreKind;
+use kebne_context::StoreKind;
 use kebne_servers::Port;
 use serde::{Deserialize, Serialize};
 
@@ -41,32 +51,42 @@ pub use backend::{Api, BackendKind, BackendSettings};
 pub use base_url::BaseUrl;
 pub use change::{Change, ChangedKey, CompareError, KeptKey};
 pub use client_header::ClientHeader;
+pub use consume::ConsumeSettings;
 pub use cost::CostSettings;
 pub use discovery::DiscoverySettings;
+pub use embedder::EmbedderSettings;
 pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use error_status::ErrorStatus;
+pub use events::{BusKind, EventsSettings};
 pub use fallback::{FallbackAfter, FallbackSettings};
 pub use health::HealthSettings;
 pub use hooks::{HookSettings, HooksSettings};
 pub use kebne_accounts::AccountsSettings;
+pub use kebne_answer_cache::CacheSettings;
+pub use kebne_cache::CacheRules;
 pub use kebne_collections::CollectionsSettings;
-pub use kebne_context::{ContextSettings, PromptSettings};
+pub use kebne_context::{ContextSettings, PromptSettings, PromptStoreSettings};
 pub use kebne_guard::GuardSettings;
+pub use kebne_jobs::JobsSettings;
 #[cfg(feature = "lab")]
 pub use kebne_lab::simulate::SimulationSettings;
 pub use kebne_lane::LaneSettings;
+pub use kebne_routing::RouteSettings;
 pub use kebne_servers::{ProcessSettings, ServersSettings};
 pub use kebne_settings::{
     ByteCount, HumanDuration, Origin, SettingsError, SettingsErrors, Validate, join, validate_each,
 };
 pub use load::Loaded;
-pub use log::{LogFormat, LogSettings, RequestLogSettings};
+pub use log::{AuditLogSettings, LogFormat, LogSettings, RequestLogSettings};
 pub use model::ModelSettings;
+pub use nats::NatsSettings;
 pub use network::Network;
 pub use prewarm::{PrewarmOperation, PrewarmSettings};
 pub use replicas::{Affinity, Balance, Replicas};
+pub use retrieval::RetrievalSettings;
 pub use server::ServerSettings;
 pub use telemetry::TelemetrySettings;
+pub use token_budget::TokenBudgetSettings;
 
 /// `config/kebne.toml`: every key with its default and documentation.
 pub const DEFAULTS: &str = include_str!("../config/kebne.toml");
@@ -81,10 +101,24 @@ pub struct Settings {
     pub log: LogSettings,
     /// Traces for OpenTelemetry.
     pub telemetry: TelemetrySettings,
+    /// Events: what is emitted, and where it goes.
+    pub events: EventsSettings,
+    /// Calls that come from a broker.
+    pub consume: ConsumeSettings,
     /// Sessions: store, bounds, expiry.
     pub context: ContextSettings,
     /// Collections of documents: store, bounds.
     pub collections: CollectionsSettings,
+    /// Jobs and batches: store, bounds, times.
+    pub jobs: JobsSettings,
+    /// The store of kept answers.
+    pub cache: CacheSettings,
+    /// What makes vectors of texts.
+    pub embedder: EmbedderSettings,
+    /// Searches: how what is found is brought into its order.
+    pub retrieval: RetrievalSettings,
+    /// How the tokens of a context window are divided.
+    pub token_budget: TokenBudgetSettings,
     /// Alerts: thresholds, webhook, actions.
     pub alerts: AlertSettings,
     /// The money of prices and budgets.
@@ -97,6 +131,10 @@ pub struct Settings {
     pub backends: Vec<BackendSettings>,
     /// Models that callers may request. If empty, each backend is offered under its own name.
     pub models: Vec<ModelSettings>,
+    /// Where versions and outcomes of prompts are kept.
+    pub prompt_store: PromptStoreSettings,
+    /// Names that callers use as models, behind which rules choose the model.
+    pub routes: Vec<RouteSettings>,
     /// Named prompt templates.
     pub prompts: Vec<PromptSettings>,
     /// Named checks on what models are asked and what they answer.
@@ -112,14 +150,23 @@ impl Default for Settings {
             server: ServerSettings::default(),
             log: LogSettings::default(),
             telemetry: TelemetrySettings::default(),
+            events: EventsSettings::default(),
+            consume: ConsumeSettings::default(),
             context: ContextSettings::default(),
             collections: CollectionsSettings::default(),
+            jobs: JobsSettings::default(),
+            cache: CacheSettings::default(),
+            embedder: EmbedderSettings::default(),
+            retrieval: RetrievalSettings::default(),
+            token_budget: TokenBudgetSettings::default(),
             alerts: AlertSettings::default(),
             cost: CostSettings::default(),
             accounts: AccountsSettings::default(),
             servers: ServersSettings::default(),
             backends: default_backends(),
             models: default_models(),
+            prompt_store: PromptStoreSettings::default(),
+            routes: Vec::new(),
             prompts: Vec::new(),
             guards: Vec::new(),
             #[cfg(feature = "lab")]
@@ -154,8 +201,15 @@ impl Validate for Settings {
         let mut errors = self.server.validate(&join(path, "server"));
         errors.extend(self.log.validate(&join(path, "log")));
         errors.extend(self.telemetry.validate(&join(path, "telemetry")));
+        errors.extend(self.events.validate(&join(path, "events")));
+        errors.extend(self.consume.validate(&join(path, "consume")));
         errors.extend(self.context.validate(&join(path, "context")));
         errors.extend(self.collections.validate(&join(path, "collections")));
+        errors.extend(self.jobs.validate(&join(path, "jobs")));
+        errors.extend(self.cache.validate(&join(path, "cache")));
+        errors.extend(self.embedder.validate(&join(path, "embedder")));
+        errors.extend(self.retrieval.validate(&join(path, "retrieval")));
+        errors.extend(self.token_budget.validate(&join(path, "token_budget")));
         errors.extend(self.alerts.validate(&join(path, "alerts")));
         errors.extend(self.cost.validate(&join(path, "cost")));
         errors.extend(self.accounts.validate(&join(path, "accounts")));
@@ -164,6 +218,8 @@ impl Validate for Settings {
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         errors.extend(validate_each(&self.backends, &join(path, "backends")));
         errors.extend(validate_each(&self.models, &join(path, "models")));
+        errors.extend(self.prompt_store.validate(&join(path, "prompt_store")));
+        errors.extend(validate_each(&self.routes, &join(path, "routes")));
         errors.extend(validate_each(&self.prompts, &join(path, "prompts")));
         errors.extend(validate_each(&self.guards, &join(path, "guards")));
         errors.extend(self.contradictions(path));
@@ -190,9 +246,44 @@ impl Settings {
         errors.extend(self.process_contradictions(&backends));
         errors.extend(self.unknown_models_of_keys(path));
         errors.extend(self.unknown_groups_of_keys(path));
+        errors.extend(self.unknown_inner_models(path));
         let guard_names: Vec<&str> = self.guards.iter().map(|g| g.name.as_str()).collect();
         errors.extend(repeated(&guard_names, &join(path, "guards"), "name"));
         errors.extend(guards::unknown_guards(self, path));
+        errors.extend(cache::unknown_judges(self, path));
+        errors.extend(routes::contradictions(self, path));
+        errors.extend(self.shared_files(path));
+        errors
+    }
+
+    /// Returns an error for each file that two stores would use.
+    fn shared_files(&self, path: &str) -> Vec<SettingsError> {
+        let sessions = self.context.store == StoreKind::Sqlite;
+        let cache = self.cache.store == CacheStoreKind::Sqlite;
+        let has_outbox = self.events.bus != BusKind::Memory;
+        let files = [
+            ("context.path", sessions.then_some(&self.context.path)),
+            ("collections.path", Some(&self.collections.path)),
+            ("jobs.path", Some(&self.jobs.path)),
+            ("cache.path", cache.then_some(&self.cache.path)),
+            ("accounts.path", Some(&self.accounts.path)),
+            ("prompt_store.path", Some(&self.prompt_store.path)),
+            (
+                "events.outbox.path",
+                has_outbox.then_some(&self.events.outbox.path),
+            ),
+        ];
+        let mut users = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (key, file) in files {
+            let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) else {
+                continue;
+            };
+            if let Some(other) = users.insert(file, key) {
+                let message = format!("`{}` is the file of `{other}`", file.display());
+                errors.push(SettingsError::new(join(path, key), message));
+            }
+        }
         errors
     }
 
@@ -218,6 +309,32 @@ impl Settings {
         errors
     }
 
+    /// Returns an error for each model of the embedder and of sessions that does not exist.
+    fn unknown_inner_models(&self, path: &str) -> Vec<SettingsError> {
+        let memory = &self.context.memory;
+        let known = self.model_names();
+        let models = [
+            ("embedder.model", &self.embedder.model),
+            ("retrieval.rerank_model", &self.retrieval.rerank_model),
+            ("context.memory.summary_model", &memory.summary_model),
+            ("context.memory.facts_model", &memory.facts_model),
+        ];
+        let unknown = models.into_iter().filter_map(|(key, model)| {
+            let model = model.as_deref().filter(|model| !known.contains(model))?;
+            let error = SettingsError::new(join(path, key), format!("there is no model `{model}`"));
+            Some(error.with_allowed(known.iter().copied()).suggesting(model))
+        });
+        unknown.collect()
+    }
+
+    /// Returns the models' own names.
+    fn model_names(&self) -> Vec<&str> {
+        if self.models.is_empty() {
+            return self.backends.iter().map(|b| b.name.as_str()).collect();
+        }
+        self.models.iter().map(|m| m.name.as_str()).collect()
+    }
+
     /// Returns an error for each group of a key that does not exist.
     fn unknown_groups_of_keys(&self, path: &str) -> Vec<SettingsError> {
         let known = || self.accounts.groups.iter().map(|group| group.name.as_str());
@@ -237,10 +354,8 @@ impl Settings {
 
     /// Returns an error for each model that a key may call and that does not exist.
     fn unknown_models_of_keys(&self, path: &str) -> Vec<SettingsError> {
-        let mut known: Vec<&str> = self.models.iter().map(|m| m.name.as_str()).collect();
-        if known.is_empty() {
-            known = self.backends.iter().map(|b| b.name.as_str()).collect();
-        }
+        let mut known = self.model_names();
+        known.extend(self.routes.iter().map(|route| route.name.as_str()));
         let mut errors = Vec::new();
         for (index, key) in self.server.keys.iter().enumerate() {
             for name in key.models.iter().flatten() {

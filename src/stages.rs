@@ -8,11 +8,14 @@ mod account;
 mod admit;
 mod authenticate;
 mod budget;
+mod cache;
 mod deadline;
 pub(crate) mod direct;
+pub(crate) mod dry_run;
 mod guard;
 mod header;
 mod lane;
+mod memory;
 mod notes;
 mod response;
 mod retrieve;
@@ -21,30 +24,40 @@ mod shape;
 mod share;
 mod trace;
 mod turn;
+mod whole;
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, ops::ControlFlow, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    http::header::HeaderMap,
     web::{Data, Payload},
 };
+use bytes::Bytes;
+use tokio::time::timeout_at;
 
 use crate::{
+    caller::Caller,
     client_address,
     state::State,
     surface::{Surface, error::ApiError},
 };
 
-use account::Account;
+pub(crate) use route::explain;
+pub(crate) use whole::{Answered, Meaning, answer};
+
+use account::{Account, Held};
 use admit::Admit;
 use authenticate::Authenticate;
 use budget::Budget;
+use cache::Cache;
+use dry_run::DryRun;
 use guard::Guard;
 use lane::{Answer, Lane};
 use notes::Notes;
 use retrieve::Retrieve;
-use route::Route;
-use shape::Shape;
+use route::{Choose, Route, Routed};
+use shape::{Shape, Shaped};
 
 /// One step of a call.
 trait Stage {
@@ -63,10 +76,50 @@ pub struct Arrival {
     pub surface: &'static dyn Surface,
     /// The id of the call.
     pub id: Arc<str>,
-    /// The head of the request.
-    pub http: HttpRequest,
-    /// The body, which has not been read.
-    pub payload: Payload,
+    /// The head.
+    pub head: Head,
+    /// The body.
+    pub body: Body,
+}
+
+/// The head of a call.
+#[derive(Debug)]
+pub enum Head {
+    /// That of a request.
+    Request(HttpRequest),
+    /// That of a job, whose caller is known.
+    Job {
+        /// The headers.
+        headers: HeaderMap,
+        /// Who has queued it.
+        caller: Arc<Caller>,
+    },
+}
+
+/// The body of a call.
+pub enum Body {
+    /// It has not been read.
+    Coming(Payload),
+    /// It is here, and its memory is charged.
+    Here(Bytes),
+}
+
+impl Arrival {
+    /// Returns the headers.
+    fn headers(&self) -> &HeaderMap {
+        match &self.head {
+            Head::Request(http) => http.headers(),
+            Head::Job { headers, .. } => headers,
+        }
+    }
+
+    /// Returns the head of the request; `None` for a job.
+    fn request(&self) -> Option<&HttpRequest> {
+        match &self.head {
+            Head::Request(http) => Some(http),
+            Head::Job { .. } => None,
+        }
+    }
 }
 
 /// The values that stay the same from the first stage to the last.
@@ -81,24 +134,43 @@ struct Call {
 
 /// Serves a call: runs its stages one after another, and accounts for its ending.
 pub async fn serve(state: Data<State>, arrival: Arrival) -> HttpResponse {
-    let trace = trace::of(arrival.http.headers());
-    let call = Call {
-        surface: arrival.surface,
-        id: Arc::clone(&arrival.id),
-        client: client_address::client(
-            arrival.http.peer_addr(),
-            arrival.http.headers(),
-            &state.settings.get(),
-        ),
-        notes: Notes::new(trace, state.begin_span(trace)),
-    };
-    let account = Account::open(&state, call.clone());
-    let answer = chain(&state, call, arrival).await;
-    account.settle(answer)
+    let (response, _notes) = respond(&state, arrival).await;
+    response
+}
+
+/// Serves a call. Returns the answer, and the notes in which its ending is written when its body has ended.
+async fn respond(state: &Data<State>, arrival: Arrival) -> (HttpResponse, Notes) {
+    let trace = trace::of(arrival.headers());
+    let mut call = Call::of(state, &arrival);
+    call.notes = Notes::new(trace, state.begin_span(trace));
+    let notes = call.notes.clone();
+    let account = Account::open(state, call.clone());
+    let answer = chain(state, call, (arrival, account.held())).await;
+    (account.settle(answer), notes)
+}
+
+impl Call {
+    /// Creates the call of an arrival, without a trace.
+    fn of(state: &State, arrival: &Arrival) -> Self {
+        let settings = state.settings.get();
+        let client = arrival
+            .request()
+            .and_then(|http| client_address::client(http.peer_addr(), http.headers(), &settings));
+        Self {
+            surface: arrival.surface,
+            id: Arc::clone(&arrival.id),
+            client,
+            notes: Notes::default(),
+        }
+    }
 }
 
 /// Runs the stages in order.
-async fn chain(state: &Data<State>, call: Call, arrival: Arrival) -> Result<Answer, ApiError> {
+async fn chain(
+    state: &Data<State>,
+    call: Call,
+    (arrival, held): (Arrival, Held),
+) -> Result<Answer, ApiError> {
     let notes = call.notes.clone();
     let known = Authenticate::new(state, call).run(arrival).await?;
     notes.passed("authenticate");
@@ -106,17 +178,50 @@ async fn chain(state: &Data<State>, call: Call, arrival: Arrival) -> Result<Answ
     notes.passed("admit");
     let shaped = Shape::new(state).run(admitted).await?;
     notes.passed("shape");
+    let due = shaped.due;
+    let prepared = timeout_at(due, prepare(state, &notes, (shaped, held))).await;
+    let routed = match prepared.map_err(|_| ApiError::deadline_passed())?? {
+        ControlFlow::Continue(routed) => routed,
+        ControlFlow::Break(answer) => return Ok(answer),
+    };
+    let answer = Lane::new(state).run(routed).await;
+    // A call that fails in its lane has been there too.
+    notes.passed("lane");
+    answer
+}
+
+/// Runs the stages that may ask others before the model is asked. They have no more time than the call. Returns the call, ready for its lane, or
+/// the answer of a call that needs none.
+async fn prepare(
+    state: &Data<State>,
+    notes: &Notes,
+    (shaped, held): (Shaped, Held),
+) -> Result<ControlFlow<Answer, Routed>, ApiError> {
+    let shaped = Choose::new(state).run(shaped).await?;
     let shaped = Retrieve::new(state).run(shaped).await?;
     let routed = Route::new(state).run(shaped).await?;
     notes.passed("route");
     let routed = Guard::new(state).run(routed).await?;
     notes.passed("guard");
+    if notes.is_dry_run() {
+        let shown = DryRun::new(state).run(routed).await?;
+        return Ok(ControlFlow::Break(shown));
+    }
+    // After the guards, which must have seen the question, and before the budget, in which a kept answer reserves nothing.
+    let routed = Cache::new(state, held).run(routed).await?;
+    notes.passed("cache");
     let routed = Budget::new(state).run(routed).await?;
     notes.passed("budget");
-    let answer = Lane::new(state).run(routed).await;
-    // A call that fails in its lane has been there too.
-    notes.passed("lane");
-    answer
+    Ok(ControlFlow::Continue(routed))
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Coming(_) => "Coming",
+            Self::Here(_) => "Here",
+        })
+    }
 }
 
 impl fmt::Debug for Arrival {

@@ -10,27 +10,41 @@ use std::{
 };
 
 use kebne_collections::Collections;
-use kebne_context::{ContextHandle, prompts::Prompts};
+use kebne_context::{
+    ContextHandle, Memorizer, MemoryCounts,
+    prompts::{PromptStoreError, Prompts},
+};
+use kebne_jobs::Jobs;
+use kebne_wire::NativeApi;
+use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "nats")]
+use crate::consume::Consumer;
 #[cfg(feature = "otel")]
 use crate::telemetry::Telemetry;
 use crate::{
+    answer_cache::Cache,
     bodies::Bodies,
     caller::{Callers, SETTINGS_PREFIX},
     conversations::Conversations,
-    cost::Prices,
     current::Current,
-    gateway::{Applied, Gateway},
+    events::Events,
+    fence::Fence,
+    gateway::{Applied, Gateway, behalf::Payers},
     guards::Guards,
     live::{Live, Seen},
     metrics::Metrics,
     objects::Objects,
     off_loop::OffLoop,
     page::Page,
+    prompt_calls::PromptCalls,
+    recall::Recall,
     record::CallRecord,
     reload::{Reloader, Requests},
     request_log,
-    settings::{ContextSettings, ServerSettings, Settings},
+    retrieval::Retrieval,
+    routes::Routes,
+    settings::{ContextSettings, PromptSettings, ServerSettings, Settings},
     shares::Shares,
     tally::Tally,
     tls::Certificates,
@@ -44,22 +58,36 @@ pub struct State {
     pub gateway: Gateway,
     /// The callers that the keys name.
     pub callers: Arc<Callers>,
-    /// The prices of models.
-    pub prices: Current<Prices>,
+    /// The rules of searches in calls.
+    pub retrieval: Current<Retrieval>,
     /// The service's settings.
     pub settings: Current<ServerSettings>,
     /// The sessions.
     pub context: ContextHandle,
     /// The collections of documents.
     pub collections: Collections,
+    /// The jobs.
+    pub jobs: Jobs,
+    /// The kept answers.
+    pub cache: Cache,
     /// The responses that are kept.
     pub conversations: Conversations,
     /// The files and batches that backends hold.
     pub objects: Objects,
     /// The sessions' settings.
     pub context_settings: ContextSettings,
-    /// The prompts.
+    /// The search in the turns of sessions.
+    pub recall: Recall,
+    /// The prompts of the settings and of the store.
     pub prompts: Current<Prompts>,
+    /// The prompts of the settings.
+    prompt_settings: Current<Vec<PromptSettings>>,
+    /// The calls with prompts, counted by version.
+    pub prompt_calls: PromptCalls,
+    /// The routes.
+    pub routes: Routes,
+    /// The numbers of the marks around texts that prompts quote.
+    pub fence: Fence,
     /// The checks on what models are asked and what they answer.
     pub guards: Current<Guards>,
     /// The memory of request bodies.
@@ -74,6 +102,8 @@ pub struct State {
     pub metrics: Metrics,
     /// What the live page shows.
     pub live: Live,
+    /// What is told to those who follow the gateway.
+    pub events: Events,
     /// Asks for the settings to be read again.
     pub reloader: Reloader,
     /// The certificate of the service; `None` without TLS.
@@ -83,49 +113,70 @@ pub struct State {
     /// The traces of calls, if they are sent anywhere.
     #[cfg(feature = "otel")]
     pub telemetry: Option<Telemetry>,
+    /// What takes calls from a broker.
+    #[cfg(feature = "nats")]
+    consumer: std::sync::OnceLock<Consumer>,
     /// When the service started.
     pub started: Instant,
     draining: AtomicBool,
+    /// Cancelled when the service stops, for work that nobody waits for.
+    pub closing: CancellationToken,
 }
 
 impl State {
     /// Creates the state of a service that is about to start, and the requests of its reloader.
     pub(crate) fn new(gateway: Gateway, settings: &Settings) -> (Self, Requests) {
         let (reloader, requests) = Reloader::new();
-        let prices = Prices::new(settings);
         let callers = Arc::new(Callers::new(&settings.server.keys, gateway.accounts()));
         let stored = Arc::clone(&callers);
+        gateway.paid_by(Arc::clone(&callers) as Arc<dyn Payers>);
         gateway
             .accounts()
             .on_keys(move |keys| stored.set_stored(keys));
         let live = Live::new(settings);
         let lanes = settings.backends.iter().map(|backend| &*backend.name);
+        let off_loop = OffLoop::new();
+        let searched = gateway.context().clone();
+        let recall = Recall::new(&settings.context.memory, searched, off_loop.clone());
         let state = Self {
-            metrics: Metrics::new(&gateway, &prices),
+            metrics: Metrics::new(&gateway, &gateway.prices()),
             conversations: Conversations::new(gateway.context().clone(), &settings.context),
             objects: Objects::new(gateway.context().clone()),
             context: gateway.context().clone(),
             collections: gateway.collections().clone(),
+            jobs: gateway.jobs().clone(),
+            cache: Cache::new(gateway.answer_cache().clone(), settings),
             gateway,
             callers,
             settings: Current::new(settings.server.clone()),
-            prices: Current::new(prices),
+            retrieval: Current::new(Retrieval::new(settings)),
             context_settings: settings.context.clone(),
-            prompts: Current::new(Prompts::new(&settings.prompts)),
+            recall,
+            prompts: Current::default(),
+            prompt_settings: Current::new(settings.prompts.clone()),
+            prompt_calls: PromptCalls::default(),
+            routes: Routes::default(),
+            fence: Fence::random(),
             guards: Current::default(),
             bodies: Bodies::new(&settings.server),
-            off_loop: OffLoop::new(),
+            off_loop,
             tally: Tally::new(lanes, &live.models()),
             shares: Shares::default(),
             live,
+            events: Events::none(),
             reloader,
             certificates: None,
             page: Page::default(),
             #[cfg(feature = "otel")]
             telemetry: None,
+            #[cfg(feature = "nats")]
+            consumer: std::sync::OnceLock::new(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            closing: CancellationToken::new(),
         };
+        state.prompts_changed();
+        state.routes.change(settings, &state.gateway);
         (state, requests)
     }
 
@@ -144,11 +195,13 @@ impl State {
         self.settings.replace(settings.server.clone());
         let size_max = settings.server.body_size_max.as_usize();
         self.bodies.set_size_max(size_max);
-        let prices = Prices::new(settings);
-        self.metrics.change(&self.gateway, &prices);
+        self.metrics.change(&self.gateway, &self.gateway.prices());
         self.live.change_keys(settings);
-        self.prices.replace(prices);
-        self.prompts.replace(Prompts::new(&settings.prompts));
+        self.retrieval.replace(Retrieval::new(settings));
+        self.cache.change(settings);
+        self.prompt_settings.replace(settings.prompts.clone());
+        self.prompts_changed();
+        self.routes.change(settings, &self.gateway);
         let accounts = self.gateway.accounts();
         accounts.change(settings.accounts.clone());
         self.callers.set_keys(&settings.server.keys);
@@ -168,15 +221,60 @@ impl State {
         self.lanes_changed(settings, applied);
     }
 
+    /// Compiles the prompts of the settings and of the store anew.
+    pub fn prompts_changed(&self) {
+        let store = self.gateway.prompts();
+        // Read before the prompts: if they are read in between, the next change takes note of it.
+        let unread = store.health().unread;
+        let prompts = Prompts::with_stored(&self.prompt_settings.get(), &store.stored());
+        self.prompts.replace(prompts.unread(unread));
+    }
+
+    /// Reads the stored prompts if they have not been read since the start.
+    ///
+    /// # Errors
+    /// Returns an error if they still cannot be read.
+    pub async fn read_prompts(&self) -> Result<(), PromptStoreError> {
+        if self.gateway.prompts().health().unread {
+            return self.read_prompts_again().await;
+        }
+        Ok(())
+    }
+
+    /// Reads the stored prompts again if their store has failed.
+    ///
+    /// # Errors
+    /// As [`State::read_prompts`]; prompts that were read before stay.
+    pub async fn read_prompts_again(&self) -> Result<(), PromptStoreError> {
+        let store = self.gateway.prompts();
+        match store.read_again().await {
+            Ok(true) => self.prompts_changed(),
+            Ok(false) => {}
+            Err(error) if store.health().unread => return Err(error),
+            Err(error) => tracing::debug!(%error, "the last stored prompts are used"),
+        }
+        Ok(())
+    }
+
     /// Hands the record of an ended call to its readers. It is called exactly once for each call.
     pub fn call_ended(&self, record: &CallRecord) {
         self.metrics.call_ended(record);
+        self.cache.counts.call_ended(record);
         self.live.ended(&record.key, &record.consumed);
+        if record.steps.is_some() {
+            self.live.steps(record.steps());
+        }
         self.tally.call_ended(record);
         if let Some(answered) = record.trail.answered {
             let time = answered.saturating_duration_since(record.opened);
             self.live.first_token(record.lane(), time);
         }
+        if let Some(prompt) = &record.prompt {
+            self.prompt_calls.count(&prompt.chosen, record);
+            self.gateway.prompts().note(prompt.note(&record.id));
+        }
+        self.events
+            .call_ended(record, self.gateway.prices().currency());
         request_log::write(record);
         #[cfg(feature = "otel")]
         if let Some(telemetry) = &self.telemetry {
@@ -197,6 +295,17 @@ impl State {
         None
     }
 
+    /// Returns `true` if a backend of a model, or of a model of a route, speaks a dialect itself.
+    pub fn speaks(&self, name: &str, api: NativeApi) -> bool {
+        match self.routes.of(name) {
+            Some(route) => route
+                .router()
+                .models()
+                .any(|model| self.gateway.speaks(model, api)),
+            None => self.gateway.speaks(name, api),
+        }
+    }
+
     /// Returns `true` if the service is stopping.
     pub fn is_draining(&self) -> bool {
         self.draining.load(SeqCst)
@@ -210,9 +319,20 @@ impl State {
             uptime: self.started.elapsed(),
             store: self.context.health(),
             store_failures: self.context.store_failures(),
+            memory: self.gateway.memorizer().map(Memorizer::counts),
             budgets: self.fullest_budgets(),
+            spent: self.gateway.inner_counts().spent(),
+            cache: self.cache.sample(),
+            routes: self.routes.counts().decisions(),
+            index_bytes: self.collections.index_bytes(),
         };
         self.live.take(seen);
+    }
+
+    /// Returns the counts of the work on the memory of sessions.
+    pub fn memory_counts(&self) -> MemoryCounts {
+        let memorizer = self.gateway.memorizer();
+        memorizer.map(Memorizer::counts).unwrap_or_default()
     }
 
     /// Returns of each key with budgets the part of its fullest one that is used or reserved, in thousandths.
@@ -228,8 +348,34 @@ impl State {
         fullest.collect()
     }
 
+    /// Sets what takes calls from a broker, once.
+    #[cfg(feature = "nats")]
+    pub(crate) fn set_consumer(&self, consumer: Consumer) {
+        let _is_first = self.consumer.set(consumer);
+    }
+
+    /// Returns what takes calls from a broker.
+    #[cfg(feature = "nats")]
+    pub fn consumer(&self) -> Option<&Consumer> {
+        self.consumer.get()
+    }
+
+    /// Returns what was taken from a broker, as JSON; null if nothing is.
+    #[cfg(feature = "nats")]
+    pub fn consumed(&self) -> serde_json::Value {
+        let report = self.consumer().map(Consumer::report);
+        serde_json::to_value(report).unwrap_or_default()
+    }
+
+    /// Returns null: this build takes nothing from brokers.
+    #[cfg(not(feature = "nats"))]
+    pub fn consumed(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// Marks the service as stopping.
     pub fn drain(&self) {
         self.draining.store(true, SeqCst);
+        self.closing.cancel();
     }
 }

@@ -17,6 +17,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 use kebne_wire::{
+    file_search::{FileSearch, Found},
     passed_headers::{RateLimitDialect, rate_limits_in},
     request::Parsed,
 };
@@ -92,6 +93,8 @@ pub struct Reading {
     pub only_native: Option<ApiError>,
     /// The response of the call, if responses can be kept and continued.
     pub response: Option<Box<NewResponse>>,
+    /// The search that the tool `file_search` asks for. The call is without the tool.
+    pub file_search: Option<FileSearch>,
 }
 
 impl Reading {
@@ -103,6 +106,7 @@ impl Reading {
             omitted: Vec::new(),
             only_native: None,
             response: None,
+            file_search: None,
         }
     }
 }
@@ -138,10 +142,35 @@ pub trait AnswerWriter: fmt::Debug + Send {
     /// Replaces texts of the request that the answer repeats. `replace` returns `None` for a text that stays.
     fn replace_repeated(&mut self, _replace: &dyn Fn(&str) -> Option<String>) {}
 
+    /// Sets what was found for the call, before anything is written.
+    fn set_found(&mut self, _found: Found) {}
+
     /// Returns the whole answer once it is complete, to be kept in the caller's dialect.
     fn answer(&self) -> Option<&Value> {
         None
     }
+}
+
+/// The operations of callers that are calls to models, by their paths.
+pub(crate) const OPERATIONS: [(&str, &dyn Surface); 11] = [
+    ("/v1/chat/completions", &openai::CHAT),
+    ("/v1/completions", &openai::COMPLETIONS),
+    ("/v1/embeddings", &openai::EMBEDDINGS),
+    ("/v1/audio/speech", &openai::SPEECH),
+    ("/v1/audio/transcriptions", &openai::TRANSCRIPTIONS),
+    ("/v1/audio/translations", &openai::TRANSLATIONS),
+    ("/v1/images/generations", &openai::IMAGES),
+    ("/v1/rerank", &openai::RERANK),
+    ("/v1/moderations", &openai::MODERATIONS),
+    ("/v1/messages", &messages::MESSAGES),
+    ("/v1/responses", &responses::RESPONSES),
+];
+
+/// Returns the surface of an operation; `None` if no operation has this path.
+pub(crate) fn of_operation(path: &str) -> Option<&'static dyn Surface> {
+    let mut operations = OPERATIONS.into_iter();
+    let (_, surface) = operations.find(|(known, _)| *known == path)?;
+    Some(surface)
 }
 
 /// Returns the surface of a path, for errors that occur outside an operation.

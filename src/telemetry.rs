@@ -14,7 +14,7 @@ use kebne_otel::{Options, Parent, Side, Span, StartError, Traces, Value};
 use tokio::time::Instant;
 
 use crate::{
-    record::CallRecord,
+    record::{CallRecord, RouteNote},
     settings::{
         Environment, NotUtf8, TelemetrySettings,
         secret_file::{self, SecretFileError},
@@ -33,6 +33,7 @@ const ERROR_TYPE: &str = "error.type";
 const REQUEST_ID: &str = "kebne.request.id";
 const KEY: &str = "kebne.key";
 const TENANT: &str = "kebne.tenant";
+const ROUTE: &str = "kebne.route";
 const ENDING: &str = "kebne.ending";
 const REASON: &str = "kebne.reason";
 const LANE: &str = "kebne.lane";
@@ -245,6 +246,8 @@ fn call(record: &CallRecord, own: TraceContext, clock: &Clock) -> Span {
         (operation, "") => operation.into(),
         (operation, model) => format!("{operation} {model}").into(),
     };
+    let route = record.route.as_ref().map(RouteNote::label);
+    let route = route.unwrap_or_default();
     let mut attributes: Vec<(&'static str, Value)> = vec![
         (PROVIDER, "kebne".into()),
         (REQUEST_ID, record.id.to_string().into()),
@@ -258,6 +261,7 @@ fn call(record: &CallRecord, own: TraceContext, clock: &Clock) -> Span {
         (OPERATION, record.operation),
         (KEY, &record.key),
         (TENANT, &record.tenant),
+        (ROUTE, &route),
         (REASON, record.reason),
         (LANE, record.lane()),
     ] {

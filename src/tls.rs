@@ -12,12 +12,12 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use rustls::ServerConfig;
 
-use crate::settings::tls::TlsSettings;
+use crate::{settings::tls::TlsSettings, unix_time};
 
 use files::{Stamps, read};
 
@@ -139,7 +139,7 @@ impl Certificates {
     /// Logs a certificate that expires soon.
     fn warn(&self) {
         let expires_at = self.expires_at();
-        if expires_at < seconds_since_1970() + EXPIRES_SOON.as_secs() {
+        if expires_at < unix_time::seconds() + EXPIRES_SOON.as_secs() {
             tracing::warn!(expires_at = %date(expires_at), "the certificate of `server.tls` expires soon");
         }
     }
@@ -161,11 +161,6 @@ impl Current {
 /// See [`Certificates::load`].
 pub fn check(settings: &TlsSettings) -> Result<(), TlsError> {
     Certificates::load(settings).map(drop)
-}
-
-fn seconds_since_1970() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs())
 }
 
 /// Writes a time for people.

@@ -4,7 +4,7 @@
 //! wait in the outbox, and beyond its bound they are dropped and logged. An event is tried several times with a growing
 //! wait. Its id stays the same, so that a receiver can ignore what it already has.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use kebne_actors::{Offer, Recipient};
 use kebne_monitor::{AlertChanged, Change};
@@ -13,10 +13,11 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{
-    alerts::signature::Signer,
     backend::upstream::client,
     gateway::StartError,
     settings::{Environment, WebhookSettings},
+    unix_time,
+    webhook_signature::Signer,
 };
 
 /// The longest wait between two tries.
@@ -125,8 +126,7 @@ impl Outbox {
     }
 
     async fn attempt(&self, id: &str, body: &str) -> Result<(), TryError> {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-        let timestamp = since_1970.map_or(0, |since| since.as_secs());
+        let timestamp = unix_time::seconds();
         let signature = self.signer.sign(id, timestamp, body).unwrap_or_default();
         let request = self
             .client

@@ -1,24 +1,22 @@
 //! Turns a sample of the live view into the numbers that the rules see.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use kebne_context::StoreHealth;
 use kebne_control::{LaneState, Outcome};
 use kebne_lane::{Ending, LaneSnapshot, LastFailure};
 use kebne_monitor::{
-    ActorSample, BudgetSample, KeySample, LaneSample, Phase, Sample, ServerSample,
+    ActorSample, BudgetSample, KeySample, LaneSample, Phase, Sample, ServerSample, StoreOutage,
 };
 use kebne_servers::ServerReport;
 
 use crate::{
     backend::reason,
     gateway::{Gateway, HealthReport},
-    live::{self, Moment},
+    live::{self, Live, Moment},
     logging,
     tally::Tally,
+    unix_time,
 };
 
 /// A longer pause is a quota that is used up.
@@ -27,7 +25,6 @@ const PAUSE_MAX: Duration = Duration::from_mins(10);
 /// Returns the sample of one moment, at a time since the start. A lane that is not in the moment, or whose numbers are stale,
 /// has not answered.
 pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &Tally) -> Sample {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     let seen = &moment.seen;
     let names = gateway.lane_names();
     let refusals = gateway.refusals();
@@ -64,7 +61,7 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
     });
     Sample {
         at,
-        unix_seconds: since_1970.map_or(0, |since| since.as_secs()),
+        unix_seconds: unix_time::seconds(),
         lanes: lanes.collect(),
         models: tally.models(),
         actors: actors.collect(),
@@ -75,12 +72,29 @@ pub(super) fn sample(at: Duration, moment: &Moment, gateway: &Gateway, tally: &T
         },
         budgets: budgets(gateway),
         currency: currency(moment),
+        stores: Vec::new(),
         certificate_expires_at: None,
         account_outage: gateway.accounts().health().reason,
         log_lines_dropped: logging::lines_dropped(),
         servers: seen.gateway.servers.iter().map(server).collect(),
         failed: tally.failures(),
     }
+}
+
+/// Returns the stores of prompts, collections and kept answers that do not work.
+pub(super) fn stores(gateway: &Gateway, live: &Live) -> Vec<StoreOutage> {
+    let uncounted = || "what it holds cannot be counted".to_owned();
+    let collections = live.collections().is_none().then(uncounted);
+    let stores = [
+        ("prompts", gateway.prompts().health().reason),
+        ("collections", collections),
+        ("kept answers", gateway.answer_cache().health().reason),
+    ];
+    let failed = stores.into_iter().filter_map(|(name, reason)| {
+        let name = name.into();
+        reason.map(|reason| StoreOutage { name, reason })
+    });
+    failed.collect()
 }
 
 fn server(report: &ServerReport) -> ServerSample {

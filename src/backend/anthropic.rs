@@ -4,8 +4,6 @@
 //! returned unchanged; its first bytes show whether it is a message or a chat answer. A chat call is translated into a
 //! Messages request, and its answer into a chat answer.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
@@ -36,6 +34,7 @@ use crate::{
     llm::{ModelRequest, ModelResponse, Usage, whole_answer},
     memory::ByteBudget,
     settings::{BackendSettings, Environment},
+    unix_time,
 };
 
 /// The version of the API, which every request contains; `headers` of the settings can set another.
@@ -169,7 +168,8 @@ impl AnthropicBackend {
     ) -> Result<Answer<ModelResponse>, Failure> {
         let body = body.read(self.upstream.answer_size_max()).await?;
         // The translation also checks that it is a message.
-        let chat = chat_of_message(&body, unix_seconds()).map_err(|error| bad(&error, &body))?;
+        let chat =
+            chat_of_message(&body, unix_time::seconds()).map_err(|error| bad(&error, &body))?;
         let usage = Usage::deserialize(&chat["usage"]).unwrap_or_default();
         if attempt.request.stream {
             let events = match form {
@@ -266,7 +266,9 @@ impl Form {
     fn writer(self) -> Option<ChunkWriter> {
         match self {
             Self::Message => None,
-            Self::Chat { include_usage } => Some(ChunkWriter::new(include_usage, unix_seconds())),
+            Self::Chat { include_usage } => {
+                Some(ChunkWriter::new(include_usage, unix_time::seconds()))
+            }
         }
     }
 }
@@ -300,11 +302,6 @@ fn client(param: Option<&str>, message: &str) -> Failure {
     });
     failure.body = Some(json!({"error": error}).to_string().into());
     failure
-}
-
-fn unix_seconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@
 //! as one chunk. What the dialect cannot do (tools, several choices, embeddings) is refused with an explanation
 //! instead of being left out silently. Other sampling keys that it does not have are ignored.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use kebne_context::prompts::check_bounds;
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_wire::{error::is_error, one_chunk::of_answer, splice, stream::Problem, surrogates};
@@ -24,6 +23,7 @@ use crate::{
     llm::{Endpoint, ModelRequest, ModelResponse, Usage, whole_answer},
     memory::ByteBudget,
     settings::{BackendSettings, Environment},
+    unix_time,
 };
 
 /// The default chat template: the form that base models continue best, one line per message.
@@ -81,13 +81,15 @@ impl HuggingFaceBackend {
             .as_deref()
             .unwrap_or(CHAT_TEMPLATE)
             .to_owned();
+        let wrong = |reason: String| BuildError::Setting {
+            backend: settings.name.clone(),
+            key: "chat_template",
+            reason,
+        };
+        check_bounds(&template).map_err(wrong)?;
         templates
             .add_template_owned(CHAT, template)
-            .map_err(|error| BuildError::Setting {
-                backend: settings.name.clone(),
-                key: "chat_template",
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| wrong(error.to_string()))?;
         let mut upstream = Upstream::build(settings, environment)?;
         if settings.wait_for_model {
             let name = HeaderName::from_static("x-wait-for-model");
@@ -295,8 +297,7 @@ fn generated(body: &Bytes, inputs: &str) -> Result<Generated, Failure> {
 /// Writes the answer in the dialect of the caller. It has no usage, because the number of the prompt's tokens is
 /// unknown.
 fn chat_answer(request: &ModelRequest, model: &str, generated: &Generated) -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let created = since.map_or(0, |since| since.as_secs());
+    let created = unix_time::seconds();
     let reason = if generated.cut { "length" } else { "stop" };
     let (prefix, object, choice) = if request.endpoint == Endpoint::Chat {
         let message =

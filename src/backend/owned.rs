@@ -106,6 +106,9 @@ pub(crate) struct PathAnswers {
 
 impl Health for PathAnswers {
     fn check(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(self.client.check(&self.path))
+        Box::pin(async {
+            let checked = self.client.check(&self.path).await;
+            checked.map_err(|failed| failed.message)
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! The reason codes of failures, which determine the message for the caller.
 
+use kebne_lane::RefusalReason;
+
 /// The answer cannot be read.
 pub const UNREADABLE: &str = "unreadable_answer";
 /// The answer, or an event of it, is larger than allowed.
@@ -10,6 +12,8 @@ pub const NO_MEMORY: &str = "answers_full";
 pub const CUT: &str = "answer_cut";
 /// The backend redirects to a server to which its key must not be sent.
 pub const REDIRECTED: &str = "backend_redirects";
+/// The call has come back to a gateway that it had come through.
+pub const LOOP: &str = "loop_detected";
 /// Nothing arrived for longer than the idle timeout.
 pub const SILENT: &str = "backend_silent";
 /// No connection to the backend could be made.
@@ -26,3 +30,17 @@ pub const OVERLOADED: &str = "server_is_overloaded";
 pub const RATE_LIMITED: &str = "rate_limit_exceeded";
 /// The backend reported that a quota is used up, in the middle of an answer.
 pub const QUOTA: &str = "insufficient_quota";
+
+/// Returns the reason code of a lane's refusal.
+pub(crate) fn of_refusal(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::QueueFull | RefusalReason::QueueBytes => "queue_full",
+        RefusalReason::WaitTooLong => "wait_too_long",
+        RefusalReason::QueueTimeout => "queue_timeout",
+        RefusalReason::Cold => LOADING,
+        RefusalReason::Broken => "backend_broken",
+        RefusalReason::Backoff => OVERLOADED,
+        RefusalReason::Quota => QUOTA,
+        RefusalReason::Draining => "draining",
+    }
+}

@@ -4,7 +4,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use crate::{
     backend::pump::{self, EventSource},
     llm::{Endpoint, ModelRequest, ModelResponse, Usage, whole_answer},
+    unix_time,
 };
 
 /// A model inside this process.
@@ -79,7 +80,7 @@ impl SimulatedBackend {
             request.endpoint,
             &ask,
             &format!("simulated-{number}"),
-            created(),
+            unix_time::seconds(),
         );
         if request.endpoint == Endpoint::Embeddings {
             let usage = Usage {
@@ -254,12 +255,6 @@ fn not_understood(bad: &BadAsk) -> Failure {
     let mut failure = Failure::new(Outcome::Client, &bad.message).with_status(400);
     failure.body = Some(Bytes::from(dialect::bad_ask(bad)));
     failure
-}
-
-/// Returns the current time of answers, in seconds since 1970.
-fn created() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use std::{
 };
 
 use bytes::Bytes;
-pub(crate) use check::{Answered, NotReached, Place};
+pub(crate) use check::{Answered, CheckFailed, NotReached, Place};
 pub(crate) use credentials::digest_of_files;
 use credentials::{add_headers_of_files, api_key, header_map};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -51,10 +51,9 @@ use crate::{
     backend::{BuildError, reason::REDIRECTED},
     memory::ByteBudget,
     settings::{BackendSettings, BaseUrl, Environment},
+    via,
 };
 
-/// What a failed health check begins with if the server has answered.
-pub(crate) const STATUS: &str = "status ";
 /// The time after which an idle connection is closed. It is shorter than that of usual servers (15 s and more; uvicorn
 /// closes after 5 s, which is handled when it occurs), so that a call rarely uses a connection that the server is
 /// closing.
@@ -63,7 +62,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(14);
 /// The header with the id of a call.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub(crate) use clients::{Clients, client};
+pub(crate) use clients::{Clients, client, client_to};
 pub(crate) use incoming::Incoming;
 pub(crate) use options::ClientOptions;
 pub(crate) use response::Response;
@@ -161,6 +160,8 @@ impl Upstream {
             .as_ref()
             .map_or("", |through| through.address.expose());
         let secrets = Arc::new(Secrets::of(&[&headers, &wake_headers], &[given, proxy]));
+        // Calls that have come through other gateways replace it.
+        headers.insert(header::VIA, via::own());
         Ok(Self {
             log: Log::new(&settings.name),
             plain: PlainClient::new(connect_timeout),

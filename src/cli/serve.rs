@@ -49,14 +49,38 @@ pub fn run(
     environment: &dyn Environment,
     output: &mut dyn Write,
 ) -> Result<(), CommandError> {
-    let system = System::new();
-    // Before the settings are read, which takes longer than all else until the program listens.
-    let signals = system.block_on(async { Signals::install() })?;
     let layers = Layers {
         config,
         listen,
         environment,
     };
+    serve(layers, false, output)
+}
+
+/// Serves as [`run`] does, and takes calls from a broker as well.
+///
+/// # Errors
+/// As [`run`]; also if the broker cannot be used.
+#[cfg(feature = "nats")]
+pub fn consume(
+    config: Option<&Path>,
+    listen: Option<SocketAddr>,
+    environment: &dyn Environment,
+    output: &mut dyn Write,
+) -> Result<(), CommandError> {
+    let layers = Layers {
+        config,
+        listen,
+        environment,
+    };
+    serve(layers, true, output)
+}
+
+/// Serves, as the layers of the settings say.
+fn serve(layers: Layers<'_>, consumes: bool, output: &mut dyn Write) -> Result<(), CommandError> {
+    let system = System::new();
+    // Before the settings are read, which takes longer than all else until the program listens.
+    let signals = system.block_on(async { Signals::install() })?;
     let settings = layers.read()?;
     let cannot_listen = |error| CommandError::Listen {
         address: settings.server.listen,
@@ -79,13 +103,21 @@ pub fn run(
             shutdown: Shutdown::default(),
             hung_up: Arc::default(),
             source: Some(&source),
+            consumes,
         };
         signals.listen(controls.shutdown.clone(), Arc::clone(&controls.hung_up));
         let announce = || {
-            writeln!(output, "kebne on {scheme}://{address}/v1")?;
-            output.flush()
+            let written = writeln!(output, "kebne on {scheme}://{address}/v1");
+            match written.and_then(|()| output.flush()) {
+                // Whoever restarts it on a full disk needs it to remove something.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    tracing::warn!(%error, "the address is not written to the standard output");
+                    Ok(())
+                }
+                written => written,
+            }
         };
-        let served = service::run(listener, &settings, environment, controls, announce);
+        let served = service::run(listener, &settings, layers.environment, controls, announce);
         Box::pin(served).await
     });
     match served? {

@@ -39,7 +39,7 @@ impl Bench {
     /// Keeps an exchange, and returns the id of its response.
     async fn say(&self, previous: Option<&str>, text: &str) -> String {
         let id = new_id(previous).unwrap();
-        let place = self.conversations.place("ann", &id, previous, 1);
+        let place = self.conversations.place("ann", &id, previous, (None, 1));
         let place = place.await.unwrap();
         let content = json!([{"type": "output_text", "text": format!("re {text}")}]);
         let message = json!({"type": "message", "role": "assistant", "content": content});
@@ -117,7 +117,9 @@ async fn a_removed_response_is_gone_and_the_rest_goes_on() {
         .await
         .unwrap();
     let next = new_id(Some(&two)).unwrap();
-    let place = conversations.place("ann", &next, Some(&two), 1).await;
+    let place = conversations
+        .place("ann", &next, Some(&two), (None, 1))
+        .await;
     assert_eq!(place.map(drop), Err(ConversationError::NotFound(two)));
     bench.system.terminate().await;
 }
@@ -132,7 +134,10 @@ async fn another_owner_sees_nothing_and_sessions_stay_apart() {
         Err(not_found.clone())
     );
     let next = new_id(Some(&one)).unwrap();
-    let place = bench.conversations.place("bob", &next, Some(&one), 1).await;
+    let place = bench
+        .conversations
+        .place("bob", &next, Some(&one), (None, 1))
+        .await;
     assert_eq!(place.map(drop), Err(not_found));
     let part = bench.context.list("ann", None, 9).await.unwrap();
     assert_eq!(part.items, []);
@@ -156,7 +161,7 @@ async fn a_place_that_is_not_used_leaves_nothing_behind() {
     let bench = Bench::start(limits);
     for _ in 0..3 {
         let id = new_id(None).unwrap();
-        let place = bench.conversations.place("ann", &id, None, 1).await;
+        let place = bench.conversations.place("ann", &id, None, (None, 1)).await;
         drop(place.unwrap());
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
@@ -165,7 +170,7 @@ async fn a_place_that_is_not_used_leaves_nothing_behind() {
     let id = new_id(None).unwrap();
     let full = bench
         .conversations
-        .place("ann", &id, None, 1)
+        .place("ann", &id, None, (None, 1))
         .await
         .map(drop);
     let expected = ConversationError::Context(StoreError::Full.into());

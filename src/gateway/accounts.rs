@@ -1,20 +1,18 @@
 //! The accounts of keys, from the settings.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, PoisonError};
 
 use kebne_accounts::Accounts;
 
 use crate::{
     gateway::{Gateway, StartError},
     settings::Settings,
+    unix_time,
 };
 
 /// Creates the accounts. They are not written down yet.
 pub(super) fn new(settings: &Settings) -> Accounts {
-    Accounts::new(settings.accounts.clone(), Arc::new(unix_millis))
+    Accounts::new(settings.accounts.clone(), Arc::new(unix_time::millis))
 }
 
 impl Gateway {
@@ -40,11 +38,4 @@ impl Gateway {
         *kept = Some(thread);
         Ok(())
     }
-}
-
-fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     backend::wake,
+    cost::Prices,
     gateway::{
         Gateway, StartError, health,
         lane::{Known, Lane, LaneParts},
@@ -81,6 +82,7 @@ impl Gateway {
         self.inner
             .table
             .replace(Table::new(settings, lanes, &before));
+        self.inner.prices.replace(Prices::new(settings));
         let table = self.table();
         let is_kept = |lane: &&Arc<Lane>| table.lanes.iter().any(|kept| Arc::ptr_eq(kept, lane));
         let retired: Vec<_> = before.lanes.iter().filter(|lane| !is_kept(lane)).collect();

@@ -3,8 +3,8 @@
 
 use crate::{
     backend::{ModelBackend, wake},
-    gateway::{collections, context::secrets, owned},
-    settings::{BaseUrl, Environment, Settings, SettingsError},
+    gateway::{cache, collections, context::secrets, jobs, owned},
+    settings::{BaseUrl, Environment, Settings, SettingsError, routes},
     tls,
 };
 
@@ -17,7 +17,8 @@ const PLACEHOLDER: &str = "http://localhost/v1";
 /// that prevents it.
 pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<SettingsError> {
     let mut errors = Vec::new();
-    for (index, backend) in settings.backends.iter().enumerate() {
+    let with_services = routes::with_services(settings);
+    for (index, backend) in with_services.backends.iter().enumerate() {
         let mut backend = backend.clone();
         if backend.process.is_some() {
             match owned::at_port(&backend, PORT) {
@@ -32,7 +33,10 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
         }
         let made = ModelBackend::build(&backend, environment).map(drop);
         if let Err(error) = made.and_then(|()| wake::call(&backend, settings).map(drop)) {
-            let at = format!("backends[{index}].{}", error.key());
+            let at = match routes::place_of_service(settings, index) {
+                Some(place) => format!("{place}.{}", error.key()),
+                None => format!("backends[{index}].{}", error.key()),
+            };
             errors.push(SettingsError::new(at, error.reason()));
         }
     }
@@ -46,6 +50,12 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
     }
     if let Err((key, reason)) = collections::keyring(&settings.collections, environment) {
         errors.push(SettingsError::new(format!("collections.{key}"), reason));
+    }
+    if let Err((key, reason)) = jobs::keyring(&settings.jobs, environment) {
+        errors.push(SettingsError::new(format!("jobs.{key}"), reason));
+    }
+    if let Err((key, reason)) = cache::keyring(&settings.cache, environment) {
+        errors.push(SettingsError::new(format!("cache.{key}"), reason));
     }
     let context = &settings.context;
     match secrets(context, environment) {

@@ -1,17 +1,17 @@
 //! What collections need, from the settings and the environment.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use kebne_actors::ActorRef;
-use kebne_collections::{BadKey, Collections, CollectionsParts, Keyring};
+use kebne_collections::{Collections, CollectionsParts, Keyring, PdfReader};
+use kebne_retrieval::Embedder;
 
 use crate::{
-    gateway::{StartError, context::secrets_of},
+    gateway::{StartError, context::keyring_of},
+    pdf::ChildReader,
     settings::{CollectionsSettings, Environment, Settings},
     supervisor::Supervisor,
+    unix_time,
 };
 
 /// Returns the keys of the store of collections. An error comes with the setting that is to blame.
@@ -21,25 +21,7 @@ pub(super) fn keyring(
 ) -> Result<Option<Keyring>, (&'static str, String)> {
     let files = (&settings.key_file, &settings.old_keys_file);
     let variables = (&*settings.key_env, &*settings.old_keys_env);
-    let secrets = secrets_of(files, variables, environment)?;
-    let named = |of_file, of_variable, is_file| if is_file { of_file } else { of_variable };
-    let key = named("key_file", "key_env", settings.key_file.is_some());
-    let old_keys = named(
-        "old_keys_file",
-        "old_keys_env",
-        settings.old_keys_file.is_some(),
-    );
-    let wrong = |key, reason: BadKey| (key, reason.to_string());
-    let old = secrets.old_keys.unwrap_or_default();
-    match secrets.key {
-        Some(text) => {
-            let keyring = Keyring::from_hex(&text).map_err(|reason| wrong(key, reason))?;
-            let keyring = keyring.with_old(&old);
-            keyring.map(Some).map_err(|reason| wrong(old_keys, reason))
-        }
-        None if old.trim().is_empty() => Ok(None),
-        None => Err(wrong(old_keys, BadKey::NoCurrent)),
-    }
+    keyring_of(files, variables, environment)
 }
 
 /// Creates the handle of collections, and starts their actors if there is a file.
@@ -47,6 +29,7 @@ pub(super) async fn start(
     supervisor: &ActorRef<Supervisor>,
     settings: &Settings,
     environment: &dyn Environment,
+    embedder: Arc<dyn Embedder>,
 ) -> Result<Collections, StartError> {
     let failed = |key, reason| StartError::Collections { key, reason };
     let keyring = keyring(&settings.collections, environment);
@@ -55,8 +38,10 @@ pub(super) async fn start(
     let parts = CollectionsParts {
         settings: settings.collections.clone(),
         keyring: keyring.map_err(|(key, reason)| failed(key, reason))?,
-        clock: Arc::new(unix_millis),
+        clock: Arc::new(unix_time::millis),
         count: Arc::new(count),
+        embedder,
+        pdf: pdf_reader(),
     };
     let collections = Collections::new(supervisor, parts);
     match collections.check() {
@@ -69,9 +54,13 @@ pub(super) async fn start(
     Ok(collections)
 }
 
-fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+/// Returns what reads PDF files; `None` if it is not known where this program is.
+fn pdf_reader() -> Option<Arc<dyn PdfReader>> {
+    match ChildReader::new() {
+        Ok(reader) => Some(Arc::new(reader)),
+        Err(error) => {
+            tracing::error!(%error, "PDF files are not read");
+            None
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use kebne_actors::AskError;
 use kebne_context::ContextStartError;
+use kebne_control::Outcome;
 use kebne_lane::{CallError, PrewarmError};
 use kebne_servers::Failing;
 
@@ -65,6 +66,27 @@ pub enum GatewayError {
     },
 }
 
+impl GatewayError {
+    /// Returns `true` if the call itself is at fault, so that a retry would fail again.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::UnsupportedInput { .. } => true,
+            Self::Call { error, .. } => matches!(
+                **error,
+                CallError::Failed { ref failure, .. } if matches!(failure.outcome, Outcome::Client)
+            ),
+            // Models and backends come and go with the settings.
+            Self::UnknownModel(_)
+            | Self::UnknownBackend(_)
+            | Self::NoReplica(_)
+            | Self::NoServer(_)
+            | Self::NoAnswer(_)
+            | Self::Prewarm { .. }
+            | Self::ServerFails { .. } => false,
+        }
+    }
+}
+
 /// The reason why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -82,6 +104,14 @@ pub enum StartError {
     /// Sessions cannot be kept.
     #[error(transparent)]
     Context(#[from] ContextStartError),
+    /// The store of answers cannot be used.
+    #[error("`cache.{key}`: {reason}")]
+    Cache {
+        /// The setting below `cache`.
+        key: &'static str,
+        /// The reason.
+        reason: String,
+    },
     /// Collections cannot be kept.
     #[error("`collections.{key}`: {reason}")]
     Collections {
@@ -90,6 +120,17 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
+    /// Jobs cannot be kept.
+    #[error("`jobs.{key}`: {reason}")]
+    Jobs {
+        /// The setting that is to blame.
+        key: &'static str,
+        /// The reason.
+        reason: String,
+    },
+    /// Prompts cannot be kept.
+    #[error("`prompt_store.path`: {0}")]
+    Prompts(String),
     /// A lane did not start.
     #[error("lane `{lane}`: {error}")]
     Lane {

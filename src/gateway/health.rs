@@ -12,7 +12,7 @@ use kebne_lane::LaneState;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{backend::upstream::STATUS, gateway::lane::Lane};
+use crate::{backend::upstream::CheckFailed, gateway::lane::Lane};
 
 /// The failed checks in a row after which a backend counts as down.
 const FAILURES_MIN: u32 = 2;
@@ -29,7 +29,7 @@ pub(super) struct Health(Mutex<Found>);
 struct Found {
     checks: u64,
     failures_in_row: u32,
-    last_error: Option<String>,
+    last_error: Option<CheckFailed>,
     last: Option<Instant>,
 }
 
@@ -46,6 +46,9 @@ pub struct HealthReport {
     pub failures_in_row: u32,
     /// Why the last one failed.
     pub last_error: Option<String>,
+    /// `true` if the last check failed with an answer.
+    #[serde(skip)]
+    pub answered: bool,
     /// Milliseconds since the last check.
     pub age_ms: Option<u64>,
 }
@@ -55,18 +58,19 @@ impl HealthReport {
     /// server that sleeps, and does not count.
     pub fn unreachable(&self) -> Option<&str> {
         let error = self.last_error.as_deref()?;
-        (self.up == Some(false) && !error.starts_with(STATUS)).then_some(error)
+        (self.up == Some(false) && !self.answered).then_some(error)
     }
 }
 
 impl Health {
     /// Records a check. Returns `true` if it found the backend up.
-    fn note(&self, result: Result<(), String>) -> bool {
+    fn note(&self, result: Result<(), CheckFailed>) -> bool {
         let mut found = self.lock();
         found.checks += 1;
         found.last = Some(Instant::now());
         found.last_error = result.err().map(|mut error| {
-            error.truncate(error.floor_char_boundary(ERROR_MAX));
+            let end = error.message.floor_char_boundary(ERROR_MAX);
+            error.message.truncate(end);
             error
         });
         if found.last_error.is_some() {
@@ -92,7 +96,11 @@ impl Health {
             up: (found.checks > 0).then_some(found.failures_in_row < FAILURES_MIN),
             checks: found.checks,
             failures_in_row: found.failures_in_row,
-            last_error: found.last_error.clone(),
+            last_error: found.last_error.as_ref().map(|error| error.message.clone()),
+            answered: found
+                .last_error
+                .as_ref()
+                .is_some_and(|error| error.answered),
             age_ms: age.map(|age| u64::try_from(age).unwrap_or(u64::MAX)),
         }
     }
@@ -116,7 +124,11 @@ pub(super) fn watch(lane: &Arc<Lane>) {
                 return;
             };
             let checked = timeout(most, watched.backend.check(&path)).await;
-            let result = checked.unwrap_or_else(|_| Err(format!("no answer within {most:?}")));
+            let result = checked.unwrap_or_else(|_| {
+                Err(CheckFailed::without_answer(format!(
+                    "no answer within {most:?}"
+                )))
+            });
             judge(&watched, result);
             drop(watched);
             sleep(spread(every)).await;
@@ -125,7 +137,7 @@ pub(super) fn watch(lane: &Arc<Lane>) {
 }
 
 /// Takes the result of a check.
-fn judge(lane: &Lane, result: Result<(), String>) {
+fn judge(lane: &Lane, result: Result<(), CheckFailed>) {
     let before = lane.health.is_up();
     let is_up = lane.health.note(result);
     let after = lane.health.is_up();
@@ -160,9 +172,9 @@ mod tests {
         let health = Health::default();
         assert_eq!(health.is_up(), None);
         assert!(health.note(Ok(())));
-        assert!(!health.note(Err("x".to_owned())));
+        assert!(!health.note(Err(CheckFailed::without_answer("x".to_owned()))));
         assert_eq!(health.is_up(), Some(true));
-        assert!(!health.note(Err("é".repeat(200))));
+        assert!(!health.note(Err(CheckFailed::without_answer("é".repeat(200)))));
         assert_eq!(health.is_up(), Some(false));
         let report = health.report("a");
         assert_eq!((report.checks, report.failures_in_row), (3, 2));
@@ -170,5 +182,20 @@ mod tests {
         assert!(health.note(Ok(())));
         assert_eq!(health.is_up(), Some(true));
         assert_eq!(health.report("a").last_error, None);
+    }
+
+    #[test]
+    fn a_server_that_answers_with_an_error_is_down_and_can_be_reached() {
+        let failed = |answered| {
+            let health = Health::default();
+            for _ in 0..2 {
+                let message = "status 503".to_owned();
+                let _is_up = health.note(Err(CheckFailed { message, answered }));
+            }
+            health.report("a")
+        };
+        assert_eq!(failed(true).up, Some(false));
+        assert_eq!(failed(true).unreachable(), None);
+        assert_eq!(failed(false).unreachable(), Some("status 503"));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     backend::{BuildError, upstream},
     gateway::owned::launcher,
     settings::{BackendSettings, BaseUrl, Environment, HookSettings, HooksSettings},
+    via,
 };
 
 /// The time to connect.
@@ -109,6 +110,7 @@ fn hook(
         value.set_sensitive(true);
         headers.insert(http::header::AUTHORIZATION, value);
     }
+    headers.insert(http::header::VIA, via::own());
     Ok(Arc::new(HttpHook {
         client,
         method: Method::from_bytes(settings.method.as_bytes())

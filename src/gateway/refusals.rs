@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use kebne_lane::{CallError, Ending, RefusalReason};
+use kebne_lane::{CallError, Ending};
 
-use crate::backend::reason::{NO_MEMORY, OUT_OF_SERVICE, SERVER_FAILS, UNREACHABLE};
+use crate::backend::reason::{self, NO_MEMORY, OUT_OF_SERVICE, SERVER_FAILS, UNREACHABLE};
 
 /// The counts of each lane by reason code.
 pub type RefusalCounts = BTreeMap<Arc<str>, Vec<(&'static str, u64)>>;
@@ -56,16 +56,7 @@ fn code(error: &CallError, cause: Option<&'static str>) -> &'static str {
         return cause;
     }
     match error {
-        CallError::Refused { reason, .. } => match reason {
-            RefusalReason::QueueFull | RefusalReason::QueueBytes => "queue_full",
-            RefusalReason::WaitTooLong => "wait_too_long",
-            RefusalReason::QueueTimeout => "queue_timeout",
-            RefusalReason::Cold => "model_loading",
-            RefusalReason::Broken => "backend_broken",
-            RefusalReason::Backoff => "server_is_overloaded",
-            RefusalReason::Quota => "insufficient_quota",
-            RefusalReason::Draining => "draining",
-        },
+        CallError::Refused { reason, .. } => reason::of_refusal(*reason),
         CallError::Closed { .. } => OUT_OF_SERVICE,
         _ => NO_MEMORY,
     }
@@ -73,6 +64,8 @@ fn code(error: &CallError, cause: Option<&'static str>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use kebne_lane::RefusalReason;
+
     use super::*;
 
     fn refused(reason: RefusalReason) -> CallError {

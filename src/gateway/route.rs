@@ -96,6 +96,24 @@ impl Gateway {
         route.is_some_and(|route| route.targets().any(|target| speaks(target)))
     }
 
+    /// Returns `true` if a copy of a call to a model may be sent to another model: the two share no backend, or one that they share has more
+    /// than half of its places free.
+    pub fn takes_copy(&self, of: &str, to: &str) -> bool {
+        let (Some(of), Some(to)) = (self.route(of), self.route(to)) else {
+            return true;
+        };
+        let numbers: Vec<usize> = of.targets().map(|target| target.lane.number).collect();
+        let shares = |target: &&Arc<Target>| numbers.contains(&target.lane.number);
+        let mut shared = to.targets().filter(shares).peekable();
+        if shared.peek().is_none() {
+            return true;
+        }
+        shared.any(|target| {
+            let load = target.lane.handle.load();
+            load.has_room() && load.live.saturating_add(1).saturating_mul(2) <= load.limit
+        })
+    }
+
     /// Returns `true` if a backend has models, and each of them has another backend that serves now.
     pub fn has_alternative(&self, backend: &str) -> bool {
         let is_it = |target: &Arc<Target>| target.lane.name() == backend;

@@ -4,29 +4,27 @@
 //! "pass" | "refuse" | "tag", "rules": ["…"]}`. A model is called through its lane with a moderation request. Any other
 //! answer, and none within the time, counts as gone.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use bytes::Bytes;
+use http::header::VIA;
 use kebne_accounts::Denied;
 use kebne_guard::{Action, CheckSettings, Guard, Hit, Hits, Side, WhenGone};
-use kebne_lane::{CallOptions, Ending};
-use kebne_quota::{AccountId, Estimate, Money};
-use kebne_wire::{
-    PassThrough,
-    request::{Endpoint, parse},
-};
-use reqwest::Url;
+use kebne_wire::{PassThrough, request::Endpoint};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     backend::upstream::Clients,
-    cost::{Asked, Consumed, Prices},
-    gateway::Gateway,
+    gateway::{
+        Gateway,
+        behalf::Behalf,
+        inner::{self, InnerCall, InnerError, Keeps, Purpose},
+    },
     guards::CHECK,
-    llm::ModelBody,
     settings::Environment,
     surface::error::ApiError,
+    via,
 };
 
 /// The largest answer of a service that is read.
@@ -56,11 +54,8 @@ pub(crate) struct Question {
     pub(crate) side: Side,
     /// The model by its own name.
     pub(crate) model: Arc<str>,
-    /// The name of the key.
-    pub(crate) key: Arc<str>,
-    pub(crate) request_id: Arc<str>,
-    /// The accounts of the key. What a model takes for its check counts in them.
-    pub(crate) accounts: Arc<[AccountId]>,
+    /// The caller. What a model takes for its check counts in the accounts of its key.
+    pub(crate) behalf: Behalf,
     pub(crate) texts: Vec<String>,
 }
 
@@ -82,6 +77,8 @@ enum Gone {
     Status(u16),
     #[error("its answer is not the expected JSON")]
     Unreadable,
+    #[error("it leads back to a gateway that has sent the call")]
+    Loop,
     #[error("the model did not answer: {0}")]
     Model(String),
     #[error("a limit of the key, or of a group above it, has no room for the check")]
@@ -149,14 +146,14 @@ impl Checker {
     /// Returns an error if they are refused, or if there is no answer and the check is closed in that case.
     pub(crate) async fn check(
         &self,
-        (gateway, prices): (&Gateway, &Prices),
+        gateway: &Gateway,
         question: &Question,
         hits: &mut Hits,
     ) -> Result<(), ApiError> {
         let asked = async {
             match &self.service {
                 Some(service) => self.ask_service(service, question).await,
-                None => self.ask_model(gateway, prices, question).await,
+                None => self.ask_model(gateway, question).await,
             }
         };
         let timeout = self.settings.timeout.0;
@@ -191,6 +188,9 @@ impl Checker {
         if is_open {
             return Ok(());
         }
+        if matches!(gone, Gone::Loop) {
+            return Err(ApiError::loop_detected());
+        }
         Err(ApiError::guard_unavailable(guard, gone))
     }
 
@@ -214,8 +214,8 @@ impl Checker {
             "guard": &*self.guard,
             "side": question.side,
             "model": &*question.model,
-            "key": &*question.key,
-            "request_id": &*question.request_id,
+            "key": &*question.behalf.payer.key,
+            "request_id": &*question.behalf.request_id,
             "texts": question.texts,
         });
         let no_answer = |error: reqwest::Error| Gone::NoAnswer(error.without_url());
@@ -223,13 +223,19 @@ impl Checker {
         let mut request = client
             .post(service.url.clone())
             .header("content-type", "application/json")
+            .header(VIA, via::own())
             .body(body.to_string());
+        if let Some(gateways) = &question.behalf.via {
+            request = request.headers((**gateways).clone());
+        }
         if let Some(token) = &service.token {
             request = request.bearer_auth(token);
         }
         let mut answer = request.send().await.map_err(no_answer)?;
-        if answer.status().as_u16() != 200 {
-            return Err(Gone::Status(answer.status().as_u16()));
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::LOOP_DETECTED => return Err(Gone::Loop),
+            status => return Err(Gone::Status(status.as_u16())),
         }
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(no_answer)? {
@@ -249,60 +255,29 @@ impl Checker {
         Ok(Verdict { action, labels })
     }
 
-    async fn ask_model(
-        &self,
-        gateway: &Gateway,
-        prices: &Prices,
-        question: &Question,
-    ) -> Result<Verdict, Gone> {
+    async fn ask_model(&self, gateway: &Gateway, question: &Question) -> Result<Verdict, Gone> {
         let model = self.settings.model.as_deref().unwrap_or_default();
-        let body = json!({"model": model, "input": question.texts}).to_string();
-        let endpoint = Endpoint::PassThrough(PassThrough::Moderations);
-        let id = Arc::clone(&question.request_id);
-        let parsed = parse(endpoint, Bytes::from(body), id).map_err(|_| Gone::Unreadable)?;
-        let asked = Asked {
-            input: parsed.tokens,
-            generates: false,
+        let call = InnerCall {
+            purpose: Purpose::Moderation,
+            model,
+            endpoint: Endpoint::PassThrough(PassThrough::Moderations),
+            body: json!({"model": model, "input": question.texts}),
+            time: self.settings.timeout.0,
+            priority: 0,
+            behalf: &question.behalf,
+            // An answer is checked whatever it costs: its call was admitted.
+            keeps: match question.side {
+                Side::Input => Keeps::AllLimits,
+                Side::Output => Keeps::NoLimit,
+            },
         };
-        let price = prices.of(model).map(|price| &**price);
-        let accounts = gateway.accounts();
-        // An answer is checked whatever it costs: its call was admitted.
-        if question.side == Side::Input {
-            let estimate = Estimate {
-                tokens: asked.input.into(),
-                money: price.map_or(Money::ZERO, |price| {
-                    price.highest_cost(asked.input.into(), 0)
-                }),
-            };
-            let denied = accounts.denies(&question.accounts, estimate);
-            denied.map_or(Ok(()), |denied| Err(Gone::Denied(denied)))?;
-        }
-        let options = CallOptions {
-            bytes: u64::try_from(parsed.request.body.len()).unwrap_or(u64::MAX),
-            cost: parsed.tokens,
-            ..CallOptions::within(self.settings.timeout.0.max(Duration::from_millis(1)))
-                .idempotent()
-                .in_place()
-        };
-        let reply = gateway.call(model, None, parsed.request, options).await;
-        let reply = reply.map_err(|error| Gone::Model(error.to_string()))?;
-        let lane = reply.lane.clone();
-        let (response, guard) = reply.reply.into_parts();
-        let body = match &response.body {
-            ModelBody::Opaque(_, body) | ModelBody::Whole(body) => body.as_ref(),
-            ModelBody::Stream(_) => &[],
-        };
-        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-        let consumed = Consumed::of_answer(&answer, asked, (price, &lane));
-        let money = consumed.cost.unwrap_or_default();
-        accounts.charge(&question.accounts, consumed.tokens, money);
-        let verdict = self.moderated(&answer);
-        guard.finish(if verdict.is_some() {
-            Ending::Success
-        } else {
-            Ending::Error
-        });
-        verdict.ok_or(Gone::Unreadable)
+        let asked = inner::ask(gateway, call, |answer| self.moderated(answer));
+        asked.await.map_err(|error| match error {
+            InnerError::Slow => Gone::Slow,
+            InnerError::Denied(denied) => Gone::Denied(denied),
+            InnerError::NoAnswer { message, .. } => Gone::Model(message),
+            InnerError::Invalid(_) | InnerError::Unreadable => Gone::Unreadable,
+        })
     }
 
     /// Reads the answer of a moderation model.

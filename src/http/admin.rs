@@ -1,6 +1,6 @@
 //! The endpoints for operators and load balancers (health, readiness, metrics, state), and the list of models.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use kebne_accounts::AccountHealth;
@@ -9,8 +9,11 @@ use kebne_monitor::GetAlerts;
 use serde_json::json;
 
 use crate::{
-    http::visit::{Visit, respond},
-    metrics::Readings,
+    http::{
+        cache,
+        visit::{Visit, respond},
+    },
+    metrics::{JobReadings, Readings, RouteReadings},
     state::State,
     surface::error::ApiError,
 };
@@ -49,7 +52,32 @@ pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
         answers: (answers, settings.answers_size_max.as_usize()),
         is_store_up: state.context.health() == StoreHealth::Available,
         store_failures: state.context.store_failures(),
+        cache: cache::readings(state),
+        events: state.events.report(),
+        consumed: state.consumed(),
+        prompts: state.prompt_calls.all(),
+        memory: (state.memory_counts(), state.recall.bytes()),
+        routes: RouteReadings::from(state.routes.counts()),
+        collections: state
+            .live
+            .collections()
+            .map(|totals| (totals, state.collections.index_bytes())),
+        jobs: JobReadings {
+            totals: state.live.jobs(),
+            counts: state.jobs.counts().all().collect(),
+        },
+        inner_calls: state.gateway.inner_counts().all().collect(),
+        inner_spent: (
+            state.gateway.inner_counts().spent(),
+            Arc::clone(state.gateway.prices().currency()),
+        ),
+        embedding: state.collections.progress(),
         reloads: state.reloader.status(),
+        are_stores_up: [
+            state.gateway.prompts().health().reason.is_none(),
+            state.live.collections().is_some(),
+            state.gateway.answer_cache().health().reason.is_none(),
+        ],
         account_store: state.gateway.accounts().health(),
         tls: state
             .certificates
@@ -82,9 +110,30 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "health": snapshot.health,
         "servers": snapshot.servers,
         "sessions": session_store(&state.context.health(), state.live.sessions()),
+        "memory": state.memory_counts(),
+        "routes": json!({"decisions": state.routes.counts().decisions(), "waiting": state.routes.waiting()}),
+        "collections": state.live.collections_sample(state.collections.index_bytes()),
+        "jobs": jobs(&visit),
+        "embedding": state.collections.progress(),
         "settings": state.reloader.status(),
         "accounts": account_store(&state.gateway.accounts().health()),
+        "cache": cache::shown(state),
+        "events": state.events.report(),
+        "consume": state.consumed(),
     })))
+}
+
+/// Returns what the store of jobs holds, and what became of jobs since the start; `null` before the first job.
+fn jobs(visit: &Visit) -> serde_json::Value {
+    let jobs = &visit.state.jobs;
+    if !jobs.exist() {
+        return serde_json::Value::Null;
+    }
+    let counts = jobs.counts().all();
+    let counts: BTreeMap<&str, u64> = counts
+        .map(|(count, value)| (count.label(), value))
+        .collect();
+    json!({"store": visit.state.live.jobs(), "since_start": counts})
 }
 
 /// Returns of each lane how long its last answers took from sending the call, in milliseconds: until they began, if they were
@@ -135,18 +184,23 @@ fn session_store(health: &StoreHealth, count: Option<u64>) -> serde_json::Value 
 
 /// `GET /v1/models`.
 pub(super) async fn models(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let models = visit.state.gateway.models();
-    let models = models.iter().filter(|name| visit.caller.may_call(name));
-    let data: Vec<_> = models.map(|name| model_object(name)).collect();
+    let state = &visit.state;
+    let mut models = state.gateway.models();
+    models.retain(|name| visit.caller.may_call(name));
+    let mut routes = state.routes.names();
+    routes.retain(|name| {
+        let route = state.routes.of(name);
+        route.is_some_and(|route| visit.may_use(&route))
+    });
+    let names = models.iter().chain(&routes);
+    let data: Vec<_> = names.map(|name| model_object(name)).collect();
     Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data})))
 }
 
 /// `GET /v1/models/{id}`.
 pub(super) async fn model(visit: Visit) -> Result<HttpResponse, ApiError> {
     let name = visit.parameter();
-    let model = visit.state.gateway.canonical(&name);
-    let model = model.ok_or_else(|| ApiError::unknown_model(&name))?;
-    visit.caller.require_model(&model)?;
+    let model = visit.require_model(&name)?;
     Ok(HttpResponse::Ok().json(model_object(&model)))
 }
 

@@ -39,7 +39,8 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE")
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, x-kebne-reason, x-kebne-model, x-kebne-lane, \
      x-kebne-fallback, x-kebne-attempts, x-kebne-waited-ms, x-kebne-omitted, x-kebne-session-turn, \
-     x-kebne-history-turns, x-kebne-history-left-out, *",
+     x-kebne-history-turns, x-kebne-history-left-out, x-kebne-summary-turns, x-kebne-facts, x-kebne-recalled-turns, \
+     x-kebne-cache, age, *",
 );
 
 /// Refuses requests of foreign pages, and marks answers that an allowed page may read.
@@ -216,7 +217,13 @@ fn is_form(content_type: &str) -> bool {
 
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or("").trim();
-    essence.eq_ignore_ascii_case("application/json")
+    // Lines of JSON are sent to imports.
+    let types = [
+        "application/json",
+        "application/jsonl",
+        "application/x-ndjson",
+    ];
+    types.iter().any(|kind| essence.eq_ignore_ascii_case(kind))
 }
 
 #[cfg(test)]

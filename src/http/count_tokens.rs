@@ -18,9 +18,7 @@ pub(super) async fn answer(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let read = move || messages::to_be_counted(&body);
     let chat = state.off_loop.read(size, read).await??;
     let model = chat["model"].as_str().unwrap_or_default();
-    let known = state.gateway.canonical(model);
-    let known = known.ok_or_else(|| ApiError::unknown_model(model))?;
-    visit.caller.require_model(&known)?;
+    visit.require_model(model)?;
     let tokenizer = state.context_settings.tokenizer;
     // Long texts take too long for an event loop.
     let count = move || tokens_of(tokenizer, &chat);

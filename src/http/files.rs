@@ -1,4 +1,4 @@
-//! Files and batches of backends that have them, and files that are kept here (`own_files`). Each belongs to the tenant that created it.
+//! Files and batches of backends that have them, and those that are kept and carried out here (`own_files`, `own_batches`). Each belongs to the tenant that created it.
 //!
 //! A batch may name any model of its backend, so that keys which may call only some models have neither.
 
@@ -17,7 +17,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    http::{kept::Parts, list_query, own_files, request_id, visit::Visit},
+    http::{
+        kept::Parts,
+        list_query, own_batches,
+        own_files::{self, Elsewhere},
+        request_id,
+        visit::Visit,
+    },
     objects::{Object, ObjectKind},
     settings::Api,
     stages::direct::{self, Sent},
@@ -41,6 +47,20 @@ struct PageQuery {
     after: Option<String>,
     order: Option<String>,
     purpose: Option<String>,
+}
+
+impl PageQuery {
+    /// Returns `true` if the oldest are wanted first.
+    fn is_oldest_first(&self) -> Result<bool, ApiError> {
+        match self.order.as_deref() {
+            None | Some("desc") => Ok(false),
+            Some("asc") => Ok(true),
+            Some(_) => {
+                let message = "`order` must be `asc` or `desc`";
+                Err(ApiError::bad_request(Some("order"), message))
+            }
+        }
+    }
 }
 
 /// One request of a caller who may have files.
@@ -198,10 +218,13 @@ pub(super) async fn upload(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let body = visit.body().await?;
     let state = visit.state.clone();
     let backend = state.gateway.backend_with(Api::Files);
-    if let Some(form) = own_files::form_of(&visit, &body)
-        && own_files::keeps(form.text("purpose").unwrap_or_default(), backend.is_some())
-    {
-        return own_files::keep(&visit, &form).await;
+    match own_files::form_of(&visit, &body) {
+        Ok(form) if own_files::keeps(&form, Elsewhere::of(&visit)) => {
+            return own_files::keep(&visit, &form).await;
+        }
+        // A backend that has files checks the form itself.
+        form if backend.is_none() => own_files::check_purpose(&form?)?,
+        _ => {}
     }
     let desk = Desk::open(visit)?;
     let backend = backend.ok_or_else(|| ApiError::not_found("no backend has files"))?;
@@ -216,18 +239,18 @@ pub(super) async fn upload(mut visit: Visit) -> Result<HttpResponse, ApiError> {
 /// `GET /v1/files`: those that are kept here, then those of backends.
 pub(super) async fn files(visit: Visit) -> Result<HttpResponse, ApiError> {
     let query: PageQuery = visit.query()?;
-    let state = &visit.state;
-    let backends_have_files = state.gateway.backend_with(Api::Files).is_some();
+    let oldest_first = query.is_oldest_first()?;
+    let elsewhere = Elsewhere::of(&visit);
     let limit = list_query::limit(query.limit.clone(), LIMIT_MAX, PAGE_MAX)?.min(OWN_PAGE_MAX);
     let is_of_backend = query
         .after
         .as_ref()
         .is_some_and(|after| !own_files::is_own(after));
-    let is_elsewhere = backends_have_files
+    let is_elsewhere = elsewhere.files
         && query
             .purpose
             .as_deref()
-            .is_some_and(|purpose| !own_files::keeps(purpose, true));
+            .is_some_and(|purpose| !elsewhere.leaves(purpose));
     if is_of_backend || is_elsewhere {
         return listed(visit, ObjectKind::File).await;
     }
@@ -235,9 +258,9 @@ pub(super) async fn files(visit: Visit) -> Result<HttpResponse, ApiError> {
         limit,
         after: query.after,
         before: None,
-        oldest_first: query.order.as_deref() == Some("asc"),
+        oldest_first,
     };
-    let is_own_only = !backends_have_files || query.purpose.is_some();
+    let is_own_only = !elsewhere.files || query.purpose.is_some();
     let visit = if is_own_only {
         visit
     } else {
@@ -266,14 +289,43 @@ pub(super) async fn files(visit: Visit) -> Result<HttpResponse, ApiError> {
     })))
 }
 
-/// `GET /v1/batches`.
+/// `GET /v1/batches`: those that are carried out here, then those of backends.
 pub(super) async fn batches(visit: Visit) -> Result<HttpResponse, ApiError> {
-    listed(visit, ObjectKind::Batch).await
+    let query: PageQuery = visit.query()?;
+    let after = query.after.as_ref();
+    if after.is_some_and(|after| !own_batches::is_own(after)) {
+        return listed(visit, ObjectKind::Batch).await;
+    }
+    query.is_oldest_first()?;
+    let limit = list_query::limit(query.limit, LIMIT_MAX, PAGE_MAX)?.min(OWN_PAGE_MAX);
+    let part = own_batches::page(&visit, limit, query.after).await?;
+    let (mut data, mut has_more) = (part.items, part.has_more);
+    let is_elsewhere = Elsewhere::of(&visit).batches && visit.caller.may_call_all();
+    if !has_more && is_elsewhere {
+        let rest = PageQuery {
+            limit: None,
+            after: None,
+            order: None,
+            purpose: None,
+        };
+        let mut rest = Desk::open(visit)?.list(ObjectKind::Batch, rest).await?;
+        has_more = rest["has_more"] == true;
+        if let Some(Value::Array(rest)) = rest.get_mut("data").map(Value::take) {
+            data.extend(rest);
+        }
+    }
+    let id = |batch: Option<&Value>| batch.map(|batch| batch["id"].clone());
+    Ok(HttpResponse::Ok().json(json!({
+        "object": "list", "has_more": has_more,
+        "first_id": id(data.first()), "last_id": id(data.last()), "data": data,
+    })))
 }
 
 async fn listed(visit: Visit, kind: ObjectKind) -> Result<HttpResponse, ApiError> {
     let desk = Desk::open(visit)?;
-    let list = desk.list(kind, desk.visit.query()?).await?;
+    let query: PageQuery = desk.visit.query()?;
+    query.is_oldest_first()?;
+    let list = desk.list(kind, query).await?;
     Ok(HttpResponse::Ok().json(list))
 }
 
@@ -288,11 +340,19 @@ pub(super) async fn file(visit: Visit) -> Result<HttpResponse, ApiError> {
 
 /// `GET /v1/batches/{id}`.
 pub(super) async fn batch(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let id = visit.parameter();
+    if own_batches::is_own(&id) {
+        return own_batches::read(&visit, &id).await;
+    }
     shown(visit, ObjectKind::Batch, Method::GET, "").await
 }
 
 /// `POST /v1/batches/{id}/cancel`.
 pub(super) async fn cancel(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let id = visit.parameter();
+    if own_batches::is_own(&id) {
+        return own_batches::cancel(&visit, &id).await;
+    }
     shown(visit, ObjectKind::Batch, Method::POST, "/cancel").await
 }
 
@@ -345,17 +405,20 @@ pub(super) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(gone))
 }
 
-/// `POST /v1/batches`: to the backend that holds the file of the batch.
-pub(super) async fn create(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let mut desk = Desk::open(visit)?;
-    desk.require_batches()?;
-    let body = desk.visit.body().await?;
+/// `POST /v1/batches`: carried out here if the file is kept here, and else by the backend that holds it.
+pub(super) async fn create(mut visit: Visit) -> Result<HttpResponse, ApiError> {
+    let body = visit.body().await?;
     let wrong = |message: &str| ApiError::bad_request(Some("input_file_id"), message);
     let mut batch: Value = serde_json::from_slice(&body).map_err(|error| {
         ApiError::bad_request(None, format!("the body is not valid JSON: {error}"))
     })?;
     let id = batch["input_file_id"].as_str();
     let id = id.ok_or_else(|| wrong("`input_file_id` must be the id of a file"))?;
+    if own_files::is_own(id) {
+        return own_batches::create(&visit, &body).await;
+    }
+    let desk = Desk::open(visit)?;
+    desk.require_batches()?;
     let state = &desk.visit.state;
     let objects = &state.objects;
     let file = objects

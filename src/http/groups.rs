@@ -2,14 +2,10 @@
 
 use actix_web::HttpResponse;
 use kebne_accounts::{AccountsSettings, GroupSettings};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    http::{
-        keys::{read, unreadable},
-        visit::Visit,
-    },
+    http::{json_body, keys::read, visit::Visit},
     settings::Validate as _,
     state::State,
     surface::error::ApiError,
@@ -99,7 +95,7 @@ pub(super) async fn usage(visit: Visit) -> Result<HttpResponse, ApiError> {
     let is_stored = accounts.flush().await.is_ok();
     let view = accounts.view(&format!("group/{}", group.name));
     let view = view.ok_or_else(|| unknown(&group.name))?;
-    let prices = visit.state.prices.get();
+    let prices = visit.state.gateway.prices();
     Ok(HttpResponse::Ok().json(json!({
         "name": group.name, "object": "group.usage", "currency": prices.currency(), "stored": is_stored, "usage": view,
     })))
@@ -113,7 +109,7 @@ async fn put(state: &State, group: GroupSettings) -> Result<HttpResponse, ApiErr
 }
 
 fn group_of(fields: Value) -> Result<GroupSettings, ApiError> {
-    GroupSettings::deserialize(fields).map_err(|error| unreadable(&error))
+    json_body::fields(fields)
 }
 
 /// Checks the values, as the settings are checked.

@@ -2,8 +2,6 @@
 
 mod draft;
 
-pub(super) use draft::unreadable;
-
 use actix_web::HttpResponse;
 use kebne_accounts::{OldHash, StoredKey};
 use serde::Deserialize;
@@ -12,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     api_key,
     caller::{SETTINGS_PREFIX, settings_account},
-    http::visit::Visit,
+    http::{json_body, visit::Visit},
     settings::server::KeySettings,
     state::State,
     surface::error::ApiError,
@@ -97,12 +95,7 @@ pub(super) async fn change(mut visit: Visit) -> Result<HttpResponse, ApiError> {
 pub(super) async fn rotate(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let mut stored = changeable(&visit)?;
     let body = visit.body_of_at_most(BODY_MAX).await?;
-    let rotation = if body.is_empty() {
-        Rotation::default()
-    } else {
-        let rotation = serde_json::from_slice(&body);
-        rotation.map_err(|error| draft::unreadable(&error))?
-    };
+    let rotation: Rotation = json_body::object(&body)?;
     if rotation.overlap_seconds > OVERLAP_MAX {
         let message = format!("must be at most {OVERLAP_MAX}");
         return Err(ApiError::bad_request(Some("overlap_seconds"), message));
@@ -140,7 +133,7 @@ pub(super) async fn usage(visit: Visit) -> Result<HttpResponse, ApiError> {
     let is_stored = accounts.flush().await.is_ok();
     let view = accounts.view(&account);
     let view = view.ok_or_else(|| unknown(&id))?;
-    let prices = state.prices.get();
+    let prices = state.gateway.prices();
     let currency = prices.currency();
     Ok(HttpResponse::Ok().json(json!({
         "id": id, "object": "api_key.usage", "currency": currency, "stored": is_stored, "usage": view,
@@ -149,7 +142,7 @@ pub(super) async fn usage(visit: Visit) -> Result<HttpResponse, ApiError> {
 
 pub(super) async fn read(visit: &mut Visit) -> Result<serde_json::Map<String, Value>, ApiError> {
     let body = visit.body_of_at_most(BODY_MAX).await?;
-    serde_json::from_slice(&body).map_err(|error| draft::unreadable(&error))
+    json_body::object(&body)
 }
 
 async fn put(state: &State, key: &StoredKey) -> Result<(), ApiError> {

@@ -1,6 +1,5 @@
 //! `limit` and `after` in the query of a list.
 
-use kebne_collections::{CollectionError, StoreError as CollectionStoreError, Thing};
 use kebne_context::{ContextError, store::StoreError};
 
 use crate::surface::error::ApiError;
@@ -21,24 +20,10 @@ pub(super) fn limit(text: Option<String>, max: usize, default: usize) -> Result<
 /// Returns the error of a list: the one item that the store looks for is the one that `after` names.
 pub(super) fn error(error: ContextError) -> ApiError {
     match error {
-        ContextError::Store(StoreError::NoSuchSession) => no_such_item(),
+        ContextError::Store(StoreError::NoSuchSession) => ApiError::bad_request(
+            Some("after"),
+            "`after` must be the id of an item of the list",
+        ),
         error => error.into(),
     }
-}
-
-/// Returns the error of a list of things that are kept here. The one thing that the store looks for is at an end of the page.
-pub(super) fn own_error(error: CollectionError, of: Thing) -> ApiError {
-    match error {
-        CollectionError::Store(CollectionStoreError::NotFound(thing)) if thing == of => {
-            no_such_item()
-        }
-        error => error.into(),
-    }
-}
-
-fn no_such_item() -> ApiError {
-    ApiError::bad_request(
-        Some("after"),
-        "`after` must be the id of an item of the list",
-    )
 }

@@ -83,6 +83,13 @@ impl Resource {
 }
 
 impl Resource {
+    /// Returns the path, and the methods as in `Allow`.
+    #[cfg(test)]
+    pub(super) fn listed(&self) -> (&'static str, Vec<&'static str>) {
+        let methods = self.routes.iter().map(|route| route.methods);
+        (self.path, methods.collect())
+    }
+
     /// Returns the service of the operation's own path. A path without parameters is compared as text, so these are
     /// registered before all others.
     pub(super) fn own(&self) -> impl HttpServiceFactory + use<> {

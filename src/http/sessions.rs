@@ -7,11 +7,17 @@ use kebne_context::{
     Change,
     store::{Details, Part, Session, Turn},
 };
+use kebne_events::SessionChange;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
+pub(super) mod export;
+pub(super) mod import;
+mod lines;
+pub(super) mod notes;
+
 use crate::{
-    http::{kept::Room, list_query, visit::Visit},
+    http::{json_body, kept::Room, list_query, visit::Visit},
     state::State,
     surface::error::ApiError,
 };
@@ -40,17 +46,25 @@ struct PageQuery {
 /// `POST /v1/sessions`.
 pub(super) async fn create(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let wanted = read_change(&mut visit).await?;
-    let mut id = [0; ID_SIZE];
-    getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;
-    let id = format!("sess_{}", hex::encode(id));
+    let id = new_id()?;
     let details = Details {
         metadata: wanted.metadata.unwrap_or_default(),
         system_prompt: wanted.system_prompt.flatten(),
         prompt: wanted.prompt.flatten(),
+        ..Details::default()
     };
     let context = &visit.state.context;
     let session = context.create(visit.owner(), id, details).await?;
+    let events = &visit.state.events;
+    events.session_changed(visit.owner(), &session.id, (SessionChange::Created, None));
     Ok(HttpResponse::Ok().json(shown(&session, &visit.state)))
+}
+
+/// Returns an id for a session that cannot be guessed.
+fn new_id() -> Result<String, ApiError> {
+    let mut id = [0; ID_SIZE];
+    getrandom::fill(&mut id).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(format!("sess_{}", hex::encode(id)))
 }
 
 /// `GET /v1/sessions`.
@@ -82,6 +96,8 @@ pub(super) async fn change(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let wanted = read_change(&mut visit).await?;
     let context = &visit.state.context;
     let session = context.change(visit.owner(), &id, wanted).await?;
+    let events = &visit.state.events;
+    events.session_changed(visit.owner(), &id, (SessionChange::Changed, None));
     Ok(HttpResponse::Ok().json(shown(&session, &visit.state)))
 }
 
@@ -89,6 +105,9 @@ pub(super) async fn change(mut visit: Visit) -> Result<HttpResponse, ApiError> {
 pub(super) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
     let id = visit.parameter();
     visit.state.context.remove(visit.owner(), &id).await?;
+    visit.state.recall.forget(&id);
+    let events = &visit.state.events;
+    events.session_changed(visit.owner(), &id, (SessionChange::Removed, None));
     let gone = json!({"id": id, "object": "session.deleted", "deleted": true});
     Ok(HttpResponse::Ok().json(gone))
 }
@@ -241,12 +260,7 @@ fn change_of(body: &[u8], state: &State) -> Result<Change, ApiError> {
     if body.is_empty() {
         return Ok(change);
     }
-    // The parser would accept a list as the fields in order.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(ApiError::bad_request(None, "the body is not a JSON object"));
-    }
-    let fields: ChangeFields<'_> =
-        serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    let fields: ChangeFields<'_> = json_body::object(body)?;
     change.metadata = fields.metadata.map(metadata).transpose()?;
     let text = |key, raw| text_or_null(key, raw, size_max);
     let system_prompt = fields.system_prompt;
@@ -261,22 +275,6 @@ fn change_of(body: &[u8], state: &State) -> Result<Change, ApiError> {
         return Err(ApiError::bad_request(Some("prompt"), message));
     }
     Ok(change)
-}
-
-fn unreadable(error: &serde_json::Error) -> ApiError {
-    let text = error.to_string();
-    let named = |mark| {
-        let rest = text.strip_prefix(mark)?;
-        rest.split('`').next().map(str::to_owned)
-    };
-    if let Some(key) = named("unknown field `") {
-        let message =
-            format!("`{key}` is unknown; the fields are `metadata`, `system_prompt` and `prompt`");
-        return ApiError::bad_request(Some(&key), message);
-    }
-    let twice = named("duplicate field `");
-    let message = format!("the body is not a valid JSON object: {text}");
-    ApiError::bad_request(twice.as_deref(), message)
 }
 
 fn text_or_null(key: &str, raw: &RawValue, size_max: usize) -> Result<Option<String>, ApiError> {

@@ -11,10 +11,12 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    audit_log,
+    audit_log::{self, Actor},
     caller::Caller,
     client_address,
+    gateway::behalf::Behalf,
     http::request_id,
+    routes::Route,
     settings::server::Scope,
     state::State,
     surface::{self, error::ApiError},
@@ -35,6 +37,30 @@ impl Visit {
         &self.caller.owner
     }
 
+    /// Returns the behalf of what is asked of models for the request.
+    pub(super) fn behalf(&self) -> Behalf {
+        self.caller.behalf(&request_id::of(&self.http), None)
+    }
+
+    /// Has the caller pay for what the request begins and what goes on in the background.
+    pub(super) fn pays(&self) {
+        self.state.callers.uses(&self.caller);
+    }
+
+    /// Checks that the caller may call a model or a route; returns its own name. A key may use a route if it names the route or one of its
+    /// models.
+    ///
+    /// # Errors
+    /// Returns a 404 for a name that is neither, and a 403 for one that the key may not call.
+    pub(super) fn require_model(&self, name: &str) -> Result<String, ApiError> {
+        require_model(&self.state, &self.caller, name)
+    }
+
+    /// Returns `true` if the caller may use a route.
+    pub(super) fn may_use(&self, route: &Route) -> bool {
+        may_use(&self.caller, route)
+    }
+
     pub(super) fn headers(&self) -> &HeaderMap {
         self.http.headers()
     }
@@ -47,6 +73,17 @@ impl Visit {
     pub(super) fn parameter(&self) -> String {
         let path = Path::<String>::extract(&self.http).into_inner();
         path.map(Path::into_inner).unwrap_or_default()
+    }
+
+    /// Returns one of several parameters in the path; empty if it is not there.
+    pub(super) fn named_parameter(&self, name: &str) -> String {
+        let parameters = self.http.match_info();
+        parameters.get(name).unwrap_or_default().to_owned()
+    }
+
+    /// Takes the body to read it in parts; `None` if it is read already.
+    pub(super) fn payload(&mut self) -> Option<Payload> {
+        self.payload.take()
     }
 
     /// Reads the query.
@@ -88,6 +125,28 @@ impl Visit {
     }
 }
 
+/// Checks that a caller may call a model or a route, as [`Visit::require_model`] does.
+pub(super) fn require_model(
+    state: &State,
+    caller: &Caller,
+    name: &str,
+) -> Result<String, ApiError> {
+    if let Some(route) = state.routes.of(name) {
+        let refused = || ApiError::model_not_allowed(name);
+        let may = may_use(caller, &route);
+        return may.then(|| name.to_owned()).ok_or_else(refused);
+    }
+    let model = state.gateway.canonical(name);
+    let model = model.ok_or_else(|| ApiError::unknown_model(name))?;
+    caller.require_model(&model)?;
+    Ok(model)
+}
+
+fn may_use(caller: &Caller, route: &Route) -> bool {
+    let mut models = route.router().models();
+    caller.may_call(route.name()) || models.any(|model| caller.may_call(model))
+}
+
 /// Creates a handler of requests whose key has the scope `call`.
 pub(super) fn by_caller<F, Done>(work: F) -> impl Handler<Parts, Output = HttpResponse>
 where
@@ -96,9 +155,6 @@ where
 {
     with_scope(Scope::Call, work)
 }
-
-/// What actix passes to a handler made here.
-type Parts = (HttpRequest, Payload, Data<State>);
 
 /// Creates a handler of requests whose key has a scope.
 pub(super) fn with_scope<F, Done>(
@@ -109,14 +165,61 @@ where
     F: Fn(Visit) -> Done + Clone + 'static,
     Done: Future<Output = Result<HttpResponse, ApiError>> + 'static,
 {
+    handler(move |caller| caller.require(scope), scope, work)
+}
+
+/// Creates a handler of requests whose key has at least one of several scopes. Changes are audited by the first one.
+pub(super) fn with_one_of<F, Done>(
+    [first, second]: [Scope; 2],
+    work: F,
+) -> impl Handler<Parts, Output = HttpResponse>
+where
+    F: Fn(Visit) -> Done + Clone + 'static,
+    Done: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+{
+    let is_let_in = move |caller: &Caller| {
+        let refused = caller.require(first).err();
+        match refused {
+            Some(_) if caller.require(second).is_ok() => Ok(()),
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        }
+    };
+    handler(is_let_in, first, work)
+}
+
+/// What actix passes to a handler made here.
+type Parts = (HttpRequest, Payload, Data<State>);
+
+/// Creates a handler of requests whose caller is let in.
+fn handler<F, Done>(
+    is_let_in: impl Fn(&Caller) -> Result<(), ApiError> + Clone + 'static,
+    scope: Scope,
+    work: F,
+) -> impl Handler<Parts, Output = HttpResponse>
+where
+    F: Fn(Visit) -> Done + Clone + 'static,
+    Done: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+{
     move |http: HttpRequest, payload: Payload, state: Data<State>| {
-        let work = work.clone();
+        let (work, is_let_in) = (work.clone(), is_let_in.clone());
         async move {
             let settings = state.settings.get();
             let client = client_address::client(http.peer_addr(), http.headers(), &settings);
             let caller = state.callers.of_headers(http.headers());
-            let key = caller.as_ref().ok().map(|caller| caller.name.clone());
-            let caller = caller.and_then(|caller| caller.require(scope).map(|()| caller));
+            let known = caller.as_ref().ok().cloned();
+            let (key, tenant) = known
+                .as_ref()
+                .map_or(("", ""), |caller| (&caller.name, &caller.tenant));
+            let id = request_id::of(&http);
+            let actor = Actor {
+                request: &id,
+                key,
+                tenant,
+                client,
+            };
+            let mut access = audit_log::Begun::new(actor, &http);
+            let caller = caller.and_then(|caller| is_let_in(&caller).map(|()| caller));
             let answer = match caller {
                 Ok(caller) => {
                     let visit = Visit {
@@ -129,11 +232,11 @@ where
                 }
                 Err(error) => Err(error),
             };
+            let result = answer.as_ref().map(|answer| answer.status().as_u16());
+            access.end(result);
+            drop(access);
             if audit_log::includes(scope, http.method()) {
-                let result = answer.as_ref().map(|answer| answer.status().as_u16());
-                let id = request_id::of(&http);
-                let key = key.unwrap_or_default();
-                audit_log::write(&http, &id, (&key, client), result);
+                audit_log::write(&http, &actor, result);
             }
             respond(&http, answer)
         }

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::{
     cost::{Consumed, Prices},
+    gateway::inner::{Spent, SpentByKey},
     settings::Settings,
 };
 
@@ -72,7 +73,7 @@ pub struct KeySample {
     pub in_flight: u64,
     /// Calls since the start.
     pub calls: u64,
-    /// Tokens of calls that have ended since the start.
+    /// Tokens of calls that have ended since the start, and of what the gateway has asked models on behalf of the key.
     pub tokens: u64,
     /// Their cost in units of the currency.
     pub cost: Money,
@@ -299,12 +300,14 @@ impl Counters {
         });
     }
 
-    /// Returns the cost of all calls; `None` if no model has a price.
-    pub(super) fn cost(&self) -> Option<CostSample> {
+    /// Returns the cost of all calls, those of the gateway itself included (`spent`); `None` if no model has a price.
+    pub(super) fn cost(&self, spent: &SpentByKey) -> Option<CostSample> {
         let has_prices = self.costs.has_prices.load(Relaxed);
+        let inner = spent.values().map(|spent| spent.cost);
+        let of_calls = Money::from_nano(self.costs.total.load(Relaxed));
         has_prices.then(|| CostSample {
             currency: Arc::clone(&self.costs.currency),
-            total: Money::from_nano(self.costs.total.load(Relaxed)),
+            total: inner.fold(of_calls, Money::saturating_add),
         })
     }
 
@@ -324,20 +327,32 @@ impl Counters {
         found.map_or(FirstTokens::NONE, |histogram| histogram.read())
     }
 
-    /// Returns the keys. `budgets` are those of the keys as in [`Seen`](super::Seen).
-    pub(super) fn keys(&self, budgets: &BTreeMap<Arc<str>, u64>) -> Vec<KeySample> {
+    /// Returns the keys. `budgets` and `spent` are those of [`Seen`](super::Seen).
+    pub(super) fn keys(
+        &self,
+        budgets: &BTreeMap<Arc<str>, u64>,
+        spent: &SpentByKey,
+    ) -> Vec<KeySample> {
+        let mut inner = HashMap::<&str, Spent>::new();
+        for ((_, key), spent) in spent {
+            let sum = inner.entry(key).or_default();
+            sum.tokens = sum.tokens.saturating_add(spent.tokens);
+            sum.cost = sum.cost.saturating_add(spent.cost);
+        }
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let keys = keys.counts.iter();
         keys.map(|(name, key)| {
             // The endings are read first, so that a call that ends meanwhile counts as in flight.
             let ended = key.ended.load(Relaxed);
             let calls = key.calls.load(Relaxed);
+            let inner = inner.get(name.as_str()).copied().unwrap_or_default();
+            let cost = Money::from_nano(key.cost.load(Relaxed));
             KeySample {
                 name: name.clone(),
                 in_flight: calls.saturating_sub(ended),
                 calls,
-                tokens: key.tokens.load(Relaxed),
-                cost: Money::from_nano(key.cost.load(Relaxed)),
+                tokens: key.tokens.load(Relaxed).saturating_add(inner.tokens),
+                cost: cost.saturating_add(inner.cost),
                 budget_permille: budgets.get(name.as_str()).copied(),
             }
         })
@@ -348,6 +363,7 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::inner::Purpose;
 
     fn counters(lanes: &[&str], keys: &[&str]) -> Counters {
         let mut settings = Settings::default();
@@ -408,15 +424,26 @@ mod tests {
         counters.ended("a", &consumed);
         counters.ended("unknown", &consumed);
         counters.arrived("new");
-        let keys = counters.keys(&BTreeMap::from([("b".into(), 870)]));
+        let spent = |tokens| Spent {
+            tokens,
+            cost: Money::from_nano(tokens),
+        };
+        let spent = SpentByKey::from([
+            ((Purpose::Summary, "b".into()), spent(3)),
+            ((Purpose::Embedding, "b".into()), spent(4)),
+            ((Purpose::Embedding, "".into()), spent(50)),
+        ]);
+        let keys = counters.keys(&BTreeMap::from([("b".into(), 870)]), &spent);
         assert_eq!((keys[0].calls, keys[0].in_flight), (2, 1));
         assert_eq!((keys[0].tokens, keys[0].cost.nano()), (12, 5));
         assert_eq!((keys[1].calls, keys[1].in_flight), (0, 0));
+        // What was asked of models on behalf of a key is used by it, and is no call.
+        assert_eq!((keys[1].tokens, keys[1].cost.nano()), (7, 7));
         assert_eq!(
             (keys[0].budget_permille, keys[1].budget_permille),
             (None, Some(870))
         );
-        let cost = counters.cost().unwrap();
-        assert_eq!((&*cost.currency, cost.total.nano()), ("USD", 10));
+        let cost = counters.cost(&spent).unwrap();
+        assert_eq!((&*cost.currency, cost.total.nano()), ("USD", 67));
     }
 }

@@ -3,19 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use kebne_actors::ActorReport;
-use kebne_context::StoreHealth;
+use kebne_context::{MemoryCounts, StoreHealth};
 use kebne_lane::{
     EndingCounts, FailureCount, LaneSnapshot, LaneState, LastFailure, PastVerdict, Service,
 };
+use kebne_quota::Money;
 use kebne_servers::ServerReport;
 use serde::Serialize;
 
 use crate::{
     live::{
+        collections::CollectionsSample,
         counters::{CostSample, KeySample, Quantiles},
         history::Point,
         words,
     },
+    routes::DecisionCount,
     settings::BackendKind,
 };
 
@@ -47,10 +50,37 @@ pub struct Sample {
     pub dead_letters: u64,
     /// The session store.
     pub sessions: SessionsSample,
+    /// The work on the memory of sessions; `None` if no model is set for it.
+    pub memory: Option<MemoryCounts>,
+    /// The collections; `None` while there are none.
+    pub collections: Option<CollectionsSample>,
     /// The API keys.
     pub keys: Vec<KeySample>,
+    /// The decisions of routes.
+    pub routes: Vec<DecisionCount>,
     /// The cost of all calls; `None` if no model has a price.
     pub cost: Option<CostSample>,
+    /// The kept answers; `None` if no model has any.
+    pub cache: Option<CacheSample>,
+}
+
+/// The kept answers at one moment, and what they have saved since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CacheSample {
+    /// Calls of models whose answers are kept.
+    pub calls: u64,
+    /// Those of them that were answered without a backend.
+    pub answered: u64,
+    /// Tokens for which no backend was asked.
+    pub saved_tokens: u64,
+    /// Their cost, in units of the currency.
+    pub saved_cost: Money,
+    /// Kept answers.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// `true` if the store answered its last question.
+    pub is_store_up: bool,
 }
 
 /// The state of the whole service.

@@ -16,10 +16,15 @@ fn seen() -> Seen {
             servers: Vec::new(),
         },
         draining: false,
+        index_bytes: 0,
         uptime: Duration::from_secs(5),
         store: StoreHealth::Available,
         store_failures: 0,
+        cache: None,
+        memory: None,
         budgets: BTreeMap::new(),
+        spent: SpentByKey::new(),
+        routes: Vec::new(),
     }
 }
 

@@ -23,8 +23,8 @@ use crate::{
     cost::{Consumed, Prices},
     metrics::{
         labels::{
-            Answered, Attempted, ByModel, Costs, Ended, GenAi, GenAiEnded, GenAiTokens, Guarded,
-            Refused, Tokens,
+            Answered, Attempted, ByModel, ByStep, Costs, Ended, GenAi, GenAiEnded, GenAiTokens,
+            Guarded, Refused, Tokens,
         },
         names,
         promises::Promises,
@@ -60,6 +60,10 @@ const TOKEN_BUCKETS: [f64; 11] = [
     65536.0,
     262_144.0,
     1_048_576.0,
+];
+/// Buckets for the steps of a search, from a look into an index to a model that loads.
+const STEP_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0,
 ];
 /// Buckets for waits, from none to a cold start of minutes.
 pub(super) const WAIT_BUCKETS: [f64; 14] = [
@@ -112,6 +116,7 @@ pub(super) struct Families {
     cold_wait: Family<ByModel, Histogram, fn() -> Histogram>,
     attempts: Family<Attempted, Counter>,
     guards: Family<Guarded, Counter>,
+    steps: Family<ByStep, Histogram, fn() -> Histogram>,
 }
 
 /// The metrics of ended calls.
@@ -175,6 +180,7 @@ impl Families {
             cold_wait: Family::new_with_constructor(|| Histogram::new(WAIT_BUCKETS)),
             attempts: Family::default(),
             guards: Family::default(),
+            steps: Family::new_with_constructor(|| Histogram::new(STEP_BUCKETS)),
         }
     }
 }
@@ -374,6 +380,12 @@ impl Calls {
         for hit in &record.hits {
             self.families.guards.get_or_create(&Guarded::of(hit)).inc();
         }
+        for (step, time) in record.steps() {
+            let steps = &self.families.steps;
+            steps
+                .get_or_create(&ByStep { step })
+                .observe(time.as_secs_f64());
+        }
         self.count_parts(record, &model);
         self.promises.note(record);
     }
@@ -465,6 +477,7 @@ impl Calls {
         register(registry, &names::COLD_WAIT, families.cold_wait);
         register(registry, &names::ATTEMPTS, families.attempts);
         register(registry, &names::GUARD, families.guards);
+        register(registry, &names::STEP_SECONDS, families.steps);
         self.promises.register(registry);
     }
 }

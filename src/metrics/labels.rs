@@ -51,6 +51,21 @@ impl Guarded {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByStatus {
+    pub(super) status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByEvent {
+    pub(super) event: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByStep {
+    pub(super) step: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByModel {
     pub(super) model: Arc<str>,
 }
@@ -175,4 +190,72 @@ pub(super) struct ByReload {
 pub(super) struct ByRule {
     pub(super) rule: &'static str,
     pub(super) severity: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByPurpose {
+    pub(super) purpose: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByPurposeAndEnding {
+    pub(super) purpose: &'static str,
+    pub(super) ending: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByPurposeAndKey {
+    pub(super) purpose: &'static str,
+    pub(super) key: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct InnerCost {
+    pub(super) purpose: &'static str,
+    pub(super) key: Arc<str>,
+    pub(super) currency: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CacheResult {
+    pub(super) model: Arc<str>,
+    pub(super) result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CacheReason {
+    pub(super) model: Arc<str>,
+    pub(super) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CacheDifference {
+    pub(super) model: Arc<str>,
+    pub(super) difference: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CacheCost {
+    pub(super) model: Arc<str>,
+    pub(super) currency: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByPrompt {
+    pub(super) prompt: String,
+    pub(super) version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByPromptAndEnding {
+    pub(super) prompt: String,
+    pub(super) version: String,
+    pub(super) ending: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByPromptAndKind {
+    pub(super) prompt: String,
+    pub(super) version: String,
+    pub(super) kind: &'static str,
 }

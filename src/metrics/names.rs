@@ -124,6 +124,43 @@ pub(super) const COLD_WAIT: Metric = metric(
     MODEL,
     "Time that a call spent while its backend was not known to serve; calls without such time are not counted",
 );
+pub(super) const COLLECTIONS: Metric = metric(
+    "kebne_collections",
+    Gauge,
+    &[],
+    "Collections of all tenants, counted every few seconds",
+);
+pub(super) const COLLECTION_FILES: Metric = metric(
+    "kebne_collection_files",
+    Gauge,
+    &["status"],
+    "Files of collections: `in_progress` (they wait to be read), `completed`, `failed` and `cancelled`",
+);
+pub(super) const COLLECTION_CHUNKS: Metric = metric(
+    "kebne_collection_chunks",
+    Gauge,
+    &[],
+    "Chunks of the files of collections",
+);
+pub(super) const COLLECTION_BYTES: Metric = metric(
+    "kebne_collection_bytes",
+    Gauge,
+    &[],
+    "Bytes of the chunks of collections and their vectors",
+);
+pub(super) const INDEX_BYTES: Metric = metric(
+    "kebne_collection_index_bytes",
+    Gauge,
+    &[],
+    "Memory of the indexes of collections that were searched last, in bytes",
+);
+pub(super) const STEP_SECONDS: Metric = metric(
+    "kebne_step_seconds",
+    Histogram,
+    &["step"],
+    "Time of the steps of a call for which collections were searched: `fetch` (sessions and earlier responses are read), `embed`, `search`, \
+     `rerank`, `assemble` (the prompt), and `inference` (until the answer begins)",
+);
 pub(super) const ATTEMPTS: Metric = metric(
     "kebne_attempts",
     Counter,
@@ -215,11 +252,108 @@ pub(super) const STORE_FAILURES: Metric = metric(
     &[],
     "Questions that the session store did not answer",
 );
+pub(super) const MEMORY_SUMMARIES: Metric = metric(
+    "kebne_memory_summaries",
+    Counter,
+    &[],
+    "Summaries of sessions that were made and kept",
+);
+pub(super) const MEMORY_FACTS: Metric = metric(
+    "kebne_memory_facts",
+    Counter,
+    &[],
+    "Facts that models extracted from sessions and that were kept, changed ones included",
+);
+pub(super) const MEMORY_FAILURES: Metric = metric(
+    "kebne_memory_failures",
+    Counter,
+    &[],
+    "Failed attempts to summarize a session or to extract facts from it; the next turn of the session tries again",
+);
+pub(super) const MEMORY_DROPPED: Metric = metric(
+    "kebne_memory_dropped",
+    Counter,
+    &[],
+    "Sessions that found no room in the queue (`context.memory.queue_max`) and wait for their next turn",
+);
+pub(super) const MEMORY_WAITING: Metric = metric(
+    "kebne_memory_waiting",
+    Gauge,
+    &[],
+    "Sessions that wait to be summarized",
+);
+pub(super) const MEMORY_RUNNING: Metric = metric(
+    "kebne_memory_running",
+    Gauge,
+    &[],
+    "Sessions that are being summarized",
+);
+pub(super) const MEMORY_SEARCH_BYTES: Metric = metric(
+    "kebne_memory_search_bytes",
+    Gauge,
+    &[],
+    "Bytes of the indexes in which sessions are searched (at most `context.memory.search_size_max`)",
+);
 pub(super) const ACCOUNT_STORE_UP: Metric = metric(
     "kebne_account_store_up",
     Gauge,
     &[],
     "1 if the store of keys and budgets did what it was last asked to do, else 0; the last known keys and sums count then",
+);
+pub(super) const PROMPT_STORE_UP: Metric = metric(
+    "kebne_prompt_store_up",
+    Gauge,
+    &[],
+    "1 if the store of prompts did what it was last asked to do, else 0; the last known prompts are used then",
+);
+pub(super) const COLLECTION_STORE_UP: Metric = metric(
+    "kebne_collection_store_up",
+    Gauge,
+    &[],
+    "1 if what the store of collections holds could be counted last, else 0",
+);
+pub(super) const JOBS: Metric = metric(
+    "kebne_jobs",
+    Gauge,
+    &["status"],
+    "Jobs of all tenants, those of batches included, counted every few seconds; those that have ended are kept for `jobs.retention`",
+);
+pub(super) const JOB_BYTES: Metric = metric(
+    "kebne_job_bytes",
+    Gauge,
+    &[],
+    "Bytes of the requests and the results of jobs",
+);
+pub(super) const JOB_NOTICES: Metric = metric(
+    "kebne_job_notices",
+    Gauge,
+    &[],
+    "Notices of ends that wait to be delivered to webhooks",
+);
+pub(super) const JOB_WAIT: Metric = metric(
+    "kebne_job_oldest_wait_seconds",
+    Gauge,
+    &[],
+    "Time for which the oldest job waits that has not ended and does not run",
+);
+pub(super) const JOB_EVENTS: Metric = metric(
+    "kebne_job_events",
+    Counter,
+    &["event"],
+    "What became of jobs: `queued`, `succeeded`, `failed`, `cancelled`, `expired`, `again` (an attempt ended, and the job waits again), `lost` (its process ended), \
+     `stale` (a result was refused because its lease had passed); and of their notices: `delivered`, `not_delivered`, `given_up`",
+);
+pub(super) const JOB_STORE_UP: Metric = metric(
+    "kebne_job_store_up",
+    Gauge,
+    &[],
+    "1 if what the store of jobs holds could be counted last, else 0",
+);
+pub(super) const CACHE_STORE_UP: Metric = metric(
+    "kebne_cache_store_up",
+    Gauge,
+    &[],
+    "1 if the store of kept answers answered its last question, else 0; backends are asked then",
 );
 pub(super) const ACCOUNT_STORE_FAILURES: Metric = metric(
     "kebne_account_store_failures",
@@ -244,6 +378,144 @@ pub(super) const HANDSHAKES_FAILED: Metric = metric(
     Counter,
     &[],
     "Connections whose handshake of TLS failed or took too long; absent without TLS",
+);
+pub(super) const PROMPT_CALLS: Metric = metric(
+    "kebne_prompt_calls",
+    Counter,
+    &["prompt", "version", "ending"],
+    "Calls with a prompt, by version and ending",
+);
+pub(super) const PROMPT_TOKENS: Metric = metric(
+    "kebne_prompt_tokens",
+    Counter,
+    &["prompt", "version", "kind"],
+    "Tokens of these calls that backends reported (`input`, `output`)",
+);
+pub(super) const PROMPT_COST: Metric = metric(
+    "kebne_prompt_cost",
+    Counter,
+    &["prompt", "version"],
+    "Cost of these calls, in the currency of the settings",
+);
+pub(super) const PROMPT_SECONDS: Metric = metric(
+    "kebne_prompt_seconds",
+    Counter,
+    &["prompt", "version"],
+    "Time of those that succeeded, in seconds",
+);
+pub(super) const ROUTE_DECISIONS: Metric = metric(
+    "kebne_route_decisions",
+    Counter,
+    &["route", "rule", "target"],
+    "Decisions of routes, by the rule that decided (`default` if none matched) and the model that was called",
+);
+pub(super) const ROUTE_INTENTS: Metric = metric(
+    "kebne_route_intents",
+    Counter,
+    &["route", "outcome"],
+    "Questions whose intent was looked for, by how: `clear`, `below_threshold`, `below_margin`, `asked`, `asked_in_vain`, `not_ready`, `failed`",
+);
+pub(super) const ROUTE_SHADOWS: Metric = metric(
+    "kebne_route_shadows",
+    Counter,
+    &["route", "model", "ending"],
+    "Copies of calls for shadows, by ending: `success`, `error`, `timeout`, `denied`, `dropped`",
+);
+pub(super) const ROUTE_SHADOW_SECONDS: Metric = metric(
+    "kebne_route_shadow_seconds",
+    Counter,
+    &["route", "model", "ending"],
+    "Time that these copies took, in seconds",
+);
+pub(super) const ROUTE_SHADOW_TOKENS: Metric = metric(
+    "kebne_route_shadow_tokens",
+    Counter,
+    &["route", "model", "ending"],
+    "Tokens that these copies used, as reported",
+);
+pub(super) const INNER_CALLS: Metric = metric(
+    "kebne_inner_calls",
+    Counter,
+    &["purpose", "ending"],
+    "Calls of models that the gateway made itself, by what for and whether the answer could be used (`answered`, `failed`)",
+);
+pub(super) const INNER_SECONDS: Metric = metric(
+    "kebne_inner_call_seconds",
+    Counter,
+    &["purpose"],
+    "Time that these calls took, in seconds",
+);
+pub(super) const INNER_TOKENS: Metric = metric(
+    "kebne_inner_tokens",
+    Counter,
+    &["purpose", "key"],
+    "Tokens that these calls used, by the name of the key that pays (empty for the operator's own)",
+);
+pub(super) const INNER_COST: Metric = metric(
+    "kebne_inner_cost",
+    Counter,
+    &["purpose", "key", "currency"],
+    "Cost of these calls, which `kebne_cost_total` does not contain",
+);
+pub(super) const CHUNKS_WAITING: Metric = metric(
+    "kebne_collection_chunks_waiting",
+    Gauge,
+    &[],
+    "Chunks of vector stores that wait for a vector of the embedder, those with a vector of another embedder included",
+);
+pub(super) const CHUNKS_EMBEDDED: Metric = metric(
+    "kebne_collection_chunks_embedded",
+    Counter,
+    &[],
+    "Chunks of vector stores that were embedded",
+);
+pub(super) const EMBEDDER_UP: Metric = metric(
+    "kebne_collection_embedder_up",
+    Gauge,
+    &[],
+    "1 while the embedder gave vectors when vector stores asked it last, 0 while files wait for it",
+);
+pub(super) const EVENTS: Metric = metric(
+    "kebne_events",
+    Counter,
+    &["type"],
+    "Events that were emitted, by type",
+);
+pub(super) const EVENTS_LOST: Metric = metric(
+    "kebne_events_lost",
+    Counter,
+    &["reason"],
+    "Events that were lost: `queue` (too many waited to be written), `outbox_full`, `outbox_failed`, `refused` (the bus will never take them)",
+);
+pub(super) const EVENTS_WAITING: Metric = metric(
+    "kebne_events_waiting",
+    Gauge,
+    &[],
+    "Events that wait in the outbox for the bus",
+);
+pub(super) const EVENTS_PUBLISHED: Metric = metric(
+    "kebne_events_published",
+    Counter,
+    &[],
+    "Events that the bus has stored or had already",
+);
+pub(super) const EVENT_BUS_FAILURES: Metric = metric(
+    "kebne_event_bus_failures",
+    Counter,
+    &[],
+    "Tries to publish an event that failed and are repeated",
+);
+pub(super) const EVENT_BUS_UP: Metric = metric(
+    "kebne_event_bus_up",
+    Gauge,
+    &[],
+    "1 while the bus of events takes what is published",
+);
+pub(super) const CONSUMED: Metric = metric(
+    "kebne_consumed",
+    Counter,
+    &["result"],
+    "Calls of `kebne consume`: `taken`, `answered`, `duplicate`, `dead_letter`, `put_off`",
 );
 pub(super) const ACTOR_RESTARTS: Metric = metric(
     "kebne_actor_restarts",
@@ -414,6 +686,64 @@ pub(super) const SERVER_FAILURES: Metric = metric(
     "Starts of the model server that failed, and its ends without a request",
 );
 
+pub(super) const CACHE_CALLS: Metric = metric(
+    "kebne_cache_calls",
+    Counter,
+    &["model", "result"],
+    "Calls of models whose answers are kept, by how they were answered: `hit`, `stale`, `semantic`, `coalesced`, `miss`, `bypass`",
+);
+pub(super) const CACHE_BYPASSES: Metric = metric(
+    "kebne_cache_bypasses",
+    Counter,
+    &["model", "reason"],
+    "Calls that may not be answered from the cache, by reason",
+);
+pub(super) const CACHE_SAVED_TOKENS: Metric = metric(
+    "kebne_cache_saved_tokens",
+    Counter,
+    MODEL,
+    "Tokens of answers that were kept or shared, for which no backend was asked",
+);
+pub(super) const CACHE_SAVED_COST: Metric = metric(
+    "kebne_cache_saved_cost",
+    Counter,
+    &["model", "currency"],
+    "Cost of these tokens at the backends that gave the answers",
+);
+pub(super) const CACHE_EXPLORATIONS: Metric = metric(
+    "kebne_cache_explorations",
+    Counter,
+    &["model", "result"],
+    "Similar questions that were asked although an answer was kept, by whether that answer was `right` or `wrong`",
+);
+pub(super) const CACHE_RULED_OUT: Metric = metric(
+    "kebne_cache_ruled_out",
+    Counter,
+    &["model", "difference"],
+    "Similar questions that were told apart by their words, by the difference",
+);
+pub(super) const CACHE_ENTRIES: Metric = metric("kebne_cache_entries", Gauge, &[], "Kept answers");
+pub(super) const CACHE_BYTES: Metric =
+    metric("kebne_cache_bytes", Gauge, &[], "Bytes of kept answers");
+pub(super) const CACHE_EVICTIONS: Metric = metric(
+    "kebne_cache_evictions",
+    Counter,
+    &[],
+    "Kept answers that were removed because a bound was reached",
+);
+pub(super) const CACHE_FLIGHTS: Metric = metric(
+    "kebne_cache_flights",
+    Gauge,
+    &[],
+    "Calls in progress whose answers others can share",
+);
+pub(super) const CACHE_FAILURES: Metric = metric(
+    "kebne_cache_failures",
+    Counter,
+    &[],
+    "Questions that the store of answers did not answer; each cost a miss",
+);
+
 /// All metrics, in the order of the reference.
 pub(super) const ALL: &[&Metric] = &[
     &REQUESTS,
@@ -429,6 +759,7 @@ pub(super) const ALL: &[&Metric] = &[
     &COLD_WAIT,
     &ATTEMPTS,
     &GUARD,
+    &STEP_SECONDS,
     &RETRY_AFTER,
     &RETRY_AFTER_ERROR,
     &CALLS,
@@ -460,6 +791,45 @@ pub(super) const ALL: &[&Metric] = &[
     &SERVER_LOAD_SECONDS,
     &SERVER_SWAPS,
     &SERVER_FAILURES,
+    &PROMPT_CALLS,
+    &PROMPT_TOKENS,
+    &PROMPT_COST,
+    &PROMPT_SECONDS,
+    &ROUTE_DECISIONS,
+    &ROUTE_INTENTS,
+    &ROUTE_SHADOWS,
+    &ROUTE_SHADOW_SECONDS,
+    &ROUTE_SHADOW_TOKENS,
+    &COLLECTIONS,
+    &COLLECTION_FILES,
+    &COLLECTION_CHUNKS,
+    &COLLECTION_BYTES,
+    &INDEX_BYTES,
+    &INNER_CALLS,
+    &INNER_SECONDS,
+    &INNER_TOKENS,
+    &INNER_COST,
+    &CHUNKS_WAITING,
+    &CHUNKS_EMBEDDED,
+    &EMBEDDER_UP,
+    &CACHE_CALLS,
+    &CACHE_BYPASSES,
+    &CACHE_SAVED_TOKENS,
+    &CACHE_SAVED_COST,
+    &CACHE_EXPLORATIONS,
+    &CACHE_RULED_OUT,
+    &CACHE_ENTRIES,
+    &CACHE_BYTES,
+    &CACHE_EVICTIONS,
+    &CACHE_FLIGHTS,
+    &CACHE_FAILURES,
+    &EVENTS,
+    &EVENTS_LOST,
+    &EVENTS_WAITING,
+    &EVENTS_PUBLISHED,
+    &EVENT_BUS_FAILURES,
+    &EVENT_BUS_UP,
+    &CONSUMED,
     &ACTOR_RESTARTS,
     &DEAD_LETTERS,
     &BODY_BYTES,
@@ -468,7 +838,23 @@ pub(super) const ALL: &[&Metric] = &[
     &ANSWER_BYTES_MAX,
     &STORE_UP,
     &STORE_FAILURES,
+    &MEMORY_SUMMARIES,
+    &MEMORY_FACTS,
+    &MEMORY_FAILURES,
+    &MEMORY_DROPPED,
+    &MEMORY_WAITING,
+    &MEMORY_RUNNING,
+    &MEMORY_SEARCH_BYTES,
     &ACCOUNT_STORE_UP,
+    &PROMPT_STORE_UP,
+    &COLLECTION_STORE_UP,
+    &JOBS,
+    &JOB_BYTES,
+    &JOB_NOTICES,
+    &JOB_WAIT,
+    &JOB_EVENTS,
+    &JOB_STORE_UP,
+    &CACHE_STORE_UP,
     &ACCOUNT_STORE_FAILURES,
     &BUDGET_USED,
     &CERTIFICATE_EXPIRES,

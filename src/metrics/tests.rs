@@ -13,7 +13,11 @@ use kebne_quota::Money;
 use kebne_wire::usage::Usage;
 use tokio::time::Instant;
 
-use crate::cost::Consumed;
+use crate::{
+    cost::Consumed,
+    gateway::inner::Spent,
+    record::{Retrieved, Steps},
+};
 
 use super::{
     names::{ALL, Kind, reference},
@@ -34,6 +38,7 @@ fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
         stages: Vec::new(),
         key: String::new(),
         tenant: String::new(),
+        session: None,
         surface: "chat",
         operation: "chat",
         is_streamed: true,
@@ -58,16 +63,30 @@ fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
             cost: Some(Money::from_nano(1_250_000)),
             is_estimated: ending != Ending::Success,
         },
+        cache: None,
         hits: Hits::from([Hit {
             side: Side::Input,
             guard: "pii".into(),
             rule: "check:hate".into(),
             action: Action::Tag,
         }]),
+        route: None,
+        steps: Some(Steps {
+            fetch: Duration::from_millis(3),
+            retrieved: Retrieved {
+                chunks: 2,
+                embed: Duration::from_millis(2),
+                search: Duration::from_millis(4),
+                rerank: Duration::ZERO,
+                assemble: Duration::from_millis(1),
+            },
+            sent: Some(opened),
+        }),
         status: Some(200),
         retry_after,
         ending,
         reason: "queue_full",
+        prompt: None,
     }
 }
 
@@ -92,14 +111,38 @@ fn text() -> String {
     let limits = toml::from_str("budgets = [{ tokens = 100 }]").unwrap();
     let account = ledger.open(limits, 0);
     let view = ledger.view(account, 0).unwrap();
+    let spent = Spent {
+        tokens: 30,
+        cost: Money::from_nano(500_000_000),
+    };
     let readings = Readings {
         reloads: crate::reload::ReloadStatus::default(),
+        embedding: kebne_collections::EmbeddingProgress::default(),
+        cache: crate::metrics::CacheReadings::default(),
+        events: crate::events::EventReport::default(),
+        consumed: serde_json::Value::Null,
+        prompts: Vec::new(),
+        routes: super::RouteReadings::default(),
+        collections: Some((kebne_collections::Totals::default(), 1)),
+        jobs: super::JobReadings {
+            totals: Some(kebne_jobs::Totals::default()),
+            counts: kebne_jobs::Counts::default().all().collect(),
+        },
+        inner_calls: crate::gateway::inner::InnerCounts::default()
+            .all()
+            .collect(),
+        inner_spent: (
+            [((Purpose::Summary, "ann".into()), spent)].into(),
+            "EUR".into(),
+        ),
         alerts: Some(Vec::new()),
         bodies: (1, 2),
         answers: (3, 4),
         is_store_up: true,
         store_failures: 0,
+        memory: (kebne_context::MemoryCounts::default(), 0),
         tls: Some((1_900_000_000, 2)),
+        are_stores_up: [true; 3],
         account_store: kebne_accounts::AccountHealth::default(),
         accounts: vec![("key_1".into(), view)],
     };
@@ -160,6 +203,8 @@ fn a_call_counts_in_its_parts() {
     for line in [
         "kebne_requests_total{model=\"m\",ending=\"success\"} 1".to_owned(),
         "kebne_requests_total{model=\"m\",ending=\"shed\"} 1".to_owned(),
+        "kebne_inner_tokens_total{purpose=\"summary\",key=\"ann\"} 30".to_owned(),
+        "kebne_inner_cost_total{purpose=\"summary\",key=\"ann\",currency=\"EUR\"} 0.5".to_owned(),
         "kebne_requests_total{model=\"\",ending=\"success\"} 0".to_owned(),
         "kebne_refusals_total{model=\"m\",reason=\"queue_full\"} 1".to_owned(),
         "kebne_tokens_total{model=\"m\",kind=\"cached\"} 20".to_owned(),

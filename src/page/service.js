@@ -16,8 +16,10 @@ const ALIKE = 3;
 export function service(sample) {
   models(sample);
   servers(sample.servers);
+  routes(sample.routes);
   keys(sample.keys, sample.cost);
   facts(sample);
+  collections(sample.collections);
   actors(sample.actors);
 }
 
@@ -53,6 +55,14 @@ function money(units, currency) {
   return units.toLocaleString("en", { style: "currency", currency, maximumFractionDigits: units < 1 ? 6 : 2 });
 }
 
+/** Shows how often each rule of a route has led to which model. */
+function routes(list) {
+  show(find("routes"), list.length > 0);
+  keyed(find("route-rows"), list, ({ route, rule, target }) => [route, rule, target].join("/"),
+    ({ route, rule, target }) => element("tr", {}, element("th", { scope: "row" }, `${route}/${rule}`), element("td", {}, target), element("td", { class: "number" })),
+    (row, { count }) => setText(row.children[2], count.toLocaleString("en")));
+}
+
 function keys(list, cost) {
   show(find("keys"), list.length > 0);
   keyed(find("key-rows"), list, (key) => key.name,
@@ -66,7 +76,42 @@ function keys(list, cost) {
     });
 }
 
-function facts({ cost, sessions, uptime_seconds, dead_letters, actors, version }) {
+/** Returns what kept answers have saved. */
+function kept(cache, cost) {
+  const saved = `${cache.saved_tokens.toLocaleString("en")} tokens${cost ? `, ${money(cache.saved_cost, cost.currency)}` : ""}`;
+  const store = cache.is_store_up ? "" : "; the store does not answer";
+  return [
+    ["Answered without a backend", `${cache.answered.toLocaleString("en")} of ${cache.calls.toLocaleString("en")} calls`],
+    ["Saved by kept answers", saved],
+    ["Kept answers", `${cache.entries.toLocaleString("en")}${store}`],
+  ];
+}
+
+/** Shows what collections hold, and how long the steps of the last searches took. */
+function collections(sample) {
+  show(find("collections"), sample !== null);
+  if (sample === null) return;
+  const number = (count) => count.toLocaleString("en");
+  const list = [
+    ["Collections", number(sample.collections)],
+    ["Files", number(sample.files)],
+    ["Files to read", number(sample.waiting)],
+    ["Files that cannot be read", number(sample.failed)],
+    ["Chunks", number(sample.chunks)],
+    ["Indexes in memory", `${number(Math.round(sample.index_bytes / 1024))} KiB`],
+  ];
+  keyed(find("collection-facts"), list, ([name]) => name,
+    ([name]) => element("div", {}, element("dt", {}, name), element("dd")),
+    (node, [, value]) => setText(node.lastElementChild, value));
+  show(find("steps"), sample.steps.length > 0);
+  keyed(find("step-rows"), sample.steps, ({ step }) => step,
+    ({ step }) => element("tr", {}, element("th", { scope: "row" }, step), ...[1, 2].map(() => element("td", { class: "number" }))),
+    (row, step) => {
+      [step.p50_ms, step.p95_ms].forEach((ms, index) => setText(row.children[index + 1], ms < 10 ? `${ms.toFixed(1)} ms` : time(ms)));
+    });
+}
+
+function facts({ cost, cache, sessions, memory, uptime_seconds, dead_letters, actors, version }) {
   const restarts = actors.reduce((sum, actor) => sum + actor.restarts, 0);
   const store = sessions.store === "available" ? "available" : `unavailable for ${time(sessions.for_seconds * 1000)}: ${sessions.reason}`;
   const list = [
@@ -74,8 +119,10 @@ function facts({ cost, sessions, uptime_seconds, dead_letters, actors, version }
     ["Session store", store],
     ["Sessions", sessions.count?.toLocaleString("en") ?? "not known"],
     ["Unanswered by the store", sessions.failures.toLocaleString("en")],
+    ...(memory ? [["Summaries", `${memory.summaries}, ${memory.waiting} waiting, ${memory.failures} failed`], ["Facts", memory.facts.toLocaleString("en")]] : []),
     ["Actors", `${actors.length}, ${restarts} ${restarts === 1 ? "restart" : "restarts"}`],
     ...(cost ? [["Cost of calls", money(cost.total, cost.currency)]] : []),
+    ...(cache ? kept(cache, cost) : []),
     ["Undelivered messages", dead_letters.toLocaleString("en")],
   ];
   keyed(find("service-facts"), list, ([name]) => name,

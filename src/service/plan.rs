@@ -121,8 +121,12 @@ impl Plan {
     fn wait_for_calls(&self, gateway: &Gateway) -> Result<(), ServiceError> {
         let (gateway, second_signal) = (gateway.clone(), self.second_signal.clone());
         let wait = || async move {
+            let settled = async {
+                gateway.when_idle().await;
+                gateway.jobs().when_settled().await;
+            };
             tokio::select! {
-                () = gateway.when_idle() => {}
+                () = settled => {}
                 () = second_signal.cancelled() => {}
             }
             Ok(())

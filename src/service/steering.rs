@@ -13,7 +13,7 @@ use crate::{
     guards::Guards,
     reload::{Asked, ReloadError, Report, Request, Requests},
     service::Controls,
-    settings::{Change, Environment, Settings, SettingsErrors, Validate},
+    settings::{Change, Environment, Settings, SettingsErrors, Validate, routes::with_services},
     state::State,
 };
 
@@ -112,7 +112,7 @@ impl Steering<'_> {
     /// Reads the settings again and has the service follow them. What can fail is done first.
     async fn change(&mut self) -> Result<Report, ReloadError> {
         let source = self.controls.source.ok_or(ReloadError::NoSource)?;
-        let change = Change::new(&self.settings, source.read()?)?;
+        let change = Change::new(&self.settings, with_services(&source.read()?))?;
         if !change.kept.is_empty() {
             let errors = change.settings.validate("");
             if !errors.is_empty() {

@@ -27,9 +27,15 @@ const CERTIFICATE: &str = "connections are accepted with it; its files are read 
 const MEMORY: &str = "the memory is divided by it";
 const FILE: &str = "the file is open";
 const SESSIONS: &str = "the store of sessions was opened with it";
+const VECTORS: &str = "vectors were made with it";
+const PROMPTS: &str = "the store of prompts was opened with it";
+const JOBS: &str = "the store of jobs was opened with it";
 const COLLECTIONS: &str = "the store of collections was opened with it";
+const ANSWERS: &str = "the store of answers was opened with it";
 const WRITERS: &str = "the log is written with it";
 const TRACES: &str = "the connection to the collector was made with it";
+const EVENTS: &str = "the thread that writes events has started with it";
+const CONSUMED: &str = "calls are taken with it";
 const COUNTED: &str = "costs were counted in it";
 /// The reason for a key without a rule.
 const UNKNOWN: &str = "the service has started with it";
@@ -64,9 +70,18 @@ const RULES: &[(&str, Effect)] = &[
     ("log.requests", Kept(WRITERS)),
     ("log.requests.sample", Applied),
     ("log.requests.failures_always", Applied),
+    ("log.audit.accesses", Applied),
+    ("log.audit.file", Kept(WRITERS)),
     ("telemetry", Kept(TRACES)),
+    ("events", Kept(EVENTS)),
+    ("consume", Kept(CONSUMED)),
     ("context", Kept(SESSIONS)),
     ("collections", Kept(COLLECTIONS)),
+    ("jobs", Kept(JOBS)),
+    ("cache", Kept(ANSWERS)),
+    ("embedder", Kept(VECTORS)),
+    ("retrieval", Applied),
+    ("token_budget", Applied),
     ("alerts", Applied),
     ("cost", Kept(COUNTED)),
     ("accounts.path", Kept(FILE)),
@@ -75,6 +90,8 @@ const RULES: &[(&str, Effect)] = &[
     ("servers", Applied),
     ("backends", Applied),
     ("models", Applied),
+    ("prompt_store", Kept(PROMPTS)),
+    ("routes", Applied),
     ("prompts", Applied),
     ("guards", Applied),
     // Only `kebne simulate` reads it.

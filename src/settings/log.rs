@@ -29,6 +29,20 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// One line for each ended call to a model.
     pub requests: RequestLogSettings,
+    /// One line for each administrative request, and on request for each access to what callers keep.
+    pub audit: AuditLogSettings,
+}
+
+/// Settings of the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditLogSettings {
+    /// Whether each access to sessions, responses, documents and searches is written. Administrative requests and deletions are in
+    /// any case. Default `false`.
+    pub accesses: bool,
+    /// The file for lines of JSON, relative to the working directory; lines are appended. Default: none, the lines are part of the
+    /// log (target `kebne::audit`).
+    pub file: PathBuf,
 }
 
 /// Settings of the request log.
@@ -78,6 +92,7 @@ impl Default for LogSettings {
             filter: "info".to_owned(),
             format: LogFormat::Text,
             requests: RequestLogSettings::default(),
+            audit: AuditLogSettings::default(),
         }
     }
 }

@@ -6,8 +6,10 @@ use kebne_quota::Price;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{
-    FallbackSettings, HumanDuration, SettingsError, Validate, join,
+    CacheRules, FallbackSettings, HumanDuration, SettingsError, Validate, join,
     replicas::{Affinity, Balance, Replicas},
+    retrieval::ModelRetrievalSettings,
+    token_budget,
 };
 
 /// One model that callers may request.
@@ -43,6 +45,15 @@ pub struct ModelSettings {
     pub price: Option<Price>,
     /// The guards whose checks its calls must pass, by their names. Default none.
     pub guards: Vec<String>,
+    /// Which answers are kept, and when they are used.
+    pub cache: CacheRules,
+    /// The tokens that a call and its answer can have together, 256 to 100000000. It takes the place of
+    /// `token_budget.window`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    /// The collections in which each of its calls searches. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retrieval: Option<ModelRetrievalSettings>,
 }
 
 impl Default for ModelSettings {
@@ -60,6 +71,9 @@ impl Default for ModelSettings {
             upstream: BTreeMap::new(),
             price: None,
             guards: Vec::new(),
+            cache: CacheRules::default(),
+            context_window: None,
+            retrieval: None,
         }
     }
 }
@@ -134,10 +148,19 @@ impl Validate for ModelSettings {
         let price = self.price.as_ref();
         errors.extend(price.map_or_else(Vec::new, |price| price.validate(&join(path, "price"))));
         errors.extend(self.fallback.validate(&join(path, "fallback")));
+        errors.extend(self.cache.validate(&join(path, "cache")));
         if self.affinity_wait.0 > Duration::from_mins(1) {
             let message = "must be at most 1m";
             errors.push(SettingsError::new(join(path, "affinity_wait"), message));
         }
+        let window = self.context_window;
+        if window.is_some_and(|window| !token_budget::WINDOW.contains(&window)) {
+            let message = "must be 256 to 100000000";
+            errors.push(SettingsError::new(join(path, "context_window"), message));
+        }
+        let retrieval = self.retrieval.as_ref();
+        let of_retrieval = retrieval.map(|own| own.validate(&join(path, "retrieval")));
+        errors.extend(of_retrieval.unwrap_or_default());
         errors
     }
 }

@@ -121,7 +121,7 @@ pub struct KeySettings {
     pub names_tenants: bool,
     /// The permissions of the key. Default `["call"]`.
     pub scopes: Vec<Scope>,
-    /// The models that the key may call, by their own names. Default: all.
+    /// The models that the key may call, by their own names, and the routes that it may use. Default: all.
     pub models: Option<Vec<String>>,
     /// The group of `accounts.groups` in which its calls count too. Default none.
     pub group: Option<String>,

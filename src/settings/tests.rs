@@ -80,6 +80,15 @@ fn defaults() -> Table {
             ..super::HooksSettings::default()
         });
     }
+    for rule in settings
+        .routes
+        .iter_mut()
+        .flat_map(|route| &mut route.rules)
+    {
+        rule.service = Some(kebne_routing::ServiceSettings::default());
+        rule.canary = Some(kebne_routing::CanarySettings::default());
+        rule.shadow = Some(kebne_routing::ShadowSettings::default());
+    }
     Table::try_from(settings).unwrap()
 }
 
@@ -116,6 +125,8 @@ fn the_examples_in_the_file_are_valid() {
         assert!(in_both.iter().any(|error| error.path == key), "{key}");
     }
     settings.alerts.webhook.secret_file = None;
+    // There are no such models in the file.
+    (settings.embedder.model, settings.retrieval.rerank_model) = (None, None);
     for backend in &mut settings.backends {
         backend.api_key_file = None;
         // The one kind that has all keys, but for the simulation.
@@ -153,6 +164,14 @@ fn the_examples_in_the_file_are_valid() {
             let errors = way.validate("discovery");
             assert!(errors.is_empty(), "{errors:?}");
         }
+    }
+    for rule in settings
+        .routes
+        .iter_mut()
+        .flat_map(|route| &mut route.rules)
+    {
+        // A rule has a target or a service.
+        assert!(rule.service.take().is_some());
     }
     for guard in &mut settings.guards {
         // Keys that exclude others.
@@ -301,6 +320,8 @@ fn the_documentation_of_every_field_names_its_default() {
         "control/src",
         "quota/src",
         "guard/src",
+        "routing/src",
+        "cache/src",
     ];
     let sources: Vec<String> = sources
         .iter()

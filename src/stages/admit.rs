@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use actix_web::{
-    http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
+    http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
     web::Data,
 };
 use bytes::Bytes;
+use kebne_cache::Directives;
 use kebne_context::store::Session;
 use kebne_wire::{
     encoding::{EncodingError, decode},
@@ -16,14 +17,16 @@ use kebne_wire::{
 use crate::{
     caller::Caller,
     stages::{
-        Call, Stage,
+        Body, Call, Stage,
         authenticate::Known,
         deadline::{self, Deadline},
+        dry_run,
         share::{self, Share},
         trace, turn,
     },
     state::State,
     surface::error::ApiError,
+    via,
 };
 
 /// Admits a call, or ends it before its body uses resources.
@@ -43,8 +46,14 @@ pub(super) struct Admitted {
     pub(super) prompt: Option<String>,
     /// The ids of the collections in which the call is to search.
     pub(super) collections: Vec<String>,
+    /// What the caller requires of the cache.
+    pub(super) directives: Directives,
+    /// The number of older turns of the session to recall, if the call sets it.
+    pub(super) recall: Option<usize>,
     /// The content type of the body.
     pub(super) content_type: Option<String>,
+    /// The headers that conditions of routes name.
+    pub(super) routed_by: Vec<(String, String)>,
     /// The headers that are sent to the backend with the call.
     pub(super) forwarded: Option<Arc<http::HeaderMap>>,
     pub(super) body: Bytes,
@@ -66,31 +75,48 @@ impl Stage for Admit<'_> {
         let Known {
             call,
             caller,
-            arrival,
+            mut arrival,
         } = known;
-        let headers = arrival.http.headers();
+        let body = std::mem::replace(&mut arrival.body, Body::Here(Bytes::new()));
+        let headers = arrival.headers();
+        if via::names_this_process(headers) {
+            return Err(ApiError::loop_detected());
+        }
         self.state.bodies.check(headers)?;
         let share = share::of(headers, &caller)?;
         let named = share::named_tenant(headers)?;
         call.notes.set_tenant(&caller.tenant, named);
         let deadline = deadline::of(headers, &self.state.settings.get())?;
+        if dry_run::is_wanted(headers)? {
+            call.notes.set_dry_run();
+        }
         let wanted = turn::wanted(headers, call.surface)?;
+        if let Some(id) = wanted.session {
+            call.notes.accessed("sessions", id);
+        }
         let session = match wanted.session {
             None => None,
             Some(id) => Some(self.state.context.open(&caller.owner, id).await?),
         };
         let prompt = wanted.prompt.map(str::to_owned);
-        let collections = wanted.collections;
+        let directives = directives(headers);
+        let (collections, recall) = (wanted.collections, wanted.recall);
         let content_type = headers
             .get(CONTENT_TYPE)
             .and_then(|name| name.to_str().ok());
         let content_type = content_type.map(str::to_owned);
+        let routed_by = self.state.routes.headers_of(headers);
         let forwarded = trace::forwarded(headers, call.notes.span());
-        let deployment = arrival.http.match_info().get("deployment");
+        let deployment = arrival
+            .request()
+            .and_then(|http| http.match_info().get("deployment"));
         // The path is decoded but for its slashes.
         let deployment = deployment.map(|name| name.replace("%2F", "/").replace("%2f", "/"));
         let encoding = headers.get(CONTENT_ENCODING).cloned();
-        let body = self.state.bodies.read(headers, arrival.payload).await?;
+        let body = match body {
+            Body::Coming(payload) => self.state.bodies.read(headers, payload).await?,
+            Body::Here(body) => body,
+        };
         let body = match encoding {
             Some(encoding) => self.decoded(&encoding, body).await?,
             None => body,
@@ -107,12 +133,22 @@ impl Stage for Admit<'_> {
             session,
             prompt,
             collections,
+            directives,
+            recall,
             content_type,
+            routed_by,
             forwarded,
             body,
             deployment,
         })
     }
+}
+
+/// Returns what the caller requires of the cache. Several headers count as one.
+fn directives(headers: &HeaderMap) -> Directives {
+    let values = headers.get_all(CACHE_CONTROL);
+    let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    Directives::read(&values.join(","))
 }
 
 impl Admit<'_> {

@@ -7,7 +7,7 @@ use actix_web::web::Data;
 use crate::{
     caller::Caller,
     settings::server::Scope,
-    stages::{Arrival, Call, Stage},
+    stages::{Arrival, Call, Head, Stage},
     state::State,
     surface::error::ApiError,
 };
@@ -37,7 +37,10 @@ impl Stage for Authenticate<'_> {
     type Out = Known;
 
     async fn run(&self, arrival: Arrival) -> Result<Known, ApiError> {
-        let mut caller = self.state.callers.of_headers(arrival.http.headers())?;
+        let mut caller = match &arrival.head {
+            Head::Request(http) => self.state.callers.of_headers(http.headers())?,
+            Head::Job { caller, .. } => Arc::clone(caller),
+        };
         self.call.notes.set_key(&caller.name);
         self.state.live.arrived(&caller.name);
         caller.require(Scope::Call)?;

@@ -35,9 +35,16 @@ impl Stage for Budget<'_> {
         let output = u64::from(shaped.options.cost_uncertain);
         let input = u64::from(shaped.options.cost).saturating_sub(output);
         let output = output.saturating_mul(shaped.request.choices.into());
-        let estimate = Estimate {
+        let full = Estimate {
             tokens: input.saturating_add(output),
             money: notes.highest_cost(input, output),
+        };
+        // A call that is answered without a backend counts as a call, and for nothing else.
+        let estimate = if routed.way.asks_a_backend() {
+            full
+        } else {
+            routed.way.set_estimate(full);
+            Estimate::default()
         };
         let accounts = self.state.gateway.accounts();
         let reservation = accounts.reserve(&caller.accounts, estimate);

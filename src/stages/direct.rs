@@ -14,9 +14,10 @@ use kebne_wire::{
 use crate::{
     caller::Caller,
     llm::ModelBody,
-    stages::{deadline, share},
+    stages::{deadline, share, trace},
     state::State,
     surface::error::ApiError,
+    via,
 };
 
 /// What is sent to a backend.
@@ -35,7 +36,7 @@ pub(crate) struct Sent {
 /// Calls a backend; returns the content type and the body of its answer.
 ///
 /// # Errors
-/// Returns an error if a header is wrong, the lane refuses the call, or the backend fails.
+/// Returns an error if a header is wrong, the call was sent by this process, the lane refuses the call, or the backend fails.
 pub(crate) async fn call(
     state: &State,
     headers: &HeaderMap,
@@ -43,12 +44,16 @@ pub(crate) async fn call(
     backend: &str,
     sent: Sent,
 ) -> Result<(String, Bytes), ApiError> {
+    if via::names_this_process(headers) {
+        return Err(ApiError::loop_detected());
+    }
     let share = share::of(headers, caller)?;
     let deadline = deadline::of(headers, &state.settings.get())?;
     let is_repeatable = sent.direct.method.is_safe();
     let endpoint = Endpoint::PassThrough(PassThrough::Direct);
     let mut request = ModelRequest::new(endpoint, sent.body, 0..0, sent.request_id);
     request.form = sent.form;
+    request.headers = trace::gateways(headers);
     request.direct = Some(sent.direct);
     let options = CallOptions {
         bytes: u64::try_from(request.body.len()).unwrap_or(u64::MAX),

@@ -6,8 +6,6 @@
 
 mod output;
 
-use std::sync::Arc;
-
 use actix_web::web::Data;
 use bytes::Bytes;
 use kebne_guard::{Edit, Hits, Refused, Rules, Side, Size};
@@ -58,12 +56,11 @@ impl Stage for Guard<'_> {
         let Some(applied) = guards.of(&shaped.caller, &model)? else {
             return Ok(routed);
         };
+        routed.guards = applied.fingerprint();
         let question = Question {
             side: Side::Input,
             model: model.as_str().into(),
-            key: shaped.caller.name.as_str().into(),
-            request_id: Arc::clone(&shaped.call.id),
-            accounts: Arc::clone(&shaped.caller.accounts),
+            behalf: shaped.behalf(),
             texts: Vec::new(),
         };
         let reads = applied.guards().any(kebne_guard::Guard::reads_input);
@@ -98,11 +95,9 @@ impl Guard<'_> {
                 texts: texts_after(&masked.texts, &masked.edits),
                 ..question.clone()
             };
-            let prices = self.state.prices.get();
-            let books = (&self.state.gateway, &*prices);
             for checker in checkers {
                 let mut hits = Hits::new();
-                let checked = checker.check(books, &asked, &mut hits).await;
+                let checked = checker.check(&self.state.gateway, &asked, &mut hits).await;
                 notes.add_hits(hits);
                 checked?;
             }

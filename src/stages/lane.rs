@@ -1,8 +1,11 @@
 //! Calls the model through its lanes, and creates the head and body of the answer.
 
 mod finish;
+mod source;
 mod stream_body;
 mod whole_body;
+
+use std::sync::Arc;
 
 use actix_web::{
     HttpResponse,
@@ -15,12 +18,20 @@ use kebne_lane::CallOptions;
 use crate::{
     gateway::GatewayReply,
     llm::{ModelBody, ModelRequest},
-    stages::{Call, Stage, guard::OutputGuard, route::Routed, shape::Shaped},
+    stages::{
+        Call, Stage,
+        cache::{Flyer, Ridden, Way, ride},
+        guard::OutputGuard,
+        memory::Sent,
+        route::{Routed, send_shadow},
+        shape::Shaped,
+    },
     state::State,
     surface::{Surface, error::ApiError, passed},
 };
 
 use finish::Finish;
+use source::Started;
 use stream_body::{PendingCall, StreamBody};
 use whole_body::WholeBody;
 
@@ -56,7 +67,9 @@ impl<'a> Lane<'a> {
         let gateway = self.state.gateway.clone();
         Box::pin(async move {
             let call = gateway.call(&model, session.as_deref(), request, options);
-            call.await
+            let reply = call.await;
+            let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
+            Ok(Started::Lane(Box::new(reply)))
         })
     }
 }
@@ -65,52 +78,89 @@ impl Stage for Lane<'_> {
     type In = Routed;
     type Out = Answer;
 
-    async fn run(&self, routed: Routed) -> Result<Answer, ApiError> {
+    async fn run(&self, mut routed: Routed) -> Result<Answer, ApiError> {
+        // What the stages before have used of it is gone.
+        routed.shaped.options.deadline = routed.shaped.time_left();
+        send_shadow(self.state, &mut routed.shaped);
         let Shaped {
             call,
+            caller,
             model,
             request,
             options,
             follow,
             keep,
-            history,
+            sent,
             omitted,
-            sources,
+            retrieved,
             writer,
             ..
         } = routed.shaped;
-        let guard = routed.guard;
+        let mut guard = routed.guard;
         let session = follow.as_ref().map(|follow| follow.session().to_owned());
         let finish = Finish {
             follow,
             keep,
             writer,
         };
-        let mut headers = announce(history, &omitted);
-        headers
-            .extend(sources.map(|sources| (HeaderName::from_static("x-kebne-sources"), sources)));
+        let mut headers = announce(sent, &omitted);
+        headers.extend(retrieved);
         let stream = request.stream;
-        let mut pending = self.start(model, session, request, options);
+        call.notes.set_sent();
+        let mut pending = match routed.way {
+            Way::Direct => self.start(model, session, request, options),
+            Way::Shared(shared) => {
+                let flyer = Flyer {
+                    state: self.state.clone(),
+                    call: call.clone(),
+                    model,
+                    request,
+                    options,
+                    guard: guard.take(),
+                    accounts: Arc::clone(&caller.accounts),
+                };
+                Box::pin(async move { Ok(Started::Shared(ride(*shared, flyer).await?)) })
+            }
+        };
         if !stream {
-            let reply = pending.await;
-            let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
-            return whole(reply, finish, guard, headers, &call).await;
+            return match pending.await? {
+                Started::Lane(reply) => whole(*reply, finish, guard, headers, &call).await,
+                Started::Shared(ridden) => shared(ridden, finish, headers, &call).await,
+            };
         }
         // An error after a short wait still has its own status. A long wait must not look like a dead connection to
         // proxies.
         let settings = self.state.settings.get();
         let opens_after = settings.stream_opens_after.0;
         let comment_every = settings.keep_alive_comment.0;
-        let reply = tokio::time::timeout(opens_after, &mut pending).await;
+        let started = tokio::time::timeout(opens_after, &mut pending).await;
         let surface = call.surface;
         let body = StreamBody::new(call, finish, guard, comment_every);
-        let Ok(reply) = reply else {
+        let Ok(started) = started else {
             return Ok(event_stream(headers, body.waiting(pending)));
         };
-        let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
-        describe(&reply, surface, &mut headers);
-        Ok(event_stream(headers, body.begun(reply)?))
+        let started = started?;
+        match &started {
+            Started::Lane(reply) => describe(reply, surface, &mut headers),
+            Started::Shared(ridden) => headers.extend(ridden.headers()),
+        }
+        Ok(event_stream(headers, body.begun(started)?))
     }
+}
+
+/// Creates the answer of a whole answer that is shared or was kept. It belongs to no session.
+async fn shared(
+    mut ridden: Ridden,
+    mut finish: Finish,
+    mut headers: Vec<(HeaderName, HeaderValue)>,
+    call: &Call,
+) -> Result<Answer, ApiError> {
+    headers.extend(ridden.headers());
+    headers.push((CONTENT_TYPE, JSON));
+    let body = ridden.rider.whole().await?;
+    let (body, _) = finish.whole(body).await?;
+    let body = BoxBody::new(WholeBody::without_lane(body, call.notes.clone()));
+    Ok(Answer { headers, body })
 }
 
 async fn whole(
@@ -162,12 +212,22 @@ async fn whole(
 }
 
 /// Returns the headers that report what was sent with a call, and what was left out of it.
-fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(11);
-    if let Some((sent, left_out)) = history {
-        let sent = u64::try_from(sent).unwrap_or(u64::MAX);
-        headers.push(number_header("x-kebne-history-turns", sent));
-        headers.push(number_header("x-kebne-history-left-out", left_out));
+fn announce(sent: Option<Sent>, omitted: &[String]) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(14);
+    if let Some(sent) = sent {
+        headers.push(number_header("x-kebne-history-turns", sent.turns as u64));
+        headers.push(number_header("x-kebne-history-left-out", sent.left_out));
+        if let Some(turns) = sent.summary_turns {
+            headers.push(number_header("x-kebne-summary-turns", turns));
+        }
+        for (name, number) in [
+            ("x-kebne-facts", sent.facts),
+            ("x-kebne-recalled-turns", sent.recalled),
+        ] {
+            if number > 0 {
+                headers.push(number_header(name, number as u64));
+            }
+        }
     }
     // The names are the caller's fields, some of which may not be valid in a header.
     if let Ok(names) = HeaderValue::from_str(&omitted.join(", "))
@@ -180,12 +240,25 @@ fn announce(history: Option<(usize, u64)>, omitted: &[String]) -> Vec<(HeaderNam
 
 /// Adds the headers of the backend's answer that are passed on, and those that report the lane and its model, why a preferred
 /// backend did not answer, the number of attempts and the wait.
-fn describe(
+pub(super) fn describe(
     reply: &GatewayReply,
     surface: &dyn Surface,
     headers: &mut Vec<(HeaderName, HeaderValue)>,
 ) {
     headers.extend(passed(surface, &reply.reply.response().headers));
+    headers.extend(lane_headers(reply));
+    if let Some(kind) = reply.fallback {
+        let kind = HeaderValue::from_static(kind.label());
+        headers.push((HeaderName::from_static("x-kebne-fallback"), kind));
+    }
+    headers.push(number_header("x-kebne-attempts", reply.attempts.into()));
+    let waited = u64::try_from(reply.reply.waited().as_millis()).unwrap_or(u64::MAX);
+    headers.push(number_header("x-kebne-waited-ms", waited));
+}
+
+/// Returns the headers that report the lane and its model.
+pub(super) fn lane_headers(reply: &GatewayReply) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(2);
     if let Ok(lane) = HeaderValue::from_str(&reply.lane) {
         headers.push((HeaderName::from_static("x-kebne-lane"), lane));
     }
@@ -194,13 +267,7 @@ fn describe(
     {
         headers.push((HeaderName::from_static("x-kebne-model"), model));
     }
-    if let Some(kind) = reply.fallback {
-        let kind = HeaderValue::from_static(kind.label());
-        headers.push((HeaderName::from_static("x-kebne-fallback"), kind));
-    }
-    headers.push(number_header("x-kebne-attempts", reply.attempts.into()));
-    let waited = u64::try_from(reply.reply.waited().as_millis()).unwrap_or(u64::MAX);
-    headers.push(number_header("x-kebne-waited-ms", waited));
+    headers
 }
 
 fn number_header(name: &'static str, number: u64) -> (HeaderName, HeaderValue) {
@@ -221,11 +288,17 @@ fn event_stream(mut headers: Vec<(HeaderName, HeaderValue)>, body: StreamBody) -
 }
 
 impl Answer {
+    /// Creates an answer that no lane gave.
+    pub(super) fn new(headers: Vec<(HeaderName, HeaderValue)>, body: BoxBody) -> Self {
+        Self { headers, body }
+    }
+
     /// Creates the response of a success.
     pub(super) fn into_response(self) -> HttpResponse {
         let mut response = HttpResponse::Ok().body(self.body);
         for (name, value) in self.headers {
-            response.headers_mut().insert(name, value);
+            // A header of the backend may have several lines.
+            response.headers_mut().append(name, value);
         }
         response
     }

@@ -4,10 +4,12 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use actix_web::http::header::HeaderValue;
 use kebne_accounts::Reservation;
+use kebne_cache::Bypass;
 use kebne_guard::{Hits, words};
 use kebne_lane::{Ending, Trail};
 use kebne_quota::{Money, Room};
@@ -15,8 +17,10 @@ use kebne_wire::usage::Usage;
 use tokio::time::Instant;
 
 use crate::{
-    cost::{Asked, ModelPrice},
+    cache_note::{CacheNote, Outcome},
+    cost::{Asked, Consumed, ModelPrice},
     llm::{AnswerUsage, Endpoint},
+    record::{PromptUse, Retrieved, RouteNote, Steps},
     trace_context::TraceContext,
 };
 
@@ -39,13 +43,78 @@ struct Inner {
     asked: Cell<Asked>,
     price: RefCell<Option<Arc<ModelPrice>>>,
     reservation: RefCell<Option<Reservation>>,
+    route: RefCell<Option<RouteNote>>,
     room: Cell<Room>,
     hits: RefCell<Hits>,
+    cache: Cell<Option<Cached>>,
+    /// What a shared or kept answer took of the lane that gave it.
+    saved: RefCell<Option<(AnswerUsage, String)>>,
+    prompt: RefCell<Option<PromptUse>>,
+    accessed: RefCell<Vec<(&'static str, String)>>,
+    is_dry_run: Cell<bool>,
+    parts: RefCell<Vec<(&'static str, u64)>>,
+    fetched: Cell<Duration>,
+    retrieved: Cell<Option<Retrieved>>,
+    sent: Cell<Option<Instant>>,
     ending: Cell<Option<Ending>>,
     reason: Cell<Option<&'static str>>,
 }
 
+/// What the cache did with the call.
+#[derive(Clone, Copy, Debug)]
+struct Cached {
+    outcome: Outcome,
+    bypass: Option<Bypass>,
+    age: Option<u64>,
+}
+
 impl Notes {
+    /// Records how the cache has the call answered. The last record counts.
+    pub(super) fn set_cached(&self, outcome: Outcome, age: Option<u64>) {
+        self.0.cache.set(Some(Cached {
+            outcome,
+            bypass: None,
+            age,
+        }));
+    }
+
+    /// Records why the cache is not used.
+    pub(super) fn set_bypass(&self, reason: Bypass) {
+        self.0.cache.set(Some(Cached {
+            outcome: Outcome::Bypass,
+            bypass: Some(reason),
+            age: None,
+        }));
+    }
+
+    /// Records what the answer that is used took of a lane.
+    pub(super) fn set_saved(&self, usage: AnswerUsage, lane: &str) {
+        *self.0.saved.borrow_mut() = Some((usage, lane.to_owned()));
+    }
+
+    /// Returns how the cache has the call answered, and the age of a kept answer in seconds.
+    pub(super) fn cached(&self) -> Option<(&'static str, Option<u64>)> {
+        let cached = self.0.cache.get()?;
+        Some((cached.outcome.label(), cached.age))
+    }
+
+    /// Returns what the cache did with the call, with what the call saved if it succeeded.
+    pub(super) fn cache_note(&self, price: Option<&ModelPrice>) -> Option<CacheNote> {
+        let cached = self.0.cache.get()?;
+        let saved = self.0.saved.borrow();
+        let is_answered = self.ending() == Some(Ending::Success);
+        let saved = saved.as_ref().filter(|_| is_answered).map(|(usage, lane)| {
+            let tokens = (&usage.known(), usage.arrived());
+            Consumed::of_answered(tokens, self.asked(), (price, lane))
+        });
+        Some(CacheNote {
+            outcome: cached.outcome,
+            bypass: cached.bypass,
+            age: cached.age,
+            saved: saved.unwrap_or_default(),
+        })
+    }
+
     /// Records the name of the key.
     pub(super) fn set_key(&self, key: &str) {
         key.clone_into(&mut self.0.key.borrow_mut());
@@ -127,6 +196,71 @@ impl Notes {
         self.0.room.get()
     }
 
+    /// Records the prompt that the call got.
+    pub(super) fn set_prompt(&self, prompt: PromptUse) {
+        *self.0.prompt.borrow_mut() = Some(prompt);
+    }
+
+    /// Returns the prompt that the call got, as a header.
+    pub(super) fn prompt_header(&self) -> Option<HeaderValue> {
+        let prompt = self.0.prompt.borrow();
+        HeaderValue::try_from(prompt.as_ref()?.chosen.reference()).ok()
+    }
+
+    pub(super) fn take_prompt(&self) -> Option<PromptUse> {
+        // A dry run is no call with the prompt: it is not counted, and has no outcome.
+        self.0.prompt.take().filter(|_| !self.is_dry_run())
+    }
+
+    /// Records that the call uses something that its caller keeps: its kind, as in paths, and its id. The audit log has a line for each.
+    pub(super) fn accessed(&self, object: &'static str, id: &str) {
+        self.0.accessed.borrow_mut().push((object, id.to_owned()));
+    }
+
+    pub(super) fn take_accessed(&self) -> Vec<(&'static str, String)> {
+        self.0.accessed.take()
+    }
+
+    /// Records that the call is only shown and not sent.
+    pub(super) fn set_dry_run(&self) {
+        self.0.is_dry_run.set(true);
+    }
+
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.0.is_dry_run.get()
+    }
+
+    /// Records, in a dry run, the tokens of a part that a stage has put into the call.
+    pub(super) fn part(&self, name: &'static str, tokens: impl FnOnce() -> u64) {
+        if self.is_dry_run() {
+            self.0.parts.borrow_mut().push((name, tokens()));
+        }
+    }
+
+    pub(super) fn take_parts(&self) -> Vec<(&'static str, u64)> {
+        self.0.parts.take()
+    }
+
+    /// Records the decision of a route.
+    pub(super) fn set_route(&self, note: RouteNote) {
+        *self.0.route.borrow_mut() = Some(note);
+    }
+
+    /// Returns `true` if a route has chosen the model.
+    pub(super) fn is_routed(&self) -> bool {
+        self.0.route.borrow().is_some()
+    }
+
+    /// Returns the route and its rule, in the form of a header.
+    pub(super) fn route_header(&self) -> Option<HeaderValue> {
+        let route = self.0.route.borrow();
+        HeaderValue::from_str(&route.as_ref()?.label()).ok()
+    }
+
+    pub(super) fn take_route(&self) -> Option<RouteNote> {
+        self.0.route.take()
+    }
+
     /// Records what guards have found.
     pub(super) fn add_hits(&self, hits: Hits) {
         if !hits.is_empty() {
@@ -145,6 +279,31 @@ impl Notes {
         self.0.hits.take()
     }
 
+    /// Adds time in which sessions and earlier responses were read.
+    pub(super) fn add_fetched(&self, time: Duration) {
+        self.0.fetched.set(self.0.fetched.get() + time);
+    }
+
+    /// Records what was found for the call.
+    pub(super) fn set_retrieved(&self, retrieved: Retrieved) {
+        self.0.retrieved.set(Some(retrieved));
+    }
+
+    /// Records that the call is given to its lanes.
+    pub(super) fn set_sent(&self) {
+        self.0.sent.set(Some(Instant::now()));
+    }
+
+    /// Returns the times of the steps of a call for which something was searched.
+    pub(super) fn steps(&self) -> Option<Steps> {
+        let retrieved = self.0.retrieved.get()?;
+        Some(Steps {
+            fetch: self.0.fetched.get(),
+            retrieved,
+            sent: self.0.sent.get(),
+        })
+    }
+
     /// Records the ending and its reason. Only the first call has an effect.
     pub(super) fn set_ending(&self, ending: Ending, reason: Option<&'static str>) {
         if self.0.ending.get().is_none() {
@@ -160,6 +319,11 @@ impl Notes {
 
     pub(super) fn take_key(&self) -> String {
         self.0.key.take()
+    }
+
+    /// Returns the tenant, with the tenant that the caller named after a slash.
+    pub(super) fn tenant(&self) -> String {
+        self.0.tenant.borrow().clone()
     }
 
     pub(super) fn take_tenant(&self) -> String {

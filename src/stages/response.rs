@@ -11,6 +11,7 @@ use kebne_wire::{
     request::{Endpoint, Parsed, parse},
     responses::native_request,
 };
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     state::State,
     surface::{AnswerWriter, error::ApiError, responses::NewResponse},
 };
+
+/// The longest name of a user, as of other metadata.
+const USER_MAX: usize = 512;
 
 /// A response that is being kept. The result is `false` if it was not kept because it reaches a bound.
 pub(super) type KeepingResponse = Pin<Box<dyn Future<Output = Result<bool, ApiError>>>>;
@@ -113,9 +117,10 @@ pub(super) async fn prepare(
         return Ok(prepared);
     }
     let size = response.body.len();
+    let user = user_of(&response.body);
     let place = state
         .conversations
-        .place(owner, &response.id, previous.as_deref(), size);
+        .place(owner, &response.id, previous.as_deref(), (user, size));
     match place.await {
         Ok(place) => {
             prepared.keep = Some(Keep {
@@ -138,6 +143,31 @@ pub(super) async fn prepare(
     Ok(prepared)
 }
 
+/// The members of a request that name a user.
+#[derive(Deserialize)]
+struct Users {
+    #[serde(default)]
+    metadata: Option<Metadata>,
+    #[serde(default)]
+    safety_identifier: Option<String>,
+    #[serde(default)]
+    user: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    user: Option<String>,
+}
+
+/// Returns the user that a request names: `metadata.user`, else `safety_identifier`, else `user`.
+fn user_of(body: &[u8]) -> Option<String> {
+    let users: Users = serde_json::from_slice(body).ok()?;
+    let of_metadata = users.metadata.and_then(|metadata| metadata.user);
+    let user = of_metadata.or(users.safety_identifier).or(users.user);
+    user.filter(|user| user.chars().count() <= USER_MAX)
+}
+
 /// Puts a history into the chat call and into the call for backends with the Responses API.
 async fn continue_calls(
     state: &State,
@@ -146,7 +176,7 @@ async fn continue_calls(
     parsed: &mut Parsed,
     only_native: &mut Option<ApiError>,
 ) -> Result<(), ApiError> {
-    let is_spoken = state.gateway.speaks(&parsed.model, NativeApi::Responses);
+    let is_spoken = state.speaks(&parsed.model, NativeApi::Responses);
     let has_history = history.turns() > 0;
     if !has_history && !is_spoken {
         return Ok(());

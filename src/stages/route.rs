@@ -1,12 +1,22 @@
-//! Finds the model of a call.
+//! Finds the model of a call: that of a route, by its rules, and that behind a name or an alias.
+
+mod ask;
+mod choose;
+mod explain;
+mod shadow;
 
 use actix_web::web::Data;
 
 use crate::{
-    stages::{Stage, guard::OutputGuard, shape::Shaped},
+    stages::{Stage, cache::Way, guard::OutputGuard, shape::Shaped},
     state::State,
     surface::error::ApiError,
 };
+
+pub(crate) use explain::explain;
+
+pub(super) use choose::{Choose, Circumstances, Remembered};
+pub(super) use shadow::{Shadow, send as send_shadow};
 
 /// Finds the model of a call. An alias leads to its model, an unknown name to 404, and a model that the key may not
 /// call to 403.
@@ -20,6 +30,10 @@ pub(super) struct Routed {
     pub(super) shaped: Shaped,
     /// Checks the answer.
     pub(super) guard: Option<OutputGuard>,
+    /// What the guards do, as a part of the key of a kept answer.
+    pub(super) guards: String,
+    /// How the call gets its answer.
+    pub(super) way: Way,
 }
 
 impl<'a> Route<'a> {
@@ -44,14 +58,19 @@ impl Stage for Route<'_> {
             }
         }
         shaped.call.notes.set_model(model);
-        shaped.caller.require_model(model)?;
-        let prices = self.state.prices.get();
+        if !shaped.call.notes.is_routed() {
+            // A route has checked what its callers may call.
+            shaped.caller.require_model(model)?;
+        }
+        let prices = self.state.gateway.prices();
         let price = prices.of(model);
         shaped.call.notes.set_price(price);
         shaped.request.needs_usage = price.is_some();
         Ok(Routed {
             shaped,
             guard: None,
+            guards: String::new(),
+            way: Way::Direct,
         })
     }
 }

@@ -1,33 +1,43 @@
 //! Creates a call from the body: reads the caller's dialect, then inserts the session's history and the prompt.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use actix_web::{http::header::HeaderValue, web::Data};
+use actix_web::{
+    http::header::{HeaderName, HeaderValue},
+    web::Data,
+};
 use bytes::Bytes;
-use kebne_context::store::Session;
-use kebne_control::Kind;
+use kebne_cache::Directives;
+use kebne_context::{budget::Parts, store::Session};
 use kebne_lane::CallOptions;
 use kebne_wire::{
-    PassThrough,
+    file_search::FileSearch,
     inputs::Inputs,
     request::{Parsed, tokens_of},
     splice::with_model,
 };
+use tokio::time::Instant;
 
 use crate::{
     caller::Caller,
     cost::Asked,
-    llm::{Endpoint, ModelRequest},
+    gateway::behalf::Behalf,
+    llm::{Endpoint, ModelRequest, kind_of},
     stages::{
         Call, Stage,
         admit::Admitted,
         deadline::Deadline,
+        memory::{Insert, Sent},
+        notes::Notes,
         response::{self, Keep, Prepared},
+        route::{Circumstances, Shadow},
         share::Share,
         turn::{self, Follow},
     },
     state::State,
     surface::{AnswerWriter, Reading, error::ApiError, responses::NewResponse},
+    token_budget::{self, Fixed},
+    via,
 };
 
 /// Creates a call from the body.
@@ -43,22 +53,51 @@ pub(super) struct Shaped {
     pub(super) model: String,
     pub(super) request: ModelRequest,
     pub(super) options: CallOptions,
+    /// When the time of the call has passed. It begins when the body has been read.
+    pub(super) due: Instant,
     /// Keeps the turn, if the call belongs to a session.
     pub(super) follow: Option<Follow>,
     /// Keeps the response, if responses can be continued.
     pub(super) keep: Option<Keep>,
-    /// The number of earlier turns or responses that are sent, and of those that do not fit.
-    pub(super) history: Option<(usize, u64)>,
+    /// What is sent of a session or of earlier responses.
+    pub(super) sent: Option<Sent>,
+    /// What a route needs to know of the call.
+    pub(super) circumstances: Circumstances,
+    /// The copy that another model is to get.
+    pub(super) shadow: Option<Shadow>,
     /// The ids of the collections in which the call is to search.
     pub(super) collections: Vec<String>,
-    /// The header that names what was found there.
-    pub(super) sources: Option<HeaderValue>,
+    /// What the caller requires of the cache.
+    pub(super) directives: Directives,
+    /// The search that the tool `file_search` asks for.
+    pub(super) file_search: Option<FileSearch>,
+    /// The headers that say what was found.
+    pub(super) retrieved: Vec<(HeaderName, HeaderValue)>,
     /// The names of the hints that the call leaves out.
     pub(super) omitted: Vec<String>,
     /// The error of a call that only backends of the caller's own dialect can carry out.
     pub(super) only_native: Option<ApiError>,
     /// Writes the answer in the caller's dialect.
     pub(super) writer: Box<dyn AnswerWriter>,
+}
+
+impl Shaped {
+    /// Returns the behalf of what models are asked because of the call.
+    pub(super) fn behalf(&self) -> Behalf {
+        let via = via::of(self.request.headers.as_deref());
+        self.caller.behalf(&self.call.id, via)
+    }
+
+    /// Returns the time that remains for the answer.
+    pub(super) fn time_left(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now())
+    }
+
+    /// Returns the time that may be used for what helps the call but is not needed for its answer, such as the vector of its question: half
+    /// of what remains.
+    pub(super) fn patience(&self) -> Duration {
+        self.time_left() / 2
+    }
 }
 
 impl<'a> Shape<'a> {
@@ -72,75 +111,72 @@ impl Stage for Shape<'_> {
     type Out = Shaped;
 
     async fn run(&self, admitted: Admitted) -> Result<Shaped, ApiError> {
-        let Admitted {
-            call,
-            caller,
-            share,
-            deadline,
-            mut session,
-            prompt,
-            collections,
-            content_type,
-            forwarded,
-            body,
-            deployment,
-        } = admitted;
-        let reading = self.read(&call, body, content_type, deployment).await?;
-        let Reading {
-            mut parsed,
-            mut writer,
-            omitted,
-            mut only_native,
-            response,
-        } = reading;
-        let request = &parsed.request;
-        call.notes.set_operation(request.endpoint, request.stream);
+        let mut admitted = admitted;
+        let due = Instant::now() + admitted.deadline.time;
+        let (call, caller) = (admitted.call, admitted.caller);
+        let (body, deployment) = (admitted.body, admitted.deployment);
+        let reading = self.read(&call, body, admitted.content_type, deployment);
+        let mut reading = reading.await?;
+        let parsed = &mut reading.parsed;
+        call.notes
+            .set_operation(parsed.request.endpoint, parsed.request.stream);
+        let fetching = Instant::now();
         let mut prepared = Prepared::default();
-        if let Some(response) = response {
-            let call = (&mut parsed, &mut only_native);
-            (prepared, session) = self
-                .response(&caller.owner, *response, session, call)
-                .await?;
-            writer = prepared.writer.take().unwrap_or(writer);
+        if let Some(response) = reading.response {
+            let (notes, both) = (call.notes.clone(), (&mut *parsed, &mut reading.only_native));
+            let owner = (caller.owner.as_str(), &notes);
+            let preparing = self.response(owner, *response, admitted.session, both);
+            (prepared, admitted.session) = preparing.await?;
+            reading.writer = prepared.writer.take().unwrap_or(reading.writer);
         }
         let size_before = parsed.request.body.len();
-        let is_led = session.is_some() || prompt.is_some();
-        if is_led {
-            if let Some(error) = only_native.clone() {
-                return Err(error);
-            }
-            // The history and the prompt are inserted into the chat call.
-            parsed.request.native = None;
-        }
-        parsed.request.headers = forwarded;
-        let follow = turn::prepare(self.state, session, prompt, &mut parsed.request).await?;
-        if is_led && parsed.request.endpoint == Endpoint::Chat {
-            parsed.request.inputs = Inputs::of_chat(&parsed.request.body);
+        parsed.request.headers = admitted.forwarded;
+        let session = admitted.session.as_ref();
+        let circumstances = Circumstances::of(self.state, admitted.routed_by, session);
+        let searches = !admitted.collections.is_empty() || reading.file_search.is_some();
+        let (model, answer) = (parsed.model.clone(), parsed.output_tokens_max);
+        let history_max = |own| self.history_max(&model, (own, answer.into()), searches);
+        let insert = Insert {
+            session: admitted.session,
+            prompt: admitted.prompt,
+            recall: admitted.recall,
+            retrieves: searches,
+            history_max: &history_max,
+            caller: &caller,
+            notes: &call.notes,
+        };
+        let inserting = self.insert(insert, parsed, reading.only_native.as_ref());
+        let follow = inserting.await?;
+        if follow.is_some() || prepared.history.is_some() {
+            call.notes.add_fetched(fetching.elapsed());
         }
         // The history is sent too, so it counts too.
         let more = parsed.request.body.len().saturating_sub(size_before);
-        let mut options = options(share, deadline, &parsed.request);
-        options.cost = parsed.tokens.saturating_add(tokens_of(more));
-        options.cost_uncertain = parsed.output_tokens_max;
-        options.hedge = parsed.changes_nothing;
-        options.kind = kind_of(&parsed.request, options.cost, options.cost_uncertain);
+        let mut options = options(admitted.share, admitted.deadline, &parsed.request);
+        estimate(&mut options, parsed, more);
         call.notes.set_asked(asked(&options, &parsed.request));
         options.trail = Some(call.notes.trail().clone());
-        let of_session = follow.as_ref().map(|follow| follow.history);
+        let of_session = follow.as_ref().map(|follow| follow.sent);
+        let parsed = reading.parsed;
         Ok(Shaped {
             call,
             caller,
             model: parsed.model,
             request: parsed.request,
             options,
-            history: of_session.or(prepared.history),
+            due,
+            sent: of_session.or(prepared.history.map(Sent::of_responses)),
             follow,
             keep: prepared.keep,
-            collections,
-            sources: None,
-            omitted,
-            only_native,
-            writer,
+            circumstances,
+            shadow: None,
+            collections: admitted.collections,
+            directives: admitted.directives,
+            file_search: reading.file_search,
+            retrieved: Vec::new(),
+            omitted: reading.omitted,
+            only_native: reading.only_native,
+            writer: reading.writer,
         })
     }
 }
@@ -174,24 +210,75 @@ impl Shape<'_> {
         Ok(reading)
     }
 
+    /// Inserts what is kept into a call. Returns the value that keeps its turn if it belongs to a session.
+    async fn insert(
+        &self,
+        insert: Insert<'_>,
+        parsed: &mut Parsed,
+        only_native: Option<&ApiError>,
+    ) -> Result<Option<Follow>, ApiError> {
+        turn::check_recall(&insert)?;
+        let is_led = insert.session.is_some() || insert.prompt.is_some();
+        if is_led {
+            if let Some(error) = only_native {
+                return Err(error.clone());
+            }
+            // The history and the prompt are inserted into the chat call.
+            parsed.request.native = None;
+        }
+        if !is_led {
+            return Ok(None);
+        }
+        // On the heap, because most calls have no session.
+        let preparing = turn::prepare(self.state, insert, &mut parsed.request);
+        let follow = Box::pin(preparing).await?;
+        if parsed.request.endpoint == Endpoint::Chat {
+            parsed.request.inputs = Inputs::of_chat(&parsed.request.body);
+        }
+        Ok(follow)
+    }
+
+    /// Returns the tokens that a history may have in a model's window, beside what is sent in any case, the answer and what is searched for.
+    fn history_max(&self, model: &str, (own, answer): (u64, u64), searches: bool) -> u64 {
+        let retrieval = self.state.retrieval.get();
+        let model = self.state.gateway.canonical(model);
+        let model = model.as_deref().unwrap_or_default();
+        let found = self.state.collections.settings().prompt_tokens_max;
+        let of_model = retrieval.of_model(model);
+        let of_model = of_model.map(|search| search.tokens_max.unwrap_or(found));
+        let wanted = Parts {
+            retrieval: of_model.or(searches.then_some(found)).unwrap_or(0),
+            history: u64::MAX,
+            ..Parts::default()
+        };
+        let fixed = Fixed { own, answer };
+        let window = retrieval.window(model);
+        token_budget::room(window, &retrieval.budget, fixed, wanted).history
+    }
+
     /// Prepares the response of a call. Returns it and the session of the call.
     async fn response(
         &self,
-        owner: &str,
+        (owner, notes): (&str, &Notes),
         response: NewResponse,
         session: Option<Session>,
         (parsed, only_native): (&mut Parsed, &mut Option<ApiError>),
     ) -> Result<(Prepared, Option<Session>), ApiError> {
         let named = response.terms.conversation.clone();
+        if let Some(id) = &response.terms.previous_response_id {
+            notes.accessed("responses", id);
+        }
         let prepared = response::prepare(self.state, owner, response, parsed, only_native).await?;
-        let session = self.conversation(owner, named, session, &prepared).await?;
+        let session = self
+            .conversation((owner, notes), named, session, &prepared)
+            .await?;
         Ok((prepared, session))
     }
 
     /// Returns the session of a call, which is named in its header or in its body; at most one may be named.
     async fn conversation(
         &self,
-        owner: &str,
+        (owner, notes): (&str, &Notes),
         named: Option<String>,
         session: Option<Session>,
         prepared: &Prepared,
@@ -203,7 +290,10 @@ impl Shape<'_> {
         }
         match named {
             None => Ok(session),
-            Some(id) => Ok(Some(self.state.context.open(owner, &id).await?)),
+            Some(id) => {
+                notes.accessed("conversations", &id);
+                Ok(Some(self.state.context.open(owner, &id).await?))
+            }
         }
     }
 }
@@ -230,31 +320,18 @@ fn options(share: Share, deadline: Deadline, request: &ModelRequest) -> CallOpti
     }
 }
 
+/// Sets the cost of a call in tokens, with that of the bytes that were added to it, and what depends on it.
+fn estimate(options: &mut CallOptions, parsed: &Parsed, more: usize) {
+    options.cost = parsed.tokens.saturating_add(tokens_of(more));
+    options.cost_uncertain = parsed.output_tokens_max;
+    options.hedge = parsed.changes_nothing;
+    options.kind = kind_of(&parsed.request, options.cost, options.cost_uncertain);
+}
+
 /// Returns what is known of the consumption of a call before it is made.
 pub(super) fn asked(options: &CallOptions, request: &ModelRequest) -> Asked {
     Asked {
         input: options.cost.saturating_sub(options.cost_uncertain),
         generates: request.endpoint.generates(),
-    }
-}
-
-/// Returns the properties on which the time of a call depends, besides the load.
-pub(super) fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u32) -> Kind {
-    let class = match request.endpoint {
-        Endpoint::Chat => 0,
-        Endpoint::Completions => 1,
-        Endpoint::Embeddings => 2,
-        Endpoint::PassThrough(PassThrough::Speech) => 3,
-        Endpoint::PassThrough(PassThrough::Transcriptions) => 4,
-        Endpoint::PassThrough(PassThrough::Translations) => 5,
-        Endpoint::PassThrough(PassThrough::Images) => 6,
-        Endpoint::PassThrough(PassThrough::Rerank) => 7,
-        Endpoint::PassThrough(PassThrough::Moderations) => 8,
-        Endpoint::PassThrough(PassThrough::Direct) => 9,
-    };
-    Kind {
-        class: 2 * class + u32::from(request.stream),
-        input: tokens.saturating_sub(output_tokens_max),
-        output: output_tokens_max,
     }
 }

@@ -74,8 +74,8 @@ macro_rules! app {
             let arrival = Arrival {
                 surface: $surface,
                 id: "id".into(),
-                http,
-                payload,
+                head: Head::Request(http),
+                body: Body::Coming(payload),
             };
             serve(state, arrival).await
         };
@@ -86,10 +86,15 @@ macro_rules! app {
     }};
 }
 
-fn request(body: &str) -> TestRequest {
+/// A deadline that nothing reaches that works, however busy the machine is.
+const AMPLE_MS: &str = "60000";
+/// A deadline that is waited for.
+const SHORT_MS: &str = "300";
+
+fn request(body: &str, deadline_ms: &str) -> TestRequest {
     TestRequest::post()
         .uri("/")
-        .insert_header(("x-kebne-deadline-ms", "300"))
+        .insert_header(("x-kebne-deadline-ms", deadline_ms))
         .set_payload(body.to_owned())
 }
 
@@ -103,13 +108,27 @@ fn body(stream: bool) -> String {
 async fn endings(state: &State) -> Vec<(String, u64)> {
     let text = {
         let readings = Readings {
+            collections: None,
             reloads: crate::reload::ReloadStatus::default(),
+            embedding: kebne_collections::EmbeddingProgress::default(),
+            cache: crate::metrics::CacheReadings::default(),
+            events: crate::events::EventReport::default(),
+            consumed: serde_json::Value::Null,
+            prompts: Vec::new(),
+            routes: crate::metrics::RouteReadings::default(),
+            jobs: crate::metrics::JobReadings::default(),
+            inner_calls: crate::gateway::inner::InnerCounts::default()
+                .all()
+                .collect(),
+            inner_spent: (crate::gateway::inner::SpentByKey::new(), "USD".into()),
             alerts: Some(Vec::new()),
             bodies: (0, 0),
             answers: (0, 0),
             is_store_up: true,
             store_failures: 0,
+            memory: (kebne_context::MemoryCounts::default(), 0),
             tls: None,
+            are_stores_up: [true; 3],
             account_store: kebne_accounts::AccountHealth::default(),
             accounts: Vec::new(),
         };
@@ -151,7 +170,12 @@ async fn every_ending_of_a_call_is_counted_once() {
     for (fault, body, ending) in cases {
         let state = state(fault).await;
         let app = app!(state, &openai::CHAT);
-        let response = call_service(&app, request(&body).to_request()).await;
+        let deadline_ms = match ending {
+            Ending::Timeout | Ending::Shed => SHORT_MS,
+            _ => AMPLE_MS,
+        };
+        let request = request(&body, deadline_ms).to_request();
+        let response = call_service(&app, request).await;
         assert_eq!(
             endings(&state).await,
             [],
@@ -166,7 +190,7 @@ async fn every_ending_of_a_call_is_counted_once() {
 async fn a_stream_that_its_deadline_ends_says_so() {
     let state = state(Some(Fault::Stall)).await;
     let app = app!(state, &openai::CHAT);
-    let response = call_service(&app, request(&body(true)).to_request()).await;
+    let response = call_service(&app, request(&body(true), "2000").to_request()).await;
     let events = read(response).await;
     assert!(events.contains(r#""content""#), "{events}");
     let last = events.trim_end().lines().last().unwrap();
@@ -180,7 +204,7 @@ async fn a_stream_that_its_deadline_ends_says_so() {
 async fn a_caller_that_leaves_before_its_answer_is_counted_once() {
     let state = state(Some(Fault::Hang)).await;
     let app = app!(state, &openai::CHAT);
-    let call = call_service(&app, request(&body(false)).to_request());
+    let call = call_service(&app, request(&body(false), AMPLE_MS).to_request());
     let left = tokio::time::timeout(Duration::from_millis(50), call).await;
     assert!(left.is_err());
     assert_one(&state, Ending::Cancelled).await;
@@ -191,7 +215,7 @@ async fn a_caller_that_leaves_within_its_answer_is_counted_once() {
     for stream in [false, true] {
         let state = state(None).await;
         let app = app!(state, &openai::CHAT);
-        let response = call_service(&app, request(&body(stream)).to_request()).await;
+        let response = call_service(&app, request(&body(stream), AMPLE_MS).to_request()).await;
         let mut body = response.into_body();
         let first = std::future::poll_fn(|task| std::pin::Pin::new(&mut body).poll_next(task));
         assert!(first.await.is_some());
@@ -206,7 +230,7 @@ async fn a_caller_that_leaves_within_its_answer_is_counted_once() {
 async fn a_panic_is_counted_once() {
     let state = state(None).await;
     let app = app!(state, &Panics);
-    let call = try_call_service(&app, request(&body(false)).to_request());
+    let call = try_call_service(&app, request(&body(false), AMPLE_MS).to_request());
     let call = std::panic::AssertUnwindSafe(call);
     assert!(futures_util::FutureExt::catch_unwind(call).await.is_err());
     assert_one(&state, Ending::Panic).await;
@@ -216,7 +240,7 @@ async fn a_panic_is_counted_once() {
 async fn a_call_that_is_cut_off_by_the_end_of_the_service_is_counted_once() {
     let state = state(Some(Fault::Hang)).await;
     let app = app!(state, &openai::CHAT);
-    let long = request(&body(false)).insert_header(("x-kebne-deadline-ms", "60000"));
+    let long = request(&body(false), AMPLE_MS);
     let call = call_service(&app, long.to_request());
     let cut = async {
         while state.gateway.snapshot().await.lanes[0].pool.in_flight == 0 {

@@ -1,17 +1,20 @@
-//! The W3C trace context of a call: read from its caller, and sent to its backend.
+//! The headers of a caller that are sent to its backend: the W3C trace context, the features that it asks for, and the gateways that the
+//! call has come through.
 
 use std::sync::Arc;
 
-use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName};
 
-use crate::trace_context::TraceContext;
+use crate::{trace_context::TraceContext, via};
 
 /// The header with the trace of a call.
 const TRACEPARENT: &str = "traceparent";
 
-/// Headers of a caller that are sent to the backend: the trace of the call, and the features of Anthropic's API that
-/// it requests.
-const FORWARDED: [&str; 4] = [TRACEPARENT, "tracestate", "baggage", "anthropic-beta"];
+/// Headers of a caller that are sent to the backend, each with all its lines: the trace of the call, the features of Anthropic's API that
+/// it requests, and the gateways that it has come through.
+const FORWARDED: [&str; 5] = [TRACEPARENT, "tracestate", "baggage", "anthropic-beta", VIA];
+/// The gateways that a call has come through.
+const VIA: &str = "via";
 
 /// Returns the trace of a caller; `None` if it sent none that is valid.
 pub(super) fn of(headers: &HeaderMap) -> Option<TraceContext> {
@@ -27,39 +30,65 @@ pub(super) fn forwarded(
 ) -> Option<Arc<http::HeaderMap>> {
     let mut forwarded = http::HeaderMap::new();
     for name in FORWARDED {
-        let value = headers.get(name).map(HeaderValue::as_bytes);
-        if let Some(Ok(value)) = value.map(http::HeaderValue::from_bytes) {
-            forwarded.insert(name, value);
-        }
+        append(&mut forwarded, name, headers);
+    }
+    if let Some(first) = forwarded.get(TRACEPARENT).cloned() {
+        // A trace has one; backends refuse several.
+        forwarded.insert(TRACEPARENT, first);
     }
     if let Some(span) = span
         && let Ok(value) = http::HeaderValue::from_str(&span.to_string())
     {
         forwarded.insert(TRACEPARENT, value);
     }
+    via::extend(&mut forwarded);
     (!forwarded.is_empty()).then(|| Arc::new(forwarded))
+}
+
+/// Returns the gateways that a call has come through, this one included; `None` if there are none but this one.
+pub(super) fn gateways(headers: &HeaderMap) -> Option<Arc<http::HeaderMap>> {
+    let mut gateways = http::HeaderMap::new();
+    append(&mut gateways, VIA, headers);
+    via::extend(&mut gateways);
+    (!gateways.is_empty()).then(|| Arc::new(gateways))
+}
+
+/// Adds all lines of a header.
+fn append(to: &mut http::HeaderMap, name: &'static str, headers: &HeaderMap) {
+    // A static name needs no allocation.
+    for value in headers.get_all(HeaderName::from_static(name)) {
+        if let Ok(value) = http::HeaderValue::from_bytes(value.as_bytes()) {
+            to.append(name, value);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderName;
+    use actix_web::http::header::HeaderValue;
 
     use super::*;
 
     const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+    fn of_caller(sent: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in sent {
+            let value = HeaderValue::from_static(value);
+            headers.append(HeaderName::from_static(name), value);
+        }
+        headers
+    }
+
     #[test]
     fn the_own_span_takes_the_place_of_the_callers() {
-        let mut headers = HeaderMap::new();
+        let headers = HeaderMap::new();
         assert_eq!(forwarded(&headers, None), None);
-        for (name, value) in [
+        let headers = of_caller(&[
             (TRACEPARENT, CALLER),
             ("tracestate", "a=b"),
             ("cookie", "c"),
-        ] {
-            let name = HeaderName::try_from(name).unwrap();
-            headers.insert(name, HeaderValue::from_static(value));
-        }
+        ]);
         let passed = forwarded(&headers, None).unwrap();
         assert_eq!(passed.len(), 2);
         assert_eq!(passed[TRACEPARENT], CALLER);
@@ -71,5 +100,32 @@ mod tests {
         let expected = "00-0af7651916cd43dd8448eb211c80319c-0101010101010101-01";
         assert_eq!(own[TRACEPARENT], expected);
         assert_eq!(own["tracestate"], "a=b");
+    }
+
+    #[test]
+    fn every_line_of_a_header_is_sent() {
+        let headers = of_caller(&[
+            ("anthropic-beta", "context-1m"),
+            ("tracestate", "a=b"),
+            ("anthropic-beta", "fast-mode"),
+            ("tracestate", "c=d"),
+            ("baggage", "e=f"),
+            ("baggage", "g=h"),
+            ("via", "1.1 other"),
+            (TRACEPARENT, CALLER),
+            (TRACEPARENT, "00-x"),
+        ]);
+        let sent = forwarded(&headers, None).unwrap();
+        let lines = |name: &str| {
+            let lines = sent.get_all(name).iter();
+            lines.map(|line| line.to_str().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(lines("anthropic-beta"), ["context-1m", "fast-mode"]);
+        assert_eq!(lines("tracestate"), ["a=b", "c=d"]);
+        assert_eq!(lines("baggage"), ["e=f", "g=h"]);
+        assert_eq!(lines(TRACEPARENT), [CALLER]);
+        assert_eq!(lines("via").len(), 2);
+        assert_eq!(gateways(&headers).unwrap().len(), 2);
+        assert_eq!(gateways(&HeaderMap::new()), None);
     }
 }

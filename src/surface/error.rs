@@ -4,6 +4,7 @@
 //! call was admitted, and the backend did not answer in time. Retry hints are in (0, 60] seconds, because client
 //! libraries give up or retry at once if they are longer; the body contains the true time.
 
+mod cache;
 mod from;
 mod guards;
 mod limits;
@@ -15,7 +16,11 @@ mod upstream;
 use std::{borrow::Cow, time::Duration};
 
 use actix_web::http::StatusCode;
-use kebne_context::{ContextError, prompts::PromptError, store::StoreError};
+use kebne_context::{
+    ContextError,
+    prompts::{PromptError, PromptStoreError},
+    store::StoreError,
+};
 use kebne_lane::Ending;
 use serde_json::{Value, json};
 
@@ -127,6 +132,14 @@ impl ApiError {
         Self::not_allowed("model", message).code("model_not_allowed")
     }
 
+    /// The key permits neither a route nor the model that the route has chosen.
+    pub fn route_not_allowed(route: &str, model: &str) -> Self {
+        let message = format!(
+            "the route `{route}` leads to the model `{model}`, and this key may call neither of them"
+        );
+        Self::not_allowed("model", message).code("model_not_allowed")
+    }
+
     /// The request names a host that is not this machine.
     pub fn foreign_host() -> Self {
         let message =
@@ -185,6 +198,18 @@ impl ApiError {
         .code("request_too_large")
     }
 
+    /// A file is larger than the bound of files.
+    pub fn file_too_large(name: &str, limit: usize) -> Self {
+        let name = shortened(name, NAME_SIZE_MAX);
+        let mut error = Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request_error",
+            format!("the file `{name}` is larger than {limit} bytes (`collections.file_size_max`)"),
+        );
+        error.param = Some("file".to_owned());
+        error.code("request_too_large")
+    }
+
     /// The bodies of other requests use all the memory for bodies.
     pub fn no_memory() -> Self {
         Self::new(
@@ -216,11 +241,12 @@ impl ApiError {
     pub fn prompt(error: &PromptError) -> Self {
         let message = error.to_string();
         match error {
-            PromptError::Unknown(_) => {
+            PromptError::Unknown(_) | PromptError::NotLive(_) => {
                 let mut error = Self::not_found(message).code("prompt_not_found");
                 error.param = Some("prompt".to_owned());
                 error
             }
+            PromptError::Unread(name) => PromptStoreError::Failed(name.clone()).into(),
             PromptError::Undefined { .. } | PromptError::Failed { .. } => {
                 Self::bad_request(Some("prompt"), message).code("prompt_failed")
             }
@@ -234,17 +260,20 @@ impl ApiError {
     }
 
     /// The model answered, but its turn could not be kept because of this error. A quota that calls at the same time
-    /// have used up, or that the answer exceeds, keeps its own status and code.
+    /// have used up, or that the answer exceeds, and a rewind of the session keep their own status and code.
     pub fn not_kept_because(error: ContextError) -> Self {
-        let is_quota = matches!(
+        let has_own = matches!(
             error,
-            ContextError::Store(StoreError::BytesFull { .. } | StoreError::TurnsFull)
+            ContextError::Store(
+                StoreError::BytesFull { .. } | StoreError::TurnsFull | StoreError::Changed
+            )
         );
         let error = Self::from(error);
         let mut not_kept = Self::not_kept(&error.message);
-        if is_quota {
+        if has_own {
             return Self {
                 message: not_kept.message,
+                retry: not_kept.retry,
                 ..error
             };
         }
@@ -360,6 +389,7 @@ mod tests {
                 "session_bytes_full",
             ),
             (StoreError::TurnsFull, 409, "session_full"),
+            (StoreError::Changed, 409, "session_changed"),
             (StoreError::Busy, 500, "turn_not_kept"),
         ] {
             let error = ApiError::not_kept_because(ContextError::Store(error));

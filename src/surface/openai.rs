@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kebne_wire::{
     PassThrough,
+    file_search::take_from_chat,
     request::{Endpoint, parse, parse_form},
 };
 use serde_json::Value;
@@ -67,6 +68,7 @@ impl Surface for OpenAi {
             Some(form) if matches!(self.0, Endpoint::PassThrough(_)) => {
                 parse_form(self.0, form, body, request_id)?
             }
+            _ if self.0 == Endpoint::Chat => return read_chat(body, request_id),
             _ => parse(self.0, body, request_id)?,
         };
         Ok(Reading::new(parsed, Box::new(AsItCame)))
@@ -86,6 +88,19 @@ impl Surface for OpenAi {
             .and_then(|body| serde_json::from_slice::<Value>(body).ok());
         format!("data: {}\n\n", own.unwrap_or_else(|| error.body())).into()
     }
+}
+
+/// Reads a chat call. The tool `file_search` is taken out of it.
+fn read_chat(body: Bytes, request_id: Arc<str>) -> Result<Reading, ApiError> {
+    let (body, file_search) = match take_from_chat(&body)? {
+        Some((rest, search)) => (rest, Some(search)),
+        None => (body, None),
+    };
+    let parsed = parse(Endpoint::Chat, body, request_id)?;
+    Ok(Reading {
+        file_search,
+        ..Reading::new(parsed, Box::new(AsItCame))
+    })
 }
 
 fn is_form(content_type: &str) -> bool {

@@ -3,14 +3,12 @@
 //! A call becomes a chat call. Backends that have this API get it unchanged, and their answers are returned with the
 //! gateway's id. The stages insert the responses that a call continues, and keep the response.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use kebne_wire::{
     adjust::Author,
+    file_search::{Found, take_from_chat},
     request::{Endpoint, parse},
     responses::{self, EventWriter, Relabel, ResponsesCall, Template, Terms},
 };
@@ -19,6 +17,7 @@ use serde_json::Value;
 use crate::{
     conversations,
     surface::{AnswerWriter, Reading, Surface, data_of, error::ApiError, json, openai},
+    unix_time,
 };
 
 /// `POST /v1/responses`.
@@ -55,6 +54,7 @@ impl NewResponse {
         Box::new(ResponseWriter {
             chat: template.map(|template| ChatWriter::new(template, self.id.clone())),
             native: Relabel::new(self.id.clone(), previous, is_stored),
+            found: None,
             is_native: None,
         })
     }
@@ -75,12 +75,14 @@ impl Surface for Responses {
         _content_type: Option<&str>,
         request_id: Arc<str>,
     ) -> Result<Reading, ApiError> {
+        let file_search;
         let (parsed, omitted, only_native, call, terms) = match responses::to_chat(json(&body)?) {
             Ok(mut call) => {
                 let chat = call.chat([]).to_string();
                 let mut parsed = parse(Endpoint::Chat, chat.into(), request_id)?;
                 parsed.request.author = Author::Translation;
                 let omitted = std::mem::take(&mut call.omitted);
+                file_search = call.file_search.take();
                 let terms = call.terms.clone();
                 (parsed, omitted, None, Some(call), terms)
             }
@@ -88,6 +90,7 @@ impl Surface for Responses {
                 let terms = Terms::of_request(json(&body)?)?;
                 // The fields that admission reads have the same names.
                 let parsed = parse(Endpoint::Chat, body.clone(), request_id)?;
+                file_search = take_from_chat(&body)?.map(|(_, search)| search);
                 (parsed, Vec::new(), Some(error.into()), None, terms)
             }
         };
@@ -102,6 +105,7 @@ impl Surface for Responses {
             omitted,
             only_native,
             response: Some(Box::new(response)),
+            file_search,
             ..Reading::new(parsed, writer)
         })
     }
@@ -120,6 +124,8 @@ impl Surface for Responses {
 struct ResponseWriter {
     chat: Option<ChatWriter>,
     native: Relabel,
+    /// What was found for the call.
+    found: Option<Found>,
     /// `true` once the answer has begun as a response of a backend with this API; `None` before the first event.
     is_native: Option<bool>,
 }
@@ -170,9 +176,22 @@ impl AnswerWriter for ResponseWriter {
     }
 
     fn replace_repeated(&mut self, replace: &dyn Fn(&str) -> Option<String>) {
+        if let Some(mut found) = self.found.take() {
+            found.replace(replace);
+            self.set_found(found);
+        }
         if let Some(chat) = &mut self.chat {
             chat.template.replace_instructions(replace);
             chat.writer.template_mut().replace_instructions(replace);
+        }
+    }
+
+    fn set_found(&mut self, found: Found) {
+        self.native.set_found(found.clone());
+        self.found = Some(found.clone());
+        if let Some(chat) = &mut self.chat {
+            chat.writer.set_found(found.clone());
+            chat.found = Some(found);
         }
     }
 
@@ -191,6 +210,8 @@ struct ChatWriter {
     id: String,
     created_at: u64,
     writer: EventWriter,
+    /// What was found for the call.
+    found: Option<Found>,
     /// The response of a whole answer.
     whole: Option<Value>,
     /// Events that were written before an error.
@@ -199,21 +220,22 @@ struct ChatWriter {
 
 impl ChatWriter {
     fn new(template: Template, id: String) -> Self {
-        let created_at = unix_seconds();
+        let created_at = unix_time::seconds();
         Self {
             writer: EventWriter::new(template.clone(), id.clone(), created_at),
             template,
             id,
             created_at,
+            found: None,
             whole: None,
             written: String::new(),
         }
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<Bytes, ApiError> {
-        let (created_at, now) = (self.created_at, unix_seconds());
-        let response =
-            responses::response_of_chat(body, &self.template, &self.id, created_at, now)?;
+        let (created_at, now) = (self.created_at, unix_time::seconds());
+        let repeated = (&self.template, self.found.as_ref());
+        let response = responses::response_of_chat(body, repeated, &self.id, created_at, now)?;
         let body = response.to_string().into();
         self.whole = Some(response);
         Ok(body)
@@ -222,7 +244,7 @@ impl ChatWriter {
     fn events(&mut self, events: &[u8]) -> Result<Bytes, ApiError> {
         let mut out = String::with_capacity(2 * events.len());
         for data in data_of(events) {
-            let written = self.writer.data(data, unix_seconds(), &mut out);
+            let written = self.writer.data(data, unix_time::seconds(), &mut out);
             if let Err(error) = written {
                 self.written = out;
                 return Err(error.into());
@@ -233,7 +255,7 @@ impl ChatWriter {
 
     fn end(&mut self) -> Result<Bytes, ApiError> {
         let mut out = String::new();
-        self.writer.end(unix_seconds(), &mut out)?;
+        self.writer.end(unix_time::seconds(), &mut out)?;
         Ok(out.into())
     }
 
@@ -246,10 +268,4 @@ impl ChatWriter {
     fn answer(&self) -> Option<&Value> {
         self.whole.as_ref().or(self.writer.response())
     }
-}
-
-/// Returns the Unix time in seconds.
-fn unix_seconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }

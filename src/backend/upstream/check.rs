@@ -6,7 +6,7 @@ use kebne_lane::Failure;
 use reqwest::Method;
 
 use super::{
-    Incoming, STATUS, Upstream,
+    Incoming, Upstream,
     transport::{self, Obstacle},
     upload::Upload,
 };
@@ -36,20 +36,43 @@ pub(crate) struct NotReached {
     pub(crate) message: String,
 }
 
+/// A check of a server that was not a success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CheckFailed {
+    /// What happened, without secrets.
+    pub(crate) message: String,
+    /// `true` if the server answered, with a status that is no success.
+    pub(crate) answered: bool,
+}
+
+impl CheckFailed {
+    /// Creates the failure of a server that did not answer.
+    pub(crate) fn without_answer(message: String) -> Self {
+        Self {
+            message,
+            answered: false,
+        }
+    }
+}
+
 impl Upstream {
     /// Asks a path from the root of the server. Its key is sent, because some servers require it for every path.
     ///
     /// # Errors
     /// Returns why the answer was not a success, without secrets.
-    pub(crate) async fn check(&self, path: &str) -> Result<(), String> {
+    pub(crate) async fn check(&self, path: &str) -> Result<(), CheckFailed> {
         let target = self.targets.at_root(path);
         let headers = self.headers.clone();
         let asked = self.exchange(&target, Method::GET, headers, Upload::default());
         match asked.await {
             Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(format!("{STATUS}{}", response.status().as_u16())),
+            Ok(response) => Err(CheckFailed {
+                message: format!("status {}", response.status().as_u16()),
+                answered: true,
+            }),
             Err(error) => {
-                Err(self.without_secrets(transport::not_sent(&error, true, self.through.as_ref())))
+                let failure = transport::not_sent(&error, true, self.through.as_ref());
+                Err(CheckFailed::without_answer(self.without_secrets(failure)))
             }
         }
     }

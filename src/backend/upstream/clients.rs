@@ -5,6 +5,7 @@
 
 use std::{
     cell::RefCell,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -82,6 +83,15 @@ impl Clients {
 /// them.
 pub(crate) fn client(connect_timeout: Duration, tls: bool) -> Result<Client, reqwest::Error> {
     ClientOptions::new(connect_timeout, tls).build()
+}
+
+/// Creates a client that reaches one host, at addresses that its name has been resolved to, without proxies and redirects.
+pub(crate) fn client_to(
+    connect_timeout: Duration,
+    tls: bool,
+    host: (&str, &[SocketAddr]),
+) -> Result<Client, reqwest::Error> {
+    ClientOptions::new(connect_timeout, tls).build_to(host)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What a client of servers is made with: whom it trusts, how it proves itself, and the proxy in front of it.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
-use reqwest::{Certificate, Client, Identity, Proxy};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy};
 
 use super::POOL_IDLE_TIMEOUT;
 
@@ -90,6 +90,18 @@ impl ClientOptions {
     /// # Errors
     /// Returns an error if the options do not fit together.
     pub(crate) fn build(&self) -> Result<Client, reqwest::Error> {
+        self.builder().build()
+    }
+
+    /// Creates a client that finds a host at these addresses, and no other one by its name.
+    pub(super) fn build_to(
+        &self,
+        (host, addresses): (&str, &[SocketAddr]),
+    ) -> Result<Client, reqwest::Error> {
+        self.builder().resolve_to_addrs(host, addresses).build()
+    }
+
+    fn builder(&self) -> ClientBuilder {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // Another thread may have installed the provider first; it is the same one.
             let installed = rustls::crypto::ring::default_provider().install_default();
@@ -117,7 +129,7 @@ impl ClientOptions {
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(proxy.clone());
         }
-        builder.build()
+        builder
     }
 }
 

@@ -14,7 +14,7 @@ use kebne_wire::{
 use super::{Incoming, Upstream, redirect, response::Response};
 use crate::backend::{
     failure,
-    reason::{REDIRECTED, UNREACHABLE},
+    reason::{LOOP, REDIRECTED, UNREACHABLE},
 };
 
 /// The bytes of an error's body that are read. Validation errors of `FastAPI` contain the input, so they can be as large as
@@ -50,6 +50,7 @@ impl Upstream {
         let is_no_server = status == StatusCode::BAD_GATEWAY && ErrorView::read(&body).is_none();
         failure.reason = match outcome {
             _ if status.is_redirection() => Some(REDIRECTED),
+            _ if status == StatusCode::LOOP_DETECTED => Some(LOOP),
             // A proxy reports that there is no server behind it.
             Outcome::Absent { .. } | Outcome::Fault if is_no_server => Some(UNREACHABLE),
             _ => None,

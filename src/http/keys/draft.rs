@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use kebne_accounts::{KeySpec, StoredKey};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    http::json_body,
     settings::{
         Validate,
         server::{PRIORITY_MAX, Scope, WEIGHTS},
@@ -48,15 +48,7 @@ pub(super) fn changed(
 }
 
 fn spec_of(fields: Value) -> Result<KeySpec, ApiError> {
-    KeySpec::deserialize(fields).map_err(|error| unreadable(&error))
-}
-
-/// Returns the error of a body that is not what is expected; it names the field if the reader does.
-pub(in crate::http) fn unreadable(error: &serde_json::Error) -> ApiError {
-    let text = error.to_string();
-    let field = text.strip_prefix("unknown field `");
-    let field = field.and_then(|rest| rest.split('`').next());
-    ApiError::bad_request(field, format!("the body is not valid: {text}"))
+    json_body::fields(fields)
 }
 
 /// Checks the values, as the settings are checked.
@@ -95,13 +87,15 @@ fn check(spec: &KeySpec, id: Option<&str>, state: &State, known: &Keys) -> Resul
         .all(|scope| Scope::named(scope).is_some());
     let message = "must be some of `call`, `read_state` and `admin`";
     require(scopes && !spec.scopes.is_empty(), "scopes", message)?;
-    let serves = |model: &String| state.gateway.canonical(model).as_ref() == Some(model);
+    let serves = |model: &String| {
+        state.gateway.canonical(model).as_ref() == Some(model) || state.routes.of(model).is_some()
+    };
     let models = spec.models.as_ref();
     let models = models.is_none_or(|models| !models.is_empty() && models.iter().all(serves));
     require(
         models,
         "models",
-        "must be own names of models that are served here",
+        "must be own names of models that are served here, or names of routes",
     )?;
     let settings = state.gateway.accounts().settings();
     let groups = &settings.groups;

@@ -1,76 +1,72 @@
 //! `/v1/vector_stores/{id}/files`.
 
 use actix_web::HttpResponse;
-use kebne_collections::{Attributes, Member, MemberDetails, Page, Status, Thing};
+use kebne_collections::{Member, MemberDetails, Page, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     ListQuery, body_of,
     fields::{self, ChunkingStrategy},
-    listed, parameter,
+    listed, no_query, parameter, query_of,
 };
-use crate::{
-    http::{list_query, visit::Visit},
-    surface::error::ApiError,
-};
+use crate::{http::visit::Visit, sources::object::AttributeFields, surface::error::ApiError};
 
 #[derive(Debug, Deserialize)]
-struct NewMember {
+#[serde(deny_unknown_fields)]
+pub(super) struct NewMember {
     file_id: String,
-    attributes: Option<Attributes>,
+    attributes: Option<AttributeFields>,
     chunking_strategy: Option<ChunkingStrategy>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Change {
-    attributes: Option<Attributes>,
+    attributes: Option<AttributeFields>,
+}
+
+impl NewMember {
+    /// Returns the id of the file, and its details in the vector store.
+    pub(super) fn details(self) -> Result<(String, MemberDetails), ApiError> {
+        let details = MemberDetails {
+            attributes: fields::attributes(self.attributes)?,
+            rules: fields::rules(self.chunking_strategy.as_ref())?,
+            failure: None,
+        };
+        Ok((self.file_id, details))
+    }
+}
+
+/// Returns the state that a list is filtered by.
+pub(super) fn status(filter: Option<&str>) -> Result<Option<Status>, ApiError> {
+    let message = "`filter` must be `in_progress`, `completed`, `failed` or `cancelled`";
+    let wrong = || ApiError::bad_request(Some("filter"), message);
+    filter
+        .map(|name| Status::named(name).ok_or_else(wrong))
+        .transpose()
 }
 
 /// `POST /v1/vector_stores/{id}/files`.
 pub(in crate::http) async fn add(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let id = parameter(&visit, "id");
     let wanted: NewMember = body_of(&mut visit).await?;
-    let details = MemberDetails {
-        attributes: fields::attributes(wanted.attributes)?,
-        rules: fields::rules(wanted.chunking_strategy.as_ref())?,
-        failure: None,
-    };
+    let (file, details) = wanted.details()?;
     let collections = &visit.state.collections;
-    let added = collections.add_member(visit.owner(), &id, &wanted.file_id, details);
+    visit.pays();
+    let added = collections.add_member(visit.owner(), &id, &file, details);
     Ok(HttpResponse::Ok().json(shown(&id, &added.await?)))
 }
 
 /// `GET /v1/vector_stores/{id}/files`.
 pub(in crate::http) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
     let id = parameter(&visit, "id");
-    let query: ListQuery = visit.query()?;
-    let status = match query.filter.as_deref() {
-        None => None,
-        // Nothing is ever cancelled.
-        Some("cancelled") => {
-            visit
-                .state
-                .collections
-                .collection(visit.owner(), &id)
-                .await?;
-            let page = Page {
-                items: Vec::new(),
-                has_more: false,
-            };
-            return Ok(HttpResponse::Ok().json(listed(&page)));
-        }
-        Some(name) => {
-            let message = "`filter` must be `in_progress`, `completed`, `failed` or `cancelled`";
-            let wrong = || ApiError::bad_request(Some("filter"), message);
-            Some(Status::named(name).ok_or_else(wrong)?)
-        }
-    };
+    let query: ListQuery = query_of(&visit)?;
+    let status = status(query.filter.as_deref())?;
     let collections = &visit.state.collections;
     let part = collections
         .members(visit.owner(), &id, query.page()?, status)
-        .await
-        .map_err(|error| list_query::own_error(error, Thing::Member))?;
+        .await?;
     let page = Page {
         items: part.items.iter().map(|member| shown(&id, member)).collect(),
         has_more: part.has_more,
@@ -80,6 +76,7 @@ pub(in crate::http) async fn list(visit: Visit) -> Result<HttpResponse, ApiError
 
 /// `GET /v1/vector_stores/{id}/files/{file}`.
 pub(in crate::http) async fn read(visit: Visit) -> Result<HttpResponse, ApiError> {
+    no_query(&visit)?;
     let (id, file) = (parameter(&visit, "id"), parameter(&visit, "file"));
     let member = visit
         .state
@@ -103,6 +100,7 @@ pub(in crate::http) async fn change(mut visit: Visit) -> Result<HttpResponse, Ap
 
 /// `DELETE /v1/vector_stores/{id}/files/{file}`: the file stays.
 pub(in crate::http) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
+    no_query(&visit)?;
     let (id, file) = (parameter(&visit, "id"), parameter(&visit, "file"));
     visit
         .state
@@ -115,6 +113,7 @@ pub(in crate::http) async fn remove(visit: Visit) -> Result<HttpResponse, ApiErr
 
 /// `GET /v1/vector_stores/{id}/files/{file}/content`: the texts that can be found.
 pub(in crate::http) async fn content(visit: Visit) -> Result<HttpResponse, ApiError> {
+    no_query(&visit)?;
     let (id, file) = (parameter(&visit, "id"), parameter(&visit, "file"));
     let texts = visit
         .state

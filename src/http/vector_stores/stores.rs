@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
 use kebne_collections::{
-    Collection, CollectionChange, CollectionDetails, MemberDetails, Page, Thing,
+    Collection, CollectionChange, CollectionDetails, Lifetimes, MemberDetails, Page,
 };
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    ListQuery, body_of,
-    fields::{self, ChunkingStrategy, ExpiresAfter},
-    listed,
+    PageQuery, body_of,
+    fields::{self, ChunkingStrategy, ExpiresAfter, FileExpiresAfter, Given},
+    listed, no_query, query_of,
 };
-use crate::{
-    http::{list_query, visit::Visit},
-    surface::error::ApiError,
-};
+use crate::{http::visit::Visit, sources::object::Object, surface::error::ApiError};
 
 /// Days in milliseconds.
 const DAY_MS: u64 = 86_400_000;
@@ -25,26 +22,26 @@ const DAY_MS: u64 = 86_400_000;
 const FILES_MAX: usize = 500;
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NewStore {
     name: Option<String>,
     description: Option<String>,
     metadata: Option<BTreeMap<String, String>>,
-    expires_after: Option<ExpiresAfter>,
+    expires_after: Option<Object<ExpiresAfter>>,
+    file_expires_after: Option<Object<FileExpiresAfter>>,
     chunking_strategy: Option<ChunkingStrategy>,
     file_ids: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Change {
     name: Option<String>,
     metadata: Option<BTreeMap<String, String>>,
-    #[serde(default, deserialize_with = "given")]
-    expires_after: Option<Value>,
-}
-
-/// Reads a field that is present; `null` removes the value.
-fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(field).map(Some)
+    #[serde(default)]
+    expires_after: Given<Object<ExpiresAfter>>,
+    #[serde(default)]
+    file_expires_after: Given<Object<FileExpiresAfter>>,
 }
 
 /// `POST /v1/vector_stores`.
@@ -56,7 +53,12 @@ pub(in crate::http) async fn create(mut visit: Visit) -> Result<HttpResponse, Ap
         description: fields::text("description", wanted.description)?,
         metadata: fields::metadata(wanted.metadata)?.unwrap_or_default(),
     };
-    let days = wanted.expires_after.map(|after| after.days()).transpose()?;
+    let of_files = wanted.file_expires_after.map(|after| after.0.days());
+    let unused = wanted.expires_after.map(|after| after.0.days());
+    let lifetimes = Lifetimes {
+        unused_days: unused.transpose()?,
+        file_days: of_files.transpose()?,
+    };
     let files = wanted.file_ids.unwrap_or_default();
     if files.len() > FILES_MAX {
         let message = format!("`file_ids` has at most {FILES_MAX} files");
@@ -67,7 +69,12 @@ pub(in crate::http) async fn create(mut visit: Visit) -> Result<HttpResponse, Ap
         // Before anything is created.
         collections.file(owner, file).await?;
     }
-    let store = collections.add_collection(owner, details, days).await?;
+    let store = collections
+        .add_collection(owner, details, lifetimes)
+        .await?;
+    if !files.is_empty() {
+        visit.pays();
+    }
     for file in &files {
         let details = MemberDetails {
             rules,
@@ -83,13 +90,12 @@ pub(in crate::http) async fn create(mut visit: Visit) -> Result<HttpResponse, Ap
 
 /// `GET /v1/vector_stores`.
 pub(in crate::http) async fn list(visit: Visit) -> Result<HttpResponse, ApiError> {
-    let page = visit.query::<ListQuery>()?.page()?;
+    let page = query_of::<PageQuery>(&visit)?.page()?;
     let part = visit
         .state
         .collections
         .collections(visit.owner(), page)
-        .await
-        .map_err(|error| list_query::own_error(error, Thing::Collection))?;
+        .await?;
     let page = Page {
         items: part.items.iter().map(shown).collect(),
         has_more: part.has_more,
@@ -99,6 +105,7 @@ pub(in crate::http) async fn list(visit: Visit) -> Result<HttpResponse, ApiError
 
 /// `GET /v1/vector_stores/{id}`.
 pub(in crate::http) async fn read(visit: Visit) -> Result<HttpResponse, ApiError> {
+    no_query(&visit)?;
     let collections = &visit.state.collections;
     let store = collections
         .collection(visit.owner(), &visit.parameter())
@@ -110,17 +117,14 @@ pub(in crate::http) async fn read(visit: Visit) -> Result<HttpResponse, ApiError
 pub(in crate::http) async fn change(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let id = visit.parameter();
     let wanted: Change = body_of(&mut visit).await?;
-    let days = wanted.expires_after.map(|after| {
-        let after: Option<ExpiresAfter> = serde_json::from_value(after).map_err(|error| {
-            let message = format!("`expires_after` is not valid: {error}");
-            ApiError::bad_request(Some("expires_after"), message)
-        })?;
-        after.map(|after| after.days()).transpose()
-    });
+    let days = wanted.expires_after.read(|after| after.0.days())?;
+    let file_days = wanted.file_expires_after;
+    let file_days = file_days.read(|after| after.0.days())?;
     let change = CollectionChange {
         name: fields::text("name", wanted.name)?,
         metadata: fields::metadata(wanted.metadata)?,
-        expires_after_days: days.transpose()?,
+        expires_after_days: days.into(),
+        file_days: file_days.into(),
     };
     let collections = &visit.state.collections;
     let store = collections
@@ -131,6 +135,7 @@ pub(in crate::http) async fn change(mut visit: Visit) -> Result<HttpResponse, Ap
 
 /// `DELETE /v1/vector_stores/{id}`.
 pub(in crate::http) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
+    no_query(&visit)?;
     let id = visit.parameter();
     visit
         .state
@@ -152,13 +157,11 @@ fn shown(store: &Collection) -> Value {
         "name": store.details.name,
         "description": store.details.description,
         "usage_bytes": store.bytes,
-        "file_counts": {
-            "in_progress": counts.in_progress, "completed": counts.completed, "failed": counts.failed,
-            "cancelled": 0, "total": counts.total(),
-        },
+        "file_counts": fields::counts(counts),
         "status": if counts.in_progress > 0 { "in_progress" } else { "completed" },
         "expires_after": days.map(|days| json!({"anchor": "last_active_at", "days": days})),
         "expires_at": expires_at,
+        "file_expires_after": store.file_days.map(|days| json!({"anchor": "created_at", "days": days})),
         "last_active_at": store.used / 1000,
         "metadata": store.details.metadata,
     })

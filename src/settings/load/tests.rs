@@ -92,7 +92,7 @@ fn an_unknown_key_in_the_environment_names_the_variable() {
     let errors = load_text("", &[("KEBNE__LOG__FILTRE", "debug")]).unwrap_err();
     assert_eq!(
         errors.to_string(),
-        "log.filtre: unknown key; did you mean `filter`?; allowed: `filter`, `format`, `requests` (from KEBNE__LOG__FILTRE)"
+        "log.filtre: unknown key; did you mean `filter`?; allowed: `filter`, `format`, `requests`, `audit` (from KEBNE__LOG__FILTRE)"
     );
 }
 
@@ -226,6 +226,18 @@ fn a_contradiction_is_reported_at_the_value_or_at_the_table_that_lacks_it() {
     assert_eq!(shown(text, &[]), expected);
     let expected = ["server.workers: must be 1 to 256 (from KEBNE__SERVER__WORKERS)"];
     assert_eq!(shown("", &[("KEBNE__SERVER__WORKERS", "0")]), expected);
+}
+
+#[test]
+fn two_stores_have_no_file_in_common() {
+    let text = "[context]\npath = 'a.sqlite'\n[cache]\nstore = 'sqlite'\npath = 'a.sqlite'";
+    let expected = ["kebne.toml:5:8: cache.path: `a.sqlite` is the file of `context.path`"];
+    assert_eq!(shown(text, &[]), expected);
+    let text = "[context]\npath = 'a.sqlite'\n[cache]\npath = 'a.sqlite'";
+    assert!(
+        load_text(text, &[]).is_ok(),
+        "a cache in memory uses no file"
+    );
 }
 
 #[test]

@@ -117,11 +117,9 @@ impl OutputGuard {
             ..self.question.clone()
         };
         Box::pin(async move {
-            let prices = state.prices.get();
-            let books = (&state.gateway, &*prices);
             for checker in checkers {
                 let mut hits = Hits::new();
-                let checked = checker.check(books, &question, &mut hits).await;
+                let checked = checker.check(&state.gateway, &question, &mut hits).await;
                 notes.add_hits(hits);
                 checked?;
             }

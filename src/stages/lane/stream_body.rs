@@ -17,21 +17,18 @@ use std::{
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use kebne_lane::{CallGuard, Ending};
+use kebne_lane::Ending;
 use kebne_wire::responses::not_stored;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, Interval},
-};
+use tokio::time::{Instant, Interval};
 
 use crate::{
-    gateway::{GatewayError, GatewayReply},
-    llm::{ModelBody, StreamItem},
+    llm::ModelBody,
     stages::{
         Call,
         guard::{GuardedStream, OutputGuard, StreamCheck},
         lane::{
             finish::{Finish, Keeping, Part},
+            source::{Item, Source, Started},
             whole_body::PART,
         },
     },
@@ -41,26 +38,21 @@ use crate::{
 use guarded::joined;
 
 /// A call whose answer has not begun.
-pub(super) type PendingCall = Pin<Box<dyn Future<Output = Result<GatewayReply, GatewayError>>>>;
+pub(super) type PendingCall = Pin<Box<dyn Future<Output = Result<Started, ApiError>>>>;
 
 enum State {
     Waiting(PendingCall),
-    Streaming {
-        items: mpsc::Receiver<StreamItem>,
-        guard: CallGuard,
-    },
+    Streaming(Source),
     /// A guard checks a part of the answer.
     Checking {
         check: StreamCheck,
-        items: mpsc::Receiver<StreamItem>,
-        guard: CallGuard,
+        source: Source,
     },
     /// The last part waits until the answer is kept.
     Keeping {
         keeping: Keeping,
         last: Bytes,
-        items: mpsc::Receiver<StreamItem>,
-        guard: CallGuard,
+        source: Source,
     },
     Over,
 }
@@ -74,7 +66,7 @@ pub(super) struct StreamBody {
     /// The checks of the answer.
     guarded: Option<GuardedStream>,
     /// The end of the stream, which waits for the check of what was before it.
-    waiting: Option<StreamItem>,
+    waiting: Option<Item>,
     comments: Interval,
     /// What the connection has not taken yet of the last part.
     rest: Bytes,
@@ -108,8 +100,8 @@ impl StreamBody {
     ///
     /// # Errors
     /// Returns an error if the backend did not stream.
-    pub(super) fn begun(mut self, reply: GatewayReply) -> Result<Self, ApiError> {
-        self.take(reply).map(|()| self)
+    pub(super) fn begun(mut self, started: Started) -> Result<Self, ApiError> {
+        self.take(started).map(|()| self)
     }
 
     /// Sets the call whose answer is awaited.
@@ -118,13 +110,20 @@ impl StreamBody {
         self
     }
 
-    fn take(&mut self, reply: GatewayReply) -> Result<(), ApiError> {
+    fn take(&mut self, started: Started) -> Result<(), ApiError> {
+        let reply = match started {
+            Started::Lane(reply) => reply,
+            Started::Shared(ridden) => {
+                self.state = State::Streaming(Source::Shared(ridden.rider));
+                return Ok(());
+            }
+        };
         let usage = reply.reply.response().usage.clone();
         self.call.notes.set_usage(usage);
         let (response, guard) = reply.reply.into_parts();
         match response.body {
             ModelBody::Stream(items) => {
-                self.state = State::Streaming { items, guard };
+                self.state = State::Streaming(Source::Lane(items, guard));
                 Ok(())
             }
             ModelBody::Whole(_) | ModelBody::Opaque(..) => {
@@ -139,9 +138,9 @@ impl StreamBody {
     /// Ends the stream; the call counts in one ending, in its lane and among the requests.
     fn end(&mut self, ending: Ending, reason: Option<&'static str>) {
         let counted = match std::mem::replace(&mut self.state, State::Over) {
-            State::Streaming { guard, .. }
-            | State::Checking { guard, .. }
-            | State::Keeping { guard, .. } => guard.finish(ending),
+            State::Streaming(source)
+            | State::Checking { source, .. }
+            | State::Keeping { source, .. } => source.finish(ending),
             State::Waiting(_) | State::Over => ending,
         };
         self.call.notes.set_ending(counted, reason);
@@ -161,9 +160,9 @@ impl StreamBody {
     /// Ends a stream whose attempt has ended without an end of the answer.
     fn ended_by_lane(&mut self) -> Bytes {
         let verdict = match &self.state {
-            State::Streaming { guard, .. }
-            | State::Checking { guard, .. }
-            | State::Keeping { guard, .. } => guard.verdict(),
+            State::Streaming(source)
+            | State::Checking { source, .. }
+            | State::Keeping { source, .. } => source.verdict(),
             State::Waiting(_) | State::Over => None,
         };
         match verdict {
@@ -193,12 +192,11 @@ impl StreamBody {
             Err(error) => return self.fail(&error),
         };
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Streaming { items, guard } => {
+            State::Streaming(source) => {
                 self.state = State::Keeping {
                     keeping,
                     last,
-                    items,
-                    guard,
+                    source,
                 };
                 Bytes::new()
             }
@@ -216,10 +214,8 @@ impl StreamBody {
             Err(error) => return self.fail(&error),
         };
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Keeping {
-                last, items, guard, ..
-            } => {
-                self.state = State::Streaming { items, guard };
+            State::Keeping { last, source, .. } => {
+                self.state = State::Streaming(source);
                 if is_kept { last } else { not_stored(&last) }
             }
             other => {
@@ -230,11 +226,10 @@ impl StreamBody {
     }
 
     /// Sets the answer that was awaited. Returns the event of an error.
-    fn begin(&mut self, answer: Result<GatewayReply, GatewayError>) -> Option<Bytes> {
+    fn begin(&mut self, answer: Result<Started, ApiError>) -> Option<Bytes> {
         // The lane has already counted the ending of a call that failed.
         self.state = State::Over;
-        let answer = answer.map_err(|error| ApiError::from_gateway(&error));
-        let begun = answer.and_then(|reply| self.take(reply));
+        let begun = answer.and_then(|started| self.take(started));
         begun.err().map(|error| self.fail(&error))
     }
 
@@ -254,11 +249,11 @@ impl StreamBody {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(kept) => Poll::Ready(Some(self.kept(kept))),
             },
-            State::Streaming { items, .. } => {
+            State::Streaming(source) => {
                 if let Some(item) = self.waiting.take() {
-                    return Poll::Ready(Some(self.on_end(Some(item))));
+                    return Poll::Ready(Some(self.on_end(item)));
                 }
-                let Poll::Ready(item) = items.poll_recv(task) else {
+                let Poll::Ready(item) = source.poll(task) else {
                     return self.poll_comment(task);
                 };
                 self.is_flowing = true;
@@ -277,21 +272,21 @@ impl StreamBody {
         }
     }
 
-    fn on_item(&mut self, item: Option<StreamItem>) -> Bytes {
+    fn on_item(&mut self, item: Item) -> Bytes {
         let Some(guarded) = &mut self.guarded else {
             return match item {
-                Some(StreamItem::Events(events)) => self.pass(events),
+                Item::Events(events) => self.pass(events),
                 end => self.on_end(end),
             };
         };
         match item {
-            Some(StreamItem::Events(events)) => {
+            Item::Events(events) => {
                 let step = guarded.push(&events);
                 self.step(step)
             }
-            Some(StreamItem::End) => {
+            Item::End => {
                 let step = guarded.end();
-                self.waiting = Some(StreamItem::End);
+                self.waiting = Some(Item::End);
                 self.step(step)
             }
             lost => {
@@ -303,14 +298,14 @@ impl StreamBody {
     }
 
     /// Takes the end of the answer.
-    fn on_end(&mut self, end: Option<StreamItem>) -> Bytes {
+    fn on_end(&mut self, end: Item) -> Bytes {
         match end {
             // The client library does not see this, because it stops at `[DONE]`: the turn was not kept.
-            Some(StreamItem::End) if self.finish.waits_for_the_end() => self.cut(),
-            Some(StreamItem::End) => self.finished(),
-            Some(StreamItem::Lost(failure)) => self.fail(&ApiError::failed(&failure)),
-            Some(StreamItem::Events(events)) => self.pass(events),
-            None => self.ended_by_lane(),
+            Item::End if self.finish.waits_for_the_end() => self.cut(),
+            Item::End => self.finished(),
+            Item::Lost(error) => self.fail(&error),
+            Item::Events(events) => self.pass(events),
+            Item::Died => self.ended_by_lane(),
         }
     }
 }
@@ -318,14 +313,14 @@ impl StreamBody {
 impl Drop for StreamBody {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut self.state, State::Over);
-        if let State::Streaming { guard, .. }
-        | State::Checking { guard, .. }
-        | State::Keeping { guard, .. } = state
+        if let State::Streaming(source)
+        | State::Checking { source, .. }
+        | State::Keeping { source, .. } = state
         {
             let counted = if thread::panicking() {
-                guard.finish(Ending::Panic)
+                source.finish(Ending::Panic)
             } else {
-                guard.leave()
+                source.leave()
             };
             self.call.notes.set_ending(counted, None);
         }

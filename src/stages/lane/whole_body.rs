@@ -45,6 +45,19 @@ impl WholeBody {
     }
 }
 
+impl WholeBody {
+    /// Creates the body of an answer whose ending in the lane is counted elsewhere.
+    pub(super) fn without_lane(body: Bytes, notes: Notes) -> Self {
+        Self {
+            size: u64::try_from(body.len()).unwrap_or(u64::MAX),
+            is_flushed: body.len() <= AT_ONCE,
+            rest: body,
+            guard: None,
+            notes,
+        }
+    }
+}
+
 impl Drop for WholeBody {
     fn drop(&mut self) {
         if let Some(guard) = self.guard.take() {

@@ -1,8 +1,12 @@
 //! The errors of other modules as answers.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use kebne_collections::{CollectionError, StoreError as CollectionStoreError, Thing};
-use kebne_context::{ContextError, store::StoreError};
+use kebne_context::{ContextError, prompts::PromptStoreError, store::StoreError};
+use kebne_jobs::{JobError, StoreError as JobStoreError};
+use kebne_lane::Ending;
 use kebne_monitor::UndoError;
 use kebne_wire::{
     request::RequestError,
@@ -11,6 +15,9 @@ use kebne_wire::{
 };
 
 use crate::{conversations::ConversationError, reload::ReloadError, surface::error::ApiError};
+
+/// The time after which a queue of jobs may have room again: a few jobs are carried out in it.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
@@ -104,6 +111,13 @@ impl From<ContextError> for ApiError {
             ContextError::Store(StoreError::TurnsFull) => {
                 conflict(StatusCode::CONFLICT, "session_full")
             }
+            ContextError::Store(StoreError::FactsFull { .. }) => {
+                conflict(StatusCode::CONFLICT, "session_facts_full")
+            }
+            ContextError::Store(StoreError::Changed) => {
+                let error = Self::new(StatusCode::CONFLICT, "invalid_request_error", message);
+                error.code("session_changed")
+            }
             ContextError::Store(StoreError::Damaged(_)) => {
                 Self::internal("the data in the session store cannot be read")
                     .code("session_store_damaged")
@@ -128,6 +142,38 @@ impl From<ContextError> for ApiError {
     }
 }
 
+impl From<PromptStoreError> for ApiError {
+    fn from(error: PromptStoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            PromptStoreError::NoPrompt(_) | PromptStoreError::NoVersion(..) => {
+                Self::not_found(message).code("prompt_not_found")
+            }
+            PromptStoreError::NoCall => Self::not_found(message).code("call_not_found"),
+            PromptStoreError::Twice => Self::conflict(message).code("outcome_reported"),
+            PromptStoreError::Full { .. } => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let full = Self::new(status, "invalid_request_error", message);
+                full.code("prompt_store_full").never()
+            }
+            PromptStoreError::Damaged(_) => {
+                Self::internal("the data in the store of prompts cannot be read")
+                    .code("prompt_store_damaged")
+                    .detail_of(&message)
+                    .never()
+            }
+            PromptStoreError::Failed(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable_error",
+                "the store of prompts does not answer",
+            )
+            .code("prompt_store_unavailable")
+            .detail_of(&message)
+            .after(None),
+        }
+    }
+}
+
 impl From<CollectionError> for ApiError {
     fn from(error: CollectionError) -> Self {
         let message = error.to_string();
@@ -136,7 +182,11 @@ impl From<CollectionError> for ApiError {
                 Self::not_found(message).code(match thing {
                     Thing::Collection => "vector_store_not_found",
                     Thing::File | Thing::Member => "file_not_found",
+                    Thing::Batch => "file_batch_not_found",
                 })
+            }
+            CollectionError::Store(CollectionStoreError::NotListed(name)) => {
+                Self::bad_request(Some(name), message)
             }
             CollectionError::Store(CollectionStoreError::Full { .. }) => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
@@ -159,6 +209,63 @@ impl From<CollectionError> for ApiError {
             .detail_of(&message)
             .after(None),
         }
+    }
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        let message = error.to_string();
+        match error {
+            JobError::Store(JobStoreError::NotFound(thing)) => {
+                Self::not_found(message).code(if thing == "batch" {
+                    "batch_not_found"
+                } else {
+                    "job_not_found"
+                })
+            }
+            JobError::Store(JobStoreError::NotListed) => Self::bad_request(Some("after"), message),
+            JobError::Store(JobStoreError::Full { .. }) => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let full = Self::new(status, "requests", message);
+                full.code("jobs_full")
+                    .ending_in(Ending::Shed)
+                    .after(Some(FULL_RETRY_AFTER))
+            }
+            JobError::Store(JobStoreError::OtherRequest) => {
+                let mut error = Self::conflict(message).code("idempotency_key_reused");
+                error.param = Some("idempotency-key".to_owned());
+                error.never()
+            }
+            JobError::Store(JobStoreError::Damaged(_)) => {
+                Self::internal("the data in the store of jobs cannot be read")
+                    .code("jobs_damaged")
+                    .detail_of(&message)
+                    .never()
+            }
+            JobError::Store(JobStoreError::Failed(_)) | JobError::NoAnswer(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable_error",
+                "the store of jobs does not answer",
+            )
+            .code("jobs_unavailable")
+            .detail_of(&message)
+            .after(None),
+        }
+    }
+}
+
+impl ApiError {
+    /// A job has not ended, or has ended without an answer.
+    pub fn no_response(message: impl Into<String>) -> Self {
+        Self::conflict(message).code("job_has_no_response")
+    }
+
+    /// The answer to a job is larger than those that are kept.
+    pub fn result_too_large(limit: usize) -> Self {
+        let message = format!("the answer has more than {limit} bytes (`jobs.result_size_max`)");
+        Self::new(StatusCode::BAD_GATEWAY, "server_error", message)
+            .code("result_too_large")
+            .never()
     }
 }
 

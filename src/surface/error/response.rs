@@ -20,7 +20,7 @@ impl ApiError {
             .iter()
             .flat_map(|headers| passed(surface, headers))
         {
-            response.insert_header(header);
+            response.append_header(header);
         }
         response.insert_header(("x-kebne-reason", self.reason()));
         match self.retry {

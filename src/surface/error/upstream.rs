@@ -138,7 +138,7 @@ impl ApiError {
     }
 
     pub(super) fn refused(
-        reason: RefusalReason,
+        refusal: RefusalReason,
         retry_after: Option<Duration>,
         ready_in: Option<Duration>,
     ) -> Self {
@@ -147,39 +147,23 @@ impl ApiError {
             StatusCode::SERVICE_UNAVAILABLE,
         );
         let (limit, away) = ("requests", "service_unavailable_error");
-        let (status, kind, code, message) = match reason {
-            RefusalReason::QueueFull => (busy, limit, "queue_full", "too many calls are waiting"),
-            RefusalReason::QueueBytes => (
-                busy,
-                limit,
-                "queue_full",
-                "the waiting calls take too many bytes",
-            ),
-            RefusalReason::WaitTooLong => (
-                busy,
-                limit,
-                "wait_too_long",
-                "the wait would be longer than the deadline",
-            ),
-            RefusalReason::QueueTimeout => (
-                none,
-                away,
-                "queue_timeout",
-                "the deadline passed while the call waited",
-            ),
-            RefusalReason::Cold => (none, away, "model_loading", "the model is loading"),
-            RefusalReason::Broken => (none, away, "backend_broken", "the backend fails"),
-            RefusalReason::Backoff => (
-                none,
-                away,
-                "server_is_overloaded",
-                "the backend requested a pause",
-            ),
-            RefusalReason::Draining => (none, away, "draining", "this gateway is stopping"),
+        let code = reason::of_refusal(refusal);
+        let (status, kind, message) = match refusal {
+            RefusalReason::QueueFull => (busy, limit, "too many calls are waiting"),
+            RefusalReason::QueueBytes => (busy, limit, "the waiting calls take too many bytes"),
+            RefusalReason::WaitTooLong => {
+                (busy, limit, "the wait would be longer than the deadline")
+            }
+            RefusalReason::QueueTimeout => {
+                (none, away, "the deadline passed while the call waited")
+            }
+            RefusalReason::Cold => (none, away, "the model is loading"),
+            RefusalReason::Broken => (none, away, "the backend fails"),
+            RefusalReason::Backoff => (none, away, "the backend requested a pause"),
+            RefusalReason::Draining => (none, away, "this gateway is stopping"),
             RefusalReason::Quota => {
-                let message = "the backend's quota is used up";
-                return Self::new(busy, "insufficient_quota", message)
-                    .code("insufficient_quota")
+                return Self::new(busy, code, "the backend's quota is used up")
+                    .code(code)
                     .ending_in(Ending::Shed)
                     .never();
             }
@@ -247,6 +231,7 @@ impl ApiError {
             Outcome::Unusable if failure.reason == Some(reason::TOO_LARGE) => {
                 Self::upstream("the backend's answer is larger than this gateway accepts")
             }
+            Outcome::Unusable if failure.reason == Some(reason::LOOP) => Self::loop_detected(),
             Outcome::Unusable if failure.reason == Some(reason::REDIRECTED) => {
                 Self::upstream("the backend redirects to another address")
             }
@@ -329,6 +314,14 @@ impl ApiError {
         let own = failure.body.as_ref().and_then(in_openai_shape);
         error.verbatim = own.as_ref().and_then(masked);
         error
+    }
+
+    /// The call has come back to a gateway that it had come through.
+    pub fn loop_detected() -> Self {
+        let message = "the call goes in a circle: a backend, a route's service or a guard leads back to a gateway that has sent the call";
+        Self::new(StatusCode::LOOP_DETECTED, "server_error", message)
+            .code(reason::LOOP)
+            .never()
     }
 
     /// The backend failed; `message` is a fixed sentence.

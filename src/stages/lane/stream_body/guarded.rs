@@ -15,12 +15,8 @@ impl StreamBody {
             Step::Pass(events, error) => self.pass_until(events, error.as_ref()),
             Step::Check(check) => {
                 match std::mem::replace(&mut self.state, State::Over) {
-                    State::Streaming { items, guard } => {
-                        self.state = State::Checking {
-                            check,
-                            items,
-                            guard,
-                        };
+                    State::Streaming(source) => {
+                        self.state = State::Checking { check, source };
                     }
                     other => self.state = other,
                 }
@@ -32,8 +28,8 @@ impl StreamBody {
     /// Continues after a check.
     pub(super) fn checked(&mut self, checked: Result<(), ApiError>) -> Bytes {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Checking { items, guard, .. } => {
-                self.state = State::Streaming { items, guard };
+            State::Checking { source, .. } => {
+                self.state = State::Streaming(source);
             }
             other => self.state = other,
         }

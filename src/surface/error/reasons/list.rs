@@ -117,6 +117,24 @@ pub(super) const REFUSALS: &[Reason] = &[
         "The log has the cause: make room on the disk, check permissions, end other processes that lock the file.",
     ),
     reason(
+        "jobs_full",
+        "429",
+        "As many jobs of the tenant wait as `jobs.waiting_max` allows, or its jobs take `jobs.tenant_bytes_max`; the message says which.",
+        "Queue them later, or raise the bound. Results take room until `jobs.retention` has passed.",
+    ),
+    reason(
+        "jobs_unavailable",
+        "503",
+        "The file of jobs is locked, full, gone or does not answer. Other calls are served.",
+        "The log has the cause: make room on the disk, check permissions, end other processes that lock the file.",
+    ),
+    reason(
+        "prompt_store_unavailable",
+        "503",
+        "The file of prompts is locked, full, gone or does not answer. Calls get the prompts that were read last; those that name a stored prompt get this error if none were read since the start.",
+        "The log has the cause: make room on the disk, check permissions, end other processes that lock the file.",
+    ),
+    reason(
         "session_store_unavailable",
         "503",
         "The file of sessions is locked, full, gone or does not answer. Other calls are served.",
@@ -145,6 +163,24 @@ pub(super) const REFUSALS: &[Reason] = &[
 /// Calls that were admitted and did not succeed.
 pub(super) const FAILURES: &[Reason] = &[
     reason(
+        "not_cached",
+        "504",
+        "The caller wants a kept answer only (`cache-control: only-if-cached`), and there is none.",
+        "Call without `only-if-cached`, or look at the rules of the [cache](../cache.md).",
+    ),
+    reason(
+        "read_too_slowly",
+        "503",
+        "The caller shares the answer of another call and read it so slowly that it lagged by more than `cache.entry_size_max`.",
+        "Read faster, or send the call with `cache-control: no-cache`, so that its answer is not shared.",
+    ),
+    reason(
+        "cache_unavailable",
+        "503",
+        "The store of kept answers did not answer a request to list or erase them. Calls are served without it.",
+        "Look for the cause in the log and in `/state`.",
+    ),
+    reason(
         "answer_not_checked",
         "502",
         "A [guard](guard.md) checks the answer and cannot: it is not valid JSON, or the arguments of a tool call are larger than 1 MiB.",
@@ -167,6 +203,12 @@ pub(super) const FAILURES: &[Reason] = &[
         "504",
         "The answer was not complete at the deadline that the caller named.",
         "Name a longer `x-kebne-deadline-ms`, or none: a stream then ends by itself.",
+    ),
+    reason(
+        "loop_detected",
+        "508",
+        "The call has come back to a gateway that had sent it: the address of a backend, of a route's `service` or of a guard is that of a gateway on the way.",
+        "Correct the address (`base_url`, `service.url`, `check.url`). The request log of each gateway on the way has the call.",
     ),
     reason(
         "backend_misconfigured",
@@ -193,10 +235,28 @@ pub(super) const FAILURES: &[Reason] = &[
         "The session is as before the call. The log has the cause.",
     ),
     reason(
+        "jobs_damaged",
+        "500",
+        "What the file of jobs holds cannot be read or decrypted.",
+        "Check the key in `jobs.key_env` first; otherwise restore a backup of the file.",
+    ),
+    reason(
+        "result_too_large",
+        "502",
+        "The answer to a job has more bytes than `jobs.result_size_max`.",
+        "Raise the bound, or ask for less.",
+    ),
+    reason(
         "collections_damaged",
         "500",
         "What the file of collections holds cannot be read or decrypted.",
         "Check the key in `collections.key_env` first; otherwise restore a backup of the file.",
+    ),
+    reason(
+        "prompt_store_damaged",
+        "500",
+        "What the file of prompts holds cannot be read or decrypted.",
+        "Check the key in `context.key_env` first; otherwise restore a backup of the file.",
     ),
     reason(
         "session_store_damaged",
@@ -311,10 +371,58 @@ pub(super) const CALLERS: &[Reason] = &[
         "Create a new one.",
     ),
     reason(
+        "job_not_found",
+        "404",
+        "The job is older than `jobs.retention`, was erased, or belongs to another tenant.",
+        "Fetch results while they are kept.",
+    ),
+    reason(
+        "batch_not_found",
+        "404",
+        "The batch is older than `jobs.retention`, was erased, or belongs to another tenant.",
+        "Fetch results while they are kept.",
+    ),
+    reason(
+        "job_has_no_response",
+        "409",
+        "The job has not ended, or it was cancelled, expired or given up before it had an answer.",
+        "Wait for its end (`/v1/jobs/{id}/events`), or queue it again.",
+    ),
+    reason(
+        "idempotency_key_reused",
+        "409",
+        "The `idempotency-key` belongs to a job with another request.",
+        "Use a new key for each request.",
+    ),
+    reason(
         "file_not_found",
         "404",
         "The file was deleted, has expired, is not in the vector store, or belongs to another tenant.",
         "Upload it again.",
+    ),
+    reason(
+        "call_not_found",
+        "404",
+        "No call of the tenant that got the prompt is known by this id, or it is older than `prompt_store.keep`.",
+        "Report the outcome with the `x-request-id` of a call with the prompt, soon after the call.",
+    ),
+    reason(
+        "outcome_reported",
+        "409",
+        "The outcome of the call was reported before.",
+        "Nothing: the first report counts.",
+    ),
+    reason(
+        "prompt_store_full",
+        "429",
+        "There are as many prompts, versions or outcomes as there may be; the message names which.",
+        "Delete old prompts, or wait until outcomes expire (`prompt_store.keep`).",
+    ),
+    reason(
+        "file_batch_not_found",
+        "404",
+        "The vector store has no such batch: it is one of another vector store, or so old that it was forgotten. Its files are there.",
+        "List the files of the vector store.",
     ),
     reason(
         "collections_full",
@@ -357,6 +465,18 @@ pub(super) const CALLERS: &[Reason] = &[
         "409",
         "The session has `context.turns_max` turns.",
         "Create a new one.",
+    ),
+    reason(
+        "session_facts_full",
+        "409",
+        "The session has `context.memory.facts_max` facts.",
+        "Delete some.",
+    ),
+    reason(
+        "session_changed",
+        "409",
+        "The session was rewound while it was copied, or while a call of it ran. The turn of such a call is not kept, although the model has answered.",
+        "Repeat the copy. Before you repeat a call, look whether it still fits the session.",
     ),
     reason(
         "too_many_sessions",

@@ -10,13 +10,13 @@ const ENCODED: &str = "whsec_";
 
 /// The key that signs.
 #[derive(Clone)]
-pub(super) struct Signer {
+pub(crate) struct Signer {
     key: Vec<u8>,
 }
 
 impl Signer {
     /// Creates the key of a secret.
-    pub(super) fn new(secret: &str) -> Self {
+    pub(crate) fn new(secret: &str) -> Self {
         let encoded = secret.strip_prefix(ENCODED);
         let decoded = encoded.and_then(|encoded| STANDARD.decode(encoded).ok());
         Self {
@@ -25,7 +25,7 @@ impl Signer {
     }
 
     /// Returns the value of the header `webhook-signature`; `None` if the key cannot be used, which no length causes.
-    pub(super) fn sign(&self, id: &str, timestamp: u64, body: &str) -> Option<String> {
+    pub(crate) fn sign(&self, id: &str, timestamp: u64, body: &str) -> Option<String> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
         for part in [id, ".", &timestamp.to_string(), ".", body] {
             mac.update(part.as_bytes());
