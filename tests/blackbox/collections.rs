@@ -1,5 +1,10 @@
 //! Collections of documents: vector stores, their files, and searches in them.
 
+mod calls;
+mod imports;
+mod refusals;
+mod tenants;
+
 use std::{
     fs,
     io::{Read as _, Write as _},
@@ -10,16 +15,14 @@ use std::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    program::{Answer, CHAT, Program, SESSION, folder},
-    upstream::{asked, in_front_of, upstream, whole},
-};
+use crate::program::{Answer, Program, folder};
 
-const STORES: &str = "/v1/vector_stores";
+pub(crate) const STORES: &str = "/v1/vector_stores";
+
 const TYPE: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
 
 /// Returns a form with files and perhaps a purpose.
-fn form(purpose: Option<&str>, files: &[(&str, &str)]) -> String {
+pub(crate) fn form(purpose: Option<&str>, files: &[(&str, &str)]) -> String {
     let mut form = String::new();
     if let Some(purpose) = purpose {
         form.push_str("--xyz\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n");
@@ -32,10 +35,19 @@ fn form(purpose: Option<&str>, files: &[(&str, &str)]) -> String {
     form + "--xyz--\r\n"
 }
 
+/// Returns a form with fields and files.
+fn form_with(fields: &[(&str, &str)], files: &[(&str, &str)]) -> String {
+    let field = |(name, value): &(&str, &str)| {
+        format!("--xyz\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let fields: Vec<String> = fields.iter().map(field).collect();
+    fields.concat() + &form(None, files)
+}
+
 /// A caller with a key, or without one.
-struct Caller<'a> {
-    program: &'a Program,
-    key: Option<&'a str>,
+pub(crate) struct Caller<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) key: Option<&'a str>,
 }
 
 impl Caller<'_> {
@@ -53,19 +65,19 @@ impl Caller<'_> {
         self.program.send(method, path, &headers, body)
     }
 
-    fn post(&self, path: &str, body: &Value) -> Value {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         let answer = self.call("POST", path, body);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.json()
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let answer = self.call("GET", path, &Value::Null);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.json()
     }
 
-    fn send_form(&self, path: &str, form: &str) -> Answer {
+    pub(crate) fn send_form(&self, path: &str, form: &str) -> Answer {
         let headers = self.headers(Some(TYPE));
         let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (&**n, &**v)).collect();
         self.program.try_send("POST", path, &headers, form).unwrap()
@@ -78,7 +90,7 @@ impl Caller<'_> {
     }
 
     /// Waits until all files of a vector store are read.
-    fn await_read(&self, store: &str) -> Value {
+    pub(crate) fn await_read(&self, store: &str) -> Value {
         let since = Instant::now();
         loop {
             let shown = self.get(&format!("{STORES}/{store}"));
@@ -90,7 +102,7 @@ impl Caller<'_> {
         }
     }
 
-    fn found(&self, store: &str, query: &str) -> Vec<String> {
+    pub(crate) fn found(&self, store: &str, query: &str) -> Vec<String> {
         let path = format!("{STORES}/{store}/search");
         let page = self.post(&path, &json!({"query": query}));
         let data = page["data"].as_array().unwrap();
@@ -101,7 +113,24 @@ impl Caller<'_> {
 }
 
 const LAKE: &str = "# Lakes\n\nThe lake Torneträsk is 70 kilometres long and freezes in December.";
+
 const MOUNTAIN: &str = "Kebnekaise is the highest mountain of Sweden.";
+
+/// Asserts that a call is refused with a 400 that names a field in plain words.
+fn assert_refused(answer: &Answer, param: &str, what: &str) {
+    assert_eq!(answer.status, 400, "{what}: {}", answer.body);
+    let error = &answer.json()["error"];
+    assert_eq!(error["param"], param, "{what}: {error}");
+    let message = error["message"].as_str().unwrap();
+    for inside in ["untagged", "tagged enum", "usize", "u32", "f32", "struct "] {
+        assert!(!message.contains(inside), "{what}: {message}");
+    }
+}
+
+/// Returns a call that searches by a tool.
+fn ask(tool: &Value) -> Value {
+    json!({"model": "simulated", "input": "lake", "tools": [tool], "include": ["file_search_call.results"]})
+}
 
 #[test]
 fn a_vector_store_is_filled_searched_changed_and_deleted() {
@@ -118,8 +147,10 @@ fn a_vector_store_is_filled_searched_changed_and_deleted() {
         caller.upload("mountain.txt", MOUNTAIN),
     );
     let wanted = json!({"name": "north", "file_ids": [lake], "metadata": {"a": "b"},
-        "expires_after": {"anchor": "last_active_at", "days": 7}});
+        "expires_after": {"anchor": "last_active_at", "days": 7},
+        "file_expires_after": {"anchor": "created_at", "days": 30}});
     let store = caller.post(STORES, &wanted);
+    assert_eq!(store["file_expires_after"], wanted["file_expires_after"]);
     let id = store["id"].as_str().unwrap();
     assert_eq!(store["file_counts"]["total"], 1);
     let wanted = json!({"file_id": mountain, "attributes": {"kind": "rock"}});
@@ -144,14 +175,16 @@ fn a_vector_store_is_filled_searched_changed_and_deleted() {
         (&files["data"][0]["id"], &files["has_more"]),
         (&json!(lake), &json!(true))
     );
-    let changed = caller.post(
-        &format!("{STORES}/{id}"),
-        &json!({"name": "south", "expires_after": null}),
-    );
+    let path_of_store = format!("{STORES}/{id}");
+    let wanted = json!({"name": "south", "expires_after": null});
+    let changed = caller.post(&path_of_store, &wanted);
     assert_eq!(
         (&changed["name"], &changed["expires_at"]),
         (&json!("south"), &Value::Null)
     );
+    assert_eq!(changed["file_expires_after"]["days"], 30);
+    let changed = caller.post(&path_of_store, &json!({"file_expires_after": null}));
+    assert_eq!(changed["file_expires_after"], Value::Null);
     let own = caller.get("/v1/files?purpose=assistants");
     assert_eq!(own["data"].as_array().unwrap().len(), 2);
     let raw = caller.call(
@@ -173,143 +206,6 @@ fn a_vector_store_is_filled_searched_changed_and_deleted() {
 }
 
 #[test]
-fn an_import_is_found_by_its_names_and_what_is_wrong_is_told() {
-    let folder = folder();
-    let program = Program::start(
-        folder.path(),
-        &[("KEBNE__COLLECTIONS__COLLECTIONS_MAX", "1")],
-    );
-    let caller = Caller {
-        program: &program,
-        key: None,
-    };
-    let id = caller.post(STORES, &json!({}))["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let path = format!("{STORES}/{id}/documents");
-    let import = |files: &[(&str, &str)]| {
-        let answer = caller.send_form(&path, &form(None, files));
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let list = answer.json()["data"].clone();
-        let each = list.as_array().unwrap().iter();
-        each.map(|each| each["unchanged"].as_bool().unwrap())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        import(&[("a.md", LAKE), ("b.md", MOUNTAIN)]),
-        [false, false]
-    );
-    assert_eq!(
-        import(&[("a.md", LAKE), ("b.md", "A lake too.")]),
-        [true, false]
-    );
-    assert_eq!(caller.await_read(&id)["file_counts"]["total"], 2);
-    assert!(!caller.found(&id, "mountain").is_empty());
-    import(&[("c.pdf", "%PDF-1.7")]);
-    caller.await_read(&id);
-    let failed = caller.get(&format!("{STORES}/{id}/files?filter=failed"));
-    assert_eq!(failed["data"][0]["last_error"]["code"], "unsupported_file");
-
-    let search = format!("{STORES}/{id}/search");
-    for (path, body, param) in [
-        (
-            STORES,
-            json!({"metadata": {"a": "x".repeat(513)}}),
-            "metadata",
-        ),
-        (
-            STORES,
-            json!({"expires_after": {"anchor": "last_active_at", "days": 0}}),
-            "expires_after",
-        ),
-        (search.as_str(), json!({"query": ""}), "query"),
-        (
-            search.as_str(),
-            json!({"query": "a", "max_num_results": 51}),
-            "max_num_results",
-        ),
-        (
-            search.as_str(),
-            json!({"query": "a", "ranking_options": {"score_threshold": 2}}),
-            "ranking_options",
-        ),
-    ] {
-        let answer = caller.call("POST", path, &body);
-        assert_eq!(answer.status, 400, "{body}: {}", answer.body);
-        assert_eq!(answer.json()["error"]["param"], param, "{body}");
-    }
-    let full = caller.call("POST", STORES, &json!({}));
-    assert_eq!(full.code(), (429, "collections_full".to_owned()));
-    let elsewhere = caller.send_form("/v1/files", &form(Some("batch"), &[("a.jsonl", "{}")]));
-    assert_eq!(elsewhere.status, 404, "{}", elsewhere.body);
-}
-
-#[test]
-fn a_tenant_sees_nothing_of_another() {
-    let folder = folder();
-    let path = folder.path().join("kebne.toml");
-    let keys = ["ann", "bob"].map(|name| {
-        let hash = hex::encode(Sha256::digest(format!("key-of-{name}-0123456789abcdef")));
-        format!("[[server.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\n")
-    });
-    fs::write(&path, keys.concat()).unwrap();
-    let program = Program::start_plain(folder.path(), &path);
-    let of = |key| Caller {
-        program: &program,
-        key: Some(key),
-    };
-    let (ann, bob) = (
-        of("key-of-ann-0123456789abcdef"),
-        of("key-of-bob-0123456789abcdef"),
-    );
-    let file = ann.upload("lake.md", LAKE);
-    let id = ann.post(STORES, &json!({"file_ids": [file]}))["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    ann.await_read(&id);
-    let own = bob.post(STORES, &json!({}))["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let store = format!("{STORES}/{id}");
-    let calls = [
-        ("GET", store.clone(), Value::Null),
-        ("POST", store.clone(), json!({"name": "mine"})),
-        ("DELETE", store.clone(), Value::Null),
-        ("POST", format!("{store}/search"), json!({"query": "lake"})),
-        ("GET", format!("{store}/files"), Value::Null),
-        ("POST", format!("{store}/files"), json!({"file_id": file})),
-        ("GET", format!("{store}/files/{file}"), Value::Null),
-        ("GET", format!("{store}/files/{file}/content"), Value::Null),
-        ("DELETE", format!("{store}/files/{file}"), Value::Null),
-        (
-            "POST",
-            format!("{STORES}/{own}/files"),
-            json!({"file_id": file}),
-        ),
-        ("GET", format!("/v1/files/{file}"), Value::Null),
-        ("GET", format!("/v1/files/{file}/content"), Value::Null),
-        ("DELETE", format!("/v1/files/{file}"), Value::Null),
-    ];
-    for (method, path, body) in calls {
-        let answer = bob.call(method, &path, &body);
-        assert_eq!(answer.status, 404, "{method} {path}: {}", answer.body);
-    }
-    let list = bob.call("GET", &format!("{STORES}?after={id}"), &Value::Null);
-    assert_eq!(
-        (list.status, &list.json()["error"]["param"]),
-        (400, &json!("after"))
-    );
-    let import = bob.send_form(&format!("{store}/documents"), &form(None, &[("a.md", "a")]));
-    assert_eq!(import.status, 404);
-    assert_eq!(bob.get("/v1/files")["data"], json!([]));
-    assert_eq!(bob.get(STORES)["data"].as_array().unwrap().len(), 1);
-    assert_eq!(ann.found(&id, "lake"), ["lake.md"]);
-}
-
-#[test]
 fn a_kill_while_files_are_read_loses_and_repeats_nothing() {
     let folder = folder();
     let mut program = Program::start(folder.path(), &[]);
@@ -326,7 +222,7 @@ fn a_kill_while_files_are_read_loses_and_repeats_nothing() {
             .map(|at| {
                 (
                     format!("{at}.md"),
-                    format!("Text {at} is about item{at}. ").repeat(200),
+                    format!("Text {at} is about item{at}. ").repeat(100),
                 )
             })
             .collect();
@@ -359,7 +255,8 @@ fn a_kill_while_files_are_read_loses_and_repeats_nothing() {
         key: None,
     };
     let store = caller.await_read(&id);
-    assert_eq!(store["file_counts"]["completed"], 40);
+    let failed = caller.get(&format!("{STORES}/{id}/files?filter=failed"));
+    assert_eq!(store["file_counts"]["completed"], 40, "{failed}");
     let database = folder.path().join("kebne-data/collections.sqlite");
     let connection = rusqlite::Connection::open(database).unwrap();
     let sql = "SELECT count(*), count(DISTINCT member), count(DISTINCT member || '/' || place) FROM chunks";
@@ -370,60 +267,85 @@ fn a_kill_while_files_are_read_loses_and_repeats_nothing() {
     assert_eq!(caller.found(&id, "item39")[0], "39.md");
 }
 
+const TWO_KEYS: [&str; 2] = ["key-of-ann-0123456789abcdef", "key-of-bob-0123456789abcdef"];
+
+/// Starts a gateway with two tenants in front of a model server of the test's own.
+fn of_two_tenants(folder: &std::path::Path, url: &str, more: &str) -> Program {
+    let path = folder.join("kebne.toml");
+    let keys = ["ann", "bob"].map(|name| {
+        let hash = hex::encode(Sha256::digest(format!("key-of-{name}-0123456789abcdef")));
+        format!("[[server.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\n")
+    });
+    let backend =
+        format!("[[backends]]\nname = \"simulated\"\nkind = \"openai\"\nbase_url = \"{url}\"\n");
+    fs::write(&path, [keys.concat(), backend, more.to_owned()].concat()).unwrap();
+    Program::start_plain(folder, &path)
+}
+
+/// Returns the tool `file_search`.
+fn tool(store: &str) -> Value {
+    json!({"type": "file_search", "vector_store_ids": [store]})
+}
+
 #[test]
-fn a_call_gets_the_sources_and_a_session_keeps_the_question_only() {
-    const COLLECTIONS: &str = "x-kebne-collections";
+fn a_batch_that_is_cancelled_reads_no_further_file() {
     let folder = folder();
-    let (url, requests) = upstream(|number| whole(&format!("answer {number}")));
-    let program = in_front_of(folder.path(), &url, "");
+    let program = Program::start(folder.path(), &[]);
     let caller = Caller {
         program: &program,
         key: None,
     };
-    let files = [
-        caller.upload("lake.md", LAKE),
-        caller.upload("mountain.txt", MOUNTAIN),
-    ];
-    let id = caller.post(STORES, &json!({"file_ids": files}))["id"]
+    let text = "A sentence of a long text about lakes. ".repeat(4000);
+    let files: Vec<String> = (0..24)
+        .map(|at| caller.upload(&format!("{at}.md"), &text))
+        .collect();
+    let store = caller.post(STORES, &json!({}))["id"]
         .as_str()
         .unwrap()
         .to_owned();
-    caller.await_read(&id);
-    let body = json!({"model": "simulated", "messages": [{"role": "user", "content": "Which mountain is the highest?"}]});
-    let session = program.session();
-    let headers = [(COLLECTIONS, id.as_str()), (SESSION, session.as_str())];
-    let answer = program.send("POST", CHAT, &headers, &body);
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    let sent = asked(&requests);
-    assert!(
-        sent[0].contains("[1] mountain.txt\nKebnekaise is the highest"),
-        "{sent:?}"
-    );
-    assert!(
-        sent[0].ends_with("Which mountain is the highest?"),
-        "{sent:?}"
-    );
-    let sources: Value = serde_json::from_str(answer.header("x-kebne-sources").unwrap()).unwrap();
-    assert_eq!(sources[0]["filename"], "mountain.txt");
+    let path = format!("{STORES}/{store}/file_batches");
+    let batch = caller.post(&path, &json!({"file_ids": files}));
+    assert_eq!(batch["file_counts"]["total"], 24);
+    let path = format!("{path}/{}", batch["id"].as_str().unwrap());
+    let cancelled = caller.post(&format!("{path}/cancel"), &json!({}));
+    assert_eq!(cancelled["status"], "cancelled", "{cancelled}");
+    let counts = &cancelled["file_counts"];
+    assert!(counts["cancelled"].as_u64() > Some(0), "{cancelled}");
+    assert_eq!(counts["in_progress"], 0);
+    let list = caller.get(&format!("{path}/files?filter=cancelled&limit=100"));
     assert_eq!(
-        (&sources[0]["file_id"], &sources[0]["score"]),
-        (&json!(files[1]), &json!(1.0))
+        json!(list["data"].as_array().unwrap().len()),
+        counts["cancelled"]
     );
+    let shown = caller.await_read(&store);
+    assert_eq!(shown["file_counts"], *counts);
+    // A file that was given up is read when it is added again.
+    let given_up = list["data"][0]["id"].as_str().unwrap();
+    caller.post(
+        &format!("{STORES}/{store}/files"),
+        &json!({"file_id": given_up}),
+    );
+    let shown = caller.await_read(&store);
     assert_eq!(
-        program.texts(&session),
-        ["u Which mountain is the highest?", "a answer 0"]
+        shown["file_counts"]["cancelled"].as_u64(),
+        counts["cancelled"].as_u64().map(|count| count - 1)
     );
-
-    let responses = json!({"model": "simulated", "input": "Which mountain?"});
-    let answer = program.send("POST", "/v1/responses", &[(COLLECTIONS, &id)], &responses);
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert!(asked(&requests)[0].contains("Kebnekaise"));
-    for (path, name, status) in [
-        (CHAT, "vs_0", 404),
-        (CHAT, "vs_0,,", 400),
-        ("/v1/embeddings", id.as_str(), 400),
-    ] {
-        let answer = program.send("POST", path, &[(COLLECTIONS, name)], &body);
-        assert_eq!(answer.status, status, "{path} {name}: {}", answer.body);
+    // Its batch goes with the vector store.
+    assert_eq!(
+        caller
+            .call("DELETE", &format!("{STORES}/{store}"), &Value::Null)
+            .status,
+        200
+    );
+    assert_eq!(caller.call("GET", &path, &Value::Null).status, 404);
+    let database = folder.path().join("kebne-data/collections.sqlite");
+    let connection = rusqlite::Connection::open(database).unwrap();
+    for table in ["batches", "batch_members", "chunks"] {
+        let count: i64 = connection
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(count, 0, "{table}");
     }
 }

@@ -253,7 +253,8 @@ fn without_a_backend_that_has_them_there_are_none() {
     }
     drop(program);
     let program = start(folder.path(), &url, "[]");
+    // What is kept here has a form and a purpose.
     let answer = send(&program, "ann", "POST", "/v1/files", &json!("the form"));
-    assert_eq!(answer.status, 404, "{}", answer.body);
+    assert_eq!(answer.status, 400, "{}", answer.body);
     assert!(seen.try_recv().is_err());
 }

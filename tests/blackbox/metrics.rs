@@ -10,7 +10,30 @@ use serde_json::{Value, json};
 use crate::program::{CHAT, Program, folder};
 
 /// Metrics that have no value before something special happens.
-const RARE: [&str; 17] = [
+const RARE: [&str; 40] = [
+    // Without a bus outside the process.
+    "kebne_consumed_total",
+    "kebne_event_bus_failures_total",
+    "kebne_event_bus_up",
+    "kebne_events_published_total",
+    "kebne_events_waiting",
+    // Without kept answers, prompts, routes and searches.
+    "kebne_cache_bypasses_total",
+    "kebne_cache_calls_total",
+    "kebne_cache_explorations_total",
+    "kebne_cache_ruled_out_total",
+    "kebne_cache_saved_cost_total",
+    "kebne_cache_saved_tokens_total",
+    "kebne_prompt_calls_total",
+    "kebne_prompt_cost_total",
+    "kebne_prompt_seconds_total",
+    "kebne_prompt_tokens_total",
+    "kebne_route_decisions_total",
+    "kebne_route_intents_total",
+    "kebne_route_shadow_seconds_total",
+    "kebne_route_shadow_tokens_total",
+    "kebne_route_shadows_total",
+    "kebne_step_seconds",
     // Without a server of the gateway's own.
     "kebne_server_ready",
     "kebne_server_loads_total",
@@ -23,6 +46,8 @@ const RARE: [&str; 17] = [
     "kebne_failed_attempts_total",
     "kebne_fallbacks_total",
     "kebne_health",
+    "kebne_inner_cost_total",
+    "kebne_inner_tokens_total",
     "kebne_queue_by_priority",
     "kebne_refusals_total",
     "kebne_retry_after_error_seconds",

@@ -22,6 +22,8 @@ import native_responses
 HERE = pathlib.Path(__file__).parent
 # The number of libraries that are checked at once.
 AT_ONCE = 4
+# The settings of the gateway, where they are not those of gateway.toml.in.
+TEMPLATES = {"openai-cache": "cache.toml.in"}
 KEY = "key-of-the-tests"
 READER = "key-that-only-reads-the-state"
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Kiruna"}'}}
@@ -120,6 +122,32 @@ class Clever(Chat):
         yield from list(super().events(asked))[len(PARTS) + 2:]
 
 
+class Citing(Chat):
+    """Cites the first excerpt that it was sent, and tells what it was asked in a field that nobody knows."""
+
+    PIECES = ("It is 70 kilometres long [", "1", "], I think.")
+
+    def answer(self, asked):
+        message = {"role": "assistant", "content": "".join(self.PIECES)}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return super().answer(asked) | {"choices": [choice]}
+
+    def events(self, asked):
+        for piece in (*self.PIECES, None):
+            choice = {"index": 0, "delta": {"content": piece} if piece else {}, "finish_reason": None if piece else "stop"}
+            chunk = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+            yield f"data: {json.dumps(chunk)}"
+        yield "data: [DONE]"
+
+
+class Reranking(Scripted):
+    """Ranks documents by the number of their letters `q`, with logits as scores."""
+
+    def answer(self, asked):
+        scores = [{"index": index, "relevance_score": 4.0 * text.count("q") - 6} for index, text in enumerate(asked["documents"])]
+        return {"model": "r", "results": sorted(scores, key=lambda score: -score["relevance_score"])}
+
+
 class Refusing(Scripted):
     """Refuses each call with the status that its last message names."""
 
@@ -198,13 +226,14 @@ def serve(handler):
     return f"http://127.0.0.1:{upstream.server_port}/v1"
 
 
-def start(kebne, folder):
-    config = (HERE / "gateway.toml.in").read_text()
+def start(kebne, folder, template):
+    config = (HERE / template).read_text()
     for place, key in {"@HASH@": KEY, "@READER@": READER}.items():
         config = config.replace(place, hashlib.sha256(key.encode()).hexdigest())
     config = config.replace("@UPSTREAM@", serve(Chat)).replace("@ANTHROPIC@", serve(Messages))
     config = config.replace("@CLEVER@", serve(Clever)).replace("@REFUSING@", serve(Refusing))
-    config = config.replace("@NATIVE@", serve(NativeResponses))
+    config = config.replace("@NATIVE@", serve(NativeResponses)).replace("@CITING@", serve(Citing))
+    config = config.replace("@RERANKING@", serve(Reranking))
     path = pathlib.Path(folder) / "gateway.toml"
     path.write_text(config)
     command = [kebne, "serve", "--config", str(path), "--listen", "127.0.0.1:0"]
@@ -213,11 +242,11 @@ def start(kebne, folder):
     return gateway, re.fullmatch(r"kebne on (http://\S+)\n", said).group(1)
 
 
-def checked(kebne, modules, command):
+def checked(kebne, modules, command, template):
     """Runs the checks of one library. Returns whether they passed, and what they printed."""
     with tempfile.TemporaryDirectory() as folder:
         # Each library gets a gateway of its own: a cold model is cold once.
-        gateway, url = start(kebne, folder)
+        gateway, url = start(kebne, folder, template)
         try:
             environment = os.environ | {
                 "KEBNE_URL": url,
@@ -241,19 +270,20 @@ def checked(kebne, modules, command):
 def main():
     kebne, node, modules, *names = sys.argv[1:]
     python = {"openai": "checks", "openai-responses": "checks_responses",
-              "openai-native": "checks_native", "openai-collections": "checks_collections", "anthropic": "checks_anthropic",
+              "openai-native": "checks_native", "openai-collections": "checks_collections", "openai-batches": "checks_batches", "openai-cache": "checks_cache", "anthropic": "checks_anthropic",
               "langchain, litellm": "checks_frameworks", "llm-comply": "checks_comply",
               "schemathesis": "checks_schemas"}
     commands = {name: [sys.executable, HERE / f"{file}.py"] for name, file in python.items()}
     commands["openai (Node)"] = [node, HERE / "checks.mjs"]
     commands["openai-responses (Node)"] = [node, HERE / "checks_responses.mjs"]
+    commands["openai-collections (Node)"] = [node, HERE / "checks_collections.mjs"]
     commands["anthropic (Node)"] = [node, HERE / "checks_anthropic.mjs"]
     commands["vercel"] = [node, HERE / "checks_vercel.mjs"]
     commands = {name: command for name, command in commands.items() if not names or name in names}
     failed = []
     # The libraries wait most of the time: for retries, for a cold model, for timeouts.
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        results = {name: pool.submit(checked, kebne, modules, command) for name, command in commands.items()}
+        results = {name: pool.submit(checked, kebne, modules, command, TEMPLATES.get(name, "gateway.toml.in")) for name, command in commands.items()}
         for name, result in results.items():
             passed, printed = result.result()
             print(f"{name}:\n{printed}", end="", flush=True)

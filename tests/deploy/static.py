@@ -60,7 +60,7 @@ def dockerfile():
 
 @check("the scripts have no finding of shellcheck")
 def scripts():
-    for path in sorted((ROOT / "scripts").iterdir()):
+    for path in sorted(path for path in (ROOT / "scripts").rglob("*") if path.is_file()):
         if path.read_text().startswith("#!/bin/sh"):
             run(tool("shellcheck"), "-x", "--severity=warning", path, cwd=ROOT)
 

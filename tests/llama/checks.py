@@ -50,6 +50,37 @@ async def _():
     assert answer.choices[0].message.content
 
 
+@check("a summary of a session is made in the background and sent with its next call")
+async def _():
+    session = await openai_client.post("/sessions", body={}, cast_to=object)
+    header = {"x-kebne-session": session["id"]}
+    path = f"/sessions/{session['id']}"
+    for number in range(6):
+        text = f"I have {number + 2} dogs in Kiruna. " + "They like to run in the snow every day. " * 5
+        await chat(messages=[{"role": "user", "content": text}], max_tokens=20, extra_headers=header)
+    for _ in range(600):
+        summaries = (await openai_client.get(f"{path}/summaries", cast_to=object))["data"]
+        if summaries:
+            break
+        await asyncio.sleep(0.2)
+    assert summaries and summaries[-1]["through"] >= 2 and summaries[-1]["text"].strip(), summaries
+    question = [{"role": "user", "content": "How many dogs do I have?"}]
+    raw = await openai_client.chat.completions.with_raw_response.create(
+        model="chat", messages=question, max_tokens=20, extra_headers=header
+    )
+    assert int(raw.headers["x-kebne-summary-turns"]) >= 2, dict(raw.headers)
+    assert int(raw.headers["x-kebne-history-turns"]) >= 1
+    found = await openai_client.post(f"{path}/search", body={"query": "dogs", "limit": 2}, cast_to=object)
+    assert len(found["data"]) == 2, found
+    # Its slots are free again when the other checks count them.
+    for _ in range(600):
+        with urllib.request.urlopen(f"{ROOT}/state") as state:
+            memory = json.load(state)["memory"]
+        if memory["waiting"] + memory["running"] == 0:
+            break
+        await asyncio.sleep(0.2)
+
+
 @check("chat: whole, with usage, log probabilities and what only this server tells")
 async def _():
     answer = await chat(logprobs=True, max_tokens=5)
@@ -141,6 +172,27 @@ async def _():
     assert "city" in json.loads(events[-1].response.output[-1].arguments)
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "cold"}
     assert (await response(**tools, tool_choice="none", input=[result], previous_response_id=answer.id)).output_text
+
+
+@check("responses: a file is searched, and what was found is in the prompt and the answer")
+async def _():
+    text = b"# Lakes\n\nThe lake Tornetrask is 70 kilometres long and freezes in December."
+    store = await openai_client.vector_stores.create(name="north")
+    batch = await openai_client.vector_stores.file_batches.upload_and_poll(store.id, files=[("lake.md", text)], poll_interval_ms=50)
+    assert batch.file_counts.completed == 1, batch
+    tool = {"type": "file_search", "vector_store_ids": [store.id]}
+    question = "How long is the lake Tornetrask? Cite the excerpt."
+    plain = await response(input=question)
+    answer = await response(input=question, tools=[tool], include=["file_search_call.results"])
+    call, said = answer.output[0], answer.output[-1]
+    assert call.type == "file_search_call" and call.results[0].filename == "lake.md", call
+    assert said.type == "message" and said.content[0].text, said
+    assert answer.usage.input_tokens > plain.usage.input_tokens + 20, (answer.usage, plain.usage)
+    for cited in said.content[0].annotations:
+        assert cited.filename == "lake.md" and said.content[0].text[cited.index] == "[", cited
+    events = [event async for event in await response(input=question, tools=[tool], stream=True)]
+    assert [item.type for item in events[-1].response.output][0] == "file_search_call", events[-1]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
 
 
 @check("responses: structured output keeps to its schema")

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::rag;
+use crate::collections_bench::{CollectionsBench, CollectionsBenchError};
+use crate::embedding::EmbedderArgs;
+use crate::routes::{self, RouteEval, RouteEvalError};
 use crate::sim::entrant::{self, DEFAULT, ENTRANTS, Entrant};
 use crate::sim::ledger::{Ledger, Note};
 use crate::sim::scenario::Scenario;
@@ -14,6 +16,7 @@ use crate::sim::{
     ablate, agree, bench, engines, gate, jobs, mixed, oracle, plot, random, report, run, score,
     suite,
 };
+use crate::{cache_eval, collections_bench, rag};
 
 /// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,9 @@ pub(crate) enum CliError {
         /// The existing names.
         known: String,
     },
+    /// The cache was not measured.
+    #[error(transparent)]
+    Cache(#[from] cache_eval::CacheEvalError),
     /// The scenario does not exist.
     #[error("the scenario `{0}` does not exist")]
     Scenario(String),
@@ -70,12 +76,21 @@ pub(crate) enum CliError {
     /// The runs over sockets failed, or differ from virtual time.
     #[error(transparent)]
     Agree(#[from] agree::AgreeError),
+    /// The questions of intents could not be evaluated.
+    #[error(transparent)]
+    RouteEval(#[from] RouteEvalError),
     /// The numbers could not be written as TOML.
     #[error("cannot write toml: {0}")]
     Toml(#[from] toml::ser::Error),
     /// The result could not be written as JSON.
     #[error("cannot write json: {0}")]
     Json(#[from] serde_json::Error),
+    /// The collections could not be measured.
+    #[error(transparent)]
+    CollectionsBench(#[from] CollectionsBenchError),
+    /// The evaluation of retrieval failed.
+    #[error(transparent)]
+    Rag(#[from] rag::RagError),
 }
 
 #[derive(Debug, Parser)]
@@ -98,7 +113,23 @@ enum Command {
     /// Show the verdicts of one run as a timeline.
     Explain(Explain),
     /// Measure retrieval by words, by vectors and by both on questions with known answers.
-    RagEval,
+    RagEval(EmbedderArgs),
+    /// Measure the intents of a route on labelled questions: confusion, accuracy, and the share below the margin.
+    RouteEval(RouteEval),
+    /// Measure what a collection of many chunks costs: import, first search, searches and memory.
+    CollectionsBench(CollectionsBench),
+    /// Measure how often the cache answers, and how often wrongly, on labelled questions.
+    CacheEval(CacheEval),
+}
+
+/// How the cache is measured.
+#[derive(Debug, clap::Args)]
+struct CacheEval {
+    #[command(flatten)]
+    embedder: EmbedderArgs,
+    /// The number of random orders in which the questions are asked.
+    #[arg(long, default_value_t = 10)]
+    seeds: u64,
 }
 
 /// A family of random scenarios.
@@ -188,9 +219,14 @@ pub fn main() -> ExitCode {
         Command::Agree(options) => agree::run(&options).map_err(CliError::from),
         Command::Ablate(options) => ablate::run(&options),
         Command::Explain(options) => explain(&options),
-        Command::RagEval => rag::evaluate()
+        Command::RagEval(embedder) => rag::run(&embedder).map_err(CliError::from),
+        Command::CacheEval(options) => cache_eval::evaluate(&options.embedder, options.seeds)
             .map(|report| report.table())
             .map_err(CliError::from),
+        Command::CollectionsBench(options) => {
+            collections_bench::run(&options).map_err(CliError::from)
+        }
+        Command::RouteEval(options) => routes::run(&options).map_err(CliError::from),
     };
     match result {
         Ok(text) => {
