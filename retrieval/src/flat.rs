@@ -1,11 +1,9 @@
 //! The exact index: each search compares the query with every vector.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BinaryHeap},
-};
+use std::{cmp::Ordering, collections::BinaryHeap};
 
 use crate::{
+    ids::IdMap,
     index::{Hit, VectorIndex},
     vector::{InvalidVector, QueryCodes, Vector},
 };
@@ -19,7 +17,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct FlatIndex {
     pub(crate) rows: Rows,
-    places: BTreeMap<u64, usize>,
+    places: IdMap<usize>,
 }
 
 /// Stored vectors, one behind the other.
@@ -54,9 +52,11 @@ impl Rows {
     pub(crate) fn push(&mut self, id: u64, vector: &Vector) -> usize {
         let stored = vector.codes();
         if self.codes.len() + self.dimensions > self.codes.capacity() {
-            // By an eighth: doubling would leave up to half of the memory unused.
-            let rows = (self.len() / 8).max(ROWS_MIN);
+            // By a sixteenth: doubling would leave up to half of the memory unused.
+            let rows = (self.len() / 16).max(ROWS_MIN);
             self.codes.reserve_exact(rows * self.dimensions);
+            self.scales.reserve_exact(rows);
+            self.ids.reserve_exact(rows);
         }
         self.ids.push(id);
         self.scales.push(stored.scale);
@@ -134,7 +134,7 @@ impl FlatIndex {
         };
         Ok(Self {
             rows,
-            places: BTreeMap::new(),
+            places: IdMap::default(),
         })
     }
 }
@@ -149,7 +149,7 @@ impl VectorIndex for FlatIndex {
     }
 
     fn bytes(&self) -> usize {
-        self.rows.bytes() + self.places.len() * 2 * size_of::<(u64, usize)>()
+        self.rows.bytes() + self.places.bytes()
     }
 
     fn insert(&mut self, id: u64, vector: &Vector) -> Result<(), InvalidVector> {
@@ -163,7 +163,7 @@ impl VectorIndex for FlatIndex {
     }
 
     fn remove(&mut self, id: u64) -> bool {
-        let Some(row) = self.places.remove(&id) else {
+        let Some(row) = self.places.remove(id) else {
             return false;
         };
         let rows = &mut self.rows;
@@ -242,6 +242,8 @@ impl Eq for Worst {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     flat::{Best, FlatIndex, Rows, score},
+    ids::IdMap,
     index::{Hit, VectorIndex},
     vector::{InvalidVector, Vector},
 };
@@ -41,7 +42,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub struct GraphIndex {
     rows: Rows,
-    places: BTreeMap<u64, u32>,
+    places: IdMap<u32>,
     removed: Vec<bool>,
     /// For each row in the graph its highest layer.
     levels: Vec<u8>,
@@ -364,7 +365,7 @@ impl VectorIndex for GraphIndex {
         let upper = self.upper.values().flatten();
         let upper: usize = upper.map(|links| 24 + links.capacity() * 4).sum();
         self.rows.bytes()
-            + self.places.len() * 2 * size_of::<(u64, u32)>()
+            + self.places.bytes()
             + self.removed.capacity()
             + self.levels.capacity()
             + self.base.capacity() * size_of::<u32>()
@@ -389,7 +390,7 @@ impl VectorIndex for GraphIndex {
     }
 
     fn remove(&mut self, id: u64) -> bool {
-        let Some(row) = self.places.remove(&id) else {
+        let Some(row) = self.places.remove(id) else {
             return false;
         };
         self.removed[row as usize] = true;

@@ -1,10 +1,10 @@
 //! The index of words: ranks texts by the words that they share with a query.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
-use crate::letters::each_word;
+use crate::{ids::IdMap, letters::each_word};
 
 /// How soon further occurrences of a word in a text count less, as usual for BM25.
 const SATURATION: f32 = 1.2;
@@ -31,7 +31,7 @@ pub struct WordHit {
 }
 
 /// An index of the words of texts. It holds no text and no word, only hashes of words: about two bytes for each different word of a
-/// text, and about 70 bytes for each different word of all texts.
+/// text, about 55 bytes for each different word of all texts, and about 15 bytes for a word that occurs only once.
 ///
 /// A search ranks by BM25. Words are compared without case, and with composed letters; scripts without spaces between words (Chinese, Japanese, Thai) are
 /// compared by pairs of characters.
@@ -40,11 +40,36 @@ pub struct WordHit {
 /// frequency of Lucene, which is never negative.
 #[derive(Clone, Debug, Default)]
 pub struct WordIndex {
-    postings: BTreeMap<u64, Postings>,
+    words: IdMap<Place>,
+    postings: Vec<Postings>,
     texts: Vec<Text>,
-    rows: BTreeMap<u64, u32>,
+    rows: IdMap<u32>,
     /// The words of all texts that were not removed.
     length: u64,
+}
+
+/// Where the texts of a word are: a place in `postings`, or, with [`ONCE`], the row of the only text, in which it occurs once. Many words occur
+/// once in all texts, and need no list.
+#[derive(Clone, Copy, Debug)]
+struct Place(u32);
+
+/// The bit that tells rows from places.
+const ONCE: u32 = 1 << 31;
+
+/// What a [`Place`] holds.
+enum At {
+    Row(u32),
+    Postings(usize),
+}
+
+impl Place {
+    fn at(self) -> At {
+        if self.0 & ONCE == 0 {
+            At::Postings(self.0 as usize)
+        } else {
+            At::Row(self.0 & !ONCE)
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,19 +128,20 @@ impl WordIndex {
     /// Returns the bytes that the index takes, without what the allocator adds.
     pub fn bytes(&self) -> usize {
         let outside = |each: &Postings| each.bytes.spilled().then(|| each.bytes.capacity());
-        let postings = self.postings.values().filter_map(outside);
-        let entry = size_of::<(u64, Postings)>();
+        let postings = self.postings.iter().filter_map(outside);
         postings.sum::<usize>()
-            + self.postings.len() * entry
+            + self.postings.capacity() * size_of::<Postings>()
+            + self.words.bytes()
             + self.texts.capacity() * size_of::<Text>()
-            + self.rows.len() * 2 * size_of::<(u64, u32)>()
+            + self.rows.bytes()
     }
 
-    /// Inserts a text, in place of the one with the same identifier if there is one. At most 2^32 - 1 texts are kept; further ones are
+    /// Inserts a text, in place of the one with the same identifier if there is one. At most 2^31 texts are kept; further ones are
     /// not found.
     pub fn insert(&mut self, id: u64, text: &str) {
         self.remove(id);
-        let Ok(row) = u32::try_from(self.texts.len()) else {
+        let row = u32::try_from(self.texts.len()).ok();
+        let Some(row) = row.filter(|row| row & ONCE == 0) else {
             return;
         };
         let mut all: Vec<u64> = Vec::new();
@@ -123,10 +149,10 @@ impl WordIndex {
         all.sort_unstable();
         let count_of = |words: &[u64]| u32::try_from(words.len()).unwrap_or(u32::MAX);
         for same in all.chunk_by(|left, right| left == right) {
-            let postings = self.postings.entry(same[0]).or_default();
-            postings.push(row, count_of(same));
+            self.add(same[0], row, count_of(same));
         }
         let length = count_of(&all);
+        reserve_eighth(&mut self.texts);
         self.texts.push(Text {
             id,
             length,
@@ -136,9 +162,56 @@ impl WordIndex {
         self.length += u64::from(length);
     }
 
+    /// Adds a text to those of a word. Its row is greater than those before.
+    fn add(&mut self, word: u64, row: u32, count: u32) {
+        let first = match self.words.get(word).map(Place::at) {
+            Some(At::Postings(place)) => {
+                self.postings[place].push(row, count);
+                return;
+            }
+            None if count == 1 => {
+                self.words.insert(word, Place(row | ONCE));
+                return;
+            }
+            Some(At::Row(first)) => Some(first),
+            None => None,
+        };
+        // Words behind 2^31 different ones are not found.
+        let place = u32::try_from(self.postings.len()).ok();
+        let Some(place) = place.filter(|place| place & ONCE == 0) else {
+            return;
+        };
+        let mut postings = Postings::default();
+        if let Some(first) = first {
+            postings.push(first, 1);
+        }
+        postings.push(row, count);
+        reserve_eighth(&mut self.postings);
+        self.postings.push(postings);
+        self.words.insert(word, Place(place));
+    }
+
+    /// Calls `take` with the row of each text of a word, and the number of its occurrences there.
+    fn each_text(&self, word: u64, mut take: impl FnMut(u32, u32)) {
+        match self.words.get(word).map(Place::at) {
+            Some(At::Row(row)) => take(row, 1),
+            Some(At::Postings(place)) => self.postings[place].each(take),
+            None => {}
+        }
+    }
+
+    /// Returns the number of texts of a word.
+    fn texts_with(&self, word: u64) -> u32 {
+        match self.words.get(word).map(Place::at) {
+            Some(At::Row(_)) => 1,
+            Some(At::Postings(place)) => self.postings[place].texts,
+            None => 0,
+        }
+    }
+
     /// Removes a text. Returns `false` if there is none with this identifier.
     pub fn remove(&mut self, id: u64) -> bool {
-        let Some(row) = self.rows.remove(&id) else {
+        let Some(row) = self.rows.remove(id) else {
             return false;
         };
         let text = &mut self.texts[row as usize];
@@ -182,7 +255,7 @@ impl WordIndex {
         hits.sort_unstable_by(order);
         let found: BTreeSet<u64> = hits.iter().map(|hit| hit.id).collect();
         for id in also.difference(&found) {
-            let row = self.rows.get(id).map(|row| *row as usize);
+            let row = self.rows.get(*id).map(|row| row as usize);
             let hit = row.and_then(|row| scores.hit(row, self.texts.get(row)?));
             hits.extend(hit);
         }
@@ -196,17 +269,16 @@ impl WordIndex {
         asked.sort_unstable();
         asked.dedup();
         let mut of_rows = vec![(0.0_f32, 0.0_f32); self.texts.len()];
-        let (mut asked_rarity, none) = (0.0, Postings::default());
+        let mut asked_rarity = 0.0;
         let mean = (ratio(self.length) / ratio(self.rows.len() as u64)).max(1.0);
-        for word in &asked {
-            let postings = self.postings.get(word).unwrap_or(&none);
+        for word in asked {
             // Removed texts count until the index is built anew.
             let texts = self.texts.len() as u64;
-            let with = u64::from(postings.texts);
+            let with = u64::from(self.texts_with(word));
             let rarity =
                 (1.0 + (ratio(texts.saturating_sub(with)) + 0.5) / (ratio(with) + 0.5)).ln();
             asked_rarity += rarity;
-            postings.each(|row, count| {
+            self.each_text(word, |row, count| {
                 let text = self.texts[row as usize];
                 let length = ratio(u64::from(text.length)) / mean;
                 let count = ratio(u64::from(count));
@@ -230,17 +302,18 @@ impl WordIndex {
             .iter()
             .map(|text| if text.is_removed { None } else { kept.next() })
             .collect();
-        self.postings.retain(|_, postings| {
-            let mut left = Postings::default();
-            postings.each(|row, count| {
+        let mut left = Self::default();
+        for (word, _) in self.words.iter() {
+            self.each_text(word, |row, count| {
                 if let Some(row) = rows[row as usize] {
-                    left.push(row, count);
+                    left.add(word, row, count);
                 }
             });
-            left.bytes.shrink_to_fit();
-            *postings = left;
-            postings.texts > 0
-        });
+        }
+        (self.words, self.postings) = (left.words, left.postings);
+        for postings in &mut self.postings {
+            postings.bytes.shrink_to_fit();
+        }
         self.texts.retain(|text| !text.is_removed);
         self.rows = (0_u32..)
             .zip(&self.texts)
@@ -270,10 +343,10 @@ impl Postings {
         self.push_byte(number.to_le_bytes()[0]);
     }
 
-    /// Adds a byte. The room grows by an eighth, since doubling it would leave a third of the memory unused.
+    /// Adds a byte. The room grows by a sixteenth, since doubling it would leave a third of the memory unused.
     fn push_byte(&mut self, byte: u8) {
         if self.bytes.len() == self.bytes.capacity() {
-            let room = (self.bytes.len() / 8).max(POSTINGS_INLINE);
+            let room = (self.bytes.len() / 16).max(POSTINGS_INLINE);
             self.bytes.reserve_exact(room);
         }
         self.bytes.push(byte);
@@ -304,6 +377,13 @@ impl Postings {
             row += distance;
             take(row, count);
         }
+    }
+}
+
+/// Makes room for one more, and for an eighth, since doubling would leave up to half of the memory unused.
+fn reserve_eighth<T>(all: &mut Vec<T>) {
+    if all.len() == all.capacity() {
+        all.reserve_exact((all.len() / 8).max(16));
     }
 }
 

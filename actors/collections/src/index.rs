@@ -6,16 +6,14 @@ use std::{
 };
 
 use kebne_retrieval::{
-    Attributes, Filter, FlatIndex, GraphIndex, Hit, Links, Vector, VectorIndex, WordHit, WordIndex,
+    Attributes, Filter, FlatIndex, GraphIndex, Hit, IdMap, Links, Vector, VectorIndex, WordHit,
+    WordIndex,
 };
 
 use crate::{
     model::StoreError,
     sqlite::{Database, Visible},
 };
-
-/// The bytes of a chunk beside its vector and words: its place in two maps.
-const CHUNK_BYTES: usize = 48;
 
 /// The index of a collection.
 #[derive(Debug)]
@@ -28,7 +26,7 @@ pub(crate) struct CollectionIndex {
     vectors: Vectors,
     words: WordIndex,
     /// The files of the chunks.
-    members: BTreeMap<u64, i64>,
+    members: IdMap<i64>,
     attributes: BTreeMap<i64, Attributes>,
     /// `true` while a thread adds vectors to the graph.
     pub(crate) is_linking: AtomicBool,
@@ -104,7 +102,7 @@ impl CollectionIndex {
             removals: 0,
             vectors,
             words: WordIndex::default(),
-            members: BTreeMap::new(),
+            members: IdMap::default(),
             attributes: BTreeMap::new(),
             is_linking: AtomicBool::new(false),
         }
@@ -113,7 +111,7 @@ impl CollectionIndex {
     /// Returns the bytes that it takes, approximately.
     pub(crate) fn bytes(&self) -> usize {
         let vectors = self.vectors.index().map_or(0, VectorIndex::bytes);
-        vectors + self.words.bytes() + self.members.len() * CHUNK_BYTES
+        vectors + self.words.bytes() + self.members.bytes()
     }
 
     /// Returns the number of chunks without a vector of the embedder.
@@ -144,7 +142,7 @@ impl CollectionIndex {
         } = self;
         database.chunks_since(of, *since, |number, read| {
             let id = number.unsigned_abs();
-            let chunk = read(!members.contains_key(&id))?;
+            let chunk = read(!members.contains(id))?;
             if let Some(text) = &chunk.text {
                 words.insert(id, &text.indexed());
                 members.insert(id, chunk.member);
@@ -164,16 +162,16 @@ impl CollectionIndex {
         let present: BTreeSet<u64> = present.iter().map(|number| number.unsigned_abs()).collect();
         let gone: Vec<u64> = self
             .members
-            .keys()
+            .iter()
+            .map(|(chunk, _)| chunk)
             .filter(|chunk| !present.contains(chunk))
-            .copied()
             .collect();
         for chunk in gone {
-            self.members.remove(&chunk);
+            self.members.remove(chunk);
             self.vectors.remove(chunk);
             self.words.remove(chunk);
         }
-        let files: BTreeSet<i64> = self.members.values().copied().collect();
+        let files: BTreeSet<i64> = self.members.iter().map(|(_, member)| member).collect();
         self.attributes.retain(|member, _| files.contains(member));
     }
 
@@ -218,8 +216,8 @@ impl CollectionIndex {
         });
         let wanted = |chunk: u64| {
             accepted.as_ref().is_none_or(|accepted| {
-                let member = self.members.get(&chunk);
-                member.is_some_and(|member| accepted.contains(member))
+                let member = self.members.get(chunk);
+                member.is_some_and(|member| accepted.contains(&member))
             })
         };
         let by_vector = vector.zip(self.vectors.index());

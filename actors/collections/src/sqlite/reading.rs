@@ -123,9 +123,9 @@ impl Database {
         type Raw = (i64, i64, i64, Vec<u8>, Vec<u8>, i64, i64);
         let (space, mut place_of_last) = (self.space()?, (stored(since), i64::MAX));
         loop {
-            // In parts, so that texts do not take memory all at once.
+            // In small parts: their texts are between what the index allocates meanwhile, and leave holes.
             let select = "SELECT number, member, place, text, vector, space, changed FROM chunks
-                WHERE collection = ?1 AND (changed, number) > (?2, ?3) ORDER BY changed, number LIMIT 500";
+                WHERE collection = ?1 AND (changed, number) > (?2, ?3) ORDER BY changed, number LIMIT 50";
             let rows: Vec<Raw> = {
                 let mut select = self.connection.prepare_cached(select)?;
                 let behind = params![of.number, place_of_last.0, place_of_last.1];
