@@ -58,6 +58,15 @@ struct Counts {
     lost: AtomicU64,
 }
 
+impl Counts {
+    fn count(&self, kind: &str) {
+        let place = TYPES.iter().position(|known| known.kind() == kind);
+        if let Some(counter) = place.and_then(|place| self.emitted.get(place)) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+}
+
 /// Something that happened, and whose it is.
 #[derive(Clone, Debug)]
 pub struct Happened {
@@ -156,7 +165,12 @@ impl Events {
         self.0.jobs.is_some()
     }
 
-    /// Emits an event; never waits.
+    /// Returns `true` if somebody would see an event: there is a bus outside, or somebody follows or did lately.
+    fn are_read(&self) -> bool {
+        self.0.outside.is_some() || self.0.recent.is_read()
+    }
+
+    /// Emits an event; never waits. If nobody would see it, it is only counted.
     pub fn emit(&self, happened: Happened) -> Offer {
         let Some(jobs) = &self.0.jobs else {
             return Offer::Closed;
@@ -164,6 +178,10 @@ impl Events {
         let counts = &self.0.counts;
         let kind = happened.data.kind();
         let number = self.0.next.fetch_add(1, Relaxed);
+        if !self.are_read() {
+            counts.count(kind);
+            return Offer::Enqueued;
+        }
         let event = Event {
             id: format!("{}-{number}", self.0.process),
             at_ms: happened.at_ms,
@@ -177,10 +195,7 @@ impl Events {
             }
             return Offer::Dropped;
         }
-        let place = TYPES.iter().position(|known| known.kind() == kind);
-        if let Some(counter) = place.and_then(|place| counts.emitted.get(place)) {
-            counter.fetch_add(1, Relaxed);
-        }
+        counts.count(kind);
         Offer::Enqueued
     }
 
@@ -193,6 +208,13 @@ impl Events {
     /// Emits the events of an ended call.
     pub fn call_ended(&self, record: &CallRecord, currency: &str) {
         if !self.are_enabled() {
+            return;
+        }
+        // Events that nobody would see are not made.
+        if !self.are_read() {
+            for kind in calls::kinds(record) {
+                self.0.counts.count(kind);
+            }
             return;
         }
         let at_ms = unix_time::millis();

@@ -399,4 +399,4 @@ impl fmt::Debug for Metrics {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

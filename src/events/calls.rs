@@ -7,6 +7,24 @@ use kebne_guard::Hit;
 
 use crate::record::CallRecord;
 
+/// The types of the events of a call, for those that are only counted.
+const ROUTE_DECIDED: &str = "route.decided";
+const GUARD_VERDICT: &str = "guard.verdict";
+const CALL_ENDED: &str = "call.ended";
+const CALL_COST: &str = "call.cost";
+
+/// Returns the types of the events of a call, without the events.
+pub(super) fn kinds(record: &CallRecord) -> impl Iterator<Item = &'static str> {
+    let route = record.route.as_ref().map(|_| ROUTE_DECIDED);
+    let verdicts = record.hits.iter().map(|_| GUARD_VERDICT);
+    let cost = record.consumed.cost.map(|_| CALL_COST);
+    route
+        .into_iter()
+        .chain(verdicts)
+        .chain([CALL_ENDED])
+        .chain(cost)
+}
+
 /// Returns the events of a call in the order in which they happened.
 pub(super) fn events(record: &CallRecord, currency: &str) -> Vec<Data> {
     let mut events = Vec::with_capacity(2);
@@ -79,4 +97,32 @@ fn ended(record: &CallRecord) -> CallEnded {
 /// Returns a time in milliseconds, rounded to thousandths.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use kebne_lane::Ending;
+
+    use super::*;
+    use crate::{metrics::tests::record, record::RouteNote};
+
+    #[test]
+    fn events_that_are_only_counted_are_the_same_ones() {
+        let plain = record(Ending::Success, None);
+        let mut routed = plain.clone();
+        routed.route = Some(RouteNote {
+            route: "support".to_owned(),
+            rule: "refund".to_owned(),
+            target: "m".to_owned(),
+        });
+        routed.consumed.cost = None;
+        routed.hits.clear();
+        let mut guarded = plain.clone();
+        guarded.hits.extend(plain.hits.clone());
+        for record in [plain, routed, guarded] {
+            let made = events(&record, "EUR");
+            let made: Vec<&str> = made.iter().map(Data::kind).collect();
+            assert_eq!(kinds(&record).collect::<Vec<_>>(), made);
+        }
+    }
 }

@@ -27,7 +27,7 @@ use super::{
 mod dashboard;
 
 /// Returns a call that counts in as many metrics as one call can.
-fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
+pub(crate) fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecord {
     let opened = Instant::now();
     let answered = opened + Duration::from_millis(30);
     CallRecord {

@@ -1,11 +1,15 @@
 //! The bus inside a process.
 //!
 //! Owns the last messages, each once, and how far each subscription has come. It is bounded: the oldest message leaves when a further one comes, also
-//! if a subscription has not seen it. Everything is gone when the process ends.
+//! if a subscription has not seen it. Everything is gone when the process ends. It knows whether anybody reads, so that publishers can save the
+//! work of writing messages that nobody would see.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -15,6 +19,9 @@ use tokio::{sync::watch, time::Instant};
 use crate::bus::{
     BusError, Deliveries, Delivery, EventBus, Later, Message, Published, Receipt, Subscription,
 };
+
+/// The time for which messages are still wanted after the last follower has left: it may come back for what it has missed.
+const WANTED_AFTER: Duration = Duration::from_mins(10);
 
 /// The bus; clones share it.
 #[derive(Clone, Debug)]
@@ -27,6 +34,8 @@ struct Shared {
     state: Mutex<State>,
     /// The number of the newest message, and changes when a message is given back.
     changed: watch::Sender<u64>,
+    /// `false` if nobody has read for long, so that there are no messages.
+    is_read: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -37,6 +46,8 @@ struct State {
     first: u64,
     messages_max: usize,
     groups: BTreeMap<String, Group>,
+    /// When the last follower left.
+    left: Option<Instant>,
 }
 
 /// The members of a subscription.
@@ -81,10 +92,12 @@ impl MemoryBus {
             first: 1,
             messages_max: messages_max.max(1),
             groups: BTreeMap::new(),
+            left: None,
         };
         let shared = Shared {
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
+            is_read: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
@@ -112,6 +125,7 @@ impl MemoryBus {
     pub fn follow(&self, after: Option<&str>) -> Follower {
         let changes = self.shared.changed.subscribe();
         let state = self.shared.state();
+        self.shared.is_read.store(true, SeqCst);
         let place = after.and_then(|id| state.messages.iter().position(|one| one.id == id));
         let next = place.map_or(state.end(), |place| state.first + as_u64(place) + 1);
         drop(state);
@@ -120,6 +134,32 @@ impl MemoryBus {
             changes,
             next,
         }
+    }
+
+    /// Returns `true` if somebody reads the messages: there is a subscription, or a follower, or one was there in the last ten minutes. If not,
+    /// the bus holds no messages any more, so that nobody who comes later misses some of those in between.
+    pub fn is_read(&self) -> bool {
+        let shared = &self.shared;
+        if !shared.is_read.load(SeqCst) || shared.changed.receiver_count() > 0 {
+            return shared.is_read.load(SeqCst);
+        }
+        let mut state = shared.state();
+        let is_over = |left: Instant| left.elapsed() >= WANTED_AFTER;
+        // One who comes now counts as a receiver before it takes the lock.
+        let nobody = shared.changed.receiver_count() == 0 && state.groups.is_empty();
+        if nobody && state.left.is_none_or(is_over) {
+            while !state.messages.is_empty() {
+                state.drop_oldest();
+            }
+            shared.is_read.store(false, SeqCst);
+        }
+        shared.is_read.load(SeqCst)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.state().left = Some(Instant::now());
     }
 }
 
@@ -247,6 +287,7 @@ impl EventBus for MemoryBus {
         Box::pin(async move {
             let name = subscription.name.clone();
             let mut state = self.shared.state();
+            self.shared.is_read.store(true, SeqCst);
             let next = state.first;
             let group = state.groups.entry(name.clone()).or_insert_with(|| Group {
                 subscription: subscription.clone(),
@@ -383,6 +424,46 @@ mod tests {
         contract::check(&|| async { Ok(MemoryBus::new(1000)) }, "t")
             .await
             .unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_read_while_somebody_follows_and_ten_minutes_longer() {
+        let bus = MemoryBus::new(10);
+        assert!(!bus.is_read());
+        let first = bus.follow(None);
+        let second = bus.follow(None);
+        assert!(bus.is_read());
+        bus.put(message(0));
+        drop(first);
+        tokio::time::advance(Duration::from_mins(20)).await;
+        assert!(bus.is_read(), "the second one follows");
+        drop(second);
+        tokio::time::advance(Duration::from_mins(9)).await;
+        bus.put(message(1));
+        assert!(bus.is_read());
+        let mut back = bus.follow(Some("0"));
+        let found = back.next().await;
+        assert_eq!(found, Some(Followed::Message(Arc::new(message(1)))));
+        drop(back);
+        tokio::time::advance(Duration::from_mins(11)).await;
+        assert!(!bus.is_read());
+        // What came before has left, and is not taken for all that there was.
+        let mut late = bus.follow(Some("0"));
+        bus.put(message(2));
+        let found = late.next().await;
+        assert_eq!(found, Some(Followed::Message(Arc::new(message(2)))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscription_reads_also_while_no_member_is_there() {
+        let bus = MemoryBus::new(10);
+        drop(
+            bus.subscribe(Subscription::new("group", "a.b"))
+                .await
+                .unwrap(),
+        );
+        tokio::time::advance(Duration::from_mins(20)).await;
+        assert!(bus.is_read());
     }
 
     #[tokio::test(start_paused = true)]
