@@ -73,15 +73,12 @@ impl<V: Copy> IdMap<V> {
             self.push(id, value);
             return;
         }
-        match self.ids.binary_search(&id) {
-            Ok(place) => {
-                self.values[place] = value;
-                self.removed.remove(&id);
-            }
-            Err(_) => {
-                self.late.insert(id, value);
-                self.tidy();
-            }
+        if let Ok(place) = self.ids.binary_search(&id) {
+            self.values[place] = value;
+            self.removed.remove(&id);
+        } else {
+            self.late.insert(id, value);
+            self.tidy();
         }
     }
 
