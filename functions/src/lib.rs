@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod chat;
+mod envelope;
+mod schema;
+mod settings;
+
+pub use answer::{Answer, ChatAnswer, UnusableAnswer, VARIABLES_MAX, Variables};
+pub use chat::{ChatCall, chat_data};
+pub use envelope::{CHAT_CALL, DIRECT_CALL, Envelope, Event};
+pub use schema::{InputError, InputSchema, SchemaError};
+pub use settings::{Format, FunctionSettings};
