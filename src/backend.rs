@@ -6,6 +6,7 @@
 pub mod anthropic;
 mod events;
 pub(crate) mod failure;
+pub mod function;
 pub mod huggingface;
 pub mod ollama;
 mod one_chunk;
@@ -18,7 +19,6 @@ pub mod simulated;
 pub(crate) mod upstream;
 pub(crate) mod wake;
 
-#[cfg(feature = "lab")]
 use std::sync::Arc;
 
 use kebne_lane::{Answer, Attempt, Backend, Failure};
@@ -30,6 +30,7 @@ use crate::{
     settings::{BackendKind, BackendSettings, Environment},
 };
 pub use anthropic::AnthropicBackend;
+pub use function::{Function, FunctionBackend};
 pub use huggingface::HuggingFaceBackend;
 pub use ollama::OllamaBackend;
 pub use openai::OpenAiBackend;
@@ -51,6 +52,8 @@ pub enum ModelBackend {
     HuggingFace(Box<HuggingFaceBackend>),
     /// A client of a server of the Messages API.
     Anthropic(Box<AnthropicBackend>),
+    /// A client of a function.
+    Function(Box<FunctionBackend>),
     /// A client of a server that the gateway starts and stops.
     Owned(Box<OwnedBackend<ModelBackend>>),
 }
@@ -138,6 +141,10 @@ impl ModelBackend {
                 let backend = AnthropicBackend::build(settings, environment)?;
                 Ok(Self::Anthropic(Box::new(backend)))
             }
+            BackendKind::Function => {
+                let backend = FunctionBackend::build(settings, environment)?;
+                Ok(Self::Function(Box::new(backend)))
+            }
         }
     }
 
@@ -151,6 +158,7 @@ impl ModelBackend {
             Self::Ollama(backend) => backend.charge_answers_to(answers),
             Self::HuggingFace(backend) => backend.charge_answers_to(answers),
             Self::Anthropic(backend) => backend.charge_answers_to(answers),
+            Self::Function(backend) => backend.charge_answers_to(answers),
             // Its client was made with a budget.
             Self::Owned(_) => {}
         }
@@ -171,7 +179,16 @@ impl ModelBackend {
             Self::Ollama(backend) => backend.upstream().check(path).await,
             Self::HuggingFace(backend) => backend.upstream().check(path).await,
             Self::Anthropic(backend) => backend.upstream().check(path).await,
+            Self::Function(backend) => backend.upstream().check(path).await,
             Self::Owned(_) => Err(CheckFailed::without_answer("it has no client".to_owned())),
+        }
+    }
+
+    /// Returns the function that this backend calls, if it is one.
+    pub(crate) fn function(&self) -> Option<&Arc<Function>> {
+        match self {
+            Self::Function(backend) => Some(backend.function()),
+            _ => None,
         }
     }
 
@@ -199,6 +216,7 @@ impl Backend for ModelBackend {
             Self::Ollama(backend) => backend.attempt(attempt).await,
             Self::HuggingFace(backend) => backend.attempt(attempt).await,
             Self::Anthropic(backend) => backend.attempt(attempt).await,
+            Self::Function(backend) => backend.attempt(attempt).await,
             Self::Owned(backend) => backend.attempt(attempt).await,
         }
     }

@@ -14,6 +14,7 @@ mod count_tokens;
 mod events;
 mod expect;
 mod files;
+mod functions;
 mod groups;
 mod h2;
 mod jobs;
@@ -232,7 +233,13 @@ fn operations() -> Vec<Resource> {
 fn calls_to_models() -> Vec<Resource> {
     let operations = surface::OPERATIONS.into_iter();
     let calls = operations.map(|(path, surface)| only(path, calls::post((path, surface))));
-    calls.chain([only("/v1/route", calls::explain())]).collect()
+    let others = [
+        only("/v1/route", calls::explain()),
+        only("/v1/functions", get(by_caller(functions::list))),
+        only("/v1/functions/{function}", calls::call_function())
+            .route(get(by_caller(functions::read))),
+    ];
+    calls.chain(others).collect()
 }
 
 /// The operations on calls that are carried out as jobs.

@@ -21,7 +21,7 @@ use crate::{
     memory::purge_while_idle,
     reload::Source,
     service::{plan::Plan, steering::Steering},
-    settings::{Environment, Settings, routes::with_services},
+    settings::{Environment, Settings},
     tls::{Certificates, TlsError},
 };
 
@@ -128,7 +128,7 @@ pub async fn run(
     on_start: impl FnOnce() -> io::Result<()>,
 ) -> Result<usize, ServiceError> {
     let shutdown = &controls.shutdown;
-    let settings = &with_services(settings);
+    let settings = &settings.completed();
     let discovery = Discovery::start(settings).await;
     let with_replicas = discovery.settings();
     let gateway = Gateway::start(&with_replicas, environment).await?;

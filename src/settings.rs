@@ -20,6 +20,7 @@ pub mod environment;
 pub mod error_status;
 pub mod events;
 pub mod fallback;
+pub mod functions;
 mod guards;
 pub mod health;
 pub mod hooks;
@@ -66,6 +67,7 @@ pub use kebne_answer_cache::CacheSettings;
 pub use kebne_cache::CacheRules;
 pub use kebne_collections::CollectionsSettings;
 pub use kebne_context::{ContextSettings, PromptSettings, PromptStoreSettings};
+pub use kebne_functions::FunctionSettings;
 pub use kebne_guard::GuardSettings;
 pub use kebne_jobs::JobsSettings;
 #[cfg(feature = "lab")]
@@ -128,9 +130,13 @@ pub struct Settings {
     /// The budget of the processes that the gateway starts.
     pub servers: ServersSettings,
     /// Backends, one lane each; at least one.
+    #[serde(serialize_with = "functions::own_backends")]
     pub backends: Vec<BackendSettings>,
     /// Models that callers may request. If empty, each backend is offered under its own name.
+    #[serde(serialize_with = "functions::own_models")]
     pub models: Vec<ModelSettings>,
+    /// Functions: code behind URLs that callers, routes and events call.
+    pub functions: Vec<FunctionSettings>,
     /// Where versions and outcomes of prompts are kept.
     pub prompt_store: PromptStoreSettings,
     /// Names that callers use as models, behind which rules choose the model.
@@ -165,6 +171,7 @@ impl Default for Settings {
             servers: ServersSettings::default(),
             backends: default_backends(),
             models: default_models(),
+            functions: Vec::new(),
             prompt_store: PromptStoreSettings::default(),
             routes: Vec::new(),
             prompts: Vec::new(),
@@ -251,6 +258,7 @@ impl Settings {
         errors.extend(repeated(&guard_names, &join(path, "guards"), "name"));
         errors.extend(guards::unknown_guards(self, path));
         errors.extend(cache::unknown_judges(self, path));
+        errors.extend(functions::contradictions(self, path));
         errors.extend(routes::contradictions(self, path));
         errors.extend(self.shared_files(path));
         errors
@@ -356,6 +364,7 @@ impl Settings {
     fn unknown_models_of_keys(&self, path: &str) -> Vec<SettingsError> {
         let mut known = self.model_names();
         known.extend(self.routes.iter().map(|route| route.name.as_str()));
+        known.extend(self.functions.iter().map(|one| one.name.as_str()));
         let mut errors = Vec::new();
         for (index, key) in self.server.keys.iter().enumerate() {
             for name in key.models.iter().flatten() {
@@ -398,6 +407,14 @@ impl Settings {
             }
         }
         errors
+    }
+}
+
+impl Settings {
+    /// Returns the settings with the backends and models that services of routes and functions become.
+    #[must_use]
+    pub fn completed(&self) -> Self {
+        functions::with_functions(&routes::with_services(self))
     }
 }
 

@@ -5,6 +5,7 @@
 //! route with it; no stage changes.
 
 pub mod error;
+pub mod functions;
 pub mod messages;
 pub mod openai;
 pub mod responses;
@@ -40,6 +41,11 @@ pub trait Surface: fmt::Debug + Send + Sync {
 
     /// Returns `true` if calls can belong to a session or be led by a prompt: those whose calls become chat calls.
     fn has_turns(&self) -> bool;
+
+    /// Returns `true` if calls name a function in their path.
+    fn calls_functions(&self) -> bool {
+        false
+    }
 
     /// Reads a body with a content type. It runs on a thread beside the event loop if the body is large.
     ///

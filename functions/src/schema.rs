@@ -219,22 +219,10 @@ impl Node {
             place: place.to_owned(),
             wanted,
         };
-        let count = |keyword| {
-            value
-                .as_u64()
-                .map(Some)
-                .ok_or_else(|| wrong(keyword, "a whole number of at least 0"))
-        };
-        let number = |keyword| {
-            value
-                .as_f64()
-                .map(Some)
-                .ok_or_else(|| wrong(keyword, "a number"))
-        };
         match keyword {
             "type" => {
-                self.types = types(value)
-                    .ok_or_else(|| wrong("type", "the name of a type, or a list of them"))?
+                let wanted = "the name of a type, or a list of them";
+                self.types = types(value).ok_or_else(|| wrong("type", wanted))?;
             }
             "enum" => {
                 let values = value.as_array().ok_or_else(|| wrong("enum", "a list"))?;
@@ -242,25 +230,48 @@ impl Node {
             }
             "const" => self.values = Some(vec![value.clone()]),
             "properties" => {
-                let members = value
-                    .as_object()
-                    .ok_or_else(|| wrong("properties", "an object"))?;
+                let members = value.as_object();
+                let members = members.ok_or_else(|| wrong("properties", "an object"))?;
                 for (name, schema) in members {
                     let at = format!("{place}.properties.{name}");
-                    self.properties
-                        .push((name.clone(), node(schema, &at, depth + 1)?));
+                    let schema = node(schema, &at, depth + 1)?;
+                    self.properties.push((name.clone(), schema));
                 }
             }
             "required" => {
-                self.required = texts(value).ok_or_else(|| wrong("required", "a list of names"))?
+                let names = texts(value);
+                self.required = names.ok_or_else(|| wrong("required", "a list of names"))?;
             }
             "additionalProperties" => {
                 let at = format!("{place}.additionalProperties");
                 self.additional = Some(Box::new(node(value, &at, depth + 1)?));
             }
             "items" => {
-                self.items = Some(Box::new(node(value, &format!("{place}.items"), depth + 1)?))
+                let at = format!("{place}.items");
+                self.items = Some(Box::new(node(value, &at, depth + 1)?));
             }
+            _ if ANNOTATIONS.contains(&keyword) => {}
+            _ => return self.take_bound(keyword, value, place),
+        }
+        Ok(())
+    }
+
+    /// Takes a keyword that bounds a size or a number.
+    fn take_bound(&mut self, keyword: &str, value: &Value, place: &str) -> Result<(), SchemaError> {
+        let wrong = |keyword, wanted| SchemaError::Wrong {
+            keyword,
+            place: place.to_owned(),
+            wanted,
+        };
+        let count = |keyword| {
+            let count = value.as_u64().map(Some);
+            count.ok_or_else(|| wrong(keyword, "a whole number of at least 0"))
+        };
+        let number = |keyword| {
+            let number = value.as_f64().map(Some);
+            number.ok_or_else(|| wrong(keyword, "a number"))
+        };
+        match keyword {
             "minItems" => self.items_bounds.least = count("minItems")?,
             "maxItems" => self.items_bounds.most = count("maxItems")?,
             "minLength" => self.length_bounds.least = count("minLength")?,
@@ -271,7 +282,6 @@ impl Node {
             "maximum" => self.bounds.most = number("maximum")?,
             "exclusiveMinimum" => self.exclusive.least = number("exclusiveMinimum")?,
             "exclusiveMaximum" => self.exclusive.most = number("exclusiveMaximum")?,
-            _ if ANNOTATIONS.contains(&keyword) => {}
             _ => {
                 return Err(SchemaError::Unknown {
                     keyword: keyword.to_owned(),

@@ -29,6 +29,8 @@ pub enum Target {
     Model(String),
     /// A service in OpenAI's dialect, by the name of the model that stands for it.
     Service(String),
+    /// A function, by its name.
+    Function(String),
 }
 
 /// What was found when a rule was looked at.
@@ -74,7 +76,7 @@ impl Target {
     /// Returns the model that is called.
     pub fn model(&self) -> &str {
         match self {
-            Self::Model(name) | Self::Service(name) => name,
+            Self::Model(name) | Self::Service(name) | Self::Function(name) => name,
         }
     }
 
@@ -83,6 +85,7 @@ impl Target {
         match self {
             Self::Model(_) => "model",
             Self::Service(_) => "service",
+            Self::Function(_) => "function",
         }
     }
 }
@@ -90,9 +93,11 @@ impl Target {
 impl Router {
     /// Creates the router of a route, whose settings were checked.
     pub fn new(settings: RouteSettings) -> Self {
-        let target = |rule: &RouteRuleSettings| match settings.service_name(rule) {
-            Some(name) => Target::Service(name),
-            None => Target::Model(
+        let target = |rule: &RouteRuleSettings| match (settings.service_name(rule), &rule.function)
+        {
+            (Some(name), _) => Target::Service(name),
+            (None, Some(name)) => Target::Function(name.clone()),
+            (None, None) => Target::Model(
                 rule.target
                     .clone()
                     .unwrap_or_else(|| settings.default.clone()),

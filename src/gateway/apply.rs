@@ -185,7 +185,8 @@ async fn prewarm(started: &[Arc<Lane>]) {
 
 /// Has the wake calls of lanes that stay follow the models and the bounds of the settings.
 fn wake_as(settings: &Settings, lanes: &[Arc<Lane>]) {
-    for lane in lanes {
+    let woken = lanes.iter().filter(|lane| lane.settings.function.is_none());
+    for lane in woken {
         match wake::call(&lane.settings, settings) {
             Ok((request, options)) => lane.handle.set_wake_request(request, options),
             // The lane was started with the same body.

@@ -4,7 +4,7 @@
 use crate::{
     backend::{ModelBackend, wake},
     gateway::{cache, collections, context::secrets, jobs, owned},
-    settings::{BaseUrl, Environment, Settings, SettingsError, routes},
+    settings::{BaseUrl, Environment, Settings, SettingsError, functions, routes},
     tls,
 };
 
@@ -17,8 +17,8 @@ const PLACEHOLDER: &str = "http://localhost/v1";
 /// that prevents it.
 pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<SettingsError> {
     let mut errors = Vec::new();
-    let with_services = routes::with_services(settings);
-    for (index, backend) in with_services.backends.iter().enumerate() {
+    let completed = settings.completed();
+    for (index, backend) in completed.backends.iter().enumerate() {
         let mut backend = backend.clone();
         if backend.process.is_some() {
             match owned::at_port(&backend, PORT) {
@@ -33,9 +33,15 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
         }
         let made = ModelBackend::build(&backend, environment).map(drop);
         if let Err(error) = made.and_then(|()| wake::call(&backend, settings).map(drop)) {
-            let at = match routes::place_of_service(settings, index) {
-                Some(place) => format!("{place}.{}", error.key()),
-                None => format!("backends[{index}].{}", error.key()),
+            let at = match (
+                functions::place_of_function(settings, &backend),
+                routes::place_of_service(settings, index),
+            ) {
+                (Some(place), _) => {
+                    format!("{place}.{}", functions::key_of_function(error.key()))
+                }
+                (None, Some(place)) => format!("{place}.{}", error.key()),
+                (None, None) => format!("backends[{index}].{}", error.key()),
             };
             errors.push(SettingsError::new(at, error.reason()));
         }

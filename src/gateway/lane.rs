@@ -79,16 +79,22 @@ impl Lane {
     ) -> Result<Self, StartError> {
         let secrets = digest_of_files(backend_settings);
         let Owned { backend, server } = Box::pin(owned::build(backend_settings, parts)).await?;
-        let (wake, wake_options) = wake::call(backend_settings, parts.settings)?;
         let builder = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend));
         let builder = match known {
             Known::Nothing => builder,
             Known::Earlier(learned) => builder.learned(Some(learned)),
             Known::Continues(former) => builder.continues(&former.handle),
         };
+        let builder = match backend_settings.function {
+            // A call of nobody would have effects.
+            Some(_) => builder,
+            None => {
+                let (wake, options) = wake::call(backend_settings, parts.settings)?;
+                builder.wake_request(wake, options)
+            }
+        };
         let started = builder
             .settings(backend_settings.limits.clone())
-            .wake_request(wake, wake_options)
             .on_arbiter(thread.clone())
             .start_under(parts.supervisor)
             .await;

@@ -7,6 +7,7 @@ use kebne_lane::Service;
 use kebne_wire::{NativeApi, inputs::Input};
 
 use crate::{
+    backend::Function,
     gateway::{Gateway, GatewayError, balancer::Balancer, lane::Lane, unfit::Unfit},
     llm::ModelRequest,
     settings::{Api, FallbackSettings},
@@ -87,6 +88,32 @@ impl Gateway {
     /// Returns the model's own name for a name or an alias.
     pub fn canonical(&self, name: &str) -> Option<String> {
         Some(self.route(name)?.model.clone())
+    }
+
+    /// Returns the function that stands behind the name of a model; `None` for models.
+    pub fn function(&self, model: &str) -> Option<Arc<Function>> {
+        let route = self.route(model)?;
+        let mut targets = route.targets();
+        targets.find_map(|target| target.lane.backend.function().map(Arc::clone))
+    }
+
+    /// Returns the functions, in the order of the settings.
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        let table = self.table();
+        let functions = table
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.backend.function());
+        functions.map(Arc::clone).collect()
+    }
+
+    /// Returns `true` if there are functions.
+    pub fn has_functions(&self) -> bool {
+        let table = self.table();
+        table
+            .lanes
+            .iter()
+            .any(|lane| lane.settings.function.is_some())
     }
 
     /// Returns `true` if a backend of a model speaks a dialect itself.

@@ -13,7 +13,7 @@ use crate::{
     },
     stages::{self, Arrival, Body, Head},
     state::State,
-    surface::{Surface, openai::CHAT},
+    surface::{Surface, functions::FUNCTIONS, openai::CHAT},
 };
 
 /// Creates the route of an operation, given by its path and its surface.
@@ -21,6 +21,21 @@ pub(super) fn post(operation: (&'static str, &'static dyn Surface)) -> MethodRou
     methods::post(
         move |http: HttpRequest, payload: Payload, state: Data<State>| -> _ {
             answer(operation, http, payload, state)
+        },
+    )
+}
+
+/// Creates the route that calls a function.
+pub(super) fn call_function() -> MethodRoute {
+    methods::post(
+        async move |http: HttpRequest, payload: Payload, state: Data<State>| -> HttpResponse {
+            let arrival = Arrival {
+                surface: &FUNCTIONS,
+                id: request_id::of(&http),
+                head: Head::Request(http),
+                body: Body::Coming(payload),
+            };
+            stages::serve(state, arrival).await
         },
     )
 }

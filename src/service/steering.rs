@@ -13,7 +13,10 @@ use crate::{
     guards::Guards,
     reload::{Asked, ReloadError, Report, Request, Requests},
     service::Controls,
-    settings::{Change, Environment, Settings, SettingsErrors, Validate, routes::with_services},
+    settings::{
+        Change, Environment, Settings, SettingsErrors, Validate, functions::with_functions,
+        routes::with_services,
+    },
     state::State,
 };
 
@@ -126,7 +129,7 @@ impl Steering<'_> {
         if !self.settings.server.keys.is_empty() && change.settings.server.keys.is_empty() {
             return Err(ReloadError::NoKeys);
         }
-        let settings = change.settings;
+        let settings = with_functions(&change.settings);
         let alerts = self.watching.prepare(&settings, self.environment)?;
         let guards = Guards::new(&settings, self.environment).map_err(StartError::Guards)?;
         let discovery = self.discovery.changed(&settings).await;

@@ -2,8 +2,9 @@
 
 mod check;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use kebne_functions::FunctionSettings;
 use kebne_quota::Price;
 use kebne_servers::ProcessSettings;
 use kebne_wire::{NativeApi, inputs::Input};
@@ -52,6 +53,9 @@ pub enum BackendKind {
     HuggingFace,
     /// Anthropic's Messages API, or a server compatible with it.
     Anthropic,
+    /// A function of `[[functions]]`, which becomes a backend.
+    #[serde(skip)]
+    Function,
 }
 
 /// An API that some servers of the `OpenAI` dialect have.
@@ -152,6 +156,9 @@ pub struct BackendSettings {
     pub price: Option<Price>,
     /// The bounds of the lane.
     pub limits: LaneSettings,
+    /// The function that this backend is. It is not written.
+    #[serde(skip)]
+    pub function: Option<Arc<FunctionSettings>>,
 }
 
 impl Default for BackendSettings {
@@ -192,6 +199,7 @@ impl Default for BackendSettings {
             simulation: SimulationSettings::default(),
             price: None,
             limits: LaneSettings::default(),
+            function: None,
         }
     }
 }
@@ -241,7 +249,9 @@ impl BackendKind {
         match self {
             #[cfg(feature = "lab")]
             Self::Simulated => false,
-            Self::OpenAi | Self::Ollama | Self::HuggingFace | Self::Anthropic => true,
+            Self::OpenAi | Self::Ollama | Self::HuggingFace | Self::Anthropic | Self::Function => {
+                true
+            }
         }
     }
 
@@ -254,6 +264,7 @@ impl BackendKind {
             Self::Ollama => "ollama",
             Self::HuggingFace => "huggingface",
             Self::Anthropic => "anthropic",
+            Self::Function => "function",
         }
     }
 }

@@ -90,6 +90,7 @@ const RULES: &[(&str, Effect)] = &[
     ("servers", Applied),
     ("backends", Applied),
     ("models", Applied),
+    ("functions", Applied),
     ("prompt_store", Kept(PROMPTS)),
     ("routes", Applied),
     ("prompts", Applied),

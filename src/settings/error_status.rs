@@ -7,6 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub struct ErrorStatus(u16);
 
 impl ErrorStatus {
+    /// Creates a status; `None` if it is not from 400 to 599.
+    pub fn new(status: u16) -> Option<Self> {
+        (400..600).contains(&status).then_some(Self(status))
+    }
+
     /// Returns the number.
     pub fn get(self) -> u16 {
         self.0

@@ -54,6 +54,9 @@ pub struct ModelSettings {
     /// The collections in which each of its calls searches. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<ModelRetrievalSettings>,
+    /// `true` for the model that stands for a function, or for a backend beside functions. It is not written.
+    #[serde(skip)]
+    pub is_made: bool,
 }
 
 impl Default for ModelSettings {
@@ -74,6 +77,7 @@ impl Default for ModelSettings {
             cache: CacheRules::default(),
             context_window: None,
             retrieval: None,
+            is_made: false,
         }
     }
 }

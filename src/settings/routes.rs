@@ -14,6 +14,7 @@ struct Names<'s> {
     /// Models, their aliases, and the services of routes.
     models: BTreeSet<String>,
     routes: BTreeSet<&'s str>,
+    functions: BTreeSet<&'s str>,
 }
 
 /// Returns an error for each name that is used twice, and for each model that a route names and that does not exist.
@@ -49,9 +50,11 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
         let made = backend(name, service);
         errors.extend(of_backend(&made, &at));
     }
+    let functions = settings.functions.iter();
     let names = Names {
         models: taken,
         routes,
+        functions: functions.map(|one| one.name.as_str()).collect(),
     };
     for (index, route) in settings.routes.iter().enumerate() {
         errors.extend(names.unknown(route, &join(path, &format!("routes[{index}]"))));
@@ -161,6 +164,8 @@ impl Names<'_> {
             let last = rule.when.last_targets.iter();
             named.extend(last.map(|model| (key("when.last_targets"), model)));
         }
+        let is_last = |key: &str| key.ends_with("last_targets");
+        named.retain(|(key, model)| !(is_last(key) && self.functions.contains(model.as_str())));
         // Those that are missing at all have an error of their own.
         named.retain(|(_, model)| !model.is_empty());
         let errors = named.into_iter().filter_map(|(key, model)| {
@@ -171,12 +176,33 @@ impl Names<'_> {
                 let message = format!("`{model}` is a route, and a route cannot lead to a route");
                 return Some(SettingsError::new(join(at, &key), message));
             }
+            if self.functions.contains(model.as_str()) {
+                let message =
+                    format!("`{model}` is a function, not a model: only `function` leads to one");
+                return Some(SettingsError::new(join(at, &key), message));
+            }
             let message = format!("there is no model `{model}`");
             let error = SettingsError::new(join(at, &key), message);
             let known = self.models.iter().cloned();
             Some(error.with_allowed(known).suggesting(model))
         });
-        errors.collect()
+        errors.chain(self.unknown_functions(route, at)).collect()
+    }
+
+    /// Returns an error for each function of a route that does not exist.
+    fn unknown_functions(&self, route: &RouteSettings, at: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        for (index, rule) in route.rules.iter().enumerate() {
+            let name = rule.function.as_deref().filter(|name| !name.is_empty());
+            let Some(name) = name.filter(|name| !self.functions.contains(name)) else {
+                continue;
+            };
+            let at = join(at, &format!("rules[{index}].function"));
+            let error = SettingsError::new(at, format!("there is no function `{name}`"));
+            let known = self.functions.iter().copied();
+            errors.push(error.with_allowed(known).suggesting(name));
+        }
+        errors
     }
 }
 
@@ -197,7 +223,7 @@ fn unguarded(settings: &Settings, route: &RouteSettings, at: &str) -> Vec<Settin
         let called = called.chain(rule.canary.as_ref().map(|canary| &canary.model));
         let mut called: Vec<&str> = called.map(String::as_str).collect();
         if rule.target.is_none() {
-            // A service has no guards of its own.
+            // A service has no guards of its own; those of a function are not those of models.
             called.push("");
         }
         let missing = guards(&shadow.model).iter().find(|guard| {

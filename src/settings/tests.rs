@@ -165,13 +165,17 @@ fn the_examples_in_the_file_are_valid() {
             assert!(errors.is_empty(), "{errors:?}");
         }
     }
+    for function in &mut settings.functions {
+        assert!(function.api_key_file.take().is_some());
+        assert!(function.signing_secret_file.take().is_some());
+    }
     for rule in settings
         .routes
         .iter_mut()
         .flat_map(|route| &mut route.rules)
     {
-        // A rule has a target or a service.
-        assert!(rule.service.take().is_some());
+        // A rule has a target, a service or a function.
+        assert!(rule.service.take().is_some() && rule.function.take().is_some());
     }
     for guard in &mut settings.guards {
         // Keys that exclude others.
@@ -322,6 +326,7 @@ fn the_documentation_of_every_field_names_its_default() {
         "guard/src",
         "routing/src",
         "cache/src",
+        "functions/src",
     ];
     let sources: Vec<String> = sources
         .iter()

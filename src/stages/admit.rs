@@ -57,7 +57,7 @@ pub(super) struct Admitted {
     /// The headers that are sent to the backend with the call.
     pub(super) forwarded: Option<Arc<http::HeaderMap>>,
     pub(super) body: Bytes,
-    /// The model in the path, as in Azure's paths; the body need not name one.
+    /// The model in the path, as in Azure's paths, or the function; the body need not name one.
     pub(super) deployment: Option<String>,
 }
 
@@ -107,9 +107,11 @@ impl Stage for Admit<'_> {
         let content_type = content_type.map(str::to_owned);
         let routed_by = self.state.routes.headers_of(headers);
         let forwarded = trace::forwarded(headers, call.notes.span());
-        let deployment = arrival
-            .request()
-            .and_then(|http| http.match_info().get("deployment"));
+        let deployment = arrival.request().and_then(|http| {
+            http.match_info()
+                .get("deployment")
+                .or_else(|| http.match_info().get("function"))
+        });
         // The path is decoded but for its slashes.
         let deployment = deployment.map(|name| name.replace("%2F", "/").replace("%2f", "/"));
         let encoding = headers.get(CONTENT_ENCODING).cloned();
@@ -122,8 +124,8 @@ impl Stage for Admit<'_> {
             None => body,
         };
         let body = match &deployment {
-            Some(model) => naming_model(body, model),
-            None => body,
+            Some(model) if !call.surface.calls_functions() => naming_model(body, model),
+            _ => body,
         };
         Ok(Admitted {
             call,

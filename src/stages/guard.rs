@@ -83,7 +83,8 @@ impl Guard<'_> {
     ) -> Result<(), ApiError> {
         let notes = shaped.call.notes.clone();
         let rules = applied.rules(Side::Input);
-        let masked = self.masked(&shaped.request.body, &rules).await?;
+        let is_free = shaped.call.surface.calls_functions();
+        let masked = self.masked((&shaped.request.body, is_free), &rules).await?;
         notes.add_hits(masked.hits);
         if let Some(refused) = masked.refused {
             return Err(refusal(&refused, Side::Input));
@@ -105,13 +106,21 @@ impl Guard<'_> {
         self.replace(shaped, &masked.edits, &rules).await
     }
 
-    /// Applies the rules to a body, beside the event loop if it is large.
-    async fn masked(&self, body: &Bytes, rules: &Rules) -> Result<Masked, ApiError> {
+    /// Applies the rules to a body, beside the event loop if it is large. Each string of a body that `is_free` is a text.
+    async fn masked(
+        &self,
+        (body, is_free): (&Bytes, bool),
+        rules: &Rules,
+    ) -> Result<Masked, ApiError> {
         let (size, body, rules) = (body.len(), body.clone(), rules.clone());
         let work = move || {
-            let texts = texts::of_request(&body);
-            let texts =
-                texts.map_err(|_| ApiError::bad_request(None, "the body cannot be checked"))?;
+            let texts = if is_free {
+                texts_of_json(&body)
+            } else {
+                texts::of_request(&body).ok()
+            };
+            let cannot = || ApiError::bad_request(None, "the body cannot be checked");
+            let texts = texts.ok_or_else(cannot)?;
             let mut hits = Hits::new();
             let edits = rules.edits(&texts.texts, &mut hits);
             let (edits, refused) = match edits {
@@ -142,7 +151,7 @@ impl Guard<'_> {
             request.body = self.state.bodies.hold(body)?;
         }
         if let Some(native) = &mut request.native {
-            let masked = self.masked(&native.body, rules).await?;
+            let masked = self.masked((&native.body, false), rules).await?;
             refuse(masked.refused)?;
             if !masked.edits.is_empty() {
                 let body = texts::replaced(&native.body, &masked.edits).into();
@@ -167,7 +176,7 @@ impl Guard<'_> {
 
     /// Returns a body with its matches masked; `None` if nothing changes.
     async fn masked_body(&self, body: &Bytes, rules: &Rules) -> Result<Option<Bytes>, ApiError> {
-        let masked = self.masked(body, rules).await?;
+        let masked = self.masked((body, false), rules).await?;
         refuse(masked.refused)?;
         if masked.edits.is_empty() {
             return Ok(None);
@@ -175,6 +184,15 @@ impl Guard<'_> {
         let body = texts::replaced(body, &masked.edits).into();
         self.state.bodies.hold(body).map(Some)
     }
+}
+
+/// Returns the strings and long numbers of any JSON.
+fn texts_of_json(body: &[u8]) -> Option<RequestTexts> {
+    let texts = texts::of_json(str::from_utf8(body).ok()?)?;
+    Some(RequestTexts {
+        texts,
+        ..RequestTexts::default()
+    })
 }
 
 fn refuse(refused: Option<Refused>) -> Result<(), ApiError> {

@@ -176,6 +176,7 @@ async fn whole(
     let made = async {
         let (content_type, body) = match response.body {
             ModelBody::Whole(body) => match &output {
+                Some(output) if call.surface.calls_functions() => (JSON, output.json(body).await?),
                 Some(output) => (JSON, output.whole(body).await?),
                 None => (JSON, body),
             },

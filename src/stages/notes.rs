@@ -251,6 +251,13 @@ impl Notes {
         self.0.route.borrow().is_some()
     }
 
+    /// Returns the route that has chosen the model, and its rule.
+    pub(super) fn route(&self) -> Option<(String, String)> {
+        let note = self.0.route.borrow();
+        let note = note.as_ref()?;
+        Some((note.route.clone(), note.rule.clone()))
+    }
+
     /// Returns the route and its rule, in the form of a header.
     pub(super) fn route_header(&self) -> Option<HeaderValue> {
         let route = self.0.route.borrow();

@@ -3,6 +3,7 @@
 mod ask;
 mod choose;
 mod explain;
+mod function;
 mod shadow;
 
 use actix_web::web::Data;
@@ -48,8 +49,18 @@ impl Stage for Route<'_> {
 
     async fn run(&self, mut shaped: Shaped) -> Result<Routed, ApiError> {
         let gateway = &self.state.gateway;
+        let is_function = shaped.call.surface.calls_functions();
+        let unknown = || {
+            if is_function {
+                ApiError::unknown_function(&shaped.model)
+            } else {
+                ApiError::unknown_model(&shaped.model)
+            }
+        };
+        let function = gateway.function(&shaped.model);
         let model = gateway.canonical(&shaped.model);
-        let model = model.ok_or_else(|| ApiError::unknown_model(&shaped.model))?;
+        let model = model.filter(|_| function.is_some() || !is_function);
+        let model = model.ok_or_else(unknown)?;
         let model = model.as_str();
         if let Some(error) = shaped.only_native.take() {
             let native = shaped.request.native.as_ref();
@@ -61,6 +72,10 @@ impl Stage for Route<'_> {
         if !shaped.call.notes.is_routed() {
             // A route has checked what its callers may call.
             shaped.caller.require_model(model)?;
+        }
+        if let Some(function) = function {
+            // On the heap, so that calls of models are no larger because of it.
+            Box::pin(function::prepare(self.state, &function, &mut shaped)).await?;
         }
         let prices = self.state.gateway.prices();
         let price = prices.of(model);

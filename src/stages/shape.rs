@@ -204,8 +204,11 @@ impl Shape<'_> {
             // A translation is a second body.
             request.body = self.state.bodies.hold(std::mem::take(&mut request.body))?;
         }
-        if let Some(model) = deployment {
-            under_name(&mut reading.parsed, model);
+        match deployment {
+            // Its body is not that of a dialect.
+            Some(function) if surface.calls_functions() => reading.parsed.model = function,
+            Some(model) => under_name(&mut reading.parsed, model),
+            None => {}
         }
         Ok(reading)
     }

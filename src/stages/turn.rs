@@ -7,11 +7,13 @@ use bytes::Bytes;
 use kebne_context::{
     ContextHandle, Memorizer,
     prompts::{Chosen, PromptInput},
-    store::{Details, Turn, TurnContent},
+    store::{Change, Details, Turn, TurnContent, VariablesChange},
     tokens::Tokenizer,
 };
 use kebne_events::SessionChange;
+use kebne_functions::VARIABLES_MAX;
 use kebne_wire::{
+    about::{About, SetVariables},
     adjust::Author,
     answer::Answer,
     message::MessageError,
@@ -71,6 +73,8 @@ pub(super) struct Follow {
     answer: Answer,
     /// What a route is to remember of the turn.
     remembered: Option<Remembered>,
+    /// What a function sets beside its answer.
+    about: Option<Arc<About>>,
     /// The tokens that the history of the call could have.
     history_tokens: u64,
     /// The tokens that passages of collections may have; `None` if the call does not name any.
@@ -216,6 +220,7 @@ pub(super) async fn prepare(
         size_max: state.context_settings.turn_size_max.as_usize(),
         answer: Answer::default(),
         remembered: None,
+        about: None,
         history_tokens: room,
         retrieval_tokens: memory.retrieval_tokens,
         sent: Sent {
@@ -381,6 +386,11 @@ impl Follow {
         self.remembered = Some(remembered);
     }
 
+    /// Has the session take the variables that a function sets, once the turn is kept.
+    pub(super) fn set_about(&mut self, about: Arc<About>) {
+        self.about = Some(about);
+    }
+
     /// Returns the session.
     pub(super) fn session(&self) -> &str {
         &self.session
@@ -445,6 +455,40 @@ impl Follow {
                 tracing::warn!(route = noted.route, %error, "a route cannot remember its decision");
             }
         }
+        let set = self.about.as_ref().and_then(|about| about.set());
+        if let Some(variables) = set {
+            let place = (self.owner.as_str(), self.session.as_str(), self.cuts);
+            set_variables(&self.context, place, variables).await?;
+        }
         Ok(number)
     }
+}
+
+/// Sets the variables of a session that a function has set with the turn, unless turns were removed meanwhile.
+async fn set_variables(
+    context: &ContextHandle,
+    (owner, session, cuts): (&str, &str, u64),
+    variables: &SetVariables,
+) -> Result<(), ApiError> {
+    let (entries_max, ..) = VARIABLES_MAX;
+    let change = Change {
+        variables: Some(VariablesChange {
+            cuts: Some(cuts),
+            entries_max,
+            set: variables.clone(),
+        }),
+        ..Change::default()
+    };
+    let changed = context.change(owner, session, change).await;
+    let changed = changed.map_err(ApiError::not_kept_because)?;
+    let has = |(name, value): (&String, &Option<String>)| {
+        changed.details.metadata.get(name) == value.as_ref()
+    };
+    if changed.marks.cuts == cuts && !variables.iter().all(has) {
+        tracing::warn!(
+            session,
+            "the variables that a function sets are not kept: a session has at most {entries_max}, or another call has changed them"
+        );
+    }
+    Ok(())
 }

@@ -174,6 +174,12 @@ impl ApiError {
         error
     }
 
+    /// The function does not exist.
+    pub fn unknown_function(name: &str) -> Self {
+        let name = shortened(name, NAME_SIZE_MAX);
+        Self::not_found(format!("the function `{name}` does not exist"))
+    }
+
     /// The request cannot be served because of something that is still going on.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "invalid_request_error", message).code("conflict")

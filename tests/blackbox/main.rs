@@ -25,6 +25,7 @@ mod endings;
 mod events;
 mod fallbacks;
 mod files;
+mod functions;
 mod guard_service;
 mod guards;
 mod hanging;

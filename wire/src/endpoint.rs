@@ -28,6 +28,8 @@ pub enum PassThrough {
     Rerank,
     /// `POST /v1/moderations`.
     Moderations,
+    /// `POST /v1/functions/{name}`: a call of a function, whose body is not that of a dialect.
+    Function,
     /// An operation without a model, which [`ModelRequest::direct`](crate::ModelRequest::direct) names.
     Direct,
 }
@@ -42,6 +44,7 @@ impl PassThrough {
             Self::Images => "images/generations",
             Self::Rerank => "rerank",
             Self::Moderations => "moderations",
+            Self::Function => "functions",
             Self::Direct => "",
         }
     }
@@ -67,6 +70,7 @@ impl Endpoint {
                 PassThrough::Images => "image_generation",
                 PassThrough::Rerank => "rerank",
                 PassThrough::Moderations => "moderation",
+                PassThrough::Function => "function",
                 PassThrough::Direct => "direct",
             },
         }

@@ -3,6 +3,7 @@
 //! Nothing in this crate performs I/O or reads a clock: every function takes bytes, headers and the current time as
 //! arguments and returns values. It knows dialects, never actors.
 
+pub mod about;
 pub mod adjust;
 pub mod answer;
 pub mod anthropic;

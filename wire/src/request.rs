@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use crate::endpoint::{Endpoint, PassThrough};
-use crate::{adjust::Author, direct::Direct, inputs::Inputs, multipart::Form, native::Native};
+use crate::{
+    about::About, adjust::Author, direct::Direct, inputs::Inputs, multipart::Form, native::Native,
+};
 
 /// Approximate bytes of prompt per token; used only to compare the cost of calls.
 const BYTES_PER_TOKEN: usize = 4;
@@ -49,6 +51,8 @@ pub struct ModelRequest {
     pub direct: Option<Direct>,
     /// Who wrote the body.
     pub author: Author,
+    /// What is known of the call besides; only for functions.
+    pub about: Option<Arc<About>>,
     /// `true` if the gateway needs the usage of a stream, whether its caller asks for it or not.
     pub needs_usage: bool,
 }
@@ -74,6 +78,7 @@ impl ModelRequest {
             native: None,
             direct: None,
             author: Author::Caller,
+            about: None,
             needs_usage: false,
         }
     }

@@ -74,6 +74,32 @@ pub struct RoutingChange {
     pub after: String,
 }
 
+/// A change of single entries of the metadata of a session. It takes effect as a whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariablesChange {
+    /// What the session's [`Marks::cuts`] must be; `None` if turns may have been removed meanwhile.
+    pub cuts: Option<u64>,
+    /// The most entries that the metadata may have afterwards.
+    pub entries_max: usize,
+    /// The entries, each with its new value; `None` removes it.
+    pub set: BTreeMap<String, Option<String>>,
+}
+
+impl VariablesChange {
+    fn apply(self, metadata: &mut BTreeMap<String, String>) {
+        let mut changed = metadata.clone();
+        for (name, value) in self.set {
+            match value {
+                Some(value) => changed.insert(name, value),
+                None => changed.remove(&name),
+            };
+        }
+        if changed.len() <= self.entries_max {
+            *metadata = changed;
+        }
+    }
+}
+
 /// A change of a session; a field that is `None` keeps its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
@@ -83,6 +109,8 @@ pub struct Change {
     pub system_prompt: Option<Option<String>>,
     /// The new template, or none.
     pub prompt: Option<Option<String>>,
+    /// New values of single entries of the metadata.
+    pub variables: Option<VariablesChange>,
     /// The new document of routes.
     pub routing: Option<RoutingChange>,
 }
@@ -98,6 +126,11 @@ impl Change {
         }
         if let Some(prompt) = self.prompt {
             details.prompt = prompt;
+        }
+        if let Some(variables) = self.variables
+            && variables.cuts.is_none_or(|expected| expected == cuts)
+        {
+            variables.apply(&mut details.metadata);
         }
         if let Some(routing) = self.routing
             && routing.before == details.routing

@@ -160,13 +160,22 @@ impl Validate for RouteRuleSettings {
                 "`default` is the name of the case that no rule matches".to_owned(),
             );
         }
-        match (&self.target, &self.service) {
-            (None, None) => wrong("target", "a `target` or a `service` is needed".to_owned()),
-            (Some(_), Some(_)) => wrong("service", "there is a `target` already".to_owned()),
+        match (&self.target, &self.service, &self.function) {
+            (None, None, None) => {
+                let message = "a `target`, a `service` or a `function` is needed";
+                wrong("target", message.to_owned());
+            }
+            (Some(_), Some(_), _) => wrong("service", "there is a `target` already".to_owned()),
+            (Some(_), None, Some(_)) => wrong("function", "there is a `target` already".to_owned()),
+            (None, Some(_), Some(_)) => {
+                wrong("function", "there is a `service` already".to_owned())
+            }
             _ => {}
         }
-        if self.target.as_deref() == Some("") {
-            wrong("target", "must not be empty".to_owned());
+        for (key, name) in [("target", &self.target), ("function", &self.function)] {
+            if name.as_deref() == Some("") {
+                wrong(key, "must not be empty".to_owned());
+            }
         }
         if let Some(service) = &self.service {
             errors.extend(service.validate(&join(path, "service")));

@@ -107,10 +107,12 @@ pub(super) fn add_headers_of_files(
 
 /// Returns a digest of the secrets that are in files, by which a change of them is seen; `None` if one cannot be read now.
 pub(crate) fn digest_of_files(settings: &BackendSettings) -> Option<[u8; 32]> {
+    let function = settings.function.iter();
     let paths = settings
         .api_key_file
         .iter()
-        .chain(settings.headers_file.values());
+        .chain(settings.headers_file.values())
+        .chain(function.filter_map(|function| function.signing_secret_file.as_ref()));
     let mut digest = Sha256::new();
     for path in paths {
         let secret = secret_file::read(path).ok()?;

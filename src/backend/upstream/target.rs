@@ -95,6 +95,10 @@ impl Targets {
 
     /// Appends a path to the base URL and keeps its query (`?api-version=…`).
     pub(super) fn make(&self, path: &str) -> Arc<Target> {
+        if path.is_empty() {
+            // It is called as it is, without a slash at its end.
+            return Arc::new(Target::from(self.base_url.clone()));
+        }
         let base = self.base_url.path().trim_end_matches('/');
         self.with_path(&format!("{base}/{path}"))
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 use actix_web::web::Data;
 use bytes::{Bytes, BytesMut};
 use kebne_guard::{Hits, Released, Rules, Side, Stopped, StreamGuard};
-use kebne_wire::texts::{self, Replacement};
+use kebne_wire::texts::{self, Replacement, Text};
 
 use crate::{
     guards::{Applied, Checker, Question, refusal},
@@ -81,10 +81,28 @@ impl OutputGuard {
     /// # Errors
     /// Returns an error if the answer is refused or cannot be checked.
     pub(in crate::stages) async fn whole(&self, body: Bytes) -> Result<Bytes, ApiError> {
+        let read = |source: &[u8]| texts::of_answer(source).ok();
+        self.checked(body, read).await
+    }
+
+    /// Checks a whole answer in which each string is a text. Returns it with its matches masked.
+    ///
+    /// # Errors
+    /// As [`OutputGuard::whole`].
+    pub(in crate::stages) async fn json(&self, body: Bytes) -> Result<Bytes, ApiError> {
+        let read = |source: &[u8]| texts::of_json(str::from_utf8(source).ok()?);
+        self.checked(body, read).await
+    }
+
+    async fn checked(
+        &self,
+        body: Bytes,
+        read: fn(&[u8]) -> Option<Vec<Text>>,
+    ) -> Result<Bytes, ApiError> {
         let (size, source, rules) = (body.len(), body.clone(), self.rules.clone());
         let work = move || {
             let mut hits = Hits::new();
-            let Ok(texts) = texts::of_answer(&source) else {
+            let Some(texts) = read(&source) else {
                 let error = ApiError::unguarded("the backend's answer cannot be checked");
                 return (hits, Err(error));
             };

@@ -31,7 +31,7 @@ pub(in crate::stages) struct Choose<'a> {
     state: &'a Data<State>,
 }
 
-/// What a route needs of a call that later stages do not keep.
+/// What routes and functions need of a call that later stages do not keep.
 #[derive(Debug, Default)]
 pub(in crate::stages) struct Circumstances {
     /// The headers that conditions name.
@@ -76,13 +76,13 @@ pub(in crate::stages) struct Chosen {
 }
 
 impl Circumstances {
-    /// Keeps what routes need of a call; nothing if there are no routes.
+    /// Keeps what routes and functions need of a call; nothing if there are none.
     pub(in crate::stages) fn of(
         state: &State,
         headers: Vec<(String, String)>,
         session: Option<&Session>,
     ) -> Self {
-        if state.routes.is_empty() {
+        if state.routes.is_empty() && !state.gateway.has_functions() {
             return Self::default();
         }
         let session = session.map(|session| OfSession {
@@ -226,11 +226,11 @@ impl<'a> Choose<'a> {
         shaped.request.body = self.state.bodies.hold(shaped.request.body.clone())?;
         shaped.model.clone_from(&note.target);
         shaped.shadow = chosen.shadow;
-        if let Some(session) = shaped.circumstances.session.take()
+        if let Some(session) = &mut shaped.circumstances.session
             && let Some(follow) = &mut shaped.follow
         {
             let remembered = Remembered {
-                document: session.document,
+                document: session.document.take(),
                 noted: chosen.noted,
             };
             follow.remember(remembered);
@@ -245,7 +245,10 @@ impl Stage for Choose<'_> {
     type Out = Shaped;
 
     async fn run(&self, mut shaped: Shaped) -> Result<Shaped, ApiError> {
-        let Some(route) = self.state.routes.of(&shaped.model) else {
+        let route = self.state.routes.of(&shaped.model);
+        // A route is no function.
+        let route = route.filter(|_| !shaped.call.surface.calls_functions());
+        let Some(route) = route else {
             return Ok(shaped);
         };
         require_some(&route, &shaped)?;
@@ -300,6 +303,12 @@ impl Chosen {
 }
 
 impl Circumstances {
+    /// Returns the session and its number of turns, and the session's variables.
+    pub(in crate::stages) fn session(&self) -> Option<(&str, u64, &BTreeMap<String, String>)> {
+        let session = self.session.as_ref()?;
+        Some((&session.id, session.turns, &session.variables))
+    }
+
     /// Returns what a route remembers of the session.
     fn memory(&self, route: &str) -> kebne_routing::RouteMemory {
         let document = self.session.as_ref();

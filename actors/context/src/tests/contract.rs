@@ -1,7 +1,7 @@
 //! What every store does with notes and branches, checked on the store in memory and on the file without and with a key.
 
 use super::*;
-use crate::store::{Basis, Marks, NoteAuthor, NoteChange};
+use crate::store::{Basis, Marks, NoteAuthor, NoteChange, VariablesChange};
 
 const QUOTA: Quota = Quota {
     sessions_max: 9,
@@ -346,6 +346,41 @@ async fn a_turn_whose_history_was_rewound_is_not_kept() {
         assert_eq!(late.details.routing, None);
         let known = change(Some(late.marks.cuts)).await.unwrap();
         assert_eq!(known.details.routing.as_deref(), Some("x"));
+    }
+}
+
+#[tokio::test]
+async fn single_variables_are_set_as_a_whole_or_not_at_all() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let store = &*store;
+        with_turns(store, "s", 1).await;
+        let cuts = session(store, "s").await.marks.cuts;
+        let set = async |cuts, variables: &[(&str, Option<&str>)]| {
+            let set = variables.iter();
+            let change = Change {
+                variables: Some(VariablesChange {
+                    cuts,
+                    entries_max: 2,
+                    set: set
+                        .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
+                        .collect(),
+                }),
+                ..Change::default()
+            };
+            let changed = store.change(named("ann", "s"), change, 4, QUOTA).await;
+            let metadata = changed.unwrap().details.metadata.into_iter();
+            metadata
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
+        };
+        let both = [("a", Some("1")), ("b", Some("2"))];
+        assert_eq!(set(Some(cuts), &both).await, ["a=1", "b=2"]);
+        let too_many = [("a", Some("3")), ("c", Some("4"))];
+        assert_eq!(set(Some(cuts), &too_many).await, ["a=1", "b=2"]);
+        let replaced = [("a", None), ("c", Some("4"))];
+        assert_eq!(set(Some(cuts + 1), &replaced).await, ["a=1", "b=2"]);
+        assert_eq!(set(None, &replaced).await, ["b=2", "c=4"]);
     }
 }
 
