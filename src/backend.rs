@@ -3,6 +3,7 @@
 //! An attempt results in one answer or one [`Failure`]. A backend does not retry, queue or count calls. The lane does
 //! this; if a backend did it too, the load would multiply.
 
+mod agent;
 pub mod anthropic;
 mod events;
 pub(crate) mod failure;
@@ -21,6 +22,7 @@ pub(crate) mod wake;
 
 use std::sync::Arc;
 
+use kebne_agents::Agents;
 use kebne_lane::{Answer, Attempt, Backend, Failure};
 
 use crate::{
@@ -29,6 +31,7 @@ use crate::{
     memory::ByteBudget,
     settings::{BackendKind, BackendSettings, Environment},
 };
+pub use agent::AgentBackend;
 pub use anthropic::AnthropicBackend;
 pub use function::{Function, FunctionBackend};
 pub use huggingface::HuggingFaceBackend;
@@ -54,6 +57,8 @@ pub enum ModelBackend {
     Anthropic(Box<AnthropicBackend>),
     /// A client of a function.
     Function(Box<FunctionBackend>),
+    /// An agent inside this process.
+    Agent(Box<AgentBackend>),
     /// A client of a server that the gateway starts and stops.
     Owned(Box<OwnedBackend<ModelBackend>>),
 }
@@ -145,7 +150,17 @@ impl ModelBackend {
                 let backend = FunctionBackend::build(settings, environment)?;
                 Ok(Self::Function(Box::new(backend)))
             }
+            BackendKind::Agent => Ok(Self::Agent(Box::new(AgentBackend::new(&settings.name)))),
         }
+    }
+
+    /// Has the backend of an agent run it.
+    #[must_use]
+    pub fn with_agents(mut self, agents: &Agents) -> Self {
+        if let Self::Agent(backend) = &mut self {
+            backend.connect(agents);
+        }
+        self
     }
 
     /// Charges the whole answers of this backend to `answers`.
@@ -159,6 +174,8 @@ impl ModelBackend {
             Self::HuggingFace(backend) => backend.charge_answers_to(answers),
             Self::Anthropic(backend) => backend.charge_answers_to(answers),
             Self::Function(backend) => backend.charge_answers_to(answers),
+            // What it answers is in the store of agents, which bounds it.
+            Self::Agent(_) => {}
             // Its client was made with a budget.
             Self::Owned(_) => {}
         }
@@ -180,6 +197,7 @@ impl ModelBackend {
             Self::HuggingFace(backend) => backend.upstream().check(path).await,
             Self::Anthropic(backend) => backend.upstream().check(path).await,
             Self::Function(backend) => backend.upstream().check(path).await,
+            Self::Agent(_) => Ok(()),
             Self::Owned(_) => Err(CheckFailed::without_answer("it has no client".to_owned())),
         }
     }
@@ -217,6 +235,7 @@ impl Backend for ModelBackend {
             Self::HuggingFace(backend) => backend.attempt(attempt).await,
             Self::Anthropic(backend) => backend.attempt(attempt).await,
             Self::Function(backend) => backend.attempt(attempt).await,
+            Self::Agent(backend) => backend.attempt(attempt).await,
             Self::Owned(backend) => backend.attempt(attempt).await,
         }
     }

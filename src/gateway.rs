@@ -16,6 +16,7 @@ use std::{
 
 use kebne_accounts::Accounts;
 use kebne_actors::{ActorRef, ActorReport, ActorSystem, Props, Spawn};
+use kebne_agents::Agents;
 use kebne_answer_cache::AnswerCache;
 use kebne_collections::Collections;
 use kebne_context::{ContextHandle, Keyring, Memorizer, prompts::PromptStore};
@@ -41,6 +42,7 @@ use crate::{
 
 mod accounts;
 mod affinity;
+mod agents;
 mod apply;
 mod balancer;
 pub mod behalf;
@@ -113,6 +115,7 @@ struct Inner {
     memorizer: Option<Memorizer>,
     collections: Collections,
     jobs: Jobs,
+    agents: Agents,
     answer_cache: AnswerCache,
     embedder: Arc<dyn Embedder>,
     /// The same one, if it is a model that is asked.
@@ -214,6 +217,7 @@ impl Gateway {
         let collections =
             collections::start(&supervisor, settings, environment, Arc::clone(&embedder)).await?;
         let jobs = jobs::start(&supervisor, settings, environment)?;
+        let agents = agents::start(&supervisor, settings, environment)?;
         let answer_cache = cache::start(&supervisor, settings, environment)?;
         let learned = Learned::open(&settings.server.learned_path);
         let monitor = monitor(settings, learned.as_ref());
@@ -232,6 +236,7 @@ impl Gateway {
                 memorizer,
                 collections,
                 jobs,
+                agents,
                 answer_cache,
                 embedder,
                 lane_embedder,
@@ -363,6 +368,11 @@ impl Gateway {
         &self.inner.jobs
     }
 
+    /// Returns the agents.
+    pub fn agents(&self) -> &Agents {
+        &self.inner.agents
+    }
+
     /// Returns the store of kept answers.
     pub fn answer_cache(&self) -> &AnswerCache {
         &self.inner.answer_cache
@@ -481,6 +491,7 @@ impl Gateway {
             memorizer.stop();
         }
         self.inner.jobs.drain();
+        self.inner.agents.drain();
         let lanes = self.all_lanes();
         let lanes = lanes.iter().map(|lane| lane.handle.drain());
         futures_util::future::join_all(lanes).await;
@@ -517,6 +528,7 @@ impl Gateway {
         self.inner.threads.stop();
         self.inner.collections.stop();
         self.inner.jobs.stop();
+        self.inner.agents.stop();
         self.inner.answer_cache.stop();
         let accountant = self.inner.accountant_thread.lock();
         if let Some(thread) = accountant.unwrap_or_else(PoisonError::into_inner).take() {

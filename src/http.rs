@@ -4,6 +4,7 @@
 
 mod accept;
 mod admin;
+mod agents;
 mod alerts;
 mod backends;
 mod browsers;
@@ -216,6 +217,7 @@ fn routes(config: &mut web::ServiceConfig) {
 fn operations() -> Vec<Resource> {
     let mut operations = calls_to_models();
     operations.extend(queued_calls());
+    operations.extend(agents());
     operations.extend(kept_objects());
     operations.extend(session_memory());
     operations.extend(collections());
@@ -250,6 +252,32 @@ fn queued_calls() -> Vec<Resource> {
         only("/v1/jobs/{id}/response", get(by_caller(jobs::response))),
         only("/v1/jobs/{id}/cancel", post(by_caller(jobs::cancel))),
         only("/v1/jobs/{id}/events", get(by_caller(jobs::events::follow))),
+    ]
+}
+
+/// The operations on agents and their runs.
+fn agents() -> Vec<Resource> {
+    use agents::{events, runs};
+    vec![
+        only("/v1/agents", post(by_caller(agents::create))).route(get(by_caller(agents::list))),
+        only("/v1/agents/{name}", get(by_caller(agents::read)))
+            .route(post(by_caller(agents::change)))
+            .route(delete(by_caller(agents::remove))),
+        only("/v1/agents/{name}/runs", post(by_caller(runs::create)))
+            .route(get(by_caller(runs::list))),
+        only("/v1/agents/{name}/runs/{run}", get(by_caller(runs::read))),
+        only(
+            "/v1/agents/{name}/runs/{run}/events",
+            get(by_caller(events::follow)),
+        ),
+        only(
+            "/v1/agents/{name}/runs/{run}/cancel",
+            post(by_caller(runs::cancel)),
+        ),
+        only(
+            "/v1/agents/{name}/runs/{run}/approvals/{call}",
+            post(by_caller(runs::decide)),
+        ),
     ]
 }
 

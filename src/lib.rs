@@ -1,5 +1,6 @@
 //! The Kebne gateway: an OpenAI-compatible service in front of fragile, cold-starting model servers.
 
+pub mod agents;
 pub mod alerts;
 pub mod answer_cache;
 pub mod api_key;

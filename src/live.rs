@@ -67,6 +67,8 @@ pub struct Live {
     collections: Mutex<Option<Totals>>,
     /// What the store of jobs held when it was counted last.
     jobs: Mutex<Option<kebne_jobs::Totals>>,
+    /// The runs that the store of agents held when they were counted last.
+    agents: Mutex<Option<kebne_agents::Totals>>,
     /// The steps of the last calls that searched.
     steps: Mutex<StepTimes>,
     closed: CancellationToken,
@@ -167,6 +169,7 @@ impl Live {
             sessions: AtomicU64::new(u64::MAX),
             collections: Mutex::default(),
             jobs: Mutex::default(),
+            agents: Mutex::default(),
             steps: Mutex::default(),
             closed: CancellationToken::new(),
         }

@@ -3,6 +3,7 @@
 //! Calls are counted from their records when they end. The numbers of lanes, actors and budgets are read when the
 //! metrics are written. All names are in `names`.
 
+mod agents;
 mod cache;
 mod calls;
 mod events;
@@ -46,6 +47,7 @@ use crate::{
     reload::ReloadStatus,
 };
 
+pub use agents::AgentReadings;
 pub use cache::CacheReadings;
 use calls::Calls;
 pub use jobs::JobReadings;
@@ -84,6 +86,8 @@ pub struct Readings {
     pub collections: Option<(Totals, usize)>,
     /// The jobs.
     pub jobs: JobReadings,
+    /// The agents.
+    pub agents: AgentReadings,
     /// What the gateway itself has asked models.
     pub inner_calls: Vec<(Purpose, InnerCount)>,
     /// What that has used, and the currency of its cost.
@@ -171,6 +175,7 @@ impl Metrics {
             collections(&mut registry, totals, *index_bytes);
         }
         jobs::register_all(&mut registry, &readings.jobs);
+        agents::register_all(&mut registry, &readings.agents);
         alerts(&mut registry, readings.alerts.as_deref());
         service(&mut registry, snapshot, readings);
         reloads(&mut registry, &readings.reloads);

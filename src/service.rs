@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(feature = "otel")]
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::{
+    agents::AgentHost,
     alerts::Watching,
     discovery::Discovery,
     events::{Events, StartEventsError},
@@ -145,6 +146,10 @@ pub async fn run(
     let state = Arc::new(state);
     let worker = Arc::new(JobWorker::new(&state));
     state.jobs.connect(worker).await.map_err(StartError::from)?;
+    let host = Arc::new(AgentHost::new(&state));
+    let has_runs = settings.agent_store.path.exists();
+    let connected = state.agents.connect(host, has_runs).await;
+    connected.map_err(StartError::from)?;
     let address = listener.local_addr()?;
     let watching = Watching::start(&gateway, &state.shares, address, settings, environment)?;
     #[cfg(feature = "nats")]
@@ -255,6 +260,11 @@ async fn count_sessions(state: &State) -> Infallible {
             tracing::debug!(%error, "the jobs could not be counted");
         }
         state.live.note_jobs(totals.ok());
+        let totals = state.agents.totals().await;
+        if let Err(error) = &totals {
+            tracing::debug!(%error, "the runs of agents could not be counted");
+        }
+        state.live.note_agents(totals.ok());
         if let Err(error) = state.read_prompts_again().await {
             tracing::debug!(%error, "the stored prompts could not be read again");
         }

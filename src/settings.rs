@@ -6,6 +6,7 @@
 //! are none, all contradictions are reported. There is no global state, and only [`environment`] reads the process
 //! environment.
 
+mod agents;
 pub mod alerts;
 pub mod backend;
 pub mod base_url;
@@ -63,6 +64,7 @@ pub use fallback::{FallbackAfter, FallbackSettings};
 pub use health::HealthSettings;
 pub use hooks::{HookSettings, HooksSettings};
 pub use kebne_accounts::AccountsSettings;
+pub use kebne_agents::{AgentSpec, AgentStoreSettings};
 pub use kebne_answer_cache::CacheSettings;
 pub use kebne_cache::CacheRules;
 pub use kebne_collections::CollectionsSettings;
@@ -139,8 +141,12 @@ pub struct Settings {
     pub functions: Vec<FunctionSettings>,
     /// Where versions and outcomes of prompts are kept.
     pub prompt_store: PromptStoreSettings,
+    /// Where runs of agents, and agents that callers create, are kept.
+    pub agent_store: AgentStoreSettings,
     /// Names that callers use as models, behind which rules choose the model.
     pub routes: Vec<RouteSettings>,
+    /// Agents that all callers may run; each is also a model.
+    pub agents: Vec<AgentSpec>,
     /// Named prompt templates.
     pub prompts: Vec<PromptSettings>,
     /// Named checks on what models are asked and what they answer.
@@ -173,7 +179,9 @@ impl Default for Settings {
             models: default_models(),
             functions: Vec::new(),
             prompt_store: PromptStoreSettings::default(),
+            agent_store: AgentStoreSettings::default(),
             routes: Vec::new(),
+            agents: Vec::new(),
             prompts: Vec::new(),
             guards: Vec::new(),
             #[cfg(feature = "lab")]
@@ -226,7 +234,9 @@ impl Validate for Settings {
         errors.extend(validate_each(&self.backends, &join(path, "backends")));
         errors.extend(validate_each(&self.models, &join(path, "models")));
         errors.extend(self.prompt_store.validate(&join(path, "prompt_store")));
+        errors.extend(self.agent_store.validate(&join(path, "agent_store")));
         errors.extend(validate_each(&self.routes, &join(path, "routes")));
+        errors.extend(validate_each(&self.agents, &join(path, "agents")));
         errors.extend(validate_each(&self.prompts, &join(path, "prompts")));
         errors.extend(validate_each(&self.guards, &join(path, "guards")));
         errors.extend(self.contradictions(path));
@@ -260,6 +270,7 @@ impl Settings {
         errors.extend(cache::unknown_judges(self, path));
         errors.extend(functions::contradictions(self, path));
         errors.extend(routes::contradictions(self, path));
+        errors.extend(agents::contradictions(self, path));
         errors.extend(self.shared_files(path));
         errors
     }
@@ -276,6 +287,7 @@ impl Settings {
             ("cache.path", cache.then_some(&self.cache.path)),
             ("accounts.path", Some(&self.accounts.path)),
             ("prompt_store.path", Some(&self.prompt_store.path)),
+            ("agent_store.path", Some(&self.agent_store.path)),
             (
                 "events.outbox.path",
                 has_outbox.then_some(&self.events.outbox.path),
@@ -365,6 +377,7 @@ impl Settings {
         let mut known = self.model_names();
         known.extend(self.routes.iter().map(|route| route.name.as_str()));
         known.extend(self.functions.iter().map(|one| one.name.as_str()));
+        known.extend(self.agents.iter().map(|agent| agent.name.as_str()));
         let mut errors = Vec::new();
         for (index, key) in self.server.keys.iter().enumerate() {
             for name in key.models.iter().flatten() {

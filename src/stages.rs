@@ -87,12 +87,14 @@ pub struct Arrival {
 pub enum Head {
     /// That of a request.
     Request(HttpRequest),
-    /// That of a job, whose caller is known.
+    /// That of a call that came by no connection, such as that of a job. Its caller is known.
     Job {
         /// The headers.
         headers: HeaderMap,
         /// Who has queued it.
         caller: Arc<Caller>,
+        /// The function that is called, if the surface is that of functions.
+        function: Option<String>,
     },
 }
 
@@ -110,6 +112,19 @@ impl Arrival {
         match &self.head {
             Head::Request(http) => http.headers(),
             Head::Job { headers, .. } => headers,
+        }
+    }
+
+    /// Returns the model or the function that the path names.
+    fn named(&self) -> Option<&str> {
+        match &self.head {
+            Head::Request(http) => {
+                let parameters = http.match_info();
+                parameters
+                    .get("deployment")
+                    .or_else(|| parameters.get("function"))
+            }
+            Head::Job { function, .. } => function.as_deref(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use kebne_agents::Agents;
 use kebne_collections::Collections;
 use kebne_context::{
     ContextHandle, Memorizer, MemoryCounts,
@@ -23,6 +24,7 @@ use crate::consume::Consumer;
 #[cfg(feature = "otel")]
 use crate::telemetry::Telemetry;
 use crate::{
+    agents::AgentSpecs,
     answer_cache::Cache,
     bodies::Bodies,
     caller::{Callers, SETTINGS_PREFIX},
@@ -68,6 +70,10 @@ pub struct State {
     pub collections: Collections,
     /// The jobs.
     pub jobs: Jobs,
+    /// The agents.
+    pub agents: Agents,
+    /// The agents of the settings.
+    pub agent_specs: AgentSpecs,
     /// The kept answers.
     pub cache: Cache,
     /// The responses that are kept.
@@ -145,6 +151,8 @@ impl State {
             context: gateway.context().clone(),
             collections: gateway.collections().clone(),
             jobs: gateway.jobs().clone(),
+            agents: gateway.agents().clone(),
+            agent_specs: AgentSpecs::new(settings),
             cache: Cache::new(gateway.answer_cache().clone(), settings),
             gateway,
             callers,
@@ -202,6 +210,7 @@ impl State {
         self.prompt_settings.replace(settings.prompts.clone());
         self.prompts_changed();
         self.routes.change(settings, &self.gateway);
+        self.agent_specs.change(settings);
         let accounts = self.gateway.accounts();
         accounts.change(settings.accounts.clone());
         self.callers.set_keys(&settings.server.keys);

@@ -141,6 +141,40 @@ event_data! {
 }
 
 event_data! {
+    /// A step of a run of an agent was confirmed.
+    AgentStep is "agent.step" version 1 {
+        /// The id of the run.
+        run: String,
+        /// The agent that has the conversation.
+        agent: String,
+        /// The number of the step in its run, from 1.
+        number: u64,
+        /// What was confirmed: `began`, `answered`, `calling`, `returned`, `held`, `handed_off`, `decided` or `cancel_asked`.
+        step: String,
+    }
+}
+
+event_data! {
+    /// A run of an agent has ended.
+    AgentRunEnded is "agent.run.ended" version 1 {
+        /// The id of the run.
+        run: String,
+        /// The agent that had the conversation last.
+        agent: String,
+        /// How it ended: `completed`, `failed`, `cancelled`, `steps_used`, `tokens_used`, `cost_used`, `time_used`, `looping`, `stalled` or `crashed`.
+        ending: String,
+        /// The answers of models.
+        steps: u64,
+        /// The tokens of input, those of agents that it gave tasks to included.
+        input_tokens: u64,
+        /// The tokens of output, those of agents that it gave tasks to included.
+        output_tokens: u64,
+        /// The time from its begin to its end, in milliseconds.
+        duration_ms: u64,
+    }
+}
+
+event_data! {
     /// An alert was opened.
     AlertOpened is "alert.opened" version 1 {
         /// The number of the alert.
@@ -228,6 +262,10 @@ pub enum Data {
     RouteDecided(RouteDecided),
     /// A session was changed.
     SessionChanged(SessionChanged),
+    /// A step of a run of an agent was confirmed.
+    AgentStep(AgentStep),
+    /// A run of an agent has ended.
+    AgentRunEnded(AgentRunEnded),
     /// An alert was opened.
     AlertOpened(AlertOpened),
     /// An alert was closed.
@@ -252,7 +290,7 @@ impl Data {
         schema_id(kind, version)
     }
 
-    /// Returns what the event is about: a request, a session, or the subject of an alert.
+    /// Returns what the event is about: a request, a session, a run, or the subject of an alert.
     pub fn subject(&self) -> &str {
         match self {
             Self::CallEnded(data) => &data.request,
@@ -260,6 +298,8 @@ impl Data {
             Self::GuardVerdict(data) => &data.request,
             Self::RouteDecided(data) => &data.request,
             Self::SessionChanged(data) => &data.session,
+            Self::AgentStep(data) => &data.run,
+            Self::AgentRunEnded(data) => &data.run,
             Self::AlertOpened(data) => &data.about,
             Self::AlertClosed(data) => &data.about,
         }
@@ -272,6 +312,8 @@ impl Data {
             Self::GuardVerdict(data) => event.with_data(data),
             Self::RouteDecided(data) => event.with_data(data),
             Self::SessionChanged(data) => event.with_data(data),
+            Self::AgentStep(data) => event.with_data(data),
+            Self::AgentRunEnded(data) => event.with_data(data),
             Self::AlertOpened(data) => event.with_data(data),
             Self::AlertClosed(data) => event.with_data(data),
         }
@@ -287,6 +329,8 @@ impl Data {
             Self::GuardVerdict(data) => of(data),
             Self::RouteDecided(data) => of(data),
             Self::SessionChanged(data) => of(data),
+            Self::AgentStep(data) => of(data),
+            Self::AgentRunEnded(data) => of(data),
             Self::AlertOpened(data) => of(data),
             Self::AlertClosed(data) => of(data),
         }

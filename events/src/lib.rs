@@ -14,8 +14,8 @@ mod types;
 
 pub use cloud_event::{CloudEvent, ReadError, SpecVersion, WriteError};
 pub use data::{
-    AlertClosed, AlertOpened, CallCost, CallEnded, Data, GuardVerdict, RouteDecided, SessionChange,
-    SessionChanged,
+    AgentRunEnded, AgentStep, AlertClosed, AlertOpened, CallCost, CallEnded, Data, GuardVerdict,
+    RouteDecided, SessionChange, SessionChanged,
 };
 pub use event::Event;
 pub use filter::matches;

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     data::{
-        AlertClosed, AlertOpened, CallCost, CallEnded, GuardVerdict, RouteDecided, SessionChanged,
+        AgentRunEnded, AgentStep, AlertClosed, AlertOpened, CallCost, CallEnded, GuardVerdict,
+        RouteDecided, SessionChanged,
     },
     schema::{EventData, Field, schema_id, type_name},
 };
@@ -21,12 +22,14 @@ pub struct EventType {
 }
 
 /// All types of events.
-pub const TYPES: [EventType; 7] = [
+pub const TYPES: [EventType; 9] = [
     EventType::of::<CallEnded>(),
     EventType::of::<CallCost>(),
     EventType::of::<GuardVerdict>(),
     EventType::of::<RouteDecided>(),
     EventType::of::<SessionChanged>(),
+    EventType::of::<AgentStep>(),
+    EventType::of::<AgentRunEnded>(),
     EventType::of::<AlertOpened>(),
     EventType::of::<AlertClosed>(),
 ];

@@ -31,6 +31,8 @@ pub enum Target {
     Service(String),
     /// A function, by its name.
     Function(String),
+    /// An agent, by its name, which is that of the model that stands for it.
+    Agent(String),
 }
 
 /// What was found when a rule was looked at.
@@ -76,7 +78,9 @@ impl Target {
     /// Returns the model that is called.
     pub fn model(&self) -> &str {
         match self {
-            Self::Model(name) | Self::Service(name) | Self::Function(name) => name,
+            Self::Model(name) | Self::Service(name) | Self::Function(name) | Self::Agent(name) => {
+                name
+            }
         }
     }
 
@@ -86,6 +90,7 @@ impl Target {
             Self::Model(_) => "model",
             Self::Service(_) => "service",
             Self::Function(_) => "function",
+            Self::Agent(_) => "agent",
         }
     }
 }
@@ -93,11 +98,15 @@ impl Target {
 impl Router {
     /// Creates the router of a route, whose settings were checked.
     pub fn new(settings: RouteSettings) -> Self {
-        let target = |rule: &RouteRuleSettings| match (settings.service_name(rule), &rule.function)
-        {
-            (Some(name), _) => Target::Service(name),
-            (None, Some(name)) => Target::Function(name.clone()),
-            (None, None) => Target::Model(
+        let target = |rule: &RouteRuleSettings| match (
+            settings.service_name(rule),
+            &rule.function,
+            &rule.agent,
+        ) {
+            (Some(name), ..) => Target::Service(name),
+            (None, Some(name), _) => Target::Function(name.clone()),
+            (None, None, Some(agent)) => Target::Agent(agent.clone()),
+            (None, None, None) => Target::Model(
                 rule.target
                     .clone()
                     .unwrap_or_else(|| settings.default.clone()),

@@ -52,12 +52,14 @@ pub struct RouteRuleSettings {
     pub name: String,
     /// What must hold for a call. A rule without conditions matches each call.
     pub when: ConditionSettings,
-    /// The model that is called, by its name or an alias. Either it, `service` or `function` is required.
+    /// The model that is called, by its name or an alias. It, `service`, `function` or `agent` is required.
     pub target: Option<String>,
     /// The service that is called in place of a model of the settings.
     pub service: Option<ServiceSettings>,
     /// The function that answers in place of a model.
     pub function: Option<String>,
+    /// The agent of the settings that runs in place of a model, by its name.
+    pub agent: Option<String>,
     /// `true` if the rest of a session stays with this rule: it then matches whatever its conditions say, and only rules before it are looked
     /// at. Default `false`.
     pub stay: bool,

@@ -125,6 +125,7 @@ impl Gateway {
             environment,
             supervisor: &inner.supervisor,
             answers: &inner.answers,
+            agents: &inner.agents,
             servers: &inner.servers,
             former: former.map(|former| &**former),
             load_times: self.load_times_earlier(backend),

@@ -3,7 +3,7 @@
 
 use crate::{
     backend::{ModelBackend, wake},
-    gateway::{cache, collections, context::secrets, jobs, owned},
+    gateway::{agents, cache, collections, context::secrets, jobs, owned},
     settings::{BaseUrl, Environment, Settings, SettingsError, functions, routes},
     tls,
 };
@@ -59,6 +59,9 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
     }
     if let Err((key, reason)) = jobs::keyring(&settings.jobs, environment) {
         errors.push(SettingsError::new(format!("jobs.{key}"), reason));
+    }
+    if let Err((key, reason)) = agents::keyring(&settings.agent_store, environment) {
+        errors.push(SettingsError::new(format!("agent_store.{key}"), reason));
     }
     if let Err((key, reason)) = cache::keyring(&settings.cache, environment) {
         errors.push(SettingsError::new(format!("cache.{key}"), reason));

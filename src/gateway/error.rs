@@ -128,6 +128,14 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
+    /// Runs of agents cannot be kept.
+    #[error("`agent_store.{key}`: {reason}")]
+    Agents {
+        /// The setting that is to blame.
+        key: &'static str,
+        /// The reason.
+        reason: String,
+    },
     /// Prompts cannot be kept.
     #[error("`prompt_store.path`: {0}")]
     Prompts(String),

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kebne_actors::ActorRef;
+use kebne_agents::Agents;
 use kebne_control::{LoadTimes, Snapshot};
 use kebne_lane::{LaneBuilder, LaneHandle, Prewarm};
 use kebne_servers::{Failing, Servers};
@@ -60,6 +61,8 @@ pub(super) struct LaneParts<'a> {
     pub(super) supervisor: &'a ActorRef<Supervisor>,
     /// The memory of large answers, shared by all backends.
     pub(super) answers: &'a ByteBudget,
+    /// The agents, which some backends run.
+    pub(super) agents: &'a Agents,
     /// The servers that the gateway starts and stops.
     pub(super) servers: &'a Servers,
     /// The lane that is replaced, whose server goes on if it is the same.

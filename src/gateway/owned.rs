@@ -128,7 +128,8 @@ fn client(
     parts: &LaneParts<'_>,
 ) -> Result<Arc<ModelBackend>, BuildError> {
     let backend = ModelBackend::build(settings, parts.environment)?;
-    Ok(Arc::new(backend.with_answer_budget(parts.answers)))
+    let backend = backend.with_answer_budget(parts.answers);
+    Ok(Arc::new(backend.with_agents(parts.agents)))
 }
 
 fn launch(

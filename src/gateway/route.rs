@@ -10,7 +10,7 @@ use crate::{
     backend::Function,
     gateway::{Gateway, GatewayError, balancer::Balancer, lane::Lane, unfit::Unfit},
     llm::ModelRequest,
-    settings::{Api, FallbackSettings},
+    settings::{Api, BackendKind, FallbackSettings},
 };
 
 /// Where a model's calls go.
@@ -121,6 +121,13 @@ impl Gateway {
         let speaks = |target: &Target| target.lane.settings.speaks(api);
         let route = self.route(model);
         route.is_some_and(|route| route.targets().any(|target| speaks(target)))
+    }
+
+    /// Returns `true` if a backend of a model is an agent.
+    pub fn runs_agent(&self, model: &str) -> bool {
+        let is_agent = |target: &Target| target.lane.settings.kind == BackendKind::Agent;
+        let route = self.route(model);
+        route.is_some_and(|route| route.targets().any(|target| is_agent(target)))
     }
 
     /// Returns `true` if a copy of a call to a model may be sent to another model: the two share no backend, or one that they share has more

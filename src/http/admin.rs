@@ -13,7 +13,7 @@ use crate::{
         cache,
         visit::{Visit, respond},
     },
-    metrics::{JobReadings, Readings, RouteReadings},
+    metrics::{AgentReadings, JobReadings, Readings, RouteReadings},
     state::State,
     surface::error::ApiError,
 };
@@ -66,6 +66,10 @@ pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
             totals: state.live.jobs(),
             counts: state.jobs.counts().all().collect(),
         },
+        agents: AgentReadings {
+            totals: state.live.agents(),
+            tally: state.agents.counts().tally(),
+        },
         inner_calls: state.gateway.inner_counts().all().collect(),
         inner_spent: (
             state.gateway.inner_counts().spent(),
@@ -114,6 +118,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "routes": json!({"decisions": state.routes.counts().decisions(), "waiting": state.routes.waiting()}),
         "collections": state.live.collections_sample(state.collections.index_bytes()),
         "jobs": jobs(&visit),
+        "agents": agents(state),
         "embedding": state.collections.progress(),
         "settings": state.reloader.status(),
         "accounts": account_store(&state.gateway.accounts().health()),
@@ -121,6 +126,23 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "events": state.events.report(),
         "consume": state.consumed(),
     })))
+}
+
+/// Returns the runs that the store of agents holds, those that go on in this process, and what became of runs since the start.
+fn agents(state: &State) -> serde_json::Value {
+    let totals = state.live.agents().map(|totals| {
+        json!({"running": totals.running, "waiting": totals.waiting, "ended": totals.ended})
+    });
+    let (counts, tally) = (state.agents.counts(), state.agents.counts().tally());
+    let ended: BTreeMap<&str, u64> = tally
+        .ended
+        .iter()
+        .map(|(ending, count)| (ending.name(), *count))
+        .collect();
+    json!({
+        "store": totals, "running_here": counts.running(),
+        "since_start": {"started": tally.started, "steps": tally.steps, "calls": tally.calls, "decisions": tally.decisions, "ended": ended},
+    })
 }
 
 /// Returns what the store of jobs holds, and what became of jobs since the start; `null` before the first job.

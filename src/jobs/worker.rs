@@ -113,7 +113,11 @@ fn arrival(state: &State, job: &Leased) -> Result<Arrival, Unmade> {
     Ok(Arrival {
         surface,
         id: job.id.as_str().into(),
-        head: Head::Job { headers, caller },
+        head: Head::Job {
+            headers,
+            caller,
+            function: None,
+        },
         body: Body::Here(body),
     })
 }

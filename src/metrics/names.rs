@@ -349,6 +349,25 @@ pub(super) const JOB_STORE_UP: Metric = metric(
     &[],
     "1 if what the store of jobs holds could be counted last, else 0",
 );
+pub(super) const AGENT_RUNS: Metric = metric(
+    "kebne_agent_runs",
+    Gauge,
+    &["status"],
+    "Runs of agents of all tenants, counted every few seconds: `running`, `waiting` (for a human), `ended` (kept for `agent_store.retention`)",
+);
+pub(super) const AGENT_EVENTS: Metric = metric(
+    "kebne_agent_events",
+    Counter,
+    &["event"],
+    "What became of runs of agents: `started`, and their endings `completed`, `failed`, `cancelled`, `steps_used`, `tokens_used`, `cost_used`, `time_used`, \
+     `looping`, `stalled`, `crashed`; of their steps: `step` (an answer of a model), `decided` (by a human), and calls of tools: `call_done`, `call_failed`, `call_unknown`, `call_denied`",
+);
+pub(super) const AGENT_STORE_UP: Metric = metric(
+    "kebne_agent_store_up",
+    Gauge,
+    &[],
+    "1 if the runs in the store of agents could be counted last, else 0",
+);
 pub(super) const CACHE_STORE_UP: Metric = metric(
     "kebne_cache_store_up",
     Gauge,
@@ -854,6 +873,9 @@ pub(super) const ALL: &[&Metric] = &[
     &JOB_WAIT,
     &JOB_EVENTS,
     &JOB_STORE_UP,
+    &AGENT_RUNS,
+    &AGENT_EVENTS,
+    &AGENT_STORE_UP,
     &CACHE_STORE_UP,
     &ACCOUNT_STORE_FAILURES,
     &BUDGET_USED,

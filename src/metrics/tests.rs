@@ -124,6 +124,16 @@ fn text() -> String {
         prompts: Vec::new(),
         routes: super::RouteReadings::default(),
         collections: Some((kebne_collections::Totals::default(), 1)),
+        agents: super::AgentReadings {
+            totals: Some(kebne_agents::Totals::default()),
+            tally: kebne_agents::Tally {
+                ended: kebne_agents::Ending::ALL
+                    .into_iter()
+                    .map(|ending| (ending, 1))
+                    .collect(),
+                ..kebne_agents::Tally::default()
+            },
+        },
         jobs: super::JobReadings {
             totals: Some(kebne_jobs::Totals::default()),
             counts: kebne_jobs::Counts::default().all().collect(),

@@ -42,6 +42,7 @@ pub fn stores(asker: &Asker) -> Vec<Box<dyn Erasable>> {
         Box::new(Sessions(asker.state.clone())),
         Box::new(Documents(asker.state.clone())),
         Box::new(QueuedCalls(asker.state.clone())),
+        Box::new(Runs(asker.state.clone())),
         Box::new(PromptCalls(asker.state.clone())),
         Box::new(Answers(asker.state.clone())),
         Box::new(WaitingEvents(asker.state.clone())),
@@ -59,6 +60,9 @@ struct Documents(Data<State>);
 
 /// Jobs and batches: their requests, their results, and notices.
 struct QueuedCalls(Data<State>);
+
+/// Agents that a tenant has created, and runs of agents with all their texts.
+struct Runs(Data<State>);
 
 /// The versions of prompts that calls got, and the outcomes of calls.
 struct PromptCalls(Data<State>);
@@ -279,6 +283,32 @@ impl Erasable for QueuedCalls {
     }
 }
 
+impl Erasable for Runs {
+    fn name(&self) -> &'static str {
+        "agents"
+    }
+
+    fn knows_users(&self) -> bool {
+        false
+    }
+
+    fn count<'a>(&'a self, whose: &'a Whose) -> Answer<'a, Kept> {
+        Box::pin(async move { Ok(of_agents(&self.0.agents.held(&whose.tenant).await?)) })
+    }
+
+    fn erase<'a>(&'a self, whose: &'a Whose) -> Answer<'a, Erased> {
+        Box::pin(async move {
+            let erased = self.0.agents.erase(&whose.tenant).await?;
+            Ok(Erased {
+                removed: of_agents(&erased.removed),
+                key_erased: erased.key_erased,
+                log_emptied: erased.log_emptied,
+                out_of_reach: BTreeMap::new(),
+            })
+        })
+    }
+}
+
 impl Erasable for PromptCalls {
     fn name(&self) -> &'static str {
         "prompts"
@@ -410,6 +440,21 @@ fn of_jobs(held: &kebne_jobs::erasure::Holdings) -> Kept {
         ("jobs", held.jobs),
         ("batches", held.batches),
         ("notices", held.notices),
+    ];
+    Kept {
+        items: items.into_iter().filter(|(_, count)| *count > 0).collect(),
+        bytes: held.bytes,
+        oldest: held.oldest.map(seconds),
+        newest: held.newest.map(seconds),
+        has_key: held.has_key,
+    }
+}
+
+fn of_agents(held: &kebne_agents::Holdings) -> Kept {
+    let items = [
+        ("agents", held.agents),
+        ("agent_runs", held.runs),
+        ("agent_events", held.events),
     ];
     Kept {
         items: items.into_iter().filter(|(_, count)| *count > 0).collect(),

@@ -162,8 +162,9 @@ async fn a_signature_holds_for_the_whole_report_and_outlives_a_rotation() {
 }
 
 /// The folders that open a database, each with the stores of its content or the reason why it holds nothing of callers.
-const DATABASES: [(&str, &str); 8] = [
+const DATABASES: [(&str, &str); 9] = [
     ("actors/accounts", "numbers of keys and budgets, no texts"),
+    ("actors/agents", "agents"),
     ("actors/cache", "cache"),
     ("actors/collections", "collections"),
     ("actors/context", "sessions, backend_files, prompts"),

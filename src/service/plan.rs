@@ -124,6 +124,7 @@ impl Plan {
             let settled = async {
                 gateway.when_idle().await;
                 gateway.jobs().when_settled().await;
+                gateway.agents().when_settled().await;
             };
             tokio::select! {
                 () = settled => {}

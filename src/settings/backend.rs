@@ -56,6 +56,8 @@ pub enum BackendKind {
     /// A function of `[[functions]]`, which becomes a backend.
     #[serde(skip)]
     Function,
+    /// The agent of `[[agents]]` with the name of the backend. The program makes such a backend for each agent that has none.
+    Agent,
 }
 
 /// An API that some servers of the `OpenAI` dialect have.
@@ -77,7 +79,7 @@ pub enum Api {
 pub struct BackendSettings {
     /// The name of the backend and of its lane. Default `simulated`.
     pub name: String,
-    /// The protocol: `simulated`, `openai`, `ollama`, `huggingface` or `anthropic`. Default `simulated`.
+    /// The protocol: `simulated`, `openai`, `ollama`, `huggingface` or `anthropic`; or `agent` for an agent of this name. Default `simulated`.
     pub kind: BackendKind,
     /// The URL of the server, for example `http://127.0.0.1:8000/v1`; required for kinds that call a server, unless it is a
     /// process of the gateway: then the default is `http://127.0.0.1/v1`, and the port is that of the process.
@@ -249,6 +251,7 @@ impl BackendKind {
         match self {
             #[cfg(feature = "lab")]
             Self::Simulated => false,
+            Self::Agent => false,
             Self::OpenAi | Self::Ollama | Self::HuggingFace | Self::Anthropic | Self::Function => {
                 true
             }
@@ -265,6 +268,7 @@ impl BackendKind {
             Self::HuggingFace => "huggingface",
             Self::Anthropic => "anthropic",
             Self::Function => "function",
+            Self::Agent => "agent",
         }
     }
 }

@@ -30,6 +30,7 @@ const SESSIONS: &str = "the store of sessions was opened with it";
 const VECTORS: &str = "vectors were made with it";
 const PROMPTS: &str = "the store of prompts was opened with it";
 const JOBS: &str = "the store of jobs was opened with it";
+const AGENTS: &str = "the store of agents was opened with it";
 const COLLECTIONS: &str = "the store of collections was opened with it";
 const ANSWERS: &str = "the store of answers was opened with it";
 const WRITERS: &str = "the log is written with it";
@@ -92,7 +93,9 @@ const RULES: &[(&str, Effect)] = &[
     ("models", Applied),
     ("functions", Applied),
     ("prompt_store", Kept(PROMPTS)),
+    ("agent_store", Kept(AGENTS)),
     ("routes", Applied),
+    ("agents", Applied),
     ("prompts", Applied),
     ("guards", Applied),
     // Only `kebne simulate` reads it.

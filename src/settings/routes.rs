@@ -6,13 +6,14 @@ use kebne_routing::{RouteRuleSettings, RouteSettings, ServiceSettings};
 
 use crate::settings::{
     BackendKind, BackendSettings, BaseUrl, ModelSettings, Replicas, Settings, SettingsError,
-    Validate, join,
+    Validate, agents, join,
 };
 
 /// The names that settings use, to check routes against.
 struct Names<'s> {
-    /// Models, their aliases, and the services of routes.
+    /// Models, their aliases, the services of routes, and agents.
     models: BTreeSet<String>,
+    agents: BTreeSet<&'s str>,
     routes: BTreeSet<&'s str>,
     functions: BTreeSet<&'s str>,
 }
@@ -50,14 +51,22 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
         let made = backend(name, service);
         errors.extend(of_backend(&made, &at));
     }
+    let agents: BTreeSet<&str> = settings
+        .agents
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    taken.extend(agents.iter().map(|name| (*name).to_owned()));
     let functions = settings.functions.iter();
     let names = Names {
         models: taken,
         routes,
+        agents,
         functions: functions.map(|one| one.name.as_str()).collect(),
     };
     for (index, route) in settings.routes.iter().enumerate() {
         errors.extend(names.unknown(route, &join(path, &format!("routes[{index}]"))));
+        errors.extend(names.misused_agents(route, &join(path, &format!("routes[{index}]"))));
         errors.extend(unguarded(
             settings,
             route,
@@ -67,8 +76,8 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
     errors
 }
 
-/// Returns the settings with a backend and a model for each service of a route, so that services have lanes as all backends have. Settings
-/// that have them stay as they are.
+/// Returns the settings with a backend and a model for each service of a route and for each agent, so that they have lanes as all backends
+/// have. Settings that have them stay as they are.
 pub fn with_services(settings: &Settings) -> Settings {
     let mut extended = settings.clone();
     for (_, route, rule, service) in services(settings) {
@@ -86,14 +95,18 @@ pub fn with_services(settings: &Settings) -> Settings {
         }
         extended.backends.push(backend(name, service));
     }
-    extended
+    agents::with_agents(&extended)
 }
 
-/// Returns the place in the settings of the backend of a service, for errors that name the backend by its place in
+/// Returns the place in the settings of the backend of a service or an agent, for errors that name the backend by its place in
 /// [`with_services`]; `None` for backends of the settings themselves.
 pub fn place_of_service(settings: &Settings, backend: usize) -> Option<String> {
     let number = backend.checked_sub(settings.backends.len())?;
-    services(settings).nth(number).map(|(at, ..)| at)
+    let services: Vec<String> = services(settings).map(|(at, ..)| at).collect();
+    match services.get(number) {
+        Some(at) => Some(at.clone()),
+        None => agents::place_of(settings, number - services.len()),
+    }
 }
 
 type Service<'s> = (
@@ -149,6 +162,38 @@ fn own_models(settings: &Settings) -> BTreeSet<String> {
 }
 
 impl Names<'_> {
+    /// Returns an error for each agent of a route that does not exist, and for each that is named where a model is asked without a caller.
+    fn misused_agents(&self, route: &RouteSettings, at: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut refuse = |key: &str, name: &str| {
+            let message = format!("`{name}` is an agent, which is run only by calls of callers");
+            errors.push(SettingsError::new(join(at, key), message));
+        };
+        if let Some(name) = route
+            .ask_model
+            .as_deref()
+            .filter(|name| self.agents.contains(name))
+        {
+            refuse("ask_model", name);
+        }
+        for (index, rule) in route.rules.iter().enumerate() {
+            let shadow = rule.shadow.as_ref().map(|shadow| shadow.model.as_str());
+            if let Some(name) = shadow.filter(|name| self.agents.contains(name)) {
+                refuse(&format!("rules[{index}].shadow.model"), name);
+            }
+        }
+        for (index, rule) in route.rules.iter().enumerate() {
+            let agent = rule.agent.as_deref().filter(|name| !name.is_empty());
+            if let Some(name) = agent.filter(|name| !self.agents.contains(name)) {
+                let at = join(at, &format!("rules[{index}].agent"));
+                let error = SettingsError::new(at, format!("there is no agent `{name}`"));
+                let known = self.agents.iter().copied();
+                errors.push(error.with_allowed(known).suggesting(name));
+            }
+        }
+        errors
+    }
+
     /// Returns an error for each model of a route that does not exist, or is a route.
     fn unknown(&self, route: &RouteSettings, at: &str) -> Vec<SettingsError> {
         let mut named = vec![("default".to_owned(), &route.default)];
@@ -223,7 +268,7 @@ fn unguarded(settings: &Settings, route: &RouteSettings, at: &str) -> Vec<Settin
         let called = called.chain(rule.canary.as_ref().map(|canary| &canary.model));
         let mut called: Vec<&str> = called.map(String::as_str).collect();
         if rule.target.is_none() {
-            // A service has no guards of its own; those of a function are not those of models.
+            // A service or an agent has no guards of its own; those of a function are not those of models.
             called.push("");
         }
         let missing = guards(&shadow.model).iter().find(|guard| {

@@ -174,8 +174,9 @@ fn the_examples_in_the_file_are_valid() {
         .iter_mut()
         .flat_map(|route| &mut route.rules)
     {
-        // A rule has a target, a service or a function.
+        // A rule has a target, an agent, a function or a service.
         assert!(rule.service.take().is_some() && rule.function.take().is_some());
+        assert!(rule.agent.take().is_some());
     }
     for guard in &mut settings.guards {
         // Keys that exclude others.

@@ -222,6 +222,7 @@ impl Drop for Open {
             &record.trail,
             (price.as_deref(), record.lane()),
         );
+        notes.set_consumed(record.consumed);
         if let Some(reservation) = notes.take_reservation() {
             let consumed = &record.consumed;
             reservation.settle(consumed.tokens, consumed.cost.unwrap_or_default());

@@ -107,11 +107,7 @@ impl Stage for Admit<'_> {
         let content_type = content_type.map(str::to_owned);
         let routed_by = self.state.routes.headers_of(headers);
         let forwarded = trace::forwarded(headers, call.notes.span());
-        let deployment = arrival.request().and_then(|http| {
-            http.match_info()
-                .get("deployment")
-                .or_else(|| http.match_info().get("function"))
-        });
+        let deployment = arrival.named();
         // The path is decoded but for its slashes.
         let deployment = deployment.map(|name| name.replace("%2F", "/").replace("%2f", "/"));
         let encoding = headers.get(CONTENT_ENCODING).cloned();

@@ -28,7 +28,8 @@ impl Stage for Budget<'_> {
     async fn run(&self, mut routed: Routed) -> Result<Routed, ApiError> {
         let shaped = &mut routed.shaped;
         let caller = &shaped.caller;
-        if caller.accounts.is_empty() {
+        // What an agent uses is reserved and charged call by call, not once more for all of them.
+        if caller.accounts.is_empty() || shaped.request.on_behalf.is_some() {
             return Ok(routed);
         }
         let notes = &shaped.call.notes;

@@ -97,6 +97,10 @@ impl Stage for Cache<'_> {
             return Ok(routed);
         };
         let directives = routed.shaped.directives;
+        // What an agent did once may not be done by it the next time.
+        if routed.shaped.request.on_behalf.is_some() {
+            return Ok(routed);
+        }
         match self.plan(&routed, &model, &cache, directives).await? {
             Ok(keep) => self.find(&mut routed, keep, directives).await?,
             Err(reason) if directives.only_if_cached => {

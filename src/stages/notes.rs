@@ -56,6 +56,7 @@ struct Inner {
     fetched: Cell<Duration>,
     retrieved: Cell<Option<Retrieved>>,
     sent: Cell<Option<Instant>>,
+    consumed: Cell<Consumed>,
     ending: Cell<Option<Ending>>,
     reason: Cell<Option<&'static str>>,
 }
@@ -113,6 +114,16 @@ impl Notes {
             age: cached.age,
             saved: saved.unwrap_or_default(),
         })
+    }
+
+    /// Records what the call has consumed, when it has ended.
+    pub(super) fn set_consumed(&self, consumed: Consumed) {
+        self.0.consumed.set(consumed);
+    }
+
+    /// Returns what the call has consumed; nothing before its account is closed.
+    pub(super) fn consumed(&self) -> Consumed {
+        self.0.consumed.get()
     }
 
     /// Records the name of the key.

@@ -6,7 +6,11 @@ mod explain;
 mod function;
 mod shadow;
 
+use std::sync::Arc;
+
 use actix_web::web::Data;
+use kebne_lane::Repeats;
+use kebne_wire::request::OnBehalf;
 
 use crate::{
     stages::{Stage, cache::Way, guard::OutputGuard, shape::Shaped},
@@ -43,6 +47,16 @@ impl<'a> Route<'a> {
     }
 }
 
+/// Has a call run an agent, which makes calls of its own on behalf of the caller. It may change something, so it is not repeated.
+fn run_agent(shaped: &mut Shaped) {
+    shaped.request.on_behalf = Some(Arc::new(OnBehalf {
+        key: shaped.caller.id.clone(),
+        owner: shaped.caller.owner.clone(),
+    }));
+    shaped.options.repeats = Repeats::Refused;
+    shaped.options.hedge = false;
+}
+
 impl Stage for Route<'_> {
     type In = Shaped;
     type Out = Routed;
@@ -76,6 +90,9 @@ impl Stage for Route<'_> {
         if let Some(function) = function {
             // On the heap, so that calls of models are no larger because of it.
             Box::pin(function::prepare(self.state, &function, &mut shaped)).await?;
+        }
+        if gateway.runs_agent(model) {
+            run_agent(&mut shaped);
         }
         let prices = self.state.gateway.prices();
         let price = prices.of(model);

@@ -117,6 +117,7 @@ async fn endings(state: &State) -> Vec<(String, u64)> {
             prompts: Vec::new(),
             routes: crate::metrics::RouteReadings::default(),
             jobs: crate::metrics::JobReadings::default(),
+            agents: crate::metrics::AgentReadings::default(),
             inner_calls: crate::gateway::inner::InnerCounts::default()
                 .all()
                 .collect(),

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use kebne_lane::Ending;
 
 use crate::{
+    cost::Consumed,
     stages::{Arrival, respond},
     state::State,
     surface::error::ApiError,
@@ -33,6 +34,8 @@ pub(crate) struct Answered {
     pub(crate) body: Bytes,
     /// What the ending means.
     pub(crate) ending: Meaning,
+    /// What the call has consumed.
+    pub(crate) consumed: Consumed,
 }
 
 /// What the ending of a call means for another attempt.
@@ -67,6 +70,7 @@ pub(crate) async fn answer(state: &Data<State>, arrival: Arrival, size_max: usiz
                 status: head.status(),
                 content_type,
                 body,
+                consumed: notes.consumed(),
                 ending: meaning(ending, head.status(), headers),
             }
         }
@@ -77,6 +81,7 @@ pub(crate) async fn answer(state: &Data<State>, arrival: Arrival, size_max: usiz
                 content_type: "application/json".to_owned(),
                 body: surface.error_body(&error, &id),
                 ending: Meaning::Final,
+                consumed: notes.consumed(),
             }
         }
     }

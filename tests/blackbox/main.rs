@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod actions;
+mod agents;
 mod alerts;
 mod all_at_once;
 mod backends;

@@ -55,6 +55,17 @@ pub struct ModelRequest {
     pub about: Option<Arc<About>>,
     /// `true` if the gateway needs the usage of a stream, whether its caller asks for it or not.
     pub needs_usage: bool,
+    /// For whom the call is made, for a backend that makes calls of its own; `None` for all others.
+    pub on_behalf: Option<Arc<OnBehalf>>,
+}
+
+/// For whom a call is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnBehalf {
+    /// The id of the key; empty if no keys are set.
+    pub key: String,
+    /// The owner of what the call makes.
+    pub owner: String,
 }
 
 impl ModelRequest {
@@ -80,6 +91,7 @@ impl ModelRequest {
             author: Author::Caller,
             about: None,
             needs_usage: false,
+            on_behalf: None,
         }
     }
 }

@@ -160,20 +160,25 @@ impl Validate for RouteRuleSettings {
                 "`default` is the name of the case that no rule matches".to_owned(),
             );
         }
-        match (&self.target, &self.service, &self.function) {
-            (None, None, None) => {
-                let message = "a `target`, a `service` or a `function` is needed";
+        let named = [
+            ("target", self.target.as_deref()),
+            ("service", self.service.as_ref().map(|_| "a service")),
+            ("function", self.function.as_deref()),
+            ("agent", self.agent.as_deref()),
+        ];
+        let mut given = named.iter().filter(|(_, name)| name.is_some());
+        match (given.next(), given.next()) {
+            (None, _) => {
+                let message = "a `target`, a `service`, a `function` or an `agent` is needed";
                 wrong("target", message.to_owned());
             }
-            (Some(_), Some(_), _) => wrong("service", "there is a `target` already".to_owned()),
-            (Some(_), None, Some(_)) => wrong("function", "there is a `target` already".to_owned()),
-            (None, Some(_), Some(_)) => {
-                wrong("function", "there is a `service` already".to_owned())
+            (Some((first, _)), Some((second, _))) => {
+                wrong(second, format!("there is a `{first}` already"));
             }
-            _ => {}
+            (Some(_), None) => {}
         }
-        for (key, name) in [("target", &self.target), ("function", &self.function)] {
-            if name.as_deref() == Some("") {
+        for (key, name) in named {
+            if name == Some("") {
                 wrong(key, "must not be empty".to_owned());
             }
         }

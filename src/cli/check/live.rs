@@ -99,6 +99,9 @@ async fn ask(
     settings: &Settings,
     environment: &dyn Environment,
 ) -> Finding {
+    if backend.kind == BackendKind::Agent {
+        return Finding::Fine("is an agent inside this program.".to_owned());
+    }
     if !backend.kind.calls_a_server() {
         return Finding::Fine("is a simulated model inside this program.".to_owned());
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::{
+    agents::{shown_agent, shown_event, shown_head},
     http::{kept::Room, visit::Visit},
     jobs::{JobRequest, JobResult, shown, shown_batch},
     privacy::Whose,
@@ -79,6 +80,7 @@ impl Writer {
             self.documents(&whose.tenant).await?;
             self.jobs(&whose.tenant).await?;
             self.batches(&whose.tenant).await?;
+            self.agents(&whose.tenant).await?;
         }
         let end = json!({"object": "privacy.export.end", "lines": self.lines, "complete": true});
         self.write(&[end]).await
@@ -148,6 +150,36 @@ impl Writer {
                 self.write(&[line]).await?;
             }
             after = part.items.last().map(|job| job.id.clone());
+            if !part.has_more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes the agents, and the runs, each with its events.
+    async fn agents(&mut self, owner: &str) -> Result<(), ApiError> {
+        let agents = self.state.agents.clone();
+        let own = agents.own(owner).await?;
+        let lines: Vec<Value> = own.iter().map(|agent| shown_agent(agent, "own")).collect();
+        self.write(&lines).await?;
+        let mut after = None;
+        loop {
+            let page = kebne_agents::PageQuery {
+                agent: None,
+                limit: PAGE,
+                after,
+            };
+            let part = agents.runs(owner, page).await?;
+            for head in &part.runs {
+                self.write(&[shown_head(head)]).await?;
+                let events = agents.events(owner, &head.id, 0).await?;
+                let lines = events.iter().map(|event| {
+                    json!({"object": "agent.run.event", "of": head.id, "event": shown_event(event)})
+                });
+                let lines: Vec<Value> = lines.collect();
+                self.write(&lines).await?;
+            }
+            after = part.runs.last().map(|run| run.id.clone());
             if !part.has_more {
                 return Ok(());
             }

@@ -83,7 +83,10 @@ impl BackendSettings {
             let set = self.output_tokens_default != OUTPUT_TOKENS_DEFAULT;
             misplaced.push(("output_tokens_default", set));
         }
-        let is_chat_only = matches!(self.kind, BackendKind::HuggingFace | BackendKind::Anthropic);
+        let is_chat_only = matches!(
+            self.kind,
+            BackendKind::HuggingFace | BackendKind::Anthropic | BackendKind::Agent
+        );
         let completes = self.prewarm.operation == PrewarmOperation::Completions;
         let is_anthropic = self.kind == BackendKind::Anthropic;
         if (embeds && is_chat_only) || (completes && is_anthropic) {

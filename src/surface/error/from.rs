@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
+use kebne_agents::{AgentError, StoreError as AgentStoreError};
 use kebne_collections::{CollectionError, StoreError as CollectionStoreError, Thing};
 use kebne_context::{ContextError, prompts::PromptStoreError, store::StoreError};
 use kebne_jobs::{JobError, StoreError as JobStoreError};
@@ -248,6 +249,54 @@ impl From<JobError> for ApiError {
                 "the store of jobs does not answer",
             )
             .code("jobs_unavailable")
+            .detail_of(&message)
+            .after(None),
+        }
+    }
+}
+
+impl From<AgentError> for ApiError {
+    fn from(error: AgentError) -> Self {
+        let message = error.to_string();
+        match error {
+            AgentError::Store(AgentStoreError::NotFound(thing)) => {
+                Self::not_found(message).code(if thing == "agent" {
+                    "agent_not_found"
+                } else {
+                    "run_not_found"
+                })
+            }
+            AgentError::NoAgent(_) => Self::not_found(message).code("agent_not_found"),
+            AgentError::Store(AgentStoreError::NotListed) => {
+                Self::bad_request(Some("after"), message)
+            }
+            AgentError::Store(AgentStoreError::Full(..)) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "requests", message)
+                    .code("agents_full")
+                    .ending_in(Ending::Shed)
+                    .after(Some(FULL_RETRY_AFTER))
+            }
+            AgentError::TooLarge(_) => Self::bad_request(Some("input"), message),
+            AgentError::NeedsAnswer => Self::bad_request(Some("answer"), message),
+            AgentError::Invalid(error) => {
+                let message = format!("`{}` {}", error.path, error.message);
+                Self::bad_request(Some(&error.path), message)
+            }
+            AgentError::NotWaiting(_) => Self::conflict(message).code("call_does_not_wait").never(),
+            AgentError::HasEnded => Self::conflict(message).code("run_has_ended").never(),
+            AgentError::OfSettings(_) => Self::conflict(message).code("agent_of_settings").never(),
+            AgentError::Store(AgentStoreError::Damaged(_)) => {
+                Self::internal("the data in the store of agents cannot be read")
+                    .code("agents_damaged")
+                    .detail_of(&message)
+                    .never()
+            }
+            AgentError::Store(AgentStoreError::Failed(_)) | AgentError::Actor(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable_error",
+                "the store of agents does not answer",
+            )
+            .code("agents_unavailable")
             .detail_of(&message)
             .after(None),
         }

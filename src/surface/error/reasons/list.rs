@@ -117,6 +117,18 @@ pub(super) const REFUSALS: &[Reason] = &[
         "The log has the cause: make room on the disk, check permissions, end other processes that lock the file.",
     ),
     reason(
+        "agents_full",
+        "429",
+        "As many runs of the tenant have not ended as `agent_store.open_max` allows, or it has as many agents as `agent_store.agents_max`; the message says which.",
+        "Wait until runs have ended, cancel some, or raise the bound.",
+    ),
+    reason(
+        "agents_unavailable",
+        "503",
+        "The file of agents is locked, full, gone or does not answer. Other calls are served.",
+        "The log has the cause: make room on the disk, check permissions, end other processes that lock the file.",
+    ),
+    reason(
         "jobs_full",
         "429",
         "As many jobs of the tenant wait as `jobs.waiting_max` allows, or its jobs take `jobs.tenant_bytes_max`; the message says which.",
@@ -233,6 +245,12 @@ pub(super) const FAILURES: &[Reason] = &[
         "500",
         "The model answered, and the session could not store the turn.",
         "The session is as before the call. The log has the cause.",
+    ),
+    reason(
+        "agents_damaged",
+        "500",
+        "What the file of agents holds cannot be read or decrypted.",
+        "Check the key in `agent_store.key_env` first; otherwise restore a backup of the file.",
     ),
     reason(
         "jobs_damaged",
@@ -369,6 +387,36 @@ pub(super) const CALLERS: &[Reason] = &[
         "404",
         "The vector store was deleted, has expired, or belongs to another tenant.",
         "Create a new one.",
+    ),
+    reason(
+        "agent_not_found",
+        "404",
+        "There is no agent of this name: it was removed, or belongs to another tenant.",
+        "`GET /v1/agents` lists the agents that the key may run.",
+    ),
+    reason(
+        "run_not_found",
+        "404",
+        "The run is older than `agent_store.retention`, was erased, is one of another agent, or belongs to another tenant.",
+        "Read runs while they are kept.",
+    ),
+    reason(
+        "call_does_not_wait",
+        "409",
+        "The call of the run has no decision to be made: it was decided, has a result, or does not exist.",
+        "Read the run: `waiting` lists the calls that wait.",
+    ),
+    reason(
+        "run_has_ended",
+        "409",
+        "The run has ended, so nothing of it can be decided.",
+        "Start another run.",
+    ),
+    reason(
+        "agent_of_settings",
+        "409",
+        "An agent of the settings cannot be changed or removed by the API, and its name cannot be used.",
+        "Change `[[agents]]` in the settings, or choose another name.",
     ),
     reason(
         "job_not_found",

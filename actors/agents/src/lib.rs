@@ -1,0 +1,42 @@
+#![doc = include_str!("../README.md")]
+
+mod counts;
+mod handle;
+mod host;
+mod live;
+mod manager;
+mod memory;
+mod message;
+mod model;
+mod run;
+mod runner;
+mod settings;
+mod spec;
+mod sqlite;
+mod store;
+mod tool;
+
+pub use counts::{Counts, Tally};
+pub use handle::{AgentError, Agents, AgentsParts, Start};
+pub use host::{Host, Kit, RunContext, SEARCH};
+pub use kebne_quota::Money;
+pub use kebne_seal::{BadKey, Keyring};
+pub use live::Live;
+pub use memory::MemoryStore;
+pub use message::{Message, ToolCall};
+pub use model::{Ask, Model, ModelError, Reply, TextSink, Usage, Work};
+pub use run::{
+    Began, Budget, CallOutcome, Decision, Ending, Event, OpenCall, Run, RunEvent, RunState,
+    WaitsFor,
+};
+pub use settings::AgentStoreSettings;
+pub use spec::{ASK_HUMAN, AgentSpec, Combine, OnUnknown, is_agent_name};
+pub use sqlite::SqliteStore;
+pub use store::{
+    Answer, Appended, Erased, Head, Holdings, Lease, NewRun, Page, PageQuery, Renewed, RunStore,
+    StoreError, Totals, WallClock,
+};
+pub use tool::{Call, FnTool, Tool, ToolError, ToolSpec};
+
+#[cfg(test)]
+mod tests;

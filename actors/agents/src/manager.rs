@@ -1,0 +1,315 @@
+//! The actor that has runs carried out: it leases them, has an actor for each, and prolongs the leases.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use actix::{Actor, Handler, Message};
+use kebne_actors::{ActorRef, Context, Props, Strategy};
+
+use crate::{
+    handle::Agents,
+    runner::{Halt, Leave, Look, Runner},
+    store::{Lease, Renewed, StoreError},
+};
+
+/// The first and the longest wait before a restart.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
+/// The longest time between two looks for runs: another process may have left some.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Parts of the time of a lease: it is prolonged after one of them, so that two attempts to prolong it may fail.
+const LEASE_PARTS: u32 = 3;
+/// The most runs that are leased at once.
+const CLAIMS_MAX: usize = 256;
+/// The time between two removals of what is kept no longer.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// There may be runs to be carried out.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Fill;
+
+/// Somebody has written an event of a run.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Wake(pub(crate) Arc<str>);
+
+/// No more runs are to be taken, and those that go on are to be given back.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain;
+
+/// Asks how many runs go on here.
+#[derive(Clone, Message)]
+#[rtype(result = "usize")]
+pub(crate) struct Count;
+
+/// Leases are to be prolonged.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+struct Renew;
+
+/// What is kept no longer is to be removed.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+struct Sweep;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Claimed(Result<Vec<Lease>, StoreError>);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Prolonged(Vec<Lease>, Result<Vec<Renewed>, StoreError>);
+
+/// The actor of a run has stopped.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Gone(Arc<str>, u64);
+
+/// It was looked whether a run whose actor has stopped has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Settled;
+
+/// Whether runs are being leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claiming {
+    Idle,
+    Busy,
+    /// They are, and more were asked for meanwhile.
+    Woken,
+}
+
+struct Living {
+    lease: Lease,
+    runner: ActorRef<Runner>,
+    seq: u64,
+}
+
+/// The actor.
+pub(crate) struct Manager {
+    agents: Agents,
+    living: HashMap<Arc<str>, Living>,
+    claiming: Claiming,
+    is_prolonging: bool,
+    is_draining: bool,
+}
+
+impl Manager {
+    /// Returns the props of the actor, which restarts without a limit and with a backoff. Its runners are its children: they are stopped then, and their
+    /// runs are leased again when the leases have passed.
+    pub(crate) fn props(agents: &Agents) -> Props<Self> {
+        let agents = agents.clone();
+        let thread = agents.thread();
+        let create = move || Self {
+            agents: agents.clone(),
+            living: HashMap::new(),
+            claiming: Claiming::Idle,
+            is_prolonging: false,
+            is_draining: false,
+        };
+        Props::new(create)
+            .supervise(Strategy::restart().with_backoff(BACKOFF.0, BACKOFF.1))
+            .mailbox(65_536)
+            .on_arbiter(thread)
+    }
+
+    fn claim(&mut self, ctx: &mut Context<Self>) {
+        let room = self.agents.settings().at_once;
+        let room = room.saturating_sub(self.living.len()).min(CLAIMS_MAX);
+        if self.claiming != Claiming::Idle {
+            self.claiming = Claiming::Woken;
+            return;
+        }
+        if self.is_draining || room == 0 {
+            return;
+        }
+        self.claiming = Claiming::Busy;
+        let agents = self.agents.clone();
+        let claim = async move {
+            let now = agents.now();
+            agents.store().claim(room, now, agents.until(now)).await
+        };
+        ctx.pipe_to_self(claim, Claimed);
+    }
+
+    fn begin(&mut self, lease: Lease, ctx: &mut Context<Self>) {
+        let (id, fence) = (Arc::clone(&lease.id), lease.fence);
+        let props = Runner::props(&self.agents, lease.clone());
+        let runner = ctx.spawn_anonymous_child(props);
+        ctx.watch_with(&runner, Gone(Arc::clone(&id), fence));
+        let living = Living {
+            lease,
+            runner,
+            seq: 0,
+        };
+        self.living.insert(id, living);
+        self.agents.counts().set_running(self.living.len());
+    }
+}
+
+impl Actor for Manager {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.claim(ctx);
+        let part = self.agents.settings().lease.0 / LEASE_PARTS;
+        ctx.start_timer_with_fixed_delay("look", Fill, LOOK_EVERY.min(part));
+        ctx.start_timer_with_fixed_delay("renew", Renew, part);
+        ctx.start_timer_with_fixed_delay("sweep", Sweep, SWEEP_EVERY);
+    }
+}
+
+impl Handler<Fill> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, _: Fill, ctx: &mut Context<Self>) {
+        self.claim(ctx);
+    }
+}
+
+impl Handler<Wake> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, Wake(id): Wake, ctx: &mut Context<Self>) {
+        match self.living.get(&id) {
+            Some(living) => living.runner.post(Look),
+            None => self.claim(ctx),
+        }
+    }
+}
+
+impl Handler<Drain> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) {
+        self.is_draining = true;
+        for living in self.living.values() {
+            living.runner.post(Halt);
+        }
+    }
+}
+
+impl Handler<Count> for Manager {
+    type Result = usize;
+
+    fn handle(&mut self, _: Count, _: &mut Context<Self>) -> usize {
+        self.living.len()
+    }
+}
+
+impl Handler<Claimed> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, Claimed(claimed): Claimed, ctx: &mut Context<Self>) {
+        let is_woken = std::mem::replace(&mut self.claiming, Claiming::Idle) == Claiming::Woken;
+        match claimed {
+            Ok(leases) => {
+                let were_many = leases.len() == CLAIMS_MAX;
+                for lease in leases {
+                    self.begin(lease, ctx);
+                }
+                if is_woken || were_many {
+                    self.claim(ctx);
+                }
+            }
+            // The next look tries again.
+            Err(error) => tracing::warn!(%error, "runs of agents cannot be taken now"),
+        }
+    }
+}
+
+impl Handler<Renew> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, _: Renew, ctx: &mut Context<Self>) {
+        if self.is_prolonging || self.living.is_empty() {
+            return;
+        }
+        self.is_prolonging = true;
+        let leases: Vec<Lease> = self.living.values().map(|one| one.lease.clone()).collect();
+        let (agents, asked) = (self.agents.clone(), leases.clone());
+        let renew = async move {
+            let until = agents.until(agents.now());
+            agents.store().renew(asked, until).await
+        };
+        ctx.pipe_to_self(renew, move |renewed| Prolonged(leases, renewed));
+    }
+}
+
+impl Handler<Prolonged> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, Prolonged(leases, renewed): Prolonged, _: &mut Context<Self>) {
+        self.is_prolonging = false;
+        for (lease, renewed) in leases.iter().zip(renewed.unwrap_or_default()) {
+            let Some(living) = self.living.get_mut(&lease.id) else {
+                continue;
+            };
+            if living.lease != *lease {
+                continue;
+            }
+            match renewed {
+                // Another process may have written a decision.
+                Renewed::Held(seq) if seq > living.seq => {
+                    living.seq = seq;
+                    living.runner.post(Look);
+                }
+                Renewed::Held(_) => {}
+                Renewed::Lost => living.runner.post(Leave),
+            }
+        }
+    }
+}
+
+impl Handler<Gone> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, Gone(id, fence): Gone, ctx: &mut Context<Self>) {
+        let is_same = |living: &Living| living.lease.fence == fence;
+        if !self.living.get(&id).is_some_and(is_same) {
+            return;
+        }
+        let Some(gone) = self.living.remove(&id) else {
+            return;
+        };
+        self.agents.counts().set_running(self.living.len());
+        let agents = self.agents.clone();
+        // One that has failed too often has not given its lease back.
+        let settle = async move { agents.settle(&gone.lease).await };
+        ctx.pipe_to_self(settle, |()| Settled);
+    }
+}
+
+impl Handler<Settled> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, _: Settled, ctx: &mut Context<Self>) {
+        self.claim(ctx);
+    }
+}
+
+impl Handler<Sweep> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, _: Sweep, ctx: &mut Context<Self>) {
+        let agents = self.agents.clone();
+        let sweep = async move {
+            let kept = agents.settings().retention.0;
+            let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+            let before = agents.now().saturating_sub(kept);
+            // There may be more than one step removes.
+            while let Ok(removed) = agents.store().sweep(before).await
+                && removed > 0
+            {
+                tracing::debug!(removed, "runs of agents are kept no longer");
+            }
+        };
+        ctx.pipe_to_self(sweep, |()| Settled);
+    }
+}
+
+impl std::fmt::Debug for Manager {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Manager").finish_non_exhaustive()
+    }
+}

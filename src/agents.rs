@@ -1,0 +1,88 @@
+//! What the gateway offers to agents: its models, its functions, the search in collections, and the agents of the settings.
+//!
+//! The loop itself is the crate `kebne-agents`, which knows neither HTTP nor dialects.
+
+mod events;
+mod function;
+mod model;
+mod search;
+mod session;
+mod view;
+
+use std::sync::{Arc, Weak};
+
+use kebne_agents::{
+    AgentSpec, Event, Host, Model, ModelError, Run, RunContext, RunEvent, SEARCH, Tool,
+};
+
+use crate::{current::Current, settings::Settings, state::State};
+
+use function::FunctionTool;
+use model::GatewayModel;
+use search::Search;
+
+pub(crate) use session::history;
+pub(crate) use view::{shown_agent, shown_event, shown_head, shown_run};
+
+/// The agents of the settings.
+#[derive(Debug, Default)]
+pub struct AgentSpecs(Current<Vec<AgentSpec>>);
+
+impl AgentSpecs {
+    /// Creates the agents of the settings.
+    pub fn new(settings: &Settings) -> Self {
+        Self(Current::new(settings.agents.clone()))
+    }
+
+    /// Has runs from now on be those of other settings.
+    pub fn change(&self, settings: &Settings) {
+        self.0.replace(settings.agents.clone());
+    }
+
+    /// Returns all of them.
+    pub fn all(&self) -> Arc<Vec<AgentSpec>> {
+        self.0.get()
+    }
+
+    /// Returns an agent.
+    pub fn of(&self, name: &str) -> Option<AgentSpec> {
+        let all = self.0.get();
+        all.iter().find(|agent| agent.name == name).cloned()
+    }
+}
+
+/// Offers what the service has to agents; does not keep it alive.
+pub(crate) struct AgentHost(Weak<State>);
+
+impl AgentHost {
+    pub(crate) fn new(state: &Arc<State>) -> Self {
+        Self(Arc::downgrade(state))
+    }
+}
+
+impl Host for AgentHost {
+    fn model(&self, of: &RunContext) -> Result<Arc<dyn Model>, ModelError> {
+        Ok(Arc::new(GatewayModel::new(self.0.clone(), of)))
+    }
+
+    fn tool(&self, name: &str, of: &RunContext) -> Option<Arc<dyn Tool>> {
+        if name == SEARCH && !of.spec.collections.is_empty() {
+            return Some(Arc::new(Search::new(self.0.clone(), of)));
+        }
+        let function = FunctionTool::new(self.0.clone(), name, of)?;
+        Some(Arc::new(function))
+    }
+
+    fn agent(&self, name: &str) -> Option<AgentSpec> {
+        self.0.upgrade()?.agent_specs.of(name)
+    }
+
+    fn noted(&self, run: &Run, event: &Event) {
+        if let Some(state) = self.0.upgrade() {
+            events::emit(&state.events, run, event);
+            if matches!(event.what, RunEvent::Ended { .. }) {
+                session::keep(state, run);
+            }
+        }
+    }
+}
