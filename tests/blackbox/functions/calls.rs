@@ -54,7 +54,7 @@ fn json_goes_in_and_comes_out_and_the_lane_is_seen_like_any_other() {
     let id = answer.header("x-request-id").unwrap();
     assert_eq!(request.header("x-request-id"), Some(id));
     assert_eq!(request.header("ce-id"), None);
-    program.await_metric("kebne_lane_limit{lane=\"f\"} 2");
+    program.await_metric("kebne_calls_total{lane=\"f\",ending=\"success\"} 1");
     let state = program.send("GET", "/state", &[], &Value::Null).json();
     let lanes = state["lanes"].as_array().unwrap();
     assert!(
