@@ -12,13 +12,13 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use kebne_actors::{Offer, Recipient};
-use kebne_event_bus::{BusError, FileError, Follower, MemoryBus, Outbox};
+use kebne_event_bus::{BusError, FileError, Follower, MemoryBus, Message, Outbox};
 use kebne_events::{Data, Event, SessionChange, SessionChanged, TYPES};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +33,15 @@ use outside::Outside;
 pub use outside::OutsideReport;
 use writer::{Job, Writer};
 
+/// Who gets each event on the thread that writes them.
+pub trait EventSink: std::fmt::Debug + Send + Sync {
+    /// Takes an event, in the form in which it is published. It may wait for a file.
+    fn take(&self, event: &Event, message: &Message);
+}
+
+/// What is set once the service has it.
+type Sink = Arc<OnceLock<Arc<dyn EventSink>>>;
+
 /// The emitter of events; clones share it.
 #[derive(Clone, Debug)]
 pub struct Events(Arc<Inner>);
@@ -42,6 +51,8 @@ struct Inner {
     /// The queue of the writer; `None` if no events are emitted.
     jobs: Option<mpsc::Sender<Job>>,
     recent: MemoryBus,
+    /// Who gets events besides.
+    sink: Sink,
     /// The bus outside this process.
     outside: Option<Outside>,
     /// Tells the ids of this process from those of others.
@@ -129,6 +140,7 @@ impl Events {
         environment: &dyn Environment,
     ) -> Result<Self, StartEventsError> {
         let recent = MemoryBus::new(settings.recent_max);
+        let sink = Sink::default();
         let (mut jobs, mut outside) = (None, None);
         if settings.enabled {
             outside = Outside::start(settings, environment).await?;
@@ -137,27 +149,38 @@ impl Events {
                 source: settings.source.clone(),
                 recent: recent.clone(),
                 outbox: outside.as_ref().map(|outside| outside.outbox.clone()),
+                sink: Arc::clone(&sink),
             };
             writer.start(inbox)?;
             jobs = Some(sender);
         }
-        Ok(Self::new(jobs, recent, outside))
+        Ok(Self::new(jobs, recent, (outside, sink)))
     }
 
     /// Creates an emitter whose events go nowhere.
     pub fn none() -> Self {
-        Self::new(None, MemoryBus::new(1), None)
+        Self::new(None, MemoryBus::new(1), (None, Sink::default()))
     }
 
-    fn new(jobs: Option<mpsc::Sender<Job>>, recent: MemoryBus, outside: Option<Outside>) -> Self {
+    fn new(
+        jobs: Option<mpsc::Sender<Job>>,
+        recent: MemoryBus,
+        (outside, sink): (Option<Outside>, Sink),
+    ) -> Self {
         Self(Arc::new(Inner {
             jobs,
             recent,
+            sink,
             outside,
             process: format!("{:016x}", fastrand::u64(..)),
             next: AtomicU64::new(1),
             counts: Counts::default(),
         }))
+    }
+
+    /// Has somebody get each event. Only the first call has an effect.
+    pub fn give_to(&self, sink: Arc<dyn EventSink>) {
+        let _first_ones_stay = self.0.sink.set(sink);
     }
 
     /// Returns `true` if events are emitted.

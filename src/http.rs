@@ -225,6 +225,7 @@ fn operations() -> Vec<Resource> {
     operations.extend(prompts());
     operations.extend(service());
     operations.extend(backend_administration());
+    operations.extend(function_administration());
     operations.extend(key_administration());
     operations.extend(group_administration());
     #[cfg(feature = "lab")]
@@ -476,6 +477,21 @@ fn backend_administration() -> Vec<Resource> {
         only(
             "/admin/v1/servers",
             get(with_scope(Scope::ReadState, backends::servers)),
+        ),
+    ]
+}
+
+/// The events that could not be delivered to functions.
+fn function_administration() -> Vec<Resource> {
+    vec![
+        only(
+            "/admin/v1/functions/{name}/dead-letters",
+            get(with_scope(Scope::Admin, functions::letters)),
+        )
+        .route(delete(with_scope(Scope::Admin, functions::remove_letters))),
+        only(
+            "/admin/v1/functions/{name}/dead-letters/deliver",
+            post(with_scope(Scope::Admin, functions::deliver_again)),
         ),
     ]
 }

@@ -20,6 +20,7 @@ pub mod decisions;
 pub mod discovery;
 pub mod events;
 pub mod fence;
+pub mod function_events;
 pub mod gateway;
 pub mod guards;
 pub mod http;

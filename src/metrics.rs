@@ -37,6 +37,7 @@ use prometheus_client::{
 use crate::{
     cost::Prices,
     events::EventReport,
+    function_events::FunctionEventReport,
     gateway::{
         Gateway, GatewaySnapshot,
         inner::{InnerCount, Purpose, SpentByKey},
@@ -98,6 +99,8 @@ pub struct Readings {
     pub cache: CacheReadings,
     /// The events.
     pub events: EventReport,
+    /// The events of functions.
+    pub function_events: Vec<FunctionEventReport>,
     /// What was taken from a broker; null if nothing is.
     pub consumed: serde_json::Value,
     /// The calls with prompts, by version.
@@ -170,6 +173,7 @@ impl Metrics {
         prompts::register_all(&mut registry, &readings.prompts);
         routes::register_all(&mut registry, &readings.routes);
         events::register_all(&mut registry, &readings.events);
+        events::register_functions(&mut registry, &readings.function_events);
         events::register_consumed(&mut registry, &readings.consumed);
         if let Some((totals, index_bytes)) = &readings.collections {
             collections(&mut registry, totals, *index_bytes);

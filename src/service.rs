@@ -14,6 +14,7 @@ use crate::{
     alerts::Watching,
     discovery::Discovery,
     events::{Events, StartEventsError},
+    function_events::{FunctionEvents, FunctionEventsError},
     gateway::{Gateway, StartError},
     guards::Guards,
     http::{self, State},
@@ -98,6 +99,9 @@ pub enum ServiceError {
     /// No events can be emitted.
     #[error(transparent)]
     Events(#[from] StartEventsError),
+    /// No events can be delivered to functions.
+    #[error(transparent)]
+    FunctionEvents(#[from] FunctionEventsError),
     /// No calls can be taken from a broker.
     #[cfg(feature = "nats")]
     #[error(transparent)]
@@ -114,6 +118,19 @@ pub enum ServiceError {
     /// The end of the service cannot be planned: a phase does not take a task.
     #[error("the shutdown cannot be planned: {0}")]
     Task(#[from] AddTaskError),
+}
+
+/// Has events delivered to the functions that subscribe to them.
+fn deliver_events(
+    state: &State,
+    settings: &Settings,
+    environment: &dyn Environment,
+) -> Result<(), FunctionEventsError> {
+    let events = FunctionEvents::new(&settings.function_events, environment, &state.gateway)?;
+    events.follow(settings)?;
+    state.events.give_to(Arc::new(events.clone()));
+    let _is_first = state.function_events.set(events);
+    Ok(())
 }
 
 /// Serves until it is to stop, then drains; returns how many calls were cut off. `on_start` runs once, when the service has
@@ -143,6 +160,7 @@ pub async fn run(
     }
     state.events = Events::start(&settings.events, environment).await?;
     gateway.monitor().post(Subscribe(state.events.of_alerts()));
+    deliver_events(&state, settings, environment)?;
     let state = Arc::new(state);
     let worker = Arc::new(JobWorker::new(&state));
     state.jobs.connect(worker).await.map_err(StartError::from)?;

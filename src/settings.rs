@@ -21,6 +21,7 @@ pub mod environment;
 pub mod error_status;
 pub mod events;
 pub mod fallback;
+pub mod function_events;
 pub mod functions;
 mod guards;
 pub mod health;
@@ -61,6 +62,7 @@ pub use environment::{Environment, NotUtf8, ProcessEnvironment};
 pub use error_status::ErrorStatus;
 pub use events::{BusKind, EventsSettings};
 pub use fallback::{FallbackAfter, FallbackSettings};
+pub use function_events::FunctionEventsSettings;
 pub use health::HealthSettings;
 pub use hooks::{HookSettings, HooksSettings};
 pub use kebne_accounts::AccountsSettings;
@@ -139,6 +141,8 @@ pub struct Settings {
     pub models: Vec<ModelSettings>,
     /// Functions: code behind URLs that callers, routes and events call.
     pub functions: Vec<FunctionSettings>,
+    /// Where events wait for functions.
+    pub function_events: FunctionEventsSettings,
     /// Where versions and outcomes of prompts are kept.
     pub prompt_store: PromptStoreSettings,
     /// Where runs of agents, and agents that callers create, are kept.
@@ -178,6 +182,7 @@ impl Default for Settings {
             backends: default_backends(),
             models: default_models(),
             functions: Vec::new(),
+            function_events: FunctionEventsSettings::default(),
             prompt_store: PromptStoreSettings::default(),
             agent_store: AgentStoreSettings::default(),
             routes: Vec::new(),
@@ -268,6 +273,10 @@ impl Settings {
         errors.extend(repeated(&guard_names, &join(path, "guards"), "name"));
         errors.extend(guards::unknown_guards(self, path));
         errors.extend(cache::unknown_judges(self, path));
+        errors.extend(
+            self.function_events
+                .validate(&join(path, "function_events")),
+        );
         errors.extend(functions::contradictions(self, path));
         errors.extend(routes::contradictions(self, path));
         errors.extend(agents::contradictions(self, path));

@@ -32,6 +32,7 @@ use crate::{
     current::Current,
     events::Events,
     fence::Fence,
+    function_events::FunctionEvents,
     gateway::{Applied, Gateway, behalf::Payers},
     guards::Guards,
     live::{Live, Seen},
@@ -110,6 +111,8 @@ pub struct State {
     pub live: Live,
     /// What is told to those who follow the gateway.
     pub events: Events,
+    /// Delivers events to functions; set before requests are served.
+    pub function_events: std::sync::OnceLock<FunctionEvents>,
     /// Asks for the settings to be read again.
     pub reloader: Reloader,
     /// The certificate of the service; `None` without TLS.
@@ -172,6 +175,7 @@ impl State {
             shares: Shares::default(),
             live,
             events: Events::none(),
+            function_events: std::sync::OnceLock::new(),
             reloader,
             certificates: None,
             page: Page::default(),

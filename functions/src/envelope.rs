@@ -1,6 +1,6 @@
 //! The form in which a call is sent: the data alone, or as a `CloudEvents` event.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::settings::Format;
 
@@ -35,12 +35,26 @@ pub struct Envelope {
     /// The content type of the body.
     pub content_type: &'static str,
     /// Headers besides it.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(String, String)>,
     /// The body: JSON.
     pub body: Vec<u8>,
 }
 
 impl Envelope {
+    /// Puts an event, which is given in the structured mode, into the form of a call. As `json` it is sent as it is.
+    pub fn of_event(format: Format, event: &[u8]) -> Self {
+        let (content_type, headers, body) = match (format, opened(event)) {
+            (Format::Cloudevents, Some((headers, data))) => (JSON, headers, data),
+            (Format::CloudeventsStructured, _) => (STRUCTURED, Vec::new(), event.to_vec()),
+            (Format::Json | Format::Cloudevents, _) => (JSON, Vec::new(), event.to_vec()),
+        };
+        Self {
+            content_type,
+            headers,
+            body,
+        }
+    }
+
     /// Puts data, which is JSON, into the form of a call.
     pub fn new(format: Format, event: &Event<'_>, data: &[u8]) -> Self {
         match format {
@@ -63,8 +77,24 @@ impl Envelope {
     }
 }
 
+/// Returns the attributes of an event in the structured mode as headers, and its data; `None` if it is no event.
+fn opened(event: &[u8]) -> Option<(Vec<(String, String)>, Vec<u8>)> {
+    let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
+    let data = event.remove("data").unwrap_or_default();
+    event.remove("datacontenttype");
+    let attributes = event.into_iter().filter_map(|(name, value)| {
+        let text = match value {
+            Value::Null => return None,
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        Some((format!("ce-{name}"), encoded(&text)))
+    });
+    Some((attributes.collect(), data.to_string().into_bytes()))
+}
+
 /// Returns the attributes of an event as headers.
-fn attributes(event: &Event<'_>) -> impl Iterator<Item = (&'static str, String)> {
+fn attributes(event: &Event<'_>) -> impl Iterator<Item = (String, String)> {
     let all = [
         ("ce-specversion", Some(SPECVERSION)),
         ("ce-id", Some(event.id)),
@@ -73,7 +103,7 @@ fn attributes(event: &Event<'_>) -> impl Iterator<Item = (&'static str, String)>
         ("ce-subject", event.subject),
     ];
     let set = all.into_iter();
-    set.filter_map(|(name, value)| Some((name, encoded(value?))))
+    set.filter_map(|(name, value)| Some((name.to_owned(), encoded(value?))))
 }
 
 /// Encodes the value of an attribute as the HTTP protocol binding has it: what is not printable ASCII, and spaces, quotes and `%`.
@@ -137,9 +167,33 @@ mod tests {
         ];
         assert_eq!(
             sent.headers,
-            expected.map(|(name, value)| (name, value.to_owned()))
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
         assert_eq!((sent.content_type, sent.body.as_slice()), (JSON, &b"7"[..]));
+    }
+
+    #[test]
+    fn an_event_keeps_its_attributes_in_each_form() {
+        let event = json!({"specversion": "1.0", "id": "7", "source": "/kebne", "type": "kebne.call.ended.v1", "tenant": "a b",
+            "datacontenttype": "application/json", "data": {"n": 1}});
+        let text = event.to_string();
+        let sent = Envelope::of_event(Format::Cloudevents, text.as_bytes());
+        assert_eq!(sent.body, br#"{"n":1}"#);
+        for (name, value) in [
+            ("ce-id", "7"),
+            ("ce-type", "kebne.call.ended.v1"),
+            ("ce-tenant", "a%20b"),
+        ] {
+            assert!(
+                sent.headers.contains(&(name.to_owned(), value.to_owned())),
+                "{name}"
+            );
+        }
+        for format in [Format::Json, Format::CloudeventsStructured] {
+            let sent = Envelope::of_event(format, text.as_bytes());
+            let body: Value = serde_json::from_slice(&sent.body).unwrap();
+            assert_eq!(body, event);
+        }
     }
 
     #[test]

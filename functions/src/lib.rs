@@ -5,9 +5,11 @@ mod chat;
 mod envelope;
 mod schema;
 mod settings;
+mod subscription;
 
 pub use answer::{Answer, ChatAnswer, UnusableAnswer, VARIABLES_MAX, Variables};
 pub use chat::{ChatCall, chat_data};
 pub use envelope::{CHAT_CALL, DIRECT_CALL, Envelope, Event};
 pub use schema::{InputError, InputSchema, SchemaError};
 pub use settings::{Format, FunctionSettings};
+pub use subscription::OnSettings;

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
+use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, join, validate_each};
 use serde::{Deserialize, Serialize};
 
-use crate::schema::InputSchema;
+use crate::{schema::InputSchema, subscription::OnSettings};
 
 /// The longest name; it is a label of metrics and a part of a path.
 const NAME_MAX: usize = 64;
@@ -84,6 +84,8 @@ pub struct FunctionSettings {
     pub cold_statuses: Vec<u16>,
     /// The guards whose checks calls must pass, by their names. Default none.
     pub guards: Vec<String>,
+    /// The events that are delivered to it. Default none.
+    pub on: Vec<OnSettings>,
 }
 
 impl Default for FunctionSettings {
@@ -111,6 +113,7 @@ impl Default for FunctionSettings {
             answer_size_max: ByteCount::from_mib(4),
             cold_statuses: Vec::new(),
             guards: Vec::new(),
+            on: Vec::new(),
         }
     }
 }
@@ -176,10 +179,18 @@ impl Validate for FunctionSettings {
         {
             wrong.push(("cold_statuses", format!("{status} is not from 400 to 599")));
         }
-        let errors = wrong.into_iter();
-        errors
+        if self.name.eq_ignore_ascii_case("dead-letters") {
+            wrong.push((
+                "name",
+                "`dead-letters` is the name of a file of events".to_owned(),
+            ));
+        }
+        let wrong = wrong.into_iter();
+        let mut errors: Vec<_> = wrong
             .map(|(key, message)| SettingsError::new(join(path, key), message))
-            .collect()
+            .collect();
+        errors.extend(validate_each(&self.on, &join(path, "on")));
+        errors
     }
 }
 

@@ -150,6 +150,11 @@ impl FunctionBackend {
         let response = self.upstream.send(call).await;
         let response = response.map_err(|failure| explained(self.weighed(failure)))?;
         let heard = self.upstream.heard(response.headers());
+        if is_event(request) {
+            // A success says that the function has it.
+            let answer = whole_answer(Bytes::from_static(b"null"), Usage::default());
+            return Ok(self.upstream.answered(answer, heard));
+        }
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let answered = match self.upstream.read(response).await {
             Ok(body) => answered(body, content_type.as_ref(), &attempt),
@@ -177,6 +182,9 @@ impl FunctionBackend {
     /// Puts a call into the form of the function.
     fn envelope(&self, request: &ModelRequest) -> Result<Envelope, Failure> {
         let settings = &self.function.settings;
+        if is_event(request) {
+            return Ok(Envelope::of_event(settings.format, &request.body));
+        }
         let (kind, data) = match request.endpoint {
             Endpoint::PassThrough(PassThrough::Function) => (DIRECT_CALL, request.body.clone()),
             Endpoint::Chat => (CHAT_CALL, Bytes::from(chat(request)?)),
@@ -198,9 +206,10 @@ impl FunctionBackend {
     fn headers(&self, request: &ModelRequest, sent: &Envelope) -> HeaderMap {
         let mut headers = request.headers.as_deref().cloned().unwrap_or_default();
         headers.insert(ACCEPT, ACCEPTED);
-        let mut set = |name: &'static str, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(HeaderName::from_static(name), value);
+        let mut set = |name: &str, value: &str| {
+            let name = HeaderName::try_from(name);
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+                headers.insert(name, value);
             }
         };
         for (name, value) in &sent.headers {
@@ -258,6 +267,11 @@ fn secret(
         ));
     }
     Ok(Some(secret))
+}
+
+/// Returns `true` if an event is delivered.
+fn is_event(request: &ModelRequest) -> bool {
+    request.about.as_ref().is_some_and(|about| about.is_event)
 }
 
 /// Returns the data of a chat call.

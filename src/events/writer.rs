@@ -6,6 +6,8 @@ use kebne_event_bus::{MemoryBus, Message, Outbox};
 use kebne_events::Event;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::events::Sink;
+
 /// What the thread is to do.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -21,6 +23,7 @@ pub(super) struct Writer {
     pub(super) source: String,
     pub(super) recent: MemoryBus,
     pub(super) outbox: Option<Outbox>,
+    pub(super) sink: Sink,
 }
 
 impl Writer {
@@ -54,6 +57,9 @@ impl Writer {
                 let message = Message::new(event.id.as_str(), topic, key, payload);
                 if let Some(outbox) = &self.outbox {
                     outbox.put(message.clone());
+                }
+                if let Some(sink) = self.sink.get() {
+                    sink.take(event, &message);
                 }
                 self.recent.put(message);
             }

@@ -9,6 +9,7 @@ use kebne_monitor::GetAlerts;
 use serde_json::json;
 
 use crate::{
+    function_events::FunctionEvents,
     http::{
         cache,
         visit::{Visit, respond},
@@ -54,6 +55,11 @@ pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
         store_failures: state.context.store_failures(),
         cache: cache::readings(state),
         events: state.events.report(),
+        function_events: state
+            .function_events
+            .get()
+            .map(FunctionEvents::report)
+            .unwrap_or_default(),
         consumed: state.consumed(),
         prompts: state.prompt_calls.all(),
         memory: (state.memory_counts(), state.recall.bytes()),
@@ -124,6 +130,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "accounts": account_store(&state.gateway.accounts().health()),
         "cache": cache::shown(state),
         "events": state.events.report(),
+        "function_events": state.function_events.get().map(FunctionEvents::report),
         "consume": state.consumed(),
     })))
 }

@@ -8,6 +8,7 @@ use prometheus_client::{
 
 use crate::{
     events::EventReport,
+    function_events::FunctionEventReport,
     metrics::{Level, names, real, register},
 };
 
@@ -18,6 +19,17 @@ struct ByType {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByResult {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFunction {
+    function: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFunctionAndResult {
+    function: String,
     result: &'static str,
 }
 
@@ -72,6 +84,32 @@ pub(super) fn register_all(registry: &mut Registry, report: &EventReport) {
         level.set(value);
         register(registry, metric, level);
     }
+}
+
+/// Registers what happened to the events of functions; nothing if none gets events.
+pub(super) fn register_functions(registry: &mut Registry, reports: &[FunctionEventReport]) {
+    if reports.is_empty() {
+        return;
+    }
+    let results = Family::<ByFunctionAndResult, Counter>::default();
+    let waiting = Family::<ByFunction, Level>::default();
+    for report in reports {
+        for (result, count) in [
+            ("delivered", report.delivered),
+            ("failed", report.failures),
+            ("dead", report.dead),
+            ("lost", report.dropped + report.failed),
+        ] {
+            let function = report.function.clone();
+            let labels = ByFunctionAndResult { function, result };
+            results.get_or_create(&labels).inc_by(count);
+        }
+        let function = report.function.clone();
+        let level = waiting.get_or_create(&ByFunction { function }).clone();
+        level.set(real(report.waiting));
+    }
+    register(registry, &names::FUNCTION_EVENTS, results);
+    register(registry, &names::FUNCTION_EVENTS_WAITING, waiting);
 }
 
 /// Registers what was taken from a broker.

@@ -530,6 +530,18 @@ pub(super) const EVENT_BUS_UP: Metric = metric(
     &[],
     "1 while the bus of events takes what is published",
 );
+pub(super) const FUNCTION_EVENTS: Metric = metric(
+    "kebne_function_events",
+    Counter,
+    &["function", "result"],
+    "Events for functions: `delivered`, `failed` (a try that is repeated), `dead` (became a dead letter), `lost` (too many waited, or the file failed)",
+);
+pub(super) const FUNCTION_EVENTS_WAITING: Metric = metric(
+    "kebne_function_events_waiting",
+    Gauge,
+    &["function"],
+    "Events that wait for a function",
+);
 pub(super) const CONSUMED: Metric = metric(
     "kebne_consumed",
     Counter,
@@ -848,6 +860,8 @@ pub(super) const ALL: &[&Metric] = &[
     &EVENTS_PUBLISHED,
     &EVENT_BUS_FAILURES,
     &EVENT_BUS_UP,
+    &FUNCTION_EVENTS,
+    &FUNCTION_EVENTS_WAITING,
     &CONSUMED,
     &ACTOR_RESTARTS,
     &DEAD_LETTERS,

@@ -120,6 +120,11 @@ fn text() -> String {
         embedding: kebne_collections::EmbeddingProgress::default(),
         cache: crate::metrics::CacheReadings::default(),
         events: crate::events::EventReport::default(),
+        function_events: vec![crate::function_events::FunctionEventReport {
+            function: "f".to_owned(),
+            waiting: 2,
+            ..crate::function_events::FunctionEventReport::default()
+        }],
         consumed: serde_json::Value::Null,
         prompts: Vec::new(),
         routes: super::RouteReadings::default(),

@@ -46,6 +46,7 @@ pub fn stores(asker: &Asker) -> Vec<Box<dyn Erasable>> {
         Box::new(PromptCalls(asker.state.clone())),
         Box::new(Answers(asker.state.clone())),
         Box::new(WaitingEvents(asker.state.clone())),
+        Box::new(EventsForFunctions(asker.state.clone())),
     ]
 }
 
@@ -69,6 +70,9 @@ struct PromptCalls(Data<State>);
 
 /// Events that wait for the bus outside this process.
 struct WaitingEvents(Data<State>);
+
+/// Events that wait for functions, and those that could not be delivered.
+struct EventsForFunctions(Data<State>);
 
 /// Kept answers of models.
 struct Answers(Data<State>);
@@ -395,6 +399,40 @@ impl Erasable for WaitingEvents {
     fn erase<'a>(&'a self, whose: &'a Whose) -> Answer<'a, Erased> {
         Box::pin(async move {
             let erased = self.0.events.erase(&whose.tenant).await;
+            Ok(Erased {
+                removed: of_events(erased.map_err(|error| no_outbox(&error))?),
+                log_emptied: true,
+                ..Erased::default()
+            })
+        })
+    }
+}
+
+impl Erasable for EventsForFunctions {
+    fn name(&self) -> &'static str {
+        "function_events"
+    }
+
+    fn knows_users(&self) -> bool {
+        false
+    }
+
+    fn count<'a>(&'a self, whose: &'a Whose) -> Answer<'a, Kept> {
+        Box::pin(async move {
+            let count = match self.0.function_events.get() {
+                Some(events) => events.waiting_of(&whose.tenant).await,
+                None => Ok(0),
+            };
+            Ok(of_events(count.map_err(|error| no_outbox(&error))?))
+        })
+    }
+
+    fn erase<'a>(&'a self, whose: &'a Whose) -> Answer<'a, Erased> {
+        Box::pin(async move {
+            let erased = match self.0.function_events.get() {
+                Some(events) => events.erase(&whose.tenant).await,
+                None => Ok(0),
+            };
             Ok(Erased {
                 removed: of_events(erased.map_err(|error| no_outbox(&error))?),
                 log_emptied: true,

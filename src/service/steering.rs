@@ -136,6 +136,11 @@ impl Steering<'_> {
         let with_replicas = discovery.settings();
         self.gateway.start_accounts(&settings).await?;
         let applied = self.gateway.apply(&with_replicas, self.environment).await?;
+        if let Some(functions) = self.state.function_events.get()
+            && let Err(error) = functions.follow(&settings)
+        {
+            tracing::error!(%error, "events do not reach the functions that subscribe to them");
+        }
         // Before the keys and models that name them.
         self.state.guards.replace(guards);
         self.state.change(&with_replicas, &applied).await;

@@ -36,6 +36,7 @@ const ANSWERS: &str = "the store of answers was opened with it";
 const WRITERS: &str = "the log is written with it";
 const TRACES: &str = "the connection to the collector was made with it";
 const EVENTS: &str = "the thread that writes events has started with it";
+const FUNCTION_EVENTS: &str = "the files of events for functions were opened with it";
 const CONSUMED: &str = "calls are taken with it";
 const COUNTED: &str = "costs were counted in it";
 /// The reason for a key without a rule.
@@ -92,6 +93,7 @@ const RULES: &[(&str, Effect)] = &[
     ("backends", Applied),
     ("models", Applied),
     ("functions", Applied),
+    ("function_events", Kept(FUNCTION_EVENTS)),
     ("prompt_store", Kept(PROMPTS)),
     ("agent_store", Kept(AGENTS)),
     ("routes", Applied),

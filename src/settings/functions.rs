@@ -127,6 +127,10 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
             );
             errors.push(error.with_allowed(guards()).suggesting(name));
         }
+        if !function.on.is_empty() && !settings.events.enabled {
+            let message = "needs `events.enabled = true`: no events are emitted";
+            errors.push(SettingsError::new(join(&at, "on"), message));
+        }
         let own: BTreeSet<String> = errors.iter().map(|error| error.path.clone()).collect();
         let made = backend(function).validate("").into_iter();
         let made = made.map(|mut error| {

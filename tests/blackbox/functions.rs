@@ -1,6 +1,7 @@
 //! Functions: direct calls, routes that lead to them, and what they may do wrong.
 
 mod calls;
+mod events;
 mod faults;
 mod targets;
 

@@ -18,11 +18,21 @@ pub struct About {
     pub session: Option<(String, u64)>,
     /// The variables of the session.
     pub variables: BTreeMap<String, String>,
+    /// `true` if the body is an event that is delivered, of whose answer only the status counts.
+    pub is_event: bool,
     /// What the answer sets; written by the attempt that is answered.
     set: OnceLock<SetVariables>,
 }
 
 impl About {
+    /// Returns that of an event that is delivered.
+    pub fn of_event() -> Self {
+        Self {
+            is_event: true,
+            ..Self::default()
+        }
+    }
+
     /// Sets what the answer sets. Only the first answer counts.
     pub fn set_variables(&self, variables: impl FnOnce() -> SetVariables) {
         self.set.get_or_init(variables);

@@ -85,6 +85,8 @@ type Numbered = (i64, Option<Message>);
 #[derive(Debug)]
 enum Command {
     Put(Message),
+    /// Puts a message in and says whether it is there.
+    Keep(Message, Answer<bool>),
     Read(usize, Answer<Vec<Numbered>>),
     Remove(Vec<i64>, Answer<()>),
     /// Counts the messages of a tenant, and removes them if the flag is set.
@@ -125,6 +127,16 @@ impl Outbox {
         if self.commands.blocking_send(Command::Put(message)).is_err() {
             self.shared.failed.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Puts a message in, and returns when it is in the file.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written, or the outbox is full and drops the newest messages.
+    pub async fn keep(&self, message: Message) -> Result<(), FileError> {
+        let is_there = self.ask(|answer| Command::Keep(message, answer)).await?;
+        let full = || FileError::Failed("the outbox is full".to_owned());
+        is_there.then_some(()).ok_or_else(full)
     }
 
     /// Waits until what was put in before is in the file; not to be called where waiting is not allowed.
@@ -174,13 +186,19 @@ impl Outbox {
         self.shared.waiting.subscribe()
     }
 
-    /// Returns the oldest messages.
-    pub(crate) async fn read(&self, max: usize) -> Result<Vec<Numbered>, FileError> {
+    /// Returns the oldest messages, at most `max`, with their numbers; `None` for one that no key opens.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read.
+    pub async fn read(&self, max: usize) -> Result<Vec<Numbered>, FileError> {
         self.ask(|answer| Command::Read(max, answer)).await
     }
 
-    /// Removes messages.
-    pub(crate) async fn remove(&self, numbers: Vec<i64>) -> Result<(), FileError> {
+    /// Removes messages, by their numbers.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub async fn remove(&self, numbers: Vec<i64>) -> Result<(), FileError> {
         self.ask(|answer| Command::Remove(numbers, answer)).await
     }
 
@@ -246,6 +264,10 @@ impl Desk {
     fn answer(&mut self, command: Command) {
         let _waits = match command {
             Command::Put(message) => return self.put(&[message]),
+            Command::Keep(message, answer) => {
+                let put = self.with_store(|store| store.put(&[message]));
+                answer.send(put.map(|put| put.dropped == 0)).is_ok()
+            }
             Command::Read(max, answer) => {
                 let found = self.with_store(|store| store.read(max));
                 answer.send(found).is_ok()

@@ -26,7 +26,7 @@ use crate::{
 const BATCH: usize = 512;
 /// The keys whose messages are published at the same time. One round trip to a broker is shared by so many.
 const KEYS_AT_ONCE: usize = 64;
-/// The time within which the bus must answer.
+/// The time within which the bus must answer, unless another one is set.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first wait after a failure.
 const WAIT_MIN: Duration = Duration::from_millis(100);
@@ -39,6 +39,7 @@ pub struct Relay {
     outbox: Outbox,
     bus: Arc<dyn EventBus>,
     counts: RelayCounts,
+    publish_timeout: Duration,
 }
 
 /// How many of the messages that were read are done.
@@ -127,7 +128,15 @@ impl Relay {
             outbox,
             bus,
             counts: RelayCounts::default(),
+            publish_timeout: PUBLISH_TIMEOUT,
         }
+    }
+
+    /// Sets the time within which the bus must answer. Default 10 s.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Self {
+        self.publish_timeout = time;
+        self
     }
 
     /// Returns the counts, which the task changes.
@@ -205,7 +214,8 @@ impl Relay {
     async fn publish_in_order(&self, messages: Vec<(i64, Message)>) -> Vec<i64> {
         let mut done = Vec::new();
         for (number, message) in messages {
-            let published = tokio::time::timeout(PUBLISH_TIMEOUT, self.bus.publish(message)).await;
+            let published =
+                tokio::time::timeout(self.publish_timeout, self.bus.publish(message)).await;
             let late = |_| {
                 Err(BusError::Unavailable(
                     "it did not answer in time".to_owned(),
