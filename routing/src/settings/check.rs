@@ -319,6 +319,31 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_leads_to_one_thing() {
+        let rule = |keys: &str| {
+            let text = format!("name = \"r\"\ndefault = \"m\"\n[[rules]]\nname = \"a\"\n{keys}\n");
+            errors(&text)
+        };
+        for (keys, wrong) in [
+            ("function = \"f\"", None),
+            ("function = \"\"", Some("function")),
+            ("function = \"f\"\ntarget = \"t\"", Some("function")),
+            (
+                "function = \"f\"\nservice = {url = \"u\"}",
+                Some("function"),
+            ),
+            ("target = \"t\"\nservice = {url = \"u\"}", Some("service")),
+            ("", Some("target")),
+        ] {
+            let expected: Vec<String> = wrong
+                .iter()
+                .map(|key| format!("routes[0].rules[0].{key}"))
+                .collect();
+            assert_eq!(rule(keys), expected, "{keys}");
+        }
+    }
+
+    #[test]
     fn times_and_days_are_read_and_written_as_they_are() {
         let text = "name = \"r\"\ndefault = \"m\"\nutc_offset = \"-03:30\"\n[[rules]]\nname = \"night\"\ntarget = \"t\"\n\
             [rules.when]\ndays = [\"sat\", \"sun\"]\nhours = \"22:00-06:00\"\n";
