@@ -35,6 +35,9 @@ use writer::{Job, Writer};
 
 /// Who gets each event on the thread that writes them.
 pub trait EventSink: std::fmt::Debug + Send + Sync {
+    /// Returns `true` if it takes events now. It must not wait.
+    fn takes_any(&self) -> bool;
+
     /// Takes an event, in the form in which it is published. It may wait for a file.
     fn take(&self, event: &Event, message: &Message);
 }
@@ -188,9 +191,12 @@ impl Events {
         self.0.jobs.is_some()
     }
 
-    /// Returns `true` if somebody would see an event: there is a bus outside, or somebody follows or did lately.
+    /// Returns `true` if somebody would see an event: there is a bus outside, a function subscribes, or somebody follows or did lately.
     fn are_read(&self) -> bool {
-        self.0.outside.is_some() || self.0.recent.is_read()
+        let takes_any = |sink: &Arc<dyn EventSink>| sink.takes_any();
+        self.0.outside.is_some()
+            || self.0.sink.get().is_some_and(takes_any)
+            || self.0.recent.is_read()
     }
 
     /// Emits an event; never waits. If nobody would see it, it is only counted.

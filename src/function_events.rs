@@ -12,7 +12,7 @@ use std::{
     fs, io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -49,6 +49,8 @@ struct Inner {
     keyring: Option<Keyring>,
     gateway: WeakGateway,
     functions: Mutex<BTreeMap<String, Subscribed>>,
+    /// `true` if there is one.
+    are_subscribed: AtomicBool,
     /// Opened with the first function that subscribes.
     dead: Mutex<Option<Outbox>>,
 }
@@ -123,6 +125,7 @@ impl FunctionEvents {
             keyring,
             gateway: gateway.downgrade(),
             functions: Mutex::default(),
+            are_subscribed: AtomicBool::new(false),
             dead: Mutex::default(),
         })))
     }
@@ -146,6 +149,8 @@ impl FunctionEvents {
             }
             is_kept
         });
+        let are_subscribed = !self.functions().is_empty();
+        self.0.are_subscribed.store(are_subscribed, Relaxed);
         for (name, function) in wanted {
             let known = self.functions().get(name).cloned();
             let subscribed = match known {
@@ -156,6 +161,7 @@ impl FunctionEvents {
                 None => self.start(function)?,
             };
             self.functions().insert(name.to_owned(), subscribed);
+            self.0.are_subscribed.store(true, Relaxed);
         }
         Ok(())
     }
@@ -298,6 +304,10 @@ fn file_of(function: &str) -> String {
 }
 
 impl EventSink for FunctionEvents {
+    fn takes_any(&self) -> bool {
+        self.0.are_subscribed.load(Relaxed)
+    }
+
     fn take(&self, event: &Event, message: &Message) {
         let functions: Vec<Subscribed> = self.functions().values().cloned().collect();
         if functions.is_empty() {

@@ -235,6 +235,14 @@ mod tests {
                 "agents[0].hand_offs: there is no agent `x`",
             ),
             (
+                "[[agents]]\nname = \"a\"\nmodel = \"m\"\ntools = [\"x\"]\n",
+                "agents[0].tools: there is no function `x`",
+            ),
+            (
+                "[[functions]]\nname = \"a\"\nurl = \"http://localhost/\"\n[[agents]]\nname = \"a\"\nmodel = \"m\"\n",
+                "agents[0].name: `a` is the name of a backend, a model, a function, a route or another agent, too",
+            ),
+            (
                 "[[routes]]\nname = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\nagent = \"m\"\n",
                 "routes[0].rules[0].agent: there is no agent `m`",
             ),

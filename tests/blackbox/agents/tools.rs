@@ -1,0 +1,84 @@
+//! Functions as tools of agents.
+
+use std::{io::Write as _, time::Duration};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{AMPLE, call, model, results, say, start};
+use crate::{
+    functions::{Asked, function_that},
+    guards::http,
+    program::{Program, folder},
+};
+
+/// A model that calls the tool `weather` if it is offered, and repeats the result and the schema.
+fn asking_for_weather() -> String {
+    let (url, _calls) = model(Duration::ZERO, |request| {
+        let offered = &request["tools"][0]["function"];
+        match results(request).first() {
+            Some(result) => say(&format!("{result} {}", offered["parameters"])),
+            None if offered["name"] == "weather" => call("weather", &json!({"city": "Kiruna"})),
+            None => say("nothing is offered"),
+        }
+    });
+    url
+}
+
+fn settings(function: &str) -> String {
+    format!(
+        "[[functions]]\nname = \"weather\"\nurl = \"{function}\"\nread_only = true\n\
+         input_schema = '{{\"type\": \"object\", \"required\": [\"city\"]}}'\n\
+         [[agents]]\nname = \"guide\"\nmodel = \"m\"\ntools = [\"weather\"]\n"
+    )
+}
+
+fn run(program: &Program, key: &str) -> Value {
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("prefer", "wait=60")];
+    let input = json!({"input": "How cold is it?"});
+    program
+        .send("POST", "/v1/agents/guide/runs", &headers, &input)
+        .json()
+}
+
+#[test]
+fn an_agent_calls_a_function_that_starts_cold() {
+    let folder = folder();
+    let (function, asked) = function_that(|number, socket| {
+        let answer = if number == 0 {
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                .to_owned()
+        } else {
+            http("application/json", r#"{"degrees":-12}"#)
+        };
+        socket.write_all(answer.as_bytes())
+    });
+    let program = start(folder.path(), &asking_for_weather(), &settings(&function));
+    let run = run(&program, "any");
+    let output = run["output"].as_str().unwrap_or_default();
+    assert!(output.starts_with(r#"{"degrees":-12}"#), "{run}");
+    assert!(output.contains("city"), "{run}");
+    let calls: Vec<Asked> = (0..2).map(|_| asked.recv_timeout(AMPLE).unwrap()).collect();
+    assert_eq!(calls[1].json(), json!({"city": "Kiruna"}));
+    // By its id the function can tell that it is the same call.
+    let id = calls[0].header("x-request-id");
+    assert!(id.is_some());
+    assert_eq!(id, calls[1].header("x-request-id"));
+}
+
+#[test]
+fn a_key_that_must_not_call_a_function_has_no_agent_that_does() {
+    let folder = folder();
+    let (function, asked) =
+        function_that(|_, socket| socket.write_all(http("application/json", "{}").as_bytes()));
+    let hash = hex::encode(Sha256::digest("web"));
+    let key = format!(
+        "[[server.keys]]\nname = \"web\"\nhash = \"{hash}\"\nscopes = [\"call\"]\nmodels = [\"m\", \"guide\"]\n"
+    );
+    let more = settings(&function) + &key;
+    let program = start(folder.path(), &asking_for_weather(), &more);
+    let run = run(&program, "web");
+    assert_eq!(run["output"], "nothing is offered", "{run}");
+    assert_eq!(asked.try_iter().count(), 0);
+}
