@@ -134,7 +134,22 @@ impl World {
         while self.fine(who, "GET", &path, &Value::Null)["status"] != "succeeded" {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
+        let agent = format!("guide_of_{who}");
+        let made = self.send(
+            who,
+            "POST",
+            "/v1/agents",
+            &json!({"name": agent, "model": "simulated"}),
+        );
+        assert_eq!(made.status, 201, "{}", made.body);
+        let input = json!({"input": format!("{who}-asked-this")});
+        let path = format!("/v1/agents/{agent}/runs");
+        let ran = self.send_with(who, "POST", &path, &[("prefer", "wait=60")], &input);
+        assert_eq!(ran.status, 200, "{}", ran.body);
+        let run = ran.json()["id"].as_str().unwrap().to_owned();
         Things {
+            agent,
+            run,
             session,
             response,
             job,
@@ -179,6 +194,8 @@ impl World {
 }
 
 struct Things {
+    agent: String,
+    run: String,
     session: String,
     response: String,
     job: String,
@@ -189,8 +206,10 @@ struct Things {
 }
 
 impl Things {
-    fn ids(&self) -> [&str; 5] {
+    fn ids(&self) -> [&str; 7] {
         [
+            &self.agent,
+            &self.run,
             &self.session,
             &self.response,
             &self.store,
@@ -209,12 +228,18 @@ impl Things {
             "jobs" => &self.job,
             _ => "none",
         };
+        let name = match path.split('/').nth(2) {
+            Some("agents") => &self.agent,
+            _ => "guide",
+        };
         path.replace("{id:resp_[^/]*}", id)
             .replace("{id}", id)
             .replace("{file}", &self.file)
             .replace("{fact}", &self.fact)
             .replace("{batch}", &self.batch)
-            .replace("{name}", "guide")
+            .replace("{run}", &self.run)
+            .replace("{call}", "call_1_0")
+            .replace("{name}", name)
     }
 }
 
@@ -235,6 +260,7 @@ fn another_tenant_sees_and_changes_nothing_by_any_operation() {
         format!("/v1/vector_stores/{}/files/{}/content", ann.store, ann.file),
         format!("/v1/files/{}", ann.file),
         format!("/v1/jobs/{}", ann.job),
+        format!("/v1/agents/{}/runs/{}", ann.agent, ann.run),
     ];
     let before: Vec<Value> = paths.iter().map(|path| show(path)).collect();
     let routes = include_str!("../routes.tsv");

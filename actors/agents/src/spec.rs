@@ -30,11 +30,11 @@ pub(crate) const HAND_PREFIX: &str = "hand_to_";
 pub struct AgentSpec {
     /// The name in requests, and as a model: 1 to 48 letters, digits, `_` and `-`; not `human`.
     pub name: String,
-    /// What it can do, for other agents; at most 1024 bytes. Default empty.
+    /// What it can do, for other agents; at most 1024 bytes. Default none.
     pub description: String,
     /// The model that it asks, by its name, an alias, or the name of a route.
     pub model: String,
-    /// What the model is told first; at most 64 KiB. Default empty.
+    /// What the model is told first; at most 64 KiB. Default none.
     pub instructions: String,
     /// The tools of the program that it may call, by their names; at most 32. Default none.
     pub tools: Vec<String>,

@@ -212,10 +212,14 @@ pub(in crate::http) async fn list(visit: Visit) -> Result<HttpResponse, ApiError
     let name = visit.named_parameter("name");
     let page = PageQuery {
         limit: list_query::limit(query.limit, PAGE.0, PAGE.1)?,
-        agent: Some(name),
+        agent: Some(name.clone()),
         after: query.after,
     };
     let page = visit.state.agents.runs(visit.owner(), page).await?;
+    // Runs outlive their agent.
+    if page.runs.is_empty() {
+        found(&visit, &name).await?;
+    }
     let data: Vec<Value> = page.runs.iter().map(shown_head).collect();
     Ok(HttpResponse::Ok().json(json!({
         "object": "list", "data": data, "has_more": page.has_more,

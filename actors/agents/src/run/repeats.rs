@@ -1,6 +1,6 @@
 //! Finds calls that are made again and again with the same result.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -20,8 +20,7 @@ impl Repeats {
     pub(super) fn note(&mut self, call: &ToolCall, result: &str) {
         // The order and the spaces of arguments mean nothing.
         let arguments = serde_json::from_str::<Value>(&call.arguments);
-        let arguments =
-            arguments.map_or_else(|_| call.arguments.clone(), |value| value.to_string());
+        let arguments = arguments.map_or_else(|_| call.arguments.clone(), |value| sorted(&value));
         let mut digest = Sha256::new();
         digest.update(&call.name);
         digest.update([0]);
@@ -43,5 +42,23 @@ impl Repeats {
     pub(super) fn reached(&self, repeats_max: u32) -> Option<&str> {
         let (name, most) = self.most.as_ref()?;
         (*most >= repeats_max).then_some(name)
+    }
+}
+
+/// Returns a value as JSON whose members are in the order of their names, whatever order the map keeps.
+fn sorted(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<&String, &Value> = members.iter().collect();
+            let members = members
+                .into_iter()
+                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), sorted(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(sorted).collect();
+            format!("[{}]", items.join(","))
+        }
+        other => other.to_string(),
     }
 }
