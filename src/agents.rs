@@ -11,6 +11,7 @@ mod view;
 
 use std::sync::{Arc, Weak};
 
+use kebne_actors::AskError;
 use kebne_agents::{
     AgentSpec, Event, Host, Model, ModelError, Run, RunContext, RunEvent, SEARCH, Tool,
 };
@@ -55,8 +56,14 @@ impl AgentSpecs {
 pub(crate) struct AgentHost(Weak<State>);
 
 impl AgentHost {
-    pub(crate) fn new(state: &Arc<State>) -> Self {
-        Self(Arc::downgrade(state))
+    /// Offers what a service has to its agents, and has runs go on that an earlier process left.
+    ///
+    /// # Errors
+    /// Returns an error if the actors do not start.
+    pub(crate) async fn connect(state: &Arc<State>, settings: &Settings) -> Result<(), AskError> {
+        let host = Self(Arc::downgrade(state));
+        let has_runs = settings.agent_store.path.exists();
+        state.agents.connect(Arc::new(host), has_runs).await
     }
 }
 

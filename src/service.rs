@@ -164,10 +164,8 @@ pub async fn run(
     let state = Arc::new(state);
     let worker = Arc::new(JobWorker::new(&state));
     state.jobs.connect(worker).await.map_err(StartError::from)?;
-    let host = Arc::new(AgentHost::new(&state));
-    let has_runs = settings.agent_store.path.exists();
-    let connected = state.agents.connect(host, has_runs).await;
-    connected.map_err(StartError::from)?;
+    let agents = AgentHost::connect(&state, settings);
+    agents.await.map_err(StartError::from)?;
     let address = listener.local_addr()?;
     let watching = Watching::start(&gateway, &state.shares, address, settings, environment)?;
     #[cfg(feature = "nats")]

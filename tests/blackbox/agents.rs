@@ -181,8 +181,12 @@ fn an_agent_asks_a_human_and_its_run_survives_a_stop_meanwhile() {
     assert_eq!(calls.load(SeqCst), 2);
     let again = post(&program, &decide, &json!({"approve": false}));
     assert_eq!(again.code(), (409, "run_has_ended".to_owned()));
+    the_rest_of_the_run(&program, &place, &done["id"]);
+}
+
+fn the_rest_of_the_run(program: &Program, place: &str, id: &Value) {
     // All events, those behind one that was seen, and the bound of a list.
-    let all = get(&program, &format!("{place}/events"));
+    let all = get(program, &format!("{place}/events"));
     assert_eq!(all.header("content-type"), Some("text/event-stream"));
     let kinds: Vec<&str> = all
         .body
@@ -206,18 +210,18 @@ fn an_agent_asks_a_human_and_its_run_survives_a_stop_meanwhile() {
         "{}",
         rest.body
     );
-    let list = get(&program, "/v1/agents/helper/runs").json();
+    let list = get(program, "/v1/agents/helper/runs").json();
     assert_eq!(
         (&list["data"][0]["id"], &list["has_more"]),
-        (&done["id"], &json!(false))
+        (id, &json!(false))
     );
-    let kept = get(&program, "/v1/privacy/data").json();
+    let kept = get(program, "/v1/privacy/data").json();
     assert!(kept.to_string().contains("\"agent_runs\":1"), "{kept}");
     program.await_metric(r#"kebne_agent_runs{status="ended"} 1.0"#);
     let erased = program.send("DELETE", "/v1/privacy/data", &[], &Value::Null);
     assert_eq!(erased.status, 200, "{}", erased.body);
     assert_eq!(
-        get(&program, &place).code(),
+        get(program, place).code(),
         (404, "run_not_found".to_owned())
     );
 }
@@ -266,6 +270,15 @@ fn an_agent_of_a_caller_is_created_changed_run_and_removed() {
         .map(|one| &one["name"])
         .collect();
     assert_eq!(names, [&json!("helper"), &json!("mine")]);
+    its_runs_are_bounded_and_streamed(&program);
+    let of_settings = program.send("DELETE", "/v1/agents/helper", &[], &Value::Null);
+    assert_eq!(of_settings.code(), (409, "agent_of_settings".to_owned()));
+    let removed = program.send("DELETE", "/v1/agents/mine", &[], &Value::Null);
+    assert_eq!(removed.status, 200, "{}", removed.body);
+    assert_eq!(get(&program, "/v1/agents/mine").status, 404);
+}
+
+fn its_runs_are_bounded_and_streamed(program: &Program) {
     let wait = [("prefer", "wait=60")];
     let run = program.send(
         "POST",
@@ -280,7 +293,7 @@ fn an_agent_of_a_caller_is_created_changed_run_and_removed() {
         run.body
     );
     let streamed = post(
-        &program,
+        program,
         "/v1/agents/mine/runs",
         &json!({"input": "Hi.", "stream": true}),
     );
@@ -305,7 +318,7 @@ fn an_agent_of_a_caller_is_created_changed_run_and_removed() {
         ),
         (json!({"input": "a", "sesion": "x"}), "sesion"),
     ] {
-        let refused = post(&program, "/v1/agents/mine/runs", &body);
+        let refused = post(program, "/v1/agents/mine/runs", &body);
         assert_eq!(
             (refused.status, &refused.json()["error"]["param"]),
             (400, &json!(field)),
@@ -313,13 +326,8 @@ fn an_agent_of_a_caller_is_created_changed_run_and_removed() {
             refused.body
         );
     }
-    let missing = post(&program, "/v1/agents/none/runs", &json!({"input": "a"}));
+    let missing = post(program, "/v1/agents/none/runs", &json!({"input": "a"}));
     assert_eq!(missing.code(), (404, "agent_not_found".to_owned()));
-    let of_settings = program.send("DELETE", "/v1/agents/helper", &[], &Value::Null);
-    assert_eq!(of_settings.code(), (409, "agent_of_settings".to_owned()));
-    let removed = program.send("DELETE", "/v1/agents/mine", &[], &Value::Null);
-    assert_eq!(removed.status, 200, "{}", removed.body);
-    assert_eq!(get(&program, "/v1/agents/mine").status, 404);
 }
 
 #[test]

@@ -134,6 +134,22 @@ impl World {
         while self.fine(who, "GET", &path, &Value::Null)["status"] != "succeeded" {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
+        let (agent, run) = self.run_agent(who);
+        Things {
+            agent,
+            run,
+            session,
+            response,
+            job,
+            store,
+            file,
+            fact,
+            batch,
+        }
+    }
+
+    /// Creates an agent of a tenant and runs it; returns its name and the id of the run.
+    fn run_agent(&self, who: &str) -> (String, String) {
         let agent = format!("guide_of_{who}");
         let made = self.send(
             who,
@@ -147,17 +163,7 @@ impl World {
         let ran = self.send_with(who, "POST", &path, &[("prefer", "wait=60")], &input);
         assert_eq!(ran.status, 200, "{}", ran.body);
         let run = ran.json()["id"].as_str().unwrap().to_owned();
-        Things {
-            agent,
-            run,
-            session,
-            response,
-            job,
-            store,
-            file,
-            fact,
-            batch,
-        }
+        (agent, run)
     }
 
     fn disk(&self) -> Vec<u8> {
