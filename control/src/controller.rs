@@ -22,11 +22,14 @@ mod evidence;
 mod faults;
 mod memory;
 mod messages;
+mod shared;
 mod timeout;
 mod weigh;
 use availability::{Availability, LoadSign};
 use faults::FaultCause;
 pub use messages::{AttemptId, ControllerReport, Effect, Message, Momentary, Snapshot, Span};
+pub use shared::ShareReport;
+use shared::Shared;
 use timeout::AdaptiveTimeout;
 
 /// Share of the attempt timeout that a call must have left while the service time is unknown.
@@ -79,6 +82,12 @@ pub struct Controller {
     log_variance: f64,
     /// The number of answers behind `log_mean`.
     answers: u32,
+    /// The lease, while the backend is shared with other gateways.
+    shared: Option<Shared>,
+    /// `true` if the lease should be renewed at once.
+    wants_lease: bool,
+    /// When a renewal was last requested because calls wait for the backend.
+    asked_wake: Timestamp,
     grant: Grant,
 }
 
@@ -142,6 +151,9 @@ impl Controller {
             log_mean: None,
             log_variance: 0.5,
             answers: 0,
+            shared: None,
+            wants_lease: false,
+            asked_wake: Timestamp::ZERO,
             grant,
         };
         if let Some(momentary) = learned.momentary {
@@ -167,6 +179,7 @@ impl Controller {
                 kind,
             } => {
                 self.last_activity = now;
+                let in_flight = in_flight.saturating_add(self.others());
                 let flight = Flight {
                     sent: now,
                     in_flight_at_start: in_flight,
@@ -176,7 +189,9 @@ impl Controller {
                 };
                 self.rate.dispatched(tokens, now);
                 self.flights.insert(attempt, flight);
-                self.limit.dispatched(in_flight, now);
+                if !self.follows() {
+                    self.limit.dispatched(in_flight, now);
+                }
             }
             Message::FirstPart { attempt, span } => {
                 self.first_part(attempt, span, now);
@@ -188,7 +203,7 @@ impl Controller {
                 quota,
             } => {
                 self.last_activity = now;
-                let in_flight = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
+                let in_flight = self.in_flight_everywhere();
                 if let Some(mut flight) = self.flights.remove(&attempt) {
                     // The headers describe the time of the dispatch, which the lane counts from too.
                     self.rate.hints(&quota, flight.sent);
@@ -205,27 +220,53 @@ impl Controller {
                 self.waited |= queued > 0;
             }
             Message::Prewarm => {
-                // A time without calls that no wakeup has noticed yet may have let the backend fall asleep.
-                self.fall_idle(now);
-                // A used-up quota is asked for when it is time, even if the callers go elsewhere.
-                let may_ask = self.quota_ask <= now && now < self.quota_until;
-                if (!self.serves() || may_ask) && self.flights.is_empty() {
-                    effects.push(Effect::Prewarm);
-                }
+                effects.extend(self.wants_prewarm(now).then_some(Effect::Prewarm));
             }
             Message::IsThere => self.probe_now(now),
+            Message::Shared(lease) => {
+                let verdict = self.take_lease(lease, now);
+                effects.extend(verdict.map(Effect::Verdict));
+            }
             Message::Wakeup => {}
         }
         self.fall_idle(now);
-        if matches!(self.availability, Availability::Running) {
-            let verdict = self.limit.tick(self.queued > 0, now);
-            effects.extend(verdict.map(Effect::Verdict));
-            if let Some((from, to)) = self.limit.penalty() {
-                self.rate.penalty(from, to);
-            }
+        effects.extend(self.tick(now).map(Effect::Verdict));
+        if self.take_lease_wish(now) {
+            effects.push(Effect::RenewLease);
         }
         self.publish(now, &mut effects);
         effects
+    }
+
+    /// Returns `true` if a wake call is wanted.
+    fn wants_prewarm(&mut self, now: Timestamp) -> bool {
+        // A time without calls that no wakeup has noticed yet may have let the backend fall asleep.
+        self.fall_idle(now);
+        // A used-up quota is asked for when it is time, even if the callers go elsewhere.
+        let may_ask = self.quota_ask <= now && now < self.quota_until;
+        (!self.serves() || may_ask) && self.flights.is_empty()
+    }
+
+    /// Lets the law continue as time passes.
+    fn tick(&mut self, now: Timestamp) -> Option<Verdict> {
+        if !self.serves() || !self.may_step() {
+            return None;
+        }
+        let before = self.limit.limit();
+        let verdict = self.limit.tick(self.queued > 0, now);
+        if self.limit.limit() > before {
+            self.stepped();
+        }
+        if let Some((from, to)) = self.limit.penalty() {
+            self.rate.penalty(from, to);
+        }
+        verdict
+    }
+
+    /// Returns the calls in flight of all gateways.
+    fn in_flight_everywhere(&self) -> u32 {
+        let own = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
+        own.saturating_add(self.others())
     }
 
     /// Returns `true` if the backend is known to serve, that is, if it is neither idle nor cold nor broken.
@@ -249,14 +290,17 @@ impl Controller {
         };
         let idle = matches!(self.availability, Availability::Running)
             .then(|| self.last_activity.after(self.settings.idle))
-            .filter(|_| self.flights.is_empty());
+            .filter(|_| self.flights.is_empty() && !self.kept_awake());
         let serves = matches!(self.availability, Availability::Running) && pause.is_none();
-        let due = self.limit.due().filter(|_| serves && self.queued > 0);
+        let due = self
+            .limit
+            .due()
+            .filter(|_| serves && self.queued > 0 && self.may_step());
         pause.into_iter().chain(idle).chain(due).min()
     }
 
     /// Returns the controller's state for an operator.
-    pub fn report(&self, _now: Timestamp) -> ControllerReport {
+    pub fn report(&self, now: Timestamp) -> ControllerReport {
         ControllerReport {
             state: self.grant.state,
             behind: self.state_behind_pauses(),
@@ -268,13 +312,15 @@ impl Controller {
             latency: self.kinds.level().map(|log| seconds(log.exp())),
             fault_rate: self.fault_rate,
             in_flight: self.flights.len(),
+            share: self.shared.map(|shared| shared.report(now)),
         }
     }
 
     /// Notes the first part of an answer, which proves that the call was accepted. The time to it is not compared: it may be any
     /// share of the time for which the call occupies the backend, and only that whole time depends on the load.
     fn first_part(&mut self, attempt: AttemptId, span: Span, now: Timestamp) {
-        let in_flight_end = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
+        let in_flight_end = self.in_flight_everywhere();
+        let follows = self.follows();
         let Some(flight) = self.flights.get_mut(&attempt) else {
             return;
         };
@@ -302,7 +348,9 @@ impl Controller {
             binding: self.queued > 0,
             acknowledged: true,
         };
-        self.limit.acknowledged(&sample);
+        if !follows {
+            self.limit.acknowledged(&sample);
+        }
     }
 
     fn ended(
@@ -398,7 +446,13 @@ impl Controller {
             binding: self.queued > 0,
             acknowledged: flight.first_part.is_some(),
         };
-        self.limit.sample(&sample, now)
+        if self.follows() {
+            return self.followed(&sample, now);
+        }
+        let before = self.limit.proved();
+        let verdict = self.limit.sample(&sample, now);
+        self.wants_lease |= self.shared.is_some() && self.limit.proved() < before;
+        verdict
     }
 
     /// Emits the grant if it changed enough to matter, and the state if it changed.
@@ -443,13 +497,14 @@ impl Controller {
         let running = matches!(self.availability, Availability::Running);
         let ready = running && !self.limit.warming();
         let delivered = self.log_mean.filter(|_| ready).map(|mean| {
-            let by_limit = self.limit.limit() / (mean + 0.5 * self.log_variance).exp();
+            let by_limit =
+                self.part() * self.limit.limit() / (mean + 0.5 * self.log_variance).exp();
             self.rate
                 .requests(now)
                 .map_or(by_limit, |grant| by_limit.min(grant.rate))
         });
         Grant {
-            concurrency: calls(self.limit.limit()),
+            concurrency: self.concurrency(),
             permission: self.permission(now),
             requests: BucketGrant::tighter(self.rate.requests(now), self.limit.rate(now)),
             tokens: self.rate.tokens(now),
@@ -463,7 +518,7 @@ impl Controller {
             delivered_rate: delivered,
             ready_eta: self.ready_eta(now),
             retry_ratio: self.retry_ratio(),
-            trial_above: self.limit.trial_above().map(calls),
+            trial_above: self.trial_above(),
             state: self.state(now),
         }
     }

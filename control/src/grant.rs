@@ -115,7 +115,7 @@ impl BucketGrant {
 /// The values that the pool needs to decide about the next dispatch and the next refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Calls that may be in flight at once; at least 1.
+    /// Calls that may be in flight at once; 0 only while other gateways have all that the backend can do.
     pub concurrency: u32,
     /// Whether and how calls may be dispatched.
     pub permission: Permission,

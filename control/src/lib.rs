@@ -14,13 +14,15 @@ mod part;
 pub mod pool;
 mod rate;
 pub mod settings;
+pub mod share;
 pub mod time;
 pub mod verdict;
 
 pub use balance::Replica;
 pub use chance::Chance;
 pub use controller::{
-    AttemptId, Controller, ControllerReport, Effect, Message, Momentary, Snapshot, Span,
+    AttemptId, Controller, ControllerReport, Effect, Message, Momentary, ShareReport, Snapshot,
+    Span,
 };
 pub use fallback::{FallbackKind, FallbackRules, TimeLeft};
 pub use grant::{BucketGrant, Grant, LaneState, Permission};
@@ -33,5 +35,6 @@ pub use pool::{
     PriorityReport, Refusal, RefusalReason,
 };
 pub use settings::{ControllerSettings, Invalid, Law, Order, PoolSettings};
+pub use share::{Holder, Lease, Renewal, SharedLane, Wake, divide};
 pub use time::Timestamp;
 pub use verdict::{Verdict, VerdictKind};

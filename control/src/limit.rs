@@ -54,6 +54,8 @@ pub trait Limit: Debug + Send {
     fn dispatched(&mut self, _in_flight: u32, _now: Timestamp) {}
     /// Notes that a call sent at `sent` ended without information: its caller left, or was at fault.
     fn uninformative(&mut self, _sent: Timestamp) {}
+    /// Continues at a level that another gateway in front of the same backend has proved.
+    fn follow(&mut self, _level: f64) {}
     /// Handles a refusal that requested a pause.
     fn refused_with_a_clock(
         &mut self,

@@ -368,6 +368,7 @@ impl<T> Pool<T> {
     /// returned `None`.
     pub fn is_idle_though_calls_wait(&self, now: Timestamp) -> bool {
         self.grant.permission == Permission::Open
+            && self.grant.concurrency > 0
             && self.slots_taken() == 0
             && !(self.queue.is_empty() && self.short.is_empty())
             && self.refilled(now) <= now

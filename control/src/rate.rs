@@ -79,6 +79,8 @@ pub(crate) struct Rate {
     best: f64,
     best_at: Timestamp,
     slow_down: Option<SlowDownCeiling>,
+    /// The part of the reported quotas that this lane has, if other gateways use them too.
+    part: Option<f64>,
 }
 
 impl Rate {
@@ -97,7 +99,8 @@ impl Rate {
 
     /// Returns the request bucket in force.
     pub(crate) fn requests(&self, now: Timestamp) -> Option<BucketGrant> {
-        let reported = self.requests.as_ref().map(|quota| quota.grant(now));
+        let reported = self.requests.as_ref();
+        let reported = reported.map(|quota| self.part_of(quota.grant(now)));
         let grant = BucketGrant::tighter(reported, self.measured.map(bucket));
         let Some(ceiling) = self.ceiling(now) else {
             return grant;
@@ -116,7 +119,22 @@ impl Rate {
 
     /// Returns the token bucket in force.
     pub(crate) fn tokens(&self, now: Timestamp) -> Option<BucketGrant> {
-        self.tokens.as_ref().map(|quota| quota.grant(now))
+        let reported = self.tokens.as_ref();
+        reported.map(|quota| self.part_of(quota.grant(now)))
+    }
+
+    /// Sets the part of the reported quotas that this lane has; a measured rate is its own already.
+    pub(crate) fn set_part(&mut self, part: Option<f64>) {
+        self.part = part;
+    }
+
+    fn part_of(&self, grant: BucketGrant) -> BucketGrant {
+        let Some(part) = self.part else { return grant };
+        BucketGrant {
+            rate: part * grant.rate,
+            burst: (part * grant.burst).max(1.0),
+            level_max: grant.level_max.map(|most| part * most),
+        }
     }
 
     /// Returns the end of the time for which the headers report a quota as used up, or `None`.

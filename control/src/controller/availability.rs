@@ -267,6 +267,7 @@ impl Controller {
     /// Becomes idle after a time without calls, because the backend may be asleep.
     pub(super) fn fall_idle(&mut self, now: Timestamp) {
         let silent = now.since(self.last_activity) >= self.settings.idle;
+        let silent = silent && !self.kept_awake();
         if matches!(self.availability, Availability::Running) && self.flights.is_empty() && silent {
             self.memory = Some(self.limit.proved());
             self.availability = Availability::Idle;
@@ -274,6 +275,10 @@ impl Controller {
     }
 
     pub(super) fn permission(&self, now: Timestamp) -> Permission {
+        self.wake_permission(self.own_permission(now))
+    }
+
+    fn own_permission(&self, now: Timestamp) -> Permission {
         if now < self.quota_until {
             return if now < self.quota_ask {
                 // The renewal was not announced, so no call waits for it.
@@ -335,6 +340,7 @@ impl Controller {
             .is_some_and(|flight| flight.probe);
         match self.availability {
             Availability::Idle | Availability::Cold(_) if probing => LaneState::Probe,
+            Availability::Idle if self.wakes_elsewhere() => LaneState::Cold,
             Availability::Idle => LaneState::Idle,
             Availability::Cold(_) => LaneState::Cold,
             Availability::Running if self.limit.warming() => LaneState::Ramp,
@@ -346,8 +352,11 @@ impl Controller {
     /// Returns when the backend is expected to serve; `None` if it serves or nothing shows when it will.
     pub(super) fn ready_eta(&self, now: Timestamp) -> Option<Timestamp> {
         match self.availability {
-            Availability::Cold(episode) => episode.ready(&self.load_times, now),
-            Availability::Idle | Availability::Running | Availability::Broken { .. } => None,
+            Availability::Cold(episode) if !self.wakes_elsewhere() => {
+                episode.ready(&self.load_times, now)
+            }
+            Availability::Idle | Availability::Cold(_) => self.ready_elsewhere(),
+            Availability::Running | Availability::Broken { .. } => None,
         }
     }
 }

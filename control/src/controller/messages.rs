@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::load_time::LoadTimes;
+use crate::share::Lease;
 use crate::{Grant, Kind, LaneState, Outcome, QuotaHints, Timestamp, Verdict};
 
 /// The number of an attempt; unique within a lane.
@@ -73,6 +74,8 @@ pub enum Message {
     /// Something other than a call shows that the backend is there, such as a health check. A pause before the next probe of a
     /// loading or broken backend ends.
     IsThere,
+    /// The lease of a backend that is shared with other gateways; `None` if it is not shared, or nothing is known of the others.
+    Shared(Option<Lease>),
     /// The time returned by `next_wakeup` has come.
     Wakeup,
 }
@@ -93,6 +96,8 @@ pub enum Effect {
     Verdict(Verdict),
     /// The lane must send a wake call of its own.
     Prewarm,
+    /// The lease of a shared backend should be renewed at once.
+    RenewLease,
 }
 
 /// The learned values that survive a restart.
@@ -155,4 +160,6 @@ pub struct ControllerReport {
     pub fault_rate: f64,
     /// Attempts in flight, as counted by the controller.
     pub in_flight: usize,
+    /// The lease of a backend that is shared with other gateways.
+    pub share: Option<super::ShareReport>,
 }

@@ -5,6 +5,7 @@ mod cold_starts;
 mod outages;
 mod pauses;
 mod restarts;
+mod shared;
 
 fn at(seconds: f64) -> Timestamp {
     Timestamp::from_secs_f64(seconds)

@@ -346,6 +346,13 @@ impl Limit for Adaptive {
         self.hold();
     }
 
+    fn follow(&mut self, level: f64) {
+        self.level = level.floor().clamp(1.0, self.max);
+        self.reference = None;
+        self.warming = false;
+        self.hold();
+    }
+
     fn proved(&self) -> f64 {
         self.level
     }
