@@ -31,6 +31,7 @@ mod scale;
 mod scenario;
 mod score;
 pub mod script;
+mod shares;
 mod suite;
 mod table;
 mod world;

@@ -24,6 +24,8 @@ pub(crate) enum Event {
     Timeout(JobId),
     /// A wakeup that this gateway requested.
     Gateway(usize),
+    /// A gateway renews its lease; `true` for the regular renewal, after which the next one is due.
+    Renew(usize, bool),
     /// The controllers restart.
     Restart,
     /// The limit and the capacity are sampled.

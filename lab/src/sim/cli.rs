@@ -14,7 +14,7 @@ use crate::sim::ledger::{Ledger, Note};
 use crate::sim::scenario::Scenario;
 use crate::sim::{
     ablate, agree, bench, engines, gate, jobs, mixed, oracle, plot, random, report, run, score,
-    suite,
+    shares, suite,
 };
 use crate::{cache_eval, collections_bench, rag};
 
@@ -110,6 +110,8 @@ enum Command {
     Agree(agree::Agree),
     /// Take the parts of the law out in turn, and print what each is worth.
     Ablate(ablate::Ablate),
+    /// Compare one gateway with several in front of one backend, with and without leases.
+    Shares(shares::Shares),
     /// Show the verdicts of one run as a timeline.
     Explain(Explain),
     /// Measure retrieval by words, by vectors and by both on questions with known answers.
@@ -208,6 +210,9 @@ struct Explain {
     /// The law.
     #[arg(long, default_value = "kebne")]
     law: String,
+    /// The number of gateways, all from the start; the scenario's own without it.
+    #[arg(long)]
+    gateways: Option<usize>,
 }
 
 /// Runs the command line.
@@ -218,6 +223,7 @@ pub fn main() -> ExitCode {
         Command::Gate(options) => gate_command(&options),
         Command::Agree(options) => agree::run(&options).map_err(CliError::from),
         Command::Ablate(options) => ablate::run(&options),
+        Command::Shares(options) => shares::run(&options),
         Command::Explain(options) => explain(&options),
         Command::RagEval(embedder) => rag::run(&embedder).map_err(CliError::from),
         Command::CacheEval(options) => cache_eval::evaluate(&options.embedder, options.seeds)
@@ -384,7 +390,10 @@ fn find(name: &str) -> Result<Scenario, CliError> {
 }
 
 fn explain(options: &Explain) -> Result<String, CliError> {
-    let scenario = find(&options.scenario)?;
+    let mut scenario = find(&options.scenario)?;
+    if let Some(count) = options.gateways {
+        scenario = shares::with_gateways(&scenario, count);
+    }
     let entrants = laws(std::slice::from_ref(&options.law))?;
     let mut lines = vec![format!("{} {}", scenario.name, scenario.title)];
     for entrant in entrants {

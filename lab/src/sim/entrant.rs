@@ -25,6 +25,8 @@ pub(crate) struct Entrant {
     /// `true` if the limit is the true capacity of the backend, which gives the result of the same lane with a perfect
     /// law.
     pub(crate) told: bool,
+    /// `true` if the gateways share the backend by leases.
+    pub(crate) shared: bool,
     /// The order of the queue.
     pub(crate) order: Order,
     /// Hedges per success; 0 for none.
@@ -45,6 +47,7 @@ const fn bare(name: &'static str, law: Law, initial: u32) -> Entrant {
         initial,
         bare: true,
         told: false,
+        shared: false,
         order: Order::Fifo,
         hedges: 0.0,
         exploration: None,
@@ -59,6 +62,7 @@ const fn full(name: &'static str, law: Law, initial: u32) -> Entrant {
         initial,
         bare: false,
         told: false,
+        shared: false,
         order: Order::Fifo,
         hedges: 0.0,
         exploration: None,
@@ -71,6 +75,15 @@ const fn newest(entrant: Entrant, name: &'static str) -> Entrant {
     Entrant {
         name,
         order: Order::NewestFirst,
+        ..entrant
+    }
+}
+
+/// Returns the entrant whose gateways share the backend by leases.
+const fn sharing(entrant: Entrant, name: &'static str) -> Entrant {
+    Entrant {
+        name,
+        shared: true,
         ..entrant
     }
 }
@@ -114,11 +127,13 @@ pub(crate) const ENTRANTS: &[Entrant] = &[
         initial: 2,
         bare: false,
         told: true,
+        shared: false,
         order: Order::Fifo,
         hedges: 0.0,
         exploration: None,
         without: NOTHING,
     },
+    sharing(full("kebne", Law::Adaptive, 2), "kebne-shared"),
     newest(full("kebne", Law::Adaptive, 2), "kebne-newest"),
     hedged(full("kebne", Law::Adaptive, 2), "kebne-hedged"),
     exploring(full("kebne", Law::Adaptive, 2), "kebne-0.003", 0.003),

@@ -3,11 +3,12 @@
 //! It makes no decisions: each method passes the time to the two state machines and the grant from one to the other.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kebne_control::{
     AfterAttempt, AttemptId, CallId, Controller, ControllerSettings, Dispatch, Effect, Grant,
-    Hedge, Kind, Message, OfferedCall, Outcome, Permission, Pool, QuotaHints, Snapshot, Span,
-    Timestamp,
+    Hedge, Kind, Message, OfferedCall, Outcome, Permission, Pool, QuotaHints, SharedLane, Snapshot,
+    Span, Timestamp,
 };
 
 use crate::sim::arrivals::Call;
@@ -33,6 +34,8 @@ pub(crate) struct Gateway {
     queued: u32,
     /// The calls of callers that may leave.
     waiting: BTreeMap<usize, CallId>,
+    /// `true` if it wants to renew its lease at once.
+    pub(crate) wants_lease: bool,
     /// The time of the scheduled wakeup.
     pub(crate) due: Option<Timestamp>,
 }
@@ -76,6 +79,7 @@ impl Gateway {
             told: None,
             queued: 0,
             waiting: BTreeMap::new(),
+            wants_lease: false,
             due: None,
         }
     }
@@ -84,6 +88,7 @@ impl Gateway {
         for effect in self.controller.step(message, now, &mut self.dice) {
             match effect {
                 Effect::Grant(_) | Effect::Prewarm => {}
+                Effect::RenewLease => self.wants_lease = true,
                 Effect::State { from, to } => {
                     ledger.note(now, self.index, Note::State(from.label(), to.label()));
                 }
@@ -270,6 +275,21 @@ impl Gateway {
                 Some(End::Failed)
             }
         }
+    }
+
+    /// Renews the lease.
+    pub(crate) fn renew(
+        &mut self,
+        lane: &mut SharedLane,
+        ttl: Duration,
+        now: Timestamp,
+        ledger: &mut Ledger,
+    ) {
+        let renewal = self.controller.renewal(now);
+        let lease = lane.renew(&self.index.to_string(), &renewal, ttl, now);
+        self.tell(Message::Shared(Some(lease)), now, ledger);
+        self.controller.adopt(lane.learned());
+        self.wants_lease = false;
     }
 
     /// Wakes the controller if its wakeup is due.

@@ -79,7 +79,11 @@ impl Oracle<'_> {
                 }
                 Event::Sample => self.sample(),
                 Event::Leave(id) => self.leave(id),
-                Event::Backend | Event::Gateway(_) | Event::Restart | Event::Handled(..) => {}
+                Event::Backend
+                | Event::Gateway(_)
+                | Event::Renew(..)
+                | Event::Restart
+                | Event::Handled(..) => {}
             }
             self.dispatch();
             self.plan();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kebne_control::{AttemptId, Dispatch, Hedge, Outcome, QuotaHints, Span, Timestamp};
+use kebne_control::{AttemptId, Dispatch, Hedge, Outcome, QuotaHints, SharedLane, Span, Timestamp};
 
 use crate::sim::agenda::Event;
 use crate::sim::arrivals::{self, Call};
@@ -22,6 +22,11 @@ mod leave;
 const EVENTS_MAX: u64 = 50_000_000;
 /// The shortest time between two wakeups of a gateway, so that a wakeup in the past cannot stop the clock.
 const WAKE_STEP: Duration = Duration::from_micros(100);
+/// The interval of the renewals of leases, and their time to live.
+const RENEWS: Duration = Duration::from_millis(250);
+const LEASE_TTL: Duration = Duration::from_secs(2);
+/// The time that a renewal takes that a gateway requested out of turn.
+const RENEWS_AT_ONCE: Duration = Duration::from_millis(3);
 
 #[derive(Clone, Copy, Debug)]
 struct Flight {
@@ -37,6 +42,8 @@ pub(crate) struct Run<'a> {
     scenario: &'a Scenario,
     seed: u64,
     told: bool,
+    /// The state that the gateways share; `None` if they share nothing.
+    shared: Option<SharedLane>,
     calls: Vec<Call>,
     world: World,
     gateways: Vec<Gateway>,
@@ -77,6 +84,7 @@ impl<'a> Run<'a> {
             scenario,
             seed,
             told: entrant.told,
+            shared: entrant.shared.then(SharedLane::default),
             world: World::new(scenario, seed, &calls),
             calls,
             gateways,
@@ -90,6 +98,14 @@ impl<'a> Run<'a> {
     }
 
     fn go(&mut self) {
+        for (index, joins) in self.scenario.gateways.iter().enumerate() {
+            if self.shared.is_some() {
+                // They do not renew at the same moments.
+                let offset = crate::sim::number::real(index) * 0.037;
+                let event = Event::Renew(index, true);
+                self.world.agenda.add(at(joins + offset), event);
+            }
+        }
         for _ in 0..EVENTS_MAX {
             let Some((now, event)) = self.world.agenda.next() else {
                 return;
@@ -143,7 +159,21 @@ impl<'a> Run<'a> {
                     self.pump(index);
                 }
             }
+            Event::Renew(index, regular) => self.renew(index, regular),
             Event::Sample => self.sample(),
+        }
+    }
+
+    fn renew(&mut self, index: usize, regular: bool) {
+        let lane = self.shared.as_mut();
+        if let Some((gateway, lane)) = self.gateways.get_mut(index).zip(lane) {
+            gateway.renew(lane, LEASE_TTL, self.now, &mut self.ledger);
+            self.pump(index);
+        }
+        let last = self.scenario.duration + self.scenario.deadline;
+        if regular && self.now.as_secs_f64() < last {
+            let next = self.now.after(RENEWS);
+            self.world.agenda.add(next, Event::Renew(index, true));
         }
     }
 
@@ -334,6 +364,10 @@ impl<'a> Run<'a> {
         };
         if gateway.has_room(self.now) {
             self.ledger.has_room(self.now);
+        }
+        if std::mem::take(&mut gateway.wants_lease) && self.shared.is_some() {
+            let soon = self.now.after(RENEWS_AT_ONCE);
+            self.world.agenda.add(soon, Event::Renew(index, false));
         }
         if let Some(wish) = gateway.next_wakeup(self.now) {
             let wake = wish.max(self.now.after(WAKE_STEP));

@@ -38,6 +38,9 @@ pub(crate) struct Score {
     pub(crate) fairness: f64,
     /// 99th percentile of calls in flight over true slots.
     pub(crate) over: f64,
+    /// Mean of calls in flight over true slots.
+    #[serde(default)]
+    pub(crate) load: f64,
     /// Loading answers per cold start; `None` without a cold start.
     pub(crate) wakes: Option<f64>,
     /// Attempts by their outcome.
@@ -76,7 +79,8 @@ pub(crate) fn score(scenario: &Scenario, run: &Ledger, oracle: &Ledger) -> Score
         p50: quantile(&run.latencies, 0.5),
         p99: quantile(&run.latencies, 0.99),
         fairness: jain(scenario, &run.tenants, &oracle.tenants),
-        over: crowding(run),
+        over: quantile(&crowding(run), 0.99),
+        load: crate::sim::number::mean(&crowding(run)),
         wakes: (run.episodes > 0).then(|| ratio(cold, f64::from(run.episodes), 0.0)),
         ends: run
             .attempts
@@ -123,12 +127,12 @@ fn jain(scenario: &Scenario, got: &[f64], fair: &[f64]) -> f64 {
     ratio(sum * sum, real(shares.len()) * squares, 1.0)
 }
 
-fn crowding(run: &Ledger) -> f64 {
+/// Returns the calls in flight over true slots, at each moment.
+fn crowding(run: &Ledger) -> Vec<f64> {
     let moments = run.moments.iter().filter(|moment| moment.capacity > 0);
-    let ratios: Vec<f64> = moments
+    moments
         .map(|m| f64::from(m.in_flight) / real(m.capacity))
-        .collect();
-    quantile(&ratios, 0.99)
+        .collect()
 }
 
 /// Averages the scores of several seeds.
@@ -153,6 +157,7 @@ pub(crate) fn average(scores: &[Score]) -> Score {
         p99: over(|s| s.p99),
         fairness: over(|s| s.fairness),
         over: over(|s| s.over),
+        load: over(|s| s.load),
         wakes: maybe(|s| s.wakes),
         ends: sums(scores, |s| &s.ends),
         reasons: sums(scores, |s| &s.reasons),

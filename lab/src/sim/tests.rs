@@ -4,7 +4,7 @@ use crate::sim::bench::{Plan, compare};
 use crate::sim::entrant::{DEFAULT, find};
 use crate::sim::ledger::{End, Ledger};
 use crate::sim::scenario::Scenario;
-use crate::sim::{oracle, random, run, suite};
+use crate::sim::{oracle, random, run, score, shares, suite};
 
 fn scenario(rest: &str) -> Scenario {
     let text = format!(
@@ -256,4 +256,33 @@ fn a_cold_backend_that_is_ready_long_before_it_said_serves_callers_who_could_not
         // A probe each two seconds.
         assert!(served > 0.93, "seed {seed}: {served}");
     }
+}
+
+#[test]
+fn several_gateways_with_leases_wake_a_backend_once_and_hold_no_more_of_a_silent_one() {
+    let all = suite::named().unwrap();
+    let score = |name: &str, count: usize, law: &str| {
+        let found = all.iter().find(|scenario| scenario.name == name).unwrap();
+        let scenario = shares::with_gateways(found, count);
+        let run = run::run(&scenario, 31, find(law).unwrap(), false);
+        assert_eq!(run.left_over, 0);
+        score::score(&scenario, &run, &oracle::run(&scenario, 31))
+    };
+    let cold = |count, law| score("S02", count, law).ends["cold"];
+    let alone = cold(1, "kebne");
+    assert!(cold(3, "kebne-shared") <= alone + 2.0);
+    assert!(
+        cold(3, "kebne") > 2.0 * alone,
+        "without leases each one wakes it"
+    );
+    let silent = |count, law| score("S17b", count, law);
+    let (alone, shared) = (silent(1, "kebne"), silent(5, "kebne-shared"));
+    assert!(
+        shared.load <= 1.5 * alone.load,
+        "{} {}",
+        shared.load,
+        alone.load
+    );
+    assert!(silent(5, "kebne").load > 1.5 * alone.load);
+    assert!(shared.goodput >= 0.9 * alone.goodput);
 }
