@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use actix::{Actor, Handler};
 use kebne_control::{Controller, Pool, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use kebne_actors::{ActorRef, ActorSystem, Context, Props, Spawn, work_pulling::permits::Permits};
@@ -187,11 +187,13 @@ impl<B: Backend> LaneBuilder<B> {
             wake_request: wake_request.clone(),
             prewarms: Arc::clone(&prewarms),
         };
+        let lease_bell = Arc::new(Notify::new());
         let (entrance, entrances) = watch::channel(Entrance::Starting);
         let parts = LaneParts {
             settings,
             pool,
             controller: learned.clone(),
+            lease_bell: Arc::clone(&lease_bell),
             entrance: Arc::new(entrance),
             health: Kept::new(Health::default()),
         };
@@ -213,6 +215,7 @@ impl<B: Backend> LaneBuilder<B> {
                     wake_request,
                     status,
                     learned,
+                    lease_bell,
                     reports,
                     entrance: entrances,
                 }),

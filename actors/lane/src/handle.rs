@@ -9,7 +9,7 @@ use std::{
 };
 
 use kebne_control::{LaneState, RefusalReason, Replica, Snapshot};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use kebne_actors::{ActorRef, ActorState, work_pulling::permits::Permits};
 
@@ -55,6 +55,7 @@ pub(crate) struct Inner<B: Backend> {
     pub(crate) wake_request: WakeRequest<B>,
     pub(crate) status: Arc<Status>,
     pub(crate) learned: Kept<ControllerMemory>,
+    pub(crate) lease_bell: Arc<Notify>,
     pub(crate) reports: LastReports,
     pub(crate) entrance: watch::Receiver<Entrance<B>>,
 }

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::{Actor, Handler, Message, MessageResponse};
 use kebne_control::{AttemptId, Controller, ControllerReport, Outcome, PoolReport, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use kebne_actors::{ActorRef, Context, Fault, Props, Strategy};
 
@@ -89,6 +89,7 @@ pub(crate) struct LaneParts<B: Backend> {
     pub(crate) settings: LaneSettings,
     pub(crate) pool: PoolParts<B>,
     pub(crate) controller: Kept<ControllerMemory>,
+    pub(crate) lease_bell: Arc<Notify>,
     pub(crate) entrance: Arc<watch::Sender<Entrance<B>>>,
     pub(crate) health: Kept<Health>,
 }
@@ -152,6 +153,7 @@ impl<B: Backend> Lane<B> {
             clock: self.parts.pool.clock,
             kept: self.parts.controller.clone(),
             status: Arc::clone(&self.parts.pool.status),
+            lease_bell: Arc::clone(&self.parts.lease_bell),
             pool: pool.control_recipient(),
         };
         let props = Props::new(move || {
@@ -400,6 +402,7 @@ impl<B: Backend> Clone for LaneParts<B> {
             settings: self.settings.clone(),
             pool: self.pool.clone(),
             controller: self.controller.clone(),
+            lease_bell: Arc::clone(&self.lease_bell),
             entrance: Arc::clone(&self.entrance),
             health: self.health.clone(),
         }

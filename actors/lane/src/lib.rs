@@ -28,6 +28,7 @@ mod prewarm;
 mod rate_controller;
 mod reports;
 pub mod settings;
+mod sharing;
 pub mod snapshot;
 mod status;
 pub mod trail;
@@ -43,9 +44,9 @@ pub use endings::EndingCounts;
 pub use guard::{CallGuard, Reply};
 pub use handle::{LaneHandle, NoAnswer};
 pub use kebne_control::{
-    BucketGrant, BucketHint, ControllerReport, Grant, Kind, LaneState, Law, LoadTimes, Momentary,
-    Order, Outcome, Permission, PoolReport, PriorityReport, QuotaHints, Replica, Snapshot,
-    Timestamp, Verdict,
+    BucketGrant, BucketHint, ControllerReport, Grant, Kind, LaneState, Law, Lease, LoadTimes,
+    Momentary, Order, Outcome, Permission, PoolReport, PriorityReport, QuotaHints, Renewal,
+    Replica, ShareReport, Snapshot, Timestamp, Verdict,
 };
 pub use kebne_settings::{ByteCount, HumanDuration, SettingsErrors};
 pub use prewarm::{Prewarm, PrewarmError};

@@ -11,6 +11,8 @@ use kebne_control::{
     Controller, ControllerReport, ControllerSettings, Effect, Grant, Timestamp, controller,
 };
 
+use tokio::sync::Notify;
+
 use kebne_actors::{Context, Recipient, clock::Dice};
 
 use crate::{
@@ -21,8 +23,10 @@ use crate::{
 };
 
 mod memory;
+mod sharing;
 
 pub(crate) use memory::ControllerMemory;
+pub(crate) use sharing::{GetRenewal, TakeLease};
 
 /// The interval at which learned values are saved while calls end; a restart loses at most one second of learning.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -106,6 +110,8 @@ pub(crate) struct ControllerParts {
     pub(crate) clock: Clock,
     pub(crate) kept: Kept<ControllerMemory>,
     pub(crate) status: Arc<Status>,
+    /// Rings when the lease of a shared backend should be renewed at once.
+    pub(crate) lease_bell: Arc<Notify>,
     /// The pool, which follows the grants.
     pub(crate) pool: Recipient<LimitChanged>,
 }
@@ -124,10 +130,16 @@ pub(crate) struct RateController {
 impl RateController {
     pub(crate) fn new(parts: ControllerParts) -> Self {
         let now = parts.clock.now();
-        let law = Controller::new(&parts.settings, parts.kept.lock().learned.as_ref(), now);
+        let mut law = Controller::new(&parts.settings, parts.kept.lock().learned.as_ref(), now);
+        let mut dice = Dice::seeded(parts.seed);
+        let lease = parts.kept.lock().lease;
+        if lease.is_some() {
+            // The pool is told the grant when this actor has started.
+            law.step(controller::Message::Shared(lease), now, &mut || dice.unit());
+        }
         Self {
             law,
-            dice: Dice::seeded(parts.seed),
+            dice,
             wakeup: None,
             saved: now,
             last: now,
@@ -176,6 +188,7 @@ impl RateController {
                     self.parts.kept.lock().note(verdict, now);
                 }
                 Effect::Prewarm => done.wake = true,
+                Effect::RenewLease => self.parts.lease_bell.notify_one(),
             }
         }
         done

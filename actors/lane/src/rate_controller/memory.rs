@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use kebne_control::{LaneState, Snapshot, Timestamp, Verdict};
+use kebne_control::{LaneState, Lease, Snapshot, Timestamp, Verdict};
 
 use crate::snapshot::PastVerdict;
 
@@ -15,6 +15,8 @@ const STATES_KEPT: usize = 16;
 #[derive(Debug)]
 pub(crate) struct ControllerMemory {
     pub(crate) learned: Option<Snapshot>,
+    /// The last lease of a backend that is shared with other gateways.
+    pub(crate) lease: Option<Lease>,
     verdicts: VecDeque<(Timestamp, Verdict)>,
     /// The number of verdicts so far.
     verdicts_seen: u64,
@@ -25,6 +27,7 @@ impl ControllerMemory {
     pub(crate) fn new(learned: Option<Snapshot>) -> Self {
         Self {
             learned,
+            lease: None,
             verdicts: VecDeque::new(),
             verdicts_seen: 0,
             states: VecDeque::new(),
