@@ -37,6 +37,7 @@ use crate::{
     learned::Learned,
     memory::ByteBudget,
     settings::{Environment, Settings},
+    sharing::Sharing,
     supervisor::Supervisor,
 };
 
@@ -67,6 +68,7 @@ mod prompts;
 mod refusals;
 mod restarts;
 mod route;
+mod sharing;
 mod table;
 mod threads;
 mod unfit;
@@ -78,6 +80,7 @@ pub use error::{GatewayError, StartError};
 pub use fallbacks::FallbackCount;
 pub use health::HealthReport;
 pub use refusals::RefusalCounts;
+pub use sharing::ShareReport;
 
 use behalf::{Behalf, Payers};
 pub(crate) use context::keyring_of;
@@ -123,6 +126,8 @@ struct Inner {
     accounts: Accounts,
     /// The servers that this process starts and stops.
     servers: Servers,
+    /// The leases of shared backends; `None` if this gateway is alone.
+    sharing: Option<Sharing>,
     /// Raises alerts about all of this.
     monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
@@ -172,6 +177,8 @@ pub struct GatewaySnapshot {
     pub health: Vec<HealthReport>,
     /// The servers that this process starts and stops.
     pub servers: Vec<ServerReport>,
+    /// The leases of shared backends.
+    pub shares: Vec<ShareReport>,
 }
 
 impl WeakGateway {
@@ -242,6 +249,7 @@ impl Gateway {
                 lane_embedder,
                 accounts,
                 servers,
+                sharing: Sharing::open(settings, environment)?,
                 monitor,
                 threads: Threads::default(),
                 accountant_thread: Mutex::default(),
@@ -419,6 +427,10 @@ impl Gateway {
         let table = self.table();
         let snapshots = table.lanes.iter().map(|lane| lane.handle.snapshot());
         let lanes = futures_util::future::join_all(snapshots).await;
+        let shares = table.lanes.iter().zip(&lanes);
+        let shares = shares
+            .filter_map(|(lane, snapshot)| lane.share(snapshot))
+            .collect();
         GatewaySnapshot {
             actors: self.inner.system.tree(),
             dead_letters: self.inner.system.dead_letters(),
@@ -431,6 +443,7 @@ impl Gateway {
                 .filter_map(|lane| lane.health())
                 .collect(),
             servers: self.inner.servers.reports().await,
+            shares,
         }
     }
 

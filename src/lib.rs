@@ -41,6 +41,8 @@ pub mod privacy;
 pub mod prompt_calls;
 pub mod recall;
 pub mod record;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 pub mod reload;
 pub mod request_log;
 pub mod retrieval;
@@ -48,6 +50,7 @@ pub mod routes;
 pub mod service;
 pub mod settings;
 pub mod shares;
+pub mod sharing;
 mod sources;
 pub mod stages;
 pub mod state;

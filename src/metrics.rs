@@ -15,6 +15,7 @@ mod promises;
 mod prompts;
 mod routes;
 mod servers;
+mod shares;
 
 use std::{
     fmt,
@@ -161,6 +162,7 @@ impl Metrics {
         lanes::register_fallbacks(&mut registry, &snapshot.fallbacks);
         lanes::register_health(&mut registry, &snapshot.health);
         servers::register_all(&mut registry, &snapshot.servers);
+        shares::register_all(&mut registry, &snapshot.shares);
         let restarts = Family::<ByKind, Counter>::default();
         for (&kind, &count) in &snapshot.restarts {
             restarts.get_or_create(&ByKind { kind }).inc_by(count);

@@ -32,6 +32,7 @@ pub mod model;
 pub mod nats;
 pub mod network;
 pub mod prewarm;
+pub mod redis;
 pub mod replicas;
 pub mod retrieval;
 pub mod routes;
@@ -82,12 +83,14 @@ pub use kebne_servers::{ProcessSettings, ServersSettings};
 pub use kebne_settings::{
     ByteCount, HumanDuration, Origin, SettingsError, SettingsErrors, Validate, join, validate_each,
 };
+pub use kebne_shares::{ShareBy, ShareSettings};
 pub use load::Loaded;
 pub use log::{AuditLogSettings, LogFormat, LogSettings, RequestLogSettings};
 pub use model::ModelSettings;
 pub use nats::NatsSettings;
 pub use network::Network;
 pub use prewarm::{PrewarmOperation, PrewarmSettings};
+pub use redis::RedisSettings;
 pub use replicas::{Affinity, Balance, Replicas};
 pub use retrieval::RetrievalSettings;
 pub use server::ServerSettings;
@@ -133,6 +136,10 @@ pub struct Settings {
     pub accounts: AccountsSettings,
     /// The budget of the processes that the gateway starts.
     pub servers: ServersSettings,
+    /// The leases by which several gateways share their backends.
+    pub share: ShareSettings,
+    /// The server of Redis or Valkey for what several gateways share.
+    pub redis: RedisSettings,
     /// Backends, one lane each; at least one.
     #[serde(serialize_with = "functions::own_backends")]
     pub backends: Vec<BackendSettings>,
@@ -179,6 +186,8 @@ impl Default for Settings {
             cost: CostSettings::default(),
             accounts: AccountsSettings::default(),
             servers: ServersSettings::default(),
+            share: ShareSettings::default(),
+            redis: RedisSettings::default(),
             backends: default_backends(),
             models: default_models(),
             functions: Vec::new(),
@@ -234,6 +243,8 @@ impl Validate for Settings {
         errors.extend(self.cost.validate(&join(path, "cost")));
         errors.extend(self.accounts.validate(&join(path, "accounts")));
         errors.extend(self.servers.validate(&join(path, "servers")));
+        errors.extend(self.share.validate(&join(path, "share")));
+        errors.extend(self.redis.validate(&join(path, "redis")));
         #[cfg(feature = "lab")]
         errors.extend(self.simulation.validate(&join(path, "simulation")));
         errors.extend(validate_each(&self.backends, &join(path, "backends")));
@@ -281,6 +292,10 @@ impl Settings {
         errors.extend(routes::contradictions(self, path));
         errors.extend(agents::contradictions(self, path));
         errors.extend(self.shared_files(path));
+        if self.share.by == ShareBy::Redis && !cfg!(feature = "redis") {
+            let at = join(path, "share.by");
+            errors.push(SettingsError::new(at, redis::NOT_BUILT));
+        }
         errors
     }
 

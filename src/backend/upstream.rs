@@ -31,8 +31,8 @@ use std::{
 
 use bytes::Bytes;
 pub(crate) use check::{Answered, CheckFailed, NotReached, Place};
-pub(crate) use credentials::digest_of_files;
 use credentials::{add_headers_of_files, api_key, header_map};
+pub(crate) use credentials::{digest_of_files, digest_of_key};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use kebne_control::Outcome;

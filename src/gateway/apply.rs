@@ -16,6 +16,7 @@ use crate::{
     gateway::{
         Gateway, StartError, health,
         lane::{Known, Lane, LaneParts},
+        sharing,
         table::Table,
     },
     learned::is_same_server,
@@ -127,6 +128,7 @@ impl Gateway {
             answers: &inner.answers,
             agents: &inner.agents,
             servers: &inner.servers,
+            sharing: inner.sharing.as_ref(),
             former: former.map(|former| &**former),
             load_times: self.load_times_earlier(backend),
         };
@@ -135,6 +137,7 @@ impl Gateway {
             take_out_as(&lane, former).await;
         }
         health::watch(&lane);
+        sharing::watch(&lane);
         Ok(lane)
     }
 

@@ -6,7 +6,7 @@ use kebne_control::Outcome;
 use kebne_lane::{CallError, PrewarmError};
 use kebne_servers::Failing;
 
-use crate::backend::BuildError;
+use crate::{backend::BuildError, sharing::ShareError};
 
 /// The reason why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +136,9 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
+    /// The leases of shared backends cannot be kept.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// Prompts cannot be kept.
     #[error("`prompt_store.path`: {0}")]
     Prompts(String),

@@ -14,9 +14,11 @@ use crate::{
         StartError,
         health::{Health, HealthReport},
         owned::{self, Owned, OwnedServer},
+        sharing::LaneLease,
     },
     memory::ByteBudget,
     settings::{BackendSettings, Environment, Settings},
+    sharing::Sharing,
     supervisor::Supervisor,
 };
 
@@ -38,6 +40,8 @@ pub(super) struct Lane {
     /// Of the secrets in files with which it was started.
     secrets: Option<[u8; 32]>,
     pub(super) health: Health,
+    /// The place of its lease; `None` if the backend is not shared.
+    pub(super) lease: Option<Arc<LaneLease>>,
     /// The server, if the gateway starts and stops it. It is removed with the last lane that has it.
     pub(super) server: Option<Arc<OwnedServer>>,
     /// The thread of its actors.
@@ -65,6 +69,8 @@ pub(super) struct LaneParts<'a> {
     pub(super) agents: &'a Agents,
     /// The servers that the gateway starts and stops.
     pub(super) servers: &'a Servers,
+    /// The leases of shared backends.
+    pub(super) sharing: Option<&'a Sharing>,
     /// The lane that is replaced, whose server goes on if it is the same.
     pub(super) former: Option<&'a Lane>,
     /// The load times of the server that an earlier process has learned.
@@ -82,6 +88,7 @@ impl Lane {
     ) -> Result<Self, StartError> {
         let secrets = digest_of_files(backend_settings);
         let Owned { backend, server } = Box::pin(owned::build(backend_settings, parts)).await?;
+        let lease = LaneLease::new(parts.sharing, backend_settings, number, parts.environment);
         let builder = LaneBuilder::new(backend_settings.name.as_str(), Arc::clone(&backend));
         let builder = match known {
             Known::Nothing => builder,
@@ -112,6 +119,7 @@ impl Lane {
             settings: backend_settings.clone(),
             secrets,
             health: Health::default(),
+            lease: lease.map(Arc::new),
             server,
             #[cfg(feature = "lab")]
             thread: thread.clone(),

@@ -119,6 +119,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "fallbacks": snapshot.fallbacks,
         "health": snapshot.health,
         "servers": snapshot.servers,
+        "shares": snapshot.shares,
         "sessions": session_store(&state.context.health(), state.live.sessions()),
         "memory": state.memory_counts(),
         "routes": json!({"decisions": state.routes.counts().decisions(), "waiting": state.routes.waiting()}),

@@ -14,6 +14,7 @@ fn seen() -> Seen {
             fallbacks: Vec::new(),
             health: Vec::new(),
             servers: Vec::new(),
+            shares: Vec::new(),
         },
         draining: false,
         index_bytes: 0,

@@ -717,6 +717,37 @@ pub(super) const SERVER_FAILURES: Metric = metric(
     "Starts of the model server that failed, and its ends without a request",
 );
 
+pub(super) const SHARE_CALLS: Metric = metric(
+    "kebne_share",
+    Gauge,
+    LANE,
+    "Attempts that this gateway may have in flight of a backend that several gateways share; absent without a lease",
+);
+pub(super) const SHARE_LIMIT: Metric = metric(
+    "kebne_share_limit",
+    Gauge,
+    LANE,
+    "Attempts that all gateways together may have in flight; absent without a lease",
+);
+pub(super) const SHARE_GATEWAYS: Metric = metric(
+    "kebne_share_gateways",
+    Gauge,
+    LANE,
+    "Gateways that share the backend, this one included; absent without a lease",
+);
+pub(super) const SHARE_STATE: Metric = metric(
+    "kebne_share_state",
+    Gauge,
+    &["lane", "state"],
+    "1 for the state of the lease of a shared backend (`unknown`, `held`, `late`, `over`), 0 for the others",
+);
+pub(super) const SHARE_RENEWALS: Metric = metric(
+    "kebne_share_renewals",
+    Counter,
+    &["lane", "result"],
+    "Renewals of the lease of a shared backend by result (`renewed`, `failed`)",
+);
+
 pub(super) const CACHE_CALLS: Metric = metric(
     "kebne_cache_calls",
     Counter,
@@ -822,6 +853,11 @@ pub(super) const ALL: &[&Metric] = &[
     &SERVER_LOAD_SECONDS,
     &SERVER_SWAPS,
     &SERVER_FAILURES,
+    &SHARE_CALLS,
+    &SHARE_LIMIT,
+    &SHARE_GATEWAYS,
+    &SHARE_STATE,
+    &SHARE_RENEWALS,
     &PROMPT_CALLS,
     &PROMPT_TOKENS,
     &PROMPT_COST,

@@ -106,6 +106,7 @@ fn text() -> String {
         fallbacks: Vec::new(),
         health: Vec::new(),
         servers: Vec::new(),
+        shares: Vec::new(),
     };
     let mut ledger = kebne_quota::Ledger::default();
     let limits = toml::from_str("budgets = [{ tokens = 100 }]").unwrap();

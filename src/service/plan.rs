@@ -149,6 +149,7 @@ impl Plan {
         let cut_off = Arc::clone(&self.cut_off);
         let stop = || async move {
             gateway.remember().await;
+            gateway.leave_leases().await;
             cut_off.store(gateway.cut_off().await, SeqCst);
             // Who watches until now sees the end of the drain.
             state.live.close();

@@ -38,6 +38,8 @@ const TRACES: &str = "the connection to the collector was made with it";
 const EVENTS: &str = "the thread that writes events has started with it";
 const FUNCTION_EVENTS: &str = "the files of events for functions were opened with it";
 const CONSUMED: &str = "calls are taken with it";
+const LEASES: &str = "the lanes renew their leases with it";
+const REDIS: &str = "the connection was made with it";
 const COUNTED: &str = "costs were counted in it";
 /// The reason for a key without a rule.
 const UNKNOWN: &str = "the service has started with it";
@@ -90,6 +92,8 @@ const RULES: &[(&str, Effect)] = &[
     ("accounts.keys_max", Applied),
     ("accounts.groups", Applied),
     ("servers", Applied),
+    ("share", Kept(LEASES)),
+    ("redis", Kept(REDIS)),
     ("backends", Applied),
     ("models", Applied),
     ("functions", Applied),

@@ -58,6 +58,7 @@ mod replicas;
 mod restarts;
 mod rewind;
 mod routes;
+mod scale_out;
 mod scenarios;
 mod server_faults;
 mod servers;

@@ -105,6 +105,14 @@ pub(super) fn add_headers_of_files(
     Ok(())
 }
 
+/// Returns a digest of the key with which a backend is called; that of no key if it cannot be read now.
+pub(crate) fn digest_of_key(settings: &BackendSettings, environment: &dyn Environment) -> [u8; 32] {
+    let key = api_key(settings, environment).ok().flatten();
+    let key = key.map(|(_, value)| value);
+    let key = key.as_ref().map(HeaderValue::as_bytes);
+    Sha256::digest(key.unwrap_or_default()).into()
+}
+
 /// Returns a digest of the secrets that are in files, by which a change of them is seen; `None` if one cannot be read now.
 pub(crate) fn digest_of_files(settings: &BackendSettings) -> Option<[u8; 32]> {
     let function = settings.function.iter();
