@@ -16,7 +16,7 @@ use kebne_agents::{
     AgentSpec, Event, Host, Model, ModelError, Run, RunContext, RunEvent, SEARCH, Tool,
 };
 
-use crate::{current::Current, settings::Settings, state::State};
+use crate::{settings::Settings, state::State};
 
 use function::FunctionTool;
 use model::GatewayModel;
@@ -24,33 +24,6 @@ use search::Search;
 
 pub(crate) use session::history;
 pub(crate) use view::{shown_agent, shown_event, shown_head, shown_run};
-
-/// The agents of the settings.
-#[derive(Debug, Default)]
-pub struct AgentSpecs(Current<Vec<AgentSpec>>);
-
-impl AgentSpecs {
-    /// Creates the agents of the settings.
-    pub fn new(settings: &Settings) -> Self {
-        Self(Current::new(settings.agents.clone()))
-    }
-
-    /// Has runs from now on be those of other settings.
-    pub fn change(&self, settings: &Settings) {
-        self.0.replace(settings.agents.clone());
-    }
-
-    /// Returns all of them.
-    pub fn all(&self) -> Arc<Vec<AgentSpec>> {
-        self.0.get()
-    }
-
-    /// Returns an agent.
-    pub fn of(&self, name: &str) -> Option<AgentSpec> {
-        let all = self.0.get();
-        all.iter().find(|agent| agent.name == name).cloned()
-    }
-}
 
 /// Offers what the service has to agents; does not keep it alive.
 pub(crate) struct AgentHost(Weak<State>);

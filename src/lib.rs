@@ -1,5 +1,6 @@
 //! The Kebne gateway: an OpenAI-compatible service in front of fragile, cold-starting model servers.
 
+mod agent_specs;
 pub mod agents;
 pub mod alerts;
 pub mod answer_cache;

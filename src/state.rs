@@ -24,7 +24,7 @@ use crate::consume::Consumer;
 #[cfg(feature = "otel")]
 use crate::telemetry::Telemetry;
 use crate::{
-    agents::AgentSpecs,
+    agent_specs::AgentSpecs,
     answer_cache::Cache,
     bodies::Bodies,
     caller::{Callers, SETTINGS_PREFIX},

@@ -113,6 +113,7 @@ async fn endings(state: &State) -> Vec<(String, u64)> {
             embedding: kebne_collections::EmbeddingProgress::default(),
             cache: crate::metrics::CacheReadings::default(),
             events: crate::events::EventReport::default(),
+            function_events: Vec::new(),
             consumed: serde_json::Value::Null,
             prompts: Vec::new(),
             routes: crate::metrics::RouteReadings::default(),

@@ -2,7 +2,9 @@
 
 mod deciding;
 mod embedding;
+mod manager;
 mod owned;
+mod runner;
 mod waiting;
 
 use std::{
@@ -26,13 +28,14 @@ use crate::{
     counts::Counts,
     host::{Host, RunContext},
     live::Followers,
-    manager::{Count, Drain, Fill, Manager},
     message::Message,
     run::{Began, Budget, Event, Run, RunEvent},
     settings::AgentStoreSettings,
     spec::AgentSpec,
     store::{Head, NewRun, Page, PageQuery, RunStore, StoreError, WallClock},
 };
+
+use manager::{Count, Drain, Fill, Manager};
 
 /// The time within which the manager must answer, and the time between two questions whether it is busy.
 const SETTLE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(20));

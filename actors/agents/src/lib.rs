@@ -4,17 +4,16 @@ mod counts;
 mod handle;
 mod host;
 mod live;
-mod manager;
 mod memory;
 mod message;
 mod model;
 mod run;
-mod runner;
 mod settings;
 mod spec;
 mod sqlite;
 mod store;
 mod tool;
+mod work;
 
 pub use counts::{Counts, Tally};
 pub use handle::{AgentError, Agents, AgentsParts, Start};
@@ -24,7 +23,7 @@ pub use kebne_seal::{BadKey, Keyring};
 pub use live::Live;
 pub use memory::MemoryStore;
 pub use message::{Message, ToolCall};
-pub use model::{Ask, Model, ModelError, Reply, TextSink, Usage, Work};
+pub use model::{Ask, Model, ModelError, Reply, TextSink, Usage};
 pub use run::{
     Began, Budget, CallOutcome, Decision, Ending, Event, OpenCall, Run, RunEvent, RunState,
     WaitsFor,
@@ -37,6 +36,7 @@ pub use store::{
     StoreError, Totals, WallClock,
 };
 pub use tool::{Call, FnTool, Tool, ToolError, ToolSpec};
+pub use work::Work;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What answers an agent: the trait [`Model`].
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kebne_quota::Money;
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     message::{Message, ToolCall},
     tool::ToolSpec,
+    work::Work,
 };
-
-/// Work in the future, on the thread of the agent.
-pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// A model that answers with text or with calls of tools.
 pub trait Model: Send + Sync {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::Work;
+use crate::work::Work;
 
 /// Something that an agent can have done. Functions, collections and remote tools implement it.
 pub trait Tool: Send + Sync {

@@ -1,9 +1,8 @@
 //! What others than the actor of a run write into it: decisions of humans, the wish to cancel it, and its end if its actor has failed.
 
 use crate::{
-    handle::{AgentError, Agents},
+    handle::{AgentError, Agents, manager::Wake},
     live::Live,
-    manager::Wake,
     run::{Decision, Ending, Event, Run, RunEvent, RunState, WaitsFor},
     store::{Appended, Lease, StoreError},
 };

@@ -7,7 +7,7 @@ use kebne_actors::{ActorRef, Context, Props, Strategy};
 
 use crate::{
     handle::Agents,
-    runner::{Halt, Leave, Look, Runner},
+    handle::runner::{Halt, Leave, Look, Runner},
     store::{Lease, Renewed, StoreError},
 };
 

@@ -5,16 +5,16 @@ use std::{future::Future, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use crate::{
+    handle::runner::{
+        context_of, team,
+        toolbox::{Offered, Toolbox},
+    },
     handle::{Agents, NewTask, child_id},
     host::RunContext,
     live::Live,
     message::{Message, ToolCall},
     model::{Ask, ModelError, Reply, Usage},
     run::{CallOutcome, Run, RunEvent, plan::arguments_of},
-    runner::{
-        context_of, team,
-        toolbox::{Offered, Toolbox},
-    },
     spec::Combine,
     tool::Call,
 };
